@@ -1,0 +1,68 @@
+//! The claim: a name (username, email, backend name) held by one owner at a time.
+//!
+//! In: its two events. Out: who holds it. The subject is a keyed hash of the normalised name, so the log shows that a
+//! name is held, never which.
+
+mod decide;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::{Aggregate, Meta};
+use crate::event::Event;
+use crate::ids::PrincipalId;
+use crate::subject::{AggregateId, ClaimId};
+
+pub use decide::{NotTheHolder, ReleaseClaim, TakeClaim, Taken};
+
+/// What happens to a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum ClaimEvent {
+    /// Somebody holds the name from now on.
+    #[serde(rename = "dockhost.claim.taken.v1")]
+    Taken(Owner),
+    /// The name is free again.
+    #[serde(rename = "dockhost.claim.released.v1")]
+    Released(Owner),
+}
+
+/// Who takes or gives up the name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// The user or backend.
+    pub owner: PrincipalId,
+}
+
+/// One name: free, or held.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Who holds it.
+    pub holder: Option<PrincipalId>,
+}
+
+impl std::fmt::Display for ClaimId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.kind.as_str(), self.hash)
+    }
+}
+
+impl Aggregate for Claim {
+    type Id = ClaimId;
+    type Event = ClaimEvent;
+
+    fn subject(id: ClaimId) -> AggregateId {
+        AggregateId::Claim(id)
+    }
+
+    fn event(event: &Event) -> Option<&ClaimEvent> {
+        if let Event::Claim(event) = event { Some(event) } else { None }
+    }
+
+    fn evolve(&mut self, event: &ClaimEvent, _: &Meta) {
+        match event {
+            ClaimEvent::Taken(by) => self.holder = Some(by.owner),
+            ClaimEvent::Released(_) => self.holder = None,
+        }
+    }
+}

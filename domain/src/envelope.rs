@@ -1,0 +1,186 @@
+//! The envelope of an event: CloudEvents 1.0, NATS binding, binary mode.
+//!
+//! In: a decided event with who and why. Out: header pairs and a body, and back. Headers are plain text pairs here, so
+//! that this crate knows the rules of the envelope without knowing a NATS client.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::aggregate::Meta;
+use crate::event::Event;
+use crate::ids::{BackendId, EventId, UserId};
+use crate::subject::AggregateId;
+use crate::timestamp::Timestamp;
+
+/// The names of the headers; `docs/EVENTS.md` lists them.
+pub mod header {
+    /// Always `1.0`.
+    pub const SPEC_VERSION: &str = "ce-specversion";
+    /// The event's UUIDv7.
+    pub const ID: &str = "ce-id";
+    /// `dockhost.<noun>.<verb>.v<version>`.
+    pub const TYPE: &str = "ce-type";
+    /// Which program wrote it.
+    pub const SOURCE: &str = "ce-source";
+    /// When it was decided, RFC 3339.
+    pub const TIME: &str = "ce-time";
+    /// The aggregate's subject.
+    pub const SUBJECT: &str = "ce-subject";
+    /// `application/json`.
+    pub const CONTENT_TYPE: &str = "content-type";
+    /// On whose behalf.
+    pub const ACTOR: &str = "dockhost-actor";
+    /// The command or report behind it.
+    pub const CAUSE: &str = "dockhost-cause";
+    /// W3C trace context of the request, if it had one.
+    pub const TRACE_PARENT: &str = "traceparent";
+}
+
+/// The value of `ce-specversion`.
+pub const SPEC_VERSION: &str = "1.0";
+
+/// On whose behalf something was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Actor {
+    /// Somebody who isn't signed in (sign-up, sign-in).
+    Anonymous,
+    /// A user.
+    User(UserId),
+    /// A backend.
+    Backend(BackendId),
+    /// DockHost itself: timers, liveness, reactions.
+    System,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("anonymous"),
+            Self::User(id) => write!(f, "user:{id}"),
+            Self::Backend(id) => write!(f, "backend:{id}"),
+            Self::System => f.write_str("system"),
+        }
+    }
+}
+
+impl FromStr for Actor {
+    type Err = MalformedEnvelope;
+
+    fn from_str(text: &str) -> Result<Self, MalformedEnvelope> {
+        let malformed = || MalformedEnvelope { header: header::ACTOR, value: text.to_owned() };
+        match text.split_once(':') {
+            None if text == "anonymous" => Ok(Self::Anonymous),
+            None if text == "system" => Ok(Self::System),
+            Some(("user", id)) => Ok(Self::User(id.parse().map_err(|_| malformed())?)),
+            Some(("backend", id)) => Ok(Self::Backend(id.parse().map_err(|_| malformed())?)),
+            _ => Err(malformed()),
+        }
+    }
+}
+
+/// Who asked, and what for: the part of an envelope that a command brings along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// On whose behalf.
+    pub actor: Actor,
+    /// `request:<id>`, `report:<sequence>`, `timer:<…>`, `reaction:<event id>`; no free text of users.
+    pub cause: String,
+    /// W3C trace context.
+    pub trace_parent: Option<String>,
+}
+
+/// An event with its envelope, ready to be recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope {
+    /// The aggregate that it belongs to.
+    pub aggregate: AggregateId,
+    /// Id and time.
+    pub meta: Meta,
+    /// Who and why.
+    pub origin: Origin,
+    /// What.
+    pub event: Event,
+}
+
+/// An event that is in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// Its place in the stream, from 1.
+    pub sequence: u64,
+    /// The event.
+    pub envelope: Envelope,
+}
+
+/// A header is absent or has no readable value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("header {header} is {value:?}")]
+pub struct MalformedEnvelope {
+    /// Which one.
+    pub header: &'static str,
+    /// What it says (empty if absent).
+    pub value: String,
+}
+
+/// The headers of one event but its type, which the event's encoding gives.
+#[must_use]
+pub fn headers(aggregate: &AggregateId, meta: &Meta, origin: &Origin, kind: &str, source: &str) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        (header::SPEC_VERSION, SPEC_VERSION.to_owned()),
+        (header::ID, meta.id.to_string()),
+        (header::TYPE, kind.to_owned()),
+        (header::SOURCE, source.to_owned()),
+        (header::TIME, meta.time.to_string()),
+        (header::SUBJECT, aggregate.to_string()),
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::ACTOR, origin.actor.to_string()),
+        (header::CAUSE, origin.cause.clone()),
+    ];
+    if let Some(parent) = &origin.trace_parent {
+        headers.push((header::TRACE_PARENT, parent.clone()));
+    }
+    headers
+}
+
+/// Reads the headers back: id, time, origin and `ce-type`.
+///
+/// # Errors
+/// [`MalformedEnvelope`] naming the first header that is absent or unreadable.
+pub fn read<'a>(get: impl Fn(&'static str) -> Option<&'a str>) -> Result<(Meta, Origin, String), MalformedEnvelope> {
+    fn parsed<T: FromStr>(header: &'static str, value: &str) -> Result<T, MalformedEnvelope> {
+        value.parse().map_err(|_| MalformedEnvelope { header, value: value.to_owned() })
+    }
+    let required = |header| get(header).ok_or(MalformedEnvelope { header, value: String::new() });
+    let meta = Meta {
+        id: parsed::<EventId>(header::ID, required(header::ID)?)?,
+        time: parsed::<Timestamp>(header::TIME, required(header::TIME)?)?,
+    };
+    let origin = Origin {
+        actor: parsed(header::ACTOR, required(header::ACTOR)?)?,
+        cause: required(header::CAUSE)?.to_owned(),
+        trace_parent: get(header::TRACE_PARENT).map(str::to_owned),
+    };
+    Ok((meta, origin, required(header::TYPE)?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_round_trip_and_a_missing_one_is_named() {
+        let user: UserId = "0193b3a0-0000-7000-8000-000000000001".parse().unwrap();
+        let aggregate = AggregateId::Account(user);
+        let meta = Meta {
+            id: "0193b3a0-0000-7000-8000-000000000002".parse().unwrap(),
+            time: Timestamp::from_millis(1_764_000_000_123),
+        };
+        let origin = Origin { actor: Actor::User(user), cause: "request:r1".to_owned(), trace_parent: None };
+        let pairs = headers(&aggregate, &meta, &origin, "dockhost.account.created.v1", "dockhost/0.1.0");
+        let get = |name| pairs.iter().find(|(header, _)| *header == name).map(|(_, value)| value.as_str());
+        assert_eq!(read(get).unwrap(), (meta, origin, "dockhost.account.created.v1".to_owned()));
+        for required in [header::ID, header::TIME, header::ACTOR, header::CAUSE, header::TYPE] {
+            let without = |name| if name == required { None } else { get(name) };
+            assert_eq!(read(without).unwrap_err().header, required);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The names that people choose: usernames (users and backends alike) and instance names.
+//!
+//! In: text from a request. Out: a newtype that keeps the documented rule, or the sentence that says which rule was
+//! broken. Names never enter a subject; claims use a keyed hash of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::InstanceId;
+
+/// Why a name was refused; the text is fit for the person who typed it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidName(&'static str);
+
+/// `[a-z][a-z0-9-]{2,31}`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Username(String);
+
+/// `[a-z][a-z0-9-]{0,62}`; not a UUID, not `stop`, not `resume` (each would shadow a path).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InstanceName(String);
+
+fn is_label(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_lowercase())
+        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+impl FromStr for Username {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if !(3..=32).contains(&text.len()) {
+            return Err(InvalidName("must be 3 to 32 characters long"));
+        }
+        if !is_label(text) {
+            return Err(InvalidName("must start with a letter a-z and hold only a-z, 0-9 and -"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for InstanceName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if !(1..=63).contains(&text.len()) {
+            return Err(InvalidName("must be 1 to 63 characters long"));
+        }
+        if !is_label(text) {
+            return Err(InvalidName("must start with a letter a-z and hold only a-z, 0-9 and -"));
+        }
+        if text == "stop" || text == "resume" {
+            return Err(InvalidName("`stop` and `resume` are reserved"));
+        }
+        if text.parse::<InstanceId>().is_ok() {
+            return Err(InvalidName("must not look like an instance id"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl InstanceName {
+    /// The name given when none was asked for: `<username>-container`, then `-2`, `-3`, …
+    #[must_use]
+    pub fn by_default(username: &Username, nth: u32) -> Self {
+        if nth <= 1 { Self(format!("{username}-container")) } else { Self(format!("{username}-container-{nth}")) }
+    }
+}
+
+macro_rules! text {
+    ($name:ident) => {
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+    };
+}
+
+text!(Username);
+text!(InstanceName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn hostile_names_are_refused() {
+        for text in [
+            "", "ab", "Ada", "1ab", "-ab", "a.b", "a*b", "a>b", "a b", "a\nb", "a\u{0}b", "ädä",
+            "$JS.API.STREAM.DELETE.EVENTS", "{\"$ne\":null}",
+        ] {
+            assert!(text.parse::<Username>().is_err(), "{text:?} was accepted");
+        }
+        assert!("a".repeat(33).parse::<Username>().is_err());
+        for text in ["stop", "resume", "0193b3a0-0000-7000-8000-000000000001", "a.b", "Web", ""] {
+            assert!(text.parse::<InstanceName>().is_err(), "{text:?} was accepted");
+        }
+        // Looks like an id and starts with a letter: the label rule alone would take it.
+        assert!("a193b3a0-0000-7000-8000-000000000001".parse::<InstanceName>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_default_name_is_a_valid_name(user in "[a-z][a-z0-9-]{2,31}", nth in 1_u32..100_000) {
+            let user: Username = user.parse().unwrap();
+            let name = InstanceName::by_default(&user, nth);
+            prop_assert_eq!(name.as_str().parse::<InstanceName>().unwrap(), name);
+        }
+    }
+}

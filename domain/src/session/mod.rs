@@ -1,0 +1,84 @@
+//! The sessions of one principal. In: sign-ins and sign-outs. Out: which `sid` still counts.
+
+mod decide;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::{Aggregate, Meta};
+use crate::event::Event;
+use crate::ids::{PrincipalId, SessionId};
+use crate::subject::AggregateId;
+use crate::timestamp::Timestamp;
+
+pub use decide::{RevokeSession, SessionExists, StartSession};
+
+/// What happens to a principal's sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum SessionEvent {
+    /// The principal signed in.
+    #[serde(rename = "dockhost.session.started.v1")]
+    Started(Started),
+    /// The principal signed out.
+    #[serde(rename = "dockhost.session.revoked.v1")]
+    Revoked(Revoked),
+}
+
+/// The principal signed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Started {
+    /// The new session.
+    pub session_id: SessionId,
+    /// When its token ends.
+    pub expires_at: Timestamp,
+}
+
+/// The principal signed out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revoked {
+    /// The session that no longer counts.
+    pub session_id: SessionId,
+}
+
+/// The sessions that count: a revoked one is gone, an expired one is forgotten when the next begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sessions {
+    live: BTreeMap<SessionId, Timestamp>,
+}
+
+impl Sessions {
+    /// Whether a token of this session is good at this moment.
+    #[must_use]
+    pub fn is_live(&self, session: SessionId, now: Timestamp) -> bool {
+        self.live.get(&session).is_some_and(|expires_at| now < *expires_at)
+    }
+}
+
+impl Aggregate for Sessions {
+    type Id = PrincipalId;
+    type Event = SessionEvent;
+
+    fn subject(id: PrincipalId) -> AggregateId {
+        AggregateId::Session(id)
+    }
+
+    fn event(event: &Event) -> Option<&SessionEvent> {
+        if let Event::Session(event) = event { Some(event) } else { None }
+    }
+
+    fn evolve(&mut self, event: &SessionEvent, meta: &Meta) {
+        match event {
+            SessionEvent::Started(started) => {
+                self.live.retain(|_, expires_at| meta.time < *expires_at);
+                self.live.insert(started.session_id, started.expires_at);
+            }
+            SessionEvent::Revoked(revoked) => {
+                self.live.remove(&revoked.session_id);
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Every subject of the broker, built and parsed in one place.
+//!
+//! In: typed ids. Out: subject text, and back. No subject is built from text that somebody typed: ids are UUIDs and
+//! claims are hex of a keyed hash, so no name can smuggle in a `.`, `*` or `>`. One literal subject per aggregate:
+//! an append's expectation is about exactly that text, never about a wildcard.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BackendId, InstanceId, PrincipalId, UserId};
+
+/// All events, the filter of the stream EVENTS.
+pub const ALL_EVENTS: &str = "dockhost.event.>";
+/// All assignments, the filter of the stream ASSIGNMENTS.
+pub const ALL_ASSIGNMENTS: &str = "dockhost.assignment.>";
+/// All reports, the filter of the stream REPORTS.
+pub const ALL_REPORTS: &str = "dockhost.report.*";
+/// All heartbeats (core NATS, not stored).
+pub const ALL_HEARTBEATS: &str = "dockhost.heartbeat.*";
+/// All hellos (requests).
+pub const ALL_HELLOS: &str = "dockhost.hello.*";
+/// All timers, the filter of the stream TIMERS.
+pub const ALL_TIMERS: &str = "dockhost.timer.>";
+/// The timers that the broker has fired.
+pub const FIRED_TIMERS: &str = "dockhost.timer.fired.>";
+
+/// Whose name a claim holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClaimKind {
+    /// A user's name.
+    Username,
+    /// A user's email address, lower-cased.
+    Email,
+    /// A backend's name.
+    Backend,
+}
+
+impl ClaimKind {
+    const ALL: [Self; 3] = [Self::Username, Self::Email, Self::Backend];
+
+    /// The word in the subject.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Username => "username",
+            Self::Email => "email",
+            Self::Backend => "backend",
+        }
+    }
+}
+
+/// The keyed hash of a claimed name: 32 bytes, shown as 64 characters of lower-case hex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimHash([u8; 32]);
+
+impl ClaimHash {
+    /// Wraps the 32 bytes of the HMAC.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for ClaimHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for ClaimHash {
+    type Err = InvalidSubject;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSubject> {
+        let invalid = || InvalidSubject(text.to_owned());
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(invalid()),
+        };
+        if text.len() != 64 {
+            return Err(invalid());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// One claim: a name of one kind, by its keyed hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimId {
+    /// What is claimed.
+    pub kind: ClaimKind,
+    /// The keyed hash of the normalised name.
+    pub hash: ClaimHash,
+}
+
+/// One aggregate, and so one literal subject in EVENTS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AggregateId {
+    /// One person.
+    Account(UserId),
+    /// All instances of one user.
+    Tenancy(UserId),
+    /// The sessions of one principal.
+    Session(PrincipalId),
+    /// One machine.
+    Backend(BackendId),
+    /// One name held by one owner.
+    Claim(ClaimId),
+}
+
+/// The subject is none of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a subject of this log")]
+pub struct InvalidSubject(pub String);
+
+impl AggregateId {
+    /// The aggregate's kind, as it stands in the subject.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Account(_) => "account",
+            Self::Tenancy(_) => "tenancy",
+            Self::Session(_) => "session",
+            Self::Backend(_) => "backend",
+            Self::Claim(_) => "claim",
+        }
+    }
+
+    /// The principal under whose key the personal values of this aggregate are sealed; claims hold none.
+    #[must_use]
+    pub fn sealed_under(&self) -> Option<PrincipalId> {
+        match self {
+            Self::Account(id) | Self::Tenancy(id) => Some((*id).into()),
+            Self::Session(id) => Some(*id),
+            Self::Backend(id) => Some((*id).into()),
+            Self::Claim(_) => None,
+        }
+    }
+}
+
+/// The subject itself.
+impl fmt::Display for AggregateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dockhost.event.{}.", self.kind())?;
+        match self {
+            Self::Account(id) | Self::Tenancy(id) => id.fmt(f),
+            Self::Session(id) => id.fmt(f),
+            Self::Backend(id) => id.fmt(f),
+            Self::Claim(ClaimId { kind, hash }) => write!(f, "{}.{hash}", kind.as_str()),
+        }
+    }
+}
+
+impl FromStr for AggregateId {
+    type Err = InvalidSubject;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSubject> {
+        let invalid = |_| InvalidSubject(text.to_owned());
+        let (kind, rest) = text
+            .strip_prefix("dockhost.event.")
+            .and_then(|rest| rest.split_once('.'))
+            .ok_or_else(|| InvalidSubject(text.to_owned()))?;
+        match kind {
+            "account" => Ok(Self::Account(rest.parse().map_err(invalid)?)),
+            "tenancy" => Ok(Self::Tenancy(rest.parse().map_err(invalid)?)),
+            "session" => Ok(Self::Session(rest.parse().map_err(invalid)?)),
+            "backend" => Ok(Self::Backend(rest.parse().map_err(invalid)?)),
+            "claim" => {
+                let (word, hash) = rest.split_once('.').ok_or_else(|| InvalidSubject(text.to_owned()))?;
+                let kind = ClaimKind::ALL
+                    .into_iter()
+                    .find(|kind| kind.as_str() == word)
+                    .ok_or_else(|| InvalidSubject(text.to_owned()))?;
+                Ok(Self::Claim(ClaimId { kind, hash: hash.parse()? }))
+            }
+            _ => Err(InvalidSubject(text.to_owned())),
+        }
+    }
+}
+
+/// The subjects between the server and one backend, and the timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    /// What one backend should do for one instance (stored, the last one per subject).
+    Assignment(BackendId, InstanceId),
+    /// What a backend reports (stored until taken in).
+    Report(BackendId),
+    /// A backend's sign of life (not stored).
+    Heartbeat(BackendId),
+    /// A backend's greeting (a request).
+    Hello(BackendId),
+    /// A scheduled deadline of one instance at one generation.
+    Scheduled(InstanceId, u32),
+    /// The same deadline, fired by the broker.
+    Fired(InstanceId, u32),
+}
+
+impl Channel {
+    /// The filter that selects all assignments of one backend.
+    #[must_use]
+    pub fn assignments_of(backend: BackendId) -> String {
+        format!("dockhost.assignment.{backend}.*")
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Assignment(backend, instance) => write!(f, "dockhost.assignment.{backend}.{instance}"),
+            Self::Report(backend) => write!(f, "dockhost.report.{backend}"),
+            Self::Heartbeat(backend) => write!(f, "dockhost.heartbeat.{backend}"),
+            Self::Hello(backend) => write!(f, "dockhost.hello.{backend}"),
+            Self::Scheduled(instance, generation) => write!(f, "dockhost.timer.at.{instance}.{generation}"),
+            Self::Fired(instance, generation) => write!(f, "dockhost.timer.fired.{instance}.{generation}"),
+        }
+    }
+}
+
+impl FromStr for Channel {
+    type Err = InvalidSubject;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSubject> {
+        let invalid = || InvalidSubject(text.to_owned());
+        let parts: Vec<&str> = text.strip_prefix("dockhost.").ok_or_else(invalid)?.split('.').collect();
+        let channel = match parts.as_slice() {
+            ["assignment", backend, instance] => Self::Assignment(
+                backend.parse().map_err(|_| invalid())?,
+                instance.parse().map_err(|_| invalid())?,
+            ),
+            ["report", backend] => Self::Report(backend.parse().map_err(|_| invalid())?),
+            ["heartbeat", backend] => Self::Heartbeat(backend.parse().map_err(|_| invalid())?),
+            ["hello", backend] => Self::Hello(backend.parse().map_err(|_| invalid())?),
+            ["timer", "at", instance, generation] => Self::Scheduled(
+                instance.parse().map_err(|_| invalid())?,
+                generation.parse().map_err(|_| invalid())?,
+            ),
+            ["timer", "fired", instance, generation] => Self::Fired(
+                instance.parse().map_err(|_| invalid())?,
+                generation.parse().map_err(|_| invalid())?,
+            ),
+            _ => return Err(invalid()),
+        };
+        // `+1` and `01` parse as numbers: one thing has one text.
+        if channel.to_string() == text { Ok(channel) } else { Err(invalid()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn aggregates() -> impl Strategy<Value = AggregateId> {
+        (0..7, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
+            let id = Uuid::from_u128(id);
+            let claim = |kind| AggregateId::Claim(ClaimId { kind, hash: ClaimHash(hash) });
+            match kind {
+                0 => AggregateId::Account(UserId::from_uuid(id)),
+                1 => AggregateId::Tenancy(UserId::from_uuid(id)),
+                2 => AggregateId::Session(PrincipalId::from_uuid(id)),
+                3 => AggregateId::Backend(BackendId::from_uuid(id)),
+                4 => claim(ClaimKind::Username),
+                5 => claim(ClaimKind::Email),
+                _ => claim(ClaimKind::Backend),
+            }
+        })
+    }
+
+    fn channels() -> impl Strategy<Value = Channel> {
+        (0..6, any::<u128>(), any::<u128>(), any::<u32>()).prop_map(|(kind, a, b, generation)| {
+            let (backend, instance) =
+                (BackendId::from_uuid(Uuid::from_u128(a)), InstanceId::from_uuid(Uuid::from_u128(b)));
+            match kind {
+                0 => Channel::Assignment(backend, instance),
+                1 => Channel::Report(backend),
+                2 => Channel::Heartbeat(backend),
+                3 => Channel::Hello(backend),
+                4 => Channel::Scheduled(instance, generation),
+                _ => Channel::Fired(instance, generation),
+            }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn subjects_round_trip(aggregate in aggregates(), channel in channels()) {
+            prop_assert_eq!(aggregate.to_string().parse::<AggregateId>().unwrap(), aggregate);
+            prop_assert_eq!(channel.to_string().parse::<Channel>().unwrap(), channel);
+        }
+
+        /// Whatever parses is exactly what would be built: nothing hostile slips through a lenient parser.
+        #[test]
+        fn nothing_parses_that_would_not_be_built(
+            text in "dockhost\\.(event|timer|report|assignment)\\.(account|tenancy|claim|at|fired)?\\.?[0-9a-f.*> $+-]{0,80}"
+        ) {
+            if let Ok(aggregate) = text.parse::<AggregateId>() {
+                prop_assert_eq!(aggregate.to_string(), text.clone());
+            }
+            if let Ok(channel) = text.parse::<Channel>() {
+                prop_assert_eq!(channel.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_subjects_are_refused() {
+        let id = "0193b3a0-0000-7000-8000-000000000001";
+        for text in [
+            format!("dockhost.event.account.{id}.x"),
+            format!("dockhost.event.account.{}", id.to_uppercase()),
+            "dockhost.event.account.*".to_owned(),
+            "dockhost.event.account.>".to_owned(),
+            "dockhost.event.claim.username.zz".to_owned(),
+            format!("dockhost.event.claim.nickname.{}", "0".repeat(64)),
+            "$JS.API.STREAM.PURGE.EVENTS".to_owned(),
+            String::new(),
+        ] {
+            assert!(text.parse::<AggregateId>().is_err(), "{text:?} was accepted");
+        }
+        assert!(format!("dockhost.timer.at.{id}.01").parse::<Channel>().is_err());
+    }
+}

@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The DockHost main server.
+
+pub mod clock;
+pub mod event_log;

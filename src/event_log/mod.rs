@@ -1,0 +1,119 @@
+//! The log: the stream EVENTS, which alone is the truth.
+//!
+//! In: envelopes with the sequence that their subject is expected to end at. Out: the sequence of what was stored, a
+//! conflict, or "unknown"; and recorded events in order. The port [`EventLog`] has two adapters, JetStream and memory,
+//! that pass one contract suite. Everything above this folder speaks of events only, never of messages.
+
+use std::sync::Arc;
+
+use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::subject::AggregateId;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+/// One event to be stored if its subject ends where the decision thought it does.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The last sequence on the aggregate's literal subject; 0 if it has no event yet.
+    pub expected: u64,
+    /// What to store.
+    pub envelope: Envelope,
+}
+
+/// Why an append did not come back with a sequence.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody else appended first (10071, 10164): load, decide again.
+    #[error("the aggregate has moved on")]
+    Conflict,
+    /// The log is at its `max_bytes` (10077): nothing was stored.
+    #[error("the log is full")]
+    Full,
+    /// The broker did not take it: nothing was stored.
+    #[error("the log is unavailable")]
+    Unavailable(#[source] Cause),
+    /// No answer, and none could be found out in time: it may or may not be stored.
+    #[error("the log did not answer in time")]
+    Unknown(#[source] Cause),
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The broker can't be reached or does not answer.
+    #[error("the log is unavailable")]
+    Unavailable(#[source] Cause),
+    /// The aggregate holds an event that this binary cannot read: it is frozen here.
+    #[error("the aggregate is frozen at sequence {sequence}")]
+    Frozen {
+        /// Where the unreadable event is.
+        sequence: u64,
+        /// What is wrong with it.
+        #[source]
+        why: Cause,
+    },
+}
+
+/// An error of the layer below, kept for the service's own log.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Which events a reader wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// All of them.
+    All,
+    /// Those of one kind of aggregate (`account`, `tenancy`, `session`, `backend`, `claim`).
+    Kind(&'static str),
+}
+
+/// What an ordered reader gets.
+#[derive(Debug, Clone)]
+pub enum Delivery {
+    /// The next event.
+    Event(Arc<Recorded>),
+    /// The next event, which this binary cannot read.
+    Unreadable {
+        /// Its place in the stream.
+        sequence: u64,
+        /// Its subject.
+        subject: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// All events stored so far were delivered; said once per reader, even for an empty log.
+    CaughtUp,
+    /// Nothing new, but the log was heard just now.
+    Idle,
+}
+
+/// Which log this is: a log that was restored or made anew has another, and no position of the one means anything in
+/// the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Incarnation(String);
+
+/// The port to the log.
+pub trait EventLog: Send + Sync + 'static {
+    /// Stores one event. A timeout is resolved before this returns: the same event is published again with the same
+    /// expectation until it is acknowledged or conflicts, and then looked for by its id.
+    fn append(&self, entry: Append) -> BoxFuture<'_, Result<u64, AppendError>>;
+
+    /// Stores all or nothing, in order, at consecutive sequences; returns the last one's. At most one event per
+    /// aggregate.
+    fn append_batch(&self, entries: Vec<Append>) -> BoxFuture<'_, Result<u64, AppendError>>;
+
+    /// The aggregate's events after a sequence (0 for all), in order.
+    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>>;
+
+    /// The last sequence on the aggregate's subject, asked of the stream's leader; 0 if there is none.
+    fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>>;
+
+    /// The last sequence of the whole log.
+    fn end(&self) -> BoxFuture<'_, Result<u64, LogError>>;
+
+    /// All events after a sequence, in order and without a gap, for ever. It heals itself while the broker is away and
+    /// ends only when it is dropped; the broker being away shows as neither `Idle` nor `Event`.
+    fn follow(&self, after: u64, filter: Filter) -> BoxStream<'static, Delivery>;
+
+    /// Which log this is.
+    fn incarnation(&self) -> &Incarnation;
+}

@@ -47,8 +47,6 @@ pub trait Command: Send + Sync {
     ///
     /// # Errors
     /// The rejection, when the rules forbid it.
-    fn decide(
-        &self,
-        state: &Self::Aggregate,
-    ) -> Result<Option<<Self::Aggregate as Aggregate>::Event>, Self::Rejection>;
+    fn decide(&self, state: &Self::Aggregate)
+    -> Result<Option<<Self::Aggregate as Aggregate>::Event>, Self::Rejection>;
 }

@@ -123,7 +123,13 @@ pub struct MalformedEnvelope {
 
 /// The headers of one event but its type, which the event's encoding gives.
 #[must_use]
-pub fn headers(aggregate: &AggregateId, meta: &Meta, origin: &Origin, kind: &str, source: &str) -> Vec<(&'static str, String)> {
+pub fn headers(
+    aggregate: &AggregateId,
+    meta: &Meta,
+    origin: &Origin,
+    kind: &str,
+    source: &str,
+) -> Vec<(&'static str, String)> {
     let mut headers = vec![
         (header::SPEC_VERSION, SPEC_VERSION.to_owned()),
         (header::ID, meta.id.to_string()),

@@ -116,13 +116,9 @@ mod tests {
     fn an_id_has_exactly_one_text() {
         let text = "0193b3a0-0000-7000-8000-000000000001";
         assert_eq!(text.parse::<UserId>().unwrap().to_string(), text);
-        for other in [
-            text.to_uppercase(),
-            text.replace('-', ""),
-            format!("{{{text}}}"),
-            format!("{text}.x"),
-            String::new(),
-        ] {
+        for other in
+            [text.to_uppercase(), text.replace('-', ""), format!("{{{text}}}"), format!("{text}.x"), String::new()]
+        {
             if other == text {
                 continue;
             }

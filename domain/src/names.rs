@@ -112,8 +112,20 @@ mod tests {
     #[test]
     fn hostile_names_are_refused() {
         for text in [
-            "", "ab", "Ada", "1ab", "-ab", "a.b", "a*b", "a>b", "a b", "a\nb", "a\u{0}b", "ädä",
-            "$JS.API.STREAM.DELETE.EVENTS", "{\"$ne\":null}",
+            "",
+            "ab",
+            "Ada",
+            "1ab",
+            "-ab",
+            "a.b",
+            "a*b",
+            "a>b",
+            "a b",
+            "a\nb",
+            "a\u{0}b",
+            "ädä",
+            "$JS.API.STREAM.DELETE.EVENTS",
+            "{\"$ne\":null}",
         ] {
             assert!(text.parse::<Username>().is_err(), "{text:?} was accepted");
         }

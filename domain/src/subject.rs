@@ -230,21 +230,18 @@ impl FromStr for Channel {
         let invalid = || InvalidSubject(text.to_owned());
         let parts: Vec<&str> = text.strip_prefix("dockhost.").ok_or_else(invalid)?.split('.').collect();
         let channel = match parts.as_slice() {
-            ["assignment", backend, instance] => Self::Assignment(
-                backend.parse().map_err(|_| invalid())?,
-                instance.parse().map_err(|_| invalid())?,
-            ),
+            ["assignment", backend, instance] => {
+                Self::Assignment(backend.parse().map_err(|_| invalid())?, instance.parse().map_err(|_| invalid())?)
+            }
             ["report", backend] => Self::Report(backend.parse().map_err(|_| invalid())?),
             ["heartbeat", backend] => Self::Heartbeat(backend.parse().map_err(|_| invalid())?),
             ["hello", backend] => Self::Hello(backend.parse().map_err(|_| invalid())?),
-            ["timer", "at", instance, generation] => Self::Scheduled(
-                instance.parse().map_err(|_| invalid())?,
-                generation.parse().map_err(|_| invalid())?,
-            ),
-            ["timer", "fired", instance, generation] => Self::Fired(
-                instance.parse().map_err(|_| invalid())?,
-                generation.parse().map_err(|_| invalid())?,
-            ),
+            ["timer", "at", instance, generation] => {
+                Self::Scheduled(instance.parse().map_err(|_| invalid())?, generation.parse().map_err(|_| invalid())?)
+            }
+            ["timer", "fired", instance, generation] => {
+                Self::Fired(instance.parse().map_err(|_| invalid())?, generation.parse().map_err(|_| invalid())?)
+            }
             _ => return Err(invalid()),
         };
         // `+1` and `01` parse as numbers: one thing has one text.

@@ -1,3 +1,4 @@
 //! Placeholder.
 fn main() {}
-#[test] fn t(){}
+#[test]
+fn t() {}

@@ -189,8 +189,26 @@ pub struct Deleted {
     pub instance_id: InstanceId,
     /// The generation that this ends.
     pub generation: u32,
-    /// The machine that has not confirmed it; it is told again when it comes back.
-    pub unconfirmed: Option<BackendId>,
+    /// What became of its container.
+    pub end: End,
+}
+
+/// What became of the container of a deleted instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum End {
+    /// There was no placement any more.
+    Unplaced,
+    /// Its machine confirmed that nothing is left.
+    Confirmed {
+        /// The machine.
+        backend_id: BackendId,
+    },
+    /// Its machine did not answer in time; it is told again when it comes back.
+    Abandoned {
+        /// The machine.
+        backend_id: BackendId,
+    },
 }
 
 /// Nothing is left of a placement that was given up.

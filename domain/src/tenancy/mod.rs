@@ -1,6 +1,171 @@
 //! The tenancy: all instances of one user, in one aggregate, because quota, unique names and idempotency keys span
 //! them, and so each command is one ordinary append.
+//!
+//! In: the events of one user's instances. Out: the instances, the operations that their user may ask about, and the
+//! idempotency keys that still count. What is settled is forgotten after [`REMEMBERED`] of event time, so that a
+//! busy user's state stays small.
 
+mod change;
+mod deadline;
 pub mod event;
+mod instance;
+mod legal;
+mod lost;
+mod operation;
+mod policy;
+mod report;
+mod request;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod wanted;
 
-pub use event::TenancyEvent;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::aggregate::{Aggregate, Meta};
+use crate::event::Event;
+use crate::ids::{InstanceId, OperationId, UserId};
+use crate::names::InstanceName;
+use crate::subject::AggregateId;
+use crate::timestamp::Timestamp;
+
+pub use change::{ChangeRejected, ChangeWanted};
+pub use deadline::{DeadlinePassed, DeadlineRejected};
+pub use event::{Idempotency, ReportPosition, TenancyEvent};
+pub use instance::{Instance, Progress, Seen, Site, Status, Step};
+pub use legal::is_legal;
+pub use lost::BackendGone;
+pub use operation::{Operation, Outcome};
+pub use policy::{Facts, Policy};
+pub use report::{ReportReceived, ReportRejected};
+pub use request::{RequestInstance, RequestRejected};
+pub use wanted::wanted;
+
+/// How long settled things are remembered, in event time.
+pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// All instances of one user.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tenancy {
+    instances: BTreeMap<InstanceId, Instance>,
+    operations: BTreeMap<OperationId, Operation>,
+    keys: BTreeMap<String, KeyUse>,
+    fading: VecDeque<(Timestamp, Fading)>,
+}
+
+/// What an `Idempotency-Key` was used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Hex SHA-256 of the request's body.
+    pub request: String,
+    /// The instance that came of it.
+    pub instance_id: InstanceId,
+    /// The operation that came of it.
+    pub operation_id: OperationId,
+}
+
+/// What is forgotten when its time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fading {
+    Instance(InstanceId),
+    Operation(OperationId),
+    Key(String),
+}
+
+impl Tenancy {
+    /// One instance, deleted ones included while they are remembered.
+    #[must_use]
+    pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
+        self.instances.get(&id)
+    }
+
+    /// The instance that has this name now.
+    #[must_use]
+    pub fn named(&self, name: &InstanceName) -> Option<InstanceId> {
+        self.existing().find(|(_, instance)| instance.name.plain() == Some(name)).map(|(id, _)| id)
+    }
+
+    /// All instances that are not deleted.
+    pub fn existing(&self) -> impl Iterator<Item = (InstanceId, &Instance)> {
+        self.all().filter(|(_, instance)| !instance.is_deleted())
+    }
+
+    /// All instances that are remembered.
+    pub fn all(&self) -> impl Iterator<Item = (InstanceId, &Instance)> {
+        self.instances.iter().map(|(id, instance)| (*id, instance))
+    }
+
+    /// One operation, while it is remembered.
+    #[must_use]
+    pub fn operation(&self, id: OperationId) -> Option<&Operation> {
+        self.operations.get(&id)
+    }
+
+    /// What an `Idempotency-Key` (by its hash) was used for.
+    #[must_use]
+    pub fn key_use(&self, key: &str) -> Option<&KeyUse> {
+        self.keys.get(key)
+    }
+
+    fn evolve_instance(&mut self, event: &TenancyEvent, meta: &Meta) {
+        let id = event.instance_id();
+        let before = self.instances.get(&id).map(|instance| instance.progress.clone());
+        if let TenancyEvent::Requested(requested) = event {
+            self.instances.insert(id, Instance::requested(requested, meta));
+            if let Some(idempotency) = &requested.idempotency {
+                let operation_id = meta.id.into();
+                let request = idempotency.request.clone();
+                self.keys.insert(idempotency.key.clone(), KeyUse { request, instance_id: id, operation_id });
+                self.fading.push_back((meta.time, Fading::Key(idempotency.key.clone())));
+            }
+        } else if let Some(instance) = self.instances.get_mut(&id) {
+            instance.evolve(event, meta);
+        }
+        let Some(instance) = self.instances.get(&id) else { return };
+        if instance.is_deleted() && !matches!(before, Some(Progress::Deleted { .. })) {
+            self.fading.push_back((meta.time, Fading::Instance(id)));
+        }
+        if let Some(begun) = operation::advance(&mut self.operations, id, before.as_ref(), instance, meta) {
+            self.fading.push_back((meta.time, Fading::Operation(begun)));
+        }
+    }
+
+    /// Forgets what has been settled for long enough. What still matters gets another round.
+    fn forget(&mut self, now: Timestamp) {
+        while let Some((since, _)) = self.fading.front()
+            && since.after(REMEMBERED) < now
+            && let Some((_, fading)) = self.fading.pop_front()
+        {
+            let keep = match &fading {
+                Fading::Instance(id) => self.instances.get(id).is_some_and(|instance| !instance.retired.is_empty()),
+                Fading::Operation(id) => self.operations.get(id).is_some_and(|o| o.outcome == Outcome::Pending),
+                Fading::Key(_) => false,
+            };
+            match fading {
+                fading if keep => self.fading.push_back((now, fading)),
+                Fading::Instance(id) => drop(self.instances.remove(&id)),
+                Fading::Operation(id) => drop(self.operations.remove(&id)),
+                Fading::Key(key) => drop(self.keys.remove(&key)),
+            }
+        }
+    }
+}
+
+impl Aggregate for Tenancy {
+    type Id = UserId;
+    type Event = TenancyEvent;
+
+    fn subject(id: UserId) -> AggregateId {
+        AggregateId::Tenancy(id)
+    }
+
+    fn event(event: &Event) -> Option<&TenancyEvent> {
+        if let Event::Tenancy(event) = event { Some(event) } else { None }
+    }
+
+    fn evolve(&mut self, event: &TenancyEvent, meta: &Meta) {
+        self.evolve_instance(event, meta);
+        self.forget(meta.time);
+    }
+}

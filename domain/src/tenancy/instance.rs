@@ -1,0 +1,290 @@
+//! One instance: what is wanted of it, where it is, what was seen of it, and how far it is.
+//!
+//! In: the events that name it. Out: its state, and the status that the API shows. How far it is ([`Progress`]) is an
+//! enum whose transient variant owns its deadline, so an instance cannot be in a transient state without one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{End, ReportPosition, Requested, Setback, TenancyEvent};
+use crate::aggregate::Meta;
+use crate::ids::{BackendId, OperationId};
+use crate::names::InstanceName;
+use crate::personal::Personal;
+use crate::timestamp::Timestamp;
+use crate::wire::{Limits, Observation, Phase, Wanted};
+
+/// One on-demand machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    /// Its name.
+    pub name: Personal<InstanceName>,
+    /// The OpenSSH public key that may log in.
+    pub ssh_public_key: Personal<String>,
+    /// The image; the agent's own when absent.
+    pub image: Option<String>,
+    /// What its container may use.
+    pub limits: Limits,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When its user or its container last changed something.
+    pub last_activity: Timestamp,
+    /// What it should be.
+    pub wanted: Wanted,
+    /// Rises with each change of what is wanted.
+    pub generation: u32,
+    /// Rises when the container must be a new one.
+    pub placement: u32,
+    /// Where the current placement is; none once it was given up or is gone.
+    pub site: Option<Site>,
+    /// How far it is.
+    pub progress: Progress,
+    /// The placements that did not work out.
+    pub setbacks: Vec<Setback>,
+    /// Machines that may hold a container of a placement that was given up, with its number.
+    pub retired: BTreeMap<BackendId, u32>,
+    /// Where the last report stands that counted.
+    pub last_report: Option<ReportPosition>,
+}
+
+/// Where a placement is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Site {
+    /// The machine.
+    pub backend_id: BackendId,
+    /// What its agent saw last; none until a container is known.
+    pub seen: Option<Seen>,
+}
+
+/// What an agent saw last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    /// The generation that it had acted on.
+    pub generation: u32,
+    /// The container.
+    pub observation: Observation,
+}
+
+/// How far an instance is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Progress {
+    /// On its way to what is wanted.
+    Pending {
+        /// What is being done.
+        step: Step,
+        /// The operation that asked for it; none when the container left its state by itself.
+        operation: Option<OperationId>,
+        /// When this ends one way or the other.
+        deadline: Timestamp,
+    },
+    /// As wanted.
+    Settled,
+    /// Not as wanted, and nobody is working on it.
+    Failed {
+        /// What went wrong last.
+        setback: Setback,
+    },
+    /// Gone.
+    Deleted {
+        /// Since when.
+        at: Timestamp,
+    },
+}
+
+/// What is being done to an instance; also the kinds of operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// Its first container is being made.
+    Create,
+    /// Its container is being stopped.
+    Stop,
+    /// Its container is being started.
+    Resume,
+    /// Its container is being removed.
+    Delete,
+}
+
+/// What the API shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Being made.
+    Creating,
+    /// Can be logged into.
+    Running,
+    /// Being stopped.
+    Stopping,
+    /// Stopped; the files are kept.
+    Stopped,
+    /// Being started.
+    Resuming,
+    /// Being removed.
+    Deleting,
+    /// Gone.
+    Deleted,
+    /// Not as wanted; the reason stands beside it.
+    Failed,
+    /// Its machine is not heard, so its true state is unknown.
+    Unreachable,
+}
+
+impl Status {
+    /// Whether this state must end by a deadline.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Creating | Self::Stopping | Self::Resuming | Self::Deleting)
+    }
+}
+
+impl Instance {
+    /// The instance that a request begins.
+    #[must_use]
+    pub fn requested(requested: &Requested, meta: &Meta) -> Self {
+        Self {
+            name: requested.name.clone(),
+            ssh_public_key: requested.ssh_public_key.clone(),
+            image: requested.image.clone(),
+            limits: requested.limits,
+            created_at: meta.time,
+            last_activity: meta.time,
+            wanted: Wanted::Running,
+            generation: 1,
+            placement: 1,
+            site: Some(Site { backend_id: requested.choice.backend_id, seen: None }),
+            progress: Progress::Pending {
+                step: Step::Create,
+                operation: Some(meta.id.into()),
+                deadline: requested.deadline,
+            },
+            setbacks: Vec::new(),
+            retired: BTreeMap::new(),
+            last_report: None,
+        }
+    }
+
+    /// Applies an event that names this instance.
+    pub fn evolve(&mut self, event: &TenancyEvent, meta: &Meta) {
+        match event {
+            // Ids are never used twice; a fold is total all the same.
+            TenancyEvent::Requested(requested) => *self = Self::requested(requested, meta),
+            TenancyEvent::Placed(placed) => {
+                self.retire_site();
+                self.retired.remove(&placed.choice.backend_id);
+                self.setbacks.push(placed.after.clone());
+                self.placement = placed.placement;
+                self.site = Some(Site { backend_id: placed.choice.backend_id, seen: None });
+                if let Progress::Pending { deadline, .. } = &mut self.progress {
+                    *deadline = placed.deadline;
+                }
+            }
+            TenancyEvent::Observed(observed) => {
+                self.last_report = Some(observed.report);
+                if let Some(site) = self.site.as_mut().filter(|_| observed.placement == self.placement) {
+                    let generation = observed.generation;
+                    site.seen = Some(Seen { generation, observation: observed.seen.clone() });
+                    if self.satisfied_by(generation, observed.seen.phase) {
+                        self.progress = Progress::Settled;
+                        self.setbacks.clear();
+                    } else if let Some(deadline) = observed.deadline {
+                        let step = if self.wanted == Wanted::Stopped { Step::Stop } else { Step::Resume };
+                        self.progress = Progress::Pending { step, operation: None, deadline };
+                    }
+                }
+            }
+            TenancyEvent::StopRequested(e) => self.want(Wanted::Stopped, Step::Stop, e.generation, e.deadline, meta),
+            TenancyEvent::ResumeRequested(e) => {
+                self.want(Wanted::Running, Step::Resume, e.generation, e.deadline, meta)
+            }
+            TenancyEvent::DeleteRequested(e) => {
+                self.want(Wanted::Deleted, Step::Delete, e.generation, e.deadline, meta)
+            }
+            TenancyEvent::Failed(failed) => {
+                self.progress = Progress::Failed { setback: failed.setback.clone() };
+                if failed.gives_up {
+                    self.retire_site();
+                }
+            }
+            TenancyEvent::Deleted(deleted) => {
+                match deleted.end {
+                    End::Abandoned { .. } => self.retire_site(),
+                    End::Confirmed { .. } | End::Unplaced => self.site = None,
+                }
+                self.wanted = Wanted::Deleted;
+                self.generation = deleted.generation;
+                self.progress = Progress::Deleted { at: meta.time };
+            }
+            TenancyEvent::Released(released) => {
+                self.retired.remove(&released.backend_id);
+                return;
+            }
+        }
+        self.last_activity = meta.time;
+    }
+
+    fn want(&mut self, wanted: Wanted, step: Step, generation: u32, deadline: Timestamp, meta: &Meta) {
+        self.wanted = wanted;
+        self.generation = generation;
+        self.progress = Progress::Pending { step, operation: Some(meta.id.into()), deadline };
+    }
+
+    fn retire_site(&mut self) {
+        if let Some(site) = self.site.take() {
+            self.retired.insert(site.backend_id, self.placement);
+        }
+    }
+
+    /// Whether a container in this phase, after an agent acted on this generation, is what is wanted.
+    #[must_use]
+    pub fn satisfied_by(&self, generation: u32, phase: Phase) -> bool {
+        generation == self.generation
+            && matches!((self.wanted, phase), (Wanted::Running, Phase::Running) | (Wanted::Stopped, Phase::Stopped))
+    }
+
+    /// What was seen last of the current placement.
+    #[must_use]
+    pub fn seen(&self) -> Option<&Seen> {
+        self.site.as_ref().and_then(|site| site.seen.as_ref())
+    }
+
+    /// Whether it is gone.
+    #[must_use]
+    pub const fn is_deleted(&self) -> bool {
+        matches!(self.progress, Progress::Deleted { .. })
+    }
+
+    /// When the present state must end, if it is transient.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Timestamp> {
+        if let Progress::Pending { deadline, .. } = self.progress { Some(deadline) } else { None }
+    }
+
+    /// What the API shows while the machine is heard.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match (&self.progress, self.wanted) {
+            (Progress::Pending { step: Step::Create, .. }, _) => Status::Creating,
+            (Progress::Pending { step: Step::Stop, .. }, _) => Status::Stopping,
+            (Progress::Pending { step: Step::Resume, .. }, _) => Status::Resuming,
+            (Progress::Pending { step: Step::Delete, .. }, _) => Status::Deleting,
+            (Progress::Settled, Wanted::Running) => Status::Running,
+            (Progress::Settled, Wanted::Stopped) => Status::Stopped,
+            (Progress::Settled, Wanted::Deleted) | (Progress::Deleted { .. }, _) => Status::Deleted,
+            (Progress::Failed { .. }, _) => Status::Failed,
+        }
+    }
+
+    /// What the API shows, given whether its machine is heard: what should be running on a silent machine may not be.
+    #[must_use]
+    pub fn status_on(&self, machine_is_heard: bool) -> Status {
+        match self.status() {
+            Status::Running | Status::Stopped if !machine_is_heard => Status::Unreachable,
+            status => status,
+        }
+    }
+}

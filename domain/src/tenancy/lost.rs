@@ -1,0 +1,40 @@
+//! Decision: a machine was lost while an instance was on it. In: which machine, which instance. Out: another machine
+//! for an instance that has no container yet. One that has is not moved: its disk is on the lost machine.
+
+use std::convert::Infallible;
+
+use super::event::{Reason, TenancyEvent};
+use super::instance::Progress;
+use super::policy::Facts;
+use super::{Tenancy, retry};
+use crate::aggregate::Command;
+use crate::ids::{BackendId, InstanceId};
+use crate::wire::Wanted;
+
+/// This machine is lost.
+#[derive(Debug, Clone)]
+pub struct BackendGone {
+    /// Which machine.
+    pub backend_id: BackendId,
+    /// The instance on it.
+    pub instance_id: InstanceId,
+    /// The other machines.
+    pub facts: Facts,
+}
+
+impl Command for BackendGone {
+    type Aggregate = Tenancy;
+    type Rejection = Infallible;
+
+    fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, Infallible> {
+        let waits_here = |instance: &&super::Instance| {
+            matches!(instance.progress, Progress::Pending { .. })
+                && instance.wanted != Wanted::Deleted
+                && instance.site.as_ref().is_some_and(|site| site.backend_id == self.backend_id && site.seen.is_none())
+        };
+        Ok(state
+            .instance(self.instance_id)
+            .filter(waits_here)
+            .map(|instance| retry::elsewhere(self.instance_id, instance, self.backend_id, Reason::Lost, &self.facts)))
+    }
+}

@@ -1,0 +1,34 @@
+//! What follows when a placement did not work out before any container was seen: another machine, or the end.
+//!
+//! In: the instance, what went wrong, the machines. Out: `placed` elsewhere, or `failed`. Bounded: each machine is
+//! tried once, only so many in all, and only so many may be late (each late one costs its user the whole deadline).
+
+use super::event::{Failed, Placed, Reason, Setback, TenancyEvent};
+use super::instance::Instance;
+use super::policy::Facts;
+use crate::ids::{BackendId, InstanceId};
+use crate::placement::place;
+
+pub(super) fn elsewhere(
+    instance_id: InstanceId,
+    instance: &Instance,
+    backend_id: BackendId,
+    reason: Reason,
+    facts: &Facts,
+) -> TenancyEvent {
+    let setback = Setback { backend_id, reason };
+    let mut tried: Vec<BackendId> = instance.setbacks.iter().map(|before| before.backend_id).collect();
+    tried.push(backend_id);
+    let late = instance.setbacks.iter().chain([&setback]).filter(|s| s.reason == Reason::Late).count();
+    let may_try = tried.len() < facts.policy.max_tries && late < facts.policy.max_late;
+    match place(&facts.candidates, &tried, facts.turn) {
+        Ok(choice) if may_try => TenancyEvent::Placed(Placed {
+            instance_id,
+            placement: instance.placement + 1,
+            choice,
+            deadline: facts.now.after(facts.policy.create_within),
+            after: setback,
+        }),
+        _ => TenancyEvent::Failed(Failed { instance_id, generation: instance.generation, setback, gives_up: true }),
+    }
+}

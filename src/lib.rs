@@ -2,3 +2,5 @@
 
 pub mod clock;
 pub mod event_log;
+pub mod execute;
+pub mod follower;

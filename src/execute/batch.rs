@@ -1,0 +1,81 @@
+//! A batch: decisions on several aggregates that are stored together or not at all (sign-up: names and account).
+//!
+//! In: one command per aggregate. Out: all their events, at consecutive sequences, or a conflict to be decided anew,
+//! or the first rejection. Batches are dear (the broker stages them), so they serve only what really spans aggregates.
+
+use std::sync::Arc;
+
+use dockhost_domain::aggregate::{Aggregate, Command};
+use dockhost_domain::envelope::{Origin, Recorded};
+
+use super::{Cached, ExecuteError, Executor, envelop};
+use crate::event_log::{Append, AppendError};
+
+/// Decisions that belong together.
+pub struct Batch {
+    executor: Arc<Executor>,
+    origin: Origin,
+    entries: Vec<Append>,
+}
+
+impl Executor {
+    /// An empty batch.
+    pub fn batch(self: &Arc<Self>, origin: Origin) -> Batch {
+        Batch { executor: Arc::clone(self), origin, entries: Vec::new() }
+    }
+}
+
+impl Batch {
+    /// Decides one part, on a state that the log confirms. At most one per aggregate.
+    ///
+    /// # Errors
+    /// The rejection, or that the log can't be read.
+    pub async fn decide<C>(
+        &mut self,
+        id: <C::Aggregate as Aggregate>::Id,
+        command: &C,
+    ) -> Result<(), ExecuteError<C::Rejection>>
+    where
+        C: Command,
+        C::Aggregate: Cached,
+    {
+        let mut held = self.executor.state::<C::Aggregate>(id).await?;
+        let event = match command.decide(&held.state) {
+            Ok(Some(event)) => Some(event),
+            verdict => match self.executor.newer(id, held.sequence).await? {
+                None => verdict.map_err(ExecuteError::Rejected)?,
+                Some(newer) => {
+                    held = newer;
+                    command.decide(&held.state).map_err(ExecuteError::Rejected)?
+                }
+            },
+        };
+        if let Some(event) = event {
+            let envelope = envelop::<C::Aggregate>(id, &self.origin, event);
+            self.entries.push(Append { expected: held.sequence, envelope });
+        }
+        Ok(())
+    }
+
+    /// Stores the batch; returns the last sequence. Runs to its end even if the caller goes away.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`]: a part's state was old; it has been forgotten, so decide all parts anew.
+    pub async fn commit(self) -> Result<u64, AppendError> {
+        let task = tokio::spawn(async move {
+            let Self { executor, entries, .. } = self;
+            let outcome = executor.log.append_batch(entries.clone()).await;
+            match &outcome {
+                Ok(last) => {
+                    let first = last + 1 - entries.len() as u64;
+                    for (sequence, entry) in (first..).zip(entries) {
+                        executor.aggregates.observe(&Arc::new(Recorded { sequence, envelope: entry.envelope }));
+                    }
+                }
+                Err(_) => entries.iter().for_each(|entry| executor.aggregates.forget(entry.envelope.aggregate)),
+            }
+            outcome
+        });
+        task.await.unwrap_or_else(|error| Err(AppendError::Unknown(error.into())))
+    }
+}

@@ -1,0 +1,140 @@
+//! The machines as this replica knows them: who they are, whether they are heard, and what they hold.
+//!
+//! In: backend events, tenancy events, and the assignments that stood at start. Out: candidates for a placement, and
+//! the name and address that go with an instance. What a machine holds follows from events alone: a placement takes
+//! room when it is decided and frees it when the machine confirms that nothing is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dockhost_domain::aggregate::Aggregate;
+use dockhost_domain::backend::{Backend, Link, Machine};
+use dockhost_domain::envelope::Recorded;
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::{BackendId, InstanceId};
+use dockhost_domain::placement::{Candidate, place};
+use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::TenancyEvent;
+use dockhost_domain::tenancy::event::End;
+
+/// The machines.
+#[derive(Default)]
+pub struct Machines {
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    machines: BTreeMap<BackendId, Backend>,
+    holds: BTreeMap<BackendId, BTreeSet<InstanceId>>,
+}
+
+impl Known {
+    fn candidates(&self) -> Vec<Candidate> {
+        let machine = |(id, backend): (&BackendId, &Backend)| {
+            backend.machine.as_ref().map(|machine| Candidate {
+                backend_id: *id,
+                connected: machine.link == Link::Connected,
+                used: self.holds.get(id).map_or(0, |held| u32::try_from(held.len()).unwrap_or(u32::MAX)),
+                max_containers: machine.details.max_containers,
+            })
+        };
+        self.machines.iter().filter_map(machine).collect()
+    }
+
+    fn free(&mut self, backend: BackendId, instance: InstanceId) {
+        if let Some(held) = self.holds.get_mut(&backend) {
+            held.remove(&instance);
+        }
+    }
+}
+
+impl Machines {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An assignment that stood when this replica began to follow.
+    pub fn assigned(&self, backend: BackendId, instance: InstanceId) {
+        self.known().holds.entry(backend).or_default().insert(instance);
+    }
+
+    /// Brings the machine of an event up to date.
+    pub fn observe(&self, recorded: &Recorded) {
+        match (&recorded.envelope.aggregate, &recorded.envelope.event) {
+            (AggregateId::Backend(id), Event::Backend(event)) => {
+                self.known().machines.entry(*id).or_default().evolve(event, &recorded.envelope.meta);
+            }
+            (_, Event::Tenancy(event)) => {
+                let instance = event.instance_id();
+                match event {
+                    TenancyEvent::Requested(e) => self.assigned(e.choice.backend_id, instance),
+                    TenancyEvent::Placed(e) => self.assigned(e.choice.backend_id, instance),
+                    TenancyEvent::Released(e) => self.known().free(e.backend_id, instance),
+                    TenancyEvent::Deleted(e) => match e.end {
+                        End::Confirmed { backend_id } => self.known().free(backend_id, instance),
+                        End::Abandoned { .. } | End::Unplaced => {}
+                    },
+                    TenancyEvent::Observed(_)
+                    | TenancyEvent::StopRequested(_)
+                    | TenancyEvent::ResumeRequested(_)
+                    | TenancyEvent::DeleteRequested(_)
+                    | TenancyEvent::Failed(_) => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// All machines as candidates for a placement.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        self.known().candidates()
+    }
+
+    /// The candidates for a new instance, with the room that it will get held for it until its event is seen: of
+    /// creates in parallel on this replica, none is promised the same room.
+    pub fn reserve(&self, instance: InstanceId, turn: u64) -> Reservation<'_> {
+        let mut known = self.known();
+        let candidates = known.candidates();
+        let backend = place(&candidates, &[], turn).ok().map(|choice| choice.backend_id);
+        if let Some(backend) = backend {
+            known.holds.entry(backend).or_default().insert(instance);
+        }
+        Reservation { machines: self, instance, backend, candidates }
+    }
+
+    /// One machine.
+    pub fn machine(&self, id: BackendId) -> Option<Machine> {
+        self.known().machines.get(&id).and_then(|backend| backend.machine.clone())
+    }
+
+    /// How many machines there are, and how many of them are heard.
+    pub fn count(&self) -> (usize, usize) {
+        let candidates = self.candidates();
+        (candidates.len(), candidates.iter().filter(|candidate| candidate.connected).count())
+    }
+}
+
+/// Room held for an instance that is being asked for; given back unless it is kept.
+pub struct Reservation<'a> {
+    machines: &'a Machines,
+    instance: InstanceId,
+    backend: Option<BackendId>,
+    /// The machines as they were just before.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Reservation<'_> {
+    /// The instance was stored as placed there (or may have been): events free the room from here on.
+    pub fn keep(mut self) {
+        self.backend = None;
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if let Some(backend) = self.backend {
+            self.machines.known().free(backend, self.instance);
+        }
+    }
+}

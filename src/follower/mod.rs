@@ -1,0 +1,136 @@
+//! The follower: this replica's one ordered read of the log.
+//!
+//! In: every event from its start on, and the idle heartbeats between them. Out: warm aggregate caches, the machines
+//! that may get instances, the position up to which this replica knows the log, and a wake-up for whoever waits for
+//! an aggregate to change. A replica that hears nothing for [`SILENCE`] says so: it may have missed a revocation.
+
+mod machines;
+mod wakers;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dockhost_domain::envelope::Recorded;
+use dockhost_domain::subject::AggregateId;
+use futures::StreamExt;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::event_log::{Delivery, Filter};
+use crate::execute::Executor;
+
+pub use machines::{Machines, Reservation};
+pub use wakers::{Wakers, Watching};
+
+/// After this long without an event or an idle heartbeat a replica does not trust its own knowledge.
+pub const SILENCE: Duration = Duration::from_secs(5);
+
+/// What this replica knows of the log.
+pub struct Follower {
+    executor: Arc<Executor>,
+    machines: Machines,
+    wakers: Wakers,
+    state: watch::Sender<State>,
+    latest: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    position: u64,
+    caught_up: bool,
+    heard: Instant,
+}
+
+impl Follower {
+    /// A follower that has seen nothing yet.
+    pub fn new(executor: Arc<Executor>) -> Arc<Self> {
+        let (state, _) = watch::channel(State { position: 0, caught_up: false, heard: Instant::now() });
+        Arc::new(Self {
+            executor,
+            machines: Machines::default(),
+            wakers: Wakers::default(),
+            state,
+            latest: Mutex::default(),
+        })
+    }
+
+    /// The machines.
+    pub fn machines(&self) -> &Machines {
+        &self.machines
+    }
+
+    /// Watches one aggregate for changes; ask before looking at its state.
+    pub fn watch(&self, aggregate: AggregateId) -> Watching<'_> {
+        self.wakers.watch(aggregate)
+    }
+
+    /// The last sequence that this replica has applied.
+    pub fn position(&self) -> u64 {
+        self.state.borrow().position
+    }
+
+    /// Whether this replica has caught up once and heard the log within [`SILENCE`].
+    pub fn is_live(&self) -> bool {
+        let state = *self.state.borrow();
+        state.caught_up && state.heard.elapsed() < SILENCE
+    }
+
+    /// Waits until the follower has caught up for the first time.
+    pub async fn caught_up(&self) {
+        let mut state = self.state.subscribe();
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = state.wait_for(|state| state.caught_up).await;
+    }
+
+    /// Waits until this replica has applied a sequence.
+    pub async fn reached(&self, sequence: u64) {
+        let mut state = self.state.subscribe();
+        let _ = state.wait_for(|state| state.position >= sequence).await;
+    }
+
+    /// The last sequence of one kind of aggregate that this replica knows of.
+    pub fn latest(&self, kind: &str) -> u64 {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).get(kind).copied().unwrap_or(0)
+    }
+
+    /// Follows the log from after a sequence, until cancelled. `latest` is what is known of each kind before that.
+    pub async fn run(self: Arc<Self>, after: u64, latest: BTreeMap<&'static str, u64>, cancel: CancellationToken) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = latest;
+        self.state.send_modify(|state| state.position = after);
+        let mut events = self.executor.log().follow(after, Filter::All);
+        while let Some(Some(delivery)) = cancel.run_until_cancelled(events.next()).await {
+            match delivery {
+                Delivery::Event(recorded) => self.observe(&recorded),
+                Delivery::Unreadable { sequence, subject, why } => {
+                    tracing::error!(sequence, subject, why, "an event can't be read; its aggregate is frozen here");
+                    if let Ok(aggregate) = subject.parse() {
+                        self.executor.aggregates().forget(aggregate);
+                    }
+                    self.heard(|state| state.position = sequence);
+                }
+                Delivery::CaughtUp => self.heard(|state| state.caught_up = true),
+                Delivery::Idle => self.heard(|_| {}),
+            }
+        }
+    }
+
+    fn observe(&self, recorded: &Arc<Recorded>) {
+        self.executor.aggregates().observe(recorded);
+        self.machines.observe(recorded);
+        let aggregate = recorded.envelope.aggregate;
+        self.latest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(aggregate.kind(), recorded.sequence);
+        self.heard(|state| state.position = recorded.sequence);
+        self.wakers.wake(&aggregate);
+    }
+
+    fn heard(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_modify(|state| {
+            change(state);
+            state.heard = Instant::now();
+        });
+    }
+}

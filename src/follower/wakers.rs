@@ -1,0 +1,71 @@
+//! Wake-ups for whoever waits for an aggregate to change.
+//!
+//! In: the aggregates of events as they pass. Out: a notification to those who watch that aggregate, and to nobody
+//! else: with thousands of waiters an event costs one look-up.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dockhost_domain::subject::AggregateId;
+use tokio::sync::Notify;
+
+/// Who watches what.
+#[derive(Default)]
+pub struct Wakers {
+    watched: Mutex<HashMap<AggregateId, Arc<Notify>>>,
+}
+
+/// One watcher of one aggregate.
+pub struct Watching<'a> {
+    wakers: &'a Wakers,
+    aggregate: AggregateId,
+    notify: Arc<Notify>,
+}
+
+impl Wakers {
+    fn watched(&self) -> MutexGuard<'_, HashMap<AggregateId, Arc<Notify>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to watch.
+    pub fn watch(&self, aggregate: AggregateId) -> Watching<'_> {
+        let notify = Arc::clone(self.watched().entry(aggregate).or_default());
+        Watching { wakers: self, aggregate, notify }
+    }
+
+    /// Wakes the watchers of an aggregate.
+    pub fn wake(&self, aggregate: &AggregateId) {
+        if let Some(notify) = self.watched().get(aggregate) {
+            notify.notify_waiters();
+        }
+    }
+}
+
+impl Watching<'_> {
+    /// Looks until `look` finds something; looks again whenever the aggregate has changed. Never misses a change: the
+    /// next wake-up is armed before each look.
+    pub async fn until<T, E, F>(&self, mut look: impl FnMut() -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<Option<T>, E>>,
+    {
+        loop {
+            let changed = self.notify.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(found) = look().await? {
+                return Ok(found);
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        let mut watched = self.wakers.watched();
+        // The map and this watcher: nobody else holds it.
+        if Arc::strong_count(&self.notify) == 2 {
+            watched.remove(&self.aggregate);
+        }
+    }
+}

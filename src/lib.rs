@@ -1,6 +1,17 @@
 //! The DockHost main server.
 
+pub mod assignments;
+pub mod auth;
 pub mod clock;
 pub mod event_log;
 pub mod execute;
 pub mod follower;
+pub mod leader;
+pub mod presence;
+
+/// Chooses the one crypto library for tokens and TLS; without it the first token would panic. May be called often.
+pub fn install_crypto() {
+    // An error says that it is installed.
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -1,0 +1,140 @@
+//! The stream ASSIGNMENTS: what each backend should do for each instance, the last word per subject.
+//!
+//! In: an assignment with the sequence that its subject is expected to end at. Out: whether it was put there, or that
+//! somebody was faster. A confirmed one is removed by its sequence, never by subject: an assignment put meanwhile
+//! survives.
+
+use std::collections::BTreeSet;
+
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, ErrorCode};
+use dockhost_domain::ids::{BackendId, InstanceId};
+use dockhost_domain::subject::{ALL_ASSIGNMENTS, Channel};
+use dockhost_domain::wire::Assignment;
+use futures::TryStreamExt;
+
+/// What stands on one subject: its last sequence (0 for none) and the assignment there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    /// The last sequence on the subject.
+    pub sequence: u64,
+    /// What it says; none if nothing is there (or nothing readable: it will be replaced).
+    pub assignment: Option<Assignment>,
+}
+
+/// The broker did not do as asked; the text says what was tried.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct AssignmentsError {
+    what: &'static str,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> AssignmentsError {
+    move |error| AssignmentsError { what, source: error.into() }
+}
+
+/// The stream ASSIGNMENTS.
+#[derive(Clone)]
+pub struct Assignments {
+    jetstream: jetstream::Context,
+    stream: Stream,
+}
+
+impl Assignments {
+    /// Wraps the stream.
+    pub fn new(jetstream: jetstream::Context, stream: Stream) -> Self {
+        Self { jetstream, stream }
+    }
+
+    /// What stands for an instance on a backend, asked of the stream's leader.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub async fn standing(&self, backend: BackendId, instance: InstanceId) -> Result<Standing, AssignmentsError> {
+        let subject = Channel::Assignment(backend, instance).to_string();
+        match self.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => Ok(Standing {
+                sequence: message.sequence,
+                assignment: serde_json::from_slice(&message.payload).ok(),
+            }),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                Ok(Standing { sequence: 0, assignment: None })
+            }
+            Err(error) => Err(failed("reading an assignment")(error)),
+        }
+    }
+
+    /// Puts an assignment if its subject still ends at `expected`; `false` if somebody was faster.
+    ///
+    /// # Errors
+    /// The broker did not answer; it may or may not stand there.
+    pub async fn put(
+        &self,
+        backend: BackendId,
+        assignment: &Assignment,
+        expected: u64,
+    ) -> Result<bool, AssignmentsError> {
+        let subject = Channel::Assignment(backend, assignment.instance_id).to_string();
+        let payload = serde_json::to_vec(assignment).map_err(failed("writing an assignment"))?;
+        let message =
+            PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(expected);
+        let acknowledgement =
+            self.jetstream.send_publish(subject, message).await.map_err(failed("publishing an assignment"))?;
+        match acknowledgement.await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
+            Err(error) => Err(failed("publishing an assignment")(error)),
+        }
+    }
+
+    /// Removes the assignment at a sequence; fine if it is gone.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub async fn remove(&self, sequence: u64) -> Result<(), AssignmentsError> {
+        use async_nats::jetstream::stream::DeleteMessageErrorKind;
+        match self.stream.delete_message(sequence).await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.kind() {
+                DeleteMessageErrorKind::JetStream(error)
+                    if matches!(error.error_code(), ErrorCode::SEQUENCE_NOT_FOUND | ErrorCode::NO_MESSAGE_FOUND) =>
+                {
+                    Ok(())
+                }
+                _ => Err(failed("removing an assignment")(error)),
+            },
+        }
+    }
+
+    /// Which backends have an assignment for which instances.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub async fn all(&self) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {
+        self.listed(ALL_ASSIGNMENTS).await
+    }
+
+    /// The instances that one backend has an assignment for.
+    ///
+    /// # Errors
+    /// The broker did not answer.
+    pub async fn of(&self, backend: BackendId) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {
+        self.listed(&Channel::assignments_of(backend)).await
+    }
+
+    async fn listed(&self, filter: &str) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {
+        let mut subjects =
+            self.stream.info_with_subjects(filter).await.map_err(failed("listing the assignments"))?;
+        let mut listed = BTreeSet::new();
+        while let Some((subject, _)) = subjects.try_next().await.map_err(failed("listing the assignments"))? {
+            if let Ok(Channel::Assignment(backend, instance)) = subject.parse() {
+                listed.insert((backend, instance));
+            }
+        }
+        Ok(listed)
+    }
+}

@@ -1,0 +1,90 @@
+//! SSH public keys: parsed, checked and written anew, so that only a bare key ever reaches an `authorized_keys` file.
+//!
+//! In: the text of one key, as `ssh-keygen` writes it to a `.pub` file. Out: the same key, re-serialised; or the
+//! sentence that says what is wrong. Options (`command="…"`), several lines and odd comments never get through.
+
+use ssh_key::public::KeyData;
+use ssh_key::{Algorithm, PublicKey};
+
+/// Longer than any key in use (RSA with 16,384 bits has about 2,800 characters).
+const LONGEST: usize = 8 * 1024;
+const FEWEST_RSA_BITS: usize = 2048;
+
+/// Why a key was refused; fit for the person who gave it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadSshKey(pub &'static str);
+
+/// Checks one public key and writes it anew.
+///
+/// # Errors
+/// [`BadSshKey`] with the reason.
+pub fn normalise(text: &str) -> Result<String, BadSshKey> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(BadSshKey("is empty"));
+    }
+    if text.len() > LONGEST {
+        return Err(BadSshKey("is too long for a public key"));
+    }
+    if text.contains("PRIVATE KEY") {
+        return Err(BadSshKey("is a private key: give the public one, from the file that ends in .pub"));
+    }
+    if text.contains(['\n', '\r']) {
+        return Err(BadSshKey("must be one line"));
+    }
+    let mut key = PublicKey::from_openssh(text)
+        .map_err(|_| BadSshKey("is not an OpenSSH public key (one line that starts with its type, without options)"))?;
+    match key.algorithm() {
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => {}
+        Algorithm::Rsa { .. } if rsa_bits(key.key_data()) >= FEWEST_RSA_BITS => {}
+        Algorithm::Rsa { .. } => return Err(BadSshKey("is an RSA key of fewer than 2048 bits")),
+        _ => return Err(BadSshKey("is of a type that SSH servers no longer accept; use Ed25519, ECDSA or RSA")),
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@.-_+:".contains(c);
+    if key.comment().len() > 100 || !key.comment().chars().all(plain) {
+        key.set_comment("");
+    }
+    key.to_openssh().map(|text| text.trim_end().to_owned()).map_err(|_| BadSshKey("can't be written as one line"))
+}
+
+fn rsa_bits(data: &KeyData) -> usize {
+    data.rsa().and_then(|rsa| rsa.n.as_positive_bytes()).map_or(0, |modulus| {
+        modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+    #[test]
+    fn a_good_key_comes_back_as_it_is() {
+        assert_eq!(normalise(ED25519).unwrap(), ED25519);
+        assert_eq!(normalise(&format!("  {ED25519} ada@laptop\n")).unwrap(), format!("{ED25519} ada@laptop"));
+    }
+
+    #[test]
+    fn a_comment_that_is_more_than_a_name_is_dropped() {
+        assert_eq!(normalise(&format!("{ED25519} $(reboot) `id`")).unwrap(), ED25519);
+    }
+
+    #[test]
+    fn what_is_not_one_bare_key_is_refused() {
+        for (text, why) in [
+            (String::new(), "is empty"),
+            (format!("command=\"id\" {ED25519}"), "is not an OpenSSH"),
+            (format!("{ED25519}\n{ED25519}"), "must be one line"),
+            (format!("{ED25519} a\rcommand=\"id\" x"), "must be one line"),
+            ("ssh-ed25519 AAAA".to_owned(), "is not an OpenSSH"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----".to_owned(), "is a private key"),
+            ("hello".to_owned(), "is not an OpenSSH"),
+            ("x".repeat(10_000), "is too long"),
+        ] {
+            let refused = normalise(&text).unwrap_err();
+            assert!(refused.0.starts_with(why), "{text:?} → {refused}");
+        }
+    }
+}

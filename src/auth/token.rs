@@ -1,0 +1,190 @@
+//! Session tokens: JWTs for users and for backends, HS256 and nothing else, each kind under a secret of its own.
+//!
+//! In: a principal and its session. Out: a token; and back, if algorithm, signature, `iss`, `aud` and `exp` are right.
+//! The algorithm is ours to choose, never the token's.
+
+use dockhost_domain::ids::{PrincipalId, SessionId};
+use dockhost_domain::timestamp::Timestamp;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+/// How long a token is good, in seconds.
+pub const LIFETIME_SECONDS: u32 = 24 * 60 * 60;
+/// Clocks of replicas may differ by this many seconds.
+const LEEWAY_SECONDS: u64 = 30;
+const ISSUER: &str = "dockhost";
+
+/// Whom a token may speak for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Users.
+    User,
+    /// Backends, in their own affairs over HTTP.
+    Backend,
+    /// Agents at the broker's door.
+    Agent,
+}
+
+impl Audience {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "dockhost-user",
+            Self::Backend => "dockhost-backend",
+            Self::Agent => "dockhost-agent",
+        }
+    }
+}
+
+/// The token is not one of ours, or no longer good. Why is nobody's business but the log's.
+#[derive(Debug, thiserror::Error)]
+#[error("not a good token")]
+pub struct BadToken(#[source] pub(super) Option<jsonwebtoken::errors::Error>);
+
+/// Whose session a token belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bearer {
+    /// Who.
+    pub principal: PrincipalId,
+    /// Which session.
+    pub session: SessionId,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    sid: String,
+    jti: String,
+    iat: i64,
+    exp: i64,
+}
+
+/// Makes and reads the tokens of one audience.
+pub struct Tokens {
+    audience: Audience,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+impl Tokens {
+    /// Tokens of one audience under one secret.
+    pub fn new(audience: Audience, secret: &SecretString) -> Self {
+        let secret = secret.expose_secret().as_bytes();
+        Self {
+            audience,
+            encoding: EncodingKey::from_secret(secret),
+            decoding: DecodingKey::from_secret(secret),
+            validation: validation(audience, &["iss", "aud", "sub", "exp"]),
+        }
+    }
+
+    /// A token for a session that begins now.
+    ///
+    /// # Errors
+    /// If signing fails, which a symmetric key does not.
+    pub fn issue(&self, bearer: Bearer, now: Timestamp, expires_at: Timestamp) -> Result<String, BadToken> {
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: self.audience.as_str().to_owned(),
+            sub: bearer.principal.to_string(),
+            sid: bearer.session.to_string(),
+            jti: bearer.session.to_string(),
+            iat: now.seconds(),
+            exp: expires_at.seconds(),
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| BadToken(Some(e)))
+    }
+
+    /// Whose session a token belongs to.
+    ///
+    /// # Errors
+    /// [`BadToken`] for anything but a good token of this audience.
+    pub fn read(&self, token: &str) -> Result<Bearer, BadToken> {
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
+            .map_err(|error| BadToken(Some(error)))?
+            .claims;
+        match (claims.sub.parse(), claims.sid.parse()) {
+            (Ok(principal), Ok(session)) => Ok(Bearer { principal, session }),
+            _ => Err(BadToken(None)),
+        }
+    }
+}
+
+/// What a token of this audience must satisfy.
+pub(super) fn validation(audience: Audience, required: &[&str]) -> Validation {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.leeway = LEEWAY_SECONDS;
+    validation.set_issuer(&[ISSUER]);
+    validation.set_audience(&[audience.as_str()]);
+    validation.set_required_spec_claims(required);
+    validation
+}
+
+/// The issuer in every token.
+pub(super) const fn issuer() -> &'static str {
+    ISSUER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use std::time::Duration;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn tokens(audience: Audience, secret: &str) -> Tokens {
+        crate::install_crypto();
+        Tokens::new(audience, &secret.to_owned().into())
+    }
+
+    fn bearer() -> Bearer {
+        let id = clock::fresh_uuid();
+        Bearer { principal: PrincipalId::from_uuid(id), session: SessionId::from_uuid(id) }
+    }
+
+    fn good() -> (Bearer, String) {
+        let bearer = bearer();
+        let now = clock::now();
+        let token = tokens(Audience::User, SECRET).issue(bearer, now, now.after(Duration::from_secs(60))).unwrap();
+        (bearer, token)
+    }
+
+    #[test]
+    fn a_token_comes_back_as_its_bearer() {
+        let (bearer, token) = good();
+        assert_eq!(tokens(Audience::User, SECRET).read(&token).unwrap(), bearer);
+    }
+
+    #[test]
+    fn another_audience_secret_or_time_is_refused() {
+        let (_, token) = good();
+        assert!(tokens(Audience::Backend, SECRET).read(&token).is_err());
+        assert!(tokens(Audience::User, "another secret of enough length!").read(&token).is_err());
+        let long_ago = Timestamp::from_millis(1_000_000);
+        let expired = tokens(Audience::User, SECRET).issue(bearer(), long_ago, long_ago).unwrap();
+        assert!(tokens(Audience::User, SECRET).read(&expired).is_err());
+    }
+
+    #[test]
+    fn another_algorithm_is_refused_whatever_the_header_says() {
+        let (_, token) = good();
+        let mut parts = token.split('.');
+        let (_, payload) = (parts.next().unwrap(), parts.next().unwrap());
+        for header in [r#"{"alg":"none","typ":"JWT"}"#, r#"{"alg":"HS384","typ":"JWT"}"#, r#"{"alg":"RS256"}"#] {
+            let header = URL_SAFE_NO_PAD.encode(header);
+            for signature in ["", "AAAA"] {
+                let forged = format!("{header}.{payload}.{signature}");
+                assert!(tokens(Audience::User, SECRET).read(&forged).is_err(), "{forged} was accepted");
+            }
+        }
+        for garbage in ["", ".", "..", "a.b.c", &token[1..], &format!("{token}x")] {
+            assert!(tokens(Audience::User, SECRET).read(garbage).is_err(), "{garbage} was accepted");
+        }
+    }
+}

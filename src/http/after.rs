@@ -1,0 +1,45 @@
+//! `Dockhost-Position` on a GET: the answer must hold everything up to there, on whichever replica.
+//!
+//! In: `<log incarnation>.<sequence>`, as an answer to a write gave it. Out: go on, once this replica and the read
+//! model have reached it; past a bound 503 `not_caught_up`, never an older answer.
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use dockhost_projections::model::ReadModel;
+
+use super::app::App;
+use super::error::{ApiError, Code};
+use super::reply::POSITION;
+
+/// How long a GET waits.
+const BOUND: Duration = Duration::from_secs(5);
+
+fn sequence(app: &App, headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(value) = headers.get(POSITION) else { return Ok(None) };
+    let wrong = |why: &str| ApiError::new(Code::InvalidHeader, format!("{POSITION}: {why}"));
+    let text = value.to_str().map_err(|_| wrong("is not readable"))?;
+    let (incarnation, sequence) = text.rsplit_once('.').ok_or_else(|| wrong("is not <log>.<sequence>"))?;
+    if incarnation != app.executor.log().incarnation().to_string() {
+        return Err(wrong("is a position of another log"));
+    }
+    sequence.parse().map(Some).map_err(|_| wrong("is not <log>.<sequence>"))
+}
+
+/// Waits until a model holds what the request's position asks for.
+///
+/// # Errors
+/// `invalid_header`, `not_caught_up`.
+pub async fn wait<M: ReadModel>(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(sequence) = sequence(app, headers)? else { return Ok(()) };
+    let reached = async {
+        app.follower.reached(sequence).await;
+        // Not every event is one of this model's: it is there when it holds the last one of its kind.
+        let needed = sequence.min(app.follower.latest(M::KIND));
+        app.positions.reached::<M>(needed, BOUND).await
+    };
+    match tokio::time::timeout(BOUND, reached).await {
+        Ok(true) => Ok(()),
+        _ => Err(ApiError::new(Code::NotCaughtUp, "the answer would be older than the position asked for; try again")),
+    }
+}

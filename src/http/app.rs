@@ -1,0 +1,120 @@
+//! What the handlers work with: the ports that they use, and the settings that shape their answers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum_extra::extract::cookie::{Cookie, SameSite};
+use dockhost_domain::envelope::{Actor, Origin};
+use dockhost_domain::ids::InstanceId;
+use dockhost_domain::tenancy::{Facts, Policy};
+use dockhost_domain::wire::Limits;
+use dockhost_projections::store::MongoStore;
+
+use super::request_id;
+use crate::auth::api_key::ApiKeys;
+use crate::auth::password::Passwords;
+use crate::auth::token::{LIFETIME_SECONDS, Tokens};
+use crate::broker::connect::Broker;
+use crate::clock;
+use crate::execute::Executor;
+use crate::follower::Follower;
+use crate::positions::Positions;
+use crate::presence::Presence;
+use crate::sealing::Keyring;
+
+/// What shapes the answers.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Instances per user; none for no limit.
+    pub quota: Option<u32>,
+    /// What a container may use.
+    pub limits: Limits,
+    /// The image of new instances; the agents' own when absent.
+    pub image: Option<String>,
+    /// How long things may take.
+    pub policy: Policy,
+    /// Where the web frontend is served; its origin may call with credentials.
+    pub frontend: Option<String>,
+    /// Whether cookies go over TLS only.
+    pub secure_cookies: bool,
+}
+
+/// What the handlers work with.
+pub struct App {
+    /// Runs commands.
+    pub executor: Arc<Executor>,
+    /// Knows the log.
+    pub follower: Arc<Follower>,
+    /// Knows the heartbeats.
+    pub presence: Arc<Presence>,
+    /// Knows how far the read models are.
+    pub positions: Arc<Positions>,
+    /// Answers queries.
+    pub store: MongoStore,
+    /// Hashes claims, makes keys of new principals.
+    pub keyring: Arc<Keyring>,
+    /// The broker.
+    pub broker: Broker,
+    /// Tokens of users.
+    pub user_tokens: Tokens,
+    /// Tokens of backends.
+    pub backend_tokens: Tokens,
+    /// API keys of agents.
+    pub api_keys: ApiKeys,
+    /// Hashes passwords.
+    pub passwords: Passwords,
+    /// What shapes the answers.
+    pub settings: Settings,
+    /// When this process began.
+    pub started: Instant,
+}
+
+impl App {
+    /// Who asks, and for which request.
+    pub fn origin(&self, actor: Actor) -> Origin {
+        Origin { actor, cause: format!("request:{}", request_id::current()), trace_parent: None }
+    }
+
+    /// What decisions about an instance need to know.
+    pub fn facts(&self, instance: InstanceId) -> Facts {
+        facts(&self.follower, self.settings.policy, instance)
+    }
+
+    /// The position of a sequence in this log.
+    pub fn position(&self, sequence: u64) -> String {
+        format!("{}.{sequence}", self.executor.log().incarnation())
+    }
+
+    /// A session's cookie.
+    pub fn session_cookie(&self, name: &'static str, token: String) -> Cookie<'static> {
+        let lifetime = Duration::from_secs(u64::from(LIFETIME_SECONDS));
+        self.cookie(name, token, lifetime)
+    }
+
+    /// The cookie that takes a session's cookie away.
+    pub fn no_cookie(&self, name: &'static str) -> Cookie<'static> {
+        self.cookie(name, String::new(), Duration::ZERO)
+    }
+
+    fn cookie(&self, name: &'static str, value: String, lifetime: Duration) -> Cookie<'static> {
+        Cookie::build((name, value))
+            .path("/")
+            .http_only(true)
+            .same_site(SameSite::Lax)
+            .secure(self.settings.secure_cookies)
+            .max_age(time::Duration::try_from(lifetime).unwrap_or(time::Duration::ZERO))
+            .build()
+    }
+}
+
+/// What decisions about an instance need to know, gathered on this replica. Equal machines take turns by the
+/// instance's id, whose low bits are random.
+pub fn facts(follower: &Follower, policy: Policy, instance: InstanceId) -> Facts {
+    let candidates = follower.machines().candidates();
+    Facts { now: clock::now(), policy, candidates, turn: turn(instance) }
+}
+
+/// A number that differs from instance to instance.
+pub fn turn(instance: InstanceId) -> u64 {
+    instance.uuid().as_u64_pair().1
+}

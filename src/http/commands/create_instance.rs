@@ -1,0 +1,162 @@
+//! `POST /api/v2/user/instance`: a user asks for an instance.
+//!
+//! In: `sshPublicKey?` (else the account's), `name?`, the headers `Idempotency-Key` and `Prefer`. Out: 201 when it
+//! runs, 202 with `Location` when the wait ran out. The machine is chosen here, among those that this replica knows.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use dockhost_domain::account::{Account, Profile};
+use dockhost_domain::envelope::Actor;
+use dockhost_domain::ids::InstanceId;
+use dockhost_domain::names::InstanceName;
+use dockhost_domain::placement::{NoPlace, Unfit};
+use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejected};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::auth::ssh_key;
+use crate::clock;
+use crate::http::access::CallingUser;
+use crate::http::app::{App, turn};
+use crate::http::error::{ApiError, Code, from_execute};
+use crate::http::fields::Fields;
+use crate::http::outcome::Pursuit;
+use crate::http::prefer::Wait;
+use crate::http::reply::Reply;
+
+const LONGEST_KEY: usize = 255;
+
+struct Request {
+    name: Option<InstanceName>,
+    ssh_public_key: Option<String>,
+}
+
+fn read(mut body: Fields) -> Result<Request, ApiError> {
+    let name = body.optional("name");
+    let name = body.check("name", name, str::parse);
+    let ssh_public_key = body.optional("sshPublicKey");
+    body.done(Some(Request { name, ssh_public_key }))
+}
+
+fn hash(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The key, by its hash, with that of the request that it stands for.
+fn idempotency(headers: &HeaderMap, request: &Request) -> Result<Option<Idempotency>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=LONGEST_KEY).contains(&key.len()))
+        .ok_or_else(|| ApiError::new(Code::InvalidHeader, "Idempotency-Key must be 1 to 255 visible characters"))?;
+    let body = json!({ "name": request.name, "sshPublicKey": request.ssh_public_key });
+    Ok(Some(Idempotency { key: hash(key), request: hash(&body.to_string()) }))
+}
+
+/// The key that may log in: the request's, else the account's.
+fn ssh_key_of(request: &Request, profile: &Profile) -> Result<String, ApiError> {
+    match (&request.ssh_public_key, &profile.details.ssh_public_key) {
+        (Some(key), _) => ssh_key::normalise(key)
+            .map_err(|bad| ApiError::new(Code::InvalidSshKey, format!("sshPublicKey {bad}"))),
+        (None, Some(key)) => {
+            key.plain().cloned().ok_or_else(|| ApiError::new(Code::SshKeyRequired, "the account has no SSH key"))
+        }
+        (None, None) => Err(ApiError::new(
+            Code::SshKeyRequired,
+            "give an sshPublicKey: the account has none, and there is no password to log in with",
+        )),
+    }
+}
+
+fn no_place(app: &App, no_place: &NoPlace) -> ApiError {
+    let reason = |unfit: &Unfit| match unfit {
+        Unfit::NotConnected => "is not connected",
+        Unfit::Full => "has no room",
+        Unfit::AlreadyTried => "was tried",
+    };
+    let backends: Vec<Value> = no_place
+        .0
+        .iter()
+        .map(|(id, unfit)| {
+            let machine = app.follower.machines().machine(*id);
+            let name = machine.as_ref().and_then(|machine| machine.details.username.plain());
+            json!({ "backendId": id, "backend": name, "reason": reason(unfit) })
+        })
+        .collect();
+    let (code, message) = if no_place.nothing_connected() {
+        (Code::NoBackend, "no backend is connected")
+    } else {
+        (Code::NoCapacity, "no backend has room for another instance")
+    };
+    ApiError::new(code, message).with(json!({ "backends": backends }))
+}
+
+fn rejected(app: &App, rejection: RequestRejected) -> ApiError {
+    match rejection {
+        RequestRejected::KeyReused => {
+            ApiError::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used for another request")
+        }
+        RequestRejected::NameTaken => ApiError::new(Code::NameTaken, "you have an instance of this name"),
+        RequestRejected::QuotaExceeded { limit, used } => {
+            ApiError::new(Code::QuotaExceeded, format!("you have {used} of {limit} instances; delete one first"))
+                .with(json!({ "limit": limit, "used": used }))
+        }
+        RequestRejected::NoPlace(reasons) => no_place(app, &reasons),
+    }
+}
+
+/// Handles the request.
+///
+/// # Errors
+/// `validation_failed`, `invalid_ssh_key`, `ssh_key_required`, `name_taken`, `quota_exceeded`, `no_backend`,
+/// `no_capacity`, `idempotency_key_reused`, `operation_failed`, and those of the log.
+pub async fn post(
+    State(app): State<Arc<App>>,
+    Extension(CallingUser { user_id, .. }): Extension<CallingUser>,
+    wait: Wait,
+    headers: HeaderMap,
+    body: Fields,
+) -> Result<Reply, ApiError> {
+    let request = read(body)?;
+    let account = app.executor.state::<Account>(user_id).await?;
+    let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::not_found("account"))?;
+    let ssh_public_key = ssh_key_of(&request, profile)?;
+    let idempotency = idempotency(&headers, &request)?;
+    let username = profile.details.username.plain().ok_or_else(|| ApiError::not_found("account"))?;
+    let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
+    let turn = turn(instance_id);
+    let reservation = app.follower.machines().reserve(instance_id, turn);
+    let policy = app.settings.policy;
+    let facts = Facts { now: clock::now(), policy, candidates: reservation.candidates.clone(), turn };
+    let command = RequestInstance {
+        instance_id,
+        name: request.name,
+        username: username.clone(),
+        ssh_public_key,
+        image: app.settings.image.clone(),
+        limits: app.settings.limits,
+        idempotency: idempotency.clone(),
+        quota: app.settings.quota,
+        facts,
+    };
+    let done = app
+        .executor
+        .execute(user_id, app.origin(Actor::User(user_id)), command)
+        .await
+        .map_err(|error| from_execute(error, |rejection| rejected(&app, rejection)))?;
+    let pursuit = match (done.stored, idempotency.and_then(|i| done.now.state.key_use(&i.key).cloned())) {
+        (Some(event), _) => {
+            reservation.keep();
+            Pursuit { user_id, instance_id, operation_id: Some(event.into()) }
+        }
+        (None, Some(used)) => {
+            Pursuit { user_id, instance_id: used.instance_id, operation_id: Some(used.operation_id) }
+        }
+        (None, None) => return Err(ApiError::new(Code::Internal, "something went wrong on our side")),
+    };
+    pursuit.answer(&app, wait, |instance| Reply::created("the instance runs", instance)).await
+}

@@ -1,0 +1,88 @@
+//! What sign-up and sign-in share, for users and backends alike: names, passwords, and the session that begins.
+
+use std::time::Duration;
+
+use dockhost_domain::claim::Claim;
+use dockhost_domain::envelope::Origin;
+use dockhost_domain::ids::{PrincipalId, SessionId};
+use dockhost_domain::session::{StartSession, Started};
+use dockhost_domain::subject::ClaimId;
+use dockhost_domain::timestamp::Timestamp;
+use secrecy::SecretString;
+
+use crate::auth::token::{Bearer, LIFETIME_SECONDS, Tokens};
+use crate::clock;
+use crate::http::app::App;
+use crate::http::error::{ApiError, Code, from_execute, impossible};
+use crate::http::fields::Fields;
+
+const PASSWORD_LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
+
+/// A session that begins now, and its token.
+pub struct Beginning {
+    /// To be recorded.
+    pub started: Started,
+    /// To be handed out once it is.
+    pub token: String,
+    /// Whose.
+    pub principal: PrincipalId,
+}
+
+impl Beginning {
+    /// Draws a session.
+    ///
+    /// # Errors
+    /// If the token can't be signed.
+    pub fn of(principal: PrincipalId, tokens: &Tokens) -> Result<Self, ApiError> {
+        let now = clock::now();
+        let expires_at: Timestamp = now.after(Duration::from_secs(u64::from(LIFETIME_SECONDS)));
+        let session_id = SessionId::from_uuid(clock::fresh_uuid());
+        let token = tokens
+            .issue(Bearer { principal, session: session_id }, now, expires_at)
+            .map_err(|error| ApiError::internal(&error))?;
+        Ok(Self { started: Started { session_id, expires_at }, token, principal })
+    }
+
+    /// Records it by itself; returns its sequence.
+    ///
+    /// # Errors
+    /// If the log doesn't take it.
+    pub async fn record(self, app: &App, origin: Origin) -> Result<(String, u64), ApiError> {
+        let done = app
+            .executor
+            .execute(self.principal, origin, StartSession(self.started))
+            .await
+            .map_err(|error| from_execute(error, impossible))?;
+        Ok((self.token, done.now.sequence))
+    }
+}
+
+/// Reads a new password.
+pub fn new_password(body: &mut Fields) -> Option<SecretString> {
+    let text = body.required("password");
+    body.check("password", text, |text| {
+        if PASSWORD_LENGTH.contains(&text.chars().count()) {
+            Ok(SecretString::from(text))
+        } else {
+            Err("must be 8 to 128 characters long")
+        }
+    })
+}
+
+/// Reads a password to be checked: whatever it is, it is checked and not judged; its length is bounded by the body's.
+pub fn password(body: &mut Fields) -> Option<SecretString> {
+    body.required("password").map(SecretString::from)
+}
+
+/// Who holds a name, as the log has it.
+///
+/// # Errors
+/// If the log can't be asked.
+pub async fn holder(app: &App, claim: ClaimId) -> Result<Option<PrincipalId>, ApiError> {
+    Ok(app.executor.confirmed::<Claim>(claim).await?.state.holder)
+}
+
+/// The same words for an unknown name and a wrong password.
+pub fn invalid_credentials() -> ApiError {
+    ApiError::new(Code::InvalidCredentials, "name and password do not belong together")
+}

@@ -1,0 +1,48 @@
+//! `GET /api/v2/backend`: the calling machine's own document, with its last sign of life.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use dockhost_projections::backends::Backends;
+use serde_json::json;
+
+use crate::http::access::CallingBackend;
+use crate::http::after;
+use crate::http::app::App;
+use crate::http::error::ApiError;
+use crate::http::reply::Reply;
+
+/// Handles the request.
+///
+/// # Errors
+/// `not_found`, `not_caught_up`, `database_unavailable`.
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Extension(CallingBackend { backend_id }): Extension<CallingBackend>,
+    headers: HeaderMap,
+) -> Result<Reply, ApiError> {
+    after::wait::<Backends>(&app, &headers).await?;
+    let found = app.store.backend(backend_id).await.map_err(|error| ApiError::database(&error))?;
+    let found = found.ok_or_else(|| ApiError::not_found("backend"))?;
+    let sign = app.presence.sign(backend_id);
+    let heartbeat = sign.as_ref().map(|sign| &sign.heartbeat);
+    let data = json!({
+        "id": backend_id,
+        "username": found.username,
+        "status": found.status,
+        "labName": found.lab_name,
+        "operatingSystem": found.operating_system,
+        "maxContainers": found.max_containers,
+        "address": found.address,
+        "runtime": found.runtime,
+        "agentVersion": found.agent_version,
+        "createdAt": found.enrolled_at,
+        "lastSeen": sign.as_ref().map(|sign| sign.at),
+        "containers": heartbeat.map(|heartbeat| heartbeat.containers),
+        "load": heartbeat.map(|heartbeat| heartbeat.load),
+        "memory": heartbeat.map(|heartbeat| heartbeat.memory),
+    });
+    Ok(Reply::ok("your backend", data))
+}

@@ -1,0 +1,64 @@
+//! `GET /health`: whether this replica can serve. 503 when a part that requests need is down, naming it; having no
+//! backend is no fault of the server's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use crate::http::app::App;
+use crate::positions::MODELS;
+
+/// How long the parts may take to answer.
+const WITHIN: Duration = Duration::from_secs(2);
+
+async fn database(app: &App) -> bool {
+    matches!(tokio::time::timeout(WITHIN, app.store.ping()).await, Ok(Ok(())))
+}
+
+async fn end_of_log(app: &App) -> Option<u64> {
+    if !app.broker.is_connected() {
+        return None;
+    }
+    tokio::time::timeout(WITHIN, app.executor.log().end()).await.ok()?.ok()
+}
+
+/// Handles the request.
+pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
+    let (database, end) = tokio::join!(database(&app), end_of_log(&app));
+    let word = |up| if up { "up" } else { "down" };
+    let projections: Map<String, Value> = MODELS
+        .iter()
+        .map(|(model, kind)| {
+            let position = app.positions.of(model);
+            // Only events of its own kind can be missing from a model.
+            let lag = app.follower.latest(kind).saturating_sub(position);
+            ((*model).to_owned(), json!({ "position": position, "lag": lag }))
+        })
+        .collect();
+    let (registered, connected) = app.follower.machines().count();
+    let down: Vec<&str> =
+        [("database", database), ("broker", end.is_some())].iter().filter(|(_, up)| !up).map(|(part, _)| *part).collect();
+    let following = app.follower.is_live();
+    let status = if !down.is_empty() {
+        "unavailable"
+    } else if !following {
+        "catching_up"
+    } else {
+        "ok"
+    };
+    let body = json!({
+        "status": status,
+        "down": down,
+        "database": word(database),
+        "broker": word(end.is_some()),
+        "backends": { "registered": registered, "connected": connected },
+        "uptime": app.started.elapsed().as_secs(),
+        "log": { "end": end, "position": app.follower.position(), "following": following },
+        "projections": projections,
+    });
+    (if status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+}

@@ -1,0 +1,36 @@
+//! `GET /api/v2/user/instance/{instanceId}`: one instance, by id or name; another's looks like none.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use dockhost_projections::instances::{InstanceRef, Instances};
+
+use crate::http::access::CallingUser;
+use crate::http::after;
+use crate::http::app::App;
+use crate::http::error::ApiError;
+use crate::http::reply::Reply;
+use crate::http::view;
+
+/// Handles the request.
+///
+/// # Errors
+/// `not_found`, `not_caught_up`, `database_unavailable`.
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Extension(CallingUser { user_id, .. }): Extension<CallingUser>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Reply, ApiError> {
+    let which = match (name.parse(), name.parse()) {
+        (Ok(id), _) => InstanceRef::Id(id),
+        (_, Ok(name)) => InstanceRef::Name(name),
+        _ => return Err(ApiError::not_found("instance")),
+    };
+    after::wait::<Instances>(&app, &headers).await?;
+    let found = app.store.instance_of(user_id, &which).await.map_err(|error| ApiError::database(&error))?;
+    let found = found.ok_or_else(|| ApiError::not_found("instance"))?;
+    Ok(Reply::ok("your instance", view::instance(&app, user_id, found.instance_id, &found.state)))
+}

@@ -1,0 +1,8 @@
+//! Queries: one endpoint, one file. Each waits for the position that its caller asks for, reads, and shows.
+
+pub mod backend;
+pub mod health;
+pub mod home;
+pub mod instance;
+pub mod instances;
+pub mod operation;

@@ -1,0 +1,97 @@
+//! The election: one lease in a KV bucket makes one replica the leader.
+//!
+//! In: the bucket (its entries expire after [`LEASE`]) and this replica's name. Out: a term, which ends when the lease
+//! could not be renewed in time. Electing is for order and efficiency; safety never rests on it: whatever a leader
+//! writes carries an expectation or a fence, so a paused leader that wakes up does no harm.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::kv::{CreateErrorKind, Store};
+use tokio_util::sync::CancellationToken;
+
+/// How long the bucket keeps an entry that is not renewed.
+pub const LEASE: Duration = Duration::from_secs(5);
+/// How often the holder renews and the others try.
+const BEAT: Duration = Duration::from_secs(1);
+/// A holder that could not renew for this long steps down, well before another can take over.
+const GIVE_UP: Duration = Duration::from_millis(3_500);
+
+const KEY: &str = "leader";
+
+/// Who takes part in the election.
+pub struct Candidate {
+    bucket: Store,
+    name: String,
+}
+
+impl Candidate {
+    /// A replica by this name.
+    pub fn new(bucket: Store, name: String) -> Self {
+        Self { bucket, name }
+    }
+
+    /// Waits until this replica is elected; the revision is what renewals refer to.
+    async fn elected(&self) -> u64 {
+        loop {
+            match self.bucket.create(KEY, self.name.clone().into()).await {
+                Ok(revision) => return revision,
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
+                Err(error) => tracing::debug!(%error, "the lease can't be asked for"),
+            }
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    /// Renews until the lease is lost or given up.
+    async fn hold(&self, mut revision: u64) {
+        let mut renewed = Instant::now();
+        loop {
+            tokio::time::sleep(BEAT).await;
+            let asked = Instant::now();
+            let renewal = self.bucket.update(KEY, self.name.clone().into(), revision);
+            match tokio::time::timeout(GIVE_UP.saturating_sub(renewed.elapsed()), renewal).await {
+                Ok(Ok(next)) => (revision, renewed) = (next, asked),
+                Ok(Err(error)) if renewed.elapsed() < GIVE_UP && !is_lost(&error) => {
+                    tracing::debug!(%error, "the lease could not be renewed yet");
+                }
+                outcome => {
+                    tracing::warn!(?outcome, "the lease is lost");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes part until cancelled: runs `term` whenever this replica is elected, and cancels it when the lease ends.
+    pub async fn run<F>(self, cancel: CancellationToken, mut term: impl FnMut(CancellationToken) -> F)
+    where
+        F: Future<Output = ()>,
+    {
+        while let Some(revision) = cancel.run_until_cancelled(self.elected()).await {
+            tracing::info!(replica = self.name, "this replica leads");
+            let over = cancel.child_token();
+            let work = term(over.clone());
+            tokio::pin!(work);
+            tokio::select! {
+                () = &mut work => {}
+                () = self.hold(revision) => {}
+                () = cancel.cancelled() => {}
+            }
+            over.cancel();
+            work.await;
+            if cancel.is_cancelled() {
+                // A successor need not wait for the lease to expire. Only our own is given back.
+                let current = self.bucket.entry(KEY).await.ok().flatten();
+                if let Some(entry) = current.filter(|entry| entry.value == self.name.as_bytes()) {
+                    let _ = self.bucket.delete_expect_revision(KEY, Some(entry.revision)).await;
+                }
+            }
+            tracing::info!(replica = self.name, "this replica leads no more");
+        }
+    }
+}
+
+/// Another holds the lease now, in contrast to: it could not be asked.
+fn is_lost(error: &async_nats::jetstream::kv::UpdateError) -> bool {
+    error.kind() == async_nats::jetstream::kv::UpdateErrorKind::WrongLastRevision
+}

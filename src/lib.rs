@@ -2,7 +2,9 @@
 
 pub mod assignments;
 pub mod auth;
+pub mod broker;
 pub mod clock;
+pub mod dev;
 pub mod event_log;
 pub mod execute;
 pub mod follower;

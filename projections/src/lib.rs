@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The read models of DockHost, and the MongoDB store beneath them.
+
+pub mod admin;

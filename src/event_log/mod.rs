@@ -3,7 +3,24 @@
 //! In: envelopes with the sequence that their subject is expected to end at. Out: the sequence of what was stored, a
 //! conflict, or "unknown"; and recorded events in order. The port [`EventLog`] has two adapters, JetStream and memory,
 //! that pass one contract suite. Everything above this folder speaks of events only, never of messages.
+//!
+//! - [`streams`]: the broker's streams, made and checked. [`codec`]: the form of an event on the wire.
+//! - [`jetstream`]: the adapter, over `publish` and `batch` (one attempt and what its answer means), `read` (asked of
+//!   the stream's leader), `pull` (a consumer read by hand), `follow` (the ordered reader), [`durable`] (the named one).
+//! - [`memory`]: the same in memory, with faults to order.
 
+mod batch;
+pub mod codec;
+pub mod durable;
+mod follow;
+pub mod jetstream;
+pub mod memory;
+mod publish;
+pub mod pull;
+mod read;
+pub mod streams;
+
+use std::fmt;
 use std::sync::Arc;
 
 use dockhost_domain::envelope::{Envelope, Recorded};
@@ -90,6 +107,20 @@ pub enum Delivery {
 /// the other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Incarnation(String);
+
+impl Incarnation {
+    /// Wraps the text, which holds no `.`: a position is `<incarnation>.<sequence>`.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// The port to the log.
 pub trait EventLog: Send + Sync + 'static {

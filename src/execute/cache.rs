@@ -58,7 +58,11 @@ pub struct Entry<A> {
 
 impl<A: Aggregate> Entry<A> {
     fn new() -> Self {
-        Self { turn: tokio::sync::Mutex::default(), loading: tokio::sync::Mutex::default(), slot: Mutex::new(Slot::Empty) }
+        Self {
+            turn: tokio::sync::Mutex::default(),
+            loading: tokio::sync::Mutex::default(),
+            slot: Mutex::new(Slot::Empty),
+        }
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot<A>> {

@@ -128,8 +128,7 @@ impl Executor {
     /// The state with the log's tail applied.
     async fn reload<A: Cached>(&self, id: A::Id) -> Result<Held<A>, LogError> {
         let held = self.state::<A>(id).await?;
-        let tail: Vec<_> =
-            self.log.load(A::subject(id), held.sequence).await?.into_iter().map(Arc::new).collect();
+        let tail: Vec<_> = self.log.load(A::subject(id), held.sequence).await?.into_iter().map(Arc::new).collect();
         let entry = A::cache(&self.aggregates).entry(id);
         entry.observe(&tail);
         match entry.held() {
@@ -224,4 +223,3 @@ async fn pause(attempt: u32) {
     let millis = rand::rng().random_range(0..=most);
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
-

@@ -119,10 +119,7 @@ impl Follower {
         self.executor.aggregates().observe(recorded);
         self.machines.observe(recorded);
         let aggregate = recorded.envelope.aggregate;
-        self.latest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(aggregate.kind(), recorded.sequence);
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).insert(aggregate.kind(), recorded.sequence);
         self.heard(|state| state.position = recorded.sequence);
         self.wakers.wake(&aggregate);
     }

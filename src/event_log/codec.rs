@@ -1,0 +1,154 @@
+//! The form of an event on the wire. In: an envelope. Out: CloudEvents headers and a JSON body with its personal values
+//! sealed, and back. An event that this binary cannot read comes out as a value, so that it freezes its aggregate and
+//! nothing else; a key that cannot be had is an error, because reading on without it would fold a hole.
+
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use async_nats::header::HeaderValue;
+use bytes::Bytes;
+use dockhost_domain::envelope::{self, Envelope, Recorded, header};
+use dockhost_domain::event::{Encoded, Event};
+use dockhost_domain::ids::EventId;
+use dockhost_domain::personal::MARKER;
+use dockhost_domain::subject::AggregateId;
+use serde_json::Value;
+
+use super::Cause;
+use crate::sealing::{self, Binding, KeyError, Keyring};
+
+/// The value of `ce-source`: this program at this version.
+const SOURCE: &str = concat!("dockhost/", env!("CARGO_PKG_VERSION"));
+
+/// A message as it stands in the stream.
+#[derive(Debug, Clone)]
+pub struct Stored<'a> {
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// Its subject.
+    pub subject: &'a str,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// What a stored message turned out to be.
+#[derive(Debug, Clone)]
+pub enum Decoded {
+    /// An event.
+    Event(Arc<Recorded>),
+    /// Something that this binary cannot read.
+    Unreadable {
+        /// Its place in the stream.
+        sequence: u64,
+        /// What is wrong with it; shows no personal value.
+        why: String,
+    },
+}
+
+/// Encodes and decodes events with the keys of one log.
+#[derive(Debug, Clone)]
+pub struct Codec(Arc<Keyring>);
+
+impl Codec {
+    /// Uses these keys.
+    #[must_use]
+    pub const fn new(keyring: Arc<Keyring>) -> Self {
+        Self(keyring)
+    }
+
+    /// Headers and body of one event; the key of its principal is stored before this returns.
+    ///
+    /// # Errors
+    /// No key, a personal value in an aggregate that has no owner, or a header that cannot be one.
+    pub async fn encode(&self, envelope: &Envelope) -> Result<(HeaderMap, Bytes), Cause> {
+        let Envelope { aggregate, meta, origin, event } = envelope;
+        let Encoded { kind, mut data } = event.encode()?;
+        if sealing::has_personal(&data) {
+            let principal = aggregate.sealed_under().ok_or("a personal value has no owner to be sealed under")?;
+            let cipher = self.0.for_sealing(principal).await?;
+            sealing::seal(&mut data, &cipher, Binding { principal, event: meta.id })?;
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in envelope::headers(aggregate, meta, origin, &kind, SOURCE) {
+            headers.insert(name, value.parse::<HeaderValue>()?);
+        }
+        Ok((headers, serde_json::to_vec(&data)?.into()))
+    }
+
+    /// Reads a stored message.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the key of a sealed value cannot be had.
+    pub async fn decode(&self, stored: &Stored<'_>) -> Result<Decoded, KeyError> {
+        match self.read(stored).await {
+            Ok(envelope) => Ok(Decoded::Event(Arc::new(Recorded { sequence: stored.sequence, envelope }))),
+            Err(Trouble::Key(error)) => Err(error),
+            Err(Trouble::Content(why)) => Ok(Decoded::Unreadable { sequence: stored.sequence, why }),
+        }
+    }
+
+    async fn read(&self, stored: &Stored<'_>) -> Result<Envelope, Trouble> {
+        let aggregate: AggregateId = stored.subject.parse().map_err(content)?;
+        let (meta, origin, kind) =
+            envelope::read(|name| stored.headers.get(name).map(HeaderValue::as_str)).map_err(content)?;
+        let named = stored.headers.get(header::SUBJECT).map(HeaderValue::as_str);
+        if named != Some(stored.subject) {
+            return Err(Trouble::Content(format!("header {} is {named:?}", header::SUBJECT)));
+        }
+        let mut data: Value = serde_json::from_slice(stored.body).map_err(content)?;
+        let sealed = sealing::has_sealed(&data);
+        if sealed {
+            let principal = aggregate
+                .sealed_under()
+                .ok_or_else(|| Trouble::Content("a sealed value has no owner to be opened for".to_owned()))?;
+            let cipher = self.0.for_opening(principal).await.map_err(Trouble::Key)?;
+            sealing::open(&mut data, &cipher, Binding { principal, event: meta.id }).map_err(content)?;
+        }
+        let plain = if sealed { plain_texts(&data) } else { Vec::new() };
+        let event = Event::decode(&aggregate, Encoded { kind, data })
+            .map_err(|error| Trouble::Content(redacted(error.to_string(), &plain)))?;
+        Ok(Envelope { aggregate, meta, origin, event })
+    }
+}
+
+/// The id of a stored event, if it has a readable one.
+#[must_use]
+pub fn id_of(headers: &HeaderMap) -> Option<EventId> {
+    headers.get(header::ID)?.as_str().parse().ok()
+}
+
+enum Trouble {
+    Key(KeyError),
+    Content(String),
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
+fn content(error: impl ToString) -> Trouble {
+    Trouble::Content(error.to_string())
+}
+
+/// The texts behind the marks in an opened body: a decoder's message may quote them.
+fn plain_texts(value: &Value) -> Vec<String> {
+    fn collect(value: &Value, personal: bool, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if personal && !text.is_empty() => found.push(text.clone()),
+            Value::Array(items) => items.iter().for_each(|item| collect(item, personal, found)),
+            Value::Object(members) => {
+                members.iter().for_each(|(name, child)| collect(child, personal || name == MARKER, found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    collect(value, false, &mut found);
+    found
+}
+
+fn redacted(message: String, texts: &[String]) -> String {
+    texts.iter().fold(message, |message, text| message.replace(text.as_str(), "[PERSONAL]"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use dockhost_domain::account::{AccountEvent, Created, Role};
+use dockhost_domain::aggregate::Meta;
+use dockhost_domain::envelope::{Actor, Origin};
+use dockhost_domain::ids::UserId;
+use dockhost_domain::timestamp::Timestamp;
+use uuid::Uuid;
+
+use super::*;
+use crate::sealing::{LogAge, MemoryKeys};
+
+async fn codec(store: &Arc<MemoryKeys>) -> Codec {
+    let master = STANDARD.encode([1; 32]).parse().unwrap();
+    Codec::new(Arc::new(Keyring::open(store.clone(), master, LogAge::Empty).await.unwrap()))
+}
+
+fn envelope() -> Envelope {
+    Envelope {
+        aggregate: AggregateId::Account(UserId::from_uuid(Uuid::from_u128(1))),
+        meta: Meta { id: EventId::from_uuid(Uuid::from_u128(2)), time: Timestamp::from_millis(3) },
+        origin: Origin { actor: Actor::Anonymous, cause: "request:r".to_owned(), trace_parent: None },
+        event: AccountEvent::Created(Created {
+            username: "ada".parse::<dockhost_domain::names::Username>().unwrap().into(),
+            email: "ada@example.org".to_owned().into(),
+            password_verifier: "$argon2id$secret".to_owned().into(),
+            ssh_public_key: None,
+            role: Role::User,
+        })
+        .into(),
+    }
+}
+
+fn unreadable(decoded: Decoded) -> String {
+    match decoded {
+        Decoded::Unreadable { sequence: 9, why } => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_event_round_trips_and_its_wire_form_shows_nothing_personal() {
+    let codec = codec(&Arc::default()).await;
+    let envelope = envelope();
+    let (headers, body) = codec.encode(&envelope).await.unwrap();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(text.contains("$sealed"), "{text}");
+    for secret in ["ada", "example.org", "argon2id", "$personal"] {
+        assert!(!text.contains(secret) && !format!("{headers:?}").contains(secret), "{secret} is in {text}");
+    }
+    let subject = envelope.aggregate.to_string();
+    let stored = Stored { sequence: 9, subject: &subject, headers: &headers, body: &body };
+    match codec.decode(&stored).await.unwrap() {
+        Decoded::Event(recorded) => assert_eq!(*recorded, Recorded { sequence: 9, envelope }),
+        other @ Decoded::Unreadable { .. } => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_a_value_that_says_why() {
+    let codec = codec(&Arc::default()).await;
+    let envelope = envelope();
+    let (headers, body) = codec.encode(&envelope).await.unwrap();
+    let subject = envelope.aggregate.to_string();
+    let decode = async |subject: &str, headers: &HeaderMap, body: &[u8]| {
+        unreadable(codec.decode(&Stored { sequence: 9, subject, headers, body }).await.unwrap())
+    };
+    assert!(decode("dockhost.event.account.x", &headers, &body).await.contains("not a subject"));
+    assert!(decode(&subject, &HeaderMap::new(), &body).await.contains(header::ID));
+    assert!(decode(&subject, &headers, b"{").await.contains("EOF"));
+    let another = AggregateId::Account(UserId::from_uuid(Uuid::from_u128(5))).to_string();
+    assert!(decode(&another, &headers, &body).await.contains(header::SUBJECT));
+    let mut unknown = headers.clone();
+    unknown.insert(header::TYPE, "dockhost.account.created.v99");
+    let why = decode(&subject, &unknown, &body).await;
+    assert!(why.contains("v99") && !why.contains("example.org"), "{why}");
+    let mut moved = headers.clone();
+    moved.insert(header::ID, "0193b3a0-0000-7000-8000-000000000001");
+    assert!(decode(&subject, &moved, &body).await.contains("cannot be opened"));
+}
+
+#[tokio::test]
+async fn a_message_about_an_unreadable_event_quotes_no_personal_value() {
+    let codec = codec(&Arc::default()).await;
+    let principal = envelope().aggregate.sealed_under().unwrap();
+    let (headers, _) = codec.encode(&envelope()).await.unwrap();
+    let mut data = serde_json::json!({ "username": { "$personal": ["Not A Name"] } });
+    let cipher = codec.0.for_sealing(principal).await.unwrap();
+    sealing::seal(&mut data, &cipher, Binding { principal, event: envelope().meta.id }).unwrap();
+    let (subject, body) = (envelope().aggregate.to_string(), data.to_string());
+    let stored = Stored { sequence: 9, subject: &subject, headers: &headers, body: body.as_bytes() };
+    let why = unreadable(codec.decode(&stored).await.unwrap());
+    assert!(!why.contains("Not A Name"), "{why}");
+    assert_eq!(redacted("found \"ada\" there".to_owned(), &["ada".to_owned()]), "found \"[PERSONAL]\" there");
+}
+
+#[tokio::test]
+async fn a_missing_key_stops_the_reader() {
+    let store = Arc::new(MemoryKeys::default());
+    let envelope = envelope();
+    let (headers, body) = codec(&store).await.encode(&envelope).await.unwrap();
+    let principal = envelope.aggregate.sealed_under().unwrap();
+    store.lose(&principal.to_string());
+    let subject = envelope.aggregate.to_string();
+    let stored = Stored { sequence: 9, subject: &subject, headers: &headers, body: &body };
+    // Another replica, whose memory does not hold the key.
+    let error = codec(&store).await.decode(&stored).await.unwrap_err();
+    assert!(matches!(error, KeyError::Missing(id) if id == principal), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_header_cannot_be_smuggled_in() {
+    let codec = codec(&Arc::default()).await;
+    let mut envelope = envelope();
+    envelope.origin.trace_parent = Some("x\r\nNats-Rollup: all".to_owned());
+    assert!(codec.encode(&envelope).await.is_err());
+}

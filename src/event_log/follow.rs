@@ -1,0 +1,212 @@
+//! The ordered reader: all events after a position, without a gap, for ever.
+//!
+//! In: a position and a filter. Out: deliveries. It trusts nobody's word that all is well: order is checked on each
+//! message, and in quiet the stream's leader is asked whether there really is nothing new, so that a consumer that
+//! got stuck, or sits on a node that was cut off, is found out and made anew.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::{Context, Message};
+use dockhost_domain::subject::ALL_EVENTS;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, error, warn};
+
+use super::codec::{Codec, Decoded, Stored};
+use super::pull::{Pulled, Puller};
+use super::read::LeaderReads;
+use super::streams::EVENTS;
+use super::{Cause, Delivery, Filter};
+use crate::sealing::KeyError;
+
+/// Events asked for at once.
+const BATCH: usize = 1000;
+/// In quiet the leader is asked this often at most.
+const ASK_EVERY: Duration = Duration::from_millis(900);
+/// An abandoned consumer goes away after this long.
+const FORGET: Duration = Duration::from_secs(30);
+/// Pauses between attempts to reach the broker.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1)];
+/// Pause between attempts to get a key.
+const KEY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The subjects that a filter selects.
+#[must_use]
+pub fn subjects(filter: Filter) -> String {
+    match filter {
+        Filter::All => ALL_EVENTS.to_owned(),
+        Filter::Kind(kind) => format!("dockhost.event.{kind}.>"),
+    }
+}
+
+/// One ordered read of EVENTS.
+pub struct Follower {
+    js: Context,
+    reads: LeaderReads,
+    codec: Codec,
+    subjects: String,
+    /// The last sequence that was delivered.
+    position: u64,
+    /// Where the log ended when reading began; `None` until known.
+    target: Option<u64>,
+    caught_up: bool,
+    puller: Option<Puller>,
+    /// The consumer's own count of what it delivered.
+    delivered: u64,
+    failures: usize,
+    asked: Instant,
+    /// Where the reader stood when the leader last said that there is more.
+    behind_at: Option<u64>,
+}
+
+impl Follower {
+    /// Reads what comes after `after`.
+    #[must_use]
+    pub fn new(js: Context, reads: LeaderReads, codec: Codec, after: u64, filter: Filter) -> Self {
+        Self {
+            js,
+            reads,
+            codec,
+            subjects: subjects(filter),
+            position: after,
+            target: None,
+            caught_up: false,
+            puller: None,
+            delivered: 0,
+            failures: 0,
+            asked: Instant::now(),
+            behind_at: None,
+        }
+    }
+
+    /// The next delivery; never ends.
+    pub async fn next(&mut self) -> Delivery {
+        loop {
+            let Some(puller) = &mut self.puller else {
+                if let Err(cause) = self.open().await {
+                    self.pause(&cause).await;
+                }
+                continue;
+            };
+            if !self.caught_up && self.target.is_some_and(|target| target <= self.position) {
+                self.caught_up = true;
+                return Delivery::CaughtUp;
+            }
+            match puller.next().await {
+                Pulled::Message(message) => {
+                    if let Some(delivery) = self.take(&message).await {
+                        return delivery;
+                    }
+                }
+                Pulled::Heartbeat => {
+                    if self.asked.elapsed() >= ASK_EVERY && self.is_up_to_date().await {
+                        return Delivery::Idle;
+                    }
+                }
+                Pulled::Broken(cause) => {
+                    debug!(subjects = %self.subjects, position = self.position, %cause, "reading anew");
+                    self.puller = None;
+                }
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Result<(), Cause> {
+        if self.target.is_none() {
+            self.target = Some(self.reads.last_sequence(&self.subjects).await?);
+        }
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.position + 1 },
+            ack_policy: AckPolicy::None,
+            filter_subject: self.subjects.clone(),
+            inactive_threshold: FORGET,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        self.puller = Some(Puller::open(&self.js, EVENTS, config, BATCH).await?);
+        self.delivered = 0;
+        self.failures = 0;
+        self.behind_at = None;
+        Ok(())
+    }
+
+    async fn pause(&mut self, cause: &Cause) {
+        let pause = PAUSES[self.failures.min(PAUSES.len() - 1)];
+        self.failures += 1;
+        if self.failures == PAUSES.len() {
+            warn!(subjects = %self.subjects, position = self.position, %cause, "the log cannot be read; trying on");
+        }
+        sleep(pause).await;
+    }
+
+    /// Whether the leader has nothing that wasn't delivered. Said twice at one position that there is more, the
+    /// consumer is stuck and is made anew.
+    async fn is_up_to_date(&mut self) -> bool {
+        self.asked = Instant::now();
+        match self.reads.last_sequence(&self.subjects).await {
+            Ok(last) if last <= self.position => true,
+            Ok(last) => {
+                if self.behind_at.replace(self.position) == Some(self.position) {
+                    warn!(subjects = %self.subjects, position = self.position, last, "the reader is stuck; reading anew");
+                    self.puller = None;
+                }
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn take(&mut self, message: &Message) -> Option<Delivery> {
+        let sequence = match message.info() {
+            Ok(info) if info.consumer_sequence == self.delivered + 1 && info.stream_sequence > self.position => {
+                self.delivered = info.consumer_sequence;
+                info.stream_sequence
+            }
+            // Lost or repeated on the way.
+            _ => {
+                self.puller = None;
+                return None;
+            }
+        };
+        let delivery = decode_patiently(&self.codec, sequence, message).await;
+        self.position = sequence;
+        self.asked = Instant::now();
+        Some(delivery)
+    }
+}
+
+/// Reads a delivered message; without its key the reader stands still, loudly, until the key is there: going on would
+/// fold a hole, and taking the value for erased would be a lie.
+async fn decode_patiently(codec: &Codec, sequence: u64, message: &Message) -> Delivery {
+    loop {
+        match decode(codec, sequence, message).await {
+            Ok(delivery) => return delivery,
+            Err(cause) => {
+                error!(sequence, subject = %message.subject, %cause, "a key is needed to read on; waiting for it");
+                sleep(KEY_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Reads a delivered message.
+///
+/// # Errors
+/// [`KeyError`] if its key cannot be had.
+pub async fn decode(codec: &Codec, sequence: u64, message: &Message) -> Result<Delivery, KeyError> {
+    let none = async_nats::HeaderMap::new();
+    let stored = Stored {
+        sequence,
+        subject: &message.subject,
+        headers: message.headers.as_ref().unwrap_or(&none),
+        body: &message.payload,
+    };
+    Ok(match codec.decode(&stored).await? {
+        Decoded::Event(recorded) => Delivery::Event(recorded),
+        Decoded::Unreadable { sequence, why } => {
+            Delivery::Unreadable { sequence, subject: message.subject.to_string(), why }
+        }
+    })
+}

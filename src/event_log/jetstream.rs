@@ -1,0 +1,302 @@
+//! The log on JetStream: the adapter that everything in production goes through.
+//!
+//! In: the port's calls. Out: the port's answers. An append is one publish with a literal expectation. What makes it
+//! more than that is the answer that does not come: it means unknown, so the same event is published again until an
+//! answer is final, and then looked for by its id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::GetStreamError;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::{Context, stream};
+use dockhost_domain::envelope::Recorded;
+use dockhost_domain::subject::{ALL_EVENTS, AggregateId};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::batch::send_batch;
+use super::codec::{self, Codec, Decoded, Stored};
+use super::durable::DurableReader;
+use super::follow::Follower;
+use super::publish::{Outgoing, Reply, outgoing, send};
+use super::pull::{Pulled, Puller};
+use super::read::{self, LeaderReads};
+use super::streams::{self, EVENTS, StreamError, StreamOptions};
+use super::{Append, AppendError, Cause, Delivery, EventLog, Filter, Incarnation, LogError};
+use crate::clock;
+use crate::sealing::{BucketKeys, KeyError, Keyring, LogAge, MasterKey};
+
+/// Events of one aggregate that are fetched one by one; a longer tail is worth a consumer of its own.
+const ONE_BY_ONE: usize = 16;
+/// An operator who restores the log from a backup sets this key of the stream's metadata to something new.
+const RESTORED: &str = "dockhost-incarnation";
+/// The longest pause between two attempts to append.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+
+/// How the log is used.
+#[derive(Debug, Clone, Copy)]
+pub struct LogOptions {
+    /// The streams' settings.
+    pub streams: StreamOptions,
+    /// How long one attempt waits for its answer.
+    pub attempt: Duration,
+    /// How long an append is tried before its fate is called unknown.
+    pub budget: Duration,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        let (attempt, budget) = (Duration::from_secs(2), Duration::from_secs(5));
+        Self { streams: StreamOptions::default(), attempt, budget }
+    }
+}
+
+/// The log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A stream is not as it must be.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The keys are not as they must be.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The log could not be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// The log on JetStream.
+#[derive(Debug, Clone)]
+pub struct JetStreamLog {
+    client: Client,
+    js: Context,
+    reads: LeaderReads,
+    codec: Codec,
+    keyring: Arc<Keyring>,
+    incarnation: Incarnation,
+    options: LogOptions,
+}
+
+impl JetStreamLog {
+    /// Makes or checks the streams, then the keys.
+    ///
+    /// # Errors
+    /// [`OpenError`], which says what is not as it must be.
+    pub async fn open(client: Client, master: MasterKey, options: LogOptions) -> Result<Self, OpenError> {
+        let js = read::context(&client, options.attempt);
+        let events = streams::ensure(&js, &options.streams).await?;
+        let unavailable = |error: GetStreamError| LogError::Unavailable(error.into());
+        let reads = LeaderReads::new(&js).await.map_err(unavailable)?;
+        // Asked before the keys are read: whoever appended the first event had made them by then.
+        let age = if reads.last_sequence(ALL_EVENTS).await? == 0 { LogAge::Empty } else { LogAge::InUse };
+        let bucket = js.get_key_value(streams::KEYS_BUCKET).await;
+        let bucket = bucket.map_err(|error| KeyError::Unavailable(error.into()))?;
+        let keyring = Arc::new(Keyring::open(Arc::new(BucketKeys::new(bucket)), master, age).await?);
+        Ok(Self {
+            codec: Codec::new(Arc::clone(&keyring)),
+            incarnation: incarnation(&events),
+            client,
+            js,
+            reads,
+            keyring,
+            options,
+        })
+    }
+
+    /// The keys of this log, which also name its claims.
+    #[must_use]
+    pub const fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// A durable reader of EVENTS: it goes on, in any process, after what was acknowledged under `name`.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn durable(&self, name: &str, filter: Filter) -> Result<DurableReader, LogError> {
+        DurableReader::open(self.js.clone(), self.codec.clone(), name, filter).await
+    }
+
+    /// Tries until an answer is final or the budget is spent.
+    async fn settle(&self, entries: &[Append]) -> Result<u64, AppendError> {
+        let mut messages = Vec::with_capacity(entries.len());
+        for entry in entries {
+            messages.push(outgoing(&self.codec, entry).await.map_err(AppendError::Unavailable)?);
+        }
+        let deadline = Instant::now() + self.options.budget;
+        let mut pause = Duration::from_millis(20);
+        // Set once an attempt may have been stored without our knowing.
+        let mut uncertain: Option<Cause> = None;
+        loop {
+            let attempt = self.options.attempt.min(deadline - Instant::now());
+            match (self.attempt(messages.clone(), attempt).await, &uncertain) {
+                (Reply::Stored(sequence), _) => return Ok(sequence),
+                (Reply::Conflict, _) => match self.find(entries).await {
+                    Ok(Some(sequence)) => return Ok(sequence),
+                    Ok(None) => return Err(AppendError::Conflict),
+                    Err(_) if uncertain.is_none() => return Err(AppendError::Conflict),
+                    Err(error) => uncertain = Some(error.into()),
+                },
+                (Reply::AlreadyStored, _) => match self.find(entries).await {
+                    Ok(Some(sequence)) => return Ok(sequence),
+                    Ok(None) => {
+                        uncertain = Some("the broker says that it has the batch, but shows no such event".into());
+                    }
+                    Err(error) => uncertain = Some(error.into()),
+                },
+                // It may be our own earlier attempt that is under way; only without one is it somebody else's.
+                (Reply::InFlight, None) => return Err(AppendError::Conflict),
+                (Reply::Full, None) => return Err(AppendError::Full),
+                (Reply::Refused(cause) | Reply::NotSent(cause), None) => return Err(AppendError::Unavailable(cause)),
+                (Reply::Silent(cause), _) => uncertain = Some(cause),
+                (Reply::InFlight | Reply::Full | Reply::Refused(_) | Reply::NotSent(_), Some(_)) => {}
+            }
+            if Instant::now() + pause >= deadline {
+                return match self.find(entries).await {
+                    Ok(Some(sequence)) => Ok(sequence),
+                    Ok(None) | Err(_) => {
+                        Err(AppendError::Unknown(uncertain.unwrap_or_else(|| "no final answer in time".into())))
+                    }
+                };
+            }
+            sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn attempt(&self, mut messages: Vec<Outgoing>, timeout: Duration) -> Reply {
+        match messages.len() {
+            1 => send(&self.client, messages.remove(0), timeout).await,
+            _ => send_batch(&self.client, &clock::fresh_uuid().to_string(), messages, timeout).await,
+        }
+    }
+
+    /// Looks for the last of these events (all or none are stored) on its subject, from its expected position on.
+    async fn find(&self, entries: &[Append]) -> Result<Option<u64>, LogError> {
+        let Some(Append { expected, envelope }) = entries.last() else { return Ok(None) };
+        let subject = envelope.aggregate.to_string();
+        let mut position = *expected;
+        while let Some(message) = self.reads.next(&subject, position + 1).await? {
+            if codec::id_of(&message.headers) == Some(envelope.meta.id) {
+                return Ok(Some(message.sequence));
+            }
+            position = message.sequence;
+        }
+        Ok(None)
+    }
+
+    async fn load_tail(&self, aggregate: AggregateId, after: u64) -> Result<Vec<Recorded>, LogError> {
+        let subject = aggregate.to_string();
+        let mut events = Vec::new();
+        let mut position = after;
+        for _ in 0..ONE_BY_ONE {
+            let Some(message) = self.reads.next(&subject, position + 1).await? else { return Ok(events) };
+            position = message.sequence;
+            events.push(self.recorded(&message).await?);
+        }
+        self.load_bulk(&subject, position, &mut events).await?;
+        Ok(events)
+    }
+
+    /// Reads the rest by a consumer. It may sit on a replica that lags, but a replica holds a prefix of the leader's
+    /// log: what reaches the leader's last sequence is complete.
+    async fn load_bulk(&self, subject: &str, after: u64, events: &mut Vec<Recorded>) -> Result<(), LogError> {
+        let last = self.reads.last_sequence(subject).await?;
+        let mut position = after;
+        if last <= position {
+            return Ok(());
+        }
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+            ack_policy: AckPolicy::None,
+            filter_subject: subject.to_owned(),
+            inactive_threshold: Duration::from_secs(5),
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let mut puller = Puller::open(&self.js, EVENTS, config, 1000).await.map_err(LogError::Unavailable)?;
+        let mut delivered = 0;
+        let deadline = Instant::now() + self.options.budget;
+        while position < last {
+            let message = match timeout_at(deadline, puller.next()).await {
+                Ok(Pulled::Message(message)) => message,
+                Ok(Pulled::Heartbeat) => continue,
+                Ok(Pulled::Broken(cause)) => return Err(LogError::Unavailable(cause)),
+                Err(elapsed) => return Err(LogError::Unavailable(elapsed.into())),
+            };
+            let info = message.info().map_err(LogError::Unavailable)?;
+            delivered += 1;
+            if info.consumer_sequence != delivered {
+                return Err(LogError::Unavailable("a message was lost on the way".into()));
+            }
+            position = info.stream_sequence;
+            let headers = message.headers.clone().unwrap_or_default();
+            let stored = Stored { sequence: position, subject, headers: &headers, body: &message.payload };
+            events.push(self.readable(&stored).await?);
+        }
+        Ok(())
+    }
+
+    async fn recorded(&self, message: &StreamMessage) -> Result<Recorded, LogError> {
+        self.readable(&Stored {
+            sequence: message.sequence,
+            subject: &message.subject,
+            headers: &message.headers,
+            body: &message.payload,
+        })
+        .await
+    }
+
+    async fn readable(&self, stored: &Stored<'_>) -> Result<Recorded, LogError> {
+        match self.codec.decode(stored).await {
+            Ok(Decoded::Event(recorded)) => Ok(Arc::unwrap_or_clone(recorded)),
+            Ok(Decoded::Unreadable { sequence, why }) => Err(LogError::Frozen { sequence, why: why.into() }),
+            Err(error) => Err(LogError::Unavailable(error.into())),
+        }
+    }
+}
+
+/// The stream's birth tells it from one made anew; the metadata tells it from one that was restored.
+fn incarnation(info: &stream::Info) -> Incarnation {
+    let born = format!("{:x}", info.created.unix_timestamp_nanos());
+    let restored = info.config.metadata.get(RESTORED).map(String::as_str);
+    // A dot would end the incarnation inside a position.
+    Incarnation::new(restored.map_or_else(|| born.clone(), |word| format!("{born}-{}", word.replace('.', "_"))))
+}
+
+impl EventLog for JetStreamLog {
+    fn append(&self, entry: Append) -> BoxFuture<'_, Result<u64, AppendError>> {
+        async move { self.settle(&[entry]).await }.boxed()
+    }
+
+    fn append_batch(&self, entries: Vec<Append>) -> BoxFuture<'_, Result<u64, AppendError>> {
+        async move { self.settle(&entries).await }.boxed()
+    }
+
+    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
+        self.load_tail(aggregate, after).boxed()
+    }
+
+    fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>> {
+        async move { self.reads.last_sequence(&aggregate.to_string()).await }.boxed()
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<u64, LogError>> {
+        self.reads.last_sequence(ALL_EVENTS).boxed()
+    }
+
+    fn follow(&self, after: u64, filter: Filter) -> BoxStream<'static, Delivery> {
+        let follower = Follower::new(self.js.clone(), self.reads.clone(), self.codec.clone(), after, filter);
+        futures::stream::unfold(follower, async |mut follower| Some((follower.next().await, follower))).boxed()
+    }
+
+    fn incarnation(&self) -> &Incarnation {
+        &self.incarnation
+    }
+}

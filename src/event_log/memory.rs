@@ -1,0 +1,324 @@
+//! The log in memory: the same rules as JetStream, without a broker, with faults to order.
+//!
+//! In: the port's calls, and faults that a test wants the next appends to meet. Out: the port's answers. Nothing is
+//! sealed here, because nothing leaves the process.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dockhost_domain::envelope::Recorded;
+use dockhost_domain::subject::AggregateId;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{Append, AppendError, Delivery, EventLog, Filter, Incarnation, LogError};
+
+/// In quiet a reader hears this often that the log is there.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// What the next append meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Somebody else was faster; nothing is stored.
+    Conflict,
+    /// It is stored, but nobody says so.
+    LostAnswer,
+    /// It is not stored, and nobody says so.
+    LostRequest,
+    /// The log is full.
+    Full,
+    /// The log is away.
+    Unavailable,
+}
+
+#[derive(Debug, Clone)]
+enum Stored {
+    Event(Arc<Recorded>),
+    Unreadable { subject: String, why: String },
+}
+
+impl Stored {
+    fn subject(&self) -> String {
+        match self {
+            Self::Event(recorded) => recorded.envelope.aggregate.to_string(),
+            Self::Unreadable { subject, .. } => subject.clone(),
+        }
+    }
+
+    fn delivery(&self, sequence: u64) -> Delivery {
+        match self {
+            Self::Event(recorded) => Delivery::Event(Arc::clone(recorded)),
+            Self::Unreadable { subject, why } => {
+                Delivery::Unreadable { sequence, subject: subject.clone(), why: why.clone() }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The event with sequence `n` is at `n - 1`.
+    stored: Vec<Stored>,
+    /// The sequences on each subject.
+    by_subject: HashMap<String, Vec<u64>>,
+    faults: VecDeque<Fault>,
+}
+
+impl State {
+    fn end(&self) -> u64 {
+        self.stored.len() as u64
+    }
+
+    /// What is on a subject after a sequence, in order.
+    fn tail<'a>(&'a self, subject: &str, after: u64) -> impl Iterator<Item = (u64, &'a Stored)> {
+        let sequences = self.by_subject.get(subject).map_or(&[][..], Vec::as_slice);
+        let start = sequences.partition_point(|&sequence| sequence <= after);
+        sequences[start..].iter().filter_map(|&sequence| Some((sequence, self.at(sequence)?)))
+    }
+
+    fn at(&self, sequence: u64) -> Option<&Stored> {
+        self.stored.get(usize::try_from(sequence.checked_sub(1)?).ok()?)
+    }
+
+    fn last(&self, subject: &str) -> u64 {
+        self.by_subject.get(subject).and_then(|sequences| sequences.last()).copied().unwrap_or(0)
+    }
+
+    fn push(&mut self, stored: Stored) -> u64 {
+        let subject = stored.subject();
+        self.stored.push(stored);
+        let end = self.end();
+        self.by_subject.entry(subject).or_default().push(end);
+        end
+    }
+
+    fn append(&mut self, entries: &[Append]) -> Result<u64, AppendError> {
+        let fault = self.faults.pop_front();
+        match fault {
+            Some(Fault::Conflict) => return Err(AppendError::Conflict),
+            Some(Fault::Full) => return Err(AppendError::Full),
+            Some(Fault::Unavailable) => return Err(AppendError::Unavailable("ordered by a test".into())),
+            Some(Fault::LostRequest) => return Err(AppendError::Unknown("ordered by a test".into())),
+            Some(Fault::LostAnswer) | None => {}
+        }
+        let Some(last) = entries.last() else { return Err(AppendError::Unavailable("an empty batch".into())) };
+        let moved = |entry: &Append| self.last(&entry.envelope.aggregate.to_string()) != entry.expected;
+        if entries.iter().any(moved) {
+            let subject = last.envelope.aggregate.to_string();
+            let own = self.tail(&subject, last.expected).find(
+                |(_, stored)| matches!(stored, Stored::Event(recorded) if recorded.envelope.meta.id == last.envelope.meta.id),
+            );
+            return own.map(|(sequence, _)| sequence).ok_or(AppendError::Conflict);
+        }
+        for entry in entries {
+            let recorded = Recorded { sequence: self.end() + 1, envelope: entry.envelope.clone() };
+            self.push(Stored::Event(Arc::new(recorded)));
+        }
+        match fault {
+            Some(Fault::LostAnswer) => Err(AppendError::Unknown("ordered by a test".into())),
+            _ => Ok(self.end()),
+        }
+    }
+}
+
+/// What a reader waits for: the log's end, and whether it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Signal {
+    end: u64,
+    away: bool,
+}
+
+/// The log in memory.
+#[derive(Debug)]
+pub struct MemoryLog {
+    state: Arc<Mutex<State>>,
+    signal: watch::Sender<Signal>,
+    incarnation: Incarnation,
+}
+
+impl Default for MemoryLog {
+    fn default() -> Self {
+        Self::new("memory")
+    }
+}
+
+impl MemoryLog {
+    /// An empty log.
+    #[must_use]
+    pub fn new(incarnation: &str) -> Self {
+        Self {
+            state: Arc::default(),
+            signal: watch::Sender::new(Signal { end: 0, away: false }),
+            incarnation: Incarnation::new(incarnation.to_owned()),
+        }
+    }
+
+    /// Orders a fault for an append to come; several queue up.
+    pub fn fail_next(&self, fault: Fault) {
+        self.state().faults.push_back(fault);
+    }
+
+    /// Takes the log away, or brings it back: while it is away nothing can be asked and readers hear nothing.
+    pub fn set_away(&self, away: bool) {
+        self.signal.send_modify(|signal| signal.away = away);
+    }
+
+    /// Stores something that cannot be read; returns its sequence.
+    pub fn put_unreadable(&self, subject: &str, why: &str) -> u64 {
+        let mut state = self.state();
+        let end = state.push(Stored::Unreadable { subject: subject.to_owned(), why: why.to_owned() });
+        self.signal.send_modify(|signal| signal.end = end);
+        end
+    }
+
+    /// All readable events.
+    #[must_use]
+    pub fn events(&self) -> Vec<Recorded> {
+        let readable = |stored: &Stored| match stored {
+            Stored::Event(recorded) => Some(Recorded::clone(recorded)),
+            Stored::Unreadable { .. } => None,
+        };
+        self.state().stored.iter().filter_map(readable).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn there(&self) -> Result<(), LogError> {
+        if self.signal.borrow().away { Err(LogError::Unavailable("ordered by a test".into())) } else { Ok(()) }
+    }
+
+    fn store(&self, entries: &[Append]) -> Result<u64, AppendError> {
+        if self.signal.borrow().away {
+            return Err(AppendError::Unavailable("ordered by a test".into()));
+        }
+        let mut state = self.state();
+        let outcome = state.append(entries);
+        let end = state.end();
+        // Under the lock, so that the end never goes back.
+        self.signal.send_modify(|signal| signal.end = end);
+        outcome
+    }
+
+    fn read(&self, aggregate: AggregateId, after: u64) -> Result<Vec<Recorded>, LogError> {
+        self.there()?;
+        let subject = aggregate.to_string();
+        let state = self.state();
+        state
+            .tail(&subject, after)
+            .map(|(sequence, stored)| match stored {
+                Stored::Event(recorded) => Ok(Recorded::clone(recorded)),
+                Stored::Unreadable { why, .. } => Err(LogError::Frozen { sequence, why: why.clone().into() }),
+            })
+            .collect()
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Reader {
+    state: Arc<Mutex<State>>,
+    signal: watch::Receiver<Signal>,
+    filter: Filter,
+    position: u64,
+    target: u64,
+    caught_up: bool,
+}
+
+impl Reader {
+    fn wants(&self, stored: &Stored) -> bool {
+        match self.filter {
+            Filter::All => true,
+            Filter::Kind(kind) => stored
+                .subject()
+                .strip_prefix("dockhost.event.")
+                .is_some_and(|rest| rest.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'))),
+        }
+    }
+
+    fn take(&mut self) -> Option<Delivery> {
+        let state = Arc::clone(&self.state);
+        let state = lock(&state);
+        while self.position < state.end() && (self.caught_up || self.position < self.target) {
+            self.position += 1;
+            let stored = state.at(self.position)?;
+            if self.wants(stored) {
+                return Some(stored.delivery(self.position));
+            }
+        }
+        if self.caught_up {
+            return None;
+        }
+        self.caught_up = true;
+        Some(Delivery::CaughtUp)
+    }
+
+    async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            let away = self.signal.borrow_and_update().away;
+            if !away && let Some(delivery) = self.take() {
+                return Some(delivery);
+            }
+            match timeout(HEARTBEAT, self.signal.changed()).await {
+                Ok(Ok(())) => {}
+                // The log was dropped, and its readers with it.
+                Ok(Err(_)) => return None,
+                Err(_) if away => {}
+                Err(_) => return Some(Delivery::Idle),
+            }
+        }
+    }
+}
+
+impl EventLog for MemoryLog {
+    fn append(&self, entry: Append) -> BoxFuture<'_, Result<u64, AppendError>> {
+        async move { self.store(&[entry]) }.boxed()
+    }
+
+    fn append_batch(&self, entries: Vec<Append>) -> BoxFuture<'_, Result<u64, AppendError>> {
+        async move { self.store(&entries) }.boxed()
+    }
+
+    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
+        async move { self.read(aggregate, after) }.boxed()
+    }
+
+    fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>> {
+        async move {
+            self.there()?;
+            Ok(self.state().last(&aggregate.to_string()))
+        }
+        .boxed()
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<u64, LogError>> {
+        async move {
+            self.there()?;
+            Ok(self.state().end())
+        }
+        .boxed()
+    }
+
+    fn follow(&self, after: u64, filter: Filter) -> BoxStream<'static, Delivery> {
+        let reader = Reader {
+            state: Arc::clone(&self.state),
+            signal: self.signal.subscribe(),
+            filter,
+            position: after,
+            target: self.state().end(),
+            caught_up: false,
+        };
+        futures::stream::unfold(reader, async |mut reader| Some((reader.next().await?, reader))).boxed()
+    }
+
+    fn incarnation(&self) -> &Incarnation {
+        &self.incarnation
+    }
+}

@@ -1,0 +1,142 @@
+//! One attempt to store, and what its answer means. In: a message with its expectation. Out: a [`Reply`], which keeps
+//! apart what was certainly not stored from what may have been.
+
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
+use async_nats::connection::State;
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::response::Response;
+use async_nats::{Client, HeaderMap, Request};
+use bytes::Bytes;
+
+use super::codec::Codec;
+use super::{Append, Cause};
+
+/// A message ready to be published.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The aggregate's literal subject.
+    pub subject: String,
+    /// The envelope and the expectation.
+    pub headers: HeaderMap,
+    /// The sealed body.
+    pub body: Bytes,
+}
+
+/// What came of one attempt.
+#[derive(Debug)]
+pub enum Reply {
+    /// Stored at this sequence.
+    Stored(u64),
+    /// Not stored: the subject does not end where it was expected to (10071).
+    Conflict,
+    /// Not stored: another append to the subject is under way (10164), or the same one (10158).
+    InFlight,
+    /// Not stored now, because it was before (10201).
+    AlreadyStored,
+    /// Not stored: the log or its account is at its limit (10077, 10047, 10023, 10002).
+    Full,
+    /// Not stored, for another reason.
+    Refused(Cause),
+    /// Never left this process, or nobody took it.
+    NotSent(Cause),
+    /// No answer: it may be stored, or be stored yet.
+    Silent(Cause),
+}
+
+const CONFLICT: u64 = ErrorCode::STREAM_WRONG_LAST_SEQUENCE.0;
+const CONFLICT_IN_FLIGHT: u64 = ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT.0;
+/// Not among the client's constants: the same message id is being stored right now.
+const DUPLICATE_IN_FLIGHT: u64 = 10_158;
+const BATCH_ALREADY_STORED: u64 = ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE.0;
+const STORE_FAILED: u64 = ErrorCode::STREAM_STORE_FAILED.0;
+const LIMITS_REACHED: [u64; 3] = [
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED.0,
+    ErrorCode::INSUFFICIENT_RESOURCES.0,
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED.0,
+];
+
+/// The message of one append. Its id doubles as the broker's message id: that is not our idempotency, but it turns
+/// most repeats into the first one's answer.
+///
+/// # Errors
+/// What [`Codec::encode`] says.
+pub async fn outgoing(codec: &Codec, append: &Append) -> Result<Outgoing, Cause> {
+    let (mut headers, body) = codec.encode(&append.envelope).await?;
+    headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, append.expected.to_string());
+    headers.insert(NATS_MESSAGE_ID, append.envelope.meta.id.to_string());
+    Ok(Outgoing { subject: append.envelope.aggregate.to_string(), headers, body })
+}
+
+/// Whether there is a connection to send on. Without one the client would keep the message and send it later, when
+/// nobody waits for its answer any more.
+///
+/// # Errors
+/// The reason, if there is none.
+pub fn connected(client: &Client) -> Result<(), Cause> {
+    match client.connection_state() {
+        State::Connected => Ok(()),
+        state @ (State::Pending | State::Disconnected) => {
+            Err(format!("the connection to the broker is {state}").into())
+        }
+    }
+}
+
+/// Publishes and waits for the stream's answer.
+pub async fn send(client: &Client, message: Outgoing, timeout: Duration) -> Reply {
+    if let Err(cause) = connected(client) {
+        return Reply::NotSent(cause);
+    }
+    let request = Request::new().headers(message.headers).payload(message.body).timeout(Some(timeout));
+    match client.send_request(message.subject, request).await {
+        Ok(answer) => read(&answer.payload),
+        Err(error) => match error.kind() {
+            RequestErrorKind::NoResponders | RequestErrorKind::InvalidSubject => Reply::NotSent(error.into()),
+            RequestErrorKind::MaxPayloadExceeded => Reply::Refused(error.into()),
+            RequestErrorKind::TimedOut | RequestErrorKind::Other => Reply::Silent(error.into()),
+        },
+    }
+}
+
+fn read(payload: &[u8]) -> Reply {
+    match serde_json::from_slice::<Response<PublishAck>>(payload) {
+        Ok(Response::Ok(ack)) => Reply::Stored(ack.sequence),
+        Ok(Response::Err { error }) => match error.error_code().0 {
+            CONFLICT => Reply::Conflict,
+            CONFLICT_IN_FLIGHT | DUPLICATE_IN_FLIGHT => Reply::InFlight,
+            BATCH_ALREADY_STORED => Reply::AlreadyStored,
+            code if LIMITS_REACHED.contains(&code) => Reply::Full,
+            STORE_FAILED if error.to_string().contains("maximum") => Reply::Full,
+            _ => Reply::Refused(error.into()),
+        },
+        // An answer, but none that says what became of the message.
+        Err(error) => Reply::Silent(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_has_its_meaning() {
+        let error = |err_code: u64, description: &str| {
+            let body =
+                serde_json::json!({ "error": { "code": 400, "err_code": err_code, "description": description } });
+            read(body.to_string().as_bytes())
+        };
+        assert!(matches!(read(br#"{"stream":"EVENTS","seq":7}"#), Reply::Stored(7)));
+        assert!(matches!(read(br#"{"stream":"EVENTS","seq":7,"duplicate":true}"#), Reply::Stored(7)));
+        assert!(matches!(error(10071, "wrong last sequence: 3"), Reply::Conflict));
+        assert!(matches!(error(10164, "wrong last sequence"), Reply::InFlight));
+        assert!(matches!(error(10201, "batch contains duplicate message id"), Reply::AlreadyStored));
+        assert!(matches!(error(10077, "maximum bytes exceeded"), Reply::Full));
+        assert!(matches!(error(10077, "no such device"), Reply::Refused(_)));
+        assert!(matches!(error(10047, "insufficient storage resources available"), Reply::Full));
+        assert!(matches!(error(10174, "atomic publish is disabled"), Reply::Refused(_)));
+        assert!(matches!(read(b"{"), Reply::Silent(_)));
+    }
+}

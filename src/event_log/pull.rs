@@ -1,0 +1,109 @@
+//! A pull consumer read by hand. In: a consumer of any stream. Out: its messages, and a heartbeat whenever there is
+//! nothing to say.
+//!
+//! Our own loop over the broker's pull requests, because the client's readers hide the idle heartbeats (a replica must
+//! know whether it hears the log) and may wait for ever after one was missed. Whatever is odd ends in
+//! [`Pulled::Broken`]; the reader above opens anew where it stands.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{PullConsumer, pull};
+use async_nats::jetstream::{Context, Message};
+use async_nats::{StatusCode, Subscriber};
+use futures::StreamExt;
+
+use super::Cause;
+
+/// The broker says this often that it is there.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// Silence for longer means that the pull request or the connection is gone.
+const SILENCE: Duration = Duration::from_secs(2);
+/// A pull request ends after this long and is made anew.
+const EXPIRES: Duration = Duration::from_secs(30);
+
+/// What a pull brings.
+#[derive(Debug)]
+pub enum Pulled {
+    /// The next message.
+    Message(Box<Message>),
+    /// Nothing new; the broker is there.
+    Heartbeat,
+    /// The consumer, the request or the connection is gone: open anew.
+    Broken(Cause),
+}
+
+/// One consumer and the inbox that it delivers to.
+pub struct Puller {
+    js: Context,
+    request_subject: String,
+    request: String,
+    inbox: String,
+    inbound: Subscriber,
+    batch: usize,
+    outstanding: usize,
+}
+
+impl Puller {
+    /// Makes the consumer on `stream`, or takes up a durable one, and gets ready to pull up to `batch` at a time.
+    ///
+    /// # Errors
+    /// What the broker or the client says.
+    pub async fn open(js: &Context, stream: &str, config: pull::Config, batch: usize) -> Result<Self, Cause> {
+        super::publish::connected(&js.client())?;
+        let consumer: PullConsumer = js.create_consumer_on_stream(config, stream).await?;
+        let name = &consumer.cached_info().name;
+        let inbox = js.client().new_inbox();
+        Ok(Self {
+            request_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"),
+            request: serde_json::json!({
+                "batch": batch,
+                "expires": nanos(EXPIRES),
+                "idle_heartbeat": nanos(HEARTBEAT),
+            })
+            .to_string(),
+            inbound: js.client().subscribe(inbox.clone()).await?,
+            js: js.clone(),
+            inbox,
+            batch,
+            outstanding: 0,
+        })
+    }
+
+    /// The next message or sign of life; waits at most [`SILENCE`]. May be dropped while it waits.
+    pub async fn next(&mut self) -> Pulled {
+        loop {
+            if self.outstanding == 0 {
+                let (subject, inbox) = (self.request_subject.clone(), self.inbox.clone());
+                if let Err(error) =
+                    self.js.client().publish_with_reply(subject, inbox, self.request.clone().into()).await
+                {
+                    return Pulled::Broken(error.into());
+                }
+                self.outstanding = self.batch;
+            }
+            let Ok(heard) = tokio::time::timeout(SILENCE, self.inbound.next()).await else {
+                return Pulled::Broken(format!("nothing heard for {SILENCE:?}").into());
+            };
+            let Some(message) = heard else {
+                return Pulled::Broken("the connection was closed".into());
+            };
+            match message.status {
+                None | Some(StatusCode::OK) => {
+                    self.outstanding = self.outstanding.saturating_sub(1);
+                    return Pulled::Message(Box::new(Message { message, context: self.js.clone() }));
+                }
+                Some(StatusCode::IDLE_HEARTBEAT) => return Pulled::Heartbeat,
+                // The request has run its time.
+                Some(StatusCode::TIMEOUT) => self.outstanding = 0,
+                Some(status) => {
+                    let why = message.description.as_deref().unwrap_or_default().to_owned();
+                    return Pulled::Broken(format!("{status} {why}").into());
+                }
+            }
+        }
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,68 @@
+//! Reads that decisions rest on: every one is answered by the stream's leader, never by a replica that may lag.
+//!
+//! In: a subject and a position. Out: the next or the last message there. No "direct get": any replica may answer one.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::jetstream::{Context, context};
+
+use super::publish::connected;
+use super::streams::EVENTS;
+use super::{Cause, LogError};
+
+/// A JetStream context whose requests are given up after `timeout`.
+#[must_use]
+pub fn context(client: &Client, timeout: Duration) -> Context {
+    ContextBuilder::new().timeout(timeout).build(client.clone())
+}
+
+/// Reads of EVENTS from its leader.
+#[derive(Debug, Clone)]
+pub struct LeaderReads {
+    client: Client,
+    stream: Stream<()>,
+}
+
+impl LeaderReads {
+    /// Reads through this context.
+    ///
+    /// # Errors
+    /// Only if the stream's name were invalid.
+    pub async fn new(js: &Context) -> Result<Self, context::GetStreamError> {
+        Ok(Self { client: js.client(), stream: js.get_stream_no_info(EVENTS).await? })
+    }
+
+    /// The first message on `subject` (which may be a filter) from `sequence` on.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn next(&self, subject: &str, sequence: u64) -> Result<Option<StreamMessage>, LogError> {
+        connected(&self.client).map_err(LogError::Unavailable)?;
+        let get = self.stream.raw_message_builder().sequence(sequence.max(1)).next_by_subject(subject);
+        found(get.send().await)
+    }
+
+    /// The sequence of the last message on `subject` (which may be a filter); 0 if there is none.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn last_sequence(&self, subject: &str) -> Result<u64, LogError> {
+        connected(&self.client).map_err(LogError::Unavailable)?;
+        let get = self.stream.raw_message_builder().last_by_subject(subject);
+        Ok(found(get.send().await)?.map_or(0, |message| message.sequence))
+    }
+}
+
+fn found(
+    answer: Result<StreamMessage, async_nats::jetstream::stream::RawMessageError>,
+) -> Result<Option<StreamMessage>, LogError> {
+    match answer {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(LogError::Unavailable(Cause::from(error))),
+    }
+}

@@ -1,0 +1,84 @@
+//! Where wrapped keys are kept. In: a name and wrapped bytes. Out: what is stored under the name. A port, so that
+//! tests need no broker; the real one is the bucket KEYS, read from its stream's leader, because a lagging replica
+//! that doesn't know a fresh key yet must not look like a lost key.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+
+use async_nats::jetstream::kv::{CreateErrorKind, Store};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+/// An error of the layer below.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// A store of wrapped keys.
+pub trait KeyStore: Send + Sync + 'static {
+    /// What is stored under this name.
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Cause>>;
+
+    /// Stores `value` unless something is stored under this name; returns what is stored afterwards, so that two
+    /// replicas that make the same key agree on one.
+    fn get_or_create<'a>(&'a self, name: &'a str, value: Bytes) -> BoxFuture<'a, Result<Bytes, Cause>>;
+}
+
+/// The bucket KEYS.
+#[derive(Debug)]
+pub struct BucketKeys(Store);
+
+impl BucketKeys {
+    /// Takes the opened bucket, whose stream must not allow direct gets (they may come from a lagging replica).
+    #[must_use]
+    pub const fn new(bucket: Store) -> Self {
+        Self(bucket)
+    }
+}
+
+impl KeyStore for BucketKeys {
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
+        async move { self.0.get(name).await.map_err(Into::into) }.boxed()
+    }
+
+    fn get_or_create<'a>(&'a self, name: &'a str, value: Bytes) -> BoxFuture<'a, Result<Bytes, Cause>> {
+        async move {
+            match self.0.create(name, value.clone()).await {
+                Ok(_) => Ok(value),
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
+                    self.0.get(name).await?.ok_or_else(|| "the key vanished while it was being made".into())
+                }
+                // The outcome may be unknown; what counts is what is stored.
+                Err(error) => match self.0.get(name).await {
+                    Ok(Some(stored)) => Ok(stored),
+                    Ok(None) | Err(_) => Err(error.into()),
+                },
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Keys in memory, for tests.
+#[derive(Debug, Default)]
+pub struct MemoryKeys(Mutex<HashMap<String, Bytes>>);
+
+impl MemoryKeys {
+    /// Loses a key, as a store restored from an old backup would.
+    pub fn lose(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+impl KeyStore for MemoryKeys {
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
+        let stored = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        async move { Ok(stored) }.boxed()
+    }
+
+    fn get_or_create<'a>(&'a self, name: &'a str, value: Bytes) -> BoxFuture<'a, Result<Bytes, Cause>> {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = keys.entry(name.to_owned()).or_insert(value).clone();
+        async move { Ok(stored) }.boxed()
+    }
+}

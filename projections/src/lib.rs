@@ -1,3 +1,34 @@
-//! The read models of DockHost, and the MongoDB store beneath them.
+//! The read models of DockHost: documents folded from the log, and the MongoDB store beneath them.
+//!
+//! What flows in: recorded events, in stream order. What flows out: documents, by typed queries. Everything here can
+//! be thrown away and folded again from the log; nothing here is ever the truth. The pure half (what a document is,
+//! how an event changes it, how two sets of documents are compared) knows no database; the store half knows no event.
+//! This is the only crate that links a MongoDB driver, and the read models show no type of it.
+//!
+//! # Layout
+//! - [`model`]: what a read model is, and folding in memory.
+//! - [`users`], [`backends`], [`instances`], [`sessions`]: one folder per model: `document`, `fold`, `query`.
+//! - [`store`]: connection, checkpoints, fenced writes, reads, indexes.
+//! - [`projector`]: events → documents → checkpoint, live.
+//! - [`admin`]: making a lone mongod a replica set.
+//! - [`history`], [`verify`], [`rebuild`], [`digest`]: folding the whole log again, to compare or to replace.
 
 pub mod admin;
+pub mod backends;
+pub mod digest;
+pub mod history;
+pub mod instances;
+pub mod model;
+pub mod projector;
+pub mod rebuild;
+pub mod sessions;
+pub mod store;
+#[cfg(test)]
+mod testing;
+pub mod users;
+pub mod verify;
+
+pub use history::{History, Progress};
+pub use model::{Document, ReadModel};
+pub use projector::{ProjectionError, Projector};
+pub use store::{MongoStore, StoreError};

@@ -1,0 +1,110 @@
+//! The fold of `backends`. In: backend events. Out: the machine's document.
+
+use dockhost_domain::backend::{BackendEvent, Link};
+use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::BackendId;
+use dockhost_domain::personal::Personal;
+use dockhost_domain::subject::AggregateId;
+
+use super::BackendDocument;
+use crate::model::ReadModel;
+
+/// The read model `backends`.
+#[derive(Debug, Clone, Copy)]
+pub struct Backends;
+
+fn plain(value: Option<&Personal<String>>) -> Option<String> {
+    value.and_then(|value| value.plain().cloned())
+}
+
+impl ReadModel for Backends {
+    const NAME: &'static str = "backends";
+    const FOLD_VERSION: u32 = 1;
+    const KIND: &'static str = "backend";
+    const INDEXES: &'static [&'static [&'static str]] = &[];
+
+    type Document = BackendDocument;
+
+    fn keys(event: &Envelope) -> Vec<BackendId> {
+        if let AggregateId::Backend(id) = event.aggregate { vec![id] } else { Vec::new() }
+    }
+
+    fn fold(id: BackendId, document: Option<BackendDocument>, recorded: &Recorded) -> Option<BackendDocument> {
+        let Event::Backend(event) = &recorded.envelope.event else { return document };
+        let time = recorded.envelope.meta.time;
+        match event {
+            BackendEvent::Enrolled(enrolled) => Some(BackendDocument {
+                backend_id: id,
+                username: enrolled.username.plain().cloned(),
+                lab_name: plain(enrolled.lab_name.as_ref()),
+                operating_system: plain(enrolled.operating_system.as_ref()),
+                max_containers: enrolled.max_containers,
+                status: Link::Enrolled,
+                address: None,
+                runtime: None,
+                agent_version: None,
+                enrolled_at: time,
+                connected_at: None,
+                lost_at: None,
+                seq: recorded.sequence,
+            }),
+            BackendEvent::Connected(facts) => document.map(|backend| BackendDocument {
+                status: Link::Connected,
+                address: plain(Some(&facts.address)),
+                runtime: Some(facts.runtime.clone()),
+                agent_version: Some(facts.agent_version.clone()),
+                // Said again with changed facts while it was there all along.
+                connected_at: if backend.status == Link::Connected { backend.connected_at } else { Some(time) },
+                lost_at: None,
+                ..backend
+            }),
+            BackendEvent::Lost(_) => {
+                document.map(|backend| BackendDocument { status: Link::Lost, lost_at: Some(time), ..backend })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Folded;
+    use crate::testing::{at, backend, connected, enrolled, lost, uuid};
+    use serde_json::json;
+
+    fn after(events: &[(u64, BackendEvent)]) -> BackendDocument {
+        let mut backends = Folded::<Backends>::default();
+        for (sequence, event) in events {
+            backends.fold(&backend(*sequence, 1, event.clone()));
+        }
+        backends.get(BackendId::from_uuid(uuid(1))).unwrap().clone()
+    }
+
+    #[test]
+    fn a_registered_machine_is_shown_without_its_verifier() {
+        let expected = json!({
+            "_id": uuid(1).to_string(), "username": "lab", "labName": "lab 1", "operatingSystem": null,
+            "maxContainers": 8, "status": "enrolled", "address": null, "runtime": null, "agentVersion": null,
+            "enrolledAt": "1970-01-01T00:00:02.000Z", "connectedAt": null, "lostAt": null, "seq": 2,
+        });
+        assert_eq!(serde_json::to_value(after(&[(2, enrolled("lab"))])).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_machine_that_says_something_new_was_there_all_along() {
+        let machine = after(&[(1, enrolled("lab")), (2, connected("10.0.0.1")), (3, connected("10.0.0.2"))]);
+        assert_eq!((machine.status, machine.connected_at), (Link::Connected, Some(at(2))));
+        assert_eq!(machine.address.as_deref(), Some("10.0.0.2"));
+    }
+
+    #[test]
+    fn a_lost_machine_keeps_its_address_and_is_there_anew_when_it_is_back() {
+        let events = [(1, enrolled("lab")), (2, connected("10.0.0.1")), (5, lost()), (9, connected("10.0.0.1"))];
+        let machine = after(&events[..3]);
+        assert_eq!((machine.status, machine.connected_at, machine.lost_at), (Link::Lost, Some(at(2)), Some(at(5))));
+        assert_eq!(machine.address.as_deref(), Some("10.0.0.1"));
+        let machine = after(&events);
+        assert_eq!((machine.status, machine.connected_at, machine.lost_at), (Link::Connected, Some(at(9)), None));
+    }
+}

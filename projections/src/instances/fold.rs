@@ -1,0 +1,97 @@
+//! The fold of `instances`. In: tenancy events. Out: the document of the instance that the event names; a deleted one
+//! is marked, not removed. What an event means is said by [`Instance::evolve`] alone.
+
+use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::InstanceId;
+use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::{Instance, TenancyEvent};
+
+use super::InstanceDocument;
+use crate::model::ReadModel;
+
+/// The read model `instances`.
+#[derive(Debug, Clone, Copy)]
+pub struct Instances;
+
+impl ReadModel for Instances {
+    const NAME: &'static str = "instances";
+    const FOLD_VERSION: u32 = 1;
+    const KIND: &'static str = "tenancy";
+    const INDEXES: &'static [&'static [&'static str]] = &[&["userId", "createdAt"], &["userId", "name"]];
+
+    type Document = InstanceDocument;
+
+    fn keys(event: &Envelope) -> Vec<InstanceId> {
+        if let Event::Tenancy(event) = &event.event { vec![event.instance_id()] } else { Vec::new() }
+    }
+
+    fn fold(id: InstanceId, document: Option<InstanceDocument>, recorded: &Recorded) -> Option<InstanceDocument> {
+        let envelope = &recorded.envelope;
+        let (Event::Tenancy(event), AggregateId::Tenancy(user_id)) = (&envelope.event, envelope.aggregate) else {
+            return document;
+        };
+        let state = match (event, document) {
+            (TenancyEvent::Requested(requested), _) => Instance::requested(requested, &envelope.meta),
+            (event, Some(document)) => {
+                let mut state = document.state;
+                state.evolve(event, &envelope.meta);
+                state
+            }
+            (_, None) => return None,
+        };
+        Some(InstanceDocument::of(id, user_id, state, recorded.sequence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Folded;
+    use crate::testing::{at, deleted, failed, observed, placed, requested, stop, tenancy, uuid};
+    use dockhost_domain::ids::BackendId;
+    use dockhost_domain::tenancy::Status;
+    use dockhost_domain::wire::{Phase, Wanted};
+
+    fn after(events: &[(u64, TenancyEvent)]) -> InstanceDocument {
+        let mut instances = Folded::<Instances>::default();
+        for (sequence, event) in events {
+            instances.fold(&tenancy(*sequence, 7, event.clone()));
+        }
+        instances.get(InstanceId::from_uuid(uuid(1))).unwrap().clone()
+    }
+
+    #[test]
+    fn what_is_shown_follows_the_state() {
+        let events = [
+            (1, requested(1, "web", 100)),
+            (2, placed(1, 2, 101, 100)),
+            (3, observed(1, 2, 1, Phase::Running)),
+            (4, stop(1, 2)),
+            (5, observed(1, 2, 2, Phase::Stopped)),
+            (6, deleted(1, 3, 101)),
+        ];
+        let instance = after(&events[..1]);
+        assert_eq!((instance.status, instance.placement, instance.seq), (Status::Creating, 1, 1));
+        assert_eq!((&instance.container_id, instance.ports), (&None, None));
+        assert_eq!(instance.deadline, Some(at(1_000_000)));
+        let instance = after(&events[..3]);
+        assert_eq!((instance.status, instance.placement), (Status::Running, 2));
+        assert_eq!(instance.backend_id, Some(BackendId::from_uuid(uuid(101))));
+        assert_eq!(instance.container_id.as_deref(), Some("container-2"));
+        assert_eq!(instance.ports.unwrap().ssh, 20000);
+        assert_eq!((instance.created_at, instance.last_activity, instance.deadline), (at(1), at(3), None));
+        assert_eq!(after(&events[..4]).status, Status::Stopping);
+        let instance = after(&events[..5]);
+        assert_eq!((instance.status, instance.wanted, instance.generation), (Status::Stopped, Wanted::Stopped, 2));
+        let instance = after(&events);
+        assert_eq!((instance.status, instance.backend_id), (Status::Deleted, None));
+        assert_eq!(instance.name.unwrap().as_str(), "web");
+    }
+
+    #[test]
+    fn a_failure_says_why() {
+        let instance = after(&[(1, requested(1, "web", 100)), (2, failed(1, 1, 100))]);
+        assert_eq!((instance.status, instance.failure.as_deref()), (Status::Failed, Some("refused: no free ports")));
+    }
+}

@@ -1,0 +1,60 @@
+//! What is asked of `instances`. Every question names the owner: what is somebody else's is not there.
+
+use bson::{Document as BsonDocument, doc};
+use dockhost_domain::ids::{InstanceId, UserId};
+use dockhost_domain::names::InstanceName;
+
+use super::{InstanceDocument, Instances};
+use crate::store::{MongoStore, StoreError};
+
+/// What a person calls an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceRef {
+    /// By its id.
+    Id(InstanceId),
+    /// By its name.
+    Name(InstanceName),
+}
+
+fn existing(owner: UserId) -> BsonDocument {
+    doc! { "userId": owner.to_string(), "status": { "$ne": "deleted" } }
+}
+
+impl MongoStore {
+    /// The owner's instances that are not deleted, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn instances_of(&self, owner: UserId) -> Result<Vec<InstanceDocument>, StoreError> {
+        self.find::<Instances>(existing(owner), doc! { "createdAt": 1, "_id": 1 }).await
+    }
+
+    /// The owner's instance of this id or name, unless it is deleted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn instance_of(
+        &self,
+        owner: UserId,
+        instance: &InstanceRef,
+    ) -> Result<Option<InstanceDocument>, StoreError> {
+        let mut filter = existing(owner);
+        match instance {
+            InstanceRef::Id(id) => filter.insert("_id", id.to_string()),
+            InstanceRef::Name(name) => filter.insert("name", name.as_str()),
+        };
+        Ok(self.find::<Instances>(filter, doc! {}).await?.pop())
+    }
+
+    /// Instances of anybody whose transient state should have ended before `moment` (RFC 3339 text sorts like time).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn overdue_instances(
+        &self,
+        moment: dockhost_domain::timestamp::Timestamp,
+    ) -> Result<Vec<InstanceDocument>, StoreError> {
+        let filter = doc! { "deadline": { "$lt": moment.to_string() } };
+        self.find::<Instances>(filter, doc! { "deadline": 1, "_id": 1 }).await
+    }
+}

@@ -1,0 +1,195 @@
+//! The live projector of one model: events → documents → checkpoint.
+//!
+//! In: batches of events, in stream order, from the checkpoint on. Out: documents that hold them, then the checkpoint.
+//! Safety rests on the numbers, not on being alone: documents are loaded, folded in memory, written whole where what
+//! is stored is older, and only then does the checkpoint move. After a crash in between, or beside a second projector,
+//! the same events are folded again and change nothing. The caller gives *all* events of the model's kind: a gap would
+//! be a lie that no later event repairs.
+
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+
+use dockhost_domain::envelope::Recorded;
+
+use crate::model::{Folded, IdOf, ReadModel};
+use crate::store::{Advance, Cause, Checkpoint, Incarnation, MongoStore, StoreError};
+
+/// Why a projector, a verification or a rebuild stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectionError {
+    /// The store could not do it. The same call may be repeated.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The read model was folded from another log. Nothing is caught up; somebody has to decide (`dockhost rebuild`).
+    #[error("the read model {model} was folded from log {stored}, this is log {ours}: rebuild it")]
+    ForeignLog {
+        /// The model.
+        model: &'static str,
+        /// The log that the checkpoint names.
+        stored: Incarnation,
+        /// The log at hand.
+        ours: Incarnation,
+    },
+    /// The documents were folded by another version of the fold: they must be rebuilt.
+    #[error("the read model {model} was folded by version {stored} of the fold, this is version {ours}: rebuild it")]
+    FoldChanged {
+        /// The model.
+        model: &'static str,
+        /// The version that the checkpoint names.
+        stored: u32,
+        /// This binary's version.
+        ours: u32,
+    },
+    /// A rebuild put another collection in its place: open the projector again, it goes on from there.
+    #[error("the read model {model} was rebuilt meanwhile")]
+    Superseded {
+        /// The model.
+        model: &'static str,
+    },
+    /// Another rebuild of the same model began meanwhile; this one gave way.
+    #[error("another rebuild of the read model {model} began meanwhile")]
+    Overtaken {
+        /// The model.
+        model: &'static str,
+    },
+    /// The events came in another order than that of the log.
+    #[error("event {sequence} of the read model {model} came after event {after}")]
+    OutOfOrder {
+        /// The model.
+        model: &'static str,
+        /// The event before.
+        after: u64,
+        /// The event that should have come earlier.
+        sequence: u64,
+    },
+    /// What a rebuild had written was not what it read back.
+    #[error("{differences} documents of the new {model} are not as they were written")]
+    BadCopy {
+        /// The model.
+        model: &'static str,
+        /// How many.
+        differences: usize,
+    },
+    /// The log could not be read.
+    #[error("the log could not be read")]
+    History(#[source] Cause),
+}
+
+/// Folds events into one model's live documents.
+#[derive(Debug)]
+pub struct Projector<M> {
+    store: MongoStore,
+    checkpoint: Checkpoint,
+    model: PhantomData<M>,
+}
+
+/// A batch that is folded in memory and not yet stored.
+#[derive(Debug)]
+pub struct Pending<M: ReadModel> {
+    /// The documents with the batch in them.
+    pub folded: Folded<M>,
+    /// The last event of the batch.
+    pub to: u64,
+}
+
+impl<M: ReadModel> Projector<M> {
+    /// Takes up the model where its checkpoint stands, or at the log's start; makes the indexes that are missing.
+    ///
+    /// # Errors
+    /// [`ProjectionError::ForeignLog`] or [`ProjectionError::FoldChanged`] when the stored documents can't be gone on
+    /// from; [`ProjectionError::Store`].
+    pub async fn open(store: MongoStore, incarnation: &Incarnation) -> Result<Self, ProjectionError> {
+        store.ping().await?;
+        let checkpoint = store.begin::<M>(incarnation).await?;
+        check::<M>(&checkpoint, incarnation)?;
+        store.ensure_indexes::<M>(&checkpoint.collection).await?;
+        Ok(Self { store, checkpoint, model: PhantomData })
+    }
+
+    /// All events up to this stream sequence are in the documents.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.checkpoint.sequence
+    }
+
+    /// Folds a batch in and returns the new position, that of its last event. Events at or before the position are
+    /// skipped, so a reader may start earlier than it needs to.
+    ///
+    /// # Errors
+    /// [`ProjectionError`]; after one the position is what it was, and the batch may be given again.
+    pub async fn apply<E: Borrow<Recorded> + Sync>(&mut self, batch: &[E]) -> Result<u64, ProjectionError> {
+        let pending = self.fold(batch).await?;
+        self.write(pending.folded).await?;
+        self.advance(pending.to).await
+    }
+
+    /// The first step of [`Projector::apply`]: loads what the batch changes, and folds the batch in, in memory.
+    ///
+    /// # Errors
+    /// [`ProjectionError::OutOfOrder`], `Store`.
+    pub async fn fold<E: Borrow<Recorded> + Sync>(&self, batch: &[E]) -> Result<Pending<M>, ProjectionError> {
+        let mut to = 0;
+        for event in batch {
+            let sequence = event.borrow().sequence;
+            if sequence <= to {
+                return Err(ProjectionError::OutOfOrder { model: M::NAME, after: to, sequence });
+            }
+            to = sequence;
+        }
+        let position = self.position();
+        let fresh = || batch.iter().map(Borrow::borrow).filter(|event| event.sequence > position);
+        let ids: BTreeSet<IdOf<M>> = fresh().flat_map(|event| M::keys(&event.envelope)).collect();
+        if ids.is_empty() {
+            return Ok(Pending { folded: Folded::default(), to });
+        }
+        let mut folded = Folded::from_documents(self.store.many_in(&self.checkpoint.collection, ids).await?);
+        for event in fresh() {
+            folded.fold(event);
+        }
+        Ok(Pending { folded, to })
+    }
+
+    /// The second step: stores the documents that changed, each unless what is stored is as far or further. What is
+    /// left is to [`Projector::advance`].
+    ///
+    /// # Errors
+    /// [`ProjectionError::Store`].
+    pub async fn write(&self, mut folded: Folded<M>) -> Result<(), ProjectionError> {
+        Ok(self.store.write(&self.checkpoint.collection, folded.take_changed()).await?)
+    }
+
+    /// Notes that the log holds nothing for this model up to `to`; returns the new position. Never goes back.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Superseded`] after a rebuild, `ForeignLog`, `FoldChanged`, `Store`.
+    pub async fn advance(&mut self, to: u64) -> Result<u64, ProjectionError> {
+        if to <= self.position() {
+            return Ok(self.position());
+        }
+        match self.store.advance::<M>(&self.checkpoint, to).await? {
+            Advance::Done => {
+                self.checkpoint.sequence = to;
+                Ok(to)
+            }
+            Advance::Overtaken(now) => {
+                check::<M>(&now, &self.checkpoint.incarnation)?;
+                Err(ProjectionError::Superseded { model: M::NAME })
+            }
+            Advance::Gone => Err(ProjectionError::Superseded { model: M::NAME }),
+        }
+    }
+}
+
+/// Whether documents of this checkpoint can be gone on from.
+fn check<M: ReadModel>(checkpoint: &Checkpoint, incarnation: &Incarnation) -> Result<(), ProjectionError> {
+    if checkpoint.incarnation != *incarnation {
+        let (stored, ours) = (checkpoint.incarnation.clone(), incarnation.clone());
+        return Err(ProjectionError::ForeignLog { model: M::NAME, stored, ours });
+    }
+    if checkpoint.fold_version != M::FOLD_VERSION {
+        let (stored, ours) = (checkpoint.fold_version, M::FOLD_VERSION);
+        return Err(ProjectionError::FoldChanged { model: M::NAME, stored, ours });
+    }
+    Ok(())
+}

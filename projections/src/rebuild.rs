@@ -1,0 +1,146 @@
+//! Folding a model anew beside the live one, and putting it in its place.
+//!
+//! In: the whole log. Out: a new collection with whole documents, which the checkpoint names from one moment on. The
+//! steps, each of which may be the last one without harm:
+//!
+//! 1. *Claim* the next number in the checkpoint. A rebuild that was claimed away can no longer switch, so two rebuilds
+//!    end as one. Collections below the own number that are not live are nobody's, and dropped.
+//! 2. *Fold* the log in memory and compare the live documents with it on the way (as [`crate::verify`] does).
+//! 3. *Write* the documents, read them back, compare.
+//! 4. *Catch up* with what was recorded meanwhile, then *switch*: one conditional update of the checkpoint, refused if
+//!    the live documents are further by then (catch up again). The position never goes back. The live projector finds
+//!    itself superseded at its next checkpoint and opens the new collection; what it had not checkpointed, it folds
+//!    again.
+//! 5. *Drop* the old collection, after no reader can still ask it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::digest::digest;
+use crate::history::{History, Watcher, fold_range};
+use crate::model::{Folded, ReadModel};
+use crate::projector::ProjectionError;
+use crate::store::{Checkpoint, CollectionName, GRACE, MongoStore};
+use crate::verify::{Audit, Verdict, form, id_of};
+
+/// What a rebuild did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rebuilt {
+    /// How the old documents compared with the log; none if they were of another log.
+    pub before: Option<Verdict>,
+    /// Where the documents are now.
+    pub collection: CollectionName,
+    /// How many there are.
+    pub documents: usize,
+    /// Up to where they were folded when they took over.
+    pub position: u64,
+    /// Where they were; to be given to [`retire`].
+    pub old: CollectionName,
+}
+
+/// Rebuilds a model. Reads and the live projector go on meanwhile. The old documents stay until [`retire`] or the next
+/// rebuild.
+///
+/// # Errors
+/// [`ProjectionError::Overtaken`] when another rebuild of the model began later; `BadCopy`, `Store`, `History`. The
+/// live documents are untouched after any of them.
+pub async fn rebuild<M: ReadModel>(
+    store: &MongoStore,
+    history: &dyn History,
+    watcher: Watcher<'_>,
+) -> Result<Rebuilt, ProjectionError> {
+    store.ping().await?;
+    let (live, target) = claim::<M>(store, history).await?;
+    for (number, name) in store.collections::<M>().await? {
+        if name != live.collection && CollectionName::number(M::NAME, target.as_str()).is_some_and(|own| number < own) {
+            store.drop_collection(&name).await?;
+        }
+    }
+
+    let same_log = live.incarnation == history.incarnation();
+    let mut audit = if same_log { Some(Audit::<M>::begin(store, live.clone()).await?) } else { None };
+    let mut folded = Folded::<M>::default();
+    let end = history.end().await.map_err(ProjectionError::History)?;
+    let mut to = end.max(audit.as_ref().map_or(0, Audit::until));
+    fold_range(history, &mut folded, (0, to), watcher, |document| {
+        if let Some(audit) = &mut audit {
+            audit.observe(document);
+        }
+    })
+    .await?;
+
+    store.insert(&target, folded.take_changed()).await?;
+    store.ensure_indexes::<M>(&target).await?;
+    compare(store, &target, &folded).await?;
+
+    loop {
+        let next = Checkpoint {
+            model: M::NAME.to_owned(),
+            incarnation: history.incarnation(),
+            sequence: to,
+            fold_version: M::FOLD_VERSION,
+            collection: target.clone(),
+            building: None,
+        };
+        if store.switch(&live, &next).await? {
+            break;
+        }
+        let now = store.checkpoint::<M>().await?;
+        let Some(now) = now.filter(|now| now.building.as_ref() == Some(&target)) else {
+            return Err(ProjectionError::Overtaken { model: M::NAME });
+        };
+        let further = history.end().await.map_err(ProjectionError::History)?.max(now.sequence);
+        fold_range(history, &mut folded, (to, further), watcher, |_| {}).await?;
+        to = further;
+        store.write(&target, folded.take_changed()).await?;
+    }
+    Ok(Rebuilt {
+        before: audit.map(Audit::finish),
+        collection: target,
+        documents: folded.len(),
+        position: to,
+        old: live.collection,
+    })
+}
+
+/// Drops the collection that a rebuild replaced, once no reader can still ask it; takes some seconds.
+///
+/// # Errors
+/// [`ProjectionError::Store`]; the next rebuild drops it then.
+pub async fn retire(store: &MongoStore, old: &CollectionName) -> Result<(), ProjectionError> {
+    tokio::time::sleep(GRACE).await;
+    Ok(store.drop_collection(old).await?)
+}
+
+/// Claims the next number. Returns the checkpoint as it was, with the claim in it, and the collection to fill.
+async fn claim<M: ReadModel>(
+    store: &MongoStore,
+    history: &dyn History,
+) -> Result<(Checkpoint, CollectionName), ProjectionError> {
+    loop {
+        let seen = store.begin::<M>(&history.incarnation()).await?;
+        let number = |name: &CollectionName| CollectionName::number(M::NAME, name.as_str()).unwrap_or(1);
+        let taken = number(&seen.collection).max(seen.building.as_ref().map_or(0, number));
+        let target = CollectionName::numbered(M::NAME, taken + 1);
+        if store.claim(&seen, &target).await? {
+            return Ok((Checkpoint { building: Some(target.clone()), ..seen }, target));
+        }
+    }
+}
+
+/// What was written must be what is read back, to the letter.
+async fn compare<M: ReadModel>(
+    store: &MongoStore,
+    target: &CollectionName,
+    folded: &Folded<M>,
+) -> Result<(), ProjectionError> {
+    let stored = store.scan(target).await?;
+    let expected: Vec<_> = folded.documents().map(form).collect();
+    if digest(&stored) == digest(&expected) {
+        return Ok(());
+    }
+    let by_id = |documents| -> BTreeMap<_, _> { <[_]>::iter(documents).map(|d| (id_of(d), d)).collect() };
+    let (stored, expected) = (by_id(&stored), by_id(&expected));
+    let ids: BTreeSet<_> = stored.keys().chain(expected.keys()).collect();
+    let differences = ids.into_iter().filter(|id| stored.get(*id) != expected.get(*id)).count();
+    Err(ProjectionError::BadCopy { model: M::NAME, differences })
+}

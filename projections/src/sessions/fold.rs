@@ -1,0 +1,76 @@
+//! The fold of `sessions`. In: session events. Out: the session's document; an ended one is marked, not removed.
+
+use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::SessionId;
+use dockhost_domain::session::SessionEvent;
+use dockhost_domain::subject::AggregateId;
+
+use super::SessionDocument;
+use crate::model::ReadModel;
+
+/// The read model `sessions`.
+#[derive(Debug, Clone, Copy)]
+pub struct Sessions;
+
+impl ReadModel for Sessions {
+    const NAME: &'static str = "sessions";
+    const FOLD_VERSION: u32 = 1;
+    const KIND: &'static str = "session";
+    const INDEXES: &'static [&'static [&'static str]] = &[&["principalId", "startedAt"]];
+
+    type Document = SessionDocument;
+
+    fn keys(event: &Envelope) -> Vec<SessionId> {
+        match &event.event {
+            Event::Session(SessionEvent::Started(started)) => vec![started.session_id],
+            Event::Session(SessionEvent::Revoked(revoked)) => vec![revoked.session_id],
+            Event::Account(_) | Event::Claim(_) | Event::Backend(_) | Event::Tenancy(_) => Vec::new(),
+        }
+    }
+
+    fn fold(id: SessionId, document: Option<SessionDocument>, recorded: &Recorded) -> Option<SessionDocument> {
+        let time = recorded.envelope.meta.time;
+        match (&recorded.envelope.event, recorded.envelope.aggregate) {
+            (Event::Session(SessionEvent::Started(started)), AggregateId::Session(principal_id)) => {
+                Some(SessionDocument {
+                    session_id: id,
+                    principal_id,
+                    started_at: time,
+                    expires_at: started.expires_at,
+                    revoked_at: None,
+                    seq: recorded.sequence,
+                })
+            }
+            (Event::Session(SessionEvent::Revoked(_)), AggregateId::Session(_)) => {
+                document.map(|session| SessionDocument { revoked_at: Some(time), ..session })
+            }
+            _ => document,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Folded;
+    use crate::testing::{revoked, session, started, uuid};
+    use serde_json::json;
+
+    #[test]
+    fn an_ended_session_is_marked_and_stays() {
+        let mut sessions = Folded::<Sessions>::default();
+        sessions.fold(&session(1, 7, started(1)));
+        sessions.fold(&session(2, 7, started(2)));
+        sessions.fold(&session(5, 7, revoked(1)));
+        let form = |id| serde_json::to_value(sessions.get(SessionId::from_uuid(uuid(id))).unwrap()).unwrap();
+        let session = |id: u64, started, revoked, seq| {
+            json!({
+                "_id": uuid(id).to_string(), "principalId": uuid(7).to_string(), "startedAt": started,
+                "expiresAt": "1970-01-02T00:00:00.000Z", "revokedAt": revoked, "seq": seq,
+            })
+        };
+        assert_eq!(form(1), session(1, "1970-01-01T00:00:01.000Z", Some("1970-01-01T00:00:05.000Z"), 5));
+        assert_eq!(form(2), session(2, "1970-01-01T00:00:02.000Z", None, 2));
+    }
+}

@@ -1,0 +1,69 @@
+//! The store: MongoDB, as the read models need it.
+//!
+//! In: typed documents and checkpoints. Out: the same, or a [`StoreError`]. A document is stored as its JSON form, so
+//! ids and times are text here as they are in the API, and what is stored can be compared with what a fold says,
+//! member by member. No filter is ever made of something that a client sent: queries are methods with typed arguments.
+
+mod checkpoint;
+mod collection;
+mod connect;
+mod error;
+mod indexes;
+mod read;
+mod run;
+mod write;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mongodb::Database;
+
+pub use checkpoint::{Checkpoint, Incarnation};
+pub use collection::CollectionName;
+pub use error::{Cause, StoreError};
+
+pub(crate) use checkpoint::Advance;
+pub(crate) use collection::GRACE;
+
+/// How long one operation may take, queueing included.
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+/// How long one operation on a whole collection may take (making an index, dropping it, inserting thousands).
+pub(crate) const LONG_LIMIT: Duration = Duration::from_secs(60);
+
+/// The read models' database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct MongoStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    runner: run::Runner,
+    /// Under which name each model's collection was last known; see `collection.rs`.
+    names: Mutex<BTreeMap<&'static str, collection::Known>>,
+}
+
+impl MongoStore {
+    /// Runs one operation of the driver; see `run.rs` for why all of them pass here.
+    pub(crate) async fn run<T, F, Fut>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Database) -> Fut,
+        Fut: Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    {
+        self.inner.runner.run(LIMIT, operation(self.inner.database.clone())).await
+    }
+
+    /// The same for an operation on a whole collection.
+    pub(crate) async fn run_long<T, F, Fut>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Database) -> Fut,
+        Fut: Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    {
+        self.inner.runner.run(LONG_LIMIT, operation(self.inner.database.clone())).await
+    }
+}

@@ -1,0 +1,141 @@
+//! Writing whole documents, fenced by sequence.
+//!
+//! In: documents that each carry the sequence of the last event in them. Out: each is stored, unless what is there is
+//! as far or further. One `update` command carries many documents; the condition is evaluated by the database on the
+//! document itself (an aggregation pipeline), so there is no moment between looking and writing, and a projector that
+//! slept through its replacement does no harm. Documents stand in a `$literal`: no text in them is ever an expression.
+//! A repeated write changes nothing, so every failure may simply be retried.
+
+use bson::{Bson, Document as BsonDocument, doc};
+use serde::Serialize;
+
+use super::checkpoint::number;
+use super::{CollectionName, MongoStore, StoreError};
+use crate::model::Document;
+
+/// Documents per command.
+const COUNT: usize = 1000;
+/// Bytes per command: below the limit of one BSON document (16 MiB), with room for the command around them.
+const BYTES: usize = 12 * 1024 * 1024;
+/// Two upserts of one new document can collide in its `_id`; the second try finds it there.
+const TRIES: u32 = 4;
+const DUPLICATE_KEY: i32 = 11000;
+
+/// The stored form: the JSON form of the document, as BSON.
+pub(crate) fn encode(document: &impl Serialize) -> Result<BsonDocument, super::Cause> {
+    Ok(bson::serialize_to_document(&serde_json::to_value(document)?)?)
+}
+
+impl MongoStore {
+    /// Stores each document unless what is stored is as far or further.
+    pub(crate) async fn write<D: Document>(
+        &self,
+        collection: &CollectionName,
+        documents: impl IntoIterator<Item = &D>,
+    ) -> Result<(), StoreError> {
+        for updates in commands(documents.into_iter().map(fenced))? {
+            self.update(collection, updates).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores documents in a collection that nobody else writes to yet: faster, and not fenced.
+    pub(crate) async fn insert<D: Document>(
+        &self,
+        collection: &CollectionName,
+        documents: impl IntoIterator<Item = &D>,
+    ) -> Result<(), StoreError> {
+        for batch in commands(documents.into_iter().map(encode))? {
+            let name = collection.as_str().to_owned();
+            self.run_long(|database| async move {
+                database.collection::<BsonDocument>(&name).insert_many(batch).ordered(false).await
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn update(&self, collection: &CollectionName, updates: Vec<BsonDocument>) -> Result<(), StoreError> {
+        let mut tries = TRIES;
+        loop {
+            let command = doc! {
+                "update": collection.as_str(),
+                "updates": updates.clone(),
+                "ordered": false,
+                "writeConcern": { "w": "majority", "j": true },
+            };
+            let reply = self.run(|database| async move { database.run_command(command).await }).await?;
+            tries -= 1;
+            match refusal(&reply) {
+                None => return Ok(()),
+                Some(Refusal::Collision) if tries > 0 => {}
+                Some(Refusal::Collision) => {
+                    return Err(StoreError::rejected(format!(
+                        "{updates_len} upserts kept colliding",
+                        updates_len = updates.len()
+                    )));
+                }
+                Some(Refusal::Error(text)) => return Err(StoreError::rejected(text)),
+                Some(Refusal::NotYetDurable(text)) => return Err(StoreError::Unavailable(text.into())),
+            }
+        }
+    }
+}
+
+/// `{q, u, upsert}` that stores the document where `seq` is lower or absent.
+fn fenced<D: Document>(document: &D) -> Result<BsonDocument, super::Cause> {
+    let stored = encode(document)?;
+    let older = doc! { "$lt": [{ "$ifNull": ["$seq", -1_i64] }, number(document.seq())] };
+    let replace = doc! { "$replaceWith": { "$cond": [older, { "$literal": stored }, "$$ROOT"] } };
+    Ok(doc! { "q": { "_id": document.id().to_string() }, "u": [replace], "upsert": true })
+}
+
+/// Splits into commands that the database takes.
+fn commands(
+    parts: impl Iterator<Item = Result<BsonDocument, super::Cause>>,
+) -> Result<Vec<Vec<BsonDocument>>, StoreError> {
+    let mut commands = Vec::new();
+    let (mut command, mut bytes) = (Vec::new(), 0);
+    for part in parts {
+        let part = part.map_err(StoreError::Rejected)?;
+        let size = bson::serialize_to_vec(&part).map_err(StoreError::rejected)?.len();
+        if !command.is_empty() && (command.len() == COUNT || bytes + size > BYTES) {
+            commands.push(std::mem::take(&mut command));
+            bytes = 0;
+        }
+        bytes += size;
+        command.push(part);
+    }
+    if !command.is_empty() {
+        commands.push(command);
+    }
+    Ok(commands)
+}
+
+enum Refusal {
+    /// Some upserts collided with others, nothing else went wrong.
+    Collision,
+    /// Stored, but not yet safe on a majority.
+    NotYetDurable(String),
+    /// Anything else.
+    Error(String),
+}
+
+/// A command can succeed as a whole and fail in parts.
+fn refusal(reply: &BsonDocument) -> Option<Refusal> {
+    if let Ok(errors) = reply.get_array("writeErrors")
+        && !errors.is_empty()
+    {
+        let code = |error: &Bson| error.as_document().and_then(|error| error.get_i32("code").ok());
+        return Some(match errors.iter().find(|error| code(error) != Some(DUPLICATE_KEY)) {
+            None => Refusal::Collision,
+            Some(other) => {
+                // The message may quote the document; the code is enough to look up.
+                let code = code(other).map_or_else(|| "without a code".to_owned(), |code| code.to_string());
+                Refusal::Error(format!("{} of the writes failed, one with code {code}", errors.len()))
+            }
+        });
+    }
+    let concern = reply.get_document("writeConcernError").ok()?;
+    Some(Refusal::NotYetDurable(concern.get_str("errmsg").unwrap_or("write concern not satisfied").to_owned()))
+}

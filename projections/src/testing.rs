@@ -1,0 +1,175 @@
+//! Events for the tests of the folds. In: small numbers. Out: recorded events about the things with these numbers; the
+//! event at sequence `n` happened `n` seconds after 1970.
+
+use dockhost_domain::account::{AccountEvent, Created, Role};
+use dockhost_domain::aggregate::Meta;
+use dockhost_domain::backend::{BackendEvent, Connected, Enrolled, Lost};
+use dockhost_domain::envelope::{Actor, Envelope, Origin, Recorded};
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::{BackendId, EventId, InstanceId, PrincipalId, SessionId, UserId};
+use dockhost_domain::personal::Personal;
+use dockhost_domain::placement::Choice;
+use dockhost_domain::session::{Revoked, SessionEvent, Started};
+use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::event::{
+    ChangeRequested, Deleted, End, Failed, Observed, Placed, Reason, Released, ReportPosition, Requested, Setback,
+    TenancyEvent,
+};
+use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::wire::{Limits, Observation, Phase, Ports, Trouble};
+use uuid::Uuid;
+
+pub(crate) fn uuid(n: u64) -> Uuid {
+    Uuid::from_u128(u128::from(n))
+}
+
+pub(crate) fn at(sequence: u64) -> Timestamp {
+    Timestamp::from_millis(i64::try_from(sequence * 1000).unwrap())
+}
+
+pub(crate) fn recorded(sequence: u64, aggregate: AggregateId, event: impl Into<Event>) -> Recorded {
+    let meta = Meta { id: EventId::from_uuid(uuid(sequence)), time: at(sequence) };
+    let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
+    Recorded { sequence, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
+}
+
+pub(crate) fn account(sequence: u64, user: u64, event: AccountEvent) -> Recorded {
+    recorded(sequence, AggregateId::Account(UserId::from_uuid(uuid(user))), event)
+}
+
+pub(crate) fn backend(sequence: u64, backend: u64, event: BackendEvent) -> Recorded {
+    recorded(sequence, AggregateId::Backend(BackendId::from_uuid(uuid(backend))), event)
+}
+
+pub(crate) fn session(sequence: u64, principal: u64, event: SessionEvent) -> Recorded {
+    recorded(sequence, AggregateId::Session(PrincipalId::from_uuid(uuid(principal))), event)
+}
+
+pub(crate) fn tenancy(sequence: u64, user: u64, event: TenancyEvent) -> Recorded {
+    recorded(sequence, AggregateId::Tenancy(UserId::from_uuid(uuid(user))), event)
+}
+
+pub(crate) fn created(name: &str) -> AccountEvent {
+    AccountEvent::Created(Created {
+        username: Personal::Plain(name.parse().unwrap()),
+        email: Personal::Plain(format!("{name}@example.org")),
+        password_verifier: Personal::Plain("$argon2id$verifier".to_owned()),
+        ssh_public_key: Some(Personal::Plain("ssh-ed25519 AAAA".to_owned())),
+        role: Role::User,
+    })
+}
+
+pub(crate) fn enrolled(name: &str) -> BackendEvent {
+    BackendEvent::Enrolled(Enrolled {
+        username: Personal::Plain(name.parse().unwrap()),
+        password_verifier: Personal::Plain("$argon2id$verifier".to_owned()),
+        lab_name: Some(Personal::Plain("lab 1".to_owned())),
+        operating_system: None,
+        max_containers: 8,
+        key_version: 1,
+    })
+}
+
+pub(crate) fn connected(address: &str) -> BackendEvent {
+    BackendEvent::Connected(Connected {
+        address: Personal::Plain(address.to_owned()),
+        runtime: "simulated".to_owned(),
+        agent_version: "0.1.0".to_owned(),
+    })
+}
+
+pub(crate) fn lost() -> BackendEvent {
+    BackendEvent::Lost(Lost { silent_for_seconds: 15 })
+}
+
+pub(crate) fn started(id: u64) -> SessionEvent {
+    SessionEvent::Started(Started { session_id: SessionId::from_uuid(uuid(id)), expires_at: at(86_400) })
+}
+
+pub(crate) fn revoked(id: u64) -> SessionEvent {
+    SessionEvent::Revoked(Revoked { session_id: SessionId::from_uuid(uuid(id)) })
+}
+
+fn choice(backend: u64) -> Choice {
+    Choice { backend_id: BackendId::from_uuid(uuid(backend)), used: 0, max_containers: 8, among: 1 }
+}
+
+fn instance(id: u64) -> InstanceId {
+    InstanceId::from_uuid(uuid(id))
+}
+
+pub(crate) fn requested(id: u64, name: &str, backend: u64) -> TenancyEvent {
+    TenancyEvent::Requested(Requested {
+        instance_id: instance(id),
+        name: Personal::Plain(name.parse().unwrap()),
+        ssh_public_key: Personal::Plain("ssh-ed25519 AAAA".to_owned()),
+        image: None,
+        limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
+        choice: choice(backend),
+        deadline: at(1_000_000),
+        idempotency: None,
+    })
+}
+
+pub(crate) fn placed(id: u64, placement: u32, backend: u64, before: u64) -> TenancyEvent {
+    let after = setback(before);
+    TenancyEvent::Placed(Placed {
+        instance_id: instance(id),
+        placement,
+        choice: choice(backend),
+        deadline: at(1_000_001),
+        after,
+    })
+}
+
+fn setback(backend: u64) -> Setback {
+    let trouble = Trouble { code: "no_ports".to_owned(), message: "no free ports".to_owned() };
+    Setback { backend_id: BackendId::from_uuid(uuid(backend)), reason: Reason::Refused(trouble) }
+}
+
+pub(crate) fn observed(id: u64, placement: u32, generation: u32, phase: Phase) -> TenancyEvent {
+    TenancyEvent::Observed(Observed {
+        instance_id: instance(id),
+        placement,
+        generation,
+        seen: Observation {
+            phase,
+            container_id: format!("container-{placement}"),
+            ports: Ports { ssh: 20000, http: 20001, https: 20002 },
+            host_keys: vec!["SHA256:abc".to_owned()],
+        },
+        report: ReportPosition { incarnation: 1, sequence: u64::from(generation) },
+        deadline: None,
+    })
+}
+
+fn change(id: u64, generation: u32) -> ChangeRequested {
+    ChangeRequested { instance_id: instance(id), generation, deadline: at(1_000_002) }
+}
+
+pub(crate) fn stop(id: u64, generation: u32) -> TenancyEvent {
+    TenancyEvent::StopRequested(change(id, generation))
+}
+
+pub(crate) fn resume(id: u64, generation: u32) -> TenancyEvent {
+    TenancyEvent::ResumeRequested(change(id, generation))
+}
+
+pub(crate) fn delete(id: u64, generation: u32) -> TenancyEvent {
+    TenancyEvent::DeleteRequested(change(id, generation))
+}
+
+pub(crate) fn failed(id: u64, generation: u32, backend: u64) -> TenancyEvent {
+    let setback = setback(backend);
+    TenancyEvent::Failed(Failed { instance_id: instance(id), generation, setback, gives_up: true })
+}
+
+pub(crate) fn deleted(id: u64, generation: u32, backend: u64) -> TenancyEvent {
+    let end = End::Confirmed { backend_id: BackendId::from_uuid(uuid(backend)) };
+    TenancyEvent::Deleted(Deleted { instance_id: instance(id), generation, end })
+}
+
+pub(crate) fn released(id: u64, backend: u64, placement: u32) -> TenancyEvent {
+    let backend_id = BackendId::from_uuid(uuid(backend));
+    TenancyEvent::Released(Released { instance_id: instance(id), backend_id, placement })
+}

@@ -1,0 +1,75 @@
+//! The fold of `users`. In: account events. Out: the person's document.
+
+use dockhost_domain::account::AccountEvent;
+use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::UserId;
+use dockhost_domain::subject::AggregateId;
+
+use super::UserDocument;
+use crate::model::ReadModel;
+
+/// The read model `users`.
+#[derive(Debug, Clone, Copy)]
+pub struct Users;
+
+impl ReadModel for Users {
+    const NAME: &'static str = "users";
+    const FOLD_VERSION: u32 = 1;
+    const KIND: &'static str = "account";
+    const INDEXES: &'static [&'static [&'static str]] = &[];
+
+    type Document = UserDocument;
+
+    fn keys(event: &Envelope) -> Vec<UserId> {
+        if let AggregateId::Account(id) = event.aggregate { vec![id] } else { Vec::new() }
+    }
+
+    fn fold(id: UserId, document: Option<UserDocument>, recorded: &Recorded) -> Option<UserDocument> {
+        match &recorded.envelope.event {
+            Event::Account(AccountEvent::Created(created)) => Some(UserDocument {
+                user_id: id,
+                username: created.username.plain().cloned(),
+                email: created.email.plain().cloned(),
+                role: created.role,
+                created_at: recorded.envelope.meta.time,
+                ssh_public_key: created.ssh_public_key.as_ref().and_then(|key| key.plain().cloned()),
+                seq: recorded.sequence,
+            }),
+            Event::Claim(_) | Event::Session(_) | Event::Backend(_) | Event::Tenancy(_) => document,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Folded;
+    use crate::testing::{account, created, uuid};
+    use dockhost_domain::personal::Personal;
+    use serde_json::json;
+
+    #[test]
+    fn a_person_who_signed_up_is_shown_without_their_verifier() {
+        let mut users = Folded::<Users>::default();
+        users.fold(&account(3, 1, created("ada")));
+        let form = serde_json::to_value(users.get(UserId::from_uuid(uuid(1))).unwrap()).unwrap();
+        let expected = json!({
+            "_id": "00000000-0000-0000-0000-000000000001", "username": "ada", "email": "ada@example.org",
+            "role": "user", "createdAt": "1970-01-01T00:00:03.000Z", "sshPublicKey": "ssh-ed25519 AAAA", "seq": 3,
+        });
+        assert_eq!(form, expected);
+    }
+
+    #[test]
+    fn of_an_erased_person_nothing_personal_is_left() {
+        let AccountEvent::Created(mut erased) = created("ada");
+        erased.username = Personal::Erased;
+        erased.email = Personal::Erased;
+        erased.ssh_public_key = Some(Personal::Erased);
+        let mut users = Folded::<Users>::default();
+        users.fold(&account(3, 1, AccountEvent::Created(erased)));
+        let user = users.get(UserId::from_uuid(uuid(1))).unwrap();
+        assert_eq!((&user.username, &user.email, &user.ssh_public_key), (&None, &None, &None));
+    }
+}

@@ -79,8 +79,9 @@ impl Event {
     /// # Errors
     /// [`Unreadable`] for an unknown type or version, a body of another shape, or a type that is foreign to the subject.
     pub fn decode(subject: &AggregateId, encoded: Encoded) -> Result<Self, Unreadable> {
-        fn as_kind<E: DeserializeOwned + Into<Event>>(encoded: Encoded) -> Result<Event, String> {
-            let tagged = serde_json::json!({ "type": encoded.kind, "data": encoded.data });
+        fn as_kind<E: DeserializeOwned + Into<Event>>(Encoded { kind, data }: Encoded) -> Result<Event, String> {
+            let tagged =
+                Value::Object([("type".to_owned(), kind.into()), ("data".to_owned(), data)].into_iter().collect());
             serde_json::from_value::<E>(tagged).map(Into::into).map_err(|error| error.to_string())
         }
         let kind = encoded.kind.clone();

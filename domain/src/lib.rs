@@ -25,5 +25,7 @@ pub mod placement;
 pub mod session;
 pub mod subject;
 pub mod tenancy;
+#[cfg(test)]
+pub mod testing;
 pub mod timestamp;
 pub mod wire;

@@ -199,26 +199,4 @@ pub struct Welcome {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_is_flat_and_says_its_type() {
-        let report = Report {
-            instance_id: "0193b3a0-0000-7000-8000-000000000001".parse().unwrap(),
-            user_id: "0193b3a0-0000-7000-8000-000000000002".parse().unwrap(),
-            placement: 1,
-            generation: 2,
-            news: News::InstanceStatus(Observation {
-                phase: Phase::Stopped,
-                container_id: "c1".to_owned(),
-                ports: Ports { ssh: 20000, http: 20001, https: 20002 },
-                host_keys: vec![],
-            }),
-        };
-        let json = serde_json::to_value(&report).unwrap();
-        assert_eq!(json["type"], "instance-status");
-        assert_eq!(json["phase"], "stopped");
-        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
-    }
-}
+mod tests;

@@ -48,13 +48,13 @@ impl Command for DeadlinePassed {
         if self.facts.now < *deadline {
             return Err(DeadlineRejected::TooEarly { deadline: *deadline });
         }
+        let late = Setback { backend_id, reason: Reason::Late };
         Ok(Some(if *step == Step::Delete {
             TenancyEvent::Deleted(Deleted { instance_id, generation, end: End::Abandoned { backend_id } })
         } else if site.seen.is_none() {
-            retry::elsewhere(instance_id, instance, backend_id, Reason::Late, &self.facts)
+            retry::elsewhere(instance_id, instance, late, None, &self.facts)
         } else {
-            let setback = Setback { backend_id, reason: Reason::Late };
-            TenancyEvent::Failed(Failed { instance_id, generation, setback, gives_up: false })
+            TenancyEvent::Failed(Failed { instance_id, generation, setback: late, gives_up: false, report: None })
         }))
     }
 }

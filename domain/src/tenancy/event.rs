@@ -179,6 +179,8 @@ pub struct Failed {
     pub setback: Setback,
     /// Whether the placement is given up too: no container was ever seen of it, so nothing is lost with it.
     pub gives_up: bool,
+    /// Where the report stands that said so; none if a deadline or a lost machine did.
+    pub report: Option<ReportPosition>,
 }
 
 /// It is gone for its user.

@@ -199,13 +199,14 @@ impl Instance {
             }
             TenancyEvent::StopRequested(e) => self.want(Wanted::Stopped, Step::Stop, e.generation, e.deadline, meta),
             TenancyEvent::ResumeRequested(e) => {
-                self.want(Wanted::Running, Step::Resume, e.generation, e.deadline, meta)
+                self.want(Wanted::Running, Step::Resume, e.generation, e.deadline, meta);
             }
             TenancyEvent::DeleteRequested(e) => {
-                self.want(Wanted::Deleted, Step::Delete, e.generation, e.deadline, meta)
+                self.want(Wanted::Deleted, Step::Delete, e.generation, e.deadline, meta);
             }
             TenancyEvent::Failed(failed) => {
                 self.progress = Progress::Failed { setback: failed.setback.clone() };
+                self.last_report = failed.report.or(self.last_report);
                 if failed.gives_up {
                     self.retire_site();
                 }

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use super::event::{Reason, TenancyEvent};
+use super::event::{Reason, Setback, TenancyEvent};
 use super::instance::Progress;
 use super::policy::Facts;
 use super::{Tenancy, retry};
@@ -32,9 +32,10 @@ impl Command for BackendGone {
                 && instance.wanted != Wanted::Deleted
                 && instance.site.as_ref().is_some_and(|site| site.backend_id == self.backend_id && site.seen.is_none())
         };
+        let setback = Setback { backend_id: self.backend_id, reason: Reason::Lost };
         Ok(state
             .instance(self.instance_id)
             .filter(waits_here)
-            .map(|instance| retry::elsewhere(self.instance_id, instance, self.backend_id, Reason::Lost, &self.facts)))
+            .map(|instance| retry::elsewhere(self.instance_id, instance, setback, None, &self.facts)))
     }
 }

@@ -83,13 +83,9 @@ impl ReportReceived {
             News::InstanceCreated(seen) | News::InstanceStatus(seen) => self.observed(instance, seen),
             News::InstanceDeleted => {
                 let asked = instance.wanted == Wanted::Deleted && report.generation == instance.generation;
-                asked.then(|| {
-                    TenancyEvent::Deleted(Deleted {
-                        instance_id: report.instance_id,
-                        generation: instance.generation,
-                        end: End::Confirmed { backend_id: self.backend_id },
-                    })
-                })
+                let end = End::Confirmed { backend_id: self.backend_id };
+                let (instance_id, generation) = (report.instance_id, instance.generation);
+                asked.then_some(TenancyEvent::Deleted(Deleted { instance_id, generation, end }))
             }
             News::InstanceRefused(trouble) => self.setback(instance, Reason::Refused(trouble.clone())),
             News::InstanceFailed(trouble) => self.setback(instance, Reason::Failed(trouble.clone())),
@@ -109,13 +105,15 @@ impl ReportReceived {
             return None;
         }
         let unsettles = settled && !satisfies;
+        let policy = &self.facts.policy;
+        let within = if instance.wanted == Wanted::Stopped { policy.stop_within } else { policy.resume_within };
         Some(TenancyEvent::Observed(Observed {
             instance_id: self.report.instance_id,
             placement: self.report.placement,
             generation,
             seen: observation.clone(),
             report: self.position,
-            deadline: unsettles.then(|| self.facts.now.after(self.facts.policy.resume_within)),
+            deadline: unsettles.then(|| self.facts.now.after(within)),
         }))
     }
 
@@ -124,15 +122,15 @@ impl ReportReceived {
         if instance.wanted == Wanted::Deleted || self.report.generation != instance.generation {
             return None;
         }
-        let instance_id = self.report.instance_id;
-        if instance.seen().is_none() {
-            return Some(retry::elsewhere(instance_id, instance, self.backend_id, reason, &self.facts));
-        }
+        let (instance_id, report) = (self.report.instance_id, Some(self.position));
         let setback = Setback { backend_id: self.backend_id, reason };
+        if instance.seen().is_none() {
+            return Some(retry::elsewhere(instance_id, instance, setback, report, &self.facts));
+        }
         if instance.progress == (Progress::Failed { setback: setback.clone() }) {
             return None;
         }
         let generation = instance.generation;
-        Some(TenancyEvent::Failed(Failed { instance_id, generation, setback, gives_up: false }))
+        Some(TenancyEvent::Failed(Failed { instance_id, generation, setback, gives_up: false, report }))
     }
 }

@@ -3,7 +3,7 @@
 //! In: the instance, what went wrong, the machines. Out: `placed` elsewhere, or `failed`. Bounded: each machine is
 //! tried once, only so many in all, and only so many may be late (each late one costs its user the whole deadline).
 
-use super::event::{Failed, Placed, Reason, Setback, TenancyEvent};
+use super::event::{Failed, Placed, Reason, ReportPosition, Setback, TenancyEvent};
 use super::instance::Instance;
 use super::policy::Facts;
 use crate::ids::{BackendId, InstanceId};
@@ -12,13 +12,12 @@ use crate::placement::place;
 pub(super) fn elsewhere(
     instance_id: InstanceId,
     instance: &Instance,
-    backend_id: BackendId,
-    reason: Reason,
+    setback: Setback,
+    report: Option<ReportPosition>,
     facts: &Facts,
 ) -> TenancyEvent {
-    let setback = Setback { backend_id, reason };
     let mut tried: Vec<BackendId> = instance.setbacks.iter().map(|before| before.backend_id).collect();
-    tried.push(backend_id);
+    tried.push(setback.backend_id);
     let late = instance.setbacks.iter().chain([&setback]).filter(|s| s.reason == Reason::Late).count();
     let may_try = tried.len() < facts.policy.max_tries && late < facts.policy.max_late;
     match place(&facts.candidates, &tried, facts.turn) {
@@ -29,6 +28,9 @@ pub(super) fn elsewhere(
             deadline: facts.now.after(facts.policy.create_within),
             after: setback,
         }),
-        _ => TenancyEvent::Failed(Failed { instance_id, generation: instance.generation, setback, gives_up: true }),
+        _ => {
+            let generation = instance.generation;
+            TenancyEvent::Failed(Failed { instance_id, generation, setback, gives_up: true, report })
+        }
     }
 }

@@ -1,0 +1,233 @@
+//! The words of the tenancy's tests: instances and machines with short names, events and commands with few arguments.
+
+use uuid::Uuid;
+
+use crate::ids::{BackendId, InstanceId};
+use crate::placement::{Candidate, Choice};
+use crate::tenancy::event::*;
+use crate::tenancy::{ChangeWanted, DeadlinePassed, Facts, Policy, ReportReceived, RequestInstance};
+use crate::testing::at;
+use crate::timestamp::Timestamp;
+use crate::wire::{Limits, News, Observation, Phase, Ports, Report, Trouble, Wanted};
+
+/// Three machines; `A` is preferred to `B`, and `B` to `C`, when all are equally empty and the turn is 0.
+pub const A: BackendId = backend(0xa);
+pub const B: BackendId = backend(0xb);
+pub const C: BackendId = backend(0xc);
+/// The instance that most tests are about, and others.
+pub const WEB: InstanceId = instance(1);
+pub const DB: InstanceId = instance(2);
+pub const CI: InstanceId = instance(3);
+
+pub const LIMITS: Limits = Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 };
+pub const SSH_KEY: &str = "ssh-ed25519 AAAA ada";
+
+pub const fn backend(n: u128) -> BackendId {
+    BackendId::from_uuid(Uuid::from_u128(n))
+}
+
+pub const fn instance(n: u128) -> InstanceId {
+    InstanceId::from_uuid(Uuid::from_u128(n))
+}
+
+/// These machines, heard and empty.
+pub fn machines(backends: &[BackendId]) -> Vec<Candidate> {
+    let machine = |id: &BackendId| Candidate { backend_id: *id, connected: true, used: 0, max_containers: 4 };
+    backends.iter().map(machine).collect()
+}
+
+/// It is `now` seconds after the beginning, and all three machines are there.
+pub fn facts(now: i64) -> Facts {
+    facts_with(now, &[A, B, C])
+}
+
+/// It is `now` seconds after the beginning, and these machines are there.
+pub fn facts_with(now: i64, backends: &[BackendId]) -> Facts {
+    Facts { now: at(now), policy: Policy::default(), candidates: machines(backends), turn: 0 }
+}
+
+/// What [`crate::placement::place`] says of one of so many [`machines`].
+pub fn choice(backend_id: BackendId, among: u32) -> Choice {
+    Choice { backend_id, used: 0, max_containers: 4, among }
+}
+
+/// A request at second 0 for an instance that is named like the others of its owner, `ada`.
+pub fn request(instance_id: InstanceId) -> RequestInstance {
+    RequestInstance {
+        instance_id,
+        name: None,
+        username: "ada".parse().unwrap(),
+        ssh_public_key: SSH_KEY.to_owned(),
+        image: None,
+        limits: LIMITS,
+        idempotency: None,
+        quota: None,
+        facts: facts(0),
+    }
+}
+
+pub fn change(instance_id: InstanceId, to: Wanted, now: i64) -> ChangeWanted {
+    ChangeWanted { instance_id, to, now: at(now), policy: Policy::default() }
+}
+
+/// The timer of [`WEB`] for this generation fires, with all three machines there.
+pub fn deadline(generation: u32, now: i64) -> DeadlinePassed {
+    DeadlinePassed { instance_id: WEB, generation, facts: facts(now) }
+}
+
+/// A report on [`WEB`] at second 100; its position is `sequence`.
+pub fn report(backend_id: BackendId, placement: u32, generation: u32, news: News, sequence: u64) -> ReportReceived {
+    ReportReceived {
+        backend_id,
+        report: Report { instance_id: WEB, user_id: crate::testing::user(1), placement, generation, news },
+        position: position(sequence),
+        facts: facts(100),
+    }
+}
+
+pub const fn position(sequence: u64) -> ReportPosition {
+    ReportPosition { incarnation: 1, sequence }
+}
+
+/// What an agent sees of container `c1`.
+pub fn container(phase: Phase) -> Observation {
+    Observation {
+        phase,
+        container_id: "c1".to_owned(),
+        ports: Ports { ssh: 20000, http: 20001, https: 20002 },
+        host_keys: Vec::new(),
+    }
+}
+
+pub fn trouble(code: &str) -> Trouble {
+    Trouble { code: code.to_owned(), message: format!("because of {code}") }
+}
+
+pub fn refused(code: &str) -> News {
+    News::InstanceRefused(trouble(code))
+}
+
+pub fn could_not(code: &str) -> News {
+    News::InstanceFailed(trouble(code))
+}
+
+pub fn status(phase: Phase) -> News {
+    News::InstanceStatus(container(phase))
+}
+
+/// An instance on [`A`], by [`request`] with this name, to be answered by second 15.
+pub fn requested(instance_id: InstanceId, name: &str) -> Requested {
+    Requested {
+        instance_id,
+        name: name.parse::<crate::names::InstanceName>().unwrap().into(),
+        ssh_public_key: SSH_KEY.to_owned().into(),
+        image: None,
+        limits: LIMITS,
+        choice: choice(A, 3),
+        deadline: at(15),
+        idempotency: None,
+    }
+}
+
+pub fn setback(backend_id: BackendId, reason: Reason) -> Setback {
+    Setback { backend_id, reason }
+}
+
+pub fn refusal(backend_id: BackendId, code: &str) -> Setback {
+    setback(backend_id, Reason::Refused(trouble(code)))
+}
+
+pub fn placed(placement: u32, choice: Choice, after: Setback, deadline: Timestamp) -> TenancyEvent {
+    TenancyEvent::Placed(Placed { instance_id: WEB, placement, choice, deadline, after })
+}
+
+/// [`WEB`]'s container is seen in its first placement by the report of this sequence.
+pub fn observed(generation: u32, phase: Phase, sequence: u64) -> TenancyEvent {
+    observed_until(generation, phase, sequence, None)
+}
+
+pub fn observed_until(generation: u32, phase: Phase, sequence: u64, deadline: Option<Timestamp>) -> TenancyEvent {
+    let (seen, report) = (container(phase), position(sequence));
+    TenancyEvent::Observed(Observed { instance_id: WEB, placement: 1, generation, seen, report, deadline })
+}
+
+pub fn change_requested(generation: u32, deadline: i64) -> ChangeRequested {
+    ChangeRequested { instance_id: WEB, generation, deadline: at(deadline) }
+}
+
+/// [`WEB`] fails without losing its container, by the report of this sequence or by its deadline.
+pub fn failed(generation: u32, setback: Setback, report: Option<u64>) -> TenancyEvent {
+    let report = report.map(position);
+    TenancyEvent::Failed(Failed { instance_id: WEB, generation, setback, gives_up: false, report })
+}
+
+/// [`WEB`] fails before it had a container.
+pub fn given_up(generation: u32, setback: Setback, report: Option<u64>) -> TenancyEvent {
+    let report = report.map(position);
+    TenancyEvent::Failed(Failed { instance_id: WEB, generation, setback, gives_up: true, report })
+}
+
+pub fn deleted(generation: u32, end: End) -> TenancyEvent {
+    TenancyEvent::Deleted(Deleted { instance_id: WEB, generation, end })
+}
+
+pub fn released(backend_id: BackendId, placement: u32) -> TenancyEvent {
+    TenancyEvent::Released(Released { instance_id: WEB, backend_id, placement })
+}
+
+/// The pasts of [`WEB`], one for each state that an instance can be in.
+pub mod past {
+    use super::*;
+
+    fn then(mut past: Vec<TenancyEvent>, event: TenancyEvent) -> Vec<TenancyEvent> {
+        past.push(event);
+        past
+    }
+
+    pub fn creating() -> Vec<TenancyEvent> {
+        vec![TenancyEvent::Requested(requested(WEB, "web"))]
+    }
+
+    pub fn running() -> Vec<TenancyEvent> {
+        then(creating(), observed(1, Phase::Running, 1))
+    }
+
+    /// Its container stopped by itself, and is to run again by second 50.
+    pub fn recovering() -> Vec<TenancyEvent> {
+        then(running(), observed_until(1, Phase::Stopped, 2, Some(at(50))))
+    }
+
+    pub fn stopping() -> Vec<TenancyEvent> {
+        then(running(), TenancyEvent::StopRequested(change_requested(2, 40)))
+    }
+
+    pub fn stopped() -> Vec<TenancyEvent> {
+        then(stopping(), observed(2, Phase::Stopped, 2))
+    }
+
+    pub fn resuming() -> Vec<TenancyEvent> {
+        then(stopped(), TenancyEvent::ResumeRequested(change_requested(3, 60)))
+    }
+
+    /// It was to stop in time, and didn't.
+    pub fn failed() -> Vec<TenancyEvent> {
+        then(stopping(), super::failed(2, setback(A, Reason::Late), None))
+    }
+
+    pub fn never_created() -> Vec<TenancyEvent> {
+        then(creating(), given_up(1, refusal(A, "no_ports"), Some(1)))
+    }
+
+    pub fn deleting() -> Vec<TenancyEvent> {
+        then(running(), TenancyEvent::DeleteRequested(change_requested(2, 40)))
+    }
+
+    pub fn deleted() -> Vec<TenancyEvent> {
+        then(deleting(), super::deleted(2, End::Confirmed { backend_id: A }))
+    }
+
+    /// Its machine did not answer; it is still told to remove the container.
+    pub fn abandoned() -> Vec<TenancyEvent> {
+        then(deleting(), super::deleted(2, End::Abandoned { backend_id: A }))
+    }
+}

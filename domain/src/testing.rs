@@ -1,0 +1,172 @@
+//! The harness of the rules' tests: given events, when a command is decided, then an event, nothing, or a rejection.
+//!
+//! In: the events of one aggregate and a command. Out: a panic at the caller's line that shows what was expected and
+//! what came, unless they are the same. Ids and times are small numbers, so that a failure can be read.
+
+#![expect(clippy::needless_pass_by_value, reason = "a test hands over what it builds, and reads better without `&`")]
+
+pub mod golden;
+
+use proptest::test_runner::Config;
+use uuid::Uuid;
+
+use crate::aggregate::{Aggregate, Command, Meta};
+use crate::event::Event;
+use crate::ids::{EventId, PrincipalId, SessionId, UserId};
+use crate::timestamp::Timestamp;
+
+/// 2026-11-22T00:00:00Z, when all tests begin.
+const START: i64 = 1_795_305_600_000;
+
+/// So many seconds after the tests' beginning.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(START + seconds * 1000)
+}
+
+/// The `n`th event's id; [`given`] numbers events from 1.
+pub fn event_id(n: u128) -> EventId {
+    EventId::from_uuid(Uuid::from_u128(n))
+}
+
+/// A user.
+pub fn user(n: u128) -> UserId {
+    UserId::from_uuid(Uuid::from_u128(n))
+}
+
+/// A principal.
+pub fn principal(n: u128) -> PrincipalId {
+    PrincipalId::from_uuid(Uuid::from_u128(n))
+}
+
+/// A session.
+pub fn session(n: u128) -> SessionId {
+    SessionId::from_uuid(Uuid::from_u128(n))
+}
+
+/// Ten thousand cases a property, unless `PROPTEST_CASES` says otherwise.
+pub fn thorough() -> Config {
+    let config = Config::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() { config } else { Config { cases: 10_000, ..config } }
+}
+
+/// An aggregate with a past.
+#[derive(Debug, Clone)]
+pub struct Given<A> {
+    /// What the past made of it.
+    pub state: A,
+    /// The number of the last event, and its time in seconds.
+    last: (u128, i64),
+}
+
+/// These events happened, one a second from [`at`]`(1)` on.
+pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
+    Given { state: A::default(), last: (0, 0) }.and(events)
+}
+
+impl<A: Aggregate> Given<A> {
+    /// Then these happened, a second apart.
+    pub fn and(mut self, events: impl IntoIterator<Item = A::Event>) -> Self {
+        for event in events {
+            self.last = (self.last.0 + 1, self.last.1 + 1);
+            self.state.evolve(&event, &Meta { id: event_id(self.last.0), time: at(self.last.1) });
+        }
+        self
+    }
+
+    /// Then this happened, so many seconds after the beginning.
+    pub fn and_at(mut self, seconds: i64, event: A::Event) -> Self {
+        self.last.1 = seconds - 1;
+        self.and([event])
+    }
+
+    /// This is asked.
+    pub fn when<C: Command<Aggregate = A>>(self, command: C) -> Then<C> {
+        let outcome = command.decide(&self.state);
+        Then { before: self, outcome }
+    }
+}
+
+/// A decision. Each check gives back the aggregate with what was decided applied.
+pub struct Then<C: Command> {
+    before: Given<C::Aggregate>,
+    outcome: Result<Option<<C::Aggregate as Aggregate>::Event>, C::Rejection>,
+}
+
+impl<C: Command> Then<C> {
+    /// It makes exactly this event.
+    #[track_caller]
+    pub fn then(self, expected: <C::Aggregate as Aggregate>::Event) -> Given<C::Aggregate> {
+        let wanted: Event = expected.clone().into();
+        match &self.outcome {
+            Ok(Some(event)) if event.clone().into() == wanted => self.before.and([expected]),
+            other => panic!("expected {}\nbut got {}", json(&wanted), shown::<C>(other)),
+        }
+    }
+
+    /// It is so already, or does not count.
+    #[track_caller]
+    pub fn then_nothing(self) -> Given<C::Aggregate> {
+        match &self.outcome {
+            Ok(None) => self.before,
+            other => panic!("expected nothing\nbut got {}", shown::<C>(other)),
+        }
+    }
+
+    /// It is refused with exactly this rejection.
+    #[track_caller]
+    pub fn then_rejected(self, expected: C::Rejection) -> Given<C::Aggregate>
+    where
+        C::Rejection: PartialEq,
+    {
+        match &self.outcome {
+            Err(rejection) if *rejection == expected => self.before,
+            other => panic!("expected the rejection {expected:?}\nbut got {}", shown::<C>(other)),
+        }
+    }
+}
+
+fn json(event: &Event) -> String {
+    serde_json::to_string_pretty(event).unwrap()
+}
+
+fn shown<C: Command>(outcome: &Result<Option<<C::Aggregate as Aggregate>::Event>, C::Rejection>) -> String {
+    match outcome {
+        Ok(None) => "nothing".to_owned(),
+        Ok(Some(event)) => json(&event.clone().into()),
+        Err(rejection) => format!("the rejection {rejection:?}"),
+    }
+}
+
+mod tests {
+    use super::*;
+    use crate::claim::{Claim, ClaimEvent, Owner, TakeClaim, Taken};
+
+    fn take(owner: u128) -> TakeClaim {
+        TakeClaim { owner: principal(owner) }
+    }
+
+    #[test]
+    #[should_panic(expected = "but got the rejection Taken")]
+    fn an_unexpected_rejection_is_shown() {
+        let taken = |owner| ClaimEvent::Taken(Owner { owner: principal(owner) });
+        given([taken(1)]).when(take(2)).then(taken(2));
+    }
+
+    #[test]
+    #[should_panic(expected = "but got nothing")]
+    fn an_unexpected_silence_is_shown() {
+        given([ClaimEvent::Taken(Owner { owner: principal(1) })]).when(take(1)).then_rejected(Taken);
+    }
+
+    #[test]
+    #[should_panic(expected = "dockhost.claim.taken.v1")]
+    fn an_unexpected_event_is_shown() {
+        given::<Claim>([]).when(take(1)).then_nothing();
+    }
+
+    #[test]
+    #[should_panic(expected = "but got {")]
+    fn another_event_of_the_same_kind_is_not_enough() {
+        given::<Claim>([]).when(take(1)).then(ClaimEvent::Taken(Owner { owner: principal(2) }));
+    }
+}

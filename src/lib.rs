@@ -12,6 +12,7 @@ pub mod http;
 pub mod leader;
 pub mod positions;
 pub mod presence;
+pub mod reactions;
 pub mod sealing;
 
 /// Chooses the one crypto library for tokens and TLS; without it the first token would panic. May be called often.

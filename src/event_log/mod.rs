@@ -17,6 +17,7 @@ pub mod jetstream;
 pub mod memory;
 mod publish;
 pub mod pull;
+pub mod queue;
 mod read;
 pub mod streams;
 

@@ -61,12 +61,14 @@ fn token(headers: &HeaderMap, cookie: &str) -> Option<String> {
     }
 }
 
-async fn bearer(app: &App, request: &Request, tokens: &Tokens, cookie: &str) -> Result<Bearer, ApiError> {
+async fn bearer(app: &App, token: Option<String>, tokens: &Tokens, reads: bool) -> Result<Bearer, ApiError> {
     let refused = || ApiError::new(Code::Unauthorized, "sign in first");
-    let token = token(request.headers(), cookie).ok_or_else(refused)?;
-    let bearer = tokens.read(&token).map_err(|_| refused())?;
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let bearer = tokens.read(&token.ok_or_else(refused)?).map_err(|_| refused())?;
     if is_live(app, bearer, reads).await? { Ok(bearer) } else { Err(refused()) }
+}
+
+fn reads(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 /// Whether the session still counts. What this replica knows is enough while it hears the log; while it doesn't, a
@@ -86,7 +88,9 @@ async fn is_live(app: &App, bearer: Bearer, reads: bool) -> Result<bool, ApiErro
 
 /// Lets signed-in users through.
 pub async fn users(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    match bearer(&app, &request, &app.user_tokens, USER_COOKIE).await {
+    let token = token(request.headers(), USER_COOKIE);
+    let reads = reads(&request);
+    match bearer(&app, token, &app.user_tokens, reads).await {
         Ok(Bearer { principal, session: session_id }) => {
             let user_id = UserId::from_uuid(PrincipalId::uuid(principal));
             request.extensions_mut().insert(CallingUser { user_id, session_id });
@@ -98,7 +102,9 @@ pub async fn users(State(app): State<Arc<App>>, mut request: Request, next: Next
 
 /// Lets signed-in backends through.
 pub async fn backends(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    match bearer(&app, &request, &app.backend_tokens, BACKEND_COOKIE).await {
+    let token = token(request.headers(), BACKEND_COOKIE);
+    let reads = reads(&request);
+    match bearer(&app, token, &app.backend_tokens, reads).await {
         Ok(Bearer { principal, .. }) => {
             let backend_id = BackendId::from_uuid(PrincipalId::uuid(principal));
             request.extensions_mut().insert(CallingBackend { backend_id });

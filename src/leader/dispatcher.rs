@@ -7,16 +7,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{End, TenancyEvent};
 use dockhost_domain::tenancy::{Tenancy, wanted};
 use dockhost_domain::wire::{Assignment, Wanted};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use super::work;
 use crate::assignments::{Assignments, AssignmentsError, Standing};
-use crate::event_log::LogError;
+use crate::event_log::jetstream::JetStreamLog;
+use crate::event_log::{Cause, Filter, LogError};
 use crate::execute::Executor;
+use crate::http::error::chain;
 
+/// How often everything is compared.
+const SWEEP: Duration = Duration::from_secs(300);
 /// How often a race is run again before the cue is left to the next one.
 const TRIES: usize = 5;
 
@@ -122,13 +132,75 @@ pub enum DispatchError {
 
 /// The role.
 pub struct Dispatcher {
+    /// The log.
+    pub log: Arc<JetStreamLog>,
     /// Knows the states.
     pub executor: Arc<Executor>,
     /// What it keeps.
     pub assignments: Assignments,
+    /// When the stream ASSIGNMENTS was made: a new one is filled anew.
+    pub incarnation: u64,
 }
 
 impl Dispatcher {
+    /// Follows the cues of events, of `cues` and of a slow sweep, until cancelled.
+    ///
+    /// # Errors
+    /// When the broker can't be reached.
+    pub async fn run(self, mut cues: mpsc::Receiver<Cue>, cancel: CancellationToken) -> Result<(), Cause> {
+        let name = format!("dispatcher-{}", self.incarnation);
+        let events = work::events(
+            "dispatcher",
+            &self.log,
+            (&name, Filter::Kind("tenancy")),
+            &cancel,
+            |recorded| match (&recorded.envelope.aggregate, &recorded.envelope.event) {
+                (AggregateId::Tenancy(user), Event::Tenancy(event)) => {
+                    Some(((*user, event.instance_id()), Cue::of(*user, event)))
+                }
+                _ => None,
+            },
+            |cue, newer| cue.machines.extend(newer.machines),
+            |cue| self.step(cue),
+        );
+        let others = async {
+            let mut sweep = tokio::time::interval(SWEEP);
+            loop {
+                tokio::select! {
+                    () = cancel.cancelled() => return Ok(()),
+                    cue = cues.recv() => match cue {
+                        Some(cue) => self.attend(&cue).await,
+                        None => return Ok(()),
+                    },
+                    _ = sweep.tick() => self.sweep().await?,
+                }
+            }
+        };
+        tokio::try_join!(async { events.await.map_err(Cause::from) }, others)?;
+        Ok(())
+    }
+
+    async fn step(&self, cue: Cue) -> Result<(), Cause> {
+        Ok(self.follow(&cue).await?)
+    }
+
+    /// Follows a cue that nobody holds back: what fails is left to the next report or the sweep.
+    async fn attend(&self, cue: &Cue) {
+        if let Err(error) = self.follow(cue).await {
+            tracing::warn!(instance = %cue.instance_id, error = chain(&error), "a cue could not be followed");
+        }
+    }
+
+    /// Compares all that stands with what is wanted.
+    async fn sweep(&self) -> Result<(), Cause> {
+        for (backend, instance) in self.assignments.all().await? {
+            if let Some(assignment) = self.assignments.standing(backend, instance).await?.assignment {
+                self.attend(&Cue::machine(assignment.user_id, instance, backend, Hint::Look)).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Follows one cue to its end.
     ///
     /// # Errors

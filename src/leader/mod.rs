@@ -1,4 +1,191 @@
-//! The leader's roles.
+//! The leader's roles: one file each, run by the one replica that is elected.
+//!
+//! In: the log, the reports, the heartbeats, the timers. Out: read models, assignments, commands. Every role may be
+//! stopped anywhere and run again, and two may run at once: what each writes carries an expectation or a fence. Roles
+//! are supervised: one that ends is run again after a pause, for as long as the term lasts.
+
 pub mod dispatcher;
 pub mod election;
+pub mod intake;
 pub mod liveness;
+pub mod projector;
+pub mod timers;
+pub mod work;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use dockhost_domain::tenancy::Policy;
+use dockhost_projections::backends::Backends;
+use dockhost_projections::instances::Instances;
+use dockhost_projections::model::ReadModel;
+use dockhost_projections::sessions::Sessions;
+use dockhost_projections::users::Users;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::assignments::Assignments;
+use crate::broker::connect::Broker;
+use crate::event_log::Cause;
+use crate::event_log::jetstream::JetStreamLog;
+use crate::execute::Executor;
+use crate::follower::Follower;
+use crate::http::error::chain;
+use crate::presence::Presence;
+use crate::reactions::backend_lost::BackendLost;
+use dispatcher::{Cue, Dispatcher};
+use intake::Intake;
+use liveness::Liveness;
+use projector::Projectors;
+use timers::Timers;
+
+/// A role that ended is run again after this.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Cues that may wait for the dispatcher.
+const CUES: usize = 1024;
+
+/// When the streams were made, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct Births {
+    /// ASSIGNMENTS.
+    pub assignments: u64,
+    /// REPORTS.
+    pub reports: u64,
+    /// TIMERS.
+    pub timers: u64,
+}
+
+/// What the roles work with.
+#[derive(Clone)]
+pub struct Leader {
+    /// The log.
+    pub log: Arc<JetStreamLog>,
+    /// The broker.
+    pub broker: Broker,
+    /// Its streams, for the roles' own consumers.
+    pub jetstream: Context,
+    /// When they were made.
+    pub births: Births,
+    /// Runs commands.
+    pub executor: Arc<Executor>,
+    /// Knows the log and the machines.
+    pub follower: Arc<Follower>,
+    /// Knows the heartbeats.
+    pub presence: Arc<Presence>,
+    /// What the machines should do.
+    pub assignments: Assignments,
+    /// The read models.
+    pub projectors: Projectors,
+    /// How long things may take.
+    pub policy: Policy,
+    /// A machine that was silent for longer is lost.
+    pub lost_after: Duration,
+}
+
+impl Leader {
+    /// One term: all roles, until it is over.
+    pub async fn term(self, over: CancellationToken) {
+        // Decisions of the leader rest on this replica's knowledge of the machines.
+        if over.run_until_cancelled(self.follower.caught_up()).await.is_none() {
+            return;
+        }
+        let roles = TaskTracker::new();
+        let this = Arc::new(self);
+        this.project::<Users>(&roles, &over);
+        this.project::<Backends>(&roles, &over);
+        this.project::<Instances>(&roles, &over);
+        this.project::<Sessions>(&roles, &over);
+        let leader = Arc::clone(&this);
+        roles.spawn(supervise("instances", over.clone(), move |over| Arc::clone(&leader).serve_instances(over)));
+        let leader = Arc::clone(&this);
+        roles.spawn(supervise("timers", over.clone(), move |over| leader.timers().run(over)));
+        let leader = Arc::clone(&this);
+        roles.spawn(supervise("backend-lost", over.clone(), move |over| leader.backend_lost().run(over)));
+        let leader = Arc::clone(&this);
+        roles.spawn(supervise("liveness", over.clone(), move |over| {
+            let judge = leader.liveness();
+            async move {
+                judge.run(over).await;
+                Ok(())
+            }
+        }));
+        roles.close();
+        roles.wait().await;
+    }
+
+    fn project<M: ReadModel>(&self, roles: &TaskTracker, over: &CancellationToken) {
+        let projectors = self.projectors.clone();
+        roles.spawn(supervise(M::NAME, over.clone(), move |over| projectors.clone().run::<M>(over)));
+    }
+
+    /// Intake and dispatcher: the one gives the other its cues.
+    async fn serve_instances(self: Arc<Self>, over: CancellationToken) -> Result<(), Cause> {
+        let (cues, heard) = mpsc::channel::<Cue>(CUES);
+        let dispatcher = Dispatcher {
+            log: Arc::clone(&self.log),
+            executor: Arc::clone(&self.executor),
+            assignments: self.assignments.clone(),
+            incarnation: self.births.assignments,
+        };
+        let intake = Intake {
+            jetstream: self.jetstream.clone(),
+            incarnation: self.births.reports,
+            executor: Arc::clone(&self.executor),
+            follower: Arc::clone(&self.follower),
+            policy: self.policy,
+            cues,
+        };
+        // When one ends, so does the other: they are run again together.
+        tokio::select! {
+            outcome = dispatcher.run(heard, over.clone()) => outcome,
+            outcome = intake.run(over) => outcome,
+        }
+    }
+
+    fn timers(&self) -> Timers {
+        Timers {
+            jetstream: self.jetstream.clone(),
+            incarnation: self.births.timers,
+            log: Arc::clone(&self.log),
+            executor: Arc::clone(&self.executor),
+            follower: Arc::clone(&self.follower),
+            policy: self.policy,
+        }
+    }
+
+    fn backend_lost(&self) -> BackendLost {
+        BackendLost {
+            log: Arc::clone(&self.log),
+            executor: Arc::clone(&self.executor),
+            follower: Arc::clone(&self.follower),
+            assignments: self.assignments.clone(),
+            policy: self.policy,
+        }
+    }
+
+    fn liveness(&self) -> Liveness {
+        Liveness {
+            executor: Arc::clone(&self.executor),
+            follower: Arc::clone(&self.follower),
+            presence: Arc::clone(&self.presence),
+            client: self.broker.client().clone(),
+            lost_after: self.lost_after,
+        }
+    }
+}
+
+/// Runs a role, and again when it ends, until the term is over.
+async fn supervise<F>(role: &'static str, over: CancellationToken, run: impl Fn(CancellationToken) -> F + Send)
+where
+    F: Future<Output = Result<(), Cause>> + Send,
+{
+    while !over.is_cancelled() {
+        if let Err(error) = run(over.child_token()).await {
+            tracing::warn!(role, error = chain(&*error), "a role ended and is run again");
+        }
+        over.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+    }
+}

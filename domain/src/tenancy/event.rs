@@ -226,6 +226,20 @@ pub struct Released {
 }
 
 impl TenancyEvent {
+    /// Whether a deadline begins with it.
+    #[must_use]
+    pub const fn sets_deadline(&self) -> bool {
+        match self {
+            Self::Requested(_)
+            | Self::Placed(_)
+            | Self::StopRequested(_)
+            | Self::ResumeRequested(_)
+            | Self::DeleteRequested(_) => true,
+            Self::Observed(e) => e.deadline.is_some(),
+            Self::Failed(_) | Self::Deleted(_) | Self::Released(_) => false,
+        }
+    }
+
     /// The instance that it is about.
     #[must_use]
     pub const fn instance_id(&self) -> InstanceId {

@@ -1,0 +1,110 @@
+//! Intake: what the agents report, in the order of REPORTS, each as a command.
+//!
+//! In: reports; the broker vouches for who sent each, by its subject. Out: the command executed, and a cue for the
+//! dispatcher where the backend is not as wanted. A report is acknowledged after the append, so that none is lost;
+//! the state remembers its position, so that a repeated one is a no-op.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_nats::jetstream::{Context, Message};
+use dockhost_domain::envelope::{Actor, Origin};
+use dockhost_domain::ids::{BackendId, UserId};
+use dockhost_domain::subject::{ALL_REPORTS, Channel};
+use dockhost_domain::tenancy::{Policy, ReportPosition, ReportReceived, ReportRejected};
+use dockhost_domain::wire::{News, Report};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::dispatcher::{Cue, Hint};
+use super::work::{self, side_by_side};
+use crate::event_log::Cause;
+use crate::event_log::queue::{Ack, Queue};
+use crate::event_log::streams::REPORTS;
+use crate::execute::{ExecuteError, Executor};
+use crate::follower::Follower;
+use crate::http::app::facts;
+
+/// The role.
+pub struct Intake {
+    /// The broker.
+    pub jetstream: Context,
+    /// When the stream REPORTS was made, in milliseconds since 1970.
+    pub incarnation: u64,
+    /// Runs the commands.
+    pub executor: Arc<Executor>,
+    /// Knows the machines.
+    pub follower: Arc<Follower>,
+    /// How long things may take.
+    pub policy: Policy,
+    /// Hears where to look.
+    pub cues: mpsc::Sender<Cue>,
+}
+
+struct Received {
+    backend: BackendId,
+    report: Report,
+    sequence: u64,
+}
+
+fn read(message: &Message) -> Result<Received, Cause> {
+    let Channel::Report(backend) = message.subject.parse()? else { return Err("not a report's subject".into()) };
+    let sequence = message.info()?.stream_sequence;
+    Ok(Received { backend, report: serde_json::from_slice(&message.payload)?, sequence })
+}
+
+impl Intake {
+    /// Takes reports in until cancelled.
+    ///
+    /// # Errors
+    /// When the broker can't be reached.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
+        let mut queue = Queue::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
+        while let Some(messages) = cancel.run_until_cancelled(queue.next_batch(work::BATCH, work::WAIT)).await {
+            let mut groups: BTreeMap<UserId, (Vec<Received>, Vec<Ack>)> = BTreeMap::new();
+            for message in messages? {
+                match read(&message) {
+                    Ok(received) => {
+                        let group = groups.entry(received.report.user_id).or_default();
+                        group.0.push(received);
+                        group.1.push(Ack::of(message));
+                    }
+                    Err(error) => {
+                        let subject = message.subject.as_str();
+                        tracing::warn!(subject, %error, "a report that can't be read was dropped");
+                        drop(Ack::of(message).done().await);
+                    }
+                }
+            }
+            side_by_side("intake", groups, |reports| self.take_in(reports)).await;
+        }
+        Ok(())
+    }
+
+    async fn take_in(&self, reports: Vec<Received>) -> Result<(), Cause> {
+        for received in reports {
+            self.one(received).await?;
+        }
+        Ok(())
+    }
+
+    async fn one(&self, Received { backend, report, sequence }: Received) -> Result<(), Cause> {
+        let (user, instance, placement) = (report.user_id, report.instance_id, report.placement);
+        let empty = report.news == News::InstanceDeleted;
+        let position = ReportPosition { incarnation: self.incarnation, sequence };
+        let facts = facts(&self.follower, self.policy, instance);
+        let command = ReportReceived { backend_id: backend, report, position, facts };
+        let origin =
+            Origin { actor: Actor::Backend(backend), cause: format!("report:{sequence}"), trace_parent: None };
+        let hint = match self.executor.execute(user, origin, command).await {
+            Ok(done) if done.stored.is_some() => return Ok(()),
+            Ok(_) if empty => Hint::Empty,
+            Ok(_) => Hint::Look,
+            Err(ExecuteError::Rejected(ReportRejected::Leftover)) => Hint::Leftover { placement },
+            Err(error) => return Err(error.into()),
+        };
+        // What was stored gives the dispatcher its cue by itself; this is for what changed nothing.
+        self.cues.send(Cue::machine(user, instance, backend, hint)).await?;
+        Ok(())
+    }
+}

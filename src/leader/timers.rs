@@ -1,0 +1,136 @@
+//! Timers: every transient state ends at its deadline, whatever happens.
+//!
+//! In: events that set a deadline; and schedules that the broker fired. Out: one schedule per instance and generation
+//! in TIMERS; and the command that ends the state. Schedules are made from the state, not from the event, so a replay
+//! makes only those that still matter, and a late one is a no-op.
+
+use std::sync::Arc;
+
+use async_nats::header::HeaderMap;
+use async_nats::jetstream::Context;
+use dockhost_domain::envelope::{Actor, Origin};
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::{InstanceId, UserId};
+use dockhost_domain::subject::{AggregateId, Channel, FIRED_TIMERS};
+use dockhost_domain::tenancy::{DeadlinePassed, DeadlineRejected, Policy, Tenancy};
+use dockhost_domain::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::work;
+use crate::clock;
+use crate::event_log::jetstream::JetStreamLog;
+use crate::event_log::queue::{Ack, Queue};
+use crate::event_log::streams::TIMERS;
+use crate::event_log::{Cause, Filter};
+use crate::execute::{ExecuteError, Executor};
+use crate::follower::Follower;
+use crate::http::app::facts;
+use crate::http::error::chain;
+
+/// What a schedule carries.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Alarm {
+    user_id: UserId,
+    instance_id: InstanceId,
+    generation: u32,
+}
+
+/// The role.
+pub struct Timers {
+    /// The broker.
+    pub jetstream: Context,
+    /// When the stream TIMERS was made: a new one gets all schedules anew.
+    pub incarnation: u64,
+    /// The log.
+    pub log: Arc<JetStreamLog>,
+    /// Runs the commands.
+    pub executor: Arc<Executor>,
+    /// Knows the machines.
+    pub follower: Arc<Follower>,
+    /// How long things may take.
+    pub policy: Policy,
+}
+
+impl Timers {
+    /// Sets and hears timers until cancelled.
+    ///
+    /// # Errors
+    /// When the broker can't be reached.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
+        let name = format!("timers-{}", self.incarnation);
+        let set = work::events(
+            "timers",
+            &self.log,
+            (&name, Filter::Kind("tenancy")),
+            &cancel,
+            |recorded| match (&recorded.envelope.aggregate, &recorded.envelope.event) {
+                (AggregateId::Tenancy(user), Event::Tenancy(event)) if event.sets_deadline() => {
+                    let key = (*user, event.instance_id());
+                    Some((key, key))
+                }
+                _ => None,
+            },
+            |_, _| {},
+            |(user, instance)| self.set(user, instance),
+        );
+        tokio::try_join!(async { set.await.map_err(Cause::from) }, self.hear(&cancel))?;
+        Ok(())
+    }
+
+    async fn set(&self, user_id: UserId, instance_id: InstanceId) -> Result<(), Cause> {
+        let held = self.executor.confirmed::<Tenancy>(user_id).await?;
+        let Some(instance) = held.state.instance(instance_id) else { return Ok(()) };
+        let Some(deadline) = instance.deadline() else { return Ok(()) };
+        self.schedule(Alarm { user_id, instance_id, generation: instance.generation }, deadline).await
+    }
+
+    async fn schedule(&self, alarm: Alarm, at: Timestamp) -> Result<(), Cause> {
+        let (instance, generation) = (alarm.instance_id, alarm.generation);
+        let target = Channel::Fired(instance, generation).to_string();
+        let mut headers = HeaderMap::new();
+        headers.insert(async_nats::header::NATS_SCHEDULE, format!("@at {at}"));
+        headers.insert(async_nats::header::NATS_SCHEDULE_TARGET, target.as_str());
+        let subject = Channel::Scheduled(instance, generation).to_string();
+        let payload = serde_json::to_vec(&alarm)?;
+        self.jetstream.publish_with_headers(subject, headers, payload.into()).await?.await?;
+        Ok(())
+    }
+
+    async fn hear(&self, cancel: &CancellationToken) -> Result<(), Cause> {
+        let mut queue = Queue::new(self.jetstream.clone(), TIMERS, "deadlines", FIRED_TIMERS.to_owned());
+        while let Some(messages) = cancel.run_until_cancelled(queue.next_batch(work::BATCH, work::WAIT)).await {
+            for message in messages? {
+                let Ok(alarm) = serde_json::from_slice::<Alarm>(&message.payload) else {
+                    tracing::warn!(subject = message.subject.as_str(), "a timer that can't be read was dropped");
+                    drop(Ack::of(message).done().await);
+                    continue;
+                };
+                let sequence = message.info()?.stream_sequence;
+                self.settle(alarm, sequence, Ack::of(message)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, alarm: Alarm, sequence: u64, ack: Ack) {
+        let Alarm { user_id, instance_id, generation } = alarm;
+        let facts = facts(&self.follower, self.policy, instance_id);
+        let command = DeadlinePassed { instance_id, generation, facts };
+        let origin = Origin { actor: Actor::System, cause: format!("timer:{sequence}"), trace_parent: None };
+        let acknowledged = match self.executor.execute(user_id, origin, command).await {
+            Ok(_) => ack.done().await,
+            // Our clock is behind the broker's, or the deadline was set anew: comes again then.
+            Err(ExecuteError::Rejected(DeadlineRejected::TooEarly { deadline })) => {
+                ack.again(deadline.since(clock::now()).max(std::time::Duration::from_millis(50))).await
+            }
+            Err(error) => {
+                tracing::warn!(%instance_id, error = chain(&error), "a deadline could not be settled yet");
+                ack.again(work::PAUSE).await
+            }
+        };
+        // A lost acknowledgement brings the timer again; by then it is a no-op.
+        drop(acknowledged);
+    }
+}

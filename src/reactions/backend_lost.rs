@@ -1,0 +1,75 @@
+//! A backend was lost: what was being made on it is made elsewhere.
+//!
+//! In: `backend.lost`. Out: one command per instance that has an assignment there; the rules decide what follows (an
+//! instance that has a container is not moved: its disk is on the lost machine). Repeating it changes nothing.
+
+use std::sync::Arc;
+
+use dockhost_domain::backend::{Backend, BackendEvent, Link};
+use dockhost_domain::envelope::{Actor, Origin, Recorded};
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::{BackendId, EventId};
+use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::{BackendGone, Policy};
+use tokio_util::sync::CancellationToken;
+
+use crate::assignments::Assignments;
+use crate::event_log::jetstream::JetStreamLog;
+use crate::event_log::{Cause, Filter};
+use crate::execute::Executor;
+use crate::follower::Follower;
+use crate::http::app::facts;
+use crate::leader::work;
+
+/// The reaction.
+pub struct BackendLost {
+    /// The log.
+    pub log: Arc<JetStreamLog>,
+    /// Runs the commands.
+    pub executor: Arc<Executor>,
+    /// Knows the machines.
+    pub follower: Arc<Follower>,
+    /// Knows what is on them.
+    pub assignments: Assignments,
+    /// How long things may take.
+    pub policy: Policy,
+}
+
+fn lost(recorded: &Recorded) -> Option<(BackendId, (BackendId, EventId))> {
+    match (&recorded.envelope.aggregate, &recorded.envelope.event) {
+        (AggregateId::Backend(backend), Event::Backend(BackendEvent::Lost(_))) => {
+            Some((*backend, (*backend, recorded.envelope.meta.id)))
+        }
+        _ => None,
+    }
+}
+
+impl BackendLost {
+    /// Reacts until cancelled.
+    ///
+    /// # Errors
+    /// When the broker can't be reached.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
+        let react = |(backend, event)| self.react(backend, event);
+        let reader = ("backend-lost", Filter::Kind("backend"));
+        work::events("backend-lost", &self.log, reader, &cancel, lost, |last, newer| *last = newer, react).await?;
+        Ok(())
+    }
+
+    async fn react(&self, backend_id: BackendId, event: EventId) -> Result<(), Cause> {
+        let backend = self.executor.confirmed::<Backend>(backend_id).await?;
+        if !backend.state.machine.as_ref().is_some_and(|machine| machine.link == Link::Lost) {
+            // It came back meanwhile and goes on with what it was given.
+            return Ok(());
+        }
+        for (_, instance_id) in self.assignments.of(backend_id).await? {
+            let standing = self.assignments.standing(backend_id, instance_id).await?;
+            let Some(assignment) = standing.assignment else { continue };
+            let facts = facts(&self.follower, self.policy, instance_id);
+            let command = BackendGone { backend_id, instance_id, facts };
+            let origin = Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };
+            self.executor.execute(assignment.user_id, origin, command).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! Reactions: events of one aggregate that concern others. One file each, idempotent, run by the leader.
+
+pub mod backend_lost;

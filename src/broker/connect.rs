@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use secrecy::{ExposeSecret, SecretString};
 
 /// How long one answer may take; an append that is not answered by then is of unknown outcome.
@@ -35,7 +35,26 @@ pub struct ConnectError {
     pub url: String,
     /// The last attempt's error.
     #[source]
-    pub source: async_nats::ConnectError,
+    pub source: Refused,
+}
+
+/// How one attempt to connect ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Nobody there, or the key was turned down.
+    #[error(transparent)]
+    Connect(#[from] async_nats::ConnectError),
+    /// The connection was taken, but not the key: the broker asks at the door about keys that it doesn't know, and
+    /// while nobody answers there the client already believes itself connected.
+    #[error("the broker does not answer; is the key the one that it was given?")]
+    Unproven(#[source] async_nats::client::RequestError),
+}
+
+impl Refused {
+    /// Trying again does not help.
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.kind() == ConnectErrorKind::AuthorizationViolation)
+    }
 }
 
 impl Broker {
@@ -49,11 +68,10 @@ impl Broker {
         let deadline = tokio::time::Instant::now() + patience;
         let mut attempt = 0;
         loop {
-            match options(seed, name).connect(servers.as_slice()).await {
+            match connect_once(&servers, seed, name).await {
                 Ok(client) => return Ok(Self::new(client)),
                 Err(source) => {
-                    let hopeless = source.kind() == async_nats::ConnectErrorKind::AuthorizationViolation;
-                    if hopeless || tokio::time::Instant::now() >= deadline {
+                    if source.is_final() || tokio::time::Instant::now() >= deadline {
                         return Err(ConnectError { url: url.to_owned(), source });
                     }
                     tracing::info!(url, error = %source, "the broker is not there yet");
@@ -87,6 +105,13 @@ impl Broker {
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
+}
+
+/// Connects, and has the broker say who it takes this client for.
+async fn connect_once(servers: &[&str], seed: &SecretString, name: &str) -> Result<Client, Refused> {
+    let client = options(seed, name).connect(servers).await?;
+    client.request("$SYS.REQ.USER.INFO", "".into()).await.map_err(Refused::Unproven)?;
+    Ok(client)
 }
 
 fn options(seed: &SecretString, name: &str) -> ConnectOptions {

@@ -10,4 +10,34 @@
 //! - [`callout`]: the service that lets backends in.
 //! - [`hello`]: the service that gives a backend its assignments.
 
+pub mod callout;
 pub mod connect;
+pub mod hello;
+pub mod jwt;
+
+/// The replicas share the work of each service under this name.
+const QUEUE_GROUP: &str = "dockhost";
+
+/// The stream that holds what each backend should run. Its name stands in `nats.conf` and in every agent's permissions.
+pub const ASSIGNMENTS: &str = "ASSIGNMENTS";
+
+/// A service could not be offered.
+#[derive(Debug, thiserror::Error)]
+#[error("the broker does not take the subscription to {subject}")]
+pub struct ServeError {
+    /// What was to be served.
+    pub subject: &'static str,
+    /// The client's reason.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Subscribes in the queue group; when this returns, the broker knows of it.
+async fn subscribe(broker: &connect::Broker, subject: &'static str) -> Result<async_nats::Subscriber, ServeError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| ServeError { subject, source };
+    let client = broker.client();
+    let subscriber =
+        client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await.map_err(|error| failed(error.into()))?;
+    client.flush().await.map_err(|error| failed(error.into()))?;
+    Ok(subscriber)
+}

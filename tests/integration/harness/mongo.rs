@@ -75,10 +75,14 @@ fn remove_old(directory: &Path, current: &str) {
     }
 }
 
-#[tokio::test]
-async fn tests_share_the_server_and_not_the_database() {
-    let (one, other) = (Mongo::shared().await, Mongo::shared().await);
-    let server = |mongo: &Mongo| mongo.uri.replace(&mongo.database, "");
-    assert_eq!(server(&one), server(&other));
-    assert_ne!(one.database, other.database);
+mod tests {
+    use crate::harness::Mongo;
+
+    #[tokio::test]
+    async fn tests_share_the_server_and_not_the_database() {
+        let (one, other) = (Mongo::shared().await, Mongo::shared().await);
+        let server = |mongo: &Mongo| mongo.uri.replace(&mongo.database, "");
+        assert_eq!(server(&one), server(&other));
+        assert_ne!(one.database, other.database);
+    }
 }

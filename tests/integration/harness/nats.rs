@@ -30,14 +30,13 @@ impl Nats {
         format!("nats://{}", self.address)
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A connection as the main server.
     pub async fn main(&self) -> Broker {
         Broker::connect(&self.url(), &self.secrets.nats, "test", Duration::ZERO).await.unwrap()
-    }
-
-    /// The process, to be paused or watched.
-    pub fn server(&mut self) -> &mut NatsServer {
-        self.server.as_mut().expect("the broker is down")
     }
 
     /// Kills it, as a crash would.

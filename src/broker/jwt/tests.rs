@@ -1,0 +1,98 @@
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+
+fn signer() -> Signer {
+    Signer::from_seed(&KeyPair::new_account().seed().unwrap().into()).unwrap()
+}
+
+fn backend(n: u128) -> BackendId {
+    BackendId::from_uuid(Uuid::from_u128(n))
+}
+
+/// What a server would send, signed by `key`.
+fn request(key: &KeyPair, claims: &Value) -> String {
+    let signed = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let signature = key.sign(signed.as_bytes()).unwrap();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn question(server: &str) -> Value {
+    json!({ "iss": server, "aud": "nats-authorization-request", "nats": {
+        "type": "authorization_request", "version": 2, "server_id": { "id": server, "name": "n1" },
+        "user_nkey": "UA", "client_info": { "host": "10.0.0.1" }, "connect_opts": { "auth_token": "secret", "protocol": 1 },
+    } })
+}
+
+fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+#[test]
+fn the_header_is_what_it_says() {
+    assert_eq!(URL_SAFE_NO_PAD.decode(HEADER).unwrap(), br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+}
+
+#[test]
+fn a_request_is_read_and_its_token_is_not_shown() {
+    let server = KeyPair::new_server();
+    let request = AuthRequest::read(request(&server, &question(&server.public_key())).as_bytes()).unwrap();
+    assert_eq!((request.server.as_str(), request.user.as_str()), (server.public_key().as_str(), "UA"));
+    assert_eq!(request.token.as_ref().map(ExposeSecret::expose_secret), Some("secret"));
+    assert!(!format!("{request:?}").contains("secret"));
+}
+
+#[test]
+fn a_request_that_the_server_did_not_sign_is_refused() {
+    let (server, other) = (KeyPair::new_server(), KeyPair::new_server());
+    let forged = request(&other, &question(&server.public_key()));
+    assert!(matches!(AuthRequest::read(forged.as_bytes()), Err(InvalidRequest::Signature(_))));
+    let mut foreign = question(&server.public_key());
+    foreign["nats"]["server_id"]["id"] = other.public_key().into();
+    assert!(matches!(AuthRequest::read(request(&server, &foreign).as_bytes()), Err(InvalidRequest::OtherKind)));
+    for text in ["", "a", "a.b", "a.b.c", &format!("{HEADER}.e30.AA"), &format!("{HEADER}..")] {
+        assert!(AuthRequest::read(text.as_bytes()).is_err(), "{text:?} was accepted");
+    }
+}
+
+#[test]
+fn a_backend_is_confined_to_its_own_subjects_for_ten_minutes_at_most() {
+    let signer = signer();
+    let request = AuthRequest { server: "NA".into(), user: "UA".into(), token: None, address: String::new() };
+    let now = Timestamp::from_millis(1_000_000);
+    let answer = claims(&signer.admit(&request, backend(7), now, Duration::from_secs(3600)).unwrap());
+    assert_eq!((&answer["iss"], &answer["sub"], &answer["aud"]), (&json!(signer.issuer), &json!("UA"), &json!("NA")));
+    let user = claims(answer["nats"]["jwt"].as_str().unwrap());
+    assert_eq!((&user["sub"], &user["aud"]), (&json!("UA"), &json!("AGENTS")));
+    assert_eq!(user["exp"], json!(1_000 + 600));
+    let id = "00000000-0000-0000-0000-000000000007";
+    assert_eq!(
+        user["nats"],
+        json!({
+            "pub": { "allow": [
+                format!("dockhost.hello.{id}"),
+                format!("dockhost.report.{id}"),
+                format!("dockhost.heartbeat.{id}"),
+                format!("$JS.API.CONSUMER.MSG.NEXT.ASSIGNMENTS.{id}"),
+            ] },
+            "sub": { "allow": [format!("_INBOX.{id}.>")] },
+            "subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2,
+        })
+    );
+}
+
+#[test]
+fn a_refusal_lets_nobody_in() {
+    let request = AuthRequest { server: "NA".into(), user: "UA".into(), token: None, address: String::new() };
+    let answer = claims(&signer().refuse(&request, "no", Timestamp::from_millis(0)).unwrap());
+    assert_eq!(answer["nats"], json!({ "error": "no", "type": "authorization_response", "version": 2 }));
+}
+
+#[test]
+fn only_an_account_may_sign() {
+    let user = KeyPair::new_user().seed().unwrap();
+    assert!(matches!(Signer::from_seed(&user.into()), Err(SignError::NotAnAccount)));
+    assert!(matches!(Signer::from_seed(&"SA".into()), Err(SignError::Seed(_))));
+}

@@ -1,0 +1,97 @@
+//! What a backend can do: the four things that it is there for, all of them across the border of its account.
+
+use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
+use futures::StreamExt;
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn it_says_hello_and_is_told_what_waits() {
+    let world = World::new().await;
+    let ada = world.ada().await;
+    assert_eq!(ada.hello().await.assignments, 0);
+    world.assign(world.ada, "one").await;
+    world.assign(world.ada, "two").await;
+    world.assign(world.bob, "bob's").await;
+    let welcome = ada.hello().await;
+    assert_eq!((welcome.backend_id, welcome.assignments, welcome.max_containers), (world.ada, 2, 8));
+    assert_eq!((welcome.stream, welcome.consumer), ("ASSIGNMENTS".to_owned(), world.ada.to_string()));
+}
+
+#[tokio::test]
+async fn its_report_is_stored_and_acknowledged() {
+    let world = World::new().await;
+    let ada = world.ada().await;
+    let subject = Channel::Report(world.ada).to_string();
+    let jetstream = async_nats::jetstream::new(ada.client.clone());
+    let stored = jetstream.publish(subject.clone(), "news".into()).await.unwrap().await.unwrap();
+    assert_eq!((stored.stream.as_str(), stored.sequence), ("REPORTS", 1));
+    let message = world.main.jetstream().get_stream("REPORTS").await.unwrap().get_raw_message(1).await.unwrap();
+    assert_eq!((message.subject.as_str(), &message.payload[..]), (subject.as_str(), &b"news"[..]));
+}
+
+#[tokio::test]
+async fn its_heartbeat_is_heard() {
+    let world = World::new().await;
+    let mut heartbeats = world.main.client().subscribe(ALL_HEARTBEATS).await.unwrap();
+    world.main.client().flush().await.unwrap();
+    let ada = world.ada().await;
+    ada.client.publish(Channel::Heartbeat(world.ada).to_string(), "alive".into()).await.unwrap();
+    let heard = timeout(DEADLINE, heartbeats.next()).await.unwrap().unwrap();
+    assert_eq!(heard.subject.parse(), Ok(Channel::Heartbeat(world.ada)));
+}
+
+/// One request, many answers: those that wait, idle heartbeats, one that comes while the pull is open.
+#[tokio::test]
+async fn it_pulls_many_assignments_with_one_request() {
+    let world = World::new().await;
+    let ada = world.ada().await;
+    let waiting = [world.assign(world.ada, "0").await, world.assign(world.ada, "1").await];
+    assert_eq!(ada.hello().await.assignments, 2);
+    let mut pull = ada.pull(&json!({ "batch": 3, "expires": 30_000_000_000_u64, "idle_heartbeat": 500_000_000 })).await;
+    for instance in waiting {
+        let message = pull.next().await;
+        assert_eq!(message.subject.parse(), Ok(Channel::Assignment(world.ada, instance)));
+    }
+    assert_eq!(pull.next_status().await, 100);
+    let late = world.assign(world.ada, "2").await;
+    let message = loop {
+        let message = pull.next().await;
+        if message.status.is_none() {
+            break message;
+        }
+    };
+    assert_eq!(message.subject.parse(), Ok(Channel::Assignment(world.ada, late)));
+    assert_eq!(message.payload, "2".as_bytes());
+}
+
+/// An agent has to know when to pull again and when to say hello again; every end of a pull crosses the border.
+#[tokio::test]
+async fn it_hears_how_a_pull_ends() {
+    let world = World::new().await;
+    let ada = world.ada().await;
+    let long = json!({ "batch": 3, "expires": 30_000_000_000_u64 });
+    assert_eq!(ada.pull(&long).await.next_status().await, 503, "without a consumer");
+    ada.hello().await;
+    assert_eq!(ada.pull(&json!({ "batch": 3, "no_wait": true })).await.next_status().await, 404, "nothing waits");
+    assert_eq!(ada.pull(&json!({ "batch": 3, "expires": 1_000_000 })).await.next_status().await, 408, "time is up");
+    let mut standing = ada.pull(&long).await;
+    ada.hello().await;
+    assert_eq!(standing.next_status().await, 409, "the consumer was replaced");
+}
+
+#[tokio::test]
+async fn each_hello_brings_everything_anew_and_only_the_last_of_each() {
+    let world = World::new().await;
+    let ada = world.ada().await;
+    let instance = world.assign(world.ada, "old").await;
+    let subject = Channel::Assignment(world.ada, instance).to_string();
+    world.main.jetstream().publish(subject, "new".into()).await.unwrap().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(ada.hello().await.assignments, 1);
+        let mut pull = ada.pull(&json!({ "batch": 3, "no_wait": true })).await;
+        assert_eq!(pull.next().await.payload, "new".as_bytes());
+        assert_eq!(pull.next_status().await, 404);
+    }
+}

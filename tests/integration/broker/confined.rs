@@ -1,0 +1,189 @@
+//! What a backend can't do: anything else, to anybody.
+
+use dockhost_domain::subject::Channel;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use super::*;
+
+/// Every subject that an agent might be tempted to publish to, except its own four.
+#[tokio::test]
+async fn it_publishes_nothing_but_its_own() {
+    let world = World::new().await;
+    let mut ada = world.ada().await;
+    let (own, other) = (world.ada, world.bob);
+    let id = clock::fresh_uuid();
+    for subject in [
+        Channel::Hello(other).to_string(),
+        Channel::Report(other).to_string(),
+        Channel::Heartbeat(other).to_string(),
+        pull_subject(other),
+        format!("dockhost.report.{own}.more"),
+        "dockhost.report.*".to_owned(),
+        format!("dockhost.assignment.{own}.{id}"),
+        format!("dockhost.assignment.{other}.{id}"),
+        format!("dockhost.event.account.{id}"),
+        format!("dockhost.timer.at.{id}.1"),
+        "$JS.API.INFO".to_owned(),
+        "$JS.API.STREAM.NAMES".to_owned(),
+        "$JS.API.STREAM.DELETE.ASSIGNMENTS".to_owned(),
+        "$JS.API.STREAM.PURGE.ASSIGNMENTS".to_owned(),
+        "$JS.API.STREAM.MSG.GET.ASSIGNMENTS".to_owned(),
+        "$JS.API.DIRECT.GET.ASSIGNMENTS".to_owned(),
+        format!("$JS.API.CONSUMER.CREATE.ASSIGNMENTS.{own}"),
+        format!("$JS.API.CONSUMER.CREATE.ASSIGNMENTS.{own}.dockhost.assignment.{other}.*"),
+        format!("$JS.API.CONSUMER.INFO.ASSIGNMENTS.{other}"),
+        format!("$JS.API.CONSUMER.DELETE.ASSIGNMENTS.{own}"),
+        format!("$JS.API.CONSUMER.DELETE.ASSIGNMENTS.{other}"),
+        format!("$JS.API.CONSUMER.MSG.NEXT.REPORTS.{own}"),
+        format!("$JS.ACK.ASSIGNMENTS.{other}.1.1.1.1.0"),
+        "$KV.leader.lease".to_owned(),
+        "$SYS.REQ.USER.AUTH".to_owned(),
+        "$SYS.REQ.SERVER.PING".to_owned(),
+        "$SYS.ACCOUNT.MAIN.CONNECT".to_owned(),
+        format!("_INBOX.{own}.x"),
+        format!("_INBOX.{other}.x"),
+        "_R_.x".to_owned(),
+    ] {
+        ada.client.publish(subject.clone(), "forged".into()).await.unwrap();
+        let refusal = ada.next_event().await;
+        let expected = format!("permissions violation for publish to \"{}\"", subject.to_lowercase());
+        assert!(refusal.contains(&expected), "{subject}: {refusal}");
+    }
+}
+
+#[tokio::test]
+async fn it_hears_nothing_but_its_own_inbox() {
+    let world = World::new().await;
+    let mut ada = world.ada().await;
+    let (own, other) = (world.ada, world.bob);
+    for subject in [
+        ">".to_owned(),
+        "*".to_owned(),
+        "dockhost.>".to_owned(),
+        "dockhost.hello.*".to_owned(),
+        format!("dockhost.hello.{own}"),
+        "dockhost.report.*".to_owned(),
+        "dockhost.heartbeat.*".to_owned(),
+        format!("dockhost.assignment.{own}.>"),
+        format!("dockhost.assignment.{other}.>"),
+        "_INBOX.>".to_owned(),
+        "_INBOX.*.>".to_owned(),
+        format!("_INBOX.{own}"),
+        format!("_INBOX.{other}.>"),
+        "_R_.>".to_owned(),
+        "$SYS.>".to_owned(),
+        "$SYS.REQ.USER.AUTH".to_owned(),
+        "$JS.>".to_owned(),
+        "$JS.API.>".to_owned(),
+        "$JS.ACK.>".to_owned(),
+        pull_subject(other),
+    ] {
+        for queue in [None, Some("dockhost")] {
+            let subscription = match queue {
+                None => ada.client.subscribe(subject.clone()).await.unwrap(),
+                Some(queue) => ada.client.queue_subscribe(subject.clone(), queue.to_owned()).await.unwrap(),
+            };
+            let refusal = ada.next_event().await;
+            let expected = format!("permissions violation for subscription to \"{}\"", subject.to_lowercase());
+            assert!(refusal.contains(&expected), "{subject} {queue:?}: {refusal}");
+            drop(subscription);
+        }
+    }
+}
+
+/// A reply subject is not checked by the broker: whoever answers publishes to it. Within one account that forges
+/// messages of others; here the answers come back in the agents' account, whose imports they do not enter.
+#[tokio::test]
+async fn a_reply_subject_forges_nothing() {
+    let world = World::new().await;
+    world.assign(world.ada, "ada's").await;
+    world.assign(world.bob, "bob's").await;
+    let bob = world.bob().await;
+    bob.hello().await;
+    let ada = world.ada().await;
+    ada.hello().await;
+    let mut heard = world.main.client().subscribe("dockhost.>").await.unwrap();
+    world.main.client().flush().await.unwrap();
+
+    let pull = json!({ "batch": 1, "no_wait": true }).to_string();
+    let targets = [
+        Channel::Report(world.bob).to_string(),
+        Channel::Heartbeat(world.bob).to_string(),
+        Channel::Hello(world.bob).to_string(),
+        pull_subject(world.bob),
+        format!("dockhost.assignment.{}.{}", world.bob, clock::fresh_uuid()),
+        "$JS.API.STREAM.PURGE.ASSIGNMENTS".to_owned(),
+        "$JS.API.STREAM.DELETE.ASSIGNMENTS".to_owned(),
+    ];
+    for target in &targets {
+        for (subject, body) in [
+            (Channel::Hello(world.ada).to_string(), "{}"),
+            (Channel::Report(world.ada).to_string(), "news"),
+            (pull_subject(world.ada), pull.as_str()),
+        ] {
+            ada.client.publish_with_reply(subject, target.clone(), body.to_owned().into()).await.unwrap();
+        }
+    }
+    // Requests of one connection are handled in order: when this one is answered, so are those before it.
+    ada.client.request(Channel::Report(world.ada).to_string(), "last".into()).await.unwrap();
+    ada.hello().await;
+
+    let mut reports = world.main.jetstream().get_stream("REPORTS").await.unwrap();
+    assert_eq!(reports.info().await.unwrap().state.messages, targets.len() as u64 + 1);
+    let mut assignments = world.main.jetstream().get_stream("ASSIGNMENTS").await.unwrap();
+    assert_eq!(assignments.info().await.unwrap().state.messages, 2);
+    world.main.client().publish("dockhost.end", "".into()).await.unwrap();
+    loop {
+        let message = timeout(DEADLINE, heard.next()).await.unwrap().unwrap();
+        if message.subject.as_str() == "dockhost.end" {
+            break;
+        }
+        assert!(!message.subject.contains(&world.bob.to_string()), "forged: {message:?}");
+    }
+    let mut pull = bob.pull(&json!({ "batch": 1, "no_wait": true })).await;
+    assert_eq!(pull.next().await.payload, "bob's".as_bytes(), "bob's assignment was pulled by another");
+}
+
+/// Another backend's token does not become one's own by claiming another's inbox.
+#[tokio::test]
+async fn anothers_inbox_is_closed_even_as_ones_own() {
+    let world = World::new().await;
+    let mut ada = world.knock("ada's", world.bob).await.unwrap();
+    let inbox = ada.client.new_inbox();
+    let _subscription = ada.client.subscribe(inbox.clone()).await.unwrap();
+    let refusal = ada.next_event().await;
+    assert!(refusal.contains("permissions violation for subscription"), "{refusal}");
+}
+
+#[tokio::test]
+async fn its_subscriptions_are_bounded() {
+    let world = World::new().await;
+    let mut ada = world.ada().await;
+    let mut held = Vec::new();
+    for _ in 0..17 {
+        held.push(ada.client.subscribe(ada.client.new_inbox()).await.unwrap());
+    }
+    let refusal = ada.next_event().await;
+    assert!(refusal.contains("maximum subscriptions exceeded"), "{refusal}");
+}
+
+/// Spoken by hand: the client library keeps the limit by itself and would hide whether the broker does.
+#[tokio::test]
+async fn its_messages_are_bounded() {
+    let world = World::new().await;
+    let mut stream = BufReader::new(TcpStream::connect(world.nats.address()).await.unwrap());
+    stream
+        .write_all(b"CONNECT {\"auth_token\":\"ada's\",\"verbose\":false,\"pedantic\":false}\r\nPING\r\n")
+        .await
+        .unwrap();
+    let mut said = String::new();
+    while !said.ends_with("PONG\r\n") {
+        assert_ne!(timeout(DEADLINE, stream.read_line(&mut said)).await.unwrap().unwrap(), 0, "{said}");
+    }
+    let large = format!("PUB {} {}\r\n", Channel::Report(world.ada), 64 * 1024 + 1);
+    stream.write_all(large.as_bytes()).await.unwrap();
+    timeout(DEADLINE, stream.read_to_string(&mut said)).await.unwrap().unwrap();
+    assert!(said.contains("-ERR 'Maximum Payload Violation'"), "{said}");
+}

@@ -1,0 +1,174 @@
+//! The broker's door: who gets in, and what a backend can and can't do once it is in.
+//!
+//! Against a real nats-server with the project's own `nats.conf`: the accounts, the exports and the signed permissions
+//! are tested together, as an attacker would find them.
+
+mod allowed;
+mod confined;
+mod door;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{self, RetentionPolicy};
+use async_nats::{Client, ConnectOptions, Event, Message, Subscriber};
+use dockhost::broker::callout::{Callout, Doorkeeper};
+use dockhost::broker::connect::Broker;
+use dockhost::broker::hello::{Enrolments, Hello};
+use dockhost::broker::jwt::{LONGEST, Signer};
+use dockhost::clock;
+use dockhost_domain::ids::{BackendId, InstanceId};
+use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_REPORTS, Channel};
+use dockhost_domain::wire::Welcome;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Nats, wait_until};
+
+/// A broker, the main server's two services on it, and two enrolled backends.
+struct World {
+    nats: Nats,
+    main: Broker,
+    ada: BackendId,
+    bob: BackendId,
+    /// Stops the door.
+    callout: CancellationToken,
+    enrolled: Arc<Enrolled>,
+}
+
+/// The enrolled backends by their keys.
+struct Enrolled(HashMap<String, BackendId>);
+
+impl Doorkeeper for Enrolled {
+    fn admit(&self, api_key: String) -> BoxFuture<'_, Option<BackendId>> {
+        let backend = self.0.get(&api_key).copied();
+        async move { backend }.boxed()
+    }
+}
+
+impl Enrolments for Enrolled {
+    fn max_containers(&self, backend: BackendId) -> BoxFuture<'_, Option<u32>> {
+        let room = self.0.values().any(|enrolled| *enrolled == backend).then_some(8);
+        async move { room }.boxed()
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with_lifetime(LONGEST).await
+    }
+
+    async fn with_lifetime(lifetime: Duration) -> Self {
+        let nats = Nats::start().await;
+        let main = nats.main().await;
+        for (name, subject, retention, max_messages_per_subject) in [
+            ("ASSIGNMENTS", ALL_ASSIGNMENTS, RetentionPolicy::Limits, 1),
+            ("REPORTS", ALL_REPORTS, RetentionPolicy::WorkQueue, -1),
+        ] {
+            let config = stream::Config {
+                name: name.to_owned(),
+                subjects: vec![subject.to_owned()],
+                retention,
+                max_messages_per_subject,
+                ..stream::Config::default()
+            };
+            main.jetstream().create_stream(config).await.unwrap();
+        }
+        let (ada, bob) = (BackendId::from_uuid(clock::fresh_uuid()), BackendId::from_uuid(clock::fresh_uuid()));
+        let enrolled = Arc::new(Enrolled(HashMap::from([("ada's".to_owned(), ada), ("bob's".to_owned(), bob)])));
+        let callout = CancellationToken::new();
+        let signer = Signer::from_seed(&nats.secrets.callout).unwrap();
+        let door = Callout::open(main.clone(), signer, enrolled.clone()).await.unwrap().for_at_most(lifetime);
+        tokio::spawn(door.run(callout.clone()));
+        tokio::spawn(Hello::open(main.clone(), enrolled.clone()).await.unwrap().run(CancellationToken::new()));
+        Self { nats, main, ada, bob, callout, enrolled }
+    }
+
+    /// Tries to get in with this key; `backend` is whose inbox the client says it uses.
+    async fn knock(&self, key: &str, backend: BackendId) -> Result<Agent, async_nats::ConnectError> {
+        let (sender, events) = mpsc::unbounded_channel();
+        let client = ConnectOptions::with_token(key.to_owned())
+            .custom_inbox_prefix(format!("_INBOX.{backend}"))
+            .request_timeout(Some(DEADLINE))
+            .event_callback(move |event| {
+                let _ = sender.send(event);
+                std::future::ready(())
+            })
+            .connect(self.nats.url())
+            .await?;
+        Ok(Agent { client, backend, events })
+    }
+
+    async fn ada(&self) -> Agent {
+        self.knock("ada's", self.ada).await.unwrap()
+    }
+
+    async fn bob(&self) -> Agent {
+        self.knock("bob's", self.bob).await.unwrap()
+    }
+
+    /// Stores one assignment of a backend.
+    async fn assign(&self, backend: BackendId, body: &str) -> InstanceId {
+        let instance = InstanceId::from_uuid(clock::fresh_uuid());
+        let subject = Channel::Assignment(backend, instance).to_string();
+        self.main.jetstream().publish(subject, body.to_owned().into()).await.unwrap().await.unwrap();
+        instance
+    }
+}
+
+/// A client that got in.
+struct Agent {
+    client: Client,
+    backend: BackendId,
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Agent {
+    async fn hello(&self) -> Welcome {
+        let answer = self.client.request(Channel::Hello(self.backend).to_string(), "{}".into()).await.unwrap();
+        serde_json::from_slice(&answer.payload).unwrap()
+    }
+
+    /// Opens a pull from its own consumer.
+    async fn pull(&self, request: &serde_json::Value) -> Pull {
+        let inbox = self.client.new_inbox();
+        let answers = self.client.subscribe(inbox.clone()).await.unwrap();
+        let subject = pull_subject(self.backend);
+        self.client.publish_with_reply(subject, inbox, request.to_string().into()).await.unwrap();
+        Pull(answers)
+    }
+
+    /// The next thing that the broker or the client says about the connection, other than that it stands.
+    async fn next_event(&mut self) -> String {
+        loop {
+            match timeout(DEADLINE, self.events.recv()).await.expect("nothing happened to the connection") {
+                Some(Event::Connected) => {}
+                Some(event) => return event.to_string().to_lowercase(),
+                None => panic!("the client is gone"),
+            }
+        }
+    }
+}
+
+/// The answers to one pull.
+struct Pull(Subscriber);
+
+impl Pull {
+    async fn next(&mut self) -> Message {
+        timeout(DEADLINE, self.0.next()).await.expect("the pull is silent").unwrap()
+    }
+
+    /// The status of the next answer; 0 for a message.
+    async fn next_status(&mut self) -> u16 {
+        self.next().await.status.map_or(0, |status| status.as_u16())
+    }
+}
+
+fn pull_subject(backend: BackendId) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.ASSIGNMENTS.{backend}")
+}

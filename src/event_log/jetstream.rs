@@ -31,8 +31,9 @@ use super::{Append, AppendError, Cause, Delivery, EventLog, Filter, Incarnation,
 use crate::clock;
 use crate::sealing::{BucketKeys, KeyError, Keyring, LogAge, MasterKey};
 
-/// Events of one aggregate that are fetched one by one; a longer tail is worth a consumer of its own.
-const ONE_BY_ONE: usize = 16;
+/// Events of one aggregate that are fetched one by one; a longer tail is worth a consumer of its own, which costs as
+/// much as four gets to make.
+const ONE_BY_ONE: usize = 4;
 /// An operator who restores the log from a backup sets this key of the stream's metadata to something new.
 const RESTORED: &str = "dockhost-incarnation";
 /// The longest pause between two attempts to append.

@@ -1,0 +1,199 @@
+//! What happens when the broker goes away, is full, or keeps its answer.
+
+use std::time::Duration;
+
+use dockhost::clock;
+use dockhost::event_log::jetstream::LogOptions;
+use dockhost::event_log::memory::Fault;
+use dockhost::event_log::streams::{EVENTS, StreamOptions};
+use dockhost::event_log::{AppendError, Delivery, EventLog, Filter, LogError};
+use dockhost_domain::envelope::header;
+use futures::TryStreamExt;
+use tokio::time::{Instant, timeout};
+
+use super::world::{Live, Reader, World, at, options, sign_in, sign_up, user};
+use crate::harness::wait::DEADLINE;
+use crate::harness::wait_until;
+
+async fn until_disconnected(live: &Live) {
+    wait_until("the client notices", DEADLINE, async || match live.client.connection_state() {
+        async_nats::connection::State::Disconnected => Ok(()),
+        state => Err(state),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_known_to_be_away_fails_at_once_and_stores_nothing_later() {
+    let mut live = Live::start().await;
+    let ada = user();
+    live.log.append(at(0, &sign_in(ada))).await.unwrap();
+    live.nats.kill().await;
+    until_disconnected(&live).await;
+    let asked = Instant::now();
+    let error = live.log.append(at(1, &sign_in(ada))).await.unwrap_err();
+    assert!(matches!(error, AppendError::Unavailable(_)), "{error:?}");
+    let error = live.log.load(sign_in(ada).aggregate, 0).await.unwrap_err();
+    assert!(matches!(error, LogError::Unavailable(_)), "{error:?}");
+    // Not a measurement: far below the time that an answer is waited for.
+    assert!(asked.elapsed() < options().attempt, "{:?}", asked.elapsed());
+    live.nats.restart().await;
+    let end = wait_until("the log is back", DEADLINE, async || live.log.end().await).await;
+    assert_eq!(end, 1);
+    assert_eq!(live.log.append(at(1, &sign_in(ada))).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn readers_survive_a_restart_of_the_broker() {
+    let mut live = Live::start().await;
+    let ada = user();
+    live.log.append(at(0, &sign_in(ada))).await.unwrap();
+    let mut readers = [Reader(live.log.follow(0, Filter::All)), Reader(live.log.follow(0, Filter::Kind("session")))];
+    for reader in &mut readers {
+        assert_eq!(reader.event().await, 1);
+        reader.caught_up().await;
+    }
+    for round in 1..=3 {
+        live.nats.kill().await;
+        until_disconnected(&live).await;
+        // While it is away nothing is heard: no sign of life either.
+        for reader in &mut readers {
+            let heard = reader.within(Duration::from_millis(200)).await;
+            assert!(matches!(heard, None | Some(Delivery::Idle)), "{heard:?}");
+            assert!(reader.within(Duration::from_millis(200)).await.is_none());
+        }
+        live.nats.restart().await;
+        wait_until("the log is back", DEADLINE, async || live.log.end().await).await;
+        let stored = live.log.append(at(round, &sign_in(ada))).await.unwrap();
+        for reader in &mut readers {
+            assert_eq!(reader.event().await, stored);
+        }
+    }
+}
+
+/// A consumer that is gone, or that says "nothing new" although there is: the reader finds out and goes on.
+#[tokio::test]
+async fn readers_survive_a_consumer_that_vanishes_or_gets_stuck() {
+    let live = Live::start().await;
+    let ada = user();
+    let mut reader = Reader(live.log.follow(0, Filter::All));
+    reader.caught_up().await;
+    let stream = async_nats::jetstream::new(live.client.clone()).get_stream(EVENTS).await.unwrap();
+    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+    stream.delete_consumer(&names[0]).await.unwrap();
+    assert_eq!(live.log.append(at(0, &sign_in(ada))).await.unwrap(), 1);
+    assert_eq!(reader.event().await, 1);
+    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+    let until = time::OffsetDateTime::from_unix_timestamp(clock::now().seconds() + 3600).unwrap();
+    stream.pause_consumer(&names[0], until).await.unwrap();
+    assert_eq!(live.log.append(at(1, &sign_in(ada))).await.unwrap(), 2);
+    assert_eq!(reader.event().await, 2);
+}
+
+/// Stored by an attempt whose answer nobody got, without the broker's own memory of its id.
+#[tokio::test]
+async fn an_event_that_turns_out_to_be_stored_is_found_by_its_id() {
+    let live = Live::start().await;
+    let mine = sign_in(user());
+    let js = async_nats::jetstream::new(live.client.clone());
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert(header::ID, mine.meta.id.to_string());
+    let subject = mine.aggregate.to_string();
+    js.publish_with_headers(subject, headers, "".into()).await.unwrap().await.unwrap();
+    live.put_raw(&mine.aggregate.to_string(), "another").await;
+    assert_eq!(live.log.append(at(0, &mine)).await.unwrap(), 1);
+    assert_eq!(live.log.end().await.unwrap(), 2);
+}
+
+/// The broker stands still (as behind a cut cable) while an event is on its way: the answer comes when it goes on.
+#[tokio::test]
+async fn an_append_whose_answer_is_late_is_stored_once() {
+    let short = LogOptions { attempt: Duration::from_millis(200), budget: Duration::from_secs(30), ..options() };
+    let mut live = Live::with(short).await;
+    let ada = user();
+    let pid = live.nats.server().process().pid().unwrap();
+    signal(pid, "STOP");
+    let log = live.log.clone();
+    let append = tokio::spawn(async move { log.append(at(0, &sign_in(ada))).await });
+    // Several attempts are under way by now: each was given up after 200 ms.
+    let still = timeout(Duration::from_secs(1), async {
+        while !append.is_finished() {
+            tokio::task::yield_now().await
+        }
+    });
+    assert!(still.await.is_err(), "the append ended while the broker stood still");
+    signal(pid, "CONT");
+    assert_eq!(append.await.unwrap().unwrap(), 1);
+    assert_eq!(live.log.end().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_append_without_any_answer_is_unknown() {
+    let short = LogOptions { attempt: Duration::from_millis(100), budget: Duration::from_millis(500), ..options() };
+    let mut live = Live::with(short).await;
+    let pid = live.nats.server().process().pid().unwrap();
+    signal(pid, "STOP");
+    for entries in [vec![at(0, &sign_in(user()))], vec![at(0, &sign_up(user())), at(0, &sign_in(user()))]] {
+        // The second holds personal values, whose key cannot be made: nothing was sent then.
+        let personal = entries.len() > 1;
+        let error = live.log.append_batch(entries).await.unwrap_err();
+        match error {
+            AppendError::Unknown(_) if !personal => {}
+            AppendError::Unavailable(_) if personal => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    signal(pid, "CONT");
+}
+
+#[tokio::test]
+async fn a_full_log_says_so_and_keeps_what_it_has() {
+    let streams = StreamOptions { max_bytes: 4096, ..StreamOptions::default() };
+    let live = Live::with(LogOptions { streams, ..options() }).await;
+    let ada = user();
+    let mut last = 0;
+    let error = loop {
+        match live.log.append(at(last, &sign_in(ada))).await {
+            Ok(sequence) => last = sequence,
+            Err(error) => break error,
+        }
+        assert!(last < 100, "4 KiB hold {last} events");
+    };
+    assert!(matches!(error, AppendError::Full), "{error:?}");
+    let batch = vec![at(0, &sign_up(user())), at(last, &sign_in(ada))];
+    let error = live.log.append_batch(batch).await.unwrap_err();
+    assert!(matches!(error, AppendError::Full), "{error:?}");
+    assert!(last > 0);
+    assert_eq!(live.log.load(sign_in(ada).aggregate, 0).await.unwrap().len() as u64, last);
+}
+
+#[tokio::test]
+async fn the_log_in_memory_fails_to_order() {
+    let World::Memory(log) = World::memory() else { unreachable!() };
+    let ada = user();
+    let lost = sign_in(ada);
+    log.fail_next(Fault::LostAnswer);
+    log.fail_next(Fault::LostRequest);
+    log.fail_next(Fault::Conflict);
+    log.fail_next(Fault::Full);
+    log.fail_next(Fault::Unavailable);
+    assert!(matches!(log.append(at(0, &lost)).await, Err(AppendError::Unknown(_))));
+    assert_eq!(log.end().await.unwrap(), 1);
+    assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Unknown(_))));
+    assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Conflict)));
+    assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Full)));
+    assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Unavailable(_))));
+    assert_eq!(log.end().await.unwrap(), 1);
+    // Asked again, the one whose answer was lost is found.
+    assert_eq!(log.append(at(0, &lost)).await.unwrap(), 1);
+    log.set_away(true);
+    assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Unavailable(_))));
+    assert!(matches!(log.end().await, Err(LogError::Unavailable(_))));
+    log.set_away(false);
+    assert_eq!(log.events().len(), 1);
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
+    assert!(sent.success());
+}

@@ -1,0 +1,8 @@
+//! The log: one contract for both adapters, and what only a real broker can show.
+
+mod contract;
+mod faults;
+mod roles;
+mod settings;
+mod wire;
+mod world;

@@ -1,0 +1,79 @@
+//! The durable reader.
+
+use std::time::Duration;
+
+use dockhost::event_log::durable::{DurableReader, Job};
+use dockhost::event_log::{Delivery, EventLog, Filter};
+
+use super::world::{Live, at, sign_in, sign_up, user};
+use crate::harness::wait::DEADLINE;
+use crate::harness::wait_until;
+
+fn sequence(job: &Job) -> u64 {
+    match &job.delivery {
+        Delivery::Event(recorded) => recorded.sequence,
+        Delivery::Unreadable { sequence, .. } => *sequence,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn jobs(reader: &mut DurableReader, count: usize) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    while jobs.len() < count {
+        let more = reader.next_batch(count - jobs.len(), DEADLINE).await.unwrap();
+        assert!(!more.is_empty(), "only {} of {count} jobs came", jobs.len());
+        jobs.extend(more);
+    }
+    jobs
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_does_not_come_again_and_the_rest_does() {
+    let mut live = Live::start().await;
+    let ada = user();
+    live.log.append(at(0, &sign_up(ada))).await.unwrap();
+    for expected in [0, 2, 3] {
+        live.log.append(at(expected, &sign_in(ada))).await.unwrap();
+    }
+    live.put_raw("dockhost.event.session.nonsense", "nonsense").await;
+    let mut reader = live.log.durable("role", Filter::Kind("session")).await.unwrap();
+    let mut first = jobs(&mut reader, 4).await;
+    assert_eq!(first.iter().map(sequence).collect::<Vec<_>>(), [2, 3, 4, 5]);
+    assert!(matches!(first[3].delivery, Delivery::Unreadable { .. }));
+    // 3 could not be done, the others were.
+    first.remove(1).ack.again(Duration::from_millis(10)).await.unwrap();
+    for job in first {
+        job.ack.done().await.unwrap();
+    }
+    let again = jobs(&mut reader, 1).await.remove(0);
+    assert_eq!(sequence(&again), 3);
+    again.ack.done().await.unwrap();
+    // Another process takes it up, after a restart of the broker even.
+    drop(reader);
+    live.nats.restart().await;
+    wait_until("the log is back", DEADLINE, async || live.log.end().await).await;
+    live.log.append(at(4, &sign_in(ada))).await.unwrap();
+    let mut reader = live.log.durable("role", Filter::Kind("session")).await.unwrap();
+    let next = jobs(&mut reader, 1).await.remove(0);
+    assert_eq!(sequence(&next), 6);
+    next.ack.done().await.unwrap();
+    assert!(reader.next_batch(10, Duration::from_millis(300)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_reader_heals_when_the_broker_comes_back() {
+    let mut live = Live::start().await;
+    let ada = user();
+    let mut reader = live.log.durable("role", Filter::All).await.unwrap();
+    assert!(reader.next_batch(10, Duration::from_millis(100)).await.unwrap().is_empty());
+    live.nats.restart().await;
+    wait_until("the log is back", DEADLINE, async || live.log.end().await).await;
+    live.log.append(at(0, &sign_in(ada))).await.unwrap();
+    let seen = wait_until("the job comes", DEADLINE, async || match reader.next_batch(10, DEADLINE).await {
+        Ok(jobs) if jobs.is_empty() => Err("no job".to_owned()),
+        Ok(jobs) => Ok(jobs.iter().map(sequence).collect::<Vec<_>>()),
+        Err(error) => Err(format!("{error:?}")),
+    })
+    .await;
+    assert_eq!(seen, [1]);
+}

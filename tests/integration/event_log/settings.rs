@@ -1,0 +1,103 @@
+//! Streams and keys that are not as they must be: the server refuses to start, and says what is wrong.
+
+use async_nats::jetstream;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use dockhost::event_log::EventLog;
+use dockhost::event_log::jetstream::JetStreamLog;
+use dockhost::event_log::streams::{EVENTS, StreamOptions};
+
+use super::world::{Live, at, master, options, sign_in, user};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Nats, wait_until};
+
+#[tokio::test]
+async fn the_broker_keeps_the_settings_that_the_log_rests_on() {
+    let live = Live::start().await;
+    let js = jetstream::new(live.client.clone());
+    let config = js.get_stream(EVENTS).await.unwrap().cached_info().config.clone();
+    assert_eq!(config.storage, StorageType::File);
+    assert_eq!(config.discard, DiscardPolicy::New);
+    assert!(config.deny_delete && config.deny_purge && config.allow_atomic_publish);
+    assert!(!config.allow_rollup && !config.allow_message_ttl && !config.allow_message_schedules);
+    assert_eq!(config.num_replicas, 1);
+    // A second replica finds everything right and reads the same incarnation.
+    let second = live.replica(master(1)).await.unwrap();
+    assert_eq!(second.incarnation(), live.log.incarnation());
+}
+
+/// Each setting that a guarantee rests on, made wrong beforehand by somebody.
+#[tokio::test]
+async fn a_stream_with_another_guarantee_is_refused_and_left_alone() {
+    let right = Config {
+        name: EVENTS.to_owned(),
+        subjects: vec!["dockhost.event.>".to_owned()],
+        max_bytes: options().streams.max_bytes,
+        discard: DiscardPolicy::New,
+        deny_delete: true,
+        deny_purge: true,
+        allow_atomic_publish: true,
+        ..Config::default()
+    };
+    let cases = [
+        ("discard", Config { discard: DiscardPolicy::Old, ..right.clone() }),
+        ("storage", Config { storage: StorageType::Memory, ..right.clone() }),
+        ("deny_delete", Config { deny_delete: false, ..right.clone() }),
+        ("deny_purge", Config { deny_purge: false, ..right.clone() }),
+        ("allow_atomic_publish", Config { allow_atomic_publish: false, ..right.clone() }),
+        ("max_age", Config { max_age: std::time::Duration::from_secs(3600), ..right.clone() }),
+        ("max_messages_per_subject", Config { max_messages_per_subject: 5, ..right.clone() }),
+        ("subjects", Config { subjects: vec!["dockhost.>".to_owned()], ..right.clone() }),
+        ("allow_rollup", Config { allow_rollup: true, deny_purge: false, ..right }),
+    ];
+    let nats = Nats::start().await;
+    let client = nats.main().await.client().clone();
+    let js = jetstream::new(client.clone());
+    for (field, wrong) in cases {
+        // The broker clears away the one before in its own time.
+        wait_until(field, DEADLINE, async || js.create_stream(&wrong).await.map(drop)).await;
+        let before = js.get_stream(EVENTS).await.unwrap().cached_info().config.clone();
+        let error = JetStreamLog::open(client.clone(), master(1), options()).await.unwrap_err().to_string();
+        let named = if field == "allow_rollup" { "deny_purge" } else { field };
+        assert!(error.contains(EVENTS) && error.contains(named), "{field}: {error}");
+        assert_eq!(js.get_stream(EVENTS).await.unwrap().cached_info().config, before, "{field}");
+        js.delete_stream(EVENTS).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_size_limit_follows_the_configuration() {
+    let live = Live::start().await;
+    let larger = options().streams.max_bytes * 2;
+    let streams = StreamOptions { max_bytes: larger, ..options().streams };
+    let changed = dockhost::event_log::jetstream::LogOptions { streams, ..options() };
+    JetStreamLog::open(live.client.clone(), master(1), changed).await.unwrap();
+    let js = jetstream::new(live.client.clone());
+    assert_eq!(js.get_stream(EVENTS).await.unwrap().cached_info().config.max_bytes, larger);
+}
+
+#[tokio::test]
+async fn a_wrong_master_key_and_lost_keys_are_refused() {
+    let live = Live::start().await;
+    live.log.append(at(0, &sign_in(user()))).await.unwrap();
+    let wrong = live.replica(master(2)).await.unwrap_err().to_string();
+    assert!(wrong.contains("DOCKHOST_MASTER_KEY"), "{wrong}");
+    jetstream::new(live.client.clone()).delete_stream("KV_KEYS").await.unwrap();
+    let lost = live.replica(master(1)).await.unwrap_err().to_string();
+    assert!(lost.contains("KEYS"), "{lost}");
+}
+
+#[tokio::test]
+async fn a_log_made_anew_has_another_incarnation() {
+    let live = Live::start().await;
+    let js = jetstream::new(live.client.clone());
+    js.delete_stream(EVENTS).await.unwrap();
+    let anew = wait_until("a new log", DEADLINE, async || live.replica(master(1)).await).await;
+    assert_ne!(anew.incarnation(), live.log.incarnation());
+    // Restored from a backup, it is younger than it looks: the operator says so in the metadata.
+    let mut config = js.get_stream(EVENTS).await.unwrap().cached_info().config.clone();
+    config.metadata.insert("dockhost-incarnation".to_owned(), "restored.1".to_owned());
+    js.update_stream(config).await.unwrap();
+    let restored = live.replica(master(1)).await.unwrap();
+    assert_ne!(restored.incarnation(), anew.incarnation());
+    assert!(!restored.incarnation().to_string().contains('.'));
+}

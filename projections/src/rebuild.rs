@@ -4,14 +4,14 @@
 //! steps, each of which may be the last one without harm:
 //!
 //! 1. *Claim* the next number in the checkpoint. A rebuild that was claimed away can no longer switch, so two rebuilds
-//!    end as one. Collections below the own number that are not live are nobody's, and dropped.
+//!    end as one. Numbers only rise, so a collection below the live one is never live again.
 //! 2. *Fold* the log in memory and compare the live documents with it on the way (as [`crate::verify`] does).
 //! 3. *Write* the documents, read them back, compare.
 //! 4. *Catch up* with what was recorded meanwhile, then *switch*: one conditional update of the checkpoint, refused if
 //!    the live documents are further by then (catch up again). The position never goes back. The live projector finds
 //!    itself superseded at its next checkpoint and opens the new collection; what it had not checkpointed, it folds
 //!    again.
-//! 5. *Drop* the old collection, after no reader can still ask it.
+//! 5. *Drop* what is below the new collection ([`retire`]), once no reader can still ask it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,12 +33,12 @@ pub struct Rebuilt {
     pub documents: usize,
     /// Up to where they were folded when they took over.
     pub position: u64,
-    /// Where they were; to be given to [`retire`].
+    /// Where they were.
     pub old: CollectionName,
 }
 
-/// Rebuilds a model. Reads and the live projector go on meanwhile. The old documents stay until [`retire`] or the next
-/// rebuild.
+/// Rebuilds a model. Reads and the live projector go on meanwhile. The old documents stay until
+/// [`retire`].
 ///
 /// # Errors
 /// [`ProjectionError::Overtaken`] when another rebuild of the model began later; `BadCopy`, `Store`, `History`. The
@@ -50,12 +50,6 @@ pub async fn rebuild<M: ReadModel>(
 ) -> Result<Rebuilt, ProjectionError> {
     store.ping().await?;
     let (live, target) = claim::<M>(store, history).await?;
-    for (number, name) in store.collections::<M>().await? {
-        if name != live.collection && CollectionName::number(M::NAME, target.as_str()).is_some_and(|own| number < own) {
-            store.drop_collection(&name).await?;
-        }
-    }
-
     let same_log = live.incarnation == history.incarnation();
     let mut audit = if same_log { Some(Audit::<M>::begin(store, live.clone()).await?) } else { None };
     let mut folded = Folded::<M>::default();
@@ -102,13 +96,18 @@ pub async fn rebuild<M: ReadModel>(
     })
 }
 
-/// Drops the collection that a rebuild replaced, once no reader can still ask it; takes some seconds.
+/// Drops what a rebuild replaced, and what earlier ones left half-done, once no reader can still ask it; takes some
+/// seconds.
 ///
 /// # Errors
-/// [`ProjectionError::Store`]; the next rebuild drops it then.
-pub async fn retire(store: &MongoStore, old: &CollectionName) -> Result<(), ProjectionError> {
+/// [`ProjectionError::Store`]; then it is left to the next rebuild's.
+pub async fn retire<M: ReadModel>(store: &MongoStore, rebuilt: &Rebuilt) -> Result<(), ProjectionError> {
     tokio::time::sleep(GRACE).await;
-    Ok(store.drop_collection(old).await?)
+    let live = CollectionName::number(M::NAME, rebuilt.collection.as_str()).unwrap_or(1);
+    for (_, name) in store.collections::<M>().await?.into_iter().filter(|(number, _)| *number < live) {
+        store.drop_collection(&name).await?;
+    }
+    Ok(())
 }
 
 /// Claims the next number. Returns the checkpoint as it was, with the claim in it, and the collection to fill.
@@ -119,7 +118,8 @@ async fn claim<M: ReadModel>(
     loop {
         let seen = store.begin::<M>(&history.incarnation()).await?;
         let number = |name: &CollectionName| CollectionName::number(M::NAME, name.as_str()).unwrap_or(1);
-        let taken = number(&seen.collection).max(seen.building.as_ref().map_or(0, number));
+        let present = store.collections::<M>().await?.into_iter().map(|(number, _)| number).max().unwrap_or(0);
+        let taken = number(&seen.collection).max(seen.building.as_ref().map_or(0, number)).max(present);
         let target = CollectionName::numbered(M::NAME, taken + 1);
         if store.claim(&seen, &target).await? {
             return Ok((Checkpoint { building: Some(target.clone()), ..seen }, target));

@@ -1,0 +1,154 @@
+//! Recorded events about numbered things, and a log of them in memory.
+
+use std::sync::{Arc, Mutex};
+
+use dockhost_domain::account::{AccountEvent, Created, Role};
+use dockhost_domain::aggregate::Meta;
+use dockhost_domain::backend::{BackendEvent, Connected, Enrolled};
+use dockhost_domain::envelope::{Actor, Envelope, Origin, Recorded};
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::{BackendId, EventId, InstanceId, UserId};
+use dockhost_domain::personal::Personal;
+use dockhost_domain::placement::Choice;
+use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::TenancyEvent;
+use dockhost_domain::tenancy::event::{Deleted, End, Observed, ReportPosition, Requested};
+use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::wire::{Limits, Observation, Phase, Ports};
+use dockhost_projections::History;
+use dockhost_projections::store::{Cause, Incarnation};
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use uuid::Uuid;
+
+fn uuid(n: u64) -> Uuid {
+    Uuid::from_u128(u128::from(n))
+}
+
+pub fn user(n: u64) -> UserId {
+    UserId::from_uuid(uuid(n))
+}
+
+pub fn backend(n: u64) -> BackendId {
+    BackendId::from_uuid(uuid(n))
+}
+
+pub fn instance(n: u64) -> InstanceId {
+    InstanceId::from_uuid(uuid(n))
+}
+
+pub fn at(sequence: u64) -> Timestamp {
+    Timestamp::from_millis(i64::try_from(sequence * 1000).unwrap())
+}
+
+fn recorded(sequence: u64, aggregate: AggregateId, event: impl Into<Event>) -> Recorded {
+    let meta = Meta { id: EventId::from_uuid(uuid(sequence)), time: at(sequence) };
+    let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
+    Recorded { sequence, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
+}
+
+pub fn signed_up(sequence: u64, n: u64, email: &str) -> Recorded {
+    let created = Created {
+        username: Personal::Plain("ada".parse().unwrap()),
+        email: Personal::Plain(email.to_owned()),
+        password_verifier: Personal::Plain("verifier".to_owned()),
+        ssh_public_key: None,
+        role: Role::User,
+    };
+    recorded(sequence, AggregateId::Account(user(n)), AccountEvent::Created(created))
+}
+
+pub fn enrolled(sequence: u64, n: u64) -> Recorded {
+    let enrolled = Enrolled {
+        username: Personal::Plain("lab".parse().unwrap()),
+        password_verifier: Personal::Plain("verifier".to_owned()),
+        lab_name: None,
+        operating_system: None,
+        max_containers: 8,
+        key_version: 1,
+    };
+    recorded(sequence, AggregateId::Backend(backend(n)), BackendEvent::Enrolled(enrolled))
+}
+
+pub fn connected(sequence: u64, n: u64, address: &str) -> Recorded {
+    let connected = Connected {
+        address: Personal::Plain(address.to_owned()),
+        runtime: "simulated".to_owned(),
+        agent_version: "0.1.0".to_owned(),
+    };
+    recorded(sequence, AggregateId::Backend(backend(n)), BackendEvent::Connected(connected))
+}
+
+pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> Recorded {
+    let requested = Requested {
+        instance_id: instance(n),
+        name: Personal::Plain(name.parse().unwrap()),
+        ssh_public_key: Personal::Plain(key.to_owned()),
+        image: None,
+        limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
+        choice: Choice { backend_id: backend(100), used: 0, max_containers: 8, among: 1 },
+        deadline: at(1_000_000),
+        idempotency: None,
+    };
+    recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Requested(requested))
+}
+
+pub fn runs(sequence: u64, owner: u64, n: u64) -> Recorded {
+    let observed = Observed {
+        instance_id: instance(n),
+        placement: 1,
+        generation: 1,
+        seen: Observation {
+            phase: Phase::Running,
+            container_id: format!("container-at-{sequence}"),
+            ports: Ports { ssh: 20000, http: 20001, https: 20002 },
+            host_keys: vec!["SHA256:abc".to_owned()],
+        },
+        report: ReportPosition { incarnation: 1, sequence },
+        deadline: None,
+    };
+    recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Observed(observed))
+}
+
+pub fn deleted(sequence: u64, owner: u64, n: u64) -> Recorded {
+    let end = End::Confirmed { backend_id: backend(100) };
+    let deleted = Deleted { instance_id: instance(n), generation: 2, end };
+    recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Deleted(deleted))
+}
+
+/// A log that can be appended to while it is read.
+#[derive(Debug, Clone)]
+pub struct Log {
+    incarnation: Incarnation,
+    events: Arc<Mutex<Vec<Arc<Recorded>>>>,
+}
+
+impl Log {
+    pub fn of(incarnation: Incarnation, events: &[Recorded]) -> Self {
+        let events = events.iter().cloned().map(Arc::new).collect();
+        Self { incarnation, events: Arc::new(Mutex::new(events)) }
+    }
+
+    pub fn append(&self, event: Recorded) {
+        self.events.lock().unwrap().push(Arc::new(event));
+    }
+}
+
+impl History for Log {
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation.clone()
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
+        let end = self.events.lock().unwrap().last().map_or(0, |event| event.sequence);
+        Box::pin(async move { Ok(end) })
+    }
+
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Arc<Recorded>, Cause>> {
+        let events = self.events.lock().unwrap().clone();
+        let selected = events
+            .into_iter()
+            .filter(move |event| event.envelope.aggregate.kind() == kind && (after + 1..=to).contains(&event.sequence));
+        Box::pin(stream::iter(selected.map(Ok).collect::<Vec<_>>()))
+    }
+}

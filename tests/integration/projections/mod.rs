@@ -1,0 +1,41 @@
+//! The read models against a real database.
+
+mod events;
+mod fence;
+mod queries;
+mod rebuilding;
+mod speed;
+mod verifying;
+
+use dockhost_domain::envelope::Recorded;
+use dockhost_projections::store::Incarnation;
+use dockhost_projections::{MongoStore, Projector, ReadModel};
+
+use crate::harness::Mongo;
+
+fn log(name: &str) -> Incarnation {
+    Incarnation::from(name.to_owned())
+}
+
+async fn store() -> MongoStore {
+    connect(&Mongo::shared().await).await
+}
+
+async fn connect(mongo: &Mongo) -> MongoStore {
+    MongoStore::connect(&mongo.uri, &mongo.database).await.unwrap()
+}
+
+async fn open<M: ReadModel>(store: &MongoStore) -> Projector<M> {
+    Projector::open(store.clone(), &log("one")).await.unwrap()
+}
+
+async fn position<M: ReadModel>(store: &MongoStore) -> u64 {
+    store.checkpoint::<M>().await.unwrap().unwrap().sequence
+}
+
+/// A projector's whole life: the events in one batch.
+async fn project<M: ReadModel>(store: &MongoStore, events: &[Recorded]) -> Projector<M> {
+    let mut projector = open::<M>(store).await;
+    projector.apply(events).await.unwrap();
+    projector
+}

@@ -1,0 +1,75 @@
+//! Questions and their answers: what was typed is stored to the letter, and nobody sees what is another's.
+
+use dockhost_domain::tenancy::Status;
+use dockhost_projections::backends::Backends;
+use dockhost_projections::instances::{InstanceRef, Instances};
+use dockhost_projections::users::Users;
+
+use super::events::{at, backend, connected, deleted, enrolled, instance, requested, runs, signed_up, user};
+use super::{project, store};
+
+/// Texts that mean something to the database when it takes them for expressions, operators or paths.
+const HOSTILE: [&str; 6] = [r#"{"$ne":null}"#, "$$ROOT", "$seq", "a.b.$", "$literal", "{\"$where\":\"1\"}\u{0}x"];
+
+#[tokio::test]
+async fn what_was_typed_is_stored_to_the_letter() {
+    let store = store().await;
+    let events: Vec<_> = (1..).zip(HOSTILE).map(|(n, text)| signed_up(n, n, text)).collect();
+    project::<Users>(&store, &events).await;
+    for (n, text) in (1..).zip(HOSTILE) {
+        assert_eq!(store.user(user(n)).await.unwrap().unwrap().email.as_deref(), Some(text));
+    }
+    let events: Vec<_> = (1..).zip(HOSTILE).map(|(n, text)| requested(n, 1, n, &format!("web-{n}"), text)).collect();
+    project::<Instances>(&store, &events).await;
+    for (instance, text) in store.instances_of(user(1)).await.unwrap().iter().zip(HOSTILE) {
+        assert_eq!(instance.state.ssh_public_key.plain().map(String::as_str), Some(text));
+    }
+}
+
+#[tokio::test]
+async fn an_owner_sees_their_own_instances_and_not_the_deleted_ones() {
+    let store = store().await;
+    let events = [
+        requested(1, 1, 11, "web", "key"),
+        requested(2, 2, 12, "web", "key"),
+        requested(3, 1, 10, "db", "key"),
+        runs(4, 1, 11),
+        requested(5, 1, 13, "old", "key"),
+        deleted(6, 1, 13),
+    ];
+    project::<Instances>(&store, &events).await;
+    let listed = store.instances_of(user(1)).await.unwrap();
+    assert_eq!(listed.iter().map(|i| i.instance_id).collect::<Vec<_>>(), [instance(11), instance(10)]);
+    assert_eq!(listed[0].status, Status::Running);
+    assert_eq!(listed[0].container_id.as_deref(), Some("container-at-4"));
+
+    let by_name = |name: &str| InstanceRef::Name(name.parse().unwrap());
+    let found = async |owner, instance: InstanceRef| {
+        store.instance_of(user(owner), &instance).await.unwrap().map(|found| found.instance_id)
+    };
+    assert_eq!(found(1, by_name("web")).await, Some(instance(11)));
+    assert_eq!(found(2, by_name("web")).await, Some(instance(12)));
+    assert_eq!(found(1, InstanceRef::Id(instance(10))).await, Some(instance(10)));
+    for (owner, other) in [(1, InstanceRef::Id(instance(12))), (1, by_name("old")), (1, InstanceRef::Id(instance(13)))]
+    {
+        assert_eq!(found(owner, other.clone()).await, None, "{other:?}");
+    }
+    let overdue = store.overdue_instances(at(1_000_001)).await.unwrap();
+    assert_eq!(overdue.iter().map(|i| i.instance_id).collect::<Vec<_>>(), [instance(10), instance(12)]);
+    assert_eq!(store.overdue_instances(at(1_000_000)).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn machines_are_found_by_their_ids() {
+    let store = store().await;
+    project::<Backends>(&store, &[enrolled(1, 2), enrolled(2, 1), enrolled(3, 3), connected(4, 1, "10.0.0.1")]).await;
+    let mut found: Vec<_> =
+        store.backends(&[backend(1), backend(3), backend(9)]).await.unwrap().iter().map(|b| b.backend_id).collect();
+    found.sort();
+    assert_eq!(found, [backend(1), backend(3)]);
+    assert!(store.backends(&[]).await.unwrap().is_empty());
+    let all: Vec<_> = store.all_backends().await.unwrap().iter().map(|b| b.backend_id).collect();
+    assert_eq!(all, [backend(2), backend(1), backend(3)]);
+    assert_eq!(store.backend(backend(1)).await.unwrap().unwrap().address.as_deref(), Some("10.0.0.1"));
+    assert_eq!(store.backend(backend(9)).await.unwrap(), None);
+}

@@ -1,0 +1,96 @@
+//! A verification finds every kind of difference, and none where there is none.
+
+use dockhost_domain::envelope::Recorded;
+use dockhost_projections::ProjectionError;
+use dockhost_projections::backends::Backends;
+use dockhost_projections::users::Users;
+use dockhost_projections::verify::{DifferenceKind, Verdict, verify};
+
+use super::events::{Log, connected, enrolled, signed_up, user};
+use super::{log, open, project, store};
+
+/// What is found when the projector was given `projected`, and the log holds `recorded`.
+async fn verdict(projected: &[Recorded], recorded: &[Recorded]) -> Verdict {
+    let store = store().await;
+    let mut projector = project::<Users>(&store, projected).await;
+    projector.advance(recorded.last().unwrap().sequence).await.unwrap();
+    let mut last = None;
+    let history = Log::of(log("one"), recorded);
+    let verdict = verify::<Users>(&store, &history, &mut |p| last = Some((p.done, p.total))).await.unwrap();
+    let (done, total) = last.unwrap();
+    assert_eq!(done, total);
+    assert_eq!(verdict.is_equal(), verdict.differences.is_empty(), "{verdict:?}");
+    verdict
+}
+
+#[tokio::test]
+async fn equal_documents_have_equal_digests() {
+    let events = [signed_up(1, 1, "ada@example.org"), signed_up(4, 2, "bob@example.org")];
+    let verdict = verdict(&events, &events).await;
+    assert!(verdict.is_equal(), "{verdict:?}");
+    assert_eq!((verdict.documents, verdict.position, verdict.stored), (2, 4, verdict.expected));
+}
+
+#[tokio::test]
+async fn each_difference_is_named() {
+    let events = [signed_up(1, 1, "ada@example.org"), signed_up(4, 2, "bob@example.org")];
+    let only = |verdict: Verdict, n: u64| {
+        assert!(!verdict.is_equal());
+        let [difference] = verdict.differences.try_into().unwrap();
+        assert_eq!(difference.id, user(n).to_string());
+        difference.kind
+    };
+    let altered = [signed_up(1, 1, "eve@example.org"), events[1].clone()];
+    let DifferenceKind::Content(members) = only(verdict(&altered, &events).await, 1) else { panic!("not the content") };
+    let members: Vec<_> = members.iter().map(ToString::to_string).collect();
+    assert_eq!(members, [r#"email: expected "ada@example.org", stored "eve@example.org""#]);
+
+    assert_eq!(only(verdict(&events[..1], &events).await, 2), DifferenceKind::Missing);
+    let more = [events[0].clone(), signed_up(3, 9, "x@example.org"), events[1].clone()];
+    assert_eq!(only(verdict(&more, &events).await, 9), DifferenceKind::Unexpected);
+}
+
+#[tokio::test]
+async fn a_document_that_lacks_an_event_is_found() {
+    let store = store().await;
+    let events = [enrolled(1, 1), connected(2, 1, "10.0.0.1"), connected(3, 1, "10.0.0.2")];
+    project::<Backends>(&store, &events[..2]).await.advance(3).await.unwrap();
+    let verdict = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
+    assert_eq!(verdict.differences[0].kind, DifferenceKind::Behind { seq: 2, due: 3 });
+    assert!(!verdict.is_equal());
+}
+
+/// The projector moves on all the while, documents are ahead of the checkpoint: not one false alarm.
+#[tokio::test]
+async fn a_moving_target_is_verified_without_a_false_alarm() {
+    let store = store().await;
+    let events: Vec<_> = (1..=600_u64)
+        .map(|n| if n <= 20 { enrolled(n, n) } else { connected(n, n % 20 + 1, &format!("10.0.0.{n}")) })
+        .collect();
+    let history = Log::of(log("one"), &events);
+    let project = async {
+        let mut projector = open::<Backends>(&store).await;
+        for batch in events.chunks(5) {
+            projector.apply(batch).await.unwrap();
+        }
+    };
+    let watch = async {
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.last() != Some(&600) {
+            let verdict = verify::<Backends>(&store, &history, &mut |_| {}).await.unwrap();
+            assert!(verdict.is_equal(), "{verdict:#?}");
+            seen.insert(verdict.position);
+        }
+        seen.len()
+    };
+    let ((), positions) = tokio::join!(project, watch);
+    assert!(positions > 3, "it was never verified while it moved");
+}
+
+#[tokio::test]
+async fn another_log_is_not_compared_with() {
+    let store = store().await;
+    project::<Users>(&store, &[signed_up(1, 1, "ada@example.org")]).await;
+    let error = verify::<Users>(&store, &Log::of(log("two"), &[]), &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, ProjectionError::ForeignLog { .. }), "{error:?}");
+}

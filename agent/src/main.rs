@@ -1,2 +1,46 @@
-//! Placeholder.
-fn main() {}
+//! The binary `dockhost-agent`: logs, signals and the exit code around [`dockhost_agent::app`].
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use dockhost_agent::app;
+use dockhost_agent::config::Config;
+use dockhost_agent::connect::NoConnection;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// The key was refused, as `--exit-on-refused` wants to know; 2 is a mistake on the command line.
+const REFUSED: u8 = 3;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,dockhost_agent=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Fails only when a provider is installed already, and then there is one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            let refused = matches!(error.downcast_ref(), Some(NoConnection::Refused));
+            if refused { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; containers stay as they are");
+        told.cancel();
+    });
+    app::run(config, stop).await
+}

@@ -1,0 +1,147 @@
+//! Signs of life: where this machine is reached, what it holds, and how busy it is.
+//!
+//! In: the places held, the machine's load, and a nudge after each change. Out: a message on
+//! `dockhost.heartbeat.<backend>` every 5 s and soon after each change, five a second at most. Not stored by the
+//! broker: the next one says it all again.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::ServerAddr;
+use bytes::Bytes;
+use dockhost_domain::subject::Channel;
+use dockhost_domain::wire::Heartbeat;
+use sysinfo::System;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::connect::Broker;
+use crate::key::ApiKey;
+use crate::rooms::Rooms;
+
+/// How often, when nothing changes.
+const EVERY: Duration = Duration::from_secs(5);
+/// The shortest time between two.
+const SHORTEST: Duration = Duration::from_millis(200);
+
+/// Where clients reach this machine.
+#[derive(Debug, Clone)]
+pub enum Address {
+    /// As told (`LAN_IP`): an address or a name.
+    Given(String),
+    /// Found out: this machine's address on the way to the broker.
+    Found(Vec<ServerAddr>),
+}
+
+impl Address {
+    async fn resolve(&self) -> String {
+        let servers = match self {
+            Self::Given(text) => return text.clone(),
+            Self::Found(servers) => servers,
+        };
+        for server in servers {
+            let Ok(addresses) = tokio::net::lookup_host((server.host().to_owned(), server.port())).await else {
+                continue;
+            };
+            if let Some(ip) = addresses.filter_map(source_towards).find(|ip| !ip.is_loopback()) {
+                return ip.to_string();
+            }
+        }
+        // The broker is on this very machine. Its other clients come the way that leads out of it, which is where an
+        // address of the range reserved for documentation would be.
+        let outside = SocketAddr::from(([192, 0, 2, 1], 9));
+        source_towards(outside).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_string()
+    }
+}
+
+/// This machine's address on the way to another. Connecting a UDP socket only asks the routing table; nothing is sent.
+fn source_towards(target: SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr =
+        if target.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(target).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Sends signs of life until told to stop.
+pub async fn beat(
+    broker: Broker,
+    key: &ApiKey,
+    runtime: &'static str,
+    address: &Address,
+    rooms: &Rooms,
+    changed: &Arc<Notify>,
+    stop: &CancellationToken,
+) {
+    let Broker { client, mut connections } = broker;
+    let subject = Channel::Heartbeat(key.backend()).to_string();
+    // A machine that doesn't tell its memory is a backend all the same.
+    let mut machine = System::new().ok();
+    let mut here = address.resolve().await;
+    loop {
+        let heartbeat = Heartbeat {
+            address: here.clone(),
+            containers: rooms.held(),
+            max_containers: rooms.max(),
+            runtime: runtime.to_owned(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            load: load(),
+            memory: machine.as_mut().map_or(0.0, memory),
+            at: clock::now(),
+        };
+        match serde_json::to_vec(&heartbeat) {
+            Ok(body) => {
+                if let Err(error) = client.publish(subject.clone(), Bytes::from(body)).await {
+                    tracing::debug!(%error, "a heartbeat was not sent");
+                }
+            }
+            Err(error) => tracing::error!(%error, "a heartbeat can't be written"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SHORTEST) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY - SHORTEST) => {}
+            () = changed.notified() => {}
+            // A new connection may be a new way, and so another address.
+            Ok(()) = connections.changed() => here = address.resolve().await,
+        }
+    }
+}
+
+/// One-minute load average divided by the number of processors.
+fn load() -> f64 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    System::load_average().map_or(0.0, |load| load.one) / processors as f64
+}
+
+/// Memory in use, 0 to 1.
+fn memory(machine: &mut System) -> f64 {
+    machine.refresh_memory();
+    let total = machine.total_memory();
+    if total == 0 { 0.0 } else { machine.used_memory() as f64 / total as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_given_address_is_kept_and_another_is_found_without_sending() {
+        assert_eq!(Address::Given("box.lan".to_owned()).resolve().await, "box.lan");
+        let found = Address::Found(vec!["nats://127.0.0.1:4222".parse().unwrap()]).resolve().await;
+        assert!(found.parse::<IpAddr>().is_ok(), "{found}");
+        assert_eq!(source_towards(([127, 0, 0, 1], 9).into()), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    }
+
+    #[test]
+    fn load_and_memory_are_plausible() {
+        let memory = memory(&mut System::new().unwrap());
+        assert!((0.0..=1.0).contains(&memory), "{memory}");
+        assert!(load() >= 0.0);
+    }
+}

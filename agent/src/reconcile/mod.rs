@@ -1,0 +1,299 @@
+//! Makes what runs equal to what is wanted, instance by instance.
+//!
+//! In: assignments as they arrive, and a slow tick that compares everything with what the runtime lists. Out: acts on
+//! the runtime, and reports in the outbox. Each instance has at most one worker at a time, so acts of one instance
+//! never overlap; different instances go side by side, bounded at the runtime. A worker holds no state that matters: it
+//! looks, decides with [`crate::step`], acts, and looks again, always towards the newest assignment.
+//!
+//! What the agent remembers is only for politeness: what it said last, so as not to repeat itself, and when to try
+//! again after a failure, so as not to spin.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dockhost_domain::ids::InstanceId;
+use dockhost_domain::wire::{Assignment, News, Report};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::container::Container;
+use crate::reports::Outbox;
+use crate::rooms::Rooms;
+use crate::runtime::{Runtime, RuntimeError};
+use crate::step::{Step, step};
+
+mod pursue;
+
+/// How patient the reconciler is.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// How often everything is compared.
+    pub tick: Duration,
+    /// Acts on the runtime at the same time.
+    pub acts: usize,
+    /// How long a started container may take until its SSH server answers.
+    pub ssh: Duration,
+    /// The first and the longest pause after a failure.
+    pub retry: (Duration, Duration),
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_secs(10),
+            acts: 8,
+            ssh: Duration::from_secs(30),
+            retry: (Duration::from_secs(5), Duration::from_secs(300)),
+        }
+    }
+}
+
+/// Makes what runs equal to what is wanted; clones share everything.
+pub struct Reconciler<R>(Arc<Inner<R>>);
+
+impl<R> Clone for Reconciler<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Inner<R> {
+    runtime: R,
+    rooms: Arc<Rooms>,
+    outbox: Outbox,
+    /// Told after each change, so that the next heartbeat needn't wait.
+    changed: Arc<Notify>,
+    patience: Patience,
+    acts: Semaphore,
+    entries: Mutex<HashMap<InstanceId, Entry>>,
+    workers: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What the agent knows of one instance.
+#[derive(Debug, Default)]
+struct Entry {
+    assignment: Option<Assignment>,
+    /// A worker is at it.
+    busy: bool,
+    /// There is (more) to do.
+    dirty: bool,
+    /// What was said last.
+    said: Option<Said>,
+    /// Failures in a row, and when to try again.
+    failures: u32,
+    retry_at: Option<Instant>,
+    memory: Memory,
+}
+
+/// What was said last, and about what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
+    placement: u32,
+    generation: u32,
+    news: News,
+}
+
+/// What was learned of a container and isn't listed by the runtime.
+#[derive(Debug, Clone, Default)]
+struct Memory {
+    /// The container whose SSH server has answered since it was started.
+    answered: Option<String>,
+    /// A container's host keys.
+    host_keys: Option<(String, Vec<String>)>,
+}
+
+impl<R: Runtime> Reconciler<R> {
+    /// A reconciler with no assignments yet.
+    #[must_use]
+    pub fn new(
+        runtime: R,
+        rooms: Arc<Rooms>,
+        outbox: Outbox,
+        changed: Arc<Notify>,
+        patience: Patience,
+        stop: CancellationToken,
+    ) -> Self {
+        let acts = Semaphore::new(patience.acts);
+        let entries = Mutex::default();
+        let workers = TaskTracker::new();
+        Self(Arc::new(Inner { runtime, rooms, outbox, changed, patience, acts, entries, workers, stop }))
+    }
+
+    /// The kind of the runtime.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.0.runtime.kind()
+    }
+
+    /// Takes in an assignment. One that is older than the one held is ignored; one that is held already and was
+    /// answered is left to the tick, so that a reconnect doesn't repeat every report.
+    pub fn assign(&self, assignment: Assignment) {
+        let instance = assignment.instance_id;
+        let mut entries = self.0.entries();
+        let entry = entries.entry(instance).or_default();
+        if let Some(held) = &entry.assignment {
+            if (assignment.placement, assignment.generation) < (held.placement, held.generation) {
+                tracing::debug!(%instance, "ignoring an assignment older than the one held");
+                return;
+            }
+            if *held == assignment && entry.said.is_some() {
+                return;
+            }
+        }
+        tracing::info!(%instance, placement = assignment.placement, generation = assignment.generation,
+            wanted = ?assignment.wanted, "assigned");
+        entry.assignment = Some(assignment);
+        (entry.failures, entry.retry_at) = (0, None);
+        self.wake(instance, entry);
+    }
+
+    /// All assignments have been seen: containers that none of them is about are reported, and stay. The server
+    /// answers with an assignment that says what is to become of them.
+    ///
+    /// # Errors
+    /// When the runtime can't list its containers.
+    pub async fn report_unknown(&self) -> Result<(), RuntimeError> {
+        let listed = self.0.runtime.list(None).await?;
+        let entries = self.0.entries();
+        let mut unknown: HashMap<InstanceId, &Container> = HashMap::new();
+        for container in &listed {
+            if entries.get(&container.instance).is_none_or(|entry| entry.assignment.is_none()) {
+                let latest = unknown.entry(container.instance).or_insert(container);
+                if container.placement > latest.placement {
+                    *latest = container;
+                }
+            }
+        }
+        for container in unknown.into_values() {
+            tracing::warn!(instance = %container.instance, placement = container.placement,
+                "reporting a container that no assignment is about");
+            self.0.outbox.put(Report {
+                instance_id: container.instance,
+                user_id: container.user,
+                placement: container.placement,
+                // Generations begin at 1: this one completes nothing.
+                generation: 0,
+                news: News::InstanceStatus(container.observation()),
+            });
+        }
+        Ok(())
+    }
+
+    /// Compares everything with what the runtime lists, now and at each tick, until told to stop; then waits for the
+    /// workers. Containers are left as they are.
+    pub async fn run(&self) {
+        let mut ticks = tokio::time::interval(self.0.patience.tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => break,
+                _ = ticks.tick() => {
+                    if let Err(error) = self.compare().await {
+                        tracing::warn!(error = error.chain(), "the runtime doesn't answer");
+                    }
+                }
+            }
+        }
+        self.0.workers.close();
+        self.0.workers.wait().await;
+    }
+
+    /// Compares everything with what the runtime lists, and wakes whoever has something to do.
+    ///
+    /// # Errors
+    /// When the runtime can't list its containers.
+    pub async fn compare(&self) -> Result<(), RuntimeError> {
+        let listed = self.0.runtime.list(None).await?;
+        let mut actual: HashMap<InstanceId, Vec<Container>> = HashMap::new();
+        for container in listed {
+            actual.entry(container.instance).or_default().push(container);
+        }
+        let now = Instant::now();
+        let mut entries = self.0.entries();
+        let unlisted_but_held: HashSet<InstanceId> = entries
+            .iter()
+            .filter(|(_, entry)| entry.busy || entry.holds_a_container())
+            .map(|(instance, _)| *instance)
+            .collect();
+        self.0.rooms.hold(actual.keys().copied().chain(unlisted_but_held));
+        for (instance, entry) in entries.iter_mut().filter(|(_, entry)| !entry.busy) {
+            let Some(assignment) = &entry.assignment else { continue };
+            let mut containers = actual.remove(instance).unwrap_or_default();
+            entry.memory.recall(&mut containers);
+            let settled = match step(assignment, &containers, self.0.rooms.room_for(*instance)) {
+                Step::Ignore => true,
+                Step::Report(news) => entry.said.as_ref().is_some_and(|said| said.is(assignment, &news)),
+                _ => entry.said.as_ref().is_some_and(|said| said.is_final(assignment)),
+            };
+            if settled {
+                // Well for long: the next failure is a first one.
+                if entry.retry_at.is_some_and(|at| at + self.0.patience.retry.1 < now) {
+                    (entry.failures, entry.retry_at) = (0, None);
+                }
+            } else if entry.retry_at.is_none_or(|at| at <= now) {
+                self.wake(*instance, entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a worker looks at this instance (again).
+    fn wake(&self, instance: InstanceId, entry: &mut Entry) {
+        entry.dirty = true;
+        if !entry.busy && !self.0.stop.is_cancelled() {
+            entry.busy = true;
+            let reconciler = self.clone();
+            self.0.workers.spawn(async move { reconciler.work(instance).await });
+        }
+    }
+}
+
+impl<R> Inner<R> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<InstanceId, Entry>> {
+        // Nothing under this lock awaits or is half done when it panics.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn holds_a_container(&self) -> bool {
+        let said = self.said.as_ref();
+        said.is_some_and(|said| matches!(said.news, News::InstanceStatus(_) | News::InstanceCreated(_)))
+    }
+}
+
+impl Said {
+    fn is(&self, assignment: &Assignment, news: &News) -> bool {
+        (self.placement, self.generation) == (assignment.placement, assignment.generation) && self.news == *news
+    }
+
+    /// Whether this was the agent's last word on that assignment: after a refusal the server may have placed the
+    /// instance elsewhere, so making a container later would make a second one.
+    fn is_final(&self, assignment: &Assignment) -> bool {
+        (self.placement, self.generation) == (assignment.placement, assignment.generation)
+            && matches!(self.news, News::InstanceRefused(_))
+    }
+}
+
+impl Memory {
+    /// Completes what the runtime listed.
+    fn recall(&self, containers: &mut [Container]) {
+        use crate::container::State;
+        for container in containers {
+            if container.state == State::Starting && self.answered.as_ref() == Some(&container.id) {
+                container.state = State::Running;
+            }
+            if let Some((id, keys)) = &self.host_keys
+                && *id == container.id
+            {
+                container.host_keys.clone_from(keys);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,371 @@
+//! From assignments to reports, with a runtime that keeps count and can be told to fail.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dockhost_domain::ids::UserId;
+use dockhost_domain::wire::{ContainerSpec, Limits, Phase, Ports, Wanted};
+use uuid::Uuid;
+
+use super::*;
+use crate::container::State;
+use crate::reports::{NotStored, Post};
+
+/// A runtime in memory, with failures on order.
+#[derive(Default)]
+struct Fake {
+    containers: Mutex<Vec<Container>>,
+    failures: Mutex<VecDeque<RuntimeError>>,
+    created: AtomicUsize,
+    silent: bool,
+}
+
+impl Fake {
+    fn fail(&self) -> Result<(), RuntimeError> {
+        self.failures.lock().unwrap().pop_front().map_or(Ok(()), Err)
+    }
+
+    fn set(&self, id: &str, state: State) -> Result<(), RuntimeError> {
+        let mut containers = self.containers.lock().unwrap();
+        let container = containers.iter_mut().find(|container| container.id == id).ok_or(RuntimeError::Gone)?;
+        container.state = state;
+        Ok(())
+    }
+}
+
+impl Runtime for Arc<Fake> {
+    fn kind(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn list(&self, of: Option<InstanceId>) -> Result<Vec<Container>, RuntimeError> {
+        let containers = self.containers.lock().unwrap();
+        Ok(containers.iter().filter(|c| of.is_none_or(|id| c.instance == id)).cloned().collect())
+    }
+
+    async fn fetch(&self, image: Option<&str>) -> Result<(), RuntimeError> {
+        Err(RuntimeError::ImageMissing(image.unwrap_or("default").to_owned()))
+    }
+
+    async fn create(&self, assignment: &Assignment, _spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        self.fail()?;
+        let made = self.created.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut containers = self.containers.lock().unwrap();
+        if containers.iter().any(|c| (c.instance, c.placement) == (assignment.instance_id, assignment.placement)) {
+            return Err(RuntimeError::NameTaken);
+        }
+        containers.push(Container {
+            id: format!("c{made}"),
+            former_ids: vec![],
+            instance: assignment.instance_id,
+            user: assignment.user_id,
+            placement: assignment.placement,
+            ports: Ports { ssh: 1, http: 2, https: 3 },
+            state: State::Created,
+            host_keys: vec![],
+        });
+        Ok(())
+    }
+
+    async fn start(&self, container: &Container, _spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
+        self.fail()?;
+        self.set(&container.id, State::Starting)
+    }
+
+    async fn answers(&self, _container: &Container) -> bool {
+        !self.silent
+    }
+
+    async fn host_keys(&self, container: &Container) -> Result<Vec<String>, RuntimeError> {
+        Ok(vec![format!("SHA256:{}", container.id)])
+    }
+
+    async fn change_ports(&self, container: &Container) -> Result<(), RuntimeError> {
+        let mut containers = self.containers.lock().unwrap();
+        let kept = containers.iter_mut().find(|c| c.id == container.id).ok_or(RuntimeError::Gone)?;
+        kept.former_ids.push(std::mem::replace(&mut kept.id, format!("{}-moved", container.id)));
+        kept.ports = Ports { ssh: 11, http: 12, https: 13 };
+        Ok(())
+    }
+
+    async fn stop(&self, id: &str) -> Result<(), RuntimeError> {
+        self.set(id, State::Stopped)
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        self.containers.lock().unwrap().retain(|container| container.id != id);
+        Ok(())
+    }
+}
+
+/// Collects what is said, as the broker would.
+#[derive(Default, Clone)]
+struct Heard(Arc<Mutex<Vec<Report>>>, Arc<Notify>);
+
+impl Post for Heard {
+    async fn send(&self, report: &Report, _message_id: &str) -> Result<(), NotStored> {
+        self.0.lock().unwrap().push(report.clone());
+        self.1.notify_one();
+        Ok(())
+    }
+}
+
+impl Heard {
+    /// Waits for a report that passes, and returns it.
+    async fn report(&self, passes: impl Fn(&Report) -> bool) -> Report {
+        let found = || self.0.lock().unwrap().iter().find(|report| passes(report)).cloned();
+        let wait = async {
+            loop {
+                if let Some(report) = found() {
+                    return report;
+                }
+                self.1.notified().await;
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(3600), wait).await {
+            Ok(report) => report,
+            Err(_) => panic!("never heard; heard: {:#?}", self.0.lock().unwrap()),
+        }
+    }
+
+    async fn running(&self) -> Report {
+        self.report(|report| matches!(&report.news, News::InstanceStatus(seen) if seen.phase == Phase::Running)).await
+    }
+
+    async fn stopped(&self) -> Report {
+        self.report(|report| matches!(&report.news, News::InstanceStatus(seen) if seen.phase == Phase::Stopped)).await
+    }
+
+    async fn trouble(&self, code: &str) -> Report {
+        self.report(
+            |report| matches!(&report.news, News::InstanceRefused(t) | News::InstanceFailed(t) if t.code == code),
+        )
+        .await
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    fn forget(&self) {
+        self.0.lock().unwrap().clear();
+    }
+}
+
+struct World {
+    fake: Arc<Fake>,
+    heard: Heard,
+    reconciler: Reconciler<Arc<Fake>>,
+}
+
+/// A world with room for `max` containers; time is paused, so that pauses take none.
+fn world(fake: Fake, max: u32) -> World {
+    let (fake, heard, outbox, stop) = (Arc::new(fake), Heard::default(), Outbox::default(), CancellationToken::new());
+    let rooms = Arc::new(Rooms::new(max));
+    let reconciler = Reconciler::new(
+        Arc::clone(&fake),
+        rooms,
+        outbox.clone(),
+        Arc::default(),
+        Patience { ssh: Duration::ZERO, retry: (Duration::ZERO, Duration::ZERO), ..Patience::default() },
+        stop.clone(),
+    );
+    let post = heard.clone();
+    tokio::spawn(async move { outbox.run(&post, &stop).await });
+    World { fake, heard, reconciler }
+}
+
+impl World {
+    /// Until every worker rests.
+    async fn rest(&self) {
+        let idle = async {
+            while self.reconciler.0.entries().values().any(|entry| entry.busy) || !self.reconciler.0.outbox.is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(3600), idle).await.is_ok(), "never rests");
+    }
+}
+
+fn instance(n: u128) -> InstanceId {
+    InstanceId::from_uuid(Uuid::from_u128(n))
+}
+
+fn assignment(n: u128, generation: u32, wanted: Wanted) -> Assignment {
+    Assignment {
+        instance_id: instance(n),
+        user_id: UserId::from_uuid(Uuid::from_u128(7)),
+        placement: 1,
+        generation,
+        wanted,
+        container: (wanted != Wanted::Deleted).then(|| ContainerSpec {
+            image: None,
+            hostname: "box".to_owned(),
+            ssh_public_key: String::new(),
+            limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
+            container_id: None,
+        }),
+    }
+}
+
+fn passing() -> RuntimeError {
+    RuntimeError::Other { doing: "could not", source: anyhow::anyhow!("hiccup") }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_lives_and_dies_as_assigned() {
+    let world = world(Fake::default(), 10);
+    world.reconciler.assign(assignment(1, 1, Wanted::Running));
+    let running = world.heard.running().await;
+    let News::InstanceStatus(seen) = &running.news else { unreachable!() };
+    assert_eq!((running.generation, seen.host_keys.as_slice()), (1, &["SHA256:c1".to_owned()][..]));
+
+    world.reconciler.assign(assignment(1, 2, Wanted::Stopped));
+    let stopped = world.heard.report(|report| report.generation == 2).await;
+    let News::InstanceStatus(seen) = &stopped.news else { panic!("{stopped:?}") };
+    assert_eq!((seen.phase, seen.host_keys.len()), (Phase::Stopped, 1));
+
+    world.reconciler.assign(assignment(1, 3, Wanted::Deleted));
+    assert_eq!(world.heard.report(|report| report.generation == 3).await.news, News::InstanceDeleted);
+    assert!(world.fake.containers.lock().unwrap().is_empty());
+    world.rest().await;
+    assert!(world.reconciler.0.entries().is_empty(), "a confirmed deletion is forgotten");
+    assert_eq!(world.reconciler.0.rooms.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_and_older_assignments_change_nothing_and_say_nothing() {
+    let world = world(Fake::default(), 10);
+    world.reconciler.assign(assignment(1, 2, Wanted::Running));
+    world.heard.running().await;
+    world.rest().await;
+    let said = world.heard.count();
+    for _ in 0..3 {
+        world.reconciler.assign(assignment(1, 2, Wanted::Running));
+        world.reconciler.assign(assignment(1, 1, Wanted::Deleted));
+        world.reconciler.compare().await.unwrap();
+    }
+    world.rest().await;
+    assert_eq!((world.heard.count(), world.fake.created.load(Ordering::Relaxed)), (said, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn side_by_side_creations_never_exceed_the_places() {
+    let world = world(Fake::default(), 5);
+    for n in 1..=40 {
+        world.reconciler.assign(assignment(n, 1, Wanted::Running));
+    }
+    world.rest().await;
+    world.heard.report(|report| matches!(report.news, News::InstanceRefused(_))).await;
+    assert_eq!(world.fake.containers.lock().unwrap().len(), 5);
+    // A refusal stands, even if there is room later: the instance may be elsewhere by now.
+    let victim = world.fake.containers.lock().unwrap()[0].instance;
+    world.reconciler.assign(Assignment { instance_id: victim, ..assignment(1, 2, Wanted::Deleted) });
+    world.rest().await;
+    world.reconciler.compare().await.unwrap();
+    world.rest().await;
+    assert_eq!(world.fake.containers.lock().unwrap().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_stopped_by_itself_is_reported_and_started_again() {
+    let world = world(Fake::default(), 10);
+    world.reconciler.assign(assignment(1, 1, Wanted::Running));
+    world.heard.running().await;
+    world.rest().await;
+    world.heard.forget();
+    world.fake.set("c1", State::Stopped).unwrap();
+    world.reconciler.compare().await.unwrap();
+    world.heard.running().await;
+    assert_eq!(world.fake.containers.lock().unwrap()[0].state, State::Starting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hiccups_are_tried_again_and_lasting_trouble_is_said_once_and_mended_later() {
+    let fake = Fake::default();
+    fake.failures.lock().unwrap().extend([passing(), passing()]);
+    let world = world(fake, 10);
+    world.reconciler.assign(assignment(1, 1, Wanted::Running));
+    world.heard.running().await;
+
+    world.fake.failures.lock().unwrap().extend((0..6).map(|_| passing()));
+    world.reconciler.assign(assignment(2, 1, Wanted::Running));
+    let trouble = world.heard.trouble("runtime_error").await;
+    assert_eq!(trouble.instance_id, instance(2));
+    world.rest().await;
+    let said = world.heard.count();
+    world.reconciler.compare().await.unwrap();
+    world.rest().await;
+    assert_eq!(world.heard.count(), said, "the same trouble is not said twice");
+    world.reconciler.compare().await.unwrap();
+    world.heard.report(|r| r.instance_id == instance(2) && matches!(r.news, News::InstanceStatus(_))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_made_is_refused_with_its_reason() {
+    let range = "20000-20002".parse().unwrap();
+    for (error, code) in [
+        (RuntimeError::NoPorts(range), "no_ports"),
+        (RuntimeError::ToldToRefuse("no".to_owned()), "told_to_refuse"),
+        (RuntimeError::ImageMissing("img".to_owned()), "image_missing"),
+    ] {
+        let fake = Fake::default();
+        fake.failures.lock().unwrap().push_back(error);
+        let world = world(fake, 10);
+        world.reconciler.assign(assignment(1, 1, Wanted::Running));
+        assert!(matches!(world.heard.trouble(code).await.news, News::InstanceRefused(_)));
+        world.rest().await;
+        assert_eq!(world.reconciler.0.rooms.held(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn taken_ports_cost_a_new_container_nothing_and_an_old_one_its_ports_only() {
+    let fake = Fake::default();
+    let taken = || RuntimeError::PortTaken("port is already allocated".to_owned());
+    let world = world(fake, 10);
+    world.reconciler.assign(assignment(1, 1, Wanted::Stopped));
+    world.heard.stopped().await;
+    world.rest().await;
+    world.fake.failures.lock().unwrap().push_back(taken());
+    world.reconciler.assign(assignment(1, 2, Wanted::Running));
+    world.heard.running().await;
+    assert_eq!(world.fake.containers.lock().unwrap()[0].id, "c2", "never run: made anew");
+
+    world.rest().await;
+    world.reconciler.assign(assignment(1, 3, Wanted::Stopped));
+    world.heard.report(|report| report.generation == 3).await;
+    world.fake.failures.lock().unwrap().push_back(taken());
+    let mut resume = assignment(1, 4, Wanted::Running);
+    resume.container.as_mut().unwrap().container_id = Some("c2".to_owned());
+    world.reconciler.assign(resume);
+    let resumed = world.heard.report(|report| report.generation == 4).await;
+    let News::InstanceStatus(seen) = resumed.news else { panic!("{resumed:?}") };
+    assert_eq!((seen.container_id.as_str(), seen.ports.ssh, seen.phase), ("c2-moved", 11, Phase::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_ssh_server_is_trouble() {
+    let world = world(Fake { silent: true, ..Fake::default() }, 10);
+    world.reconciler.assign(assignment(1, 1, Wanted::Running));
+    assert!(matches!(world.heard.trouble("runtime_error").await.news, News::InstanceFailed(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_container_is_reported_and_left_alone() {
+    let fake = Fake::default();
+    let (known, unknown) = (assignment(1, 1, Wanted::Stopped), assignment(2, 1, Wanted::Stopped));
+    let fake = Arc::new(fake);
+    for assignment in [&known, &unknown] {
+        fake.create(assignment, assignment.container.as_ref().unwrap()).await.unwrap();
+    }
+    let world = world(Arc::into_inner(fake).unwrap(), 10);
+    world.reconciler.assign(known);
+    world.heard.stopped().await;
+    world.rest().await;
+    world.heard.forget();
+    world.reconciler.report_unknown().await.unwrap();
+    let report = world.heard.report(|report| report.instance_id == instance(2)).await;
+    assert_eq!((report.placement, report.generation), (1, 0));
+    assert_eq!((world.heard.count(), world.fake.containers.lock().unwrap().len()), (1, 2));
+}

@@ -1,0 +1,118 @@
+//! How many containers this backend holds, and whether it takes one more.
+//!
+//! In: what the runtime lists, and the containers that are being made. Out: a place, or none. A place is taken before
+//! a container is made, in one step under a lock, so that creations side by side never exceed the limit.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dockhost_domain::ids::InstanceId;
+
+use crate::step::Room;
+
+/// The places of one backend.
+#[derive(Debug)]
+pub struct Rooms(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    held: HashSet<InstanceId>,
+    own_max: u32,
+    enrolled_max: u32,
+}
+
+impl Rooms {
+    /// At most `own_max` containers: the agent's own last word.
+    #[must_use]
+    pub fn new(own_max: u32) -> Self {
+        Self(Mutex::new(Inner { held: HashSet::new(), own_max, enrolled_max: u32::MAX }))
+    }
+
+    /// At most this many too: what the backend is enrolled for.
+    pub fn enrolled_for(&self, max: u32) {
+        self.inner().enrolled_max = max;
+    }
+
+    /// The containers that it takes at most.
+    #[must_use]
+    pub fn max(&self) -> u32 {
+        self.inner().max()
+    }
+
+    /// The containers that exist or are being made.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        u32::try_from(self.inner().held.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a container of this instance would find a place.
+    #[must_use]
+    pub fn room_for(&self, instance: InstanceId) -> Room {
+        let inner = self.inner();
+        if inner.held.contains(&instance) || inner.held() < inner.max() {
+            Room::Free
+        } else {
+            Room::Full { max: inner.max() }
+        }
+    }
+
+    /// Takes a place for this instance; false when there is none. Taking it twice is taking it once.
+    pub fn take(&self, instance: InstanceId) -> bool {
+        let mut inner = self.inner();
+        if !inner.held.contains(&instance) && inner.held() >= inner.max() {
+            return false;
+        }
+        inner.held.insert(instance);
+        true
+    }
+
+    /// Exactly these instances have a container or are being worked at.
+    pub fn hold(&self, instances: impl IntoIterator<Item = InstanceId>) {
+        let held = instances.into_iter().collect();
+        self.inner().held = held;
+    }
+
+    /// Notes whether this instance has a container, as the runtime said.
+    pub fn note(&self, instance: InstanceId, exists: bool) {
+        let mut inner = self.inner();
+        if exists {
+            inner.held.insert(instance);
+        } else {
+            inner.held.remove(&instance);
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // The set is whole after every statement, so a panic elsewhere leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn max(&self) -> u32 {
+        self.own_max.min(self.enrolled_max)
+    }
+
+    fn held(&self) -> u32 {
+        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn the_lower_of_both_limits_counts_and_freed_places_come_back() {
+        let id = |n| InstanceId::from_uuid(Uuid::from_u128(n));
+        let rooms = Rooms::new(5);
+        rooms.enrolled_for(2);
+        assert!(rooms.take(id(1)) && rooms.take(id(1)) && rooms.take(id(2)));
+        assert!(!rooms.take(id(3)));
+        assert_eq!((rooms.room_for(id(1)), rooms.room_for(id(3))), (Room::Free, Room::Full { max: 2 }));
+        rooms.note(id(1), false);
+        assert!(rooms.take(id(3)));
+        assert_eq!((rooms.held(), rooms.max()), (2, 2));
+    }
+}

@@ -1,0 +1,81 @@
+//! What a container may and may not.
+//!
+//! In: an assignment and the ports chosen. Out: the engine's order for it. Its owner is root inside, so everything that
+//! root could do to the machine or the neighbours is taken away: all capabilities but the few that sshd and a package
+//! manager need, no new privileges, the engine's seccomp profile, no mounts of the host, limits on memory, processor
+//! and processes, and a network on which neighbours don't see each other. What a plain engine can't limit is the disk.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+};
+use dockhost_domain::ids::BackendId;
+use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
+
+use super::{labels, network};
+
+/// What sshd and a package manager need as root of a container; none of them reaches outside of it.
+const CAPABILITIES: [&str; 9] =
+    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"];
+
+/// What is needed to order a container.
+pub(super) struct Blueprint<'a> {
+    pub backend: BackendId,
+    pub assignment: &'a Assignment,
+    pub spec: &'a ContainerSpec,
+    pub image: &'a str,
+    pub ports: Ports,
+    pub former_ids: &'a [String],
+}
+
+/// The order.
+pub(super) fn body(blueprint: &Blueprint<'_>) -> ContainerCreateBody {
+    let Blueprint { backend, assignment, spec, image, ports, former_ids } = blueprint;
+    ContainerCreateBody {
+        image: Some(String::from(*image)),
+        hostname: Some(spec.hostname.clone()),
+        labels: Some(labels::of(*backend, assignment, *ports, former_ids)),
+        exposed_ports: Some(["22/tcp", "80/tcp", "443/tcp"].map(str::to_owned).to_vec()),
+        host_config: Some(host_config(spec, *ports)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn host_config(spec: &ContainerSpec, ports: Ports) -> HostConfig {
+    let memory = i64::from(spec.limits.memory_mib) * 1024 * 1024;
+    HostConfig {
+        memory: Some(memory),
+        // Equal to the memory: no swap on top of it.
+        memory_swap: Some(memory),
+        nano_cpus: Some(i64::from(spec.limits.cpu_millis) * 1_000_000),
+        pids_limit: Some(i64::from(spec.limits.pids)),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        privileged: Some(false),
+        network_mode: Some(network::NAME.to_owned()),
+        port_bindings: Some(bindings(ports)),
+        // Whether it runs is decided by its assignment, and by nobody else.
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        // What sshd says must not fill the disk.
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), "1m".to_owned()),
+                ("max-file".to_owned(), "1".to_owned()),
+            ])),
+        }),
+        ..HostConfig::default()
+    }
+}
+
+/// The container's ports and where they are published.
+pub(super) fn bindings(ports: Ports) -> HashMap<String, Option<Vec<PortBinding>>> {
+    [("22/tcp", ports.ssh), ("80/tcp", ports.http), ("443/tcp", ports.https)]
+        .into_iter()
+        .map(|(inside, outside)| {
+            (inside.to_owned(), Some(vec![PortBinding { host_ip: None, host_port: Some(outside.to_string()) }]))
+        })
+        .collect()
+}

@@ -1,0 +1,76 @@
+//! What an engine's error means.
+//!
+//! In: bollard's error. Out: one of ours. Engines tell a taken port by the text alone, so the texts of Docker, its
+//! userland proxy and Podman stand here, and nowhere else.
+
+use bollard::errors::Error;
+
+use crate::runtime::RuntimeError;
+
+/// An error that may pass.
+pub(super) fn other(doing: &'static str) -> impl Fn(Error) -> RuntimeError {
+    move |error| RuntimeError::Other { doing, source: error.into() }
+}
+
+/// An answer about a container that should exist.
+pub(super) fn refusal(doing: &'static str) -> impl Fn(Error) -> RuntimeError {
+    move |error| match &error {
+        Error::DockerResponseServerError { status_code: 404, .. } => RuntimeError::Gone,
+        Error::DockerResponseServerError { message, .. } if is_port_taken(message) => {
+            RuntimeError::PortTaken(message.clone())
+        }
+        _ => RuntimeError::Other { doing, source: error.into() },
+    }
+}
+
+/// An answer to a creation from `image`.
+pub(super) fn creation(image: &str) -> impl Fn(Error) -> RuntimeError {
+    move |error| match &error {
+        Error::DockerResponseServerError { status_code: 404, .. } => RuntimeError::ImageMissing(image.to_owned()),
+        // Podman answers 500 to what Docker answers 409.
+        Error::DockerResponseServerError { message, .. } if is_name_taken(message) => RuntimeError::NameTaken,
+        _ => RuntimeError::Other { doing: "could not make the container", source: error.into() },
+    }
+}
+
+fn is_port_taken(message: &str) -> bool {
+    ["port is already allocated", "address already in use"].iter().any(|text| message.contains(text))
+}
+
+fn is_name_taken(message: &str) -> bool {
+    message.contains("is already in use by") || message.contains("that name is already in use")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status_code: u16, message: &str) -> Error {
+        Error::DockerResponseServerError { status_code, message: message.to_owned() }
+    }
+
+    #[test]
+    fn what_engines_say_is_understood() {
+        let start = refusal("could not start the container");
+        for text in [
+            "driver failed programming external connectivity on endpoint x (y): Bind for 0.0.0.0:20000 failed: port is already allocated",
+            "driver failed programming external connectivity on endpoint x (y): Error starting userland proxy: listen tcp4 0.0.0.0:20000: bind: address already in use",
+            "rootlessport listen tcp 0.0.0.0:20000: bind: address already in use",
+        ] {
+            assert!(matches!(start(answer(500, text)), RuntimeError::PortTaken(_)), "{text}");
+        }
+        assert!(matches!(start(answer(404, "No such container: x")), RuntimeError::Gone));
+        assert!(matches!(start(answer(500, "no space left on device")), RuntimeError::Other { .. }));
+
+        let create = creation("img");
+        assert!(
+            matches!(create(answer(404, "No such image: img")), RuntimeError::ImageMissing(image) if image == "img")
+        );
+        for text in [
+            r#"Conflict. The container name "/x" is already in use by container "y". You have to remove (or rename) that container"#,
+            "creating container storage: the container name \"x\" is already in use by y. You have to remove that container: that name is already in use",
+        ] {
+            assert!(matches!(create(answer(409, text)), RuntimeError::NameTaken), "{text}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What the file keeps over a restart.
+
+use dockhost_domain::wire::{Limits, Wanted};
+use uuid::Uuid;
+
+use super::*;
+
+fn behaviour() -> Behaviour {
+    Behaviour { ports: "20000-20005".parse().unwrap(), delay: Duration::ZERO, refuse: false }
+}
+
+fn open(dir: &Path) -> Simulated {
+    Simulated::open(dir, "b", 0, behaviour()).unwrap()
+}
+
+fn assignment(n: u128) -> (Assignment, ContainerSpec) {
+    let spec = ContainerSpec {
+        image: None,
+        hostname: "box".to_owned(),
+        ssh_public_key: String::new(),
+        limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
+        container_id: None,
+    };
+    let assignment = Assignment {
+        instance_id: InstanceId::from_uuid(Uuid::from_u128(n)),
+        user_id: UserId::from_uuid(Uuid::from_u128(9)),
+        placement: 1,
+        generation: 1,
+        wanted: Wanted::Running,
+        container: Some(spec.clone()),
+    };
+    (assignment, spec)
+}
+
+#[tokio::test]
+async fn a_restarted_agent_finds_its_containers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, spec) = assignment(1);
+    let (two, _) = assignment(2);
+    let runtime = open(dir.path());
+    runtime.create(&one, &spec).await.unwrap();
+    runtime.create(&two, &spec).await.unwrap();
+    assert!(matches!(runtime.create(&one, &spec).await, Err(RuntimeError::NameTaken)));
+    let containers = runtime.list(Some(one.instance_id)).await.unwrap();
+    assert_eq!((containers.len(), containers[0].state), (1, State::Created));
+    runtime.start(&containers[0], Some(&spec)).await.unwrap();
+    runtime.stop(&containers[0].id).await.unwrap();
+    let gone = runtime.list(Some(two.instance_id)).await.unwrap().remove(0);
+    runtime.remove(&gone.id).await.unwrap();
+
+    // A crash in the middle of a line.
+    OpenOptions::new().append(true).open(dir.path().join("b.jsonl")).unwrap().write_all(b"{\"put\":{\"i").unwrap();
+    let after = open(dir.path()).list(None).await.unwrap();
+    assert_eq!(after.len(), 1);
+    assert_eq!((after[0].state, after[0].ports), (State::Stopped, containers[0].ports));
+}
+
+#[tokio::test]
+async fn ports_run_out_and_come_back_and_refusing_is_refusing() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = open(dir.path());
+    for n in 1..=2 {
+        let (assignment, spec) = assignment(n);
+        runtime.create(&assignment, &spec).await.unwrap();
+    }
+    let (three, spec) = assignment(3);
+    assert!(matches!(runtime.create(&three, &spec).await, Err(RuntimeError::NoPorts(_))));
+    let first = runtime.list(None).await.unwrap().remove(0);
+    runtime.remove(&first.id).await.unwrap();
+    runtime.create(&three, &spec).await.unwrap();
+
+    let refusing = Simulated::open(dir.path(), "c", 0, Behaviour { refuse: true, ..behaviour() }).unwrap();
+    assert!(matches!(refusing.create(&three, &spec).await, Err(RuntimeError::ToldToRefuse(_))));
+}

@@ -1,0 +1,115 @@
+//! The agent's decision: what to do next for one instance.
+//!
+//! In: what is wanted, which containers of that instance exist, and whether there is room for one more. Out: one step.
+//! The caller takes it, looks again and asks again, until the step is to report. One step at a time, each decided from
+//! what is really there, makes a crash between two steps nothing special: whatever was half done is seen and finished.
+//!
+//! The rules that keep files safe are here: nothing is removed but by an assignment that says `deleted` or names a
+//! higher placement, and a container that is known to have existed is never replaced by an empty one.
+
+use dockhost_domain::wire::{Assignment, News, Trouble, Wanted};
+
+use crate::container::{Container, State};
+
+/// Whether the backend may make one more container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It may.
+    Free,
+    /// It holds as many as it takes.
+    Full {
+        /// How many that is.
+        max: u32,
+    },
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: a container of a later placement is here, so the assignment is from the past.
+    Ignore,
+    /// Remove the container with this id, running or not.
+    Remove(String),
+    /// Make the container of the assignment's placement, without starting it.
+    Create,
+    /// Start the container with this id.
+    Start(String),
+    /// Wait until the SSH server of the container with this id answers.
+    AwaitSsh(String),
+    /// Stop the container with this id; its files stay.
+    Stop(String),
+    /// It is as wanted, or will not be: say so and rest.
+    Report(News),
+}
+
+/// The next step towards `wanted`, given all containers of that instance (`actual`, in any order).
+#[must_use]
+pub fn step(wanted: &Assignment, actual: &[Container], room: Room) -> Step {
+    if wanted.wanted == Wanted::Deleted {
+        // A container of a later placement is not this assignment's to remove.
+        return match actual.iter().find(|container| container.placement <= wanted.placement) {
+            Some(container) => Step::Remove(container.id.clone()),
+            None => Step::Report(News::InstanceDeleted),
+        };
+    }
+    if actual.iter().any(|container| container.placement > wanted.placement) {
+        return Step::Ignore;
+    }
+    if let Some(old) = actual.iter().find(|container| container.placement < wanted.placement) {
+        return Step::Remove(old.id.clone());
+    }
+    match actual.first() {
+        Some(container) => keep(wanted, container),
+        None => make(wanted, room),
+    }
+}
+
+/// There is a container of the wanted placement.
+fn keep(wanted: &Assignment, container: &Container) -> Step {
+    if let Some(known) = known_id(wanted)
+        && !container.answers_to(known)
+    {
+        return Step::Report(News::InstanceFailed(gone(known)));
+    }
+    let id = container.id.clone();
+    match (wanted.wanted, container.state) {
+        (Wanted::Running, State::Created | State::Stopped) => Step::Start(id),
+        (Wanted::Running, State::Starting) => Step::AwaitSsh(id),
+        (Wanted::Stopped | Wanted::Deleted, State::Starting | State::Running) => Step::Stop(id),
+        (Wanted::Running, State::Running) | (Wanted::Stopped | Wanted::Deleted, State::Created | State::Stopped) => {
+            Step::Report(News::InstanceStatus(container.observation()))
+        }
+    }
+}
+
+/// There is none.
+fn make(wanted: &Assignment, room: Room) -> Step {
+    if let Some(known) = known_id(wanted) {
+        return Step::Report(News::InstanceFailed(gone(known)));
+    }
+    match (&wanted.container, room) {
+        (None, _) => Step::Report(News::InstanceFailed(Trouble {
+            code: "runtime_error".to_owned(),
+            message: "the assignment doesn't say what container to make".to_owned(),
+        })),
+        (Some(_), Room::Full { max }) => Step::Report(News::InstanceRefused(Trouble {
+            code: "no_capacity".to_owned(),
+            message: format!("all {max} places are taken"),
+        })),
+        (Some(_), Room::Free) => Step::Create,
+    }
+}
+
+fn known_id(wanted: &Assignment) -> Option<&str> {
+    wanted.container.as_ref()?.container_id.as_deref()
+}
+
+fn gone(id: &str) -> Trouble {
+    Trouble {
+        code: "container_gone".to_owned(),
+        message: format!("the container {id} with the instance's files is not on this machine"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! Given what exists, when this is assigned, then that is the step; and a model runtime that every sequence of
+//! assignments, crashes and accidents must lead to rest, with one container alive at most.
+
+use dockhost_domain::ids::{InstanceId, UserId};
+use dockhost_domain::wire::{ContainerSpec, Limits, Ports};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+const INSTANCE: InstanceId = InstanceId::from_uuid(Uuid::from_u128(1));
+const USER: UserId = UserId::from_uuid(Uuid::from_u128(2));
+
+fn assignment(placement: u32, wanted: Wanted) -> Assignment {
+    Assignment {
+        instance_id: INSTANCE,
+        user_id: USER,
+        placement,
+        generation: 1,
+        wanted,
+        container: (wanted != Wanted::Deleted).then(|| ContainerSpec {
+            image: None,
+            hostname: "box".to_owned(),
+            ssh_public_key: "ssh-ed25519 AAAA".to_owned(),
+            limits: Limits { memory_mib: 512, cpu_millis: 500, pids: 100 },
+            container_id: None,
+        }),
+    }
+}
+
+fn knowing(mut assignment: Assignment, id: &str) -> Assignment {
+    if let Some(spec) = &mut assignment.container {
+        spec.container_id = Some(id.to_owned());
+    }
+    assignment
+}
+
+fn container(placement: u32, state: State) -> Container {
+    Container {
+        id: format!("c{placement}"),
+        former_ids: vec![],
+        instance: INSTANCE,
+        user: USER,
+        placement,
+        ports: Ports { ssh: 20000, http: 20001, https: 20002 },
+        state,
+        host_keys: vec![],
+    }
+}
+
+fn failed_gone(step: &Step) -> bool {
+    matches!(step, Step::Report(News::InstanceFailed(trouble)) if trouble.code == "container_gone")
+}
+
+#[test]
+fn a_new_instance_is_made_started_awaited_and_reported() {
+    let wanted = assignment(1, Wanted::Running);
+    assert_eq!(step(&wanted, &[], Room::Free), Step::Create);
+    assert_eq!(step(&wanted, &[container(1, State::Created)], Room::Free), Step::Start("c1".to_owned()));
+    assert_eq!(step(&wanted, &[container(1, State::Starting)], Room::Free), Step::AwaitSsh("c1".to_owned()));
+    let running = container(1, State::Running);
+    let report = Step::Report(News::InstanceStatus(running.observation()));
+    assert_eq!(step(&wanted, &[running], Room::Free), report);
+}
+
+#[test]
+fn only_a_new_container_is_refused_when_full() {
+    let full = Room::Full { max: 3 };
+    let wanted = assignment(1, Wanted::Running);
+    let Step::Report(News::InstanceRefused(trouble)) = step(&wanted, &[], full) else { panic!("not refused") };
+    assert_eq!((trouble.code.as_str(), trouble.message.as_str()), ("no_capacity", "all 3 places are taken"));
+    assert_eq!(step(&wanted, &[container(1, State::Stopped)], full), Step::Start("c1".to_owned()));
+    assert_eq!(step(&assignment(1, Wanted::Deleted), &[], full), Step::Report(News::InstanceDeleted));
+}
+
+#[test]
+fn stopped_without_a_container_makes_one_and_does_not_start_it() {
+    let wanted = assignment(1, Wanted::Stopped);
+    assert_eq!(step(&wanted, &[], Room::Free), Step::Create);
+    let made = container(1, State::Created);
+    let report = Step::Report(News::InstanceStatus(made.observation()));
+    assert_eq!(step(&wanted, &[made], Room::Free), report);
+    assert_eq!(step(&wanted, &[container(1, State::Starting)], Room::Free), Step::Stop("c1".to_owned()));
+    assert_eq!(step(&wanted, &[container(1, State::Running)], Room::Free), Step::Stop("c1".to_owned()));
+}
+
+#[test]
+fn lost_files_are_never_replaced_by_an_empty_container() {
+    for wanted in [Wanted::Running, Wanted::Stopped] {
+        let wanted = knowing(assignment(1, wanted), "c0");
+        assert!(failed_gone(&step(&wanted, &[], Room::Free)));
+        assert!(failed_gone(&step(&wanted, &[container(1, State::Running)], Room::Free)));
+    }
+}
+
+#[test]
+fn a_container_made_anew_from_its_files_answers_to_its_former_id() {
+    let mut moved = container(1, State::Stopped);
+    moved.former_ids = vec!["c0".to_owned()];
+    assert_eq!(
+        step(&knowing(assignment(1, Wanted::Running), "c0"), &[moved], Room::Free),
+        Step::Start("c1".to_owned())
+    );
+}
+
+#[test]
+fn a_lower_placement_goes_first_and_a_higher_one_is_left_alone() {
+    let (old, new) = (container(1, State::Running), container(2, State::Created));
+    let both = [new.clone(), old];
+    assert_eq!(step(&assignment(2, Wanted::Running), &both, Room::Free), Step::Remove("c1".to_owned()));
+    assert_eq!(step(&assignment(1, Wanted::Running), &both, Room::Free), Step::Ignore);
+    assert_eq!(step(&assignment(1, Wanted::Deleted), &both, Room::Free), Step::Remove("c1".to_owned()));
+    assert_eq!(step(&assignment(1, Wanted::Deleted), &[new], Room::Free), Step::Report(News::InstanceDeleted));
+}
+
+#[test]
+fn an_assignment_that_does_not_say_what_to_make_makes_nothing() {
+    let mut wanted = assignment(1, Wanted::Running);
+    wanted.container = None;
+    assert!(matches!(step(&wanted, &[], Room::Free), Step::Report(News::InstanceFailed(_))));
+}
+
+/// What happens to the model between two steps.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// The server assigns something (or an older assignment arrives late).
+    Assign { placement: u32, wanted: Wanted, known: Known },
+    /// The next step is decided and taken.
+    Step,
+    /// The next step is decided, and the agent dies before it is taken (or after: then it is a `Step`).
+    Crash,
+    /// The container stops by itself.
+    Die,
+    /// Somebody removes the container behind our back.
+    Vanish,
+    /// The backend fills up, or has room again.
+    Room(bool),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    Nothing,
+    TheRightOne,
+    AWrongOne,
+}
+
+fn happenings() -> impl Strategy<Value = Happening> {
+    let wanted = prop_oneof![3 => Just(Wanted::Running), 2 => Just(Wanted::Stopped), 1 => Just(Wanted::Deleted)];
+    let known = prop_oneof![4 => Just(Known::Nothing), 2 => Just(Known::TheRightOne), 1 => Just(Known::AWrongOne)];
+    prop_oneof![
+        3 => (1..4u32, wanted, known)
+            .prop_map(|(placement, wanted, known)| Happening::Assign { placement, wanted, known }),
+        8 => Just(Happening::Step),
+        1 => Just(Happening::Crash),
+        1 => Just(Happening::Die),
+        1 => Just(Happening::Vanish),
+        1 => any::<bool>().prop_map(Happening::Room),
+    ]
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    containers: Vec<Container>,
+    made: usize,
+}
+
+impl Model {
+    /// Takes one step like a runtime would, and checks that the step was a lawful one.
+    fn take(&mut self, step: &Step, wanted: &Assignment) -> Result<(), TestCaseError> {
+        match step {
+            Step::Ignore | Step::Report(_) => {}
+            Step::Remove(id) => {
+                let victim = self.containers.iter().find(|container| container.id == *id);
+                let victim = victim.ok_or_else(|| TestCaseError::fail("removes what isn't there"))?;
+                prop_assert!(
+                    victim.placement < wanted.placement
+                        || (wanted.wanted == Wanted::Deleted && victim.placement == wanted.placement),
+                    "removed placement {} for {wanted:?}",
+                    victim.placement
+                );
+                self.containers.retain(|container| container.id != *id);
+            }
+            Step::Create => {
+                prop_assert!(self.containers.is_empty(), "made a second container");
+                prop_assert_eq!(known_id(wanted), None, "made an empty container in place of lost files");
+                prop_assert_ne!(wanted.wanted, Wanted::Deleted);
+                self.made += 1;
+                let mut made = container(wanted.placement, State::Created);
+                made.id = format!("m{}", self.made);
+                self.containers.push(made);
+            }
+            Step::Start(id) => self.change(id, State::Starting)?,
+            Step::AwaitSsh(id) => self.change(id, State::Running)?,
+            Step::Stop(id) => self.change(id, State::Stopped)?,
+        }
+        prop_assert!(self.containers.iter().filter(|container| container.state.is_alive()).count() <= 1);
+        Ok(())
+    }
+
+    fn change(&mut self, id: &str, state: State) -> Result<(), TestCaseError> {
+        let container = self.containers.iter_mut().find(|container| container.id == id);
+        container.ok_or_else(|| TestCaseError::fail("changes what isn't there"))?.state = state;
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    #[test]
+    fn every_history_comes_to_rest_as_wanted_with_one_container_alive_at_most(
+        history in prop::collection::vec(happenings(), 1..40)
+    ) {
+        let mut model = Model::default();
+        let mut wanted = assignment(1, Wanted::Running);
+        let mut room = Room::Free;
+        for happening in history {
+            match happening {
+                Happening::Assign { placement, wanted: what, known } => {
+                    wanted = assignment(placement, what);
+                    match (known, model.containers.first()) {
+                        (Known::TheRightOne, Some(container)) => wanted = knowing(wanted, &container.id.clone()),
+                        (Known::AWrongOne, _) => wanted = knowing(wanted, "another"),
+                        _ => {}
+                    }
+                }
+                Happening::Step => model.take(&step(&wanted, &model.containers, room), &wanted)?,
+                Happening::Crash => {
+                    let _ = step(&wanted, &model.containers, room);
+                }
+                Happening::Die => model.containers.iter_mut().for_each(|container| {
+                    if container.state.is_alive() {
+                        container.state = State::Stopped;
+                    }
+                }),
+                Happening::Vanish => model.containers.clear(),
+                Happening::Room(free) => room = if free { Room::Free } else { Room::Full { max: 1 } },
+            }
+        }
+        let rest = (0..8).find_map(|_| match step(&wanted, &model.containers, room) {
+            rest @ (Step::Ignore | Step::Report(_)) => Some(Ok(rest)),
+            next => model.take(&next, &wanted).err().map(Err),
+        });
+        let rest = rest.ok_or_else(|| TestCaseError::fail("still busy after 8 steps"))??;
+        match rest {
+            Step::Ignore => prop_assert!(model.containers.iter().any(|container| container.placement > wanted.placement)),
+            Step::Report(News::InstanceStatus(seen)) => {
+                prop_assert_eq!(model.containers.len(), 1);
+                prop_assert_eq!(&seen, &model.containers[0].observation());
+                prop_assert_eq!(model.containers[0].placement, wanted.placement);
+                prop_assert_eq!(model.containers[0].state.is_alive(), wanted.wanted == Wanted::Running);
+            }
+            Step::Report(News::InstanceDeleted) => {
+                prop_assert_eq!(wanted.wanted, Wanted::Deleted);
+                prop_assert!(model.containers.iter().all(|container| container.placement > wanted.placement));
+            }
+            Step::Report(News::InstanceRefused(_)) => prop_assert_ne!(room, Room::Free),
+            Step::Report(News::InstanceFailed(_)) => prop_assert!(known_id(&wanted).is_some()),
+            other => prop_assert!(false, "came to rest at {other:?}"),
+        }
+    }
+}

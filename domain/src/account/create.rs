@@ -23,3 +23,34 @@ impl Command for CreateAccount {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Role;
+    use crate::names::Username;
+    use crate::testing::{at, given};
+
+    fn details(name: &str) -> Created {
+        Created {
+            username: name.parse::<Username>().unwrap().into(),
+            email: format!("{name}@example.org").into(),
+            password_verifier: "$argon2id$".to_owned().into(),
+            ssh_public_key: None,
+            role: Role::User,
+        }
+    }
+
+    #[test]
+    fn an_account_is_created_once() {
+        let account = given([])
+            .when(CreateAccount(details("ada")))
+            .then(AccountEvent::Created(details("ada")))
+            .when(CreateAccount(details("ada")))
+            .then_rejected(AccountExists)
+            .when(CreateAccount(details("eve")))
+            .then_rejected(AccountExists);
+        let profile = account.state.profile.unwrap();
+        assert_eq!((profile.details, profile.created_at), (details("ada"), at(1)));
+    }
+}

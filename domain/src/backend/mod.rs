@@ -4,6 +4,8 @@
 mod connect;
 mod enrol;
 mod lose;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

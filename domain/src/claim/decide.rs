@@ -54,3 +54,70 @@ impl Command for ReleaseClaim {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{given, principal, thorough};
+
+    fn take(owner: u128) -> TakeClaim {
+        TakeClaim { owner: principal(owner) }
+    }
+
+    fn release(owner: u128) -> ReleaseClaim {
+        ReleaseClaim { owner: principal(owner) }
+    }
+
+    fn owner(owner: u128) -> Owner {
+        Owner { owner: principal(owner) }
+    }
+
+    #[test]
+    fn a_name_is_held_by_one_until_they_give_it_up() {
+        given([])
+            .when(release(1))
+            .then_nothing()
+            .when(take(1))
+            .then(ClaimEvent::Taken(owner(1)))
+            .when(take(1))
+            .then_nothing()
+            .when(take(2))
+            .then_rejected(Taken)
+            .when(release(2))
+            .then_rejected(NotTheHolder)
+            .when(release(1))
+            .then(ClaimEvent::Released(owner(1)))
+            .when(release(1))
+            .then_nothing()
+            .when(take(2))
+            .then(ClaimEvent::Taken(owner(2)));
+    }
+
+    proptest! {
+        #![proptest_config(thorough())]
+
+        /// Whoever was told that the name is theirs holds it until they give it up.
+        #[test]
+        fn a_name_never_changes_hands_unless_given_up(asked in prop::collection::vec((any::<bool>(), 0_u128..3), 0..40)) {
+            let mut claim = given::<Claim>([]);
+            let mut holder = None;
+            for (takes, who) in asked {
+                let event = if takes {
+                    let answer = take(who).decide(&claim.state);
+                    prop_assert_eq!(answer.is_ok(), holder.is_none_or(|holder| holder == who));
+                    holder = holder.or(Some(who));
+                    answer.ok().flatten()
+                } else {
+                    let answer = release(who).decide(&claim.state);
+                    prop_assert_eq!(answer.is_ok(), holder.is_none_or(|holder| holder == who));
+                    holder = holder.filter(|holder| *holder != who);
+                    answer.ok().flatten()
+                };
+                claim = claim.and(event);
+                prop_assert_eq!(claim.state.holder, holder.map(principal));
+            }
+        }
+    }
+}

@@ -43,3 +43,94 @@ impl Command for RevokeSession {
         Ok(state.live.contains_key(&session_id).then_some(SessionEvent::Revoked(Revoked { session_id })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{at, given, session, thorough};
+
+    fn started(n: u128, expires: i64) -> Started {
+        Started { session_id: session(n), expires_at: at(expires) }
+    }
+
+    fn revoke(n: u128) -> RevokeSession {
+        RevokeSession { session_id: session(n) }
+    }
+
+    fn revoked(n: u128) -> SessionEvent {
+        SessionEvent::Revoked(Revoked { session_id: session(n) })
+    }
+
+    #[test]
+    fn a_session_counts_until_it_expires() {
+        let sessions = given([]).when(StartSession(started(1, 100))).then(SessionEvent::Started(started(1, 100))).state;
+        assert!(sessions.is_live(session(1), at(99)));
+        assert!(!sessions.is_live(session(1), at(100)));
+        assert!(!sessions.is_live(session(2), at(99)));
+    }
+
+    #[test]
+    fn a_session_counts_until_it_is_revoked_and_the_others_go_on() {
+        let sessions = given([SessionEvent::Started(started(1, 100)), SessionEvent::Started(started(2, 100))])
+            .when(revoke(1))
+            .then(revoked(1))
+            .when(revoke(1))
+            .then_nothing()
+            .when(revoke(3))
+            .then_nothing()
+            .state;
+        assert!(!sessions.is_live(session(1), at(50)));
+        assert!(sessions.is_live(session(2), at(50)));
+    }
+
+    #[test]
+    fn a_session_is_started_once() {
+        given([SessionEvent::Started(started(1, 100))])
+            .when(StartSession(started(1, 200)))
+            .then_rejected(SessionExists);
+    }
+
+    #[test]
+    fn an_expired_session_is_forgotten_when_the_next_begins() {
+        let both = [SessionEvent::Started(started(1, 100)), SessionEvent::Started(started(2, 300))];
+        let sessions = given::<Sessions>(both).and_at(100, SessionEvent::Started(started(3, 300)));
+        assert_eq!(sessions.state.live.keys().copied().collect::<Vec<_>>(), [session(2), session(3)]);
+        sessions.when(revoke(1)).then_nothing();
+    }
+
+    proptest! {
+        #![proptest_config(thorough())]
+
+        /// Forgetting changes nothing that anybody can see: a plain list of all sessions ever gives the same answers.
+        #[test]
+        fn a_session_counts_exactly_from_its_start_to_its_end(
+            asked in prop::collection::vec((0_u128..6, prop::option::of(0_i64..20), 0_i64..5), 0..40),
+        ) {
+            let mut sessions = given([]);
+            let mut all: BTreeMap<u128, i64> = BTreeMap::new();
+            let mut now = 0;
+            for (who, lasts, passes) in asked {
+                now += passes;
+                let event = match lasts {
+                    Some(lasts) => StartSession(started(who, now + lasts)).decide(&sessions.state).ok().flatten(),
+                    None => revoke(who).decide(&sessions.state).unwrap(),
+                };
+                match &event {
+                    Some(SessionEvent::Started(_)) => drop(all.insert(who, now + lasts.unwrap_or(0))),
+                    Some(SessionEvent::Revoked(_)) => drop(all.remove(&who)),
+                    // Refused because it is there, or ended because it isn't: nothing changes.
+                    None => {}
+                }
+                sessions = event.into_iter().fold(sessions, |sessions, event| sessions.and_at(now, event));
+                for who in 0..6 {
+                    let expected = all.get(&who).is_some_and(|end| now < *end);
+                    prop_assert_eq!(sessions.state.is_live(session(who), at(now)), expected, "session {} at {}", who, now);
+                }
+            }
+        }
+    }
+}

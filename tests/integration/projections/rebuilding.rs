@@ -13,7 +13,8 @@ use dockhost_projections::{MongoStore, ProjectionError, Projector};
 
 use super::events::{Log, requested, runs, signed_up, user};
 use super::{connect, log, open, position, project, store};
-use crate::harness::Mongo;
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Mongo, wait_until};
 
 #[tokio::test]
 async fn a_rebuild_repairs_what_differs() {
@@ -95,6 +96,16 @@ async fn read_until(store: MongoStore, done: Arc<AtomicBool>, reads: Arc<AtomicU
     assert!(newest > 100);
 }
 
+/// The position of the model never goes back, whoever holds it.
+async fn watch_position(store: MongoStore, done: Arc<AtomicBool>) {
+    let mut last = 0;
+    while !done.load(Ordering::SeqCst) {
+        let now = position::<Instances>(&store).await;
+        assert!(now >= last, "the position went back from {last} to {now}");
+        last = now;
+    }
+}
+
 #[tokio::test]
 async fn nobody_notices_a_rebuild() {
     let mongo = Mongo::shared().await;
@@ -111,8 +122,9 @@ async fn nobody_notices_a_rebuild() {
     let mut projector = project::<Instances>(&leader, &events).await;
     let history = Log::of(log("one"), &events);
     let (done, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let readers: Vec<_> =
+    let mut readers: Vec<_> =
         (0..4).map(|_| tokio::spawn(read_until(replica.clone(), Arc::clone(&done), Arc::clone(&reads)))).collect();
+    readers.push(tokio::spawn(watch_position(connect(&mongo).await, Arc::clone(&done))));
     // The machines report all the while, and the projector follows the checkpoint wherever it leads.
     let reporting = tokio::spawn({
         let (history, done) = (history.clone(), Arc::clone(&done));
@@ -145,6 +157,13 @@ async fn nobody_notices_a_rebuild() {
     }
     let last = rebuild::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
     retire::<Instances>(&store, &last).await.unwrap();
+    let dropped_at = reads.load(Ordering::SeqCst);
+    wait_until("reads after the drop", DEADLINE, async || match reads.load(Ordering::SeqCst) - dropped_at {
+        enough if enough >= 20 => Ok(()),
+        _ if readers.iter().any(tokio::task::JoinHandle::is_finished) => Ok(()),
+        few => Err(format!("{few} reads")),
+    })
+    .await;
     done.store(true, Ordering::SeqCst);
     for reader in readers {
         reader.await.unwrap();

@@ -60,6 +60,17 @@ async fn a_document_that_lacks_an_event_is_found() {
     assert!(!verdict.is_equal());
 }
 
+#[tokio::test]
+async fn a_batch_that_is_half_written_is_no_difference() {
+    let store = store().await;
+    let events = [enrolled(1, 1), enrolled(2, 2), connected(3, 1, "10.0.0.1"), connected(4, 2, "10.0.0.2")];
+    let projector = project::<Backends>(&store, &events[..2]).await;
+    projector.write(projector.fold(&events[3..]).await.unwrap().folded).await.unwrap();
+    let verdict = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
+    assert_eq!(verdict.position, 2);
+    assert!(verdict.is_equal(), "{verdict:#?}");
+}
+
 /// The projector moves on all the while, documents are ahead of the checkpoint: not one false alarm.
 #[tokio::test]
 async fn a_moving_target_is_verified_without_a_false_alarm() {

@@ -288,8 +288,8 @@ impl EventLog for JetStreamLog {
         async move { self.reads.last_sequence(&aggregate.to_string()).await }.boxed()
     }
 
-    fn end(&self) -> BoxFuture<'_, Result<u64, LogError>> {
-        self.reads.last_sequence(ALL_EVENTS).boxed()
+    fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {
+        async move { self.reads.last_sequence(&subjects(filter)).await }.boxed()
     }
 
     fn follow(&self, after: u64, filter: Filter) -> BoxStream<'static, Delivery> {

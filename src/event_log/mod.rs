@@ -139,8 +139,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// The last sequence on the aggregate's subject, asked of the stream's leader; 0 if there is none.
     fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>>;
 
-    /// The last sequence of the whole log.
-    fn end(&self) -> BoxFuture<'_, Result<u64, LogError>>;
+    /// The last sequence of the events that a reader wants; 0 if there is none.
+    fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>>;
 
     /// All events after a sequence, in order and without a gap, for ever. It heals itself while the broker is away and
     /// ends only when it is dropped; the broker being away shows as neither `Idle` nor `Event`.

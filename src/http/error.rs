@@ -145,6 +145,12 @@ impl ApiError {
         self.code
     }
 
+    /// The details.
+    #[cfg(test)]
+    pub const fn details(&self) -> &Value {
+        &self.details
+    }
+
     fn broker(cause: &dyn std::error::Error) -> Self {
         tracing::warn!(error = chain(cause), "the event log did not answer");
         Self::new(Code::BrokerUnavailable, "the event log can't be reached; nothing was done, try again")

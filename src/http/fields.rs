@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn complaints(error: ApiError) -> Vec<String> {
-        let entries = error.details.as_array().unwrap().clone();
+        let entries = error.details().as_array().unwrap().clone();
         entries.iter().map(|entry| entry["field"].as_str().unwrap().to_owned()).collect()
     }
 

@@ -1,0 +1,231 @@
+//! One replica of the main server, put together and run until told to stop.
+//!
+//! In: settings, connections, secrets, a listener. Out: the API on the listener, the broker's door, and a part in the
+//! election. Start-up is a list of named steps; whatever is missing or wrong stops it with one clear message.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use dockhost_domain::subject::AggregateId;
+use dockhost_projections::store::MongoStore;
+use futures::StreamExt;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::assignments::Assignments;
+use crate::auth::api_key::ApiKeys;
+use crate::auth::password::Passwords;
+use crate::auth::token::{Audience, Tokens};
+use crate::broker::callout::Callout;
+use crate::broker::connect::Broker;
+use crate::broker::hello::Hello;
+use crate::broker::jwt::Signer;
+use crate::clock;
+use crate::config::{Checked, Connections, Settings};
+use crate::event_log::jetstream::{JetStreamLog, LogOptions};
+use crate::event_log::{Delivery, EventLog, Filter, streams};
+use crate::execute::Executor;
+use crate::follower::Follower;
+use crate::gate::Gate;
+use crate::http::{app, router};
+use crate::leader::election::Candidate;
+use crate::leader::projector::Projectors;
+use crate::leader::{Births, Leader};
+use crate::positions::{MODELS, Positions};
+use crate::presence::Presence;
+
+/// The broker may be this much later than the server.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Requests in flight may take this long to end once the server is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs one replica until `cancel`; `ready` is called once it serves.
+///
+/// # Errors
+/// What is missing or wrong at start-up; or that serving failed.
+pub async fn run(
+    settings: Settings,
+    connections: Connections,
+    secrets: Checked,
+    listener: TcpListener,
+    cancel: CancellationToken,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
+    let Checked { user_tokens, backend_tokens, master_key, nats, callout } = secrets;
+    let name = format!("dockhost-{}", clock::fresh_uuid());
+    let broker = Broker::connect(&connections.nats_url, &nats, &name, PATIENCE).await?;
+    let options = LogOptions { streams: settings.streams(), ..LogOptions::default() };
+    let log = Arc::new(JetStreamLog::open(broker.client().clone(), master_key, options).await?);
+    let store = MongoStore::connect(&connections.mongodb_uri, &settings.database).await?;
+    let js = broker.jetstream().clone();
+    let births = births(&js).await?;
+
+    let port: Arc<dyn EventLog> = Arc::clone(&log) as Arc<dyn EventLog>;
+    let executor = Executor::new(Arc::clone(&port));
+    let follower = Follower::new(Arc::clone(&executor));
+    let presence = Arc::new(Presence::default());
+    let positions = Arc::new(Positions::new(store.clone()));
+    let assignments = Assignments::new(js.clone(), js.get_stream(streams::ASSIGNMENTS).await?);
+    let gate = Arc::new(Gate::new(Arc::clone(&executor), ApiKeys::new(&backend_tokens)));
+
+    let tasks = TaskTracker::new();
+    let door = Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&gate) as _).await?;
+    let hello = Hello::open(broker.clone(), gate).await?;
+    let (after, latest) = know_the_machines(&port, &follower, &assignments).await?;
+    tasks.spawn(door.run(cancel.clone()));
+    tasks.spawn(hello.run(cancel.clone()));
+    tasks.spawn(Arc::clone(&follower).run(after, latest, cancel.clone()));
+    listen(&tasks, "heartbeats", Arc::clone(&presence).run(broker.client().clone(), cancel.clone()));
+    let word = Arc::clone(&positions);
+    let (client, until) = (broker.client().clone(), cancel.clone());
+    listen(&tasks, "positions", async move { word.listen(client, until).await });
+
+    let leader = Leader {
+        projectors: Projectors {
+            log: port,
+            store: store.clone(),
+            positions: Arc::clone(&positions),
+            client: broker.client().clone(),
+        },
+        keeper: Arc::clone(&log),
+        jetstream: js.clone(),
+        broker: broker.clone(),
+        births,
+        executor: Arc::clone(&executor),
+        follower: Arc::clone(&follower),
+        presence: Arc::clone(&presence),
+        assignments,
+        policy: settings.policy(),
+        lost_after: Duration::from_millis(settings.lost_after_ms),
+    };
+    let election = Candidate::new(js.get_key_value(streams::LEADER_BUCKET).await?, name);
+    tasks.spawn(election.run(cancel.clone(), move |over| leader.clone().term(over)));
+
+    let app = Arc::new(app::App {
+        executor,
+        follower: Arc::clone(&follower),
+        presence,
+        positions,
+        store,
+        keyring: Arc::clone(log.keyring()),
+        broker,
+        user_tokens: Tokens::new(Audience::User, &user_tokens),
+        backend_tokens: Tokens::new(Audience::Backend, &backend_tokens),
+        api_keys: ApiKeys::new(&backend_tokens),
+        passwords: Passwords::new()?,
+        settings: app::Settings {
+            quota: settings.max_instances_per_user,
+            limits: settings.limits(),
+            image: settings.instance_image.clone(),
+            policy: settings.policy(),
+            secure_cookies: settings.frontend_url.as_ref().is_some_and(|url| url.starts_with("https://")),
+            frontend: settings.frontend_url,
+        },
+        started: Instant::now(),
+    });
+    follower.caught_up().await;
+    tracing::info!(address = %listener.local_addr()?, "serving");
+    ready();
+    serve(listener, &app, cancel.clone()).await?;
+    cancel.cancel();
+    tasks.close();
+    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::warn!("some tasks did not end in time");
+    }
+    Ok(())
+}
+
+/// Serves until cancelled, then lets requests in flight end, within a bound.
+async fn serve(listener: TcpListener, app: &Arc<app::App>, cancel: CancellationToken) -> anyhow::Result<()> {
+    let service = router::service(app);
+    let server = axum::serve(listener, service).with_graceful_shutdown(cancel.clone().cancelled_owned());
+    let bound = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = server.into_future() => served.context("serving HTTP"),
+        () = bound => {
+            tracing::warn!("requests in flight did not end in time");
+            Ok(())
+        }
+    }
+}
+
+/// Runs a listener of the broker; the client keeps its subscription over reconnects.
+fn listen<E>(tasks: &TaskTracker, what: &'static str, listening: impl Future<Output = Result<(), E>> + Send + 'static)
+where
+    E: std::fmt::Display + Send + 'static,
+{
+    tasks.spawn(async move {
+        if let Err(error) = listening.await {
+            tracing::error!(what, %error, "a subscription could not be made");
+        }
+    });
+}
+
+/// When the streams were made.
+async fn births(js: &jetstream::Context) -> anyhow::Result<Births> {
+    let born = |name: &'static str| async move {
+        let stream = js.get_stream(name).await.with_context(|| format!("reading stream {name}"))?;
+        let millis = stream.cached_info().created.unix_timestamp_nanos() / 1_000_000;
+        u64::try_from(millis).with_context(|| format!("stream {name} was made before 1970"))
+    };
+    Ok(Births {
+        assignments: born(streams::ASSIGNMENTS).await?,
+        reports: born(streams::REPORTS).await?,
+        timers: born(streams::TIMERS).await?,
+    })
+}
+
+/// What the follower must know from before its start: the machines, what they hold, and the last event of each kind.
+/// Returns where it starts: before the assignments were listed, so that no placement falls between the two.
+async fn know_the_machines(
+    log: &Arc<dyn EventLog>,
+    follower: &Follower,
+    assignments: &Assignments,
+) -> anyhow::Result<(u64, BTreeMap<&'static str, u64>)> {
+    let end = log.end().await?;
+    let mut machines = log.follow(0, Filter::Kind("backend"));
+    while let Some(delivery) = machines.next().await {
+        match delivery {
+            Delivery::Event(recorded) if recorded.sequence <= end => follower.machines().observe(&recorded),
+            // What came after `end` the follower reads itself.
+            Delivery::Event(_) | Delivery::Idle => {}
+            Delivery::Unreadable { sequence, .. } => {
+                tracing::error!(sequence, "a backend's event can't be read; the backend is unknown here");
+            }
+            Delivery::CaughtUp => break,
+        }
+    }
+    for (backend, instance) in assignments.all().await? {
+        follower.machines().assigned(backend, instance);
+    }
+    let mut latest = BTreeMap::new();
+    for (_, kind) in MODELS {
+        latest.insert(kind, log.latest(kind).await?);
+    }
+    Ok((end, latest))
+}
+
+/// Only here to keep the kinds in one place: each is the kind of some aggregate.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_model_folds_a_kind_that_exists() {
+        let id = clock::fresh_uuid();
+        let kinds = [
+            AggregateId::Account(dockhost_domain::ids::UserId::from_uuid(id)).kind(),
+            AggregateId::Backend(dockhost_domain::ids::BackendId::from_uuid(id)).kind(),
+            AggregateId::Tenancy(dockhost_domain::ids::UserId::from_uuid(id)).kind(),
+            AggregateId::Session(dockhost_domain::ids::PrincipalId::from_uuid(id)).kind(),
+        ];
+        assert_eq!(MODELS.map(|(_, kind)| kind), kinds);
+    }
+}

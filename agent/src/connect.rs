@@ -60,7 +60,14 @@ pub async fn connect(
         };
         let pause = backoff.pause();
         match tried {
-            Ok(client) => return Ok(Broker { client, connections }),
+            Ok(client) => {
+                let mut connections = connections;
+                // Its event comes after the client: whoever waits for the next connection must not mistake this one for it.
+                if connections.wait_for(|number| *number > 0).await.is_err() {
+                    tracing::debug!("the client closed as soon as it stood");
+                }
+                return Ok(Broker { client, connections });
+            }
             Err(error) if is_refusal(error.kind()) => {
                 if exit_on_refused {
                     return Err(NoConnection::Refused);

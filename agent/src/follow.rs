@@ -116,6 +116,7 @@ async fn round<R: Runtime>(
         Err(ended) => return ended,
     };
     rooms.enrolled_for(welcome.max_containers);
+    reconciler.nudge();
     tracing::info!(backend = %welcome.backend_id, assignments = welcome.assignments, max = rooms.max(), "welcome");
     let mut pulls = match Pulls::open(client, &welcome).await {
         Ok(pulls) => pulls,

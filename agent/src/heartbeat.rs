@@ -80,6 +80,13 @@ pub async fn beat(
     // A machine that doesn't tell its memory is a backend all the same.
     let mut machine = System::new().ok();
     let mut here = address.resolve().await;
+    // Who isn't welcome yet doesn't know how much it may hold, and so has nothing to offer.
+    while !rooms.is_enrolled() {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = changed.notified() => {}
+        }
+    }
     loop {
         let heartbeat = Heartbeat {
             address: here.clone(),

@@ -18,19 +18,25 @@ pub struct Rooms(Mutex<Inner>);
 struct Inner {
     held: HashSet<InstanceId>,
     own_max: u32,
-    enrolled_max: u32,
+    enrolled_max: Option<u32>,
 }
 
 impl Rooms {
     /// At most `own_max` containers: the agent's own last word.
     #[must_use]
     pub fn new(own_max: u32) -> Self {
-        Self(Mutex::new(Inner { held: HashSet::new(), own_max, enrolled_max: u32::MAX }))
+        Self(Mutex::new(Inner { held: HashSet::new(), own_max, enrolled_max: None }))
     }
 
     /// At most this many too: what the backend is enrolled for.
     pub fn enrolled_for(&self, max: u32) {
-        self.inner().enrolled_max = max;
+        self.inner().enrolled_max = Some(max);
+    }
+
+    /// Whether the server has said how many the backend is enrolled for.
+    #[must_use]
+    pub fn is_enrolled(&self) -> bool {
+        self.inner().enrolled_max.is_some()
     }
 
     /// The containers that it takes at most.
@@ -90,7 +96,7 @@ impl Rooms {
 
 impl Inner {
     fn max(&self) -> u32 {
-        self.own_max.min(self.enrolled_max)
+        self.own_max.min(self.enrolled_max.unwrap_or(u32::MAX))
     }
 
     fn held(&self) -> u32 {

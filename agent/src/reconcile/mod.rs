@@ -128,6 +128,11 @@ impl<R: Runtime> Reconciler<R> {
         self.0.runtime.kind()
     }
 
+    /// Something changed that the next heartbeat should say.
+    pub fn nudge(&self) {
+        self.0.changed.notify_one();
+    }
+
     /// Takes in an assignment. One that is older than the one held is ignored; one that is held already and was
     /// answered is left to the tick, so that a reconnect doesn't repeat every report.
     pub fn assign(&self, assignment: Assignment) {

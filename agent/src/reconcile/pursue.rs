@@ -55,7 +55,7 @@ impl<R: Runtime> Reconciler<R> {
                 () = self.0.stop.cancelled() => return,
             };
             let forgotten = self.finish(&assignment, memory, end);
-            self.0.changed.notify_one();
+            self.nudge();
             if forgotten {
                 // The entry is gone, and a new one may have a worker of its own.
                 return;
@@ -268,7 +268,7 @@ impl<R: Runtime> Reconciler<R> {
                     // It has never run, so nothing is lost with it; the next lap makes another.
                     self.act(runtime.remove(&container.id)).await?;
                 } else {
-                    match self.act(runtime.change_ports(container)).await {
+                    match self.act(runtime.change_ports(container, wanted)).await {
                         Err(error @ RuntimeError::NoPorts(_)) => return Ok(Some(trouble("no_ports", error.chain()))),
                         other => other?,
                     }

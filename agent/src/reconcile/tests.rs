@@ -80,7 +80,7 @@ impl Runtime for Arc<Fake> {
         Ok(vec![format!("SHA256:{}", container.id)])
     }
 
-    async fn change_ports(&self, container: &Container) -> Result<(), RuntimeError> {
+    async fn change_ports(&self, container: &Container, _assignment: &Assignment) -> Result<(), RuntimeError> {
         let mut containers = self.containers.lock().unwrap();
         let kept = containers.iter_mut().find(|c| c.id == container.id).ok_or(RuntimeError::Gone)?;
         kept.former_ids.push(std::mem::replace(&mut kept.id, format!("{}-moved", container.id)));

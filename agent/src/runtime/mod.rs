@@ -103,8 +103,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// SHA-256 fingerprints of its SSH host keys, `SHA256:…` each; empty when it has none.
     fn host_keys(&self, container: &Container) -> impl Future<Output = Result<Vec<String>, RuntimeError>> + Send;
 
-    /// Makes a stopped container anew from its own files, with other ports, under the same name.
-    fn change_ports(&self, container: &Container) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+    /// Makes a stopped container anew from its own files, with other ports. It answers to its former id.
+    fn change_ports(
+        &self,
+        container: &Container,
+        assignment: &Assignment,
+    ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
     /// Stops it; its files stay.
     fn stop(&self, id: &str) -> impl Future<Output = Result<(), RuntimeError>> + Send;

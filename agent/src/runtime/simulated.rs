@@ -214,7 +214,7 @@ impl Runtime for Simulated {
         Ok(vec![format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&container.id)))])
     }
 
-    async fn change_ports(&self, _container: &Container) -> Result<(), RuntimeError> {
+    async fn change_ports(&self, _container: &Container, _assignment: &Assignment) -> Result<(), RuntimeError> {
         // Simulated ports are never taken by anybody else.
         Ok(())
     }

@@ -12,8 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bollard::Docker;
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, StopContainerOptionsBuilder,
 };
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
@@ -23,6 +22,7 @@ use super::{Runtime, RuntimeError, container_name};
 use crate::container::{Container, State};
 use crate::ports::{self, Cursor, PortRange};
 
+mod anew;
 mod create;
 mod engine;
 mod errors;
@@ -89,9 +89,14 @@ impl DockerRuntime {
         self.docker.list_containers(Some(options)).await.map_err(other("could not list the containers"))
     }
 
-    /// A container that the engine calls created may have run before, and failed to start again: then its files count.
-    async fn has_run(&self, id: &str) -> Result<bool, RuntimeError> {
-        let inspected = self.docker.inspect_container(id, None).await.map_err(refusal("could not inspect it"))?;
+    /// Whether there may be files in a container that the engine calls created. One that ran and failed to start
+    /// again is called so too, and one made anew from its files has not run itself.
+    async fn has_run(&self, container: &Container) -> Result<bool, RuntimeError> {
+        if !container.former_ids.is_empty() {
+            return Ok(true);
+        }
+        let inspected =
+            self.docker.inspect_container(&container.id, None).await.map_err(refusal("could not inspect it"))?;
         let started = inspected.state.and_then(|state| state.started_at);
         // Unknown counts as having run: nothing is removed on a guess.
         Ok(started.is_none_or(|at| !at.is_empty() && !at.starts_with("0001-01-01")))
@@ -108,6 +113,24 @@ impl DockerRuntime {
         book.cursor = cursor;
         book.promised.extend(ports::all(ports));
         Ok(ports)
+    }
+
+    /// Makes a container, with ports of its own.
+    async fn make(
+        &self,
+        assignment: &Assignment,
+        spec: &ContainerSpec,
+        image: &str,
+        former_ids: &[String],
+    ) -> Result<(), RuntimeError> {
+        let ports = self.promise_ports().await?;
+        let backend = self.settings.backend;
+        let body = create::body(&create::Blueprint { backend, assignment, spec, image, ports, former_ids });
+        let name = container_name(assignment.instance_id, assignment.placement);
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let made = self.docker.create_container(Some(options), body).await;
+        self.release(ports);
+        made.map(drop).map_err(errors::creation(image))
     }
 
     /// The ports are in a listing now, or nobody's.
@@ -129,21 +152,21 @@ impl Runtime for DockerRuntime {
         filter.extend(of.map(|instance| format!("{}={instance}", labels::INSTANCE)));
         let mut containers = Vec::new();
         for summary in self.summaries(filter).await? {
-            match labels::container(&summary) {
-                Some(mut container) => {
-                    if container.state == State::Created {
-                        match self.has_run(&container.id).await {
-                            Ok(true) => container.state = State::Stopped,
-                            Ok(false) => {}
-                            Err(RuntimeError::Gone) => continue,
-                            Err(error) => return Err(error),
-                        }
-                    }
-                    containers.push(container);
+            let Some(mut container) = labels::container(&summary) else {
+                tracing::warn!(id = summary.id, "a container with this backend's label and unreadable others");
+                continue;
+            };
+            if container.state == State::Created {
+                match self.has_run(&container).await {
+                    Ok(true) => container.state = State::Stopped,
+                    Ok(false) => {}
+                    Err(RuntimeError::Gone) => continue,
+                    Err(error) => return Err(error),
                 }
-                None => tracing::warn!(id = summary.id, "a container with this backend's label and unreadable others"),
             }
+            containers.push(container);
         }
+        anew::forget_replaced(&mut containers);
         Ok(containers)
     }
 
@@ -159,20 +182,7 @@ impl Runtime for DockerRuntime {
 
     async fn create(&self, assignment: &Assignment, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let image = spec.image.as_deref().unwrap_or(&self.settings.image);
-        let ports = self.promise_ports().await?;
-        let body = create::body(&create::Blueprint {
-            backend: self.settings.backend,
-            assignment,
-            spec,
-            image,
-            ports,
-            former_ids: &[],
-        });
-        let name = container_name(assignment.instance_id, assignment.placement);
-        let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        let made = self.docker.create_container(Some(options), body).await;
-        self.release(ports);
-        made.map(drop).map_err(errors::creation(image))
+        self.make(assignment, spec, image, &[]).await
     }
 
     async fn start(&self, container: &Container, spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
@@ -192,9 +202,8 @@ impl Runtime for DockerRuntime {
         files::host_keys(&self.docker, &container.id).await
     }
 
-    async fn change_ports(&self, container: &Container) -> Result<(), RuntimeError> {
-        let _ = container;
-        Err(RuntimeError::NoPorts(self.settings.ports))
+    async fn change_ports(&self, container: &Container, assignment: &Assignment) -> Result<(), RuntimeError> {
+        self.make_anew(container, assignment).await
     }
 
     async fn stop(&self, id: &str) -> Result<(), RuntimeError> {
@@ -203,7 +212,6 @@ impl Runtime for DockerRuntime {
     }
 
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        self.docker.remove_container(id, Some(options)).await.map_err(refusal("could not remove the container"))
+        self.remove_with_traces(id).await
     }
 }

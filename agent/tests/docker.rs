@@ -1,0 +1,317 @@
+//! The agent on a real engine: from an assignment to a login by `ssh`, and every way in which an engine says no.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dockhost_agent::container::Container;
+use dockhost_agent::reconcile::{Patience, Reconciler};
+use dockhost_agent::reports::{NotStored, Outbox, Post};
+use dockhost_agent::rooms::Rooms;
+use dockhost_agent::runtime::docker::{self, DockerRuntime};
+use dockhost_agent::runtime::{Runtime, RuntimeError};
+use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::wire::{Assignment, ContainerSpec, Limits, News, Observation, Phase, Report, Wanted};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+#[path = "../../tests/engine/mod.rs"]
+mod engine;
+
+use engine::{Engine, TEST_IMAGE};
+
+const BACKEND: BackendId = BackendId::from_uuid(Uuid::from_u128(0xb));
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Collects reports, as the broker would.
+#[derive(Clone, Default)]
+struct Heard(Arc<(Mutex<Vec<Report>>, Notify)>);
+
+impl Post for Heard {
+    async fn send(&self, report: &Report, _message_id: &str) -> Result<(), NotStored> {
+        self.0.0.lock().unwrap().push(report.clone());
+        self.0.1.notify_one();
+        Ok(())
+    }
+}
+
+/// An agent without a broker: assignments go in by hand.
+struct Agent {
+    heard: Heard,
+    reconciler: Reconciler<DockerRuntime>,
+    stop: CancellationToken,
+}
+
+impl Agent {
+    async fn start(engine: &Engine, ports: &str, image: &str) -> Self {
+        let runtime = runtime(engine, ports, image).await;
+        let (heard, outbox, stop) = (Heard::default(), Outbox::default(), CancellationToken::new());
+        let patience = Patience { tick: Duration::from_millis(200), ..Patience::default() };
+        let reconciler =
+            Reconciler::new(runtime, Arc::new(Rooms::new(10)), outbox.clone(), Arc::default(), patience, stop.clone());
+        let (post, until, ticking) = (heard.clone(), stop.clone(), reconciler.clone());
+        tokio::spawn(async move { outbox.run(&post, &until).await });
+        tokio::spawn(async move { ticking.run().await });
+        Self { heard, reconciler, stop }
+    }
+
+    /// Assigns, and waits for the report that passes.
+    async fn assign(&self, assignment: &Assignment, passes: impl Fn(&Report) -> bool) -> Report {
+        self.heard.0.0.lock().unwrap().clear();
+        self.reconciler.assign(assignment.clone());
+        self.hear(passes).await
+    }
+
+    async fn hear(&self, passes: impl Fn(&Report) -> bool) -> Report {
+        let wait = async {
+            loop {
+                let found = self.heard.0.0.lock().unwrap().iter().find(|report| passes(report)).cloned();
+                if let Some(report) = found {
+                    return report;
+                }
+                self.heard.0.1.notified().await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(report) => report,
+            Err(_) => panic!("never heard; heard: {:#?}", self.heard.0.0.lock().unwrap()),
+        }
+    }
+
+    async fn running(&self, assignment: &Assignment) -> Observation {
+        seen(self.assign(assignment, |report| is(report, Phase::Running)).await)
+    }
+
+    async fn stopped(&self, assignment: &Assignment) -> Observation {
+        seen(self.assign(assignment, |report| is(report, Phase::Stopped)).await)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn is(report: &Report, phase: Phase) -> bool {
+    matches!(&report.news, News::InstanceStatus(seen) if seen.phase == phase)
+}
+
+fn seen(report: Report) -> Observation {
+    match report.news {
+        News::InstanceStatus(seen) => seen,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn runtime(engine: &Engine, ports: &str, image: &str) -> DockerRuntime {
+    let found = docker::connect(Some(&engine.host())).await.unwrap();
+    let settings =
+        docker::Settings { backend: BACKEND, image: image.to_owned(), ports: ports.parse().unwrap(), lan_ip: None };
+    DockerRuntime::new(found, settings).await.unwrap()
+}
+
+/// A key pair of the test's own.
+struct Keys {
+    dir: tempfile::TempDir,
+    public: String,
+}
+
+impl Keys {
+    fn fresh() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let options = ["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"];
+        assert!(Command::new("ssh-keygen").args(options).arg(&path).status().unwrap().success());
+        let public = std::fs::read_to_string(dir.path().join("key.pub")).unwrap().trim().to_owned();
+        Self { dir, public }
+    }
+
+    fn known_hosts(&self) -> PathBuf {
+        self.dir.path().join("known_hosts")
+    }
+
+    /// Runs a command by a real `ssh`; host keys are remembered and must not change.
+    fn ssh(&self, port: u16, command: &str) -> Output {
+        Command::new("ssh")
+            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "IdentitiesOnly=yes"])
+            .args(["-o", "StrictHostKeyChecking=accept-new", "-o"])
+            .arg(format!("UserKnownHostsFile={}", self.known_hosts().display()))
+            // One name whatever the port: the host key belongs to the instance.
+            .args(["-o", "HostKeyAlias=instance", "-i"])
+            .arg(self.dir.path().join("key"))
+            .args(["-p", &port.to_string(), "root@127.0.0.1", command])
+            .output()
+            .unwrap()
+    }
+
+    /// The same, and what it printed; it must succeed.
+    fn says(&self, port: u16, command: &str) -> String {
+        let output = self.ssh(port, command);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ssh -p {port} {command:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+fn instance(n: u128) -> InstanceId {
+    InstanceId::from_uuid(Uuid::from_u128(n))
+}
+
+fn assignment(n: u128, generation: u32, wanted: Wanted, key: &str) -> Assignment {
+    Assignment {
+        instance_id: instance(n),
+        user_id: UserId::from_uuid(Uuid::from_u128(7)),
+        placement: 1,
+        generation,
+        wanted,
+        container: (wanted != Wanted::Deleted).then(|| ContainerSpec {
+            image: None,
+            hostname: "box".to_owned(),
+            ssh_public_key: key.to_owned(),
+            limits: Limits { memory_mib: 64, cpu_millis: 500, pids: 50 },
+            container_id: None,
+        }),
+    }
+}
+
+fn all_of(engine: &Engine, n: u128) -> String {
+    engine.docker(&[
+        "ps",
+        "--all",
+        "--no-trunc",
+        "--quiet",
+        "--filter",
+        &format!("label=dockhost.instance={}", instance(n)),
+    ])
+}
+
+#[tokio::test]
+async fn an_instance_is_made_entered_stopped_resumed_and_deleted() {
+    let engine = Engine::start();
+    let keys = Keys::fresh();
+    let agent = Agent::start(&engine, "20000-20299", TEST_IMAGE).await;
+
+    let made = agent.running(&assignment(1, 1, Wanted::Running, &keys.public)).await;
+    assert_eq!(keys.says(made.ports.ssh, "id -u; hostname; echo kept > /root/file"), "0\nbox");
+    let known = Command::new("ssh-keygen").arg("-lf").arg(keys.known_hosts()).output().unwrap();
+    assert!(String::from_utf8_lossy(&known.stdout).contains(&made.host_keys[0]), "{known:?} {made:?}");
+    assert!(!Keys::fresh().ssh(made.ports.ssh, "true").status.success(), "another key was let in");
+
+    let stopped = agent.stopped(&assignment(1, 2, Wanted::Stopped, &keys.public)).await;
+    assert_eq!(stopped, Observation { phase: Phase::Stopped, ..made.clone() });
+    assert!(!keys.ssh(made.ports.ssh, "true").status.success(), "a stopped instance was entered");
+
+    // An agent that lost its memory finds it, and a stopped instance keeps its ports.
+    drop(agent);
+    let agent = Agent::start(&engine, "20000-20299", TEST_IMAGE).await;
+    let mut resume = assignment(1, 3, Wanted::Running, &keys.public);
+    if let Some(spec) = &mut resume.container {
+        spec.container_id = Some(made.container_id.clone());
+    }
+    assert_eq!(agent.running(&resume).await, made);
+    assert_eq!(keys.says(made.ports.ssh, "cat /root/file"), "kept");
+
+    // It ends by itself (here by the engine's hand): that is said, and mended.
+    agent.heard.0.0.lock().unwrap().clear();
+    engine.docker(&["kill", &made.container_id]);
+    agent.hear(|report| is(report, Phase::Stopped)).await;
+    agent.hear(|report| is(report, Phase::Running)).await;
+    assert_eq!(keys.says(made.ports.ssh, "cat /root/file"), "kept");
+
+    // Somebody takes its port while it is stopped: it gets others, with its files and host keys.
+    agent.stopped(&assignment(1, 4, Wanted::Stopped, &keys.public)).await;
+    let thief = TcpListener::bind(("0.0.0.0", made.ports.http)).unwrap();
+    resume.generation = 5;
+    let moved = agent.running(&resume).await;
+    assert_ne!((moved.ports, &moved.container_id), (made.ports, &made.container_id));
+    assert_eq!(moved.host_keys, made.host_keys);
+    assert_eq!(keys.says(moved.ports.ssh, "cat /root/file"), "kept");
+    assert_eq!(all_of(&engine, 1), moved.container_id, "one container, the new one");
+    drop(thief);
+
+    let deleted = agent.assign(&assignment(1, 6, Wanted::Deleted, ""), |report| report.generation == 6).await;
+    assert_eq!(deleted.news, News::InstanceDeleted);
+    assert_eq!(all_of(&engine, 1), "");
+    assert_eq!(engine.docker(&["images", "--quiet", "dockhost/files"]), "", "an image of its files is left");
+}
+
+#[tokio::test]
+async fn a_container_is_confined() {
+    let engine = Engine::start();
+    let keys = Keys::fresh();
+    let agent = Agent::start(&engine, "20300-20599", TEST_IMAGE).await;
+    let one = agent.running(&assignment(1, 1, Wanted::Running, &keys.public)).await;
+    let neighbours_keys = Keys::fresh();
+    let two = agent.running(&assignment(2, 1, Wanted::Running, &neighbours_keys.public)).await;
+
+    let inspect = |what: &str| engine.docker(&["inspect", "--format", what, &one.container_id]);
+    assert_eq!(inspect("{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}"), "67108864 67108864");
+    assert_eq!(inspect("{{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}"), "500000000 50");
+    assert_eq!(inspect("{{.HostConfig.Privileged}} {{.HostConfig.CapDrop}} {{.HostConfig.Binds}}"), "false [ALL] []");
+    assert_eq!(inspect("{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.SecurityOpt}}"), "no [no-new-privileges]");
+
+    // What root may do to the machine: nothing. CAP_SYS_ADMIN is bit 21, CAP_NET_ADMIN 12, CAP_NET_RAW 13.
+    let capabilities = keys.says(one.ports.ssh, "grep CapEff /proc/self/status");
+    let bits = u64::from_str_radix(capabilities.split_whitespace().last().unwrap(), 16).unwrap();
+    assert_eq!(bits & (1 << 21 | 1 << 12 | 1 << 13), 0, "{capabilities}");
+    assert!(!keys.ssh(one.ports.ssh, "hostname other").status.success());
+
+    // The neighbour's SSH server answers the host, and not this container.
+    let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let neighbour = engine.docker(&["inspect", "--format", address, &two.container_id]);
+    assert_eq!(neighbours_keys.says(two.ports.ssh, "echo here"), "here");
+    let reach = format!("nc -w 2 {neighbour} 22 < /dev/null");
+    assert!(!keys.ssh(one.ports.ssh, &reach).status.success(), "a neighbour was reached");
+    // And the same command does reach it where it may, or it would prove nothing.
+    assert!(neighbours_keys.says(two.ports.ssh, "nc -w 2 127.0.0.1 22 < /dev/null").starts_with("SSH-"));
+}
+
+#[tokio::test]
+async fn what_the_engine_refuses_is_understood() {
+    let engine = Engine::start();
+    let wanted = assignment(1, 1, Wanted::Running, "ssh-ed25519 AAAA");
+    let spec = wanted.container.clone().unwrap();
+
+    // The same container twice.
+    let few = runtime(&engine, "20600-20605", TEST_IMAGE).await;
+    few.create(&wanted, &spec).await.unwrap();
+    assert!(matches!(few.create(&wanted, &spec).await, Err(RuntimeError::NameTaken)));
+    // Two blocks of ports, one of them held by a container that doesn't even run, the other by a stranger.
+    let held = only(&few, 1).await;
+    let other = if held.ports.ssh == 20600 { 20603 } else { 20600 };
+    let stranger = TcpListener::bind(("0.0.0.0", other + 2)).unwrap();
+    let second = assignment(2, 1, Wanted::Running, "ssh-ed25519 AAAA");
+    assert!(matches!(few.create(&second, &spec).await, Err(RuntimeError::NoPorts(_))));
+    drop(stranger);
+    few.create(&second, &spec).await.unwrap();
+
+    // A stranger takes a port between creation and start, and the engine says so.
+    let thief = TcpListener::bind(("0.0.0.0", held.ports.https)).unwrap();
+    let refused = few.start(&held, Some(&spec)).await;
+    assert!(matches!(refused, Err(RuntimeError::PortTaken(_))), "{refused:?}");
+    drop(thief);
+    few.start(&held, Some(&spec)).await.unwrap();
+
+    // Stopping and removing what is stopped and removed.
+    few.stop(&held.id).await.unwrap();
+    few.stop(&held.id).await.unwrap();
+    assert_eq!(only(&few, 1).await.ports, held.ports);
+    few.remove(&held.id).await.unwrap();
+    assert!(matches!(few.remove(&held.id).await, Err(RuntimeError::Gone)));
+    assert!(matches!(few.stop(&held.id).await, Err(RuntimeError::Gone)));
+
+    // An image that is not here.
+    let wrong = runtime(&engine, "20606-20620", "dockhost/no-such-image:latest").await;
+    let missing = wrong.create(&wanted, &spec).await;
+    assert!(matches!(&missing, Err(RuntimeError::ImageMissing(image)) if image == "dockhost/no-such-image:latest"));
+}
+
+async fn only(runtime: &DockerRuntime, n: u128) -> Container {
+    let mut containers = runtime.list(Some(instance(n))).await.unwrap();
+    assert_eq!(containers.len(), 1, "{containers:?}");
+    containers.remove(0)
+}

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The program `dockhost`; see [`dockhost::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dockhost::cli::main()
+}

@@ -137,6 +137,16 @@ impl Secrets {
     }
 }
 
+/// Writes a file that only its owner can read; fails if it exists.
+///
+/// # Errors
+/// The system's.
+pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
 impl Kept {
     fn fresh() -> Result<Self, SecretsError> {
         Ok(Self {

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::batch::send_batch;
 use super::codec::{self, Codec, Decoded, Stored};
 use super::durable::DurableReader;
-use super::follow::Follower;
+use super::follow::{Follower, subjects};
 use super::publish::{Outgoing, Reply, outgoing, send};
 use super::pull::{Pulled, Puller};
 use super::read::{self, LeaderReads};

@@ -232,24 +232,25 @@ struct Reader {
     caught_up: bool,
 }
 
-impl Reader {
-    fn wants(&self, stored: &Stored) -> bool {
-        match self.filter {
-            Filter::All => true,
-            Filter::Kind(kind) => stored
-                .subject()
-                .strip_prefix("dockhost.event.")
-                .is_some_and(|rest| rest.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'))),
-        }
+/// Whether a filter selects an event.
+fn wants(filter: Filter, stored: &Stored) -> bool {
+    match filter {
+        Filter::All => true,
+        Filter::Kind(kind) => stored
+            .subject()
+            .strip_prefix("dockhost.event.")
+            .is_some_and(|rest| rest.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'))),
     }
+}
 
+impl Reader {
     fn take(&mut self) -> Option<Delivery> {
         let state = Arc::clone(&self.state);
         let state = lock(&state);
         while self.position < state.end() && (self.caught_up || self.position < self.target) {
             self.position += 1;
             let stored = state.at(self.position)?;
-            if self.wants(stored) {
+            if wants(self.filter, stored) {
                 return Some(stored.delivery(self.position));
             }
         }
@@ -298,10 +299,12 @@ impl EventLog for MemoryLog {
         .boxed()
     }
 
-    fn end(&self) -> BoxFuture<'_, Result<u64, LogError>> {
+    fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {
         async move {
             self.there()?;
-            Ok(self.state().end())
+            let state = self.state();
+            let last = state.stored.iter().rposition(|stored| wants(filter, stored));
+            Ok(last.map_or(0, |index| index as u64 + 1))
         }
         .boxed()
     }

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use crate::event_log::Filter;
 use crate::http::app::App;
 use crate::positions::MODELS;
 
@@ -23,7 +24,7 @@ async fn end_of_log(app: &App) -> Option<u64> {
     if !app.broker.is_connected() {
         return None;
     }
-    tokio::time::timeout(WITHIN, app.executor.log().end()).await.ok()?.ok()
+    tokio::time::timeout(WITHIN, app.executor.log().end(Filter::All)).await.ok()?.ok()
 }
 
 /// Handles the request.

@@ -56,7 +56,7 @@ async fn an_append_returns_its_sequence_and_a_load_returns_it_in_order(world: &W
     assert_eq!(loaded.into_iter().map(|recorded| recorded.envelope).collect::<Vec<_>>(), ins);
     assert_eq!(sequences(&world.log().load(session, 2).await.unwrap()), [3]);
     assert_eq!(world.log().last_sequence(session).await.unwrap(), 3);
-    assert_eq!(world.log().end().await.unwrap(), 3);
+    assert_eq!(world.log().end(Filter::All).await.unwrap(), 3);
 }
 
 async fn a_wrong_expectation_conflicts_and_stores_nothing(world: &World) {
@@ -66,7 +66,7 @@ async fn a_wrong_expectation_conflicts_and_stores_nothing(world: &World) {
         let error = world.log().append(at(expected, &sign_in(ada))).await.unwrap_err();
         assert!(matches!(error, AppendError::Conflict), "{error:?}");
     }
-    assert_eq!(world.log().end().await.unwrap(), 1);
+    assert_eq!(world.log().end(Filter::All).await.unwrap(), 1);
 }
 
 async fn of_many_with_one_expectation_exactly_one_wins(world: &World) {
@@ -76,7 +76,7 @@ async fn of_many_with_one_expectation_exactly_one_wins(world: &World) {
     let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1);
     assert!(lost.iter().all(|outcome| matches!(outcome, Err(AppendError::Conflict))), "{lost:?}");
-    assert_eq!(world.log().end().await.unwrap(), 1);
+    assert_eq!(world.log().end(Filter::All).await.unwrap(), 1);
 }
 
 async fn an_event_appended_again_comes_back_with_its_first_sequence(world: &World) {
@@ -85,7 +85,7 @@ async fn an_event_appended_again_comes_back_with_its_first_sequence(world: &Worl
     assert_eq!(world.append(0, &first).await, 1);
     world.append(1, &sign_in(ada)).await;
     assert_eq!(world.append(0, &first).await, 1);
-    assert_eq!(world.log().end().await.unwrap(), 2);
+    assert_eq!(world.log().end(Filter::All).await.unwrap(), 2);
 }
 
 async fn a_long_tail_loads_whole_and_in_order(world: &World) {
@@ -116,7 +116,7 @@ async fn a_batch_is_stored_in_order_or_not_at_all(world: &World) {
         let entries = (0..).zip(&parts).map(|(n, event)| at(if n == conflict { 1 } else { 0 }, event)).collect();
         let error = world.log().append_batch(entries).await.unwrap_err();
         assert!(matches!(error, AppendError::Conflict), "{conflict}: {error:?}");
-        assert_eq!(world.log().end().await.unwrap(), 2, "{conflict}");
+        assert_eq!(world.log().end(Filter::All).await.unwrap(), 2, "{conflict}");
     }
     let again: Vec<_> = [sign_up(bob), sign_in(bob)].iter().map(|event| at(0, event)).collect();
     assert_eq!(world.log().append_batch(again).await.unwrap(), 4);
@@ -128,7 +128,7 @@ async fn a_batch_appended_again_comes_back_with_its_last_sequence(world: &World)
     assert_eq!(world.log().append_batch(entries.clone()).await.unwrap(), 2);
     world.append(2, &sign_in(ada)).await;
     assert_eq!(world.log().append_batch(entries).await.unwrap(), 2);
-    assert_eq!(world.log().end().await.unwrap(), 3);
+    assert_eq!(world.log().end(Filter::All).await.unwrap(), 3);
 }
 
 async fn following_from_the_start_delivers_all_and_then_says_so(world: &World) {

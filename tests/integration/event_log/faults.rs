@@ -38,7 +38,7 @@ async fn a_broker_that_is_known_to_be_away_fails_at_once_and_stores_nothing_late
     // Not a measurement: far below the time that an answer is waited for.
     assert!(asked.elapsed() < options().attempt, "{:?}", asked.elapsed());
     live.nats.restart().await;
-    let end = wait_until("the log is back", DEADLINE, async || live.log.end().await).await;
+    let end = wait_until("the log is back", DEADLINE, async || live.log.end(Filter::All).await).await;
     assert_eq!(end, 1);
     assert_eq!(live.log.append(at(1, &sign_in(ada))).await.unwrap(), 2);
 }
@@ -63,7 +63,7 @@ async fn readers_survive_a_restart_of_the_broker() {
             assert!(reader.within(Duration::from_millis(200)).await.is_none());
         }
         live.nats.restart().await;
-        wait_until("the log is back", DEADLINE, async || live.log.end().await).await;
+        wait_until("the log is back", DEADLINE, async || live.log.end(Filter::All).await).await;
         let stored = live.log.append(at(round, &sign_in(ada))).await.unwrap();
         for reader in &mut readers {
             assert_eq!(reader.event().await, stored);
@@ -102,7 +102,7 @@ async fn an_event_that_turns_out_to_be_stored_is_found_by_its_id() {
     js.publish_with_headers(subject, headers, "".into()).await.unwrap().await.unwrap();
     live.put_raw(&mine.aggregate.to_string(), "another").await;
     assert_eq!(live.log.append(at(0, &mine)).await.unwrap(), 1);
-    assert_eq!(live.log.end().await.unwrap(), 2);
+    assert_eq!(live.log.end(Filter::All).await.unwrap(), 2);
 }
 
 /// The broker stands still (as behind a cut cable) while an event is on its way: the answer comes when it goes on.
@@ -124,7 +124,7 @@ async fn an_append_whose_answer_is_late_is_stored_once() {
     assert!(still.await.is_err(), "the append ended while the broker stood still");
     signal(pid, "CONT");
     assert_eq!(append.await.unwrap().unwrap(), 1);
-    assert_eq!(live.log.end().await.unwrap(), 1);
+    assert_eq!(live.log.end(Filter::All).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -178,17 +178,17 @@ async fn the_log_in_memory_fails_to_order() {
     log.fail_next(Fault::Full);
     log.fail_next(Fault::Unavailable);
     assert!(matches!(log.append(at(0, &lost)).await, Err(AppendError::Unknown(_))));
-    assert_eq!(log.end().await.unwrap(), 1);
+    assert_eq!(log.end(Filter::All).await.unwrap(), 1);
     assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Unknown(_))));
     assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Conflict)));
     assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Full)));
     assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Unavailable(_))));
-    assert_eq!(log.end().await.unwrap(), 1);
+    assert_eq!(log.end(Filter::All).await.unwrap(), 1);
     // Asked again, the one whose answer was lost is found.
     assert_eq!(log.append(at(0, &lost)).await.unwrap(), 1);
     log.set_away(true);
     assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Unavailable(_))));
-    assert!(matches!(log.end().await, Err(LogError::Unavailable(_))));
+    assert!(matches!(log.end(Filter::All).await, Err(LogError::Unavailable(_))));
     log.set_away(false);
     assert_eq!(log.events().len(), 1);
 }

@@ -51,7 +51,7 @@ async fn what_was_acknowledged_does_not_come_again_and_the_rest_does() {
     // Another process takes it up, after a restart of the broker even.
     drop(reader);
     live.nats.restart().await;
-    wait_until("the log is back", DEADLINE, async || live.log.end().await).await;
+    wait_until("the log is back", DEADLINE, async || live.log.end(Filter::All).await).await;
     live.log.append(at(4, &sign_in(ada))).await.unwrap();
     let mut reader = live.log.durable("role", Filter::Kind("session")).await.unwrap();
     let next = jobs(&mut reader, 1).await.remove(0);
@@ -67,7 +67,7 @@ async fn a_reader_heals_when_the_broker_comes_back() {
     let mut reader = live.log.durable("role", Filter::All).await.unwrap();
     assert!(reader.next_batch(10, Duration::from_millis(100)).await.unwrap().is_empty());
     live.nats.restart().await;
-    wait_until("the log is back", DEADLINE, async || live.log.end().await).await;
+    wait_until("the log is back", DEADLINE, async || live.log.end(Filter::All).await).await;
     live.log.append(at(0, &sign_in(ada))).await.unwrap();
     let seen = wait_until("the job comes", DEADLINE, async || match reader.next_batch(10, DEADLINE).await {
         Ok(jobs) if jobs.is_empty() => Err("no job".to_owned()),

@@ -1,0 +1,215 @@
+//! `dockhost dev`: everything on this machine, in one command.
+//!
+//! In: a data directory and a few wishes. Out: a real broker, a real database, the server and its agents, until
+//! Ctrl-C; the data stays. Start-up is a list of steps; what is missing is said with what to do about it.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Connections, Secrets, Settings};
+use crate::dev::agents::Plan;
+use crate::dev::engine::{self, Runtime};
+use crate::dev::fetch::{self, MONGOD, NATS_SERVER};
+use crate::dev::mongod::Mongod;
+use crate::dev::nats::NatsServer;
+use crate::dev::offline::{LOCK, Running};
+use crate::dev::process::Child;
+use crate::dev::{holder, secrets};
+use crate::server;
+
+const STOPS_WITHIN: Duration = Duration::from_secs(10);
+/// The broker's usual port, on which other machines expect it.
+const NATS_PORT: u16 = 4222;
+
+/// What `dev` is told.
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Agents to run here.
+    #[arg(long, default_value_t = 2)]
+    agents: usize,
+    /// What runs the containers; Docker if an engine answers, else simulated.
+    #[arg(long, env = "DOCKHOST_RUNTIME", value_enum)]
+    runtime: Option<Runtime>,
+    /// The image of the agents' containers; built from `images/instance` if not given.
+    #[arg(long, env = "DOCKHOST_IMAGE")]
+    image: Option<String>,
+    /// Let agents on other machines join: the address of this machine that they reach.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<IpAddr>,
+    /// Where everything is kept.
+    #[arg(long, env = "DOCKHOST_DATA", default_value = ".dockhost")]
+    data: PathBuf,
+    /// Throw the data of earlier runs away first.
+    #[arg(long)]
+    reset: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Dev {
+    /// Runs everything until stopped.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+        fs::create_dir_all(&self.data).with_context(|| format!("making {}", self.data.display()))?;
+        let data = fs::canonicalize(&self.data)?;
+        let _lock = lock(&data)?;
+        if self.reset {
+            reset(&data)?;
+        }
+        let address = self.settings.listen();
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("{}; stop it, or choose another port with PORT=…", holder::explain(address))
+        })?;
+        let api = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
+
+        eprintln!("starting broker and database (fetched once, kept in {}) …", self.data.display());
+        let kept = secrets::Secrets::load_or_make(&data)?;
+        let (nats_program, mongod_program) =
+            tokio::try_join!(fetch::find(&NATS_SERVER, &data), fetch::find(&MONGOD, &data))?;
+        let nats_listen = match self.listen {
+            Some(address) => SocketAddr::new(address, NATS_PORT),
+            None => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+        };
+        let nats_data = data.join("nats");
+        let mongod_data = data.join("mongod");
+        let (nats, mongod) = tokio::join!(
+            NatsServer::start(&nats_program, &nats_data, &kept, nats_listen),
+            Mongod::start(&mongod_program, &mongod_data),
+        );
+        let (mut nats, mut mongod) = (nats?, mongod?);
+        let running = Running { pid: std::process::id(), url: api, nats_url: nats.url(), mongodb_uri: mongod.uri() };
+        running.write(&data)?;
+        let decision = engine::decide(self.runtime, self.image.as_deref(), &data).await?;
+
+        let connections = Connections { nats_url: nats.url(), mongodb_uri: mongod.uri() };
+        let env = kept.server_env();
+        let read = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        let (ready, serving) = oneshot::channel();
+        let server = tokio::spawn(server::run(
+            self.settings,
+            connections,
+            Secrets::read(read).check()?,
+            listener,
+            stop.clone(),
+            move || drop(ready.send(())),
+        ));
+        let mut agents: Vec<Child> = Vec::new();
+        if stop.run_until_cancelled(serving).await.is_some_and(|served| served.is_ok()) {
+            let plan = Plan {
+                api: running.url.clone(),
+                nats_url: nats.url(),
+                lan_ip: self.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()),
+                runtime: decision.runtime,
+                image: self.image,
+                data: data.clone(),
+            };
+            for n in 1..=self.agents {
+                agents.push(plan.start(n).await?);
+            }
+            banner(&running.url, &decision, agents.len(), self.listen);
+        }
+        let outcome = watch(server, &mut nats, &mut mongod, &mut agents, &stop).await;
+        eprintln!("\nstopping …");
+        for agent in agents {
+            agent.stop(STOPS_WITHIN).await;
+        }
+        mongod.stop().await;
+        nats.stop().await;
+        outcome.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+/// Waits for the end: asked for, or because a part ended by itself.
+async fn watch(
+    mut server: tokio::task::JoinHandle<anyhow::Result<()>>,
+    nats: &mut NatsServer,
+    mongod: &mut Mongod,
+    agents: &mut [Child],
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let agent = async {
+        if agents.is_empty() {
+            return std::future::pending().await;
+        }
+        let ends = agents.iter_mut().map(|agent| Box::pin(agent.wait()));
+        futures::future::select_all(ends).await.0
+    };
+    let outcome = tokio::select! {
+        ended = &mut server => return ended.context("the server panicked")?,
+        ended = nats.process().wait() => bail_ended("the broker", ended),
+        ended = mongod.process().wait() => bail_ended("the database", ended),
+        ended = agent => bail_ended("an agent", ended),
+    };
+    stop.cancel();
+    let _ = server.await;
+    outcome
+}
+
+fn bail_ended<E: std::error::Error + Send + Sync + 'static>(
+    what: &str,
+    ended: Result<std::process::ExitStatus, E>,
+) -> anyhow::Result<()> {
+    match ended {
+        Ok(status) => bail!("{what} ended by itself ({status}); its log is below the data directory"),
+        Err(error) => Err(error).context(format!("watching {what}")),
+    }
+}
+
+/// One `dockhost dev` per data directory.
+fn lock(data: &Path) -> anyhow::Result<File> {
+    let lock = File::options().create(true).truncate(false).write(true).read(true).open(data.join(LOCK))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_) => match Running::read(data) {
+            Some(Running { pid, url, .. }) => {
+                bail!("`dockhost dev` runs already (process {pid}), at {url}; stop it first with Ctrl-C there")
+            }
+            None => bail!("`dockhost dev` is starting already, with the data in {}", data.display()),
+        },
+    }
+}
+
+/// Throws everything away but the fetched programs and the lock.
+fn reset(data: &Path) -> anyhow::Result<()> {
+    for name in ["nats", "mongod", "agents", "secrets.json", "running.json"] {
+        let path = data.join(name);
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn banner(api: &str, decision: &engine::Decision, agents: usize, listen: Option<IpAddr>) {
+    let runtime = decision.runtime.as_str();
+    let why = &decision.why;
+    println!("\n  DockHost runs.\n");
+    println!("    API      {api}      health {api}/health");
+    println!("    agents   {agents}, runtime {runtime}: {why}");
+    if let Some(address) = listen {
+        println!("    others   NATS_URL=nats://{address}:{NATS_PORT} DOCKHOST_API_KEY=… dockhost-agent");
+    }
+    println!("\n  Next, in another terminal:\n");
+    println!("    curl -s -c jar -H 'content-type: application/json' {api}/api/v2/user/signup \\");
+    println!("      -d \"{{\\\"username\\\":\\\"ada\\\",\\\"email\\\":\\\"ada@example.org\\\",\\\"password\\\":\\\"correct horse\\\",\\\"sshPublicKey\\\":\\\"$(cat ~/.ssh/id_ed25519.pub)\\\"}}\"");
+    println!("    curl -s -b jar -X POST {api}/api/v2/user/instance");
+    if decision.runtime == Runtime::Docker {
+        println!("    ssh -p <sshPort> root@127.0.0.1");
+    } else {
+        println!("    curl -s -b jar {api}/api/v2/user/instance");
+    }
+    println!("\n  Ctrl-C stops all of it; the data stays.\n");
+}

@@ -1,0 +1,97 @@
+//! The command line: one program, its roles as subcommands.
+//!
+//! In: arguments and environment. Out: an exit code, and one clear message if something is wrong.
+
+mod dev;
+mod models;
+mod secrets;
+mod serve;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// DockHost: on-demand Linux machines, as containers with SSH on your own Docker hosts.
+#[derive(Debug, Parser)]
+#[command(name = "dockhost", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one replica of the main server, with the broker and the database that the environment names.
+    Serve(Box<serve::Serve>),
+    /// Run everything on this machine: broker, database, server and agents.
+    Dev(Box<dev::Dev>),
+    /// Make the read models anew from the log, beside the live ones; the API stays readable.
+    Rebuild(models::Rebuild),
+    /// Compare the read models with what the log says that they should be.
+    Verify(models::Verify),
+    /// Print fresh secrets, as lines for an `.env` file.
+    Secrets,
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    // Before any thread: it sets variables. A file that isn't there is fine.
+    if let Err(error) = dotenvy::dotenv()
+        && !error.not_found()
+    {
+        eprintln!("dockhost: .env can't be read: {error}");
+        return ExitCode::FAILURE;
+    }
+    let cli = Cli::parse();
+    crate::telemetry::start();
+    crate::install_crypto();
+    let outcome = match cli.command {
+        Command::Serve(serve) => block_on(|stop| serve.run(stop)),
+        Command::Dev(dev) => block_on(|stop| dev.run(stop)),
+        Command::Rebuild(rebuild) => block_on(|stop| rebuild.run(stop)),
+        Command::Verify(verify) => block_on(|stop| verify.run(stop)),
+        Command::Secrets => secrets::print(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("dockhost: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command until it ends; Ctrl-C and SIGTERM ask it to.
+fn block_on<F>(command: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<ExitCode>
+where
+    F: Future<Output = anyhow::Result<ExitCode>>,
+{
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let told = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            told.cancel();
+        });
+        command(stop).await
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

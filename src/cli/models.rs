@@ -1,0 +1,217 @@
+//! `dockhost rebuild` and `dockhost verify`: the read models against the log.
+//!
+//! In: the models to look at. Out: digests, every difference, and models made anew. Both work beside running replicas.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use dockhost_domain::envelope::Recorded;
+use dockhost_projections::ReadModel;
+use dockhost_projections::backends::Backends;
+use dockhost_projections::history::{History, Progress};
+use dockhost_projections::instances::Instances;
+use dockhost_projections::rebuild::{rebuild, retire};
+use dockhost_projections::sessions::Sessions;
+use dockhost_projections::store::{Cause, Incarnation, MongoStore};
+use dockhost_projections::users::Users;
+use dockhost_projections::verify::{Verdict, verify};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::connect::Broker;
+use crate::config::{Connections, Secrets, Settings};
+use crate::dev::offline;
+use crate::event_log::jetstream::{JetStreamLog, LogOptions};
+use crate::event_log::{Delivery, EventLog, Filter};
+
+/// The broker may be this much later.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A read model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Model {
+    Users,
+    Backends,
+    Instances,
+    Sessions,
+}
+
+/// Where the log and the models are.
+#[derive(Debug, Args)]
+struct Place {
+    /// Only this model; all of them if not given.
+    #[arg(long = "projection", value_name = "NAME", value_enum)]
+    model: Option<Model>,
+    /// The data directory of `dockhost dev`, whose servers are used if they run.
+    #[arg(long, env = "DOCKHOST_DATA", default_value = ".dockhost")]
+    data: std::path::PathBuf,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    connections: Connections,
+}
+
+/// What `rebuild` is told.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// Compare only; the same as `dockhost verify`.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What `verify` is told.
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// The log's past, for the read models.
+struct Past(JetStreamLog);
+
+impl History for Past {
+    fn incarnation(&self) -> Incarnation {
+        self.0.incarnation().to_string().into()
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
+        async { Ok(self.0.end(Filter::All).await?) }.boxed()
+    }
+
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Arc<Recorded>, Cause>> {
+        let events = self.0.follow(after, Filter::Kind(kind)).map(move |delivery| match delivery {
+            Delivery::Event(recorded) if recorded.sequence <= to => Some(Ok(recorded)),
+            Delivery::Unreadable { sequence, why, .. } if sequence <= to => {
+                Some(Err(format!("event {sequence} can't be read: {why}").into()))
+            }
+            // Beyond the range, or no more stored.
+            Delivery::Event(_) | Delivery::Unreadable { .. } | Delivery::CaughtUp => None,
+            Delivery::Idle => Some(Err("the log fell silent".into())),
+        });
+        events.take_while(|event| std::future::ready(event.is_some())).filter_map(std::future::ready).boxed()
+    }
+}
+
+impl Place {
+    async fn open(&self) -> anyhow::Result<(Past, MongoStore)> {
+        let (secrets, connections) = match offline::running(&self.data)? {
+            Some((secrets, connections)) => (secrets, connections),
+            None => (Secrets::read(|name| std::env::var(name).ok()), self.connections.clone()),
+        };
+        let secrets = secrets.check()?;
+        let broker = Broker::connect(&connections.nats_url, &secrets.nats, "dockhost-models", PATIENCE).await?;
+        let options = LogOptions { streams: self.settings.streams(), ..LogOptions::default() };
+        let log = JetStreamLog::open(broker.client().clone(), secrets.master_key, options).await?;
+        let store = MongoStore::connect(&connections.mongodb_uri, &self.settings.database).await?;
+        store.ping().await?;
+        Ok((Past(log), store))
+    }
+
+    fn wants(&self, model: Model) -> bool {
+        self.model.is_none_or(|only| only == model)
+    }
+}
+
+/// One line per thousand events, over itself on a terminal.
+fn watch(progress: Progress) {
+    use std::io::{IsTerminal, Write};
+    let mut out = std::io::stderr();
+    if out.is_terminal() {
+        let _ = write!(out, "\r{}: {} of {} events", progress.model, progress.done, progress.total);
+        let _ = out.flush();
+        if progress.done >= progress.total {
+            let _ = writeln!(out);
+        }
+    }
+}
+
+fn tell(verdict: &Verdict) {
+    let word = if verdict.is_equal() { "equal" } else { "DIFFERENT" };
+    println!("{}: {word}, {} documents at position {}", verdict.model, verdict.documents, verdict.position);
+    println!("  stored   {}", verdict.stored);
+    println!("  from log {}", verdict.expected);
+    for difference in &verdict.differences {
+        println!("  {} {}", difference.id, difference.kind);
+    }
+}
+
+async fn verify_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::Result<bool> {
+    let verdict = verify::<M>(store, past, &mut watch).await?;
+    tell(&verdict);
+    Ok(verdict.is_equal())
+}
+
+async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::Result<()> {
+    let rebuilt = rebuild::<M>(store, past, &mut watch).await?;
+    if let Some(before) = &rebuilt.before {
+        tell(before);
+    }
+    println!("{}: rebuilt, {} documents at position {}, in {}", M::NAME, rebuilt.documents, rebuilt.position, rebuilt.collection);
+    retire::<M>(store, &rebuilt).await?;
+    Ok(())
+}
+
+impl Verify {
+    /// Compares; fails if anything differs.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+        match stop.run_until_cancelled(compare(&self.place)).await {
+            Some(Ok(true)) => Ok(ExitCode::SUCCESS),
+            Some(Ok(false)) | None => Ok(ExitCode::FAILURE),
+            Some(Err(error)) => Err(error),
+        }
+    }
+}
+
+async fn compare(place: &Place) -> anyhow::Result<bool> {
+    let (past, store) = place.open().await?;
+    let mut equal = true;
+    if place.wants(Model::Users) {
+        equal &= verify_one::<Users>(&past, &store).await?;
+    }
+    if place.wants(Model::Backends) {
+        equal &= verify_one::<Backends>(&past, &store).await?;
+    }
+    if place.wants(Model::Instances) {
+        equal &= verify_one::<Instances>(&past, &store).await?;
+    }
+    if place.wants(Model::Sessions) {
+        equal &= verify_one::<Sessions>(&past, &store).await?;
+    }
+    Ok(equal)
+}
+
+impl Rebuild {
+    /// Rebuilds. Interrupted, it leaves the live models as they are.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+        if self.dry_run {
+            return Verify { place: self.place }.run(stop).await;
+        }
+        match stop.run_until_cancelled(remake(&self.place)).await {
+            Some(done) => done.map(|()| ExitCode::SUCCESS),
+            None => Ok(ExitCode::FAILURE),
+        }
+    }
+}
+
+async fn remake(place: &Place) -> anyhow::Result<()> {
+    let (past, store) = place.open().await?;
+    if place.wants(Model::Users) {
+        rebuild_one::<Users>(&past, &store).await?;
+    }
+    if place.wants(Model::Backends) {
+        rebuild_one::<Backends>(&past, &store).await?;
+    }
+    if place.wants(Model::Instances) {
+        rebuild_one::<Instances>(&past, &store).await?;
+    }
+    if place.wants(Model::Sessions) {
+        rebuild_one::<Sessions>(&past, &store).await?;
+    }
+    Ok(())
+}

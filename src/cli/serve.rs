@@ -1,0 +1,34 @@
+//! `dockhost serve`: one replica, in production.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Connections, Secrets, Settings};
+use crate::dev::holder;
+use crate::server;
+
+/// What `serve` is told.
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    connections: Connections,
+}
+
+impl Serve {
+    /// Serves until stopped.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+        let secrets = Secrets::read(|name| std::env::var(name).ok()).check()?;
+        let address = self.settings.listen();
+        let listener = TcpListener::bind(address).await.with_context(|| holder::explain(address))?;
+        let address = listener.local_addr()?;
+        let ready = move || tracing::info!("the API is at http://{address}");
+        server::run(self.settings, self.connections, secrets, listener, stop, ready).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

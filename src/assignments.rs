@@ -57,10 +57,9 @@ impl Assignments {
     pub async fn standing(&self, backend: BackendId, instance: InstanceId) -> Result<Standing, AssignmentsError> {
         let subject = Channel::Assignment(backend, instance).to_string();
         match self.stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => Ok(Standing {
-                sequence: message.sequence,
-                assignment: serde_json::from_slice(&message.payload).ok(),
-            }),
+            Ok(message) => {
+                Ok(Standing { sequence: message.sequence, assignment: serde_json::from_slice(&message.payload).ok() })
+            }
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
                 Ok(Standing { sequence: 0, assignment: None })
             }
@@ -80,8 +79,7 @@ impl Assignments {
     ) -> Result<bool, AssignmentsError> {
         let subject = Channel::Assignment(backend, assignment.instance_id).to_string();
         let payload = serde_json::to_vec(assignment).map_err(failed("writing an assignment"))?;
-        let message =
-            PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(expected);
+        let message = PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(expected);
         let acknowledgement =
             self.jetstream.send_publish(subject, message).await.map_err(failed("publishing an assignment"))?;
         match acknowledgement.await {
@@ -127,8 +125,7 @@ impl Assignments {
     }
 
     async fn listed(&self, filter: &str) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {
-        let mut subjects =
-            self.stream.info_with_subjects(filter).await.map_err(failed("listing the assignments"))?;
+        let mut subjects = self.stream.info_with_subjects(filter).await.map_err(failed("listing the assignments"))?;
         let mut listed = BTreeSet::new();
         while let Some((subject, _)) = subjects.try_next().await.map_err(failed("listing the assignments"))? {
             if let Ok(Channel::Assignment(backend, instance)) = subject.parse() {

@@ -80,7 +80,8 @@ impl Passwords {
         let known = verifier.is_some();
         let verifier = verifier.unwrap_or_else(|| self.nobody.clone());
         self.blocking(move || {
-            let parsed = argon2::PasswordHash::new(&verifier).map_err(|error| PasswordError::Broken(error.to_string()))?;
+            let parsed =
+                argon2::PasswordHash::new(&verifier).map_err(|error| PasswordError::Broken(error.to_string()))?;
             Ok(Argon2::default().verify_password(password.expose_secret().as_bytes(), &parsed).is_ok() && known)
         })
         .await

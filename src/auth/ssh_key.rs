@@ -49,9 +49,9 @@ pub fn normalise(text: &str) -> Result<String, BadSshKey> {
 }
 
 fn rsa_bits(data: &KeyData) -> usize {
-    data.rsa().and_then(|rsa| rsa.n.as_positive_bytes()).map_or(0, |modulus| {
-        modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize)
-    })
+    data.rsa()
+        .and_then(|rsa| rsa.n.as_positive_bytes())
+        .map_or(0, |modulus| modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize))
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Broker;
-use super::{ASSIGNMENTS, ServeError, subscribe};
+use super::{ServeError, subscribe};
+use crate::event_log::streams::ASSIGNMENTS;
 
 /// A consumer that nobody pulls from for this long is removed by the broker; the agent's next hello makes a new one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);

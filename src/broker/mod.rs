@@ -18,9 +18,6 @@ pub mod jwt;
 /// The replicas share the work of each service under this name.
 const QUEUE_GROUP: &str = "dockhost";
 
-/// The stream that holds what each backend should run. Its name stands in `nats.conf` and in every agent's permissions.
-pub const ASSIGNMENTS: &str = "ASSIGNMENTS";
-
 /// A service could not be offered.
 #[derive(Debug, thiserror::Error)]
 #[error("the broker does not take the subscription to {subject}")]

@@ -161,7 +161,7 @@ impl Child {
     /// Sends a signal.
     ///
     /// # Errors
-    /// [`ProcessError::Start`] never; [`ProcessError::Ended`] if it is no longer there.
+    /// [`ProcessError::Ended`] if it is no longer there, [`ProcessError::Start`] if its pipe is closed.
     pub async fn signal(&mut self, signal: Signal) -> Result<(), ProcessError> {
         let word: &[u8] = match signal {
             Signal::Term => b"TERM\n",

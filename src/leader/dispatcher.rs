@@ -218,7 +218,8 @@ impl Dispatcher {
     async fn attempt(&self, cue: &Cue) -> Result<bool, DispatchError> {
         let cached = self.executor.state::<Tenancy>(cue.user_id).await?;
         let mut standing = BTreeMap::new();
-        let machines: BTreeSet<_> = cue.machines.keys().copied().chain(wishes(&cached.state, cue).into_keys()).collect();
+        let machines: BTreeSet<_> =
+            cue.machines.keys().copied().chain(wishes(&cached.state, cue).into_keys()).collect();
         for backend in machines {
             standing.insert(backend, self.assignments.standing(backend, cue.instance_id).await?);
         }
@@ -247,9 +248,5 @@ impl Dispatcher {
 }
 
 fn wishes(state: &Tenancy, cue: &Cue) -> BTreeMap<BackendId, Assignment> {
-    state
-        .instance(cue.instance_id)
-        .map(|instance| wanted(cue.user_id, cue.instance_id, instance))
-        .unwrap_or_default()
+    state.instance(cue.instance_id).map(|instance| wanted(cue.user_id, cue.instance_id, instance)).unwrap_or_default()
 }
-

@@ -5,4 +5,5 @@
 mod harness;
 
 mod broker;
+mod dev;
 mod event_log;

@@ -1,5 +1,6 @@
 //! What a backend can't do: anything else, to anybody.
 
+use async_nats::HeaderMap;
 use dockhost_domain::subject::Channel;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -144,6 +145,36 @@ async fn a_reply_subject_forges_nothing() {
     }
     let mut pull = bob.pull(&json!({ "batch": 1, "no_wait": true })).await;
     assert_eq!(pull.next().await.payload, "bob's".as_bytes(), "bob's assignment was pulled by another");
+}
+
+/// What headers can do to a stream that allows it: wipe it, forge a scheduled message, hold up everybody with a batch.
+#[tokio::test]
+async fn a_reports_headers_command_nothing() {
+    let world = World::new().await;
+    let (ada, bob) = (world.ada().await, world.bob().await);
+    let report = async |agent: &Agent, headers: &[(&'static str, String)]| {
+        let mut map = HeaderMap::new();
+        headers.iter().for_each(|(name, value)| map.insert(*name, value.as_str()));
+        let subject = Channel::Report(agent.backend).to_string();
+        let answer = agent.client.request_with_headers(subject, map, "news".into()).await.unwrap();
+        String::from_utf8(answer.payload.to_vec()).unwrap()
+    };
+    report(&bob, &[]).await;
+    let other = Channel::Report(world.bob).to_string();
+    for headers in [
+        vec![("Nats-Rollup", "all".to_owned())],
+        vec![("Nats-Rollup", "sub".to_owned())],
+        vec![("Nats-Schedule", "@every 1s".to_owned()), ("Nats-Schedule-Target", other)],
+        vec![("Nats-TTL", "1s".to_owned())],
+        vec![("Nats-Batch-Id", "b".to_owned()), ("Nats-Batch-Sequence", "1".to_owned())],
+    ] {
+        let answer = report(&ada, &headers).await;
+        assert!(answer.contains("\"error\""), "{headers:?}: {answer}");
+    }
+    let answer = report(&bob, &[]).await;
+    assert!(answer.contains("\"seq\":2"), "{answer}");
+    let mut reports = world.main.jetstream().get_stream("REPORTS").await.unwrap();
+    assert_eq!(reports.info().await.unwrap().state.messages, 2);
 }
 
 /// Another backend's token does not become one's own by claiming another's inbox.

@@ -11,15 +11,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{self, RetentionPolicy};
 use async_nats::{Client, ConnectOptions, Event, Message, Subscriber};
 use dockhost::broker::callout::{Callout, Doorkeeper};
 use dockhost::broker::connect::Broker;
 use dockhost::broker::hello::{Enrolments, Hello};
 use dockhost::broker::jwt::{LONGEST, Signer};
 use dockhost::clock;
+use dockhost::event_log::streams::{self, StreamOptions};
 use dockhost_domain::ids::{BackendId, InstanceId};
-use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_REPORTS, Channel};
+use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::Welcome;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -66,19 +66,8 @@ impl World {
     async fn with_lifetime(lifetime: Duration) -> Self {
         let nats = Nats::start().await;
         let main = nats.main().await;
-        for (name, subject, retention, max_messages_per_subject) in [
-            ("ASSIGNMENTS", ALL_ASSIGNMENTS, RetentionPolicy::Limits, 1),
-            ("REPORTS", ALL_REPORTS, RetentionPolicy::WorkQueue, -1),
-        ] {
-            let config = stream::Config {
-                name: name.to_owned(),
-                subjects: vec![subject.to_owned()],
-                retention,
-                max_messages_per_subject,
-                ..stream::Config::default()
-            };
-            main.jetstream().create_stream(config).await.unwrap();
-        }
+        let options = StreamOptions { replicas: Some(1), max_bytes: 1 << 20 };
+        streams::ensure(main.jetstream(), &options).await.unwrap();
         let (ada, bob) = (BackendId::from_uuid(clock::fresh_uuid()), BackendId::from_uuid(clock::fresh_uuid()));
         let enrolled = Arc::new(Enrolled(HashMap::from([("ada's".to_owned(), ada), ("bob's".to_owned(), bob)])));
         let callout = CancellationToken::new();

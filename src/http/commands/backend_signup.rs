@@ -93,7 +93,8 @@ pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, Ap
     let session = Beginning::of(backend_id.into(), &app.backend_tokens)?;
     let sequence = store(&app, backend_id, claim, &details, &session).await?;
     app.positions.reached::<Backends>(sequence, READ_MODELS_WITHIN).await;
-    let machine = match app.executor.state::<dockhost_domain::backend::Backend>(backend_id).await?.state.machine.clone() {
+    let machine = match app.executor.state::<dockhost_domain::backend::Backend>(backend_id).await?.state.machine.clone()
+    {
         Some(machine) => machine,
         None => Machine { details, enrolled_at: clock::now(), link: Link::Enrolled, facts: None },
     };

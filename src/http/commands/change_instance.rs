@@ -109,14 +109,7 @@ fn under_way(instance: &Instance) -> Option<OperationId> {
     }
 }
 
-async fn change(
-    app: &App,
-    user_id: UserId,
-    name: &str,
-    to: Wanted,
-    wait: Wait,
-    done: &str,
-) -> Result<Reply, ApiError> {
+async fn change(app: &App, user_id: UserId, name: &str, to: Wanted, wait: Wait, done: &str) -> Result<Reply, ApiError> {
     let instance_id = find(app, user_id, name).await?;
     let command = ChangeWanted { instance_id, to, now: clock::now(), policy: app.settings.policy };
     let changed = app

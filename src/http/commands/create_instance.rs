@@ -60,8 +60,9 @@ fn idempotency(headers: &HeaderMap, request: &Request) -> Result<Option<Idempote
 /// The key that may log in: the request's, else the account's.
 fn ssh_key_of(request: &Request, profile: &Profile) -> Result<String, ApiError> {
     match (&request.ssh_public_key, &profile.details.ssh_public_key) {
-        (Some(key), _) => ssh_key::normalise(key)
-            .map_err(|bad| ApiError::new(Code::InvalidSshKey, format!("sshPublicKey {bad}"))),
+        (Some(key), _) => {
+            ssh_key::normalise(key).map_err(|bad| ApiError::new(Code::InvalidSshKey, format!("sshPublicKey {bad}")))
+        }
         (None, Some(key)) => {
             key.plain().cloned().ok_or_else(|| ApiError::new(Code::SshKeyRequired, "the account has no SSH key"))
         }
@@ -153,9 +154,7 @@ pub async fn post(
             reservation.keep();
             Pursuit { user_id, instance_id, operation_id: Some(event.into()) }
         }
-        (None, Some(used)) => {
-            Pursuit { user_id, instance_id: used.instance_id, operation_id: Some(used.operation_id) }
-        }
+        (None, Some(used)) => Pursuit { user_id, instance_id: used.instance_id, operation_id: Some(used.operation_id) },
         (None, None) => return Err(ApiError::new(Code::Internal, "something went wrong on our side")),
     };
     pursuit.answer(&app, wait, |instance| Reply::created("the instance runs", instance)).await

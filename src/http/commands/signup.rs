@@ -51,10 +51,12 @@ fn read(mut body: Fields) -> Result<SignUp, ApiError> {
     let password = new_password(&mut body);
     let key = body.optional("sshPublicKey");
     let ssh_public_key = body.check("sshPublicKey", key, ssh_key::normalise);
-    let read = username
-        .zip(email)
-        .zip(password)
-        .map(|((username, email), password)| SignUp { username, email, password, ssh_public_key });
+    let read = username.zip(email).zip(password).map(|((username, email), password)| SignUp {
+        username,
+        email,
+        password,
+        ssh_public_key,
+    });
     body.done(read)
 }
 
@@ -91,7 +93,8 @@ pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, Ap
         role: Role::User,
     };
     let session = Beginning::of(user_id.into(), &app.user_tokens)?;
-    let sequence = store(&app, user_id, [(by_name, username_taken), (by_email, email_taken)], &details, &session).await?;
+    let sequence =
+        store(&app, user_id, [(by_name, username_taken), (by_email, email_taken)], &details, &session).await?;
     app.positions.reached::<Users>(sequence, READ_MODELS_WITHIN).await;
     let user = view::user(user_id, &Profile { details, created_at: clock::now() });
     let cookie = app.session_cookie(USER_COOKIE, session.token.clone());

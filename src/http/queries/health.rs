@@ -41,8 +41,11 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
         })
         .collect();
     let (registered, connected) = app.follower.machines().count();
-    let down: Vec<&str> =
-        [("database", database), ("broker", end.is_some())].iter().filter(|(_, up)| !up).map(|(part, _)| *part).collect();
+    let down: Vec<&str> = [("database", database), ("broker", end.is_some())]
+        .iter()
+        .filter(|(_, up)| !up)
+        .map(|(part, _)| *part)
+        .collect();
     let following = app.follower.is_live();
     let status = if !down.is_empty() {
         "unavailable"

@@ -1,5 +1,6 @@
 //! The log: one contract for both adapters, and what only a real broker can show.
 
+mod cluster;
 mod contract;
 mod faults;
 mod roles;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dockhost::event_log::durable::{DurableReader, Job};
+use dockhost::event_log::streams::EVENTS;
 use dockhost::event_log::{Delivery, EventLog, Filter};
 
 use super::world::{Live, at, sign_in, sign_up, user};
@@ -48,6 +49,13 @@ async fn what_was_acknowledged_does_not_come_again_and_the_rest_does() {
     let again = jobs(&mut reader, 1).await.remove(0);
     assert_eq!(sequence(&again), 3);
     again.ack.done().await.unwrap();
+    // An acknowledgement is not answered: only what has reached the broker survives its restart.
+    let stream = async_nats::jetstream::new(live.client.clone()).get_stream(EVENTS).await.unwrap();
+    wait_until("all is acknowledged", DEADLINE, async || match stream.consumer_info("role").await {
+        Ok(info) if info.ack_floor.stream_sequence == 5 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
     // Another process takes it up, after a restart of the broker even.
     drop(reader);
     live.nats.restart().await;

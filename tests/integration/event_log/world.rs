@@ -116,14 +116,17 @@ impl Reader {
         tokio::time::timeout(wait, self.0.next()).await.ok().map(|delivery| delivery.expect("the reader ended"))
     }
 
-    /// The next delivery that is not `Idle`.
+    /// The next delivery that is not `Idle`; signs of life alone don't put the deadline off.
     pub async fn news(&mut self) -> Delivery {
-        loop {
-            match self.next().await {
-                Delivery::Idle => {}
-                news => return news,
+        let news = async {
+            loop {
+                match self.next().await {
+                    Delivery::Idle => {}
+                    news => return news,
+                }
             }
-        }
+        };
+        tokio::time::timeout(DEADLINE, news).await.expect("nothing but signs of life in time")
     }
 
     /// The sequence of the next event.

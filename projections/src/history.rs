@@ -21,7 +21,8 @@ pub trait History: Send + Sync {
     /// The last sequence of the whole log now.
     fn end(&self) -> BoxFuture<'_, Result<u64, Cause>>;
 
-    /// All events of aggregates of this kind with `after < sequence <= to`, in order; then it ends.
+    /// All events of aggregates of this kind with `after < sequence <= to`, in order; then it ends. `to` is never
+    /// beyond what [`History::end`] has said.
     fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Arc<Recorded>, Cause>>;
 }
 

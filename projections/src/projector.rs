@@ -71,6 +71,16 @@ pub enum ProjectionError {
         /// How many.
         differences: usize,
     },
+    /// The documents hold events that this log does not (any more): it lost its end. They can't be gone on from.
+    #[error("the read model {model} is at {position}, the log ends at {end}: drop the database, it is folded anew")]
+    AheadOfLog {
+        /// The model.
+        model: &'static str,
+        /// Its checkpoint.
+        position: u64,
+        /// The log's last sequence.
+        end: u64,
+    },
     /// The log could not be read.
     #[error("the log could not be read")]
     History(#[source] Cause),

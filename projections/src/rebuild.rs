@@ -20,7 +20,7 @@ use crate::history::{History, Watcher, fold_range};
 use crate::model::{Folded, ReadModel};
 use crate::projector::ProjectionError;
 use crate::store::{Checkpoint, CollectionName, GRACE, MongoStore};
-use crate::verify::{Audit, Verdict, form, id_of};
+use crate::verify::{Audit, Verdict, end_after, form, id_of};
 
 /// What a rebuild did.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,8 +41,8 @@ pub struct Rebuilt {
 /// [`retire`].
 ///
 /// # Errors
-/// [`ProjectionError::Overtaken`] when another rebuild of the model began later; `BadCopy`, `Store`, `History`. The
-/// live documents are untouched after any of them.
+/// [`ProjectionError::Overtaken`] when another rebuild of the model began later, `AheadOfLog` when the log has lost its
+/// end; `BadCopy`, `Store`, `History`, `OutOfOrder`. The live documents are untouched after any of them.
 pub async fn rebuild<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
@@ -53,8 +53,8 @@ pub async fn rebuild<M: ReadModel>(
     let same_log = live.incarnation == history.incarnation();
     let mut audit = if same_log { Some(Audit::<M>::begin(store, live.clone()).await?) } else { None };
     let mut folded = Folded::<M>::default();
-    let end = history.end().await.map_err(ProjectionError::History)?;
-    let mut to = end.max(audit.as_ref().map_or(0, Audit::until));
+    // Asked after the documents were read: no event in them is beyond it.
+    let mut to = end_after::<M>(history, &live).await?;
     fold_range(history, &mut folded, (0, to), watcher, |document| {
         if let Some(audit) = &mut audit {
             audit.observe(document);
@@ -82,7 +82,7 @@ pub async fn rebuild<M: ReadModel>(
         let Some(now) = now.filter(|now| now.building.as_ref() == Some(&target)) else {
             return Err(ProjectionError::Overtaken { model: M::NAME });
         };
-        let further = history.end().await.map_err(ProjectionError::History)?.max(now.sequence);
+        let further = end_after::<M>(history, &now).await?;
         fold_range(history, &mut folded, (to, further), watcher, |_| {}).await?;
         to = further;
         store.write(&target, folded.take_changed()).await?;

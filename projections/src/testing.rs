@@ -161,7 +161,7 @@ pub(crate) fn delete(id: u64, generation: u32) -> TenancyEvent {
 
 pub(crate) fn failed(id: u64, generation: u32, backend: u64) -> TenancyEvent {
     let setback = setback(backend);
-    TenancyEvent::Failed(Failed { instance_id: instance(id), generation, setback, gives_up: true })
+    TenancyEvent::Failed(Failed { instance_id: instance(id), generation, setback, gives_up: true, report: None })
 }
 
 pub(crate) fn deleted(id: u64, generation: u32, backend: u64) -> TenancyEvent {

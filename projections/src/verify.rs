@@ -93,20 +93,23 @@ impl Verdict {
 /// Compares the live documents of a model with the log.
 ///
 /// # Errors
-/// [`ProjectionError::ForeignLog`] when the documents were folded from another log; `Store`, `History`, `OutOfOrder`.
+/// [`ProjectionError::ForeignLog`] when the documents were folded from another log, `AheadOfLog` when it has lost its
+/// end; `Store`, `History`, `OutOfOrder`.
 pub async fn verify<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
     watcher: Watcher<'_>,
 ) -> Result<Verdict, ProjectionError> {
-    let checkpoint = store.begin::<M>(&history.incarnation()).await?;
-    let (stored, ours) = (checkpoint.incarnation.clone(), history.incarnation());
+    let ours = history.incarnation();
+    let checkpoint = store.checkpoint::<M>().await?.unwrap_or_else(|| Checkpoint::first::<M>(&ours));
+    let stored = checkpoint.incarnation.clone();
     if stored != ours {
         return Err(ProjectionError::ForeignLog { model: M::NAME, stored, ours });
     }
     let mut audit = Audit::<M>::begin(store, checkpoint).await?;
+    let to = audit.until(end_after::<M>(history, &audit.checkpoint).await?);
     let mut folded = Folded::<M>::default();
-    fold_range(history, &mut folded, (0, audit.until()), watcher, |document| audit.observe(document)).await?;
+    fold_range(history, &mut folded, (0, to), watcher, |document| audit.observe(document)).await?;
     Ok(audit.finish())
 }
 
@@ -128,9 +131,9 @@ impl<M: ReadModel> Audit<M> {
         Ok(Self { checkpoint, stored, at_seq: BTreeMap::new(), due: BTreeMap::new() })
     }
 
-    /// How far the log must be folded.
-    pub(crate) fn until(&self) -> u64 {
-        self.stored.values().map(seq_of).fold(self.checkpoint.sequence, u64::max)
+    /// How far the log must be folded, given its end; what claims to be beyond that is no event.
+    fn until(&self, end: u64) -> u64 {
+        self.stored.values().map(seq_of).fold(self.checkpoint.sequence, u64::max).min(end)
     }
 
     /// Takes note of a document that the fold just changed.
@@ -159,7 +162,7 @@ impl<M: ReadModel> Audit<M> {
             }
             expected.insert(id, form(due));
         }
-        for (id, stored) in self.stored.iter() {
+        for (id, stored) in &self.stored {
             if differences.contains_key(id) {
                 continue;
             }
@@ -200,6 +203,18 @@ pub(crate) fn form(document: &impl Document) -> Value {
 pub(crate) fn id_of(document: &Value) -> String {
     let id = &document["_id"];
     id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+}
+
+/// The log's end, which is asked after the checkpoint was read and so can't be before it.
+pub(crate) async fn end_after<M: ReadModel>(
+    history: &dyn History,
+    checkpoint: &Checkpoint,
+) -> Result<u64, ProjectionError> {
+    let end = history.end().await.map_err(ProjectionError::History)?;
+    if checkpoint.incarnation == history.incarnation() && checkpoint.sequence > end {
+        return Err(ProjectionError::AheadOfLog { model: M::NAME, position: checkpoint.sequence, end });
+    }
+    Ok(end)
 }
 
 fn seq_of(document: &Value) -> u64 {

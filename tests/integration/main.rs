@@ -7,3 +7,4 @@ mod harness;
 mod broker;
 mod dev;
 mod event_log;
+mod projections;

@@ -55,6 +55,20 @@ pub struct Checkpoint {
     pub building: Option<CollectionName>,
 }
 
+impl Checkpoint {
+    /// Before the first event of a log.
+    pub(crate) fn first<M: ReadModel>(incarnation: &Incarnation) -> Self {
+        Self {
+            model: M::NAME.to_owned(),
+            incarnation: incarnation.clone(),
+            sequence: 0,
+            fold_version: M::FOLD_VERSION,
+            collection: CollectionName::first(M::NAME),
+            building: None,
+        }
+    }
+}
+
 /// What became of an attempt to move a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Advance {
@@ -67,8 +81,8 @@ pub(crate) enum Advance {
 }
 
 impl MongoStore {
-    /// Where a model stands; none before its first projector. Also the freshest word on which collection holds it:
-    /// after this has shown a position, this store's reads are from documents that are at least as far.
+    /// Where a model stands; none before its first projector. Reads that begin after a position was shown here, on any
+    /// replica, are from documents that are at least as far.
     ///
     /// # Errors
     /// [`StoreError`]; `Malformed` for a checkpoint that this version did not write.
@@ -86,14 +100,7 @@ impl MongoStore {
         if let Some(checkpoint) = self.checkpoint::<M>().await? {
             return Ok(checkpoint);
         }
-        let first = Checkpoint {
-            model: M::NAME.to_owned(),
-            incarnation: incarnation.clone(),
-            sequence: 0,
-            fold_version: M::FOLD_VERSION,
-            collection: CollectionName::first(M::NAME),
-            building: None,
-        };
+        let first = Checkpoint::first::<M>(incarnation);
         let mut members = super::write::encode(&first).map_err(StoreError::rejected)?;
         members.remove("_id");
         let begun = self

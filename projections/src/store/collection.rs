@@ -1,25 +1,25 @@
 //! Which collection holds a model: `users` at first, `users_v2` after a rebuild, and so on, always upwards.
 //!
-//! In: a model. Out: the name that its checkpoint gives, which is the alias that a rebuild switches. Readers remember
-//! it for [`FRESH`]; a rebuild drops the old collection only [`GRACE`] after its switch. An answer that came back later
-//! than that after the name was learnt counts for nothing (the process may have been stopped in between): the reader
-//! learns the name again and asks once more. So a rebuild is never seen as documents that are missing.
+//! In: a model. Out: the name that its checkpoint gives, which is the alias that a rebuild switches. A reader asks the
+//! collection that it knew last and, at the same time, the checkpoint: the answer counts if the name was right, else it
+//! asks again. So a name is never believed beyond one question, and costs no time. A rebuild drops the old collection
+//! only [`GRACE`] after its switch; an answer that took longer than that (the process may have been stopped) counts
+//! for nothing either. So a rebuild is never seen as documents that are missing or that went back.
 
 use std::fmt;
 use std::future::Future;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use futures::future::join;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{Checkpoint, LIMIT, MongoStore, StoreError};
 use crate::model::ReadModel;
 
-/// How long a reader believes a name.
-pub(crate) const FRESH: Duration = Duration::from_secs(1);
-/// How long the old collection outlives a switch: longer than any reader may still ask it.
-pub(crate) const GRACE: Duration = Duration::from_secs(FRESH.as_secs() + LIMIT.as_secs() + 2);
+/// How long the old collection outlives a switch: longer than any question that began before it.
+pub(crate) const GRACE: Duration = Duration::from_secs(LIMIT.as_secs() + 2);
 
 /// The name of a collection that holds, or is to hold, a model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,20 +78,9 @@ impl MongoStore {
         }
     }
 
-    async fn known<M: ReadModel>(&self) -> Result<Known, StoreError> {
-        let remembered = {
-            let names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
-            names.get(M::NAME).filter(|known| known.asked_at.elapsed() < FRESH).cloned()
-        };
-        match remembered {
-            Some(known) => Ok(known),
-            None => {
-                let asked_at = Instant::now();
-                let checkpoint = self.checkpoint::<M>().await?;
-                let name = checkpoint.map_or_else(|| CollectionName::first(M::NAME), |c| c.collection);
-                Ok(Known { name, asked_at })
-            }
-        }
+    fn guess(&self, model: &'static str) -> CollectionName {
+        let names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(model).map_or_else(|| CollectionName::first(model), |known| known.name.clone())
     }
 
     /// Asks the model's live collection.
@@ -102,10 +91,11 @@ impl MongoStore {
         Fut: Future<Output = Result<T, StoreError>>,
     {
         loop {
-            let known = self.known::<M>().await?;
-            let answer = question(known.name).await?;
-            if known.asked_at.elapsed() < GRACE {
-                return Ok(answer);
+            let (name, asked_at) = (self.guess(M::NAME), Instant::now());
+            let (checkpoint, answer) = join(self.checkpoint::<M>(), question(name.clone())).await;
+            let live = checkpoint?.map_or_else(|| CollectionName::first(M::NAME), |c| c.collection);
+            if live == name && asked_at.elapsed() < GRACE {
+                return answer;
             }
         }
     }

@@ -29,8 +29,8 @@ pub(crate) use collection::GRACE;
 
 /// How long one operation may take, queueing included.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
-/// How long one operation on a whole collection may take (making an index, dropping it, inserting thousands).
-pub(crate) const LONG_LIMIT: Duration = Duration::from_secs(60);
+/// How long one operation on many documents may take: storing a batch, making an index, dropping a collection.
+const LONG_LIMIT: Duration = Duration::from_secs(30);
 
 /// The read models' database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl MongoStore {
         self.inner.runner.run(LIMIT, operation(self.inner.database.clone())).await
     }
 
-    /// The same for an operation on a whole collection.
+    /// The same for an operation on many documents.
     pub(crate) async fn run_long<T, F, Fut>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,

@@ -64,16 +64,13 @@ impl MongoStore {
                 "ordered": false,
                 "writeConcern": { "w": "majority", "j": true },
             };
-            let reply = self.run(|database| async move { database.run_command(command).await }).await?;
+            let reply = self.run_long(|database| async move { database.run_command(command).await }).await?;
             tries -= 1;
             match refusal(&reply) {
                 None => return Ok(()),
                 Some(Refusal::Collision) if tries > 0 => {}
                 Some(Refusal::Collision) => {
-                    return Err(StoreError::rejected(format!(
-                        "{updates_len} upserts kept colliding",
-                        updates_len = updates.len()
-                    )));
+                    return Err(StoreError::rejected(format!("{} upserts kept colliding", updates.len())));
                 }
                 Some(Refusal::Error(text)) => return Err(StoreError::rejected(text)),
                 Some(Refusal::NotYetDurable(text)) => return Err(StoreError::Unavailable(text.into())),

@@ -3,6 +3,7 @@
 use dockhost_domain::envelope::Recorded;
 use dockhost_projections::ProjectionError;
 use dockhost_projections::backends::Backends;
+use dockhost_projections::rebuild::rebuild;
 use dockhost_projections::users::Users;
 use dockhost_projections::verify::{DifferenceKind, Verdict, verify};
 
@@ -75,7 +76,7 @@ async fn a_batch_that_is_half_written_is_no_difference() {
 #[tokio::test]
 async fn a_moving_target_is_verified_without_a_false_alarm() {
     let store = store().await;
-    let events: Vec<_> = (1..=600_u64)
+    let events: Vec<_> = (1..=300_u64)
         .map(|n| if n <= 20 { enrolled(n, n) } else { connected(n, n % 20 + 1, &format!("10.0.0.{n}")) })
         .collect();
     let history = Log::of(log("one"), &events);
@@ -87,7 +88,7 @@ async fn a_moving_target_is_verified_without_a_false_alarm() {
     };
     let watch = async {
         let mut seen = std::collections::BTreeSet::new();
-        while seen.last() != Some(&600) {
+        while seen.last() != Some(&300) {
             let verdict = verify::<Backends>(&store, &history, &mut |_| {}).await.unwrap();
             assert!(verdict.is_equal(), "{verdict:#?}");
             seen.insert(verdict.position);
@@ -104,4 +105,16 @@ async fn another_log_is_not_compared_with() {
     project::<Users>(&store, &[signed_up(1, 1, "ada@example.org")]).await;
     let error = verify::<Users>(&store, &Log::of(log("two"), &[]), &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, ProjectionError::ForeignLog { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_end_is_not_compared_with_nor_rebuilt_from() {
+    let store = store().await;
+    let events = [signed_up(1, 1, "ada@example.org"), signed_up(2, 2, "bob@example.org")];
+    project::<Users>(&store, &events).await;
+    let history = Log::of(log("one"), &events[..1]);
+    let ahead = |error| matches!(error, ProjectionError::AheadOfLog { position: 2, end: 1, .. });
+    assert!(ahead(verify::<Users>(&store, &history, &mut |_| {}).await.unwrap_err()));
+    assert!(ahead(rebuild::<Users>(&store, &history, &mut |_| {}).await.unwrap_err()));
+    assert!(store.user(user(2)).await.unwrap().is_some());
 }

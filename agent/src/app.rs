@@ -38,8 +38,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         "no container engine: start Docker or Podman, lead --docker-host (DOCKER_HOST) to its socket, \
          or try --runtime simulated",
     )?;
-    let settings =
-        docker::Settings { backend, image: config.image.clone(), ports: config.ports, lan_ip: config.lan_ip.clone() };
+    let settings = docker::Settings {
+        backend,
+        image: config.image.clone(),
+        ports: config.ports,
+        lan_ip: config.lan_ip.clone(),
+        firewall: !config.allow_private_networks,
+    };
     let runtime = DockerRuntime::new(engine, settings).await.context("the container engine can't be used")?;
     let patience = Patience { tick: config.reconcile_every(), ..Patience::default() };
     run_with(runtime, patience, &config, &key, stop).await

@@ -64,6 +64,10 @@ pub struct Config {
     #[arg(long, env = "DOCKHOST_MAX_CONTAINERS", value_name = "N", default_value_t = u32::MAX, hide_default_value = true)]
     pub max_containers: u32,
 
+    /// Let instances connect to this machine's own addresses and to private networks.
+    #[arg(long, env = "DOCKHOST_ALLOW_PRIVATE_NETWORKS")]
+    pub allow_private_networks: bool,
+
     /// Where the simulated runtime keeps its containers.
     #[arg(long, env = "DOCKHOST_STATE_DIR", value_name = "DIR", default_value = ".dockhost-agent")]
     pub state_dir: PathBuf,

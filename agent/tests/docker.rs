@@ -1,5 +1,6 @@
 //! The agent on a real engine: from an assignment to a login by `ssh`, and every way in which an engine says no.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -109,8 +110,13 @@ fn seen(report: Report) -> Observation {
 
 async fn runtime(engine: &Engine, ports: &str, image: &str) -> DockerRuntime {
     let found = docker::connect(Some(&engine.host())).await.unwrap();
-    let settings =
-        docker::Settings { backend: BACKEND, image: image.to_owned(), ports: ports.parse().unwrap(), lan_ip: None };
+    let settings = docker::Settings {
+        backend: BACKEND,
+        image: image.to_owned(),
+        ports: ports.parse().unwrap(),
+        lan_ip: None,
+        firewall: true,
+    };
     DockerRuntime::new(found, settings).await.unwrap()
 }
 
@@ -266,6 +272,16 @@ async fn a_container_is_confined() {
     assert_eq!(neighbours_keys.says(two.ports.ssh, "echo here"), "here");
     let reach = format!("nc -w 2 {neighbour} 22 < /dev/null");
     assert!(!keys.ssh(one.ports.ssh, &reach).status.success(), "a neighbour was reached");
+    // Nor is a server on the host, which a container on another network of the engine does reach.
+    let listener = TcpListener::bind(("0.0.0.0", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || listener.incoming().for_each(|stream| drop(stream.unwrap().write_all(b"host\n"))));
+    let gateway = |network: &str| {
+        engine.docker(&["network", "inspect", "--format", "{{range .IPAM.Config}}{{.Gateway}}{{end}}", network])
+    };
+    let fetch = |network: &str| format!("nc -w 2 {} {port} < /dev/null", gateway(network));
+    assert_eq!(engine.docker(&["run", "--rm", TEST_IMAGE, "sh", "-c", &fetch("bridge")]), "host");
+    assert_eq!(String::from_utf8_lossy(&keys.ssh(one.ports.ssh, &fetch("dockhost")).stdout), "");
     // And the same command does reach it where it may, or it would prove nothing.
     assert!(neighbours_keys.says(two.ports.ssh, "nc -w 2 127.0.0.1 22 < /dev/null").starts_with("SSH-"));
 }

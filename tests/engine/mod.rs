@@ -128,8 +128,18 @@ impl Drop for Engine {
                 docker(&words);
             }
         }
-        // Its bridge would outlive the engine.
+        // Its bridge and rules would outlive the engine.
         docker(&["network", "rm", "dockhost"]);
+        for rule in [
+            &["-D", "INPUT", "-i", "dockhost0", "-j", "DOCKHOST-HOST"][..],
+            &["-D", "DOCKER-USER", "-i", "dockhost0", "-j", "DOCKHOST-OUT"],
+            &["-F", "DOCKHOST-HOST"],
+            &["-F", "DOCKHOST-OUT"],
+            &["-X", "DOCKHOST-HOST"],
+            &["-X", "DOCKHOST-OUT"],
+        ] {
+            let _ = Command::new("iptables").arg("-w").args(rule).stderr(Stdio::null()).status();
+        }
         let _ = Command::new("kill").arg("-TERM").arg(own.dockerd.id().to_string()).status();
         let since = Instant::now();
         while matches!(own.dockerd.try_wait(), Ok(None)) {

@@ -7,6 +7,7 @@
 //! An instance's owner is root in it and nobody outside: see [`create`] for what it may and may not.
 
 use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bollard::Docker;
@@ -27,6 +28,7 @@ mod create;
 mod engine;
 mod errors;
 mod files;
+mod firewall;
 mod labels;
 mod network;
 mod ssh;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub ports: PortRange,
     /// Where the published ports are reached, when the loopback address doesn't lead to them.
     pub lan_ip: Option<String>,
+    /// Whether instances are kept away from this machine and from private networks.
+    pub firewall: bool,
 }
 
 /// A real engine.
@@ -68,12 +72,22 @@ struct Book {
 }
 
 impl DockerRuntime {
-    /// Prepares the engine: its network for instances.
+    /// Prepares the engine: its network for instances, and what keeps them in it.
     ///
     /// # Errors
     /// When the engine refuses the network.
     pub async fn new(engine: Engine, settings: Settings) -> Result<Self, RuntimeError> {
-        network::ensure(&engine.docker).await?;
+        let bridge = network::ensure(&engine.docker).await?;
+        if settings.firewall {
+            match firewall::ensure(&bridge).await {
+                Ok(()) => tracing::info!(bridge, "instances reach neither this machine nor private networks"),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn Error,
+                    "instances can reach this machine and private networks: run the agent as root on the host, with \
+                     iptables, or guard the bridge yourself"
+                ),
+            }
+        }
         let cursor = Cursor::seeded(settings.ports, settings.backend.uuid().as_u128());
         let book = Mutex::new(Book { cursor, promised: BTreeSet::new() });
         Ok(Self { docker: engine.docker, kind: engine.kind, settings, book })

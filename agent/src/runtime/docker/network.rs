@@ -1,7 +1,8 @@
 //! The network of all instances on an engine.
 //!
 //! In: an engine. Out: a bridge of its own, on which containers reach the outside but not each other, and which is
-//! apart from the networks of whatever else runs on the engine.
+//! apart from the networks of whatever else runs on the engine. What lies behind the machine's own addresses is
+//! [`super::firewall`]'s matter.
 
 use std::collections::HashMap;
 
@@ -14,24 +15,38 @@ use crate::runtime::RuntimeError;
 
 /// Its name.
 pub(super) const NAME: &str = "dockhost";
+/// The option that says how its bridge is called on the host.
+const BRIDGE: &str = "com.docker.network.bridge.name";
 
-/// Makes it, if it isn't there.
-pub(super) async fn ensure(docker: &Docker) -> Result<(), RuntimeError> {
-    match docker.inspect_network(NAME, None).await {
-        Ok(_) => return Ok(()),
-        Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
-        Err(error) => return Err(other("could not look for the network of the instances")(error)),
+/// Makes it, if it isn't there; how its bridge is called on the host.
+pub(super) async fn ensure(docker: &Docker) -> Result<String, RuntimeError> {
+    if let Some(bridge) = find(docker).await? {
+        return Ok(bridge);
     }
-    let options = HashMap::from([("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())]);
+    let options = [("com.docker.network.bridge.enable_icc", "false"), (BRIDGE, "dockhost0")];
     let request = NetworkCreateRequest {
         name: NAME.to_owned(),
         driver: Some("bridge".to_owned()),
-        options: Some(options),
+        options: Some(HashMap::from(options.map(|(name, value)| (name.to_owned(), value.to_owned())))),
         ..NetworkCreateRequest::default()
     };
-    match docker.create_network(request).await {
-        // Another agent on this engine was faster.
-        Ok(_) | Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
-        Err(error) => Err(other("could not make the network of the instances")(error)),
+    let made = docker.create_network(request).await;
+    match (find(docker).await?, made) {
+        // Whoever made it: another agent on this engine may have been faster.
+        (Some(bridge), _) => Ok(bridge),
+        (None, Err(error)) => Err(other("could not make the network of the instances")(error)),
+        (None, Ok(_)) => Err(RuntimeError::Gone),
+    }
+}
+
+async fn find(docker: &Docker) -> Result<Option<String>, RuntimeError> {
+    match docker.inspect_network(NAME, None).await {
+        Ok(network) => {
+            let named = network.options.and_then(|mut options| options.remove(BRIDGE));
+            let by_id = || format!("br-{}", network.id.unwrap_or_default().chars().take(12).collect::<String>());
+            Ok(Some(named.unwrap_or_else(by_id)))
+        }
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(error) => Err(other("could not look for the network of the instances")(error)),
     }
 }

@@ -61,6 +61,11 @@ fn check(instance: &Instance) -> Result<(), String> {
     }
     match &instance.progress {
         Progress::Pending { .. } if instance.site.is_none() => broken("it waits for no machine"),
+        Progress::Settled | Progress::Failed { .. }
+            if instance.site.as_ref().is_some_and(|site| site.seen.is_none()) =>
+        {
+            broken("its placement has no container, and nobody works on it")
+        }
         Progress::Settled if instance.wanted == Wanted::Deleted => broken("settled is not deleted"),
         Progress::Settled
             if !instance.seen().is_some_and(|s| instance.satisfied_by(s.generation, s.observation.phase)) =>

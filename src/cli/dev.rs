@@ -100,7 +100,7 @@ impl Dev {
             Secrets::read(read).check()?,
             listener,
             stop.clone(),
-            move || drop(ready.send(())),
+            move || { let _ = ready.send(()); },
         ));
         let mut agents: Vec<Child> = Vec::new();
         if stop.run_until_cancelled(serving).await.is_some_and(|served| served.is_ok()) {

@@ -137,7 +137,7 @@ fn tell(verdict: &Verdict) {
     println!("  stored   {}", verdict.stored);
     println!("  from log {}", verdict.expected);
     for difference in &verdict.differences {
-        println!("  {} {}", difference.id, difference.kind);
+        println!("  {} {:?}", difference.id, difference.kind);
     }
 }
 

@@ -39,6 +39,11 @@ impl Nats {
         Broker::connect(&self.url(), &self.secrets.nats, "test", Duration::ZERO).await.unwrap()
     }
 
+    /// The running process, to be paused or watched.
+    pub fn server(&mut self) -> &mut NatsServer {
+        self.server.as_mut().unwrap()
+    }
+
     /// Kills it, as a crash would.
     pub async fn kill(&mut self) {
         if let Some(server) = self.server.take() {

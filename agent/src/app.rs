@@ -34,7 +34,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         let patience = Patience { acts: 1024, tick: config.reconcile_every(), ..Patience::default() };
         return run_with(runtime, patience, &config, &key, stop).await;
     }
-    let engine = docker::connect(config.docker_host.as_deref()).await.context(
+    let engine = docker::connect(config.docker_host.as_deref().filter(|host| !host.is_empty())).await.context(
         "no container engine: start Docker or Podman, lead --docker-host (DOCKER_HOST) to its socket, \
          or try --runtime simulated",
     )?;
@@ -71,8 +71,8 @@ async fn run_with<R: Runtime>(
         Err(error) => return Err(error.into()),
     };
     let post = ReportSubject::new(broker.client.clone(), key);
-    let address = match &config.lan_ip {
-        Some(given) => Address::Given(given.clone()),
+    let address = match &config.lan_ip.as_ref().filter(|given| !given.is_empty()) {
+        Some(given) => Address::Given((*given).clone()),
         None => Address::Found(config.nats_url.clone()),
     };
     let end = async {
@@ -84,7 +84,8 @@ async fn run_with<R: Runtime>(
             }
         }
     };
-    let ((), (), (), (), end) = tokio::join!(
+    let ((), (), (), (), (), end) = tokio::join!(
+        reconciler.prepare(),
         follow(broker.clone(), key, &rooms, &reconciler, &stop),
         beat(broker.clone(), key, reconciler.kind(), &address, &rooms, &changed, &stop),
         reconciler.run(),

@@ -16,7 +16,9 @@ const REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,dockhost_agent=info"));
+    // What the broker's client has to say is said by `connect`, in the agent's words.
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,dockhost_agent=info,async_nats=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

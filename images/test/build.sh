@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the image `dockhost/test:latest` for tests: busybox and dropbear, unpacked from Debian's packages, about 3 MB.
+# Makes the image `dockhost/test:latest` for tests: busybox and dropbear, unpacked from Debian's packages, about 6 MB.
 # Needs root or not, `apt-get` (Debian or Ubuntu) and `docker`, which is led to its engine by DOCKER_HOST as usual.
 # Nothing is installed on the machine. Does nothing when the image is already there; `--force` makes it anew.
 set -eu

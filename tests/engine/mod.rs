@@ -1,7 +1,8 @@
 //! A container engine for tests: one that answers already, or Debian's, started by hand in a temporary directory.
 //!
 //! In: nothing but the environment. Out: an engine with the test image on it, and nobody else's test using it at the
-//! same time. Include this file by `#[path]`; it needs the standard library and `tempfile` only.
+//! same time. Include this file by `#[path]`, in a binary that expects clippy's `expect_used`; it needs the standard
+//! library and `tempfile` only.
 //!
 //! An engine is installed only where tests may do that: with `CI=true` or `DOCKHOST_TEST_INSTALL_ENGINE=1`. Elsewhere a
 //! missing one fails the test, and the message names what to do.

@@ -133,6 +133,18 @@ impl<R: Runtime> Reconciler<R> {
         self.0.changed.notify_one();
     }
 
+    /// Gets the image that most instances want before the first one is asked for, whose deadline is short.
+    pub async fn prepare(&self) {
+        tokio::select! {
+            fetched = self.0.runtime.fetch(None) => {
+                if let Err(error) = fetched {
+                    tracing::warn!(error = error.chain(), "no image for instances; each that needs it will try again");
+                }
+            }
+            () = self.0.stop.cancelled() => {}
+        }
+    }
+
     /// Takes in an assignment. One that is older than the one held is ignored; one that is held already and was
     /// answered is left to the tick, so that a reconnect doesn't repeat every report.
     pub fn assign(&self, assignment: Assignment) {

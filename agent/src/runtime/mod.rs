@@ -80,7 +80,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// yet unless the runtime knows that its SSH server answers.
     fn list(&self, of: Option<InstanceId>) -> impl Future<Output = Result<Vec<Container>, RuntimeError>> + Send;
 
-    /// Makes the image available. May take minutes.
+    /// Makes the image (the default one when none is named) available, if it isn't. May take minutes.
     fn fetch(&self, image: Option<&str>) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
     /// Makes the container of this assignment, with ports of its own, and doesn't start it.

@@ -4,7 +4,7 @@
 //! and every listing is filtered by this backend's, so several agents may share an engine. Containers of all backends
 //! count as holders of ports.
 //!
-//! An instance's owner is root in it and nobody outside: see [`create`] for what it may and may not.
+//! An instance's owner is root in it and nobody outside: the module `create` says what it may and may not.
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
@@ -13,11 +13,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bollard::Docker;
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, StopContainerOptionsBuilder,
 };
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
-use futures::TryStreamExt;
 
 use super::{Runtime, RuntimeError, container_name};
 use crate::container::{Container, State};
@@ -29,6 +28,7 @@ mod engine;
 mod errors;
 mod files;
 mod firewall;
+mod image;
 mod labels;
 mod network;
 mod ssh;
@@ -62,6 +62,7 @@ pub struct DockerRuntime {
     kind: &'static str,
     settings: Settings,
     book: Mutex<Book>,
+    fetching: tokio::sync::Mutex<()>,
 }
 
 /// Ports that are given out but not yet to be seen in a listing.
@@ -90,7 +91,7 @@ impl DockerRuntime {
         }
         let cursor = Cursor::seeded(settings.ports, settings.backend.uuid().as_u128());
         let book = Mutex::new(Book { cursor, promised: BTreeSet::new() });
-        Ok(Self { docker: engine.docker, kind: engine.kind, settings, book })
+        Ok(Self { docker: engine.docker, kind: engine.kind, settings, book, fetching: tokio::sync::Mutex::default() })
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -185,13 +186,9 @@ impl Runtime for DockerRuntime {
     }
 
     async fn fetch(&self, image: Option<&str>) -> Result<(), RuntimeError> {
-        let image = image.unwrap_or(&self.settings.image);
-        let options = CreateImageOptionsBuilder::default().from_image(image).build();
-        self.docker
-            .create_image(Some(options), None, None)
-            .try_for_each(|_| std::future::ready(Ok(())))
-            .await
-            .map_err(other("could not fetch the image"))
+        // One at a time: all creations of a fresh machine want the same one.
+        let _turn = self.fetching.lock().await;
+        image::fetch(&self.docker, image.unwrap_or(&self.settings.image)).await
     }
 
     async fn create(&self, assignment: &Assignment, spec: &ContainerSpec) -> Result<(), RuntimeError> {

@@ -12,7 +12,7 @@ use dockhost_projections::ReadModel;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::history::{History, Progress};
 use dockhost_projections::instances::Instances;
-use dockhost_projections::rebuild::{rebuild, retire};
+use dockhost_projections::rebuild::{Rebuilt, rebuild, retire};
 use dockhost_projections::sessions::Sessions;
 use dockhost_projections::store::{Cause, Incarnation, MongoStore};
 use dockhost_projections::users::Users;
@@ -75,6 +75,11 @@ pub struct Verify {
 /// The log's past, for the read models.
 struct Past(JetStreamLog);
 
+enum Next {
+    Item(Result<Arc<Recorded>, Cause>),
+    End,
+}
+
 impl History for Past {
     fn incarnation(&self) -> Incarnation {
         self.0.incarnation().to_string().into()
@@ -86,15 +91,19 @@ impl History for Past {
 
     fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Arc<Recorded>, Cause>> {
         let events = self.0.follow(after, Filter::Kind(kind)).map(move |delivery| match delivery {
-            Delivery::Event(recorded) if recorded.sequence <= to => Some(Ok(recorded)),
+            Delivery::Event(recorded) if recorded.sequence <= to => Some(Next::Item(Ok(recorded))),
             Delivery::Unreadable { sequence, why, .. } if sequence <= to => {
-                Some(Err(format!("event {sequence} can't be read: {why}").into()))
+                Some(Next::Item(Err(format!("event {sequence} can't be read: {why}").into())))
             }
             // Beyond the range, or no more stored.
-            Delivery::Event(_) | Delivery::Unreadable { .. } | Delivery::CaughtUp => None,
-            Delivery::Idle => Some(Err("the log fell silent".into())),
+            Delivery::Event(_) | Delivery::Unreadable { .. } | Delivery::CaughtUp => Some(Next::End),
+            Delivery::Idle => None,
         });
-        events.take_while(|event| std::future::ready(event.is_some())).filter_map(std::future::ready).boxed()
+        events
+            .filter_map(std::future::ready)
+            .take_while(|next| std::future::ready(!matches!(next, Next::End)))
+            .filter_map(|next| std::future::ready(if let Next::Item(item) = next { Some(item) } else { None }))
+            .boxed()
     }
 }
 
@@ -137,7 +146,7 @@ fn tell(verdict: &Verdict) {
     println!("  stored   {}", verdict.stored);
     println!("  from log {}", verdict.expected);
     for difference in &verdict.differences {
-        println!("  {} {:?}", difference.id, difference.kind);
+        println!("  {difference}");
     }
 }
 
@@ -147,14 +156,14 @@ async fn verify_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::Re
     Ok(verdict.is_equal())
 }
 
-async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::Result<()> {
+/// Rebuilds one model; what it replaced stays until [`retire`].
+async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::Result<Rebuilt> {
     let rebuilt = rebuild::<M>(store, past, &mut watch).await?;
     if let Some(before) = &rebuilt.before {
         tell(before);
     }
     println!("{}: rebuilt, {} documents at position {}, in {}", M::NAME, rebuilt.documents, rebuilt.position, rebuilt.collection);
-    retire::<M>(store, &rebuilt).await?;
-    Ok(())
+    Ok(rebuilt)
 }
 
 impl Verify {
@@ -201,17 +210,32 @@ impl Rebuild {
 
 async fn remake(place: &Place) -> anyhow::Result<()> {
     let (past, store) = place.open().await?;
+    let (mut users, mut backends, mut instances, mut sessions) = (None, None, None, None);
     if place.wants(Model::Users) {
-        rebuild_one::<Users>(&past, &store).await?;
+        users = Some(rebuild_one::<Users>(&past, &store).await?);
     }
     if place.wants(Model::Backends) {
-        rebuild_one::<Backends>(&past, &store).await?;
+        backends = Some(rebuild_one::<Backends>(&past, &store).await?);
     }
     if place.wants(Model::Instances) {
-        rebuild_one::<Instances>(&past, &store).await?;
+        instances = Some(rebuild_one::<Instances>(&past, &store).await?);
     }
     if place.wants(Model::Sessions) {
-        rebuild_one::<Sessions>(&past, &store).await?;
+        sessions = Some(rebuild_one::<Sessions>(&past, &store).await?);
     }
+    eprintln!("dropping what was replaced, once no reader can still ask it …");
+    tokio::try_join!(
+        drop_old::<Users>(&store, users.as_ref()),
+        drop_old::<Backends>(&store, backends.as_ref()),
+        drop_old::<Instances>(&store, instances.as_ref()),
+        drop_old::<Sessions>(&store, sessions.as_ref()),
+    )?;
     Ok(())
+}
+
+async fn drop_old<M: ReadModel>(store: &MongoStore, rebuilt: Option<&Rebuilt>) -> anyhow::Result<()> {
+    match rebuilt {
+        Some(rebuilt) => Ok(retire::<M>(store, rebuilt).await?),
+        None => Ok(()),
+    }
 }

@@ -1,5 +1,7 @@
 //! The agent on a real engine: from an assignment to a login by `ssh`, and every way in which an engine says no.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test, and what it stands on, fails by panicking")]
+
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;

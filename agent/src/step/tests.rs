@@ -209,7 +209,7 @@ proptest! {
 
     #[test]
     fn every_history_comes_to_rest_as_wanted_with_one_container_alive_at_most(
-        history in prop::collection::vec(happenings(), 1..40)
+        history in prop::collection::vec(happenings(), 1..24)
     ) {
         let mut model = Model::default();
         let mut wanted = assignment(1, Wanted::Running);

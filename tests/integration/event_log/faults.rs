@@ -1,5 +1,6 @@
 //! What happens when the broker goes away, is full, or keeps its answer.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dockhost::clock;
@@ -9,7 +10,7 @@ use dockhost::event_log::streams::{EVENTS, StreamOptions};
 use dockhost::event_log::{AppendError, Delivery, EventLog, Filter, LogError};
 use dockhost_domain::envelope::header;
 use futures::TryStreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::world::{Live, Reader, World, at, options, sign_in, sign_up, user};
 use crate::harness::wait::DEADLINE;
@@ -113,15 +114,17 @@ async fn an_append_whose_answer_is_late_is_stored_once() {
     let ada = user();
     let pid = live.nats.server().process().pid().unwrap();
     signal(pid, "STOP");
+    let before = live.client.statistics().out_messages.load(Ordering::Relaxed);
     let log = live.log.clone();
     let append = tokio::spawn(async move { log.append(at(0, &sign_in(ada))).await });
-    // Several attempts are under way by now: each was given up after 200 ms.
-    let still = timeout(Duration::from_secs(1), async {
-        while !append.is_finished() {
-            tokio::task::yield_now().await
+    let sent = wait_until("three attempts are under way", DEADLINE, async || {
+        match live.client.statistics().out_messages.load(Ordering::Relaxed) - before {
+            sent @ 0..3 => Err(format!("{sent} sent")),
+            sent => Ok(sent),
         }
-    });
-    assert!(still.await.is_err(), "the append ended while the broker stood still");
+    })
+    .await;
+    assert!(!append.is_finished(), "the append ended while the broker stood still, after {sent} attempts");
     signal(pid, "CONT");
     assert_eq!(append.await.unwrap().unwrap(), 1);
     assert_eq!(live.log.end(Filter::All).await.unwrap(), 1);

@@ -7,4 +7,5 @@ mod harness;
 mod broker;
 mod dev;
 mod event_log;
+mod main_job;
 mod projections;

@@ -4,15 +4,18 @@
 //! wait for a state. Ports are free ones, files lie in temporary directories or under `target/tmp`, and no process
 //! outlives the run, not even one that is killed.
 
+pub mod http;
 pub mod mongo;
 pub mod nats;
 pub mod wait;
+pub mod world;
 
 use std::path::Path;
 
 pub use mongo::Mongo;
 pub use nats::Nats;
 pub use wait::wait_until;
+pub use world::World;
 
 /// Where the server programs and the run's database are kept.
 pub fn target_tmp() -> &'static Path {

@@ -1,0 +1,177 @@
+//! A whole DockHost of one's own: broker, database, any number of replicas and agents, all real processes.
+//!
+//! In: how many, and what differs from the usual settings. Out: URLs, and processes that can be killed one by one.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dockhost::dev::process::{Child, Program};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::http::{Answer, Client};
+use super::{Mongo, Nats, wait_until};
+
+/// A replica of the main server.
+pub struct Replica {
+    pub url: String,
+    pub log: PathBuf,
+    pub process: Child,
+}
+
+/// A registered backend, and its agent if it runs.
+pub struct Agent {
+    pub name: String,
+    pub id: String,
+    pub key: String,
+    pub process: Option<Child>,
+}
+
+/// All of it. Gone when it is dropped.
+pub struct World {
+    // Processes first: they must not write into a directory that is being removed.
+    pub replicas: Vec<Replica>,
+    pub agents: Vec<Agent>,
+    pub nats: Nats,
+    pub mongo: Mongo,
+    pub data: TempDir,
+    settings: BTreeMap<&'static str, String>,
+    started: usize,
+}
+
+impl World {
+    /// Broker and database, and this many replicas that serve.
+    pub async fn start(replicas: usize) -> Self {
+        Self::with(replicas, &[]).await
+    }
+
+    /// The same, with settings of the server that differ (`("DOCKHOST_MAX_INSTANCES_PER_USER", "5")`).
+    pub async fn with(replicas: usize, settings: &[(&'static str, &str)]) -> Self {
+        let (nats, mongo) = tokio::join!(Nats::start(), Mongo::shared());
+        let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let data = tempfile::tempdir().unwrap();
+        let mut world = Self { replicas: vec![], agents: vec![], nats, mongo, data, settings, started: 0 };
+        for _ in 0..replicas {
+            world.add_replica().await;
+        }
+        world
+    }
+
+    /// One more replica; returns when it serves.
+    pub async fn add_replica(&mut self) -> usize {
+        self.started += 1;
+        let log = self.data.path().join(format!("replica-{}.log", self.started));
+        let mut env = self.nats.secrets.server_env();
+        env.push(("NATS_URL", self.nats.url()));
+        env.push(("MONGODB_URI", self.mongo.uri.clone()));
+        env.push(("DOCKHOST_DATABASE", self.mongo.database.clone()));
+        env.push(("DOCKHOST_BIND", "127.0.0.1".to_owned()));
+        env.push(("PORT", "0".to_owned()));
+        env.extend(self.settings.iter().map(|(name, value)| (*name, value.clone())));
+        let program = Program {
+            name: "dockhost",
+            path: env!("CARGO_BIN_EXE_dockhost").into(),
+            args: vec!["serve".into()],
+            env,
+            log: log.clone(),
+        };
+        let mut process = program.start().unwrap();
+        let url = process.until_ready(Duration::from_secs(60), async |_| served_at(&log)).await.unwrap();
+        self.replicas.push(Replica { url, log, process });
+        self.replicas.len() - 1
+    }
+
+    /// Kills a replica, as a crash would.
+    pub async fn kill_replica(&mut self, index: usize) {
+        self.replicas.remove(index).process.kill().await;
+    }
+
+    /// A client of one replica, not signed in.
+    pub fn client(&self, replica: usize) -> Client {
+        Client::new(&self.replicas[replica].url)
+    }
+
+    /// A signed-up user's client of the first replica.
+    pub async fn user(&self, name: &str) -> Client {
+        let client = self.client(0);
+        let answer = client.sign_up(name).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        client.with_token(answer.data()["accessToken"].as_str().unwrap())
+    }
+
+    /// Registers a backend, without starting an agent for it.
+    pub async fn register(&mut self, name: &str, max_containers: u32) -> usize {
+        let body = json!({ "username": name, "password": "a long password", "maxContainers": max_containers });
+        let answer = self.client(0).post("/api/v2/backend/signup", body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let data = answer.data();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (id, key) = (text(&data["backend"]["id"]), text(&data["DOCKHOST_API_KEY"]));
+        self.agents.push(Agent { name: name.to_owned(), id, key, process: None });
+        self.agents.len() - 1
+    }
+
+    /// Registers a backend and starts a simulated agent for it; returns when it is connected.
+    pub async fn add_agent(&mut self, name: &str, max_containers: u32) -> usize {
+        self.add_agent_with(name, max_containers, &[]).await
+    }
+
+    /// The same, with settings of the agent that differ (`("DOCKHOST_SIMULATE_REFUSE", "true")`).
+    pub async fn add_agent_with(&mut self, name: &str, max_containers: u32, settings: &[(&'static str, &str)]) -> usize {
+        let index = self.register(name, max_containers).await;
+        self.start_agent(index, settings);
+        self.wait_for_backend(name, "connected").await;
+        index
+    }
+
+    /// Starts the agent of a registered backend.
+    pub fn start_agent(&mut self, index: usize, settings: &[(&'static str, &str)]) {
+        let (name, key) = (self.agents[index].name.clone(), self.agents[index].key.clone());
+        let state = self.data.path().join(&name);
+        let mut env = vec![
+            ("DOCKHOST_API_KEY", key),
+            ("NATS_URL", self.nats.url()),
+            ("LAN_IP", "127.0.0.1".to_owned()),
+            ("DOCKHOST_RUNTIME", "simulated".to_owned()),
+            ("DOCKHOST_STATE_DIR", state.display().to_string()),
+        ];
+        env.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let log = self.data.path().join(format!("agent-{name}.log"));
+        let program = Program { name: "dockhost-agent", path: agent_program(), args: vec![], env, log };
+        self.agents[index].process = Some(program.start().unwrap());
+    }
+
+    /// Kills an agent, as a crash would.
+    pub async fn kill_agent(&mut self, index: usize) {
+        self.agents[index].process.take().unwrap().kill().await;
+    }
+
+    /// Waits until the backend's own document has a status.
+    pub async fn wait_for_backend(&self, name: &str, status: &str) {
+        let client = self.client(0);
+        let signin = json!({ "username": name, "password": "a long password" });
+        let answer = client.post("/api/v2/backend/signin", signin).await;
+        let cookie = answer.cookie("accessTokenBE").unwrap();
+        let client = client.with_token(&cookie);
+        wait_until(&format!("backend {name} is {status}"), super::wait::DEADLINE, async || {
+            let answer: Answer = client.get("/api/v2/backend").await;
+            if answer.data()["status"] == status { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+    }
+}
+
+/// The address that a replica says it serves on, once it does.
+fn served_at(log: &PathBuf) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    let line = text.lines().find(|line| line.contains("the API is at "))?;
+    Some(line.rsplit(' ').next()?.to_owned())
+}
+
+/// The agent's program, which `make test` builds beside the server's.
+pub fn agent_program() -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_dockhost")).with_file_name("dockhost-agent");
+    assert!(path.is_file(), "{} is not built: run `make test`, or `cargo build --workspace --bins`", path.display());
+    path
+}

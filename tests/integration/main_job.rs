@@ -1,0 +1,40 @@
+//! The main job, as its user does it: sign up, create, stop, resume, delete, on simulated machines.
+
+use serde_json::json;
+
+use crate::harness::World;
+
+#[tokio::test]
+async fn from_sign_up_to_deletion() {
+    let mut world = World::start(1).await;
+    world.add_agent("alpha", 5).await;
+    let ada = world.user("ada").await;
+    let created = ada.create().await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let instance = created.data();
+    assert_eq!(instance["status"], "running");
+    assert_eq!(instance["name"], "ada-container");
+    let port = instance["sshPort"].as_u64().unwrap();
+    assert_eq!(instance["sshDetails"]["command"], format!("ssh -p {port} root@127.0.0.1"));
+    let which = json!({ "instanceId": instance["instanceId"] });
+
+    let listed = ada.get("/api/v2/user/instance").await;
+    assert_eq!(listed.data()[0], *instance, "a write's answer and a read's are the same");
+
+    let stopped = ada.put("/api/v2/user/instance/stop", which.clone()).await;
+    assert_eq!((stopped.status, &stopped.data()["status"]), (200, &json!("stopped")), "{stopped:?}");
+    let again = ada.put("/api/v2/user/instance/stop", which.clone()).await;
+    assert_eq!((again.status, &again.data()["generation"]), (200, &json!(2)), "repeating it is fine");
+
+    let resumed = ada.put("/api/v2/user/instance/resume", json!({ "instanceId": "ada-container" })).await;
+    assert_eq!((resumed.status, &resumed.data()["status"]), (200, &json!("running")), "{resumed:?}");
+    assert_eq!(resumed.data()["sshPort"], port, "ports are kept");
+    assert_eq!(resumed.data()["containerId"], instance["containerId"], "the container is the same");
+
+    let deleted = ada.delete("/api/v2/user/instance", which.clone()).await;
+    assert_eq!((deleted.status, &deleted.data()["status"]), (200, &json!("deleted")), "{deleted:?}");
+    assert_eq!(ada.get("/api/v2/user/instance").await.data(), &json!([]));
+    let gone = ada.get(&format!("/api/v2/user/instance/{}", instance["instanceId"].as_str().unwrap())).await;
+    assert_eq!((gone.status, gone.code()), (404, "not_found"));
+    assert_eq!(ada.delete("/api/v2/user/instance", which).await.status, 200, "a repeated DELETE of a known id");
+}

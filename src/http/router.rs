@@ -22,9 +22,13 @@ use super::{commands, queries, request_id, timeout};
 /// The largest body, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// All routes.
-pub fn routes(app: &Arc<App>) -> (Router<Arc<App>>, Vec<Route>) {
-    Routes::new(Arc::clone(app))
+/// Every route, with who may call it.
+pub fn list() -> Vec<Route> {
+    routes().list()
+}
+
+fn routes() -> Routes {
+    Routes::new()
         .get("/", Open, queries::home::get)
         .get("/health", Open, queries::health::get)
         .post("/api/v2/user/signup", Open, commands::signup::post)
@@ -40,16 +44,15 @@ pub fn routes(app: &Arc<App>) -> (Router<Arc<App>>, Vec<Route>) {
         .post("/api/v2/backend/signup", Open, commands::backend_signup::post)
         .post("/api/v2/backend/signin", Open, commands::backend_signin::post)
         .get("/api/v2/backend", Backend, queries::backend::get)
-        .finish()
 }
 
 /// The whole service.
 pub fn service(app: &Arc<App>) -> Router {
-    let (router, _) = routes(app);
     let fixed = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
-    router
+    routes()
+        .mount(app)
         .fallback(|| async { ApiError::not_found("path") })
         .method_not_allowed_fallback(|| async {
             ApiError::new(Code::MethodNotAllowed, "this path does not take this method")

@@ -1,5 +1,5 @@
-//! A router that cannot forget who may call: each route is added together with its access, and the list of all routes
-//! can be asked for, so that tests call every one.
+//! A table of routes that cannot forget who may call: each is added together with its access, and the list of all of
+//! them can be asked for without a server, so that tests and documents name every one.
 
 use std::sync::Arc;
 
@@ -23,17 +23,17 @@ pub struct Route {
     pub access: Access,
 }
 
+/// Puts one route, behind its guard, into a router.
+type Mount = Box<dyn FnOnce(Router<Arc<App>>, &Arc<App>) -> Router<Arc<App>>>;
+
 /// Routes being put together.
-pub struct Routes {
-    app: Arc<App>,
-    router: Router<Arc<App>>,
-    list: Vec<Route>,
-}
+#[derive(Default)]
+pub struct Routes(Vec<(Route, Mount)>);
 
 impl Routes {
     /// None yet.
-    pub fn new(app: Arc<App>) -> Self {
-        Self { app, router: Router::new(), list: Vec::new() }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     fn add<H, T>(mut self, filter: MethodFilter, route: Route, handler: H) -> Self
@@ -41,13 +41,16 @@ impl Routes {
         H: Handler<T, Arc<App>>,
         T: 'static,
     {
-        let guarded: MethodRouter<Arc<App>> = match route.access {
-            Access::Open => on(filter, handler),
-            Access::User => on(filter, handler).layer(from_fn_with_state(Arc::clone(&self.app), access::users)),
-            Access::Backend => on(filter, handler).layer(from_fn_with_state(Arc::clone(&self.app), access::backends)),
+        let Route { path, access, .. } = route;
+        let mount = move |router: Router<Arc<App>>, app: &Arc<App>| {
+            let guarded: MethodRouter<Arc<App>> = match access {
+                Access::Open => on(filter, handler),
+                Access::User => on(filter, handler).layer(from_fn_with_state(Arc::clone(app), access::users)),
+                Access::Backend => on(filter, handler).layer(from_fn_with_state(Arc::clone(app), access::backends)),
+            };
+            router.route(path, guarded)
         };
-        self.router = self.router.route(route.path, guarded);
-        self.list.push(route);
+        self.0.push((route, Box::new(mount)));
         self
     }
 
@@ -75,8 +78,13 @@ impl Routes {
         self.add(MethodFilter::DELETE, Route { method: Method::DELETE, path, access }, handler)
     }
 
-    /// The router, and the list of what is in it.
-    pub fn finish(self) -> (Router<Arc<App>>, Vec<Route>) {
-        (self.router, self.list)
+    /// What is in it.
+    pub fn list(&self) -> Vec<Route> {
+        self.0.iter().map(|(route, _)| route.clone()).collect()
+    }
+
+    /// The router, with every route behind its guard.
+    pub fn mount(self, app: &Arc<App>) -> Router<Arc<App>> {
+        self.0.into_iter().fold(Router::new(), |router, (_, mount)| mount(router, app))
     }
 }

@@ -40,7 +40,7 @@ pub struct Dev {
     /// What runs the containers; Docker if an engine answers, else simulated.
     #[arg(long, env = "DOCKHOST_RUNTIME", value_enum)]
     runtime: Option<Runtime>,
-    /// The image of the agents' containers; built from `images/instance` if not given.
+    /// The image of the agents' containers; if not given, the agents make DockHost's own.
     #[arg(long, env = "DOCKHOST_IMAGE")]
     image: Option<String>,
     /// Let agents on other machines join: the address of this machine that they reach.
@@ -65,6 +65,9 @@ impl Dev {
         if self.reset {
             reset(&data)?;
         }
+        let variable = |name: &str| std::env::var(name).ok();
+        let (host, runtime_dir) = (variable("DOCKER_HOST"), variable("XDG_RUNTIME_DIR"));
+        let decision = engine::decide(self.runtime, host.as_deref(), runtime_dir.as_deref())?;
         let address = self.settings.listen();
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("{}; stop it, or choose another port with PORT=…", holder::explain(address))
@@ -88,7 +91,6 @@ impl Dev {
         let (mut nats, mut mongod) = (nats?, mongod?);
         let running = Running { pid: std::process::id(), url: api, nats_url: nats.url(), mongodb_uri: mongod.uri() };
         running.write(&data)?;
-        let decision = engine::decide(self.runtime, self.image.as_deref(), &data).await?;
 
         let connections = Connections { nats_url: nats.url(), mongodb_uri: mongod.uri() };
         let env = kept.server_env();
@@ -109,13 +111,13 @@ impl Dev {
                 nats_url: nats.url(),
                 lan_ip: self.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()),
                 runtime: decision.runtime,
-                image: self.image,
+                image: self.image.clone(),
                 data: data.clone(),
             };
             for n in 1..=self.agents {
                 agents.push(plan.start(n).await?);
             }
-            banner(&running.url, &decision, agents.len(), self.listen);
+            banner(&running.url, &decision, self.image.as_deref(), agents.len(), self.listen);
         }
         let outcome = watch(server, &mut nats, &mut mongod, &mut agents, &stop).await;
         eprintln!("\nstopping …");
@@ -193,12 +195,20 @@ fn reset(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn banner(api: &str, decision: &engine::Decision, agents: usize, listen: Option<IpAddr>) {
+fn banner(api: &str, decision: &engine::Decision, image: Option<&str>, agents: usize, listen: Option<IpAddr>) {
     let runtime = decision.runtime.as_str();
     let why = &decision.why;
     println!("\n  DockHost runs.\n");
     println!("    API      {api}      health {api}/health");
     println!("    agents   {agents}, runtime {runtime}: {why}");
+    match (decision.runtime, image) {
+        (Runtime::Simulated, _) => println!("             nothing really runs; start Docker or Podman for machines with SSH"),
+        (Runtime::Docker, Some(image)) => println!("    image    {image}"),
+        (Runtime::Docker, None) => {
+            println!("    image    made by the agents, once, in a minute or two: an instance asked for sooner may fail.");
+            println!("             It needs a registry; without one: DOCKHOST_IMAGE=… or --runtime simulated");
+        }
+    }
     if let Some(address) = listen {
         println!("    others   NATS_URL=nats://{address}:{NATS_PORT} DOCKHOST_API_KEY=… dockhost-agent");
     }

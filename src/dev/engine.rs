@@ -1,21 +1,12 @@
-//! Which runtime the embedded agents get: Docker if an engine answers and has an image, else simulated.
+//! Which runtime the embedded agents get: Docker or Podman if a socket answers, else simulated.
 //!
-//! In: what was asked for. Out: a decision, and the sentence that says why. The image that users get is built from
-//! `images/instance` when the engine has none yet.
+//! In: what was asked for, and where sockets may be. Out: a decision, and the sentence that says why. The agents find
+//! the engine and make their image themselves; here nothing is asked of it but whether it is there.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use clap::ValueEnum;
-use tokio::process::Command;
-
-const IMAGE: &str = "dockhost/instance:latest";
-const DOCKERFILE: &str = include_str!("../../images/instance/Dockerfile");
-const ENTRYPOINT: &str = include_str!("../../images/instance/entrypoint.sh");
-const SSHD_CONFIG: &str = include_str!("../../images/instance/sshd_config");
-const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
-const BUILDS_WITHIN: Duration = Duration::from_secs(600);
 
 /// What runs the containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,53 +37,80 @@ pub struct Decision {
     pub why: String,
 }
 
-/// Decides. `image` is the one that was asked for, if any.
+/// Docker was asked for, and there is none.
+#[derive(Debug, thiserror::Error)]
+#[error("Docker was asked for, but {0}; start Docker or Podman, lead DOCKER_HOST to its socket, or try --runtime simulated")]
+pub struct NoEngine(String);
+
+/// Decides. `host` is `DOCKER_HOST`, `runtime_dir` is `XDG_RUNTIME_DIR`.
 ///
 /// # Errors
-/// If Docker was asked for and can't be had.
-pub async fn decide(wish: Option<Runtime>, image: Option<&str>, data: &Path) -> anyhow::Result<Decision> {
+/// [`NoEngine`].
+pub fn decide(
+    wish: Option<Runtime>,
+    host: Option<&str>,
+    runtime_dir: Option<&str>,
+) -> Result<Decision, NoEngine> {
     if wish == Some(Runtime::Simulated) {
         return Ok(Decision { runtime: Runtime::Simulated, why: "asked for".to_owned() });
     }
-    match docker(image, data).await {
-        Ok(()) => Ok(Decision { runtime: Runtime::Docker, why: "an engine answers".to_owned() }),
-        Err(why) if wish == Some(Runtime::Docker) => anyhow::bail!("Docker was asked for, but {why}"),
-        Err(why) => Ok(Decision { runtime: Runtime::Simulated, why }),
+    let sockets = sockets(host.filter(|host| !host.is_empty()), runtime_dir);
+    match sockets.iter().find(|socket| UnixStream::connect(socket).is_ok()) {
+        Some(socket) => Ok(Decision { runtime: Runtime::Docker, why: format!("{} answers", socket.display()) }),
+        None => {
+            let places: Vec<String> = sockets.iter().map(|socket| socket.display().to_string()).collect();
+            let why = match (host, places.is_empty()) {
+                (Some(host), true) => format!("DOCKER_HOST={host} is no local socket"),
+                _ => format!("nobody answers at {}", places.join(", ")),
+            };
+            if wish == Some(Runtime::Docker) {
+                return Err(NoEngine(why));
+            }
+            Ok(Decision { runtime: Runtime::Simulated, why })
+        }
     }
 }
 
-async fn docker(image: Option<&str>, data: &Path) -> Result<(), String> {
-    if !succeeds(&["version"], ANSWERS_WITHIN).await {
-        return Err("no Docker engine answers (`docker version`)".to_owned());
+/// Where an engine may answer, in the order in which the agent asks.
+fn sockets(host: Option<&str>, runtime_dir: Option<&str>) -> Vec<PathBuf> {
+    if let Some(host) = host {
+        return host.strip_prefix("unix://").map(PathBuf::from).into_iter().collect();
     }
-    let wanted = image.unwrap_or(IMAGE);
-    if succeeds(&["image", "inspect", wanted], ANSWERS_WITHIN).await {
-        return Ok(());
+    let mut places = vec![PathBuf::from("/var/run/docker.sock")];
+    if let Some(dir) = runtime_dir.map(PathBuf::from) {
+        places.push(dir.join("docker.sock"));
+        places.push(dir.join("podman/podman.sock"));
     }
-    if image.is_some() {
-        return Err(format!("the engine has no image {wanted}"));
-    }
-    eprintln!("building the image {IMAGE}; this happens once …");
-    let context = write_context(data).map_err(|error| format!("the image can't be built: {error}"))?;
-    let context = context.to_string_lossy();
-    if succeeds(&["build", "-q", "-t", IMAGE, &context], BUILDS_WITHIN).await {
-        Ok(())
-    } else {
-        Err(format!("the image can't be built here (`docker build {context}` says why)"))
-    }
+    places.push(PathBuf::from("/run/podman/podman.sock"));
+    places
 }
 
-fn write_context(data: &Path) -> std::io::Result<PathBuf> {
-    let context = data.join("image");
-    std::fs::create_dir_all(&context)?;
-    for (name, text) in [("Dockerfile", DOCKERFILE), ("entrypoint.sh", ENTRYPOINT), ("sshd_config", SSHD_CONFIG)] {
-        std::fs::write(context.join(name), text)?;
-    }
-    Ok(context)
-}
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
 
-async fn succeeds(args: &[&str], within: Duration) -> bool {
-    let mut docker = Command::new("docker");
-    docker.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    matches!(tokio::time::timeout(within, docker.status()).await, Ok(Ok(status)) if status.success())
+    use super::*;
+
+    #[test]
+    fn a_socket_that_answers_means_docker() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("docker.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let host = format!("unix://{}", path.display());
+        assert_eq!(decide(None, Some(&host), None).unwrap().runtime, Runtime::Docker);
+        assert_eq!(decide(Some(Runtime::Simulated), Some(&host), None).unwrap().runtime, Runtime::Simulated);
+        // A socket that was left behind answers nobody.
+        drop(listener);
+        assert!(path.exists());
+        assert_eq!(decide(None, Some(&host), None).unwrap().runtime, Runtime::Simulated);
+        let refused = decide(Some(Runtime::Docker), Some(&host), None).unwrap_err().to_string();
+        assert!(refused.contains(&path.display().to_string()) && refused.contains("--runtime simulated"), "{refused}");
+    }
+
+    #[test]
+    fn only_local_sockets_count() {
+        let decision = decide(None, Some("tcp://127.0.0.1:2375"), None).unwrap();
+        assert_eq!(decision.runtime, Runtime::Simulated);
+        assert!(decision.why.contains("no local socket"), "{}", decision.why);
+    }
 }

@@ -7,6 +7,7 @@ mod after;
 pub mod app;
 mod commands;
 pub mod error;
+mod extract;
 mod fields;
 mod outcome;
 mod prefer;

@@ -45,6 +45,9 @@ struct SignUp {
 fn label(body: &mut Fields, field: &str) -> Option<String> {
     let text = body.optional(field);
     body.check(field, text, |text| {
+        if text.contains(char::is_control) {
+            return Err("must be one line, without control characters");
+        }
         let fits = text.chars().count() <= LONGEST_TEXT;
         if fits { Ok(text.to_owned()) } else { Err("must be at most 100 characters long") }
     })

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::{InstanceId, OperationId, UserId};
 use dockhost_domain::names::InstanceName;
@@ -18,6 +18,7 @@ use crate::clock;
 use crate::http::access::CallingUser;
 use crate::http::app::App;
 use crate::http::error::{ApiError, Code, from_execute};
+use crate::http::extract::Query;
 use crate::http::fields::Fields;
 use crate::http::outcome::Pursuit;
 use crate::http::prefer::Wait;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use dockhost_projections::instances::{InstanceRef, Instances};
 
@@ -11,6 +11,7 @@ use crate::http::access::CallingUser;
 use crate::http::after;
 use crate::http::app::App;
 use crate::http::error::ApiError;
+use crate::http::extract::Path;
 use crate::http::reply::Reply;
 use crate::http::view;
 

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use dockhost_domain::ids::OperationId;
 use dockhost_domain::tenancy::Tenancy;
 
 use crate::http::access::CallingUser;
 use crate::http::app::App;
 use crate::http::error::ApiError;
+use crate::http::extract::Path;
 use crate::http::reply::Reply;
 use crate::http::view;
 

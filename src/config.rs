@@ -25,8 +25,8 @@ pub struct Settings {
     /// The address that the API is served on.
     #[arg(long, env = "DOCKHOST_BIND", default_value = "0.0.0.0")]
     pub bind: std::net::IpAddr,
-    /// The origin of the web frontend, which may call with credentials.
-    #[arg(long, env = "FRONTEND_URL")]
+    /// The URL of the web frontend, whose origin may call with credentials.
+    #[arg(long, env = "FRONTEND_URL", value_parser = origin)]
     pub frontend_url: Option<String>,
     /// The database's name.
     #[arg(long, env = "DOCKHOST_DATABASE", default_value = "dockhost")]
@@ -174,7 +174,21 @@ impl Secrets {
     }
 }
 
+/// The origin of a URL, as browsers send it: without path, without the usual port. Empty counts as absent.
+fn origin(url: &str) -> Result<String, String> {
+    if url.is_empty() {
+        return Ok(String::new());
+    }
+    let origin = reqwest::Url::parse(url).map_err(|error| error.to_string())?.origin();
+    if origin.is_tuple() { Ok(origin.ascii_serialization()) } else { Err("it needs http:// or https://".to_owned()) }
+}
+
 impl Settings {
+    /// The origin of the web frontend.
+    pub fn frontend(&self) -> Option<String> {
+        self.frontend_url.clone().filter(|origin| !origin.is_empty())
+    }
+
     /// Where the API is served.
     pub const fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.bind, self.port)
@@ -209,6 +223,16 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frontend_is_known_by_its_origin() {
+        assert_eq!(origin("https://App.example.org:443/start?x=1").unwrap(), "https://app.example.org");
+        assert_eq!(origin("http://localhost:5173/").unwrap(), "http://localhost:5173");
+        assert_eq!(origin("").unwrap(), "");
+        for text in ["app.example.org", "localhost:5173", "file:///tmp", "*"] {
+            assert!(origin(text).is_err(), "{text} was accepted");
+        }
+    }
 
     #[test]
     fn all_that_is_wrong_is_said_at_once_and_nothing_secret_is_shown() {

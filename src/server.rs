@@ -121,8 +121,8 @@ pub async fn run(
             limits: settings.limits(),
             image: settings.instance_image.clone(),
             policy: settings.policy(),
-            secure_cookies: settings.frontend_url.as_ref().is_some_and(|url| url.starts_with("https://")),
-            frontend: settings.frontend_url,
+            secure_cookies: settings.frontend().is_some_and(|origin| origin.starts_with("https://")),
+            frontend: settings.frontend(),
         },
         started: Instant::now(),
     });

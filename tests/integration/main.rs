@@ -4,8 +4,17 @@
 
 mod harness;
 
+#[path = "../engine/mod.rs"]
+mod engine;
+
+mod bad_input;
 mod broker;
 mod dev;
+mod dev_command;
 mod event_log;
 mod main_job;
+mod models;
 mod projections;
+mod real_ssh;
+mod routes;
+mod start_up;

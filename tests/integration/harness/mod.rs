@@ -4,6 +4,7 @@
 //! wait for a state. Ports are free ones, files lie in temporary directories or under `target/tmp`, and no process
 //! outlives the run, not even one that is killed.
 
+pub mod command;
 pub mod http;
 pub mod mongo;
 pub mod nats;
@@ -12,6 +13,7 @@ pub mod world;
 
 use std::path::Path;
 
+pub use command::{Said, run};
 pub use mongo::Mongo;
 pub use nats::Nats;
 pub use wait::wait_until;

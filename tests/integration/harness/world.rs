@@ -62,13 +62,7 @@ impl World {
     pub async fn add_replica(&mut self) -> usize {
         self.started += 1;
         let log = self.data.path().join(format!("replica-{}.log", self.started));
-        let mut env = self.nats.secrets.server_env();
-        env.push(("NATS_URL", self.nats.url()));
-        env.push(("MONGODB_URI", self.mongo.uri.clone()));
-        env.push(("DOCKHOST_DATABASE", self.mongo.database.clone()));
-        env.push(("DOCKHOST_BIND", "127.0.0.1".to_owned()));
-        env.push(("PORT", "0".to_owned()));
-        env.extend(self.settings.iter().map(|(name, value)| (*name, value.clone())));
+        let env = self.server_env();
         let program = Program {
             name: "dockhost",
             path: env!("CARGO_BIN_EXE_dockhost").into(),
@@ -80,6 +74,18 @@ impl World {
         let url = process.until_ready(Duration::from_secs(60), async |_| served_at(&log)).await.unwrap();
         self.replicas.push(Replica { url, log, process });
         self.replicas.len() - 1
+    }
+
+    /// What a replica has in its environment; the later of two values counts.
+    pub fn server_env(&self) -> Vec<(&'static str, String)> {
+        let mut env = self.nats.secrets.server_env();
+        env.push(("NATS_URL", self.nats.url()));
+        env.push(("MONGODB_URI", self.mongo.uri.clone()));
+        env.push(("DOCKHOST_DATABASE", self.mongo.database.clone()));
+        env.push(("DOCKHOST_BIND", "127.0.0.1".to_owned()));
+        env.push(("PORT", "0".to_owned()));
+        env.extend(self.settings.iter().map(|(name, value)| (*name, value.clone())));
+        env
     }
 
     /// Kills a replica, as a crash would.

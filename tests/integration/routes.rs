@@ -1,0 +1,234 @@
+//! Who may call what: every route of the router's own list, with every kind of token that must not open it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dockhost::auth::token::{Audience, Tokens};
+use dockhost::clock;
+use dockhost::http::{Access, Route, router};
+use dockhost_domain::timestamp::Timestamp;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::World;
+use crate::harness::http::{Answer, Client};
+
+const FRONTEND: &str = "https://app.example.org";
+const OTHER_SECRET: &str = "another secret that is long enough";
+
+const fn cookie_of(access: Access) -> &'static str {
+    match access {
+        Access::Backend => "accessTokenBE",
+        Access::Open | Access::User => "accessToken",
+    }
+}
+
+/// The route's path, about this instance and this operation.
+fn path_of(route: &Route, instance: &str, operation: &str) -> String {
+    let path = route.path.replace("{instanceId}", instance).replace("{id}", operation);
+    assert!(!path.contains('{'), "teach this test what stands for the placeholders of {}", route.path);
+    path
+}
+
+/// Calls a route with a body that it would take.
+async fn call(client: &Client, route: &Route, path: &str, headers: &[(&str, &str)], instance: &str) -> Answer {
+    let mut headers = headers.to_vec();
+    headers.push(("x-request-id", "the-same"));
+    headers.push(("prefer", "wait=5"));
+    match route.method {
+        Method::GET => client.send(Method::GET, path, &headers, None).await,
+        Method::POST => client.json(Method::POST, path, &headers, json!({})).await,
+        _ => client.json(route.method.clone(), path, &headers, json!({ "instanceId": instance })).await,
+    }
+}
+
+/// Tokens that were never good, made of one that is.
+fn forged(audience: Audience, good: &str, secret: &str) -> Vec<(&'static str, String)> {
+    dockhost::install_crypto();
+    let own = Tokens::new(audience, &secret.to_owned().into());
+    let bearer = own.read(good).unwrap();
+    let long_ago = Timestamp::from_millis(1_000_000);
+    let tomorrow = clock::now().after(std::time::Duration::from_secs(86_400));
+    let other = Tokens::new(audience, &OTHER_SECRET.to_owned().into());
+    let agents = Tokens::new(Audience::Agent, &secret.to_owned().into());
+    let mut parts = good.split('.');
+    let (_, payload, signature) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+    let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    claims["sub"] = json!(clock::fresh_uuid());
+    let changed = URL_SAFE_NO_PAD.encode(claims.to_string());
+    let header = good.split('.').next().unwrap();
+    vec![
+        ("expired", own.issue(bearer, long_ago, long_ago).unwrap()),
+        ("signed with another secret", other.issue(bearer, clock::now(), tomorrow).unwrap()),
+        ("made for agents", agents.issue(bearer, clock::now(), tomorrow).unwrap()),
+        ("without a signature", format!("{none}.{payload}.")),
+        ("of another algorithm, signed", format!("{none}.{payload}.{signature}")),
+        ("of another subject", format!("{header}.{changed}.{signature}")),
+        ("cut", good[..good.len() - 1].to_owned()),
+        ("garbage", "garbage".to_owned()),
+        ("empty", String::new()),
+    ]
+}
+
+fn secret(world: &World, name: &str) -> String {
+    world.nats.secrets.server_env().into_iter().find(|(known, _)| *known == name).unwrap().1
+}
+
+/// Signs in and returns the session's token.
+async fn session(client: &Client, kind: &str, cookie: &str, body: &Value) -> String {
+    let answer = client.post(&format!("/api/v2/{kind}/signin"), body.clone()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.cookie(cookie).unwrap()
+}
+
+#[tokio::test]
+async fn no_route_opens_to_a_token_that_is_not_its_own() {
+    let mut world = World::with(1, &[("FRONTEND_URL", FRONTEND)]).await;
+    world.register("alpha", 5).await;
+    let open = world.client(0);
+    let ada = json!({ "username": "ada", "password": "correct horse" });
+    let alpha = json!({ "username": "alpha", "password": "a long password" });
+    world.user("ada").await;
+    let users = session(&open, "user", "accessToken", &ada).await;
+    let backends = session(&open, "backend", "accessTokenBE", &alpha).await;
+    let revoked = session(&open, "user", "accessToken", &ada).await;
+    let out = open.with_token(&revoked).post("/api/v2/user/signout", json!({})).await;
+    assert_eq!(out.status, 200, "{out:?}");
+
+    let mut refused_of_users =
+        forged(Audience::User, &users, &secret(&world, "USER_ACCESS_TOKEN_SECRET"));
+    refused_of_users.push(("a backend's", backends.clone()));
+    refused_of_users.push(("an agent's key", world.agents[0].key.clone()));
+    refused_of_users.push(("revoked", revoked));
+    let mut refused_of_backends =
+        forged(Audience::Backend, &backends, &secret(&world, "BACKEND_ACCESS_TOKEN_SECRET"));
+    refused_of_backends.push(("a user's", users.clone()));
+    refused_of_backends.push(("an agent's key", world.agents[0].key.clone()));
+
+    let some = clock::fresh_uuid().to_string();
+    let mut guarded = 0;
+    for route in router::list() {
+        let path = path_of(&route, &some, &some);
+        let what = format!("{} {path}", route.method);
+        let refused = match route.access {
+            Access::Open => {
+                // A bad token is nothing to a route that wants none.
+                let answer = call(&open.with_token("garbage"), &route, &path, &[], &some).await;
+                assert_ne!((answer.status, answer.code()), (401, "unauthorized"), "{what}: {answer:?}");
+                continue;
+            }
+            Access::User => &refused_of_users,
+            Access::Backend => &refused_of_backends,
+        };
+        guarded += 1;
+        let without = call(&open, &route, &path, &[], &some).await;
+        assert_eq!((without.status, without.code()), (401, "unauthorized"), "{what}: {without:?}");
+        for (kind, token) in refused {
+            let cookie = format!("{}={token}", cookie_of(route.access));
+            let bearer = format!("Bearer {token}");
+            for header in [("authorization", bearer.as_str()), ("cookie", cookie.as_str())] {
+                let answer = call(&open, &route, &path, &[header], &some).await;
+                assert_eq!(answer.status, 401, "{what} by {} opens to a token that is {kind}: {answer:?}", header.0);
+                assert_eq!(answer.body, without.body, "{what}: why is nobody's business");
+            }
+        }
+        // And a good one opens it, by header and by cookie: else the above proves nothing.
+        for by_cookie in [false, true] {
+            let (kind, body) = if route.access == Access::User { ("user", &ada) } else { ("backend", &alpha) };
+            let token = session(&open, kind, cookie_of(route.access), body).await;
+            let cookie = format!("theme=dark; {}={token}", cookie_of(route.access));
+            let bearer = format!("bearer {token}");
+            let header = if by_cookie { ("cookie", cookie.as_str()) } else { ("authorization", bearer.as_str()) };
+            let answer = call(&open, &route, &path, &[header], &some).await;
+            assert_ne!(answer.status, 401, "{what} by {}: {answer:?}", header.0);
+        }
+        // The other kind's cookie is not looked at, and a header counts before a cookie.
+        let good = if route.access == Access::User { &users } else { &backends };
+        let other = if route.access == Access::User { Access::Backend } else { Access::User };
+        let wrong_cookie = format!("{}={good}", cookie_of(other));
+        let answer = call(&open, &route, &path, &[("cookie", &wrong_cookie)], &some).await;
+        assert_eq!(answer.status, 401, "{what} takes the cookie {}: {answer:?}", cookie_of(other));
+        let right_cookie = format!("{}={good}", cookie_of(route.access));
+        let both = [("authorization", "Bearer garbage"), ("cookie", right_cookie.as_str())];
+        let answer = call(&open, &route, &path, &both, &some).await;
+        assert_eq!(answer.status, 401, "{what} passes over its header: {answer:?}");
+    }
+    assert!(guarded >= 8, "the list of routes is not whole");
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_is_not_there() {
+    let mut world = World::start(1).await;
+    world.add_agent("alpha", 5).await;
+    let (ada, eve) = (world.user("ada").await, world.user("eve").await);
+    let asked = ada.json(Method::POST, "/api/v2/user/instance", &[("prefer", "respond-async")], json!({})).await;
+    assert_eq!(asked.status, 202, "{asked:?}");
+    let location = asked.header("location").unwrap().to_owned();
+    let operation = location.rsplit('/').next().unwrap();
+    let instance = asked.data()["instanceId"].as_str().unwrap().to_owned();
+    let name = asked.data()["name"].as_str().unwrap().to_owned();
+    let missing = clock::fresh_uuid().to_string();
+
+    let mut asked_about = 0;
+    for route in router::list() {
+        let about = route.path.contains('{') || matches!(route.method, Method::PUT | Method::DELETE);
+        if route.access != Access::User || !about {
+            continue;
+        }
+        asked_about += 1;
+        for (theirs, none) in [(instance.as_str(), missing.as_str()), (name.as_str(), "no-such-name")] {
+            let no_operation = if theirs == instance { operation } else { theirs };
+            let of_another = call(&eve, &route, &path_of(&route, theirs, no_operation), &[], theirs).await;
+            let of_none = call(&eve, &route, &path_of(&route, none, none), &[], none).await;
+            let what = format!("{} {} of {theirs}", route.method, route.path);
+            assert_eq!((of_another.status, of_another.code()), (404, "not_found"), "{what}: {of_another:?}");
+            assert_eq!((of_none.status, &of_none.body), (404, &of_another.body), "{what} tells that it is there");
+        }
+    }
+    assert!(asked_about >= 5, "the list of routes is not whole");
+    let by_query = eve.send(Method::DELETE, &format!("/api/v2/user/instance?instanceId={instance}"), &[], None).await;
+    assert_eq!((by_query.status, by_query.code()), (404, "not_found"), "{by_query:?}");
+    assert_eq!(eve.get("/api/v2/user/instance").await.data(), &json!([]), "another's instance is listed");
+
+    // It is untouched, and its owner sees it.
+    let seen = ada.get(&format!("/api/v2/user/instance/{instance}")).await;
+    assert_eq!((seen.status, &seen.data()["generation"]), (200, &json!(1)), "{seen:?}");
+    assert_eq!(ada.get(&location).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_frontend_alone_may_call_with_credentials() {
+    // As people write it: a path, the usual port.
+    let world = World::with(1, &[("FRONTEND_URL", "https://App.example.org:443/start")]).await;
+    let client = world.client(0);
+    let allowed = "access-control-allow-origin";
+    for route in router::list() {
+        let path = path_of(&route, "some", "some");
+        let preflight = async |origin: &str| {
+            let method = route.method.as_str();
+            let headers = [
+                ("origin", origin),
+                ("access-control-request-method", method),
+                ("access-control-request-headers", "authorization,content-type,idempotency-key,dockhost-position"),
+            ];
+            client.send(Method::OPTIONS, &path, &headers, None).await
+        };
+        let own = preflight(FRONTEND).await;
+        assert_eq!((own.status, own.header(allowed)), (200, Some(FRONTEND)), "{} {path}: {own:?}", route.method);
+        assert_eq!(own.header("access-control-allow-credentials"), Some("true"));
+        for wanted in ["authorization", "idempotency-key", "dockhost-position"] {
+            assert!(own.header("access-control-allow-headers").unwrap().contains(wanted), "{own:?}");
+        }
+        assert!(own.header("access-control-allow-methods").unwrap().contains(route.method.as_str()), "{own:?}");
+        for origin in ["https://evil.example.org", "http://app.example.org", "https://app.example.org.evil.org", "null"] {
+            let other = preflight(origin).await;
+            assert!(other.header(allowed).is_none_or(|origin| origin == FRONTEND), "{origin}: {other:?}");
+            let plain = client.send(Method::GET, "/health", &[("origin", origin)], None).await;
+            assert!(plain.header(allowed).is_none_or(|origin| origin == FRONTEND), "{origin}: {plain:?}");
+        }
+    }
+    // Without a frontend, nobody may.
+    let world = World::with(1, &[("FRONTEND_URL", "")]).await;
+    let answer = world.client(0).send(Method::GET, "/", &[("origin", FRONTEND)], None).await;
+    assert_eq!((answer.status, answer.header(allowed)), (200, None), "{answer:?}");
+}

@@ -264,14 +264,11 @@ impl<R: Runtime> Reconciler<R> {
                 if tries.port_changes > PORT_CHANGES {
                     return Ok(Some(trouble("no_ports", format!("its ports are taken: {message}"))));
                 }
-                if container.state == State::Created {
-                    // It has never run, so nothing is lost with it; the next lap makes another.
-                    self.act(runtime.remove(&container.id)).await?;
-                } else {
-                    match self.act(runtime.change_ports(container, wanted)).await {
-                        Err(error @ RuntimeError::NoPorts(_)) => return Ok(Some(trouble("no_ports", error.chain()))),
-                        other => other?,
-                    }
+                // Even one that has never run: it may be known by its id already, so that an empty one in its place
+                // would look like lost files. The new container answers to the old id.
+                match self.act(runtime.change_ports(container, wanted)).await {
+                    Err(error @ RuntimeError::NoPorts(_)) => return Ok(Some(trouble("no_ports", error.chain()))),
+                    other => other?,
                 }
                 Ok(None)
             }
@@ -289,6 +286,8 @@ impl<R: Runtime> Reconciler<R> {
                 continue;
             }
             match self.act(self.0.runtime.host_keys(container)).await {
+                // It has made none yet, and is asked again.
+                Ok(keys) if keys.is_empty() => {}
                 Ok(keys) => memory.host_keys = Some((container.id.clone(), keys)),
                 Err(error) => {
                     tracing::warn!(container = container.id, error = error.chain(), "could not read its host keys");

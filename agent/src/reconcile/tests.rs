@@ -320,7 +320,7 @@ async fn what_cannot_be_made_is_refused_with_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn taken_ports_cost_a_new_container_nothing_and_an_old_one_its_ports_only() {
+async fn taken_ports_cost_a_container_its_ports_only_whether_it_ran_or_not() {
     let fake = Fake::default();
     let taken = || RuntimeError::PortTaken("port is already allocated".to_owned());
     let world = world(fake, 10);
@@ -328,20 +328,23 @@ async fn taken_ports_cost_a_new_container_nothing_and_an_old_one_its_ports_only(
     world.heard.stopped().await;
     world.rest().await;
     world.fake.failures.lock().unwrap().push_back(taken());
-    world.reconciler.assign(assignment(1, 2, Wanted::Running));
+    // It has never run, but its id was reported, and so the server names it.
+    let mut first = assignment(1, 2, Wanted::Running);
+    first.container.as_mut().unwrap().container_id = Some("c1".to_owned());
+    world.reconciler.assign(first);
     world.heard.running().await;
-    assert_eq!(world.fake.containers.lock().unwrap()[0].id, "c2", "never run: made anew");
+    assert_eq!(world.fake.containers.lock().unwrap()[0].id, "c1-moved");
 
     world.rest().await;
     world.reconciler.assign(assignment(1, 3, Wanted::Stopped));
     world.heard.report(|report| report.generation == 3).await;
     world.fake.failures.lock().unwrap().push_back(taken());
     let mut resume = assignment(1, 4, Wanted::Running);
-    resume.container.as_mut().unwrap().container_id = Some("c2".to_owned());
+    resume.container.as_mut().unwrap().container_id = Some("c1-moved".to_owned());
     world.reconciler.assign(resume);
     let resumed = world.heard.report(|report| report.generation == 4).await;
     let News::InstanceStatus(seen) = resumed.news else { panic!("{resumed:?}") };
-    assert_eq!((seen.container_id.as_str(), seen.ports.ssh, seen.phase), ("c2-moved", 11, Phase::Running));
+    assert_eq!((seen.container_id.as_str(), seen.ports.ssh, seen.phase), ("c1-moved-moved", 11, Phase::Running));
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, Code};
@@ -30,10 +30,9 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             .and_then(|value| value.split(';').next())
             .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
         let untyped = !request.headers().contains_key(header::CONTENT_TYPE);
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(Code::BodyTooLarge, "the body is over the limit of 64 KiB"),
-            _ => ApiError::new(Code::MalformedJson, "the body could not be read"),
-        })?;
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|_| ApiError::new(Code::MalformedJson, "the body could not be read"))?;
         if body.is_empty() && untyped {
             return Ok(Self::of(Map::new()));
         }

@@ -18,6 +18,7 @@ pub mod router;
 mod routes;
 mod timeout;
 mod view;
+mod whole_body;
 
 pub use access::Access;
 pub use routes::Route;

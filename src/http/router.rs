@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
@@ -17,10 +16,7 @@ use super::app::App;
 use super::error::{ApiError, Code};
 use super::reply::POSITION;
 use super::routes::{Route, Routes};
-use super::{commands, queries, request_id, timeout};
-
-/// The largest body, in bytes.
-const BODY_LIMIT: usize = 64 * 1024;
+use super::{commands, queries, request_id, timeout, whole_body};
 
 /// Every route, with who may call it.
 pub fn list() -> Vec<Route> {
@@ -57,7 +53,7 @@ pub fn service(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async {
             ApiError::new(Code::MethodNotAllowed, "this path does not take this method")
         })
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(whole_body::layer))
         .layer(from_fn(timeout::layer))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors(app))

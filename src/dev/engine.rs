@@ -39,18 +39,16 @@ pub struct Decision {
 
 /// Docker was asked for, and there is none.
 #[derive(Debug, thiserror::Error)]
-#[error("Docker was asked for, but {0}; start Docker or Podman, lead DOCKER_HOST to its socket, or try --runtime simulated")]
+#[error(
+    "Docker was asked for, but {0}; start Docker or Podman, lead DOCKER_HOST to its socket, or try --runtime simulated"
+)]
 pub struct NoEngine(String);
 
 /// Decides. `host` is `DOCKER_HOST`, `runtime_dir` is `XDG_RUNTIME_DIR`.
 ///
 /// # Errors
 /// [`NoEngine`].
-pub fn decide(
-    wish: Option<Runtime>,
-    host: Option<&str>,
-    runtime_dir: Option<&str>,
-) -> Result<Decision, NoEngine> {
+pub fn decide(wish: Option<Runtime>, host: Option<&str>, runtime_dir: Option<&str>) -> Result<Decision, NoEngine> {
     if wish == Some(Runtime::Simulated) {
         return Ok(Decision { runtime: Runtime::Simulated, why: "asked for".to_owned() });
     }

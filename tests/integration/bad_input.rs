@@ -41,7 +41,14 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    async fn raw(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>, code: &str) -> Answer {
+    async fn raw(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+        code: &str,
+    ) -> Answer {
         self.sent += 1;
         let id = format!("bad-{}", self.sent);
         let shown: String = body.as_deref().map(String::from_utf8_lossy).unwrap_or_default().chars().take(80).collect();
@@ -86,8 +93,24 @@ fn enrol_with(field: &str, value: Value) -> Value {
 
 /// Names that mean something to a broker, a database, a shell or a terminal.
 const HOSTILE: [&str; 18] = [
-    "*", ">", "a.b", "a.*", "mallory>", "$JS.API.STREAM.DELETE.EVENTS", "dockhost.event.account.*", "mal lory", "mal\r\nlory",
-    "mallory\n", "mal\u{0}lory", "mal\u{1b}[31mlory", "mállory", "Mallory", "../../etc/passwd", "{\"$ne\":null}", "$where", "",
+    "*",
+    ">",
+    "a.b",
+    "a.*",
+    "mallory>",
+    "$JS.API.STREAM.DELETE.EVENTS",
+    "dockhost.event.account.*",
+    "mal lory",
+    "mal\r\nlory",
+    "mallory\n",
+    "mal\u{0}lory",
+    "mal\u{1b}[31mlory",
+    "mállory",
+    "Mallory",
+    "../../etc/passwd",
+    "{\"$ne\":null}",
+    "$where",
+    "",
 ];
 
 #[tokio::test]
@@ -111,14 +134,19 @@ async fn hostile_bodies_are_refused_and_leave_no_trace() {
         (Method::DELETE, INSTANCE),
     ];
     for (method, path) in places {
-        for body in ["{", "[]", "null", "7", "\"text\"", "{\"a\":1}{", "{'a':1}", "\u{0}", "", "{\"username\":\"\\ud800\"}"] {
+        for body in
+            ["{", "[]", "null", "7", "\"text\"", "{\"a\":1}{", "{'a':1}", "\u{0}", "", "{\"username\":\"\\ud800\"}"]
+        {
             send.raw(method.clone(), path, &json_type, Some(body.into()), "malformed_json").await;
         }
-        send.raw(method.clone(), path, &json_type, Some(vec![b'{', b'"', 0xff, 0xfe, b'"', b'}']), "malformed_json").await;
+        send.raw(method.clone(), path, &json_type, Some(vec![b'{', b'"', 0xff, 0xfe, b'"', b'}']), "malformed_json")
+            .await;
         send.raw(method.clone(), path, &json_type, Some("[".repeat(60_000).into()), "malformed_json").await;
         let deep = format!("{{\"username\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
         send.raw(method.clone(), path, &json_type, Some(deep.into()), "malformed_json").await;
-        for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"] {
+        for kind in
+            ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"]
+        {
             let body = Some(b"{\"username\":\"mallory\"}".to_vec());
             send.raw(method.clone(), path, &[("content-type", kind)], body, "unsupported_media_type").await;
         }
@@ -147,7 +175,9 @@ async fn hostile_bodies_are_refused_and_leave_no_trace() {
         for field in ["username", "password", "labName", "operatingSystem"] {
             send.wrong_fields(Method::POST, BACKEND_UP, enrol_with(field, value.clone()), &[field]).await;
         }
-        for (path, field) in [(USER_IN, "username"), (USER_IN, "password"), (BACKEND_IN, "username"), (BACKEND_IN, "password")] {
+        for (path, field) in
+            [(USER_IN, "username"), (USER_IN, "password"), (BACKEND_IN, "username"), (BACKEND_IN, "password")]
+        {
             let mut body = json!({ "username": "ada", "password": "correct horse" });
             body[field] = value.clone();
             send.wrong_fields(Method::POST, path, body, &[field]).await;
@@ -216,7 +246,9 @@ async fn paths_headers_and_ids_of_any_shape_are_refused() {
     let before = end_of_log(&world).await;
     let mut send = Sender { client: &ada, sent: 0 };
 
-    for path in ["/no-such-path", "/api", "/api/v2/user", "/api/v2//user/instance", "/api/v2/user/instance/", "/..%2fetc"] {
+    for path in
+        ["/no-such-path", "/api", "/api/v2/user", "/api/v2//user/instance", "/api/v2/user/instance/", "/..%2fetc"]
+    {
         send.raw(Method::GET, path, &[], None, "not_found").await;
     }
     for (method, path) in [
@@ -231,7 +263,19 @@ async fn paths_headers_and_ids_of_any_shape_are_refused() {
         assert_eq!(answer.status, 405);
     }
     // Text that names no instance and no operation, percent-encoded; and what isn't text at all.
-    for id in ["*", "%3E", "a.b", "%00", "%0d%0aX:%20y", "%7B%22$ne%22:null%7D", "%F0%9F%8C%8A", "%ff%fe", "..%2f..", "%25s", "' OR 1=1"] {
+    for id in [
+        "*",
+        "%3E",
+        "a.b",
+        "%00",
+        "%0d%0aX:%20y",
+        "%7B%22$ne%22:null%7D",
+        "%F0%9F%8C%8A",
+        "%ff%fe",
+        "..%2f..",
+        "%25s",
+        "' OR 1=1",
+    ] {
         let id = id.replace(' ', "%20");
         send.raw(Method::GET, &format!("/api/v2/user/instance/{id}"), &[], None, "not_found").await;
         send.raw(Method::GET, &format!("/api/v2/operations/{id}"), &[], None, "not_found").await;
@@ -241,7 +285,11 @@ async fn paths_headers_and_ids_of_any_shape_are_refused() {
     }
     send.raw(Method::DELETE, &format!("{INSTANCE}?instanceId=a&instanceId=b"), &[], None, "validation_failed").await;
     for id in HOSTILE {
-        let code = if id.chars().any(|c| c.is_control() && c != '\n' && c != '\r') { "validation_failed" } else { "not_found" };
+        let code = if id.chars().any(|c| c.is_control() && c != '\n' && c != '\r') {
+            "validation_failed"
+        } else {
+            "not_found"
+        };
         for (method, path) in [
             (Method::PUT, "/api/v2/user/instance/stop"),
             (Method::PUT, "/api/v2/user/instance/resume"),
@@ -261,6 +309,9 @@ async fn paths_headers_and_ids_of_any_shape_are_refused() {
             send.raw(Method::GET, path, &[("dockhost-position", position)], None, "invalid_header").await;
         }
     }
+    // A client that is not signed in, whose only such header is the one below.
+    let stranger = world.client(0);
+    let mut send = Sender { client: &stranger, sent: send.sent };
     let huge = format!("Bearer {}", "a".repeat(16_000));
     send.raw(Method::GET, INSTANCE, &[("authorization", &huge)], None, "unauthorized").await;
     for header in ["Basic YWRhOmFkYQ==", "Bearer", "Bearer ", "bearer a b", "é"] {
@@ -290,10 +341,13 @@ async fn what_is_no_http_request_is_refused_and_nothing_else_suffers() {
         ("a huge header", format!("GET / HTTP/1.1\r\nhost: x\r\n{large}\r\n")),
         ("two lengths", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".to_owned()),
         ("a bad length", format!("POST {USER_UP} HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n")),
-        ("a bad chunk", format!(
-            "POST {USER_UP} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n\
+        (
+            "a bad chunk",
+            format!(
+                "POST {USER_UP} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n\
              transfer-encoding: chunked\r\n\r\nzz\r\n"
-        )),
+            ),
+        ),
     ] {
         let mut stream = TcpStream::connect(&address).unwrap();
         // The server may close while this is still being written.
@@ -312,7 +366,9 @@ async fn preferences_that_mean_nothing_are_ignored() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 10).await;
     let ada = world.user("ada").await;
-    for preference in ["", "wait", "wait=", "wait=-1", "wait=99999999999999999999", "wait=soon", "return=minimal", "é, ;;,=", "*"] {
+    for preference in
+        ["", "wait", "wait=", "wait=-1", "wait=99999999999999999999", "wait=soon", "return=minimal", "é, ;;,=", "*"]
+    {
         let answer = ada.json(Method::POST, INSTANCE, &[("prefer", preference)], json!({})).await;
         assert_eq!(answer.status, 201, "{preference}: {answer:?}");
     }

@@ -58,7 +58,10 @@ impl Place {
         };
         let mut child = program.start().unwrap();
         let log = self.log();
-        child.until_ready(STARTS_WITHIN, async |_| read(&log).contains("Ctrl-C stops all of it").then_some(())).await.unwrap();
+        child
+            .until_ready(STARTS_WITHIN, async |_| read(&log).contains("Ctrl-C stops all of it").then_some(()))
+            .await
+            .unwrap();
         child
     }
 
@@ -152,6 +155,8 @@ async fn one_command_runs_all_of_it_and_the_data_survives() {
     dev.signal(Signal::Term).await.unwrap();
     let status = tokio::time::timeout(STARTS_WITHIN, dev.wait()).await.unwrap().unwrap();
     assert!(status.success(), "{status}: {}", read(&place.log()));
+    // With it goes what this test binds it to itself.
+    drop(dev);
     all_gone(&running).await;
 
     // Everything is as it was.

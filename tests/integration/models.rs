@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use crate::harness::{Said, World, run, wait_until};
 use crate::harness::http::Client;
 use crate::harness::wait::DEADLINE;
+use crate::harness::{Said, World, run, wait_until};
 
 const MODELS: [&str; 4] = ["users", "backends", "instances", "sessions"];
 
@@ -117,7 +117,7 @@ async fn the_exit_code_tells() {
     let mut env = world.server_env();
     env.push(("DOCKHOST_DATABASE", format!("{}-empty", world.mongo.database)));
     let empty = run(world.data.path(), &["verify", "--projection", "users"], &env).await;
-    assert!(empty.code == 1, "{empty:?}");
+    assert!(empty.code == 1 && empty.out.contains("EMPTY"), "{empty:?}");
 
     env.push(("MONGODB_URI", "mongodb://127.0.0.1:1/?directConnection=true".to_owned()));
     let down = run(world.data.path(), &["verify"], &env).await;

@@ -87,13 +87,13 @@ fn containers_of(engine: &Engine, instance: &Value) -> String {
     engine.docker(&["ps", "--all", "--no-trunc", "--quiet", "--filter", &label])
 }
 
-async fn add_docker_agent(world: &mut World, engine: &Engine, name: &str, room: u32) {
+async fn add_docker_agent(world: &mut World, engine: &Engine, name: &str, room: u32, ports: &str) {
     let host = engine.host();
     let settings = [
         ("DOCKHOST_RUNTIME", "docker"),
         ("DOCKER_HOST", host.as_str()),
         ("DOCKHOST_IMAGE", TEST_IMAGE),
-        ("DOCKHOST_PORTS", "20700-20799"),
+        ("DOCKHOST_PORTS", ports),
     ];
     world.add_agent_with(name, room, &settings).await;
 }
@@ -124,7 +124,7 @@ async fn from_sign_up_to_a_login_and_to_its_end() {
     let engine = Engine::start();
     let keys = Keys::fresh();
     let mut world = World::with(1, &PATIENT).await;
-    add_docker_agent(&mut world, &engine, "workshop", 5).await;
+    add_docker_agent(&mut world, &engine, "workshop", 5, "20700-20799").await;
     let ada = sign_up(&world, "ada", &keys.public).await;
 
     let made = create(&ada, json!({ "name": "box" })).await;
@@ -156,8 +156,9 @@ async fn two_agents_on_one_engine_never_share_a_port() {
     let engine = Engine::start();
     let keys = Keys::fresh();
     let mut world = World::with(1, &PATIENT).await;
-    add_docker_agent(&mut world, &engine, "left", 2).await;
-    add_docker_agent(&mut world, &engine, "right", 2).await;
+    // Few enough ports for the two to choose the same ones at the same time, and enough to move to others.
+    add_docker_agent(&mut world, &engine, "left", 2, "20800-20820").await;
+    add_docker_agent(&mut world, &engine, "right", 2, "20800-20820").await;
     let ada = sign_up(&world, "ada", &keys.public).await;
 
     let all = [json!({ "name": "a" }), json!({ "name": "b" }), json!({ "name": "c" }), json!({ "name": "d" })];
@@ -197,6 +198,8 @@ async fn a_missing_image_is_the_reason_that_the_user_reads() {
     let ada = world.user("ada").await;
     let failed = ada.create().await;
     assert_eq!((failed.status, failed.code()), (503, "operation_failed"), "{failed:?}");
-    let text = failed.body["error"].to_string();
-    assert!(text.contains("image_missing") && text.contains("dockhost/no-such-image:latest"), "{failed:?}");
+    let message = failed.body["message"].as_str().unwrap();
+    assert!(message.contains("there is no image dockhost/no-such-image:latest"), "{failed:?}");
+    let reason = failed.body["error"]["details"]["reasons"][0].to_string();
+    assert!(reason.contains("bare") && reason.contains("there is no image"), "{failed:?}");
 }

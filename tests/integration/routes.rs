@@ -95,13 +95,11 @@ async fn no_route_opens_to_a_token_that_is_not_its_own() {
     let out = open.with_token(&revoked).post("/api/v2/user/signout", json!({})).await;
     assert_eq!(out.status, 200, "{out:?}");
 
-    let mut refused_of_users =
-        forged(Audience::User, &users, &secret(&world, "USER_ACCESS_TOKEN_SECRET"));
+    let mut refused_of_users = forged(Audience::User, &users, &secret(&world, "USER_ACCESS_TOKEN_SECRET"));
     refused_of_users.push(("a backend's", backends.clone()));
     refused_of_users.push(("an agent's key", world.agents[0].key.clone()));
     refused_of_users.push(("revoked", revoked));
-    let mut refused_of_backends =
-        forged(Audience::Backend, &backends, &secret(&world, "BACKEND_ACCESS_TOKEN_SECRET"));
+    let mut refused_of_backends = forged(Audience::Backend, &backends, &secret(&world, "BACKEND_ACCESS_TOKEN_SECRET"));
     refused_of_backends.push(("a user's", users.clone()));
     refused_of_backends.push(("an agent's key", world.agents[0].key.clone()));
 
@@ -220,7 +218,8 @@ async fn the_frontend_alone_may_call_with_credentials() {
             assert!(own.header("access-control-allow-headers").unwrap().contains(wanted), "{own:?}");
         }
         assert!(own.header("access-control-allow-methods").unwrap().contains(route.method.as_str()), "{own:?}");
-        for origin in ["https://evil.example.org", "http://app.example.org", "https://app.example.org.evil.org", "null"] {
+        for origin in ["https://evil.example.org", "http://app.example.org", "https://app.example.org.evil.org", "null"]
+        {
             let other = preflight(origin).await;
             assert!(other.header(allowed).is_none_or(|origin| origin == FRONTEND), "{origin}: {other:?}");
             let plain = client.send(Method::GET, "/health", &[("origin", origin)], None).await;

@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::harness::{World, run, wait_until};
 use crate::harness::http::SSH_KEY;
+use crate::harness::{World, run, wait_until};
 
 const NOBODY: &str = "mongodb://127.0.0.1:1/?directConnection=true";
 

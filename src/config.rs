@@ -76,7 +76,12 @@ pub struct Connections {
     #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:4222")]
     pub nats_url: String,
     /// The database, `mongodb://…`; a replica set.
-    #[arg(long, env = "MONGODB_URI", default_value = "mongodb://127.0.0.1:27017/?directConnection=true", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "MONGODB_URI",
+        default_value = "mongodb://127.0.0.1:27017/?directConnection=true",
+        hide_env_values = true
+    )]
     pub mongodb_uri: String,
 }
 
@@ -93,6 +98,8 @@ pub struct Secrets {
     pub nats: SecretString,
     /// The seed that signs backends in at the broker.
     pub callout: SecretString,
+    /// The system account's nkey seed; only a check needs it.
+    pub nats_system: Option<SecretString>,
 }
 
 /// Everything that is wrong with the secrets.
@@ -112,6 +119,8 @@ pub struct Checked {
     pub nats: SecretString,
     /// The seed that signs backends in at the broker.
     pub callout: SecretString,
+    /// The system account's nkey seed, if it was given.
+    pub nats_system: Option<SecretString>,
 }
 
 impl Secrets {
@@ -124,6 +133,7 @@ impl Secrets {
             master_key: secret("DOCKHOST_MASTER_KEY"),
             nats: secret("DOCKHOST_NATS_CREDS"),
             callout: secret("DOCKHOST_CALLOUT_SEED"),
+            nats_system: get("DOCKHOST_NATS_SYS_CREDS").filter(|seed| !seed.is_empty()).map(SecretString::from),
         }
     }
 
@@ -158,7 +168,8 @@ impl Secrets {
         }
         let master_key = self.master_key.expose_secret().parse::<MasterKey>();
         if let Err(error) = &master_key {
-            let what = if self.master_key.expose_secret().is_empty() { "is missing".to_owned() } else { error.to_string() };
+            let what =
+                if self.master_key.expose_secret().is_empty() { "is missing".to_owned() } else { error.to_string() };
             wrong.push(format!("DOCKHOST_MASTER_KEY: {what}; it is 32 random bytes in base64"));
         }
         match master_key {
@@ -168,6 +179,7 @@ impl Secrets {
                 master_key,
                 nats: self.nats,
                 callout: self.callout,
+                nats_system: self.nats_system,
             }),
             _ => Err(BadSecrets(wrong)),
         }
@@ -207,11 +219,7 @@ impl Settings {
 
     /// What a container may use.
     pub const fn limits(&self) -> Limits {
-        Limits {
-            memory_mib: self.instance_memory_mib,
-            cpu_millis: self.instance_cpu_millis,
-            pids: self.instance_pids,
-        }
+        Limits { memory_mib: self.instance_memory_mib, cpu_millis: self.instance_cpu_millis, pids: self.instance_pids }
     }
 
     /// The streams' settings.

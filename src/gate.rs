@@ -14,7 +14,7 @@ use crate::auth::api_key::ApiKeys;
 use crate::broker::callout::Doorkeeper;
 use crate::broker::hello::Enrolments;
 use crate::execute::Executor;
-use crate::http::error::chain;
+use crate::telemetry::chain;
 
 /// Decides by the log.
 pub struct Gate {

@@ -47,6 +47,17 @@ impl Positions {
         self.known.get(model).map_or(0, |known| *known.borrow())
     }
 
+    /// Looks at the checkpoints themselves. What can't be read now stays as it is known.
+    pub async fn refresh(&self) {
+        tokio::join!(self.look::<Users>(), self.look::<Backends>(), self.look::<Instances>(), self.look::<Sessions>());
+    }
+
+    async fn look<M: ReadModel>(&self) {
+        if let Ok(Some(checkpoint)) = self.store.checkpoint::<M>().await {
+            self.note(M::NAME, checkpoint.sequence);
+        }
+    }
+
     /// Takes the leader's word. Never goes back.
     pub fn note(&self, model: &str, sequence: u64) {
         if let Some(known) = self.known.get(model) {
@@ -92,9 +103,7 @@ impl Positions {
         let look = async {
             loop {
                 tokio::time::sleep(LOOK).await;
-                if let Ok(Some(checkpoint)) = self.store.checkpoint::<M>().await {
-                    self.note(M::NAME, checkpoint.sequence);
-                }
+                self.look::<M>().await;
             }
         };
         let heard = word.wait_for(|known| *known >= sequence);

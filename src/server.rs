@@ -21,6 +21,7 @@ use crate::auth::password::Passwords;
 use crate::auth::token::{Audience, Tokens};
 use crate::broker::callout::Callout;
 use crate::broker::connect::Broker;
+use crate::broker::durability;
 use crate::broker::hello::Hello;
 use crate::broker::jwt::Signer;
 use crate::clock;
@@ -54,7 +55,7 @@ pub async fn run(
     cancel: CancellationToken,
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
-    let Checked { user_tokens, backend_tokens, master_key, nats, callout } = secrets;
+    let Checked { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
     let name = format!("dockhost-{}", clock::fresh_uuid());
     let broker = Broker::connect(&connections.nats_url, &nats, &name, PATIENCE).await?;
     let options = LogOptions { streams: settings.streams(), ..LogOptions::default() };
@@ -72,6 +73,8 @@ pub async fn run(
     let gate = Arc::new(Gate::new(Arc::clone(&executor), ApiKeys::new(&backend_tokens)));
 
     let tasks = TaskTracker::new();
+    let url = connections.nats_url.clone();
+    tasks.spawn(async move { durability::check(&url, nats_system.as_ref()).await });
     let door = Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&gate) as _).await?;
     let hello = Hello::open(broker.clone(), gate).await?;
     let (after, latest) = know_the_machines(&port, &follower, &assignments).await?;
@@ -92,6 +95,7 @@ pub async fn run(
         },
         log: Arc::clone(&log),
         jetstream: js.clone(),
+        timers: js.get_stream(streams::TIMERS).await?,
         broker: broker.clone(),
         births,
         executor: Arc::clone(&executor),

@@ -111,7 +111,12 @@ async fn round<R: Runtime>(
 ) -> Ended {
     broker.connections.mark_unchanged();
     let client = broker.client.clone();
-    let welcome = match hello(&client, key).await {
+    let welcome = tokio::select! {
+        welcome = hello(&client, key) => welcome,
+        // Said on a connection that is gone: nobody will answer, so there is nothing to wait for.
+        _ = broker.connections.changed() => return Ended::Reconnected,
+    };
+    let welcome = match welcome {
         Ok(welcome) => welcome,
         Err(ended) => return ended,
     };

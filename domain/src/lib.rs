@@ -6,6 +6,7 @@
 //!
 //! # Layout
 //! - [`ids`], [`names`], [`timestamp`], [`personal`]: the small types that carry meaning.
+//! - [`incarnation`]: which log a position is of.
 //! - [`subject`]: every subject of the broker, built and parsed in one place.
 //! - [`event`], [`envelope`]: what is recorded, and how it is wrapped (CloudEvents).
 //! - [`wire`]: what the server and the agents say to each other.
@@ -19,6 +20,7 @@ pub mod claim;
 pub mod envelope;
 pub mod event;
 pub mod ids;
+pub mod incarnation;
 pub mod names;
 pub mod personal;
 pub mod placement;

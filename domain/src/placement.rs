@@ -140,7 +140,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(10_000))]
+        #![proptest_config(crate::testing::thorough())]
 
         #[test]
         fn a_choice_is_fit_and_nothing_fit_is_emptier(

@@ -287,7 +287,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(10_000))]
+        #![proptest_config(crate::testing::thorough())]
 
         #[test]
         fn subjects_round_trip(aggregate in aggregates(), channel in channels()) {

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use dockhost_domain::envelope::Recorded;
+use dockhost_domain::incarnation::Incarnation;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use crate::model::{Folded, ReadModel};
 use crate::projector::ProjectionError;
-use crate::store::{Cause, Incarnation};
+use crate::store::Cause;
 
 /// The port to the log's past.
 pub trait History: Send + Sync {

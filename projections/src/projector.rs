@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use std::marker::PhantomData;
 
 use dockhost_domain::envelope::Recorded;
+use dockhost_domain::incarnation::Incarnation;
 
 use crate::model::{Folded, IdOf, ReadModel};
-use crate::store::{Advance, Cause, Checkpoint, Incarnation, MongoStore, StoreError};
+use crate::store::{Advance, Cause, Checkpoint, MongoStore, StoreError};
 
 /// Why a projector, a verification or a rebuild stopped.
 #[derive(Debug, thiserror::Error)]

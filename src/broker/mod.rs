@@ -6,12 +6,14 @@
 //!
 //! # Layout
 //! - [`connect`]: how the server connects and what it does when the broker is away.
+//! - [`durability`]: whether the broker's nodes sync each write.
 //! - [`jwt`]: the broker's questions and the server's signed answers.
 //! - [`callout`]: the service that lets backends in.
 //! - [`hello`]: the service that gives a backend its assignments.
 
 pub mod callout;
 pub mod connect;
+pub mod durability;
 pub mod hello;
 pub mod jwt;
 

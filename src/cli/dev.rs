@@ -69,9 +69,9 @@ impl Dev {
         let (host, runtime_dir) = (variable("DOCKER_HOST"), variable("XDG_RUNTIME_DIR"));
         let decision = engine::decide(self.runtime, host.as_deref(), runtime_dir.as_deref())?;
         let address = self.settings.listen();
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("{}; stop it, or choose another port with PORT=…", holder::explain(address))
-        })?;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{}; stop it, or choose another port with PORT=…", holder::explain(address)))?;
         let api = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
 
         eprintln!("starting broker and database (fetched once, kept in {}) …", self.data.display());
@@ -102,7 +102,9 @@ impl Dev {
             Secrets::read(read).check()?,
             listener,
             stop.clone(),
-            move || { let _ = ready.send(()); },
+            move || {
+                let _ = ready.send(());
+            },
         ));
         let mut agents: Vec<Child> = Vec::new();
         if stop.run_until_cancelled(serving).await.is_some_and(|served| served.is_ok()) {
@@ -202,10 +204,14 @@ fn banner(api: &str, decision: &engine::Decision, image: Option<&str>, agents: u
     println!("    API      {api}      health {api}/health");
     println!("    agents   {agents}, runtime {runtime}: {why}");
     match (decision.runtime, image) {
-        (Runtime::Simulated, _) => println!("             nothing really runs; start Docker or Podman for machines with SSH"),
+        (Runtime::Simulated, _) => {
+            println!("             nothing really runs; start Docker or Podman for machines with SSH");
+        }
         (Runtime::Docker, Some(image)) => println!("    image    {image}"),
         (Runtime::Docker, None) => {
-            println!("    image    made by the agents, once, in a minute or two: an instance asked for sooner may fail.");
+            println!(
+                "    image    made by the agents, once, in a minute or two: an instance asked for sooner may fail."
+            );
             println!("             It needs a registry; without one: DOCKHOST_IMAGE=… or --runtime simulated");
         }
     }
@@ -214,7 +220,9 @@ fn banner(api: &str, decision: &engine::Decision, image: Option<&str>, agents: u
     }
     println!("\n  Next, in another terminal:\n");
     println!("    curl -s -c jar -H 'content-type: application/json' {api}/api/v2/user/signup \\");
-    println!("      -d \"{{\\\"username\\\":\\\"ada\\\",\\\"email\\\":\\\"ada@example.org\\\",\\\"password\\\":\\\"correct horse\\\",\\\"sshPublicKey\\\":\\\"$(cat ~/.ssh/id_ed25519.pub)\\\"}}\"");
+    println!(
+        "      -d \"{{\\\"username\\\":\\\"ada\\\",\\\"email\\\":\\\"ada@example.org\\\",\\\"password\\\":\\\"correct horse\\\",\\\"sshPublicKey\\\":\\\"$(cat ~/.ssh/id_ed25519.pub)\\\"}}\""
+    );
     println!("    curl -s -b jar -X POST {api}/api/v2/user/instance");
     if decision.runtime == Runtime::Docker {
         println!("    ssh -p <sshPort> root@127.0.0.1");

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use dockhost_domain::envelope::Recorded;
+use dockhost_domain::incarnation::Incarnation;
 use dockhost_projections::ReadModel;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::history::{History, Progress};
 use dockhost_projections::instances::Instances;
 use dockhost_projections::rebuild::{Rebuilt, rebuild, retire};
 use dockhost_projections::sessions::Sessions;
-use dockhost_projections::store::{Cause, Incarnation, MongoStore};
+use dockhost_projections::store::{Cause, MongoStore};
 use dockhost_projections::users::Users;
 use dockhost_projections::verify::{Verdict, verify};
 use futures::future::BoxFuture;
@@ -82,7 +83,7 @@ enum Next {
 
 impl History for Past {
     fn incarnation(&self) -> Incarnation {
-        self.0.incarnation().to_string().into()
+        self.0.incarnation().clone()
     }
 
     fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
@@ -168,7 +169,13 @@ async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::R
     if let Some(before) = &rebuilt.before {
         tell(before);
     }
-    println!("{}: rebuilt, {} documents at position {}, in {}", M::NAME, rebuilt.documents, rebuilt.position, rebuilt.collection);
+    println!(
+        "{}: rebuilt, {} documents at position {}, in {}",
+        M::NAME,
+        rebuilt.documents,
+        rebuilt.position,
+        rebuilt.collection
+    );
     Ok(rebuilt)
 }
 

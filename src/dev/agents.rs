@@ -47,12 +47,10 @@ impl Plan {
         let home = self.data.join("agents").join(&name);
         fs::create_dir_all(&home)?;
         let key = self.register(&name, &home).await.with_context(|| format!("registering agent {name}"))?;
-        let args: Vec<OsString> = ["--runtime".into(), self.runtime.as_str().into(), "--state-dir".into(), home.clone().into()].into();
-        let mut env = vec![
-            ("DOCKHOST_API_KEY", key),
-            ("NATS_URL", self.nats_url.clone()),
-            ("LAN_IP", self.lan_ip.to_string()),
-        ];
+        let args: Vec<OsString> =
+            ["--runtime".into(), self.runtime.as_str().into(), "--state-dir".into(), home.clone().into()].into();
+        let mut env =
+            vec![("DOCKHOST_API_KEY", key), ("NATS_URL", self.nats_url.clone()), ("LAN_IP", self.lan_ip.to_string())];
         if let Some(image) = &self.image {
             env.push(("DOCKHOST_IMAGE", image.clone()));
         }

@@ -30,7 +30,7 @@ pub struct DurableReader {
 }
 
 impl DurableReader {
-    /// Makes the broker's side of it, or takes it up where it stands.
+    /// Makes the broker's side of it, or takes it over where it stands.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].

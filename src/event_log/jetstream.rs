@@ -13,6 +13,7 @@ use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{Context, stream};
 use dockhost_domain::envelope::Recorded;
+use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::{ALL_EVENTS, AggregateId};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -27,7 +28,7 @@ use super::publish::{Outgoing, Reply, outgoing, send};
 use super::pull::{Pulled, Puller};
 use super::read::{self, LeaderReads};
 use super::streams::{self, EVENTS, StreamError, StreamOptions};
-use super::{Append, AppendError, Cause, Delivery, EventLog, Filter, Incarnation, LogError};
+use super::{Append, AppendError, Cause, Delivery, EventLog, Filter, LogError};
 use crate::clock;
 use crate::sealing::{BucketKeys, KeyError, Keyring, LogAge, MasterKey};
 
@@ -268,7 +269,7 @@ fn incarnation(info: &stream::Info) -> Incarnation {
     let born = format!("{:x}", info.created.unix_timestamp_nanos());
     let restored = info.config.metadata.get(RESTORED).map(String::as_str);
     // A dot would end the incarnation inside a position.
-    Incarnation::new(restored.map_or_else(|| born.clone(), |word| format!("{born}-{}", word.replace('.', "_"))))
+    restored.map_or_else(|| born.clone(), |word| format!("{born}-{}", word.replace('.', "_"))).into()
 }
 
 impl EventLog for JetStreamLog {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dockhost_domain::envelope::Recorded;
+use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -15,7 +16,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Append, AppendError, Delivery, EventLog, Filter, Incarnation, LogError};
+use super::{Append, AppendError, Delivery, EventLog, Filter, LogError};
 
 /// In quiet a reader hears this often that the log is there.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -153,7 +154,7 @@ impl MemoryLog {
         Self {
             state: Arc::default(),
             signal: watch::Sender::new(Signal { end: 0, away: false }),
-            incarnation: Incarnation::new(incarnation.to_owned()),
+            incarnation: incarnation.to_owned().into(),
         }
     }
 

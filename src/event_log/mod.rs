@@ -21,10 +21,10 @@ pub mod queue;
 mod read;
 pub mod streams;
 
-use std::fmt;
 use std::sync::Arc;
 
 use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -102,25 +102,6 @@ pub enum Delivery {
     CaughtUp,
     /// Nothing new, but the log was heard just now.
     Idle,
-}
-
-/// Which log this is: a log that was restored or made anew has another, and no position of the one means anything in
-/// the other.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Incarnation(String);
-
-impl Incarnation {
-    /// Wraps the text, which holds no `.`: a position is `<incarnation>.<sequence>`.
-    #[must_use]
-    pub const fn new(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Display for Incarnation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// The port to the log.

@@ -11,6 +11,7 @@ use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{Context, Message};
 use async_nats::{StatusCode, Subscriber};
 use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::Cause;
 
@@ -41,6 +42,9 @@ pub struct Puller {
     inbound: Subscriber,
     batch: usize,
     outstanding: usize,
+    /// When anything was heard last, or asked for: kept over calls, or one who waits less than [`SILENCE`] each time
+    /// would wait for ever.
+    heard: Instant,
 }
 
 impl Puller {
@@ -66,10 +70,11 @@ impl Puller {
             inbox,
             batch,
             outstanding: 0,
+            heard: Instant::now(),
         })
     }
 
-    /// The next message or sign of life; waits at most [`SILENCE`]. May be dropped while it waits.
+    /// The next message or sign of life; ends when there was none for [`SILENCE`]. May be dropped while it waits.
     pub async fn next(&mut self) -> Pulled {
         loop {
             if self.outstanding == 0 {
@@ -80,10 +85,13 @@ impl Puller {
                     return Pulled::Broken(error.into());
                 }
                 self.outstanding = self.batch;
+                self.heard = Instant::now();
             }
-            let Ok(heard) = tokio::time::timeout(SILENCE, self.inbound.next()).await else {
+            // What has arrived counts before the time does: whoever reads late has not heard late.
+            let Ok(heard) = timeout_at(self.heard + SILENCE, self.inbound.next()).await else {
                 return Pulled::Broken(format!("nothing heard for {SILENCE:?}").into());
             };
+            self.heard = Instant::now();
             let Some(message) = heard else {
                 return Pulled::Broken("the connection was closed".into());
             };

@@ -3,11 +3,17 @@
 //! In: a stream and the consumer's settings. Out: messages that each must be acknowledged after the work; one that
 //! isn't comes again, so what is done for it must bear that. Anything odd ends the reader inside; the next call opens
 //! it anew where the broker says it stands.
+//!
+//! A new queue takes the consumer over from whoever read it before: it is made anew after what was acknowledged.
+//! Otherwise what a leader had in hand when it died came to its successor only after [`ACK_WAIT`], longer than any
+//! deadline, and one that hangs would be sent everything that its standing pull requests still asked for.
 
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::{AckKind, Context, Message};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::stream::{ConsumerErrorKind, RetentionPolicy};
+use async_nats::jetstream::{AckKind, Context, ErrorCode, Message};
 use futures::FutureExt;
 use tokio::time::timeout;
 
@@ -53,12 +59,14 @@ impl Ack {
 pub struct Queue {
     js: Context,
     stream: &'static str,
+    name: String,
     config: pull::Config,
+    taken_over: bool,
     puller: Option<Puller>,
 }
 
 impl Queue {
-    /// Names the consumer; the broker's side is made, or taken up, by the first call that reads.
+    /// Names the consumer; the broker's side is made, or taken over, by the first call that reads.
     #[must_use]
     pub fn new(js: Context, stream: &'static str, name: &str, filter: String) -> Self {
         let config = pull::Config {
@@ -70,7 +78,7 @@ impl Queue {
             filter_subject: filter,
             ..pull::Config::default()
         };
-        Self { js, stream, config, puller: None }
+        Self { js, stream, name: name.to_owned(), config, taken_over: false, puller: None }
     }
 
     /// What is there, at most `max` messages; waits up to `wait` for the first. Empty when nothing came.
@@ -111,11 +119,37 @@ impl Queue {
         }
     }
 
+    /// Makes the consumer anew after what was acknowledged, which ends all that others asked of it. One that is gone,
+    /// because a taker died right here, begins at the beginning: dear, but the roles bear it.
+    async fn take_over(&mut self) -> Result<(), Cause> {
+        let stream = self.js.get_stream(self.stream).await?;
+        let acknowledged = match stream.consumer_info(&self.name).await {
+            Ok(info) => info.ack_floor.stream_sequence,
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        match stream.delete_consumer(&self.name).await.map_err(|error| (error.kind(), error)) {
+            Ok(_) => {}
+            Err((ConsumerErrorKind::JetStream(reply), _)) if reply.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {}
+            Err((_, error)) => return Err(error.into()),
+        }
+        // A work queue holds nothing that was acknowledged, and wants to be read from its beginning.
+        if stream.cached_info().config.retention != RetentionPolicy::WorkQueue {
+            self.config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: acknowledged + 1 };
+        }
+        Ok(())
+    }
+
     /// Opens the broker's side if it isn't open.
     ///
     /// # Errors
     /// What the broker or the client says.
     pub async fn puller(&mut self) -> Result<&mut Puller, Cause> {
+        if !self.taken_over {
+            super::publish::connected(&self.js.client())?;
+            self.take_over().await?;
+            self.taken_over = true;
+        }
         if self.puller.is_none() {
             self.puller = Some(Puller::open(&self.js, self.stream, self.config.clone(), BATCH).await?);
         }

@@ -4,6 +4,7 @@
 //! that may get instances, the position up to which this replica knows the log, and a wake-up for whoever waits for
 //! an aggregate to change. A replica that hears nothing for [`SILENCE`] says so: it may have missed a revocation.
 
+mod facts;
 mod machines;
 mod wakers;
 
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event_log::{Delivery, Filter};
 use crate::execute::Executor;
 
+pub use facts::turn;
 pub use machines::{Machines, Reservation};
 pub use wakers::{Wakers, Watching};
 

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use dockhost_domain::envelope::{Actor, Origin};
-use dockhost_domain::ids::InstanceId;
-use dockhost_domain::tenancy::{Facts, Policy};
+use dockhost_domain::tenancy::Policy;
 use dockhost_domain::wire::Limits;
 use dockhost_projections::store::MongoStore;
 
@@ -15,7 +14,6 @@ use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{LIFETIME_SECONDS, Tokens};
 use crate::broker::connect::Broker;
-use crate::clock;
 use crate::execute::Executor;
 use crate::follower::Follower;
 use crate::positions::Positions;
@@ -75,11 +73,6 @@ impl App {
         Origin { actor, cause: format!("request:{}", request_id::current()), trace_parent: None }
     }
 
-    /// What decisions about an instance need to know.
-    pub fn facts(&self, instance: InstanceId) -> Facts {
-        facts(&self.follower, self.settings.policy, instance)
-    }
-
     /// The position of a sequence in this log.
     pub fn position(&self, sequence: u64) -> String {
         format!("{}.{sequence}", self.executor.log().incarnation())
@@ -105,16 +98,4 @@ impl App {
             .max_age(time::Duration::try_from(lifetime).unwrap_or(time::Duration::ZERO))
             .build()
     }
-}
-
-/// What decisions about an instance need to know, gathered on this replica. Equal machines take turns by the
-/// instance's id, whose low bits are random.
-pub fn facts(follower: &Follower, policy: Policy, instance: InstanceId) -> Facts {
-    let candidates = follower.machines().candidates();
-    Facts { now: clock::now(), policy, candidates, turn: turn(instance) }
-}
-
-/// A number that differs from instance to instance.
-pub fn turn(instance: InstanceId) -> u64 {
-    instance.uuid().as_u64_pair().1
 }

@@ -13,6 +13,7 @@ use super::request_id;
 use crate::auth::password::PasswordError;
 use crate::event_log::{AppendError, LogError};
 use crate::execute::ExecuteError;
+use crate::telemetry::chain;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident => $text:literal, $status:ident;)*) => {
@@ -174,17 +175,6 @@ impl ApiError {
     fn busy() -> Self {
         Self::new(Code::Busy, "too much of this at once; nothing was done, try again")
     }
-}
-
-/// An error and what caused it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Turns the rejection by `rejected`, everything else by its kind.

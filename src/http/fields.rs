@@ -141,7 +141,7 @@ mod tests {
         Fields::of(fields)
     }
 
-    fn complaints(error: ApiError) -> Vec<String> {
+    fn complaints(error: &ApiError) -> Vec<String> {
         let entries = error.details().as_array().unwrap().clone();
         entries.iter().map(|entry| entry["field"].as_str().unwrap().to_owned()).collect()
     }
@@ -157,7 +157,7 @@ mod tests {
         assert!(username.is_none() && email.is_none() && password.is_none() && number.is_none() && control.is_none());
         let error = body.done(Some(())).unwrap_err();
         assert_eq!(error.code(), Code::ValidationFailed);
-        assert_eq!(complaints(error), ["username", "email", "password", "n", "c", "extra"]);
+        assert_eq!(complaints(&error), ["username", "email", "password", "n", "c", "extra"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod commands;
 pub mod error;
 mod extract;
 mod fields;
+mod idempotency;
 mod outcome;
 mod prefer;
 mod queries;

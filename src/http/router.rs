@@ -83,6 +83,7 @@ fn cors(app: &App) -> CorsLayer {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the layer gives it away")]
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref().cloned());
     tracing::error!(panic = text.unwrap_or_default(), "a handler panicked");

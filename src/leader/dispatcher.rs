@@ -18,12 +18,12 @@ use dockhost_domain::wire::{Assignment, Wanted};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::work;
 use crate::assignments::{Assignments, AssignmentsError, Standing};
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter, LogError};
 use crate::execute::Executor;
-use crate::http::error::chain;
+use crate::telemetry::chain;
+use crate::work;
 
 /// How often everything is compared.
 const SWEEP: Duration = Duration::from_secs(300);

@@ -72,13 +72,16 @@ impl Candidate {
             let over = cancel.child_token();
             let work = term(over.clone());
             tokio::pin!(work);
-            tokio::select! {
-                () = &mut work => {}
-                () = self.hold(revision) => {}
-                () = cancel.cancelled() => {}
-            }
+            let ended = tokio::select! {
+                () = &mut work => true,
+                () = self.hold(revision) => false,
+                () = cancel.cancelled() => false,
+            };
             over.cancel();
-            work.await;
+            // A term that is over must not be asked again.
+            if !ended {
+                work.await;
+            }
             if cancel.is_cancelled() {
                 // A successor need not wait for the lease to expire. Only our own is given back.
                 let current = self.bucket.entry(KEY).await.ok().flatten();

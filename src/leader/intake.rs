@@ -11,19 +11,21 @@ use async_nats::jetstream::{Context, Message};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, UserId};
 use dockhost_domain::subject::{ALL_REPORTS, Channel};
-use dockhost_domain::tenancy::{Policy, ReportPosition, ReportReceived, ReportRejected};
+use dockhost_domain::tenancy::{Policy, ReportPosition, ReportReceived, ReportRejected, Tenancy};
 use dockhost_domain::wire::{News, Report};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::{Cue, Hint};
-use super::work::{self, side_by_side};
 use crate::event_log::Cause;
 use crate::event_log::queue::{Ack, Queue};
 use crate::event_log::streams::REPORTS;
-use crate::execute::{ExecuteError, Executor};
+use crate::execute::{Done, ExecuteError, Executor};
 use crate::follower::Follower;
-use crate::http::app::facts;
+use crate::work::{self, side_by_side};
+
+/// How often a report is tried in its place; the broker hands it out again only after that.
+const TRIES: usize = 10;
 
 /// The role.
 pub struct Intake {
@@ -88,15 +90,32 @@ impl Intake {
         Ok(())
     }
 
+    /// Executes, and again while the log can't be reached: a report that was put back would come after newer ones.
+    async fn executed(
+        &self,
+        user: UserId,
+        origin: Origin,
+        command: ReportReceived,
+    ) -> Result<Done<Tenancy>, ExecuteError<ReportRejected>> {
+        for _ in 0..TRIES {
+            match self.executor.execute(user, origin.clone(), command.clone()).await {
+                Err(ExecuteError::Busy | ExecuteError::Unavailable(_) | ExecuteError::Unknown(_)) => {
+                    tokio::time::sleep(work::PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.executor.execute(user, origin, command).await
+    }
+
     async fn one(&self, Received { backend, report, sequence }: Received) -> Result<(), Cause> {
         let (user, instance, placement) = (report.user_id, report.instance_id, report.placement);
         let empty = report.news == News::InstanceDeleted;
         let position = ReportPosition { incarnation: self.incarnation, sequence };
-        let facts = facts(&self.follower, self.policy, instance);
+        let facts = self.follower.facts(self.policy, instance);
         let command = ReportReceived { backend_id: backend, report, position, facts };
-        let origin =
-            Origin { actor: Actor::Backend(backend), cause: format!("report:{sequence}"), trace_parent: None };
-        let hint = match self.executor.execute(user, origin, command).await {
+        let origin = Origin { actor: Actor::Backend(backend), cause: format!("report:{sequence}"), trace_parent: None };
+        let hint = match self.executed(user, origin, command).await {
             Ok(done) if done.stored.is_some() => return Ok(()),
             Ok(_) if empty => Hint::Empty,
             Ok(_) => Hint::Look,

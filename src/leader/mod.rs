@@ -10,13 +10,13 @@ pub mod intake;
 pub mod liveness;
 pub mod projector;
 pub mod timers;
-pub mod work;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::Stream;
 use dockhost_domain::tenancy::Policy;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::instances::Instances;
@@ -33,9 +33,9 @@ use crate::event_log::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
 use crate::follower::Follower;
-use crate::http::error::chain;
 use crate::presence::Presence;
 use crate::reactions::backend_lost::BackendLost;
+use crate::telemetry::chain;
 use dispatcher::{Cue, Dispatcher};
 use intake::Intake;
 use liveness::Liveness;
@@ -67,6 +67,8 @@ pub struct Leader {
     pub broker: Broker,
     /// Its streams, for the roles' own consumers.
     pub jetstream: Context,
+    /// The stream TIMERS.
+    pub timers: Stream,
     /// When they were made.
     pub births: Births,
     /// Runs commands.
@@ -101,7 +103,7 @@ impl Leader {
         let leader = Arc::clone(&this);
         roles.spawn(supervise("instances", over.clone(), move |over| Arc::clone(&leader).serve_instances(over)));
         let leader = Arc::clone(&this);
-        roles.spawn(supervise("timers", over.clone(), move |over| leader.timers().run(over)));
+        roles.spawn(supervise("timers", over.clone(), move |over| leader.deadlines().run(over)));
         let leader = Arc::clone(&this);
         roles.spawn(supervise("backend-lost", over.clone(), move |over| leader.backend_lost().run(over)));
         let leader = Arc::clone(&this);
@@ -145,9 +147,10 @@ impl Leader {
         }
     }
 
-    fn timers(&self) -> Timers {
+    fn deadlines(&self) -> Timers {
         Timers {
             jetstream: self.jetstream.clone(),
+            stream: self.timers.clone(),
             incarnation: self.births.timers,
             log: Arc::clone(&self.log),
             executor: Arc::clone(&self.executor),

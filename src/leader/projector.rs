@@ -39,8 +39,7 @@ impl Projectors {
     /// When the database can't be reached, the model must be rebuilt, or an event can't be read; whoever supervises
     /// the role runs it again, and it goes on from the checkpoint.
     pub async fn run<M: ReadModel>(self, cancel: CancellationToken) -> Result<(), Cause> {
-        let incarnation = self.log.incarnation().to_string().into();
-        let mut projector = Projector::<M>::open(self.store.clone(), &incarnation).await?;
+        let mut projector = Projector::<M>::open(self.store.clone(), self.log.incarnation()).await?;
         self.positions.announce(&self.client, M::NAME, projector.position()).await;
         let mut events = self.log.follow(projector.position(), Filter::Kind(M::KIND));
         while let Some(Some(first)) = cancel.run_until_cancelled(events.next()).await {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_nats::header::HeaderMap;
 use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::Stream;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{InstanceId, UserId};
@@ -17,7 +18,6 @@ use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::work;
 use crate::clock;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::queue::{Ack, Queue};
@@ -25,8 +25,8 @@ use crate::event_log::streams::TIMERS;
 use crate::event_log::{Cause, Filter};
 use crate::execute::{ExecuteError, Executor};
 use crate::follower::Follower;
-use crate::http::app::facts;
-use crate::http::error::chain;
+use crate::telemetry::chain;
+use crate::work;
 
 /// What a schedule carries.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -41,7 +41,9 @@ struct Alarm {
 pub struct Timers {
     /// The broker.
     pub jetstream: Context,
-    /// When the stream TIMERS was made: a new one gets all schedules anew.
+    /// The stream TIMERS.
+    pub stream: Stream,
+    /// When it was made: a new one gets all schedules anew.
     pub incarnation: u64,
     /// The log.
     pub log: Arc<JetStreamLog>,
@@ -114,13 +116,24 @@ impl Timers {
         Ok(())
     }
 
+    /// A settled timer is of no more use; one that stays costs a little room and nothing else.
+    async fn forget(&self, sequence: u64) {
+        if let Err(error) = self.stream.delete_message(sequence).await {
+            tracing::debug!(sequence, %error, "a settled timer could not be removed");
+        }
+    }
+
     async fn settle(&self, alarm: Alarm, sequence: u64, ack: Ack) {
         let Alarm { user_id, instance_id, generation } = alarm;
-        let facts = facts(&self.follower, self.policy, instance_id);
+        let facts = self.follower.facts(self.policy, instance_id);
         let command = DeadlinePassed { instance_id, generation, facts };
         let origin = Origin { actor: Actor::System, cause: format!("timer:{sequence}"), trace_parent: None };
         let acknowledged = match self.executor.execute(user_id, origin, command).await {
-            Ok(_) => ack.done().await,
+            Ok(_) => {
+                let acknowledged = ack.done().await;
+                self.forget(sequence).await;
+                acknowledged
+            }
             // Our clock is behind the broker's, or the deadline was set anew: comes again then.
             Err(ExecuteError::Rejected(DeadlineRejected::TooEarly { deadline })) => {
                 ack.again(deadline.since(clock::now()).max(std::time::Duration::from_millis(50))).await

@@ -18,8 +18,7 @@ use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter};
 use crate::execute::Executor;
 use crate::follower::Follower;
-use crate::http::app::facts;
-use crate::leader::work;
+use crate::work;
 
 /// The reaction.
 pub struct BackendLost {
@@ -65,7 +64,7 @@ impl BackendLost {
         for (_, instance_id) in self.assignments.of(backend_id).await? {
             let standing = self.assignments.standing(backend_id, instance_id).await?;
             let Some(assignment) = standing.assignment else { continue };
-            let facts = facts(&self.follower, self.policy, instance_id);
+            let facts = self.follower.facts(self.policy, instance_id);
             let command = BackendGone { backend_id, instance_id, facts };
             let origin = Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };
             self.executor.execute(assignment.user_id, origin, command).await?;

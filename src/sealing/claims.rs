@@ -3,6 +3,7 @@
 
 use aws_lc_rs::hmac;
 use dockhost_domain::subject::{ClaimHash, ClaimId, ClaimKind};
+use uuid::Uuid;
 
 /// Hashes names; one key for the whole log, made once and never changed, because a claim is found only by it.
 #[derive(Debug)]
@@ -13,6 +14,20 @@ impl ClaimHasher {
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// An id made of a request's own words, the same each time: a repeated sign-up finds what it made before.
+    #[must_use]
+    pub fn derived_id(&self, words: [&str; 3]) -> Uuid {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(b"id");
+        for word in words {
+            context.update(b"\0");
+            context.update(word.as_bytes());
+        }
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
 
     /// The claim of this name. Emails are trimmed and lower-cased first: one mailbox, one claim.
@@ -44,6 +59,19 @@ mod tests {
         assert_eq!(claim(ClaimKind::Email, " Ada@Example.org"), claim(ClaimKind::Email, "ada@example.org"));
         assert_ne!(claim(ClaimKind::Username, "ada").hash, claim(ClaimKind::Backend, "ada").hash);
         assert_ne!(claim(ClaimKind::Username, "ada"), ClaimHasher::new(&[2; 32]).claim(ClaimKind::Username, "ada"));
+    }
+
+    #[test]
+    fn a_derived_id_is_the_same_for_the_same_words_only() {
+        let hasher = ClaimHasher::new(&[1; 32]);
+        let id = hasher.derived_id(["key", "ada", "ada@example.org"]);
+        assert_eq!(id, hasher.derived_id(["key", "ada", "ada@example.org"]));
+        assert_eq!(id.get_version_num(), 8);
+        for other in
+            [["yek", "ada", "ada@example.org"], ["key", "eve", "ada@example.org"], ["keyada", "", "ada@example.org"]]
+        {
+            assert_ne!(id, hasher.derived_id(other));
+        }
     }
 
     /// The hash is in the log for ever: another key schedule or normal form would free every name.

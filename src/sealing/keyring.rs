@@ -10,6 +10,7 @@ use bytes::Bytes;
 use dockhost_domain::ids::PrincipalId;
 use dockhost_domain::subject::{ClaimId, ClaimKind};
 use moka::sync::Cache;
+use uuid::Uuid;
 
 use super::cipher::{Cipher, KEY_BYTES};
 use super::claims::ClaimHasher;
@@ -122,6 +123,12 @@ impl Keyring {
     #[must_use]
     pub fn claim(&self, kind: ClaimKind, name: &str) -> ClaimId {
         self.claims.claim(kind, name)
+    }
+
+    /// An id made of a request's own words; see [`ClaimHasher::derived_id`].
+    #[must_use]
+    pub fn derived_id(&self, words: [&str; 3]) -> Uuid {
+        self.claims.derived_id(words)
     }
 
     fn remember(&self, principal: PrincipalId, name: &str, stored: &[u8]) -> Result<Arc<Cipher>, KeyError> {

@@ -9,12 +9,16 @@ mod engine;
 
 mod bad_input;
 mod broker;
+mod deadlines;
 mod dev;
 mod dev_command;
 mod event_log;
 mod main_job;
 mod models;
 mod projections;
+mod races;
 mod real_ssh;
+mod replicas;
 mod routes;
 mod start_up;
+mod structure;

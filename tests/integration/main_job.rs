@@ -38,3 +38,21 @@ async fn from_sign_up_to_deletion() {
     assert_eq!((gone.status, gone.code()), (404, "not_found"));
     assert_eq!(ada.delete("/api/v2/user/instance", which).await.status, 200, "a repeated DELETE of a known id");
 }
+
+#[tokio::test]
+async fn a_sign_up_may_be_repeated_with_its_key_by_who_knows_the_password() {
+    let world = World::start(1).await;
+    let client = world.client(0);
+    let sign_up = async |password: &str, key: &str| {
+        let body = json!({ "username": "ada", "email": "ada@example.org", "password": password });
+        client.json(reqwest::Method::POST, "/api/v2/user/signup", &[("idempotency-key", key)], body).await
+    };
+    let first = sign_up("correct horse", "k1").await;
+    let again = sign_up("correct horse", "k1").await;
+    assert_eq!((first.status, again.status), (201, 201), "{again:?}");
+    assert_eq!(first.data()["user"], again.data()["user"]);
+    for (password, key) in [("battery staple", "k1"), ("correct horse", "k2")] {
+        let refused = sign_up(password, key).await;
+        assert_eq!((refused.status, refused.code()), (409, "username_taken"), "{password} {key}");
+    }
+}

@@ -4,36 +4,18 @@
 //! every write to it states what it believes (log, fold version, collection): a position never goes back, and a
 //! projector that was overtaken by a rebuild, or that follows another log, is told so instead of being believed.
 
-use std::fmt;
-
 use bson::{Document as Bson, doc};
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::collection::CollectionName;
+use dockhost_domain::incarnation::Incarnation;
+
 use super::{MongoStore, StoreError};
 use crate::model::ReadModel;
 
 const COLLECTION: &str = "checkpoints";
-
-/// Which log a position is in: one that was restored or made anew has another, and no position of the one means
-/// anything in the other.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Incarnation(String);
-
-impl From<String> for Incarnation {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Display for Incarnation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// How far a model is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,7 +148,7 @@ fn checkpoints(database: &Database) -> mongodb::Collection<Bson> {
 fn identity(checkpoint: &Checkpoint) -> Bson {
     doc! {
         "_id": checkpoint.model.as_str(),
-        "incarnation": checkpoint.incarnation.0.as_str(),
+        "incarnation": checkpoint.incarnation.to_string(),
         "foldVersion": checkpoint.fold_version,
         "collection": checkpoint.collection.as_str(),
     }

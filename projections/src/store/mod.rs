@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use mongodb::Database;
 
-pub use checkpoint::{Checkpoint, Incarnation};
+pub use checkpoint::Checkpoint;
 pub use collection::CollectionName;
 pub use error::{Cause, StoreError};
 

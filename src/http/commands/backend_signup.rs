@@ -17,11 +17,10 @@ use dockhost_projections::backends::Backends;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::sessions::{Beginning, holder, new_password};
-use super::signup::TRIES;
+use super::sessions::{Beginning, holder, new_password, store};
 use crate::auth::api_key::KeyOf;
 use crate::clock;
-use crate::event_log::AppendError;
+use crate::execute::Batch;
 use crate::http::access::BACKEND_COOKIE;
 use crate::http::app::App;
 use crate::http::error::{ApiError, Code, from_execute, impossible};
@@ -94,7 +93,8 @@ pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, Ap
         key_version: 1,
     };
     let session = Beginning::of(backend_id.into(), &app.backend_tokens)?;
-    let sequence = store(&app, backend_id, claim, &details, &session).await?;
+    let origin = app.origin(Actor::Anonymous);
+    let sequence = store(&app, origin, |batch| decide(batch, backend_id, claim, &details, &session)).await?;
     app.positions.reached::<Backends>(sequence, READ_MODELS_WITHIN).await;
     let machine = match app.executor.state::<dockhost_domain::backend::Backend>(backend_id).await?.state.machine.clone()
     {
@@ -108,26 +108,19 @@ pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, Ap
     Ok(Reply::created("the backend is registered", data).cookie(&cookie).position(app.position(sequence)))
 }
 
-async fn store(
-    app: &App,
+/// The name, the machine and its first session: all or nothing.
+async fn decide(
+    mut batch: Batch,
     backend_id: BackendId,
     claim: ClaimId,
     details: &Enrolled,
     session: &Beginning,
-) -> Result<u64, ApiError> {
+) -> Result<Batch, ApiError> {
     let owner = backend_id.into();
-    for _ in 0..TRIES {
-        let mut batch = app.executor.batch(app.origin(Actor::Anonymous));
-        batch.decide(claim, &TakeClaim { owner }).await.map_err(|error| from_execute(error, |_| username_taken()))?;
-        let enrol = EnrolBackend(details.clone());
-        batch.decide(backend_id, &enrol).await.map_err(|error| from_execute(error, impossible))?;
-        let start = StartSession(session.started.clone());
-        batch.decide(owner, &start).await.map_err(|error| from_execute(error, impossible))?;
-        match batch.commit().await {
-            Ok(sequence) => return Ok(sequence),
-            Err(AppendError::Conflict) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(AppendError::Conflict.into())
+    batch.decide(claim, &TakeClaim { owner }).await.map_err(|error| from_execute(error, |_| username_taken()))?;
+    let enrol = EnrolBackend(details.clone());
+    batch.decide(backend_id, &enrol).await.map_err(|error| from_execute(error, impossible))?;
+    let start = StartSession(session.started.clone());
+    batch.decide(owner, &start).await.map_err(|error| from_execute(error, impossible))?;
+    Ok(batch)
 }

@@ -93,7 +93,7 @@ async fn find(app: &App, user_id: UserId, name: &str) -> Result<InstanceId, ApiE
     app.executor.confirmed::<Tenancy>(user_id).await?.state.named(&name).ok_or_else(not_found)
 }
 
-fn rejected(rejection: ChangeRejected) -> ApiError {
+fn rejected(rejection: &ChangeRejected) -> ApiError {
     let message = rejection.to_string();
     match rejection {
         ChangeRejected::NotFound => ApiError::not_found("instance"),
@@ -117,7 +117,7 @@ async fn change(app: &App, user_id: UserId, name: &str, to: Wanted, wait: Wait, 
         .executor
         .execute(user_id, app.origin(Actor::User(user_id)), command)
         .await
-        .map_err(|error| from_execute(error, rejected))?;
+        .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
     let under_way = changed.now.state.instance(instance_id).and_then(under_way);
     let operation_id = changed.stored.map(OperationId::from).or(under_way);
     Pursuit { user_id, instance_id, operation_id }.answer(app, wait, |instance| Reply::ok(done, instance)).await

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use dockhost_domain::account::{Account, Profile};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::InstanceId;
@@ -19,15 +18,15 @@ use sha2::{Digest, Sha256};
 
 use crate::auth::ssh_key;
 use crate::clock;
+use crate::follower::turn;
 use crate::http::access::CallingUser;
-use crate::http::app::{App, turn};
+use crate::http::app::App;
 use crate::http::error::{ApiError, Code, from_execute};
 use crate::http::fields::Fields;
+use crate::http::idempotency::IdempotencyKey;
 use crate::http::outcome::Pursuit;
 use crate::http::prefer::Wait;
 use crate::http::reply::Reply;
-
-const LONGEST_KEY: usize = 255;
 
 struct Request {
     name: Option<InstanceName>,
@@ -46,15 +45,9 @@ fn hash(text: &str) -> String {
 }
 
 /// The key, by its hash, with that of the request that it stands for.
-fn idempotency(headers: &HeaderMap, request: &Request) -> Result<Option<Idempotency>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = value
-        .to_str()
-        .ok()
-        .filter(|key| (1..=LONGEST_KEY).contains(&key.len()))
-        .ok_or_else(|| ApiError::new(Code::InvalidHeader, "Idempotency-Key must be 1 to 255 visible characters"))?;
+fn idempotency(key: &IdempotencyKey, request: &Request) -> Option<Idempotency> {
     let body = json!({ "name": request.name, "sshPublicKey": request.ssh_public_key });
-    Ok(Some(Idempotency { key: hash(key), request: hash(&body.to_string()) }))
+    key.0.as_ref().map(|key| Idempotency { key: hash(key), request: hash(&body.to_string()) })
 }
 
 /// The key that may log in: the request's, else the account's.
@@ -119,14 +112,14 @@ pub async fn post(
     State(app): State<Arc<App>>,
     Extension(CallingUser { user_id, .. }): Extension<CallingUser>,
     wait: Wait,
-    headers: HeaderMap,
+    key: IdempotencyKey,
     body: Fields,
 ) -> Result<Reply, ApiError> {
     let request = read(body)?;
     let account = app.executor.state::<Account>(user_id).await?;
     let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::not_found("account"))?;
     let ssh_public_key = ssh_key_of(&request, profile)?;
-    let idempotency = idempotency(&headers, &request)?;
+    let idempotency = idempotency(&key, &request);
     let username = profile.details.username.plain().ok_or_else(|| ApiError::not_found("account"))?;
     let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
     let turn = turn(instance_id);

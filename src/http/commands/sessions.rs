@@ -12,6 +12,8 @@ use secrecy::SecretString;
 
 use crate::auth::token::{Bearer, LIFETIME_SECONDS, Tokens};
 use crate::clock;
+use crate::event_log::AppendError;
+use crate::execute::Batch;
 use crate::http::app::App;
 use crate::http::error::{ApiError, Code, from_execute, impossible};
 use crate::http::fields::Fields;
@@ -80,6 +82,27 @@ pub fn password(body: &mut Fields) -> Option<SecretString> {
 /// If the log can't be asked.
 pub async fn holder(app: &App, claim: ClaimId) -> Result<Option<PrincipalId>, ApiError> {
     Ok(app.executor.confirmed::<Claim>(claim).await?.state.holder)
+}
+
+/// How often a batch is decided anew after a conflict.
+const TRIES: usize = 10;
+
+/// Decides and stores a batch, and again after each conflict; returns its last sequence.
+///
+/// # Errors
+/// What `decide` refuses, and those of the log.
+pub async fn store<F>(app: &App, origin: Origin, decide: impl Fn(Batch) -> F) -> Result<u64, ApiError>
+where
+    F: Future<Output = Result<Batch, ApiError>>,
+{
+    for _ in 0..TRIES {
+        match decide(app.executor.batch(origin.clone())).await?.commit().await {
+            Ok(sequence) => return Ok(sequence),
+            Err(AppendError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(AppendError::Conflict.into())
 }
 
 /// The same words for an unknown name and a wrong password.

@@ -1,12 +1,13 @@
 //! `POST /api/v2/user/signup`: a person signs up and is signed in.
 //!
 //! In: `username, email, password, sshPublicKey?`. Out: 201 with the user and a token. Both names, the account and the
-//! session are one atomic batch: of any number of sign-ups with one name, on any replica, exactly one comes through.
+//! session are one atomic batch: of any number of sign-ups with one name, on any replica, exactly one comes through. With an
+//! `Idempotency-Key` it may be repeated: the same words make the same user id, and find their own claim.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::account::{CreateAccount, Created, Profile, Role};
+use dockhost_domain::account::{Account, CreateAccount, Created, Role};
 use dockhost_domain::claim::TakeClaim;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
@@ -17,20 +18,19 @@ use dockhost_projections::users::Users;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::sessions::{Beginning, holder, new_password};
+use super::sessions::{Beginning, holder, new_password, store};
 use crate::auth::ssh_key;
 use crate::clock;
-use crate::event_log::AppendError;
+use crate::execute::Batch;
 use crate::http::access::USER_COOKIE;
 use crate::http::app::App;
 use crate::http::error::{ApiError, Code, from_execute, impossible};
 use crate::http::fields::Fields;
+use crate::http::idempotency::IdempotencyKey;
 use crate::http::outcome::READ_MODELS_WITHIN;
 use crate::http::reply::Reply;
 use crate::http::view;
 
-/// How often a batch is decided anew after a conflict.
-pub(super) const TRIES: usize = 10;
 const LONGEST_EMAIL: usize = 254;
 
 struct SignUp {
@@ -68,23 +68,34 @@ fn email_taken() -> ApiError {
     ApiError::new(Code::EmailTaken, "this email address is taken")
 }
 
+/// The new user's id: drawn, or made of the request's own words if it may be repeated.
+fn user_id(app: &App, key: &IdempotencyKey, username: &Username, email: &str) -> UserId {
+    let id = match &key.0 {
+        Some(key) => app.keyring.derived_id([key, username.as_str(), email]),
+        None => clock::fresh_uuid(),
+    };
+    UserId::from_uuid(id)
+}
+
 /// Handles the request.
 ///
 /// # Errors
-/// `validation_failed`, `username_taken`, `email_taken`, and those of the log.
-pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, ApiError> {
+/// `validation_failed`, `invalid_header`, `username_taken`, `email_taken`, and those of the log.
+pub async fn post(State(app): State<Arc<App>>, key: IdempotencyKey, body: Fields) -> Result<Reply, ApiError> {
     let SignUp { username, email, password, ssh_public_key } = read(body)?;
+    let user_id = user_id(&app, &key, &username, &email);
     let by_name = app.keyring.claim(ClaimKind::Username, username.as_str());
     let by_email = app.keyring.claim(ClaimKind::Email, &email);
     // Cheap and not final: spares a hash to those who come too late.
-    if holder(&app, by_name).await?.is_some() {
-        return Err(username_taken());
+    match holder(&app, by_name).await? {
+        Some(holder) if holder == user_id.into() => return repeated(&app, user_id, password).await,
+        Some(_) => return Err(username_taken()),
+        None => {}
     }
     if holder(&app, by_email).await?.is_some() {
         return Err(email_taken());
     }
     let password_verifier = app.passwords.hash(password).await?;
-    let user_id = UserId::from_uuid(clock::fresh_uuid());
     let details = Created {
         username: username.into(),
         email: email.into(),
@@ -93,38 +104,52 @@ pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, Ap
         role: Role::User,
     };
     let session = Beginning::of(user_id.into(), &app.user_tokens)?;
-    let sequence =
-        store(&app, user_id, [(by_name, username_taken), (by_email, email_taken)], &details, &session).await?;
+    let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
+    let origin = app.origin(Actor::Anonymous);
+    let sequence = store(&app, origin, |batch| decide(batch, user_id, claims, &details, &session)).await?;
     app.positions.reached::<Users>(sequence, READ_MODELS_WITHIN).await;
-    let user = view::user(user_id, &Profile { details, created_at: clock::now() });
-    let cookie = app.session_cookie(USER_COOKIE, session.token.clone());
-    Ok(Reply::created("welcome", json!({ "user": user, "accessToken": session.token }))
+    welcome(&app, user_id, session.token, sequence).await
+}
+
+/// This very sign-up came through before: who knows its password is signed in, as the first answer would have been.
+async fn repeated(app: &App, user_id: UserId, password: SecretString) -> Result<Reply, ApiError> {
+    let account = app.executor.confirmed::<Account>(user_id).await?;
+    let profile = account.state.profile.as_ref();
+    let verifier = profile.and_then(|profile| profile.details.password_verifier.plain().cloned());
+    if !app.passwords.verify(password, verifier).await? {
+        return Err(username_taken());
+    }
+    let session = Beginning::of(user_id.into(), &app.user_tokens)?;
+    let (token, sequence) = session.record(app, app.origin(Actor::User(user_id))).await?;
+    welcome(app, user_id, token, sequence).await
+}
+
+async fn welcome(app: &App, user_id: UserId, token: String, sequence: u64) -> Result<Reply, ApiError> {
+    let account = app.executor.state::<Account>(user_id).await?;
+    let user = account.state.profile.as_ref().map(|profile| view::user(user_id, profile));
+    let cookie = app.session_cookie(USER_COOKIE, token.clone());
+    Ok(Reply::created("welcome", json!({ "user": user, "accessToken": token }))
         .cookie(&cookie)
         .position(app.position(sequence)))
 }
 
-async fn store(
-    app: &App,
+/// Both names, the account and its first session: all or nothing.
+async fn decide(
+    mut batch: Batch,
     user_id: UserId,
     claims: [(ClaimId, fn() -> ApiError); 2],
     details: &Created,
     session: &Beginning,
-) -> Result<u64, ApiError> {
+) -> Result<Batch, ApiError> {
     let owner = user_id.into();
-    for _ in 0..TRIES {
-        let mut batch = app.executor.batch(app.origin(Actor::Anonymous));
-        for (claim, taken) in claims {
-            batch.decide(claim, &TakeClaim { owner }).await.map_err(|error| from_execute(error, |_| taken()))?;
-        }
-        let account = CreateAccount(details.clone());
-        batch.decide(user_id, &account).await.map_err(|error| from_execute(error, impossible))?;
-        let start = StartSession(session.started.clone());
-        batch.decide(owner, &start).await.map_err(|error| from_execute(error, impossible))?;
-        match batch.commit().await {
-            Ok(sequence) => return Ok(sequence),
-            Err(AppendError::Conflict) => {}
-            Err(error) => return Err(error.into()),
-        }
+    for (claim, taken) in claims {
+        batch.decide(claim, &TakeClaim { owner }).await.map_err(|error| from_execute(error, |_| taken()))?;
     }
-    Err(AppendError::Conflict.into())
+    let account = CreateAccount(details.clone());
+    // The same sign-up, sent twice at once: the second finds it done when it is sent again.
+    let doubled = |_| ApiError::new(Code::Busy, "this sign-up is being worked on; send it again");
+    batch.decide(user_id, &account).await.map_err(|error| from_execute(error, doubled))?;
+    let start = StartSession(session.started.clone());
+    batch.decide(owner, &start).await.map_err(|error| from_execute(error, impossible))?;
+    Ok(batch)
 }

@@ -27,17 +27,25 @@ async fn end_of_log(app: &App) -> Option<u64> {
     tokio::time::timeout(WITHIN, app.executor.log().end(Filter::All)).await.ok()?.ok()
 }
 
+/// Events that a model lacks; only those of its own kind can be missing from it.
+fn lag(app: &App, model: &str, kind: &str) -> u64 {
+    app.follower.latest(kind).saturating_sub(app.positions.of(model))
+}
+
 /// Handles the request.
 pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let (database, end) = tokio::join!(database(&app), end_of_log(&app));
     let word = |up| if up { "up" } else { "down" };
+    // Word of the leader's progress may have been missed, as by a replica that has just begun.
+    if database && MODELS.iter().any(|(model, kind)| lag(&app, model, kind) > 0) {
+        // Bounded; what is dropped here is only the waiting, the operations end by themselves.
+        let _ = tokio::time::timeout(WITHIN, app.positions.refresh()).await;
+    }
     let projections: Map<String, Value> = MODELS
         .iter()
         .map(|(model, kind)| {
-            let position = app.positions.of(model);
-            // Only events of its own kind can be missing from a model.
-            let lag = app.follower.latest(kind).saturating_sub(position);
-            ((*model).to_owned(), json!({ "position": position, "lag": lag }))
+            let known = json!({ "position": app.positions.of(model), "lag": lag(&app, model, kind) });
+            ((*model).to_owned(), known)
         })
         .collect();
     let (registered, connected) = app.follower.machines().count();

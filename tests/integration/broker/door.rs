@@ -111,3 +111,10 @@ async fn the_server_comes_back_after_a_crash_of_the_broker() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_broker_says_that_it_syncs_each_write() {
+    let nats = Nats::start().await;
+    let found = dockhost::broker::durability::ask(&nats.url(), &nats.secrets.nats_system).await.unwrap();
+    assert_eq!(found, dockhost::broker::durability::Durability { asked: 1, unsynced: vec![] });
+}

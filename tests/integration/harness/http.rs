@@ -64,10 +64,6 @@ impl Client {
         Self { url: url.to_owned(), ..self.clone() }
     }
 
-    pub fn token(&self) -> &str {
-        self.token.as_deref().unwrap_or_default()
-    }
-
     /// Any request; a body of text is sent as it is.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Answer {
         self.try_send(method, path, headers, body).await.unwrap()
@@ -123,8 +119,7 @@ impl Client {
     /// Signs a person up by a name, with everything else made of it.
     pub async fn sign_up(&self, name: &str) -> Answer {
         let email = format!("{name}@example.org");
-        let body =
-            json!({ "username": name, "email": email, "password": "correct horse", "sshPublicKey": SSH_KEY });
+        let body = json!({ "username": name, "email": email, "password": "correct horse", "sshPublicKey": SSH_KEY });
         self.post("/api/v2/user/signup", body).await
     }
 

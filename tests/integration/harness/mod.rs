@@ -5,6 +5,7 @@
 //! outlives the run, not even one that is killed.
 
 pub mod command;
+pub mod containers;
 pub mod http;
 pub mod mongo;
 pub mod nats;

@@ -6,10 +6,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dockhost::clock;
 use dockhost::dev::process::{Child, Program};
+use dockhost::event_log::streams::EVENTS;
+use dockhost_domain::timestamp::Timestamp;
+use dockhost_projections::instances::InstanceDocument;
+use dockhost_projections::store::MongoStore;
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::containers::Containers;
 use super::http::{Answer, Client};
 use super::{Mongo, Nats, wait_until};
 
@@ -23,7 +30,6 @@ pub struct Replica {
 /// A registered backend, and its agent if it runs.
 pub struct Agent {
     pub name: String,
-    pub id: String,
     pub key: String,
     pub process: Option<Child>,
 }
@@ -58,19 +64,18 @@ impl World {
         world
     }
 
+    /// The server's program, told where the servers are.
+    fn program(&self, command: &str, log: PathBuf) -> Program {
+        let env = self.server_env();
+        let path = env!("CARGO_BIN_EXE_dockhost").into();
+        Program { name: "dockhost", path, args: vec![command.into()], env, log }
+    }
+
     /// One more replica; returns when it serves.
     pub async fn add_replica(&mut self) -> usize {
         self.started += 1;
         let log = self.data.path().join(format!("replica-{}.log", self.started));
-        let env = self.server_env();
-        let program = Program {
-            name: "dockhost",
-            path: env!("CARGO_BIN_EXE_dockhost").into(),
-            args: vec!["serve".into()],
-            env,
-            log: log.clone(),
-        };
-        let mut process = program.start().unwrap();
+        let mut process = self.program("serve", log.clone()).start().unwrap();
         let url = process.until_ready(Duration::from_secs(60), async |_| served_at(&log)).await.unwrap();
         self.replicas.push(Replica { url, log, process });
         self.replicas.len() - 1
@@ -113,8 +118,8 @@ impl World {
         assert_eq!(answer.status, 201, "{answer:?}");
         let data = answer.data();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let (id, key) = (text(&data["backend"]["id"]), text(&data["DOCKHOST_API_KEY"]));
-        self.agents.push(Agent { name: name.to_owned(), id, key, process: None });
+        let key = text(&data["DOCKHOST_API_KEY"]);
+        self.agents.push(Agent { name: name.to_owned(), key, process: None });
         self.agents.len() - 1
     }
 
@@ -124,7 +129,12 @@ impl World {
     }
 
     /// The same, with settings of the agent that differ (`("DOCKHOST_SIMULATE_REFUSE", "true")`).
-    pub async fn add_agent_with(&mut self, name: &str, max_containers: u32, settings: &[(&'static str, &str)]) -> usize {
+    pub async fn add_agent_with(
+        &mut self,
+        name: &str,
+        max_containers: u32,
+        settings: &[(&'static str, &str)],
+    ) -> usize {
         let index = self.register(name, max_containers).await;
         self.start_agent(index, settings);
         self.wait_for_backend(name, "connected").await;
@@ -153,18 +163,67 @@ impl World {
         self.agents[index].process.take().unwrap().kill().await;
     }
 
-    /// Waits until the backend's own document has a status.
-    pub async fn wait_for_backend(&self, name: &str, status: &str) {
+    /// The containers of an agent's simulated runtime, as its file tells.
+    pub fn containers(&self, agent: usize) -> Containers {
+        Containers::kept_in(&self.data.path().join(&self.agents[agent].name))
+    }
+
+    /// Runs `dockhost verify` beside the replicas.
+    ///
+    /// # Panics
+    /// With what it printed, if a read model is not what the log says.
+    pub async fn verify(&self) {
+        let log = self.data.path().join("verify.log");
+        let status = self.program("verify", log.clone()).start().unwrap().wait().await.unwrap();
+        assert!(status.success(), "verify: {status}\n{}", std::fs::read_to_string(log).unwrap());
+    }
+
+    /// How many events are on each subject that a filter selects.
+    pub async fn events_on(&self, filter: &str) -> BTreeMap<String, usize> {
+        let broker = self.nats.main().await;
+        let stream = broker.jetstream().get_stream(EVENTS).await.unwrap();
+        stream.info_with_subjects(filter).await.unwrap().try_collect().await.unwrap()
+    }
+
+    /// Instances of anybody that have been in a transient state for longer than they may, and by more than `slack`.
+    pub async fn overdue(&self, slack: Duration) -> Vec<InstanceDocument> {
+        let store = MongoStore::connect(&self.mongo.uri, &self.mongo.database).await.unwrap();
+        let before = clock::now().millis() - i64::try_from(slack.as_millis()).unwrap();
+        store.overdue_instances(Timestamp::from_millis(before)).await.unwrap()
+    }
+
+    /// The replica that leads, once there is one.
+    pub async fn leader(&self) -> usize {
+        wait_until("a replica leads", super::wait::DEADLINE, async || {
+            self.replicas.iter().position(Replica::leads).ok_or("none does")
+        })
+        .await
+    }
+
+    /// A client that is signed in as a backend.
+    pub async fn backend(&self, name: &str) -> Client {
         let client = self.client(0);
         let signin = json!({ "username": name, "password": "a long password" });
         let answer = client.post("/api/v2/backend/signin", signin).await;
-        let cookie = answer.cookie("accessTokenBE").unwrap();
-        let client = client.with_token(&cookie);
+        client.with_token(&answer.cookie("accessTokenBE").unwrap())
+    }
+
+    /// Waits until the backend's own document has a status.
+    pub async fn wait_for_backend(&self, name: &str, status: &str) {
+        let client = self.backend(name).await;
         wait_until(&format!("backend {name} is {status}"), super::wait::DEADLINE, async || {
             let answer: Answer = client.get("/api/v2/backend").await;
             if answer.data()["status"] == status { Ok(()) } else { Err(format!("{answer:?}")) }
         })
         .await;
+    }
+}
+
+impl Replica {
+    /// Whether it says that it leads.
+    pub fn leads(&self) -> bool {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().rfind(|line| line.contains("this replica leads")).is_some_and(|line| !line.contains("no more"))
     }
 }
 

@@ -8,6 +8,7 @@ use dockhost_domain::backend::{BackendEvent, Connected, Enrolled};
 use dockhost_domain::envelope::{Actor, Envelope, Origin, Recorded};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, UserId};
+use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::Choice;
 use dockhost_domain::subject::AggregateId;
@@ -16,7 +17,7 @@ use dockhost_domain::tenancy::event::{Deleted, End, Observed, ReportPosition, Re
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Limits, Observation, Phase, Ports};
 use dockhost_projections::History;
-use dockhost_projections::store::{Cause, Incarnation};
+use dockhost_projections::store::Cause;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use uuid::Uuid;

@@ -8,7 +8,7 @@ mod speed;
 mod verifying;
 
 use dockhost_domain::envelope::Recorded;
-use dockhost_projections::store::Incarnation;
+use dockhost_domain::incarnation::Incarnation;
 use dockhost_projections::{MongoStore, Projector, ReadModel};
 
 use crate::harness::Mongo;

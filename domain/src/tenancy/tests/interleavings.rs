@@ -11,6 +11,7 @@ use super::world::{Happened, World, scenes};
 use crate::aggregate::{Aggregate, Command, Meta};
 use crate::event::Event;
 use crate::ids::{BackendId, InstanceId};
+use crate::subject::AggregateId;
 use crate::tenancy::event::{ReportPosition, TenancyEvent};
 use crate::tenancy::{DeadlinePassed, Facts, Fading, Instance, ReportReceived, Tenancy, is_legal, wanted};
 use crate::testing::{at, event_id, thorough, user};
@@ -52,8 +53,10 @@ fn check_memory(tenancy: &Tenancy) -> Result<(), TestCaseError> {
     for id in tenancy.operations.keys() {
         prop_assert_eq!(count(&Fading::Operation(*id)), 1);
     }
-    for key in tenancy.keys.keys() {
+    for (key, used) in &tenancy.keys {
         prop_assert_eq!(count(&Fading::Key(key.clone())), 1);
+        let answer = (tenancy.instance(used.instance_id), tenancy.operation(used.operation_id));
+        prop_assert!(matches!(answer, (Some(_), Some(_))), "a repeated request has no answer: {:?}", answer);
     }
     let deleted: Vec<_> = tenancy.all().filter(|(_, instance)| instance.is_deleted()).map(|(id, _)| id).collect();
     for id in &deleted {
@@ -140,7 +143,7 @@ proptest! {
 }
 
 /// Properties that hold because nothing happens would be worth nothing: a thousand drawn worlds see every event, every
-/// rejection, and each status.
+/// rejection, and each status. And what was seen survives being written and read.
 #[test]
 fn the_drawn_worlds_see_everything() {
     let mut runner = TestRunner::deterministic();
@@ -149,11 +152,17 @@ fn the_drawn_worlds_see_everything() {
         let drawn = scenes().new_tree(&mut runner).unwrap().current();
         let forgotten = World::play(&drawn, |world, happened| {
             if let Some(event) = &happened.event {
-                seen.insert(Event::from(event.clone()).encode().unwrap().kind.replace("dockhost.instance.", ""));
+                let written = Event::from(event.clone()).encode().unwrap();
+                seen.insert(written.kind.replace("dockhost.instance.", ""));
+                prop_assert_eq!(Event::decode(&AggregateId::Tenancy(user(1)), written), Ok(event.clone().into()));
             }
             let rejected = happened.rejected.as_deref().unwrap_or("").split([' ', '(']).next().unwrap_or_default();
             seen.insert(rejected.to_owned());
-            seen.extend(world.tenancy.all().map(|(_, instance)| format!("{:?}", instance.status())));
+            for (_, instance) in world.tenancy.all() {
+                seen.insert(format!("{:?}", instance.status()));
+                let written = serde_json::to_value(instance).unwrap();
+                prop_assert_eq!(&serde_json::from_value::<Instance>(written).unwrap(), instance);
+            }
             Ok(())
         })
         .map(|world| world.folded.len() > world.tenancy.all().count());

@@ -33,6 +33,23 @@ mod of_a_container {
     }
 
     #[test]
+    fn what_went_wrong_before_it_ran_is_over() {
+        let running = Observed {
+            instance_id: WEB,
+            placement: 2,
+            generation: 1,
+            seen: container(Phase::Running),
+            report: position(2),
+            deadline: None,
+        };
+        let tenancy = given(past::creating())
+            .and([on_b()])
+            .when(report(B, 2, 1, created(Phase::Running), 2))
+            .then(TenancyEvent::Observed(running));
+        assert_eq!(tenancy.state.instance(WEB).unwrap().setbacks, []);
+    }
+
+    #[test]
     fn each_change_settles_with_its_own_generation() {
         let stopped = given(past::stopping()).when(report(A, 1, 2, status(Phase::Stopped), 2)).then(observed(
             2,
@@ -288,7 +305,9 @@ mod of_an_end {
             .then(released(A, 1))
             .when(report(A, 1, 2, News::InstanceDeleted, 2))
             .then_nothing();
-        assert!(tenancy.state.instance(WEB).unwrap().retired.is_empty());
+        let instance = tenancy.state.instance(WEB).unwrap();
+        assert!(instance.retired.is_empty());
+        assert_eq!(instance.last_activity, at(4), "it ended for its user with its deletion, the fourth event");
     }
 
     #[test]

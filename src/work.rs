@@ -1,8 +1,8 @@
 //! The loop that roles share: read a batch, work on its groups side by side, acknowledge what was done.
 //!
 //! In: a durable consumer's batches. Out: calls of a role's `step` with one group at a time. What belongs to one user
-//! is one group, worked on in order; groups run side by side. A group that fails is put back and comes again, in
-//! order with nothing: the steps are level-triggered or carry positions, so they bear that.
+//! is one group, worked on in order; groups run side by side. A group that fails is put back and comes again, out of
+//! order: the steps are level-triggered or carry positions, so they bear that.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,10 +12,10 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::event_log::durable::DurableReader;
+use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::queue::Ack;
 use crate::event_log::{Cause, Delivery, Filter, LogError};
-use crate::event_log::jetstream::JetStreamLog;
-use crate::http::error::chain;
+use crate::telemetry::chain;
 
 /// Messages per batch.
 pub const BATCH: usize = 256;

@@ -1,0 +1,28 @@
+# Two images from one build: `--target server` and `--target agent`.
+
+FROM rust:1.95.0-slim-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --locked --release --workspace --bins \
+ && install -D -t /out target/release/dockhost target/release/dockhost-agent
+
+# The agent is root on its engine's machine in any case; `iptables` lets it keep instances away from private networks.
+FROM debian:12-slim AS agent
+RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates iptables \
+ && rm -rf /var/lib/apt/lists/*
+COPY --from=build /out/dockhost-agent /usr/local/bin/
+ENTRYPOINT ["dockhost-agent"]
+
+FROM debian:12-slim AS server
+RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates curl \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --uid 10001 dockhost
+COPY --from=build /out/dockhost /usr/local/bin/
+USER dockhost
+EXPOSE 3001
+ENTRYPOINT ["dockhost"]
+CMD ["serve"]

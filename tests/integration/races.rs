@@ -1,0 +1,173 @@
+//! Many at once, through two replicas: names, idempotency keys, quota and room stay whole.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::http::{Answer, Client, SSH_KEY};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{World, wait_until};
+
+const INSTANCE: &str = "/api/v2/user/instance";
+
+/// Sends so many sign-ups at once, to the replicas in turn.
+async fn sign_ups(world: &World, count: usize, names: impl Fn(usize) -> (String, String)) -> Vec<Answer> {
+    let clients: Vec<Client> = (0..world.replicas.len()).map(|replica| world.client(replica)).collect();
+    join_all((0..count).map(|n| {
+        let (username, email) = names(n);
+        let body =
+            json!({ "username": username, "email": email, "password": "correct horse", "sshPublicKey": SSH_KEY });
+        let client = clients[n % clients.len()].clone();
+        async move { client.post("/api/v2/user/signup", body).await }
+    }))
+    .await
+}
+
+fn count(answers: &[Answer], status: u16, code: &str) -> usize {
+    answers.iter().filter(|answer| answer.status == status && answer.code() == code).count()
+}
+
+/// The answers, short enough to be read when an assertion fails.
+fn summary(answers: &[Answer]) -> Vec<String> {
+    answers.iter().map(|answer| format!("{} {}", answer.status, answer.code())).collect()
+}
+
+/// One user's client of each replica.
+async fn at_each(world: &World, name: &str) -> Vec<Client> {
+    let user = world.user(name).await;
+    world.replicas.iter().map(|replica| user.at(&replica.url)).collect()
+}
+
+#[tokio::test]
+async fn of_sign_ups_with_one_username_one_comes_through() {
+    let world = World::start(2).await;
+    let answers = sign_ups(&world, 64, |n| ("ada".to_owned(), format!("ada{n}@example.org"))).await;
+    assert_eq!(count(&answers, 201, ""), 1, "{:?}", summary(&answers));
+    assert_eq!(count(&answers, 409, "username_taken"), 63, "{:?}", summary(&answers));
+    let accounts = world.events_on("dockhost.event.account.>").await;
+    assert_eq!(accounts.values().sum::<usize>(), 1, "{accounts:?}");
+    let claims = world.events_on("dockhost.event.claim.>").await;
+    assert_eq!(claims.values().sum::<usize>(), 2, "those who came too late hold no email address: {claims:?}");
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn of_sign_ups_with_one_email_address_one_comes_through() {
+    let world = World::start(2).await;
+    let spelling = |n: usize| if n.is_multiple_of(3) { "ada@example.org" } else { "Ada@Example.ORG" };
+    let answers = sign_ups(&world, 64, |n| (format!("ada{n}"), spelling(n).to_owned())).await;
+    assert_eq!(count(&answers, 201, ""), 1, "{:?}", summary(&answers));
+    assert_eq!(count(&answers, 409, "email_taken"), 63, "{:?}", summary(&answers));
+    let accounts = world.events_on("dockhost.event.account.>").await;
+    assert_eq!(accounts.values().sum::<usize>(), 1, "{accounts:?}");
+    // Whose name was not taken for nothing may take it now.
+    let lost = answers.iter().position(|answer| answer.status == 409).unwrap();
+    assert_eq!(world.client(1).sign_up(&format!("ada{lost}")).await.status, 201);
+}
+
+/// Creates with one `Idempotency-Key`.
+async fn keyed(client: &Client, key: &str, body: Value) -> Answer {
+    client.json(Method::POST, INSTANCE, &[("idempotency-key", key)], body).await
+}
+
+fn instance_ids(answers: &[Answer]) -> BTreeSet<&str> {
+    answers.iter().filter_map(|answer| answer.data()["instanceId"].as_str()).collect()
+}
+
+#[tokio::test]
+async fn one_idempotency_key_makes_one_instance() {
+    let mut world = World::start(2).await;
+    // Less room than requests: those that make nothing must not hold any.
+    let alpha = world.add_agent("alpha", 2).await;
+    let ada = at_each(&world, "ada").await;
+    let answers = join_all((0..50).map(|n| keyed(&ada[n % 2], "once", json!({})))).await;
+    assert_eq!(count(&answers, 201, ""), 50, "{:?}", summary(&answers));
+    let ids = instance_ids(&answers);
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    let which = json!({ "instanceId": ids.first().unwrap() });
+    assert_eq!(world.containers(alpha).ever.len(), 1);
+
+    for client in &ada {
+        let other = keyed(client, "once", json!({ "name": "other" })).await;
+        assert_eq!((other.status, other.code()), (422, "idempotency_key_reused"), "{other:?}");
+    }
+
+    world.kill_replica(1).await;
+    let restarted = world.add_replica().await;
+    let again = keyed(&ada[0].at(&world.replicas[restarted].url), "once", json!({})).await;
+    assert_eq!((again.status, &again.data()["instanceId"]), (201, &which["instanceId"]), "{again:?}");
+
+    let deleted = ada[0].delete(INSTANCE, which.clone()).await;
+    assert_eq!(deleted.status, 200, "{deleted:?}");
+    let after = keyed(&ada[0], "once", json!({})).await;
+    assert_eq!((after.status, &after.data()["instanceId"]), (201, &which["instanceId"]), "{after:?}");
+    assert_eq!(after.data()["status"], "deleted", "what came of it, as it is now");
+    let made = world.containers(alpha);
+    assert_eq!((made.ever.len(), made.now.len()), (1, 0), "{made:?}");
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn a_quota_holds_whoever_is_asked() {
+    let mut world = World::with(2, &[("DOCKHOST_MAX_INSTANCES_PER_USER", "5")]).await;
+    // Room for few more than may come: those that are over the quota must not hold any.
+    let alpha = world.add_agent("alpha", 7).await;
+    let ada = at_each(&world, "ada").await;
+    let answers = join_all((0..100).map(|n| ada[n % 2].create())).await;
+    assert_eq!(count(&answers, 201, ""), 5, "{:?}", summary(&answers));
+    assert_eq!(count(&answers, 403, "quota_exceeded"), 95, "{:?}", summary(&answers));
+    for refused in answers.iter().filter(|answer| answer.status == 403) {
+        let details = &refused.body["error"]["details"];
+        assert_eq!((&details["limit"], &details["used"]), (&json!(5), &json!(5)), "{refused:?}");
+    }
+    assert_eq!(world.containers(alpha).ever.len(), 5);
+    let names: BTreeSet<_> = answers.iter().filter_map(|answer| answer.data()["name"].as_str()).collect();
+    assert_eq!(names.len(), 5, "each has a name of its own: {names:?}");
+
+    let first = instance_ids(&answers).first().map(|id| json!({ "instanceId": id })).unwrap();
+    assert_eq!(ada[0].delete(INSTANCE, first).await.status, 200);
+    let next = [ada[1].create().await, ada[0].create().await];
+    assert_eq!(summary(&next), ["201 ", "403 quota_exceeded"]);
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn a_machine_never_holds_more_than_it_takes() {
+    let mut world = World::start(2).await;
+    let alpha = world.add_agent("alpha", 8).await;
+    let users = join_all((0..20).map(|n| {
+        let world = &world;
+        async move { world.user(&format!("user{n}")).await.at(&world.replicas[n % 2].url) }
+    }))
+    .await;
+    let answers = join_all(users.iter().map(Client::create)).await;
+    assert_eq!(count(&answers, 201, ""), 8, "{:?}", summary(&answers));
+    let refused = count(&answers, 503, "no_capacity") + count(&answers, 503, "operation_failed");
+    assert_eq!(refused, 12, "{:?}", summary(&answers));
+    let held = world.containers(alpha);
+    assert_eq!((held.now.len(), held.most), (8, 8), "{held:?}");
+
+    // What is given back can be given again, all of it, on either replica: no refused one holds any room.
+    let lists = join_all(users.iter().map(|user| user.get(INSTANCE))).await;
+    let mut freed = 0;
+    for (user, list) in users.iter().zip(&lists) {
+        for instance in list.data().as_array().unwrap() {
+            freed += usize::from(instance["status"] == "running");
+            let which = json!({ "instanceId": instance["instanceId"] });
+            let deleted = user.delete(INSTANCE, which).await;
+            assert_eq!(deleted.status, 200, "{deleted:?}");
+        }
+    }
+    assert_eq!(freed, 8);
+    for user in users.iter().take(8) {
+        wait_until("a freed place is given again", DEADLINE, async || {
+            let created = user.create().await;
+            if created.status == 201 { Ok(()) } else { Err(format!("{created:?}")) }
+        })
+        .await;
+    }
+    assert_eq!(world.containers(alpha).most, 8);
+    world.verify().await;
+}

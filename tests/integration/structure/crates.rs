@@ -1,0 +1,80 @@
+//! Which crate may use which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{root, set};
+
+/// Our crates, and what each uses outside of its tests: directly, and in the end.
+struct Crates {
+    direct: BTreeMap<String, BTreeSet<String>>,
+    all: BTreeMap<String, BTreeSet<String>>,
+}
+
+const OURS: [&str; 4] = ["dockhost", "dockhost-agent", "dockhost-domain", "dockhost-projections"];
+
+fn crates() -> Crates {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo)
+        .current_dir(root())
+        .args(["metadata", "--offline", "--locked", "--format-version=1", "--filter-platform=x86_64-unknown-linux-gnu"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let names: BTreeMap<String, String> = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| (text(&package["id"]), text(&package["name"])))
+        .collect();
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for node in metadata["resolve"]["nodes"].as_array().unwrap() {
+        let normal =
+            node["deps"].as_array().unwrap().iter().filter(|dependency| {
+                dependency["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"] != "dev")
+            });
+        let used = normal.map(|dependency| names[&text(&dependency["pkg"])].clone());
+        uses.entry(names[&text(&node["id"])].clone()).or_default().extend(used);
+    }
+    let all = OURS.iter().map(|name| ((*name).to_owned(), reached(&uses, name))).collect();
+    Crates { direct: uses, all }
+}
+
+/// Everything that a crate uses, however far away.
+fn reached(uses: &BTreeMap<String, BTreeSet<String>>, name: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut next = vec![name.to_owned()];
+    while let Some(name) = next.pop() {
+        for used in uses.get(&name).into_iter().flatten() {
+            if found.insert(used.clone()) {
+                next.push(used.clone());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn each_crate_uses_only_what_it_may() {
+    let crates = crates();
+    let ours = |name: &str| -> BTreeSet<String> {
+        crates.direct[name].iter().filter(|used| used.starts_with("dockhost")).cloned().collect()
+    };
+    assert_eq!(ours("dockhost-domain"), set::<[&str; 0]>([]));
+    assert_eq!(ours("dockhost-projections"), set(["dockhost-domain"]));
+    assert_eq!(ours("dockhost-agent"), set(["dockhost-domain"]));
+    assert_eq!(ours("dockhost"), set(["dockhost-domain", "dockhost-projections"]));
+
+    for io in ["tokio", "axum", "hyper", "async-nats", "mongodb", "bollard", "reqwest", "rand"] {
+        assert!(!crates.all["dockhost-domain"].contains(io), "the rules do no I/O, but they use {io}");
+    }
+    let users = |library: &str| set(OURS.into_iter().filter(|ours| crates.direct[*ours].contains(library)));
+    assert_eq!(users("mongodb"), set(["dockhost-projections"]));
+    assert_eq!(users("bollard"), set(["dockhost-agent"]));
+    assert_eq!(users("axum"), set(["dockhost"]));
+    assert_eq!(users("async-nats"), set(["dockhost", "dockhost-agent"]));
+}

@@ -1,0 +1,63 @@
+//! `.env.example` names every variable that the programs and the broker's configuration read, and no other.
+
+use std::collections::BTreeSet;
+
+use super::{assert_same, between, files, set, text};
+
+fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_uppercase())
+        && word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// The variables of `.env.example`, commented out or not.
+pub(super) fn explained() -> BTreeSet<String> {
+    let example = text(".env.example");
+    let names = example.lines().filter_map(|line| line.trim_start_matches('#').split_once('=')).map(|(name, _)| name);
+    set(names.filter(|name| is_name(name)))
+}
+
+/// The variables that a configuration of the broker uses.
+pub(super) fn of_the_broker() -> BTreeSet<String> {
+    let config = text("nats.conf");
+    let lines = config.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let words = lines
+        .flat_map(|line| line.split(|c: char| c.is_whitespace() || c == ','))
+        .filter_map(|word| word.strip_prefix('$'));
+    set(words.filter(|word| is_name(word)))
+}
+
+/// The variables that the programs read: declared to the command line's parser, read as a secret, or read by hand.
+fn read() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for path in files("src", ".rs").into_iter().chain(files("agent/src", ".rs")) {
+        let text = text(path);
+        for marker in ["env = \"", "env::var(\"", "secret(\""] {
+            names.extend(between(&text, marker, "\"").into_iter().filter(|name| is_name(name)).map(str::to_owned));
+        }
+    }
+    // Whether the usual socket of Podman is there is not a setting of ours.
+    names.remove("XDG_RUNTIME_DIR");
+    // Read by the library that filters the log.
+    names.insert("RUST_LOG".to_owned());
+    // Of the system account: made beside the others, for administrators.
+    names.insert("DOCKHOST_NATS_SYS_CREDS".to_owned());
+    names
+}
+
+#[test]
+fn every_variable_is_explained() {
+    let known: BTreeSet<String> = read().union(&of_the_broker()).cloned().collect();
+    assert!(known.len() > 30, "the sources were not understood: {known:?}");
+    assert_same((".env.example", explained()), ("the programs and nats.conf", known));
+}
+
+#[test]
+fn every_variable_has_a_sentence() {
+    let example = text(".env.example");
+    let assigned = |line: &str| line.trim_start_matches('#').split_once('=').is_some_and(|(name, _)| is_name(name));
+    let lines: Vec<&str> = example.lines().collect();
+    for pair in lines.windows(2).filter(|pair| assigned(pair[1])) {
+        // Some share a sentence.
+        assert!(pair[0].starts_with("# ") || assigned(pair[0]), "{} has no sentence above it", pair[1]);
+    }
+}

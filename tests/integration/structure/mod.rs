@@ -1,0 +1,76 @@
+//! The project's shape, held to what its pages say: which crate may use which, and that the pages, the settings and the
+//! schemas name what is there, all of it and nothing else.
+//!
+//! In: the sources and pages themselves, and `cargo metadata`. Nothing here needs a server.
+
+mod api;
+mod compose;
+mod crates;
+mod environment;
+mod links;
+mod schemas;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The top of the project.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the project, from its top.
+fn text(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All files below a folder whose names end so, from the project's top.
+fn files(below: &str, end: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(below)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else if entry.file_name().to_string_lossy().ends_with(end) {
+                found.push(entry.path().strip_prefix(root()).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "there is no file *{end} below {below}");
+    found
+}
+
+/// The pages.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = files("docs", ".md");
+    pages.extend(files("images", ".md"));
+    pages.push("README.md".into());
+    pages
+}
+
+/// What stands between `open` and `close`, each time.
+fn between<'a>(text: &'a str, open: &str, close: &str) -> Vec<&'a str> {
+    text.split(open).skip(1).filter_map(|rest| rest.split_once(close).map(|(inside, _)| inside)).collect()
+}
+
+/// What a page shows in code letters, blocks left out.
+fn code_words(page: &str) -> Vec<&str> {
+    page.split("```").step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The text as a set that compares well.
+fn set<I: IntoIterator<Item: Into<String>>>(items: I) -> BTreeSet<String> {
+    items.into_iter().map(Into::into).collect()
+}
+
+/// Fails unless both hold the same, and says what is where.
+fn assert_same(left: (&str, BTreeSet<String>), right: (&str, BTreeSet<String>)) {
+    let ((left_name, left), (right_name, right)) = (left, right);
+    let only = |one: &BTreeSet<String>, other| one.difference(other).cloned().collect::<Vec<_>>();
+    let (more, less) = (only(&left, &right), only(&right, &left));
+    assert!(more.is_empty() && less.is_empty(), "only in {left_name}: {more:?}; only in {right_name}: {less:?}");
+    assert!(!left.is_empty(), "{left_name} and {right_name} are empty");
+}

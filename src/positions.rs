@@ -116,3 +116,39 @@ impl Positions {
         tokio::time::timeout(within, reached).await.unwrap_or(false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store that nobody answers for: only the leader's word counts.
+    async fn positions() -> Positions {
+        crate::install_crypto();
+        let nobody = "mongodb://127.0.0.1:1/?directConnection=true";
+        Positions::new(MongoStore::connect(nobody, "none").await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_position_never_goes_back_and_belongs_to_one_model() {
+        let positions = positions().await;
+        for sequence in [5, 3, 7, 7] {
+            positions.note(Users::NAME, sequence);
+        }
+        positions.note("unheard-of", 9);
+        assert_eq!((positions.of(Users::NAME), positions.of(Sessions::NAME), positions.of("unheard-of")), (7, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_by_the_leaders_word_or_by_the_bound() {
+        let positions = positions().await;
+        positions.note(Users::NAME, 7);
+        let long = Duration::from_secs(20);
+        assert!(positions.reached::<Users>(7, Duration::ZERO).await, "what is there needs no waiting");
+        assert!(!positions.reached::<Users>(8, Duration::from_millis(20)).await);
+        let (reached, ()) = tokio::join!(positions.reached::<Users>(9, long), async {
+            positions.note(Users::NAME, 8);
+            positions.note(Users::NAME, 10);
+        });
+        assert!(reached);
+    }
+}

@@ -1,1 +1,259 @@
+use dockhost_domain::claim::{Claim, ReleaseClaim, TakeClaim, Taken};
+use dockhost_domain::envelope::Actor;
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
+use dockhost_domain::placement::Choice;
+use dockhost_domain::session::{RevokeSession, Sessions, StartSession, Started};
+use dockhost_domain::subject::{ClaimHash, ClaimId, ClaimKind};
+use dockhost_domain::tenancy::event::{Placed, Reason, Requested, Setback};
+use dockhost_domain::tenancy::{Tenancy, TenancyEvent};
+use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::wire::Limits;
+use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use super::*;
+use crate::event_log::memory::{Fault, MemoryLog};
+use crate::follower::Follower;
+
+const NAME: ClaimId = ClaimId { kind: ClaimKind::Username, hash: ClaimHash::from_bytes([1; 32]) };
+const EMAIL: ClaimId = ClaimId { kind: ClaimKind::Email, hash: ClaimHash::from_bytes([2; 32]) };
+
+const fn principal(n: u128) -> PrincipalId {
+    PrincipalId::from_uuid(Uuid::from_u128(n))
+}
+
+const fn session(n: u128) -> SessionId {
+    SessionId::from_uuid(Uuid::from_u128(n))
+}
+
+fn origin() -> Origin {
+    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None }
+}
+
+fn start(n: u128) -> StartSession {
+    StartSession(Started { session_id: session(n), expires_at: Timestamp::from_millis(i64::MAX / 2) })
+}
+
+/// A log and this many replicas on it, none of which follows.
+fn replicas<const N: usize>() -> (Arc<MemoryLog>, [Arc<Executor>; N]) {
+    let log = Arc::new(MemoryLog::default());
+    let executors = std::array::from_fn(|_| Executor::new(Arc::clone(&log) as Arc<dyn EventLog>));
+    (log, executors)
+}
+
+async fn take(executor: &Arc<Executor>, owner: u128) -> Result<Done<Claim>, ExecuteError<Taken>> {
+    executor.execute(NAME, origin(), TakeClaim { owner: principal(owner) }).await
+}
+
+async fn release(executor: &Arc<Executor>, owner: u128) {
+    executor.execute(NAME, origin(), ReleaseClaim { owner: principal(owner) }).await.map(|_| ()).unwrap();
+}
+
+#[tokio::test]
+async fn of_two_replicas_that_decide_on_the_same_state_one_decides_anew() {
+    let (log, [one, other]) = replicas();
+    assert_eq!(other.state::<Claim>(NAME).await.unwrap().sequence, 0, "it knows that nobody holds the name");
+    assert!(take(&one, 1).await.unwrap().stored.is_some());
+    assert!(matches!(take(&other, 2).await, Err(ExecuteError::Rejected(Taken))));
+    assert_eq!(log.events().len(), 1);
+    assert_eq!(other.state::<Claim>(NAME).await.unwrap().sequence, 1);
+}
+
+#[tokio::test]
+async fn conflicts_are_borne_a_few_times() {
+    let (log, [one]) = replicas();
+    for _ in 1..TRIES {
+        log.fail_next(Fault::Conflict);
+    }
+    assert!(take(&one, 1).await.unwrap().stored.is_some());
+    for _ in 0..TRIES {
+        log.fail_next(Fault::Conflict);
+    }
+    let busy = one.execute(NAME, origin(), ReleaseClaim { owner: principal(1) }).await;
+    assert!(matches!(busy, Err(ExecuteError::Busy)));
+    assert_eq!(log.events().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_in_doubt_is_said_and_done_once_when_it_is_repeated() {
+    for (fault, stored_at_first) in [(Fault::LostAnswer, 1), (Fault::LostRequest, 0)] {
+        let (log, [one]) = replicas();
+        log.fail_next(fault);
+        assert!(matches!(take(&one, 1).await, Err(ExecuteError::Unknown(_))), "{fault:?}");
+        assert_eq!(log.events().len(), stored_at_first, "{fault:?}");
+        let again = take(&one, 1).await.unwrap();
+        assert_eq!(again.stored.is_none(), stored_at_first == 1, "{fault:?}");
+        assert_eq!((again.now.state.holder, again.now.sequence), (Some(principal(1)), 1), "{fault:?}");
+        assert_eq!(log.events().len(), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_full_or_away_says_so_and_stores_nothing() {
+    let (log, [one]) = replicas();
+    log.fail_next(Fault::Full);
+    assert!(matches!(take(&one, 1).await, Err(ExecuteError::Full)));
+    log.fail_next(Fault::Unavailable);
+    assert!(matches!(take(&one, 1).await, Err(ExecuteError::Unavailable(_))));
+    log.set_away(true);
+    assert!(matches!(take(&one, 1).await, Err(ExecuteError::Unavailable(_))));
+    assert!(log.events().is_empty());
+}
+
+#[tokio::test]
+async fn an_old_state_neither_rejects_nor_does_nothing() {
+    let (log, [one, other]) = replicas();
+    take(&one, 1).await.map(|_| ()).unwrap();
+    assert_eq!(other.state::<Claim>(NAME).await.unwrap().state.holder, Some(principal(1)));
+    release(&one, 1).await;
+    // By what it knows, the name is taken.
+    assert!(take(&other, 2).await.unwrap().stored.is_some());
+    // By what this one knows, nobody holds it; by what it knew before, the same owner does.
+    assert!(matches!(take(&one, 1).await, Err(ExecuteError::Rejected(Taken))));
+    release(&other, 2).await;
+    take(&one, 3).await.map(|_| ()).unwrap();
+    release(&one, 3).await;
+    take(&other, 3).await.map(|_| ()).unwrap();
+    release(&one, 3).await;
+    let again = take(&other, 3).await.unwrap();
+    assert!(again.stored.is_some(), "by what it knew it held the name already, and there was nothing to do");
+    assert_eq!(again.now.sequence, u64::try_from(log.events().len()).unwrap());
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_freezes_its_aggregate_only() {
+    let (log, [one]) = replicas();
+    log.put_unreadable(&Claim::subject(NAME).to_string(), "from a newer release");
+    assert!(matches!(take(&one, 1).await, Err(ExecuteError::Frozen(_))));
+    let other = one.execute(EMAIL, origin(), TakeClaim { owner: principal(1) }).await;
+    assert!(other.is_ok());
+}
+
+/// Sign-ins and sign-outs of one principal on two replicas, both of which follow the log meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replicas_that_follow_and_write_at_once_agree_with_the_log() {
+    let (log, [one, other, cold]) = replicas();
+    let stop = CancellationToken::new();
+    for executor in [&one, &other] {
+        let follower = Follower::new(Arc::clone(executor));
+        tokio::spawn(Arc::clone(&follower).run(0, std::collections::BTreeMap::new(), stop.clone()));
+    }
+    let who = principal(1);
+    let work = (1..=60).map(|n| {
+        let executor = Arc::clone(if n % 2 == 0 { &one } else { &other });
+        tokio::spawn(async move {
+            // Two writers that bear a few conflicts each may be too busy now and then; nothing is stored then.
+            while let Err(error) = executor.execute(who, origin(), start(n)).await {
+                assert!(matches!(error, ExecuteError::Busy), "{error:?}");
+            }
+            if n % 3 == 0 {
+                let revoke = RevokeSession { session_id: session(n) };
+                while let Err(error) = executor.execute(who, origin(), revoke).await {
+                    assert!(matches!(error, ExecuteError::Busy), "{error:?}");
+                }
+            }
+        })
+    });
+    for done in join_all(work).await {
+        done.unwrap();
+    }
+    assert_eq!(log.events().len(), 60 + 20, "each once");
+    let truth = cold.state::<Sessions>(who).await.unwrap();
+    for executor in [&one, &other] {
+        let held = executor.confirmed::<Sessions>(who).await.unwrap();
+        assert_eq!((held.sequence, &held.state), (truth.sequence, &truth.state));
+    }
+    stop.cancel();
+}
+
+fn placed(sequence: u64, event: TenancyEvent) -> Recorded {
+    let meta = Meta { id: EventId::from_uuid(Uuid::from_u128(u128::from(sequence))), time: Timestamp::from_millis(0) };
+    let event = Event::Tenancy(event);
+    let aggregate = Tenancy::subject(UserId::from_uuid(Uuid::nil()));
+    Recorded { sequence, envelope: Envelope { aggregate, meta, origin: origin(), event } }
+}
+
+/// An instance that is placed anew: applied twice, it would show two setbacks.
+fn request_and_retry() -> [Recorded; 2] {
+    let (instance_id, deadline) = (InstanceId::from_uuid(Uuid::nil()), Timestamp::from_millis(1));
+    let backend_id = BackendId::from_uuid(Uuid::nil());
+    let choice = Choice { backend_id, used: 0, max_containers: 1, among: 1 };
+    let requested = Requested {
+        instance_id,
+        name: "box".parse::<dockhost_domain::names::InstanceName>().unwrap().into(),
+        ssh_public_key: "key".to_owned().into(),
+        image: None,
+        limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
+        choice: choice.clone(),
+        deadline,
+        idempotency: None,
+    };
+    let after = Setback { backend_id, reason: Reason::Late };
+    let again = Placed { instance_id, placement: 2, choice, deadline, after };
+    [placed(4, TenancyEvent::Requested(requested)), placed(9, TenancyEvent::Placed(again))]
+}
+
+fn setbacks(held: &Held<Tenancy>) -> usize {
+    held.state.all().map(|(_, instance)| instance.setbacks.len()).sum()
+}
+
+#[test]
+fn an_event_that_comes_from_several_sides_counts_once() {
+    let user = UserId::from_uuid(Uuid::nil());
+    let [requested, retried] = request_and_retry();
+    let passing = Arc::new(retried.clone());
+    for loaded in [vec![requested.clone()], vec![requested.clone(), retried.clone()]] {
+        let aggregates = Aggregates::default();
+        let entry = Tenancy::cache(&aggregates).entry(user);
+        let load = entry.begin_load();
+        aggregates.observe(&passing);
+        let held = load.finish(&loaded);
+        assert_eq!((held.sequence, setbacks(&held)), (9, 1), "it passed by during a load of {}", loaded.len());
+        entry.observe([&passing]);
+        aggregates.observe(&Arc::new(requested.clone()));
+        let held = entry.held().unwrap();
+        assert_eq!((held.sequence, setbacks(&held)), (9, 1), "the follower comes late with what is known");
+    }
+}
+
+#[test]
+fn a_load_that_is_given_up_holds_nothing() {
+    let aggregates = Aggregates::default();
+    let entry = Tenancy::cache(&aggregates).entry(UserId::from_uuid(Uuid::nil()));
+    drop(entry.begin_load());
+    entry.observe([&Arc::new(request_and_retry()[0].clone())]);
+    assert!(entry.held().is_none(), "an event without those before it is no state");
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_whole_or_decided_anew() {
+    let (log, [one, other]) = replicas();
+    let mut batch = one.batch(origin());
+    for claim in [NAME, EMAIL] {
+        batch.decide(claim, &TakeClaim { owner: principal(1) }).await.unwrap();
+    }
+    // Somebody takes one of the two before it is stored.
+    other.execute(EMAIL, origin(), TakeClaim { owner: principal(2) }).await.map(|_| ()).unwrap();
+    assert!(matches!(batch.commit().await, Err(AppendError::Conflict)));
+    assert_eq!(log.events().len(), 1, "nothing of it");
+
+    let mut batch = one.batch(origin());
+    batch.decide(NAME, &TakeClaim { owner: principal(1) }).await.unwrap();
+    let taken = batch.decide(EMAIL, &TakeClaim { owner: principal(1) }).await;
+    assert!(matches!(taken, Err(ExecuteError::Rejected(Taken))));
+    drop(batch);
+    assert_eq!(log.events().len(), 1, "what is not committed is not stored");
+
+    other.execute(EMAIL, origin(), ReleaseClaim { owner: principal(2) }).await.map(|_| ()).unwrap();
+    let mut batch = one.batch(origin());
+    for claim in [NAME, EMAIL] {
+        batch.decide(claim, &TakeClaim { owner: principal(1) }).await.unwrap();
+    }
+    assert_eq!(batch.commit().await.unwrap(), 4);
+    for claim in [NAME, EMAIL] {
+        let held = one.state::<Claim>(claim).await.unwrap();
+        assert_eq!(held.state.holder, Some(principal(1)), "what it stored it knows");
+    }
+}

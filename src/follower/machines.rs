@@ -26,16 +26,31 @@ pub struct Machines {
 #[derive(Default)]
 struct Known {
     machines: BTreeMap<BackendId, Backend>,
+    /// By what was decided.
     holds: BTreeMap<BackendId, BTreeSet<InstanceId>>,
+    /// By what is being asked for on this replica. Apart from `holds`, so that a request which ends without knowing
+    /// what became of it takes nothing back that an event has given.
+    reserved: BTreeMap<InstanceId, BackendId>,
 }
 
 impl Known {
+    fn used(&self, backend: BackendId) -> u32 {
+        let held = self.holds.get(&backend).map_or(0, BTreeSet::len);
+        let reserved = self.reserved.values().filter(|reserved| **reserved == backend).count();
+        u32::try_from(held + reserved).unwrap_or(u32::MAX)
+    }
+
+    fn hold(&mut self, backend: BackendId, instance: InstanceId) {
+        self.reserved.remove(&instance);
+        self.holds.entry(backend).or_default().insert(instance);
+    }
+
     fn candidates(&self) -> Vec<Candidate> {
         let machine = |(id, backend): (&BackendId, &Backend)| {
             backend.machine.as_ref().map(|machine| Candidate {
                 backend_id: *id,
                 connected: machine.link == Link::Connected,
-                used: self.holds.get(id).map_or(0, |held| u32::try_from(held.len()).unwrap_or(u32::MAX)),
+                used: self.used(*id),
                 max_containers: machine.details.max_containers,
             })
         };
@@ -56,7 +71,7 @@ impl Machines {
 
     /// An assignment that stood when this replica began to follow.
     pub fn assigned(&self, backend: BackendId, instance: InstanceId) {
-        self.known().holds.entry(backend).or_default().insert(instance);
+        self.known().hold(backend, instance);
     }
 
     /// Brings the machine of an event up to date.
@@ -98,9 +113,9 @@ impl Machines {
         let candidates = known.candidates();
         let backend = place(&candidates, &[], turn).ok().map(|choice| choice.backend_id);
         if let Some(backend) = backend {
-            known.holds.entry(backend).or_default().insert(instance);
+            known.reserved.insert(instance, backend);
         }
-        Reservation { machines: self, instance, backend, candidates }
+        Reservation { machines: self, instance, kept: false, candidates }
     }
 
     /// One machine.
@@ -119,22 +134,25 @@ impl Machines {
 pub struct Reservation<'a> {
     machines: &'a Machines,
     instance: InstanceId,
-    backend: Option<BackendId>,
+    kept: bool,
     /// The machines as they were just before.
     pub candidates: Vec<Candidate>,
 }
 
 impl Reservation<'_> {
-    /// The instance was stored as placed there (or may have been): events free the room from here on.
+    /// The instance was stored as placed there: its event, which may not have been seen yet, takes the room over.
     pub fn keep(mut self) {
-        self.backend = None;
+        self.kept = true;
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        if let Some(backend) = self.backend {
-            self.machines.known().free(backend, self.instance);
+        if !self.kept {
+            self.machines.known().reserved.remove(&self.instance);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

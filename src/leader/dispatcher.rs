@@ -250,3 +250,6 @@ impl Dispatcher {
 fn wishes(state: &Tenancy, cue: &Cue) -> BTreeMap<BackendId, Assignment> {
     state.instance(cue.instance_id).map(|instance| wanted(cue.user_id, cue.instance_id, instance)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

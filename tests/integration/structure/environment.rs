@@ -39,7 +39,7 @@ fn read() -> BTreeSet<String> {
     names.remove("XDG_RUNTIME_DIR");
     // Read by the library that filters the log.
     names.insert("RUST_LOG".to_owned());
-    // Of the system account: made beside the others, for administrators.
+    // Optional, so not among the secrets that must be there.
     names.insert("DOCKHOST_NATS_SYS_CREDS".to_owned());
     names
 }

@@ -186,10 +186,10 @@ async fn a_machine_that_hangs_holds_nothing_beyond_its_deadline() {
     signal(&mut world, alpha, Signal::Cont).await;
     wait_for(&ada, &stops, "stopped").await;
     wait_for(&ada, &resumes, "running").await;
-    wait_for_containers(&world, alpha, 2).await;
-    assert_eq!(world.containers(alpha).ever.len(), 3, "what was given up was not made");
     assert_eq!(shown(&ada, &comes).await.data()["status"], "failed", "what was given up stays so");
     assert_eq!(ada.delete(INSTANCE, which(&comes)).await.status, 200);
+    // It may have been sent what was given up, and make it before it reads on; but it doesn't keep it.
+    wait_for_containers(&world, alpha, 2).await;
     world.verify().await;
 }
 

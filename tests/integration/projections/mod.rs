@@ -4,7 +4,6 @@ mod events;
 mod fence;
 mod queries;
 mod rebuilding;
-mod speed;
 mod verifying;
 
 use dockhost_domain::envelope::Recorded;

@@ -70,7 +70,7 @@ pub struct App {
 impl App {
     /// Who asks, and for which request.
     pub fn origin(&self, actor: Actor) -> Origin {
-        Origin { actor, cause: format!("request:{}", request_id::current()), trace_parent: None }
+        Origin { actor, cause: format!("request:{}", request_id::current()), trace_parent: request_id::trace_parent() }
     }
 
     /// The position of a sequence in this log.

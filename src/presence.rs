@@ -4,7 +4,7 @@
 //! monotonic clock, and a nudge for the judge. What isn't in the log (load, last seen) comes from here and never gets
 //! into a read model, so that rebuilds stay equal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -31,29 +31,37 @@ pub struct Sign {
 
 /// What the machines said last.
 pub struct Presence {
-    signs: Mutex<BTreeMap<BackendId, Sign>>,
+    heard: Mutex<Heard>,
     beats: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Heard {
+    signs: BTreeMap<BackendId, Sign>,
+    /// Heard since the judge asked last: a heartbeat must not cost a look at every machine.
+    news: BTreeSet<BackendId>,
 }
 
 impl Default for Presence {
     fn default() -> Self {
-        Self { signs: Mutex::default(), beats: watch::channel(0).0 }
+        Self { heard: Mutex::default(), beats: watch::channel(0).0 }
     }
 }
 
 impl Presence {
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<BackendId, Sign>> {
-        self.signs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last sign of one machine.
     pub fn sign(&self, backend: BackendId) -> Option<Sign> {
-        self.locked().get(&backend).cloned()
+        self.locked().signs.get(&backend).cloned()
     }
 
-    /// The last signs of all machines heard since this process began.
-    pub fn signs(&self) -> BTreeMap<BackendId, Sign> {
-        self.locked().clone()
+    /// The last signs of the machines heard since this was asked last.
+    pub fn news(&self) -> Vec<(BackendId, Sign)> {
+        let Heard { signs, news } = &mut *self.locked();
+        std::mem::take(news).into_iter().filter_map(|id| signs.get(&id).map(|sign| (id, sign.clone()))).collect()
     }
 
     /// Changes with each heartbeat.
@@ -63,7 +71,11 @@ impl Presence {
 
     /// Notes a heartbeat.
     pub fn note(&self, backend: BackendId, heartbeat: Heartbeat) {
-        self.locked().insert(backend, Sign { heard: Instant::now(), at: clock::now(), heartbeat });
+        let sign = Sign { heard: Instant::now(), at: clock::now(), heartbeat };
+        let mut heard = self.locked();
+        heard.signs.insert(backend, sign);
+        heard.news.insert(backend);
+        drop(heard);
         self.beats.send_modify(|beats| *beats += 1);
     }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::ids::{InstanceId, OperationId, UserId};
-use dockhost_domain::tenancy::{Instance, Outcome, Progress, Step, Tenancy};
+use dockhost_domain::tenancy::{Instance, Outcome, Progress, Tenancy};
+use dockhost_domain::wire::Wanted;
 use dockhost_projections::instances::Instances;
 use serde_json::json;
 
@@ -57,7 +58,7 @@ impl Pursuit {
     /// Waits, then answers with the instance: `done` words the answer if all went well.
     ///
     /// # Errors
-    /// `operation_failed` or `no_capacity` with the reasons, if it can't be done.
+    /// `operation_failed` with the reasons, if it can't be done.
     pub async fn answer(
         &self,
         app: &App,
@@ -83,8 +84,8 @@ impl Pursuit {
         let Progress::Failed { setback } = &instance.progress else {
             return ApiError::new(Code::OperationFailed, "this could not be done");
         };
-        let kind = app_kind(instance);
-        let message = format!("the instance could not be {kind}: its backend {}", setback.reason);
+        let what = participle(instance);
+        let message = format!("the instance could not be {what}: its backend {}", setback.reason);
         ApiError::new(Code::OperationFailed, message).with(json!({
             "instanceId": self.instance_id,
             "operationId": operation_id,
@@ -94,17 +95,11 @@ impl Pursuit {
 }
 
 /// What was being done, as a participle.
-fn app_kind(instance: &Instance) -> &'static str {
-    let step = match (instance.site.is_some(), instance.wanted) {
-        (false, _) => Step::Create,
-        (_, dockhost_domain::wire::Wanted::Running) => Step::Resume,
-        (_, dockhost_domain::wire::Wanted::Stopped) => Step::Stop,
-        (_, dockhost_domain::wire::Wanted::Deleted) => Step::Delete,
-    };
-    match step {
-        Step::Create => "created",
-        Step::Stop => "stopped",
-        Step::Resume => "resumed",
-        Step::Delete => "deleted",
+const fn participle(instance: &Instance) -> &'static str {
+    match (instance.site.is_some(), instance.wanted) {
+        (false, _) => "created",
+        (true, Wanted::Running) => "resumed",
+        (true, Wanted::Stopped) => "stopped",
+        (true, Wanted::Deleted) => "deleted",
     }
 }

@@ -81,7 +81,7 @@ impl Liveness {
     }
 
     async fn connect_those_heard(&self) {
-        for (backend, sign) in self.presence.signs() {
+        for (backend, sign) in self.presence.news() {
             if sign.heard.elapsed() < self.lost_after {
                 self.connect(backend, sign).await;
             }

@@ -3,7 +3,6 @@
 
 mod document;
 mod fold;
-mod query;
 
 pub use document::SessionDocument;
 pub use fold::Sessions;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::backend::{EnrolBackend, Enrolled, Link, Machine};
+use dockhost_domain::backend::{Backend, EnrolBackend, Enrolled};
 use dockhost_domain::claim::TakeClaim;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::BackendId;
@@ -96,15 +96,13 @@ pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, Ap
     let origin = app.origin(Actor::Anonymous);
     let sequence = store(&app, origin, |batch| decide(batch, backend_id, claim, &details, &session)).await?;
     app.positions.reached::<Backends>(sequence, READ_MODELS_WITHIN).await;
-    let machine = match app.executor.state::<dockhost_domain::backend::Backend>(backend_id).await?.state.machine.clone()
-    {
-        Some(machine) => machine,
-        None => Machine { details, enrolled_at: clock::now(), link: Link::Enrolled, facts: None },
-    };
+    let backend = app.executor.state::<Backend>(backend_id).await?;
+    let enrolled = || ApiError::new(Code::Internal, "something went wrong on our side");
+    let machine = backend.state.machine.as_ref().ok_or_else(enrolled)?;
     let key = KeyOf { backend_id, version: machine.details.key_version };
     let key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;
     let cookie = app.session_cookie(BACKEND_COOKIE, session.token);
-    let data = json!({ "backend": view::backend(backend_id, &machine), "DOCKHOST_API_KEY": key });
+    let data = json!({ "backend": view::backend(backend_id, machine), "DOCKHOST_API_KEY": key });
     Ok(Reply::created("the backend is registered", data).cookie(&cookie).position(app.position(sequence)))
 }
 

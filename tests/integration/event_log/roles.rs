@@ -80,15 +80,20 @@ async fn what_was_acknowledged_does_not_come_again_and_the_rest_does() {
     assert!(tail.ends_with(&seen), "{seen:?}");
 }
 
-#[tokio::test]
-async fn a_reader_heals_when_the_broker_comes_back() {
+/// A reader that was open when the broker restarted, and one job stored since.
+async fn a_reader_from_before_a_restart() -> (Live, DurableReader) {
     let mut live = Live::start().await;
-    let ada = user();
     let mut reader = live.log.durable("role", Filter::All).await.unwrap();
     assert!(reader.next_batch(10, Duration::from_millis(100)).await.unwrap().is_empty());
     live.nats.restart().await;
     wait_until("the log is back", DEADLINE, async || live.log.end(Filter::All).await).await;
-    live.log.append(at(0, &sign_in(ada))).await.unwrap();
+    live.log.append(at(0, &sign_in(user()))).await.unwrap();
+    (live, reader)
+}
+
+#[tokio::test]
+async fn a_reader_heals_when_the_broker_comes_back() {
+    let (_live, mut reader) = a_reader_from_before_a_restart().await;
     let seen = wait_until("the job comes", DEADLINE, async || match reader.next_batch(10, DEADLINE).await {
         Ok(jobs) if jobs.is_empty() => Err("no job".to_owned()),
         Ok(jobs) => Ok(jobs.iter().map(sequence).collect::<Vec<_>>()),
@@ -101,13 +106,7 @@ async fn a_reader_heals_when_the_broker_comes_back() {
 /// A role looks around between batches, so it waits less than the reader needs to find out that nobody speaks.
 #[tokio::test]
 async fn a_reader_that_never_waits_long_heals_too() {
-    let mut live = Live::start().await;
-    let ada = user();
-    let mut reader = live.log.durable("role", Filter::All).await.unwrap();
-    assert!(reader.next_batch(10, Duration::from_millis(100)).await.unwrap().is_empty());
-    live.nats.restart().await;
-    wait_until("the log is back", DEADLINE, async || live.log.end(Filter::All).await).await;
-    live.log.append(at(0, &sign_in(ada))).await.unwrap();
+    let (_live, mut reader) = a_reader_from_before_a_restart().await;
     wait_until("the job comes", DEADLINE, async || match reader.next_batch(10, Duration::from_millis(300)).await {
         Ok(jobs) if jobs.is_empty() => Err("no job".to_owned()),
         Ok(_) => Ok(()),

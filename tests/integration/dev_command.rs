@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::http::Client;
 use crate::harness::wait::DEADLINE;
-use crate::harness::{Said, run, target_tmp, wait_until};
+use crate::harness::{Said, program, run, target_tmp, wait_until};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(90);
 
@@ -23,7 +23,7 @@ struct Place {
 impl Place {
     async fn fresh() -> Self {
         for pinned in [&dockhost::dev::fetch::NATS_SERVER, &dockhost::dev::fetch::MONGOD] {
-            dockhost::dev::fetch::find(pinned, target_tmp()).await.unwrap();
+            dockhost::dev::fetch::find(pinned, &target_tmp()).await.unwrap();
         }
         let data = tempfile::tempdir().unwrap();
         let bin = target_tmp().join("bin");
@@ -51,7 +51,7 @@ impl Place {
         let args = ["dev", "--runtime", "simulated", "--data", &self.data.path().display().to_string()];
         let program = Program {
             name: "dockhost dev",
-            path: env!("CARGO_BIN_EXE_dockhost").into(),
+            path: program("dockhost"),
             args: args.iter().map(Into::into).collect(),
             env: self.env(),
             log: self.log(),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test, and what it stands on, fails by panicking")]
 
-mod harness;
+use dockhost_harness as harness;
 
 #[path = "../engine/mod.rs"]
 mod engine;

@@ -53,7 +53,7 @@ fn launch(program: &Path, data: &Path, n: usize, port: u16, routes: &[u16]) -> C
 
 impl Cluster {
     async fn start() -> Self {
-        let program = fetch::find(&fetch::NATS_SERVER, target_tmp()).await.unwrap();
+        let program = fetch::find(&fetch::NATS_SERVER, &target_tmp()).await.unwrap();
         let data = tempfile::tempdir().unwrap();
         let (ports, routes) = (free_ports(), free_ports());
         let nodes = (0..3).map(|n| Some(launch(&program, data.path(), n, ports[n], &routes))).collect();

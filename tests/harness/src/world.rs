@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::containers::Containers;
 use super::http::{Answer, Client};
-use super::{Mongo, Nats, wait_until};
+use super::{Mongo, Nats, program, wait_until};
 
 /// A replica of the main server.
 pub struct Replica {
@@ -67,7 +67,7 @@ impl World {
     /// The server's program, told where the servers are.
     fn program(&self, command: &str, log: PathBuf) -> Program {
         let env = self.server_env();
-        let path = env!("CARGO_BIN_EXE_dockhost").into();
+        let path = program("dockhost");
         Program { name: "dockhost", path, args: vec![command.into()], env, log }
     }
 
@@ -154,7 +154,7 @@ impl World {
         ];
         env.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let log = self.data.path().join(format!("agent-{name}.log"));
-        let program = Program { name: "dockhost-agent", path: agent_program(), args: vec![], env, log };
+        let program = Program { name: "dockhost-agent", path: program("dockhost-agent"), args: vec![], env, log };
         self.agents[index].process = Some(program.start().unwrap());
     }
 
@@ -232,11 +232,4 @@ fn served_at(log: &PathBuf) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
     let line = text.lines().find(|line| line.contains("the API is at "))?;
     Some(line.rsplit(' ').next()?.to_owned())
-}
-
-/// The agent's program, which `make test` builds beside the server's.
-pub fn agent_program() -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_BIN_EXE_dockhost")).with_file_name("dockhost-agent");
-    assert!(path.is_file(), "{} is not built: run `make test`, or `cargo build --workspace --bins`", path.display());
-    path
 }

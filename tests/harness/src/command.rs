@@ -19,7 +19,7 @@ pub struct Said {
 
 /// Runs it in `directory`, with this environment and nothing of ours but what finds programs.
 pub async fn run(directory: &Path, args: &[&str], env: &[(&'static str, String)]) -> Said {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dockhost"));
+    let mut command = Command::new(super::program("dockhost"));
     command.args(args).current_dir(directory).stdin(Stdio::null()).kill_on_drop(true).env_clear();
     for name in ["PATH", "HOME", "TMPDIR"] {
         command.envs(std::env::var_os(name).map(|value| (name, value)));

@@ -59,6 +59,6 @@ impl Nats {
 }
 
 async fn launch(data: &TempDir, secrets: &Secrets, listen: SocketAddr) -> NatsServer {
-    let program = fetch::find(&fetch::NATS_SERVER, super::target_tmp()).await.unwrap();
+    let program = fetch::find(&fetch::NATS_SERVER, &super::target_tmp()).await.unwrap();
     NatsServer::start(&program, data.path(), secrets, listen).await.unwrap()
 }

@@ -15,8 +15,10 @@ export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
 ARGS ?=
 # Arguments for the test runner: make test TESTS="-E 'test(placement)'"
 TESTS ?=
+# Rows of the bench, or --quick: make bench BENCH="reads stops"
+BENCH ?=
 
-.PHONY: help setup build run test check fmt lint doc deny tools secrets clean
+.PHONY: help setup build run test bench check fmt lint doc deny tools secrets clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +50,10 @@ test: build ## Run all tests, against real servers (TESTS are for the runner)
 	else \
 	  set -x; cargo test --locked --workspace --no-fail-fast $(TESTS); \
 	fi
+
+bench: setup ## Measure the speed against raw limits of this machine (BENCH names rows; see docs/PERFORMANCE.md)
+	cargo build --locked --release --workspace --bins
+	cargo bench --locked --bench speed -- $(BENCH)
 
 check: fmt lint doc deny ## Run all checks that need no servers
 

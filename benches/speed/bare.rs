@@ -1,0 +1,67 @@
+//! The raw limit of a signed-in read: an axum handler that verifies the same token and does the same `find`, and nothing
+//! else. In: its settings, in the environment. Out: an HTTP server, a process of its own as DockHost's is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use axum::{Json, Router};
+use bson::{Document, doc};
+use dockhost::auth::token::{Audience, Tokens};
+use dockhost::dev::process::{Child, Program};
+use futures::TryStreamExt;
+use mongodb::Collection;
+use mongodb::options::{ClientOptions, ReadConcern};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// Makes the bench this server.
+pub const ARGUMENT: &str = "--serve-bare";
+const READY: &str = "bare server at ";
+
+struct Bare {
+    tokens: Tokens,
+    instances: Collection<Document>,
+}
+
+async fn list(State(bare): State<Arc<Bare>>, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
+    let token = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let bearer = bare.tokens.read(token.unwrap_or_default()).map_err(|_| StatusCode::UNAUTHORIZED)?;
+    let filter = doc! { "userId": bearer.principal.to_string(), "status": { "$ne": "deleted" } };
+    let find = bare.instances.find(filter).sort(doc! { "createdAt": 1, "_id": 1 });
+    let found: Result<Vec<Document>, _> = async { find.await?.try_collect().await }.await;
+    let found = found.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok(Json(json!({ "success": true, "message": "your instances", "data": found })))
+}
+
+/// Serves until it is killed.
+pub async fn serve() {
+    let set = |name: &str| std::env::var(name).unwrap();
+    let mut options = ClientOptions::parse(set("MONGODB_URI")).await.unwrap();
+    options.max_pool_size = Some(32);
+    options.read_concern = Some(ReadConcern::majority());
+    let database = mongodb::Client::with_options(options).unwrap().database(&set("DOCKHOST_DATABASE"));
+    let tokens = Tokens::new(Audience::User, &set("USER_ACCESS_TOKEN_SECRET").into());
+    let bare = Arc::new(Bare { tokens, instances: database.collection("instances") });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{READY}{}", listener.local_addr().unwrap());
+    axum::serve(listener, Router::new().route("/", get(list)).with_state(bare)).await.unwrap();
+}
+
+/// Starts it beside a world, and returns it with its URL.
+pub async fn start(env: Vec<(&'static str, String)>, log: std::path::PathBuf) -> (Child, String) {
+    let path = std::env::current_exe().unwrap();
+    let args = vec![ARGUMENT.into()];
+    let mut process = Program { name: "bare", path, args, env, log: log.clone() }.start().unwrap();
+    let url = process
+        .until_ready(Duration::from_secs(30), async |_| {
+            let text = std::fs::read_to_string(&log).ok()?;
+            let line = text.lines().find(|line| line.starts_with(READY))?;
+            Some(format!("http://{}", line.strip_prefix(READY)?))
+        })
+        .await
+        .unwrap();
+    (process, url)
+}

@@ -1,0 +1,32 @@
+//! The rows: one file each. In: how much effort. Out: figures.
+
+mod create;
+mod reads;
+mod replicas;
+mod signin;
+mod stops;
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+
+use crate::Effort;
+use crate::report::Figure;
+
+/// One measurement.
+pub struct Row {
+    pub name: &'static str,
+    pub what: &'static str,
+    pub run: fn(Effort) -> LocalBoxFuture<'static, Vec<Figure>>,
+}
+
+pub const ROWS: &[Row] = &[
+    Row { name: "reads", what: "the list of one's instances", run: |effort| reads::run(effort).boxed_local() },
+    Row {
+        name: "stops",
+        what: "a command that waits for nothing but the append",
+        run: |e| stops::run(e).boxed_local(),
+    },
+    Row { name: "create", what: "from the request to a running instance", run: |e| create::run(e).boxed_local() },
+    Row { name: "replicas", what: "three replicas against one", run: |e| replicas::run(e).boxed_local() },
+    Row { name: "signin", what: "signing in", run: |e| signin::run(e).boxed_local() },
+];

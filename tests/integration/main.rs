@@ -20,5 +20,6 @@ mod races;
 mod real_ssh;
 mod replicas;
 mod routes;
+mod seeding;
 mod start_up;
 mod structure;

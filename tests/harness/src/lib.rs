@@ -5,13 +5,14 @@
 //! outlives the run, not even one that is killed.
 
 #![expect(missing_docs, reason = "helpers whose names say what they do; what is not plain is documented")]
-#![expect(clippy::unwrap_used, reason = "a test, and what it stands on, fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test, and what it stands on, fails by panicking")]
 
 pub mod command;
 pub mod containers;
 pub mod http;
 pub mod mongo;
 pub mod nats;
+pub mod seed;
 pub mod wait;
 pub mod world;
 
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 pub use command::{Said, run};
 pub use mongo::Mongo;
 pub use nats::Nats;
+pub use seed::Seed;
 pub use wait::wait_until;
 pub use world::World;
 

@@ -7,6 +7,7 @@ use dockhost::broker::connect::Broker;
 use dockhost::dev::fetch;
 use dockhost::dev::nats::NatsServer;
 use dockhost::dev::secrets::Secrets;
+use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
 use tempfile::TempDir;
 
 /// A running nats-server with the project's `nats.conf`, fresh keys and an empty store. Gone when it is dropped.
@@ -26,6 +27,17 @@ impl Nats {
         Self { address: server.address(), server: Some(server), secrets, data }
     }
 
+    /// The same, but it acknowledges before the disk has it, which is many times as fast: to be filled with a past, and
+    /// then [reopened](Self::reopen) as it should be.
+    pub async fn start_unsynced() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let secrets = Secrets::fresh().unwrap();
+        let program = fetch::find(&fetch::NATS_SERVER, &super::target_tmp()).await.unwrap();
+        let listen = (Ipv4Addr::LOCALHOST, 0).into();
+        let server = NatsServer::start_unsynced(&program, data.path(), &secrets, listen).await.unwrap();
+        Self { address: server.address(), server: Some(server), secrets, data }
+    }
+
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
@@ -37,6 +49,22 @@ impl Nats {
     /// A connection as the main server.
     pub async fn main(&self) -> Broker {
         Broker::connect(&self.url(), &self.secrets.nats, "test", Duration::ZERO).await.unwrap()
+    }
+
+    /// The log on it, as a server opens it.
+    pub async fn log(&self) -> JetStreamLog {
+        let (_, master) =
+            self.secrets.server_env().into_iter().find(|(name, _)| *name == "DOCKHOST_MASTER_KEY").unwrap();
+        let client = self.main().await.client().clone();
+        JetStreamLog::open(client, master.parse().unwrap(), LogOptions::default()).await.unwrap()
+    }
+
+    /// Stops it gently, and starts it again as it should be, at the same address with the same store.
+    pub async fn reopen(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+        self.restart().await;
     }
 
     /// The running process, to be paused or watched.

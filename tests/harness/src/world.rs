@@ -54,7 +54,12 @@ impl World {
 
     /// The same, with settings of the server that differ (`("DOCKHOST_MAX_INSTANCES_PER_USER", "5")`).
     pub async fn with(replicas: usize, settings: &[(&'static str, &str)]) -> Self {
-        let (nats, mongo) = tokio::join!(Nats::start(), Mongo::shared());
+        Self::on(Nats::start().await, replicas, settings).await
+    }
+
+    /// The same, on a broker that is there already, with whatever is in its log.
+    pub async fn on(nats: Nats, replicas: usize, settings: &[(&'static str, &str)]) -> Self {
+        let mongo = Mongo::shared().await;
         let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let data = tempfile::tempdir().unwrap();
         let mut world = Self { replicas: vec![], agents: vec![], nats, mongo, data, settings, started: 0 };

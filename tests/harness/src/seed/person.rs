@@ -1,0 +1,208 @@
+//! One person's life, a thing at a time. In: what they do next. Out: the rules' events about it, and those that the
+//! machine's reports about it lead to.
+
+use dockhost::clock;
+use dockhost_domain::account::{Account, CreateAccount, Created, Role};
+use dockhost_domain::claim::{Claim, TakeClaim};
+use dockhost_domain::envelope::Actor;
+use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::names::Username;
+use dockhost_domain::session::{RevokeSession, Sessions};
+use dockhost_domain::subject::ClaimKind;
+use dockhost_domain::tenancy::{
+    ChangeWanted, Idempotency, Policy, ReportPosition, ReportReceived, RequestInstance, Tenancy,
+};
+use dockhost_domain::wire::{Limits, News, Observation, Phase, Ports, Report, Trouble, Wanted};
+
+use super::{Person, Plan, Seed};
+use crate::http::SSH_KEY;
+
+/// Everyone's every so-manieth has something of their own happen.
+const SELDOM: usize = 10;
+/// Steps besides those that every instance takes: what happens to some, and the end of it.
+const OWN: usize = 2;
+
+/// How many steps a life has.
+pub fn steps(plan: Plan) -> usize {
+    plan.instances * (1 + 2 * plan.cycles) + OWN
+}
+
+/// A person, as their aggregates know them.
+pub struct Life {
+    number: usize,
+    id: UserId,
+    name: Username,
+    tenancy: Tenancy,
+    sessions: Sessions,
+    instances: Vec<InstanceId>,
+    /// An instance that is being got rid of.
+    doomed: Option<InstanceId>,
+}
+
+impl Life {
+    /// They sign up.
+    pub fn begin(seed: &mut Seed) -> Self {
+        seed.people += 1;
+        let number = seed.people;
+        let name: Username = format!("person-{number}").parse().unwrap();
+        let email = format!("{name}@example.org");
+        let id = UserId::from_uuid(clock::fresh_uuid());
+        for (kind, text) in [(ClaimKind::Username, name.as_str()), (ClaimKind::Email, email.as_str())] {
+            let claim = seed.log.keyring().claim(kind, text);
+            seed.decide(claim, &mut Claim::default(), Actor::Anonymous, &TakeClaim { owner: id.into() });
+        }
+        let details = Created {
+            username: name.clone().into(),
+            email: email.into(),
+            password_verifier: seed.verifier.clone().into(),
+            ssh_public_key: Some(SSH_KEY.to_owned().into()),
+            role: Role::User,
+        };
+        seed.decide(id, &mut Account::default(), Actor::Anonymous, &CreateAccount(details));
+        let mut sessions = Sessions::default();
+        let start = seed.session();
+        seed.decide(id.into(), &mut sessions, Actor::Anonymous, &start);
+        let (tenancy, instances) = (Tenancy::default(), Vec::new());
+        Self { number, id, name, tenancy, sessions, instances, doomed: None }
+    }
+
+    /// Who they became.
+    pub fn person(self) -> Person {
+        Person { id: self.id, name: self.name, instances: self.instances }
+    }
+
+    /// The next thing that they do: instances first, then stopping and resuming each in turn, then what is their own.
+    pub fn step(&mut self, seed: &mut Seed, plan: Plan, step: usize) {
+        let changes = 2 * plan.cycles * plan.instances;
+        if step < plan.instances {
+            self.create(seed);
+        } else if step < plan.instances + changes {
+            // Each is stopped, then each resumed.
+            let change = step - plan.instances;
+            self.change_nth(seed, change % plan.instances, (change / plan.instances) % 2 != 0);
+        } else if step == plan.instances + changes {
+            match self.number % SELDOM {
+                1 => self.doomed = Some(self.request(seed)),
+                2 => self.come_and_go(seed),
+                _ => {}
+            }
+        } else if let Some(doomed) = self.doomed.take() {
+            self.delete(seed, doomed);
+        }
+    }
+
+    /// They ask for an instance, and it runs.
+    pub fn create(&mut self, seed: &mut Seed) {
+        let id = self.request(seed);
+        if self.number % SELDOM == 3 && self.instances.is_empty() && seed.machines.len() > 1 {
+            let trouble = Trouble { code: "no_ports".to_owned(), message: "no free ports".to_owned() };
+            self.report(seed, id, News::InstanceRefused(trouble));
+        }
+        self.report(seed, id, News::InstanceCreated(seen(id, Phase::Running)));
+        self.instances.push(id);
+    }
+
+    /// Their first instance is stopped or resumed, and its machine says so.
+    pub fn change(&mut self, seed: &mut Seed, resume: bool) {
+        self.change_nth(seed, 0, resume);
+    }
+
+    fn change_nth(&mut self, seed: &mut Seed, nth: usize, resume: bool) {
+        let id = self.instances[nth];
+        let (to, phase) = if resume { (Wanted::Running, Phase::Running) } else { (Wanted::Stopped, Phase::Stopped) };
+        self.want(seed, id, to);
+        self.report(seed, id, News::InstanceStatus(seen(id, phase)));
+    }
+
+    fn request(&mut self, seed: &mut Seed) -> InstanceId {
+        let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
+        let hash = |word: &str| format!("{word:0>64}");
+        let idempotency = Idempotency { key: hash(&instance_id.uuid().simple().to_string()), request: hash("0") };
+        let command = RequestInstance {
+            instance_id,
+            name: None,
+            username: self.name.clone(),
+            ssh_public_key: SSH_KEY.to_owned(),
+            image: None,
+            limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
+            idempotency: (self.number % SELDOM == 4).then_some(idempotency),
+            quota: None,
+            facts: seed.facts(),
+        };
+        seed.decide(self.id, &mut self.tenancy, Actor::User(self.id), &command);
+        self.occupy(seed, instance_id);
+        instance_id
+    }
+
+    fn want(&mut self, seed: &mut Seed, instance_id: InstanceId, to: Wanted) {
+        let command = ChangeWanted { instance_id, to, now: seed.now, policy: Policy::default() };
+        seed.decide(self.id, &mut self.tenancy, Actor::User(self.id), &command);
+    }
+
+    fn delete(&mut self, seed: &mut Seed, instance_id: InstanceId) {
+        self.want(seed, instance_id, Wanted::Deleted);
+        let machine = self.machine(instance_id);
+        self.report(seed, instance_id, News::InstanceDeleted);
+        if let Some(machine) = seed.machines.iter_mut().find(|candidate| candidate.backend_id == machine) {
+            machine.used -= 1;
+        }
+    }
+
+    /// They sign in somewhere else, and out again.
+    fn come_and_go(&mut self, seed: &mut Seed) {
+        let start = seed.session();
+        let session_id = start.0.session_id;
+        seed.decide(self.id.into(), &mut self.sessions, Actor::User(self.id), &start);
+        seed.decide(self.id.into(), &mut self.sessions, Actor::User(self.id), &RevokeSession { session_id });
+    }
+
+    /// The machine that has the instance reports of it.
+    fn report(&mut self, seed: &mut Seed, instance_id: InstanceId, news: News) {
+        seed.reports += 1;
+        let backend_id = self.machine(instance_id);
+        let instance = self.tenancy.instance(instance_id).unwrap();
+        let (placement, generation) = (instance.placement, instance.generation);
+        let refused = matches!(news, News::InstanceRefused(_));
+        let report = Report { instance_id, user_id: self.id, placement, generation, news };
+        // Before any stream that a server makes.
+        let position = ReportPosition { incarnation: 1, sequence: seed.reports };
+        let command = ReportReceived { backend_id, report, position, facts: seed.facts() };
+        seed.decide(self.id, &mut self.tenancy, Actor::Backend(backend_id), &command);
+        if refused {
+            // It got another one; the first one has nothing of it to remove, and says so.
+            self.occupy(seed, instance_id);
+            let report = Report { instance_id, user_id: self.id, placement, generation, news: News::InstanceDeleted };
+            seed.reports += 1;
+            let position = ReportPosition { incarnation: 1, sequence: seed.reports };
+            let command = ReportReceived { backend_id, report, position, facts: seed.facts() };
+            seed.decide(self.id, &mut self.tenancy, Actor::Backend(backend_id), &command);
+            if let Some(machine) = seed.machines.iter_mut().find(|candidate| candidate.backend_id == backend_id) {
+                machine.used -= 1;
+            }
+        }
+    }
+
+    fn machine(&self, instance_id: InstanceId) -> BackendId {
+        let instance = self.tenancy.instance(instance_id).unwrap();
+        instance.site.as_ref().expect("it is placed").backend_id
+    }
+
+    /// The machine that the instance was given has one more.
+    fn occupy(&self, seed: &mut Seed, instance_id: InstanceId) {
+        let machine = self.machine(instance_id);
+        if let Some(machine) = seed.machines.iter_mut().find(|candidate| candidate.backend_id == machine) {
+            machine.used += 1;
+        }
+    }
+}
+
+/// What the machine sees; the same container and ports each time.
+fn seen(id: InstanceId, phase: Phase) -> Observation {
+    let port = 20_000 + u16::try_from(id.uuid().as_u128() % 3000).unwrap() * 3;
+    Observation {
+        phase,
+        container_id: id.uuid().simple().to_string(),
+        ports: Ports { ssh: port, http: port + 1, https: port + 2 },
+        host_keys: vec!["SHA256:0000000000000000000000000000000000000000000".to_owned()],
+    }
+}

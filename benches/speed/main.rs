@@ -12,6 +12,7 @@ mod place;
 mod publishing;
 mod report;
 mod rows;
+mod swarm;
 mod usage;
 
 use std::process::ExitCode;

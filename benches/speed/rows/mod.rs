@@ -1,6 +1,9 @@
 //! The rows: one file each. In: how much effort. Out: figures.
 
+mod cold;
 mod create;
+mod fleet;
+mod projector;
 mod reads;
 mod replicas;
 mod signin;
@@ -27,6 +30,9 @@ pub const ROWS: &[Row] = &[
         run: |e| stops::run(e).boxed_local(),
     },
     Row { name: "create", what: "from the request to a running instance", run: |e| create::run(e).boxed_local() },
+    Row { name: "projector", what: "read models from large logs", run: |e| projector::run(e).boxed_local() },
+    Row { name: "cold", what: "the first command after many events", run: |e| cold::run(e).boxed_local() },
+    Row { name: "fleet", what: "a fleet at rest", run: |e| fleet::run(e).boxed_local() },
     Row { name: "replicas", what: "three replicas against one", run: |e| replicas::run(e).boxed_local() },
     Row { name: "signin", what: "signing in", run: |e| signin::run(e).boxed_local() },
 ];

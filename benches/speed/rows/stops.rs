@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use dockhost_harness::World;
+use dockhost_harness::{Nats, World};
 use hyper::Method;
 use serde_json::json;
 
@@ -18,7 +18,15 @@ const ROW: &str = "stops";
 const CLIENTS: usize = 64;
 
 pub async fn run(effort: Effort) -> Vec<Figure> {
-    let mut world = World::start(1).await;
+    let mut figures = on(World::start(1).await, effort, "").await;
+    let unsynced = World::on(Nats::start_unsynced().await, 1, &[]).await;
+    // Told only: an acknowledged event that a power cut can lose is none.
+    let told = on(unsynced, effort, ", without fsync").await;
+    figures.extend(told.into_iter().map(|figure| Figure { judged: None, ..figure }));
+    figures
+}
+
+async fn on(mut world: World, effort: Effort, how: &str) -> Vec<Figure> {
     world.add_agent("stops", 200).await;
     let owners = Arc::new(owners(&world, "owner", CLIENTS).await);
     let broker = world.nats.main().await;
@@ -42,10 +50,10 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
         raw_many.push(rate);
     }
     vec![
-        Figure::told(ROW, "one client, p50", format!("{} ms", short(median(alone))))
+        Figure::told(ROW, format!("one client, p50{how}"), format!("{} ms", short(median(alone))))
             .beside(format!("{} ms", short(median(raw_alone))))
             .judged(median(slower), Target::AtMost(2.5)),
-        Figure::told(ROW, format!("{CLIENTS} clients"), format!("{}/s", short(median(many))))
+        Figure::told(ROW, format!("{CLIENTS} clients{how}"), format!("{}/s", short(median(many))))
             .beside(format!("{}/s", short(median(raw_many))))
             .judged(median(share), Target::AtLeast(0.5)),
     ]

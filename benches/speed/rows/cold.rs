@@ -1,0 +1,79 @@
+//! The first command of a user with 100,000 events, on a replica that has never heard of them: the state comes from a
+//! snapshot and the log's tail.
+
+use std::time::Duration;
+
+use dockhost_harness::seed::Seed;
+use dockhost_harness::{Nats, World, wait_until};
+use hyper::Method;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::Effort;
+use crate::load::{Connection, request};
+use crate::place::{address, median};
+use crate::report::{Figure, Target, short};
+
+const ROW: &str = "cold";
+const EVENTS: u64 = 100_000;
+
+pub async fn run(effort: Effort) -> Vec<Figure> {
+    let events = EVENTS / effort.divisor;
+    let mut nats = Nats::start_unsynced().await;
+    let mut seed = Seed::open(&nats, Duration::from_secs(60 * 24 * 3600), Duration::from_secs(40)).await;
+    seed.machines(1, 10).await;
+    let person = seed.busy_person(usize::try_from(events).unwrap()).await;
+    drop(seed);
+    nats.reopen().await;
+    let mut world = World::on(nats, 1, &[]).await;
+    let instance = person.instances.first().map(ToString::to_string);
+    let instance = instance.unwrap_or_else(|| "none".to_owned());
+    let without = first(&world, 0, person.name.as_str(), &instance).await;
+
+    let snapshots = mongodb::Client::with_uri_str(&world.mongo.uri).await.unwrap();
+    let snapshots = snapshots.database(&world.mongo.database).collection::<bson::Document>("snapshots");
+    wait_until("a snapshot is kept", Duration::from_secs(60), async || {
+        match snapshots.count_documents(bson::doc! {}).await {
+            Ok(0) | Err(_) => Err("none is"),
+            Ok(_) => Ok(()),
+        }
+    })
+    .await;
+    let mut times = Vec::new();
+    for _ in 0..effort.turns.max(3) {
+        let replica = world.add_replica().await;
+        times.push(first(&world, replica, person.name.as_str(), &instance).await);
+    }
+    vec![
+        Figure::told(
+            ROW,
+            format!("first command after {events} events, no snapshot"),
+            format!("{} ms", short(without)),
+        ),
+        Figure::told(
+            ROW,
+            format!("first command after {events} events, ms"),
+            format!("{} ms", short(median(times.clone()))),
+        )
+        .judged(median(times), Target::AtMost(100.0)),
+    ]
+}
+
+/// Signs in, and times the first command: milliseconds.
+async fn first(world: &World, replica: usize, name: &str, instance: &str) -> f64 {
+    let url = &world.replicas[replica].url;
+    let client = world.client(replica);
+    let signin = json!({ "username": name, "password": dockhost_harness::seed::PASSWORD });
+    let answer = client.post("/api/v2/user/signin", signin).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let token = answer.data()["accessToken"].as_str().unwrap();
+    let mut connection = Connection::open(address(url)).await;
+    let body = json!({ "instanceId": instance }).to_string();
+    let mut command = request(Method::PUT, "/api/v2/user/instance/stop", Some(token), Some(body));
+    command.headers_mut().insert("prefer", "respond-async".parse().unwrap());
+    let begun = Instant::now();
+    let (status, answer) = connection.send(command).await;
+    let took = begun.elapsed();
+    assert!(status.is_success(), "{status}: {answer:?}");
+    took.as_secs_f64() * 1e3
+}

@@ -1,0 +1,178 @@
+//! The projectors and a rebuild over a log of 100,000 and of 1,000,000 events: events per second, memory, and how both
+//! grow; beside it the rate at which the same events come from the broker when nobody decodes them.
+
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use dockhost::dev::process::Program;
+use dockhost::event_log::pull::{Pulled, Puller};
+use dockhost::event_log::streams::EVENTS;
+use dockhost_harness::seed::{Plan, Seed};
+use dockhost_harness::{Nats, World, program};
+use dockhost_projections::ReadModel;
+use dockhost_projections::backends::Backends;
+use dockhost_projections::instances::Instances;
+use dockhost_projections::sessions::Sessions;
+use dockhost_projections::store::MongoStore;
+use dockhost_projections::users::Users;
+use tokio::time::Instant;
+
+use crate::report::{Figure, Target, short};
+use crate::swarm::events_on;
+use crate::{Effort, usage};
+
+const ROW: &str = "projector";
+const SIZES: [u64; 2] = [100_000, 1_000_000];
+const POLL: Duration = Duration::from_millis(20);
+
+/// What one size came to.
+struct Run {
+    events: u64,
+    projected: f64,
+    rebuilt: Duration,
+    memory: f64,
+}
+
+pub async fn run(effort: Effort) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let mut runs = Vec::new();
+    for size in SIZES {
+        let (run, raw) = measure(size / effort.divisor).await;
+        let events = run.events;
+        figures.push(
+            Figure::told(ROW, format!("{events} events, live"), format!("{}/s", short(run.projected)))
+                .beside(format!("read, not decoded: {}/s", short(raw)))
+                .judged(run.projected, Target::AtLeast(10_000.0)),
+        );
+        let seconds = run.rebuilt.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let told = format!("{} s, {}/s, {} MB", short(seconds), short(events as f64 / seconds), short(run.memory));
+        let figure = Figure::told(ROW, format!("{events} events, rebuild of all models, seconds"), told);
+        figures.push(if size == SIZES[1] { figure.judged(seconds, Target::AtMost(20.0)) } else { figure });
+        runs.push(run);
+    }
+    if let [small, large] = &runs[..] {
+        let told = format!(
+            "rate × {} live, × {} rebuilding; memory × {}",
+            short(large.projected / small.projected),
+            short(pace(large) / pace(small)),
+            short(large.memory / small.memory)
+        );
+        figures.push(Figure::told(ROW, "ten times the events", told));
+    }
+    figures
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn pace(run: &Run) -> f64 {
+    run.events as f64 / run.rebuilt.as_secs_f64()
+}
+
+async fn measure(size: u64) -> (Run, f64) {
+    let mut nats = Nats::start_unsynced().await;
+    let mut seed = Seed::open(&nats, Duration::from_secs(30 * 24 * 3600), Duration::from_millis(1)).await;
+    seed.machines(50, 100_000).await;
+    seed.people_until(size, Plan::default()).await;
+    drop(seed);
+    nats.reopen().await;
+    let broker = nats.main().await;
+    let raw = read(broker.jetstream()).await;
+    let claims = events_on(broker.jetstream(), "dockhost.event.claim.>").await;
+    let end = nats.log().await;
+    let end = dockhost::event_log::EventLog::end(&end, dockhost::event_log::Filter::All).await.unwrap();
+    let events = end - claims;
+
+    let store_of = |world: &World| (world.mongo.uri.clone(), world.mongo.database.clone());
+    let world = World::on(nats, 0, &[]).await;
+    let (uri, database) = store_of(&world);
+    let store = MongoStore::connect(&uri, &database).await.unwrap();
+    let watch = tokio::spawn(async move { projected(&store, end).await });
+    let mut world = world;
+    world.add_replica().await;
+    let live = watch.await.unwrap();
+    let (rebuilt, memory) = rebuild(&world).await;
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let projected = events as f64 / live.as_secs_f64();
+    (Run { events, projected, rebuilt, memory }, raw)
+}
+
+/// From the first checkpoint that moves until all models are at their last event.
+async fn projected(store: &MongoStore, end: u64) -> Duration {
+    let mut begun = None;
+    let mut ticks = tokio::time::interval(POLL);
+    let mut still = (0, Instant::now());
+    loop {
+        ticks.tick().await;
+        let at = [
+            position::<Users>(store).await,
+            position::<Backends>(store).await,
+            position::<Instances>(store).await,
+            position::<Sessions>(store).await,
+        ];
+        let sum: u64 = at.iter().sum();
+        if sum > 0 && begun.is_none() {
+            // What the first move covered took as long as a poll at most.
+            begun = Some(Instant::now() - POLL);
+        }
+        if sum != still.0 {
+            still = (sum, Instant::now());
+        }
+        // A model's last event may be well before the log's; done is when nothing has moved for a while.
+        if let Some(begun) = begun
+            && (still.1.elapsed() > Duration::from_secs(5) || at.iter().all(|position| *position >= end))
+        {
+            return still.1 - begun;
+        }
+    }
+}
+
+async fn position<M: ReadModel>(store: &MongoStore) -> u64 {
+    store.checkpoint::<M>().await.unwrap().map_or(0, |checkpoint| checkpoint.sequence)
+}
+
+/// `dockhost rebuild`, until the last model is switched; what it does after that is to wait and drop the old ones.
+async fn rebuild(world: &World) -> (Duration, f64) {
+    let log = world.data.path().join("rebuild.log");
+    let path = program("dockhost");
+    let args = vec!["rebuild".into()];
+    let begun = Instant::now();
+    let mut process =
+        Program { name: "rebuild", path, args, env: world.server_env(), log: log.clone() }.start().unwrap();
+    let pid = process.pid().unwrap();
+    let (mut memory, mut ticks) = (0.0_f64, tokio::time::interval(POLL));
+    let took = loop {
+        ticks.tick().await;
+        memory = memory.max(usage::most_memory(pid));
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        if text.lines().filter(|line| line.contains(": rebuilt, ")).count() == 4 {
+            break begun.elapsed();
+        }
+        assert!(process.pid().is_some_and(|pid| usage::memory(pid) > 0.0), "rebuild ended early:\n{text}");
+    };
+    let status = process.wait().await.unwrap();
+    assert!(status.success(), "rebuild: {status}");
+    (took, memory)
+}
+
+/// All events from the broker, undecoded: how many a second.
+async fn read(js: &Context) -> f64 {
+    let config = pull::Config {
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::None,
+        inactive_threshold: Duration::from_secs(5),
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    };
+    let begun = Instant::now();
+    let mut puller = Puller::open(js, EVENTS, config, 5000).await.unwrap();
+    let mut count = 0.0;
+    loop {
+        match puller.next().await {
+            Pulled::Message(_) => count += 1.0,
+            Pulled::Heartbeat => return count / begun.elapsed().as_secs_f64(),
+            Pulled::Broken(error) => panic!("{error}"),
+        }
+    }
+}

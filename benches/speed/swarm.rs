@@ -1,0 +1,99 @@
+//! Many agents in one process: each has a connection of its own through the door, says hello, keeps a pull open on its
+//! assignments and sends a heartbeat every 5 s, as `docs/EVENTS.md` asks of any backend. None acts. In: keys. Out:
+//! connections that last until the swarm is dropped.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions};
+use dockhost_domain::ids::BackendId;
+use dockhost_domain::subject::Channel;
+use dockhost_domain::wire::{Heartbeat, Hello, Welcome};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+const BEAT: Duration = Duration::from_secs(5);
+/// Connections that are made at the same time.
+const AT_ONCE: usize = 16;
+
+/// Connected agents.
+pub struct Swarm {
+    _agents: JoinSet<()>,
+}
+
+impl Swarm {
+    /// Connects one agent per key; returns when all have been welcomed.
+    pub async fn connect(url: &str, keys: Vec<(BackendId, String)>) -> Self {
+        let connected: Vec<_> = futures::stream::iter(keys)
+            .map(|(id, key)| async move { welcomed(url, id, key).await })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let mut agents = JoinSet::new();
+        let count = u32::try_from(connected.len()).unwrap();
+        for (number, (id, client, welcome)) in (0..).zip(connected) {
+            agents.spawn(beat(client.clone(), id, BEAT * number / count));
+            agents.spawn(pull(client, welcome));
+        }
+        Self { _agents: agents }
+    }
+}
+
+async fn welcomed(url: &str, id: BackendId, key: String) -> (BackendId, Client, Welcome) {
+    let options = ConnectOptions::with_token(key).custom_inbox_prefix(format!("_INBOX.{id}"));
+    let client = options.connect(url).await.unwrap();
+    let hello = serde_json::to_vec(&Hello { agent_version: "bench".to_owned() }).unwrap();
+    let answer = client.request(Channel::Hello(id).to_string(), hello.into()).await.unwrap();
+    (id, client, serde_json::from_slice(&answer.payload).unwrap())
+}
+
+/// Heartbeats, the first one after `phase`: a thousand machines do not beat as one.
+async fn beat(client: Client, id: BackendId, phase: Duration) {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + phase, BEAT);
+    loop {
+        ticks.tick().await;
+        let heartbeat = Heartbeat {
+            address: "127.0.0.1".to_owned(),
+            containers: 10,
+            max_containers: 20,
+            runtime: "simulated".to_owned(),
+            agent_version: "bench".to_owned(),
+            load: 0.1,
+            memory: 0.1,
+            at: dockhost::clock::now(),
+        };
+        let body = serde_json::to_vec(&heartbeat).unwrap();
+        client.publish(Channel::Heartbeat(id).to_string(), body.into()).await.unwrap();
+    }
+}
+
+/// One pull after the other, as the agent's own.
+async fn pull(client: Client, welcome: Welcome) {
+    let inbox = client.new_inbox();
+    let mut inbound = client.subscribe(inbox.clone()).await.unwrap();
+    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", welcome.stream, welcome.consumer);
+    let second = 1_000_000_000_u64;
+    let request = json!({ "batch": 256, "expires": 30 * second, "idle_heartbeat": 5 * second }).to_string();
+    loop {
+        client.publish_with_reply(subject.clone(), inbox.clone(), request.clone().into()).await.unwrap();
+        loop {
+            let Some(message) = inbound.next().await else { return };
+            match message.status.map(|status| status.as_u16()) {
+                None | Some(100 | 200) => {}
+                Some(_) => break,
+            }
+        }
+    }
+}
+
+/// How many messages a stream holds.
+pub async fn stored(js: &async_nats::jetstream::Context, stream: &str) -> u64 {
+    js.get_stream(stream).await.unwrap().cached_info().state.messages
+}
+
+/// How many events are on the subjects that a filter selects.
+pub async fn events_on(js: &async_nats::jetstream::Context, filter: &str) -> u64 {
+    let stream = js.get_stream(dockhost::event_log::streams::EVENTS).await.unwrap();
+    let subjects: Vec<(String, usize)> = stream.info_with_subjects(filter).await.unwrap().try_collect().await.unwrap();
+    subjects.iter().map(|(_, count)| *count as u64).sum()
+}

@@ -81,6 +81,16 @@ pub async fn closed_loop(
     span: Duration,
     make: impl Fn(usize, u64) -> Request<Body> + Send + Sync + 'static,
 ) -> Load {
+    paced(addresses, span, Duration::ZERO, make).await
+}
+
+/// The same, each client resting between its requests, so that one finds nothing of the last one still going on.
+pub async fn paced(
+    addresses: Vec<SocketAddr>,
+    span: Duration,
+    rest: Duration,
+    make: impl Fn(usize, u64) -> Request<Body> + Send + Sync + 'static,
+) -> Load {
     let make = Arc::new(make);
     let mut connections = Vec::new();
     for address in addresses {
@@ -99,11 +109,14 @@ pub async fn closed_loop(
                     return (micros, refused);
                 }
                 let (status, _) = connection.send(make(client, round)).await;
+                let now = Instant::now();
                 refused += u64::from(!status.is_success());
                 round += 1;
-                let now = Instant::now();
                 if begun >= counted_from && now <= end {
                     micros.record(u64::try_from((now - begun).as_micros()).unwrap().max(1)).unwrap();
+                }
+                if !rest.is_zero() {
+                    tokio::time::sleep(rest).await;
                 }
             }
         })

@@ -4,7 +4,11 @@ use std::net::SocketAddr;
 
 use dockhost_harness::World;
 use dockhost_harness::http::Client;
-use serde_json::Value;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request};
+use serde_json::{Value, json};
+
+use crate::load::{Body, request};
 
 /// A signed-up person.
 pub struct Person {
@@ -46,6 +50,15 @@ pub async fn running(client: &Client) -> String {
     let answer = client.create().await;
     assert_eq!(answer.status, 201, "{answer:?}");
     id(answer.data()).to_owned()
+}
+
+/// Stops the owner's instance in even rounds and resumes it in odd ones; waits for nothing but the append.
+pub fn toggle((person, instance): &(Person, String), round: u64) -> Request<Body> {
+    let verb = if round.is_multiple_of(2) { "stop" } else { "resume" };
+    let body = json!({ "instanceId": instance }).to_string();
+    let mut request = request(Method::PUT, &format!("/api/v2/user/instance/{verb}"), Some(&person.token), Some(body));
+    request.headers_mut().insert("prefer", HeaderValue::from_static("respond-async"));
+    request
 }
 
 pub fn id(instance: &Value) -> &str {

@@ -26,7 +26,7 @@ pub async fn prepare(js: &Context) {
     js.create_stream(config).await.unwrap();
 }
 
-async fn publisher(js: Context, subject: String, span: Duration) -> Histogram<u64> {
+async fn publisher(js: Context, subject: String, span: Duration, rest: Duration) -> Histogram<u64> {
     let mut micros = Histogram::<u64>::new(3).unwrap();
     let end = Instant::now() + span;
     let body = Bytes::from(vec![b'x'; BODY]);
@@ -47,6 +47,9 @@ async fn publisher(js: Context, subject: String, span: Duration) -> Histogram<u6
         let stored = js.publish_with_headers(subject.clone(), headers, body.clone()).await.unwrap().await.unwrap();
         last = stored.sequence;
         micros.record(u64::try_from(begun.elapsed().as_micros()).unwrap().max(1)).unwrap();
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+        }
     }
     micros
 }
@@ -63,10 +66,11 @@ const HEADERS: [(&str, &str); 8] = [
     ("dockhost-cause", "request:0193b3a0-0000-7000-8000-000000000001"),
 ];
 
-/// Publishes for `span`, one after the other for each publisher. Returns the rate and the times in microseconds.
-pub async fn raw(js: &Context, publishers: usize, span: Duration) -> (f64, Histogram<u64>) {
-    let tasks: Vec<_> =
-        (0..publishers).map(|number| tokio::spawn(publisher(js.clone(), format!("bench.{number}"), span))).collect();
+/// Publishes for `span`, one after the other for each publisher, which rests in between. Returns the rate and the times in microseconds.
+pub async fn raw(js: &Context, publishers: usize, span: Duration, rest: Duration) -> (f64, Histogram<u64>) {
+    let tasks: Vec<_> = (0..publishers)
+        .map(|number| tokio::spawn(publisher(js.clone(), format!("bench.{number}"), span, rest)))
+        .collect();
     let mut all = Histogram::<u64>::new(3).unwrap();
     for task in tasks {
         all.add(task.await.unwrap()).unwrap();

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use dockhost_harness::World;
 use hyper::Method;
-use serde_json::json;
 
 use crate::load::{Load, closed_loop, request};
-use crate::place::{Person, address, median, owners};
+use crate::place::{Person, address, median, owners, toggle};
 use crate::report::{Figure, short};
 use crate::{Effort, usage};
 
@@ -61,16 +60,7 @@ async fn read(addresses: &[SocketAddr], owners: &Arc<Vec<(Person, String)>>, eff
 
 async fn write(addresses: &[SocketAddr], owners: &Arc<Vec<(Person, String)>>, effort: Effort) -> Load {
     let owners = Arc::clone(owners);
-    let load = closed_loop(addresses.to_vec(), effort.turn, move |client, round| {
-        let (person, instance) = &owners[client];
-        let verb = if round % 2 == 0 { "stop" } else { "resume" };
-        let body = json!({ "instanceId": instance }).to_string();
-        let mut request =
-            request(Method::PUT, &format!("/api/v2/user/instance/{verb}"), Some(&person.token), Some(body));
-        request.headers_mut().insert("prefer", "respond-async".parse().unwrap());
-        request
-    })
-    .await;
+    let load = closed_loop(addresses.to_vec(), effort.turn, move |client, round| toggle(&owners[client], round)).await;
     assert_eq!(load.refused, 0, "some commands were refused");
     load
 }

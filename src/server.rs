@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
+use dockhost_projections::Unreadable;
 use dockhost_projections::store::MongoStore;
 use futures::StreamExt;
 use tokio::net::TcpListener;
@@ -199,8 +200,8 @@ async fn know_the_machines(
             Delivery::Event(recorded) if recorded.sequence <= end => follower.machines().observe(&recorded),
             // What came after `end` the follower reads itself.
             Delivery::Event(_) | Delivery::Idle => {}
-            Delivery::Unreadable { sequence, .. } => {
-                tracing::error!(sequence, "a backend's event can't be read; the backend is unknown here");
+            Delivery::Unreadable { sequence, subject, why } => {
+                follower.freeze(Unreadable::new(subject, sequence, &why));
             }
             Delivery::CaughtUp => break,
         }

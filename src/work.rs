@@ -2,13 +2,16 @@
 //!
 //! In: a durable consumer's batches. Out: calls of a role's `step` with one group at a time. What belongs to one user
 //! is one group, worked on in order; groups run side by side. A group that fails is put back and comes again, out of
-//! order: the steps are level-triggered or carry positions, so they bear that.
+//! order: the steps are level-triggered or carry positions, so they bear that. Only what this program can't do, because it
+//! can't read an event of the aggregate or panics on it, is let go: kept, it would use up what the broker lets one consumer have
+//! open, and nobody else's would come. When the aggregate is released, [`crate::leader::released`] looks at it anew.
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::event_log::durable::DurableReader;
@@ -34,16 +37,44 @@ where
     let step = &step;
     futures::stream::iter(groups.into_values())
         .for_each_concurrent(SIDE_BY_SIDE, |(work, acks)| async move {
-            let outcome = step(work).await;
+            let outcome = unwound(step(work)).await.unwrap_or_else(|panicked| Err(panicked.into()));
+            let left = outcome.as_ref().is_err_and(|error| is_hopeless(&**error));
             if let Err(error) = &outcome {
-                tracing::warn!(role, error = chain(&**error), "a step failed and is tried again");
+                let then = if left { "it is left undone" } else { "it is tried again" };
+                tracing::warn!(role, error = chain(&**error), then, "a step failed");
             }
             for ack in acks {
                 // A lost acknowledgement brings the message again.
-                let _ = if outcome.is_ok() { ack.done().await } else { ack.again(PAUSE).await };
+                let _ = if outcome.is_ok() || left { ack.done().await } else { ack.again(PAUSE).await };
             }
         })
         .await;
+}
+
+/// It panicked.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("it panicked")]
+pub struct Panicked;
+
+/// Runs something that may panic, which then is an error like any other. Nothing is shared with it that it could leave
+/// half changed: what roles hold beyond themselves are locks of whole values, and what they write is fenced.
+///
+/// # Errors
+/// [`Panicked`]; the panic's text has been printed, it may quote what nobody should read elsewhere.
+pub async fn unwound<F: Future>(run: F) -> Result<F::Output, Panicked> {
+    AssertUnwindSafe(run).catch_unwind().await.map_err(|_| Panicked)
+}
+
+/// Whether trying again would end the same: an aggregate is frozen here, or this program has a fault.
+fn is_hopeless(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if error.is::<Panicked>() || matches!(error.downcast_ref(), Some(LogError::Frozen { .. })) {
+            return true;
+        }
+        at = error.source();
+    }
+    false
 }
 
 /// Reads events durably until cancelled: `sort` puts each into its group, `step` works on a group.
@@ -87,4 +118,41 @@ where
         side_by_side(role, groups, &step).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::ExecuteError;
+    use crate::leader::dispatcher::DispatchError;
+
+    #[test]
+    fn a_frozen_aggregate_is_recognised_however_it_is_wrapped() {
+        let frozen = || LogError::Frozen { sequence: 7, why: "unknown type".into() };
+        let rejected: ExecuteError<std::fmt::Error> = ExecuteError::from(frozen());
+        for error in [Cause::from(frozen()), Cause::from(rejected), Cause::from(DispatchError::from(frozen()))] {
+            assert!(is_hopeless(&*error), "{error:?}");
+        }
+        assert!(!is_hopeless(&*Cause::from(LogError::Unavailable("away".into()))));
+        assert!(!is_hopeless(&*Cause::from(DispatchError::Contended)));
+    }
+
+    #[tokio::test]
+    async fn a_step_that_panics_keeps_no_other_from_its_end() {
+        let done = std::sync::Mutex::new(Vec::new());
+        let groups = (0..40).map(|n| (n, (n, Vec::new()))).collect();
+        side_by_side("test", groups, |n| {
+            let done = &done;
+            async move {
+                assert!(n % 3 > 0, "ordered by a test");
+                done.lock().unwrap().push(n);
+                Ok(())
+            }
+        })
+        .await;
+        let expected: Vec<i32> = (0..40).filter(|n| n % 3 > 0).collect();
+        let mut done = done.into_inner().unwrap();
+        done.sort_unstable();
+        assert_eq!(done, expected);
+    }
 }

@@ -2,16 +2,16 @@
 //!
 //! In: a range of the log. Out: its events of one kind, in order, folded into memory while somebody watches.
 
-use std::sync::Arc;
-
 use dockhost_domain::envelope::Recorded;
 use dockhost_domain::incarnation::Incarnation;
+use dockhost_domain::subject::AggregateId;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use crate::model::{Folded, ReadModel};
 use crate::projector::ProjectionError;
+use crate::quarantine::{Entry, Logged, Quarantine};
 use crate::store::Cause;
 
 /// The port to the log's past.
@@ -22,9 +22,12 @@ pub trait History: Send + Sync {
     /// The last sequence of the whole log now.
     fn end(&self) -> BoxFuture<'_, Result<u64, Cause>>;
 
-    /// All events of aggregates of this kind with `after < sequence <= to`, in order; then it ends. `to` is never
-    /// beyond what [`History::end`] has said.
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Arc<Recorded>, Cause>>;
+    /// Everything on the subjects of this kind of aggregate with `after < sequence <= to`, in order, what can't be read
+    /// included; then it ends. `to` is never beyond what [`History::end`] has said.
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>>;
+
+    /// The same of one aggregate.
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>>;
 }
 
 /// How far a long operation is, in stream sequences.
@@ -43,18 +46,19 @@ pub type Watcher<'a> = &'a mut (dyn FnMut(Progress) + Send);
 
 const EVERY: u64 = 1000;
 
-/// Folds a range of the log; `each` sees the documents right after each event that changed one.
+/// Folds a range of the log, but for what is or comes to be held; `each` sees the documents right after each event that
+/// changed one, with that event.
 pub(crate) async fn fold_range<M: ReadModel>(
     history: &dyn History,
-    folded: &mut Folded<M>,
+    (folded, quarantine): (&mut Folded<M>, &mut Quarantine),
     (after, to): (u64, u64),
     watcher: Watcher<'_>,
-    mut each: impl FnMut(&M::Document) + Send,
+    mut each: impl FnMut(&Recorded, &M::Document) + Send,
 ) -> Result<(), ProjectionError> {
     let mut events = history.read(M::KIND, after, to);
     let (mut count, mut last) = (0_u64, after);
-    while let Some(event) = events.try_next().await.map_err(ProjectionError::History)? {
-        let sequence = event.sequence;
+    while let Some(entry) = events.try_next().await.map_err(ProjectionError::History)? {
+        let sequence = entry.sequence();
         if sequence <= last {
             return Err(ProjectionError::OutOfOrder { model: M::NAME, after: last, sequence });
         }
@@ -62,8 +66,9 @@ pub(crate) async fn fold_range<M: ReadModel>(
             break;
         }
         last = sequence;
-        for id in folded.fold(&event) {
-            folded.get(id).into_iter().for_each(&mut each);
+        let changed = quarantine.fold(folded, &entry).map_err(|_| ProjectionError::TooManyHeld { model: M::NAME })?;
+        if let Ok(recorded) = entry.logged() {
+            changed.into_iter().filter_map(|id| folded.get(id)).for_each(|document| each(recorded, document));
         }
         count += 1;
         if count.is_multiple_of(EVERY) {

@@ -9,7 +9,8 @@
 //! - [`model`]: what a read model is, and folding in memory.
 //! - [`users`], [`backends`], [`instances`], [`sessions`]: one folder per model: `document`, `fold`, `query`.
 //! - [`store`]: connection, checkpoints, fenced writes, reads, indexes.
-//! - [`projector`]: events → documents → checkpoint, live.
+//! - [`projector`]: events → documents → checkpoint, live. [`quarantine`]: aggregates that stopped;
+//!   [`release`]: trying them again.
 //! - [`admin`]: making a lone mongod a replica set.
 //! - [`history`], [`verify`], [`rebuild`], [`digest`]: folding the whole log again, to compare or to replace.
 
@@ -20,7 +21,9 @@ pub mod history;
 pub mod instances;
 pub mod model;
 pub mod projector;
+pub mod quarantine;
 pub mod rebuild;
+pub mod release;
 pub mod sessions;
 pub mod store;
 #[cfg(test)]
@@ -31,4 +34,5 @@ pub mod verify;
 pub use history::{History, Progress};
 pub use model::{Document, ReadModel};
 pub use projector::{ProjectionError, Projector};
+pub use quarantine::{Entry, Quarantine, Unreadable};
 pub use store::{MongoStore, StoreError};

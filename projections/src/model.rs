@@ -76,20 +76,24 @@ impl<M: ReadModel> Folded<M> {
         Self { documents: documents.into_iter().map(|d| (d.id(), d)).collect(), changed: BTreeSet::new() }
     }
 
-    /// Folds one event in; what was folded before is left alone. Returns the ids of the documents that changed.
+    /// Folds one event in; what was folded before is left alone, and all of it if the
+    /// fold panics. Returns the ids of the documents that changed.
     pub fn fold(&mut self, recorded: &Recorded) -> Vec<IdOf<M>> {
-        let mut changed = Vec::new();
+        let mut afterwards = Vec::new();
         for id in M::keys(&recorded.envelope) {
-            let before = self.documents.remove(&id);
-            if let Some(known) = before.as_ref().filter(|document| document.seq() >= recorded.sequence) {
-                self.documents.insert(id, known.clone());
-            } else if let Some(mut after) = M::fold(id, before, recorded) {
+            let before = self.documents.get(&id);
+            if before.is_some_and(|document| document.seq() >= recorded.sequence) {
+                continue;
+            }
+            // The fold gets a copy: should it panic, nothing is lost and nothing half done.
+            if let Some(mut after) = M::fold(id, before.cloned(), recorded) {
                 after.set_seq(recorded.sequence);
-                self.documents.insert(id, after);
-                self.changed.insert(id);
-                changed.push(id);
+                afterwards.push((id, after));
             }
         }
+        let changed: Vec<_> = afterwards.iter().map(|(id, _)| *id).collect();
+        self.changed.extend(&changed);
+        self.documents.extend(afterwards);
         changed
     }
 

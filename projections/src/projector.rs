@@ -6,14 +6,13 @@
 //! the same events are folded again and change nothing. The caller gives *all* events of the model's kind: a gap would
 //! be a lie that no later event repairs.
 
-use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 
-use dockhost_domain::envelope::Recorded;
 use dockhost_domain::incarnation::Incarnation;
 
 use crate::model::{Folded, IdOf, ReadModel};
+use crate::quarantine::{Logged, MOST, Quarantine, keys};
 use crate::store::{Advance, Cause, Checkpoint, MongoStore, StoreError};
 
 /// Why a projector, a verification or a rebuild stopped.
@@ -42,8 +41,8 @@ pub enum ProjectionError {
         /// This binary's version.
         ours: u32,
     },
-    /// A rebuild put another collection in its place: open the projector again, it goes on from there.
-    #[error("the read model {model} was rebuilt meanwhile")]
+    /// A rebuild put another collection in its place, or somebody else changed what is held back: open the projector again, it goes on from there.
+    #[error("the read model {model} was rebuilt, or what it holds back was changed, meanwhile")]
     Superseded {
         /// The model.
         model: &'static str,
@@ -82,6 +81,14 @@ pub enum ProjectionError {
         /// The log's last sequence.
         end: u64,
     },
+    /// So many aggregates hold events that can't be read that this is the wrong program for this log.
+    #[error(
+        "more than {MOST} aggregates of the read model {model} hold events that this program can't read: run a newer one"
+    )]
+    TooManyHeld {
+        /// The model.
+        model: &'static str,
+    },
     /// The log could not be read.
     #[error("the log could not be read")]
     History(#[source] Cause),
@@ -100,6 +107,8 @@ pub struct Projector<M> {
 pub struct Pending<M: ReadModel> {
     /// The documents with the batch in them.
     pub folded: Folded<M>,
+    /// What is held back from then on.
+    pub quarantine: Quarantine,
     /// The last event of the batch.
     pub to: u64,
 }
@@ -118,10 +127,16 @@ impl<M: ReadModel> Projector<M> {
         Ok(Self { store, checkpoint, model: PhantomData })
     }
 
-    /// All events up to this stream sequence are in the documents.
+    /// All events up to this stream sequence are in the documents, but for what is held back.
     #[must_use]
     pub const fn position(&self) -> u64 {
         self.checkpoint.sequence
+    }
+
+    /// The aggregates that are held back.
+    #[must_use]
+    pub const fn quarantine(&self) -> &Quarantine {
+        &self.checkpoint.quarantine
     }
 
     /// Folds a batch in and returns the new position, that of its last event. Events at or before the position are
@@ -129,40 +144,41 @@ impl<M: ReadModel> Projector<M> {
     ///
     /// # Errors
     /// [`ProjectionError`]; after one the position is what it was, and the batch may be given again.
-    pub async fn apply<E: Borrow<Recorded> + Sync>(&mut self, batch: &[E]) -> Result<u64, ProjectionError> {
+    pub async fn apply<E: Logged>(&mut self, batch: &[E]) -> Result<u64, ProjectionError> {
         let pending = self.fold(batch).await?;
         self.write(pending.folded).await?;
-        self.advance(pending.to).await
+        self.settle(pending.to, pending.quarantine).await
     }
 
     /// The first step of [`Projector::apply`]: loads what the batch changes, and folds the batch in, in memory.
     ///
     /// # Errors
-    /// [`ProjectionError::OutOfOrder`], `Store`.
-    pub async fn fold<E: Borrow<Recorded> + Sync>(&self, batch: &[E]) -> Result<Pending<M>, ProjectionError> {
+    /// [`ProjectionError::OutOfOrder`], `TooManyHeld`, `Store`.
+    pub async fn fold<E: Logged>(&self, batch: &[E]) -> Result<Pending<M>, ProjectionError> {
         let mut to = 0;
-        for event in batch {
-            let sequence = event.borrow().sequence;
+        for entry in batch {
+            let sequence = entry.sequence();
             if sequence <= to {
                 return Err(ProjectionError::OutOfOrder { model: M::NAME, after: to, sequence });
             }
             to = sequence;
         }
         let position = self.position();
-        let fresh = || batch.iter().map(Borrow::borrow).filter(|event| event.sequence > position);
-        let ids: BTreeSet<IdOf<M>> = fresh().flat_map(|event| M::keys(&event.envelope)).collect();
-        if ids.is_empty() {
-            return Ok(Pending { folded: Folded::default(), to });
+        let fresh = || batch.iter().filter(|entry| entry.sequence() > position);
+        let ids: BTreeSet<IdOf<M>> = fresh().flat_map(|entry| keys::<M>(entry)).collect();
+        let mut folded = Folded::default();
+        if !ids.is_empty() {
+            folded = Folded::from_documents(self.store.many_in(&self.checkpoint.collection, ids).await?);
         }
-        let mut folded = Folded::from_documents(self.store.many_in(&self.checkpoint.collection, ids).await?);
-        for event in fresh() {
-            folded.fold(event);
+        let mut quarantine = self.quarantine().clone();
+        for entry in fresh() {
+            quarantine.fold(&mut folded, entry).map_err(|_| ProjectionError::TooManyHeld { model: M::NAME })?;
         }
-        Ok(Pending { folded, to })
+        Ok(Pending { folded, quarantine, to })
     }
 
     /// The second step: stores the documents that changed, each unless what is stored is as far or further. What is
-    /// left is to [`Projector::advance`].
+    /// left is to [`Projector::settle`].
     ///
     /// # Errors
     /// [`ProjectionError::Store`].
@@ -175,12 +191,25 @@ impl<M: ReadModel> Projector<M> {
     /// # Errors
     /// [`ProjectionError::Superseded`] after a rebuild, `ForeignLog`, `FoldChanged`, `Store`.
     pub async fn advance(&mut self, to: u64) -> Result<u64, ProjectionError> {
+        let quarantine = self.quarantine().clone();
+        self.settle(to, quarantine).await
+    }
+
+    /// The last step of [`Projector::apply`]: notes that everything up to `to` is in the documents but for what is held
+    /// back; returns the new position. Never goes back.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Superseded`] after a rebuild or when what is held back was changed by somebody else,
+    /// `ForeignLog`, `FoldChanged`, `Store`.
+    pub async fn settle(&mut self, to: u64, quarantine: Quarantine) -> Result<u64, ProjectionError> {
         if to <= self.position() {
             return Ok(self.position());
         }
-        match self.store.advance::<M>(&self.checkpoint, to).await? {
+        let quarantine = quarantine.following(self.quarantine());
+        let next = Checkpoint { sequence: to, quarantine, ..self.checkpoint.clone() };
+        match self.store.advance::<M>(&self.checkpoint, &next).await? {
             Advance::Done => {
-                self.checkpoint.sequence = to;
+                self.checkpoint = next;
                 Ok(to)
             }
             Advance::Overtaken(now) => {
@@ -193,7 +222,7 @@ impl<M: ReadModel> Projector<M> {
 }
 
 /// Whether documents of this checkpoint can be gone on from.
-fn check<M: ReadModel>(checkpoint: &Checkpoint, incarnation: &Incarnation) -> Result<(), ProjectionError> {
+pub(crate) fn check<M: ReadModel>(checkpoint: &Checkpoint, incarnation: &Incarnation) -> Result<(), ProjectionError> {
     if checkpoint.incarnation != *incarnation {
         let (stored, ours) = (checkpoint.incarnation.clone(), incarnation.clone());
         return Err(ProjectionError::ForeignLog { model: M::NAME, stored, ours });

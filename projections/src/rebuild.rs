@@ -19,6 +19,7 @@ use crate::digest::digest;
 use crate::history::{History, Watcher, fold_range};
 use crate::model::{Folded, ReadModel};
 use crate::projector::ProjectionError;
+use crate::quarantine::Quarantine;
 use crate::store::{Checkpoint, CollectionName, GRACE, MongoStore};
 use crate::verify::{Audit, Verdict, end_after, form, id_of};
 
@@ -33,6 +34,8 @@ pub struct Rebuilt {
     pub documents: usize,
     /// Up to where they were folded when they took over.
     pub position: u64,
+    /// Aggregates that are held back, because this program can't read all of their events.
+    pub quarantined: usize,
     /// Where they were.
     pub old: CollectionName,
 }
@@ -49,15 +52,15 @@ pub async fn rebuild<M: ReadModel>(
     watcher: Watcher<'_>,
 ) -> Result<Rebuilt, ProjectionError> {
     store.ping().await?;
-    let (live, target) = claim::<M>(store, history).await?;
+    let (mut live, target) = claim::<M>(store, history).await?;
     let same_log = live.incarnation == history.incarnation();
     let mut audit = if same_log { Some(Audit::<M>::begin(store, live.clone()).await?) } else { None };
-    let mut folded = Folded::<M>::default();
+    let (mut folded, mut held) = (Folded::<M>::default(), Quarantine::default());
     // Asked after the documents were read: no event in them is beyond it.
     let mut to = end_after::<M>(history, &live).await?;
-    fold_range(history, &mut folded, (0, to), watcher, |document| {
+    fold_range(history, (&mut folded, &mut held), (0, to), watcher, |event, document| {
         if let Some(audit) = &mut audit {
-            audit.observe(document);
+            audit.observe(event, document);
         }
     })
     .await?;
@@ -74,6 +77,7 @@ pub async fn rebuild<M: ReadModel>(
             fold_version: M::FOLD_VERSION,
             collection: target.clone(),
             building: None,
+            quarantine: held.clone().following(&live.quarantine),
         };
         if store.switch(&live, &next).await? {
             break;
@@ -83,8 +87,10 @@ pub async fn rebuild<M: ReadModel>(
             return Err(ProjectionError::Overtaken { model: M::NAME });
         };
         let further = end_after::<M>(history, &now).await?;
-        fold_range(history, &mut folded, (to, further), watcher, |_| {}).await?;
+        fold_range(history, (&mut folded, &mut held), (to, further), watcher, |_, _| {}).await?;
         to = further;
+        // What is held back may have changed as well, and the next switch must know.
+        live = now;
         store.write(&target, folded.take_changed()).await?;
     }
     Ok(Rebuilt {
@@ -92,6 +98,7 @@ pub async fn rebuild<M: ReadModel>(
         collection: target,
         documents: folded.len(),
         position: to,
+        quarantined: held.len(),
         old: live.collection,
     })
 }

@@ -6,17 +6,20 @@
 //! folded up to the newest sequence that either names. Each stored document is compared with the fold *at that
 //! document's own `seq`*, which the fold passes through; and it must not be older than the last event of it that the
 //! checkpoint covers. So a document that the live projector moves meanwhile is compared as it was read, a document
-//! that is born after the checkpoint was read is not asked for, and nothing else is excused.
+//! that is born after the checkpoint was read is not asked for, what the checkpoint lists as held back is not asked for
+//! beyond that, and nothing else is excused.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use dockhost_domain::envelope::Recorded;
 use serde_json::Value;
 
 use crate::digest::{Digest, Mismatch, digest, mismatches};
 use crate::history::{History, Watcher, fold_range};
 use crate::model::{Document, Folded, IdOf, ReadModel};
 use crate::projector::ProjectionError;
+use crate::quarantine::Quarantine;
 use crate::store::{Checkpoint, CollectionName, MongoStore, StoreError};
 
 /// What is wrong with one document.
@@ -74,6 +77,8 @@ pub struct Verdict {
     pub fold_version: u32,
     /// Documents stored.
     pub documents: usize,
+    /// Aggregates that the checkpoint says are held back; their documents are compared as far as they are.
+    pub quarantined: usize,
     /// Of the stored documents.
     pub stored: Digest,
     /// Of what the log says that they should be; the same as `stored` exactly when there is no difference.
@@ -108,8 +113,9 @@ pub async fn verify<M: ReadModel>(
     }
     let mut audit = Audit::<M>::begin(store, checkpoint).await?;
     let to = audit.until(end_after::<M>(history, &audit.checkpoint).await?);
-    let mut folded = Folded::<M>::default();
-    fold_range(history, &mut folded, (0, to), watcher, |document| audit.observe(document)).await?;
+    let (mut folded, mut held) = (Folded::<M>::default(), Quarantine::default());
+    let folding = (&mut folded, &mut held);
+    fold_range(history, folding, (0, to), watcher, |event, document| audit.observe(event, document)).await?;
     Ok(audit.finish())
 }
 
@@ -136,9 +142,11 @@ impl<M: ReadModel> Audit<M> {
         self.stored.values().map(seq_of).fold(self.checkpoint.sequence, u64::max).min(end)
     }
 
-    /// Takes note of a document that the fold just changed.
-    pub(crate) fn observe(&mut self, document: &M::Document) {
-        if document.seq() <= self.checkpoint.sequence {
+    /// Takes note of a document that the fold just changed, by this event. What the checkpoint says is held back is not
+    /// asked for.
+    pub(crate) fn observe(&mut self, event: &Recorded, document: &M::Document) {
+        let held = self.checkpoint.quarantine.holds(&event.envelope.aggregate, event.sequence);
+        if document.seq() <= self.checkpoint.sequence && !held {
             self.due.insert(document.id(), document.clone());
         }
         let id = document.id().to_string();
@@ -187,6 +195,7 @@ impl<M: ReadModel> Audit<M> {
             position: self.checkpoint.sequence,
             fold_version: self.checkpoint.fold_version,
             documents: self.stored.len(),
+            quarantined: self.checkpoint.quarantine.len(),
             stored: digest(self.stored.values()),
             expected: digest(expected.values()),
             differences: differences.into_iter().map(|(id, kind)| Difference { id, kind }).collect(),

@@ -4,6 +4,7 @@
 
 mod dev;
 mod models;
+mod quarantine;
 mod secrets;
 mod serve;
 
@@ -32,6 +33,8 @@ enum Command {
     Rebuild(models::Rebuild),
     /// Compare the read models with what the log says that they should be.
     Verify(models::Verify),
+    /// Show or try again what is held back: aggregates with an event that can't be read.
+    Quarantine(quarantine::Quarantine),
     /// Print fresh secrets, as lines for an `.env` file.
     Secrets,
 }
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Dev(dev) => block_on(|stop| dev.run(stop)),
         Command::Rebuild(rebuild) => block_on(|stop| rebuild.run(stop)),
         Command::Verify(verify) => block_on(|stop| verify.run(stop)),
+        Command::Quarantine(quarantine) => block_on(|stop| quarantine.run(stop)),
         Command::Secrets => secrets::print(),
     };
     match outcome {

@@ -7,27 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use dockhost_domain::envelope::Recorded;
-use dockhost_domain::incarnation::Incarnation;
 use dockhost_projections::ReadModel;
 use dockhost_projections::backends::Backends;
-use dockhost_projections::history::{History, Progress};
+use dockhost_projections::history::Progress;
 use dockhost_projections::instances::Instances;
 use dockhost_projections::rebuild::{Rebuilt, rebuild, retire};
 use dockhost_projections::sessions::Sessions;
-use dockhost_projections::store::{Cause, MongoStore};
+use dockhost_projections::store::MongoStore;
 use dockhost_projections::users::Users;
 use dockhost_projections::verify::{Verdict, verify};
-use futures::future::BoxFuture;
-use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::connect::Broker;
 use crate::config::{Connections, Secrets, Settings};
 use crate::dev::offline;
+use crate::event_log::Filter;
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
-use crate::event_log::{Delivery, EventLog, Filter};
+use crate::event_log::past::Past;
 
 /// The broker may be this much later.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,12 +37,19 @@ enum Model {
     Sessions,
 }
 
-/// Where the log and the models are.
+/// Which models, and where they are.
 #[derive(Debug, Args)]
 struct Place {
     /// Only this model; all of them if not given.
     #[arg(long = "projection", value_name = "NAME", value_enum)]
     model: Option<Model>,
+    #[command(flatten)]
+    servers: Servers,
+}
+
+/// Where the log and the models are.
+#[derive(Debug, Args)]
+pub struct Servers {
     /// The data directory of `dockhost dev`, whose servers are used if they run.
     #[arg(long, env = "DOCKHOST_DATA", default_value = ".dockhost")]
     data: std::path::PathBuf,
@@ -73,43 +76,12 @@ pub struct Verify {
     place: Place,
 }
 
-/// The log's past, for the read models.
-struct Past(JetStreamLog);
-
-enum Next {
-    Item(Result<Arc<Recorded>, Cause>),
-    End,
-}
-
-impl History for Past {
-    fn incarnation(&self) -> Incarnation {
-        self.0.incarnation().clone()
-    }
-
-    fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
-        async { Ok(self.0.end(Filter::All).await?) }.boxed()
-    }
-
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Arc<Recorded>, Cause>> {
-        let events = self.0.follow(after, Filter::Kind(kind)).map(move |delivery| match delivery {
-            Delivery::Event(recorded) if recorded.sequence <= to => Some(Next::Item(Ok(recorded))),
-            Delivery::Unreadable { sequence, why, .. } if sequence <= to => {
-                Some(Next::Item(Err(format!("event {sequence} can't be read: {why}").into())))
-            }
-            // Beyond the range, or no more stored.
-            Delivery::Event(_) | Delivery::Unreadable { .. } | Delivery::CaughtUp => Some(Next::End),
-            Delivery::Idle => None,
-        });
-        events
-            .filter_map(std::future::ready)
-            .take_while(|next| std::future::ready(!matches!(next, Next::End)))
-            .filter_map(|next| std::future::ready(if let Next::Item(item) = next { Some(item) } else { None }))
-            .boxed()
-    }
-}
-
-impl Place {
-    async fn open(&self) -> anyhow::Result<(Past, MongoStore)> {
+impl Servers {
+    /// Opens the log and the database.
+    ///
+    /// # Errors
+    /// What is missing, or can't be reached.
+    pub async fn open(&self) -> anyhow::Result<(Arc<JetStreamLog>, MongoStore)> {
         let (secrets, connections) = match offline::running(&self.data)? {
             Some((secrets, connections)) => (secrets, connections),
             None => (Secrets::read(|name| std::env::var(name).ok()), self.connections.clone()),
@@ -120,6 +92,13 @@ impl Place {
         let log = JetStreamLog::open(broker.client().clone(), secrets.master_key, options).await?;
         let store = MongoStore::connect(&connections.mongodb_uri, &self.settings.database).await?;
         store.ping().await?;
+        Ok((Arc::new(log), store))
+    }
+}
+
+impl Place {
+    async fn open(&self) -> anyhow::Result<(Past, MongoStore)> {
+        let (log, store) = self.servers.open().await?;
         Ok((Past(log), store))
     }
 
@@ -146,6 +125,9 @@ fn tell(verdict: &Verdict) {
     println!("{}: {word}, {} documents at position {}", verdict.model, verdict.documents, verdict.position);
     println!("  stored   {}", verdict.stored);
     println!("  from log {}", verdict.expected);
+    if verdict.quarantined > 0 {
+        println!("  {} aggregates held back: see `dockhost quarantine list`", verdict.quarantined);
+    }
     for difference in &verdict.differences {
         println!("  {difference}");
     }
@@ -176,6 +158,9 @@ async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::R
         rebuilt.position,
         rebuilt.collection
     );
+    if rebuilt.quarantined > 0 {
+        println!("  {} aggregates held back: see `dockhost quarantine list`", rebuilt.quarantined);
+    }
     Ok(rebuilt)
 }
 

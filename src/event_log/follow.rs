@@ -37,6 +37,7 @@ pub fn subjects(filter: Filter) -> String {
     match filter {
         Filter::All => ALL_EVENTS.to_owned(),
         Filter::Kind(kind) => format!("dockhost.event.{kind}.>"),
+        Filter::One(aggregate) => aggregate.to_string(),
     }
 }
 

@@ -15,6 +15,7 @@ use async_nats::jetstream::{Context, stream};
 use dockhost_domain::envelope::Recorded;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::{ALL_EVENTS, AggregateId};
+use dockhost_domain::timestamp::Timestamp;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -114,6 +115,16 @@ impl JetStreamLog {
     #[must_use]
     pub const fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
+    }
+
+    /// When the event at this sequence on this subject was stored, as the broker says.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn stored_at(&self, subject: &str, sequence: u64) -> Result<Option<Timestamp>, LogError> {
+        let found = self.reads.next(subject, sequence).await?.filter(|message| message.sequence == sequence);
+        let millis = found.map(|message| message.time.unix_timestamp_nanos() / 1_000_000);
+        Ok(millis.and_then(|millis| i64::try_from(millis).ok()).map(Timestamp::from_millis))
     }
 
     /// A durable reader of EVENTS: it goes on, in any process, after what was acknowledged under `name`.

@@ -241,6 +241,7 @@ fn wants(filter: Filter, stored: &Stored) -> bool {
             .subject()
             .strip_prefix("dockhost.event.")
             .is_some_and(|rest| rest.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'))),
+        Filter::One(aggregate) => stored.subject() == aggregate.to_string(),
     }
 }
 

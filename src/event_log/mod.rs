@@ -7,7 +7,7 @@
 //! - [`streams`]: the broker's streams, made and checked. [`codec`]: the form of an event on the wire.
 //! - [`jetstream`]: the adapter, over `publish` and `batch` (one attempt and what its answer means), `read` (asked of
 //!   the stream's leader), `pull` (a consumer read by hand), `follow` (the ordered reader), [`durable`] (the named one).
-//! - [`memory`]: the same in memory, with faults to order.
+//! - [`memory`]: the same in memory, with faults to order. [`past`]: ranges of the log, for the read models.
 
 mod batch;
 pub mod codec;
@@ -15,6 +15,7 @@ pub mod durable;
 mod follow;
 pub mod jetstream;
 pub mod memory;
+pub mod past;
 mod publish;
 pub mod pull;
 pub mod queue;
@@ -82,6 +83,8 @@ pub enum Filter {
     All,
     /// Those of one kind of aggregate (`account`, `tenancy`, `session`, `backend`, `claim`).
     Kind(&'static str),
+    /// Those of one aggregate.
+    One(AggregateId),
 }
 
 /// What an ordered reader gets.

@@ -9,11 +9,13 @@ mod machines;
 mod wakers;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockhost_domain::envelope::Recorded;
 use dockhost_domain::subject::AggregateId;
+use dockhost_projections::{Quarantine, Unreadable};
 use futures::StreamExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,7 @@ pub struct Follower {
     wakers: Wakers,
     state: watch::Sender<State>,
     latest: Mutex<BTreeMap<&'static str, u64>>,
+    frozen: Mutex<Quarantine>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +57,7 @@ impl Follower {
             wakers: Wakers::default(),
             state,
             latest: Mutex::default(),
+            frozen: Mutex::default(),
         })
     }
 
@@ -105,10 +109,7 @@ impl Follower {
             match delivery {
                 Delivery::Event(recorded) => self.observe(&recorded),
                 Delivery::Unreadable { sequence, subject, why } => {
-                    tracing::error!(sequence, subject, why, "an event can't be read; its aggregate is frozen here");
-                    if let Ok(aggregate) = subject.parse() {
-                        self.executor.aggregates().forget(aggregate);
-                    }
+                    self.freeze(Unreadable::new(subject, sequence, &why));
                     self.heard(|state| state.position = sequence);
                 }
                 Delivery::CaughtUp => self.heard(|state| state.caught_up = true),
@@ -117,10 +118,34 @@ impl Follower {
         }
     }
 
+    /// Notes an event that this program can't read: the next use of its aggregate finds it frozen. Of each aggregate
+    /// the first one is told once.
+    pub fn freeze(&self, unreadable: Unreadable) {
+        if let Ok(aggregate) = unreadable.subject.parse::<AggregateId>() {
+            self.executor.aggregates().forget(aggregate);
+            self.wakers.wake(&aggregate);
+        }
+        let Unreadable { subject, sequence, why } = unreadable.clone();
+        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        if frozen.get(&subject).is_none() && frozen.hold(unreadable).is_ok() {
+            tracing::error!(sequence, subject, why, "an event can't be read; its aggregate is frozen here");
+        }
+    }
+
+    /// The aggregates that this replica met an unreadable event of, since its start; not more than can be held back.
+    pub fn frozen(&self) -> Quarantine {
+        self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn observe(&self, recorded: &Arc<Recorded>) {
-        self.executor.aggregates().observe(recorded);
-        self.machines.observe(recorded);
         let aggregate = recorded.envelope.aggregate;
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            self.executor.aggregates().observe(recorded);
+            self.machines.observe(recorded);
+        }));
+        if applied.is_err() {
+            self.freeze(Unreadable::new(aggregate.to_string(), recorded.sequence, "applying it panicked"));
+        }
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).insert(aggregate.kind(), recorded.sequence);
         self.heard(|state| state.position = recorded.sequence);
         self.wakers.wake(&aggregate);

@@ -8,6 +8,8 @@ use dockhost_domain::ids::OperationId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::stale::STALE;
+
 /// Carries `<log incarnation>.<sequence>`, in answers to writes and in requests that want to read them.
 pub const POSITION: HeaderName = HeaderName::from_static("dockhost-position");
 
@@ -50,6 +52,15 @@ impl Reply {
     #[must_use]
     pub fn cookie(self, cookie: &axum_extra::extract::cookie::Cookie<'_>) -> Self {
         self.header(SET_COOKIE, cookie.to_string())
+    }
+
+    /// With the mark of what lacks events from a sequence on.
+    #[must_use]
+    pub fn stale(self, since: Option<u64>) -> Self {
+        match since {
+            Some(since) => self.header(STALE, since.to_string()),
+            None => self,
+        }
     }
 
     /// With the position of what was written.

@@ -16,6 +16,7 @@ use super::app::App;
 use super::error::{ApiError, Code};
 use super::reply::POSITION;
 use super::routes::{Route, Routes};
+use super::stale::STALE;
 use super::{commands, queries, request_id, timeout, whole_body};
 
 /// Every route, with who may call it.
@@ -75,7 +76,13 @@ fn cors(app: &App) -> CorsLayer {
             HeaderName::from_static("prefer"),
             POSITION,
         ])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER, POSITION, HeaderName::from_static("x-request-id")])
+        .expose_headers([
+            header::LOCATION,
+            header::RETRY_AFTER,
+            POSITION,
+            STALE,
+            HeaderName::from_static("x-request-id"),
+        ])
         .max_age(Duration::from_secs(600));
     match app.settings.frontend.as_ref().and_then(|origin| HeaderValue::from_str(origin).ok()) {
         Some(origin) => layer.allow_origin(origin),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use dockhost_domain::backend::{ConnectBackend, Connected, Link, LoseBackend};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::subject::AggregateId;
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::Executor;
@@ -94,6 +95,10 @@ impl Liveness {
             runtime: sign.heartbeat.runtime,
             agent_version: sign.heartbeat.agent_version,
         };
+        // Nothing can be recorded of it here; said once, by the follower.
+        if self.is_frozen(backend) {
+            return;
+        }
         let known = self
             .follower
             .machines()
@@ -122,7 +127,7 @@ impl Liveness {
                 tracing::error!("many backends fell silent together: nothing is moved until this is understood");
             }
             Verdict::Lost(silent) => {
-                for backend in silent {
+                for backend in silent.into_iter().filter(|backend| !self.is_frozen(*backend)) {
                     let command = LoseBackend { silent_for_seconds: silence(&backend).as_secs() };
                     match self.executor.execute(backend, self.origin("silence"), command).await {
                         Ok(_) => tracing::warn!(%backend, "the backend is lost"),
@@ -131,6 +136,10 @@ impl Liveness {
                 }
             }
         }
+    }
+
+    fn is_frozen(&self, backend: BackendId) -> bool {
+        self.follower.frozen().get(&AggregateId::Backend(backend).to_string()).is_some()
     }
 
     fn origin(&self, cause: &str) -> Origin {

@@ -9,6 +9,7 @@ pub mod election;
 pub mod intake;
 pub mod liveness;
 pub mod projector;
+pub mod released;
 pub mod timers;
 
 use std::future::Future;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
+use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::Policy;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::instances::Instances;
@@ -36,6 +38,7 @@ use crate::follower::Follower;
 use crate::presence::Presence;
 use crate::reactions::backend_lost::BackendLost;
 use crate::telemetry::chain;
+use crate::work::unwound;
 use dispatcher::{Cue, Dispatcher};
 use intake::Intake;
 use liveness::Liveness;
@@ -96,10 +99,16 @@ impl Leader {
         }
         let roles = TaskTracker::new();
         let this = Arc::new(self);
-        this.project::<Users>(&roles, &over);
-        this.project::<Backends>(&roles, &over);
-        this.project::<Instances>(&roles, &over);
-        this.project::<Sessions>(&roles, &over);
+        let (released, heard) = mpsc::channel(CUES);
+        this.project::<Users>(&roles, &released, &over);
+        this.project::<Backends>(&roles, &released, &over);
+        this.project::<Instances>(&roles, &released, &over);
+        this.project::<Sessions>(&roles, &released, &over);
+        let (leader, until) = (Arc::clone(&this), over.clone());
+        roles.spawn(async move {
+            let (dispatcher, timers) = (leader.dispatcher(), leader.deadlines());
+            released::attend(heard, (&leader.executor, &dispatcher, &timers), &until).await;
+        });
         let leader = Arc::clone(&this);
         roles.spawn(supervise("instances", over.clone(), move |over| Arc::clone(&leader).serve_instances(over)));
         let leader = Arc::clone(&this);
@@ -118,20 +127,21 @@ impl Leader {
         roles.wait().await;
     }
 
-    fn project<M: ReadModel>(&self, roles: &TaskTracker, over: &CancellationToken) {
-        let projectors = self.projectors.clone();
-        roles.spawn(supervise(M::NAME, over.clone(), move |over| projectors.clone().run::<M>(over)));
+    fn project<M: ReadModel>(
+        &self,
+        roles: &TaskTracker,
+        released: &mpsc::Sender<AggregateId>,
+        over: &CancellationToken,
+    ) {
+        let (projectors, released) = (self.projectors.clone(), released.clone());
+        let run = move |over| projectors.clone().run::<M>(released.clone(), over);
+        roles.spawn(supervise(M::NAME, over.clone(), run));
     }
 
     /// Intake and dispatcher: the one gives the other its cues.
     async fn serve_instances(self: Arc<Self>, over: CancellationToken) -> Result<(), Cause> {
         let (cues, heard) = mpsc::channel::<Cue>(CUES);
-        let dispatcher = Dispatcher {
-            log: Arc::clone(&self.log),
-            executor: Arc::clone(&self.executor),
-            assignments: self.assignments.clone(),
-            incarnation: self.births.assignments,
-        };
+        let dispatcher = self.dispatcher();
         let intake = Intake {
             jetstream: self.jetstream.clone(),
             incarnation: self.births.reports,
@@ -144,6 +154,15 @@ impl Leader {
         tokio::select! {
             outcome = dispatcher.run(heard, over.clone()) => outcome,
             outcome = intake.run(over) => outcome,
+        }
+    }
+
+    fn dispatcher(&self) -> Dispatcher {
+        Dispatcher {
+            log: Arc::clone(&self.log),
+            executor: Arc::clone(&self.executor),
+            assignments: self.assignments.clone(),
+            incarnation: self.births.assignments,
         }
     }
 
@@ -186,9 +205,38 @@ where
     F: Future<Output = Result<(), Cause>> + Send,
 {
     while !over.is_cancelled() {
-        if let Err(error) = run(over.child_token()).await {
+        let ended = unwound(run(over.child_token())).await.unwrap_or_else(|panicked| Err(panicked.into()));
+        if let Err(error) = ended {
             tracing::warn!(role, error = chain(&*error), "a role ended and is run again");
         }
         over.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_that_panics_or_fails_is_run_again() {
+        let (runs, over) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
+        let (counted, end) = (Arc::clone(&runs), over.clone());
+        let role = supervise("test", over, move |_| {
+            let (run, end) = (counted.fetch_add(1, Ordering::SeqCst), end.clone());
+            async move {
+                match run {
+                    0 => panic!("ordered by a test"),
+                    1 => Err("ordered by a test".into()),
+                    _ => {
+                        end.cancel();
+                        Ok(())
+                    }
+                }
+            }
+        });
+        role.await;
+        assert_eq!(runs.load(Ordering::SeqCst), 3);
     }
 }

@@ -1,20 +1,27 @@
 //! The projector: one task per read model folds the log into MongoDB.
 //!
 //! In: the events of the model's kind from its checkpoint on, in order. Out: documents, the checkpoint, and word to all
-//! replicas of how far the model is. The checkpoint is the only cursor; what is written carries a sequence fence, so a
-//! projector that was paused and wakes up beside its successor does no harm.
+//! replicas of how far the model is, or of why it stopped. The checkpoint is the only cursor; what is written carries a
+//! sequence fence, so a projector that was paused and wakes up beside its successor does no harm. An event that can't be
+//! read holds its own aggregate back; a new projector, which may be a newer program, tries all of those again.
 
 use std::sync::Arc;
 
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::subject::AggregateId;
 use dockhost_projections::model::ReadModel;
-use dockhost_projections::projector::Projector;
+use dockhost_projections::projector::{ProjectionError, Projector};
+use dockhost_projections::release::{Release, held, release};
 use dockhost_projections::store::MongoStore;
+use dockhost_projections::{Entry, Unreadable};
 use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::event_log::past::Past;
 use crate::event_log::{Cause, Delivery, EventLog, Filter};
-use crate::positions::Positions;
+use crate::positions::{Positions, Stopped};
+use crate::telemetry::chain;
+use crate::work::unwound;
 
 /// Events applied at once.
 const BATCH: usize = 500;
@@ -33,39 +40,105 @@ pub struct Projectors {
 }
 
 impl Projectors {
-    /// Projects one model until cancelled.
+    /// Projects one model until cancelled; `released` hears which aggregates are held back no more.
     ///
     /// # Errors
-    /// When the database can't be reached, the model must be rebuilt, or an event can't be read; whoever supervises
-    /// the role runs it again, and it goes on from the checkpoint.
-    pub async fn run<M: ReadModel>(self, cancel: CancellationToken) -> Result<(), Cause> {
-        let mut projector = Projector::<M>::open(self.store.clone(), self.log.incarnation()).await?;
-        self.positions.announce(&self.client, M::NAME, projector.position()).await;
+    /// When the database can't be reached or the model must be rebuilt; whoever supervises the role runs it again, and
+    /// it goes on from the checkpoint.
+    pub async fn run<M: ReadModel>(
+        self,
+        released: mpsc::Sender<AggregateId>,
+        cancel: CancellationToken,
+    ) -> Result<(), Cause> {
+        let error: Cause = match unwound(self.both::<M>(released, cancel)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.into(),
+            Err(panicked) => panicked.into(),
+        };
+        self.positions.announce_stop(&self.client, M::NAME, &Stopped::of(M::NAME, &*error)).await;
+        Err(error)
+    }
+
+    /// Folds on, and beside that tries what is held back.
+    async fn both<M: ReadModel>(
+        &self,
+        released: mpsc::Sender<AggregateId>,
+        cancel: CancellationToken,
+    ) -> Result<(), ProjectionError> {
+        let folding = self.project::<M>(&cancel);
+        tokio::pin!(folding);
+        tokio::select! {
+            ended = &mut folding => return ended,
+            () = self.retry::<M>(released) => {}
+        }
+        folding.await
+    }
+
+    async fn project<M: ReadModel>(&self, cancel: &CancellationToken) -> Result<(), ProjectionError> {
+        loop {
+            let mut projector = Projector::<M>::open(self.store.clone(), self.log.incarnation()).await?;
+            self.positions.announce(&self.client, M::NAME, projector.position()).await;
+            match self.follow(&mut projector, cancel).await {
+                // Nothing is wrong: the checkpoint leads elsewhere now.
+                Err(ProjectionError::Superseded { model }) => tracing::debug!(model, "the projector opens anew"),
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn follow<M: ReadModel>(
+        &self,
+        projector: &mut Projector<M>,
+        cancel: &CancellationToken,
+    ) -> Result<(), ProjectionError> {
         let mut events = self.log.follow(projector.position(), Filter::Kind(M::KIND));
         while let Some(Some(first)) = cancel.run_until_cancelled(events.next()).await {
-            let mut batch: Vec<Arc<Recorded>> = Vec::new();
+            let mut batch: Vec<Entry> = Vec::new();
             let mut next = Some(first);
             while let Some(delivery) = next {
                 match delivery {
-                    Delivery::Event(recorded) => batch.push(recorded),
-                    Delivery::Unreadable { sequence, why, .. } => {
-                        self.apply(&mut projector, &batch).await?;
-                        return Err(format!("event {sequence} can't be read: {why}").into());
+                    Delivery::Event(recorded) => batch.push(Entry::Event(recorded)),
+                    Delivery::Unreadable { sequence, subject, why } => {
+                        batch.push(Entry::Unreadable(Unreadable::new(subject, sequence, &why)));
                     }
                     Delivery::CaughtUp | Delivery::Idle => {}
                 }
                 next = if batch.len() < BATCH { events.next().now_or_never().flatten() } else { None };
             }
-            self.apply(&mut projector, &batch).await?;
+            if !batch.is_empty() {
+                let before = projector.position();
+                let position = projector.apply(&batch).await?;
+                self.positions.announce(&self.client, M::NAME, position).await;
+                for Unreadable { subject, sequence, why } in
+                    projector.quarantine().entries().filter(|one| one.sequence > before)
+                {
+                    tracing::error!(model = M::NAME, subject, sequence, why, "an event can't be folded: held back");
+                }
+            }
         }
         Ok(())
     }
 
-    async fn apply<M: ReadModel>(&self, projector: &mut Projector<M>, batch: &[Arc<Recorded>]) -> Result<(), Cause> {
-        if !batch.is_empty() {
-            let position = projector.apply(batch).await?;
-            self.positions.announce(&self.client, M::NAME, position).await;
+    /// Tries everything again that is held back. What goes wrong is left to the next term.
+    async fn retry<M: ReadModel>(&self, released: mpsc::Sender<AggregateId>) {
+        let past = Past(Arc::clone(&self.log));
+        for Unreadable { subject, .. } in held::<M>(&self.store).await.unwrap_or_default() {
+            match release::<M>(&self.store, &past, &subject).await {
+                Ok(Release::Released) => {
+                    tracing::info!(model = M::NAME, subject, "held back no more");
+                    if let Ok(aggregate) = subject.parse() {
+                        // Nobody listens any more once the term is over.
+                        let _ = released.send(aggregate).await;
+                    }
+                }
+                Ok(Release::Held(Unreadable { sequence, why, .. })) => {
+                    tracing::warn!(model = M::NAME, subject, sequence, why, "still held back");
+                }
+                Ok(Release::NotHeld) => {}
+                Err(error) => {
+                    tracing::warn!(model = M::NAME, subject, error = chain(&error), "could not be tried again");
+                }
+            }
         }
-        Ok(())
     }
 }

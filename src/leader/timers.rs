@@ -81,7 +81,11 @@ impl Timers {
         Ok(())
     }
 
-    async fn set(&self, user_id: UserId, instance_id: InstanceId) -> Result<(), Cause> {
+    /// Sets the deadline of an instance as its state says; nothing if it has none.
+    ///
+    /// # Errors
+    /// When the log or the timers can't be reached.
+    pub async fn set(&self, user_id: UserId, instance_id: InstanceId) -> Result<(), Cause> {
         let held = self.executor.confirmed::<Tenancy>(user_id).await?;
         let Some(instance) = held.state.instance(instance_id) else { return Ok(()) };
         let Some(deadline) = instance.deadline() else { return Ok(()) };
@@ -137,6 +141,11 @@ impl Timers {
             // Our clock is behind the broker's, or the deadline was set anew: comes again then.
             Err(ExecuteError::Rejected(DeadlineRejected::TooEarly { deadline })) => {
                 ack.again(deadline.since(clock::now()).max(std::time::Duration::from_millis(50))).await
+            }
+            // Nobody can end its state here; its deadline is set anew when it is released.
+            Err(ExecuteError::Frozen(_)) => {
+                tracing::warn!(%instance_id, "the deadline of a frozen instance passed");
+                ack.done().await
             }
             Err(error) => {
                 tracing::warn!(%instance_id, error = chain(&error), "a deadline could not be settled yet");

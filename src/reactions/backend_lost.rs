@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::assignments::Assignments;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter};
-use crate::execute::Executor;
+use crate::execute::{ExecuteError, Executor};
 use crate::follower::Follower;
 use crate::work;
 
@@ -67,7 +67,13 @@ impl BackendLost {
             let facts = self.follower.facts(self.policy, instance_id);
             let command = BackendGone { backend_id, instance_id, facts };
             let origin = Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };
-            self.executor.execute(assignment.user_id, origin, command).await?;
+            match self.executor.execute(assignment.user_id, origin, command).await {
+                // The others on this machine must not wait for it.
+                Err(ExecuteError::Frozen(_)) => {
+                    tracing::warn!(instance = %instance_id, "a frozen instance's backend was lost");
+                }
+                outcome => drop(outcome?),
+            }
         }
         Ok(())
     }

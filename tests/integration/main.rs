@@ -16,6 +16,7 @@ mod event_log;
 mod main_job;
 mod models;
 mod projections;
+mod quarantine;
 mod races;
 mod real_ssh;
 mod replicas;

@@ -2,17 +2,20 @@
 
 use bson::doc;
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::subject::AggregateId;
 
 use super::{BackendDocument, Backends};
-use crate::store::{MongoStore, StoreError};
+use crate::store::{MongoStore, Shown, StoreError};
 
 impl MongoStore {
-    /// One machine.
+    /// One machine; stale if it is held back.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn backend(&self, id: BackendId) -> Result<Option<BackendDocument>, StoreError> {
-        self.one::<Backends>(id).await
+    pub async fn backend(&self, id: BackendId) -> Result<Shown<Option<BackendDocument>>, StoreError> {
+        let filter = doc! { "_id": id.to_string() };
+        let mut shown = self.find::<Backends>(Some(AggregateId::Backend(id)), filter, doc! {}).await?;
+        Ok(Shown { found: shown.found.pop(), stale_since: shown.stale_since })
     }
 
     /// These machines, in no order; what is joined to a list of instances.
@@ -28,6 +31,6 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn all_backends(&self) -> Result<Vec<BackendDocument>, StoreError> {
-        self.find::<Backends>(doc! {}, doc! { "enrolledAt": 1, "_id": 1 }).await
+        Ok(self.find::<Backends>(None, doc! {}, doc! { "enrolledAt": 1, "_id": 1 }).await?.found)
     }
 }

@@ -3,9 +3,10 @@
 use bson::{Document as BsonDocument, doc};
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
+use dockhost_domain::subject::AggregateId;
 
 use super::{InstanceDocument, Instances};
-use crate::store::{MongoStore, StoreError};
+use crate::store::{MongoStore, Shown, StoreError};
 
 /// What a person calls an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,15 +22,16 @@ fn existing(owner: UserId) -> BsonDocument {
 }
 
 impl MongoStore {
-    /// The owner's instances that are not deleted, the oldest first.
+    /// The owner's instances that are not deleted, the oldest first; stale if the owner's are held back.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn instances_of(&self, owner: UserId) -> Result<Vec<InstanceDocument>, StoreError> {
-        self.find::<Instances>(existing(owner), doc! { "createdAt": 1, "_id": 1 }).await
+    pub async fn instances_of(&self, owner: UserId) -> Result<Shown<Vec<InstanceDocument>>, StoreError> {
+        let about = Some(AggregateId::Tenancy(owner));
+        self.find::<Instances>(about, existing(owner), doc! { "createdAt": 1, "_id": 1 }).await
     }
 
-    /// The owner's instance of this id or name, unless it is deleted.
+    /// The owner's instance of this id or name, unless it is deleted; stale if the owner's are held back.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -37,13 +39,14 @@ impl MongoStore {
         &self,
         owner: UserId,
         instance: &InstanceRef,
-    ) -> Result<Option<InstanceDocument>, StoreError> {
+    ) -> Result<Shown<Option<InstanceDocument>>, StoreError> {
         let mut filter = existing(owner);
         match instance {
             InstanceRef::Id(id) => filter.insert("_id", id.to_string()),
             InstanceRef::Name(name) => filter.insert("name", name.as_str()),
         };
-        Ok(self.find::<Instances>(filter, doc! {}).await?.pop())
+        let mut shown = self.find::<Instances>(Some(AggregateId::Tenancy(owner)), filter, doc! {}).await?;
+        Ok(Shown { found: shown.found.pop(), stale_since: shown.stale_since })
     }
 
     /// Instances of anybody whose transient state should have ended before `moment` (RFC 3339 text sorts like time).
@@ -55,6 +58,6 @@ impl MongoStore {
         moment: dockhost_domain::timestamp::Timestamp,
     ) -> Result<Vec<InstanceDocument>, StoreError> {
         let filter = doc! { "deadline": { "$lt": moment.to_string() } };
-        self.find::<Instances>(filter, doc! { "deadline": 1, "_id": 1 }).await
+        Ok(self.find::<Instances>(None, filter, doc! { "deadline": 1, "_id": 1 }).await?.found)
     }
 }

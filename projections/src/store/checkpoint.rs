@@ -1,19 +1,22 @@
 //! Checkpoints: how far each model has folded which log, and which collection holds it. The only cursor there is.
 //!
 //! In: a model's new position. Out: whether it counts. The collection `checkpoints` has one document per model, and
-//! every write to it states what it believes (log, fold version, collection): a position never goes back, and a
-//! projector that was overtaken by a rebuild, or that follows another log, is told so instead of being believed.
+//! every write to it states what it believes (log, fold version, collection, what is held back): a position never goes
+//! back, and a projector that was overtaken by a rebuild, that goes by an old list, or that follows another log, is
+//! told so instead of being believed.
 
 use bson::{Document as Bson, doc};
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::collection::CollectionName;
+use super::collection::{CollectionName, Known};
 use dockhost_domain::incarnation::Incarnation;
+use dockhost_domain::subject::AggregateId;
 
 use super::{MongoStore, StoreError};
 use crate::model::ReadModel;
+use crate::quarantine::{Quarantine, Unreadable};
 
 const COLLECTION: &str = "checkpoints";
 
@@ -26,7 +29,7 @@ pub struct Checkpoint {
     pub model: String,
     /// Which log.
     pub incarnation: Incarnation,
-    /// All events of the log up to this stream sequence are in the documents.
+    /// All events of the log up to this stream sequence are in the documents, but for those held back.
     pub sequence: u64,
     /// By which version of the fold.
     pub fold_version: u32,
@@ -35,6 +38,9 @@ pub struct Checkpoint {
     /// Where a rebuild is preparing the next ones.
     #[serde(default)]
     pub building: Option<CollectionName>,
+    /// Aggregates whose events are not in the documents from some sequence on.
+    #[serde(flatten)]
+    pub quarantine: Quarantine,
 }
 
 impl Checkpoint {
@@ -47,7 +53,25 @@ impl Checkpoint {
             fold_version: M::FOLD_VERSION,
             collection: CollectionName::first(M::NAME),
             building: None,
+            quarantine: Quarantine::default(),
         }
+    }
+}
+
+/// The part of a checkpoint that a question needs.
+#[derive(Debug, Deserialize)]
+pub(super) struct Glance {
+    pub(super) collection: CollectionName,
+    #[serde(default)]
+    pub(super) changes: u64,
+    #[serde(default)]
+    quarantined: Vec<Unreadable>,
+}
+
+impl Glance {
+    /// From which sequence on the aggregate that was asked about is held back.
+    pub(super) fn held_from(&self) -> Option<u64> {
+        self.quarantined.first().map(|held| held.sequence)
     }
 }
 
@@ -72,8 +96,10 @@ impl MongoStore {
         let asked_at = Instant::now();
         let found =
             self.run(|database| async move { checkpoints(&database).find_one(doc! { "_id": M::NAME }).await }).await?;
-        let checkpoint = found.map(|found| super::read::decode(COLLECTION, found)).transpose()?;
-        self.learn(M::NAME, checkpoint.as_ref(), asked_at);
+        let checkpoint: Option<Checkpoint> = found.map(|found| super::read::decode(COLLECTION, found)).transpose()?;
+        let changes = checkpoint.as_ref().map_or(0, |found| found.quarantine.changes());
+        let name = checkpoint.as_ref().map_or_else(|| CollectionName::first(M::NAME), |found| found.collection.clone());
+        self.learn(M::NAME, Known { name, changes, asked_at });
         Ok(checkpoint)
     }
 
@@ -98,19 +124,56 @@ impl MongoStore {
         }
     }
 
-    /// Moves the checkpoint to `to`, if it is still the one that `believed` describes and stands before that.
-    pub(crate) async fn advance<M: ReadModel>(&self, believed: &Checkpoint, to: u64) -> Result<Advance, StoreError> {
+    /// Moves the checkpoint to `next`, which may hold more aggregates back, if it is still the one that `believed`
+    /// describes and stands before that.
+    pub(crate) async fn advance<M: ReadModel>(
+        &self,
+        believed: &Checkpoint,
+        next: &Checkpoint,
+    ) -> Result<Advance, StoreError> {
         let mut filter = identity(believed);
-        filter.insert("sequence", doc! { "$lte": number(to) });
-        let update = doc! { "$set": { "sequence": number(to) } };
-        if self.update_checkpoint(filter, update).await? {
+        filter.insert("sequence", doc! { "$lte": number(next.sequence) });
+        let mut members = doc! { "sequence": number(next.sequence) };
+        if next.quarantine != believed.quarantine {
+            members.extend(super::write::encode(&next.quarantine).map_err(StoreError::rejected)?);
+        }
+        if self.update_checkpoint(filter, doc! { "$set": members }).await? {
             return Ok(Advance::Done);
         }
         Ok(match self.checkpoint::<M>().await? {
-            Some(now) if identity(&now) == identity(believed) => Advance::Done,
+            // It stood further already.
+            Some(now) if identity(&now) == identity(next) && now.quarantine == next.quarantine => Advance::Done,
             Some(now) => Advance::Overtaken(Box::new(now)),
             None => Advance::Gone,
         })
+    }
+
+    /// Changes what is held back, if the checkpoint is still the one that `believed` describes and not beyond `end`.
+    pub(crate) async fn relist(
+        &self,
+        believed: &Checkpoint,
+        end: u64,
+        quarantine: &Quarantine,
+    ) -> Result<bool, StoreError> {
+        let mut filter = identity(believed);
+        filter.insert("sequence", doc! { "$lte": number(end) });
+        let members = super::write::encode(quarantine).map_err(StoreError::rejected)?;
+        self.update_checkpoint(filter, doc! { "$set": members }).await
+    }
+
+    /// What a question needs to know: where the documents are, and whether the aggregate that it is about is held back.
+    pub(super) async fn glance<M: ReadModel>(&self, about: Option<&AggregateId>) -> Result<Glance, StoreError> {
+        let mut members = doc! { "collection": 1, "changes": 1 };
+        if let Some(aggregate) = about {
+            members.insert("quarantined", doc! { "$elemMatch": { "subject": aggregate.to_string() } });
+        }
+        let found = self
+            .run(|database| async move {
+                checkpoints(&database).find_one(doc! { "_id": M::NAME }).projection(members).await
+            })
+            .await?;
+        let first = || Glance { collection: CollectionName::first(M::NAME), changes: 0, quarantined: Vec::new() };
+        Ok(found.map(|found| super::read::decode(COLLECTION, found)).transpose()?.unwrap_or_else(first))
     }
 
     /// Notes that `building` is being prepared, unless the checkpoint's collection or building changed meanwhile.
@@ -146,11 +209,14 @@ fn checkpoints(database: &Database) -> mongodb::Collection<Bson> {
 
 /// What must not have changed for a position to mean the same.
 fn identity(checkpoint: &Checkpoint) -> Bson {
+    let changes = checkpoint.quarantine.changes();
     doc! {
         "_id": checkpoint.model.as_str(),
         "incarnation": checkpoint.incarnation.to_string(),
         "foldVersion": checkpoint.fold_version,
         "collection": checkpoint.collection.as_str(),
+        // A checkpoint that never held anything back has no such member.
+        "changes": (changes > 0).then(|| number(changes)),
     }
 }
 

@@ -2,20 +2,23 @@
 //!
 //! In: a model. Out: the name that its checkpoint gives, which is the alias that a rebuild switches. A reader asks the
 //! collection that it knew last and, at the same time, the checkpoint: the answer counts if the name was right, else it
-//! asks again. So a name is never believed beyond one question, and costs no time. A rebuild drops the old collection
+//! asks again. So a name is never believed beyond one question, and costs no time. The same holds for what is held
+//! back: an answer that was read while the list changed is asked for again, so its mark belongs to what it shows. A rebuild drops the old collection
 //! only [`GRACE`] after its switch; an answer that took longer than that (the process may have been stopped) counts
 //! for nothing either. So a rebuild is never seen as documents that are missing or that went back.
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Deref;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use dockhost_domain::subject::AggregateId;
 use futures::future::join;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Checkpoint, LIMIT, MongoStore, StoreError};
+use super::{LIMIT, MongoStore, StoreError};
 use crate::model::ReadModel;
 
 /// How long the old collection outlives a switch: longer than any question that began before it.
@@ -61,42 +64,65 @@ impl fmt::Display for CollectionName {
     }
 }
 
-/// A name, and when it was asked for.
+/// What a checkpoint said, and when it was asked.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
-    name: CollectionName,
-    asked_at: Instant,
+    pub(super) name: CollectionName,
+    /// How often what is held back had been changed.
+    pub(super) changes: u64,
+    pub(super) asked_at: Instant,
+}
+
+/// What was found, and whether it is all that the log says of the aggregate that was asked about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shown<T> {
+    /// What was found.
+    pub found: T,
+    /// The aggregate is held back: its events from this sequence on are not in what was found.
+    pub stale_since: Option<u64>,
+}
+
+impl<T> Deref for Shown<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.found
+    }
 }
 
 impl MongoStore {
     /// Remembers what a checkpoint said, unless something asked later is known.
-    pub(super) fn learn(&self, model: &'static str, checkpoint: Option<&Checkpoint>, asked_at: Instant) {
-        let name = checkpoint.map_or_else(|| CollectionName::first(model), |c| c.collection.clone());
+    pub(super) fn learn(&self, model: &'static str, news: Known) {
         let mut names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.get(model).is_none_or(|known| known.asked_at <= asked_at) {
-            names.insert(model, Known { name, asked_at });
+        if names.get(model).is_none_or(|known| known.asked_at <= news.asked_at) {
+            names.insert(model, news);
         }
     }
 
-    fn guess(&self, model: &'static str) -> CollectionName {
+    fn guess(&self, model: &'static str) -> (CollectionName, u64) {
         let names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(model).map_or_else(|| CollectionName::first(model), |known| known.name.clone())
+        names.get(model).map_or_else(|| (CollectionName::first(model), 0), |known| (known.name.clone(), known.changes))
     }
 
-    /// Asks the model's live collection.
-    pub(super) async fn ask<M, T, F, Fut>(&self, question: F) -> Result<T, StoreError>
+    /// Asks the model's live collection, about one aggregate if there is one that the question is about.
+    pub(super) async fn ask<M, T, F, Fut>(
+        &self,
+        about: Option<&AggregateId>,
+        question: F,
+    ) -> Result<Shown<T>, StoreError>
     where
         M: ReadModel,
         F: Fn(CollectionName) -> Fut,
         Fut: Future<Output = Result<T, StoreError>>,
     {
         loop {
-            let (name, asked_at) = (self.guess(M::NAME), Instant::now());
-            let (checkpoint, answer) = join(self.checkpoint::<M>(), question(name.clone())).await;
-            let live = checkpoint?.map_or_else(|| CollectionName::first(M::NAME), |c| c.collection);
-            if live == name && asked_at.elapsed() < GRACE {
-                return answer;
+            let ((name, changes), asked_at) = (self.guess(M::NAME), Instant::now());
+            let (glance, answer) = join(self.glance::<M>(about), question(name.clone())).await;
+            let now = glance?;
+            if now.collection == name && now.changes == changes && asked_at.elapsed() < GRACE {
+                return Ok(Shown { found: answer?, stale_since: now.held_from() });
             }
+            self.learn(M::NAME, Known { name: now.collection, changes: now.changes, asked_at });
         }
     }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use mongodb::Database;
 
 pub use checkpoint::Checkpoint;
-pub use collection::CollectionName;
+pub use collection::{CollectionName, Shown};
 pub use error::{Cause, StoreError};
 
 pub(crate) use checkpoint::Advance;

@@ -1,11 +1,12 @@
 //! Reading documents. In: a typed question. Out: typed documents, or `Malformed` naming the one that isn't.
 
 use bson::{Document as BsonDocument, doc};
+use dockhost_domain::subject::AggregateId;
 use futures::TryStreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{CollectionName, MongoStore, StoreError};
+use super::{CollectionName, MongoStore, Shown, StoreError};
 use crate::model::{Document, IdOf, ReadModel};
 
 /// Documents per round trip of a scan.
@@ -29,7 +30,7 @@ pub(super) fn decode<T: DeserializeOwned>(collection: &str, document: BsonDocume
 impl MongoStore {
     /// The document with this id.
     pub(crate) async fn one<M: ReadModel>(&self, id: IdOf<M>) -> Result<Option<M::Document>, StoreError> {
-        Ok(self.find::<M>(doc! { "_id": id.to_string() }, doc! {}).await?.pop())
+        Ok(self.find::<M>(None, doc! { "_id": id.to_string() }, doc! {}).await?.found.pop())
     }
 
     /// The documents with these ids, in no order; those that don't exist are left out.
@@ -38,23 +39,24 @@ impl MongoStore {
             return Ok(Vec::new());
         }
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        self.find::<M>(doc! { "_id": { "$in": ids } }, doc! {}).await
+        Ok(self.find::<M>(None, doc! { "_id": { "$in": ids } }, doc! {}).await?.found)
     }
 
-    /// The documents that a filter selects. Filters are written in `query.rs` files, of typed values only.
+    /// The documents that a filter selects, which are all of one aggregate's, if one is given. Filters are written in `query.rs` files, of typed values only.
     pub(crate) async fn find<M: ReadModel>(
         &self,
+        about: Option<AggregateId>,
         filter: BsonDocument,
         sort: BsonDocument,
-    ) -> Result<Vec<M::Document>, StoreError> {
-        self.ask::<M, _, _, _>(|name| {
-            let (filter, sort) = (filter.clone(), sort.clone());
-            async move { self.find_in(&name, filter, sort, 0).await }
-        })
-        .await?
-        .into_iter()
-        .map(|found| decode(M::NAME, found))
-        .collect()
+    ) -> Result<Shown<Vec<M::Document>>, StoreError> {
+        let Shown { found, stale_since } = self
+            .ask::<M, _, _, _>(about.as_ref(), |name| {
+                let (filter, sort) = (filter.clone(), sort.clone());
+                async move { self.find_in(&name, filter, sort, 0).await }
+            })
+            .await?;
+        let found = found.into_iter().map(|found| decode(M::NAME, found)).collect::<Result<_, _>>()?;
+        Ok(Shown { found, stale_since })
     }
 
     /// The documents with these ids in this very collection, alias or not.

@@ -13,6 +13,7 @@ use crate::http::after;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::reply::Reply;
+use crate::http::stale;
 
 /// Handles the request.
 ///
@@ -24,8 +25,9 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Reply, ApiError> {
     after::wait::<Backends>(&app, &headers).await?;
-    let found = app.store.backend(backend_id).await.map_err(|error| ApiError::database(&error))?;
-    let found = found.ok_or_else(|| ApiError::not_found("backend"))?;
+    let shown = app.store.backend(backend_id).await.map_err(|error| ApiError::database(&error))?;
+    let since = stale::since::<Backends>(&app, shown.stale_since);
+    let found = shown.found.ok_or_else(|| ApiError::not_found("backend"))?;
     let sign = app.presence.sign(backend_id);
     let heartbeat = sign.as_ref().map(|sign| &sign.heartbeat);
     let data = json!({
@@ -44,5 +46,5 @@ pub async fn get(
         "load": heartbeat.map(|heartbeat| heartbeat.load),
         "memory": heartbeat.map(|heartbeat| heartbeat.memory),
     });
-    Ok(Reply::ok("your backend", data))
+    Ok(Reply::ok("your backend", stale::mark(data, since)).stale(since))
 }

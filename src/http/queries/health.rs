@@ -1,18 +1,22 @@
 //! `GET /health`: whether this replica can serve. 503 when a part that requests need is down, naming it; having no
-//! backend is no fault of the server's.
+//! backend is no fault of the server's. What serves, but not everything, is `degraded`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use dockhost_projections::Unreadable;
 use serde_json::{Map, Value, json};
 
 use crate::event_log::Filter;
 use crate::http::app::App;
 use crate::positions::MODELS;
 
+/// Quarantined aggregates that are listed.
+const SHOWN: usize = 20;
 /// How long the parts may take to answer.
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -32,19 +36,44 @@ fn lag(app: &App, model: &str, kind: &str) -> u64 {
     app.follower.latest(kind).saturating_sub(app.positions.of(model))
 }
 
+/// What can't be folded, by the models' checkpoints, and what can't be read, by this replica: the count, and the first
+/// few.
+fn quarantined(app: &App) -> Value {
+    let mut found: BTreeMap<String, (Unreadable, Vec<&str>)> = BTreeMap::new();
+    for (model, _) in MODELS {
+        for held in app.positions.held(model).entries() {
+            found.entry(held.subject.clone()).or_insert_with(|| (held.clone(), Vec::new())).1.push(model);
+        }
+    }
+    for frozen in app.follower.frozen().entries() {
+        found.entry(frozen.subject.clone()).or_insert_with(|| (frozen.clone(), Vec::new()));
+    }
+    let entries = found.values().take(SHOWN).map(|(Unreadable { subject, sequence, why }, models)| {
+        json!({ "subject": subject, "sequence": sequence, "why": why, "models": models })
+    });
+    json!({ "count": found.len(), "entries": entries.collect::<Vec<_>>() })
+}
+
 /// Handles the request.
 pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let (database, end) = tokio::join!(database(&app), end_of_log(&app));
     let word = |up| if up { "up" } else { "down" };
-    // Word of the leader's progress may have been missed, as by a replica that has just begun.
-    if database && MODELS.iter().any(|(model, kind)| lag(&app, model, kind) > 0) {
+    // Word of the leader's progress may have been missed, as by a replica that has just begun; and what is held back
+    // is said by the checkpoints alone.
+    if database {
         // Bounded; what is dropped here is only the waiting, the operations end by themselves.
         let _ = tokio::time::timeout(WITHIN, app.positions.refresh()).await;
     }
+    let quarantined = quarantined(&app);
+    let mut degraded = quarantined["count"] != 0;
     let projections: Map<String, Value> = MODELS
         .iter()
         .map(|(model, kind)| {
-            let known = json!({ "position": app.positions.of(model), "lag": lag(&app, model, kind) });
+            let mut known = json!({ "position": app.positions.of(model), "lag": lag(&app, model, kind) });
+            if let Some(stopped) = app.positions.stopped(model) {
+                degraded = true;
+                known["stopped"] = json!(stopped);
+            }
             ((*model).to_owned(), known)
         })
         .collect();
@@ -59,6 +88,8 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
         "unavailable"
     } else if !following {
         "catching_up"
+    } else if degraded {
+        "degraded"
     } else {
         "ok"
     };
@@ -71,6 +102,7 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
         "uptime": app.started.elapsed().as_secs(),
         "log": { "end": end, "position": app.follower.position(), "following": following },
         "projections": projections,
+        "quarantined": quarantined,
     });
-    (if status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+    (if down.is_empty() && following { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
 }

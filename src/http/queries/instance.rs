@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use dockhost_projections::instances::{InstanceRef, Instances};
+use serde_json::json;
 
 use crate::http::access::CallingUser;
 use crate::http::after;
@@ -13,7 +14,7 @@ use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract::Path;
 use crate::http::reply::Reply;
-use crate::http::view;
+use crate::http::{stale, view};
 
 /// Handles the request.
 ///
@@ -31,7 +32,13 @@ pub async fn get(
         _ => return Err(ApiError::not_found("instance")),
     };
     after::wait::<Instances>(&app, &headers).await?;
-    let found = app.store.instance_of(user_id, &which).await.map_err(|error| ApiError::database(&error))?;
-    let found = found.ok_or_else(|| ApiError::not_found("instance"))?;
-    Ok(Reply::ok("your instance", view::instance(&app, user_id, found.instance_id, &found.state)))
+    let shown = app.store.instance_of(user_id, &which).await.map_err(|error| ApiError::database(&error))?;
+    let since = stale::since::<Instances>(&app, shown.stale_since);
+    let found = shown.found.ok_or_else(|| {
+        let missing = ApiError::not_found("instance");
+        // It may be in the events that could not be read.
+        if since.is_some() { missing.with(stale::mark(json!({}), since)) } else { missing }
+    })?;
+    let view = view::instance(&app, user_id, found.instance_id, &found.state);
+    Ok(Reply::ok("your instance", stale::mark(view, since)).stale(since))
 }

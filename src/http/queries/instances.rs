@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use dockhost_projections::instances::Instances;
+use dockhost_projections::instances::{InstanceDocument, Instances};
 
 use crate::http::access::CallingUser;
 use crate::http::after;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::reply::Reply;
-use crate::http::view;
+use crate::http::{stale, view};
 
 /// Handles the request.
 ///
@@ -24,8 +24,9 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Reply, ApiError> {
     after::wait::<Instances>(&app, &headers).await?;
-    let documents = app.store.instances_of(user_id).await.map_err(|error| ApiError::database(&error))?;
-    let instances: Vec<_> =
-        documents.iter().map(|found| view::instance(&app, user_id, found.instance_id, &found.state)).collect();
-    Ok(Reply::ok("your instances", instances))
+    let shown = app.store.instances_of(user_id).await.map_err(|error| ApiError::database(&error))?;
+    let since = stale::since::<Instances>(&app, shown.stale_since);
+    let view = |found: &InstanceDocument| view::instance(&app, user_id, found.instance_id, &found.state);
+    let instances: Vec<_> = shown.found.iter().map(|found| stale::mark(view(found), since)).collect();
+    Ok(Reply::ok("your instances", instances).stale(since))
 }

@@ -167,6 +167,11 @@ async fn following_one_kind_skips_the_others(world: &World) {
     let mut reader = world.follow(0, Filter::Kind("account"));
     assert_eq!([reader.event().await, reader.event().await], [1, 3]);
     reader.caught_up().await;
+    let account = sign_up(ada).aggregate;
+    let mut one = world.follow(0, Filter::One(account));
+    assert_eq!(one.event().await, 1);
+    one.caught_up().await;
+    assert_eq!(world.log().end(Filter::One(account)).await.unwrap(), 1);
     world.append(4, &sign_in(ada)).await;
     world.append(0, &sign_up(user())).await;
     assert_eq!(reader.event().await, 6);

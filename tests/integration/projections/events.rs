@@ -16,8 +16,9 @@ use dockhost_domain::tenancy::TenancyEvent;
 use dockhost_domain::tenancy::event::{Deleted, End, Observed, ReportPosition, Requested};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Limits, Observation, Phase, Ports};
-use dockhost_projections::History;
+use dockhost_projections::quarantine::Logged;
 use dockhost_projections::store::Cause;
+use dockhost_projections::{Entry, History, Unreadable};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use uuid::Uuid;
@@ -121,18 +122,51 @@ pub fn deleted(sequence: u64, owner: u64, n: u64) -> Recorded {
 #[derive(Debug, Clone)]
 pub struct Log {
     incarnation: Incarnation,
-    events: Arc<Mutex<Vec<Arc<Recorded>>>>,
+    entries: Arc<Mutex<Vec<Entry>>>,
 }
 
 impl Log {
     pub fn of(incarnation: Incarnation, events: &[Recorded]) -> Self {
-        let events = events.iter().cloned().map(Arc::new).collect();
-        Self { incarnation, events: Arc::new(Mutex::new(events)) }
+        let entries = events.iter().map(event).collect();
+        Self { incarnation, entries: Arc::new(Mutex::new(entries)) }
     }
 
     pub fn append(&self, event: Recorded) {
-        self.events.lock().unwrap().push(Arc::new(event));
+        self.entries.lock().unwrap().push(Entry::Event(Arc::new(event)));
     }
+
+    /// The same log as another program reads it, to which the events at these places say nothing.
+    pub fn unreadable_at(&self, places: &[u64]) -> Self {
+        let entries = self.entries().into_iter().map(|entry| match entry.logged() {
+            Ok(recorded) if places.contains(&recorded.sequence) => unreadable(recorded),
+            _ => entry,
+        });
+        Self { incarnation: self.incarnation.clone(), entries: Arc::new(Mutex::new(entries.collect())) }
+    }
+
+    /// What is in it, in order.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.entries.lock().unwrap().clone()
+    }
+
+    fn select(&self, (after, to): (u64, u64), wanted: impl Fn(&str) -> bool) -> BoxStream<'_, Result<Entry, Cause>> {
+        let selected = self.entries().into_iter().filter(move |entry| {
+            let subject = entry
+                .logged()
+                .map_or_else(|held| held.subject.clone(), |recorded| recorded.envelope.aggregate.to_string());
+            (after + 1..=to).contains(&entry.sequence()) && wanted(&subject)
+        });
+        Box::pin(stream::iter(selected.map(Ok).collect::<Vec<_>>()))
+    }
+}
+
+fn event(recorded: &Recorded) -> Entry {
+    Entry::Event(Arc::new(recorded.clone()))
+}
+
+/// What a program sees that doesn't know this event's type.
+fn unreadable(recorded: &Recorded) -> Entry {
+    Entry::Unreadable(Unreadable::new(recorded.envelope.aggregate.to_string(), recorded.sequence, "unknown type"))
 }
 
 impl History for Log {
@@ -141,15 +175,15 @@ impl History for Log {
     }
 
     fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
-        let end = self.events.lock().unwrap().last().map_or(0, |event| event.sequence);
+        let end = self.entries.lock().unwrap().last().map_or(0, Entry::sequence);
         Box::pin(async move { Ok(end) })
     }
 
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Arc<Recorded>, Cause>> {
-        let events = self.events.lock().unwrap().clone();
-        let selected = events
-            .into_iter()
-            .filter(move |event| event.envelope.aggregate.kind() == kind && (after + 1..=to).contains(&event.sequence));
-        Box::pin(stream::iter(selected.map(Ok).collect::<Vec<_>>()))
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        self.select((after, to), |subject| subject.starts_with(&format!("dockhost.event.{kind}.")))
+    }
+
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        self.select((after, to), |subject| subject == aggregate.to_string())
     }
 }

@@ -2,6 +2,7 @@
 
 mod events;
 mod fence;
+mod held;
 mod queries;
 mod rebuilding;
 mod verifying;

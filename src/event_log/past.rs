@@ -1,0 +1,60 @@
+//! The log's past, as the read models ask for it: the adapter to their port.
+//!
+//! In: a log and a range of it. Out: what stands there, what can't be read included, and then an end; the log's own
+//! readers go on for ever.
+
+use std::sync::Arc;
+
+use dockhost_domain::incarnation::Incarnation;
+use dockhost_domain::subject::AggregateId;
+use dockhost_projections::{Entry, History, Unreadable};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+
+use super::{Cause, Delivery, EventLog, Filter};
+
+/// The past of a log.
+pub struct Past(pub Arc<dyn EventLog>);
+
+enum Next {
+    Entry(Entry),
+    End,
+}
+
+impl Past {
+    fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        let entries = self.0.follow(after, filter).map(move |delivery| match delivery {
+            Delivery::Event(recorded) if recorded.sequence <= to => Some(Next::Entry(Entry::Event(recorded))),
+            Delivery::Unreadable { sequence, subject, why } if sequence <= to => {
+                Some(Next::Entry(Entry::Unreadable(Unreadable::new(subject, sequence, &why))))
+            }
+            // Beyond the range, or no more stored.
+            Delivery::Event(_) | Delivery::Unreadable { .. } | Delivery::CaughtUp => Some(Next::End),
+            Delivery::Idle => None,
+        });
+        entries
+            .filter_map(std::future::ready)
+            .take_while(|next| std::future::ready(!matches!(next, Next::End)))
+            .filter_map(|next| std::future::ready(if let Next::Entry(entry) = next { Some(Ok(entry)) } else { None }))
+            .boxed()
+    }
+}
+
+impl History for Past {
+    fn incarnation(&self) -> Incarnation {
+        self.0.incarnation().clone()
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
+        async { Ok(self.0.end(Filter::All).await?) }.boxed()
+    }
+
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        self.range(Filter::Kind(kind), after, to)
+    }
+
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        self.range(Filter::One(aggregate), after, to)
+    }
+}

@@ -1,0 +1,42 @@
+//! What was held back and is no more is looked at anew.
+//!
+//! In: aggregates that a projector released at the beginning of a term, because this program can read what its
+//! predecessor could not. Out: for each instance of a released tenancy its assignments, as they should be, and its
+//! deadline set: the predecessor's roles could make nothing of the events that would have told them.
+
+use std::collections::BTreeMap;
+
+use dockhost_domain::ids::UserId;
+use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::Tenancy;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::dispatcher::{Cue, Dispatcher};
+use super::timers::Timers;
+use crate::event_log::Cause;
+use crate::execute::Executor;
+use crate::telemetry::chain;
+
+/// Looks at what is released until cancelled, or until nobody can release anything more.
+pub async fn attend(
+    mut released: mpsc::Receiver<AggregateId>,
+    (executor, dispatcher, timers): (&Executor, &Dispatcher, &Timers),
+    cancel: &CancellationToken,
+) {
+    while let Some(Some(aggregate)) = cancel.run_until_cancelled(released.recv()).await {
+        let AggregateId::Tenancy(user) = aggregate else { continue };
+        if let Err(error) = look(user, executor, dispatcher, timers).await {
+            tracing::warn!(%user, error = chain(&*error), "released instances could not be looked at");
+        }
+    }
+}
+
+async fn look(user: UserId, executor: &Executor, dispatcher: &Dispatcher, timers: &Timers) -> Result<(), Cause> {
+    let held = executor.confirmed::<Tenancy>(user).await?;
+    for instance in held.state.all().map(|(id, _)| id) {
+        dispatcher.follow(&Cue { user_id: user, instance_id: instance, machines: BTreeMap::new() }).await?;
+        timers.set(user, instance).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,398 @@
+//! What can't be read holds its own aggregate and nobody else's: shown, marked, and released by a program that can.
+
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use dockhost::clock;
+use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
+use dockhost::event_log::past::Past;
+use dockhost_domain::aggregate::Meta;
+use dockhost_domain::envelope::{self, Actor, Origin, Recorded};
+use dockhost_domain::ids::{EventId, UserId};
+use dockhost_domain::incarnation::Incarnation;
+use dockhost_domain::subject::AggregateId;
+use dockhost_projections::instances::Instances;
+use dockhost_projections::quarantine::Logged;
+use dockhost_projections::rebuild::rebuild;
+use dockhost_projections::store::Cause;
+use dockhost_projections::users::{UserDocument, Users};
+use dockhost_projections::{Entry, History, MongoStore, ReadModel, Unreadable};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::http::{Answer, Client};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Said, World, run, wait_until};
+
+const INSTANCE: &str = "/api/v2/user/instance";
+
+async fn dockhost(world: &World, args: &[&str]) -> Said {
+    run(world.data.path(), args, &world.server_env()).await
+}
+
+/// A signed-up user and the subject of their instances.
+async fn person(world: &World, name: &str) -> (Client, String) {
+    let answer = world.client(0).sign_up(name).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let id: UserId = answer.data()["user"]["id"].as_str().unwrap().parse().unwrap();
+    let token = answer.data()["accessToken"].as_str().unwrap();
+    (world.client(0).with_token(token), AggregateId::Tenancy(id).to_string())
+}
+
+/// What no server of this version can read.
+#[derive(Debug, Clone, Copy)]
+enum Odd {
+    UnknownType,
+    UnknownVersion,
+    BadJson,
+    ForeignType,
+    NoEnvelope,
+}
+
+/// Publishes it past the servers, as another version would.
+async fn publish(world: &World, subject: &str, odd: Odd) -> u64 {
+    let (kind, body) = match odd {
+        Odd::UnknownType => ("dockhost.instance.teleported.v1", "{}"),
+        Odd::UnknownVersion => ("dockhost.instance.released.v99", "{}"),
+        Odd::BadJson => ("dockhost.instance.released.v1", "{\"half"),
+        Odd::ForeignType => ("dockhost.session.revoked.v1", "{\"sessionId\":\"x\"}"),
+        Odd::NoEnvelope => ("", "nonsense"),
+    };
+    let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: clock::now() };
+    let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
+    let aggregate: AggregateId = subject.parse().unwrap();
+    let mut headers = HeaderMap::new();
+    if !kind.is_empty() {
+        for (name, value) in envelope::headers(&aggregate, &meta, &origin, kind, "test") {
+            headers.insert(name, value);
+        }
+    }
+    let broker = world.nats.main().await;
+    let stored = broker.jetstream().publish_with_headers(subject.to_owned(), headers, body.into()).await.unwrap();
+    stored.await.unwrap().sequence
+}
+
+async fn health(world: &World, replica: usize) -> Answer {
+    world.client(replica).get("/health").await
+}
+
+/// Waits until a replica's health lists these subjects, in any order, and no other.
+async fn quarantined(world: &World, replica: usize, subjects: &[&str]) -> Answer {
+    wait_until("the health page lists what is held back", DEADLINE, async || {
+        let answer = health(world, replica).await;
+        let entries = answer.body["quarantined"]["entries"].as_array().cloned().unwrap_or_default();
+        let listed: Vec<&str> = entries.iter().filter_map(|entry| entry["subject"].as_str()).collect();
+        let all = subjects.iter().all(|subject| listed.contains(subject));
+        if all && listed.len() == subjects.len() { Ok(answer) } else { Err(answer.body.to_string()) }
+    })
+    .await
+}
+
+/// All that a user does works, right up to reading what was just written.
+async fn goes_on(client: &Client) {
+    let created = client.create().await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let id = created.data()["instanceId"].as_str().unwrap().to_owned();
+    let position = created.header("dockhost-position").unwrap();
+    let read = client.send(Method::GET, &format!("{INSTANCE}/{id}"), &[("dockhost-position", position)], None).await;
+    assert_eq!((read.status, read.data()["status"].as_str()), (200, Some("running")), "{read:?}");
+    assert_eq!((read.header("dockhost-stale"), &read.data()["stale"]), (None, &Value::Null), "{read:?}");
+    let stopped = client.put(&format!("{INSTANCE}/stop"), json!({ "instanceId": id })).await;
+    assert_eq!(stopped.status, 200, "{stopped:?}");
+    assert_eq!(client.delete(INSTANCE, json!({ "instanceId": id })).await.status, 200);
+}
+
+/// A user whose instances are held back from `sequence` on: commands are refused, what was known is shown and marked.
+async fn is_held(client: &Client, sequence: u64, instances: usize) {
+    let refused = client.create().await;
+    assert_eq!((refused.status, refused.code()), (503, "aggregate_frozen"), "{refused:?}");
+    let listed = client.get(INSTANCE).await;
+    let since = sequence.to_string();
+    assert_eq!((listed.status, listed.header("dockhost-stale")), (200, Some(since.as_str())), "{listed:?}");
+    let listed = listed.data().as_array().unwrap().clone();
+    assert_eq!(listed.len(), instances);
+    assert!(listed.iter().all(|instance| instance["stale"]["since"] == sequence), "{listed:?}");
+    let unknown = client.get(&format!("{INSTANCE}/unheard-of")).await;
+    assert_eq!((unknown.status, &unknown.body["error"]["details"]["stale"]["since"]), (404, &json!(sequence)));
+}
+
+#[tokio::test]
+async fn whatever_cannot_be_read_the_others_go_on() {
+    let mut world = World::start(2).await;
+    world.add_agent("alpha", 50).await;
+    let (other, _) = person(&world, "other").await;
+    let mut held: Vec<(Client, String, u64)> = Vec::new();
+    for (name, odd) in [
+        ("type", Odd::UnknownType),
+        ("version", Odd::UnknownVersion),
+        ("json", Odd::BadJson),
+        ("foreign", Odd::ForeignType),
+        ("envelope", Odd::NoEnvelope),
+    ] {
+        let (client, subject) = person(&world, name).await;
+        assert_eq!(client.create().await.status, 201);
+        let sequence = publish(&world, &subject, odd).await;
+        // More of the same aggregate behind it.
+        publish(&world, &subject, Odd::UnknownType).await;
+        held.push((client, subject, sequence));
+        goes_on(&other).await;
+    }
+    let subjects: Vec<&str> = held.iter().map(|(_, subject, _)| subject.as_str()).collect();
+    for replica in 0..2 {
+        let answer = quarantined(&world, replica, &subjects).await;
+        assert_eq!((answer.status, &answer.body["status"]), (200, &json!("degraded")), "{answer:?}");
+        assert_eq!(answer.body["quarantined"]["count"], 5);
+        assert_eq!(answer.body["projections"]["instances"]["lag"], 0, "{answer:?}");
+    }
+    for (client, _, sequence) in &held {
+        is_held(client, *sequence, 1).await;
+        is_held(&client.at(&world.replicas[1].url), *sequence, 1).await;
+    }
+
+    // The agent comes back and reports all that it holds: what concerns the frozen is let go.
+    world.kill_agent(0).await;
+    world.start_agent(0, &[]);
+    goes_on(&other).await;
+    wait_until("all reports are taken in", DEADLINE, async || {
+        let broker = world.nats.main().await;
+        let stream = broker.jetstream().get_stream("REPORTS").await.unwrap();
+        let left = stream.cached_info().state.messages;
+        if left == 0 { Ok(()) } else { Err(format!("{left} are left")) }
+    })
+    .await;
+
+    let listed = dockhost(&world, &["quarantine", "list", "--json"]).await;
+    assert_eq!(listed.code, 0, "{listed:?}");
+    let lines: Vec<Value> = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!(lines.len(), 5);
+    for (_, subject, sequence) in &held {
+        let line = lines.iter().find(|line| line["subject"] == **subject).unwrap();
+        assert_eq!((&line["sequence"], &line["models"]), (&json!(sequence), &json!(["instances"])), "{line}");
+        assert!(line["since"].is_string() && line["why"].is_string(), "{line}");
+    }
+    let text = dockhost(&world, &["quarantine", "list"]).await;
+    assert!(text.out.ends_with("5 aggregates held back\n"), "{text:?}");
+    let retried = dockhost(&world, &["quarantine", "retry"]).await;
+    assert!(retried.code == 1 && retried.out.ends_with("0 released, 5 still held back\n"), "{retried:?}");
+    let verified = dockhost(&world, &["verify"]).await;
+    assert!(verified.code == 0 && verified.out.contains("5 aggregates held back"), "{verified:?}");
+
+    // Folded anew, and by the next leader, it is the same.
+    let rebuilt = dockhost(&world, &["rebuild", "--projection", "instances"]).await;
+    assert!(rebuilt.code == 0 && rebuilt.out.contains("5 aggregates held back"), "{rebuilt:?}");
+    let leader = world.leader().await;
+    let survivor = world.replicas[1 - leader].url.clone();
+    world.kill_replica(leader).await;
+    let other = other.at(&survivor);
+    wait_until("the survivor leads", DEADLINE, async || {
+        let created = other.create().await;
+        if created.status == 201 { Ok(()) } else { Err(format!("{created:?}")) }
+    })
+    .await;
+    goes_on(&other).await;
+    for (client, _, sequence) in &held {
+        is_held(&client.at(&survivor), *sequence, 1).await;
+    }
+    quarantined(&world, 0, &subjects).await;
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn a_held_machine_a_held_name_and_an_unknown_kind_keep_nobody_waiting() {
+    let mut world = World::start(1).await;
+    world.add_agent("alpha", 10).await;
+    let before = world.events_on("dockhost.event.claim.>").await;
+    let (_, _) = person(&world, "eve").await;
+    let claims = world.events_on("dockhost.event.claim.>").await;
+    let claim = claims.keys().find(|subject| !before.contains_key(*subject)).unwrap().clone();
+    let beta = world.register("beta", 10).await;
+    let machine = world.backend("beta").await;
+    let id = machine.get("/api/v2/backend").await.data()["id"].as_str().unwrap().to_owned();
+    let backend = format!("dockhost.event.backend.{id}");
+    let (claimed, of_backend) =
+        (publish(&world, &claim, Odd::UnknownType).await, publish(&world, &backend, Odd::UnknownVersion).await);
+    // Its agent says that it is there, again and again.
+    world.start_agent(beta, &[]);
+    quarantined(&world, 0, &[&claim, &backend]).await;
+    let shown = machine.get("/api/v2/backend").await;
+    assert_eq!((shown.status, &shown.data()["stale"]["since"]), (200, &json!(of_backend)), "{shown:?}");
+    assert_eq!(shown.data()["status"], "enrolled");
+    let sign_in = async |name: &str| {
+        world.client(0).post("/api/v2/user/signin", json!({ "username": name, "password": "correct horse" })).await
+    };
+    let refused = [sign_in("eve").await, sign_in("eve@example.org").await];
+    assert!(refused.iter().any(|answer| answer.code() == "aggregate_frozen"), "{refused:?}");
+    let (other, _) = person(&world, "other").await;
+    assert_eq!(sign_in("other").await.status, 200);
+    goes_on(&other).await;
+
+    // The claim is in no read model: only the whole log tells.
+    let listed = dockhost(&world, &["quarantine", "list", "--json"]).await;
+    assert!(listed.out.contains(&backend) && !listed.out.contains(&claim), "{listed:?}");
+    let scanned = dockhost(&world, &["quarantine", "list", "--scan", "--json"]).await;
+    let lines: Vec<Value> = serde_json::from_str(&scanned.out).unwrap();
+    let found: Vec<_> = lines.iter().map(|line| line["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(found, [claimed, of_backend], "{scanned:?}");
+    let nothing = dockhost(&world, &["quarantine", "retry", &claim]).await;
+    assert!(nothing.code == 1 && nothing.err.contains("is not held back"), "{nothing:?}");
+
+    // One that begins now knows the machine's from the log at once, and is no worse.
+    let late = world.add_replica().await;
+    quarantined(&world, late, &[&backend]).await;
+    goes_on(&other.at(&world.replicas[late].url)).await;
+}
+
+/// The log as an older program reads it, to which one event says nothing.
+struct Older {
+    past: Past,
+    sequence: u64,
+}
+
+fn older(entry: Result<Entry, Cause>, bad: u64) -> Result<Entry, Cause> {
+    entry.map(|entry| match entry.logged() {
+        Ok(recorded) if recorded.sequence == bad => {
+            Entry::Unreadable(Unreadable::new(recorded.envelope.aggregate.to_string(), bad, "unknown type"))
+        }
+        _ => entry,
+    })
+}
+
+impl History for Older {
+    fn incarnation(&self) -> Incarnation {
+        self.past.incarnation()
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
+        self.past.end()
+    }
+
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        self.past.read(kind, after, to).map(|entry| older(entry, self.sequence)).boxed()
+    }
+
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        self.past.read_one(aggregate, after, to).map(|entry| older(entry, self.sequence)).boxed()
+    }
+}
+
+/// The world's log and database, as a command beside it has them.
+async fn beside(world: &World) -> (Past, MongoStore) {
+    let env = world.server_env();
+    let master = &env.iter().find(|(name, _)| *name == "DOCKHOST_MASTER_KEY").unwrap().1;
+    let client = world.nats.main().await.client().clone();
+    let log = JetStreamLog::open(client, master.parse().unwrap(), LogOptions::default()).await.unwrap();
+    let store = MongoStore::connect(&world.mongo.uri, &world.mongo.database).await.unwrap();
+    (Past(Arc::new(log)), store)
+}
+
+/// An older program made the model anew, and could not read a user's second event.
+async fn held_by_an_older_program(world: &World, subject: &str) -> u64 {
+    let (past, store) = beside(world).await;
+    let aggregate = subject.parse().unwrap();
+    let end = past.end().await.unwrap();
+    let events: Vec<u64> =
+        past.read_one(aggregate, 0, end).map(|entry| entry.unwrap().sequence()).collect::<Vec<_>>().await;
+    let history = Older { past, sequence: events[1] };
+    rebuild::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    events[1]
+}
+
+#[tokio::test]
+async fn a_newer_program_releases_it_on_demand_or_when_it_leads() {
+    let mut world = World::start(2).await;
+    world.add_agent("alpha", 10).await;
+    let (ada, subject) = person(&world, "ada").await;
+    let (other, _) = person(&world, "other").await;
+    assert_eq!(ada.create().await.status, 201);
+    let marked = async |client: &Client| client.get(INSTANCE).await.header("dockhost-stale").map(str::to_owned);
+
+    let sequence = held_by_an_older_program(&world, &subject).await;
+    assert_eq!(marked(&ada).await, Some(sequence.to_string()));
+    // Its events go on, for the servers can read them; the document stays where it is.
+    assert_eq!(ada.create().await.status, 201);
+    goes_on(&other).await;
+    assert_eq!(ada.get(INSTANCE).await.data().as_array().unwrap().len(), 1);
+    quarantined(&world, 0, &[&subject]).await;
+    let one = dockhost(&world, &["quarantine", "retry", &subject]).await;
+    assert!(one.code == 0 && one.out.ends_with("1 released, 0 still held back\n"), "{one:?}");
+    assert_eq!(marked(&ada).await, None);
+    let listed = ada.get(INSTANCE).await;
+    assert!(listed.data().as_array().unwrap().iter().all(|instance| instance["status"] == "running"), "{listed:?}");
+    assert_eq!(listed.data().as_array().unwrap().len(), 2);
+    assert_eq!(quarantined(&world, 0, &[]).await.body["status"], "ok");
+    goes_on(&ada).await;
+    world.verify().await;
+
+    // And again, without anybody asking: whoever leads next tries it.
+    held_by_an_older_program(&world, &subject).await;
+    let leader = world.leader().await;
+    let survivor = ada.at(&world.replicas[1 - leader].url);
+    assert!(marked(&survivor).await.is_some());
+    world.kill_replica(leader).await;
+    wait_until("the next leader releases it", DEADLINE, async || match marked(&survivor).await {
+        None => Ok(()),
+        Some(since) => Err(since),
+    })
+    .await;
+    goes_on(&survivor).await;
+    world.verify().await;
+}
+
+/// `users` as the next version folds it.
+struct NextUsers;
+
+impl ReadModel for NextUsers {
+    const NAME: &'static str = Users::NAME;
+    const FOLD_VERSION: u32 = Users::FOLD_VERSION + 1;
+    const KIND: &'static str = Users::KIND;
+    const INDEXES: &'static [&'static [&'static str]] = Users::INDEXES;
+    type Document = UserDocument;
+
+    fn keys(event: &envelope::Envelope) -> Vec<UserId> {
+        Users::keys(event)
+    }
+
+    fn fold(id: UserId, document: Option<UserDocument>, recorded: &Recorded) -> Option<UserDocument> {
+        Users::fold(id, document, recorded)
+    }
+}
+
+#[tokio::test]
+async fn a_model_of_another_fold_stops_alone_and_says_what_to_run() {
+    let mut world = World::start(2).await;
+    world.add_agent("alpha", 10).await;
+    let (ada, _) = person(&world, "ada").await;
+    let (past, store) = beside(&world).await;
+    rebuild::<NextUsers>(&store, &past, &mut |_| {}).await.unwrap();
+    // The projector finds out with the next event.
+    let (bob, _) = person(&world, "bob").await;
+    for replica in 0..2 {
+        wait_until("the health page says why the model stopped", DEADLINE, async || {
+            let answer = health(&world, replica).await;
+            let stopped = &answer.body["projections"]["users"]["stopped"];
+            if stopped.is_null() {
+                return Err(answer.body.to_string());
+            }
+            assert_eq!(stopped["run"], "dockhost rebuild --projection users");
+            assert!(stopped["why"].as_str().unwrap().contains("by version 2 of the fold"), "{stopped}");
+            assert_eq!((answer.status, &answer.body["status"]), (200, &json!("degraded")), "{answer:?}");
+            Ok(())
+        })
+        .await;
+    }
+    goes_on(&ada).await;
+    goes_on(&bob).await;
+    let rebuilt = dockhost(&world, &["rebuild", "--projection", "users"]).await;
+    assert_eq!(rebuilt.code, 0, "{rebuilt:?}");
+    for replica in 0..2 {
+        wait_until("the model goes on", DEADLINE, async || {
+            let answer = health(&world, replica).await;
+            if answer.body["status"] == "ok" { Ok(()) } else { Err(answer.body.to_string()) }
+        })
+        .await;
+    }
+    world.verify().await;
+}

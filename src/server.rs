@@ -29,7 +29,7 @@ use crate::clock;
 use crate::config::{Checked, Connections, Settings};
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
 use crate::event_log::{Delivery, EventLog, Filter, streams};
-use crate::execute::Executor;
+use crate::execute::{Executor, Keeper, SnapshotOptions};
 use crate::follower::Follower;
 use crate::gate::Gate;
 use crate::http::{app, router};
@@ -66,7 +66,9 @@ pub async fn run(
     let births = births(&js).await?;
 
     let port: Arc<dyn EventLog> = Arc::clone(&log) as Arc<dyn EventLog>;
-    let executor = Executor::new(Arc::clone(&port));
+    let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
+    let (keeper, snapshots) = Keeper::new(Arc::new(store.clone()), keyring, incarnation, SnapshotOptions::default());
+    let executor = Executor::with_snapshots(Arc::clone(&port), keeper);
     let follower = Follower::new(Arc::clone(&executor));
     let presence = Arc::new(Presence::default());
     let positions = Arc::new(Positions::new(store.clone()));
@@ -79,6 +81,7 @@ pub async fn run(
     let door = Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&gate) as _).await?;
     let hello = Hello::open(broker.clone(), gate).await?;
     let (after, latest) = know_the_machines(&port, &follower, &assignments).await?;
+    tasks.spawn(snapshots.run(cancel.clone()));
     tasks.spawn(door.run(cancel.clone()));
     tasks.spawn(hello.run(cancel.clone()));
     tasks.spawn(Arc::clone(&follower).run(after, latest, cancel.clone()));

@@ -3,7 +3,13 @@
 //! In: a state folded from one subject's events. Out: at most one new event per decision (what really spans
 //! aggregates is put together by the caller as one atomic batch of such decisions), or a typed rejection.
 
+#[cfg(test)]
+mod fold_versions;
+
 use std::hash::Hash;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::event::Event;
 use crate::ids::EventId;
@@ -19,12 +25,17 @@ pub struct Meta {
     pub time: Timestamp,
 }
 
-/// A state folded from the events of one literal subject.
-pub trait Aggregate: Default + Clone + Send + Sync + 'static {
+/// A state folded from the events of one literal subject. Its JSON form is what a snapshot keeps, and must be read back
+/// as the same state.
+pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Names one aggregate of this kind.
     type Id: Copy + Eq + Hash + Send + Sync + std::fmt::Display + 'static;
     /// Its events.
     type Event: Clone + Into<Event> + Send + Sync + 'static;
+
+    /// Rises when [`evolve`](Self::evolve) makes another state of the same events, when there are more events, or when
+    /// the state's form changes: snapshots of other versions count for nothing. `fold_versions.rs` tells when.
+    const FOLD_VERSION: u32;
 
     /// The subject of the aggregate with this id.
     fn subject(id: Self::Id) -> AggregateId;

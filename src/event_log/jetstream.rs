@@ -11,13 +11,13 @@ use async_nats::Client;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::{Context, stream};
+use async_nats::jetstream::{Context, Message, stream};
 use dockhost_domain::envelope::Recorded;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::{ALL_EVENTS, AggregateId};
 use dockhost_domain::timestamp::Timestamp;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, FuturesOrdered};
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -29,13 +29,17 @@ use super::publish::{Outgoing, Reply, outgoing, send};
 use super::pull::{Pulled, Puller};
 use super::read::{self, LeaderReads};
 use super::streams::{self, EVENTS, StreamError, StreamOptions};
-use super::{Append, AppendError, Cause, Delivery, EventLog, Filter, LogError};
+use super::{Append, AppendError, Beginning, Cause, Delivery, EventLog, Filter, LogError};
 use crate::clock;
 use crate::sealing::{BucketKeys, KeyError, Keyring, LogAge, MasterKey};
 
 /// Events of one aggregate that are fetched one by one; a longer tail is worth a consumer of its own, which costs as
 /// much as four gets to make.
 const ONE_BY_ONE: usize = 4;
+/// Messages of a long tail that are asked for at once.
+const BULK: usize = 2000;
+/// Messages of it that are decoded in one task.
+const TOGETHER: usize = 250;
 /// An operator who restores the log from a backup sets this key of the stream's metadata to something new.
 const RESTORED: &str = "dockhost-incarnation";
 /// The longest pause between two attempts to append.
@@ -203,21 +207,33 @@ impl JetStreamLog {
         Ok(None)
     }
 
-    async fn load_tail(&self, aggregate: AggregateId, after: u64) -> Result<Vec<Recorded>, LogError> {
-        let subject = aggregate.to_string();
+    /// The next few events, and whether there are no more.
+    async fn few(&self, subject: &str, after: u64) -> Result<Beginning, LogError> {
         let mut events = Vec::new();
         let mut position = after;
         for _ in 0..ONE_BY_ONE {
-            let Some(message) = self.reads.next(&subject, position + 1).await? else { return Ok(events) };
+            let Some(message) = self.reads.next(subject, position + 1).await? else {
+                return Ok(Beginning { events, complete: true });
+            };
             position = message.sequence;
             events.push(self.recorded(&message).await?);
         }
-        self.load_bulk(&subject, position, &mut events).await?;
+        Ok(Beginning { events, complete: false })
+    }
+
+    async fn load_tail(&self, aggregate: AggregateId, after: u64) -> Result<Vec<Recorded>, LogError> {
+        let subject = aggregate.to_string();
+        let Beginning { mut events, complete } = self.few(&subject, after).await?;
+        if !complete {
+            let position = events.last().map_or(after, |last| last.sequence);
+            self.load_bulk(&subject, position, &mut events).await?;
+        }
         Ok(events)
     }
 
     /// Reads the rest by a consumer. It may sit on a replica that lags, but a replica holds a prefix of the leader's
-    /// log: what reaches the leader's last sequence is complete.
+    /// log: what reaches the leader's last sequence is complete. Decoding takes longer than reading, so it is done in
+    /// tasks beside it. There is no bound on the whole: as long as messages come, it gets somewhere.
     async fn load_bulk(&self, subject: &str, after: u64, events: &mut Vec<Recorded>) -> Result<(), LogError> {
         let last = self.reads.last_sequence(subject).await?;
         let mut position = after;
@@ -233,12 +249,13 @@ impl JetStreamLog {
             num_replicas: 1,
             ..pull::Config::default()
         };
-        let mut puller = Puller::open(&self.js, EVENTS, config, 1000).await.map_err(LogError::Unavailable)?;
+        let mut puller = Puller::open(&self.js, EVENTS, config, BULK).await.map_err(LogError::Unavailable)?;
         let mut delivered = 0;
-        let deadline = Instant::now() + self.options.budget;
+        let mut deadline = Instant::now() + self.options.budget;
+        let (mut chunk, mut decoding) = (Vec::new(), FuturesOrdered::new());
         while position < last {
             let message = match timeout_at(deadline, puller.next()).await {
-                Ok(Pulled::Message(message)) => message,
+                Ok(Pulled::Message(message)) => *message,
                 Ok(Pulled::Heartbeat) => continue,
                 Ok(Pulled::Broken(cause)) => return Err(LogError::Unavailable(cause)),
                 Err(elapsed) => return Err(LogError::Unavailable(elapsed.into())),
@@ -249,11 +266,26 @@ impl JetStreamLog {
                 return Err(LogError::Unavailable("a message was lost on the way".into()));
             }
             position = info.stream_sequence;
-            let headers = message.headers.clone().unwrap_or_default();
-            let stored = Stored { sequence: position, subject, headers: &headers, body: &message.payload };
-            events.push(self.readable(&stored).await?);
+            deadline = Instant::now() + self.options.budget;
+            chunk.push((position, message));
+            if chunk.len() == TOGETHER || position >= last {
+                decoding.push_back(tokio::spawn(self.clone().decoded(std::mem::take(&mut chunk))));
+            }
+        }
+        while let Some(decoded) = decoding.next().await {
+            events.extend(decoded.map_err(|error| LogError::Unavailable(error.into()))??);
         }
         Ok(())
+    }
+
+    async fn decoded(self, messages: Vec<(u64, Message)>) -> Result<Vec<Recorded>, LogError> {
+        let mut events = Vec::with_capacity(messages.len());
+        for (sequence, message) in messages {
+            let headers = message.message.headers.unwrap_or_default();
+            let (subject, body) = (&message.message.subject, &message.message.payload);
+            events.push(self.readable(&Stored { sequence, subject, headers: &headers, body }).await?);
+        }
+        Ok(events)
     }
 
     async fn recorded(&self, message: &StreamMessage) -> Result<Recorded, LogError> {
@@ -294,6 +326,10 @@ impl EventLog for JetStreamLog {
 
     fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
         self.load_tail(aggregate, after).boxed()
+    }
+
+    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Beginning, LogError>> {
+        async move { self.few(&aggregate.to_string(), 0).await }.boxed()
     }
 
     fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>> {

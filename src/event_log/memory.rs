@@ -4,6 +4,7 @@
 //! sealed here, because nothing leaves the process.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,10 +17,13 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Append, AppendError, Delivery, EventLog, Filter, LogError};
+use super::{Append, AppendError, Beginning, Delivery, EventLog, Filter, LogError};
 
 /// In quiet a reader hears this often that the log is there.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// Events that are the first few.
+const FIRST: usize = 4;
 
 /// What the next append meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +143,7 @@ pub struct MemoryLog {
     state: Arc<Mutex<State>>,
     signal: watch::Sender<Signal>,
     incarnation: Incarnation,
+    loaded: AtomicUsize,
 }
 
 impl Default for MemoryLog {
@@ -155,6 +160,7 @@ impl MemoryLog {
             state: Arc::default(),
             signal: watch::Sender::new(Signal { end: 0, away: false }),
             incarnation: incarnation.to_owned().into(),
+            loaded: AtomicUsize::new(0),
         }
     }
 
@@ -174,6 +180,12 @@ impl MemoryLog {
         let end = state.push(Stored::Unreadable { subject: subject.to_owned(), why: why.to_owned() });
         self.signal.send_modify(|signal| signal.end = end);
         end
+    }
+
+    /// How many events were read by loads so far.
+    #[must_use]
+    pub fn loaded(&self) -> usize {
+        self.loaded.load(Ordering::Relaxed)
     }
 
     /// All readable events.
@@ -206,17 +218,20 @@ impl MemoryLog {
         outcome
     }
 
-    fn read(&self, aggregate: AggregateId, after: u64) -> Result<Vec<Recorded>, LogError> {
+    fn read(&self, aggregate: AggregateId, after: u64, most: usize) -> Result<Vec<Recorded>, LogError> {
         self.there()?;
         let subject = aggregate.to_string();
         let state = self.state();
-        state
+        let events: Result<Vec<_>, _> = state
             .tail(&subject, after)
+            .take(most)
             .map(|(sequence, stored)| match stored {
                 Stored::Event(recorded) => Ok(Recorded::clone(recorded)),
                 Stored::Unreadable { why, .. } => Err(LogError::Frozen { sequence, why: why.clone().into() }),
             })
-            .collect()
+            .collect();
+        self.loaded.fetch_add(events.as_ref().map_or(0, Vec::len), Ordering::Relaxed);
+        events
     }
 }
 
@@ -290,7 +305,17 @@ impl EventLog for MemoryLog {
     }
 
     fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
-        async move { self.read(aggregate, after) }.boxed()
+        async move { self.read(aggregate, after, usize::MAX) }.boxed()
+    }
+
+    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Beginning, LogError>> {
+        async move {
+            let mut events = self.read(aggregate, 0, FIRST + 1)?;
+            let complete = events.len() <= FIRST;
+            events.truncate(FIRST);
+            Ok(Beginning { events, complete })
+        }
+        .boxed()
     }
 
     fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>> {

@@ -107,6 +107,15 @@ pub enum Delivery {
     Idle,
 }
 
+/// The first events of an aggregate.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// In order.
+    pub events: Vec<Recorded>,
+    /// Whether there are no more.
+    pub complete: bool,
+}
+
 /// The port to the log.
 pub trait EventLog: Send + Sync + 'static {
     /// Stores one event. A timeout is resolved before this returns: the same event is published again with the same
@@ -119,6 +128,9 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// The aggregate's events after a sequence (0 for all), in order.
     fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>>;
+
+    /// The aggregate's first few events: for most aggregates, all of them.
+    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Beginning, LogError>>;
 
     /// The last sequence on the aggregate's subject, asked of the stream's leader; 0 if there is none.
     fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>>;

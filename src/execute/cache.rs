@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::envelope::Recorded;
+use dockhost_domain::ids::EventId;
 
 /// A state, and the sequence of the last event in it (0 for none).
 #[derive(Debug)]
@@ -16,17 +17,39 @@ pub struct Held<A> {
     pub state: Arc<A>,
     /// The last sequence on its subject that it contains.
     pub sequence: u64,
+    /// The id of that event.
+    event: Option<EventId>,
+    /// Events since a snapshot was read or offered.
+    unkept: u32,
 }
 
 impl<A> Clone for Held<A> {
     fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state), sequence: self.sequence }
+        let Self { state, sequence, event, unkept } = self;
+        Self { state: Arc::clone(state), sequence: *sequence, event: *event, unkept: *unkept }
     }
 }
 
 impl<A: Aggregate> Held<A> {
-    fn empty() -> Self {
-        Self { state: Arc::new(A::default()), sequence: 0 }
+    /// Before the first event.
+    pub fn empty() -> Self {
+        Self { state: Arc::new(A::default()), sequence: 0, event: None, unkept: 0 }
+    }
+
+    /// As a snapshot has it.
+    pub fn kept(state: A, sequence: u64, event: EventId) -> Self {
+        Self { state: Arc::new(state), sequence, event: Some(event), unkept: 0 }
+    }
+
+    /// With these events applied.
+    pub fn with(mut self, events: &[Recorded]) -> Self {
+        events.iter().for_each(|recorded| self.apply(recorded));
+        self
+    }
+
+    /// The id of the last event in it.
+    pub const fn event(&self) -> Option<EventId> {
+        self.event
     }
 
     /// Applies an event unless it is in the state already.
@@ -36,6 +59,8 @@ impl<A: Aggregate> Held<A> {
         {
             Arc::make_mut(&mut self.state).evolve(event, &recorded.envelope.meta);
             self.sequence = recorded.sequence;
+            self.event = Some(recorded.envelope.meta.id);
+            self.unkept += 1;
         }
     }
 }
@@ -84,6 +109,17 @@ impl<A: Aggregate> Entry<A> {
         }
     }
 
+    /// What is held, if so many events have come since a snapshot was read or offered; said once.
+    pub fn worth_keeping(&self, every: u32) -> Option<Held<A>> {
+        match &mut *self.slot() {
+            Slot::Held(held) if held.unkept >= every => {
+                held.unkept = 0;
+                Some(held.clone())
+            }
+            _ => None,
+        }
+    }
+
     /// Begins a load; from here on nothing that passes by is lost. Dropping the guard unfinished forgets the attempt.
     pub fn begin_load(&self) -> Load<'_, A> {
         *self.slot() = Slot::Loading(Vec::new());
@@ -98,9 +134,7 @@ pub struct Load<'a, A: Aggregate> {
 
 impl<A: Aggregate> Load<'_, A> {
     /// Holds what was loaded, and what passed by meanwhile.
-    pub fn finish(self, events: &[Recorded]) -> Held<A> {
-        let mut held = Held::empty();
-        events.iter().for_each(|recorded| held.apply(recorded));
+    pub fn finish(self, mut held: Held<A>) -> Held<A> {
         let mut slot = self.entry.slot();
         if let Slot::Loading(missed) = &*slot {
             missed.iter().for_each(|recorded| held.apply(recorded));
@@ -135,11 +169,9 @@ impl<A: Aggregate> Cache<A> {
         self.entries.get_with(id, || Arc::new(Entry::new()))
     }
 
-    /// Tells the entry, if there is one, of an event.
-    pub fn observe(&self, id: A::Id, recorded: &Arc<Recorded>) {
-        if let Some(entry) = self.entries.get(&id) {
-            entry.observe([recorded]);
-        }
+    /// The entry of an aggregate, if there is one.
+    pub fn existing(&self, id: A::Id) -> Option<Arc<Entry<A>>> {
+        self.entries.get(&id)
     }
 
     /// Forgets one aggregate; the next use loads it anew.

@@ -7,6 +7,7 @@
 mod aggregates;
 mod batch;
 mod cache;
+pub mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,10 @@ use crate::event_log::{Append, AppendError, Cause, EventLog, LogError};
 pub use aggregates::{Aggregates, Cached};
 pub use batch::Batch;
 pub use cache::Held;
+pub use snapshots::{Keeper, SnapshotOptions, Snapshots};
 
+/// Events that are folded at once on a thread of the runtime; more of them hold it up for too long.
+const INLINE: usize = 1000;
 /// How often a command is decided anew after a conflict.
 const TRIES: u32 = 10;
 
@@ -80,6 +84,11 @@ impl Executor {
         Arc::new(Self { log, aggregates: Aggregates::default() })
     }
 
+    /// The same, on the snapshots that this keeper finds.
+    pub fn with_snapshots(log: Arc<dyn EventLog>, keeper: Arc<Keeper>) -> Arc<Self> {
+        Arc::new(Self { log, aggregates: Aggregates::kept_by(keeper) })
+    }
+
     /// The log beneath.
     pub fn log(&self) -> &Arc<dyn EventLog> {
         &self.log
@@ -104,8 +113,40 @@ impl Executor {
             return Ok(held);
         }
         let load = entry.begin_load();
-        let events = self.log.load(A::subject(id), 0).await?;
-        Ok(load.finish(&events))
+        let held = load.finish(self.load::<A>(id).await?);
+        self.aggregates.keep(id, &entry);
+        Ok(held)
+    }
+
+    /// Folds the log; on a snapshot, if the aggregate is long and there is a good one.
+    async fn load<A: Cached>(&self, id: A::Id) -> Result<Held<A>, LogError> {
+        let first = self.log.load_first(A::subject(id)).await?;
+        let held = Held::empty().with(&first.events);
+        if first.complete {
+            return Ok(held);
+        }
+        if let Some(kept) = self.aggregates.kept::<A>(id).await
+            && let Some(held) = self.go_on(id, kept).await?
+        {
+            return Ok(held);
+        }
+        let rest = self.log.load(A::subject(id), held.sequence).await?;
+        fold(held, rest).await
+    }
+
+    /// A snapshot with what came after it; none if the log is not the one that it was made of: then its last event is
+    /// not there, or is another one.
+    async fn go_on<A: Cached>(&self, id: A::Id, kept: Held<A>) -> Result<Option<Held<A>>, LogError> {
+        let tail = self.log.load(A::subject(id), kept.sequence.saturating_sub(1)).await?;
+        match tail.first() {
+            Some(last) if (last.sequence, Some(last.envelope.meta.id)) == (kept.sequence, kept.event()) => {
+                fold(kept, tail).await.map(Some)
+            }
+            _ => {
+                tracing::warn!(aggregate = %A::subject(id), "a snapshot is of another past than the log's; it is ignored");
+                Ok(None)
+            }
+        }
     }
 
     /// The state as the log has it at this moment: what guards access must not rest on an old state.
@@ -130,7 +171,7 @@ impl Executor {
         let held = self.state::<A>(id).await?;
         let tail: Vec<_> = self.log.load(A::subject(id), held.sequence).await?.into_iter().map(Arc::new).collect();
         let entry = A::cache(&self.aggregates).entry(id);
-        entry.observe(&tail);
+        self.aggregates.apply(id, &entry, &tail);
         match entry.held() {
             Some(held) => Ok(held),
             // Evicted between the two lines; rare, and a load settles it.
@@ -186,7 +227,9 @@ impl Executor {
             let event_id = envelope.meta.id;
             match self.log.append(Append { expected: held.sequence, envelope: envelope.clone() }).await {
                 Ok(sequence) => {
-                    entry.observe([&Arc::new(Recorded { sequence, envelope })]);
+                    // Held by nobody else, the state is changed in place instead of being copied first.
+                    drop(held);
+                    self.aggregates.apply(id, &entry, [&Arc::new(Recorded { sequence, envelope })]);
                     let now = self.state::<C::Aggregate>(id).await?;
                     return Ok(Done { stored: Some(event_id), now });
                 }
@@ -199,6 +242,15 @@ impl Executor {
         }
         Err(ExecuteError::Busy)
     }
+}
+
+/// A state with more events applied.
+async fn fold<A: Aggregate>(held: Held<A>, events: Vec<Recorded>) -> Result<Held<A>, LogError> {
+    if events.len() <= INLINE {
+        return Ok(held.with(&events));
+    }
+    let folded = tokio::task::spawn_blocking(move || held.with(&events)).await;
+    folded.map_err(|error| LogError::Unavailable(error.into()))
 }
 
 /// Wraps an event for its aggregate, with a fresh id and the time.

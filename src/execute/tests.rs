@@ -209,7 +209,7 @@ fn an_event_that_comes_from_several_sides_counts_once() {
         let entry = Tenancy::cache(&aggregates).entry(user);
         let load = entry.begin_load();
         aggregates.observe(&passing);
-        let held = load.finish(&loaded);
+        let held = load.finish(Held::empty().with(&loaded));
         assert_eq!((held.sequence, setbacks(&held)), (9, 1), "it passed by during a load of {}", loaded.len());
         entry.observe([&passing]);
         aggregates.observe(&Arc::new(requested.clone()));

@@ -22,5 +22,6 @@ mod real_ssh;
 mod replicas;
 mod routes;
 mod seeding;
+mod snapshots;
 mod start_up;
 mod structure;

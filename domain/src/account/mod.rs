@@ -48,14 +48,16 @@ pub struct Created {
 }
 
 /// One person, or nobody yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Account {
     /// The profile, once created.
     pub profile: Option<Profile>,
 }
 
 /// What is known of a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Profile {
     /// As they signed up.
     pub details: Created,
@@ -66,6 +68,8 @@ pub struct Profile {
 impl Aggregate for Account {
     type Id = UserId;
     type Event = AccountEvent;
+
+    const FOLD_VERSION: u32 = 1;
 
     fn subject(id: UserId) -> AggregateId {
         AggregateId::Account(id)

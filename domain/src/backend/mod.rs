@@ -75,14 +75,16 @@ pub struct Lost {
 }
 
 /// One machine, or none yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Backend {
     /// The machine, once enrolled.
     pub machine: Option<Machine>,
 }
 
 /// What is known of a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Machine {
     /// As it was registered.
     pub details: Enrolled,
@@ -109,6 +111,8 @@ pub enum Link {
 impl Aggregate for Backend {
     type Id = BackendId;
     type Event = BackendEvent;
+
+    const FOLD_VERSION: u32 = 1;
 
     fn subject(id: BackendId) -> AggregateId {
         AggregateId::Backend(id)

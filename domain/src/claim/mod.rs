@@ -35,7 +35,8 @@ pub struct Owner {
 }
 
 /// One name: free, or held.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Claim {
     /// Who holds it.
     pub holder: Option<PrincipalId>,
@@ -50,6 +51,8 @@ impl std::fmt::Display for ClaimId {
 impl Aggregate for Claim {
     type Id = ClaimId;
     type Event = ClaimEvent;
+
+    const FOLD_VERSION: u32 = 1;
 
     fn subject(id: ClaimId) -> AggregateId {
         AggregateId::Claim(id)

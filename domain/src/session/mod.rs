@@ -45,7 +45,8 @@ pub struct Revoked {
 }
 
 /// The sessions that count: a revoked one is gone, an expired one is forgotten when the next begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Sessions {
     live: BTreeMap<SessionId, Timestamp>,
 }
@@ -61,6 +62,8 @@ impl Sessions {
 impl Aggregate for Sessions {
     type Id = PrincipalId;
     type Event = SessionEvent;
+
+    const FOLD_VERSION: u32 = 1;
 
     fn subject(id: PrincipalId) -> AggregateId {
         AggregateId::Session(id)

@@ -23,6 +23,8 @@ mod wanted;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::aggregate::{Aggregate, Meta};
 use crate::event::Event;
 use crate::ids::{InstanceId, OperationId, UserId};
@@ -46,7 +48,8 @@ pub use wanted::wanted;
 pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// All instances of one user.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Tenancy {
     instances: BTreeMap<InstanceId, Instance>,
     operations: BTreeMap<OperationId, Operation>,
@@ -55,7 +58,8 @@ pub struct Tenancy {
 }
 
 /// What an `Idempotency-Key` was used for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct KeyUse {
     /// Hex SHA-256 of the request's body.
     pub request: String,
@@ -66,7 +70,8 @@ pub struct KeyUse {
 }
 
 /// What is forgotten when its time has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 enum Fading {
     Instance(InstanceId),
     Operation(OperationId),
@@ -155,6 +160,8 @@ impl Tenancy {
 impl Aggregate for Tenancy {
     type Id = UserId;
     type Event = TenancyEvent;
+
+    const FOLD_VERSION: u32 = 1;
 
     fn subject(id: UserId) -> AggregateId {
         AggregateId::Tenancy(id)

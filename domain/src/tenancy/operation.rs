@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::instance::{Instance, Progress, Step};
 use crate::aggregate::Meta;
 use crate::ids::{InstanceId, OperationId};
 
 /// Something a user asked for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Operation {
     /// What.
     pub kind: Step,
@@ -21,7 +24,8 @@ pub struct Operation {
 }
 
 /// What became of an operation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Nothing yet.
     Pending,

@@ -11,6 +11,7 @@ mod error;
 mod indexes;
 mod read;
 mod run;
+mod snapshots;
 mod write;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use mongodb::Database;
 pub use checkpoint::Checkpoint;
 pub use collection::{CollectionName, Shown};
 pub use error::{Cause, StoreError};
+pub use snapshots::Snapshot;
 
 pub(crate) use checkpoint::Advance;
 pub(crate) use collection::GRACE;

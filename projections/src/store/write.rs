@@ -19,7 +19,7 @@ const COUNT: usize = 1000;
 const BYTES: usize = 12 * 1024 * 1024;
 /// Two upserts of one new document can collide in its `_id`; the second try finds it there.
 const TRIES: u32 = 4;
-const DUPLICATE_KEY: i32 = 11000;
+pub(super) const DUPLICATE_KEY: i32 = 11000;
 
 /// The stored form: the JSON form of the document, as BSON.
 pub(crate) fn encode(document: &impl Serialize) -> Result<BsonDocument, super::Cause> {

@@ -160,12 +160,14 @@ fn the_drawn_worlds_see_everything() {
             seen.insert(rejected.to_owned());
             for (_, instance) in world.tenancy.all() {
                 seen.insert(format!("{:?}", instance.status()));
-                let written = serde_json::to_value(instance).unwrap();
-                prop_assert_eq!(&serde_json::from_value::<Instance>(written).unwrap(), instance);
             }
             Ok(())
         })
-        .map(|world| world.folded.len() > world.tenancy.all().count());
+        .map(|world| {
+            let written = serde_json::to_vec(&world.tenancy).unwrap();
+            assert_eq!(serde_json::from_slice::<Tenancy>(&written).unwrap(), world.tenancy);
+            world.folded.len() > world.tenancy.all().count()
+        });
         seen.insert(format!("forgotten {}", forgotten.unwrap()));
     }
     seen.remove("");

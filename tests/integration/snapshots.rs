@@ -1,0 +1,247 @@
+//! Snapshots beside a real log, in a real database: a replica that starts anew does not read a long past again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dockhost::clock;
+use dockhost::event_log::jetstream::JetStreamLog;
+use dockhost::event_log::{Append, AppendError, Beginning, Delivery, EventLog, Filter, LogError};
+use dockhost::execute::snapshots::memory::MemorySnapshots;
+use dockhost::execute::{ExecuteError, Executor, Keeper, SnapshotOptions, Snapshots};
+use dockhost_domain::aggregate::Aggregate;
+use dockhost_domain::envelope::{Actor, Origin, Recorded};
+use dockhost_domain::ids::{EventId, UserId};
+use dockhost_domain::incarnation::Incarnation;
+use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::{ChangeWanted, Policy, Tenancy};
+use dockhost_domain::wire::Wanted;
+use dockhost_projections::MongoStore;
+use dockhost_projections::store::Snapshot;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::http::Client;
+use crate::harness::seed::{PASSWORD, Person};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Mongo, Nats, Seed, World, wait_until};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// The load looks at a few events first, at the snapshot's last one, and for more.
+const HARDLY_ANY: usize = 10;
+
+/// A log that counts what is read of aggregates.
+struct Counted {
+    log: JetStreamLog,
+    read: AtomicUsize,
+}
+
+impl Counted {
+    fn count(&self, events: &[Recorded]) {
+        self.read.fetch_add(events.len(), Ordering::Relaxed);
+    }
+}
+
+impl EventLog for Counted {
+    fn append(&self, entry: Append) -> BoxFuture<'_, Result<u64, AppendError>> {
+        self.log.append(entry)
+    }
+
+    fn append_batch(&self, entries: Vec<Append>) -> BoxFuture<'_, Result<u64, AppendError>> {
+        self.log.append_batch(entries)
+    }
+
+    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
+        Box::pin(async move { self.log.load(aggregate, after).await.inspect(|events| self.count(events)) })
+    }
+
+    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Beginning, LogError>> {
+        Box::pin(async move { self.log.load_first(aggregate).await.inspect(|first| self.count(&first.events)) })
+    }
+
+    fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>> {
+        self.log.last_sequence(aggregate)
+    }
+
+    fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {
+        self.log.end(filter)
+    }
+
+    fn follow(&self, after: u64, filter: Filter) -> BoxStream<'static, Delivery> {
+        self.log.follow(after, filter)
+    }
+
+    fn incarnation(&self) -> &Incarnation {
+        self.log.incarnation()
+    }
+}
+
+/// A replica's way to states and commands, fresh from its start.
+struct Replica {
+    log: Arc<Counted>,
+    executor: Arc<Executor>,
+    stop: CancellationToken,
+}
+
+impl Replica {
+    async fn start(nats: &Nats, store: &MongoStore, patience: Duration) -> Self {
+        let log = nats.log().await;
+        let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
+        let options = SnapshotOptions { patience, ..SnapshotOptions::default() };
+        let (keeper, writer) = Keeper::new(Arc::new(store.clone()), keyring, incarnation, options);
+        let stop = CancellationToken::new();
+        tokio::spawn(writer.run(stop.clone()));
+        let log = Arc::new(Counted { log, read: AtomicUsize::new(0) });
+        let executor = Executor::with_snapshots(Arc::clone(&log) as _, keeper);
+        Self { log, executor, stop }
+    }
+
+    /// The busy person wants their instance otherwise; returns the sequence and how many events were read for it.
+    async fn change(&self, person: &Person, to: Wanted) -> (u64, usize) {
+        let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
+        let instance_id = person.instances[0];
+        let command = ChangeWanted { instance_id, to, now: clock::now(), policy: Policy::default() };
+        wait_until("the command is decided", DEADLINE, async || {
+            let before = self.log.read.load(Ordering::Relaxed);
+            match self.executor.execute(person.id, origin.clone(), command).await {
+                Ok(done) => {
+                    assert!(done.stored.is_some());
+                    Ok((done.now.sequence, self.log.read.load(Ordering::Relaxed) - before))
+                }
+                // On a busy machine the broker may take longer than a load waits for it.
+                Err(ExecuteError::Unavailable(cause)) => Err(cause),
+                Err(error) => panic!("{error:?}"),
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn subject(user: UserId) -> String {
+    Tenancy::subject(user).to_string()
+}
+
+async fn connect(mongo: &Mongo) -> MongoStore {
+    MongoStore::connect(&mongo.uri, &mongo.database).await.unwrap()
+}
+
+/// Waits until a snapshot is kept that is as far.
+async fn kept(store: &MongoStore, user: UserId, sequence: u64) {
+    wait_until("the snapshot is kept", DEADLINE, async || {
+        let found = store.snapshot(&subject(user)).await.unwrap().map(|snapshot| snapshot.sequence);
+        if found.is_some_and(|found| found >= sequence) { Ok(()) } else { Err(format!("{found:?}, not {sequence}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_replica_decides_on_a_snapshot() {
+    const EVENTS: usize = 5000;
+    let nats = Nats::start_unsynced().await;
+    let mut seed = Seed::open(&nats, 4 * 24 * 60 * MINUTE, MINUTE).await;
+    seed.machines(1, 10).await;
+    let busy = seed.busy_person(EVENTS).await;
+    let store = connect(&Mongo::shared().await).await;
+
+    // Nothing is kept yet: the first load reads all of it, and leaves a snapshot.
+    let first = Replica::start(&nats, &store, DEADLINE).await;
+    let (sequence, read) = first.change(&busy, Wanted::Running).await;
+    assert!(read >= EVENTS, "{read}");
+    kept(&store, busy.id, seed.end()).await;
+    drop(first);
+
+    let second = Replica::start(&nats, &store, DEADLINE).await;
+    let (next, read) = second.change(&busy, Wanted::Stopped).await;
+    assert!(next > sequence && read <= HARDLY_ANY, "{read}");
+    let plain = Executor::new(Arc::new(nats.log().await)).state::<Tenancy>(busy.id).await.unwrap();
+    let held = second.executor.confirmed::<Tenancy>(busy.id).await.unwrap();
+    assert_eq!((held.sequence, &held.state), (plain.sequence, &plain.state));
+
+    // Without the database it takes longer, and that is all.
+    let nowhere = MongoStore::connect("mongodb://127.0.0.1:1/?directConnection=true", "none").await.unwrap();
+    let third = Replica::start(&nats, &nowhere, Duration::from_millis(50)).await;
+    let (last, read) = third.change(&busy, Wanted::Running).await;
+    assert!(last > next && read > EVENTS, "{read}");
+}
+
+#[tokio::test]
+async fn a_server_keeps_snapshots_of_those_who_are_busy() {
+    let mut nats = Nats::start_unsynced().await;
+    let mut seed = Seed::open(&nats, 24 * 60 * MINUTE, MINUTE).await;
+    seed.machines(1, 10).await;
+    let busy = seed.busy_person(802).await;
+    nats.reopen().await;
+    let world = World::on(nats, 1, &[]).await;
+    let client: Client = world.client(0);
+    let answer = client.post("/api/v2/user/signin", json!({ "username": busy.name, "password": PASSWORD })).await;
+    let client = client.with_token(answer.data()["accessToken"].as_str().unwrap());
+    let (path, body) = ("/api/v2/user/instance/stop", json!({ "instanceId": busy.instances[0] }));
+    let stopping = client.json(reqwest::Method::PUT, path, &[("prefer", "respond-async")], body).await;
+    assert_eq!(stopping.status, 202, "{stopping:?}");
+    kept(&connect(&world.mongo).await, busy.id, seed.end()).await;
+}
+
+/// An older snapshot never takes the place of a newer one that it can be compared with.
+#[tokio::test]
+async fn an_older_snapshot_never_replaces_a_newer_one() {
+    let mongo = connect(&Mongo::shared().await).await;
+    let stores: [(&str, Arc<dyn Snapshots>); 2] =
+        [("memory", Arc::new(MemorySnapshots::default())), ("MongoDB", Arc::new(mongo))];
+    for (which, store) in stores {
+        let user = UserId::from_uuid(clock::fresh_uuid());
+        let aggregate = Tenancy::subject(user);
+        let snapshot = |log: &str, fold_version, sequence| Snapshot {
+            subject: subject(user),
+            incarnation: log.to_owned().into(),
+            fold_version,
+            sequence,
+            event: EventId::from_uuid(clock::fresh_uuid()),
+            state: vec![0, 1, 255, u8::try_from(sequence).unwrap()],
+        };
+        assert_eq!(store.get(aggregate).await.unwrap(), None, "{which}");
+        let put = async |snapshot: &Snapshot| store.put(snapshot.clone()).await.unwrap();
+        let found = async || store.get(aggregate).await.unwrap().unwrap();
+        let (old, new) = (snapshot("one", 1, 10), snapshot("one", 1, 20));
+        for (offered, expected) in [(&old, &old), (&new, &new), (&old, &new), (&new, &new)] {
+            put(offered).await;
+            assert_eq!(&found().await, expected, "{which}");
+        }
+        // Of another fold, or of another log, an older one counts: what is there is of no use to its writer.
+        for other in [snapshot("one", 2, 5), snapshot("one", 1, 4), snapshot("$two", 1, 3)] {
+            put(&other).await;
+            assert_eq!(found().await, other, "{which}");
+        }
+        // Many at once: the furthest stays.
+        let all: Vec<_> = (30..60).map(|sequence| snapshot("$two", 1, sequence)).collect();
+        futures::future::join_all(all.iter().map(put)).await;
+        assert_eq!(found().await, *all.last().unwrap(), "{which}");
+    }
+}
+
+/// As large as a state may be that is kept.
+#[tokio::test]
+async fn the_largest_snapshot_fits_into_a_document() {
+    let store = connect(&Mongo::shared().await).await;
+    let snapshot = |bytes| Snapshot {
+        subject: format!("{bytes}"),
+        incarnation: "one".to_owned().into(),
+        fold_version: 1,
+        sequence: 1,
+        event: EventId::from_uuid(clock::fresh_uuid()),
+        state: vec![7; bytes],
+    };
+    let largest = snapshot(dockhost::execute::snapshots::LARGEST);
+    store.keep_snapshot(largest.clone()).await.unwrap();
+    let found = wait_until("it is read", DEADLINE, async || store.snapshot(&largest.subject).await).await;
+    assert!(found == Some(largest), "another than was kept");
+    let too_large = store.keep_snapshot(snapshot(17 << 20)).await;
+    assert!(too_large.is_err(), "the limit is the database's");
+}

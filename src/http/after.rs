@@ -29,7 +29,7 @@ fn sequence(app: &App, headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
 /// Waits until a model holds what the request's position asks for.
 ///
 /// # Errors
-/// `invalid_header`, `not_caught_up`.
+/// `invalid_header`, `not_caught_up`, `database_unavailable`.
 pub async fn wait<M: ReadModel>(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(sequence) = sequence(app, headers)? else { return Ok(()) };
     let reached = async {
@@ -39,7 +39,8 @@ pub async fn wait<M: ReadModel>(app: &App, headers: &HeaderMap) -> Result<(), Ap
         app.positions.reached::<M>(needed, BOUND).await
     };
     match tokio::time::timeout(BOUND, reached).await {
-        Ok(true) => Ok(()),
+        // What reached it may be a model that has just been rebuilt.
+        Ok(true) => app.store.look_again::<M>().await.map_err(|error| ApiError::database(&error)),
         _ => Err(ApiError::new(Code::NotCaughtUp, "the answer would be older than the position asked for; try again")),
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! In: a model. Out: the name that its checkpoint gives, which is the alias that a rebuild switches. A reader asks the
 //! collection that it knew last and, at the same time, the checkpoint: the answer counts if the name was right, else it
-//! asks again. So a name is never believed beyond one question, and costs no time. The same holds for what is held
-//! back: an answer that was read while the list changed is asked for again, so its mark belongs to what it shows. A rebuild drops the old collection
-//! only [`GRACE`] after its switch; an answer that took longer than that (the process may have been stopped) counts
-//! for nothing either. So a rebuild is never seen as documents that are missing or that went back.
+//! asks again. What a checkpoint said is believed for [`FRESH`]: under load nearly all questions are one question, and a
+//! reader finds a rebuilt model that much later at most. Whoever must not see anything older has it looked up anew
+//! ([`MongoStore::look_again`]). Once anything was held back nothing is believed: an answer that was read while the list
+//! changed is asked for again, so its mark belongs to what it shows.
+//!
+//! A rebuild drops the old collection only [`GRACE`] after its switch; an answer that took longer than that (the process
+//! may have been stopped) counts for nothing. So a rebuild is never seen as documents that are missing or that went back.
 
 use std::fmt;
 use std::future::Future;
@@ -18,11 +21,14 @@ use futures::future::join;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::checkpoint::Glance;
 use super::{LIMIT, MongoStore, StoreError};
 use crate::model::ReadModel;
 
 /// How long the old collection outlives a switch: longer than any question that began before it.
 pub(crate) const GRACE: Duration = Duration::from_secs(LIMIT.as_secs() + 2);
+/// How long a name is believed.
+const FRESH: Duration = Duration::from_millis(250);
 
 /// The name of a collection that holds, or is to hold, a model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -73,6 +79,13 @@ pub(super) struct Known {
     pub(super) asked_at: Instant,
 }
 
+impl Known {
+    /// Whether an answer may rest on it alone.
+    fn is_fresh(&self) -> bool {
+        self.changes == 0 && self.asked_at.elapsed() < FRESH
+    }
+}
+
 /// What was found, and whether it is all that the log says of the aggregate that was asked about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shown<T> {
@@ -99,9 +112,19 @@ impl MongoStore {
         }
     }
 
-    fn guess(&self, model: &'static str) -> (CollectionName, u64) {
-        let names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(model).map_or_else(|| (CollectionName::first(model), 0), |known| (known.name.clone(), known.changes))
+    fn known(&self, model: &'static str) -> Option<Known> {
+        self.inner.names.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
+    }
+
+    /// Looks up where the model's documents are: questions from now on see what was there by now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn look_again<M: ReadModel>(&self) -> Result<(), StoreError> {
+        let asked_at = Instant::now();
+        let Glance { collection, changes, .. } = self.glance::<M>(None).await?;
+        self.learn(M::NAME, Known { name: collection, changes, asked_at });
+        Ok(())
     }
 
     /// Asks the model's live collection, about one aggregate if there is one that the question is about.
@@ -116,13 +139,25 @@ impl MongoStore {
         Fut: Future<Output = Result<T, StoreError>>,
     {
         loop {
-            let ((name, changes), asked_at) = (self.guess(M::NAME), Instant::now());
+            let known = self.known(M::NAME);
+            if let Some(known) = known.as_ref().filter(|known| known.is_fresh()) {
+                let answer = question(known.name.clone()).await;
+                if known.asked_at.elapsed() < GRACE {
+                    return Ok(Shown { found: answer?, stale_since: None });
+                }
+                continue;
+            }
+            let asked_at = Instant::now();
+            let (name, changes) =
+                known.map_or_else(|| (CollectionName::first(M::NAME), 0), |known| (known.name, known.changes));
             let (glance, answer) = join(self.glance::<M>(about), question(name.clone())).await;
             let now = glance?;
-            if now.collection == name && now.changes == changes && asked_at.elapsed() < GRACE {
-                return Ok(Shown { found: answer?, stale_since: now.held_from() });
-            }
+            let stale_since = now.held_from();
+            let same = now.collection == name && now.changes == changes;
             self.learn(M::NAME, Known { name: now.collection, changes: now.changes, asked_at });
+            if same && asked_at.elapsed() < GRACE {
+                return Ok(Shown { found: answer?, stale_since });
+            }
         }
     }
 }

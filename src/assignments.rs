@@ -15,6 +15,8 @@ use dockhost_domain::subject::{ALL_ASSIGNMENTS, Channel};
 use dockhost_domain::wire::Assignment;
 use futures::TryStreamExt;
 
+use crate::event_log::in_flight;
+
 /// What stands on one subject: its last sequence (0 for none) and the assignment there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Standing {
@@ -84,7 +86,7 @@ impl Assignments {
             self.jetstream.send_publish(subject, message).await.map_err(failed("publishing an assignment"))?;
         match acknowledgement.await {
             Ok(_) => Ok(true),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence || in_flight(&error) => Ok(false),
             Err(error) => Err(failed("publishing an assignment")(error)),
         }
     }

@@ -31,7 +31,7 @@ pub struct Settings {
     /// The database's name.
     #[arg(long, env = "DOCKHOST_DATABASE", default_value = "dockhost")]
     pub database: String,
-    /// Copies of each stream; as many as the broker has nodes, at most three, if not given.
+    /// Copies of each stream; three on a cluster, one on a lone node, if not given.
     #[arg(long, env = "DOCKHOST_REPLICAS")]
     pub replicas: Option<usize>,
     /// Bytes that the event log may take; beyond, writes are refused with `log_full`.

@@ -34,6 +34,7 @@ use crate::follower::Follower;
 use crate::gate::Gate;
 use crate::http::{app, router};
 use crate::leader::election::Candidate;
+use crate::leader::fitness::Fitness;
 use crate::leader::projector::Projectors;
 use crate::leader::{Births, Leader};
 use crate::positions::{MODELS, Positions};
@@ -90,6 +91,8 @@ pub async fn run(
     let (client, until) = (broker.client().clone(), cancel.clone());
     listen(&tasks, "positions", async move { word.listen(client, until).await });
 
+    let fitness = Fitness::new(store.clone(), broker.client().clone());
+    listen(&tasks, "fitness", fitness.clone().answer(cancel.clone()));
     let leader = Leader {
         projectors: Projectors {
             log: port,
@@ -110,7 +113,7 @@ pub async fn run(
         lost_after: Duration::from_millis(settings.lost_after_ms),
     };
     let election = Candidate::new(js.get_key_value(streams::LEADER_BUCKET).await?, name);
-    tasks.spawn(election.run(cancel.clone(), move |over| leader.clone().term(over)));
+    tasks.spawn(election.run(fitness, cancel.clone(), move |over| leader.clone().term(over)));
 
     let app = Arc::new(app::App {
         executor,

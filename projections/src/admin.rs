@@ -1,7 +1,7 @@
-//! Making a lone mongod a replica set of one.
+//! Making mongods a replica set.
 //!
-//! In: the URI of a mongod that was started with `--replSet`. Out: a primary that takes majority writes. Only a server
-//! started by DockHost itself needs this; a production set comes made.
+//! In: the URI of mongods that were started with `--replSet`, mostly of a lone one. Out: a primary that takes majority
+//! writes. Only servers started by DockHost itself need this; a production set comes made.
 
 use std::time::Duration;
 
@@ -34,18 +34,17 @@ pub enum AdminError {
     },
 }
 
-/// Initiates the set if it is not yet, and waits until its one member is the primary. The URI must be a direct one.
+/// Initiates the set of the hosts that the URI names if it is not yet, and waits until it has a primary.
 ///
 /// # Errors
 /// [`AdminError`].
 pub async fn initiate_replica_set(uri: &str) -> Result<(), AdminError> {
-    let mut options = ClientOptions::parse(uri).await?;
-    options.server_selection_timeout = Some(PATIENCE);
-    let host = options.hosts.first().ok_or(AdminError::NoHost)?.to_string();
-    let client = Client::with_options(options)?;
+    let hosts = ClientOptions::parse(uri).await?.hosts;
+    let members: Vec<Document> =
+        (0_i32..).zip(&hosts).map(|(id, host)| doc! { "_id": id, "host": host.to_string() }).collect();
+    let client = member(uri, PATIENCE).await?;
     let admin = client.database("admin");
-    let config = doc! { "_id": SET, "members": [{ "_id": 0, "host": host }] };
-    match admin.run_command(doc! { "replSetInitiate": config }).await {
+    match admin.run_command(doc! { "replSetInitiate": { "_id": SET, "members": members } }).await {
         Ok(_) => {}
         Err(error) if code(&error) == Some(ALREADY_INITIALIZED) => {}
         Err(error) => return Err(error.into()),
@@ -55,7 +54,9 @@ pub async fn initiate_replica_set(uri: &str) -> Result<(), AdminError> {
     loop {
         ticks.tick().await;
         let last = admin.run_command(doc! { "hello": 1 }).await?;
-        if last.get_bool("isWritablePrimary").unwrap_or(false) {
+        // The one that was asked, or another that it knows of.
+        if leads(&last) || last.get_str("primary").is_ok_and(|primary| last.get_str("me").is_ok_and(|me| me != primary))
+        {
             break;
         }
         if tokio::time::Instant::now() >= deadline {
@@ -64,6 +65,34 @@ pub async fn initiate_replica_set(uri: &str) -> Result<(), AdminError> {
     }
     client.shutdown().await;
     Ok(())
+}
+
+/// Whether the first host that the URI names takes writes.
+///
+/// # Errors
+/// [`AdminError`], after `patience` if it does not answer.
+pub async fn is_primary(uri: &str, patience: Duration) -> Result<bool, AdminError> {
+    let client = member(uri, patience).await?;
+    let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
+    client.shutdown().await;
+    Ok(leads(&hello?))
+}
+
+/// A client of the first host that the URI names, whatever its part in the set.
+async fn member(uri: &str, patience: Duration) -> Result<Client, AdminError> {
+    let mut options = ClientOptions::parse(uri).await?;
+    options.hosts.truncate(1);
+    if options.hosts.is_empty() {
+        return Err(AdminError::NoHost);
+    }
+    options.direct_connection = Some(true);
+    options.repl_set_name = None;
+    options.server_selection_timeout = Some(patience);
+    Ok(Client::with_options(options)?)
+}
+
+fn leads(hello: &Document) -> bool {
+    hello.get_bool("isWritablePrimary").unwrap_or(false)
 }
 
 fn code(error: &Error) -> Option<i32> {

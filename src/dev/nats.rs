@@ -13,9 +13,6 @@ use super::process::{Child, ProcessError, Program};
 use super::secrets::{Secrets, SecretsError};
 
 const CONFIG: &str = include_str!("../../nats.conf");
-/// Its line about the disk, and the one in its place where nothing may be lost that matters.
-const SYNCED: &str = "sync_interval: always";
-const UNSYNCED: &str = "sync_interval: \"2m\"";
 /// A restart reads its streams first; those of a laptop take far less.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,34 +55,10 @@ impl NatsServer {
     /// # Errors
     /// [`NatsError`], with the end of its log if it did not start.
     pub async fn start(program: &Path, data: &Path, secrets: &Secrets, listen: SocketAddr) -> Result<Self, NatsError> {
-        Self::start_with(CONFIG, program, data, secrets, listen).await
-    }
-
-    /// Starts one that acknowledges what the disk does not have yet: for filling a log that can be filled again, and
-    /// for measuring what the disk costs.
-    ///
-    /// # Errors
-    /// As [`NatsServer::start`].
-    pub async fn start_unsynced(
-        program: &Path,
-        data: &Path,
-        secrets: &Secrets,
-        listen: SocketAddr,
-    ) -> Result<Self, NatsError> {
-        Self::start_with(&CONFIG.replace(SYNCED, UNSYNCED), program, data, secrets, listen).await
-    }
-
-    async fn start_with(
-        text: &str,
-        program: &Path,
-        data: &Path,
-        secrets: &Secrets,
-        listen: SocketAddr,
-    ) -> Result<Self, NatsError> {
         let io = |source| NatsError::Io { path: data.to_owned(), source };
         std::fs::create_dir_all(data).map_err(io)?;
         let config = data.join("nats.conf");
-        std::fs::write(&config, text).map_err(io)?;
+        std::fs::write(&config, CONFIG).map_err(io)?;
         let mut env = secrets.broker_env()?;
         // The server's word for "any port" is -1; its 0 is the default port.
         let port = if listen.port() == 0 { "-1".to_owned() } else { listen.port().to_string() };

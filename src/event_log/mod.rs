@@ -22,6 +22,8 @@ pub mod queue;
 mod read;
 pub mod streams;
 
+pub use publish::in_flight;
+
 use std::sync::Arc;
 
 use dockhost_domain::envelope::{Envelope, Recorded};

@@ -59,6 +59,15 @@ const LIMITS_REACHED: [u64; 3] = [
     ErrorCode::STORAGE_RESOURCES_EXCEEDED.0,
 ];
 
+/// Whether a conditional write was refused because another one to its subject is under way: only on a replicated stream,
+/// and to the client an error like any other. It is a conflict whose winner is not known yet.
+#[must_use]
+pub fn in_flight(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<async_nats::jetstream::Error>())
+        .any(|error| error.error_code().0 == CONFLICT_IN_FLIGHT)
+}
+
 /// The message of one append. Its id doubles as the broker's message id: that is not our idempotency, but it turns
 /// most repeats into the first one's answer.
 ///

@@ -4,15 +4,21 @@
 //! In: the replica count and the log's size limit. Out: the returned configuration of EVENTS, or a refusal that names
 //! the stream, the field, what is wanted and what is there. Of a stream that exists only size limit and replica count
 //! are changed; a different guarantee was somebody's decision and is not overruled.
+//!
+//! A cluster that forms, or elects, or waits for a node is waited for. Taking fewer copies meanwhile would be quicker,
+//! and the log would keep them for ever.
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind, UpdateStreamError};
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, PersistenceMode, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_EVENTS, ALL_REPORTS, ALL_TIMERS};
 
+use tokio::time::{Instant, sleep};
+
 use super::Cause;
+use crate::telemetry::chain;
 
 /// The truth.
 pub const EVENTS: &str = "EVENTS";
@@ -31,13 +37,19 @@ pub const LEASE: Duration = Duration::from_secs(5);
 
 /// Reports of one backend that may wait to be taken in; the next is refused, and so sent again by the agent.
 const REPORTS_PER_BACKEND: i64 = 10_000;
+/// A broker that does not answer for the streams, or has too few nodes for them, is asked again for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Copies of a stream on a cluster: with one node lost, what was acknowledged is still on two.
+const COPIES: usize = 3;
 /// How long the broker recognises a repeated `Nats-Msg-Id`.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// What the streams are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// Copies of each stream; `None` for as many as the broker has nodes, at most three.
+    /// Copies of each stream; `None` for three on a cluster and one on a lone node.
     pub replicas: Option<usize>,
     /// Bytes that the log may take; when it is full, appends are refused.
     pub max_bytes: i64,
@@ -58,6 +70,20 @@ pub enum StreamError {
         /// Which stream.
         stream: String,
         /// What went wrong.
+        #[source]
+        cause: Cause,
+    },
+    /// The cluster has fewer nodes, or fewer that are up, than the stream needs.
+    #[error(
+        "the broker has too few nodes (that are up) for {copies} copies of stream {stream}; \
+         start the missing ones, or set DOCKHOST_REPLICAS to what there is"
+    )]
+    TooFewNodes {
+        /// Which stream.
+        stream: String,
+        /// How many it needs.
+        copies: usize,
+        /// What the broker said.
         #[source]
         cause: Cause,
     },
@@ -84,18 +110,65 @@ pub enum StreamError {
     },
 }
 
-/// Makes what is absent, checks all, and returns what the broker says of EVENTS.
+impl StreamError {
+    /// Whether it may be otherwise in a moment.
+    const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::TooFewNodes { .. })
+    }
+
+    /// What it means that the broker did not make or change a stream.
+    fn of(config: &Config, error: CreateStreamError) -> Self {
+        let (stream, copies) = (config.name.clone(), config.num_replicas);
+        match error.kind() {
+            CreateStreamErrorKind::JetStream(reply) => match reply.error_code() {
+                ErrorCode::CLUSTER_NO_PEERS => Self::TooFewNodes { stream, copies, cause: error.into() },
+                ErrorCode::CLUSTER_NOT_AVAILABLE | ErrorCode::CLUSTER_NOT_LEADER | ErrorCode::STREAM_OFFLINE => {
+                    Self::Unavailable { stream, cause: error.into() }
+                }
+                _ => Self::Refused { stream, cause: error.into() },
+            },
+            CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::JetStreamUnavailable => {
+                Self::Unavailable { stream, cause: error.into() }
+            }
+            _ => Self::Refused { stream, cause: error.into() },
+        }
+    }
+}
+
+/// Makes what is absent, checks all, and returns what the broker says of EVENTS. Waits for half a minute for a broker
+/// that is not ready.
 ///
 /// # Errors
 /// [`StreamError`].
 pub async fn ensure(js: &Context, options: &StreamOptions) -> Result<Info, StreamError> {
-    let events = ensure_one(js, &events(options), options.replicas).await?;
+    let deadline = Instant::now() + PATIENCE;
+    let events = ensure_in_time(js, &events(options), options.replicas, deadline).await?;
     // The others take the count that EVENTS has got.
     let replicas = Some(events.config.num_replicas);
     for config in [assignments(), reports(), timers(), keys(), leader()] {
-        ensure_one(js, &config, replicas).await?;
+        ensure_in_time(js, &config, replicas, deadline).await?;
     }
     Ok(events)
+}
+
+async fn ensure_in_time(
+    js: &Context,
+    wanted: &Config,
+    replicas: Option<usize>,
+    deadline: Instant,
+) -> Result<Info, StreamError> {
+    let mut said = false;
+    loop {
+        match ensure_one(js, wanted, replicas).await {
+            Err(error) if error.may_pass() && Instant::now() + PAUSE < deadline => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::info!(error = chain(&error), "waiting for the broker's streams");
+                }
+                sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn file(name: &str, subjects: &[&str]) -> Config {
@@ -190,49 +263,41 @@ async fn ensure_one(js: &Context, wanted: &Config, replicas: Option<usize>) -> R
     } else {
         // Only a stream whose guarantees are right is touched at all.
         check(&wanted, &tuned)?;
-        js.update_stream(&tuned).await.map_err(|error| refused(&stream, error))?
+        js.update_stream(&tuned).await.map_err(|error| StreamError::of(&tuned, error))?
     };
     check(&wanted, &found.config)?;
     Ok(found)
 }
 
 async fn create(js: &Context, wanted: &Config, replicas: Option<usize>) -> Result<Info, StreamError> {
-    let counts = replicas.map_or(vec![3, 2, 1], |count| vec![count]);
+    // A lone node, and only that, says that it can't copy at all.
+    let counts = replicas.map_or(vec![COPIES, 1], |count| vec![count]);
     let mut last = None;
     for num_replicas in counts {
-        match js.create_stream(Config { num_replicas, ..wanted.clone() }).await {
+        let config = Config { num_replicas, ..wanted.clone() };
+        let error = match js.create_stream(&config).await {
             Ok(stream) => return Ok(stream.cached_info().clone()),
-            Err(error) => match error.kind() {
-                // Too few nodes for so many copies.
-                CreateStreamErrorKind::JetStream(ref reply)
-                    if matches!(
-                        reply.error_code(),
-                        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED | ErrorCode::CLUSTER_NO_PEERS
-                    ) =>
-                {
-                    last = Some(error);
-                }
-                // Another replica of this server was faster.
-                CreateStreamErrorKind::JetStream(ref reply) if reply.error_code() == ErrorCode::STREAM_NAME_EXIST => {
-                    let stream = wanted.name.clone();
-                    return match js.get_stream(&stream).await {
-                        Ok(found) => Ok(found.cached_info().clone()),
-                        Err(error) => Err(StreamError::Unavailable { stream, cause: error.into() }),
-                    };
-                }
-                CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::JetStreamUnavailable => {
-                    return Err(StreamError::Unavailable { stream: wanted.name.clone(), cause: error.into() });
-                }
-                _ => return Err(StreamError::Refused { stream: wanted.name.clone(), cause: error.into() }),
-            },
+            Err(error) => error,
+        };
+        match error.kind() {
+            CreateStreamErrorKind::JetStream(reply)
+                if reply.error_code() == ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED =>
+            {
+                last = Some(error);
+            }
+            // Another replica of this server was faster.
+            CreateStreamErrorKind::JetStream(reply) if reply.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+                let stream = wanted.name.clone();
+                return match js.get_stream(&stream).await {
+                    Ok(found) => Ok(found.cached_info().clone()),
+                    Err(error) => Err(StreamError::Unavailable { stream, cause: error.into() }),
+                };
+            }
+            _ => return Err(StreamError::of(&config, error)),
         }
     }
     let cause = last.map_or_else(|| "no replica count to try".into(), Into::into);
     Err(StreamError::Refused { stream: wanted.name.clone(), cause })
-}
-
-fn refused(stream: &str, error: UpdateStreamError) -> StreamError {
-    StreamError::Refused { stream: stream.to_owned(), cause: error.into() }
 }
 
 /// The first setting that differs from what a guarantee needs.

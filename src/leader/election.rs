@@ -9,12 +9,17 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use tokio_util::sync::CancellationToken;
 
+use super::fitness::Fitness;
+
 /// How long the bucket keeps an entry that is not renewed.
 pub const LEASE: Duration = Duration::from_secs(5);
 /// How often the holder renews and the others try.
 const BEAT: Duration = Duration::from_secs(1);
 /// A holder that could not renew for this long steps down, well before another can take over.
 const GIVE_UP: Duration = Duration::from_millis(3_500);
+
+/// Who gave way leaves the lease to the others for so long.
+const SIT_OUT: Duration = Duration::from_secs(10);
 
 const KEY: &str = "leader";
 
@@ -62,8 +67,17 @@ impl Candidate {
         }
     }
 
-    /// Takes part until cancelled: runs `term` whenever this replica is elected, and cancels it when the lease ends.
-    pub async fn run<F>(self, cancel: CancellationToken, mut term: impl FnMut(CancellationToken) -> F)
+    /// A successor need not wait for the lease to expire. Only our own is given back.
+    async fn give_back(&self) {
+        let current = self.bucket.entry(KEY).await.ok().flatten();
+        if let Some(entry) = current.filter(|entry| entry.value == self.name.as_bytes()) {
+            let _ = self.bucket.delete_expect_revision(KEY, Some(entry.revision)).await;
+        }
+    }
+
+    /// Takes part until cancelled: runs `term` whenever this replica is elected, and cancels it when the lease ends, or
+    /// when another replica is fitter to hold it.
+    pub async fn run<F>(self, fitness: Fitness, cancel: CancellationToken, mut term: impl FnMut(CancellationToken) -> F)
     where
         F: Future<Output = ()>,
     {
@@ -72,24 +86,29 @@ impl Candidate {
             let over = cancel.child_token();
             let work = term(over.clone());
             tokio::pin!(work);
-            let ended = tokio::select! {
-                () = &mut work => true,
-                () = self.hold(revision) => false,
-                () = cancel.cancelled() => false,
-            };
+            let (mut ended, mut gives_way) = (false, false);
+            tokio::select! {
+                () = &mut work => ended = true,
+                () = self.hold(revision) => {}
+                () = fitness.outdone() => gives_way = true,
+                () = cancel.cancelled() => {}
+            }
             over.cancel();
+            if gives_way {
+                // Not after its roles have ended: they may hang on what this replica can't reach.
+                self.give_back().await;
+            }
             // A term that is over must not be asked again.
             if !ended {
                 work.await;
             }
             if cancel.is_cancelled() {
-                // A successor need not wait for the lease to expire. Only our own is given back.
-                let current = self.bucket.entry(KEY).await.ok().flatten();
-                if let Some(entry) = current.filter(|entry| entry.value == self.name.as_bytes()) {
-                    let _ = self.bucket.delete_expect_revision(KEY, Some(entry.revision)).await;
-                }
+                self.give_back().await;
             }
             tracing::info!(replica = self.name, "this replica leads no more");
+            if gives_way {
+                cancel.run_until_cancelled(tokio::time::sleep(SIT_OUT)).await;
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod dispatcher;
 pub mod election;
+pub mod fitness;
 pub mod intake;
 pub mod liveness;
 pub mod projector;

@@ -5,11 +5,20 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::time::sleep;
+
+use crate::event_log::in_flight;
+
+/// How often a key that another replica is making is looked for, and the pause between: longer than a replicated
+/// stream takes to store it.
+const TRIES: usize = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// An error of the layer below.
 pub type Cause = Box<dyn Error + Send + Sync>;
@@ -43,16 +52,25 @@ impl KeyStore for BucketKeys {
 
     fn get_or_create<'a>(&'a self, name: &'a str, value: Bytes) -> BoxFuture<'a, Result<Bytes, Cause>> {
         async move {
-            match self.0.create(name, value.clone()).await {
-                Ok(_) => Ok(value),
-                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
-                    self.0.get(name).await?.ok_or_else(|| "the key vanished while it was being made".into())
-                }
+            let mut tries = TRIES;
+            loop {
+                let error = match self.0.create(name, value.clone()).await {
+                    Ok(_) => return Ok(value),
+                    Err(error) => error,
+                };
                 // The outcome may be unknown; what counts is what is stored.
-                Err(error) => match self.0.get(name).await {
-                    Ok(Some(stored)) => Ok(stored),
-                    Ok(None) | Err(_) => Err(error.into()),
-                },
+                match self.0.get(name).await {
+                    Ok(Some(stored)) => return Ok(stored),
+                    Ok(None) if error.kind() == CreateErrorKind::AlreadyExists => {
+                        return Err("the key vanished while it was being made".into());
+                    }
+                    // Another replica is making it: its key is stored in a moment, or ours may be.
+                    Ok(None) if tries > 0 && in_flight(&error) => {
+                        tries -= 1;
+                        sleep(PAUSE).await;
+                    }
+                    Ok(None) | Err(_) => return Err(error.into()),
+                }
             }
         }
         .boxed()

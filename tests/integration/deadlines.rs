@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use dockhost::dev::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::http::{Answer, Client};
@@ -61,10 +60,6 @@ async fn ask(user: &Client) -> Answer {
 async fn ask_to(user: &Client, method: reqwest::Method, path: &str, created: &Answer) {
     let answer = user.json(method, &format!("{INSTANCE}{path}"), &[("prefer", "respond-async")], which(created)).await;
     assert_eq!(answer.status, 202, "{answer:?}");
-}
-
-async fn signal(world: &mut World, agent: usize, signal: Signal) {
-    world.agents[agent].process.as_mut().unwrap().signal(signal).await.unwrap();
 }
 
 async fn assert_nothing_overdue(world: &World) {
@@ -166,7 +161,7 @@ async fn a_machine_that_hangs_holds_nothing_beyond_its_deadline() {
         assert_eq!(created.status, 201, "{created:?}");
     }
     assert_eq!(ada.put("/api/v2/user/instance/stop", which(&resumes)).await.status, 200);
-    signal(&mut world, alpha, Signal::Stop).await;
+    world.pause_agent(alpha).await;
 
     let comes = ask(&ada).await;
     ask_to(&ada, reqwest::Method::PUT, "/stop", &stops).await;
@@ -183,7 +178,7 @@ async fn a_machine_that_hangs_holds_nothing_beyond_its_deadline() {
     assert_eq!(world.containers(alpha).now.len(), 3, "the machine itself did nothing");
 
     // It goes on where it was, and what is wanted comes about after all.
-    signal(&mut world, alpha, Signal::Cont).await;
+    world.resume_agent(alpha).await;
     wait_for(&ada, &stops, "stopped").await;
     wait_for(&ada, &resumes, "running").await;
     assert_eq!(shown(&ada, &comes).await.data()["status"], "failed", "what was given up stays so");
@@ -266,7 +261,7 @@ async fn in_a_crowd_nothing_stays_beyond_its_deadline_either() {
     let ada = world.user("ada").await;
     let mut all = futures::future::join_all((0..8).map(|_| ada.create())).await;
     assert!(all.iter().all(|created| created.status == 201), "{all:?}");
-    signal(&mut world, alpha, Signal::Stop).await;
+    world.pause_agent(alpha).await;
     for (n, created) in all.iter().enumerate() {
         let (method, path) = match n % 4 {
             0 => (reqwest::Method::PUT, "/stop"),
@@ -291,7 +286,7 @@ async fn in_a_crowd_nothing_stays_beyond_its_deadline_either() {
     for created in &all[8..] {
         assert_eq!(shown(&ada, created).await.data()["backend"]["name"], "beta");
     }
-    signal(&mut world, alpha, Signal::Cont).await;
+    world.resume_agent(alpha).await;
     for created in &all {
         assert_eq!(ada.delete(INSTANCE, which(created)).await.status, 200);
     }

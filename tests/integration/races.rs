@@ -1,4 +1,4 @@
-//! Many at once, through two replicas: names, idempotency keys, quota and room stay whole.
+//! Many at once, through three replicas, on one node of the broker and on three: names, idempotency keys, quota and room stay whole.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Answer, Client, SSH_KEY};
 use crate::harness::wait::DEADLINE;
-use crate::harness::{World, wait_until};
+use crate::harness::{Topology, World, wait_until};
+use crate::replicas::{at_each, on_both};
 
 const INSTANCE: &str = "/api/v2/user/instance";
 
@@ -34,15 +35,15 @@ fn summary(answers: &[Answer]) -> Vec<String> {
     answers.iter().map(|answer| format!("{} {}", answer.status, answer.code())).collect()
 }
 
-/// One user's client of each replica.
-async fn at_each(world: &World, name: &str) -> Vec<Client> {
-    let user = world.user(name).await;
-    world.replicas.iter().map(|replica| user.at(&replica.url)).collect()
-}
+on_both!(
+    of_sign_ups_with_one_username_one_comes_through,
+    of_sign_ups_with_one_email_address_one_comes_through,
+    one_idempotency_key_makes_one_instance,
+    a_quota_holds_whoever_is_asked,
+);
 
-#[tokio::test]
-async fn of_sign_ups_with_one_username_one_comes_through() {
-    let world = World::start(2).await;
+async fn of_sign_ups_with_one_username_one_comes_through(topology: Topology) {
+    let world = World::on(topology, 3, &[]).await;
     let answers = sign_ups(&world, 64, |n| ("ada".to_owned(), format!("ada{n}@example.org"))).await;
     assert_eq!(count(&answers, 201, ""), 1, "{:?}", summary(&answers));
     assert_eq!(count(&answers, 409, "username_taken"), 63, "{:?}", summary(&answers));
@@ -53,9 +54,8 @@ async fn of_sign_ups_with_one_username_one_comes_through() {
     world.verify().await;
 }
 
-#[tokio::test]
-async fn of_sign_ups_with_one_email_address_one_comes_through() {
-    let world = World::start(2).await;
+async fn of_sign_ups_with_one_email_address_one_comes_through(topology: Topology) {
+    let world = World::on(topology, 3, &[]).await;
     let spelling = |n: usize| if n.is_multiple_of(3) { "ada@example.org" } else { "Ada@Example.ORG" };
     let answers = sign_ups(&world, 64, |n| (format!("ada{n}"), spelling(n).to_owned())).await;
     assert_eq!(count(&answers, 201, ""), 1, "{:?}", summary(&answers));
@@ -76,13 +76,12 @@ fn instance_ids(answers: &[Answer]) -> BTreeSet<&str> {
     answers.iter().filter_map(|answer| answer.data()["instanceId"].as_str()).collect()
 }
 
-#[tokio::test]
-async fn one_idempotency_key_makes_one_instance() {
-    let mut world = World::start(2).await;
+async fn one_idempotency_key_makes_one_instance(topology: Topology) {
+    let mut world = World::on(topology, 3, &[]).await;
     // Less room than requests: those that make nothing must not hold any.
     let alpha = world.add_agent("alpha", 2).await;
     let ada = at_each(&world, "ada").await;
-    let answers = join_all((0..50).map(|n| keyed(&ada[n % 2], "once", json!({})))).await;
+    let answers = join_all((0..50).map(|n| keyed(&ada[n % 3], "once", json!({})))).await;
     assert_eq!(count(&answers, 201, ""), 50, "{:?}", summary(&answers));
     let ids = instance_ids(&answers);
     assert_eq!(ids.len(), 1, "{ids:?}");
@@ -94,9 +93,8 @@ async fn one_idempotency_key_makes_one_instance() {
         assert_eq!((other.status, other.code()), (422, "idempotency_key_reused"), "{other:?}");
     }
 
-    world.kill_replica(1).await;
-    let restarted = world.add_replica().await;
-    let again = keyed(&ada[0].at(&world.replicas[restarted].url), "once", json!({})).await;
+    world.restart_replica(1).await;
+    let again = keyed(&ada[1], "once", json!({})).await;
     assert_eq!((again.status, &again.data()["instanceId"]), (201, &which["instanceId"]), "{again:?}");
 
     let deleted = ada[0].delete(INSTANCE, which.clone()).await;
@@ -109,13 +107,12 @@ async fn one_idempotency_key_makes_one_instance() {
     world.verify().await;
 }
 
-#[tokio::test]
-async fn a_quota_holds_whoever_is_asked() {
-    let mut world = World::with(2, &[("DOCKHOST_MAX_INSTANCES_PER_USER", "5")]).await;
+async fn a_quota_holds_whoever_is_asked(topology: Topology) {
+    let mut world = World::on(topology, 3, &[("DOCKHOST_MAX_INSTANCES_PER_USER", "5")]).await;
     // Room for few more than may come: those that are over the quota must not hold any.
     let alpha = world.add_agent("alpha", 7).await;
     let ada = at_each(&world, "ada").await;
-    let answers = join_all((0..100).map(|n| ada[n % 2].create())).await;
+    let answers = join_all((0..100).map(|n| ada[n % 3].create())).await;
     assert_eq!(count(&answers, 201, ""), 5, "{:?}", summary(&answers));
     assert_eq!(count(&answers, 403, "quota_exceeded"), 95, "{:?}", summary(&answers));
     for refused in answers.iter().filter(|answer| answer.status == 403) {

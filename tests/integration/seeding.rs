@@ -63,7 +63,7 @@ async fn a_seeded_log_is_one_that_the_rules_could_have_made() {
     }
 
     nats.reopen().await;
-    let world = World::on(nats, 1, &[]).await;
+    let world = World::upon(nats, 1, &[]).await;
     let client = world.client(0);
     let signin = json!({ "username": people[7].name, "password": PASSWORD });
     let answer = client.post("/api/v2/user/signin", signin).await;

@@ -179,7 +179,7 @@ async fn a_server_keeps_snapshots_of_those_who_are_busy() {
     seed.machines(1, 10).await;
     let busy = seed.busy_person(802).await;
     nats.reopen().await;
-    let world = World::on(nats, 1, &[]).await;
+    let world = World::upon(nats, 1, &[]).await;
     let client: Client = world.client(0);
     let answer = client.post("/api/v2/user/signin", json!({ "username": busy.name, "password": PASSWORD })).await;
     let client = client.with_token(answer.data()["accessToken"].as_str().unwrap());

@@ -25,7 +25,7 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     let person = seed.busy_person(usize::try_from(events).unwrap()).await;
     drop(seed);
     nats.reopen().await;
-    let mut world = World::on(nats, 1, &[]).await;
+    let mut world = World::upon(nats, 1, &[]).await;
     let instance = person.instances.first().map(ToString::to_string);
     let instance = instance.unwrap_or_else(|| "none".to_owned());
     let without = first(&world, 0, person.name.as_str(), &instance).await;

@@ -31,7 +31,7 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     seed.people(usize::try_from(instances / 10).unwrap(), plan).await;
     drop(seed);
     nats.reopen().await;
-    let mut world = World::on(nats, 1, &[("DOCKHOST_LOST_AFTER_MS", "600000")]).await;
+    let world = World::upon(nats, 1, &[("DOCKHOST_LOST_AFTER_MS", "600000")]).await;
     let swarm = Swarm::connect(&world.nats.url(), keys(&world, backends)).await;
     let broker = world.nats.main().await;
     let js = broker.jetstream().clone();
@@ -40,7 +40,7 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
         if standing >= instances { Ok(()) } else { Err(format!("{standing} of {instances}")) }
     })
     .await;
-    let parts = parts(&mut world);
+    let parts = parts(&world);
     settled(&parts).await;
     let before: Vec<Duration> = parts.iter().map(|(_, pid)| usage::processor(*pid)).collect();
     let watch = WATCH.min(effort.turn * 5);
@@ -60,7 +60,7 @@ async fn idle(effort: Effort) -> Figure {
     let world = World::start(1).await;
     world.leader().await;
     tokio::time::sleep(effort.turn).await;
-    let memory = usage::memory(world.replicas[0].process.pid().unwrap());
+    let memory = usage::memory(pid(&world));
     Figure::told(ROW, "memory of an idle server, MB", format!("{} MB", short(memory)))
         .judged(memory, Target::AtMost(60.0))
 }
@@ -73,9 +73,13 @@ fn keys(world: &World, backends: Vec<BackendId>) -> Vec<(BackendId, String)> {
     backends.into_iter().map(|id| (id, key(id))).collect()
 }
 
-fn parts(world: &mut World) -> Vec<(&'static str, u32)> {
-    let server = world.replicas[0].process.pid().unwrap();
-    let broker = world.nats.server().process().pid().unwrap();
+fn pid(world: &World) -> u32 {
+    world.replicas[0].process.as_ref().and_then(|process| process.pid()).unwrap()
+}
+
+fn parts(world: &World) -> Vec<(&'static str, u32)> {
+    let server = pid(world);
+    let broker = world.nats.pids()[0];
     let mut parts = vec![("server", server), ("broker", broker)];
     parts.extend(database(&world.mongo.uri).map(|pid| ("database", pid)));
     parts

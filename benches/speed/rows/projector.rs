@@ -84,7 +84,7 @@ async fn measure(size: u64) -> (Run, f64) {
     let events = end - claims;
 
     let store_of = |world: &World| (world.mongo.uri.clone(), world.mongo.database.clone());
-    let world = World::on(nats, 0, &[]).await;
+    let world = World::upon(nats, 0, &[]).await;
     let (uri, database) = store_of(&world);
     let store = MongoStore::connect(&uri, &database).await.unwrap();
     let watch = tokio::spawn(async move { projected(&store, end).await });

@@ -27,9 +27,9 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
         let (mut reads, mut writes, mut shares) = (vec![], vec![], String::new());
         for _ in 0..effort.turns {
             reads.push(read(&addresses, &owners, effort).await.rate);
-            let before = processors(&mut world);
+            let before = processors(&world);
             writes.push(write(&addresses, &owners, effort).await.rate);
-            shares = share(&before, &processors(&mut world));
+            shares = share(&before, &processors(&world));
         }
         let (reads, writes) = (median(reads), median(writes));
         rates.push((reads, writes));
@@ -66,11 +66,12 @@ async fn write(addresses: &[SocketAddr], owners: &Arc<Vec<(Person, String)>>, ef
 }
 
 /// The processor time of each part so far.
-fn processors(world: &mut World) -> Vec<(&'static str, Duration)> {
-    let servers = world.replicas.iter().filter_map(|replica| replica.process.pid()).map(usage::processor).sum();
+fn processors(world: &World) -> Vec<(&'static str, Duration)> {
+    let servers =
+        world.replicas.iter().filter_map(|replica| replica.process.as_ref()?.pid()).map(usage::processor).sum();
     let agents: Duration =
         world.agents.iter().filter_map(|agent| agent.process.as_ref()?.pid()).map(usage::processor).sum();
-    let broker = world.nats.server().process().pid().map(usage::processor).unwrap_or_default();
+    let broker = world.nats.pids().into_iter().map(usage::processor).sum();
     let bench = usage::processor(std::process::id());
     vec![("servers", servers), ("broker", broker), ("agent", agents), ("load", bench)]
 }

@@ -19,7 +19,7 @@ const PEOPLE: usize = 8;
 
 pub async fn run(effort: Effort) -> Vec<Figure> {
     let world = World::start(1).await;
-    let pid = world.replicas[0].process.pid().unwrap();
+    let pid = world.replicas[0].process.as_ref().unwrap().pid().unwrap();
     for number in 0..PEOPLE {
         person(&world, &format!("person-{number}")).await;
     }

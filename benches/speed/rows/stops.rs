@@ -20,7 +20,7 @@ const REST: Duration = Duration::from_millis(40);
 
 pub async fn run(effort: Effort) -> Vec<Figure> {
     let mut figures = on(World::start(1).await, effort, "").await;
-    let unsynced = World::on(Nats::start_unsynced().await, 1, &[]).await;
+    let unsynced = World::upon(Nats::start_unsynced().await, 1, &[]).await;
     // Told only: an acknowledged event that a power cut can lose is none.
     let told = on(unsynced, effort, ", without fsync").await;
     figures.extend(told.into_iter().map(|figure| Figure { judged: None, ..figure }));

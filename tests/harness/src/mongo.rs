@@ -22,9 +22,12 @@ pub struct Mongo {
 
 impl Mongo {
     pub async fn shared() -> Self {
-        let server = run().await;
-        let database = format!("test-{}", clock::fresh_uuid());
-        Self { uri: server.replace("/?", &format!("/{database}?")), database }
+        Self::on(&run().await, &format!("test-{}", clock::fresh_uuid()))
+    }
+
+    /// A database on a server whose URI names none.
+    pub(crate) fn on(server: &str, database: &str) -> Self {
+        Self { uri: server.replace("/?", &format!("/{database}?")), database: database.to_owned() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A whole DockHost of one's own: broker, database, any number of replicas and agents, all real processes.
 //!
-//! In: how many, and what differs from the usual settings. Out: URLs, and processes that can be killed one by one.
+//! In: how many, on which servers, and what differs from the usual settings. Out: URLs, and processes that can be
+//! killed, paused and started again one by one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,13 +19,18 @@ use tempfile::TempDir;
 
 use super::containers::Containers;
 use super::http::{Answer, Client};
-use super::{Mongo, Nats, program, wait_until};
+use super::pause::{pause, resume};
+use super::topology::Cables;
+use super::{Mongo, Mongods, Nats, Topology, log, program, wait_until};
 
-/// A replica of the main server.
+/// A replica of the main server. It keeps its URL and its cables, and so can come back as itself.
 pub struct Replica {
     pub url: String,
+    /// Of the process that runs, or ran last.
     pub log: PathBuf,
-    pub process: Child,
+    /// None while it is killed.
+    pub process: Option<Child>,
+    pub cables: Cables,
 }
 
 /// A registered backend, and its agent if it runs.
@@ -32,6 +38,7 @@ pub struct Agent {
     pub name: String,
     pub key: String,
     pub process: Option<Child>,
+    pub cables: Cables,
 }
 
 /// All of it. Gone when it is dropped.
@@ -41,7 +48,10 @@ pub struct World {
     pub agents: Vec<Agent>,
     pub nats: Nats,
     pub mongo: Mongo,
+    /// The mongods, if they are the test's own.
+    pub mongods: Option<Mongods>,
     pub data: TempDir,
+    topology: Topology,
     settings: BTreeMap<&'static str, String>,
     started: usize,
 }
@@ -54,15 +64,31 @@ impl World {
 
     /// The same, with settings of the server that differ (`("DOCKHOST_MAX_INSTANCES_PER_USER", "5")`).
     pub async fn with(replicas: usize, settings: &[(&'static str, &str)]) -> Self {
-        Self::on(Nats::start().await, replicas, settings).await
+        Self::on(Topology::ONE, replicas, settings).await
+    }
+
+    /// The same, on servers of one's choice.
+    pub async fn on(topology: Topology, replicas: usize, settings: &[(&'static str, &str)]) -> Self {
+        let servers = topology.start().await;
+        Self::made(topology, servers, replicas, settings).await
     }
 
     /// The same, on a broker that is there already, with whatever is in its log.
-    pub async fn on(nats: Nats, replicas: usize, settings: &[(&'static str, &str)]) -> Self {
-        let mongo = Mongo::shared().await;
+    pub async fn upon(nats: Nats, replicas: usize, settings: &[(&'static str, &str)]) -> Self {
+        let servers = (nats, Mongo::shared().await, None);
+        Self::made(Topology::ONE, servers, replicas, settings).await
+    }
+
+    async fn made(
+        topology: Topology,
+        (nats, mongo, mongods): (Nats, Mongo, Option<Mongods>),
+        replicas: usize,
+        settings: &[(&'static str, &str)],
+    ) -> Self {
         let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let data = tempfile::tempdir().unwrap();
-        let mut world = Self { replicas: vec![], agents: vec![], nats, mongo, data, settings, started: 0 };
+        let mut world =
+            Self { replicas: vec![], agents: vec![], nats, mongo, mongods, data, topology, settings, started: 0 };
         for _ in 0..replicas {
             world.add_replica().await;
         }
@@ -70,7 +96,7 @@ impl World {
     }
 
     /// The server's program, told where the servers are.
-    fn program(&self, command: &str, log: PathBuf) -> Program {
+    pub fn server(&self, command: &str, log: PathBuf) -> Program {
         let env = self.server_env();
         let path = program("dockhost");
         Program { name: "dockhost", path, args: vec![command.into()], env, log }
@@ -78,12 +104,38 @@ impl World {
 
     /// One more replica; returns when it serves.
     pub async fn add_replica(&mut self) -> usize {
+        let cables = self.cables(true).await;
+        let (url, log, process) = self.serve(&cables, None).await;
+        self.replicas.push(Replica { url, log, process: Some(process), cables });
+        self.replicas.len() - 1
+    }
+
+    /// Starts a replica again that was killed, at its URL; returns when it serves.
+    pub async fn restart_replica(&mut self, index: usize) {
+        self.kill_replica(index).await;
+        let cables = std::mem::take(&mut self.replicas[index].cables);
+        let port = self.replicas[index].url.rsplit(':').next().map(str::to_owned);
+        let (url, log, process) = self.serve(&cables, port).await;
+        self.replicas[index] = Replica { url, log, process: Some(process), cables };
+    }
+
+    async fn serve(&mut self, cables: &Cables, port: Option<String>) -> (String, PathBuf, Child) {
         self.started += 1;
         let log = self.data.path().join(format!("replica-{}.log", self.started));
-        let mut process = self.program("serve", log.clone()).start().unwrap();
+        let mut program = self.server("serve", log.clone());
+        program.env.extend(cables.nats_url().map(|url| ("NATS_URL", url)));
+        program.env.extend(cables.mongodb_uri(&self.mongo.uri).map(|uri| ("MONGODB_URI", uri)));
+        program.env.extend(port.map(|port| ("PORT", port)));
+        let mut process = program.start().unwrap();
         let url = process.until_ready(Duration::from_secs(60), async |_| served_at(&log)).await.unwrap();
-        self.replicas.push(Replica { url, log, process });
-        self.replicas.len() - 1
+        (url, log, process)
+    }
+
+    async fn cables(&self, to_database: bool) -> Cables {
+        if !self.topology.proxied {
+            return Cables::default();
+        }
+        Cables::lay(&self.nats.addresses(), to_database.then_some(self.mongo.uri.as_str())).await
     }
 
     /// What a replica has in its environment; the later of two values counts.
@@ -100,7 +152,18 @@ impl World {
 
     /// Kills a replica, as a crash would.
     pub async fn kill_replica(&mut self, index: usize) {
-        self.replicas.remove(index).process.kill().await;
+        if let Some(process) = self.replicas[index].process.take() {
+            process.kill().await;
+        }
+    }
+
+    /// Has a replica stand still, as a machine that hangs; it goes on with [`World::resume_replica`].
+    pub async fn pause_replica(&mut self, index: usize) {
+        pause(self.replicas[index].process.as_mut().unwrap()).await;
+    }
+
+    pub async fn resume_replica(&mut self, index: usize) {
+        resume(self.replicas[index].process.as_mut().unwrap()).await;
     }
 
     /// A client of one replica, not signed in.
@@ -124,7 +187,8 @@ impl World {
         let data = answer.data();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let key = text(&data["DOCKHOST_API_KEY"]);
-        self.agents.push(Agent { name: name.to_owned(), key, process: None });
+        let cables = self.cables(false).await;
+        self.agents.push(Agent { name: name.to_owned(), key, process: None, cables });
         self.agents.len() - 1
     }
 
@@ -152,7 +216,7 @@ impl World {
         let state = self.data.path().join(&name);
         let mut env = vec![
             ("DOCKHOST_API_KEY", key),
-            ("NATS_URL", self.nats.url()),
+            ("NATS_URL", self.agents[index].cables.nats_url().unwrap_or_else(|| self.nats.url())),
             ("LAN_IP", "127.0.0.1".to_owned()),
             ("DOCKHOST_RUNTIME", "simulated".to_owned()),
             ("DOCKHOST_STATE_DIR", state.display().to_string()),
@@ -168,6 +232,15 @@ impl World {
         self.agents[index].process.take().unwrap().kill().await;
     }
 
+    /// Has an agent stand still, as a machine that hangs; it goes on with [`World::resume_agent`].
+    pub async fn pause_agent(&mut self, index: usize) {
+        pause(self.agents[index].process.as_mut().unwrap()).await;
+    }
+
+    pub async fn resume_agent(&mut self, index: usize) {
+        resume(self.agents[index].process.as_mut().unwrap()).await;
+    }
+
     /// The containers of an agent's simulated runtime, as its file tells.
     pub fn containers(&self, agent: usize) -> Containers {
         Containers::kept_in(&self.data.path().join(&self.agents[agent].name))
@@ -179,8 +252,18 @@ impl World {
     /// With what it printed, if a read model is not what the log says.
     pub async fn verify(&self) {
         let log = self.data.path().join("verify.log");
-        let status = self.program("verify", log.clone()).start().unwrap().wait().await.unwrap();
+        let status = self.server("verify", log.clone()).start().unwrap().wait().await.unwrap();
         assert!(status.success(), "verify: {status}\n{}", std::fs::read_to_string(log).unwrap());
+    }
+
+    /// Checks the log itself.
+    ///
+    /// # Panics
+    /// If an event is there twice, or was stored where it was not expected.
+    pub async fn check_log(&self) {
+        let log = log::stored(&self.nats).await;
+        let (doubled, broken) = (log::doubled(&log), log::broken_expectations(&log));
+        assert!(doubled.is_empty() && broken.is_empty(), "twice: {doubled:?}; unexpected: {broken:#?}");
     }
 
     /// How many events are on each subject that a filter selects.
@@ -199,8 +282,14 @@ impl World {
 
     /// The replica that leads, once there is one.
     pub async fn leader(&self) -> usize {
+        self.leader_but(None).await
+    }
+
+    /// The replica that leads, once it is another than `not`, which may be unable to say that it leads no more.
+    pub async fn leader_but(&self, not: Option<usize>) -> usize {
         wait_until("a replica leads", super::wait::DEADLINE, async || {
-            self.replicas.iter().position(Replica::leads).ok_or("none does")
+            let mut leaders = (0..self.replicas.len()).filter(|n| self.replicas[*n].leads());
+            leaders.find(|n| Some(*n) != not).ok_or("none does")
         })
         .await
     }
@@ -225,8 +314,11 @@ impl World {
 }
 
 impl Replica {
-    /// Whether it says that it leads.
+    /// Whether it runs and says that it leads; one that is paused can't say that it does no more.
     pub fn leads(&self) -> bool {
+        if self.process.is_none() {
+            return false;
+        }
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         text.lines().rfind(|line| line.contains("this replica leads")).is_some_and(|line| !line.contains("no more"))
     }

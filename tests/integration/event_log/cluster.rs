@@ -1,104 +1,63 @@
 //! Three nodes: what a single one cannot show.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
-use std::path::Path;
 
-use async_nats::jetstream;
-use dockhost::dev::fetch;
-use dockhost::dev::process::{Child, Program};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::CreateStreamErrorKind;
+use async_nats::jetstream::stream::Config;
 use dockhost::event_log::jetstream::JetStreamLog;
 use dockhost::event_log::streams::EVENTS;
 use dockhost::event_log::{AppendError, EventLog, Filter};
-use tempfile::TempDir;
+use dockhost_domain::ids::PrincipalId;
+use futures::future::join_all;
 
 use super::world::{Reader, at, master, options, sequences, sign_in, sign_up, user};
 use crate::harness::wait::DEADLINE;
-use crate::harness::{target_tmp, wait_until};
+use crate::harness::{Nats, wait_until};
 
-struct Cluster {
-    nodes: Vec<Option<Child>>,
-    ports: Vec<u16>,
-    // Dropped last: no node may write into a directory that is being removed.
-    _data: TempDir,
+/// Replicas of the server, each connected to one node or another; when that dies, they move on.
+async fn logs(nats: &Nats) -> Vec<JetStreamLog> {
+    let open = async |_| JetStreamLog::open(nats.main().await.client().clone(), master(1), options()).await.unwrap();
+    join_all((0..3).map(open)).await
 }
 
-fn free_ports() -> Vec<u16> {
-    let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+async fn copies(nats: &Nats, stream: &str) -> usize {
+    nats.main().await.jetstream().get_stream(stream).await.unwrap().cached_info().config.num_replicas
 }
 
-fn launch(program: &Path, data: &Path, n: usize, port: u16, routes: &[u16]) -> Child {
-    let directory = data.join(format!("n{n}"));
-    std::fs::create_dir_all(&directory).unwrap();
-    let peers: Vec<_> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
-    let config = format!(
-        "server_name: n{n}\nlisten: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n\
-         cluster {{ name: c, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
-        directory.join("store"),
-        routes[n],
-        peers.join(", "),
-    );
-    std::fs::write(directory.join("nats.conf"), config).unwrap();
-    Program {
-        name: "nats-server",
-        path: program.to_owned(),
-        args: vec!["-c".into(), directory.join("nats.conf").into()],
-        env: vec![],
-        log: directory.join("nats.log"),
-    }
-    .start()
-    .unwrap()
-}
-
-impl Cluster {
-    async fn start() -> Self {
-        let program = fetch::find(&fetch::NATS_SERVER, &target_tmp()).await.unwrap();
-        let data = tempfile::tempdir().unwrap();
-        let (ports, routes) = (free_ports(), free_ports());
-        let nodes = (0..3).map(|n| Some(launch(&program, data.path(), n, ports[n], &routes))).collect();
-        Self { nodes, ports, _data: data }
-    }
-
-    /// A replica of the server whose client is connected to one node; it may move on to the others.
-    async fn log(&self, n: usize) -> JetStreamLog {
-        let url = format!("nats://127.0.0.1:{}", self.ports[n]);
-        wait_until("the cluster has formed", DEADLINE, async || {
-            let client = async_nats::connect(&url).await.map_err(|error| error.to_string())?;
-            JetStreamLog::open(client, master(1), options()).await.map_err(|error| format!("{error:?}"))
-        })
-        .await
-    }
-
-    /// The node that leads EVENTS.
-    async fn leader(&self) -> usize {
-        let mut url = String::new();
-        for (node, port) in self.nodes.iter().zip(&self.ports) {
-            if node.is_some() {
-                url = format!("nats://127.0.0.1:{port}");
+/// While a node has never been there, the broker would make streams of two copies; they would keep them for ever.
+#[tokio::test]
+async fn a_cluster_that_lacks_a_node_is_waited_for() {
+    let mut nats = Nats::cluster_to_be().await;
+    nats.restart_node(0).await;
+    nats.restart_node(1).await;
+    let opening = tokio::spawn({
+        let client = nats.main_of(0).await.client().clone();
+        async move { JetStreamLog::open(client, master(1), options()).await.map(drop) }
+    });
+    let js = nats.main_of(1).await.jetstream().clone();
+    let three = Config { name: "OTHER".to_owned(), num_replicas: 3, ..Config::default() };
+    for _ in 0..3 {
+        wait_until("the two are a cluster that lacks the third", 2 * DEADLINE, async || {
+            match js.create_stream(&three).await.unwrap_err().kind() {
+                CreateStreamErrorKind::JetStream(reply) if reply.error_code() == ErrorCode::CLUSTER_NO_PEERS => Ok(()),
+                other => Err(other),
             }
-        }
-        let js = jetstream::new(async_nats::connect(url).await.unwrap());
-        let name = wait_until("EVENTS has a leader", DEADLINE, async || {
-            let stream = js.get_stream(EVENTS).await.map_err(|error| error.to_string())?;
-            let cluster = stream.cached_info().cluster.clone();
-            cluster.and_then(|cluster| cluster.leader).ok_or_else(|| "no leader".to_owned())
         })
         .await;
-        name.trim_start_matches('n').parse().unwrap()
     }
-
-    async fn kill(&mut self, n: usize) {
-        self.nodes[n].take().unwrap().kill().await;
+    nats.restart_node(2).await;
+    opening.await.unwrap().unwrap();
+    for stream in [EVENTS, "KV_KEYS", "REPORTS"] {
+        assert_eq!(copies(&nats, stream).await, 3, "{stream}");
     }
 }
 
 #[tokio::test]
 async fn on_three_nodes_every_race_has_one_winner() {
-    let cluster = Cluster::start().await;
-    let logs = [cluster.log(0).await, cluster.log(1).await, cluster.log(2).await];
-    let js = jetstream::new(async_nats::connect(format!("nats://127.0.0.1:{}", cluster.ports[0])).await.unwrap());
-    assert_eq!(js.get_stream(EVENTS).await.unwrap().cached_info().config.num_replicas, 3);
+    let nats = Nats::cluster().await;
+    let logs = logs(&nats).await;
+    assert_eq!(copies(&nats, EVENTS).await, 3);
     for round in 0..30 {
         let contested = user();
         let racers = (0..9).map(|n| {
@@ -114,7 +73,7 @@ async fn on_three_nodes_every_race_has_one_winner() {
                 (own, outcome)
             }
         });
-        let outcomes = futures::future::join_all(racers).await;
+        let outcomes = join_all(racers).await;
         let mut won = 0;
         for (own, outcome) in outcomes {
             let account = logs[0].load(sign_up(own).aggregate, 0).await.unwrap();
@@ -130,20 +89,35 @@ async fn on_three_nodes_every_race_has_one_winner() {
     }
 }
 
+/// Whoever makes a key while another replica does must not take the other's for a fault of the broker.
+#[tokio::test]
+async fn on_three_nodes_all_who_make_a_key_at_once_get_one() {
+    let nats = Nats::cluster().await;
+    let logs = logs(&nats).await;
+    for round in 0..30 {
+        let person = PrincipalId::from(user());
+        let makers = (0..9).map(|n| logs[n % 3].keyring().for_sealing(person));
+        let keys = join_all(makers).await.into_iter().collect::<Result<Vec<_>, _>>();
+        let keys = keys.unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+        let sealed = keys[0].seal(b"", b"x".to_vec()).unwrap();
+        assert!(keys.iter().all(|key| key.open(b"", &sealed).is_some_and(|text| text == b"x")), "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn the_death_of_the_leader_loses_nothing_and_stops_no_reader() {
-    let mut cluster = Cluster::start().await;
-    let logs = [cluster.log(0).await, cluster.log(1).await, cluster.log(2).await];
+    let mut nats = Nats::cluster().await;
+    let logs = logs(&nats).await;
     let mut readers: Vec<_> = logs.iter().map(|log| Reader(log.follow(0, Filter::All))).collect();
     for reader in &mut readers {
         reader.caught_up().await;
     }
-    let leader = cluster.leader().await;
+    let leader = nats.leader_of(EVENTS).await;
     let writer = logs[(leader + 1) % 3].clone();
     let mut stored = BTreeSet::new();
     for n in 0..60 {
         if n == 20 {
-            cluster.kill(leader).await;
+            nats.kill_node(leader).await;
         }
         let event = sign_in(user());
         // While a new leader is elected an append may end without an answer; the next try settles the same event.
@@ -158,7 +132,7 @@ async fn the_death_of_the_leader_loses_nothing_and_stops_no_reader() {
     assert_eq!(stored, (1..=60).collect());
     for (n, reader) in readers.iter_mut().enumerate() {
         for expected in 1..=60 {
-            assert_eq!(reader.event().await, expected, "the reader on n{n}");
+            assert_eq!(reader.event().await, expected, "reader {n}");
         }
     }
 }

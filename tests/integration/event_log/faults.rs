@@ -112,8 +112,7 @@ async fn an_append_whose_answer_is_late_is_stored_once() {
     let short = LogOptions { attempt: Duration::from_millis(200), budget: Duration::from_secs(30), ..options() };
     let mut live = Live::with(short).await;
     let ada = user();
-    let pid = live.nats.server().process().pid().unwrap();
-    signal(pid, "STOP");
+    live.nats.pause_node(0).await;
     let before = live.client.statistics().out_messages.load(Ordering::Relaxed);
     let log = live.log.clone();
     let append = tokio::spawn(async move { log.append(at(0, &sign_in(ada))).await });
@@ -125,7 +124,7 @@ async fn an_append_whose_answer_is_late_is_stored_once() {
     })
     .await;
     assert!(!append.is_finished(), "the append ended while the broker stood still, after {sent} attempts");
-    signal(pid, "CONT");
+    live.nats.resume_node(0).await;
     assert_eq!(append.await.unwrap().unwrap(), 1);
     assert_eq!(live.log.end(Filter::All).await.unwrap(), 1);
 }
@@ -134,8 +133,7 @@ async fn an_append_whose_answer_is_late_is_stored_once() {
 async fn an_append_without_any_answer_is_unknown() {
     let short = LogOptions { attempt: Duration::from_millis(100), budget: Duration::from_millis(500), ..options() };
     let mut live = Live::with(short).await;
-    let pid = live.nats.server().process().pid().unwrap();
-    signal(pid, "STOP");
+    live.nats.pause_node(0).await;
     for entries in [vec![at(0, &sign_in(user()))], vec![at(0, &sign_up(user())), at(0, &sign_in(user()))]] {
         // The second holds personal values, whose key cannot be made: nothing was sent then.
         let personal = entries.len() > 1;
@@ -146,7 +144,7 @@ async fn an_append_without_any_answer_is_unknown() {
             other => panic!("{other:?}"),
         }
     }
-    signal(pid, "CONT");
+    live.nats.resume_node(0).await;
 }
 
 #[tokio::test]
@@ -194,9 +192,4 @@ async fn the_log_in_memory_fails_to_order() {
     assert!(matches!(log.end(Filter::All).await, Err(LogError::Unavailable(_))));
     log.set_away(false);
     assert_eq!(log.events().len(), 1);
-}
-
-fn signal(pid: u32, name: &str) {
-    let sent = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
-    assert!(sent.success());
 }

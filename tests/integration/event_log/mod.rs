@@ -2,6 +2,7 @@
 
 mod cluster;
 mod contract;
+mod expectations;
 mod faults;
 mod roles;
 mod settings;

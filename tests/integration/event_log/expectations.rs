@@ -1,0 +1,129 @@
+//! Each event was stored where it was expected: with literal expectations on three nodes, too. And the check that says
+//! so sees when it isn't: expectations about a wildcard, mixed with literal ones, are broken there by the broker itself.
+
+use async_nats::HeaderMap;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use dockhost::clock;
+use dockhost::event_log::jetstream::JetStreamLog;
+use dockhost::event_log::streams::EVENTS;
+use dockhost::event_log::{AppendError, EventLog};
+use dockhost_domain::envelope::header;
+use dockhost_domain::ids::UserId;
+use futures::future::join_all;
+use tokio::time::{Duration, Instant};
+
+use super::world::{at, master, options, sign_in, user};
+use crate::harness::Nats;
+use crate::harness::log::{EXPECTED_OF, Stored, broken_expectations, doubled, stored};
+
+/// All subjects that the writers write to.
+const WILDCARD: &str = "dockhost.event.session.>";
+const WRITERS: usize = 6;
+/// Attempts of each writer per round.
+const ATTEMPTS: usize = 40;
+/// The planted fault shows in the first rounds; this is where hope ends.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A writer as the server is one: literal expectations, through the adapter.
+async fn write(log: &JetStreamLog, subjects: &[UserId]) -> usize {
+    let mut stored = 0;
+    for attempt in 0..ATTEMPTS {
+        let event = sign_in(subjects[attempt % subjects.len()]);
+        let last = log.last_sequence(event.aggregate).await.unwrap();
+        match log.append(at(last, &event)).await {
+            Ok(_) => stored += 1,
+            Err(AppendError::Conflict) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    stored
+}
+
+/// The planted fault: a writer that expects something of all subjects at once.
+async fn write_wildly(js: &Context, subjects: &[UserId]) {
+    let stream = js.get_stream(EVENTS).await.unwrap();
+    for attempt in 0..ATTEMPTS {
+        let last = match stream.get_last_raw_message_by_subject(WILDCARD).await {
+            Ok(message) => message.sequence,
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => 0,
+            Err(other) => panic!("{other:?}"),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, last.to_string());
+        headers.insert(EXPECTED_OF, WILDCARD);
+        headers.insert(header::ID, clock::fresh_uuid().to_string());
+        let subject = sign_in(subjects[attempt % subjects.len()]).aggregate.to_string();
+        // Refused or not: what counts is what the log holds.
+        drop(js.publish_with_headers(subject, headers, "{}".into()).await.unwrap().await);
+    }
+}
+
+async fn logs(nats: &Nats) -> Vec<JetStreamLog> {
+    let open = async |_| JetStreamLog::open(nats.main().await.client().clone(), master(1), options()).await.unwrap();
+    join_all((0..3).map(open)).await
+}
+
+async fn our_writers_keep_every_expectation(nats: &Nats) {
+    let logs = logs(nats).await;
+    let subjects = [user(), user()];
+    let counts = join_all((0..WRITERS).map(|n| write(&logs[n % 3], &subjects))).await;
+    let log = stored(nats).await;
+    assert_eq!(log.len(), counts.iter().sum::<usize>());
+    assert!(log.len() < WRITERS * ATTEMPTS, "nobody lost a race: there was none");
+    assert!(log.iter().all(|event| event.guard == event.subject && event.expected.is_some()), "{log:#?}");
+    assert_eq!((broken_expectations(&log), doubled(&log)), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn our_writers_keep_every_expectation_on_one_node() {
+    our_writers_keep_every_expectation(&Nats::start().await).await;
+}
+
+#[tokio::test]
+async fn our_writers_keep_every_expectation_on_three_nodes() {
+    our_writers_keep_every_expectation(&Nats::cluster().await).await;
+}
+
+#[tokio::test]
+async fn a_wildcard_expectation_is_caught_on_three_nodes() {
+    let nats = Nats::cluster().await;
+    let logs = logs(&nats).await;
+    let js = nats.main().await.jetstream().clone();
+    let subjects = [user(), user()];
+    let began = Instant::now();
+    loop {
+        tokio::join!(
+            join_all((0..WRITERS).map(|n| write(&logs[n % 3], &subjects))),
+            join_all((0..WRITERS).map(|_| write_wildly(&js, &subjects))),
+        );
+        let log = stored(&nats).await;
+        let broken = broken_expectations(&log);
+        if !broken.is_empty() {
+            assert!(broken.iter().all(|one| one.contains(WILDCARD)), "a literal one was broken, too: {broken:#?}");
+            break;
+        }
+        assert!(began.elapsed() < LONGEST, "nothing was found in {} events", log.len());
+    }
+}
+
+#[test]
+fn the_check_sees_what_is_wrong_and_only_that() {
+    let event = |sequence, subject: &str, expected, guard: &str| Stored {
+        sequence,
+        subject: subject.to_owned(),
+        id: Some(sequence.to_string()),
+        expected: Some(expected),
+        guard: guard.to_owned(),
+    };
+    let mut log =
+        vec![event(1, "a.b", 0, "a.b"), event(2, "a.c", 0, "a.c"), event(3, "a.b", 1, "a.b"), event(4, "x", 3, "a.>")];
+    assert_eq!((broken_expectations(&log), doubled(&log)), (vec![], vec![]));
+    log[3].expected = Some(2);
+    assert_eq!(broken_expectations(&log).len(), 1);
+    log[2].expected = Some(2);
+    assert_eq!(broken_expectations(&log).len(), 2);
+    log[2].id = log[0].id.clone();
+    assert_eq!(doubled(&log), ["1"]);
+}

@@ -1,0 +1,97 @@
+//! Several replicas are one server: what one wrote another shows, what one revoked another refuses, and when one goes
+//! (or the broker, a node of it, or the database), the rest goes on.
+
+mod broker;
+mod database;
+mod leader;
+mod nodes;
+mod reads;
+mod sessions;
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::http::{Answer, Client};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{World, wait_until};
+
+const INSTANCE: &str = "/api/v2/user/instance";
+const POSITION: &str = "dockhost-position";
+
+/// The same test on a lone node and a mongod, and on three nodes and a set of three.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod one_node {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::harness::Topology::ONE).await;
+            })*
+        }
+        mod three_nodes {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::harness::Topology::THREE).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
+
+async fn list_after(client: &Client, position: &str) -> Answer {
+    client.send(Method::GET, INSTANCE, &[(POSITION, position)], None).await
+}
+
+/// A create that is only asked for.
+async fn ask(client: &Client) -> Answer {
+    let answer = client.json(Method::POST, INSTANCE, &[("prefer", "respond-async")], json!({})).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer
+}
+
+fn has(list: &Answer, created: &Answer) -> bool {
+    let id = &created.data()["instanceId"];
+    list.data().as_array().into_iter().flatten().any(|instance| instance["instanceId"] == *id)
+}
+
+fn position(answer: &Answer) -> &str {
+    answer.header(POSITION).unwrap_or_else(|| panic!("no position: {answer:?}"))
+}
+
+/// 503 with this code, and word of when to try again.
+fn is_refusal(answer: &Answer, code: &str) -> bool {
+    answer.status == 503 && answer.code() == code && answer.header("retry-after").is_some()
+}
+
+/// One user's client of each replica.
+pub async fn at_each(world: &World, name: &str) -> Vec<Client> {
+    let user = world.user(name).await;
+    world.replicas.iter().map(|replica| user.at(&replica.url)).collect()
+}
+
+async fn create_within(client: &Client, what: &str, deadline: Duration) {
+    wait_until(what, deadline, async || {
+        let created =
+            client.try_send(Method::POST, INSTANCE, &[("content-type", "application/json")], Some(b"{}".into()));
+        match created.await {
+            Ok(answer) if answer.status == 201 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+/// Waits until `/health` of a replica says this of what is down.
+async fn health_says(client: &Client, down: &[&str]) {
+    wait_until(&format!("/health says that {down:?} is down"), DEADLINE, async || {
+        let health = client.get("/health").await;
+        let status = if down.is_empty() { 200 } else { 503 };
+        if (health.status, &health.body["down"]) == (status, &json!(down)) {
+            Ok(())
+        } else {
+            Err(format!("{health:?}"))
+        }
+    })
+    .await;
+}

@@ -1,0 +1,74 @@
+//! The harness's topologies: a whole DockHost on each does its main job, and its parts come back as themselves.
+
+use serde_json::json;
+
+use crate::harness::topology::{Members, Nodes};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Topology, World, wait_until};
+
+/// Signs up, creates, lists, and lets `verify` say that all is well.
+async fn main_job(world: &mut World) {
+    let name = format!("user{}", world.agents.len());
+    world.add_agent(&format!("agent{}", world.agents.len()), 5).await;
+    let ada = world.user(&name).await;
+    for replica in &world.replicas {
+        let created = ada.at(&replica.url).create().await;
+        assert_eq!((created.status, &created.data()["status"]), (201, &json!("running")), "{created:?}");
+    }
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn on_one_node_and_a_database_of_its_own_through_proxies() {
+    let mut world = World::on(Topology::ONE.with_own_database().proxied(), 2, &[]).await;
+    main_job(&mut world).await;
+    for cable in world.replicas.iter().flat_map(|replica| replica.cables.all()) {
+        assert!(cable.connections() > 0, "nothing went through {cable:?}");
+    }
+    assert!(world.agents[0].cables.broker[0].connections() > 0, "the agent went around its proxy");
+}
+
+#[tokio::test]
+async fn on_three_nodes_and_a_set_of_three_whose_parts_come_back() {
+    let topology = Topology { broker: Nodes::ThreeParted, database: Members::OwnSet, proxied: true };
+    let mut world = World::on(topology, 3, &[]).await;
+    main_job(&mut world).await;
+    let (node, url) = (world.nats.leader_of("EVENTS").await, world.replicas[1].url.clone());
+    world.nats.kill_node(node).await;
+    world.kill_replica(1).await;
+    let mongods = world.mongods.as_mut().unwrap();
+    let primary = mongods.primary().await;
+    mongods.kill(primary).await;
+    assert_ne!(mongods.primary().await, primary);
+    mongods.restart(primary).await;
+    world.nats.restart_node(node).await;
+    world.restart_replica(1).await;
+    assert_eq!(world.replicas[1].url, url);
+    for replica in 0..3 {
+        let client = world.client(replica);
+        wait_until("the replica is well", DEADLINE, async || {
+            let health = client.get("/health").await;
+            if health.status == 200 { Ok(()) } else { Err(format!("{health:?}")) }
+        })
+        .await;
+    }
+    main_job(&mut world).await;
+
+    // Parted from the others, a node leads no stream for long; rejoined, it follows.
+    let node = world.nats.leader_of("EVENTS").await;
+    world.nats.isolate(node);
+    wait_until("another node leads", DEADLINE, async || {
+        let leader = world.nats.leader_of("EVENTS").await;
+        if leader == node { Err(leader) } else { Ok(()) }
+    })
+    .await;
+    world.nats.rejoin(node);
+    let broker = world.nats.main().await;
+    wait_until("all three have all events", DEADLINE, async || {
+        let stream = broker.jetstream().get_stream("EVENTS").await.map_err(|error| error.to_string())?;
+        let replicas = stream.cached_info().cluster.clone().unwrap().replicas;
+        let whole = replicas.len() == 2 && replicas.iter().all(|peer| peer.current && !peer.offline);
+        if whole { Ok(()) } else { Err(format!("{replicas:?}")) }
+    })
+    .await;
+}

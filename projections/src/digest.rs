@@ -3,7 +3,7 @@
 //! In: documents in their JSON form, by id. Out: a SHA-256 over all of them in order of their ids, each in one
 //! canonical text (members sorted, no spaces); and for two sets, what differs where. Equal digests mean equal bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -25,31 +25,43 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The digest of documents that are given in order of their ids.
-pub fn digest<'a>(documents: impl IntoIterator<Item = &'a Value>) -> Digest {
-    let mut hash = Sha256::new();
-    for document in documents {
-        let mut text = String::new();
-        canonical(document, &mut text);
-        text.push('\n');
-        hash.update(text.as_bytes());
+/// The digest of documents that are given, as their canonical texts, in order of their ids.
+#[derive(Clone, Default)]
+pub(crate) struct Digesting(Sha256);
+
+impl Digesting {
+    /// The next document.
+    pub(crate) fn add(&mut self, canonical: &str) {
+        self.0.update(canonical.as_bytes());
+        self.0.update(b"\n");
     }
-    Digest(hash.finalize().into())
+
+    /// Of all that were added.
+    pub(crate) fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
 }
 
-/// One text per value: members sorted by name, however the map in memory orders them.
-fn canonical(value: &Value, out: &mut String) {
+/// One text per value: members sorted by name, however the map in memory orders them; no spaces.
+pub(crate) fn canonical(value: &Value) -> String {
+    let mut text = String::with_capacity(1024);
+    write(value, &mut text);
+    text
+}
+
+fn write(value: &Value, out: &mut String) {
     match value {
         Value::Object(members) => {
             out.push('{');
-            let sorted: BTreeMap<_, _> = members.iter().collect();
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_unstable_by_key(|(name, _)| *name);
             for (index, (name, value)) in sorted.into_iter().enumerate() {
                 if index > 0 {
                     out.push(',');
                 }
-                out.push_str(&Value::from(name.as_str()).to_string());
+                write_text(name, out);
                 out.push(':');
-                canonical(value, out);
+                write(value, out);
             }
             out.push('}');
         }
@@ -59,11 +71,23 @@ fn canonical(value: &Value, out: &mut String) {
                 if index > 0 {
                     out.push(',');
                 }
-                canonical(value, out);
+                write(value, out);
             }
             out.push(']');
         }
+        Value::String(text) => write_text(text, out),
         other => out.push_str(&other.to_string()),
+    }
+}
+
+fn write_text(text: &str, out: &mut String) {
+    // What needs no escape, which is nearly everything, is written as it stands.
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&Value::from(text).to_string());
     }
 }
 
@@ -116,6 +140,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn digest<'a>(documents: impl IntoIterator<Item = &'a Value>) -> Digest {
+        let mut digest = Digesting::default();
+        documents.into_iter().for_each(|document| digest.add(&canonical(document)));
+        digest.finish()
+    }
+
     #[test]
     fn the_digest_sees_content_and_not_the_order_of_members() {
         let a: Value = serde_json::from_str(r#"{"_id":"1","x":{"b":1,"a":[1,2]}}"#).unwrap();
@@ -127,6 +157,14 @@ mod tests {
         }
         assert_ne!(digest([&a]), digest([&a, &b]));
         assert_eq!(digest([]).to_string().len(), 64);
+    }
+
+    #[test]
+    fn the_canonical_text_is_json() {
+        let value = json!({"b": ["\u{1f}", "quo\"te", "back\\slash", "\u{7f}ä", ""], "a\n": {"z": -1, "y": 1.5}, "c": [true, null]});
+        let text = canonical(&value);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        assert!(text.starts_with(r#"{"a\n":{"y":1.5,"z":-1},"b":["#), "{text}");
     }
 
     #[test]

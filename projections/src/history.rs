@@ -1,17 +1,14 @@
 //! The log's past, as a rebuild or a verification needs it: a port that the server wires to the log.
 //!
-//! In: a range of the log. Out: its events of one kind, in order, folded into memory while somebody watches.
+//! In: a range of the log. Out: what stands there of one kind, in order; and the words in which a long reading says how
+//! far it is.
 
-use dockhost_domain::envelope::Recorded;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
-use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use crate::model::{Folded, ReadModel};
-use crate::projector::ProjectionError;
-use crate::quarantine::{Entry, Logged, Quarantine};
+use crate::quarantine::Entry;
 use crate::store::Cause;
 
 /// The port to the log's past.
@@ -30,51 +27,27 @@ pub trait History: Send + Sync {
     fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>>;
 }
 
-/// How far a long operation is, in stream sequences.
+/// What a long operation is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Folding the log; counted in its sequences.
+    Fold,
+    /// Comparing; counted in documents.
+    Compare,
+}
+
+/// How far a long operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The model.
     pub model: &'static str,
-    /// Folded up to here.
+    /// What is being done.
+    pub stage: Stage,
+    /// So much of it is.
     pub done: u64,
     /// Of this many.
     pub total: u64,
 }
 
-/// Is told of progress, about a thousand events apart and at the end.
+/// Is told of progress, at most a thousand apart and at the end of each stage.
 pub type Watcher<'a> = &'a mut (dyn FnMut(Progress) + Send);
-
-const EVERY: u64 = 1000;
-
-/// Folds a range of the log, but for what is or comes to be held; `each` sees the documents right after each event that
-/// changed one, with that event.
-pub(crate) async fn fold_range<M: ReadModel>(
-    history: &dyn History,
-    (folded, quarantine): (&mut Folded<M>, &mut Quarantine),
-    (after, to): (u64, u64),
-    watcher: Watcher<'_>,
-    mut each: impl FnMut(&Recorded, &M::Document) + Send,
-) -> Result<(), ProjectionError> {
-    let mut events = history.read(M::KIND, after, to);
-    let (mut count, mut last) = (0_u64, after);
-    while let Some(entry) = events.try_next().await.map_err(ProjectionError::History)? {
-        let sequence = entry.sequence();
-        if sequence <= last {
-            return Err(ProjectionError::OutOfOrder { model: M::NAME, after: last, sequence });
-        }
-        if sequence > to {
-            break;
-        }
-        last = sequence;
-        let changed = quarantine.fold(folded, &entry).map_err(|_| ProjectionError::TooManyHeld { model: M::NAME })?;
-        if let Ok(recorded) = entry.logged() {
-            changed.into_iter().filter_map(|id| folded.get(id)).for_each(|document| each(recorded, document));
-        }
-        count += 1;
-        if count.is_multiple_of(EVERY) {
-            watcher(Progress { model: M::NAME, done: sequence, total: to });
-        }
-    }
-    watcher(Progress { model: M::NAME, done: to, total: to });
-    Ok(())
-}

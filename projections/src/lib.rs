@@ -9,17 +9,21 @@
 //! - [`model`]: what a read model is, and folding in memory.
 //! - [`users`], [`backends`], [`instances`], [`sessions`]: one folder per model: `document`, `fold`, `query`.
 //! - [`store`]: connection, checkpoints, fenced writes, reads, indexes.
-//! - [`projector`]: events → documents → checkpoint, live. [`quarantine`]: aggregates that stopped;
+//! - [`projector`], [`pipeline`]: events → documents → checkpoint, live. [`quarantine`]: aggregates that stopped;
 //!   [`release`]: trying them again.
 //! - [`admin`]: making a lone mongod a replica set.
-//! - [`history`], [`verify`], [`rebuild`], [`digest`]: folding the whole log again, to compare or to replace.
+//! - [`history`], [`verify`], [`rebuild`], [`digest`]: folding the whole log again, to compare or to replace; over
+//!   `draft` (the documents that are made) and `compare` (beside the live ones).
 
 pub mod admin;
 pub mod backends;
+mod compare;
 pub mod digest;
+mod draft;
 pub mod history;
 pub mod instances;
 pub mod model;
+pub mod pipeline;
 pub mod projector;
 pub mod quarantine;
 pub mod rebuild;
@@ -31,7 +35,7 @@ mod testing;
 pub mod users;
 pub mod verify;
 
-pub use history::{History, Progress};
+pub use history::{History, Progress, Stage};
 pub use model::{Document, ReadModel};
 pub use projector::{ProjectionError, Projector};
 pub use quarantine::{Entry, Quarantine, Unreadable};

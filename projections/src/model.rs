@@ -97,6 +97,20 @@ impl<M: ReadModel> Folded<M> {
         changed
     }
 
+    /// Takes a stored document up; it counts as unchanged.
+    pub(crate) fn put(&mut self, document: M::Document) {
+        self.documents.insert(document.id(), document);
+    }
+
+    /// Lets go of those that changed longest ago, until as many are left.
+    pub(crate) fn keep_newest(&mut self, count: usize) {
+        let mut seqs: Vec<u64> = self.documents.values().map(Document::seq).collect();
+        if let Some(least) = seqs.len().checked_sub(count).filter(|least| *least < seqs.len()) {
+            let least = *seqs.select_nth_unstable(least).1;
+            self.documents.retain(|_, document| document.seq() >= least);
+        }
+    }
+
     /// One document.
     #[must_use]
     pub fn get(&self, id: IdOf<M>) -> Option<&M::Document> {
@@ -118,6 +132,11 @@ impl<M: ReadModel> Folded<M> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.documents.is_empty()
+    }
+
+    /// The documents that changed since that was last taken.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = &M::Document> {
+        self.changed.iter().filter_map(|id| self.documents.get(id))
     }
 
     /// The documents that changed since this was last asked.

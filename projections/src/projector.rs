@@ -63,13 +63,11 @@ pub enum ProjectionError {
         /// The event that should have come earlier.
         sequence: u64,
     },
-    /// What a rebuild had written was not what it read back.
-    #[error("{differences} documents of the new {model} are not as they were written")]
+    /// What was written of new documents was not what was read back, or somebody else wrote or dropped them.
+    #[error("the new documents of {model} are not as they were written; if it was verified twice at once, do it again")]
     BadCopy {
         /// The model.
         model: &'static str,
-        /// How many.
-        differences: usize,
     },
     /// The documents hold events that this log does not (any more): it lost its end. They can't be gone on from.
     #[error("the read model {model} is at {position}, the log ends at {end}: drop the database, it is folded anew")]
@@ -155,6 +153,16 @@ impl<M: ReadModel> Projector<M> {
     /// # Errors
     /// [`ProjectionError::OutOfOrder`], `TooManyHeld`, `Store`.
     pub async fn fold<E: Logged>(&self, batch: &[E]) -> Result<Pending<M>, ProjectionError> {
+        let before = Pending { folded: Folded::default(), quarantine: self.quarantine().clone(), to: self.position() };
+        self.fold_after(&before, batch).await
+    }
+
+    /// The same on top of a batch that is folded and not yet stored.
+    pub(crate) async fn fold_after<E: Logged>(
+        &self,
+        before: &Pending<M>,
+        batch: &[E],
+    ) -> Result<Pending<M>, ProjectionError> {
         let mut to = 0;
         for entry in batch {
             let sequence = entry.sequence();
@@ -163,14 +171,15 @@ impl<M: ReadModel> Projector<M> {
             }
             to = sequence;
         }
-        let position = self.position();
-        let fresh = || batch.iter().filter(|entry| entry.sequence() > position);
+        let fresh = || batch.iter().filter(|entry| entry.sequence() > before.to);
         let ids: BTreeSet<IdOf<M>> = fresh().flat_map(|entry| keys::<M>(entry)).collect();
-        let mut folded = Folded::default();
-        if !ids.is_empty() {
-            folded = Folded::from_documents(self.store.many_in(&self.checkpoint.collection, ids).await?);
+        let (known, unknown): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| before.folded.get(*id).is_some());
+        let mut documents = Vec::new();
+        if !unknown.is_empty() {
+            documents = self.store.many_in(&self.checkpoint.collection, unknown).await?;
         }
-        let mut quarantine = self.quarantine().clone();
+        documents.extend(known.into_iter().filter_map(|id| before.folded.get(id).cloned()));
+        let (mut folded, mut quarantine) = (Folded::from_documents(documents), before.quarantine.clone());
         for entry in fresh() {
             quarantine.fold(&mut folded, entry).map_err(|_| ProjectionError::TooManyHeld { model: M::NAME })?;
         }
@@ -182,8 +191,12 @@ impl<M: ReadModel> Projector<M> {
     ///
     /// # Errors
     /// [`ProjectionError::Store`].
-    pub async fn write(&self, mut folded: Folded<M>) -> Result<(), ProjectionError> {
-        Ok(self.store.write(&self.checkpoint.collection, folded.take_changed()).await?)
+    pub async fn write(&self, folded: Folded<M>) -> Result<(), ProjectionError> {
+        self.store(&folded).await
+    }
+
+    pub(crate) async fn store(&self, folded: &Folded<M>) -> Result<(), ProjectionError> {
+        Ok(self.store.write(&self.checkpoint.collection, folded.changed()).await?)
     }
 
     /// Notes that the log holds nothing for this model up to `to`; returns the new position. Never goes back.

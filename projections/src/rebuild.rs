@@ -5,23 +5,23 @@
 //!
 //! 1. *Claim* the next number in the checkpoint. A rebuild that was claimed away can no longer switch, so two rebuilds
 //!    end as one. Numbers only rise, so a collection below the live one is never live again.
-//! 2. *Fold* the log in memory and compare the live documents with it on the way (as [`crate::verify`] does).
-//! 3. *Write* the documents, read them back, compare.
-//! 4. *Catch up* with what was recorded meanwhile, then *switch*: one conditional update of the checkpoint, refused if
-//!    the live documents are further by then (catch up again). The position never goes back. The live projector finds
-//!    itself superseded at its next checkpoint and opens the new collection; what it had not checkpointed, it folds
-//!    again.
-//! 5. *Drop* what is below the new collection ([`retire`]), once no reader can still ask it.
+//! 2. *Fold* the log up to the checkpoint, in memory as far as it fits ([`crate::draft`]), and compare the live
+//!    documents with that (as [`crate::verify`] does).
+//! 3. *Catch up* with what was recorded meanwhile, *write* the documents, read them back, check that they are the same.
+//! 4. *Switch*: one conditional update of the checkpoint, refused if the live documents are further by then (catch up
+//!    again). The position never goes back. The live projector finds itself superseded at its next checkpoint and opens
+//!    the new collection; what it had not checkpointed, it folds again.
+//! 5. *Drop* what is below the new collection ([`retire`]), once no reader can still ask it. What an interrupted rebuild
+//!    leaves is below the next one's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use futures::TryStreamExt;
 
-use crate::digest::digest;
-use crate::history::{History, Watcher, fold_range};
-use crate::model::{Folded, ReadModel};
+use crate::draft::{CAPACITY, Draft};
+use crate::history::{History, Watcher};
+use crate::model::ReadModel;
 use crate::projector::ProjectionError;
-use crate::quarantine::Quarantine;
 use crate::store::{Checkpoint, CollectionName, GRACE, MongoStore};
-use crate::verify::{Audit, Verdict, end_after, form, id_of};
+use crate::verify::{Verdict, end_after, judge};
 
 /// What a rebuild did.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,29 +45,39 @@ pub struct Rebuilt {
 ///
 /// # Errors
 /// [`ProjectionError::Overtaken`] when another rebuild of the model began later, `AheadOfLog` when the log has lost its
-/// end; `BadCopy`, `Store`, `History`, `OutOfOrder`. The live documents are untouched after any of them.
+/// end; `BadCopy`, `Store`, `History`, `OutOfOrder`, `TooManyHeld`, `Superseded`. The live documents are untouched after
+/// any of them.
 pub async fn rebuild<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
     watcher: Watcher<'_>,
 ) -> Result<Rebuilt, ProjectionError> {
+    rebuild_within::<M>(store, history, CAPACITY, watcher).await
+}
+
+/// The same with at most so many documents in memory.
+///
+/// # Errors
+/// As [`rebuild`].
+pub async fn rebuild_within<M: ReadModel>(
+    store: &MongoStore,
+    history: &dyn History,
+    capacity: usize,
+    watcher: Watcher<'_>,
+) -> Result<Rebuilt, ProjectionError> {
     store.ping().await?;
     let (mut live, target) = claim::<M>(store, history).await?;
-    let same_log = live.incarnation == history.incarnation();
-    let mut audit = if same_log { Some(Audit::<M>::begin(store, live.clone()).await?) } else { None };
-    let (mut folded, mut held) = (Folded::<M>::default(), Quarantine::default());
-    // Asked after the documents were read: no event in them is beyond it.
-    let mut to = end_after::<M>(history, &live).await?;
-    fold_range(history, (&mut folded, &mut held), (0, to), watcher, |event, document| {
-        if let Some(audit) = &mut audit {
-            audit.observe(event, document);
-        }
-    })
-    .await?;
-
-    store.insert(&target, folded.take_changed()).await?;
+    let mut draft = Draft::<M>::new(store, target.clone(), capacity);
+    let before = if live.incarnation == history.incarnation() {
+        Some(judge(store, history, &mut draft, live.clone(), watcher).await?)
+    } else {
+        None
+    };
+    let mut to = end_after::<M>(history, &live).await?.max(draft.position());
+    draft.fold_to(history, to, watcher).await?;
+    draft.write().await?;
     store.ensure_indexes::<M>(&target).await?;
-    compare(store, &target, &folded).await?;
+    draft.stored().try_for_each(|_| std::future::ready(Ok(()))).await?;
 
     loop {
         let next = Checkpoint {
@@ -77,7 +87,7 @@ pub async fn rebuild<M: ReadModel>(
             fold_version: M::FOLD_VERSION,
             collection: target.clone(),
             building: None,
-            quarantine: held.clone().following(&live.quarantine),
+            quarantine: draft.quarantine().clone().following(&live.quarantine),
         };
         if store.switch(&live, &next).await? {
             break;
@@ -86,19 +96,18 @@ pub async fn rebuild<M: ReadModel>(
         let Some(now) = now.filter(|now| now.building.as_ref() == Some(&target)) else {
             return Err(ProjectionError::Overtaken { model: M::NAME });
         };
-        let further = end_after::<M>(history, &now).await?;
-        fold_range(history, (&mut folded, &mut held), (to, further), watcher, |_, _| {}).await?;
-        to = further;
+        to = end_after::<M>(history, &now).await?;
+        draft.fold_to(history, to, watcher).await?;
+        draft.write().await?;
         // What is held back may have changed as well, and the next switch must know.
         live = now;
-        store.write(&target, folded.take_changed()).await?;
     }
     Ok(Rebuilt {
-        before: audit.map(Audit::finish),
+        before,
         collection: target,
-        documents: folded.len(),
+        documents: draft.len(),
         position: to,
-        quarantined: held.len(),
+        quarantined: draft.quarantine().len(),
         old: live.collection,
     })
 }
@@ -132,22 +141,4 @@ async fn claim<M: ReadModel>(
             return Ok((Checkpoint { building: Some(target.clone()), ..seen }, target));
         }
     }
-}
-
-/// What was written must be what is read back, to the letter.
-async fn compare<M: ReadModel>(
-    store: &MongoStore,
-    target: &CollectionName,
-    folded: &Folded<M>,
-) -> Result<(), ProjectionError> {
-    let stored = store.scan(target).await?;
-    let expected: Vec<_> = folded.documents().map(form).collect();
-    if digest(&stored) == digest(&expected) {
-        return Ok(());
-    }
-    let by_id = |documents| -> BTreeMap<_, _> { <[_]>::iter(documents).map(|d| (id_of(d), d)).collect() };
-    let (stored, expected) = (by_id(&stored), by_id(&expected));
-    let ids: BTreeSet<_> = stored.keys().chain(expected.keys()).collect();
-    let differences = ids.into_iter().filter(|id| stored.get(*id) != expected.get(*id)).count();
-    Err(ProjectionError::BadCopy { model: M::NAME, differences })
 }

@@ -1,26 +1,27 @@
 //! Whether the live documents are what the log says, while both go on.
 //!
-//! In: the live documents, read once, and the log's past, folded in memory. Out: two digests, and every difference.
+//! In: the live documents, read once, and the log's past, folded as a rebuild does it. Out: two digests, and every
+//! difference.
 //!
-//! How this is sound without stopping anything: the checkpoint is read first, then the documents, then the log is
-//! folded up to the newest sequence that either names. Each stored document is compared with the fold *at that
-//! document's own `seq`*, which the fold passes through; and it must not be older than the last event of it that the
-//! checkpoint covers. So a document that the live projector moves meanwhile is compared as it was read, a document
-//! that is born after the checkpoint was read is not asked for, what the checkpoint lists as held back is not asked for
-//! beyond that, and nothing else is excused.
+//! How this is sound without stopping anything: a checkpoint is read, the log is folded up to exactly its sequence, and
+//! only then are the documents read; [`crate::compare`] says what follows from that. Memory stays the same however
+//! large the model is: what doesn't fit goes to a collection of its own, which is dropped in the end. One that a
+//! verification left behind when it was killed is dropped by the next.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use dockhost_domain::envelope::Recorded;
-use serde_json::Value;
-
-use crate::digest::{Digest, Mismatch, digest, mismatches};
-use crate::history::{History, Watcher, fold_range};
-use crate::model::{Document, Folded, IdOf, ReadModel};
+use crate::compare::compare;
+use crate::digest::{Digest, Mismatch};
+use crate::draft::{CAPACITY, Draft};
+use crate::history::{History, Watcher};
+use crate::model::ReadModel;
 use crate::projector::ProjectionError;
-use crate::quarantine::Quarantine;
-use crate::store::{Checkpoint, CollectionName, MongoStore, StoreError};
+use crate::store::{Checkpoint, CollectionName, MongoStore};
+
+/// A checkpoint that is this much further after the log was folded is followed once more, so that little is left that
+/// moved meanwhile; so often at most.
+const NEAR: u64 = 10_000;
+const ROUNDS: u32 = 4;
 
 /// What is wrong with one document.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,119 +100,72 @@ impl Verdict {
 ///
 /// # Errors
 /// [`ProjectionError::ForeignLog`] when the documents were folded from another log, `AheadOfLog` when it has lost its
-/// end; `Store`, `History`, `OutOfOrder`.
+/// end, `Superseded` when a rebuild replaced them meanwhile, `BadCopy` when another verification of a large model
+/// began meanwhile; `Store`, `History`, `OutOfOrder`, `TooManyHeld`.
 pub async fn verify<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
     watcher: Watcher<'_>,
 ) -> Result<Verdict, ProjectionError> {
+    verify_within::<M>(store, history, CAPACITY, watcher).await
+}
+
+/// The same with at most so many documents in memory.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_within<M: ReadModel>(
+    store: &MongoStore,
+    history: &dyn History,
+    capacity: usize,
+    watcher: Watcher<'_>,
+) -> Result<Verdict, ProjectionError> {
+    for left in store.scratches::<M>().await? {
+        store.drop_collection(&left).await?;
+    }
     let ours = history.incarnation();
     let checkpoint = store.checkpoint::<M>().await?.unwrap_or_else(|| Checkpoint::first::<M>(&ours));
     let stored = checkpoint.incarnation.clone();
     if stored != ours {
         return Err(ProjectionError::ForeignLog { model: M::NAME, stored, ours });
     }
-    let mut audit = Audit::<M>::begin(store, checkpoint).await?;
-    let to = audit.until(end_after::<M>(history, &audit.checkpoint).await?);
-    let (mut folded, mut held) = (Folded::<M>::default(), Quarantine::default());
-    let folding = (&mut folded, &mut held);
-    fold_range(history, folding, (0, to), watcher, |event, document| audit.observe(event, document)).await?;
-    Ok(audit.finish())
+    let scratch = CollectionName::scratch(M::NAME);
+    let mut draft = Draft::<M>::new(store, scratch.clone(), capacity);
+    let verdict = judge(store, history, &mut draft, checkpoint, watcher).await;
+    if draft.spilled() {
+        store.drop_collection(&scratch).await?;
+    }
+    verdict
 }
 
-/// The live documents as they were read, and what the fold said at the moments that matter.
-pub(crate) struct Audit<M: ReadModel> {
-    checkpoint: Checkpoint,
-    stored: BTreeMap<String, Value>,
-    /// The fold of each document at its stored `seq`.
-    at_seq: BTreeMap<String, M::Document>,
-    /// The fold of each document at the checkpoint.
-    due: BTreeMap<IdOf<M>, M::Document>,
-}
-
-impl<M: ReadModel> Audit<M> {
-    /// Reads the live documents; the checkpoint must have been read before.
-    pub(crate) async fn begin(store: &MongoStore, checkpoint: Checkpoint) -> Result<Self, StoreError> {
-        let stored = store.scan(&checkpoint.collection).await?;
-        let stored = stored.into_iter().map(|document| (id_of(&document), document)).collect();
-        Ok(Self { checkpoint, stored, at_seq: BTreeMap::new(), due: BTreeMap::new() })
+/// Folds up to the checkpoint and compares the live documents with that.
+pub(crate) async fn judge<M: ReadModel>(
+    store: &MongoStore,
+    history: &dyn History,
+    draft: &mut Draft<M>,
+    mut checkpoint: Checkpoint,
+    watcher: Watcher<'_>,
+) -> Result<Verdict, ProjectionError> {
+    for _ in 0..ROUNDS {
+        end_after::<M>(history, &checkpoint).await?;
+        draft.fold_to(history, checkpoint.sequence, watcher).await?;
+        // None is as good as the one that a model without documents has.
+        let now = store.checkpoint::<M>().await?.filter(|now| now.incarnation == checkpoint.incarnation);
+        let further = now.filter(|now| now.sequence > checkpoint.sequence + NEAR);
+        let Some(further) = further else { break };
+        checkpoint = further;
     }
-
-    /// How far the log must be folded, given its end; what claims to be beyond that is no event.
-    fn until(&self, end: u64) -> u64 {
-        self.stored.values().map(seq_of).fold(self.checkpoint.sequence, u64::max).min(end)
+    draft.fold_to(history, checkpoint.sequence, watcher).await?;
+    if draft.spilled() {
+        draft.write().await?;
     }
-
-    /// Takes note of a document that the fold just changed, by this event. What the checkpoint says is held back is not
-    /// asked for.
-    pub(crate) fn observe(&mut self, event: &Recorded, document: &M::Document) {
-        let held = self.checkpoint.quarantine.holds(&event.envelope.aggregate, event.sequence);
-        if document.seq() <= self.checkpoint.sequence && !held {
-            self.due.insert(document.id(), document.clone());
-        }
-        let id = document.id().to_string();
-        if self.stored.get(&id).is_some_and(|stored| seq_of(stored) == document.seq()) {
-            self.at_seq.insert(id, document.clone());
-        }
+    let verdict = compare(store, history, &checkpoint, draft, watcher).await?;
+    // What was read may have been dropped meanwhile.
+    let now = store.checkpoint::<M>().await?;
+    if now.is_some_and(|now| now.collection != checkpoint.collection) {
+        return Err(ProjectionError::Superseded { model: M::NAME });
     }
-
-    /// Compares.
-    pub(crate) fn finish(self) -> Verdict {
-        let mut expected: BTreeMap<String, Value> = BTreeMap::new();
-        let mut differences: BTreeMap<String, DifferenceKind> = BTreeMap::new();
-        for due in self.due.values() {
-            let id = due.id().to_string();
-            match self.stored.get(&id).map(seq_of) {
-                None => drop(differences.insert(id.clone(), DifferenceKind::Missing)),
-                Some(seq) if seq < due.seq() => {
-                    differences.insert(id.clone(), DifferenceKind::Behind { seq, due: due.seq() });
-                }
-                Some(_) => {}
-            }
-            expected.insert(id, form(due));
-        }
-        for (id, stored) in &self.stored {
-            if differences.contains_key(id) {
-                continue;
-            }
-            let kind = match (self.at_seq.get(id), expected.get(id)) {
-                (Some(at_seq), _) => {
-                    let at_seq = form(at_seq);
-                    let members = mismatches(&at_seq, stored);
-                    expected.insert(id.clone(), at_seq);
-                    DifferenceKind::Content(members)
-                }
-                // No event of it has the sequence that it claims.
-                (None, Some(due)) => DifferenceKind::Content(mismatches(due, stored)),
-                (None, None) => DifferenceKind::Unexpected,
-            };
-            if kind != DifferenceKind::Content(Vec::new()) {
-                differences.insert(id.clone(), kind);
-            }
-        }
-        Verdict {
-            model: M::NAME,
-            collection: self.checkpoint.collection,
-            position: self.checkpoint.sequence,
-            fold_version: self.checkpoint.fold_version,
-            documents: self.stored.len(),
-            quarantined: self.checkpoint.quarantine.len(),
-            stored: digest(self.stored.values()),
-            expected: digest(expected.values()),
-            differences: differences.into_iter().map(|(id, kind)| Difference { id, kind }).collect(),
-        }
-    }
-}
-
-/// The form in which a document is stored. Every document type has one: they are plain structs, and the tests of the
-/// models write each of them; `Null` would show up as a difference.
-pub(crate) fn form(document: &impl Document) -> Value {
-    serde_json::to_value(document).unwrap_or(Value::Null)
-}
-
-pub(crate) fn id_of(document: &Value) -> String {
-    let id = &document["_id"];
-    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+    Ok(verdict)
 }
 
 /// The log's end, which is asked after the checkpoint was read and so can't be before it.
@@ -224,8 +178,4 @@ pub(crate) async fn end_after<M: ReadModel>(
         return Err(ProjectionError::AheadOfLog { model: M::NAME, position: checkpoint.sequence, end });
     }
     Ok(end)
-}
-
-fn seq_of(document: &Value) -> u64 {
-    document["seq"].as_u64().unwrap_or(0)
 }

@@ -4,6 +4,7 @@
 
 mod dev;
 mod models;
+mod progress;
 mod quarantine;
 mod secrets;
 mod serve;

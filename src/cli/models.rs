@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use dockhost_projections::ReadModel;
 use dockhost_projections::backends::Backends;
-use dockhost_projections::history::Progress;
+use dockhost_projections::history::{Progress, Stage};
 use dockhost_projections::instances::Instances;
 use dockhost_projections::rebuild::{Rebuilt, rebuild, retire};
 use dockhost_projections::sessions::Sessions;
@@ -19,6 +19,7 @@ use dockhost_projections::verify::{Verdict, verify};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::connect::Broker;
+use crate::cli::progress::Bar;
 use crate::config::{Connections, Secrets, Settings};
 use crate::dev::offline;
 use crate::event_log::Filter;
@@ -62,7 +63,7 @@ pub struct Servers {
 /// What `rebuild` is told.
 #[derive(Debug, Args)]
 pub struct Rebuild {
-    /// Compare only; the same as `dockhost verify`.
+    /// Compare only, and say what would change; fails if anything would.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -107,15 +108,27 @@ impl Place {
     }
 }
 
-/// One line per thousand events, over itself on a terminal.
-fn watch(progress: Progress) {
-    use std::io::{IsTerminal, Write};
-    let mut out = std::io::stderr();
-    if out.is_terminal() {
-        let _ = write!(out, "\r{}: {} of {} events", progress.model, progress.done, progress.total);
-        let _ = out.flush();
-        if progress.done >= progress.total {
-            let _ = writeln!(out);
+/// Shows how far each stage of each model is, one after the other.
+#[derive(Default)]
+struct Watch(Option<(&'static str, Stage, Bar)>);
+
+impl Watch {
+    fn see(&mut self, Progress { model, stage, done, total }: Progress) {
+        let what = match stage {
+            Stage::Fold => format!("{model}: log"),
+            Stage::Compare => format!("{model}: documents"),
+        };
+        if let Some((_, _, bar)) = self.0.take_if(|(of, at, _)| (*of, *at) != (model, stage)) {
+            bar.finish();
+        }
+        let (_, _, bar) = self.0.get_or_insert_with(|| (model, stage, Bar::resumed(what, done, total)));
+        bar.of(total);
+        bar.at(done);
+    }
+
+    fn finish(self) {
+        if let Some((_, _, bar)) = self.0 {
+            bar.finish();
         }
     }
 }
@@ -126,16 +139,29 @@ fn tell(verdict: &Verdict) {
     println!("  stored   {}", verdict.stored);
     println!("  from log {}", verdict.expected);
     if verdict.quarantined > 0 {
-        println!("  {} aggregates held back: see `dockhost quarantine list`", verdict.quarantined);
+        println!("  held back: {}, see `dockhost quarantine list`", aggregates(verdict.quarantined));
     }
     for difference in &verdict.differences {
         println!("  {difference}");
     }
 }
 
-async fn verify_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::Result<bool> {
-    let verdict = verify::<M>(store, past, &mut watch).await?;
+fn aggregates(count: usize) -> String {
+    if count == 1 { "1 aggregate".to_owned() } else { format!("{count} aggregates") }
+}
+
+async fn verify_one<M: ReadModel>(past: &Past, store: &MongoStore, what_if: bool) -> anyhow::Result<bool> {
+    let mut watch = Watch::default();
+    let verdict = verify::<M>(store, past, &mut |progress| watch.see(progress)).await?;
+    watch.finish();
     tell(&verdict);
+    if what_if {
+        match verdict.differences.len() {
+            0 => println!("  a rebuild would change nothing"),
+            1 => println!("  a rebuild would change 1 document"),
+            count => println!("  a rebuild would change {count} documents"),
+        }
+    }
     // A model is compared as far as it is. One that holds nothing of a log with events is no model of it: another
     // database, or one that was lost.
     let untouched = verdict.position == 0 && past.0.end(Filter::Kind(M::KIND)).await? > 0;
@@ -147,7 +173,9 @@ async fn verify_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::Re
 
 /// Rebuilds one model; what it replaced stays until [`retire`].
 async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::Result<Rebuilt> {
-    let rebuilt = rebuild::<M>(store, past, &mut watch).await?;
+    let mut watch = Watch::default();
+    let rebuilt = rebuild::<M>(store, past, &mut |progress| watch.see(progress)).await?;
+    watch.finish();
     if let Some(before) = &rebuilt.before {
         tell(before);
     }
@@ -159,7 +187,7 @@ async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::R
         rebuilt.collection
     );
     if rebuilt.quarantined > 0 {
-        println!("  {} aggregates held back: see `dockhost quarantine list`", rebuilt.quarantined);
+        println!("  held back: {}, see `dockhost quarantine list`", aggregates(rebuilt.quarantined));
     }
     Ok(rebuilt)
 }
@@ -167,28 +195,32 @@ async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::R
 impl Verify {
     /// Compares; fails if anything differs.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        match stop.run_until_cancelled(compare(&self.place)).await {
-            Some(Ok(true)) => Ok(ExitCode::SUCCESS),
-            Some(Ok(false)) | None => Ok(ExitCode::FAILURE),
-            Some(Err(error)) => Err(error),
-        }
+        finished(stop.run_until_cancelled(compare(&self.place, false)).await)
     }
 }
 
-async fn compare(place: &Place) -> anyhow::Result<bool> {
+fn finished(equal: Option<anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
+    match equal {
+        Some(Ok(true)) => Ok(ExitCode::SUCCESS),
+        Some(Ok(false)) | None => Ok(ExitCode::FAILURE),
+        Some(Err(error)) => Err(error),
+    }
+}
+
+async fn compare(place: &Place, what_if: bool) -> anyhow::Result<bool> {
     let (past, store) = place.open().await?;
     let mut equal = true;
     if place.wants(Model::Users) {
-        equal &= verify_one::<Users>(&past, &store).await?;
+        equal &= verify_one::<Users>(&past, &store, what_if).await?;
     }
     if place.wants(Model::Backends) {
-        equal &= verify_one::<Backends>(&past, &store).await?;
+        equal &= verify_one::<Backends>(&past, &store, what_if).await?;
     }
     if place.wants(Model::Instances) {
-        equal &= verify_one::<Instances>(&past, &store).await?;
+        equal &= verify_one::<Instances>(&past, &store, what_if).await?;
     }
     if place.wants(Model::Sessions) {
-        equal &= verify_one::<Sessions>(&past, &store).await?;
+        equal &= verify_one::<Sessions>(&past, &store, what_if).await?;
     }
     Ok(equal)
 }
@@ -197,7 +229,7 @@ impl Rebuild {
     /// Rebuilds. Interrupted, it leaves the live models as they are.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         if self.dry_run {
-            return Verify { place: self.place }.run(stop).await;
+            return finished(stop.run_until_cancelled(compare(&self.place, true)).await);
         }
         match stop.run_until_cancelled(remake(&self.place)).await {
             Some(done) => done.map(|()| ExitCode::SUCCESS),

@@ -20,6 +20,9 @@ use crate::sealing::{self, Binding, KeyError, Keyring};
 /// The value of `ce-source`: this program at this version.
 const SOURCE: &str = concat!("dockhost/", env!("CARGO_PKG_VERSION"));
 
+/// The mark of a sealed value begins with it, in the JSON that this program writes.
+const SEALED_BEGINS: u8 = b'$';
+
 /// A message as it stands in the stream.
 #[derive(Debug, Clone)]
 pub struct Stored<'a> {
@@ -96,6 +99,13 @@ impl Codec {
         let named = stored.headers.get(header::SUBJECT).map(HeaderValue::as_str);
         if named != Some(stored.subject) {
             return Err(Trouble::Content(format!("header {} is {named:?}", header::SUBJECT)));
+        }
+        // A body without the mark holds nothing sealed and is read as it stands, in a third of the time. Whatever comes
+        // to nothing that way is read the long way, which says why.
+        if !stored.body.contains(&SEALED_BEGINS)
+            && let Ok(event) = Event::decode_text(&aggregate, &kind, stored.body)
+        {
+            return Ok(Envelope { aggregate, meta, origin, event });
         }
         let mut data: Value = serde_json::from_slice(stored.body).map_err(content)?;
         let sealed = sealing::has_sealed(&data);

@@ -1,6 +1,7 @@
 //! The ordered reader: all events after a position, without a gap, for ever.
 //!
-//! In: a position and a filter. Out: deliveries. It trusts nobody's word that all is well: order is checked on each
+//! In: a position and a filter. Out: messages, which [`decoded`] makes deliveries of, ahead of whoever reads them and on
+//! all cores, but in order. It trusts nobody's word that all is well: order is checked on each
 //! message, and in quiet the stream's leader is asked whether there really is nothing new, so that a consumer that
 //! got stuck, or sits on a node that was cut off, is found out and made anew.
 
@@ -9,7 +10,9 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::{Context, Message};
 use dockhost_domain::subject::ALL_EVENTS;
+use futures::stream::{self, BoxStream, Stream, StreamExt};
 use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
 use super::codec::{Codec, Decoded, Stored};
@@ -30,6 +33,22 @@ const PAUSES: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1)];
 /// Pause between attempts to get a key.
 const KEY_PAUSE: Duration = Duration::from_secs(1);
+/// Messages that are decoded as one task.
+const CHUNK: usize = 128;
+/// Such tasks at once, and the most that are decoded ahead of the reader.
+const AHEAD: usize = 8;
+/// Keys that one such task asks for at once.
+const KEYS: usize = 16;
+
+/// What was heard, in order.
+pub enum Heard {
+    /// The next message, and its place in the stream.
+    Message(u64, Box<Message>),
+    /// As [`Delivery::CaughtUp`].
+    CaughtUp,
+    /// As [`Delivery::Idle`].
+    Idle,
+}
 
 /// The subjects that a filter selects.
 #[must_use]
@@ -45,9 +64,8 @@ pub fn subjects(filter: Filter) -> String {
 pub struct Follower {
     js: Context,
     reads: LeaderReads,
-    codec: Codec,
     subjects: String,
-    /// The last sequence that was delivered.
+    /// The last sequence that was handed on.
     position: u64,
     /// Where the log ended when reading began; `None` until known.
     target: Option<u64>,
@@ -64,11 +82,10 @@ pub struct Follower {
 impl Follower {
     /// Reads what comes after `after`.
     #[must_use]
-    pub fn new(js: Context, reads: LeaderReads, codec: Codec, after: u64, filter: Filter) -> Self {
+    pub fn new(js: Context, reads: LeaderReads, after: u64, filter: Filter) -> Self {
         Self {
             js,
             reads,
-            codec,
             subjects: subjects(filter),
             position: after,
             target: None,
@@ -81,8 +98,8 @@ impl Follower {
         }
     }
 
-    /// The next delivery; never ends.
-    pub async fn next(&mut self) -> Delivery {
+    /// What is heard next; never ends.
+    pub async fn next(&mut self) -> Heard {
         loop {
             let Some(puller) = &mut self.puller else {
                 if let Err(cause) = self.open().await {
@@ -92,17 +109,17 @@ impl Follower {
             };
             if !self.caught_up && self.target.is_some_and(|target| target <= self.position) {
                 self.caught_up = true;
-                return Delivery::CaughtUp;
+                return Heard::CaughtUp;
             }
             match puller.next().await {
                 Pulled::Message(message) => {
-                    if let Some(delivery) = self.take(&message).await {
-                        return delivery;
+                    if let Some(sequence) = self.take(&message) {
+                        return Heard::Message(sequence, message);
                     }
                 }
                 Pulled::Heartbeat => {
                     if self.asked.elapsed() >= ASK_EVERY && self.is_up_to_date().await {
-                        return Delivery::Idle;
+                        return Heard::Idle;
                     }
                 }
                 Pulled::Broken(cause) => {
@@ -159,7 +176,8 @@ impl Follower {
         }
     }
 
-    async fn take(&mut self, message: &Message) -> Option<Delivery> {
+    /// The message's place, if it is the next one.
+    fn take(&mut self, message: &Message) -> Option<u64> {
         let sequence = match message.info() {
             Ok(info) if info.consumer_sequence == self.delivered + 1 && info.stream_sequence > self.position => {
                 self.delivered = info.consumer_sequence;
@@ -171,11 +189,45 @@ impl Follower {
                 return None;
             }
         };
-        let delivery = decode_patiently(&self.codec, sequence, message).await;
         self.position = sequence;
         self.asked = Instant::now();
-        Some(delivery)
+        Some(sequence)
     }
+}
+
+/// Decodes what is heard, in order. What is there at once is decoded in tasks of its own while the reader works on what
+/// came before; a message that comes alone is not handed about.
+pub fn decoded(heard: impl Stream<Item = Heard> + Send + 'static, codec: Codec) -> BoxStream<'static, Delivery> {
+    heard
+        .ready_chunks(CHUNK)
+        .map(move |chunk| decode_chunk(codec.clone(), chunk))
+        .buffered(AHEAD)
+        .flat_map(stream::iter)
+        .boxed()
+}
+
+async fn decode_chunk(codec: Codec, chunk: Vec<Heard>) -> Vec<Delivery> {
+    if chunk.len() == 1 {
+        return decode_all(codec, chunk).await;
+    }
+    match AbortOnDropHandle::new(tokio::spawn(decode_all(codec, chunk))).await {
+        Ok(deliveries) => deliveries,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down, and this with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// In order; a key that has to be asked for holds up nobody else's.
+async fn decode_all(codec: Codec, chunk: Vec<Heard>) -> Vec<Delivery> {
+    let deliveries = stream::iter(chunk).map(async |heard| match heard {
+        Heard::Message(sequence, message) => decode_patiently(&codec, sequence, &message).await,
+        Heard::CaughtUp => Delivery::CaughtUp,
+        Heard::Idle => Delivery::Idle,
+    });
+    deliveries.buffered(KEYS).collect().await
 }
 
 /// Reads a delivered message; without its key the reader stands still, loudly, until the key is there: going on would

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::batch::send_batch;
 use super::codec::{self, Codec, Decoded, Stored};
 use super::durable::DurableReader;
-use super::follow::{Follower, subjects};
+use super::follow::{Follower, decoded, subjects};
 use super::publish::{Outgoing, Reply, outgoing, send};
 use super::pull::{Pulled, Puller};
 use super::read::{self, LeaderReads};
@@ -341,8 +341,9 @@ impl EventLog for JetStreamLog {
     }
 
     fn follow(&self, after: u64, filter: Filter) -> BoxStream<'static, Delivery> {
-        let follower = Follower::new(self.js.clone(), self.reads.clone(), self.codec.clone(), after, filter);
-        futures::stream::unfold(follower, async |mut follower| Some((follower.next().await, follower))).boxed()
+        let follower = Follower::new(self.js.clone(), self.reads.clone(), after, filter);
+        let heard = futures::stream::unfold(follower, async |mut follower| Some((follower.next().await, follower)));
+        decoded(heard, self.codec.clone())
     }
 
     fn incarnation(&self) -> &Incarnation {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::model::ReadModel;
+use dockhost_projections::pipeline::Pipeline;
 use dockhost_projections::projector::{ProjectionError, Projector};
 use dockhost_projections::release::{Release, held, release};
 use dockhost_projections::store::MongoStore;
@@ -24,7 +25,7 @@ use crate::telemetry::chain;
 use crate::work::unwound;
 
 /// Events applied at once.
-const BATCH: usize = 500;
+const BATCH: usize = 2000;
 
 /// What all projectors share.
 #[derive(Clone)]
@@ -92,9 +93,18 @@ impl Projectors {
         cancel: &CancellationToken,
     ) -> Result<(), ProjectionError> {
         let mut events = self.log.follow(projector.position(), Filter::Kind(M::KIND));
-        while let Some(Some(first)) = cancel.run_until_cancelled(events.next()).await {
+        let mut pipeline = Pipeline::<M>::default();
+        loop {
+            let mut next = events.next().now_or_never().flatten();
+            if next.is_none() || cancel.is_cancelled() {
+                // Nothing more at once: what was folded waits for nobody.
+                self.tell(projector, async |projector| pipeline.flush(projector).await).await?;
+                next = cancel.run_until_cancelled(events.next()).await.flatten();
+            }
+            if next.is_none() {
+                return Ok(());
+            }
             let mut batch: Vec<Entry> = Vec::new();
-            let mut next = Some(first);
             while let Some(delivery) = next {
                 match delivery {
                     Delivery::Event(recorded) => batch.push(Entry::Event(recorded)),
@@ -106,14 +116,25 @@ impl Projectors {
                 next = if batch.len() < BATCH { events.next().now_or_never().flatten() } else { None };
             }
             if !batch.is_empty() {
-                let before = projector.position();
-                let position = projector.apply(&batch).await?;
-                self.positions.announce(&self.client, M::NAME, position).await;
-                for Unreadable { subject, sequence, why } in
-                    projector.quarantine().entries().filter(|one| one.sequence > before)
-                {
-                    tracing::error!(model = M::NAME, subject, sequence, why, "an event can't be folded: held back");
-                }
+                self.tell(projector, async |projector| pipeline.push(projector, &batch).await).await?;
+            }
+        }
+    }
+
+    /// Takes a step, and tells all replicas how far the model is if it got further.
+    async fn tell<M: ReadModel>(
+        &self,
+        projector: &mut Projector<M>,
+        step: impl AsyncFnOnce(&mut Projector<M>) -> Result<u64, ProjectionError>,
+    ) -> Result<(), ProjectionError> {
+        let before = projector.position();
+        let position = step(projector).await?;
+        if position > before {
+            self.positions.announce(&self.client, M::NAME, position).await;
+            for Unreadable { subject, sequence, why } in
+                projector.quarantine().entries().filter(|one| one.sequence > before)
+            {
+                tracing::error!(model = M::NAME, subject, sequence, why, "an event can't be folded: held back");
             }
         }
         Ok(())

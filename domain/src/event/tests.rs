@@ -18,8 +18,19 @@ struct Golden {
 
 impl Golden {
     fn decode(&self) -> Result<Event, Unreadable> {
-        Event::decode(&self.subject.parse().unwrap(), self.event.clone())
+        decode(&self.subject.parse().unwrap(), self.event.clone())
     }
+}
+
+/// Read from a tree and from text, which must come to the same.
+fn decode(subject: &AggregateId, event: Encoded) -> Result<Event, Unreadable> {
+    let text = Event::decode_text(subject, &event.kind, &serde_json::to_vec(&event.data).unwrap());
+    let tree = Event::decode(subject, event);
+    assert_eq!(text.as_ref().ok(), tree.as_ref().ok());
+    if let (Err(text), Err(tree)) = (&text, &tree) {
+        assert_eq!((&text.kind, &text.subject), (&tree.kind, &tree.subject));
+    }
+    tree
 }
 
 /// Names the variants once: as a `match` that does not compile when one is missing, and as the list of what must have
@@ -135,7 +146,7 @@ fn an_event_on_a_foreign_subject_is_unreadable() {
     assert_eq!(subjects.len(), 5, "one subject for each kind of aggregate");
     for golden in all() {
         for foreign in subjects.iter().filter(|subject| **subject != golden.subject) {
-            let error = Event::decode(&foreign.parse().unwrap(), golden.event.clone()).unwrap_err();
+            let error = decode(&foreign.parse().unwrap(), golden.event.clone()).unwrap_err();
             assert_eq!((&error.kind, &error.subject), (&golden.event.kind, foreign));
             let text = error.to_string();
             assert!(text.contains(&golden.event.kind) && text.contains(foreign), "{text}");
@@ -149,7 +160,7 @@ fn an_unknown_version_or_another_shape_is_unreadable() {
         let (subject, event) = (golden.subject.parse().unwrap(), golden.event);
         let unreadable = |event: Encoded| {
             let kind = event.kind.clone();
-            let error = Event::decode(&subject, event).unwrap_err();
+            let error = decode(&subject, event).unwrap_err();
             assert_eq!((error.kind, error.subject), (kind, golden.subject.clone()));
         };
         unreadable(Encoded { kind: event.kind.replace(".v1", ".v99"), ..event.clone() });
@@ -166,13 +177,21 @@ fn an_unknown_version_or_another_shape_is_unreadable() {
     }
 }
 
+#[test]
+fn a_body_ends_where_its_value_does() {
+    let golden = all().next().unwrap();
+    let body = format!("{} {{}}", golden.event.data);
+    let error = Event::decode_text(&golden.subject.parse().unwrap(), &golden.event.kind, body.as_bytes()).unwrap_err();
+    assert!(error.why.contains("trailing"), "{error}");
+}
+
 /// A later release may add what this one does not need.
 #[test]
 fn an_unknown_member_is_ignored() {
     for golden in all() {
         let mut event = golden.event.clone();
         event.data["later"] = json!({ "x": 1 });
-        assert_eq!(Event::decode(&golden.subject.parse().unwrap(), event).unwrap(), golden.decode().unwrap());
+        assert_eq!(decode(&golden.subject.parse().unwrap(), event).unwrap(), golden.decode().unwrap());
     }
 }
 

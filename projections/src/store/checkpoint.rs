@@ -5,7 +5,7 @@
 //! back, and a projector that was overtaken by a rebuild, that goes by an old list, or that follows another log, is
 //! told so instead of being believed.
 
-use bson::{Document as Bson, doc};
+use bson::{Document as Bson, RawDocumentBuf, doc};
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -96,7 +96,7 @@ impl MongoStore {
         let asked_at = Instant::now();
         let found =
             self.run(|database| async move { checkpoints(&database).find_one(doc! { "_id": M::NAME }).await }).await?;
-        let checkpoint: Option<Checkpoint> = found.map(|found| super::read::decode(COLLECTION, found)).transpose()?;
+        let checkpoint: Option<Checkpoint> = found.map(|found| super::read::decode(COLLECTION, &found)).transpose()?;
         let changes = checkpoint.as_ref().map_or(0, |found| found.quarantine.changes());
         let name = checkpoint.as_ref().map_or_else(|| CollectionName::first(M::NAME), |found| found.collection.clone());
         self.learn(M::NAME, Known { name, changes, asked_at });
@@ -109,8 +109,7 @@ impl MongoStore {
             return Ok(checkpoint);
         }
         let first = Checkpoint::first::<M>(incarnation);
-        let mut members = super::write::encode(&first).map_err(StoreError::rejected)?;
-        members.remove("_id");
+        let members = members(&first)?;
         let begun = self
             .run(move |database| async move {
                 let begin = doc! { "$setOnInsert": members };
@@ -135,7 +134,7 @@ impl MongoStore {
         filter.insert("sequence", doc! { "$lte": number(next.sequence) });
         let mut members = doc! { "sequence": number(next.sequence) };
         if next.quarantine != believed.quarantine {
-            members.extend(super::write::encode(&next.quarantine).map_err(StoreError::rejected)?);
+            members.extend(self::members(&next.quarantine)?);
         }
         if self.update_checkpoint(filter, doc! { "$set": members }).await? {
             return Ok(Advance::Done);
@@ -157,7 +156,7 @@ impl MongoStore {
     ) -> Result<bool, StoreError> {
         let mut filter = identity(believed);
         filter.insert("sequence", doc! { "$lte": number(end) });
-        let members = super::write::encode(quarantine).map_err(StoreError::rejected)?;
+        let members = members(quarantine)?;
         self.update_checkpoint(filter, doc! { "$set": members }).await
     }
 
@@ -173,7 +172,7 @@ impl MongoStore {
             })
             .await?;
         let first = || Glance { collection: CollectionName::first(M::NAME), changes: 0, quarantined: Vec::new() };
-        Ok(found.map(|found| super::read::decode(COLLECTION, found)).transpose()?.unwrap_or_else(first))
+        Ok(found.map(|found| super::read::decode(COLLECTION, &found)).transpose()?.unwrap_or_else(first))
     }
 
     /// Notes that `building` is being prepared, unless the checkpoint's collection or building changed meanwhile.
@@ -191,8 +190,7 @@ impl MongoStore {
         if seen.incarnation == next.incarnation {
             filter.insert("sequence", doc! { "$lte": number(next.sequence) });
         }
-        let mut members = super::write::encode(next).map_err(StoreError::rejected)?;
-        members.remove("_id");
+        let members = members(next)?;
         self.update_checkpoint(filter, doc! { "$set": members }).await
     }
 
@@ -203,8 +201,16 @@ impl MongoStore {
     }
 }
 
-fn checkpoints(database: &Database) -> mongodb::Collection<Bson> {
+fn checkpoints(database: &Database) -> mongodb::Collection<RawDocumentBuf> {
     database.collection(COLLECTION)
+}
+
+/// The members to be set.
+fn members(value: &impl Serialize) -> Result<Bson, StoreError> {
+    let form = super::write::encode(value).map_err(StoreError::rejected)?;
+    let mut members = Bson::try_from(form).map_err(StoreError::rejected)?;
+    members.remove("_id");
+    Ok(members)
 }
 
 /// What must not have changed for a position to mean the same.

@@ -30,6 +30,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(LIMIT.as_secs() + 2);
 /// How long a name is believed.
 const FRESH: Duration = Duration::from_millis(250);
 
+const SCRATCH: &str = "_scratch_";
+
 /// The name of a collection that holds, or is to hold, a model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -55,6 +57,16 @@ impl CollectionName {
         }
         let number = rest.strip_prefix("_v")?.parse().ok()?;
         (Self::numbered(model, number).as_str() == name).then_some(number)
+    }
+
+    /// A name for documents that only a comparison needs; never one with a number.
+    pub(crate) fn scratch(model: &str) -> Self {
+        Self(format!("{model}{SCRATCH}{}", bson::oid::ObjectId::new()))
+    }
+
+    /// The name, if it is such a one of this model.
+    pub(crate) fn as_scratch(model: &str, name: &str) -> Option<Self> {
+        name.strip_prefix(model)?.starts_with(SCRATCH).then(|| Self(name.to_owned()))
     }
 
     /// The text.
@@ -178,5 +190,10 @@ mod tests {
         for foreign in ["users_v1", "users_v02", "users_v+2", "users_vx", "users2", "usersx", "sessions", ""] {
             assert_eq!(CollectionName::number("users", foreign), None, "{foreign}");
         }
+        let scratch = CollectionName::scratch("users");
+        assert_eq!(CollectionName::number("users", scratch.as_str()), None);
+        assert_eq!(CollectionName::as_scratch("users", scratch.as_str()), Some(scratch.clone()));
+        assert_eq!(CollectionName::as_scratch("users", "users_v2"), None);
+        assert_eq!(CollectionName::as_scratch("user", scratch.as_str()), None);
     }
 }

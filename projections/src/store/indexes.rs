@@ -29,9 +29,23 @@ impl MongoStore {
 
     /// The collections of a model, with their numbers.
     pub(crate) async fn collections<M: ReadModel>(&self) -> Result<Vec<(u32, CollectionName)>, StoreError> {
-        let names = self.run_long(|database| async move { database.list_collection_names().await }).await?;
+        let names = self.collection_names().await?;
         let numbers = names.iter().filter_map(|name| CollectionName::number(M::NAME, name));
         Ok(numbers.map(|number| (number, CollectionName::numbered(M::NAME, number))).collect())
+    }
+
+    /// What comparisons of a model have left behind, or are at.
+    pub(crate) async fn scratches<M: ReadModel>(&self) -> Result<Vec<CollectionName>, StoreError> {
+        let names = self.collection_names().await?;
+        Ok(names.iter().filter_map(|name| CollectionName::as_scratch(M::NAME, name)).collect())
+    }
+
+    /// The collections that there are: the models', what rebuilds and verifications are at or have left, checkpoints.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn collection_names(&self) -> Result<Vec<String>, StoreError> {
+        self.run_long(|database| async move { database.list_collection_names().await }).await
     }
 
     /// Drops a collection; fine if it isn't there.

@@ -28,6 +28,8 @@ pub use snapshots::Snapshot;
 
 pub(crate) use checkpoint::Advance;
 pub(crate) use collection::GRACE;
+pub(crate) use read::{json, malformed};
+pub(crate) use write::encode;
 
 /// How long one operation may take, queueing included.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);

@@ -1,30 +1,35 @@
 //! Reading documents. In: a typed question. Out: typed documents, or `Malformed` naming the one that isn't.
 
-use bson::{Document as BsonDocument, doc};
+use bson::{Document as BsonDocument, RawDocumentBuf, doc};
 use dockhost_domain::subject::AggregateId;
 use futures::TryStreamExt;
+use futures::stream::{self, BoxStream, StreamExt};
+use mongodb::options::{FindOptions, Hint};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::{CollectionName, MongoStore, Shown, StoreError};
 use crate::model::{Document, IdOf, ReadModel};
 
 /// Documents per round trip of a scan.
 const PAGE: i64 = 1000;
+/// Pages that a scan reads ahead.
+const AHEAD: usize = 2;
 
 /// The JSON form of what is stored.
-pub(super) fn json(document: BsonDocument) -> Result<Value, serde_json::Error> {
-    bson::deserialize_from_document(document).map_err(serde::de::Error::custom)
+pub(crate) fn json(document: &RawDocumentBuf) -> Result<Value, serde_json::Error> {
+    bson::deserialize_from_slice(document.as_bytes()).map_err(serde::de::Error::custom)
 }
 
-pub(super) fn decode<T: DeserializeOwned>(collection: &str, document: BsonDocument) -> Result<T, StoreError> {
-    let id =
-        document.get("_id").map_or_else(String::new, |id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
-    json(document).and_then(serde_json::from_value).map_err(|source| StoreError::Malformed {
-        collection: collection.to_owned(),
-        id,
-        source,
-    })
+pub(super) fn decode<T: DeserializeOwned>(collection: &str, document: &RawDocumentBuf) -> Result<T, StoreError> {
+    json(document).and_then(serde_json::from_value).map_err(|source| malformed(collection, document, source))
+}
+
+pub(crate) fn malformed(collection: &str, document: &RawDocumentBuf, source: serde_json::Error) -> StoreError {
+    let id = document.get("_id").ok().flatten();
+    let text = id.map(|id| id.as_str().map_or_else(|| format!("{id:?}"), str::to_owned));
+    StoreError::Malformed { collection: collection.to_owned(), id: text.unwrap_or_default(), source }
 }
 
 impl MongoStore {
@@ -52,10 +57,11 @@ impl MongoStore {
         let Shown { found, stale_since } = self
             .ask::<M, _, _, _>(about.as_ref(), |name| {
                 let (filter, sort) = (filter.clone(), sort.clone());
-                async move { self.find_in(&name, filter, sort, 0).await }
+                let options = FindOptions::builder().sort(sort).build();
+                async move { self.find_in(&name, filter, options).await }
             })
             .await?;
-        let found = found.into_iter().map(|found| decode(M::NAME, found)).collect::<Result<_, _>>()?;
+        let found = found.iter().map(|found| decode(M::NAME, found)).collect::<Result<_, _>>()?;
         Ok(Shown { found, stale_since })
     }
 
@@ -65,40 +71,69 @@ impl MongoStore {
         collection: &CollectionName,
         ids: impl IntoIterator<Item = D::Id>,
     ) -> Result<Vec<D>, StoreError> {
-        let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
-        let found = self.find_in(collection, doc! { "_id": { "$in": ids } }, doc! {}, 0).await?;
-        found.into_iter().map(|found| decode(collection.as_str(), found)).collect()
+        let found = self.stored_in(collection, ids).await?;
+        Ok(found.into_iter().map(|(document, _)| document).collect())
     }
 
-    /// All documents of a collection in their JSON form, by id. Documents that come while it reads may be missed.
-    pub(crate) async fn scan(&self, collection: &CollectionName) -> Result<Vec<Value>, StoreError> {
-        let mut all = Vec::new();
-        let mut after = doc! {};
-        loop {
-            let page = self.find_in(collection, after, doc! { "_id": 1 }, PAGE).await?;
-            let Some(last) = page.last().and_then(|last| last.get("_id")).cloned() else { return Ok(all) };
-            after = doc! { "_id": { "$gt": last } };
-            for found in page {
-                all.push(json(found).map_err(|source| StoreError::Malformed {
-                    collection: collection.to_string(),
-                    id: String::new(),
-                    source,
-                })?);
+    /// The same, with the form in which each is stored.
+    pub(crate) async fn stored_in<D: Document>(
+        &self,
+        collection: &CollectionName,
+        ids: impl IntoIterator<Item = D::Id>,
+    ) -> Result<Vec<(D, RawDocumentBuf)>, StoreError> {
+        let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
+        let found = self.find_in(collection, doc! { "_id": { "$in": ids } }, FindOptions::default()).await?;
+        found.into_iter().map(|found| Ok((decode(collection.as_str(), &found)?, found))).collect()
+    }
+
+    /// All documents of a collection as they are stored, by id, some pages ahead of whoever reads them. Documents that
+    /// come while it reads may be missed.
+    pub(crate) fn pages(
+        &self,
+        collection: &CollectionName,
+    ) -> BoxStream<'static, Result<Vec<RawDocumentBuf>, StoreError>> {
+        let (pages, read) = mpsc::channel(AHEAD);
+        let (store, collection) = (self.clone(), collection.clone());
+        // A task of its own, which ends when nobody reads on.
+        tokio::spawn(async move {
+            let mut options = FindOptions::builder().sort(doc! { "_id": 1 }).limit(PAGE).build();
+            loop {
+                let page = store.find_in(&collection, doc! {}, options.clone()).await;
+                // The page begins with the last one of the page before. `min` and not a filter: a filter would not go on
+                // from an id of one type to those of another.
+                let again = options.min.as_ref().and_then(|min| min.get("_id"));
+                let page = page.map(|page| {
+                    let known = |document: &RawDocumentBuf| again.is_some() && id_in(document).as_ref() == again;
+                    let skip = usize::from(page.first().is_some_and(known));
+                    page.into_iter().skip(skip).collect::<Vec<_>>()
+                });
+                let last = page.as_ref().ok().and_then(|page| page.last()).and_then(id_in);
+                if last.is_none() && page.is_ok() || pages.send(page).await.is_err() {
+                    return;
+                }
+                let Some(last) = last else { return };
+                options.min = Some(doc! { "_id": last });
+                options.hint = Some(Hint::Keys(doc! { "_id": 1 }));
             }
-        }
+        });
+        stream::unfold(read, async |mut read| read.recv().await.map(|page| (page, read))).boxed()
     }
 
     async fn find_in(
         &self,
         collection: &CollectionName,
         filter: BsonDocument,
-        sort: BsonDocument,
-        limit: i64,
-    ) -> Result<Vec<BsonDocument>, StoreError> {
+        options: FindOptions,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let name = collection.as_str().to_owned();
         self.run(|database| async move {
-            database.collection::<BsonDocument>(&name).find(filter).sort(sort).limit(limit).await?.try_collect().await
+            let documents = database.collection::<RawDocumentBuf>(&name);
+            documents.find(filter).with_options(options).await?.try_collect().await
         })
         .await
     }
+}
+
+fn id_in(document: &RawDocumentBuf) -> Option<bson::Bson> {
+    document.get("_id").ok().flatten().and_then(|id| id.try_into().ok())
 }

@@ -6,7 +6,8 @@
 //! slept through its replacement does no harm. Documents stand in a `$literal`: no text in them is ever an expression.
 //! A repeated write changes nothing, so every failure may simply be retried.
 
-use bson::{Bson, Document as BsonDocument, doc};
+use bson::{Bson, Document as BsonDocument, RawArrayBuf, RawDocumentBuf, rawdoc};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
 use super::checkpoint::number;
@@ -17,13 +18,15 @@ use crate::model::Document;
 const COUNT: usize = 1000;
 /// Bytes per command: below the limit of one BSON document (16 MiB), with room for the command around them.
 const BYTES: usize = 12 * 1024 * 1024;
+/// Commands at once.
+const AT_ONCE: usize = 4;
 /// Two upserts of one new document can collide in its `_id`; the second try finds it there.
 const TRIES: u32 = 4;
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 
 /// The stored form: the JSON form of the document, as BSON.
-pub(crate) fn encode(document: &impl Serialize) -> Result<BsonDocument, super::Cause> {
-    Ok(bson::serialize_to_document(&serde_json::to_value(document)?)?)
+pub(crate) fn encode(document: &impl Serialize) -> Result<RawDocumentBuf, super::Cause> {
+    Ok(bson::serialize_to_raw_document_buf(&serde_json::to_value(document)?)?)
 }
 
 impl MongoStore {
@@ -33,44 +36,66 @@ impl MongoStore {
         collection: &CollectionName,
         documents: impl IntoIterator<Item = &D>,
     ) -> Result<(), StoreError> {
-        for updates in commands(documents.into_iter().map(fenced))? {
-            self.update(collection, updates).await?;
-        }
-        Ok(())
+        let updates: Result<Vec<_>, _> = documents.into_iter().map(fenced).collect();
+        self.update_all(collection, updates.map_err(StoreError::Rejected)?).await
     }
 
-    /// Stores documents in a collection that nobody else writes to yet: faster, and not fenced.
-    pub(crate) async fn insert<D: Document>(
+    /// Stores documents in a collection that nobody else writes to: faster, and not fenced.
+    pub(crate) async fn insert(
         &self,
         collection: &CollectionName,
-        documents: impl IntoIterator<Item = &D>,
+        documents: Vec<RawDocumentBuf>,
     ) -> Result<(), StoreError> {
-        for batch in commands(documents.into_iter().map(encode))? {
-            let name = collection.as_str().to_owned();
-            self.run_long(|database| async move {
-                database.collection::<BsonDocument>(&name).insert_many(batch).ordered(false).await
-            })
-            .await?;
-        }
+        let name = collection.as_str().to_owned();
+        self.run_long(|database| async move {
+            database.collection::<RawDocumentBuf>(&name).insert_many(documents).ordered(false).await
+        })
+        .await?;
         Ok(())
     }
 
-    async fn update(&self, collection: &CollectionName, updates: Vec<BsonDocument>) -> Result<(), StoreError> {
+    /// Stores documents in the place of others, in a collection that nobody else writes to.
+    pub(crate) async fn replace(
+        &self,
+        collection: &CollectionName,
+        documents: Vec<RawDocumentBuf>,
+    ) -> Result<(), StoreError> {
+        let update = |document: RawDocumentBuf| {
+            let id =
+                document.get("_id").map_err(StoreError::rejected)?.ok_or_else(|| StoreError::rejected("no _id"))?;
+            let query = rawdoc! { "_id": id };
+            Ok(rawdoc! { "q": query, "u": document })
+        };
+        self.update_all(collection, documents.into_iter().map(update).collect::<Result<_, StoreError>>()?).await
+    }
+
+    async fn update_all(&self, collection: &CollectionName, updates: Vec<RawDocumentBuf>) -> Result<(), StoreError> {
+        let commands = stream::iter(commands(updates)).map(|updates| self.update(collection, updates));
+        commands.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    async fn update(&self, collection: &CollectionName, updates: Vec<RawDocumentBuf>) -> Result<(), StoreError> {
+        let count = updates.len();
+        let mut array = RawArrayBuf::new();
+        for update in updates {
+            array.push(update);
+        }
+        let command = rawdoc! {
+            "update": collection.as_str(),
+            "updates": array,
+            "ordered": false,
+            "writeConcern": { "w": "majority", "j": true },
+        };
         let mut tries = TRIES;
         loop {
-            let command = doc! {
-                "update": collection.as_str(),
-                "updates": updates.clone(),
-                "ordered": false,
-                "writeConcern": { "w": "majority", "j": true },
-            };
-            let reply = self.run_long(|database| async move { database.run_command(command).await }).await?;
+            let command = command.clone();
+            let reply = self.run_long(|database| async move { database.run_raw_command(command).await }).await?;
             tries -= 1;
             match refusal(&reply) {
                 None => return Ok(()),
                 Some(Refusal::Collision) if tries > 0 => {}
                 Some(Refusal::Collision) => {
-                    return Err(StoreError::rejected(format!("{} upserts kept colliding", updates.len())));
+                    return Err(StoreError::rejected(format!("{count} upserts kept colliding")));
                 }
                 Some(Refusal::Error(text)) => return Err(StoreError::rejected(text)),
                 Some(Refusal::NotYetDurable(text)) => return Err(StoreError::Unavailable(text.into())),
@@ -80,22 +105,23 @@ impl MongoStore {
 }
 
 /// `{q, u, upsert}` that stores the document where `seq` is lower or absent.
-fn fenced<D: Document>(document: &D) -> Result<BsonDocument, super::Cause> {
+fn fenced<D: Document>(document: &D) -> Result<RawDocumentBuf, super::Cause> {
     let stored = encode(document)?;
-    let older = doc! { "$lt": [{ "$ifNull": ["$seq", -1_i64] }, number(document.seq())] };
-    let replace = doc! { "$replaceWith": { "$cond": [older, { "$literal": stored }, "$$ROOT"] } };
-    Ok(doc! { "q": { "_id": document.id().to_string() }, "u": [replace], "upsert": true })
+    let mut older = RawArrayBuf::new();
+    older.push(rawdoc! { "$lt": [{ "$ifNull": ["$seq", -1_i64] }, number(document.seq())] });
+    older.push(rawdoc! { "$literal": stored });
+    older.push("$$ROOT");
+    let mut pipeline = RawArrayBuf::new();
+    pipeline.push(rawdoc! { "$replaceWith": { "$cond": older } });
+    Ok(rawdoc! { "q": { "_id": document.id().to_string() }, "u": pipeline, "upsert": true })
 }
 
 /// Splits into commands that the database takes.
-fn commands(
-    parts: impl Iterator<Item = Result<BsonDocument, super::Cause>>,
-) -> Result<Vec<Vec<BsonDocument>>, StoreError> {
+fn commands(parts: Vec<RawDocumentBuf>) -> Vec<Vec<RawDocumentBuf>> {
     let mut commands = Vec::new();
     let (mut command, mut bytes) = (Vec::new(), 0);
     for part in parts {
-        let part = part.map_err(StoreError::Rejected)?;
-        let size = bson::serialize_to_vec(&part).map_err(StoreError::rejected)?.len();
+        let size = part.as_bytes().len();
         if !command.is_empty() && (command.len() == COUNT || bytes + size > BYTES) {
             commands.push(std::mem::take(&mut command));
             bytes = 0;
@@ -106,7 +132,7 @@ fn commands(
     if !command.is_empty() {
         commands.push(command);
     }
-    Ok(commands)
+    commands
 }
 
 enum Refusal {

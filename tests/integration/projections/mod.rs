@@ -3,8 +3,10 @@
 mod events;
 mod fence;
 mod held;
+mod pipelining;
 mod queries;
 mod rebuilding;
+mod spilling;
 mod verifying;
 
 use dockhost_domain::envelope::Recorded;

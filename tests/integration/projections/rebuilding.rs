@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use dockhost_domain::envelope::Recorded;
 use dockhost_domain::tenancy::Status;
 use dockhost_projections::instances::Instances;
-use dockhost_projections::rebuild::{rebuild, retire};
+use dockhost_projections::rebuild::{rebuild, rebuild_within, retire};
 use dockhost_projections::users::Users;
 use dockhost_projections::verify::verify;
 use dockhost_projections::{MongoStore, ProjectionError, Projector};
@@ -163,8 +163,9 @@ async fn nobody_notices_a_rebuild() {
             superseded
         }
     });
-    for _ in 0..2 {
-        let rebuilt = rebuild::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    // As a small model is rebuilt, and as one that doesn't fit in memory.
+    for capacity in [usize::MAX, 10] {
+        let rebuilt = rebuild_within::<Instances>(&store, &history, capacity, &mut |_| {}).await.unwrap();
         assert!(rebuilt.before.unwrap().is_equal());
     }
     let last = rebuild::<Instances>(&store, &history, &mut |_| {}).await.unwrap();

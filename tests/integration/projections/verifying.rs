@@ -118,3 +118,21 @@ async fn a_log_that_lost_its_end_is_not_compared_with_nor_rebuilt_from() {
     assert!(ahead(rebuild::<Users>(&store, &history, &mut |_| {}).await.unwrap_err()));
     assert!(store.user(user(2)).await.unwrap().is_some());
 }
+
+/// What is ahead of the checkpoint is not excused: it is compared where it is.
+#[tokio::test]
+async fn a_document_beyond_the_checkpoint_is_compared_at_its_own_event() {
+    let store = store().await;
+    let events = [enrolled(1, 1), enrolled(2, 2), connected(3, 1, "10.0.0.1"), connected(4, 2, "10.0.0.2")];
+    let projector = project::<Backends>(&store, &events[..2]).await;
+    let wrong = [connected(3, 1, "10.6.6.6"), connected(99, 2, "10.0.0.2"), enrolled(100, 3)];
+    projector.write(projector.fold(&wrong).await.unwrap().folded).await.unwrap();
+    let verdict = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
+    assert_eq!((verdict.position, verdict.differences.len()), (2, 3));
+    assert_ne!(verdict.stored, verdict.expected);
+    let DifferenceKind::Content(first) = &verdict.differences[0].kind else { panic!("{verdict:#?}") };
+    assert_eq!(first[0].to_string(), r#"address: expected "10.0.0.1", stored "10.6.6.6""#);
+    let DifferenceKind::Content(second) = &verdict.differences[1].kind else { panic!("{verdict:#?}") };
+    assert!(second.iter().any(|member| member.to_string() == "seq: expected 4, stored 99"), "{second:?}");
+    assert_eq!(verdict.differences[2].kind, DifferenceKind::Unexpected);
+}

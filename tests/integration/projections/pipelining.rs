@@ -1,0 +1,111 @@
+//! Folding one batch while the one before is stored changes nothing but the time it takes.
+
+use dockhost_domain::envelope::Recorded;
+use dockhost_projections::backends::Backends;
+use dockhost_projections::pipeline::Pipeline;
+use dockhost_projections::rebuild::rebuild;
+use dockhost_projections::verify::verify;
+use dockhost_projections::{MongoStore, ProjectionError};
+
+use super::events::{Log, backend, connected, enrolled};
+use super::{log, open, position, store};
+
+/// Every batch changes documents of the one before.
+fn events() -> Vec<Recorded> {
+    (1..=400_u64)
+        .map(|n| if n <= 8 { enrolled(n, n % 8) } else { connected(n, n * 5 % 8, &format!("10.0.0.{n}")) })
+        .collect()
+}
+
+async fn run(store: &MongoStore, events: &[Recorded], size: usize) {
+    let mut projector = open::<Backends>(store).await;
+    let mut pipeline = Pipeline::default();
+    for batch in events.chunks(size) {
+        let (before, behind) = (batch[0].sequence - 1, projector.position());
+        let position = pipeline.push(&mut projector, batch).await.unwrap();
+        assert!(position <= before.max(behind), "{position} is not stored yet");
+    }
+    assert_eq!(pipeline.flush(&mut projector).await.unwrap(), 400);
+    assert_eq!(pipeline.flush(&mut projector).await.unwrap(), 400, "there was nothing left");
+}
+
+async fn all_is_right(store: &MongoStore, events: &[Recorded]) {
+    let verdict = verify::<Backends>(store, &Log::of(log("one"), events), &mut |_| {}).await.unwrap();
+    assert!(verdict.is_equal(), "{verdict:#?}");
+    assert_eq!((verdict.documents, verdict.position), (8, 400));
+}
+
+#[tokio::test]
+async fn batches_in_a_pipeline_end_at_the_same_documents() {
+    let store = store().await;
+    run(&store, &events(), 7).await;
+    all_is_right(&store, &events()).await;
+}
+
+#[tokio::test]
+async fn two_pipelines_at_once_end_as_one() {
+    let store = store().await;
+    let events = events();
+    tokio::join!(run(&store, &events, 7), run(&store, &events, 11), run(&store, &events, 50));
+    all_is_right(&store, &events).await;
+}
+
+#[tokio::test]
+async fn what_was_not_stored_is_folded_again() {
+    let store = store().await;
+    let events = events();
+    let mut projector = open::<Backends>(&store).await;
+    let mut pipeline = Pipeline::default();
+    for batch in events[..200].chunks(50) {
+        pipeline.push(&mut projector, batch).await.unwrap();
+    }
+    drop(pipeline);
+    assert_eq!((projector.position(), position::<Backends>(&store).await), (150, 150));
+    let mut projector = open::<Backends>(&store).await;
+    let mut pipeline = Pipeline::default();
+    pipeline.push(&mut projector, &events[100..]).await.unwrap();
+    pipeline.flush(&mut projector).await.unwrap();
+    all_is_right(&store, &events).await;
+}
+
+#[tokio::test]
+async fn a_rebuild_in_between_is_noticed_and_nothing_is_lost() {
+    let store = store().await;
+    let events = events();
+    let mut projector = open::<Backends>(&store).await;
+    let mut pipeline = Pipeline::default();
+    pipeline.push(&mut projector, &events[..100]).await.unwrap();
+    pipeline.push(&mut projector, &events[100..200]).await.unwrap();
+    rebuild::<Backends>(&store, &Log::of(log("one"), &events[..120]), &mut |_| {}).await.unwrap();
+    let error = pipeline.push(&mut projector, &events[200..300]).await.unwrap_err();
+    assert!(matches!(error, ProjectionError::Superseded { .. }), "{error:?}");
+    assert_eq!(
+        store.backend(backend(1)).await.unwrap().as_ref().unwrap().seq,
+        117,
+        "the new documents were written to"
+    );
+
+    let mut projector = open::<Backends>(&store).await;
+    assert_eq!(projector.position(), 120);
+    let mut pipeline = Pipeline::default();
+    pipeline.push(&mut projector, &events[120..]).await.unwrap();
+    pipeline.flush(&mut projector).await.unwrap();
+    all_is_right(&store, &events).await;
+}
+
+#[tokio::test]
+async fn an_error_leaves_the_position_and_forgets_the_batch() {
+    let store = store().await;
+    let events = events();
+    let mut projector = open::<Backends>(&store).await;
+    let mut pipeline = Pipeline::default();
+    pipeline.push(&mut projector, &events[..100]).await.unwrap();
+    let twisted = [events[150].clone(), events[149].clone()];
+    let error = pipeline.push(&mut projector, &twisted).await.unwrap_err();
+    assert!(matches!(error, ProjectionError::OutOfOrder { .. }), "{error:?}");
+    // The batch before was stored; what can't be folded is not in the way of what can.
+    assert_eq!(pipeline.flush(&mut projector).await.unwrap(), 100);
+    pipeline.push(&mut projector, &events[100..]).await.unwrap();
+    pipeline.flush(&mut projector).await.unwrap();
+    all_is_right(&store, &events).await;
+}

@@ -1,0 +1,205 @@
+//! A model that doesn't fit in memory is verified and rebuilt to the same letter, and leaves nothing behind.
+
+use dockhost_domain::envelope::Recorded;
+use dockhost_domain::incarnation::Incarnation;
+use dockhost_domain::subject::AggregateId;
+use dockhost_projections::backends::Backends;
+use dockhost_projections::instances::Instances;
+use dockhost_projections::rebuild::{rebuild_within, retire};
+use dockhost_projections::store::Cause;
+use dockhost_projections::verify::{DifferenceKind, verify, verify_within};
+use dockhost_projections::{Entry, History, MongoStore, Projector};
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, StreamExt};
+
+use super::events::{Log, connected, enrolled, instance, requested, runs, user};
+use super::{connect, log, open, project, store};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Mongo, wait_until};
+
+/// Few enough that most documents are let go, and asked for again.
+const FEW: usize = 20;
+const INSTANCES: u64 = 300;
+const EVENTS: u64 = 5000;
+
+/// Events of all instances, mixed: each of some thousand in a row asks for other documents than the one before.
+fn mixed() -> Vec<Recorded> {
+    let event = |n: u64| match n {
+        1..=INSTANCES => requested(n, n % 7, n, &format!("web-{n}"), "key"),
+        _ => {
+            let id = n * 7919 % INSTANCES + 1;
+            runs(n, id % 7, id)
+        }
+    };
+    (1..=EVENTS).map(event).collect()
+}
+
+/// Scratch collections, of any model.
+async fn scratches(store: &MongoStore) -> Vec<String> {
+    let names = store.collection_names().await.unwrap();
+    names.into_iter().filter(|name| name.contains("scratch")).collect()
+}
+
+#[tokio::test]
+async fn a_large_model_is_verified_and_rebuilt_as_a_small_one_is() {
+    let store = store().await;
+    let events = mixed();
+    let history = Log::of(log("one"), &events);
+    let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    assert_eq!((rebuilt.documents, rebuilt.position), (300, EVENTS));
+    let small = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    assert!(small.is_equal(), "{small:?}");
+    assert_eq!(small.documents, 300);
+    let large = verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    assert_eq!(large, small);
+
+    let again = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    assert_eq!(again.before.as_ref(), Some(&small));
+    retire::<Instances>(&store, &again).await.unwrap();
+    let mut names = store.collection_names().await.unwrap();
+    names.sort();
+    assert_eq!(names, ["checkpoints", again.collection.as_str()], "something was left behind");
+}
+
+#[tokio::test]
+async fn differences_of_a_large_model_are_named() {
+    let store = store().await;
+    let events = mixed();
+    // One event is skipped, another never happened, and one instance is not known to the log.
+    let (skipped, invented) = (3001, EVENTS + 10);
+    let mut projected: Vec<_> = events.iter().filter(|event| event.sequence != skipped).cloned().collect();
+    projected.push(requested(invented, 1, 900, "ghost", "key"));
+    project::<Instances>(&store, &projected).await.advance(EVENTS).await.unwrap();
+    let mut events = events;
+    events.push(runs(invented + 1, 3, 3));
+    let history = Log::of(log("one"), &events);
+    let verdict = verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    let small = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    assert_eq!(verdict, small);
+    let found: Vec<_> = verdict.differences.iter().map(|d| (d.id.clone(), d.kind.clone())).collect();
+    assert!(found.contains(&(instance(900).to_string(), DifferenceKind::Unexpected)), "{found:?}");
+    // It was told at the next event of that instance what it had missed, so nothing else differs.
+    assert!(scratches(&store).await.is_empty());
+}
+
+/// The projector moves on all the while: not one false alarm.
+#[tokio::test]
+async fn a_large_model_that_moves_is_verified_without_a_false_alarm() {
+    let store = store().await;
+    let events: Vec<_> = (1..=300_u64)
+        .map(|n| if n <= 20 { enrolled(n, n) } else { connected(n, n % 20 + 1, &format!("10.0.0.{n}")) })
+        .collect();
+    let history = Log::of(log("one"), &events);
+    let project = async {
+        let mut projector = open::<Backends>(&store).await;
+        for batch in events.chunks(5) {
+            projector.apply(batch).await.unwrap();
+        }
+    };
+    let watch = async {
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.last() != Some(&300) {
+            let verdict = verify_within::<Backends>(&store, &history, 3, &mut |_| {}).await.unwrap();
+            assert!(verdict.is_equal(), "{verdict:#?}");
+            seen.insert(verdict.position);
+        }
+        seen.len()
+    };
+    let ((), positions) = tokio::join!(project, watch);
+    assert!(positions > 2, "it was never verified while it moved");
+}
+
+/// A log that never comes to its end.
+struct Stalled(Log);
+
+impl History for Stalled {
+    fn incarnation(&self) -> Incarnation {
+        self.0.incarnation()
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
+        self.0.end()
+    }
+
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        self.0.read(kind, after, to).chain(futures::stream::pending()).boxed()
+    }
+
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        self.0.read_one(aggregate, after, to)
+    }
+}
+
+#[tokio::test]
+async fn what_interrupted_ones_left_is_dropped_by_the_next() {
+    let mongo = Mongo::shared().await;
+    let store = connect(&mongo).await;
+    let events = mixed();
+    let history = Log::of(log("one"), &events);
+    project::<Instances>(&store, &events).await;
+    let stalled = |rebuild: bool| {
+        let (store, history) = (store.clone(), Stalled(history.clone()));
+        tokio::spawn(async move {
+            if rebuild {
+                drop(rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await);
+            } else {
+                drop(verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await);
+            }
+        })
+    };
+    for (rebuild, left) in [(false, "instances_scratch_"), (true, "instances_v2")] {
+        let interrupted = stalled(rebuild);
+        wait_until("something is written", DEADLINE, async || {
+            let names = store.collection_names().await.unwrap();
+            if names.iter().any(|name| name.starts_with(left)) { Ok(()) } else { Err(names.join(" ")) }
+        })
+        .await;
+        interrupted.abort();
+        assert!(interrupted.await.unwrap_err().is_cancelled());
+    }
+    // The live documents are what they were.
+    let verdict = verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    assert!(verdict.is_equal(), "{verdict:?}");
+    assert_eq!(verdict.collection.as_str(), "instances");
+    wait_until("no scratch collection", DEADLINE, async || match scratches(&store).await {
+        none if none.is_empty() => Ok(()),
+        // A command of the interrupted one may still have been on its way.
+        some => {
+            verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+            Err(some.join(" "))
+        }
+    })
+    .await;
+    let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    assert_eq!(rebuilt.collection.as_str(), "instances_v3");
+    retire::<Instances>(&store, &rebuilt).await.unwrap();
+    let mut names = store.collection_names().await.unwrap();
+    names.sort();
+    assert_eq!(names, ["checkpoints", "instances_v3"]);
+    assert_eq!(store.instances_of(user(1)).await.unwrap().len(), 43);
+}
+
+/// An aggregate that the leader's program can't read is held; a newer program that can compares what is there.
+#[tokio::test]
+async fn what_is_held_elsewhere_is_compared_as_far_as_it_is() {
+    let store = store().await;
+    let events = mixed();
+    let history = Log::of(log("one"), &events);
+    // Instance 7919 * n % 300 + 1 of user id % 7: this holds one of seven tenancies.
+    let held_at = 2000;
+    let mut projector: Projector<Instances> = open(&store).await;
+    projector.apply(&history.unreadable_at(&[held_at]).entries()).await.unwrap();
+    for capacity in [usize::MAX, FEW] {
+        let verdict = verify_within::<Instances>(&store, &history, capacity, &mut |_| {}).await.unwrap();
+        assert!(verdict.is_equal(), "{:#?}", verdict.differences);
+        assert_eq!((verdict.quarantined, verdict.documents), (1, 300));
+    }
+    let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    assert!(rebuilt.before.unwrap().is_equal());
+    assert_eq!(rebuilt.quarantined, 0, "it can read them all");
+    let verdict = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    assert!(verdict.is_equal() && verdict.quarantined == 0, "{verdict:?}");
+    // And the other way round: the older program finds that the documents are further than it can tell.
+    let older = verify_within::<Instances>(&store, &history.unreadable_at(&[held_at]), FEW, &mut |_| {}).await.unwrap();
+    assert!(!older.is_equal());
+}

@@ -1,5 +1,6 @@
 use dockhost_domain::envelope::{Envelope, Recorded};
 use dockhost_domain::ids::UserId;
+use dockhost_domain::names::Username;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -35,7 +36,7 @@ impl ReadModel for Touchy {
 
     fn fold(id: UserId, document: Option<UserDocument>, recorded: &Recorded) -> Option<UserDocument> {
         let after = Users::fold(id, document, recorded);
-        let name = after.as_ref().and_then(|user| user.username.as_ref()).map(|name| name.as_str());
+        let name = after.as_ref().and_then(|user| user.username.as_ref()).map(Username::as_str);
         assert_ne!(name, Some("bomb"), "ordered by a test");
         after
     }

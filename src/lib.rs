@@ -10,11 +10,13 @@
 //! - [`follower`], [`positions`], [`presence`]: what every replica knows: the log, the read models' progress, heartbeats.
 //! - [`execute`]: load, decide, append; the one way into the log.
 //! - [`event_log`], [`sealing`], [`assignments`], [`broker`], [`gate`]: the broker's streams, keys and door.
+//! - [`backup`]: the log in files, and back.
 //! - [`auth`], [`clock`], [`telemetry`]: passwords and tokens, time and ids, the service's own log.
 //! - [`dev`]: the embedded servers of `dockhost dev` and of the tests.
 
 pub mod assignments;
 pub mod auth;
+pub mod backup;
 pub mod broker;
 pub mod cli;
 pub mod clock;

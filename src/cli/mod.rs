@@ -3,9 +3,12 @@
 //! In: arguments and environment. Out: an exit code, and one clear message if something is wrong.
 
 mod dev;
+mod export;
+mod import;
 mod models;
 mod progress;
 mod quarantine;
+mod reach;
 mod secrets;
 mod serve;
 
@@ -36,6 +39,10 @@ enum Command {
     Verify(models::Verify),
     /// Show or try again what is held back: aggregates with an event that can't be read.
     Quarantine(quarantine::Quarantine),
+    /// Copy the log and its keys into a directory, or what is new since the last time; the API goes on.
+    Export(export::Export),
+    /// Put an export into an empty broker, or only check it; no server may run.
+    Import(Box<import::Import>),
     /// Print fresh secrets, as lines for an `.env` file.
     Secrets,
 }
@@ -58,6 +65,8 @@ pub fn main() -> ExitCode {
         Command::Rebuild(rebuild) => block_on(|stop| rebuild.run(stop)),
         Command::Verify(verify) => block_on(|stop| verify.run(stop)),
         Command::Quarantine(quarantine) => block_on(|stop| quarantine.run(stop)),
+        Command::Export(export) => block_on(|stop| export.run(stop)),
+        Command::Import(import) => block_on(|stop| import.run(stop)),
         Command::Secrets => secrets::print(),
     };
     match outcome {

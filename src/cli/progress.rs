@@ -89,6 +89,21 @@ impl Bar {
     }
 }
 
+/// A bar that begins where the first call says that the task stands, and ends at its total.
+pub fn watch(what: &'static str) -> impl FnMut(u64, u64) + Send {
+    let mut shown: Option<Bar> = None;
+    move |done, total| {
+        let mut bar = shown.take().unwrap_or_else(|| Bar::resumed(what, done, total));
+        bar.of(total);
+        bar.at(done);
+        if done < total {
+            shown = Some(bar);
+        } else {
+            bar.finish();
+        }
+    }
+}
+
 impl Plain {
     fn line(&self, elapsed: Duration) -> String {
         let Self { what, total, from, done, .. } = self;

@@ -75,6 +75,9 @@ pub enum OpenError {
     /// The log could not be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// An import has begun and not ended.
+    #[error("an import into this log is not finished; run `dockhost import` again, it goes on where it was")]
+    HalfImported,
 }
 
 /// The log on JetStream.
@@ -97,6 +100,9 @@ impl JetStreamLog {
     pub async fn open(client: Client, master: MasterKey, options: LogOptions) -> Result<Self, OpenError> {
         let js = read::context(&client, options.attempt);
         let events = streams::ensure(&js, &options.streams).await?;
+        if events.config.metadata.contains_key(streams::IMPORTING) {
+            return Err(OpenError::HalfImported);
+        }
         let unavailable = |error: GetStreamError| LogError::Unavailable(error.into());
         let reads = LeaderReads::new(&js).await.map_err(unavailable)?;
         // Asked before the keys are read: whoever appended the first event had made them by then.
@@ -308,7 +314,7 @@ impl JetStreamLog {
 }
 
 /// The stream's birth tells it from one made anew; the metadata tells it from one that was restored.
-fn incarnation(info: &stream::Info) -> Incarnation {
+pub(super) fn incarnation(info: &stream::Info) -> Incarnation {
     let born = format!("{:x}", info.created.unix_timestamp_nanos());
     let restored = info.config.metadata.get(RESTORED).map(String::as_str);
     // A dot would end the incarnation inside a position.

@@ -7,6 +7,7 @@
 //! - [`streams`]: the broker's streams, made and checked. [`codec`]: the form of an event on the wire.
 //! - [`jetstream`]: the adapter, over `publish` and `batch` (one attempt and what its answer means), `read` (asked of
 //!   the stream's leader), `pull` (a consumer read by hand), `follow` (the ordered reader), [`durable`] (the named one).
+//! - [`raw`]: the messages as they are stored, unread; [`refill`]: an empty stream filled with them again.
 //! - [`memory`]: the same in memory, with faults to order. [`past`]: ranges of the log, for the read models.
 
 mod batch;
@@ -19,7 +20,9 @@ pub mod past;
 mod publish;
 pub mod pull;
 pub mod queue;
+pub mod raw;
 mod read;
+pub mod refill;
 pub mod streams;
 
 pub use publish::in_flight;

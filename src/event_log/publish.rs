@@ -110,7 +110,9 @@ pub async fn send(client: &Client, message: Outgoing, timeout: Duration) -> Repl
     }
 }
 
-fn read(payload: &[u8]) -> Reply {
+/// What an answer of the stream means.
+#[must_use]
+pub fn read(payload: &[u8]) -> Reply {
     match serde_json::from_slice::<Response<PublishAck>>(payload) {
         Ok(Response::Ok(ack)) => Reply::Stored(ack.sequence),
         Ok(Response::Err { error }) => match error.error_code().0 {

@@ -32,6 +32,8 @@ pub const TIMERS: &str = "TIMERS";
 pub const KEYS_BUCKET: &str = "KEYS";
 /// The bucket of the leader's lease.
 pub const LEADER_BUCKET: &str = "LEADER";
+/// The key of EVENTS' metadata that stands there while an import is not finished.
+pub const IMPORTING: &str = "dockhost-import";
 /// How long a lease lives that is not renewed.
 pub const LEASE: Duration = Duration::from_secs(5);
 

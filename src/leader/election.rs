@@ -23,6 +23,13 @@ const SIT_OUT: Duration = Duration::from_secs(10);
 
 const KEY: &str = "leader";
 
+/// The lease can't be had.
+#[derive(Debug, thiserror::Error)]
+#[error("a server runs: the leader's lease is held by {holder}; stop every server first")]
+pub struct Occupied {
+    holder: String,
+}
+
 /// Who takes part in the election.
 pub struct Candidate {
     bucket: Store,
@@ -72,6 +79,45 @@ impl Candidate {
         let current = self.bucket.entry(KEY).await.ok().flatten();
         if let Some(entry) = current.filter(|entry| entry.value == self.name.as_bytes()) {
             let _ = self.bucket.delete_expect_revision(KEY, Some(entry.revision)).await;
+        }
+    }
+
+    /// Runs `work` while holding the lease and leading nothing, so that no server's roles run meanwhile. It is dropped
+    /// if a server gets the lease.
+    ///
+    /// # Errors
+    /// [`Occupied`] if a server leads, at the beginning or later.
+    pub async fn instead_of_a_leader<T>(self, work: impl Future<Output = T>) -> Result<T, Occupied> {
+        let mut revision = self.unless_occupied().await?;
+        let keep = async {
+            loop {
+                self.hold(revision).await;
+                // The broker may only have been away for longer than the lease lives.
+                match self.unless_occupied().await {
+                    Ok(again) => revision = again,
+                    Err(occupied) => return occupied,
+                }
+            }
+        };
+        tokio::select! {
+            outcome = work => {
+                self.give_back().await;
+                Ok(outcome)
+            }
+            occupied = keep => Err(occupied),
+        }
+    }
+
+    /// Waits for the lease as long as nobody living holds it: that of a server that was killed ends by itself, that of
+    /// a living one is renewed.
+    async fn unless_occupied(&self) -> Result<u64, Occupied> {
+        loop {
+            if let Ok(revision) = tokio::time::timeout(LEASE + 2 * BEAT, self.elected()).await {
+                return Ok(revision);
+            }
+            if let Ok(Some(entry)) = self.bucket.entry(KEY).await {
+                return Err(Occupied { holder: String::from_utf8_lossy(&entry.value).into_owned() });
+            }
         }
     }
 

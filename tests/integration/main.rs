@@ -7,8 +7,10 @@ use dockhost_harness as harness;
 #[path = "../engine/mod.rs"]
 mod engine;
 
+mod backup;
 mod bad_input;
 mod broker;
+mod composed;
 mod deadlines;
 mod dev;
 mod dev_command;

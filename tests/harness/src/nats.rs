@@ -48,7 +48,12 @@ struct Node {
 impl Nats {
     /// A lone node.
     pub async fn start() -> Self {
-        let mut nats = Self::empty();
+        Self::with(Secrets::fresh().unwrap()).await
+    }
+
+    /// A lone node with an empty store, but the keys of an installation that was there before.
+    pub async fn with(secrets: Secrets) -> Self {
+        let mut nats = Self { secrets, ..Self::empty() };
         nats.add("", "").await;
         nats.restart().await;
         nats

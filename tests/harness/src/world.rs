@@ -150,6 +150,11 @@ impl World {
         env
     }
 
+    /// Changes a setting of the replicas that are started from now on.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.insert(name, value.to_owned());
+    }
+
     /// Kills a replica, as a crash would.
     pub async fn kill_replica(&mut self, index: usize) {
         if let Some(process) = self.replicas[index].process.take() {

@@ -7,4 +7,4 @@ mod faults;
 mod roles;
 mod settings;
 mod wire;
-mod world;
+pub mod world;

@@ -1,4 +1,5 @@
-//! `docker-compose.yml` can be read, and what it names is there. Starting it needs an engine and images.
+//! `docker-compose.yml` can be read, and what it names is there. Starting it needs an engine and images; its brokers are
+//! started as processes by another test.
 
 use std::collections::BTreeSet;
 
@@ -6,35 +7,48 @@ use serde_json::Value;
 
 use super::{assert_same, between, environment, root, set, text};
 
-fn compose() -> Value {
-    serde_yaml_ng::from_str(&text("docker-compose.yml")).unwrap()
+/// The file, with what is shared put in its places.
+pub fn compose() -> Value {
+    let mut yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text("docker-compose.yml")).unwrap();
+    yaml.apply_merge().unwrap();
+    serde_json::to_value(yaml).unwrap()
 }
 
 fn names(value: &Value) -> BTreeSet<String> {
     set(value.as_object().unwrap().keys().cloned())
 }
 
+/// The services whose names begin so.
+fn services(compose: &Value, start: &str) -> BTreeSet<String> {
+    names(&compose["services"]).into_iter().filter(|name| name.starts_with(start)).collect()
+}
+
 #[test]
 fn every_service_says_what_it_runs_and_when_it_is_well() {
     let compose = compose();
     let services = compose["services"].as_object().unwrap();
-    assert_eq!(names(&compose["services"]), set(["agent", "mongo", "nats", "server"]));
+    let expected = ["nats-1", "nats-2", "nats-3", "mongo-1", "mongo-2", "mongo-3", "mongo-init"];
+    assert_eq!(
+        names(&compose["services"]),
+        set([&expected[..], &["server-1", "server-2", "balancer", "agent"]].concat())
+    );
     let dockerfile = text("Dockerfile");
     for (name, service) in services {
-        assert!(service["image"].is_string(), "{name} has no image");
+        let image = service["image"].as_str().unwrap_or_else(|| panic!("{name} has no image"));
+        let pinned = image.split_once(':').is_some_and(|(_, tag)| tag.starts_with(|c: char| c.is_ascii_digit()));
+        assert!(pinned || service["build"].is_object(), "{name}: {image} is any version");
         if let Some(target) = service["build"]["target"].as_str() {
             assert!(
                 dockerfile.contains(&format!(" AS {target}\n")),
                 "{name} is built from {target}, which isn't there"
             );
         }
-        // An agent serves nothing that could be asked.
-        assert!(name == "agent" || service["healthcheck"]["test"].is_array(), "{name} has no health check");
-        for needed in service["depends_on"].as_object().into_iter().flatten() {
-            assert!(
-                services.contains_key(needed.0) && needed.1["condition"] == "service_healthy",
-                "{name}: {needed:?}"
-            );
+        // An agent serves nothing that could be asked; a job is well when it has ended.
+        let asked = !["agent", "mongo-init"].contains(&name.as_str());
+        assert!(!asked || service["healthcheck"]["test"].is_array(), "{name} has no health check");
+        for (needed, how) in service["depends_on"].as_object().into_iter().flatten() {
+            let end = if needed == "mongo-init" { "service_completed_successfully" } else { "service_healthy" };
+            assert!(services.contains_key(needed) && how["condition"] == end, "{name}: {needed}: {how}");
         }
         for volume in service["volumes"].as_array().into_iter().flatten() {
             let source = volume.as_str().unwrap().split(':').next().unwrap();
@@ -45,6 +59,12 @@ fn every_service_says_what_it_runs_and_when_it_is_well() {
             assert!(there, "{name} mounts {source}, which isn't there");
         }
     }
+    // No two keep their data in one place.
+    let data = services.values().flat_map(|service| service["volumes"].as_array().into_iter().flatten());
+    let data: Vec<_> =
+        data.map(|volume| volume.as_str().unwrap()).filter(|volume| !volume.starts_with(['.', '/'])).collect();
+    assert_eq!(set(data.iter().map(|volume| volume.split(':').next().unwrap())).len(), data.len());
+    assert_eq!(names(&compose["volumes"]).len(), data.len());
 }
 
 #[test]
@@ -61,7 +81,47 @@ fn every_variable_is_one_that_we_know() {
 }
 
 #[test]
-fn the_broker_gets_every_variable_of_its_configuration() {
-    let given = names(&compose()["services"]["nats"]["environment"]);
-    assert_same(("docker-compose.yml", given), ("nats.conf", environment::of_the_broker()));
+fn each_broker_gets_every_variable_of_its_configuration_and_a_name_of_its_own() {
+    let compose = compose();
+    for name in services(&compose, "nats-") {
+        let environment = &compose["services"][&name]["environment"];
+        let files = ["nats.conf", "nats-cluster.conf"];
+        assert_same((&name, names(environment)), ("its configuration", environment::of_the_broker(&files)));
+        assert_eq!(environment["DOCKHOST_NATS_NAME"], name.as_str());
+        assert!(environment["DOCKHOST_NATS_ROUTES"].as_str().unwrap().contains(&format!("\"nats://{name}:6222\"")));
+    }
+}
+
+#[test]
+fn everybody_is_told_of_all_brokers_members_and_servers() {
+    let compose = compose();
+    let hosts = |list: &str| set(list.split(',').map(|url| url.rsplit('/').next().unwrap().split(':').next().unwrap()));
+    for server in services(&compose, "server-") {
+        let environment = &compose["services"][&server]["environment"];
+        assert_eq!(hosts(environment["NATS_URL"].as_str().unwrap()), services(&compose, "nats-"));
+        let uri = environment["MONGODB_URI"].as_str().unwrap().trim_start_matches("mongodb://");
+        let (members, options) = uri.split_once('/').unwrap();
+        let mongo: BTreeSet<_> = services(&compose, "mongo-").into_iter().filter(|name| name != "mongo-init").collect();
+        assert_eq!(hosts(members), mongo);
+        assert_eq!(options, "?replicaSet=rs0");
+        let job = compose["services"]["mongo-init"]["command"].to_string();
+        assert!(mongo.iter().all(|member| job.contains(&format!("'{member}:27017'"))), "{job}");
+    }
+    let published: BTreeSet<_> = services(&compose, "nats-")
+        .iter()
+        .map(|name| compose["services"][name]["ports"][0].as_str().unwrap().replace(":4222", ""))
+        .map(|address| format!("nats://{address}"))
+        .collect();
+    // `127.0.0.1:4222:4222` loses both of its equal parts.
+    let told = compose["services"]["agent"]["environment"]["NATS_URL"].as_str().unwrap();
+    assert_eq!(set(told.split(',').map(|url| url.replace(":4222", ""))), published);
+
+    let balancer = text("haproxy.cfg");
+    for section in balancer.split("\nbackend ").skip(1) {
+        let lines = section.lines().filter_map(|line| line.trim().strip_prefix("server "));
+        let (names, addresses): (Vec<_>, Vec<_>) = lines.map(|line| line.split_once(' ').unwrap()).unzip();
+        assert_eq!(set(names.clone()), services(&compose, "server-"));
+        assert!(names.iter().zip(addresses).all(|(name, address)| address == format!("{name}:3001")), "{section}");
+    }
+    assert!(balancer.contains("option httpchk GET /health"), "{balancer}");
 }

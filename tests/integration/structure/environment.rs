@@ -16,9 +16,12 @@ pub(super) fn explained() -> BTreeSet<String> {
     set(names.filter(|name| is_name(name)))
 }
 
-/// The variables that a configuration of the broker uses.
-pub(super) fn of_the_broker() -> BTreeSet<String> {
-    let config = text("nats.conf");
+/// The broker's configurations.
+const OF_THE_BROKER: [&str; 2] = ["nats.conf", "nats-cluster.conf"];
+
+/// The variables that configurations of the broker use.
+pub(super) fn of_the_broker(files: &[&str]) -> BTreeSet<String> {
+    let config = files.iter().map(text).collect::<String>();
     let lines = config.lines().filter(|line| !line.trim_start().starts_with('#'));
     let words = lines
         .flat_map(|line| line.split(|c: char| c.is_whitespace() || c == ','))
@@ -46,9 +49,9 @@ fn read() -> BTreeSet<String> {
 
 #[test]
 fn every_variable_is_explained() {
-    let known: BTreeSet<String> = read().union(&of_the_broker()).cloned().collect();
+    let known: BTreeSet<String> = read().union(&of_the_broker(&OF_THE_BROKER)).cloned().collect();
     assert!(known.len() > 30, "the sources were not understood: {known:?}");
-    assert_same((".env.example", explained()), ("the programs and nats.conf", known));
+    assert_same((".env.example", explained()), ("the programs and the broker's configurations", known));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! In: the sources and pages themselves, and `cargo metadata`. Nothing here needs a server.
 
 mod api;
-mod compose;
+pub mod compose;
 mod crates;
 mod environment;
 mod links;
@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The top of the project.
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

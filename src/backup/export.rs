@@ -1,0 +1,205 @@
+//! Copying the log into a directory, beside a running DockHost.
+//!
+//! In: the broker and a directory. Out: a finished export up to the event that was the last one at the start. A
+//! directory that holds one already, or the beginning of one, gets what is new. Events are read ahead by this task and
+//! written by a blocking one, a few batches between them, so memory stays flat.
+//!
+//! Keys are read twice, before and after the end of the log is asked for: one that is made for an event meanwhile is in
+//! the second reading, one that is destroyed by an event beyond that end is in the first.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use async_nats::jetstream::Context;
+use tokio::sync::mpsc;
+
+use super::bucket::Bucket;
+use super::keys::{self, Keys};
+use super::manifest::{MANIFEST, Manifest, UNFINISHED};
+use super::segment::{Reader, Writer};
+use super::{BackupError, files};
+use crate::clock;
+use crate::event_log::raw::{Raw, RawLog};
+
+/// Events handed over at once, and how many such batches may wait.
+const BATCH: usize = 500;
+const AHEAD: usize = 8;
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Where to.
+    pub directory: PathBuf,
+    /// Events per file at most.
+    pub per_segment: u64,
+    /// Whether the wrapped keys are copied too.
+    pub with_keys: bool,
+}
+
+/// Is told how many events are copied, and of how many.
+pub type Watch = Box<dyn FnMut(u64, u64) + Send>;
+
+/// Copies the log; returns what the directory holds now, and how many events are new.
+///
+/// # Errors
+/// If the directory is something else or is in use, if it holds another log's events, if broker or disk fail. What was
+/// finished before is as it was; the next run goes on where this one ended.
+pub async fn export(js: &Context, order: Order, watch: Watch) -> anyhow::Result<(Manifest, u64)> {
+    let lock = prepare(&order.directory)?;
+    let Some(log) = RawLog::open(js).await? else { bail!("the broker holds no log: there is no stream EVENTS") };
+    let bucket = Bucket::open(js).await?;
+    let mut keys = if order.with_keys { bucket.all().await? } else { Keys::new() };
+    let end = log.end().await?;
+    if order.with_keys {
+        keys.extend(bucket.all().await?);
+    }
+    let mut manifest = so_far(&order.directory, &log).await?;
+    if manifest.last > end {
+        bail!("the export has event {}, but the log ends at {end}: it was restored from an older copy", manifest.last);
+    }
+    if let Some(last) = last_event(&order.directory, &manifest)?
+        && log.at(last.sequence).await?.as_ref() != Some(&last)
+    {
+        bail!("event {} of the export is not the log's: this is an export of another log", last.sequence);
+    }
+    let from = manifest.last;
+    manifest = copy(&log, end, &order, manifest, (watch, Arc::clone(&lock))).await?;
+    manifest.written_at = clock::now();
+    env!("CARGO_PKG_VERSION").clone_into(&mut manifest.dockhost);
+    finish(&order, &mut manifest, &keys)?;
+    Ok((manifest, end - from))
+}
+
+/// Makes the directory or sees that it holds an export, and that nobody else writes to it as long as the lock lives.
+fn prepare(directory: &Path) -> anyhow::Result<Arc<File>> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(BackupError::io(directory, "made"))?;
+    let lock = File::open(directory).map_err(BackupError::io(directory, "read"))?;
+    if lock.try_lock().is_err() {
+        bail!("another export writes to {} now", directory.display());
+    }
+    let names = files::names(directory)?;
+    let known = |name: &String| name == MANIFEST || name == UNFINISHED;
+    if !names.iter().any(known) && !names.iter().all(|name| files::is_draft(name)) {
+        bail!("{} is neither empty nor an export; nothing was written", directory.display());
+    }
+    files::sweep(directory, |_| false)?;
+    Ok(Arc::new(lock))
+}
+
+/// What the directory holds: of an interrupted run if that got further than the finished one.
+async fn so_far(directory: &Path, log: &RawLog) -> anyhow::Result<Manifest> {
+    let finished = Manifest::read(directory, MANIFEST)?;
+    let unfinished = Manifest::read(directory, UNFINISHED)?;
+    let furthest = [unfinished, finished].into_iter().flatten().max_by_key(|manifest| manifest.last);
+    let ours = log.incarnation().clone();
+    let manifest = furthest.unwrap_or_else(|| Manifest::empty(ours.clone(), clock::now()));
+    if manifest.incarnation != ours {
+        bail!(
+            "{} is an export of the log {}, but this log is {ours}: one that was restored or made anew is another log; \
+             export it into another directory",
+            directory.display(),
+            manifest.incarnation
+        );
+    }
+    Ok(manifest)
+}
+
+/// The last event of the last file, which must be whole.
+fn last_event(directory: &Path, manifest: &Manifest) -> Result<Option<Raw>, BackupError> {
+    let Some((index, segment)) = manifest.segments.iter().enumerate().next_back() else { return Ok(None) };
+    let mut reader = Reader::open(directory, segment, manifest.chain_before(index))?;
+    let mut last = None;
+    while let Some(raw) = reader.following()? {
+        last = Some(raw);
+    }
+    Ok(last)
+}
+
+async fn copy(
+    log: &RawLog,
+    end: u64,
+    order: &Order,
+    manifest: Manifest,
+    (watch, lock): (Watch, Arc<File>),
+) -> anyhow::Result<Manifest> {
+    let (hand_over, take) = mpsc::channel::<Vec<Raw>>(AHEAD);
+    let mut reader = log.read(manifest.last, end);
+    let order = order.clone();
+    let writer = tokio::task::spawn_blocking(move || {
+        // Interrupted, it still writes what it was handed; nobody else may write until then.
+        let _lock = lock;
+        write(take, end, &order, manifest, watch)
+    });
+    let mut failed = None;
+    loop {
+        let mut batch = Vec::with_capacity(BATCH);
+        while batch.len() < BATCH {
+            match reader.next().await {
+                Ok(Some(raw)) => batch.push(raw),
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        // A writer that has ended says why below.
+        if batch.is_empty() || hand_over.send(batch).await.is_err() || failed.is_some() {
+            break;
+        }
+    }
+    drop(hand_over);
+    let manifest = writer.await.context("the writing task ended")??;
+    match failed {
+        Some(error) => Err(error).context("reading the log"),
+        None if manifest.last == end => Ok(manifest),
+        None => bail!("the log could not be read to its end"),
+    }
+}
+
+/// Writes until nothing more comes. A file that is not full by then is kept only if the end was reached.
+fn write(
+    mut take: mpsc::Receiver<Vec<Raw>>,
+    end: u64,
+    order: &Order,
+    mut manifest: Manifest,
+    mut watch: Watch,
+) -> Result<Manifest, BackupError> {
+    let mut open: Option<Writer> = None;
+    watch(manifest.last, end);
+    while let Some(batch) = take.blocking_recv() {
+        for raw in batch {
+            let sequence = raw.sequence;
+            let mut writer = match open.take() {
+                Some(writer) => writer,
+                None => Writer::create(&order.directory, sequence, manifest.chain)?,
+            };
+            writer.push(&raw)?;
+            if writer.len() < order.per_segment && sequence < end {
+                open = Some(writer);
+                continue;
+            }
+            let segment = writer.finish()?;
+            manifest.last = segment.last;
+            manifest.chain = segment.chain;
+            manifest.segments.push(segment);
+            manifest.write(&order.directory, UNFINISHED)?;
+            watch(sequence, end);
+        }
+        watch(open.as_ref().map_or(manifest.last, |writer| manifest.last + writer.len()), end);
+    }
+    Ok(manifest)
+}
+
+/// Puts the keys and the manifest in their places, then removes what they replaced.
+fn finish(order: &Order, manifest: &mut Manifest, keys: &Keys) -> Result<(), BackupError> {
+    manifest.keys = if order.with_keys { Some(keys::write(&order.directory, keys)?) } else { None };
+    manifest.write(&order.directory, MANIFEST)?;
+    let current = manifest.keys.as_ref().map(|file| file.name.clone());
+    files::sweep(&order.directory, |name| {
+        name == UNFINISHED || (keys::is_keys(name) && Some(name) != current.as_deref())
+    })
+}

@@ -1,0 +1,74 @@
+//! The file of wrapped keys. In: names and wrapped keys of the bucket KEYS. Out: a compressed file of lines, and back.
+//!
+//! Apart from the events, because of what erasure means: events are kept for ever and are harmless once a person's key
+//! is gone, but a copy of the key outlives its destruction. Each run writes this file anew and removes the last one.
+//! It is named after its content, so that the one of the finished export stays until the next is in its place.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::BackupError;
+use super::files::Draft;
+use super::manifest::KeysFile;
+use super::segment::{Lines, compress};
+
+/// Wrapped keys by their names in the bucket.
+pub type Keys = BTreeMap<String, Bytes>;
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    name: String,
+    wrapped: String,
+}
+
+/// Whether a file is one of keys.
+#[must_use]
+pub fn is_keys(name: &str) -> bool {
+    name.starts_with("keys-") && name.ends_with(".jsonl.zst")
+}
+
+/// Writes the file.
+///
+/// # Errors
+/// [`BackupError::Io`].
+pub fn write(directory: &Path, keys: &Keys) -> Result<KeysFile, BackupError> {
+    let draft = Draft::create(directory, "keys")?;
+    let path = draft.path().to_owned();
+    let mut out = compress(draft)?;
+    for (name, wrapped) in keys {
+        let line = Line { name: name.clone(), wrapped: STANDARD.encode(wrapped) };
+        let written = serde_json::to_writer(&mut out, &line).map_err(Into::into).and_then(|()| out.write_all(b"\n"));
+        written.map_err(BackupError::io(&path, "written"))?;
+    }
+    let draft = out.finish().map_err(BackupError::io(&path, "written"))?;
+    let name = format!("keys-{:.16}.jsonl.zst", draft.hash().to_string());
+    let (bytes, sha256) = draft.publish(directory, &name)?;
+    Ok(KeysFile { name, bytes, sha256, keys: keys.len() as u64 })
+}
+
+/// Reads and checks the file.
+///
+/// # Errors
+/// [`BackupError`].
+pub fn read(directory: &Path, file: &KeysFile) -> Result<Keys, BackupError> {
+    let mut lines = Lines::open(directory, &file.name)?;
+    let (mut keys, mut line) = (Keys::new(), Vec::new());
+    while lines.next(&mut line)? {
+        let Line { name, wrapped } = serde_json::from_slice(&line).map_err(|error| lines.wrong(error.to_string()))?;
+        let wrapped = STANDARD.decode(wrapped).map_err(|error| lines.wrong(error.to_string()))?;
+        if keys.insert(name, wrapped.into()).is_some() {
+            return Err(lines.wrong("names a key a second time"));
+        }
+    }
+    if keys.len() as u64 != file.keys {
+        return Err(lines.wrong(format!("is missing; {} keys should be there", file.keys)));
+    }
+    lines.is_whole(file.bytes, file.sha256)?;
+    Ok(keys)
+}

@@ -1,0 +1,201 @@
+//! A compressed file of lines. In: events in order. Out: a file in its place and what the manifest says of it; and the
+//! events back, each checked against the chain, the file in the end against its size and hash.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::BackupError;
+use super::files::{Draft, Hashing};
+use super::line::{self, Hash};
+use super::manifest::Segment;
+use crate::event_log::raw::Raw;
+
+/// zstd's own default: fast, and most of what there is to gain.
+const LEVEL: i32 = 3;
+
+/// Compresses into a draft, with a checksum of the content.
+///
+/// # Errors
+/// [`BackupError::Io`].
+pub fn compress(draft: Draft) -> Result<zstd::Encoder<'static, Draft>, BackupError> {
+    let path = draft.path().to_owned();
+    let encoder = zstd::Encoder::new(draft, LEVEL).and_then(|mut encoder| {
+        encoder.include_checksum(true)?;
+        Ok(encoder)
+    });
+    encoder.map_err(BackupError::io(&path, "written"))
+}
+
+/// A segment that is being written.
+pub struct Writer {
+    directory: PathBuf,
+    name: String,
+    out: zstd::Encoder<'static, Draft>,
+    first: u64,
+    next: u64,
+    chain: Hash,
+    line: Vec<u8>,
+}
+
+impl Writer {
+    /// Begins the segment whose first event has this sequence.
+    ///
+    /// # Errors
+    /// [`BackupError::Io`].
+    pub fn create(directory: &Path, first: u64, chain: Hash) -> Result<Self, BackupError> {
+        let name = format!("events-{first:012}.jsonl.zst");
+        let out = compress(Draft::create(directory, &name)?)?;
+        Ok(Self { directory: directory.to_owned(), name, out, first, next: first, chain, line: Vec::new() })
+    }
+
+    /// Adds the next event.
+    ///
+    /// # Errors
+    /// [`BackupError`]; also if it is not the next one.
+    pub fn push(&mut self, raw: &Raw) -> Result<(), BackupError> {
+        let wrong = |why: String| BackupError::damaged(format!("event {}", raw.sequence), why);
+        if raw.sequence != self.next {
+            return Err(wrong(format!("{} was expected", self.next)));
+        }
+        self.line.clear();
+        self.chain = line::write(raw, self.chain, &mut self.line).map_err(|error| wrong(error.to_string()))?;
+        self.line.push(b'\n');
+        let path = self.directory.join(&self.name);
+        self.out.write_all(&self.line).map_err(BackupError::io(&path, "written"))?;
+        self.next += 1;
+        Ok(())
+    }
+
+    /// How many events it holds.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.next - self.first
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// [`BackupError::Io`].
+    pub fn finish(self) -> Result<Segment, BackupError> {
+        let Self { directory, name, out, first, next, chain, .. } = self;
+        let draft = out.finish().map_err(BackupError::io(&directory.join(&name), "written"))?;
+        let (bytes, sha256) = draft.publish(&directory, &name)?;
+        Ok(Segment { name, bytes, sha256, first, last: next - 1, chain })
+    }
+}
+
+/// The lines of a compressed file.
+pub struct Lines {
+    path: PathBuf,
+    name: String,
+    input: BufReader<zstd::Decoder<'static, BufReader<Hashing<File>>>>,
+    number: u64,
+}
+
+impl Lines {
+    /// Opens a file of the directory.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn open(directory: &Path, name: &str) -> Result<Self, BackupError> {
+        let path = directory.join(name);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(BackupError::damaged(name, "is missing"));
+            }
+            file => file.map_err(BackupError::io(&path, "read"))?,
+        };
+        let decoder = zstd::Decoder::new(Hashing::new(file)).map_err(BackupError::io(&path, "read"))?;
+        Ok(Self { path, name: name.to_owned(), input: BufReader::with_capacity(1 << 17, decoder), number: 0 })
+    }
+
+    /// The next line into `line`, without its end; `false` after the last one.
+    ///
+    /// # Errors
+    /// [`BackupError::Damaged`] if it is cut off or can't be decompressed.
+    pub fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, BackupError> {
+        line.clear();
+        self.number += 1;
+        let read = self.input.read_until(b'\n', line).map_err(|error| self.wrong(error.to_string()))?;
+        if read == 0 {
+            return Ok(false);
+        }
+        if line.pop() != Some(b'\n') {
+            return Err(self.wrong("is cut off"));
+        }
+        Ok(true)
+    }
+
+    /// Something is wrong with the line that was read last.
+    pub fn wrong(&self, why: impl Into<String>) -> BackupError {
+        BackupError::damaged(format!("{}, line {}", self.name, self.number), why)
+    }
+
+    /// The file, read to its end, is the one of this size and hash.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn is_whole(&mut self, bytes: u64, sha256: Hash) -> Result<(), BackupError> {
+        let mut rest = Vec::new();
+        let raw = self.input.get_mut().get_mut();
+        raw.read_to_end(&mut rest).map_err(BackupError::io(&self.path, "read"))?;
+        if raw.get_ref().read_so_far() == (bytes, sha256) {
+            return Ok(());
+        }
+        Err(BackupError::damaged(
+            self.name.as_str(),
+            "is not the file that the manifest names: its size or SHA-256 differs",
+        ))
+    }
+}
+
+/// The events of a segment, each checked.
+pub struct Reader {
+    segment: Segment,
+    lines: Lines,
+    chain: Hash,
+    next: u64,
+    line: Vec<u8>,
+}
+
+impl Reader {
+    /// Opens a segment that follows `chain`.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn open(directory: &Path, segment: &Segment, chain: Hash) -> Result<Self, BackupError> {
+        let lines = Lines::open(directory, &segment.name)?;
+        Ok(Self { next: segment.first, segment: segment.clone(), lines, chain, line: Vec::new() })
+    }
+
+    /// The next event; none once the file has proved to be whole.
+    ///
+    /// # Errors
+    /// [`BackupError::Damaged`] naming the first bad line, or the file; no event after it is given out.
+    pub fn following(&mut self) -> Result<Option<Raw>, BackupError> {
+        if !self.lines.next(&mut self.line)? {
+            if self.next != self.segment.last + 1 {
+                return Err(self.lines.wrong(format!("is missing; event {} should be there", self.next)));
+            }
+            if self.chain != self.segment.chain {
+                return Err(self.lines.wrong("the chain does not end as the manifest says"));
+            }
+            self.lines.is_whole(self.segment.bytes, self.segment.sha256)?;
+            return Ok(None);
+        }
+        let (raw, chain) = line::read(&self.line, self.chain).map_err(|error| self.lines.wrong(error.to_string()))?;
+        if raw.sequence != self.next || raw.sequence > self.segment.last {
+            return Err(self.lines.wrong(format!("is event {}; {} was expected", raw.sequence, self.next)));
+        }
+        self.chain = chain;
+        self.next += 1;
+        Ok(Some(raw))
+    }
+}

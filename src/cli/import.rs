@@ -1,0 +1,121 @@
+//! `dockhost import`: an export into an empty system; or only its check. In: the directory. Out: the same log, or a
+//! refusal before anything is stored.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::progress::{self, Bar};
+use super::reach::{self, Reach};
+use crate::backup::import::{KeySource, Order, Part, fits, import};
+use crate::backup::manifest::Manifest;
+use crate::backup::{check, keys};
+use crate::event_log::streams::StreamOptions;
+
+/// What `import` is told.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The directory of a finished export.
+    directory: PathBuf,
+    /// Only check the files against their hashes and the chain; needs no server and no secret.
+    #[arg(long)]
+    check: bool,
+    /// The keys are in the bucket KEYS already, or are kept elsewhere.
+    #[arg(long)]
+    without_keys: bool,
+    /// Copies of each stream; as many as the broker has nodes, at most three, if not given.
+    #[arg(long, env = "DOCKHOST_REPLICAS")]
+    replicas: Option<usize>,
+    /// Bytes that the event log may take.
+    #[arg(long, env = "DOCKHOST_LOG_MAX_BYTES", default_value_t = StreamOptions::default().max_bytes)]
+    log_max_bytes: i64,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Import {
+    /// Imports or checks; interrupted, it may be run again.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+        let only_check = self.check;
+        match stop.run_until_cancelled(self.import(&stop)).await {
+            Some(outcome) => outcome.map(|()| ExitCode::SUCCESS),
+            None if only_check => Ok(ExitCode::FAILURE),
+            None => {
+                eprintln!("dockhost: interrupted; run it again to go on");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+
+    async fn import(self, stop: &CancellationToken) -> anyhow::Result<()> {
+        let manifest = check::finished(&self.directory)?;
+        if self.check {
+            self.verify(&manifest, stop).await?;
+            println!("{}: {} events, as they were exported", self.directory.display(), manifest.last);
+            println!("  chain {}", manifest.chain);
+            return Ok(());
+        }
+        let (secrets, connections) = self.reach.find()?;
+        let nats = secrets.nats;
+        let keys = match &manifest.keys {
+            _ if self.without_keys => KeySource::Bucket(secrets.master_key),
+            None => bail!(
+                "this export holds no keys; if the bucket KEYS of the broker holds them already, say --without-keys"
+            ),
+            Some(file) => {
+                let keys = keys::read(&self.directory, file)?;
+                fits(&keys, secrets.master_key).await?;
+                KeySource::Export(keys)
+            }
+        };
+        self.verify(&manifest, stop).await?;
+        let broker = reach::connect(&nats, &connections, "dockhost-import").await?;
+        let order = Order {
+            directory: self.directory.clone(),
+            keys,
+            streams: StreamOptions { replicas: self.replicas, max_bytes: self.log_max_bytes },
+            manifest,
+        };
+        let last = order.manifest.last;
+        let mut shown: Option<(Part, Bar)> = None;
+        let mut watch = |part, done, total| {
+            if shown.as_ref().is_none_or(|(before, _)| *before != part) {
+                let what = match part {
+                    Part::Compare => "compare",
+                    Part::Keys => "keys",
+                    Part::Events => "import",
+                };
+                shown = Some((part, if done == 0 { Bar::new(what, total) } else { Bar::resumed(what, done, total) }));
+            }
+            if let Some((_, bar)) = &mut shown {
+                bar.at(done);
+            }
+        };
+        let new = import(broker.jetstream(), order, &mut watch).await?;
+        if let Some((_, bar)) = shown {
+            bar.finish();
+        }
+        println!("the log holds {last} events, {new} of them stored now");
+        println!("  the read models are made from it: start a server on an empty database, or run `dockhost rebuild`");
+        Ok(())
+    }
+
+    /// Reads all of it, on a thread that may block.
+    async fn verify(&self, manifest: &Manifest, stop: &CancellationToken) -> anyhow::Result<()> {
+        let (directory, manifest, with_keys) = (self.directory.clone(), manifest.clone(), !self.without_keys);
+        let stop = stop.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let mut watch = progress::watch("check");
+            let total = manifest.last;
+            check::all(&directory, &manifest, with_keys, |done| {
+                watch(done, total);
+                // Or the program would end only once all of it was read.
+                !stop.is_cancelled()
+            })
+        });
+        Ok(checked.await.context("the checking task ended")??)
+    }
+}

@@ -1,0 +1,196 @@
+//! Filling an empty EVENTS with what another one held, each event at its old sequence.
+//!
+//! In: raw events, in order from the stream's end on. Out: the same events stored, or a refusal. Each publish says
+//! which sequence the *whole stream* must end at, so an event fits exactly one place and no other: whoever else appends
+//! makes all that follows fail, and a publish whose answer was lost may safely be sent again. Many are in flight at
+//! once; when one of them fails, so do those behind it, and the stream's leader is asked where it really stands.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM};
+use async_nats::jetstream::Context;
+use async_nats::{Client, Subscriber};
+use dockhost_domain::subject::ALL_EVENTS;
+use futures::StreamExt;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::publish::{Reply, connected, read};
+use super::raw::{Raw, RawLog};
+use super::streams::EVENTS;
+use super::{Cause, LogError};
+
+/// Publishes in flight at once.
+const WINDOW: usize = 512;
+/// An answer that takes longer does not come.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Filling is given up when nothing could be stored for so long.
+const GIVE_UP: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Why the stream could not be filled.
+#[derive(Debug, thiserror::Error)]
+pub enum RefillError {
+    /// Somebody else appends.
+    #[error("somebody else has appended to the log at sequence {0}; an import needs it alone: stop every server")]
+    NotAlone(u64),
+    /// The log is at its limit.
+    #[error("the log is full; raise DOCKHOST_LOG_MAX_BYTES (and the disk) and run the import again")]
+    Full,
+    /// The event has no place in EVENTS.
+    #[error("event {0} has the subject {1:?}, which is not one of the log's")]
+    Subject(u64, String),
+    /// The broker refuses the event itself.
+    #[error("the broker refuses event {0}")]
+    Refused(u64, #[source] Cause),
+    /// The broker can't be reached or does not answer.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// The stream that is being filled.
+pub struct Refill {
+    client: Client,
+    log: RawLog,
+    inbox: String,
+    answers: Subscriber,
+    /// Published, and not known to be stored.
+    in_flight: VecDeque<Raw>,
+    stored: u64,
+    progress: Instant,
+}
+
+impl Refill {
+    /// Goes on after `stored`, the last event that is there.
+    ///
+    /// # Errors
+    /// [`RefillError::Log`].
+    pub async fn after(js: &Context, log: RawLog, stored: u64) -> Result<Self, RefillError> {
+        let client = js.client();
+        let (inbox, answers) = listen(&client).await?;
+        Ok(Self { client, log, inbox, answers, in_flight: VecDeque::new(), stored, progress: Instant::now() })
+    }
+
+    /// The last event that is known to be stored.
+    #[must_use]
+    pub const fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// Sends the next event; waits for answers only when many are owed.
+    ///
+    /// # Errors
+    /// [`RefillError`].
+    pub async fn push(&mut self, raw: Raw) -> Result<(), RefillError> {
+        if !raw.subject.starts_with(ALL_EVENTS.trim_end_matches('>')) || raw.subject.contains(['*', '>', ' ']) {
+            return Err(RefillError::Subject(raw.sequence, raw.subject));
+        }
+        while self.in_flight.len() >= WINDOW {
+            self.settle_one().await?;
+        }
+        let sent = self.send(&raw).await;
+        self.in_flight.push_back(raw);
+        if let Err(cause) = sent {
+            self.resume(cause).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is stored.
+    ///
+    /// # Errors
+    /// [`RefillError`].
+    pub async fn finish(&mut self) -> Result<(), RefillError> {
+        while !self.in_flight.is_empty() {
+            self.settle_one().await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, raw: &Raw) -> Result<(), Cause> {
+        connected(&self.client)?;
+        let mut headers = raw.own_headers();
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, (raw.sequence - 1).to_string());
+        headers.insert(NATS_EXPECTED_STREAM, EVENTS);
+        let reply = format!("{}.{}", self.inbox, raw.sequence);
+        let (subject, body) = (raw.subject.clone(), raw.body.clone());
+        Ok(self.client.publish_with_reply_and_headers(subject, reply, headers, body).await?)
+    }
+
+    /// Takes the answer to the oldest publish in flight.
+    async fn settle_one(&mut self) -> Result<(), RefillError> {
+        let Some(front) = self.in_flight.front().map(|raw| raw.sequence) else { return Ok(()) };
+        let answer = match timeout(ANSWER, self.answers.next()).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return self.resume("the connection was closed".into()).await,
+            Err(elapsed) => return self.resume(elapsed.into()).await,
+        };
+        let about: Option<u64> = answer.subject.rsplit('.').next().and_then(|sequence| sequence.parse().ok());
+        match read(&answer.payload) {
+            // Answers come in the order of the stream.
+            Reply::Stored(sequence) if sequence == front && about == Some(front) => {
+                self.in_flight.pop_front();
+                self.stored = front;
+                self.progress = Instant::now();
+                Ok(())
+            }
+            Reply::Full => Err(RefillError::Full),
+            Reply::Refused(cause) if about == Some(front) => {
+                // Unless it is only that a new leader is being elected, the next attempt is refused alike.
+                if self.progress.elapsed() >= GIVE_UP {
+                    Err(RefillError::Refused(front, cause))
+                } else {
+                    self.resume(cause).await
+                }
+            }
+            Reply::Refused(cause) | Reply::NotSent(cause) | Reply::Silent(cause) => self.resume(cause).await,
+            Reply::Stored(_) | Reply::Conflict | Reply::InFlight | Reply::AlreadyStored => {
+                self.resume("a publish did not find the log where it should be".into()).await
+            }
+        }
+    }
+
+    /// Asks where the stream stands, makes sure that what is there is ours, and sends the rest again.
+    async fn resume(&mut self, mut cause: Cause) -> Result<(), RefillError> {
+        loop {
+            if self.progress.elapsed() >= GIVE_UP {
+                return Err(LogError::Unavailable(cause).into());
+            }
+            tracing::debug!(stored = self.stored, %cause, "asking where the log stands");
+            sleep(PAUSE).await;
+            match self.resend().await {
+                Ok(()) => return Ok(()),
+                Err(RefillError::Log(LogError::Unavailable(later))) => cause = later,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn resend(&mut self) -> Result<(), RefillError> {
+        // Late answers to earlier attempts go to the old inbox.
+        (self.inbox, self.answers) = listen(&self.client).await?;
+        let end = self.log.end().await?;
+        while let Some(raw) = self.in_flight.front().filter(|raw| raw.sequence <= end) {
+            let there = self.log.at(raw.sequence).await?;
+            if !there.is_some_and(|there| there.same_event(raw)) {
+                return Err(RefillError::NotAlone(raw.sequence));
+            }
+            self.stored = raw.sequence;
+            self.progress = Instant::now();
+            self.in_flight.pop_front();
+        }
+        if end > self.stored {
+            return Err(RefillError::NotAlone(self.stored + 1));
+        }
+        for raw in &self.in_flight {
+            self.send(raw).await.map_err(LogError::Unavailable)?;
+        }
+        Ok(())
+    }
+}
+
+async fn listen(client: &Client) -> Result<(String, Subscriber), LogError> {
+    let inbox = client.new_inbox();
+    let answers = client.subscribe(format!("{inbox}.*")).await;
+    Ok((inbox, answers.map_err(|error| LogError::Unavailable(error.into()))?))
+}

@@ -1,0 +1,193 @@
+//! The drill: a system with a history is exported while it runs, lost with its broker and its database, and brought
+//! back from the files. Everybody finds what they had, and only the end state is acted upon.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use dockhost::event_log::streams::{ASSIGNMENTS, EVENTS, TIMERS};
+use futures::TryStreamExt;
+use serde_json::{Value, json};
+
+use crate::harness::http::Client;
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Mongo, Nats, Said, World, run, wait_until};
+
+async fn dockhost(world: &World, args: &[&str]) -> Said {
+    let said = run(world.data.path(), args, &world.server_env()).await;
+    assert_eq!(said.code, 0, "{args:?}: {said:?}");
+    said
+}
+
+/// The digest of each stored read model, all of which are as the log says.
+async fn digests(world: &World) -> BTreeMap<String, String> {
+    let said = dockhost(world, &["verify"]).await;
+    let (mut digests, mut model) = (BTreeMap::new(), "");
+    for line in said.out.lines() {
+        if let Some((name, _)) = line.split_once(": equal, ") {
+            model = name;
+        } else if let Some(digest) = line.trim().strip_prefix("stored") {
+            digests.insert(model.to_owned(), digest.trim().to_owned());
+        }
+    }
+    assert_eq!(digests.len(), 4, "{said:?}");
+    digests
+}
+
+async fn caught_up(client: &Client) {
+    wait_until("the read models hold the log", DEADLINE, async || {
+        let health = client.get("/health").await.body;
+        let models = health["projections"].as_object().ok_or_else(|| health.to_string())?;
+        if models.values().all(|model| model["lag"] == 0) { Ok(()) } else { Err(health.to_string()) }
+    })
+    .await;
+}
+
+/// Waits until the leader's roles have gone through all of the log.
+async fn replayed(world: &World) {
+    let js = world.nats.main().await.jetstream().clone();
+    wait_until("dispatcher, timers and reactions went through the log", DEADLINE, async || {
+        let stream = js.get_stream(EVENTS).await.map_err(|error| error.to_string())?;
+        let roles: Vec<_> = stream.consumers().try_collect().await.map_err(|error| error.to_string())?;
+        let roles: Vec<_> = roles.into_iter().filter(|role| role.config.durable_name.is_some()).collect();
+        let state: Vec<_> = roles.iter().map(|role| (&role.name, role.num_pending, role.num_ack_pending)).collect();
+        let done = roles.len() >= 3 && roles.iter().all(|role| role.num_pending == 0 && role.num_ack_pending == 0);
+        if done { Ok(()) } else { Err(format!("{state:?}")) }
+    })
+    .await;
+}
+
+/// The state of a stream: how many messages it holds, and how many it ever got.
+async fn state(world: &World, stream: &str) -> (u64, u64) {
+    let stream = world.nats.main().await.jetstream().get_stream(stream).await.unwrap();
+    let state = stream.cached_info().state.clone();
+    (state.messages, state.last_sequence)
+}
+
+/// What an owner sees of the instances, but for what isn't in the log.
+fn seen(list: &Value) -> Vec<(Value, Value, Value)> {
+    let fields = |item: &Value| (item["instanceId"].clone(), item["name"].clone(), item["generation"].clone());
+    list.as_array().unwrap().iter().map(fields).collect()
+}
+
+/// A history: four instances of which one was stopped, one resumed and one deleted, people who came and went, and a
+/// machine that was lost and came back.
+async fn history(world: &mut World) -> Client {
+    let alpha = world.add_agent("alpha", 10).await;
+    let ada = world.user("ada").await;
+    for _ in 0..4 {
+        assert_eq!(ada.create().await.status, 201);
+    }
+    let by_name = |name: &str| json!({ "instanceId": name });
+    for (path, name) in [("stop", "ada-container"), ("stop", "ada-container-2"), ("resume", "ada-container-2")] {
+        let answer = ada.put(&format!("/api/v2/user/instance/{path}"), by_name(name)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(ada.delete("/api/v2/user/instance", by_name("ada-container-3")).await.status, 200);
+    let bob = world.user("bob").await;
+    assert_eq!(bob.post("/api/v2/user/signout", json!({})).await.status, 200);
+    world.kill_agent(alpha).await;
+    world.wait_for_backend("alpha", "lost").await;
+    world.start_agent(alpha, &[]);
+    world.wait_for_backend("alpha", "connected").await;
+    caught_up(&world.client(0)).await;
+    ada
+}
+
+#[tokio::test]
+async fn a_lost_system_comes_back_from_its_export() {
+    let mut world = World::with(1, &[("DOCKHOST_LOST_AFTER_MS", "6000")]).await;
+    let ada = history(&mut world).await;
+    let instances = ada.get("/api/v2/user/instance").await.data().clone();
+    assert_eq!(instances.as_array().unwrap().len(), 3);
+    let containers = world.containers(0).now;
+
+    // Beside the running server; then everything stops.
+    let (there, at) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let export = at.path().join("export").display().to_string();
+    dockhost(&world, &["export", &export]).await;
+    world.kill_agent(0).await;
+    world.kill_replica(0).await;
+    dockhost(&world, &["export", &export, "--segment", "10"]).await;
+    let before = digests(&world).await;
+    let (events, _) = state(&world, EVENTS).await;
+    dockhost(&world, &["import", "--check", &export]).await;
+    let offline = run(there.path(), &["import", "--check", &export], &[]).await;
+    assert!(
+        offline.code == 0 && offline.out.contains(&format!("{events} events, as they were exported")),
+        "{offline:?}"
+    );
+
+    // The broker is lost with its disk.
+    world.nats = Nats::with(world.nats.secrets.clone()).await;
+    let imported = dockhost(&world, &["import", &export]).await;
+    assert!(
+        imported.out.contains(&format!("the log holds {events} events, {events} of them stored now")),
+        "{imported:?}"
+    );
+
+    // The old database belongs to another log: it is not believed, but made anew.
+    let foreign = run(world.data.path(), &["verify"], &world.server_env()).await;
+    assert_eq!(foreign.code, 1, "{foreign:?}");
+    dockhost(&world, &["rebuild"]).await;
+    assert_eq!(digests(&world).await, before);
+
+    // An empty database is folded by the server itself. No machine is there, and none is lost meanwhile.
+    world.mongo = Mongo::shared().await;
+    world.set("DOCKHOST_LOST_AFTER_MS", "600000");
+    world.add_replica().await;
+    caught_up(&world.client(0)).await;
+    assert_eq!(digests(&world).await, before);
+
+    // Only the end state went out: one assignment per instance that is there, no timer, no event.
+    replayed(&world).await;
+    assert_eq!(state(&world, ASSIGNMENTS).await, (3, 3));
+    assert_eq!(state(&world, TIMERS).await, (0, 0));
+    assert_eq!(state(&world, EVENTS).await, (events, events));
+
+    // People find what they had, by the old session and by the old password.
+    let ada = ada.at(&world.replicas[0].url);
+    assert_eq!(seen(ada.get("/api/v2/user/instance").await.data()), seen(&instances));
+    let signin = json!({ "username": "ada", "password": "correct horse" });
+    let answer = world.client(0).post("/api/v2/user/signin", signin).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+
+    // The machine comes back with its containers, and they are the ones that are wanted.
+    world.start_agent(0, &[]);
+    wait_until("the instances are reachable again", DEADLINE, async || {
+        let list = ada.get("/api/v2/user/instance").await;
+        let status = |item: &Value| item["status"].as_str().unwrap_or_default().to_owned();
+        let mut states: Vec<_> = list.data().as_array().unwrap().iter().map(status).collect();
+        states.sort();
+        if states == ["running", "running", "stopped"] { Ok(()) } else { Err(format!("{states:?}")) }
+    })
+    .await;
+    assert_eq!(ada.create().await.status, 201, "and life goes on");
+    let now = world.containers(0).now;
+    assert!(now.is_superset(&containers) && now.len() == containers.len() + 1, "{containers:?} became {now:?}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said() {
+    let world = World::start(1).await;
+    world.user("ada").await;
+    let at = world.data.path();
+    let refused = async |args: &[&str], says: &str| {
+        let said = run(at, args, &world.server_env()).await;
+        assert!(said.code != 0 && said.err.contains(says), "{args:?}: {said:?}");
+    };
+    refused(&["export"], "<DIRECTORY>").await;
+    refused(&["export", "."], "neither empty nor an export").await;
+    refused(&["import", "."], "is no export").await;
+    refused(&["import", "--check", "nowhere"], "is no export").await;
+    dockhost(&world, &["export", "copy"]).await;
+    // The server that it was made of runs, and its log is not empty.
+    refused(&["import", "copy"], "a server runs").await;
+    let mut env = world.server_env();
+    env.push(("DOCKHOST_MASTER_KEY", "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=".to_owned()));
+    for args in [["import", "copy"], ["export", "another"]] {
+        let wrong = run(at, &args, &env).await;
+        assert!(wrong.code == 1 && wrong.err.contains("DOCKHOST_MASTER_KEY is not the key"), "{wrong:?}");
+    }
+    assert!(!Path::new(at).join("another").exists());
+    dockhost(&world, &["verify"]).await;
+}

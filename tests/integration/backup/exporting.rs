@@ -1,0 +1,123 @@
+//! Into a directory: all of the log, then what is new, and on from where a crash ended it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use dockhost::backup::check;
+use dockhost::backup::export::export;
+use dockhost::backup::manifest::{MANIFEST, Manifest, UNFINISHED};
+use dockhost::event_log::raw::Raw;
+
+use super::{export_to, js, log_of, more, order, stored};
+use crate::event_log::world::SECRET;
+use crate::harness::wait::DEADLINE;
+use crate::harness::wait_until;
+
+fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap())).collect()
+}
+
+fn exported(directory: &Path) -> Vec<Raw> {
+    let mut events = Vec::new();
+    let manifest = check::finished(directory).unwrap();
+    check::events(directory, &manifest, 0, |raw| {
+        events.push(raw);
+        true
+    })
+    .unwrap();
+    events
+}
+
+#[tokio::test]
+async fn an_export_holds_every_message_as_it_is_stored_and_grows_with_the_log() {
+    let live = log_of(120).await;
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let (first, new) = export_to(&live, at, 50).await;
+    assert_eq!((first.last, new, first.segments.len()), (120, 120, 3));
+    assert_eq!(exported(at), stored(&js(&live)).await);
+    let before = files(at);
+    let plain: Vec<u8> = before
+        .iter()
+        .filter(|(name, _)| name.ends_with(".zst"))
+        .flat_map(|(_, file)| zstd::decode_all(file.as_slice()).unwrap())
+        .collect();
+    let plain = String::from_utf8(plain).unwrap();
+    assert!(plain.contains("nonsense") && plain.contains("$sealed") && !plain.contains(SECRET), "{plain}");
+
+    let (again, new) = export_to(&live, at, 50).await;
+    assert_eq!((again.chain, again.segments.clone(), new), (first.chain, first.segments.clone(), 0));
+
+    more(&live, 7).await;
+    let (grown, new) = export_to(&live, at, 50).await;
+    assert_eq!((grown.last, new, grown.segments.len()), (127, 7, 4));
+    assert_eq!(exported(at), stored(&js(&live)).await);
+    let after = files(at);
+    for segment in &first.segments {
+        assert_eq!(before[&segment.name], after[&segment.name], "{} was touched", segment.name);
+    }
+    assert_eq!(after.keys().filter(|name| name.starts_with("keys-")).count(), 1, "{:?}", after.keys());
+
+    // Without keys, there is no file of keys any more.
+    let without = dockhost::backup::export::Order { with_keys: false, ..order(at, 50) };
+    let (without, _) = export(&js(&live), without, Box::new(|_, _| {})).await.unwrap();
+    assert_eq!(without.keys, None);
+    assert!(!files(at).keys().any(|name| name.starts_with("keys-")));
+}
+
+#[tokio::test]
+async fn an_interrupted_export_leaves_no_lie_and_goes_on() {
+    let live = log_of(400).await;
+    let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (reference, _) = export_to(&live, whole.path(), 100).await;
+
+    // It stands still with two files done, and is dropped there.
+    let (reached, mut waiting) = tokio::sync::mpsc::channel(1);
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let watch = Box::new(move |done, _| {
+        if done == 200 {
+            let _ = reached.blocking_send(());
+            let _ = held.recv();
+        }
+    });
+    let (context, order_cut) = (js(&live), order(cut.path(), 100));
+    let task = tokio::spawn(async move { export(&context, order_cut, watch).await });
+    waiting.recv().await.unwrap();
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    assert!(!cut.path().join(MANIFEST).exists());
+    assert_eq!(Manifest::read(cut.path(), UNFINISHED).unwrap().unwrap().last, 200);
+    let refused = check::finished(cut.path()).unwrap_err().to_string();
+    assert!(refused.contains("the export is not finished"), "{refused}");
+    let busy = export(&js(&live), order(cut.path(), 100), Box::new(|_, _| {})).await.unwrap_err();
+    assert!(busy.to_string().contains("another export writes"), "{busy}");
+
+    drop(release);
+    fs::write(cut.path().join("events-000000000201.jsonl.zst.tmp"), "half a file").unwrap();
+    let (finished, _) = wait_until("the directory is free", DEADLINE, async || {
+        export(&js(&live), order(cut.path(), 100), Box::new(|_, _| {})).await.map_err(|error| format!("{error:#}"))
+    })
+    .await;
+    assert_eq!((finished.chain, finished.segments), (reference.chain, reference.segments));
+    check::all(cut.path(), &check::finished(cut.path()).unwrap(), true, |_| true).unwrap();
+    assert!(files(cut.path()).keys().all(|name| !name.ends_with(".tmp") && name != UNFINISHED));
+}
+
+#[tokio::test]
+async fn nothing_else_is_written_over() {
+    let (live, other) = tokio::join!(log_of(20), log_of(20));
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("letter.txt"), "dear ada").unwrap();
+    let refused = export(&js(&live), order(directory.path(), 100), Box::new(|_, _| {})).await.unwrap_err();
+    assert!(refused.to_string().contains("neither empty nor an export"), "{refused}");
+    assert_eq!(files(directory.path()).len(), 1);
+
+    let mine = tempfile::tempdir().unwrap();
+    export_to(&live, mine.path(), 100).await;
+    let before = files(mine.path());
+    let refused = export(&js(&other), order(mine.path(), 100), Box::new(|_, _| {})).await.unwrap_err();
+    assert!(refused.to_string().contains("is an export of the log"), "{refused}");
+    assert_eq!(files(mine.path()), before);
+}

@@ -1,0 +1,55 @@
+//! `dockhost export` and `dockhost import`: what is copied, what is refused, and a system that comes back.
+
+mod damage;
+mod drill;
+mod exporting;
+mod importing;
+
+use std::path::Path;
+
+use async_nats::jetstream::{self, Context};
+use dockhost::backup::export::{Order, export};
+use dockhost::backup::manifest::Manifest;
+use dockhost::event_log::EventLog;
+use dockhost::event_log::raw::{Raw, RawLog};
+use futures::StreamExt;
+
+use crate::event_log::world::{Live, at, sign_in, sign_up, user};
+
+fn js(live: &Live) -> Context {
+    jetstream::new(live.client.clone())
+}
+
+/// A log of so many events: an account with sealed values, one that nobody can read, and sign-ins.
+pub async fn log_of(events: u64) -> Live {
+    let live = Live::start().await;
+    live.log.append_batch(vec![at(0, &sign_up(user())), at(0, &sign_in(user()))]).await.unwrap();
+    live.put_raw("dockhost.event.session.nobody", "\u{7f}nonsense").await;
+    more(&live, events - 3).await;
+    live
+}
+
+/// So many more events.
+async fn more(live: &Live, events: u64) {
+    let sign_ins = (0..events).map(|_| async { live.log.append(at(0, &sign_in(user()))).await.unwrap() });
+    futures::stream::iter(sign_ins).buffer_unordered(64).for_each(async |_| {}).await;
+}
+
+fn order(directory: &Path, per_segment: u64) -> Order {
+    Order { directory: directory.to_owned(), per_segment, with_keys: true }
+}
+
+pub async fn export_to(live: &Live, directory: &Path, per_segment: u64) -> (Manifest, u64) {
+    export(&js(live), order(directory, per_segment), Box::new(|_, _| {})).await.unwrap()
+}
+
+/// All of a log as it is stored.
+pub async fn stored(js: &Context) -> Vec<Raw> {
+    let log = RawLog::open(js).await.unwrap().unwrap();
+    let mut reader = log.read(0, log.end().await.unwrap());
+    let mut events = Vec::new();
+    while let Some(raw) = reader.next().await.unwrap() {
+        events.push(raw);
+    }
+    events
+}

@@ -2,7 +2,8 @@
 //!
 //! In: an assignment with the sequence that its subject is expected to end at. Out: whether it was put there, or that
 //! somebody was faster. A confirmed one is removed by its sequence, never by subject: an assignment put meanwhile
-//! survives.
+//! survives. A replaced one is removed that way first: only then does the broker overwrite it, and it holds what its
+//! user typed.
 
 use std::collections::BTreeSet;
 
@@ -24,6 +25,13 @@ pub struct Standing {
     pub sequence: u64,
     /// What it says; none if nothing is there (or nothing readable: it will be replaced).
     pub assignment: Option<Assignment>,
+}
+
+impl Standing {
+    /// Whether it may hold what a user typed.
+    pub fn is_personal(&self) -> bool {
+        self.sequence > 0 && self.assignment.as_ref().is_none_or(|assignment| assignment.container.is_some())
+    }
 }
 
 /// The broker did not do as asked; the text says what was tried.
@@ -73,12 +81,7 @@ impl Assignments {
     ///
     /// # Errors
     /// The broker did not answer; it may or may not stand there.
-    pub async fn put(
-        &self,
-        backend: BackendId,
-        assignment: &Assignment,
-        expected: u64,
-    ) -> Result<bool, AssignmentsError> {
+    async fn put(&self, backend: BackendId, assignment: &Assignment, expected: u64) -> Result<bool, AssignmentsError> {
         let subject = Channel::Assignment(backend, assignment.instance_id).to_string();
         let payload = serde_json::to_vec(assignment).map_err(failed("writing an assignment"))?;
         let message = PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(expected);
@@ -91,7 +94,26 @@ impl Assignments {
         }
     }
 
-    /// Removes the assignment at a sequence; fine if it is gone.
+    /// Puts an assignment in place of what stands; `false` if somebody was faster. Stopped in between, nothing stands:
+    /// whoever follows a cue finds that, and an agent removes nothing because nothing stands.
+    ///
+    /// # Errors
+    /// The broker did not answer; the new one may or may not stand there.
+    pub async fn replace(
+        &self,
+        backend: BackendId,
+        assignment: &Assignment,
+        standing: &Standing,
+    ) -> Result<bool, AssignmentsError> {
+        let mut expected = standing.sequence;
+        if standing.is_personal() {
+            self.remove(expected).await?;
+            expected = 0;
+        }
+        self.put(backend, assignment, expected).await
+    }
+
+    /// Removes the assignment at a sequence, so that its bytes are overwritten; fine if it is gone.
     ///
     /// # Errors
     /// The broker did not answer.

@@ -22,6 +22,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dev;
+pub mod erasure;
 pub mod event_log;
 pub mod execute;
 pub mod follower;

@@ -1,13 +1,21 @@
 //! The service's own log: what is shown, and how.
 //!
 //! In: `RUST_LOG`, else `DEBUG` (`dockhost:*`, `dockhost:http,dockhost:leader`), else the usual level. Out: lines on
-//! standard error. `DEBUG`'s areas are the modules of this crate.
+//! standard error. `DEBUG`'s areas are the modules of this crate. Whatever is asked for, nothing that people typed is
+//! shown: our own lines name ids, and the broker's client, which shows whole messages, is kept from saying more than it
+//! usually does.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 const USUAL: &str = "warn,dockhost=info";
+/// Below this level the client shows what goes over the wire: SSH keys, and the names of instances.
+const CLIENT: (&str, LevelFilter) = ("async_nats", LevelFilter::INFO);
 
 /// The filter that a `DEBUG` value stands for.
 fn directives(debug: &str) -> String {
@@ -24,11 +32,14 @@ pub fn start() {
     let debug = std::env::var("DEBUG").unwrap_or_default();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives(&debug)));
     // An error says that a log runs already.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .try_init();
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter.and(silenced()))).try_init();
+}
+
+/// What is never shown.
+fn silenced() -> Targets {
+    Targets::new().with_default(LevelFilter::TRACE).with_target(CLIENT.0, CLIENT.1)
 }
 
 /// An error and what caused it, in one line.
@@ -45,6 +56,16 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_wire_is_never_shown() {
+        let silenced = silenced();
+        for target in ["async_nats", "async_nats::connection", "async_nats::jetstream::context"] {
+            assert!(silenced.would_enable(target, &tracing::Level::INFO), "{target}");
+            assert!(!silenced.would_enable(target, &tracing::Level::DEBUG), "{target}");
+        }
+        assert!(silenced.would_enable("dockhost::http", &tracing::Level::TRACE));
+    }
 
     #[test]
     fn debug_areas_are_modules() {

@@ -29,6 +29,11 @@ pub const PAUSE: Duration = Duration::from_secs(1);
 /// Groups worked on side by side.
 const SIDE_BY_SIDE: usize = 16;
 
+/// What a step waits for has not happened yet: no fault, the step is run again a moment later.
+#[derive(Debug, thiserror::Error)]
+#[error("waits for {0}")]
+pub struct NotYet(pub String);
+
 /// Works on groups side by side; acknowledges a group when its step went well, puts it back otherwise.
 pub async fn side_by_side<K: Ord, T, F>(role: &'static str, groups: BTreeMap<K, (T, Vec<Ack>)>, step: impl Fn(T) -> F)
 where
@@ -40,8 +45,12 @@ where
             let outcome = unwound(step(work)).await.unwrap_or_else(|panicked| Err(panicked.into()));
             let left = outcome.as_ref().is_err_and(|error| is_hopeless(&**error));
             if let Err(error) = &outcome {
-                let then = if left { "it is left undone" } else { "it is tried again" };
-                tracing::warn!(role, error = chain(&**error), then, "a step failed");
+                if let Some(waits) = error.downcast_ref::<NotYet>() {
+                    tracing::debug!(role, %waits, "a step is run again");
+                } else {
+                    let then = if left { "it is left undone" } else { "it is tried again" };
+                    tracing::warn!(role, error = chain(&**error), then, "a step failed");
+                }
             }
             for ack in acks {
                 // A lost acknowledgement brings the message again.

@@ -1,7 +1,7 @@
 //! Events for the tests of the folds. In: small numbers. Out: recorded events about the things with these numbers; the
 //! event at sequence `n` happened `n` seconds after 1970.
 
-use dockhost_domain::account::{AccountEvent, Created, Role};
+use dockhost_domain::account::{AccountEvent, Created, Erased, ErasedBy, Role};
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::backend::{BackendEvent, Connected, Enrolled, Lost};
 use dockhost_domain::envelope::{Actor, Envelope, Origin, Recorded};
@@ -9,7 +9,7 @@ use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::Choice;
-use dockhost_domain::session::{Revoked, SessionEvent, Started};
+use dockhost_domain::session::{Closed, Revoked, SessionEvent, Started};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{
     ChangeRequested, Deleted, End, Failed, Observed, Placed, Reason, Released, ReportPosition, Requested, Setback,
@@ -59,6 +59,10 @@ pub(crate) fn created(name: &str) -> AccountEvent {
     })
 }
 
+pub(crate) fn erased() -> AccountEvent {
+    AccountEvent::Erased(Erased { by: ErasedBy::Operator })
+}
+
 pub(crate) fn enrolled(name: &str) -> BackendEvent {
     BackendEvent::Enrolled(Enrolled {
         username: Personal::Plain(name.parse().unwrap()),
@@ -88,6 +92,10 @@ pub(crate) fn started(id: u64) -> SessionEvent {
 
 pub(crate) fn revoked(id: u64) -> SessionEvent {
     SessionEvent::Revoked(Revoked { session_id: SessionId::from_uuid(uuid(id)) })
+}
+
+pub(crate) fn closed(ids: &[u64]) -> SessionEvent {
+    SessionEvent::Closed(Closed { session_ids: ids.iter().map(|id| SessionId::from_uuid(uuid(*id))).collect() })
 }
 
 fn choice(backend: u64) -> Choice {

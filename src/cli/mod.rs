@@ -3,9 +3,11 @@
 //! In: arguments and environment. Out: an exit code, and one clear message if something is wrong.
 
 mod dev;
+mod erase_user;
 mod export;
 mod import;
 mod models;
+mod place;
 mod progress;
 mod quarantine;
 mod reach;
@@ -43,6 +45,8 @@ enum Command {
     Export(export::Export),
     /// Put an export into an empty broker, or only check it; no server may run.
     Import(Box<import::Import>),
+    /// Erase a person for good: their names, sessions and instances, and the key of what the log holds of them.
+    EraseUser(erase_user::EraseUser),
     /// Print fresh secrets, as lines for an `.env` file.
     Secrets,
 }
@@ -67,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Quarantine(quarantine) => block_on(|stop| quarantine.run(stop)),
         Command::Export(export) => block_on(|stop| export.run(stop)),
         Command::Import(import) => block_on(|stop| import.run(stop)),
+        Command::EraseUser(erase) => block_on(|stop| erase.run(stop)),
         Command::Secrets => secrets::print(),
     };
     match outcome {

@@ -3,8 +3,6 @@
 //! In: the models to look at. Out: digests, every difference, and models made anew. Both work beside running replicas.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use dockhost_projections::ReadModel;
@@ -18,16 +16,10 @@ use dockhost_projections::users::Users;
 use dockhost_projections::verify::{Verdict, verify};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::connect::Broker;
-use crate::cli::progress::Bar;
-use crate::config::{Connections, Secrets, Settings};
-use crate::dev::offline;
-use crate::event_log::Filter;
-use crate::event_log::jetstream::{JetStreamLog, LogOptions};
+use super::place::{Opened, Place};
+use super::progress::Bar;
 use crate::event_log::past::Past;
-
-/// The broker may be this much later.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::event_log::{EventLog, Filter};
 
 /// A read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,24 +32,12 @@ enum Model {
 
 /// Which models, and where they are.
 #[derive(Debug, Args)]
-struct Place {
+struct Chosen {
     /// Only this model; all of them if not given.
     #[arg(long = "projection", value_name = "NAME", value_enum)]
     model: Option<Model>,
     #[command(flatten)]
-    servers: Servers,
-}
-
-/// Where the log and the models are.
-#[derive(Debug, Args)]
-pub struct Servers {
-    /// The data directory of `dockhost dev`, whose servers are used if they run.
-    #[arg(long, env = "DOCKHOST_DATA", default_value = ".dockhost")]
-    data: std::path::PathBuf,
-    #[command(flatten)]
-    settings: Settings,
-    #[command(flatten)]
-    connections: Connections,
+    place: Place,
 }
 
 /// What `rebuild` is told.
@@ -67,39 +47,19 @@ pub struct Rebuild {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    place: Place,
+    chosen: Chosen,
 }
 
 /// What `verify` is told.
 #[derive(Debug, Args)]
 pub struct Verify {
     #[command(flatten)]
-    place: Place,
+    chosen: Chosen,
 }
 
-impl Servers {
-    /// Opens the log and the database.
-    ///
-    /// # Errors
-    /// What is missing, or can't be reached.
-    pub async fn open(&self) -> anyhow::Result<(Arc<JetStreamLog>, MongoStore)> {
-        let (secrets, connections) = match offline::running(&self.data)? {
-            Some((secrets, connections)) => (secrets, connections),
-            None => (Secrets::read(|name| std::env::var(name).ok()), self.connections.clone()),
-        };
-        let secrets = secrets.check()?;
-        let broker = Broker::connect(&connections.nats_url, &secrets.nats, "dockhost-models", PATIENCE).await?;
-        let options = LogOptions { streams: self.settings.streams(), ..LogOptions::default() };
-        let log = JetStreamLog::open(broker.client().clone(), secrets.master_key, options).await?;
-        let store = MongoStore::connect(&connections.mongodb_uri, &self.settings.database).await?;
-        store.ping().await?;
-        Ok((Arc::new(log), store))
-    }
-}
-
-impl Place {
+impl Chosen {
     async fn open(&self) -> anyhow::Result<(Past, MongoStore)> {
-        let (log, store) = self.servers.open().await?;
+        let Opened { log, store, .. } = self.place.open().await?;
         Ok((Past(log), store))
     }
 
@@ -195,7 +155,7 @@ async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::R
 impl Verify {
     /// Compares; fails if anything differs.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        finished(stop.run_until_cancelled(compare(&self.place, false)).await)
+        finished(stop.run_until_cancelled(compare(&self.chosen, false)).await)
     }
 }
 
@@ -207,19 +167,19 @@ fn finished(equal: Option<anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn compare(place: &Place, what_if: bool) -> anyhow::Result<bool> {
-    let (past, store) = place.open().await?;
+async fn compare(chosen: &Chosen, what_if: bool) -> anyhow::Result<bool> {
+    let (past, store) = chosen.open().await?;
     let mut equal = true;
-    if place.wants(Model::Users) {
+    if chosen.wants(Model::Users) {
         equal &= verify_one::<Users>(&past, &store, what_if).await?;
     }
-    if place.wants(Model::Backends) {
+    if chosen.wants(Model::Backends) {
         equal &= verify_one::<Backends>(&past, &store, what_if).await?;
     }
-    if place.wants(Model::Instances) {
+    if chosen.wants(Model::Instances) {
         equal &= verify_one::<Instances>(&past, &store, what_if).await?;
     }
-    if place.wants(Model::Sessions) {
+    if chosen.wants(Model::Sessions) {
         equal &= verify_one::<Sessions>(&past, &store, what_if).await?;
     }
     Ok(equal)
@@ -229,28 +189,28 @@ impl Rebuild {
     /// Rebuilds. Interrupted, it leaves the live models as they are.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         if self.dry_run {
-            return finished(stop.run_until_cancelled(compare(&self.place, true)).await);
+            return finished(stop.run_until_cancelled(compare(&self.chosen, true)).await);
         }
-        match stop.run_until_cancelled(remake(&self.place)).await {
+        match stop.run_until_cancelled(remake(&self.chosen)).await {
             Some(done) => done.map(|()| ExitCode::SUCCESS),
             None => Ok(ExitCode::FAILURE),
         }
     }
 }
 
-async fn remake(place: &Place) -> anyhow::Result<()> {
-    let (past, store) = place.open().await?;
+async fn remake(chosen: &Chosen) -> anyhow::Result<()> {
+    let (past, store) = chosen.open().await?;
     let (mut users, mut backends, mut instances, mut sessions) = (None, None, None, None);
-    if place.wants(Model::Users) {
+    if chosen.wants(Model::Users) {
         users = Some(rebuild_one::<Users>(&past, &store).await?);
     }
-    if place.wants(Model::Backends) {
+    if chosen.wants(Model::Backends) {
         backends = Some(rebuild_one::<Backends>(&past, &store).await?);
     }
-    if place.wants(Model::Instances) {
+    if chosen.wants(Model::Instances) {
         instances = Some(rebuild_one::<Instances>(&past, &store).await?);
     }
-    if place.wants(Model::Sessions) {
+    if chosen.wants(Model::Sessions) {
         sessions = Some(rebuild_one::<Sessions>(&past, &store).await?);
     }
     eprintln!("dropping what was replaced, once no reader can still ask it …");

@@ -19,7 +19,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::models::Servers;
+use super::place::{Opened, Place};
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::past::Past;
 use crate::event_log::{Delivery, EventLog, Filter};
@@ -49,7 +49,7 @@ struct List {
     #[arg(long)]
     scan: bool,
     #[command(flatten)]
-    servers: Servers,
+    place: Place,
 }
 
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ struct Retry {
     /// Only this aggregate, by its subject (`dockhost.event.tenancy.<id>`); all of them if not given.
     subject: Option<String>,
     #[command(flatten)]
-    servers: Servers,
+    place: Place,
 }
 
 /// One line of the list.
@@ -86,7 +86,7 @@ impl Quarantine {
 
 impl List {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let (log, store) = self.servers.open().await?;
+        let Opened { log, store, .. } = self.place.open().await?;
         let mut lines = if self.scan { scan(&log).await } else { listed(&store).await? };
         for line in &mut lines {
             line.since = log.stored_at(&line.what.subject, line.what.sequence).await?;
@@ -143,7 +143,7 @@ async fn scan(log: &JetStreamLog) -> Vec<Line> {
 
 impl Retry {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let (log, store) = self.servers.open().await?;
+        let Opened { log, store, .. } = self.place.open().await?;
         let past = Past(log);
         let mut tried = Tried::default();
         self.model::<Users>(&store, &past, &mut tried).await?;

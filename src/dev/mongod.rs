@@ -108,6 +108,8 @@ fn describe(program: &Path, data: &Path, port: u16) -> Program {
     // The models are small and can be rebuilt: no room for a history, a modest cache, no diagnostic recordings.
     args.extend(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64", "--quiet"].map(OsString::from));
     args.extend(["--setParameter", "diagnosticDataCollectionEnabled=false"].map(OsString::from));
+    // Its log tells of slow operations with the whole documents, people in them.
+    args.extend(["--slowOpSampleRate", "0"].map(OsString::from));
     Program { name: "mongod", path: program.to_owned(), args, env: vec![], log: data.join("mongod.log") }
 }
 

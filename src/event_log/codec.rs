@@ -1,12 +1,14 @@
 //! The form of an event on the wire. In: an envelope. Out: CloudEvents headers and a JSON body with its personal values
 //! sealed, and back. An event that this binary cannot read comes out as a value, so that it freezes its aggregate and
-//! nothing else; a key that cannot be had is an error, because reading on without it would fold a hole.
+//! nothing else; a key that cannot be had is an error, because reading on without it would fold a hole. Only of a person
+//! whom the log calls erased do the sealed values come out as erased.
 
 use std::sync::Arc;
 
 use async_nats::HeaderMap;
 use async_nats::header::HeaderValue;
 use bytes::Bytes;
+use dockhost_domain::account::AccountEvent;
 use dockhost_domain::envelope::{self, Envelope, Recorded, header};
 use dockhost_domain::event::{Encoded, Event};
 use dockhost_domain::ids::EventId;
@@ -86,7 +88,10 @@ impl Codec {
     /// [`KeyError`] if the key of a sealed value cannot be had.
     pub async fn decode(&self, stored: &Stored<'_>) -> Result<Decoded, KeyError> {
         match self.read(stored).await {
-            Ok(envelope) => Ok(Decoded::Event(Arc::new(Recorded { sequence: stored.sequence, envelope }))),
+            Ok(envelope) => {
+                self.note(&envelope);
+                Ok(Decoded::Event(Arc::new(Recorded { sequence: stored.sequence, envelope })))
+            }
             Err(Trouble::Key(error)) => Err(error),
             Err(Trouble::Content(why)) => Ok(Decoded::Unreadable { sequence: stored.sequence, why }),
         }
@@ -113,13 +118,41 @@ impl Codec {
             let principal = aggregate
                 .sealed_under()
                 .ok_or_else(|| Trouble::Content("a sealed value has no owner to be opened for".to_owned()))?;
-            let cipher = self.0.for_opening(principal).await.map_err(Trouble::Key)?;
-            sealing::open(&mut data, &cipher, Binding { principal, event: meta.id }).map_err(content)?;
+            self.open(&mut data, Binding { principal, event: meta.id }).await?;
         }
         let plain = if sealed { plain_texts(&data) } else { Vec::new() };
         let event = Event::decode(&aggregate, Encoded { kind, data })
             .map_err(|error| Trouble::Content(redacted(error.to_string(), &plain)))?;
         Ok(Envelope { aggregate, meta, origin, event })
+    }
+}
+
+impl Codec {
+    async fn open(&self, data: &mut Value, binding: Binding) -> Result<(), Trouble> {
+        let cipher = match self.0.for_opening(binding.principal).await {
+            Ok(cipher) => cipher,
+            Err(KeyError::Erased(_)) => {
+                sealing::erase(data);
+                return Ok(());
+            }
+            Err(error) => return Err(Trouble::Key(error)),
+        };
+        let Err(error) = sealing::open(data, &cipher, binding) else { return Ok(()) };
+        // A replica that had not heard of the erasure may have made a new key after the end of the old one.
+        if !self.0.is_erased(binding.principal).await.map_err(Trouble::Key)? {
+            return Err(content(error));
+        }
+        sealing::erase(data);
+        Ok(())
+    }
+
+    /// Whoever reads that a person was erased stops keeping their key.
+    fn note(&self, envelope: &Envelope) {
+        if let (AggregateId::Account(user), Event::Account(AccountEvent::Erased(_))) =
+            (&envelope.aggregate, &envelope.event)
+        {
+            self.0.announced((*user).into());
+        }
     }
 }
 

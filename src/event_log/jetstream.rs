@@ -109,7 +109,8 @@ impl JetStreamLog {
         let age = if reads.last_sequence(ALL_EVENTS).await? == 0 { LogAge::Empty } else { LogAge::InUse };
         let bucket = js.get_key_value(streams::KEYS_BUCKET).await;
         let bucket = bucket.map_err(|error| KeyError::Unavailable(error.into()))?;
-        let keyring = Arc::new(Keyring::open(Arc::new(BucketKeys::new(bucket)), master, age).await?);
+        let keyring = Keyring::open(Arc::new(BucketKeys::new(bucket)), master, age).await?;
+        let keyring = Arc::new(keyring.asking(Arc::new(reads.clone())));
         Ok(Self {
             codec: Codec::new(Arc::clone(&keyring)),
             incarnation: incarnation(&events),

@@ -9,10 +9,17 @@ use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use async_nats::jetstream::{Context, context};
+use dockhost_domain::account::AccountEvent;
+use dockhost_domain::envelope::header;
+use dockhost_domain::ids::{PrincipalId, UserId};
+use dockhost_domain::subject::AggregateId;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::publish::connected;
 use super::streams::EVENTS;
 use super::{Cause, LogError};
+use crate::sealing::Erasures;
 
 /// A JetStream context whose requests are given up after `timeout`.
 #[must_use]
@@ -46,14 +53,35 @@ impl LeaderReads {
         found(get.send().await)
     }
 
+    /// The last message on `subject`.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, LogError> {
+        connected(&self.client).map_err(LogError::Unavailable)?;
+        found(self.stream.raw_message_builder().last_by_subject(subject).send().await)
+    }
+
     /// The sequence of the last message on `subject` (which may be a filter); 0 if there is none.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
     pub async fn last_sequence(&self, subject: &str) -> Result<u64, LogError> {
-        connected(&self.client).map_err(LogError::Unavailable)?;
-        let get = self.stream.raw_message_builder().last_by_subject(subject);
-        Ok(found(get.send().await)?.map_or(0, |message| message.sequence))
+        Ok(self.last(subject).await?.map_or(0, |message| message.sequence))
+    }
+}
+
+/// Nothing follows an account's erasure on its subject, so its last event tells. A backend has no account, and is never
+/// erased.
+impl Erasures for LeaderReads {
+    fn is_erased(&self, principal: PrincipalId) -> BoxFuture<'_, Result<bool, Cause>> {
+        async move {
+            let account = AggregateId::Account(UserId::from_uuid(principal.uuid()));
+            let last = self.last(&account.to_string()).await?;
+            let kind = last.as_ref().and_then(|last| last.headers.get(header::TYPE));
+            Ok(kind.is_some_and(|kind| kind.as_str() == AccountEvent::ERASED))
+        }
+        .boxed()
     }
 }
 

@@ -81,7 +81,7 @@ impl Machines {
                 self.known().machines.entry(*id).or_default().evolve(event, &recorded.envelope.meta);
             }
             (_, Event::Tenancy(event)) => {
-                let instance = event.instance_id();
+                let Some(instance) = event.instance_id() else { return };
                 match event {
                     TenancyEvent::Requested(e) => self.assigned(e.choice.backend_id, instance),
                     TenancyEvent::Placed(e) => self.assigned(e.choice.backend_id, instance),
@@ -94,7 +94,8 @@ impl Machines {
                     | TenancyEvent::StopRequested(_)
                     | TenancyEvent::ResumeRequested(_)
                     | TenancyEvent::DeleteRequested(_)
-                    | TenancyEvent::Failed(_) => {}
+                    | TenancyEvent::Failed(_)
+                    | TenancyEvent::Closed(_) => {}
                 }
             }
             _ => {}

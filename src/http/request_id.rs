@@ -3,7 +3,7 @@
 //! In: `x-request-id`, if it is short and plain, and `traceparent`, if it is one. Out: that id, or a fresh one, for as
 //! long as the request is worked on; and the trace that the request belongs to, for the events that come of it.
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
@@ -48,7 +48,9 @@ pub async fn layer(request: Request, next: Next) -> Response {
     };
     let given = request.headers().get(HEADER).and_then(|value| value.to_str().ok()).filter(plain);
     let id = given.map_or_else(|| clock::fresh_uuid().to_string(), str::to_owned);
-    let span = tracing::info_span!("request", %id, method = %request.method(), path = request.uri().path());
+    // The route and not the path: people name instances in it, and the service's log is not sealed.
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    let span = tracing::info_span!("request", %id, method = %request.method(), route);
     let parent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let trace_parent = parent.filter(|text| is_trace_parent(text)).map(str::to_owned);
     let current = Current { id: id.clone(), trace_parent };

@@ -61,8 +61,9 @@ impl Cue {
         Self { user_id, instance_id, machines: BTreeMap::from([(backend, hint)]) }
     }
 
-    /// What an event of a tenancy says.
-    pub fn of(user_id: UserId, event: &TenancyEvent) -> Self {
+    /// What an event of a tenancy says; nothing if it is about no instance.
+    pub fn of(user_id: UserId, event: &TenancyEvent) -> Option<Self> {
+        let instance_id = event.instance_id()?;
         let machines = match event {
             TenancyEvent::Requested(e) => vec![(e.choice.backend_id, Hint::Look)],
             TenancyEvent::Placed(e) => vec![(e.after.backend_id, Hint::Look), (e.choice.backend_id, Hint::Look)],
@@ -76,9 +77,10 @@ impl Cue {
             TenancyEvent::Observed(_)
             | TenancyEvent::StopRequested(_)
             | TenancyEvent::ResumeRequested(_)
-            | TenancyEvent::DeleteRequested(_) => vec![],
+            | TenancyEvent::DeleteRequested(_)
+            | TenancyEvent::Closed(_) => vec![],
         };
-        Self { user_id, instance_id: event.instance_id(), machines: machines.into_iter().collect() }
+        Some(Self { user_id, instance_id, machines: machines.into_iter().collect() })
     }
 }
 
@@ -156,7 +158,7 @@ impl Dispatcher {
             &cancel,
             |recorded| match (&recorded.envelope.aggregate, &recorded.envelope.event) {
                 (AggregateId::Tenancy(user), Event::Tenancy(event)) => {
-                    Some(((*user, event.instance_id()), Cue::of(*user, event)))
+                    Cue::of(*user, event).map(|cue| ((*user, cue.instance_id), cue))
                 }
                 _ => None,
             },
@@ -233,7 +235,7 @@ impl Dispatcher {
             let hint = cue.machines.get(&backend).copied().unwrap_or(Hint::Look);
             let stands = match deed(&standing, wishes.get(&backend), hint, cue) {
                 Deed::Nothing => true,
-                Deed::Put(assignment) => self.assignments.put(backend, &assignment, standing.sequence).await?,
+                Deed::Put(assignment) => self.assignments.replace(backend, &assignment, &standing).await?,
                 Deed::Remove => {
                     self.assignments.remove(standing.sequence).await?;
                     true

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::kv::{CreateErrorKind, Store};
+use async_nats::jetstream::kv::{CreateErrorKind, EntryError, Operation, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::fitness::Fitness;
@@ -157,6 +157,15 @@ impl Candidate {
             }
         }
     }
+}
+
+/// Whether any replica leads now, as far as the bucket knows.
+///
+/// # Errors
+/// The bucket can't be asked.
+pub async fn is_led(bucket: &Store) -> Result<bool, EntryError> {
+    // A lease that was given back leaves a mark.
+    Ok(bucket.entry(KEY).await?.is_some_and(|entry| entry.operation == Operation::Put))
 }
 
 /// Another holds the lease now, in contrast to: it could not be asked.

@@ -32,11 +32,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::assignments::Assignments;
 use crate::broker::connect::Broker;
+use crate::erasure::Erasures;
 use crate::event_log::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
 use crate::follower::Follower;
 use crate::presence::Presence;
+use crate::reactions::account_erased::AccountErased;
 use crate::reactions::backend_lost::BackendLost;
 use crate::telemetry::chain;
 use crate::work::unwound;
@@ -117,6 +119,8 @@ impl Leader {
         let leader = Arc::clone(&this);
         roles.spawn(supervise("backend-lost", over.clone(), move |over| leader.backend_lost().run(over)));
         let leader = Arc::clone(&this);
+        roles.spawn(supervise("account-erased", over.clone(), move |over| leader.account_erased().run(over)));
+        let leader = Arc::clone(&this);
         roles.spawn(supervise("liveness", over.clone(), move |over| {
             let judge = leader.liveness();
             async move {
@@ -185,6 +189,19 @@ impl Leader {
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
             assignments: self.assignments.clone(),
+            policy: self.policy,
+        }
+    }
+
+    fn account_erased(&self) -> AccountErased {
+        AccountErased {
+            log: Arc::clone(&self.log),
+            erasures: Erasures {
+                executor: Arc::clone(&self.executor),
+                keyring: Arc::clone(self.log.keyring()),
+                assignments: self.assignments.clone(),
+                store: self.projectors.store.clone(),
+            },
             policy: self.policy,
         }
     }

@@ -69,8 +69,7 @@ impl Timers {
             &cancel,
             |recorded| match (&recorded.envelope.aggregate, &recorded.envelope.event) {
                 (AggregateId::Tenancy(user), Event::Tenancy(event)) if event.sets_deadline() => {
-                    let key = (*user, event.instance_id());
-                    Some((key, key))
+                    event.instance_id().map(|instance| ((*user, instance), (*user, instance)))
                 }
                 _ => None,
             },

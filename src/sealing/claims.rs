@@ -19,15 +19,25 @@ impl ClaimHasher {
     /// An id made of a request's own words, the same each time: a repeated sign-up finds what it made before.
     #[must_use]
     pub fn derived_id(&self, words: [&str; 3]) -> Uuid {
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(self.sign(b"id", words).as_ref()).for_each(|(to, from)| *to = *from);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+
+    /// 64 characters of hex that stand for these words, and tell nothing of them.
+    #[must_use]
+    pub fn keyed_hash(&self, words: [&str; 3]) -> String {
+        self.sign(b"hash", words).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn sign(&self, purpose: &[u8], words: [&str; 3]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.0);
-        context.update(b"id");
+        context.update(purpose);
         for word in words {
             context.update(b"\0");
             context.update(word.as_bytes());
         }
-        let mut bytes = [0; 16];
-        bytes.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
-        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+        context.sign()
     }
 
     /// The claim of this name. Emails are trimmed and lower-cased first: one mailbox, one claim.

@@ -1,9 +1,12 @@
 //! The keyring: one 256-bit key per principal, made when their first event is sealed.
 //!
 //! In: a principal. Out: their key, from memory or unwrapped from the store. A missing key is an error that stops the
-//! reader; that a person was erased is something that only the log can say.
+//! reader, unless the log says that the person was erased: it is asked only when a key is missing, and its yes is
+//! remembered. Of a person who is being erased no key is kept in memory any more: it is read anew for each use until it
+//! is destroyed, so that from then on no replica can open anything.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use bytes::Bytes;
@@ -15,10 +18,13 @@ use uuid::Uuid;
 use super::cipher::{Cipher, KEY_BYTES};
 use super::claims::ClaimHasher;
 use super::master::MasterKey;
-use super::store::{Cause, KeyStore};
+use super::store::{Cause, Erasures, KeyStore, NobodyErased};
 
 /// Opened keys that are kept in memory; one takes well below a kilobyte.
 const CACHED_KEYS: u64 = 100_000;
+/// A key stays in memory for so long at most: a replica that began between a person's erasure and the end of their key
+/// may have taken it for any other.
+const KEPT: Duration = Duration::from_secs(60 * 60);
 /// The name under which a known text is stored, wrapped: it tells a wrong master key from the right one.
 const CHECK: &str = "check";
 const CHECK_TEXT: &[u8] = b"dockhost";
@@ -34,6 +40,12 @@ pub enum KeyError {
     /// There is no key of this principal, although something is sealed under it.
     #[error("the key of {0} is missing")]
     Missing(PrincipalId),
+    /// The person was erased: there is no key of theirs any more, and there never will be.
+    #[error("{0} was erased")]
+    Erased(PrincipalId),
+    /// The key of somebody whom the log does not call erased is not destroyed.
+    #[error("{0} was not erased")]
+    NotErased(PrincipalId),
     /// What is stored does not open, although the master key is right.
     #[error("the stored key {0:?} is damaged")]
     Damaged(String),
@@ -57,11 +69,22 @@ pub enum LogAge {
     InUse,
 }
 
+/// How far the erasure of a person is, as far as is known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Erasure {
+    /// The log says so; the key may still be there.
+    Announced,
+    /// And the key is gone.
+    Done,
+}
+
 /// The keys of all principals, and the key of the claims.
 pub struct Keyring {
     store: Arc<dyn KeyStore>,
     master: MasterKey,
+    erasures: Arc<dyn Erasures>,
     ciphers: Cache<PrincipalId, Arc<Cipher>>,
+    erased: Cache<PrincipalId, Erasure>,
     claims: ClaimHasher,
 }
 
@@ -87,14 +110,27 @@ impl Keyring {
         }
         let claims = founding(CLAIMS, &fresh_key()?).await?;
         let claims = master.unwrap_key(CLAIMS, &claims).ok_or_else(|| KeyError::Damaged(CLAIMS.to_owned()))?;
-        Ok(Self { claims: ClaimHasher::new(&claims), ciphers: Cache::new(CACHED_KEYS), store, master })
+        Ok(Self {
+            claims: ClaimHasher::new(&claims),
+            ciphers: Cache::builder().max_capacity(CACHED_KEYS).time_to_live(KEPT).build(),
+            erased: Cache::new(CACHED_KEYS),
+            erasures: Arc::new(NobodyErased),
+            store,
+            master,
+        })
+    }
+
+    /// Asks here whether somebody was erased. Without it nobody ever was.
+    #[must_use]
+    pub fn asking(self, erasures: Arc<dyn Erasures>) -> Self {
+        Self { erasures, ..self }
     }
 
     /// The principal's key, made if there is none yet. It is stored before this returns, so that no event is ever
     /// sealed under a key that can be lost.
     ///
     /// # Errors
-    /// [`KeyError::Unavailable`], [`KeyError::Damaged`], [`KeyError::NoRandomness`].
+    /// [`KeyError::Erased`], [`KeyError::Unavailable`], [`KeyError::Damaged`], [`KeyError::NoRandomness`].
     pub async fn for_sealing(&self, principal: PrincipalId) -> Result<Arc<Cipher>, KeyError> {
         match self.for_opening(principal).await {
             Err(KeyError::Missing(_)) => {
@@ -109,14 +145,65 @@ impl Keyring {
     /// The principal's key.
     ///
     /// # Errors
-    /// [`KeyError::Missing`], [`KeyError::Unavailable`], [`KeyError::Damaged`].
+    /// [`KeyError::Erased`], [`KeyError::Missing`], [`KeyError::Unavailable`], [`KeyError::Damaged`].
     pub async fn for_opening(&self, principal: PrincipalId) -> Result<Arc<Cipher>, KeyError> {
         if let Some(cipher) = self.ciphers.get(&principal) {
             return Ok(cipher);
         }
+        if self.erased.get(&principal) == Some(Erasure::Done) {
+            return Err(KeyError::Erased(principal));
+        }
         let name = principal.to_string();
-        let stored = self.store.get(&name).await.map_err(KeyError::Unavailable)?;
-        self.remember(principal, &name, &stored.ok_or(KeyError::Missing(principal))?)
+        if let Some(stored) = self.store.get(&name).await.map_err(KeyError::Unavailable)? {
+            return self.remember(principal, &name, &stored);
+        }
+        if !self.is_erased(principal).await? {
+            return Err(KeyError::Missing(principal));
+        }
+        self.erased.insert(principal, Erasure::Done);
+        Err(KeyError::Erased(principal))
+    }
+
+    /// Whether the log says that this person was erased.
+    ///
+    /// # Errors
+    /// [`KeyError::Unavailable`].
+    pub async fn is_erased(&self, principal: PrincipalId) -> Result<bool, KeyError> {
+        if self.erased.contains_key(&principal) {
+            return Ok(true);
+        }
+        self.erasures.is_erased(principal).await.map_err(KeyError::Unavailable)
+    }
+
+    /// The log was just read to say that this person was erased: their key is kept in memory no longer.
+    pub fn announced(&self, principal: PrincipalId) {
+        if self.erased.get(&principal).is_none() {
+            self.erased.insert(principal, Erasure::Announced);
+        }
+        self.ciphers.invalidate(&principal);
+    }
+
+    /// Whether there is a key of this principal in the store now.
+    ///
+    /// # Errors
+    /// [`KeyError::Unavailable`].
+    pub async fn has_key(&self, principal: PrincipalId) -> Result<bool, KeyError> {
+        Ok(self.store.get(&principal.to_string()).await.map_err(KeyError::Unavailable)?.is_some())
+    }
+
+    /// Destroys an erased person's key, so that its bytes are overwritten. Fine if it is gone.
+    ///
+    /// # Errors
+    /// [`KeyError::NotErased`] if the log does not call them erased; [`KeyError::Unavailable`].
+    pub async fn destroy(&self, principal: PrincipalId) -> Result<(), KeyError> {
+        // Asked of the log itself: what is remembered is not enough to do what can't be undone.
+        if !self.erasures.is_erased(principal).await.map_err(KeyError::Unavailable)? {
+            return Err(KeyError::NotErased(principal));
+        }
+        self.store.destroy(&principal.to_string()).await.map_err(KeyError::Unavailable)?;
+        self.erased.insert(principal, Erasure::Done);
+        self.ciphers.invalidate(&principal);
+        Ok(())
     }
 
     /// The claim of a name; see [`ClaimHasher::claim`].
@@ -131,6 +218,12 @@ impl Keyring {
         self.claims.derived_id(words)
     }
 
+    /// What stands for these words and tells nothing of them; see [`ClaimHasher::keyed_hash`].
+    #[must_use]
+    pub fn keyed_hash(&self, words: [&str; 3]) -> String {
+        self.claims.keyed_hash(words)
+    }
+
     fn remember(&self, principal: PrincipalId, name: &str, stored: &[u8]) -> Result<Arc<Cipher>, KeyError> {
         let cipher = self
             .master
@@ -139,7 +232,9 @@ impl Keyring {
             .and_then(|bytes| Cipher::new(&bytes))
             .map(Arc::new)
             .ok_or_else(|| KeyError::Damaged(name.to_owned()))?;
-        self.ciphers.insert(principal, Arc::clone(&cipher));
+        if !self.erased.contains_key(&principal) {
+            self.ciphers.insert(principal, Arc::clone(&cipher));
+        }
         Ok(cipher)
     }
 }
@@ -161,7 +256,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use uuid::Uuid;
 
-    use super::super::store::MemoryKeys;
+    use super::super::store::{MemoryErasures, MemoryKeys};
     use super::*;
 
     fn master(byte: u8) -> MasterKey {
@@ -202,5 +297,36 @@ mod tests {
             let missing = keyring.for_opening(principal()).await.unwrap_err();
             assert!(matches!(missing, KeyError::Missing(id) if id == principal()), "{missing:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_destroyed_only_if_the_log_says_so_and_then_everywhere() {
+        let (store, erasures) = (Arc::new(MemoryKeys::default()), Arc::new(MemoryErasures::default()));
+        let a = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap().asking(erasures.clone());
+        let b = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap().asking(erasures.clone());
+        let sealed = a.for_sealing(principal()).await.unwrap().seal(b"", b"x".to_vec()).unwrap();
+        b.for_opening(principal()).await.unwrap();
+        let refused = a.destroy(principal()).await.unwrap_err();
+        assert!(matches!(refused, KeyError::NotErased(id) if id == principal()), "{refused:?}");
+        assert!(a.has_key(principal()).await.unwrap());
+
+        erasures.erase(principal());
+        for keyring in [&a, &b] {
+            keyring.announced(principal());
+            // It may be needed until the end, and is had until then.
+            assert_eq!(keyring.for_opening(principal()).await.unwrap().open(b"", &sealed).unwrap(), b"x");
+        }
+        for _ in 0..2 {
+            a.destroy(principal()).await.unwrap();
+        }
+        for keyring in [&a, &b] {
+            for _ in 0..2 {
+                let gone = keyring.for_opening(principal()).await.unwrap_err();
+                assert!(matches!(gone, KeyError::Erased(id) if id == principal()), "{gone:?}");
+                let gone = keyring.for_sealing(principal()).await.unwrap_err();
+                assert!(matches!(gone, KeyError::Erased(_)), "no new key is made: {gone:?}");
+            }
+        }
+        assert!(!b.has_key(principal()).await.unwrap());
     }
 }

@@ -1,14 +1,18 @@
 //! Where wrapped keys are kept. In: a name and wrapped bytes. Out: what is stored under the name. A port, so that
 //! tests need no broker; the real one is the bucket KEYS, read from its stream's leader, because a lagging replica
-//! that doesn't know a fresh key yet must not look like a lost key.
+//! that doesn't know a fresh key yet must not look like a lost key. Beside it the other port: who was erased, which only
+//! the log can say.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorKind};
 use bytes::Bytes;
+use dockhost_domain::ids::PrincipalId;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::sleep;
@@ -31,6 +35,25 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Stores `value` unless something is stored under this name; returns what is stored afterwards, so that two
     /// replicas that make the same key agree on one.
     fn get_or_create<'a>(&'a self, name: &'a str, value: Bytes) -> BoxFuture<'a, Result<Bytes, Cause>>;
+
+    /// Removes what is stored under this name so that its bytes are overwritten. Fine if nothing is.
+    fn destroy<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Cause>>;
+}
+
+/// Who was erased.
+pub trait Erasures: Send + Sync + 'static {
+    /// Whether the log says so of this principal.
+    fn is_erased(&self, principal: PrincipalId) -> BoxFuture<'_, Result<bool, Cause>>;
+}
+
+/// A log in which nobody was ever erased.
+#[derive(Debug, Clone, Copy)]
+pub struct NobodyErased;
+
+impl Erasures for NobodyErased {
+    fn is_erased(&self, _: PrincipalId) -> BoxFuture<'_, Result<bool, Cause>> {
+        std::future::ready(Ok(false)).boxed()
+    }
 }
 
 /// The bucket KEYS.
@@ -75,6 +98,32 @@ impl KeyStore for BucketKeys {
         }
         .boxed()
     }
+
+    fn destroy<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Cause>> {
+        self.overwrite(name).boxed()
+    }
+}
+
+impl BucketKeys {
+    /// Deletes every message on the key's subject by its sequence: unlike a purge, or the bucket's own way of deleting,
+    /// that makes the broker overwrite it.
+    async fn overwrite(&self, name: &str) -> Result<(), Cause> {
+        let (stream, subject) = (&self.0.stream, format!("{}{name}", self.0.prefix));
+        loop {
+            let sequence = match stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => message.sequence,
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            match stream.delete_message(sequence).await.map_err(|error| (error.kind(), error)) {
+                Ok(_) => {}
+                // Another was faster.
+                Err((DeleteMessageErrorKind::JetStream(reply), _))
+                    if matches!(reply.error_code(), ErrorCode::SEQUENCE_NOT_FOUND | ErrorCode::NO_MESSAGE_FOUND) => {}
+                Err((_, error)) => return Err(error.into()),
+            }
+        }
+    }
 }
 
 /// Keys in memory, for tests.
@@ -98,5 +147,28 @@ impl KeyStore for MemoryKeys {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stored = keys.entry(name.to_owned()).or_insert(value).clone();
         async move { Ok(stored) }.boxed()
+    }
+
+    fn destroy<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Cause>> {
+        self.lose(name);
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+/// Erased people in memory, for tests.
+#[derive(Debug, Default)]
+pub struct MemoryErasures(Mutex<HashSet<PrincipalId>>);
+
+impl MemoryErasures {
+    /// From now on this principal was erased.
+    pub fn erase(&self, principal: PrincipalId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(principal);
+    }
+}
+
+impl Erasures for MemoryErasures {
+    fn is_erased(&self, principal: PrincipalId) -> BoxFuture<'_, Result<bool, Cause>> {
+        let erased = self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&principal);
+        std::future::ready(Ok(erased)).boxed()
     }
 }

@@ -14,6 +14,7 @@ mod composed;
 mod deadlines;
 mod dev;
 mod dev_command;
+mod erasure;
 mod event_log;
 mod main_job;
 mod models;

@@ -1,4 +1,4 @@
-//! Decision: a person signs up. In: their details. Out: `created`, unless this account already is.
+//! Decision: a person signs up. In: their details. Out: `created`, unless this account already is, or was.
 
 use super::{Account, AccountEvent, Created};
 use crate::aggregate::Command;
@@ -7,7 +7,7 @@ use crate::aggregate::Command;
 #[derive(Debug, Clone)]
 pub struct CreateAccount(pub Created);
 
-/// The account was created before.
+/// The account was created before, whether its person is still there or was erased.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this account exists")]
 pub struct AccountExists;
@@ -17,21 +17,21 @@ impl Command for CreateAccount {
     type Rejection = AccountExists;
 
     fn decide(&self, state: &Account) -> Result<Option<AccountEvent>, AccountExists> {
-        match state.profile {
-            Some(_) => Err(AccountExists),
-            None => Ok(Some(AccountEvent::Created(self.0.clone()))),
+        if state.erased || state.profile.is_some() {
+            return Err(AccountExists);
         }
+        Ok(Some(AccountEvent::Created(self.0.clone())))
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::account::Role;
     use crate::names::Username;
     use crate::testing::{at, given};
 
-    fn details(name: &str) -> Created {
+    pub(in crate::account) fn details(name: &str) -> Created {
         Created {
             username: name.parse::<Username>().unwrap().into(),
             email: format!("{name}@example.org").into(),

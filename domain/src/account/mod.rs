@@ -1,6 +1,7 @@
 //! The account: one person. Its events in, what sign-in and commands need to know of the person out.
 
 mod create;
+mod erase;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
 pub use create::{AccountExists, CreateAccount};
+pub use erase::{EraseAccount, NoSuchAccount};
 
 /// What a person may do beyond their own things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,15 @@ pub enum AccountEvent {
     /// A person signed up.
     #[serde(rename = "dockhost.account.created.v1")]
     Created(Created),
+    /// The person was erased: their names are free again, the rest goes, and the key of what is sealed here last.
+    #[serde(rename = "dockhost.account.erased.v1")]
+    Erased(Erased),
+}
+
+impl AccountEvent {
+    /// The `ce-type` of [`AccountEvent::Erased`]. Nothing follows it on its subject, so whoever must know whether a
+    /// person was erased looks at the last event there.
+    pub const ERASED: &str = "dockhost.account.erased.v1";
 }
 
 /// A person signed up.
@@ -47,12 +58,30 @@ pub struct Created {
     pub role: Role,
 }
 
-/// One person, or nobody yet.
+/// The person was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Erased {
+    /// Who asked for it.
+    pub by: ErasedBy,
+}
+
+/// Who may ask for an erasure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErasedBy {
+    /// Whoever runs the service, by `dockhost erase-user`.
+    Operator,
+}
+
+/// One person, or nobody yet, or nobody any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Account {
-    /// The profile, once created.
+    /// The profile, once created and until erased.
     pub profile: Option<Profile>,
+    /// Whether the person was erased. Nothing comes after that.
+    pub erased: bool,
 }
 
 /// What is known of a person.
@@ -84,6 +113,7 @@ impl Aggregate for Account {
             AccountEvent::Created(details) => {
                 self.profile = Some(Profile { details: details.clone(), created_at: meta.time });
             }
+            AccountEvent::Erased(_) => *self = Self { profile: None, erased: true },
         }
     }
 }

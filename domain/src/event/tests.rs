@@ -54,10 +54,12 @@ macro_rules! every_event {
 
 every_event! {
     Account::Created => "dockhost.account.created.v1",
+    Account::Erased => "dockhost.account.erased.v1",
     Claim::Taken => "dockhost.claim.taken.v1",
     Claim::Released => "dockhost.claim.released.v1",
     Session::Started => "dockhost.session.started.v1",
     Session::Revoked => "dockhost.session.revoked.v1",
+    Session::Closed => "dockhost.session.closed.v1",
     Backend::Enrolled => "dockhost.backend.enrolled.v1",
     Backend::Connected => "dockhost.backend.connected.v1",
     Backend::Lost => "dockhost.backend.lost.v1",
@@ -70,6 +72,7 @@ every_event! {
     Tenancy::Failed => "dockhost.instance.failed.v1",
     Tenancy::Deleted => "dockhost.instance.deleted.v1",
     Tenancy::Released => "dockhost.instance.released.v1",
+    Tenancy::Closed => "dockhost.tenancy.closed.v1",
 }
 
 fn all() -> impl Iterator<Item = Golden> {

@@ -1,8 +1,9 @@
-//! Decisions: sign in, sign out. In: the session's id. Out: `started` or `revoked`; signing out twice is fine.
+//! Decisions: sign in, sign out, end all. In: the session's id. Out: `started`, `revoked` or `closed`; signing out twice
+//! is fine.
 
 use std::convert::Infallible;
 
-use super::{Revoked, SessionEvent, Sessions, Started};
+use super::{Closed, Revoked, SessionEvent, Sessions, Started};
 use crate::aggregate::Command;
 use crate::ids::SessionId;
 
@@ -10,18 +11,27 @@ use crate::ids::SessionId;
 #[derive(Debug, Clone)]
 pub struct StartSession(pub Started);
 
-/// A fresh session's id is in use; ids are random, so this is a fault of the caller.
+/// Why not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this session exists")]
-pub struct SessionExists;
+pub enum StartRejected {
+    /// A fresh session's id is in use; ids are random, so this is a fault of the caller.
+    #[error("this session exists")]
+    Exists,
+    /// The principal is gone.
+    #[error("no session begins here any more")]
+    Closed,
+}
 
 impl Command for StartSession {
     type Aggregate = Sessions;
-    type Rejection = SessionExists;
+    type Rejection = StartRejected;
 
-    fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, SessionExists> {
+    fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, StartRejected> {
+        if state.closed {
+            return Err(StartRejected::Closed);
+        }
         if state.live.contains_key(&self.0.session_id) {
-            return Err(SessionExists);
+            return Err(StartRejected::Exists);
         }
         Ok(Some(SessionEvent::Started(self.0.clone())))
     }
@@ -41,6 +51,26 @@ impl Command for RevokeSession {
     fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, Infallible> {
         let session_id = self.session_id;
         Ok(state.live.contains_key(&session_id).then_some(SessionEvent::Revoked(Revoked { session_id })))
+    }
+}
+
+/// Sessions that one event names: it must stay well below what the broker takes.
+const AT_ONCE: usize = 5000;
+
+/// End all sessions, for good. Asked again until it gives nothing: of very many, some are revoked one by one first.
+#[derive(Debug, Clone, Copy)]
+pub struct CloseSessions;
+
+impl Command for CloseSessions {
+    type Aggregate = Sessions;
+    type Rejection = Infallible;
+
+    fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, Infallible> {
+        Ok(match state.live.keys().next() {
+            _ if state.closed => None,
+            Some(first) if state.live.len() > AT_ONCE => Some(SessionEvent::Revoked(Revoked { session_id: *first })),
+            _ => Some(SessionEvent::Closed(Closed { session_ids: state.live.keys().copied().collect() })),
+        })
     }
 }
 
@@ -91,7 +121,7 @@ mod tests {
     fn a_session_is_started_once() {
         given([SessionEvent::Started(started(1, 100))])
             .when(StartSession(started(1, 200)))
-            .then_rejected(SessionExists);
+            .then_rejected(StartRejected::Exists);
     }
 
     #[test]
@@ -100,6 +130,38 @@ mod tests {
         let sessions = given::<Sessions>(both).and_at(100, SessionEvent::Started(started(3, 300)));
         assert_eq!(sessions.state.live.keys().copied().collect::<Vec<_>>(), [session(2), session(3)]);
         sessions.when(revoke(1)).then_nothing();
+    }
+
+    #[test]
+    fn closed_sessions_end_together_and_none_begins_any_more() {
+        let session_ids = vec![session(1), session(2)];
+        let sessions = given([SessionEvent::Started(started(1, 100)), SessionEvent::Started(started(2, 100))])
+            .when(CloseSessions)
+            .then(SessionEvent::Closed(Closed { session_ids }))
+            .when(CloseSessions)
+            .then_nothing()
+            .when(revoke(1))
+            .then_nothing()
+            .when(StartSession(started(3, 100)))
+            .then_rejected(StartRejected::Closed);
+        assert!(!sessions.state.is_live(session(1), at(50)) && sessions.state.is_closed());
+        let late = sessions.and([SessionEvent::Started(started(4, 100))]);
+        assert!(!late.state.is_live(session(4), at(50)), "whatever the log holds");
+    }
+
+    #[test]
+    fn of_very_many_sessions_some_are_ended_one_by_one() {
+        let many = AT_ONCE as u128 + 2;
+        let mut sessions = given((0..many).map(|n| SessionEvent::Started(started(n, 1_000_000))));
+        for n in 0..2 {
+            sessions = sessions.when(CloseSessions).then(revoked(n));
+        }
+        let session_ids = (2..many).map(session).collect();
+        sessions
+            .when(CloseSessions)
+            .then(SessionEvent::Closed(Closed { session_ids }))
+            .when(CloseSessions)
+            .then_nothing();
     }
 
     proptest! {
@@ -123,7 +185,7 @@ mod tests {
                     Some(SessionEvent::Started(_)) => drop(all.insert(who, now + lasts.unwrap_or(0))),
                     Some(SessionEvent::Revoked(_)) => drop(all.remove(&who)),
                     // Refused because it is there, or ended because it isn't: nothing changes.
-                    None => {}
+                    Some(SessionEvent::Closed(_)) | None => {}
                 }
                 sessions = event.into_iter().fold(sessions, |sessions, event| sessions.and_at(now, event));
                 for who in 0..6 {

@@ -12,7 +12,7 @@ use crate::ids::{PrincipalId, SessionId};
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
-pub use decide::{RevokeSession, SessionExists, StartSession};
+pub use decide::{CloseSessions, RevokeSession, StartRejected, StartSession};
 
 /// What happens to a principal's sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub enum SessionEvent {
     /// The principal signed out.
     #[serde(rename = "dockhost.session.revoked.v1")]
     Revoked(Revoked),
+    /// The principal is gone: all their sessions end, and none begins any more.
+    #[serde(rename = "dockhost.session.closed.v1")]
+    Closed(Closed),
 }
 
 /// The principal signed in.
@@ -44,11 +47,20 @@ pub struct Revoked {
     pub session_id: SessionId,
 }
 
+/// The principal is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Closed {
+    /// The sessions that counted until now.
+    pub session_ids: Vec<SessionId>,
+}
+
 /// The sessions that count: a revoked one is gone, an expired one is forgotten when the next begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sessions {
     live: BTreeMap<SessionId, Timestamp>,
+    closed: bool,
 }
 
 impl Sessions {
@@ -56,6 +68,12 @@ impl Sessions {
     #[must_use]
     pub fn is_live(&self, session: SessionId, now: Timestamp) -> bool {
         self.live.get(&session).is_some_and(|expires_at| now < *expires_at)
+    }
+
+    /// Whether none counts any more, ever.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
     }
 }
 
@@ -75,6 +93,8 @@ impl Aggregate for Sessions {
 
     fn evolve(&mut self, event: &SessionEvent, meta: &Meta) {
         match event {
+            // Nobody signs in any more; a fold is total all the same.
+            SessionEvent::Started(_) if self.closed => {}
             SessionEvent::Started(started) => {
                 self.live.retain(|_, expires_at| meta.time < *expires_at);
                 self.live.insert(started.session_id, started.expires_at);
@@ -82,6 +102,7 @@ impl Aggregate for Sessions {
             SessionEvent::Revoked(revoked) => {
                 self.live.remove(&revoked.session_id);
             }
+            SessionEvent::Closed(_) => *self = Self { live: BTreeMap::new(), closed: true },
         }
     }
 }

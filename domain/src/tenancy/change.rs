@@ -50,6 +50,9 @@ impl Command for ChangeWanted {
         if instance.is_deleted() {
             return if to_delete { Ok(None) } else { Err(ChangeRejected::NotFound) };
         }
+        if state.closed && !to_delete {
+            return Err(ChangeRejected::NotFound);
+        }
         if instance.wanted == Wanted::Deleted {
             return if to_delete { Ok(None) } else { Err(ChangeRejected::Deleting) };
         }

@@ -1,5 +1,5 @@
-//! What happens to the instances of one user. Every event names its instance; what belongs to a placement names that,
-//! so that a fold never has to guess what an old event was about.
+//! What happens to the instances of one user. Every event but the last names its instance; what belongs to a placement
+//! names that, so that a fold never has to guess what an old event was about.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ pub enum TenancyEvent {
     /// A machine confirmed that nothing is left of a placement that was given up.
     #[serde(rename = "dockhost.instance.released.v1")]
     Released(Released),
+    /// No instance is ever asked for here again; what is there goes on to its end.
+    #[serde(rename = "dockhost.tenancy.closed.v1")]
+    Closed(Closed),
 }
 
 /// The user asked for an instance.
@@ -69,9 +72,9 @@ pub struct Requested {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Idempotency {
-    /// Hex SHA-256 of the key.
+    /// Hex of a keyed hash of the key.
     pub key: String,
-    /// Hex SHA-256 of the request's body: the same key with another body is a mistake.
+    /// Hex of a keyed hash of the request's body: the same key with another body is a mistake.
     pub request: String,
 }
 
@@ -225,6 +228,22 @@ pub struct Released {
     pub placement: u32,
 }
 
+/// No instance is ever asked for here again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Closed {
+    /// Why.
+    pub because: ClosedBecause,
+}
+
+/// Why a tenancy ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClosedBecause {
+    /// Its user was erased.
+    Erased,
+}
+
 impl TenancyEvent {
     /// Whether a deadline begins with it.
     #[must_use]
@@ -236,14 +255,14 @@ impl TenancyEvent {
             | Self::ResumeRequested(_)
             | Self::DeleteRequested(_) => true,
             Self::Observed(e) => e.deadline.is_some(),
-            Self::Failed(_) | Self::Deleted(_) | Self::Released(_) => false,
+            Self::Failed(_) | Self::Deleted(_) | Self::Released(_) | Self::Closed(_) => false,
         }
     }
 
-    /// The instance that it is about.
+    /// The instance that it is about; none if it is about them all.
     #[must_use]
-    pub const fn instance_id(&self) -> InstanceId {
-        match self {
+    pub const fn instance_id(&self) -> Option<InstanceId> {
+        Some(match self {
             Self::Requested(e) => e.instance_id,
             Self::Placed(e) => e.instance_id,
             Self::Observed(e) => e.instance_id,
@@ -251,6 +270,7 @@ impl TenancyEvent {
             Self::Failed(e) => e.instance_id,
             Self::Deleted(e) => e.instance_id,
             Self::Released(e) => e.instance_id,
-        }
+            Self::Closed(_) => return None,
+        })
     }
 }

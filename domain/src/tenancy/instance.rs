@@ -224,6 +224,8 @@ impl Instance {
                 self.retired.remove(&released.backend_id);
                 return;
             }
+            // About no instance.
+            TenancyEvent::Closed(_) => return,
         }
         self.last_activity = meta.time;
     }
@@ -251,6 +253,12 @@ impl Instance {
     #[must_use]
     pub fn seen(&self) -> Option<&Seen> {
         self.site.as_ref().and_then(|site| site.seen.as_ref())
+    }
+
+    /// Forgets what its user typed.
+    pub fn blank(&mut self) {
+        self.name = Personal::Erased;
+        self.ssh_public_key = Personal::Erased;
     }
 
     /// Whether it is gone.

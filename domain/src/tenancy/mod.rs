@@ -6,6 +6,7 @@
 //! busy user's state stays small.
 
 mod change;
+mod close;
 mod deadline;
 pub mod event;
 mod instance;
@@ -33,6 +34,7 @@ use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
 pub use change::{ChangeRejected, ChangeWanted};
+pub use close::CloseTenancy;
 pub use deadline::{DeadlinePassed, DeadlineRejected};
 pub use event::{Idempotency, ReportPosition, TenancyEvent};
 pub use instance::{Instance, Progress, Seen, Site, Status, Step};
@@ -55,13 +57,14 @@ pub struct Tenancy {
     operations: BTreeMap<OperationId, Operation>,
     keys: BTreeMap<String, KeyUse>,
     fading: VecDeque<(Timestamp, Fading)>,
+    closed: bool,
 }
 
 /// What an `Idempotency-Key` was used for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyUse {
-    /// Hex SHA-256 of the request's body.
+    /// Hex of a keyed hash of the request's body.
     pub request: String,
     /// The instance that came of it.
     pub instance_id: InstanceId,
@@ -101,6 +104,12 @@ impl Tenancy {
         self.instances.iter().map(|(id, instance)| (*id, instance))
     }
 
+    /// Whether no instance is asked for here any more, ever.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// One operation, while it is remembered.
     #[must_use]
     pub fn operation(&self, id: OperationId) -> Option<&Operation> {
@@ -114,7 +123,7 @@ impl Tenancy {
     }
 
     fn evolve_instance(&mut self, event: &TenancyEvent, meta: &Meta) {
-        let id = event.instance_id();
+        let Some(id) = event.instance_id() else { return };
         let before = self.instances.get(&id).map(|instance| instance.progress.clone());
         if let TenancyEvent::Requested(requested) = event {
             self.instances.insert(id, Instance::requested(requested, meta));
@@ -173,6 +182,11 @@ impl Aggregate for Tenancy {
 
     fn evolve(&mut self, event: &TenancyEvent, meta: &Meta) {
         self.evolve_instance(event, meta);
+        self.closed |= matches!(event, TenancyEvent::Closed(_));
+        if self.closed {
+            // Their user was erased: what they typed serves only until the containers are gone.
+            self.instances.values_mut().filter(|instance| instance.is_deleted()).for_each(Instance::blank);
+        }
         self.forget(meta.time);
     }
 }

@@ -37,6 +37,9 @@ pub struct RequestInstance {
 /// Why not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestRejected {
+    /// The user was erased.
+    #[error("there is no such user")]
+    Closed,
     /// The key was used with another body.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
@@ -76,6 +79,9 @@ impl Command for RequestInstance {
     type Rejection = RequestRejected;
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, RequestRejected> {
+        if state.closed {
+            return Err(RequestRejected::Closed);
+        }
         if let Some(idempotency) = &self.idempotency
             && let Some(used) = state.key_use(&idempotency.key)
         {

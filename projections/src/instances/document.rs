@@ -21,7 +21,7 @@ pub struct InstanceDocument {
     pub instance_id: InstanceId,
     /// Whose.
     pub user_id: UserId,
-    /// Its name; none once its owner was erased.
+    /// Its name; none once it is deleted.
     pub name: Option<InstanceName>,
     /// What the API shows while its machine is heard; see [`Instance::status_on`] for when it isn't.
     pub status: Status,
@@ -54,9 +54,13 @@ pub struct InstanceDocument {
 }
 
 impl InstanceDocument {
-    /// What is shown of a state.
+    /// What is shown of a state. Nobody asks for what the user of a deleted instance had typed, so it is not kept: and
+    /// when a user is erased, this makes their documents the same with and without their key.
     #[must_use]
-    pub fn of(instance_id: InstanceId, user_id: UserId, state: Instance, seq: u64) -> Self {
+    pub fn of(instance_id: InstanceId, user_id: UserId, mut state: Instance, seq: u64) -> Self {
+        if state.is_deleted() {
+            state.blank();
+        }
         let observation = state.seen().map(|seen| &seen.observation);
         Self {
             instance_id,

@@ -1,5 +1,5 @@
 //! The fold of `instances`. In: tenancy events. Out: the document of the instance that the event names; a deleted one
-//! is marked, not removed. What an event means is said by [`Instance::evolve`] alone.
+//! is marked, not removed, and keeps nothing that its user typed. What an event means is said by [`Instance::evolve`] alone.
 
 use dockhost_domain::envelope::{Envelope, Recorded};
 use dockhost_domain::event::Event;
@@ -16,14 +16,14 @@ pub struct Instances;
 
 impl ReadModel for Instances {
     const NAME: &'static str = "instances";
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_VERSION: u32 = 2;
     const KIND: &'static str = "tenancy";
     const INDEXES: &'static [&'static [&'static str]] = &[&["userId", "createdAt"], &["userId", "name"]];
 
     type Document = InstanceDocument;
 
     fn keys(event: &Envelope) -> Vec<InstanceId> {
-        if let Event::Tenancy(event) = &event.event { vec![event.instance_id()] } else { Vec::new() }
+        if let Event::Tenancy(event) = &event.event { event.instance_id().into_iter().collect() } else { Vec::new() }
     }
 
     fn fold(id: InstanceId, document: Option<InstanceDocument>, recorded: &Recorded) -> Option<InstanceDocument> {
@@ -50,6 +50,7 @@ mod tests {
     use crate::model::Folded;
     use crate::testing::{at, deleted, failed, observed, placed, requested, stop, tenancy, uuid};
     use dockhost_domain::ids::BackendId;
+    use dockhost_domain::personal::Personal;
     use dockhost_domain::tenancy::Status;
     use dockhost_domain::wire::{Phase, Wanted};
 
@@ -86,7 +87,7 @@ mod tests {
         assert_eq!((instance.status, instance.wanted, instance.generation), (Status::Stopped, Wanted::Stopped, 2));
         let instance = after(&events);
         assert_eq!((instance.status, instance.backend_id), (Status::Deleted, None));
-        assert_eq!(instance.name.unwrap().as_str(), "web");
+        assert_eq!((instance.name, instance.state.ssh_public_key), (None, Personal::Erased), "and keeps nothing typed");
     }
 
     #[test]

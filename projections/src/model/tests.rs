@@ -12,8 +12,8 @@ use crate::backends::Backends;
 use crate::instances::Instances;
 use crate::sessions::Sessions;
 use crate::testing::{
-    account, backend, connected, created, delete, deleted, enrolled, failed, lost, observed, placed, recorded,
-    released, requested, resume, revoked, session, started, stop, tenancy,
+    account, backend, closed, connected, created, delete, deleted, enrolled, erased, failed, lost, observed, placed,
+    recorded, released, requested, resume, revoked, session, started, stop, tenancy,
 };
 use crate::users::Users;
 
@@ -36,12 +36,14 @@ fn event(sequence: u64, what: u8, id: u64, n: u32) -> Recorded {
         14 => tenancy(sequence, owner, delete(id, n)),
         15 => tenancy(sequence, owner, failed(id, n, machine)),
         16 => tenancy(sequence, owner, deleted(id, n, machine)),
-        _ => tenancy(sequence, owner, released(id, machine, n)),
+        17 => tenancy(sequence, owner, released(id, machine, n)),
+        18 => account(sequence, id, erased()),
+        _ => session(sequence, owner, closed(&[id, id + 1])),
     }
 }
 
 fn events() -> impl Strategy<Value = Vec<Recorded>> {
-    proptest::collection::vec((0_u8..18, 0_u64..5, 1_u32..4, 1_u64..4), 0..60).prop_map(|drawn| {
+    proptest::collection::vec((0_u8..20, 0_u64..5, 1_u32..4, 1_u64..4), 0..60).prop_map(|drawn| {
         let mut sequence = 0;
         drawn
             .into_iter()

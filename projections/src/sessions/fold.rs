@@ -25,6 +25,7 @@ impl ReadModel for Sessions {
         match &event.event {
             Event::Session(SessionEvent::Started(started)) => vec![started.session_id],
             Event::Session(SessionEvent::Revoked(revoked)) => vec![revoked.session_id],
+            Event::Session(SessionEvent::Closed(closed)) => closed.session_ids.clone(),
             Event::Account(_) | Event::Claim(_) | Event::Backend(_) | Event::Tenancy(_) => Vec::new(),
         }
     }
@@ -42,7 +43,7 @@ impl ReadModel for Sessions {
                     seq: recorded.sequence,
                 })
             }
-            (Event::Session(SessionEvent::Revoked(_)), AggregateId::Session(_)) => {
+            (Event::Session(SessionEvent::Revoked(_) | SessionEvent::Closed(_)), AggregateId::Session(_)) => {
                 document.map(|session| SessionDocument { revoked_at: Some(time), ..session })
             }
             _ => document,
@@ -54,8 +55,19 @@ impl ReadModel for Sessions {
 mod tests {
     use super::*;
     use crate::model::Folded;
-    use crate::testing::{revoked, session, started, uuid};
+    use crate::testing::{at, closed, revoked, session, started, uuid};
     use serde_json::json;
+
+    #[test]
+    fn when_all_end_together_each_that_counted_is_marked() {
+        let mut sessions = Folded::<Sessions>::default();
+        for event in [session(1, 7, started(1)), session(2, 7, started(2)), session(3, 7, revoked(1))] {
+            sessions.fold(&event);
+        }
+        sessions.fold(&session(5, 7, closed(&[2])));
+        let revoked = |id| sessions.get(SessionId::from_uuid(uuid(id))).unwrap().revoked_at;
+        assert_eq!((revoked(1), revoked(2)), (Some(at(3)), Some(at(5))));
+    }
 
     #[test]
     fn an_ended_session_is_marked_and_stays() {

@@ -1,5 +1,7 @@
 //! Reading documents. In: a typed question. Out: typed documents, or `Malformed` naming the one that isn't.
 
+use std::collections::BTreeMap;
+
 use bson::{Document as BsonDocument, RawDocumentBuf, doc};
 use dockhost_domain::subject::AggregateId;
 use futures::TryStreamExt;
@@ -117,6 +119,27 @@ impl MongoStore {
             }
         });
         stream::unfold(read, async |mut read| read.recv().await.map(|page| (page, read))).boxed()
+    }
+
+    /// Every document of every collection, whatever it is, in its JSON form: for whoever must be sure of what is held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn everything(&self) -> Result<BTreeMap<String, Vec<Value>>, StoreError> {
+        let names = self.run(|database| async move { database.list_collection_names().await }).await?;
+        let mut all = BTreeMap::new();
+        for name in names {
+            let collection = name.clone();
+            let found: Vec<BsonDocument> = self
+                .run_long(|database| async move {
+                    database.collection::<BsonDocument>(&collection).find(doc! {}).await?.try_collect().await
+                })
+                .await?;
+            let documents: Result<Vec<Value>, _> = found.into_iter().map(json).collect();
+            let malformed = |source| StoreError::Malformed { collection: name.clone(), id: String::new(), source };
+            all.insert(name.clone(), documents.map_err(malformed)?);
+        }
+        Ok(all)
     }
 
     async fn find_in(

@@ -1,4 +1,4 @@
-//! The fold of `users`. In: account events. Out: the person's document.
+//! The fold of `users`. In: account events. Out: the person's document; an erased person's is kept, without the person.
 
 use dockhost_domain::account::AccountEvent;
 use dockhost_domain::envelope::{Envelope, Recorded};
@@ -36,6 +36,9 @@ impl ReadModel for Users {
                 ssh_public_key: created.ssh_public_key.as_ref().and_then(|key| key.plain().cloned()),
                 seq: recorded.sequence,
             }),
+            Event::Account(AccountEvent::Erased(_)) => {
+                document.map(|user| UserDocument { username: None, email: None, ssh_public_key: None, ..user })
+            }
             Event::Claim(_) | Event::Session(_) | Event::Backend(_) | Event::Tenancy(_) => document,
         }
     }
@@ -45,7 +48,7 @@ impl ReadModel for Users {
 mod tests {
     use super::*;
     use crate::model::Folded;
-    use crate::testing::{account, created, uuid};
+    use crate::testing::{account, created, erased, uuid};
     use dockhost_domain::personal::Personal;
     use serde_json::json;
 
@@ -61,15 +64,23 @@ mod tests {
         assert_eq!(form, expected);
     }
 
+    /// The document as it is folded while the key is there, and as it is when the key is gone: the same at the end.
     #[test]
     fn of_an_erased_person_nothing_personal_is_left() {
-        let AccountEvent::Created(mut erased) = created("ada");
-        erased.username = Personal::Erased;
-        erased.email = Personal::Erased;
-        erased.ssh_public_key = Some(Personal::Erased);
-        let mut users = Folded::<Users>::default();
-        users.fold(&account(3, 1, AccountEvent::Created(erased)));
-        let user = users.get(UserId::from_uuid(uuid(1))).unwrap();
-        assert_eq!((&user.username, &user.email, &user.ssh_public_key), (&None, &None, &None));
+        let AccountEvent::Created(mut keyless) = created("ada") else { unreachable!() };
+        keyless.username = Personal::Erased;
+        keyless.email = Personal::Erased;
+        keyless.ssh_public_key = Some(Personal::Erased);
+        let ends = [created("ada"), AccountEvent::Created(keyless)].map(|created| {
+            let mut users = Folded::<Users>::default();
+            users.fold(&account(3, 1, created));
+            users.fold(&account(5, 1, erased()));
+            serde_json::to_value(users.get(UserId::from_uuid(uuid(1))).unwrap()).unwrap()
+        });
+        let expected = json!({
+            "_id": "00000000-0000-0000-0000-000000000001", "username": null, "email": null,
+            "role": "user", "createdAt": "1970-01-01T00:00:03.000Z", "sshPublicKey": null, "seq": 5,
+        });
+        assert_eq!(ends, [expected.clone(), expected]);
     }
 }

@@ -8,11 +8,17 @@ use dockhost_domain::timestamp::Timestamp;
 use uuid::Uuid;
 
 use super::*;
-use crate::sealing::{LogAge, MemoryKeys};
+use crate::sealing::{LogAge, MemoryErasures, MemoryKeys};
 
 async fn codec(store: &Arc<MemoryKeys>) -> Codec {
     let master = STANDARD.encode([1; 32]).parse().unwrap();
     Codec::new(Arc::new(Keyring::open(store.clone(), master, LogAge::Empty).await.unwrap()))
+}
+
+async fn codec_asking(store: &Arc<MemoryKeys>, erasures: &Arc<MemoryErasures>) -> Codec {
+    let master = STANDARD.encode([1; 32]).parse().unwrap();
+    let keyring = Keyring::open(store.clone(), master, LogAge::Empty).await.unwrap();
+    Codec::new(Arc::new(keyring.asking(erasures.clone())))
 }
 
 fn envelope() -> Envelope {
@@ -106,6 +112,57 @@ async fn a_missing_key_stops_the_reader() {
     // Another replica, whose memory does not hold the key.
     let error = codec(&store).await.decode(&stored).await.unwrap_err();
     assert!(matches!(error, KeyError::Missing(id) if id == principal), "{error:?}");
+}
+
+/// The same event, as it is read of an erased person: what is sealed is erased, the rest is there.
+#[tokio::test]
+async fn an_erased_persons_values_are_erased_once_their_key_is_gone() {
+    let (store, erasures) = (Arc::new(MemoryKeys::default()), Arc::new(MemoryErasures::default()));
+    let envelope = envelope();
+    let (headers, body) = codec(&store).await.encode(&envelope).await.unwrap();
+    let principal = envelope.aggregate.sealed_under().unwrap();
+    let subject = envelope.aggregate.to_string();
+    let read = async |codec: &Codec| {
+        let stored = Stored { sequence: 9, subject: &subject, headers: &headers, body: &body };
+        match codec.decode(&stored).await {
+            Ok(Decoded::Event(recorded)) => match &recorded.envelope.event {
+                Event::Account(AccountEvent::Created(created)) => created.clone(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    erasures.erase(principal);
+    let codec = codec_asking(&store, &erasures).await;
+    assert!(read(&codec).await.email.plain().is_some(), "as long as there is a key, it is used");
+    store.lose(&principal.to_string());
+    let codec = codec_asking(&store, &erasures).await;
+    let created = read(&codec).await;
+    assert_eq!(
+        (created.username.plain(), created.email.plain(), created.password_verifier.plain()),
+        (None, None, None)
+    );
+    assert_eq!(created.role, Role::User);
+    assert!(codec.encode(&envelope).await.is_err(), "nothing is sealed for them any more");
+}
+
+/// A replica that did not know yet made a new key for them: what it can't open is erased all the same.
+#[tokio::test]
+async fn a_stray_key_of_an_erased_person_freezes_nothing() {
+    let (store, erasures) = (Arc::new(MemoryKeys::default()), Arc::new(MemoryErasures::default()));
+    let envelope = envelope();
+    let (headers, body) = codec(&store).await.encode(&envelope).await.unwrap();
+    let principal = envelope.aggregate.sealed_under().unwrap();
+    store.lose(&principal.to_string());
+    codec(&store).await.0.for_sealing(principal).await.unwrap();
+    let subject = envelope.aggregate.to_string();
+    let stored = Stored { sequence: 9, subject: &subject, headers: &headers, body: &body };
+    let codec = codec_asking(&store, &erasures).await;
+    let why = unreadable(codec.decode(&stored).await.unwrap());
+    assert!(why.contains("cannot be opened"), "of anybody else it is a fault: {why}");
+    erasures.erase(principal);
+    let decoded = codec.decode(&stored).await.unwrap();
+    assert!(matches!(decoded, Decoded::Event(_)), "{decoded:?}");
 }
 
 #[tokio::test]

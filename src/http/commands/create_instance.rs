@@ -9,12 +9,11 @@ use axum::Extension;
 use axum::extract::State;
 use dockhost_domain::account::{Account, Profile};
 use dockhost_domain::envelope::Actor;
-use dockhost_domain::ids::InstanceId;
+use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
 use dockhost_domain::placement::{NoPlace, Unfit};
 use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejected};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::auth::ssh_key;
 use crate::clock;
@@ -27,6 +26,7 @@ use crate::http::idempotency::IdempotencyKey;
 use crate::http::outcome::Pursuit;
 use crate::http::prefer::Wait;
 use crate::http::reply::Reply;
+use crate::sealing::Keyring;
 
 struct Request {
     name: Option<InstanceName>,
@@ -40,14 +40,12 @@ fn read(mut body: Fields) -> Result<Request, ApiError> {
     body.done(Some(Request { name, ssh_public_key }))
 }
 
-fn hash(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The key, by its hash, with that of the request that it stands for.
-fn idempotency(key: &IdempotencyKey, request: &Request) -> Option<Idempotency> {
+/// The key, by its hash, with that of the request that it stands for. Both are in the log for ever, and a plain hash of
+/// so little could be guessed: they are keyed.
+fn idempotency(keyring: &Keyring, user: UserId, key: &IdempotencyKey, request: &Request) -> Option<Idempotency> {
     let body = json!({ "name": request.name, "sshPublicKey": request.ssh_public_key });
-    key.0.as_ref().map(|key| Idempotency { key: hash(key), request: hash(&body.to_string()) })
+    let hash = |what: &str, text: &str| keyring.keyed_hash([what, &user.to_string(), text]);
+    key.0.as_ref().map(|key| Idempotency { key: hash("key", key), request: hash("request", &body.to_string()) })
 }
 
 /// The key that may log in: the request's, else the account's.
@@ -91,6 +89,7 @@ fn no_place(app: &App, no_place: &NoPlace) -> ApiError {
 
 fn rejected(app: &App, rejection: RequestRejected) -> ApiError {
     match rejection {
+        RequestRejected::Closed => ApiError::not_found("account"),
         RequestRejected::KeyReused => {
             ApiError::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used for another request")
         }
@@ -119,7 +118,7 @@ pub async fn post(
     let account = app.executor.state::<Account>(user_id).await?;
     let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::not_found("account"))?;
     let ssh_public_key = ssh_key_of(&request, profile)?;
-    let idempotency = idempotency(&key, &request);
+    let idempotency = idempotency(&app.keyring, user_id, &key, &request);
     let username = profile.details.username.plain().ok_or_else(|| ApiError::not_found("account"))?;
     let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
     let turn = turn(instance_id);

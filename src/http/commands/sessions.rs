@@ -5,7 +5,7 @@ use std::time::Duration;
 use dockhost_domain::claim::Claim;
 use dockhost_domain::envelope::Origin;
 use dockhost_domain::ids::{PrincipalId, SessionId};
-use dockhost_domain::session::{StartSession, Started};
+use dockhost_domain::session::{StartRejected, StartSession, Started};
 use dockhost_domain::subject::ClaimId;
 use dockhost_domain::timestamp::Timestamp;
 use secrecy::SecretString;
@@ -54,7 +54,7 @@ impl Beginning {
             .executor
             .execute(self.principal, origin, StartSession(self.started))
             .await
-            .map_err(|error| from_execute(error, impossible))?;
+            .map_err(|error| from_execute(error, refused))?;
         Ok((self.token, done.now.sequence))
     }
 }
@@ -82,6 +82,14 @@ pub fn password(body: &mut Fields) -> Option<SecretString> {
 /// If the log can't be asked.
 pub async fn holder(app: &App, claim: ClaimId) -> Result<Option<PrincipalId>, ApiError> {
     Ok(app.executor.confirmed::<Claim>(claim).await?.state.holder)
+}
+
+/// Why no session begins. Somebody who was erased meanwhile is answered like somebody who never was.
+fn refused(rejection: StartRejected) -> ApiError {
+    match rejection {
+        StartRejected::Closed => invalid_credentials(),
+        StartRejected::Exists => impossible(rejection),
+    }
 }
 
 /// How often a batch is decided anew after a conflict.

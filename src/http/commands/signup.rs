@@ -68,13 +68,15 @@ fn email_taken() -> ApiError {
     ApiError::new(Code::EmailTaken, "this email address is taken")
 }
 
-/// The new user's id: drawn, or made of the request's own words if it may be repeated.
-fn user_id(app: &App, key: &IdempotencyKey, username: &Username, email: &str) -> UserId {
-    let id = match &key.0 {
-        Some(key) => app.keyring.derived_id([key, username.as_str(), email]),
-        None => clock::fresh_uuid(),
-    };
-    UserId::from_uuid(id)
+/// The new user's id: drawn, or made of the request's own words if it may be repeated. Whoever was erased and comes back
+/// with the same words is somebody new.
+async fn user_id(app: &App, key: &IdempotencyKey, username: &Username, email: &str) -> Result<UserId, ApiError> {
+    let Some(key) = &key.0 else { return Ok(UserId::from_uuid(clock::fresh_uuid())) };
+    let mut id = app.keyring.derived_id([key, username.as_str(), email]);
+    while app.executor.confirmed::<Account>(UserId::from_uuid(id)).await?.state.erased {
+        id = app.keyring.derived_id([&id.to_string(), username.as_str(), email]);
+    }
+    Ok(UserId::from_uuid(id))
 }
 
 /// Handles the request.
@@ -83,7 +85,7 @@ fn user_id(app: &App, key: &IdempotencyKey, username: &Username, email: &str) ->
 /// `validation_failed`, `invalid_header`, `username_taken`, `email_taken`, and those of the log.
 pub async fn post(State(app): State<Arc<App>>, key: IdempotencyKey, body: Fields) -> Result<Reply, ApiError> {
     let SignUp { username, email, password, ssh_public_key } = read(body)?;
-    let user_id = user_id(&app, &key, &username, &email);
+    let user_id = user_id(&app, &key, &username, &email).await?;
     let by_name = app.keyring.claim(ClaimKind::Username, username.as_str());
     let by_email = app.keyring.claim(ClaimKind::Email, &email);
     // Cheap and not final: spares a hash to those who come too late.

@@ -3,6 +3,7 @@
 mod agents;
 mod build;
 mod change;
+mod close;
 mod deadline;
 mod forget;
 mod interleavings;

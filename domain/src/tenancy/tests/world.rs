@@ -196,6 +196,8 @@ pub struct Happened {
 #[derive(Debug, Clone, Default)]
 pub struct World {
     pub tenancy: Tenancy,
+    /// All that was recorded.
+    pub past: Vec<(TenancyEvent, Meta)>,
     /// Each instance folded by itself, and never forgotten: the read model's way.
     pub folded: BTreeMap<InstanceId, Instance>,
     /// Which machine holds room for which instance: the placement's way.
@@ -253,8 +255,9 @@ impl World {
     }
 
     fn record(&mut self, event: &TenancyEvent, meta: &Meta) {
-        let id = event.instance_id();
         self.tenancy.evolve(event, meta);
+        self.past.push((event.clone(), *meta));
+        let Some(id) = event.instance_id() else { return };
         match event {
             TenancyEvent::Requested(e) => drop(self.folded.insert(id, Instance::requested(e, meta))),
             event => self.folded.get_mut(&id).unwrap().evolve(event, meta),

@@ -1,0 +1,86 @@
+//! A user was erased: their sessions end, their instances go, and last their key is destroyed.
+//!
+//! In: `account.erased`. Out: one deed after the other, each read off the present state ([`Erasures::due`]), so that it
+//! goes on where it was stopped, and repeating it changes nothing. What it must wait for (a machine's answer, or the
+//! deadline of a machine that gives none; a read model that lags) it looks at again a moment later; the event is
+//! acknowledged when the key is gone.
+
+use std::sync::Arc;
+
+use dockhost_domain::account::AccountEvent;
+use dockhost_domain::envelope::{Actor, Origin, Recorded};
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::{EventId, UserId};
+use dockhost_domain::session::CloseSessions;
+use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::event::ClosedBecause;
+use dockhost_domain::tenancy::{ChangeWanted, CloseTenancy, Policy};
+use dockhost_domain::wire::Wanted;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::erasure::{Due, Erasures};
+use crate::event_log::jetstream::JetStreamLog;
+use crate::event_log::{Cause, Filter};
+use crate::work::{self, NotYet};
+
+/// The reaction.
+pub struct AccountErased {
+    /// The log.
+    pub log: Arc<JetStreamLog>,
+    /// Knows how far each erasure is.
+    pub erasures: Erasures,
+    /// How long things may take.
+    pub policy: Policy,
+}
+
+fn erased(recorded: &Recorded) -> Option<(UserId, (UserId, EventId))> {
+    match (&recorded.envelope.aggregate, &recorded.envelope.event) {
+        (AggregateId::Account(user), Event::Account(AccountEvent::Erased(_))) => {
+            Some((*user, (*user, recorded.envelope.meta.id)))
+        }
+        _ => None,
+    }
+}
+
+impl AccountErased {
+    /// Reacts until cancelled.
+    ///
+    /// # Errors
+    /// When the broker can't be reached.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
+        let react = |(user, event)| self.react(user, event);
+        let reader = ("account-erased", Filter::Kind("account"));
+        work::events("account-erased", &self.log, reader, &cancel, erased, |_, _| {}, react).await?;
+        Ok(())
+    }
+
+    async fn react(&self, user_id: UserId, event: EventId) -> Result<(), Cause> {
+        let origin = || Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };
+        let executor = &self.erasures.executor;
+        loop {
+            match self.erasures.due(user_id).await? {
+                Due::Sessions => drop(executor.execute(user_id.into(), origin(), CloseSessions).await?),
+                Due::Tenancy => {
+                    let close = CloseTenancy { because: ClosedBecause::Erased };
+                    executor.execute(user_id, origin(), close).await?;
+                }
+                Due::Instances { unasked, .. } if !unasked.is_empty() => {
+                    for instance_id in unasked {
+                        let (now, policy) = (clock::now(), self.policy);
+                        let delete = ChangeWanted { instance_id, to: Wanted::Deleted, now, policy };
+                        executor.execute(user_id, origin(), delete).await?;
+                    }
+                }
+                due @ (Due::Instances { .. } | Due::Assignments | Due::ReadModel(_)) => {
+                    return Err(NotYet(due.to_string()).into());
+                }
+                Due::Key => {
+                    self.erasures.keyring.destroy(user_id.into()).await?;
+                    tracing::info!(%user_id, "the key of an erased user was destroyed");
+                }
+                Due::Nothing => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! A person is erased: their names are free, their sessions and instances end, their key is destroyed, and what they typed
+//! is nowhere any more; whoever is stopped on the way is followed by another.
+
+mod canary;
+mod steps;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use dockhost::event_log::streams::KEYS_BUCKET;
+use dockhost_projections::store::MongoStore;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::http::{Answer, Client};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Said, World, run, wait_until};
+use canary::{Canaries, holds};
+
+const INSTANCE: &str = "/api/v2/user/instance";
+const SIGNUP: &str = "/api/v2/user/signup";
+const SIGNIN: &str = "/api/v2/user/signin";
+
+pub async fn dockhost(world: &World, args: &[&str]) -> Said {
+    run(world.data.path(), args, &world.server_env()).await
+}
+
+/// A person who is like no other in all that they type.
+struct Person {
+    word: &'static str,
+}
+
+impl Person {
+    fn username(&self) -> String {
+        format!("{}-username", self.word)
+    }
+
+    fn email(&self) -> String {
+        format!("{}.Email@example.org", self.word)
+    }
+
+    fn password(&self) -> String {
+        format!("{} password", self.word)
+    }
+
+    /// The base64 part of their SSH key.
+    fn key(&self) -> String {
+        let mut body = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+        let mut own = [7; 32];
+        own.iter_mut().zip(self.word.bytes()).for_each(|(to, from)| *to = from);
+        body.extend(own);
+        STANDARD.encode(body)
+    }
+
+    fn ssh_key(&self) -> String {
+        format!("ssh-ed25519 {} {}-comment", self.key(), self.word)
+    }
+
+    /// All of it, and what else they name.
+    fn canaries(&self) -> Canaries {
+        let key = self.key();
+        // What all such keys begin with is nobody's.
+        Canaries::of(&[self.word, &self.word.to_uppercase(), &key[key.len() - 40..]])
+    }
+
+    async fn sign_up(&self, client: &Client) -> Answer {
+        let body = json!({
+            "username": self.username(), "email": self.email(), "password": self.password(), "sshPublicKey": self.ssh_key(),
+        });
+        client.json(Method::POST, SIGNUP, &[("idempotency-key", &format!("{}-sign-up", self.word))], body).await
+    }
+
+    async fn sign_in(&self, client: &Client, name: &str) -> Answer {
+        client.post(SIGNIN, json!({ "username": name, "password": self.password() })).await
+    }
+}
+
+fn token(answer: &Answer) -> String {
+    answer.data()["accessToken"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+}
+
+async fn create(user: &Client, name: &str, key: &str) -> Answer {
+    user.json(Method::POST, INSTANCE, &[("idempotency-key", key)], json!({ "name": name })).await
+}
+
+/// All that a person may do, well and badly.
+async fn live(world: &World, person: &Person, user: &Client) {
+    let word = person.word;
+    let (web, db) = (format!("{word}-web"), format!("{word}-db"));
+    for name in [&web, &db] {
+        let created = create(user, name, &format!("{name}-key")).await;
+        assert_eq!(created.status, 201, "{created:?}");
+    }
+    assert_eq!(user.create().await.status, 201, "by the account's name and key");
+    let one = json!({ "instanceId": web });
+    assert_eq!(user.put("/api/v2/user/instance/stop", one.clone()).await.status, 200);
+    assert_eq!(user.put("/api/v2/user/instance/resume", one).await.status, 200);
+    assert_eq!(user.get(&format!("{INSTANCE}/{web}")).await.status, 200);
+    let gone = user.send(Method::DELETE, &format!("{INSTANCE}?instanceId={db}"), &[], None).await;
+    assert_eq!(gone.status, 200, "{gone:?}");
+
+    for (status, answer) in [
+        (404, user.get(&format!("{INSTANCE}/{word}-nowhere")).await),
+        (404, user.get(&format!("/{word}/nowhere?{word}={word}")).await),
+        (409, create(user, &web, "another").await),
+        (422, create(user, &web.to_uppercase(), "a third").await),
+        (400, user.post(INSTANCE, json!({ "sshPublicKey": format!("ssh-rsa {word}") })).await),
+        (422, user.post(INSTANCE, json!({ word: word })).await),
+        (
+            409,
+            world
+                .client(1)
+                .post(
+                    SIGNUP,
+                    json!({
+                        "username": person.username(), "email": person.email(), "password": person.password(),
+                    }),
+                )
+                .await,
+        ),
+        (
+            422,
+            world
+                .client(1)
+                .post(
+                    SIGNUP,
+                    json!({
+                        "username": word.to_uppercase(), "email": word, "password": word,
+                    }),
+                )
+                .await,
+        ),
+        (401, world.client(1).post(SIGNIN, json!({ "username": person.email(), "password": word })).await),
+    ] {
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    let malformed = format!("{{\"username\": \"{word}");
+    let headers = [("content-type", "application/json")];
+    assert_eq!(user.send(Method::POST, SIGNUP, &headers, Some(malformed.into_bytes())).await.status, 400);
+    assert_eq!(person.sign_in(&world.client(1), &person.email().to_lowercase()).await.status, 200);
+}
+
+async fn in_the_database(world: &World, canaries: &Canaries) -> Vec<(String, Value)> {
+    let store = MongoStore::connect(&world.mongo.uri, &world.mongo.database).await.unwrap();
+    let all = store.everything().await.unwrap();
+    // A rebuilt model has a number behind its name.
+    let has = |model: &&str| all.keys().any(|name| name.starts_with(model));
+    assert!(["users", "instances", "sessions", "backends"].iter().all(has), "{:?}", all.keys());
+    let documents = all.into_iter().flat_map(|(name, documents)| documents.into_iter().map(move |d| (name.clone(), d)));
+    documents.filter(|(_, document)| !canaries.found_in(document.to_string().as_bytes()).is_empty()).collect()
+}
+
+fn in_the_logs(world: &World, canaries: &Canaries) -> Vec<String> {
+    let logs = world.replicas.iter().map(|replica| std::fs::read_to_string(&replica.log).unwrap());
+    let lines: Vec<String> = logs.flat_map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let shown = |what: &str| lines.iter().any(|line| line.contains(what));
+    assert!(shown("DEBUG dockhost::") && shown("TRACE"), "the log shows hardly anything: {lines:#?}");
+    lines.into_iter().filter(|line| !canaries.found_in(line.as_bytes()).is_empty()).take(20).collect()
+}
+
+#[tokio::test]
+async fn of_an_erased_person_nothing_is_left_anywhere() {
+    let loud = [("DEBUG", "dockhost:*"), ("RUST_LOG", "trace"), ("DOCKHOST_DELETE_WITHIN_MS", "3000")];
+    let mut world = World::with(2, &loud).await;
+    world.add_agent("alpha", 50).await;
+    let beta = world.add_agent("beta", 50).await;
+    let (ada, eve) = (Person { word: "qzadaqz" }, Person { word: "qzeveqz" });
+    let canaries = ada.canaries();
+    let mut users = Vec::new();
+    for person in [&ada, &eve] {
+        let answer = person.sign_up(&world.client(0)).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let user = world.client(0).with_token(&token(&answer));
+        live(&world, person, &user).await;
+        users.push((answer.data()["user"]["id"].as_str().unwrap().to_owned(), user));
+    }
+    let (eves, (adas_id, adas)) = (users.pop().unwrap().1, users.pop().unwrap());
+    // A look that found nothing now would prove nothing later.
+    let store = world.nats.data.path().to_owned();
+    assert!(!canaries.found_below(&store).is_empty(), "the assignments are plain while the instances are there");
+    let models = in_the_database(&world, &canaries).await;
+    assert!(models.iter().any(|(name, _)| name == "users") && models.iter().any(|(name, _)| name == "instances"));
+
+    let keys = world.nats.main().await.jetstream().get_key_value(KEYS_BUCKET).await.unwrap();
+    let key = keys.get(&adas_id).await.unwrap().unwrap();
+    assert!(holds(&store, &key), "their key is stored");
+
+    // One of their machines does not answer any more, and they go on while they are erased.
+    world.kill_agent(beta).await;
+    let busy = tokio::spawn({
+        let (user, other) = (adas.clone(), adas.at(&world.replicas[1].url));
+        async move {
+            for n in 0.. {
+                let client = if n % 2 == 0 { &user } else { &other };
+                let prefer = [("prefer", "respond-async")];
+                let name = format!("qzadaqz-{n}");
+                let asked = client.json(Method::POST, INSTANCE, &prefer, json!({ "name": name })).await;
+                let verb = if n % 2 == 0 { "stop" } else { "resume" };
+                let which = json!({ "instanceId": "qzadaqz-web" });
+                client.json(Method::PUT, &format!("{INSTANCE}/{verb}"), &prefer, which).await;
+                if asked.status == 401 {
+                    break;
+                }
+            }
+        }
+    });
+    let asked = dockhost(&world, &["erase-user", &ada.username()]).await;
+    assert!(asked.code == 1 && asked.err.contains("--yes"), "nobody can be asked here: {asked:?}");
+    assert_eq!(ada.sign_in(&world.client(0), &ada.username()).await.status, 200, "and nothing was done");
+    let said = dockhost(&world, &["erase-user", &ada.username(), "--yes"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains(&adas_id) && said.out.contains("the key is destroyed"), "{said:?}");
+    tokio::time::timeout(DEADLINE, busy).await.expect("their token still works").unwrap();
+
+    // To all the world they are somebody who never was.
+    for replica in 0..2 {
+        let client = world.client(replica);
+        for name in [ada.username(), ada.email()] {
+            let refused = ada.sign_in(&client, &name).await;
+            let stranger = ada.sign_in(&client, "nobody").await;
+            assert_eq!((refused.status, refused.code()), (401, "invalid_credentials"));
+            assert_eq!(refused.body["message"], stranger.body["message"]);
+        }
+        let token = adas.at(&world.replicas[replica].url);
+        for answer in [token.get(INSTANCE).await, token.create().await] {
+            assert_eq!((answer.status, answer.code()), (401, "unauthorized"), "{answer:?}");
+        }
+    }
+
+    assert_eq!(in_the_database(&world, &canaries).await, [], "in the database");
+    assert_eq!(in_the_logs(&world, &canaries), [""; 0], "in the service's own log");
+    assert_eq!(canaries.found_below(&store), [], "in the broker's store");
+    assert!(!holds(&store, &key), "their key was removed and not overwritten");
+
+    // What is left can be read, here and by a replica that knows nothing yet; and eve has noticed nothing.
+    let rebuilt = dockhost(&world, &["rebuild"]).await;
+    assert!(rebuilt.code == 0 && !rebuilt.out.contains("DIFFERENT"), "{rebuilt:?}");
+    world.verify().await;
+    assert_eq!(in_the_database(&world, &canaries).await, [], "in models made anew");
+    world.add_replica().await;
+    let eves = eves.at(&world.replicas[2].url);
+    assert_eq!(eves.get(INSTANCE).await.data().as_array().map(Vec::len), Some(2));
+    assert_eq!(create(&eves, "qzeveqz-later", "later").await.status, 201);
+
+    // What a machine that was away says of it brings nothing back.
+    world.start_agent(beta, &[]);
+    wait_until("beta holds eve's containers only", DEADLINE, async || {
+        let mine = eves.get(INSTANCE).await;
+        let on_both = mine.data().as_array().map_or(0, Vec::len);
+        let held = world.containers(0).now.len() + world.containers(beta).now.len();
+        if held == on_both { Ok(()) } else { Err(format!("{held} containers, {mine:?}")) }
+    })
+    .await;
+    world.verify().await;
+    assert_eq!(in_the_database(&world, &canaries).await, [], "after the late reports");
+    assert_eq!(canaries.found_below(&store), [], "in the broker's store, at the end");
+
+    // Once more is once too many, and does nothing.
+    for who in [ada.username(), ada.email(), adas_id.clone()] {
+        let again = dockhost(&world, &["erase-user", &who, "--yes"]).await;
+        assert!(again.code == 0 && again.out.contains("is erased in the log"), "{who}: {again:?}");
+    }
+    // They may come back, with the very same words, as somebody new.
+    let back = ada.sign_up(&world.client(0)).await;
+    assert_eq!(back.status, 201, "{back:?}");
+    assert_ne!(back.data()["user"]["id"], adas_id.as_str());
+    let same = ada.sign_up(&world.client(1)).await;
+    assert_eq!((same.status, &same.data()["user"]["id"]), (201, &back.data()["user"]["id"]), "{same:?}");
+    assert_eq!(world.client(0).with_token(&token(&back)).get(INSTANCE).await.data(), &json!([]));
+
+    // A line about a request names its route, and not its path.
+    world.nats.kill().await;
+    wait_until("a request fails and is told of", DEADLINE, async || {
+        let refused = eves.send(Method::DELETE, &format!("{INSTANCE}?instanceId=qzeveqz-web"), &[], None).await;
+        let log = std::fs::read_to_string(&world.replicas[2].log).unwrap();
+        if log.contains("route=\"/api/v2/user/instance\"") { Ok(()) } else { Err(format!("{refused:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_meant_and_what_is_said() {
+    let mut world = World::start(1).await;
+    let ada = world.user("ada").await;
+    for who in ["nobody", "nobody@example.org", "0193b3a0-0000-7000-8000-000000000001"] {
+        let said = dockhost(&world, &["erase-user", who, "--yes"]).await;
+        assert!(said.code == 1 && said.err.contains("there is no user") && said.err.contains(who), "{said:?}");
+    }
+    // Without a replica the log is told, and the rest waits.
+    world.kill_replica(0).await;
+    wait_until("nobody leads", DEADLINE, async || {
+        let said = dockhost(&world, &["erase-user", "ada@example.org", "--yes", "--patience", "1"]).await;
+        assert!(said.code == 3 && said.out.contains("still under way") && said.out.contains("waits for"), "{said:?}");
+        if said.out.contains("no replica leads") { Ok(()) } else { Err(format!("{said:?}")) }
+    })
+    .await;
+    let said = dockhost(&world, &["erase-user", "ada", "--yes", "--wait", "false"]).await;
+    assert!(said.code == 0 && said.out.contains("is erased in the log"), "{said:?}");
+    let replica = world.add_replica().await;
+    let said = dockhost(&world, &["erase-user", "ada", "--yes"]).await;
+    assert!(said.code == 0 && said.out.contains("the key is destroyed"), "{said:?}");
+    let refused = ada.at(&world.replicas[replica].url).get(INSTANCE).await;
+    assert_eq!(refused.status, 401);
+    // Whoever has the name now is meant by it.
+    let eve = world.client(replica).sign_up("ada").await;
+    assert_eq!(eve.status, 201, "{eve:?}");
+    let said = dockhost(&world, &["erase-user", "ada", "--yes"]).await;
+    assert!(said.code == 0 && said.out.contains(eve.data()["user"]["id"].as_str().unwrap()), "{said:?}");
+    world.verify().await;
+}
+
+/// The leader dies while it waits for a machine that does not answer; the next one goes on.
+#[tokio::test]
+async fn when_the_leader_dies_on_the_way_the_next_one_ends_it() {
+    let mut world = World::with(2, &[("DOCKHOST_DELETE_WITHIN_MS", "9000")]).await;
+    let alpha = world.add_agent("alpha", 50).await;
+    let ada = world.user("ada").await;
+    assert_eq!(ada.create().await.status, 201);
+    world.kill_agent(alpha).await;
+    let said = dockhost(&world, &["erase-user", "ada", "--yes", "--patience", "2"]).await;
+    assert!(said.code == 3 && said.out.contains("waits for 1 instance to be deleted"), "{said:?}");
+    let leader = world.leader().await;
+    world.kill_replica(leader).await;
+    let said = dockhost(&world, &["erase-user", "ada", "--yes"]).await;
+    assert!(said.code == 0 && said.out.contains("the key is destroyed"), "{said:?}");
+    world.verify().await;
+    let events = world.events_on("dockhost.event.account.>").await;
+    assert_eq!(events.values().sum::<usize>(), 2, "created and erased: {events:?}");
+}

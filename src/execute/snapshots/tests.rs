@@ -29,6 +29,9 @@ async fn keyring(keys: &Arc<MemoryKeys>, age: LogAge) -> Arc<Keyring> {
     Arc::new(Keyring::open(Arc::clone(keys) as _, master, age).await.unwrap())
 }
 
+/// What is otherwise in a snapshot.
+type Change<'a> = &'a dyn Fn(&mut Snapshot);
+
 /// A log, what is kept beside it, and the keys of both.
 struct World {
     log: Arc<MemoryLog>,
@@ -173,12 +176,12 @@ async fn what_is_not_of_this_log_and_fold_is_ignored() {
     let (good, of_another) = (world.kept(WHO, 20).await, world.kept(OTHER, 44).await);
     let all = FIRST + 24 - 4;
     // Whole, and sealed as they should be.
-    let honest: [(&str, fn(&mut Snapshot), usize); 4] = [
-        ("another fold", |s| s.fold_version += 1, all),
-        ("another log", |s| s.incarnation = "another".to_owned().into(), all),
+    let honest: [(&str, Change<'_>, usize); 4] = [
+        ("another fold", &|s| s.fold_version += 1, all),
+        ("another log", &|s| s.incarnation = "another".to_owned().into(), all),
         // Here the log is asked first: from the place that it names, to the end.
-        ("another moment", |s| s.sequence -= 1, all + 6),
-        ("another event", |s| s.event = dockhost_domain::ids::EventId::from_uuid(Uuid::nil()), all + 5),
+        ("another moment", &|s| s.sequence -= 1, all + 6),
+        ("another event", &|s| s.event = dockhost_domain::ids::EventId::from_uuid(Uuid::nil()), all + 5),
     ];
     for (what, change, read) in honest {
         let mut snapshot = good.clone();
@@ -187,7 +190,7 @@ async fn what_is_not_of_this_log_and_fold_is_ignored() {
         assert_eq!(world.cold_load(WHO).await, read, "{what}");
     }
     // As somebody would change them who has the database, but not the keys.
-    let forged: [(&str, &dyn Fn(&mut Snapshot)); 6] = [
+    let forged: [(&str, Change<'_>); 6] = [
         ("another fold's", &|s| s.fold_version -= 1),
         ("another log's", &|s| s.incarnation = world.log.incarnation().clone()),
         ("of another moment", &|s| (s.sequence, s.event) = (24, world.log.events()[23].envelope.meta.id)),
@@ -202,7 +205,7 @@ async fn what_is_not_of_this_log_and_fold_is_ignored() {
             "another log's" => snapshot.incarnation = "another".to_owned().into(),
             _ => {}
         }
-        world.plant(snapshot.clone(), &*world.truth(WHO).await.state).await;
+        world.plant(snapshot.clone(), &world.truth(WHO).await.state).await;
         let mut snapshot = world.store.kept(Sessions::subject(WHO)).unwrap();
         change(&mut snapshot);
         world.store.plant(snapshot);

@@ -164,7 +164,7 @@ impl Seed {
         let mut life = Life::begin(self);
         life.create(self);
         for n in 0..events / 2 - 1 {
-            life.change(self, n % 2 != 0);
+            life.change(self, !n.is_multiple_of(2));
             self.publisher.breathe().await;
         }
         self.publisher.finish().await;

@@ -79,7 +79,7 @@ impl Life {
         } else if step < plan.instances + changes {
             // Each is stopped, then each resumed.
             let change = step - plan.instances;
-            self.change_nth(seed, change % plan.instances, (change / plan.instances) % 2 != 0);
+            self.change_nth(seed, change % plan.instances, !(change / plan.instances).is_multiple_of(2));
         } else if step == plan.instances + changes {
             match self.number % SELDOM {
                 1 => self.doomed = Some(self.request(seed)),

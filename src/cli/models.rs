@@ -81,7 +81,8 @@ impl Watch {
         if let Some((_, _, bar)) = self.0.take_if(|(of, at, _)| (*of, *at) != (model, stage)) {
             bar.finish();
         }
-        let (_, _, bar) = self.0.get_or_insert_with(|| (model, stage, Bar::resumed(what, done, total)));
+        let begun = || if done == 0 { Bar::new(what, total) } else { Bar::resumed(what, done, total) };
+        let (_, _, bar) = self.0.get_or_insert_with(|| (model, stage, begun()));
         bar.of(total);
         bar.at(done);
     }
@@ -99,7 +100,7 @@ fn tell(verdict: &Verdict) {
     println!("  stored   {}", verdict.stored);
     println!("  from log {}", verdict.expected);
     if verdict.quarantined > 0 {
-        println!("  held back: {}, see `dockhost quarantine list`", aggregates(verdict.quarantined));
+        println!("  {} held back: see `dockhost quarantine list`", aggregates(verdict.quarantined));
     }
     for difference in &verdict.differences {
         println!("  {difference}");
@@ -147,7 +148,7 @@ async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::R
         rebuilt.collection
     );
     if rebuilt.quarantined > 0 {
-        println!("  held back: {}, see `dockhost quarantine list`", aggregates(rebuilt.quarantined));
+        println!("  {} held back: see `dockhost quarantine list`", aggregates(rebuilt.quarantined));
     }
     Ok(rebuilt)
 }

@@ -13,15 +13,22 @@ export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
 
 # Arguments for `dockhost dev`: make run ARGS="--agents 3 --runtime simulated"
 ARGS ?=
+# What `make chaos` does: kills of each kind, minutes at most, r1 or r3; the seed is chosen by the clock if not given.
+SEED ?=
+ROUNDS ?= 20
+MINUTES ?= 30
+TOPOLOGY ?= r1
+# The report for `make chaos-check`.
+REPORT ?=
 # Arguments for the test runner: make test TESTS="-E 'test(placement)'"
 TESTS ?=
 # Rows of the bench, or --quick: make bench BENCH="reads stops"
 BENCH ?=
 
-.PHONY: help setup build run test bench check fmt lint doc deny tools secrets clean
+.PHONY: help setup build run test chaos chaos-check bench check fmt lint doc deny tools secrets clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Look for what the build needs; as root on Debian, install it
 	@missing=(); \
@@ -50,6 +57,12 @@ test: build ## Run all tests, against real servers (TESTS are for the runner)
 	else \
 	  set -x; cargo test --locked --workspace --no-fail-fast $(TESTS); \
 	fi
+
+chaos: build ## Kill parts under traffic and check what is left (SEED, ROUNDS, MINUTES, TOPOLOGY)
+	@target/debug/dockhost-chaos run $(if $(SEED),--seed $(SEED)) --rounds $(ROUNDS) --minutes $(MINUTES) --topology $(TOPOLOGY)
+
+chaos-check: build ## Check a report that was kept again (REPORT is its file)
+	@target/debug/dockhost-chaos check $(REPORT)
 
 bench: setup ## Measure the speed against raw limits of this machine (BENCH names rows; see docs/PERFORMANCE.md)
 	cargo build --locked --release --workspace --bins

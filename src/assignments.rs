@@ -127,8 +127,23 @@ impl Assignments {
                 {
                     Ok(())
                 }
+                // Of one that another removed the broker says only that it could not be removed.
+                DeleteMessageErrorKind::JetStream(reply)
+                    if reply.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
+                        && !self.is_there(sequence).await? =>
+                {
+                    Ok(())
+                }
                 _ => Err(failed("removing an assignment")(error)),
             },
+        }
+    }
+
+    async fn is_there(&self, sequence: u64) -> Result<bool, AssignmentsError> {
+        match self.stream.get_raw_message(sequence).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
+            Err(error) => Err(failed("looking for an assignment")(error)),
         }
     }
 

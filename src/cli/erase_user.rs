@@ -59,7 +59,7 @@ impl EraseUser {
         let js = broker.jetstream().clone();
         let keyring = Arc::clone(log.keyring());
         let erasures = Erasures {
-            executor: Executor::new(Arc::new(log)),
+            executor: Executor::new(log),
             keyring,
             assignments: Assignments::new(js.clone(), js.get_stream(ASSIGNMENTS).await?),
             store,

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::place::{Opened, Place};
 use super::progress::Bar;
+use crate::event_log::Filter;
 use crate::event_log::past::Past;
-use crate::event_log::{EventLog, Filter};
 
 /// A read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

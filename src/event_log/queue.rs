@@ -10,9 +10,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, Info, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::jetstream::stream::{ConsumerErrorKind, RetentionPolicy};
+use async_nats::jetstream::stream::{ConsumerErrorKind, RetentionPolicy, Stream};
 use async_nats::jetstream::{AckKind, Context, ErrorCode, Message};
 use futures::FutureExt;
 use tokio::time::timeout;
@@ -62,6 +62,8 @@ pub struct Queue {
     name: String,
     config: pull::Config,
     taken_over: bool,
+    /// Set while the place is kept beside the consumer.
+    place_kept: bool,
     puller: Option<Puller>,
 }
 
@@ -78,7 +80,7 @@ impl Queue {
             filter_subject: filter,
             ..pull::Config::default()
         };
-        Self { js, stream, name: name.to_owned(), config, taken_over: false, puller: None }
+        Self { js, stream, name: name.to_owned(), config, taken_over: false, place_kept: false, puller: None }
     }
 
     /// What is there, at most `max` messages; waits up to `wait` for the first. Empty when nothing came.
@@ -119,25 +121,42 @@ impl Queue {
         }
     }
 
-    /// Makes the consumer anew after what was acknowledged, which ends all that others asked of it. One that is gone,
-    /// because a taker died right here, begins at the beginning: dear, but the roles bear it.
+    /// Makes the consumer anew after what was acknowledged, which ends all that others asked of it. Where that was is
+    /// kept at the broker meanwhile, by a consumer that nobody reads: whoever takes over from a taker that died right
+    /// here begins there, and not at the stream's beginning.
     async fn take_over(&mut self) -> Result<(), Cause> {
         let stream = self.js.get_stream(self.stream).await?;
-        let acknowledged = match stream.consumer_info(&self.name).await {
-            Ok(info) => info.ack_floor.stream_sequence,
-            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        match stream.delete_consumer(&self.name).await.map_err(|error| (error.kind(), error)) {
-            Ok(_) => {}
-            Err((ConsumerErrorKind::JetStream(reply), _)) if reply.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {}
-            Err((_, error)) => return Err(error.into()),
-        }
         // A work queue holds nothing that was acknowledged, and wants to be read from its beginning.
-        if stream.cached_info().config.retention != RetentionPolicy::WorkQueue {
-            self.config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: acknowledged + 1 };
+        let keeps_place = stream.cached_info().config.retention != RetentionPolicy::WorkQueue;
+        let place = self.place();
+        let next = match info(&stream, &self.name).await? {
+            Some(found) => Some(found.ack_floor.stream_sequence + 1),
+            None if keeps_place => info(&stream, &place).await?.and_then(|kept| start(&kept)),
+            None => None,
+        };
+        let Some(next) = next else { return Ok(()) };
+        if keeps_place {
+            self.config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: next };
+            // An older place is of no more use while the consumer itself is there.
+            delete(&stream, &place).await?;
+            let kept = pull::Config { durable_name: Some(place), ..self.config.clone() };
+            stream.create_consumer(kept).await?;
+            self.place_kept = true;
         }
-        Ok(())
+        delete(&stream, &self.name).await
+    }
+
+    /// The name under which the place is kept while the consumer is made anew.
+    fn place(&self) -> String {
+        format!("{}-place", self.name)
+    }
+
+    /// Forgets the kept place, once the consumer is there again. One that stays is replaced by the next take-over.
+    async fn settle(&self) {
+        let forgotten = async { delete(&self.js.get_stream(self.stream).await?, &self.place()).await };
+        if let Err(error) = forgotten.await {
+            tracing::debug!(name = self.name, %error, "a reader's kept place could not be removed");
+        }
     }
 
     /// Opens the broker's side if it isn't open.
@@ -153,6 +172,35 @@ impl Queue {
         if self.puller.is_none() {
             self.puller = Some(Puller::open(&self.js, self.stream, self.config.clone(), BATCH).await?);
         }
+        if std::mem::take(&mut self.place_kept) {
+            self.settle().await;
+        }
         self.puller.as_mut().ok_or_else(|| "no reader".into())
+    }
+}
+
+/// What the broker says of a consumer, if it has it.
+async fn info(stream: &Stream, name: &str) -> Result<Option<Info>, Cause> {
+    match stream.consumer_info(name).await {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where a consumer was made to begin.
+const fn start(info: &Info) -> Option<u64> {
+    match info.config.deliver_policy {
+        DeliverPolicy::ByStartSequence { start_sequence } => Some(start_sequence),
+        _ => None,
+    }
+}
+
+/// Removes a consumer; fine if there is none.
+async fn delete(stream: &Stream, name: &str) -> Result<(), Cause> {
+    match stream.delete_consumer(name).await.map_err(|error| (error.kind(), error)) {
+        Ok(_) => Ok(()),
+        Err((ConsumerErrorKind::JetStream(reply), _)) if reply.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(()),
+        Err((_, error)) => Err(error.into()),
     }
 }

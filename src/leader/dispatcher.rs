@@ -15,7 +15,6 @@ use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{End, TenancyEvent};
 use dockhost_domain::tenancy::{Tenancy, wanted};
 use dockhost_domain::wire::{Assignment, Wanted};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::assignments::{Assignments, AssignmentsError, Standing};
@@ -145,11 +144,11 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Follows the cues of events, of `cues` and of a slow sweep, until cancelled.
+    /// Follows the cues of events and of a slow sweep, until cancelled.
     ///
     /// # Errors
     /// When the broker can't be reached.
-    pub async fn run(self, mut cues: mpsc::Receiver<Cue>, cancel: CancellationToken) -> Result<(), Cause> {
+    pub async fn run(&self, cancel: CancellationToken) -> Result<(), Cause> {
         let name = format!("dispatcher-{}", self.incarnation);
         let events = work::events(
             "dispatcher",
@@ -165,20 +164,14 @@ impl Dispatcher {
             |cue, newer| cue.machines.extend(newer.machines),
             |cue| self.step(cue),
         );
-        let others = async {
+        let sweeps = async {
             let mut sweep = tokio::time::interval(SWEEP);
-            loop {
-                tokio::select! {
-                    () = cancel.cancelled() => return Ok(()),
-                    cue = cues.recv() => match cue {
-                        Some(cue) => self.attend(&cue).await,
-                        None => return Ok(()),
-                    },
-                    _ = sweep.tick() => self.sweep().await?,
-                }
+            while cancel.run_until_cancelled(sweep.tick()).await.is_some() {
+                self.sweep().await?;
             }
+            Ok(())
         };
-        tokio::try_join!(async { events.await.map_err(Cause::from) }, others)?;
+        tokio::try_join!(async { events.await.map_err(Cause::from) }, sweeps)?;
         Ok(())
     }
 
@@ -186,7 +179,7 @@ impl Dispatcher {
         Ok(self.follow(&cue).await?)
     }
 
-    /// Follows a cue that nobody holds back: what fails is left to the next report or the sweep.
+    /// Follows a cue of the sweep: what fails is left to the next one.
     async fn attend(&self, cue: &Cue) {
         if let Err(error) = self.follow(cue).await {
             tracing::warn!(instance = %cue.instance_id, error = chain(&error), "a cue could not be followed");

@@ -1,8 +1,8 @@
 //! Intake: what the agents report, in the order of REPORTS, each as a command.
 //!
-//! In: reports; the broker vouches for who sent each, by its subject. Out: the command executed, and a cue for the
-//! dispatcher where the backend is not as wanted. A report is acknowledged after the append, so that none is lost;
-//! the state remembers its position, so that a repeated one is a no-op.
+//! In: reports; the broker vouches for who sent each, by its subject. Out: the command executed; or, where it changed
+//! nothing, the backend's assignment looked at again, because the backend may not be as wanted. A report is acknowledged
+//! after that, so that none is lost; the state remembers its position, so that a repeated one is a no-op.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,9 @@ use dockhost_domain::ids::{BackendId, UserId};
 use dockhost_domain::subject::{ALL_REPORTS, Channel};
 use dockhost_domain::tenancy::{Policy, ReportPosition, ReportReceived, ReportRejected, Tenancy};
 use dockhost_domain::wire::{News, Report};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::dispatcher::{Cue, Hint};
+use super::dispatcher::{Cue, Dispatcher, Hint};
 use crate::event_log::Cause;
 use crate::event_log::queue::{Ack, Queue};
 use crate::event_log::streams::REPORTS;
@@ -39,8 +38,8 @@ pub struct Intake {
     pub follower: Arc<Follower>,
     /// How long things may take.
     pub policy: Policy,
-    /// Hears where to look.
-    pub cues: mpsc::Sender<Cue>,
+    /// Follows the cues of reports that changed nothing; what an event says it hears by itself.
+    pub dispatcher: Arc<Dispatcher>,
 }
 
 struct Received {
@@ -122,8 +121,6 @@ impl Intake {
             Err(ExecuteError::Rejected(ReportRejected::Leftover)) => Hint::Leftover { placement },
             Err(error) => return Err(error.into()),
         };
-        // What was stored gives the dispatcher its cue by itself; this is for what changed nothing.
-        self.cues.send(Cue::machine(user, instance, backend, hint)).await?;
-        Ok(())
+        Ok(self.dispatcher.follow(&Cue::machine(user, instance, backend, hint)).await?)
     }
 }

@@ -42,7 +42,7 @@ use crate::reactions::account_erased::AccountErased;
 use crate::reactions::backend_lost::BackendLost;
 use crate::telemetry::chain;
 use crate::work::unwound;
-use dispatcher::{Cue, Dispatcher};
+use dispatcher::Dispatcher;
 use intake::Intake;
 use liveness::Liveness;
 use projector::Projectors;
@@ -50,8 +50,8 @@ use timers::Timers;
 
 /// A role that ended is run again after this.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Cues that may wait for the dispatcher.
-const CUES: usize = 1024;
+/// Released aggregates that may wait to be looked at.
+const RELEASED: usize = 1024;
 
 /// When the streams were made, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +102,7 @@ impl Leader {
         }
         let roles = TaskTracker::new();
         let this = Arc::new(self);
-        let (released, heard) = mpsc::channel(CUES);
+        let (released, heard) = mpsc::channel(RELEASED);
         this.project::<Users>(&roles, &released, &over);
         this.project::<Backends>(&roles, &released, &over);
         this.project::<Instances>(&roles, &released, &over);
@@ -143,21 +143,20 @@ impl Leader {
         roles.spawn(supervise(M::NAME, over.clone(), run));
     }
 
-    /// Intake and dispatcher: the one gives the other its cues.
+    /// Intake and dispatcher: the one has the other look where a report changed nothing.
     async fn serve_instances(self: Arc<Self>, over: CancellationToken) -> Result<(), Cause> {
-        let (cues, heard) = mpsc::channel::<Cue>(CUES);
-        let dispatcher = self.dispatcher();
+        let dispatcher = Arc::new(self.dispatcher());
         let intake = Intake {
             jetstream: self.jetstream.clone(),
             incarnation: self.births.reports,
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
             policy: self.policy,
-            cues,
+            dispatcher: Arc::clone(&dispatcher),
         };
         // When one ends, so does the other: they are run again together.
         tokio::select! {
-            outcome = dispatcher.run(heard, over.clone()) => outcome,
+            outcome = dispatcher.run(over.clone()) => outcome,
             outcome = intake.run(over) => outcome,
         }
     }

@@ -7,6 +7,7 @@ use dockhost_harness as harness;
 #[path = "../engine/mod.rs"]
 mod engine;
 
+mod assignments;
 mod backup;
 mod bad_input;
 mod broker;

@@ -6,14 +6,15 @@
 //! looks, decides with [`crate::step`], acts, and looks again, always towards the newest assignment.
 //!
 //! What the agent remembers is only for politeness: what it said last, so as not to repeat itself, and when to try
-//! again after a failure, so as not to spin.
+//! again after a failure, so as not to spin. And what it removed as told, for a day: a node of the broker that was
+//! killed may hand out assignments from before, and a deleted instance is not to be made again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::InstanceId;
-use dockhost_domain::wire::{Assignment, News, Report};
+use dockhost_domain::wire::{Assignment, News, Report, Wanted};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,9 @@ use crate::runtime::{Runtime, RuntimeError};
 use crate::step::{Step, step};
 
 mod pursue;
+
+/// How long a deletion that was carried out is remembered.
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How patient the reconciler is.
 #[derive(Debug, Clone)]
@@ -68,6 +72,7 @@ struct Inner<R> {
     patience: Patience,
     acts: Semaphore,
     entries: Mutex<HashMap<InstanceId, Entry>>,
+    ended: Mutex<HashMap<InstanceId, Ended>>,
     workers: TaskTracker,
     stop: CancellationToken,
 }
@@ -86,6 +91,14 @@ struct Entry {
     failures: u32,
     retry_at: Option<Instant>,
     memory: Memory,
+}
+
+/// A deletion that was carried out: which, and when.
+#[derive(Debug)]
+struct Ended {
+    placement: u32,
+    generation: u32,
+    at: Instant,
 }
 
 /// What was said last, and about what.
@@ -117,9 +130,9 @@ impl<R: Runtime> Reconciler<R> {
         stop: CancellationToken,
     ) -> Self {
         let acts = Semaphore::new(patience.acts);
-        let entries = Mutex::default();
+        let (entries, ended) = (Mutex::default(), Mutex::default());
         let workers = TaskTracker::new();
-        Self(Arc::new(Inner { runtime, rooms, outbox, changed, patience, acts, entries, workers, stop }))
+        Self(Arc::new(Inner { runtime, rooms, outbox, changed, patience, acts, entries, ended, workers, stop }))
     }
 
     /// The kind of the runtime.
@@ -150,6 +163,10 @@ impl<R: Runtime> Reconciler<R> {
     pub fn assign(&self, assignment: Assignment) {
         let instance = assignment.instance_id;
         let mut entries = self.0.entries();
+        if !entries.contains_key(&instance) && self.0.has_ended(&assignment) {
+            tracing::info!(%instance, "ignoring an assignment from before a deletion");
+            return;
+        }
         let entry = entries.entry(instance).or_default();
         if let Some(held) = &entry.assignment {
             if (assignment.placement, assignment.generation) < (held.placement, held.generation) {
@@ -269,6 +286,23 @@ impl<R: Runtime> Reconciler<R> {
 }
 
 impl<R> Inner<R> {
+    /// Notes that all was removed, as this assignment said.
+    fn end(&self, assignment: &Assignment) {
+        let now = Instant::now();
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|_, ended| now.duration_since(ended.at) < REMEMBERED);
+        let (placement, generation) = (assignment.placement, assignment.generation);
+        ended.insert(assignment.instance_id, Ended { placement, generation, at: now });
+    }
+
+    /// Whether what is wanted was wanted before a deletion that was carried out. A deletion is answered each time.
+    fn has_ended(&self, assignment: &Assignment) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let before =
+            |ended: &Ended| (assignment.placement, assignment.generation) <= (ended.placement, ended.generation);
+        assignment.wanted != Wanted::Deleted && ended.get(&assignment.instance_id).is_some_and(before)
+    }
+
     fn entries(&self) -> MutexGuard<'_, HashMap<InstanceId, Entry>> {
         // Nothing under this lock awaits or is half done when it panics.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)

@@ -118,9 +118,10 @@ impl<R: Runtime> Reconciler<R> {
             self.say(assignment, news.clone());
         }
         entry.said = Some(said);
-        // A confirmed deletion needs no memory: asked again, the answer is the same.
+        // A confirmed deletion needs no entry: asked again, the answer is the same.
         let forget = news == News::InstanceDeleted && !entry.dirty;
         if forget {
+            self.0.end(assignment);
             entries.remove(&assignment.instance_id);
         }
         forget

@@ -234,6 +234,30 @@ async fn an_instance_lives_and_dies_as_assigned() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_deleted_is_not_made_again_by_an_assignment_from_before() {
+    let world = world(Fake::default(), 10);
+    world.reconciler.assign(assignment(1, 1, Wanted::Running));
+    world.heard.running().await;
+    world.reconciler.assign(assignment(1, 3, Wanted::Deleted));
+    world.heard.report(|report| report.news == News::InstanceDeleted).await;
+    world.rest().await;
+    // As a node of the broker hands them out that has yet to learn what became of them.
+    for (generation, wanted) in [(1, Wanted::Running), (2, Wanted::Stopped), (3, Wanted::Running)] {
+        world.reconciler.assign(assignment(1, generation, wanted));
+        world.rest().await;
+    }
+    assert_eq!(world.fake.created.load(Ordering::Relaxed), 1);
+    let said = world.heard.count();
+    world.reconciler.assign(assignment(1, 3, Wanted::Deleted));
+    world.rest().await;
+    assert_eq!(world.heard.count(), said + 1, "whoever asks for the deletion again is answered again");
+    // A new placement is a new container.
+    world.reconciler.assign(Assignment { placement: 2, ..assignment(1, 3, Wanted::Running) });
+    world.rest().await;
+    assert_eq!(world.fake.created.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn repeated_and_older_assignments_change_nothing_and_say_nothing() {
     let world = world(Fake::default(), 10);
     world.reconciler.assign(assignment(1, 2, Wanted::Running));

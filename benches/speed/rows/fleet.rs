@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dockhost::auth::api_key::{ApiKeys, KeyOf};
 use dockhost::clock;
+use dockhost::dev::process::Child;
 use dockhost::event_log::streams::ASSIGNMENTS;
 use dockhost_domain::ids::BackendId;
 use dockhost_harness::seed::{Plan, Seed};
@@ -74,7 +75,7 @@ fn keys(world: &World, backends: Vec<BackendId>) -> Vec<(BackendId, String)> {
 }
 
 fn pid(world: &World) -> u32 {
-    world.replicas[0].process.as_ref().and_then(|process| process.pid()).unwrap()
+    world.replicas[0].process.as_ref().and_then(Child::pid).unwrap()
 }
 
 fn parts(world: &World) -> Vec<(&'static str, u32)> {

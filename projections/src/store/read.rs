@@ -130,12 +130,12 @@ impl MongoStore {
         let mut all = BTreeMap::new();
         for name in names {
             let collection = name.clone();
-            let found: Vec<BsonDocument> = self
+            let found: Vec<RawDocumentBuf> = self
                 .run_long(|database| async move {
-                    database.collection::<BsonDocument>(&collection).find(doc! {}).await?.try_collect().await
+                    database.collection::<RawDocumentBuf>(&collection).find(doc! {}).await?.try_collect().await
                 })
                 .await?;
-            let documents: Result<Vec<Value>, _> = found.into_iter().map(json).collect();
+            let documents: Result<Vec<Value>, _> = found.iter().map(json).collect();
             let malformed = |source| StoreError::Malformed { collection: name.clone(), id: String::new(), source };
             all.insert(name.clone(), documents.map_err(malformed)?);
         }

@@ -54,8 +54,9 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// The directory of this profile's programs; what runs now lies in `deps` below it.
+/// The directory of this profile's programs; what runs now lies there, or in `deps` below it.
 fn built() -> PathBuf {
     let this = std::env::current_exe().unwrap();
-    this.ancestors().nth(2).unwrap().to_owned()
+    let directory = this.parent().unwrap();
+    if directory.ends_with("deps") { directory.parent().unwrap().to_owned() } else { directory.to_owned() }
 }

@@ -83,6 +83,11 @@ impl Mongods {
         .await
     }
 
+    /// A member's process, if it runs.
+    pub fn pid(&self, member: usize) -> Option<u32> {
+        self.members[member].child.as_ref().and_then(Child::pid)
+    }
+
     /// Kills one member, as a crash would.
     pub async fn kill(&mut self, member: usize) {
         if let Some(child) = self.members[member].child.take() {

@@ -198,6 +198,11 @@ impl Nats {
         .await
     }
 
+    /// A node's process, if it runs.
+    pub fn pid(&self, node: usize) -> Option<u32> {
+        self.nodes[node].child.as_ref().and_then(Child::pid)
+    }
+
     /// Kills all nodes, as a crash would.
     pub async fn kill(&mut self) {
         for node in 0..self.nodes.len() {

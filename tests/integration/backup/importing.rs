@@ -9,14 +9,16 @@ use dockhost::event_log::EventLog;
 use dockhost::event_log::jetstream::{JetStreamLog, OpenError};
 use dockhost::event_log::streams::{EVENTS, LEADER_BUCKET};
 use dockhost::leader::election::Candidate;
+use dockhost::leader::fitness::Fitness;
 use dockhost_domain::account::AccountEvent;
 use dockhost_domain::event::Event;
+use dockhost_projections::MongoStore;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{export_to, js, log_of, stored};
 use crate::event_log::world::{Live, at, master, options, sign_in, user};
-use crate::harness::Nats;
+use crate::harness::{Mongo, Nats};
 
 /// A log, and its export.
 async fn exported(events: u64) -> (Live, TempDir) {
@@ -181,8 +183,11 @@ async fn a_server_that_runs_is_not_run_over() {
     dockhost::event_log::streams::ensure(&js, &options().streams).await.unwrap();
     let lease = js.get_key_value(LEADER_BUCKET).await.unwrap();
     let stop = CancellationToken::new();
+    let mongo = Mongo::shared().await;
+    let store = MongoStore::connect(&mongo.uri, &mongo.database).await.unwrap();
+    let leader = Candidate::new(lease, "the-server".to_owned());
     let leader =
-        Candidate::new(lease, "the-server".to_owned()).run(stop.clone(), |over| async move { over.cancelled().await });
+        leader.run(Fitness::new(store, js.client()), stop.clone(), |over| async move { over.cancelled().await });
     let leader = tokio::spawn(leader);
     let refused = loop {
         // The leader may need a moment to be elected; an import that comes first would hold the lease itself.

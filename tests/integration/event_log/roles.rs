@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use dockhost::event_log::durable::{DurableReader, Job};
 use dockhost::event_log::streams::EVENTS;
 use dockhost::event_log::{Delivery, EventLog, Filter};
@@ -136,4 +138,40 @@ async fn a_successor_gets_what_its_predecessor_had_in_hand_and_all_that_follows(
     live.log.append(at(3, &sign_in(ada))).await.unwrap();
     let taken = jobs(&mut successor, 3).await;
     assert_eq!(taken.iter().map(sequence).collect::<Vec<_>>(), [2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_successor_of_one_who_died_while_taking_over_goes_on_there() {
+    let live = Live::start().await;
+    let ada = user();
+    for expected in 0..5 {
+        live.log.append(at(expected, &sign_in(ada))).await.unwrap();
+    }
+    let mut reader = live.log.durable("role", Filter::All).await.unwrap();
+    for job in jobs(&mut reader, 3).await {
+        job.ack.done().await.unwrap();
+    }
+    let stream = async_nats::jetstream::new(live.client.clone()).get_stream(EVENTS).await.unwrap();
+    let acknowledged =
+        wait_until("three are acknowledged", DEADLINE, async || match stream.consumer_info("role").await {
+            Ok(info) if info.ack_floor.stream_sequence == 3 => Ok(info),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    drop(reader);
+    // The taker kept the place, removed the consumer, and got no further.
+    let kept = pull::Config {
+        durable_name: Some("role-place".to_owned()),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: 4 },
+        filter_subject: acknowledged.config.filter_subject,
+        ..pull::Config::default()
+    };
+    stream.create_consumer(kept).await.unwrap();
+    stream.delete_consumer("role").await.unwrap();
+    let mut successor = live.log.durable("role", Filter::All).await.unwrap();
+    let taken = jobs(&mut successor, 2).await;
+    assert_eq!(taken.iter().map(sequence).collect::<Vec<_>>(), [4, 5], "what was acknowledged came again");
+    // A take-over that comes to its end leaves nothing behind.
+    let error = stream.consumer_info("role-place").await.unwrap_err();
+    assert_eq!(error.kind(), ConsumerInfoErrorKind::NotFound, "{error}");
 }

@@ -134,7 +134,7 @@ async fn a_lost_system_comes_back_from_its_export() {
     // An empty database is folded by the server itself. No machine is there, and none is lost meanwhile.
     world.mongo = Mongo::shared().await;
     world.set("DOCKHOST_LOST_AFTER_MS", "600000");
-    world.add_replica().await;
+    world.restart_replica(0).await;
     caught_up(&world.client(0)).await;
     assert_eq!(digests(&world).await, before);
 

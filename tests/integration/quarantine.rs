@@ -196,7 +196,7 @@ async fn whatever_cannot_be_read_the_others_go_on() {
     for (client, _, sequence) in &held {
         is_held(&client.at(&survivor), *sequence, 1).await;
     }
-    quarantined(&world, 0, &subjects).await;
+    quarantined(&world, 1 - leader, &subjects).await;
     world.verify().await;
 }
 

@@ -105,7 +105,7 @@ impl Codec {
         if named != Some(stored.subject) {
             return Err(Trouble::Content(format!("header {} is {named:?}", header::SUBJECT)));
         }
-        // A body without the mark holds nothing sealed and is read as it stands, in a third of the time. Whatever comes
+        // A body without the mark holds nothing sealed and is read as it stands, without a tree of it. Whatever comes
         // to nothing that way is read the long way, which says why.
         if !stored.body.contains(&SEALED_BEGINS)
             && let Ok(event) = Event::decode_text(&aggregate, &kind, stored.body)

@@ -65,7 +65,7 @@ chaos-check: build ## Check a report that was kept again (REPORT is its file)
 	@target/debug/dockhost-chaos check $(REPORT)
 
 bench: setup ## Measure the speed against raw limits of this machine (BENCH names rows; see docs/PERFORMANCE.md)
-	cargo build --locked --release --workspace --bins
+	cargo build --locked --release -p dockhost -p dockhost-agent --bins
 	cargo bench --locked --bench speed -- $(BENCH)
 
 check: fmt lint doc deny ## Run all checks that need no servers

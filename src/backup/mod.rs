@@ -4,7 +4,7 @@
 //! chained to the one before, and from it the same log on an empty broker. `docs/BACKUP.md` is the contract. Nothing
 //! here opens a seal or reads an event: what this binary can't read is kept all the same.
 //!
-//! - [`line`]: one event as a line of text, and the chain; pure. [`segment`]: a compressed file of lines.
+//! - [`mod@line`]: one event as a line of text, and the chain; pure. [`segment`]: a compressed file of lines.
 //! - [`manifest`]: what a finished export holds. [`keys`]: the file of wrapped keys; [`bucket`]: where they come from.
 //! - [`files`]: how files get in place.
 //! - [`check`]: the whole directory against its manifest, without a server. [`export`], [`import`]: the commands.

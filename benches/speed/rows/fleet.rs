@@ -93,7 +93,7 @@ fn database(uri: &str) -> Option<u32> {
     processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid: &u32| {
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let program = line.split('\0').next().unwrap_or_default();
-        program.ends_with("mongod") && line.split('\0').any(|argument| argument == port)
+        program.contains("mongod") && line.split('\0').any(|argument| argument == port)
     })
 }
 

@@ -54,15 +54,21 @@ async fn the_live_projector_is_told_and_goes_on_in_the_new_documents() {
 }
 
 #[tokio::test]
-async fn a_replica_that_knew_the_old_documents_reads_the_new_ones_at_once() {
+async fn a_replica_that_knew_the_old_documents_reads_the_new_ones_when_it_looks_again_or_a_moment_later() {
     let mongo = Mongo::shared().await;
-    let (store, replica) = (connect(&mongo).await, connect(&mongo).await);
+    let (store, replica, other) = (connect(&mongo).await, connect(&mongo).await, connect(&mongo).await);
     let events = [signed_up(1, 1, "ada@example.org"), signed_up(2, 2, "bob@example.org")];
     project::<Users>(&store, &events[..1]).await;
     assert!(replica.user(user(1)).await.unwrap().is_some());
+    assert!(other.user(user(1)).await.unwrap().is_some());
     rebuild::<Users>(&store, &Log::of(log("one"), &events[..1]), &mut |_| {}).await.unwrap();
     project::<Users>(&store, &events[1..]).await;
+    replica.look_again::<Users>().await.unwrap();
     assert!(replica.user(user(2)).await.unwrap().is_some(), "the replica read the old documents");
+    wait_until("the other finds them", DEADLINE, async || {
+        if other.user(user(2)).await.unwrap().is_some() { Ok(()) } else { Err("it reads the old documents") }
+    })
+    .await;
 }
 
 #[tokio::test]

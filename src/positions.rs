@@ -1,8 +1,8 @@
 //! How far the read models are, as this replica knows it.
 //!
 //! In: the leader's word after each batch, or that a model stopped (core NATS, not stored), whichever replica leads.
-//! Out: a wait, with a bound, until a model holds a sequence; and why one stands still, or what it holds back. Word that was missed costs nothing but the bound: the checkpoint in the database is
-//! looked at as well.
+//! Out: a wait, with a bound, until a model holds a sequence; and why one stands still, or what it holds back. Word that
+//! was missed costs nothing but the bound: the checkpoint in the database is looked at as well.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

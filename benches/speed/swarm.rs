@@ -8,7 +8,7 @@ use async_nats::{Client, ConnectOptions};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Heartbeat, Hello, Welcome};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -89,11 +89,4 @@ async fn pull(client: Client, welcome: Welcome) {
 /// How many messages a stream holds.
 pub async fn stored(js: &async_nats::jetstream::Context, stream: &str) -> u64 {
     js.get_stream(stream).await.unwrap().cached_info().state.messages
-}
-
-/// How many events are on the subjects that a filter selects.
-pub async fn events_on(js: &async_nats::jetstream::Context, filter: &str) -> u64 {
-    let stream = js.get_stream(dockhost::event_log::streams::EVENTS).await.unwrap();
-    let subjects: Vec<(String, usize)> = stream.info_with_subjects(filter).await.unwrap().try_collect().await.unwrap();
-    subjects.iter().map(|(_, count)| *count as u64).sum()
 }

@@ -27,7 +27,7 @@ use crate::model::{Document, Folded, IdOf, ReadModel};
 use crate::projector::ProjectionError;
 use crate::quarantine::{Entry, Logged as _, Quarantine, keys};
 use crate::store::{Checkpoint, CollectionName, MongoStore, StoreError, encode, json, malformed};
-use crate::verify::{Difference, DifferenceKind, Verdict};
+use crate::verdict::{Difference, DifferenceKind, Verdict};
 
 /// Pages whose texts are made at once.
 const AT_ONCE: usize = 2;

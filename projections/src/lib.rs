@@ -12,6 +12,7 @@
 //! - [`projector`], [`pipeline`]: events → documents → checkpoint, live. [`quarantine`]: aggregates that stopped;
 //!   [`release`]: trying them again.
 //! - [`admin`]: making a lone mongod a replica set.
+//! - [`verdict`]: what a comparison found.
 //! - [`history`], [`verify`], [`rebuild`], [`digest`]: folding the whole log again, to compare or to replace; over
 //!   `draft` (the documents that are made) and `compare` (beside the live ones).
 
@@ -33,6 +34,7 @@ pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod users;
+pub mod verdict;
 pub mod verify;
 
 pub use history::{History, Progress, Stage};

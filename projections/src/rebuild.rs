@@ -21,7 +21,8 @@ use crate::history::{History, Watcher};
 use crate::model::ReadModel;
 use crate::projector::ProjectionError;
 use crate::store::{Checkpoint, CollectionName, GRACE, MongoStore};
-use crate::verify::{Verdict, end_after, judge};
+use crate::verdict::Verdict;
+use crate::verify::{end_after, judge};
 
 /// What a rebuild did.
 #[derive(Debug, Clone, PartialEq)]

@@ -105,7 +105,7 @@ impl<R: io::Read> io::Read for Hashing<R> {
 /// [`BackupError::Io`].
 pub fn sweep(directory: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), BackupError> {
     for name in names(directory)? {
-        if name.ends_with(UNFINISHED) || unwanted(&name) {
+        if is_draft(&name) || unwanted(&name) {
             let path = directory.join(name);
             fs::remove_file(&path).map_err(BackupError::io(&path, "removed"))?;
         }

@@ -13,7 +13,8 @@ use dockhost_projections::rebuild::{Rebuilt, rebuild, retire};
 use dockhost_projections::sessions::Sessions;
 use dockhost_projections::store::MongoStore;
 use dockhost_projections::users::Users;
-use dockhost_projections::verify::{Verdict, verify};
+use dockhost_projections::verdict::Verdict;
+use dockhost_projections::verify::verify;
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Opened, Place};

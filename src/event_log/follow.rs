@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::{Context, Message};
 use dockhost_domain::subject::ALL_EVENTS;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
@@ -16,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
 use super::codec::{Codec, Decoded, Stored};
-use super::pull::{Pulled, Puller};
+use super::pull::{Pulled, Puller, throwaway};
 use super::read::LeaderReads;
 use super::streams::EVENTS;
 use super::{Cause, Delivery, Filter};
@@ -134,15 +133,7 @@ impl Follower {
         if self.target.is_none() {
             self.target = Some(self.reads.last_sequence(&self.subjects).await?);
         }
-        let config = pull::Config {
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.position + 1 },
-            ack_policy: AckPolicy::None,
-            filter_subject: self.subjects.clone(),
-            inactive_threshold: FORGET,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
+        let config = throwaway(self.position, self.subjects.clone(), FORGET);
         self.puller = Some(Puller::open(&self.js, EVENTS, config, BATCH).await?);
         self.delivered = 0;
         self.failures = 0;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{Context, Message, stream};
@@ -26,7 +25,7 @@ use super::codec::{self, Codec, Decoded, Stored};
 use super::durable::DurableReader;
 use super::follow::{Follower, decoded, subjects};
 use super::publish::{Outgoing, Reply, outgoing, send};
-use super::pull::{Pulled, Puller};
+use super::pull::{Pulled, Puller, throwaway};
 use super::read::{self, LeaderReads};
 use super::streams::{self, EVENTS, StreamError, StreamOptions};
 use super::{Append, AppendError, Beginning, Cause, Delivery, EventLog, Filter, LogError};
@@ -247,15 +246,7 @@ impl JetStreamLog {
         if last <= position {
             return Ok(());
         }
-        let config = pull::Config {
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
-            ack_policy: AckPolicy::None,
-            filter_subject: subject.to_owned(),
-            inactive_threshold: Duration::from_secs(5),
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
+        let config = throwaway(after, subject, Duration::from_secs(5));
         let mut puller = Puller::open(&self.js, EVENTS, config, BULK).await.map_err(LogError::Unavailable)?;
         let mut delivered = 0;
         let mut deadline = Instant::now() + self.options.budget;

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{PullConsumer, pull};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::{Context, Message};
 use async_nats::{StatusCode, Subscriber};
 use futures::StreamExt;
@@ -31,6 +31,21 @@ pub enum Pulled {
     Heartbeat,
     /// The consumer, the request or the connection is gone: open anew.
     Broken(Cause),
+}
+
+/// A consumer that nobody acknowledges to and nobody takes up again: what `filter` selects after a sequence. The broker
+/// keeps it in memory, on one node, and forgets it when nobody has asked it for `forgotten_after`.
+#[must_use]
+pub fn throwaway(after: u64, filter: impl Into<String>, forgotten_after: Duration) -> pull::Config {
+    pull::Config {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+        ack_policy: AckPolicy::None,
+        filter_subject: filter.into(),
+        inactive_threshold: forgotten_after,
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    }
 }
 
 /// One consumer and the inbox that it delivers to.

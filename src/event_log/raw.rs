@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::{Context, ErrorCode, Message};
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::ALL_EVENTS;
 use tokio::time::{Instant, sleep};
 
-use super::pull::{Pulled, Puller};
+use super::pull::{Pulled, Puller, throwaway};
 use super::read::LeaderReads;
 use super::streams::EVENTS;
 use super::{Cause, LogError, jetstream};
@@ -191,15 +190,7 @@ impl RawReader {
 
     async fn attempt(&mut self) -> Result<Option<(Raw, u64)>, Cause> {
         if self.puller.is_none() {
-            let config = pull::Config {
-                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.position + 1 },
-                ack_policy: AckPolicy::None,
-                filter_subject: ALL_EVENTS.to_owned(),
-                inactive_threshold: Duration::from_secs(30),
-                memory_storage: true,
-                num_replicas: 1,
-                ..pull::Config::default()
-            };
+            let config = throwaway(self.position, ALL_EVENTS, Duration::from_secs(30));
             self.puller = Some(Puller::open(&self.js, EVENTS, config, BATCH).await?);
             self.delivered = 0;
         }

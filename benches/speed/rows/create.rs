@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::Effort;
-use crate::place::{id, median, person};
+use crate::place::{id, median};
 use crate::report::{Figure, Target, short};
 
 const ROW: &str = "create";
@@ -22,7 +22,7 @@ const HOPS: [&str; 4] = ["the event is published", "the assignment", "the agent'
 pub async fn run(effort: Effort) -> Vec<Figure> {
     let mut world = World::start(1).await;
     world.add_agent("create", 10).await;
-    let person = person(&world, "maker").await;
+    let maker = world.user("maker").await;
     let mut heard = bystander(&world).await;
     let rounds = ROUNDS / usize::try_from(effort.divisor).unwrap();
     let mut spans: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
@@ -31,11 +31,11 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     for round in 0..rounds + 5 {
         while heard.try_recv().is_ok() {}
         let asked = Instant::now();
-        let answer = person.client.create().await;
+        let answer = maker.create().await;
         let took = asked.elapsed();
         assert_eq!(answer.status, 201, "{answer:?}");
         let moments = hops(&mut heard).await;
-        let deleted = person.client.delete("/api/v2/user/instance", json!({ "instanceId": id(answer.data()) })).await;
+        let deleted = maker.delete("/api/v2/user/instance", json!({ "instanceId": id(answer.data()) })).await;
         assert_eq!(deleted.status, 200, "{deleted:?}");
         if round < 5 {
             continue;

@@ -7,7 +7,7 @@ use hyper::Method;
 use mongodb::Collection;
 
 use crate::load::{closed_loop, request};
-use crate::place::{address, clients, median, person, running};
+use crate::place::{address, clients, median, running};
 use crate::report::{Figure, Target, short};
 use crate::{Effort, bare};
 
@@ -19,9 +19,9 @@ const INSTANCES: [u64; 3] = [100, 10_000, 100_000];
 pub async fn run(effort: Effort) -> Vec<Figure> {
     let mut world = World::start(1).await;
     world.add_agent("reads", 10).await;
-    let person = person(&world, "reader").await;
+    let reader = world.user("reader").await;
     for _ in 0..3 {
-        running(&person.client).await;
+        running(&reader).await;
     }
     let (_bare, bare_url) = bare::start(world.server_env(), world.data.path().join("bare.log")).await;
     let bare_address = vec![address(&bare_url); CLIENTS];
@@ -34,16 +34,11 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
         fill(&stored, size / effort.divisor).await;
         let (mut ratios, mut ours, mut raw, mut p99) = (vec![], vec![], vec![], vec![]);
         for _ in 0..effort.turns {
-            let token = person.token.clone();
-            let bare = closed_loop(bare_address.clone(), effort.turn, move |_, _| {
-                request(Method::GET, "/", Some(&token), None)
-            })
-            .await;
-            let token = person.token.clone();
-            let dockhost = closed_loop(clients(&world, 0, CLIENTS), effort.turn, move |_, _| {
-                request(Method::GET, PATH, Some(&token), None)
-            })
-            .await;
+            let token = reader.token().map(str::to_owned);
+            let ask = move |path: &str| request(Method::GET, path, token.as_deref(), None);
+            let ask_bare = ask.clone();
+            let bare = closed_loop(bare_address.clone(), effort.turn, move |_, _| ask_bare("/")).await;
+            let dockhost = closed_loop(clients(&world, 0, CLIENTS), effort.turn, move |_, _| ask(PATH)).await;
             assert_eq!((bare.refused, dockhost.refused), (0, 0), "some answers were no answers");
             ratios.push(dockhost.rate / bare.rate);
             ours.push(dockhost.rate);

@@ -8,7 +8,7 @@ use dockhost_harness::World;
 use hyper::Method;
 
 use crate::load::{Load, closed_loop, request};
-use crate::place::{Person, address, median, owners, toggle};
+use crate::place::{Owner, address, median, owners, toggle};
 use crate::report::{Figure, short};
 use crate::{Effort, usage};
 
@@ -48,17 +48,17 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     figures
 }
 
-async fn read(addresses: &[SocketAddr], owners: &Arc<Vec<(Person, String)>>, effort: Effort) -> Load {
+async fn read(addresses: &[SocketAddr], owners: &Arc<Vec<Owner>>, effort: Effort) -> Load {
     let owners = Arc::clone(owners);
     let load = closed_loop(addresses.to_vec(), effort.turn, move |client, _| {
-        request(Method::GET, "/api/v2/user/instance", Some(&owners[client].0.token), None)
+        request(Method::GET, "/api/v2/user/instance", owners[client].0.token(), None)
     })
     .await;
     assert_eq!(load.refused, 0, "some reads were refused");
     load
 }
 
-async fn write(addresses: &[SocketAddr], owners: &Arc<Vec<(Person, String)>>, effort: Effort) -> Load {
+async fn write(addresses: &[SocketAddr], owners: &Arc<Vec<Owner>>, effort: Effort) -> Load {
     let owners = Arc::clone(owners);
     let load = closed_loop(addresses.to_vec(), effort.turn, move |client, round| toggle(&owners[client], round)).await;
     assert_eq!(load.refused, 0, "some commands were refused");

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::load::{closed_loop, request};
-use crate::place::{clients, median, person};
+use crate::place::{clients, median};
 use crate::report::{Figure, Target, short};
 use crate::{Effort, usage};
 
@@ -21,7 +21,7 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     let world = World::start(1).await;
     let pid = world.replicas[0].process.as_ref().unwrap().pid().unwrap();
     for number in 0..PEOPLE {
-        person(&world, &format!("person-{number}")).await;
+        world.user(&format!("person-{number}")).await;
     }
     let before = usage::memory(pid);
     let (mut ours, mut raw, mut ratios) = (vec![], vec![], vec![]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use dockhost_harness::{Nats, World};
 
 use crate::load::{Load, paced};
-use crate::place::{Person, clients, median, owners, toggle};
+use crate::place::{Owner, clients, median, owners, toggle};
 use crate::report::{Figure, Target, short};
 use crate::{Effort, publishing};
 
@@ -65,13 +65,7 @@ fn micros_to_millis(micros: u64) -> f64 {
 }
 
 /// Stops and resumes in turn.
-async fn commands(
-    world: &World,
-    owners: &Arc<Vec<(Person, String)>>,
-    count: usize,
-    rest: Duration,
-    effort: Effort,
-) -> Load {
+async fn commands(world: &World, owners: &Arc<Vec<Owner>>, count: usize, rest: Duration, effort: Effort) -> Load {
     let owners = Arc::clone(owners);
     let load =
         paced(clients(world, 0, count), effort.turn, rest, move |client, round| toggle(&owners[client], round)).await;

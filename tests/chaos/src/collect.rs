@@ -7,13 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use dockhost::broker::connect::Broker;
 use dockhost::clock;
 use dockhost::config::Secrets;
 use dockhost::event_log::codec::{Codec, Decoded, Stored};
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
-use dockhost::event_log::pull::{Pulled, Puller};
+use dockhost::event_log::pull::{Pulled, Puller, throwaway};
 use dockhost::event_log::streams::{ASSIGNMENTS, EVENTS, REPORTS, TIMERS};
 use dockhost::event_log::{Cause, EventLog};
 use dockhost_domain::ids::InstanceId;
@@ -94,15 +93,7 @@ async fn model<M: ReadModel>(store: &MongoStore) -> Result<Option<Model>, Cause>
 /// The log as it is stored, and its bodies opened.
 async fn entries(js: &Context, codec: &Codec) -> Result<Vec<Entry>, Cause> {
     let last = js.get_stream(EVENTS).await?.cached_info().state.last_sequence;
-    let config = pull::Config {
-        deliver_policy: DeliverPolicy::All,
-        ack_policy: AckPolicy::None,
-        filter_subject: ALL_EVENTS.to_owned(),
-        inactive_threshold: Duration::from_secs(10),
-        memory_storage: true,
-        num_replicas: 1,
-        ..pull::Config::default()
-    };
+    let config = throwaway(0, ALL_EVENTS, Duration::from_secs(10));
     let mut puller = Puller::open(js, EVENTS, config, 1000).await?;
     let mut entries = Vec::new();
     let mut position = 0;

@@ -9,7 +9,8 @@ use dockhost_projections::quarantine::{Logged, MOST};
 use dockhost_projections::rebuild::rebuild;
 use dockhost_projections::release::{Release, held, release};
 use dockhost_projections::users::Users;
-use dockhost_projections::verify::{Verdict, verify};
+use dockhost_projections::verdict::Verdict;
+use dockhost_projections::verify::verify;
 use dockhost_projections::{Entry, MongoStore, ProjectionError, ReadModel, Unreadable};
 
 use super::events::{Log, backend, connected, enrolled, signed_up, user};

@@ -5,7 +5,8 @@ use dockhost_projections::ProjectionError;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::rebuild::rebuild;
 use dockhost_projections::users::Users;
-use dockhost_projections::verify::{DifferenceKind, Verdict, verify};
+use dockhost_projections::verdict::{DifferenceKind, Verdict};
+use dockhost_projections::verify::verify;
 
 use super::events::{Log, connected, enrolled, signed_up, user};
 use super::{log, open, project, store};

@@ -4,6 +4,7 @@
 //! speaks for. Whether a token's session still counts is not known here; that is in the log.
 
 pub mod api_key;
+mod argon;
 pub mod password;
 pub mod ssh_key;
 pub mod token;

@@ -2,19 +2,23 @@
 //!
 //! In: a password, and a verifier to hold it against. Out: a new verifier, or whether it matches. Each hash takes
 //! 19 MiB and some 20 ms of one processor, so there are as many threads as processors, only so much may wait, and
-//! beyond that the answer is "busy" at once. The threads are always the same ones because the allocator keeps what a
-//! hash took for the thread that took it: on a shared blocking pool, each of its threads would come to hold 19 MiB.
+//! beyond that the answer is "busy" at once. A thread keeps its memory from one hash to the next, and gives it back
+//! when nobody has signed in for a while.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
+use std::time::Duration;
 
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 
+use super::argon::Memory;
+
 /// Hashes that may wait; at 20 ms each that is a few seconds.
 const QUEUE: usize = 256;
+/// A thread that had nothing to do for so long gives its memory back.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// The pool did not hash.
 #[derive(Debug, thiserror::Error)]
@@ -27,11 +31,11 @@ pub enum PasswordError {
     Broken(String),
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
 /// The pool. Its threads end when it is dropped.
 pub struct Passwords {
-    jobs: SyncSender<Job>,
+    jobs: Sender<Job>,
     nobody: String,
 }
 
@@ -41,27 +45,26 @@ impl Passwords {
     /// # Errors
     /// If Argon2 does not work here at all, or there are no threads.
     pub fn new() -> Result<Self, PasswordError> {
-        let (jobs, waiting) = sync_channel(QUEUE);
-        let waiting = Arc::new(Mutex::new(waiting));
+        let (jobs, waiting) = bounded(QUEUE);
         for number in 0..thread::available_parallelism().map_or(1, std::num::NonZero::get) {
-            let waiting = Arc::clone(&waiting);
+            let waiting = waiting.clone();
             thread::Builder::new()
                 .name(format!("passwords-{number}"))
                 .spawn(move || work(&waiting))
                 .map_err(|error| PasswordError::Broken(error.to_string()))?;
         }
-        Ok(Self { jobs, nobody: hash(b"nobody has this password")? })
+        Ok(Self { jobs, nobody: Memory::default().hash(b"nobody has this password").map_err(broken)? })
     }
 
     /// Has it done by one of the threads; it is done to its end also when nobody waits for it any more.
     async fn done<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> argon2::password_hash::Result<T> + Send + 'static,
     ) -> Result<T, PasswordError> {
         let (tell, told) = oneshot::channel();
-        let job: Job = Box::new(move || {
+        let job: Job = Box::new(move |memory| {
             // Nobody waits any more: fine.
-            let _ = tell.send(work());
+            let _ = tell.send(work(memory).map_err(broken));
         });
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => PasswordError::Busy,
@@ -75,7 +78,7 @@ impl Passwords {
     /// # Errors
     /// See [`PasswordError`].
     pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
-        self.done(move || hash(password.expose_secret().as_bytes())).await
+        self.done(move |memory| memory.hash(password.expose_secret().as_bytes())).await
     }
 
     /// Whether the password matches. Without a verifier (nobody has this name) it costs the same and is `false`.
@@ -85,35 +88,31 @@ impl Passwords {
     pub async fn verify(&self, password: SecretString, verifier: Option<String>) -> Result<bool, PasswordError> {
         let known = verifier.is_some();
         let verifier = verifier.unwrap_or_else(|| self.nobody.clone());
-        self.done(move || {
-            let parsed =
-                argon2::PasswordHash::new(&verifier).map_err(|error| PasswordError::Broken(error.to_string()))?;
-            Ok(Argon2::default().verify_password(password.expose_secret().as_bytes(), &parsed).is_ok() && known)
-        })
-        .await
+        self.done(move |memory| Ok(memory.matches(password.expose_secret().as_bytes(), &verifier)? && known)).await
     }
 }
 
 /// One thread: job after job, until the pool is gone.
-fn work(waiting: &Mutex<Receiver<Job>>) {
+fn work(waiting: &Receiver<Job>) {
+    let mut memory = Memory::default();
     loop {
-        let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        // A panic ends one job, whose caller is told, and not the thread.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+        match waiting.recv_timeout(IDLE) {
+            // A panic ends one job, whose caller is told, and not the thread.
+            Ok(job) => drop(catch_unwind(AssertUnwindSafe(|| job(&mut memory)))),
+            Err(RecvTimeoutError::Timeout) => memory = Memory::default(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
-/// Argon2id with 19 MiB, two passes, one lane.
-fn hash(password: &[u8]) -> Result<String, PasswordError> {
-    Argon2::default()
-        .hash_password(password)
-        .map(|hash| hash.to_string())
-        .map_err(|error| PasswordError::Broken(error.to_string()))
+fn broken(error: argon2::password_hash::Error) -> PasswordError {
+    PasswordError::Broken(error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use futures::FutureExt;
 
     use super::*;
@@ -122,7 +121,6 @@ mod tests {
     async fn a_password_matches_its_own_verifier_only() {
         let passwords = Passwords::new().unwrap();
         let verifier = passwords.hash("correct horse".into()).await.unwrap();
-        assert!(verifier.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{verifier}");
         assert!(passwords.verify("correct horse".into(), Some(verifier.clone())).await.unwrap());
         assert!(!passwords.verify("battery staple".into(), Some(verifier)).await.unwrap());
         assert!(!passwords.verify("nobody has this password".into(), None).await.unwrap());
@@ -150,14 +148,14 @@ mod tests {
 
     fn waits_for(held: &Arc<Mutex<()>>) -> Job {
         let held = Arc::clone(held);
-        Box::new(move || drop(held.lock()))
+        Box::new(move |_| drop(held.lock()))
     }
 
     #[tokio::test]
     async fn a_job_that_panics_takes_no_thread_with_it() {
         let passwords = Passwords::new().unwrap();
         for _ in 0..2 * thread::available_parallelism().unwrap().get() {
-            let broken = passwords.done::<()>(|| panic!("on purpose")).await;
+            let broken = passwords.done::<()>(|_| panic!("on purpose")).await;
             assert!(matches!(broken, Err(PasswordError::Broken(_))), "{broken:?}");
         }
         assert!(passwords.hash("correct horse".into()).await.is_ok());

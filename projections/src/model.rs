@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use dockhost_domain::envelope::{Envelope, Recorded};
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub trait ReadModel: Send + Sync + 'static {
     const KIND: &'static str;
     /// The indexes that its queries need: each one a list of ascending members.
     const INDEXES: &'static [&'static [&'static str]];
+    /// A live projector gathers events for so long before it stores them. Zero where somebody waits for the documents.
+    const LINGER: Duration = Duration::ZERO;
 
     /// Its documents.
     type Document: Document;

@@ -100,6 +100,10 @@ impl Projectors {
                 // Nothing more at once: what was folded waits for nobody.
                 self.tell(projector, async |projector| pipeline.flush(projector).await).await?;
                 next = cancel.run_until_cancelled(events.next()).await.flatten();
+                if next.is_some() && !M::LINGER.is_zero() {
+                    // Cancelled, it stores what is there.
+                    cancel.run_until_cancelled(tokio::time::sleep(M::LINGER)).await;
+                }
             }
             if next.is_none() {
                 return Ok(());

@@ -1,5 +1,7 @@
 //! The fold of `sessions`. In: session events. Out: the session's document; an ended one is marked, not removed.
 
+use std::time::Duration;
+
 use dockhost_domain::envelope::{Envelope, Recorded};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::SessionId;
@@ -18,6 +20,8 @@ impl ReadModel for Sessions {
     const FOLD_VERSION: u32 = 1;
     const KIND: &'static str = "session";
     const INDEXES: &'static [&'static [&'static str]] = &[&["principalId", "startedAt"]];
+    // No request waits for them, and signing in comes in bursts.
+    const LINGER: Duration = Duration::from_millis(250);
 
     type Document = SessionDocument;
 

@@ -9,7 +9,6 @@ use dockhost_domain::backend::Backend;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::ClaimKind;
-use dockhost_projections::sessions::Sessions;
 use serde_json::json;
 
 use super::sessions::{Beginning, holder, invalid_credentials, password};
@@ -18,7 +17,6 @@ use crate::http::access::BACKEND_COOKIE;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::fields::Fields;
-use crate::http::outcome::READ_MODELS_WITHIN;
 use crate::http::reply::Reply;
 use crate::http::view;
 
@@ -44,7 +42,6 @@ pub async fn post(State(app): State<Arc<App>>, mut body: Fields) -> Result<Reply
     let key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;
     let session = Beginning::of(backend_id.into(), &app.backend_tokens)?;
     let (token, sequence) = session.record(&app, app.origin(Actor::Backend(backend_id))).await?;
-    app.positions.reached::<Sessions>(sequence, READ_MODELS_WITHIN).await;
     let cookie = app.session_cookie(BACKEND_COOKIE, token);
     let data = json!({ "backend": view::backend(backend_id, &machine), "DOCKHOST_API_KEY": key });
     Ok(Reply::ok("signed in", data).cookie(&cookie).position(app.position(sequence)))

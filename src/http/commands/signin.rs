@@ -10,7 +10,6 @@ use dockhost_domain::account::Account;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::ClaimKind;
-use dockhost_projections::sessions::Sessions;
 use serde_json::json;
 
 use super::sessions::{Beginning, holder, invalid_credentials, password};
@@ -18,7 +17,6 @@ use crate::http::access::USER_COOKIE;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::fields::Fields;
-use crate::http::outcome::READ_MODELS_WITHIN;
 use crate::http::reply::Reply;
 use crate::http::view;
 
@@ -42,7 +40,6 @@ pub async fn post(State(app): State<Arc<App>>, mut body: Fields) -> Result<Reply
     };
     let session = Beginning::of(user_id.into(), &app.user_tokens)?;
     let (token, sequence) = session.record(&app, app.origin(Actor::User(user_id))).await?;
-    app.positions.reached::<Sessions>(sequence, READ_MODELS_WITHIN).await;
     let cookie = app.session_cookie(USER_COOKIE, token.clone());
     Ok(Reply::ok("signed in", json!({ "user": view::user(user_id, &profile), "accessToken": token }))
         .cookie(&cookie)

@@ -6,13 +6,11 @@ use axum::Extension;
 use axum::extract::State;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::session::RevokeSession;
-use dockhost_projections::sessions::Sessions;
 use serde_json::Value;
 
 use crate::http::access::{CallingUser, USER_COOKIE};
 use crate::http::app::App;
 use crate::http::error::{ApiError, from_execute};
-use crate::http::outcome::READ_MODELS_WITHIN;
 use crate::http::reply::Reply;
 
 /// Handles the request.
@@ -27,7 +25,6 @@ pub async fn post(State(app): State<Arc<App>>, Extension(caller): Extension<Call
         .execute(user_id.into(), origin, RevokeSession { session_id })
         .await
         .map_err(|error| from_execute(error, |never| match never {}))?;
-    app.positions.reached::<Sessions>(done.now.sequence, READ_MODELS_WITHIN).await;
     let cookie = app.no_cookie(USER_COOKIE);
     Ok(Reply::ok("signed out", Value::Null).cookie(&cookie).position(app.position(done.now.sequence)))
 }

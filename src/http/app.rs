@@ -7,9 +7,10 @@ use axum_extra::extract::cookie::{Cookie, SameSite};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::tenancy::Policy;
 use dockhost_domain::wire::Limits;
+use dockhost_projections::model::ReadModel;
 use dockhost_projections::store::MongoStore;
 
-use super::request_id;
+use super::{after, request_id};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{LIFETIME_SECONDS, Tokens};
@@ -19,6 +20,9 @@ use crate::follower::Follower;
 use crate::positions::Positions;
 use crate::presence::Presence;
 use crate::sealing::Keyring;
+
+/// How long an answer to a write waits for the read models.
+const SHOWN_WITHIN: Duration = Duration::from_millis(500);
 
 /// What shapes the answers.
 #[derive(Debug, Clone)]
@@ -76,6 +80,12 @@ impl App {
     /// The position of a sequence in this log.
     pub fn position(&self, sequence: u64) -> String {
         format!("{}.{sequence}", self.executor.log().incarnation())
+    }
+
+    /// Waits a moment until a model shows what stands in the log up to a sequence, so that whoever wrote it reads it.
+    /// If it takes longer, the answer's position tells a reader what to ask for.
+    pub async fn shows<M: ReadModel>(&self, sequence: u64) {
+        after::held::<M>(&self.follower, &self.positions, sequence, SHOWN_WITHIN).await;
     }
 
     /// A session's cookie.

@@ -4,8 +4,6 @@
 //! operation has ended or the wait has run out. Looks at this replica's own state, which the follower keeps fresh, so
 //! an answer needs no database.
 
-use std::time::Duration;
-
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::ids::{InstanceId, OperationId, UserId};
 use dockhost_domain::tenancy::{Instance, Outcome, Progress, Tenancy};
@@ -20,9 +18,6 @@ use super::reply::Reply;
 use super::view;
 use crate::event_log::LogError;
 use crate::execute::Held;
-
-/// How long an answer to a write waits for the read models, beyond the outcome.
-pub const READ_MODELS_WITHIN: Duration = Duration::from_millis(500);
 
 /// An operation of a user's instance.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +62,7 @@ impl Pursuit {
     ) -> Result<Reply, ApiError> {
         let held = self.ended(app, wait).await?;
         if !wait.0.is_zero() {
-            app.positions.reached::<Instances>(held.sequence, READ_MODELS_WITHIN).await;
+            app.shows::<Instances>(held.sequence).await;
         }
         let instance = held.state.instance(self.instance_id).ok_or_else(|| ApiError::not_found("instance"))?;
         let shown = view::instance(app, self.user_id, self.instance_id, instance);

@@ -25,7 +25,6 @@ use crate::http::access::BACKEND_COOKIE;
 use crate::http::app::App;
 use crate::http::error::{ApiError, Code, from_execute, impossible};
 use crate::http::fields::Fields;
-use crate::http::outcome::READ_MODELS_WITHIN;
 use crate::http::reply::Reply;
 use crate::http::view;
 
@@ -95,7 +94,7 @@ pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, Ap
     let session = Beginning::of(backend_id.into(), &app.backend_tokens)?;
     let origin = app.origin(Actor::Anonymous);
     let sequence = store(&app, origin, |batch| decide(batch, backend_id, claim, &details, &session)).await?;
-    app.positions.reached::<Backends>(sequence, READ_MODELS_WITHIN).await;
+    app.shows::<Backends>(sequence).await;
     let backend = app.executor.state::<Backend>(backend_id).await?;
     let enrolled = || ApiError::new(Code::Internal, "something went wrong on our side");
     let machine = backend.state.machine.as_ref().ok_or_else(enrolled)?;

@@ -27,7 +27,6 @@ use crate::http::app::App;
 use crate::http::error::{ApiError, Code, from_execute, impossible};
 use crate::http::fields::Fields;
 use crate::http::idempotency::IdempotencyKey;
-use crate::http::outcome::READ_MODELS_WITHIN;
 use crate::http::reply::Reply;
 use crate::http::view;
 
@@ -109,7 +108,7 @@ pub async fn post(State(app): State<Arc<App>>, key: IdempotencyKey, body: Fields
     let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
     let origin = app.origin(Actor::Anonymous);
     let sequence = store(&app, origin, |batch| decide(batch, user_id, claims, &details, &session)).await?;
-    app.positions.reached::<Users>(sequence, READ_MODELS_WITHIN).await;
+    app.shows::<Users>(sequence).await;
     welcome(&app, user_id, session.token, sequence).await
 }
 

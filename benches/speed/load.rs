@@ -112,7 +112,8 @@ pub async fn paced(
                 let now = Instant::now();
                 refused += u64::from(!status.is_success());
                 round += 1;
-                if begun >= counted_from && now <= end {
+                // By when they end: what is under way at the begin makes up for what is under way at the end.
+                if now >= counted_from && now <= end {
                     micros.record(u64::try_from((now - begun).as_micros()).unwrap().max(1)).unwrap();
                 }
                 if !rest.is_zero() {

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use dockhost_harness::seed::Seed;
+use dockhost_harness::http::Client;
+use dockhost_harness::seed::{PASSWORD, Seed};
 use dockhost_harness::{Nats, World, wait_until};
-use hyper::Method;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::Effort;
-use crate::load::{Connection, request};
-use crate::place::{address, median};
+use crate::load::Connection;
+use crate::place::{Owner, address, median, toggle};
 use crate::report::{Figure, Target, short};
 
 const ROW: &str = "cold";
@@ -26,9 +26,10 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     drop(seed);
     nats.reopen().await;
     let mut world = World::upon(nats, 1, &[]).await;
-    let instance = person.instances.first().map(ToString::to_string);
-    let instance = instance.unwrap_or_else(|| "none".to_owned());
-    let without = first(&world, 0, person.name.as_str(), &instance).await;
+    let instance = person.instances.first().unwrap().to_string();
+    // The last of so many commands stopped it.
+    let owner = (signed_in(&world, 0, person.name.as_str()).await, instance.clone());
+    let without = first(&world, 0, &owner, 1).await;
 
     let snapshots = mongodb::Client::with_uri_str(&world.mongo.uri).await.unwrap();
     let snapshots = snapshots.database(&world.mongo.database).collection::<bson::Document>("snapshots");
@@ -40,9 +41,10 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     })
     .await;
     let mut times = Vec::new();
-    for _ in 0..effort.turns.max(3) {
+    for round in 0..effort.turns.max(3) {
         let replica = world.add_replica().await;
-        times.push(first(&world, replica, person.name.as_str(), &instance).await);
+        let owner = (signed_in(&world, replica, person.name.as_str()).await, instance.clone());
+        times.push(first(&world, replica, &owner, round as u64 + 2).await);
     }
     vec![
         Figure::told(
@@ -59,20 +61,19 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     ]
 }
 
-/// Signs in, and times the first command: milliseconds.
-async fn first(world: &World, replica: usize, name: &str, instance: &str) -> f64 {
-    let url = &world.replicas[replica].url;
+async fn signed_in(world: &World, replica: usize, name: &str) -> Client {
     let client = world.client(replica);
-    let signin = json!({ "username": name, "password": dockhost_harness::seed::PASSWORD });
+    let signin = json!({ "username": name, "password": PASSWORD });
     let answer = client.post("/api/v2/user/signin", signin).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let token = answer.data()["accessToken"].as_str().unwrap();
-    let mut connection = Connection::open(address(url)).await;
-    let body = json!({ "instanceId": instance }).to_string();
-    let mut command = request(Method::PUT, "/api/v2/user/instance/stop", Some(token), Some(body));
-    command.headers_mut().insert("prefer", "respond-async".parse().unwrap());
+    client.with_token(answer.data()["accessToken"].as_str().unwrap())
+}
+
+/// Times the first command: milliseconds.
+async fn first(world: &World, replica: usize, owner: &Owner, round: u64) -> f64 {
+    let mut connection = Connection::open(address(&world.replicas[replica].url)).await;
     let begun = Instant::now();
-    let (status, answer) = connection.send(command).await;
+    let (status, answer) = connection.send(toggle(owner, round)).await;
     let took = begun.elapsed();
     assert!(status.is_success(), "{status}: {answer:?}");
     took.as_secs_f64() * 1e3

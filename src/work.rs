@@ -86,14 +86,27 @@ fn is_hopeless(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
+/// Which events a role reads, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// The role, for the log.
+    pub role: &'static str,
+    /// Under which name the broker keeps its place.
+    pub name: &'a str,
+    /// What it reads.
+    pub filter: Filter,
+    /// How long events are gathered before they are worked on, once the past is: what passes in that time costs nothing.
+    /// Zero where somebody waits for the work.
+    pub linger: Duration,
+}
+
 /// Reads events durably until cancelled: `sort` puts each into its group, `step` works on a group.
 ///
 /// # Errors
 /// When the broker can't be reached; whoever supervises the role runs it again.
 pub async fn events<K: Ord, T, F>(
-    role: &'static str,
+    Reading { role, name, filter, linger }: Reading<'_>,
     log: &JetStreamLog,
-    (name, filter): (&str, Filter),
     cancel: &CancellationToken,
     sort: impl Fn(&dockhost_domain::envelope::Recorded) -> Option<(K, T)>,
     merge: impl Fn(&mut T, T),
@@ -104,8 +117,13 @@ where
 {
     let mut reader: DurableReader = log.durable(name, filter).await?;
     while let Some(jobs) = cancel.run_until_cancelled(reader.next_batch(BATCH, WAIT)).await {
+        let mut jobs = jobs?;
+        if !linger.is_zero() && jobs.last().is_some_and(|last| last.ack.is_last()) {
+            cancel.run_until_cancelled(tokio::time::sleep(linger)).await;
+            jobs.extend(reader.next_batch(BATCH, Duration::ZERO).await?);
+        }
         let mut groups: BTreeMap<K, (T, Vec<Ack>)> = BTreeMap::new();
-        for job in jobs? {
+        for job in jobs {
             let sorted = match &job.delivery {
                 Delivery::Event(recorded) => sort(recorded),
                 // Its aggregate is frozen; there is nothing to do for it until it can be read.

@@ -38,6 +38,12 @@ impl Ack {
         Self(message)
     }
 
+    /// Whether the broker had no more to hand out after this one.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.0.info().is_ok_and(|info| info.pending == 0)
+    }
+
     /// The work is done. Should this get lost, the message comes again.
     ///
     /// # Errors

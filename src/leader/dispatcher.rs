@@ -22,7 +22,7 @@ use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter, LogError};
 use crate::execute::Executor;
 use crate::telemetry::chain;
-use crate::work;
+use crate::work::{self, Reading};
 
 /// How often everything is compared.
 const SWEEP: Duration = Duration::from_secs(300);
@@ -150,10 +150,10 @@ impl Dispatcher {
     /// When the broker can't be reached.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), Cause> {
         let name = format!("dispatcher-{}", self.incarnation);
+        let filter = Filter::Kind("tenancy");
         let events = work::events(
-            "dispatcher",
+            Reading { role: "dispatcher", name: &name, filter, linger: Duration::ZERO },
             &self.log,
-            (&name, Filter::Kind("tenancy")),
             &cancel,
             |recorded| match (&recorded.envelope.aggregate, &recorded.envelope.event) {
                 (AggregateId::Tenancy(user), Event::Tenancy(event)) => {

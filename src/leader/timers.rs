@@ -5,6 +5,7 @@
 //! makes only those that still matter, and a late one is a no-op.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::header::HeaderMap;
 use async_nats::jetstream::Context;
@@ -26,7 +27,10 @@ use crate::event_log::{Cause, Filter};
 use crate::execute::{ExecuteError, Executor};
 use crate::follower::Follower;
 use crate::telemetry::chain;
-use crate::work;
+use crate::work::{self, Reading};
+
+/// Deadlines are seconds away, and most states that have one are over within milliseconds: those need no schedule.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// What a schedule carries.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -63,9 +67,8 @@ impl Timers {
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let name = format!("timers-{}", self.incarnation);
         let set = work::events(
-            "timers",
+            Reading { role: "timers", name: &name, filter: Filter::Kind("tenancy"), linger: LINGER },
             &self.log,
-            (&name, Filter::Kind("tenancy")),
             &cancel,
             |recorded| match (&recorded.envelope.aggregate, &recorded.envelope.event) {
                 (AggregateId::Tenancy(user), Event::Tenancy(event)) if event.sets_deadline() => {
@@ -139,7 +142,7 @@ impl Timers {
             }
             // Our clock is behind the broker's, or the deadline was set anew: comes again then.
             Err(ExecuteError::Rejected(DeadlineRejected::TooEarly { deadline })) => {
-                ack.again(deadline.since(clock::now()).max(std::time::Duration::from_millis(50))).await
+                ack.again(deadline.since(clock::now()).max(Duration::from_millis(50))).await
             }
             // Nobody can end its state here; its deadline is set anew when it is released.
             Err(ExecuteError::Frozen(_)) => {

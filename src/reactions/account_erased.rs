@@ -6,6 +6,7 @@
 //! acknowledged when the key is gone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dockhost_domain::account::AccountEvent;
 use dockhost_domain::envelope::{Actor, Origin, Recorded};
@@ -22,7 +23,7 @@ use crate::clock;
 use crate::erasure::{Due, Erasures};
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter};
-use crate::work::{self, NotYet};
+use crate::work::{self, NotYet, Reading};
 
 /// The reaction.
 pub struct AccountErased {
@@ -50,8 +51,13 @@ impl AccountErased {
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let react = |(user, event)| self.react(user, event);
-        let reader = ("account-erased", Filter::Kind("account"));
-        work::events("account-erased", &self.log, reader, &cancel, erased, |_, _| {}, react).await?;
+        let reading = Reading {
+            role: "account-erased",
+            name: "account-erased",
+            filter: Filter::Kind("account"),
+            linger: Duration::ZERO,
+        };
+        work::events(reading, &self.log, &cancel, erased, |_, _| {}, react).await?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! instance that has a container is not moved: its disk is on the lost machine). Repeating it changes nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dockhost_domain::backend::{Backend, BackendEvent, Link};
 use dockhost_domain::envelope::{Actor, Origin, Recorded};
@@ -18,7 +19,7 @@ use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter};
 use crate::execute::{ExecuteError, Executor};
 use crate::follower::Follower;
-use crate::work;
+use crate::work::{self, Reading};
 
 /// The reaction.
 pub struct BackendLost {
@@ -50,8 +51,13 @@ impl BackendLost {
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let react = |(backend, event)| self.react(backend, event);
-        let reader = ("backend-lost", Filter::Kind("backend"));
-        work::events("backend-lost", &self.log, reader, &cancel, lost, |last, newer| *last = newer, react).await?;
+        let reading = Reading {
+            role: "backend-lost",
+            name: "backend-lost",
+            filter: Filter::Kind("backend"),
+            linger: Duration::ZERO,
+        };
+        work::events(reading, &self.log, &cancel, lost, |last, newer| *last = newer, react).await?;
         Ok(())
     }
 

@@ -6,6 +6,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench that can't go on has nothing to say")]
 
+// The raw limits get the same memory as what is held against them.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod bare;
 mod load;
 mod place;

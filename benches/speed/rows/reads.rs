@@ -29,7 +29,7 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     let stored: Collection<Document> = stored.database(&world.mongo.database).collection("instances");
 
     let mut figures = Vec::new();
-    let mut rates = Vec::new();
+    let mut shares = Vec::new();
     for size in INSTANCES {
         fill(&stored, size / effort.divisor).await;
         let (mut ratios, mut ours, mut raw, mut p99) = (vec![], vec![], vec![], vec![]);
@@ -46,7 +46,7 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
             p99.push(dockhost.millis(0.99));
         }
         let (ratio, rate) = (median(ratios), median(ours));
-        rates.push(rate);
+        shares.push(ratio);
         let told = format!("{}/s, p99 {} ms", short(rate), short(median(p99)));
         figures.push(
             Figure::told(ROW, format!("list of 3 instances, {} stored", size / effort.divisor), told)
@@ -54,9 +54,10 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
                 .judged(ratio, Target::AtLeast(0.7)),
         );
     }
-    let flat = rates[rates.len() - 1] / rates[0];
+    // Beside the bare handler's, because the machine is not the same from minute to minute.
+    let flat = shares[shares.len() - 1] / shares[0];
     let what = format!("{} stored against {}", INSTANCES[2] / effort.divisor, INSTANCES[0] / effort.divisor);
-    figures.push(Figure::told(ROW, what, format!("{} of the rate", short(flat))).judged(flat, Target::AtLeast(0.9)));
+    figures.push(Figure::told(ROW, what, format!("{} of the share", short(flat))).judged(flat, Target::AtLeast(0.9)));
     figures
 }
 

@@ -245,3 +245,19 @@ async fn the_largest_snapshot_fits_into_a_document() {
     let too_large = store.keep_snapshot(snapshot(17 << 20)).await;
     assert!(too_large.is_err(), "the limit is the database's");
 }
+
+#[tokio::test]
+async fn whoever_asks_for_everything_is_shown_the_snapshots_too() {
+    let store = connect(&Mongo::shared().await).await;
+    let snapshot = Snapshot {
+        subject: "of-somebody".to_owned(),
+        incarnation: "one".to_owned().into(),
+        fold_version: 1,
+        sequence: 1,
+        event: EventId::from_uuid(clock::fresh_uuid()),
+        state: b"\xff a planted canary".to_vec(),
+    };
+    store.keep_snapshot(snapshot).await.unwrap();
+    let shown = store.everything().await.unwrap()["snapshots"][0].to_string();
+    assert!(shown.contains("of-somebody") && shown.contains("a planted canary"), "{shown}");
+}

@@ -121,7 +121,8 @@ impl MongoStore {
         stream::unfold(read, async |mut read| read.recv().await.map(|page| (page, read))).boxed()
     }
 
-    /// Every document of every collection, whatever it is, in its JSON form: for whoever must be sure of what is held.
+    /// Every document of every collection, whatever it is, in its JSON form, or as the text that its bytes are where it
+    /// has none (a snapshot is bytes): for whoever must be sure of what is held.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -135,9 +136,9 @@ impl MongoStore {
                     database.collection::<RawDocumentBuf>(&collection).find(doc! {}).await?.try_collect().await
                 })
                 .await?;
-            let documents: Result<Vec<Value>, _> = found.iter().map(json).collect();
-            let malformed = |source| StoreError::Malformed { collection: name.clone(), id: String::new(), source };
-            all.insert(name.clone(), documents.map_err(malformed)?);
+            let text = |document: &RawDocumentBuf| String::from_utf8_lossy(document.as_bytes()).into_owned().into();
+            let shown = |document| json(document).unwrap_or_else(|_| text(document));
+            all.insert(name, found.iter().map(shown).collect());
         }
         Ok(all)
     }

@@ -29,6 +29,7 @@ pub mod follower;
 pub mod gate;
 pub mod http;
 pub mod leader;
+pub mod patience;
 pub mod positions;
 pub mod presence;
 pub mod reactions;

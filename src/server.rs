@@ -37,11 +37,10 @@ use crate::leader::election::Candidate;
 use crate::leader::fitness::Fitness;
 use crate::leader::projector::Projectors;
 use crate::leader::{Births, Leader};
+use crate::patience::{PATIENCE, patiently};
 use crate::positions::{MODELS, Positions};
 use crate::presence::Presence;
 
-/// The broker may be this much later than the server.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests in flight may take this long to end once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -64,7 +63,8 @@ pub async fn run(
     let log = Arc::new(JetStreamLog::open(broker.client().clone(), master_key, options).await?);
     let store = MongoStore::connect(&connections.mongodb_uri, &settings.database).await?;
     let js = broker.jetstream().clone();
-    let births = births(&js).await?;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let births = patiently("the broker's streams", deadline, |_| true, || births(&js)).await?;
 
     let port: Arc<dyn EventLog> = Arc::clone(&log) as Arc<dyn EventLog>;
     let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
@@ -81,7 +81,8 @@ pub async fn run(
     tasks.spawn(async move { durability::check(&url, nats_system.as_ref()).await });
     let door = Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&gate) as _).await?;
     let hello = Hello::open(broker.clone(), gate).await?;
-    let (after, latest) = know_the_machines(&port, &follower, &assignments).await?;
+    let (after, latest) =
+        patiently("the machines", deadline, |_| true, || know_the_machines(&port, &follower, &assignments)).await?;
     tasks.spawn(snapshots.run(cancel.clone()));
     tasks.spawn(door.run(cancel.clone()));
     tasks.spawn(hello.run(cancel.clone()));

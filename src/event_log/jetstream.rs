@@ -30,6 +30,7 @@ use super::read::{self, LeaderReads};
 use super::streams::{self, EVENTS, StreamError, StreamOptions};
 use super::{Append, AppendError, Beginning, Cause, Delivery, EventLog, Filter, LogError};
 use crate::clock;
+use crate::patience::{PATIENCE, patiently};
 use crate::sealing::{BucketKeys, KeyError, Keyring, LogAge, MasterKey};
 
 /// Events of one aggregate that are fetched one by one; a longer tail is worth a consumer of its own, which costs as
@@ -105,8 +106,10 @@ impl JetStreamLog {
         let unavailable = |error: GetStreamError| LogError::Unavailable(error.into());
         let reads = LeaderReads::new(&js).await.map_err(unavailable)?;
         // Asked before the keys are read: whoever appended the first event had made them by then.
-        let age = if reads.last_sequence(ALL_EVENTS).await? == 0 { LogAge::Empty } else { LogAge::InUse };
-        let bucket = js.get_key_value(streams::KEYS_BUCKET).await;
+        let deadline = Instant::now() + PATIENCE;
+        let last = patiently("the log", deadline, |_: &LogError| true, || reads.last_sequence(ALL_EVENTS)).await?;
+        let age = if last == 0 { LogAge::Empty } else { LogAge::InUse };
+        let bucket = patiently("the keys", deadline, |_| true, || js.get_key_value(streams::KEYS_BUCKET)).await;
         let bucket = bucket.map_err(|error| KeyError::Unavailable(error.into()))?;
         let keyring = Keyring::open(Arc::new(BucketKeys::new(bucket)), master, age).await?;
         let keyring = Arc::new(keyring.asking(Arc::new(reads.clone())));

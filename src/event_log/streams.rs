@@ -15,10 +15,10 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, PersistenceMode
 use async_nats::jetstream::{Context, ErrorCode};
 use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_EVENTS, ALL_REPORTS, ALL_TIMERS};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::Cause;
-use crate::telemetry::chain;
+use crate::patience::{PATIENCE, patiently};
 
 /// The truth.
 pub const EVENTS: &str = "EVENTS";
@@ -39,10 +39,6 @@ pub const LEASE: Duration = Duration::from_secs(5);
 
 /// Reports of one backend that may wait to be taken in; the next is refused, and so sent again by the agent.
 const REPORTS_PER_BACKEND: i64 = 10_000;
-/// A broker that does not answer for the streams, or has too few nodes for them, is asked again for so long.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two questions.
-const PAUSE: Duration = Duration::from_millis(250);
 /// Copies of a stream on a cluster: with one node lost, what was acknowledged is still on two.
 const COPIES: usize = 3;
 /// How long the broker recognises a repeated `Nats-Msg-Id`.
@@ -159,18 +155,7 @@ async fn ensure_in_time(
     replicas: Option<usize>,
     deadline: Instant,
 ) -> Result<Info, StreamError> {
-    let mut said = false;
-    loop {
-        match ensure_one(js, wanted, replicas).await {
-            Err(error) if error.may_pass() && Instant::now() + PAUSE < deadline => {
-                if !std::mem::replace(&mut said, true) {
-                    tracing::info!(error = chain(&error), "waiting for the broker's streams");
-                }
-                sleep(PAUSE).await;
-            }
-            outcome => return outcome,
-        }
-    }
+    patiently("the broker's streams", deadline, StreamError::may_pass, || ensure_one(js, wanted, replicas)).await
 }
 
 fn file(name: &str, subjects: &[&str]) -> Config {

@@ -10,7 +10,7 @@ use dockhost_domain::wire::Limits;
 use dockhost_projections::model::ReadModel;
 use dockhost_projections::store::MongoStore;
 
-use super::{after, request_id};
+use super::{request_id, shown};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{LIFETIME_SECONDS, Tokens};
@@ -85,7 +85,7 @@ impl App {
     /// Waits a moment until a model shows what stands in the log up to a sequence, so that whoever wrote it reads it.
     /// If it takes longer, the answer's position tells a reader what to ask for.
     pub async fn shows<M: ReadModel>(&self, sequence: u64) {
-        after::held::<M>(&self.follower, &self.positions, sequence, SHOWN_WITHIN).await;
+        shown::held::<M>(&self.follower, &self.positions, sequence, SHOWN_WITHIN).await;
     }
 
     /// A session's cookie.

@@ -17,6 +17,7 @@ mod reply;
 mod request_id;
 pub mod router;
 mod routes;
+mod shown;
 mod stale;
 mod timeout;
 mod view;

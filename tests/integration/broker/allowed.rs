@@ -77,6 +77,15 @@ async fn it_hears_how_a_pull_ends() {
     assert_eq!(ada.pull(&json!({ "batch": 3, "no_wait": true })).await.next_status().await, 404, "nothing waits");
     assert_eq!(ada.pull(&json!({ "batch": 3, "expires": 1_000_000 })).await.next_status().await, 408, "time is up");
     let mut standing = ada.pull(&long).await;
+    // A pull that the broker has not taken in yet when its consumer goes is never answered.
+    let stream = world.main.jetstream().get_stream(streams::ASSIGNMENTS).await.unwrap();
+    wait_until("the pull stands", DEADLINE, async || {
+        match stream.consumer_info(world.ada.to_string()).await.unwrap().num_waiting {
+            0 => Err("none waits"),
+            _ => Ok(()),
+        }
+    })
+    .await;
     ada.hello().await;
     assert_eq!(standing.next_status().await, 409, "the consumer was replaced");
 }

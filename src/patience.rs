@@ -1,9 +1,8 @@
 //! Asking again while something that is needed is not ready: at start-up the parts come in any order, and a cluster that
 //! has just lost nodes answers nobody for some seconds.
 //!
-//! In: a question, and which errors may pass. Out: the first answer that is none of those, or the last error.
+//! In: a question, and how to tell of an error that may pass. Out: the first answer that is none of those, or the last error.
 
-use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
@@ -14,30 +13,30 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Asks until the answer is no error that may pass, or the deadline is there.
+/// Asks until the answer is no error that may pass, or the deadline is there. `passing` tells of an error that may.
 ///
 /// # Errors
 /// The last one.
 pub async fn patiently<T, E, F>(
     what: &str,
     deadline: Instant,
-    may_pass: impl Fn(&E) -> bool,
+    passing: impl Fn(&E) -> Option<String>,
     mut ask: impl FnMut() -> F,
 ) -> Result<T, E>
 where
-    E: Display,
     F: Future<Output = Result<T, E>>,
 {
     let mut said = false;
     loop {
-        match ask().await {
-            Err(error) if may_pass(&error) && Instant::now() + PAUSE < deadline => {
+        let outcome = ask().await;
+        match outcome.as_ref().err().and_then(&passing) {
+            Some(error) if Instant::now() + PAUSE < deadline => {
                 if !std::mem::replace(&mut said, true) {
-                    tracing::info!(%error, "waiting for {what}");
+                    tracing::info!(error, "waiting for {what}");
                 }
                 sleep(PAUSE).await;
             }
-            outcome => return outcome,
+            _ => return outcome,
         }
     }
 }
@@ -52,7 +51,7 @@ mod tests {
         let outcome = patiently(
             "a test",
             Instant::now() + PATIENCE,
-            |_| may_pass,
+            |_| may_pass.then(String::new),
             || {
                 asked += 1;
                 std::future::ready(if asked <= failures { Err("not yet") } else { Ok(asked) })

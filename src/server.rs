@@ -64,7 +64,8 @@ pub async fn run(
     let store = MongoStore::connect(&connections.mongodb_uri, &settings.database).await?;
     let js = broker.jetstream().clone();
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    let births = patiently("the broker's streams", deadline, |_| true, || births(&js)).await?;
+    let passing = |error: &anyhow::Error| Some(format!("{error:#}"));
+    let births = patiently("the broker's streams", deadline, passing, || births(&js)).await?;
 
     let port: Arc<dyn EventLog> = Arc::clone(&log) as Arc<dyn EventLog>;
     let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
@@ -82,7 +83,7 @@ pub async fn run(
     let door = Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&gate) as _).await?;
     let hello = Hello::open(broker.clone(), gate).await?;
     let (after, latest) =
-        patiently("the machines", deadline, |_| true, || know_the_machines(&port, &follower, &assignments)).await?;
+        patiently("the machines", deadline, passing, || know_the_machines(&port, &follower, &assignments)).await?;
     tasks.spawn(snapshots.run(cancel.clone()));
     tasks.spawn(door.run(cancel.clone()));
     tasks.spawn(hello.run(cancel.clone()));

@@ -32,6 +32,7 @@ use super::{Append, AppendError, Beginning, Cause, Delivery, EventLog, Filter, L
 use crate::clock;
 use crate::patience::{PATIENCE, patiently};
 use crate::sealing::{BucketKeys, KeyError, Keyring, LogAge, MasterKey};
+use crate::telemetry::chain;
 
 /// Events of one aggregate that are fetched one by one; a longer tail is worth a consumer of its own, which costs as
 /// much as four gets to make.
@@ -107,9 +108,12 @@ impl JetStreamLog {
         let reads = LeaderReads::new(&js).await.map_err(unavailable)?;
         // Asked before the keys are read: whoever appended the first event had made them by then.
         let deadline = Instant::now() + PATIENCE;
-        let last = patiently("the log", deadline, |_: &LogError| true, || reads.last_sequence(ALL_EVENTS)).await?;
+        let last =
+            patiently("the log", deadline, |error| Some(chain(error)), || reads.last_sequence(ALL_EVENTS)).await?;
         let age = if last == 0 { LogAge::Empty } else { LogAge::InUse };
-        let bucket = patiently("the keys", deadline, |_| true, || js.get_key_value(streams::KEYS_BUCKET)).await;
+        let bucket =
+            patiently("the keys", deadline, |error| Some(chain(error)), || js.get_key_value(streams::KEYS_BUCKET))
+                .await;
         let bucket = bucket.map_err(|error| KeyError::Unavailable(error.into()))?;
         let keyring = Keyring::open(Arc::new(BucketKeys::new(bucket)), master, age).await?;
         let keyring = Arc::new(keyring.asking(Arc::new(reads.clone())));

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::Cause;
 use crate::patience::{PATIENCE, patiently};
+use crate::telemetry::chain;
 
 /// The truth.
 pub const EVENTS: &str = "EVENTS";
@@ -155,7 +156,8 @@ async fn ensure_in_time(
     replicas: Option<usize>,
     deadline: Instant,
 ) -> Result<Info, StreamError> {
-    patiently("the broker's streams", deadline, StreamError::may_pass, || ensure_one(js, wanted, replicas)).await
+    let passing = |error: &StreamError| error.may_pass().then(|| chain(error));
+    patiently("the broker's streams", deadline, passing, || ensure_one(js, wanted, replicas)).await
 }
 
 fn file(name: &str, subjects: &[&str]) -> Config {

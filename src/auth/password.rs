@@ -129,26 +129,36 @@ mod tests {
     #[tokio::test]
     async fn beyond_the_queue_the_answer_is_busy() {
         let passwords = Passwords::new().unwrap();
+        let threads = thread::available_parallelism().unwrap().get();
         let held = Arc::new(Mutex::new(()));
         {
             let _held = held.lock().unwrap();
-            let mut taken = 0;
-            // Until all threads wait and the queue behind them is full.
-            while passwords.jobs.try_send(waits_for(&held)).is_ok() {
-                taken += 1;
+            let begun: Vec<_> = (0..threads).map(|_| waits_for(&held, &passwords)).collect();
+            // Once every thread is in a job, nothing leaves the queue any more.
+            for job in begun {
+                job.await.unwrap();
             }
-            assert!(taken >= QUEUE, "{taken}");
+            for _ in 0..QUEUE {
+                drop(waits_for(&held, &passwords));
+            }
             assert!(matches!(passwords.hash("x".into()).now_or_never(), Some(Err(PasswordError::Busy))));
         }
         // The queue empties, and there is room again.
-        while passwords.jobs.try_send(waits_for(&held)).is_err() {
+        while passwords.jobs.try_send(Box::new(|_| ())).is_err() {
             tokio::task::yield_now().await;
         }
     }
 
-    fn waits_for(held: &Arc<Mutex<()>>) -> Job {
+    /// Queues a job that says when it has begun, and lasts as long as the lock is held.
+    fn waits_for(held: &Arc<Mutex<()>>, passwords: &Passwords) -> oneshot::Receiver<()> {
         let held = Arc::clone(held);
-        Box::new(move |_| drop(held.lock()))
+        let (begin, begun) = oneshot::channel();
+        let job: Job = Box::new(move |_| {
+            let _ = begin.send(());
+            drop(held.lock());
+        });
+        assert!(passwords.jobs.try_send(job).is_ok(), "the queue is full too early");
+        begun
     }
 
     #[tokio::test]

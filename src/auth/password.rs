@@ -111,8 +111,6 @@ fn broken(error: argon2::password_hash::Error) -> PasswordError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use futures::FutureExt;
 
     use super::*;
@@ -129,33 +127,31 @@ mod tests {
     #[tokio::test]
     async fn beyond_the_queue_the_answer_is_busy() {
         let passwords = Passwords::new().unwrap();
+        let (release, held) = bounded(0);
         let threads = thread::available_parallelism().unwrap().get();
-        let held = Arc::new(Mutex::new(()));
-        {
-            let _held = held.lock().unwrap();
-            let begun: Vec<_> = (0..threads).map(|_| waits_for(&held, &passwords)).collect();
-            // Once every thread is in a job, nothing leaves the queue any more.
-            for job in begun {
-                job.await.unwrap();
-            }
-            for _ in 0..QUEUE {
-                drop(waits_for(&held, &passwords));
-            }
-            assert!(matches!(passwords.hash("x".into()).now_or_never(), Some(Err(PasswordError::Busy))));
+        let begun: Vec<_> = (0..threads).map(|_| waits_for(&held, &passwords)).collect();
+        // Once every thread is in a job, nothing leaves the queue any more.
+        for job in begun {
+            job.await.unwrap();
         }
+        for _ in 0..QUEUE {
+            drop(waits_for(&held, &passwords));
+        }
+        assert!(matches!(passwords.hash("x".into()).now_or_never(), Some(Err(PasswordError::Busy))));
+        drop(release);
         // The queue empties, and there is room again.
         while passwords.jobs.try_send(Box::new(|_| ())).is_err() {
             tokio::task::yield_now().await;
         }
     }
 
-    /// Queues a job that says when it has begun, and lasts as long as the lock is held.
-    fn waits_for(held: &Arc<Mutex<()>>, passwords: &Passwords) -> oneshot::Receiver<()> {
-        let held = Arc::clone(held);
+    /// Queues a job that says when it has begun, and lasts until it is released.
+    fn waits_for(held: &Receiver<()>, passwords: &Passwords) -> oneshot::Receiver<()> {
+        let held = held.clone();
         let (begin, begun) = oneshot::channel();
         let job: Job = Box::new(move |_| {
             let _ = begin.send(());
-            drop(held.lock());
+            let _ = held.recv();
         });
         assert!(passwords.jobs.try_send(job).is_ok(), "the queue is full too early");
         begun

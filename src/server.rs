@@ -21,10 +21,12 @@ use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{Audience, Tokens};
 use crate::broker::callout::Callout;
+use crate::broker::confirm::Confirming;
 use crate::broker::connect::Broker;
 use crate::broker::durability;
 use crate::broker::hello::Hello;
 use crate::broker::jwt::Signer;
+use crate::broker::service::Service;
 use crate::clock;
 use crate::config::{Checked, Connections, Settings};
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
@@ -81,12 +83,14 @@ pub async fn run(
     let url = connections.nats_url.clone();
     tasks.spawn(async move { durability::check(&url, nats_system.as_ref()).await });
     let door = Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&gate) as _).await?;
-    let hello = Hello::open(broker.clone(), gate).await?;
+    let hello = Service::open(broker.clone(), Hello { broker: broker.clone(), enrolments: gate }).await?;
+    let confirming = Service::open(broker.clone(), Confirming(assignments.clone())).await?;
     let (after, latest) =
         patiently("the machines", deadline, passing, || know_the_machines(&port, &follower, &assignments)).await?;
     tasks.spawn(snapshots.run(cancel.clone()));
     tasks.spawn(door.run(cancel.clone()));
     tasks.spawn(hello.run(cancel.clone()));
+    tasks.spawn(confirming.run(cancel.clone()));
     tasks.spawn(Arc::clone(&follower).run(after, latest, cancel.clone()));
     listen(&tasks, "heartbeats", Arc::clone(&presence).run(broker.client().clone(), cancel.clone()));
     let word = Arc::clone(&positions);

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, RuntimeKind};
+use crate::confirm::ConfirmSubject;
 use crate::connect::{NoConnection, ReportSubject, connect};
 use crate::follow::follow;
 use crate::heartbeat::{Address, beat};
@@ -59,11 +60,10 @@ async fn run_with<R: Runtime>(
 ) -> anyhow::Result<()> {
     let rooms = Arc::new(Rooms::new(config.max_containers));
     let (outbox, changed, refused) = (Outbox::default(), Arc::new(Notify::new()), CancellationToken::new());
-    let reconciler =
-        Reconciler::new(runtime, Arc::clone(&rooms), outbox.clone(), Arc::clone(&changed), patience, stop.clone());
     // Before the first heartbeat says how many containers there are.
-    reconciler.compare().await.context("the runtime can't list its containers")?;
-    tracing::info!(backend = %key.backend(), runtime = reconciler.kind(), containers = rooms.held(), "starting");
+    let listed = runtime.list(None).await.context("the runtime can't list its containers")?;
+    rooms.hold(listed.iter().map(|container| container.instance));
+    tracing::info!(backend = %key.backend(), runtime = runtime.kind(), containers = rooms.held(), "starting");
 
     let broker = match connect(&config.nats_url, key, config.exit_on_refused, &refused, &stop).await {
         Ok(broker) => broker,
@@ -71,6 +71,16 @@ async fn run_with<R: Runtime>(
         Err(error) => return Err(error.into()),
     };
     let post = ReportSubject::new(broker.client.clone(), key);
+    let confirmer = ConfirmSubject::new(broker.client.clone(), key);
+    let reconciler = Reconciler::new(
+        runtime,
+        Arc::clone(&rooms),
+        confirmer,
+        outbox.clone(),
+        Arc::clone(&changed),
+        patience,
+        stop.clone(),
+    );
     let address = match &config.lan_ip.as_ref().filter(|given| !given.is_empty()) {
         Some(given) => Address::Given((*given).clone()),
         None => Address::Found(config.nats_url.clone()),

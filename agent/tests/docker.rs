@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dockhost_agent::confirm::{Confirmer, NoAnswer};
 use dockhost_agent::container::Container;
 use dockhost_agent::reconcile::{Patience, Reconciler};
 use dockhost_agent::reports::{NotStored, Outbox, Post};
@@ -17,6 +18,8 @@ use dockhost_agent::runtime::docker::{self, DockerRuntime};
 use dockhost_agent::runtime::{Runtime, RuntimeError};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::wire::{Assignment, ContainerSpec, Limits, News, Observation, Phase, Report, Wanted};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -41,6 +44,15 @@ impl Post for Heard {
     }
 }
 
+/// Whatever is assigned stands.
+struct Stands;
+
+impl Confirmer for Stands {
+    fn stands<'a>(&'a self, _: &'a Assignment) -> BoxFuture<'a, Result<bool, NoAnswer>> {
+        std::future::ready(Ok(true)).boxed()
+    }
+}
+
 /// An agent without a broker: assignments go in by hand.
 struct Agent {
     heard: Heard,
@@ -53,8 +65,9 @@ impl Agent {
         let runtime = runtime(engine, ports, image).await;
         let (heard, outbox, stop) = (Heard::default(), Outbox::default(), CancellationToken::new());
         let patience = Patience { tick: Duration::from_millis(200), ..Patience::default() };
+        let rooms = Arc::new(Rooms::new(10));
         let reconciler =
-            Reconciler::new(runtime, Arc::new(Rooms::new(10)), outbox.clone(), Arc::default(), patience, stop.clone());
+            Reconciler::new(runtime, rooms, Stands, outbox.clone(), Arc::default(), patience, stop.clone());
         let (post, until, ticking) = (heard.clone(), stop.clone(), reconciler.clone());
         tokio::spawn(async move { outbox.run(&post, &until).await });
         tokio::spawn(async move { ticking.run().await });

@@ -21,6 +21,8 @@ pub const ALL_REPORTS: &str = "dockhost.report.*";
 pub const ALL_HEARTBEATS: &str = "dockhost.heartbeat.*";
 /// All hellos (requests).
 pub const ALL_HELLOS: &str = "dockhost.hello.*";
+/// All questions whether an assignment stands (requests).
+pub const ALL_CONFIRMS: &str = "dockhost.confirm.*";
 /// All timers, the filter of the stream TIMERS.
 pub const ALL_TIMERS: &str = "dockhost.timer.>";
 /// The timers that the broker has fired.
@@ -196,6 +198,8 @@ pub enum Channel {
     Heartbeat(BackendId),
     /// A backend's greeting (a request).
     Hello(BackendId),
+    /// A backend's question whether an assignment still stands (a request).
+    Confirm(BackendId),
     /// A scheduled deadline of one instance at one generation.
     Scheduled(InstanceId, u32),
     /// The same deadline, fired by the broker.
@@ -217,6 +221,7 @@ impl fmt::Display for Channel {
             Self::Report(backend) => write!(f, "dockhost.report.{backend}"),
             Self::Heartbeat(backend) => write!(f, "dockhost.heartbeat.{backend}"),
             Self::Hello(backend) => write!(f, "dockhost.hello.{backend}"),
+            Self::Confirm(backend) => write!(f, "dockhost.confirm.{backend}"),
             Self::Scheduled(instance, generation) => write!(f, "dockhost.timer.at.{instance}.{generation}"),
             Self::Fired(instance, generation) => write!(f, "dockhost.timer.fired.{instance}.{generation}"),
         }
@@ -236,6 +241,7 @@ impl FromStr for Channel {
             ["report", backend] => Self::Report(backend.parse().map_err(|_| invalid())?),
             ["heartbeat", backend] => Self::Heartbeat(backend.parse().map_err(|_| invalid())?),
             ["hello", backend] => Self::Hello(backend.parse().map_err(|_| invalid())?),
+            ["confirm", backend] => Self::Confirm(backend.parse().map_err(|_| invalid())?),
             ["timer", "at", instance, generation] => {
                 Self::Scheduled(instance.parse().map_err(|_| invalid())?, generation.parse().map_err(|_| invalid())?)
             }
@@ -272,7 +278,7 @@ mod tests {
     }
 
     fn channels() -> impl Strategy<Value = Channel> {
-        (0..6, any::<u128>(), any::<u128>(), any::<u32>()).prop_map(|(kind, a, b, generation)| {
+        (0..7, any::<u128>(), any::<u128>(), any::<u32>()).prop_map(|(kind, a, b, generation)| {
             let (backend, instance) =
                 (BackendId::from_uuid(Uuid::from_u128(a)), InstanceId::from_uuid(Uuid::from_u128(b)));
             match kind {
@@ -280,7 +286,8 @@ mod tests {
                 1 => Channel::Report(backend),
                 2 => Channel::Heartbeat(backend),
                 3 => Channel::Hello(backend),
-                4 => Channel::Scheduled(instance, generation),
+                4 => Channel::Confirm(backend),
+                5 => Channel::Scheduled(instance, generation),
                 _ => Channel::Fired(instance, generation),
             }
         })

@@ -198,5 +198,26 @@ pub struct Welcome {
     pub max_containers: u32,
 }
 
+/// `dockhost.confirm.<backend>`, the request: whether an assignment still stands. An agent asks before it makes a
+/// container, because a node of the broker that was killed may hand out, while it catches up, what was removed long ago.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Confirm {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The assignment's placement.
+    pub placement: u32,
+    /// The assignment's generation.
+    pub generation: u32,
+}
+
+/// The answer to [`Confirm`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Confirmed {
+    /// Whether exactly this is wanted now. If not, it is over: a newer assignment is on its way, or none is wanted.
+    pub stands: bool,
+}
+
 #[cfg(test)]
 mod tests;

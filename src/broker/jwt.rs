@@ -131,6 +131,7 @@ impl Permissions {
     pub fn of(backend: BackendId) -> Self {
         let publish = vec![
             Channel::Hello(backend).to_string(),
+            Channel::Confirm(backend).to_string(),
             Channel::Report(backend).to_string(),
             Channel::Heartbeat(backend).to_string(),
             format!("$JS.API.CONSUMER.MSG.NEXT.{ASSIGNMENTS}.{backend}"),

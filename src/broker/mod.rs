@@ -1,7 +1,7 @@
 //! The server's side of the broker: its connection, and the door at which backends are let in.
 //!
 //! In: the broker's URL, this server's keys, and two small ports to the rest of the server (who holds an API key, how
-//! much room a backend has). Out: a connection that heals itself, and two services that every replica offers in one
+//! much room a backend has). Out: a connection that heals itself, and three services that every replica offers in one
 //! queue group. Agents are not trusted: what they may say and hear is decided here, nowhere else.
 //!
 //! # Layout
@@ -9,13 +9,17 @@
 //! - [`durability`]: whether the broker's nodes sync each write.
 //! - [`jwt`]: the broker's questions and the server's signed answers.
 //! - [`callout`]: the service that lets backends in.
+//! - [`service`]: what the services for agents have in common.
 //! - [`hello`]: the service that gives a backend its assignments.
+//! - [`confirm`]: the service that says whether an assignment still stands.
 
 pub mod callout;
+pub mod confirm;
 pub mod connect;
 pub mod durability;
 pub mod hello;
 pub mod jwt;
+pub mod service;
 
 /// The replicas share the work of each service under this name.
 const QUEUE_GROUP: &str = "dockhost";

@@ -6,19 +6,20 @@
 //! looks, decides with [`crate::step`], acts, and looks again, always towards the newest assignment.
 //!
 //! What the agent remembers is only for politeness: what it said last, so as not to repeat itself, and when to try
-//! again after a failure, so as not to spin. And what it removed as told, for a day: a node of the broker that was
-//! killed may hand out assignments from before, and a deleted instance is not to be made again.
+//! again after a failure, so as not to spin. Before it makes a container it has the server say that this is still
+//! wanted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::InstanceId;
-use dockhost_domain::wire::{Assignment, News, Report, Wanted};
+use dockhost_domain::wire::{Assignment, News, Report};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::confirm::Confirmer;
 use crate::container::Container;
 use crate::reports::Outbox;
 use crate::rooms::Rooms;
@@ -26,9 +27,6 @@ use crate::runtime::{Runtime, RuntimeError};
 use crate::step::{Step, step};
 
 mod pursue;
-
-/// How long a deletion that was carried out is remembered.
-const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How patient the reconciler is.
 #[derive(Debug, Clone)]
@@ -66,13 +64,13 @@ impl<R> Clone for Reconciler<R> {
 struct Inner<R> {
     runtime: R,
     rooms: Arc<Rooms>,
+    confirmer: Box<dyn Confirmer>,
     outbox: Outbox,
     /// Told after each change, so that the next heartbeat needn't wait.
     changed: Arc<Notify>,
     patience: Patience,
     acts: Semaphore,
     entries: Mutex<HashMap<InstanceId, Entry>>,
-    ended: Mutex<HashMap<InstanceId, Ended>>,
     workers: TaskTracker,
     stop: CancellationToken,
 }
@@ -91,14 +89,6 @@ struct Entry {
     failures: u32,
     retry_at: Option<Instant>,
     memory: Memory,
-}
-
-/// A deletion that was carried out: which, and when.
-#[derive(Debug)]
-struct Ended {
-    placement: u32,
-    generation: u32,
-    at: Instant,
 }
 
 /// What was said last, and about what.
@@ -124,15 +114,15 @@ impl<R: Runtime> Reconciler<R> {
     pub fn new(
         runtime: R,
         rooms: Arc<Rooms>,
+        confirmer: impl Confirmer,
         outbox: Outbox,
         changed: Arc<Notify>,
         patience: Patience,
         stop: CancellationToken,
     ) -> Self {
         let acts = Semaphore::new(patience.acts);
-        let (entries, ended) = (Mutex::default(), Mutex::default());
-        let workers = TaskTracker::new();
-        Self(Arc::new(Inner { runtime, rooms, outbox, changed, patience, acts, entries, ended, workers, stop }))
+        let (confirmer, entries, workers) = (Box::new(confirmer), Mutex::default(), TaskTracker::new());
+        Self(Arc::new(Inner { runtime, rooms, confirmer, outbox, changed, patience, acts, entries, workers, stop }))
     }
 
     /// The kind of the runtime.
@@ -163,10 +153,6 @@ impl<R: Runtime> Reconciler<R> {
     pub fn assign(&self, assignment: Assignment) {
         let instance = assignment.instance_id;
         let mut entries = self.0.entries();
-        if !entries.contains_key(&instance) && self.0.has_ended(&assignment) {
-            tracing::info!(%instance, "ignoring an assignment from before a deletion");
-            return;
-        }
         let entry = entries.entry(instance).or_default();
         if let Some(held) = &entry.assignment {
             if (assignment.placement, assignment.generation) < (held.placement, held.generation) {
@@ -286,23 +272,6 @@ impl<R: Runtime> Reconciler<R> {
 }
 
 impl<R> Inner<R> {
-    /// Notes that all was removed, as this assignment said.
-    fn end(&self, assignment: &Assignment) {
-        let now = Instant::now();
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.retain(|_, ended| now.duration_since(ended.at) < REMEMBERED);
-        let (placement, generation) = (assignment.placement, assignment.generation);
-        ended.insert(assignment.instance_id, Ended { placement, generation, at: now });
-    }
-
-    /// Whether what is wanted was wanted before a deletion that was carried out. A deletion is answered each time.
-    fn has_ended(&self, assignment: &Assignment) -> bool {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let before =
-            |ended: &Ended| (assignment.placement, assignment.generation) <= (ended.placement, ended.generation);
-        assignment.wanted != Wanted::Deleted && ended.get(&assignment.instance_id).is_some_and(before)
-    }
-
     fn entries(&self) -> MutexGuard<'_, HashMap<InstanceId, Entry>> {
         // Nothing under this lock awaits or is half done when it panics.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)

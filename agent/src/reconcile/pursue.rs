@@ -20,6 +20,8 @@ const LAPS: u32 = 500;
 const TRIES: u32 = 3;
 /// Starts of one run: a container that ends again and again is reported.
 const STARTS: u32 = 3;
+/// The pause before the server is asked again whether an assignment stands.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Other ports of one run, each time after somebody took the chosen ones.
 const PORT_CHANGES: u32 = 20;
 
@@ -40,6 +42,8 @@ enum End {
     Say(News),
     /// With nothing to say.
     Quiet,
+    /// Nobody wants it any more: there is nothing to say, and nothing to keep.
+    Over,
     /// With an error that may pass.
     Trouble(Trouble),
 }
@@ -97,6 +101,13 @@ impl<R: Runtime> Reconciler<R> {
         entry.memory = memory;
         let news = match end {
             End::Quiet => return false,
+            End::Over => {
+                let forget = !entry.dirty;
+                if forget {
+                    entries.remove(&assignment.instance_id);
+                }
+                return forget;
+            }
             End::Say(news) => {
                 if !matches!(news, News::InstanceStatus(_)) {
                     (entry.failures, entry.retry_at) = (0, None);
@@ -121,7 +132,6 @@ impl<R: Runtime> Reconciler<R> {
         // A confirmed deletion needs no entry: asked again, the answer is the same.
         let forget = news == News::InstanceDeleted && !entry.dirty;
         if forget {
-            self.0.end(assignment);
             entries.remove(&assignment.instance_id);
         }
         forget
@@ -205,6 +215,9 @@ impl<R: Runtime> Reconciler<R> {
 
     async fn create(&self, wanted: &Assignment, tries: &mut Tries) -> Result<Option<End>, RuntimeError> {
         let Some(spec) = &wanted.container else { return Ok(None) };
+        if !self.still_stands(wanted).await {
+            return Ok(Some(End::Over));
+        }
         if !self.0.rooms.take(wanted.instance_id) {
             return Ok(None);
         }
@@ -241,6 +254,25 @@ impl<R: Runtime> Reconciler<R> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether what is wanted still is, asked until there is an answer; what was replaced meanwhile is not.
+    async fn still_stands(&self, wanted: &Assignment) -> bool {
+        while !self.superseded(wanted) {
+            match self.0.confirmer.stands(wanted).await {
+                Ok(true) => return true,
+                Ok(false) => {
+                    tracing::info!(instance = %wanted.instance_id, placement = wanted.placement,
+                        generation = wanted.generation, "an assignment from before: no container is made");
+                    return false;
+                }
+                Err(error) => {
+                    tracing::debug!(instance = %wanted.instance_id, %error, "nobody says whether it is still wanted");
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+            }
+        }
+        false
     }
 
     async fn start(

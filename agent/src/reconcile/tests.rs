@@ -1,13 +1,16 @@
 //! From assignments to reports, with a runtime that keeps count and can be told to fail.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dockhost_domain::ids::UserId;
 use dockhost_domain::wire::{ContainerSpec, Limits, Phase, Ports, Wanted};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::*;
+use crate::confirm::NoAnswer;
 use crate::container::State;
 use crate::reports::{NotStored, Post};
 
@@ -98,6 +101,23 @@ impl Runtime for Arc<Fake> {
     }
 }
 
+/// Says of everything that it stands, until told otherwise; nothing while it is away.
+#[derive(Default, Clone)]
+struct Server {
+    over: Arc<AtomicBool>,
+    away: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Confirmer for Server {
+    fn stands<'a>(&'a self, _: &'a Assignment) -> BoxFuture<'a, Result<bool, NoAnswer>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let away = self.away.load(Ordering::Relaxed);
+        let stands = !self.over.load(Ordering::Relaxed);
+        async move { if away { Err(NoAnswer("away".to_owned())) } else { Ok(stands) } }.boxed()
+    }
+}
+
 /// Collects what is said, as the broker would.
 #[derive(Default, Clone)]
 struct Heard(Arc<Mutex<Vec<Report>>>, Arc<Notify>);
@@ -155,16 +175,18 @@ impl Heard {
 struct World {
     fake: Arc<Fake>,
     heard: Heard,
+    server: Server,
     reconciler: Reconciler<Arc<Fake>>,
 }
 
 /// A world with room for `max` containers; time is paused, so that pauses take none.
 fn world(fake: Fake, max: u32) -> World {
     let (fake, heard, outbox, stop) = (Arc::new(fake), Heard::default(), Outbox::default(), CancellationToken::new());
-    let rooms = Arc::new(Rooms::new(max));
+    let (rooms, server) = (Arc::new(Rooms::new(max)), Server::default());
     let reconciler = Reconciler::new(
         Arc::clone(&fake),
         rooms,
+        server.clone(),
         outbox.clone(),
         Arc::default(),
         Patience { ssh: Duration::ZERO, retry: (Duration::ZERO, Duration::ZERO), ..Patience::default() },
@@ -172,7 +194,7 @@ fn world(fake: Fake, max: u32) -> World {
     );
     let post = heard.clone();
     tokio::spawn(async move { outbox.run(&post, &stop).await });
-    World { fake, heard, reconciler }
+    World { fake, heard, server, reconciler }
 }
 
 impl World {
@@ -241,20 +263,46 @@ async fn what_was_deleted_is_not_made_again_by_an_assignment_from_before() {
     world.reconciler.assign(assignment(1, 3, Wanted::Deleted));
     world.heard.report(|report| report.news == News::InstanceDeleted).await;
     world.rest().await;
-    // As a node of the broker hands them out that has yet to learn what became of them.
+    // As a node of the broker hands them out that has yet to learn what became of them; an agent that was started anew
+    // remembers nothing either.
+    world.server.over.store(true, Ordering::Relaxed);
     for (generation, wanted) in [(1, Wanted::Running), (2, Wanted::Stopped), (3, Wanted::Running)] {
         world.reconciler.assign(assignment(1, generation, wanted));
         world.rest().await;
     }
     assert_eq!(world.fake.created.load(Ordering::Relaxed), 1);
+    assert!(world.reconciler.0.entries().is_empty(), "what is over is forgotten");
     let said = world.heard.count();
     world.reconciler.assign(assignment(1, 3, Wanted::Deleted));
     world.rest().await;
     assert_eq!(world.heard.count(), said + 1, "whoever asks for the deletion again is answered again");
     // A new placement is a new container.
+    world.server.over.store(false, Ordering::Relaxed);
     world.reconciler.assign(Assignment { placement: 2, ..assignment(1, 3, Wanted::Running) });
     world.rest().await;
     assert_eq!(world.fake.created.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_container_is_made_before_the_server_says_that_it_is_wanted() {
+    let world = world(Fake::default(), 10);
+    world.server.away.store(true, Ordering::Relaxed);
+    world.reconciler.assign(assignment(1, 1, Wanted::Running));
+    world.reconciler.assign(assignment(2, 1, Wanted::Running));
+    let asked_often = async {
+        while world.server.asked.load(Ordering::Relaxed) < 20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3600), asked_often).await.unwrap();
+    assert_eq!((world.fake.created.load(Ordering::Relaxed), world.heard.count()), (0, 0), "waiting is no failure");
+    // Who waits for an answer gives way to something newer.
+    world.reconciler.assign(assignment(2, 2, Wanted::Deleted));
+    world.heard.report(|report| report.news == News::InstanceDeleted).await;
+    world.server.away.store(false, Ordering::Relaxed);
+    world.heard.running().await;
+    world.rest().await;
+    assert_eq!(world.fake.created.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,6 +36,8 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &s
 #[test]
 fn every_golden_message_is_read_and_written_the_same_way_again() {
     check::<Assignment>("assignment.json");
+    check::<Confirm>("confirm.json");
+    check::<Confirmed>("confirmed.json");
     check::<Heartbeat>("heartbeat.json");
     check::<Hello>("hello.json");
     check::<Welcome>("welcome.json");
@@ -64,7 +66,14 @@ fn every_message_has_a_golden_file() {
         News::InstanceFailed(trouble),
     ];
     let mut expected: Vec<&str> = every.iter().map(file).collect();
-    expected.extend(["assignment.json", "heartbeat.json", "hello.json", "welcome.json"]);
+    expected.extend([
+        "assignment.json",
+        "confirm.json",
+        "confirmed.json",
+        "heartbeat.json",
+        "hello.json",
+        "welcome.json",
+    ]);
     expected.sort_unstable();
     assert_eq!(golden::names("wire"), expected);
 }

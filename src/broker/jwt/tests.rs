@@ -73,6 +73,7 @@ fn a_backend_is_confined_to_its_own_subjects_for_ten_minutes_at_most() {
         json!({
             "pub": { "allow": [
                 format!("dockhost.hello.{id}"),
+                format!("dockhost.confirm.{id}"),
                 format!("dockhost.report.{id}"),
                 format!("dockhost.heartbeat.{id}"),
                 format!("$JS.API.CONSUMER.MSG.NEXT.ASSIGNMENTS.{id}"),

@@ -1,6 +1,8 @@
-//! What a backend can do: the four things that it is there for, all of them across the border of its account.
+//! What a backend can do: the five things that it is there for, all of them across the border of its account.
 
+use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
+use dockhost_domain::wire::{Assignment, Confirm, Wanted};
 use futures::StreamExt;
 use serde_json::json;
 
@@ -17,6 +19,42 @@ async fn it_says_hello_and_is_told_what_waits() {
     let welcome = ada.hello().await;
     assert_eq!((welcome.backend_id, welcome.assignments, welcome.max_containers), (world.ada, 2, 8));
     assert_eq!((welcome.stream, welcome.consumer), ("ASSIGNMENTS".to_owned(), world.ada.to_string()));
+}
+
+/// Its consumer may hand out what is over; the stream's leader knows.
+#[tokio::test]
+async fn it_is_told_whether_an_assignment_stands() {
+    let world = World::new().await;
+    let (ada, bob) = (world.ada().await, world.bob().await);
+    let asked = |instance_id, placement, generation| Confirm { instance_id, placement, generation };
+    let instance = InstanceId::from_uuid(clock::fresh_uuid());
+    assert!(!ada.confirm(&asked(instance, 1, 2)).await, "nothing was ever assigned");
+    let user_id = UserId::from_uuid(clock::fresh_uuid());
+    let assignment = |generation| Assignment {
+        instance_id: instance,
+        user_id,
+        placement: 1,
+        generation,
+        wanted: Wanted::Running,
+        container: None,
+    };
+    let standing = world.assignments.standing(world.ada, instance).await.unwrap();
+    assert!(world.assignments.replace(world.ada, &assignment(2), &standing).await.unwrap());
+    assert!(ada.confirm(&asked(instance, 1, 2)).await);
+    assert!(!ada.confirm(&asked(instance, 1, 1)).await, "an older one");
+    assert!(!ada.confirm(&asked(instance, 2, 2)).await, "of another placement");
+    assert!(!bob.confirm(&asked(instance, 1, 2)).await, "assigned to another backend");
+    let standing = world.assignments.standing(world.ada, instance).await.unwrap();
+    assert!(world.assignments.replace(world.ada, &assignment(3), &standing).await.unwrap());
+    assert!(!ada.confirm(&asked(instance, 1, 2)).await, "replaced");
+    let standing = world.assignments.standing(world.ada, instance).await.unwrap();
+    world.assignments.remove(standing.sequence).await.unwrap();
+    assert!(!ada.confirm(&asked(instance, 1, 3)).await, "removed");
+
+    let subject = Channel::Confirm(world.ada).to_string();
+    let refused = ada.client.request(subject, "what?".into()).await.unwrap();
+    let code = refused.headers.as_ref().and_then(|headers| headers.get("Nats-Service-Error-Code")).unwrap();
+    assert_eq!((code.as_str(), refused.payload.len()), ("400", 0));
 }
 
 #[tokio::test]

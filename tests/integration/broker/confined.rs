@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 
-/// Every subject that an agent might be tempted to publish to, except its own four.
+/// Every subject that an agent might be tempted to publish to, except its own five.
 #[tokio::test]
 async fn it_publishes_nothing_but_its_own() {
     let world = World::new().await;
@@ -17,6 +17,7 @@ async fn it_publishes_nothing_but_its_own() {
     let id = clock::fresh_uuid();
     for subject in [
         Channel::Hello(other).to_string(),
+        Channel::Confirm(other).to_string(),
         Channel::Report(other).to_string(),
         Channel::Heartbeat(other).to_string(),
         pull_subject(other),
@@ -65,6 +66,7 @@ async fn it_hears_nothing_but_its_own_inbox() {
         "dockhost.>".to_owned(),
         "dockhost.hello.*".to_owned(),
         format!("dockhost.hello.{own}"),
+        format!("dockhost.confirm.{own}"),
         "dockhost.report.*".to_owned(),
         "dockhost.heartbeat.*".to_owned(),
         format!("dockhost.assignment.{own}.>"),

@@ -12,15 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, Message, Subscriber};
+use dockhost::assignments::Assignments;
 use dockhost::broker::callout::{Callout, Doorkeeper};
+use dockhost::broker::confirm::Confirming;
 use dockhost::broker::connect::Broker;
 use dockhost::broker::hello::{Enrolments, Hello};
 use dockhost::broker::jwt::{LONGEST, Signer};
+use dockhost::broker::service::Service;
 use dockhost::clock;
 use dockhost::event_log::streams::{self, StreamOptions};
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::subject::Channel;
-use dockhost_domain::wire::Welcome;
+use dockhost_domain::wire::{Confirm, Confirmed, Welcome};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
@@ -30,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Nats, wait_until};
 
-/// A broker, the main server's two services on it, and two enrolled backends.
+/// A broker, the main server's services on it, and two enrolled backends.
 struct World {
     nats: Nats,
     main: Broker,
@@ -39,6 +42,7 @@ struct World {
     /// Stops the door.
     callout: CancellationToken,
     enrolled: Arc<Enrolled>,
+    assignments: Assignments,
 }
 
 /// The enrolled backends by their keys.
@@ -74,8 +78,13 @@ impl World {
         let signer = Signer::from_seed(&nats.secrets.callout).unwrap();
         let door = Callout::open(main.clone(), signer, enrolled.clone()).await.unwrap().for_at_most(lifetime);
         tokio::spawn(door.run(callout.clone()));
-        tokio::spawn(Hello::open(main.clone(), enrolled.clone()).await.unwrap().run(CancellationToken::new()));
-        Self { nats, main, ada, bob, callout, enrolled }
+        let hello = Hello { broker: main.clone(), enrolments: enrolled.clone() };
+        tokio::spawn(Service::open(main.clone(), hello).await.unwrap().run(CancellationToken::new()));
+        let assignments = main.jetstream().get_stream(streams::ASSIGNMENTS).await.unwrap();
+        let assignments = Assignments::new(main.jetstream().clone(), assignments);
+        let confirming = Confirming(assignments.clone());
+        tokio::spawn(Service::open(main.clone(), confirming).await.unwrap().run(CancellationToken::new()));
+        Self { nats, main, ada, bob, callout, enrolled, assignments }
     }
 
     /// Tries to get in with this key; `backend` is whose inbox the client says it uses.
@@ -121,6 +130,13 @@ impl Agent {
     async fn hello(&self) -> Welcome {
         let answer = self.client.request(Channel::Hello(self.backend).to_string(), "{}".into()).await.unwrap();
         serde_json::from_slice(&answer.payload).unwrap()
+    }
+
+    /// Whether this stands.
+    async fn confirm(&self, asked: &Confirm) -> bool {
+        let body = serde_json::to_vec(asked).unwrap();
+        let answer = self.client.request(Channel::Confirm(self.backend).to_string(), body.into()).await.unwrap();
+        serde_json::from_slice::<Confirmed>(&answer.payload).unwrap().stands
     }
 
     /// Opens a pull from its own consumer.

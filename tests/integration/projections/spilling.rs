@@ -1,5 +1,6 @@
 //! A model that doesn't fit in memory is verified and rebuilt to the same letter, and leaves nothing behind.
 
+use bson::{Document, doc};
 use dockhost_domain::envelope::Recorded;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
@@ -9,7 +10,8 @@ use dockhost_projections::rebuild::{rebuild_within, retire};
 use dockhost_projections::store::Cause;
 use dockhost_projections::verdict::DifferenceKind;
 use dockhost_projections::verify::{verify, verify_within};
-use dockhost_projections::{Entry, History, MongoStore, Projector};
+use dockhost_projections::{Entry, History, MongoStore, ProjectionError, Projector};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 
@@ -178,6 +180,47 @@ async fn what_interrupted_ones_left_is_dropped_by_the_next() {
     names.sort();
     assert_eq!(names, ["checkpoints", "instances_v3"]);
     assert_eq!(store.instances_of(user(1)).await.unwrap().len(), 43);
+}
+
+/// A log at whose end somebody has written to the collection that is being filled.
+struct Meddled(Log, mongodb::Collection<Document>);
+
+impl History for Meddled {
+    fn incarnation(&self) -> Incarnation {
+        self.0.incarnation()
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
+        async {
+            // As long as nothing is written there, nothing is changed.
+            self.1.update_one(doc! {}, doc! { "$set": { "hostname": "meddled" } }).await?;
+            self.0.end().await
+        }
+        .boxed()
+    }
+
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        self.0.read(kind, after, to)
+    }
+
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+        self.0.read_one(aggregate, after, to)
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_not_what_was_written_never_goes_live() {
+    let mongo = Mongo::shared().await;
+    let store = connect(&mongo).await;
+    let events = mixed();
+    let history = Log::of(log("one"), &events);
+    project::<Instances>(&store, &events).await;
+    let client = mongodb::Client::with_uri_str(&mongo.uri).await.unwrap();
+    let meddled = Meddled(history.clone(), client.database(&mongo.database).collection("instances_v2"));
+    let refused = rebuild_within::<Instances>(&store, &meddled, FEW, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(refused, ProjectionError::BadCopy { model: "instances" }), "{refused:?}");
+    let verdict = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    assert!(verdict.is_equal() && verdict.collection.as_str() == "instances", "{verdict:?}");
 }
 
 /// An aggregate that the leader's program can't read is held; a newer program that can compares what is there.

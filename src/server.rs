@@ -3,15 +3,13 @@
 //! In: settings, connections, secrets, a listener. Out: the API on the listener, the broker's door, and a part in the
 //! election. Start-up is a list of named steps; whatever is missing or wrong stops it with one clear message.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
-use dockhost_projections::Unreadable;
 use dockhost_projections::store::MongoStore;
-use futures::StreamExt;
+use futures::TryFutureExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,17 +28,17 @@ use crate::broker::service::Service;
 use crate::clock;
 use crate::config::{Checked, Connections, Settings};
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
-use crate::event_log::{Delivery, EventLog, Filter, streams};
+use crate::event_log::{EventLog, queue, streams};
 use crate::execute::{Executor, Keeper, SnapshotOptions};
-use crate::follower::Follower;
+use crate::follower::{Follower, past};
 use crate::gate::Gate;
 use crate::http::{app, router};
 use crate::leader::election::Candidate;
 use crate::leader::fitness::Fitness;
 use crate::leader::projector::Projectors;
-use crate::leader::{Births, Leader};
+use crate::leader::{Births, Leader, dispatcher};
 use crate::patience::{PATIENCE, patiently};
-use crate::positions::{MODELS, Positions};
+use crate::positions::Positions;
 use crate::presence::Presence;
 
 /// Requests in flight may take this long to end once the server is told to stop.
@@ -85,8 +83,12 @@ pub async fn run(
     let door = Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&gate) as _).await?;
     let hello = Service::open(broker.clone(), Hello { broker: broker.clone(), enrolments: gate }).await?;
     let confirming = Service::open(broker.clone(), Confirming(assignments.clone())).await?;
-    let (after, latest) =
-        patiently("the machines", deadline, passing, || know_the_machines(&port, &follower, &assignments)).await?;
+    let learn = || async {
+        let dispatched = queue::acknowledged(&js, streams::EVENTS, &dispatcher::name(births.assignments)).await?;
+        past::learn(&follower, &port, &assignments, dispatched).await
+    };
+    let learnt = patiently("the machines", deadline, passing, || learn().map_err(anyhow::Error::from_boxed));
+    let (after, latest) = learnt.await?;
     tasks.spawn(snapshots.run(cancel.clone()));
     tasks.spawn(door.run(cancel.clone()));
     tasks.spawn(hello.run(cancel.clone()));
@@ -196,34 +198,4 @@ async fn births(js: &jetstream::Context) -> anyhow::Result<Births> {
         reports: born(streams::REPORTS).await?,
         timers: born(streams::TIMERS).await?,
     })
-}
-
-/// What the follower must know from before its start: the machines, what they hold, and the last event of each kind.
-/// Returns where it starts: before the assignments were listed, so that no placement falls between the two.
-async fn know_the_machines(
-    log: &Arc<dyn EventLog>,
-    follower: &Follower,
-    assignments: &Assignments,
-) -> anyhow::Result<(u64, BTreeMap<&'static str, u64>)> {
-    let end = log.end(Filter::All).await?;
-    let mut machines = log.follow(0, Filter::Kind("backend"));
-    while let Some(delivery) = machines.next().await {
-        match delivery {
-            Delivery::Event(recorded) if recorded.sequence <= end => follower.machines().observe(&recorded),
-            // What came after `end` the follower reads itself.
-            Delivery::Event(_) | Delivery::Idle => {}
-            Delivery::Unreadable { sequence, subject, why } => {
-                follower.freeze(Unreadable::new(subject, sequence, &why));
-            }
-            Delivery::CaughtUp => break,
-        }
-    }
-    for (backend, instance) in assignments.all().await? {
-        follower.machines().assigned(backend, instance);
-    }
-    let mut latest = BTreeMap::new();
-    for (_, kind) in MODELS {
-        latest.insert(kind, log.end(Filter::Kind(kind)).await?);
-    }
-    Ok((end, latest))
 }

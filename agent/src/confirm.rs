@@ -4,7 +4,9 @@
 //! the reconciler can be tested without a broker. What the consumer hands out is no proof: a node of the broker that was
 //! killed replays, while it catches up, what was removed long ago, and a deleted instance is not to be made again.
 
-use async_nats::Client;
+use std::time::Duration;
+
+use async_nats::{Client, Request};
 use bytes::Bytes;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Assignment, Confirm, Confirmed};
@@ -12,6 +14,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::key::ApiKey;
+
+/// A replica that the broker believes to be there may be cut off; the next question goes to another one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Nobody could say; it is asked again.
 #[derive(Debug, thiserror::Error)]
@@ -42,11 +47,9 @@ impl ConfirmSubject {
         let Assignment { instance_id, placement, generation, .. } = *assignment;
         let body = serde_json::to_vec(&Confirm { instance_id, placement, generation })
             .map_err(|error| NoAnswer(error.to_string()))?;
-        let answer = self
-            .client
-            .request(self.subject.clone(), Bytes::from(body))
-            .await
-            .map_err(|error| NoAnswer(error.to_string()))?;
+        let request = Request::new().payload(Bytes::from(body)).timeout(Some(PATIENCE));
+        let answer = self.client.send_request(self.subject.clone(), request).await;
+        let answer = answer.map_err(|error| NoAnswer(error.to_string()))?;
         let confirmed: Confirmed = serde_json::from_slice(&answer.payload)
             .map_err(|error| NoAnswer(format!("its answer says neither yes nor no: {error}")))?;
         Ok(confirmed.stands)

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, Message, StatusCode, Subscriber};
+use async_nats::{Client, Message, Request, StatusCode, Subscriber};
 use bytes::Bytes;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Assignment, Hello, Welcome};
@@ -31,6 +31,8 @@ const BATCH: usize = 256;
 const EXPIRES: Duration = Duration::from_secs(30);
 /// How often the broker says that there is nothing to say.
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a hello may take; the next one goes to another replica.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// After this long without a word, the pull is lost.
 const SILENCE: Duration = Duration::from_secs(12);
 
@@ -162,8 +164,8 @@ async fn hello(client: &Client, key: &ApiKey) -> Result<Welcome, Ended> {
     let subject = Channel::Hello(key.backend()).to_string();
     let body = serde_json::to_vec(&Hello { agent_version: env!("CARGO_PKG_VERSION").to_owned() })
         .map_err(|error| Ended::NoWelcome(error.to_string()))?;
-    let answer =
-        client.request(subject, Bytes::from(body)).await.map_err(|error| Ended::NoWelcome(error.to_string()))?;
+    let request = Request::new().payload(Bytes::from(body)).timeout(Some(PATIENCE));
+    let answer = client.send_request(subject, request).await.map_err(|error| Ended::NoWelcome(error.to_string()))?;
     let welcome: Welcome = serde_json::from_slice(&answer.payload)
         .map_err(|error| Ended::NoWelcome(format!("its answer is no welcome: {error}")))?;
     if welcome.backend_id == key.backend() { Ok(welcome) } else { Err(Ended::NotMe) }

@@ -134,13 +134,8 @@ impl Queue {
         let stream = self.js.get_stream(self.stream).await?;
         // A work queue holds nothing that was acknowledged, and wants to be read from its beginning.
         let keeps_place = stream.cached_info().config.retention != RetentionPolicy::WorkQueue;
-        let place = self.place();
-        let next = match info(&stream, &self.name).await? {
-            Some(found) => Some(found.ack_floor.stream_sequence + 1),
-            None if keeps_place => info(&stream, &place).await?.and_then(|kept| start(&kept)),
-            None => None,
-        };
-        let Some(next) = next else { return Ok(()) };
+        let place = place(&self.name);
+        let Some(next) = next(&stream, &self.name).await? else { return Ok(()) };
         if keeps_place {
             self.config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: next };
             // An older place is of no more use while the consumer itself is there.
@@ -152,14 +147,9 @@ impl Queue {
         delete(&stream, &self.name).await
     }
 
-    /// The name under which the place is kept while the consumer is made anew.
-    fn place(&self) -> String {
-        format!("{}-place", self.name)
-    }
-
     /// Forgets the kept place, once the consumer is there again. One that stays is replaced by the next take-over.
     async fn settle(&self) {
-        let forgotten = async { delete(&self.js.get_stream(self.stream).await?, &self.place()).await };
+        let forgotten = async { delete(&self.js.get_stream(self.stream).await?, &place(&self.name)).await };
         if let Err(error) = forgotten.await {
             tracing::debug!(name = self.name, %error, "a reader's kept place could not be removed");
         }
@@ -183,6 +173,27 @@ impl Queue {
         }
         self.puller.as_mut().ok_or_else(|| "no reader".into())
     }
+}
+
+/// Up to where a queue on a log has acknowledged; 0 if it was never read.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn acknowledged(js: &Context, stream: &str, name: &str) -> Result<u64, Cause> {
+    Ok(next(&js.get_stream(stream).await?, name).await?.map_or(0, |next| next - 1))
+}
+
+/// Where a queue goes on: after what its consumer has acknowledged, or where the place was kept.
+async fn next(stream: &Stream, name: &str) -> Result<Option<u64>, Cause> {
+    match info(stream, name).await? {
+        Some(found) => Ok(Some(found.ack_floor.stream_sequence + 1)),
+        None => Ok(info(stream, &place(name)).await?.and_then(|kept| start(&kept))),
+    }
+}
+
+/// The name under which the place is kept while the consumer is made anew.
+fn place(name: &str) -> String {
+    format!("{name}-place")
 }
 
 /// What the broker says of a consumer, if it has it.

@@ -6,6 +6,7 @@
 
 mod facts;
 mod machines;
+pub mod past;
 mod wakers;
 
 use std::collections::BTreeMap;

@@ -143,13 +143,19 @@ pub struct Dispatcher {
     pub incarnation: u64,
 }
 
+/// Under which name the broker keeps the dispatcher's place, when ASSIGNMENTS was made then.
+#[must_use]
+pub fn name(incarnation: u64) -> String {
+    format!("dispatcher-{incarnation}")
+}
+
 impl Dispatcher {
     /// Follows the cues of events and of a slow sweep, until cancelled.
     ///
     /// # Errors
     /// When the broker can't be reached.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), Cause> {
-        let name = format!("dispatcher-{}", self.incarnation);
+        let name = name(self.incarnation);
         let filter = Filter::Kind("tenancy");
         let events = work::events(
             Reading { role: "dispatcher", name: &name, filter, linger: Duration::ZERO },

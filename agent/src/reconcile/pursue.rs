@@ -10,6 +10,7 @@ use dockhost_domain::ids::InstanceId;
 use dockhost_domain::wire::{Assignment, News, Report, Trouble};
 
 use super::{Memory, Reconciler, Said};
+use crate::backoff::Backoff;
 use crate::container::{Container, State};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::step::{Step, step};
@@ -20,8 +21,8 @@ const LAPS: u32 = 500;
 const TRIES: u32 = 3;
 /// Starts of one run: a container that ends again and again is reported.
 const STARTS: u32 = 3;
-/// The pause before the server is asked again whether an assignment stands.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// The first and the longest pause before the server is asked again whether an assignment stands.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// Other ports of one run, each time after somebody took the chosen ones.
 const PORT_CHANGES: u32 = 20;
 
@@ -258,6 +259,7 @@ impl<R: Runtime> Reconciler<R> {
 
     /// Whether what is wanted still is, asked until there is an answer; what was replaced meanwhile is not.
     async fn still_stands(&self, wanted: &Assignment) -> bool {
+        let mut backoff = Backoff::new(ASK_AGAIN.0, ASK_AGAIN.1);
         while !self.superseded(wanted) {
             match self.0.confirmer.stands(wanted).await {
                 Ok(true) => return true,
@@ -268,7 +270,7 @@ impl<R: Runtime> Reconciler<R> {
                 }
                 Err(error) => {
                     tracing::debug!(instance = %wanted.instance_id, %error, "nobody says whether it is still wanted");
-                    tokio::time::sleep(ASK_AGAIN).await;
+                    tokio::time::sleep(backoff.pause()).await;
                 }
             }
         }

@@ -70,9 +70,9 @@ fn seen(list: &Value) -> Vec<(Value, Value, Value)> {
 }
 
 /// A history: four instances of which one was stopped, one resumed and one deleted, people who came and went, and a
-/// machine that was lost and came back.
+/// machine that was lost and came back. The machine has room for one more.
 async fn history(world: &mut World) -> Client {
-    let alpha = world.add_agent("alpha", 10).await;
+    let alpha = world.add_agent("alpha", 4).await;
     let ada = world.user("ada").await;
     for _ in 0..4 {
         assert_eq!(ada.create().await.status, 201);
@@ -164,6 +164,9 @@ async fn a_lost_system_comes_back_from_its_export() {
     assert_eq!(ada.create().await.status, 201, "and life goes on");
     let now = world.containers(0).now;
     assert!(now.is_superset(&containers) && now.len() == containers.len() + 1, "{containers:?} became {now:?}");
+    // The server knows what the machine holds: nobody is sent there to be turned away.
+    let full = world.user("carol").await.create().await;
+    assert_eq!((full.status, full.code()), (503, "no_capacity"), "{full:?}");
 }
 
 #[tokio::test]

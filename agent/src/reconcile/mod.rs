@@ -26,6 +26,7 @@ use crate::rooms::Rooms;
 use crate::runtime::{Runtime, RuntimeError};
 use crate::step::{Step, step};
 
+mod make;
 mod pursue;
 
 /// How patient the reconciler is.

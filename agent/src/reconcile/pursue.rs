@@ -10,7 +10,6 @@ use dockhost_domain::ids::InstanceId;
 use dockhost_domain::wire::{Assignment, News, Report, Trouble};
 
 use super::{Memory, Reconciler, Said};
-use crate::backoff::Backoff;
 use crate::container::{Container, State};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::step::{Step, step};
@@ -19,26 +18,20 @@ use crate::step::{Step, step};
 const LAPS: u32 = 500;
 /// Errors of one run that are tried again at once.
 const TRIES: u32 = 3;
-/// Starts of one run: a container that ends again and again is reported.
-const STARTS: u32 = 3;
-/// The first and the longest pause before the server is asked again whether an assignment stands.
-const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-/// Other ports of one run, each time after somebody took the chosen ones.
-const PORT_CHANGES: u32 = 20;
 
 /// What a run has tried so far.
 #[derive(Default)]
-struct Tries {
+pub(super) struct Tries {
     laps: u32,
     errors: u32,
-    starts: u32,
-    port_changes: u32,
-    fetches: u32,
+    pub(super) starts: u32,
+    pub(super) port_changes: u32,
+    pub(super) fetches: u32,
     awaiting_since: Option<Instant>,
 }
 
 /// How a run ended.
-enum End {
+pub(super) enum End {
     /// With something to say.
     Say(News),
     /// With nothing to say.
@@ -85,11 +78,11 @@ impl<R: Runtime> Reconciler<R> {
     }
 
     /// Whether a newer assignment waits, so that this run should give way.
-    fn superseded(&self, assignment: &Assignment) -> bool {
+    pub(super) fn superseded(&self, assignment: &Assignment) -> bool {
         self.0.entries().get(&assignment.instance_id).is_none_or(|entry| entry.dirty)
     }
 
-    async fn until_superseded(&self, assignment: &Assignment) {
+    pub(super) async fn until_superseded(&self, assignment: &Assignment) {
         while !self.superseded(assignment) {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -138,7 +131,7 @@ impl<R: Runtime> Reconciler<R> {
         forget
     }
 
-    fn say(&self, assignment: &Assignment, news: News) {
+    pub(super) fn say(&self, assignment: &Assignment, news: News) {
         tracing::info!(instance = %assignment.instance_id, ?news, "reporting");
         self.0.outbox.put(Report {
             instance_id: assignment.instance_id,
@@ -214,104 +207,6 @@ impl<R: Runtime> Reconciler<R> {
         Ok(None)
     }
 
-    async fn create(&self, wanted: &Assignment, tries: &mut Tries) -> Result<Option<End>, RuntimeError> {
-        let Some(spec) = &wanted.container else { return Ok(None) };
-        if !self.still_stands(wanted).await {
-            return Ok(Some(End::Over));
-        }
-        if !self.0.rooms.take(wanted.instance_id) {
-            return Ok(None);
-        }
-        let refused = |code, error: &RuntimeError| {
-            self.0.rooms.note(wanted.instance_id, false);
-            let trouble = Trouble { code: String::from(code), message: error.chain() };
-            Ok(Some(End::Say(News::InstanceRefused(trouble))))
-        };
-        match self.act(self.0.runtime.create(wanted, spec)).await {
-            Ok(()) => {
-                let made = self.act(self.0.runtime.list(Some(wanted.instance_id))).await?;
-                if let Some(container) = made.iter().find(|container| container.placement == wanted.placement) {
-                    self.say(wanted, News::InstanceCreated(container.observation()));
-                }
-                Ok(None)
-            }
-            Err(RuntimeError::ImageMissing(image)) if tries.fetches == 0 => {
-                tries.fetches += 1;
-                tracing::info!(image, "fetching an image");
-                tokio::select! {
-                    fetched = self.0.runtime.fetch(spec.image.as_deref()) => match fetched {
-                        Ok(()) => Ok(None),
-                        Err(error) => refused("image_missing", &error),
-                    },
-                    // Fetching may take minutes, by when something else may be wanted.
-                    () = self.until_superseded(wanted) => Ok(None),
-                }
-            }
-            Err(error @ RuntimeError::ImageMissing(_)) => refused("image_missing", &error),
-            Err(error @ RuntimeError::NoPorts(_)) => refused("no_ports", &error),
-            Err(error @ RuntimeError::ToldToRefuse(_)) => refused("told_to_refuse", &error),
-            Err(error) => {
-                self.0.rooms.note(wanted.instance_id, false);
-                Err(error)
-            }
-        }
-    }
-
-    /// Whether what is wanted still is, asked until there is an answer; what was replaced meanwhile is not.
-    async fn still_stands(&self, wanted: &Assignment) -> bool {
-        let mut backoff = Backoff::new(ASK_AGAIN.0, ASK_AGAIN.1);
-        while !self.superseded(wanted) {
-            match self.0.confirmer.stands(wanted).await {
-                Ok(true) => return true,
-                Ok(false) => {
-                    tracing::info!(instance = %wanted.instance_id, placement = wanted.placement,
-                        generation = wanted.generation, "an assignment from before: no container is made");
-                    return false;
-                }
-                Err(error) => {
-                    tracing::debug!(instance = %wanted.instance_id, %error, "nobody says whether it is still wanted");
-                    tokio::time::sleep(backoff.pause()).await;
-                }
-            }
-        }
-        false
-    }
-
-    async fn start(
-        &self,
-        wanted: &Assignment,
-        container: &Container,
-        memory: &mut Memory,
-        tries: &mut Tries,
-    ) -> Result<Option<End>, RuntimeError> {
-        tries.starts += 1;
-        if tries.starts > STARTS {
-            return Ok(Some(trouble("runtime_error", "its container ends right after each start".to_owned())));
-        }
-        memory.answered = None;
-        let runtime = &self.0.runtime;
-        match self.act(runtime.start(container, wanted.container.as_ref())).await {
-            Ok(()) => Ok(None),
-            Err(RuntimeError::PortTaken(message)) => {
-                tries.starts -= 1;
-                tries.port_changes += 1;
-                tracing::info!(container = container.id, message, "its ports are taken, choosing others");
-                if tries.port_changes > PORT_CHANGES {
-                    return Ok(Some(trouble("no_ports", format!("its ports are taken: {message}"))));
-                }
-                // Even one that has never run: it may be known by its id already, so that an empty one in its place
-                // would look like lost files. The new container answers to the old id.
-                match self.act(runtime.change_ports(container, wanted)).await {
-                    Err(error @ RuntimeError::NoPorts(_)) => return Ok(Some(trouble("no_ports", error.chain()))),
-                    other => other?,
-                }
-                Ok(None)
-            }
-            Err(RuntimeError::Gone) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Asks once per container for the fingerprints that users compare. Not knowing them stops nothing.
     async fn learn_host_keys(&self, actual: &[Container], memory: &mut Memory) {
         for container in actual {
@@ -358,14 +253,14 @@ impl<R: Runtime> Reconciler<R> {
     }
 
     /// One act on the runtime, not too many at a time.
-    async fn act<T>(&self, act: impl Future<Output = Result<T, RuntimeError>>) -> Result<T, RuntimeError> {
+    pub(super) async fn act<T>(&self, act: impl Future<Output = Result<T, RuntimeError>>) -> Result<T, RuntimeError> {
         // The semaphore is never closed; if it were, acting unbounded beats not acting.
         let _permit = self.0.acts.acquire().await.ok();
         act.await
     }
 }
 
-fn trouble(code: &str, message: String) -> End {
+pub(super) fn trouble(code: &str, message: String) -> End {
     End::Trouble(Trouble { code: code.to_owned(), message })
 }
 

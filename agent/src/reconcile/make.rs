@@ -1,0 +1,123 @@
+//! Making and starting a container: the two acts that can be refused.
+//!
+//! In: what is wanted, and what the run has tried so far. Out: a container, a reason why not, or word to look again. Before
+//! one is made the server is asked whether that still stands: a placement has one container ever.
+
+use std::time::Duration;
+
+use dockhost_domain::wire::{Assignment, News, Trouble};
+
+use super::pursue::{End, Tries, trouble};
+use super::{Memory, Reconciler};
+use crate::backoff::Backoff;
+use crate::container::Container;
+use crate::runtime::{Runtime, RuntimeError};
+
+/// The first and the longest pause before the server is asked again whether an assignment stands.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// Starts of one run: a container that ends again and again is reported.
+const STARTS: u32 = 3;
+/// Other ports of one run, each time after somebody took the chosen ones.
+const PORT_CHANGES: u32 = 20;
+
+impl<R: Runtime> Reconciler<R> {
+    /// Makes the container, if it is still wanted and there is room; fetches its image first.
+    pub(super) async fn create(&self, wanted: &Assignment, tries: &mut Tries) -> Result<Option<End>, RuntimeError> {
+        let Some(spec) = &wanted.container else { return Ok(None) };
+        if !self.still_stands(wanted).await {
+            return Ok(Some(End::Over));
+        }
+        if !self.0.rooms.take(wanted.instance_id) {
+            return Ok(None);
+        }
+        let refused = |code, error: &RuntimeError| {
+            self.0.rooms.note(wanted.instance_id, false);
+            let trouble = Trouble { code: String::from(code), message: error.chain() };
+            Ok(Some(End::Say(News::InstanceRefused(trouble))))
+        };
+        match self.act(self.0.runtime.create(wanted, spec)).await {
+            Ok(()) => {
+                let made = self.act(self.0.runtime.list(Some(wanted.instance_id))).await?;
+                if let Some(container) = made.iter().find(|container| container.placement == wanted.placement) {
+                    self.say(wanted, News::InstanceCreated(container.observation()));
+                }
+                Ok(None)
+            }
+            Err(RuntimeError::ImageMissing(image)) if tries.fetches == 0 => {
+                tries.fetches += 1;
+                tracing::info!(image, "fetching an image");
+                tokio::select! {
+                    fetched = self.0.runtime.fetch(spec.image.as_deref()) => match fetched {
+                        Ok(()) => Ok(None),
+                        Err(error) => refused("image_missing", &error),
+                    },
+                    // Fetching may take minutes, by when something else may be wanted.
+                    () = self.until_superseded(wanted) => Ok(None),
+                }
+            }
+            Err(error @ RuntimeError::ImageMissing(_)) => refused("image_missing", &error),
+            Err(error @ RuntimeError::NoPorts(_)) => refused("no_ports", &error),
+            Err(error @ RuntimeError::ToldToRefuse(_)) => refused("told_to_refuse", &error),
+            Err(error) => {
+                self.0.rooms.note(wanted.instance_id, false);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether what is wanted still is, asked until there is an answer; what was replaced meanwhile is not.
+    async fn still_stands(&self, wanted: &Assignment) -> bool {
+        let mut backoff = Backoff::new(ASK_AGAIN.0, ASK_AGAIN.1);
+        while !self.superseded(wanted) {
+            match self.0.confirmer.stands(wanted).await {
+                Ok(true) => return true,
+                Ok(false) => {
+                    tracing::info!(instance = %wanted.instance_id, placement = wanted.placement,
+                        generation = wanted.generation, "an assignment from before: no container is made");
+                    return false;
+                }
+                Err(error) => {
+                    tracing::debug!(instance = %wanted.instance_id, %error, "nobody says whether it is still wanted");
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+            }
+        }
+        false
+    }
+
+    /// Starts it; takes other ports if somebody has taken its own.
+    pub(super) async fn start(
+        &self,
+        wanted: &Assignment,
+        container: &Container,
+        memory: &mut Memory,
+        tries: &mut Tries,
+    ) -> Result<Option<End>, RuntimeError> {
+        tries.starts += 1;
+        if tries.starts > STARTS {
+            return Ok(Some(trouble("runtime_error", "its container ends right after each start".to_owned())));
+        }
+        memory.answered = None;
+        let runtime = &self.0.runtime;
+        match self.act(runtime.start(container, wanted.container.as_ref())).await {
+            Ok(()) => Ok(None),
+            Err(RuntimeError::PortTaken(message)) => {
+                tries.starts -= 1;
+                tries.port_changes += 1;
+                tracing::info!(container = container.id, message, "its ports are taken, choosing others");
+                if tries.port_changes > PORT_CHANGES {
+                    return Ok(Some(trouble("no_ports", format!("its ports are taken: {message}"))));
+                }
+                // Even one that has never run: it may be known by its id already, so that an empty one in its place
+                // would look like lost files. The new container answers to the old id.
+                match self.act(runtime.change_ports(container, wanted)).await {
+                    Err(error @ RuntimeError::NoPorts(_)) => return Ok(Some(trouble("no_ports", error.chain()))),
+                    other => other?,
+                }
+                Ok(None)
+            }
+            Err(RuntimeError::Gone) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -3,7 +3,8 @@
 //! In: a principal. Out: their key, from memory or unwrapped from the store. A missing key is an error that stops the
 //! reader, unless the log says that the person was erased: it is asked only when a key is missing, and its yes is
 //! remembered. Of a person who is being erased no key is kept in memory any more: it is read anew for each use until it
-//! is destroyed, so that from then on no replica can open anything.
+//! is destroyed, so that from then on no replica can open anything. Who is about to read the whole log has the keys
+//! gathered first; the same holds for those.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,6 +165,22 @@ impl Keyring {
         Err(KeyError::Erased(principal))
     }
 
+    /// Gets ready for a reading of the whole log, which needs most keys: asking for each by itself would cost more than
+    /// the reading. They are kept like any that were asked for, so what is read of an erasure takes them away again.
+    ///
+    /// # Errors
+    /// [`KeyError::Unavailable`]; then each is asked for when it is needed.
+    pub async fn gather(&self) -> Result<(), KeyError> {
+        let most = usize::try_from(CACHED_KEYS).unwrap_or(usize::MAX);
+        for (name, stored) in self.store.many(most).await.map_err(KeyError::Unavailable)? {
+            if let Ok(principal) = name.parse() {
+                // One that is damaged stops who needs it, and nobody else.
+                let _ = self.remember(principal, &name, &stored);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the log says that this person was erased.
     ///
     /// # Errors
@@ -297,6 +314,28 @@ mod tests {
             let missing = keyring.for_opening(principal()).await.unwrap_err();
             assert!(matches!(missing, KeyError::Missing(id) if id == principal()), "{missing:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn gathered_keys_are_kept_like_those_that_were_asked_for() {
+        let (store, erasures) = (Arc::new(MemoryKeys::default()), Arc::new(MemoryErasures::default()));
+        let a = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
+        let sealed = a.for_sealing(principal()).await.unwrap().seal(b"", b"x".to_vec()).unwrap();
+        let open = async || Keyring::open(store.clone(), master(1), LogAge::InUse).await.unwrap();
+        let (b, c) = (open().await.asking(erasures.clone()), open().await);
+        c.announced(principal());
+        b.gather().await.unwrap();
+        c.gather().await.unwrap();
+        store.lose(&principal().to_string());
+        // It asks for nothing any more, unless the person is being erased: then nothing was kept.
+        assert_eq!(b.for_opening(principal()).await.unwrap().open(b"", &sealed).unwrap(), b"x");
+        let asked = c.for_opening(principal()).await.unwrap_err();
+        assert!(matches!(asked, KeyError::Erased(_)), "{asked:?}");
+        // And what is read of an erasure takes it away.
+        erasures.erase(principal());
+        b.announced(principal());
+        let gone = b.for_opening(principal()).await.unwrap_err();
+        assert!(matches!(gone, KeyError::Erased(_)), "{gone:?}");
     }
 
     #[tokio::test]

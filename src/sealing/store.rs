@@ -9,20 +9,26 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorKind};
 use bytes::Bytes;
 use dockhost_domain::ids::PrincipalId;
-use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::time::sleep;
+use futures::{FutureExt, TryStreamExt};
+use tokio::time::{sleep, timeout};
 
 use crate::event_log::in_flight;
+use crate::event_log::pull::throwaway;
 
 /// How often a key that another replica is making is looked for, and the pause between: longer than a replicated
 /// stream takes to store it.
 const TRIES: usize = 50;
 const PAUSE: Duration = Duration::from_millis(20);
+/// Reading many keys takes no longer, or is given up.
+const LONGEST: Duration = Duration::from_secs(30);
+/// The header of what a bucket leaves where something was deleted.
+const MARK: &str = "KV-Operation";
 
 /// An error of the layer below.
 pub type Cause = Box<dyn Error + Send + Sync>;
@@ -31,6 +37,10 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 pub trait KeyStore: Send + Sync + 'static {
     /// What is stored under this name.
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Cause>>;
+
+    /// Many of those that are stored, with their names, for whoever needs most of them: at most so many. Each was still
+    /// there after it was read.
+    fn many(&self, most: usize) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>>;
 
     /// Stores `value` unless something is stored under this name; returns what is stored afterwards, so that two
     /// replicas that make the same key agree on one.
@@ -73,6 +83,10 @@ impl KeyStore for BucketKeys {
         async move { self.0.get(name).await.map_err(Into::into) }.boxed()
     }
 
+    fn many(&self, most: usize) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>> {
+        async move { timeout(LONGEST, self.read_many(most)).await? }.boxed()
+    }
+
     fn get_or_create<'a>(&'a self, name: &'a str, value: Bytes) -> BoxFuture<'a, Result<Bytes, Cause>> {
         async move {
             let mut tries = TRIES;
@@ -105,6 +119,29 @@ impl KeyStore for BucketKeys {
 }
 
 impl BucketKeys {
+    /// A consumer hands out what asking for each would cost many times as much. It may sit on a replica that lags and
+    /// still holds what was destroyed, so the leader is asked afterwards which names there are.
+    async fn read_many(&self, most: usize) -> Result<Vec<(String, Bytes)>, Cause> {
+        let (stream, prefix) = (&self.0.stream, self.0.prefix.as_str());
+        let consumer: PullConsumer = stream.create_consumer(throwaway(0, format!("{prefix}>"), LONGEST)).await?;
+        let count = usize::try_from(consumer.cached_info().num_pending)?.min(most);
+        let mut found = HashMap::with_capacity(count);
+        let mut messages = consumer.fetch().max_messages(count).messages().await?;
+        while let Some(message) = messages.try_next().await? {
+            // What the bucket itself leaves where something was deleted is no key.
+            let is_mark = message.headers.as_ref().is_some_and(|headers| headers.get(MARK).is_some());
+            if let Some(name) = message.subject.strip_prefix(prefix).filter(|_| !is_mark) {
+                found.insert(name.to_owned(), message.payload.clone());
+            }
+        }
+        let mut there = stream.info_with_subjects(format!("{prefix}>")).await?;
+        let mut many = Vec::with_capacity(found.len());
+        while let Some((subject, _)) = there.try_next().await? {
+            many.extend(subject.strip_prefix(prefix).and_then(|name| found.remove_entry(name)));
+        }
+        Ok(many)
+    }
+
     /// Deletes every message on the key's subject by its sequence: unlike a purge, or the bucket's own way of deleting,
     /// that makes the broker overwrite it.
     async fn overwrite(&self, name: &str) -> Result<(), Cause> {
@@ -138,6 +175,12 @@ impl MemoryKeys {
 }
 
 impl KeyStore for MemoryKeys {
+    fn many(&self, most: usize) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>> {
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let many = keys.iter().take(most).map(|(name, key)| (name.clone(), key.clone())).collect();
+        std::future::ready(Ok(many)).boxed()
+    }
+
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
         let stored = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         async move { Ok(stored) }.boxed()

@@ -1,8 +1,11 @@
 //! What stands in the broker's store.
 
+use std::collections::BTreeSet;
+
 use async_nats::jetstream;
 use dockhost::event_log::EventLog;
 use dockhost::event_log::streams::{EVENTS, KEYS_BUCKET};
+use dockhost::sealing::{BucketKeys, KeyStore};
 use dockhost_domain::envelope::header;
 use dockhost_domain::ids::PrincipalId;
 
@@ -46,4 +49,28 @@ async fn a_key_can_be_destroyed_and_is_then_missing_not_erased() {
     let error = second.load(event.aggregate, 0).await.unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("missing") && cause.contains(&ada.to_string()), "{cause}");
+}
+
+#[tokio::test]
+async fn many_keys_are_read_at_once_but_none_that_is_gone() {
+    let live = Live::start().await;
+    let people: Vec<_> = (0..5).map(|_| user()).collect();
+    for person in &people {
+        live.log.append(at(0, &sign_up(*person))).await.unwrap();
+    }
+    let js = jetstream::new(live.client.clone());
+    let bucket = js.get_key_value(KEYS_BUCKET).await.unwrap();
+    let keys = BucketKeys::new(bucket.clone());
+    let name = |n: usize| PrincipalId::from(people[n]).to_string();
+    keys.destroy(&name(0)).await.unwrap();
+    // The bucket's own way leaves a mark where the key was.
+    bucket.delete(name(1)).await.unwrap();
+    let many = keys.many(100).await.unwrap();
+    let found: BTreeSet<_> = many.iter().map(|(name, _)| name.clone()).collect();
+    let expected: BTreeSet<_> = (2..5).map(name).chain(["check".to_owned(), "claims".to_owned()]).collect();
+    assert_eq!(found, expected);
+    for (name, key) in many {
+        assert_eq!(keys.get(&name).await.unwrap(), Some(key), "{name}");
+    }
+    assert_eq!(keys.many(2).await.unwrap().len(), 2);
 }

@@ -13,6 +13,7 @@ mod quarantine;
 mod reach;
 mod secrets;
 mod serve;
+mod watch;
 
 use std::future::Future;
 use std::process::ExitCode;

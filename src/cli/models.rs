@@ -1,13 +1,14 @@
 //! `dockhost rebuild` and `dockhost verify`: the read models against the log.
 //!
 //! In: the models to look at. Out: digests, every difference, and models made anew. Both work beside running replicas.
+//! All models are looked at side by side, each in a task of its own, over one reading of the log; what is told of them
+//! is told at the end, in order.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use dockhost_projections::ReadModel;
 use dockhost_projections::backends::Backends;
-use dockhost_projections::history::{Progress, Stage};
 use dockhost_projections::instances::Instances;
 use dockhost_projections::rebuild::{Rebuilt, rebuild, retire};
 use dockhost_projections::sessions::Sessions;
@@ -15,12 +16,15 @@ use dockhost_projections::store::MongoStore;
 use dockhost_projections::users::Users;
 use dockhost_projections::verdict::Verdict;
 use dockhost_projections::verify::verify;
+use dockhost_projections::{History, ReadModel};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::place::{Opened, Place};
-use super::progress::Bar;
-use crate::event_log::Filter;
+use super::watch::Watch;
 use crate::event_log::past::Past;
+use crate::event_log::shared::seats;
+use crate::event_log::{EventLog, Filter};
 
 /// A read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,40 +62,21 @@ pub struct Verify {
     chosen: Chosen,
 }
 
-impl Chosen {
-    async fn open(&self) -> anyhow::Result<(Past, MongoStore)> {
-        let Opened { log, store, .. } = self.place.open().await?;
-        Ok((Past(log), store))
-    }
-
-    fn wants(&self, model: Model) -> bool {
-        self.model.is_none_or(|only| only == model)
-    }
+/// Where the work on one model is done, and who is told of it.
+#[derive(Clone)]
+struct At {
+    log: Arc<dyn EventLog>,
+    store: MongoStore,
+    watch: Watch,
 }
 
-/// Shows how far each stage of each model is, one after the other.
-#[derive(Default)]
-struct Watch(Option<(&'static str, Stage, Bar)>);
-
-impl Watch {
-    fn see(&mut self, Progress { model, stage, done, total }: Progress) {
-        let what = match stage {
-            Stage::Fold => format!("{model}: log"),
-            Stage::Compare => format!("{model}: documents"),
-        };
-        if let Some((_, _, bar)) = self.0.take_if(|(of, at, _)| (*of, *at) != (model, stage)) {
-            bar.finish();
+impl Chosen {
+    async fn open(&self) -> anyhow::Result<At> {
+        let Opened { log, store, .. } = self.place.open().await?;
+        if let Err(error) = log.keyring().gather().await {
+            tracing::warn!(%error, "the keys could not be gathered; each is asked for by itself");
         }
-        let begun = || if done == 0 { Bar::new(what, total) } else { Bar::resumed(what, done, total) };
-        let (_, _, bar) = self.0.get_or_insert_with(|| (model, stage, begun()));
-        bar.of(total);
-        bar.at(done);
-    }
-
-    fn finish(self) {
-        if let Some((_, _, bar)) = self.0 {
-            bar.finish();
-        }
+        Ok(At { log, store, watch: Watch::default() })
     }
 }
 
@@ -112,11 +97,19 @@ fn aggregates(count: usize) -> String {
     if count == 1 { "1 aggregate".to_owned() } else { format!("{count} aggregates") }
 }
 
-async fn verify_one<M: ReadModel>(past: &Past, store: &MongoStore, what_if: bool) -> anyhow::Result<bool> {
-    let mut watch = Watch::default();
-    let verdict = verify::<M>(store, past, &mut |progress| watch.see(progress)).await?;
-    watch.finish();
-    tell(&verdict);
+/// Compares one model; returns what was found, and whether it holds nothing although the log holds something of it.
+async fn verify_one<M: ReadModel>(at: At, history: impl History) -> anyhow::Result<(Verdict, bool)> {
+    let verdict = verify::<M>(&at.store, &history, &mut |progress| at.watch.see(progress)).await?;
+    // Others may wait for what this one would have read.
+    drop(history);
+    // A model is compared as far as it is. One that holds nothing of a log with events is no model of it: another
+    // database, or one that was lost.
+    let untouched = verdict.position == 0 && at.log.end(Filter::Kind(M::KIND)).await? > 0;
+    Ok((verdict, untouched))
+}
+
+fn tell_verified((verdict, untouched): &(Verdict, bool), what_if: bool) -> bool {
+    tell(verdict);
     if what_if {
         match verdict.differences.len() {
             0 => println!("  a rebuild would change nothing"),
@@ -124,34 +117,62 @@ async fn verify_one<M: ReadModel>(past: &Past, store: &MongoStore, what_if: bool
             count => println!("  a rebuild would change {count} documents"),
         }
     }
-    // A model is compared as far as it is. One that holds nothing of a log with events is no model of it: another
-    // database, or one that was lost.
-    let untouched = verdict.position == 0 && past.0.end(Filter::Kind(M::KIND)).await? > 0;
-    if untouched {
+    if *untouched {
         println!("  EMPTY: the log has events of this model, and none was ever folded into it");
     }
-    Ok(verdict.is_equal() && !untouched)
+    verdict.is_equal() && !untouched
 }
 
 /// Rebuilds one model; what it replaced stays until [`retire`].
-async fn rebuild_one<M: ReadModel>(past: &Past, store: &MongoStore) -> anyhow::Result<Rebuilt> {
-    let mut watch = Watch::default();
-    let rebuilt = rebuild::<M>(store, past, &mut |progress| watch.see(progress)).await?;
-    watch.finish();
+async fn rebuild_one<M: ReadModel>(at: At, history: impl History) -> anyhow::Result<Rebuilt> {
+    Ok(rebuild::<M>(&at.store, &history, &mut |progress| at.watch.see(progress)).await?)
+}
+
+fn tell_rebuilt(model: &str, rebuilt: &Rebuilt) {
     if let Some(before) = &rebuilt.before {
         tell(before);
     }
-    println!(
-        "{}: rebuilt, {} documents at position {}, in {}",
-        M::NAME,
-        rebuilt.documents,
-        rebuilt.position,
-        rebuilt.collection
-    );
-    if rebuilt.quarantined > 0 {
-        println!("  {} held back: see `dockhost quarantine list`", aggregates(rebuilt.quarantined));
+    let Rebuilt { documents, position, collection, quarantined, .. } = rebuilt;
+    println!("{model}: rebuilt, {documents} documents at position {position}, in {collection}");
+    if *quarantined > 0 {
+        println!("  {} held back: see `dockhost quarantine list`", aggregates(*quarantined));
     }
-    Ok(rebuilt)
+}
+
+/// Does one thing with each chosen model: with all of them side by side, over one reading of the log.
+macro_rules! with_each {
+    ($chosen:expr, $at:expr, $act:ident) => {{
+        let at: &At = $at;
+        let (mut users, mut backends, mut instances, mut sessions) = (None, None, None, None);
+        match $chosen {
+            Some(only) => {
+                let past = Past(Arc::clone(&at.log));
+                match only {
+                    Model::Users => users = Some($act::<Users>(at.clone(), past).await),
+                    Model::Backends => backends = Some($act::<Backends>(at.clone(), past).await),
+                    Model::Instances => instances = Some($act::<Instances>(at.clone(), past).await),
+                    Model::Sessions => sessions = Some($act::<Sessions>(at.clone(), past).await),
+                }
+            }
+            None => {
+                let [a, b, c, d] = seats(&at.log, [Users::KIND, Backends::KIND, Instances::KIND, Sessions::KIND]);
+                let all = tokio::join!(
+                    apart($act::<Users>(at.clone(), a)),
+                    apart($act::<Backends>(at.clone(), b)),
+                    apart($act::<Instances>(at.clone(), c)),
+                    apart($act::<Sessions>(at.clone(), d)),
+                );
+                (users, backends, instances, sessions) = (Some(all.0), Some(all.1), Some(all.2), Some(all.3));
+            }
+        }
+        at.watch.finish();
+        (users.transpose(), backends.transpose(), instances.transpose(), sessions.transpose())
+    }};
+}
+
+/// In a task of its own, which ends with whoever waits for it.
+async fn apart<T: Send + 'static>(work: impl Future<Output = anyhow::Result<T>> + Send + 'static) -> anyhow::Result<T> {
+    AbortOnDropHandle::new(tokio::spawn(work)).await?
 }
 
 impl Verify {
@@ -170,19 +191,11 @@ fn finished(equal: Option<anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
 }
 
 async fn compare(chosen: &Chosen, what_if: bool) -> anyhow::Result<bool> {
-    let (past, store) = chosen.open().await?;
+    let at = chosen.open().await?;
+    let (users, backends, instances, sessions) = with_each!(chosen.model, &at, verify_one);
     let mut equal = true;
-    if chosen.wants(Model::Users) {
-        equal &= verify_one::<Users>(&past, &store, what_if).await?;
-    }
-    if chosen.wants(Model::Backends) {
-        equal &= verify_one::<Backends>(&past, &store, what_if).await?;
-    }
-    if chosen.wants(Model::Instances) {
-        equal &= verify_one::<Instances>(&past, &store, what_if).await?;
-    }
-    if chosen.wants(Model::Sessions) {
-        equal &= verify_one::<Sessions>(&past, &store, what_if).await?;
+    for found in [users, backends, instances, sessions] {
+        equal &= found?.is_none_or(|found| tell_verified(&found, what_if));
     }
     Ok(equal)
 }
@@ -201,26 +214,26 @@ impl Rebuild {
 }
 
 async fn remake(chosen: &Chosen) -> anyhow::Result<()> {
-    let (past, store) = chosen.open().await?;
-    let (mut users, mut backends, mut instances, mut sessions) = (None, None, None, None);
-    if chosen.wants(Model::Users) {
-        users = Some(rebuild_one::<Users>(&past, &store).await?);
+    let at = chosen.open().await?;
+    let (users, backends, instances, sessions) = with_each!(chosen.model, &at, rebuild_one);
+    let done = [
+        (Users::NAME, &users),
+        (Backends::NAME, &backends),
+        (Instances::NAME, &instances),
+        (Sessions::NAME, &sessions),
+    ];
+    for (model, rebuilt) in done {
+        if let Ok(Some(rebuilt)) = rebuilt {
+            tell_rebuilt(model, rebuilt);
+        }
     }
-    if chosen.wants(Model::Backends) {
-        backends = Some(rebuild_one::<Backends>(&past, &store).await?);
-    }
-    if chosen.wants(Model::Instances) {
-        instances = Some(rebuild_one::<Instances>(&past, &store).await?);
-    }
-    if chosen.wants(Model::Sessions) {
-        sessions = Some(rebuild_one::<Sessions>(&past, &store).await?);
-    }
+    let (users, backends, instances, sessions) = (users?, backends?, instances?, sessions?);
     eprintln!("dropping what was replaced, once no reader can still ask it …");
     tokio::try_join!(
-        drop_old::<Users>(&store, users.as_ref()),
-        drop_old::<Backends>(&store, backends.as_ref()),
-        drop_old::<Instances>(&store, instances.as_ref()),
-        drop_old::<Sessions>(&store, sessions.as_ref()),
+        drop_old::<Users>(&at.store, users.as_ref()),
+        drop_old::<Backends>(&at.store, backends.as_ref()),
+        drop_old::<Instances>(&at.store, instances.as_ref()),
+        drop_old::<Sessions>(&at.store, sessions.as_ref()),
     )?;
     Ok(())
 }

@@ -8,7 +8,8 @@
 //! - [`jetstream`]: the adapter, over `publish` and `batch` (one attempt and what its answer means), `read` (asked of
 //!   the stream's leader), `pull` (a consumer read by hand), `follow` (the ordered reader), [`durable`] (the named one).
 //! - [`raw`]: the messages as they are stored, unread; [`refill`]: an empty stream filled with them again.
-//! - [`memory`]: the same in memory, with faults to order. [`past`]: ranges of the log, for the read models.
+//! - [`memory`]: the same in memory, with faults to order. [`past`]: ranges of the log, for the read models;
+//!   [`shared`]: one reading for several of them.
 
 mod batch;
 pub mod codec;
@@ -23,6 +24,7 @@ pub mod queue;
 pub mod raw;
 mod read;
 pub mod refill;
+pub mod shared;
 pub mod streams;
 
 pub use publish::in_flight;

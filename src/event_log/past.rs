@@ -23,7 +23,8 @@ enum Next {
 }
 
 impl Past {
-    fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    /// What stands there with `after < sequence <= to`.
+    pub(super) fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'static, Result<Entry, Cause>> {
         let entries = self.0.follow(after, filter).map(move |delivery| match delivery {
             Delivery::Event(recorded) if recorded.sequence <= to => Some(Next::Entry(Entry::Event(recorded))),
             Delivery::Unreadable { sequence, subject, why } if sequence <= to => {

@@ -21,8 +21,8 @@ use super::streams::EVENTS;
 use super::{Cause, Delivery, Filter};
 use crate::sealing::KeyError;
 
-/// Events asked for at once.
-const BATCH: usize = 1000;
+/// Events asked for at once: many, for nothing comes while the next are asked for.
+const BATCH: usize = 5000;
 /// In quiet the leader is asked this often at most.
 const ASK_EVERY: Duration = Duration::from_millis(900);
 /// An abandoned consumer goes away after this long.

@@ -219,7 +219,8 @@ mod tests {
         assert_eq!(accounts.unwrap(), alone(&log, "account", 0, MANY).await);
     }
 
-    #[tokio::test]
+    /// The clock moves only when nobody has anything to do, so the pause is over when the quick one really waits.
+    #[tokio::test(start_paused = true)]
     async fn one_that_is_slow_is_waited_for() {
         let (_, log) = log();
         let [a, b] = seats(&log, ["account", "session"]);

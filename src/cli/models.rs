@@ -193,11 +193,15 @@ fn finished(equal: Option<anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
 async fn compare(chosen: &Chosen, what_if: bool) -> anyhow::Result<bool> {
     let at = chosen.open().await?;
     let (users, backends, instances, sessions) = with_each!(chosen.model, &at, verify_one);
-    let mut equal = true;
+    let (mut equal, mut failed) = (true, None);
     for found in [users, backends, instances, sessions] {
-        equal &= found?.is_none_or(|found| tell_verified(&found, what_if));
+        match found {
+            Ok(found) => equal &= found.is_none_or(|found| tell_verified(&found, what_if)),
+            // What is known of the others is told all the same.
+            Err(error) => failed = failed.or(Some(error)),
+        }
     }
-    Ok(equal)
+    failed.map_or(Ok(equal), Err)
 }
 
 impl Rebuild {

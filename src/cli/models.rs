@@ -193,6 +193,7 @@ fn finished(equal: Option<anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
 async fn compare(chosen: &Chosen, what_if: bool) -> anyhow::Result<bool> {
     let at = chosen.open().await?;
     let (users, backends, instances, sessions) = with_each!(chosen.model, &at, verify_one);
+    at.store.close().await;
     let (mut equal, mut failed) = (true, None);
     for found in [users, backends, instances, sessions] {
         match found {
@@ -239,6 +240,7 @@ async fn remake(chosen: &Chosen) -> anyhow::Result<()> {
         drop_old::<Instances>(&at.store, instances.as_ref()),
         drop_old::<Sessions>(&at.store, sessions.as_ref()),
     )?;
+    at.store.close().await;
     Ok(())
 }
 

@@ -70,4 +70,16 @@ impl MongoStore {
     {
         self.inner.runner.run(LONG_LIMIT, operation(self.inner.database.clone())).await
     }
+
+    /// Ends what the driver holds open at the database, for a program that is about to end: left to itself the driver does
+    /// so while the runtime goes down, and may panic over it. Nothing can be asked afterwards.
+    pub async fn close(&self) {
+        let close = |database: Database| async move {
+            database.client().clone().shutdown().immediate(true).await;
+            Ok(())
+        };
+        if let Err(error) = self.run(close).await {
+            tracing::debug!(%error, "the database may not know that its client is gone");
+        }
+    }
 }

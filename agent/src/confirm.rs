@@ -6,22 +6,17 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, Request};
-use bytes::Bytes;
+use async_nats::Client;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Assignment, Confirm, Confirmed};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::connect::{NoAnswer, ask};
 use crate::key::ApiKey;
 
-/// A replica that the broker believes to be there may be cut off; the next question goes to another one.
+/// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Nobody could say; it is asked again.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoAnswer(pub String);
 
 /// Knows whether an assignment stands.
 pub trait Confirmer: Send + Sync + 'static {
@@ -45,13 +40,8 @@ impl ConfirmSubject {
 
     async fn ask(&self, assignment: &Assignment) -> Result<bool, NoAnswer> {
         let Assignment { instance_id, placement, generation, .. } = *assignment;
-        let body = serde_json::to_vec(&Confirm { instance_id, placement, generation })
-            .map_err(|error| NoAnswer(error.to_string()))?;
-        let request = Request::new().payload(Bytes::from(body)).timeout(Some(PATIENCE));
-        let answer = self.client.send_request(self.subject.clone(), request).await;
-        let answer = answer.map_err(|error| NoAnswer(error.to_string()))?;
-        let confirmed: Confirmed = serde_json::from_slice(&answer.payload)
-            .map_err(|error| NoAnswer(format!("its answer says neither yes nor no: {error}")))?;
+        let question = Confirm { instance_id, placement, generation };
+        let confirmed: Confirmed = ask(&self.client, self.subject.clone(), &question, PATIENCE).await?;
         Ok(confirmed.stands)
     }
 }

@@ -6,11 +6,14 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, ClientError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, ServerAddr, ServerError};
+use async_nats::{
+    Client, ClientError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Request, ServerAddr, ServerError,
+};
 use bytes::Bytes;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::Report;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +88,28 @@ pub async fn connect(
 
 fn is_refusal(kind: ConnectErrorKind) -> bool {
     matches!(kind, ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication)
+}
+
+/// Nobody answered, or not in words that are understood; it is asked again.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoAnswer(pub String);
+
+/// Asks one of the server's replicas. One that the broker believes to be there may be cut off: after `patience` the next
+/// question may go to another.
+///
+/// # Errors
+/// [`NoAnswer`].
+pub async fn ask<A: DeserializeOwned>(
+    client: &Client,
+    subject: String,
+    question: &impl Serialize,
+    patience: Duration,
+) -> Result<A, NoAnswer> {
+    let body = serde_json::to_vec(question).map_err(|error| NoAnswer(error.to_string()))?;
+    let request = Request::new().payload(body.into()).timeout(Some(patience));
+    let answer = client.send_request(subject, request).await.map_err(|error| NoAnswer(error.to_string()))?;
+    serde_json::from_slice(&answer.payload).map_err(|error| NoAnswer(format!("its answer is not understood: {error}")))
 }
 
 fn options(key: &ApiKey, counter: watch::Sender<u64>, refused: Option<CancellationToken>) -> ConnectOptions {

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, Message, Request, StatusCode, Subscriber};
+use async_nats::{Client, Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Assignment, Hello, Welcome};
@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::connect::Broker;
+use crate::connect::{Broker, NoAnswer, ask};
 use crate::key::ApiKey;
 use crate::reconcile::Reconciler;
 use crate::rooms::Rooms;
@@ -31,7 +31,7 @@ const BATCH: usize = 256;
 const EXPIRES: Duration = Duration::from_secs(30);
 /// How often the broker says that there is nothing to say.
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long a hello may take; the next one goes to another replica.
+/// How long one hello may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// After this long without a word, the pull is lost.
 const SILENCE: Duration = Duration::from_secs(12);
@@ -42,7 +42,7 @@ enum Ended {
     #[error("connected anew")]
     Reconnected,
     #[error("the server doesn't answer hello: {0}")]
-    NoWelcome(String),
+    NoWelcome(#[from] NoAnswer),
     #[error("the server says that this key belongs to another backend")]
     NotMe,
     #[error("no word from the consumer")]
@@ -162,12 +162,8 @@ async fn round<R: Runtime>(
 
 async fn hello(client: &Client, key: &ApiKey) -> Result<Welcome, Ended> {
     let subject = Channel::Hello(key.backend()).to_string();
-    let body = serde_json::to_vec(&Hello { agent_version: env!("CARGO_PKG_VERSION").to_owned() })
-        .map_err(|error| Ended::NoWelcome(error.to_string()))?;
-    let request = Request::new().payload(Bytes::from(body)).timeout(Some(PATIENCE));
-    let answer = client.send_request(subject, request).await.map_err(|error| Ended::NoWelcome(error.to_string()))?;
-    let welcome: Welcome = serde_json::from_slice(&answer.payload)
-        .map_err(|error| Ended::NoWelcome(format!("its answer is no welcome: {error}")))?;
+    let hello = Hello { agent_version: env!("CARGO_PKG_VERSION").to_owned() };
+    let welcome: Welcome = ask(client, subject, &hello, PATIENCE).await?;
     if welcome.backend_id == key.backend() { Ok(welcome) } else { Err(Ended::NotMe) }
 }
 

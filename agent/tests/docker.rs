@@ -9,7 +9,8 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dockhost_agent::confirm::{Confirmer, NoAnswer};
+use dockhost_agent::confirm::Confirmer;
+use dockhost_agent::connect::NoAnswer;
 use dockhost_agent::container::Container;
 use dockhost_agent::reconcile::{Patience, Reconciler};
 use dockhost_agent::reports::{NotStored, Outbox, Post};

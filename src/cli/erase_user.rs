@@ -55,7 +55,10 @@ pub struct EraseUser {
 impl EraseUser {
     /// Erases.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        let Opened { broker, log, store } = self.place.open().await?;
+        self.place.with(|opened| self.erase(opened, &stop)).await
+    }
+
+    async fn erase(&self, Opened { broker, log, store }: Opened, stop: &CancellationToken) -> anyhow::Result<ExitCode> {
         let js = broker.jetstream().clone();
         let keyring = Arc::clone(log.keyring());
         let erasures = Erasures {
@@ -70,7 +73,7 @@ impl EraseUser {
         if erasures.executor.confirmed::<Account>(user_id).await?.state.erased {
             println!("user {user_id} is erased in the log");
         } else {
-            if !self.is_meant(&erasures, user_id, &stop).await? {
+            if !self.is_meant(&erasures, user_id, stop).await? {
                 bail!("nothing was done");
             }
             let origin = Origin { actor: Actor::System, cause: "command:erase-user".to_owned(), trace_parent: None };

@@ -70,13 +70,12 @@ struct At {
     watch: Watch,
 }
 
-impl Chosen {
-    async fn open(&self) -> anyhow::Result<At> {
-        let Opened { log, store, .. } = self.place.open().await?;
+impl At {
+    async fn ready(Opened { log, store, .. }: Opened) -> Self {
         if let Err(error) = log.keyring().gather().await {
             tracing::warn!(%error, "the keys could not be gathered; each is asked for by itself");
         }
-        Ok(At { log, store, watch: Watch::default() })
+        Self { log, store, watch: Watch::default() }
     }
 }
 
@@ -178,7 +177,8 @@ async fn apart<T: Send + 'static>(work: impl Future<Output = anyhow::Result<T>> 
 impl Verify {
     /// Compares; fails if anything differs.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        finished(stop.run_until_cancelled(compare(&self.chosen, false)).await)
+        let Chosen { model, place } = self.chosen;
+        finished(stop.run_until_cancelled(place.with(|opened| compare(model, opened, false))).await)
     }
 }
 
@@ -190,10 +190,9 @@ fn finished(equal: Option<anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn compare(chosen: &Chosen, what_if: bool) -> anyhow::Result<bool> {
-    let at = chosen.open().await?;
-    let (users, backends, instances, sessions) = with_each!(chosen.model, &at, verify_one);
-    at.store.close().await;
+async fn compare(chosen: Option<Model>, opened: Opened, what_if: bool) -> anyhow::Result<bool> {
+    let at = At::ready(opened).await;
+    let (users, backends, instances, sessions) = with_each!(chosen, &at, verify_one);
     let (mut equal, mut failed) = (true, None);
     for found in [users, backends, instances, sessions] {
         match found {
@@ -208,19 +207,20 @@ async fn compare(chosen: &Chosen, what_if: bool) -> anyhow::Result<bool> {
 impl Rebuild {
     /// Rebuilds. Interrupted, it leaves the live models as they are.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+        let Chosen { model, place } = self.chosen;
         if self.dry_run {
-            return finished(stop.run_until_cancelled(compare(&self.chosen, true)).await);
+            return finished(stop.run_until_cancelled(place.with(|opened| compare(model, opened, true))).await);
         }
-        match stop.run_until_cancelled(remake(&self.chosen)).await {
+        match stop.run_until_cancelled(place.with(|opened| remake(model, opened))).await {
             Some(done) => done.map(|()| ExitCode::SUCCESS),
             None => Ok(ExitCode::FAILURE),
         }
     }
 }
 
-async fn remake(chosen: &Chosen) -> anyhow::Result<()> {
-    let at = chosen.open().await?;
-    let (users, backends, instances, sessions) = with_each!(chosen.model, &at, rebuild_one);
+async fn remake(chosen: Option<Model>, opened: Opened) -> anyhow::Result<()> {
+    let at = At::ready(opened).await;
+    let (users, backends, instances, sessions) = with_each!(chosen, &at, rebuild_one);
     let done = [
         (Users::NAME, &users),
         (Backends::NAME, &backends),
@@ -240,7 +240,6 @@ async fn remake(chosen: &Chosen) -> anyhow::Result<()> {
         drop_old::<Instances>(&at.store, instances.as_ref()),
         drop_old::<Sessions>(&at.store, sessions.as_ref()),
     )?;
-    at.store.close().await;
     Ok(())
 }
 

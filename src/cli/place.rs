@@ -29,11 +29,23 @@ pub struct Opened {
 }
 
 impl Place {
-    /// Connects, and sees that all of it answers.
+    /// Does some work there, and takes leave of the database when it is done.
     ///
     /// # Errors
-    /// What is missing, or can't be reached.
-    pub async fn open(&self) -> anyhow::Result<Opened> {
+    /// What is missing, or can't be reached; and the work's own.
+    pub async fn with<T, F>(&self, work: impl FnOnce(Opened) -> F) -> anyhow::Result<T>
+    where
+        F: Future<Output = anyhow::Result<T>>,
+    {
+        let opened = self.open().await?;
+        let store = opened.store.clone();
+        let done = work(opened).await;
+        store.close().await;
+        done
+    }
+
+    /// Connects, and sees that all of it answers.
+    async fn open(&self) -> anyhow::Result<Opened> {
         let (secrets, connections) = self.reach.find()?;
         let broker = reach::connect(&secrets.nats, &connections, "dockhost-models").await?;
         let options = LogOptions { streams: self.settings.streams(), ..LogOptions::default() };

@@ -86,7 +86,10 @@ impl Quarantine {
 
 impl List {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let Opened { log, store, .. } = self.place.open().await?;
+        self.place.with(|opened| self.list(opened)).await
+    }
+
+    async fn list(&self, Opened { log, store, .. }: Opened) -> anyhow::Result<ExitCode> {
         let mut lines = if self.scan { scan(&log).await } else { listed(&store).await? };
         for line in &mut lines {
             line.since = log.stored_at(&line.what.subject, line.what.sequence).await?;
@@ -143,7 +146,10 @@ async fn scan(log: &JetStreamLog) -> Vec<Line> {
 
 impl Retry {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let Opened { log, store, .. } = self.place.open().await?;
+        self.place.with(|opened| self.retry(opened)).await
+    }
+
+    async fn retry(&self, Opened { log, store, .. }: Opened) -> anyhow::Result<ExitCode> {
         let past = Past(log);
         let mut tried = Tried::default();
         self.model::<Users>(&store, &past, &mut tried).await?;

@@ -248,18 +248,6 @@ struct Reader {
     caught_up: bool,
 }
 
-/// Whether a filter selects an event.
-fn wants(filter: Filter, stored: &Stored) -> bool {
-    match filter {
-        Filter::All => true,
-        Filter::Kind(kind) => stored
-            .subject()
-            .strip_prefix("dockhost.event.")
-            .is_some_and(|rest| rest.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'))),
-        Filter::One(aggregate) => stored.subject() == aggregate.to_string(),
-    }
-}
-
 impl Reader {
     fn take(&mut self) -> Option<Delivery> {
         let state = Arc::clone(&self.state);
@@ -267,7 +255,7 @@ impl Reader {
         while self.position < state.end() && (self.caught_up || self.position < self.target) {
             self.position += 1;
             let stored = state.at(self.position)?;
-            if wants(self.filter, stored) {
+            if self.filter.selects(&stored.subject()) {
                 return Some(stored.delivery(self.position));
             }
         }
@@ -330,7 +318,7 @@ impl EventLog for MemoryLog {
         async move {
             self.there()?;
             let state = self.state();
-            let last = state.stored.iter().rposition(|stored| wants(filter, stored));
+            let last = state.stored.iter().rposition(|stored| filter.selects(&stored.subject()));
             Ok(last.map_or(0, |index| index as u64 + 1))
         }
         .boxed()

@@ -94,6 +94,20 @@ pub enum Filter {
     One(AggregateId),
 }
 
+impl Filter {
+    /// Whether it selects what stands on this subject, readable or not.
+    #[must_use]
+    pub fn selects(self, subject: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Kind(kind) => subject
+                .strip_prefix("dockhost.event.")
+                .is_some_and(|rest| rest.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'))),
+            Self::One(aggregate) => subject == aggregate.to_string(),
+        }
+    }
+}
+
 /// What an ordered reader gets.
 #[derive(Debug, Clone)]
 pub enum Delivery {

@@ -27,8 +27,6 @@ use super::{Cause, EventLog, Filter};
 /// Entries that are handed on at once, and such pieces that a reader may be behind.
 const PIECE: usize = 512;
 const BEHIND: usize = 4;
-/// What the subjects of all events begin with.
-const BEGINS: &str = "dockhost.event.";
 
 /// What a reader gets.
 enum Part {
@@ -143,11 +141,7 @@ impl Reader {
     fn wants(&self, entry: &Entry) -> bool {
         let mine = match entry.logged() {
             Ok(recorded) => recorded.envelope.aggregate.kind() == self.kind,
-            Err(unreadable) => unreadable
-                .subject
-                .strip_prefix(BEGINS)
-                .and_then(|rest| rest.strip_prefix(self.kind))
-                .is_some_and(|rest| rest.starts_with('.')),
+            Err(unreadable) => Filter::Kind(self.kind).selects(&unreadable.subject),
         };
         mine && entry.sequence() <= self.to
     }

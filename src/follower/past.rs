@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dockhost_projections::Unreadable;
-use futures::StreamExt;
+use dockhost_projections::{Entry, History};
+use futures::TryStreamExt;
 
 use super::Follower;
 use crate::assignments::Assignments;
-use crate::event_log::{Cause, Delivery, EventLog, Filter};
+use crate::event_log::past::Past;
+use crate::event_log::{Cause, EventLog, Filter};
 use crate::positions::MODELS;
 
 /// Makes the follower know the past. `dispatched` is up to where the log was made assignments of, asked before this is
@@ -27,12 +28,13 @@ pub async fn learn(
     assignments: &Assignments,
     dispatched: u64,
 ) -> Result<(u64, BTreeMap<&'static str, u64>), Cause> {
-    let end = log.end(Filter::All).await?;
-    observe(follower, log, Filter::Kind("backend"), 0, end).await;
+    let past = Past(Arc::clone(log));
+    let end = past.end().await?;
+    observe(follower, &past, "backend", 0, end).await?;
     for (backend, instance) in assignments.all().await? {
         follower.machines().assigned(backend, instance);
     }
-    observe(follower, log, Filter::Kind("tenancy"), dispatched, end).await;
+    observe(follower, &past, "tenancy", dispatched, end).await?;
     let mut latest = BTreeMap::new();
     for (_, kind) in MODELS {
         latest.insert(kind, log.end(Filter::Kind(kind)).await?);
@@ -40,17 +42,13 @@ pub async fn learn(
     Ok((end, latest))
 }
 
-async fn observe(follower: &Follower, log: &Arc<dyn EventLog>, filter: Filter, after: u64, end: u64) {
-    let mut events = log.follow(after, filter);
-    while let Some(delivery) = events.next().await {
-        match delivery {
-            Delivery::Event(recorded) if recorded.sequence <= end => follower.machines().observe(&recorded),
-            // What came after `end` the follower reads itself.
-            Delivery::Event(_) | Delivery::Idle => {}
-            Delivery::Unreadable { sequence, subject, why } => {
-                follower.freeze(Unreadable::new(subject, sequence, &why));
-            }
-            Delivery::CaughtUp => break,
+async fn observe(follower: &Follower, past: &Past, kind: &'static str, after: u64, end: u64) -> Result<(), Cause> {
+    let mut entries = past.read(kind, after, end);
+    while let Some(entry) = entries.try_next().await? {
+        match entry {
+            Entry::Event(recorded) => follower.machines().observe(&recorded),
+            Entry::Unreadable(unreadable) => follower.freeze(unreadable),
         }
     }
+    Ok(())
 }

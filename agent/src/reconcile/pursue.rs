@@ -95,18 +95,12 @@ impl<R: Runtime> Reconciler<R> {
         entry.memory = memory;
         let news = match end {
             End::Quiet => return false,
-            End::Over => {
-                let forget = !entry.dirty;
-                if forget {
-                    entries.remove(&assignment.instance_id);
-                }
-                return forget;
-            }
+            End::Over => None,
             End::Say(news) => {
                 if !matches!(news, News::InstanceStatus(_)) {
                     (entry.failures, entry.retry_at) = (0, None);
                 }
-                news
+                Some(news)
             }
             End::Trouble(trouble) => {
                 let (first, longest) = self.0.patience.retry;
@@ -115,16 +109,18 @@ impl<R: Runtime> Reconciler<R> {
                 entry.retry_at = Some(Instant::now() + pause);
                 tracing::warn!(instance = %assignment.instance_id, code = trouble.code, message = trouble.message,
                     retry_in = ?pause, "could not do what is wanted");
-                News::InstanceFailed(trouble)
+                Some(News::InstanceFailed(trouble))
             }
         };
-        let said = Said { placement: assignment.placement, generation: assignment.generation, news: news.clone() };
-        if entry.said.as_ref() != Some(&said) {
-            self.say(assignment, news.clone());
+        // A confirmed deletion needs no entry: asked again, the answer is the same. Nor does what nobody wants any more.
+        let forget = !entry.dirty && news.as_ref().is_none_or(|news| *news == News::InstanceDeleted);
+        if let Some(news) = news {
+            let said = Said { placement: assignment.placement, generation: assignment.generation, news };
+            if entry.said.as_ref() != Some(&said) {
+                self.say(assignment, said.news.clone());
+            }
+            entry.said = Some(said);
         }
-        entry.said = Some(said);
-        // A confirmed deletion needs no entry: asked again, the answer is the same.
-        let forget = news == News::InstanceDeleted && !entry.dirty;
         if forget {
             entries.remove(&assignment.instance_id);
         }

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::*;
-use crate::confirm::NoAnswer;
+use crate::connect::NoAnswer;
 use crate::container::State;
 use crate::reports::{NotStored, Post};
 

@@ -46,7 +46,7 @@ const HELP: &str = "make bench                       all rows, and docs/PERFORMA
                     make bench BENCH='--quick'       all rows, briefly; nothing is written";
 
 fn main() -> ExitCode {
-    dockhost::install_crypto();
+    dockhost::common::install_crypto();
     // `cargo bench` adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use bytes::Bytes;
-use dockhost::event_log::streams::EVENTS;
+use dockhost::broker::streams::EVENTS;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 

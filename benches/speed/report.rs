@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use dockhost::clock;
+use dockhost::common::clock;
 
 const BEGIN: &str = "<!-- latest: begin -->";
 const END: &str = "<!-- latest: end -->";

@@ -60,7 +60,7 @@ async fn beat(client: Client, id: BackendId, phase: Duration) {
             agent_version: "bench".to_owned(),
             load: 0.1,
             memory: 0.1,
-            at: dockhost::clock::now(),
+            at: dockhost::common::clock::now(),
         };
         let body = serde_json::to_vec(&heartbeat).unwrap();
         client.publish(Channel::Heartbeat(id).to_string(), body.into()).await.unwrap();

@@ -83,11 +83,11 @@ impl ApiKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use crate::common::clock;
 
     #[test]
     fn a_key_is_the_same_each_time_and_names_its_backend() {
-        crate::install_crypto();
+        crate::common::install_crypto();
         let keys = ApiKeys::new(&"0123456789abcdef0123456789abcdef".to_owned().into());
         let of = KeyOf { backend_id: BackendId::from_uuid(clock::fresh_uuid()), version: 1 };
         let at = Timestamp::from_millis(1_764_000_000_000);
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_key_with_an_end_ends() {
-        crate::install_crypto();
+        crate::common::install_crypto();
         let keys = ApiKeys::new(&"0123456789abcdef0123456789abcdef".to_owned().into());
         let claims = Claims {
             iss: issuer().to_owned(),

@@ -5,6 +5,7 @@
 
 pub mod api_key;
 mod argon;
+pub mod backend_authenticator;
 pub mod password;
 pub mod ssh_key;
 pub mod token;

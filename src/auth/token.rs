@@ -131,7 +131,7 @@ pub(super) const fn issuer() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use crate::common::clock;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use std::time::Duration;
@@ -139,7 +139,7 @@ mod tests {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
     fn tokens(audience: Audience, secret: &str) -> Tokens {
-        crate::install_crypto();
+        crate::common::install_crypto();
         Tokens::new(audience, &secret.to_owned().into())
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 
 use super::keys::Keys;
-use crate::event_log::streams::KEYS_BUCKET;
+use crate::broker::streams::KEYS_BUCKET;
 
 /// Questions to the broker at once.
 const SIDE_BY_SIDE: usize = 64;

@@ -20,7 +20,7 @@ use super::keys::{self, Keys};
 use super::manifest::{MANIFEST, Manifest, UNFINISHED};
 use super::segment::{Reader, Writer};
 use super::{BackupError, files};
-use crate::clock;
+use crate::common::clock;
 use crate::event_log::raw::{Raw, RawLog};
 
 /// Events handed over at once, and how many such batches may wait.

@@ -17,10 +17,10 @@ use super::bucket::Bucket;
 use super::keys::Keys;
 use super::manifest::Manifest;
 use super::{BackupError, check};
-use crate::clock;
+use crate::broker::streams::{self, EVENTS, IMPORTING, KEYS_BUCKET, LEADER_BUCKET, StreamOptions};
+use crate::common::clock;
 use crate::event_log::raw::{Raw, RawLog};
 use crate::event_log::refill::Refill;
-use crate::event_log::streams::{self, EVENTS, IMPORTING, KEYS_BUCKET, LEADER_BUCKET, StreamOptions};
 use crate::leader::election::Candidate;
 use crate::sealing::{BucketKeys, KeyStore, Keyring, LogAge, MasterKey, MemoryKeys};
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::connect::Broker;
 use super::jwt::{AuthRequest, LONGEST, SignError, Signer};
 use super::{ServeError, subscribe};
-use crate::clock;
+use crate::common::clock;
 
 const SUBJECT: &str = "$SYS.REQ.USER.AUTH";
 /// Requests in the works at once in this process; the rest of a storm waits in the subscription.

@@ -9,7 +9,7 @@ use dockhost_domain::subject::{ALL_CONFIRMS, Channel};
 use dockhost_domain::wire::{Confirm, Confirmed};
 
 use super::service::{Answers, Refusal};
-use crate::assignments::Assignments;
+use crate::broker::assignments::Assignments;
 
 /// Looks up what stands.
 pub struct Confirming(pub Assignments);

@@ -11,6 +11,8 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::common::error::Cause;
+
 /// How long one answer may take; an append that is not answered by then is of unknown outcome.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A link that is silent is noticed after three of these.
@@ -147,6 +149,20 @@ fn log(connection: &str, event: &Event) {
         Event::ServerError(_) | Event::ClientError(_) => tracing::warn!(connection, %event, "broker connection"),
         Event::LameDuckMode | Event::Draining | Event::Closed => {
             tracing::info!(connection, %event, "broker connection");
+        }
+    }
+}
+
+/// Whether there is a connection to send on. Without one the client would keep the message and send it later, when
+/// nobody waits for its answer any more.
+///
+/// # Errors
+/// The reason, if there is none.
+pub fn connected(client: &Client) -> Result<(), Cause> {
+    match client.connection_state() {
+        State::Connected => Ok(()),
+        state @ (State::Pending | State::Disconnected) => {
+            Err(format!("the connection to the broker is {state}").into())
         }
     }
 }

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 
 use super::connect::Broker;
 use super::service::{Answers, Refusal};
-use crate::event_log::streams::ASSIGNMENTS;
+use crate::broker::streams::ASSIGNMENTS;
 
 /// A consumer that nobody pulls from for this long is removed by the broker; the agent's next hello makes a new one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);

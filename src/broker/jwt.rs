@@ -16,8 +16,8 @@ use nkeys::{KeyPair, KeyPairType};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
-use crate::event_log::streams::ASSIGNMENTS;
+use crate::broker::streams::ASSIGNMENTS;
+use crate::common::clock;
 
 /// `{"typ":"JWT","alg":"ed25519-nkey"}`
 const HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ";

@@ -13,13 +13,28 @@
 //! - [`hello`]: the service that gives a backend its assignments.
 //! - [`confirm`]: the service that says whether an assignment still stands.
 
+pub mod assignments;
 pub mod callout;
 pub mod confirm;
 pub mod connect;
+pub mod consumer;
 pub mod durability;
 pub mod hello;
 pub mod jwt;
 pub mod service;
+pub mod streams;
+
+/// The code of the conflict below.
+pub const CONFLICT_IN_FLIGHT: u64 = async_nats::jetstream::ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT.0;
+
+/// Whether a conditional write was refused because another one to its subject is under way: only on a replicated stream,
+/// and to the client an error like any other. It is a conflict whose winner is not known yet.
+#[must_use]
+pub fn in_flight(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<async_nats::jetstream::Error>())
+        .any(|error| error.error_code().0 == CONFLICT_IN_FLIGHT)
+}
 
 /// The replicas share the work of each service under this name.
 const QUEUE_GROUP: &str = "dockhost";

@@ -16,7 +16,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Connections, Secrets, Settings};
+use crate::app;
+use crate::app::config::{Connections, Secrets, Settings};
+use crate::common::port_owner;
 use crate::dev::agents::Plan;
 use crate::dev::engine::{self, Runtime};
 use crate::dev::fetch::{self, MONGOD, NATS_SERVER};
@@ -24,8 +26,7 @@ use crate::dev::mongod::Mongod;
 use crate::dev::nats::NatsServer;
 use crate::dev::offline::{LOCK, Running};
 use crate::dev::process::Child;
-use crate::dev::{holder, secrets};
-use crate::server;
+use crate::dev::secrets;
 
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
 /// The broker's usual port, on which other machines expect it.
@@ -69,9 +70,9 @@ impl Dev {
         let (host, runtime_dir) = (variable("DOCKER_HOST"), variable("XDG_RUNTIME_DIR"));
         let decision = engine::decide(self.runtime, host.as_deref(), runtime_dir.as_deref())?;
         let address = self.settings.listen();
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("{}; stop it, or choose another port with PORT=…", holder::explain(address)))?;
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("{}; stop it, or choose another port with PORT=…", port_owner::explain(address))
+        })?;
         let api = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
 
         eprintln!("starting broker and database (fetched once, kept in {}) …", self.data.display());
@@ -96,7 +97,7 @@ impl Dev {
         let env = kept.server_env();
         let read = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let (ready, serving) = oneshot::channel();
-        let server = tokio::spawn(server::run(
+        let server = tokio::spawn(app::run(
             self.settings,
             connections,
             Secrets::read(read).check()?,

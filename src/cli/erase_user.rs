@@ -18,11 +18,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Opened, Place};
-use crate::assignments::Assignments;
-use crate::erasure::{Due, Erasures};
-use crate::event_log::streams::{ASSIGNMENTS, LEADER_BUCKET};
+use crate::broker::assignments::Assignments;
+use crate::broker::streams::{ASSIGNMENTS, LEADER_BUCKET};
 use crate::execute::Executor;
 use crate::leader::election;
+use crate::leader::erasure::{Due, Erasures};
 
 /// The exit code when the erasure goes on without us.
 const UNDER_WAY: u8 = 3;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::progress;
 use super::reach::{self, Reach};
 use crate::backup::export::{Order, export};
-use crate::event_log::streams::KEYS_BUCKET;
+use crate::broker::streams::KEYS_BUCKET;
 use crate::sealing::{BucketKeys, Keyring, LogAge};
 
 /// What `export` is told.

@@ -13,7 +13,7 @@ use super::reach::{self, Reach};
 use crate::backup::import::{KeySource, Order, Part, fits, import};
 use crate::backup::manifest::Manifest;
 use crate::backup::{check, keys};
-use crate::event_log::streams::StreamOptions;
+use crate::broker::streams::StreamOptions;
 
 /// What `import` is told.
 #[derive(Debug, Args)]

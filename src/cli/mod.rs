@@ -62,8 +62,8 @@ pub fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let cli = Cli::parse();
-    crate::telemetry::start();
-    crate::install_crypto();
+    crate::app::telemetry::start();
+    crate::common::install_crypto();
     let outcome = match cli.command {
         Command::Serve(serve) => block_on(|stop| serve.run(stop)),
         Command::Dev(dev) => block_on(|stop| dev.run(stop)),

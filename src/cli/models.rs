@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::place::{Opened, Place};
 use super::watch::Watch;
-use crate::event_log::past::Past;
+use crate::event_log::history::Past;
 use crate::event_log::shared::seats;
 use crate::event_log::{EventLog, Filter};
 

@@ -8,8 +8,8 @@ use clap::Args;
 use dockhost_projections::store::MongoStore;
 
 use super::reach::{self, Reach};
+use crate::app::config::Settings;
 use crate::broker::connect::Broker;
-use crate::config::Settings;
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
 
 /// Where the log and the models are.

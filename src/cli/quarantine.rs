@@ -20,8 +20,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Opened, Place};
+use crate::event_log::history::Past;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::event_log::past::Past;
 use crate::event_log::{Delivery, EventLog, Filter};
 
 /// What `quarantine` is told.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use secrecy::SecretString;
 
+use crate::app::config::{Checked, Connections, Secrets};
 use crate::broker::connect::Broker;
-use crate::config::{Checked, Connections, Secrets};
 use crate::dev::offline;
 
 /// The broker may be this much later.

@@ -7,9 +7,9 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Connections, Secrets, Settings};
-use crate::dev::holder;
-use crate::server;
+use crate::app;
+use crate::app::config::{Connections, Secrets, Settings};
+use crate::common::port_owner;
 
 /// What `serve` is told.
 #[derive(Debug, Args)]
@@ -25,10 +25,10 @@ impl Serve {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         let secrets = Secrets::read(|name| std::env::var(name).ok()).check()?;
         let address = self.settings.listen();
-        let listener = TcpListener::bind(address).await.with_context(|| holder::explain(address))?;
+        let listener = TcpListener::bind(address).await.with_context(|| port_owner::explain(address))?;
         let address = listener.local_addr()?;
         let ready = move || tracing::info!("the API is at http://{address}");
-        server::run(self.settings, self.connections, secrets, listener, stop, ready).await?;
+        app::run(self.settings, self.connections, secrets, listener, stop, ready).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::engine::Runtime;
 use super::process::{Child, Program};
-use crate::clock;
+use crate::common::clock;
 
 const REQUEST_WITHIN: Duration = Duration::from_secs(15);
 const PROGRAM: &str = "dockhost-agent";

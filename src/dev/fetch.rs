@@ -14,7 +14,7 @@ use std::process::{Command, Output};
 
 use aws_lc_rs::digest;
 
-use crate::clock;
+use crate::common::clock;
 
 /// A program that can be fetched.
 #[derive(Debug)]

@@ -9,12 +9,11 @@
 //! - [`secrets`]: makes and keeps every secret that production would be given.
 //! - [`nats`], [`mongod`]: one broker, one database.
 //! - [`engine`], [`agents`]: which runtime there is, and the agents on it.
-//! - [`holder`], [`offline`]: who holds a port, and where a running `dockhost dev` is.
+//! - [`offline`]: where a running `dockhost dev` is.
 
 pub mod agents;
 pub mod engine;
 pub mod fetch;
-pub mod holder;
 pub mod mongod;
 pub mod nats;
 pub mod offline;

@@ -11,7 +11,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::secrets;
-use crate::config::{Connections, Secrets};
+use crate::app::config::{Connections, Secrets};
 
 /// Written beside the data, removed at the end; the lock tells whether it counts.
 const FILE: &str = "running.json";

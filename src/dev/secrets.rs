@@ -16,7 +16,7 @@ use rand::RngCore;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
+use crate::common::clock;
 
 /// The secrets of one installation. `Debug` shows none.
 #[derive(Debug, Clone)]

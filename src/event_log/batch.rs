@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::header::{NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE};
 
-use super::publish::{Outgoing, Reply, connected, send};
+use super::publish::{Outgoing, Reply, send};
+use crate::broker::connect::connected;
 
 /// Publishes the messages as one batch and waits for the answer to its commit.
 pub async fn send_batch(client: &Client, batch_id: &str, messages: Vec<Outgoing>, timeout: Duration) -> Reply {

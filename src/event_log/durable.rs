@@ -9,10 +9,10 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 
 use super::codec::Codec;
-use super::follow::{decode, subjects};
-use super::queue::{Ack, Queue};
-use super::streams::EVENTS;
+use super::reader::{decode, subjects};
 use super::{Delivery, Filter, LogError};
+use crate::broker::consumer::queue::{Ack, Queue};
+use crate::broker::streams::EVENTS;
 
 /// One event to be worked on.
 #[derive(Debug)]

@@ -23,16 +23,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::batch::send_batch;
 use super::codec::{self, Codec, Decoded, Stored};
 use super::durable::DurableReader;
-use super::follow::{Follower, decoded, subjects};
+use super::leader_reads::{self, LeaderReads};
 use super::publish::{Outgoing, Reply, outgoing, send};
-use super::pull::{Pulled, Puller, throwaway};
-use super::read::{self, LeaderReads};
-use super::streams::{self, EVENTS, StreamError, StreamOptions};
+use super::reader::{Follower, decoded, subjects};
 use super::{Append, AppendError, Beginning, Cause, Delivery, EventLog, Filter, LogError};
-use crate::clock;
-use crate::patience::{PATIENCE, patiently};
+use crate::broker::consumer::pull::{Pulled, Puller, throwaway};
+use crate::broker::streams::{self, EVENTS, StreamError, StreamOptions};
+use crate::common::clock;
+use crate::common::error::chain;
+use crate::common::retry::{PATIENCE, patiently};
 use crate::sealing::{BucketKeys, KeyError, Keyring, LogAge, MasterKey};
-use crate::telemetry::chain;
 
 /// Events of one aggregate that are fetched one by one; a longer tail is worth a consumer of its own, which costs as
 /// much as four gets to make.
@@ -99,7 +99,7 @@ impl JetStreamLog {
     /// # Errors
     /// [`OpenError`], which says what is not as it must be.
     pub async fn open(client: Client, master: MasterKey, options: LogOptions) -> Result<Self, OpenError> {
-        let js = read::context(&client, options.attempt);
+        let js = leader_reads::context(&client, options.attempt);
         let events = streams::ensure(&js, &options.streams).await?;
         if events.config.metadata.contains_key(streams::IMPORTING) {
             return Err(OpenError::HalfImported);

@@ -14,20 +14,17 @@
 mod batch;
 pub mod codec;
 pub mod durable;
-mod follow;
+pub mod history;
 pub mod jetstream;
+mod leader_reads;
 pub mod memory;
-pub mod past;
 mod publish;
-pub mod pull;
-pub mod queue;
 pub mod raw;
-mod read;
+mod reader;
 pub mod refill;
 pub mod shared;
-pub mod streams;
 
-pub use publish::in_flight;
+pub use crate::common::error::Cause;
 
 use std::sync::Arc;
 
@@ -79,9 +76,6 @@ pub enum LogError {
         why: Cause,
     },
 }
-
-/// An error of the layer below, kept for the service's own log.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Which events a reader wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
-use async_nats::connection::State;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::publish::PublishAck;
@@ -14,6 +13,8 @@ use bytes::Bytes;
 
 use super::codec::Codec;
 use super::{Append, Cause};
+use crate::broker::CONFLICT_IN_FLIGHT;
+use crate::broker::connect::connected;
 
 /// A message ready to be published.
 #[derive(Debug, Clone)]
@@ -48,7 +49,6 @@ pub enum Reply {
 }
 
 const CONFLICT: u64 = ErrorCode::STREAM_WRONG_LAST_SEQUENCE.0;
-const CONFLICT_IN_FLIGHT: u64 = ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT.0;
 /// Not among the client's constants: the same message id is being stored right now.
 const DUPLICATE_IN_FLIGHT: u64 = 10_158;
 const BATCH_ALREADY_STORED: u64 = ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE.0;
@@ -58,15 +58,6 @@ const LIMITS_REACHED: [u64; 3] = [
     ErrorCode::INSUFFICIENT_RESOURCES.0,
     ErrorCode::STORAGE_RESOURCES_EXCEEDED.0,
 ];
-
-/// Whether a conditional write was refused because another one to its subject is under way: only on a replicated stream,
-/// and to the client an error like any other. It is a conflict whose winner is not known yet.
-#[must_use]
-pub fn in_flight(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source())
-        .filter_map(|error| error.downcast_ref::<async_nats::jetstream::Error>())
-        .any(|error| error.error_code().0 == CONFLICT_IN_FLIGHT)
-}
 
 /// The message of one append. Its id doubles as the broker's message id: that is not our idempotency, but it turns
 /// most repeats into the first one's answer.
@@ -78,20 +69,6 @@ pub async fn outgoing(codec: &Codec, append: &Append) -> Result<Outgoing, Cause>
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, append.expected.to_string());
     headers.insert(NATS_MESSAGE_ID, append.envelope.meta.id.to_string());
     Ok(Outgoing { subject: append.envelope.aggregate.to_string(), headers, body })
-}
-
-/// Whether there is a connection to send on. Without one the client would keep the message and send it later, when
-/// nobody waits for its answer any more.
-///
-/// # Errors
-/// The reason, if there is none.
-pub fn connected(client: &Client) -> Result<(), Cause> {
-    match client.connection_state() {
-        State::Connected => Ok(()),
-        state @ (State::Pending | State::Disconnected) => {
-            Err(format!("the connection to the broker is {state}").into())
-        }
-    }
 }
 
 /// Publishes and waits for the stream's answer.

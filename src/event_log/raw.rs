@@ -14,10 +14,10 @@ use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::ALL_EVENTS;
 use tokio::time::{Instant, sleep};
 
-use super::pull::{Pulled, Puller, throwaway};
-use super::read::LeaderReads;
-use super::streams::EVENTS;
+use super::leader_reads::LeaderReads;
 use super::{Cause, LogError, jetstream};
+use crate::broker::consumer::pull::{Pulled, Puller, throwaway};
+use crate::broker::streams::EVENTS;
 
 /// Messages asked for at once: some megabytes.
 const BATCH: usize = 5000;

@@ -15,10 +15,11 @@ use dockhost_domain::subject::ALL_EVENTS;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::publish::{Reply, connected, read};
+use super::publish::{Reply, read};
 use super::raw::{Raw, RawLog};
-use super::streams::EVENTS;
 use super::{Cause, LogError};
+use crate::broker::connect::connected;
+use crate::broker::streams::EVENTS;
 
 /// Publishes in flight at once.
 const WINDOW: usize = 512;

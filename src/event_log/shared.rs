@@ -21,7 +21,7 @@ use futures::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::past::Past;
+use super::history::Past;
 use super::{Cause, EventLog, Filter};
 
 /// Entries that are handed on at once, and such pieces that a reader may be behind.

@@ -19,7 +19,7 @@ use dockhost_domain::envelope::{Envelope, Origin, Recorded};
 use dockhost_domain::ids::EventId;
 use rand::Rng;
 
-use crate::clock;
+use crate::common::clock;
 use crate::event_log::{Append, AppendError, Cause, EventLog, LogError};
 
 pub use aggregates::{Aggregates, Cached};

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::event_log::memory::{Fault, MemoryLog};
-use crate::follower::Follower;
+use crate::replica::follower::Follower;
 
 const NAME: ClaimId = ClaimId { kind: ClaimKind::Username, hash: ClaimHash::from_bytes([1; 32]) };
 const EMAIL: ClaimId = ClaimId { kind: ClaimKind::Email, hash: ClaimHash::from_bytes([2; 32]) };

@@ -16,7 +16,7 @@ use dockhost_domain::session::Sessions;
 use super::app::App;
 use super::error::{ApiError, Code};
 use crate::auth::token::{Bearer, Tokens};
-use crate::clock;
+use crate::common::clock;
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,9 +16,9 @@ use crate::auth::password::Passwords;
 use crate::auth::token::{LIFETIME_SECONDS, Tokens};
 use crate::broker::connect::Broker;
 use crate::execute::Executor;
-use crate::follower::Follower;
-use crate::positions::Positions;
-use crate::presence::Presence;
+use crate::replica::follower::Follower;
+use crate::replica::heartbeats::Presence;
+use crate::replica::projection_progress::Positions;
 use crate::sealing::Keyring;
 
 /// How long an answer to a write waits for the read models.

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::request_id;
 use crate::auth::password::PasswordError;
+use crate::common::error::chain;
 use crate::event_log::{AppendError, LogError};
 use crate::execute::ExecuteError;
-use crate::telemetry::chain;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident => $text:literal, $status:ident;)*) => {

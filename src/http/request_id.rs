@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
-use crate::clock;
+use crate::common::clock;
 
 const HEADER: &str = "x-request-id";
 

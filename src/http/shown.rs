@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dockhost_projections::model::ReadModel;
 
-use crate::follower::Follower;
-use crate::positions::Positions;
+use crate::replica::follower::Follower;
+use crate::replica::projection_progress::Positions;
 
 /// Waits until this replica and a model hold everything up to a sequence; `false` if they don't within the bound.
 pub async fn held<M: ReadModel>(follower: &Follower, positions: &Positions, sequence: u64, within: Duration) -> bool {
@@ -44,7 +44,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_model_is_not_waited_for_beyond_its_own_last_event() {
-        crate::install_crypto();
+        crate::common::install_crypto();
         let nobody = "mongodb://127.0.0.1:1/?directConnection=true";
         let positions = Positions::new(MongoStore::connect(nobody, "none").await.unwrap());
         let executor = Executor::new(Arc::new(MemoryLog::default()) as Arc<dyn EventLog>);

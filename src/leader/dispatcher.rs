@@ -17,12 +17,12 @@ use dockhost_domain::tenancy::{Tenancy, wanted};
 use dockhost_domain::wire::{Assignment, Wanted};
 use tokio_util::sync::CancellationToken;
 
-use crate::assignments::{Assignments, AssignmentsError, Standing};
+use crate::broker::assignments::{Assignments, AssignmentsError, Standing};
+use crate::common::error::chain;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter, LogError};
 use crate::execute::Executor;
-use crate::telemetry::chain;
-use crate::work::{self, Reading};
+use crate::leader::job_runner::{self, Reading};
 
 /// How often everything is compared.
 const SWEEP: Duration = Duration::from_secs(300);
@@ -157,7 +157,7 @@ impl Dispatcher {
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), Cause> {
         let name = name(self.incarnation);
         let filter = Filter::Kind("tenancy");
-        let events = work::events(
+        let events = job_runner::events(
             Reading { role: "dispatcher", name: &name, filter, linger: Duration::ZERO },
             &self.log,
             &cancel,

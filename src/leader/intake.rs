@@ -16,12 +16,12 @@ use dockhost_domain::wire::{News, Report};
 use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::{Cue, Dispatcher, Hint};
+use crate::broker::consumer::queue::{Ack, Queue};
+use crate::broker::streams::REPORTS;
 use crate::event_log::Cause;
-use crate::event_log::queue::{Ack, Queue};
-use crate::event_log::streams::REPORTS;
 use crate::execute::{Done, ExecuteError, Executor};
-use crate::follower::Follower;
-use crate::work::{self, side_by_side};
+use crate::leader::job_runner::{self, side_by_side};
+use crate::replica::follower::Follower;
 
 /// How often a report is tried in its place; the broker hands it out again only after that.
 const TRIES: usize = 10;
@@ -61,7 +61,9 @@ impl Intake {
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let mut queue = Queue::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
-        while let Some(messages) = cancel.run_until_cancelled(queue.next_batch(work::BATCH, work::WAIT)).await {
+        while let Some(messages) =
+            cancel.run_until_cancelled(queue.next_batch(job_runner::BATCH, job_runner::WAIT)).await
+        {
             let mut groups: BTreeMap<UserId, (Vec<Received>, Vec<Ack>)> = BTreeMap::new();
             for message in messages? {
                 match read(&message) {
@@ -99,7 +101,7 @@ impl Intake {
         for _ in 0..TRIES {
             match self.executor.execute(user, origin.clone(), command.clone()).await {
                 Err(ExecuteError::Busy | ExecuteError::Unavailable(_) | ExecuteError::Unknown(_)) => {
-                    tokio::time::sleep(work::PAUSE).await;
+                    tokio::time::sleep(job_runner::PAUSE).await;
                 }
                 outcome => return outcome,
             }

@@ -14,8 +14,8 @@ use dockhost_domain::subject::AggregateId;
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::Executor;
-use crate::follower::Follower;
-use crate::presence::{Presence, Sign};
+use crate::replica::follower::Follower;
+use crate::replica::heartbeats::{Presence, Sign};
 
 /// How often silence is looked at.
 const LOOK: Duration = Duration::from_secs(1);

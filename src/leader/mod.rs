@@ -6,11 +6,14 @@
 
 pub mod dispatcher;
 pub mod election;
+pub mod erasure;
 pub mod fitness;
 pub mod intake;
+pub mod job_runner;
 pub mod liveness;
 pub mod projector;
-pub mod released;
+pub mod reactions;
+pub mod requeue_released;
 pub mod timers;
 
 use std::future::Future;
@@ -30,18 +33,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::assignments::Assignments;
+use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
-use crate::erasure::Erasures;
+use crate::common::error::chain;
 use crate::event_log::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
-use crate::follower::Follower;
-use crate::presence::Presence;
-use crate::reactions::account_erased::AccountErased;
-use crate::reactions::backend_lost::BackendLost;
-use crate::telemetry::chain;
-use crate::work::unwound;
+use crate::leader::erasure::Erasures;
+use crate::leader::job_runner::unwound;
+use crate::leader::reactions::account_erased::AccountErased;
+use crate::leader::reactions::backend_lost::BackendLost;
+use crate::replica::follower::Follower;
+use crate::replica::heartbeats::Presence;
 use dispatcher::Dispatcher;
 use intake::Intake;
 use liveness::Liveness;
@@ -110,7 +113,7 @@ impl Leader {
         let (leader, until) = (Arc::clone(&this), over.clone());
         roles.spawn(async move {
             let (dispatcher, timers) = (leader.dispatcher(), leader.deadlines());
-            released::attend(heard, (&leader.executor, &dispatcher, &timers), &until).await;
+            requeue_released::attend(heard, (&leader.executor, &dispatcher, &timers), &until).await;
         });
         let leader = Arc::clone(&this);
         roles.spawn(supervise("instances", over.clone(), move |over| Arc::clone(&leader).serve_instances(over)));

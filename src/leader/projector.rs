@@ -18,11 +18,11 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::event_log::past::Past;
+use crate::common::error::chain;
+use crate::event_log::history::Past;
 use crate::event_log::{Cause, Delivery, EventLog, Filter};
-use crate::positions::{Positions, Stopped};
-use crate::telemetry::chain;
-use crate::work::unwound;
+use crate::leader::job_runner::unwound;
+use crate::replica::projection_progress::{Positions, Stopped};
 
 /// Events applied at once.
 const BATCH: usize = 2000;

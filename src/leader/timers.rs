@@ -19,15 +19,15 @@ use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
+use crate::broker::consumer::queue::{Ack, Queue};
+use crate::broker::streams::TIMERS;
+use crate::common::clock;
+use crate::common::error::chain;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::event_log::queue::{Ack, Queue};
-use crate::event_log::streams::TIMERS;
 use crate::event_log::{Cause, Filter};
 use crate::execute::{ExecuteError, Executor};
-use crate::follower::Follower;
-use crate::telemetry::chain;
-use crate::work::{self, Reading};
+use crate::leader::job_runner::{self, Reading};
+use crate::replica::follower::Follower;
 
 /// Deadlines are seconds away, and most states that have one are over within milliseconds: those need no schedule.
 const LINGER: Duration = Duration::from_millis(250);
@@ -66,7 +66,7 @@ impl Timers {
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let name = format!("timers-{}", self.incarnation);
-        let set = work::events(
+        let set = job_runner::events(
             Reading { role: "timers", name: &name, filter: Filter::Kind("tenancy"), linger: LINGER },
             &self.log,
             &cancel,
@@ -108,7 +108,9 @@ impl Timers {
 
     async fn hear(&self, cancel: &CancellationToken) -> Result<(), Cause> {
         let mut queue = Queue::new(self.jetstream.clone(), TIMERS, "deadlines", FIRED_TIMERS.to_owned());
-        while let Some(messages) = cancel.run_until_cancelled(queue.next_batch(work::BATCH, work::WAIT)).await {
+        while let Some(messages) =
+            cancel.run_until_cancelled(queue.next_batch(job_runner::BATCH, job_runner::WAIT)).await
+        {
             for message in messages? {
                 let Ok(alarm) = serde_json::from_slice::<Alarm>(&message.payload) else {
                     tracing::warn!(subject = message.subject.as_str(), "a timer that can't be read was dropped");
@@ -151,7 +153,7 @@ impl Timers {
             }
             Err(error) => {
                 tracing::warn!(%instance_id, error = chain(&error), "a deadline could not be settled yet");
-                ack.again(work::PAUSE).await
+                ack.again(job_runner::PAUSE).await
             }
         };
         // A lost acknowledgement brings the timer again; by then it is a no-op.

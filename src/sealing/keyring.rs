@@ -19,7 +19,8 @@ use uuid::Uuid;
 use super::cipher::{Cipher, KEY_BYTES};
 use super::claims::ClaimHasher;
 use super::master::MasterKey;
-use super::store::{Cause, Erasures, KeyStore, NobodyErased};
+use super::store::{Erasures, KeyStore, NobodyErased};
+use crate::common::error::Cause;
 
 /// Opened keys that are kept in memory; one takes well below a kilobyte.
 const CACHED_KEYS: u64 = 100_000;

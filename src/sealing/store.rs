@@ -4,7 +4,6 @@
 //! the log can say.
 
 use std::collections::{HashMap, HashSet};
-use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +17,9 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 use tokio::time::{sleep, timeout};
 
-use crate::event_log::in_flight;
-use crate::event_log::pull::throwaway;
+use crate::broker::consumer::pull::throwaway;
+use crate::broker::in_flight;
+use crate::common::error::Cause;
 
 /// How often a key that another replica is making is looked for, and the pause between: longer than a replicated
 /// stream takes to store it.
@@ -29,9 +29,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(30);
 /// The header of what a bucket leaves where something was deleted.
 const MARK: &str = "KV-Operation";
-
-/// An error of the layer below.
-pub type Cause = Box<dyn Error + Send + Sync>;
 
 /// A store of wrapped keys.
 pub trait KeyStore: Send + Sync + 'static {

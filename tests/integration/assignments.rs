@@ -1,7 +1,7 @@
 //! The stream ASSIGNMENTS when the broker is killed: what was replaced or removed stays so.
 
-use dockhost::assignments::Assignments;
-use dockhost::event_log::streams::{self, ASSIGNMENTS, StreamOptions};
+use dockhost::broker::assignments::Assignments;
+use dockhost::broker::streams::{self, ASSIGNMENTS, StreamOptions};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::wire::{Assignment, ContainerSpec, Limits, Wanted};
 use uuid::Uuid;

@@ -8,12 +8,12 @@ use std::time::Duration;
 use dockhost::backup::import::{KeySource, Order, import};
 use dockhost::backup::{check, keys};
 use dockhost::broker::connect::Broker;
+use dockhost::broker::streams::{EVENTS, KEYS_BUCKET};
 use dockhost::dev::fetch;
 use dockhost::dev::process::{Child, Program};
 use dockhost::dev::secrets::Secrets;
 use dockhost::event_log::EventLog;
 use dockhost::event_log::jetstream::JetStreamLog;
-use dockhost::event_log::streams::{EVENTS, KEYS_BUCKET};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -108,7 +108,7 @@ fn arguments(service: &Value, monitor: u16) -> Vec<std::ffi::OsString> {
 #[tokio::test]
 async fn the_brokers_of_the_compose_file_are_a_cluster() {
     let mut brokers = Brokers::start().await;
-    dockhost::install_crypto();
+    dockhost::common::install_crypto();
     let http = reqwest::Client::new();
     for port in brokers.monitors {
         // What the health check asks.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_nats::HeaderMap;
-use dockhost::clock;
+use dockhost::common::clock;
+use dockhost::event_log::history::Past;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
-use dockhost::event_log::past::Past;
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::envelope::{self, Actor, Origin, Recorded};
 use dockhost_domain::ids::{EventId, UserId};

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dockhost::auth::token::{Audience, Tokens};
-use dockhost::clock;
+use dockhost::common::clock;
 use dockhost::http::{Access, Route, router};
 use dockhost_domain::timestamp::Timestamp;
 use reqwest::Method;
@@ -43,7 +43,7 @@ async fn call(client: &Client, route: &Route, path: &str, headers: &[(&str, &str
 
 /// Tokens that were never good, made of one that is.
 fn forged(audience: Audience, good: &str, secret: &str) -> Vec<(&'static str, String)> {
-    dockhost::install_crypto();
+    dockhost::common::install_crypto();
     let own = Tokens::new(audience, &secret.to_owned().into());
     let bearer = own.read(good).unwrap();
     let long_ago = Timestamp::from_millis(1_000_000);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dockhost::clock;
+use dockhost::common::clock;
 use dockhost::event_log::jetstream::JetStreamLog;
 use dockhost::event_log::{Append, AppendError, Beginning, Delivery, EventLog, Filter, LogError};
 use dockhost::execute::snapshots::memory::MemorySnapshots;

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use dockhost::auth::api_key::{ApiKeys, KeyOf};
-use dockhost::clock;
+use dockhost::broker::streams::ASSIGNMENTS;
+use dockhost::common::clock;
 use dockhost::dev::process::Child;
-use dockhost::event_log::streams::ASSIGNMENTS;
 use dockhost_domain::ids::BackendId;
 use dockhost_harness::seed::{Plan, Seed};
 use dockhost_harness::{Nats, World, wait_until};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{DeliverPolicy, FromConsumer, Info, pull};
+use dockhost::broker::consumer::pull::{Pulled, Puller, throwaway};
+use dockhost::broker::streams::EVENTS;
 use dockhost::dev::process::Program;
-use dockhost::event_log::pull::{Pulled, Puller, throwaway};
-use dockhost::event_log::streams::EVENTS;
 use dockhost_domain::subject::ALL_EVENTS;
 use dockhost_harness::seed::{Plan, Seed};
 use dockhost_harness::{Nats, World, program, wait_until};

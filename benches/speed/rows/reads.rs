@@ -69,8 +69,8 @@ async fn fill(stored: &Collection<Document>, size: u64) {
         let batch = missing.min(1000);
         let copies = (0..batch).map(|_| {
             let mut copy = model.clone();
-            copy.insert("_id", dockhost::clock::fresh_uuid().to_string());
-            copy.insert("userId", dockhost::clock::fresh_uuid().to_string());
+            copy.insert("_id", dockhost::common::clock::fresh_uuid().to_string());
+            copy.insert("userId", dockhost::common::clock::fresh_uuid().to_string());
             copy
         });
         stored.insert_many(copies).await.unwrap();

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::sessions::{Beginning, holder, new_password, store};
 use crate::auth::api_key::KeyOf;
-use crate::clock;
+use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::access::BACKEND_COOKIE;
 use crate::http::app::App;

@@ -14,7 +14,7 @@ use dockhost_domain::tenancy::{ChangeRejected, ChangeWanted, Instance, Progress,
 use dockhost_domain::wire::Wanted;
 use serde::Deserialize;
 
-use crate::clock;
+use crate::common::clock;
 use crate::http::access::CallingUser;
 use crate::http::app::App;
 use crate::http::error::{ApiError, Code, from_execute};

@@ -16,8 +16,7 @@ use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejec
 use serde_json::{Value, json};
 
 use crate::auth::ssh_key;
-use crate::clock;
-use crate::follower::turn;
+use crate::common::clock;
 use crate::http::access::CallingUser;
 use crate::http::app::App;
 use crate::http::error::{ApiError, Code, from_execute};
@@ -26,6 +25,7 @@ use crate::http::idempotency::IdempotencyKey;
 use crate::http::outcome::Pursuit;
 use crate::http::prefer::Wait;
 use crate::http::reply::Reply;
+use crate::replica::follower::turn;
 use crate::sealing::Keyring;
 
 struct Request {

@@ -11,7 +11,7 @@ use dockhost_domain::timestamp::Timestamp;
 use secrecy::SecretString;
 
 use crate::auth::token::{Bearer, LIFETIME_SECONDS, Tokens};
-use crate::clock;
+use crate::common::clock;
 use crate::event_log::AppendError;
 use crate::execute::Batch;
 use crate::http::app::App;

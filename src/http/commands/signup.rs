@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::sessions::{Beginning, holder, new_password, store};
 use crate::auth::ssh_key;
-use crate::clock;
+use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::access::USER_COOKIE;
 use crate::http::app::App;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::event_log::Filter;
 use crate::http::app::App;
-use crate::positions::MODELS;
+use crate::replica::projection_progress::MODELS;
 
 /// Quarantined aggregates that are listed.
 const SHOWN: usize = 20;

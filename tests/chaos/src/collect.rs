@@ -7,13 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
+use dockhost::app::config::Secrets;
 use dockhost::broker::connect::Broker;
-use dockhost::clock;
-use dockhost::config::Secrets;
+use dockhost::broker::consumer::pull::{Pulled, Puller, throwaway};
+use dockhost::broker::streams::{ASSIGNMENTS, EVENTS, REPORTS, TIMERS};
+use dockhost::common::clock;
 use dockhost::event_log::codec::{Codec, Decoded, Stored};
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
-use dockhost::event_log::pull::{Pulled, Puller, throwaway};
-use dockhost::event_log::streams::{ASSIGNMENTS, EVENTS, REPORTS, TIMERS};
 use dockhost::event_log::{Cause, EventLog};
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_EVENTS, ALL_TIMERS, Channel};

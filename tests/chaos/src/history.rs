@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use dockhost::clock;
+use dockhost::common::clock;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -61,7 +61,7 @@ struct Run {
 
 impl Run {
     fn plan(&self) -> Plan {
-        let by_clock = || u64::try_from(dockhost::clock::now().millis()).unwrap_or(0) % 1_000_000;
+        let by_clock = || u64::try_from(dockhost::common::clock::now().millis()).unwrap_or(0) % 1_000_000;
         Plan {
             seed: self.seed.unwrap_or_else(by_clock),
             rounds: self.rounds,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dockhost::clock;
+use dockhost::common::clock;
 use dockhost_domain::ids::UserId;
 use dockhost_harness::http::{Answer, Client, SSH_KEY};
 use rand::rngs::StdRng;

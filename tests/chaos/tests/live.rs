@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use dockhost::event_log::streams::EVENTS;
+use dockhost::broker::streams::EVENTS;
 use dockhost_chaos::checker::log::EXPECTED;
 use dockhost_chaos::checker::{Invariant, check};
 use dockhost_chaos::collect;

@@ -50,7 +50,7 @@ impl Answer {
 
 impl Client {
     pub fn new(url: &str) -> Self {
-        dockhost::install_crypto();
+        dockhost::common::install_crypto();
         Self { http: reqwest::Client::new(), url: url.to_owned(), token: None }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use dockhost::event_log::streams::EVENTS;
+use dockhost::broker::streams::EVENTS;
 use dockhost_domain::envelope::header;
 use futures::{StreamExt, TryStreamExt};
 

@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use dockhost::clock;
+use dockhost::common::clock;
 use dockhost::dev::{fetch, mongod};
 
 /// A fresh, empty database.

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use dockhost::clock;
+use dockhost::common::clock;
 use dockhost::dev::fetch;
 use dockhost::dev::process::{Child, Program};
 use dockhost_projections::admin;

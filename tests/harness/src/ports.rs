@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use dockhost::clock;
+use dockhost::common::clock;
 
 /// Above the well-known ones, below those of the agents' containers.
 const FIRST: u16 = 10_000;

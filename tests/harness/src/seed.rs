@@ -11,7 +11,7 @@ mod publish;
 use std::time::Duration;
 
 use dockhost::auth::password::Passwords;
-use dockhost::clock;
+use dockhost::common::clock;
 use dockhost::event_log::codec::Codec;
 use dockhost::event_log::jetstream::JetStreamLog;
 use dockhost::event_log::{EventLog, Filter};

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dockhost::clock;
+use dockhost::broker::streams::EVENTS;
+use dockhost::common::clock;
 use dockhost::dev::process::{Child, Program};
-use dockhost::event_log::streams::EVENTS;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::instances::InstanceDocument;
 use dockhost_projections::store::MongoStore;

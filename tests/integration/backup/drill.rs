@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dockhost::event_log::streams::{ASSIGNMENTS, EVENTS, TIMERS};
+use dockhost::broker::streams::{ASSIGNMENTS, EVENTS, TIMERS};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 

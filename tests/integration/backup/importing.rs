@@ -5,9 +5,9 @@ use std::path::Path;
 use async_nats::jetstream::{self, Context};
 use dockhost::backup::import::{KeySource, Order, Part, fits, import};
 use dockhost::backup::{check, keys};
+use dockhost::broker::streams::{EVENTS, LEADER_BUCKET};
 use dockhost::event_log::EventLog;
 use dockhost::event_log::jetstream::{JetStreamLog, OpenError};
-use dockhost::event_log::streams::{EVENTS, LEADER_BUCKET};
 use dockhost::leader::election::Candidate;
 use dockhost::leader::fitness::Fitness;
 use dockhost_domain::account::AccountEvent;
@@ -180,7 +180,7 @@ async fn a_system_that_is_not_empty_is_left_alone() {
 async fn a_server_that_runs_is_not_run_over() {
     let (_live, directory) = exported(20).await;
     let (_nats, js) = empty().await;
-    dockhost::event_log::streams::ensure(&js, &options().streams).await.unwrap();
+    dockhost::broker::streams::ensure(&js, &options().streams).await.unwrap();
     let lease = js.get_key_value(LEADER_BUCKET).await.unwrap();
     let stop = CancellationToken::new();
     let mongo = Mongo::shared().await;

@@ -12,15 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, Message, Subscriber};
-use dockhost::assignments::Assignments;
+use dockhost::broker::assignments::Assignments;
 use dockhost::broker::callout::{Callout, Doorkeeper};
 use dockhost::broker::confirm::Confirming;
 use dockhost::broker::connect::Broker;
 use dockhost::broker::hello::{Enrolments, Hello};
 use dockhost::broker::jwt::{LONGEST, Signer};
 use dockhost::broker::service::Service;
-use dockhost::clock;
-use dockhost::event_log::streams::{self, StreamOptions};
+use dockhost::broker::streams::{self, StreamOptions};
+use dockhost::common::clock;
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Confirm, Confirmed, Welcome};

@@ -6,7 +6,7 @@ mod steps;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dockhost::event_log::streams::KEYS_BUCKET;
+use dockhost::broker::streams::KEYS_BUCKET;
 use dockhost_projections::store::MongoStore;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use dockhost::assignments::Assignments;
-use dockhost::clock;
-use dockhost::config::Secrets;
-use dockhost::erasure::{Due, Erasures};
+use dockhost::app::config::Secrets;
+use dockhost::broker::assignments::Assignments;
+use dockhost::broker::streams::ASSIGNMENTS;
+use dockhost::common::clock;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
-use dockhost::event_log::streams::ASSIGNMENTS;
 use dockhost::execute::Executor;
+use dockhost::leader::erasure::{Due, Erasures};
 use dockhost_domain::account::ErasedBy;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::UserId;

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dockhost::clock;
+use dockhost::broker::streams::{EVENTS, StreamOptions};
+use dockhost::common::clock;
 use dockhost::event_log::jetstream::LogOptions;
 use dockhost::event_log::memory::Fault;
-use dockhost::event_log::streams::{EVENTS, StreamOptions};
 use dockhost::event_log::{AppendError, Delivery, EventLog, Filter, LogError};
 use dockhost_domain::envelope::header;
 use futures::TryStreamExt;

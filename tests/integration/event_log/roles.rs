@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use dockhost::broker::streams::EVENTS;
 use dockhost::event_log::durable::{DurableReader, Job};
-use dockhost::event_log::streams::EVENTS;
 use dockhost::event_log::{Delivery, EventLog, Filter};
 
 use super::world::{Live, at, sign_in, sign_up, user};

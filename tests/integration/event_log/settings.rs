@@ -2,9 +2,9 @@
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use dockhost::broker::streams::{EVENTS, StreamOptions};
 use dockhost::event_log::EventLog;
 use dockhost::event_log::jetstream::JetStreamLog;
-use dockhost::event_log::streams::{EVENTS, StreamOptions};
 
 use super::world::{Live, at, master, options, sign_in, user};
 use crate::harness::wait::DEADLINE;

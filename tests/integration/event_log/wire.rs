@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use async_nats::jetstream;
+use dockhost::broker::streams::{EVENTS, KEYS_BUCKET};
 use dockhost::event_log::EventLog;
-use dockhost::event_log::streams::{EVENTS, KEYS_BUCKET};
 use dockhost::sealing::{BucketKeys, KeyStore};
 use dockhost_domain::envelope::header;
 use dockhost_domain::ids::PrincipalId;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use dockhost::clock;
+use dockhost::broker::streams::StreamOptions;
+use dockhost::common::clock;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions, OpenError};
 use dockhost::event_log::memory::MemoryLog;
-use dockhost::event_log::streams::StreamOptions;
 use dockhost::event_log::{Append, Delivery, EventLog, Filter};
 use dockhost::sealing::MasterKey;
 use dockhost_domain::account::{AccountEvent, Created, Role};

@@ -30,7 +30,7 @@ pub fn check(observation: &Observation, log: &Log, found: &mut Found) {
 }
 
 fn models(observation: &Observation, log: &Log, found: &mut Found) {
-    use dockhost::positions::MODELS;
+    use dockhost::replica::projection_progress::MODELS;
     for (name, kind) in MODELS {
         let last = log.last_of(kind);
         let position = observation.models.iter().find(|model| model.name == name).map_or(0, |model| model.checkpoint);

@@ -1,7 +1,7 @@
 //! One person's life, a thing at a time. In: what they do next. Out: the rules' events about it, and those that the
 //! machine's reports about it lead to.
 
-use dockhost::clock;
+use dockhost::common::clock;
 use dockhost_domain::account::{Account, CreateAccount, Created, Role};
 use dockhost_domain::claim::{Claim, TakeClaim};
 use dockhost_domain::envelope::Actor;

@@ -17,8 +17,8 @@ use async_nats::jetstream::{AckKind, Context, ErrorCode, Message};
 use futures::FutureExt;
 use tokio::time::timeout;
 
-use super::Cause;
 use super::pull::{Pulled, Puller};
+use crate::common::error::Cause;
 
 /// A message comes again when it wasn't acknowledged for so long.
 const ACK_WAIT: Duration = Duration::from_secs(30);
@@ -161,7 +161,7 @@ impl Queue {
     /// What the broker or the client says.
     pub async fn puller(&mut self) -> Result<&mut Puller, Cause> {
         if !self.taken_over {
-            super::publish::connected(&self.js.client())?;
+            crate::broker::connect::connected(&self.js.client())?;
             self.take_over().await?;
             self.taken_over = true;
         }

@@ -13,8 +13,8 @@ use futures::future::BoxFuture;
 use crate::auth::api_key::ApiKeys;
 use crate::broker::callout::Doorkeeper;
 use crate::broker::hello::Enrolments;
+use crate::common::error::chain;
 use crate::execute::Executor;
-use crate::telemetry::chain;
 
 /// Decides by the log.
 pub struct Gate {

@@ -6,8 +6,8 @@
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::tenancy::{Facts, Policy};
 
-use super::Follower;
-use crate::clock;
+use super::follower::Follower;
+use crate::common::clock;
 
 impl Follower {
     /// What a decision about an instance needs to know.

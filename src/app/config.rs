@@ -11,7 +11,7 @@ use dockhost_domain::tenancy::Policy;
 use dockhost_domain::wire::Limits;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::event_log::streams::StreamOptions;
+use crate::broker::streams::StreamOptions;
 use crate::sealing::MasterKey;
 
 const SHORTEST_SECRET: usize = 32;

@@ -16,9 +16,9 @@ use dockhost_domain::subject::AggregateId;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::publish::connected;
-use super::streams::EVENTS;
 use super::{Cause, LogError};
+use crate::broker::connect::connected;
+use crate::broker::streams::EVENTS;
 use crate::sealing::Erasures;
 
 /// A JetStream context whose requests are given up after `timeout`.

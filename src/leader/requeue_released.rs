@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::{Cue, Dispatcher};
 use super::timers::Timers;
+use crate::common::error::chain;
 use crate::event_log::Cause;
 use crate::execute::Executor;
-use crate::telemetry::chain;
 
 /// Looks at what is released until cancelled, or until nobody can release anything more.
 pub async fn attend(

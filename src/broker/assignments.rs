@@ -16,7 +16,7 @@ use dockhost_domain::subject::{ALL_ASSIGNMENTS, Channel};
 use dockhost_domain::wire::Assignment;
 use futures::TryStreamExt;
 
-use crate::event_log::in_flight;
+use crate::broker::in_flight;
 
 /// What stands on one subject: its last sequence (0 for none) and the assignment there.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,9 +17,9 @@ use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_EVENTS, ALL_REPORTS, ALL_TIM
 
 use tokio::time::Instant;
 
-use super::Cause;
-use crate::patience::{PATIENCE, patiently};
-use crate::telemetry::chain;
+use crate::common::error::Cause;
+use crate::common::error::chain;
+use crate::common::retry::{PATIENCE, patiently};
 
 /// The truth.
 pub const EVENTS: &str = "EVENTS";

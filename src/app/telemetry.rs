@@ -42,17 +42,6 @@ fn silenced() -> Targets {
     Targets::new().with_default(LevelFilter::TRACE).with_target(CLIENT.0, CLIENT.1)
 }
 
-/// An error and what caused it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,12 +14,12 @@ use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::{BackendGone, Policy};
 use tokio_util::sync::CancellationToken;
 
-use crate::assignments::Assignments;
+use crate::broker::assignments::Assignments;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter};
 use crate::execute::{ExecuteError, Executor};
-use crate::follower::Follower;
-use crate::work::{self, Reading};
+use crate::leader::job_runner::{self, Reading};
+use crate::replica::follower::Follower;
 
 /// The reaction.
 pub struct BackendLost {
@@ -57,7 +57,7 @@ impl BackendLost {
             filter: Filter::Kind("backend"),
             linger: Duration::ZERO,
         };
-        work::events(reading, &self.log, &cancel, lost, |last, newer| *last = newer, react).await?;
+        job_runner::events(reading, &self.log, &cancel, lost, |last, newer| *last = newer, react).await?;
         Ok(())
     }
 

@@ -4,11 +4,6 @@
 //! that may get instances, the position up to which this replica knows the log, and a wake-up for whoever waits for
 //! an aggregate to change. A replica that hears nothing for [`SILENCE`] says so: it may have missed a revocation.
 
-mod facts;
-mod machines;
-pub mod past;
-mod wakers;
-
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::event_log::{Delivery, Filter};
 use crate::execute::Executor;
 
-pub use facts::turn;
-pub use machines::{Machines, Reservation};
-pub use wakers::{Wakers, Watching};
+pub use super::facts::turn;
+pub use super::fleet::{Machines, Reservation};
+pub use super::wakers::{Wakers, Watching};
 
 /// After this long without an event or an idle heartbeat a replica does not trust its own knowledge.
 pub const SILENCE: Duration = Duration::from_secs(5);

@@ -19,11 +19,11 @@ use dockhost_domain::tenancy::{ChangeWanted, CloseTenancy, Policy};
 use dockhost_domain::wire::Wanted;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
-use crate::erasure::{Due, Erasures};
+use crate::common::clock;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter};
-use crate::work::{self, NotYet, Reading};
+use crate::leader::erasure::{Due, Erasures};
+use crate::leader::job_runner::{self, NotYet, Reading};
 
 /// The reaction.
 pub struct AccountErased {
@@ -57,7 +57,7 @@ impl AccountErased {
             filter: Filter::Kind("account"),
             linger: Duration::ZERO,
         };
-        work::events(reading, &self.log, &cancel, erased, |_, _| {}, react).await?;
+        job_runner::events(reading, &self.log, &cancel, erased, |_, _| {}, react).await?;
         Ok(())
     }
 

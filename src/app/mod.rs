@@ -3,6 +3,9 @@
 //! In: settings, connections, secrets, a listener. Out: the API on the listener, the broker's door, and a part in the
 //! election. Start-up is a list of named steps; whatever is missing or wrong stops it with one clear message.
 
+pub mod config;
+pub mod telemetry;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,32 +17,35 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::assignments::Assignments;
+use crate::app::config::{Checked, Connections, Settings};
 use crate::auth::api_key::ApiKeys;
+use crate::auth::backend_authenticator::Gate;
 use crate::auth::password::Passwords;
 use crate::auth::token::{Audience, Tokens};
+use crate::broker::assignments::Assignments;
 use crate::broker::callout::Callout;
 use crate::broker::confirm::Confirming;
 use crate::broker::connect::Broker;
+use crate::broker::consumer::queue;
 use crate::broker::durability;
 use crate::broker::hello::Hello;
 use crate::broker::jwt::Signer;
 use crate::broker::service::Service;
-use crate::clock;
-use crate::config::{Checked, Connections, Settings};
+use crate::broker::streams;
+use crate::common::clock;
+use crate::common::retry::{PATIENCE, patiently};
+use crate::event_log::EventLog;
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
-use crate::event_log::{EventLog, queue, streams};
 use crate::execute::{Executor, Keeper, SnapshotOptions};
-use crate::follower::{Follower, past};
-use crate::gate::Gate;
 use crate::http::{app, router};
 use crate::leader::election::Candidate;
 use crate::leader::fitness::Fitness;
 use crate::leader::projector::Projectors;
 use crate::leader::{Births, Leader, dispatcher};
-use crate::patience::{PATIENCE, patiently};
-use crate::positions::Positions;
-use crate::presence::Presence;
+use crate::replica::bootstrap;
+use crate::replica::follower::Follower;
+use crate::replica::heartbeats::Presence;
+use crate::replica::projection_progress::Positions;
 
 /// Requests in flight may take this long to end once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -85,7 +91,7 @@ pub async fn run(
     let confirming = Service::open(broker.clone(), Confirming(assignments.clone())).await?;
     let learn = || async {
         let dispatched = queue::acknowledged(&js, streams::EVENTS, &dispatcher::name(births.assignments)).await?;
-        past::learn(&follower, &port, &assignments, dispatched).await
+        bootstrap::learn(&follower, &port, &assignments, dispatched).await
     };
     let learnt = patiently("the machines", deadline, passing, || learn().map_err(anyhow::Error::from_boxed));
     let (after, latest) = learnt.await?;

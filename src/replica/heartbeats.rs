@@ -16,7 +16,7 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
+use crate::common::clock;
 
 /// One machine's last sign of life.
 #[derive(Debug, Clone)]

@@ -208,7 +208,7 @@ mod tests {
 
     /// A store that nobody answers for: only the leader's word counts.
     async fn positions() -> Positions {
-        crate::install_crypto();
+        crate::common::install_crypto();
         let nobody = "mongodb://127.0.0.1:1/?directConnection=true";
         Positions::new(MongoStore::connect(nobody, "none").await.unwrap())
     }

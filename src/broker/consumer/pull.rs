@@ -13,7 +13,7 @@ use async_nats::{StatusCode, Subscriber};
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::Cause;
+use crate::common::error::Cause;
 
 /// The broker says this often that it is there.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -68,7 +68,7 @@ impl Puller {
     /// # Errors
     /// What the broker or the client says.
     pub async fn open(js: &Context, stream: &str, config: pull::Config, batch: usize) -> Result<Self, Cause> {
-        super::publish::connected(&js.client())?;
+        crate::broker::connect::connected(&js.client())?;
         let consumer: PullConsumer = js.create_consumer_on_stream(config, stream).await?;
         let name = &consumer.cached_info().name;
         let inbox = js.client().new_inbox();

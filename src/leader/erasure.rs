@@ -23,7 +23,7 @@ use dockhost_projections::sessions::Sessions as SessionModel;
 use dockhost_projections::store::MongoStore;
 use dockhost_projections::users::Users;
 
-use crate::assignments::Assignments;
+use crate::broker::assignments::Assignments;
 use crate::event_log::{AppendError, Cause};
 use crate::execute::{ExecuteError, Executor};
 use crate::sealing::Keyring;

@@ -15,10 +15,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
 use super::codec::{Codec, Decoded, Stored};
-use super::pull::{Pulled, Puller, throwaway};
-use super::read::LeaderReads;
-use super::streams::EVENTS;
+use super::leader_reads::LeaderReads;
 use super::{Cause, Delivery, Filter};
+use crate::broker::consumer::pull::{Pulled, Puller, throwaway};
+use crate::broker::streams::EVENTS;
 use crate::sealing::KeyError;
 
 /// Events asked for at once: many, for nothing comes while the next are asked for.

@@ -4,7 +4,7 @@
 //! is one group, worked on in order; groups run side by side. A group that fails is put back and comes again, out of
 //! order: the steps are level-triggered or carry positions, so they bear that. Only what this program can't do, because it
 //! can't read an event of the aggregate or panics on it, is let go: kept, it would use up what the broker lets one consumer have
-//! open, and nobody else's would come. When the aggregate is released, [`crate::leader::released`] looks at it anew.
+//! open, and nobody else's would come. When the aggregate is released, [`crate::leader::requeue_released`] looks at it anew.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,11 +14,11 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::consumer::queue::Ack;
+use crate::common::error::chain;
 use crate::event_log::durable::DurableReader;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::event_log::queue::Ack;
 use crate::event_log::{Cause, Delivery, Filter, LogError};
-use crate::telemetry::chain;
 
 /// Messages per batch.
 pub const BATCH: usize = 256;

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use dockhost_projections::{Entry, History};
 use futures::TryStreamExt;
 
-use super::Follower;
-use crate::assignments::Assignments;
-use crate::event_log::past::Past;
+use super::follower::Follower;
+use crate::broker::assignments::Assignments;
+use crate::event_log::history::Past;
 use crate::event_log::{Cause, EventLog, Filter};
-use crate::positions::MODELS;
+use crate::replica::projection_progress::MODELS;
 
 /// Makes the follower know the past. `dispatched` is up to where the log was made assignments of, asked before this is
 /// called. Returns where the follower starts, which is before the assignments were listed, so that no placement falls between

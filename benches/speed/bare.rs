@@ -56,7 +56,7 @@ pub async fn start(env: Vec<(&'static str, String)>, log: std::path::PathBuf) ->
     let args = vec![ARGUMENT.into()];
     let mut process = Program { name: "bare", path, args, env, log: log.clone() }.start().unwrap();
     let url = process
-        .until_ready(Duration::from_secs(30), async |_| {
+        .wait_until_ready(Duration::from_secs(30), async |_| {
             let text = std::fs::read_to_string(&log).ok()?;
             let line = text.lines().find(|line| line.starts_with(READY))?;
             Some(format!("http://{}", line.strip_prefix(READY)?))

@@ -14,11 +14,11 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::broker::streams::StreamOptions;
 use crate::sealing::MasterKey;
 
-const SHORTEST_SECRET: usize = 32;
+const MIN_SECRET_LENGTH: usize = 32;
 
 /// What can be set; `.env.example` explains each.
 #[derive(Debug, Clone, Args)]
-pub struct Settings {
+pub struct ServerArgs {
     /// The port that the API is served on.
     #[arg(long, env = "PORT", default_value_t = 3001)]
     pub port: u16,
@@ -26,7 +26,7 @@ pub struct Settings {
     #[arg(long, env = "DOCKHOST_BIND", default_value = "0.0.0.0")]
     pub bind: std::net::IpAddr,
     /// The URL of the web frontend, whose origin may call with credentials.
-    #[arg(long, env = "FRONTEND_URL", value_parser = origin)]
+    #[arg(long, env = "FRONTEND_URL", value_parser = parse_origin)]
     pub frontend_url: Option<String>,
     /// The database's name.
     #[arg(long, env = "DOCKHOST_DATABASE", default_value = "dockhost")]
@@ -69,9 +69,9 @@ pub struct Settings {
     pub lost_after_ms: u64,
 }
 
-/// The servers to connect to, and the secrets. Not in `Settings`: the embedded servers bring their own.
+/// The servers to connect to, and the secrets. Not in `ServerArgs`: the embedded servers bring their own.
 #[derive(Debug, Clone, Args)]
-pub struct Connections {
+pub struct ServiceUrls {
     /// The broker, `nats://host:port`, several with commas between.
     #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:4222")]
     pub nats_url: String,
@@ -85,30 +85,13 @@ pub struct Connections {
     pub mongodb_uri: String,
 }
 
-/// The secrets, each of which may be missing or bad.
-#[derive(Default)]
-pub struct Secrets {
-    /// Signs users' tokens.
-    pub user_tokens: SecretString,
-    /// Signs backends' tokens and API keys.
-    pub backend_tokens: SecretString,
-    /// Wraps the keys of personal data.
-    pub master_key: SecretString,
-    /// The server's nkey seed at the broker.
-    pub nats: SecretString,
-    /// The seed that signs backends in at the broker.
-    pub callout: SecretString,
-    /// The system account's nkey seed; only a check needs it.
-    pub nats_system: Option<SecretString>,
-}
-
 /// Everything that is wrong with the secrets.
 #[derive(Debug, thiserror::Error)]
 #[error("the server can't start, because of its environment:\n{}", .0.iter().map(|wrong| format!("  - {wrong}")).collect::<Vec<_>>().join("\n"))]
-pub struct BadSecrets(Vec<String>);
+pub struct InvalidSecrets(Vec<String>);
 
-/// The checked secrets.
-pub struct Checked {
+/// The secrets of the main server, checked.
+pub struct Secrets {
     /// Signs users' tokens.
     pub user_tokens: SecretString,
     /// Signs backends' tokens and API keys.
@@ -124,70 +107,59 @@ pub struct Checked {
 }
 
 impl Secrets {
-    /// From variables that `get` looks up.
-    pub fn read(get: impl Fn(&str) -> Option<String>) -> Self {
-        let secret = |name: &str| SecretString::from(get(name).unwrap_or_default());
-        Self {
-            user_tokens: secret("USER_ACCESS_TOKEN_SECRET"),
-            backend_tokens: secret("BACKEND_ACCESS_TOKEN_SECRET"),
-            master_key: secret("DOCKHOST_MASTER_KEY"),
-            nats: secret("DOCKHOST_NATS_CREDS"),
-            callout: secret("DOCKHOST_CALLOUT_SEED"),
-            nats_system: get("DOCKHOST_NATS_SYS_CREDS").filter(|seed| !seed.is_empty()).map(SecretString::from),
-        }
-    }
-
-    /// Checks all of them.
+    /// Reads and checks all secrets; `get` looks a variable up.
     ///
     /// # Errors
-    /// [`BadSecrets`] naming every one that is missing or bad, never showing any.
-    pub fn check(self) -> Result<Checked, BadSecrets> {
-        let mut wrong = Vec::new();
+    /// [`InvalidSecrets`] naming every secret that is missing or invalid, without its value.
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidSecrets> {
+        let secret = |name: &str| SecretString::from(get(name).unwrap_or_default());
+        let user_tokens = secret("USER_ACCESS_TOKEN_SECRET");
+        let backend_tokens = secret("BACKEND_ACCESS_TOKEN_SECRET");
+        let master_key = secret("DOCKHOST_MASTER_KEY");
+        let nats = secret("DOCKHOST_NATS_CREDS");
+        let callout = secret("DOCKHOST_CALLOUT_SEED");
+        let nats_system = get("DOCKHOST_NATS_SYS_CREDS").filter(|seed| !seed.is_empty()).map(SecretString::from);
+
+        let mut problems = Vec::new();
         for (name, secret) in
-            [("USER_ACCESS_TOKEN_SECRET", &self.user_tokens), ("BACKEND_ACCESS_TOKEN_SECRET", &self.backend_tokens)]
+            [("USER_ACCESS_TOKEN_SECRET", &user_tokens), ("BACKEND_ACCESS_TOKEN_SECRET", &backend_tokens)]
         {
             match secret.expose_secret().len() {
-                0 => wrong.push(format!("{name} is missing: set it to at least {SHORTEST_SECRET} random characters")),
-                length if length < SHORTEST_SECRET => {
-                    wrong.push(format!("{name} has {length} characters: it needs at least {SHORTEST_SECRET}"));
+                0 => problems
+                    .push(format!("{name} is missing: set it to at least {MIN_SECRET_LENGTH} random characters")),
+                length if length < MIN_SECRET_LENGTH => {
+                    problems.push(format!("{name} has {length} characters: it needs at least {MIN_SECRET_LENGTH}"));
                 }
                 _ => {}
             }
         }
-        if !self.user_tokens.expose_secret().is_empty()
-            && self.user_tokens.expose_secret() == self.backend_tokens.expose_secret()
-        {
-            wrong.push("USER_ACCESS_TOKEN_SECRET and BACKEND_ACCESS_TOKEN_SECRET are the same: use two".to_owned());
+        if !user_tokens.expose_secret().is_empty() && user_tokens.expose_secret() == backend_tokens.expose_secret() {
+            problems.push("USER_ACCESS_TOKEN_SECRET and BACKEND_ACCESS_TOKEN_SECRET must differ".to_owned());
         }
-        for (name, secret) in [("DOCKHOST_NATS_CREDS", &self.nats), ("DOCKHOST_CALLOUT_SEED", &self.callout)] {
+        for (name, secret) in [("DOCKHOST_NATS_CREDS", &nats), ("DOCKHOST_CALLOUT_SEED", &callout)] {
             if secret.expose_secret().is_empty() {
-                wrong.push(format!("{name} is missing: set it to an nkey seed (`dockhost secrets` makes all of them)"));
+                problems.push(format!("{name} is missing: set it to an nkey seed (`dockhost secrets` generates one)"));
             } else if nkeys::KeyPair::from_seed(secret.expose_secret()).is_err() {
-                wrong.push(format!("{name} is not an nkey seed"));
+                problems.push(format!("{name} is not an nkey seed"));
             }
         }
-        let master_key = self.master_key.expose_secret().parse::<MasterKey>();
-        if let Err(error) = &master_key {
-            let what =
-                if self.master_key.expose_secret().is_empty() { "is missing".to_owned() } else { error.to_string() };
-            wrong.push(format!("DOCKHOST_MASTER_KEY: {what}; it is 32 random bytes in base64"));
+        let parsed_key = master_key.expose_secret().parse::<MasterKey>();
+        if let Err(error) = &parsed_key {
+            let problem =
+                if master_key.expose_secret().is_empty() { "is missing".to_owned() } else { error.to_string() };
+            problems.push(format!("DOCKHOST_MASTER_KEY: {problem}; it must be 32 random bytes in base64"));
         }
-        match master_key {
-            Ok(master_key) if wrong.is_empty() => Ok(Checked {
-                user_tokens: self.user_tokens,
-                backend_tokens: self.backend_tokens,
-                master_key,
-                nats: self.nats,
-                callout: self.callout,
-                nats_system: self.nats_system,
-            }),
-            _ => Err(BadSecrets(wrong)),
+        match parsed_key {
+            Ok(master_key) if problems.is_empty() => {
+                Ok(Self { user_tokens, backend_tokens, master_key, nats, callout, nats_system })
+            }
+            _ => Err(InvalidSecrets(problems)),
         }
     }
 }
 
 /// The origin of a URL, as browsers send it: without path, without the usual port. Empty counts as absent.
-fn origin(url: &str) -> Result<String, String> {
+fn parse_origin(url: &str) -> Result<String, String> {
     if url.is_empty() {
         return Ok(String::new());
     }
@@ -195,7 +167,7 @@ fn origin(url: &str) -> Result<String, String> {
     if origin.is_tuple() { Ok(origin.ascii_serialization()) } else { Err("it needs http:// or https://".to_owned()) }
 }
 
-impl Settings {
+impl ServerArgs {
     /// The origin of the web frontend.
     pub fn frontend(&self) -> Option<String> {
         self.frontend_url.clone().filter(|origin| !origin.is_empty())
@@ -234,11 +206,11 @@ mod tests {
 
     #[test]
     fn a_frontend_is_known_by_its_origin() {
-        assert_eq!(origin("https://App.example.org:443/start?x=1").unwrap(), "https://app.example.org");
-        assert_eq!(origin("http://localhost:5173/").unwrap(), "http://localhost:5173");
-        assert_eq!(origin("").unwrap(), "");
+        assert_eq!(parse_origin("https://App.example.org:443/start?x=1").unwrap(), "https://app.example.org");
+        assert_eq!(parse_origin("http://localhost:5173/").unwrap(), "http://localhost:5173");
+        assert_eq!(parse_origin("").unwrap(), "");
         for text in ["app.example.org", "localhost:5173", "file:///tmp", "*"] {
-            assert!(origin(text).is_err(), "{text} was accepted");
+            assert!(parse_origin(text).is_err(), "{text} was accepted");
         }
     }
 
@@ -248,8 +220,7 @@ mod tests {
             "USER_ACCESS_TOKEN_SECRET" => Some("tooshort".to_owned()),
             "DOCKHOST_NATS_CREDS" => Some("no-seed".to_owned()),
             _ => None,
-        })
-        .check();
+        });
         let Err(refused) = refused else { panic!("bad secrets were accepted") };
         let text = refused.to_string();
         for name in [

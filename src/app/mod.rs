@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::config::{Checked, Connections, Settings};
+use crate::app::config::{Secrets, ServerArgs, ServiceUrls};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::backend_authenticator::Gate;
 use crate::auth::password::Passwords;
@@ -48,26 +48,26 @@ use crate::replica::heartbeats::Presence;
 use crate::replica::projection_progress::Positions;
 
 /// Requests in flight may take this long to end once the server is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs one replica until `cancel`; `ready` is called once it serves.
 ///
 /// # Errors
 /// What is missing or wrong at start-up; or that serving failed.
 pub async fn run(
-    settings: Settings,
-    connections: Connections,
-    secrets: Checked,
+    settings: ServerArgs,
+    urls: ServiceUrls,
+    secrets: Secrets,
     listener: TcpListener,
     cancel: CancellationToken,
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
-    let Checked { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
+    let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
     let name = format!("dockhost-{}", clock::fresh_uuid());
-    let broker = Broker::connect(&connections.nats_url, &nats, &name, PATIENCE).await?;
+    let broker = Broker::connect(&urls.nats_url, &nats, &name, PATIENCE).await?;
     let options = LogOptions { streams: settings.streams(), ..LogOptions::default() };
     let log = Arc::new(JetStreamLog::open(broker.client().clone(), master_key, options).await?);
-    let store = MongoStore::connect(&connections.mongodb_uri, &settings.database).await?;
+    let store = MongoStore::connect(&urls.mongodb_uri, &settings.database).await?;
     let js = broker.jetstream().clone();
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let passing = |error: &anyhow::Error| Some(format!("{error:#}"));
@@ -84,9 +84,9 @@ pub async fn run(
     let gate = Arc::new(Gate::new(Arc::clone(&executor), ApiKeys::new(&backend_tokens)));
 
     let tasks = TaskTracker::new();
-    let url = connections.nats_url.clone();
+    let url = urls.nats_url.clone();
     tasks.spawn(async move { durability::check(&url, nats_system.as_ref()).await });
-    let door = Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&gate) as _).await?;
+    let callout_service = Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&gate) as _).await?;
     let hello = Service::open(broker.clone(), Hello { broker: broker.clone(), enrolments: gate }).await?;
     let confirming = Service::open(broker.clone(), Confirming(assignments.clone())).await?;
     let learn = || async {
@@ -96,7 +96,7 @@ pub async fn run(
     let learnt = patiently("the machines", deadline, passing, || learn().map_err(anyhow::Error::from_boxed));
     let (after, latest) = learnt.await?;
     tasks.spawn(snapshots.run(cancel.clone()));
-    tasks.spawn(door.run(cancel.clone()));
+    tasks.spawn(callout_service.run(cancel.clone()));
     tasks.spawn(hello.run(cancel.clone()));
     tasks.spawn(confirming.run(cancel.clone()));
     tasks.spawn(Arc::clone(&follower).run(after, latest, cancel.clone()));
@@ -157,7 +157,7 @@ pub async fn run(
     serve(listener, &app, cancel.clone()).await?;
     cancel.cancel();
     tasks.close();
-    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIMEOUT, tasks.wait()).await.is_err() {
         tracing::warn!("some tasks did not end in time");
     }
     Ok(())
@@ -169,7 +169,7 @@ async fn serve(listener: TcpListener, app: &Arc<app::App>, cancel: CancellationT
     let server = axum::serve(listener, service).with_graceful_shutdown(cancel.clone().cancelled_owned());
     let bound = async {
         cancel.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
         served = server.into_future() => served.context("serving HTTP"),

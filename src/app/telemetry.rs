@@ -13,9 +13,9 @@ use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-const USUAL: &str = "warn,dockhost=info";
+const DEFAULT_FILTER: &str = "warn,dockhost=info";
 /// Below this level the client shows what goes over the wire: SSH keys, and the names of instances.
-const CLIENT: (&str, LevelFilter) = ("async_nats", LevelFilter::INFO);
+const BROKER_CLIENT_LIMIT: (&str, LevelFilter) = ("async_nats", LevelFilter::INFO);
 
 /// The filter that a `DEBUG` value stands for.
 fn directives(debug: &str) -> String {
@@ -24,7 +24,7 @@ fn directives(debug: &str) -> String {
         "*" => "dockhost=debug".to_owned(),
         area => format!("dockhost::{}=debug", area.replace(':', "::")),
     });
-    std::iter::once(USUAL.to_owned()).chain(shown).collect::<Vec<_>>().join(",")
+    std::iter::once(DEFAULT_FILTER.to_owned()).chain(shown).collect::<Vec<_>>().join(",")
 }
 
 /// Starts the log. Only the first call of a process counts.
@@ -34,12 +34,12 @@ pub fn start() {
     // An error says that a log runs already.
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter.and(silenced()))).try_init();
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter.and(secrecy_filter()))).try_init();
 }
 
 /// What is never shown.
-fn silenced() -> Targets {
-    Targets::new().with_default(LevelFilter::TRACE).with_target(CLIENT.0, CLIENT.1)
+fn secrecy_filter() -> Targets {
+    Targets::new().with_default(LevelFilter::TRACE).with_target(BROKER_CLIENT_LIMIT.0, BROKER_CLIENT_LIMIT.1)
 }
 
 #[cfg(test)]
@@ -48,21 +48,21 @@ mod tests {
 
     #[test]
     fn the_wire_is_never_shown() {
-        let silenced = silenced();
+        let filter = secrecy_filter();
         for target in ["async_nats", "async_nats::connection", "async_nats::jetstream::context"] {
-            assert!(silenced.would_enable(target, &tracing::Level::INFO), "{target}");
-            assert!(!silenced.would_enable(target, &tracing::Level::DEBUG), "{target}");
+            assert!(filter.would_enable(target, &tracing::Level::INFO), "{target}");
+            assert!(!filter.would_enable(target, &tracing::Level::DEBUG), "{target}");
         }
-        assert!(silenced.would_enable("dockhost::http", &tracing::Level::TRACE));
+        assert!(filter.would_enable("dockhost::http", &tracing::Level::TRACE));
     }
 
     #[test]
     fn debug_areas_are_modules() {
-        assert_eq!(directives(""), USUAL);
-        assert_eq!(directives("dockhost:*"), format!("{USUAL},dockhost=debug"));
+        assert_eq!(directives(""), DEFAULT_FILTER);
+        assert_eq!(directives("dockhost:*"), format!("{DEFAULT_FILTER},dockhost=debug"));
         assert_eq!(
             directives("dockhost:http, express:*,dockhost:leader:timers"),
-            format!("{USUAL},dockhost::http=debug,dockhost::leader::timers=debug"),
+            format!("{DEFAULT_FILTER},dockhost::http=debug,dockhost::leader::timers=debug"),
         );
     }
 }

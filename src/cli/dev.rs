@@ -17,18 +17,18 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
-use crate::app::config::{Connections, Secrets, Settings};
+use crate::app::config::{Secrets, ServerArgs, ServiceUrls};
 use crate::common::port_owner;
-use crate::dev::agents::Plan;
+use crate::dev::agents::AgentLauncher;
 use crate::dev::engine::{self, Runtime};
 use crate::dev::fetch::{self, MONGOD, NATS_SERVER};
 use crate::dev::mongod::Mongod;
 use crate::dev::nats::NatsServer;
-use crate::dev::offline::{LOCK, Running};
 use crate::dev::process::Child;
-use crate::dev::secrets;
+use crate::dev::running::{LOCK_FILE, RunningDev};
+use crate::dev::secrets::GeneratedSecrets;
 
-const STOPS_WITHIN: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The broker's usual port, on which other machines expect it.
 const NATS_PORT: u16 = 4222;
 
@@ -54,7 +54,7 @@ pub struct Dev {
     #[arg(long)]
     reset: bool,
     #[command(flatten)]
-    settings: Settings,
+    server: ServerArgs,
 }
 
 impl Dev {
@@ -68,15 +68,15 @@ impl Dev {
         }
         let variable = |name: &str| std::env::var(name).ok();
         let (host, runtime_dir) = (variable("DOCKER_HOST"), variable("XDG_RUNTIME_DIR"));
-        let decision = engine::decide(self.runtime, host.as_deref(), runtime_dir.as_deref())?;
-        let address = self.settings.listen();
+        let choice = engine::choose_runtime(self.runtime, host.as_deref(), runtime_dir.as_deref())?;
+        let address = self.server.listen();
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("{}; stop it, or choose another port with PORT=…", port_owner::explain(address))
         })?;
         let api = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
 
         eprintln!("starting broker and database (fetched once, kept in {}) …", self.data.display());
-        let kept = secrets::Secrets::load_or_make(&data)?;
+        let secrets = GeneratedSecrets::load_or_generate(&data)?;
         let (nats_program, mongod_program) =
             tokio::try_join!(fetch::find(&NATS_SERVER, &data), fetch::find(&MONGOD, &data))?;
         let nats_listen = match self.listen {
@@ -86,46 +86,40 @@ impl Dev {
         let nats_data = data.join("nats");
         let mongod_data = data.join("mongod");
         let (nats, mongod) = tokio::join!(
-            NatsServer::start(&nats_program, &nats_data, &kept, nats_listen),
+            NatsServer::start(&nats_program, &nats_data, &secrets, nats_listen),
             Mongod::start(&mongod_program, &mongod_data),
         );
         let (mut nats, mut mongod) = (nats?, mongod?);
-        let running = Running { pid: std::process::id(), url: api, nats_url: nats.url(), mongodb_uri: mongod.uri() };
+        let running = RunningDev { pid: std::process::id(), url: api, nats_url: nats.url(), mongodb_uri: mongod.uri() };
         running.write(&data)?;
 
-        let connections = Connections { nats_url: nats.url(), mongodb_uri: mongod.uri() };
-        let env = kept.server_env();
+        let urls = ServiceUrls { nats_url: nats.url(), mongodb_uri: mongod.uri() };
+        let env = secrets.server_env();
         let read = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let (ready, serving) = oneshot::channel();
-        let server = tokio::spawn(app::run(
-            self.settings,
-            connections,
-            Secrets::read(read).check()?,
-            listener,
-            stop.clone(),
-            move || {
+        let replica =
+            tokio::spawn(app::run(self.server, urls, Secrets::read(read)?, listener, stop.clone(), move || {
                 let _ = ready.send(());
-            },
-        ));
+            }));
         let mut agents: Vec<Child> = Vec::new();
         if stop.run_until_cancelled(serving).await.is_some_and(|served| served.is_ok()) {
-            let plan = Plan {
+            let launcher = AgentLauncher {
                 api: running.url.clone(),
                 nats_url: nats.url(),
                 lan_ip: self.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()),
-                runtime: decision.runtime,
+                runtime: choice.runtime,
                 image: self.image.clone(),
                 data: data.clone(),
             };
             for n in 1..=self.agents {
-                agents.push(plan.start(n).await?);
+                agents.push(launcher.start(n).await?);
             }
-            banner(&running.url, &decision, self.image.as_deref(), agents.len(), self.listen);
+            banner(&running.url, &choice, self.image.as_deref(), agents.len(), self.listen);
         }
-        let outcome = watch(server, &mut nats, &mut mongod, &mut agents, &stop).await;
+        let outcome = wait_for_exit(replica, &mut nats, &mut mongod, &mut agents, &stop).await;
         eprintln!("\nstopping …");
         for agent in agents {
-            agent.stop(STOPS_WITHIN).await;
+            agent.stop(STOP_TIMEOUT).await;
         }
         mongod.stop().await;
         nats.stop().await;
@@ -134,8 +128,8 @@ impl Dev {
 }
 
 /// Waits for the end: asked for, or because a part ended by itself.
-async fn watch(
-    mut server: tokio::task::JoinHandle<anyhow::Result<()>>,
+async fn wait_for_exit(
+    mut replica: tokio::task::JoinHandle<anyhow::Result<()>>,
     nats: &mut NatsServer,
     mongod: &mut Mongod,
     agents: &mut [Child],
@@ -149,17 +143,17 @@ async fn watch(
         futures::future::select_all(ends).await.0
     };
     let outcome = tokio::select! {
-        ended = &mut server => return ended.context("the server panicked")?,
-        ended = nats.process().wait() => bail_ended("the broker", ended),
-        ended = mongod.process().wait() => bail_ended("the database", ended),
-        ended = agent => bail_ended("an agent", ended),
+        ended = &mut replica => return ended.context("the server panicked")?,
+        ended = nats.process().wait() => exited_early("the broker", ended),
+        ended = mongod.process().wait() => exited_early("the database", ended),
+        ended = agent => exited_early("an agent", ended),
     };
     stop.cancel();
-    let _ = server.await;
+    let _ = replica.await;
     outcome
 }
 
-fn bail_ended<E: std::error::Error + Send + Sync + 'static>(
+fn exited_early<E: std::error::Error + Send + Sync + 'static>(
     what: &str,
     ended: Result<std::process::ExitStatus, E>,
 ) -> anyhow::Result<()> {
@@ -171,11 +165,11 @@ fn bail_ended<E: std::error::Error + Send + Sync + 'static>(
 
 /// One `dockhost dev` per data directory.
 fn lock(data: &Path) -> anyhow::Result<File> {
-    let lock = File::options().create(true).truncate(false).write(true).read(true).open(data.join(LOCK))?;
+    let lock = File::options().create(true).truncate(false).write(true).read(true).open(data.join(LOCK_FILE))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(_) => match Running::read(data) {
-            Some(Running { pid, url, .. }) => {
+        Err(_) => match RunningDev::read(data) {
+            Some(RunningDev { pid, url, .. }) => {
                 bail!("`dockhost dev` runs already (process {pid}), at {url}; stop it first with Ctrl-C there")
             }
             None => bail!("`dockhost dev` is starting already, with the data in {}", data.display()),
@@ -198,13 +192,13 @@ fn reset(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn banner(api: &str, decision: &engine::Decision, image: Option<&str>, agents: usize, listen: Option<IpAddr>) {
-    let runtime = decision.runtime.as_str();
-    let why = &decision.why;
+fn banner(api: &str, choice: &engine::RuntimeChoice, image: Option<&str>, agents: usize, listen: Option<IpAddr>) {
+    let runtime = choice.runtime.as_str();
+    let reason = &choice.reason;
     println!("\n  DockHost runs.\n");
     println!("    API      {api}      health {api}/health");
-    println!("    agents   {agents}, runtime {runtime}: {why}");
-    match (decision.runtime, image) {
+    println!("    agents   {agents}, runtime {runtime}: {reason}");
+    match (choice.runtime, image) {
         (Runtime::Simulated, _) => {
             println!("             nothing really runs; start Docker or Podman for machines with SSH");
         }
@@ -225,7 +219,7 @@ fn banner(api: &str, decision: &engine::Decision, image: Option<&str>, agents: u
         "      -d \"{{\\\"username\\\":\\\"ada\\\",\\\"email\\\":\\\"ada@example.org\\\",\\\"password\\\":\\\"correct horse\\\",\\\"sshPublicKey\\\":\\\"$(cat ~/.ssh/id_ed25519.pub)\\\"}}\""
     );
     println!("    curl -s -b jar -X POST {api}/api/v2/user/instance");
-    if decision.runtime == Runtime::Docker {
+    if choice.runtime == Runtime::Docker {
         println!("    ssh -p <sshPort> root@127.0.0.1");
     } else {
         println!("    curl -s -b jar {api}/api/v2/user/instance");

@@ -17,7 +17,7 @@ use dockhost_domain::tenancy::Tenancy;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::place::{Opened, Place};
+use super::cluster::{Cluster, ClusterArgs};
 use crate::broker::assignments::Assignments;
 use crate::broker::streams::{ASSIGNMENTS, LEADER_BUCKET};
 use crate::execute::Executor;
@@ -25,9 +25,9 @@ use crate::leader::election;
 use crate::leader::erasure::{Due, Erasures};
 
 /// The exit code when the erasure goes on without us.
-const UNDER_WAY: u8 = 3;
+const EXIT_IN_PROGRESS: u8 = 3;
 /// How often it is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What `erase-user` is told.
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(200);
 pub struct EraseUser {
     /// The username, the email address or the id.
     #[arg(value_name = "USER")]
-    who: String,
+    user: String,
     /// Don't ask.
     #[arg(long)]
     yes: bool,
@@ -47,18 +47,22 @@ pub struct EraseUser {
     wait: bool,
     /// Look on for so many seconds at most.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    patience: u64,
+    timeout: u64,
     #[command(flatten)]
-    place: Place,
+    cluster: ClusterArgs,
 }
 
 impl EraseUser {
     /// Erases.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        self.place.with(|opened| self.erase(opened, &stop)).await
+        self.cluster.with(|opened| self.erase(opened, &stop)).await
     }
 
-    async fn erase(&self, Opened { broker, log, store }: Opened, stop: &CancellationToken) -> anyhow::Result<ExitCode> {
+    async fn erase(
+        &self,
+        Cluster { broker, log, store }: Cluster,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<ExitCode> {
         let js = broker.jetstream().clone();
         let keyring = Arc::clone(log.keyring());
         let erasures = Erasures {
@@ -67,13 +71,13 @@ impl EraseUser {
             assignments: Assignments::new(js.clone(), js.get_stream(ASSIGNMENTS).await?),
             store,
         };
-        let Some(user_id) = erasures.find(&self.who).await.map_err(anyhow::Error::from_boxed)? else {
-            bail!("there is no user {:?}; nothing was done", self.who);
+        let Some(user_id) = erasures.find(&self.user).await.map_err(anyhow::Error::from_boxed)? else {
+            bail!("there is no user {:?}; nothing was done", self.user);
         };
         if erasures.executor.confirmed::<Account>(user_id).await?.state.erased {
             println!("user {user_id} is erased in the log");
         } else {
-            if !self.is_meant(&erasures, user_id, stop).await? {
+            if !self.is_confirmed(&erasures, user_id, stop).await? {
                 bail!("nothing was done");
             }
             let origin = Origin { actor: Actor::System, cause: "command:erase-user".to_owned(), trace_parent: None };
@@ -87,18 +91,23 @@ impl EraseUser {
         if !self.wait {
             return Ok(ExitCode::SUCCESS);
         }
-        let patience = tokio::time::timeout(Duration::from_secs(self.patience), watch(&erasures, user_id));
-        match stop.run_until_cancelled(patience).await {
+        let finished = tokio::time::timeout(Duration::from_secs(self.timeout), wait_until_erased(&erasures, user_id));
+        match stop.run_until_cancelled(finished).await {
             Some(Ok(done)) => done.map(|()| ExitCode::SUCCESS),
             Some(Err(_)) | None => {
                 println!("still under way; it goes on by itself. Look again: dockhost erase-user {user_id}");
-                Ok(ExitCode::from(UNDER_WAY))
+                Ok(ExitCode::from(EXIT_IN_PROGRESS))
             }
         }
     }
 
     /// Asks whoever sits there; without them, only `--yes` will do.
-    async fn is_meant(&self, erasures: &Erasures, user_id: UserId, stop: &CancellationToken) -> anyhow::Result<bool> {
+    async fn is_confirmed(
+        &self,
+        erasures: &Erasures,
+        user_id: UserId,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<bool> {
         if self.yes {
             return Ok(true);
         }
@@ -122,8 +131,8 @@ impl EraseUser {
 }
 
 /// Says what is waited for, until nothing is.
-async fn watch(erasures: &Erasures, user_id: UserId) -> anyhow::Result<()> {
-    let mut said = None;
+async fn wait_until_erased(erasures: &Erasures, user_id: UserId) -> anyhow::Result<()> {
+    let mut last_printed = None;
     loop {
         let due = match erasures.due(user_id).await {
             Ok(Due::Nothing) => {
@@ -133,10 +142,10 @@ async fn watch(erasures: &Erasures, user_id: UserId) -> anyhow::Result<()> {
             Ok(due) => format!("waits for {due}"),
             Err(error) => format!("can't be looked at now: {error}"),
         };
-        if said.as_ref() != Some(&due) {
+        if last_printed.as_ref() != Some(&due) {
             println!("{due}");
-            said = Some(due);
+            last_printed = Some(due);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

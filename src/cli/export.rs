@@ -9,8 +9,8 @@ use anyhow::Context;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{self, ConnectionArgs};
 use super::progress;
-use super::reach::{self, Reach};
 use crate::backup::export::{Order, export};
 use crate::broker::streams::KEYS_BUCKET;
 use crate::sealing::{BucketKeys, Keyring, LogAge};
@@ -27,7 +27,7 @@ pub struct Export {
     #[arg(long, value_name = "EVENTS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     segment: u64,
     #[command(flatten)]
-    reach: Reach,
+    connection: ConnectionArgs,
 }
 
 impl Export {
@@ -43,8 +43,8 @@ impl Export {
     }
 
     async fn export(self) -> anyhow::Result<()> {
-        let (secrets, connections) = self.reach.find()?;
-        let broker = reach::connect(&secrets.nats, &connections, "dockhost-export").await?;
+        let (secrets, urls) = self.connection.resolve()?;
+        let broker = connection::connect(&secrets.nats, &urls, "dockhost-export").await?;
         let js = broker.jetstream();
         if !self.without_keys {
             // A copy of keys that the operator's master key does not open would be found out too late.
@@ -53,7 +53,7 @@ impl Export {
         }
         let order =
             Order { directory: self.directory.clone(), per_segment: self.segment, with_keys: !self.without_keys };
-        let (manifest, new) = export(js, order, Box::new(progress::watch("export"))).await?;
+        let (manifest, new) = export(js, order, Box::new(progress::reporter("export"))).await?;
         println!("{}: {} events, {new} of them new", self.directory.display(), manifest.last);
         match &manifest.keys {
             Some(keys) => println!("  {} wrapped keys in {}", keys.keys, keys.name),

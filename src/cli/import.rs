@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::progress::{self, Bar};
-use super::reach::{self, Reach};
+use super::connection::{self, ConnectionArgs};
+use super::progress::{self, ProgressReporter};
 use crate::backup::import::{KeySource, Order, Part, fits, import};
 use crate::backup::manifest::Manifest;
 use crate::backup::{check, keys};
@@ -33,7 +33,7 @@ pub struct Import {
     #[arg(long, env = "DOCKHOST_LOG_MAX_BYTES", default_value_t = StreamOptions::default().max_bytes)]
     log_max_bytes: i64,
     #[command(flatten)]
-    reach: Reach,
+    connection: ConnectionArgs,
 }
 
 impl Import {
@@ -58,7 +58,7 @@ impl Import {
             println!("  chain {}", manifest.chain);
             return Ok(());
         }
-        let (secrets, connections) = self.reach.find()?;
+        let (secrets, urls) = self.connection.resolve()?;
         let nats = secrets.nats;
         let keys = match &manifest.keys {
             _ if self.without_keys => KeySource::Bucket(secrets.master_key),
@@ -72,7 +72,7 @@ impl Import {
             }
         };
         self.verify(&manifest, stop).await?;
-        let broker = reach::connect(&nats, &connections, "dockhost-import").await?;
+        let broker = connection::connect(&nats, &urls, "dockhost-import").await?;
         let order = Order {
             directory: self.directory.clone(),
             keys,
@@ -80,21 +80,28 @@ impl Import {
             manifest,
         };
         let last = order.manifest.last;
-        let mut shown: Option<(Part, Bar)> = None;
-        let mut watch = |part, done, total| {
+        let mut shown: Option<(Part, ProgressReporter)> = None;
+        let mut report = |part, done, total| {
             if shown.as_ref().is_none_or(|(before, _)| *before != part) {
                 let what = match part {
                     Part::Compare => "compare",
                     Part::Keys => "keys",
                     Part::Events => "import",
                 };
-                shown = Some((part, if done == 0 { Bar::new(what, total) } else { Bar::resumed(what, done, total) }));
+                shown = Some((
+                    part,
+                    if done == 0 {
+                        ProgressReporter::new(what, total)
+                    } else {
+                        ProgressReporter::resumed(what, done, total)
+                    },
+                ));
             }
             if let Some((_, bar)) = &mut shown {
-                bar.at(done);
+                bar.set_position(done);
             }
         };
-        let new = import(broker.jetstream(), order, &mut watch).await?;
+        let new = import(broker.jetstream(), order, &mut report).await?;
         if let Some((_, bar)) = shown {
             bar.finish();
         }
@@ -108,10 +115,10 @@ impl Import {
         let (directory, manifest, with_keys) = (self.directory.clone(), manifest.clone(), !self.without_keys);
         let stop = stop.clone();
         let checked = tokio::task::spawn_blocking(move || {
-            let mut watch = progress::watch("check");
+            let mut report = progress::reporter("check");
             let total = manifest.last;
             check::all(&directory, &manifest, with_keys, |done| {
-                watch(done, total);
+                report(done, total);
                 // Or the program would end only once all of it was read.
                 !stop.is_cancelled()
             })

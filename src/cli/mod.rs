@@ -2,15 +2,15 @@
 //!
 //! In: arguments and environment. Out: an exit code, and one clear message if something is wrong.
 
+mod cluster;
+mod connection;
 mod dev;
 mod erase_user;
 mod export;
 mod import;
 mod models;
-mod place;
 mod progress;
 mod quarantine;
-mod reach;
 mod secrets;
 mod serve;
 mod watch;

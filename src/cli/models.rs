@@ -20,7 +20,7 @@ use dockhost_projections::{History, ReadModel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::place::{Opened, Place};
+use super::cluster::{Cluster, ClusterArgs};
 use super::watch::Watch;
 use crate::event_log::history::Past;
 use crate::event_log::shared::seats;
@@ -42,7 +42,7 @@ struct Chosen {
     #[arg(long = "projection", value_name = "NAME", value_enum)]
     model: Option<Model>,
     #[command(flatten)]
-    place: Place,
+    cluster: ClusterArgs,
 }
 
 /// What `rebuild` is told.
@@ -71,7 +71,7 @@ struct At {
 }
 
 impl At {
-    async fn ready(Opened { log, store, .. }: Opened) -> Self {
+    async fn ready(Cluster { log, store, .. }: Cluster) -> Self {
         if let Err(error) = log.keyring().gather().await {
             tracing::warn!(%error, "the keys could not be gathered; each is asked for by itself");
         }
@@ -177,8 +177,8 @@ async fn apart<T: Send + 'static>(work: impl Future<Output = anyhow::Result<T>> 
 impl Verify {
     /// Compares; fails if anything differs.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        let Chosen { model, place } = self.chosen;
-        finished(stop.run_until_cancelled(place.with(|opened| compare(model, opened, false))).await)
+        let Chosen { model, cluster } = self.chosen;
+        finished(stop.run_until_cancelled(cluster.with(|opened| compare(model, opened, false))).await)
     }
 }
 
@@ -190,7 +190,7 @@ fn finished(equal: Option<anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn compare(chosen: Option<Model>, opened: Opened, what_if: bool) -> anyhow::Result<bool> {
+async fn compare(chosen: Option<Model>, opened: Cluster, what_if: bool) -> anyhow::Result<bool> {
     let at = At::ready(opened).await;
     let (users, backends, instances, sessions) = with_each!(chosen, &at, verify_one);
     let (mut equal, mut failed) = (true, None);
@@ -207,18 +207,18 @@ async fn compare(chosen: Option<Model>, opened: Opened, what_if: bool) -> anyhow
 impl Rebuild {
     /// Rebuilds. Interrupted, it leaves the live models as they are.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        let Chosen { model, place } = self.chosen;
+        let Chosen { model, cluster } = self.chosen;
         if self.dry_run {
-            return finished(stop.run_until_cancelled(place.with(|opened| compare(model, opened, true))).await);
+            return finished(stop.run_until_cancelled(cluster.with(|opened| compare(model, opened, true))).await);
         }
-        match stop.run_until_cancelled(place.with(|opened| remake(model, opened))).await {
+        match stop.run_until_cancelled(cluster.with(|opened| remake(model, opened))).await {
             Some(done) => done.map(|()| ExitCode::SUCCESS),
             None => Ok(ExitCode::FAILURE),
         }
     }
 }
 
-async fn remake(chosen: Option<Model>, opened: Opened) -> anyhow::Result<()> {
+async fn remake(chosen: Option<Model>, opened: Cluster) -> anyhow::Result<()> {
     let at = At::ready(opened).await;
     let (users, backends, instances, sessions) = with_each!(chosen, &at, rebuild_one);
     let done = [

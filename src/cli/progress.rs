@@ -9,31 +9,31 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
 /// Between two plain lines.
-const EVERY: Duration = Duration::from_secs(5);
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 const TEMPLATE: &str = "{prefix} [{bar:30}] {human_pos} of {human_len}, {per_sec}, {eta} left";
 
 /// The progress of one task.
 #[derive(Debug)]
-pub struct Bar(Shown);
+pub struct ProgressReporter(Output);
 
 #[derive(Debug)]
-enum Shown {
+enum Output {
     Terminal(ProgressBar),
-    Plain(Plain),
+    PlainLines(PlainLines),
 }
 
 #[derive(Debug)]
-struct Plain {
+struct PlainLines {
     what: String,
     total: u64,
     /// What was done before this run, which says nothing of its speed.
     from: u64,
     done: u64,
     began: Instant,
-    told: Option<Instant>,
+    last_line: Option<Instant>,
 }
 
-impl Bar {
+impl ProgressReporter {
     /// Nothing is done yet of `total`. `what` is the task's name, as the line begins.
     pub fn new(what: impl Into<String>, total: u64) -> Self {
         Self::resumed(what, 0, total)
@@ -47,28 +47,28 @@ impl Bar {
             let bar = ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(what);
             bar.set_position(from);
             bar.reset_eta();
-            return Self(Shown::Terminal(bar));
+            return Self(Output::Terminal(bar));
         }
         let began = Instant::now();
-        Self(Shown::Plain(Plain { what, total, from, done: from, began, told: None }))
+        Self(Output::PlainLines(PlainLines { what, total, from, done: from, began, last_line: None }))
     }
 
     /// There is more to do than was thought, or less.
-    pub fn of(&mut self, total: u64) {
+    pub fn set_total(&mut self, total: u64) {
         match &mut self.0 {
-            Shown::Terminal(bar) => bar.set_length(total),
-            Shown::Plain(plain) => plain.total = total,
+            Output::Terminal(bar) => bar.set_length(total),
+            Output::PlainLines(plain) => plain.total = total,
         }
     }
 
     /// So much is done, counted from the very beginning.
-    pub fn at(&mut self, done: u64) {
+    pub fn set_position(&mut self, done: u64) {
         match &mut self.0 {
-            Shown::Terminal(bar) => bar.set_position(done),
-            Shown::Plain(plain) => {
+            Output::Terminal(bar) => bar.set_position(done),
+            Output::PlainLines(plain) => {
                 plain.done = done;
-                if plain.told.unwrap_or(plain.began).elapsed() >= EVERY {
-                    plain.told = Some(Instant::now());
+                if plain.last_line.unwrap_or(plain.began).elapsed() >= LINE_INTERVAL {
+                    plain.last_line = Some(Instant::now());
                     eprintln!("{}", plain.line(plain.began.elapsed()));
                 }
             }
@@ -78,10 +78,10 @@ impl Bar {
     /// All is done. A bar that is dropped without this stays where it was.
     pub fn finish(self) {
         match self.0 {
-            Shown::Terminal(bar) => bar.finish(),
+            Output::Terminal(bar) => bar.finish(),
             // What took no time was not waited for.
-            Shown::Plain(plain) if plain.told.is_none() => {}
-            Shown::Plain(mut plain) => {
+            Output::PlainLines(plain) if plain.last_line.is_none() => {}
+            Output::PlainLines(mut plain) => {
                 plain.done = plain.total;
                 eprintln!("{}", plain.line(plain.began.elapsed()));
             }
@@ -90,12 +90,12 @@ impl Bar {
 }
 
 /// A bar that begins where the first call says that the task stands, and ends at its total.
-pub fn watch(what: &'static str) -> impl FnMut(u64, u64) + Send {
-    let mut shown: Option<Bar> = None;
+pub fn reporter(what: &'static str) -> impl FnMut(u64, u64) + Send {
+    let mut shown: Option<ProgressReporter> = None;
     move |done, total| {
-        let mut bar = shown.take().unwrap_or_else(|| Bar::resumed(what, done, total));
-        bar.of(total);
-        bar.at(done);
+        let mut bar = shown.take().unwrap_or_else(|| ProgressReporter::resumed(what, done, total));
+        bar.set_total(total);
+        bar.set_position(done);
         if done < total {
             shown = Some(bar);
         } else {
@@ -104,7 +104,7 @@ pub fn watch(what: &'static str) -> impl FnMut(u64, u64) + Send {
     }
 }
 
-impl Plain {
+impl PlainLines {
     fn line(&self, elapsed: Duration) -> String {
         let Self { what, total, from, done, .. } = self;
         let rate = done.saturating_sub(*from) as f64 / elapsed.as_secs_f64().max(0.001);
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     fn line(from: u64, done: u64, total: u64, seconds: u64) -> String {
-        let plain = Plain { what: "export".to_owned(), total, from, done, began: Instant::now(), told: None };
+        let plain = PlainLines { what: "export".to_owned(), total, from, done, began: Instant::now(), last_line: None };
         plain.line(Duration::from_secs(seconds))
     }
 

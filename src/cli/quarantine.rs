@@ -19,7 +19,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::place::{Opened, Place};
+use super::cluster::{Cluster, ClusterArgs};
 use crate::event_log::history::Past;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Delivery, EventLog, Filter};
@@ -49,7 +49,7 @@ struct List {
     #[arg(long)]
     scan: bool,
     #[command(flatten)]
-    place: Place,
+    cluster: ClusterArgs,
 }
 
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ struct Retry {
     /// Only this aggregate, by its subject (`dockhost.event.tenancy.<id>`); all of them if not given.
     subject: Option<String>,
     #[command(flatten)]
-    place: Place,
+    cluster: ClusterArgs,
 }
 
 /// One line of the list.
@@ -86,10 +86,10 @@ impl Quarantine {
 
 impl List {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        self.place.with(|opened| self.list(opened)).await
+        self.cluster.with(|opened| self.list(opened)).await
     }
 
-    async fn list(&self, Opened { log, store, .. }: Opened) -> anyhow::Result<ExitCode> {
+    async fn list(&self, Cluster { log, store, .. }: Cluster) -> anyhow::Result<ExitCode> {
         let mut lines = if self.scan { scan(&log).await } else { listed(&store).await? };
         for line in &mut lines {
             line.since = log.stored_at(&line.what.subject, line.what.sequence).await?;
@@ -146,10 +146,10 @@ async fn scan(log: &JetStreamLog) -> Vec<Line> {
 
 impl Retry {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        self.place.with(|opened| self.retry(opened)).await
+        self.cluster.with(|opened| self.retry(opened)).await
     }
 
-    async fn retry(&self, Opened { log, store, .. }: Opened) -> anyhow::Result<ExitCode> {
+    async fn retry(&self, Cluster { log, store, .. }: Cluster) -> anyhow::Result<ExitCode> {
         let past = Past(log);
         let mut tried = Tried::default();
         self.model::<Users>(&store, &past, &mut tried).await?;

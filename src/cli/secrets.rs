@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use crate::dev::secrets::Secrets;
+use crate::dev::secrets::GeneratedSecrets;
 
 /// Prints them as lines of an `.env` file.
 pub fn print() -> anyhow::Result<ExitCode> {
-    let secrets = Secrets::fresh()?;
+    let secrets = GeneratedSecrets::generate()?;
     println!("# For the main server. Keep them: DOCKHOST_MASTER_KEY opens what is stored.");
     for (name, value) in secrets.server_env() {
         println!("{name}={value}");

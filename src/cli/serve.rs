@@ -8,27 +8,27 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
-use crate::app::config::{Connections, Secrets, Settings};
+use crate::app::config::{Secrets, ServerArgs, ServiceUrls};
 use crate::common::port_owner;
 
 /// What `serve` is told.
 #[derive(Debug, Args)]
 pub struct Serve {
     #[command(flatten)]
-    settings: Settings,
+    server: ServerArgs,
     #[command(flatten)]
-    connections: Connections,
+    urls: ServiceUrls,
 }
 
 impl Serve {
     /// Serves until stopped.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        let secrets = Secrets::read(|name| std::env::var(name).ok()).check()?;
-        let address = self.settings.listen();
+        let secrets = Secrets::read(|name| std::env::var(name).ok())?;
+        let address = self.server.listen();
         let listener = TcpListener::bind(address).await.with_context(|| port_owner::explain(address))?;
         let address = listener.local_addr()?;
         let ready = move || tracing::info!("the API is at http://{address}");
-        app::run(self.settings, self.connections, secrets, listener, stop, ready).await?;
+        app::run(self.server, self.urls, secrets, listener, stop, ready).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dockhost_projections::history::{Progress, Stage};
 
-use super::progress::Bar;
+use super::progress::ProgressReporter;
 
 /// The progress of several models. Clones are the same.
 #[derive(Clone, Default)]
@@ -18,7 +18,7 @@ pub struct Watch(Arc<Mutex<Watched>>);
 struct Watched {
     /// The last that each model said.
     models: BTreeMap<&'static str, Progress>,
-    shown: Option<(Stage, Bar)>,
+    shown: Option<(Stage, ProgressReporter)>,
 }
 
 impl Watch {
@@ -34,9 +34,9 @@ impl Watch {
             Stage::Fold => "log",
             Stage::Compare => "documents",
         };
-        let (_, bar) = watched.shown.get_or_insert_with(|| (stage, Bar::resumed(what, done, total)));
-        bar.of(total);
-        bar.at(done);
+        let (_, bar) = watched.shown.get_or_insert_with(|| (stage, ProgressReporter::resumed(what, done, total)));
+        bar.set_total(total);
+        bar.set_position(done);
     }
 
     /// All is done.

@@ -16,13 +16,13 @@ use super::engine::Runtime;
 use super::process::{Child, Program};
 use crate::common::clock;
 
-const REQUEST_WITHIN: Duration = Duration::from_secs(15);
-const PROGRAM: &str = "dockhost-agent";
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const AGENT_PROGRAM: &str = "dockhost-agent";
 /// Containers that each embedded agent takes.
-const ROOM: u32 = 10;
+const MAX_CONTAINERS_PER_AGENT: u32 = 10;
 
 /// What the agents share.
-pub struct Plan {
+pub struct AgentLauncher {
     /// The API.
     pub api: String,
     /// The broker, as the agents reach it.
@@ -37,7 +37,7 @@ pub struct Plan {
     pub data: PathBuf,
 }
 
-impl Plan {
+impl AgentLauncher {
     /// Registers and starts agent number `n`, from 1.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Plan {
         if let Some(image) = &self.image {
             env.push(("DOCKHOST_IMAGE", image.clone()));
         }
-        let program = Program { name: PROGRAM, path: beside_us(), args, env, log: home.join("agent.log") };
+        let program = Program { name: AGENT_PROGRAM, path: agent_program(), args, env, log: home.join("agent.log") };
         Ok(program.start()?)
     }
 
@@ -69,15 +69,15 @@ impl Plan {
                 fresh
             }
         };
-        let client = reqwest::Client::builder().timeout(REQUEST_WITHIN).build()?;
-        let ask = async |path: &str, body: Value| {
+        let client = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?;
+        let post = async |path: &str, body: Value| {
             let answer = client.post(format!("{}/api/v2/backend/{path}", self.api)).json(&body).send().await?;
             anyhow::Ok((answer.status(), answer.json::<Value>().await?))
         };
-        let up = json!({ "username": name, "password": password, "maxContainers": ROOM, "labName": "this machine" });
-        let (mut status, mut body) = ask("signup", up).await?;
+        let signup = json!({ "username": name, "password": password, "maxContainers": MAX_CONTAINERS_PER_AGENT, "labName": "this machine" });
+        let (mut status, mut body) = post("signup", signup).await?;
         if status == reqwest::StatusCode::CONFLICT {
-            (status, body) = ask("signin", json!({ "username": name, "password": password })).await?;
+            (status, body) = post("signin", json!({ "username": name, "password": password })).await?;
         }
         match body["data"]["DOCKHOST_API_KEY"].as_str() {
             Some(key) => Ok(key.to_owned()),
@@ -87,7 +87,7 @@ impl Plan {
 }
 
 /// The agent's program: beside our own, where a build puts it; else wherever PATH finds it.
-fn beside_us() -> PathBuf {
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(PROGRAM));
-    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(PROGRAM))
+fn agent_program() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(AGENT_PROGRAM));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(AGENT_PROGRAM))
 }

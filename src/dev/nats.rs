@@ -10,11 +10,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::process::{Child, ProcessError, Program};
-use super::secrets::{Secrets, SecretsError};
+use super::secrets::{GeneratedSecrets, SecretsError};
 
 const CONFIG: &str = include_str!("../../nats.conf");
 /// A restart reads its streams first; those of a laptop take far less.
-const PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running broker; dropped, it is killed.
 #[derive(Debug)]
@@ -54,7 +54,12 @@ impl NatsServer {
     ///
     /// # Errors
     /// [`NatsError`], with the end of its log if it did not start.
-    pub async fn start(program: &Path, data: &Path, secrets: &Secrets, listen: SocketAddr) -> Result<Self, NatsError> {
+    pub async fn start(
+        program: &Path,
+        data: &Path,
+        secrets: &GeneratedSecrets,
+        listen: SocketAddr,
+    ) -> Result<Self, NatsError> {
         let io = |source| NatsError::Io { path: data.to_owned(), source };
         std::fs::create_dir_all(data).map_err(io)?;
         let config = data.join("nats.conf");
@@ -73,7 +78,7 @@ impl NatsServer {
             log: data.join("nats.log"),
         };
         let mut child = program.start()?;
-        let address = child.until_ready(PATIENCE, async |pid| listening(data, pid)).await?;
+        let address = child.wait_until_ready(START_TIMEOUT, async |pid| client_address(data, pid)).await?;
         Ok(Self { child, address })
     }
 
@@ -106,7 +111,7 @@ impl NatsServer {
 }
 
 /// The address in the file `<program>_<pid>.ports`, once it is there and whole.
-fn listening(directory: &Path, pid: u32) -> Option<SocketAddr> {
+fn client_address(directory: &Path, pid: u32) -> Option<SocketAddr> {
     let suffix = format!("_{pid}.ports");
     let mut files = std::fs::read_dir(directory).ok()?.filter_map(Result::ok);
     let file = files.find(|entry| entry.file_name().to_string_lossy().ends_with(&suffix))?;

@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, Command};
 
 /// The words on the pipe are signal names. `kill -- -$$` cannot hit a stranger: the watcher is in that group itself.
-const LEASHED: &str = r#"
+const PIPE_WATCHER_SCRIPT: &str = r#"
 exec 3<&0
 (
     trap '' INT TERM HUP
@@ -29,7 +29,7 @@ exec "$@" </dev/null 3<&-
 "#;
 
 /// The same for a child that is shared by several processes and bound to one that outlives them all.
-const BOUND: &str = r#"
+const PID_WATCHER_SCRIPT: &str = r#"
 owner=$1
 shift
 (
@@ -60,7 +60,7 @@ pub struct Program {
 pub struct Child {
     name: &'static str,
     child: tokio::process::Child,
-    leash: ChildStdin,
+    control_pipe: ChildStdin,
     log: PathBuf,
 }
 
@@ -119,23 +119,24 @@ impl Program {
     /// Starts it as a child of this process.
     ///
     /// # Errors
-    /// [`ProcessError::Start`]. A program that ends at once is noticed by [`Child::until_ready`].
+    /// [`ProcessError::Start`]. A program that ends at once is noticed by [`Child::wait_until_ready`].
     pub fn start(self) -> Result<Child, ProcessError> {
         let name = self.name;
         let failed = |source| ProcessError::Start { name, source };
-        let mut child = self.command(LEASHED, &[]).and_then(|mut command| command.spawn()).map_err(failed)?;
-        let leash = child.stdin.take().ok_or_else(|| failed(std::io::Error::other("no pipe")))?;
+        let mut child =
+            self.command(PIPE_WATCHER_SCRIPT, &[]).and_then(|mut command| command.spawn()).map_err(failed)?;
+        let control_pipe = child.stdin.take().ok_or_else(|| failed(std::io::Error::other("no pipe")))?;
         tracing::debug!(name, pid = child.id(), log = %self.log.display(), "started");
-        Ok(Child { name, child, leash, log: self.log })
+        Ok(Child { name, child, control_pipe, log: self.log })
     }
 
     /// Starts it on its own, to be killed within a moment of the end of the process `owner`.
     ///
     /// # Errors
     /// [`ProcessError::Start`].
-    pub fn start_bound_to(self, owner: u32) -> Result<(), ProcessError> {
+    pub fn start_owned_by(self, owner: u32) -> Result<(), ProcessError> {
         let failed = |source| ProcessError::Start { name: self.name, source };
-        let mut command = self.command(BOUND, &[owner.to_string().into()]).map_err(failed)?;
+        let mut command = self.command(PID_WATCHER_SCRIPT, &[owner.to_string().into()]).map_err(failed)?;
         command.stdin(Stdio::null()).kill_on_drop(false).spawn().map_err(failed)?;
         Ok(())
     }
@@ -163,26 +164,26 @@ impl Child {
     /// # Errors
     /// [`ProcessError::Ended`] if it is no longer there, [`ProcessError::Start`] if its pipe is closed.
     pub async fn signal(&mut self, signal: Signal) -> Result<(), ProcessError> {
-        let word: &[u8] = match signal {
+        let line: &[u8] = match signal {
             Signal::Term => b"TERM\n",
             Signal::Kill => b"KILL\n",
             Signal::Stop => b"STOP\n",
             Signal::Cont => b"CONT\n",
         };
         self.check()?;
-        self.leash.write_all(word).await.map_err(|source| ProcessError::Start { name: self.name, source })
+        self.control_pipe.write_all(line).await.map_err(|source| ProcessError::Start { name: self.name, source })
     }
 
     /// Waits until `probe` finds it ready, asking every few milliseconds.
     ///
     /// # Errors
-    /// [`ProcessError::Ended`] as soon as it ends, [`ProcessError::NotReady`] after `patience`.
-    pub async fn until_ready<T>(
+    /// [`ProcessError::Ended`] as soon as it ends, [`ProcessError::NotReady`] after `timeout`.
+    pub async fn wait_until_ready<T>(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         mut probe: impl AsyncFnMut(u32) -> Option<T>,
     ) -> Result<T, ProcessError> {
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + timeout;
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while tokio::time::Instant::now() < deadline {
@@ -192,7 +193,7 @@ impl Child {
                 return Ok(ready);
             }
         }
-        Err(ProcessError::NotReady { name: self.name, waited: patience, log: self.log.clone(), tail: tail(&self.log) })
+        Err(ProcessError::NotReady { name: self.name, waited: timeout, log: self.log.clone(), tail: tail(&self.log) })
     }
 
     /// Its process id if it still runs.
@@ -215,11 +216,11 @@ impl Child {
         self.child.wait().await.map_err(|source| ProcessError::Start { name: self.name, source })
     }
 
-    /// Asks it to end, and kills it if it does not within `patience`. Returns when it is gone.
-    pub async fn stop(mut self, patience: Duration) {
+    /// Asks it to end, and kills it if it does not within `timeout`. Returns when it is gone.
+    pub async fn stop(mut self, timeout: Duration) {
         let name = self.name;
         if self.signal(Signal::Term).await.is_ok() {
-            match tokio::time::timeout(patience, self.child.wait()).await {
+            match tokio::time::timeout(timeout, self.child.wait()).await {
                 Ok(_) => return tracing::debug!(name, "stopped"),
                 Err(_) => tracing::warn!(name, "did not stop in time and is killed"),
             }

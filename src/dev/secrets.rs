@@ -1,6 +1,6 @@
 //! Every secret that the server and the broker need, made once and kept beside the data.
 //!
-//! In: a data directory. Out: [`Secrets`], the same ones at each start, as environment variables for the server, and
+//! In: a data directory. Out: [`GeneratedSecrets`], the same ones at each start, as environment variables for the server, and
 //! for `nats.conf` the public keys alone: the broker never sees a private one. Whoever can read the file can do
 //! anything; it is made readable by its owner only, and written to its place in one step.
 
@@ -20,7 +20,7 @@ use crate::common::clock;
 
 /// The secrets of one installation. `Debug` shows none.
 #[derive(Debug, Clone)]
-pub struct Secrets {
+pub struct GeneratedSecrets {
     user_access_token: SecretString,
     backend_access_token: SecretString,
     master_key: SecretString,
@@ -32,7 +32,7 @@ pub struct Secrets {
     pub callout: SecretString,
 }
 
-/// The secrets can't be read or kept.
+/// The secrets can't be read or stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     /// The file can't be read or written.
@@ -61,7 +61,7 @@ pub enum SecretsError {
 /// The file: names as in the environment.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-struct Kept {
+struct SecretsFile {
     user_access_token_secret: String,
     backend_access_token_secret: String,
     dockhost_master_key: String,
@@ -70,27 +70,27 @@ struct Kept {
     dockhost_callout_seed: String,
 }
 
-impl Secrets {
+impl GeneratedSecrets {
     /// Fresh ones, kept nowhere.
     ///
     /// # Errors
     /// [`SecretsError::Key`], if no seed can be made.
-    pub fn fresh() -> Result<Self, SecretsError> {
-        Ok(Kept::fresh()?.into())
+    pub fn generate() -> Result<Self, SecretsError> {
+        Ok(SecretsFile::generate()?.into())
     }
 
     /// Those of `<data>/secrets.json`, made now if there are none.
     ///
     /// # Errors
     /// [`SecretsError`]; a damaged file is never replaced, for what it sealed would be lost.
-    pub fn load_or_make(data: &Path) -> Result<Self, SecretsError> {
+    pub fn load_or_generate(data: &Path) -> Result<Self, SecretsError> {
         let path = data.join("secrets.json");
         let io = |source| SecretsError::Io { path: path.clone(), source };
         fs::create_dir_all(data).map_err(io)?;
         if !path.exists() {
             let scratch = data.join(format!("secrets-{}.tmp", clock::fresh_uuid()));
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&scratch).map_err(io)?;
-            let text = serde_json::to_vec_pretty(&Kept::fresh()?)
+            let text = serde_json::to_vec_pretty(&SecretsFile::generate()?)
                 .map_err(|source| SecretsError::Damaged { path: path.clone(), source })?;
             let written = file.write_all(&text).and_then(|()| file.sync_all());
             // A link fails where a rename would replace: of two processes, one wins and both read the winner's.
@@ -101,9 +101,9 @@ impl Secrets {
             linked.and(fs::remove_file(&scratch)).map_err(io)?;
         }
         let text = fs::read(&path).map_err(io)?;
-        let kept: Kept =
+        let file: SecretsFile =
             serde_json::from_slice(&text).map_err(|source| SecretsError::Damaged { path: path.clone(), source })?;
-        Ok(kept.into())
+        Ok(file.into())
     }
 
     /// What the server wants in its environment.
@@ -147,8 +147,8 @@ pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-impl Kept {
-    fn fresh() -> Result<Self, SecretsError> {
+impl SecretsFile {
+    fn generate() -> Result<Self, SecretsError> {
         Ok(Self {
             user_access_token_secret: random(),
             backend_access_token_secret: random(),
@@ -160,15 +160,15 @@ impl Kept {
     }
 }
 
-impl From<Kept> for Secrets {
-    fn from(kept: Kept) -> Self {
+impl From<SecretsFile> for GeneratedSecrets {
+    fn from(file: SecretsFile) -> Self {
         Self {
-            user_access_token: kept.user_access_token_secret.into(),
-            backend_access_token: kept.backend_access_token_secret.into(),
-            master_key: kept.dockhost_master_key.into(),
-            nats: kept.dockhost_nats_creds.into(),
-            nats_system: kept.dockhost_nats_sys_creds.into(),
-            callout: kept.dockhost_callout_seed.into(),
+            user_access_token: file.user_access_token_secret.into(),
+            backend_access_token: file.backend_access_token_secret.into(),
+            master_key: file.dockhost_master_key.into(),
+            nats: file.dockhost_nats_creds.into(),
+            nats_system: file.dockhost_nats_sys_creds.into(),
+            callout: file.dockhost_callout_seed.into(),
         }
     }
 }
@@ -189,8 +189,8 @@ mod tests {
     #[test]
     fn secrets_are_made_once_and_are_for_their_owner_alone() {
         let data = tempfile::tempdir().unwrap();
-        let made = Secrets::load_or_make(data.path()).unwrap();
-        assert_eq!(Secrets::load_or_make(data.path()).unwrap().server_env(), made.server_env());
+        let made = GeneratedSecrets::load_or_generate(data.path()).unwrap();
+        assert_eq!(GeneratedSecrets::load_or_generate(data.path()).unwrap().server_env(), made.server_env());
         let files: Vec<_> = fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(files, [data.path().join("secrets.json")]);
         assert_eq!(fs::metadata(&files[0]).unwrap().permissions().mode() & 0o777, 0o600);
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_broker_gets_public_keys_only() {
-        let secrets = Secrets::fresh().unwrap();
+        let secrets = GeneratedSecrets::generate().unwrap();
         for (name, key) in secrets.broker_env().unwrap() {
             assert!(key.starts_with(if name == "DOCKHOST_CALLOUT_KEY" { 'A' } else { 'U' }), "{name}={key}");
         }
@@ -210,7 +210,7 @@ mod tests {
     fn a_damaged_file_is_not_replaced() {
         let data = tempfile::tempdir().unwrap();
         fs::write(data.path().join("secrets.json"), "{").unwrap();
-        assert!(matches!(Secrets::load_or_make(data.path()), Err(SecretsError::Damaged { .. })));
+        assert!(matches!(GeneratedSecrets::load_or_generate(data.path()), Err(SecretsError::Damaged { .. })));
         assert_eq!(fs::read_to_string(data.path().join("secrets.json")).unwrap(), "{");
     }
 }

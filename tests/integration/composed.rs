@@ -11,7 +11,7 @@ use dockhost::broker::connect::Broker;
 use dockhost::broker::streams::{EVENTS, KEYS_BUCKET};
 use dockhost::dev::fetch;
 use dockhost::dev::process::{Child, Program};
-use dockhost::dev::secrets::Secrets;
+use dockhost::dev::secrets::GeneratedSecrets;
 use dockhost::event_log::EventLog;
 use dockhost::event_log::jetstream::JetStreamLog;
 use serde_json::Value;
@@ -30,7 +30,7 @@ struct Brokers {
     nodes: Vec<Child>,
     clients: [u16; 3],
     monitors: [u16; 3],
-    secrets: Secrets,
+    secrets: GeneratedSecrets,
     // Dropped last: no node may write into a directory that is being removed.
     _data: TempDir,
 }
@@ -43,7 +43,7 @@ fn free_ports() -> [u16; 3] {
 impl Brokers {
     async fn start() -> Self {
         let program = fetch::find(&fetch::NATS_SERVER, &target_tmp()).await.unwrap();
-        let (data, secrets) = (tempfile::tempdir().unwrap(), Secrets::fresh().unwrap());
+        let (data, secrets) = (tempfile::tempdir().unwrap(), GeneratedSecrets::generate().unwrap());
         let (clients, routes, monitors) = (free_ports(), free_ports(), free_ports());
         let compose = compose::compose();
         let nodes = (0..3).map(|n| {

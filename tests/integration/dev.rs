@@ -5,7 +5,7 @@ use std::path::Path;
 use dockhost::dev::fetch;
 use dockhost::dev::mongod::Mongod;
 use dockhost::dev::nats::NatsServer;
-use dockhost::dev::secrets::Secrets;
+use dockhost::dev::secrets::GeneratedSecrets;
 
 use crate::harness::{Mongo, target_tmp};
 
@@ -32,7 +32,7 @@ async fn a_server_that_does_not_start_says_why() {
 
     let program = fetch::find(&fetch::NATS_SERVER, &target_tmp()).await.unwrap();
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let secrets = Secrets::fresh().unwrap();
+    let secrets = GeneratedSecrets::generate().unwrap();
     let start = NatsServer::start(&program, data.path(), &secrets, held.local_addr().unwrap());
     let error = start.await.unwrap_err().to_string();
     assert!(error.contains("address already in use"), "{error}");

@@ -59,7 +59,7 @@ impl Place {
         let mut child = program.start().unwrap();
         let log = self.log();
         child
-            .until_ready(STARTS_WITHIN, async |_| read(&log).contains("Ctrl-C stops all of it").then_some(()))
+            .wait_until_ready(STARTS_WITHIN, async |_| read(&log).contains("Ctrl-C stops all of it").then_some(()))
             .await
             .unwrap();
         child

@@ -66,7 +66,7 @@ async fn a_child_can_be_paused() {
 async fn a_child_that_ends_at_once_says_why() {
     let directory = tempfile::tempdir().unwrap();
     let mut child = shell("echo no such option; exit 3", &directory.path().join("log")).start().unwrap();
-    let error = child.until_ready(Duration::from_secs(10), async |_| None::<()>).await.unwrap_err().to_string();
+    let error = child.wait_until_ready(Duration::from_secs(10), async |_| None::<()>).await.unwrap_err().to_string();
     assert!(error.contains("exit status: 3") && error.contains("no such option"), "{error}");
 }
 
@@ -80,7 +80,7 @@ async fn a_child_and_its_children_die_with_a_killed_owner() {
         // The fifo's writing end is open in the owner alone, as the pipe of a real owner is.
         .arg("-c")
         .arg("mkfifo fifo; setsid /bin/sh -c \"$1\" leashed /bin/sh -c \"$2\" <fifo & exec 9>fifo; exec sleep 1000")
-        .args(["owner", LEASHED, &inner])
+        .args(["owner", PIPE_WATCHER_SCRIPT, &inner])
         .current_dir(directory.path())
         .spawn()
         .unwrap();
@@ -100,7 +100,7 @@ async fn a_bound_child_dies_with_the_process_it_is_bound_to() {
     let pid = directory.path().join("pid");
     let mut owner = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     let program = shell(&format!("echo $$ > {}; exec sleep 1000", pid.display()), &directory.path().join("log"));
-    program.start_bound_to(owner.id()).unwrap();
+    program.start_owned_by(owner.id()).unwrap();
     until("up", || said(&pid, "\n")).await;
     let child: u32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
     assert!(state_of(child).is_some());

@@ -44,8 +44,8 @@ pub async fn observe(site: &Site) -> Result<Observation, Cause> {
     let broker = Broker::connect(&world.nats.url(), &world.nats.secrets.nats, "observer", PATIENCE).await?;
     let js = broker.jetstream();
     let env = world.server_env();
-    let secrets = Secrets::read(|name| env.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| value.clone()));
-    let master = secrets.check()?.master_key;
+    let secrets = Secrets::read(|name| env.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| value.clone()))?;
+    let master = secrets.master_key;
     let log = JetStreamLog::open(broker.client().clone(), master, LogOptions::default()).await?;
     let codec = Codec::new(std::sync::Arc::clone(log.keyring()));
     let store = MongoStore::connect(&world.mongo.uri, &world.mongo.database).await?;

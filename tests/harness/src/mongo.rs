@@ -45,7 +45,7 @@ async fn run() -> String {
     if uri.is_empty() {
         remove_old(&directory, &name);
         let program = fetch::find(&fetch::MONGOD, &super::target_tmp()).await.unwrap();
-        uri = mongod::start_bound_to(owner, &program, &directory.join(&name)).await.unwrap();
+        uri = mongod::start_owned_by(owner, &program, &directory.join(&name)).await.unwrap();
         file.rewind().unwrap();
         file.write_all(uri.as_bytes()).unwrap();
     }

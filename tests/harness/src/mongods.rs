@@ -114,7 +114,7 @@ impl Mongods {
 impl Member {
     async fn start(&mut self) {
         let mut child = self.program.clone().start().unwrap();
-        child.until_ready(PATIENCE, async |_| TcpStream::connect(self.address).await.ok()).await.unwrap();
+        child.wait_until_ready(PATIENCE, async |_| TcpStream::connect(self.address).await.ok()).await.unwrap();
         self.child = Some(child);
     }
 }

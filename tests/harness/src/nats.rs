@@ -12,7 +12,7 @@ use std::time::Duration;
 use dockhost::broker::connect::Broker;
 use dockhost::dev::fetch;
 use dockhost::dev::process::{Child, Program};
-use dockhost::dev::secrets::Secrets;
+use dockhost::dev::secrets::GeneratedSecrets;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ pub struct Nats {
     nodes: Vec<Node>,
     /// By who connects to whom.
     cables: BTreeMap<(usize, usize), Proxy>,
-    pub secrets: Secrets,
+    pub secrets: GeneratedSecrets,
     pub data: TempDir,
 }
 
@@ -48,11 +48,11 @@ struct Node {
 impl Nats {
     /// A lone node.
     pub async fn start() -> Self {
-        Self::with(Secrets::fresh().unwrap()).await
+        Self::with(GeneratedSecrets::generate().unwrap()).await
     }
 
     /// A lone node with an empty store, but the keys of an installation that was there before.
-    pub async fn with(secrets: Secrets) -> Self {
+    pub async fn with(secrets: GeneratedSecrets) -> Self {
         let mut nats = Self { secrets, ..Self::empty() };
         nats.add("", "").await;
         nats.restart().await;
@@ -120,7 +120,7 @@ impl Nats {
     }
 
     fn empty() -> Self {
-        let (secrets, data) = (Secrets::fresh().unwrap(), tempfile::tempdir().unwrap());
+        let (secrets, data) = (GeneratedSecrets::generate().unwrap(), tempfile::tempdir().unwrap());
         Self { nodes: vec![], cables: BTreeMap::new(), secrets, data }
     }
 
@@ -259,7 +259,7 @@ impl Nats {
 impl Node {
     async fn start(&mut self) {
         let mut child = self.program.clone().start().unwrap();
-        child.until_ready(PATIENCE, async |_| TcpStream::connect(self.address).await.ok()).await.unwrap();
+        child.wait_until_ready(PATIENCE, async |_| TcpStream::connect(self.address).await.ok()).await.unwrap();
         self.child = Some(child);
     }
 }

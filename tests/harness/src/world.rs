@@ -127,7 +127,7 @@ impl World {
         program.env.extend(cables.mongodb_uri(&self.mongo.uri).map(|uri| ("MONGODB_URI", uri)));
         program.env.extend(port.map(|port| ("PORT", port)));
         let mut process = program.start().unwrap();
-        let url = process.until_ready(Duration::from_secs(60), async |_| served_at(&log)).await.unwrap();
+        let url = process.wait_until_ready(Duration::from_secs(60), async |_| served_at(&log)).await.unwrap();
         (url, log, process)
     }
 

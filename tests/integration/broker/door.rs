@@ -2,7 +2,7 @@
 
 use async_nats::ConnectErrorKind;
 use dockhost::broker::connect::Broker;
-use dockhost::dev::secrets::Secrets;
+use dockhost::dev::secrets::GeneratedSecrets;
 use dockhost_domain::subject::Channel;
 
 use super::*;
@@ -14,7 +14,7 @@ async fn the_main_server_gets_in_by_its_key_alone() {
     let system = Broker::connect(&nats.url(), &nats.secrets.nats_system, "test", Duration::ZERO).await.unwrap();
     assert!(system.is_connected());
     // Nobody answers at the door here: it stays shut for an unknown key.
-    let stranger = Secrets::fresh().unwrap();
+    let stranger = GeneratedSecrets::generate().unwrap();
     assert!(Broker::connect(&nats.url(), &stranger.nats, "test", Duration::ZERO).await.is_err());
 }
 
@@ -38,7 +38,7 @@ async fn a_wrong_key_and_no_key_are_refused() {
 async fn a_door_with_a_foreign_signature_lets_nobody_in() {
     let world = World::new().await;
     world.callout.cancel();
-    let foreign = Signer::from_seed(&Secrets::fresh().unwrap().callout).unwrap();
+    let foreign = Signer::from_seed(&GeneratedSecrets::generate().unwrap().callout).unwrap();
     let door = Callout::open(world.main.clone(), foreign, world.enrolled.clone()).await.unwrap();
     tokio::spawn(door.run(CancellationToken::new()));
     assert!(world.knock("ada's", world.ada).await.is_err());

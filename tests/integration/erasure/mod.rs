@@ -288,7 +288,7 @@ async fn who_is_meant_and_what_is_said() {
     // Without a replica the log is told, and the rest waits.
     world.kill_replica(0).await;
     wait_until("nobody leads", DEADLINE, async || {
-        let said = dockhost(&world, &["erase-user", "ada@example.org", "--yes", "--patience", "1"]).await;
+        let said = dockhost(&world, &["erase-user", "ada@example.org", "--yes", "--timeout", "1"]).await;
         assert!(said.code == 3 && said.out.contains("still under way") && said.out.contains("waits for"), "{said:?}");
         if said.out.contains("no replica leads") { Ok(()) } else { Err(format!("{said:?}")) }
     })
@@ -316,7 +316,7 @@ async fn when_the_leader_dies_on_the_way_the_next_one_ends_it() {
     let ada = world.user("ada").await;
     assert_eq!(ada.create().await.status, 201);
     world.kill_agent(alpha).await;
-    let said = dockhost(&world, &["erase-user", "ada", "--yes", "--patience", "2"]).await;
+    let said = dockhost(&world, &["erase-user", "ada", "--yes", "--timeout", "2"]).await;
     assert!(said.code == 3 && said.out.contains("waits for 1 instance to be deleted"), "{said:?}");
     let leader = world.leader().await;
     world.kill_replica(leader).await;

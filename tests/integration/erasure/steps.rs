@@ -25,7 +25,7 @@ use crate::harness::{World, wait_until};
 async fn hands(world: &World) -> Erasures {
     let env = world.server_env();
     let read = |name: &str| env.iter().rfind(|(known, _)| *known == name).map(|(_, value)| value.clone());
-    let master_key = Secrets::read(read).check().unwrap().master_key;
+    let master_key = Secrets::read(read).unwrap().master_key;
     let broker = world.nats.main().await;
     let log = JetStreamLog::open(broker.client().clone(), master_key, LogOptions::default()).await.unwrap();
     let js = broker.jetstream().clone();

@@ -7,35 +7,34 @@ use std::time::Duration;
 use clap::Args;
 use secrecy::SecretString;
 
-use crate::app::config::{Checked, Connections, Secrets};
+use crate::app::config::{Secrets, ServiceUrls};
 use crate::broker::connect::Broker;
-use crate::dev::offline;
+use crate::dev::running;
 
 /// The broker may be this much later.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Where the servers are.
 #[derive(Debug, Args)]
-pub struct Reach {
+pub struct ConnectionArgs {
     /// The data directory of `dockhost dev`, whose broker is used if it runs.
     #[arg(long, env = "DOCKHOST_DATA", default_value = ".dockhost")]
     data: PathBuf,
     #[command(flatten)]
-    connections: Connections,
+    urls: ServiceUrls,
 }
 
-impl Reach {
+impl ConnectionArgs {
     /// Addresses and checked secrets.
-    pub fn find(&self) -> anyhow::Result<(Checked, Connections)> {
-        let (secrets, connections) = match offline::running(&self.data)? {
-            Some(running) => running,
-            None => (Secrets::read(|name| std::env::var(name).ok()), self.connections.clone()),
-        };
-        Ok((secrets.check()?, connections))
+    pub fn resolve(&self) -> anyhow::Result<(Secrets, ServiceUrls)> {
+        match running::connection(&self.data)? {
+            Some(running) => Ok(running),
+            None => Ok((Secrets::read(|name| std::env::var(name).ok())?, self.urls.clone())),
+        }
     }
 }
 
 /// Connects to the broker as the main server.
-pub async fn connect(nats: &SecretString, connections: &Connections, name: &str) -> anyhow::Result<Broker> {
-    Ok(Broker::connect(&connections.nats_url, nats, name, PATIENCE).await?)
+pub async fn connect(nats: &SecretString, urls: &ServiceUrls, name: &str) -> anyhow::Result<Broker> {
+    Ok(Broker::connect(&urls.nats_url, nats, name, CONNECT_DEADLINE).await?)
 }

@@ -10,18 +10,18 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::secrets;
-use crate::app::config::{Connections, Secrets};
+use super::secrets::GeneratedSecrets;
+use crate::app::config::{Secrets, ServiceUrls};
 
 /// Written beside the data, removed at the end; the lock tells whether it counts.
-const FILE: &str = "running.json";
+const RUN_FILE: &str = "running.json";
 /// Held while `dockhost dev` runs.
-pub const LOCK: &str = "dev.lock";
+pub const LOCK_FILE: &str = "dev.lock";
 
 /// Where the servers are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Running {
+pub struct RunningDev {
     /// The process.
     pub pid: u32,
     /// The API.
@@ -32,13 +32,13 @@ pub struct Running {
     pub mongodb_uri: String,
 }
 
-impl Running {
+impl RunningDev {
     /// Leaves word.
     ///
     /// # Errors
     /// If the file can't be written.
     pub fn write(&self, data: &Path) -> anyhow::Result<()> {
-        let mut file = fs::File::create(data.join(FILE))?;
+        let mut file = fs::File::create(data.join(RUN_FILE))?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         Ok(())
     }
@@ -46,27 +46,27 @@ impl Running {
     /// Reads the word that was left.
     #[must_use]
     pub fn read(data: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(data.join(FILE)).ok()?).ok()
+        serde_json::from_slice(&fs::read(data.join(RUN_FILE)).ok()?).ok()
     }
 }
 
 /// Whether `dockhost dev` holds the data directory.
-fn is_held(data: &Path) -> bool {
-    fs::File::open(data.join(LOCK)).is_ok_and(|lock| lock.try_lock_shared().is_err())
+fn is_locked(data: &Path) -> bool {
+    fs::File::open(data.join(LOCK_FILE)).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 
 /// Addresses and secrets of a `dockhost dev` that runs now.
 ///
 /// # Errors
 /// If its secrets can't be read.
-pub fn running(data: &Path) -> anyhow::Result<Option<(Secrets, Connections)>> {
-    if !is_held(data) {
+pub fn connection(data: &Path) -> anyhow::Result<Option<(Secrets, ServiceUrls)>> {
+    if !is_locked(data) {
         return Ok(None);
     }
-    let Some(running) = Running::read(data) else { return Ok(None) };
-    let kept = secrets::Secrets::load_or_make(data).context("reading the secrets of the running `dockhost dev`")?;
-    let env = kept.server_env();
-    let secrets = Secrets::read(|name| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()));
-    let connections = Connections { nats_url: running.nats_url, mongodb_uri: running.mongodb_uri };
-    Ok(Some((secrets, connections)))
+    let Some(running) = RunningDev::read(data) else { return Ok(None) };
+    let generated =
+        GeneratedSecrets::load_or_generate(data).context("reading the secrets of the running `dockhost dev`")?;
+    let env = generated.server_env();
+    let secrets = Secrets::read(|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone()))?;
+    Ok(Some((secrets, ServiceUrls { nats_url: running.nats_url, mongodb_uri: running.mongodb_uri })))
 }

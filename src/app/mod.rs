@@ -38,14 +38,14 @@ use crate::event_log::EventLog;
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
 use crate::execute::{Executor, Keeper, SnapshotOptions};
 use crate::http::{app, router};
-use crate::leader::election::Candidate;
+use crate::leader::election::Election;
 use crate::leader::fitness::Fitness;
 use crate::leader::projector::Projectors;
-use crate::leader::{Births, Leader, dispatcher};
+use crate::leader::{Leader, StreamCreatedAt, dispatcher};
 use crate::replica::bootstrap;
 use crate::replica::follower::Follower;
-use crate::replica::heartbeats::Presence;
-use crate::replica::projection_progress::Positions;
+use crate::replica::heartbeat_registry::HeartbeatRegistry;
+use crate::replica::projection_progress::ProjectionProgress;
 
 /// Requests in flight may take this long to end once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,15 +71,15 @@ pub async fn run(
     let js = broker.jetstream().clone();
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let passing = |error: &anyhow::Error| Some(format!("{error:#}"));
-    let births = patiently("the broker's streams", deadline, passing, || births(&js)).await?;
+    let streams_created_at = patiently("the broker's streams", deadline, passing, || stream_created_at(&js)).await?;
 
     let port: Arc<dyn EventLog> = Arc::clone(&log) as Arc<dyn EventLog>;
     let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
     let (keeper, snapshots) = Keeper::new(Arc::new(store.clone()), keyring, incarnation, SnapshotOptions::default());
     let executor = Executor::with_snapshots(Arc::clone(&port), keeper);
     let follower = Follower::new(Arc::clone(&executor));
-    let presence = Arc::new(Presence::default());
-    let positions = Arc::new(Positions::new(store.clone()));
+    let heartbeats = Arc::new(HeartbeatRegistry::default());
+    let progress = Arc::new(ProjectionProgress::new(store.clone()));
     let assignments = Assignments::new(js.clone(), js.get_stream(streams::ASSIGNMENTS).await?);
     let gate = Arc::new(Gate::new(Arc::clone(&executor), ApiKeys::new(&backend_tokens)));
 
@@ -90,8 +90,10 @@ pub async fn run(
     let hello = Service::open(broker.clone(), Hello { broker: broker.clone(), enrolments: gate }).await?;
     let confirming = Service::open(broker.clone(), Confirming(assignments.clone())).await?;
     let learn = || async {
-        let dispatched = queue::acknowledged(&js, streams::EVENTS, &dispatcher::name(births.assignments)).await?;
-        bootstrap::learn(&follower, &port, &assignments, dispatched).await
+        let dispatched =
+            queue::acknowledged(&js, streams::EVENTS, &dispatcher::consumer_name(streams_created_at.assignments))
+                .await?;
+        bootstrap::run(&follower, &port, &assignments, dispatched).await
     };
     let learnt = patiently("the machines", deadline, passing, || learn().map_err(anyhow::Error::from_boxed));
     let (after, latest) = learnt.await?;
@@ -100,10 +102,10 @@ pub async fn run(
     tasks.spawn(hello.run(cancel.clone()));
     tasks.spawn(confirming.run(cancel.clone()));
     tasks.spawn(Arc::clone(&follower).run(after, latest, cancel.clone()));
-    listen(&tasks, "heartbeats", Arc::clone(&presence).run(broker.client().clone(), cancel.clone()));
-    let word = Arc::clone(&positions);
+    listen(&tasks, "heartbeats", Arc::clone(&heartbeats).run(broker.client().clone(), cancel.clone()));
+    let word = Arc::clone(&progress);
     let (client, until) = (broker.client().clone(), cancel.clone());
-    listen(&tasks, "positions", async move { word.listen(client, until).await });
+    listen(&tasks, "projection progress", async move { word.listen(client, until).await });
 
     let fitness = Fitness::new(store.clone(), broker.client().clone());
     listen(&tasks, "fitness", fitness.clone().answer(cancel.clone()));
@@ -111,29 +113,29 @@ pub async fn run(
         projectors: Projectors {
             log: port,
             store: store.clone(),
-            positions: Arc::clone(&positions),
+            progress: Arc::clone(&progress),
             client: broker.client().clone(),
         },
         log: Arc::clone(&log),
         jetstream: js.clone(),
         timers: js.get_stream(streams::TIMERS).await?,
         broker: broker.clone(),
-        births,
+        streams_created_at,
         executor: Arc::clone(&executor),
         follower: Arc::clone(&follower),
-        presence: Arc::clone(&presence),
+        heartbeats: Arc::clone(&heartbeats),
         assignments,
         policy: settings.policy(),
         lost_after: Duration::from_millis(settings.lost_after_ms),
     };
-    let election = Candidate::new(js.get_key_value(streams::LEADER_BUCKET).await?, name);
+    let election = Election::new(js.get_key_value(streams::LEADER_BUCKET).await?, name);
     tasks.spawn(election.run(fitness, cancel.clone(), move |over| leader.clone().term(over)));
 
     let app = Arc::new(app::App {
         executor,
         follower: Arc::clone(&follower),
-        presence,
-        positions,
+        heartbeats,
+        progress,
         store,
         keyring: Arc::clone(log.keyring()),
         broker,
@@ -151,7 +153,7 @@ pub async fn run(
         },
         started: Instant::now(),
     });
-    follower.caught_up().await;
+    follower.wait_until_caught_up().await;
     tracing::info!(address = %listener.local_addr()?, "serving");
     ready();
     serve(listener, &app, cancel.clone()).await?;
@@ -193,13 +195,13 @@ where
 }
 
 /// When the streams were made.
-async fn births(js: &jetstream::Context) -> anyhow::Result<Births> {
+async fn stream_created_at(js: &jetstream::Context) -> anyhow::Result<StreamCreatedAt> {
     let born = |name: &'static str| async move {
         let stream = js.get_stream(name).await.with_context(|| format!("reading stream {name}"))?;
         let millis = stream.cached_info().created.unix_timestamp_nanos() / 1_000_000;
         u64::try_from(millis).with_context(|| format!("stream {name} was made before 1970"))
     };
-    Ok(Births {
+    Ok(StreamCreatedAt {
         assignments: born(streams::ASSIGNMENTS).await?,
         reports: born(streams::REPORTS).await?,
         timers: born(streams::TIMERS).await?,

@@ -21,7 +21,7 @@ use crate::broker::streams::{self, EVENTS, IMPORTING, KEYS_BUCKET, LEADER_BUCKET
 use crate::common::clock;
 use crate::event_log::raw::{Raw, RawLog};
 use crate::event_log::refill::Refill;
-use crate::leader::election::Candidate;
+use crate::leader::election::Election;
 use crate::sealing::{BucketKeys, KeyStore, Keyring, LogAge, MasterKey, MemoryKeys};
 
 /// Events handed over at once, and how many such batches may wait.
@@ -87,7 +87,7 @@ pub async fn import(js: &Context, order: Order, watch: Watch<'_>) -> anyhow::Res
     streams::ensure(js, &order.streams).await?;
     let name = format!("import-{}", clock::fresh_uuid());
     let lease = js.get_key_value(LEADER_BUCKET).await.context("opening the bucket LEADER")?;
-    Candidate::new(lease, name).instead_of_a_leader(fill(js, order, watch)).await?
+    Election::new(lease, name).run_holding_lease(fill(js, order, watch)).await?
 }
 
 async fn fill(js: &Context, order: Order, watch: Watch<'_>) -> anyhow::Result<u64> {

@@ -35,8 +35,8 @@ pub const KEYS_BUCKET: &str = "KEYS";
 pub const LEADER_BUCKET: &str = "LEADER";
 /// The key of EVENTS' metadata that stands there while an import is not finished.
 pub const IMPORTING: &str = "dockhost-import";
-/// How long a lease lives that is not renewed.
-pub const LEASE: Duration = Duration::from_secs(5);
+/// How long the broker keeps a leader lease that is not renewed (the max age of its bucket).
+pub const LEADER_LEASE: Duration = Duration::from_secs(5);
 
 /// Reports of one backend that may wait to be taken in; the next is refused, and so sent again by the agent.
 const REPORTS_PER_BACKEND: i64 = 10_000;
@@ -222,7 +222,7 @@ fn keys() -> Config {
 }
 
 fn leader() -> Config {
-    Config { max_age: LEASE, duplicate_window: LEASE, ..bucket(LEADER_BUCKET) }
+    Config { max_age: LEADER_LEASE, duplicate_window: LEADER_LEASE, ..bucket(LEADER_BUCKET) }
 }
 
 fn bucket(name: &str) -> Config {

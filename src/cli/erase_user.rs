@@ -22,7 +22,7 @@ use crate::broker::assignments::Assignments;
 use crate::broker::streams::{ASSIGNMENTS, LEADER_BUCKET};
 use crate::execute::Executor;
 use crate::leader::election;
-use crate::leader::erasure::{Due, Erasures};
+use crate::leader::erasure::{ErasureProcess, NextStep};
 
 /// The exit code when the erasure goes on without us.
 const EXIT_IN_PROGRESS: u8 = 3;
@@ -65,33 +65,33 @@ impl EraseUser {
     ) -> anyhow::Result<ExitCode> {
         let js = broker.jetstream().clone();
         let keyring = Arc::clone(log.keyring());
-        let erasures = Erasures {
+        let erasure = ErasureProcess {
             executor: Executor::new(log),
             keyring,
             assignments: Assignments::new(js.clone(), js.get_stream(ASSIGNMENTS).await?),
             store,
         };
-        let Some(user_id) = erasures.find(&self.user).await.map_err(anyhow::Error::from_boxed)? else {
+        let Some(user_id) = erasure.find(&self.user).await.map_err(anyhow::Error::from_boxed)? else {
             bail!("there is no user {:?}; nothing was done", self.user);
         };
-        if erasures.executor.confirmed::<Account>(user_id).await?.state.erased {
+        if erasure.executor.confirmed::<Account>(user_id).await?.state.erased {
             println!("user {user_id} is erased in the log");
         } else {
-            if !self.is_confirmed(&erasures, user_id, stop).await? {
+            if !self.is_confirmed(&erasure, user_id, stop).await? {
                 bail!("nothing was done");
             }
             let origin = Origin { actor: Actor::System, cause: "command:erase-user".to_owned(), trace_parent: None };
-            erasures.begin(user_id, ErasedBy::Operator, &origin).await?;
+            erasure.begin(user_id, ErasedBy::Operator, &origin).await?;
             println!("user {user_id} is erased in the log; username and email are free");
         }
         let leader = js.get_key_value(LEADER_BUCKET).await?;
-        if !election::is_led(&leader).await? {
+        if !election::has_leader(&leader).await? {
             println!("no replica leads now: the rest waits until one runs (`dockhost serve`)");
         }
         if !self.wait {
             return Ok(ExitCode::SUCCESS);
         }
-        let finished = tokio::time::timeout(Duration::from_secs(self.timeout), wait_until_erased(&erasures, user_id));
+        let finished = tokio::time::timeout(Duration::from_secs(self.timeout), wait_until_erased(&erasure, user_id));
         match stop.run_until_cancelled(finished).await {
             Some(Ok(done)) => done.map(|()| ExitCode::SUCCESS),
             Some(Err(_)) | None => {
@@ -104,7 +104,7 @@ impl EraseUser {
     /// Asks whoever sits there; without them, only `--yes` will do.
     async fn is_confirmed(
         &self,
-        erasures: &Erasures,
+        erasure: &ErasureProcess,
         user_id: UserId,
         stop: &CancellationToken,
     ) -> anyhow::Result<bool> {
@@ -114,8 +114,8 @@ impl EraseUser {
         if !std::io::stdin().is_terminal() {
             bail!("this can't be undone: say --yes, or answer on a terminal; nothing was done");
         }
-        let account = erasures.executor.confirmed::<Account>(user_id).await?.state;
-        let instances = erasures.executor.confirmed::<Tenancy>(user_id).await?.state.existing().count();
+        let account = erasure.executor.confirmed::<Account>(user_id).await?.state;
+        let instances = erasure.executor.confirmed::<Tenancy>(user_id).await?.state.existing().count();
         let since = account.profile.as_ref().map(|profile| profile.created_at.to_string()).unwrap_or_default();
         print!("Erase user {user_id}, here since {since}, with {instances} instances, for good? Type yes: ");
         std::io::stdout().flush()?;
@@ -131,11 +131,11 @@ impl EraseUser {
 }
 
 /// Says what is waited for, until nothing is.
-async fn wait_until_erased(erasures: &Erasures, user_id: UserId) -> anyhow::Result<()> {
+async fn wait_until_erased(erasure: &ErasureProcess, user_id: UserId) -> anyhow::Result<()> {
     let mut last_printed = None;
     loop {
-        let due = match erasures.due(user_id).await {
-            Ok(Due::Nothing) => {
+        let due = match erasure.next_step(user_id).await {
+            Ok(NextStep::Nothing) => {
                 println!("the key is destroyed: what the log holds of them can't be opened any more");
                 return Ok(());
             }

@@ -33,7 +33,7 @@ fn sequence(app: &App, headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
 /// `invalid_header`, `not_caught_up`, `database_unavailable`.
 pub async fn wait<M: ReadModel>(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(sequence) = sequence(app, headers)? else { return Ok(()) };
-    if held::<M>(&app.follower, &app.positions, sequence, BOUND).await {
+    if held::<M>(&app.follower, &app.progress, sequence, BOUND).await {
         // What reached it may be a model that has just been rebuilt.
         app.store.look_again::<M>().await.map_err(|error| ApiError::database(&error))
     } else {

@@ -17,8 +17,8 @@ use crate::auth::token::{LIFETIME_SECONDS, Tokens};
 use crate::broker::connect::Broker;
 use crate::execute::Executor;
 use crate::replica::follower::Follower;
-use crate::replica::heartbeats::Presence;
-use crate::replica::projection_progress::Positions;
+use crate::replica::heartbeat_registry::HeartbeatRegistry;
+use crate::replica::projection_progress::ProjectionProgress;
 use crate::sealing::Keyring;
 
 /// How long an answer to a write waits for the read models.
@@ -48,9 +48,9 @@ pub struct App {
     /// Knows the log.
     pub follower: Arc<Follower>,
     /// Knows the heartbeats.
-    pub presence: Arc<Presence>,
+    pub heartbeats: Arc<HeartbeatRegistry>,
     /// Knows how far the read models are.
-    pub positions: Arc<Positions>,
+    pub progress: Arc<ProjectionProgress>,
     /// Answers queries.
     pub store: MongoStore,
     /// Hashes claims, makes keys of new principals.
@@ -85,7 +85,7 @@ impl App {
     /// Waits a moment until a model shows what stands in the log up to a sequence, so that whoever wrote it reads it.
     /// If it takes longer, the answer's position tells a reader what to ask for.
     pub async fn shows<M: ReadModel>(&self, sequence: u64) {
-        shown::held::<M>(&self.follower, &self.positions, sequence, SHOWN_WITHIN).await;
+        shown::held::<M>(&self.follower, &self.progress, sequence, SHOWN_WITHIN).await;
     }
 
     /// A session's cookie.

@@ -39,7 +39,7 @@ impl Pursuit {
     /// The state when the operation has ended, or when the wait has run out.
     async fn ended(&self, app: &App, wait: Wait) -> Result<Held<Tenancy>, ApiError> {
         let watching = app.follower.watch(Tenancy::subject(self.user_id));
-        let ended = watching.until(|| async {
+        let ended = watching.wait_for(|| async {
             let held = app.executor.state::<Tenancy>(self.user_id).await?;
             let pending = outcome(&held.state, self.operation_id) == Outcome::Pending;
             Ok::<_, LogError>((!pending).then_some(held))

@@ -7,15 +7,20 @@ use std::time::Duration;
 use dockhost_projections::model::ReadModel;
 
 use crate::replica::follower::Follower;
-use crate::replica::projection_progress::Positions;
+use crate::replica::projection_progress::ProjectionProgress;
 
 /// Waits until this replica and a model hold everything up to a sequence; `false` if they don't within the bound.
-pub async fn held<M: ReadModel>(follower: &Follower, positions: &Positions, sequence: u64, within: Duration) -> bool {
+pub async fn held<M: ReadModel>(
+    follower: &Follower,
+    progress: &ProjectionProgress,
+    sequence: u64,
+    within: Duration,
+) -> bool {
     let held = async {
-        follower.reached(sequence).await;
+        follower.wait_until_applied(sequence).await;
         // Not every event is one of this model's: it is there when it holds the last one of its kind.
-        let needed = sequence.min(follower.latest(M::KIND));
-        positions.reached::<M>(needed, within).await
+        let needed = sequence.min(follower.last_sequence_of(M::KIND));
+        progress.wait_until::<M>(needed, within).await
     };
     tokio::time::timeout(within, held).await.unwrap_or(false)
 }
@@ -46,7 +51,7 @@ mod tests {
     async fn a_model_is_not_waited_for_beyond_its_own_last_event() {
         crate::common::install_crypto();
         let nobody = "mongodb://127.0.0.1:1/?directConnection=true";
-        let positions = Positions::new(MongoStore::connect(nobody, "none").await.unwrap());
+        let progress = ProjectionProgress::new(MongoStore::connect(nobody, "none").await.unwrap());
         let executor = Executor::new(Arc::new(MemoryLog::default()) as Arc<dyn EventLog>);
         let (follower, stop) = (Follower::new(Arc::clone(&executor)), CancellationToken::new());
         tokio::spawn(Arc::clone(&follower).run(0, BTreeMap::new(), stop.clone()));
@@ -71,10 +76,10 @@ mod tests {
         let last = batch.commit().await.unwrap();
         assert_eq!(executor.state::<Account>(user).await.unwrap().sequence, last - 1);
 
-        positions.note(Users::NAME, last - 1);
+        progress.advance(Users::NAME, last - 1);
         let (long, short) = (Duration::from_secs(20), Duration::from_millis(20));
-        assert!(held::<Users>(&follower, &positions, last, long).await, "it waited for what is not the model's");
-        assert!(!held::<Sessions>(&follower, &positions, last, short).await, "the session is not there yet");
+        assert!(held::<Users>(&follower, &progress, last, long).await, "it waited for what is not the model's");
+        assert!(!held::<Sessions>(&follower, &progress, last, short).await, "the session is not there yet");
         stop.cancel();
     }
 }

@@ -14,7 +14,7 @@ pub const STALE: HeaderName = HeaderName::from_static("dockhost-stale");
 
 /// From which sequence on the answer lacks events: its own aggregate's, or anybody's because the model stopped.
 pub fn since<M: ReadModel>(app: &App, held_from: Option<u64>) -> Option<u64> {
-    held_from.or_else(|| app.positions.stopped(M::NAME).map(|_| app.positions.of(M::NAME) + 1))
+    held_from.or_else(|| app.progress.stop_reason(M::NAME).map(|_| app.progress.position(M::NAME) + 1))
 }
 
 /// Marks what is shown, if it is stale.

@@ -49,7 +49,7 @@ pub fn backend(id: BackendId, machine: &Machine) -> Value {
 
 /// An instance, as its owner sees it.
 pub fn instance(app: &App, user_id: UserId, id: InstanceId, instance: &Instance) -> Value {
-    let machine_of = |backend_id: BackendId| app.follower.machines().machine(backend_id);
+    let machine_of = |backend_id: BackendId| app.follower.fleet().machine(backend_id);
     let site = instance.site.as_ref();
     let machine = site.and_then(|site| machine_of(site.backend_id));
     let heard = machine.as_ref().is_some_and(|machine| machine.link == Link::Connected);
@@ -89,9 +89,9 @@ pub fn instance(app: &App, user_id: UserId, id: InstanceId, instance: &Instance)
         view["failure"] = failure;
     }
     if status == Status::Unreachable
-        && let Some(sign) = site.and_then(|site| app.presence.sign(site.backend_id))
+        && let Some(last) = site.and_then(|site| app.heartbeats.last(site.backend_id))
     {
-        view["lastSeen"] = json!(sign.at);
+        view["lastSeen"] = json!(last.received_at);
     }
     view
 }
@@ -99,7 +99,7 @@ pub fn instance(app: &App, user_id: UserId, id: InstanceId, instance: &Instance)
 /// Why an instance is not as wanted: every try, the last one last.
 pub fn reasons(app: &App, instance: &Instance, last: &Setback) -> Value {
     let tries = instance.setbacks.iter().chain([last]).map(|setback| {
-        let machine = app.follower.machines().machine(setback.backend_id);
+        let machine = app.follower.fleet().machine(setback.backend_id);
         json!({
             "backendId": setback.backend_id,
             "backend": machine.as_ref().and_then(|machine| machine.details.username.plain()),

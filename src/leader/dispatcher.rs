@@ -1,7 +1,7 @@
 //! The dispatcher: keeps ASSIGNMENTS as the instances want it. Level-triggered: an event or a report only says where
 //! to look.
 //!
-//! In: cues. Out: assignments published or removed. For each cue it reads the assignment's last sequence first, then
+//! In: work items. Out: assignments published or removed. For each item it reads the assignment's last sequence first, then
 //! the fresh state, and publishes under that expectation: whoever raced it has seen a state at least as new. What it
 //! publishes is always the end state, so replaying the log publishes no history.
 
@@ -22,31 +22,31 @@ use crate::common::error::chain;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter, LogError};
 use crate::execute::Executor;
-use crate::leader::job_runner::{self, Reading};
+use crate::leader::job_runner::{self, EventSource};
 
 /// How often everything is compared.
-const SWEEP: Duration = Duration::from_secs(300);
-/// How often a race is run again before the cue is left to the next one.
-const TRIES: usize = 5;
+const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
+/// How often a race is run again before the item is left to the next one.
+const MAX_ATTEMPTS: usize = 5;
 
 /// Where to look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cue {
+pub struct WorkItem {
     /// Whose.
     pub user_id: UserId,
     /// Which instance.
     pub instance_id: InstanceId,
-    /// What is known of single machines.
-    pub machines: BTreeMap<BackendId, Hint>,
+    /// What is known of single backends.
+    pub backends: BTreeMap<BackendId, Trigger>,
 }
 
-/// What is known of one machine in a cue.
+/// What is known of one machine in a work item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hint {
+pub enum Trigger {
     /// Something about it changed.
-    Look,
+    Changed,
     /// It has confirmed that nothing is left there.
-    Empty,
+    Confirmed,
     /// It holds a container of this placement that nobody wants.
     Leftover {
         /// The placement on the container's label.
@@ -54,23 +54,25 @@ pub enum Hint {
     },
 }
 
-impl Cue {
-    /// A cue about one machine.
-    pub fn machine(user_id: UserId, instance_id: InstanceId, backend: BackendId, hint: Hint) -> Self {
-        Self { user_id, instance_id, machines: BTreeMap::from([(backend, hint)]) }
+impl WorkItem {
+    /// A work item about one machine.
+    pub fn for_backend(user_id: UserId, instance_id: InstanceId, backend: BackendId, trigger: Trigger) -> Self {
+        Self { user_id, instance_id, backends: BTreeMap::from([(backend, trigger)]) }
     }
 
     /// What an event of a tenancy says; nothing if it is about no instance.
-    pub fn of(user_id: UserId, event: &TenancyEvent) -> Option<Self> {
+    pub fn from_event(user_id: UserId, event: &TenancyEvent) -> Option<Self> {
         let instance_id = event.instance_id()?;
-        let machines = match event {
-            TenancyEvent::Requested(e) => vec![(e.choice.backend_id, Hint::Look)],
-            TenancyEvent::Placed(e) => vec![(e.after.backend_id, Hint::Look), (e.choice.backend_id, Hint::Look)],
-            TenancyEvent::Failed(e) => vec![(e.setback.backend_id, Hint::Look)],
-            TenancyEvent::Released(e) => vec![(e.backend_id, Hint::Empty)],
+        let backends = match event {
+            TenancyEvent::Requested(e) => vec![(e.choice.backend_id, Trigger::Changed)],
+            TenancyEvent::Placed(e) => {
+                vec![(e.after.backend_id, Trigger::Changed), (e.choice.backend_id, Trigger::Changed)]
+            }
+            TenancyEvent::Failed(e) => vec![(e.setback.backend_id, Trigger::Changed)],
+            TenancyEvent::Released(e) => vec![(e.backend_id, Trigger::Confirmed)],
             TenancyEvent::Deleted(e) => match e.end {
-                End::Confirmed { backend_id } => vec![(backend_id, Hint::Empty)],
-                End::Abandoned { backend_id } => vec![(backend_id, Hint::Look)],
+                End::Confirmed { backend_id } => vec![(backend_id, Trigger::Confirmed)],
+                End::Abandoned { backend_id } => vec![(backend_id, Trigger::Changed)],
                 End::Unplaced => vec![],
             },
             TenancyEvent::Observed(_)
@@ -79,45 +81,45 @@ impl Cue {
             | TenancyEvent::DeleteRequested(_)
             | TenancyEvent::Closed(_) => vec![],
         };
-        Some(Self { user_id, instance_id, machines: machines.into_iter().collect() })
+        Some(Self { user_id, instance_id, backends: backends.into_iter().collect() })
     }
 }
 
 /// What to do with one subject.
 #[derive(Debug, PartialEq, Eq)]
-enum Deed {
+enum Action {
     Nothing,
     Put(Assignment),
     Remove,
 }
 
 /// Compares what stands with what is wanted of one machine.
-fn deed(standing: &Standing, wanted: Option<&Assignment>, hint: Hint, cue: &Cue) -> Deed {
+fn plan(standing: &Standing, wanted: Option<&Assignment>, trigger: Trigger, item: &WorkItem) -> Action {
     let gone = |placement, generation| {
-        Deed::Put(Assignment {
-            instance_id: cue.instance_id,
-            user_id: cue.user_id,
+        Action::Put(Assignment {
+            instance_id: item.instance_id,
+            user_id: item.user_id,
             placement,
             generation,
             wanted: Wanted::Deleted,
             container: None,
         })
     };
-    match (wanted, &standing.assignment, hint) {
-        (Some(wanted), Some(standing), _) if standing == wanted => Deed::Nothing,
-        (Some(wanted), _, _) => Deed::Put(wanted.clone()),
-        (None, Some(_), Hint::Empty) => Deed::Remove,
+    match (wanted, &standing.assignment, trigger) {
+        (Some(wanted), Some(standing), _) if standing == wanted => Action::Nothing,
+        (Some(wanted), _, _) => Action::Put(wanted.clone()),
+        (None, Some(_), Trigger::Confirmed) => Action::Remove,
         (None, Some(standing), _) if standing.wanted != Wanted::Deleted => {
             gone(standing.placement, standing.generation)
         }
-        (None, Some(standing), Hint::Leftover { placement }) if standing.placement < placement => gone(placement, 0),
-        (None, None, Hint::Leftover { placement }) => gone(placement, 0),
+        (None, Some(standing), Trigger::Leftover { placement }) if standing.placement < placement => gone(placement, 0),
+        (None, None, Trigger::Leftover { placement }) => gone(placement, 0),
         // A `deleted` stands until the machine confirms it.
-        (None, _, _) => Deed::Nothing,
+        (None, _, _) => Action::Nothing,
     }
 }
 
-/// Why a cue could not be followed.
+/// Why a work item could not be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
     /// ASSIGNMENTS did not answer.
@@ -145,33 +147,33 @@ pub struct Dispatcher {
 
 /// Under which name the broker keeps the dispatcher's place, when ASSIGNMENTS was made then.
 #[must_use]
-pub fn name(incarnation: u64) -> String {
+pub fn consumer_name(incarnation: u64) -> String {
     format!("dispatcher-{incarnation}")
 }
 
 impl Dispatcher {
-    /// Follows the cues of events and of a slow sweep, until cancelled.
+    /// Follows the work items of events and of a slow sweep, until cancelled.
     ///
     /// # Errors
     /// When the broker can't be reached.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), Cause> {
-        let name = name(self.incarnation);
+        let consumer = consumer_name(self.incarnation);
         let filter = Filter::Kind("tenancy");
-        let events = job_runner::events(
-            Reading { role: "dispatcher", name: &name, filter, linger: Duration::ZERO },
+        let events = job_runner::process_events(
+            EventSource { role: "dispatcher", consumer: &consumer, filter, debounce: Duration::ZERO },
             &self.log,
             &cancel,
             |recorded| match (&recorded.envelope.aggregate, &recorded.envelope.event) {
                 (AggregateId::Tenancy(user), Event::Tenancy(event)) => {
-                    Cue::of(*user, event).map(|cue| ((*user, cue.instance_id), cue))
+                    WorkItem::from_event(*user, event).map(|item| ((*user, item.instance_id), item))
                 }
                 _ => None,
             },
-            |cue, newer| cue.machines.extend(newer.machines),
-            |cue| self.step(cue),
+            |item, newer| item.backends.extend(newer.backends),
+            |item| self.step(item),
         );
         let sweeps = async {
-            let mut sweep = tokio::time::interval(SWEEP);
+            let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
             while cancel.run_until_cancelled(sweep.tick()).await.is_some() {
                 self.sweep().await?;
             }
@@ -181,14 +183,14 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn step(&self, cue: Cue) -> Result<(), Cause> {
-        Ok(self.follow(&cue).await?)
+    async fn step(&self, item: WorkItem) -> Result<(), Cause> {
+        Ok(self.reconcile(&item).await?)
     }
 
-    /// Follows a cue of the sweep: what fails is left to the next one.
-    async fn attend(&self, cue: &Cue) {
-        if let Err(error) = self.follow(cue).await {
-            tracing::warn!(instance = %cue.instance_id, error = chain(&error), "a cue could not be followed");
+    /// Follows a work item of the sweep: what fails is left to the next one.
+    async fn reconcile_or_log(&self, item: &WorkItem) {
+        if let Err(error) = self.reconcile(item).await {
+            tracing::warn!(instance = %item.instance_id, error = chain(&error), "a work item could not be followed");
         }
     }
 
@@ -196,19 +198,20 @@ impl Dispatcher {
     async fn sweep(&self) -> Result<(), Cause> {
         for (backend, instance) in self.assignments.all().await? {
             if let Some(assignment) = self.assignments.standing(backend, instance).await?.assignment {
-                self.attend(&Cue::machine(assignment.user_id, instance, backend, Hint::Look)).await;
+                self.reconcile_or_log(&WorkItem::for_backend(assignment.user_id, instance, backend, Trigger::Changed))
+                    .await;
             }
         }
         Ok(())
     }
 
-    /// Follows one cue to its end.
+    /// Follows one item to its end.
     ///
     /// # Errors
-    /// See [`DispatchError`]; the cue must be followed again.
-    pub async fn follow(&self, cue: &Cue) -> Result<(), DispatchError> {
-        for _ in 0..TRIES {
-            if self.attempt(cue).await? {
+    /// See [`DispatchError`]; the item must be followed again.
+    pub async fn reconcile(&self, item: &WorkItem) -> Result<(), DispatchError> {
+        for _ in 0..MAX_ATTEMPTS {
+            if self.attempt(item).await? {
                 return Ok(());
             }
         }
@@ -216,26 +219,26 @@ impl Dispatcher {
     }
 
     /// One attempt; `false` if the state or an assignment moved on meanwhile.
-    async fn attempt(&self, cue: &Cue) -> Result<bool, DispatchError> {
-        let cached = self.executor.state::<Tenancy>(cue.user_id).await?;
+    async fn attempt(&self, item: &WorkItem) -> Result<bool, DispatchError> {
+        let cached = self.executor.state::<Tenancy>(item.user_id).await?;
         let mut standing = BTreeMap::new();
-        let machines: BTreeSet<_> =
-            cue.machines.keys().copied().chain(wishes(&cached.state, cue).into_keys()).collect();
-        for backend in machines {
-            standing.insert(backend, self.assignments.standing(backend, cue.instance_id).await?);
+        let backends: BTreeSet<_> =
+            item.backends.keys().copied().chain(desired(&cached.state, item).into_keys()).collect();
+        for backend in backends {
+            standing.insert(backend, self.assignments.standing(backend, item.instance_id).await?);
         }
         // Read after the sequences: an assignment put under them comes from a state at least as new as theirs.
-        let fresh = self.executor.confirmed::<Tenancy>(cue.user_id).await?;
-        let wishes = wishes(&fresh.state, cue);
-        if wishes.keys().any(|backend| !standing.contains_key(backend)) {
+        let fresh = self.executor.confirmed::<Tenancy>(item.user_id).await?;
+        let desired = desired(&fresh.state, item);
+        if desired.keys().any(|backend| !standing.contains_key(backend)) {
             return Ok(false);
         }
         for (backend, standing) in standing {
-            let hint = cue.machines.get(&backend).copied().unwrap_or(Hint::Look);
-            let stands = match deed(&standing, wishes.get(&backend), hint, cue) {
-                Deed::Nothing => true,
-                Deed::Put(assignment) => self.assignments.replace(backend, &assignment, &standing).await?,
-                Deed::Remove => {
+            let trigger = item.backends.get(&backend).copied().unwrap_or(Trigger::Changed);
+            let stands = match plan(&standing, desired.get(&backend), trigger, item) {
+                Action::Nothing => true,
+                Action::Put(assignment) => self.assignments.replace(backend, &assignment, &standing).await?,
+                Action::Remove => {
                     self.assignments.remove(standing.sequence).await?;
                     true
                 }
@@ -248,8 +251,11 @@ impl Dispatcher {
     }
 }
 
-fn wishes(state: &Tenancy, cue: &Cue) -> BTreeMap<BackendId, Assignment> {
-    state.instance(cue.instance_id).map(|instance| wanted(cue.user_id, cue.instance_id, instance)).unwrap_or_default()
+fn desired(state: &Tenancy, item: &WorkItem) -> BTreeMap<BackendId, Assignment> {
+    state
+        .instance(item.instance_id)
+        .map(|instance| wanted(item.user_id, item.instance_id, instance))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -29,11 +29,11 @@ use crate::execute::{ExecuteError, Executor};
 use crate::sealing::Keyring;
 
 /// How often the batch is decided anew after a conflict: its user may be busy meanwhile.
-const TRIES: usize = 50;
+const MAX_BATCH_ATTEMPTS: usize = 50;
 
 /// What knows how far an erasure is.
 #[derive(Clone)]
-pub struct Erasures {
+pub struct ErasureProcess {
     /// Knows the log.
     pub executor: Arc<Executor>,
     /// Knows the keys.
@@ -46,7 +46,7 @@ pub struct Erasures {
 
 /// The next thing to be done for an erased user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Due {
+pub enum NextStep {
     /// Their sessions must end.
     Sessions,
     /// No instance may begin any more.
@@ -68,7 +68,7 @@ pub enum Due {
     Nothing,
 }
 
-impl fmt::Display for Due {
+impl fmt::Display for NextStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sessions => f.write_str("the sessions to end"),
@@ -101,7 +101,7 @@ fn log<E: Into<Cause>>(error: E) -> EraseError {
     EraseError::Log(error.into())
 }
 
-impl Erasures {
+impl ErasureProcess {
     /// Whom somebody means by an id, an email address or a username: its holder, or the last one who held it if they were
     /// erased.
     ///
@@ -130,7 +130,7 @@ impl Erasures {
     /// # Errors
     /// [`EraseError`].
     pub async fn begin(&self, user_id: UserId, by: ErasedBy, origin: &Origin) -> Result<(), EraseError> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_BATCH_ATTEMPTS {
             let account = self.executor.confirmed::<Account>(user_id).await.map_err(log)?.state;
             if account.erased {
                 return Ok(());
@@ -167,38 +167,38 @@ impl Erasures {
     ///
     /// # Errors
     /// One of them can't be asked.
-    pub async fn due(&self, user_id: UserId) -> Result<Due, Cause> {
+    pub async fn next_step(&self, user_id: UserId) -> Result<NextStep, Cause> {
         let sessions = self.executor.confirmed::<Sessions>(user_id.into()).await?;
         if !sessions.state.is_closed() {
-            return Ok(Due::Sessions);
+            return Ok(NextStep::Sessions);
         }
         let tenancy = self.executor.confirmed::<Tenancy>(user_id).await?;
         if !tenancy.state.is_closed() {
-            return Ok(Due::Tenancy);
+            return Ok(NextStep::Tenancy);
         }
         let left = tenancy.state.existing().count();
         if left > 0 {
             let unasked = tenancy.state.existing().filter(|(_, instance)| instance.wanted != Wanted::Deleted);
-            return Ok(Due::Instances { unasked: unasked.map(|(id, _)| id).collect(), left });
+            return Ok(NextStep::Instances { unasked: unasked.map(|(id, _)| id).collect(), left });
         }
-        if self.tells_of_a_person(&tenancy.state).await? {
-            return Ok(Due::Assignments);
+        if self.has_personal_assignment(&tenancy.state).await? {
+            return Ok(NextStep::Assignments);
         }
         let account = self.executor.confirmed::<Account>(user_id).await?;
         for (model, reached) in [
-            (Users::NAME, self.holds::<Users>(account.sequence).await?),
-            (Instances::NAME, self.holds::<Instances>(tenancy.sequence).await?),
-            (SessionModel::NAME, self.holds::<SessionModel>(sessions.sequence).await?),
+            (Users::NAME, self.has_projected::<Users>(account.sequence).await?),
+            (Instances::NAME, self.has_projected::<Instances>(tenancy.sequence).await?),
+            (SessionModel::NAME, self.has_projected::<SessionModel>(sessions.sequence).await?),
         ] {
             if !reached {
-                return Ok(Due::ReadModel(model));
+                return Ok(NextStep::ReadModel(model));
             }
         }
-        Ok(if self.keyring.has_key(user_id.into()).await? { Due::Key } else { Due::Nothing })
+        Ok(if self.keyring.has_key(user_id.into()).await? { NextStep::Key } else { NextStep::Nothing })
     }
 
     /// Whether a machine that may still hold something is told more than that it is to go.
-    async fn tells_of_a_person(&self, tenancy: &Tenancy) -> Result<bool, Cause> {
+    async fn has_personal_assignment(&self, tenancy: &Tenancy) -> Result<bool, Cause> {
         for (instance_id, instance) in tenancy.all() {
             for backend in instance.retired.keys() {
                 let standing = self.assignments.standing(*backend, instance_id).await?;
@@ -210,7 +210,7 @@ impl Erasures {
         Ok(false)
     }
 
-    async fn holds<M: ReadModel>(&self, sequence: u64) -> Result<bool, Cause> {
+    async fn has_projected<M: ReadModel>(&self, sequence: u64) -> Result<bool, Cause> {
         let incarnation = self.executor.log().incarnation();
         let checkpoint = self.store.checkpoint::<M>().await?;
         Ok(checkpoint.is_some_and(|at| at.incarnation == *incarnation && at.sequence >= sequence))

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Where the leader asks whether anybody is fitter.
 const SUBJECT: &str = "dockhost.fit";
-/// How often the leader looks.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the leader checks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A database that is well answers within this.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(1_500);
+const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Looks in vain before others are asked.
-const IN_VAIN: u32 = 2;
+const FAILURES_BEFORE_ASKING: u32 = 2;
 
 /// Whether this replica reaches the database, and whether another does.
 #[derive(Clone)]
@@ -35,9 +35,9 @@ impl Fitness {
         Self { store, client }
     }
 
-    async fn is_fit(&self) -> bool {
+    async fn reaches_database(&self) -> bool {
         // What is dropped in time is only the waiting; the operation ends by itself.
-        matches!(timeout(ANSWERS_WITHIN, self.store.ping()).await, Ok(Ok(())))
+        matches!(timeout(PING_TIMEOUT, self.store.ping()).await, Ok(Ok(())))
     }
 
     /// Answers a leader that asks, if this replica is fit; says nothing otherwise.
@@ -48,7 +48,7 @@ impl Fitness {
         let mut questions = self.client.subscribe(SUBJECT).await?;
         while let Some(Some(question)) = cancel.run_until_cancelled(questions.next()).await {
             if let Some(reply) = question.reply
-                && self.is_fit().await
+                && self.reaches_database().await
             {
                 // A lost answer: the leader asks again.
                 let _ = self.client.publish(reply, Bytes::new()).await;
@@ -58,22 +58,22 @@ impl Fitness {
     }
 
     /// Returns when this replica, which leads, is not fit and another is.
-    pub async fn outdone(&self) {
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut in_vain = 0;
+    pub async fn should_yield(&self) {
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failures = 0;
         loop {
-            looks.tick().await;
-            in_vain = if self.is_fit().await { 0 } else { in_vain + 1 };
-            if in_vain >= IN_VAIN && self.another_is_fit().await {
+            checks.tick().await;
+            failures = if self.reaches_database().await { 0 } else { failures + 1 };
+            if failures >= FAILURES_BEFORE_ASKING && self.another_reaches_database().await {
                 tracing::warn!("the database can't be reached from here, but from another replica: giving way to it");
                 return;
             }
         }
     }
 
-    async fn another_is_fit(&self) -> bool {
+    async fn another_reaches_database(&self) -> bool {
         let asked = self.client.request(SUBJECT, Bytes::new());
-        matches!(timeout(ANSWERS_WITHIN * 2, asked).await, Ok(Ok(_)))
+        matches!(timeout(PING_TIMEOUT * 2, asked).await, Ok(Ok(_)))
     }
 }

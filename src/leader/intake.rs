@@ -15,16 +15,16 @@ use dockhost_domain::tenancy::{Policy, ReportPosition, ReportReceived, ReportRej
 use dockhost_domain::wire::{News, Report};
 use tokio_util::sync::CancellationToken;
 
-use super::dispatcher::{Cue, Dispatcher, Hint};
+use super::dispatcher::{Dispatcher, Trigger, WorkItem};
 use crate::broker::consumer::queue::{Ack, Queue};
 use crate::broker::streams::REPORTS;
 use crate::event_log::Cause;
 use crate::execute::{Done, ExecuteError, Executor};
-use crate::leader::job_runner::{self, side_by_side};
+use crate::leader::job_runner::{self, process_groups};
 use crate::replica::follower::Follower;
 
 /// How often a report is tried in its place; the broker hands it out again only after that.
-const TRIES: usize = 10;
+const MAX_ATTEMPTS_IN_ORDER: usize = 10;
 
 /// The role.
 pub struct Intake {
@@ -38,7 +38,7 @@ pub struct Intake {
     pub follower: Arc<Follower>,
     /// How long things may take.
     pub policy: Policy,
-    /// Follows the cues of reports that changed nothing; what an event says it hears by itself.
+    /// Follows the work items of reports that changed nothing; what an event says it hears by itself.
     pub dispatcher: Arc<Dispatcher>,
 }
 
@@ -61,8 +61,9 @@ impl Intake {
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let mut queue = Queue::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
-        while let Some(messages) =
-            cancel.run_until_cancelled(queue.next_batch(job_runner::BATCH, job_runner::WAIT)).await
+        while let Some(messages) = cancel
+            .run_until_cancelled(queue.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
+            .await
         {
             let mut groups: BTreeMap<UserId, (Vec<Received>, Vec<Ack>)> = BTreeMap::new();
             for message in messages? {
@@ -79,29 +80,29 @@ impl Intake {
                     }
                 }
             }
-            side_by_side("intake", groups, |reports| self.take_in(reports)).await;
+            process_groups("intake", groups, |reports| self.handle_in_order(reports)).await;
         }
         Ok(())
     }
 
-    async fn take_in(&self, reports: Vec<Received>) -> Result<(), Cause> {
+    async fn handle_in_order(&self, reports: Vec<Received>) -> Result<(), Cause> {
         for received in reports {
-            self.one(received).await?;
+            self.handle(received).await?;
         }
         Ok(())
     }
 
     /// Executes, and again while the log can't be reached: a report that was put back would come after newer ones.
-    async fn executed(
+    async fn execute_with_retry(
         &self,
         user: UserId,
         origin: Origin,
         command: ReportReceived,
     ) -> Result<Done<Tenancy>, ExecuteError<ReportRejected>> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS_IN_ORDER {
             match self.executor.execute(user, origin.clone(), command.clone()).await {
                 Err(ExecuteError::Busy | ExecuteError::Unavailable(_) | ExecuteError::Unknown(_)) => {
-                    tokio::time::sleep(job_runner::PAUSE).await;
+                    tokio::time::sleep(job_runner::RETRY_DELAY).await;
                 }
                 outcome => return outcome,
             }
@@ -109,20 +110,20 @@ impl Intake {
         self.executor.execute(user, origin, command).await
     }
 
-    async fn one(&self, Received { backend, report, sequence }: Received) -> Result<(), Cause> {
+    async fn handle(&self, Received { backend, report, sequence }: Received) -> Result<(), Cause> {
         let (user, instance, placement) = (report.user_id, report.instance_id, report.placement);
         let empty = report.news == News::InstanceDeleted;
         let position = ReportPosition { incarnation: self.incarnation, sequence };
         let facts = self.follower.facts(self.policy, instance);
         let command = ReportReceived { backend_id: backend, report, position, facts };
         let origin = Origin { actor: Actor::Backend(backend), cause: format!("report:{sequence}"), trace_parent: None };
-        let hint = match self.executed(user, origin, command).await {
+        let trigger = match self.execute_with_retry(user, origin, command).await {
             Ok(done) if done.stored.is_some() => return Ok(()),
-            Ok(_) if empty => Hint::Empty,
-            Ok(_) => Hint::Look,
-            Err(ExecuteError::Rejected(ReportRejected::Leftover)) => Hint::Leftover { placement },
+            Ok(_) if empty => Trigger::Confirmed,
+            Ok(_) => Trigger::Changed,
+            Err(ExecuteError::Rejected(ReportRejected::Leftover)) => Trigger::Leftover { placement },
             Err(error) => return Err(error.into()),
         };
-        Ok(self.dispatcher.follow(&Cue::machine(user, instance, backend, hint)).await?)
+        Ok(self.dispatcher.reconcile(&WorkItem::for_backend(user, instance, backend, trigger)).await?)
     }
 }

@@ -21,40 +21,40 @@ use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Delivery, Filter, LogError};
 
 /// Messages per batch.
-pub const BATCH: usize = 256;
+pub const MESSAGES_PER_BATCH: usize = 256;
 /// How long an idle role waits before it looks around.
-pub const WAIT: Duration = Duration::from_secs(1);
+pub const MAX_IDLE_WAIT: Duration = Duration::from_secs(1);
 /// What failed comes again after this.
-pub const PAUSE: Duration = Duration::from_secs(1);
+pub const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Groups worked on side by side.
-const SIDE_BY_SIDE: usize = 16;
+const MAX_CONCURRENT_GROUPS: usize = 16;
 
 /// What a step waits for has not happened yet: no fault, the step is run again a moment later.
 #[derive(Debug, thiserror::Error)]
 #[error("waits for {0}")]
-pub struct NotYet(pub String);
+pub struct RetryLater(pub String);
 
 /// Works on groups side by side; acknowledges a group when its step went well, puts it back otherwise.
-pub async fn side_by_side<K: Ord, T, F>(role: &'static str, groups: BTreeMap<K, (T, Vec<Ack>)>, step: impl Fn(T) -> F)
+pub async fn process_groups<K: Ord, T, F>(role: &'static str, groups: BTreeMap<K, (T, Vec<Ack>)>, step: impl Fn(T) -> F)
 where
     F: Future<Output = Result<(), Cause>>,
 {
     let step = &step;
     futures::stream::iter(groups.into_values())
-        .for_each_concurrent(SIDE_BY_SIDE, |(work, acks)| async move {
-            let outcome = unwound(step(work)).await.unwrap_or_else(|panicked| Err(panicked.into()));
-            let left = outcome.as_ref().is_err_and(|error| is_hopeless(&**error));
+        .for_each_concurrent(MAX_CONCURRENT_GROUPS, |(work, acks)| async move {
+            let outcome = catch_panic(step(work)).await.unwrap_or_else(|panicked| Err(panicked.into()));
+            let skipped = outcome.as_ref().is_err_and(|error| is_permanent(&**error));
             if let Err(error) = &outcome {
-                if let Some(waits) = error.downcast_ref::<NotYet>() {
+                if let Some(waits) = error.downcast_ref::<RetryLater>() {
                     tracing::debug!(role, %waits, "a step is run again");
                 } else {
-                    let then = if left { "it is left undone" } else { "it is tried again" };
+                    let then = if skipped { "skipped (permanent error)" } else { "it will be retried" };
                     tracing::warn!(role, error = chain(&**error), then, "a step failed");
                 }
             }
             for ack in acks {
                 // A lost acknowledgement brings the message again.
-                let _ = if outcome.is_ok() || left { ack.done().await } else { ack.again(PAUSE).await };
+                let _ = if outcome.is_ok() || skipped { ack.done().await } else { ack.again(RETRY_DELAY).await };
             }
         })
         .await;
@@ -70,12 +70,12 @@ pub struct Panicked;
 ///
 /// # Errors
 /// [`Panicked`]; the panic's text has been printed, it may quote what nobody should read elsewhere.
-pub async fn unwound<F: Future>(run: F) -> Result<F::Output, Panicked> {
+pub async fn catch_panic<F: Future>(run: F) -> Result<F::Output, Panicked> {
     AssertUnwindSafe(run).catch_unwind().await.map_err(|_| Panicked)
 }
 
 /// Whether trying again would end the same: an aggregate is frozen here, or this program has a fault.
-fn is_hopeless(error: &(dyn std::error::Error + 'static)) -> bool {
+fn is_permanent(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut at = Some(error);
     while let Some(error) = at {
         if error.is::<Panicked>() || matches!(error.downcast_ref(), Some(LogError::Frozen { .. })) {
@@ -88,24 +88,24 @@ fn is_hopeless(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// Which events a role reads, and how.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading<'a> {
+pub struct EventSource<'a> {
     /// The role, for the log.
     pub role: &'static str,
     /// Under which name the broker keeps its place.
-    pub name: &'a str,
+    pub consumer: &'a str,
     /// What it reads.
     pub filter: Filter,
     /// How long events are gathered before they are worked on, once the past is: what passes in that time costs nothing.
     /// Zero where somebody waits for the work.
-    pub linger: Duration,
+    pub debounce: Duration,
 }
 
 /// Reads events durably until cancelled: `sort` puts each into its group, `step` works on a group.
 ///
 /// # Errors
 /// When the broker can't be reached; whoever supervises the role runs it again.
-pub async fn events<K: Ord, T, F>(
-    Reading { role, name, filter, linger }: Reading<'_>,
+pub async fn process_events<K: Ord, T, F>(
+    EventSource { role, consumer, filter, debounce }: EventSource<'_>,
     log: &JetStreamLog,
     cancel: &CancellationToken,
     sort: impl Fn(&dockhost_domain::envelope::Recorded) -> Option<(K, T)>,
@@ -115,34 +115,35 @@ pub async fn events<K: Ord, T, F>(
 where
     F: Future<Output = Result<(), Cause>>,
 {
-    let mut reader: DurableReader = log.durable(name, filter).await?;
-    while let Some(jobs) = cancel.run_until_cancelled(reader.next_batch(BATCH, WAIT)).await {
-        let mut jobs = jobs?;
-        if !linger.is_zero() && jobs.last().is_some_and(|last| last.ack.is_last()) {
-            cancel.run_until_cancelled(tokio::time::sleep(linger)).await;
-            jobs.extend(reader.next_batch(BATCH, Duration::ZERO).await?);
+    let mut reader: DurableReader = log.durable(consumer, filter).await?;
+    while let Some(deliveries) = cancel.run_until_cancelled(reader.next_batch(MESSAGES_PER_BATCH, MAX_IDLE_WAIT)).await
+    {
+        let mut deliveries = deliveries?;
+        if !debounce.is_zero() && deliveries.last().is_some_and(|last| last.ack.is_last()) {
+            cancel.run_until_cancelled(tokio::time::sleep(debounce)).await;
+            deliveries.extend(reader.next_batch(MESSAGES_PER_BATCH, Duration::ZERO).await?);
         }
         let mut groups: BTreeMap<K, (T, Vec<Ack>)> = BTreeMap::new();
-        for job in jobs {
-            let sorted = match &job.delivery {
+        for delivery in deliveries {
+            let sorted = match &delivery.delivery {
                 Delivery::Event(recorded) => sort(recorded),
                 // Its aggregate is frozen; there is nothing to do for it until it can be read.
                 Delivery::Unreadable { .. } | Delivery::CaughtUp | Delivery::Idle => None,
             };
             match sorted {
-                None => drop(job.ack.done().await),
+                None => drop(delivery.ack.done().await),
                 Some((key, work)) => match groups.entry(key) {
                     std::collections::btree_map::Entry::Vacant(free) => {
-                        free.insert((work, vec![job.ack]));
+                        free.insert((work, vec![delivery.ack]));
                     }
                     std::collections::btree_map::Entry::Occupied(mut group) => {
                         merge(&mut group.get_mut().0, work);
-                        group.get_mut().1.push(job.ack);
+                        group.get_mut().1.push(delivery.ack);
                     }
                 },
             }
         }
-        side_by_side(role, groups, &step).await;
+        process_groups(role, groups, &step).await;
     }
     Ok(())
 }
@@ -158,17 +159,17 @@ mod tests {
         let frozen = || LogError::Frozen { sequence: 7, why: "unknown type".into() };
         let rejected: ExecuteError<std::fmt::Error> = ExecuteError::from(frozen());
         for error in [Cause::from(frozen()), Cause::from(rejected), Cause::from(DispatchError::from(frozen()))] {
-            assert!(is_hopeless(&*error), "{error:?}");
+            assert!(is_permanent(&*error), "{error:?}");
         }
-        assert!(!is_hopeless(&*Cause::from(LogError::Unavailable("away".into()))));
-        assert!(!is_hopeless(&*Cause::from(DispatchError::Contended)));
+        assert!(!is_permanent(&*Cause::from(LogError::Unavailable("away".into()))));
+        assert!(!is_permanent(&*Cause::from(DispatchError::Contended)));
     }
 
     #[tokio::test]
     async fn a_step_that_panics_keeps_no_other_from_its_end() {
         let done = std::sync::Mutex::new(Vec::new());
         let groups = (0..40).map(|n| (n, (n, Vec::new()))).collect();
-        side_by_side("test", groups, |n| {
+        process_groups("test", groups, |n| {
             let done = &done;
             async move {
                 assert!(n % 3 > 0, "ordered by a test");

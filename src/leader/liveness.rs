@@ -15,25 +15,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::execute::Executor;
 use crate::replica::follower::Follower;
-use crate::replica::heartbeats::{Presence, Sign};
+use crate::replica::heartbeat_registry::{HeartbeatRegistry, LastHeartbeat};
 
 /// How often silence is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Fewer machines than this may always be judged: with two machines, one is half of them.
-const FEW: usize = 3;
+const MASS_FAILURE_MIN: usize = 3;
 
 /// What the judge says of machines that are silent for too long.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum Silence {
     /// These are lost.
     Lost(Vec<BackendId>),
     /// Too many at once.
-    Alarm,
+    MassFailure,
 }
 
 /// Judges: `silent` are the connected machines beyond the limit, out of `connected`.
-fn judge(silent: Vec<BackendId>, connected: usize) -> Verdict {
-    if silent.len() >= FEW && silent.len() * 4 > connected { Verdict::Alarm } else { Verdict::Lost(silent) }
+fn classify(silent: Vec<BackendId>, connected: usize) -> Silence {
+    if silent.len() >= MASS_FAILURE_MIN && silent.len() * 4 > connected {
+        Silence::MassFailure
+    } else {
+        Silence::Lost(silent)
+    }
 }
 
 /// The role.
@@ -43,7 +47,7 @@ pub struct Liveness {
     /// Knows which machines count as connected.
     pub follower: Arc<Follower>,
     /// Knows what was heard.
-    pub presence: Arc<Presence>,
+    pub heartbeats: Arc<HeartbeatRegistry>,
     /// Tells whether this replica could hear anything.
     pub client: async_nats::Client,
     /// A machine that was silent for longer is lost.
@@ -53,47 +57,47 @@ pub struct Liveness {
 impl Liveness {
     /// Judges until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
-        let mut beats = self.presence.beats();
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut heartbeats = self.heartbeats.subscribe();
+        let mut check = tokio::time::interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Silence before this moment is not held against anybody.
-        let mut hearing_since = Instant::now();
-        let mut last_look = Instant::now();
+        let mut listening_since = Instant::now();
+        let mut last_check = Instant::now();
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
-                changed = beats.changed() => {
+                changed = heartbeats.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    self.connect_those_heard().await;
+                    self.connect_heard().await;
                 }
-                _ = look.tick() => {
+                _ = check.tick() => {
                     let connected = self.client.connection_state() == async_nats::connection::State::Connected;
                     // A paused process has heard nothing either.
-                    if !connected || !self.follower.is_live() || last_look.elapsed() > LOOK * 3 {
-                        hearing_since = Instant::now();
+                    if !connected || !self.follower.is_live() || last_check.elapsed() > CHECK_INTERVAL * 3 {
+                        listening_since = Instant::now();
                     }
-                    last_look = Instant::now();
-                    self.lose_those_silent(hearing_since).await;
+                    last_check = Instant::now();
+                    self.handle_silent(listening_since).await;
                 }
             }
         }
     }
 
-    async fn connect_those_heard(&self) {
-        for (backend, sign) in self.presence.news() {
-            if sign.heard.elapsed() < self.lost_after {
-                self.connect(backend, sign).await;
+    async fn connect_heard(&self) {
+        for (backend, last) in self.heartbeats.take_new() {
+            if last.received.elapsed() < self.lost_after {
+                self.connect(backend, last).await;
             }
         }
     }
 
-    async fn connect(&self, backend: BackendId, sign: Sign) {
+    async fn connect(&self, backend: BackendId, last: LastHeartbeat) {
         let facts = Connected {
-            address: sign.heartbeat.address.into(),
-            runtime: sign.heartbeat.runtime,
-            agent_version: sign.heartbeat.agent_version,
+            address: last.heartbeat.address.into(),
+            runtime: last.heartbeat.runtime,
+            agent_version: last.heartbeat.agent_version,
         };
         // Nothing can be recorded of it here; said once, by the follower.
         if self.is_frozen(backend) {
@@ -101,7 +105,7 @@ impl Liveness {
         }
         let known = self
             .follower
-            .machines()
+            .fleet()
             .machine(backend)
             .is_some_and(|machine| machine.link == Link::Connected && machine.facts.as_ref() == Some(&facts));
         if known {
@@ -114,19 +118,20 @@ impl Liveness {
         }
     }
 
-    async fn lose_those_silent(&self, hearing_since: Instant) {
+    async fn handle_silent(&self, listening_since: Instant) {
         let connected: Vec<BackendId> =
-            self.follower.machines().candidates().iter().filter(|c| c.connected).map(|c| c.backend_id).collect();
+            self.follower.fleet().candidates().iter().filter(|c| c.connected).map(|c| c.backend_id).collect();
         let silence = |backend: &BackendId| {
-            let heard = self.presence.sign(*backend).map_or(hearing_since, |sign| sign.heard.max(hearing_since));
+            let heard =
+                self.heartbeats.last(*backend).map_or(listening_since, |last| last.received.max(listening_since));
             heard.elapsed()
         };
         let silent = connected.iter().filter(|backend| silence(backend) > self.lost_after).copied().collect();
-        match judge(silent, connected.len()) {
-            Verdict::Alarm => {
+        match classify(silent, connected.len()) {
+            Silence::MassFailure => {
                 tracing::error!("many backends fell silent together: nothing is moved until this is understood");
             }
-            Verdict::Lost(silent) => {
+            Silence::Lost(silent) => {
                 for backend in silent.into_iter().filter(|backend| !self.is_frozen(*backend)) {
                     let command = LoseBackend { silent_for_seconds: silence(&backend).as_secs() };
                     match self.executor.execute(backend, self.origin("silence"), command).await {
@@ -158,10 +163,10 @@ mod tests {
 
     #[test]
     fn few_are_always_judged_and_many_together_raise_an_alarm() {
-        assert_eq!(judge(machines(1), 1), Verdict::Lost(machines(1)));
-        assert_eq!(judge(machines(2), 2), Verdict::Lost(machines(2)));
-        assert_eq!(judge(machines(3), 12), Verdict::Lost(machines(3)));
-        assert_eq!(judge(machines(3), 11), Verdict::Alarm);
-        assert_eq!(judge(machines(0), 0), Verdict::Lost(vec![]));
+        assert_eq!(classify(machines(1), 1), Silence::Lost(machines(1)));
+        assert_eq!(classify(machines(2), 2), Silence::Lost(machines(2)));
+        assert_eq!(classify(machines(3), 12), Silence::Lost(machines(3)));
+        assert_eq!(classify(machines(3), 11), Silence::MassFailure);
+        assert_eq!(classify(machines(0), 0), Silence::Lost(vec![]));
     }
 }

@@ -39,12 +39,12 @@ use crate::common::error::chain;
 use crate::event_log::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
-use crate::leader::erasure::Erasures;
-use crate::leader::job_runner::unwound;
+use crate::leader::erasure::ErasureProcess;
+use crate::leader::job_runner::catch_panic;
 use crate::leader::reactions::account_erased::AccountErased;
 use crate::leader::reactions::backend_lost::BackendLost;
 use crate::replica::follower::Follower;
-use crate::replica::heartbeats::Presence;
+use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use dispatcher::Dispatcher;
 use intake::Intake;
 use liveness::Liveness;
@@ -58,7 +58,7 @@ const RELEASED: usize = 1024;
 
 /// When the streams were made, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
-pub struct Births {
+pub struct StreamCreatedAt {
     /// ASSIGNMENTS.
     pub assignments: u64,
     /// REPORTS.
@@ -79,13 +79,13 @@ pub struct Leader {
     /// The stream TIMERS.
     pub timers: Stream,
     /// When they were made.
-    pub births: Births,
+    pub streams_created_at: StreamCreatedAt,
     /// Runs commands.
     pub executor: Arc<Executor>,
     /// Knows the log and the machines.
     pub follower: Arc<Follower>,
     /// Knows the heartbeats.
-    pub presence: Arc<Presence>,
+    pub heartbeats: Arc<HeartbeatRegistry>,
     /// What the machines should do.
     pub assignments: Assignments,
     /// The read models.
@@ -100,7 +100,7 @@ impl Leader {
     /// One term: all roles, until it is over.
     pub async fn term(self, over: CancellationToken) {
         // Decisions of the leader rest on this replica's knowledge of the machines.
-        if over.run_until_cancelled(self.follower.caught_up()).await.is_none() {
+        if over.run_until_cancelled(self.follower.wait_until_caught_up()).await.is_none() {
             return;
         }
         let roles = TaskTracker::new();
@@ -113,7 +113,7 @@ impl Leader {
         let (leader, until) = (Arc::clone(&this), over.clone());
         roles.spawn(async move {
             let (dispatcher, timers) = (leader.dispatcher(), leader.deadlines());
-            requeue_released::attend(heard, (&leader.executor, &dispatcher, &timers), &until).await;
+            requeue_released::run(heard, (&leader.executor, &dispatcher, &timers), &until).await;
         });
         let leader = Arc::clone(&this);
         roles.spawn(supervise("instances", over.clone(), move |over| Arc::clone(&leader).serve_instances(over)));
@@ -151,7 +151,7 @@ impl Leader {
         let dispatcher = Arc::new(self.dispatcher());
         let intake = Intake {
             jetstream: self.jetstream.clone(),
-            incarnation: self.births.reports,
+            incarnation: self.streams_created_at.reports,
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
             policy: self.policy,
@@ -169,7 +169,7 @@ impl Leader {
             log: Arc::clone(&self.log),
             executor: Arc::clone(&self.executor),
             assignments: self.assignments.clone(),
-            incarnation: self.births.assignments,
+            incarnation: self.streams_created_at.assignments,
         }
     }
 
@@ -177,7 +177,7 @@ impl Leader {
         Timers {
             jetstream: self.jetstream.clone(),
             stream: self.timers.clone(),
-            incarnation: self.births.timers,
+            incarnation: self.streams_created_at.timers,
             log: Arc::clone(&self.log),
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
@@ -198,7 +198,7 @@ impl Leader {
     fn account_erased(&self) -> AccountErased {
         AccountErased {
             log: Arc::clone(&self.log),
-            erasures: Erasures {
+            erasure: ErasureProcess {
                 executor: Arc::clone(&self.executor),
                 keyring: Arc::clone(self.log.keyring()),
                 assignments: self.assignments.clone(),
@@ -212,7 +212,7 @@ impl Leader {
         Liveness {
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
-            presence: Arc::clone(&self.presence),
+            heartbeats: Arc::clone(&self.heartbeats),
             client: self.broker.client().clone(),
             lost_after: self.lost_after,
         }
@@ -225,7 +225,7 @@ where
     F: Future<Output = Result<(), Cause>> + Send,
 {
     while !over.is_cancelled() {
-        let ended = unwound(run(over.child_token())).await.unwrap_or_else(|panicked| Err(panicked.into()));
+        let ended = catch_panic(run(over.child_token())).await.unwrap_or_else(|panicked| Err(panicked.into()));
         if let Err(error) = ended {
             tracing::warn!(role, error = chain(&*error), "a role ended and is run again");
         }

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::common::error::chain;
 use crate::event_log::history::Past;
 use crate::event_log::{Cause, Delivery, EventLog, Filter};
-use crate::leader::job_runner::unwound;
-use crate::replica::projection_progress::{Positions, Stopped};
+use crate::leader::job_runner::catch_panic;
+use crate::replica::projection_progress::{ProjectionProgress, StopReason};
 
 /// Events applied at once.
 const BATCH: usize = 2000;
@@ -35,7 +35,7 @@ pub struct Projectors {
     /// Where the documents go.
     pub store: MongoStore,
     /// Who is told.
-    pub positions: Arc<Positions>,
+    pub progress: Arc<ProjectionProgress>,
     /// Who tells the other replicas.
     pub client: async_nats::Client,
 }
@@ -51,12 +51,12 @@ impl Projectors {
         released: mpsc::Sender<AggregateId>,
         cancel: CancellationToken,
     ) -> Result<(), Cause> {
-        let error: Cause = match unwound(self.both::<M>(released, cancel)).await {
+        let error: Cause = match catch_panic(self.both::<M>(released, cancel)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error.into(),
             Err(panicked) => panicked.into(),
         };
-        self.positions.announce_stop(&self.client, M::NAME, &Stopped::of(M::NAME, &*error)).await;
+        self.progress.announce_stop(&self.client, M::NAME, &StopReason::of(M::NAME, &*error)).await;
         Err(error)
     }
 
@@ -78,7 +78,7 @@ impl Projectors {
     async fn project<M: ReadModel>(&self, cancel: &CancellationToken) -> Result<(), ProjectionError> {
         loop {
             let mut projector = Projector::<M>::open(self.store.clone(), self.log.incarnation()).await?;
-            self.positions.announce(&self.client, M::NAME, projector.position()).await;
+            self.progress.announce(&self.client, M::NAME, projector.position()).await;
             match self.follow(&mut projector, cancel).await {
                 // Nothing is wrong: the checkpoint leads elsewhere now.
                 Err(ProjectionError::Superseded { model }) => tracing::debug!(model, "the projector opens anew"),
@@ -134,7 +134,7 @@ impl Projectors {
         let before = projector.position();
         let position = step(projector).await?;
         if position > before {
-            self.positions.announce(&self.client, M::NAME, position).await;
+            self.progress.announce(&self.client, M::NAME, position).await;
             for Unreadable { subject, sequence, why } in
                 projector.quarantine().entries().filter(|one| one.sequence > before)
             {

@@ -12,31 +12,31 @@ use dockhost_domain::tenancy::Tenancy;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::dispatcher::{Cue, Dispatcher};
+use super::dispatcher::{Dispatcher, WorkItem};
 use super::timers::Timers;
 use crate::common::error::chain;
 use crate::event_log::Cause;
 use crate::execute::Executor;
 
 /// Looks at what is released until cancelled, or until nobody can release anything more.
-pub async fn attend(
+pub async fn run(
     mut released: mpsc::Receiver<AggregateId>,
     (executor, dispatcher, timers): (&Executor, &Dispatcher, &Timers),
     cancel: &CancellationToken,
 ) {
     while let Some(Some(aggregate)) = cancel.run_until_cancelled(released.recv()).await {
         let AggregateId::Tenancy(user) = aggregate else { continue };
-        if let Err(error) = look(user, executor, dispatcher, timers).await {
+        if let Err(error) = requeue(user, executor, dispatcher, timers).await {
             tracing::warn!(%user, error = chain(&*error), "released instances could not be looked at");
         }
     }
 }
 
-async fn look(user: UserId, executor: &Executor, dispatcher: &Dispatcher, timers: &Timers) -> Result<(), Cause> {
+async fn requeue(user: UserId, executor: &Executor, dispatcher: &Dispatcher, timers: &Timers) -> Result<(), Cause> {
     let held = executor.confirmed::<Tenancy>(user).await?;
     for instance in held.state.all().map(|(id, _)| id) {
-        dispatcher.follow(&Cue { user_id: user, instance_id: instance, machines: BTreeMap::new() }).await?;
-        timers.set(user, instance).await?;
+        dispatcher.reconcile(&WorkItem { user_id: user, instance_id: instance, backends: BTreeMap::new() }).await?;
+        timers.schedule_deadline(user, instance).await?;
     }
     Ok(())
 }

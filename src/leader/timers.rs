@@ -26,16 +26,16 @@ use crate::common::error::chain;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter};
 use crate::execute::{ExecuteError, Executor};
-use crate::leader::job_runner::{self, Reading};
+use crate::leader::job_runner::{self, EventSource};
 use crate::replica::follower::Follower;
 
 /// Deadlines are seconds away, and most states that have one are over within milliseconds: those need no schedule.
-const LINGER: Duration = Duration::from_millis(250);
+const DEBOUNCE: Duration = Duration::from_millis(250);
 
 /// What a schedule carries.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Alarm {
+struct Deadline {
     user_id: UserId,
     instance_id: InstanceId,
     generation: u32,
@@ -65,9 +65,9 @@ impl Timers {
     /// # Errors
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
-        let name = format!("timers-{}", self.incarnation);
-        let set = job_runner::events(
-            Reading { role: "timers", name: &name, filter: Filter::Kind("tenancy"), linger: LINGER },
+        let consumer = format!("timers-{}", self.incarnation);
+        let set = job_runner::process_events(
+            EventSource { role: "timers", consumer: &consumer, filter: Filter::Kind("tenancy"), debounce: DEBOUNCE },
             &self.log,
             &cancel,
             |recorded| match (&recorded.envelope.aggregate, &recorded.envelope.event) {
@@ -77,9 +77,9 @@ impl Timers {
                 _ => None,
             },
             |_, _| {},
-            |(user, instance)| self.set(user, instance),
+            |(user, instance)| self.schedule_deadline(user, instance),
         );
-        tokio::try_join!(async { set.await.map_err(Cause::from) }, self.hear(&cancel))?;
+        tokio::try_join!(async { set.await.map_err(Cause::from) }, self.process_fired(&cancel))?;
         Ok(())
     }
 
@@ -87,59 +87,60 @@ impl Timers {
     ///
     /// # Errors
     /// When the log or the timers can't be reached.
-    pub async fn set(&self, user_id: UserId, instance_id: InstanceId) -> Result<(), Cause> {
+    pub async fn schedule_deadline(&self, user_id: UserId, instance_id: InstanceId) -> Result<(), Cause> {
         let held = self.executor.confirmed::<Tenancy>(user_id).await?;
         let Some(instance) = held.state.instance(instance_id) else { return Ok(()) };
         let Some(deadline) = instance.deadline() else { return Ok(()) };
-        self.schedule(Alarm { user_id, instance_id, generation: instance.generation }, deadline).await
+        self.schedule(Deadline { user_id, instance_id, generation: instance.generation }, deadline).await
     }
 
-    async fn schedule(&self, alarm: Alarm, at: Timestamp) -> Result<(), Cause> {
-        let (instance, generation) = (alarm.instance_id, alarm.generation);
+    async fn schedule(&self, deadline: Deadline, at: Timestamp) -> Result<(), Cause> {
+        let (instance, generation) = (deadline.instance_id, deadline.generation);
         let target = Channel::Fired(instance, generation).to_string();
         let mut headers = HeaderMap::new();
         headers.insert(async_nats::header::NATS_SCHEDULE, format!("@at {at}"));
         headers.insert(async_nats::header::NATS_SCHEDULE_TARGET, target.as_str());
         let subject = Channel::Scheduled(instance, generation).to_string();
-        let payload = serde_json::to_vec(&alarm)?;
+        let payload = serde_json::to_vec(&deadline)?;
         self.jetstream.publish_with_headers(subject, headers, payload.into()).await?.await?;
         Ok(())
     }
 
-    async fn hear(&self, cancel: &CancellationToken) -> Result<(), Cause> {
+    async fn process_fired(&self, cancel: &CancellationToken) -> Result<(), Cause> {
         let mut queue = Queue::new(self.jetstream.clone(), TIMERS, "deadlines", FIRED_TIMERS.to_owned());
-        while let Some(messages) =
-            cancel.run_until_cancelled(queue.next_batch(job_runner::BATCH, job_runner::WAIT)).await
+        while let Some(messages) = cancel
+            .run_until_cancelled(queue.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
+            .await
         {
             for message in messages? {
-                let Ok(alarm) = serde_json::from_slice::<Alarm>(&message.payload) else {
+                let Ok(deadline) = serde_json::from_slice::<Deadline>(&message.payload) else {
                     tracing::warn!(subject = message.subject.as_str(), "a timer that can't be read was dropped");
                     drop(Ack::of(message).done().await);
                     continue;
                 };
                 let sequence = message.info()?.stream_sequence;
-                self.settle(alarm, sequence, Ack::of(message)).await;
+                self.end_state(deadline, sequence, Ack::of(message)).await;
             }
         }
         Ok(())
     }
 
     /// A settled timer is of no more use; one that stays costs a little room and nothing else.
-    async fn forget(&self, sequence: u64) {
+    async fn delete_fired(&self, sequence: u64) {
         if let Err(error) = self.stream.delete_message(sequence).await {
             tracing::debug!(sequence, %error, "a settled timer could not be removed");
         }
     }
 
-    async fn settle(&self, alarm: Alarm, sequence: u64, ack: Ack) {
-        let Alarm { user_id, instance_id, generation } = alarm;
+    async fn end_state(&self, deadline: Deadline, sequence: u64, ack: Ack) {
+        let Deadline { user_id, instance_id, generation } = deadline;
         let facts = self.follower.facts(self.policy, instance_id);
         let command = DeadlinePassed { instance_id, generation, facts };
         let origin = Origin { actor: Actor::System, cause: format!("timer:{sequence}"), trace_parent: None };
         let acknowledged = match self.executor.execute(user_id, origin, command).await {
             Ok(_) => {
                 let acknowledged = ack.done().await;
-                self.forget(sequence).await;
+                self.delete_fired(sequence).await;
                 acknowledged
             }
             // Our clock is behind the broker's, or the deadline was set anew: comes again then.
@@ -153,7 +154,7 @@ impl Timers {
             }
             Err(error) => {
                 tracing::warn!(%instance_id, error = chain(&error), "a deadline could not be settled yet");
-                ack.again(job_runner::PAUSE).await
+                ack.again(job_runner::RETRY_DELAY).await
             }
         };
         // A lost acknowledgement brings the timer again; by then it is a no-op.

@@ -22,7 +22,7 @@ use crate::replica::projection_progress::MODELS;
 ///
 /// # Errors
 /// When the log or the assignments can't be read.
-pub async fn learn(
+pub async fn run(
     follower: &Follower,
     log: &Arc<dyn EventLog>,
     assignments: &Assignments,
@@ -32,7 +32,7 @@ pub async fn learn(
     let end = past.end().await?;
     observe(follower, &past, "backend", 0, end).await?;
     for (backend, instance) in assignments.all().await? {
-        follower.machines().assigned(backend, instance);
+        follower.fleet().add_placement(backend, instance);
     }
     observe(follower, &past, "tenancy", dispatched, end).await?;
     let mut latest = BTreeMap::new();
@@ -46,7 +46,7 @@ async fn observe(follower: &Follower, past: &Past, kind: &'static str, after: u6
     let mut entries = past.read(kind, after, end);
     while let Some(entry) = entries.try_next().await? {
         match entry {
-            Entry::Event(recorded) => follower.machines().observe(&recorded),
+            Entry::Event(recorded) => follower.fleet().observe(&recorded),
             Entry::Unreadable(unreadable) => follower.freeze(unreadable),
         }
     }

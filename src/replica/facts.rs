@@ -12,11 +12,11 @@ use crate::common::clock;
 impl Follower {
     /// What a decision about an instance needs to know.
     pub fn facts(&self, policy: Policy, instance: InstanceId) -> Facts {
-        Facts { now: clock::now(), policy, candidates: self.machines().candidates(), turn: turn(instance) }
+        Facts { now: clock::now(), policy, candidates: self.fleet().candidates(), turn: tie_breaker(instance) }
     }
 }
 
 /// A number that differs from instance to instance: the low bits of its id are random.
-pub fn turn(instance: InstanceId) -> u64 {
+pub fn tie_breaker(instance: InstanceId) -> u64 {
     instance.uuid().as_u64_pair().1
 }

@@ -19,30 +19,30 @@ use dockhost_domain::tenancy::event::End;
 
 /// The machines.
 #[derive(Default)]
-pub struct Machines {
-    known: Mutex<Known>,
+pub struct Fleet {
+    state: Mutex<FleetState>,
 }
 
 #[derive(Default)]
-struct Known {
+struct FleetState {
     machines: BTreeMap<BackendId, Backend>,
     /// By what was decided.
-    holds: BTreeMap<BackendId, BTreeSet<InstanceId>>,
-    /// By what is being asked for on this replica. Apart from `holds`, so that a request which ends without knowing
+    placed: BTreeMap<BackendId, BTreeSet<InstanceId>>,
+    /// By what is being asked for on this replica. Apart from `placed`, so that a request which ends without knowing
     /// what became of it takes nothing back that an event has given.
     reserved: BTreeMap<InstanceId, BackendId>,
 }
 
-impl Known {
+impl FleetState {
     fn used(&self, backend: BackendId) -> u32 {
-        let held = self.holds.get(&backend).map_or(0, BTreeSet::len);
+        let held = self.placed.get(&backend).map_or(0, BTreeSet::len);
         let reserved = self.reserved.values().filter(|reserved| **reserved == backend).count();
         u32::try_from(held + reserved).unwrap_or(u32::MAX)
     }
 
-    fn hold(&mut self, backend: BackendId, instance: InstanceId) {
+    fn place(&mut self, backend: BackendId, instance: InstanceId) {
         self.reserved.remove(&instance);
-        self.holds.entry(backend).or_default().insert(instance);
+        self.placed.entry(backend).or_default().insert(instance);
     }
 
     fn candidates(&self) -> Vec<Candidate> {
@@ -57,37 +57,37 @@ impl Known {
         self.machines.iter().filter_map(machine).collect()
     }
 
-    fn free(&mut self, backend: BackendId, instance: InstanceId) {
-        if let Some(held) = self.holds.get_mut(&backend) {
+    fn release(&mut self, backend: BackendId, instance: InstanceId) {
+        if let Some(held) = self.placed.get_mut(&backend) {
             held.remove(&instance);
         }
     }
 }
 
-impl Machines {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+impl Fleet {
+    fn state(&self) -> MutexGuard<'_, FleetState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An assignment that stood when this replica began to follow.
-    pub fn assigned(&self, backend: BackendId, instance: InstanceId) {
-        self.known().hold(backend, instance);
+    pub fn add_placement(&self, backend: BackendId, instance: InstanceId) {
+        self.state().place(backend, instance);
     }
 
     /// Brings the machine of an event up to date.
     pub fn observe(&self, recorded: &Recorded) {
         match (&recorded.envelope.aggregate, &recorded.envelope.event) {
             (AggregateId::Backend(id), Event::Backend(event)) => {
-                self.known().machines.entry(*id).or_default().evolve(event, &recorded.envelope.meta);
+                self.state().machines.entry(*id).or_default().evolve(event, &recorded.envelope.meta);
             }
             (_, Event::Tenancy(event)) => {
                 let Some(instance) = event.instance_id() else { return };
                 match event {
-                    TenancyEvent::Requested(e) => self.assigned(e.choice.backend_id, instance),
-                    TenancyEvent::Placed(e) => self.assigned(e.choice.backend_id, instance),
-                    TenancyEvent::Released(e) => self.known().free(e.backend_id, instance),
+                    TenancyEvent::Requested(e) => self.add_placement(e.choice.backend_id, instance),
+                    TenancyEvent::Placed(e) => self.add_placement(e.choice.backend_id, instance),
+                    TenancyEvent::Released(e) => self.state().release(e.backend_id, instance),
                     TenancyEvent::Deleted(e) => match e.end {
-                        End::Confirmed { backend_id } => self.known().free(backend_id, instance),
+                        End::Confirmed { backend_id } => self.state().release(backend_id, instance),
                         End::Abandoned { .. } | End::Unplaced => {}
                     },
                     TenancyEvent::Observed(_)
@@ -104,24 +104,24 @@ impl Machines {
 
     /// All machines as candidates for a placement.
     pub fn candidates(&self) -> Vec<Candidate> {
-        self.known().candidates()
+        self.state().candidates()
     }
 
     /// The candidates for a new instance, with the room that it will get held for it until its event is seen: of
     /// creates in parallel on this replica, none is promised the same room.
-    pub fn reserve(&self, instance: InstanceId, turn: u64) -> Reservation<'_> {
-        let mut known = self.known();
-        let candidates = known.candidates();
-        let backend = place(&candidates, &[], turn).ok().map(|choice| choice.backend_id);
+    pub fn reserve(&self, instance: InstanceId, tie_breaker: u64) -> Reservation<'_> {
+        let mut state = self.state();
+        let candidates = state.candidates();
+        let backend = place(&candidates, &[], tie_breaker).ok().map(|choice| choice.backend_id);
         if let Some(backend) = backend {
-            known.reserved.insert(instance, backend);
+            state.reserved.insert(instance, backend);
         }
-        Reservation { machines: self, instance, kept: false, candidates }
+        Reservation { fleet: self, instance, committed: false, candidates }
     }
 
     /// One machine.
     pub fn machine(&self, id: BackendId) -> Option<Machine> {
-        self.known().machines.get(&id).and_then(|backend| backend.machine.clone())
+        self.state().machines.get(&id).and_then(|backend| backend.machine.clone())
     }
 
     /// How many machines there are, and how many of them are heard.
@@ -131,26 +131,26 @@ impl Machines {
     }
 }
 
-/// Room held for an instance that is being asked for; given back unless it is kept.
+/// Room held for an instance that is being asked for; given back unless it is committed.
 pub struct Reservation<'a> {
-    machines: &'a Machines,
+    fleet: &'a Fleet,
     instance: InstanceId,
-    kept: bool,
+    committed: bool,
     /// The machines as they were just before.
     pub candidates: Vec<Candidate>,
 }
 
 impl Reservation<'_> {
     /// The instance was stored as placed there: its event, which may not have been seen yet, takes the room over.
-    pub fn keep(mut self) {
-        self.kept = true;
+    pub fn commit(mut self) {
+        self.committed = true;
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        if !self.kept {
-            self.machines.known().reserved.remove(&self.instance);
+        if !self.committed {
+            self.fleet.state().reserved.remove(&self.instance);
         }
     }
 }

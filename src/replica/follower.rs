@@ -2,7 +2,7 @@
 //!
 //! In: every event from its start on, and the idle heartbeats between them. Out: warm aggregate caches, the machines
 //! that may get instances, the position up to which this replica knows the log, and a wake-up for whoever waits for
-//! an aggregate to change. A replica that hears nothing for [`SILENCE`] says so: it may have missed a revocation.
+//! an aggregate to change. A replica that hears nothing for [`MAX_SILENCE`] says so: it may have missed a revocation.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,20 +19,20 @@ use tokio_util::sync::CancellationToken;
 use crate::event_log::{Delivery, Filter};
 use crate::execute::Executor;
 
-pub use super::facts::turn;
-pub use super::fleet::{Machines, Reservation};
-pub use super::wakers::{Wakers, Watching};
+pub use super::facts::tie_breaker;
+pub use super::fleet::{Fleet, Reservation};
+pub use super::watchers::{Watcher, Watchers};
 
 /// After this long without an event or an idle heartbeat a replica does not trust its own knowledge.
-pub const SILENCE: Duration = Duration::from_secs(5);
+pub const MAX_SILENCE: Duration = Duration::from_secs(5);
 
 /// What this replica knows of the log.
 pub struct Follower {
     executor: Arc<Executor>,
-    machines: Machines,
-    wakers: Wakers,
+    fleet: Fleet,
+    watchers: Watchers,
     state: watch::Sender<State>,
-    latest: Mutex<BTreeMap<&'static str, u64>>,
+    last_sequences: Mutex<BTreeMap<&'static str, u64>>,
     frozen: Mutex<Quarantine>,
 }
 
@@ -40,31 +40,31 @@ pub struct Follower {
 struct State {
     position: u64,
     caught_up: bool,
-    heard: Instant,
+    last_contact: Instant,
 }
 
 impl Follower {
     /// A follower that has seen nothing yet.
     pub fn new(executor: Arc<Executor>) -> Arc<Self> {
-        let (state, _) = watch::channel(State { position: 0, caught_up: false, heard: Instant::now() });
+        let (state, _) = watch::channel(State { position: 0, caught_up: false, last_contact: Instant::now() });
         Arc::new(Self {
             executor,
-            machines: Machines::default(),
-            wakers: Wakers::default(),
+            fleet: Fleet::default(),
+            watchers: Watchers::default(),
             state,
-            latest: Mutex::default(),
+            last_sequences: Mutex::default(),
             frozen: Mutex::default(),
         })
     }
 
     /// The machines.
-    pub fn machines(&self) -> &Machines {
-        &self.machines
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
     }
 
     /// Watches one aggregate for changes; ask before looking at its state.
-    pub fn watch(&self, aggregate: AggregateId) -> Watching<'_> {
-        self.wakers.watch(aggregate)
+    pub fn watch(&self, aggregate: AggregateId) -> Watcher<'_> {
+        self.watchers.watch(aggregate)
     }
 
     /// The last sequence that this replica has applied.
@@ -72,33 +72,38 @@ impl Follower {
         self.state.borrow().position
     }
 
-    /// Whether this replica has caught up once and heard the log within [`SILENCE`].
+    /// Whether this replica has caught up once and heard the log within [`MAX_SILENCE`].
     pub fn is_live(&self) -> bool {
         let state = *self.state.borrow();
-        state.caught_up && state.heard.elapsed() < SILENCE
+        state.caught_up && state.last_contact.elapsed() < MAX_SILENCE
     }
 
     /// Waits until the follower has caught up for the first time.
-    pub async fn caught_up(&self) {
+    pub async fn wait_until_caught_up(&self) {
         let mut state = self.state.subscribe();
         // The sender lives in `self`, so waiting cannot fail.
         let _ = state.wait_for(|state| state.caught_up).await;
     }
 
     /// Waits until this replica has applied a sequence.
-    pub async fn reached(&self, sequence: u64) {
+    pub async fn wait_until_applied(&self, sequence: u64) {
         let mut state = self.state.subscribe();
         let _ = state.wait_for(|state| state.position >= sequence).await;
     }
 
     /// The last sequence of one kind of aggregate that this replica knows of.
-    pub fn latest(&self, kind: &str) -> u64 {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).get(kind).copied().unwrap_or(0)
+    pub fn last_sequence_of(&self, kind: &str) -> u64 {
+        self.last_sequences.lock().unwrap_or_else(PoisonError::into_inner).get(kind).copied().unwrap_or(0)
     }
 
-    /// Follows the log from after a sequence, until cancelled. `latest` is what is known of each kind before that.
-    pub async fn run(self: Arc<Self>, after: u64, latest: BTreeMap<&'static str, u64>, cancel: CancellationToken) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = latest;
+    /// Follows the log from after a sequence, until cancelled. `last_sequences` is what is known of each kind before that.
+    pub async fn run(
+        self: Arc<Self>,
+        after: u64,
+        last_sequences: BTreeMap<&'static str, u64>,
+        cancel: CancellationToken,
+    ) {
+        *self.last_sequences.lock().unwrap_or_else(PoisonError::into_inner) = last_sequences;
         self.state.send_modify(|state| state.position = after);
         let mut events = self.executor.log().follow(after, Filter::All);
         while let Some(Some(delivery)) = cancel.run_until_cancelled(events.next()).await {
@@ -106,10 +111,10 @@ impl Follower {
                 Delivery::Event(recorded) => self.observe(&recorded),
                 Delivery::Unreadable { sequence, subject, why } => {
                     self.freeze(Unreadable::new(subject, sequence, &why));
-                    self.heard(|state| state.position = sequence);
+                    self.record_contact(|state| state.position = sequence);
                 }
-                Delivery::CaughtUp => self.heard(|state| state.caught_up = true),
-                Delivery::Idle => self.heard(|_| {}),
+                Delivery::CaughtUp => self.record_contact(|state| state.caught_up = true),
+                Delivery::Idle => self.record_contact(|_| {}),
             }
         }
     }
@@ -119,7 +124,7 @@ impl Follower {
     pub fn freeze(&self, unreadable: Unreadable) {
         if let Ok(aggregate) = unreadable.subject.parse::<AggregateId>() {
             self.executor.aggregates().forget(aggregate);
-            self.wakers.wake(&aggregate);
+            self.watchers.notify(&aggregate);
         }
         let Unreadable { subject, sequence, why } = unreadable.clone();
         let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,20 +142,20 @@ impl Follower {
         let aggregate = recorded.envelope.aggregate;
         let applied = catch_unwind(AssertUnwindSafe(|| {
             self.executor.aggregates().observe(recorded);
-            self.machines.observe(recorded);
+            self.fleet.observe(recorded);
         }));
         if applied.is_err() {
             self.freeze(Unreadable::new(aggregate.to_string(), recorded.sequence, "applying it panicked"));
         }
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).insert(aggregate.kind(), recorded.sequence);
-        self.heard(|state| state.position = recorded.sequence);
-        self.wakers.wake(&aggregate);
+        self.last_sequences.lock().unwrap_or_else(PoisonError::into_inner).insert(aggregate.kind(), recorded.sequence);
+        self.record_contact(|state| state.position = recorded.sequence);
+        self.watchers.notify(&aggregate);
     }
 
-    fn heard(&self, change: impl FnOnce(&mut State)) {
+    fn record_contact(&self, change: impl FnOnce(&mut State)) {
         self.state.send_modify(|state| {
             change(state);
-            state.heard = Instant::now();
+            state.last_contact = Instant::now();
         });
     }
 }

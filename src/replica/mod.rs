@@ -4,6 +4,6 @@ pub mod bootstrap;
 pub mod facts;
 pub mod fleet;
 pub mod follower;
-pub mod heartbeats;
+pub mod heartbeat_registry;
 pub mod projection_progress;
-pub mod wakers;
+pub mod watchers;

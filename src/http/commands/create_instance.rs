@@ -25,7 +25,7 @@ use crate::http::idempotency::IdempotencyKey;
 use crate::http::outcome::Pursuit;
 use crate::http::prefer::Wait;
 use crate::http::reply::Reply;
-use crate::replica::follower::turn;
+use crate::replica::follower::tie_breaker;
 use crate::sealing::Keyring;
 
 struct Request {
@@ -74,7 +74,7 @@ fn no_place(app: &App, no_place: &NoPlace) -> ApiError {
         .0
         .iter()
         .map(|(id, unfit)| {
-            let machine = app.follower.machines().machine(*id);
+            let machine = app.follower.fleet().machine(*id);
             let name = machine.as_ref().and_then(|machine| machine.details.username.plain());
             json!({ "backendId": id, "backend": name, "reason": reason(unfit) })
         })
@@ -121,10 +121,10 @@ pub async fn post(
     let idempotency = idempotency(&app.keyring, user_id, &key, &request);
     let username = profile.details.username.plain().ok_or_else(|| ApiError::not_found("account"))?;
     let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
-    let turn = turn(instance_id);
-    let reservation = app.follower.machines().reserve(instance_id, turn);
+    let tie_breaker = tie_breaker(instance_id);
+    let reservation = app.follower.fleet().reserve(instance_id, tie_breaker);
     let policy = app.settings.policy;
-    let facts = Facts { now: clock::now(), policy, candidates: reservation.candidates.clone(), turn };
+    let facts = Facts { now: clock::now(), policy, candidates: reservation.candidates.clone(), turn: tie_breaker };
     let command = RequestInstance {
         instance_id,
         name: request.name,
@@ -143,7 +143,7 @@ pub async fn post(
         .map_err(|error| from_execute(error, |rejection| rejected(&app, rejection)))?;
     let pursuit = match (done.stored, idempotency.and_then(|i| done.now.state.key_use(&i.key).cloned())) {
         (Some(event), _) => {
-            reservation.keep();
+            reservation.commit();
             Pursuit { user_id, instance_id, operation_id: Some(event.into()) }
         }
         (None, Some(used)) => Pursuit { user_id, instance_id: used.instance_id, operation_id: Some(used.operation_id) },

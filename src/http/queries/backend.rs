@@ -1,4 +1,4 @@
-//! `GET /api/v2/backend`: the calling machine's own document, with its last sign of life.
+//! `GET /api/v2/backend`: the calling machine's own document, with its last heartbeat.
 
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ pub async fn get(
     let shown = app.store.backend(backend_id).await.map_err(|error| ApiError::database(&error))?;
     let since = stale::since::<Backends>(&app, shown.stale_since);
     let found = shown.found.ok_or_else(|| ApiError::not_found("backend"))?;
-    let sign = app.presence.sign(backend_id);
-    let heartbeat = sign.as_ref().map(|sign| &sign.heartbeat);
+    let last = app.heartbeats.last(backend_id);
+    let heartbeat = last.as_ref().map(|last| &last.heartbeat);
     let data = json!({
         "id": backend_id,
         "username": found.username,
@@ -41,7 +41,7 @@ pub async fn get(
         "runtime": found.runtime,
         "agentVersion": found.agent_version,
         "createdAt": found.enrolled_at,
-        "lastSeen": sign.as_ref().map(|sign| sign.at),
+        "lastSeen": last.as_ref().map(|last| last.received_at),
         "containers": heartbeat.map(|heartbeat| heartbeat.containers),
         "load": heartbeat.map(|heartbeat| heartbeat.load),
         "memory": heartbeat.map(|heartbeat| heartbeat.memory),

@@ -33,7 +33,7 @@ async fn end_of_log(app: &App) -> Option<u64> {
 
 /// Events that a model lacks; only those of its own kind can be missing from it.
 fn lag(app: &App, model: &str, kind: &str) -> u64 {
-    app.follower.latest(kind).saturating_sub(app.positions.of(model))
+    app.follower.last_sequence_of(kind).saturating_sub(app.progress.position(model))
 }
 
 /// What can't be folded, by the models' checkpoints, and what can't be read, by this replica: the count, and the first
@@ -41,7 +41,7 @@ fn lag(app: &App, model: &str, kind: &str) -> u64 {
 fn quarantined(app: &App) -> Value {
     let mut found: BTreeMap<String, (Unreadable, Vec<&str>)> = BTreeMap::new();
     for (model, _) in MODELS {
-        for held in app.positions.held(model).entries() {
+        for held in app.progress.quarantine(model).entries() {
             found.entry(held.subject.clone()).or_insert_with(|| (held.clone(), Vec::new())).1.push(model);
         }
     }
@@ -62,22 +62,22 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     // is said by the checkpoints alone.
     if database {
         // Bounded; what is dropped here is only the waiting, the operations end by themselves.
-        let _ = tokio::time::timeout(WITHIN, app.positions.refresh()).await;
+        let _ = tokio::time::timeout(WITHIN, app.progress.refresh()).await;
     }
     let quarantined = quarantined(&app);
     let mut degraded = quarantined["count"] != 0;
     let projections: Map<String, Value> = MODELS
         .iter()
         .map(|(model, kind)| {
-            let mut known = json!({ "position": app.positions.of(model), "lag": lag(&app, model, kind) });
-            if let Some(stopped) = app.positions.stopped(model) {
+            let mut known = json!({ "position": app.progress.position(model), "lag": lag(&app, model, kind) });
+            if let Some(stopped) = app.progress.stop_reason(model) {
                 degraded = true;
                 known["stopped"] = json!(stopped);
             }
             ((*model).to_owned(), known)
         })
         .collect();
-    let (registered, connected) = app.follower.machines().count();
+    let (registered, connected) = app.follower.fleet().count();
     let down: Vec<&str> = [("database", database), ("broker", end.is_some())]
         .iter()
         .filter(|(_, up)| !up)

@@ -3,13 +3,13 @@ use uuid::Uuid;
 
 use super::*;
 
-fn cue() -> Cue {
+fn item() -> WorkItem {
     let id = Uuid::from_u128;
-    Cue { user_id: UserId::from_uuid(id(1)), instance_id: InstanceId::from_uuid(id(2)), machines: BTreeMap::new() }
+    WorkItem { user_id: UserId::from_uuid(id(1)), instance_id: InstanceId::from_uuid(id(2)), backends: BTreeMap::new() }
 }
 
 fn assignment(placement: u32, generation: u32, wanted: Wanted) -> Assignment {
-    let Cue { user_id, instance_id, .. } = cue();
+    let WorkItem { user_id, instance_id, .. } = item();
     let container = (wanted != Wanted::Deleted).then(|| ContainerSpec {
         image: None,
         hostname: "box".to_owned(),
@@ -30,25 +30,31 @@ fn gone(placement: u32, generation: u32) -> Assignment {
 
 #[test]
 fn each_case_has_its_deed() {
-    let leftover = |placement| Hint::Leftover { placement };
-    for (case, standing, wanted, hint, expected) in [
-        ("nothing stands, one is wanted", None, Some(running(1, 1)), Hint::Look, Deed::Put(running(1, 1))),
-        ("it stands as wanted", Some(running(1, 1)), Some(running(1, 1)), Hint::Look, Deed::Nothing),
-        ("another is wanted", Some(running(1, 1)), Some(running(1, 2)), Hint::Look, Deed::Put(running(1, 2))),
-        ("what is wanted is not taken away", Some(running(1, 1)), Some(running(1, 1)), Hint::Empty, Deed::Nothing),
-        ("nor by a leftover", Some(running(2, 1)), Some(running(2, 1)), leftover(1), Deed::Nothing),
-        ("none is wanted and it is confirmed", Some(gone(1, 2)), None, Hint::Empty, Deed::Remove),
-        ("none is wanted any more", Some(running(1, 2)), None, Hint::Look, Deed::Put(gone(1, 2))),
-        ("a deletion stands until it is confirmed", Some(gone(1, 2)), None, Hint::Look, Deed::Nothing),
-        ("a deletion covers its own and older leftovers", Some(gone(2, 2)), None, leftover(2), Deed::Nothing),
-        ("a newer leftover needs another", Some(gone(1, 2)), None, leftover(2), Deed::Put(gone(2, 0))),
-        ("a leftover that nothing stands for", None, None, leftover(3), Deed::Put(gone(3, 0))),
-        ("nothing stands and nothing is wanted", None, None, Hint::Look, Deed::Nothing),
-        ("nothing is there to be removed", None, None, Hint::Empty, Deed::Nothing),
+    let leftover = |placement| Trigger::Leftover { placement };
+    for (case, standing, wanted, trigger, expected) in [
+        ("nothing stands, one is wanted", None, Some(running(1, 1)), Trigger::Changed, Action::Put(running(1, 1))),
+        ("it stands as wanted", Some(running(1, 1)), Some(running(1, 1)), Trigger::Changed, Action::Nothing),
+        ("another is wanted", Some(running(1, 1)), Some(running(1, 2)), Trigger::Changed, Action::Put(running(1, 2))),
+        (
+            "what is wanted is not taken away",
+            Some(running(1, 1)),
+            Some(running(1, 1)),
+            Trigger::Confirmed,
+            Action::Nothing,
+        ),
+        ("nor by a leftover", Some(running(2, 1)), Some(running(2, 1)), leftover(1), Action::Nothing),
+        ("none is wanted and it is confirmed", Some(gone(1, 2)), None, Trigger::Confirmed, Action::Remove),
+        ("none is wanted any more", Some(running(1, 2)), None, Trigger::Changed, Action::Put(gone(1, 2))),
+        ("a deletion stands until it is confirmed", Some(gone(1, 2)), None, Trigger::Changed, Action::Nothing),
+        ("a deletion covers its own and older leftovers", Some(gone(2, 2)), None, leftover(2), Action::Nothing),
+        ("a newer leftover needs another", Some(gone(1, 2)), None, leftover(2), Action::Put(gone(2, 0))),
+        ("a leftover that nothing stands for", None, None, leftover(3), Action::Put(gone(3, 0))),
+        ("nothing stands and nothing is wanted", None, None, Trigger::Changed, Action::Nothing),
+        ("nothing is there to be removed", None, None, Trigger::Confirmed, Action::Nothing),
     ] {
         let sequence = if standing.is_some() { 7 } else { 0 };
         assert_eq!(
-            deed(&Standing { sequence, assignment: standing }, wanted.as_ref(), hint, &cue()),
+            plan(&Standing { sequence, assignment: standing }, wanted.as_ref(), trigger, &item()),
             expected,
             "{case}"
         );
@@ -59,5 +65,5 @@ fn each_case_has_its_deed() {
 #[test]
 fn an_unreadable_assignment_is_replaced() {
     let unreadable = Standing { sequence: 7, assignment: None };
-    assert_eq!(deed(&unreadable, Some(&running(1, 1)), Hint::Look, &cue()), Deed::Put(running(1, 1)));
+    assert_eq!(plan(&unreadable, Some(&running(1, 1)), Trigger::Changed, &item()), Action::Put(running(1, 1)));
 }

@@ -1,6 +1,6 @@
 //! A user was erased: their sessions end, their instances go, and last their key is destroyed.
 //!
-//! In: `account.erased`. Out: one deed after the other, each read off the present state ([`Erasures::due`]), so that it
+//! In: `account.erased`. Out: one deed after the other, each read off the present state ([`ErasureProcess::next_step`]), so that it
 //! goes on where it was stopped, and repeating it changes nothing. What it must wait for (a machine's answer, or the
 //! deadline of a machine that gives none; a read model that lags) it looks at again a moment later; the event is
 //! acknowledged when the key is gone.
@@ -22,15 +22,15 @@ use tokio_util::sync::CancellationToken;
 use crate::common::clock;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter};
-use crate::leader::erasure::{Due, Erasures};
-use crate::leader::job_runner::{self, NotYet, Reading};
+use crate::leader::erasure::{ErasureProcess, NextStep};
+use crate::leader::job_runner::{self, EventSource, RetryLater};
 
 /// The reaction.
 pub struct AccountErased {
     /// The log.
     pub log: Arc<JetStreamLog>,
     /// Knows how far each erasure is.
-    pub erasures: Erasures,
+    pub erasure: ErasureProcess,
     /// How long things may take.
     pub policy: Policy,
 }
@@ -51,41 +51,41 @@ impl AccountErased {
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let react = |(user, event)| self.react(user, event);
-        let reading = Reading {
+        let reading = EventSource {
             role: "account-erased",
-            name: "account-erased",
+            consumer: "account-erased",
             filter: Filter::Kind("account"),
-            linger: Duration::ZERO,
+            debounce: Duration::ZERO,
         };
-        job_runner::events(reading, &self.log, &cancel, erased, |_, _| {}, react).await?;
+        job_runner::process_events(reading, &self.log, &cancel, erased, |_, _| {}, react).await?;
         Ok(())
     }
 
     async fn react(&self, user_id: UserId, event: EventId) -> Result<(), Cause> {
         let origin = || Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };
-        let executor = &self.erasures.executor;
+        let executor = &self.erasure.executor;
         loop {
-            match self.erasures.due(user_id).await? {
-                Due::Sessions => drop(executor.execute(user_id.into(), origin(), CloseSessions).await?),
-                Due::Tenancy => {
+            match self.erasure.next_step(user_id).await? {
+                NextStep::Sessions => drop(executor.execute(user_id.into(), origin(), CloseSessions).await?),
+                NextStep::Tenancy => {
                     let close = CloseTenancy { because: ClosedBecause::Erased };
                     executor.execute(user_id, origin(), close).await?;
                 }
-                Due::Instances { unasked, .. } if !unasked.is_empty() => {
+                NextStep::Instances { unasked, .. } if !unasked.is_empty() => {
                     for instance_id in unasked {
                         let (now, policy) = (clock::now(), self.policy);
                         let delete = ChangeWanted { instance_id, to: Wanted::Deleted, now, policy };
                         executor.execute(user_id, origin(), delete).await?;
                     }
                 }
-                due @ (Due::Instances { .. } | Due::Assignments | Due::ReadModel(_)) => {
-                    return Err(NotYet(due.to_string()).into());
+                next @ (NextStep::Instances { .. } | NextStep::Assignments | NextStep::ReadModel(_)) => {
+                    return Err(RetryLater(next.to_string()).into());
                 }
-                Due::Key => {
-                    self.erasures.keyring.destroy(user_id.into()).await?;
+                NextStep::Key => {
+                    self.erasure.keyring.destroy(user_id.into()).await?;
                     tracing::info!(%user_id, "the key of an erased user was destroyed");
                 }
-                Due::Nothing => return Ok(()),
+                NextStep::Nothing => return Ok(()),
             }
         }
     }

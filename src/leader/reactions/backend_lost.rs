@@ -18,7 +18,7 @@ use crate::broker::assignments::Assignments;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Cause, Filter};
 use crate::execute::{ExecuteError, Executor};
-use crate::leader::job_runner::{self, Reading};
+use crate::leader::job_runner::{self, EventSource};
 use crate::replica::follower::Follower;
 
 /// The reaction.
@@ -51,13 +51,13 @@ impl BackendLost {
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let react = |(backend, event)| self.react(backend, event);
-        let reading = Reading {
+        let reading = EventSource {
             role: "backend-lost",
-            name: "backend-lost",
+            consumer: "backend-lost",
             filter: Filter::Kind("backend"),
-            linger: Duration::ZERO,
+            debounce: Duration::ZERO,
         };
-        job_runner::events(reading, &self.log, &cancel, lost, |last, newer| *last = newer, react).await?;
+        job_runner::process_events(reading, &self.log, &cancel, lost, |last, newer| *last = newer, react).await?;
         Ok(())
     }
 

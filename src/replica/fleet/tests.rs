@@ -27,8 +27,8 @@ fn recorded(aggregate: AggregateId, event: impl Into<Event>) -> Recorded {
 }
 
 /// Machines that are connected and take two containers each.
-fn machines(count: u128) -> Machines {
-    let machines = Machines::default();
+fn fleet(count: u128) -> Fleet {
+    let fleet = Fleet::default();
     for n in 1..=count {
         let enrolled = Enrolled {
             username: "lab".parse::<dockhost_domain::names::Username>().unwrap().into(),
@@ -44,13 +44,13 @@ fn machines(count: u128) -> Machines {
             agent_version: "0".to_owned(),
         };
         for event in [BackendEvent::Enrolled(enrolled), BackendEvent::Connected(connected)] {
-            machines.observe(&recorded(AggregateId::Backend(backend(n)), event));
+            fleet.observe(&recorded(AggregateId::Backend(backend(n)), event));
         }
     }
-    machines
+    fleet
 }
 
-impl Machines {
+impl Fleet {
     fn happens(&self, event: TenancyEvent) {
         self.observe(&recorded(AggregateId::Tenancy(UserId::from_uuid(Uuid::nil())), event));
     }
@@ -92,10 +92,10 @@ fn released(n: u128, on: u128) -> TenancyEvent {
 
 #[test]
 fn a_placement_takes_room_until_its_machine_says_that_nothing_is_left() {
-    let machines = machines(2);
-    machines.happens(requested(1, 1));
-    machines.happens(requested(2, 1));
-    assert_eq!(machines.used(), [2, 0]);
+    let fleet = fleet(2);
+    fleet.happens(requested(1, 1));
+    fleet.happens(requested(2, 1));
+    assert_eq!(fleet.used(), [2, 0]);
     let placed = Placed {
         instance_id: instance(2),
         placement: 2,
@@ -103,89 +103,89 @@ fn a_placement_takes_room_until_its_machine_says_that_nothing_is_left() {
         deadline: Timestamp::from_millis(1),
         after: setback(1),
     };
-    machines.happens(TenancyEvent::Placed(placed));
-    assert_eq!(machines.used(), [2, 1], "the first may have made it all the same");
-    machines.happens(released(2, 1));
-    assert_eq!(machines.used(), [1, 1]);
-    machines.happens(deleted(1, End::Abandoned { backend_id: backend(1) }));
-    assert_eq!(machines.used(), [1, 1], "a machine that did not answer may still hold it");
-    machines.happens(released(1, 1));
-    machines.happens(deleted(2, End::Confirmed { backend_id: backend(2) }));
-    assert_eq!(machines.used(), [0, 0]);
+    fleet.happens(TenancyEvent::Placed(placed));
+    assert_eq!(fleet.used(), [2, 1], "the first may have made it all the same");
+    fleet.happens(released(2, 1));
+    assert_eq!(fleet.used(), [1, 1]);
+    fleet.happens(deleted(1, End::Abandoned { backend_id: backend(1) }));
+    assert_eq!(fleet.used(), [1, 1], "a machine that did not answer may still hold it");
+    fleet.happens(released(1, 1));
+    fleet.happens(deleted(2, End::Confirmed { backend_id: backend(2) }));
+    assert_eq!(fleet.used(), [0, 0]);
 }
 
 #[test]
 fn what_failed_takes_room_until_it_is_released() {
-    let machines = machines(1);
-    machines.happens(requested(1, 1));
+    let fleet = fleet(1);
+    fleet.happens(requested(1, 1));
     let failed = Failed { instance_id: instance(1), generation: 1, setback: setback(1), gives_up: true, report: None };
-    machines.happens(TenancyEvent::Failed(failed));
-    machines.happens(deleted(1, End::Unplaced));
-    assert_eq!(machines.used(), [1]);
-    machines.happens(released(1, 1));
-    assert_eq!(machines.used(), [0]);
+    fleet.happens(TenancyEvent::Failed(failed));
+    fleet.happens(deleted(1, End::Unplaced));
+    assert_eq!(fleet.used(), [1]);
+    fleet.happens(released(1, 1));
+    assert_eq!(fleet.used(), [0]);
 }
 
 #[test]
 fn a_lost_machine_is_no_candidate_and_keeps_what_it_holds() {
-    let machines = machines(1);
-    machines.happens(requested(1, 1));
+    let fleet = fleet(1);
+    fleet.happens(requested(1, 1));
     let lost = BackendEvent::Lost(Lost { silent_for_seconds: 15 });
-    machines.observe(&recorded(AggregateId::Backend(backend(1)), lost));
-    let candidate = machines.candidates()[0];
+    fleet.observe(&recorded(AggregateId::Backend(backend(1)), lost));
+    let candidate = fleet.candidates()[0];
     assert_eq!((candidate.connected, candidate.used), (false, 1));
-    assert_eq!(machines.count(), (1, 0));
+    assert_eq!(fleet.count(), (1, 0));
 }
 
 #[test]
 fn of_requests_side_by_side_none_is_promised_the_same_room() {
-    let machines = machines(1);
-    let first = machines.reserve(instance(1), 0);
-    let second = machines.reserve(instance(2), 0);
-    let third = machines.reserve(instance(3), 0);
+    let fleet = fleet(1);
+    let first = fleet.reserve(instance(1), 0);
+    let second = fleet.reserve(instance(2), 0);
+    let third = fleet.reserve(instance(3), 0);
     let offered = [&first, &second, &third].map(|reservation| place(&reservation.candidates, &[], 0).is_ok());
     assert_eq!(offered, [true, true, false]);
     drop(second);
-    assert_eq!(machines.used(), [1], "what came to nothing is given back");
+    assert_eq!(fleet.used(), [1], "what came to nothing is given back");
     drop(third);
-    assert_eq!(machines.used(), [1], "what had no room has none to give back");
-    first.keep();
-    assert_eq!(machines.used(), [1], "what was stored is held until its event is seen");
-    machines.happens(requested(1, 1));
-    assert_eq!(machines.used(), [1], "and once after that");
+    assert_eq!(fleet.used(), [1], "what had no room has none to give back");
+    first.commit();
+    assert_eq!(fleet.used(), [1], "what was stored is held until its event is seen");
+    fleet.happens(requested(1, 1));
+    assert_eq!(fleet.used(), [1], "and once after that");
 }
 
 /// Its caller went away, or its answer got lost, and it was stored all the same.
 #[test]
 fn a_request_that_ends_in_doubt_takes_nothing_back_that_its_event_has_given() {
-    let machines = machines(1);
-    let reservation = machines.reserve(instance(1), 0);
-    machines.happens(requested(1, 1));
+    let fleet = fleet(1);
+    let reservation = fleet.reserve(instance(1), 0);
+    fleet.happens(requested(1, 1));
     drop(reservation);
-    assert_eq!(machines.used(), [1]);
+    assert_eq!(fleet.used(), [1]);
 
-    let reservation = machines.reserve(instance(2), 0);
-    machines.happens(requested(2, 1));
-    machines.happens(deleted(2, End::Confirmed { backend_id: backend(1) }));
-    reservation.keep();
-    assert_eq!(machines.used(), [1], "what is gone already is not held again");
+    let reservation = fleet.reserve(instance(2), 0);
+    fleet.happens(requested(2, 1));
+    fleet.happens(deleted(2, End::Confirmed { backend_id: backend(1) }));
+    reservation.commit();
+    assert_eq!(fleet.used(), [1], "what is gone already is not held again");
 }
 
 #[test]
 fn threads_that_reserve_at_once_share_the_room() {
-    let machines = Arc::new(machines(3));
+    let fleet = Arc::new(fleet(3));
     let threads: Vec<_> = (1..=20)
         .map(|n| {
-            let machines = Arc::clone(&machines);
+            let fleet = Arc::clone(&fleet);
             std::thread::spawn(move || {
-                let reservation = machines.reserve(instance(n), u64::try_from(n).unwrap());
+                let reservation = fleet.reserve(instance(n), u64::try_from(n).unwrap());
                 let offered = place(&reservation.candidates, &[], u64::try_from(n).unwrap()).is_ok();
-                reservation.keep();
+                reservation.commit();
                 offered
             })
         })
         .collect();
     let offered = threads.into_iter().map(|thread| thread.join().unwrap()).filter(|offered| *offered);
     assert_eq!(offered.count(), 6);
-    assert_eq!(machines.used(), [2, 2, 2]);
+    assert_eq!(fleet.used(), [2, 2, 2]);
 }

@@ -8,7 +8,7 @@ use dockhost::backup::{check, keys};
 use dockhost::broker::streams::{EVENTS, LEADER_BUCKET};
 use dockhost::event_log::EventLog;
 use dockhost::event_log::jetstream::{JetStreamLog, OpenError};
-use dockhost::leader::election::Candidate;
+use dockhost::leader::election::Election;
 use dockhost::leader::fitness::Fitness;
 use dockhost_domain::account::AccountEvent;
 use dockhost_domain::event::Event;
@@ -185,7 +185,7 @@ async fn a_server_that_runs_is_not_run_over() {
     let stop = CancellationToken::new();
     let mongo = Mongo::shared().await;
     let store = MongoStore::connect(&mongo.uri, &mongo.database).await.unwrap();
-    let leader = Candidate::new(lease, "the-server".to_owned());
+    let leader = Election::new(lease, "the-server".to_owned());
     let leader =
         leader.run(Fitness::new(store, js.client()), stop.clone(), |over| async move { over.cancelled().await });
     let leader = tokio::spawn(leader);

@@ -8,7 +8,7 @@ use dockhost::broker::streams::ASSIGNMENTS;
 use dockhost::common::clock;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
 use dockhost::execute::Executor;
-use dockhost::leader::erasure::{Due, Erasures};
+use dockhost::leader::erasure::{ErasureProcess, NextStep};
 use dockhost_domain::account::ErasedBy;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::UserId;
@@ -22,14 +22,14 @@ use crate::harness::wait::DEADLINE;
 use crate::harness::{World, wait_until};
 
 /// What a leader has in its hands, without one.
-async fn hands(world: &World) -> Erasures {
+async fn hands(world: &World) -> ErasureProcess {
     let env = world.server_env();
     let read = |name: &str| env.iter().rfind(|(known, _)| *known == name).map(|(_, value)| value.clone());
     let master_key = Secrets::read(read).unwrap().master_key;
     let broker = world.nats.main().await;
     let log = JetStreamLog::open(broker.client().clone(), master_key, LogOptions::default()).await.unwrap();
     let js = broker.jetstream().clone();
-    Erasures {
+    ErasureProcess {
         keyring: Arc::clone(log.keyring()),
         executor: Executor::new(Arc::new(log)),
         assignments: Assignments::new(js.clone(), js.get_stream(ASSIGNMENTS).await.unwrap()),
@@ -42,14 +42,14 @@ fn origin() -> Origin {
 }
 
 /// Does what is due, as the reaction would; `false` if it can only be waited for.
-async fn step(hands: &Erasures, user: UserId) -> bool {
-    match hands.due(user).await.unwrap() {
-        Due::Sessions => drop(hands.executor.execute(user.into(), origin(), CloseSessions).await.unwrap()),
-        Due::Tenancy => {
+async fn step(hands: &ErasureProcess, user: UserId) -> bool {
+    match hands.next_step(user).await.unwrap() {
+        NextStep::Sessions => drop(hands.executor.execute(user.into(), origin(), CloseSessions).await.unwrap()),
+        NextStep::Tenancy => {
             let close = CloseTenancy { because: ClosedBecause::Erased };
             hands.executor.execute(user, origin(), close).await.unwrap();
         }
-        Due::Instances { unasked, .. } if !unasked.is_empty() => {
+        NextStep::Instances { unasked, .. } if !unasked.is_empty() => {
             let instance_id = unasked[0];
             let delete =
                 ChangeWanted { instance_id, to: Wanted::Deleted, now: clock::now(), policy: Policy::default() };
@@ -80,7 +80,7 @@ async fn an_erasure_is_taken_up_after_whichever_step() {
         hands.begin(*user, ErasedBy::Operator, &origin()).await.unwrap();
         for _ in 0..steps {
             let moved = step(&hands, *user).await;
-            assert!(moved || steps > 4, "after {steps} steps: {:?}", hands.due(*user).await);
+            assert!(moved || steps > 4, "after {steps} steps: {:?}", hands.next_step(*user).await);
         }
         assert!(hands.keyring.has_key((*user).into()).await.unwrap());
     }
@@ -90,8 +90,8 @@ async fn an_erasure_is_taken_up_after_whichever_step() {
 
     world.add_replica().await;
     for user in users {
-        wait_until("it is erased", DEADLINE, async || match hands.due(user).await {
-            Ok(Due::Nothing) => Ok(()),
+        wait_until("it is erased", DEADLINE, async || match hands.next_step(user).await {
+            Ok(NextStep::Nothing) => Ok(()),
             other => Err(format!("{other:?}")),
         })
         .await;

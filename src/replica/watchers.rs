@@ -11,40 +11,40 @@ use tokio::sync::Notify;
 
 /// Who watches what.
 #[derive(Default)]
-pub struct Wakers {
-    watched: Mutex<HashMap<AggregateId, Arc<Notify>>>,
+pub struct Watchers {
+    by_aggregate: Mutex<HashMap<AggregateId, Arc<Notify>>>,
 }
 
 /// One watcher of one aggregate.
-pub struct Watching<'a> {
-    wakers: &'a Wakers,
+pub struct Watcher<'a> {
+    watchers: &'a Watchers,
     aggregate: AggregateId,
     notify: Arc<Notify>,
 }
 
-impl Wakers {
-    fn watched(&self) -> MutexGuard<'_, HashMap<AggregateId, Arc<Notify>>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+impl Watchers {
+    fn by_aggregate(&self) -> MutexGuard<'_, HashMap<AggregateId, Arc<Notify>>> {
+        self.by_aggregate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to watch.
-    pub fn watch(&self, aggregate: AggregateId) -> Watching<'_> {
-        let notify = Arc::clone(self.watched().entry(aggregate).or_default());
-        Watching { wakers: self, aggregate, notify }
+    pub fn watch(&self, aggregate: AggregateId) -> Watcher<'_> {
+        let notify = Arc::clone(self.by_aggregate().entry(aggregate).or_default());
+        Watcher { watchers: self, aggregate, notify }
     }
 
     /// Wakes the watchers of an aggregate.
-    pub fn wake(&self, aggregate: &AggregateId) {
-        if let Some(notify) = self.watched().get(aggregate) {
+    pub fn notify(&self, aggregate: &AggregateId) {
+        if let Some(notify) = self.by_aggregate().get(aggregate) {
             notify.notify_waiters();
         }
     }
 }
 
-impl Watching<'_> {
+impl Watcher<'_> {
     /// Looks until `look` finds something; looks again whenever the aggregate has changed. Never misses a change: the
     /// next wake-up is armed before each look.
-    pub async fn until<T, E, F>(&self, mut look: impl FnMut() -> F) -> Result<T, E>
+    pub async fn wait_for<T, E, F>(&self, mut look: impl FnMut() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<Option<T>, E>>,
     {
@@ -60,12 +60,12 @@ impl Watching<'_> {
     }
 }
 
-impl Drop for Watching<'_> {
+impl Drop for Watcher<'_> {
     fn drop(&mut self) {
-        let mut watched = self.wakers.watched();
+        let mut by_aggregate = self.watchers.by_aggregate();
         // The map and this watcher: nobody else holds it.
         if Arc::strong_count(&self.notify) == 2 {
-            watched.remove(&self.aggregate);
+            by_aggregate.remove(&self.aggregate);
         }
     }
 }

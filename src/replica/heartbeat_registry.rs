@@ -1,4 +1,4 @@
-//! Presence: what the machines said last, and when this replica heard it.
+//! The heartbeat registry: what the machines said last, and when this replica heard it.
 //!
 //! In: heartbeats (core NATS, not stored). Out: the last one of each machine with the moment it was heard on a
 //! monotonic clock, and a nudge for the judge. What isn't in the log (load, last seen) comes from here and never gets
@@ -20,63 +20,63 @@ use crate::common::clock;
 
 /// One machine's last sign of life.
 #[derive(Debug, Clone)]
-pub struct Sign {
+pub struct LastHeartbeat {
     /// When it was heard, on this process's monotonic clock.
-    pub heard: Instant,
+    pub received: Instant,
     /// The same moment for people.
-    pub at: Timestamp,
+    pub received_at: Timestamp,
     /// What it said.
     pub heartbeat: Heartbeat,
 }
 
 /// What the machines said last.
-pub struct Presence {
-    heard: Mutex<Heard>,
-    beats: watch::Sender<u64>,
+pub struct HeartbeatRegistry {
+    state: Mutex<State>,
+    recorded: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct Heard {
-    signs: BTreeMap<BackendId, Sign>,
-    /// Heard since the judge asked last: a heartbeat must not cost a look at every machine.
-    news: BTreeSet<BackendId>,
+struct State {
+    last: BTreeMap<BackendId, LastHeartbeat>,
+    /// Recorded since the judge asked last: a heartbeat must not cost a look at every machine.
+    new: BTreeSet<BackendId>,
 }
 
-impl Default for Presence {
+impl Default for HeartbeatRegistry {
     fn default() -> Self {
-        Self { heard: Mutex::default(), beats: watch::channel(0).0 }
+        Self { state: Mutex::default(), recorded: watch::channel(0).0 }
     }
 }
 
-impl Presence {
-    fn locked(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+impl HeartbeatRegistry {
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last sign of one machine.
-    pub fn sign(&self, backend: BackendId) -> Option<Sign> {
-        self.locked().signs.get(&backend).cloned()
+    pub fn last(&self, backend: BackendId) -> Option<LastHeartbeat> {
+        self.locked().last.get(&backend).cloned()
     }
 
-    /// The last signs of the machines heard since this was asked last.
-    pub fn news(&self) -> Vec<(BackendId, Sign)> {
-        let Heard { signs, news } = &mut *self.locked();
-        std::mem::take(news).into_iter().filter_map(|id| signs.get(&id).map(|sign| (id, sign.clone()))).collect()
+    /// The last heartbeats of the machines heard since this was asked last.
+    pub fn take_new(&self) -> Vec<(BackendId, LastHeartbeat)> {
+        let State { last, new } = &mut *self.locked();
+        std::mem::take(new).into_iter().filter_map(|id| last.get(&id).map(|last| (id, last.clone()))).collect()
     }
 
     /// Changes with each heartbeat.
-    pub fn beats(&self) -> watch::Receiver<u64> {
-        self.beats.subscribe()
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.recorded.subscribe()
     }
 
     /// Notes a heartbeat.
-    pub fn note(&self, backend: BackendId, heartbeat: Heartbeat) {
-        let sign = Sign { heard: Instant::now(), at: clock::now(), heartbeat };
-        let mut heard = self.locked();
-        heard.signs.insert(backend, sign);
-        heard.news.insert(backend);
-        drop(heard);
-        self.beats.send_modify(|beats| *beats += 1);
+    pub fn record(&self, backend: BackendId, heartbeat: Heartbeat) {
+        let last_heartbeat = LastHeartbeat { received: Instant::now(), received_at: clock::now(), heartbeat };
+        let mut state = self.locked();
+        state.last.insert(backend, last_heartbeat);
+        state.new.insert(backend);
+        drop(state);
+        self.recorded.send_modify(|recorded| *recorded += 1);
     }
 
     /// Listens until cancelled. The client subscribes anew by itself after a reconnect.
@@ -91,7 +91,7 @@ impl Presence {
         let mut messages = client.subscribe(ALL_HEARTBEATS).await?;
         while let Some(Some(message)) = cancel.run_until_cancelled(messages.next()).await {
             match (message.subject.parse(), serde_json::from_slice(&message.payload)) {
-                (Ok(Channel::Heartbeat(backend)), Ok(heartbeat)) => self.note(backend, heartbeat),
+                (Ok(Channel::Heartbeat(backend)), Ok(heartbeat)) => self.record(backend, heartbeat),
                 (channel, heartbeat) => {
                     let readable = heartbeat.is_ok();
                     tracing::warn!(?channel, readable, "a heartbeat that can't be read");

@@ -7,6 +7,7 @@ mod api;
 pub mod compose;
 mod crates;
 mod environment;
+mod glossary;
 mod links;
 mod schemas;
 

@@ -6,34 +6,38 @@ use anyhow::Context as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::assignments::receive_assignments;
+use crate::capacity::Capacity;
 use crate::config::{Config, RuntimeKind};
-use crate::confirm::ConfirmSubject;
-use crate::connect::{NoConnection, ReportSubject, connect};
-use crate::follow::follow;
-use crate::heartbeat::{Address, beat};
+use crate::confirm::ConfirmClient;
+use crate::connect::{ConnectError, ReportPublisher, connect};
+use crate::heartbeat::{AdvertisedAddress, run_heartbeats};
 use crate::key::ApiKey;
-use crate::reconcile::{Patience, Reconciler};
+use crate::reconcile::{ReconcileConfig, Reconciler};
 use crate::reports::Outbox;
-use crate::rooms::Rooms;
 use crate::runtime::Runtime;
 use crate::runtime::docker::{self, DockerRuntime};
-use crate::runtime::simulated::{Behaviour, Simulated};
+use crate::runtime::simulated::{SimulatedRuntime, SimulationOptions};
 
 /// Runs the agent until `stop`. Containers are left as they are.
 ///
 /// # Errors
-/// When there is no runtime, or the key is refused and `--exit-on-refused` was given ([`NoConnection::Refused`]).
+/// When there is no runtime, or the key is refused and `--exit-on-refused` was configured ([`ConnectError::Refused`]).
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let key = config.api_key.parse()?;
     let backend = key.backend();
     if config.runtime == Some(RuntimeKind::Simulated) {
-        let behaviour =
-            Behaviour { ports: config.ports, delay: config.simulate_delay(), refuse: config.simulate_refuse };
+        let options =
+            SimulationOptions { ports: config.ports, delay: config.simulate_delay(), refuse: config.simulate_refuse };
         let seed = backend.uuid().as_u128();
-        let runtime = Simulated::open(&config.state_dir, &backend.to_string(), seed, behaviour)
+        let runtime = SimulatedRuntime::open(&config.state_dir, &backend.to_string(), seed, options)
             .with_context(|| format!("could not open the simulated containers in {}", config.state_dir.display()))?;
-        let patience = Patience { acts: 1024, tick: config.reconcile_every(), ..Patience::default() };
-        return run_with(runtime, patience, &config, &key, stop).await;
+        let reconcile = ReconcileConfig {
+            max_operations: 1024,
+            resync_interval: config.resync_interval(),
+            ..ReconcileConfig::default()
+        };
+        return run_with(runtime, reconcile, &config, &key, stop).await;
     }
     let engine = docker::connect(config.docker_host.as_deref().filter(|host| !host.is_empty())).await.context(
         "no container engine: start Docker or Podman, lead --docker-host (DOCKER_HOST) to its socket, \
@@ -47,59 +51,59 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         firewall: !config.allow_private_networks,
     };
     let runtime = DockerRuntime::new(engine, settings).await.context("the container engine can't be used")?;
-    let patience = Patience { tick: config.reconcile_every(), ..Patience::default() };
-    run_with(runtime, patience, &config, &key, stop).await
+    let reconcile = ReconcileConfig { resync_interval: config.resync_interval(), ..ReconcileConfig::default() };
+    run_with(runtime, reconcile, &config, &key, stop).await
 }
 
 async fn run_with<R: Runtime>(
     runtime: R,
-    patience: Patience,
+    reconcile: ReconcileConfig,
     config: &Config,
     key: &ApiKey,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let rooms = Arc::new(Rooms::new(config.max_containers));
+    let capacity = Arc::new(Capacity::new(config.max_containers));
     let (outbox, changed, refused) = (Outbox::default(), Arc::new(Notify::new()), CancellationToken::new());
     // Before the first heartbeat says how many containers there are.
     let listed = runtime.list(None).await.context("the runtime can't list its containers")?;
-    rooms.hold(listed.iter().map(|container| container.instance));
-    tracing::info!(backend = %key.backend(), runtime = runtime.kind(), containers = rooms.held(), "starting");
+    capacity.replace_all(listed.iter().map(|container| container.instance));
+    tracing::info!(backend = %key.backend(), runtime = runtime.kind(), containers = capacity.used(), "starting");
 
     let broker = match connect(&config.nats_url, key, config.exit_on_refused, &refused, &stop).await {
         Ok(broker) => broker,
-        Err(NoConnection::Stopped) => return Ok(()),
+        Err(ConnectError::Stopped) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let post = ReportSubject::new(broker.client.clone(), key);
-    let confirmer = ConfirmSubject::new(broker.client.clone(), key);
+    let publisher = ReportPublisher::new(broker.client.clone(), key);
+    let confirmer = ConfirmClient::new(broker.client.clone(), key);
     let reconciler = Reconciler::new(
         runtime,
-        Arc::clone(&rooms),
+        Arc::clone(&capacity),
         confirmer,
         outbox.clone(),
         Arc::clone(&changed),
-        patience,
+        reconcile,
         stop.clone(),
     );
-    let address = match &config.lan_ip.as_ref().filter(|given| !given.is_empty()) {
-        Some(given) => Address::Given((*given).clone()),
-        None => Address::Found(config.nats_url.clone()),
+    let address = match &config.lan_ip.as_ref().filter(|configured| !configured.is_empty()) {
+        Some(configured) => AdvertisedAddress::Configured((*configured).clone()),
+        None => AdvertisedAddress::Detected(config.nats_url.clone()),
     };
     let end = async {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             () = refused.cancelled() => {
                 stop.cancel();
-                Err(NoConnection::Refused)
+                Err(ConnectError::Refused)
             }
         }
     };
     let ((), (), (), (), (), end) = tokio::join!(
-        reconciler.prepare(),
-        follow(broker.clone(), key, &rooms, &reconciler, &stop),
-        beat(broker.clone(), key, reconciler.kind(), &address, &rooms, &changed, &stop),
+        reconciler.prefetch_image(),
+        receive_assignments(broker.clone(), key, &capacity, &reconciler, &stop),
+        run_heartbeats(broker.clone(), key, reconciler.kind(), &address, &capacity, &changed, &stop),
         reconciler.run(),
-        outbox.run(&post, &stop),
+        outbox.run(&publisher, &stop),
         end,
     );
     // Whatever was published last leaves before the connection does.

@@ -15,7 +15,7 @@ pub fn now() -> Timestamp {
 /// 32 hex characters that nobody can guess: the broker's dedupe is stream-wide, so a guessable message id would let
 /// another backend swallow ours.
 #[must_use]
-pub fn unguessable() -> String {
+pub fn random_id() -> String {
     let bits: u128 = rand::rng().random();
     format!("{bits:032x}")
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::ServerAddr;
 use clap::{Parser, ValueEnum};
 
-use crate::key::Given;
+use crate::key::UnparsedApiKey;
 use crate::ports::PortRange;
 
 /// What runs the containers.
@@ -27,7 +27,7 @@ pub enum RuntimeKind {
 pub struct Config {
     /// The key of this backend.
     #[arg(long, env = "DOCKHOST_API_KEY", hide_env_values = true, value_name = "KEY")]
-    pub api_key: Given,
+    pub api_key: UnparsedApiKey,
 
     /// Where the broker is; several with commas between them.
     #[arg(
@@ -98,7 +98,7 @@ impl Config {
 
     /// How often everything is compared.
     #[must_use]
-    pub fn reconcile_every(&self) -> Duration {
+    pub fn resync_interval(&self) -> Duration {
         Duration::from_millis(self.reconcile_ms.max(100))
     }
 }

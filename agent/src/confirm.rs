@@ -12,42 +12,42 @@ use dockhost_domain::wire::{Assignment, Confirm, Confirmed};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::connect::{NoAnswer, ask};
+use crate::connect::{RequestError, request};
 use crate::key::ApiKey;
 
 /// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Knows whether an assignment stands.
 pub trait Confirmer: Send + Sync + 'static {
     /// Whether exactly this is wanted now.
-    fn stands<'a>(&'a self, assignment: &'a Assignment) -> BoxFuture<'a, Result<bool, NoAnswer>>;
+    fn is_current<'a>(&'a self, assignment: &'a Assignment) -> BoxFuture<'a, Result<bool, RequestError>>;
 }
 
 /// The main server, on the backend's own subject.
 #[derive(Debug, Clone)]
-pub struct ConfirmSubject {
+pub struct ConfirmClient {
     client: Client,
     subject: String,
 }
 
-impl ConfirmSubject {
+impl ConfirmClient {
     /// The subject of the key's backend.
     #[must_use]
     pub fn new(client: Client, key: &ApiKey) -> Self {
         Self { client, subject: Channel::Confirm(key.backend()).to_string() }
     }
 
-    async fn ask(&self, assignment: &Assignment) -> Result<bool, NoAnswer> {
+    async fn request(&self, assignment: &Assignment) -> Result<bool, RequestError> {
         let Assignment { instance_id, placement, generation, .. } = *assignment;
-        let question = Confirm { instance_id, placement, generation };
-        let confirmed: Confirmed = ask(&self.client, self.subject.clone(), &question, PATIENCE).await?;
+        let body = Confirm { instance_id, placement, generation };
+        let confirmed: Confirmed = request(&self.client, self.subject.clone(), &body, CONFIRM_TIMEOUT).await?;
         Ok(confirmed.stands)
     }
 }
 
-impl Confirmer for ConfirmSubject {
-    fn stands<'a>(&'a self, assignment: &'a Assignment) -> BoxFuture<'a, Result<bool, NoAnswer>> {
-        self.ask(assignment).boxed()
+impl Confirmer for ConfirmClient {
+    fn is_current<'a>(&'a self, assignment: &'a Assignment) -> BoxFuture<'a, Result<bool, RequestError>> {
+        self.request(assignment).boxed()
     }
 }

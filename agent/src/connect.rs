@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::key::ApiKey;
-use crate::reports::{NotStored, Post};
+use crate::reports::{PublishError, ReportSink};
 
 /// The connection, as the agent's parts share it.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub struct Broker {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum NoConnection {
+pub enum ConnectError {
     /// The key was refused, and the agent was told to end then.
     #[error("the broker refused the API key; get the current one with `backend/signin`")]
     Refused,
@@ -52,17 +52,17 @@ pub async fn connect(
     exit_on_refused: bool,
     refused: &CancellationToken,
     stop: &CancellationToken,
-) -> Result<Broker, NoConnection> {
+) -> Result<Broker, ConnectError> {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     loop {
-        let (counter, connections) = watch::channel(0);
-        let options = options(key, counter, exit_on_refused.then(|| refused.clone()));
-        let tried = tokio::select! {
-            tried = options.connect(servers) => tried,
-            () = stop.cancelled() => return Err(NoConnection::Stopped),
+        let (connection_count, connections) = watch::channel(0);
+        let options = options(key, connection_count, exit_on_refused.then(|| refused.clone()));
+        let result = tokio::select! {
+            result = options.connect(servers) => result,
+            () = stop.cancelled() => return Err(ConnectError::Stopped),
         };
         let pause = backoff.pause();
-        match tried {
+        match result {
             Ok(client) => {
                 let mut connections = connections;
                 // Its event comes after the client: whoever waits for the next connection must not mistake this one for it.
@@ -73,15 +73,15 @@ pub async fn connect(
             }
             Err(error) if is_refusal(error.kind()) => {
                 if exit_on_refused {
-                    return Err(NoConnection::Refused);
+                    return Err(ConnectError::Refused);
                 }
-                tracing::error!(retry_in = ?pause, "{}", NoConnection::Refused);
+                tracing::error!(retry_in = ?pause, "{}", ConnectError::Refused);
             }
             Err(error) => tracing::warn!(%error, retry_in = ?pause, "no connection to the broker"),
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return Err(NoConnection::Stopped),
+            () = stop.cancelled() => return Err(ConnectError::Stopped),
         }
     }
 }
@@ -93,26 +93,27 @@ fn is_refusal(kind: ConnectErrorKind) -> bool {
 /// Nobody answered, or not in words that are understood; it is asked again.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NoAnswer(pub String);
+pub struct RequestError(pub String);
 
-/// Asks one of the server's replicas. One that the broker believes to be there may be cut off: after `patience` the next
-/// question may go to another.
+/// Asks one of the server's replicas. One that the broker believes to be there may be cut off: after `timeout` the next
+/// body may go to another.
 ///
 /// # Errors
-/// [`NoAnswer`].
-pub async fn ask<A: DeserializeOwned>(
+/// [`RequestError`].
+pub async fn request<A: DeserializeOwned>(
     client: &Client,
     subject: String,
-    question: &impl Serialize,
-    patience: Duration,
-) -> Result<A, NoAnswer> {
-    let body = serde_json::to_vec(question).map_err(|error| NoAnswer(error.to_string()))?;
-    let request = Request::new().payload(body.into()).timeout(Some(patience));
-    let answer = client.send_request(subject, request).await.map_err(|error| NoAnswer(error.to_string()))?;
-    serde_json::from_slice(&answer.payload).map_err(|error| NoAnswer(format!("its answer is not understood: {error}")))
+    body: &impl Serialize,
+    timeout: Duration,
+) -> Result<A, RequestError> {
+    let payload = serde_json::to_vec(body).map_err(|error| RequestError(error.to_string()))?;
+    let request = Request::new().payload(payload.into()).timeout(Some(timeout));
+    let answer = client.send_request(subject, request).await.map_err(|error| RequestError(error.to_string()))?;
+    serde_json::from_slice(&answer.payload)
+        .map_err(|error| RequestError(format!("its answer is not understood: {error}")))
 }
 
-fn options(key: &ApiKey, counter: watch::Sender<u64>, refused: Option<CancellationToken>) -> ConnectOptions {
+fn options(key: &ApiKey, connection_count: watch::Sender<u64>, refused: Option<CancellationToken>) -> ConnectOptions {
     let backend = key.backend();
     ConnectOptions::with_token(key.reveal().to_owned())
         .name(format!("dockhost-agent {backend}"))
@@ -125,13 +126,13 @@ fn options(key: &ApiKey, counter: watch::Sender<u64>, refused: Option<Cancellati
         })
         .event_callback(move |event| {
             match &event {
-                Event::Connected => counter.send_modify(|number| *number += 1),
+                Event::Connected => connection_count.send_modify(|number| *number += 1),
                 Event::Disconnected => tracing::warn!("lost the connection to the broker, connecting again"),
-                Event::ServerError(ServerError::AuthorizationViolation) => note_refusal(refused.as_ref()),
+                Event::ServerError(ServerError::AuthorizationViolation) => on_refusal(refused.as_ref()),
                 Event::ClientError(ClientError::Other(text))
                     if *text == ConnectErrorKind::AuthorizationViolation.to_string() =>
                 {
-                    note_refusal(refused.as_ref());
+                    on_refusal(refused.as_ref());
                 }
                 other => tracing::debug!(%other, "broker"),
             }
@@ -139,21 +140,21 @@ fn options(key: &ApiKey, counter: watch::Sender<u64>, refused: Option<Cancellati
         })
 }
 
-fn note_refusal(refused: Option<&CancellationToken>) {
+fn on_refusal(refused: Option<&CancellationToken>) {
     match refused {
         Some(refused) => refused.cancel(),
-        None => tracing::error!("{}; trying again", NoConnection::Refused),
+        None => tracing::error!("{}; trying again", ConnectError::Refused),
     }
 }
 
 /// Reports go to the backend's own subject, which a stream stores.
 #[derive(Debug, Clone)]
-pub struct ReportSubject {
+pub struct ReportPublisher {
     client: Client,
     subject: String,
 }
 
-impl ReportSubject {
+impl ReportPublisher {
     /// The subject of the key's backend.
     #[must_use]
     pub fn new(client: Client, key: &ApiKey) -> Self {
@@ -161,22 +162,22 @@ impl ReportSubject {
     }
 }
 
-impl Post for ReportSubject {
-    async fn send(&self, report: &Report, message_id: &str) -> Result<(), NotStored> {
-        let body = serde_json::to_vec(report).map_err(|error| NotStored(error.to_string()))?;
+impl ReportSink for ReportPublisher {
+    async fn send(&self, report: &Report, message_id: &str) -> Result<(), PublishError> {
+        let body = serde_json::to_vec(report).map_err(|error| PublishError(error.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", message_id);
         let answer = self
             .client
             .request_with_headers(self.subject.clone(), headers, Bytes::from(body))
             .await
-            .map_err(|error| NotStored(error.to_string()))?;
-        stored(&answer.payload)
+            .map_err(|error| PublishError(error.to_string()))?;
+        parse_ack(&answer.payload)
     }
 }
 
 /// Whether the broker says that it stored the message.
-fn stored(answer: &[u8]) -> Result<(), NotStored> {
+fn parse_ack(answer: &[u8]) -> Result<(), PublishError> {
     #[derive(Deserialize)]
     struct PubAck {
         seq: Option<u64>,
@@ -189,8 +190,8 @@ fn stored(answer: &[u8]) -> Result<(), NotStored> {
     }
     match serde_json::from_slice(answer) {
         Ok(PubAck { seq: Some(_), error: None }) => Ok(()),
-        Ok(PubAck { error: Some(error), .. }) => Err(NotStored(error.description)),
-        _ => Err(NotStored("the answer is no acknowledgement of a stream".to_owned())),
+        Ok(PubAck { error: Some(error), .. }) => Err(PublishError(error.description)),
+        _ => Err(PublishError("the answer is no acknowledgement of a stream".to_owned())),
     }
 }
 
@@ -200,12 +201,12 @@ mod tests {
 
     #[test]
     fn only_a_sequence_means_stored() {
-        assert!(stored(br#"{"stream":"REPORTS","seq":7}"#).is_ok());
-        assert!(stored(br#"{"stream":"REPORTS","seq":7,"duplicate":true}"#).is_ok());
-        let full = stored(br#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"REPORTS","seq":0}"#);
+        assert!(parse_ack(br#"{"stream":"REPORTS","seq":7}"#).is_ok());
+        assert!(parse_ack(br#"{"stream":"REPORTS","seq":7,"duplicate":true}"#).is_ok());
+        let full = parse_ack(br#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"REPORTS","seq":0}"#);
         assert_eq!(full.unwrap_err().to_string(), "maximum bytes exceeded");
         for nonsense in [&b"{}"[..], b"", b"+OK", b"[]"] {
-            assert!(stored(nonsense).is_err());
+            assert!(parse_ack(nonsense).is_err());
         }
     }
 }

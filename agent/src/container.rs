@@ -9,7 +9,7 @@ use dockhost_domain::wire::{Observation, Phase, Ports};
 
 /// What a container does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum State {
+pub enum ContainerState {
     /// It was made and has never run: nothing of its user is in it.
     Created,
     /// It has run and doesn't now.
@@ -20,7 +20,7 @@ pub enum State {
     Running,
 }
 
-impl State {
+impl ContainerState {
     /// Whether its processes live.
     #[must_use]
     pub const fn is_alive(self) -> bool {
@@ -45,7 +45,7 @@ pub struct Container {
     /// The published ports.
     pub ports: Ports,
     /// What it does.
-    pub state: State,
+    pub state: ContainerState,
     /// SHA-256 fingerprints of its SSH host keys; empty until known.
     pub host_keys: Vec<String>,
 }
@@ -53,7 +53,7 @@ pub struct Container {
 impl Container {
     /// Whether these are the files that were known by `id`.
     #[must_use]
-    pub fn answers_to(&self, id: &str) -> bool {
+    pub fn has_id(&self, id: &str) -> bool {
         self.id == id || self.former_ids.iter().any(|former| former == id)
     }
 
@@ -61,8 +61,8 @@ impl Container {
     #[must_use]
     pub fn observation(&self) -> Observation {
         let phase = match self.state {
-            State::Running => Phase::Running,
-            State::Created | State::Stopped | State::Starting => Phase::Stopped,
+            ContainerState::Running => Phase::Running,
+            ContainerState::Created | ContainerState::Stopped | ContainerState::Starting => Phase::Stopped,
         };
         Observation { phase, container_id: self.id.clone(), ports: self.ports, host_keys: self.host_keys.clone() }
     }

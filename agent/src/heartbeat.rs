@@ -16,48 +16,48 @@ use sysinfo::System;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::capacity::Capacity;
 use crate::clock;
 use crate::connect::Broker;
 use crate::key::ApiKey;
-use crate::rooms::Rooms;
 
 /// How often, when nothing changes.
-const EVERY: Duration = Duration::from_secs(5);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest time between two.
-const SHORTEST: Duration = Duration::from_millis(200);
+const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Where clients reach this machine.
 #[derive(Debug, Clone)]
-pub enum Address {
+pub enum AdvertisedAddress {
     /// As told (`LAN_IP`): an address or a name.
-    Given(String),
-    /// Found out: this machine's address on the way to the broker.
-    Found(Vec<ServerAddr>),
+    Configured(String),
+    /// Detected out: this machine's address on the way to the broker.
+    Detected(Vec<ServerAddr>),
 }
 
-impl Address {
+impl AdvertisedAddress {
     async fn resolve(&self) -> String {
         let servers = match self {
-            Self::Given(text) => return text.clone(),
-            Self::Found(servers) => servers,
+            Self::Configured(text) => return text.clone(),
+            Self::Detected(servers) => servers,
         };
         for server in servers {
             let Ok(addresses) = tokio::net::lookup_host((server.host().to_owned(), server.port())).await else {
                 continue;
             };
-            if let Some(ip) = addresses.filter_map(source_towards).find(|ip| !ip.is_loopback()) {
+            if let Some(ip) = addresses.filter_map(local_address_towards).find(|ip| !ip.is_loopback()) {
                 return ip.to_string();
             }
         }
         // The broker is on this very machine. Its other clients come the way that leads out of it, which is where an
         // address of the range reserved for documentation would be.
         let outside = SocketAddr::from(([192, 0, 2, 1], 9));
-        source_towards(outside).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_string()
+        local_address_towards(outside).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_string()
     }
 }
 
 /// This machine's address on the way to another. Connecting a UDP socket only asks the routing table; nothing is sent.
-fn source_towards(target: SocketAddr) -> Option<IpAddr> {
+fn local_address_towards(target: SocketAddr) -> Option<IpAddr> {
     let any: SocketAddr =
         if target.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any).ok()?;
@@ -66,12 +66,12 @@ fn source_towards(target: SocketAddr) -> Option<IpAddr> {
 }
 
 /// Sends signs of life until told to stop.
-pub async fn beat(
+pub async fn run_heartbeats(
     broker: Broker,
     key: &ApiKey,
     runtime: &'static str,
-    address: &Address,
-    rooms: &Rooms,
+    address: &AdvertisedAddress,
+    capacity: &Capacity,
     changed: &Arc<Notify>,
     stop: &CancellationToken,
 ) {
@@ -81,7 +81,7 @@ pub async fn beat(
     let mut machine = System::new().ok();
     let mut here = address.resolve().await;
     // Who isn't welcome yet doesn't know how much it may hold, and so has nothing to offer.
-    while !rooms.is_enrolled() {
+    while !capacity.is_enrolled() {
         tokio::select! {
             () = stop.cancelled() => return,
             () = changed.notified() => {}
@@ -90,8 +90,8 @@ pub async fn beat(
     loop {
         let heartbeat = Heartbeat {
             address: here.clone(),
-            containers: rooms.held(),
-            max_containers: rooms.max(),
+            containers: capacity.used(),
+            max_containers: capacity.max(),
             runtime: runtime.to_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             load: load(),
@@ -108,11 +108,11 @@ pub async fn beat(
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(SHORTEST) => {}
+            () = tokio::time::sleep(MIN_HEARTBEAT_INTERVAL) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY - SHORTEST) => {}
+            () = tokio::time::sleep(HEARTBEAT_INTERVAL - MIN_HEARTBEAT_INTERVAL) => {}
             () = changed.notified() => {}
             // A new connection may be a new way, and so another address.
             Ok(()) = connections.changed() => here = address.resolve().await,
@@ -139,10 +139,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_given_address_is_kept_and_another_is_found_without_sending() {
-        assert_eq!(Address::Given("box.lan".to_owned()).resolve().await, "box.lan");
-        let found = Address::Found(vec!["nats://127.0.0.1:4222".parse().unwrap()]).resolve().await;
+        assert_eq!(AdvertisedAddress::Configured("box.lan".to_owned()).resolve().await, "box.lan");
+        let found = AdvertisedAddress::Detected(vec!["nats://127.0.0.1:4222".parse().unwrap()]).resolve().await;
         assert!(found.parse::<IpAddr>().is_ok(), "{found}");
-        assert_eq!(source_towards(([127, 0, 0, 1], 9).into()), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        assert_eq!(local_address_towards(([127, 0, 0, 1], 9).into()), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
 
     #[test]

@@ -13,9 +13,9 @@ use serde::Deserialize;
 
 /// The text of a key as it was given: not parsed yet, because a parser of arguments shows what it can't parse.
 #[derive(Clone)]
-pub struct Given(String);
+pub struct UnparsedApiKey(String);
 
-impl Given {
+impl UnparsedApiKey {
     /// The key in it.
     ///
     /// # Errors
@@ -25,13 +25,13 @@ impl Given {
     }
 }
 
-impl From<&str> for Given {
+impl From<&str> for UnparsedApiKey {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
     }
 }
 
-impl fmt::Debug for Given {
+impl fmt::Debug for UnparsedApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("…")
     }

@@ -7,25 +7,25 @@
 //! what calls for it still stands.
 //!
 //! # Layout
-//! - [`step`]: the decision, pure; [`container`], [`ports`], [`rooms`], [`backoff`]: what it is made from.
+//! - [`step`]: the decision, pure; [`container`], [`ports`], [`capacity`], [`backoff`]: what it is made from.
 //! - [`runtime`]: the port to what runs containers: [`runtime::docker`] and [`runtime::simulated`].
 //! - [`reconcile`]: looks, decides, acts and reports, instance by instance.
 //! - [`connect`], [`follow`], [`confirm`], [`reports`], [`heartbeat`]: the talk with the server.
 //! - [`config`], [`key`], [`clock`], [`app`]: what it is told, who it is, and how the parts are put together.
 
 pub mod app;
+pub mod assignments;
 pub mod backoff;
+pub mod capacity;
 pub mod clock;
 pub mod config;
 pub mod confirm;
 pub mod connect;
 pub mod container;
-pub mod follow;
 pub mod heartbeat;
 pub mod key;
 pub mod ports;
 pub mod reconcile;
 pub mod reports;
-pub mod rooms;
 pub mod runtime;
 pub mod step;

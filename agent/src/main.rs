@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use dockhost_agent::app;
 use dockhost_agent::config::Config;
-use dockhost_agent::connect::NoConnection;
+use dockhost_agent::connect::ConnectError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// The key was refused, as `--exit-on-refused` wants to know; 2 is a mistake on the command line.
-const REFUSED: u8 = 3;
+const EXIT_KEY_REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
     let config = Config::parse();
@@ -30,8 +30,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            let refused = matches!(error.downcast_ref(), Some(NoConnection::Refused));
-            if refused { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
+            let refused = matches!(error.downcast_ref(), Some(ConnectError::Refused));
+            if refused { ExitCode::from(EXIT_KEY_REFUSED) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! In: the range that the backend may use, the ports that its containers hold, and a probe of the host. Out: the first
 //! free block after a cursor. Blocks are given out in turn, not lowest first: a port that was just freed is the last
 //! to be used again, so that a client which remembers the host key of the deleted machine rarely meets another one.
-//! Ports of stopped containers count as held, which is what keeps them over stop and resume.
+//! Ports of stopped containers count as used, which is what keeps them over stop and resume.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 use dockhost_domain::wire::Ports;
 
 /// Ports per container.
-const BLOCK: u16 = 3;
+const PORTS_PER_CONTAINER: u16 = 3;
 
 /// The host ports that a backend may publish, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,11 @@ impl FromStr for PortRange {
         let (first, last) = text.split_once('-').ok_or_else(invalid)?;
         let first: u16 = first.trim().parse().map_err(|_| invalid())?;
         let last: u16 = last.trim().parse().map_err(|_| invalid())?;
-        if first < 1024 || last < first || last - first + 1 < BLOCK { Err(invalid()) } else { Ok(Self { first, last }) }
+        if first < 1024 || last < first || last - first + 1 < PORTS_PER_CONTAINER {
+            Err(invalid())
+        } else {
+            Ok(Self { first, last })
+        }
     }
 }
 
@@ -49,11 +53,11 @@ impl PortRange {
     /// How many containers find ports in it.
     #[must_use]
     pub const fn blocks(self) -> u16 {
-        (self.last - self.first + 1) / BLOCK
+        (self.last - self.first + 1) / PORTS_PER_CONTAINER
     }
 
     fn block(self, index: u16) -> Ports {
-        let ssh = self.first + index * BLOCK;
+        let ssh = self.first + index * PORTS_PER_CONTAINER;
         Ports { ssh, http: ssh + 1, https: ssh + 2 }
     }
 }
@@ -72,24 +76,24 @@ impl Cursor {
 
 /// The three ports of a container, in order.
 #[must_use]
-pub const fn all(ports: Ports) -> [u16; 3] {
+pub const fn numbers(ports: Ports) -> [u16; 3] {
     [ports.ssh, ports.http, ports.https]
 }
 
-/// The first block after the cursor of which no port is in `held` and every port is `free` on the host, with the
+/// The first block after the cursor of which no port is in `used` and every port is `free` on the host, with the
 /// cursor moved behind it; nothing when there is none.
 #[must_use]
-pub fn choose(
+pub fn allocate(
     range: PortRange,
     cursor: Cursor,
-    held: &BTreeSet<u16>,
+    used: &BTreeSet<u16>,
     free: impl Fn(u16) -> bool,
 ) -> Option<(Ports, Cursor)> {
     (0..range.blocks()).find_map(|offset| {
         let blocks = u32::from(range.blocks());
         let index = u16::try_from((u32::from(cursor.0) + u32::from(offset)) % blocks).unwrap_or(0);
         let ports = range.block(index);
-        all(ports).into_iter().all(|port| !held.contains(&port) && free(port)).then_some((ports, Cursor(index + 1)))
+        numbers(ports).into_iter().all(|port| !used.contains(&port) && free(port)).then_some((ports, Cursor(index + 1)))
     })
 }
 
@@ -122,15 +126,15 @@ mod tests {
     fn a_taken_port_is_skipped_and_a_freed_one_comes_back() {
         let range = range("20000-20008");
         let start = Cursor::seeded(range, 0);
-        let (first, next) = choose(range, start, &BTreeSet::new(), |port| port != 20001).unwrap();
+        let (first, next) = allocate(range, start, &BTreeSet::new(), |port| port != 20001).unwrap();
         assert_eq!(first.ssh, 20003);
-        let held = BTreeSet::from(all(first));
-        let (second, next) = choose(range, next, &held, |_| true).unwrap();
+        let used = BTreeSet::from(numbers(first));
+        let (second, next) = allocate(range, next, &used, |_| true).unwrap();
         assert_eq!(second.ssh, 20006);
-        let (third, next) = choose(range, next, &held, |_| true).unwrap();
+        let (third, next) = allocate(range, next, &used, |_| true).unwrap();
         assert_eq!(third.ssh, 20000);
-        assert_eq!(choose(range, next, &(20000..20009).collect(), |_| true), None);
-        let (back, _) = choose(range, next, &(20006..20009).collect(), |_| true).unwrap();
+        assert_eq!(allocate(range, next, &(20000..20009).collect(), |_| true), None);
+        let (back, _) = allocate(range, next, &(20006..20009).collect(), |_| true).unwrap();
         assert_eq!(back, first);
     }
 
@@ -141,21 +145,21 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is held, containers get disjoint blocks inside the range until there is no free block left.
+        /// Whatever is used, containers get disjoint blocks inside the range until there is no free block left.
         #[test]
         fn no_port_is_given_twice(seed in any::<u128>(), taken in prop::collection::btree_set(30000..30050u16, 0..20)) {
             let range = range("30000-30049");
             let mut cursor = Cursor::seeded(range, seed);
-            let mut held = taken;
-            while let Some((ports, next)) = choose(range, cursor, &held, |_| true) {
-                for port in all(ports) {
+            let mut used = taken;
+            while let Some((ports, next)) = allocate(range, cursor, &used, |_| true) {
+                for port in numbers(ports) {
                     prop_assert!((30000..30050).contains(&port));
-                    prop_assert!(held.insert(port), "{port} was given twice");
+                    prop_assert!(used.insert(port), "{port} was given twice");
                 }
                 cursor = next;
             }
             for block in 0..range.blocks() {
-                prop_assert!(all(range.block(block)).iter().any(|port| held.contains(port)));
+                prop_assert!(numbers(range.block(block)).iter().any(|port| used.contains(port)));
             }
         }
     }

@@ -22,19 +22,19 @@ use crate::backoff::Backoff;
 use crate::clock;
 
 /// Reports on their way at the same time.
-const UNDER_WAY: usize = 32;
+const MAX_IN_FLIGHT_REPORTS: usize = 32;
 /// How long the last reports may take after the agent was told to stop.
-const FAREWELL: Duration = Duration::from_secs(2);
+const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a report wasn't stored; it is sent again.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NotStored(pub String);
+pub struct PublishError(pub String);
 
 /// Where reports go.
-pub trait Post: Send + Sync {
+pub trait ReportSink: Send + Sync {
     /// Sends it once; `Ok` means that it is stored.
-    fn send(&self, report: &Report, message_id: &str) -> impl Future<Output = Result<(), NotStored>> + Send;
+    fn send(&self, report: &Report, message_id: &str) -> impl Future<Output = Result<(), PublishError>> + Send;
 }
 
 /// The reports that wait; clones share them.
@@ -44,14 +44,14 @@ pub struct Outbox(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     waiting: Mutex<HashMap<InstanceId, Report>>,
-    news: Notify,
+    added: Notify,
 }
 
 impl Outbox {
     /// Says this as soon as possible, in place of what waits of the same instance.
     pub fn put(&self, report: Report) {
         self.waiting().insert(report.instance_id, report);
-        self.0.news.notify_one();
+        self.0.added.notify_one();
     }
 
     /// Reports that wait, those under way not counted.
@@ -67,29 +67,29 @@ impl Outbox {
     }
 
     /// Sends until told to stop, and then what is left for a moment longer.
-    pub async fn run(&self, post: &impl Post, stop: &CancellationToken) {
-        let mut under_way = FuturesUnordered::new();
+    pub async fn run(&self, sink: &impl ReportSink, stop: &CancellationToken) {
+        let mut in_flight = FuturesUnordered::new();
         let mut instances: Vec<InstanceId> = Vec::new();
-        let mut farewell = pin!(async {
+        let mut flush_deadline = pin!(async {
             stop.cancelled().await;
-            tokio::time::sleep(FAREWELL).await;
+            tokio::time::sleep(SHUTDOWN_FLUSH_TIMEOUT).await;
         });
         loop {
-            while under_way.len() < UNDER_WAY
+            while in_flight.len() < MAX_IN_FLIGHT_REPORTS
                 && let Some(report) = self.next(&instances)
             {
                 instances.push(report.instance_id);
-                under_way.push(deliver(post, report));
+                in_flight.push(send_until_stored(sink, report));
             }
-            if stop.is_cancelled() && under_way.is_empty() {
+            if stop.is_cancelled() && in_flight.is_empty() {
                 return;
             }
             tokio::select! {
-                Some(done) = under_way.next() => instances.retain(|instance| *instance != done),
-                () = self.0.news.notified() => {}
-                () = stop.cancelled(), if under_way.is_empty() => {}
-                () = &mut farewell => {
-                    tracing::warn!(unsent = under_way.len() + self.len(), "stopping with reports that are not stored");
+                Some(done) = in_flight.next() => instances.retain(|instance| *instance != done),
+                () = self.0.added.notified() => {}
+                () = stop.cancelled(), if in_flight.is_empty() => {}
+                () = &mut flush_deadline => {
+                    tracing::warn!(unsent = in_flight.len() + self.len(), "stopping with reports that are not stored");
                     return;
                 }
             }
@@ -97,9 +97,9 @@ impl Outbox {
     }
 
     /// Takes one that waits and whose instance has none under way.
-    fn next(&self, under_way: &[InstanceId]) -> Option<Report> {
+    fn next(&self, in_flight: &[InstanceId]) -> Option<Report> {
         let mut waiting = self.waiting();
-        let instance = waiting.keys().find(|instance| !under_way.contains(instance)).copied()?;
+        let instance = waiting.keys().find(|instance| !in_flight.contains(instance)).copied()?;
         waiting.remove(&instance)
     }
 
@@ -109,10 +109,10 @@ impl Outbox {
 }
 
 /// Sends one report until it is stored.
-async fn deliver(post: &impl Post, report: Report) -> InstanceId {
-    let message_id = clock::unguessable();
+async fn send_until_stored(sink: &impl ReportSink, report: Report) -> InstanceId {
+    let message_id = clock::random_id();
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-    while let Err(error) = post.send(&report, &message_id).await {
+    while let Err(error) = sink.send(&report, &message_id).await {
         tracing::warn!(instance = %report.instance_id, %error, "a report is not stored yet, sending it again");
         tokio::time::sleep(backoff.pause()).await;
     }

@@ -1,6 +1,6 @@
 //! The agent's decision: what to do next for one instance.
 //!
-//! In: what is wanted, which containers of that instance exist, and whether there is room for one more. Out: one step.
+//! In: what is assignment, which containers of that instance exist, and whether there is capacity for one more. Out: one step.
 //! The caller takes it, looks again and asks again, until the step is to report. One step at a time, each decided from
 //! what is really there, makes a crash between two steps nothing special: whatever was half done is seen and finished.
 //!
@@ -9,13 +9,13 @@
 
 use dockhost_domain::wire::{Assignment, News, Trouble, Wanted};
 
-use crate::container::{Container, State};
+use crate::container::{Container, ContainerState};
 
 /// Whether the backend may make one more container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
+pub enum CapacityStatus {
     /// It may.
-    Free,
+    Available,
     /// It holds as many as it takes.
     Full {
         /// How many that is.
@@ -38,73 +38,74 @@ pub enum Step {
     AwaitSsh(String),
     /// Stop the container with this id; its files stay.
     Stop(String),
-    /// It is as wanted, or will not be: say so and rest.
+    /// It is as assignment, or will not be: say so and rest.
     Report(News),
 }
 
 /// The next step towards `wanted`, given all containers of that instance (`actual`, in any order).
 #[must_use]
-pub fn step(wanted: &Assignment, actual: &[Container], room: Room) -> Step {
-    if wanted.wanted == Wanted::Deleted {
+pub fn next_step(assignment: &Assignment, actual: &[Container], capacity: CapacityStatus) -> Step {
+    if assignment.wanted == Wanted::Deleted {
         // A container of a later placement is not this assignment's to remove.
-        return match actual.iter().find(|container| container.placement <= wanted.placement) {
+        return match actual.iter().find(|container| container.placement <= assignment.placement) {
             Some(container) => Step::Remove(container.id.clone()),
             None => Step::Report(News::InstanceDeleted),
         };
     }
-    if actual.iter().any(|container| container.placement > wanted.placement) {
+    if actual.iter().any(|container| container.placement > assignment.placement) {
         return Step::Ignore;
     }
-    if let Some(old) = actual.iter().find(|container| container.placement < wanted.placement) {
+    if let Some(old) = actual.iter().find(|container| container.placement < assignment.placement) {
         return Step::Remove(old.id.clone());
     }
     match actual.first() {
-        Some(container) => keep(wanted, container),
-        None => make(wanted, room),
+        Some(container) => with_container(assignment, container),
+        None => without_container(assignment, capacity),
     }
 }
 
 /// There is a container of the wanted placement.
-fn keep(wanted: &Assignment, container: &Container) -> Step {
-    if let Some(known) = known_id(wanted)
-        && !container.answers_to(known)
+fn with_container(assignment: &Assignment, container: &Container) -> Step {
+    if let Some(known) = expected_container_id(assignment)
+        && !container.has_id(known)
     {
-        return Step::Report(News::InstanceFailed(gone(known)));
+        return Step::Report(News::InstanceFailed(container_gone(known)));
     }
     let id = container.id.clone();
-    match (wanted.wanted, container.state) {
-        (Wanted::Running, State::Created | State::Stopped) => Step::Start(id),
-        (Wanted::Running, State::Starting) => Step::AwaitSsh(id),
-        (Wanted::Stopped | Wanted::Deleted, State::Starting | State::Running) => Step::Stop(id),
-        (Wanted::Running, State::Running) | (Wanted::Stopped | Wanted::Deleted, State::Created | State::Stopped) => {
+    match (assignment.wanted, container.state) {
+        (Wanted::Running, ContainerState::Created | ContainerState::Stopped) => Step::Start(id),
+        (Wanted::Running, ContainerState::Starting) => Step::AwaitSsh(id),
+        (Wanted::Stopped | Wanted::Deleted, ContainerState::Starting | ContainerState::Running) => Step::Stop(id),
+        (Wanted::Running, ContainerState::Running)
+        | (Wanted::Stopped | Wanted::Deleted, ContainerState::Created | ContainerState::Stopped) => {
             Step::Report(News::InstanceStatus(container.observation()))
         }
     }
 }
 
 /// There is none.
-fn make(wanted: &Assignment, room: Room) -> Step {
-    if let Some(known) = known_id(wanted) {
-        return Step::Report(News::InstanceFailed(gone(known)));
+fn without_container(assignment: &Assignment, capacity: CapacityStatus) -> Step {
+    if let Some(known) = expected_container_id(assignment) {
+        return Step::Report(News::InstanceFailed(container_gone(known)));
     }
-    match (&wanted.container, room) {
+    match (&assignment.container, capacity) {
         (None, _) => Step::Report(News::InstanceFailed(Trouble {
             code: "runtime_error".to_owned(),
             message: "the assignment doesn't say what container to make".to_owned(),
         })),
-        (Some(_), Room::Full { max }) => Step::Report(News::InstanceRefused(Trouble {
+        (Some(_), CapacityStatus::Full { max }) => Step::Report(News::InstanceRefused(Trouble {
             code: "no_capacity".to_owned(),
             message: format!("all {max} places are taken"),
         })),
-        (Some(_), Room::Free) => Step::Create,
+        (Some(_), CapacityStatus::Available) => Step::Create,
     }
 }
 
-fn known_id(wanted: &Assignment) -> Option<&str> {
-    wanted.container.as_ref()?.container_id.as_deref()
+fn expected_container_id(assignment: &Assignment) -> Option<&str> {
+    assignment.container.as_ref()?.container_id.as_deref()
 }
 
-fn gone(id: &str) -> Trouble {
+fn container_gone(id: &str) -> Trouble {
     Trouble {
         code: "container_gone".to_owned(),
         message: format!("the container {id} with the instance's files is not on this machine"),

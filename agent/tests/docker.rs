@@ -9,12 +9,12 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dockhost_agent::capacity::Capacity;
 use dockhost_agent::confirm::Confirmer;
-use dockhost_agent::connect::NoAnswer;
+use dockhost_agent::connect::RequestError;
 use dockhost_agent::container::Container;
-use dockhost_agent::reconcile::{Patience, Reconciler};
-use dockhost_agent::reports::{NotStored, Outbox, Post};
-use dockhost_agent::rooms::Rooms;
+use dockhost_agent::reconcile::{ReconcileConfig, Reconciler};
+use dockhost_agent::reports::{Outbox, PublishError, ReportSink};
 use dockhost_agent::runtime::docker::{self, DockerRuntime};
 use dockhost_agent::runtime::{Runtime, RuntimeError};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
@@ -31,14 +31,14 @@ mod engine;
 use engine::{Engine, TEST_IMAGE};
 
 const BACKEND: BackendId = BackendId::from_uuid(Uuid::from_u128(0xb));
-const PATIENCE: Duration = Duration::from_secs(60);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Collects reports, as the broker would.
 #[derive(Clone, Default)]
-struct Heard(Arc<(Mutex<Vec<Report>>, Notify)>);
+struct ReportCollector(Arc<(Mutex<Vec<Report>>, Notify)>);
 
-impl Post for Heard {
-    async fn send(&self, report: &Report, _message_id: &str) -> Result<(), NotStored> {
+impl ReportSink for ReportCollector {
+    async fn send(&self, report: &Report, _message_id: &str) -> Result<(), PublishError> {
         self.0.0.lock().unwrap().push(report.clone());
         self.0.1.notify_one();
         Ok(())
@@ -46,17 +46,17 @@ impl Post for Heard {
 }
 
 /// Whatever is assigned stands.
-struct Stands;
+struct AlwaysCurrent;
 
-impl Confirmer for Stands {
-    fn stands<'a>(&'a self, _: &'a Assignment) -> BoxFuture<'a, Result<bool, NoAnswer>> {
+impl Confirmer for AlwaysCurrent {
+    fn is_current<'a>(&'a self, _: &'a Assignment) -> BoxFuture<'a, Result<bool, RequestError>> {
         std::future::ready(Ok(true)).boxed()
     }
 }
 
 /// An agent without a broker: assignments go in by hand.
 struct Agent {
-    heard: Heard,
+    reports: ReportCollector,
     reconciler: Reconciler<DockerRuntime>,
     stop: CancellationToken,
 }
@@ -64,37 +64,37 @@ struct Agent {
 impl Agent {
     async fn start(engine: &Engine, ports: &str, image: &str) -> Self {
         let runtime = runtime(engine, ports, image).await;
-        let (heard, outbox, stop) = (Heard::default(), Outbox::default(), CancellationToken::new());
-        let patience = Patience { tick: Duration::from_millis(200), ..Patience::default() };
-        let rooms = Arc::new(Rooms::new(10));
+        let (reports, outbox, stop) = (ReportCollector::default(), Outbox::default(), CancellationToken::new());
+        let config = ReconcileConfig { resync_interval: Duration::from_millis(200), ..ReconcileConfig::default() };
+        let capacity = Arc::new(Capacity::new(10));
         let reconciler =
-            Reconciler::new(runtime, rooms, Stands, outbox.clone(), Arc::default(), patience, stop.clone());
-        let (post, until, ticking) = (heard.clone(), stop.clone(), reconciler.clone());
-        tokio::spawn(async move { outbox.run(&post, &until).await });
+            Reconciler::new(runtime, capacity, AlwaysCurrent, outbox.clone(), Arc::default(), config, stop.clone());
+        let (sink, until, ticking) = (reports.clone(), stop.clone(), reconciler.clone());
+        tokio::spawn(async move { outbox.run(&sink, &until).await });
         tokio::spawn(async move { ticking.run().await });
-        Self { heard, reconciler, stop }
+        Self { reports, reconciler, stop }
     }
 
     /// Assigns, and waits for the report that passes.
     async fn assign(&self, assignment: &Assignment, passes: impl Fn(&Report) -> bool) -> Report {
-        self.heard.0.0.lock().unwrap().clear();
+        self.reports.0.0.lock().unwrap().clear();
         self.reconciler.assign(assignment.clone());
-        self.hear(passes).await
+        self.wait_for_report(passes).await
     }
 
-    async fn hear(&self, passes: impl Fn(&Report) -> bool) -> Report {
+    async fn wait_for_report(&self, passes: impl Fn(&Report) -> bool) -> Report {
         let wait = async {
             loop {
-                let found = self.heard.0.0.lock().unwrap().iter().find(|report| passes(report)).cloned();
+                let found = self.reports.0.0.lock().unwrap().iter().find(|report| passes(report)).cloned();
                 if let Some(report) = found {
                     return report;
                 }
-                self.heard.0.1.notified().await;
+                self.reports.0.1.notified().await;
             }
         };
-        match tokio::time::timeout(PATIENCE, wait).await {
+        match tokio::time::timeout(REPORT_TIMEOUT, wait).await {
             Ok(report) => report,
-            Err(_) => panic!("never heard; heard: {:#?}", self.heard.0.0.lock().unwrap()),
+            Err(_) => panic!("never reports; reports: {:#?}", self.reports.0.0.lock().unwrap()),
         }
     }
 
@@ -238,10 +238,10 @@ async fn an_instance_is_made_entered_stopped_resumed_and_deleted() {
     assert_eq!(keys.says(made.ports.ssh, "cat /root/file"), "kept");
 
     // It ends by itself (here by the engine's hand): that is said, and mended.
-    agent.heard.0.0.lock().unwrap().clear();
+    agent.reports.0.0.lock().unwrap().clear();
     engine.docker(&["kill", &made.container_id]);
-    agent.hear(|report| is(report, Phase::Stopped)).await;
-    agent.hear(|report| is(report, Phase::Running)).await;
+    agent.wait_for_report(|report| is(report, Phase::Stopped)).await;
+    agent.wait_for_report(|report| is(report, Phase::Running)).await;
     assert_eq!(keys.says(made.ports.ssh, "cat /root/file"), "kept");
 
     // Somebody takes its port while it is stopped: it gets others, with its files and host keys.
@@ -282,13 +282,13 @@ async fn a_container_is_confined() {
     assert_eq!(bits & (1 << 21 | 1 << 12 | 1 << 13), 0, "{capabilities}");
     assert!(!keys.ssh(one.ports.ssh, "hostname other").status.success());
 
-    // The neighbour's SSH server answers the host, and not this container.
+    // The neighbour's SSH confirmer answers the host, and not this container.
     let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let neighbour = engine.docker(&["inspect", "--format", address, &two.container_id]);
     assert_eq!(neighbours_keys.says(two.ports.ssh, "echo here"), "here");
     let reach = format!("nc -w 2 {neighbour} 22 < /dev/null");
     assert!(!keys.ssh(one.ports.ssh, &reach).status.success(), "a neighbour was reached");
-    // Nor is a server on the host, which a container on another network of the engine does reach.
+    // Nor is a confirmer on the host, which a container on another network of the engine does reach.
     let listener = TcpListener::bind(("0.0.0.0", 0)).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     std::thread::spawn(move || listener.incoming().for_each(|stream| drop(stream.unwrap().write_all(b"host\n"))));
@@ -311,7 +311,7 @@ async fn what_the_engine_refuses_is_understood() {
     // The same container twice.
     let few = runtime(&engine, "20600-20605", TEST_IMAGE).await;
     few.create(&wanted, &spec).await.unwrap();
-    assert!(matches!(few.create(&wanted, &spec).await, Err(RuntimeError::NameTaken)));
+    assert!(matches!(few.create(&wanted, &spec).await, Err(RuntimeError::AlreadyExists)));
     // Two blocks of ports, one of them held by a container that doesn't even run, the other by a stranger.
     let held = only(&few, 1).await;
     let other = if held.ports.ssh == 20600 { 20603 } else { 20600 };
@@ -321,7 +321,7 @@ async fn what_the_engine_refuses_is_understood() {
     drop(stranger);
     few.create(&second, &spec).await.unwrap();
 
-    // A stranger takes a port between creation and start, and the engine says so.
+    // A stranger takes a port between create_error and start, and the engine says so.
     let thief = TcpListener::bind(("0.0.0.0", held.ports.https)).unwrap();
     let refused = few.start(&held, Some(&spec)).await;
     assert!(matches!(refused, Err(RuntimeError::PortTaken(_))), "{refused:?}");
@@ -333,8 +333,8 @@ async fn what_the_engine_refuses_is_understood() {
     few.stop(&held.id).await.unwrap();
     assert_eq!(only(&few, 1).await.ports, held.ports);
     few.remove(&held.id).await.unwrap();
-    assert!(matches!(few.remove(&held.id).await, Err(RuntimeError::Gone)));
-    assert!(matches!(few.stop(&held.id).await, Err(RuntimeError::Gone)));
+    assert!(matches!(few.remove(&held.id).await, Err(RuntimeError::NotFound)));
+    assert!(matches!(few.stop(&held.id).await, Err(RuntimeError::NotFound)));
 
     // An image that is not here.
     let wrong = runtime(&engine, "20606-20620", "dockhost/no-such-image:latest").await;

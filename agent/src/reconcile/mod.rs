@@ -5,8 +5,8 @@
 //! never overlap; different instances go side by side, bounded at the runtime. A worker holds no state that matters: it
 //! looks, decides with [`crate::step`], acts, and looks again, always towards the newest assignment.
 //!
-//! What the agent remembers is only for politeness: what it said last, so as not to repeat itself, and when to try
-//! again after a failure, so as not to spin. Before it makes a container it has the server say that this is still
+//! What the agent remembers is only for politeness: what it last_reported last, so as not to repeat itself, and when to try
+//! again after a failure, so as not to spin. Before it makes a container it has the server enqueue_report that this is still
 //! wanted.
 
 use std::collections::{HashMap, HashSet};
@@ -19,36 +19,36 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::capacity::Capacity;
 use crate::confirm::Confirmer;
 use crate::container::Container;
 use crate::reports::Outbox;
-use crate::rooms::Rooms;
 use crate::runtime::{Runtime, RuntimeError};
-use crate::step::{Step, step};
+use crate::step::{Step, next_step};
 
-mod make;
-mod pursue;
+mod launch;
+mod worker;
 
 /// How patient the reconciler is.
 #[derive(Debug, Clone)]
-pub struct Patience {
+pub struct ReconcileConfig {
     /// How often everything is compared.
-    pub tick: Duration,
+    pub resync_interval: Duration,
     /// Acts on the runtime at the same time.
-    pub acts: usize,
+    pub max_operations: usize,
     /// How long a started container may take until its SSH server answers.
-    pub ssh: Duration,
+    pub ssh_timeout: Duration,
     /// The first and the longest pause after a failure.
-    pub retry: (Duration, Duration),
+    pub retry_backoff: (Duration, Duration),
 }
 
-impl Default for Patience {
+impl Default for ReconcileConfig {
     fn default() -> Self {
         Self {
-            tick: Duration::from_secs(10),
-            acts: 8,
-            ssh: Duration::from_secs(30),
-            retry: (Duration::from_secs(5), Duration::from_secs(300)),
+            resync_interval: Duration::from_secs(10),
+            max_operations: 8,
+            ssh_timeout: Duration::from_secs(30),
+            retry_backoff: (Duration::from_secs(5), Duration::from_secs(300)),
         }
     }
 }
@@ -64,37 +64,37 @@ impl<R> Clone for Reconciler<R> {
 
 struct Inner<R> {
     runtime: R,
-    rooms: Arc<Rooms>,
+    capacity: Arc<Capacity>,
     confirmer: Box<dyn Confirmer>,
     outbox: Outbox,
     /// Told after each change, so that the next heartbeat needn't wait.
     changed: Arc<Notify>,
-    patience: Patience,
-    acts: Semaphore,
-    entries: Mutex<HashMap<InstanceId, Entry>>,
+    config: ReconcileConfig,
+    operations: Semaphore,
+    entries: Mutex<HashMap<InstanceId, InstanceEntry>>,
     workers: TaskTracker,
     stop: CancellationToken,
 }
 
 /// What the agent knows of one instance.
 #[derive(Debug, Default)]
-struct Entry {
+struct InstanceEntry {
     assignment: Option<Assignment>,
     /// A worker is at it.
-    busy: bool,
+    has_worker: bool,
     /// There is (more) to do.
     dirty: bool,
-    /// What was said last.
-    said: Option<Said>,
+    /// What was last_reported last.
+    last_reported: Option<LastReport>,
     /// Failures in a row, and when to try again.
     failures: u32,
     retry_at: Option<Instant>,
-    memory: Memory,
+    cache: ContainerCache,
 }
 
-/// What was said last, and about what.
+/// What was last_reported last, and about what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Said {
+struct LastReport {
     placement: u32,
     generation: u32,
     news: News,
@@ -102,9 +102,9 @@ struct Said {
 
 /// What was learned of a container and isn't listed by the runtime.
 #[derive(Debug, Clone, Default)]
-struct Memory {
+struct ContainerCache {
     /// The container whose SSH server has answered since it was started.
-    answered: Option<String>,
+    ssh_ready: Option<String>,
     /// A container's host keys.
     host_keys: Option<(String, Vec<String>)>,
 }
@@ -114,16 +114,27 @@ impl<R: Runtime> Reconciler<R> {
     #[must_use]
     pub fn new(
         runtime: R,
-        rooms: Arc<Rooms>,
+        capacity: Arc<Capacity>,
         confirmer: impl Confirmer,
         outbox: Outbox,
         changed: Arc<Notify>,
-        patience: Patience,
+        config: ReconcileConfig,
         stop: CancellationToken,
     ) -> Self {
-        let acts = Semaphore::new(patience.acts);
+        let operations = Semaphore::new(config.max_operations);
         let (confirmer, entries, workers) = (Box::new(confirmer), Mutex::default(), TaskTracker::new());
-        Self(Arc::new(Inner { runtime, rooms, confirmer, outbox, changed, patience, acts, entries, workers, stop }))
+        Self(Arc::new(Inner {
+            runtime,
+            capacity,
+            confirmer,
+            outbox,
+            changed,
+            config,
+            operations,
+            entries,
+            workers,
+            stop,
+        }))
     }
 
     /// The kind of the runtime.
@@ -132,17 +143,17 @@ impl<R: Runtime> Reconciler<R> {
         self.0.runtime.kind()
     }
 
-    /// Something changed that the next heartbeat should say.
-    pub fn nudge(&self) {
+    /// Something changed that the next heartbeat should enqueue_report.
+    pub fn notify_changed(&self) {
         self.0.changed.notify_one();
     }
 
     /// Gets the image that most instances want before the first one is asked for, whose deadline is short.
-    pub async fn prepare(&self) {
+    pub async fn prefetch_image(&self) {
         tokio::select! {
-            fetched = self.0.runtime.fetch(None) => {
+            fetched = self.0.runtime.ensure_image(None) => {
                 if let Err(error) = fetched {
-                    tracing::warn!(error = error.chain(), "no image for instances; each that needs it will try again");
+                    tracing::warn!(error = error.with_causes(), "no image for instances; each that needs it will try again");
                 }
             }
             () = self.0.stop.cancelled() => {}
@@ -160,7 +171,7 @@ impl<R: Runtime> Reconciler<R> {
                 tracing::debug!(%instance, "ignoring an assignment older than the one held");
                 return;
             }
-            if *held == assignment && entry.said.is_some() {
+            if *held == assignment && entry.last_reported.is_some() {
                 return;
             }
         }
@@ -168,7 +179,7 @@ impl<R: Runtime> Reconciler<R> {
             wanted = ?assignment.wanted, "assigned");
         entry.assignment = Some(assignment);
         (entry.failures, entry.retry_at) = (0, None);
-        self.wake(instance, entry);
+        self.schedule(instance, entry);
     }
 
     /// All assignments have been seen: containers that none of them is about are reported, and stay. The server
@@ -176,7 +187,7 @@ impl<R: Runtime> Reconciler<R> {
     ///
     /// # Errors
     /// When the runtime can't list its containers.
-    pub async fn report_unknown(&self) -> Result<(), RuntimeError> {
+    pub async fn report_unassigned(&self) -> Result<(), RuntimeError> {
         let listed = self.0.runtime.list(None).await?;
         let entries = self.0.entries();
         let mut unknown: HashMap<InstanceId, &Container> = HashMap::new();
@@ -195,7 +206,7 @@ impl<R: Runtime> Reconciler<R> {
                 instance_id: container.instance,
                 user_id: container.user,
                 placement: container.placement,
-                // Generations begin at 1: this one completes nothing.
+                // Generations begin_run at 1: this one completes nothing.
                 generation: 0,
                 news: News::InstanceStatus(container.observation()),
             });
@@ -206,14 +217,14 @@ impl<R: Runtime> Reconciler<R> {
     /// Compares everything with what the runtime lists, now and at each tick, until told to stop; then waits for the
     /// workers. Containers are left as they are.
     pub async fn run(&self) {
-        let mut ticks = tokio::time::interval(self.0.patience.tick);
+        let mut ticks = tokio::time::interval(self.0.config.resync_interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.0.stop.cancelled() => break,
                 _ = ticks.tick() => {
-                    if let Err(error) = self.compare().await {
-                        tracing::warn!(error = error.chain(), "the runtime doesn't answer");
+                    if let Err(error) = self.resync().await {
+                        tracing::warn!(error = error.with_causes(), "the runtime doesn't answer");
                     }
                 }
             }
@@ -226,7 +237,7 @@ impl<R: Runtime> Reconciler<R> {
     ///
     /// # Errors
     /// When the runtime can't list its containers.
-    pub async fn compare(&self) -> Result<(), RuntimeError> {
+    pub async fn resync(&self) -> Result<(), RuntimeError> {
         let listed = self.0.runtime.list(None).await?;
         let mut actual: HashMap<InstanceId, Vec<Container>> = HashMap::new();
         for container in listed {
@@ -234,78 +245,82 @@ impl<R: Runtime> Reconciler<R> {
         }
         let now = Instant::now();
         let mut entries = self.0.entries();
-        let unlisted_but_held: HashSet<InstanceId> = entries
+        let unlisted_in_use: HashSet<InstanceId> = entries
             .iter()
-            .filter(|(_, entry)| entry.busy || entry.holds_a_container())
+            .filter(|(_, entry)| entry.has_worker || entry.has_container())
             .map(|(instance, _)| *instance)
             .collect();
-        self.0.rooms.hold(actual.keys().copied().chain(unlisted_but_held));
-        for (instance, entry) in entries.iter_mut().filter(|(_, entry)| !entry.busy) {
+        self.0.capacity.replace_all(actual.keys().copied().chain(unlisted_in_use));
+        for (instance, entry) in entries.iter_mut().filter(|(_, entry)| !entry.has_worker) {
             let Some(assignment) = &entry.assignment else { continue };
             let mut containers = actual.remove(instance).unwrap_or_default();
-            entry.memory.recall(&mut containers);
-            let settled = match step(assignment, &containers, self.0.rooms.room_for(*instance)) {
+            entry.cache.apply_to(&mut containers);
+            let up_to_date = match next_step(assignment, &containers, self.0.capacity.status_for(*instance)) {
                 Step::Ignore => true,
-                Step::Report(news) => entry.said.as_ref().is_some_and(|said| said.is(assignment, &news)),
-                _ => entry.said.as_ref().is_some_and(|said| said.is_final(assignment)),
+                Step::Report(news) => {
+                    entry.last_reported.as_ref().is_some_and(|last_reported| last_reported.matches(assignment, &news))
+                }
+                _ => entry.last_reported.as_ref().is_some_and(|last_reported| last_reported.is_refusal_of(assignment)),
             };
-            if settled {
+            if up_to_date {
                 // Well for long: the next failure is a first one.
-                if entry.retry_at.is_some_and(|at| at + self.0.patience.retry.1 < now) {
+                if entry.retry_at.is_some_and(|at| at + self.0.config.retry_backoff.1 < now) {
                     (entry.failures, entry.retry_at) = (0, None);
                 }
             } else if entry.retry_at.is_none_or(|at| at <= now) {
-                self.wake(*instance, entry);
+                self.schedule(*instance, entry);
             }
         }
         Ok(())
     }
 
     /// Sees to it that a worker looks at this instance (again).
-    fn wake(&self, instance: InstanceId, entry: &mut Entry) {
+    fn schedule(&self, instance: InstanceId, entry: &mut InstanceEntry) {
         entry.dirty = true;
-        if !entry.busy && !self.0.stop.is_cancelled() {
-            entry.busy = true;
+        if !entry.has_worker && !self.0.stop.is_cancelled() {
+            entry.has_worker = true;
             let reconciler = self.clone();
-            self.0.workers.spawn(async move { reconciler.work(instance).await });
+            self.0.workers.spawn(async move { reconciler.run_worker(instance).await });
         }
     }
 }
 
 impl<R> Inner<R> {
-    fn entries(&self) -> MutexGuard<'_, HashMap<InstanceId, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<InstanceId, InstanceEntry>> {
         // Nothing under this lock awaits or is half done when it panics.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Entry {
-    fn holds_a_container(&self) -> bool {
-        let said = self.said.as_ref();
-        said.is_some_and(|said| matches!(said.news, News::InstanceStatus(_) | News::InstanceCreated(_)))
+impl InstanceEntry {
+    fn has_container(&self) -> bool {
+        let last_reported = self.last_reported.as_ref();
+        last_reported.is_some_and(|last_reported| {
+            matches!(last_reported.news, News::InstanceStatus(_) | News::InstanceCreated(_))
+        })
     }
 }
 
-impl Said {
-    fn is(&self, assignment: &Assignment, news: &News) -> bool {
+impl LastReport {
+    fn matches(&self, assignment: &Assignment, news: &News) -> bool {
         (self.placement, self.generation) == (assignment.placement, assignment.generation) && self.news == *news
     }
 
     /// Whether this was the agent's last word on that assignment: after a refusal the server may have placed the
     /// instance elsewhere, so making a container later would make a second one.
-    fn is_final(&self, assignment: &Assignment) -> bool {
+    fn is_refusal_of(&self, assignment: &Assignment) -> bool {
         (self.placement, self.generation) == (assignment.placement, assignment.generation)
             && matches!(self.news, News::InstanceRefused(_))
     }
 }
 
-impl Memory {
+impl ContainerCache {
     /// Completes what the runtime listed.
-    fn recall(&self, containers: &mut [Container]) {
-        use crate::container::State;
+    fn apply_to(&self, containers: &mut [Container]) {
+        use crate::container::ContainerState;
         for container in containers {
-            if container.state == State::Starting && self.answered.as_ref() == Some(&container.id) {
-                container.state = State::Running;
+            if container.state == ContainerState::Starting && self.ssh_ready.as_ref() == Some(&container.id) {
+                container.state = ContainerState::Running;
             }
             if let Some((id, keys)) = &self.host_keys
                 && *id == container.id

@@ -10,11 +10,11 @@ use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::*;
-use crate::connect::NoAnswer;
-use crate::container::State;
-use crate::reports::{NotStored, Post};
+use crate::connect::RequestError;
+use crate::container::ContainerState;
+use crate::reports::{PublishError, ReportSink};
 
-/// A runtime in memory, with failures on order.
+/// A runtime in cache, with failures on order.
 #[derive(Default)]
 struct Fake {
     containers: Mutex<Vec<Container>>,
@@ -28,9 +28,9 @@ impl Fake {
         self.failures.lock().unwrap().pop_front().map_or(Ok(()), Err)
     }
 
-    fn set(&self, id: &str, state: State) -> Result<(), RuntimeError> {
+    fn set(&self, id: &str, state: ContainerState) -> Result<(), RuntimeError> {
         let mut containers = self.containers.lock().unwrap();
-        let container = containers.iter_mut().find(|container| container.id == id).ok_or(RuntimeError::Gone)?;
+        let container = containers.iter_mut().find(|container| container.id == id).ok_or(RuntimeError::NotFound)?;
         container.state = state;
         Ok(())
     }
@@ -46,7 +46,7 @@ impl Runtime for Arc<Fake> {
         Ok(containers.iter().filter(|c| of.is_none_or(|id| c.instance == id)).cloned().collect())
     }
 
-    async fn fetch(&self, image: Option<&str>) -> Result<(), RuntimeError> {
+    async fn ensure_image(&self, image: Option<&str>) -> Result<(), RuntimeError> {
         Err(RuntimeError::ImageMissing(image.unwrap_or("default").to_owned()))
     }
 
@@ -55,7 +55,7 @@ impl Runtime for Arc<Fake> {
         let made = self.created.fetch_add(1, Ordering::Relaxed) + 1;
         let mut containers = self.containers.lock().unwrap();
         if containers.iter().any(|c| (c.instance, c.placement) == (assignment.instance_id, assignment.placement)) {
-            return Err(RuntimeError::NameTaken);
+            return Err(RuntimeError::AlreadyExists);
         }
         containers.push(Container {
             id: format!("c{made}"),
@@ -64,7 +64,7 @@ impl Runtime for Arc<Fake> {
             user: assignment.user_id,
             placement: assignment.placement,
             ports: Ports { ssh: 1, http: 2, https: 3 },
-            state: State::Created,
+            state: ContainerState::Created,
             host_keys: vec![],
         });
         Ok(())
@@ -72,10 +72,10 @@ impl Runtime for Arc<Fake> {
 
     async fn start(&self, container: &Container, _spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
         self.fail()?;
-        self.set(&container.id, State::Starting)
+        self.set(&container.id, ContainerState::Starting)
     }
 
-    async fn answers(&self, _container: &Container) -> bool {
+    async fn is_ssh_ready(&self, _container: &Container) -> bool {
         !self.silent
     }
 
@@ -83,16 +83,20 @@ impl Runtime for Arc<Fake> {
         Ok(vec![format!("SHA256:{}", container.id)])
     }
 
-    async fn change_ports(&self, container: &Container, _assignment: &Assignment) -> Result<(), RuntimeError> {
+    async fn recreate_with_new_ports(
+        &self,
+        container: &Container,
+        _assignment: &Assignment,
+    ) -> Result<(), RuntimeError> {
         let mut containers = self.containers.lock().unwrap();
-        let kept = containers.iter_mut().find(|c| c.id == container.id).ok_or(RuntimeError::Gone)?;
+        let kept = containers.iter_mut().find(|c| c.id == container.id).ok_or(RuntimeError::NotFound)?;
         kept.former_ids.push(std::mem::replace(&mut kept.id, format!("{}-moved", container.id)));
         kept.ports = Ports { ssh: 11, http: 12, https: 13 };
         Ok(())
     }
 
     async fn stop(&self, id: &str) -> Result<(), RuntimeError> {
-        self.set(id, State::Stopped)
+        self.set(id, ContainerState::Stopped)
     }
 
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
@@ -101,36 +105,36 @@ impl Runtime for Arc<Fake> {
     }
 }
 
-/// Says of everything that it stands, until told otherwise; nothing while it is away.
+/// Says of everything that it stands, until told otherwise; nothing while it is unavailable.
 #[derive(Default, Clone)]
-struct Server {
-    over: Arc<AtomicBool>,
-    away: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
+struct FakeConfirmer {
+    obsolete: Arc<AtomicBool>,
+    unavailable: Arc<AtomicBool>,
+    requests: Arc<AtomicUsize>,
 }
 
-impl Confirmer for Server {
-    fn stands<'a>(&'a self, _: &'a Assignment) -> BoxFuture<'a, Result<bool, NoAnswer>> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let away = self.away.load(Ordering::Relaxed);
-        let stands = !self.over.load(Ordering::Relaxed);
-        async move { if away { Err(NoAnswer("away".to_owned())) } else { Ok(stands) } }.boxed()
+impl Confirmer for FakeConfirmer {
+    fn is_current<'a>(&'a self, _: &'a Assignment) -> BoxFuture<'a, Result<bool, RequestError>> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let unavailable = self.unavailable.load(Ordering::Relaxed);
+        let stands = !self.obsolete.load(Ordering::Relaxed);
+        async move { if unavailable { Err(RequestError("unavailable".to_owned())) } else { Ok(stands) } }.boxed()
     }
 }
 
-/// Collects what is said, as the broker would.
+/// Collects what is last_reported, as the broker would.
 #[derive(Default, Clone)]
-struct Heard(Arc<Mutex<Vec<Report>>>, Arc<Notify>);
+struct ReportCollector(Arc<Mutex<Vec<Report>>>, Arc<Notify>);
 
-impl Post for Heard {
-    async fn send(&self, report: &Report, _message_id: &str) -> Result<(), NotStored> {
+impl ReportSink for ReportCollector {
+    async fn send(&self, report: &Report, _message_id: &str) -> Result<(), PublishError> {
         self.0.lock().unwrap().push(report.clone());
         self.1.notify_one();
         Ok(())
     }
 }
 
-impl Heard {
+impl ReportCollector {
     /// Waits for a report that passes, and returns it.
     async fn report(&self, passes: impl Fn(&Report) -> bool) -> Report {
         let found = || self.0.lock().unwrap().iter().find(|report| passes(report)).cloned();
@@ -144,7 +148,7 @@ impl Heard {
         };
         match tokio::time::timeout(Duration::from_secs(3600), wait).await {
             Ok(report) => report,
-            Err(_) => panic!("never heard; heard: {:#?}", self.0.lock().unwrap()),
+            Err(_) => panic!("never reports; reports: {:#?}", self.0.lock().unwrap()),
         }
     }
 
@@ -156,7 +160,7 @@ impl Heard {
         self.report(|report| matches!(&report.news, News::InstanceStatus(seen) if seen.phase == Phase::Stopped)).await
     }
 
-    async fn trouble(&self, code: &str) -> Report {
+    async fn failure(&self, code: &str) -> Report {
         self.report(
             |report| matches!(&report.news, News::InstanceRefused(t) | News::InstanceFailed(t) if t.code == code),
         )
@@ -167,41 +171,48 @@ impl Heard {
         self.0.lock().unwrap().len()
     }
 
-    fn forget(&self) {
+    fn clear(&self) {
         self.0.lock().unwrap().clear();
     }
 }
 
-struct World {
+struct Fixture {
     fake: Arc<Fake>,
-    heard: Heard,
-    server: Server,
+    reports: ReportCollector,
+    confirmer: FakeConfirmer,
     reconciler: Reconciler<Arc<Fake>>,
 }
 
-/// A world with room for `max` containers; time is paused, so that pauses take none.
-fn world(fake: Fake, max: u32) -> World {
-    let (fake, heard, outbox, stop) = (Arc::new(fake), Heard::default(), Outbox::default(), CancellationToken::new());
-    let (rooms, server) = (Arc::new(Rooms::new(max)), Server::default());
+/// A fixture with room for `max` containers; time is paused, so that pauses take none.
+fn fixture(fake: Fake, max: u32) -> Fixture {
+    let (fake, reports, outbox, stop) =
+        (Arc::new(fake), ReportCollector::default(), Outbox::default(), CancellationToken::new());
+    let (capacity, confirmer) = (Arc::new(Capacity::new(max)), FakeConfirmer::default());
     let reconciler = Reconciler::new(
         Arc::clone(&fake),
-        rooms,
-        server.clone(),
+        capacity,
+        confirmer.clone(),
         outbox.clone(),
         Arc::default(),
-        Patience { ssh: Duration::ZERO, retry: (Duration::ZERO, Duration::ZERO), ..Patience::default() },
+        ReconcileConfig {
+            ssh_timeout: Duration::ZERO,
+            retry_backoff: (Duration::ZERO, Duration::ZERO),
+            ..ReconcileConfig::default()
+        },
         stop.clone(),
     );
-    let post = heard.clone();
-    tokio::spawn(async move { outbox.run(&post, &stop).await });
-    World { fake, heard, server, reconciler }
+    let sink = reports.clone();
+    tokio::spawn(async move { outbox.run(&sink, &stop).await });
+    Fixture { fake, reports, confirmer, reconciler }
 }
 
-impl World {
+impl Fixture {
     /// Until every worker rests.
-    async fn rest(&self) {
+    async fn idle(&self) {
         let idle = async {
-            while self.reconciler.0.entries().values().any(|entry| entry.busy) || !self.reconciler.0.outbox.is_empty() {
+            while self.reconciler.0.entries().values().any(|entry| entry.has_worker)
+                || !self.reconciler.0.outbox.is_empty()
+            {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -231,146 +242,150 @@ fn assignment(n: u128, generation: u32, wanted: Wanted) -> Assignment {
 }
 
 fn passing() -> RuntimeError {
-    RuntimeError::Other { doing: "could not", source: anyhow::anyhow!("hiccup") }
+    RuntimeError::Other { action: "could not", source: anyhow::anyhow!("hiccup") }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_lives_and_dies_as_assigned() {
-    let world = world(Fake::default(), 10);
-    world.reconciler.assign(assignment(1, 1, Wanted::Running));
-    let running = world.heard.running().await;
+    let fixture = fixture(Fake::default(), 10);
+    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+    let running = fixture.reports.running().await;
     let News::InstanceStatus(seen) = &running.news else { unreachable!() };
     assert_eq!((running.generation, seen.host_keys.as_slice()), (1, &["SHA256:c1".to_owned()][..]));
 
-    world.reconciler.assign(assignment(1, 2, Wanted::Stopped));
-    let stopped = world.heard.report(|report| report.generation == 2).await;
+    fixture.reconciler.assign(assignment(1, 2, Wanted::Stopped));
+    let stopped = fixture.reports.report(|report| report.generation == 2).await;
     let News::InstanceStatus(seen) = &stopped.news else { panic!("{stopped:?}") };
     assert_eq!((seen.phase, seen.host_keys.len()), (Phase::Stopped, 1));
 
-    world.reconciler.assign(assignment(1, 3, Wanted::Deleted));
-    assert_eq!(world.heard.report(|report| report.generation == 3).await.news, News::InstanceDeleted);
-    assert!(world.fake.containers.lock().unwrap().is_empty());
-    world.rest().await;
-    assert!(world.reconciler.0.entries().is_empty(), "a confirmed deletion is forgotten");
-    assert_eq!(world.reconciler.0.rooms.held(), 0);
+    fixture.reconciler.assign(assignment(1, 3, Wanted::Deleted));
+    assert_eq!(fixture.reports.report(|report| report.generation == 3).await.news, News::InstanceDeleted);
+    assert!(fixture.fake.containers.lock().unwrap().is_empty());
+    fixture.idle().await;
+    assert!(fixture.reconciler.0.entries().is_empty(), "a confirmed deletion is forgotten");
+    assert_eq!(fixture.reconciler.0.capacity.used(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_deleted_is_not_made_again_by_an_assignment_from_before() {
-    let world = world(Fake::default(), 10);
-    world.reconciler.assign(assignment(1, 1, Wanted::Running));
-    world.heard.running().await;
-    world.reconciler.assign(assignment(1, 3, Wanted::Deleted));
-    world.heard.report(|report| report.news == News::InstanceDeleted).await;
-    world.rest().await;
+    let fixture = fixture(Fake::default(), 10);
+    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+    fixture.reports.running().await;
+    fixture.reconciler.assign(assignment(1, 3, Wanted::Deleted));
+    fixture.reports.report(|report| report.news == News::InstanceDeleted).await;
+    fixture.idle().await;
     // As a node of the broker hands them out that has yet to learn what became of them; an agent that was started anew
     // remembers nothing either.
-    world.server.over.store(true, Ordering::Relaxed);
+    fixture.confirmer.obsolete.store(true, Ordering::Relaxed);
     for (generation, wanted) in [(1, Wanted::Running), (2, Wanted::Stopped), (3, Wanted::Running)] {
-        world.reconciler.assign(assignment(1, generation, wanted));
-        world.rest().await;
+        fixture.reconciler.assign(assignment(1, generation, wanted));
+        fixture.idle().await;
     }
-    assert_eq!(world.fake.created.load(Ordering::Relaxed), 1);
-    assert!(world.reconciler.0.entries().is_empty(), "what is over is forgotten");
-    let said = world.heard.count();
-    world.reconciler.assign(assignment(1, 3, Wanted::Deleted));
-    world.rest().await;
-    assert_eq!(world.heard.count(), said + 1, "whoever asks for the deletion again is answered again");
+    assert_eq!(fixture.fake.created.load(Ordering::Relaxed), 1);
+    assert!(fixture.reconciler.0.entries().is_empty(), "what is obsolete is forgotten");
+    let count = fixture.reports.count();
+    fixture.reconciler.assign(assignment(1, 3, Wanted::Deleted));
+    fixture.idle().await;
+    assert_eq!(fixture.reports.count(), count + 1, "whoever asks for the deletion again is answered again");
     // A new placement is a new container.
-    world.server.over.store(false, Ordering::Relaxed);
-    world.reconciler.assign(Assignment { placement: 2, ..assignment(1, 3, Wanted::Running) });
-    world.rest().await;
-    assert_eq!(world.fake.created.load(Ordering::Relaxed), 2);
+    fixture.confirmer.obsolete.store(false, Ordering::Relaxed);
+    fixture.reconciler.assign(Assignment { placement: 2, ..assignment(1, 3, Wanted::Running) });
+    fixture.idle().await;
+    assert_eq!(fixture.fake.created.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_container_is_made_before_the_server_says_that_it_is_wanted() {
-    let world = world(Fake::default(), 10);
-    world.server.away.store(true, Ordering::Relaxed);
-    world.reconciler.assign(assignment(1, 1, Wanted::Running));
-    world.reconciler.assign(assignment(2, 1, Wanted::Running));
+    let fixture = fixture(Fake::default(), 10);
+    fixture.confirmer.unavailable.store(true, Ordering::Relaxed);
+    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+    fixture.reconciler.assign(assignment(2, 1, Wanted::Running));
     let asked_often = async {
-        while world.server.asked.load(Ordering::Relaxed) < 20 {
+        while fixture.confirmer.requests.load(Ordering::Relaxed) < 20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(3600), asked_often).await.unwrap();
-    assert_eq!((world.fake.created.load(Ordering::Relaxed), world.heard.count()), (0, 0), "waiting is no failure");
+    assert_eq!(
+        (fixture.fake.created.load(Ordering::Relaxed), fixture.reports.count()),
+        (0, 0),
+        "waiting is no failure"
+    );
     // Who waits for an answer gives way to something newer.
-    world.reconciler.assign(assignment(2, 2, Wanted::Deleted));
-    world.heard.report(|report| report.news == News::InstanceDeleted).await;
-    world.server.away.store(false, Ordering::Relaxed);
-    world.heard.running().await;
-    world.rest().await;
-    assert_eq!(world.fake.created.load(Ordering::Relaxed), 1);
+    fixture.reconciler.assign(assignment(2, 2, Wanted::Deleted));
+    fixture.reports.report(|report| report.news == News::InstanceDeleted).await;
+    fixture.confirmer.unavailable.store(false, Ordering::Relaxed);
+    fixture.reports.running().await;
+    fixture.idle().await;
+    assert_eq!(fixture.fake.created.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn repeated_and_older_assignments_change_nothing_and_say_nothing() {
-    let world = world(Fake::default(), 10);
-    world.reconciler.assign(assignment(1, 2, Wanted::Running));
-    world.heard.running().await;
-    world.rest().await;
-    let said = world.heard.count();
+    let fixture = fixture(Fake::default(), 10);
+    fixture.reconciler.assign(assignment(1, 2, Wanted::Running));
+    fixture.reports.running().await;
+    fixture.idle().await;
+    let count = fixture.reports.count();
     for _ in 0..3 {
-        world.reconciler.assign(assignment(1, 2, Wanted::Running));
-        world.reconciler.assign(assignment(1, 1, Wanted::Deleted));
-        world.reconciler.compare().await.unwrap();
+        fixture.reconciler.assign(assignment(1, 2, Wanted::Running));
+        fixture.reconciler.assign(assignment(1, 1, Wanted::Deleted));
+        fixture.reconciler.resync().await.unwrap();
     }
-    world.rest().await;
-    assert_eq!((world.heard.count(), world.fake.created.load(Ordering::Relaxed)), (said, 1));
+    fixture.idle().await;
+    assert_eq!((fixture.reports.count(), fixture.fake.created.load(Ordering::Relaxed)), (count, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn side_by_side_creations_never_exceed_the_places() {
-    let world = world(Fake::default(), 5);
+    let fixture = fixture(Fake::default(), 5);
     for n in 1..=40 {
-        world.reconciler.assign(assignment(n, 1, Wanted::Running));
+        fixture.reconciler.assign(assignment(n, 1, Wanted::Running));
     }
-    world.rest().await;
-    world.heard.report(|report| matches!(report.news, News::InstanceRefused(_))).await;
-    assert_eq!(world.fake.containers.lock().unwrap().len(), 5);
+    fixture.idle().await;
+    fixture.reports.report(|report| matches!(report.news, News::InstanceRefused(_))).await;
+    assert_eq!(fixture.fake.containers.lock().unwrap().len(), 5);
     // A refusal stands, even if there is room later: the instance may be elsewhere by now.
-    let victim = world.fake.containers.lock().unwrap()[0].instance;
-    world.reconciler.assign(Assignment { instance_id: victim, ..assignment(1, 2, Wanted::Deleted) });
-    world.rest().await;
-    world.reconciler.compare().await.unwrap();
-    world.rest().await;
-    assert_eq!(world.fake.containers.lock().unwrap().len(), 4);
+    let victim = fixture.fake.containers.lock().unwrap()[0].instance;
+    fixture.reconciler.assign(Assignment { instance_id: victim, ..assignment(1, 2, Wanted::Deleted) });
+    fixture.idle().await;
+    fixture.reconciler.resync().await.unwrap();
+    fixture.idle().await;
+    assert_eq!(fixture.fake.containers.lock().unwrap().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_container_that_stopped_by_itself_is_reported_and_started_again() {
-    let world = world(Fake::default(), 10);
-    world.reconciler.assign(assignment(1, 1, Wanted::Running));
-    world.heard.running().await;
-    world.rest().await;
-    world.heard.forget();
-    world.fake.set("c1", State::Stopped).unwrap();
-    world.reconciler.compare().await.unwrap();
-    world.heard.running().await;
-    assert_eq!(world.fake.containers.lock().unwrap()[0].state, State::Starting);
+    let fixture = fixture(Fake::default(), 10);
+    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+    fixture.reports.running().await;
+    fixture.idle().await;
+    fixture.reports.clear();
+    fixture.fake.set("c1", ContainerState::Stopped).unwrap();
+    fixture.reconciler.resync().await.unwrap();
+    fixture.reports.running().await;
+    assert_eq!(fixture.fake.containers.lock().unwrap()[0].state, ContainerState::Starting);
 }
 
 #[tokio::test(start_paused = true)]
 async fn hiccups_are_tried_again_and_lasting_trouble_is_said_once_and_mended_later() {
     let fake = Fake::default();
     fake.failures.lock().unwrap().extend([passing(), passing()]);
-    let world = world(fake, 10);
-    world.reconciler.assign(assignment(1, 1, Wanted::Running));
-    world.heard.running().await;
+    let fixture = fixture(fake, 10);
+    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+    fixture.reports.running().await;
 
-    world.fake.failures.lock().unwrap().extend((0..6).map(|_| passing()));
-    world.reconciler.assign(assignment(2, 1, Wanted::Running));
-    let trouble = world.heard.trouble("runtime_error").await;
-    assert_eq!(trouble.instance_id, instance(2));
-    world.rest().await;
-    let said = world.heard.count();
-    world.reconciler.compare().await.unwrap();
-    world.rest().await;
-    assert_eq!(world.heard.count(), said, "the same trouble is not said twice");
-    world.reconciler.compare().await.unwrap();
-    world.heard.report(|r| r.instance_id == instance(2) && matches!(r.news, News::InstanceStatus(_))).await;
+    fixture.fake.failures.lock().unwrap().extend((0..6).map(|_| passing()));
+    fixture.reconciler.assign(assignment(2, 1, Wanted::Running));
+    let failure = fixture.reports.failure("runtime_error").await;
+    assert_eq!(failure.instance_id, instance(2));
+    fixture.idle().await;
+    let count = fixture.reports.count();
+    fixture.reconciler.resync().await.unwrap();
+    fixture.idle().await;
+    assert_eq!(fixture.reports.count(), count, "the same trouble is not last_reported twice");
+    fixture.reconciler.resync().await.unwrap();
+    fixture.reports.report(|r| r.instance_id == instance(2) && matches!(r.news, News::InstanceStatus(_))).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,16 +393,16 @@ async fn what_cannot_be_made_is_refused_with_its_reason() {
     let range = "20000-20002".parse().unwrap();
     for (error, code) in [
         (RuntimeError::NoPorts(range), "no_ports"),
-        (RuntimeError::ToldToRefuse("no".to_owned()), "told_to_refuse"),
+        (RuntimeError::Refused("no".to_owned()), "told_to_refuse"),
         (RuntimeError::ImageMissing("img".to_owned()), "image_missing"),
     ] {
         let fake = Fake::default();
         fake.failures.lock().unwrap().push_back(error);
-        let world = world(fake, 10);
-        world.reconciler.assign(assignment(1, 1, Wanted::Running));
-        assert!(matches!(world.heard.trouble(code).await.news, News::InstanceRefused(_)));
-        world.rest().await;
-        assert_eq!(world.reconciler.0.rooms.held(), 0);
+        let fixture = fixture(fake, 10);
+        fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+        assert!(matches!(fixture.reports.failure(code).await.news, News::InstanceRefused(_)));
+        fixture.idle().await;
+        assert_eq!(fixture.reconciler.0.capacity.used(), 0);
     }
 }
 
@@ -395,35 +410,35 @@ async fn what_cannot_be_made_is_refused_with_its_reason() {
 async fn taken_ports_cost_a_container_its_ports_only_whether_it_ran_or_not() {
     let fake = Fake::default();
     let taken = || RuntimeError::PortTaken("port is already allocated".to_owned());
-    let world = world(fake, 10);
-    world.reconciler.assign(assignment(1, 1, Wanted::Stopped));
-    world.heard.stopped().await;
-    world.rest().await;
-    world.fake.failures.lock().unwrap().push_back(taken());
-    // It has never run, but its id was reported, and so the server names it.
+    let fixture = fixture(fake, 10);
+    fixture.reconciler.assign(assignment(1, 1, Wanted::Stopped));
+    fixture.reports.stopped().await;
+    fixture.idle().await;
+    fixture.fake.failures.lock().unwrap().push_back(taken());
+    // It has never run, but its id was reported, and so the confirmer names it.
     let mut first = assignment(1, 2, Wanted::Running);
     first.container.as_mut().unwrap().container_id = Some("c1".to_owned());
-    world.reconciler.assign(first);
-    world.heard.running().await;
-    assert_eq!(world.fake.containers.lock().unwrap()[0].id, "c1-moved");
+    fixture.reconciler.assign(first);
+    fixture.reports.running().await;
+    assert_eq!(fixture.fake.containers.lock().unwrap()[0].id, "c1-moved");
 
-    world.rest().await;
-    world.reconciler.assign(assignment(1, 3, Wanted::Stopped));
-    world.heard.report(|report| report.generation == 3).await;
-    world.fake.failures.lock().unwrap().push_back(taken());
+    fixture.idle().await;
+    fixture.reconciler.assign(assignment(1, 3, Wanted::Stopped));
+    fixture.reports.report(|report| report.generation == 3).await;
+    fixture.fake.failures.lock().unwrap().push_back(taken());
     let mut resume = assignment(1, 4, Wanted::Running);
     resume.container.as_mut().unwrap().container_id = Some("c1-moved".to_owned());
-    world.reconciler.assign(resume);
-    let resumed = world.heard.report(|report| report.generation == 4).await;
+    fixture.reconciler.assign(resume);
+    let resumed = fixture.reports.report(|report| report.generation == 4).await;
     let News::InstanceStatus(seen) = resumed.news else { panic!("{resumed:?}") };
     assert_eq!((seen.container_id.as_str(), seen.ports.ssh, seen.phase), ("c1-moved-moved", 11, Phase::Running));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_ssh_server_is_trouble() {
-    let world = world(Fake { silent: true, ..Fake::default() }, 10);
-    world.reconciler.assign(assignment(1, 1, Wanted::Running));
-    assert!(matches!(world.heard.trouble("runtime_error").await.news, News::InstanceFailed(_)));
+    let fixture = fixture(Fake { silent: true, ..Fake::default() }, 10);
+    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+    assert!(matches!(fixture.reports.failure("runtime_error").await.news, News::InstanceFailed(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -434,13 +449,13 @@ async fn an_unknown_container_is_reported_and_left_alone() {
     for assignment in [&known, &unknown] {
         fake.create(assignment, assignment.container.as_ref().unwrap()).await.unwrap();
     }
-    let world = world(Arc::into_inner(fake).unwrap(), 10);
-    world.reconciler.assign(known);
-    world.heard.stopped().await;
-    world.rest().await;
-    world.heard.forget();
-    world.reconciler.report_unknown().await.unwrap();
-    let report = world.heard.report(|report| report.instance_id == instance(2)).await;
+    let fixture = fixture(Arc::into_inner(fake).unwrap(), 10);
+    fixture.reconciler.assign(known);
+    fixture.reports.stopped().await;
+    fixture.idle().await;
+    fixture.reports.clear();
+    fixture.reconciler.report_unassigned().await.unwrap();
+    let report = fixture.reports.report(|report| report.instance_id == instance(2)).await;
     assert_eq!((report.placement, report.generation), (1, 0));
-    assert_eq!((world.heard.count(), world.fake.containers.lock().unwrap().len()), (1, 2));
+    assert_eq!((fixture.reports.count(), fixture.fake.containers.lock().unwrap().len()), (1, 2));
 }

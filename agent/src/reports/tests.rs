@@ -18,42 +18,42 @@ fn report(instance: u128, generation: u32) -> Report {
     }
 }
 
-/// A post that fails a few times, and holds what it is given until it may go.
+/// A sink that fails a few times, and holds what it is given until it may go.
 #[derive(Default)]
-struct Flaky {
+struct FlakySink {
     failures: Mutex<u32>,
     sent: Mutex<Vec<(InstanceId, u32, String)>>,
     arrived: Notify,
-    gate: Option<Notify>,
-    at_once: Mutex<HashSet<InstanceId>>,
+    release: Option<Notify>,
+    in_flight: Mutex<HashSet<InstanceId>>,
 }
 
-impl Post for Flaky {
-    async fn send(&self, report: &Report, message_id: &str) -> Result<(), NotStored> {
-        assert!(self.at_once.lock().unwrap().insert(report.instance_id), "two of one instance at once");
+impl ReportSink for FlakySink {
+    async fn send(&self, report: &Report, message_id: &str) -> Result<(), PublishError> {
+        assert!(self.in_flight.lock().unwrap().insert(report.instance_id), "two of one instance at once");
         self.sent.lock().unwrap().push((report.instance_id, report.generation, message_id.to_owned()));
         self.arrived.notify_one();
-        if let Some(gate) = &self.gate {
-            gate.notified().await;
+        if let Some(release) = &self.release {
+            release.notified().await;
         }
-        self.at_once.lock().unwrap().remove(&report.instance_id);
+        self.in_flight.lock().unwrap().remove(&report.instance_id);
         let mut failures = self.failures.lock().unwrap();
         if *failures == 0 {
             return Ok(());
         }
         *failures -= 1;
-        Err(NotStored("not now".to_owned()))
+        Err(PublishError("not now".to_owned()))
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_report_is_sent_again_under_the_same_id_until_it_is_stored() {
     let (outbox, stop) = (Outbox::default(), CancellationToken::new());
-    let post = Flaky { failures: Mutex::new(3), ..Flaky::default() };
+    let sink = FlakySink { failures: Mutex::new(3), ..FlakySink::default() };
     outbox.put(report(1, 1));
     stop.cancel();
-    outbox.run(&post, &stop).await;
-    let sent = post.sent.lock().unwrap().clone();
+    outbox.run(&sink, &stop).await;
+    let sent = sink.sent.lock().unwrap().clone();
     assert_eq!(sent.len(), 4);
     assert!(sent.iter().all(|(_, _, id)| *id == sent[0].2 && id.len() == 32), "{sent:?}");
 }
@@ -61,24 +61,24 @@ async fn a_report_is_sent_again_under_the_same_id_until_it_is_stored() {
 #[tokio::test]
 async fn the_newest_replaces_what_waits_and_follows_what_is_under_way() {
     let (outbox, stop) = (Outbox::default(), CancellationToken::new());
-    let post = Flaky { gate: Some(Notify::new()), ..Flaky::default() };
+    let sink = FlakySink { release: Some(Notify::new()), ..FlakySink::default() };
     outbox.put(report(1, 1));
     let script = async {
-        post.arrived.notified().await;
+        sink.arrived.notified().await;
         outbox.put(report(1, 2));
         outbox.put(report(1, 3));
         outbox.put(report(2, 1));
         // The other instance doesn't wait for the first.
-        post.arrived.notified().await;
-        let gate = post.gate.as_ref().unwrap();
-        gate.notify_one();
-        post.arrived.notified().await;
+        sink.arrived.notified().await;
+        let release = sink.release.as_ref().unwrap();
+        release.notify_one();
+        sink.arrived.notified().await;
         stop.cancel();
-        gate.notify_one();
-        gate.notify_waiters();
+        release.notify_one();
+        release.notify_waiters();
     };
-    let ((), ()) = tokio::join!(outbox.run(&post, &stop), script);
-    let sent = post.sent.lock().unwrap().clone();
+    let ((), ()) = tokio::join!(outbox.run(&sink, &stop), script);
+    let sent = sink.sent.lock().unwrap().clone();
     let first: Vec<u32> = sent.iter().filter(|(id, ..)| *id == report(1, 1).instance_id).map(|sent| sent.1).collect();
     assert_eq!(first, [1, 3]);
     let ids: HashSet<&String> = sent.iter().map(|sent| &sent.2).collect();

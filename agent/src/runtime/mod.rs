@@ -23,7 +23,7 @@ pub mod simulated;
 pub enum RuntimeError {
     /// A container of this instance and placement exists already.
     #[error("the container exists already")]
-    NameTaken,
+    AlreadyExists,
     /// Somebody else listens on a port of this container.
     #[error("a port of the container is taken: {0}")]
     PortTaken(String),
@@ -35,15 +35,15 @@ pub enum RuntimeError {
     ImageMissing(String),
     /// The container is not there (any more).
     #[error("the container is gone")]
-    Gone,
+    NotFound,
     /// It was told to refuse.
     #[error("{0}")]
-    ToldToRefuse(String),
+    Refused(String),
     /// Anything else; may pass by itself.
-    #[error("{doing}")]
+    #[error("{action}")]
     Other {
         /// What was tried, as in `could not start the container`.
-        doing: &'static str,
+        action: &'static str,
         /// What the engine said.
         #[source]
         source: anyhow::Error,
@@ -53,7 +53,7 @@ pub enum RuntimeError {
 impl RuntimeError {
     /// The sentence for people, with all causes.
     #[must_use]
-    pub fn chain(&self) -> String {
+    pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
@@ -71,17 +71,17 @@ pub fn container_name(instance: InstanceId, placement: u32) -> String {
     format!("dockhost-{instance}-{placement}")
 }
 
-/// What runs containers. Every act may be repeated: doing again what is done is no error.
+/// What runs containers. Every act may be repeated: action again what is done is no error.
 pub trait Runtime: Send + Sync + 'static {
     /// `docker`, `podman` or `simulated`.
     fn kind(&self) -> &'static str;
 
-    /// The containers of this backend, or those of one instance. None of them is [`crate::container::State::Running`]
+    /// The containers of this backend, or those of one instance. None of them is [`crate::container::ContainerState::Running`]
     /// yet unless the runtime knows that its SSH server answers.
     fn list(&self, of: Option<InstanceId>) -> impl Future<Output = Result<Vec<Container>, RuntimeError>> + Send;
 
     /// Makes the image (the default one when none is named) available, if it isn't. May take minutes.
-    fn fetch(&self, image: Option<&str>) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+    fn ensure_image(&self, image: Option<&str>) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
     /// Makes the container of this assignment, with ports of its own, and doesn't start it.
     fn create(
@@ -98,13 +98,13 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
     /// Whether its SSH server greets, right now.
-    fn answers(&self, container: &Container) -> impl Future<Output = bool> + Send;
+    fn is_ssh_ready(&self, container: &Container) -> impl Future<Output = bool> + Send;
 
     /// SHA-256 fingerprints of its SSH host keys, `SHA256:…` each; empty when it has none.
     fn host_keys(&self, container: &Container) -> impl Future<Output = Result<Vec<String>, RuntimeError>> + Send;
 
     /// Makes a stopped container anew from its own files, with other ports. It answers to its former id.
-    fn change_ports(
+    fn recreate_with_new_ports(
         &self,
         container: &Container,
         assignment: &Assignment,

@@ -20,12 +20,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Runtime, RuntimeError};
-use crate::container::{Container, State};
+use crate::container::{Container, ContainerState};
 use crate::ports::{self, Cursor, PortRange};
 
 /// How the simulation behaves.
 #[derive(Debug, Clone)]
-pub struct Behaviour {
+pub struct SimulationOptions {
     /// Where ports are taken from; none is bound.
     pub ports: PortRange,
     /// How long a creation, a start and a stop take, each.
@@ -36,14 +36,14 @@ pub struct Behaviour {
 
 /// Containers that exist in a file only.
 #[derive(Debug)]
-pub struct Simulated {
-    behaviour: Behaviour,
+pub struct SimulatedRuntime {
+    options: SimulationOptions,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    containers: BTreeMap<String, Kept>,
+    containers: BTreeMap<String, SimulatedContainer>,
     cursor: Cursor,
     log: File,
 }
@@ -51,7 +51,7 @@ struct Inner {
 /// A container, as it stands in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Kept {
+struct SimulatedContainer {
     id: String,
     instance: InstanceId,
     user: UserId,
@@ -65,43 +65,43 @@ struct Kept {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Change {
-    Put(Kept),
+    Put(SimulatedContainer),
     Removed(String),
 }
 
-impl Simulated {
-    /// Opens, or begins, the containers kept in `<dir>/<name>.jsonl`.
+impl SimulatedRuntime {
+    /// Opens, or begins, the containers container in `<dir>/<name>.jsonl`.
     ///
     /// # Errors
     /// When the directory can't be made, or the file not be read or written.
-    pub fn open(dir: &Path, name: &str, seed: u128, behaviour: Behaviour) -> io::Result<Self> {
+    pub fn open(dir: &Path, name: &str, seed: u128, options: SimulationOptions) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let path = dir.join(format!("{name}.jsonl"));
         let containers = read(&path)?;
         let log = compact(&path, &containers)?;
-        let cursor = Cursor::seeded(behaviour.ports, seed);
-        Ok(Self { behaviour, inner: Mutex::new(Inner { containers, cursor, log }) })
+        let cursor = Cursor::seeded(options.ports, seed);
+        Ok(Self { options, inner: Mutex::new(Inner { containers, cursor, log }) })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn pause(&self) {
-        if !self.behaviour.delay.is_zero() {
-            tokio::time::sleep(self.behaviour.delay).await;
+    async fn delay(&self) {
+        if !self.options.delay.is_zero() {
+            tokio::time::sleep(self.options.delay).await;
         }
     }
 
-    fn change(&self, id: &str, act: impl FnOnce(&mut Kept)) -> Result<(), RuntimeError> {
+    fn change(&self, id: &str, act: impl FnOnce(&mut SimulatedContainer)) -> Result<(), RuntimeError> {
         let mut inner = self.inner();
-        let mut kept = inner.containers.get(id).cloned().ok_or(RuntimeError::Gone)?;
-        act(&mut kept);
-        inner.put(kept)
+        let mut container = inner.containers.get(id).cloned().ok_or(RuntimeError::NotFound)?;
+        act(&mut container);
+        inner.put(container)
     }
 }
 
-fn read(path: &Path) -> io::Result<BTreeMap<String, Kept>> {
+fn read(path: &Path) -> io::Result<BTreeMap<String, SimulatedContainer>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -110,8 +110,8 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Kept>> {
     let mut containers = BTreeMap::new();
     for change in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
         match change {
-            Change::Put(kept) => {
-                containers.insert(kept.id.clone(), kept);
+            Change::Put(container) => {
+                containers.insert(container.id.clone(), container);
             }
             Change::Removed(id) => {
                 containers.remove(&id);
@@ -122,11 +122,11 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Kept>> {
 }
 
 /// Writes the state anew beside the old file, takes its place, and stays open for what comes.
-fn compact(path: &Path, containers: &BTreeMap<String, Kept>) -> io::Result<File> {
+fn compact(path: &Path, containers: &BTreeMap<String, SimulatedContainer>) -> io::Result<File> {
     let fresh: PathBuf = path.with_extension("new");
     let mut file = File::create(&fresh)?;
-    for kept in containers.values() {
-        serde_json::to_writer(&mut file, &Change::Put(kept.clone()))?;
+    for container in containers.values() {
+        serde_json::to_writer(&mut file, &Change::Put(container.clone()))?;
         file.write_all(b"\n")?;
     }
     file.sync_all()?;
@@ -135,21 +135,21 @@ fn compact(path: &Path, containers: &BTreeMap<String, Kept>) -> io::Result<File>
 }
 
 impl Inner {
-    fn put(&mut self, kept: Kept) -> Result<(), RuntimeError> {
-        self.append(&Change::Put(kept.clone()))?;
-        self.containers.insert(kept.id.clone(), kept);
+    fn put(&mut self, container: SimulatedContainer) -> Result<(), RuntimeError> {
+        self.append(&Change::Put(container.clone()))?;
+        self.containers.insert(container.id.clone(), container);
         Ok(())
     }
 
     fn append(&mut self, change: &Change) -> Result<(), RuntimeError> {
-        let other = |source| RuntimeError::Other { doing: "could not write the simulated state", source };
+        let other = |source| RuntimeError::Other { action: "could not write the simulated state", source };
         let mut line = serde_json::to_vec(change).map_err(|error| other(error.into()))?;
         line.push(b'\n');
         self.log.write_all(&line).map_err(|error| other(error.into()))
     }
 }
 
-impl Kept {
+impl SimulatedContainer {
     fn container(&self) -> Container {
         Container {
             id: self.id.clone(),
@@ -159,69 +159,82 @@ impl Kept {
             placement: self.placement,
             ports: self.ports,
             state: match (self.running, self.has_run) {
-                (true, _) => State::Running,
-                (false, true) => State::Stopped,
-                (false, false) => State::Created,
+                (true, _) => ContainerState::Running,
+                (false, true) => ContainerState::Stopped,
+                (false, false) => ContainerState::Created,
             },
             host_keys: vec![],
         }
     }
 }
 
-impl Runtime for Simulated {
+impl Runtime for SimulatedRuntime {
     fn kind(&self) -> &'static str {
         "simulated"
     }
 
     async fn list(&self, of: Option<InstanceId>) -> Result<Vec<Container>, RuntimeError> {
         let inner = self.inner();
-        let wanted = |kept: &&Kept| of.is_none_or(|instance| kept.instance == instance);
-        Ok(inner.containers.values().filter(wanted).map(Kept::container).collect())
+        let wanted = |container: &&SimulatedContainer| of.is_none_or(|instance| container.instance == instance);
+        Ok(inner.containers.values().filter(wanted).map(SimulatedContainer::container).collect())
     }
 
-    async fn fetch(&self, _image: Option<&str>) -> Result<(), RuntimeError> {
+    async fn ensure_image(&self, _image: Option<&str>) -> Result<(), RuntimeError> {
         Ok(())
     }
 
     async fn create(&self, assignment: &Assignment, _spec: &ContainerSpec) -> Result<(), RuntimeError> {
-        if self.behaviour.refuse {
-            return Err(RuntimeError::ToldToRefuse("this simulated backend was told to refuse".to_owned()));
+        if self.options.refuse {
+            return Err(RuntimeError::Refused("this simulated backend was told to refuse".to_owned()));
         }
-        self.pause().await;
+        self.delay().await;
         let mut inner = self.inner();
         let (instance, placement) = (assignment.instance_id, assignment.placement);
         let id = hex(&Sha256::digest(super::container_name(instance, placement)));
         if inner.containers.contains_key(&id) {
-            return Err(RuntimeError::NameTaken);
+            return Err(RuntimeError::AlreadyExists);
         }
-        let held: BTreeSet<u16> = inner.containers.values().flat_map(|kept| ports::all(kept.ports)).collect();
-        let (ports, cursor) = ports::choose(self.behaviour.ports, inner.cursor, &held, |_| true)
-            .ok_or(RuntimeError::NoPorts(self.behaviour.ports))?;
+        let used: BTreeSet<u16> =
+            inner.containers.values().flat_map(|container| ports::numbers(container.ports)).collect();
+        let (ports, cursor) = ports::allocate(self.options.ports, inner.cursor, &used, |_| true)
+            .ok_or(RuntimeError::NoPorts(self.options.ports))?;
         inner.cursor = cursor;
-        inner.put(Kept { id, instance, user: assignment.user_id, placement, ports, running: false, has_run: false })
+        inner.put(SimulatedContainer {
+            id,
+            instance,
+            user: assignment.user_id,
+            placement,
+            ports,
+            running: false,
+            has_run: false,
+        })
     }
 
     async fn start(&self, container: &Container, _spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
-        self.pause().await;
-        self.change(&container.id, |kept| (kept.running, kept.has_run) = (true, true))
+        self.delay().await;
+        self.change(&container.id, |container| (container.running, container.has_run) = (true, true))
     }
 
-    async fn answers(&self, container: &Container) -> bool {
-        self.inner().containers.get(&container.id).is_some_and(|kept| kept.running)
+    async fn is_ssh_ready(&self, container: &Container) -> bool {
+        self.inner().containers.get(&container.id).is_some_and(|container| container.running)
     }
 
     async fn host_keys(&self, container: &Container) -> Result<Vec<String>, RuntimeError> {
         Ok(vec![format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&container.id)))])
     }
 
-    async fn change_ports(&self, _container: &Container, _assignment: &Assignment) -> Result<(), RuntimeError> {
-        // Simulated ports are never taken by anybody else.
+    async fn recreate_with_new_ports(
+        &self,
+        _container: &Container,
+        _assignment: &Assignment,
+    ) -> Result<(), RuntimeError> {
+        // SimulatedRuntime ports are never taken by anybody else.
         Ok(())
     }
 
     async fn stop(&self, id: &str) -> Result<(), RuntimeError> {
-        self.pause().await;
-        self.change(id, |kept| kept.running = false)
+        self.delay().await;
+        self.change(id, |container| container.running = false)
     }
 
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {

@@ -35,7 +35,7 @@ fn knowing(mut assignment: Assignment, id: &str) -> Assignment {
     assignment
 }
 
-fn container(placement: u32, state: State) -> Container {
+fn container(placement: u32, state: ContainerState) -> Container {
     Container {
         id: format!("c{placement}"),
         former_ids: vec![],
@@ -55,69 +55,90 @@ fn failed_gone(step: &Step) -> bool {
 #[test]
 fn a_new_instance_is_made_started_awaited_and_reported() {
     let wanted = assignment(1, Wanted::Running);
-    assert_eq!(step(&wanted, &[], Room::Free), Step::Create);
-    assert_eq!(step(&wanted, &[container(1, State::Created)], Room::Free), Step::Start("c1".to_owned()));
-    assert_eq!(step(&wanted, &[container(1, State::Starting)], Room::Free), Step::AwaitSsh("c1".to_owned()));
-    let running = container(1, State::Running);
+    assert_eq!(next_step(&wanted, &[], CapacityStatus::Available), Step::Create);
+    assert_eq!(
+        next_step(&wanted, &[container(1, ContainerState::Created)], CapacityStatus::Available),
+        Step::Start("c1".to_owned())
+    );
+    assert_eq!(
+        next_step(&wanted, &[container(1, ContainerState::Starting)], CapacityStatus::Available),
+        Step::AwaitSsh("c1".to_owned())
+    );
+    let running = container(1, ContainerState::Running);
     let report = Step::Report(News::InstanceStatus(running.observation()));
-    assert_eq!(step(&wanted, &[running], Room::Free), report);
+    assert_eq!(next_step(&wanted, &[running], CapacityStatus::Available), report);
 }
 
 #[test]
 fn only_a_new_container_is_refused_when_full() {
-    let full = Room::Full { max: 3 };
+    let full = CapacityStatus::Full { max: 3 };
     let wanted = assignment(1, Wanted::Running);
-    let Step::Report(News::InstanceRefused(trouble)) = step(&wanted, &[], full) else { panic!("not refused") };
+    let Step::Report(News::InstanceRefused(trouble)) = next_step(&wanted, &[], full) else { panic!("not refused") };
     assert_eq!((trouble.code.as_str(), trouble.message.as_str()), ("no_capacity", "all 3 places are taken"));
-    assert_eq!(step(&wanted, &[container(1, State::Stopped)], full), Step::Start("c1".to_owned()));
-    assert_eq!(step(&assignment(1, Wanted::Deleted), &[], full), Step::Report(News::InstanceDeleted));
+    assert_eq!(next_step(&wanted, &[container(1, ContainerState::Stopped)], full), Step::Start("c1".to_owned()));
+    assert_eq!(next_step(&assignment(1, Wanted::Deleted), &[], full), Step::Report(News::InstanceDeleted));
 }
 
 #[test]
 fn stopped_without_a_container_makes_one_and_does_not_start_it() {
     let wanted = assignment(1, Wanted::Stopped);
-    assert_eq!(step(&wanted, &[], Room::Free), Step::Create);
-    let made = container(1, State::Created);
+    assert_eq!(next_step(&wanted, &[], CapacityStatus::Available), Step::Create);
+    let made = container(1, ContainerState::Created);
     let report = Step::Report(News::InstanceStatus(made.observation()));
-    assert_eq!(step(&wanted, &[made], Room::Free), report);
-    assert_eq!(step(&wanted, &[container(1, State::Starting)], Room::Free), Step::Stop("c1".to_owned()));
-    assert_eq!(step(&wanted, &[container(1, State::Running)], Room::Free), Step::Stop("c1".to_owned()));
+    assert_eq!(next_step(&wanted, &[made], CapacityStatus::Available), report);
+    assert_eq!(
+        next_step(&wanted, &[container(1, ContainerState::Starting)], CapacityStatus::Available),
+        Step::Stop("c1".to_owned())
+    );
+    assert_eq!(
+        next_step(&wanted, &[container(1, ContainerState::Running)], CapacityStatus::Available),
+        Step::Stop("c1".to_owned())
+    );
 }
 
 #[test]
 fn lost_files_are_never_replaced_by_an_empty_container() {
     for wanted in [Wanted::Running, Wanted::Stopped] {
         let wanted = knowing(assignment(1, wanted), "c0");
-        assert!(failed_gone(&step(&wanted, &[], Room::Free)));
-        assert!(failed_gone(&step(&wanted, &[container(1, State::Running)], Room::Free)));
+        assert!(failed_gone(&next_step(&wanted, &[], CapacityStatus::Available)));
+        assert!(failed_gone(&next_step(&wanted, &[container(1, ContainerState::Running)], CapacityStatus::Available)));
     }
 }
 
 #[test]
 fn a_container_made_anew_from_its_files_answers_to_its_former_id() {
-    let mut moved = container(1, State::Stopped);
+    let mut moved = container(1, ContainerState::Stopped);
     moved.former_ids = vec!["c0".to_owned()];
     assert_eq!(
-        step(&knowing(assignment(1, Wanted::Running), "c0"), &[moved], Room::Free),
+        next_step(&knowing(assignment(1, Wanted::Running), "c0"), &[moved], CapacityStatus::Available),
         Step::Start("c1".to_owned())
     );
 }
 
 #[test]
 fn a_lower_placement_goes_first_and_a_higher_one_is_left_alone() {
-    let (old, new) = (container(1, State::Running), container(2, State::Created));
+    let (old, new) = (container(1, ContainerState::Running), container(2, ContainerState::Created));
     let both = [new.clone(), old];
-    assert_eq!(step(&assignment(2, Wanted::Running), &both, Room::Free), Step::Remove("c1".to_owned()));
-    assert_eq!(step(&assignment(1, Wanted::Running), &both, Room::Free), Step::Ignore);
-    assert_eq!(step(&assignment(1, Wanted::Deleted), &both, Room::Free), Step::Remove("c1".to_owned()));
-    assert_eq!(step(&assignment(1, Wanted::Deleted), &[new], Room::Free), Step::Report(News::InstanceDeleted));
+    assert_eq!(
+        next_step(&assignment(2, Wanted::Running), &both, CapacityStatus::Available),
+        Step::Remove("c1".to_owned())
+    );
+    assert_eq!(next_step(&assignment(1, Wanted::Running), &both, CapacityStatus::Available), Step::Ignore);
+    assert_eq!(
+        next_step(&assignment(1, Wanted::Deleted), &both, CapacityStatus::Available),
+        Step::Remove("c1".to_owned())
+    );
+    assert_eq!(
+        next_step(&assignment(1, Wanted::Deleted), &[new], CapacityStatus::Available),
+        Step::Report(News::InstanceDeleted)
+    );
 }
 
 #[test]
 fn an_assignment_that_does_not_say_what_to_make_makes_nothing() {
     let mut wanted = assignment(1, Wanted::Running);
     wanted.container = None;
-    assert!(matches!(step(&wanted, &[], Room::Free), Step::Report(News::InstanceFailed(_))));
+    assert!(matches!(next_step(&wanted, &[], CapacityStatus::Available), Step::Report(News::InstanceFailed(_))));
 }
 
 /// What happens to the model between two steps.
@@ -133,8 +154,8 @@ enum Happening {
     Die,
     /// Somebody removes the container behind our back.
     Vanish,
-    /// The backend fills up, or has room again.
-    Room(bool),
+    /// The backend fills up, or has capacity again.
+    CapacityStatus(bool),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -154,7 +175,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Crash),
         1 => Just(Happening::Die),
         1 => Just(Happening::Vanish),
-        1 => any::<bool>().prop_map(Happening::Room),
+        1 => any::<bool>().prop_map(Happening::CapacityStatus),
     ]
 }
 
@@ -166,38 +187,42 @@ struct Model {
 
 impl Model {
     /// Takes one step like a runtime would, and checks that the step was a lawful one.
-    fn take(&mut self, step: &Step, wanted: &Assignment) -> Result<(), TestCaseError> {
+    fn take(&mut self, step: &Step, assignment: &Assignment) -> Result<(), TestCaseError> {
         match step {
             Step::Ignore | Step::Report(_) => {}
             Step::Remove(id) => {
                 let victim = self.containers.iter().find(|container| container.id == *id);
                 let victim = victim.ok_or_else(|| TestCaseError::fail("removes what isn't there"))?;
                 prop_assert!(
-                    victim.placement < wanted.placement
-                        || (wanted.wanted == Wanted::Deleted && victim.placement == wanted.placement),
-                    "removed placement {} for {wanted:?}",
+                    victim.placement < assignment.placement
+                        || (assignment.wanted == Wanted::Deleted && victim.placement == assignment.placement),
+                    "removed placement {} for {assignment:?}",
                     victim.placement
                 );
                 self.containers.retain(|container| container.id != *id);
             }
             Step::Create => {
                 prop_assert!(self.containers.is_empty(), "made a second container");
-                prop_assert_eq!(known_id(wanted), None, "made an empty container in place of lost files");
-                prop_assert_ne!(wanted.wanted, Wanted::Deleted);
+                prop_assert_eq!(
+                    expected_container_id(assignment),
+                    None,
+                    "made an empty container in place of lost files"
+                );
+                prop_assert_ne!(assignment.wanted, Wanted::Deleted);
                 self.made += 1;
-                let mut made = container(wanted.placement, State::Created);
+                let mut made = container(assignment.placement, ContainerState::Created);
                 made.id = format!("m{}", self.made);
                 self.containers.push(made);
             }
-            Step::Start(id) => self.change(id, State::Starting)?,
-            Step::AwaitSsh(id) => self.change(id, State::Running)?,
-            Step::Stop(id) => self.change(id, State::Stopped)?,
+            Step::Start(id) => self.change(id, ContainerState::Starting)?,
+            Step::AwaitSsh(id) => self.change(id, ContainerState::Running)?,
+            Step::Stop(id) => self.change(id, ContainerState::Stopped)?,
         }
         prop_assert!(self.containers.iter().filter(|container| container.state.is_alive()).count() <= 1);
         Ok(())
     }
 
-    fn change(&mut self, id: &str, state: State) -> Result<(), TestCaseError> {
+    fn change(&mut self, id: &str, state: ContainerState) -> Result<(), TestCaseError> {
         let container = self.containers.iter_mut().find(|container| container.id == id);
         container.ok_or_else(|| TestCaseError::fail("changes what isn't there"))?.state = state;
         Ok(())
@@ -213,7 +238,7 @@ proptest! {
     ) {
         let mut model = Model::default();
         let mut wanted = assignment(1, Wanted::Running);
-        let mut room = Room::Free;
+        let mut capacity = CapacityStatus::Available;
         for happening in history {
             match happening {
                 Happening::Assign { placement, wanted: what, known } => {
@@ -224,20 +249,20 @@ proptest! {
                         _ => {}
                     }
                 }
-                Happening::Step => model.take(&step(&wanted, &model.containers, room), &wanted)?,
+                Happening::Step => model.take(&next_step(&wanted, &model.containers, capacity), &wanted)?,
                 Happening::Crash => {
-                    let _ = step(&wanted, &model.containers, room);
+                    let _ = next_step(&wanted, &model.containers, capacity);
                 }
                 Happening::Die => model.containers.iter_mut().for_each(|container| {
                     if container.state.is_alive() {
-                        container.state = State::Stopped;
+                        container.state = ContainerState::Stopped;
                     }
                 }),
                 Happening::Vanish => model.containers.clear(),
-                Happening::Room(free) => room = if free { Room::Free } else { Room::Full { max: 1 } },
+                Happening::CapacityStatus(free) => capacity = if free { CapacityStatus::Available } else { CapacityStatus::Full { max: 1 } },
             }
         }
-        let rest = (0..8).find_map(|_| match step(&wanted, &model.containers, room) {
+        let rest = (0..8).find_map(|_| match next_step(&wanted, &model.containers, capacity) {
             rest @ (Step::Ignore | Step::Report(_)) => Some(Ok(rest)),
             next => model.take(&next, &wanted).err().map(Err),
         });
@@ -254,8 +279,8 @@ proptest! {
                 prop_assert_eq!(wanted.wanted, Wanted::Deleted);
                 prop_assert!(model.containers.iter().all(|container| container.placement > wanted.placement));
             }
-            Step::Report(News::InstanceRefused(_)) => prop_assert_ne!(room, Room::Free),
-            Step::Report(News::InstanceFailed(_)) => prop_assert!(known_id(&wanted).is_some()),
+            Step::Report(News::InstanceRefused(_)) => prop_assert_ne!(capacity, CapacityStatus::Available),
+            Step::Report(News::InstanceFailed(_)) => prop_assert!(expected_container_id(&wanted).is_some()),
             other => prop_assert!(false, "came to rest at {other:?}"),
         }
     }

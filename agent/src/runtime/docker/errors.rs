@@ -8,28 +8,28 @@ use bollard::errors::Error;
 use crate::runtime::RuntimeError;
 
 /// An error that may pass.
-pub(super) fn other(doing: &'static str) -> impl Fn(Error) -> RuntimeError {
-    move |error| RuntimeError::Other { doing, source: error.into() }
+pub(super) fn other_error(action: &'static str) -> impl Fn(Error) -> RuntimeError {
+    move |error| RuntimeError::Other { action, source: error.into() }
 }
 
 /// An answer about a container that should exist.
-pub(super) fn refusal(doing: &'static str) -> impl Fn(Error) -> RuntimeError {
+pub(super) fn container_error(action: &'static str) -> impl Fn(Error) -> RuntimeError {
     move |error| match &error {
-        Error::DockerResponseServerError { status_code: 404, .. } => RuntimeError::Gone,
+        Error::DockerResponseServerError { status_code: 404, .. } => RuntimeError::NotFound,
         Error::DockerResponseServerError { message, .. } if is_port_taken(message) => {
             RuntimeError::PortTaken(message.clone())
         }
-        _ => RuntimeError::Other { doing, source: error.into() },
+        _ => RuntimeError::Other { action, source: error.into() },
     }
 }
 
-/// An answer to a creation from `image`.
-pub(super) fn creation(image: &str) -> impl Fn(Error) -> RuntimeError {
+/// An answer to a create_error from `image`.
+pub(super) fn create_error(image: &str) -> impl Fn(Error) -> RuntimeError {
     move |error| match &error {
         Error::DockerResponseServerError { status_code: 404, .. } => RuntimeError::ImageMissing(image.to_owned()),
         // Podman answers 500 to what Docker answers 409.
-        Error::DockerResponseServerError { message, .. } if is_name_taken(message) => RuntimeError::NameTaken,
-        _ => RuntimeError::Other { doing: "could not make the container", source: error.into() },
+        Error::DockerResponseServerError { message, .. } if is_name_taken(message) => RuntimeError::AlreadyExists,
+        _ => RuntimeError::Other { action: "could not make the container", source: error.into() },
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn what_engines_say_is_understood() {
-        let start = refusal("could not start the container");
+        let start = container_error("could not start the container");
         for text in [
             "driver failed programming external connectivity on endpoint x (y): Bind for 0.0.0.0:20000 failed: port is already allocated",
             "driver failed programming external connectivity on endpoint x (y): Error starting userland proxy: listen tcp4 0.0.0.0:20000: bind: address already in use",
@@ -59,10 +59,10 @@ mod tests {
         ] {
             assert!(matches!(start(answer(500, text)), RuntimeError::PortTaken(_)), "{text}");
         }
-        assert!(matches!(start(answer(404, "No such container: x")), RuntimeError::Gone));
+        assert!(matches!(start(answer(404, "No such container: x")), RuntimeError::NotFound));
         assert!(matches!(start(answer(500, "no space left on device")), RuntimeError::Other { .. }));
 
-        let create = creation("img");
+        let create = create_error("img");
         assert!(
             matches!(create(answer(404, "No such image: img")), RuntimeError::ImageMissing(image) if image == "img")
         );
@@ -70,7 +70,7 @@ mod tests {
             r#"Conflict. The container name "/x" is already in use by container "y". You have to remove (or rename) that container"#,
             "creating container storage: the container name \"x\" is already in use by y. You have to remove that container: that name is already in use",
         ] {
-            assert!(matches!(create(answer(409, text)), RuntimeError::NameTaken), "{text}");
+            assert!(matches!(create(answer(409, text)), RuntimeError::AlreadyExists), "{text}");
         }
     }
 }

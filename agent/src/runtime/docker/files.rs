@@ -16,25 +16,25 @@ use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
 
-use super::errors::refusal;
+use super::errors::container_error;
 use crate::runtime::RuntimeError;
 
 /// Where the container tells its public host keys.
-const HOST_KEYS: &str = "/etc/dockhost/host_keys.pub";
+const HOST_KEYS_PATH: &str = "/etc/dockhost/host_keys.pub";
 /// Bytes of an archive that are read at most.
-const LONGEST: usize = 64 * 1024;
+const MAX_ARCHIVE_BYTES: usize = 64 * 1024;
 /// Host keys that are told at most.
-const MOST_KEYS: usize = 8;
+const MAX_HOST_KEYS: usize = 8;
 
 /// Lets this key log in as root.
-pub(super) async fn authorize(docker: &Docker, id: &str, key: &str) -> Result<(), RuntimeError> {
+pub(super) async fn upload_authorized_key(docker: &Docker, id: &str, key: &str) -> Result<(), RuntimeError> {
     let archive = authorized_keys(key)
-        .map_err(|error| RuntimeError::Other { doing: "could not pack the key", source: error.into() })?;
+        .map_err(|error| RuntimeError::Other { action: "could not pack the key", source: error.into() })?;
     let options = UploadToContainerOptionsBuilder::default().path("/").build();
     docker
         .upload_to_container(id, Some(options), bollard::body_full(archive))
         .await
-        .map_err(refusal("could not put the key into the container"))
+        .map_err(container_error("could not put the key into the container"))
 }
 
 fn authorized_keys(key: &str) -> std::io::Result<Bytes> {
@@ -61,17 +61,17 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
 
 /// The fingerprints of the container's host keys, in the order in which it tells them.
 pub(super) async fn host_keys(docker: &Docker, id: &str) -> Result<Vec<String>, RuntimeError> {
-    let options = DownloadFromContainerOptionsBuilder::default().path(HOST_KEYS).build();
+    let options = DownloadFromContainerOptionsBuilder::default().path(HOST_KEYS_PATH).build();
     let mut stream = std::pin::pin!(docker.download_from_container(id, Some(options)));
     let mut archive = Vec::new();
     while let Some(chunk) = stream.next().await {
-        match chunk.map_err(refusal("could not read the host keys")) {
-            Ok(chunk) => archive.extend_from_slice(&chunk[..chunk.len().min(LONGEST - archive.len())]),
+        match chunk.map_err(container_error("could not read the host keys")) {
+            Ok(chunk) => archive.extend_from_slice(&chunk[..chunk.len().min(MAX_ARCHIVE_BYTES - archive.len())]),
             // No such file: an image that doesn't tell them, or a container that has never run.
-            Err(RuntimeError::Gone) => return Ok(vec![]),
+            Err(RuntimeError::NotFound) => return Ok(vec![]),
             Err(error) => return Err(error),
         }
-        if archive.len() == LONGEST {
+        if archive.len() == MAX_ARCHIVE_BYTES {
             break;
         }
     }
@@ -96,7 +96,7 @@ fn fingerprints(public_keys: &str) -> Vec<String> {
         .lines()
         .filter_map(|line| line.split_ascii_whitespace().nth(1))
         .filter_map(|blob| STANDARD.decode(blob).ok())
-        .take(MOST_KEYS)
+        .take(MAX_HOST_KEYS)
         .map(|blob| format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob))))
         .collect()
 }
@@ -110,7 +110,7 @@ mod tests {
         let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMXOUsbZXZ9V7m4WjaK/6wznfQZJb9slyKLs1bjzj/MO root@foo\n";
         assert_eq!(fingerprints(key), ["SHA256:1C9QXBKspa0T9zjGgIb/Mfa1x0sWnp9YNED+O4Mwyj4"]);
         assert_eq!(fingerprints("nonsense\n\nssh-rsa ###\n"), Vec::<String>::new());
-        assert_eq!(fingerprints(&key.repeat(100)).len(), MOST_KEYS);
+        assert_eq!(fingerprints(&key.repeat(100)).len(), MAX_HOST_KEYS);
     }
 
     #[test]

@@ -14,29 +14,30 @@ use std::process::{Output, Stdio};
 use tokio::process::Command;
 
 /// Where connections to the host itself are judged.
-const TO_HOST: &str = "DOCKHOST-HOST";
+const HOST_CHAIN: &str = "DOCKHOST-HOST";
 /// Where connections through the host are judged.
-const THROUGH_HOST: &str = "DOCKHOST-OUT";
+const FORWARD_CHAIN: &str = "DOCKHOST-OUT";
 /// What isn't the internet: private and shared networks, and link-local addresses such as 169.254.169.254.
-const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"];
+const PRIVATE_NETWORKS: [&str; 5] =
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"];
 
 /// Why there are no rules.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoFirewall {
+pub(super) enum FirewallError {
     #[error("the bridge {0} is not on this machine: the agent runs in a container, or the engine elsewhere")]
-    NotHere(String),
+    BridgeNotFound(String),
     #[error("could not run iptables")]
-    NoProgram(#[source] std::io::Error),
+    CannotRun(#[source] std::io::Error),
     #[error("iptables {rule}: {answer}")]
     Refused { rule: String, answer: String },
 }
 
 /// Sees to it that the rules stand for this bridge.
-pub(super) async fn ensure(bridge: &str) -> Result<(), NoFirewall> {
+pub(super) async fn ensure(bridge: &str) -> Result<(), FirewallError> {
     if !Path::new("/sys/class/net").join(bridge).exists() {
-        return Err(NoFirewall::NotHere(bridge.to_owned()));
+        return Err(FirewallError::BridgeNotFound(bridge.to_owned()));
     }
-    for chain in [TO_HOST, THROUGH_HOST] {
+    for chain in [HOST_CHAIN, FORWARD_CHAIN] {
         if !run(&["-n", "-L", chain]).await?.status.success() {
             run(&["-N", chain]).await?;
         }
@@ -44,33 +45,33 @@ pub(super) async fn ensure(bridge: &str) -> Result<(), NoFirewall> {
             append(&rule).await?;
         }
     }
-    insert(&["INPUT", "-i", bridge, "-j", TO_HOST]).await?;
+    insert(&["INPUT", "-i", bridge, "-j", HOST_CHAIN]).await?;
     // The engine keeps this chain first in line for rules that are not its own; Podman has none.
     let forward = if run(&["-n", "-L", "DOCKER-USER"]).await?.status.success() { "DOCKER-USER" } else { "FORWARD" };
-    insert(&[forward, "-i", bridge, "-j", THROUGH_HOST]).await
+    insert(&[forward, "-i", bridge, "-j", FORWARD_CHAIN]).await
 }
 
 /// The rules of a chain, in order.
 fn rules(chain: &str) -> Vec<Vec<&str>> {
     let answers = vec![chain, "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"];
     let names = ["udp", "tcp"].map(|protocol| vec![chain, "-p", protocol, "--dport", "53", "-j", "RETURN"]);
-    let refused: Vec<Vec<&str>> = if chain == TO_HOST {
+    let refused: Vec<Vec<&str>> = if chain == HOST_CHAIN {
         vec![vec![chain, "-j", "REJECT"]]
     } else {
-        PRIVATE.map(|network| vec![chain, "-d", network, "-j", "REJECT"]).to_vec()
+        PRIVATE_NETWORKS.map(|network| vec![chain, "-d", network, "-j", "REJECT"]).to_vec()
     };
     [vec![answers], names.to_vec(), refused].concat()
 }
 
-async fn append(rule: &[&str]) -> Result<(), NoFirewall> {
+async fn append(rule: &[&str]) -> Result<(), FirewallError> {
     add("-A", rule).await
 }
 
-async fn insert(rule: &[&str]) -> Result<(), NoFirewall> {
+async fn insert(rule: &[&str]) -> Result<(), FirewallError> {
     add("-I", rule).await
 }
 
-async fn add(how: &str, rule: &[&str]) -> Result<(), NoFirewall> {
+async fn add(how: &str, rule: &[&str]) -> Result<(), FirewallError> {
     if run(&[&["-C"], rule].concat()).await?.status.success() {
         return Ok(());
     }
@@ -80,11 +81,11 @@ async fn add(how: &str, rule: &[&str]) -> Result<(), NoFirewall> {
         return Ok(());
     }
     let answer = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(NoFirewall::Refused { rule: words.join(" "), answer })
+    Err(FirewallError::Refused { rule: words.join(" "), answer })
 }
 
-async fn run(words: &[&str]) -> Result<Output, NoFirewall> {
+async fn run(words: &[&str]) -> Result<Output, FirewallError> {
     // -w: wait for others who change the rules.
     let mut command = Command::new("iptables");
-    command.arg("-w").args(words).stdin(Stdio::null()).output().await.map_err(NoFirewall::NoProgram)
+    command.arg("-w").args(words).stdin(Stdio::null()).output().await.map_err(FirewallError::CannotRun)
 }

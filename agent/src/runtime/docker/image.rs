@@ -9,45 +9,45 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use tar::{Builder, Header};
 
-use super::errors::other;
+use super::errors::other_error;
 use crate::runtime::RuntimeError;
 
 /// The names that are the project's own.
-const OWN: &str = "dockhost/";
+const PROJECT_PREFIX: &str = "dockhost/";
 /// The image of `images/instance`.
-pub(super) const INSTANCE: &str = "dockhost/instance:latest";
+pub(super) const INSTANCE_IMAGE: &str = "dockhost/instance:latest";
 
 /// What the image of instances is made of.
-const RECIPE: [(&str, &str); 3] = [
+const BUILD_CONTEXT: [(&str, &str); 3] = [
     ("Dockerfile", include_str!("../../../../images/instance/Dockerfile")),
     ("entrypoint.sh", include_str!("../../../../images/instance/entrypoint.sh")),
     ("sshd_config", include_str!("../../../../images/instance/sshd_config")),
 ];
 
 /// Gets the image, however long it takes.
-pub(super) async fn fetch(docker: &Docker, image: &str) -> Result<(), RuntimeError> {
-    if is_here(docker, image).await {
+pub(super) async fn ensure(docker: &Docker, image: &str) -> Result<(), RuntimeError> {
+    if exists(docker, image).await {
         Ok(())
-    } else if image == INSTANCE {
+    } else if image == INSTANCE_IMAGE {
         tracing::info!(image, "making the image of instances, once; this takes a minute or two");
-        make(docker).await
-    } else if image.starts_with(OWN) {
+        build(docker).await
+    } else if image.starts_with(PROJECT_PREFIX) {
         Err(RuntimeError::ImageMissing(image.to_owned()))
     } else {
         let options = CreateImageOptionsBuilder::default().from_image(image).build();
         let progress = docker.create_image(Some(options), None, None);
-        progress.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(other("could not fetch the image"))
+        progress.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(other_error("could not fetch the image"))
     }
 }
 
-async fn is_here(docker: &Docker, image: &str) -> bool {
+async fn exists(docker: &Docker, image: &str) -> bool {
     docker.inspect_image(image).await.is_ok()
 }
 
-async fn make(docker: &Docker) -> Result<(), RuntimeError> {
+async fn build(docker: &Docker) -> Result<(), RuntimeError> {
     let context = context()
-        .map_err(|error| RuntimeError::Other { doing: "could not pack the image's recipe", source: error.into() })?;
-    let options = BuildImageOptionsBuilder::default().t(INSTANCE).rm(true).forcerm(true).build();
+        .map_err(|error| RuntimeError::Other { action: "could not pack the image's recipe", source: error.into() })?;
+    let options = BuildImageOptionsBuilder::default().t(INSTANCE_IMAGE).rm(true).forcerm(true).build();
     docker
         .build_image(options, None, Some(bollard::body_full(context)))
         .try_for_each(|line| {
@@ -57,15 +57,15 @@ async fn make(docker: &Docker) -> Result<(), RuntimeError> {
             std::future::ready(Ok(()))
         })
         .await
-        .map_err(other("could not make the image of instances"))?;
-    tracing::info!(image = INSTANCE, "made the image of instances");
+        .map_err(other_error("could not make the image of instances"))?;
+    tracing::info!(image = INSTANCE_IMAGE, "made the image of instances");
     Ok(())
 }
 
 /// The recipe as a build context.
 fn context() -> std::io::Result<Bytes> {
     let mut archive = Builder::new(Vec::new());
-    for (name, text) in RECIPE {
+    for (name, text) in BUILD_CONTEXT {
         let mut header = Header::new_gnu();
         header.set_mode(if name.ends_with(".sh") { 0o755 } else { 0o644 });
         header.set_size(text.len() as u64);
@@ -81,15 +81,15 @@ mod tests {
     /// Every file that the recipe copies is in the context.
     #[test]
     fn the_recipe_is_whole() {
-        let dockerfile = RECIPE[0].1;
+        let dockerfile = BUILD_CONTEXT[0].1;
         let copied: Vec<&str> = dockerfile
             .lines()
             .filter_map(|line| line.strip_prefix("COPY "))
             .filter_map(|line| line.split_whitespace().find(|word| !word.starts_with("--")))
             .collect();
-        assert_eq!(copied.len(), RECIPE.len() - 1);
+        assert_eq!(copied.len(), BUILD_CONTEXT.len() - 1);
         for name in copied {
-            assert!(RECIPE.iter().any(|(file, _)| *file == name), "{name} is not in the context");
+            assert!(BUILD_CONTEXT.iter().any(|(file, _)| *file == name), "{name} is not in the context");
         }
         assert!(context().is_ok());
     }

@@ -1,7 +1,7 @@
 //! The labels that tell whose a container is.
 //!
 //! In: a container as the engine lists it. Out: ours, or nothing if its labels don't say. The labels are written at
-//! creation and can't be changed, not even from inside.
+//! create_error and can't be changed, not even from inside.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::wire::{Assignment, Ports};
 
-use crate::container::{Container, State};
+use crate::container::{Container, ContainerState};
 use crate::ports;
 
 /// The instance.
@@ -47,7 +47,7 @@ pub(super) fn of(
 
 /// The ports label's text.
 pub(super) fn ports_text(ports: Ports) -> String {
-    ports::all(ports).map(|port| port.to_string()).join(",")
+    ports::numbers(ports).map(|port| port.to_string()).join(",")
 }
 
 /// The container of a listing; a created one still has to be asked whether it has run.
@@ -62,9 +62,9 @@ pub(super) fn container(summary: &ContainerSummary) -> Option<Container> {
         placement: labels.get(PLACEMENT)?.parse().ok()?,
         ports: ports(summary)?,
         state: match summary.state? {
-            ContainerSummaryStateEnum::CREATED => State::Created,
-            ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::RESTARTING => State::Starting,
-            _ => State::Stopped,
+            ContainerSummaryStateEnum::CREATED => ContainerState::Created,
+            ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::RESTARTING => ContainerState::Starting,
+            _ => ContainerState::Stopped,
         },
         host_keys: vec![],
     })
@@ -104,8 +104,8 @@ mod tests {
         };
         let container = container(&summary).unwrap();
         assert_eq!((container.instance, container.user), (assignment.instance_id, assignment.user_id));
-        assert_eq!((container.placement, container.ports, container.state), (3, ports, State::Stopped));
-        assert!(container.answers_to("a") && container.answers_to("b") && container.answers_to("c"));
+        assert_eq!((container.placement, container.ports, container.state), (3, ports, ContainerState::Stopped));
+        assert!(container.has_id("a") && container.has_id("b") && container.has_id("c"));
 
         summary.labels.as_mut().unwrap().insert(PLACEMENT.to_owned(), "x".to_owned());
         assert_eq!(super::container(&summary), None);

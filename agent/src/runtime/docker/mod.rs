@@ -19,11 +19,10 @@ use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
 
 use super::{Runtime, RuntimeError, container_name};
-use crate::container::{Container, State};
+use crate::container::{Container, ContainerState};
 use crate::ports::{self, Cursor, PortRange};
 
-mod anew;
-mod create;
+mod container_spec;
 mod engine;
 mod errors;
 mod files;
@@ -31,14 +30,15 @@ mod firewall;
 mod image;
 mod labels;
 mod network;
+mod recreate;
 mod ssh;
 
-pub use engine::{Engine, NoEngine, connect};
+pub use engine::{Engine, EngineError, connect};
 
-use errors::{other, refusal};
+use errors::{container_error, other_error};
 
 /// Seconds that a container has between SIGTERM and SIGKILL.
-const STOP_SECONDS: i32 = 5;
+const STOP_GRACE_SECONDS: i32 = 5;
 
 /// What this backend's containers have in common.
 #[derive(Debug, Clone)]
@@ -61,15 +61,15 @@ pub struct DockerRuntime {
     docker: Docker,
     kind: &'static str,
     settings: Settings,
-    book: Mutex<Book>,
-    fetching: tokio::sync::Mutex<()>,
+    reservations: Mutex<PortReservations>,
+    image_lock: tokio::sync::Mutex<()>,
 }
 
 /// Ports that are given out but not yet to be seen in a listing.
 #[derive(Debug)]
-struct Book {
+struct PortReservations {
     cursor: Cursor,
-    promised: BTreeSet<u16>,
+    reserved: BTreeSet<u16>,
 }
 
 impl DockerRuntime {
@@ -90,18 +90,24 @@ impl DockerRuntime {
             }
         }
         let cursor = Cursor::seeded(settings.ports, settings.backend.uuid().as_u128());
-        let book = Mutex::new(Book { cursor, promised: BTreeSet::new() });
-        Ok(Self { docker: engine.docker, kind: engine.kind, settings, book, fetching: tokio::sync::Mutex::default() })
+        let reservations = Mutex::new(PortReservations { cursor, reserved: BTreeSet::new() });
+        Ok(Self {
+            docker: engine.docker,
+            kind: engine.kind,
+            settings,
+            reservations,
+            image_lock: tokio::sync::Mutex::default(),
+        })
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reservations(&self) -> MutexGuard<'_, PortReservations> {
+        self.reservations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn summaries(&self, labels: Vec<String>) -> Result<Vec<ContainerSummary>, RuntimeError> {
+    async fn list_by_label(&self, labels: Vec<String>) -> Result<Vec<ContainerSummary>, RuntimeError> {
         let filters = HashMap::from([("label".to_owned(), labels)]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        self.docker.list_containers(Some(options)).await.map_err(other("could not list the containers"))
+        self.docker.list_containers(Some(options)).await.map_err(other_error("could not list the containers"))
     }
 
     /// Whether there may be files in a container that the engine calls created. One that ran and failed to start
@@ -110,49 +116,59 @@ impl DockerRuntime {
         if !container.former_ids.is_empty() {
             return Ok(true);
         }
-        let inspected =
-            self.docker.inspect_container(&container.id, None).await.map_err(refusal("could not inspect it"))?;
+        let inspected = self
+            .docker
+            .inspect_container(&container.id, None)
+            .await
+            .map_err(container_error("could not inspect it"))?;
         let started = inspected.state.and_then(|state| state.started_at);
         // Unknown counts as having run: nothing is removed on a guess.
         Ok(started.is_none_or(|at| !at.is_empty() && !at.starts_with("0001-01-01")))
     }
 
-    /// Chooses free ports and promises them, until [`Self::release`].
-    async fn promise_ports(&self) -> Result<Ports, RuntimeError> {
-        let all = self.summaries(vec![labels::INSTANCE.to_owned()]).await?;
-        let mut held: BTreeSet<u16> = all.iter().filter_map(labels::ports).flat_map(ports::all).collect();
-        let mut book = self.book();
-        held.extend(&book.promised);
-        let (ports, cursor) = ports::choose(self.settings.ports, book.cursor, &held, ports::is_free)
+    /// Chooses free ports and promises them, until [`Self::release_ports`].
+    async fn reserve_ports(&self) -> Result<Ports, RuntimeError> {
+        let all = self.list_by_label(vec![labels::INSTANCE.to_owned()]).await?;
+        let mut used: BTreeSet<u16> = all.iter().filter_map(labels::ports).flat_map(ports::numbers).collect();
+        let mut reservations = self.reservations();
+        used.extend(&reservations.reserved);
+        let (ports, cursor) = ports::allocate(self.settings.ports, reservations.cursor, &used, ports::is_free)
             .ok_or(RuntimeError::NoPorts(self.settings.ports))?;
-        book.cursor = cursor;
-        book.promised.extend(ports::all(ports));
+        reservations.cursor = cursor;
+        reservations.reserved.extend(ports::numbers(ports));
         Ok(ports)
     }
 
     /// Makes a container, with ports of its own.
-    async fn make(
+    async fn create_container_from(
         &self,
         assignment: &Assignment,
         spec: &ContainerSpec,
         image: &str,
         former_ids: &[String],
     ) -> Result<(), RuntimeError> {
-        let ports = self.promise_ports().await?;
+        let ports = self.reserve_ports().await?;
         let backend = self.settings.backend;
-        let body = create::body(&create::Blueprint { backend, assignment, spec, image, ports, former_ids });
+        let body = container_spec::body(&container_spec::ContainerRequest {
+            backend,
+            assignment,
+            spec,
+            image,
+            ports,
+            former_ids,
+        });
         let name = container_name(assignment.instance_id, assignment.placement);
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let made = self.docker.create_container(Some(options), body).await;
-        self.release(ports);
-        made.map(drop).map_err(errors::creation(image))
+        self.release_ports(ports);
+        made.map(drop).map_err(errors::create_error(image))
     }
 
     /// The ports are in a listing now, or nobody's.
-    fn release(&self, ports: Ports) {
-        let mut book = self.book();
-        for port in ports::all(ports) {
-            book.promised.remove(&port);
+    fn release_ports(&self, ports: Ports) {
+        let mut reservations = self.reservations();
+        for port in ports::numbers(ports) {
+            reservations.reserved.remove(&port);
         }
     }
 }
@@ -166,63 +182,67 @@ impl Runtime for DockerRuntime {
         let mut filter = vec![format!("{}={}", labels::BACKEND, self.settings.backend)];
         filter.extend(of.map(|instance| format!("{}={instance}", labels::INSTANCE)));
         let mut containers = Vec::new();
-        for summary in self.summaries(filter).await? {
+        for summary in self.list_by_label(filter).await? {
             let Some(mut container) = labels::container(&summary) else {
                 tracing::warn!(id = summary.id, "a container with this backend's label and unreadable others");
                 continue;
             };
-            if container.state == State::Created {
+            if container.state == ContainerState::Created {
                 match self.has_run(&container).await {
-                    Ok(true) => container.state = State::Stopped,
+                    Ok(true) => container.state = ContainerState::Stopped,
                     Ok(false) => {}
-                    Err(RuntimeError::Gone) => continue,
+                    Err(RuntimeError::NotFound) => continue,
                     Err(error) => return Err(error),
                 }
             }
             containers.push(container);
         }
-        anew::forget_replaced(&mut containers);
+        recreate::drop_replaced(&mut containers);
         Ok(containers)
     }
 
-    async fn fetch(&self, image: Option<&str>) -> Result<(), RuntimeError> {
+    async fn ensure_image(&self, image: Option<&str>) -> Result<(), RuntimeError> {
         // One at a time: all creations of a fresh machine want the same one.
-        let _turn = self.fetching.lock().await;
-        image::fetch(&self.docker, image.unwrap_or(&self.settings.image)).await
+        let _guard = self.image_lock.lock().await;
+        image::ensure(&self.docker, image.unwrap_or(&self.settings.image)).await
     }
 
     async fn create(&self, assignment: &Assignment, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let image = spec.image.as_deref().unwrap_or(&self.settings.image);
-        self.make(assignment, spec, image, &[]).await
+        self.create_container_from(assignment, spec, image, &[]).await
     }
 
     async fn start(&self, container: &Container, spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
-        if container.state == State::Created
+        if container.state == ContainerState::Created
             && let Some(spec) = spec
         {
-            files::authorize(&self.docker, &container.id, &spec.ssh_public_key).await?;
+            files::upload_authorized_key(&self.docker, &container.id, &spec.ssh_public_key).await?;
         }
-        self.docker.start_container(&container.id, None).await.map_err(refusal("could not start the container"))
+        self.docker.start_container(&container.id, None).await.map_err(container_error("could not start the container"))
     }
 
-    async fn answers(&self, container: &Container) -> bool {
-        ssh::greets(container.ports.ssh, self.settings.lan_ip.as_deref()).await
+    async fn is_ssh_ready(&self, container: &Container) -> bool {
+        ssh::is_ready(container.ports.ssh, self.settings.lan_ip.as_deref()).await
     }
 
     async fn host_keys(&self, container: &Container) -> Result<Vec<String>, RuntimeError> {
         files::host_keys(&self.docker, &container.id).await
     }
 
-    async fn change_ports(&self, container: &Container, assignment: &Assignment) -> Result<(), RuntimeError> {
-        self.make_anew(container, assignment).await
+    async fn recreate_with_new_ports(
+        &self,
+        container: &Container,
+        assignment: &Assignment,
+    ) -> Result<(), RuntimeError> {
+        self.recreate(container, assignment).await
     }
 
     async fn stop(&self, id: &str) -> Result<(), RuntimeError> {
-        let options = StopContainerOptionsBuilder::default().t(STOP_SECONDS).build();
-        self.docker.stop_container(id, Some(options)).await.map_err(refusal("could not stop the container"))
+        let options = StopContainerOptionsBuilder::default().t(STOP_GRACE_SECONDS).build();
+        self.docker.stop_container(id, Some(options)).await.map_err(container_error("could not stop the container"))
     }
 
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
-        self.remove_with_traces(id).await
+        self.remove_with_predecessors(id).await
     }
 }

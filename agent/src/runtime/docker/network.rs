@@ -10,22 +10,22 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::NetworkCreateRequest;
 
-use super::errors::other;
+use super::errors::other_error;
 use crate::runtime::RuntimeError;
 
 /// Its name.
-pub(super) const NAME: &str = "dockhost";
+pub(super) const NETWORK_NAME: &str = "dockhost";
 /// The option that says how its bridge is called on the host.
-const BRIDGE: &str = "com.docker.network.bridge.name";
+const BRIDGE_OPTION: &str = "com.docker.network.bridge.name";
 
 /// Makes it, if it isn't there; how its bridge is called on the host.
 pub(super) async fn ensure(docker: &Docker) -> Result<String, RuntimeError> {
     if let Some(bridge) = find(docker).await? {
         return Ok(bridge);
     }
-    let options = [("com.docker.network.bridge.enable_icc", "false"), (BRIDGE, "dockhost0")];
+    let options = [("com.docker.network.bridge.enable_icc", "false"), (BRIDGE_OPTION, "dockhost0")];
     let request = NetworkCreateRequest {
-        name: NAME.to_owned(),
+        name: NETWORK_NAME.to_owned(),
         driver: Some("bridge".to_owned()),
         options: Some(HashMap::from(options.map(|(name, value)| (name.to_owned(), value.to_owned())))),
         ..NetworkCreateRequest::default()
@@ -34,19 +34,19 @@ pub(super) async fn ensure(docker: &Docker) -> Result<String, RuntimeError> {
     match (find(docker).await?, made) {
         // Whoever made it: another agent on this engine may have been faster.
         (Some(bridge), _) => Ok(bridge),
-        (None, Err(error)) => Err(other("could not make the network of the instances")(error)),
-        (None, Ok(_)) => Err(RuntimeError::Gone),
+        (None, Err(error)) => Err(other_error("could not make the network of the instances")(error)),
+        (None, Ok(_)) => Err(RuntimeError::NotFound),
     }
 }
 
 async fn find(docker: &Docker) -> Result<Option<String>, RuntimeError> {
-    match docker.inspect_network(NAME, None).await {
+    match docker.inspect_network(NETWORK_NAME, None).await {
         Ok(network) => {
-            let named = network.options.and_then(|mut options| options.remove(BRIDGE));
+            let named = network.options.and_then(|mut options| options.remove(BRIDGE_OPTION));
             let by_id = || format!("br-{}", network.id.unwrap_or_default().chars().take(12).collect::<String>());
             Ok(Some(named.unwrap_or_else(by_id)))
         }
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-        Err(error) => Err(other("could not look for the network of the instances")(error)),
+        Err(error) => Err(other_error("could not look for the network of the instances")(error)),
     }
 }

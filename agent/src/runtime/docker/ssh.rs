@@ -1,4 +1,4 @@
-//! Whether an SSH server greets behind a published port.
+//! Whether an SSH server is_ready behind a published port.
 //!
 //! In: the port. Out: yes or no, within two seconds. An open port is not enough: the engine's proxy accepts before
 //! the server inside listens. The loopback address comes first; an agent that lives in a container itself doesn't reach
@@ -10,12 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How long a server may take to greet.
-const PATIENCE: Duration = Duration::from_secs(1);
+const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether a greeting comes from one of the addresses.
-pub(super) async fn greets(port: u16, lan_ip: Option<&str>) -> bool {
+pub(super) async fn is_ready(port: u16, lan_ip: Option<&str>) -> bool {
     for address in ["127.0.0.1"].into_iter().chain(lan_ip) {
-        if matches!(tokio::time::timeout(PATIENCE, greeting(address, port)).await, Ok(Ok(true))) {
+        if matches!(tokio::time::timeout(GREETING_TIMEOUT, greeting(address, port)).await, Ok(Ok(true))) {
             return true;
         }
     }
@@ -49,9 +49,9 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_greeting_of_ssh_counts() {
-        assert!(greets(server(b"SSH-2.0-x\r\n").await, None).await);
-        assert!(!greets(server(b"HTTP/1.1 200 OK\r\n").await, None).await);
+        assert!(is_ready(server(b"SSH-2.0-x\r\n").await, None).await);
+        assert!(!is_ready(server(b"HTTP/1.1 200 OK\r\n").await, None).await);
         // Accepts and closes at once, like the engine's proxy in front of nobody.
-        assert!(!greets(server(b"").await, None).await);
+        assert!(!is_ready(server(b"").await, None).await);
     }
 }

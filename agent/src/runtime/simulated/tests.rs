@@ -5,12 +5,12 @@ use uuid::Uuid;
 
 use super::*;
 
-fn behaviour() -> Behaviour {
-    Behaviour { ports: "20000-20005".parse().unwrap(), delay: Duration::ZERO, refuse: false }
+fn options() -> SimulationOptions {
+    SimulationOptions { ports: "20000-20005".parse().unwrap(), delay: Duration::ZERO, refuse: false }
 }
 
-fn open(dir: &Path) -> Simulated {
-    Simulated::open(dir, "b", 0, behaviour()).unwrap()
+fn open(dir: &Path) -> SimulatedRuntime {
+    SimulatedRuntime::open(dir, "b", 0, options()).unwrap()
 }
 
 fn assignment(n: u128) -> (Assignment, ContainerSpec) {
@@ -40,9 +40,9 @@ async fn a_restarted_agent_finds_its_containers() {
     let runtime = open(dir.path());
     runtime.create(&one, &spec).await.unwrap();
     runtime.create(&two, &spec).await.unwrap();
-    assert!(matches!(runtime.create(&one, &spec).await, Err(RuntimeError::NameTaken)));
+    assert!(matches!(runtime.create(&one, &spec).await, Err(RuntimeError::AlreadyExists)));
     let containers = runtime.list(Some(one.instance_id)).await.unwrap();
-    assert_eq!((containers.len(), containers[0].state), (1, State::Created));
+    assert_eq!((containers.len(), containers[0].state), (1, ContainerState::Created));
     runtime.start(&containers[0], Some(&spec)).await.unwrap();
     runtime.stop(&containers[0].id).await.unwrap();
     let gone = runtime.list(Some(two.instance_id)).await.unwrap().remove(0);
@@ -52,7 +52,7 @@ async fn a_restarted_agent_finds_its_containers() {
     OpenOptions::new().append(true).open(dir.path().join("b.jsonl")).unwrap().write_all(b"{\"put\":{\"i").unwrap();
     let after = open(dir.path()).list(None).await.unwrap();
     assert_eq!(after.len(), 1);
-    assert_eq!((after[0].state, after[0].ports), (State::Stopped, containers[0].ports));
+    assert_eq!((after[0].state, after[0].ports), (ContainerState::Stopped, containers[0].ports));
 }
 
 #[tokio::test]
@@ -69,6 +69,6 @@ async fn ports_run_out_and_come_back_and_refusing_is_refusing() {
     runtime.remove(&first.id).await.unwrap();
     runtime.create(&three, &spec).await.unwrap();
 
-    let refusing = Simulated::open(dir.path(), "c", 0, Behaviour { refuse: true, ..behaviour() }).unwrap();
-    assert!(matches!(refusing.create(&three, &spec).await, Err(RuntimeError::ToldToRefuse(_))));
+    let refusing = SimulatedRuntime::open(dir.path(), "c", 0, SimulationOptions { refuse: true, ..options() }).unwrap();
+    assert!(matches!(refusing.create(&three, &spec).await, Err(RuntimeError::Refused(_))));
 }

@@ -7,47 +7,51 @@ use std::time::Duration;
 
 use dockhost_domain::wire::{Assignment, News, Trouble};
 
-use super::pursue::{End, Tries, trouble};
-use super::{Memory, Reconciler};
+use super::worker::{Attempts, Outcome, failed};
+use super::{ContainerCache, Reconciler};
 use crate::backoff::Backoff;
 use crate::container::Container;
 use crate::runtime::{Runtime, RuntimeError};
 
 /// The first and the longest pause before the server is asked again whether an assignment stands.
-const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+const CONFIRM_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// Starts of one run: a container that ends again and again is reported.
-const STARTS: u32 = 3;
+const MAX_STARTS_PER_RUN: u32 = 3;
 /// Other ports of one run, each time after somebody took the chosen ones.
-const PORT_CHANGES: u32 = 20;
+const MAX_PORT_CHANGES_PER_RUN: u32 = 20;
 
 impl<R: Runtime> Reconciler<R> {
-    /// Makes the container, if it is still wanted and there is room; fetches its image first.
-    pub(super) async fn create(&self, wanted: &Assignment, tries: &mut Tries) -> Result<Option<End>, RuntimeError> {
+    /// Makes the container, if it is still wanted and there is room; image_attempts its image first.
+    pub(super) async fn create(
+        &self,
+        wanted: &Assignment,
+        attempts: &mut Attempts,
+    ) -> Result<Option<Outcome>, RuntimeError> {
         let Some(spec) = &wanted.container else { return Ok(None) };
-        if !self.still_stands(wanted).await {
-            return Ok(Some(End::Over));
+        if !self.is_current(wanted).await {
+            return Ok(Some(Outcome::Obsolete));
         }
-        if !self.0.rooms.take(wanted.instance_id) {
+        if !self.0.capacity.reserve(wanted.instance_id) {
             return Ok(None);
         }
         let refused = |code, error: &RuntimeError| {
-            self.0.rooms.note(wanted.instance_id, false);
-            let trouble = Trouble { code: String::from(code), message: error.chain() };
-            Ok(Some(End::Say(News::InstanceRefused(trouble))))
+            self.0.capacity.set_exists(wanted.instance_id, false);
+            let trouble = Trouble { code: String::from(code), message: error.with_causes() };
+            Ok(Some(Outcome::Report(News::InstanceRefused(trouble))))
         };
-        match self.act(self.0.runtime.create(wanted, spec)).await {
+        match self.with_permit(self.0.runtime.create(wanted, spec)).await {
             Ok(()) => {
-                let made = self.act(self.0.runtime.list(Some(wanted.instance_id))).await?;
+                let made = self.with_permit(self.0.runtime.list(Some(wanted.instance_id))).await?;
                 if let Some(container) = made.iter().find(|container| container.placement == wanted.placement) {
-                    self.say(wanted, News::InstanceCreated(container.observation()));
+                    self.enqueue_report(wanted, News::InstanceCreated(container.observation()));
                 }
                 Ok(None)
             }
-            Err(RuntimeError::ImageMissing(image)) if tries.fetches == 0 => {
-                tries.fetches += 1;
+            Err(RuntimeError::ImageMissing(image)) if attempts.image_attempts == 0 => {
+                attempts.image_attempts += 1;
                 tracing::info!(image, "fetching an image");
                 tokio::select! {
-                    fetched = self.0.runtime.fetch(spec.image.as_deref()) => match fetched {
+                    fetched = self.0.runtime.ensure_image(spec.image.as_deref()) => match fetched {
                         Ok(()) => Ok(None),
                         Err(error) => refused("image_missing", &error),
                     },
@@ -57,19 +61,19 @@ impl<R: Runtime> Reconciler<R> {
             }
             Err(error @ RuntimeError::ImageMissing(_)) => refused("image_missing", &error),
             Err(error @ RuntimeError::NoPorts(_)) => refused("no_ports", &error),
-            Err(error @ RuntimeError::ToldToRefuse(_)) => refused("told_to_refuse", &error),
+            Err(error @ RuntimeError::Refused(_)) => refused("told_to_refuse", &error),
             Err(error) => {
-                self.0.rooms.note(wanted.instance_id, false);
+                self.0.capacity.set_exists(wanted.instance_id, false);
                 Err(error)
             }
         }
     }
 
     /// Whether what is wanted still is, asked until there is an answer; what was replaced meanwhile is not.
-    async fn still_stands(&self, wanted: &Assignment) -> bool {
-        let mut backoff = Backoff::new(ASK_AGAIN.0, ASK_AGAIN.1);
-        while !self.superseded(wanted) {
-            match self.0.confirmer.stands(wanted).await {
+    async fn is_current(&self, wanted: &Assignment) -> bool {
+        let mut backoff = Backoff::new(CONFIRM_BACKOFF.0, CONFIRM_BACKOFF.1);
+        while !self.is_superseded(wanted) {
+            match self.0.confirmer.is_current(wanted).await {
                 Ok(true) => return true,
                 Ok(false) => {
                     tracing::info!(instance = %wanted.instance_id, placement = wanted.placement,
@@ -90,33 +94,33 @@ impl<R: Runtime> Reconciler<R> {
         &self,
         wanted: &Assignment,
         container: &Container,
-        memory: &mut Memory,
-        tries: &mut Tries,
-    ) -> Result<Option<End>, RuntimeError> {
-        tries.starts += 1;
-        if tries.starts > STARTS {
-            return Ok(Some(trouble("runtime_error", "its container ends right after each start".to_owned())));
+        cache: &mut ContainerCache,
+        attempts: &mut Attempts,
+    ) -> Result<Option<Outcome>, RuntimeError> {
+        attempts.starts += 1;
+        if attempts.starts > MAX_STARTS_PER_RUN {
+            return Ok(Some(failed("runtime_error", "its container ends right after each start".to_owned())));
         }
-        memory.answered = None;
+        cache.ssh_ready = None;
         let runtime = &self.0.runtime;
-        match self.act(runtime.start(container, wanted.container.as_ref())).await {
+        match self.with_permit(runtime.start(container, wanted.container.as_ref())).await {
             Ok(()) => Ok(None),
             Err(RuntimeError::PortTaken(message)) => {
-                tries.starts -= 1;
-                tries.port_changes += 1;
+                attempts.starts -= 1;
+                attempts.port_changes += 1;
                 tracing::info!(container = container.id, message, "its ports are taken, choosing others");
-                if tries.port_changes > PORT_CHANGES {
-                    return Ok(Some(trouble("no_ports", format!("its ports are taken: {message}"))));
+                if attempts.port_changes > MAX_PORT_CHANGES_PER_RUN {
+                    return Ok(Some(failed("no_ports", format!("its ports are taken: {message}"))));
                 }
                 // Even one that has never run: it may be known by its id already, so that an empty one in its place
                 // would look like lost files. The new container answers to the old id.
-                match self.act(runtime.change_ports(container, wanted)).await {
-                    Err(error @ RuntimeError::NoPorts(_)) => return Ok(Some(trouble("no_ports", error.chain()))),
+                match self.with_permit(runtime.recreate_with_new_ports(container, wanted)).await {
+                    Err(error @ RuntimeError::NoPorts(_)) => return Ok(Some(failed("no_ports", error.with_causes()))),
                     other => other?,
                 }
                 Ok(None)
             }
-            Err(RuntimeError::Gone) => Ok(None),
+            Err(RuntimeError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }

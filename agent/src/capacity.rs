@@ -8,28 +8,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dockhost_domain::ids::InstanceId;
 
-use crate::step::Room;
+use crate::step::CapacityStatus;
 
 /// The places of one backend.
 #[derive(Debug)]
-pub struct Rooms(Mutex<Inner>);
+pub struct Capacity(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    held: HashSet<InstanceId>,
+    used: HashSet<InstanceId>,
     own_max: u32,
     enrolled_max: Option<u32>,
 }
 
-impl Rooms {
+impl Capacity {
     /// At most `own_max` containers: the agent's own last word.
     #[must_use]
     pub fn new(own_max: u32) -> Self {
-        Self(Mutex::new(Inner { held: HashSet::new(), own_max, enrolled_max: None }))
+        Self(Mutex::new(Inner { used: HashSet::new(), own_max, enrolled_max: None }))
     }
 
     /// At most this many too: what the backend is enrolled for.
-    pub fn enrolled_for(&self, max: u32) {
+    pub fn set_enrolled_max(&self, max: u32) {
         self.inner().enrolled_max = Some(max);
     }
 
@@ -47,44 +47,44 @@ impl Rooms {
 
     /// The containers that exist or are being made.
     #[must_use]
-    pub fn held(&self) -> u32 {
-        u32::try_from(self.inner().held.len()).unwrap_or(u32::MAX)
+    pub fn used(&self) -> u32 {
+        u32::try_from(self.inner().used.len()).unwrap_or(u32::MAX)
     }
 
     /// Whether a container of this instance would find a place.
     #[must_use]
-    pub fn room_for(&self, instance: InstanceId) -> Room {
+    pub fn status_for(&self, instance: InstanceId) -> CapacityStatus {
         let inner = self.inner();
-        if inner.held.contains(&instance) || inner.held() < inner.max() {
-            Room::Free
+        if inner.used.contains(&instance) || inner.used() < inner.max() {
+            CapacityStatus::Available
         } else {
-            Room::Full { max: inner.max() }
+            CapacityStatus::Full { max: inner.max() }
         }
     }
 
     /// Takes a place for this instance; false when there is none. Taking it twice is taking it once.
-    pub fn take(&self, instance: InstanceId) -> bool {
+    pub fn reserve(&self, instance: InstanceId) -> bool {
         let mut inner = self.inner();
-        if !inner.held.contains(&instance) && inner.held() >= inner.max() {
+        if !inner.used.contains(&instance) && inner.used() >= inner.max() {
             return false;
         }
-        inner.held.insert(instance);
+        inner.used.insert(instance);
         true
     }
 
     /// Exactly these instances have a container or are being worked at.
-    pub fn hold(&self, instances: impl IntoIterator<Item = InstanceId>) {
-        let held = instances.into_iter().collect();
-        self.inner().held = held;
+    pub fn replace_all(&self, instances: impl IntoIterator<Item = InstanceId>) {
+        let used = instances.into_iter().collect();
+        self.inner().used = used;
     }
 
     /// Notes whether this instance has a container, as the runtime said.
-    pub fn note(&self, instance: InstanceId, exists: bool) {
+    pub fn set_exists(&self, instance: InstanceId, exists: bool) {
         let mut inner = self.inner();
         if exists {
-            inner.held.insert(instance);
+            inner.used.insert(instance);
         } else {
-            inner.held.remove(&instance);
+            inner.used.remove(&instance);
         }
     }
 
@@ -99,8 +99,8 @@ impl Inner {
         self.own_max.min(self.enrolled_max.unwrap_or(u32::MAX))
     }
 
-    fn held(&self) -> u32 {
-        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+    fn used(&self) -> u32 {
+        u32::try_from(self.used.len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -112,13 +112,16 @@ mod tests {
     #[test]
     fn the_lower_of_both_limits_counts_and_freed_places_come_back() {
         let id = |n| InstanceId::from_uuid(Uuid::from_u128(n));
-        let rooms = Rooms::new(5);
-        rooms.enrolled_for(2);
-        assert!(rooms.take(id(1)) && rooms.take(id(1)) && rooms.take(id(2)));
-        assert!(!rooms.take(id(3)));
-        assert_eq!((rooms.room_for(id(1)), rooms.room_for(id(3))), (Room::Free, Room::Full { max: 2 }));
-        rooms.note(id(1), false);
-        assert!(rooms.take(id(3)));
-        assert_eq!((rooms.held(), rooms.max()), (2, 2));
+        let capacity = Capacity::new(5);
+        capacity.set_enrolled_max(2);
+        assert!(capacity.reserve(id(1)) && capacity.reserve(id(1)) && capacity.reserve(id(2)));
+        assert!(!capacity.reserve(id(3)));
+        assert_eq!(
+            (capacity.status_for(id(1)), capacity.status_for(id(3))),
+            (CapacityStatus::Available, CapacityStatus::Full { max: 2 })
+        );
+        capacity.set_exists(id(1), false);
+        assert!(capacity.reserve(id(3)));
+        assert_eq!((capacity.used(), capacity.max()), (2, 2));
     }
 }

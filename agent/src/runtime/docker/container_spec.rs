@@ -20,7 +20,7 @@ const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"];
 
 /// What is needed to order a container.
-pub(super) struct Blueprint<'a> {
+pub(super) struct ContainerRequest<'a> {
     pub backend: BackendId,
     pub assignment: &'a Assignment,
     pub spec: &'a ContainerSpec,
@@ -30,8 +30,8 @@ pub(super) struct Blueprint<'a> {
 }
 
 /// The order.
-pub(super) fn body(blueprint: &Blueprint<'_>) -> ContainerCreateBody {
-    let Blueprint { backend, assignment, spec, image, ports, former_ids } = blueprint;
+pub(super) fn body(request: &ContainerRequest<'_>) -> ContainerCreateBody {
+    let ContainerRequest { backend, assignment, spec, image, ports, former_ids } = request;
     ContainerCreateBody {
         image: Some(String::from(*image)),
         hostname: Some(spec.hostname.clone()),
@@ -54,7 +54,7 @@ fn host_config(spec: &ContainerSpec, ports: Ports) -> HostConfig {
         cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         privileged: Some(false),
-        network_mode: Some(network::NAME.to_owned()),
+        network_mode: Some(network::NETWORK_NAME.to_owned()),
         port_bindings: Some(bindings(ports)),
         // Whether it runs is decided by its assignment, and by nobody else.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),

@@ -19,34 +19,34 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::connect::{Broker, NoAnswer, ask};
+use crate::capacity::Capacity;
+use crate::connect::{Broker, RequestError, request};
 use crate::key::ApiKey;
 use crate::reconcile::Reconciler;
-use crate::rooms::Rooms;
 use crate::runtime::Runtime;
 
 /// Assignments per pull.
-const BATCH: usize = 256;
+const ASSIGNMENTS_PER_PULL: usize = 256;
 /// How long a pull stays open.
-const EXPIRES: Duration = Duration::from_secs(30);
+const PULL_EXPIRY: Duration = Duration::from_secs(30);
 /// How often the broker says that there is nothing to say.
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long one hello may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 /// After this long without a word, the pull is lost.
-const SILENCE: Duration = Duration::from_secs(12);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// Why a round ended before the agent was told to stop.
+/// Why a run_session ended before the agent was describe to stop.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+enum SessionEnd {
     #[error("connected anew")]
     Reconnected,
     #[error("the server doesn't answer hello: {0}")]
-    NoWelcome(#[from] NoAnswer),
+    Hello(#[from] RequestError),
     #[error("the server says that this key belongs to another backend")]
-    NotMe,
+    WrongBackend,
     #[error("no word from the consumer")]
-    Silence,
+    MissedHeartbeats,
     #[error("the consumer answers: {0}")]
     Consumer(String),
     #[error("the connection is closed: {0}")]
@@ -55,31 +55,31 @@ enum Ended {
 
 /// What a status message of a pull means.
 #[derive(Debug, PartialEq, Eq)]
-enum Status {
+enum PullStatus {
     /// Nothing waits right now.
     Idle,
     /// The pull is over, as it should be in time.
-    Over,
+    Expired,
     /// The consumer is not what it was.
-    Lost,
+    Invalid,
 }
 
-impl Status {
+impl PullStatus {
     /// Anything not understood is a loss: hello repairs it.
     fn of(code: StatusCode) -> Self {
         match code.as_u16() {
             100 => Self::Idle,
-            404 | 408 => Self::Over,
-            _ => Self::Lost,
+            404 | 408 => Self::Expired,
+            _ => Self::Invalid,
         }
     }
 }
 
-/// Follows the assignments until told to stop.
-pub async fn follow<R: Runtime>(
+/// Follows the assignments until describe to stop.
+pub async fn receive_assignments<R: Runtime>(
     broker: Broker,
     key: &ApiKey,
-    rooms: &Rooms,
+    capacity: &Capacity,
     reconciler: &Reconciler<R>,
     stop: &CancellationToken,
 ) {
@@ -87,10 +87,10 @@ pub async fn follow<R: Runtime>(
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         let ended = tokio::select! {
-            ended = round(&mut broker, key, rooms, reconciler, &mut backoff) => ended,
+            ended = run_session(&mut broker, key, capacity, reconciler, &mut backoff) => ended,
             () = stop.cancelled() => return,
         };
-        if matches!(ended, Ended::Reconnected) {
+        if matches!(ended, SessionEnd::Reconnected) {
             tracing::info!("connected anew, saying hello");
             continue;
         }
@@ -103,48 +103,48 @@ pub async fn follow<R: Runtime>(
     }
 }
 
-/// One hello and all pulls that follow, until something is in doubt.
-async fn round<R: Runtime>(
+/// One hello and all subscription that receive_assignments, until something is in doubt.
+async fn run_session<R: Runtime>(
     broker: &mut Broker,
     key: &ApiKey,
-    rooms: &Rooms,
+    capacity: &Capacity,
     reconciler: &Reconciler<R>,
     backoff: &mut Backoff,
-) -> Ended {
+) -> SessionEnd {
     broker.connections.mark_unchanged();
     let client = broker.client.clone();
     let welcome = tokio::select! {
         welcome = hello(&client, key) => welcome,
         // Said on a connection that is gone: nobody will answer, so there is nothing to wait for.
-        _ = broker.connections.changed() => return Ended::Reconnected,
+        _ = broker.connections.changed() => return SessionEnd::Reconnected,
     };
     let welcome = match welcome {
         Ok(welcome) => welcome,
         Err(ended) => return ended,
     };
-    rooms.enrolled_for(welcome.max_containers);
-    reconciler.nudge();
-    tracing::info!(backend = %welcome.backend_id, assignments = welcome.assignments, max = rooms.max(), "welcome");
-    let mut pulls = match Pulls::open(client, &welcome).await {
-        Ok(pulls) => pulls,
+    capacity.set_enrolled_max(welcome.max_containers);
+    reconciler.notify_changed();
+    tracing::info!(backend = %welcome.backend_id, assignments = welcome.assignments, max = capacity.max(), "welcome");
+    let mut subscription = match PullSubscription::open(client, &welcome).await {
+        Ok(subscription) => subscription,
         Err(ended) => return ended,
     };
-    let mut missing = Some(welcome.assignments);
+    let mut unseen = Some(welcome.assignments);
     loop {
-        if missing == Some(0) {
-            missing = None;
-            if let Err(error) = reconciler.report_unknown().await {
-                tracing::warn!(error = error.chain(), "could not look for unknown containers");
+        if unseen == Some(0) {
+            unseen = None;
+            if let Err(error) = reconciler.report_unassigned().await {
+                tracing::warn!(error = error.with_causes(), "could not look for unknown containers");
             }
         }
         let next = tokio::select! {
-            next = pulls.next() => next,
-            _ = broker.connections.changed() => return Ended::Reconnected,
+            next = subscription.next() => next,
+            _ = broker.connections.changed() => return SessionEnd::Reconnected,
         };
         match next {
             Ok(Some(body)) => {
                 backoff.reset();
-                missing = missing.map(|missing| missing.saturating_sub(1));
+                unseen = unseen.map(|unseen| unseen.saturating_sub(1));
                 match serde_json::from_slice::<Assignment>(&body) {
                     Ok(assignment) => reconciler.assign(assignment),
                     Err(error) => tracing::error!(%error, "an assignment that this agent can't read"),
@@ -153,22 +153,22 @@ async fn round<R: Runtime>(
             // Nothing waits, so all has been seen, even if an assignment was taken back since the welcome.
             Ok(None) => {
                 backoff.reset();
-                missing = missing.map(|_| 0);
+                unseen = unseen.map(|_| 0);
             }
             Err(ended) => return ended,
         }
     }
 }
 
-async fn hello(client: &Client, key: &ApiKey) -> Result<Welcome, Ended> {
+async fn hello(client: &Client, key: &ApiKey) -> Result<Welcome, SessionEnd> {
     let subject = Channel::Hello(key.backend()).to_string();
     let hello = Hello { agent_version: env!("CARGO_PKG_VERSION").to_owned() };
-    let welcome: Welcome = ask(client, subject, &hello, PATIENCE).await?;
-    if welcome.backend_id == key.backend() { Ok(welcome) } else { Err(Ended::NotMe) }
+    let welcome: Welcome = request(client, subject, &hello, HELLO_TIMEOUT).await?;
+    if welcome.backend_id == key.backend() { Ok(welcome) } else { Err(SessionEnd::WrongBackend) }
 }
 
-/// The pulls of one round: there is always one open.
-struct Pulls {
+/// The subscription of one run_session: there is always one open.
+struct PullSubscription {
     client: Client,
     next: String,
     inbox: String,
@@ -177,27 +177,28 @@ struct Pulls {
     received: usize,
 }
 
-impl Pulls {
-    async fn open(client: Client, welcome: &Welcome) -> Result<Self, Ended> {
+impl PullSubscription {
+    async fn open(client: Client, welcome: &Welcome) -> Result<Self, SessionEnd> {
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", welcome.stream, welcome.consumer);
         let inbox = client.new_inbox();
-        let answers = client.subscribe(format!("{inbox}.*")).await.map_err(|error| Ended::Closed(error.to_string()))?;
-        let mut pulls = Self { client, next, inbox, answers, number: 0, received: 0 };
-        pulls.pull().await?;
-        Ok(pulls)
+        let answers =
+            client.subscribe(format!("{inbox}.*")).await.map_err(|error| SessionEnd::Closed(error.to_string()))?;
+        let mut subscription = Self { client, next, inbox, answers, number: 0, received: 0 };
+        subscription.pull().await?;
+        Ok(subscription)
     }
 
-    async fn pull(&mut self) -> Result<(), Ended> {
+    async fn pull(&mut self) -> Result<(), SessionEnd> {
         (self.number, self.received) = (self.number + 1, 0);
         let body = json!({
-            "batch": BATCH,
-            "expires": EXPIRES.as_nanos(),
+            "batch": ASSIGNMENTS_PER_PULL,
+            "expires": PULL_EXPIRY.as_nanos(),
             "idle_heartbeat": IDLE_HEARTBEAT.as_nanos(),
         });
         self.client
             .publish_with_reply(self.next.clone(), self.reply(), Bytes::from(body.to_string()))
             .await
-            .map_err(|error| Ended::Closed(error.to_string()))
+            .map_err(|error| SessionEnd::Closed(error.to_string()))
     }
 
     fn reply(&self) -> String {
@@ -205,16 +206,16 @@ impl Pulls {
     }
 
     /// The next assignment's body, or nothing when none waits.
-    async fn next(&mut self) -> Result<Option<Bytes>, Ended> {
+    async fn next(&mut self) -> Result<Option<Bytes>, SessionEnd> {
         loop {
-            let message = match tokio::time::timeout(SILENCE, self.answers.next()).await {
+            let message = match tokio::time::timeout(HEARTBEAT_TIMEOUT, self.answers.next()).await {
                 Ok(Some(message)) => message,
-                Ok(None) => return Err(Ended::Closed("its subscription ended".to_owned())),
-                Err(_) => return Err(Ended::Silence),
+                Ok(None) => return Err(SessionEnd::Closed("its subscription ended".to_owned())),
+                Err(_) => return Err(SessionEnd::MissedHeartbeats),
             };
             let Some(code) = message.status.filter(|code| code.as_u16() != 200) else {
                 self.received += 1;
-                if self.received == BATCH {
+                if self.received == ASSIGNMENTS_PER_PULL {
                     self.pull().await?;
                 }
                 return Ok(Some(message.payload));
@@ -223,16 +224,16 @@ impl Pulls {
                 // The word of a pull that has been followed by another.
                 continue;
             }
-            match Status::of(code) {
-                Status::Idle => return Ok(None),
-                Status::Over => self.pull().await?,
-                Status::Lost => return Err(Ended::Consumer(told(code, &message))),
+            match PullStatus::of(code) {
+                PullStatus::Idle => return Ok(None),
+                PullStatus::Expired => self.pull().await?,
+                PullStatus::Invalid => return Err(SessionEnd::Consumer(describe(code, &message))),
             }
         }
     }
 }
 
-fn told(code: StatusCode, message: &Message) -> String {
+fn describe(code: StatusCode, message: &Message) -> String {
     format!("{code} {}", message.description.as_deref().unwrap_or_default())
 }
 
@@ -242,11 +243,11 @@ mod tests {
 
     #[test]
     fn statuses_are_idle_over_or_a_loss() {
-        let of = |code: u16| Status::of(StatusCode::from_u16(code).unwrap());
-        assert_eq!(of(100), Status::Idle);
-        assert_eq!((of(404), of(408)), (Status::Over, Status::Over));
+        let of = |code: u16| PullStatus::of(StatusCode::from_u16(code).unwrap());
+        assert_eq!(of(100), PullStatus::Idle);
+        assert_eq!((of(404), of(408)), (PullStatus::Expired, PullStatus::Expired));
         for code in [400, 409, 423, 503] {
-            assert_eq!(of(code), Status::Lost, "{code}");
+            assert_eq!(of(code), PullStatus::Invalid, "{code}");
         }
     }
 }

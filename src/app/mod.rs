@@ -19,24 +19,24 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::config::{Secrets, ServerArgs, ServiceUrls};
 use crate::auth::api_key::ApiKeys;
-use crate::auth::backend_authenticator::Gate;
+use crate::auth::backend_authenticator::LogBackendAuthenticator;
 use crate::auth::password::Passwords;
 use crate::auth::token::{Audience, Tokens};
 use crate::broker::assignments::Assignments;
 use crate::broker::callout::Callout;
-use crate::broker::confirm::Confirming;
+use crate::broker::confirm::ConfirmHandler;
 use crate::broker::connect::Broker;
-use crate::broker::consumer::queue;
+use crate::broker::consumer::durable;
 use crate::broker::durability;
-use crate::broker::hello::Hello;
+use crate::broker::hello::HelloHandler;
 use crate::broker::jwt::Signer;
 use crate::broker::service::Service;
 use crate::broker::streams;
 use crate::common::clock;
-use crate::common::retry::{PATIENCE, patiently};
+use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
 use crate::event_log::EventLog;
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
-use crate::execute::{Executor, Keeper, SnapshotOptions};
+use crate::execute::{Executor, SnapshotManager, SnapshotOptions};
 use crate::http::{app, router};
 use crate::leader::election::Election;
 use crate::leader::fitness::Fitness;
@@ -64,38 +64,42 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
     let name = format!("dockhost-{}", clock::fresh_uuid());
-    let broker = Broker::connect(&urls.nats_url, &nats, &name, PATIENCE).await?;
+    let broker = Broker::connect(&urls.nats_url, &nats, &name, STARTUP_DEADLINE).await?;
     let options = LogOptions { streams: settings.streams(), ..LogOptions::default() };
     let log = Arc::new(JetStreamLog::open(broker.client().clone(), master_key, options).await?);
     let store = MongoStore::connect(&urls.mongodb_uri, &settings.database).await?;
     let js = broker.jetstream().clone();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + STARTUP_DEADLINE;
     let passing = |error: &anyhow::Error| Some(format!("{error:#}"));
-    let streams_created_at = patiently("the broker's streams", deadline, passing, || stream_created_at(&js)).await?;
+    let streams_created_at =
+        until_deadline("the broker's streams", deadline, passing, || stream_created_at(&js)).await?;
 
     let port: Arc<dyn EventLog> = Arc::clone(&log) as Arc<dyn EventLog>;
     let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
-    let (keeper, snapshots) = Keeper::new(Arc::new(store.clone()), keyring, incarnation, SnapshotOptions::default());
-    let executor = Executor::with_snapshots(Arc::clone(&port), keeper);
+    let (snapshot_manager, snapshots) =
+        SnapshotManager::new(Arc::new(store.clone()), keyring, incarnation, SnapshotOptions::default());
+    let executor = Executor::with_snapshots(Arc::clone(&port), snapshot_manager);
     let follower = Follower::new(Arc::clone(&executor));
     let heartbeats = Arc::new(HeartbeatRegistry::default());
     let progress = Arc::new(ProjectionProgress::new(store.clone()));
     let assignments = Assignments::new(js.clone(), js.get_stream(streams::ASSIGNMENTS).await?);
-    let gate = Arc::new(Gate::new(Arc::clone(&executor), ApiKeys::new(&backend_tokens)));
+    let authenticator = Arc::new(LogBackendAuthenticator::new(Arc::clone(&executor), ApiKeys::new(&backend_tokens)));
 
     let tasks = TaskTracker::new();
     let url = urls.nats_url.clone();
     tasks.spawn(async move { durability::check(&url, nats_system.as_ref()).await });
-    let callout_service = Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&gate) as _).await?;
-    let hello = Service::open(broker.clone(), Hello { broker: broker.clone(), enrolments: gate }).await?;
-    let confirming = Service::open(broker.clone(), Confirming(assignments.clone())).await?;
+    let callout_service =
+        Callout::open(broker.clone(), Signer::from_seed(&callout)?, Arc::clone(&authenticator) as _).await?;
+    let hello =
+        Service::open(broker.clone(), HelloHandler { broker: broker.clone(), enrolments: authenticator }).await?;
+    let confirming = Service::open(broker.clone(), ConfirmHandler(assignments.clone())).await?;
     let learn = || async {
         let dispatched =
-            queue::acknowledged(&js, streams::EVENTS, &dispatcher::consumer_name(streams_created_at.assignments))
+            durable::ack_floor(&js, streams::EVENTS, &dispatcher::consumer_name(streams_created_at.assignments))
                 .await?;
         bootstrap::run(&follower, &port, &assignments, dispatched).await
     };
-    let learnt = patiently("the machines", deadline, passing, || learn().map_err(anyhow::Error::from_boxed));
+    let learnt = until_deadline("the machines", deadline, passing, || learn().map_err(anyhow::Error::from_boxed));
     let (after, latest) = learnt.await?;
     tasks.spawn(snapshots.run(cancel.clone()));
     tasks.spawn(callout_service.run(cancel.clone()));

@@ -10,10 +10,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::token::{Audience, BadToken, issuer, validation};
+use super::token::{Audience, InvalidToken, issuer, validation};
 
 #[derive(Serialize, Deserialize)]
-struct Claims {
+struct ApiKeyClaims {
     iss: String,
     aud: String,
     sub: String,
@@ -26,7 +26,7 @@ struct Claims {
 
 /// What a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyOf {
+pub struct ApiKeyId {
     /// The backend.
     pub backend_id: BackendId,
     /// The version of its key.
@@ -55,8 +55,8 @@ impl ApiKeys {
     ///
     /// # Errors
     /// If signing fails, which a symmetric key does not.
-    pub fn derive(&self, key: KeyOf, enrolled_at: Timestamp) -> Result<String, BadToken> {
-        let claims = Claims {
+    pub fn derive(&self, key: ApiKeyId, enrolled_at: Timestamp) -> Result<String, InvalidToken> {
+        let claims = ApiKeyClaims {
             iss: issuer().to_owned(),
             aud: Audience::Agent.as_str().to_owned(),
             sub: key.backend_id.to_string(),
@@ -64,19 +64,19 @@ impl ApiKeys {
             iat: enrolled_at.seconds(),
             exp: None,
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| BadToken(Some(e)))
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| InvalidToken(Some(e)))
     }
 
     /// What a key names.
     ///
     /// # Errors
-    /// [`BadToken`] for anything but a key of ours.
-    pub fn read(&self, key: &str) -> Result<KeyOf, BadToken> {
-        let claims = jsonwebtoken::decode::<Claims>(key, &self.decoding, &self.validation)
-            .map_err(|error| BadToken(Some(error)))?
+    /// [`InvalidToken`] for anything but a key of ours.
+    pub fn read(&self, key: &str) -> Result<ApiKeyId, InvalidToken> {
+        let claims = jsonwebtoken::decode::<ApiKeyClaims>(key, &self.decoding, &self.validation)
+            .map_err(|error| InvalidToken(Some(error)))?
             .claims;
-        let backend_id = claims.sub.parse().map_err(|_| BadToken(None))?;
-        Ok(KeyOf { backend_id, version: claims.ver })
+        let backend_id = claims.sub.parse().map_err(|_| InvalidToken(None))?;
+        Ok(ApiKeyId { backend_id, version: claims.ver })
     }
 }
 
@@ -89,12 +89,12 @@ mod tests {
     fn a_key_is_the_same_each_time_and_names_its_backend() {
         crate::common::install_crypto();
         let keys = ApiKeys::new(&"0123456789abcdef0123456789abcdef".to_owned().into());
-        let of = KeyOf { backend_id: BackendId::from_uuid(clock::fresh_uuid()), version: 1 };
+        let of = ApiKeyId { backend_id: BackendId::from_uuid(clock::fresh_uuid()), version: 1 };
         let at = Timestamp::from_millis(1_764_000_000_000);
         let key = keys.derive(of, at).unwrap();
         assert_eq!(keys.derive(of, at).unwrap(), key);
         assert_eq!(keys.read(&key).unwrap(), of);
-        let next = keys.derive(KeyOf { version: 2, ..of }, at).unwrap();
+        let next = keys.derive(ApiKeyId { version: 2, ..of }, at).unwrap();
         assert_ne!(next, key);
         let other = ApiKeys::new(&"another secret of enough length!".to_owned().into());
         assert!(other.read(&key).is_err());
@@ -104,7 +104,7 @@ mod tests {
     fn a_key_with_an_end_ends() {
         crate::common::install_crypto();
         let keys = ApiKeys::new(&"0123456789abcdef0123456789abcdef".to_owned().into());
-        let claims = Claims {
+        let claims = ApiKeyClaims {
             iss: issuer().to_owned(),
             aud: Audience::Agent.as_str().to_owned(),
             sub: clock::fresh_uuid().to_string(),

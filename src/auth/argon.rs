@@ -11,9 +11,9 @@ use zeroize::Zeroize;
 
 /// The memory of one hash at a time; none until it is needed.
 #[derive(Default)]
-pub struct Memory(Vec<Block>);
+pub struct HashMemory(Vec<Block>);
 
-impl Memory {
+impl HashMemory {
     /// A verifier of this password: Argon2id with 19 MiB, two passes, one lane.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+impl Drop for HashMemory {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(Zeroize::zeroize);
     }
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_librarys_own_functions_agree() {
-        let (library, mut memory) = (Argon2::default(), Memory::default());
+        let (library, mut memory) = (Argon2::default(), HashMemory::default());
         let theirs = library.hash_password(b"correct horse").unwrap().to_string();
         let ours = memory.hash(b"correct horse").unwrap();
         for verifier in [&theirs, &ours] {
@@ -83,14 +83,14 @@ mod tests {
         let params = Params::new(64, 3, 2, Some(24)).unwrap();
         let costly = Argon2::new(Algorithm::Argon2i, Version::V0x13, params);
         let verifier = costly.hash_password(b"correct horse").unwrap().to_string();
-        let mut memory = Memory::default();
+        let mut memory = HashMemory::default();
         assert!(memory.matches(b"correct horse", &verifier).unwrap());
         assert!(!memory.matches(b"battery staple", &verifier).unwrap());
     }
 
     #[test]
     fn what_is_no_verifier_is_an_error() {
-        let mut memory = Memory::default();
+        let mut memory = HashMemory::default();
         for text in ["", "plain", "$argon2id$v=19$m=19456,t=2,p=1", "$scrypt$ln=1$c2FsdHNhbHQ$aGFzaGhhc2g"] {
             assert!(memory.matches(b"x", text).is_err(), "{text}");
         }

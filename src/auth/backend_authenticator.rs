@@ -11,18 +11,18 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::auth::api_key::ApiKeys;
-use crate::broker::callout::Doorkeeper;
+use crate::broker::callout::BackendAuthenticator;
 use crate::broker::hello::Enrolments;
 use crate::common::error::chain;
 use crate::execute::Executor;
 
 /// Decides by the log.
-pub struct Gate {
+pub struct LogBackendAuthenticator {
     executor: Arc<Executor>,
     keys: ApiKeys,
 }
 
-impl Gate {
+impl LogBackendAuthenticator {
     /// A gate with the keys of this installation.
     pub const fn new(executor: Arc<Executor>, keys: ApiKeys) -> Self {
         Self { executor, keys }
@@ -30,7 +30,7 @@ impl Gate {
 
     async fn machine(&self, backend: BackendId) -> Option<Machine> {
         match self.executor.confirmed::<Backend>(backend).await {
-            Ok(held) => held.state.machine.clone(),
+            Ok(backend) => backend.state.machine.clone(),
             Err(error) => {
                 tracing::warn!(%backend, error = chain(&error), "a backend can't be looked up, so it stays outside");
                 None
@@ -39,8 +39,8 @@ impl Gate {
     }
 }
 
-impl Doorkeeper for Gate {
-    fn admit(&self, api_key: String) -> BoxFuture<'_, Option<BackendId>> {
+impl BackendAuthenticator for LogBackendAuthenticator {
+    fn authenticate(&self, api_key: String) -> BoxFuture<'_, Option<BackendId>> {
         async move {
             let of = self.keys.read(&api_key).ok()?;
             let machine = self.machine(of.backend_id).await?;
@@ -50,7 +50,7 @@ impl Doorkeeper for Gate {
     }
 }
 
-impl Enrolments for Gate {
+impl Enrolments for LogBackendAuthenticator {
     fn max_containers(&self, backend: BackendId) -> BoxFuture<'_, Option<u32>> {
         async move { Some(self.machine(backend).await?.details.max_containers) }.boxed()
     }

@@ -7,45 +7,46 @@ use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, PublicKey};
 
 /// Longer than any key in use (RSA with 16,384 bits has about 2,800 characters).
-const LONGEST: usize = 8 * 1024;
-const FEWEST_RSA_BITS: usize = 2048;
+const MAX_KEY_CHARS: usize = 8 * 1024;
+const MIN_RSA_BITS: usize = 2048;
 
 /// Why a key was refused; fit for the person who gave it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadSshKey(pub &'static str);
+pub struct InvalidSshKey(pub &'static str);
 
 /// Checks one public key and writes it anew.
 ///
 /// # Errors
-/// [`BadSshKey`] with the reason.
-pub fn normalise(text: &str) -> Result<String, BadSshKey> {
+/// [`InvalidSshKey`] with the reason.
+pub fn normalise(text: &str) -> Result<String, InvalidSshKey> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(BadSshKey("is empty"));
+        return Err(InvalidSshKey("is empty"));
     }
-    if text.len() > LONGEST {
-        return Err(BadSshKey("is too long for a public key"));
+    if text.len() > MAX_KEY_CHARS {
+        return Err(InvalidSshKey("is too long for a public key"));
     }
     if text.contains("PRIVATE KEY") {
-        return Err(BadSshKey("is a private key: give the public one, from the file that ends in .pub"));
+        return Err(InvalidSshKey("is a private key: give the public one, from the file that ends in .pub"));
     }
     if text.contains(['\n', '\r']) {
-        return Err(BadSshKey("must be one line"));
+        return Err(InvalidSshKey("must be one line"));
     }
-    let mut key = PublicKey::from_openssh(text)
-        .map_err(|_| BadSshKey("is not an OpenSSH public key (one line that starts with its type, without options)"))?;
+    let mut key = PublicKey::from_openssh(text).map_err(|_| {
+        InvalidSshKey("is not an OpenSSH public key (one line that starts with its type, without options)")
+    })?;
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => {}
-        Algorithm::Rsa { .. } if rsa_bits(key.key_data()) >= FEWEST_RSA_BITS => {}
-        Algorithm::Rsa { .. } => return Err(BadSshKey("is an RSA key of fewer than 2048 bits")),
-        _ => return Err(BadSshKey("is of a type that SSH servers no longer accept; use Ed25519, ECDSA or RSA")),
+        Algorithm::Rsa { .. } if rsa_bits(key.key_data()) >= MIN_RSA_BITS => {}
+        Algorithm::Rsa { .. } => return Err(InvalidSshKey("is an RSA key of fewer than 2048 bits")),
+        _ => return Err(InvalidSshKey("is of a type that SSH servers no longer accept; use Ed25519, ECDSA or RSA")),
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "@.-_+:".contains(c);
     if key.comment().len() > 100 || !key.comment().chars().all(plain) {
         key.set_comment("");
     }
-    key.to_openssh().map(|text| text.trim_end().to_owned()).map_err(|_| BadSshKey("can't be written as one line"))
+    key.to_openssh().map(|text| text.trim_end().to_owned()).map_err(|_| InvalidSshKey("can't be written as one line"))
 }
 
 fn rsa_bits(data: &KeyData) -> usize {

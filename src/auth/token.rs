@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 /// How long a token is good, in seconds.
-pub const LIFETIME_SECONDS: u32 = 24 * 60 * 60;
+pub const TOKEN_LIFETIME_SECONDS: u32 = 24 * 60 * 60;
 /// Clocks of replicas may differ by this many seconds.
 const LEEWAY_SECONDS: u64 = 30;
 const ISSUER: &str = "dockhost";
@@ -39,7 +39,7 @@ impl Audience {
 /// The token is not one of ours, or no longer good. Why is nobody's business but the log's.
 #[derive(Debug, thiserror::Error)]
 #[error("not a good token")]
-pub struct BadToken(#[source] pub(super) Option<jsonwebtoken::errors::Error>);
+pub struct InvalidToken(#[source] pub(super) Option<jsonwebtoken::errors::Error>);
 
 /// Whose session a token belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct Bearer {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Claims {
+struct SessionClaims {
     iss: String,
     aud: String,
     sub: String,
@@ -85,8 +85,8 @@ impl Tokens {
     ///
     /// # Errors
     /// If signing fails, which a symmetric key does not.
-    pub fn issue(&self, bearer: Bearer, now: Timestamp, expires_at: Timestamp) -> Result<String, BadToken> {
-        let claims = Claims {
+    pub fn issue(&self, bearer: Bearer, now: Timestamp, expires_at: Timestamp) -> Result<String, InvalidToken> {
+        let claims = SessionClaims {
             iss: ISSUER.to_owned(),
             aud: self.audience.as_str().to_owned(),
             sub: bearer.principal.to_string(),
@@ -95,20 +95,20 @@ impl Tokens {
             iat: now.seconds(),
             exp: expires_at.seconds(),
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| BadToken(Some(e)))
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| InvalidToken(Some(e)))
     }
 
     /// Whose session a token belongs to.
     ///
     /// # Errors
-    /// [`BadToken`] for anything but a good token of this audience.
-    pub fn read(&self, token: &str) -> Result<Bearer, BadToken> {
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|error| BadToken(Some(error)))?
+    /// [`InvalidToken`] for anything but a good token of this audience.
+    pub fn read(&self, token: &str) -> Result<Bearer, InvalidToken> {
+        let claims = jsonwebtoken::decode::<SessionClaims>(token, &self.decoding, &self.validation)
+            .map_err(|error| InvalidToken(Some(error)))?
             .claims;
         match (claims.sub.parse(), claims.sid.parse()) {
             (Ok(principal), Ok(session)) => Ok(Bearer { principal, session }),
-            _ => Err(BadToken(None)),
+            _ => Err(InvalidToken(None)),
         }
     }
 }

@@ -11,15 +11,15 @@ use super::keys::Keys;
 use crate::broker::streams::KEYS_BUCKET;
 
 /// Questions to the broker at once.
-const SIDE_BY_SIDE: usize = 64;
+const CONCURRENT_REQUESTS: usize = 64;
 
 /// The bucket.
-pub struct Bucket {
+pub struct KeysBucket {
     js: Context,
     store: Store,
 }
 
-impl Bucket {
+impl KeysBucket {
     /// Opens it.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Bucket {
             Some(read(self.store.clone(), name))
         });
         let asked: Vec<_> = asked.collect();
-        let keys = futures::stream::iter(asked).buffer_unordered(SIDE_BY_SIDE);
+        let keys = futures::stream::iter(asked).buffer_unordered(CONCURRENT_REQUESTS);
         let keys: Vec<_> = keys.try_collect().await.context("reading the keys")?;
         Ok(keys.into_iter().flatten().collect())
     }
@@ -55,7 +55,7 @@ impl Bucket {
     pub async fn create(&self, keys: &Keys, mut watch: impl FnMut(u64)) -> anyhow::Result<()> {
         let asked: Vec<_> =
             keys.iter().map(|(name, key)| create(self.store.clone(), name.clone(), key.clone())).collect();
-        let mut created = futures::stream::iter(asked).buffer_unordered(SIDE_BY_SIDE);
+        let mut created = futures::stream::iter(asked).buffer_unordered(CONCURRENT_REQUESTS);
         let mut done = 0;
         while created.try_next().await?.is_some() {
             done += 1;

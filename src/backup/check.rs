@@ -3,24 +3,24 @@
 
 use std::path::Path;
 
-use super::manifest::{MANIFEST, Manifest, UNFINISHED};
-use super::segment::Reader;
+use super::manifest::{MANIFEST_FILE, Manifest, UNFINISHED_MANIFEST_FILE};
+use super::segment::SegmentReader;
 use super::{BackupError, keys};
-use crate::event_log::raw::Raw;
+use crate::event_log::raw::RawEvent;
 
 /// The manifest of a finished export.
 ///
 /// # Errors
 /// [`BackupError`]; also if there is none.
 pub fn finished(directory: &Path) -> Result<Manifest, BackupError> {
-    if let Some(manifest) = Manifest::read(directory, MANIFEST)? {
+    if let Some(manifest) = Manifest::read(directory, MANIFEST_FILE)? {
         return Ok(manifest);
     }
     let place = directory.display().to_string();
-    if directory.join(UNFINISHED).exists() {
+    if directory.join(UNFINISHED_MANIFEST_FILE).exists() {
         return Err(BackupError::damaged(place, "the export is not finished; `dockhost export` goes on with it"));
     }
-    Err(BackupError::damaged(place, format!("is no export: there is no {MANIFEST}")))
+    Err(BackupError::damaged(place, format!("is no export: there is no {MANIFEST_FILE}")))
 }
 
 /// Reads every event after a sequence, each checked, and hands it to `each`, which may end it by answering `false`.
@@ -31,11 +31,11 @@ pub fn events(
     directory: &Path,
     manifest: &Manifest,
     after: u64,
-    mut each: impl FnMut(Raw) -> bool,
+    mut each: impl FnMut(RawEvent) -> bool,
 ) -> Result<(), BackupError> {
     for (index, segment) in manifest.segments.iter().enumerate().filter(|(_, segment)| segment.last > after) {
-        let mut reader = Reader::open(directory, segment, manifest.chain_before(index))?;
-        while let Some(raw) = reader.following()? {
+        let mut reader = SegmentReader::open(directory, segment, manifest.chain_before(index))?;
+        while let Some(raw) = reader.next_event()? {
             if raw.sequence > after && !each(raw) {
                 return Ok(());
             }

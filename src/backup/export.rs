@@ -15,21 +15,21 @@ use anyhow::{Context as _, bail};
 use async_nats::jetstream::Context;
 use tokio::sync::mpsc;
 
-use super::bucket::Bucket;
+use super::bucket::KeysBucket;
 use super::keys::{self, Keys};
-use super::manifest::{MANIFEST, Manifest, UNFINISHED};
-use super::segment::{Reader, Writer};
+use super::manifest::{MANIFEST_FILE, Manifest, UNFINISHED_MANIFEST_FILE};
+use super::segment::{SegmentReader, SegmentWriter};
 use super::{BackupError, files};
 use crate::common::clock;
-use crate::event_log::raw::{Raw, RawLog};
+use crate::event_log::raw::{RawEvent, RawLog};
 
 /// Events handed over at once, and how many such batches may wait.
-const BATCH: usize = 500;
-const AHEAD: usize = 8;
+const EVENTS_PER_BATCH: usize = 500;
+const MAX_QUEUED_BATCHES: usize = 8;
 
 /// What to do.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct ExportOptions {
     /// Where to.
     pub directory: PathBuf,
     /// Events per file at most.
@@ -39,36 +39,36 @@ pub struct Order {
 }
 
 /// Is told how many events are copied, and of how many.
-pub type Watch = Box<dyn FnMut(u64, u64) + Send>;
+pub type OnProgress = Box<dyn FnMut(u64, u64) + Send>;
 
 /// Copies the log; returns what the directory holds now, and how many events are new.
 ///
 /// # Errors
 /// If the directory is something else or is in use, if it holds another log's events, if broker or disk fail. What was
 /// finished before is as it was; the next run goes on where this one ended.
-pub async fn export(js: &Context, order: Order, watch: Watch) -> anyhow::Result<(Manifest, u64)> {
-    let lock = prepare(&order.directory)?;
+pub async fn export(js: &Context, options: ExportOptions, on_progress: OnProgress) -> anyhow::Result<(Manifest, u64)> {
+    let lock = prepare(&options.directory)?;
     let Some(log) = RawLog::open(js).await? else { bail!("the broker holds no log: there is no stream EVENTS") };
-    let bucket = Bucket::open(js).await?;
-    let mut keys = if order.with_keys { bucket.all().await? } else { Keys::new() };
+    let bucket = KeysBucket::open(js).await?;
+    let mut keys = if options.with_keys { bucket.all().await? } else { Keys::new() };
     let end = log.end().await?;
-    if order.with_keys {
+    if options.with_keys {
         keys.extend(bucket.all().await?);
     }
-    let mut manifest = so_far(&order.directory, &log).await?;
+    let mut manifest = load_manifest(&options.directory, &log).await?;
     if manifest.last > end {
         bail!("the export has event {}, but the log ends at {end}: it was restored from an older copy", manifest.last);
     }
-    if let Some(last) = last_event(&order.directory, &manifest)?
+    if let Some(last) = last_event(&options.directory, &manifest)?
         && log.at(last.sequence).await?.as_ref() != Some(&last)
     {
         bail!("event {} of the export is not the log's: this is an export of another log", last.sequence);
     }
     let from = manifest.last;
-    manifest = copy(&log, end, &order, manifest, (watch, Arc::clone(&lock))).await?;
+    manifest = copy(&log, end, &options, manifest, (on_progress, Arc::clone(&lock))).await?;
     manifest.written_at = clock::now();
     env!("CARGO_PKG_VERSION").clone_into(&mut manifest.dockhost);
-    finish(&order, &mut manifest, &keys)?;
+    finish(&options, &mut manifest, &keys)?;
     Ok((manifest, end - from))
 }
 
@@ -81,18 +81,18 @@ fn prepare(directory: &Path) -> anyhow::Result<Arc<File>> {
         bail!("another export writes to {} now", directory.display());
     }
     let names = files::names(directory)?;
-    let known = |name: &String| name == MANIFEST || name == UNFINISHED;
-    if !names.iter().any(known) && !names.iter().all(|name| files::is_draft(name)) {
+    let known = |name: &String| name == MANIFEST_FILE || name == UNFINISHED_MANIFEST_FILE;
+    if !names.iter().any(known) && !names.iter().all(|name| files::is_pending(name)) {
         bail!("{} is neither empty nor an export; nothing was written", directory.display());
     }
-    files::sweep(directory, |_| false)?;
+    files::remove_leftovers(directory, |_| false)?;
     Ok(Arc::new(lock))
 }
 
 /// What the directory holds: of an interrupted run if that got further than the finished one.
-async fn so_far(directory: &Path, log: &RawLog) -> anyhow::Result<Manifest> {
-    let finished = Manifest::read(directory, MANIFEST)?;
-    let unfinished = Manifest::read(directory, UNFINISHED)?;
+async fn load_manifest(directory: &Path, log: &RawLog) -> anyhow::Result<Manifest> {
+    let finished = Manifest::read(directory, MANIFEST_FILE)?;
+    let unfinished = Manifest::read(directory, UNFINISHED_MANIFEST_FILE)?;
     let furthest = [unfinished, finished].into_iter().flatten().max_by_key(|manifest| manifest.last);
     let ours = log.incarnation().clone();
     let manifest = furthest.unwrap_or_else(|| Manifest::empty(ours.clone(), clock::now()));
@@ -108,11 +108,11 @@ async fn so_far(directory: &Path, log: &RawLog) -> anyhow::Result<Manifest> {
 }
 
 /// The last event of the last file, which must be whole.
-fn last_event(directory: &Path, manifest: &Manifest) -> Result<Option<Raw>, BackupError> {
+fn last_event(directory: &Path, manifest: &Manifest) -> Result<Option<RawEvent>, BackupError> {
     let Some((index, segment)) = manifest.segments.iter().enumerate().next_back() else { return Ok(None) };
-    let mut reader = Reader::open(directory, segment, manifest.chain_before(index))?;
+    let mut reader = SegmentReader::open(directory, segment, manifest.chain_before(index))?;
     let mut last = None;
-    while let Some(raw) = reader.following()? {
+    while let Some(raw) = reader.next_event()? {
         last = Some(raw);
     }
     Ok(last)
@@ -121,22 +121,22 @@ fn last_event(directory: &Path, manifest: &Manifest) -> Result<Option<Raw>, Back
 async fn copy(
     log: &RawLog,
     end: u64,
-    order: &Order,
+    options: &ExportOptions,
     manifest: Manifest,
-    (watch, lock): (Watch, Arc<File>),
+    (on_progress, lock): (OnProgress, Arc<File>),
 ) -> anyhow::Result<Manifest> {
-    let (hand_over, take) = mpsc::channel::<Vec<Raw>>(AHEAD);
+    let (sender, receiver) = mpsc::channel::<Vec<RawEvent>>(MAX_QUEUED_BATCHES);
     let mut reader = log.read(manifest.last, end);
-    let order = order.clone();
+    let options = options.clone();
     let writer = tokio::task::spawn_blocking(move || {
         // Interrupted, it still writes what it was handed; nobody else may write until then.
         let _lock = lock;
-        write(take, end, &order, manifest, watch)
+        write(receiver, end, &options, manifest, on_progress)
     });
     let mut failed = None;
     loop {
-        let mut batch = Vec::with_capacity(BATCH);
-        while batch.len() < BATCH {
+        let mut batch = Vec::with_capacity(EVENTS_PER_BATCH);
+        while batch.len() < EVENTS_PER_BATCH {
             match reader.next().await {
                 Ok(Some(raw)) => batch.push(raw),
                 Ok(None) => break,
@@ -147,11 +147,11 @@ async fn copy(
             }
         }
         // A writer that has ended says why below.
-        if batch.is_empty() || hand_over.send(batch).await.is_err() || failed.is_some() {
+        if batch.is_empty() || sender.send(batch).await.is_err() || failed.is_some() {
             break;
         }
     }
-    drop(hand_over);
+    drop(sender);
     let manifest = writer.await.context("the writing task ended")??;
     match failed {
         Some(error) => Err(error).context("reading the log"),
@@ -162,23 +162,23 @@ async fn copy(
 
 /// Writes until nothing more comes. A file that is not full by then is kept only if the end was reached.
 fn write(
-    mut take: mpsc::Receiver<Vec<Raw>>,
+    mut receiver: mpsc::Receiver<Vec<RawEvent>>,
     end: u64,
-    order: &Order,
+    options: &ExportOptions,
     mut manifest: Manifest,
-    mut watch: Watch,
+    mut on_progress: OnProgress,
 ) -> Result<Manifest, BackupError> {
-    let mut open: Option<Writer> = None;
-    watch(manifest.last, end);
-    while let Some(batch) = take.blocking_recv() {
+    let mut open: Option<SegmentWriter> = None;
+    on_progress(manifest.last, end);
+    while let Some(batch) = receiver.blocking_recv() {
         for raw in batch {
             let sequence = raw.sequence;
             let mut writer = match open.take() {
                 Some(writer) => writer,
-                None => Writer::create(&order.directory, sequence, manifest.chain)?,
+                None => SegmentWriter::create(&options.directory, sequence, manifest.chain)?,
             };
             writer.push(&raw)?;
-            if writer.len() < order.per_segment && sequence < end {
+            if writer.len() < options.per_segment && sequence < end {
                 open = Some(writer);
                 continue;
             }
@@ -186,20 +186,20 @@ fn write(
             manifest.last = segment.last;
             manifest.chain = segment.chain;
             manifest.segments.push(segment);
-            manifest.write(&order.directory, UNFINISHED)?;
-            watch(sequence, end);
+            manifest.write(&options.directory, UNFINISHED_MANIFEST_FILE)?;
+            on_progress(sequence, end);
         }
-        watch(open.as_ref().map_or(manifest.last, |writer| manifest.last + writer.len()), end);
+        on_progress(open.as_ref().map_or(manifest.last, |writer| manifest.last + writer.len()), end);
     }
     Ok(manifest)
 }
 
 /// Puts the keys and the manifest in their places, then removes what they replaced.
-fn finish(order: &Order, manifest: &mut Manifest, keys: &Keys) -> Result<(), BackupError> {
-    manifest.keys = if order.with_keys { Some(keys::write(&order.directory, keys)?) } else { None };
-    manifest.write(&order.directory, MANIFEST)?;
+fn finish(options: &ExportOptions, manifest: &mut Manifest, keys: &Keys) -> Result<(), BackupError> {
+    manifest.keys = if options.with_keys { Some(keys::write(&options.directory, keys)?) } else { None };
+    manifest.write(&options.directory, MANIFEST_FILE)?;
     let current = manifest.keys.as_ref().map(|file| file.name.clone());
-    files::sweep(&order.directory, |name| {
-        name == UNFINISHED || (keys::is_keys(name) && Some(name) != current.as_deref())
+    files::remove_leftovers(&options.directory, |name| {
+        name == UNFINISHED_MANIFEST_FILE || (keys::is_keys(name) && Some(name) != current.as_deref())
     })
 }

@@ -11,24 +11,24 @@ use super::BackupError;
 use super::line::Hash;
 
 /// The end of a name that is not in its place yet.
-const UNFINISHED: &str = ".tmp";
+const PENDING_SUFFIX: &str = ".tmp";
 
-/// A file that is being written; dropped before [`Draft::publish`], it is left over and swept up by the next run.
-pub struct Draft {
+/// A file that is being written; dropped before [`PendingFile::publish`], it is left over and swept up by the next run.
+pub struct PendingFile {
     file: File,
     path: PathBuf,
     hash: Context,
     bytes: u64,
 }
 
-impl Draft {
+impl PendingFile {
     /// Begins a file of `directory`, readable by its owner only.
     ///
     /// # Errors
     /// [`BackupError::Io`].
     pub fn create(directory: &Path, name: &str) -> Result<Self, BackupError> {
         use std::os::unix::fs::OpenOptionsExt;
-        let path = directory.join(format!("{name}{UNFINISHED}"));
+        let path = directory.join(format!("{name}{PENDING_SUFFIX}"));
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
         let file = file.map_err(BackupError::io(&path, "written"))?;
         Ok(Self { file, path, hash: Context::new(&SHA256), bytes: 0 })
@@ -45,7 +45,7 @@ impl Draft {
         Ok((self.bytes, Hash::finish(self.hash)))
     }
 
-    /// Its path as long as it is a draft.
+    /// Its path as long as it is a pending.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -58,7 +58,7 @@ impl Draft {
     }
 }
 
-impl Write for Draft {
+impl Write for PendingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.hash.update(&bytes[..written]);
@@ -72,13 +72,13 @@ impl Write for Draft {
 }
 
 /// Reads and hashes.
-pub struct Hashing<R> {
+pub struct HashingReader<R> {
     inner: R,
     hash: Context,
     bytes: u64,
 }
 
-impl<R> Hashing<R> {
+impl<R> HashingReader<R> {
     /// Nothing is read yet.
     pub fn new(inner: R) -> Self {
         Self { inner, hash: Context::new(&SHA256), bytes: 0 }
@@ -90,7 +90,7 @@ impl<R> Hashing<R> {
     }
 }
 
-impl<R: io::Read> io::Read for Hashing<R> {
+impl<R: io::Read> io::Read for HashingReader<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(to)?;
         self.hash.update(&to[..read]);
@@ -103,9 +103,9 @@ impl<R: io::Read> io::Read for Hashing<R> {
 ///
 /// # Errors
 /// [`BackupError::Io`].
-pub fn sweep(directory: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), BackupError> {
+pub fn remove_leftovers(directory: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), BackupError> {
     for name in names(directory)? {
-        if is_draft(&name) || unwanted(&name) {
+        if is_pending(&name) || unwanted(&name) {
             let path = directory.join(name);
             fs::remove_file(&path).map_err(BackupError::io(&path, "removed"))?;
         }
@@ -123,10 +123,10 @@ pub fn names(directory: &Path) -> Result<Vec<String>, BackupError> {
     names.map_err(BackupError::io(directory, "read"))
 }
 
-/// Whether a name is that of a draft.
+/// Whether a name is that of a temporary file.
 #[must_use]
-pub fn is_draft(name: &str) -> bool {
-    name.ends_with(UNFINISHED)
+pub fn is_pending(name: &str) -> bool {
+    name.ends_with(PENDING_SUFFIX)
 }
 
 fn sync(directory: &Path) -> io::Result<()> {

@@ -13,31 +13,31 @@ use async_nats::jetstream::Context;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::bucket::Bucket;
+use super::bucket::KeysBucket;
 use super::keys::Keys;
 use super::manifest::Manifest;
 use super::{BackupError, check};
-use crate::broker::streams::{self, EVENTS, IMPORTING, KEYS_BUCKET, LEADER_BUCKET, StreamOptions};
+use crate::broker::streams::{self, EVENTS, IMPORT_MARKER, KEYS_BUCKET, LEADER_BUCKET, StreamOptions};
 use crate::common::clock;
-use crate::event_log::raw::{Raw, RawLog};
+use crate::event_log::raw::{RawEvent, RawLog};
 use crate::event_log::refill::Refill;
 use crate::leader::election::Election;
-use crate::sealing::{BucketKeys, KeyStore, Keyring, LogAge, MasterKey, MemoryKeys};
+use crate::sealing::{BucketKeyStore, KeyStore, Keyring, LogAge, MasterKey, MemoryKeyStore};
 
 /// Events handed over at once, and how many such batches may wait.
-const BATCH: usize = 500;
-const AHEAD: usize = 8;
+const EVENTS_PER_BATCH: usize = 500;
+const MAX_QUEUED_BATCHES: usize = 8;
 
 /// Where the keys come from.
 pub enum KeySource {
-    /// From the export; checked with [`fits`].
+    /// From the export; checked with [`check_master_key`].
     Export(Keys),
     /// They are in the bucket already, and this master key must open them.
     Bucket(MasterKey),
 }
 
 /// What to do.
-pub struct Order {
+pub struct ImportOptions {
     /// Where from.
     pub directory: PathBuf,
     /// What is there; checked.
@@ -50,7 +50,7 @@ pub struct Order {
 
 /// A part of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum Phase {
     /// Comparing what is there with the export.
     Compare,
     /// Storing keys.
@@ -60,14 +60,14 @@ pub enum Part {
 }
 
 /// Is told of progress: which part, how much is done, of how much.
-pub type Watch<'a> = &'a mut (dyn FnMut(Part, u64, u64) + Send);
+pub type OnProgress<'a> = &'a mut (dyn FnMut(Phase, u64, u64) + Send);
 
 /// Whether the master key is the one that wraps these keys.
 ///
 /// # Errors
 /// If it is not, or if the keys that every log has are missing.
-pub async fn fits(keys: &Keys, master: MasterKey) -> anyhow::Result<()> {
-    let store = MemoryKeys::default();
+pub async fn check_master_key(keys: &Keys, master: MasterKey) -> anyhow::Result<()> {
+    let store = MemoryKeyStore::default();
     for (name, wrapped) in keys {
         store.get_or_create(name, wrapped.clone()).await.map_err(anyhow::Error::from_boxed)?;
     }
@@ -79,23 +79,23 @@ pub async fn fits(keys: &Keys, master: MasterKey) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If the system is not empty, if a server runs, if broker or directory fail. Run again, it goes on.
-pub async fn import(js: &Context, order: Order, watch: Watch<'_>) -> anyhow::Result<u64> {
+pub async fn import(js: &Context, options: ImportOptions, on_progress: OnProgress<'_>) -> anyhow::Result<u64> {
     if let Some(log) = RawLog::open(js).await? {
-        let (end, last) = (log.end().await?, order.manifest.last);
+        let (end, last) = (log.end().await?, options.manifest.last);
         ensure!(end <= last, "the broker's log has {end} events, the export {last}: this is no empty system");
     }
-    streams::ensure(js, &order.streams).await?;
+    streams::ensure(js, &options.streams).await?;
     let name = format!("import-{}", clock::fresh_uuid());
     let lease = js.get_key_value(LEADER_BUCKET).await.context("opening the bucket LEADER")?;
-    Election::new(lease, name).run_holding_lease(fill(js, order, watch)).await?
+    Election::new(lease, name).run_holding_lease(fill(js, options, on_progress)).await?
 }
 
-async fn fill(js: &Context, order: Order, watch: Watch<'_>) -> anyhow::Result<u64> {
-    let Order { directory, manifest, keys, .. } = order;
+async fn fill(js: &Context, options: ImportOptions, on_progress: OnProgress<'_>) -> anyhow::Result<u64> {
+    let ImportOptions { directory, manifest, keys, .. } = options;
     let Some(log) = RawLog::open(js).await? else { bail!("the stream EVENTS has gone") };
     let there = log.end().await?;
-    same_beginning(&log, there, &directory, &manifest, watch).await?;
-    let bucket = Bucket::open(js).await?;
+    same_beginning(&log, there, &directory, &manifest, on_progress).await?;
+    let bucket = KeysBucket::open(js).await?;
     let keys = match keys {
         KeySource::Export(keys) => {
             let there = bucket.all().await?;
@@ -110,30 +110,30 @@ async fn fill(js: &Context, order: Order, watch: Watch<'_>) -> anyhow::Result<u6
         }
         KeySource::Bucket(master) => {
             let store = js.get_key_value(KEYS_BUCKET).await.context("opening the bucket KEYS")?;
-            let opened = Keyring::open(Arc::new(BucketKeys::new(store)), master, LogAge::InUse).await;
+            let opened = Keyring::open(Arc::new(BucketKeyStore::new(store)), master, LogAge::InUse).await;
             opened.context("without the export's keys, the bucket KEYS must hold them already")?;
             Keys::new()
         }
     };
 
-    mark(js, Some(manifest.chain.to_string())).await?;
+    set_import_marker(js, Some(manifest.chain.to_string())).await?;
     let total = keys.len() as u64;
-    bucket.create(&keys, |done| watch(Part::Keys, done, total)).await?;
+    bucket.create(&keys, |done| on_progress(Phase::Keys, done, total)).await?;
     let mut refill = Refill::after(js, log.clone(), there).await?;
     let (mut events, reader) = read(&directory, &manifest, there);
-    watch(Part::Events, there, manifest.last);
+    on_progress(Phase::Events, there, manifest.last);
     while let Some(batch) = events.recv().await {
         for raw in batch {
             refill.push(raw).await?;
         }
-        watch(Part::Events, refill.stored(), manifest.last);
+        on_progress(Phase::Events, refill.stored(), manifest.last);
     }
     reader.await.context("the reading task ended")??;
     refill.finish().await?;
-    watch(Part::Events, refill.stored(), manifest.last);
+    on_progress(Phase::Events, refill.stored(), manifest.last);
     let end = log.end().await?;
     ensure!(end == manifest.last, "the log ends at {end} instead of {}: somebody else appends", manifest.last);
-    mark(js, None).await?;
+    set_import_marker(js, None).await?;
     Ok(end - there)
 }
 
@@ -143,14 +143,14 @@ async fn same_beginning(
     end: u64,
     directory: &Path,
     manifest: &Manifest,
-    watch: Watch<'_>,
+    on_progress: OnProgress<'_>,
 ) -> anyhow::Result<()> {
     if end == 0 {
         return Ok(());
     }
     let mut stored = log.read(0, end);
     let (mut events, _) = read(directory, manifest, 0);
-    watch(Part::Compare, 0, end);
+    on_progress(Phase::Compare, 0, end);
     while let Some(batch) = events.recv().await {
         for raw in &batch {
             let Some(there) = stored.next().await? else { return Ok(()) };
@@ -160,7 +160,7 @@ async fn same_beginning(
                 raw.sequence
             );
         }
-        watch(Part::Compare, batch.last().map_or(0, |raw| raw.sequence.min(end)), end);
+        on_progress(Phase::Compare, batch.last().map_or(0, |raw| raw.sequence.min(end)), end);
     }
     Ok(())
 }
@@ -170,30 +170,30 @@ fn read(
     directory: &Path,
     manifest: &Manifest,
     after: u64,
-) -> (mpsc::Receiver<Vec<Raw>>, JoinHandle<Result<(), BackupError>>) {
-    let (hand_over, take) = mpsc::channel(AHEAD);
+) -> (mpsc::Receiver<Vec<RawEvent>>, JoinHandle<Result<(), BackupError>>) {
+    let (sender, receiver) = mpsc::channel(MAX_QUEUED_BATCHES);
     let (directory, manifest) = (directory.to_owned(), manifest.clone());
     let reader = tokio::task::spawn_blocking(move || {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(EVENTS_PER_BATCH);
         check::events(&directory, &manifest, after, |raw| {
             batch.push(raw);
-            batch.len() < BATCH || hand_over.blocking_send(std::mem::take(&mut batch)).is_ok()
+            batch.len() < EVENTS_PER_BATCH || sender.blocking_send(std::mem::take(&mut batch)).is_ok()
         })?;
         // Nobody may want the rest.
-        let _ = hand_over.blocking_send(batch);
+        let _ = sender.blocking_send(batch);
         Ok(())
     });
-    (take, reader)
+    (receiver, reader)
 }
 
 /// Marks EVENTS as being filled, or takes the mark away.
-async fn mark(js: &Context, mark: Option<String>) -> anyhow::Result<()> {
+async fn set_import_marker(js: &Context, marker: Option<String>) -> anyhow::Result<()> {
     let stream = js.get_stream(EVENTS).await.context("opening the stream EVENTS")?;
     let mut config = stream.cached_info().config.clone();
     let before = config.metadata.clone();
-    match mark {
-        Some(mark) => drop(config.metadata.insert(IMPORTING.to_owned(), mark)),
-        None => drop(config.metadata.remove(IMPORTING)),
+    match marker {
+        Some(value) => drop(config.metadata.insert(IMPORT_MARKER.to_owned(), value)),
+        None => drop(config.metadata.remove(IMPORT_MARKER)),
     }
     if config.metadata != before {
         js.update_stream(&config).await.context("marking the stream EVENTS")?;

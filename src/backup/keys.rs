@@ -14,15 +14,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::BackupError;
-use super::files::Draft;
+use super::files::PendingFile;
 use super::manifest::KeysFile;
-use super::segment::{Lines, compress};
+use super::segment::{CompressedLines, compress};
 
 /// Wrapped keys by their names in the bucket.
 pub type Keys = BTreeMap<String, Bytes>;
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct KeyLine {
     name: String,
     wrapped: String,
 }
@@ -38,17 +38,17 @@ pub fn is_keys(name: &str) -> bool {
 /// # Errors
 /// [`BackupError::Io`].
 pub fn write(directory: &Path, keys: &Keys) -> Result<KeysFile, BackupError> {
-    let draft = Draft::create(directory, "keys")?;
-    let path = draft.path().to_owned();
-    let mut out = compress(draft)?;
+    let pending = PendingFile::create(directory, "keys")?;
+    let path = pending.path().to_owned();
+    let mut out = compress(pending)?;
     for (name, wrapped) in keys {
-        let line = Line { name: name.clone(), wrapped: STANDARD.encode(wrapped) };
+        let line = KeyLine { name: name.clone(), wrapped: STANDARD.encode(wrapped) };
         let written = serde_json::to_writer(&mut out, &line).map_err(Into::into).and_then(|()| out.write_all(b"\n"));
         written.map_err(BackupError::io(&path, "written"))?;
     }
-    let draft = out.finish().map_err(BackupError::io(&path, "written"))?;
-    let name = format!("keys-{:.16}.jsonl.zst", draft.hash().to_string());
-    let (bytes, sha256) = draft.publish(directory, &name)?;
+    let pending = out.finish().map_err(BackupError::io(&path, "written"))?;
+    let name = format!("keys-{:.16}.jsonl.zst", pending.hash().to_string());
+    let (bytes, sha256) = pending.publish(directory, &name)?;
     Ok(KeysFile { name, bytes, sha256, keys: keys.len() as u64 })
 }
 
@@ -57,18 +57,19 @@ pub fn write(directory: &Path, keys: &Keys) -> Result<KeysFile, BackupError> {
 /// # Errors
 /// [`BackupError`].
 pub fn read(directory: &Path, file: &KeysFile) -> Result<Keys, BackupError> {
-    let mut lines = Lines::open(directory, &file.name)?;
+    let mut lines = CompressedLines::open(directory, &file.name)?;
     let (mut keys, mut line) = (Keys::new(), Vec::new());
     while lines.next(&mut line)? {
-        let Line { name, wrapped } = serde_json::from_slice(&line).map_err(|error| lines.wrong(error.to_string()))?;
-        let wrapped = STANDARD.decode(wrapped).map_err(|error| lines.wrong(error.to_string()))?;
+        let KeyLine { name, wrapped } =
+            serde_json::from_slice(&line).map_err(|error| lines.damaged(error.to_string()))?;
+        let wrapped = STANDARD.decode(wrapped).map_err(|error| lines.damaged(error.to_string()))?;
         if keys.insert(name, wrapped.into()).is_some() {
-            return Err(lines.wrong("names a key a second time"));
+            return Err(lines.damaged("names a key a second time"));
         }
     }
     if keys.len() as u64 != file.keys {
-        return Err(lines.wrong(format!("is missing; {} keys should be there", file.keys)));
+        return Err(lines.damaged(format!("is missing; {} keys should be there", file.keys)));
     }
-    lines.is_whole(file.bytes, file.sha256)?;
+    lines.verify_file(file.bytes, file.sha256)?;
     Ok(keys)
 }

@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::event_log::raw::Raw;
+use crate::event_log::raw::RawEvent;
 
 /// The format's name, which begins every chain.
 pub const FORMAT: &str = "dockhost.export.v1";
-const BEFORE: &[u8] = b",\"chain\":\"";
-const AFTER: &[u8] = b"\"}";
-const HEX: usize = 64;
+const CHAIN_PREFIX: &[u8] = b",\"chain\":\"";
+const CHAIN_SUFFIX: &[u8] = b"\"}";
+const HASH_HEX_DIGITS: usize = 64;
 
 /// A value of the chain, or of a file's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ impl Hash {
         Self(bytes)
     }
 
-    fn after(self, text: &[u8]) -> Self {
+    fn chain(self, text: &[u8]) -> Self {
         Self::of(&[&self.0, text])
     }
 }
@@ -82,7 +82,7 @@ impl FromStr for Hash {
             b'a'..=b'f' => Some(byte - b'a' + 10),
             _ => None,
         };
-        if text.len() != HEX {
+        if text.len() != HASH_HEX_DIGITS {
             return Err(WRONG);
         }
         let mut bytes = [0; 32];
@@ -104,7 +104,7 @@ impl TryFrom<String> for Hash {
 
 /// Why a line is not the one that follows.
 #[derive(Debug, thiserror::Error)]
-pub enum BadLine {
+pub enum LineError {
     /// It does not end in a chain value.
     #[error("no line of an export")]
     NoChain,
@@ -119,11 +119,11 @@ pub enum BadLine {
 /// The line's members, in this order.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Line {
+struct LineMembers {
     sequence: u64,
     subject: String,
     time: String,
-    headers: BTreeMap<String, Values>,
+    headers: BTreeMap<String, HeaderValues>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +133,7 @@ struct Line {
 /// A header is there once, as a rule.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Values {
+enum HeaderValues {
     One(String),
     Many(Vec<String>),
 }
@@ -142,19 +142,19 @@ enum Values {
 ///
 /// # Errors
 /// If the broker's time is none.
-pub fn write(raw: &Raw, chain: Hash, to: &mut Vec<u8>) -> Result<Hash, BadLine> {
-    let no_event = |error: String| BadLine::NoEvent(error);
+pub fn write(raw: &RawEvent, chain: Hash, to: &mut Vec<u8>) -> Result<Hash, LineError> {
+    let no_event = |error: String| LineError::NoEvent(error);
     let time = OffsetDateTime::from_unix_timestamp_nanos(raw.nanos).map_err(|error| no_event(error.to_string()))?;
     let headers = raw.headers.iter().map(|(name, values)| {
         let mut values: Vec<String> = values.iter().map(ToString::to_string).collect();
-        let values = if values.len() == 1 { Values::One(values.remove(0)) } else { Values::Many(values) };
+        let values = if values.len() == 1 { HeaderValues::One(values.remove(0)) } else { HeaderValues::Many(values) };
         (name.to_string(), values)
     });
     let (body, body_base64) = match std::str::from_utf8(&raw.body) {
         Ok(text) => (Some(text.to_owned()), None),
         Err(_) => (None, Some(STANDARD.encode(&raw.body))),
     };
-    let line = Line {
+    let line = LineMembers {
         sequence: raw.sequence,
         subject: raw.subject.clone(),
         time: time.format(&Rfc3339).map_err(|error| no_event(error.to_string()))?,
@@ -166,28 +166,29 @@ pub fn write(raw: &Raw, chain: Hash, to: &mut Vec<u8>) -> Result<Hash, BadLine> 
     serde_json::to_writer(&mut *to, &line).map_err(|error| no_event(error.to_string()))?;
     // The closing brace makes room for the chain.
     to.pop();
-    let chain = chain.after(&to[start..]);
-    to.extend_from_slice(BEFORE);
+    let chain = chain.chain(&to[start..]);
+    to.extend_from_slice(CHAIN_PREFIX);
     to.extend_from_slice(chain.to_string().as_bytes());
-    to.extend_from_slice(AFTER);
+    to.extend_from_slice(CHAIN_SUFFIX);
     Ok(chain)
 }
 
 /// Reads the line after `chain`; returns the event and the line's own value.
 ///
 /// # Errors
-/// [`BadLine`].
-pub fn read(line: &[u8], chain: Hash) -> Result<(Raw, Hash), BadLine> {
-    let tail = BEFORE.len() + HEX + AFTER.len();
-    let (text, end) = line.split_at_checked(line.len().wrapping_sub(tail)).ok_or(BadLine::NoChain)?;
-    let hex = end.strip_prefix(BEFORE).and_then(|end| end.strip_suffix(AFTER)).ok_or(BadLine::NoChain)?;
-    let named: Hash = std::str::from_utf8(hex).ok().and_then(|hex| hex.parse().ok()).ok_or(BadLine::NoChain)?;
-    let chain = chain.after(text);
+/// [`LineError`].
+pub fn read(line: &[u8], chain: Hash) -> Result<(RawEvent, Hash), LineError> {
+    let tail = CHAIN_PREFIX.len() + HASH_HEX_DIGITS + CHAIN_SUFFIX.len();
+    let (text, end) = line.split_at_checked(line.len().wrapping_sub(tail)).ok_or(LineError::NoChain)?;
+    let hex =
+        end.strip_prefix(CHAIN_PREFIX).and_then(|end| end.strip_suffix(CHAIN_SUFFIX)).ok_or(LineError::NoChain)?;
+    let named: Hash = std::str::from_utf8(hex).ok().and_then(|hex| hex.parse().ok()).ok_or(LineError::NoChain)?;
+    let chain = chain.chain(text);
     if chain != named {
-        return Err(BadLine::Broken);
+        return Err(LineError::Broken);
     }
-    let no_event = |error: String| BadLine::NoEvent(error);
-    let line: Line = serde_json::from_slice(line).map_err(|error| no_event(error.to_string()))?;
+    let no_event = |error: String| LineError::NoEvent(error);
+    let line: LineMembers = serde_json::from_slice(line).map_err(|error| no_event(error.to_string()))?;
     let time = OffsetDateTime::parse(&line.time, &Rfc3339).map_err(|error| no_event(error.to_string()))?;
     let body = match (line.body, line.body_base64) {
         (Some(text), None) => text.into_bytes(),
@@ -198,15 +199,15 @@ pub fn read(line: &[u8], chain: Hash) -> Result<(Raw, Hash), BadLine> {
     for (name, values) in line.headers {
         let name: HeaderName = name.parse().map_err(|_| no_event(format!("header name {name:?}")))?;
         for value in match values {
-            Values::One(value) => vec![value],
-            Values::Many(values) => values,
+            HeaderValues::One(value) => vec![value],
+            HeaderValues::Many(values) => values,
         } {
             let value: HeaderValue = value.parse().map_err(|_| no_event(format!("the value of header {name}")))?;
             headers.append(name.clone(), value);
         }
     }
     let nanos = time.unix_timestamp_nanos();
-    Ok((Raw { sequence: line.sequence, subject: line.subject, nanos, headers, body: body.into() }, chain))
+    Ok((RawEvent { sequence: line.sequence, subject: line.subject, nanos, headers, body: body.into() }, chain))
 }
 
 #[cfg(test)]
@@ -218,13 +219,13 @@ mod tests {
         Hash::genesis(&"18b".to_owned().into())
     }
 
-    fn raw(sequence: u64, body: Vec<u8>, headers: &[(String, String)]) -> Raw {
+    fn raw(sequence: u64, body: Vec<u8>, headers: &[(String, String)]) -> RawEvent {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name.as_str(), value.as_str());
         }
         let nanos = 1_795_387_000_123_456_789;
-        Raw { sequence, subject: "dockhost.event.session.x".to_owned(), nanos, headers: map, body: body.into() }
+        RawEvent { sequence, subject: "dockhost.event.session.x".to_owned(), nanos, headers: map, body: body.into() }
     }
 
     proptest! {
@@ -272,8 +273,8 @@ mod tests {
     fn a_line_follows_one_line_only() {
         let mut line = Vec::new();
         write(&raw(1, b"x".to_vec(), &[]), start(), &mut line).unwrap();
-        assert!(matches!(read(&line, Hash::of(&[b"another"])), Err(BadLine::Broken)));
-        assert!(matches!(read(b"{}", start()), Err(BadLine::NoChain)));
-        assert!(matches!(read(b"", start()), Err(BadLine::NoChain)));
+        assert!(matches!(read(&line, Hash::of(&[b"another"])), Err(LineError::Broken)));
+        assert!(matches!(read(b"{}", start()), Err(LineError::NoChain)));
+        assert!(matches!(read(b"", start()), Err(LineError::NoChain)));
     }
 }

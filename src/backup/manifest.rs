@@ -13,13 +13,13 @@ use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::BackupError;
-use super::files::Draft;
+use super::files::PendingFile;
 use super::line::{FORMAT, Hash};
 
 /// A finished export's manifest.
-pub const MANIFEST: &str = "manifest.json";
+pub const MANIFEST_FILE: &str = "manifest.json";
 /// How far a run is.
-pub const UNFINISHED: &str = "unfinished.json";
+pub const UNFINISHED_MANIFEST_FILE: &str = "unfinished.json";
 
 /// What an export holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ impl Manifest {
             return Err(wrong(format!("the format is {}, not {FORMAT:?}", value["format"])));
         }
         let manifest: Self = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
-        manifest.sound().map_err(wrong)?;
+        manifest.validate().map_err(wrong)?;
         Ok(Some(manifest))
     }
 
@@ -119,12 +119,12 @@ impl Manifest {
     /// # Errors
     /// [`BackupError::Io`].
     pub fn write(&self, directory: &Path, name: &str) -> Result<(), BackupError> {
-        let mut draft = Draft::create(directory, name)?;
+        let mut pending = PendingFile::create(directory, name)?;
         let text = serde_json::to_vec_pretty(self);
         let mut text = text.map_err(|error| BackupError::damaged(name, error.to_string()))?;
         text.push(b'\n');
-        draft.write_all(&text).map_err(BackupError::io(&directory.join(name), "written"))?;
-        draft.publish(directory, name)?;
+        pending.write_all(&text).map_err(BackupError::io(&directory.join(name), "written"))?;
+        pending.publish(directory, name)?;
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Manifest {
         before.map_or_else(|| Hash::genesis(&self.incarnation), |segment| segment.chain)
     }
 
-    fn sound(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), String> {
         let mut next = self.first;
         for segment in &self.segments {
             if segment.first != next || segment.last < segment.first {

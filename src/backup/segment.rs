@@ -6,21 +6,21 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::BackupError;
-use super::files::{Draft, Hashing};
+use super::files::{HashingReader, PendingFile};
 use super::line::{self, Hash};
 use super::manifest::Segment;
-use crate::event_log::raw::Raw;
+use crate::event_log::raw::RawEvent;
 
 /// zstd's own default: fast, and most of what there is to gain.
-const LEVEL: i32 = 3;
+const ZSTD_LEVEL: i32 = 3;
 
-/// Compresses into a draft, with a checksum of the content.
+/// Compresses into a temporary file, with a checksum of the content.
 ///
 /// # Errors
 /// [`BackupError::Io`].
-pub fn compress(draft: Draft) -> Result<zstd::Encoder<'static, Draft>, BackupError> {
-    let path = draft.path().to_owned();
-    let encoder = zstd::Encoder::new(draft, LEVEL).and_then(|mut encoder| {
+pub fn compress(pending: PendingFile) -> Result<zstd::Encoder<'static, PendingFile>, BackupError> {
+    let path = pending.path().to_owned();
+    let encoder = zstd::Encoder::new(pending, ZSTD_LEVEL).and_then(|mut encoder| {
         encoder.include_checksum(true)?;
         Ok(encoder)
     });
@@ -28,24 +28,24 @@ pub fn compress(draft: Draft) -> Result<zstd::Encoder<'static, Draft>, BackupErr
 }
 
 /// A segment that is being written.
-pub struct Writer {
+pub struct SegmentWriter {
     directory: PathBuf,
     name: String,
-    out: zstd::Encoder<'static, Draft>,
+    out: zstd::Encoder<'static, PendingFile>,
     first: u64,
     next: u64,
     chain: Hash,
     line: Vec<u8>,
 }
 
-impl Writer {
+impl SegmentWriter {
     /// Begins the segment whose first event has this sequence.
     ///
     /// # Errors
     /// [`BackupError::Io`].
     pub fn create(directory: &Path, first: u64, chain: Hash) -> Result<Self, BackupError> {
         let name = format!("events-{first:012}.jsonl.zst");
-        let out = compress(Draft::create(directory, &name)?)?;
+        let out = compress(PendingFile::create(directory, &name)?)?;
         Ok(Self { directory: directory.to_owned(), name, out, first, next: first, chain, line: Vec::new() })
     }
 
@@ -53,7 +53,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`BackupError`]; also if it is not the next one.
-    pub fn push(&mut self, raw: &Raw) -> Result<(), BackupError> {
+    pub fn push(&mut self, raw: &RawEvent) -> Result<(), BackupError> {
         let wrong = |why: String| BackupError::damaged(format!("event {}", raw.sequence), why);
         if raw.sequence != self.next {
             return Err(wrong(format!("{} was expected", self.next)));
@@ -85,21 +85,21 @@ impl Writer {
     /// [`BackupError::Io`].
     pub fn finish(self) -> Result<Segment, BackupError> {
         let Self { directory, name, out, first, next, chain, .. } = self;
-        let draft = out.finish().map_err(BackupError::io(&directory.join(&name), "written"))?;
-        let (bytes, sha256) = draft.publish(&directory, &name)?;
+        let pending = out.finish().map_err(BackupError::io(&directory.join(&name), "written"))?;
+        let (bytes, sha256) = pending.publish(&directory, &name)?;
         Ok(Segment { name, bytes, sha256, first, last: next - 1, chain })
     }
 }
 
 /// The lines of a compressed file.
-pub struct Lines {
+pub struct CompressedLines {
     path: PathBuf,
     name: String,
-    input: BufReader<zstd::Decoder<'static, BufReader<Hashing<File>>>>,
+    input: BufReader<zstd::Decoder<'static, BufReader<HashingReader<File>>>>,
     number: u64,
 }
 
-impl Lines {
+impl CompressedLines {
     /// Opens a file of the directory.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl Lines {
             }
             file => file.map_err(BackupError::io(&path, "read"))?,
         };
-        let decoder = zstd::Decoder::new(Hashing::new(file)).map_err(BackupError::io(&path, "read"))?;
+        let decoder = zstd::Decoder::new(HashingReader::new(file)).map_err(BackupError::io(&path, "read"))?;
         Ok(Self { path, name: name.to_owned(), input: BufReader::with_capacity(1 << 17, decoder), number: 0 })
     }
 
@@ -123,18 +123,18 @@ impl Lines {
     pub fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, BackupError> {
         line.clear();
         self.number += 1;
-        let read = self.input.read_until(b'\n', line).map_err(|error| self.wrong(error.to_string()))?;
+        let read = self.input.read_until(b'\n', line).map_err(|error| self.damaged(error.to_string()))?;
         if read == 0 {
             return Ok(false);
         }
         if line.pop() != Some(b'\n') {
-            return Err(self.wrong("is cut off"));
+            return Err(self.damaged("is cut off"));
         }
         Ok(true)
     }
 
     /// Something is wrong with the line that was read last.
-    pub fn wrong(&self, why: impl Into<String>) -> BackupError {
+    pub fn damaged(&self, why: impl Into<String>) -> BackupError {
         BackupError::damaged(format!("{}, line {}", self.name, self.number), why)
     }
 
@@ -142,7 +142,7 @@ impl Lines {
     ///
     /// # Errors
     /// [`BackupError`].
-    pub fn is_whole(&mut self, bytes: u64, sha256: Hash) -> Result<(), BackupError> {
+    pub fn verify_file(&mut self, bytes: u64, sha256: Hash) -> Result<(), BackupError> {
         let mut rest = Vec::new();
         let raw = self.input.get_mut().get_mut();
         raw.read_to_end(&mut rest).map_err(BackupError::io(&self.path, "read"))?;
@@ -157,21 +157,21 @@ impl Lines {
 }
 
 /// The events of a segment, each checked.
-pub struct Reader {
+pub struct SegmentReader {
     segment: Segment,
-    lines: Lines,
+    lines: CompressedLines,
     chain: Hash,
     next: u64,
     line: Vec<u8>,
 }
 
-impl Reader {
+impl SegmentReader {
     /// Opens a segment that follows `chain`.
     ///
     /// # Errors
     /// [`BackupError`].
     pub fn open(directory: &Path, segment: &Segment, chain: Hash) -> Result<Self, BackupError> {
-        let lines = Lines::open(directory, &segment.name)?;
+        let lines = CompressedLines::open(directory, &segment.name)?;
         Ok(Self { next: segment.first, segment: segment.clone(), lines, chain, line: Vec::new() })
     }
 
@@ -179,20 +179,20 @@ impl Reader {
     ///
     /// # Errors
     /// [`BackupError::Damaged`] naming the first bad line, or the file; no event after it is given out.
-    pub fn following(&mut self) -> Result<Option<Raw>, BackupError> {
+    pub fn next_event(&mut self) -> Result<Option<RawEvent>, BackupError> {
         if !self.lines.next(&mut self.line)? {
             if self.next != self.segment.last + 1 {
-                return Err(self.lines.wrong(format!("is missing; event {} should be there", self.next)));
+                return Err(self.lines.damaged(format!("is missing; event {} should be there", self.next)));
             }
             if self.chain != self.segment.chain {
-                return Err(self.lines.wrong("the chain does not end as the manifest says"));
+                return Err(self.lines.damaged("the chain does not end as the manifest says"));
             }
-            self.lines.is_whole(self.segment.bytes, self.segment.sha256)?;
+            self.lines.verify_file(self.segment.bytes, self.segment.sha256)?;
             return Ok(None);
         }
-        let (raw, chain) = line::read(&self.line, self.chain).map_err(|error| self.lines.wrong(error.to_string()))?;
+        let (raw, chain) = line::read(&self.line, self.chain).map_err(|error| self.lines.damaged(error.to_string()))?;
         if raw.sequence != self.next || raw.sequence > self.segment.last {
-            return Err(self.lines.wrong(format!("is event {}; {} was expected", raw.sequence, self.next)));
+            return Err(self.lines.damaged(format!("is event {}; {} was expected", raw.sequence, self.next)));
         }
         self.chain = chain;
         self.next += 1;

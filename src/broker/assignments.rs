@@ -16,20 +16,20 @@ use dockhost_domain::subject::{ALL_ASSIGNMENTS, Channel};
 use dockhost_domain::wire::Assignment;
 use futures::TryStreamExt;
 
-use crate::broker::in_flight;
+use crate::broker::is_conflict_in_flight;
 
 /// What stands on one subject: its last sequence (0 for none) and the assignment there.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
+pub struct CurrentAssignment {
     /// The last sequence on the subject.
     pub sequence: u64,
     /// What it says; none if nothing is there (or nothing readable: it will be replaced).
     pub assignment: Option<Assignment>,
 }
 
-impl Standing {
+impl CurrentAssignment {
     /// Whether it may hold what a user typed.
-    pub fn is_personal(&self) -> bool {
+    pub fn may_hold_personal_values(&self) -> bool {
         self.sequence > 0 && self.assignment.as_ref().is_none_or(|assignment| assignment.container.is_some())
     }
 }
@@ -43,7 +43,9 @@ pub struct AssignmentsError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> AssignmentsError {
+fn failed_to<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    what: &'static str,
+) -> impl FnOnce(E) -> AssignmentsError {
     move |error| AssignmentsError { what, source: error.into() }
 }
 
@@ -64,16 +66,21 @@ impl Assignments {
     ///
     /// # Errors
     /// The broker did not answer.
-    pub async fn standing(&self, backend: BackendId, instance: InstanceId) -> Result<Standing, AssignmentsError> {
+    pub async fn current(
+        &self,
+        backend: BackendId,
+        instance: InstanceId,
+    ) -> Result<CurrentAssignment, AssignmentsError> {
         let subject = Channel::Assignment(backend, instance).to_string();
         match self.stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => {
-                Ok(Standing { sequence: message.sequence, assignment: serde_json::from_slice(&message.payload).ok() })
-            }
+            Ok(message) => Ok(CurrentAssignment {
+                sequence: message.sequence,
+                assignment: serde_json::from_slice(&message.payload).ok(),
+            }),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                Ok(Standing { sequence: 0, assignment: None })
+                Ok(CurrentAssignment { sequence: 0, assignment: None })
             }
-            Err(error) => Err(failed("reading an assignment")(error)),
+            Err(error) => Err(failed_to("reading an assignment")(error)),
         }
     }
 
@@ -83,14 +90,16 @@ impl Assignments {
     /// The broker did not answer; it may or may not stand there.
     async fn put(&self, backend: BackendId, assignment: &Assignment, expected: u64) -> Result<bool, AssignmentsError> {
         let subject = Channel::Assignment(backend, assignment.instance_id).to_string();
-        let payload = serde_json::to_vec(assignment).map_err(failed("writing an assignment"))?;
+        let payload = serde_json::to_vec(assignment).map_err(failed_to("writing an assignment"))?;
         let message = PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(expected);
         let acknowledgement =
-            self.jetstream.send_publish(subject, message).await.map_err(failed("publishing an assignment"))?;
+            self.jetstream.send_publish(subject, message).await.map_err(failed_to("publishing an assignment"))?;
         match acknowledgement.await {
             Ok(_) => Ok(true),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence || in_flight(&error) => Ok(false),
-            Err(error) => Err(failed("publishing an assignment")(error)),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence || is_conflict_in_flight(&error) => {
+                Ok(false)
+            }
+            Err(error) => Err(failed_to("publishing an assignment")(error)),
         }
     }
 
@@ -103,10 +112,10 @@ impl Assignments {
         &self,
         backend: BackendId,
         assignment: &Assignment,
-        standing: &Standing,
+        current: &CurrentAssignment,
     ) -> Result<bool, AssignmentsError> {
-        let mut expected = standing.sequence;
-        if standing.is_personal() {
+        let mut expected = current.sequence;
+        if current.may_hold_personal_values() {
             self.remove(expected).await?;
             expected = 0;
         }
@@ -130,20 +139,20 @@ impl Assignments {
                 // Of one that another removed the broker says only that it could not be removed.
                 DeleteMessageErrorKind::JetStream(reply)
                     if reply.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
-                        && !self.is_there(sequence).await? =>
+                        && !self.exists(sequence).await? =>
                 {
                     Ok(())
                 }
-                _ => Err(failed("removing an assignment")(error)),
+                _ => Err(failed_to("removing an assignment")(error)),
             },
         }
     }
 
-    async fn is_there(&self, sequence: u64) -> Result<bool, AssignmentsError> {
+    async fn exists(&self, sequence: u64) -> Result<bool, AssignmentsError> {
         match self.stream.get_raw_message(sequence).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
-            Err(error) => Err(failed("looking for an assignment")(error)),
+            Err(error) => Err(failed_to("looking for an assignment")(error)),
         }
     }
 
@@ -152,7 +161,7 @@ impl Assignments {
     /// # Errors
     /// The broker did not answer.
     pub async fn all(&self) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {
-        self.listed(ALL_ASSIGNMENTS).await
+        self.list(ALL_ASSIGNMENTS).await
     }
 
     /// The instances that one backend has an assignment for.
@@ -160,17 +169,18 @@ impl Assignments {
     /// # Errors
     /// The broker did not answer.
     pub async fn of(&self, backend: BackendId) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {
-        self.listed(&Channel::assignments_of(backend)).await
+        self.list(&Channel::assignments_of(backend)).await
     }
 
-    async fn listed(&self, filter: &str) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {
-        let mut subjects = self.stream.info_with_subjects(filter).await.map_err(failed("listing the assignments"))?;
-        let mut listed = BTreeSet::new();
-        while let Some((subject, _)) = subjects.try_next().await.map_err(failed("listing the assignments"))? {
+    async fn list(&self, filter: &str) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {
+        let mut subjects =
+            self.stream.info_with_subjects(filter).await.map_err(failed_to("listing the assignments"))?;
+        let mut list = BTreeSet::new();
+        while let Some((subject, _)) = subjects.try_next().await.map_err(failed_to("listing the assignments"))? {
             if let Ok(Channel::Assignment(backend, instance)) = subject.parse() {
-                listed.insert((backend, instance));
+                list.insert((backend, instance));
             }
         }
-        Ok(listed)
+        Ok(list)
     }
 }

@@ -8,24 +8,25 @@ use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::{ALL_CONFIRMS, Channel};
 use dockhost_domain::wire::{Confirm, Confirmed};
 
-use super::service::{Answers, Refusal};
+use super::service::{RequestError, RequestHandler};
 use crate::broker::assignments::Assignments;
 
 /// Looks up what stands.
-pub struct Confirming(pub Assignments);
+pub struct ConfirmHandler(pub Assignments);
 
-impl Answers for Confirming {
+impl RequestHandler for ConfirmHandler {
     const SUBJECT: &'static str = ALL_CONFIRMS;
-    type Answer = Confirmed;
+    type Response = Confirmed;
 
-    fn asked_by(channel: Channel) -> Option<BackendId> {
+    fn sender(channel: Channel) -> Option<BackendId> {
         if let Channel::Confirm(backend) = channel { Some(backend) } else { None }
     }
 
-    async fn answer(&self, backend: BackendId, body: &[u8]) -> Result<Confirmed, Refusal> {
-        let asked: Confirm = serde_json::from_slice(body).map_err(Refusal::Malformed)?;
-        let standing = self.0.standing(backend, asked.instance_id).await.map_err(|e| Refusal::Unavailable(e.into()))?;
-        let stands = standing.assignment.is_some_and(|assignment| {
+    async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Confirmed, RequestError> {
+        let asked: Confirm = serde_json::from_slice(body).map_err(RequestError::Malformed)?;
+        let current =
+            self.0.current(backend, asked.instance_id).await.map_err(|e| RequestError::Unavailable(e.into()))?;
+        let stands = current.assignment.is_some_and(|assignment| {
             (assignment.placement, assignment.generation) == (asked.placement, asked.generation)
         });
         if !stands {

@@ -18,7 +18,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A link that is silent is noticed after three of these.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 /// Messages that may wait for a subscriber in this process; more are dropped and logged.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
 
@@ -37,48 +37,48 @@ pub struct ConnectError {
     pub url: String,
     /// The last attempt's error.
     #[source]
-    pub source: Refused,
+    pub source: AttemptError,
 }
 
 /// How one attempt to connect ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum AttemptError {
     /// Nobody there, or the key was turned down.
     #[error(transparent)]
     Connect(#[from] async_nats::ConnectError),
     /// The connection was taken, but not the key: the broker asks at the door about keys that it doesn't know, and
     /// while nobody answers there the client already believes itself connected.
     #[error("the broker does not answer; is the key the one that it was given?")]
-    Unproven(#[source] async_nats::client::RequestError),
+    Unverified(#[source] async_nats::client::RequestError),
 }
 
-impl Refused {
+impl AttemptError {
     /// Trying again does not help.
-    fn is_final(&self) -> bool {
+    fn is_permanent(&self) -> bool {
         matches!(self, Self::Connect(error) if error.kind() == ConnectErrorKind::AuthorizationViolation)
     }
 }
 
 impl Broker {
-    /// Connects as the holder of an nkey seed, trying again for `patience`: at start-up the broker may be a moment
+    /// Connects as the holder of an nkey seed, trying again for `timeout`: at start-up the broker may be a moment
     /// later than the server. `name` is what the broker's own monitoring shows.
     ///
     /// # Errors
     /// [`ConnectError`] of the last attempt; at once if the key is refused.
-    pub async fn connect(url: &str, seed: &SecretString, name: &str, patience: Duration) -> Result<Self, ConnectError> {
+    pub async fn connect(url: &str, seed: &SecretString, name: &str, timeout: Duration) -> Result<Self, ConnectError> {
         let servers: Vec<&str> = url.split(',').map(str::trim).collect();
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + timeout;
         let mut attempt = 0;
         loop {
             match connect_once(&servers, seed, name).await {
                 Ok(client) => return Ok(Self::new(client)),
                 Err(source) => {
-                    if source.is_final() || tokio::time::Instant::now() >= deadline {
+                    if source.is_permanent() || tokio::time::Instant::now() >= deadline {
                         return Err(ConnectError { url: url.to_owned(), source });
                     }
                     tracing::info!(url, error = %source, "the broker is not there yet");
                     attempt += 1;
-                    tokio::time::sleep(pause(attempt)).await;
+                    tokio::time::sleep(reconnect_delay(attempt)).await;
                 }
             }
         }
@@ -110,9 +110,9 @@ impl Broker {
 }
 
 /// Connects, and has the broker say who it takes this client for.
-async fn connect_once(servers: &[&str], seed: &SecretString, name: &str) -> Result<Client, Refused> {
+async fn connect_once(servers: &[&str], seed: &SecretString, name: &str) -> Result<Client, AttemptError> {
     let client = options(seed, name).connect(servers).await?;
-    client.request("$SYS.REQ.USER.INFO", "".into()).await.map_err(Refused::Unproven)?;
+    client.request("$SYS.REQ.USER.INFO", "".into()).await.map_err(AttemptError::Unverified)?;
     Ok(client)
 }
 
@@ -124,18 +124,18 @@ fn options(seed: &SecretString, name: &str) -> ConnectOptions {
         .connection_timeout(CONNECTION_TIMEOUT)
         .request_timeout(Some(REQUEST_TIMEOUT))
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
-        .reconnect_delay_callback(pause)
+        .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
             log(&label, &event);
             std::future::ready(())
         })
 }
 
-/// None before the first attempt, then doubling from about 50 ms to [`LONGEST_PAUSE`]; each is cut by up to a half, so
+/// None before the first attempt, then doubling from about 50 ms to [`MAX_RECONNECT_DELAY`]; each is cut by up to a half, so
 /// that replicas don't come back in step.
-fn pause(attempt: usize) -> Duration {
+fn reconnect_delay(attempt: usize) -> Duration {
     let Some(doublings) = attempt.checked_sub(1) else { return Duration::ZERO };
-    let full = Duration::from_millis(50).saturating_mul(1 << doublings.min(10)).min(LONGEST_PAUSE);
+    let full = Duration::from_millis(50).saturating_mul(1 << doublings.min(10)).min(MAX_RECONNECT_DELAY);
     full.mul_f64(rand::random_range(0.5..=1.0))
 }
 
@@ -158,7 +158,7 @@ fn log(connection: &str, event: &Event) {
 ///
 /// # Errors
 /// The reason, if there is none.
-pub fn connected(client: &Client) -> Result<(), Cause> {
+pub fn ensure_connected(client: &Client) -> Result<(), Cause> {
     match client.connection_state() {
         State::Connected => Ok(()),
         state @ (State::Pending | State::Disconnected) => {
@@ -173,11 +173,11 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_stay_bounded() {
-        assert_eq!(pause(0), Duration::ZERO);
+        assert_eq!(reconnect_delay(0), Duration::ZERO);
         for attempt in 1..200 {
-            let (shortest, longest) = (Duration::from_millis(25), LONGEST_PAUSE);
-            assert!((shortest..=longest).contains(&pause(attempt)), "attempt {attempt}");
+            let (shortest, longest) = (Duration::from_millis(25), MAX_RECONNECT_DELAY);
+            assert!((shortest..=longest).contains(&reconnect_delay(attempt)), "attempt {attempt}");
         }
-        assert!(pause(100) >= LONGEST_PAUSE / 2);
+        assert!(reconnect_delay(100) >= MAX_RECONNECT_DELAY / 2);
     }
 }

@@ -12,58 +12,58 @@ use serde::Deserialize;
 
 use super::connect::{Broker, ConnectError};
 
-const ASK: &str = "$SYS.REQ.SERVER.PING.JSZ";
+const JSZ_REQUEST_SUBJECT: &str = "$SYS.REQ.SERVER.PING.JSZ";
 /// The last node has answered when nothing came for this long.
-const QUIET: Duration = Duration::from_millis(500);
+const MAX_REPLY_GAP: Duration = Duration::from_millis(500);
 
 /// What the nodes said.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Durability {
     /// Nodes that answered.
-    pub asked: usize,
+    pub nodes_answered: usize,
     /// Those that acknowledge before the disk has it.
     pub unsynced: Vec<String>,
 }
 
 /// The nodes could not be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum DurabilityError {
     /// No connection with the system account's key.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The connection did not take the question.
     #[error("the broker's nodes can't be asked")]
-    Ask(#[source] async_nats::Error),
+    Request(#[source] async_nats::Error),
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    server: Node,
-    data: Option<Data>,
+struct JszReply {
+    server: ServerInfo,
+    data: Option<JszData>,
 }
 
 #[derive(Deserialize)]
-struct Node {
+struct ServerInfo {
     name: String,
 }
 
 #[derive(Deserialize)]
-struct Data {
-    config: Option<Config>,
+struct JszData {
+    config: Option<JszConfig>,
 }
 
 #[derive(Deserialize)]
-struct Config {
+struct JszConfig {
     #[serde(default)]
     sync_always: bool,
 }
 
 impl Durability {
     /// Counts one node's answer; one without JetStream keeps no events.
-    fn count(&mut self, answer: &[u8]) {
-        let Ok(Answer { server, data }) = serde_json::from_slice::<Answer>(answer) else { return };
+    fn record(&mut self, answer: &[u8]) {
+        let Ok(JszReply { server, data }) = serde_json::from_slice::<JszReply>(answer) else { return };
         let Some(config) = data.and_then(|data| data.config) else { return };
-        self.asked += 1;
+        self.nodes_answered += 1;
         if !config.sync_always {
             self.unsynced.push(server.name);
         }
@@ -73,16 +73,19 @@ impl Durability {
 /// Asks every node.
 ///
 /// # Errors
-/// [`AskError`].
-pub async fn ask(url: &str, system: &SecretString) -> Result<Durability, AskError> {
+/// [`DurabilityError`].
+pub async fn query(url: &str, system: &SecretString) -> Result<Durability, DurabilityError> {
     let broker = Broker::connect(url, system, "dockhost-durability", Duration::ZERO).await?;
     let client = broker.client();
     let inbox = client.new_inbox();
-    let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| AskError::Ask(error.into()))?;
-    client.publish_with_reply(ASK, inbox, "".into()).await.map_err(|error| AskError::Ask(error.into()))?;
+    let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| DurabilityError::Request(error.into()))?;
+    client
+        .publish_with_reply(JSZ_REQUEST_SUBJECT, inbox, "".into())
+        .await
+        .map_err(|error| DurabilityError::Request(error.into()))?;
     let mut found = Durability::default();
-    while let Ok(Some(answer)) = tokio::time::timeout(QUIET, answers.next()).await {
-        found.count(&answer.payload);
+    while let Ok(Some(answer)) = tokio::time::timeout(MAX_REPLY_GAP, answers.next()).await {
+        found.record(&answer.payload);
     }
     Ok(found)
 }
@@ -94,9 +97,13 @@ pub async fn check(url: &str, system: Option<&SecretString>) {
             "DOCKHOST_NATS_SYS_CREDS is not set: whether the broker syncs each write is not checked"
         );
     };
-    match ask(url, system).await {
-        Ok(found) if found.asked == 0 => tracing::warn!("no node of the broker said whether it syncs each write"),
-        Ok(found) if found.unsynced.is_empty() => tracing::debug!(nodes = found.asked, "the broker syncs each write"),
+    match query(url, system).await {
+        Ok(found) if found.nodes_answered == 0 => {
+            tracing::warn!("no node of the broker said whether it syncs each write")
+        }
+        Ok(found) if found.unsynced.is_empty() => {
+            tracing::debug!(nodes = found.nodes_answered, "the broker syncs each write")
+        }
         Ok(found) => tracing::error!(
             nodes = ?found.unsynced,
             "the broker acknowledges before the disk has it: a power cut loses acknowledged events; \
@@ -113,10 +120,10 @@ mod tests {
     #[test]
     fn nodes_that_sync_late_are_named_and_nodes_without_streams_are_not_counted() {
         let mut found = Durability::default();
-        found.count(br#"{"server":{"name":"a"},"data":{"config":{"sync_always":true}}}"#);
-        found.count(br#"{"server":{"name":"b"},"data":{"config":{"sync_interval":120000000000}}}"#);
-        found.count(br#"{"server":{"name":"c"},"data":{"disabled":true}}"#);
-        found.count(b"nonsense");
-        assert_eq!(found, Durability { asked: 2, unsynced: vec!["b".to_owned()] });
+        found.record(br#"{"server":{"name":"a"},"data":{"config":{"sync_always":true}}}"#);
+        found.record(br#"{"server":{"name":"b"},"data":{"config":{"sync_interval":120000000000}}}"#);
+        found.record(br#"{"server":{"name":"c"},"data":{"disabled":true}}"#);
+        found.record(b"nonsense");
+        assert_eq!(found, Durability { nodes_answered: 2, unsynced: vec!["b".to_owned()] });
     }
 }

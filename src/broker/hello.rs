@@ -14,13 +14,13 @@ use dockhost_domain::wire::Welcome;
 use futures::future::BoxFuture;
 
 use super::connect::Broker;
-use super::service::{Answers, Refusal};
+use super::service::{RequestError, RequestHandler};
 use crate::broker::streams::ASSIGNMENTS;
 
 /// A consumer that nobody pulls from for this long is removed by the broker; the agent's next hello makes a new one.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);
+const INACTIVE_THRESHOLD: Duration = Duration::from_secs(10 * 60);
 /// Longest that one pull may wait.
-const LONGEST_PULL: Duration = Duration::from_secs(60);
+const MAX_PULL_WAIT: Duration = Duration::from_secs(60);
 
 /// Knows the enrolled backends.
 pub trait Enrolments: Send + Sync + 'static {
@@ -29,34 +29,34 @@ pub trait Enrolments: Send + Sync + 'static {
 }
 
 /// Welcomes backends. The stream ASSIGNMENTS must exist.
-pub struct Hello {
+pub struct HelloHandler {
     /// Where the consumers are made.
     pub broker: Broker,
     /// Who is welcome.
     pub enrolments: Arc<dyn Enrolments>,
 }
 
-impl Answers for Hello {
+impl RequestHandler for HelloHandler {
     const SUBJECT: &'static str = ALL_HELLOS;
-    type Answer = Welcome;
+    type Response = Welcome;
 
-    fn asked_by(channel: Channel) -> Option<BackendId> {
+    fn sender(channel: Channel) -> Option<BackendId> {
         if let Channel::Hello(backend) = channel { Some(backend) } else { None }
     }
 
     // What a hello says of its sender is for people who listen.
-    async fn answer(&self, backend: BackendId, _: &[u8]) -> Result<Welcome, Refusal> {
-        let max_containers = self.enrolments.max_containers(backend).await.ok_or(Refusal::Unknown)?;
-        let assignments = self.renew(backend).await.map_err(Refusal::Unavailable)?;
+    async fn handle(&self, backend: BackendId, _: &[u8]) -> Result<Welcome, RequestError> {
+        let max_containers = self.enrolments.max_containers(backend).await.ok_or(RequestError::UnknownBackend)?;
+        let assignments = self.recreate_consumer(backend).await.map_err(RequestError::Unavailable)?;
         let (stream, consumer) = (ASSIGNMENTS.to_owned(), backend.to_string());
         tracing::info!(%backend, assignments, "a backend said hello");
         Ok(Welcome { backend_id: backend, assignments, stream, consumer, max_containers })
     }
 }
 
-impl Hello {
+impl HelloHandler {
     /// Puts a fresh consumer in place of the backend's old one; returns how many assignments wait in it.
-    async fn renew(&self, backend: BackendId) -> Result<u64, async_nats::Error> {
+    async fn recreate_consumer(&self, backend: BackendId) -> Result<u64, async_nats::Error> {
         let jetstream = self.broker.jetstream();
         let name = backend.to_string();
         // An error here is nearly always "there is none"; anything worse shows at the next step.
@@ -68,8 +68,8 @@ impl Hello {
             filter_subject: Channel::assignments_of(backend),
             deliver_policy: DeliverPolicy::LastPerSubject,
             ack_policy: AckPolicy::None,
-            inactive_threshold: FORGOTTEN_AFTER,
-            max_expires: LONGEST_PULL,
+            inactive_threshold: INACTIVE_THRESHOLD,
+            max_expires: MAX_PULL_WAIT,
             // It can be made anew at any time, so it needs neither disk nor copies.
             memory_storage: true,
             num_replicas: 1,

@@ -20,13 +20,13 @@ use crate::broker::streams::ASSIGNMENTS;
 use crate::common::clock;
 
 /// `{"typ":"JWT","alg":"ed25519-nkey"}`
-const HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ";
+const JWT_HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ";
 /// The account of `nats.conf` in which backends live.
-const ACCOUNT: &str = "AGENTS";
+const AGENTS_ACCOUNT: &str = "AGENTS";
 /// No connection is let in for longer; it has to show its key again.
-pub const LONGEST: Duration = Duration::from_secs(10 * 60);
+pub const MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// The broker ignores the limits of a user that came through the door; those of the account hold for each connection.
-const AS_THE_ACCOUNT: i64 = -1;
+const NO_USER_LIMIT: i64 = -1;
 
 /// The broker asks who a new connection is.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub struct Signer {
 }
 
 #[derive(Serialize)]
-struct Claims<'a, T> {
+struct NatsClaims<'a, T> {
     jti: String,
     iat: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,12 +116,12 @@ struct ResponseClaims<'a> {
 /// What a connection may publish and subscribe to; everything else is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Permissions {
-    r#pub: Allow,
-    sub: Allow,
+    r#pub: AllowList,
+    sub: AllowList,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Allow {
+struct AllowList {
     allow: Vec<String>,
 }
 
@@ -136,7 +136,7 @@ impl Permissions {
             Channel::Heartbeat(backend).to_string(),
             format!("$JS.API.CONSUMER.MSG.NEXT.{ASSIGNMENTS}.{backend}"),
         ];
-        Self { r#pub: Allow { allow: publish }, sub: Allow { allow: vec![format!("_INBOX.{backend}.>")] } }
+        Self { r#pub: AllowList { allow: publish }, sub: AllowList { allow: vec![format!("_INBOX.{backend}.>")] } }
     }
 }
 
@@ -154,30 +154,30 @@ impl Signer {
         Ok(Self { key, issuer })
     }
 
-    /// The answer that lets a backend in until `now + lifetime` (at most [`LONGEST`]).
+    /// The answer that lets a backend in until `now + lifetime` (at most [`MAX_LIFETIME`]).
     ///
     /// # Errors
     /// [`SignError::Sign`], [`SignError::Write`].
-    pub fn admit(
+    pub fn allow(
         &self,
         request: &AuthRequest,
         backend: BackendId,
         now: Timestamp,
         lifetime: Duration,
     ) -> Result<String, SignError> {
-        let user = self.sign(&Claims {
+        let user = self.sign(&NatsClaims {
             jti: clock::fresh_uuid().to_string(),
             iat: now.seconds(),
-            exp: Some(now.after(lifetime.min(LONGEST)).seconds()),
+            exp: Some(now.after(lifetime.min(MAX_LIFETIME)).seconds()),
             iss: &self.issuer,
             sub: &request.user,
-            aud: ACCOUNT,
+            aud: AGENTS_ACCOUNT,
             name: Some(backend.to_string()),
             nats: UserClaims {
                 permissions: Permissions::of(backend),
-                subs: AS_THE_ACCOUNT,
-                data: AS_THE_ACCOUNT,
-                payload: AS_THE_ACCOUNT,
+                subs: NO_USER_LIMIT,
+                data: NO_USER_LIMIT,
+                payload: NO_USER_LIMIT,
                 r#type: "user",
                 version: 2,
             },
@@ -189,7 +189,7 @@ impl Signer {
     ///
     /// # Errors
     /// [`SignError::Sign`], [`SignError::Write`].
-    pub fn refuse(&self, request: &AuthRequest, reason: &str, now: Timestamp) -> Result<String, SignError> {
+    pub fn deny(&self, request: &AuthRequest, reason: &str, now: Timestamp) -> Result<String, SignError> {
         self.respond(request, now, None, Some(reason))
     }
 
@@ -200,7 +200,7 @@ impl Signer {
         jwt: Option<&str>,
         error: Option<&str>,
     ) -> Result<String, SignError> {
-        self.sign(&Claims {
+        self.sign(&NatsClaims {
             jti: clock::fresh_uuid().to_string(),
             iat: now.seconds(),
             exp: None,
@@ -212,8 +212,8 @@ impl Signer {
         })
     }
 
-    fn sign<T: Serialize>(&self, claims: &Claims<'_, T>) -> Result<String, SignError> {
-        let signed = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(serde_json::to_vec(claims)?));
+    fn sign<T: Serialize>(&self, claims: &NatsClaims<'_, T>) -> Result<String, SignError> {
+        let signed = format!("{JWT_HEADER}.{}", URL_SAFE_NO_PAD.encode(serde_json::to_vec(claims)?));
         let signature = self.key.sign(signed.as_bytes()).map_err(SignError::Sign)?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
@@ -270,7 +270,7 @@ impl AuthRequest {
         let token = std::str::from_utf8(token).map_err(malformed)?;
         let (signed, signature) = token.rsplit_once('.').ok_or(InvalidRequest::OtherKind)?;
         let (header, claims) = signed.split_once('.').ok_or(InvalidRequest::OtherKind)?;
-        if header != HEADER {
+        if header != JWT_HEADER {
             return Err(InvalidRequest::OtherKind);
         }
         let claims: RequestClaims =

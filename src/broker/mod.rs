@@ -30,7 +30,7 @@ pub const CONFLICT_IN_FLIGHT: u64 = async_nats::jetstream::ErrorCode::STREAM_WRO
 /// Whether a conditional write was refused because another one to its subject is under way: only on a replicated stream,
 /// and to the client an error like any other. It is a conflict whose winner is not known yet.
 #[must_use]
-pub fn in_flight(error: &(dyn std::error::Error + 'static)) -> bool {
+pub fn is_conflict_in_flight(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
         .filter_map(|error| error.downcast_ref::<async_nats::jetstream::Error>())
         .any(|error| error.error_code().0 == CONFLICT_IN_FLIGHT)

@@ -1,7 +1,7 @@
 //! A service for the agents: questions on one subject per backend, which whichever replica is free answers.
 //!
 //! In: requests whose subject alone says who asks (the broker lets each backend use its own only), and what knows the
-//! answers. Out: a JSON body, or a refusal in headers, as NATS services answer. Requests wait from the moment when the
+//! answers. Out: a JSON body, or an error in headers, as NATS services answer. Requests wait from the moment when the
 //! service is open; each is answered by itself, so a slow one holds up no other.
 
 use async_nats::{HeaderMap, Message, Subscriber};
@@ -14,28 +14,32 @@ use tokio_util::sync::CancellationToken;
 use super::connect::Broker;
 use super::{ServeError, subscribe};
 
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT_REQUESTS: usize = 16;
 
 /// Knows the answers of one service.
-pub trait Answers: Send + Sync + 'static {
+pub trait RequestHandler: Send + Sync + 'static {
     /// The subjects of all its requests.
     const SUBJECT: &'static str;
     /// What is answered.
-    type Answer: Serialize;
+    type Response: Serialize;
 
     /// Who asks; none if the request is not one of this service.
-    fn asked_by(channel: Channel) -> Option<BackendId>;
+    fn sender(channel: Channel) -> Option<BackendId>;
 
     /// The answer to a request with this body.
-    fn answer(&self, backend: BackendId, body: &[u8]) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
+    fn handle(
+        &self,
+        backend: BackendId,
+        body: &[u8],
+    ) -> impl Future<Output = Result<Self::Response, RequestError>> + Send;
 }
 
 /// Why a request is not answered as hoped; the text goes to the agent.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum RequestError {
     /// There is no such backend.
     #[error("no such backend")]
-    Unknown,
+    UnknownBackend,
     /// The body is not what it should be.
     #[error("the body is not what it should be")]
     Malformed(#[source] serde_json::Error),
@@ -44,11 +48,11 @@ pub enum Refusal {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl Refusal {
+impl RequestError {
     /// As in HTTP: whether trying again makes sense.
     const fn status(&self) -> &'static str {
         match self {
-            Self::Unknown => "404",
+            Self::UnknownBackend => "404",
             Self::Malformed(_) => "400",
             Self::Unavailable(_) => "503",
         }
@@ -59,43 +63,43 @@ impl Refusal {
 pub struct Service<A> {
     broker: Broker,
     requests: Subscriber,
-    answers: A,
+    handler: A,
 }
 
-impl<A: Answers> Service<A> {
+impl<A: RequestHandler> Service<A> {
     /// Subscribes; requests wait from now on, and are answered by [`Service::run`].
     ///
     /// # Errors
     /// [`ServeError`], if the broker does not take the subscription.
-    pub async fn open(broker: Broker, answers: A) -> Result<Self, ServeError> {
+    pub async fn open(broker: Broker, handler: A) -> Result<Self, ServeError> {
         let requests = subscribe(&broker, A::SUBJECT).await?;
-        Ok(Self { broker, requests, answers })
+        Ok(Self { broker, requests, handler })
     }
 
     /// Answers until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { broker, requests, answers } = self;
-        let (broker, answers) = (&broker, &answers);
+        let Self { broker, requests, handler } = self;
+        let (broker, handler) = (&broker, &handler);
         let requests = requests.take_until(stop.cancelled_owned());
-        requests.for_each_concurrent(AT_ONCE, |message| answer(broker, answers, message)).await;
+        requests.for_each_concurrent(MAX_CONCURRENT_REQUESTS, |message| answer(broker, handler, message)).await;
     }
 }
 
-async fn answer<A: Answers>(broker: &Broker, answers: &A, message: Message) {
-    let backend = message.subject.parse().ok().and_then(A::asked_by);
+async fn answer<A: RequestHandler>(broker: &Broker, handler: &A, message: Message) {
+    let backend = message.subject.parse().ok().and_then(A::sender);
     let (Some(reply), Some(backend)) = (message.reply, backend) else {
         return tracing::warn!(subject = %message.subject, "a request without a sender or a reply was ignored");
     };
     let client = broker.client();
     let subject = message.subject;
-    let answered = match answers.answer(backend, &message.payload).await.map(|answer| serde_json::to_vec(&answer)) {
+    let answered = match handler.handle(backend, &message.payload).await.map(|answer| serde_json::to_vec(&answer)) {
         Ok(Ok(answer)) => client.publish(reply, answer.into()).await,
         Ok(Err(error)) => return tracing::error!(%subject, %error, "an answer could not be written"),
-        Err(refusal) => {
-            tracing::warn!(%subject, error = &refusal as &dyn std::error::Error, "a request was turned down");
+        Err(error) => {
+            tracing::warn!(%subject, error = &error as &dyn std::error::Error, "a request was turned down");
             let mut headers = HeaderMap::new();
-            headers.insert("Nats-Service-Error", refusal.to_string());
-            headers.insert("Nats-Service-Error-Code", refusal.status());
+            headers.insert("Nats-Service-Error", error.to_string());
+            headers.insert("Nats-Service-Error-Code", error.status());
             client.publish_with_headers(reply, headers, "".into()).await
         }
     };

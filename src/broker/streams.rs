@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::common::error::Cause;
 use crate::common::error::chain;
-use crate::common::retry::{PATIENCE, patiently};
+use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
 
 /// The truth.
 pub const EVENTS: &str = "EVENTS";
@@ -34,14 +34,14 @@ pub const KEYS_BUCKET: &str = "KEYS";
 /// The bucket of the leader's lease.
 pub const LEADER_BUCKET: &str = "LEADER";
 /// The key of EVENTS' metadata that stands there while an import is not finished.
-pub const IMPORTING: &str = "dockhost-import";
+pub const IMPORT_MARKER: &str = "dockhost-import";
 /// How long the broker keeps a leader lease that is not renewed (the max age of its bucket).
 pub const LEADER_LEASE: Duration = Duration::from_secs(5);
 
 /// Reports of one backend that may wait to be taken in; the next is refused, and so sent again by the agent.
-const REPORTS_PER_BACKEND: i64 = 10_000;
+const MAX_WAITING_REPORTS_PER_BACKEND: i64 = 10_000;
 /// Copies of a stream on a cluster: with one node lost, what was acknowledged is still on two.
-const COPIES: usize = 3;
+const CLUSTER_REPLICAS: usize = 3;
 /// How long the broker recognises a repeated `Nats-Msg-Id`.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
@@ -111,12 +111,12 @@ pub enum StreamError {
 
 impl StreamError {
     /// Whether it may be otherwise in a moment.
-    const fn may_pass(&self) -> bool {
+    const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::TooFewNodes { .. })
     }
 
     /// What it means that the broker did not make or change a stream.
-    fn of(config: &Config, error: CreateStreamError) -> Self {
+    fn from_create_error(config: &Config, error: CreateStreamError) -> Self {
         let (stream, copies) = (config.name.clone(), config.num_replicas);
         match error.kind() {
             CreateStreamErrorKind::JetStream(reply) => match reply.error_code() {
@@ -140,27 +140,27 @@ impl StreamError {
 /// # Errors
 /// [`StreamError`].
 pub async fn ensure(js: &Context, options: &StreamOptions) -> Result<Info, StreamError> {
-    let deadline = Instant::now() + PATIENCE;
-    let events = ensure_in_time(js, &events(options), options.replicas, deadline).await?;
+    let deadline = Instant::now() + STARTUP_DEADLINE;
+    let events = ensure_until(js, &events(options), options.replicas, deadline).await?;
     // The others take the count that EVENTS has got.
     let replicas = Some(events.config.num_replicas);
     for config in [assignments(), reports(), timers(), keys(), leader()] {
-        ensure_in_time(js, &config, replicas, deadline).await?;
+        ensure_until(js, &config, replicas, deadline).await?;
     }
     Ok(events)
 }
 
-async fn ensure_in_time(
+async fn ensure_until(
     js: &Context,
     wanted: &Config,
     replicas: Option<usize>,
     deadline: Instant,
 ) -> Result<Info, StreamError> {
-    let passing = |error: &StreamError| error.may_pass().then(|| chain(error));
-    patiently("the broker's streams", deadline, passing, || ensure_one(js, wanted, replicas)).await
+    let transient_cause = |error: &StreamError| error.is_transient().then(|| chain(error));
+    until_deadline("the broker's streams", deadline, transient_cause, || ensure_one(js, wanted, replicas)).await
 }
 
-fn file(name: &str, subjects: &[&str]) -> Config {
+fn file_stream(name: &str, subjects: &[&str]) -> Config {
     Config {
         name: name.to_owned(),
         subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
@@ -183,12 +183,12 @@ fn events(options: &StreamOptions) -> Config {
         deny_delete: true,
         deny_purge: true,
         allow_atomic_publish: true,
-        ..file(EVENTS, &[ALL_EVENTS])
+        ..file_stream(EVENTS, &[ALL_EVENTS])
     }
 }
 
 fn assignments() -> Config {
-    Config { max_messages_per_subject: 1, discard: DiscardPolicy::Old, ..file(ASSIGNMENTS, &[ALL_ASSIGNMENTS]) }
+    Config { max_messages_per_subject: 1, discard: DiscardPolicy::Old, ..file_stream(ASSIGNMENTS, &[ALL_ASSIGNMENTS]) }
 }
 
 fn reports() -> Config {
@@ -196,9 +196,9 @@ fn reports() -> Config {
         retention: RetentionPolicy::WorkQueue,
         discard: DiscardPolicy::New,
         discard_new_per_subject: true,
-        max_messages_per_subject: REPORTS_PER_BACKEND,
+        max_messages_per_subject: MAX_WAITING_REPORTS_PER_BACKEND,
         deny_purge: true,
-        ..file(REPORTS, &[ALL_REPORTS])
+        ..file_stream(REPORTS, &[ALL_REPORTS])
     }
 }
 
@@ -211,7 +211,7 @@ fn timers() -> Config {
         allow_message_schedules: true,
         allow_message_ttl: true,
         allow_rollup: true,
-        ..file(TIMERS, &[ALL_TIMERS])
+        ..file_stream(TIMERS, &[ALL_TIMERS])
     }
 }
 
@@ -230,7 +230,7 @@ fn bucket(name: &str) -> Config {
         max_messages_per_subject: 1,
         discard: DiscardPolicy::New,
         allow_rollup: true,
-        ..file(&format!("KV_{name}"), &[&format!("$KV.{name}.>")])
+        ..file_stream(&format!("KV_{name}"), &[&format!("$KV.{name}.>")])
     }
 }
 
@@ -246,21 +246,21 @@ async fn ensure_one(js: &Context, wanted: &Config, replicas: Option<usize>) -> R
         },
     };
     let wanted = Config { num_replicas: replicas.unwrap_or(found.config.num_replicas), ..wanted.clone() };
-    let tuned = Config { max_bytes: wanted.max_bytes, num_replicas: wanted.num_replicas, ..found.config.clone() };
-    let found = if tuned == found.config {
+    let adjusted = Config { max_bytes: wanted.max_bytes, num_replicas: wanted.num_replicas, ..found.config.clone() };
+    let found = if adjusted == found.config {
         found
     } else {
         // Only a stream whose guarantees are right is touched at all.
-        check(&wanted, &tuned)?;
-        js.update_stream(&tuned).await.map_err(|error| StreamError::of(&tuned, error))?
+        check_settings(&wanted, &adjusted)?;
+        js.update_stream(&adjusted).await.map_err(|error| StreamError::from_create_error(&adjusted, error))?
     };
-    check(&wanted, &found.config)?;
+    check_settings(&wanted, &found.config)?;
     Ok(found)
 }
 
 async fn create(js: &Context, wanted: &Config, replicas: Option<usize>) -> Result<Info, StreamError> {
     // A lone node, and only that, says that it can't copy at all.
-    let counts = replicas.map_or(vec![COPIES, 1], |count| vec![count]);
+    let counts = replicas.map_or(vec![CLUSTER_REPLICAS, 1], |count| vec![count]);
     let mut last = None;
     for num_replicas in counts {
         let config = Config { num_replicas, ..wanted.clone() };
@@ -282,7 +282,7 @@ async fn create(js: &Context, wanted: &Config, replicas: Option<usize>) -> Resul
                     Err(error) => Err(StreamError::Unavailable { stream, cause: error.into() }),
                 };
             }
-            _ => return Err(StreamError::of(&config, error)),
+            _ => return Err(StreamError::from_create_error(&config, error)),
         }
     }
     let cause = last.map_or_else(|| "no replica count to try".into(), Into::into);
@@ -290,8 +290,8 @@ async fn create(js: &Context, wanted: &Config, replicas: Option<usize>) -> Resul
 }
 
 /// The first setting that differs from what a guarantee needs.
-fn check(wanted: &Config, got: &Config) -> Result<(), StreamError> {
-    macro_rules! same {
+fn check_settings(wanted: &Config, got: &Config) -> Result<(), StreamError> {
+    macro_rules! require_equal {
         ($($field:ident),* $(,)?) => {
             $(if wanted.$field != got.$field {
                 return Err(StreamError::Differs {
@@ -303,7 +303,7 @@ fn check(wanted: &Config, got: &Config) -> Result<(), StreamError> {
             })*
         };
     }
-    same!(
+    require_equal!(
         subjects,
         storage,
         retention,

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, ConnectionArgs};
 use super::progress;
-use crate::backup::export::{Order, export};
+use crate::backup::export::{ExportOptions, export};
 use crate::broker::streams::KEYS_BUCKET;
-use crate::sealing::{BucketKeys, Keyring, LogAge};
+use crate::sealing::{BucketKeyStore, Keyring, LogAge};
 
 /// What `export` is told.
 #[derive(Debug, Args)]
@@ -49,10 +49,13 @@ impl Export {
         if !self.without_keys {
             // A copy of keys that the operator's master key does not open would be found out too late.
             let bucket = js.get_key_value(KEYS_BUCKET).await.context("opening the bucket KEYS")?;
-            Keyring::open(Arc::new(BucketKeys::new(bucket)), secrets.master_key, LogAge::InUse).await?;
+            Keyring::open(Arc::new(BucketKeyStore::new(bucket)), secrets.master_key, LogAge::InUse).await?;
         }
-        let order =
-            Order { directory: self.directory.clone(), per_segment: self.segment, with_keys: !self.without_keys };
+        let order = ExportOptions {
+            directory: self.directory.clone(),
+            per_segment: self.segment,
+            with_keys: !self.without_keys,
+        };
         let (manifest, new) = export(js, order, Box::new(progress::reporter("export"))).await?;
         println!("{}: {} events, {new} of them new", self.directory.display(), manifest.last);
         match &manifest.keys {

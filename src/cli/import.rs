@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, ConnectionArgs};
 use super::progress::{self, ProgressReporter};
-use crate::backup::import::{KeySource, Order, Part, fits, import};
+use crate::backup::import::{ImportOptions, KeySource, Phase, check_master_key, import};
 use crate::backup::manifest::Manifest;
 use crate::backup::{check, keys};
 use crate::broker::streams::StreamOptions;
@@ -67,26 +67,26 @@ impl Import {
             ),
             Some(file) => {
                 let keys = keys::read(&self.directory, file)?;
-                fits(&keys, secrets.master_key).await?;
+                check_master_key(&keys, secrets.master_key).await?;
                 KeySource::Export(keys)
             }
         };
         self.verify(&manifest, stop).await?;
         let broker = connection::connect(&nats, &urls, "dockhost-import").await?;
-        let order = Order {
+        let order = ImportOptions {
             directory: self.directory.clone(),
             keys,
             streams: StreamOptions { replicas: self.replicas, max_bytes: self.log_max_bytes },
             manifest,
         };
         let last = order.manifest.last;
-        let mut shown: Option<(Part, ProgressReporter)> = None;
+        let mut shown: Option<(Phase, ProgressReporter)> = None;
         let mut report = |part, done, total| {
             if shown.as_ref().is_none_or(|(before, _)| *before != part) {
                 let what = match part {
-                    Part::Compare => "compare",
-                    Part::Keys => "keys",
-                    Part::Events => "import",
+                    Phase::Compare => "compare",
+                    Phase::Keys => "keys",
+                    Phase::Events => "import",
                 };
                 shown = Some((
                     part,

@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cluster::{Cluster, ClusterArgs};
 use super::watch::Watch;
-use crate::event_log::history::Past;
+use crate::event_log::history::LogHistory;
 use crate::event_log::shared::seats;
 use crate::event_log::{EventLog, Filter};
 
@@ -72,7 +72,7 @@ struct At {
 
 impl At {
     async fn ready(Cluster { log, store, .. }: Cluster) -> Self {
-        if let Err(error) = log.keyring().gather().await {
+        if let Err(error) = log.keyring().preload().await {
             tracing::warn!(%error, "the keys could not be gathered; each is asked for by itself");
         }
         Self { log, store, watch: Watch::default() }
@@ -145,7 +145,7 @@ macro_rules! with_each {
         let (mut users, mut backends, mut instances, mut sessions) = (None, None, None, None);
         match $chosen {
             Some(only) => {
-                let past = Past(Arc::clone(&at.log));
+                let past = LogHistory(Arc::clone(&at.log));
                 match only {
                     Model::Users => users = Some($act::<Users>(at.clone(), past).await),
                     Model::Backends => backends = Some($act::<Backends>(at.clone(), past).await),

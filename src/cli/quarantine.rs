@@ -20,7 +20,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Cluster, ClusterArgs};
-use crate::event_log::history::Past;
+use crate::event_log::history::LogHistory;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Delivery, EventLog, Filter};
 
@@ -150,7 +150,7 @@ impl Retry {
     }
 
     async fn retry(&self, Cluster { log, store, .. }: Cluster) -> anyhow::Result<ExitCode> {
-        let past = Past(log);
+        let past = LogHistory(log);
         let mut tried = Tried::default();
         self.model::<Users>(&store, &past, &mut tried).await?;
         self.model::<Backends>(&store, &past, &mut tried).await?;
@@ -163,7 +163,12 @@ impl Retry {
         Ok(if tried.held == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    async fn model<M: ReadModel>(&self, store: &MongoStore, past: &Past, tried: &mut Tried) -> anyhow::Result<()> {
+    async fn model<M: ReadModel>(
+        &self,
+        store: &MongoStore,
+        past: &LogHistory,
+        tried: &mut Tried,
+    ) -> anyhow::Result<()> {
         for Unreadable { subject, .. } in held::<M>(store).await? {
             if self.subject.as_ref().is_some_and(|only| *only != subject) {
                 continue;

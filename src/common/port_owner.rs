@@ -8,18 +8,18 @@ use std::net::SocketAddr;
 /// What to say when `address` can't be listened on.
 #[must_use]
 pub fn explain(address: SocketAddr) -> String {
-    match holder(address.port()) {
-        Some(holder) => format!("{address} can't be listened on: {holder} listens there"),
+    match find_owner(address.port()) {
+        Some(owner) => format!("{address} can't be listened on: {owner} listens there"),
         None => format!("{address} can't be listened on"),
     }
 }
 
 /// The name and number of the process that listens on a port.
-fn holder(port: u16) -> Option<String> {
+fn find_owner(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| table.lines().filter_map(|line| listener(line, port)).collect::<Vec<_>>())
+        .flat_map(|table| table.lines().filter_map(|line| socket_inode(line, port)).collect::<Vec<_>>())
         .collect();
     fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
         let pid: u32 = process.file_name().to_str()?.parse().ok()?;
@@ -33,7 +33,7 @@ fn holder(port: u16) -> Option<String> {
 }
 
 /// The inode of the socket that a line of the table describes, if it listens on the port.
-fn listener(line: &str, port: u16) -> Option<String> {
+fn socket_inode(line: &str, port: u16) -> Option<String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
     let (_, hex) = local.rsplit_once(':')?;

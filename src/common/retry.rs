@@ -9,32 +9,32 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// So long, all in all.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const STARTUP_DEADLINE: Duration = Duration::from_secs(30);
 /// Between two questions.
-const PAUSE: Duration = Duration::from_millis(250);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Asks until the answer is no error that may pass, or the deadline is there. `passing` tells of an error that may.
+/// Asks until the answer is no error that may pass, or the deadline is there. `transient_cause` tells of an error that may.
 ///
 /// # Errors
 /// The last one.
-pub async fn patiently<T, E, F>(
+pub async fn until_deadline<T, E, F>(
     what: &str,
     deadline: Instant,
-    passing: impl Fn(&E) -> Option<String>,
+    transient_cause: impl Fn(&E) -> Option<String>,
     mut ask: impl FnMut() -> F,
 ) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
 {
-    let mut said = false;
+    let mut logged = false;
     loop {
         let outcome = ask().await;
-        match outcome.as_ref().err().and_then(&passing) {
-            Some(error) if Instant::now() + PAUSE < deadline => {
-                if !std::mem::replace(&mut said, true) {
+        match outcome.as_ref().err().and_then(&transient_cause) {
+            Some(error) if Instant::now() + RETRY_INTERVAL < deadline => {
+                if !std::mem::replace(&mut logged, true) {
                     tracing::info!(error, "waiting for {what}");
                 }
-                sleep(PAUSE).await;
+                sleep(RETRY_INTERVAL).await;
             }
             _ => return outcome,
         }
@@ -48,9 +48,9 @@ mod tests {
     /// Asks something that fails `failures` times; returns the outcome and how often it was asked.
     async fn asked(failures: u32, may_pass: bool) -> (Result<u32, &'static str>, u32) {
         let mut asked = 0;
-        let outcome = patiently(
+        let outcome = until_deadline(
             "a test",
-            Instant::now() + PATIENCE,
+            Instant::now() + STARTUP_DEADLINE,
             |_| may_pass.then(String::new),
             || {
                 asked += 1;

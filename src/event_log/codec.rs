@@ -16,18 +16,18 @@ use dockhost_domain::personal::MARKER;
 use dockhost_domain::subject::AggregateId;
 use serde_json::Value;
 
-use super::Cause;
+use crate::common::error::Cause;
 use crate::sealing::{self, Binding, KeyError, Keyring};
 
 /// The value of `ce-source`: this program at this version.
 const SOURCE: &str = concat!("dockhost/", env!("CARGO_PKG_VERSION"));
 
 /// The mark of a sealed value begins with it, in the JSON that this program writes.
-const SEALED_BEGINS: u8 = b'$';
+const SEALED_MARKER_BYTE: u8 = b'$';
 
 /// A message as it stands in the stream.
 #[derive(Debug, Clone)]
-pub struct Stored<'a> {
+pub struct StoredMessage<'a> {
     /// Its place in the stream.
     pub sequence: u64,
     /// Its subject.
@@ -86,72 +86,72 @@ impl Codec {
     ///
     /// # Errors
     /// [`KeyError`] if the key of a sealed value cannot be had.
-    pub async fn decode(&self, stored: &Stored<'_>) -> Result<Decoded, KeyError> {
+    pub async fn decode(&self, stored: &StoredMessage<'_>) -> Result<Decoded, KeyError> {
         match self.read(stored).await {
             Ok(envelope) => {
-                self.note(&envelope);
+                self.note_erasure(&envelope);
                 Ok(Decoded::Event(Arc::new(Recorded { sequence: stored.sequence, envelope })))
             }
-            Err(Trouble::Key(error)) => Err(error),
-            Err(Trouble::Content(why)) => Ok(Decoded::Unreadable { sequence: stored.sequence, why }),
+            Err(DecodeError::Key(error)) => Err(error),
+            Err(DecodeError::Content(why)) => Ok(Decoded::Unreadable { sequence: stored.sequence, why }),
         }
     }
 
-    async fn read(&self, stored: &Stored<'_>) -> Result<Envelope, Trouble> {
-        let aggregate: AggregateId = stored.subject.parse().map_err(content)?;
+    async fn read(&self, stored: &StoredMessage<'_>) -> Result<Envelope, DecodeError> {
+        let aggregate: AggregateId = stored.subject.parse().map_err(unreadable_content)?;
         let (meta, origin, kind) =
-            envelope::read(|name| stored.headers.get(name).map(HeaderValue::as_str)).map_err(content)?;
+            envelope::read(|name| stored.headers.get(name).map(HeaderValue::as_str)).map_err(unreadable_content)?;
         let named = stored.headers.get(header::SUBJECT).map(HeaderValue::as_str);
         if named != Some(stored.subject) {
-            return Err(Trouble::Content(format!("header {} is {named:?}", header::SUBJECT)));
+            return Err(DecodeError::Content(format!("header {} is {named:?}", header::SUBJECT)));
         }
         // A body without the mark holds nothing sealed and is read as it stands, without a tree of it. Whatever comes
         // to nothing that way is read the long way, which says why.
-        if !stored.body.contains(&SEALED_BEGINS)
+        if !stored.body.contains(&SEALED_MARKER_BYTE)
             && let Ok(event) = Event::decode_text(&aggregate, &kind, stored.body)
         {
             return Ok(Envelope { aggregate, meta, origin, event });
         }
-        let mut data: Value = serde_json::from_slice(stored.body).map_err(content)?;
+        let mut data: Value = serde_json::from_slice(stored.body).map_err(unreadable_content)?;
         let sealed = sealing::has_sealed(&data);
         if sealed {
             let principal = aggregate
                 .sealed_under()
-                .ok_or_else(|| Trouble::Content("a sealed value has no owner to be opened for".to_owned()))?;
+                .ok_or_else(|| DecodeError::Content("a sealed value has no owner to be opened for".to_owned()))?;
             self.open(&mut data, Binding { principal, event: meta.id }).await?;
         }
         let plain = if sealed { plain_texts(&data) } else { Vec::new() };
         let event = Event::decode(&aggregate, Encoded { kind, data })
-            .map_err(|error| Trouble::Content(redacted(error.to_string(), &plain)))?;
+            .map_err(|error| DecodeError::Content(redacted(error.to_string(), &plain)))?;
         Ok(Envelope { aggregate, meta, origin, event })
     }
 }
 
 impl Codec {
-    async fn open(&self, data: &mut Value, binding: Binding) -> Result<(), Trouble> {
+    async fn open(&self, data: &mut Value, binding: Binding) -> Result<(), DecodeError> {
         let cipher = match self.0.for_opening(binding.principal).await {
             Ok(cipher) => cipher,
             Err(KeyError::Erased(_)) => {
                 sealing::erase(data);
                 return Ok(());
             }
-            Err(error) => return Err(Trouble::Key(error)),
+            Err(error) => return Err(DecodeError::Key(error)),
         };
         let Err(error) = sealing::open(data, &cipher, binding) else { return Ok(()) };
         // A replica that had not heard of the erasure may have made a new key after the end of the old one.
-        if !self.0.is_erased(binding.principal).await.map_err(Trouble::Key)? {
-            return Err(content(error));
+        if !self.0.is_erased(binding.principal).await.map_err(DecodeError::Key)? {
+            return Err(unreadable_content(error));
         }
         sealing::erase(data);
         Ok(())
     }
 
     /// Whoever reads that a person was erased stops keeping their key.
-    fn note(&self, envelope: &Envelope) {
+    fn note_erasure(&self, envelope: &Envelope) {
         if let (AggregateId::Account(user), Event::Account(AccountEvent::Erased(_))) =
             (&envelope.aggregate, &envelope.event)
         {
-            self.0.announced((*user).into());
+            self.0.mark_erased((*user).into());
         }
     }
 }
@@ -162,14 +162,14 @@ pub fn id_of(headers: &HeaderMap) -> Option<EventId> {
     headers.get(header::ID)?.as_str().parse().ok()
 }
 
-enum Trouble {
+enum DecodeError {
     Key(KeyError),
     Content(String),
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
-fn content(error: impl ToString) -> Trouble {
-    Trouble::Content(error.to_string())
+fn unreadable_content(error: impl ToString) -> DecodeError {
+    DecodeError::Content(error.to_string())
 }
 
 /// The texts behind the marks in an opened body: a decoder's message may quote them.

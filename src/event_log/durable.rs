@@ -1,6 +1,6 @@
 //! The durable reader of EVENTS, for the roles of the leader whose place must outlive the process.
 //!
-//! In: a name, under which the broker keeps what was acknowledged. Out: jobs, each an event with the acknowledgement
+//! In: a name, under which the broker keeps what was acknowledged. Out: deliveries, each an event with the acknowledgement
 //! to be given after its work. A job that isn't acknowledged comes again, perhaps out of order and perhaps although
 //! its work was done: what is done for it must bear that.
 
@@ -11,12 +11,12 @@ use async_nats::jetstream::Context;
 use super::codec::Codec;
 use super::reader::{decode, subjects};
 use super::{Delivery, Filter, LogError};
-use crate::broker::consumer::queue::{Ack, Queue};
+use crate::broker::consumer::durable::{Ack, DurableConsumer};
 use crate::broker::streams::EVENTS;
 
 /// One event to be worked on.
 #[derive(Debug)]
-pub struct Job {
+pub struct DurableDelivery {
     /// [`Delivery::Event`] or [`Delivery::Unreadable`].
     pub delivery: Delivery,
     /// To be given after the work.
@@ -26,7 +26,7 @@ pub struct Job {
 /// A durable, named reader.
 pub struct DurableReader {
     codec: Codec,
-    queue: Queue,
+    consumer: DurableConsumer,
 }
 
 impl DurableReader {
@@ -35,24 +35,24 @@ impl DurableReader {
     /// # Errors
     /// [`LogError::Unavailable`].
     pub async fn open(js: Context, codec: Codec, name: &str, filter: Filter) -> Result<Self, LogError> {
-        let mut queue = Queue::new(js, EVENTS, name, subjects(filter));
-        queue.puller().await.map_err(LogError::Unavailable)?;
-        Ok(Self { codec, queue })
+        let mut consumer = DurableConsumer::new(js, EVENTS, name, subjects(filter));
+        consumer.puller().await.map_err(LogError::Unavailable)?;
+        Ok(Self { codec, consumer })
     }
 
-    /// What is there, at most `max` jobs; waits up to `wait` for the first. Empty when nothing came.
+    /// What is there, at most `max` deliveries; waits up to `wait` for the first. Empty when nothing came.
     ///
     /// # Errors
     /// [`LogError::Unavailable`] while the broker or a key cannot be reached; the next call tries anew.
-    pub async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<Job>, LogError> {
-        let messages = self.queue.next_batch(max, wait).await.map_err(LogError::Unavailable)?;
-        let mut jobs = Vec::with_capacity(messages.len());
+    pub async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<DurableDelivery>, LogError> {
+        let messages = self.consumer.next_batch(max, wait).await.map_err(LogError::Unavailable)?;
+        let mut deliveries = Vec::with_capacity(messages.len());
         for message in messages {
             let sequence = message.info().map_err(LogError::Unavailable)?.stream_sequence;
             let delivery = decode(&self.codec, sequence, &message).await;
             let delivery = delivery.map_err(|error| LogError::Unavailable(error.into()))?;
-            jobs.push(Job { delivery, ack: Ack::of(message) });
+            deliveries.push(DurableDelivery { delivery, ack: Ack::of(message) });
         }
-        Ok(jobs)
+        Ok(deliveries)
     }
 }

@@ -12,17 +12,18 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 
-use super::{Cause, Delivery, EventLog, Filter};
+use super::{Delivery, EventLog, Filter};
+use crate::common::error::Cause;
 
 /// The past of a log.
-pub struct Past(pub Arc<dyn EventLog>);
+pub struct LogHistory(pub Arc<dyn EventLog>);
 
 enum Next {
     Entry(Entry),
     End,
 }
 
-impl Past {
+impl LogHistory {
     /// What stands there with `after < sequence <= to`.
     pub(super) fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'static, Result<Entry, Cause>> {
         let entries = self.0.follow(after, filter).map(move |delivery| match delivery {
@@ -42,7 +43,7 @@ impl Past {
     }
 }
 
-impl History for Past {
+impl History for LogHistory {
     fn incarnation(&self) -> Incarnation {
         self.0.incarnation().clone()
     }

@@ -21,30 +21,31 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::batch::send_batch;
-use super::codec::{self, Codec, Decoded, Stored};
+use super::codec::{self, Codec, Decoded, StoredMessage};
 use super::durable::DurableReader;
 use super::leader_reads::{self, LeaderReads};
-use super::publish::{Outgoing, Reply, outgoing, send};
-use super::reader::{Follower, decoded, subjects};
-use super::{Append, AppendError, Beginning, Cause, Delivery, EventLog, Filter, LogError};
-use crate::broker::consumer::pull::{Pulled, Puller, throwaway};
+use super::publish::{OutgoingMessage, PublishOutcome, outgoing, send};
+use super::reader::{OrderedReader, decoded, subjects};
+use super::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
+use crate::broker::consumer::pull::{PullResult, Puller, ephemeral_consumer};
 use crate::broker::streams::{self, EVENTS, StreamError, StreamOptions};
 use crate::common::clock;
+use crate::common::error::Cause;
 use crate::common::error::chain;
-use crate::common::retry::{PATIENCE, patiently};
-use crate::sealing::{BucketKeys, KeyError, Keyring, LogAge, MasterKey};
+use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
+use crate::sealing::{BucketKeyStore, KeyError, Keyring, LogAge, MasterKey};
 
 /// Events of one aggregate that are fetched one by one; a longer tail is worth a consumer of its own, which costs as
 /// much as four gets to make.
-const ONE_BY_ONE: usize = 4;
+const MAX_SINGLE_GETS: usize = 4;
 /// Messages of a long tail that are asked for at once.
-const BULK: usize = 2000;
+const BULK_MESSAGES_PER_PULL: usize = 2000;
 /// Messages of it that are decoded in one task.
-const TOGETHER: usize = 250;
+const MESSAGES_PER_DECODE_TASK: usize = 250;
 /// An operator who restores the log from a backup sets this key of the stream's metadata to something new.
-const RESTORED: &str = "dockhost-incarnation";
+const INCARNATION_METADATA_KEY: &str = "dockhost-incarnation";
 /// The longest pause between two attempts to append.
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+const MAX_APPEND_RETRY_DELAY: Duration = Duration::from_millis(400);
 
 /// How the log is used.
 #[derive(Debug, Clone, Copy)]
@@ -52,15 +53,15 @@ pub struct LogOptions {
     /// The streams' settings.
     pub streams: StreamOptions,
     /// How long one attempt waits for its answer.
-    pub attempt: Duration,
+    pub attempt_timeout: Duration,
     /// How long an append is tried before its fate is called unknown.
-    pub budget: Duration,
+    pub append_timeout: Duration,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        let (attempt, budget) = (Duration::from_secs(2), Duration::from_secs(5));
-        Self { streams: StreamOptions::default(), attempt, budget }
+        let (attempt_timeout, append_timeout) = (Duration::from_secs(2), Duration::from_secs(5));
+        Self { streams: StreamOptions::default(), attempt_timeout, append_timeout }
     }
 }
 
@@ -78,7 +79,7 @@ pub enum OpenError {
     Log(#[from] LogError),
     /// An import has begun and not ended.
     #[error("an import into this log is not finished; run `dockhost import` again, it goes on where it was")]
-    HalfImported,
+    ImportUnfinished,
 }
 
 /// The log on JetStream.
@@ -99,24 +100,24 @@ impl JetStreamLog {
     /// # Errors
     /// [`OpenError`], which says what is not as it must be.
     pub async fn open(client: Client, master: MasterKey, options: LogOptions) -> Result<Self, OpenError> {
-        let js = leader_reads::context(&client, options.attempt);
+        let js = leader_reads::context(&client, options.attempt_timeout);
         let events = streams::ensure(&js, &options.streams).await?;
-        if events.config.metadata.contains_key(streams::IMPORTING) {
-            return Err(OpenError::HalfImported);
+        if events.config.metadata.contains_key(streams::IMPORT_MARKER) {
+            return Err(OpenError::ImportUnfinished);
         }
         let unavailable = |error: GetStreamError| LogError::Unavailable(error.into());
         let reads = LeaderReads::new(&js).await.map_err(unavailable)?;
         // Asked before the keys are read: whoever appended the first event had made them by then.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STARTUP_DEADLINE;
         let last =
-            patiently("the log", deadline, |error| Some(chain(error)), || reads.last_sequence(ALL_EVENTS)).await?;
+            until_deadline("the log", deadline, |error| Some(chain(error)), || reads.last_sequence(ALL_EVENTS)).await?;
         let age = if last == 0 { LogAge::Empty } else { LogAge::InUse };
         let bucket =
-            patiently("the keys", deadline, |error| Some(chain(error)), || js.get_key_value(streams::KEYS_BUCKET))
+            until_deadline("the keys", deadline, |error| Some(chain(error)), || js.get_key_value(streams::KEYS_BUCKET))
                 .await;
         let bucket = bucket.map_err(|error| KeyError::Unavailable(error.into()))?;
-        let keyring = Keyring::open(Arc::new(BucketKeys::new(bucket)), master, age).await?;
-        let keyring = Arc::new(keyring.asking(Arc::new(reads.clone())));
+        let keyring = Keyring::open(Arc::new(BucketKeyStore::new(bucket)), master, age).await?;
+        let keyring = Arc::new(keyring.with_erasures(Arc::new(reads.clone())));
         Ok(Self {
             codec: Codec::new(Arc::clone(&keyring)),
             incarnation: incarnation(&events),
@@ -153,26 +154,26 @@ impl JetStreamLog {
     }
 
     /// Tries until an answer is final or the budget is spent.
-    async fn settle(&self, entries: &[Append]) -> Result<u64, AppendError> {
+    async fn append_until_final(&self, entries: &[Append]) -> Result<u64, AppendError> {
         let mut messages = Vec::with_capacity(entries.len());
         for entry in entries {
             messages.push(outgoing(&self.codec, entry).await.map_err(AppendError::Unavailable)?);
         }
-        let deadline = Instant::now() + self.options.budget;
+        let deadline = Instant::now() + self.options.append_timeout;
         let mut pause = Duration::from_millis(20);
         // Set once an attempt may have been stored without our knowing.
         let mut uncertain: Option<Cause> = None;
         loop {
-            let attempt = self.options.attempt.min(deadline - Instant::now());
+            let attempt = self.options.attempt_timeout.min(deadline - Instant::now());
             match (self.attempt(messages.clone(), attempt).await, &uncertain) {
-                (Reply::Stored(sequence), _) => return Ok(sequence),
-                (Reply::Conflict, _) => match self.find(entries).await {
+                (PublishOutcome::Stored(sequence), _) => return Ok(sequence),
+                (PublishOutcome::Conflict, _) => match self.find(entries).await {
                     Ok(Some(sequence)) => return Ok(sequence),
                     Ok(None) => return Err(AppendError::Conflict),
                     Err(_) if uncertain.is_none() => return Err(AppendError::Conflict),
                     Err(error) => uncertain = Some(error.into()),
                 },
-                (Reply::AlreadyStored, _) => match self.find(entries).await {
+                (PublishOutcome::AlreadyStored, _) => match self.find(entries).await {
                     Ok(Some(sequence)) => return Ok(sequence),
                     Ok(None) => {
                         uncertain = Some("the broker says that it has the batch, but shows no such event".into());
@@ -180,11 +181,19 @@ impl JetStreamLog {
                     Err(error) => uncertain = Some(error.into()),
                 },
                 // It may be our own earlier attempt that is under way; only without one is it somebody else's.
-                (Reply::InFlight, None) => return Err(AppendError::Conflict),
-                (Reply::Full, None) => return Err(AppendError::Full),
-                (Reply::Refused(cause) | Reply::NotSent(cause), None) => return Err(AppendError::Unavailable(cause)),
-                (Reply::Silent(cause), _) => uncertain = Some(cause),
-                (Reply::InFlight | Reply::Full | Reply::Refused(_) | Reply::NotSent(_), Some(_)) => {}
+                (PublishOutcome::InFlight, None) => return Err(AppendError::Conflict),
+                (PublishOutcome::Full, None) => return Err(AppendError::Full),
+                (PublishOutcome::Refused(cause) | PublishOutcome::NotSent(cause), None) => {
+                    return Err(AppendError::Unavailable(cause));
+                }
+                (PublishOutcome::NoReply(cause), _) => uncertain = Some(cause),
+                (
+                    PublishOutcome::InFlight
+                    | PublishOutcome::Full
+                    | PublishOutcome::Refused(_)
+                    | PublishOutcome::NotSent(_),
+                    Some(_),
+                ) => {}
             }
             if Instant::now() + pause >= deadline {
                 return match self.find(entries).await {
@@ -195,11 +204,11 @@ impl JetStreamLog {
                 };
             }
             sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_APPEND_RETRY_DELAY);
         }
     }
 
-    async fn attempt(&self, mut messages: Vec<Outgoing>, timeout: Duration) -> Reply {
+    async fn attempt(&self, mut messages: Vec<OutgoingMessage>, timeout: Duration) -> PublishOutcome {
         match messages.len() {
             1 => send(&self.client, messages.remove(0), timeout).await,
             _ => send_batch(&self.client, &clock::fresh_uuid().to_string(), messages, timeout).await,
@@ -221,22 +230,22 @@ impl JetStreamLog {
     }
 
     /// The next few events, and whether there are no more.
-    async fn few(&self, subject: &str, after: u64) -> Result<Beginning, LogError> {
+    async fn first_page(&self, subject: &str, after: u64) -> Result<FirstPage, LogError> {
         let mut events = Vec::new();
         let mut position = after;
-        for _ in 0..ONE_BY_ONE {
+        for _ in 0..MAX_SINGLE_GETS {
             let Some(message) = self.reads.next(subject, position + 1).await? else {
-                return Ok(Beginning { events, complete: true });
+                return Ok(FirstPage { events, complete: true });
             };
             position = message.sequence;
             events.push(self.recorded(&message).await?);
         }
-        Ok(Beginning { events, complete: false })
+        Ok(FirstPage { events, complete: false })
     }
 
     async fn load_tail(&self, aggregate: AggregateId, after: u64) -> Result<Vec<Recorded>, LogError> {
         let subject = aggregate.to_string();
-        let Beginning { mut events, complete } = self.few(&subject, after).await?;
+        let FirstPage { mut events, complete } = self.first_page(&subject, after).await?;
         if !complete {
             let position = events.last().map_or(after, |last| last.sequence);
             self.load_bulk(&subject, position, &mut events).await?;
@@ -253,16 +262,17 @@ impl JetStreamLog {
         if last <= position {
             return Ok(());
         }
-        let config = throwaway(after, subject, Duration::from_secs(5));
-        let mut puller = Puller::open(&self.js, EVENTS, config, BULK).await.map_err(LogError::Unavailable)?;
+        let config = ephemeral_consumer(after, subject, Duration::from_secs(5));
+        let mut puller =
+            Puller::open(&self.js, EVENTS, config, BULK_MESSAGES_PER_PULL).await.map_err(LogError::Unavailable)?;
         let mut delivered = 0;
-        let mut deadline = Instant::now() + self.options.budget;
+        let mut deadline = Instant::now() + self.options.append_timeout;
         let (mut chunk, mut decoding) = (Vec::new(), FuturesOrdered::new());
         while position < last {
             let message = match timeout_at(deadline, puller.next()).await {
-                Ok(Pulled::Message(message)) => *message,
-                Ok(Pulled::Heartbeat) => continue,
-                Ok(Pulled::Broken(cause)) => return Err(LogError::Unavailable(cause)),
+                Ok(PullResult::Message(message)) => *message,
+                Ok(PullResult::Heartbeat) => continue,
+                Ok(PullResult::Broken(cause)) => return Err(LogError::Unavailable(cause)),
                 Err(elapsed) => return Err(LogError::Unavailable(elapsed.into())),
             };
             let info = message.info().map_err(LogError::Unavailable)?;
@@ -271,9 +281,9 @@ impl JetStreamLog {
                 return Err(LogError::Unavailable("a message was lost on the way".into()));
             }
             position = info.stream_sequence;
-            deadline = Instant::now() + self.options.budget;
+            deadline = Instant::now() + self.options.append_timeout;
             chunk.push((position, message));
-            if chunk.len() == TOGETHER || position >= last {
+            if chunk.len() == MESSAGES_PER_DECODE_TASK || position >= last {
                 decoding.push_back(tokio::spawn(self.clone().decoded(std::mem::take(&mut chunk))));
             }
         }
@@ -288,13 +298,13 @@ impl JetStreamLog {
         for (sequence, message) in messages {
             let headers = message.message.headers.unwrap_or_default();
             let (subject, body) = (&message.message.subject, &message.message.payload);
-            events.push(self.readable(&Stored { sequence, subject, headers: &headers, body }).await?);
+            events.push(self.decode_or_freeze(&StoredMessage { sequence, subject, headers: &headers, body }).await?);
         }
         Ok(events)
     }
 
     async fn recorded(&self, message: &StreamMessage) -> Result<Recorded, LogError> {
-        self.readable(&Stored {
+        self.decode_or_freeze(&StoredMessage {
             sequence: message.sequence,
             subject: &message.subject,
             headers: &message.headers,
@@ -303,7 +313,7 @@ impl JetStreamLog {
         .await
     }
 
-    async fn readable(&self, stored: &Stored<'_>) -> Result<Recorded, LogError> {
+    async fn decode_or_freeze(&self, stored: &StoredMessage<'_>) -> Result<Recorded, LogError> {
         match self.codec.decode(stored).await {
             Ok(Decoded::Event(recorded)) => Ok(Arc::unwrap_or_clone(recorded)),
             Ok(Decoded::Unreadable { sequence, why }) => Err(LogError::Frozen { sequence, why: why.into() }),
@@ -315,26 +325,26 @@ impl JetStreamLog {
 /// The stream's birth tells it from one made anew; the metadata tells it from one that was restored.
 pub(super) fn incarnation(info: &stream::Info) -> Incarnation {
     let born = format!("{:x}", info.created.unix_timestamp_nanos());
-    let restored = info.config.metadata.get(RESTORED).map(String::as_str);
+    let restored = info.config.metadata.get(INCARNATION_METADATA_KEY).map(String::as_str);
     // A dot would end the incarnation inside a position.
     restored.map_or_else(|| born.clone(), |word| format!("{born}-{}", word.replace('.', "_"))).into()
 }
 
 impl EventLog for JetStreamLog {
     fn append(&self, entry: Append) -> BoxFuture<'_, Result<u64, AppendError>> {
-        async move { self.settle(&[entry]).await }.boxed()
+        async move { self.append_until_final(&[entry]).await }.boxed()
     }
 
     fn append_batch(&self, entries: Vec<Append>) -> BoxFuture<'_, Result<u64, AppendError>> {
-        async move { self.settle(&entries).await }.boxed()
+        async move { self.append_until_final(&entries).await }.boxed()
     }
 
     fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
         self.load_tail(aggregate, after).boxed()
     }
 
-    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Beginning, LogError>> {
-        async move { self.few(&aggregate.to_string(), 0).await }.boxed()
+    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<FirstPage, LogError>> {
+        async move { self.first_page(&aggregate.to_string(), 0).await }.boxed()
     }
 
     fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>> {
@@ -346,9 +356,9 @@ impl EventLog for JetStreamLog {
     }
 
     fn follow(&self, after: u64, filter: Filter) -> BoxStream<'static, Delivery> {
-        let follower = Follower::new(self.js.clone(), self.reads.clone(), after, filter);
-        let heard = futures::stream::unfold(follower, async |mut follower| Some((follower.next().await, follower)));
-        decoded(heard, self.codec.clone())
+        let reader = OrderedReader::new(self.js.clone(), self.reads.clone(), after, filter);
+        let raw = futures::stream::unfold(reader, async |mut reader| Some((reader.next().await, reader)));
+        decoded(raw, self.codec.clone())
     }
 
     fn incarnation(&self) -> &Incarnation {

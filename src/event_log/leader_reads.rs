@@ -16,10 +16,11 @@ use dockhost_domain::subject::AggregateId;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Cause, LogError};
-use crate::broker::connect::connected;
+use super::LogError;
+use crate::broker::connect::ensure_connected;
 use crate::broker::streams::EVENTS;
-use crate::sealing::Erasures;
+use crate::common::error::Cause;
+use crate::sealing::ErasureLookup;
 
 /// A JetStream context whose requests are given up after `timeout`.
 #[must_use]
@@ -48,7 +49,7 @@ impl LeaderReads {
     /// # Errors
     /// [`LogError::Unavailable`].
     pub async fn next(&self, subject: &str, sequence: u64) -> Result<Option<StreamMessage>, LogError> {
-        connected(&self.client).map_err(LogError::Unavailable)?;
+        ensure_connected(&self.client).map_err(LogError::Unavailable)?;
         let get = self.stream.raw_message_builder().sequence(sequence.max(1)).next_by_subject(subject);
         found(get.send().await)
     }
@@ -58,7 +59,7 @@ impl LeaderReads {
     /// # Errors
     /// [`LogError::Unavailable`].
     pub async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, LogError> {
-        connected(&self.client).map_err(LogError::Unavailable)?;
+        ensure_connected(&self.client).map_err(LogError::Unavailable)?;
         found(self.stream.raw_message_builder().last_by_subject(subject).send().await)
     }
 
@@ -73,7 +74,7 @@ impl LeaderReads {
 
 /// Nothing follows an account's erasure on its subject, so its last event tells. A backend has no account, and is never
 /// erased.
-impl Erasures for LeaderReads {
+impl ErasureLookup for LeaderReads {
     fn is_erased(&self, principal: PrincipalId) -> BoxFuture<'_, Result<bool, Cause>> {
         async move {
             let account = AggregateId::Account(UserId::from_uuid(principal.uuid()));

@@ -17,13 +17,13 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Append, AppendError, Beginning, Delivery, EventLog, Filter, LogError};
+use super::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
 
 /// In quiet a reader hears this often that the log is there.
-const HEARTBEAT: Duration = Duration::from_millis(500);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Events that are the first few.
-const FIRST: usize = 4;
+const FIRST_PAGE_EVENTS: usize = 4;
 
 /// What the next append meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,17 +36,17 @@ pub enum Fault {
     LostRequest,
     /// The log is full.
     Full,
-    /// The log is away.
+    /// The log is unavailable.
     Unavailable,
 }
 
 #[derive(Debug, Clone)]
-enum Stored {
+enum StoredEntry {
     Event(Arc<Recorded>),
     Unreadable { subject: String, why: String },
 }
 
-impl Stored {
+impl StoredEntry {
     fn subject(&self) -> String {
         match self {
             Self::Event(recorded) => recorded.envelope.aggregate.to_string(),
@@ -67,7 +67,7 @@ impl Stored {
 #[derive(Debug, Default)]
 struct State {
     /// The event with sequence `n` is at `n - 1`.
-    stored: Vec<Stored>,
+    stored: Vec<StoredEntry>,
     /// The sequences on each subject.
     by_subject: HashMap<String, Vec<u64>>,
     faults: VecDeque<Fault>,
@@ -79,13 +79,13 @@ impl State {
     }
 
     /// What is on a subject after a sequence, in order.
-    fn tail<'a>(&'a self, subject: &str, after: u64) -> impl Iterator<Item = (u64, &'a Stored)> {
+    fn tail<'a>(&'a self, subject: &str, after: u64) -> impl Iterator<Item = (u64, &'a StoredEntry)> {
         let sequences = self.by_subject.get(subject).map_or(&[][..], Vec::as_slice);
         let start = sequences.partition_point(|&sequence| sequence <= after);
         sequences[start..].iter().filter_map(|&sequence| Some((sequence, self.at(sequence)?)))
     }
 
-    fn at(&self, sequence: u64) -> Option<&Stored> {
+    fn at(&self, sequence: u64) -> Option<&StoredEntry> {
         self.stored.get(usize::try_from(sequence.checked_sub(1)?).ok()?)
     }
 
@@ -93,7 +93,7 @@ impl State {
         self.by_subject.get(subject).and_then(|sequences| sequences.last()).copied().unwrap_or(0)
     }
 
-    fn push(&mut self, stored: Stored) -> u64 {
+    fn push(&mut self, stored: StoredEntry) -> u64 {
         let subject = stored.subject();
         self.stored.push(stored);
         let end = self.end();
@@ -115,13 +115,13 @@ impl State {
         if entries.iter().any(moved) {
             let subject = last.envelope.aggregate.to_string();
             let own = self.tail(&subject, last.expected).find(
-                |(_, stored)| matches!(stored, Stored::Event(recorded) if recorded.envelope.meta.id == last.envelope.meta.id),
+                |(_, stored)| matches!(stored, StoredEntry::Event(recorded) if recorded.envelope.meta.id == last.envelope.meta.id),
             );
             return own.map(|(sequence, _)| sequence).ok_or(AppendError::Conflict);
         }
         for entry in entries {
             let recorded = Recorded { sequence: self.end() + 1, envelope: entry.envelope.clone() };
-            self.push(Stored::Event(Arc::new(recorded)));
+            self.push(StoredEntry::Event(Arc::new(recorded)));
         }
         match fault {
             Some(Fault::LostAnswer) => Err(AppendError::Unknown("ordered by a test".into())),
@@ -134,7 +134,7 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Signal {
     end: u64,
-    away: bool,
+    unavailable: bool,
 }
 
 /// The log in memory.
@@ -158,7 +158,7 @@ impl MemoryLog {
     pub fn new(incarnation: &str) -> Self {
         Self {
             state: Arc::default(),
-            signal: watch::Sender::new(Signal { end: 0, away: false }),
+            signal: watch::Sender::new(Signal { end: 0, unavailable: false }),
             incarnation: incarnation.to_owned().into(),
             loaded: AtomicUsize::new(0),
         }
@@ -169,31 +169,31 @@ impl MemoryLog {
         self.state().faults.push_back(fault);
     }
 
-    /// Takes the log away, or brings it back: while it is away nothing can be asked and readers hear nothing.
-    pub fn set_away(&self, away: bool) {
-        self.signal.send_modify(|signal| signal.away = away);
+    /// Takes the log away, or brings it back: while it is unavailable nothing can be asked and readers hear nothing.
+    pub fn set_unavailable(&self, unavailable: bool) {
+        self.signal.send_modify(|signal| signal.unavailable = unavailable);
     }
 
     /// Stores something that cannot be read; returns its sequence.
     pub fn put_unreadable(&self, subject: &str, why: &str) -> u64 {
         let mut state = self.state();
-        let end = state.push(Stored::Unreadable { subject: subject.to_owned(), why: why.to_owned() });
+        let end = state.push(StoredEntry::Unreadable { subject: subject.to_owned(), why: why.to_owned() });
         self.signal.send_modify(|signal| signal.end = end);
         end
     }
 
     /// How many events were read by loads so far.
     #[must_use]
-    pub fn loaded(&self) -> usize {
+    pub fn events_loaded(&self) -> usize {
         self.loaded.load(Ordering::Relaxed)
     }
 
     /// All readable events.
     #[must_use]
     pub fn events(&self) -> Vec<Recorded> {
-        let readable = |stored: &Stored| match stored {
-            Stored::Event(recorded) => Some(Recorded::clone(recorded)),
-            Stored::Unreadable { .. } => None,
+        let readable = |stored: &StoredEntry| match stored {
+            StoredEntry::Event(recorded) => Some(Recorded::clone(recorded)),
+            StoredEntry::Unreadable { .. } => None,
         };
         self.state().stored.iter().filter_map(readable).collect()
     }
@@ -202,12 +202,12 @@ impl MemoryLog {
         lock(&self.state)
     }
 
-    fn there(&self) -> Result<(), LogError> {
-        if self.signal.borrow().away { Err(LogError::Unavailable("ordered by a test".into())) } else { Ok(()) }
+    fn ensure_available(&self) -> Result<(), LogError> {
+        if self.signal.borrow().unavailable { Err(LogError::Unavailable("ordered by a test".into())) } else { Ok(()) }
     }
 
     fn store(&self, entries: &[Append]) -> Result<u64, AppendError> {
-        if self.signal.borrow().away {
+        if self.signal.borrow().unavailable {
             return Err(AppendError::Unavailable("ordered by a test".into()));
         }
         let mut state = self.state();
@@ -219,15 +219,15 @@ impl MemoryLog {
     }
 
     fn read(&self, aggregate: AggregateId, after: u64, most: usize) -> Result<Vec<Recorded>, LogError> {
-        self.there()?;
+        self.ensure_available()?;
         let subject = aggregate.to_string();
         let state = self.state();
         let events: Result<Vec<_>, _> = state
             .tail(&subject, after)
             .take(most)
             .map(|(sequence, stored)| match stored {
-                Stored::Event(recorded) => Ok(Recorded::clone(recorded)),
-                Stored::Unreadable { why, .. } => Err(LogError::Frozen { sequence, why: why.clone().into() }),
+                StoredEntry::Event(recorded) => Ok(Recorded::clone(recorded)),
+                StoredEntry::Unreadable { why, .. } => Err(LogError::Frozen { sequence, why: why.clone().into() }),
             })
             .collect();
         self.loaded.fetch_add(events.as_ref().map_or(0, Vec::len), Ordering::Relaxed);
@@ -268,15 +268,15 @@ impl Reader {
 
     async fn next(&mut self) -> Option<Delivery> {
         loop {
-            let away = self.signal.borrow_and_update().away;
-            if !away && let Some(delivery) = self.take() {
+            let unavailable = self.signal.borrow_and_update().unavailable;
+            if !unavailable && let Some(delivery) = self.take() {
                 return Some(delivery);
             }
-            match timeout(HEARTBEAT, self.signal.changed()).await {
+            match timeout(HEARTBEAT_INTERVAL, self.signal.changed()).await {
                 Ok(Ok(())) => {}
                 // The log was dropped, and its readers with it.
                 Ok(Err(_)) => return None,
-                Err(_) if away => {}
+                Err(_) if unavailable => {}
                 Err(_) => return Some(Delivery::Idle),
             }
         }
@@ -296,19 +296,19 @@ impl EventLog for MemoryLog {
         async move { self.read(aggregate, after, usize::MAX) }.boxed()
     }
 
-    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Beginning, LogError>> {
+    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<FirstPage, LogError>> {
         async move {
-            let mut events = self.read(aggregate, 0, FIRST + 1)?;
-            let complete = events.len() <= FIRST;
-            events.truncate(FIRST);
-            Ok(Beginning { events, complete })
+            let mut events = self.read(aggregate, 0, FIRST_PAGE_EVENTS + 1)?;
+            let complete = events.len() <= FIRST_PAGE_EVENTS;
+            events.truncate(FIRST_PAGE_EVENTS);
+            Ok(FirstPage { events, complete })
         }
         .boxed()
     }
 
     fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>> {
         async move {
-            self.there()?;
+            self.ensure_available()?;
             Ok(self.state().last(&aggregate.to_string()))
         }
         .boxed()
@@ -316,7 +316,7 @@ impl EventLog for MemoryLog {
 
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {
         async move {
-            self.there()?;
+            self.ensure_available()?;
             let state = self.state();
             let last = state.stored.iter().rposition(|stored| filter.selects(&stored.subject()));
             Ok(last.map_or(0, |index| index as u64 + 1))

@@ -24,7 +24,7 @@ mod reader;
 pub mod refill;
 pub mod shared;
 
-pub use crate::common::error::Cause;
+use crate::common::error::Cause;
 
 use std::sync::Arc;
 
@@ -124,7 +124,7 @@ pub enum Delivery {
 
 /// The first events of an aggregate.
 #[derive(Debug, Clone)]
-pub struct Beginning {
+pub struct FirstPage {
     /// In order.
     pub events: Vec<Recorded>,
     /// Whether there are no more.
@@ -145,7 +145,7 @@ pub trait EventLog: Send + Sync + 'static {
     fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>>;
 
     /// The aggregate's first few events: for most aggregates, all of them.
-    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Beginning, LogError>>;
+    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<FirstPage, LogError>>;
 
     /// The last sequence on the aggregate's subject, asked of the stream's leader; 0 if there is none.
     fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>>;

@@ -1,4 +1,4 @@
-//! One attempt to store, and what its answer means. In: a message with its expectation. Out: a [`Reply`], which keeps
+//! One attempt to store, and what its answer means. In: a message with its expectation. Out: a [`PublishOutcome`], which keeps
 //! apart what was certainly not stored from what may have been.
 
 use std::time::Duration;
@@ -11,14 +11,15 @@ use async_nats::jetstream::response::Response;
 use async_nats::{Client, HeaderMap, Request};
 use bytes::Bytes;
 
+use super::Append;
 use super::codec::Codec;
-use super::{Append, Cause};
 use crate::broker::CONFLICT_IN_FLIGHT;
-use crate::broker::connect::connected;
+use crate::broker::connect::ensure_connected;
+use crate::common::error::Cause;
 
 /// A message ready to be published.
 #[derive(Debug, Clone)]
-pub struct Outgoing {
+pub struct OutgoingMessage {
     /// The aggregate's literal subject.
     pub subject: String,
     /// The envelope and the expectation.
@@ -29,7 +30,7 @@ pub struct Outgoing {
 
 /// What came of one attempt.
 #[derive(Debug)]
-pub enum Reply {
+pub enum PublishOutcome {
     /// Stored at this sequence.
     Stored(u64),
     /// Not stored: the subject does not end where it was expected to (10071).
@@ -45,7 +46,7 @@ pub enum Reply {
     /// Never left this process, or nobody took it.
     NotSent(Cause),
     /// No answer: it may be stored, or be stored yet.
-    Silent(Cause),
+    NoReply(Cause),
 }
 
 const CONFLICT: u64 = ErrorCode::STREAM_WRONG_LAST_SEQUENCE.0;
@@ -64,44 +65,44 @@ const LIMITS_REACHED: [u64; 3] = [
 ///
 /// # Errors
 /// What [`Codec::encode`] says.
-pub async fn outgoing(codec: &Codec, append: &Append) -> Result<Outgoing, Cause> {
+pub async fn outgoing(codec: &Codec, append: &Append) -> Result<OutgoingMessage, Cause> {
     let (mut headers, body) = codec.encode(&append.envelope).await?;
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, append.expected.to_string());
     headers.insert(NATS_MESSAGE_ID, append.envelope.meta.id.to_string());
-    Ok(Outgoing { subject: append.envelope.aggregate.to_string(), headers, body })
+    Ok(OutgoingMessage { subject: append.envelope.aggregate.to_string(), headers, body })
 }
 
 /// Publishes and waits for the stream's answer.
-pub async fn send(client: &Client, message: Outgoing, timeout: Duration) -> Reply {
-    if let Err(cause) = connected(client) {
-        return Reply::NotSent(cause);
+pub async fn send(client: &Client, message: OutgoingMessage, timeout: Duration) -> PublishOutcome {
+    if let Err(cause) = ensure_connected(client) {
+        return PublishOutcome::NotSent(cause);
     }
     let request = Request::new().headers(message.headers).payload(message.body).timeout(Some(timeout));
     match client.send_request(message.subject, request).await {
-        Ok(answer) => read(&answer.payload),
+        Ok(answer) => parse_reply(&answer.payload),
         Err(error) => match error.kind() {
-            RequestErrorKind::NoResponders | RequestErrorKind::InvalidSubject => Reply::NotSent(error.into()),
-            RequestErrorKind::MaxPayloadExceeded => Reply::Refused(error.into()),
-            RequestErrorKind::TimedOut | RequestErrorKind::Other => Reply::Silent(error.into()),
+            RequestErrorKind::NoResponders | RequestErrorKind::InvalidSubject => PublishOutcome::NotSent(error.into()),
+            RequestErrorKind::MaxPayloadExceeded => PublishOutcome::Refused(error.into()),
+            RequestErrorKind::TimedOut | RequestErrorKind::Other => PublishOutcome::NoReply(error.into()),
         },
     }
 }
 
 /// What an answer of the stream means.
 #[must_use]
-pub fn read(payload: &[u8]) -> Reply {
+pub fn parse_reply(payload: &[u8]) -> PublishOutcome {
     match serde_json::from_slice::<Response<PublishAck>>(payload) {
-        Ok(Response::Ok(ack)) => Reply::Stored(ack.sequence),
+        Ok(Response::Ok(ack)) => PublishOutcome::Stored(ack.sequence),
         Ok(Response::Err { error }) => match error.error_code().0 {
-            CONFLICT => Reply::Conflict,
-            CONFLICT_IN_FLIGHT | DUPLICATE_IN_FLIGHT => Reply::InFlight,
-            BATCH_ALREADY_STORED => Reply::AlreadyStored,
-            code if LIMITS_REACHED.contains(&code) => Reply::Full,
-            STORE_FAILED if error.to_string().contains("maximum") => Reply::Full,
-            _ => Reply::Refused(error.into()),
+            CONFLICT => PublishOutcome::Conflict,
+            CONFLICT_IN_FLIGHT | DUPLICATE_IN_FLIGHT => PublishOutcome::InFlight,
+            BATCH_ALREADY_STORED => PublishOutcome::AlreadyStored,
+            code if LIMITS_REACHED.contains(&code) => PublishOutcome::Full,
+            STORE_FAILED if error.to_string().contains("maximum") => PublishOutcome::Full,
+            _ => PublishOutcome::Refused(error.into()),
         },
         // An answer, but none that says what became of the message.
-        Err(error) => Reply::Silent(error.into()),
+        Err(error) => PublishOutcome::NoReply(error.into()),
     }
 }
 
@@ -114,17 +115,17 @@ mod tests {
         let error = |err_code: u64, description: &str| {
             let body =
                 serde_json::json!({ "error": { "code": 400, "err_code": err_code, "description": description } });
-            read(body.to_string().as_bytes())
+            parse_reply(body.to_string().as_bytes())
         };
-        assert!(matches!(read(br#"{"stream":"EVENTS","seq":7}"#), Reply::Stored(7)));
-        assert!(matches!(read(br#"{"stream":"EVENTS","seq":7,"duplicate":true}"#), Reply::Stored(7)));
-        assert!(matches!(error(10071, "wrong last sequence: 3"), Reply::Conflict));
-        assert!(matches!(error(10164, "wrong last sequence"), Reply::InFlight));
-        assert!(matches!(error(10201, "batch contains duplicate message id"), Reply::AlreadyStored));
-        assert!(matches!(error(10077, "maximum bytes exceeded"), Reply::Full));
-        assert!(matches!(error(10077, "no such device"), Reply::Refused(_)));
-        assert!(matches!(error(10047, "insufficient storage resources available"), Reply::Full));
-        assert!(matches!(error(10174, "atomic publish is disabled"), Reply::Refused(_)));
-        assert!(matches!(read(b"{"), Reply::Silent(_)));
+        assert!(matches!(parse_reply(br#"{"stream":"EVENTS","seq":7}"#), PublishOutcome::Stored(7)));
+        assert!(matches!(parse_reply(br#"{"stream":"EVENTS","seq":7,"duplicate":true}"#), PublishOutcome::Stored(7)));
+        assert!(matches!(error(10071, "wrong last sequence: 3"), PublishOutcome::Conflict));
+        assert!(matches!(error(10164, "wrong last sequence"), PublishOutcome::InFlight));
+        assert!(matches!(error(10201, "batch contains duplicate message id"), PublishOutcome::AlreadyStored));
+        assert!(matches!(error(10077, "maximum bytes exceeded"), PublishOutcome::Full));
+        assert!(matches!(error(10077, "no such device"), PublishOutcome::Refused(_)));
+        assert!(matches!(error(10047, "insufficient storage resources available"), PublishOutcome::Full));
+        assert!(matches!(error(10174, "atomic publish is disabled"), PublishOutcome::Refused(_)));
+        assert!(matches!(parse_reply(b"{"), PublishOutcome::NoReply(_)));
     }
 }

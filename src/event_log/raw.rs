@@ -15,21 +15,22 @@ use dockhost_domain::subject::ALL_EVENTS;
 use tokio::time::{Instant, sleep};
 
 use super::leader_reads::LeaderReads;
-use super::{Cause, LogError, jetstream};
-use crate::broker::consumer::pull::{Pulled, Puller, throwaway};
+use super::{LogError, jetstream};
+use crate::broker::consumer::pull::{PullResult, Puller, ephemeral_consumer};
 use crate::broker::streams::EVENTS;
+use crate::common::error::Cause;
 
 /// Messages asked for at once: some megabytes.
-const BATCH: usize = 5000;
+const MESSAGES_PER_PULL: usize = 5000;
 /// Reading is given up when nothing came for so long.
-const GIVE_UP: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(500);
+const MAX_STALL: Duration = Duration::from_secs(60);
+const REOPEN_INTERVAL: Duration = Duration::from_millis(500);
 /// Headers by which the broker is told what to do with a message. They are stored, but belong to the one publish.
-const BROKERS_OWN: &str = "nats-";
+const BROKER_HEADER_PREFIX: &str = "nats-";
 
 /// A message as it is stored.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Raw {
+pub struct RawEvent {
     /// Its place.
     pub sequence: u64,
     /// Its subject.
@@ -42,7 +43,7 @@ pub struct Raw {
     pub body: Bytes,
 }
 
-impl Raw {
+impl RawEvent {
     fn of(message: &Message) -> Result<(Self, u64), Cause> {
         let info = message.info()?;
         let raw = Self {
@@ -58,7 +59,7 @@ impl Raw {
     /// The headers that belong to the event, not to the publish that stored it.
     #[must_use]
     pub fn own_headers(&self) -> HeaderMap {
-        let own = self.headers.iter().filter(|(name, _)| !is_brokers(name.as_ref()));
+        let own = self.headers.iter().filter(|(name, _)| !is_broker_header(name.as_ref()));
         own.flat_map(|(name, values)| values.iter().map(|value| (name.clone(), value.clone()))).fold(
             HeaderMap::new(),
             |mut headers, (name, value)| {
@@ -78,8 +79,8 @@ impl Raw {
     }
 }
 
-fn is_brokers(name: &str) -> bool {
-    name.get(..BROKERS_OWN.len()).is_some_and(|start| start.eq_ignore_ascii_case(BROKERS_OWN))
+fn is_broker_header(name: &str) -> bool {
+    name.get(..BROKER_HEADER_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(BROKER_HEADER_PREFIX))
 }
 
 /// The stored messages of EVENTS.
@@ -127,9 +128,9 @@ impl RawLog {
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
-    pub async fn at(&self, sequence: u64) -> Result<Option<Raw>, LogError> {
+    pub async fn at(&self, sequence: u64) -> Result<Option<RawEvent>, LogError> {
         let found = self.reads.next(ALL_EVENTS, sequence).await?.filter(|message| message.sequence == sequence);
-        Ok(found.map(|message| Raw {
+        Ok(found.map(|message| RawEvent {
             sequence,
             subject: message.subject.to_string(),
             nanos: message.time.unix_timestamp_nanos(),
@@ -160,11 +161,11 @@ impl RawReader {
     ///
     /// # Errors
     /// [`LogError::Unavailable`] when nothing could be read for a minute, or when the log lacks a message.
-    pub async fn next(&mut self) -> Result<Option<Raw>, LogError> {
+    pub async fn next(&mut self) -> Result<Option<RawEvent>, LogError> {
         if self.position == self.to {
             return Ok(None);
         }
-        let heard = Instant::now();
+        let started = Instant::now();
         loop {
             let cause = match self.attempt().await {
                 Ok(Some((raw, count))) if count == self.delivered + 1 => {
@@ -179,30 +180,30 @@ impl RawReader {
                 Ok(None) => "nothing came".into(),
                 Err(cause) => cause,
             };
-            if heard.elapsed() >= GIVE_UP {
+            if started.elapsed() >= MAX_STALL {
                 return Err(LogError::Unavailable(cause));
             }
             tracing::debug!(position = self.position, %cause, "reading anew");
             self.puller = None;
-            sleep(PAUSE).await;
+            sleep(REOPEN_INTERVAL).await;
         }
     }
 
-    async fn attempt(&mut self) -> Result<Option<(Raw, u64)>, Cause> {
+    async fn attempt(&mut self) -> Result<Option<(RawEvent, u64)>, Cause> {
         if self.puller.is_none() {
-            let config = throwaway(self.position, ALL_EVENTS, Duration::from_secs(30));
-            self.puller = Some(Puller::open(&self.js, EVENTS, config, BATCH).await?);
+            let config = ephemeral_consumer(self.position, ALL_EVENTS, Duration::from_secs(30));
+            self.puller = Some(Puller::open(&self.js, EVENTS, config, MESSAGES_PER_PULL).await?);
             self.delivered = 0;
         }
         let Some(puller) = &mut self.puller else { return Ok(None) };
         let quiet = Instant::now();
         loop {
             match puller.next().await {
-                Pulled::Message(message) => return Raw::of(&message).map(Some),
+                PullResult::Message(message) => return RawEvent::of(&message).map(Some),
                 // The consumer's replica lags behind the leader that named the end, or the consumer is stuck.
-                Pulled::Heartbeat if quiet.elapsed() < GIVE_UP / 6 => {}
-                Pulled::Heartbeat => return Ok(None),
-                Pulled::Broken(cause) => return Err(cause),
+                PullResult::Heartbeat if quiet.elapsed() < MAX_STALL / 6 => {}
+                PullResult::Heartbeat => return Ok(None),
+                PullResult::Broken(cause) => return Err(cause),
             }
         }
     }
@@ -212,16 +213,16 @@ impl RawReader {
 mod tests {
     use super::*;
 
-    fn raw(headers: &[(&str, &str)]) -> Raw {
+    fn raw(headers: &[(&str, &str)]) -> RawEvent {
         let mut map = HeaderMap::new();
         headers.iter().for_each(|(name, value)| map.append(*name, *value));
-        Raw { sequence: 1, subject: "s".to_owned(), nanos: 0, headers: map, body: "b".into() }
+        RawEvent { sequence: 1, subject: "s".to_owned(), nanos: 0, headers: map, body: "b".into() }
     }
 
     #[test]
     fn how_an_event_was_published_is_not_a_part_of_it() {
         let first = raw(&[("ce-id", "1"), ("Nats-Expected-Last-Subject-Sequence", "0"), ("Nats-Msg-Id", "1")]);
-        let again = Raw { nanos: 9, ..raw(&[("ce-id", "1"), ("nats-expected-last-sequence", "0")]) };
+        let again = RawEvent { nanos: 9, ..raw(&[("ce-id", "1"), ("nats-expected-last-sequence", "0")]) };
         assert!(first.same_event(&again));
         assert_eq!(first.own_headers(), raw(&[("ce-id", "1")]).headers);
     }
@@ -231,8 +232,8 @@ mod tests {
         let event = raw(&[("ce-id", "1")]);
         assert!(!event.same_event(&raw(&[("ce-id", "2")])));
         assert!(!event.same_event(&raw(&[("ce-id", "1"), ("traceparent", "x")])));
-        assert!(!event.same_event(&Raw { body: "c".into(), ..event.clone() }));
-        assert!(!event.same_event(&Raw { subject: "t".to_owned(), ..event.clone() }));
-        assert!(!event.same_event(&Raw { sequence: 2, ..event.clone() }));
+        assert!(!event.same_event(&RawEvent { body: "c".into(), ..event.clone() }));
+        assert!(!event.same_event(&RawEvent { subject: "t".to_owned(), ..event.clone() }));
+        assert!(!event.same_event(&RawEvent { sequence: 2, ..event.clone() }));
     }
 }

@@ -14,33 +14,34 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
-use super::codec::{Codec, Decoded, Stored};
+use super::codec::{Codec, Decoded, StoredMessage};
 use super::leader_reads::LeaderReads;
-use super::{Cause, Delivery, Filter};
-use crate::broker::consumer::pull::{Pulled, Puller, throwaway};
+use super::{Delivery, Filter};
+use crate::broker::consumer::pull::{PullResult, Puller, ephemeral_consumer};
 use crate::broker::streams::EVENTS;
+use crate::common::error::Cause;
 use crate::sealing::KeyError;
 
 /// Events asked for at once: many, for nothing comes while the next are asked for.
-const BATCH: usize = 5000;
+const MESSAGES_PER_PULL: usize = 5000;
 /// In quiet the leader is asked this often at most.
-const ASK_EVERY: Duration = Duration::from_millis(900);
+const LEADER_CHECK_INTERVAL: Duration = Duration::from_millis(900);
 /// An abandoned consumer goes away after this long.
-const FORGET: Duration = Duration::from_secs(30);
+const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 /// Pauses between attempts to reach the broker.
-const PAUSES: [Duration; 4] =
+const REOPEN_DELAYS: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1)];
 /// Pause between attempts to get a key.
-const KEY_PAUSE: Duration = Duration::from_secs(1);
+const KEY_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Messages that are decoded as one task.
-const CHUNK: usize = 128;
+const MESSAGES_PER_DECODE_TASK: usize = 128;
 /// Such tasks at once, and the most that are decoded ahead of the reader.
-const AHEAD: usize = 8;
+const MAX_DECODE_TASKS: usize = 8;
 /// Keys that one such task asks for at once.
-const KEYS: usize = 16;
+const CONCURRENT_KEY_LOOKUPS: usize = 16;
 
-/// What was heard, in order.
-pub enum Heard {
+/// What was read, in order.
+pub enum RawDelivery {
     /// The next message, and its place in the stream.
     Message(u64, Box<Message>),
     /// As [`Delivery::CaughtUp`].
@@ -60,25 +61,25 @@ pub fn subjects(filter: Filter) -> String {
 }
 
 /// One ordered read of EVENTS.
-pub struct Follower {
+pub struct OrderedReader {
     js: Context,
     reads: LeaderReads,
     subjects: String,
     /// The last sequence that was handed on.
     position: u64,
     /// Where the log ended when reading began; `None` until known.
-    target: Option<u64>,
+    initial_end: Option<u64>,
     caught_up: bool,
     puller: Option<Puller>,
     /// The consumer's own count of what it delivered.
     delivered: u64,
     failures: usize,
-    asked: Instant,
+    last_leader_check: Instant,
     /// Where the reader stood when the leader last said that there is more.
     behind_at: Option<u64>,
 }
 
-impl Follower {
+impl OrderedReader {
     /// Reads what comes after `after`.
     #[must_use]
     pub fn new(js: Context, reads: LeaderReads, after: u64, filter: Filter) -> Self {
@@ -87,41 +88,41 @@ impl Follower {
             reads,
             subjects: subjects(filter),
             position: after,
-            target: None,
+            initial_end: None,
             caught_up: false,
             puller: None,
             delivered: 0,
             failures: 0,
-            asked: Instant::now(),
+            last_leader_check: Instant::now(),
             behind_at: None,
         }
     }
 
-    /// What is heard next; never ends.
-    pub async fn next(&mut self) -> Heard {
+    /// What is read next; never ends.
+    pub async fn next(&mut self) -> RawDelivery {
         loop {
             let Some(puller) = &mut self.puller else {
                 if let Err(cause) = self.open().await {
-                    self.pause(&cause).await;
+                    self.wait_before_reopening(&cause).await;
                 }
                 continue;
             };
-            if !self.caught_up && self.target.is_some_and(|target| target <= self.position) {
+            if !self.caught_up && self.initial_end.is_some_and(|initial_end| initial_end <= self.position) {
                 self.caught_up = true;
-                return Heard::CaughtUp;
+                return RawDelivery::CaughtUp;
             }
             match puller.next().await {
-                Pulled::Message(message) => {
-                    if let Some(sequence) = self.take(&message) {
-                        return Heard::Message(sequence, message);
+                PullResult::Message(message) => {
+                    if let Some(sequence) = self.accept(&message) {
+                        return RawDelivery::Message(sequence, message);
                     }
                 }
-                Pulled::Heartbeat => {
-                    if self.asked.elapsed() >= ASK_EVERY && self.is_up_to_date().await {
-                        return Heard::Idle;
+                PullResult::Heartbeat => {
+                    if self.last_leader_check.elapsed() >= LEADER_CHECK_INTERVAL && self.is_up_to_date().await {
+                        return RawDelivery::Idle;
                     }
                 }
-                Pulled::Broken(cause) => {
+                PullResult::Broken(cause) => {
                     debug!(subjects = %self.subjects, position = self.position, %cause, "reading anew");
                     self.puller = None;
                 }
@@ -130,21 +131,21 @@ impl Follower {
     }
 
     async fn open(&mut self) -> Result<(), Cause> {
-        if self.target.is_none() {
-            self.target = Some(self.reads.last_sequence(&self.subjects).await?);
+        if self.initial_end.is_none() {
+            self.initial_end = Some(self.reads.last_sequence(&self.subjects).await?);
         }
-        let config = throwaway(self.position, self.subjects.clone(), FORGET);
-        self.puller = Some(Puller::open(&self.js, EVENTS, config, BATCH).await?);
+        let config = ephemeral_consumer(self.position, self.subjects.clone(), INACTIVE_THRESHOLD);
+        self.puller = Some(Puller::open(&self.js, EVENTS, config, MESSAGES_PER_PULL).await?);
         self.delivered = 0;
         self.failures = 0;
         self.behind_at = None;
         Ok(())
     }
 
-    async fn pause(&mut self, cause: &Cause) {
-        let pause = PAUSES[self.failures.min(PAUSES.len() - 1)];
+    async fn wait_before_reopening(&mut self, cause: &Cause) {
+        let pause = REOPEN_DELAYS[self.failures.min(REOPEN_DELAYS.len() - 1)];
         self.failures += 1;
-        if self.failures == PAUSES.len() {
+        if self.failures == REOPEN_DELAYS.len() {
             warn!(subjects = %self.subjects, position = self.position, %cause, "the log cannot be read; trying on");
         }
         sleep(pause).await;
@@ -153,7 +154,7 @@ impl Follower {
     /// Whether the leader has nothing that wasn't delivered. Said twice at one position that there is more, the
     /// consumer is stuck and is made anew.
     async fn is_up_to_date(&mut self) -> bool {
-        self.asked = Instant::now();
+        self.last_leader_check = Instant::now();
         match self.reads.last_sequence(&self.subjects).await {
             Ok(last) if last <= self.position => true,
             Ok(last) => {
@@ -168,7 +169,7 @@ impl Follower {
     }
 
     /// The message's place, if it is the next one.
-    fn take(&mut self, message: &Message) -> Option<u64> {
+    fn accept(&mut self, message: &Message) -> Option<u64> {
         let sequence = match message.info() {
             Ok(info) if info.consumer_sequence == self.delivered + 1 && info.stream_sequence > self.position => {
                 self.delivered = info.consumer_sequence;
@@ -181,23 +182,22 @@ impl Follower {
             }
         };
         self.position = sequence;
-        self.asked = Instant::now();
+        self.last_leader_check = Instant::now();
         Some(sequence)
     }
 }
 
-/// Decodes what is heard, in order. What is there at once is decoded in tasks of its own while the reader works on what
+/// Decodes what is read, in order. What is there at once is decoded in tasks of its own while the reader works on what
 /// came before; a message that comes alone is not handed about.
-pub fn decoded(heard: impl Stream<Item = Heard> + Send + 'static, codec: Codec) -> BoxStream<'static, Delivery> {
-    heard
-        .ready_chunks(CHUNK)
+pub fn decoded(raw: impl Stream<Item = RawDelivery> + Send + 'static, codec: Codec) -> BoxStream<'static, Delivery> {
+    raw.ready_chunks(MESSAGES_PER_DECODE_TASK)
         .map(move |chunk| decode_chunk(codec.clone(), chunk))
-        .buffered(AHEAD)
+        .buffered(MAX_DECODE_TASKS)
         .flat_map(stream::iter)
         .boxed()
 }
 
-async fn decode_chunk(codec: Codec, chunk: Vec<Heard>) -> Vec<Delivery> {
+async fn decode_chunk(codec: Codec, chunk: Vec<RawDelivery>) -> Vec<Delivery> {
     if chunk.len() == 1 {
         return decode_all(codec, chunk).await;
     }
@@ -212,24 +212,24 @@ async fn decode_chunk(codec: Codec, chunk: Vec<Heard>) -> Vec<Delivery> {
 }
 
 /// In order; a key that has to be asked for holds up nobody else's.
-async fn decode_all(codec: Codec, chunk: Vec<Heard>) -> Vec<Delivery> {
-    let deliveries = stream::iter(chunk).map(async |heard| match heard {
-        Heard::Message(sequence, message) => decode_patiently(&codec, sequence, &message).await,
-        Heard::CaughtUp => Delivery::CaughtUp,
-        Heard::Idle => Delivery::Idle,
+async fn decode_all(codec: Codec, chunk: Vec<RawDelivery>) -> Vec<Delivery> {
+    let deliveries = stream::iter(chunk).map(async |raw| match raw {
+        RawDelivery::Message(sequence, message) => decode_with_retry(&codec, sequence, &message).await,
+        RawDelivery::CaughtUp => Delivery::CaughtUp,
+        RawDelivery::Idle => Delivery::Idle,
     });
-    deliveries.buffered(KEYS).collect().await
+    deliveries.buffered(CONCURRENT_KEY_LOOKUPS).collect().await
 }
 
 /// Reads a delivered message; without its key the reader stands still, loudly, until the key is there: going on would
 /// fold a hole, and taking the value for erased would be a lie.
-async fn decode_patiently(codec: &Codec, sequence: u64, message: &Message) -> Delivery {
+async fn decode_with_retry(codec: &Codec, sequence: u64, message: &Message) -> Delivery {
     loop {
         match decode(codec, sequence, message).await {
             Ok(delivery) => return delivery,
             Err(cause) => {
                 error!(sequence, subject = %message.subject, %cause, "a key is needed to read on; waiting for it");
-                sleep(KEY_PAUSE).await;
+                sleep(KEY_RETRY_INTERVAL).await;
             }
         }
     }
@@ -241,7 +241,7 @@ async fn decode_patiently(codec: &Codec, sequence: u64, message: &Message) -> De
 /// [`KeyError`] if its key cannot be had.
 pub async fn decode(codec: &Codec, sequence: u64, message: &Message) -> Result<Delivery, KeyError> {
     let none = async_nats::HeaderMap::new();
-    let stored = Stored {
+    let stored = StoredMessage {
         sequence,
         subject: &message.subject,
         headers: message.headers.as_ref().unwrap_or(&none),

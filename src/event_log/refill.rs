@@ -15,26 +15,27 @@ use dockhost_domain::subject::ALL_EVENTS;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::publish::{Reply, read};
-use super::raw::{Raw, RawLog};
-use super::{Cause, LogError};
-use crate::broker::connect::connected;
+use super::LogError;
+use super::publish::{PublishOutcome, parse_reply};
+use super::raw::{RawEvent, RawLog};
+use crate::broker::connect::ensure_connected;
 use crate::broker::streams::EVENTS;
+use crate::common::error::Cause;
 
 /// Publishes in flight at once.
-const WINDOW: usize = 512;
+const MAX_IN_FLIGHT: usize = 512;
 /// An answer that takes longer does not come.
-const ANSWER: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Filling is given up when nothing could be stored for so long.
-const GIVE_UP: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(200);
+const MAX_STALL: Duration = Duration::from_secs(60);
+const RESEND_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why the stream could not be filled.
 #[derive(Debug, thiserror::Error)]
 pub enum RefillError {
     /// Somebody else appends.
     #[error("somebody else has appended to the log at sequence {0}; an import needs it alone: stop every server")]
-    NotAlone(u64),
+    ForeignAppend(u64),
     /// The log is at its limit.
     #[error("the log is full; raise DOCKHOST_LOG_MAX_BYTES (and the disk) and run the import again")]
     Full,
@@ -56,9 +57,9 @@ pub struct Refill {
     inbox: String,
     answers: Subscriber,
     /// Published, and not known to be stored.
-    in_flight: VecDeque<Raw>,
+    in_flight: VecDeque<RawEvent>,
     stored: u64,
-    progress: Instant,
+    last_progress: Instant,
 }
 
 impl Refill {
@@ -69,7 +70,7 @@ impl Refill {
     pub async fn after(js: &Context, log: RawLog, stored: u64) -> Result<Self, RefillError> {
         let client = js.client();
         let (inbox, answers) = listen(&client).await?;
-        Ok(Self { client, log, inbox, answers, in_flight: VecDeque::new(), stored, progress: Instant::now() })
+        Ok(Self { client, log, inbox, answers, in_flight: VecDeque::new(), stored, last_progress: Instant::now() })
     }
 
     /// The last event that is known to be stored.
@@ -82,12 +83,12 @@ impl Refill {
     ///
     /// # Errors
     /// [`RefillError`].
-    pub async fn push(&mut self, raw: Raw) -> Result<(), RefillError> {
+    pub async fn push(&mut self, raw: RawEvent) -> Result<(), RefillError> {
         if !raw.subject.starts_with(ALL_EVENTS.trim_end_matches('>')) || raw.subject.contains(['*', '>', ' ']) {
             return Err(RefillError::Subject(raw.sequence, raw.subject));
         }
-        while self.in_flight.len() >= WINDOW {
-            self.settle_one().await?;
+        while self.in_flight.len() >= MAX_IN_FLIGHT {
+            self.take_oldest_reply().await?;
         }
         let sent = self.send(&raw).await;
         self.in_flight.push_back(raw);
@@ -103,13 +104,13 @@ impl Refill {
     /// [`RefillError`].
     pub async fn finish(&mut self) -> Result<(), RefillError> {
         while !self.in_flight.is_empty() {
-            self.settle_one().await?;
+            self.take_oldest_reply().await?;
         }
         Ok(())
     }
 
-    async fn send(&self, raw: &Raw) -> Result<(), Cause> {
-        connected(&self.client)?;
+    async fn send(&self, raw: &RawEvent) -> Result<(), Cause> {
+        ensure_connected(&self.client)?;
         let mut headers = raw.own_headers();
         headers.insert(NATS_EXPECTED_LAST_SEQUENCE, (raw.sequence - 1).to_string());
         headers.insert(NATS_EXPECTED_STREAM, EVENTS);
@@ -119,33 +120,38 @@ impl Refill {
     }
 
     /// Takes the answer to the oldest publish in flight.
-    async fn settle_one(&mut self) -> Result<(), RefillError> {
+    async fn take_oldest_reply(&mut self) -> Result<(), RefillError> {
         let Some(front) = self.in_flight.front().map(|raw| raw.sequence) else { return Ok(()) };
-        let answer = match timeout(ANSWER, self.answers.next()).await {
+        let answer = match timeout(REPLY_TIMEOUT, self.answers.next()).await {
             Ok(Some(answer)) => answer,
             Ok(None) => return self.resume("the connection was closed".into()).await,
             Err(elapsed) => return self.resume(elapsed.into()).await,
         };
         let about: Option<u64> = answer.subject.rsplit('.').next().and_then(|sequence| sequence.parse().ok());
-        match read(&answer.payload) {
+        match parse_reply(&answer.payload) {
             // Answers come in the order of the stream.
-            Reply::Stored(sequence) if sequence == front && about == Some(front) => {
+            PublishOutcome::Stored(sequence) if sequence == front && about == Some(front) => {
                 self.in_flight.pop_front();
                 self.stored = front;
-                self.progress = Instant::now();
+                self.last_progress = Instant::now();
                 Ok(())
             }
-            Reply::Full => Err(RefillError::Full),
-            Reply::Refused(cause) if about == Some(front) => {
+            PublishOutcome::Full => Err(RefillError::Full),
+            PublishOutcome::Refused(cause) if about == Some(front) => {
                 // Unless it is only that a new leader is being elected, the next attempt is refused alike.
-                if self.progress.elapsed() >= GIVE_UP {
+                if self.last_progress.elapsed() >= MAX_STALL {
                     Err(RefillError::Refused(front, cause))
                 } else {
                     self.resume(cause).await
                 }
             }
-            Reply::Refused(cause) | Reply::NotSent(cause) | Reply::Silent(cause) => self.resume(cause).await,
-            Reply::Stored(_) | Reply::Conflict | Reply::InFlight | Reply::AlreadyStored => {
+            PublishOutcome::Refused(cause) | PublishOutcome::NotSent(cause) | PublishOutcome::NoReply(cause) => {
+                self.resume(cause).await
+            }
+            PublishOutcome::Stored(_)
+            | PublishOutcome::Conflict
+            | PublishOutcome::InFlight
+            | PublishOutcome::AlreadyStored => {
                 self.resume("a publish did not find the log where it should be".into()).await
             }
         }
@@ -154,11 +160,11 @@ impl Refill {
     /// Asks where the stream stands, makes sure that what is there is ours, and sends the rest again.
     async fn resume(&mut self, mut cause: Cause) -> Result<(), RefillError> {
         loop {
-            if self.progress.elapsed() >= GIVE_UP {
+            if self.last_progress.elapsed() >= MAX_STALL {
                 return Err(LogError::Unavailable(cause).into());
             }
             tracing::debug!(stored = self.stored, %cause, "asking where the log stands");
-            sleep(PAUSE).await;
+            sleep(RESEND_INTERVAL).await;
             match self.resend().await {
                 Ok(()) => return Ok(()),
                 Err(RefillError::Log(LogError::Unavailable(later))) => cause = later,
@@ -174,14 +180,14 @@ impl Refill {
         while let Some(raw) = self.in_flight.front().filter(|raw| raw.sequence <= end) {
             let there = self.log.at(raw.sequence).await?;
             if !there.is_some_and(|there| there.same_event(raw)) {
-                return Err(RefillError::NotAlone(raw.sequence));
+                return Err(RefillError::ForeignAppend(raw.sequence));
             }
             self.stored = raw.sequence;
-            self.progress = Instant::now();
+            self.last_progress = Instant::now();
             self.in_flight.pop_front();
         }
         if end > self.stored {
-            return Err(RefillError::NotAlone(self.stored + 1));
+            return Err(RefillError::ForeignAppend(self.stored + 1));
         }
         for raw in &self.in_flight {
             self.send(raw).await.map_err(LogError::Unavailable)?;

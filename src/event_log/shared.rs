@@ -21,8 +21,9 @@ use futures::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::history::Past;
-use super::{Cause, EventLog, Filter};
+use super::history::LogHistory;
+use super::{EventLog, Filter};
+use crate::common::error::Cause;
 
 /// Entries that are handed on at once, and such pieces that a reader may be behind.
 const PIECE: usize = 512;
@@ -45,7 +46,7 @@ struct Reader {
 
 /// One reader's place at the reading.
 pub struct Seat {
-    past: Past,
+    past: LogHistory,
     kind: &'static str,
     /// Until the seat has joined the reading.
     join: Mutex<Option<mpsc::UnboundedSender<Reader>>>,
@@ -57,9 +58,9 @@ pub struct Seat {
 #[must_use]
 pub fn seats<const N: usize>(log: &Arc<dyn EventLog>, kinds: [&'static str; N]) -> [Seat; N] {
     let (join, joining) = mpsc::unbounded_channel();
-    let reading = Arc::new(AbortOnDropHandle::new(tokio::spawn(read(Past(Arc::clone(log)), joining))));
+    let reading = Arc::new(AbortOnDropHandle::new(tokio::spawn(read(LogHistory(Arc::clone(log)), joining))));
     kinds.map(|kind| Seat {
-        past: Past(Arc::clone(log)),
+        past: LogHistory(Arc::clone(log)),
         kind,
         join: Mutex::new(Some(join.clone())),
         _reading: Arc::clone(&reading),
@@ -105,7 +106,7 @@ impl History for Seat {
 }
 
 /// Reads the log once for all who join.
-async fn read(past: Past, mut joining: mpsc::UnboundedReceiver<Reader>) {
+async fn read(past: LogHistory, mut joining: mpsc::UnboundedReceiver<Reader>) {
     let mut readers = Vec::new();
     while let Some(reader) = joining.recv().await {
         readers.push(reader);
@@ -183,7 +184,7 @@ mod tests {
     }
 
     async fn alone(log: &Arc<dyn EventLog>, kind: &'static str, after: u64, to: u64) -> Vec<u64> {
-        all(&Past(Arc::clone(log)), kind, after, to).await.unwrap()
+        all(&LogHistory(Arc::clone(log)), kind, after, to).await.unwrap()
     }
 
     #[tokio::test]
@@ -239,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn what_breaks_off_does_not_look_whole() {
         let (memory, log) = log();
-        memory.set_away(true);
+        memory.set_unavailable(true);
         let [a] = seats(&log, ["account"]);
         let read = all(&a, "account", 0, MANY);
         let broken = async {

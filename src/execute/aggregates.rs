@@ -11,32 +11,32 @@ use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::Tenancy;
 
-use super::cache::{Cache, Entry, Held};
-use super::snapshots::Keeper;
+use super::cache::{AggregateCache, CacheEntry, CachedState};
+use super::snapshots::SnapshotManager;
 
 /// States per kind that a replica keeps; a cold one costs a read of its subject.
-const CAPACITY: u64 = 50_000;
+const STATES_PER_KIND: u64 = 50_000;
 
 /// The caches of all kinds of aggregates.
 pub struct Aggregates {
-    accounts: Cache<Account>,
-    tenancies: Cache<Tenancy>,
-    sessions: Cache<Sessions>,
-    backends: Cache<Backend>,
-    claims: Cache<Claim>,
-    keeper: Option<Arc<Keeper>>,
+    accounts: AggregateCache<Account>,
+    tenancies: AggregateCache<Tenancy>,
+    sessions: AggregateCache<Sessions>,
+    backends: AggregateCache<Backend>,
+    claims: AggregateCache<Claim>,
+    manager: Option<Arc<SnapshotManager>>,
 }
 
 /// A kind of aggregate that has a cache here.
-pub trait Cached: Aggregate {
+pub trait CachedAggregate: Aggregate {
     /// Its cache.
-    fn cache(all: &Aggregates) -> &Cache<Self>;
+    fn cache(all: &Aggregates) -> &AggregateCache<Self>;
 }
 
 macro_rules! cached {
     ($($aggregate:ident => $field:ident),*) => {
-        $(impl Cached for $aggregate {
-            fn cache(all: &Aggregates) -> &Cache<Self> {
+        $(impl CachedAggregate for $aggregate {
+            fn cache(all: &Aggregates) -> &AggregateCache<Self> {
                 &all.$field
             }
         })*
@@ -47,62 +47,62 @@ cached!(Account => accounts, Tenancy => tenancies, Sessions => sessions, Backend
 impl Default for Aggregates {
     fn default() -> Self {
         Self {
-            accounts: Cache::new(CAPACITY),
-            tenancies: Cache::new(CAPACITY),
-            sessions: Cache::new(CAPACITY),
-            backends: Cache::new(CAPACITY),
-            claims: Cache::new(CAPACITY),
-            keeper: None,
+            accounts: AggregateCache::new(STATES_PER_KIND),
+            tenancies: AggregateCache::new(STATES_PER_KIND),
+            sessions: AggregateCache::new(STATES_PER_KIND),
+            backends: AggregateCache::new(STATES_PER_KIND),
+            claims: AggregateCache::new(STATES_PER_KIND),
+            manager: None,
         }
     }
 }
 
 impl Aggregates {
-    /// Empty caches of states that are kept by this keeper.
-    pub fn kept_by(keeper: Arc<Keeper>) -> Self {
-        Self { keeper: Some(keeper), ..Self::default() }
+    /// Empty caches of states that are kept by this manager.
+    pub fn with_snapshots(manager: Arc<SnapshotManager>) -> Self {
+        Self { manager: Some(manager), ..Self::default() }
     }
 
     /// Brings the aggregate of an event up to date, if it is cached.
     pub fn observe(&self, recorded: &Arc<Recorded>) {
         match recorded.envelope.aggregate {
-            AggregateId::Account(id) => self.tell::<Account>(id, recorded),
-            AggregateId::Tenancy(id) => self.tell::<Tenancy>(id, recorded),
-            AggregateId::Session(id) => self.tell::<Sessions>(id, recorded),
-            AggregateId::Backend(id) => self.tell::<Backend>(id, recorded),
-            AggregateId::Claim(id) => self.tell::<Claim>(id, recorded),
+            AggregateId::Account(id) => self.observe_one::<Account>(id, recorded),
+            AggregateId::Tenancy(id) => self.observe_one::<Tenancy>(id, recorded),
+            AggregateId::Session(id) => self.observe_one::<Sessions>(id, recorded),
+            AggregateId::Backend(id) => self.observe_one::<Backend>(id, recorded),
+            AggregateId::Claim(id) => self.observe_one::<Claim>(id, recorded),
         }
     }
 
-    fn tell<A: Cached>(&self, id: A::Id, recorded: &Arc<Recorded>) {
-        if let Some(entry) = A::cache(self).existing(id) {
+    fn observe_one<A: CachedAggregate>(&self, id: A::Id, recorded: &Arc<Recorded>) {
+        if let Some(entry) = A::cache(self).get(id) {
             self.apply(id, &entry, [recorded]);
         }
     }
 
     /// Applies newer events to an entry, and has its state kept if they have become many.
-    pub(super) fn apply<'a, A: Cached>(
+    pub(super) fn apply<'a, A: CachedAggregate>(
         &self,
         id: A::Id,
-        entry: &Entry<A>,
+        entry: &CacheEntry<A>,
         events: impl IntoIterator<Item = &'a Arc<Recorded>>,
     ) {
         entry.observe(events);
-        self.keep(id, entry);
+        self.offer_snapshot(id, entry);
     }
 
     /// Has the state of an entry kept if it is far beyond what was.
-    pub(super) fn keep<A: Cached>(&self, id: A::Id, entry: &Entry<A>) {
-        if let Some(keeper) = &self.keeper
-            && let Some(held) = entry.worth_keeping(keeper.every())
+    pub(super) fn offer_snapshot<A: CachedAggregate>(&self, id: A::Id, entry: &CacheEntry<A>) {
+        if let Some(manager) = &self.manager
+            && let Some(cached) = entry.take_for_snapshot(manager.interval())
         {
-            keeper.offer(id, &held);
+            manager.offer(id, &cached);
         }
     }
 
     /// What is kept of an aggregate.
-    pub(super) async fn kept<A: Cached>(&self, id: A::Id) -> Option<Held<A>> {
-        self.keeper.as_ref()?.find(id).await
+    pub(super) async fn find_snapshot<A: CachedAggregate>(&self, id: A::Id) -> Option<CachedState<A>> {
+        self.manager.as_ref()?.find(id).await
     }
 
     /// Forgets an aggregate that holds an event which can't be read: the next use finds it frozen.

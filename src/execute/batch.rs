@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dockhost_domain::aggregate::{Aggregate, Command};
 use dockhost_domain::envelope::{Origin, Recorded};
 
-use super::{Cached, ExecuteError, Executor, envelop};
+use super::{CachedAggregate, ExecuteError, Executor, to_envelope};
 use crate::event_log::{Append, AppendError};
 
 /// Decisions that belong together.
@@ -37,22 +37,22 @@ impl Batch {
     ) -> Result<(), ExecuteError<C::Rejection>>
     where
         C: Command,
-        C::Aggregate: Cached,
+        C::Aggregate: CachedAggregate,
     {
-        let mut held = self.executor.state::<C::Aggregate>(id).await?;
-        let event = match command.decide(&held.state) {
+        let mut cached = self.executor.state::<C::Aggregate>(id).await?;
+        let event = match command.decide(&cached.state) {
             Ok(Some(event)) => Some(event),
-            verdict => match self.executor.newer(id, held.sequence).await? {
-                None => verdict.map_err(ExecuteError::Rejected)?,
+            decision => match self.executor.reload_if_newer(id, cached.sequence).await? {
+                None => decision.map_err(ExecuteError::Rejected)?,
                 Some(newer) => {
-                    held = newer;
-                    command.decide(&held.state).map_err(ExecuteError::Rejected)?
+                    cached = newer;
+                    command.decide(&cached.state).map_err(ExecuteError::Rejected)?
                 }
             },
         };
         if let Some(event) = event {
-            let envelope = envelop::<C::Aggregate>(id, &self.origin, event);
-            self.entries.push(Append { expected: held.sequence, envelope });
+            let envelope = to_envelope::<C::Aggregate>(id, &self.origin, event);
+            self.entries.push(Append { expected: cached.sequence, envelope });
         }
         Ok(())
     }

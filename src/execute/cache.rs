@@ -1,7 +1,7 @@
 //! The aggregate cache: the states that this replica knows, each with the sequence it stands at.
 //!
 //! In: events, from three sides (a cold load, the follower, and this replica's own appends), each with its sequence.
-//! Out: a state and its sequence. Every side applies an event only if it is newer than what is held, and an event that
+//! Out: a state and its sequence. Every side applies an event only if it is newer than what is cached, and an event that
 //! passes by while a load is under way is kept until the load is done, so no interleaving skips or doubles one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use dockhost_domain::ids::EventId;
 
 /// A state, and the sequence of the last event in it (0 for none).
 #[derive(Debug)]
-pub struct Held<A> {
+pub struct CachedState<A> {
     /// The state.
     pub state: Arc<A>,
     /// The last sequence on its subject that it contains.
@@ -20,25 +20,30 @@ pub struct Held<A> {
     /// The id of that event.
     event: Option<EventId>,
     /// Events since a snapshot was read or offered.
-    unkept: u32,
+    events_since_snapshot: u32,
 }
 
-impl<A> Clone for Held<A> {
+impl<A> Clone for CachedState<A> {
     fn clone(&self) -> Self {
-        let Self { state, sequence, event, unkept } = self;
-        Self { state: Arc::clone(state), sequence: *sequence, event: *event, unkept: *unkept }
+        let Self { state, sequence, event, events_since_snapshot } = self;
+        Self {
+            state: Arc::clone(state),
+            sequence: *sequence,
+            event: *event,
+            events_since_snapshot: *events_since_snapshot,
+        }
     }
 }
 
-impl<A: Aggregate> Held<A> {
+impl<A: Aggregate> CachedState<A> {
     /// Before the first event.
     pub fn empty() -> Self {
-        Self { state: Arc::new(A::default()), sequence: 0, event: None, unkept: 0 }
+        Self { state: Arc::new(A::default()), sequence: 0, event: None, events_since_snapshot: 0 }
     }
 
     /// As a snapshot has it.
-    pub fn kept(state: A, sequence: u64, event: EventId) -> Self {
-        Self { state: Arc::new(state), sequence, event: Some(event), unkept: 0 }
+    pub fn from_snapshot(state: A, sequence: u64, event: EventId) -> Self {
+        Self { state: Arc::new(state), sequence, event: Some(event), events_since_snapshot: 0 }
     }
 
     /// With these events applied.
@@ -60,7 +65,7 @@ impl<A: Aggregate> Held<A> {
             Arc::make_mut(&mut self.state).evolve(event, &recorded.envelope.meta);
             self.sequence = recorded.sequence;
             self.event = Some(recorded.envelope.meta.id);
-            self.unkept += 1;
+            self.events_since_snapshot += 1;
         }
     }
 }
@@ -69,23 +74,23 @@ enum Slot<A> {
     Empty,
     /// Being loaded; what passed by meanwhile.
     Loading(Vec<Arc<Recorded>>),
-    Held(Held<A>),
+    Loaded(CachedState<A>),
 }
 
 /// One aggregate of this replica.
-pub struct Entry<A> {
+pub struct CacheEntry<A> {
     /// One command at a time per aggregate and replica: whoever decides holds this until the append is answered.
-    pub turn: tokio::sync::Mutex<()>,
+    pub command_lock: tokio::sync::Mutex<()>,
     /// One load at a time.
-    pub loading: tokio::sync::Mutex<()>,
+    pub load_lock: tokio::sync::Mutex<()>,
     slot: Mutex<Slot<A>>,
 }
 
-impl<A: Aggregate> Entry<A> {
+impl<A: Aggregate> CacheEntry<A> {
     fn new() -> Self {
         Self {
-            turn: tokio::sync::Mutex::default(),
-            loading: tokio::sync::Mutex::default(),
+            command_lock: tokio::sync::Mutex::default(),
+            load_lock: tokio::sync::Mutex::default(),
             slot: Mutex::new(Slot::Empty),
         }
     }
@@ -95,26 +100,26 @@ impl<A: Aggregate> Entry<A> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is held, if it is loaded.
-    pub fn held(&self) -> Option<Held<A>> {
-        if let Slot::Held(held) = &*self.slot() { Some(held.clone()) } else { None }
+    /// What is cached, if it is loaded.
+    pub fn loaded(&self) -> Option<CachedState<A>> {
+        if let Slot::Loaded(cached) = &*self.slot() { Some(cached.clone()) } else { None }
     }
 
-    /// Applies newer events to what is held, or keeps them for the load under way.
+    /// Applies newer events to what is cached, or keeps them for the load under way.
     pub fn observe<'a>(&self, events: impl IntoIterator<Item = &'a Arc<Recorded>>) {
         match &mut *self.slot() {
             Slot::Empty => {}
             Slot::Loading(missed) => missed.extend(events.into_iter().cloned()),
-            Slot::Held(held) => events.into_iter().for_each(|recorded| held.apply(recorded)),
+            Slot::Loaded(cached) => events.into_iter().for_each(|recorded| cached.apply(recorded)),
         }
     }
 
-    /// What is held, if so many events have come since a snapshot was read or offered; said once.
-    pub fn worth_keeping(&self, every: u32) -> Option<Held<A>> {
+    /// What is cached, if so many events have come since a snapshot was read or offered; said once.
+    pub fn take_for_snapshot(&self, every: u32) -> Option<CachedState<A>> {
         match &mut *self.slot() {
-            Slot::Held(held) if held.unkept >= every => {
-                held.unkept = 0;
-                Some(held.clone())
+            Slot::Loaded(cached) if cached.events_since_snapshot >= every => {
+                cached.events_since_snapshot = 0;
+                Some(cached.clone())
             }
             _ => None,
         }
@@ -129,18 +134,18 @@ impl<A: Aggregate> Entry<A> {
 
 /// A load under way.
 pub struct Load<'a, A: Aggregate> {
-    entry: &'a Entry<A>,
+    entry: &'a CacheEntry<A>,
 }
 
 impl<A: Aggregate> Load<'_, A> {
     /// Holds what was loaded, and what passed by meanwhile.
-    pub fn finish(self, mut held: Held<A>) -> Held<A> {
+    pub fn finish(self, mut cached: CachedState<A>) -> CachedState<A> {
         let mut slot = self.entry.slot();
         if let Slot::Loading(missed) = &*slot {
-            missed.iter().for_each(|recorded| held.apply(recorded));
+            missed.iter().for_each(|recorded| cached.apply(recorded));
         }
-        *slot = Slot::Held(held.clone());
-        held
+        *slot = Slot::Loaded(cached.clone());
+        cached
     }
 }
 
@@ -154,23 +159,23 @@ impl<A: Aggregate> Drop for Load<'_, A> {
 }
 
 /// The states of one kind of aggregate, the least used forgotten first.
-pub struct Cache<A: Aggregate> {
-    entries: moka::sync::Cache<A::Id, Arc<Entry<A>>>,
+pub struct AggregateCache<A: Aggregate> {
+    entries: moka::sync::Cache<A::Id, Arc<CacheEntry<A>>>,
 }
 
-impl<A: Aggregate> Cache<A> {
+impl<A: Aggregate> AggregateCache<A> {
     /// A cache of at most this many aggregates.
     pub fn new(capacity: u64) -> Self {
         Self { entries: moka::sync::Cache::new(capacity) }
     }
 
     /// The entry of an aggregate, made if need be.
-    pub fn entry(&self, id: A::Id) -> Arc<Entry<A>> {
-        self.entries.get_with(id, || Arc::new(Entry::new()))
+    pub fn entry(&self, id: A::Id) -> Arc<CacheEntry<A>> {
+        self.entries.get_with(id, || Arc::new(CacheEntry::new()))
     }
 
     /// The entry of an aggregate, if there is one.
-    pub fn existing(&self, id: A::Id) -> Option<Arc<Entry<A>>> {
+    pub fn get(&self, id: A::Id) -> Option<Arc<CacheEntry<A>>> {
         self.entries.get(&id)
     }
 

@@ -20,17 +20,18 @@ use dockhost_domain::ids::EventId;
 use rand::Rng;
 
 use crate::common::clock;
-use crate::event_log::{Append, AppendError, Cause, EventLog, LogError};
+use crate::common::error::Cause;
+use crate::event_log::{Append, AppendError, EventLog, LogError};
 
-pub use aggregates::{Aggregates, Cached};
+pub use aggregates::{Aggregates, CachedAggregate};
 pub use batch::Batch;
-pub use cache::Held;
-pub use snapshots::{Keeper, SnapshotOptions, Snapshots};
+pub use cache::CachedState;
+pub use snapshots::{SnapshotManager, SnapshotOptions, SnapshotStore};
 
 /// Events that are folded at once on a thread of the runtime; more of them hold it up for too long.
-const INLINE: usize = 1000;
+const MAX_EVENTS_FOLDED_INLINE: usize = 1000;
 /// How often a command is decided anew after a conflict.
-const TRIES: u32 = 10;
+const MAX_ATTEMPTS: u32 = 10;
 
 /// Why a command did not come through.
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +66,11 @@ impl<R> From<LogError> for ExecuteError<R> {
 }
 
 /// What a command came to.
-pub struct Done<A> {
+pub struct Executed<A> {
     /// The event that was stored; none if the state already was as asked.
     pub stored: Option<EventId>,
     /// The state after it.
-    pub now: Held<A>,
+    pub state: CachedState<A>,
 }
 
 /// Runs commands on one log.
@@ -84,9 +85,9 @@ impl Executor {
         Arc::new(Self { log, aggregates: Aggregates::default() })
     }
 
-    /// The same, on the snapshots that this keeper finds.
-    pub fn with_snapshots(log: Arc<dyn EventLog>, keeper: Arc<Keeper>) -> Arc<Self> {
-        Arc::new(Self { log, aggregates: Aggregates::kept_by(keeper) })
+    /// The same, on the snapshots that this manager finds.
+    pub fn with_snapshots(log: Arc<dyn EventLog>, manager: Arc<SnapshotManager>) -> Arc<Self> {
+        Arc::new(Self { log, aggregates: Aggregates::with_snapshots(manager) })
     }
 
     /// The log beneath.
@@ -103,44 +104,48 @@ impl Executor {
     ///
     /// # Errors
     /// When the log can't be read.
-    pub async fn state<A: Cached>(&self, id: A::Id) -> Result<Held<A>, LogError> {
+    pub async fn state<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
         let entry = A::cache(&self.aggregates).entry(id);
-        if let Some(held) = entry.held() {
-            return Ok(held);
+        if let Some(cached) = entry.loaded() {
+            return Ok(cached);
         }
-        let _one_at_a_time = entry.loading.lock().await;
-        if let Some(held) = entry.held() {
-            return Ok(held);
+        let _one_at_a_time = entry.load_lock.lock().await;
+        if let Some(cached) = entry.loaded() {
+            return Ok(cached);
         }
         let load = entry.begin_load();
-        let held = load.finish(self.load::<A>(id).await?);
-        self.aggregates.keep(id, &entry);
-        Ok(held)
+        let cached = load.finish(self.load::<A>(id).await?);
+        self.aggregates.offer_snapshot(id, &entry);
+        Ok(cached)
     }
 
     /// Folds the log; on a snapshot, if the aggregate is long and there is a good one.
-    async fn load<A: Cached>(&self, id: A::Id) -> Result<Held<A>, LogError> {
+    async fn load<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
         let first = self.log.load_first(A::subject(id)).await?;
-        let held = Held::empty().with(&first.events);
+        let cached = CachedState::empty().with(&first.events);
         if first.complete {
-            return Ok(held);
+            return Ok(cached);
         }
-        if let Some(kept) = self.aggregates.kept::<A>(id).await
-            && let Some(held) = self.go_on(id, kept).await?
+        if let Some(snapshot) = self.aggregates.find_snapshot::<A>(id).await
+            && let Some(cached) = self.resume_from_snapshot(id, snapshot).await?
         {
-            return Ok(held);
+            return Ok(cached);
         }
-        let rest = self.log.load(A::subject(id), held.sequence).await?;
-        fold(held, rest).await
+        let rest = self.log.load(A::subject(id), cached.sequence).await?;
+        fold(cached, rest).await
     }
 
     /// A snapshot with what came after it; none if the log is not the one that it was made of: then its last event is
     /// not there, or is another one.
-    async fn go_on<A: Cached>(&self, id: A::Id, kept: Held<A>) -> Result<Option<Held<A>>, LogError> {
-        let tail = self.log.load(A::subject(id), kept.sequence.saturating_sub(1)).await?;
+    async fn resume_from_snapshot<A: CachedAggregate>(
+        &self,
+        id: A::Id,
+        snapshot: CachedState<A>,
+    ) -> Result<Option<CachedState<A>>, LogError> {
+        let tail = self.log.load(A::subject(id), snapshot.sequence.saturating_sub(1)).await?;
         match tail.first() {
-            Some(last) if (last.sequence, Some(last.envelope.meta.id)) == (kept.sequence, kept.event()) => {
-                fold(kept, tail).await.map(Some)
+            Some(last) if (last.sequence, Some(last.envelope.meta.id)) == (snapshot.sequence, snapshot.event()) => {
+                fold(snapshot, tail).await.map(Some)
             }
             _ => {
                 tracing::warn!(aggregate = %A::subject(id), "a snapshot is of another past than the log's; it is ignored");
@@ -153,13 +158,17 @@ impl Executor {
     ///
     /// # Errors
     /// When the log can't be read.
-    pub async fn confirmed<A: Cached>(&self, id: A::Id) -> Result<Held<A>, LogError> {
-        let held = self.state::<A>(id).await?;
-        Ok(self.newer(id, held.sequence).await?.unwrap_or(held))
+    pub async fn confirmed<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
+        let cached = self.state::<A>(id).await?;
+        Ok(self.reload_if_newer(id, cached.sequence).await?.unwrap_or(cached))
     }
 
     /// The state after `sequence`, if the log has any: `None` says that `sequence` is the last one.
-    async fn newer<A: Cached>(&self, id: A::Id, sequence: u64) -> Result<Option<Held<A>>, LogError> {
+    async fn reload_if_newer<A: CachedAggregate>(
+        &self,
+        id: A::Id,
+        sequence: u64,
+    ) -> Result<Option<CachedState<A>>, LogError> {
         if self.log.last_sequence(A::subject(id)).await? == sequence {
             return Ok(None);
         }
@@ -167,13 +176,13 @@ impl Executor {
     }
 
     /// The state with the log's tail applied.
-    async fn reload<A: Cached>(&self, id: A::Id) -> Result<Held<A>, LogError> {
-        let held = self.state::<A>(id).await?;
-        let tail: Vec<_> = self.log.load(A::subject(id), held.sequence).await?.into_iter().map(Arc::new).collect();
+    async fn reload<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
+        let cached = self.state::<A>(id).await?;
+        let tail: Vec<_> = self.log.load(A::subject(id), cached.sequence).await?.into_iter().map(Arc::new).collect();
         let entry = A::cache(&self.aggregates).entry(id);
         self.aggregates.apply(id, &entry, &tail);
-        match entry.held() {
-            Some(held) => Ok(held),
+        match entry.loaded() {
+            Some(cached) => Ok(cached),
             // Evicted between the two lines; rare, and a load settles it.
             None => Box::pin(self.state::<A>(id)).await,
         }
@@ -188,10 +197,10 @@ impl Executor {
         id: <C::Aggregate as Aggregate>::Id,
         origin: Origin,
         command: C,
-    ) -> Result<Done<C::Aggregate>, ExecuteError<C::Rejection>>
+    ) -> Result<Executed<C::Aggregate>, ExecuteError<C::Rejection>>
     where
         C: Command + 'static,
-        C::Aggregate: Cached,
+        C::Aggregate: CachedAggregate,
     {
         let this = Arc::clone(self);
         let task = tokio::spawn(async move { this.run(id, &origin, &command).await });
@@ -203,41 +212,41 @@ impl Executor {
         id: <C::Aggregate as Aggregate>::Id,
         origin: &Origin,
         command: &C,
-    ) -> Result<Done<C::Aggregate>, ExecuteError<C::Rejection>>
+    ) -> Result<Executed<C::Aggregate>, ExecuteError<C::Rejection>>
     where
         C: Command,
-        C::Aggregate: Cached,
+        C::Aggregate: CachedAggregate,
     {
-        let entry = <C::Aggregate as Cached>::cache(&self.aggregates).entry(id);
-        let _turn = entry.turn.lock().await;
-        let mut held = self.state::<C::Aggregate>(id).await?;
-        for attempt in 0..TRIES {
-            let event = match command.decide(&held.state) {
+        let entry = <C::Aggregate as CachedAggregate>::cache(&self.aggregates).entry(id);
+        let _guard = entry.command_lock.lock().await;
+        let mut cached = self.state::<C::Aggregate>(id).await?;
+        for attempt in 0..MAX_ATTEMPTS {
+            let event = match command.decide(&cached.state) {
                 Ok(Some(event)) => event,
-                verdict => {
-                    if let Some(newer) = self.newer(id, held.sequence).await? {
-                        held = newer;
+                decision => {
+                    if let Some(newer) = self.reload_if_newer(id, cached.sequence).await? {
+                        cached = newer;
                         continue;
                     }
-                    verdict.map_err(ExecuteError::Rejected)?;
-                    return Ok(Done { stored: None, now: held });
+                    decision.map_err(ExecuteError::Rejected)?;
+                    return Ok(Executed { stored: None, state: cached });
                 }
             };
-            let envelope = envelop::<C::Aggregate>(id, origin, event);
+            let envelope = to_envelope::<C::Aggregate>(id, origin, event);
             let event_id = envelope.meta.id;
-            match self.log.append(Append { expected: held.sequence, envelope: envelope.clone() }).await {
+            match self.log.append(Append { expected: cached.sequence, envelope: envelope.clone() }).await {
                 Ok(sequence) => {
                     // Held by nobody else, the state is changed in place instead of being copied first.
-                    drop(held);
+                    drop(cached);
                     self.aggregates.apply(id, &entry, [&Arc::new(Recorded { sequence, envelope })]);
-                    let now = self.state::<C::Aggregate>(id).await?;
-                    return Ok(Done { stored: Some(event_id), now });
+                    let state = self.state::<C::Aggregate>(id).await?;
+                    return Ok(Executed { stored: Some(event_id), state });
                 }
                 Err(AppendError::Conflict) => {
-                    pause(attempt).await;
-                    held = self.reload::<C::Aggregate>(id).await?;
+                    conflict_backoff(attempt).await;
+                    cached = self.reload::<C::Aggregate>(id).await?;
                 }
-                Err(error) => return Err(refusal(error)),
+                Err(error) => return Err(to_execute_error(error)),
             }
         }
         Err(ExecuteError::Busy)
@@ -245,22 +254,22 @@ impl Executor {
 }
 
 /// A state with more events applied.
-async fn fold<A: Aggregate>(held: Held<A>, events: Vec<Recorded>) -> Result<Held<A>, LogError> {
-    if events.len() <= INLINE {
-        return Ok(held.with(&events));
+async fn fold<A: Aggregate>(cached: CachedState<A>, events: Vec<Recorded>) -> Result<CachedState<A>, LogError> {
+    if events.len() <= MAX_EVENTS_FOLDED_INLINE {
+        return Ok(cached.with(&events));
     }
-    let folded = tokio::task::spawn_blocking(move || held.with(&events)).await;
+    let folded = tokio::task::spawn_blocking(move || cached.with(&events)).await;
     folded.map_err(|error| LogError::Unavailable(error.into()))
 }
 
 /// Wraps an event for its aggregate, with a fresh id and the time.
-fn envelop<A: Aggregate>(id: A::Id, origin: &Origin, event: A::Event) -> Envelope {
+fn to_envelope<A: Aggregate>(id: A::Id, origin: &Origin, event: A::Event) -> Envelope {
     let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: clock::now() };
     Envelope { aggregate: A::subject(id), meta, origin: origin.clone(), event: event.into() }
 }
 
 /// What an append error means to a command, conflicts aside.
-fn refusal<R>(error: AppendError) -> ExecuteError<R> {
+fn to_execute_error<R>(error: AppendError) -> ExecuteError<R> {
     match error {
         AppendError::Conflict => ExecuteError::Busy,
         AppendError::Full => ExecuteError::Full,
@@ -270,7 +279,7 @@ fn refusal<R>(error: AppendError) -> ExecuteError<R> {
 }
 
 /// Jitter after a conflict, so that replicas which collided do not collide again.
-async fn pause(attempt: u32) {
+async fn conflict_backoff(attempt: u32) {
     let most = 1_u64 << attempt.min(7);
     let millis = rand::rng().random_range(0..=most);
     tokio::time::sleep(Duration::from_millis(millis)).await;

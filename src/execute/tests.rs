@@ -43,7 +43,7 @@ fn replicas<const N: usize>() -> (Arc<MemoryLog>, [Arc<Executor>; N]) {
     (log, executors)
 }
 
-async fn take(executor: &Arc<Executor>, owner: u128) -> Result<Done<Claim>, ExecuteError<Taken>> {
+async fn take(executor: &Arc<Executor>, owner: u128) -> Result<Executed<Claim>, ExecuteError<Taken>> {
     executor.execute(NAME, origin(), TakeClaim { owner: principal(owner) }).await
 }
 
@@ -64,11 +64,11 @@ async fn of_two_replicas_that_decide_on_the_same_state_one_decides_anew() {
 #[tokio::test]
 async fn conflicts_are_borne_a_few_times() {
     let (log, [one]) = replicas();
-    for _ in 1..TRIES {
+    for _ in 1..MAX_ATTEMPTS {
         log.fail_next(Fault::Conflict);
     }
     assert!(take(&one, 1).await.unwrap().stored.is_some());
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         log.fail_next(Fault::Conflict);
     }
     let busy = one.execute(NAME, origin(), ReleaseClaim { owner: principal(1) }).await;
@@ -85,7 +85,7 @@ async fn what_is_in_doubt_is_said_and_done_once_when_it_is_repeated() {
         assert_eq!(log.events().len(), stored_at_first, "{fault:?}");
         let again = take(&one, 1).await.unwrap();
         assert_eq!(again.stored.is_none(), stored_at_first == 1, "{fault:?}");
-        assert_eq!((again.now.state.holder, again.now.sequence), (Some(principal(1)), 1), "{fault:?}");
+        assert_eq!((again.state.state.holder, again.state.sequence), (Some(principal(1)), 1), "{fault:?}");
         assert_eq!(log.events().len(), 1, "{fault:?}");
     }
 }
@@ -97,7 +97,7 @@ async fn a_log_that_is_full_or_away_says_so_and_stores_nothing() {
     assert!(matches!(take(&one, 1).await, Err(ExecuteError::Full)));
     log.fail_next(Fault::Unavailable);
     assert!(matches!(take(&one, 1).await, Err(ExecuteError::Unavailable(_))));
-    log.set_away(true);
+    log.set_unavailable(true);
     assert!(matches!(take(&one, 1).await, Err(ExecuteError::Unavailable(_))));
     assert!(log.events().is_empty());
 }
@@ -119,7 +119,7 @@ async fn an_old_state_neither_rejects_nor_does_nothing() {
     release(&one, 3).await;
     let again = take(&other, 3).await.unwrap();
     assert!(again.stored.is_some(), "by what it knew it held the name already, and there was nothing to do");
-    assert_eq!(again.now.sequence, u64::try_from(log.events().len()).unwrap());
+    assert_eq!(again.state.sequence, u64::try_from(log.events().len()).unwrap());
 }
 
 #[tokio::test]
@@ -162,8 +162,8 @@ async fn replicas_that_follow_and_write_at_once_agree_with_the_log() {
     assert_eq!(log.events().len(), 60 + 20, "each once");
     let truth = cold.state::<Sessions>(who).await.unwrap();
     for executor in [&one, &other] {
-        let held = executor.confirmed::<Sessions>(who).await.unwrap();
-        assert_eq!((held.sequence, &held.state), (truth.sequence, &truth.state));
+        let cached = executor.confirmed::<Sessions>(who).await.unwrap();
+        assert_eq!((cached.sequence, &cached.state), (truth.sequence, &truth.state));
     }
     stop.cancel();
 }
@@ -195,8 +195,8 @@ fn request_and_retry() -> [Recorded; 2] {
     [placed(4, TenancyEvent::Requested(requested)), placed(9, TenancyEvent::Placed(again))]
 }
 
-fn setbacks(held: &Held<Tenancy>) -> usize {
-    held.state.all().map(|(_, instance)| instance.setbacks.len()).sum()
+fn setbacks(cached: &CachedState<Tenancy>) -> usize {
+    cached.state.all().map(|(_, instance)| instance.setbacks.len()).sum()
 }
 
 #[test]
@@ -209,12 +209,12 @@ fn an_event_that_comes_from_several_sides_counts_once() {
         let entry = Tenancy::cache(&aggregates).entry(user);
         let load = entry.begin_load();
         aggregates.observe(&passing);
-        let held = load.finish(Held::empty().with(&loaded));
-        assert_eq!((held.sequence, setbacks(&held)), (9, 1), "it passed by during a load of {}", loaded.len());
+        let cached = load.finish(CachedState::empty().with(&loaded));
+        assert_eq!((cached.sequence, setbacks(&cached)), (9, 1), "it passed by during a load of {}", loaded.len());
         entry.observe([&passing]);
         aggregates.observe(&Arc::new(requested.clone()));
-        let held = entry.held().unwrap();
-        assert_eq!((held.sequence, setbacks(&held)), (9, 1), "the follower comes late with what is known");
+        let cached = entry.loaded().unwrap();
+        assert_eq!((cached.sequence, setbacks(&cached)), (9, 1), "the follower comes late with what is known");
     }
 }
 
@@ -224,7 +224,7 @@ fn a_load_that_is_given_up_holds_nothing() {
     let entry = Tenancy::cache(&aggregates).entry(UserId::from_uuid(Uuid::nil()));
     drop(entry.begin_load());
     entry.observe([&Arc::new(request_and_retry()[0].clone())]);
-    assert!(entry.held().is_none(), "an event without those before it is no state");
+    assert!(entry.loaded().is_none(), "an event without those before it is no state");
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn a_batch_is_stored_whole_or_decided_anew() {
     }
     assert_eq!(batch.commit().await.unwrap(), 4);
     for claim in [NAME, EMAIL] {
-        let held = one.state::<Claim>(claim).await.unwrap();
-        assert_eq!(held.state.holder, Some(principal(1)), "what it stored it knows");
+        let cached = one.state::<Claim>(claim).await.unwrap();
+        assert_eq!(cached.state.holder, Some(principal(1)), "what it stored it knows");
     }
 }

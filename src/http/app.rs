@@ -13,7 +13,7 @@ use dockhost_projections::store::MongoStore;
 use super::{request_id, shown};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
-use crate::auth::token::{LIFETIME_SECONDS, Tokens};
+use crate::auth::token::{TOKEN_LIFETIME_SECONDS, Tokens};
 use crate::broker::connect::Broker;
 use crate::execute::Executor;
 use crate::replica::follower::Follower;
@@ -90,7 +90,7 @@ impl App {
 
     /// A session's cookie.
     pub fn session_cookie(&self, name: &'static str, token: String) -> Cookie<'static> {
-        let lifetime = Duration::from_secs(u64::from(LIFETIME_SECONDS));
+        let lifetime = Duration::from_secs(u64::from(TOKEN_LIFETIME_SECONDS));
         self.cookie(name, token, lifetime)
     }
 

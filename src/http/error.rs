@@ -218,7 +218,7 @@ impl From<PasswordError> for ApiError {
     fn from(error: PasswordError) -> Self {
         match error {
             PasswordError::Busy => Self::busy(),
-            PasswordError::Broken(_) => Self::internal(&error),
+            PasswordError::Failed(_) => Self::internal(&error),
         }
     }
 }

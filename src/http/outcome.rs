@@ -17,7 +17,7 @@ use super::prefer::Wait;
 use super::reply::Reply;
 use super::view;
 use crate::event_log::LogError;
-use crate::execute::Held;
+use crate::execute::CachedState;
 
 /// An operation of a user's instance.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ fn outcome(tenancy: &Tenancy, operation: Option<OperationId>) -> Outcome {
 
 impl Pursuit {
     /// The state when the operation has ended, or when the wait has run out.
-    async fn ended(&self, app: &App, wait: Wait) -> Result<Held<Tenancy>, ApiError> {
+    async fn ended(&self, app: &App, wait: Wait) -> Result<CachedState<Tenancy>, ApiError> {
         let watching = app.follower.watch(Tenancy::subject(self.user_id));
         let ended = watching.wait_for(|| async {
             let held = app.executor.state::<Tenancy>(self.user_id).await?;

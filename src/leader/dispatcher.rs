@@ -17,10 +17,11 @@ use dockhost_domain::tenancy::{Tenancy, wanted};
 use dockhost_domain::wire::{Assignment, Wanted};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::assignments::{Assignments, AssignmentsError, Standing};
+use crate::broker::assignments::{Assignments, AssignmentsError, CurrentAssignment};
+use crate::common::error::Cause;
 use crate::common::error::chain;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::event_log::{Cause, Filter, LogError};
+use crate::event_log::{Filter, LogError};
 use crate::execute::Executor;
 use crate::leader::job_runner::{self, EventSource};
 
@@ -94,7 +95,7 @@ enum Action {
 }
 
 /// Compares what stands with what is wanted of one machine.
-fn plan(standing: &Standing, wanted: Option<&Assignment>, trigger: Trigger, item: &WorkItem) -> Action {
+fn plan(standing: &CurrentAssignment, wanted: Option<&Assignment>, trigger: Trigger, item: &WorkItem) -> Action {
     let gone = |placement, generation| {
         Action::Put(Assignment {
             instance_id: item.instance_id,
@@ -197,7 +198,7 @@ impl Dispatcher {
     /// Compares all that stands with what is wanted.
     async fn sweep(&self) -> Result<(), Cause> {
         for (backend, instance) in self.assignments.all().await? {
-            if let Some(assignment) = self.assignments.standing(backend, instance).await?.assignment {
+            if let Some(assignment) = self.assignments.current(backend, instance).await?.assignment {
                 self.reconcile_or_log(&WorkItem::for_backend(assignment.user_id, instance, backend, Trigger::Changed))
                     .await;
             }
@@ -225,7 +226,7 @@ impl Dispatcher {
         let backends: BTreeSet<_> =
             item.backends.keys().copied().chain(desired(&cached.state, item).into_keys()).collect();
         for backend in backends {
-            standing.insert(backend, self.assignments.standing(backend, item.instance_id).await?);
+            standing.insert(backend, self.assignments.current(backend, item.instance_id).await?);
         }
         // Read after the sequences: an assignment put under them comes from a state at least as new as theirs.
         let fresh = self.executor.confirmed::<Tenancy>(item.user_id).await?;

@@ -24,7 +24,8 @@ use dockhost_projections::store::MongoStore;
 use dockhost_projections::users::Users;
 
 use crate::broker::assignments::Assignments;
-use crate::event_log::{AppendError, Cause};
+use crate::common::error::Cause;
+use crate::event_log::AppendError;
 use crate::execute::{ExecuteError, Executor};
 use crate::sealing::Keyring;
 
@@ -153,7 +154,7 @@ impl ErasureProcess {
             }
             match batch.commit().await {
                 Ok(_) => {
-                    self.keyring.announced(user_id.into());
+                    self.keyring.mark_erased(user_id.into());
                     return Ok(());
                 }
                 Err(AppendError::Conflict) => {}
@@ -201,8 +202,8 @@ impl ErasureProcess {
     async fn has_personal_assignment(&self, tenancy: &Tenancy) -> Result<bool, Cause> {
         for (instance_id, instance) in tenancy.all() {
             for backend in instance.retired.keys() {
-                let standing = self.assignments.standing(*backend, instance_id).await?;
-                if standing.is_personal() {
+                let current = self.assignments.current(*backend, instance_id).await?;
+                if current.may_hold_personal_values() {
                     return Ok(true);
                 }
             }

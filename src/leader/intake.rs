@@ -16,10 +16,10 @@ use dockhost_domain::wire::{News, Report};
 use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::{Dispatcher, Trigger, WorkItem};
-use crate::broker::consumer::queue::{Ack, Queue};
+use crate::broker::consumer::durable::{Ack, DurableConsumer};
 use crate::broker::streams::REPORTS;
-use crate::event_log::Cause;
-use crate::execute::{Done, ExecuteError, Executor};
+use crate::common::error::Cause;
+use crate::execute::{ExecuteError, Executed, Executor};
 use crate::leader::job_runner::{self, process_groups};
 use crate::replica::follower::Follower;
 
@@ -60,7 +60,7 @@ impl Intake {
     /// # Errors
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
-        let mut queue = Queue::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
+        let mut queue = DurableConsumer::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
         while let Some(messages) = cancel
             .run_until_cancelled(queue.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
             .await
@@ -76,7 +76,7 @@ impl Intake {
                     Err(error) => {
                         let subject = message.subject.as_str();
                         tracing::warn!(subject, %error, "a report that can't be read was dropped");
-                        drop(Ack::of(message).done().await);
+                        drop(Ack::of(message).confirm().await);
                     }
                 }
             }
@@ -98,7 +98,7 @@ impl Intake {
         user: UserId,
         origin: Origin,
         command: ReportReceived,
-    ) -> Result<Done<Tenancy>, ExecuteError<ReportRejected>> {
+    ) -> Result<Executed<Tenancy>, ExecuteError<ReportRejected>> {
         for _ in 0..MAX_ATTEMPTS_IN_ORDER {
             match self.executor.execute(user, origin.clone(), command.clone()).await {
                 Err(ExecuteError::Busy | ExecuteError::Unavailable(_) | ExecuteError::Unknown(_)) => {

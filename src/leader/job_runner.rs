@@ -14,11 +14,12 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::consumer::queue::Ack;
+use crate::broker::consumer::durable::Ack;
+use crate::common::error::Cause;
 use crate::common::error::chain;
 use crate::event_log::durable::DurableReader;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::event_log::{Cause, Delivery, Filter, LogError};
+use crate::event_log::{Delivery, Filter, LogError};
 
 /// Messages per batch.
 pub const MESSAGES_PER_BATCH: usize = 256;
@@ -54,7 +55,8 @@ where
             }
             for ack in acks {
                 // A lost acknowledgement brings the message again.
-                let _ = if outcome.is_ok() || skipped { ack.done().await } else { ack.again(RETRY_DELAY).await };
+                let _ =
+                    if outcome.is_ok() || skipped { ack.confirm().await } else { ack.retry_after(RETRY_DELAY).await };
             }
         })
         .await;
@@ -131,7 +133,7 @@ where
                 Delivery::Unreadable { .. } | Delivery::CaughtUp | Delivery::Idle => None,
             };
             match sorted {
-                None => drop(delivery.ack.done().await),
+                None => drop(delivery.ack.confirm().await),
                 Some((key, work)) => match groups.entry(key) {
                     std::collections::btree_map::Entry::Vacant(free) => {
                         free.insert((work, vec![delivery.ack]));

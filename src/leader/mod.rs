@@ -35,8 +35,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
+use crate::common::error::Cause;
 use crate::common::error::chain;
-use crate::event_log::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
 use crate::leader::erasure::ErasureProcess;

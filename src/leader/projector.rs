@@ -18,9 +18,10 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::common::error::Cause;
 use crate::common::error::chain;
-use crate::event_log::history::Past;
-use crate::event_log::{Cause, Delivery, EventLog, Filter};
+use crate::event_log::history::LogHistory;
+use crate::event_log::{Delivery, EventLog, Filter};
 use crate::leader::job_runner::catch_panic;
 use crate::replica::projection_progress::{ProjectionProgress, StopReason};
 
@@ -146,7 +147,7 @@ impl Projectors {
 
     /// Tries everything again that is held back. What goes wrong is left to the next term.
     async fn retry<M: ReadModel>(&self, released: mpsc::Sender<AggregateId>) {
-        let past = Past(Arc::clone(&self.log));
+        let past = LogHistory(Arc::clone(&self.log));
         for Unreadable { subject, .. } in held::<M>(&self.store).await.unwrap_or_default() {
             match release::<M>(&self.store, &past, &subject).await {
                 Ok(Release::Released) => {

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::{Dispatcher, WorkItem};
 use super::timers::Timers;
+use crate::common::error::Cause;
 use crate::common::error::chain;
-use crate::event_log::Cause;
 use crate::execute::Executor;
 
 /// Looks at what is released until cancelled, or until nobody can release anything more.

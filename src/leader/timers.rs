@@ -19,12 +19,13 @@ use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::consumer::queue::{Ack, Queue};
+use crate::broker::consumer::durable::{Ack, DurableConsumer};
 use crate::broker::streams::TIMERS;
 use crate::common::clock;
+use crate::common::error::Cause;
 use crate::common::error::chain;
+use crate::event_log::Filter;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::event_log::{Cause, Filter};
 use crate::execute::{ExecuteError, Executor};
 use crate::leader::job_runner::{self, EventSource};
 use crate::replica::follower::Follower;
@@ -107,7 +108,7 @@ impl Timers {
     }
 
     async fn process_fired(&self, cancel: &CancellationToken) -> Result<(), Cause> {
-        let mut queue = Queue::new(self.jetstream.clone(), TIMERS, "deadlines", FIRED_TIMERS.to_owned());
+        let mut queue = DurableConsumer::new(self.jetstream.clone(), TIMERS, "deadlines", FIRED_TIMERS.to_owned());
         while let Some(messages) = cancel
             .run_until_cancelled(queue.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
             .await
@@ -115,7 +116,7 @@ impl Timers {
             for message in messages? {
                 let Ok(deadline) = serde_json::from_slice::<Deadline>(&message.payload) else {
                     tracing::warn!(subject = message.subject.as_str(), "a timer that can't be read was dropped");
-                    drop(Ack::of(message).done().await);
+                    drop(Ack::of(message).confirm().await);
                     continue;
                 };
                 let sequence = message.info()?.stream_sequence;
@@ -139,22 +140,22 @@ impl Timers {
         let origin = Origin { actor: Actor::System, cause: format!("timer:{sequence}"), trace_parent: None };
         let acknowledged = match self.executor.execute(user_id, origin, command).await {
             Ok(_) => {
-                let acknowledged = ack.done().await;
+                let acknowledged = ack.confirm().await;
                 self.delete_fired(sequence).await;
                 acknowledged
             }
             // Our clock is behind the broker's, or the deadline was set anew: comes again then.
             Err(ExecuteError::Rejected(DeadlineRejected::TooEarly { deadline })) => {
-                ack.again(deadline.since(clock::now()).max(Duration::from_millis(50))).await
+                ack.retry_after(deadline.since(clock::now()).max(Duration::from_millis(50))).await
             }
             // Nobody can end its state here; its deadline is set anew when it is released.
             Err(ExecuteError::Frozen(_)) => {
                 tracing::warn!(%instance_id, "the deadline of a frozen instance passed");
-                ack.done().await
+                ack.confirm().await
             }
             Err(error) => {
                 tracing::warn!(%instance_id, error = chain(&error), "a deadline could not be settled yet");
-                ack.again(job_runner::RETRY_DELAY).await
+                ack.retry_after(job_runner::RETRY_DELAY).await
             }
         };
         // A lost acknowledgement brings the timer again; by then it is a no-op.

@@ -12,8 +12,9 @@ use futures::TryStreamExt;
 
 use super::follower::Follower;
 use crate::broker::assignments::Assignments;
-use crate::event_log::history::Past;
-use crate::event_log::{Cause, EventLog, Filter};
+use crate::common::error::Cause;
+use crate::event_log::history::LogHistory;
+use crate::event_log::{EventLog, Filter};
 use crate::replica::projection_progress::MODELS;
 
 /// Makes the follower know the past. `dispatched` is up to where the log was made assignments of, asked before this is
@@ -28,7 +29,7 @@ pub async fn run(
     assignments: &Assignments,
     dispatched: u64,
 ) -> Result<(u64, BTreeMap<&'static str, u64>), Cause> {
-    let past = Past(Arc::clone(log));
+    let past = LogHistory(Arc::clone(log));
     let end = past.end().await?;
     observe(follower, &past, "backend", 0, end).await?;
     for (backend, instance) in assignments.all().await? {
@@ -42,7 +43,13 @@ pub async fn run(
     Ok((end, latest))
 }
 
-async fn observe(follower: &Follower, past: &Past, kind: &'static str, after: u64, end: u64) -> Result<(), Cause> {
+async fn observe(
+    follower: &Follower,
+    past: &LogHistory,
+    kind: &'static str,
+    after: u64,
+    end: u64,
+) -> Result<(), Cause> {
     let mut entries = past.read(kind, after, end);
     while let Some(entry) = entries.try_next().await? {
         match entry {

@@ -19,19 +19,19 @@ use uuid::Uuid;
 use super::cipher::{Cipher, KEY_BYTES};
 use super::claims::ClaimHasher;
 use super::master::MasterKey;
-use super::store::{Erasures, KeyStore, NobodyErased};
+use super::store::{ErasureLookup, KeyStore, NoErasures};
 use crate::common::error::Cause;
 
 /// Opened keys that are kept in memory; one takes well below a kilobyte.
-const CACHED_KEYS: u64 = 100_000;
+const MAX_CACHED_KEYS: u64 = 100_000;
 /// A key stays in memory for so long at most: a replica that began between a person's erasure and the end of their key
 /// may have taken it for any other.
-const KEPT: Duration = Duration::from_secs(60 * 60);
+const CACHED_KEY_TTL: Duration = Duration::from_secs(60 * 60);
 /// The name under which a known text is stored, wrapped: it tells a wrong master key from the right one.
-const CHECK: &str = "check";
+const CHECK_NAME: &str = "check";
 const CHECK_TEXT: &[u8] = b"dockhost";
 /// The name of the claims' key.
-const CLAIMS: &str = "claims";
+const CLAIMS_KEY_NAME: &str = "claims";
 
 /// Why a key could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ pub enum LogAge {
 
 /// How far the erasure of a person is, as far as is known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Erasure {
+enum ErasureState {
     /// The log says so; the key may still be there.
     Announced,
     /// And the key is gone.
@@ -84,9 +84,9 @@ enum Erasure {
 pub struct Keyring {
     store: Arc<dyn KeyStore>,
     master: MasterKey,
-    erasures: Arc<dyn Erasures>,
+    erasures: Arc<dyn ErasureLookup>,
     ciphers: Cache<PrincipalId, Arc<Cipher>>,
-    erased: Cache<PrincipalId, Erasure>,
+    erased: Cache<PrincipalId, ErasureState>,
     claims: ClaimHasher,
 }
 
@@ -102,21 +102,22 @@ impl Keyring {
     /// # Errors
     /// [`KeyError::WrongMasterKey`], [`KeyError::Lost`], [`KeyError::Unavailable`].
     pub async fn open(store: Arc<dyn KeyStore>, master: MasterKey, age: LogAge) -> Result<Self, KeyError> {
-        let founding = async |name: &str, new: &[u8]| match age {
+        let read_or_create = async |name: &str, new: &[u8]| match age {
             LogAge::Empty => create(&*store, &master, name, new).await,
             LogAge::InUse => store.get(name).await.map_err(KeyError::Unavailable)?.ok_or(KeyError::Lost),
         };
-        let check = founding(CHECK, CHECK_TEXT).await?;
-        if master.unwrap_key(CHECK, &check).is_none_or(|text| text != CHECK_TEXT) {
+        let check = read_or_create(CHECK_NAME, CHECK_TEXT).await?;
+        if master.unwrap_key(CHECK_NAME, &check).is_none_or(|text| text != CHECK_TEXT) {
             return Err(KeyError::WrongMasterKey);
         }
-        let claims = founding(CLAIMS, &fresh_key()?).await?;
-        let claims = master.unwrap_key(CLAIMS, &claims).ok_or_else(|| KeyError::Damaged(CLAIMS.to_owned()))?;
+        let claims = read_or_create(CLAIMS_KEY_NAME, &fresh_key()?).await?;
+        let claims =
+            master.unwrap_key(CLAIMS_KEY_NAME, &claims).ok_or_else(|| KeyError::Damaged(CLAIMS_KEY_NAME.to_owned()))?;
         Ok(Self {
             claims: ClaimHasher::new(&claims),
-            ciphers: Cache::builder().max_capacity(CACHED_KEYS).time_to_live(KEPT).build(),
-            erased: Cache::new(CACHED_KEYS),
-            erasures: Arc::new(NobodyErased),
+            ciphers: Cache::builder().max_capacity(MAX_CACHED_KEYS).time_to_live(CACHED_KEY_TTL).build(),
+            erased: Cache::new(MAX_CACHED_KEYS),
+            erasures: Arc::new(NoErasures),
             store,
             master,
         })
@@ -124,7 +125,7 @@ impl Keyring {
 
     /// Asks here whether somebody was erased. Without it nobody ever was.
     #[must_use]
-    pub fn asking(self, erasures: Arc<dyn Erasures>) -> Self {
+    pub fn with_erasures(self, erasures: Arc<dyn ErasureLookup>) -> Self {
         Self { erasures, ..self }
     }
 
@@ -138,7 +139,7 @@ impl Keyring {
             Err(KeyError::Missing(_)) => {
                 let name = principal.to_string();
                 let stored = create(&*self.store, &self.master, &name, &fresh_key()?).await?;
-                self.remember(principal, &name, &stored)
+                self.unwrap_and_cache(principal, &name, &stored)
             }
             found => found,
         }
@@ -152,17 +153,17 @@ impl Keyring {
         if let Some(cipher) = self.ciphers.get(&principal) {
             return Ok(cipher);
         }
-        if self.erased.get(&principal) == Some(Erasure::Done) {
+        if self.erased.get(&principal) == Some(ErasureState::Done) {
             return Err(KeyError::Erased(principal));
         }
         let name = principal.to_string();
         if let Some(stored) = self.store.get(&name).await.map_err(KeyError::Unavailable)? {
-            return self.remember(principal, &name, &stored);
+            return self.unwrap_and_cache(principal, &name, &stored);
         }
         if !self.is_erased(principal).await? {
             return Err(KeyError::Missing(principal));
         }
-        self.erased.insert(principal, Erasure::Done);
+        self.erased.insert(principal, ErasureState::Done);
         Err(KeyError::Erased(principal))
     }
 
@@ -171,12 +172,12 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeyError::Unavailable`]; then each is asked for when it is needed.
-    pub async fn gather(&self) -> Result<(), KeyError> {
-        let most = usize::try_from(CACHED_KEYS).unwrap_or(usize::MAX);
-        for (name, stored) in self.store.many(most).await.map_err(KeyError::Unavailable)? {
+    pub async fn preload(&self) -> Result<(), KeyError> {
+        let limit = usize::try_from(MAX_CACHED_KEYS).unwrap_or(usize::MAX);
+        for (name, stored) in self.store.get_many(limit).await.map_err(KeyError::Unavailable)? {
             if let Ok(principal) = name.parse() {
                 // One that is damaged stops who needs it, and nobody else.
-                let _ = self.remember(principal, &name, &stored);
+                let _ = self.unwrap_and_cache(principal, &name, &stored);
             }
         }
         Ok(())
@@ -194,9 +195,9 @@ impl Keyring {
     }
 
     /// The log was just read to say that this person was erased: their key is kept in memory no longer.
-    pub fn announced(&self, principal: PrincipalId) {
+    pub fn mark_erased(&self, principal: PrincipalId) {
         if self.erased.get(&principal).is_none() {
-            self.erased.insert(principal, Erasure::Announced);
+            self.erased.insert(principal, ErasureState::Announced);
         }
         self.ciphers.invalidate(&principal);
     }
@@ -219,7 +220,7 @@ impl Keyring {
             return Err(KeyError::NotErased(principal));
         }
         self.store.destroy(&principal.to_string()).await.map_err(KeyError::Unavailable)?;
-        self.erased.insert(principal, Erasure::Done);
+        self.erased.insert(principal, ErasureState::Done);
         self.ciphers.invalidate(&principal);
         Ok(())
     }
@@ -242,7 +243,7 @@ impl Keyring {
         self.claims.keyed_hash(words)
     }
 
-    fn remember(&self, principal: PrincipalId, name: &str, stored: &[u8]) -> Result<Arc<Cipher>, KeyError> {
+    fn unwrap_and_cache(&self, principal: PrincipalId, name: &str, stored: &[u8]) -> Result<Arc<Cipher>, KeyError> {
         let cipher = self
             .master
             .unwrap_key(name, stored)
@@ -274,7 +275,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use uuid::Uuid;
 
-    use super::super::store::{MemoryErasures, MemoryKeys};
+    use super::super::store::{MemoryErasures, MemoryKeyStore};
     use super::*;
 
     fn master(byte: u8) -> MasterKey {
@@ -287,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn two_replicas_agree_on_every_key() {
-        let store = Arc::new(MemoryKeys::default());
+        let store = Arc::new(MemoryKeyStore::default());
         let a = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
         let b = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
         assert_eq!(a.claim(ClaimKind::Username, "ada"), b.claim(ClaimKind::Username, "ada"));
@@ -299,17 +300,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_wrong_master_key_and_lost_keys_refuse_to_start() {
-        let store = Arc::new(MemoryKeys::default());
+        let store = Arc::new(MemoryKeyStore::default());
         Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
         let wrong = Keyring::open(store, master(2), LogAge::InUse).await.unwrap_err();
         assert!(matches!(wrong, KeyError::WrongMasterKey), "{wrong:?}");
-        let lost = Keyring::open(Arc::new(MemoryKeys::default()), master(1), LogAge::InUse).await.unwrap_err();
+        let lost = Keyring::open(Arc::new(MemoryKeyStore::default()), master(1), LogAge::InUse).await.unwrap_err();
         assert!(matches!(lost, KeyError::Lost), "{lost:?}");
     }
 
     #[tokio::test]
     async fn a_missing_key_is_an_error_and_is_not_made_by_opening() {
-        let store = Arc::new(MemoryKeys::default());
+        let store = Arc::new(MemoryKeyStore::default());
         let keyring = Keyring::open(store, master(1), LogAge::Empty).await.unwrap();
         for _ in 0..2 {
             let missing = keyring.for_opening(principal()).await.unwrap_err();
@@ -319,14 +320,14 @@ mod tests {
 
     #[tokio::test]
     async fn gathered_keys_are_kept_like_those_that_were_asked_for() {
-        let (store, erasures) = (Arc::new(MemoryKeys::default()), Arc::new(MemoryErasures::default()));
+        let (store, erasures) = (Arc::new(MemoryKeyStore::default()), Arc::new(MemoryErasures::default()));
         let a = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
         let sealed = a.for_sealing(principal()).await.unwrap().seal(b"", b"x".to_vec()).unwrap();
         let open = async || Keyring::open(store.clone(), master(1), LogAge::InUse).await.unwrap();
-        let (b, c) = (open().await.asking(erasures.clone()), open().await);
-        c.announced(principal());
-        b.gather().await.unwrap();
-        c.gather().await.unwrap();
+        let (b, c) = (open().await.with_erasures(erasures.clone()), open().await);
+        c.mark_erased(principal());
+        b.preload().await.unwrap();
+        c.preload().await.unwrap();
         store.lose(&principal().to_string());
         // It asks for nothing any more, unless the person is being erased: then nothing was kept.
         assert_eq!(b.for_opening(principal()).await.unwrap().open(b"", &sealed).unwrap(), b"x");
@@ -334,16 +335,16 @@ mod tests {
         assert!(matches!(asked, KeyError::Erased(_)), "{asked:?}");
         // And what is read of an erasure takes it away.
         erasures.erase(principal());
-        b.announced(principal());
+        b.mark_erased(principal());
         let gone = b.for_opening(principal()).await.unwrap_err();
         assert!(matches!(gone, KeyError::Erased(_)), "{gone:?}");
     }
 
     #[tokio::test]
     async fn a_key_is_destroyed_only_if_the_log_says_so_and_then_everywhere() {
-        let (store, erasures) = (Arc::new(MemoryKeys::default()), Arc::new(MemoryErasures::default()));
-        let a = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap().asking(erasures.clone());
-        let b = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap().asking(erasures.clone());
+        let (store, erasures) = (Arc::new(MemoryKeyStore::default()), Arc::new(MemoryErasures::default()));
+        let a = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap().with_erasures(erasures.clone());
+        let b = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap().with_erasures(erasures.clone());
         let sealed = a.for_sealing(principal()).await.unwrap().seal(b"", b"x".to_vec()).unwrap();
         b.for_opening(principal()).await.unwrap();
         let refused = a.destroy(principal()).await.unwrap_err();
@@ -352,7 +353,7 @@ mod tests {
 
         erasures.erase(principal());
         for keyring in [&a, &b] {
-            keyring.announced(principal());
+            keyring.mark_erased(principal());
             // It may be needed until the end, and is had until then.
             assert_eq!(keyring.for_opening(principal()).await.unwrap().open(b"", &sealed).unwrap(), b"x");
         }

@@ -21,4 +21,4 @@ pub use claims::ClaimHasher;
 pub use keyring::{KeyError, Keyring, LogAge};
 pub use master::{InvalidMasterKey, MasterKey};
 pub use seal::{Binding, SealError, erase, has_personal, has_sealed, open, seal};
-pub use store::{BucketKeys, Erasures, KeyStore, MemoryErasures, MemoryKeys};
+pub use store::{BucketKeyStore, ErasureLookup, KeyStore, MemoryErasures, MemoryKeyStore};

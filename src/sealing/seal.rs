@@ -35,13 +35,13 @@ pub struct SealError {
 /// Whether the body holds a plain personal value (one that is not erased).
 #[must_use]
 pub fn has_personal(body: &Value) -> bool {
-    holds(body, MARKER)
+    contains_member(body, MARKER)
 }
 
 /// Whether the body holds a sealed value.
 #[must_use]
 pub fn has_sealed(body: &Value) -> bool {
-    holds(body, SEALED)
+    contains_member(body, SEALED)
 }
 
 /// Seals each plain personal value in place.
@@ -81,14 +81,16 @@ fn aad(binding: Binding, path: &str) -> Vec<u8> {
 }
 
 /// The value of an object whose only member is `member`; null means erased, which is nothing to seal.
-fn marked<'a>(object: &'a Map<String, Value>, member: &str) -> Option<&'a Value> {
+fn sole_member<'a>(object: &'a Map<String, Value>, member: &str) -> Option<&'a Value> {
     object.get(member).filter(|value| object.len() == 1 && !value.is_null())
 }
 
-fn holds(value: &Value, member: &str) -> bool {
+fn contains_member(value: &Value, member: &str) -> bool {
     match value {
-        Value::Object(object) => marked(object, member).is_some() || object.values().any(|v| holds(v, member)),
-        Value::Array(items) => items.iter().any(|item| holds(item, member)),
+        Value::Object(object) => {
+            sole_member(object, member).is_some() || object.values().any(|v| contains_member(v, member))
+        }
+        Value::Array(items) => items.iter().any(|item| contains_member(item, member)),
         _ => false,
     }
 }
@@ -103,7 +105,7 @@ fn walk(
 ) -> Result<(), String> {
     match value {
         Value::Object(object) => {
-            if let Some(inner) = marked(object, member) {
+            if let Some(inner) = sole_member(object, member) {
                 let (name, new) = replace(path, inner).ok_or_else(|| path.clone())?;
                 object.clear();
                 object.insert(name.to_owned(), new);
@@ -124,14 +126,14 @@ fn walk(
 
 fn descend(
     child: &mut Value,
-    step: &str,
+    segment: &str,
     member: &str,
     path: &mut String,
     replace: &mut impl FnMut(&str, &Value) -> Option<(&'static str, Value)>,
 ) -> Result<(), String> {
     let parent = path.len();
     path.push('/');
-    path.push_str(step);
+    path.push_str(segment);
     walk(child, member, path, replace)?;
     path.truncate(parent);
     Ok(())

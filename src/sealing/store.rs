@@ -17,18 +17,18 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 use tokio::time::{sleep, timeout};
 
-use crate::broker::consumer::pull::throwaway;
-use crate::broker::in_flight;
+use crate::broker::consumer::pull::ephemeral_consumer;
+use crate::broker::is_conflict_in_flight;
 use crate::common::error::Cause;
 
 /// How often a key that another replica is making is looked for, and the pause between: longer than a replicated
 /// stream takes to store it.
-const TRIES: usize = 50;
-const PAUSE: Duration = Duration::from_millis(20);
+const MAX_CREATE_POLLS: usize = 50;
+const CREATE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Reading many keys takes no longer, or is given up.
-const LONGEST: Duration = Duration::from_secs(30);
+const BULK_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The header of what a bucket leaves where something was deleted.
-const MARK: &str = "KV-Operation";
+const TOMBSTONE_HEADER: &str = "KV-Operation";
 
 /// A store of wrapped keys.
 pub trait KeyStore: Send + Sync + 'static {
@@ -37,7 +37,7 @@ pub trait KeyStore: Send + Sync + 'static {
 
     /// Many of those that are stored, with their names, for whoever needs most of them: at most so many. Each was still
     /// there after it was read.
-    fn many(&self, most: usize) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>>;
+    fn get_many(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>>;
 
     /// Stores `value` unless something is stored under this name; returns what is stored afterwards, so that two
     /// replicas that make the same key agree on one.
@@ -48,16 +48,16 @@ pub trait KeyStore: Send + Sync + 'static {
 }
 
 /// Who was erased.
-pub trait Erasures: Send + Sync + 'static {
+pub trait ErasureLookup: Send + Sync + 'static {
     /// Whether the log says so of this principal.
     fn is_erased(&self, principal: PrincipalId) -> BoxFuture<'_, Result<bool, Cause>>;
 }
 
 /// A log in which nobody was ever erased.
 #[derive(Debug, Clone, Copy)]
-pub struct NobodyErased;
+pub struct NoErasures;
 
-impl Erasures for NobodyErased {
+impl ErasureLookup for NoErasures {
     fn is_erased(&self, _: PrincipalId) -> BoxFuture<'_, Result<bool, Cause>> {
         std::future::ready(Ok(false)).boxed()
     }
@@ -65,9 +65,9 @@ impl Erasures for NobodyErased {
 
 /// The bucket KEYS.
 #[derive(Debug)]
-pub struct BucketKeys(Store);
+pub struct BucketKeyStore(Store);
 
-impl BucketKeys {
+impl BucketKeyStore {
     /// Takes the opened bucket, whose stream must not allow direct gets (they may come from a lagging replica).
     #[must_use]
     pub const fn new(bucket: Store) -> Self {
@@ -75,18 +75,18 @@ impl BucketKeys {
     }
 }
 
-impl KeyStore for BucketKeys {
+impl KeyStore for BucketKeyStore {
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
         async move { self.0.get(name).await.map_err(Into::into) }.boxed()
     }
 
-    fn many(&self, most: usize) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>> {
-        async move { timeout(LONGEST, self.read_many(most)).await? }.boxed()
+    fn get_many(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>> {
+        async move { timeout(BULK_READ_TIMEOUT, self.read_many(limit)).await? }.boxed()
     }
 
     fn get_or_create<'a>(&'a self, name: &'a str, value: Bytes) -> BoxFuture<'a, Result<Bytes, Cause>> {
         async move {
-            let mut tries = TRIES;
+            let mut polls_left = MAX_CREATE_POLLS;
             loop {
                 let error = match self.0.create(name, value.clone()).await {
                     Ok(_) => return Ok(value),
@@ -99,9 +99,9 @@ impl KeyStore for BucketKeys {
                         return Err("the key vanished while it was being made".into());
                     }
                     // Another replica is making it: its key is stored in a moment, or ours may be.
-                    Ok(None) if tries > 0 && in_flight(&error) => {
-                        tries -= 1;
-                        sleep(PAUSE).await;
+                    Ok(None) if polls_left > 0 && is_conflict_in_flight(&error) => {
+                        polls_left -= 1;
+                        sleep(CREATE_POLL_INTERVAL).await;
                     }
                     Ok(None) | Err(_) => return Err(error.into()),
                 }
@@ -115,28 +115,29 @@ impl KeyStore for BucketKeys {
     }
 }
 
-impl BucketKeys {
+impl BucketKeyStore {
     /// A consumer hands out what asking for each would cost many times as much. It may sit on a replica that lags and
     /// still holds what was destroyed, so the leader is asked afterwards which names there are.
-    async fn read_many(&self, most: usize) -> Result<Vec<(String, Bytes)>, Cause> {
+    async fn read_many(&self, limit: usize) -> Result<Vec<(String, Bytes)>, Cause> {
         let (stream, prefix) = (&self.0.stream, self.0.prefix.as_str());
-        let consumer: PullConsumer = stream.create_consumer(throwaway(0, format!("{prefix}>"), LONGEST)).await?;
-        let count = usize::try_from(consumer.cached_info().num_pending)?.min(most);
+        let consumer: PullConsumer =
+            stream.create_consumer(ephemeral_consumer(0, format!("{prefix}>"), BULK_READ_TIMEOUT)).await?;
+        let count = usize::try_from(consumer.cached_info().num_pending)?.min(limit);
         let mut found = HashMap::with_capacity(count);
         let mut messages = consumer.fetch().max_messages(count).messages().await?;
         while let Some(message) = messages.try_next().await? {
             // What the bucket itself leaves where something was deleted is no key.
-            let is_mark = message.headers.as_ref().is_some_and(|headers| headers.get(MARK).is_some());
-            if let Some(name) = message.subject.strip_prefix(prefix).filter(|_| !is_mark) {
+            let is_tombstone = message.headers.as_ref().is_some_and(|headers| headers.get(TOMBSTONE_HEADER).is_some());
+            if let Some(name) = message.subject.strip_prefix(prefix).filter(|_| !is_tombstone) {
                 found.insert(name.to_owned(), message.payload.clone());
             }
         }
         let mut there = stream.info_with_subjects(format!("{prefix}>")).await?;
-        let mut many = Vec::with_capacity(found.len());
+        let mut entries = Vec::with_capacity(found.len());
         while let Some((subject, _)) = there.try_next().await? {
-            many.extend(subject.strip_prefix(prefix).and_then(|name| found.remove_entry(name)));
+            entries.extend(subject.strip_prefix(prefix).and_then(|name| found.remove_entry(name)));
         }
-        Ok(many)
+        Ok(entries)
     }
 
     /// Deletes every message on the key's subject by its sequence: unlike a purge, or the bucket's own way of deleting,
@@ -162,20 +163,20 @@ impl BucketKeys {
 
 /// Keys in memory, for tests.
 #[derive(Debug, Default)]
-pub struct MemoryKeys(Mutex<HashMap<String, Bytes>>);
+pub struct MemoryKeyStore(Mutex<HashMap<String, Bytes>>);
 
-impl MemoryKeys {
+impl MemoryKeyStore {
     /// Loses a key, as a store restored from an old backup would.
     pub fn lose(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
 
-impl KeyStore for MemoryKeys {
-    fn many(&self, most: usize) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>> {
+impl KeyStore for MemoryKeyStore {
+    fn get_many(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>> {
         let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let many = keys.iter().take(most).map(|(name, key)| (name.clone(), key.clone())).collect();
-        std::future::ready(Ok(many)).boxed()
+        let entries = keys.iter().take(limit).map(|(name, key)| (name.clone(), key.clone())).collect();
+        std::future::ready(Ok(entries)).boxed()
     }
 
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
@@ -206,7 +207,7 @@ impl MemoryErasures {
     }
 }
 
-impl Erasures for MemoryErasures {
+impl ErasureLookup for MemoryErasures {
     fn is_erased(&self, principal: PrincipalId) -> BoxFuture<'_, Result<bool, Cause>> {
         let erased = self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&principal);
         std::future::ready(Ok(erased)).boxed()

@@ -42,21 +42,21 @@ async fn what_was_removed_is_not_there_again_when_the_broker_was_killed() {
         let first = assignment(id, 1, Wanted::Running);
         let instance = first.instance_id;
         for next in [first, assignment(id, 2, Wanted::Deleted)] {
-            let standing = stands.standing(backend, instance).await.unwrap();
-            assert!(stands.replace(backend, &next, &standing).await.unwrap());
+            let current = stands.current(backend, instance).await.unwrap();
+            assert!(stands.replace(backend, &next, &current).await.unwrap());
         }
         if id % 2 == 1 {
-            let standing = stands.standing(backend, instance).await.unwrap();
-            stands.remove(standing.sequence).await.unwrap();
-            removed.push((instance, standing.sequence));
+            let current = stands.current(backend, instance).await.unwrap();
+            stands.remove(current.sequence).await.unwrap();
+            removed.push((instance, current.sequence));
         }
     }
     nats.kill().await;
     nats.restart().await;
     stands = assignments(&nats).await;
     for (instance, sequence) in removed {
-        let standing = stands.standing(backend, instance).await.unwrap();
-        assert_eq!(standing.assignment, None, "an assignment from before the removed one is back");
+        let current = stands.current(backend, instance).await.unwrap();
+        assert_eq!(current.assignment, None, "an assignment from before the removed one is back");
         // Whoever was in the middle of removing it finds that it is gone.
         stands.remove(sequence).await.unwrap();
     }

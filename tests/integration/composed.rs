@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dockhost::backup::import::{KeySource, Order, import};
+use dockhost::backup::import::{ImportOptions, KeySource, import};
 use dockhost::backup::{check, keys};
 use dockhost::broker::connect::Broker;
 use dockhost::broker::streams::{EVENTS, KEYS_BUCKET};
@@ -126,7 +126,7 @@ async fn the_brokers_of_the_compose_file_are_a_cluster() {
     let directory = tempfile::tempdir().unwrap();
     export_to(&source, directory.path(), 1000).await;
     let manifest = check::finished(directory.path()).unwrap();
-    let order = Order {
+    let order = ImportOptions {
         keys: KeySource::Export(keys::read(directory.path(), manifest.keys.as_ref().unwrap()).unwrap()),
         directory: directory.path().to_owned(),
         manifest,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_nats::HeaderMap;
 use dockhost::common::clock;
-use dockhost::event_log::history::Past;
+use dockhost::event_log::history::LogHistory;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::envelope::{self, Actor, Origin, Recorded};
@@ -247,7 +247,7 @@ async fn a_held_machine_a_held_name_and_an_unknown_kind_keep_nobody_waiting() {
 
 /// The log as an older program reads it, to which one event says nothing.
 struct Older {
-    past: Past,
+    past: LogHistory,
     sequence: u64,
 }
 
@@ -279,13 +279,13 @@ impl History for Older {
 }
 
 /// The world's log and database, as a command beside it has them.
-async fn beside(world: &World) -> (Past, MongoStore) {
+async fn beside(world: &World) -> (LogHistory, MongoStore) {
     let env = world.server_env();
     let master = &env.iter().find(|(name, _)| *name == "DOCKHOST_MASTER_KEY").unwrap().1;
     let client = world.nats.main().await.client().clone();
     let log = JetStreamLog::open(client, master.parse().unwrap(), LogOptions::default()).await.unwrap();
     let store = MongoStore::connect(&world.mongo.uri, &world.mongo.database).await.unwrap();
-    (Past(Arc::new(log)), store)
+    (LogHistory(Arc::new(log)), store)
 }
 
 /// An older program made the model anew, and could not read a user's second event.

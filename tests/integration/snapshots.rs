@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use dockhost::common::clock;
 use dockhost::event_log::jetstream::JetStreamLog;
-use dockhost::event_log::{Append, AppendError, Beginning, Delivery, EventLog, Filter, LogError};
-use dockhost::execute::snapshots::memory::MemorySnapshots;
-use dockhost::execute::{ExecuteError, Executor, Keeper, SnapshotOptions, Snapshots};
+use dockhost::event_log::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
+use dockhost::execute::snapshots::memory::MemorySnapshotStore;
+use dockhost::execute::{ExecuteError, Executor, SnapshotManager, SnapshotOptions, SnapshotStore};
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::envelope::{Actor, Origin, Recorded};
 use dockhost_domain::ids::{EventId, UserId};
@@ -57,7 +57,7 @@ impl EventLog for Counted {
         Box::pin(async move { self.log.load(aggregate, after).await.inspect(|events| self.count(events)) })
     }
 
-    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Beginning, LogError>> {
+    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<FirstPage, LogError>> {
         Box::pin(async move { self.log.load_first(aggregate).await.inspect(|first| self.count(&first.events)) })
     }
 
@@ -89,8 +89,8 @@ impl Replica {
     async fn start(nats: &Nats, store: &MongoStore, patience: Duration) -> Self {
         let log = nats.log().await;
         let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
-        let options = SnapshotOptions { patience, ..SnapshotOptions::default() };
-        let (keeper, writer) = Keeper::new(Arc::new(store.clone()), keyring, incarnation, options);
+        let options = SnapshotOptions { lookup_timeout: patience, ..SnapshotOptions::default() };
+        let (keeper, writer) = SnapshotManager::new(Arc::new(store.clone()), keyring, incarnation, options);
         let stop = CancellationToken::new();
         tokio::spawn(writer.run(stop.clone()));
         let log = Arc::new(Counted { log, read: AtomicUsize::new(0) });
@@ -108,7 +108,7 @@ impl Replica {
             match self.executor.execute(person.id, origin.clone(), command).await {
                 Ok(done) => {
                     assert!(done.stored.is_some());
-                    Ok((done.now.sequence, self.log.read.load(Ordering::Relaxed) - before))
+                    Ok((done.state.sequence, self.log.read.load(Ordering::Relaxed) - before))
                 }
                 // On a busy machine the broker may take longer than a load waits for it.
                 Err(ExecuteError::Unavailable(cause)) => Err(cause),
@@ -193,8 +193,8 @@ async fn a_server_keeps_snapshots_of_those_who_are_busy() {
 #[tokio::test]
 async fn an_older_snapshot_never_replaces_a_newer_one() {
     let mongo = connect(&Mongo::shared().await).await;
-    let stores: [(&str, Arc<dyn Snapshots>); 2] =
-        [("memory", Arc::new(MemorySnapshots::default())), ("MongoDB", Arc::new(mongo))];
+    let stores: [(&str, Arc<dyn SnapshotStore>); 2] =
+        [("memory", Arc::new(MemorySnapshotStore::default())), ("MongoDB", Arc::new(mongo))];
     for (which, store) in stores {
         let user = UserId::from_uuid(clock::fresh_uuid());
         let aggregate = Tenancy::subject(user);
@@ -238,7 +238,7 @@ async fn the_largest_snapshot_fits_into_a_document() {
         event: EventId::from_uuid(clock::fresh_uuid()),
         state: vec![7; bytes],
     };
-    let largest = snapshot(dockhost::execute::snapshots::LARGEST);
+    let largest = snapshot(dockhost::execute::snapshots::MAX_SEALED_BYTES);
     store.keep_snapshot(largest.clone()).await.unwrap();
     let found = wait_until("it is read", DEADLINE, async || store.snapshot(&largest.subject).await).await;
     assert!(found == Some(largest), "another than was kept");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dockhost::auth::api_key::{ApiKeys, KeyOf};
+use dockhost::auth::api_key::{ApiKeyId, ApiKeys};
 use dockhost::broker::streams::ASSIGNMENTS;
 use dockhost::common::clock;
 use dockhost::dev::process::Child;
@@ -70,7 +70,7 @@ fn keys(world: &World, backends: Vec<BackendId>) -> Vec<(BackendId, String)> {
     let env = world.server_env();
     let (_, secret) = env.iter().find(|(name, _)| *name == "BACKEND_ACCESS_TOKEN_SECRET").unwrap();
     let keys = ApiKeys::new(&secret.clone().into());
-    let key = |backend_id| keys.derive(KeyOf { backend_id, version: 1 }, clock::now()).unwrap();
+    let key = |backend_id| keys.derive(ApiKeyId { backend_id, version: 1 }, clock::now()).unwrap();
     backends.into_iter().map(|id| (id, key(id))).collect()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{DeliverPolicy, FromConsumer, Info, pull};
-use dockhost::broker::consumer::pull::{Pulled, Puller, throwaway};
+use dockhost::broker::consumer::pull::{PullResult, Puller, ephemeral_consumer};
 use dockhost::broker::streams::EVENTS;
 use dockhost::dev::process::Program;
 use dockhost_domain::subject::ALL_EVENTS;
@@ -184,16 +184,16 @@ async fn rebuild(world: &World) -> (Duration, f64) {
 
 /// All events from the broker, undecoded: how many a second.
 async fn read(js: &Context) -> f64 {
-    let config = throwaway(0, ALL_EVENTS, Duration::from_secs(5));
+    let config = ephemeral_consumer(0, ALL_EVENTS, Duration::from_secs(5));
     let begun = Instant::now();
     let mut puller = Puller::open(js, EVENTS, config, 5000).await.unwrap();
     let (mut count, mut last) = (0.0, begun);
     loop {
         match puller.next().await {
-            Pulled::Message(_) => (count, last) = (count + 1.0, Instant::now()),
+            PullResult::Message(_) => (count, last) = (count + 1.0, Instant::now()),
             // Nothing for a while: that was all, and the silence is none of it.
-            Pulled::Heartbeat => return count / (last - begun).as_secs_f64(),
-            Pulled::Broken(error) => panic!("{error}"),
+            PullResult::Heartbeat => return count / (last - begun).as_secs_f64(),
+            PullResult::Broken(error) => panic!("{error}"),
         }
     }
 }

@@ -1,4 +1,4 @@
 //! JetStream consumers: pulled by hand, or durable and read in batches by one role of the leader.
 
+pub mod durable;
 pub mod pull;
-pub mod queue;

@@ -13,7 +13,7 @@ fn backend(n: u128) -> BackendId {
 
 /// What a server would send, signed by `key`.
 fn request(key: &KeyPair, claims: &Value) -> String {
-    let signed = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let signed = format!("{JWT_HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
     let signature = key.sign(signed.as_bytes()).unwrap();
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
@@ -32,7 +32,7 @@ fn claims(token: &str) -> Value {
 
 #[test]
 fn the_header_is_what_it_says() {
-    assert_eq!(URL_SAFE_NO_PAD.decode(HEADER).unwrap(), br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+    assert_eq!(URL_SAFE_NO_PAD.decode(JWT_HEADER).unwrap(), br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_request_that_the_server_did_not_sign_is_refused() {
     let mut foreign = question(&server.public_key());
     foreign["nats"]["server_id"]["id"] = other.public_key().into();
     assert!(matches!(AuthRequest::read(request(&server, &foreign).as_bytes()), Err(InvalidRequest::OtherKind)));
-    for text in ["", "a", "a.b", "a.b.c", &format!("{HEADER}.e30.AA"), &format!("{HEADER}..")] {
+    for text in ["", "a", "a.b", "a.b.c", &format!("{JWT_HEADER}.e30.AA"), &format!("{JWT_HEADER}..")] {
         assert!(AuthRequest::read(text.as_bytes()).is_err(), "{text:?} was accepted");
     }
 }
@@ -62,7 +62,7 @@ fn a_backend_is_confined_to_its_own_subjects_for_ten_minutes_at_most() {
     let signer = signer();
     let request = AuthRequest { server: "NA".into(), user: "UA".into(), token: None, address: String::new() };
     let now = Timestamp::from_millis(1_000_000);
-    let answer = claims(&signer.admit(&request, backend(7), now, Duration::from_secs(3600)).unwrap());
+    let answer = claims(&signer.allow(&request, backend(7), now, Duration::from_secs(3600)).unwrap());
     assert_eq!((&answer["iss"], &answer["sub"], &answer["aud"]), (&json!(signer.issuer), &json!("UA"), &json!("NA")));
     let user = claims(answer["nats"]["jwt"].as_str().unwrap());
     assert_eq!((&user["sub"], &user["aud"]), (&json!("UA"), &json!("AGENTS")));
@@ -87,7 +87,7 @@ fn a_backend_is_confined_to_its_own_subjects_for_ten_minutes_at_most() {
 #[test]
 fn a_refusal_lets_nobody_in() {
     let request = AuthRequest { server: "NA".into(), user: "UA".into(), token: None, address: String::new() };
-    let answer = claims(&signer().refuse(&request, "no", Timestamp::from_millis(0)).unwrap());
+    let answer = claims(&signer().deny(&request, "no", Timestamp::from_millis(0)).unwrap());
     assert_eq!(answer["nats"], json!({ "error": "no", "type": "authorization_response", "version": 2 }));
 }
 

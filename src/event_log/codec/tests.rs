@@ -8,17 +8,17 @@ use dockhost_domain::timestamp::Timestamp;
 use uuid::Uuid;
 
 use super::*;
-use crate::sealing::{LogAge, MemoryErasures, MemoryKeys};
+use crate::sealing::{LogAge, MemoryErasures, MemoryKeyStore};
 
-async fn codec(store: &Arc<MemoryKeys>) -> Codec {
+async fn codec(store: &Arc<MemoryKeyStore>) -> Codec {
     let master = STANDARD.encode([1; 32]).parse().unwrap();
     Codec::new(Arc::new(Keyring::open(store.clone(), master, LogAge::Empty).await.unwrap()))
 }
 
-async fn codec_asking(store: &Arc<MemoryKeys>, erasures: &Arc<MemoryErasures>) -> Codec {
+async fn codec_asking(store: &Arc<MemoryKeyStore>, erasures: &Arc<MemoryErasures>) -> Codec {
     let master = STANDARD.encode([1; 32]).parse().unwrap();
     let keyring = Keyring::open(store.clone(), master, LogAge::Empty).await.unwrap();
-    Codec::new(Arc::new(keyring.asking(erasures.clone())))
+    Codec::new(Arc::new(keyring.with_erasures(erasures.clone())))
 }
 
 fn envelope() -> Envelope {
@@ -55,7 +55,7 @@ async fn an_event_round_trips_and_its_wire_form_shows_nothing_personal() {
         assert!(!text.contains(secret) && !format!("{headers:?}").contains(secret), "{secret} is in {text}");
     }
     let subject = envelope.aggregate.to_string();
-    let stored = Stored { sequence: 9, subject: &subject, headers: &headers, body: &body };
+    let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: &body };
     match codec.decode(&stored).await.unwrap() {
         Decoded::Event(recorded) => assert_eq!(*recorded, Recorded { sequence: 9, envelope }),
         other @ Decoded::Unreadable { .. } => panic!("{other:?}"),
@@ -69,7 +69,7 @@ async fn what_cannot_be_read_is_a_value_that_says_why() {
     let (headers, body) = codec.encode(&envelope).await.unwrap();
     let subject = envelope.aggregate.to_string();
     let decode = async |subject: &str, headers: &HeaderMap, body: &[u8]| {
-        unreadable(codec.decode(&Stored { sequence: 9, subject, headers, body }).await.unwrap())
+        unreadable(codec.decode(&StoredMessage { sequence: 9, subject, headers, body }).await.unwrap())
     };
     assert!(decode("dockhost.event.account.x", &headers, &body).await.contains("not a subject"));
     assert!(decode(&subject, &HeaderMap::new(), &body).await.contains(header::ID));
@@ -94,7 +94,7 @@ async fn a_message_about_an_unreadable_event_quotes_no_personal_value() {
     let cipher = codec.0.for_sealing(principal).await.unwrap();
     sealing::seal(&mut data, &cipher, Binding { principal, event: envelope().meta.id }).unwrap();
     let (subject, body) = (envelope().aggregate.to_string(), data.to_string());
-    let stored = Stored { sequence: 9, subject: &subject, headers: &headers, body: body.as_bytes() };
+    let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: body.as_bytes() };
     let why = unreadable(codec.decode(&stored).await.unwrap());
     assert!(!why.contains("Not A Name"), "{why}");
     assert_eq!(redacted("found \"ada\" there".to_owned(), &["ada".to_owned()]), "found \"[PERSONAL]\" there");
@@ -102,13 +102,13 @@ async fn a_message_about_an_unreadable_event_quotes_no_personal_value() {
 
 #[tokio::test]
 async fn a_missing_key_stops_the_reader() {
-    let store = Arc::new(MemoryKeys::default());
+    let store = Arc::new(MemoryKeyStore::default());
     let envelope = envelope();
     let (headers, body) = codec(&store).await.encode(&envelope).await.unwrap();
     let principal = envelope.aggregate.sealed_under().unwrap();
     store.lose(&principal.to_string());
     let subject = envelope.aggregate.to_string();
-    let stored = Stored { sequence: 9, subject: &subject, headers: &headers, body: &body };
+    let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: &body };
     // Another replica, whose memory does not hold the key.
     let error = codec(&store).await.decode(&stored).await.unwrap_err();
     assert!(matches!(error, KeyError::Missing(id) if id == principal), "{error:?}");
@@ -117,13 +117,13 @@ async fn a_missing_key_stops_the_reader() {
 /// The same event, as it is read of an erased person: what is sealed is erased, the rest is there.
 #[tokio::test]
 async fn an_erased_persons_values_are_erased_once_their_key_is_gone() {
-    let (store, erasures) = (Arc::new(MemoryKeys::default()), Arc::new(MemoryErasures::default()));
+    let (store, erasures) = (Arc::new(MemoryKeyStore::default()), Arc::new(MemoryErasures::default()));
     let envelope = envelope();
     let (headers, body) = codec(&store).await.encode(&envelope).await.unwrap();
     let principal = envelope.aggregate.sealed_under().unwrap();
     let subject = envelope.aggregate.to_string();
     let read = async |codec: &Codec| {
-        let stored = Stored { sequence: 9, subject: &subject, headers: &headers, body: &body };
+        let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: &body };
         match codec.decode(&stored).await {
             Ok(Decoded::Event(recorded)) => match &recorded.envelope.event {
                 Event::Account(AccountEvent::Created(created)) => created.clone(),
@@ -149,14 +149,14 @@ async fn an_erased_persons_values_are_erased_once_their_key_is_gone() {
 /// A replica that did not know yet made a new key for them: what it can't open is erased all the same.
 #[tokio::test]
 async fn a_stray_key_of_an_erased_person_freezes_nothing() {
-    let (store, erasures) = (Arc::new(MemoryKeys::default()), Arc::new(MemoryErasures::default()));
+    let (store, erasures) = (Arc::new(MemoryKeyStore::default()), Arc::new(MemoryErasures::default()));
     let envelope = envelope();
     let (headers, body) = codec(&store).await.encode(&envelope).await.unwrap();
     let principal = envelope.aggregate.sealed_under().unwrap();
     store.lose(&principal.to_string());
     codec(&store).await.0.for_sealing(principal).await.unwrap();
     let subject = envelope.aggregate.to_string();
-    let stored = Stored { sequence: 9, subject: &subject, headers: &headers, body: &body };
+    let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: &body };
     let codec = codec_asking(&store, &erasures).await;
     let why = unreadable(codec.decode(&stored).await.unwrap());
     assert!(why.contains("cannot be opened"), "of anybody else it is a fault: {why}");

@@ -10,40 +10,40 @@ use dockhost_projections::store::Snapshot;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::Snapshots;
-use crate::event_log::Cause;
+use super::SnapshotStore;
+use crate::common::error::Cause;
 
 /// How the store is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mood {
+pub enum StoreHealth {
     /// It answers.
     #[default]
-    Well,
+    Healthy,
     /// It refuses.
-    Away,
+    Failing,
     /// It never answers.
-    Silent,
+    Hanging,
 }
 
 #[derive(Debug, Default)]
 struct State {
     kept: HashMap<String, Snapshot>,
-    mood: Mood,
+    health: StoreHealth,
     asked: usize,
 }
 
 /// Snapshots in memory.
 #[derive(Debug, Default)]
-pub struct MemorySnapshots(Mutex<State>);
+pub struct MemorySnapshotStore(Mutex<State>);
 
-impl MemorySnapshots {
+impl MemorySnapshotStore {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it is from now on.
-    pub fn set_mood(&self, mood: Mood) {
-        self.state().mood = mood;
+    pub fn set_health(&self, health: StoreHealth) {
+        self.state().health = health;
     }
 
     /// How often it was asked for a snapshot.
@@ -65,15 +65,15 @@ impl MemorySnapshots {
 
     fn now(&self) -> Option<Result<MutexGuard<'_, State>, Cause>> {
         let state = self.state();
-        match state.mood {
-            Mood::Well => Some(Ok(state)),
-            Mood::Away => Some(Err("ordered by a test".into())),
-            Mood::Silent => None,
+        match state.health {
+            StoreHealth::Healthy => Some(Ok(state)),
+            StoreHealth::Failing => Some(Err("ordered by a test".into())),
+            StoreHealth::Hanging => None,
         }
     }
 }
 
-impl Snapshots for MemorySnapshots {
+impl SnapshotStore for MemorySnapshotStore {
     fn get(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Snapshot>, Cause>> {
         self.state().asked += 1;
         let Some(answer) = self.now() else { return futures::future::pending().boxed() };

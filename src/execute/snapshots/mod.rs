@@ -26,20 +26,20 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::cache::Held;
-use crate::event_log::Cause;
+use super::cache::CachedState;
+use crate::common::error::Cause;
 use crate::sealing::Keyring;
-use writer::Job;
+use writer::SnapshotRequest;
 
-pub use writer::{LARGEST, Writer};
+pub use writer::{MAX_SEALED_BYTES, SnapshotWriter};
 
 /// Snapshots that wait to be written; each holds a state in memory.
-const QUEUE: usize = 16;
+const MAX_QUEUED_SNAPSHOTS: usize = 16;
 /// After a failure the store is left alone for so long.
-const REST: Duration = Duration::from_secs(3);
+const STORE_COOLDOWN: Duration = Duration::from_secs(3);
 
 /// Where snapshots are kept; one per aggregate, the newest.
-pub trait Snapshots: Send + Sync + 'static {
+pub trait SnapshotStore: Send + Sync + 'static {
     /// What is kept of an aggregate.
     fn get(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Snapshot>, Cause>>;
 
@@ -48,7 +48,7 @@ pub trait Snapshots: Send + Sync + 'static {
 }
 
 /// Futures of the store may be dropped: what the driver does runs in tasks of its own.
-impl Snapshots for MongoStore {
+impl SnapshotStore for MongoStore {
     fn get(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Snapshot>, Cause>> {
         async move { Ok(self.snapshot(&aggregate.to_string()).await?) }.boxed()
     }
@@ -62,52 +62,52 @@ impl Snapshots for MongoStore {
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotOptions {
     /// Events after which another one is worth its while.
-    pub every: u32,
+    pub interval: u32,
     /// How long a load waits for one; reading the log instead takes about as long for a few thousand events.
-    pub patience: Duration,
+    pub lookup_timeout: Duration,
 }
 
 impl Default for SnapshotOptions {
     fn default() -> Self {
-        Self { every: 500, patience: Duration::from_millis(250) }
+        Self { interval: 500, lookup_timeout: Duration::from_millis(250) }
     }
 }
 
 /// Finds snapshots, and hands states on to be kept.
-pub struct Keeper {
-    store: Arc<dyn Snapshots>,
+pub struct SnapshotManager {
+    store: Arc<dyn SnapshotStore>,
     keyring: Arc<Keyring>,
     incarnation: Incarnation,
     options: SnapshotOptions,
-    queue: mpsc::Sender<Job>,
+    queue: mpsc::Sender<SnapshotRequest>,
     /// The store failed, and is left alone until then.
-    resting: Mutex<Option<Instant>>,
+    cooldown_until: Mutex<Option<Instant>>,
 }
 
-impl Keeper {
-    /// A keeper for one log, and the writer that must run for anything to be kept.
+impl SnapshotManager {
+    /// A manager for one log, and the writer that must run for anything to be kept.
     pub fn new(
-        store: Arc<dyn Snapshots>,
+        store: Arc<dyn SnapshotStore>,
         keyring: Arc<Keyring>,
         incarnation: Incarnation,
         options: SnapshotOptions,
-    ) -> (Arc<Self>, Writer) {
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        let keeper = Arc::new(Self { store, keyring, incarnation, options, queue, resting: Mutex::default() });
-        (Arc::clone(&keeper), Writer::new(keeper, jobs))
+    ) -> (Arc<Self>, SnapshotWriter) {
+        let (queue, requests) = mpsc::channel(MAX_QUEUED_SNAPSHOTS);
+        let manager = Arc::new(Self { store, keyring, incarnation, options, queue, cooldown_until: Mutex::default() });
+        (Arc::clone(&manager), SnapshotWriter::new(manager, requests))
     }
 
     /// The state that is kept of an aggregate. Whether the log agrees is for the caller to look.
-    pub(super) async fn find<A: Aggregate>(&self, id: A::Id) -> Option<Held<A>> {
+    pub(super) async fn find<A: Aggregate>(&self, id: A::Id) -> Option<CachedState<A>> {
         let aggregate = A::subject(id);
         let principal = aggregate.sealed_under()?;
-        if self.rests() {
+        if self.is_cooling_down() {
             return None;
         }
-        let found = match timeout(self.options.patience, self.store.get(aggregate)).await {
+        let found = match timeout(self.options.lookup_timeout, self.store.get(aggregate)).await {
             Ok(Ok(found)) => found?,
-            Ok(Err(error)) => return self.failed(&*error),
-            Err(late) => return self.failed(&late),
+            Ok(Err(error)) => return self.record_failure(&*error),
+            Err(late) => return self.record_failure(&late),
         };
         if found.incarnation != self.incarnation || found.fold_version != A::FOLD_VERSION {
             return None;
@@ -117,36 +117,36 @@ impl Keeper {
         let opened = tokio::task::spawn_blocking(move || {
             let plain = cipher.open(&binding(&found), &found.state)?;
             let state = serde_json::from_slice::<A>(&plain).ok()?;
-            Some(Held::kept(state, found.sequence, found.event))
+            Some(CachedState::from_snapshot(state, found.sequence, found.event))
         });
-        let held = opened.await.ok().flatten();
-        if held.is_none() {
+        let cached = opened.await.ok().flatten();
+        if cached.is_none() {
             tracing::debug!(%aggregate, "a snapshot can't be opened; the log is read instead");
         }
-        held
+        cached
     }
 
     /// Offers a state to be kept, if it is far enough beyond what was; whether it will be is left open.
-    pub(super) fn offer<A: Aggregate>(&self, id: A::Id, held: &Held<A>) {
-        if let Some(job) = Job::of(id, held)
-            && self.queue.try_send(job).is_err()
+    pub(super) fn offer<A: Aggregate>(&self, id: A::Id, cached: &CachedState<A>) {
+        if let Some(request) = SnapshotRequest::of(id, cached)
+            && self.queue.try_send(request).is_err()
         {
             tracing::debug!(aggregate = %A::subject(id), "too many snapshots wait; this one is left out");
         }
     }
 
     /// Events after which another snapshot is worth its while.
-    pub(super) fn every(&self) -> u32 {
-        self.options.every
+    pub(super) fn interval(&self) -> u32 {
+        self.options.interval
     }
 
-    fn rests(&self) -> bool {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+    fn is_cooling_down(&self) -> bool {
+        self.cooldown_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 
     /// The store is away or slow: it is left alone for a while, so that not every load waits for it.
-    fn failed<T>(&self, error: &dyn std::fmt::Display) -> Option<T> {
-        *self.resting.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
+    fn record_failure<T>(&self, error: &dyn std::fmt::Display) -> Option<T> {
+        *self.cooldown_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + STORE_COOLDOWN);
         tracing::debug!(%error, "snapshots can't be had; long aggregates are read from the log");
         None
     }

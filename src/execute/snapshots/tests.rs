@@ -7,16 +7,16 @@ use dockhost_domain::timestamp::Timestamp;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::memory::{MemorySnapshots, Mood};
+use super::memory::{MemorySnapshotStore, StoreHealth};
 use super::*;
 use crate::event_log::EventLog;
 use crate::event_log::memory::MemoryLog;
 use crate::execute::Executor;
-use crate::sealing::{LogAge, MemoryKeys};
+use crate::sealing::{LogAge, MemoryKeyStore};
 
 const WHO: PrincipalId = PrincipalId::from_uuid(Uuid::from_u128(1));
 const OTHER: PrincipalId = PrincipalId::from_uuid(Uuid::from_u128(2));
-const OPTIONS: SnapshotOptions = SnapshotOptions { every: 10, patience: Duration::from_secs(20) };
+const OPTIONS: SnapshotOptions = SnapshotOptions { interval: 10, lookup_timeout: Duration::from_secs(20) };
 /// What a load looks at first.
 const FIRST: usize = 5;
 
@@ -24,7 +24,7 @@ const fn session(n: u128) -> SessionId {
     SessionId::from_uuid(Uuid::from_u128(n))
 }
 
-async fn keyring(keys: &Arc<MemoryKeys>, age: LogAge) -> Arc<Keyring> {
+async fn keyring(keys: &Arc<MemoryKeyStore>, age: LogAge) -> Arc<Keyring> {
     let master = STANDARD.encode([1; 32]).parse().unwrap();
     Arc::new(Keyring::open(Arc::clone(keys) as _, master, age).await.unwrap())
 }
@@ -35,16 +35,16 @@ type Change<'a> = &'a dyn Fn(&mut Snapshot);
 /// A log, what is kept beside it, and the keys of both.
 struct World {
     log: Arc<MemoryLog>,
-    store: Arc<MemorySnapshots>,
+    store: Arc<MemorySnapshotStore>,
     keyring: Arc<Keyring>,
-    keys: Arc<MemoryKeys>,
+    keys: Arc<MemoryKeyStore>,
     stop: CancellationToken,
     _stopped: DropGuard,
 }
 
 impl World {
     async fn new() -> Self {
-        let keys = Arc::new(MemoryKeys::default());
+        let keys = Arc::new(MemoryKeyStore::default());
         let keyring = keyring(&keys, LogAge::Empty).await;
         for principal in [WHO, OTHER] {
             keyring.for_sealing(principal).await.unwrap();
@@ -72,9 +72,9 @@ impl World {
 
     fn replica_with(&self, options: SnapshotOptions) -> Arc<Executor> {
         let (store, keyring) = (Arc::clone(&self.store), Arc::clone(&self.keyring));
-        let (keeper, writer) = Keeper::new(store, keyring, self.log.incarnation().clone(), options);
+        let (manager, writer) = SnapshotManager::new(store, keyring, self.log.incarnation().clone(), options);
         tokio::spawn(writer.run(self.stop.clone()));
-        Executor::with_snapshots(Arc::clone(&self.log) as _, keeper)
+        Executor::with_snapshots(Arc::clone(&self.log) as _, manager)
     }
 
     /// So many sessions begin, and every third ends; through one replica.
@@ -110,17 +110,17 @@ impl World {
     }
 
     /// What the log alone says.
-    async fn truth(&self, who: PrincipalId) -> Held<Sessions> {
+    async fn truth(&self, who: PrincipalId) -> CachedState<Sessions> {
         Executor::new(Arc::clone(&self.log) as _).state::<Sessions>(who).await.unwrap()
     }
 
     /// Loads on a fresh replica, checks the state against the log's, and returns how many events were read.
     async fn cold_load(&self, who: PrincipalId) -> usize {
         let (fresh, truth) = (self.replica(), self.truth(who).await);
-        let before = self.log.loaded();
-        let held = fresh.state::<Sessions>(who).await.unwrap();
-        let read = self.log.loaded() - before;
-        assert_eq!((held.sequence, &held.state, held.event()), (truth.sequence, &truth.state, truth.event()));
+        let before = self.log.events_loaded();
+        let cached = fresh.state::<Sessions>(who).await.unwrap();
+        let read = self.log.events_loaded() - before;
+        assert_eq!((cached.sequence, &cached.state, cached.event()), (truth.sequence, &truth.state, truth.event()));
         read
     }
 }
@@ -235,20 +235,20 @@ async fn a_snapshot_of_a_past_that_the_log_lost_is_ignored() {
 
 #[tokio::test]
 async fn a_store_that_is_away_or_silent_is_done_without_and_then_left_alone() {
-    for mood in [Mood::Away, Mood::Silent] {
+    for health in [StoreHealth::Failing, StoreHealth::Hanging] {
         let world = World::new().await;
         let replica = world.replica();
         for who in [WHO, OTHER] {
             world.sign_in(&replica, who, 18).await;
         }
         world.kept(OTHER, 44).await;
-        world.store.set_mood(mood);
-        let fresh = world.replica_with(SnapshotOptions { patience: Duration::from_millis(20), ..OPTIONS });
+        world.store.set_health(health);
+        let fresh = world.replica_with(SnapshotOptions { lookup_timeout: Duration::from_millis(20), ..OPTIONS });
         for who in [WHO, OTHER] {
-            let held = fresh.confirmed::<Sessions>(who).await.unwrap();
-            assert_eq!(held.state, world.truth(who).await.state, "{mood:?}");
+            let cached = fresh.confirmed::<Sessions>(who).await.unwrap();
+            assert_eq!(cached.state, world.truth(who).await.state, "{health:?}");
         }
-        assert_eq!(world.store.asked(), 1, "{mood:?}: only the first load waited");
+        assert_eq!(world.store.asked(), 1, "{health:?}: only the first load waited");
         world.sign_in(&fresh, WHO, 0).await;
     }
 }

@@ -12,15 +12,15 @@ use dockhost_projections::store::Snapshot;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Keeper, binding};
-use crate::event_log::Cause;
-use crate::execute::cache::Held;
+use super::{SnapshotManager, binding};
+use crate::common::error::Cause;
+use crate::execute::cache::CachedState;
 
 /// Bytes of a sealed state that are kept: below the database's limit of 16 MiB, with room for the command around it.
-pub const LARGEST: usize = 14 * 1024 * 1024;
+pub const MAX_SEALED_BYTES: usize = 14 * 1024 * 1024;
 
 /// A state to be kept.
-pub(super) struct Job {
+pub(super) struct SnapshotRequest {
     aggregate: AggregateId,
     principal: PrincipalId,
     fold_version: u32,
@@ -29,63 +29,68 @@ pub(super) struct Job {
     state: Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>,
 }
 
-impl Job {
+impl SnapshotRequest {
     /// None for what has no snapshots.
-    pub(super) fn of<A: Aggregate>(id: A::Id, held: &Held<A>) -> Option<Self> {
+    pub(super) fn of<A: Aggregate>(id: A::Id, cached: &CachedState<A>) -> Option<Self> {
         let aggregate = A::subject(id);
-        let (principal, event) = (aggregate.sealed_under()?, held.event()?);
-        let (fold_version, sequence, state) = (A::FOLD_VERSION, held.sequence, Arc::clone(&held.state));
+        let (principal, event) = (aggregate.sealed_under()?, cached.event()?);
+        let (fold_version, sequence, state) = (A::FOLD_VERSION, cached.sequence, Arc::clone(&cached.state));
         let state = Box::new(move || serde_json::to_vec(&*state));
         Some(Self { aggregate, principal, fold_version, sequence, event, state })
     }
 }
 
-/// Writes what the keeper was offered.
-pub struct Writer {
-    keeper: Arc<Keeper>,
-    jobs: mpsc::Receiver<Job>,
+/// Writes what the manager was offered.
+pub struct SnapshotWriter {
+    manager: Arc<SnapshotManager>,
+    requests: mpsc::Receiver<SnapshotRequest>,
 }
 
-impl Writer {
-    pub(super) const fn new(keeper: Arc<Keeper>, jobs: mpsc::Receiver<Job>) -> Self {
-        Self { keeper, jobs }
+impl SnapshotWriter {
+    pub(super) const fn new(manager: Arc<SnapshotManager>, requests: mpsc::Receiver<SnapshotRequest>) -> Self {
+        Self { manager, requests }
     }
 
     /// Writes until cancelled; one that is being written is finished.
     pub async fn run(mut self, cancel: CancellationToken) {
-        while let Some(Some(job)) = cancel.run_until_cancelled(self.jobs.recv()).await {
-            if self.keeper.rests() {
+        while let Some(Some(request)) = cancel.run_until_cancelled(self.requests.recv()).await {
+            if self.manager.is_cooling_down() {
                 continue;
             }
-            if let Err(error) = self.write(job).await {
-                self.keeper.failed::<()>(&*error);
+            if let Err(error) = self.write(request).await {
+                self.manager.record_failure::<()>(&*error);
             }
         }
     }
 
-    async fn write(&self, job: Job) -> Result<(), Cause> {
+    async fn write(&self, request: SnapshotRequest) -> Result<(), Cause> {
         // No key is made for it: where there is none, there is nobody (any more) whose state could be kept.
-        let Ok(cipher) = self.keeper.keyring.for_opening(job.principal).await else { return Ok(()) };
+        let Ok(cipher) = self.manager.keyring.for_opening(request.principal).await else { return Ok(()) };
         let mut snapshot = Snapshot {
-            subject: job.aggregate.to_string(),
-            incarnation: self.keeper.incarnation.clone(),
-            fold_version: job.fold_version,
-            sequence: job.sequence,
-            event: job.event,
+            subject: request.aggregate.to_string(),
+            incarnation: self.manager.incarnation.clone(),
+            fold_version: request.fold_version,
+            sequence: request.sequence,
+            event: request.event,
             state: Vec::new(),
         };
         let bound_to = binding(&snapshot);
         let sealed = tokio::task::spawn_blocking(move || {
-            let plain = (job.state)()?;
+            let plain = (request.state)()?;
             cipher.seal(&bound_to, plain).ok_or_else(|| Cause::from("no random bytes could be had"))
         });
         snapshot.state = sealed.await??;
         let bytes = snapshot.state.len();
-        if bytes > LARGEST {
+        if bytes > MAX_SEALED_BYTES {
             let subject = &snapshot.subject;
-            tracing::warn!(subject, bytes, most = LARGEST, "a state is too large for a snapshot; cold loads are slow");
+            tracing::warn!(
+                subject,
+                bytes,
+                most = MAX_SEALED_BYTES,
+                "a state is too large for a snapshot; cold loads are slow"
+            );
             return Ok(());
         }
-        self.keeper.store.put(snapshot).await
+        self.manager.store.put(snapshot).await
     }
 }

@@ -12,7 +12,7 @@ use dockhost_domain::subject::ClaimKind;
 use serde_json::json;
 
 use super::sessions::{Beginning, holder, invalid_credentials, password};
-use crate::auth::api_key::KeyOf;
+use crate::auth::api_key::ApiKeyId;
 use crate::http::access::BACKEND_COOKIE;
 use crate::http::app::App;
 use crate::http::error::ApiError;
@@ -38,7 +38,7 @@ pub async fn post(State(app): State<Arc<App>>, mut body: Fields) -> Result<Reply
     let (Some(backend_id), Some(machine), true) = (backend_id, machine, matches) else {
         return Err(invalid_credentials());
     };
-    let key = KeyOf { backend_id, version: machine.details.key_version };
+    let key = ApiKeyId { backend_id, version: machine.details.key_version };
     let key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;
     let session = Beginning::of(backend_id.into(), &app.backend_tokens)?;
     let (token, sequence) = session.record(&app, app.origin(Actor::Backend(backend_id))).await?;

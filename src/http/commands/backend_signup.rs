@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::sessions::{Beginning, holder, new_password, store};
-use crate::auth::api_key::KeyOf;
+use crate::auth::api_key::ApiKeyId;
 use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::access::BACKEND_COOKIE;
@@ -98,7 +98,7 @@ pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, Ap
     let backend = app.executor.state::<Backend>(backend_id).await?;
     let enrolled = || ApiError::new(Code::Internal, "something went wrong on our side");
     let machine = backend.state.machine.as_ref().ok_or_else(enrolled)?;
-    let key = KeyOf { backend_id, version: machine.details.key_version };
+    let key = ApiKeyId { backend_id, version: machine.details.key_version };
     let key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;
     let cookie = app.session_cookie(BACKEND_COOKIE, session.token);
     let data = json!({ "backend": view::backend(backend_id, machine), "DOCKHOST_API_KEY": key });

@@ -118,7 +118,7 @@ async fn change(app: &App, user_id: UserId, name: &str, to: Wanted, wait: Wait, 
         .execute(user_id, app.origin(Actor::User(user_id)), command)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
-    let under_way = changed.now.state.instance(instance_id).and_then(under_way);
+    let under_way = changed.state.state.instance(instance_id).and_then(under_way);
     let operation_id = changed.stored.map(OperationId::from).or(under_way);
     Pursuit { user_id, instance_id, operation_id }.answer(app, wait, |instance| Reply::ok(done, instance)).await
 }

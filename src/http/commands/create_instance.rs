@@ -141,7 +141,7 @@ pub async fn post(
         .execute(user_id, app.origin(Actor::User(user_id)), command)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&app, rejection)))?;
-    let pursuit = match (done.stored, idempotency.and_then(|i| done.now.state.key_use(&i.key).cloned())) {
+    let pursuit = match (done.stored, idempotency.and_then(|i| done.state.state.key_use(&i.key).cloned())) {
         (Some(event), _) => {
             reservation.commit();
             Pursuit { user_id, instance_id, operation_id: Some(event.into()) }

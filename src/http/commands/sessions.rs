@@ -10,7 +10,7 @@ use dockhost_domain::subject::ClaimId;
 use dockhost_domain::timestamp::Timestamp;
 use secrecy::SecretString;
 
-use crate::auth::token::{Bearer, LIFETIME_SECONDS, Tokens};
+use crate::auth::token::{Bearer, TOKEN_LIFETIME_SECONDS, Tokens};
 use crate::common::clock;
 use crate::event_log::AppendError;
 use crate::execute::Batch;
@@ -37,7 +37,7 @@ impl Beginning {
     /// If the token can't be signed.
     pub fn of(principal: PrincipalId, tokens: &Tokens) -> Result<Self, ApiError> {
         let now = clock::now();
-        let expires_at: Timestamp = now.after(Duration::from_secs(u64::from(LIFETIME_SECONDS)));
+        let expires_at: Timestamp = now.after(Duration::from_secs(u64::from(TOKEN_LIFETIME_SECONDS)));
         let session_id = SessionId::from_uuid(clock::fresh_uuid());
         let token = tokens
             .issue(Bearer { principal, session: session_id }, now, expires_at)
@@ -55,7 +55,7 @@ impl Beginning {
             .execute(self.principal, origin, StartSession(self.started))
             .await
             .map_err(|error| from_execute(error, refused))?;
-        Ok((self.token, done.now.sequence))
+        Ok((self.token, done.state.sequence))
     }
 }
 

@@ -54,7 +54,7 @@ fn each_case_has_its_deed() {
     ] {
         let sequence = if standing.is_some() { 7 } else { 0 };
         assert_eq!(
-            plan(&Standing { sequence, assignment: standing }, wanted.as_ref(), trigger, &item()),
+            plan(&CurrentAssignment { sequence, assignment: standing }, wanted.as_ref(), trigger, &item()),
             expected,
             "{case}"
         );
@@ -64,6 +64,6 @@ fn each_case_has_its_deed() {
 /// What can't be read is replaced when something is wanted there.
 #[test]
 fn an_unreadable_assignment_is_replaced() {
-    let unreadable = Standing { sequence: 7, assignment: None };
+    let unreadable = CurrentAssignment { sequence: 7, assignment: None };
     assert_eq!(plan(&unreadable, Some(&running(1, 1)), Trigger::Changed, &item()), Action::Put(running(1, 1)));
 }

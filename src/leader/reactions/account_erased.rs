@@ -20,8 +20,9 @@ use dockhost_domain::wire::Wanted;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::clock;
+use crate::common::error::Cause;
+use crate::event_log::Filter;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::event_log::{Cause, Filter};
 use crate::leader::erasure::{ErasureProcess, NextStep};
 use crate::leader::job_runner::{self, EventSource, RetryLater};
 

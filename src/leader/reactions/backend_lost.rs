@@ -15,8 +15,9 @@ use dockhost_domain::tenancy::{BackendGone, Policy};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::assignments::Assignments;
+use crate::common::error::Cause;
+use crate::event_log::Filter;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::event_log::{Cause, Filter};
 use crate::execute::{ExecuteError, Executor};
 use crate::leader::job_runner::{self, EventSource};
 use crate::replica::follower::Follower;
@@ -68,8 +69,8 @@ impl BackendLost {
             return Ok(());
         }
         for (_, instance_id) in self.assignments.of(backend_id).await? {
-            let standing = self.assignments.standing(backend_id, instance_id).await?;
-            let Some(assignment) = standing.assignment else { continue };
+            let current = self.assignments.current(backend_id, instance_id).await?;
+            let Some(assignment) = current.assignment else { continue };
             let facts = self.follower.facts(self.policy, instance_id);
             let command = BackendGone { backend_id, instance_id, facts };
             let origin = Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };

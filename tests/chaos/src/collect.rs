@@ -9,12 +9,13 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use dockhost::app::config::Secrets;
 use dockhost::broker::connect::Broker;
-use dockhost::broker::consumer::pull::{Pulled, Puller, throwaway};
+use dockhost::broker::consumer::pull::{PullResult, Puller, ephemeral_consumer};
 use dockhost::broker::streams::{ASSIGNMENTS, EVENTS, REPORTS, TIMERS};
 use dockhost::common::clock;
-use dockhost::event_log::codec::{Codec, Decoded, Stored};
+use dockhost::common::error::Cause;
+use dockhost::event_log::EventLog;
+use dockhost::event_log::codec::{Codec, Decoded, StoredMessage};
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
-use dockhost::event_log::{Cause, EventLog};
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_EVENTS, ALL_TIMERS, Channel};
 use dockhost_harness::http::Client;
@@ -93,18 +94,22 @@ async fn model<M: ReadModel>(store: &MongoStore) -> Result<Option<Model>, Cause>
 /// The log as it is stored, and its bodies opened.
 async fn entries(js: &Context, codec: &Codec) -> Result<Vec<Entry>, Cause> {
     let last = js.get_stream(EVENTS).await?.cached_info().state.last_sequence;
-    let config = throwaway(0, ALL_EVENTS, Duration::from_secs(10));
+    let config = ephemeral_consumer(0, ALL_EVENTS, Duration::from_secs(10));
     let mut puller = Puller::open(js, EVENTS, config, 1000).await?;
     let mut entries = Vec::new();
     let mut position = 0;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while position < last {
         match tokio::time::timeout_at(deadline, puller.next()).await? {
-            Pulled::Message(message) => {
+            PullResult::Message(message) => {
                 position = message.info()?.stream_sequence;
                 let headers = message.headers.clone().unwrap_or_default();
-                let stored =
-                    Stored { sequence: position, subject: &message.subject, headers: &headers, body: &message.payload };
+                let stored = StoredMessage {
+                    sequence: position,
+                    subject: &message.subject,
+                    headers: &headers,
+                    body: &message.payload,
+                };
                 let data = match codec.decode(&stored).await? {
                     Decoded::Event(recorded) => Some(recorded.envelope.event.encode()?.data),
                     Decoded::Unreadable { .. } => None,
@@ -120,8 +125,8 @@ async fn entries(js: &Context, codec: &Codec) -> Result<Vec<Entry>, Cause> {
                     data,
                 });
             }
-            Pulled::Heartbeat => {}
-            Pulled::Broken(cause) => return Err(cause),
+            PullResult::Heartbeat => {}
+            PullResult::Broken(cause) => return Err(cause),
         }
     }
     Ok(entries)

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use dockhost::event_log::Cause;
+use dockhost::common::error::Cause;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use dockhost::backup::check;
 use dockhost::backup::line;
-use dockhost::backup::manifest::{MANIFEST, Manifest};
-use dockhost::event_log::raw::Raw;
+use dockhost::backup::manifest::{MANIFEST_FILE, Manifest};
+use dockhost::event_log::raw::RawEvent;
 
 use super::{export_to, log_of};
 
@@ -38,7 +38,7 @@ fn after_lines(directory: &Path, name: &str, change: impl FnOnce(&mut Vec<String
 }
 
 /// Writes the lines from `from` on anew, as a forger would who knows how the chain is made.
-fn rechain(lines: &mut [String], manifest: &Manifest, from: usize, change: impl Fn(&mut Raw)) {
+fn rechain(lines: &mut [String], manifest: &Manifest, from: usize, change: impl Fn(&mut RawEvent)) {
     let mut chain = manifest.chain_before(1);
     for (index, text) in lines.iter_mut().enumerate() {
         let value: serde_json::Value = serde_json::from_str(text).unwrap();
@@ -48,7 +48,7 @@ fn rechain(lines: &mut [String], manifest: &Manifest, from: usize, change: impl 
             chain = named;
             continue;
         }
-        let mut raw = Raw {
+        let mut raw = RawEvent {
             sequence: value["sequence"].as_u64().unwrap(),
             subject: value["subject"].as_str().unwrap().to_owned(),
             nanos: 0,
@@ -114,9 +114,9 @@ async fn every_change_is_found_and_named() {
 
     // The manifest itself.
     let text = |change: fn(&str) -> String| {
-        after(at, MANIFEST, |file| change(std::str::from_utf8(&file).unwrap()).into_bytes())
+        after(at, MANIFEST_FILE, |file| change(std::str::from_utf8(&file).unwrap()).into_bytes())
     };
-    assert!(text(|text| text.replacen("\"last\": 250", "\"last\": 249", 1)).starts_with(MANIFEST));
+    assert!(text(|text| text.replacen("\"last\": 250", "\"last\": 249", 1)).starts_with(MANIFEST_FILE));
     assert!(text(|text| text.replace("export.v1", "export.v2")).contains("the format is \"dockhost.export.v2\""));
     assert!(
         text(|text| text.replace("\"incarnation\": \"", "\"incarnation\": \"0"))

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use dockhost::backup::check;
 use dockhost::backup::export::export;
-use dockhost::backup::manifest::{MANIFEST, Manifest, UNFINISHED};
-use dockhost::event_log::raw::Raw;
+use dockhost::backup::manifest::{MANIFEST_FILE, Manifest, UNFINISHED_MANIFEST_FILE};
+use dockhost::event_log::raw::RawEvent;
 
 use super::{export_to, js, log_of, more, order, stored};
 use crate::event_log::world::SECRET;
@@ -19,7 +19,7 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap())).collect()
 }
 
-fn exported(directory: &Path) -> Vec<Raw> {
+fn exported(directory: &Path) -> Vec<RawEvent> {
     let mut events = Vec::new();
     let manifest = check::finished(directory).unwrap();
     check::events(directory, &manifest, 0, |raw| {
@@ -61,7 +61,7 @@ async fn an_export_holds_every_message_as_it_is_stored_and_grows_with_the_log() 
     assert_eq!(after.keys().filter(|name| name.starts_with("keys-")).count(), 1, "{:?}", after.keys());
 
     // Without keys, there is no file of keys any more.
-    let without = dockhost::backup::export::Order { with_keys: false, ..order(at, 50) };
+    let without = dockhost::backup::export::ExportOptions { with_keys: false, ..order(at, 50) };
     let (without, _) = export(&js(&live), without, Box::new(|_, _| {})).await.unwrap();
     assert_eq!(without.keys, None);
     assert!(!files(at).keys().any(|name| name.starts_with("keys-")));
@@ -87,8 +87,8 @@ async fn an_interrupted_export_leaves_no_lie_and_goes_on() {
     waiting.recv().await.unwrap();
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
-    assert!(!cut.path().join(MANIFEST).exists());
-    assert_eq!(Manifest::read(cut.path(), UNFINISHED).unwrap().unwrap().last, 200);
+    assert!(!cut.path().join(MANIFEST_FILE).exists());
+    assert_eq!(Manifest::read(cut.path(), UNFINISHED_MANIFEST_FILE).unwrap().unwrap().last, 200);
     let refused = check::finished(cut.path()).unwrap_err().to_string();
     assert!(refused.contains("the export is not finished"), "{refused}");
     let busy = export(&js(&live), order(cut.path(), 100), Box::new(|_, _| {})).await.unwrap_err();
@@ -102,7 +102,7 @@ async fn an_interrupted_export_leaves_no_lie_and_goes_on() {
     .await;
     assert_eq!((finished.chain, finished.segments), (reference.chain, reference.segments));
     check::all(cut.path(), &check::finished(cut.path()).unwrap(), true, |_| true).unwrap();
-    assert!(files(cut.path()).keys().all(|name| !name.ends_with(".tmp") && name != UNFINISHED));
+    assert!(files(cut.path()).keys().all(|name| !name.ends_with(".tmp") && name != UNFINISHED_MANIFEST_FILE));
 }
 
 #[tokio::test]

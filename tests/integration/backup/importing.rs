@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use async_nats::jetstream::{self, Context};
-use dockhost::backup::import::{KeySource, Order, Part, fits, import};
+use dockhost::backup::import::{ImportOptions, KeySource, Phase, check_master_key, import};
 use dockhost::backup::{check, keys};
 use dockhost::broker::streams::{EVENTS, LEADER_BUCKET};
 use dockhost::event_log::EventLog;
@@ -28,10 +28,10 @@ async fn exported(events: u64) -> (Live, TempDir) {
     (live, directory)
 }
 
-fn order(directory: &Path) -> Order {
+fn order(directory: &Path) -> ImportOptions {
     let manifest = check::finished(directory).unwrap();
     let keys = KeySource::Export(keys::read(directory, manifest.keys.as_ref().unwrap()).unwrap());
-    Order { directory: directory.to_owned(), manifest, keys, streams: options().streams }
+    ImportOptions { directory: directory.to_owned(), manifest, keys, streams: options().streams }
 }
 
 async fn bring_back(js: &Context, directory: &Path) -> Result<u64, String> {
@@ -80,7 +80,7 @@ async fn an_interrupted_import_lets_no_server_start_and_goes_on() {
     let (_nats, js) = empty().await;
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let mut watch = |part, done, total| {
-        if part == Part::Events && done > 0 && done < total {
+        if part == Phase::Events && done > 0 && done < total {
             let _ = tell.send(done);
         }
     };
@@ -90,7 +90,7 @@ async fn an_interrupted_import_lets_no_server_start_and_goes_on() {
         done = import(&js, order(directory.path()), &mut watch) => panic!("not interrupted: {done:?}"),
     }
     let half = JetStreamLog::open(js.client(), master(1), options()).await;
-    assert!(matches!(half, Err(OpenError::HalfImported)), "{half:?}");
+    assert!(matches!(half, Err(OpenError::ImportUnfinished)), "{half:?}");
     let rest = bring_back(&js, directory.path()).await.unwrap();
     assert!(0 < rest && rest < 3000, "{rest}");
     same(&live, &js).await;
@@ -105,7 +105,7 @@ async fn a_broker_that_dies_meanwhile_costs_nothing() {
     let (order, context) = (order(directory.path()), js.clone());
     let task = tokio::spawn(async move {
         let mut watch = |part, done, total| {
-            if part == Part::Events && done > 0 && done < total {
+            if part == Phase::Events && done > 0 && done < total {
                 let _ = tell.send(done);
             }
         };
@@ -126,7 +126,7 @@ async fn whoever_else_appends_stops_it() {
     let (order, context) = (order(directory.path()), js.clone());
     let task = tokio::spawn(async move {
         let mut watch = |part, done, total| {
-            if part == Part::Events && done > 0 && done < total {
+            if part == Phase::Events && done > 0 && done < total {
                 let _ = tell.send(done);
             }
         };
@@ -149,8 +149,8 @@ async fn whoever_else_appends_stops_it() {
 async fn a_system_that_is_not_empty_is_left_alone() {
     let (live, directory) = exported(20).await;
     let keys = keys::read(directory.path(), check::finished(directory.path()).unwrap().keys.as_ref().unwrap()).unwrap();
-    fits(&keys, master(1)).await.unwrap();
-    let wrong = format!("{:#}", fits(&keys, master(2)).await.unwrap_err());
+    check_master_key(&keys, master(1)).await.unwrap();
+    let wrong = format!("{:#}", check_master_key(&keys, master(2)).await.unwrap_err());
     assert!(wrong.contains("DOCKHOST_MASTER_KEY is not the key"), "{wrong}");
 
     // A server was started here: there are keys already, which are others.
@@ -170,7 +170,7 @@ async fn a_system_that_is_not_empty_is_left_alone() {
 
     // The keys alone were kept: then they must be the ones that fit.
     let (_nats, empty) = empty().await;
-    let bare = Order { keys: KeySource::Bucket(master(1)), ..order(directory.path()) };
+    let bare = ImportOptions { keys: KeySource::Bucket(master(1)), ..order(directory.path()) };
     let refused = import(&empty, bare, &mut |_, _, _| {}).await.unwrap_err();
     assert!(format!("{refused:#}").contains("the bucket KEYS is empty"), "{refused:#}");
     assert_eq!(stored(&empty).await, []);

@@ -8,10 +8,10 @@ mod importing;
 use std::path::Path;
 
 use async_nats::jetstream::{self, Context};
-use dockhost::backup::export::{Order, export};
+use dockhost::backup::export::{ExportOptions, export};
 use dockhost::backup::manifest::Manifest;
 use dockhost::event_log::EventLog;
-use dockhost::event_log::raw::{Raw, RawLog};
+use dockhost::event_log::raw::{RawEvent, RawLog};
 use futures::StreamExt;
 
 use crate::event_log::world::{Live, at, sign_in, sign_up, user};
@@ -35,8 +35,8 @@ async fn more(live: &Live, events: u64) {
     futures::stream::iter(sign_ins).buffer_unordered(64).for_each(async |_| {}).await;
 }
 
-fn order(directory: &Path, per_segment: u64) -> Order {
-    Order { directory: directory.to_owned(), per_segment, with_keys: true }
+fn order(directory: &Path, per_segment: u64) -> ExportOptions {
+    ExportOptions { directory: directory.to_owned(), per_segment, with_keys: true }
 }
 
 pub async fn export_to(live: &Live, directory: &Path, per_segment: u64) -> (Manifest, u64) {
@@ -44,7 +44,7 @@ pub async fn export_to(live: &Live, directory: &Path, per_segment: u64) -> (Mani
 }
 
 /// All of a log as it is stored.
-pub async fn stored(js: &Context) -> Vec<Raw> {
+pub async fn stored(js: &Context) -> Vec<RawEvent> {
     let log = RawLog::open(js).await.unwrap().unwrap();
     let mut reader = log.read(0, log.end().await.unwrap());
     let mut events = Vec::new();

@@ -38,17 +38,17 @@ async fn it_is_told_whether_an_assignment_stands() {
         wanted: Wanted::Running,
         container: None,
     };
-    let standing = world.assignments.standing(world.ada, instance).await.unwrap();
-    assert!(world.assignments.replace(world.ada, &assignment(2), &standing).await.unwrap());
+    let current = world.assignments.current(world.ada, instance).await.unwrap();
+    assert!(world.assignments.replace(world.ada, &assignment(2), &current).await.unwrap());
     assert!(ada.confirm(&asked(instance, 1, 2)).await);
     assert!(!ada.confirm(&asked(instance, 1, 1)).await, "an older one");
     assert!(!ada.confirm(&asked(instance, 2, 2)).await, "of another placement");
     assert!(!bob.confirm(&asked(instance, 1, 2)).await, "assigned to another backend");
-    let standing = world.assignments.standing(world.ada, instance).await.unwrap();
-    assert!(world.assignments.replace(world.ada, &assignment(3), &standing).await.unwrap());
+    let current = world.assignments.current(world.ada, instance).await.unwrap();
+    assert!(world.assignments.replace(world.ada, &assignment(3), &current).await.unwrap());
     assert!(!ada.confirm(&asked(instance, 1, 2)).await, "replaced");
-    let standing = world.assignments.standing(world.ada, instance).await.unwrap();
-    world.assignments.remove(standing.sequence).await.unwrap();
+    let current = world.assignments.current(world.ada, instance).await.unwrap();
+    world.assignments.remove(current.sequence).await.unwrap();
     assert!(!ada.confirm(&asked(instance, 1, 3)).await, "removed");
 
     let subject = Channel::Confirm(world.ada).to_string();
@@ -114,7 +114,7 @@ async fn it_hears_how_a_pull_ends() {
     ada.hello().await;
     assert_eq!(ada.pull(&json!({ "batch": 3, "no_wait": true })).await.next_status().await, 404, "nothing waits");
     assert_eq!(ada.pull(&json!({ "batch": 3, "expires": 1_000_000 })).await.next_status().await, 408, "time is up");
-    let mut standing = ada.pull(&long).await;
+    let mut current = ada.pull(&long).await;
     // A pull that the broker has not taken in yet when its consumer goes is never answered.
     let stream = world.main.jetstream().get_stream(streams::ASSIGNMENTS).await.unwrap();
     wait_until("the pull stands", DEADLINE, async || {
@@ -125,7 +125,7 @@ async fn it_hears_how_a_pull_ends() {
     })
     .await;
     ada.hello().await;
-    assert_eq!(standing.next_status().await, 409, "the consumer was replaced");
+    assert_eq!(current.next_status().await, 409, "the consumer was replaced");
 }
 
 #[tokio::test]

@@ -115,6 +115,6 @@ async fn the_server_comes_back_after_a_crash_of_the_broker() {
 #[tokio::test]
 async fn the_broker_says_that_it_syncs_each_write() {
     let nats = Nats::start().await;
-    let found = dockhost::broker::durability::ask(&nats.url(), &nats.secrets.nats_system).await.unwrap();
-    assert_eq!(found, dockhost::broker::durability::Durability { asked: 1, unsynced: vec![] });
+    let found = dockhost::broker::durability::query(&nats.url(), &nats.secrets.nats_system).await.unwrap();
+    assert_eq!(found, dockhost::broker::durability::Durability { nodes_answered: 1, unsynced: vec![] });
 }

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, Message, Subscriber};
 use dockhost::broker::assignments::Assignments;
-use dockhost::broker::callout::{Callout, Doorkeeper};
-use dockhost::broker::confirm::Confirming;
+use dockhost::broker::callout::{BackendAuthenticator, Callout};
+use dockhost::broker::confirm::ConfirmHandler;
 use dockhost::broker::connect::Broker;
-use dockhost::broker::hello::{Enrolments, Hello};
-use dockhost::broker::jwt::{LONGEST, Signer};
+use dockhost::broker::hello::{Enrolments, HelloHandler};
+use dockhost::broker::jwt::{MAX_LIFETIME, Signer};
 use dockhost::broker::service::Service;
 use dockhost::broker::streams::{self, StreamOptions};
 use dockhost::common::clock;
@@ -48,8 +48,8 @@ struct World {
 /// The enrolled backends by their keys.
 struct Enrolled(HashMap<String, BackendId>);
 
-impl Doorkeeper for Enrolled {
-    fn admit(&self, api_key: String) -> BoxFuture<'_, Option<BackendId>> {
+impl BackendAuthenticator for Enrolled {
+    fn authenticate(&self, api_key: String) -> BoxFuture<'_, Option<BackendId>> {
         let backend = self.0.get(&api_key).copied();
         async move { backend }.boxed()
     }
@@ -64,7 +64,7 @@ impl Enrolments for Enrolled {
 
 impl World {
     async fn new() -> Self {
-        Self::with_lifetime(LONGEST).await
+        Self::with_lifetime(MAX_LIFETIME).await
     }
 
     async fn with_lifetime(lifetime: Duration) -> Self {
@@ -76,13 +76,13 @@ impl World {
         let enrolled = Arc::new(Enrolled(HashMap::from([("ada's".to_owned(), ada), ("bob's".to_owned(), bob)])));
         let callout = CancellationToken::new();
         let signer = Signer::from_seed(&nats.secrets.callout).unwrap();
-        let door = Callout::open(main.clone(), signer, enrolled.clone()).await.unwrap().for_at_most(lifetime);
+        let door = Callout::open(main.clone(), signer, enrolled.clone()).await.unwrap().with_lifetime(lifetime);
         tokio::spawn(door.run(callout.clone()));
-        let hello = Hello { broker: main.clone(), enrolments: enrolled.clone() };
+        let hello = HelloHandler { broker: main.clone(), enrolments: enrolled.clone() };
         tokio::spawn(Service::open(main.clone(), hello).await.unwrap().run(CancellationToken::new()));
         let assignments = main.jetstream().get_stream(streams::ASSIGNMENTS).await.unwrap();
         let assignments = Assignments::new(main.jetstream().clone(), assignments);
-        let confirming = Confirming(assignments.clone());
+        let confirming = ConfirmHandler(assignments.clone());
         tokio::spawn(Service::open(main.clone(), confirming).await.unwrap().run(CancellationToken::new()));
         Self { nats, main, ada, bob, callout, enrolled, assignments }
     }

@@ -37,7 +37,7 @@ async fn a_broker_that_is_known_to_be_away_fails_at_once_and_stores_nothing_late
     let error = live.log.load(sign_in(ada).aggregate, 0).await.unwrap_err();
     assert!(matches!(error, LogError::Unavailable(_)), "{error:?}");
     // Not a measurement: far below the time that an answer is waited for.
-    assert!(asked.elapsed() < options().attempt, "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < options().attempt_timeout, "{:?}", asked.elapsed());
     live.nats.restart().await;
     let end = wait_until("the log is back", DEADLINE, async || live.log.end(Filter::All).await).await;
     assert_eq!(end, 1);
@@ -109,7 +109,11 @@ async fn an_event_that_turns_out_to_be_stored_is_found_by_its_id() {
 /// The broker stands still (as behind a cut cable) while an event is on its way: the answer comes when it goes on.
 #[tokio::test]
 async fn an_append_whose_answer_is_late_is_stored_once() {
-    let short = LogOptions { attempt: Duration::from_millis(200), budget: Duration::from_secs(30), ..options() };
+    let short = LogOptions {
+        attempt_timeout: Duration::from_millis(200),
+        append_timeout: Duration::from_secs(30),
+        ..options()
+    };
     let mut live = Live::with(short).await;
     let ada = user();
     live.nats.pause_node(0).await;
@@ -131,7 +135,11 @@ async fn an_append_whose_answer_is_late_is_stored_once() {
 
 #[tokio::test]
 async fn an_append_without_any_answer_is_unknown() {
-    let short = LogOptions { attempt: Duration::from_millis(100), budget: Duration::from_millis(500), ..options() };
+    let short = LogOptions {
+        attempt_timeout: Duration::from_millis(100),
+        append_timeout: Duration::from_millis(500),
+        ..options()
+    };
     let mut live = Live::with(short).await;
     live.nats.pause_node(0).await;
     for entries in [vec![at(0, &sign_in(user()))], vec![at(0, &sign_up(user())), at(0, &sign_in(user()))]] {
@@ -187,9 +195,9 @@ async fn the_log_in_memory_fails_to_order() {
     assert_eq!(log.end(Filter::All).await.unwrap(), 1);
     // Asked again, the one whose answer was lost is found.
     assert_eq!(log.append(at(0, &lost)).await.unwrap(), 1);
-    log.set_away(true);
+    log.set_unavailable(true);
     assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Unavailable(_))));
     assert!(matches!(log.end(Filter::All).await, Err(LogError::Unavailable(_))));
-    log.set_away(false);
+    log.set_unavailable(false);
     assert_eq!(log.events().len(), 1);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_nats::jetstream;
 use dockhost::broker::streams::{EVENTS, KEYS_BUCKET};
 use dockhost::event_log::EventLog;
-use dockhost::sealing::{BucketKeys, KeyStore};
+use dockhost::sealing::{BucketKeyStore, KeyStore};
 use dockhost_domain::envelope::header;
 use dockhost_domain::ids::PrincipalId;
 
@@ -60,17 +60,17 @@ async fn many_keys_are_read_at_once_but_none_that_is_gone() {
     }
     let js = jetstream::new(live.client.clone());
     let bucket = js.get_key_value(KEYS_BUCKET).await.unwrap();
-    let keys = BucketKeys::new(bucket.clone());
+    let keys = BucketKeyStore::new(bucket.clone());
     let name = |n: usize| PrincipalId::from(people[n]).to_string();
     keys.destroy(&name(0)).await.unwrap();
     // The bucket's own way leaves a mark where the key was.
     bucket.delete(name(1)).await.unwrap();
-    let many = keys.many(100).await.unwrap();
+    let many = keys.get_many(100).await.unwrap();
     let found: BTreeSet<_> = many.iter().map(|(name, _)| name.clone()).collect();
     let expected: BTreeSet<_> = (2..5).map(name).chain(["check".to_owned(), "claims".to_owned()]).collect();
     assert_eq!(found, expected);
     for (name, key) in many {
         assert_eq!(keys.get(&name).await.unwrap(), Some(key), "{name}");
     }
-    assert_eq!(keys.many(2).await.unwrap().len(), 2);
+    assert_eq!(keys.get_many(2).await.unwrap().len(), 2);
 }

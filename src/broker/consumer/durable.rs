@@ -17,15 +17,15 @@ use async_nats::jetstream::{AckKind, Context, ErrorCode, Message};
 use futures::FutureExt;
 use tokio::time::timeout;
 
-use super::pull::{Pulled, Puller};
+use super::pull::{PullResult, Puller};
 use crate::common::error::Cause;
 
 /// A message comes again when it wasn't acknowledged for so long.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Messages that may be unacknowledged at once.
-const OPEN: i64 = 1000;
+const MAX_ACK_PENDING: i64 = 1000;
 /// Messages asked for at once.
-const BATCH: usize = 64;
+const MESSAGES_PER_PULL: usize = 64;
 
 /// The acknowledgement of one message.
 #[derive(Debug)]
@@ -48,32 +48,32 @@ impl Ack {
     ///
     /// # Errors
     /// If the connection is closed.
-    pub async fn done(self) -> Result<(), Cause> {
+    pub async fn confirm(self) -> Result<(), Cause> {
         self.0.ack().await
     }
 
-    /// The work could not be done: the message comes again after `pause`.
+    /// The work could not be done: the message comes again after `delay`.
     ///
     /// # Errors
     /// If the connection is closed.
-    pub async fn again(self, pause: Duration) -> Result<(), Cause> {
-        self.0.ack_with(AckKind::Nak(Some(pause))).await
+    pub async fn retry_after(self, delay: Duration) -> Result<(), Cause> {
+        self.0.ack_with(AckKind::Nak(Some(delay))).await
     }
 }
 
 /// A durable, named consumer.
-pub struct Queue {
+pub struct DurableConsumer {
     js: Context,
     stream: &'static str,
     name: String,
     config: pull::Config,
     taken_over: bool,
-    /// Set while the place is kept beside the consumer.
-    place_kept: bool,
+    /// Set while the position is saved beside the consumer.
+    position_saved: bool,
     puller: Option<Puller>,
 }
 
-impl Queue {
+impl DurableConsumer {
     /// Names the consumer; the broker's side is made, or taken over, by the first call that reads.
     #[must_use]
     pub fn new(js: Context, stream: &'static str, name: &str, filter: String) -> Self {
@@ -82,11 +82,11 @@ impl Queue {
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
-            max_ack_pending: OPEN,
+            max_ack_pending: MAX_ACK_PENDING,
             filter_subject: filter,
             ..pull::Config::default()
         };
-        Self { js, stream, name: name.to_owned(), config, taken_over: false, place_kept: false, puller: None }
+        Self { js, stream, name: name.to_owned(), config, taken_over: false, position_saved: false, puller: None }
     }
 
     /// What is there, at most `max` messages; waits up to `wait` for the first. Empty when nothing came.
@@ -95,16 +95,16 @@ impl Queue {
     /// While the broker cannot be reached; the next call tries anew.
     pub async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<Box<Message>>, Cause> {
         let mut messages = Vec::new();
-        match timeout(wait, self.first()).await {
+        match timeout(wait, self.first_message()).await {
             Ok(first) => messages.push(first?),
             Err(_) => return Ok(messages),
         }
         let puller = self.puller().await?;
         while messages.len() < max {
             match puller.next().now_or_never() {
-                Some(Pulled::Message(message)) => messages.push(message),
-                Some(Pulled::Heartbeat) => {}
-                Some(Pulled::Broken(_)) => {
+                Some(PullResult::Message(message)) => messages.push(message),
+                Some(PullResult::Heartbeat) => {}
+                Some(PullResult::Broken(_)) => {
                     self.puller = None;
                     break;
                 }
@@ -114,12 +114,12 @@ impl Queue {
         Ok(messages)
     }
 
-    async fn first(&mut self) -> Result<Box<Message>, Cause> {
+    async fn first_message(&mut self) -> Result<Box<Message>, Cause> {
         loop {
             match self.puller().await?.next().await {
-                Pulled::Message(message) => return Ok(message),
-                Pulled::Heartbeat => {}
-                Pulled::Broken(cause) => {
+                PullResult::Message(message) => return Ok(message),
+                PullResult::Heartbeat => {}
+                PullResult::Broken(cause) => {
                     self.puller = None;
                     return Err(cause);
                 }
@@ -128,30 +128,30 @@ impl Queue {
     }
 
     /// Makes the consumer anew after what was acknowledged, which ends all that others asked of it. Where that was is
-    /// kept at the broker meanwhile, by a consumer that nobody reads: whoever takes over from a taker that died right
+    /// saved at the broker meanwhile, by a consumer that nobody reads: whoever takes over from a taker that died right
     /// here begins there, and not at the stream's beginning.
     async fn take_over(&mut self) -> Result<(), Cause> {
         let stream = self.js.get_stream(self.stream).await?;
         // A work queue holds nothing that was acknowledged, and wants to be read from its beginning.
-        let keeps_place = stream.cached_info().config.retention != RetentionPolicy::WorkQueue;
-        let place = place(&self.name);
-        let Some(next) = next(&stream, &self.name).await? else { return Ok(()) };
-        if keeps_place {
+        let saves_position = stream.cached_info().config.retention != RetentionPolicy::WorkQueue;
+        let position_consumer = position_consumer(&self.name);
+        let Some(next) = resume_sequence(&stream, &self.name).await? else { return Ok(()) };
+        if saves_position {
             self.config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: next };
-            // An older place is of no more use while the consumer itself is there.
-            delete(&stream, &place).await?;
-            let kept = pull::Config { durable_name: Some(place), ..self.config.clone() };
-            stream.create_consumer(kept).await?;
-            self.place_kept = true;
+            // An older position is of no more use while the consumer itself is there.
+            delete(&stream, &position_consumer).await?;
+            let saved = pull::Config { durable_name: Some(position_consumer), ..self.config.clone() };
+            stream.create_consumer(saved).await?;
+            self.position_saved = true;
         }
         delete(&stream, &self.name).await
     }
 
-    /// Forgets the kept place, once the consumer is there again. One that stays is replaced by the next take-over.
-    async fn settle(&self) {
-        let forgotten = async { delete(&self.js.get_stream(self.stream).await?, &place(&self.name)).await };
+    /// Forgets the saved position, once the consumer is there again. One that stays is replaced by the next take-over.
+    async fn forget_saved_position(&self) {
+        let forgotten = async { delete(&self.js.get_stream(self.stream).await?, &position_consumer(&self.name)).await };
         if let Err(error) = forgotten.await {
-            tracing::debug!(name = self.name, %error, "a reader's kept place could not be removed");
+            tracing::debug!(name = self.name, %error, "a reader's saved position could not be removed");
         }
     }
 
@@ -161,15 +161,15 @@ impl Queue {
     /// What the broker or the client says.
     pub async fn puller(&mut self) -> Result<&mut Puller, Cause> {
         if !self.taken_over {
-            crate::broker::connect::connected(&self.js.client())?;
+            crate::broker::connect::ensure_connected(&self.js.client())?;
             self.take_over().await?;
             self.taken_over = true;
         }
         if self.puller.is_none() {
-            self.puller = Some(Puller::open(&self.js, self.stream, self.config.clone(), BATCH).await?);
+            self.puller = Some(Puller::open(&self.js, self.stream, self.config.clone(), MESSAGES_PER_PULL).await?);
         }
-        if std::mem::take(&mut self.place_kept) {
-            self.settle().await;
+        if std::mem::take(&mut self.position_saved) {
+            self.forget_saved_position().await;
         }
         self.puller.as_mut().ok_or_else(|| "no reader".into())
     }
@@ -179,20 +179,20 @@ impl Queue {
 ///
 /// # Errors
 /// When the broker does not answer.
-pub async fn acknowledged(js: &Context, stream: &str, name: &str) -> Result<u64, Cause> {
-    Ok(next(&js.get_stream(stream).await?, name).await?.map_or(0, |next| next - 1))
+pub async fn ack_floor(js: &Context, stream: &str, name: &str) -> Result<u64, Cause> {
+    Ok(resume_sequence(&js.get_stream(stream).await?, name).await?.map_or(0, |next| next - 1))
 }
 
-/// Where a queue goes on: after what its consumer has acknowledged, or where the place was kept.
-async fn next(stream: &Stream, name: &str) -> Result<Option<u64>, Cause> {
+/// Where a queue goes on: after what its consumer has acknowledged, or where the position was saved.
+async fn resume_sequence(stream: &Stream, name: &str) -> Result<Option<u64>, Cause> {
     match info(stream, name).await? {
         Some(found) => Ok(Some(found.ack_floor.stream_sequence + 1)),
-        None => Ok(info(stream, &place(name)).await?.and_then(|kept| start(&kept))),
+        None => Ok(info(stream, &position_consumer(name)).await?.and_then(|saved| start_sequence(&saved))),
     }
 }
 
-/// The name under which the place is kept while the consumer is made anew.
-fn place(name: &str) -> String {
+/// The name under which the position is saved while the consumer is made anew.
+fn position_consumer(name: &str) -> String {
     format!("{name}-place")
 }
 
@@ -206,7 +206,7 @@ async fn info(stream: &Stream, name: &str) -> Result<Option<Info>, Cause> {
 }
 
 /// Where a consumer was made to begin.
-const fn start(info: &Info) -> Option<u64> {
+const fn start_sequence(info: &Info) -> Option<u64> {
     match info.config.deliver_policy {
         DeliverPolicy::ByStartSequence { start_sequence } => Some(start_sequence),
         _ => None,

@@ -1,0 +1,171 @@
+//! Start-up: connects to the broker and the database, and builds what the tasks and the HTTP handlers share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use dockhost_projections::store::MongoStore;
+use futures::TryFutureExt;
+use secrecy::SecretString;
+
+use super::config::{ServerArgs, ServiceUrls};
+use crate::auth::api_key::ApiKeys;
+use crate::auth::password::Passwords;
+use crate::auth::token::{Audience, Tokens};
+use crate::broker::assignments::Assignments;
+use crate::broker::connect::Broker;
+use crate::broker::consumer::durable;
+use crate::broker::streams;
+use crate::common::clock;
+use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
+use crate::event_log::EventLog;
+use crate::event_log::jetstream::{JetStreamLog, LogOptions};
+use crate::execute::snapshots::SnapshotWriter;
+use crate::execute::{Executor, SnapshotManager, SnapshotOptions};
+use crate::http::app;
+use crate::leader::{StreamCreatedAt, dispatcher};
+use crate::replica::bootstrap;
+use crate::replica::follower::Follower;
+use crate::replica::heartbeat_registry::HeartbeatRegistry;
+use crate::replica::projection_progress::ProjectionProgress;
+use crate::sealing::MasterKey;
+
+/// The broker, the log and the database, opened.
+pub struct Connections {
+    /// The replica's name at the broker and in the election.
+    pub name: String,
+    pub broker: Broker,
+    pub log: Arc<JetStreamLog>,
+    pub store: MongoStore,
+    pub created_at: StreamCreatedAt,
+    /// Start-up retries what isn't available yet until then.
+    pub deadline: tokio::time::Instant,
+}
+
+/// What the tasks and the HTTP handlers of one replica share.
+pub struct Replica {
+    pub connections: Connections,
+    pub executor: Arc<Executor>,
+    pub follower: Arc<Follower>,
+    pub heartbeats: Arc<HeartbeatRegistry>,
+    pub progress: Arc<ProjectionProgress>,
+    pub assignments: Assignments,
+}
+
+/// Where the follower starts.
+pub struct FollowerStart {
+    /// The follower reads the log after this sequence.
+    pub after: u64,
+    /// The last event of each aggregate kind.
+    pub latest: BTreeMap<&'static str, u64>,
+}
+
+impl Connections {
+    /// Connects to the broker and the database, and opens the log with the master key.
+    pub async fn open(
+        args: &ServerArgs,
+        urls: &ServiceUrls,
+        nats: &SecretString,
+        master_key: MasterKey,
+    ) -> anyhow::Result<Self> {
+        let name = format!("dockhost-{}", clock::fresh_uuid());
+        let broker = Broker::connect(&urls.nats_url, nats, &name, STARTUP_DEADLINE).await?;
+        let options = LogOptions { streams: args.streams(), ..LogOptions::default() };
+        let log = Arc::new(JetStreamLog::open(broker.client().clone(), master_key, options).await?);
+        let store = MongoStore::connect(&urls.mongodb_uri, &args.database).await?;
+        let deadline = tokio::time::Instant::now() + STARTUP_DEADLINE;
+        let js = broker.jetstream().clone();
+        let created_at = until_deadline("the broker's streams", deadline, is_transient, || creation_times(&js)).await?;
+        Ok(Self { name, broker, log, store, created_at, deadline })
+    }
+}
+
+impl Replica {
+    /// Builds the executor with its caches, the follower and the registries; starts nothing.
+    pub async fn build(connections: Connections) -> anyhow::Result<(Self, SnapshotWriter)> {
+        let Connections { broker, log, store, .. } = &connections;
+        let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
+        let (snapshots, snapshot_writer) =
+            SnapshotManager::new(Arc::new(store.clone()), keyring, incarnation, SnapshotOptions::default());
+        let executor = Executor::with_snapshots(Arc::clone(log) as Arc<dyn EventLog>, snapshots);
+        let js = broker.jetstream();
+        let replica = Self {
+            follower: Follower::new(Arc::clone(&executor)),
+            executor,
+            heartbeats: Arc::new(HeartbeatRegistry::default()),
+            progress: Arc::new(ProjectionProgress::new(store.clone())),
+            assignments: Assignments::new(js.clone(), js.get_stream(streams::ASSIGNMENTS).await?),
+            connections,
+        };
+        Ok((replica, snapshot_writer))
+    }
+
+    /// Loads what happened before the follower starts.
+    pub async fn bootstrap(&self) -> anyhow::Result<FollowerStart> {
+        let Connections { broker, log, created_at, deadline, .. } = &self.connections;
+        let port = Arc::clone(log) as Arc<dyn EventLog>;
+        let load = || async {
+            let consumer = dispatcher::consumer_name(created_at.assignments);
+            let dispatched = durable::ack_floor(broker.jetstream(), streams::EVENTS, &consumer).await?;
+            bootstrap::run(&self.follower, &port, &self.assignments, dispatched).await
+        };
+        let loaded =
+            until_deadline("the machines", *deadline, is_transient, || load().map_err(anyhow::Error::from_boxed))
+                .await?;
+        let (after, latest) = loaded;
+        Ok(FollowerStart { after, latest })
+    }
+}
+
+/// What the HTTP handlers work with.
+pub fn http_app(
+    args: &ServerArgs,
+    replica: &Replica,
+    user_tokens: &SecretString,
+    backend_tokens: &SecretString,
+) -> anyhow::Result<Arc<app::App>> {
+    let Connections { broker, log, store, .. } = &replica.connections;
+    Ok(Arc::new(app::App {
+        executor: Arc::clone(&replica.executor),
+        follower: Arc::clone(&replica.follower),
+        heartbeats: Arc::clone(&replica.heartbeats),
+        progress: Arc::clone(&replica.progress),
+        store: store.clone(),
+        keyring: Arc::clone(log.keyring()),
+        broker: broker.clone(),
+        user_tokens: Tokens::new(Audience::User, user_tokens),
+        backend_tokens: Tokens::new(Audience::Backend, backend_tokens),
+        api_keys: ApiKeys::new(backend_tokens),
+        passwords: Passwords::new()?,
+        settings: app::Settings {
+            quota: args.max_instances_per_user,
+            limits: args.limits(),
+            image: args.instance_image.clone(),
+            policy: args.policy(),
+            secure_cookies: args.frontend().is_some_and(|origin| origin.starts_with("https://")),
+            frontend: args.frontend(),
+        },
+        started: Instant::now(),
+    }))
+}
+
+/// At start-up any error may pass: the broker's nodes may still be electing a leader.
+fn is_transient(error: &anyhow::Error) -> Option<String> {
+    Some(format!("{error:#}"))
+}
+
+/// When the streams were created, in milliseconds since 1970.
+async fn creation_times(js: &jetstream::Context) -> anyhow::Result<StreamCreatedAt> {
+    let created = |name: &'static str| async move {
+        let stream = js.get_stream(name).await.with_context(|| format!("reading stream {name}"))?;
+        let millis = stream.cached_info().created.unix_timestamp_nanos() / 1_000_000;
+        u64::try_from(millis).with_context(|| format!("stream {name} was created before 1970"))
+    };
+    Ok(StreamCreatedAt {
+        assignments: created(streams::ASSIGNMENTS).await?,
+        reports: created(streams::REPORTS).await?,
+        timers: created(streams::TIMERS).await?,
+    })
+}

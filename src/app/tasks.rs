@@ -1,0 +1,106 @@
+//! The background tasks of one replica: services for agents, the follower, listeners, and the election.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::config::ServerArgs;
+use super::startup::{Connections, FollowerStart, Replica};
+use super::supervise::Supervisor;
+use crate::auth::api_key::ApiKeys;
+use crate::auth::backend_authenticator::LogBackendAuthenticator;
+use crate::broker::callout::Callout;
+use crate::broker::confirm::ConfirmHandler;
+use crate::broker::durability;
+use crate::broker::hello::HelloHandler;
+use crate::broker::jwt::Signer;
+use crate::broker::service::Service;
+use crate::broker::streams;
+use crate::event_log::EventLog;
+use crate::execute::snapshots::SnapshotWriter;
+use crate::leader::Leader;
+use crate::leader::election::Election;
+use crate::leader::fitness::Fitness;
+use crate::leader::projector::Projectors;
+
+/// The services for agents, subscribed at the broker but not yet answering.
+pub struct Services {
+    callout: Callout,
+    hello: Service<HelloHandler>,
+    confirm: Service<ConfirmHandler>,
+}
+
+/// Subscribes the services at the broker.
+pub async fn open_services(replica: &Replica, callout: &SecretString, api_keys: ApiKeys) -> anyhow::Result<Services> {
+    let broker = &replica.connections.broker;
+    let authenticator = Arc::new(LogBackendAuthenticator::new(Arc::clone(&replica.executor), api_keys));
+    let signer = Signer::from_seed(callout)?;
+    let hello = HelloHandler { broker: broker.clone(), enrolments: authenticator.clone() };
+    Ok(Services {
+        callout: Callout::open(broker.clone(), signer, authenticator).await?,
+        hello: Service::open(broker.clone(), hello).await?,
+        confirm: Service::open(broker.clone(), ConfirmHandler(replica.assignments.clone())).await?,
+    })
+}
+
+impl Services {
+    /// Starts to answer.
+    pub fn start(self, supervisor: &Supervisor) {
+        supervisor.spawn("callout", |cancel| self.callout.run(cancel));
+        supervisor.spawn("hello", |cancel| self.hello.run(cancel));
+        supervisor.spawn("confirm", |cancel| self.confirm.run(cancel));
+    }
+}
+
+/// Checks once, in the background, that the broker syncs each write to disk; logs a warning otherwise.
+pub fn check_durability(supervisor: &Supervisor, nats_url: String, nats_system: Option<SecretString>) {
+    supervisor.spawn("durability", |_| async move { durability::check(&nats_url, nats_system.as_ref()).await });
+}
+
+/// Starts the tasks that every replica runs.
+pub fn start_replica(
+    supervisor: &Supervisor,
+    replica: &Replica,
+    snapshot_writer: SnapshotWriter,
+    start: FollowerStart,
+) {
+    let client = replica.connections.broker.client();
+    supervisor.spawn("snapshots", |cancel| snapshot_writer.run(cancel));
+    let follower = Arc::clone(&replica.follower);
+    supervisor.spawn("follower", |cancel| follower.run(start.after, start.latest, cancel));
+    let heartbeats = Arc::clone(&replica.heartbeats);
+    supervisor.spawn_listener("heartbeats", |cancel| heartbeats.run(client.clone(), cancel));
+    let (progress, listening) = (Arc::clone(&replica.progress), client.clone());
+    supervisor.spawn_listener("projection progress", |cancel| async move { progress.listen(listening, cancel).await });
+}
+
+/// Starts to campaign for the lease; while this replica holds it, it runs the leader's roles.
+pub async fn start_election(supervisor: &Supervisor, replica: &Replica, args: &ServerArgs) -> anyhow::Result<()> {
+    let Connections { name, broker, log, store, created_at, .. } = &replica.connections;
+    let js = broker.jetstream();
+    let fitness = Fitness::new(store.clone(), broker.client().clone());
+    let leader = Leader {
+        projectors: Projectors {
+            log: Arc::clone(log) as Arc<dyn EventLog>,
+            store: store.clone(),
+            progress: Arc::clone(&replica.progress),
+            client: broker.client().clone(),
+        },
+        log: Arc::clone(log),
+        jetstream: js.clone(),
+        timers: js.get_stream(streams::TIMERS).await?,
+        broker: broker.clone(),
+        streams_created_at: *created_at,
+        executor: Arc::clone(&replica.executor),
+        follower: Arc::clone(&replica.follower),
+        heartbeats: Arc::clone(&replica.heartbeats),
+        assignments: replica.assignments.clone(),
+        policy: args.policy(),
+        lost_after: Duration::from_millis(args.lost_after_ms),
+    };
+    let election = Election::new(js.get_key_value(streams::LEADER_BUCKET).await?, name.clone());
+    supervisor.spawn_listener("fitness", |cancel| fitness.clone().answer(cancel));
+    supervisor.spawn("election", |cancel| election.run(fitness, cancel, move |over| leader.clone().term(over)));
+    Ok(())
+}

@@ -10,7 +10,8 @@ use dockhost_domain::wire::Limits;
 use dockhost_projections::model::ReadModel;
 use dockhost_projections::store::MongoStore;
 
-use super::{request_id, shown};
+use super::consistency;
+use super::middleware::request_id;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{TOKEN_LIFETIME_SECONDS, Tokens};
@@ -22,7 +23,7 @@ use crate::replica::projection_progress::ProjectionProgress;
 use crate::sealing::Keyring;
 
 /// How long an answer to a write waits for the read models.
-const SHOWN_WITHIN: Duration = Duration::from_millis(500);
+const MAX_PROJECTION_WAIT: Duration = Duration::from_millis(500);
 
 /// What shapes the answers.
 #[derive(Debug, Clone)]
@@ -84,8 +85,8 @@ impl App {
 
     /// Waits a moment until a model shows what stands in the log up to a sequence, so that whoever wrote it reads it.
     /// If it takes longer, the answer's position tells a reader what to ask for.
-    pub async fn shows<M: ReadModel>(&self, sequence: u64) {
-        shown::held::<M>(&self.follower, &self.progress, sequence, SHOWN_WITHIN).await;
+    pub async fn await_projection<M: ReadModel>(&self, sequence: u64) {
+        consistency::until_projected::<M>(&self.follower, &self.progress, sequence, MAX_PROJECTION_WAIT).await;
     }
 
     /// A session's cookie.

@@ -9,8 +9,8 @@ use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use super::access::{self, Access};
 use super::app::App;
+use super::extract::caller::{self, Access};
 
 /// One route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl Routes {
         let mount = move |router: Router<Arc<App>>, app: &Arc<App>| {
             let guarded: MethodRouter<Arc<App>> = match access {
                 Access::Open => on(filter, handler),
-                Access::User => on(filter, handler).layer(from_fn_with_state(Arc::clone(app), access::users)),
-                Access::Backend => on(filter, handler).layer(from_fn_with_state(Arc::clone(app), access::backends)),
+                Access::User => on(filter, handler).layer(from_fn_with_state(Arc::clone(app), caller::users)),
+                Access::Backend => on(filter, handler).layer(from_fn_with_state(Arc::clone(app), caller::backends)),
             };
             router.route(path, guarded)
         };

@@ -13,11 +13,11 @@ use serde_json::json;
 
 use super::sessions::{Beginning, holder, invalid_credentials, password};
 use crate::auth::api_key::ApiKeyId;
-use crate::http::access::BACKEND_COOKIE;
 use crate::http::app::App;
-use crate::http::error::ApiError;
-use crate::http::fields::Fields;
-use crate::http::reply::Reply;
+use crate::http::extract::caller::BACKEND_COOKIE;
+use crate::http::extract::fields::Fields;
+use crate::http::response::ApiError;
+use crate::http::response::Reply;
 use crate::http::view;
 
 /// Handles the request.

@@ -21,11 +21,11 @@ use super::sessions::{Beginning, holder, new_password, store};
 use crate::auth::api_key::ApiKeyId;
 use crate::common::clock;
 use crate::execute::Batch;
-use crate::http::access::BACKEND_COOKIE;
 use crate::http::app::App;
-use crate::http::error::{ApiError, Code, from_execute, impossible};
-use crate::http::fields::Fields;
-use crate::http::reply::Reply;
+use crate::http::extract::caller::BACKEND_COOKIE;
+use crate::http::extract::fields::Fields;
+use crate::http::response::Reply;
+use crate::http::response::error::{ApiError, Code, from_execute, impossible};
 use crate::http::view;
 
 const USUAL_CONTAINERS: u32 = 10;
@@ -94,9 +94,9 @@ pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, Ap
     let session = Beginning::of(backend_id.into(), &app.backend_tokens)?;
     let origin = app.origin(Actor::Anonymous);
     let sequence = store(&app, origin, |batch| decide(batch, backend_id, claim, &details, &session)).await?;
-    app.shows::<Backends>(sequence).await;
+    app.await_projection::<Backends>(sequence).await;
     let backend = app.executor.state::<Backend>(backend_id).await?;
-    let enrolled = || ApiError::new(Code::Internal, "something went wrong on our side");
+    let enrolled = || ApiError::bug("no machine after its enrolment");
     let machine = backend.state.machine.as_ref().ok_or_else(enrolled)?;
     let key = ApiKeyId { backend_id, version: machine.details.key_version };
     let key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;

@@ -15,14 +15,14 @@ use dockhost_domain::wire::Wanted;
 use serde::Deserialize;
 
 use crate::common::clock;
-use crate::http::access::CallingUser;
 use crate::http::app::App;
-use crate::http::error::{ApiError, Code, from_execute};
-use crate::http::extract::Query;
-use crate::http::fields::Fields;
-use crate::http::outcome::Pursuit;
-use crate::http::prefer::Wait;
-use crate::http::reply::Reply;
+use crate::http::extract::caller::CurrentUser;
+use crate::http::extract::fields::Fields;
+use crate::http::extract::prefer::Wait;
+use crate::http::extract::url::Query;
+use crate::http::operation_wait::OperationWait;
+use crate::http::response::Reply;
+use crate::http::response::error::{ApiError, Code, from_execute};
 
 /// `?instanceId=`.
 #[derive(Deserialize)]
@@ -37,7 +37,7 @@ pub struct Which {
 /// `validation_failed`, `not_found`, `instance_deleting`, `instance_failed`, `operation_failed`, those of the log.
 pub async fn stop(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<CallingUser>,
+    Extension(caller): Extension<CurrentUser>,
     wait: Wait,
     body: Fields,
 ) -> Result<Reply, ApiError> {
@@ -50,7 +50,7 @@ pub async fn stop(
 /// As [`stop`].
 pub async fn resume(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<CallingUser>,
+    Extension(caller): Extension<CurrentUser>,
     wait: Wait,
     body: Fields,
 ) -> Result<Reply, ApiError> {
@@ -63,7 +63,7 @@ pub async fn resume(
 /// `validation_failed`, `not_found`, those of the log.
 pub async fn delete(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<CallingUser>,
+    Extension(caller): Extension<CurrentUser>,
     wait: Wait,
     Query(which): Query<Which>,
     body: Fields,
@@ -120,5 +120,5 @@ async fn change(app: &App, user_id: UserId, name: &str, to: Wanted, wait: Wait, 
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
     let under_way = changed.state.state.instance(instance_id).and_then(under_way);
     let operation_id = changed.stored.map(OperationId::from).or(under_way);
-    Pursuit { user_id, instance_id, operation_id }.answer(app, wait, |instance| Reply::ok(done, instance)).await
+    OperationWait { user_id, instance_id, operation_id }.answer(app, wait, |instance| Reply::ok(done, instance)).await
 }

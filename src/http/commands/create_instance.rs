@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 
 use crate::auth::ssh_key;
 use crate::common::clock;
-use crate::http::access::CallingUser;
 use crate::http::app::App;
-use crate::http::error::{ApiError, Code, from_execute};
-use crate::http::fields::Fields;
-use crate::http::idempotency::IdempotencyKey;
-use crate::http::outcome::Pursuit;
-use crate::http::prefer::Wait;
-use crate::http::reply::Reply;
+use crate::http::extract::caller::CurrentUser;
+use crate::http::extract::fields::Fields;
+use crate::http::extract::idempotency_key::IdempotencyKey;
+use crate::http::extract::prefer::Wait;
+use crate::http::operation_wait::OperationWait;
+use crate::http::response::Reply;
+use crate::http::response::error::{ApiError, Code, from_execute};
 use crate::replica::follower::tie_breaker;
 use crate::sealing::Keyring;
 
@@ -109,7 +109,7 @@ fn rejected(app: &App, rejection: RequestRejected) -> ApiError {
 /// `no_capacity`, `idempotency_key_reused`, `operation_failed`, and those of the log.
 pub async fn post(
     State(app): State<Arc<App>>,
-    Extension(CallingUser { user_id, .. }): Extension<CallingUser>,
+    Extension(CurrentUser { user_id, .. }): Extension<CurrentUser>,
     wait: Wait,
     key: IdempotencyKey,
     body: Fields,
@@ -141,13 +141,15 @@ pub async fn post(
         .execute(user_id, app.origin(Actor::User(user_id)), command)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&app, rejection)))?;
-    let pursuit = match (done.stored, idempotency.and_then(|i| done.state.state.key_use(&i.key).cloned())) {
+    let operation = match (done.stored, idempotency.and_then(|i| done.state.state.key_use(&i.key).cloned())) {
         (Some(event), _) => {
             reservation.commit();
-            Pursuit { user_id, instance_id, operation_id: Some(event.into()) }
+            OperationWait { user_id, instance_id, operation_id: Some(event.into()) }
         }
-        (None, Some(used)) => Pursuit { user_id, instance_id: used.instance_id, operation_id: Some(used.operation_id) },
-        (None, None) => return Err(ApiError::new(Code::Internal, "something went wrong on our side")),
+        (None, Some(used)) => {
+            OperationWait { user_id, instance_id: used.instance_id, operation_id: Some(used.operation_id) }
+        }
+        (None, None) => return Err(ApiError::bug("neither an event nor a used idempotency key after a request")),
     };
-    pursuit.answer(&app, wait, |instance| Reply::created("the instance runs", instance)).await
+    operation.answer(&app, wait, |instance| Reply::created("the instance runs", instance)).await
 }

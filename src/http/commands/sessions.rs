@@ -15,8 +15,8 @@ use crate::common::clock;
 use crate::event_log::AppendError;
 use crate::execute::Batch;
 use crate::http::app::App;
-use crate::http::error::{ApiError, Code, from_execute, impossible};
-use crate::http::fields::Fields;
+use crate::http::extract::fields::Fields;
+use crate::http::response::error::{ApiError, Code, from_execute, impossible};
 
 const PASSWORD_LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
 
@@ -115,5 +115,5 @@ where
 
 /// The same words for an unknown name and a wrong password.
 pub fn invalid_credentials() -> ApiError {
-    ApiError::new(Code::InvalidCredentials, "name and password do not belong together")
+    ApiError::new(Code::InvalidCredentials, "invalid username or password")
 }

@@ -13,11 +13,11 @@ use dockhost_domain::subject::ClaimKind;
 use serde_json::json;
 
 use super::sessions::{Beginning, holder, invalid_credentials, password};
-use crate::http::access::USER_COOKIE;
 use crate::http::app::App;
-use crate::http::error::ApiError;
-use crate::http::fields::Fields;
-use crate::http::reply::Reply;
+use crate::http::extract::caller::USER_COOKIE;
+use crate::http::extract::fields::Fields;
+use crate::http::response::ApiError;
+use crate::http::response::Reply;
 use crate::http::view;
 
 /// Handles the request.

@@ -8,17 +8,17 @@ use dockhost_domain::envelope::Actor;
 use dockhost_domain::session::RevokeSession;
 use serde_json::Value;
 
-use crate::http::access::{CallingUser, USER_COOKIE};
 use crate::http::app::App;
-use crate::http::error::{ApiError, from_execute};
-use crate::http::reply::Reply;
+use crate::http::extract::caller::{CurrentUser, USER_COOKIE};
+use crate::http::response::Reply;
+use crate::http::response::error::{ApiError, from_execute};
 
 /// Handles the request.
 ///
 /// # Errors
 /// Those of the log.
-pub async fn post(State(app): State<Arc<App>>, Extension(caller): Extension<CallingUser>) -> Result<Reply, ApiError> {
-    let CallingUser { user_id, session_id } = caller;
+pub async fn post(State(app): State<Arc<App>>, Extension(caller): Extension<CurrentUser>) -> Result<Reply, ApiError> {
+    let CurrentUser { user_id, session_id } = caller;
     let origin = app.origin(Actor::User(user_id));
     let done = app
         .executor

@@ -22,12 +22,12 @@ use super::sessions::{Beginning, holder, new_password, store};
 use crate::auth::ssh_key;
 use crate::common::clock;
 use crate::execute::Batch;
-use crate::http::access::USER_COOKIE;
 use crate::http::app::App;
-use crate::http::error::{ApiError, Code, from_execute, impossible};
-use crate::http::fields::Fields;
-use crate::http::idempotency::IdempotencyKey;
-use crate::http::reply::Reply;
+use crate::http::extract::caller::USER_COOKIE;
+use crate::http::extract::fields::Fields;
+use crate::http::extract::idempotency_key::IdempotencyKey;
+use crate::http::response::Reply;
+use crate::http::response::error::{ApiError, Code, from_execute, impossible};
 use crate::http::view;
 
 const LONGEST_EMAIL: usize = 254;
@@ -108,7 +108,7 @@ pub async fn post(State(app): State<Arc<App>>, key: IdempotencyKey, body: Fields
     let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
     let origin = app.origin(Actor::Anonymous);
     let sequence = store(&app, origin, |batch| decide(batch, user_id, claims, &details, &session)).await?;
-    app.shows::<Users>(sequence).await;
+    app.await_projection::<Users>(sequence).await;
     welcome(&app, user_id, session.token, sequence).await
 }
 

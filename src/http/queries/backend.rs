@@ -8,12 +8,11 @@ use axum::http::HeaderMap;
 use dockhost_projections::backends::Backends;
 use serde_json::json;
 
-use crate::http::access::CallingBackend;
-use crate::http::after;
 use crate::http::app::App;
-use crate::http::error::ApiError;
-use crate::http::reply::Reply;
-use crate::http::stale;
+use crate::http::consistency;
+use crate::http::extract::caller::CurrentBackend;
+use crate::http::response::Reply;
+use crate::http::response::error::ApiError;
 
 /// Handles the request.
 ///
@@ -21,12 +20,12 @@ use crate::http::stale;
 /// `not_found`, `not_caught_up`, `database_unavailable`.
 pub async fn get(
     State(app): State<Arc<App>>,
-    Extension(CallingBackend { backend_id }): Extension<CallingBackend>,
+    Extension(CurrentBackend { backend_id }): Extension<CurrentBackend>,
     headers: HeaderMap,
 ) -> Result<Reply, ApiError> {
-    after::wait::<Backends>(&app, &headers).await?;
+    consistency::read_after::<Backends>(&app, &headers).await?;
     let shown = app.store.backend(backend_id).await.map_err(|error| ApiError::database(&error))?;
-    let since = stale::since::<Backends>(&app, shown.stale_since);
+    let since = consistency::stale_since::<Backends>(&app, shown.stale_since);
     let found = shown.found.ok_or_else(|| ApiError::not_found("backend"))?;
     let last = app.heartbeats.last(backend_id);
     let heartbeat = last.as_ref().map(|last| &last.heartbeat);
@@ -46,5 +45,5 @@ pub async fn get(
         "load": heartbeat.map(|heartbeat| heartbeat.load),
         "memory": heartbeat.map(|heartbeat| heartbeat.memory),
     });
-    Ok(Reply::ok("your backend", stale::mark(data, since)).stale(since))
+    Ok(Reply::ok("your backend", consistency::with_stale(data, since)).stale(since))
 }

@@ -1,6 +1,6 @@
 //! `GET /`: what this is, and where to go from here.
 
-use crate::http::reply::Reply;
+use crate::http::response::Reply;
 use serde_json::json;
 
 /// Handles the request.

@@ -8,13 +8,12 @@ use axum::http::HeaderMap;
 use dockhost_projections::instances::{InstanceRef, Instances};
 use serde_json::json;
 
-use crate::http::access::CallingUser;
-use crate::http::after;
 use crate::http::app::App;
-use crate::http::error::ApiError;
-use crate::http::extract::Path;
-use crate::http::reply::Reply;
-use crate::http::{stale, view};
+use crate::http::extract::caller::CurrentUser;
+use crate::http::extract::url::Path;
+use crate::http::response::Reply;
+use crate::http::response::error::ApiError;
+use crate::http::{consistency, view};
 
 /// Handles the request.
 ///
@@ -22,7 +21,7 @@ use crate::http::{stale, view};
 /// `not_found`, `not_caught_up`, `database_unavailable`.
 pub async fn get(
     State(app): State<Arc<App>>,
-    Extension(CallingUser { user_id, .. }): Extension<CallingUser>,
+    Extension(CurrentUser { user_id, .. }): Extension<CurrentUser>,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Reply, ApiError> {
@@ -31,14 +30,14 @@ pub async fn get(
         (_, Ok(name)) => InstanceRef::Name(name),
         _ => return Err(ApiError::not_found("instance")),
     };
-    after::wait::<Instances>(&app, &headers).await?;
+    consistency::read_after::<Instances>(&app, &headers).await?;
     let shown = app.store.instance_of(user_id, &which).await.map_err(|error| ApiError::database(&error))?;
-    let since = stale::since::<Instances>(&app, shown.stale_since);
+    let since = consistency::stale_since::<Instances>(&app, shown.stale_since);
     let found = shown.found.ok_or_else(|| {
         let missing = ApiError::not_found("instance");
         // It may be in the events that could not be read.
-        if since.is_some() { missing.with(stale::mark(json!({}), since)) } else { missing }
+        if since.is_some() { missing.with(consistency::with_stale(json!({}), since)) } else { missing }
     })?;
     let view = view::instance(&app, user_id, found.instance_id, &found.state);
-    Ok(Reply::ok("your instance", stale::mark(view, since)).stale(since))
+    Ok(Reply::ok("your instance", consistency::with_stale(view, since)).stale(since))
 }

@@ -7,12 +7,11 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use dockhost_projections::instances::{InstanceDocument, Instances};
 
-use crate::http::access::CallingUser;
-use crate::http::after;
 use crate::http::app::App;
-use crate::http::error::ApiError;
-use crate::http::reply::Reply;
-use crate::http::{stale, view};
+use crate::http::extract::caller::CurrentUser;
+use crate::http::response::Reply;
+use crate::http::response::error::ApiError;
+use crate::http::{consistency, view};
 
 /// Handles the request.
 ///
@@ -20,13 +19,13 @@ use crate::http::{stale, view};
 /// `not_caught_up`, `database_unavailable`.
 pub async fn get(
     State(app): State<Arc<App>>,
-    Extension(CallingUser { user_id, .. }): Extension<CallingUser>,
+    Extension(CurrentUser { user_id, .. }): Extension<CurrentUser>,
     headers: HeaderMap,
 ) -> Result<Reply, ApiError> {
-    after::wait::<Instances>(&app, &headers).await?;
+    consistency::read_after::<Instances>(&app, &headers).await?;
     let shown = app.store.instances_of(user_id).await.map_err(|error| ApiError::database(&error))?;
-    let since = stale::since::<Instances>(&app, shown.stale_since);
+    let since = consistency::stale_since::<Instances>(&app, shown.stale_since);
     let view = |found: &InstanceDocument| view::instance(&app, user_id, found.instance_id, &found.state);
-    let instances: Vec<_> = shown.found.iter().map(|found| stale::mark(view(found), since)).collect();
+    let instances: Vec<_> = shown.found.iter().map(|found| consistency::with_stale(view(found), since)).collect();
     Ok(Reply::ok("your instances", instances).stale(since))
 }

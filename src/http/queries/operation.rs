@@ -8,11 +8,11 @@ use axum::extract::State;
 use dockhost_domain::ids::OperationId;
 use dockhost_domain::tenancy::Tenancy;
 
-use crate::http::access::CallingUser;
 use crate::http::app::App;
-use crate::http::error::ApiError;
-use crate::http::extract::Path;
-use crate::http::reply::Reply;
+use crate::http::extract::caller::CurrentUser;
+use crate::http::extract::url::Path;
+use crate::http::response::Reply;
+use crate::http::response::error::ApiError;
 use crate::http::view;
 
 /// Handles the request.
@@ -21,7 +21,7 @@ use crate::http::view;
 /// `not_found`, and those of the log.
 pub async fn get(
     State(app): State<Arc<App>>,
-    Extension(CallingUser { user_id, .. }): Extension<CallingUser>,
+    Extension(CurrentUser { user_id, .. }): Extension<CurrentUser>,
     Path(id): Path<String>,
 ) -> Result<Reply, ApiError> {
     let not_found = || ApiError::not_found("operation");

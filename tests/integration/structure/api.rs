@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dockhost::http::error::Code;
+use dockhost::http::response::Code;
 use dockhost::http::router;
 
 use super::{assert_same, code_words, files, set, text};

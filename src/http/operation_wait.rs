@@ -12,16 +12,15 @@ use dockhost_projections::instances::Instances;
 use serde_json::json;
 
 use super::app::App;
-use super::error::{ApiError, Code};
-use super::prefer::Wait;
-use super::reply::Reply;
+use super::extract::prefer::Wait;
+use super::response::{ApiError, Code, Reply};
 use super::view;
 use crate::event_log::LogError;
 use crate::execute::CachedState;
 
 /// An operation of a user's instance.
 #[derive(Debug, Clone, Copy)]
-pub struct Pursuit {
+pub struct OperationWait {
     /// Whose.
     pub user_id: UserId,
     /// Of which instance.
@@ -35,7 +34,7 @@ fn outcome(tenancy: &Tenancy, operation: Option<OperationId>) -> Outcome {
     known.map_or(Outcome::Succeeded, |operation| operation.outcome.clone())
 }
 
-impl Pursuit {
+impl OperationWait {
     /// The state when the operation has ended, or when the wait has run out.
     async fn ended(&self, app: &App, wait: Wait) -> Result<CachedState<Tenancy>, ApiError> {
         let watching = app.follower.watch(Tenancy::subject(self.user_id));
@@ -62,7 +61,7 @@ impl Pursuit {
     ) -> Result<Reply, ApiError> {
         let held = self.ended(app, wait).await?;
         if !wait.0.is_zero() {
-            app.shows::<Instances>(held.sequence).await;
+            app.await_projection::<Instances>(held.sequence).await;
         }
         let instance = held.state.instance(self.instance_id).ok_or_else(|| ApiError::not_found("instance"))?;
         let shown = view::instance(app, self.user_id, self.instance_id, instance);

@@ -1,24 +1,23 @@
-//! The parts of a URL. In: a path or a query of any content. Out: typed values, or an error in the envelope: the
-//! framework's own would be plain text.
+//! Path and query parameters. axum's own extractors answer errors in plain text; these use the envelope.
 
 use axum::extract::FromRequestParts;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use serde_json::json;
 
-use super::error::{ApiError, Code};
+use crate::http::response::{ApiError, Code};
 
-/// What stands for the `{placeholders}` of a path.
+/// Path parameters.
 #[derive(FromRequestParts)]
 #[from_request(via(axum::extract::Path), rejection(ApiError))]
 pub struct Path<T>(pub T);
 
-/// The query.
+/// Query parameters.
 #[derive(FromRequestParts)]
 #[from_request(via(axum::extract::Query), rejection(ApiError))]
 pub struct Query<T>(pub T);
 
 impl From<PathRejection> for ApiError {
-    /// What isn't text names nothing.
+    /// A parameter that is not UTF-8 names nothing.
     fn from(_: PathRejection) -> Self {
         Self::not_found("path")
     }

@@ -1,38 +1,37 @@
-//! Errors as the API shows them: one envelope, one closed list of codes.
+//! Errors in the documented envelope, with a closed list of codes.
 //!
-//! In: rejections, conflicts and faults of the layers below. Out: `{success:false, message, error:{code, details,
-//! requestId}}` with the status that belongs to the code. Public text says what the caller can do; the cause goes to
-//! the service's own log only.
+//! In: rejections, conflicts and faults of the layers below. Out: `{success: false, message, error: {code, details,
+//! requestId}}` with the code's status. The message tells the caller what to do; the cause goes to the log only.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::request_id;
 use crate::auth::password::PasswordError;
 use crate::common::error::chain;
 use crate::event_log::{AppendError, LogError};
 use crate::execute::ExecuteError;
+use crate::http::middleware::request_id;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident => $text:literal, $status:ident;)*) => {
-        /// Every code that an answer may carry; `docs/API.md` explains each.
+        /// Every error code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Code {
             $($(#[$doc])* $name,)*
         }
 
         impl Code {
-            /// All of them.
+            /// Every code.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The word in the answer; never changes.
+            /// The code in answers; never changes.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// The status that goes with it.
+            /// The HTTP status of the code.
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$name => StatusCode::$status,)* }
             }
@@ -41,41 +40,41 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The body is not JSON.
+    /// The body is not a JSON object.
     MalformedJson => "malformed_json", BAD_REQUEST;
-    /// The body's type is not JSON.
+    /// The content type is not `application/json`.
     UnsupportedMediaType => "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE;
-    /// The body is over the limit.
+    /// The body exceeds the limit.
     BodyTooLarge => "body_too_large", PAYLOAD_TOO_LARGE;
-    /// The body did not arrive in time.
+    /// The request took too long.
     RequestTimeout => "request_timeout", REQUEST_TIMEOUT;
-    /// One or more fields are wrong; `details` has an entry for each.
+    /// Fields are invalid; `details` has an entry for each.
     ValidationFailed => "validation_failed", UNPROCESSABLE_ENTITY;
-    /// A header has no readable value.
+    /// A header is malformed.
     InvalidHeader => "invalid_header", BAD_REQUEST;
-    /// The SSH key is not a good public key.
+    /// The SSH key is not an accepted public key.
     InvalidSshKey => "invalid_ssh_key", BAD_REQUEST;
     /// Neither the request nor the account has an SSH key.
     SshKeyRequired => "ssh_key_required", BAD_REQUEST;
-    /// No good token came along.
+    /// No valid token, or its session has ended.
     Unauthorized => "unauthorized", UNAUTHORIZED;
-    /// Name and password don't belong together.
+    /// Invalid username or password.
     InvalidCredentials => "invalid_credentials", UNAUTHORIZED;
-    /// The user has as many instances as they may.
+    /// The user's quota of instances is used up.
     QuotaExceeded => "quota_exceeded", FORBIDDEN;
-    /// There is no such thing, or it is another's.
+    /// Does not exist, or belongs to someone else.
     NotFound => "not_found", NOT_FOUND;
-    /// The path does not take this method.
+    /// The path does not support this method.
     MethodNotAllowed => "method_not_allowed", METHOD_NOT_ALLOWED;
     /// The username is taken.
     UsernameTaken => "username_taken", CONFLICT;
     /// The email address is taken.
     EmailTaken => "email_taken", CONFLICT;
-    /// The user has an instance of this name.
+    /// The user has an instance of this name already.
     NameTaken => "name_taken", CONFLICT;
     /// The instance is being deleted.
     InstanceDeleting => "instance_deleting", CONFLICT;
-    /// The instance never came to be.
+    /// The instance was never created; it can only be deleted.
     InstanceFailed => "instance_failed", CONFLICT;
     /// The `Idempotency-Key` was used for another request.
     IdempotencyKeyReused => "idempotency_key_reused", UNPROCESSABLE_ENTITY;
@@ -83,27 +82,27 @@ codes! {
     NoBackend => "no_backend", SERVICE_UNAVAILABLE;
     /// No backend has room.
     NoCapacity => "no_capacity", SERVICE_UNAVAILABLE;
-    /// The operation was accepted and could not be done; the instance shows why.
+    /// The operation was accepted and failed; the instance has the reasons.
     OperationFailed => "operation_failed", SERVICE_UNAVAILABLE;
-    /// Too much of this at once; nothing was done.
+    /// Too many concurrent requests; nothing was stored.
     Busy => "busy", SERVICE_UNAVAILABLE;
-    /// The event log can't be reached; nothing was done.
+    /// The event log is unreachable; nothing was stored.
     BrokerUnavailable => "broker_unavailable", SERVICE_UNAVAILABLE;
-    /// The event log did not answer in time: it may or may not be done.
+    /// The event log did not answer in time; the command may or may not be stored.
     OutcomeUnknown => "outcome_unknown", SERVICE_UNAVAILABLE;
-    /// The database can't be reached.
+    /// The database is unreachable.
     DatabaseUnavailable => "database_unavailable", SERVICE_UNAVAILABLE;
-    /// The read models have not reached the `Dockhost-Position` yet.
+    /// The read model has not reached the `Dockhost-Position` yet.
     NotCaughtUp => "not_caught_up", SERVICE_UNAVAILABLE;
-    /// The events hold something that this server can't read; an administrator must look.
+    /// The aggregate has an event that this server can't read; an administrator must act.
     Frozen => "aggregate_frozen", SERVICE_UNAVAILABLE;
-    /// The event log is full; nothing was done.
+    /// The event log is full; nothing was stored.
     LogFull => "log_full", INSUFFICIENT_STORAGE;
-    /// A fault of ours.
+    /// A bug in the server.
     Internal => "internal_error", INTERNAL_SERVER_ERROR;
 }
 
-/// An error on its way out.
+/// An error answer.
 #[derive(Debug)]
 pub struct ApiError {
     code: Code,
@@ -112,7 +111,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error with its public sentence.
+    /// An error with its public message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), details: json!({}) }
     }
@@ -124,21 +123,26 @@ impl ApiError {
         self
     }
 
-    /// What belongs to somebody else and what isn't there look the same.
+    /// The same for what does not exist and for what belongs to someone else.
     pub fn not_found(what: &str) -> Self {
         Self::new(Code::NotFound, format!("there is no such {what}"))
     }
 
-    /// A fault of ours: the cause is logged, the caller gets the request id.
+    /// An internal error: the cause is logged, the caller gets the request id.
     pub fn internal(cause: &dyn std::error::Error) -> Self {
-        tracing::error!(error = chain(cause), "a request failed through a fault of ours");
-        Self::new(Code::Internal, "something went wrong on our side")
+        Self::bug(&chain(cause))
     }
 
-    /// The database can't be reached.
+    /// An internal error that has no `Error` as its cause.
+    pub fn bug(what: &str) -> Self {
+        tracing::error!(error = what, "internal error");
+        Self::new(Code::Internal, "internal error; the request id identifies it in the server's log")
+    }
+
+    /// The database is unreachable.
     pub fn database(cause: &dyn std::error::Error) -> Self {
-        tracing::warn!(error = chain(cause), "the database did not answer");
-        Self::new(Code::DatabaseUnavailable, "the database can't be reached; try again")
+        tracing::warn!(error = chain(cause), "database unavailable");
+        Self::new(Code::DatabaseUnavailable, "the database is unreachable; try again")
     }
 
     /// The code.
@@ -153,31 +157,33 @@ impl ApiError {
     }
 
     fn broker(cause: &dyn std::error::Error) -> Self {
-        tracing::warn!(error = chain(cause), "the event log did not answer");
-        Self::new(Code::BrokerUnavailable, "the event log can't be reached; nothing was done, try again")
+        tracing::warn!(error = chain(cause), "event log unavailable");
+        Self::new(Code::BrokerUnavailable, "the event log is unreachable; nothing was stored, try again")
     }
 
     fn unknown(cause: &dyn std::error::Error) -> Self {
-        tracing::warn!(error = chain(cause), "the outcome of a command is unknown");
-        Self::new(Code::OutcomeUnknown, "no answer came in time: it may or may not be done; look before trying again")
+        tracing::warn!(error = chain(cause), "outcome of a command unknown");
+        let message =
+            "the event log did not answer in time: the command may or may not be stored; check before repeating";
+        Self::new(Code::OutcomeUnknown, message)
     }
 
     fn frozen(cause: &dyn std::error::Error) -> Self {
-        tracing::error!(error = chain(cause), "a command met a frozen aggregate");
-        Self::new(Code::Frozen, "this can't be changed until an administrator has looked at it")
+        tracing::error!(error = chain(cause), "command on a frozen aggregate");
+        Self::new(Code::Frozen, "an event can't be read by this server; an administrator must act first")
     }
 
     fn full() -> Self {
-        tracing::error!("the event log is full");
-        Self::new(Code::LogFull, "the event log is full; nothing was done")
+        tracing::error!("event log full");
+        Self::new(Code::LogFull, "the event log is full; nothing was stored")
     }
 
     fn busy() -> Self {
-        Self::new(Code::Busy, "too much of this at once; nothing was done, try again")
+        Self::new(Code::Busy, "too many concurrent requests; nothing was stored, try again")
     }
 }
 
-/// Turns the rejection by `rejected`, everything else by its kind.
+/// Maps a rejection by `rejected`, every other failure by its kind.
 pub fn from_execute<R>(error: ExecuteError<R>, rejected: impl FnOnce(R) -> ApiError) -> ApiError {
     match error {
         ExecuteError::Rejected(rejection) => rejected(rejection),
@@ -189,7 +195,7 @@ pub fn from_execute<R>(error: ExecuteError<R>, rejected: impl FnOnce(R) -> ApiEr
     }
 }
 
-/// A rejection that only a fault of ours can bring about.
+/// A rejection that only a bug can cause.
 pub fn impossible<R: std::error::Error>(rejection: R) -> ApiError {
     ApiError::internal(&rejection)
 }
@@ -245,8 +251,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn each_code_has_a_word_of_its_own() {
-        let words: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
-        assert_eq!(words.len(), Code::ALL.len());
+    fn code_texts_are_unique() {
+        let texts: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
     }
 }

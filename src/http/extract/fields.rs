@@ -11,7 +11,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::header;
 use serde_json::{Map, Value, json};
 
-use super::error::{ApiError, Code};
+use crate::http::response::error::{ApiError, Code};
 
 /// A body's fields, and what was wrong with those read so far.
 pub struct Fields {

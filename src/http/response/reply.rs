@@ -1,4 +1,4 @@
-//! Answers that went well: `{success:true, message, data}`, with cookies, `Location` and the log's position.
+//! Successful answers: `{success: true, message, data}`, with cookies, `Location` and the log's position.
 
 use axum::Json;
 use axum::http::header::{HeaderName, LOCATION, SET_COOKIE};
@@ -8,12 +8,9 @@ use dockhost_domain::ids::OperationId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::stale::STALE;
+use crate::http::consistency::{POSITION, STALE};
 
-/// Carries `<log incarnation>.<sequence>`, in answers to writes and in requests that want to read them.
-pub const POSITION: HeaderName = HeaderName::from_static("dockhost-position");
-
-/// An answer being put together.
+/// A successful answer.
 pub struct Reply {
     status: StatusCode,
     body: Value,
@@ -31,7 +28,7 @@ impl Reply {
         Self::with_status(StatusCode::CREATED, message, data)
     }
 
-    /// 202 with data: the operation goes on.
+    /// 202 with data: the operation continues.
     pub fn accepted(message: &str, data: impl Serialize, operation: OperationId) -> Self {
         let location = format!("/api/v2/operations/{operation}");
         Self::with_status(StatusCode::ACCEPTED, message, data).header(LOCATION, location)
@@ -54,7 +51,7 @@ impl Reply {
         self.header(SET_COOKIE, cookie.to_string())
     }
 
-    /// With the mark of what lacks events from a sequence on.
+    /// With the first sequence that the data lacks, if it lacks any.
     #[must_use]
     pub fn stale(self, since: Option<u64>) -> Self {
         match since {
@@ -63,7 +60,7 @@ impl Reply {
         }
     }
 
-    /// With the position of what was written.
+    /// With the log position of the write, or of the state shown.
     #[must_use]
     pub fn position(self, position: String) -> Self {
         self.header(POSITION, position)

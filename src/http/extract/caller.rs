@@ -1,7 +1,7 @@
-//! Who may call a route. Each route says so where it is declared; there is no way to declare one without.
+//! Authentication: who calls, and whether their session is live.
 //!
-//! In: the token of a request, as `Authorization: Bearer` or as a cookie. Out: the principal, as a request extension,
-//! if the token is good and its session still counts; else 401, the same for every reason.
+//! In: the token, as `Authorization: Bearer` or as a cookie. Out: the principal as a request extension, or 401 with one
+//! answer for all reasons.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use axum_extra::extract::CookieJar;
 use dockhost_domain::ids::{BackendId, PrincipalId, SessionId, UserId};
 use dockhost_domain::session::Sessions;
 
-use super::app::App;
-use super::error::{ApiError, Code};
 use crate::auth::token::{Bearer, Tokens};
 use crate::common::clock;
+use crate::http::app::App;
+use crate::http::response::{ApiError, Code};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody.
+    /// Everyone.
     Open,
     /// Signed-in users.
     User,
@@ -36,21 +36,21 @@ pub const BACKEND_COOKIE: &str = "accessTokenBE";
 
 /// The user who calls.
 #[derive(Debug, Clone, Copy)]
-pub struct CallingUser {
-    /// Who.
+pub struct CurrentUser {
+    /// The account.
     pub user_id: UserId,
-    /// By which session.
+    /// The session of the token.
     pub session_id: SessionId,
 }
 
 /// The backend that calls.
 #[derive(Debug, Clone, Copy)]
-pub struct CallingBackend {
-    /// Which.
+pub struct CurrentBackend {
+    /// The backend.
     pub backend_id: BackendId,
 }
 
-/// The header counts before the cookie: a program that sends one means it.
+/// The token of a request. The header wins over the cookie.
 fn token(headers: &HeaderMap, cookie: &str) -> Option<String> {
     match headers.get(header::AUTHORIZATION) {
         Some(value) => {
@@ -61,24 +61,24 @@ fn token(headers: &HeaderMap, cookie: &str) -> Option<String> {
     }
 }
 
-async fn bearer(app: &App, token: Option<String>, tokens: &Tokens, reads: bool) -> Result<Bearer, ApiError> {
-    let refused = || ApiError::new(Code::Unauthorized, "sign in first");
-    let bearer = tokens.read(&token.ok_or_else(refused)?).map_err(|_| refused())?;
-    if is_live(app, bearer, reads).await? { Ok(bearer) } else { Err(refused()) }
+async fn authenticate(app: &App, token: Option<String>, tokens: &Tokens, is_read: bool) -> Result<Bearer, ApiError> {
+    let unauthorized = || ApiError::new(Code::Unauthorized, "sign in first");
+    let bearer = tokens.read(&token.ok_or_else(unauthorized)?).map_err(|_| unauthorized())?;
+    if is_live(app, bearer, is_read).await? { Ok(bearer) } else { Err(unauthorized()) }
 }
 
-fn reads(request: &Request) -> bool {
+fn is_read(request: &Request) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
-/// Whether the session still counts. What this replica knows is enough while it hears the log; while it doesn't, a
-/// read still is (nothing can be revoked while the log is away), a command asks the log. A "no" is always confirmed:
-/// the session may have begun a moment ago on another replica.
-async fn is_live(app: &App, bearer: Bearer, reads: bool) -> Result<bool, ApiError> {
+/// Whether the session is live. While the follower receives the log, its cached state is enough. While it does not, a
+/// read still uses the cache (nothing can be revoked without the log), but a command asks the log. A negative answer
+/// is always confirmed by the log: another replica may have started the session a moment ago.
+async fn is_live(app: &App, bearer: Bearer, is_read: bool) -> Result<bool, ApiError> {
     let now = clock::now();
-    if app.follower.is_live() || reads {
-        let known = app.executor.state::<Sessions>(bearer.principal).await?;
-        if known.state.is_live(bearer.session, now) {
+    if app.follower.is_live() || is_read {
+        let cached = app.executor.state::<Sessions>(bearer.principal).await?;
+        if cached.state.is_live(bearer.session, now) {
             return Ok(true);
         }
     }
@@ -89,11 +89,11 @@ async fn is_live(app: &App, bearer: Bearer, reads: bool) -> Result<bool, ApiErro
 /// Lets signed-in users through.
 pub async fn users(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let token = token(request.headers(), USER_COOKIE);
-    let reads = reads(&request);
-    match bearer(&app, token, &app.user_tokens, reads).await {
+    let is_read = is_read(&request);
+    match authenticate(&app, token, &app.user_tokens, is_read).await {
         Ok(Bearer { principal, session: session_id }) => {
             let user_id = UserId::from_uuid(PrincipalId::uuid(principal));
-            request.extensions_mut().insert(CallingUser { user_id, session_id });
+            request.extensions_mut().insert(CurrentUser { user_id, session_id });
             next.run(request).await
         }
         Err(error) => error.into_response(),
@@ -103,11 +103,11 @@ pub async fn users(State(app): State<Arc<App>>, mut request: Request, next: Next
 /// Lets signed-in backends through.
 pub async fn backends(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let token = token(request.headers(), BACKEND_COOKIE);
-    let reads = reads(&request);
-    match bearer(&app, token, &app.backend_tokens, reads).await {
+    let is_read = is_read(&request);
+    match authenticate(&app, token, &app.backend_tokens, is_read).await {
         Ok(Bearer { principal, .. }) => {
             let backend_id = BackendId::from_uuid(PrincipalId::uuid(principal));
-            request.extensions_mut().insert(CallingBackend { backend_id });
+            request.extensions_mut().insert(CurrentBackend { backend_id });
             next.run(request).await
         }
         Err(error) => error.into_response(),

@@ -1,0 +1,147 @@
+//! Read consistency: how a query sees what its caller wrote, and how an answer says that it lacks events.
+//!
+//! - A write's answer waits briefly until the read model has the write ([`until_projected`]), and carries its position.
+//! - A query with a `Dockhost-Position` header waits until this replica and the read model have reached it
+//!   ([`read_after`]), else it is refused with 503 `not_caught_up`.
+//! - An answer that lacks events (a quarantined aggregate, a stopped read model) says from which sequence on
+//!   ([`stale_since`]).
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum::http::header::HeaderName;
+use dockhost_projections::model::ReadModel;
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::response::{ApiError, Code};
+use crate::replica::follower::Follower;
+use crate::replica::projection_progress::ProjectionProgress;
+
+/// `<log incarnation>.<sequence>`: in answers to writes, and in queries that must see them.
+pub const POSITION: HeaderName = HeaderName::from_static("dockhost-position");
+/// The first sequence that an answer lacks.
+pub const STALE: HeaderName = HeaderName::from_static("dockhost-stale");
+
+/// How long a query waits for the position in its request.
+const QUERY_WAIT: Duration = Duration::from_secs(5);
+
+/// Waits until this replica and a read model have everything up to a sequence; `false` if `within` passes first.
+pub async fn until_projected<M: ReadModel>(
+    follower: &Follower,
+    progress: &ProjectionProgress,
+    sequence: u64,
+    within: Duration,
+) -> bool {
+    let projected = async {
+        follower.wait_until_applied(sequence).await;
+        // The model folds one kind of aggregate only: it is complete when it has the last event of that kind.
+        let needed = sequence.min(follower.last_sequence_of(M::KIND));
+        progress.wait_until::<M>(needed, within).await
+    };
+    tokio::time::timeout(within, projected).await.unwrap_or(false)
+}
+
+/// Waits until a read model has reached the position in the request, if there is one.
+///
+/// # Errors
+/// `invalid_header`, `not_caught_up`, `database_unavailable`.
+pub async fn read_after<M: ReadModel>(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(sequence) = requested_position(app, headers)? else { return Ok(()) };
+    if until_projected::<M>(&app.follower, &app.progress, sequence, QUERY_WAIT).await {
+        // A rebuild may have switched to another collection in the meantime.
+        app.store.look_again::<M>().await.map_err(|error| ApiError::database(&error))
+    } else {
+        Err(ApiError::new(Code::NotCaughtUp, "the read model has not reached this position yet; try again"))
+    }
+}
+
+fn requested_position(app: &App, headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(value) = headers.get(POSITION) else { return Ok(None) };
+    let invalid = |problem: &str| ApiError::new(Code::InvalidHeader, format!("{POSITION}: {problem}"));
+    let text = value.to_str().map_err(|_| invalid("is not readable text"))?;
+    let (incarnation, sequence) = text.rsplit_once('.').ok_or_else(|| invalid("is not <log>.<sequence>"))?;
+    if incarnation != app.executor.log().incarnation().to_string() {
+        return Err(invalid("is a position in another log"));
+    }
+    sequence.parse().map(Some).map_err(|_| invalid("is not <log>.<sequence>"))
+}
+
+/// The first sequence that an answer lacks: because its aggregate is quarantined, or because the model has stopped.
+pub fn stale_since<M: ReadModel>(app: &App, quarantined_at: Option<u64>) -> Option<u64> {
+    quarantined_at.or_else(|| app.progress.stop_reason(M::NAME).map(|_| app.progress.position(M::NAME) + 1))
+}
+
+/// Adds `stale: {since}` to an object of an answer that lacks events.
+#[must_use]
+pub fn with_stale(mut object: Value, since: Option<u64>) -> Value {
+    if let Some(since) = since {
+        object["stale"] = json!({ "since": since });
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use dockhost_domain::account::{Account, CreateAccount, Created, Role};
+    use dockhost_domain::envelope::{Actor, Origin};
+    use dockhost_domain::ids::{PrincipalId, SessionId, UserId};
+    use dockhost_domain::names::Username;
+    use dockhost_domain::session::{StartSession, Started};
+    use dockhost_domain::timestamp::Timestamp;
+    use dockhost_projections::sessions::Sessions;
+    use dockhost_projections::store::MongoStore;
+    use dockhost_projections::users::Users;
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event_log::EventLog;
+    use crate::event_log::memory::MemoryLog;
+    use crate::execute::Executor;
+
+    #[tokio::test]
+    async fn until_projected_ignores_events_of_other_kinds() {
+        crate::common::install_crypto();
+        let unreachable = "mongodb://127.0.0.1:1/?directConnection=true";
+        let progress = ProjectionProgress::new(MongoStore::connect(unreachable, "none").await.unwrap());
+        let executor = Executor::new(Arc::new(MemoryLog::default()) as Arc<dyn EventLog>);
+        let (follower, stop) = (Follower::new(Arc::clone(&executor)), CancellationToken::new());
+        tokio::spawn(Arc::clone(&follower).run(0, BTreeMap::new(), stop.clone()));
+
+        // What a sign-up stores: the account, then a session.
+        let user = UserId::from_uuid(Uuid::from_u128(1));
+        let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
+        let mut batch = executor.batch(origin);
+        let details = Created {
+            username: "ada".parse::<Username>().unwrap().into(),
+            email: "ada@example.org".to_owned().into(),
+            password_verifier: "none".to_owned().into(),
+            ssh_public_key: None,
+            role: Role::User,
+        };
+        batch.decide(user, &CreateAccount(details)).await.unwrap();
+        let started = Started {
+            session_id: SessionId::from_uuid(Uuid::from_u128(2)),
+            expires_at: Timestamp::from_millis(i64::MAX / 2),
+        };
+        batch.decide(PrincipalId::from(user), &StartSession(started)).await.unwrap();
+        let last = batch.commit().await.unwrap();
+        assert_eq!(executor.state::<Account>(user).await.unwrap().sequence, last - 1);
+
+        progress.advance(Users::NAME, last - 1);
+        let (long, short) = (Duration::from_secs(20), Duration::from_millis(20));
+        assert!(
+            until_projected::<Users>(&follower, &progress, last, long).await,
+            "it waited for an event of another kind"
+        );
+        assert!(
+            !until_projected::<Sessions>(&follower, &progress, last, short).await,
+            "the session is not projected yet"
+        );
+        stop.cancel();
+    }
+}

@@ -1,0 +1,25 @@
+//! The `Idempotency-Key` header: the caller's name for a request that it may have to repeat.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::http::response::{ApiError, Code};
+
+/// In characters.
+const MAX_KEY_LENGTH: usize = 255;
+
+/// The key of a request, if it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
+        let key = value.to_str().ok().filter(|key| (1..=MAX_KEY_LENGTH).contains(&key.len()));
+        let invalid =
+            || ApiError::new(Code::InvalidHeader, "Idempotency-Key must be 1 to 255 visible ASCII characters");
+        key.map(|key| Self(Some(key.to_owned()))).ok_or_else(invalid)
+    }
+}

@@ -1,0 +1,38 @@
+//! CORS: only the configured frontend's origin may call with credentials.
+
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use tower_http::cors::CorsLayer;
+
+use crate::http::app::App;
+use crate::http::consistency::{POSITION, STALE};
+
+/// How long browsers may cache the answer to a preflight request.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// The layer; without a frontend it allows no origin.
+pub fn layer(app: &App) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("prefer"),
+            POSITION,
+        ])
+        .expose_headers([
+            header::LOCATION,
+            header::RETRY_AFTER,
+            POSITION,
+            STALE,
+            HeaderName::from_static("x-request-id"),
+        ])
+        .max_age(PREFLIGHT_MAX_AGE);
+    match app.settings.frontend.as_ref().and_then(|origin| HeaderValue::from_str(origin).ok()) {
+        Some(origin) => layer.allow_origin(origin),
+        None => layer.allow_origin([]),
+    }
+}

@@ -1,0 +1,7 @@
+//! Layers around all routes.
+
+pub mod body_limit;
+pub mod cors;
+pub mod panic;
+pub mod request_id;
+pub mod timeout;

@@ -11,10 +11,10 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ClientOptions;
 
 /// The name of the set.
-pub const SET: &str = "dockhost";
+pub const REPLICA_SET_NAME: &str = "dockhost";
 
 /// How long a member is given to answer and to become the primary.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PRIMARY_TIMEOUT: Duration = Duration::from_secs(30);
 const ALREADY_INITIALIZED: i32 = 23;
 
 /// The set could not be made.
@@ -27,7 +27,7 @@ pub enum AdminError {
     #[error("the URI names no host")]
     NoHost,
     /// The set has no primary; the last thing that its member said is given.
-    #[error("no primary after {} s; the member said {last}", PATIENCE.as_secs())]
+    #[error("no primary after {} s; the member said {last}", PRIMARY_TIMEOUT.as_secs())]
     NoPrimary {
         /// The last answer to `hello`.
         last: Document,
@@ -42,20 +42,21 @@ pub async fn initiate_replica_set(uri: &str) -> Result<(), AdminError> {
     let hosts = ClientOptions::parse(uri).await?.hosts;
     let members: Vec<Document> =
         (0_i32..).zip(&hosts).map(|(id, host)| doc! { "_id": id, "host": host.to_string() }).collect();
-    let client = member(uri, PATIENCE).await?;
+    let client = direct_client(uri, PRIMARY_TIMEOUT).await?;
     let admin = client.database("admin");
-    match admin.run_command(doc! { "replSetInitiate": { "_id": SET, "members": members } }).await {
+    match admin.run_command(doc! { "replSetInitiate": { "_id": REPLICA_SET_NAME, "members": members } }).await {
         Ok(_) => {}
         Err(error) if code(&error) == Some(ALREADY_INITIALIZED) => {}
         Err(error) => return Err(error.into()),
     }
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + PRIMARY_TIMEOUT;
     let mut ticks = tokio::time::interval(Duration::from_millis(10));
     loop {
         ticks.tick().await;
         let last = admin.run_command(doc! { "hello": 1 }).await?;
         // The one that was asked, or another that it knows of.
-        if leads(&last) || last.get_str("primary").is_ok_and(|primary| last.get_str("me").is_ok_and(|me| me != primary))
+        if is_writable_primary(&last)
+            || last.get_str("primary").is_ok_and(|primary| last.get_str("me").is_ok_and(|me| me != primary))
         {
             break;
         }
@@ -70,16 +71,16 @@ pub async fn initiate_replica_set(uri: &str) -> Result<(), AdminError> {
 /// Whether the first host that the URI names takes writes.
 ///
 /// # Errors
-/// [`AdminError`], after `patience` if it does not answer.
-pub async fn is_primary(uri: &str, patience: Duration) -> Result<bool, AdminError> {
-    let client = member(uri, patience).await?;
+/// [`AdminError`], after `timeout` if it does not answer.
+pub async fn is_primary(uri: &str, timeout: Duration) -> Result<bool, AdminError> {
+    let client = direct_client(uri, timeout).await?;
     let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
     client.shutdown().await;
-    Ok(leads(&hello?))
+    Ok(is_writable_primary(&hello?))
 }
 
 /// A client of the first host that the URI names, whatever its part in the set.
-async fn member(uri: &str, patience: Duration) -> Result<Client, AdminError> {
+async fn direct_client(uri: &str, timeout: Duration) -> Result<Client, AdminError> {
     let mut options = ClientOptions::parse(uri).await?;
     options.hosts.truncate(1);
     if options.hosts.is_empty() {
@@ -87,11 +88,11 @@ async fn member(uri: &str, patience: Duration) -> Result<Client, AdminError> {
     }
     options.direct_connection = Some(true);
     options.repl_set_name = None;
-    options.server_selection_timeout = Some(patience);
+    options.server_selection_timeout = Some(timeout);
     Ok(Client::with_options(options)?)
 }
 
-fn leads(hello: &Document) -> bool {
+fn is_writable_primary(hello: &Document) -> bool {
     hello.get_bool("isWritablePrimary").unwrap_or(false)
 }
 

@@ -20,28 +20,28 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 
-use crate::digest::{Digest, Digesting, canonical, mismatches};
-use crate::draft::Draft;
-use crate::history::{History, Progress, Stage, Watcher};
+use crate::comparison::{Comparison, Difference, DifferenceKind};
+use crate::digest::{Digest, DigestBuilder, canonical, mismatches};
+use crate::history::{History, OnProgress, Progress, Stage};
 use crate::model::{Document, Folded, IdOf, ReadModel};
 use crate::projector::ProjectionError;
-use crate::quarantine::{Entry, Logged as _, Quarantine, keys};
+use crate::quarantine::{LogEntry, LogItem as _, Quarantine, keys};
+use crate::rebuild_buffer::RebuildBuffer;
 use crate::store::{Checkpoint, CollectionName, MongoStore, StoreError, encode, json, malformed};
-use crate::verdict::{Difference, DifferenceKind, Verdict};
 
 /// Pages whose texts are made at once.
-const AT_ONCE: usize = 2;
-/// Progress is told this often, in documents.
-const EVERY: usize = 1000;
+const PAGES_ENCODED_AHEAD: usize = 2;
+/// Documents between two calls of `on_progress`.
+const DOCUMENTS_PER_PROGRESS: usize = 1000;
 
 /// A document as it is stored.
-struct Stored {
+struct StoredDocument {
     id: Option<String>,
     seq: u64,
     bytes: RawDocumentBuf,
 }
 
-impl Stored {
+impl StoredDocument {
     fn of(bytes: RawDocumentBuf) -> Self {
         let seq = bytes.get("seq").ok().flatten().and_then(bson::RawBsonRef::as_i64);
         let id = bytes.get("_id").ok().flatten().and_then(|id| id.as_str().map(str::to_owned));
@@ -54,28 +54,28 @@ impl Stored {
 }
 
 /// A live one, with its canonical text.
-struct Live {
-    stored: Stored,
+struct LiveDocument {
+    stored: StoredDocument,
     text: String,
 }
 
-/// Compares. The draft must be folded up to exactly the checkpoint, and written if it has spilled.
+/// Compares. The buffer must be folded up to exactly the checkpoint, and written if it has spilled.
 pub(crate) async fn compare<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
     checkpoint: &Checkpoint,
-    draft: &Draft<M>,
-    watcher: Watcher<'_>,
-) -> Result<Verdict, ProjectionError> {
-    let mut comparison = Comparison::<M> {
+    buffer: &RebuildBuffer<M>,
+    on_progress: OnProgress<'_>,
+) -> Result<Comparison, ProjectionError> {
+    let mut comparison = Comparer::<M> {
         history,
         checkpoint,
-        later: Kept::new(draft.quarantine().clone(), draft.position()),
-        held: held(history, checkpoint, draft.quarantine()).await?,
-        found: Found::default(),
+        later: EventsByDocument::new(buffer.quarantine().clone(), buffer.position()),
+        quarantined: quarantined_documents(history, checkpoint, buffer.quarantine()).await?,
+        found: ComparisonBuilder::default(),
     };
     let mut live = live(store, &checkpoint.collection);
-    let mut made = draft.documents().map_ok(Stored::of);
+    let mut made = buffer.documents().map_ok(StoredDocument::of);
     let (mut left, mut right) = (live.try_next().await?, made.try_next().await?);
     let mut compared = 0;
     loop {
@@ -100,64 +100,64 @@ pub(crate) async fn compare<M: ReadModel>(
         if order != Ordering::Less {
             right = made.try_next().await?;
             compared += 1;
-            if compared % EVERY == 0 {
-                told::<M>(watcher, compared, draft.len());
+            if compared % DOCUMENTS_PER_PROGRESS == 0 {
+                report_progress::<M>(on_progress, compared, buffer.len());
             }
         }
     }
-    told::<M>(watcher, draft.len(), draft.len());
-    Ok(comparison.found.verdict::<M>(checkpoint))
+    report_progress::<M>(on_progress, buffer.len(), buffer.len());
+    Ok(comparison.found.comparison::<M>(checkpoint))
 }
 
-fn told<M: ReadModel>(watcher: Watcher<'_>, done: usize, total: usize) {
+fn report_progress<M: ReadModel>(on_progress: OnProgress<'_>, done: usize, total: usize) {
     let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
-    watcher(Progress { model: M::NAME, stage: Stage::Compare, done: count(done), total: count(total) });
+    on_progress(Progress { model: M::NAME, stage: Stage::Compare, done: count(done), total: count(total) });
 }
 
 /// The live documents; the texts are made in tasks of their own.
-fn live(store: &MongoStore, collection: &CollectionName) -> BoxStream<'static, Result<Live, ProjectionError>> {
+fn live(store: &MongoStore, collection: &CollectionName) -> BoxStream<'static, Result<LiveDocument, ProjectionError>> {
     let name = collection.clone();
     let texts = store.pages(collection).map(move |page| {
         let name = name.clone();
         async move {
             let page = page?;
             let texts = tokio::task::spawn_blocking(move || {
-                let live = page.into_iter().map(Stored::of).map(|stored| {
+                let live = page.into_iter().map(StoredDocument::of).map(|stored| {
                     let text = canonical(&stored.value(&name)?);
-                    Ok(Live { stored, text })
+                    Ok(LiveDocument { stored, text })
                 });
                 live.collect::<Result<Vec<_>, StoreError>>()
             });
             texts.await.map_err(StoreError::rejected)?
         }
     });
-    let pages = texts.buffered(AT_ONCE).map_err(ProjectionError::from);
+    let pages = texts.buffered(PAGES_ENCODED_AHEAD).map_err(ProjectionError::from);
     pages.map_ok(|page| futures::stream::iter(page.into_iter().map(Ok))).try_flatten().boxed()
 }
 
-struct Comparison<'a, M: ReadModel> {
+struct Comparer<'a, M: ReadModel> {
     history: &'a dyn History,
     checkpoint: &'a Checkpoint,
     /// What came after the checkpoint, as far as it was needed.
-    later: Kept<M>,
-    held: Held<M>,
-    found: Found,
+    later: EventsByDocument<M>,
+    quarantined: QuarantinedDocuments<M>,
+    found: ComparisonBuilder,
 }
 
-impl<M: ReadModel> Comparison<'_, M> {
+impl<M: ReadModel> Comparer<'_, M> {
     /// A live document, and what was made under its id.
-    async fn live(&mut self, live: &Live, made: Option<&Stored>) -> Result<(), ProjectionError> {
+    async fn live(&mut self, live: &LiveDocument, made: Option<&StoredDocument>) -> Result<(), ProjectionError> {
         let collection = &self.checkpoint.collection;
-        let Stored { id, seq, bytes } = &live.stored;
+        let StoredDocument { id, seq, bytes } = &live.stored;
         if *seq <= self.checkpoint.sequence && made.is_some_and(|made| made.bytes == *bytes) {
             self.found.equal(&live.text);
             return Ok(());
         }
         let parsed = id.as_ref().and_then(|id| id.parse::<IdOf<M>>().ok());
-        let held = parsed.and_then(|id| self.held.due.get(&id).map(|before| (id, *before)));
+        let held = parsed.and_then(|id| self.quarantined.due.get(&id).map(|before| (id, *before)));
         let expected = if let Some((id, before)) = held {
-            let due = self.held.kept.at(id, None, before);
-            let at_seq = self.held.kept.at(id, None, *seq);
+            let due = self.quarantined.events.at(id, None, before);
+            let at_seq = self.quarantined.events.at(id, None, *seq);
             // It lacks what was due.
             if due.as_ref().is_some_and(|due| due.seq() > *seq) { due } else { at_seq }.map(|d| form(&d)).transpose()?
         } else if let Some(id) = parsed.filter(|_| *seq > self.checkpoint.sequence) {
@@ -189,11 +189,11 @@ impl<M: ReadModel> Comparison<'_, M> {
     }
 
     /// A document that isn't among the live ones.
-    fn missing(&mut self, made: &Stored) -> Result<(), ProjectionError> {
+    fn missing(&mut self, made: &StoredDocument) -> Result<(), ProjectionError> {
         let mut expected = Some(made.value(&self.checkpoint.collection)?);
         let Some(id) = &made.id else { return Ok(()) };
-        if let Some((id, before)) = id.parse().ok().and_then(|id| Some((id, *self.held.due.get(&id)?))) {
-            expected = self.held.kept.at(id, None, before).map(|document| form(&document)).transpose()?;
+        if let Some((id, before)) = id.parse().ok().and_then(|id| Some((id, *self.quarantined.due.get(&id)?))) {
+            expected = self.quarantined.events.at(id, None, before).map(|document| form(&document)).transpose()?;
         }
         if let Some(expected) = expected {
             self.found.differs(id.clone(), DifferenceKind::Missing, None, Some(&canonical(&expected)));
@@ -203,21 +203,21 @@ impl<M: ReadModel> Comparison<'_, M> {
 }
 
 /// Events by the document that they change, kept to fold one of them up to where it is stored.
-struct Kept<M: ReadModel> {
-    events: BTreeMap<IdOf<M>, Vec<Entry>>,
+struct EventsByDocument<M: ReadModel> {
+    events: BTreeMap<IdOf<M>, Vec<LogEntry>>,
     quarantine: Quarantine,
     reached: u64,
 }
 
-impl<M: ReadModel> Kept<M> {
+impl<M: ReadModel> EventsByDocument<M> {
     const fn new(quarantine: Quarantine, reached: u64) -> Self {
         Self { events: BTreeMap::new(), quarantine, reached }
     }
 
-    fn add(&mut self, entry: &Entry) -> Result<Vec<IdOf<M>>, ProjectionError> {
-        if let Err(unreadable) = entry.logged() {
-            let held = self.quarantine.hold(unreadable.clone());
-            held.map_err(|_| ProjectionError::TooManyHeld { model: M::NAME })?;
+    fn add(&mut self, entry: &LogEntry) -> Result<Vec<IdOf<M>>, ProjectionError> {
+        if let Err(unreadable) = entry.event() {
+            let held = self.quarantine.add(unreadable.clone());
+            held.map_err(|_| ProjectionError::QuarantineFull { model: M::NAME })?;
         }
         let ids = keys::<M>(entry);
         for id in &ids {
@@ -254,18 +254,18 @@ impl<M: ReadModel> Kept<M> {
 }
 
 /// Documents of aggregates that the checkpoint says are held back elsewhere than here.
-struct Held<M: ReadModel> {
-    kept: Kept<M>,
+struct QuarantinedDocuments<M: ReadModel> {
+    events: EventsByDocument<M>,
     /// Up to where each must be folded all the same.
     due: BTreeMap<IdOf<M>, u64>,
 }
 
-async fn held<M: ReadModel>(
+async fn quarantined_documents<M: ReadModel>(
     history: &dyn History,
     checkpoint: &Checkpoint,
     ours: &Quarantine,
-) -> Result<Held<M>, ProjectionError> {
-    let mut held = Held { kept: Kept::new(ours.clone(), 0), due: BTreeMap::new() };
+) -> Result<QuarantinedDocuments<M>, ProjectionError> {
+    let mut found = QuarantinedDocuments { events: EventsByDocument::new(ours.clone(), 0), due: BTreeMap::new() };
     for theirs in checkpoint.quarantine.entries() {
         if ours.get(&theirs.subject).is_some_and(|ours| ours.sequence == theirs.sequence) {
             continue;
@@ -275,23 +275,23 @@ async fn held<M: ReadModel>(
         let mut entries = history.read_one(aggregate, 0, end);
         while let Some(entry) = entries.try_next().await.map_err(ProjectionError::History)? {
             let before = theirs.sequence.saturating_sub(1).min(checkpoint.sequence);
-            held.due.extend(held.kept.add(&entry)?.into_iter().map(|id| (id, before)));
+            found.due.extend(found.events.add(&entry)?.into_iter().map(|id| (id, before)));
         }
     }
-    Ok(held)
+    Ok(found)
 }
 
 /// What was found so far.
 #[derive(Default)]
-struct Found {
+struct ComparisonBuilder {
     documents: usize,
-    stored: Digesting,
+    stored: DigestBuilder,
     /// None as long as it would be the same as `stored`.
-    expected: Option<Digesting>,
+    expected: Option<DigestBuilder>,
     differences: Vec<Difference>,
 }
 
-impl Found {
+impl ComparisonBuilder {
     fn equal(&mut self, text: &str) {
         self.documents += 1;
         self.stored.add(text);
@@ -308,9 +308,9 @@ impl Found {
         self.differences.push(Difference { id, kind });
     }
 
-    fn verdict<M: ReadModel>(self, checkpoint: &Checkpoint) -> Verdict {
+    fn comparison<M: ReadModel>(self, checkpoint: &Checkpoint) -> Comparison {
         let stored: Digest = self.stored.finish();
-        Verdict {
+        Comparison {
             model: M::NAME,
             collection: checkpoint.collection.clone(),
             position: checkpoint.sequence,
@@ -318,7 +318,7 @@ impl Found {
             documents: self.documents,
             quarantined: checkpoint.quarantine.len(),
             stored,
-            expected: self.expected.map_or(stored, Digesting::finish),
+            expected: self.expected.map_or(stored, DigestBuilder::finish),
             differences: self.differences,
         }
     }
@@ -329,7 +329,7 @@ fn form(document: &impl Document) -> Result<Value, StoreError> {
     json(&bytes).map_err(StoreError::rejected)
 }
 
-fn decode<M: ReadModel>(collection: &CollectionName, made: &Stored) -> Result<M::Document, StoreError> {
+fn decode<M: ReadModel>(collection: &CollectionName, made: &StoredDocument) -> Result<M::Document, StoreError> {
     let refused = |source| malformed(collection.as_str(), &made.bytes, source);
     json(&made.bytes).and_then(serde_json::from_value).map_err(refused)
 }

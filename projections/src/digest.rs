@@ -27,9 +27,9 @@ impl fmt::Debug for Digest {
 
 /// The digest of documents that are given, as their canonical texts, in order of their ids.
 #[derive(Clone, Default)]
-pub(crate) struct Digesting(Sha256);
+pub(crate) struct DigestBuilder(Sha256);
 
-impl Digesting {
+impl DigestBuilder {
     /// The next document.
     pub(crate) fn add(&mut self, canonical: &str) {
         self.0.update(canonical.as_bytes());
@@ -141,7 +141,7 @@ mod tests {
     use serde_json::json;
 
     fn digest<'a>(documents: impl IntoIterator<Item = &'a Value>) -> Digest {
-        let mut digest = Digesting::default();
+        let mut digest = DigestBuilder::default();
         documents.into_iter().for_each(|document| digest.add(&canonical(document)));
         digest.finish()
     }

@@ -8,7 +8,7 @@ use dockhost_domain::subject::AggregateId;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use crate::quarantine::Entry;
+use crate::quarantine::LogEntry;
 use crate::store::Cause;
 
 /// The port to the log's past.
@@ -21,10 +21,10 @@ pub trait History: Send + Sync {
 
     /// Everything on the subjects of this kind of aggregate with `after < sequence <= to`, in order, what can't be read
     /// included; then it ends. `to` is never beyond what [`History::end`] has said.
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>>;
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>>;
 
     /// The same of one aggregate.
-    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>>;
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>>;
 }
 
 /// What a long operation is at.
@@ -50,4 +50,4 @@ pub struct Progress {
 }
 
 /// Is told of progress, at most a thousand apart and at the end of each stage.
-pub type Watcher<'a> = &'a mut (dyn FnMut(Progress) + Send);
+pub type OnProgress<'a> = &'a mut (dyn FnMut(Progress) + Send);

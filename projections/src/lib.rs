@@ -12,15 +12,15 @@
 //! - [`projector`], [`pipeline`]: events → documents → checkpoint, live. [`quarantine`]: aggregates that stopped;
 //!   [`release`]: trying them again.
 //! - [`admin`]: making a lone mongod a replica set.
-//! - [`verdict`]: what a comparison found.
+//! - [`comparison`]: what a comparison found.
 //! - [`history`], [`verify`], [`rebuild`], [`digest`]: folding the whole log again, to compare or to replace; over
 //!   `draft` (the documents that are made) and `compare` (beside the live ones).
 
 pub mod admin;
 pub mod backends;
 mod compare;
+pub mod comparison;
 pub mod digest;
-mod draft;
 pub mod history;
 pub mod instances;
 pub mod model;
@@ -28,17 +28,17 @@ pub mod pipeline;
 pub mod projector;
 pub mod quarantine;
 pub mod rebuild;
+mod rebuild_buffer;
 pub mod release;
 pub mod sessions;
 pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod users;
-pub mod verdict;
 pub mod verify;
 
 pub use history::{History, Progress, Stage};
 pub use model::{Document, ReadModel};
 pub use projector::{ProjectionError, Projector};
-pub use quarantine::{Entry, Quarantine, Unreadable};
+pub use quarantine::{LogEntry, Quarantine, Unreadable};
 pub use store::{MongoStore, StoreError};

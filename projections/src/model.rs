@@ -40,7 +40,7 @@ pub trait ReadModel: Send + Sync + 'static {
     /// The indexes that its queries need: each one a list of ascending members.
     const INDEXES: &'static [&'static [&'static str]];
     /// A live projector gathers events for so long before it stores them. Zero where somebody waits for the documents.
-    const LINGER: Duration = Duration::ZERO;
+    const DEBOUNCE: Duration = Duration::ZERO;
 
     /// Its documents.
     type Document: Document;
@@ -106,7 +106,7 @@ impl<M: ReadModel> Folded<M> {
     }
 
     /// Lets go of those that changed longest ago, until as many are left.
-    pub(crate) fn keep_newest(&mut self, count: usize) {
+    pub(crate) fn evict_oldest(&mut self, count: usize) {
         let mut seqs: Vec<u64> = self.documents.values().map(Document::seq).collect();
         if let Some(least) = seqs.len().checked_sub(count).filter(|least| *least < seqs.len()) {
             let least = *seqs.select_nth_unstable(least).1;

@@ -9,12 +9,12 @@
 use futures::future::join;
 
 use crate::model::ReadModel;
-use crate::projector::{Pending, ProjectionError, Projector};
-use crate::quarantine::Logged;
+use crate::projector::{FoldedBatch, ProjectionError, Projector};
+use crate::quarantine::LogItem;
 
 /// At most one batch that is folded and not yet stored.
 #[derive(Debug)]
-pub struct Pipeline<M: ReadModel>(Option<Pending<M>>);
+pub struct Pipeline<M: ReadModel>(Option<FoldedBatch<M>>);
 
 impl<M: ReadModel> Default for Pipeline<M> {
     fn default() -> Self {
@@ -28,7 +28,11 @@ impl<M: ReadModel> Pipeline<M> {
     /// # Errors
     /// As [`Projector::apply`]; then what was not stored is forgotten, and the events from the position on may be given
     /// to a new pipeline.
-    pub async fn push<E: Logged>(&mut self, projector: &mut Projector<M>, batch: &[E]) -> Result<u64, ProjectionError> {
+    pub async fn push<E: LogItem>(
+        &mut self,
+        projector: &mut Projector<M>,
+        batch: &[E],
+    ) -> Result<u64, ProjectionError> {
         let Some(before) = self.0.take() else {
             self.0 = Some(projector.fold(batch).await?);
             return Ok(projector.position());
@@ -36,7 +40,7 @@ impl<M: ReadModel> Pipeline<M> {
         // Both to their end, even if one fails.
         let (folded, stored) = join(projector.fold_after(&before, batch), projector.store(&before.folded)).await;
         stored?;
-        let position = projector.settle(before.to, before.quarantine).await?;
+        let position = projector.advance_checkpoint(before.to, before.quarantine).await?;
         self.0 = Some(folded?);
         Ok(position)
     }
@@ -48,6 +52,6 @@ impl<M: ReadModel> Pipeline<M> {
     pub async fn flush(&mut self, projector: &mut Projector<M>) -> Result<u64, ProjectionError> {
         let Some(last) = self.0.take() else { return Ok(projector.position()) };
         projector.store(&last.folded).await?;
-        projector.settle(last.to, last.quarantine).await
+        projector.advance_checkpoint(last.to, last.quarantine).await
     }
 }

@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use dockhost_domain::incarnation::Incarnation;
 
 use crate::model::{Folded, IdOf, ReadModel};
-use crate::quarantine::{Logged, MOST, Quarantine, keys};
+use crate::quarantine::{LogItem, MAX_QUARANTINED, Quarantine, keys};
 use crate::store::{Advance, Cause, Checkpoint, MongoStore, StoreError};
 
 /// Why a projector, a verification or a rebuild stopped.
@@ -81,9 +81,9 @@ pub enum ProjectionError {
     },
     /// So many aggregates hold events that can't be read that this is the wrong program for this log.
     #[error(
-        "more than {MOST} aggregates of the read model {model} hold events that this program can't read: run a newer one"
+        "more than {MAX_QUARANTINED} aggregates of the read model {model} hold events that this program can't read: run a newer one"
     )]
-    TooManyHeld {
+    QuarantineFull {
         /// The model.
         model: &'static str,
     },
@@ -102,7 +102,7 @@ pub struct Projector<M> {
 
 /// A batch that is folded in memory and not yet stored.
 #[derive(Debug)]
-pub struct Pending<M: ReadModel> {
+pub struct FoldedBatch<M: ReadModel> {
     /// The documents with the batch in them.
     pub folded: Folded<M>,
     /// What is held back from then on.
@@ -119,7 +119,7 @@ impl<M: ReadModel> Projector<M> {
     /// from; [`ProjectionError::Store`].
     pub async fn open(store: MongoStore, incarnation: &Incarnation) -> Result<Self, ProjectionError> {
         store.ping().await?;
-        let checkpoint = store.begin::<M>(incarnation).await?;
+        let checkpoint = store.load_or_create_checkpoint::<M>(incarnation).await?;
         check::<M>(&checkpoint, incarnation)?;
         store.ensure_indexes::<M>(&checkpoint.collection).await?;
         Ok(Self { store, checkpoint, model: PhantomData })
@@ -142,27 +142,28 @@ impl<M: ReadModel> Projector<M> {
     ///
     /// # Errors
     /// [`ProjectionError`]; after one the position is what it was, and the batch may be given again.
-    pub async fn apply<E: Logged>(&mut self, batch: &[E]) -> Result<u64, ProjectionError> {
+    pub async fn apply<E: LogItem>(&mut self, batch: &[E]) -> Result<u64, ProjectionError> {
         let pending = self.fold(batch).await?;
         self.write(pending.folded).await?;
-        self.settle(pending.to, pending.quarantine).await
+        self.advance_checkpoint(pending.to, pending.quarantine).await
     }
 
     /// The first step of [`Projector::apply`]: loads what the batch changes, and folds the batch in, in memory.
     ///
     /// # Errors
-    /// [`ProjectionError::OutOfOrder`], `TooManyHeld`, `Store`.
-    pub async fn fold<E: Logged>(&self, batch: &[E]) -> Result<Pending<M>, ProjectionError> {
-        let before = Pending { folded: Folded::default(), quarantine: self.quarantine().clone(), to: self.position() };
+    /// [`ProjectionError::OutOfOrder`], `QuarantineFull`, `Store`.
+    pub async fn fold<E: LogItem>(&self, batch: &[E]) -> Result<FoldedBatch<M>, ProjectionError> {
+        let before =
+            FoldedBatch { folded: Folded::default(), quarantine: self.quarantine().clone(), to: self.position() };
         self.fold_after(&before, batch).await
     }
 
     /// The same on top of a batch that is folded and not yet stored.
-    pub(crate) async fn fold_after<E: Logged>(
+    pub(crate) async fn fold_after<E: LogItem>(
         &self,
-        before: &Pending<M>,
+        before: &FoldedBatch<M>,
         batch: &[E],
-    ) -> Result<Pending<M>, ProjectionError> {
+    ) -> Result<FoldedBatch<M>, ProjectionError> {
         let mut to = 0;
         for entry in batch {
             let sequence = entry.sequence();
@@ -181,13 +182,13 @@ impl<M: ReadModel> Projector<M> {
         documents.extend(known.into_iter().filter_map(|id| before.folded.get(id).cloned()));
         let (mut folded, mut quarantine) = (Folded::from_documents(documents), before.quarantine.clone());
         for entry in fresh() {
-            quarantine.fold(&mut folded, entry).map_err(|_| ProjectionError::TooManyHeld { model: M::NAME })?;
+            quarantine.fold(&mut folded, entry).map_err(|_| ProjectionError::QuarantineFull { model: M::NAME })?;
         }
-        Ok(Pending { folded, quarantine, to })
+        Ok(FoldedBatch { folded, quarantine, to })
     }
 
     /// The second step: stores the documents that changed, each unless what is stored is as far or further. What is
-    /// left is to [`Projector::settle`].
+    /// left is to [`Projector::advance_checkpoint`].
     ///
     /// # Errors
     /// [`ProjectionError::Store`].
@@ -205,7 +206,7 @@ impl<M: ReadModel> Projector<M> {
     /// [`ProjectionError::Superseded`] after a rebuild, `ForeignLog`, `FoldChanged`, `Store`.
     pub async fn advance(&mut self, to: u64) -> Result<u64, ProjectionError> {
         let quarantine = self.quarantine().clone();
-        self.settle(to, quarantine).await
+        self.advance_checkpoint(to, quarantine).await
     }
 
     /// The last step of [`Projector::apply`]: notes that everything up to `to` is in the documents but for what is held
@@ -214,22 +215,22 @@ impl<M: ReadModel> Projector<M> {
     /// # Errors
     /// [`ProjectionError::Superseded`] after a rebuild or when what is held back was changed by somebody else,
     /// `ForeignLog`, `FoldChanged`, `Store`.
-    pub async fn settle(&mut self, to: u64, quarantine: Quarantine) -> Result<u64, ProjectionError> {
+    pub async fn advance_checkpoint(&mut self, to: u64, quarantine: Quarantine) -> Result<u64, ProjectionError> {
         if to <= self.position() {
             return Ok(self.position());
         }
-        let quarantine = quarantine.following(self.quarantine());
+        let quarantine = quarantine.replacing(self.quarantine());
         let next = Checkpoint { sequence: to, quarantine, ..self.checkpoint.clone() };
         match self.store.advance::<M>(&self.checkpoint, &next).await? {
-            Advance::Done => {
+            Advance::Advanced => {
                 self.checkpoint = next;
                 Ok(to)
             }
-            Advance::Overtaken(now) => {
+            Advance::Changed(now) => {
                 check::<M>(&now, &self.checkpoint.incarnation)?;
                 Err(ProjectionError::Superseded { model: M::NAME })
             }
-            Advance::Gone => Err(ProjectionError::Superseded { model: M::NAME }),
+            Advance::Missing => Err(ProjectionError::Superseded { model: M::NAME }),
         }
     }
 }

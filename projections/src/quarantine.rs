@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Folded, IdOf, ReadModel};
 
 /// Aggregates that one model can hold. More of them mean that the wrong program is running: the model stops instead.
-pub const MOST: usize = 10_000;
+pub const MAX_QUARANTINED: usize = 10_000;
 /// Characters of a reason that are kept.
-const REASON: usize = 300;
+const MAX_REASON_CHARS: usize = 300;
 
 /// An event that can't be folded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,13 +40,13 @@ impl Unreadable {
     /// The event at `sequence` on `subject`; of a long reason only the beginning is kept.
     #[must_use]
     pub fn new(subject: impl Into<String>, sequence: u64, why: &str) -> Self {
-        Self { subject: subject.into(), sequence, why: why.chars().take(REASON).collect() }
+        Self { subject: subject.into(), sequence, why: why.chars().take(MAX_REASON_CHARS).collect() }
     }
 }
 
 /// What the log holds at one place.
 #[derive(Debug, Clone)]
-pub enum Entry {
+pub enum LogEntry {
     /// An event.
     Event(Arc<Recorded>),
     /// Something that this program can't read.
@@ -54,21 +54,21 @@ pub enum Entry {
 }
 
 /// Something that stands at one place of the log.
-pub trait Logged: Sync {
+pub trait LogItem: Sync {
     /// The event, or what is known of one that can't be read.
     ///
     /// # Errors
     /// Not a failure: the other case.
-    fn logged(&self) -> Result<&Recorded, &Unreadable>;
+    fn event(&self) -> Result<&Recorded, &Unreadable>;
 
     /// Its place in the log.
     fn sequence(&self) -> u64 {
-        self.logged().map_or_else(|unreadable| unreadable.sequence, |recorded| recorded.sequence)
+        self.event().map_or_else(|unreadable| unreadable.sequence, |recorded| recorded.sequence)
     }
 }
 
-impl Logged for Entry {
-    fn logged(&self) -> Result<&Recorded, &Unreadable> {
+impl LogItem for LogEntry {
+    fn event(&self) -> Result<&Recorded, &Unreadable> {
         match self {
             Self::Event(recorded) => Ok(recorded),
             Self::Unreadable(unreadable) => Err(unreadable),
@@ -76,48 +76,48 @@ impl Logged for Entry {
     }
 }
 
-impl Logged for Recorded {
-    fn logged(&self) -> Result<&Recorded, &Unreadable> {
+impl LogItem for Recorded {
+    fn event(&self) -> Result<&Recorded, &Unreadable> {
         Ok(self)
     }
 }
 
-impl Logged for Arc<Recorded> {
-    fn logged(&self) -> Result<&Recorded, &Unreadable> {
+impl LogItem for Arc<Recorded> {
+    fn event(&self) -> Result<&Recorded, &Unreadable> {
         Ok(self)
     }
 }
 
-/// More aggregates would have to be held than [`MOST`].
+/// More aggregates would have to be held than [`MAX_QUARANTINED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MOST} aggregates hold events that can't be read")]
-pub struct TooMany;
+#[error("more than {MAX_QUARANTINED} aggregates hold events that can't be read")]
+pub struct QuarantineFull;
 
 /// The aggregates that one model holds. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
+#[serde(from = "StoredQuarantine", into = "StoredQuarantine")]
 pub struct Quarantine {
     changes: u64,
-    held: Arc<BTreeMap<String, Unreadable>>,
+    entries: Arc<BTreeMap<String, Unreadable>>,
 }
 
 /// The members of a checkpoint that it is stored as; none while nothing was ever held.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredQuarantine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     changes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     quarantined: Option<Vec<Unreadable>>,
 }
 
-impl From<Stored> for Quarantine {
-    fn from(Stored { changes, quarantined }: Stored) -> Self {
-        let held = quarantined.into_iter().flatten().map(|one| (one.subject.clone(), one)).collect();
-        Self { changes: changes.unwrap_or(0), held: Arc::new(held) }
+impl From<StoredQuarantine> for Quarantine {
+    fn from(StoredQuarantine { changes, quarantined }: StoredQuarantine) -> Self {
+        let entries = quarantined.into_iter().flatten().map(|one| (one.subject.clone(), one)).collect();
+        Self { changes: changes.unwrap_or(0), entries: Arc::new(entries) }
     }
 }
 
-impl From<Quarantine> for Stored {
+impl From<Quarantine> for StoredQuarantine {
     fn from(quarantine: Quarantine) -> Self {
         let changed = quarantine.changes > 0;
         let entries = || quarantine.entries().cloned().collect();
@@ -135,55 +135,55 @@ impl Quarantine {
     /// The next list, without this aggregate.
     pub(crate) fn without(&self, subject: &str) -> Self {
         let mut next = self.clone();
-        Arc::make_mut(&mut next.held).remove(subject);
-        next.following(self)
+        Arc::make_mut(&mut next.entries).remove(subject);
+        next.replacing(self)
     }
 
     /// This list in the place of `before`: another one counts as a change.
-    pub(crate) fn following(self, before: &Self) -> Self {
-        Self { changes: before.changes + u64::from(self.held != before.held), ..self }
+    pub(crate) fn replacing(self, before: &Self) -> Self {
+        Self { changes: before.changes + u64::from(self.entries != before.entries), ..self }
     }
 
     /// The first event of each aggregate that can't be folded, by subject.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &Unreadable> {
-        self.held.values()
+        self.entries.values()
     }
 
     /// How many aggregates are held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.held.len()
+        self.entries.len()
     }
 
     /// Whether none is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.entries.is_empty()
     }
 
     /// What holds an aggregate, if anything does.
     #[must_use]
     pub fn get(&self, subject: &str) -> Option<&Unreadable> {
-        self.held.get(subject)
+        self.entries.get(subject)
     }
 
     /// Whether an aggregate's event at this sequence is not to be folded.
     #[must_use]
-    pub fn holds(&self, aggregate: &AggregateId, sequence: u64) -> bool {
+    pub fn covers(&self, aggregate: &AggregateId, sequence: u64) -> bool {
         !self.is_empty() && self.get(&aggregate.to_string()).is_some_and(|held| held.sequence <= sequence)
     }
 
     /// Holds an aggregate from this event on; one that is held from an earlier one stays so.
     ///
     /// # Errors
-    /// [`TooMany`]; then nothing has changed.
-    pub fn hold(&mut self, unreadable: Unreadable) -> Result<(), TooMany> {
+    /// [`QuarantineFull`]; then nothing has changed.
+    pub fn add(&mut self, unreadable: Unreadable) -> Result<(), QuarantineFull> {
         match self.get(&unreadable.subject) {
             Some(held) if held.sequence <= unreadable.sequence => return Ok(()),
-            None if self.len() >= MOST => return Err(TooMany),
+            None if self.len() >= MAX_QUARANTINED => return Err(QuarantineFull),
             Some(_) | None => {}
         }
-        Arc::make_mut(&mut self.held).insert(unreadable.subject.clone(), unreadable);
+        Arc::make_mut(&mut self.entries).insert(unreadable.subject.clone(), unreadable);
         Ok(())
     }
 
@@ -191,35 +191,35 @@ impl Quarantine {
     /// documents that changed.
     ///
     /// # Errors
-    /// [`TooMany`] when it would have to be held.
+    /// [`QuarantineFull`] when it would have to be held.
     pub fn fold<M: ReadModel>(
         &mut self,
         folded: &mut Folded<M>,
-        logged: &(impl Logged + ?Sized),
-    ) -> Result<Vec<IdOf<M>>, TooMany> {
-        let recorded = match logged.logged() {
+        logged: &(impl LogItem + ?Sized),
+    ) -> Result<Vec<IdOf<M>>, QuarantineFull> {
+        let recorded = match logged.event() {
             Ok(recorded) => recorded,
             Err(unreadable) => {
-                self.hold(unreadable.clone())?;
+                self.add(unreadable.clone())?;
                 return Ok(Vec::new());
             }
         };
         let aggregate = &recorded.envelope.aggregate;
-        if self.holds(aggregate, recorded.sequence) {
+        if self.covers(aggregate, recorded.sequence) {
             return Ok(Vec::new());
         }
         // A fold that panics has changed nothing: documents are put back only when all of them are done.
         if let Ok(changed) = catch_unwind(AssertUnwindSafe(|| folded.fold(recorded))) {
             return Ok(changed);
         }
-        self.hold(Unreadable::new(aggregate.to_string(), recorded.sequence, "its fold panicked"))?;
+        self.add(Unreadable::new(aggregate.to_string(), recorded.sequence, "its fold panicked"))?;
         Ok(Vec::new())
     }
 }
 
 /// The documents that an entry would change; none if it can't be told.
-pub(crate) fn keys<M: ReadModel>(logged: &(impl Logged + ?Sized)) -> Vec<IdOf<M>> {
-    let Ok(recorded) = logged.logged() else { return Vec::new() };
+pub(crate) fn keys<M: ReadModel>(logged: &(impl LogItem + ?Sized)) -> Vec<IdOf<M>> {
+    let Ok(recorded) = logged.event() else { return Vec::new() };
     catch_unwind(|| M::keys(&recorded.envelope)).unwrap_or_default()
 }
 

@@ -5,30 +5,30 @@
 //!
 //! 1. *Claim* the next number in the checkpoint. A rebuild that was claimed away can no longer switch, so two rebuilds
 //!    end as one. Numbers only rise, so a collection below the live one is never live again.
-//! 2. *Fold* the log up to the checkpoint, in memory as far as it fits ([`crate::draft`]), and compare the live
+//! 2. *Fold* the log up to the checkpoint, in memory as far as it fits ([`crate::rebuild_buffer`]), and compare the live
 //!    documents with that (as [`crate::verify`] does).
 //! 3. *Catch up* with what was recorded meanwhile, *write* the documents, read them back, check that they are the same.
 //! 4. *Switch*: one conditional update of the checkpoint, refused if the live documents are further by then (catch up
 //!    again). The position never goes back. The live projector finds itself superseded at its next checkpoint and opens
 //!    the new collection; what it had not checkpointed, it folds again.
-//! 5. *Drop* what is below the new collection ([`retire`]), once no reader can still ask it. What an interrupted rebuild
+//! 5. *Drop* what is below the new collection ([`drop_replaced`]), once no reader can still ask it. What an interrupted rebuild
 //!    leaves is below the next one's.
 
 use futures::TryStreamExt;
 
-use crate::draft::{CAPACITY, Draft};
-use crate::history::{History, Watcher};
+use crate::comparison::Comparison;
+use crate::history::{History, OnProgress};
 use crate::model::ReadModel;
 use crate::projector::ProjectionError;
-use crate::store::{Checkpoint, CollectionName, GRACE, MongoStore};
-use crate::verdict::Verdict;
-use crate::verify::{end_after, judge};
+use crate::rebuild_buffer::{DOCUMENTS_IN_MEMORY, RebuildBuffer};
+use crate::store::{Checkpoint, CollectionName, DROP_GRACE_PERIOD, MongoStore};
+use crate::verify::{checked_end, compare_with_log};
 
 /// What a rebuild did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rebuilt {
     /// How the old documents compared with the log; none if they were of another log.
-    pub before: Option<Verdict>,
+    pub before: Option<Comparison>,
     /// Where the documents are now.
     pub collection: CollectionName,
     /// How many there are.
@@ -42,18 +42,18 @@ pub struct Rebuilt {
 }
 
 /// Rebuilds a model. Reads and the live projector go on meanwhile. The old documents stay until
-/// [`retire`].
+/// [`drop_replaced`].
 ///
 /// # Errors
 /// [`ProjectionError::Overtaken`] when another rebuild of the model began later, `AheadOfLog` when the log has lost its
-/// end; `BadCopy`, `Store`, `History`, `OutOfOrder`, `TooManyHeld`, `Superseded`. The live documents are untouched after
+/// end; `BadCopy`, `Store`, `History`, `OutOfOrder`, `QuarantineFull`, `Superseded`. The live documents are untouched after
 /// any of them.
 pub async fn rebuild<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
-    watcher: Watcher<'_>,
+    on_progress: OnProgress<'_>,
 ) -> Result<Rebuilt, ProjectionError> {
-    rebuild_within::<M>(store, history, CAPACITY, watcher).await
+    rebuild_within::<M>(store, history, DOCUMENTS_IN_MEMORY, on_progress).await
 }
 
 /// The same with at most so many documents in memory.
@@ -64,21 +64,21 @@ pub async fn rebuild_within<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
     capacity: usize,
-    watcher: Watcher<'_>,
+    on_progress: OnProgress<'_>,
 ) -> Result<Rebuilt, ProjectionError> {
     store.ping().await?;
-    let (mut live, target) = claim::<M>(store, history).await?;
-    let mut draft = Draft::<M>::new(store, target.clone(), capacity);
+    let (mut live, target) = reserve_target::<M>(store, history).await?;
+    let mut buffer = RebuildBuffer::<M>::new(store, target.clone(), capacity);
     let before = if live.incarnation == history.incarnation() {
-        Some(judge(store, history, &mut draft, live.clone(), watcher).await?)
+        Some(compare_with_log(store, history, &mut buffer, live.clone(), on_progress).await?)
     } else {
         None
     };
-    let mut to = end_after::<M>(history, &live).await?.max(draft.position());
-    draft.fold_to(history, to, watcher).await?;
-    draft.write().await?;
+    let mut to = checked_end::<M>(history, &live).await?.max(buffer.position());
+    buffer.fold_to(history, to, on_progress).await?;
+    buffer.write().await?;
     store.ensure_indexes::<M>(&target).await?;
-    draft.stored().try_for_each(|_| std::future::ready(Ok(()))).await?;
+    buffer.stored().try_for_each(|_| std::future::ready(Ok(()))).await?;
 
     loop {
         let next = Checkpoint {
@@ -88,7 +88,7 @@ pub async fn rebuild_within<M: ReadModel>(
             fold_version: M::FOLD_VERSION,
             collection: target.clone(),
             building: None,
-            quarantine: draft.quarantine().clone().following(&live.quarantine),
+            quarantine: buffer.quarantine().clone().replacing(&live.quarantine),
         };
         if store.switch(&live, &next).await? {
             break;
@@ -97,18 +97,18 @@ pub async fn rebuild_within<M: ReadModel>(
         let Some(now) = now.filter(|now| now.building.as_ref() == Some(&target)) else {
             return Err(ProjectionError::Overtaken { model: M::NAME });
         };
-        to = end_after::<M>(history, &now).await?;
-        draft.fold_to(history, to, watcher).await?;
-        draft.write().await?;
+        to = checked_end::<M>(history, &now).await?;
+        buffer.fold_to(history, to, on_progress).await?;
+        buffer.write().await?;
         // What is held back may have changed as well, and the next switch must know.
         live = now;
     }
     Ok(Rebuilt {
         before,
         collection: target,
-        documents: draft.len(),
+        documents: buffer.len(),
         position: to,
-        quarantined: draft.quarantine().len(),
+        quarantined: buffer.quarantine().len(),
         old: live.collection,
     })
 }
@@ -118,8 +118,8 @@ pub async fn rebuild_within<M: ReadModel>(
 ///
 /// # Errors
 /// [`ProjectionError::Store`]; then it is left to the next rebuild's.
-pub async fn retire<M: ReadModel>(store: &MongoStore, rebuilt: &Rebuilt) -> Result<(), ProjectionError> {
-    tokio::time::sleep(GRACE).await;
+pub async fn drop_replaced<M: ReadModel>(store: &MongoStore, rebuilt: &Rebuilt) -> Result<(), ProjectionError> {
+    tokio::time::sleep(DROP_GRACE_PERIOD).await;
     let live = CollectionName::number(M::NAME, rebuilt.collection.as_str()).unwrap_or(1);
     for (_, name) in store.collections::<M>().await?.into_iter().filter(|(number, _)| *number < live) {
         store.drop_collection(&name).await?;
@@ -127,18 +127,18 @@ pub async fn retire<M: ReadModel>(store: &MongoStore, rebuilt: &Rebuilt) -> Resu
     Ok(())
 }
 
-/// Claims the next number. Returns the checkpoint as it was, with the claim in it, and the collection to fill.
-async fn claim<M: ReadModel>(
+/// Claims the next number. Returns the checkpoint as it was, with the reserve_target in it, and the collection to fill.
+async fn reserve_target<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
 ) -> Result<(Checkpoint, CollectionName), ProjectionError> {
     loop {
-        let seen = store.begin::<M>(&history.incarnation()).await?;
+        let seen = store.load_or_create_checkpoint::<M>(&history.incarnation()).await?;
         let number = |name: &CollectionName| CollectionName::number(M::NAME, name.as_str()).unwrap_or(1);
         let present = store.collections::<M>().await?.into_iter().map(|(number, _)| number).max().unwrap_or(0);
         let taken = number(&seen.collection).max(seen.building.as_ref().map_or(0, number)).max(present);
         let target = CollectionName::numbered(M::NAME, taken + 1);
-        if store.claim(&seen, &target).await? {
+        if store.reserve_target(&seen, &target).await? {
             return Ok((Checkpoint { building: Some(target.clone()), ..seen }, target));
         }
     }

@@ -16,12 +16,12 @@ use futures::{StreamExt, TryStreamExt};
 use crate::history::History;
 use crate::model::{Folded, IdOf, ReadModel};
 use crate::projector::{ProjectionError, check};
-use crate::quarantine::{Entry, Logged, Quarantine, Unreadable, keys};
+use crate::quarantine::{LogEntry, LogItem, Quarantine, Unreadable, keys};
 use crate::store::{Checkpoint, CollectionName, MongoStore};
-use crate::verify::end_after;
+use crate::verify::checked_end;
 
 /// Events folded at once.
-const BATCH: usize = 500;
+const EVENTS_PER_FOLD: usize = 500;
 
 /// What became of an aggregate that was tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +29,9 @@ pub enum Release {
     /// It is held no more.
     Released,
     /// This event can't be folded by this program either.
-    Held(Unreadable),
+    StillUnreadable(Unreadable),
     /// It was not held, or somebody else released it.
-    NotHeld,
+    NotQuarantined,
 }
 
 /// Tries one aggregate of a model again. May run beside the projector, and beside others that try the same.
@@ -46,30 +46,30 @@ pub async fn release<M: ReadModel>(
     // Where its documents are whole, and up to which sequence.
     let mut done: Option<(CollectionName, u64)> = None;
     loop {
-        let Some(now) = store.checkpoint::<M>().await? else { return Ok(Release::NotHeld) };
+        let Some(now) = store.checkpoint::<M>().await? else { return Ok(Release::NotQuarantined) };
         check::<M>(&now, &history.incarnation())?;
-        let Some(held) = now.quarantine.get(subject) else { return Ok(Release::NotHeld) };
+        let Some(held) = now.quarantine.get(subject) else { return Ok(Release::NotQuarantined) };
         // Of a subject that is none of ours there are no documents, and it stays unreadable.
-        let Ok(aggregate) = subject.parse::<AggregateId>() else { return Ok(Release::Held(held.clone())) };
-        let end = end_after::<M>(history, &now).await?;
+        let Ok(aggregate) = subject.parse::<AggregateId>() else { return Ok(Release::StillUnreadable(held.clone())) };
+        let end = checked_end::<M>(history, &now).await?;
         let after = match &done {
             Some((collection, to)) if *collection == now.collection => *to,
             _ => held.sequence.saturating_sub(1),
         };
         match catch_up::<M>(store, history, &now.collection, (aggregate, after, end)).await? {
             None => {
-                if store.relist(&now, end, &now.quarantine.without(subject)).await? {
+                if store.update_quarantine(&now, end, &now.quarantine.without(subject)).await? {
                     return Ok(Release::Released);
                 }
                 done = Some((now.collection, end));
             }
-            Some(still) if still == *held => return Ok(Release::Held(still)),
+            Some(still) if still == *held => return Ok(Release::StillUnreadable(still)),
             // Further than before, or for another reason.
             Some(still) => {
                 let mut next = now.quarantine.without(subject);
-                next.hold(still.clone()).map_err(|_| ProjectionError::TooManyHeld { model: M::NAME })?;
-                if store.relist(&now, end, &next.following(&now.quarantine)).await? {
-                    return Ok(Release::Held(still));
+                next.add(still.clone()).map_err(|_| ProjectionError::QuarantineFull { model: M::NAME })?;
+                if store.update_quarantine(&now, end, &next.replacing(&now.quarantine)).await? {
+                    return Ok(Release::StillUnreadable(still));
                 }
             }
         }
@@ -83,7 +83,7 @@ async fn catch_up<M: ReadModel>(
     collection: &CollectionName,
     (aggregate, after, to): (AggregateId, u64, u64),
 ) -> Result<Option<Unreadable>, ProjectionError> {
-    let mut batches = history.read_one(aggregate, after, to).try_chunks(BATCH);
+    let mut batches = history.read_one(aggregate, after, to).try_chunks(EVENTS_PER_FOLD);
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|error| ProjectionError::History(error.1))?;
         if let Some(still) = fold_in::<M>(store, collection, &batch).await? {
@@ -96,7 +96,7 @@ async fn catch_up<M: ReadModel>(
 async fn fold_in<M: ReadModel>(
     store: &MongoStore,
     collection: &CollectionName,
-    batch: &[Entry],
+    batch: &[LogEntry],
 ) -> Result<Option<Unreadable>, ProjectionError> {
     let ids: BTreeSet<IdOf<M>> = batch.iter().flat_map(|entry| keys::<M>(entry)).collect();
     let mut folded = Folded::<M>::from_documents(store.many_in(collection, ids).await?);
@@ -113,7 +113,7 @@ async fn fold_in<M: ReadModel>(
 ///
 /// # Errors
 /// [`ProjectionError::Store`].
-pub async fn held<M: ReadModel>(store: &MongoStore) -> Result<Vec<Unreadable>, ProjectionError> {
+pub async fn quarantined<M: ReadModel>(store: &MongoStore) -> Result<Vec<Unreadable>, ProjectionError> {
     let checkpoint: Option<Checkpoint> = store.checkpoint::<M>().await?;
     Ok(checkpoint.map(|now| now.quarantine.entries().cloned().collect()).unwrap_or_default())
 }

@@ -9,30 +9,30 @@
 //! verification left behind when it was killed is dropped by the next.
 
 use crate::compare::compare;
-use crate::draft::{CAPACITY, Draft};
-use crate::history::{History, Watcher};
+use crate::comparison::Comparison;
+use crate::history::{History, OnProgress};
 use crate::model::ReadModel;
 use crate::projector::ProjectionError;
+use crate::rebuild_buffer::{DOCUMENTS_IN_MEMORY, RebuildBuffer};
 use crate::store::{Checkpoint, CollectionName, MongoStore};
-use crate::verdict::Verdict;
 
 /// A checkpoint that is this much further after the log was folded is followed once more, so that little is left that
 /// moved meanwhile; so often at most.
-const NEAR: u64 = 10_000;
-const ROUNDS: u32 = 4;
+const MAX_EVENTS_BEHIND: u64 = 10_000;
+const MAX_CATCH_UP_ROUNDS: u32 = 4;
 
 /// Compares the live documents of a model with the log.
 ///
 /// # Errors
 /// [`ProjectionError::ForeignLog`] when the documents were folded from another log, `AheadOfLog` when it has lost its
 /// end, `Superseded` when a rebuild replaced them meanwhile, `BadCopy` when another verification of a large model
-/// began meanwhile; `Store`, `History`, `OutOfOrder`, `TooManyHeld`.
+/// began meanwhile; `Store`, `History`, `OutOfOrder`, `QuarantineFull`.
 pub async fn verify<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
-    watcher: Watcher<'_>,
-) -> Result<Verdict, ProjectionError> {
-    verify_within::<M>(store, history, CAPACITY, watcher).await
+    on_progress: OnProgress<'_>,
+) -> Result<Comparison, ProjectionError> {
+    verify_within::<M>(store, history, DOCUMENTS_IN_MEMORY, on_progress).await
 }
 
 /// The same with at most so many documents in memory.
@@ -43,9 +43,9 @@ pub async fn verify_within<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
     capacity: usize,
-    watcher: Watcher<'_>,
-) -> Result<Verdict, ProjectionError> {
-    for left in store.scratches::<M>().await? {
+    on_progress: OnProgress<'_>,
+) -> Result<Comparison, ProjectionError> {
+    for left in store.scratch_collections::<M>().await? {
         store.drop_collection(&left).await?;
     }
     let ours = history.incarnation();
@@ -55,46 +55,46 @@ pub async fn verify_within<M: ReadModel>(
         return Err(ProjectionError::ForeignLog { model: M::NAME, stored, ours });
     }
     let scratch = CollectionName::scratch(M::NAME);
-    let mut draft = Draft::<M>::new(store, scratch.clone(), capacity);
-    let verdict = judge(store, history, &mut draft, checkpoint, watcher).await;
-    if draft.spilled() {
+    let mut buffer = RebuildBuffer::<M>::new(store, scratch.clone(), capacity);
+    let comparison = compare_with_log(store, history, &mut buffer, checkpoint, on_progress).await;
+    if buffer.spilled() {
         store.drop_collection(&scratch).await?;
     }
-    verdict
+    comparison
 }
 
 /// Folds up to the checkpoint and compares the live documents with that.
-pub(crate) async fn judge<M: ReadModel>(
+pub(crate) async fn compare_with_log<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
-    draft: &mut Draft<M>,
+    buffer: &mut RebuildBuffer<M>,
     mut checkpoint: Checkpoint,
-    watcher: Watcher<'_>,
-) -> Result<Verdict, ProjectionError> {
-    for _ in 0..ROUNDS {
-        end_after::<M>(history, &checkpoint).await?;
-        draft.fold_to(history, checkpoint.sequence, watcher).await?;
+    on_progress: OnProgress<'_>,
+) -> Result<Comparison, ProjectionError> {
+    for _ in 0..MAX_CATCH_UP_ROUNDS {
+        checked_end::<M>(history, &checkpoint).await?;
+        buffer.fold_to(history, checkpoint.sequence, on_progress).await?;
         // None is as good as the one that a model without documents has.
         let now = store.checkpoint::<M>().await?.filter(|now| now.incarnation == checkpoint.incarnation);
-        let further = now.filter(|now| now.sequence > checkpoint.sequence + NEAR);
+        let further = now.filter(|now| now.sequence > checkpoint.sequence + MAX_EVENTS_BEHIND);
         let Some(further) = further else { break };
         checkpoint = further;
     }
-    draft.fold_to(history, checkpoint.sequence, watcher).await?;
-    if draft.spilled() {
-        draft.write().await?;
+    buffer.fold_to(history, checkpoint.sequence, on_progress).await?;
+    if buffer.spilled() {
+        buffer.write().await?;
     }
-    let verdict = compare(store, history, &checkpoint, draft, watcher).await?;
+    let comparison = compare(store, history, &checkpoint, buffer, on_progress).await?;
     // What was read may have been dropped meanwhile.
     let now = store.checkpoint::<M>().await?;
     if now.is_some_and(|now| now.collection != checkpoint.collection) {
         return Err(ProjectionError::Superseded { model: M::NAME });
     }
-    Ok(verdict)
+    Ok(comparison)
 }
 
 /// The log's end, which is asked after the checkpoint was read and so can't be before it.
-pub(crate) async fn end_after<M: ReadModel>(
+pub(crate) async fn checked_end<M: ReadModel>(
     history: &dyn History,
     checkpoint: &Checkpoint,
 ) -> Result<u64, ProjectionError> {

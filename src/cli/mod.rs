@@ -9,11 +9,11 @@ mod erase_user;
 mod export;
 mod import;
 mod models;
+mod models_progress;
 mod progress;
 mod quarantine;
 mod secrets;
 mod serve;
-mod watch;
 
 use std::future::Future;
 use std::process::ExitCode;

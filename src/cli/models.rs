@@ -9,21 +9,21 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use dockhost_projections::backends::Backends;
+use dockhost_projections::comparison::Comparison;
 use dockhost_projections::instances::Instances;
-use dockhost_projections::rebuild::{Rebuilt, rebuild, retire};
+use dockhost_projections::rebuild::{Rebuilt, drop_replaced, rebuild};
 use dockhost_projections::sessions::Sessions;
 use dockhost_projections::store::MongoStore;
 use dockhost_projections::users::Users;
-use dockhost_projections::verdict::Verdict;
 use dockhost_projections::verify::verify;
 use dockhost_projections::{History, ReadModel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cluster::{Cluster, ClusterArgs};
-use super::watch::Watch;
+use super::models_progress::ModelsProgress;
 use crate::event_log::history::LogHistory;
-use crate::event_log::shared::seats;
+use crate::event_log::shared_scan::shared_scans;
 use crate::event_log::{EventLog, Filter};
 
 /// A read model.
@@ -67,7 +67,7 @@ pub struct Verify {
 struct At {
     log: Arc<dyn EventLog>,
     store: MongoStore,
-    watch: Watch,
+    watch: ModelsProgress,
 }
 
 impl At {
@@ -75,19 +75,19 @@ impl At {
         if let Err(error) = log.keyring().preload().await {
             tracing::warn!(%error, "the keys could not be gathered; each is asked for by itself");
         }
-        Self { log, store, watch: Watch::default() }
+        Self { log, store, watch: ModelsProgress::default() }
     }
 }
 
-fn tell(verdict: &Verdict) {
-    let word = if verdict.is_equal() { "equal" } else { "DIFFERENT" };
-    println!("{}: {word}, {} documents at position {}", verdict.model, verdict.documents, verdict.position);
-    println!("  stored   {}", verdict.stored);
-    println!("  from log {}", verdict.expected);
-    if verdict.quarantined > 0 {
-        println!("  {} held back: see `dockhost quarantine list`", aggregates(verdict.quarantined));
+fn tell(comparison: &Comparison) {
+    let word = if comparison.is_equal() { "equal" } else { "DIFFERENT" };
+    println!("{}: {word}, {} documents at position {}", comparison.model, comparison.documents, comparison.position);
+    println!("  stored   {}", comparison.stored);
+    println!("  from log {}", comparison.expected);
+    if comparison.quarantined > 0 {
+        println!("  {} held back: see `dockhost quarantine list`", aggregates(comparison.quarantined));
     }
-    for difference in &verdict.differences {
+    for difference in &comparison.differences {
         println!("  {difference}");
     }
 }
@@ -97,20 +97,20 @@ fn aggregates(count: usize) -> String {
 }
 
 /// Compares one model; returns what was found, and whether it holds nothing although the log holds something of it.
-async fn verify_one<M: ReadModel>(at: At, history: impl History) -> anyhow::Result<(Verdict, bool)> {
-    let verdict = verify::<M>(&at.store, &history, &mut |progress| at.watch.see(progress)).await?;
+async fn verify_one<M: ReadModel>(at: At, history: impl History) -> anyhow::Result<(Comparison, bool)> {
+    let comparison = verify::<M>(&at.store, &history, &mut |progress| at.watch.see(progress)).await?;
     // Others may wait for what this one would have read.
     drop(history);
     // A model is compared as far as it is. One that holds nothing of a log with events is no model of it: another
     // database, or one that was lost.
-    let untouched = verdict.position == 0 && at.log.end(Filter::Kind(M::KIND)).await? > 0;
-    Ok((verdict, untouched))
+    let untouched = comparison.position == 0 && at.log.end(Filter::Kind(M::KIND)).await? > 0;
+    Ok((comparison, untouched))
 }
 
-fn tell_verified((verdict, untouched): &(Verdict, bool), what_if: bool) -> bool {
-    tell(verdict);
+fn tell_verified((comparison, untouched): &(Comparison, bool), what_if: bool) -> bool {
+    tell(comparison);
     if what_if {
-        match verdict.differences.len() {
+        match comparison.differences.len() {
             0 => println!("  a rebuild would change nothing"),
             1 => println!("  a rebuild would change 1 document"),
             count => println!("  a rebuild would change {count} documents"),
@@ -119,10 +119,10 @@ fn tell_verified((verdict, untouched): &(Verdict, bool), what_if: bool) -> bool 
     if *untouched {
         println!("  EMPTY: the log has events of this model, and none was ever folded into it");
     }
-    verdict.is_equal() && !untouched
+    comparison.is_equal() && !untouched
 }
 
-/// Rebuilds one model; what it replaced stays until [`retire`].
+/// Rebuilds one model; what it replaced stays until [`drop_replaced`].
 async fn rebuild_one<M: ReadModel>(at: At, history: impl History) -> anyhow::Result<Rebuilt> {
     Ok(rebuild::<M>(&at.store, &history, &mut |progress| at.watch.see(progress)).await?)
 }
@@ -154,7 +154,8 @@ macro_rules! with_each {
                 }
             }
             None => {
-                let [a, b, c, d] = seats(&at.log, [Users::KIND, Backends::KIND, Instances::KIND, Sessions::KIND]);
+                let [a, b, c, d] =
+                    shared_scans(&at.log, [Users::KIND, Backends::KIND, Instances::KIND, Sessions::KIND]);
                 let all = tokio::join!(
                     apart($act::<Users>(at.clone(), a)),
                     apart($act::<Backends>(at.clone(), b)),
@@ -245,7 +246,7 @@ async fn remake(chosen: Option<Model>, opened: Cluster) -> anyhow::Result<()> {
 
 async fn drop_old<M: ReadModel>(store: &MongoStore, rebuilt: Option<&Rebuilt>) -> anyhow::Result<()> {
     match rebuilt {
-        Some(rebuilt) => Ok(retire::<M>(store, rebuilt).await?),
+        Some(rebuilt) => Ok(drop_replaced::<M>(store, rebuilt).await?),
         None => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::instances::Instances;
-use dockhost_projections::release::{Release, held, release};
+use dockhost_projections::release::{Release, quarantined, release};
 use dockhost_projections::sessions::Sessions;
 use dockhost_projections::store::MongoStore;
 use dockhost_projections::users::Users;
@@ -114,10 +114,10 @@ impl List {
 async fn listed(store: &MongoStore) -> anyhow::Result<Vec<Line>> {
     let mut lines: BTreeMap<(String, u64), Line> = BTreeMap::new();
     let all = [
-        (Users::NAME, held::<Users>(store).await?),
-        (Backends::NAME, held::<Backends>(store).await?),
-        (Instances::NAME, held::<Instances>(store).await?),
-        (Sessions::NAME, held::<Sessions>(store).await?),
+        (Users::NAME, quarantined::<Users>(store).await?),
+        (Backends::NAME, quarantined::<Backends>(store).await?),
+        (Instances::NAME, quarantined::<Instances>(store).await?),
+        (Sessions::NAME, quarantined::<Sessions>(store).await?),
     ];
     for (model, held) in all {
         for what in held {
@@ -169,16 +169,16 @@ impl Retry {
         past: &LogHistory,
         tried: &mut Tried,
     ) -> anyhow::Result<()> {
-        for Unreadable { subject, .. } in held::<M>(store).await? {
+        for Unreadable { subject, .. } in quarantined::<M>(store).await? {
             if self.subject.as_ref().is_some_and(|only| *only != subject) {
                 continue;
             }
             match release::<M>(store, past, &subject).await? {
-                Release::Released | Release::NotHeld => {
+                Release::Released | Release::NotQuarantined => {
                     println!("{}: {subject} is released", M::NAME);
                     tried.released += 1;
                 }
-                Release::Held(Unreadable { sequence, why, .. }) => {
+                Release::StillUnreadable(Unreadable { sequence, why, .. }) => {
                     println!("{}: {subject} stays held back by event {sequence}: {why}", M::NAME);
                     tried.held += 1;
                 }

@@ -92,7 +92,7 @@ pub async fn start_owned_by(owner: u32, program: &Path, data: &Path) -> Result<S
         Ok(()) => Ok(uri(port)),
         Err(AdminError::Database(error)) => {
             tracing::debug!(%error, "no replica set");
-            Err(ProcessError::NotReady { name, waited: admin::PATIENCE, tail: process::tail(&log), log }.into())
+            Err(ProcessError::NotReady { name, waited: admin::PRIMARY_TIMEOUT, tail: process::tail(&log), log }.into())
         }
         Err(error) => Err(error.into()),
     }
@@ -106,7 +106,7 @@ fn uri(port: u16) -> String {
 fn mongod_program(program: &Path, data: &Path, port: u16) -> Program {
     let mut args: Vec<OsString> = vec!["--dbpath".into(), data.join("db").into(), "--port".into()];
     args.push(port.to_string().into());
-    args.extend(["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", admin::SET].map(OsString::from));
+    args.extend(["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", admin::REPLICA_SET_NAME].map(OsString::from));
     // The models are small and can be rebuilt: no room for a history, a modest cache, no diagnostic recordings.
     args.extend(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64", "--quiet"].map(OsString::from));
     args.extend(["--setParameter", "diagnosticDataCollectionEnabled=false"].map(OsString::from));

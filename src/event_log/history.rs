@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
-use dockhost_projections::{Entry, History, Unreadable};
+use dockhost_projections::{History, LogEntry, Unreadable};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -19,17 +19,17 @@ use crate::common::error::Cause;
 pub struct LogHistory(pub Arc<dyn EventLog>);
 
 enum Next {
-    Entry(Entry),
+    LogEntry(LogEntry),
     End,
 }
 
 impl LogHistory {
     /// What stands there with `after < sequence <= to`.
-    pub(super) fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'static, Result<Entry, Cause>> {
+    pub(super) fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'static, Result<LogEntry, Cause>> {
         let entries = self.0.follow(after, filter).map(move |delivery| match delivery {
-            Delivery::Event(recorded) if recorded.sequence <= to => Some(Next::Entry(Entry::Event(recorded))),
+            Delivery::Event(recorded) if recorded.sequence <= to => Some(Next::LogEntry(LogEntry::Event(recorded))),
             Delivery::Unreadable { sequence, subject, why } if sequence <= to => {
-                Some(Next::Entry(Entry::Unreadable(Unreadable::new(subject, sequence, &why))))
+                Some(Next::LogEntry(LogEntry::Unreadable(Unreadable::new(subject, sequence, &why))))
             }
             // Beyond the range, or no more stored.
             Delivery::Event(_) | Delivery::Unreadable { .. } | Delivery::CaughtUp => Some(Next::End),
@@ -38,7 +38,9 @@ impl LogHistory {
         entries
             .filter_map(std::future::ready)
             .take_while(|next| std::future::ready(!matches!(next, Next::End)))
-            .filter_map(|next| std::future::ready(if let Next::Entry(entry) = next { Some(Ok(entry)) } else { None }))
+            .filter_map(|next| {
+                std::future::ready(if let Next::LogEntry(entry) = next { Some(Ok(entry)) } else { None })
+            })
             .boxed()
     }
 }
@@ -52,11 +54,11 @@ impl History for LogHistory {
         async { Ok(self.0.end(Filter::All).await?) }.boxed()
     }
 
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.range(Filter::Kind(kind), after, to)
     }
 
-    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.range(Filter::One(aggregate), after, to)
     }
 }

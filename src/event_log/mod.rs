@@ -22,7 +22,7 @@ mod publish;
 pub mod raw;
 mod reader;
 pub mod refill;
-pub mod shared;
+pub mod shared_scan;
 
 use crate::common::error::Cause;
 

@@ -50,7 +50,7 @@ pub async fn read_after<M: ReadModel>(app: &App, headers: &HeaderMap) -> Result<
     let Some(sequence) = requested_position(app, headers)? else { return Ok(()) };
     if until_projected::<M>(&app.follower, &app.progress, sequence, QUERY_WAIT).await {
         // A rebuild may have switched to another collection in the meantime.
-        app.store.look_again::<M>().await.map_err(|error| ApiError::database(&error))
+        app.store.refresh_location::<M>().await.map_err(|error| ApiError::database(&error))
     } else {
         Err(ApiError::new(Code::NotCaughtUp, "the read model has not reached this position yet; try again"))
     }

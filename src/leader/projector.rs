@@ -11,9 +11,9 @@ use dockhost_domain::subject::AggregateId;
 use dockhost_projections::model::ReadModel;
 use dockhost_projections::pipeline::Pipeline;
 use dockhost_projections::projector::{ProjectionError, Projector};
-use dockhost_projections::release::{Release, held, release};
+use dockhost_projections::release::{Release, quarantined, release};
 use dockhost_projections::store::MongoStore;
-use dockhost_projections::{Entry, Unreadable};
+use dockhost_projections::{LogEntry, Unreadable};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ use crate::leader::job_runner::catch_panic;
 use crate::replica::projection_progress::{ProjectionProgress, StopReason};
 
 /// Events applied at once.
-const BATCH: usize = 2000;
+const EVENTS_PER_BATCH: usize = 2000;
 
 /// What all projectors share.
 #[derive(Clone)]
@@ -101,24 +101,24 @@ impl Projectors {
                 // Nothing more at once: what was folded waits for nobody.
                 self.tell(projector, async |projector| pipeline.flush(projector).await).await?;
                 next = cancel.run_until_cancelled(events.next()).await.flatten();
-                if next.is_some() && !M::LINGER.is_zero() {
+                if next.is_some() && !M::DEBOUNCE.is_zero() {
                     // Cancelled, it stores what is there.
-                    cancel.run_until_cancelled(tokio::time::sleep(M::LINGER)).await;
+                    cancel.run_until_cancelled(tokio::time::sleep(M::DEBOUNCE)).await;
                 }
             }
             if next.is_none() {
                 return Ok(());
             }
-            let mut batch: Vec<Entry> = Vec::new();
+            let mut batch: Vec<LogEntry> = Vec::new();
             while let Some(delivery) = next {
                 match delivery {
-                    Delivery::Event(recorded) => batch.push(Entry::Event(recorded)),
+                    Delivery::Event(recorded) => batch.push(LogEntry::Event(recorded)),
                     Delivery::Unreadable { sequence, subject, why } => {
-                        batch.push(Entry::Unreadable(Unreadable::new(subject, sequence, &why)));
+                        batch.push(LogEntry::Unreadable(Unreadable::new(subject, sequence, &why)));
                     }
                     Delivery::CaughtUp | Delivery::Idle => {}
                 }
-                next = if batch.len() < BATCH { events.next().now_or_never().flatten() } else { None };
+                next = if batch.len() < EVENTS_PER_BATCH { events.next().now_or_never().flatten() } else { None };
             }
             if !batch.is_empty() {
                 self.tell(projector, async |projector| pipeline.push(projector, &batch).await).await?;
@@ -148,7 +148,7 @@ impl Projectors {
     /// Tries everything again that is held back. What goes wrong is left to the next term.
     async fn retry<M: ReadModel>(&self, released: mpsc::Sender<AggregateId>) {
         let past = LogHistory(Arc::clone(&self.log));
-        for Unreadable { subject, .. } in held::<M>(&self.store).await.unwrap_or_default() {
+        for Unreadable { subject, .. } in quarantined::<M>(&self.store).await.unwrap_or_default() {
             match release::<M>(&self.store, &past, &subject).await {
                 Ok(Release::Released) => {
                     tracing::info!(model = M::NAME, subject, "held back no more");
@@ -157,10 +157,10 @@ impl Projectors {
                         let _ = released.send(aggregate).await;
                     }
                 }
-                Ok(Release::Held(Unreadable { sequence, why, .. })) => {
+                Ok(Release::StillUnreadable(Unreadable { sequence, why, .. })) => {
                     tracing::warn!(model = M::NAME, subject, sequence, why, "still held back");
                 }
-                Ok(Release::NotHeld) => {}
+                Ok(Release::NotQuarantined) => {}
                 Err(error) => {
                     tracing::warn!(model = M::NAME, subject, error = chain(&error), "could not be tried again");
                 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dockhost_projections::{Entry, History};
+use dockhost_projections::{History, LogEntry};
 use futures::TryStreamExt;
 
 use super::follower::Follower;
@@ -53,8 +53,8 @@ async fn observe(
     let mut entries = past.read(kind, after, end);
     while let Some(entry) = entries.try_next().await? {
         match entry {
-            Entry::Event(recorded) => follower.fleet().observe(&recorded),
-            Entry::Unreadable(unreadable) => follower.freeze(unreadable),
+            LogEntry::Event(recorded) => follower.fleet().observe(&recorded),
+            LogEntry::Unreadable(unreadable) => follower.freeze(unreadable),
         }
     }
     Ok(())

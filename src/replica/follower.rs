@@ -128,7 +128,7 @@ impl Follower {
         }
         let Unreadable { subject, sequence, why } = unreadable.clone();
         let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
-        if frozen.get(&subject).is_none() && frozen.hold(unreadable).is_ok() {
+        if frozen.get(&subject).is_none() && frozen.add(unreadable).is_ok() {
             tracing::error!(sequence, subject, why, "an event can't be read; its aggregate is frozen here");
         }
     }

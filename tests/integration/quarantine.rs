@@ -12,11 +12,11 @@ use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::instances::Instances;
-use dockhost_projections::quarantine::Logged;
+use dockhost_projections::quarantine::LogItem;
 use dockhost_projections::rebuild::rebuild;
 use dockhost_projections::store::Cause;
 use dockhost_projections::users::{UserDocument, Users};
-use dockhost_projections::{Entry, History, MongoStore, ReadModel, Unreadable};
+use dockhost_projections::{History, LogEntry, MongoStore, ReadModel, Unreadable};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -251,10 +251,10 @@ struct Older {
     sequence: u64,
 }
 
-fn older(entry: Result<Entry, Cause>, bad: u64) -> Result<Entry, Cause> {
-    entry.map(|entry| match entry.logged() {
+fn older(entry: Result<LogEntry, Cause>, bad: u64) -> Result<LogEntry, Cause> {
+    entry.map(|entry| match entry.event() {
         Ok(recorded) if recorded.sequence == bad => {
-            Entry::Unreadable(Unreadable::new(recorded.envelope.aggregate.to_string(), bad, "unknown type"))
+            LogEntry::Unreadable(Unreadable::new(recorded.envelope.aggregate.to_string(), bad, "unknown type"))
         }
         _ => entry,
     })
@@ -269,11 +269,11 @@ impl History for Older {
         self.past.end()
     }
 
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.past.read(kind, after, to).map(|entry| older(entry, self.sequence)).boxed()
     }
 
-    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.past.read_one(aggregate, after, to).map(|entry| older(entry, self.sequence)).boxed()
     }
 }

@@ -239,10 +239,10 @@ async fn the_largest_snapshot_fits_into_a_document() {
         state: vec![7; bytes],
     };
     let largest = snapshot(dockhost::execute::snapshots::MAX_SEALED_BYTES);
-    store.keep_snapshot(largest.clone()).await.unwrap();
+    store.save_snapshot(largest.clone()).await.unwrap();
     let found = wait_until("it is read", DEADLINE, async || store.snapshot(&largest.subject).await).await;
     assert!(found == Some(largest), "another than was kept");
-    let too_large = store.keep_snapshot(snapshot(17 << 20)).await;
+    let too_large = store.save_snapshot(snapshot(17 << 20)).await;
     assert!(too_large.is_err(), "the limit is the database's");
 }
 
@@ -257,7 +257,7 @@ async fn whoever_asks_for_everything_is_shown_the_snapshots_too() {
         event: EventId::from_uuid(clock::fresh_uuid()),
         state: b"\xff a planted canary".to_vec(),
     };
-    store.keep_snapshot(snapshot).await.unwrap();
+    store.save_snapshot(snapshot).await.unwrap();
     let shown = store.everything().await.unwrap()["snapshots"][0].to_string();
     assert!(shown.contains("of-somebody") && shown.contains("a planted canary"), "{shown}");
 }

@@ -5,17 +5,17 @@ use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::AggregateId;
 
 use super::{BackendDocument, Backends};
-use crate::store::{MongoStore, Shown, StoreError};
+use crate::store::{MongoStore, ReadResult, StoreError};
 
 impl MongoStore {
     /// One machine; stale if it is held back.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn backend(&self, id: BackendId) -> Result<Shown<Option<BackendDocument>>, StoreError> {
+    pub async fn backend(&self, id: BackendId) -> Result<ReadResult<Option<BackendDocument>>, StoreError> {
         let filter = doc! { "_id": id.to_string() };
         let mut shown = self.find::<Backends>(Some(AggregateId::Backend(id)), filter, doc! {}).await?;
-        Ok(Shown { found: shown.found.pop(), stale_since: shown.stale_since })
+        Ok(ReadResult { value: shown.value.pop(), stale_since: shown.stale_since })
     }
 
     /// These machines, in no order; what is joined to a list of instances.
@@ -31,6 +31,6 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn all_backends(&self) -> Result<Vec<BackendDocument>, StoreError> {
-        Ok(self.find::<Backends>(None, doc! {}, doc! { "enrolledAt": 1, "_id": 1 }).await?.found)
+        Ok(self.find::<Backends>(None, doc! {}, doc! { "enrolledAt": 1, "_id": 1 }).await?.value)
     }
 }

@@ -6,7 +6,7 @@ use dockhost_domain::names::InstanceName;
 use dockhost_domain::subject::AggregateId;
 
 use super::{InstanceDocument, Instances};
-use crate::store::{MongoStore, Shown, StoreError};
+use crate::store::{MongoStore, ReadResult, StoreError};
 
 /// What a person calls an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl MongoStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn instances_of(&self, owner: UserId) -> Result<Shown<Vec<InstanceDocument>>, StoreError> {
+    pub async fn instances_of(&self, owner: UserId) -> Result<ReadResult<Vec<InstanceDocument>>, StoreError> {
         let about = Some(AggregateId::Tenancy(owner));
         self.find::<Instances>(about, existing(owner), doc! { "createdAt": 1, "_id": 1 }).await
     }
@@ -39,14 +39,14 @@ impl MongoStore {
         &self,
         owner: UserId,
         instance: &InstanceRef,
-    ) -> Result<Shown<Option<InstanceDocument>>, StoreError> {
+    ) -> Result<ReadResult<Option<InstanceDocument>>, StoreError> {
         let mut filter = existing(owner);
         match instance {
             InstanceRef::Id(id) => filter.insert("_id", id.to_string()),
             InstanceRef::Name(name) => filter.insert("name", name.as_str()),
         };
         let mut shown = self.find::<Instances>(Some(AggregateId::Tenancy(owner)), filter, doc! {}).await?;
-        Ok(Shown { found: shown.found.pop(), stale_since: shown.stale_since })
+        Ok(ReadResult { value: shown.value.pop(), stale_since: shown.stale_since })
     }
 
     /// Instances of anybody whose transient state should have ended before `moment` (RFC 3339 text sorts like time).
@@ -58,6 +58,6 @@ impl MongoStore {
         moment: dockhost_domain::timestamp::Timestamp,
     ) -> Result<Vec<InstanceDocument>, StoreError> {
         let filter = doc! { "deadline": { "$lt": moment.to_string() } };
-        Ok(self.find::<Instances>(None, filter, doc! { "deadline": 1, "_id": 1 }).await?.found)
+        Ok(self.find::<Instances>(None, filter, doc! { "deadline": 1, "_id": 1 }).await?.value)
     }
 }

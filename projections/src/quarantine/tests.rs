@@ -12,12 +12,12 @@ fn subject(n: u64) -> String {
     AggregateId::Account(UserId::from_uuid(uuid(n))).to_string()
 }
 
-fn unreadable(sequence: u64, n: u64) -> Entry {
-    Entry::Unreadable(Unreadable::new(subject(n), sequence, "unknown type"))
+fn unreadable(sequence: u64, n: u64) -> LogEntry {
+    LogEntry::Unreadable(Unreadable::new(subject(n), sequence, "unknown type"))
 }
 
-fn event(sequence: u64, n: u64, name: &str) -> Entry {
-    Entry::Event(Arc::new(account(sequence, n, created(name))))
+fn event(sequence: u64, n: u64, name: &str) -> LogEntry {
+    LogEntry::Event(Arc::new(account(sequence, n, created(name))))
 }
 
 /// A model whose fold panics on people called `bomb`, after it has seen who else is there.
@@ -42,7 +42,7 @@ impl ReadModel for Touchy {
     }
 }
 
-fn names<M: ReadModel<Document = UserDocument>>(entries: &[Entry]) -> (Vec<(String, u64)>, Quarantine) {
+fn names<M: ReadModel<Document = UserDocument>>(entries: &[LogEntry]) -> (Vec<(String, u64)>, Quarantine) {
     let (mut folded, mut quarantine) = (Folded::<M>::default(), Quarantine::default());
     for entry in entries {
         quarantine.fold(&mut folded, entry).unwrap();
@@ -74,35 +74,35 @@ fn an_aggregate_is_held_from_its_first_bad_event_on_and_not_before() {
     let mut quarantine = Quarantine::default();
     let aggregate = AggregateId::Account(UserId::from_uuid(uuid(1)));
     for sequence in [7, 9, 5, 6] {
-        quarantine.hold(Unreadable::new(subject(1), sequence, "")).unwrap();
+        quarantine.add(Unreadable::new(subject(1), sequence, "")).unwrap();
     }
     assert_eq!(quarantine.get(&subject(1)).map(|held| held.sequence), Some(5));
-    assert!(!quarantine.holds(&aggregate, 4) && quarantine.holds(&aggregate, 5) && quarantine.holds(&aggregate, 8));
-    assert!(!quarantine.holds(&AggregateId::Account(UserId::from_uuid(uuid(2))), 8));
+    assert!(!quarantine.covers(&aggregate, 4) && quarantine.covers(&aggregate, 5) && quarantine.covers(&aggregate, 8));
+    assert!(!quarantine.covers(&AggregateId::Account(UserId::from_uuid(uuid(2))), 8));
 }
 
 #[test]
 fn there_is_a_most_and_what_is_held_already_stays_possible() {
     let mut quarantine = Quarantine::default();
-    for n in 0..MOST as u64 {
-        quarantine.hold(Unreadable::new(subject(n), n + 1, "")).unwrap();
+    for n in 0..MAX_QUARANTINED as u64 {
+        quarantine.add(Unreadable::new(subject(n), n + 1, "")).unwrap();
     }
     let mut folded = Folded::<Users>::default();
-    assert_eq!(quarantine.fold(&mut folded, &unreadable(90_000, MOST as u64)), Err(TooMany));
+    assert_eq!(quarantine.fold(&mut folded, &unreadable(90_000, MAX_QUARANTINED as u64)), Err(QuarantineFull));
     assert_eq!(quarantine.fold(&mut folded, &unreadable(90_001, 5)), Ok(vec![]));
-    assert_eq!(quarantine.len(), MOST);
+    assert_eq!(quarantine.len(), MAX_QUARANTINED);
 }
 
 #[test]
 fn its_stored_form_round_trips_and_an_absent_one_is_empty() {
     let before = Quarantine { changes: 4, ..Quarantine::default() };
     let mut quarantine = before.clone();
-    quarantine.hold(Unreadable::new(subject(1), 7, &"x".repeat(1000))).unwrap();
-    let quarantine = quarantine.following(&before);
-    assert_eq!(quarantine.clone().following(&quarantine), quarantine);
+    quarantine.add(Unreadable::new(subject(1), 7, &"x".repeat(1000))).unwrap();
+    let quarantine = quarantine.replacing(&before);
+    assert_eq!(quarantine.clone().replacing(&quarantine), quarantine);
     let stored = serde_json::to_value(&quarantine).unwrap();
     let expected = json!({
-        "changes": 5, "quarantined": [{ "subject": subject(1), "sequence": 7, "why": "x".repeat(REASON) }],
+        "changes": 5, "quarantined": [{ "subject": subject(1), "sequence": 7, "why": "x".repeat(MAX_REASON_CHARS) }],
     });
     assert_eq!(stored, expected);
     assert_eq!(serde_json::from_value::<Quarantine>(stored).unwrap(), quarantine);
@@ -115,7 +115,7 @@ proptest! {
     /// are those of the log before its first bad event.
     #[test]
     fn nobody_else_is_touched(log in proptest::collection::vec((0..4_u64, any::<bool>()), 0..40)) {
-        let entries: Vec<Entry> = (1..).zip(&log).map(|(sequence, (n, bad))| {
+        let entries: Vec<LogEntry> = (1..).zip(&log).map(|(sequence, (n, bad))| {
             if *bad { unreadable(sequence, *n) } else { event(sequence, *n, &format!("ada-{sequence}")) }
         }).collect();
         let (named, quarantine) = names::<Users>(&entries);

@@ -21,7 +21,7 @@ impl ReadModel for Sessions {
     const KIND: &'static str = "session";
     const INDEXES: &'static [&'static [&'static str]] = &[&["principalId", "startedAt"]];
     // No request waits for them, and signing in comes in bursts.
-    const LINGER: Duration = Duration::from_millis(250);
+    const DEBOUNCE: Duration = Duration::from_millis(250);
 
     type Document = SessionDocument;
 

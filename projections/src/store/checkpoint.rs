@@ -10,7 +10,7 @@ use mongodb::Database;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::collection::{CollectionName, Known};
+use super::collection::{CachedLocation, CollectionName};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 
@@ -60,7 +60,7 @@ impl Checkpoint {
 
 /// The part of a checkpoint that a question needs.
 #[derive(Debug, Deserialize)]
-pub(super) struct Glance {
+pub(super) struct CheckpointHeader {
     pub(super) collection: CollectionName,
     #[serde(default)]
     pub(super) changes: u64,
@@ -68,9 +68,9 @@ pub(super) struct Glance {
     quarantined: Vec<Unreadable>,
 }
 
-impl Glance {
+impl CheckpointHeader {
     /// From which sequence on the aggregate that was asked about is held back.
-    pub(super) fn held_from(&self) -> Option<u64> {
+    pub(super) fn quarantined_from(&self) -> Option<u64> {
         self.quarantined.first().map(|held| held.sequence)
     }
 }
@@ -79,11 +79,11 @@ impl Glance {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Advance {
     /// It stands there now, or stood further already.
-    Done,
+    Advanced,
     /// The model is another one now: this is its checkpoint.
-    Overtaken(Box<Checkpoint>),
+    Changed(Box<Checkpoint>),
     /// There is no checkpoint any more.
-    Gone,
+    Missing,
 }
 
 impl MongoStore {
@@ -99,12 +99,15 @@ impl MongoStore {
         let checkpoint: Option<Checkpoint> = found.map(|found| super::read::decode(COLLECTION, &found)).transpose()?;
         let changes = checkpoint.as_ref().map_or(0, |found| found.quarantine.changes());
         let name = checkpoint.as_ref().map_or_else(|| CollectionName::first(M::NAME), |found| found.collection.clone());
-        self.learn(M::NAME, Known { name, changes, asked_at });
+        self.cache_location(M::NAME, CachedLocation { name, changes, asked_at });
         Ok(checkpoint)
     }
 
     /// The model's checkpoint; begins one at the start of this log if there is none.
-    pub(crate) async fn begin<M: ReadModel>(&self, incarnation: &Incarnation) -> Result<Checkpoint, StoreError> {
+    pub(crate) async fn load_or_create_checkpoint<M: ReadModel>(
+        &self,
+        incarnation: &Incarnation,
+    ) -> Result<Checkpoint, StoreError> {
         if let Some(checkpoint) = self.checkpoint::<M>().await? {
             return Ok(checkpoint);
         }
@@ -137,18 +140,18 @@ impl MongoStore {
             members.extend(self::members(&next.quarantine)?);
         }
         if self.update_checkpoint(filter, doc! { "$set": members }).await? {
-            return Ok(Advance::Done);
+            return Ok(Advance::Advanced);
         }
         Ok(match self.checkpoint::<M>().await? {
             // It stood further already.
-            Some(now) if identity(&now) == identity(next) && now.quarantine == next.quarantine => Advance::Done,
-            Some(now) => Advance::Overtaken(Box::new(now)),
-            None => Advance::Gone,
+            Some(now) if identity(&now) == identity(next) && now.quarantine == next.quarantine => Advance::Advanced,
+            Some(now) => Advance::Changed(Box::new(now)),
+            None => Advance::Missing,
         })
     }
 
     /// Changes what is held back, if the checkpoint is still the one that `believed` describes and not beyond `end`.
-    pub(crate) async fn relist(
+    pub(crate) async fn update_quarantine(
         &self,
         believed: &Checkpoint,
         end: u64,
@@ -161,7 +164,10 @@ impl MongoStore {
     }
 
     /// What a question needs to know: where the documents are, and whether the aggregate that it is about is held back.
-    pub(super) async fn glance<M: ReadModel>(&self, about: Option<&AggregateId>) -> Result<Glance, StoreError> {
+    pub(super) async fn checkpoint_header<M: ReadModel>(
+        &self,
+        about: Option<&AggregateId>,
+    ) -> Result<CheckpointHeader, StoreError> {
         let mut members = doc! { "collection": 1, "changes": 1 };
         if let Some(aggregate) = about {
             members.insert("quarantined", doc! { "$elemMatch": { "subject": aggregate.to_string() } });
@@ -171,12 +177,17 @@ impl MongoStore {
                 checkpoints(&database).find_one(doc! { "_id": M::NAME }).projection(members).await
             })
             .await?;
-        let first = || Glance { collection: CollectionName::first(M::NAME), changes: 0, quarantined: Vec::new() };
+        let first =
+            || CheckpointHeader { collection: CollectionName::first(M::NAME), changes: 0, quarantined: Vec::new() };
         Ok(found.map(|found| super::read::decode(COLLECTION, &found)).transpose()?.unwrap_or_else(first))
     }
 
     /// Notes that `building` is being prepared, unless the checkpoint's collection or building changed meanwhile.
-    pub(crate) async fn claim(&self, seen: &Checkpoint, building: &CollectionName) -> Result<bool, StoreError> {
+    pub(crate) async fn reserve_target(
+        &self,
+        seen: &Checkpoint,
+        building: &CollectionName,
+    ) -> Result<bool, StoreError> {
         let mut filter = identity(seen);
         filter.insert("building", seen.building.as_ref().map(CollectionName::as_str));
         self.update_checkpoint(filter, doc! { "$set": { "building": building.as_str() } }).await

@@ -2,12 +2,12 @@
 //!
 //! In: a model. Out: the name that its checkpoint gives, which is the alias that a rebuild switches. A reader asks the
 //! collection that it knew last and, at the same time, the checkpoint: the answer counts if the name was right, else it
-//! asks again. What a checkpoint said is believed for [`FRESH`]: under load nearly all questions are one question, and a
+//! asks again. What a checkpoint said is believed for [`LOCATION_CACHE_TTL`]: under load nearly all questions are one question, and a
 //! reader finds a rebuilt model that much later at most. Whoever must not see anything older has it looked up anew
-//! ([`MongoStore::look_again`]). Once anything was held back nothing is believed: an answer that was read while the list
+//! ([`MongoStore::refresh_location`]). Once anything was held back nothing is believed: an answer that was read while the list
 //! changed is asked for again, so its mark belongs to what it shows.
 //!
-//! A rebuild drops the old collection only [`GRACE`] after its switch; an answer that took longer than that (the process
+//! A rebuild drops the old collection only [`DROP_GRACE_PERIOD`] after its switch; an answer that took longer than that (the process
 //! may have been stopped) counts for nothing. So a rebuild is never seen as documents that are missing or that went back.
 
 use std::fmt;
@@ -21,14 +21,14 @@ use futures::future::join;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::checkpoint::Glance;
-use super::{LIMIT, MongoStore, StoreError};
+use super::checkpoint::CheckpointHeader;
+use super::{MongoStore, OPERATION_TIMEOUT, StoreError};
 use crate::model::ReadModel;
 
 /// How long the old collection outlives a switch: longer than any question that began before it.
-pub(crate) const GRACE: Duration = Duration::from_secs(LIMIT.as_secs() + 2);
+pub(crate) const DROP_GRACE_PERIOD: Duration = Duration::from_secs(OPERATION_TIMEOUT.as_secs() + 2);
 /// How long a name is believed.
-const FRESH: Duration = Duration::from_millis(250);
+const LOCATION_CACHE_TTL: Duration = Duration::from_millis(250);
 
 const SCRATCH: &str = "_scratch_";
 
@@ -84,47 +84,47 @@ impl fmt::Display for CollectionName {
 
 /// What a checkpoint said, and when it was asked.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(super) struct CachedLocation {
     pub(super) name: CollectionName,
     /// How often what is held back had been changed.
     pub(super) changes: u64,
     pub(super) asked_at: Instant,
 }
 
-impl Known {
+impl CachedLocation {
     /// Whether an answer may rest on it alone.
-    fn is_fresh(&self) -> bool {
-        self.changes == 0 && self.asked_at.elapsed() < FRESH
+    fn is_valid(&self) -> bool {
+        self.changes == 0 && self.asked_at.elapsed() < LOCATION_CACHE_TTL
     }
 }
 
 /// What was found, and whether it is all that the log says of the aggregate that was asked about.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Shown<T> {
+pub struct ReadResult<T> {
     /// What was found.
-    pub found: T,
+    pub value: T,
     /// The aggregate is held back: its events from this sequence on are not in what was found.
     pub stale_since: Option<u64>,
 }
 
-impl<T> Deref for Shown<T> {
+impl<T> Deref for ReadResult<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.found
+        &self.value
     }
 }
 
 impl MongoStore {
     /// Remembers what a checkpoint said, unless something asked later is known.
-    pub(super) fn learn(&self, model: &'static str, news: Known) {
+    pub(super) fn cache_location(&self, model: &'static str, news: CachedLocation) {
         let mut names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
         if names.get(model).is_none_or(|known| known.asked_at <= news.asked_at) {
             names.insert(model, news);
         }
     }
 
-    fn known(&self, model: &'static str) -> Option<Known> {
+    fn cached_location(&self, model: &'static str) -> Option<CachedLocation> {
         self.inner.names.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
     }
 
@@ -132,43 +132,43 @@ impl MongoStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn look_again<M: ReadModel>(&self) -> Result<(), StoreError> {
+    pub async fn refresh_location<M: ReadModel>(&self) -> Result<(), StoreError> {
         let asked_at = Instant::now();
-        let Glance { collection, changes, .. } = self.glance::<M>(None).await?;
-        self.learn(M::NAME, Known { name: collection, changes, asked_at });
+        let CheckpointHeader { collection, changes, .. } = self.checkpoint_header::<M>(None).await?;
+        self.cache_location(M::NAME, CachedLocation { name: collection, changes, asked_at });
         Ok(())
     }
 
     /// Asks the model's live collection, about one aggregate if there is one that the question is about.
-    pub(super) async fn ask<M, T, F, Fut>(
+    pub(super) async fn query<M, T, F, Fut>(
         &self,
         about: Option<&AggregateId>,
         question: F,
-    ) -> Result<Shown<T>, StoreError>
+    ) -> Result<ReadResult<T>, StoreError>
     where
         M: ReadModel,
         F: Fn(CollectionName) -> Fut,
         Fut: Future<Output = Result<T, StoreError>>,
     {
         loop {
-            let known = self.known(M::NAME);
-            if let Some(known) = known.as_ref().filter(|known| known.is_fresh()) {
+            let known = self.cached_location(M::NAME);
+            if let Some(known) = known.as_ref().filter(|known| known.is_valid()) {
                 let answer = question(known.name.clone()).await;
-                if known.asked_at.elapsed() < GRACE {
-                    return Ok(Shown { found: answer?, stale_since: None });
+                if known.asked_at.elapsed() < DROP_GRACE_PERIOD {
+                    return Ok(ReadResult { value: answer?, stale_since: None });
                 }
                 continue;
             }
             let asked_at = Instant::now();
             let (name, changes) =
                 known.map_or_else(|| (CollectionName::first(M::NAME), 0), |known| (known.name, known.changes));
-            let (glance, answer) = join(self.glance::<M>(about), question(name.clone())).await;
+            let (glance, answer) = join(self.checkpoint_header::<M>(about), question(name.clone())).await;
             let now = glance?;
-            let stale_since = now.held_from();
+            let stale_since = now.quarantined_from();
             let same = now.collection == name && now.changes == changes;
-            self.learn(M::NAME, Known { name: now.collection, changes: now.changes, asked_at });
-            if same && asked_at.elapsed() < GRACE {
-                return Ok(Shown { found: answer?, stale_since });
+            self.cache_location(M::NAME, CachedLocation { name: now.collection, changes: now.changes, asked_at });
+            if same && asked_at.elapsed() < DROP_GRACE_PERIOD {
+                return Ok(ReadResult { value: answer?, stale_since });
             }
         }
     }

@@ -14,11 +14,11 @@ use super::run::Runner;
 use super::{Inner, MongoStore};
 
 /// Connections per process, and operations at once.
-const POOL: u32 = 32;
+const POOL_SIZE: u32 = 32;
 /// How long a primary is looked for: a database that is down is noticed this fast.
-const SELECTION: Duration = Duration::from_secs(2);
+const SELECTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl MongoStore {
     /// Takes the address (`mongodb://…`); connects at the first operation, so a database that is down is no error yet.
@@ -29,9 +29,9 @@ impl MongoStore {
         let address = |error: mongodb::error::Error| StoreError::Address(error.into());
         let mut options = ClientOptions::parse(uri).await.map_err(address)?;
         options.app_name.get_or_insert_with(|| "dockhost".to_owned());
-        options.max_pool_size = Some(POOL);
-        options.server_selection_timeout = Some(SELECTION);
-        options.connect_timeout = Some(CONNECT);
+        options.max_pool_size = Some(POOL_SIZE);
+        options.server_selection_timeout = Some(SELECTION_TIMEOUT);
+        options.connect_timeout = Some(CONNECT_TIMEOUT);
         options.read_concern = Some(ReadConcern::majority());
         options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
         options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
@@ -39,7 +39,7 @@ impl MongoStore {
         options.retry_writes = Some(true);
         let database = Client::with_options(options).map_err(address)?.database(database);
         let names = Mutex::new(BTreeMap::new());
-        Ok(Self { inner: Arc::new(Inner { database, runner: Runner::new(POOL), names }) })
+        Ok(Self { inner: Arc::new(Inner { database, runner: Runner::new(POOL_SIZE), names }) })
     }
 
     /// Asks the primary for a sign of life.

@@ -20,7 +20,7 @@ impl MongoStore {
             return Ok(());
         }
         let name = collection.as_str().to_owned();
-        self.run_long(
+        self.run_bulk(
             |database| async move { database.collection::<BsonDocument>(&name).create_indexes(indexes).await },
         )
         .await?;
@@ -35,7 +35,7 @@ impl MongoStore {
     }
 
     /// What comparisons of a model have left behind, or are at.
-    pub(crate) async fn scratches<M: ReadModel>(&self) -> Result<Vec<CollectionName>, StoreError> {
+    pub(crate) async fn scratch_collections<M: ReadModel>(&self) -> Result<Vec<CollectionName>, StoreError> {
         let names = self.collection_names().await?;
         Ok(names.iter().filter_map(|name| CollectionName::as_scratch(M::NAME, name)).collect())
     }
@@ -45,12 +45,12 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn collection_names(&self) -> Result<Vec<String>, StoreError> {
-        self.run_long(|database| async move { database.list_collection_names().await }).await
+        self.run_bulk(|database| async move { database.list_collection_names().await }).await
     }
 
     /// Drops a collection; fine if it isn't there.
     pub(crate) async fn drop_collection(&self, collection: &CollectionName) -> Result<(), StoreError> {
         let name = collection.as_str().to_owned();
-        self.run_long(|database| async move { database.collection::<BsonDocument>(&name).drop().await }).await
+        self.run_bulk(|database| async move { database.collection::<BsonDocument>(&name).drop().await }).await
     }
 }

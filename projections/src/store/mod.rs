@@ -22,19 +22,19 @@ use std::time::Duration;
 use mongodb::Database;
 
 pub use checkpoint::Checkpoint;
-pub use collection::{CollectionName, Shown};
+pub use collection::{CollectionName, ReadResult};
 pub use error::{Cause, StoreError};
 pub use snapshots::Snapshot;
 
 pub(crate) use checkpoint::Advance;
-pub(crate) use collection::GRACE;
+pub(crate) use collection::DROP_GRACE_PERIOD;
 pub(crate) use read::{json, malformed};
 pub(crate) use write::encode;
 
 /// How long one operation may take, queueing included.
-pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one operation on many documents may take: storing a batch, making an index, dropping a collection.
-const LONG_LIMIT: Duration = Duration::from_secs(30);
+const BULK_OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The read models' database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ struct Inner {
     database: Database,
     runner: run::Runner,
     /// Under which name each model's collection was last known; see `collection.rs`.
-    names: Mutex<BTreeMap<&'static str, collection::Known>>,
+    names: Mutex<BTreeMap<&'static str, collection::CachedLocation>>,
 }
 
 impl MongoStore {
@@ -58,17 +58,17 @@ impl MongoStore {
         F: FnOnce(Database) -> Fut,
         Fut: Future<Output = mongodb::error::Result<T>> + Send + 'static,
     {
-        self.inner.runner.run(LIMIT, operation(self.inner.database.clone())).await
+        self.inner.runner.run(OPERATION_TIMEOUT, operation(self.inner.database.clone())).await
     }
 
     /// The same for an operation on many documents.
-    pub(crate) async fn run_long<T, F, Fut>(&self, operation: F) -> Result<T, StoreError>
+    pub(crate) async fn run_bulk<T, F, Fut>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(Database) -> Fut,
         Fut: Future<Output = mongodb::error::Result<T>> + Send + 'static,
     {
-        self.inner.runner.run(LONG_LIMIT, operation(self.inner.database.clone())).await
+        self.inner.runner.run(BULK_OPERATION_TIMEOUT, operation(self.inner.database.clone())).await
     }
 
     /// Ends what the driver holds open at the database, for a program that is about to end: left to itself the driver does

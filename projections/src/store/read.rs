@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::{CollectionName, MongoStore, Shown, StoreError};
+use super::{CollectionName, MongoStore, ReadResult, StoreError};
 use crate::model::{Document, IdOf, ReadModel};
 
 /// Documents per round trip of a scan.
-const PAGE: i64 = 1000;
+const DOCUMENTS_PER_PAGE: i64 = 1000;
 /// Pages that a scan reads ahead.
-const AHEAD: usize = 2;
+const PAGES_READ_AHEAD: usize = 2;
 
 /// The JSON form of what is stored.
 pub(crate) fn json(document: &RawDocumentBuf) -> Result<Value, serde_json::Error> {
@@ -37,7 +37,7 @@ pub(crate) fn malformed(collection: &str, document: &RawDocumentBuf, source: ser
 impl MongoStore {
     /// The document with this id.
     pub(crate) async fn one<M: ReadModel>(&self, id: IdOf<M>) -> Result<Option<M::Document>, StoreError> {
-        Ok(self.find::<M>(None, doc! { "_id": id.to_string() }, doc! {}).await?.found.pop())
+        Ok(self.find::<M>(None, doc! { "_id": id.to_string() }, doc! {}).await?.value.pop())
     }
 
     /// The documents with these ids, in no order; those that don't exist are left out.
@@ -46,7 +46,7 @@ impl MongoStore {
             return Ok(Vec::new());
         }
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        Ok(self.find::<M>(None, doc! { "_id": { "$in": ids } }, doc! {}).await?.found)
+        Ok(self.find::<M>(None, doc! { "_id": { "$in": ids } }, doc! {}).await?.value)
     }
 
     /// The documents that a filter selects, which are all of one aggregate's, if one is given. Filters are written in `query.rs` files, of typed values only.
@@ -55,16 +55,16 @@ impl MongoStore {
         about: Option<AggregateId>,
         filter: BsonDocument,
         sort: BsonDocument,
-    ) -> Result<Shown<Vec<M::Document>>, StoreError> {
-        let Shown { found, stale_since } = self
-            .ask::<M, _, _, _>(about.as_ref(), |name| {
+    ) -> Result<ReadResult<Vec<M::Document>>, StoreError> {
+        let ReadResult { value, stale_since } = self
+            .query::<M, _, _, _>(about.as_ref(), |name| {
                 let (filter, sort) = (filter.clone(), sort.clone());
                 let options = FindOptions::builder().sort(sort).build();
                 async move { self.find_in(&name, filter, options).await }
             })
             .await?;
-        let found = found.iter().map(|found| decode(M::NAME, found)).collect::<Result<_, _>>()?;
-        Ok(Shown { found, stale_since })
+        let value = value.iter().map(|document| decode(M::NAME, document)).collect::<Result<_, _>>()?;
+        Ok(ReadResult { value, stale_since })
     }
 
     /// The documents with these ids in this very collection, alias or not.
@@ -94,11 +94,11 @@ impl MongoStore {
         &self,
         collection: &CollectionName,
     ) -> BoxStream<'static, Result<Vec<RawDocumentBuf>, StoreError>> {
-        let (pages, read) = mpsc::channel(AHEAD);
+        let (pages, read) = mpsc::channel(PAGES_READ_AHEAD);
         let (store, collection) = (self.clone(), collection.clone());
         // A task of its own, which ends when nobody reads on.
         tokio::spawn(async move {
-            let mut options = FindOptions::builder().sort(doc! { "_id": 1 }).limit(PAGE).build();
+            let mut options = FindOptions::builder().sort(doc! { "_id": 1 }).limit(DOCUMENTS_PER_PAGE).build();
             loop {
                 let page = store.find_in(&collection, doc! {}, options.clone()).await;
                 // The page begins with the last one of the page before. `min` and not a filter: a filter would not go on
@@ -132,7 +132,7 @@ impl MongoStore {
         for name in names {
             let collection = name.clone();
             let found: Vec<RawDocumentBuf> = self
-                .run_long(|database| async move {
+                .run_bulk(|database| async move {
                     database.collection::<RawDocumentBuf>(&collection).find(doc! {}).await?.try_collect().await
                 })
                 .await?;

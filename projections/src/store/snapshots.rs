@@ -49,8 +49,8 @@ impl MongoStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn keep_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        self.run_long(|database| async move {
+    pub async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.run_bulk(|database| async move {
             let Snapshot { subject, incarnation, fold_version, sequence, event, state } = snapshot;
             let (incarnation, fold_version) = (incarnation.to_string(), i64::from(fold_version));
             let sequence = number(sequence);

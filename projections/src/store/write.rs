@@ -15,13 +15,13 @@ use super::{CollectionName, MongoStore, StoreError};
 use crate::model::Document;
 
 /// Documents per command.
-const COUNT: usize = 1000;
+const DOCUMENTS_PER_COMMAND: usize = 1000;
 /// Bytes per command: below the limit of one BSON document (16 MiB), with room for the command around them.
-const BYTES: usize = 12 * 1024 * 1024;
+const BYTES_PER_COMMAND: usize = 12 * 1024 * 1024;
 /// Commands at once.
-const AT_ONCE: usize = 4;
+const CONCURRENT_COMMANDS: usize = 4;
 /// Two upserts of one new document can collide in its `_id`; the second try finds it there.
-const TRIES: u32 = 4;
+const MAX_ATTEMPTS_UPSERT: u32 = 4;
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 
 /// The stored form: the JSON form of the document, as BSON.
@@ -47,7 +47,7 @@ impl MongoStore {
         documents: Vec<RawDocumentBuf>,
     ) -> Result<(), StoreError> {
         let name = collection.as_str().to_owned();
-        self.run_long(|database| async move {
+        self.run_bulk(|database| async move {
             database.collection::<RawDocumentBuf>(&name).insert_many(documents).ordered(false).await
         })
         .await?;
@@ -71,7 +71,7 @@ impl MongoStore {
 
     async fn update_all(&self, collection: &CollectionName, updates: Vec<RawDocumentBuf>) -> Result<(), StoreError> {
         let commands = stream::iter(commands(updates)).map(|updates| self.update(collection, updates));
-        commands.buffer_unordered(AT_ONCE).try_collect().await
+        commands.buffer_unordered(CONCURRENT_COMMANDS).try_collect().await
     }
 
     async fn update(&self, collection: &CollectionName, updates: Vec<RawDocumentBuf>) -> Result<(), StoreError> {
@@ -86,19 +86,19 @@ impl MongoStore {
             "ordered": false,
             "writeConcern": { "w": "majority", "j": true },
         };
-        let mut tries = TRIES;
+        let mut attempts = MAX_ATTEMPTS_UPSERT;
         loop {
             let command = command.clone();
-            let reply = self.run_long(|database| async move { database.run_raw_command(command).await }).await?;
-            tries -= 1;
-            match refusal(&reply) {
+            let reply = self.run_bulk(|database| async move { database.run_raw_command(command).await }).await?;
+            attempts -= 1;
+            match failure_in(&reply) {
                 None => return Ok(()),
-                Some(Refusal::Collision) if tries > 0 => {}
-                Some(Refusal::Collision) => {
+                Some(CommandFailure::Collision) if attempts > 0 => {}
+                Some(CommandFailure::Collision) => {
                     return Err(StoreError::rejected(format!("{count} upserts kept colliding")));
                 }
-                Some(Refusal::Error(text)) => return Err(StoreError::rejected(text)),
-                Some(Refusal::NotYetDurable(text)) => return Err(StoreError::Unavailable(text.into())),
+                Some(CommandFailure::Error(text)) => return Err(StoreError::rejected(text)),
+                Some(CommandFailure::NotYetDurable(text)) => return Err(StoreError::Unavailable(text.into())),
             }
         }
     }
@@ -122,7 +122,7 @@ fn commands(parts: Vec<RawDocumentBuf>) -> Vec<Vec<RawDocumentBuf>> {
     let (mut command, mut bytes) = (Vec::new(), 0);
     for part in parts {
         let size = part.as_bytes().len();
-        if !command.is_empty() && (command.len() == COUNT || bytes + size > BYTES) {
+        if !command.is_empty() && (command.len() == DOCUMENTS_PER_COMMAND || bytes + size > BYTES_PER_COMMAND) {
             commands.push(std::mem::take(&mut command));
             bytes = 0;
         }
@@ -135,7 +135,7 @@ fn commands(parts: Vec<RawDocumentBuf>) -> Vec<Vec<RawDocumentBuf>> {
     commands
 }
 
-enum Refusal {
+enum CommandFailure {
     /// Some upserts collided with others, nothing else went wrong.
     Collision,
     /// Stored, but not yet safe on a majority.
@@ -145,20 +145,20 @@ enum Refusal {
 }
 
 /// A command can succeed as a whole and fail in parts.
-fn refusal(reply: &BsonDocument) -> Option<Refusal> {
+fn failure_in(reply: &BsonDocument) -> Option<CommandFailure> {
     if let Ok(errors) = reply.get_array("writeErrors")
         && !errors.is_empty()
     {
         let code = |error: &Bson| error.as_document().and_then(|error| error.get_i32("code").ok());
         return Some(match errors.iter().find(|error| code(error) != Some(DUPLICATE_KEY)) {
-            None => Refusal::Collision,
+            None => CommandFailure::Collision,
             Some(other) => {
                 // The message may quote the document; the code is enough to look up.
                 let code = code(other).map_or_else(|| "without a code".to_owned(), |code| code.to_string());
-                Refusal::Error(format!("{} of the writes failed, one with code {code}", errors.len()))
+                CommandFailure::Error(format!("{} of the writes failed, one with code {code}", errors.len()))
             }
         });
     }
     let concern = reply.get_document("writeConcernError").ok()?;
-    Some(Refusal::NotYetDurable(concern.get_str("errmsg").unwrap_or("write concern not satisfied").to_owned()))
+    Some(CommandFailure::NotYetDurable(concern.get_str("errmsg").unwrap_or("write concern not satisfied").to_owned()))
 }

@@ -54,7 +54,7 @@ impl SnapshotStore for MongoStore {
     }
 
     fn put(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), Cause>> {
-        async move { Ok(self.keep_snapshot(snapshot).await?) }.boxed()
+        async move { Ok(self.save_snapshot(snapshot).await?) }.boxed()
     }
 }
 

@@ -26,7 +26,7 @@ pub async fn get(
     consistency::read_after::<Backends>(&app, &headers).await?;
     let shown = app.store.backend(backend_id).await.map_err(|error| ApiError::database(&error))?;
     let since = consistency::stale_since::<Backends>(&app, shown.stale_since);
-    let found = shown.found.ok_or_else(|| ApiError::not_found("backend"))?;
+    let found = shown.value.ok_or_else(|| ApiError::not_found("backend"))?;
     let last = app.heartbeats.last(backend_id);
     let heartbeat = last.as_ref().map(|last| &last.heartbeat);
     let data = json!({

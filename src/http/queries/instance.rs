@@ -33,7 +33,7 @@ pub async fn get(
     consistency::read_after::<Instances>(&app, &headers).await?;
     let shown = app.store.instance_of(user_id, &which).await.map_err(|error| ApiError::database(&error))?;
     let since = consistency::stale_since::<Instances>(&app, shown.stale_since);
-    let found = shown.found.ok_or_else(|| {
+    let found = shown.value.ok_or_else(|| {
         let missing = ApiError::not_found("instance");
         // It may be in the events that could not be read.
         if since.is_some() { missing.with(consistency::with_stale(json!({}), since)) } else { missing }

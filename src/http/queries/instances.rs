@@ -26,6 +26,6 @@ pub async fn get(
     let shown = app.store.instances_of(user_id).await.map_err(|error| ApiError::database(&error))?;
     let since = consistency::stale_since::<Instances>(&app, shown.stale_since);
     let view = |found: &InstanceDocument| view::instance(&app, user_id, found.instance_id, &found.state);
-    let instances: Vec<_> = shown.found.iter().map(|found| consistency::with_stale(view(found), since)).collect();
+    let instances: Vec<_> = shown.value.iter().map(|found| consistency::with_stale(view(found), since)).collect();
     Ok(Reply::ok("your instances", instances).stale(since))
 }

@@ -52,8 +52,11 @@ impl Mongods {
 
     fn server_uri(&self) -> String {
         let hosts: Vec<_> = self.members.iter().map(|member| member.address.to_string()).collect();
-        let how =
-            if hosts.len() == 1 { "directConnection=true".to_owned() } else { format!("replicaSet={}", admin::SET) };
+        let how = if hosts.len() == 1 {
+            "directConnection=true".to_owned()
+        } else {
+            format!("replicaSet={}", admin::REPLICA_SET_NAME)
+        };
         format!("mongodb://{}/?{how}", hosts.join(","))
     }
 
@@ -124,7 +127,7 @@ fn describe(binary: &Path, directory: &Path) -> Member {
     std::fs::create_dir_all(directory.join("db")).unwrap();
     let mut args: Vec<OsString> = vec!["--dbpath".into(), directory.join("db").into(), "--port".into()];
     args.push(address.port().to_string().into());
-    args.extend(["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", admin::SET].map(OsString::from));
+    args.extend(["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", admin::REPLICA_SET_NAME].map(OsString::from));
     args.extend(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64", "--quiet"].map(OsString::from));
     args.extend(["--setParameter", "diagnosticDataCollectionEnabled=false"].map(OsString::from));
     let log = directory.join("mongod.log");

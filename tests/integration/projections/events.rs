@@ -16,9 +16,9 @@ use dockhost_domain::tenancy::TenancyEvent;
 use dockhost_domain::tenancy::event::{Deleted, End, Observed, ReportPosition, Requested};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Limits, Observation, Phase, Ports};
-use dockhost_projections::quarantine::Logged;
+use dockhost_projections::quarantine::LogItem;
 use dockhost_projections::store::Cause;
-use dockhost_projections::{Entry, History, Unreadable};
+use dockhost_projections::{History, LogEntry, Unreadable};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use uuid::Uuid;
@@ -122,7 +122,7 @@ pub fn deleted(sequence: u64, owner: u64, n: u64) -> Recorded {
 #[derive(Debug, Clone)]
 pub struct Log {
     incarnation: Incarnation,
-    entries: Arc<Mutex<Vec<Entry>>>,
+    entries: Arc<Mutex<Vec<LogEntry>>>,
 }
 
 impl Log {
@@ -132,12 +132,12 @@ impl Log {
     }
 
     pub fn append(&self, event: Recorded) {
-        self.entries.lock().unwrap().push(Entry::Event(Arc::new(event)));
+        self.entries.lock().unwrap().push(LogEntry::Event(Arc::new(event)));
     }
 
     /// The same log as another program reads it, to which the events at these places say nothing.
     pub fn unreadable_at(&self, places: &[u64]) -> Self {
-        let entries = self.entries().into_iter().map(|entry| match entry.logged() {
+        let entries = self.entries().into_iter().map(|entry| match entry.event() {
             Ok(recorded) if places.contains(&recorded.sequence) => unreadable(recorded),
             _ => entry,
         });
@@ -145,14 +145,14 @@ impl Log {
     }
 
     /// What is in it, in order.
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<LogEntry> {
         self.entries.lock().unwrap().clone()
     }
 
-    fn select(&self, (after, to): (u64, u64), wanted: impl Fn(&str) -> bool) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn select(&self, (after, to): (u64, u64), wanted: impl Fn(&str) -> bool) -> BoxStream<'_, Result<LogEntry, Cause>> {
         let selected = self.entries().into_iter().filter(move |entry| {
             let subject = entry
-                .logged()
+                .event()
                 .map_or_else(|held| held.subject.clone(), |recorded| recorded.envelope.aggregate.to_string());
             (after + 1..=to).contains(&entry.sequence()) && wanted(&subject)
         });
@@ -160,13 +160,13 @@ impl Log {
     }
 }
 
-fn event(recorded: &Recorded) -> Entry {
-    Entry::Event(Arc::new(recorded.clone()))
+fn event(recorded: &Recorded) -> LogEntry {
+    LogEntry::Event(Arc::new(recorded.clone()))
 }
 
 /// What a program sees that doesn't know this event's type.
-fn unreadable(recorded: &Recorded) -> Entry {
-    Entry::Unreadable(Unreadable::new(recorded.envelope.aggregate.to_string(), recorded.sequence, "unknown type"))
+fn unreadable(recorded: &Recorded) -> LogEntry {
+    LogEntry::Unreadable(Unreadable::new(recorded.envelope.aggregate.to_string(), recorded.sequence, "unknown type"))
 }
 
 impl History for Log {
@@ -175,15 +175,15 @@ impl History for Log {
     }
 
     fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
-        let end = self.entries.lock().unwrap().last().map_or(0, Entry::sequence);
+        let end = self.entries.lock().unwrap().last().map_or(0, LogEntry::sequence);
         Box::pin(async move { Ok(end) })
     }
 
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.select((after, to), |subject| subject.starts_with(&format!("dockhost.event.{kind}.")))
     }
 
-    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.select((after, to), |subject| subject == aggregate.to_string())
     }
 }

@@ -24,7 +24,7 @@ async fn a_projector_goes_on_from_its_checkpoint() {
     assert_eq!(projector.advance(9).await.unwrap(), 9);
     assert_eq!(projector.advance(5).await.unwrap(), 9);
     assert_eq!(position::<Backends>(&store).await, 9);
-    let document = store.backend(backend(1)).await.unwrap().found.unwrap();
+    let document = store.backend(backend(1)).await.unwrap().value.unwrap();
     assert_eq!((document.address.as_deref(), document.seq), (Some("10.0.0.4"), 4));
 }
 
@@ -36,17 +36,17 @@ async fn a_crash_between_documents_and_checkpoint_is_harmless() {
     crashed.write(pending.folded).await.unwrap();
     drop(crashed);
     assert_eq!(position::<Backends>(&store).await, 0);
-    let before = store.backend(backend(1)).await.unwrap().found.unwrap();
+    let before = store.backend(backend(1)).await.unwrap().value.unwrap();
 
     let mut projector = open::<Backends>(&store).await;
     projector.apply(&addresses(1, 2)).await.unwrap();
     assert_eq!(
-        store.backend(backend(1)).await.unwrap().found.unwrap(),
+        store.backend(backend(1)).await.unwrap().value.unwrap(),
         before,
         "an older batch changed a newer document"
     );
     projector.apply(&addresses(3, 5)).await.unwrap();
-    assert_eq!(store.backend(backend(1)).await.unwrap().found.unwrap().seq, 5);
+    assert_eq!(store.backend(backend(1)).await.unwrap().value.unwrap().seq, 5);
 }
 
 #[tokio::test]
@@ -55,11 +55,11 @@ async fn a_projector_that_slept_changes_nothing_when_it_wakes() {
     let mut sleeper = open::<Backends>(&store).await;
     let pending = sleeper.fold(&addresses(1, 2)).await.unwrap();
     project::<Backends>(&store, &addresses(1, 7)).await;
-    let before = store.backend(backend(1)).await.unwrap().found.unwrap();
+    let before = store.backend(backend(1)).await.unwrap().value.unwrap();
 
     sleeper.write(pending.folded).await.unwrap();
     assert_eq!(
-        store.backend(backend(1)).await.unwrap().found.unwrap(),
+        store.backend(backend(1)).await.unwrap().value.unwrap(),
         before,
         "the fence let an older document through"
     );
@@ -67,7 +67,7 @@ async fn a_projector_that_slept_changes_nothing_when_it_wakes() {
     assert_eq!(position::<Backends>(&store).await, 7, "the checkpoint went back");
     sleeper.apply(&addresses(3, 8)).await.unwrap();
     assert_eq!(position::<Backends>(&store).await, 8);
-    assert_eq!(store.backend(backend(1)).await.unwrap().found.unwrap().address.as_deref(), Some("10.0.0.8"));
+    assert_eq!(store.backend(backend(1)).await.unwrap().value.unwrap().address.as_deref(), Some("10.0.0.8"));
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 mod events;
 mod fence;
-mod held;
 mod pipelining;
+mod quarantining;
 mod queries;
 mod rebuilding;
 mod spilling;

@@ -30,9 +30,9 @@ async fn run(store: &MongoStore, events: &[Recorded], size: usize) {
 }
 
 async fn all_is_right(store: &MongoStore, events: &[Recorded]) {
-    let verdict = verify::<Backends>(store, &Log::of(log("one"), events), &mut |_| {}).await.unwrap();
-    assert!(verdict.is_equal(), "{verdict:#?}");
-    assert_eq!((verdict.documents, verdict.position), (8, 400));
+    let comparison = verify::<Backends>(store, &Log::of(log("one"), events), &mut |_| {}).await.unwrap();
+    assert!(comparison.is_equal(), "{comparison:#?}");
+    assert_eq!((comparison.documents, comparison.position), (8, 400));
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ async fn an_owner_sees_their_own_instances_and_not_the_deleted_ones() {
 
     let by_name = |name: &str| InstanceRef::Name(name.parse().unwrap());
     let found = async |owner, instance: InstanceRef| {
-        store.instance_of(user(owner), &instance).await.unwrap().found.map(|found| found.instance_id)
+        store.instance_of(user(owner), &instance).await.unwrap().value.map(|found| found.instance_id)
     };
     assert_eq!(found(1, by_name("web")).await, Some(instance(11)));
     assert_eq!(found(2, by_name("web")).await, Some(instance(12)));
@@ -70,6 +70,6 @@ async fn machines_are_found_by_their_ids() {
     assert!(store.backends(&[]).await.unwrap().is_empty());
     let all: Vec<_> = store.all_backends().await.unwrap().iter().map(|b| b.backend_id).collect();
     assert_eq!(all, [backend(2), backend(1), backend(3)]);
-    assert_eq!(store.backend(backend(1)).await.unwrap().found.unwrap().address.as_deref(), Some("10.0.0.1"));
-    assert_eq!(store.backend(backend(9)).await.unwrap().found, None);
+    assert_eq!(store.backend(backend(1)).await.unwrap().value.unwrap().address.as_deref(), Some("10.0.0.1"));
+    assert_eq!(store.backend(backend(9)).await.unwrap().value, None);
 }

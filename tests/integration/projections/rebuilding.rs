@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use dockhost_domain::envelope::Recorded;
 use dockhost_domain::tenancy::Status;
 use dockhost_projections::instances::Instances;
-use dockhost_projections::rebuild::{rebuild, rebuild_within, retire};
+use dockhost_projections::rebuild::{drop_replaced, rebuild, rebuild_within};
 use dockhost_projections::users::Users;
 use dockhost_projections::verify::verify;
 use dockhost_projections::{MongoStore, ProjectionError, Projector};
@@ -63,7 +63,7 @@ async fn a_replica_that_knew_the_old_documents_reads_the_new_ones_when_it_looks_
     assert!(other.user(user(1)).await.unwrap().is_some());
     rebuild::<Users>(&store, &Log::of(log("one"), &events[..1]), &mut |_| {}).await.unwrap();
     project::<Users>(&store, &events[1..]).await;
-    replica.look_again::<Users>().await.unwrap();
+    replica.refresh_location::<Users>().await.unwrap();
     assert!(replica.user(user(2)).await.unwrap().is_some(), "the replica read the old documents");
     wait_until("the other finds them", DEADLINE, async || {
         if other.user(user(2)).await.unwrap().is_some() { Ok(()) } else { Err("it reads the old documents") }
@@ -95,9 +95,9 @@ async fn of_two_rebuilds_at_once_one_gives_way_and_the_documents_are_right() {
         Err(other) => panic!("{other:?}"),
     });
     assert!(done.count() >= 1);
-    let verdict = verify::<Users>(&store, &history, &mut |_| {}).await.unwrap();
-    assert!(verdict.is_equal(), "{verdict:?}");
-    assert_eq!(verdict.documents, 300);
+    let comparison = verify::<Users>(&store, &history, &mut |_| {}).await.unwrap();
+    assert!(comparison.is_equal(), "{comparison:?}");
+    assert_eq!(comparison.documents, 300);
 }
 
 /// Reads that fail, or find less than was there before, are what nobody may see.
@@ -175,7 +175,7 @@ async fn nobody_notices_a_rebuild() {
         assert!(rebuilt.before.unwrap().is_equal());
     }
     let last = rebuild::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
-    retire::<Instances>(&store, &last).await.unwrap();
+    drop_replaced::<Instances>(&store, &last).await.unwrap();
     let dropped_at = reads.load(Ordering::SeqCst);
     wait_until("reads after the drop", DEADLINE, async || match reads.load(Ordering::SeqCst) - dropped_at {
         enough if enough >= 20 => Ok(()),
@@ -196,6 +196,6 @@ async fn nobody_notices_a_rebuild() {
         history.read("tenancy", 0, u64::MAX - 1).try_collect().await.unwrap()
     };
     projector.apply(&all).await.unwrap();
-    let verdict = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
-    assert!(verdict.is_equal(), "{verdict:#?}");
+    let comparison = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    assert!(comparison.is_equal(), "{comparison:#?}");
 }

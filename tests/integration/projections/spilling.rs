@@ -5,12 +5,12 @@ use dockhost_domain::envelope::Recorded;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::backends::Backends;
+use dockhost_projections::comparison::DifferenceKind;
 use dockhost_projections::instances::Instances;
-use dockhost_projections::rebuild::{rebuild_within, retire};
+use dockhost_projections::rebuild::{drop_replaced, rebuild_within};
 use dockhost_projections::store::Cause;
-use dockhost_projections::verdict::DifferenceKind;
 use dockhost_projections::verify::{verify, verify_within};
-use dockhost_projections::{Entry, History, MongoStore, ProjectionError, Projector};
+use dockhost_projections::{History, LogEntry, MongoStore, ProjectionError, Projector};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
@@ -38,7 +38,7 @@ fn mixed() -> Vec<Recorded> {
 }
 
 /// Scratch collections, of any model.
-async fn scratches(store: &MongoStore) -> Vec<String> {
+async fn scratch_collections(store: &MongoStore) -> Vec<String> {
     let names = store.collection_names().await.unwrap();
     names.into_iter().filter(|name| name.contains("scratch")).collect()
 }
@@ -58,7 +58,7 @@ async fn a_large_model_is_verified_and_rebuilt_as_a_small_one_is() {
 
     let again = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
     assert_eq!(again.before.as_ref(), Some(&small));
-    retire::<Instances>(&store, &again).await.unwrap();
+    drop_replaced::<Instances>(&store, &again).await.unwrap();
     let mut names = store.collection_names().await.unwrap();
     names.sort();
     assert_eq!(names, ["checkpoints", again.collection.as_str()], "something was left behind");
@@ -76,13 +76,13 @@ async fn differences_of_a_large_model_are_named() {
     let mut events = events;
     events.push(runs(invented + 1, 3, 3));
     let history = Log::of(log("one"), &events);
-    let verdict = verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    let comparison = verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
     let small = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
-    assert_eq!(verdict, small);
-    let found: Vec<_> = verdict.differences.iter().map(|d| (d.id.clone(), d.kind.clone())).collect();
+    assert_eq!(comparison, small);
+    let found: Vec<_> = comparison.differences.iter().map(|d| (d.id.clone(), d.kind.clone())).collect();
     assert!(found.contains(&(instance(900).to_string(), DifferenceKind::Unexpected)), "{found:?}");
     // It was told at the next event of that instance what it had missed, so nothing else differs.
-    assert!(scratches(&store).await.is_empty());
+    assert!(scratch_collections(&store).await.is_empty());
 }
 
 /// The projector moves on all the while: not one false alarm.
@@ -102,9 +102,9 @@ async fn a_large_model_that_moves_is_verified_without_a_false_alarm() {
     let watch = async {
         let mut seen = std::collections::BTreeSet::new();
         while seen.last() != Some(&300) {
-            let verdict = verify_within::<Backends>(&store, &history, 3, &mut |_| {}).await.unwrap();
-            assert!(verdict.is_equal(), "{verdict:#?}");
-            seen.insert(verdict.position);
+            let comparison = verify_within::<Backends>(&store, &history, 3, &mut |_| {}).await.unwrap();
+            assert!(comparison.is_equal(), "{comparison:#?}");
+            seen.insert(comparison.position);
         }
         seen.len()
     };
@@ -124,11 +124,11 @@ impl History for Stalled {
         self.0.end()
     }
 
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.0.read(kind, after, to).chain(futures::stream::pending()).boxed()
     }
 
-    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.0.read_one(aggregate, after, to)
     }
 }
@@ -161,10 +161,10 @@ async fn what_interrupted_ones_left_is_dropped_by_the_next() {
         assert!(interrupted.await.unwrap_err().is_cancelled());
     }
     // The live documents are what they were.
-    let verdict = verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
-    assert!(verdict.is_equal(), "{verdict:?}");
-    assert_eq!(verdict.collection.as_str(), "instances");
-    wait_until("no scratch collection", DEADLINE, async || match scratches(&store).await {
+    let comparison = verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    assert!(comparison.is_equal(), "{comparison:?}");
+    assert_eq!(comparison.collection.as_str(), "instances");
+    wait_until("no scratch collection", DEADLINE, async || match scratch_collections(&store).await {
         none if none.is_empty() => Ok(()),
         // A command of the interrupted one may still have been on its way.
         some => {
@@ -175,7 +175,7 @@ async fn what_interrupted_ones_left_is_dropped_by_the_next() {
     .await;
     let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
     assert_eq!(rebuilt.collection.as_str(), "instances_v3");
-    retire::<Instances>(&store, &rebuilt).await.unwrap();
+    drop_replaced::<Instances>(&store, &rebuilt).await.unwrap();
     let mut names = store.collection_names().await.unwrap();
     names.sort();
     assert_eq!(names, ["checkpoints", "instances_v3"]);
@@ -199,11 +199,11 @@ impl History for Meddled {
         .boxed()
     }
 
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.0.read(kind, after, to)
     }
 
-    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.0.read_one(aggregate, after, to)
     }
 }
@@ -219,8 +219,8 @@ async fn a_copy_that_is_not_what_was_written_never_goes_live() {
     let meddled = Meddled(history.clone(), client.database(&mongo.database).collection("instances_v2"));
     let refused = rebuild_within::<Instances>(&store, &meddled, FEW, &mut |_| {}).await.unwrap_err();
     assert!(matches!(refused, ProjectionError::BadCopy { model: "instances" }), "{refused:?}");
-    let verdict = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
-    assert!(verdict.is_equal() && verdict.collection.as_str() == "instances", "{verdict:?}");
+    let comparison = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    assert!(comparison.is_equal() && comparison.collection.as_str() == "instances", "{comparison:?}");
 }
 
 /// An aggregate that the leader's program can't read is held; a newer program that can compares what is there.
@@ -234,15 +234,15 @@ async fn what_is_held_elsewhere_is_compared_as_far_as_it_is() {
     let mut projector: Projector<Instances> = open(&store).await;
     projector.apply(&history.unreadable_at(&[held_at]).entries()).await.unwrap();
     for capacity in [usize::MAX, FEW] {
-        let verdict = verify_within::<Instances>(&store, &history, capacity, &mut |_| {}).await.unwrap();
-        assert!(verdict.is_equal(), "{:#?}", verdict.differences);
-        assert_eq!((verdict.quarantined, verdict.documents), (1, 300));
+        let comparison = verify_within::<Instances>(&store, &history, capacity, &mut |_| {}).await.unwrap();
+        assert!(comparison.is_equal(), "{:#?}", comparison.differences);
+        assert_eq!((comparison.quarantined, comparison.documents), (1, 300));
     }
     let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
     assert!(rebuilt.before.unwrap().is_equal());
     assert_eq!(rebuilt.quarantined, 0, "it can read them all");
-    let verdict = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
-    assert!(verdict.is_equal() && verdict.quarantined == 0, "{verdict:?}");
+    let comparison = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    assert!(comparison.is_equal() && comparison.quarantined == 0, "{comparison:?}");
     // And the other way round: the older program finds that the documents are further than it can tell.
     let older = verify_within::<Instances>(&store, &history.unreadable_at(&[held_at]), FEW, &mut |_| {}).await.unwrap();
     assert!(!older.is_equal());

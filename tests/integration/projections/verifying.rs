@@ -3,53 +3,55 @@
 use dockhost_domain::envelope::Recorded;
 use dockhost_projections::ProjectionError;
 use dockhost_projections::backends::Backends;
+use dockhost_projections::comparison::{Comparison, DifferenceKind};
 use dockhost_projections::rebuild::rebuild;
 use dockhost_projections::users::Users;
-use dockhost_projections::verdict::{DifferenceKind, Verdict};
 use dockhost_projections::verify::verify;
 
 use super::events::{Log, connected, enrolled, signed_up, user};
 use super::{log, open, project, store};
 
 /// What is found when the projector was given `projected`, and the log holds `recorded`.
-async fn verdict(projected: &[Recorded], recorded: &[Recorded]) -> Verdict {
+async fn comparison(projected: &[Recorded], recorded: &[Recorded]) -> Comparison {
     let store = store().await;
     let mut projector = project::<Users>(&store, projected).await;
     projector.advance(recorded.last().unwrap().sequence).await.unwrap();
     let mut last = None;
     let history = Log::of(log("one"), recorded);
-    let verdict = verify::<Users>(&store, &history, &mut |p| last = Some((p.done, p.total))).await.unwrap();
+    let comparison = verify::<Users>(&store, &history, &mut |p| last = Some((p.done, p.total))).await.unwrap();
     let (done, total) = last.unwrap();
     assert_eq!(done, total);
-    assert_eq!(verdict.is_equal(), verdict.differences.is_empty(), "{verdict:?}");
-    verdict
+    assert_eq!(comparison.is_equal(), comparison.differences.is_empty(), "{comparison:?}");
+    comparison
 }
 
 #[tokio::test]
 async fn equal_documents_have_equal_digests() {
     let events = [signed_up(1, 1, "ada@example.org"), signed_up(4, 2, "bob@example.org")];
-    let verdict = verdict(&events, &events).await;
-    assert!(verdict.is_equal(), "{verdict:?}");
-    assert_eq!((verdict.documents, verdict.position, verdict.stored), (2, 4, verdict.expected));
+    let comparison = comparison(&events, &events).await;
+    assert!(comparison.is_equal(), "{comparison:?}");
+    assert_eq!((comparison.documents, comparison.position, comparison.stored), (2, 4, comparison.expected));
 }
 
 #[tokio::test]
 async fn each_difference_is_named() {
     let events = [signed_up(1, 1, "ada@example.org"), signed_up(4, 2, "bob@example.org")];
-    let only = |verdict: Verdict, n: u64| {
-        assert!(!verdict.is_equal());
-        let [difference] = verdict.differences.try_into().unwrap();
+    let only = |comparison: Comparison, n: u64| {
+        assert!(!comparison.is_equal());
+        let [difference] = comparison.differences.try_into().unwrap();
         assert_eq!(difference.id, user(n).to_string());
         difference.kind
     };
     let altered = [signed_up(1, 1, "eve@example.org"), events[1].clone()];
-    let DifferenceKind::Content(members) = only(verdict(&altered, &events).await, 1) else { panic!("not the content") };
+    let DifferenceKind::Content(members) = only(comparison(&altered, &events).await, 1) else {
+        panic!("not the content")
+    };
     let members: Vec<_> = members.iter().map(ToString::to_string).collect();
     assert_eq!(members, [r#"email: expected "ada@example.org", stored "eve@example.org""#]);
 
-    assert_eq!(only(verdict(&events[..1], &events).await, 2), DifferenceKind::Missing);
+    assert_eq!(only(comparison(&events[..1], &events).await, 2), DifferenceKind::Missing);
     let more = [events[0].clone(), signed_up(3, 9, "x@example.org"), events[1].clone()];
-    assert_eq!(only(verdict(&more, &events).await, 9), DifferenceKind::Unexpected);
+    assert_eq!(only(comparison(&more, &events).await, 9), DifferenceKind::Unexpected);
 }
 
 #[tokio::test]
@@ -57,9 +59,9 @@ async fn a_document_that_lacks_an_event_is_found() {
     let store = store().await;
     let events = [enrolled(1, 1), connected(2, 1, "10.0.0.1"), connected(3, 1, "10.0.0.2")];
     project::<Backends>(&store, &events[..2]).await.advance(3).await.unwrap();
-    let verdict = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
-    assert_eq!(verdict.differences[0].kind, DifferenceKind::Behind { seq: 2, due: 3 });
-    assert!(!verdict.is_equal());
+    let comparison = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
+    assert_eq!(comparison.differences[0].kind, DifferenceKind::Behind { seq: 2, due: 3 });
+    assert!(!comparison.is_equal());
 }
 
 #[tokio::test]
@@ -68,9 +70,9 @@ async fn a_batch_that_is_half_written_is_no_difference() {
     let events = [enrolled(1, 1), enrolled(2, 2), connected(3, 1, "10.0.0.1"), connected(4, 2, "10.0.0.2")];
     let projector = project::<Backends>(&store, &events[..2]).await;
     projector.write(projector.fold(&events[3..]).await.unwrap().folded).await.unwrap();
-    let verdict = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
-    assert_eq!(verdict.position, 2);
-    assert!(verdict.is_equal(), "{verdict:#?}");
+    let comparison = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
+    assert_eq!(comparison.position, 2);
+    assert!(comparison.is_equal(), "{comparison:#?}");
 }
 
 /// The projector moves on all the while, documents are ahead of the checkpoint: not one false alarm.
@@ -90,9 +92,9 @@ async fn a_moving_target_is_verified_without_a_false_alarm() {
     let watch = async {
         let mut seen = std::collections::BTreeSet::new();
         while seen.last() != Some(&300) {
-            let verdict = verify::<Backends>(&store, &history, &mut |_| {}).await.unwrap();
-            assert!(verdict.is_equal(), "{verdict:#?}");
-            seen.insert(verdict.position);
+            let comparison = verify::<Backends>(&store, &history, &mut |_| {}).await.unwrap();
+            assert!(comparison.is_equal(), "{comparison:#?}");
+            seen.insert(comparison.position);
         }
         seen.len()
     };
@@ -128,12 +130,12 @@ async fn a_document_beyond_the_checkpoint_is_compared_at_its_own_event() {
     let projector = project::<Backends>(&store, &events[..2]).await;
     let wrong = [connected(3, 1, "10.6.6.6"), connected(99, 2, "10.0.0.2"), enrolled(100, 3)];
     projector.write(projector.fold(&wrong).await.unwrap().folded).await.unwrap();
-    let verdict = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
-    assert_eq!((verdict.position, verdict.differences.len()), (2, 3));
-    assert_ne!(verdict.stored, verdict.expected);
-    let DifferenceKind::Content(first) = &verdict.differences[0].kind else { panic!("{verdict:#?}") };
+    let comparison = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
+    assert_eq!((comparison.position, comparison.differences.len()), (2, 3));
+    assert_ne!(comparison.stored, comparison.expected);
+    let DifferenceKind::Content(first) = &comparison.differences[0].kind else { panic!("{comparison:#?}") };
     assert_eq!(first[0].to_string(), r#"address: expected "10.0.0.1", stored "10.6.6.6""#);
-    let DifferenceKind::Content(second) = &verdict.differences[1].kind else { panic!("{verdict:#?}") };
+    let DifferenceKind::Content(second) = &comparison.differences[1].kind else { panic!("{comparison:#?}") };
     assert!(second.iter().any(|member| member.to_string() == "seq: expected 4, stored 99"), "{second:?}");
-    assert_eq!(verdict.differences[2].kind, DifferenceKind::Unexpected);
+    assert_eq!(comparison.differences[2].kind, DifferenceKind::Unexpected);
 }

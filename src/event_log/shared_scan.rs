@@ -1,7 +1,7 @@
 //! One reading of the log for several read models that are folded side by side.
 //!
-//! In: a log and the kinds of aggregate that are wanted. Out: a [`Seat`] for each, which is a port to the log's past like
-//! any other. What the seats read first, from the log's beginning on, they read together: the log is read once, whole,
+//! In: a log and the kinds of aggregate that are wanted. Out: a [`SharedScan`] for each, which is a port to the log's past like
+//! any other. What the shared_scans read first, from the log's beginning on, they read together: the log is read once, whole,
 //! and each seat gets what is of its kind. The broker takes several times as long to pick the events of one kind as to
 //! hand out all of them, and for several kinds at once many times as long.
 //!
@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
-use dockhost_projections::quarantine::Logged;
-use dockhost_projections::{Entry, History};
+use dockhost_projections::quarantine::LogItem;
+use dockhost_projections::{History, LogEntry};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
@@ -26,12 +26,12 @@ use super::{EventLog, Filter};
 use crate::common::error::Cause;
 
 /// Entries that are handed on at once, and such pieces that a reader may be behind.
-const PIECE: usize = 512;
-const BEHIND: usize = 4;
+const EVENTS_PER_PART: usize = 512;
+const PARTS_BUFFERED: usize = 4;
 
 /// What a reader gets.
 enum Part {
-    Entries(Vec<Entry>),
+    Entries(Vec<LogEntry>),
     /// That was all.
     Complete,
 }
@@ -41,11 +41,11 @@ struct Reader {
     kind: &'static str,
     to: u64,
     parts: mpsc::Sender<Part>,
-    piece: Vec<Entry>,
+    piece: Vec<LogEntry>,
 }
 
 /// One reader's place at the reading.
-pub struct Seat {
+pub struct SharedScan {
     past: LogHistory,
     kind: &'static str,
     /// Until the seat has joined the reading.
@@ -56,10 +56,10 @@ pub struct Seat {
 
 /// A seat for each of these kinds, in their order.
 #[must_use]
-pub fn seats<const N: usize>(log: &Arc<dyn EventLog>, kinds: [&'static str; N]) -> [Seat; N] {
+pub fn shared_scans<const N: usize>(log: &Arc<dyn EventLog>, kinds: [&'static str; N]) -> [SharedScan; N] {
     let (join, joining) = mpsc::unbounded_channel();
     let reading = Arc::new(AbortOnDropHandle::new(tokio::spawn(read(LogHistory(Arc::clone(log)), joining))));
-    kinds.map(|kind| Seat {
+    kinds.map(|kind| SharedScan {
         past: LogHistory(Arc::clone(log)),
         kind,
         join: Mutex::new(Some(join.clone())),
@@ -67,7 +67,7 @@ pub fn seats<const N: usize>(log: &Arc<dyn EventLog>, kinds: [&'static str; N]) 
     })
 }
 
-impl History for Seat {
+impl History for SharedScan {
     fn incarnation(&self) -> Incarnation {
         self.past.incarnation()
     }
@@ -76,13 +76,13 @@ impl History for Seat {
         self.past.end()
     }
 
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         // Whatever is read first, the others need not wait for this seat any longer.
         let join = self.join.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(join) = join.filter(|_| after == 0 && kind == self.kind) else {
             return self.past.read(kind, after, to);
         };
-        let (parts, received) = mpsc::channel(BEHIND);
+        let (parts, received) = mpsc::channel(PARTS_BUFFERED);
         // Fails only if the reading has ended, and `received` says so.
         let _ = join.send(Reader { kind, to, parts, piece: Vec::new() });
         stream::unfold(Some(received), async |received| {
@@ -100,7 +100,7 @@ impl History for Seat {
         .boxed()
     }
 
-    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<Entry, Cause>> {
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.past.read_one(aggregate, after, to)
     }
 }
@@ -112,7 +112,7 @@ async fn read(past: LogHistory, mut joining: mpsc::UnboundedReceiver<Reader>) {
         readers.push(reader);
     }
     let to = readers.iter().map(|reader| reader.to).max().unwrap_or(0);
-    let mut pieces = past.range(Filter::All, 0, to).ready_chunks(PIECE);
+    let mut pieces = past.range(Filter::All, 0, to).ready_chunks(EVENTS_PER_PART);
     while !readers.is_empty()
         && let Some(piece) = pieces.next().await
     {
@@ -139,8 +139,8 @@ async fn read(past: LogHistory, mut joining: mpsc::UnboundedReceiver<Reader>) {
 }
 
 impl Reader {
-    fn wants(&self, entry: &Entry) -> bool {
-        let mine = match entry.logged() {
+    fn wants(&self, entry: &LogEntry) -> bool {
+        let mine = match entry.event() {
             Ok(recorded) => recorded.envelope.aggregate.kind() == self.kind,
             Err(unreadable) => Filter::Kind(self.kind).selects(&unreadable.subject),
         };
@@ -167,7 +167,7 @@ mod tests {
     use super::super::memory::MemoryLog;
     use super::*;
 
-    const MANY: u64 = 3 * (PIECE * (BEHIND + 2)) as u64;
+    const MANY: u64 = 3 * (EVENTS_PER_PART * (PARTS_BUFFERED + 2)) as u64;
 
     /// A log of all kinds, and of one whose name begins like another's.
     fn log() -> (Arc<MemoryLog>, Arc<dyn EventLog>) {
@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn each_gets_what_it_would_have_read_alone() {
         let (_, log) = log();
-        let [a, b, c] = seats(&log, ["account", "session", "backend"]);
+        let [a, b, c] = shared_scans(&log, ["account", "session", "backend"]);
         let read = join3(all(&a, "account", 0, MANY), all(&b, "session", 0, MANY / 2 + 1), all(&c, "backend", 0, MANY));
         let (accounts, sessions, backends) = read.await;
         assert_eq!(accounts.unwrap(), alone(&log, "account", 0, MANY).await);
@@ -204,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_or_stops_holds_up_nobody() {
         let (_, log) = log();
-        let [a, b, c] = seats(&log, ["account", "session", "claim"]);
+        let [a, b, c] = shared_scans(&log, ["account", "session", "claim"]);
         drop(c);
         let stops = async {
             let mut entries = b.read("session", 0, MANY);
@@ -218,7 +218,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_is_slow_is_waited_for() {
         let (_, log) = log();
-        let [a, b] = seats(&log, ["account", "session"]);
+        let [a, b] = shared_scans(&log, ["account", "session"]);
         let (mut quick, mut slow) = (a.read("account", 0, MANY), b.read("session", 0, MANY));
         let mut read = 0;
         while let Ok(Some(entry)) = tokio::time::timeout(std::time::Duration::from_millis(200), quick.next()).await {
@@ -241,7 +241,7 @@ mod tests {
     async fn what_breaks_off_does_not_look_whole() {
         let (memory, log) = log();
         memory.set_unavailable(true);
-        let [a] = seats(&log, ["account"]);
+        let [a] = shared_scans(&log, ["account"]);
         let read = all(&a, "account", 0, MANY);
         let broken = async {
             tokio::task::yield_now().await;

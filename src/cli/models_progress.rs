@@ -12,21 +12,21 @@ use super::progress::ProgressReporter;
 
 /// The progress of several models. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Watch(Arc<Mutex<Watched>>);
+pub struct ModelsProgress(Arc<Mutex<Shown>>);
 
 #[derive(Default)]
-struct Watched {
+struct Shown {
     /// The last that each model said.
     models: BTreeMap<&'static str, Progress>,
     shown: Option<(Stage, ProgressReporter)>,
 }
 
-impl Watch {
+impl ModelsProgress {
     /// Takes in what a model says.
     pub fn see(&self, progress: Progress) {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         watched.models.insert(progress.model, progress);
-        let (stage, done, total) = together(watched.models.values());
+        let (stage, done, total) = combined(watched.models.values());
         if let Some((_, bar)) = watched.shown.take_if(|(shown, _)| *shown != stage) {
             bar.finish();
         }
@@ -48,7 +48,7 @@ impl Watch {
 }
 
 /// What most wait for, and how far it is. The log is read once for all models; documents are each model's own.
-fn together<'a>(models: impl Iterator<Item = &'a Progress> + Clone) -> (Stage, u64, u64) {
+fn combined<'a>(models: impl Iterator<Item = &'a Progress> + Clone) -> (Stage, u64, u64) {
     let folding = models.clone().any(|one| one.stage == Stage::Fold && one.done < one.total);
     let stage = if folding { Stage::Fold } else { Stage::Compare };
     let (done, total) = models.filter(|one| one.stage == stage).fold((0, 0), |(done, total), one| match stage {
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_log_counts_once_and_documents_add_up() {
-        let of = |models: &[Progress]| together(models.iter());
+        let of = |models: &[Progress]| combined(models.iter());
         assert_eq!(of(&[fold("a", 10, 100), fold("b", 40, 90)]), (Stage::Fold, 40, 100));
         // One has no events and is done at once; the others still read.
         assert_eq!(of(&[compare("a", 0, 0), fold("b", 40, 90)]), (Stage::Fold, 40, 90));

@@ -17,46 +17,46 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
-use crate::history::{History, Progress, Stage, Watcher};
+use crate::history::{History, OnProgress, Progress, Stage};
 use crate::model::{Document, Folded, IdOf, ReadModel};
 use crate::projector::ProjectionError;
-use crate::quarantine::{Entry, Logged as _, Quarantine, keys};
+use crate::quarantine::{LogEntry, LogItem as _, Quarantine, keys};
 use crate::store::{CollectionName, MongoStore, StoreError, encode};
 
 /// Documents in memory.
-pub(crate) const CAPACITY: usize = 50_000;
+pub(crate) const DOCUMENTS_IN_MEMORY: usize = 50_000;
 /// Events that are folded at once; those documents of theirs that were let go are read by one question.
-const CHUNK: usize = 1000;
+const EVENTS_PER_FOLD: usize = 1000;
 /// Documents that are written by one command, and commands at once.
-const BATCH: usize = 1000;
-const AT_ONCE: usize = 2;
+const DOCUMENTS_PER_WRITE: usize = 1000;
+const CONCURRENT_WRITES: usize = 2;
 
 /// A number for the bytes of one document; the sum over all of them stands for the collection.
-pub(crate) fn mark(bytes: &RawDocumentBuf) -> u128 {
+pub(crate) fn fingerprint(bytes: &RawDocumentBuf) -> u128 {
     let hash = Sha256::digest(bytes.as_bytes());
-    hash.iter().take(16).fold(0, |mark, byte| mark << 8 | u128::from(*byte))
+    hash.iter().take(16).fold(0, |fingerprint, byte| fingerprint << 8 | u128::from(*byte))
 }
 
 /// Documents that are being made.
-pub(crate) struct Draft<M: ReadModel> {
+pub(crate) struct RebuildBuffer<M: ReadModel> {
     store: MongoStore,
     collection: CollectionName,
     capacity: usize,
     folded: Folded<M>,
     quarantine: Quarantine,
     position: u64,
-    /// Those in memory that are in the collection as well, and the mark of what is there.
+    /// Those in memory that are in the collection as well, and the fingerprint of what is there.
     written: BTreeMap<IdOf<M>, u128>,
     /// Whether some are in the collection only.
     spilled: bool,
     /// All of them.
     count: usize,
-    /// The sum of the marks of what is in the collection.
+    /// The sum of the fingerprints of what is in the collection.
     sum: u128,
 }
 
-impl<M: ReadModel> Draft<M> {
-    /// Nothing folded yet; what doesn't fit in memory goes to a collection that is this draft's alone.
+impl<M: ReadModel> RebuildBuffer<M> {
+    /// Nothing folded yet; what doesn't fit in memory goes to a collection that is this buffer's alone.
     pub(crate) fn new(store: &MongoStore, collection: CollectionName, capacity: usize) -> Self {
         Self {
             store: store.clone(),
@@ -97,14 +97,14 @@ impl<M: ReadModel> Draft<M> {
         &mut self,
         history: &dyn History,
         to: u64,
-        watcher: Watcher<'_>,
+        on_progress: OnProgress<'_>,
     ) -> Result<(), ProjectionError> {
         if to <= self.position {
             return Ok(());
         }
         let mut last = self.position;
-        watcher(Progress { model: M::NAME, stage: Stage::Fold, done: last, total: to });
-        let mut chunks = pin!(history.read(M::KIND, self.position, to).ready_chunks(CHUNK));
+        on_progress(Progress { model: M::NAME, stage: Stage::Fold, done: last, total: to });
+        let mut chunks = pin!(history.read(M::KIND, self.position, to).ready_chunks(EVENTS_PER_FOLD));
         while let Some(chunk) = chunks.next().await {
             let mut entries = Vec::with_capacity(chunk.len());
             for entry in chunk {
@@ -117,14 +117,14 @@ impl<M: ReadModel> Draft<M> {
                 entries.push(entry);
             }
             self.fold(&entries).await?;
-            watcher(Progress { model: M::NAME, stage: Stage::Fold, done: last.min(to), total: to });
+            on_progress(Progress { model: M::NAME, stage: Stage::Fold, done: last.min(to), total: to });
         }
         self.position = to;
-        watcher(Progress { model: M::NAME, stage: Stage::Fold, done: to, total: to });
+        on_progress(Progress { model: M::NAME, stage: Stage::Fold, done: to, total: to });
         Ok(())
     }
 
-    async fn fold(&mut self, entries: &[Entry]) -> Result<(), ProjectionError> {
+    async fn fold(&mut self, entries: &[LogEntry]) -> Result<(), ProjectionError> {
         if self.spilled {
             self.fetch(entries).await?;
         }
@@ -133,12 +133,12 @@ impl<M: ReadModel> Draft<M> {
         for entry in entries {
             self.quarantine
                 .fold(&mut self.folded, entry)
-                .map_err(|_| ProjectionError::TooManyHeld { model: M::NAME })?;
+                .map_err(|_| ProjectionError::QuarantineFull { model: M::NAME })?;
         }
         self.count += self.folded.len() - before;
         if self.folded.len() > self.capacity {
             self.write().await?;
-            self.folded.keep_newest(self.capacity / 2);
+            self.folded.evict_oldest(self.capacity / 2);
             self.written.retain(|id, _| self.folded.get(*id).is_some());
             self.spilled = true;
         }
@@ -146,7 +146,7 @@ impl<M: ReadModel> Draft<M> {
     }
 
     /// Reads what these events change and was let go.
-    async fn fetch(&mut self, entries: &[Entry]) -> Result<(), ProjectionError> {
+    async fn fetch(&mut self, entries: &[LogEntry]) -> Result<(), ProjectionError> {
         let mut ids: Vec<IdOf<M>> = entries.iter().flat_map(|entry| keys::<M>(entry)).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -155,7 +155,7 @@ impl<M: ReadModel> Draft<M> {
             return Ok(());
         }
         for (document, bytes) in self.store.stored_in::<M::Document>(&self.collection, ids).await? {
-            self.written.insert(document.id(), mark(&bytes));
+            self.written.insert(document.id(), fingerprint(&bytes));
             self.folded.put(document);
         }
         Ok(())
@@ -164,13 +164,13 @@ impl<M: ReadModel> Draft<M> {
     /// Writes what changed since it was last written.
     pub(crate) async fn write(&mut self) -> Result<(), ProjectionError> {
         let mut commands = JoinSet::new();
-        for batch in self.folded.take_changed().chunks(BATCH) {
+        for batch in self.folded.take_changed().chunks(DOCUMENTS_PER_WRITE) {
             let (mut new, mut old) = (Vec::new(), Vec::new());
             for document in batch {
                 let bytes = encode(*document).map_err(StoreError::Rejected)?;
-                let mark = mark(&bytes);
-                let before = self.written.insert(document.id(), mark);
-                self.sum = self.sum.wrapping_add(mark).wrapping_sub(before.unwrap_or(0));
+                let fingerprint = fingerprint(&bytes);
+                let before = self.written.insert(document.id(), fingerprint);
+                self.sum = self.sum.wrapping_add(fingerprint).wrapping_sub(before.unwrap_or(0));
                 if before.is_some() { &mut old } else { &mut new }.push(bytes);
             }
             let (store, collection) = (self.store.clone(), self.collection.clone());
@@ -180,7 +180,7 @@ impl<M: ReadModel> Draft<M> {
                 }
                 if old.is_empty() { Ok(()) } else { store.replace(&collection, old).await }
             });
-            if commands.len() > AT_ONCE
+            if commands.len() > CONCURRENT_WRITES
                 && let Some(done) = commands.join_next().await
             {
                 done.map_err(StoreError::rejected)??;
@@ -213,7 +213,7 @@ impl<M: ReadModel> Draft<M> {
             .chain(last)
             .try_filter_map(move |document| {
                 if let Some(bytes) = &document {
-                    found = found.wrapping_add(mark(bytes));
+                    found = found.wrapping_add(fingerprint(bytes));
                 }
                 let bad = document.is_none() && found != sum;
                 std::future::ready(if bad { Err(ProjectionError::BadCopy { model: M::NAME }) } else { Ok(document) })

@@ -52,7 +52,7 @@ impl fmt::Display for Difference {
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
+pub struct Comparison {
     /// The model.
     pub model: &'static str,
     /// The collection that was compared.
@@ -73,7 +73,7 @@ pub struct Verdict {
     pub differences: Vec<Difference>,
 }
 
-impl Verdict {
+impl Comparison {
     /// Whether every document is what the log says.
     #[must_use]
     pub fn is_equal(&self) -> bool {

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::backends::Backends;
-use dockhost_projections::quarantine::{Logged, MOST};
+use dockhost_projections::comparison::Comparison;
+use dockhost_projections::quarantine::{LogItem, MAX_QUARANTINED};
 use dockhost_projections::rebuild::rebuild;
-use dockhost_projections::release::{Release, held, release};
+use dockhost_projections::release::{Release, quarantined, release};
 use dockhost_projections::users::Users;
-use dockhost_projections::verdict::Verdict;
 use dockhost_projections::verify::verify;
-use dockhost_projections::{Entry, MongoStore, ProjectionError, ReadModel, Unreadable};
+use dockhost_projections::{LogEntry, MongoStore, ProjectionError, ReadModel, Unreadable};
 
 use super::events::{Log, backend, connected, enrolled, signed_up, user};
 use super::{connect, log, open, position, store};
@@ -35,15 +35,15 @@ fn machines() -> (Log, Log) {
     (newer.unreadable_at(&[3]), newer)
 }
 
-async fn equal<M: ReadModel>(store: &MongoStore, log: &Log) -> Verdict {
-    let verdict = verify::<M>(store, log, &mut |_| {}).await.unwrap();
-    assert!(verdict.is_equal(), "{verdict:#?}");
-    verdict
+async fn equal<M: ReadModel>(store: &MongoStore, log: &Log) -> Comparison {
+    let comparison = verify::<M>(store, log, &mut |_| {}).await.unwrap();
+    assert!(comparison.is_equal(), "{comparison:#?}");
+    comparison
 }
 
 async fn address(store: &MongoStore, n: u64) -> (Option<String>, Option<u64>) {
     let shown = store.backend(backend(n)).await.unwrap();
-    (shown.found.unwrap().address, shown.stale_since)
+    (shown.value.unwrap().address, shown.stale_since)
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn the_others_go_on_and_the_held_one_is_marked() {
     assert_eq!(position::<Backends>(&store).await, 5, "the checkpoint passes what is held back");
     assert_eq!(address(&store, 1).await, (None, Some(3)));
     assert_eq!(address(&store, 2).await, (Some("10.0.0.5".to_owned()), None));
-    assert_eq!(held::<Backends>(&store).await.unwrap(), [Unreadable::new(subject(1), 3, "unknown type")]);
+    assert_eq!(quarantined::<Backends>(&store).await.unwrap(), [Unreadable::new(subject(1), 3, "unknown type")]);
     assert_eq!(equal::<Backends>(&store, &older).await.quarantined, 1);
 
     // The next projector goes by the same list, whatever it reads first.
@@ -83,7 +83,7 @@ async fn a_replica_that_knew_of_nothing_marks_what_is_held_a_moment_later() {
     .await;
     // A replica that has to know looks again, and one that knows of anything is never wrong.
     let late = connect(&mongo).await;
-    late.look_again::<Backends>().await.unwrap();
+    late.refresh_location::<Backends>().await.unwrap();
     assert_eq!(address(&late, 1).await, (None, Some(3)));
     release::<Backends>(&leader, &newer, &subject(1)).await.unwrap();
     assert_eq!(address(&replica, 1).await, (Some("10.0.0.4".to_owned()), None));
@@ -97,10 +97,10 @@ async fn a_newer_program_releases_it_with_all_that_was_skipped() {
     projector.apply(&older.entries()).await.unwrap();
 
     let again = release::<Backends>(&store, &older, &subject(1)).await.unwrap();
-    assert_eq!(again, Release::Held(Unreadable::new(subject(1), 3, "unknown type")));
-    assert_eq!(release::<Backends>(&store, &newer, &subject(2)).await.unwrap(), Release::NotHeld);
+    assert_eq!(again, Release::StillUnreadable(Unreadable::new(subject(1), 3, "unknown type")));
+    assert_eq!(release::<Backends>(&store, &newer, &subject(2)).await.unwrap(), Release::NotQuarantined);
     assert_eq!(release::<Backends>(&store, &newer, &subject(1)).await.unwrap(), Release::Released);
-    assert_eq!(release::<Backends>(&store, &newer, &subject(1)).await.unwrap(), Release::NotHeld);
+    assert_eq!(release::<Backends>(&store, &newer, &subject(1)).await.unwrap(), Release::NotQuarantined);
     assert_eq!(address(&store, 1).await, (Some("10.0.0.4".to_owned()), None));
     assert_eq!(equal::<Backends>(&store, &newer).await.quarantined, 0);
 
@@ -122,8 +122,8 @@ async fn a_program_that_reads_a_little_more_folds_a_little_more() {
     open::<Backends>(&store).await.apply(&oldest.entries()).await.unwrap();
     let newer = newest.unreadable_at(&[4]);
     let next = Unreadable::new(subject(1), 4, "unknown type");
-    assert_eq!(release::<Backends>(&store, &newer, &subject(1)).await.unwrap(), Release::Held(next.clone()));
-    assert_eq!(held::<Backends>(&store).await.unwrap(), [next]);
+    assert_eq!(release::<Backends>(&store, &newer, &subject(1)).await.unwrap(), Release::StillUnreadable(next.clone()));
+    assert_eq!(quarantined::<Backends>(&store).await.unwrap(), [next]);
     assert_eq!(address(&store, 1).await, (Some("10.0.0.3".to_owned()), Some(4)));
     equal::<Backends>(&store, &newer).await;
 }
@@ -137,15 +137,15 @@ async fn two_projectors_never_lose_what_either_holds_back() {
     // The other reads all of it: that is true too, but it went by a list that has changed.
     let error = two.apply(&newer.entries()).await.unwrap_err();
     assert!(matches!(error, ProjectionError::Superseded { .. }), "{error:?}");
-    assert_eq!(held::<Backends>(&store).await.unwrap().len(), 1);
+    assert_eq!(quarantined::<Backends>(&store).await.unwrap().len(), 1);
 
     // And of two that hold different ones back, the later one is told.
     let (mut three, mut four) = (open::<Backends>(&store).await, open::<Backends>(&store).await);
-    let bad = |sequence, n| Entry::Unreadable(Unreadable::new(subject(n), sequence, "bad JSON"));
+    let bad = |sequence, n| LogEntry::Unreadable(Unreadable::new(subject(n), sequence, "bad JSON"));
     three.apply(&[bad(6, 2)]).await.unwrap();
     let error = four.apply(&[bad(6, 2), bad(7, 3)]).await.unwrap_err();
     assert!(matches!(error, ProjectionError::Superseded { .. }), "{error:?}");
-    assert_eq!(held::<Backends>(&store).await.unwrap().len(), 2);
+    assert_eq!(quarantined::<Backends>(&store).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -169,12 +169,12 @@ async fn a_rebuild_holds_back_the_same_and_a_newer_one_nothing() {
 }
 
 /// What stands in the log after a position, as its reader sees it.
-fn after(log: &Log, position: u64) -> Vec<Entry> {
+fn after(log: &Log, position: u64) -> Vec<LogEntry> {
     log.entries().into_iter().filter(|entry| entry.sequence() > position).collect()
 }
 
-fn is_of_one(entry: &Entry) -> bool {
-    entry.logged().is_ok_and(|recorded| recorded.envelope.aggregate == AggregateId::Backend(backend(1)))
+fn is_of_one(entry: &LogEntry) -> bool {
+    entry.event().is_ok_and(|recorded| recorded.envelope.aggregate == AggregateId::Backend(backend(1)))
 }
 
 /// An older program takes over for a moment: the next event of the first machine is nothing that it can read.
@@ -184,7 +184,7 @@ async fn hold_again(store: &MongoStore, newer: &Log) {
         let Some(next) = after(newer, older.position()).into_iter().find(is_of_one) else { return Err("no event") };
         let batch = after(&newer.unreadable_at(&[next.sequence()]), older.position());
         older.apply(&batch).await.map_err(|_| "another projector was faster")?;
-        if held::<Backends>(store).await.unwrap().is_empty() { Err("it was skipped") } else { Ok(()) }
+        if quarantined::<Backends>(store).await.unwrap().is_empty() { Err("it was skipped") } else { Ok(()) }
     })
     .await;
 }
@@ -223,8 +223,8 @@ async fn a_release_beside_a_busy_projector_loses_nothing() {
     });
     for _ in 0..10 {
         assert_eq!(release::<Backends>(&other, &newer, &subject(1)).await.unwrap(), Release::Released);
-        let verdict = equal::<Backends>(&other, &newer).await;
-        assert_eq!(verdict.quarantined, 0);
+        let comparison = equal::<Backends>(&other, &newer).await;
+        assert_eq!(comparison.quarantined, 0);
         hold_again(&other, &newer).await;
     }
     assert_eq!(release::<Backends>(&other, &newer, &subject(1)).await.unwrap(), Release::Released);
@@ -232,7 +232,7 @@ async fn a_release_beside_a_busy_projector_loses_nothing() {
     assert!(busy.await.unwrap() >= 1, "the projector never noticed");
     equal::<Backends>(&other, &newer).await;
     let last = newer.entries().into_iter().rfind(is_of_one).unwrap().sequence();
-    assert_eq!(other.backend(backend(1)).await.unwrap().found.unwrap().seq, last);
+    assert_eq!(other.backend(backend(1)).await.unwrap().value.unwrap().seq, last);
 }
 
 #[tokio::test]
@@ -240,14 +240,16 @@ async fn too_many_stop_the_model_and_change_nothing() {
     let store = store().await;
     let mut projector = open::<Users>(&store).await;
     projector.apply(&[signed_up(1, 1, "ada@example.org")]).await.unwrap();
-    let bad: Vec<Entry> = (0..=MOST as u64)
-        .map(|n| Entry::Unreadable(Unreadable::new(AggregateId::Account(user(n)).to_string(), n + 2, &"x".repeat(300))))
+    let bad: Vec<LogEntry> = (0..=MAX_QUARANTINED as u64)
+        .map(|n| {
+            LogEntry::Unreadable(Unreadable::new(AggregateId::Account(user(n)).to_string(), n + 2, &"x".repeat(300)))
+        })
         .collect();
     let error = projector.apply(&bad).await.unwrap_err();
-    assert!(matches!(error, ProjectionError::TooManyHeld { model: "users" }), "{error:?}");
-    assert_eq!((position::<Users>(&store).await, held::<Users>(&store).await.unwrap().len()), (1, 0));
+    assert!(matches!(error, ProjectionError::QuarantineFull { model: "users" }), "{error:?}");
+    assert_eq!((position::<Users>(&store).await, quarantined::<Users>(&store).await.unwrap().len()), (1, 0));
     // As many as there may be fit into one checkpoint.
-    projector.apply(&bad[..MOST]).await.unwrap();
-    assert_eq!(held::<Users>(&store).await.unwrap().len(), MOST);
+    projector.apply(&bad[..MAX_QUARANTINED]).await.unwrap();
+    assert_eq!(quarantined::<Users>(&store).await.unwrap().len(), MAX_QUARANTINED);
     assert!(store.user(user(1)).await.unwrap().is_some());
 }

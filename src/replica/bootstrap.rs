@@ -1,8 +1,7 @@
-//! What a replica must know from before it began to follow: the machines and what they hold.
+//! Bootstrap: fills the fleet when a replica starts, without reading the whole log.
 //!
-//! In: the log's events of machines; the assignments that stand; and the events of instances that the dispatcher has not
-//! made assignments of yet. Out: a follower that knows them, and where it goes on. The assignments stand for all that came
-//! before, so that a start reads a few messages and not the log; after an import there are none, and all is read.
+//! Reads the backend events, the current assignments, and the tenancy events that the dispatcher has not processed yet.
+//! The assignments summarise all earlier tenancy events. After an import there are none, and every tenancy event is read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +16,9 @@ use crate::event_log::history::LogHistory;
 use crate::event_log::{EventLog, Filter};
 use crate::replica::projection_progress::MODELS;
 
-/// Makes the follower know the past. `dispatched` is up to where the log was made assignments of, asked before this is
-/// called. Returns where the follower starts, which is before the assignments were listed, so that no placement falls between
-/// the two, and the last event of each kind. Done twice, it is the same.
+/// Fills the fleet. `dispatched` is the last sequence that the dispatcher has processed, read before this call.
+/// Returns the sequence to follow the log from and the last sequence of each aggregate kind. That start is read before
+/// the assignments are listed, so no placement is missed. Idempotent.
 ///
 /// # Errors
 /// When the log or the assignments can't be read.

@@ -1,8 +1,7 @@
-//! The machines as this replica knows them: who they are, whether they are heard, and what they hold.
+//! The fleet: the backends that this replica knows, their connection state, and how many instances each one has.
 //!
-//! In: backend events, tenancy events, and the assignments that stood at start. Out: candidates for a placement, and
-//! the name and address that go with an instance. What a machine holds follows from events alone: a placement takes
-//! room when it is decided and frees it when the machine confirms that nothing is left.
+//! In: backend events, tenancy events, and the assignments that exist at start-up. Out: candidates for placements. A
+//! placement counts from the event that decides it until the event that confirms that its container is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +16,7 @@ use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::TenancyEvent;
 use dockhost_domain::tenancy::event::End;
 
-/// The machines.
+/// All backends.
 #[derive(Default)]
 pub struct Fleet {
     state: Mutex<FleetState>,
@@ -25,19 +24,19 @@ pub struct Fleet {
 
 #[derive(Default)]
 struct FleetState {
-    machines: BTreeMap<BackendId, Backend>,
-    /// By what was decided.
+    backends: BTreeMap<BackendId, Backend>,
+    /// Instances that events have placed.
     placed: BTreeMap<BackendId, BTreeSet<InstanceId>>,
-    /// By what is being asked for on this replica. Apart from `placed`, so that a request which ends without knowing
-    /// what became of it takes nothing back that an event has given.
+    /// Instances that requests on this replica are creating. Separate from `placed`: a request that ends without
+    /// knowing its outcome must not undo a placement that an event has made.
     reserved: BTreeMap<InstanceId, BackendId>,
 }
 
 impl FleetState {
     fn used(&self, backend: BackendId) -> u32 {
-        let held = self.placed.get(&backend).map_or(0, BTreeSet::len);
+        let placed = self.placed.get(&backend).map_or(0, BTreeSet::len);
         let reserved = self.reserved.values().filter(|reserved| **reserved == backend).count();
-        u32::try_from(held + reserved).unwrap_or(u32::MAX)
+        u32::try_from(placed + reserved).unwrap_or(u32::MAX)
     }
 
     fn place(&mut self, backend: BackendId, instance: InstanceId) {
@@ -46,7 +45,7 @@ impl FleetState {
     }
 
     fn candidates(&self) -> Vec<Candidate> {
-        let machine = |(id, backend): (&BackendId, &Backend)| {
+        let candidate = |(id, backend): (&BackendId, &Backend)| {
             backend.machine.as_ref().map(|machine| Candidate {
                 backend_id: *id,
                 connected: machine.link == Link::Connected,
@@ -54,12 +53,12 @@ impl FleetState {
                 max_containers: machine.details.max_containers,
             })
         };
-        self.machines.iter().filter_map(machine).collect()
+        self.backends.iter().filter_map(candidate).collect()
     }
 
     fn release(&mut self, backend: BackendId, instance: InstanceId) {
-        if let Some(held) = self.placed.get_mut(&backend) {
-            held.remove(&instance);
+        if let Some(placed) = self.placed.get_mut(&backend) {
+            placed.remove(&instance);
         }
     }
 }
@@ -69,16 +68,16 @@ impl Fleet {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An assignment that stood when this replica began to follow.
+    /// Adds a placement; one that exists already stays.
     pub fn add_placement(&self, backend: BackendId, instance: InstanceId) {
         self.state().place(backend, instance);
     }
 
-    /// Brings the machine of an event up to date.
+    /// Applies a backend event or a tenancy event.
     pub fn observe(&self, recorded: &Recorded) {
         match (&recorded.envelope.aggregate, &recorded.envelope.event) {
             (AggregateId::Backend(id), Event::Backend(event)) => {
-                self.state().machines.entry(*id).or_default().evolve(event, &recorded.envelope.meta);
+                self.state().backends.entry(*id).or_default().evolve(event, &recorded.envelope.meta);
             }
             (_, Event::Tenancy(event)) => {
                 let Some(instance) = event.instance_id() else { return };
@@ -102,13 +101,13 @@ impl Fleet {
         }
     }
 
-    /// All machines as candidates for a placement.
+    /// All backends as candidates for a placement.
     pub fn candidates(&self) -> Vec<Candidate> {
         self.state().candidates()
     }
 
-    /// The candidates for a new instance, with the room that it will get held for it until its event is seen: of
-    /// creates in parallel on this replica, none is promised the same room.
+    /// Reserves a place for a new instance on the backend that placement will choose, so that parallel requests on this
+    /// replica cannot be promised the same place.
     pub fn reserve(&self, instance: InstanceId, tie_breaker: u64) -> Reservation<'_> {
         let mut state = self.state();
         let candidates = state.candidates();
@@ -119,29 +118,29 @@ impl Fleet {
         Reservation { fleet: self, instance, committed: false, candidates }
     }
 
-    /// One machine.
+    /// One backend.
     pub fn machine(&self, id: BackendId) -> Option<Machine> {
-        self.state().machines.get(&id).and_then(|backend| backend.machine.clone())
+        self.state().backends.get(&id).and_then(|backend| backend.machine.clone())
     }
 
-    /// How many machines there are, and how many of them are heard.
+    /// The number of registered backends and of connected ones.
     pub fn count(&self) -> (usize, usize) {
         let candidates = self.candidates();
         (candidates.len(), candidates.iter().filter(|candidate| candidate.connected).count())
     }
 }
 
-/// Room held for an instance that is being asked for; given back unless it is committed.
+/// A place reserved for an instance; freed on drop unless committed.
 pub struct Reservation<'a> {
     fleet: &'a Fleet,
     instance: InstanceId,
     committed: bool,
-    /// The machines as they were just before.
+    /// The candidates before this reservation.
     pub candidates: Vec<Candidate>,
 }
 
 impl Reservation<'_> {
-    /// The instance was stored as placed there: its event, which may not have been seen yet, takes the room over.
+    /// Call when the request's event is stored: the reservation lasts until this replica applies that event.
     pub fn commit(mut self) {
         self.committed = true;
     }

@@ -1,8 +1,8 @@
-//! The follower: this replica's one ordered read of the log.
+//! The follower: reads the log in order, once per replica.
 //!
-//! In: every event from its start on, and the idle heartbeats between them. Out: warm aggregate caches, the machines
-//! that may get instances, the position up to which this replica knows the log, and a wake-up for whoever waits for
-//! an aggregate to change. A replica that hears nothing for [`MAX_SILENCE`] says so: it may have missed a revocation.
+//! In: every event, and the broker's idle heartbeats. Out: current aggregate caches, the fleet, the
+//! replica's position in the log, and notifications for tasks that wait for an aggregate. After [`MAX_SILENCE`] without
+//! contact the replica is not live, because it may have missed a revocation.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,10 +23,10 @@ pub use super::facts::tie_breaker;
 pub use super::fleet::{Fleet, Reservation};
 pub use super::watchers::{Watcher, Watchers};
 
-/// After this long without an event or an idle heartbeat a replica does not trust its own knowledge.
+/// A replica that receives neither an event nor an idle heartbeat for this long is not live.
 pub const MAX_SILENCE: Duration = Duration::from_secs(5);
 
-/// What this replica knows of the log.
+/// This replica's view of the log.
 pub struct Follower {
     executor: Arc<Executor>,
     fleet: Fleet,
@@ -44,7 +44,7 @@ struct State {
 }
 
 impl Follower {
-    /// A follower that has seen nothing yet.
+    /// A follower that has read nothing yet.
     pub fn new(executor: Arc<Executor>) -> Arc<Self> {
         let (state, _) = watch::channel(State { position: 0, caught_up: false, last_contact: Instant::now() });
         Arc::new(Self {
@@ -57,12 +57,12 @@ impl Follower {
         })
     }
 
-    /// The machines.
+    /// The fleet.
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
     }
 
-    /// Watches one aggregate for changes; ask before looking at its state.
+    /// Watches an aggregate for changes. Call it before reading the aggregate's state.
     pub fn watch(&self, aggregate: AggregateId) -> Watcher<'_> {
         self.watchers.watch(aggregate)
     }
@@ -72,7 +72,7 @@ impl Follower {
         self.state.borrow().position
     }
 
-    /// Whether this replica has caught up once and heard the log within [`MAX_SILENCE`].
+    /// Whether this replica has caught up once and had contact with the log within [`MAX_SILENCE`].
     pub fn is_live(&self) -> bool {
         let state = *self.state.borrow();
         state.caught_up && state.last_contact.elapsed() < MAX_SILENCE
@@ -91,12 +91,12 @@ impl Follower {
         let _ = state.wait_for(|state| state.position >= sequence).await;
     }
 
-    /// The last sequence of one kind of aggregate that this replica knows of.
+    /// The last sequence of one aggregate kind that this replica has seen.
     pub fn last_sequence_of(&self, kind: &str) -> u64 {
         self.last_sequences.lock().unwrap_or_else(PoisonError::into_inner).get(kind).copied().unwrap_or(0)
     }
 
-    /// Follows the log from after a sequence, until cancelled. `last_sequences` is what is known of each kind before that.
+    /// Reads the log after a sequence, until cancelled. `last_sequences` has the last earlier sequence of each kind.
     pub async fn run(
         self: Arc<Self>,
         after: u64,
@@ -119,8 +119,8 @@ impl Follower {
         }
     }
 
-    /// Notes an event that this program can't read: the next use of its aggregate finds it frozen. Of each aggregate
-    /// the first one is told once.
+    /// Handles an event that this version can't read: drops the cached aggregate, so that the next load finds it
+    /// frozen. Logs the first such event of each aggregate.
     pub fn freeze(&self, unreadable: Unreadable) {
         if let Ok(aggregate) = unreadable.subject.parse::<AggregateId>() {
             self.executor.aggregates().forget(aggregate);
@@ -129,11 +129,11 @@ impl Follower {
         let Unreadable { subject, sequence, why } = unreadable.clone();
         let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
         if frozen.get(&subject).is_none() && frozen.add(unreadable).is_ok() {
-            tracing::error!(sequence, subject, why, "an event can't be read; its aggregate is frozen here");
+            tracing::error!(sequence, subject, why, "unreadable event; its aggregate is frozen on this replica");
         }
     }
 
-    /// The aggregates that this replica met an unreadable event of, since its start; not more than can be held back.
+    /// The aggregates with an unreadable event since this replica started, up to the quarantine's capacity.
     pub fn frozen(&self) -> Quarantine {
         self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -145,7 +145,7 @@ impl Follower {
             self.fleet.observe(recorded);
         }));
         if applied.is_err() {
-            self.freeze(Unreadable::new(aggregate.to_string(), recorded.sequence, "applying it panicked"));
+            self.freeze(Unreadable::new(aggregate.to_string(), recorded.sequence, "applying the event panicked"));
         }
         self.last_sequences.lock().unwrap_or_else(PoisonError::into_inner).insert(aggregate.kind(), recorded.sequence);
         self.record_contact(|state| state.position = recorded.sequence);

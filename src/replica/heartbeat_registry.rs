@@ -1,8 +1,7 @@
-//! The heartbeat registry: what the machines said last, and when this replica heard it.
+//! The heartbeat registry: the last heartbeat of each backend and when this replica received it.
 //!
-//! In: heartbeats (core NATS, not stored). Out: the last one of each machine with the moment it was heard on a
-//! monotonic clock, and a nudge for the judge. What isn't in the log (load, last seen) comes from here and never gets
-//! into a read model, so that rebuilds stay equal.
+//! Heartbeats (core NATS) are not stored. Load and last-seen times come from here and never enter a read model, so a
+//! rebuild gives the same documents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,27 +17,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::clock;
 
-/// One machine's last sign of life.
+/// The last heartbeat of one backend.
 #[derive(Debug, Clone)]
 pub struct LastHeartbeat {
-    /// When it was heard, on this process's monotonic clock.
+    /// When it was received, on this process's monotonic clock.
     pub received: Instant,
-    /// The same moment for people.
+    /// When it was received, as wall-clock time.
     pub received_at: Timestamp,
-    /// What it said.
+    /// Its content.
     pub heartbeat: Heartbeat,
 }
 
-/// What the machines said last.
+/// The last heartbeat of each backend.
 pub struct HeartbeatRegistry {
     state: Mutex<State>,
+    /// The number of heartbeats recorded.
     recorded: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
     last: BTreeMap<BackendId, LastHeartbeat>,
-    /// Recorded since the judge asked last: a heartbeat must not cost a look at every machine.
+    /// Backends with a heartbeat since the last [`HeartbeatRegistry::take_new`].
     new: BTreeSet<BackendId>,
 }
 
@@ -53,23 +53,23 @@ impl HeartbeatRegistry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last sign of one machine.
+    /// The last heartbeat of one backend.
     pub fn last(&self, backend: BackendId) -> Option<LastHeartbeat> {
         self.locked().last.get(&backend).cloned()
     }
 
-    /// The last heartbeats of the machines heard since this was asked last.
+    /// The last heartbeat of each backend that sent one since the previous call.
     pub fn take_new(&self) -> Vec<(BackendId, LastHeartbeat)> {
         let State { last, new } = &mut *self.locked();
         std::mem::take(new).into_iter().filter_map(|id| last.get(&id).map(|last| (id, last.clone()))).collect()
     }
 
-    /// Changes with each heartbeat.
+    /// A receiver that changes with each heartbeat.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.recorded.subscribe()
     }
 
-    /// Notes a heartbeat.
+    /// Records a heartbeat.
     pub fn record(&self, backend: BackendId, heartbeat: Heartbeat) {
         let last_heartbeat = LastHeartbeat { received: Instant::now(), received_at: clock::now(), heartbeat };
         let mut state = self.locked();
@@ -79,7 +79,7 @@ impl HeartbeatRegistry {
         self.recorded.send_modify(|recorded| *recorded += 1);
     }
 
-    /// Listens until cancelled. The client subscribes anew by itself after a reconnect.
+    /// Records heartbeats until cancelled. After a reconnect the client restores the subscription.
     ///
     /// # Errors
     /// The subscription could not be made.
@@ -94,7 +94,7 @@ impl HeartbeatRegistry {
                 (Ok(Channel::Heartbeat(backend)), Ok(heartbeat)) => self.record(backend, heartbeat),
                 (channel, heartbeat) => {
                     let readable = heartbeat.is_ok();
-                    tracing::warn!(?channel, readable, "a heartbeat that can't be read");
+                    tracing::warn!(?channel, readable, "ignored an invalid heartbeat");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What every replica knows: the log as it follows it, the fleet, heartbeats, and the progress of the read models.
+//! State that every replica keeps in memory: the followed log, the fleet, heartbeats, and the projections' progress.
 
 pub mod bootstrap;
 pub mod facts;

@@ -1,7 +1,4 @@
-//! Wake-ups for whoever waits for an aggregate to change.
-//!
-//! In: the aggregates of events as they pass. Out: a notification to those who watch that aggregate, and to nobody
-//! else: with thousands of waiters an event costs one look-up.
+//! Notifies tasks that wait for one aggregate to change. An event costs one look-up, however many tasks wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dockhost_domain::subject::AggregateId;
 use tokio::sync::Notify;
 
-/// Who watches what.
+/// The watchers of all aggregates.
 #[derive(Default)]
 pub struct Watchers {
     by_aggregate: Mutex<HashMap<AggregateId, Arc<Notify>>>,
 }
 
-/// One watcher of one aggregate.
+/// Watches one aggregate.
 pub struct Watcher<'a> {
     watchers: &'a Watchers,
     aggregate: AggregateId,
@@ -27,13 +24,13 @@ impl Watchers {
         self.by_aggregate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to watch.
+    /// Starts to watch an aggregate.
     pub fn watch(&self, aggregate: AggregateId) -> Watcher<'_> {
         let notify = Arc::clone(self.by_aggregate().entry(aggregate).or_default());
         Watcher { watchers: self, aggregate, notify }
     }
 
-    /// Wakes the watchers of an aggregate.
+    /// Notifies the watchers of an aggregate.
     pub fn notify(&self, aggregate: &AggregateId) {
         if let Some(notify) = self.by_aggregate().get(aggregate) {
             notify.notify_waiters();
@@ -42,9 +39,9 @@ impl Watchers {
 }
 
 impl Watcher<'_> {
-    /// Looks until `look` finds something; looks again whenever the aggregate has changed. Never misses a change: the
-    /// next wake-up is armed before each look.
-    pub async fn wait_for<T, E, F>(&self, mut look: impl FnMut() -> F) -> Result<T, E>
+    /// Calls `check` now and after each change of the aggregate, until it returns a value. No change is missed: the
+    /// notification is armed before each call.
+    pub async fn wait_for<T, E, F>(&self, mut check: impl FnMut() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<Option<T>, E>>,
     {
@@ -52,7 +49,7 @@ impl Watcher<'_> {
             let changed = self.notify.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(found) = look().await? {
+            if let Some(found) = check().await? {
                 return Ok(found);
             }
             changed.await;
@@ -63,7 +60,7 @@ impl Watcher<'_> {
 impl Drop for Watcher<'_> {
     fn drop(&mut self) {
         let mut by_aggregate = self.watchers.by_aggregate();
-        // The map and this watcher: nobody else holds it.
+        // Two references, the map's and this one: this is the last watcher.
         if Arc::strong_count(&self.notify) == 2 {
             by_aggregate.remove(&self.aggregate);
         }

@@ -26,7 +26,7 @@ fn recorded(aggregate: AggregateId, event: impl Into<Event>) -> Recorded {
     Recorded { sequence: 1, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
 }
 
-/// Machines that are connected and take two containers each.
+/// A fleet of connected backends with room for two containers each.
 fn fleet(count: u128) -> Fleet {
     let fleet = Fleet::default();
     for n in 1..=count {
@@ -51,11 +51,11 @@ fn fleet(count: u128) -> Fleet {
 }
 
 impl Fleet {
-    fn happens(&self, event: TenancyEvent) {
+    fn apply(&self, event: TenancyEvent) {
         self.observe(&recorded(AggregateId::Tenancy(UserId::from_uuid(Uuid::nil())), event));
     }
 
-    /// What each holds, the first machine first.
+    /// The used places of each backend, in order.
     fn used(&self) -> Vec<u32> {
         self.candidates().iter().map(|candidate| candidate.used).collect()
     }
@@ -91,10 +91,10 @@ fn released(n: u128, on: u128) -> TenancyEvent {
 }
 
 #[test]
-fn a_placement_takes_room_until_its_machine_says_that_nothing_is_left() {
+fn fleet_placement_counts_until_the_backend_confirms_removal() {
     let fleet = fleet(2);
-    fleet.happens(requested(1, 1));
-    fleet.happens(requested(2, 1));
+    fleet.apply(requested(1, 1));
+    fleet.apply(requested(2, 1));
     assert_eq!(fleet.used(), [2, 0]);
     let placed = Placed {
         instance_id: instance(2),
@@ -103,33 +103,33 @@ fn a_placement_takes_room_until_its_machine_says_that_nothing_is_left() {
         deadline: Timestamp::from_millis(1),
         after: setback(1),
     };
-    fleet.happens(TenancyEvent::Placed(placed));
-    assert_eq!(fleet.used(), [2, 1], "the first may have made it all the same");
-    fleet.happens(released(2, 1));
+    fleet.apply(TenancyEvent::Placed(placed));
+    assert_eq!(fleet.used(), [2, 1], "the first backend may have created the container");
+    fleet.apply(released(2, 1));
     assert_eq!(fleet.used(), [1, 1]);
-    fleet.happens(deleted(1, End::Abandoned { backend_id: backend(1) }));
-    assert_eq!(fleet.used(), [1, 1], "a machine that did not answer may still hold it");
-    fleet.happens(released(1, 1));
-    fleet.happens(deleted(2, End::Confirmed { backend_id: backend(2) }));
+    fleet.apply(deleted(1, End::Abandoned { backend_id: backend(1) }));
+    assert_eq!(fleet.used(), [1, 1], "a backend that did not answer may still have the container");
+    fleet.apply(released(1, 1));
+    fleet.apply(deleted(2, End::Confirmed { backend_id: backend(2) }));
     assert_eq!(fleet.used(), [0, 0]);
 }
 
 #[test]
-fn what_failed_takes_room_until_it_is_released() {
+fn fleet_failed_instance_counts_until_released() {
     let fleet = fleet(1);
-    fleet.happens(requested(1, 1));
+    fleet.apply(requested(1, 1));
     let failed = Failed { instance_id: instance(1), generation: 1, setback: setback(1), gives_up: true, report: None };
-    fleet.happens(TenancyEvent::Failed(failed));
-    fleet.happens(deleted(1, End::Unplaced));
+    fleet.apply(TenancyEvent::Failed(failed));
+    fleet.apply(deleted(1, End::Unplaced));
     assert_eq!(fleet.used(), [1]);
-    fleet.happens(released(1, 1));
+    fleet.apply(released(1, 1));
     assert_eq!(fleet.used(), [0]);
 }
 
 #[test]
-fn a_lost_machine_is_no_candidate_and_keeps_what_it_holds() {
+fn fleet_lost_backend_is_not_connected_and_keeps_its_placements() {
     let fleet = fleet(1);
-    fleet.happens(requested(1, 1));
+    fleet.apply(requested(1, 1));
     let lost = BackendEvent::Lost(Lost { silent_for_seconds: 15 });
     fleet.observe(&recorded(AggregateId::Backend(backend(1)), lost));
     let candidate = fleet.candidates()[0];
@@ -138,7 +138,7 @@ fn a_lost_machine_is_no_candidate_and_keeps_what_it_holds() {
 }
 
 #[test]
-fn of_requests_side_by_side_none_is_promised_the_same_room() {
+fn reservation_parallel_requests_never_share_a_place() {
     let fleet = fleet(1);
     let first = fleet.reserve(instance(1), 0);
     let second = fleet.reserve(instance(2), 0);
@@ -146,33 +146,33 @@ fn of_requests_side_by_side_none_is_promised_the_same_room() {
     let offered = [&first, &second, &third].map(|reservation| place(&reservation.candidates, &[], 0).is_ok());
     assert_eq!(offered, [true, true, false]);
     drop(second);
-    assert_eq!(fleet.used(), [1], "what came to nothing is given back");
+    assert_eq!(fleet.used(), [1], "a dropped reservation is freed");
     drop(third);
-    assert_eq!(fleet.used(), [1], "what had no room has none to give back");
+    assert_eq!(fleet.used(), [1], "a reservation without a place frees none");
     first.commit();
-    assert_eq!(fleet.used(), [1], "what was stored is held until its event is seen");
-    fleet.happens(requested(1, 1));
-    assert_eq!(fleet.used(), [1], "and once after that");
+    assert_eq!(fleet.used(), [1], "a committed reservation lasts until its event is applied");
+    fleet.apply(requested(1, 1));
+    assert_eq!(fleet.used(), [1], "the event replaces the reservation");
 }
 
-/// Its caller went away, or its answer got lost, and it was stored all the same.
+/// The client disconnected or the reply was lost, but the event was stored.
 #[test]
-fn a_request_that_ends_in_doubt_takes_nothing_back_that_its_event_has_given() {
+fn reservation_dropped_after_its_event_keeps_the_placement() {
     let fleet = fleet(1);
     let reservation = fleet.reserve(instance(1), 0);
-    fleet.happens(requested(1, 1));
+    fleet.apply(requested(1, 1));
     drop(reservation);
     assert_eq!(fleet.used(), [1]);
 
     let reservation = fleet.reserve(instance(2), 0);
-    fleet.happens(requested(2, 1));
-    fleet.happens(deleted(2, End::Confirmed { backend_id: backend(1) }));
+    fleet.apply(requested(2, 1));
+    fleet.apply(deleted(2, End::Confirmed { backend_id: backend(1) }));
     reservation.commit();
-    assert_eq!(fleet.used(), [1], "what is gone already is not held again");
+    assert_eq!(fleet.used(), [1], "a commit after the removal adds nothing");
 }
 
 #[test]
-fn threads_that_reserve_at_once_share_the_room() {
+fn reservation_concurrent_threads_stay_within_capacity() {
     let fleet = Arc::new(fleet(3));
     let threads: Vec<_> = (1..=20)
         .map(|n| {

@@ -1,9 +1,9 @@
-//! The dispatcher: keeps ASSIGNMENTS as the instances want it. Level-triggered: an event or a report only says where
-//! to look.
+//! The dispatcher: keeps ASSIGNMENTS equal to the instances' desired state. Level-triggered: an event or a report only
+//! says what to reconcile.
 //!
-//! In: work items. Out: assignments published or removed. For each item it reads the assignment's last sequence first, then
-//! the fresh state, and publishes under that expectation: whoever raced it has seen a state at least as new. What it
-//! publishes is always the end state, so replaying the log publishes no history.
+//! For each work item it reads the last sequences of the assignments, then the current state, and publishes with those
+//! sequences as the expectation: a concurrent writer that wins has seen a state at least as new. Only the final state is
+//! published, so replaying the log publishes no history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,43 +25,43 @@ use crate::event_log::{Filter, LogError};
 use crate::execute::Executor;
 use crate::leader::job_runner::{self, EventSource};
 
-/// How often everything is compared.
+/// How often all assignments are reconciled.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
-/// How often a race is run again before the item is left to the next one.
-const MAX_ATTEMPTS: usize = 5;
+/// Attempts per work item before it fails as contended.
+const MAX_RECONCILE_ATTEMPTS: usize = 5;
 
-/// Where to look.
+/// One instance to reconcile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkItem {
-    /// Whose.
+    /// The instance's owner.
     pub user_id: UserId,
-    /// Which instance.
+    /// The instance.
     pub instance_id: InstanceId,
-    /// What is known of single backends.
+    /// Backends to reconcile beside those that the instance's state names.
     pub backends: BTreeMap<BackendId, Trigger>,
 }
 
-/// What is known of one machine in a work item.
+/// Why a backend is to be reconciled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// Something about it changed.
+    /// Something changed.
     Changed,
-    /// It has confirmed that nothing is left there.
-    Confirmed,
-    /// It holds a container of this placement that nobody wants.
+    /// The backend confirmed that it has no container of the instance.
+    Removed,
+    /// The backend has an obsolete container.
     Leftover {
-        /// The placement on the container's label.
+        /// The placement that the container was created for.
         placement: u32,
     },
 }
 
 impl WorkItem {
-    /// A work item about one machine.
+    /// A work item for one backend.
     pub fn for_backend(user_id: UserId, instance_id: InstanceId, backend: BackendId, trigger: Trigger) -> Self {
         Self { user_id, instance_id, backends: BTreeMap::from([(backend, trigger)]) }
     }
 
-    /// What an event of a tenancy says; nothing if it is about no instance.
+    /// The work that a tenancy event causes; none if it concerns no instance.
     pub fn from_event(user_id: UserId, event: &TenancyEvent) -> Option<Self> {
         let instance_id = event.instance_id()?;
         let backends = match event {
@@ -70,9 +70,9 @@ impl WorkItem {
                 vec![(e.after.backend_id, Trigger::Changed), (e.choice.backend_id, Trigger::Changed)]
             }
             TenancyEvent::Failed(e) => vec![(e.setback.backend_id, Trigger::Changed)],
-            TenancyEvent::Released(e) => vec![(e.backend_id, Trigger::Confirmed)],
+            TenancyEvent::Released(e) => vec![(e.backend_id, Trigger::Removed)],
             TenancyEvent::Deleted(e) => match e.end {
-                End::Confirmed { backend_id } => vec![(backend_id, Trigger::Confirmed)],
+                End::Confirmed { backend_id } => vec![(backend_id, Trigger::Removed)],
                 End::Abandoned { backend_id } => vec![(backend_id, Trigger::Changed)],
                 End::Unplaced => vec![],
             },
@@ -86,7 +86,7 @@ impl WorkItem {
     }
 }
 
-/// What to do with one subject.
+/// What to do with the assignment of one instance on one backend.
 #[derive(Debug, PartialEq, Eq)]
 enum Action {
     Nothing,
@@ -94,9 +94,9 @@ enum Action {
     Remove,
 }
 
-/// Compares what stands with what is wanted of one machine.
-fn plan(standing: &CurrentAssignment, wanted: Option<&Assignment>, trigger: Trigger, item: &WorkItem) -> Action {
-    let gone = |placement, generation| {
+/// Compares the current with the desired assignment.
+fn plan(current: &CurrentAssignment, desired: Option<&Assignment>, trigger: Trigger, item: &WorkItem) -> Action {
+    let deleted = |placement, generation| {
         Action::Put(Assignment {
             instance_id: item.instance_id,
             user_id: item.user_id,
@@ -106,31 +106,31 @@ fn plan(standing: &CurrentAssignment, wanted: Option<&Assignment>, trigger: Trig
             container: None,
         })
     };
-    match (wanted, &standing.assignment, trigger) {
-        (Some(wanted), Some(standing), _) if standing == wanted => Action::Nothing,
-        (Some(wanted), _, _) => Action::Put(wanted.clone()),
-        (None, Some(_), Trigger::Confirmed) => Action::Remove,
-        (None, Some(standing), _) if standing.wanted != Wanted::Deleted => {
-            gone(standing.placement, standing.generation)
+    match (desired, &current.assignment, trigger) {
+        (Some(desired), Some(current), _) if current == desired => Action::Nothing,
+        (Some(desired), _, _) => Action::Put(desired.clone()),
+        (None, Some(_), Trigger::Removed) => Action::Remove,
+        (None, Some(current), _) if current.wanted != Wanted::Deleted => deleted(current.placement, current.generation),
+        (None, Some(current), Trigger::Leftover { placement }) if current.placement < placement => {
+            deleted(placement, 0)
         }
-        (None, Some(standing), Trigger::Leftover { placement }) if standing.placement < placement => gone(placement, 0),
-        (None, None, Trigger::Leftover { placement }) => gone(placement, 0),
-        // A `deleted` stands until the machine confirms it.
+        (None, None, Trigger::Leftover { placement }) => deleted(placement, 0),
+        // A `deleted` assignment stays until the backend confirms the removal.
         (None, _, _) => Action::Nothing,
     }
 }
 
-/// Why a work item could not be followed.
+/// Why a work item could not be reconciled.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
-    /// ASSIGNMENTS did not answer.
-    #[error("the assignments can't be reached")]
+    /// ASSIGNMENTS can't be read or written.
+    #[error("assignments unavailable")]
     Assignments(#[from] AssignmentsError),
-    /// The log did not answer.
-    #[error("the state can't be read")]
+    /// The log can't be read.
+    #[error("reading the tenancy failed")]
     Log(#[from] LogError),
-    /// Others were faster, again and again.
-    #[error("the assignment is contended")]
+    /// Each attempt lost a race with another writer.
+    #[error("sequence conflict on the assignment")]
     Contended,
 }
 
@@ -138,22 +138,22 @@ pub enum DispatchError {
 pub struct Dispatcher {
     /// The log.
     pub log: Arc<JetStreamLog>,
-    /// Knows the states.
+    /// Loads tenancies.
     pub executor: Arc<Executor>,
-    /// What it keeps.
+    /// The stream ASSIGNMENTS.
     pub assignments: Assignments,
-    /// When the stream ASSIGNMENTS was made: a new one is filled anew.
+    /// When the stream ASSIGNMENTS was created: a new stream is filled from the whole log.
     pub incarnation: u64,
 }
 
-/// Under which name the broker keeps the dispatcher's place, when ASSIGNMENTS was made then.
+/// The name of the dispatcher's durable consumer, for the stream ASSIGNMENTS created at this time.
 #[must_use]
 pub fn consumer_name(incarnation: u64) -> String {
     format!("dispatcher-{incarnation}")
 }
 
 impl Dispatcher {
-    /// Follows the work items of events and of a slow sweep, until cancelled.
+    /// Reconciles what events concern, and regularly everything, until cancelled.
     ///
     /// # Errors
     /// When the broker can't be reached.
@@ -171,7 +171,7 @@ impl Dispatcher {
                 _ => None,
             },
             |item, newer| item.backends.extend(newer.backends),
-            |item| self.step(item),
+            |item| self.handle(item),
         );
         let sweeps = async {
             let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
@@ -184,18 +184,18 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn step(&self, item: WorkItem) -> Result<(), Cause> {
+    async fn handle(&self, item: WorkItem) -> Result<(), Cause> {
         Ok(self.reconcile(&item).await?)
     }
 
-    /// Follows a work item of the sweep: what fails is left to the next one.
+    /// Reconciles for the sweep; the next sweep retries a failure.
     async fn reconcile_or_log(&self, item: &WorkItem) {
         if let Err(error) = self.reconcile(item).await {
-            tracing::warn!(instance = %item.instance_id, error = chain(&error), "a work item could not be followed");
+            tracing::warn!(instance = %item.instance_id, error = chain(&error), "sweep could not reconcile an instance");
         }
     }
 
-    /// Compares all that stands with what is wanted.
+    /// Reconciles every assignment.
     async fn sweep(&self) -> Result<(), Cause> {
         for (backend, instance) in self.assignments.all().await? {
             if let Some(assignment) = self.assignments.current(backend, instance).await?.assignment {
@@ -206,12 +206,12 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Follows one item to its end.
+    /// Reconciles one work item.
     ///
     /// # Errors
-    /// See [`DispatchError`]; the item must be followed again.
+    /// See [`DispatchError`]; reconcile again later.
     pub async fn reconcile(&self, item: &WorkItem) -> Result<(), DispatchError> {
-        for _ in 0..MAX_ATTEMPTS {
+        for _ in 0..MAX_RECONCILE_ATTEMPTS {
             if self.attempt(item).await? {
                 return Ok(());
             }
@@ -219,32 +219,32 @@ impl Dispatcher {
         Err(DispatchError::Contended)
     }
 
-    /// One attempt; `false` if the state or an assignment moved on meanwhile.
+    /// One attempt; `false` if the state or an assignment changed meanwhile.
     async fn attempt(&self, item: &WorkItem) -> Result<bool, DispatchError> {
         let cached = self.executor.state::<Tenancy>(item.user_id).await?;
-        let mut standing = BTreeMap::new();
+        let mut current = BTreeMap::new();
         let backends: BTreeSet<_> =
             item.backends.keys().copied().chain(desired(&cached.state, item).into_keys()).collect();
         for backend in backends {
-            standing.insert(backend, self.assignments.current(backend, item.instance_id).await?);
+            current.insert(backend, self.assignments.current(backend, item.instance_id).await?);
         }
-        // Read after the sequences: an assignment put under them comes from a state at least as new as theirs.
+        // Read after the sequences, so this state is at least as new as the one that each current assignment came from.
         let fresh = self.executor.confirmed::<Tenancy>(item.user_id).await?;
         let desired = desired(&fresh.state, item);
-        if desired.keys().any(|backend| !standing.contains_key(backend)) {
+        if desired.keys().any(|backend| !current.contains_key(backend)) {
             return Ok(false);
         }
-        for (backend, standing) in standing {
+        for (backend, current) in current {
             let trigger = item.backends.get(&backend).copied().unwrap_or(Trigger::Changed);
-            let stands = match plan(&standing, desired.get(&backend), trigger, item) {
+            let done = match plan(&current, desired.get(&backend), trigger, item) {
                 Action::Nothing => true,
-                Action::Put(assignment) => self.assignments.replace(backend, &assignment, &standing).await?,
+                Action::Put(assignment) => self.assignments.replace(backend, &assignment, &current).await?,
                 Action::Remove => {
-                    self.assignments.remove(standing.sequence).await?;
+                    self.assignments.remove(current.sequence).await?;
                     true
                 }
             };
-            if !stands {
+            if !done {
                 return Ok(false);
             }
         }

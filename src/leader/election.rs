@@ -1,8 +1,7 @@
-//! The election: one lease in a KV bucket makes one replica the leader.
+//! The election: the replica that holds the lease, a key in a KV bucket, leads.
 //!
-//! In: the bucket (its entries expire after [`LEADER_LEASE`]) and this replica's name. Out: a term, which ends when the lease
-//! could not be renewed in time. Electing is for order and efficiency; safety never rests on it: whatever a leader
-//! writes carries an expectation or a fence, so a paused leader that wakes up does no harm.
+//! The bucket drops the key [`LEADER_LEASE`] after the last renewal. A term ends when the lease can't be renewed in time.
+//! Safety never depends on the election: every write of a leader carries an expectation or a fence.
 
 use std::time::{Duration, Instant};
 
@@ -12,86 +11,88 @@ use tokio_util::sync::CancellationToken;
 use super::fitness::Fitness;
 use crate::broker::streams::LEADER_LEASE;
 
-/// How often the holder renews and the others try.
+/// How often the leader renews the lease and the others try to acquire it.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
-/// A holder that could not renew for this long steps down, well before another can take over.
+/// A leader that can't renew for this long steps down, before another replica can acquire the lease.
 const STEP_DOWN_AFTER: Duration = Duration::from_millis(3_500);
+const _: () = assert!(STEP_DOWN_AFTER.as_millis() + RENEW_INTERVAL.as_millis() < LEADER_LEASE.as_millis());
 
-/// Who gave way leaves the lease to the others for so long.
+/// Cool-down before a replica that yielded may campaign again.
 const YIELD_COOLDOWN: Duration = Duration::from_secs(10);
 
-const KEY: &str = "leader";
+/// The key of the lease in its bucket.
+const LEASE_KEY: &str = "leader";
 
-/// The lease can't be had.
+/// A server leads.
 #[derive(Debug, thiserror::Error)]
-#[error("a server runs: the leader's lease is held by {holder}; stop every server first")]
+#[error("a server is running: {leader} holds the leader's lease; stop every server first")]
 pub struct LeaseHeld {
-    holder: String,
+    leader: String,
 }
 
-/// Who takes part in the election.
+/// This replica's part in the election.
 pub struct Election {
     bucket: Store,
     name: String,
 }
 
 impl Election {
-    /// A replica by this name.
+    /// For a replica with this name.
     pub fn new(bucket: Store, name: String) -> Self {
         Self { bucket, name }
     }
 
-    /// Waits until this replica is elected; the revision is what renewals refer to.
+    /// Waits until this replica acquires the lease; returns its revision, the expectation of the first renewal.
     async fn acquire(&self) -> u64 {
         loop {
-            match self.bucket.create(KEY, self.name.clone().into()).await {
+            match self.bucket.create(LEASE_KEY, self.name.clone().into()).await {
                 Ok(revision) => return revision,
                 Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
-                Err(error) => tracing::debug!(%error, "the lease can't be asked for"),
+                Err(error) => tracing::debug!(%error, "could not try to acquire the lease"),
             }
             tokio::time::sleep(RENEW_INTERVAL).await;
         }
     }
 
-    /// Renews until the lease is lost or given up.
+    /// Renews until the lease is lost.
     async fn renew_until_lost(&self, mut revision: u64) {
         let mut renewed = Instant::now();
         loop {
             tokio::time::sleep(RENEW_INTERVAL).await;
             let asked = Instant::now();
-            let renewal = self.bucket.update(KEY, self.name.clone().into(), revision);
+            let renewal = self.bucket.update(LEASE_KEY, self.name.clone().into(), revision);
             match tokio::time::timeout(STEP_DOWN_AFTER.saturating_sub(renewed.elapsed()), renewal).await {
                 Ok(Ok(next)) => (revision, renewed) = (next, asked),
                 Ok(Err(error)) if renewed.elapsed() < STEP_DOWN_AFTER && !is_lost(&error) => {
-                    tracing::debug!(%error, "the lease could not be renewed yet");
+                    tracing::debug!(%error, "could not renew the lease; retrying");
                 }
                 outcome => {
-                    tracing::warn!(?outcome, "the lease is lost");
+                    tracing::warn!(?outcome, "lease lost");
                     return;
                 }
             }
         }
     }
 
-    /// A successor need not wait for the lease to expire. Only our own is given back.
+    /// Deletes the lease if it is this replica's, so that a successor need not wait until it expires.
     async fn release(&self) {
-        let current = self.bucket.entry(KEY).await.ok().flatten();
+        let current = self.bucket.entry(LEASE_KEY).await.ok().flatten();
         if let Some(entry) = current.filter(|entry| entry.value == self.name.as_bytes()) {
-            let _ = self.bucket.delete_expect_revision(KEY, Some(entry.revision)).await;
+            let _ = self.bucket.delete_expect_revision(LEASE_KEY, Some(entry.revision)).await;
         }
     }
 
-    /// Runs `work` while holding the lease and leading nothing, so that no server's roles run meanwhile. It is dropped
-    /// if a server gets the lease.
+    /// Runs `work` while holding the lease without leading, so that no server's roles run. Drops `work` if a server
+    /// acquires the lease.
     ///
     /// # Errors
-    /// [`LeaseHeld`] if a server leads, at the beginning or later.
+    /// [`LeaseHeld`] if a server leads.
     pub async fn run_holding_lease<T>(self, work: impl Future<Output = T>) -> Result<T, LeaseHeld> {
         let mut revision = self.acquire_if_free().await?;
         let keep = async {
             loop {
                 self.renew_until_lost(revision).await;
-                // The broker may only have been away for longer than the lease lives.
+                // The broker may have been away for longer than the lease lasts.
                 match self.acquire_if_free().await {
                     Ok(again) => revision = again,
                     Err(held) => return held,
@@ -107,21 +108,21 @@ impl Election {
         }
     }
 
-    /// Waits for the lease as long as nobody living holds it: that of a server that was killed ends by itself, that of
-    /// a living one is renewed.
+    /// Acquires the lease unless a running server holds it. The lease of a killed server expires meanwhile; a running
+    /// one renews it.
     async fn acquire_if_free(&self) -> Result<u64, LeaseHeld> {
         loop {
             if let Ok(revision) = tokio::time::timeout(LEADER_LEASE + 2 * RENEW_INTERVAL, self.acquire()).await {
                 return Ok(revision);
             }
-            if let Ok(Some(entry)) = self.bucket.entry(KEY).await {
-                return Err(LeaseHeld { holder: String::from_utf8_lossy(&entry.value).into_owned() });
+            if let Ok(Some(entry)) = self.bucket.entry(LEASE_KEY).await {
+                return Err(LeaseHeld { leader: String::from_utf8_lossy(&entry.value).into_owned() });
             }
         }
     }
 
-    /// Takes part until cancelled: runs `term` whenever this replica is elected, and cancels it when the lease ends, or
-    /// when another replica is fitter to hold it.
+    /// Campaigns until cancelled. Runs `term` whenever this replica is elected, and cancels it when the lease is lost or
+    /// this replica yields to another.
     pub async fn run<F>(self, fitness: Fitness, cancel: CancellationToken, mut term: impl FnMut(CancellationToken) -> F)
     where
         F: Future<Output = ()>,
@@ -135,15 +136,15 @@ impl Election {
             tokio::select! {
                 () = &mut work => ended = true,
                 () = self.renew_until_lost(revision) => {}
-                () = fitness.should_yield() => yields = true,
+                () = fitness.until_should_yield() => yields = true,
                 () = cancel.cancelled() => {}
             }
             over.cancel();
             if yields {
-                // Not after its roles have ended: they may hang on what this replica can't reach.
+                // Before the roles have stopped: they may hang on the database that this replica can't reach.
                 self.release().await;
             }
-            // A term that is over must not be asked again.
+            // A completed future must not be polled again.
             if !ended {
                 work.await;
             }
@@ -158,16 +159,16 @@ impl Election {
     }
 }
 
-/// Whether any replica leads now, as far as the bucket knows.
+/// Whether a replica holds the lease.
 ///
 /// # Errors
-/// The bucket can't be asked.
+/// The bucket can't be read.
 pub async fn has_leader(bucket: &Store) -> Result<bool, EntryError> {
-    // A lease that was given back leaves a mark.
-    Ok(bucket.entry(KEY).await?.is_some_and(|entry| entry.operation == Operation::Put))
+    // A released lease leaves a delete marker.
+    Ok(bucket.entry(LEASE_KEY).await?.is_some_and(|entry| entry.operation == Operation::Put))
 }
 
-/// Another holds the lease now, in contrast to: it could not be asked.
+/// Whether another replica holds the lease now; other errors are temporary.
 fn is_lost(error: &async_nats::jetstream::kv::UpdateError) -> bool {
     error.kind() == async_nats::jetstream::kv::UpdateErrorKind::WrongLastRevision
 }

@@ -1,9 +1,8 @@
-//! Erasing a person: the first step, and what is still due after it.
+//! Erasure of a user: the batch that starts it, and the next step of one in progress.
 //!
-//! In: a user. Out: one atomic batch that says so in the log and frees their names; and, at any moment after it, the
-//! next thing to be done, read off the log, the read models and the keys. The reaction does these things, the command
-//! line only looks: neither keeps a note of its own, so both may stop anywhere and take up where it stands. The order is
-//! what counts: the key goes last, when nothing is left that would need it or show what it opened.
+//! The next step is derived from the log, the read models and the keys each time, so an erasure can stop at any point
+//! and resume. The reaction performs the steps; the command line only shows them. The key is destroyed last, when
+//! nothing needs it any more and no read model shows what it opened.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,43 +28,43 @@ use crate::event_log::AppendError;
 use crate::execute::{ExecuteError, Executor};
 use crate::sealing::Keyring;
 
-/// How often the batch is decided anew after a conflict: its user may be busy meanwhile.
+/// Attempts to append the batch. Each conflict means that a command of the user was faster.
 const MAX_BATCH_ATTEMPTS: usize = 50;
 
-/// What knows how far an erasure is.
+/// The stores that an erasure reads and changes.
 #[derive(Clone)]
 pub struct ErasureProcess {
-    /// Knows the log.
+    /// Reads aggregates and appends events.
     pub executor: Arc<Executor>,
-    /// Knows the keys.
+    /// The users' keys.
     pub keyring: Arc<Keyring>,
-    /// Knows what the machines are told.
+    /// The stream ASSIGNMENTS.
     pub assignments: Assignments,
-    /// Knows how far the read models are.
+    /// The checkpoints of the read models.
     pub store: MongoStore,
 }
 
-/// The next thing to be done for an erased user.
+/// The next step of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextStep {
-    /// Their sessions must end.
+    /// Close the sessions.
     Sessions,
-    /// No instance may begin any more.
+    /// Close the tenancy to new instances.
     Tenancy,
-    /// Their instances must go.
+    /// Delete the instances.
     Instances {
-        /// Those that nobody has asked to go yet.
-        unasked: Vec<InstanceId>,
-        /// How many there are.
-        left: usize,
+        /// Instances whose deletion is not requested yet.
+        not_requested: Vec<InstanceId>,
+        /// How many instances exist.
+        remaining: usize,
     },
-    /// A machine that does not answer must be told that an instance is gone, in place of what it was told before.
+    /// Wait until no assignment contains personal data. A backend that does not answer still has one.
     Assignments,
-    /// This read model must have passed all of that.
+    /// Wait until this read model has projected all of this.
     ReadModel(&'static str),
-    /// Their key must be destroyed.
+    /// Destroy the key.
     Key,
-    /// Nothing: they are erased.
+    /// Nothing; the user is erased.
     Nothing,
 }
 
@@ -74,8 +73,8 @@ impl fmt::Display for NextStep {
         match self {
             Self::Sessions => f.write_str("the sessions to end"),
             Self::Tenancy => f.write_str("the instances to be closed to new ones"),
-            Self::Instances { left: 1, .. } => f.write_str("1 instance to be deleted"),
-            Self::Instances { left, .. } => write!(f, "{left} instances to be deleted"),
+            Self::Instances { remaining: 1, .. } => f.write_str("1 instance to be deleted"),
+            Self::Instances { remaining, .. } => write!(f, "{remaining} instances to be deleted"),
             Self::Assignments => f.write_str("the assignments to be cleared"),
             Self::ReadModel(model) => write!(f, "the read model {model} to catch up"),
             Self::Key => f.write_str("the key to be destroyed"),
@@ -84,55 +83,54 @@ impl fmt::Display for NextStep {
     }
 }
 
-/// Why an erasure did not begin.
+/// Why an erasure did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EraseError {
-    /// Nobody has this account.
+    /// No account has this id.
     #[error("there is no such user")]
     NoSuchUser,
-    /// The user's own commands were faster each time. Nothing was stored.
-    #[error("the account is too busy now; try again")]
+    /// Each attempt conflicted with a command of the user. Nothing was stored.
+    #[error("the account changed during each attempt; try again")]
     Busy,
     /// The log could not be read or written.
     #[error(transparent)]
     Log(Cause),
 }
 
-fn log<E: Into<Cause>>(error: E) -> EraseError {
+fn log_error<E: Into<Cause>>(error: E) -> EraseError {
     EraseError::Log(error.into())
 }
 
 impl ErasureProcess {
-    /// Whom somebody means by an id, an email address or a username: its holder, or the last one who held it if they were
-    /// erased.
+    /// Finds a user by id, email address or username. A name without an owner finds its last owner if that one is erased.
     ///
     /// # Errors
     /// The log can't be read.
-    pub async fn find(&self, who: &str) -> Result<Option<UserId>, Cause> {
-        if let Ok(id) = who.parse::<UserId>() {
+    pub async fn find(&self, user: &str) -> Result<Option<UserId>, Cause> {
+        if let Ok(id) = user.parse::<UserId>() {
             let account = self.executor.confirmed::<Account>(id).await?.state;
             return Ok((account.erased || account.profile.is_some()).then_some(id));
         }
-        let kind = if who.contains('@') { ClaimKind::Email } else { ClaimKind::Username };
-        let claim = self.keyring.claim(kind, who);
+        let kind = if user.contains('@') { ClaimKind::Email } else { ClaimKind::Username };
+        let claim = self.keyring.claim(kind, user);
         if let Some(holder) = self.executor.confirmed::<Claim>(claim).await?.state.holder {
             return Ok(Some(UserId::from_uuid(holder.uuid())));
         }
-        let past = self.executor.log().load(AggregateId::Claim(claim), 0).await?;
-        let Some(Event::Claim(ClaimEvent::Released(last))) = past.last().map(|last| &last.envelope.event) else {
+        let history = self.executor.log().load(AggregateId::Claim(claim), 0).await?;
+        let Some(Event::Claim(ClaimEvent::Released(last))) = history.last().map(|last| &last.envelope.event) else {
             return Ok(None);
         };
         let id = UserId::from_uuid(last.owner.uuid());
         Ok(self.executor.confirmed::<Account>(id).await?.state.erased.then_some(id))
     }
 
-    /// Says in the log that this user is erased, and frees their names: all or nothing. Does nothing if it was said before.
+    /// Appends one atomic batch: the account is erased, its names are released. Idempotent.
     ///
     /// # Errors
     /// [`EraseError`].
     pub async fn begin(&self, user_id: UserId, by: ErasedBy, origin: &Origin) -> Result<(), EraseError> {
         for _ in 0..MAX_BATCH_ATTEMPTS {
-            let account = self.executor.confirmed::<Account>(user_id).await.map_err(log)?.state;
+            let account = self.executor.confirmed::<Account>(user_id).await.map_err(log_error)?.state;
             if account.erased {
                 return Ok(());
             }
@@ -143,13 +141,13 @@ impl ErasureProcess {
             match batch.decide(user_id, &EraseAccount { by }).await {
                 Ok(()) => {}
                 Err(ExecuteError::Rejected(_)) => return Err(EraseError::NoSuchUser),
-                Err(error) => return Err(log(error)),
+                Err(error) => return Err(log_error(error)),
             }
             for claim in username.into_iter().chain(email) {
                 match batch.decide(claim, &ReleaseClaim { owner: user_id.into() }).await {
-                    // What another holds is not this user's to give up.
+                    // A name that another user owns is not released.
                     Ok(()) | Err(ExecuteError::Rejected(_)) => {}
-                    Err(error) => return Err(log(error)),
+                    Err(error) => return Err(log_error(error)),
                 }
             }
             match batch.commit().await {
@@ -158,16 +156,16 @@ impl ErasureProcess {
                     return Ok(());
                 }
                 Err(AppendError::Conflict) => {}
-                Err(error) => return Err(log(error)),
+                Err(error) => return Err(log_error(error)),
             }
         }
         Err(EraseError::Busy)
     }
 
-    /// What is to be done next for an erased user, as the log, the read models and the keys have it now.
+    /// The next step for an erased user.
     ///
     /// # Errors
-    /// One of them can't be asked.
+    /// The log, a read model or the keys can't be read.
     pub async fn next_step(&self, user_id: UserId) -> Result<NextStep, Cause> {
         let sessions = self.executor.confirmed::<Sessions>(user_id.into()).await?;
         if !sessions.state.is_closed() {
@@ -177,10 +175,10 @@ impl ErasureProcess {
         if !tenancy.state.is_closed() {
             return Ok(NextStep::Tenancy);
         }
-        let left = tenancy.state.existing().count();
-        if left > 0 {
-            let unasked = tenancy.state.existing().filter(|(_, instance)| instance.wanted != Wanted::Deleted);
-            return Ok(NextStep::Instances { unasked: unasked.map(|(id, _)| id).collect(), left });
+        let remaining = tenancy.state.existing().count();
+        if remaining > 0 {
+            let not_requested = tenancy.state.existing().filter(|(_, instance)| instance.wanted != Wanted::Deleted);
+            return Ok(NextStep::Instances { not_requested: not_requested.map(|(id, _)| id).collect(), remaining });
         }
         if self.has_personal_assignment(&tenancy.state).await? {
             return Ok(NextStep::Assignments);
@@ -198,7 +196,7 @@ impl ErasureProcess {
         Ok(if self.keyring.has_key(user_id.into()).await? { NextStep::Key } else { NextStep::Nothing })
     }
 
-    /// Whether a machine that may still hold something is told more than that it is to go.
+    /// Whether an assignment of a backend that has yet to confirm a removal contains personal data.
     async fn has_personal_assignment(&self, tenancy: &Tenancy) -> Result<bool, Cause> {
         for (instance_id, instance) in tenancy.all() {
             for backend in instance.retired.keys() {

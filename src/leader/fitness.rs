@@ -1,8 +1,8 @@
-//! Fitness: a leader that can't reach the database gives way to a replica that can.
+//! Fitness to lead: a leader that can't reach the database yields to a replica that can.
 //!
-//! In: signs of life of the database, to each replica its own. Out: the end of a term, when the leader has none and
-//! another replica says that it has. Without this the read models would stand still for as long as the one replica is
-//! cut off from them that holds the lease. If nobody reaches the database nobody gives way: the other roles need none.
+//! Otherwise the read models would not advance while the leader alone is cut off from the database. The leader asks the
+//! other replicas first: if none reaches the database it keeps the lease, because the other roles don't need one. A
+//! rule without a question (don't renew while the own ping fails) would interrupt those roles in every outage.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use futures::StreamExt;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Where the leader asks whether anybody is fitter.
+/// The subject on which a leader asks whether another replica reaches the database.
 const SUBJECT: &str = "dockhost.fit";
-/// How often the leader checks.
+/// How often the leader pings the database.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// A database that is well answers within this.
+/// The database counts as unreachable if a ping takes longer.
 const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Looks in vain before others are asked.
+/// Failed pings in a row before the leader asks the others.
 const FAILURES_BEFORE_ASKING: u32 = 2;
 
-/// Whether this replica reaches the database, and whether another does.
+/// Checks whether this replica and others reach the database.
 #[derive(Clone)]
 pub struct Fitness {
     store: MongoStore,
@@ -30,35 +30,35 @@ pub struct Fitness {
 }
 
 impl Fitness {
-    /// Of the replica with this connection to the database.
+    /// For a replica with these connections.
     pub const fn new(store: MongoStore, client: Client) -> Self {
         Self { store, client }
     }
 
     async fn reaches_database(&self) -> bool {
-        // What is dropped in time is only the waiting; the operation ends by itself.
+        // The timeout drops only the waiting; the operation runs to its end.
         matches!(timeout(PING_TIMEOUT, self.store.ping()).await, Ok(Ok(())))
     }
 
-    /// Answers a leader that asks, if this replica is fit; says nothing otherwise.
+    /// Answers a leader's question if this replica reaches the database, and is silent otherwise.
     ///
     /// # Errors
     /// The subscription could not be made.
     pub async fn answer(self, cancel: CancellationToken) -> Result<(), async_nats::SubscribeError> {
-        let mut questions = self.client.subscribe(SUBJECT).await?;
-        while let Some(Some(question)) = cancel.run_until_cancelled(questions.next()).await {
-            if let Some(reply) = question.reply
+        let mut requests = self.client.subscribe(SUBJECT).await?;
+        while let Some(Some(request)) = cancel.run_until_cancelled(requests.next()).await {
+            if let Some(reply) = request.reply
                 && self.reaches_database().await
             {
-                // A lost answer: the leader asks again.
+                // If the answer is lost, the leader asks again.
                 let _ = self.client.publish(reply, Bytes::new()).await;
             }
         }
         Ok(())
     }
 
-    /// Returns when this replica, which leads, is not fit and another is.
-    pub async fn should_yield(&self) {
+    /// Returns when this replica, the leader, can't reach the database and another can.
+    pub async fn until_should_yield(&self) {
         let mut checks = interval(CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failures = 0;
@@ -66,14 +66,14 @@ impl Fitness {
             checks.tick().await;
             failures = if self.reaches_database().await { 0 } else { failures + 1 };
             if failures >= FAILURES_BEFORE_ASKING && self.another_reaches_database().await {
-                tracing::warn!("the database can't be reached from here, but from another replica: giving way to it");
+                tracing::warn!("this replica can't reach the database but another can: yielding the lease");
                 return;
             }
         }
     }
 
     async fn another_reaches_database(&self) -> bool {
-        let asked = self.client.request(SUBJECT, Bytes::new());
-        matches!(timeout(PING_TIMEOUT * 2, asked).await, Ok(Ok(_)))
+        let answer = self.client.request(SUBJECT, Bytes::new());
+        matches!(timeout(PING_TIMEOUT * 2, answer).await, Ok(Ok(_)))
     }
 }

@@ -1,8 +1,8 @@
-//! Intake: what the agents report, in the order of REPORTS, each as a command.
+//! Intake: executes the agents' reports as commands, in the order of REPORTS.
 //!
-//! In: reports; the broker vouches for who sent each, by its subject. Out: the command executed; or, where it changed
-//! nothing, the backend's assignment looked at again, because the backend may not be as wanted. A report is acknowledged
-//! after that, so that none is lost; the state remembers its position, so that a repeated one is a no-op.
+//! The subject identifies the backend; the broker enforces it. A report that yields no event reconciles the backend's
+//! assignment, because the backend may differ from the desired state. Reports are acknowledged afterwards; the tenancy
+//! remembers each report's position, so a redelivered one is a no-op.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,22 +23,22 @@ use crate::execute::{ExecuteError, Executed, Executor};
 use crate::leader::job_runner::{self, process_groups};
 use crate::replica::follower::Follower;
 
-/// How often a report is tried in its place; the broker hands it out again only after that.
-const MAX_ATTEMPTS_IN_ORDER: usize = 10;
+/// Retries of a report before it fails. A failed report is redelivered after newer ones.
+const MAX_RETRIES_IN_ORDER: usize = 10;
 
 /// The role.
 pub struct Intake {
     /// The broker.
     pub jetstream: Context,
-    /// When the stream REPORTS was made, in milliseconds since 1970.
+    /// When the stream REPORTS was created, in Unix milliseconds.
     pub incarnation: u64,
-    /// Runs the commands.
+    /// Executes the commands.
     pub executor: Arc<Executor>,
-    /// Knows the machines.
+    /// Knows the fleet.
     pub follower: Arc<Follower>,
-    /// How long things may take.
+    /// Deadlines of instances.
     pub policy: Policy,
-    /// Follows the work items of reports that changed nothing; what an event says it hears by itself.
+    /// Reconciles after a report without an event; it processes events itself.
     pub dispatcher: Arc<Dispatcher>,
 }
 
@@ -49,13 +49,13 @@ struct Received {
 }
 
 fn read(message: &Message) -> Result<Received, Cause> {
-    let Channel::Report(backend) = message.subject.parse()? else { return Err("not a report's subject".into()) };
+    let Channel::Report(backend) = message.subject.parse()? else { return Err("not a report subject".into()) };
     let sequence = message.info()?.stream_sequence;
     Ok(Received { backend, report: serde_json::from_slice(&message.payload)?, sequence })
 }
 
 impl Intake {
-    /// Takes reports in until cancelled.
+    /// Processes reports until cancelled.
     ///
     /// # Errors
     /// When the broker can't be reached.
@@ -75,7 +75,7 @@ impl Intake {
                     }
                     Err(error) => {
                         let subject = message.subject.as_str();
-                        tracing::warn!(subject, %error, "a report that can't be read was dropped");
+                        tracing::warn!(subject, %error, "dropped an unreadable report");
                         drop(Ack::of(message).confirm().await);
                     }
                 }
@@ -92,14 +92,14 @@ impl Intake {
         Ok(())
     }
 
-    /// Executes, and again while the log can't be reached: a report that was put back would come after newer ones.
+    /// Executes the command, retrying while the log is unavailable: a redelivered report would come after newer ones.
     async fn execute_with_retry(
         &self,
         user: UserId,
         origin: Origin,
         command: ReportReceived,
     ) -> Result<Executed<Tenancy>, ExecuteError<ReportRejected>> {
-        for _ in 0..MAX_ATTEMPTS_IN_ORDER {
+        for _ in 0..MAX_RETRIES_IN_ORDER {
             match self.executor.execute(user, origin.clone(), command.clone()).await {
                 Err(ExecuteError::Busy | ExecuteError::Unavailable(_) | ExecuteError::Unknown(_)) => {
                     tokio::time::sleep(job_runner::RETRY_DELAY).await;
@@ -112,14 +112,14 @@ impl Intake {
 
     async fn handle(&self, Received { backend, report, sequence }: Received) -> Result<(), Cause> {
         let (user, instance, placement) = (report.user_id, report.instance_id, report.placement);
-        let empty = report.news == News::InstanceDeleted;
+        let removed = report.news == News::InstanceDeleted;
         let position = ReportPosition { incarnation: self.incarnation, sequence };
         let facts = self.follower.facts(self.policy, instance);
         let command = ReportReceived { backend_id: backend, report, position, facts };
         let origin = Origin { actor: Actor::Backend(backend), cause: format!("report:{sequence}"), trace_parent: None };
         let trigger = match self.execute_with_retry(user, origin, command).await {
             Ok(done) if done.stored.is_some() => return Ok(()),
-            Ok(_) if empty => Trigger::Confirmed,
+            Ok(_) if removed => Trigger::Removed,
             Ok(_) => Trigger::Changed,
             Err(ExecuteError::Rejected(ReportRejected::Leftover)) => Trigger::Leftover { placement },
             Err(error) => return Err(error.into()),

@@ -1,10 +1,9 @@
-//! The loop that roles share: read a batch, work on its groups side by side, acknowledge what was done.
+//! The loop that roles share: reads a batch, processes its groups concurrently, and acknowledges their messages.
 //!
-//! In: a durable consumer's batches. Out: calls of a role's `step` with one group at a time. What belongs to one user
-//! is one group, worked on in order; groups run side by side. A group that fails is put back and comes again, out of
-//! order: the steps are level-triggered or carry positions, so they bear that. Only what this program can't do, because it
-//! can't read an event of the aggregate or panics on it, is let go: kept, it would use up what the broker lets one consumer have
-//! open, and nobody else's would come. When the aggregate is released, [`crate::leader::requeue_released`] looks at it anew.
+//! Messages with one key form a group and are processed in order. A failed group is redelivered, out of order: handlers
+//! are level-triggered or check positions. Messages that can never succeed here (a frozen aggregate, a panic) are
+//! acknowledged and skipped: redelivering them would exhaust max_ack_pending and block all others. When the aggregate is
+//! released from quarantine, [`crate::leader::requeue_released`] re-queues it.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,40 +20,42 @@ use crate::event_log::durable::DurableReader;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Delivery, Filter, LogError};
 
-/// Messages per batch.
+/// The most messages in one batch.
 pub const MESSAGES_PER_BATCH: usize = 256;
-/// How long an idle role waits before it looks around.
+/// How long an idle role waits for a message before it checks for cancellation.
 pub const MAX_IDLE_WAIT: Duration = Duration::from_secs(1);
-/// What failed comes again after this.
+/// The delay before a failed message is redelivered.
 pub const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Groups worked on side by side.
+/// The most groups processed concurrently.
 const MAX_CONCURRENT_GROUPS: usize = 16;
 
-/// What a step waits for has not happened yet: no fault, the step is run again a moment later.
+/// Not a failure: the handler waits for something else and is called again after [`RETRY_DELAY`].
 #[derive(Debug, thiserror::Error)]
-#[error("waits for {0}")]
+#[error("waiting for {0}")]
 pub struct RetryLater(pub String);
 
-/// Works on groups side by side; acknowledges a group when its step went well, puts it back otherwise.
-pub async fn process_groups<K: Ord, T, F>(role: &'static str, groups: BTreeMap<K, (T, Vec<Ack>)>, step: impl Fn(T) -> F)
-where
+/// Processes groups concurrently. Acknowledges the messages of a group that succeeds, and has the others redelivered.
+pub async fn process_groups<K: Ord, T, F>(
+    role: &'static str,
+    groups: BTreeMap<K, (T, Vec<Ack>)>,
+    handle: impl Fn(T) -> F,
+) where
     F: Future<Output = Result<(), Cause>>,
 {
-    let step = &step;
+    let handle = &handle;
     futures::stream::iter(groups.into_values())
         .for_each_concurrent(MAX_CONCURRENT_GROUPS, |(work, acks)| async move {
-            let outcome = catch_panic(step(work)).await.unwrap_or_else(|panicked| Err(panicked.into()));
+            let outcome = catch_panic(handle(work)).await.unwrap_or_else(|panicked| Err(panicked.into()));
             let skipped = outcome.as_ref().is_err_and(|error| is_permanent(&**error));
             if let Err(error) = &outcome {
-                if let Some(waits) = error.downcast_ref::<RetryLater>() {
-                    tracing::debug!(role, %waits, "a step is run again");
-                } else {
-                    let then = if skipped { "skipped (permanent error)" } else { "it will be retried" };
-                    tracing::warn!(role, error = chain(&**error), then, "a step failed");
+                match error.downcast_ref::<RetryLater>() {
+                    Some(reason) => tracing::debug!(role, %reason, "work is retried later"),
+                    None if skipped => tracing::warn!(role, error = chain(&**error), "work skipped (permanent error)"),
+                    None => tracing::warn!(role, error = chain(&**error), "work failed; retrying"),
                 }
             }
             for ack in acks {
-                // A lost acknowledgement brings the message again.
+                // If the acknowledgement is lost, the broker redelivers the message.
                 let _ =
                     if outcome.is_ok() || skipped { ack.confirm().await } else { ack.retry_after(RETRY_DELAY).await };
             }
@@ -62,21 +63,21 @@ where
         .await;
 }
 
-/// It panicked.
+/// The future panicked.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("it panicked")]
+#[error("panicked")]
 pub struct Panicked;
 
-/// Runs something that may panic, which then is an error like any other. Nothing is shared with it that it could leave
-/// half changed: what roles hold beyond themselves are locks of whole values, and what they write is fenced.
+/// Turns a panic into an error. Safe for roles: shared values are replaced under a lock, never left half changed, and
+/// writes are fenced.
 ///
 /// # Errors
-/// [`Panicked`]; the panic's text has been printed, it may quote what nobody should read elsewhere.
+/// [`Panicked`], without the panic's text, which may contain personal data.
 pub async fn catch_panic<F: Future>(run: F) -> Result<F::Output, Panicked> {
     AssertUnwindSafe(run).catch_unwind().await.map_err(|_| Panicked)
 }
 
-/// Whether trying again would end the same: an aggregate is frozen here, or this program has a fault.
+/// Whether a retry would fail again: the aggregate is frozen on this replica, or the code panicked.
 fn is_permanent(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut at = Some(error);
     while let Some(error) = at {
@@ -88,31 +89,31 @@ fn is_permanent(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// Which events a role reads, and how.
+/// The events that a role reads.
 #[derive(Debug, Clone, Copy)]
 pub struct EventSource<'a> {
-    /// The role, for the log.
+    /// The role's name in log lines.
     pub role: &'static str,
-    /// Under which name the broker keeps its place.
+    /// The name of its durable consumer.
     pub consumer: &'a str,
-    /// What it reads.
+    /// Which events.
     pub filter: Filter,
-    /// How long events are gathered before they are worked on, once the past is: what passes in that time costs nothing.
-    /// Zero where somebody waits for the work.
+    /// How long to collect further events of a group before processing it, once caught up. Zero processes at once.
     pub debounce: Duration,
 }
 
-/// Reads events durably until cancelled: `sort` puts each into its group, `step` works on a group.
+/// Processes events until cancelled: `to_work` gives an event's group and work, `merge` adds work to its group, and
+/// `handle` processes a group. Events without work are acknowledged.
 ///
 /// # Errors
-/// When the broker can't be reached; whoever supervises the role runs it again.
+/// When the broker can't be reached.
 pub async fn process_events<K: Ord, T, F>(
     EventSource { role, consumer, filter, debounce }: EventSource<'_>,
     log: &JetStreamLog,
     cancel: &CancellationToken,
-    sort: impl Fn(&dockhost_domain::envelope::Recorded) -> Option<(K, T)>,
+    to_work: impl Fn(&dockhost_domain::envelope::Recorded) -> Option<(K, T)>,
     merge: impl Fn(&mut T, T),
-    step: impl Fn(T) -> F,
+    handle: impl Fn(T) -> F,
 ) -> Result<(), LogError>
 where
     F: Future<Output = Result<(), Cause>>,
@@ -127,12 +128,12 @@ where
         }
         let mut groups: BTreeMap<K, (T, Vec<Ack>)> = BTreeMap::new();
         for delivery in deliveries {
-            let sorted = match &delivery.delivery {
-                Delivery::Event(recorded) => sort(recorded),
-                // Its aggregate is frozen; there is nothing to do for it until it can be read.
+            let work = match &delivery.delivery {
+                Delivery::Event(recorded) => to_work(recorded),
+                // The aggregate is frozen; it is re-queued when it is released.
                 Delivery::Unreadable { .. } | Delivery::CaughtUp | Delivery::Idle => None,
             };
-            match sorted {
+            match work {
                 None => drop(delivery.ack.confirm().await),
                 Some((key, work)) => match groups.entry(key) {
                     std::collections::btree_map::Entry::Vacant(free) => {
@@ -145,7 +146,7 @@ where
                 },
             }
         }
-        process_groups(role, groups, &step).await;
+        process_groups(role, groups, &handle).await;
     }
     Ok(())
 }
@@ -157,7 +158,7 @@ mod tests {
     use crate::leader::dispatcher::DispatchError;
 
     #[test]
-    fn a_frozen_aggregate_is_recognised_however_it_is_wrapped() {
+    fn is_permanent_wrapped_frozen_error_is_found() {
         let frozen = || LogError::Frozen { sequence: 7, why: "unknown type".into() };
         let rejected: ExecuteError<std::fmt::Error> = ExecuteError::from(frozen());
         for error in [Cause::from(frozen()), Cause::from(rejected), Cause::from(DispatchError::from(frozen()))] {
@@ -168,13 +169,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_step_that_panics_keeps_no_other_from_its_end() {
+    async fn process_groups_handler_panics_others_complete() {
         let done = std::sync::Mutex::new(Vec::new());
         let groups = (0..40).map(|n| (n, (n, Vec::new()))).collect();
         process_groups("test", groups, |n| {
             let done = &done;
             async move {
-                assert!(n % 3 > 0, "ordered by a test");
+                assert!(n % 3 > 0, "expected by this test");
                 done.lock().unwrap().push(n);
                 Ok(())
             }

@@ -1,8 +1,8 @@
-//! Liveness: the one judge of heartbeats.
+//! Liveness: marks a backend connected when it sends heartbeats and lost when it stops.
 //!
-//! In: what was heard of each machine and when, on a monotonic clock. Out: `connected` for a machine that is heard,
-//! `lost` for one that was silent too long. Silence counts only while this replica is connected and elected; when
-//! many fall silent together the fault is likelier ours or the network's, so that raises an alarm and moves nothing.
+//! Silence is measured on a monotonic clock and counts only while this replica leads and is connected to the broker.
+//! When many backends stop at once, the cause is more likely this side of the network: the role logs an error and marks
+//! none of them lost.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,21 +17,21 @@ use crate::execute::Executor;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::{HeartbeatRegistry, LastHeartbeat};
 
-/// How often silence is looked at.
+/// How often the role checks for silent backends.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Fewer machines than this may always be judged: with two machines, one is half of them.
+/// Fewer silent backends are never a mass failure: of two backends, one is half the fleet.
 const MASS_FAILURE_MIN: usize = 3;
 
-/// What the judge says of machines that are silent for too long.
+/// How to treat the silent backends.
 #[derive(Debug, PartialEq, Eq)]
 enum Silence {
-    /// These are lost.
+    /// Mark these lost.
     Lost(Vec<BackendId>),
-    /// Too many at once.
+    /// Too many at once; mark none.
     MassFailure,
 }
 
-/// Judges: `silent` are the connected machines beyond the limit, out of `connected`.
+/// Classifies the silent backends out of `connected` ones.
 fn classify(silent: Vec<BackendId>, connected: usize) -> Silence {
     if silent.len() >= MASS_FAILURE_MIN && silent.len() * 4 > connected {
         Silence::MassFailure
@@ -42,27 +42,28 @@ fn classify(silent: Vec<BackendId>, connected: usize) -> Silence {
 
 /// The role.
 pub struct Liveness {
-    /// Runs the commands.
+    /// Executes the commands.
     pub executor: Arc<Executor>,
-    /// Knows which machines count as connected.
+    /// Knows the fleet.
     pub follower: Arc<Follower>,
-    /// Knows what was heard.
+    /// The last heartbeats.
     pub heartbeats: Arc<HeartbeatRegistry>,
-    /// Tells whether this replica could hear anything.
+    /// The connection that heartbeats arrive on.
     pub client: async_nats::Client,
-    /// A machine that was silent for longer is lost.
+    /// A backend that is silent for longer is lost.
     pub lost_after: Duration,
 }
 
 impl Liveness {
-    /// Judges until cancelled.
+    /// Marks backends connected or lost until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         let mut heartbeats = self.heartbeats.subscribe();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // Silence before this moment is not held against anybody.
+        // Silence before this moment does not count.
         let mut listening_since = Instant::now();
         let mut last_check = Instant::now();
+        let mut mass_failure = false;
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
@@ -70,22 +71,30 @@ impl Liveness {
                     if changed.is_err() {
                         return;
                     }
-                    self.connect_heard().await;
+                    self.mark_heard_connected().await;
                 }
                 _ = check.tick() => {
                     let connected = self.client.connection_state() == async_nats::connection::State::Connected;
-                    // A paused process has heard nothing either.
+                    // A process that was paused received nothing either.
                     if !connected || !self.follower.is_live() || last_check.elapsed() > CHECK_INTERVAL * 3 {
                         listening_since = Instant::now();
                     }
                     last_check = Instant::now();
-                    self.handle_silent(listening_since).await;
+                    let too_many = self.mark_silent_lost(listening_since).await;
+                    if too_many != mass_failure {
+                        mass_failure = too_many;
+                        if mass_failure {
+                            tracing::error!("many backends fell silent at once; none is marked lost, check the network");
+                        } else {
+                            tracing::info!("the mass failure of backends is over");
+                        }
+                    }
                 }
             }
         }
     }
 
-    async fn connect_heard(&self) {
+    async fn mark_heard_connected(&self) {
         for (backend, last) in self.heartbeats.take_new() {
             if last.received.elapsed() < self.lost_after {
                 self.connect(backend, last).await;
@@ -99,48 +108,44 @@ impl Liveness {
             runtime: last.heartbeat.runtime,
             agent_version: last.heartbeat.agent_version,
         };
-        // Nothing can be recorded of it here; said once, by the follower.
+        // Nothing can be appended for it here; the follower has logged why.
         if self.is_frozen(backend) {
             return;
         }
-        let known = self
+        let unchanged = self
             .follower
             .fleet()
             .machine(backend)
             .is_some_and(|machine| machine.link == Link::Connected && machine.facts.as_ref() == Some(&facts));
-        if known {
+        if unchanged {
             return;
         }
         match self.executor.execute(backend, self.origin("heartbeat"), ConnectBackend(facts)).await {
-            Ok(done) if done.stored.is_some() => tracing::info!(%backend, "the backend is connected"),
+            Ok(done) if done.stored.is_some() => tracing::info!(%backend, "backend connected"),
             Ok(_) => {}
-            Err(error) => tracing::warn!(%backend, %error, "a heartbeat could not be recorded"),
+            Err(error) => tracing::warn!(%backend, %error, "could not mark a backend connected"),
         }
     }
 
-    async fn handle_silent(&self, listening_since: Instant) {
+    /// Marks silent backends lost; returns whether there are too many to do so.
+    async fn mark_silent_lost(&self, listening_since: Instant) -> bool {
         let connected: Vec<BackendId> =
             self.follower.fleet().candidates().iter().filter(|c| c.connected).map(|c| c.backend_id).collect();
         let silence = |backend: &BackendId| {
-            let heard =
+            let since =
                 self.heartbeats.last(*backend).map_or(listening_since, |last| last.received.max(listening_since));
-            heard.elapsed()
+            since.elapsed()
         };
         let silent = connected.iter().filter(|backend| silence(backend) > self.lost_after).copied().collect();
-        match classify(silent, connected.len()) {
-            Silence::MassFailure => {
-                tracing::error!("many backends fell silent together: nothing is moved until this is understood");
-            }
-            Silence::Lost(silent) => {
-                for backend in silent.into_iter().filter(|backend| !self.is_frozen(*backend)) {
-                    let command = LoseBackend { silent_for_seconds: silence(&backend).as_secs() };
-                    match self.executor.execute(backend, self.origin("silence"), command).await {
-                        Ok(_) => tracing::warn!(%backend, "the backend is lost"),
-                        Err(error) => tracing::warn!(%backend, %error, "a lost backend could not be recorded"),
-                    }
-                }
+        let Silence::Lost(silent) = classify(silent, connected.len()) else { return true };
+        for backend in silent.into_iter().filter(|backend| !self.is_frozen(*backend)) {
+            let command = LoseBackend { silent_for_seconds: silence(&backend).as_secs() };
+            match self.executor.execute(backend, self.origin("silence"), command).await {
+                Ok(_) => tracing::warn!(%backend, "backend lost"),
+                Err(error) => tracing::warn!(%backend, %error, "could not mark a backend lost"),
             }
         }
+        false
     }
 
     fn is_frozen(&self, backend: BackendId) -> bool {
@@ -157,16 +162,16 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    fn machines(n: u128) -> Vec<BackendId> {
+    fn backends(n: u128) -> Vec<BackendId> {
         (0..n).map(|n| BackendId::from_uuid(Uuid::from_u128(n))).collect()
     }
 
     #[test]
-    fn few_are_always_judged_and_many_together_raise_an_alarm() {
-        assert_eq!(classify(machines(1), 1), Silence::Lost(machines(1)));
-        assert_eq!(classify(machines(2), 2), Silence::Lost(machines(2)));
-        assert_eq!(classify(machines(3), 12), Silence::Lost(machines(3)));
-        assert_eq!(classify(machines(3), 11), Silence::MassFailure);
-        assert_eq!(classify(machines(0), 0), Silence::Lost(vec![]));
+    fn classify_many_silent_at_once_is_a_mass_failure() {
+        assert_eq!(classify(backends(1), 1), Silence::Lost(backends(1)));
+        assert_eq!(classify(backends(2), 2), Silence::Lost(backends(2)));
+        assert_eq!(classify(backends(3), 12), Silence::Lost(backends(3)));
+        assert_eq!(classify(backends(3), 11), Silence::MassFailure);
+        assert_eq!(classify(backends(0), 0), Silence::Lost(vec![]));
     }
 }

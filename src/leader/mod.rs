@@ -1,8 +1,7 @@
-//! The leader's roles: one file each, run by the one replica that is elected.
+//! The leader's roles, one file each. Only the elected replica runs them.
 //!
-//! In: the log, the reports, the heartbeats, the timers. Out: read models, assignments, commands. Every role may be
-//! stopped anywhere and run again, and two may run at once: what each writes carries an expectation or a fence. Roles
-//! are supervised: one that ends is run again after a pause, for as long as the term lasts.
+//! A role can be stopped at any point and restarted, and an old leader's role can overlap with its successor's: every
+//! write carries an expectation or a fence.
 
 pub mod dispatcher;
 pub mod election;
@@ -14,9 +13,9 @@ pub mod liveness;
 pub mod projector;
 pub mod reactions;
 pub mod requeue_released;
+pub mod supervisor;
 pub mod timers;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,11 +35,9 @@ use tokio_util::task::TaskTracker;
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
 use crate::common::error::Cause;
-use crate::common::error::chain;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
 use crate::leader::erasure::ErasureProcess;
-use crate::leader::job_runner::catch_panic;
 use crate::leader::reactions::account_erased::AccountErased;
 use crate::leader::reactions::backend_lost::BackendLost;
 use crate::replica::follower::Follower;
@@ -49,14 +46,13 @@ use dispatcher::Dispatcher;
 use intake::Intake;
 use liveness::Liveness;
 use projector::Projectors;
+use supervisor::supervise;
 use timers::Timers;
 
-/// A role that ended is run again after this.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Released aggregates that may wait to be looked at.
-const RELEASED: usize = 1024;
+/// Released aggregates that can wait to be re-queued; a projector that releases more waits.
+const MAX_PENDING_RELEASES: usize = 1024;
 
-/// When the streams were made, in milliseconds since 1970.
+/// When each stream was created, in Unix milliseconds. It tells a recreated stream from its predecessor.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamCreatedAt {
     /// ASSIGNMENTS.
@@ -67,45 +63,45 @@ pub struct StreamCreatedAt {
     pub timers: u64,
 }
 
-/// What the roles work with.
+/// What the roles need.
 #[derive(Clone)]
 pub struct Leader {
     /// The log.
     pub log: Arc<JetStreamLog>,
     /// The broker.
     pub broker: Broker,
-    /// Its streams, for the roles' own consumers.
+    /// JetStream, for the roles' own consumers.
     pub jetstream: Context,
     /// The stream TIMERS.
     pub timers: Stream,
-    /// When they were made.
+    /// When the streams were created.
     pub streams_created_at: StreamCreatedAt,
-    /// Runs commands.
+    /// Executes commands.
     pub executor: Arc<Executor>,
-    /// Knows the log and the machines.
+    /// This replica's view of the log and the fleet.
     pub follower: Arc<Follower>,
-    /// Knows the heartbeats.
+    /// The last heartbeats.
     pub heartbeats: Arc<HeartbeatRegistry>,
-    /// What the machines should do.
+    /// The stream ASSIGNMENTS.
     pub assignments: Assignments,
-    /// The read models.
+    /// The projectors.
     pub projectors: Projectors,
-    /// How long things may take.
+    /// Deadlines of instances.
     pub policy: Policy,
-    /// A machine that was silent for longer is lost.
+    /// A backend that sends no heartbeat for longer is lost.
     pub lost_after: Duration,
 }
 
 impl Leader {
-    /// One term: all roles, until it is over.
+    /// Runs all roles for one term, until `over` is cancelled.
     pub async fn term(self, over: CancellationToken) {
-        // Decisions of the leader rest on this replica's knowledge of the machines.
+        // Placements need an up-to-date view of the fleet.
         if over.run_until_cancelled(self.follower.wait_until_caught_up()).await.is_none() {
             return;
         }
         let roles = TaskTracker::new();
         let this = Arc::new(self);
-        let (released, heard) = mpsc::channel(RELEASED);
+        let (released, receiver) = mpsc::channel(MAX_PENDING_RELEASES);
         this.project::<Users>(&roles, &released, &over);
         this.project::<Backends>(&roles, &released, &over);
         this.project::<Instances>(&roles, &released, &over);
@@ -113,7 +109,7 @@ impl Leader {
         let (leader, until) = (Arc::clone(&this), over.clone());
         roles.spawn(async move {
             let (dispatcher, timers) = (leader.dispatcher(), leader.deadlines());
-            requeue_released::run(heard, (&leader.executor, &dispatcher, &timers), &until).await;
+            requeue_released::run(receiver, (&leader.executor, &dispatcher, &timers), &until).await;
         });
         let leader = Arc::clone(&this);
         roles.spawn(supervise("instances", over.clone(), move |over| Arc::clone(&leader).serve_instances(over)));
@@ -125,9 +121,9 @@ impl Leader {
         roles.spawn(supervise("account-erased", over.clone(), move |over| leader.account_erased().run(over)));
         let leader = Arc::clone(&this);
         roles.spawn(supervise("liveness", over.clone(), move |over| {
-            let judge = leader.liveness();
+            let liveness = leader.liveness();
             async move {
-                judge.run(over).await;
+                liveness.run(over).await;
                 Ok(())
             }
         }));
@@ -146,7 +142,7 @@ impl Leader {
         roles.spawn(supervise(M::NAME, over.clone(), run));
     }
 
-    /// Intake and dispatcher: the one has the other look where a report changed nothing.
+    /// Intake and dispatcher run together: intake uses the dispatcher to reconcile after a report without an event.
     async fn serve_instances(self: Arc<Self>, over: CancellationToken) -> Result<(), Cause> {
         let dispatcher = Arc::new(self.dispatcher());
         let intake = Intake {
@@ -157,7 +153,7 @@ impl Leader {
             policy: self.policy,
             dispatcher: Arc::clone(&dispatcher),
         };
-        // When one ends, so does the other: they are run again together.
+        // When one exits, both are restarted.
         tokio::select! {
             outcome = dispatcher.run(over.clone()) => outcome,
             outcome = intake.run(over) => outcome,
@@ -216,47 +212,5 @@ impl Leader {
             client: self.broker.client().clone(),
             lost_after: self.lost_after,
         }
-    }
-}
-
-/// Runs a role, and again when it ends, until the term is over.
-async fn supervise<F>(role: &'static str, over: CancellationToken, run: impl Fn(CancellationToken) -> F + Send)
-where
-    F: Future<Output = Result<(), Cause>> + Send,
-{
-    while !over.is_cancelled() {
-        let ended = catch_panic(run(over.child_token())).await.unwrap_or_else(|panicked| Err(panicked.into()));
-        if let Err(error) = ended {
-            tracing::warn!(role, error = chain(&*error), "a role ended and is run again");
-        }
-        over.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_role_that_panics_or_fails_is_run_again() {
-        let (runs, over) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
-        let (counted, end) = (Arc::clone(&runs), over.clone());
-        let role = supervise("test", over, move |_| {
-            let (run, end) = (counted.fetch_add(1, Ordering::SeqCst), end.clone());
-            async move {
-                match run {
-                    0 => panic!("ordered by a test"),
-                    1 => Err("ordered by a test".into()),
-                    _ => {
-                        end.cancel();
-                        Ok(())
-                    }
-                }
-            }
-        });
-        role.await;
-        assert_eq!(runs.load(Ordering::SeqCst), 3);
     }
 }

@@ -1,8 +1,7 @@
-//! What was held back and is no more is looked at anew.
+//! Re-queues aggregates that were released from quarantine.
 //!
-//! In: aggregates that a projector released at the beginning of a term, because this program can read what its
-//! predecessor could not. Out: for each instance of a released tenancy its assignments, as they should be, and its
-//! deadline set: the predecessor's roles could make nothing of the events that would have told them.
+//! At the start of a term a projector releases aggregates that this version can read and its predecessor could not. The
+//! predecessor's roles skipped their events, so each instance of a released tenancy is reconciled and its deadline set.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +17,7 @@ use crate::common::error::Cause;
 use crate::common::error::chain;
 use crate::execute::Executor;
 
-/// Looks at what is released until cancelled, or until nobody can release anything more.
+/// Re-queues released aggregates until cancelled or until all projectors have exited.
 pub async fn run(
     mut released: mpsc::Receiver<AggregateId>,
     (executor, dispatcher, timers): (&Executor, &Dispatcher, &Timers),
@@ -27,14 +26,14 @@ pub async fn run(
     while let Some(Some(aggregate)) = cancel.run_until_cancelled(released.recv()).await {
         let AggregateId::Tenancy(user) = aggregate else { continue };
         if let Err(error) = requeue(user, executor, dispatcher, timers).await {
-            tracing::warn!(%user, error = chain(&*error), "released instances could not be looked at");
+            tracing::warn!(%user, error = chain(&*error), "could not re-queue the instances of a released tenancy");
         }
     }
 }
 
 async fn requeue(user: UserId, executor: &Executor, dispatcher: &Dispatcher, timers: &Timers) -> Result<(), Cause> {
-    let held = executor.confirmed::<Tenancy>(user).await?;
-    for instance in held.state.all().map(|(id, _)| id) {
+    let tenancy = executor.confirmed::<Tenancy>(user).await?;
+    for instance in tenancy.state.all().map(|(id, _)| id) {
         dispatcher.reconcile(&WorkItem { user_id: user, instance_id: instance, backends: BTreeMap::new() }).await?;
         timers.schedule_deadline(user, instance).await?;
     }

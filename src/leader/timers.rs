@@ -1,8 +1,8 @@
-//! Timers: every transient state ends at its deadline, whatever happens.
+//! Timers: end each transitional state of an instance at its deadline.
 //!
-//! In: events that set a deadline; and schedules that the broker fired. Out: one schedule per instance and generation
-//! in TIMERS; and the command that ends the state. Schedules are made from the state, not from the event, so a replay
-//! makes only those that still matter, and a late one is a no-op.
+//! An event that sets a deadline puts one schedule per instance and generation into TIMERS; when the broker fires it,
+//! the role executes the command that ends the state. Schedules come from the current state, so replaying the log
+//! creates only those that still matter. A late timer is a no-op.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,10 +30,10 @@ use crate::execute::{ExecuteError, Executor};
 use crate::leader::job_runner::{self, EventSource};
 use crate::replica::follower::Follower;
 
-/// Deadlines are seconds away, and most states that have one are over within milliseconds: those need no schedule.
+/// Deadlines are seconds away, and most transitional states end within milliseconds: those need no schedule.
 const DEBOUNCE: Duration = Duration::from_millis(250);
 
-/// What a schedule carries.
+/// The payload of a schedule.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Deadline {
@@ -48,20 +48,20 @@ pub struct Timers {
     pub jetstream: Context,
     /// The stream TIMERS.
     pub stream: Stream,
-    /// When it was made: a new one gets all schedules anew.
+    /// When it was created: a new stream is filled from the whole log.
     pub incarnation: u64,
     /// The log.
     pub log: Arc<JetStreamLog>,
-    /// Runs the commands.
+    /// Executes the commands.
     pub executor: Arc<Executor>,
-    /// Knows the machines.
+    /// Knows the fleet.
     pub follower: Arc<Follower>,
-    /// How long things may take.
+    /// Deadlines of instances.
     pub policy: Policy,
 }
 
 impl Timers {
-    /// Sets and hears timers until cancelled.
+    /// Schedules deadlines and handles fired ones until cancelled.
     ///
     /// # Errors
     /// When the broker can't be reached.
@@ -84,13 +84,13 @@ impl Timers {
         Ok(())
     }
 
-    /// Sets the deadline of an instance as its state says; nothing if it has none.
+    /// Schedules the deadline of an instance, if its state has one.
     ///
     /// # Errors
-    /// When the log or the timers can't be reached.
+    /// When the log or the stream TIMERS can't be reached.
     pub async fn schedule_deadline(&self, user_id: UserId, instance_id: InstanceId) -> Result<(), Cause> {
-        let held = self.executor.confirmed::<Tenancy>(user_id).await?;
-        let Some(instance) = held.state.instance(instance_id) else { return Ok(()) };
+        let tenancy = self.executor.confirmed::<Tenancy>(user_id).await?;
+        let Some(instance) = tenancy.state.instance(instance_id) else { return Ok(()) };
         let Some(deadline) = instance.deadline() else { return Ok(()) };
         self.schedule(Deadline { user_id, instance_id, generation: instance.generation }, deadline).await
     }
@@ -115,7 +115,7 @@ impl Timers {
         {
             for message in messages? {
                 let Ok(deadline) = serde_json::from_slice::<Deadline>(&message.payload) else {
-                    tracing::warn!(subject = message.subject.as_str(), "a timer that can't be read was dropped");
+                    tracing::warn!(subject = message.subject.as_str(), "dropped an unreadable timer");
                     drop(Ack::of(message).confirm().await);
                     continue;
                 };
@@ -126,10 +126,10 @@ impl Timers {
         Ok(())
     }
 
-    /// A settled timer is of no more use; one that stays costs a little room and nothing else.
+    /// Deletes a handled timer; one that stays only takes up space.
     async fn delete_fired(&self, sequence: u64) {
         if let Err(error) = self.stream.delete_message(sequence).await {
-            tracing::debug!(sequence, %error, "a settled timer could not be removed");
+            tracing::debug!(sequence, %error, "could not delete a handled timer");
         }
     }
 
@@ -144,21 +144,21 @@ impl Timers {
                 self.delete_fired(sequence).await;
                 acknowledged
             }
-            // Our clock is behind the broker's, or the deadline was set anew: comes again then.
+            // This clock is behind the broker's, or the deadline was moved: redeliver at the deadline.
             Err(ExecuteError::Rejected(DeadlineRejected::TooEarly { deadline })) => {
                 ack.retry_after(deadline.since(clock::now()).max(Duration::from_millis(50))).await
             }
-            // Nobody can end its state here; its deadline is set anew when it is released.
+            // The state can't be changed here; the deadline is scheduled again when the tenancy is released.
             Err(ExecuteError::Frozen(_)) => {
-                tracing::warn!(%instance_id, "the deadline of a frozen instance passed");
+                tracing::warn!(%instance_id, "deadline of a frozen instance skipped");
                 ack.confirm().await
             }
             Err(error) => {
-                tracing::warn!(%instance_id, error = chain(&error), "a deadline could not be settled yet");
+                tracing::warn!(%instance_id, error = chain(&error), "handling a deadline failed; retrying");
                 ack.retry_after(job_runner::RETRY_DELAY).await
             }
         };
-        // A lost acknowledgement brings the timer again; by then it is a no-op.
+        // If the acknowledgement is lost, the timer is redelivered and is a no-op.
         drop(acknowledged);
     }
 }

@@ -25,8 +25,8 @@ const PROGRESS_SUBJECT: &str = "dockhost.projected";
 /// How often a waiter looks at the checkpoint itself.
 const CHECKPOINT_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long the word that a model stopped counts: longer than its projector takes to fail again.
-const STOP_REASON_TTL: Duration = Duration::from_secs(15);
+/// How long a stop reason is valid: longer than a projector needs to restart and fail again (a pause of up to 30 s).
+const STOP_REASON_TTL: Duration = Duration::from_secs(60);
 /// Where the leader says that a model stopped: `dockhost.stopped.<model>`, as JSON.
 const STOPPED_SUBJECT: &str = "dockhost.stopped";
 

@@ -24,46 +24,57 @@ fn running(placement: u32, generation: u32) -> Assignment {
     assignment(placement, generation, Wanted::Running)
 }
 
-fn gone(placement: u32, generation: u32) -> Assignment {
+fn deleted(placement: u32, generation: u32) -> Assignment {
     assignment(placement, generation, Wanted::Deleted)
 }
 
 #[test]
-fn each_case_has_its_deed() {
+fn plan_each_case_gives_its_action() {
     let leftover = |placement| Trigger::Leftover { placement };
-    for (case, standing, wanted, trigger, expected) in [
-        ("nothing stands, one is wanted", None, Some(running(1, 1)), Trigger::Changed, Action::Put(running(1, 1))),
-        ("it stands as wanted", Some(running(1, 1)), Some(running(1, 1)), Trigger::Changed, Action::Nothing),
-        ("another is wanted", Some(running(1, 1)), Some(running(1, 2)), Trigger::Changed, Action::Put(running(1, 2))),
+    for (case, current, desired, trigger, expected) in [
+        ("no assignment, one desired", None, Some(running(1, 1)), Trigger::Changed, Action::Put(running(1, 1))),
+        ("current equals desired", Some(running(1, 1)), Some(running(1, 1)), Trigger::Changed, Action::Nothing),
         (
-            "what is wanted is not taken away",
+            "current differs from desired",
+            Some(running(1, 1)),
+            Some(running(1, 2)),
+            Trigger::Changed,
+            Action::Put(running(1, 2)),
+        ),
+        (
+            "a desired assignment is not removed",
             Some(running(1, 1)),
             Some(running(1, 1)),
-            Trigger::Confirmed,
+            Trigger::Removed,
             Action::Nothing,
         ),
-        ("nor by a leftover", Some(running(2, 1)), Some(running(2, 1)), leftover(1), Action::Nothing),
-        ("none is wanted and it is confirmed", Some(gone(1, 2)), None, Trigger::Confirmed, Action::Remove),
-        ("none is wanted any more", Some(running(1, 2)), None, Trigger::Changed, Action::Put(gone(1, 2))),
-        ("a deletion stands until it is confirmed", Some(gone(1, 2)), None, Trigger::Changed, Action::Nothing),
-        ("a deletion covers its own and older leftovers", Some(gone(2, 2)), None, leftover(2), Action::Nothing),
-        ("a newer leftover needs another", Some(gone(1, 2)), None, leftover(2), Action::Put(gone(2, 0))),
-        ("a leftover that nothing stands for", None, None, leftover(3), Action::Put(gone(3, 0))),
-        ("nothing stands and nothing is wanted", None, None, Trigger::Changed, Action::Nothing),
-        ("nothing is there to be removed", None, None, Trigger::Confirmed, Action::Nothing),
+        (
+            "a leftover does not replace a desired assignment",
+            Some(running(2, 1)),
+            Some(running(2, 1)),
+            leftover(1),
+            Action::Nothing,
+        ),
+        ("a confirmed deletion is removed", Some(deleted(1, 2)), None, Trigger::Removed, Action::Remove),
+        ("no longer desired", Some(running(1, 2)), None, Trigger::Changed, Action::Put(deleted(1, 2))),
+        ("a deletion stays until it is confirmed", Some(deleted(1, 2)), None, Trigger::Changed, Action::Nothing),
+        ("a deletion covers leftovers up to its placement", Some(deleted(2, 2)), None, leftover(2), Action::Nothing),
+        ("a newer leftover needs a new deletion", Some(deleted(1, 2)), None, leftover(2), Action::Put(deleted(2, 0))),
+        ("a leftover without an assignment", None, None, leftover(3), Action::Put(deleted(3, 0))),
+        ("no assignment, none desired", None, None, Trigger::Changed, Action::Nothing),
+        ("no assignment to remove", None, None, Trigger::Removed, Action::Nothing),
     ] {
-        let sequence = if standing.is_some() { 7 } else { 0 };
+        let sequence = if current.is_some() { 7 } else { 0 };
         assert_eq!(
-            plan(&CurrentAssignment { sequence, assignment: standing }, wanted.as_ref(), trigger, &item()),
+            plan(&CurrentAssignment { sequence, assignment: current }, desired.as_ref(), trigger, &item()),
             expected,
             "{case}"
         );
     }
 }
 
-/// What can't be read is replaced when something is wanted there.
 #[test]
-fn an_unreadable_assignment_is_replaced() {
+fn plan_unreadable_assignment_is_replaced() {
     let unreadable = CurrentAssignment { sequence: 7, assignment: None };
     assert_eq!(plan(&unreadable, Some(&running(1, 1)), Trigger::Changed, &item()), Action::Put(running(1, 1)));
 }

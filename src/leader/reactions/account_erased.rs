@@ -1,9 +1,8 @@
-//! A user was erased: their sessions end, their instances go, and last their key is destroyed.
+//! Completes an erasure after `account.erased`: closes the sessions, deletes the instances, and destroys the key last.
 //!
-//! In: `account.erased`. Out: one deed after the other, each read off the present state ([`ErasureProcess::next_step`]), so that it
-//! goes on where it was stopped, and repeating it changes nothing. What it must wait for (a machine's answer, or the
-//! deadline of a machine that gives none; a read model that lags) it looks at again a moment later; the event is
-//! acknowledged when the key is gone.
+//! Each step comes from the current state ([`ErasureProcess::next_step`]), so the reaction is idempotent and resumes
+//! where it stopped. While it waits, for a backend or a read model, the event is redelivered; it is acknowledged when
+//! the key is destroyed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +29,9 @@ use crate::leader::job_runner::{self, EventSource, RetryLater};
 pub struct AccountErased {
     /// The log.
     pub log: Arc<JetStreamLog>,
-    /// Knows how far each erasure is.
+    /// Gives the next step.
     pub erasure: ErasureProcess,
-    /// How long things may take.
+    /// Deadlines of instances.
     pub policy: Policy,
 }
 
@@ -72,19 +71,19 @@ impl AccountErased {
                     let close = CloseTenancy { because: ClosedBecause::Erased };
                     executor.execute(user_id, origin(), close).await?;
                 }
-                NextStep::Instances { unasked, .. } if !unasked.is_empty() => {
-                    for instance_id in unasked {
+                NextStep::Instances { not_requested, .. } if !not_requested.is_empty() => {
+                    for instance_id in not_requested {
                         let (now, policy) = (clock::now(), self.policy);
                         let delete = ChangeWanted { instance_id, to: Wanted::Deleted, now, policy };
                         executor.execute(user_id, origin(), delete).await?;
                     }
                 }
-                next @ (NextStep::Instances { .. } | NextStep::Assignments | NextStep::ReadModel(_)) => {
-                    return Err(RetryLater(next.to_string()).into());
+                step @ (NextStep::Instances { .. } | NextStep::Assignments | NextStep::ReadModel(_)) => {
+                    return Err(RetryLater(step.to_string()).into());
                 }
                 NextStep::Key => {
                     self.erasure.keyring.destroy(user_id.into()).await?;
-                    tracing::info!(%user_id, "the key of an erased user was destroyed");
+                    tracing::info!(%user_id, "destroyed the key of an erased user");
                 }
                 NextStep::Nothing => return Ok(()),
             }

@@ -1,7 +1,7 @@
-//! A backend was lost: what was being made on it is made elsewhere.
+//! Handles `backend.lost`: executes one command per instance assigned to the backend; idempotent.
 //!
-//! In: `backend.lost`. Out: one command per instance that has an assignment there; the rules decide what follows (an
-//! instance that has a container is not moved: its disk is on the lost machine). Repeating it changes nothing.
+//! The domain decides what follows. An instance that is being created is placed elsewhere; one that has a container
+//! stays, because its disk is on the lost backend.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +26,13 @@ use crate::replica::follower::Follower;
 pub struct BackendLost {
     /// The log.
     pub log: Arc<JetStreamLog>,
-    /// Runs the commands.
+    /// Executes the commands.
     pub executor: Arc<Executor>,
-    /// Knows the machines.
+    /// Knows the fleet.
     pub follower: Arc<Follower>,
-    /// Knows what is on them.
+    /// The stream ASSIGNMENTS.
     pub assignments: Assignments,
-    /// How long things may take.
+    /// Deadlines of instances.
     pub policy: Policy,
 }
 
@@ -65,7 +65,7 @@ impl BackendLost {
     async fn react(&self, backend_id: BackendId, event: EventId) -> Result<(), Cause> {
         let backend = self.executor.confirmed::<Backend>(backend_id).await?;
         if !backend.state.machine.as_ref().is_some_and(|machine| machine.link == Link::Lost) {
-            // It came back meanwhile and goes on with what it was given.
+            // It is connected again and continues with its assignments.
             return Ok(());
         }
         for (_, instance_id) in self.assignments.of(backend_id).await? {
@@ -75,9 +75,9 @@ impl BackendLost {
             let command = BackendGone { backend_id, instance_id, facts };
             let origin = Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };
             match self.executor.execute(assignment.user_id, origin, command).await {
-                // The others on this machine must not wait for it.
+                // It must not block the other instances of this backend.
                 Err(ExecuteError::Frozen(_)) => {
-                    tracing::warn!(instance = %instance_id, "a frozen instance's backend was lost");
+                    tracing::warn!(instance = %instance_id, "instance of a frozen tenancy skipped");
                 }
                 outcome => drop(outcome?),
             }

@@ -1,4 +1,4 @@
-//! Reactions: events of one aggregate that concern others. One file each, idempotent, run by the leader.
+//! Reactions: execute commands on other aggregates after an event. One file each; idempotent.
 
 pub mod account_erased;
 pub mod backend_lost;

@@ -184,7 +184,7 @@ async fn what_is_wrong_is_said() {
     refused(&["import", "--check", "nowhere"], "is no export").await;
     dockhost(&world, &["export", "copy"]).await;
     // The server that it was made of runs, and its log is not empty.
-    refused(&["import", "copy"], "a server runs").await;
+    refused(&["import", "copy"], "a server is running").await;
     let mut env = world.server_env();
     env.push(("DOCKHOST_MASTER_KEY", "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=".to_owned()));
     for args in [["import", "copy"], ["export", "another"]] {

@@ -196,7 +196,7 @@ async fn a_server_that_runs_is_not_run_over() {
             break bring_back(&js, directory.path()).await.unwrap_err();
         }
     };
-    assert_eq!(refused, "a server runs: the leader's lease is held by the-server; stop every server first");
+    assert_eq!(refused, "a server is running: the-server holds the leader's lease; stop every server first");
     assert_eq!(stored(&js).await, []);
     stop.cancel();
     leader.await.unwrap();

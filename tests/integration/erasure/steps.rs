@@ -49,8 +49,8 @@ async fn step(hands: &ErasureProcess, user: UserId) -> bool {
             let close = CloseTenancy { because: ClosedBecause::Erased };
             hands.executor.execute(user, origin(), close).await.unwrap();
         }
-        NextStep::Instances { unasked, .. } if !unasked.is_empty() => {
-            let instance_id = unasked[0];
+        NextStep::Instances { not_requested, .. } if !not_requested.is_empty() => {
+            let instance_id = not_requested[0];
             let delete =
                 ChangeWanted { instance_id, to: Wanted::Deleted, now: clock::now(), policy: Policy::default() };
             hands.executor.execute(user, origin(), delete).await.unwrap();

@@ -63,7 +63,7 @@ async fn without_the_database_commands_go_on() {
     // Nobody is fitter to lead.
     for replica in &world.replicas {
         let log = std::fs::read_to_string(&replica.log).unwrap();
-        assert!(!log.contains("giving way"), "{log}");
+        assert!(!log.contains("yielding the lease"), "{log}");
     }
     world.mongods.as_mut().unwrap().restart(0).await;
     reads_come_back(&ada, &last).await;

@@ -1,0 +1,107 @@
+//! Runs the leader's roles: restarts a role that fails or panics, with exponential backoff, until the term is over.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::job_runner::catch_panic;
+use crate::common::error::{Cause, chain};
+
+/// The pause before the first restart; it doubles with each failure in a row.
+const MIN_RESTART_DELAY: Duration = Duration::from_secs(1);
+/// The longest pause between two runs.
+const MAX_RESTART_DELAY: Duration = Duration::from_secs(30);
+/// A role that runs for this long has recovered. Longer than a role takes to fail while a dependency is down.
+const RECOVERED_AFTER: Duration = Duration::from_secs(60);
+
+/// Runs a role again and again until `over` is cancelled. Logs the first failure, each different one, and the recovery.
+pub async fn supervise<F>(role: &'static str, over: CancellationToken, run: impl Fn(CancellationToken) -> F + Send)
+where
+    F: Future<Output = Result<(), Cause>> + Send,
+{
+    let mut delay = MIN_RESTART_DELAY;
+    let mut last_error: Option<String> = None;
+    while !over.is_cancelled() {
+        let exit = catch_panic(run(over.child_token()));
+        tokio::pin!(exit);
+        let exit = match timeout(RECOVERED_AFTER, &mut exit).await {
+            Ok(exit) => exit,
+            Err(_) => {
+                delay = MIN_RESTART_DELAY;
+                if last_error.take().is_some() {
+                    tracing::info!(role, "role recovered");
+                }
+                exit.await
+            }
+        };
+        if let Err(error) = exit.unwrap_or_else(|panicked| Err(panicked.into())) {
+            let error = chain(&*error);
+            if last_error.as_ref() == Some(&error) {
+                tracing::debug!(role, error, "role failed again; restarting");
+            } else {
+                tracing::warn!(role, error, "role failed; restarting");
+                last_error = Some(error);
+            }
+        }
+        over.run_until_cancelled(sleep(delay)).await;
+        delay = (delay * 2).min(MAX_RESTART_DELAY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn supervisor_role_panics_or_fails_restarts_it() {
+        let (runs, over) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
+        let (counted, end) = (Arc::clone(&runs), over.clone());
+        let role = supervise("test", over, move |_| {
+            let (run, end) = (counted.fetch_add(1, Ordering::SeqCst), end.clone());
+            async move {
+                match run {
+                    0 => panic!("expected by this test"),
+                    1 => Err("expected by this test".into()),
+                    _ => {
+                        end.cancel();
+                        Ok(())
+                    }
+                }
+            }
+        });
+        role.await;
+        assert_eq!(runs.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn supervisor_repeated_failures_back_off_until_the_role_recovers() {
+        let (starts, over) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
+        let (recorded, begin) = (Arc::clone(&starts), Instant::now());
+        let role = supervise("test", over.clone(), move |stop| {
+            let mut starts = recorded.lock().unwrap();
+            starts.push(begin.elapsed().as_secs());
+            let (run, over) = (starts.len(), over.clone());
+            async move {
+                match run {
+                    8 => sleep(RECOVERED_AFTER * 2).await,
+                    10 => {
+                        over.cancel();
+                        let () = stop.run_until_cancelled(pending()).await.unwrap_or_default();
+                    }
+                    _ => {}
+                }
+                Err("expected by this test".into())
+            }
+        });
+        role.await;
+        // Pauses of 1, 2, 4, 8, 16, 30, 30 s; after a run of two minutes 1 s again.
+        assert_eq!(*starts.lock().unwrap(), [0, 1, 3, 7, 15, 31, 61, 91, 212, 214]);
+    }
+}

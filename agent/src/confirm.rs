@@ -42,7 +42,7 @@ impl ConfirmClient {
         let Assignment { instance_id, placement, generation, .. } = *assignment;
         let body = Confirm { instance_id, placement, generation };
         let confirmed: Confirmed = request(&self.client, self.subject.clone(), &body, CONFIRM_TIMEOUT).await?;
-        Ok(confirmed.stands)
+        Ok(confirmed.is_current)
     }
 }
 

@@ -7,7 +7,7 @@
 //! The rules that keep files safe are here: nothing is removed but by an assignment that says `deleted` or names a
 //! higher placement, and a container that is known to have existed is never replaced by an empty one.
 
-use dockhost_domain::wire::{Assignment, News, Trouble, Wanted};
+use dockhost_domain::wire::{AgentError, Assignment, DesiredState, ReportKind};
 
 use crate::container::{Container, ContainerState};
 
@@ -39,17 +39,17 @@ pub enum Step {
     /// Stop the container with this id; its files stay.
     Stop(String),
     /// It is as assignment, or will not be: say so and rest.
-    Report(News),
+    Report(ReportKind),
 }
 
 /// The next step towards `wanted`, given all containers of that instance (`actual`, in any order).
 #[must_use]
 pub fn next_step(assignment: &Assignment, actual: &[Container], capacity: CapacityStatus) -> Step {
-    if assignment.wanted == Wanted::Deleted {
+    if assignment.desired == DesiredState::Deleted {
         // A container of a later placement is not this assignment's to remove.
         return match actual.iter().find(|container| container.placement <= assignment.placement) {
             Some(container) => Step::Remove(container.id.clone()),
-            None => Step::Report(News::InstanceDeleted),
+            None => Step::Report(ReportKind::InstanceDeleted),
         };
     }
     if actual.iter().any(|container| container.placement > assignment.placement) {
@@ -69,16 +69,18 @@ fn with_container(assignment: &Assignment, container: &Container) -> Step {
     if let Some(known) = expected_container_id(assignment)
         && !container.has_id(known)
     {
-        return Step::Report(News::InstanceFailed(container_gone(known)));
+        return Step::Report(ReportKind::InstanceFailed(container_gone(known)));
     }
     let id = container.id.clone();
-    match (assignment.wanted, container.state) {
-        (Wanted::Running, ContainerState::Created | ContainerState::Stopped) => Step::Start(id),
-        (Wanted::Running, ContainerState::Starting) => Step::AwaitSsh(id),
-        (Wanted::Stopped | Wanted::Deleted, ContainerState::Starting | ContainerState::Running) => Step::Stop(id),
-        (Wanted::Running, ContainerState::Running)
-        | (Wanted::Stopped | Wanted::Deleted, ContainerState::Created | ContainerState::Stopped) => {
-            Step::Report(News::InstanceStatus(container.observation()))
+    match (assignment.desired, container.state) {
+        (DesiredState::Running, ContainerState::Created | ContainerState::Stopped) => Step::Start(id),
+        (DesiredState::Running, ContainerState::Starting) => Step::AwaitSsh(id),
+        (DesiredState::Stopped | DesiredState::Deleted, ContainerState::Starting | ContainerState::Running) => {
+            Step::Stop(id)
+        }
+        (DesiredState::Running, ContainerState::Running)
+        | (DesiredState::Stopped | DesiredState::Deleted, ContainerState::Created | ContainerState::Stopped) => {
+            Step::Report(ReportKind::InstanceStatus(container.observation()))
         }
     }
 }
@@ -86,14 +88,14 @@ fn with_container(assignment: &Assignment, container: &Container) -> Step {
 /// There is none.
 fn without_container(assignment: &Assignment, capacity: CapacityStatus) -> Step {
     if let Some(known) = expected_container_id(assignment) {
-        return Step::Report(News::InstanceFailed(container_gone(known)));
+        return Step::Report(ReportKind::InstanceFailed(container_gone(known)));
     }
     match (&assignment.container, capacity) {
-        (None, _) => Step::Report(News::InstanceFailed(Trouble {
+        (None, _) => Step::Report(ReportKind::InstanceFailed(AgentError {
             code: "runtime_error".to_owned(),
             message: "the assignment doesn't say what container to make".to_owned(),
         })),
-        (Some(_), CapacityStatus::Full { max }) => Step::Report(News::InstanceRefused(Trouble {
+        (Some(_), CapacityStatus::Full { max }) => Step::Report(ReportKind::InstanceRefused(AgentError {
             code: "no_capacity".to_owned(),
             message: format!("all {max} places are taken"),
         })),
@@ -105,8 +107,8 @@ fn expected_container_id(assignment: &Assignment) -> Option<&str> {
     assignment.container.as_ref()?.container_id.as_deref()
 }
 
-fn container_gone(id: &str) -> Trouble {
-    Trouble {
+fn container_gone(id: &str) -> AgentError {
+    AgentError {
         code: "container_gone".to_owned(),
         message: format!("the container {id} with the instance's files is not on this machine"),
     }

@@ -18,7 +18,7 @@ use dockhost_agent::reports::{Outbox, PublishError, ReportSink};
 use dockhost_agent::runtime::docker::{self, DockerRuntime};
 use dockhost_agent::runtime::{Runtime, RuntimeError};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
-use dockhost_domain::wire::{Assignment, ContainerSpec, Limits, News, Observation, Phase, Report, Wanted};
+use dockhost_domain::wire::{Assignment, ContainerSpec, DesiredState, Limits, Observation, Phase, Report, ReportKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
@@ -114,12 +114,12 @@ impl Drop for Agent {
 }
 
 fn is(report: &Report, phase: Phase) -> bool {
-    matches!(&report.news, News::InstanceStatus(seen) if seen.phase == phase)
+    matches!(&report.kind, ReportKind::InstanceStatus(seen) if seen.phase == phase)
 }
 
 fn seen(report: Report) -> Observation {
-    match report.news {
-        News::InstanceStatus(seen) => seen,
+    match report.kind {
+        ReportKind::InstanceStatus(seen) => seen,
         other => panic!("{other:?}"),
     }
 }
@@ -183,14 +183,14 @@ fn instance(n: u128) -> InstanceId {
     InstanceId::from_uuid(Uuid::from_u128(n))
 }
 
-fn assignment(n: u128, generation: u32, wanted: Wanted, key: &str) -> Assignment {
+fn assignment(n: u128, generation: u32, wanted: DesiredState, key: &str) -> Assignment {
     Assignment {
         instance_id: instance(n),
         user_id: UserId::from_uuid(Uuid::from_u128(7)),
         placement: 1,
         generation,
-        wanted,
-        container: (wanted != Wanted::Deleted).then(|| ContainerSpec {
+        desired: wanted,
+        container: (wanted != DesiredState::Deleted).then(|| ContainerSpec {
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: key.to_owned(),
@@ -217,20 +217,20 @@ async fn an_instance_is_made_entered_stopped_resumed_and_deleted() {
     let keys = Keys::fresh();
     let agent = Agent::start(&engine, "20000-20299", TEST_IMAGE).await;
 
-    let made = agent.running(&assignment(1, 1, Wanted::Running, &keys.public)).await;
+    let made = agent.running(&assignment(1, 1, DesiredState::Running, &keys.public)).await;
     assert_eq!(keys.says(made.ports.ssh, "id -u; hostname; echo kept > /root/file"), "0\nbox");
     let known = Command::new("ssh-keygen").arg("-lf").arg(keys.known_hosts()).output().unwrap();
     assert!(String::from_utf8_lossy(&known.stdout).contains(&made.host_keys[0]), "{known:?} {made:?}");
     assert!(!Keys::fresh().ssh(made.ports.ssh, "true").status.success(), "another key was let in");
 
-    let stopped = agent.stopped(&assignment(1, 2, Wanted::Stopped, &keys.public)).await;
+    let stopped = agent.stopped(&assignment(1, 2, DesiredState::Stopped, &keys.public)).await;
     assert_eq!(stopped, Observation { phase: Phase::Stopped, ..made.clone() });
     assert!(!keys.ssh(made.ports.ssh, "true").status.success(), "a stopped instance was entered");
 
     // An agent that lost its memory finds it, and a stopped instance keeps its ports.
     drop(agent);
     let agent = Agent::start(&engine, "20000-20299", TEST_IMAGE).await;
-    let mut resume = assignment(1, 3, Wanted::Running, &keys.public);
+    let mut resume = assignment(1, 3, DesiredState::Running, &keys.public);
     if let Some(spec) = &mut resume.container {
         spec.container_id = Some(made.container_id.clone());
     }
@@ -245,7 +245,7 @@ async fn an_instance_is_made_entered_stopped_resumed_and_deleted() {
     assert_eq!(keys.says(made.ports.ssh, "cat /root/file"), "kept");
 
     // Somebody takes its port while it is stopped: it gets others, with its files and host keys.
-    agent.stopped(&assignment(1, 4, Wanted::Stopped, &keys.public)).await;
+    agent.stopped(&assignment(1, 4, DesiredState::Stopped, &keys.public)).await;
     let thief = TcpListener::bind(("0.0.0.0", made.ports.http)).unwrap();
     resume.generation = 5;
     let moved = agent.running(&resume).await;
@@ -255,8 +255,8 @@ async fn an_instance_is_made_entered_stopped_resumed_and_deleted() {
     assert_eq!(all_of(&engine, 1), moved.container_id, "one container, the new one");
     drop(thief);
 
-    let deleted = agent.assign(&assignment(1, 6, Wanted::Deleted, ""), |report| report.generation == 6).await;
-    assert_eq!(deleted.news, News::InstanceDeleted);
+    let deleted = agent.assign(&assignment(1, 6, DesiredState::Deleted, ""), |report| report.generation == 6).await;
+    assert_eq!(deleted.kind, ReportKind::InstanceDeleted);
     assert_eq!(all_of(&engine, 1), "");
     assert_eq!(engine.docker(&["images", "--quiet", "dockhost/files"]), "", "an image of its files is left");
 }
@@ -266,9 +266,9 @@ async fn a_container_is_confined() {
     let engine = Engine::start();
     let keys = Keys::fresh();
     let agent = Agent::start(&engine, "20300-20599", TEST_IMAGE).await;
-    let one = agent.running(&assignment(1, 1, Wanted::Running, &keys.public)).await;
+    let one = agent.running(&assignment(1, 1, DesiredState::Running, &keys.public)).await;
     let neighbours_keys = Keys::fresh();
-    let two = agent.running(&assignment(2, 1, Wanted::Running, &neighbours_keys.public)).await;
+    let two = agent.running(&assignment(2, 1, DesiredState::Running, &neighbours_keys.public)).await;
 
     let inspect = |what: &str| engine.docker(&["inspect", "--format", what, &one.container_id]);
     assert_eq!(inspect("{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}"), "67108864 67108864");
@@ -305,7 +305,7 @@ async fn a_container_is_confined() {
 #[tokio::test]
 async fn what_the_engine_refuses_is_understood() {
     let engine = Engine::start();
-    let wanted = assignment(1, 1, Wanted::Running, "ssh-ed25519 AAAA");
+    let wanted = assignment(1, 1, DesiredState::Running, "ssh-ed25519 AAAA");
     let spec = wanted.container.clone().unwrap();
 
     // The same container twice.
@@ -316,7 +316,7 @@ async fn what_the_engine_refuses_is_understood() {
     let held = only(&few, 1).await;
     let other = if held.ports.ssh == 20600 { 20603 } else { 20600 };
     let stranger = TcpListener::bind(("0.0.0.0", other + 2)).unwrap();
-    let second = assignment(2, 1, Wanted::Running, "ssh-ed25519 AAAA");
+    let second = assignment(2, 1, DesiredState::Running, "ssh-ed25519 AAAA");
     assert!(matches!(few.create(&second, &spec).await, Err(RuntimeError::NoPorts(_))));
     drop(stranger);
     few.create(&second, &spec).await.unwrap();

@@ -104,7 +104,7 @@ pub struct Envelope {
 
 /// An event that is in the log.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Recorded {
+pub struct RecordedEvent {
     /// Its place in the stream, from 1.
     pub sequence: u64,
     /// The event.

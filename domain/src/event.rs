@@ -3,7 +3,7 @@
 //! In: typed events to be recorded; `ce-type` and body on the way back. Out: the pair of type and body, or a typed
 //! event. A body is decoded as the kind of event that its subject allows, so an event on a foreign subject is
 //! unreadable, never misread. Each variant's name carries its version; a shipped version never changes (see
-//! `golden/`), an old one is lifted by [`lift`] before decoding.
+//! `golden/`), an old one is lifted by [`upcast`] before decoding.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess};
@@ -57,7 +57,7 @@ pub struct Encoded {
 /// This binary cannot read the event; its aggregate is frozen here until one that can comes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} on {subject} cannot be read: {why}")]
-pub struct Unreadable {
+pub struct UnreadableEvent {
     /// The `ce-type`.
     pub kind: String,
     /// The subject.
@@ -78,10 +78,10 @@ impl Event {
     /// Reads an event of the kind that `subject` holds.
     ///
     /// # Errors
-    /// [`Unreadable`] for an unknown type or version, a body of another shape, or a type that is foreign to the subject.
-    pub fn decode(subject: &AggregateId, encoded: Encoded) -> Result<Self, Unreadable> {
-        let Encoded { kind, data } = match lift(&encoded.kind) {
-            Some(lift) => lift(encoded),
+    /// [`UnreadableEvent`] for an unknown type or version, a body of another shape, or a type that is foreign to the subject.
+    pub fn decode(subject: &AggregateId, encoded: Encoded) -> Result<Self, UnreadableEvent> {
+        let Encoded { kind, data } = match upcast(&encoded.kind) {
+            Some(upcast) => upcast(encoded),
             None => encoded,
         };
         Self::tagged(subject, &kind, data)
@@ -92,8 +92,8 @@ impl Event {
     ///
     /// # Errors
     /// As [`Event::decode`].
-    pub fn decode_text(subject: &AggregateId, kind: &str, body: &[u8]) -> Result<Self, Unreadable> {
-        if lift(kind).is_none() {
+    pub fn decode_text(subject: &AggregateId, kind: &str, body: &[u8]) -> Result<Self, UnreadableEvent> {
+        if upcast(kind).is_none() {
             let mut text = serde_json::Deserializer::from_slice(body);
             let event = Self::tagged(subject, kind, &mut text)?;
             return text.end().map(|()| event).map_err(|error| unreadable(subject, kind, &error));
@@ -102,7 +102,7 @@ impl Event {
         Self::decode(subject, Encoded { kind: kind.to_owned(), data })
     }
 
-    fn tagged<'de, D>(subject: &AggregateId, kind: &str, data: D) -> Result<Self, Unreadable>
+    fn tagged<'de, D>(subject: &AggregateId, kind: &str, data: D) -> Result<Self, UnreadableEvent>
     where
         D: Deserializer<'de, Error = serde_json::Error>,
     {
@@ -124,8 +124,8 @@ impl Event {
     }
 }
 
-fn unreadable(subject: &AggregateId, kind: &str, error: &serde_json::Error) -> Unreadable {
-    Unreadable { kind: kind.to_owned(), subject: subject.to_string(), why: error.to_string() }
+fn unreadable(subject: &AggregateId, kind: &str, error: &serde_json::Error) -> UnreadableEvent {
+    UnreadableEvent { kind: kind.to_owned(), subject: subject.to_string(), why: error.to_string() }
 }
 
 /// The map `{type, data}` with the type first, so that the body is read straight as what the type says; the other way
@@ -159,7 +159,7 @@ impl<'de, D: Deserializer<'de, Error = serde_json::Error>> MapAccess<'de> for Ta
 /// How an old version of an event becomes the one that this binary folds; none for a type that is folded as it is, or
 /// is unknown. Nothing has a second version yet; a new one adds an arm here and keeps the old golden file.
 #[must_use]
-pub const fn lift(_kind: &str) -> Option<fn(Encoded) -> Encoded> {
+pub const fn upcast(_kind: &str) -> Option<fn(Encoded) -> Encoded> {
     None
 }
 

@@ -32,13 +32,14 @@ pub struct Choice {
     /// Containers that it takes at most.
     pub max_containers: u32,
     /// Machines that could have been chosen, itself included.
-    pub among: u32,
+    #[serde(rename = "among")]
+    pub eligible: u32,
 }
 
 /// Why one machine was not chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Unfit {
+pub enum Ineligible {
     /// Its agent is not heard.
     NotConnected,
     /// It has no room.
@@ -49,53 +50,53 @@ pub enum Unfit {
 
 /// No machine can be chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoPlace(pub Vec<(BackendId, Unfit)>);
+pub struct NoCandidate(pub Vec<(BackendId, Ineligible)>);
 
-impl NoPlace {
+impl NoCandidate {
     /// Whether no machine is connected at all, in contrast to none having room.
     #[must_use]
-    pub fn nothing_connected(&self) -> bool {
-        self.0.iter().all(|(_, unfit)| *unfit == Unfit::NotConnected)
+    pub fn none_connected(&self) -> bool {
+        self.0.iter().all(|(_, unfit)| *unfit == Ineligible::NotConnected)
     }
 }
 
-fn fitness(candidate: &Candidate, tried: &[BackendId]) -> Result<(), Unfit> {
+fn eligibility(candidate: &Candidate, tried: &[BackendId]) -> Result<(), Ineligible> {
     if !candidate.connected {
-        Err(Unfit::NotConnected)
+        Err(Ineligible::NotConnected)
     } else if tried.contains(&candidate.backend_id) {
-        Err(Unfit::AlreadyTried)
+        Err(Ineligible::AlreadyTried)
     } else if candidate.used >= candidate.max_containers {
-        Err(Unfit::Full)
+        Err(Ineligible::Full)
     } else {
         Ok(())
     }
 }
 
-/// The least loaded machine (by share of its room) that is connected, has room and wasn't tried; ties go in turn.
+/// The least loaded machine (by share of its room) that is connected, has room and wasn't tried; ties go in tie_breaker.
 ///
-/// `turn` is any number that differs from call to call; it picks among equals.
+/// `tie_breaker` is any number that differs from call to call; it picks among equals.
 ///
 /// # Errors
-/// [`NoPlace`] with the reason for each machine.
-pub fn place(candidates: &[Candidate], tried: &[BackendId], turn: u64) -> Result<Choice, NoPlace> {
+/// [`NoCandidate`] with the reason for each machine.
+pub fn place(candidates: &[Candidate], tried: &[BackendId], tie_breaker: u64) -> Result<Choice, NoCandidate> {
     let (fit, unfit): (Vec<_>, Vec<_>) =
-        candidates.iter().map(|c| (c, fitness(c, tried))).partition(|(_, fitness)| fitness.is_ok());
+        candidates.iter().map(|c| (c, eligibility(c, tried))).partition(|(_, fitness)| fitness.is_ok());
     // a/b < c/d as a·d < c·b: exact, without fractions.
     let share = |a: &Candidate, b: &Candidate| {
         (u64::from(a.used) * u64::from(b.max_containers)).cmp(&(u64::from(b.used) * u64::from(a.max_containers)))
     };
     let Some(least) = fit.iter().map(|(c, _)| *c).min_by(|a, b| share(a, b)) else {
-        return Err(NoPlace(unfit.into_iter().filter_map(|(c, f)| f.err().map(|f| (c.backend_id, f))).collect()));
+        return Err(NoCandidate(unfit.into_iter().filter_map(|(c, f)| f.err().map(|f| (c.backend_id, f))).collect()));
     };
     let mut equals: Vec<&Candidate> = fit.iter().map(|(c, _)| *c).filter(|c| share(c, least).is_eq()).collect();
     equals.sort_by_key(|c| c.backend_id);
-    let index = usize::try_from(turn % equals.len() as u64).unwrap_or(0);
+    let index = usize::try_from(tie_breaker % equals.len() as u64).unwrap_or(0);
     let chosen = equals[index];
     Ok(Choice {
         backend_id: chosen.backend_id,
         used: chosen.used,
         max_containers: chosen.max_containers,
-        among: u32::try_from(fit.len()).unwrap_or(u32::MAX),
+        eligible: u32::try_from(fit.len()).unwrap_or(u32::MAX),
     })
 }
 
@@ -116,13 +117,14 @@ mod tests {
     #[test]
     fn the_emptier_machine_is_chosen_by_share_not_by_count() {
         let choice = place(&[candidate(1, true, 2, 4), candidate(2, true, 3, 100)], &[], 0).unwrap();
-        assert_eq!(choice, Choice { backend_id: backend(2), used: 3, max_containers: 100, among: 2 });
+        assert_eq!(choice, Choice { backend_id: backend(2), used: 3, max_containers: 100, eligible: 2 });
     }
 
     #[test]
     fn equals_take_turns() {
         let candidates = [candidate(1, true, 0, 4), candidate(2, true, 0, 8)];
-        let chosen: Vec<_> = (0..4).map(|turn| place(&candidates, &[], turn).unwrap().backend_id).collect();
+        let chosen: Vec<_> =
+            (0..4).map(|tie_breaker| place(&candidates, &[], tie_breaker).unwrap().backend_id).collect();
         assert_eq!(chosen, [backend(1), backend(2), backend(1), backend(2)]);
     }
 
@@ -132,11 +134,15 @@ mod tests {
         let no_place = place(&candidates, &[backend(3)], 7).unwrap_err();
         assert_eq!(
             no_place.0,
-            [(backend(1), Unfit::NotConnected), (backend(2), Unfit::Full), (backend(3), Unfit::AlreadyTried)],
+            [
+                (backend(1), Ineligible::NotConnected),
+                (backend(2), Ineligible::Full),
+                (backend(3), Ineligible::AlreadyTried)
+            ],
         );
-        assert!(!no_place.nothing_connected());
-        assert!(place(&candidates[..1], &[], 0).unwrap_err().nothing_connected());
-        assert!(place(&[], &[], 0).unwrap_err().nothing_connected());
+        assert!(!no_place.none_connected());
+        assert!(place(&candidates[..1], &[], 0).unwrap_err().none_connected());
+        assert!(place(&[], &[], 0).unwrap_err().none_connected());
     }
 
     proptest! {
@@ -146,13 +152,13 @@ mod tests {
         fn a_choice_is_fit_and_nothing_fit_is_emptier(
             machines in proptest::collection::vec((any::<bool>(), 0_u32..6, 0_u32..6), 0..6),
             tried in proptest::collection::vec(0_u32..6, 0..3),
-            turn in any::<u64>(),
+            tie_breaker in any::<u64>(),
         ) {
             let candidates: Vec<_> =
                 (0..).zip(&machines).map(|(n, (connected, used, max))| candidate(n, *connected, *used, *max)).collect();
             let tried: Vec<_> = tried.into_iter().map(backend).collect();
             let fit = |c: &&Candidate| c.connected && c.used < c.max_containers && !tried.contains(&c.backend_id);
-            match place(&candidates, &tried, turn) {
+            match place(&candidates, &tried, tie_breaker) {
                 Ok(choice) => {
                     let chosen = candidates.iter().find(|c| c.backend_id == choice.backend_id).unwrap();
                     prop_assert!(fit(&chosen));
@@ -160,7 +166,7 @@ mod tests {
                         prop_assert!(chosen.used * other.max_containers <= other.used * chosen.max_containers);
                     }
                 }
-                Err(NoPlace(reasons)) => {
+                Err(NoCandidate(reasons)) => {
                     prop_assert_eq!(candidates.iter().filter(fit).count(), 0);
                     prop_assert_eq!(reasons.len(), candidates.len());
                 }

@@ -201,9 +201,9 @@ pub enum Channel {
     /// A backend's question whether an assignment still stands (a request).
     Confirm(BackendId),
     /// A scheduled deadline of one instance at one generation.
-    Scheduled(InstanceId, u32),
+    ScheduledTimer(InstanceId, u32),
     /// The same deadline, fired by the broker.
-    Fired(InstanceId, u32),
+    FiredTimer(InstanceId, u32),
 }
 
 impl Channel {
@@ -222,8 +222,8 @@ impl fmt::Display for Channel {
             Self::Heartbeat(backend) => write!(f, "dockhost.heartbeat.{backend}"),
             Self::Hello(backend) => write!(f, "dockhost.hello.{backend}"),
             Self::Confirm(backend) => write!(f, "dockhost.confirm.{backend}"),
-            Self::Scheduled(instance, generation) => write!(f, "dockhost.timer.at.{instance}.{generation}"),
-            Self::Fired(instance, generation) => write!(f, "dockhost.timer.fired.{instance}.{generation}"),
+            Self::ScheduledTimer(instance, generation) => write!(f, "dockhost.timer.at.{instance}.{generation}"),
+            Self::FiredTimer(instance, generation) => write!(f, "dockhost.timer.fired.{instance}.{generation}"),
         }
     }
 }
@@ -242,11 +242,12 @@ impl FromStr for Channel {
             ["heartbeat", backend] => Self::Heartbeat(backend.parse().map_err(|_| invalid())?),
             ["hello", backend] => Self::Hello(backend.parse().map_err(|_| invalid())?),
             ["confirm", backend] => Self::Confirm(backend.parse().map_err(|_| invalid())?),
-            ["timer", "at", instance, generation] => {
-                Self::Scheduled(instance.parse().map_err(|_| invalid())?, generation.parse().map_err(|_| invalid())?)
-            }
+            ["timer", "at", instance, generation] => Self::ScheduledTimer(
+                instance.parse().map_err(|_| invalid())?,
+                generation.parse().map_err(|_| invalid())?,
+            ),
             ["timer", "fired", instance, generation] => {
-                Self::Fired(instance.parse().map_err(|_| invalid())?, generation.parse().map_err(|_| invalid())?)
+                Self::FiredTimer(instance.parse().map_err(|_| invalid())?, generation.parse().map_err(|_| invalid())?)
             }
             _ => return Err(invalid()),
         };
@@ -287,8 +288,8 @@ mod tests {
                 2 => Channel::Heartbeat(backend),
                 3 => Channel::Hello(backend),
                 4 => Channel::Confirm(backend),
-                5 => Channel::Scheduled(instance, generation),
-                _ => Channel::Fired(instance, generation),
+                5 => Channel::ScheduledTimer(instance, generation),
+                _ => Channel::FiredTimer(instance, generation),
             }
         })
     }

@@ -139,23 +139,23 @@ fn shown<C: Command>(outcome: &Result<Option<<C::Aggregate as Aggregate>::Event>
 
 mod tests {
     use super::*;
-    use crate::claim::{Claim, ClaimEvent, Owner, TakeClaim, Taken};
+    use crate::claim::{AlreadyClaimed, Claim, ClaimEvent, ClaimOwner, TakeClaim};
 
     fn take(owner: u128) -> TakeClaim {
         TakeClaim { owner: principal(owner) }
     }
 
     #[test]
-    #[should_panic(expected = "but got the rejection Taken")]
+    #[should_panic(expected = "but got the rejection AlreadyClaimed")]
     fn an_unexpected_rejection_is_shown() {
-        let taken = |owner| ClaimEvent::Taken(Owner { owner: principal(owner) });
+        let taken = |owner| ClaimEvent::Taken(ClaimOwner { owner: principal(owner) });
         given([taken(1)]).when(take(2)).then(taken(2));
     }
 
     #[test]
     #[should_panic(expected = "but got nothing")]
     fn an_unexpected_silence_is_shown() {
-        given([ClaimEvent::Taken(Owner { owner: principal(1) })]).when(take(1)).then_rejected(Taken);
+        given([ClaimEvent::Taken(ClaimOwner { owner: principal(1) })]).when(take(1)).then_rejected(AlreadyClaimed);
     }
 
     #[test]
@@ -167,6 +167,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "but got {")]
     fn another_event_of_the_same_kind_is_not_enough() {
-        given::<Claim>([]).when(take(1)).then(ClaimEvent::Taken(Owner { owner: principal(2) }));
+        given::<Claim>([]).when(take(1)).then(ClaimEvent::Taken(ClaimOwner { owner: principal(2) }));
     }
 }

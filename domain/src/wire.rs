@@ -12,7 +12,7 @@ use crate::timestamp::Timestamp;
 /// What an instance should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Wanted {
+pub enum DesiredState {
     /// Its container runs.
     Running,
     /// Its container exists and does not run; the files stay.
@@ -69,7 +69,8 @@ pub struct Assignment {
     /// Rises with each change of what is wanted; echoed in reports.
     pub generation: u32,
     /// What should be.
-    pub wanted: Wanted,
+    #[serde(rename = "wanted")]
+    pub desired: DesiredState,
     /// What is needed to make the container; absent when `wanted` is `deleted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerSpec>,
@@ -111,7 +112,7 @@ pub struct Observation {
 
 /// Why an agent could not do as it was told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct AgentError {
     /// A stable word: `no_capacity`, `no_ports`, `image_missing`, `container_gone`, `runtime_error`, `told_to_refuse`.
     pub code: String,
     /// One sentence for people.
@@ -132,13 +133,13 @@ pub struct Report {
     pub generation: u32,
     /// What happened.
     #[serde(flatten)]
-    pub news: News,
+    pub kind: ReportKind,
 }
 
 /// What a report says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-pub enum News {
+pub enum ReportKind {
     /// A container was made or found for this placement.
     InstanceCreated(Observation),
     /// The container changed, or is as it was.
@@ -146,9 +147,9 @@ pub enum News {
     /// No container of this placement exists (any more).
     InstanceDeleted,
     /// The agent does not take this placement; nothing was made.
-    InstanceRefused(Trouble),
+    InstanceRefused(AgentError),
     /// The agent tried and could not.
-    InstanceFailed(Trouble),
+    InstanceFailed(AgentError),
 }
 
 /// `dockhost.heartbeat.<backend>`: a sign of life, every 5 s and after each change.
@@ -216,7 +217,8 @@ pub struct Confirm {
 #[serde(rename_all = "camelCase")]
 pub struct Confirmed {
     /// Whether exactly this is wanted now. If not, it is over: a newer assignment is on its way, or none is wanted.
-    pub stands: bool,
+    #[serde(rename = "stands")]
+    pub is_current: bool,
 }
 
 #[cfg(test)]

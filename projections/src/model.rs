@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -53,7 +53,7 @@ pub trait ReadModel: Send + Sync + 'static {
     fn fold(
         id: <Self::Document as Document>::Id,
         document: Option<Self::Document>,
-        recorded: &Recorded,
+        recorded: &RecordedEvent,
     ) -> Option<Self::Document>;
 }
 
@@ -81,7 +81,7 @@ impl<M: ReadModel> Folded<M> {
 
     /// Folds one event in; what was folded before is left alone, and all of it if the
     /// fold panics. Returns the ids of the documents that changed.
-    pub fn fold(&mut self, recorded: &Recorded) -> Vec<IdOf<M>> {
+    pub fn fold(&mut self, recorded: &RecordedEvent) -> Vec<IdOf<M>> {
         let mut afterwards = Vec::new();
         for id in M::keys(&recorded.envelope) {
             let before = self.documents.get(&id);

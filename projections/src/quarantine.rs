@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::subject::AggregateId;
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ impl Unreadable {
 #[derive(Debug, Clone)]
 pub enum LogEntry {
     /// An event.
-    Event(Arc<Recorded>),
+    Event(Arc<RecordedEvent>),
     /// Something that this program can't read.
     Unreadable(Unreadable),
 }
@@ -59,7 +59,7 @@ pub trait LogItem: Sync {
     ///
     /// # Errors
     /// Not a failure: the other case.
-    fn event(&self) -> Result<&Recorded, &Unreadable>;
+    fn event(&self) -> Result<&RecordedEvent, &Unreadable>;
 
     /// Its place in the log.
     fn sequence(&self) -> u64 {
@@ -68,7 +68,7 @@ pub trait LogItem: Sync {
 }
 
 impl LogItem for LogEntry {
-    fn event(&self) -> Result<&Recorded, &Unreadable> {
+    fn event(&self) -> Result<&RecordedEvent, &Unreadable> {
         match self {
             Self::Event(recorded) => Ok(recorded),
             Self::Unreadable(unreadable) => Err(unreadable),
@@ -76,14 +76,14 @@ impl LogItem for LogEntry {
     }
 }
 
-impl LogItem for Recorded {
-    fn event(&self) -> Result<&Recorded, &Unreadable> {
+impl LogItem for RecordedEvent {
+    fn event(&self) -> Result<&RecordedEvent, &Unreadable> {
         Ok(self)
     }
 }
 
-impl LogItem for Arc<Recorded> {
-    fn event(&self) -> Result<&Recorded, &Unreadable> {
+impl LogItem for Arc<RecordedEvent> {
+    fn event(&self) -> Result<&RecordedEvent, &Unreadable> {
         Ok(self)
     }
 }

@@ -4,7 +4,7 @@
 use dockhost_domain::account::{AccountEvent, Created, Erased, ErasedBy, Role};
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::backend::{BackendEvent, Connected, Enrolled, Lost};
-use dockhost_domain::envelope::{Actor, Envelope, Origin, Recorded};
+use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::personal::Personal;
@@ -12,11 +12,11 @@ use dockhost_domain::placement::Choice;
 use dockhost_domain::session::{Closed, Revoked, SessionEvent, Started};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{
-    ChangeRequested, Deleted, End, Failed, Observed, Placed, Reason, Released, ReportPosition, Requested, Setback,
-    TenancyEvent,
+    ChangeRequested, Deleted, DeletionOutcome, Failed, FailureReason, Observed, Placed, PlacementFailure, Released,
+    ReportPosition, Requested, TenancyEvent,
 };
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::{Limits, Observation, Phase, Ports, Trouble};
+use dockhost_domain::wire::{AgentError, Limits, Observation, Phase, Ports};
 use uuid::Uuid;
 
 pub(crate) fn uuid(n: u64) -> Uuid {
@@ -27,25 +27,25 @@ pub(crate) fn at(sequence: u64) -> Timestamp {
     Timestamp::from_millis(i64::try_from(sequence * 1000).unwrap())
 }
 
-pub(crate) fn recorded(sequence: u64, aggregate: AggregateId, event: impl Into<Event>) -> Recorded {
+pub(crate) fn recorded(sequence: u64, aggregate: AggregateId, event: impl Into<Event>) -> RecordedEvent {
     let meta = Meta { id: EventId::from_uuid(uuid(sequence)), time: at(sequence) };
     let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
-    Recorded { sequence, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
+    RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
 }
 
-pub(crate) fn account(sequence: u64, user: u64, event: AccountEvent) -> Recorded {
+pub(crate) fn account(sequence: u64, user: u64, event: AccountEvent) -> RecordedEvent {
     recorded(sequence, AggregateId::Account(UserId::from_uuid(uuid(user))), event)
 }
 
-pub(crate) fn backend(sequence: u64, backend: u64, event: BackendEvent) -> Recorded {
+pub(crate) fn backend(sequence: u64, backend: u64, event: BackendEvent) -> RecordedEvent {
     recorded(sequence, AggregateId::Backend(BackendId::from_uuid(uuid(backend))), event)
 }
 
-pub(crate) fn session(sequence: u64, principal: u64, event: SessionEvent) -> Recorded {
+pub(crate) fn session(sequence: u64, principal: u64, event: SessionEvent) -> RecordedEvent {
     recorded(sequence, AggregateId::Session(PrincipalId::from_uuid(uuid(principal))), event)
 }
 
-pub(crate) fn tenancy(sequence: u64, user: u64, event: TenancyEvent) -> Recorded {
+pub(crate) fn tenancy(sequence: u64, user: u64, event: TenancyEvent) -> RecordedEvent {
     recorded(sequence, AggregateId::Tenancy(UserId::from_uuid(uuid(user))), event)
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn closed(ids: &[u64]) -> SessionEvent {
 }
 
 fn choice(backend: u64) -> Choice {
-    Choice { backend_id: BackendId::from_uuid(uuid(backend)), used: 0, max_containers: 8, among: 1 }
+    Choice { backend_id: BackendId::from_uuid(uuid(backend)), used: 0, max_containers: 8, eligible: 1 }
 }
 
 fn instance(id: u64) -> InstanceId {
@@ -120,19 +120,19 @@ pub(crate) fn requested(id: u64, name: &str, backend: u64) -> TenancyEvent {
 }
 
 pub(crate) fn placed(id: u64, placement: u32, backend: u64, before: u64) -> TenancyEvent {
-    let after = setback(before);
+    let failure = failure_on(before);
     TenancyEvent::Placed(Placed {
         instance_id: instance(id),
         placement,
         choice: choice(backend),
         deadline: at(1_000_001),
-        after,
+        failure,
     })
 }
 
-fn setback(backend: u64) -> Setback {
-    let trouble = Trouble { code: "no_ports".to_owned(), message: "no free ports".to_owned() };
-    Setback { backend_id: BackendId::from_uuid(uuid(backend)), reason: Reason::Refused(trouble) }
+fn failure_on(backend: u64) -> PlacementFailure {
+    let trouble = AgentError { code: "no_ports".to_owned(), message: "no free ports".to_owned() };
+    PlacementFailure { backend_id: BackendId::from_uuid(uuid(backend)), reason: FailureReason::Refused(trouble) }
 }
 
 pub(crate) fn observed(id: u64, placement: u32, generation: u32, phase: Phase) -> TenancyEvent {
@@ -140,7 +140,7 @@ pub(crate) fn observed(id: u64, placement: u32, generation: u32, phase: Phase) -
         instance_id: instance(id),
         placement,
         generation,
-        seen: Observation {
+        observation: Observation {
             phase,
             container_id: format!("container-{placement}"),
             ports: Ports { ssh: 20000, http: 20001, https: 20002 },
@@ -168,13 +168,19 @@ pub(crate) fn delete(id: u64, generation: u32) -> TenancyEvent {
 }
 
 pub(crate) fn failed(id: u64, generation: u32, backend: u64) -> TenancyEvent {
-    let setback = setback(backend);
-    TenancyEvent::Failed(Failed { instance_id: instance(id), generation, setback, gives_up: true, report: None })
+    let failure = failure_on(backend);
+    TenancyEvent::Failed(Failed {
+        instance_id: instance(id),
+        generation,
+        failure,
+        abandons_placement: true,
+        report: None,
+    })
 }
 
 pub(crate) fn deleted(id: u64, generation: u32, backend: u64) -> TenancyEvent {
-    let end = End::Confirmed { backend_id: BackendId::from_uuid(uuid(backend)) };
-    TenancyEvent::Deleted(Deleted { instance_id: instance(id), generation, end })
+    let end = DeletionOutcome::Confirmed { backend_id: BackendId::from_uuid(uuid(backend)) };
+    TenancyEvent::Deleted(Deleted { instance_id: instance(id), generation, outcome: end })
 }
 
 pub(crate) fn released(id: u64, backend: u64, placement: u32) -> TenancyEvent {

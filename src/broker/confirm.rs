@@ -33,6 +33,6 @@ impl RequestHandler for ConfirmHandler {
             tracing::info!(%backend, instance = %asked.instance_id, placement = asked.placement,
                 generation = asked.generation, "an assignment that was handed out stands no more");
         }
-        Ok(Confirmed { stands })
+        Ok(Confirmed { is_current: stands })
     }
 }

@@ -9,7 +9,7 @@ use async_nats::HeaderMap;
 use async_nats::header::HeaderValue;
 use bytes::Bytes;
 use dockhost_domain::account::AccountEvent;
-use dockhost_domain::envelope::{self, Envelope, Recorded, header};
+use dockhost_domain::envelope::{self, Envelope, RecordedEvent, header};
 use dockhost_domain::event::{Encoded, Event};
 use dockhost_domain::ids::EventId;
 use dockhost_domain::personal::MARKER;
@@ -42,7 +42,7 @@ pub struct StoredMessage<'a> {
 #[derive(Debug, Clone)]
 pub enum Decoded {
     /// An event.
-    Event(Arc<Recorded>),
+    Event(Arc<RecordedEvent>),
     /// Something that this binary cannot read.
     Unreadable {
         /// Its place in the stream.
@@ -90,7 +90,7 @@ impl Codec {
         match self.read(stored).await {
             Ok(envelope) => {
                 self.note_erasure(&envelope);
-                Ok(Decoded::Event(Arc::new(Recorded { sequence: stored.sequence, envelope })))
+                Ok(Decoded::Event(Arc::new(RecordedEvent { sequence: stored.sequence, envelope })))
             }
             Err(DecodeError::Key(error)) => Err(error),
             Err(DecodeError::Content(why)) => Ok(Decoded::Unreadable { sequence: stored.sequence, why }),

@@ -11,7 +11,7 @@ use async_nats::Client;
 use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{Context, Message, stream};
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::{ALL_EVENTS, AggregateId};
 use dockhost_domain::timestamp::Timestamp;
@@ -243,7 +243,7 @@ impl JetStreamLog {
         Ok(FirstPage { events, complete: false })
     }
 
-    async fn load_tail(&self, aggregate: AggregateId, after: u64) -> Result<Vec<Recorded>, LogError> {
+    async fn load_tail(&self, aggregate: AggregateId, after: u64) -> Result<Vec<RecordedEvent>, LogError> {
         let subject = aggregate.to_string();
         let FirstPage { mut events, complete } = self.first_page(&subject, after).await?;
         if !complete {
@@ -256,7 +256,7 @@ impl JetStreamLog {
     /// Reads the rest by a consumer. It may sit on a replica that lags, but a replica holds a prefix of the leader's
     /// log: what reaches the leader's last sequence is complete. Decoding takes longer than reading, so it is done in
     /// tasks beside it. There is no bound on the whole: as long as messages come, it gets somewhere.
-    async fn load_bulk(&self, subject: &str, after: u64, events: &mut Vec<Recorded>) -> Result<(), LogError> {
+    async fn load_bulk(&self, subject: &str, after: u64, events: &mut Vec<RecordedEvent>) -> Result<(), LogError> {
         let last = self.reads.last_sequence(subject).await?;
         let mut position = after;
         if last <= position {
@@ -293,7 +293,7 @@ impl JetStreamLog {
         Ok(())
     }
 
-    async fn decoded(self, messages: Vec<(u64, Message)>) -> Result<Vec<Recorded>, LogError> {
+    async fn decoded(self, messages: Vec<(u64, Message)>) -> Result<Vec<RecordedEvent>, LogError> {
         let mut events = Vec::with_capacity(messages.len());
         for (sequence, message) in messages {
             let headers = message.message.headers.unwrap_or_default();
@@ -303,7 +303,7 @@ impl JetStreamLog {
         Ok(events)
     }
 
-    async fn recorded(&self, message: &StreamMessage) -> Result<Recorded, LogError> {
+    async fn recorded(&self, message: &StreamMessage) -> Result<RecordedEvent, LogError> {
         self.decode_or_freeze(&StoredMessage {
             sequence: message.sequence,
             subject: &message.subject,
@@ -313,7 +313,7 @@ impl JetStreamLog {
         .await
     }
 
-    async fn decode_or_freeze(&self, stored: &StoredMessage<'_>) -> Result<Recorded, LogError> {
+    async fn decode_or_freeze(&self, stored: &StoredMessage<'_>) -> Result<RecordedEvent, LogError> {
         match self.codec.decode(stored).await {
             Ok(Decoded::Event(recorded)) => Ok(Arc::unwrap_or_clone(recorded)),
             Ok(Decoded::Unreadable { sequence, why }) => Err(LogError::Frozen { sequence, why: why.into() }),
@@ -339,7 +339,7 @@ impl EventLog for JetStreamLog {
         async move { self.append_until_final(&entries).await }.boxed()
     }
 
-    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
+    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<RecordedEvent>, LogError>> {
         self.load_tail(aggregate, after).boxed()
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use futures::future::BoxFuture;
@@ -42,7 +42,7 @@ pub enum Fault {
 
 #[derive(Debug, Clone)]
 enum StoredEntry {
-    Event(Arc<Recorded>),
+    Event(Arc<RecordedEvent>),
     Unreadable { subject: String, why: String },
 }
 
@@ -120,7 +120,7 @@ impl State {
             return own.map(|(sequence, _)| sequence).ok_or(AppendError::Conflict);
         }
         for entry in entries {
-            let recorded = Recorded { sequence: self.end() + 1, envelope: entry.envelope.clone() };
+            let recorded = RecordedEvent { sequence: self.end() + 1, envelope: entry.envelope.clone() };
             self.push(StoredEntry::Event(Arc::new(recorded)));
         }
         match fault {
@@ -190,9 +190,9 @@ impl MemoryLog {
 
     /// All readable events.
     #[must_use]
-    pub fn events(&self) -> Vec<Recorded> {
+    pub fn events(&self) -> Vec<RecordedEvent> {
         let readable = |stored: &StoredEntry| match stored {
-            StoredEntry::Event(recorded) => Some(Recorded::clone(recorded)),
+            StoredEntry::Event(recorded) => Some(RecordedEvent::clone(recorded)),
             StoredEntry::Unreadable { .. } => None,
         };
         self.state().stored.iter().filter_map(readable).collect()
@@ -218,7 +218,7 @@ impl MemoryLog {
         outcome
     }
 
-    fn read(&self, aggregate: AggregateId, after: u64, most: usize) -> Result<Vec<Recorded>, LogError> {
+    fn read(&self, aggregate: AggregateId, after: u64, most: usize) -> Result<Vec<RecordedEvent>, LogError> {
         self.ensure_available()?;
         let subject = aggregate.to_string();
         let state = self.state();
@@ -226,7 +226,7 @@ impl MemoryLog {
             .tail(&subject, after)
             .take(most)
             .map(|(sequence, stored)| match stored {
-                StoredEntry::Event(recorded) => Ok(Recorded::clone(recorded)),
+                StoredEntry::Event(recorded) => Ok(RecordedEvent::clone(recorded)),
                 StoredEntry::Unreadable { why, .. } => Err(LogError::Frozen { sequence, why: why.clone().into() }),
             })
             .collect();
@@ -292,7 +292,7 @@ impl EventLog for MemoryLog {
         async move { self.store(&entries) }.boxed()
     }
 
-    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
+    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<RecordedEvent>, LogError>> {
         async move { self.read(aggregate, after, usize::MAX) }.boxed()
     }
 

@@ -28,7 +28,7 @@ use crate::common::error::Cause;
 
 use std::sync::Arc;
 
-use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use futures::future::BoxFuture;
@@ -106,7 +106,7 @@ impl Filter {
 #[derive(Debug, Clone)]
 pub enum Delivery {
     /// The next event.
-    Event(Arc<Recorded>),
+    Event(Arc<RecordedEvent>),
     /// The next event, which this binary cannot read.
     Unreadable {
         /// Its place in the stream.
@@ -126,7 +126,7 @@ pub enum Delivery {
 #[derive(Debug, Clone)]
 pub struct FirstPage {
     /// In order.
-    pub events: Vec<Recorded>,
+    pub events: Vec<RecordedEvent>,
     /// Whether there are no more.
     pub complete: bool,
 }
@@ -142,7 +142,7 @@ pub trait EventLog: Send + Sync + 'static {
     fn append_batch(&self, entries: Vec<Append>) -> BoxFuture<'_, Result<u64, AppendError>>;
 
     /// The aggregate's events after a sequence (0 for all), in order.
-    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>>;
+    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<RecordedEvent>, LogError>>;
 
     /// The aggregate's first few events: for most aggregates, all of them.
     fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<FirstPage, LogError>>;

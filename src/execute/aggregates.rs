@@ -6,7 +6,7 @@ use dockhost_domain::account::Account;
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::backend::Backend;
 use dockhost_domain::claim::Claim;
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::Tenancy;
@@ -64,7 +64,7 @@ impl Aggregates {
     }
 
     /// Brings the aggregate of an event up to date, if it is cached.
-    pub fn observe(&self, recorded: &Arc<Recorded>) {
+    pub fn observe(&self, recorded: &Arc<RecordedEvent>) {
         match recorded.envelope.aggregate {
             AggregateId::Account(id) => self.observe_one::<Account>(id, recorded),
             AggregateId::Tenancy(id) => self.observe_one::<Tenancy>(id, recorded),
@@ -74,7 +74,7 @@ impl Aggregates {
         }
     }
 
-    fn observe_one<A: CachedAggregate>(&self, id: A::Id, recorded: &Arc<Recorded>) {
+    fn observe_one<A: CachedAggregate>(&self, id: A::Id, recorded: &Arc<RecordedEvent>) {
         if let Some(entry) = A::cache(self).get(id) {
             self.apply(id, &entry, [recorded]);
         }
@@ -85,7 +85,7 @@ impl Aggregates {
         &self,
         id: A::Id,
         entry: &CacheEntry<A>,
-        events: impl IntoIterator<Item = &'a Arc<Recorded>>,
+        events: impl IntoIterator<Item = &'a Arc<RecordedEvent>>,
     ) {
         entry.observe(events);
         self.offer_snapshot(id, entry);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use dockhost_domain::aggregate::{Aggregate, Command};
-use dockhost_domain::envelope::{Origin, Recorded};
+use dockhost_domain::envelope::{Origin, RecordedEvent};
 
 use super::{CachedAggregate, ExecuteError, Executor, to_envelope};
 use crate::event_log::{Append, AppendError};
@@ -69,7 +69,7 @@ impl Batch {
                 Ok(last) => {
                     let first = last + 1 - entries.len() as u64;
                     for (sequence, entry) in (first..).zip(entries) {
-                        executor.aggregates.observe(&Arc::new(Recorded { sequence, envelope: entry.envelope }));
+                        executor.aggregates.observe(&Arc::new(RecordedEvent { sequence, envelope: entry.envelope }));
                     }
                 }
                 Err(_) => entries.iter().for_each(|entry| executor.aggregates.forget(entry.envelope.aggregate)),

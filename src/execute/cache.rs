@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dockhost_domain::aggregate::Aggregate;
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::ids::EventId;
 
 /// A state, and the sequence of the last event in it (0 for none).
@@ -47,7 +47,7 @@ impl<A: Aggregate> CachedState<A> {
     }
 
     /// With these events applied.
-    pub fn with(mut self, events: &[Recorded]) -> Self {
+    pub fn with(mut self, events: &[RecordedEvent]) -> Self {
         events.iter().for_each(|recorded| self.apply(recorded));
         self
     }
@@ -58,7 +58,7 @@ impl<A: Aggregate> CachedState<A> {
     }
 
     /// Applies an event unless it is in the state already.
-    fn apply(&mut self, recorded: &Recorded) {
+    fn apply(&mut self, recorded: &RecordedEvent) {
         if recorded.sequence > self.sequence
             && let Some(event) = A::event(&recorded.envelope.event)
         {
@@ -73,7 +73,7 @@ impl<A: Aggregate> CachedState<A> {
 enum Slot<A> {
     Empty,
     /// Being loaded; what passed by meanwhile.
-    Loading(Vec<Arc<Recorded>>),
+    Loading(Vec<Arc<RecordedEvent>>),
     Loaded(CachedState<A>),
 }
 
@@ -106,7 +106,7 @@ impl<A: Aggregate> CacheEntry<A> {
     }
 
     /// Applies newer events to what is cached, or keeps them for the load under way.
-    pub fn observe<'a>(&self, events: impl IntoIterator<Item = &'a Arc<Recorded>>) {
+    pub fn observe<'a>(&self, events: impl IntoIterator<Item = &'a Arc<RecordedEvent>>) {
         match &mut *self.slot() {
             Slot::Empty => {}
             Slot::Loading(missed) => missed.extend(events.into_iter().cloned()),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dockhost_domain::aggregate::{Aggregate, Command, Meta};
-use dockhost_domain::envelope::{Envelope, Origin, Recorded};
+use dockhost_domain::envelope::{Envelope, Origin, RecordedEvent};
 use dockhost_domain::ids::EventId;
 use rand::Rng;
 
@@ -238,7 +238,7 @@ impl Executor {
                 Ok(sequence) => {
                     // Held by nobody else, the state is changed in place instead of being copied first.
                     drop(cached);
-                    self.aggregates.apply(id, &entry, [&Arc::new(Recorded { sequence, envelope })]);
+                    self.aggregates.apply(id, &entry, [&Arc::new(RecordedEvent { sequence, envelope })]);
                     let state = self.state::<C::Aggregate>(id).await?;
                     return Ok(Executed { stored: Some(event_id), state });
                 }
@@ -254,7 +254,7 @@ impl Executor {
 }
 
 /// A state with more events applied.
-async fn fold<A: Aggregate>(cached: CachedState<A>, events: Vec<Recorded>) -> Result<CachedState<A>, LogError> {
+async fn fold<A: Aggregate>(cached: CachedState<A>, events: Vec<RecordedEvent>) -> Result<CachedState<A>, LogError> {
     if events.len() <= MAX_EVENTS_FOLDED_INLINE {
         return Ok(cached.with(&events));
     }

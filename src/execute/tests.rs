@@ -1,11 +1,11 @@
-use dockhost_domain::claim::{Claim, ReleaseClaim, TakeClaim, Taken};
+use dockhost_domain::claim::{AlreadyClaimed, Claim, ReleaseClaim, TakeClaim};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::placement::Choice;
 use dockhost_domain::session::{RevokeSession, Sessions, StartSession, Started};
 use dockhost_domain::subject::{ClaimHash, ClaimId, ClaimKind};
-use dockhost_domain::tenancy::event::{Placed, Reason, Requested, Setback};
+use dockhost_domain::tenancy::event::{FailureReason, Placed, PlacementFailure, Requested};
 use dockhost_domain::tenancy::{Tenancy, TenancyEvent};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::Limits;
@@ -43,7 +43,7 @@ fn replicas<const N: usize>() -> (Arc<MemoryLog>, [Arc<Executor>; N]) {
     (log, executors)
 }
 
-async fn take(executor: &Arc<Executor>, owner: u128) -> Result<Executed<Claim>, ExecuteError<Taken>> {
+async fn take(executor: &Arc<Executor>, owner: u128) -> Result<Executed<Claim>, ExecuteError<AlreadyClaimed>> {
     executor.execute(NAME, origin(), TakeClaim { owner: principal(owner) }).await
 }
 
@@ -56,7 +56,7 @@ async fn of_two_replicas_that_decide_on_the_same_state_one_decides_anew() {
     let (log, [one, other]) = replicas();
     assert_eq!(other.state::<Claim>(NAME).await.unwrap().sequence, 0, "it knows that nobody holds the name");
     assert!(take(&one, 1).await.unwrap().stored.is_some());
-    assert!(matches!(take(&other, 2).await, Err(ExecuteError::Rejected(Taken))));
+    assert!(matches!(take(&other, 2).await, Err(ExecuteError::Rejected(AlreadyClaimed))));
     assert_eq!(log.events().len(), 1);
     assert_eq!(other.state::<Claim>(NAME).await.unwrap().sequence, 1);
 }
@@ -85,7 +85,7 @@ async fn what_is_in_doubt_is_said_and_done_once_when_it_is_repeated() {
         assert_eq!(log.events().len(), stored_at_first, "{fault:?}");
         let again = take(&one, 1).await.unwrap();
         assert_eq!(again.stored.is_none(), stored_at_first == 1, "{fault:?}");
-        assert_eq!((again.state.state.holder, again.state.sequence), (Some(principal(1)), 1), "{fault:?}");
+        assert_eq!((again.state.state.owner, again.state.sequence), (Some(principal(1)), 1), "{fault:?}");
         assert_eq!(log.events().len(), 1, "{fault:?}");
     }
 }
@@ -106,12 +106,12 @@ async fn a_log_that_is_full_or_away_says_so_and_stores_nothing() {
 async fn an_old_state_neither_rejects_nor_does_nothing() {
     let (log, [one, other]) = replicas();
     take(&one, 1).await.map(|_| ()).unwrap();
-    assert_eq!(other.state::<Claim>(NAME).await.unwrap().state.holder, Some(principal(1)));
+    assert_eq!(other.state::<Claim>(NAME).await.unwrap().state.owner, Some(principal(1)));
     release(&one, 1).await;
     // By what it knows, the name is taken.
     assert!(take(&other, 2).await.unwrap().stored.is_some());
     // By what this one knows, nobody holds it; by what it knew before, the same owner does.
-    assert!(matches!(take(&one, 1).await, Err(ExecuteError::Rejected(Taken))));
+    assert!(matches!(take(&one, 1).await, Err(ExecuteError::Rejected(AlreadyClaimed))));
     release(&other, 2).await;
     take(&one, 3).await.map(|_| ()).unwrap();
     release(&one, 3).await;
@@ -168,18 +168,18 @@ async fn replicas_that_follow_and_write_at_once_agree_with_the_log() {
     stop.cancel();
 }
 
-fn placed(sequence: u64, event: TenancyEvent) -> Recorded {
+fn placed(sequence: u64, event: TenancyEvent) -> RecordedEvent {
     let meta = Meta { id: EventId::from_uuid(Uuid::from_u128(u128::from(sequence))), time: Timestamp::from_millis(0) };
     let event = Event::Tenancy(event);
     let aggregate = Tenancy::subject(UserId::from_uuid(Uuid::nil()));
-    Recorded { sequence, envelope: Envelope { aggregate, meta, origin: origin(), event } }
+    RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin: origin(), event } }
 }
 
-/// An instance that is placed anew: applied twice, it would show two setbacks.
-fn request_and_retry() -> [Recorded; 2] {
+/// An instance that is placed anew: applied twice, it would show two placement_failures.
+fn request_and_retry() -> [RecordedEvent; 2] {
     let (instance_id, deadline) = (InstanceId::from_uuid(Uuid::nil()), Timestamp::from_millis(1));
     let backend_id = BackendId::from_uuid(Uuid::nil());
-    let choice = Choice { backend_id, used: 0, max_containers: 1, among: 1 };
+    let choice = Choice { backend_id, used: 0, max_containers: 1, eligible: 1 };
     let requested = Requested {
         instance_id,
         name: "box".parse::<dockhost_domain::names::InstanceName>().unwrap().into(),
@@ -190,13 +190,13 @@ fn request_and_retry() -> [Recorded; 2] {
         deadline,
         idempotency: None,
     };
-    let after = Setback { backend_id, reason: Reason::Late };
-    let again = Placed { instance_id, placement: 2, choice, deadline, after };
+    let after = PlacementFailure { backend_id, reason: FailureReason::Late };
+    let again = Placed { instance_id, placement: 2, choice, deadline, failure: after };
     [placed(4, TenancyEvent::Requested(requested)), placed(9, TenancyEvent::Placed(again))]
 }
 
-fn setbacks(cached: &CachedState<Tenancy>) -> usize {
-    cached.state.all().map(|(_, instance)| instance.setbacks.len()).sum()
+fn placement_failures(cached: &CachedState<Tenancy>) -> usize {
+    cached.state.all().map(|(_, instance)| instance.placement_failures.len()).sum()
 }
 
 #[test]
@@ -210,11 +210,20 @@ fn an_event_that_comes_from_several_sides_counts_once() {
         let load = entry.begin_load();
         aggregates.observe(&passing);
         let cached = load.finish(CachedState::empty().with(&loaded));
-        assert_eq!((cached.sequence, setbacks(&cached)), (9, 1), "it passed by during a load of {}", loaded.len());
+        assert_eq!(
+            (cached.sequence, placement_failures(&cached)),
+            (9, 1),
+            "it passed by during a load of {}",
+            loaded.len()
+        );
         entry.observe([&passing]);
         aggregates.observe(&Arc::new(requested.clone()));
         let cached = entry.loaded().unwrap();
-        assert_eq!((cached.sequence, setbacks(&cached)), (9, 1), "the follower comes late with what is known");
+        assert_eq!(
+            (cached.sequence, placement_failures(&cached)),
+            (9, 1),
+            "the follower comes late with what is known"
+        );
     }
 }
 
@@ -242,7 +251,7 @@ async fn a_batch_is_stored_whole_or_decided_anew() {
     let mut batch = one.batch(origin());
     batch.decide(NAME, &TakeClaim { owner: principal(1) }).await.unwrap();
     let taken = batch.decide(EMAIL, &TakeClaim { owner: principal(1) }).await;
-    assert!(matches!(taken, Err(ExecuteError::Rejected(Taken))));
+    assert!(matches!(taken, Err(ExecuteError::Rejected(AlreadyClaimed))));
     drop(batch);
     assert_eq!(log.events().len(), 1, "what is not committed is not stored");
 
@@ -254,6 +263,6 @@ async fn a_batch_is_stored_whole_or_decided_anew() {
     assert_eq!(batch.commit().await.unwrap(), 4);
     for claim in [NAME, EMAIL] {
         let cached = one.state::<Claim>(claim).await.unwrap();
-        assert_eq!(cached.state.holder, Some(principal(1)), "what it stored it knows");
+        assert_eq!(cached.state.owner, Some(principal(1)), "what it stored it knows");
     }
 }

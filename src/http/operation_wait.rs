@@ -7,7 +7,7 @@
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::ids::{InstanceId, OperationId, UserId};
 use dockhost_domain::tenancy::{Instance, Outcome, Progress, Tenancy};
-use dockhost_domain::wire::Wanted;
+use dockhost_domain::wire::DesiredState;
 use dockhost_projections::instances::Instances;
 use serde_json::json;
 
@@ -75,25 +75,25 @@ impl OperationWait {
     }
 
     fn failed(&self, app: &App, instance: &Instance, operation_id: OperationId) -> ApiError {
-        let Progress::Failed { setback } = &instance.progress else {
+        let Progress::Failed { failure } = &instance.progress else {
             return ApiError::new(Code::OperationFailed, "this could not be done");
         };
         let what = participle(instance);
-        let message = format!("the instance could not be {what}: its backend {}", setback.reason);
+        let message = format!("the instance could not be {what}: its backend {}", failure.reason);
         ApiError::new(Code::OperationFailed, message).with(json!({
             "instanceId": self.instance_id,
             "operationId": operation_id,
-            "reasons": view::reasons(app, instance, setback),
+            "reasons": view::reasons(app, instance, failure),
         }))
     }
 }
 
 /// What was being done, as a participle.
 const fn participle(instance: &Instance) -> &'static str {
-    match (instance.site.is_some(), instance.wanted) {
+    match (instance.current_placement.is_some(), instance.desired) {
         (false, _) => "created",
-        (true, Wanted::Running) => "resumed",
-        (true, Wanted::Stopped) => "stopped",
-        (true, Wanted::Deleted) => "deleted",
+        (true, DesiredState::Running) => "resumed",
+        (true, DesiredState::Stopped) => "stopped",
+        (true, DesiredState::Deleted) => "deleted",
     }
 }

@@ -5,9 +5,9 @@
 //! joined here.
 
 use dockhost_domain::account::Profile;
-use dockhost_domain::backend::{Link, Machine};
+use dockhost_domain::backend::{ConnectionState, Machine};
 use dockhost_domain::ids::{BackendId, InstanceId, OperationId, UserId};
-use dockhost_domain::tenancy::event::Setback;
+use dockhost_domain::tenancy::event::PlacementFailure;
 use dockhost_domain::tenancy::{Instance, Operation, Outcome, Progress, Status};
 use serde_json::{Value, json};
 
@@ -32,11 +32,11 @@ pub fn backend(id: BackendId, machine: &Machine) -> Value {
     let plain = |value: &Option<dockhost_domain::personal::Personal<String>>| {
         value.as_ref().and_then(|value| value.plain().cloned())
     };
-    let facts = machine.facts.as_ref();
+    let facts = machine.agent_info.as_ref();
     json!({
         "id": id,
         "username": machine.details.username.plain(),
-        "status": machine.link,
+        "status": machine.connection,
         "labName": plain(&machine.details.lab_name),
         "operatingSystem": plain(&machine.details.operating_system),
         "maxContainers": machine.details.max_containers,
@@ -50,12 +50,12 @@ pub fn backend(id: BackendId, machine: &Machine) -> Value {
 /// An instance, as its owner sees it.
 pub fn instance(app: &App, user_id: UserId, id: InstanceId, instance: &Instance) -> Value {
     let machine_of = |backend_id: BackendId| app.follower.fleet().machine(backend_id);
-    let site = instance.site.as_ref();
+    let site = instance.current_placement.as_ref();
     let machine = site.and_then(|site| machine_of(site.backend_id));
-    let heard = machine.as_ref().is_some_and(|machine| machine.link == Link::Connected);
+    let heard = machine.as_ref().is_some_and(|machine| machine.connection == ConnectionState::Connected);
     let status = instance.status_on(heard);
-    let seen = instance.seen().map(|seen| &seen.observation);
-    let host = machine.as_ref().and_then(|m| m.facts.as_ref()).and_then(|facts| facts.address.plain());
+    let seen = instance.last_observation().map(|seen| &seen.observation);
+    let host = machine.as_ref().and_then(|m| m.agent_info.as_ref()).and_then(|facts| facts.address.plain());
     let ssh = seen.zip(host).map(|(seen, host)| {
         json!({
             "host": host,
@@ -66,8 +66,8 @@ pub fn instance(app: &App, user_id: UserId, id: InstanceId, instance: &Instance)
         })
     });
     let failure = match &instance.progress {
-        Progress::Failed { setback } => Some(reasons(app, instance, setback)),
-        Progress::Pending { .. } | Progress::Settled | Progress::Deleted { .. } => None,
+        Progress::Failed { failure } => Some(reasons(app, instance, failure)),
+        Progress::Pending { .. } | Progress::Stable | Progress::Deleted { .. } => None,
     };
     let mut view = json!({
         "instanceId": id,
@@ -81,7 +81,7 @@ pub fn instance(app: &App, user_id: UserId, id: InstanceId, instance: &Instance)
         "httpPort": seen.map(|seen| seen.ports.http),
         "httpsPort": seen.map(|seen| seen.ports.https),
         "sshDetails": ssh,
-        "backend": machine.as_ref().map(|m| json!({ "name": m.details.username.plain(), "status": m.link })),
+        "backend": machine.as_ref().map(|m| json!({ "name": m.details.username.plain(), "status": m.connection })),
         "createdAt": instance.created_at,
         "lastActivity": instance.last_activity,
     });
@@ -97,13 +97,13 @@ pub fn instance(app: &App, user_id: UserId, id: InstanceId, instance: &Instance)
 }
 
 /// Why an instance is not as wanted: every try, the last one last.
-pub fn reasons(app: &App, instance: &Instance, last: &Setback) -> Value {
-    let tries = instance.setbacks.iter().chain([last]).map(|setback| {
-        let machine = app.follower.fleet().machine(setback.backend_id);
+pub fn reasons(app: &App, instance: &Instance, last: &PlacementFailure) -> Value {
+    let tries = instance.placement_failures.iter().chain([last]).map(|failure| {
+        let machine = app.follower.fleet().machine(failure.backend_id);
         json!({
-            "backendId": setback.backend_id,
+            "backendId": failure.backend_id,
             "backend": machine.as_ref().and_then(|machine| machine.details.username.plain()),
-            "reason": setback.reason.to_string(),
+            "reason": failure.reason.to_string(),
         })
     });
     Value::Array(tries.collect())
@@ -130,12 +130,12 @@ pub fn operation(app: &App, user_id: UserId, id: OperationId, operation: &Operat
     });
     if operation.outcome == Outcome::Failed
         && let Some(instance) = of
-        && let Progress::Failed { setback } = &instance.progress
+        && let Progress::Failed { failure } = &instance.progress
     {
         view["error"] = json!({
             "code": "operation_failed",
-            "message": setback.reason.to_string(),
-            "reasons": reasons(app, instance, setback),
+            "message": failure.reason.to_string(),
+            "reasons": reasons(app, instance, failure),
         });
     }
     view

@@ -12,9 +12,9 @@ use std::time::Duration;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::event::{End, TenancyEvent};
-use dockhost_domain::tenancy::{Tenancy, wanted};
-use dockhost_domain::wire::{Assignment, Wanted};
+use dockhost_domain::tenancy::event::{DeletionOutcome, TenancyEvent};
+use dockhost_domain::tenancy::{Tenancy, desired_assignments};
+use dockhost_domain::wire::{Assignment, DesiredState};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::assignments::{Assignments, AssignmentsError, CurrentAssignment};
@@ -49,7 +49,7 @@ pub enum Trigger {
     /// The backend confirmed that it has no container of the instance.
     Removed,
     /// The backend has an obsolete container.
-    Leftover {
+    OrphanedContainer {
         /// The placement that the container was created for.
         placement: u32,
     },
@@ -67,14 +67,14 @@ impl WorkItem {
         let backends = match event {
             TenancyEvent::Requested(e) => vec![(e.choice.backend_id, Trigger::Changed)],
             TenancyEvent::Placed(e) => {
-                vec![(e.after.backend_id, Trigger::Changed), (e.choice.backend_id, Trigger::Changed)]
+                vec![(e.failure.backend_id, Trigger::Changed), (e.choice.backend_id, Trigger::Changed)]
             }
-            TenancyEvent::Failed(e) => vec![(e.setback.backend_id, Trigger::Changed)],
+            TenancyEvent::Failed(e) => vec![(e.failure.backend_id, Trigger::Changed)],
             TenancyEvent::Released(e) => vec![(e.backend_id, Trigger::Removed)],
-            TenancyEvent::Deleted(e) => match e.end {
-                End::Confirmed { backend_id } => vec![(backend_id, Trigger::Removed)],
-                End::Abandoned { backend_id } => vec![(backend_id, Trigger::Changed)],
-                End::Unplaced => vec![],
+            TenancyEvent::Deleted(e) => match e.outcome {
+                DeletionOutcome::Confirmed { backend_id } => vec![(backend_id, Trigger::Removed)],
+                DeletionOutcome::Abandoned { backend_id } => vec![(backend_id, Trigger::Changed)],
+                DeletionOutcome::Unplaced => vec![],
             },
             TenancyEvent::Observed(_)
             | TenancyEvent::StopRequested(_)
@@ -102,7 +102,7 @@ fn plan(current: &CurrentAssignment, desired: Option<&Assignment>, trigger: Trig
             user_id: item.user_id,
             placement,
             generation,
-            wanted: Wanted::Deleted,
+            desired: DesiredState::Deleted,
             container: None,
         })
     };
@@ -110,11 +110,13 @@ fn plan(current: &CurrentAssignment, desired: Option<&Assignment>, trigger: Trig
         (Some(desired), Some(current), _) if current == desired => Action::Nothing,
         (Some(desired), _, _) => Action::Put(desired.clone()),
         (None, Some(_), Trigger::Removed) => Action::Remove,
-        (None, Some(current), _) if current.wanted != Wanted::Deleted => deleted(current.placement, current.generation),
-        (None, Some(current), Trigger::Leftover { placement }) if current.placement < placement => {
+        (None, Some(current), _) if current.desired != DesiredState::Deleted => {
+            deleted(current.placement, current.generation)
+        }
+        (None, Some(current), Trigger::OrphanedContainer { placement }) if current.placement < placement => {
             deleted(placement, 0)
         }
-        (None, None, Trigger::Leftover { placement }) => deleted(placement, 0),
+        (None, None, Trigger::OrphanedContainer { placement }) => deleted(placement, 0),
         // A `deleted` assignment stays until the backend confirms the removal.
         (None, _, _) => Action::Nothing,
     }
@@ -255,7 +257,7 @@ impl Dispatcher {
 fn desired(state: &Tenancy, item: &WorkItem) -> BTreeMap<BackendId, Assignment> {
     state
         .instance(item.instance_id)
-        .map(|instance| wanted(item.user_id, item.instance_id, instance))
+        .map(|instance| desired_assignments(item.user_id, item.instance_id, instance))
         .unwrap_or_default()
 }
 

@@ -15,7 +15,7 @@ use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::{AggregateId, ClaimKind};
 use dockhost_domain::tenancy::Tenancy;
-use dockhost_domain::wire::Wanted;
+use dockhost_domain::wire::DesiredState;
 use dockhost_projections::ReadModel;
 use dockhost_projections::instances::Instances;
 use dockhost_projections::sessions::Sessions as SessionModel;
@@ -113,7 +113,7 @@ impl ErasureProcess {
         }
         let kind = if user.contains('@') { ClaimKind::Email } else { ClaimKind::Username };
         let claim = self.keyring.claim(kind, user);
-        if let Some(holder) = self.executor.confirmed::<Claim>(claim).await?.state.holder {
+        if let Some(holder) = self.executor.confirmed::<Claim>(claim).await?.state.owner {
             return Ok(Some(UserId::from_uuid(holder.uuid())));
         }
         let history = self.executor.log().load(AggregateId::Claim(claim), 0).await?;
@@ -177,7 +177,8 @@ impl ErasureProcess {
         }
         let remaining = tenancy.state.existing().count();
         if remaining > 0 {
-            let not_requested = tenancy.state.existing().filter(|(_, instance)| instance.wanted != Wanted::Deleted);
+            let not_requested =
+                tenancy.state.existing().filter(|(_, instance)| instance.desired != DesiredState::Deleted);
             return Ok(NextStep::Instances { not_requested: not_requested.map(|(id, _)| id).collect(), remaining });
         }
         if self.has_personal_assignment(&tenancy.state).await? {
@@ -199,7 +200,7 @@ impl ErasureProcess {
     /// Whether an assignment of a backend that has yet to confirm a removal contains personal data.
     async fn has_personal_assignment(&self, tenancy: &Tenancy) -> Result<bool, Cause> {
         for (instance_id, instance) in tenancy.all() {
-            for backend in instance.retired.keys() {
+            for backend in instance.pending_removals.keys() {
                 let current = self.assignments.current(*backend, instance_id).await?;
                 if current.may_hold_personal_values() {
                     return Ok(true);

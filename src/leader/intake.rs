@@ -11,8 +11,8 @@ use async_nats::jetstream::{Context, Message};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, UserId};
 use dockhost_domain::subject::{ALL_REPORTS, Channel};
-use dockhost_domain::tenancy::{Policy, ReportPosition, ReportReceived, ReportRejected, Tenancy};
-use dockhost_domain::wire::{News, Report};
+use dockhost_domain::tenancy::{HandleReport, Policy, ReportPosition, ReportRejected, Tenancy};
+use dockhost_domain::wire::{Report, ReportKind};
 use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::{Dispatcher, Trigger, WorkItem};
@@ -97,7 +97,7 @@ impl Intake {
         &self,
         user: UserId,
         origin: Origin,
-        command: ReportReceived,
+        command: HandleReport,
     ) -> Result<Executed<Tenancy>, ExecuteError<ReportRejected>> {
         for _ in 0..MAX_RETRIES_IN_ORDER {
             match self.executor.execute(user, origin.clone(), command.clone()).await {
@@ -112,16 +112,16 @@ impl Intake {
 
     async fn handle(&self, Received { backend, report, sequence }: Received) -> Result<(), Cause> {
         let (user, instance, placement) = (report.user_id, report.instance_id, report.placement);
-        let removed = report.news == News::InstanceDeleted;
+        let removed = report.kind == ReportKind::InstanceDeleted;
         let position = ReportPosition { incarnation: self.incarnation, sequence };
         let facts = self.follower.facts(self.policy, instance);
-        let command = ReportReceived { backend_id: backend, report, position, facts };
+        let command = HandleReport { backend_id: backend, report, position, facts };
         let origin = Origin { actor: Actor::Backend(backend), cause: format!("report:{sequence}"), trace_parent: None };
         let trigger = match self.execute_with_retry(user, origin, command).await {
             Ok(done) if done.stored.is_some() => return Ok(()),
             Ok(_) if removed => Trigger::Removed,
             Ok(_) => Trigger::Changed,
-            Err(ExecuteError::Rejected(ReportRejected::Leftover)) => Trigger::Leftover { placement },
+            Err(ExecuteError::Rejected(ReportRejected::OrphanedContainer)) => Trigger::OrphanedContainer { placement },
             Err(error) => return Err(error.into()),
         };
         Ok(self.dispatcher.reconcile(&WorkItem::for_backend(user, instance, backend, trigger)).await?)

@@ -111,7 +111,7 @@ pub async fn process_events<K: Ord, T, F>(
     EventSource { role, consumer, filter, debounce }: EventSource<'_>,
     log: &JetStreamLog,
     cancel: &CancellationToken,
-    to_work: impl Fn(&dockhost_domain::envelope::Recorded) -> Option<(K, T)>,
+    to_work: impl Fn(&dockhost_domain::envelope::RecordedEvent) -> Option<(K, T)>,
     merge: impl Fn(&mut T, T),
     handle: impl Fn(T) -> F,
 ) -> Result<(), LogError>

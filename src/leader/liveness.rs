@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dockhost_domain::backend::{ConnectBackend, Connected, Link, LoseBackend};
+use dockhost_domain::backend::{Connected, ConnectionState, MarkConnected, MarkLost};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::AggregateId;
@@ -112,15 +112,13 @@ impl Liveness {
         if self.is_frozen(backend) {
             return;
         }
-        let unchanged = self
-            .follower
-            .fleet()
-            .machine(backend)
-            .is_some_and(|machine| machine.link == Link::Connected && machine.facts.as_ref() == Some(&facts));
+        let unchanged = self.follower.fleet().machine(backend).is_some_and(|machine| {
+            machine.connection == ConnectionState::Connected && machine.agent_info.as_ref() == Some(&facts)
+        });
         if unchanged {
             return;
         }
-        match self.executor.execute(backend, self.origin("heartbeat"), ConnectBackend(facts)).await {
+        match self.executor.execute(backend, self.origin("heartbeat"), MarkConnected(facts)).await {
             Ok(done) if done.stored.is_some() => tracing::info!(%backend, "backend connected"),
             Ok(_) => {}
             Err(error) => tracing::warn!(%backend, %error, "could not mark a backend connected"),
@@ -139,7 +137,7 @@ impl Liveness {
         let silent = connected.iter().filter(|backend| silence(backend) > self.lost_after).copied().collect();
         let Silence::Lost(silent) = classify(silent, connected.len()) else { return true };
         for backend in silent.into_iter().filter(|backend| !self.is_frozen(*backend)) {
-            let command = LoseBackend { silent_for_seconds: silence(&backend).as_secs() };
+            let command = MarkLost { silent_for_seconds: silence(&backend).as_secs() };
             match self.executor.execute(backend, self.origin("silence"), command).await {
                 Ok(_) => tracing::warn!(%backend, "backend lost"),
                 Err(error) => tracing::warn!(%backend, %error, "could not mark a backend lost"),

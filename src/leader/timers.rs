@@ -14,7 +14,7 @@ use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::subject::{AggregateId, Channel, FIRED_TIMERS};
-use dockhost_domain::tenancy::{DeadlinePassed, DeadlineRejected, Policy, Tenancy};
+use dockhost_domain::tenancy::{DeadlineRejected, HandleDeadline, Policy, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -97,11 +97,11 @@ impl Timers {
 
     async fn schedule(&self, deadline: Deadline, at: Timestamp) -> Result<(), Cause> {
         let (instance, generation) = (deadline.instance_id, deadline.generation);
-        let target = Channel::Fired(instance, generation).to_string();
+        let target = Channel::FiredTimer(instance, generation).to_string();
         let mut headers = HeaderMap::new();
         headers.insert(async_nats::header::NATS_SCHEDULE, format!("@at {at}"));
         headers.insert(async_nats::header::NATS_SCHEDULE_TARGET, target.as_str());
-        let subject = Channel::Scheduled(instance, generation).to_string();
+        let subject = Channel::ScheduledTimer(instance, generation).to_string();
         let payload = serde_json::to_vec(&deadline)?;
         self.jetstream.publish_with_headers(subject, headers, payload.into()).await?.await?;
         Ok(())
@@ -136,7 +136,7 @@ impl Timers {
     async fn end_state(&self, deadline: Deadline, sequence: u64, ack: Ack) {
         let Deadline { user_id, instance_id, generation } = deadline;
         let facts = self.follower.facts(self.policy, instance_id);
-        let command = DeadlinePassed { instance_id, generation, facts };
+        let command = HandleDeadline { instance_id, generation, facts };
         let origin = Origin { actor: Actor::System, cause: format!("timer:{sequence}"), trace_parent: None };
         let acknowledged = match self.executor.execute(user_id, origin, command).await {
             Ok(_) => {

@@ -9,7 +9,7 @@ use crate::common::clock;
 impl Follower {
     /// The facts for a decision about this instance.
     pub fn facts(&self, policy: Policy, instance: InstanceId) -> Facts {
-        Facts { now: clock::now(), policy, candidates: self.fleet().candidates(), turn: tie_breaker(instance) }
+        Facts { now: clock::now(), policy, candidates: self.fleet().candidates(), tie_breaker: tie_breaker(instance) }
     }
 }
 

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dockhost_domain::aggregate::Aggregate;
-use dockhost_domain::backend::{Backend, Link, Machine};
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::backend::{Backend, ConnectionState, Machine};
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::placement::{Candidate, place};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::TenancyEvent;
-use dockhost_domain::tenancy::event::End;
+use dockhost_domain::tenancy::event::DeletionOutcome;
 
 /// All backends.
 #[derive(Default)]
@@ -48,7 +48,7 @@ impl FleetState {
         let candidate = |(id, backend): (&BackendId, &Backend)| {
             backend.machine.as_ref().map(|machine| Candidate {
                 backend_id: *id,
-                connected: machine.link == Link::Connected,
+                connected: machine.connection == ConnectionState::Connected,
                 used: self.used(*id),
                 max_containers: machine.details.max_containers,
             })
@@ -74,7 +74,7 @@ impl Fleet {
     }
 
     /// Applies a backend event or a tenancy event.
-    pub fn observe(&self, recorded: &Recorded) {
+    pub fn observe(&self, recorded: &RecordedEvent) {
         match (&recorded.envelope.aggregate, &recorded.envelope.event) {
             (AggregateId::Backend(id), Event::Backend(event)) => {
                 self.state().backends.entry(*id).or_default().evolve(event, &recorded.envelope.meta);
@@ -85,9 +85,9 @@ impl Fleet {
                     TenancyEvent::Requested(e) => self.add_placement(e.choice.backend_id, instance),
                     TenancyEvent::Placed(e) => self.add_placement(e.choice.backend_id, instance),
                     TenancyEvent::Released(e) => self.state().release(e.backend_id, instance),
-                    TenancyEvent::Deleted(e) => match e.end {
-                        End::Confirmed { backend_id } => self.state().release(backend_id, instance),
-                        End::Abandoned { .. } | End::Unplaced => {}
+                    TenancyEvent::Deleted(e) => match e.outcome {
+                        DeletionOutcome::Confirmed { backend_id } => self.state().release(backend_id, instance),
+                        DeletionOutcome::Abandoned { .. } | DeletionOutcome::Unplaced => {}
                     },
                     TenancyEvent::Observed(_)
                     | TenancyEvent::StopRequested(_)

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::{Quarantine, Unreadable};
 use futures::StreamExt;
@@ -138,7 +138,7 @@ impl Follower {
         self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn observe(&self, recorded: &Arc<Recorded>) {
+    fn observe(&self, recorded: &Arc<RecordedEvent>) {
         let aggregate = recorded.envelope.aggregate;
         let applied = catch_unwind(AssertUnwindSafe(|| {
             self.executor.aggregates().observe(recorded);

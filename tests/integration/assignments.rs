@@ -3,19 +3,19 @@
 use dockhost::broker::assignments::Assignments;
 use dockhost::broker::streams::{self, ASSIGNMENTS, StreamOptions};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
-use dockhost_domain::wire::{Assignment, ContainerSpec, Limits, Wanted};
+use dockhost_domain::wire::{Assignment, ContainerSpec, DesiredState, Limits};
 use uuid::Uuid;
 
 use crate::harness::Nats;
 
-fn assignment(instance: u128, generation: u32, wanted: Wanted) -> Assignment {
+fn assignment(instance: u128, generation: u32, wanted: DesiredState) -> Assignment {
     Assignment {
         instance_id: InstanceId::from_uuid(Uuid::from_u128(instance)),
         user_id: UserId::from_uuid(Uuid::from_u128(1)),
         placement: 1,
         generation,
-        wanted,
-        container: (wanted != Wanted::Deleted).then(|| ContainerSpec {
+        desired: wanted,
+        container: (wanted != DesiredState::Deleted).then(|| ContainerSpec {
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: "key".to_owned(),
@@ -39,9 +39,9 @@ async fn what_was_removed_is_not_there_again_when_the_broker_was_killed() {
     let mut removed = Vec::new();
     // Every second one stays, so that the broker can't forget a whole block of its store at once.
     for id in 0..6 {
-        let first = assignment(id, 1, Wanted::Running);
+        let first = assignment(id, 1, DesiredState::Running);
         let instance = first.instance_id;
-        for next in [first, assignment(id, 2, Wanted::Deleted)] {
+        for next in [first, assignment(id, 2, DesiredState::Deleted)] {
             let current = stands.current(backend, instance).await.unwrap();
             assert!(stands.replace(backend, &next, &current).await.unwrap());
         }

@@ -7,7 +7,7 @@ use dockhost::common::clock;
 use dockhost::event_log::history::LogHistory;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
 use dockhost_domain::aggregate::Meta;
-use dockhost_domain::envelope::{self, Actor, Origin, Recorded};
+use dockhost_domain::envelope::{self, Actor, Origin, RecordedEvent};
 use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
@@ -355,7 +355,7 @@ impl ReadModel for NextUsers {
         Users::keys(event)
     }
 
-    fn fold(id: UserId, document: Option<UserDocument>, recorded: &Recorded) -> Option<UserDocument> {
+    fn fold(id: UserId, document: Option<UserDocument>, recorded: &RecordedEvent) -> Option<UserDocument> {
         Users::fold(id, document, recorded)
     }
 }

@@ -8,7 +8,7 @@ use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::{Status, Tenancy, is_legal};
+use dockhost_domain::tenancy::{Status, Tenancy, check_invariants};
 use futures::StreamExt;
 use serde_json::json;
 
@@ -33,7 +33,7 @@ async fn tenancies(log: &dyn EventLog) -> BTreeMap<UserId, (Tenancy, usize)> {
                 let (tenancy, count) = all.entry(user).or_default();
                 tenancy.evolve(event, &recorded.envelope.meta);
                 *count += 1;
-                is_legal(tenancy).unwrap();
+                check_invariants(tenancy).unwrap();
             }
             Delivery::CaughtUp => return all,
             Delivery::Idle => {}
@@ -58,7 +58,9 @@ async fn a_seeded_log_is_one_that_the_rules_could_have_made() {
         let (tenancy, _) = &tenancies[&person.id];
         let running: Vec<_> = tenancy.existing().map(|(id, _)| id).collect();
         assert_eq!(running, person.instances, "{}", person.name);
-        assert!(tenancy.all().all(|(_, instance)| instance.deadline().is_none() && instance.retired.is_empty()));
+        assert!(
+            tenancy.all().all(|(_, instance)| instance.deadline().is_none() && instance.pending_removals.is_empty())
+        );
         assert!(tenancy.existing().all(|(_, instance)| instance.status() == Status::Running));
     }
 

@@ -10,12 +10,12 @@ use dockhost::event_log::{Append, AppendError, Delivery, EventLog, Filter, First
 use dockhost::execute::snapshots::memory::MemorySnapshotStore;
 use dockhost::execute::{ExecuteError, Executor, SnapshotManager, SnapshotOptions, SnapshotStore};
 use dockhost_domain::aggregate::Aggregate;
-use dockhost_domain::envelope::{Actor, Origin, Recorded};
+use dockhost_domain::envelope::{Actor, Origin, RecordedEvent};
 use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::{ChangeWanted, Policy, Tenancy};
-use dockhost_domain::wire::Wanted;
+use dockhost_domain::tenancy::{ChangeInstance, Policy, Tenancy};
+use dockhost_domain::wire::DesiredState;
 use dockhost_projections::MongoStore;
 use dockhost_projections::store::Snapshot;
 use futures::future::BoxFuture;
@@ -39,7 +39,7 @@ struct Counted {
 }
 
 impl Counted {
-    fn count(&self, events: &[Recorded]) {
+    fn count(&self, events: &[RecordedEvent]) {
         self.read.fetch_add(events.len(), Ordering::Relaxed);
     }
 }
@@ -53,7 +53,7 @@ impl EventLog for Counted {
         self.log.append_batch(entries)
     }
 
-    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<Recorded>, LogError>> {
+    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<RecordedEvent>, LogError>> {
         Box::pin(async move { self.log.load(aggregate, after).await.inspect(|events| self.count(events)) })
     }
 
@@ -99,10 +99,10 @@ impl Replica {
     }
 
     /// The busy person wants their instance otherwise; returns the sequence and how many events were read for it.
-    async fn change(&self, person: &Person, to: Wanted) -> (u64, usize) {
+    async fn change(&self, person: &Person, to: DesiredState) -> (u64, usize) {
         let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
         let instance_id = person.instances[0];
-        let command = ChangeWanted { instance_id, to, now: clock::now(), policy: Policy::default() };
+        let command = ChangeInstance { instance_id, to, now: clock::now(), policy: Policy::default() };
         wait_until("the command is decided", DEADLINE, async || {
             let before = self.log.read.load(Ordering::Relaxed);
             match self.executor.execute(person.id, origin.clone(), command).await {
@@ -153,13 +153,13 @@ async fn a_fresh_replica_decides_on_a_snapshot() {
 
     // Nothing is kept yet: the first load reads all of it, and leaves a snapshot.
     let first = Replica::start(&nats, &store, DEADLINE).await;
-    let (sequence, read) = first.change(&busy, Wanted::Running).await;
+    let (sequence, read) = first.change(&busy, DesiredState::Running).await;
     assert!(read >= EVENTS, "{read}");
     kept(&store, busy.id, seed.end()).await;
     drop(first);
 
     let second = Replica::start(&nats, &store, DEADLINE).await;
-    let (next, read) = second.change(&busy, Wanted::Stopped).await;
+    let (next, read) = second.change(&busy, DesiredState::Stopped).await;
     assert!(next > sequence && read <= HARDLY_ANY, "{read}");
     let plain = Executor::new(Arc::new(nats.log().await)).state::<Tenancy>(busy.id).await.unwrap();
     let held = second.executor.confirmed::<Tenancy>(busy.id).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_fresh_replica_decides_on_a_snapshot() {
     // Without the database it takes longer, and that is all.
     let nowhere = MongoStore::connect("mongodb://127.0.0.1:1/?directConnection=true", "none").await.unwrap();
     let third = Replica::start(&nats, &nowhere, Duration::from_millis(50)).await;
-    let (last, read) = third.change(&busy, Wanted::Running).await;
+    let (last, read) = third.change(&busy, DesiredState::Running).await;
     assert!(last > next && read > EVENTS, "{read}");
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dockhost_domain::wire::{Assignment, News, Trouble};
+use dockhost_domain::wire::{AgentError, Assignment, ReportKind};
 
 use super::worker::{Attempts, Outcome, failed};
 use super::{ContainerCache, Reconciler};
@@ -36,14 +36,14 @@ impl<R: Runtime> Reconciler<R> {
         }
         let refused = |code, error: &RuntimeError| {
             self.0.capacity.set_exists(wanted.instance_id, false);
-            let trouble = Trouble { code: String::from(code), message: error.with_causes() };
-            Ok(Some(Outcome::Report(News::InstanceRefused(trouble))))
+            let trouble = AgentError { code: String::from(code), message: error.with_causes() };
+            Ok(Some(Outcome::Report(ReportKind::InstanceRefused(trouble))))
         };
         match self.with_permit(self.0.runtime.create(wanted, spec)).await {
             Ok(()) => {
                 let made = self.with_permit(self.0.runtime.list(Some(wanted.instance_id))).await?;
                 if let Some(container) = made.iter().find(|container| container.placement == wanted.placement) {
-                    self.enqueue_report(wanted, News::InstanceCreated(container.observation()));
+                    self.enqueue_report(wanted, ReportKind::InstanceCreated(container.observation()));
                 }
                 Ok(None)
             }

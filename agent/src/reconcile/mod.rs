@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::InstanceId;
-use dockhost_domain::wire::{Assignment, News, Report};
+use dockhost_domain::wire::{Assignment, Report, ReportKind};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -97,7 +97,7 @@ struct InstanceEntry {
 struct LastReport {
     placement: u32,
     generation: u32,
-    news: News,
+    news: ReportKind,
 }
 
 /// What was learned of a container and isn't listed by the runtime.
@@ -176,7 +176,7 @@ impl<R: Runtime> Reconciler<R> {
             }
         }
         tracing::info!(%instance, placement = assignment.placement, generation = assignment.generation,
-            wanted = ?assignment.wanted, "assigned");
+            wanted = ?assignment.desired, "assigned");
         entry.assignment = Some(assignment);
         (entry.failures, entry.retry_at) = (0, None);
         self.schedule(instance, entry);
@@ -208,7 +208,7 @@ impl<R: Runtime> Reconciler<R> {
                 placement: container.placement,
                 // Generations begin_run at 1: this one completes nothing.
                 generation: 0,
-                news: News::InstanceStatus(container.observation()),
+                kind: ReportKind::InstanceStatus(container.observation()),
             });
         }
         Ok(())
@@ -296,13 +296,13 @@ impl InstanceEntry {
     fn has_container(&self) -> bool {
         let last_reported = self.last_reported.as_ref();
         last_reported.is_some_and(|last_reported| {
-            matches!(last_reported.news, News::InstanceStatus(_) | News::InstanceCreated(_))
+            matches!(last_reported.news, ReportKind::InstanceStatus(_) | ReportKind::InstanceCreated(_))
         })
     }
 }
 
 impl LastReport {
-    fn matches(&self, assignment: &Assignment, news: &News) -> bool {
+    fn matches(&self, assignment: &Assignment, news: &ReportKind) -> bool {
         (self.placement, self.generation) == (assignment.placement, assignment.generation) && self.news == *news
     }
 
@@ -310,7 +310,7 @@ impl LastReport {
     /// instance elsewhere, so making a container later would make a second one.
     fn is_refusal_of(&self, assignment: &Assignment) -> bool {
         (self.placement, self.generation) == (assignment.placement, assignment.generation)
-            && matches!(self.news, News::InstanceRefused(_))
+            && matches!(self.news, ReportKind::InstanceRefused(_))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dockhost_domain::ids::UserId;
-use dockhost_domain::wire::{ContainerSpec, Limits, Phase, Ports, Wanted};
+use dockhost_domain::wire::{ContainerSpec, DesiredState, Limits, Phase, Ports};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use uuid::Uuid;
@@ -153,16 +153,18 @@ impl ReportCollector {
     }
 
     async fn running(&self) -> Report {
-        self.report(|report| matches!(&report.news, News::InstanceStatus(seen) if seen.phase == Phase::Running)).await
+        self.report(|report| matches!(&report.kind, ReportKind::InstanceStatus(seen) if seen.phase == Phase::Running))
+            .await
     }
 
     async fn stopped(&self) -> Report {
-        self.report(|report| matches!(&report.news, News::InstanceStatus(seen) if seen.phase == Phase::Stopped)).await
+        self.report(|report| matches!(&report.kind, ReportKind::InstanceStatus(seen) if seen.phase == Phase::Stopped))
+            .await
     }
 
     async fn failure(&self, code: &str) -> Report {
         self.report(
-            |report| matches!(&report.news, News::InstanceRefused(t) | News::InstanceFailed(t) if t.code == code),
+            |report| matches!(&report.kind, ReportKind::InstanceRefused(t) | ReportKind::InstanceFailed(t) if t.code == code),
         )
         .await
     }
@@ -224,14 +226,14 @@ fn instance(n: u128) -> InstanceId {
     InstanceId::from_uuid(Uuid::from_u128(n))
 }
 
-fn assignment(n: u128, generation: u32, wanted: Wanted) -> Assignment {
+fn assignment(n: u128, generation: u32, wanted: DesiredState) -> Assignment {
     Assignment {
         instance_id: instance(n),
         user_id: UserId::from_uuid(Uuid::from_u128(7)),
         placement: 1,
         generation,
-        wanted,
-        container: (wanted != Wanted::Deleted).then(|| ContainerSpec {
+        desired: wanted,
+        container: (wanted != DesiredState::Deleted).then(|| ContainerSpec {
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: String::new(),
@@ -248,18 +250,18 @@ fn passing() -> RuntimeError {
 #[tokio::test(start_paused = true)]
 async fn an_instance_lives_and_dies_as_assigned() {
     let fixture = fixture(Fake::default(), 10);
-    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     let running = fixture.reports.running().await;
-    let News::InstanceStatus(seen) = &running.news else { unreachable!() };
+    let ReportKind::InstanceStatus(seen) = &running.kind else { unreachable!() };
     assert_eq!((running.generation, seen.host_keys.as_slice()), (1, &["SHA256:c1".to_owned()][..]));
 
-    fixture.reconciler.assign(assignment(1, 2, Wanted::Stopped));
+    fixture.reconciler.assign(assignment(1, 2, DesiredState::Stopped));
     let stopped = fixture.reports.report(|report| report.generation == 2).await;
-    let News::InstanceStatus(seen) = &stopped.news else { panic!("{stopped:?}") };
+    let ReportKind::InstanceStatus(seen) = &stopped.kind else { panic!("{stopped:?}") };
     assert_eq!((seen.phase, seen.host_keys.len()), (Phase::Stopped, 1));
 
-    fixture.reconciler.assign(assignment(1, 3, Wanted::Deleted));
-    assert_eq!(fixture.reports.report(|report| report.generation == 3).await.news, News::InstanceDeleted);
+    fixture.reconciler.assign(assignment(1, 3, DesiredState::Deleted));
+    assert_eq!(fixture.reports.report(|report| report.generation == 3).await.kind, ReportKind::InstanceDeleted);
     assert!(fixture.fake.containers.lock().unwrap().is_empty());
     fixture.idle().await;
     assert!(fixture.reconciler.0.entries().is_empty(), "a confirmed deletion is forgotten");
@@ -269,27 +271,27 @@ async fn an_instance_lives_and_dies_as_assigned() {
 #[tokio::test(start_paused = true)]
 async fn what_was_deleted_is_not_made_again_by_an_assignment_from_before() {
     let fixture = fixture(Fake::default(), 10);
-    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     fixture.reports.running().await;
-    fixture.reconciler.assign(assignment(1, 3, Wanted::Deleted));
-    fixture.reports.report(|report| report.news == News::InstanceDeleted).await;
+    fixture.reconciler.assign(assignment(1, 3, DesiredState::Deleted));
+    fixture.reports.report(|report| report.kind == ReportKind::InstanceDeleted).await;
     fixture.idle().await;
     // As a node of the broker hands them out that has yet to learn what became of them; an agent that was started anew
     // remembers nothing either.
     fixture.confirmer.obsolete.store(true, Ordering::Relaxed);
-    for (generation, wanted) in [(1, Wanted::Running), (2, Wanted::Stopped), (3, Wanted::Running)] {
+    for (generation, wanted) in [(1, DesiredState::Running), (2, DesiredState::Stopped), (3, DesiredState::Running)] {
         fixture.reconciler.assign(assignment(1, generation, wanted));
         fixture.idle().await;
     }
     assert_eq!(fixture.fake.created.load(Ordering::Relaxed), 1);
     assert!(fixture.reconciler.0.entries().is_empty(), "what is obsolete is forgotten");
     let count = fixture.reports.count();
-    fixture.reconciler.assign(assignment(1, 3, Wanted::Deleted));
+    fixture.reconciler.assign(assignment(1, 3, DesiredState::Deleted));
     fixture.idle().await;
     assert_eq!(fixture.reports.count(), count + 1, "whoever asks for the deletion again is answered again");
     // A new placement is a new container.
     fixture.confirmer.obsolete.store(false, Ordering::Relaxed);
-    fixture.reconciler.assign(Assignment { placement: 2, ..assignment(1, 3, Wanted::Running) });
+    fixture.reconciler.assign(Assignment { placement: 2, ..assignment(1, 3, DesiredState::Running) });
     fixture.idle().await;
     assert_eq!(fixture.fake.created.load(Ordering::Relaxed), 2);
 }
@@ -298,8 +300,8 @@ async fn what_was_deleted_is_not_made_again_by_an_assignment_from_before() {
 async fn no_container_is_made_before_the_server_says_that_it_is_wanted() {
     let fixture = fixture(Fake::default(), 10);
     fixture.confirmer.unavailable.store(true, Ordering::Relaxed);
-    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
-    fixture.reconciler.assign(assignment(2, 1, Wanted::Running));
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
+    fixture.reconciler.assign(assignment(2, 1, DesiredState::Running));
     let asked_often = async {
         while fixture.confirmer.requests.load(Ordering::Relaxed) < 20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -312,8 +314,8 @@ async fn no_container_is_made_before_the_server_says_that_it_is_wanted() {
         "waiting is no failure"
     );
     // Who waits for an answer gives way to something newer.
-    fixture.reconciler.assign(assignment(2, 2, Wanted::Deleted));
-    fixture.reports.report(|report| report.news == News::InstanceDeleted).await;
+    fixture.reconciler.assign(assignment(2, 2, DesiredState::Deleted));
+    fixture.reports.report(|report| report.kind == ReportKind::InstanceDeleted).await;
     fixture.confirmer.unavailable.store(false, Ordering::Relaxed);
     fixture.reports.running().await;
     fixture.idle().await;
@@ -323,13 +325,13 @@ async fn no_container_is_made_before_the_server_says_that_it_is_wanted() {
 #[tokio::test(start_paused = true)]
 async fn repeated_and_older_assignments_change_nothing_and_say_nothing() {
     let fixture = fixture(Fake::default(), 10);
-    fixture.reconciler.assign(assignment(1, 2, Wanted::Running));
+    fixture.reconciler.assign(assignment(1, 2, DesiredState::Running));
     fixture.reports.running().await;
     fixture.idle().await;
     let count = fixture.reports.count();
     for _ in 0..3 {
-        fixture.reconciler.assign(assignment(1, 2, Wanted::Running));
-        fixture.reconciler.assign(assignment(1, 1, Wanted::Deleted));
+        fixture.reconciler.assign(assignment(1, 2, DesiredState::Running));
+        fixture.reconciler.assign(assignment(1, 1, DesiredState::Deleted));
         fixture.reconciler.resync().await.unwrap();
     }
     fixture.idle().await;
@@ -340,14 +342,14 @@ async fn repeated_and_older_assignments_change_nothing_and_say_nothing() {
 async fn side_by_side_creations_never_exceed_the_places() {
     let fixture = fixture(Fake::default(), 5);
     for n in 1..=40 {
-        fixture.reconciler.assign(assignment(n, 1, Wanted::Running));
+        fixture.reconciler.assign(assignment(n, 1, DesiredState::Running));
     }
     fixture.idle().await;
-    fixture.reports.report(|report| matches!(report.news, News::InstanceRefused(_))).await;
+    fixture.reports.report(|report| matches!(report.kind, ReportKind::InstanceRefused(_))).await;
     assert_eq!(fixture.fake.containers.lock().unwrap().len(), 5);
     // A refusal stands, even if there is room later: the instance may be elsewhere by now.
     let victim = fixture.fake.containers.lock().unwrap()[0].instance;
-    fixture.reconciler.assign(Assignment { instance_id: victim, ..assignment(1, 2, Wanted::Deleted) });
+    fixture.reconciler.assign(Assignment { instance_id: victim, ..assignment(1, 2, DesiredState::Deleted) });
     fixture.idle().await;
     fixture.reconciler.resync().await.unwrap();
     fixture.idle().await;
@@ -357,7 +359,7 @@ async fn side_by_side_creations_never_exceed_the_places() {
 #[tokio::test(start_paused = true)]
 async fn a_container_that_stopped_by_itself_is_reported_and_started_again() {
     let fixture = fixture(Fake::default(), 10);
-    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     fixture.reports.running().await;
     fixture.idle().await;
     fixture.reports.clear();
@@ -372,11 +374,11 @@ async fn hiccups_are_tried_again_and_lasting_trouble_is_said_once_and_mended_lat
     let fake = Fake::default();
     fake.failures.lock().unwrap().extend([passing(), passing()]);
     let fixture = fixture(fake, 10);
-    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     fixture.reports.running().await;
 
     fixture.fake.failures.lock().unwrap().extend((0..6).map(|_| passing()));
-    fixture.reconciler.assign(assignment(2, 1, Wanted::Running));
+    fixture.reconciler.assign(assignment(2, 1, DesiredState::Running));
     let failure = fixture.reports.failure("runtime_error").await;
     assert_eq!(failure.instance_id, instance(2));
     fixture.idle().await;
@@ -385,7 +387,7 @@ async fn hiccups_are_tried_again_and_lasting_trouble_is_said_once_and_mended_lat
     fixture.idle().await;
     assert_eq!(fixture.reports.count(), count, "the same trouble is not last_reported twice");
     fixture.reconciler.resync().await.unwrap();
-    fixture.reports.report(|r| r.instance_id == instance(2) && matches!(r.news, News::InstanceStatus(_))).await;
+    fixture.reports.report(|r| r.instance_id == instance(2) && matches!(r.kind, ReportKind::InstanceStatus(_))).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -399,8 +401,8 @@ async fn what_cannot_be_made_is_refused_with_its_reason() {
         let fake = Fake::default();
         fake.failures.lock().unwrap().push_back(error);
         let fixture = fixture(fake, 10);
-        fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
-        assert!(matches!(fixture.reports.failure(code).await.news, News::InstanceRefused(_)));
+        fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
+        assert!(matches!(fixture.reports.failure(code).await.kind, ReportKind::InstanceRefused(_)));
         fixture.idle().await;
         assert_eq!(fixture.reconciler.0.capacity.used(), 0);
     }
@@ -411,40 +413,40 @@ async fn taken_ports_cost_a_container_its_ports_only_whether_it_ran_or_not() {
     let fake = Fake::default();
     let taken = || RuntimeError::PortTaken("port is already allocated".to_owned());
     let fixture = fixture(fake, 10);
-    fixture.reconciler.assign(assignment(1, 1, Wanted::Stopped));
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Stopped));
     fixture.reports.stopped().await;
     fixture.idle().await;
     fixture.fake.failures.lock().unwrap().push_back(taken());
     // It has never run, but its id was reported, and so the confirmer names it.
-    let mut first = assignment(1, 2, Wanted::Running);
+    let mut first = assignment(1, 2, DesiredState::Running);
     first.container.as_mut().unwrap().container_id = Some("c1".to_owned());
     fixture.reconciler.assign(first);
     fixture.reports.running().await;
     assert_eq!(fixture.fake.containers.lock().unwrap()[0].id, "c1-moved");
 
     fixture.idle().await;
-    fixture.reconciler.assign(assignment(1, 3, Wanted::Stopped));
+    fixture.reconciler.assign(assignment(1, 3, DesiredState::Stopped));
     fixture.reports.report(|report| report.generation == 3).await;
     fixture.fake.failures.lock().unwrap().push_back(taken());
-    let mut resume = assignment(1, 4, Wanted::Running);
+    let mut resume = assignment(1, 4, DesiredState::Running);
     resume.container.as_mut().unwrap().container_id = Some("c1-moved".to_owned());
     fixture.reconciler.assign(resume);
     let resumed = fixture.reports.report(|report| report.generation == 4).await;
-    let News::InstanceStatus(seen) = resumed.news else { panic!("{resumed:?}") };
+    let ReportKind::InstanceStatus(seen) = resumed.kind else { panic!("{resumed:?}") };
     assert_eq!((seen.container_id.as_str(), seen.ports.ssh, seen.phase), ("c1-moved-moved", 11, Phase::Running));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_ssh_server_is_trouble() {
     let fixture = fixture(Fake { silent: true, ..Fake::default() }, 10);
-    fixture.reconciler.assign(assignment(1, 1, Wanted::Running));
-    assert!(matches!(fixture.reports.failure("runtime_error").await.news, News::InstanceFailed(_)));
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
+    assert!(matches!(fixture.reports.failure("runtime_error").await.kind, ReportKind::InstanceFailed(_)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_container_is_reported_and_left_alone() {
     let fake = Fake::default();
-    let (known, unknown) = (assignment(1, 1, Wanted::Stopped), assignment(2, 1, Wanted::Stopped));
+    let (known, unknown) = (assignment(1, 1, DesiredState::Stopped), assignment(2, 1, DesiredState::Stopped));
     let fake = Arc::new(fake);
     for assignment in [&known, &unknown] {
         fake.create(assignment, assignment.container.as_ref().unwrap()).await.unwrap();

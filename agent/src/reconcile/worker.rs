@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::InstanceId;
-use dockhost_domain::wire::{Assignment, News, Report, Trouble};
+use dockhost_domain::wire::{AgentError, Assignment, Report, ReportKind};
 
 use super::{ContainerCache, LastReport, Reconciler};
 use crate::container::{Container, ContainerState};
@@ -33,13 +33,13 @@ pub(super) struct Attempts {
 /// How a run ended.
 pub(super) enum Outcome {
     /// With something to enqueue_report.
-    Report(News),
+    Report(ReportKind),
     /// With nothing to enqueue_report.
     NoReport,
     /// Nobody wants it any more: there is nothing to enqueue_report, and nothing to keep.
     Obsolete,
     /// With an error that may pass.
-    Failed(Trouble),
+    Failed(AgentError),
 }
 
 impl<R: Runtime> Reconciler<R> {
@@ -97,7 +97,7 @@ impl<R: Runtime> Reconciler<R> {
             Outcome::NoReport => return false,
             Outcome::Obsolete => None,
             Outcome::Report(news) => {
-                if !matches!(news, News::InstanceStatus(_)) {
+                if !matches!(news, ReportKind::InstanceStatus(_)) {
                     (entry.failures, entry.retry_at) = (0, None);
                 }
                 Some(news)
@@ -109,11 +109,11 @@ impl<R: Runtime> Reconciler<R> {
                 entry.retry_at = Some(Instant::now() + pause);
                 tracing::warn!(instance = %assignment.instance_id, code = trouble.code, message = trouble.message,
                     retry_in = ?pause, "could not do what is wanted");
-                Some(News::InstanceFailed(trouble))
+                Some(ReportKind::InstanceFailed(trouble))
             }
         };
         // A confirmed deletion needs no entry: asked again, the answer is the same. Nor does what nobody wants any more.
-        let forget = !entry.dirty && news.as_ref().is_none_or(|news| *news == News::InstanceDeleted);
+        let forget = !entry.dirty && news.as_ref().is_none_or(|news| *news == ReportKind::InstanceDeleted);
         if let Some(news) = news {
             let last_reported = LastReport { placement: assignment.placement, generation: assignment.generation, news };
             if entry.last_reported.as_ref() != Some(&last_reported) {
@@ -127,14 +127,14 @@ impl<R: Runtime> Reconciler<R> {
         forget
     }
 
-    pub(super) fn enqueue_report(&self, assignment: &Assignment, news: News) {
+    pub(super) fn enqueue_report(&self, assignment: &Assignment, news: ReportKind) {
         tracing::info!(instance = %assignment.instance_id, ?news, "reporting");
         self.0.outbox.put(Report {
             instance_id: assignment.instance_id,
             user_id: assignment.user_id,
             placement: assignment.placement,
             generation: assignment.generation,
-            news,
+            kind: news,
         });
     }
 
@@ -234,7 +234,7 @@ impl<R: Runtime> Reconciler<R> {
 
     /// A container that was as wanted and isn't any more has stopped by itself: that is last_reported before it is mended.
     fn report_unexpected_change(&self, wanted: &Assignment, actual: &[Container], last_reported: Option<&LastReport>) {
-        let Some(LastReport { placement, generation, news: News::InstanceStatus(before) }) = last_reported else {
+        let Some(LastReport { placement, generation, news: ReportKind::InstanceStatus(before) }) = last_reported else {
             return;
         };
         if (*placement, *generation) != (wanted.placement, wanted.generation) {
@@ -243,7 +243,7 @@ impl<R: Runtime> Reconciler<R> {
         if let Some(container) = actual.iter().find(|container| container.id == before.container_id) {
             let now = container.observation();
             if now.phase != before.phase {
-                self.enqueue_report(wanted, News::InstanceStatus(now));
+                self.enqueue_report(wanted, ReportKind::InstanceStatus(now));
                 self.clear_last_reported(wanted.instance_id);
             }
         }
@@ -272,7 +272,7 @@ impl<R: Runtime> Reconciler<R> {
 }
 
 pub(super) fn failed(code: &str, message: String) -> Outcome {
-    Outcome::Failed(Trouble { code: code.to_owned(), message })
+    Outcome::Failed(AgentError { code: code.to_owned(), message })
 }
 
 fn ignore_not_found(result: Result<(), RuntimeError>) -> Result<(), RuntimeError> {

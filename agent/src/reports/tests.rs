@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use dockhost_domain::ids::UserId;
-use dockhost_domain::wire::News;
+use dockhost_domain::wire::ReportKind;
 use uuid::Uuid;
 
 use super::*;
@@ -14,7 +14,7 @@ fn report(instance: u128, generation: u32) -> Report {
         user_id: UserId::from_uuid(Uuid::from_u128(1)),
         placement: 1,
         generation,
-        news: News::InstanceDeleted,
+        kind: ReportKind::InstanceDeleted,
     }
 }
 

@@ -11,14 +11,14 @@ use super::*;
 const INSTANCE: InstanceId = InstanceId::from_uuid(Uuid::from_u128(1));
 const USER: UserId = UserId::from_uuid(Uuid::from_u128(2));
 
-fn assignment(placement: u32, wanted: Wanted) -> Assignment {
+fn assignment(placement: u32, wanted: DesiredState) -> Assignment {
     Assignment {
         instance_id: INSTANCE,
         user_id: USER,
         placement,
         generation: 1,
-        wanted,
-        container: (wanted != Wanted::Deleted).then(|| ContainerSpec {
+        desired: wanted,
+        container: (wanted != DesiredState::Deleted).then(|| ContainerSpec {
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: "ssh-ed25519 AAAA".to_owned(),
@@ -49,12 +49,12 @@ fn container(placement: u32, state: ContainerState) -> Container {
 }
 
 fn failed_gone(step: &Step) -> bool {
-    matches!(step, Step::Report(News::InstanceFailed(trouble)) if trouble.code == "container_gone")
+    matches!(step, Step::Report(ReportKind::InstanceFailed(trouble)) if trouble.code == "container_gone")
 }
 
 #[test]
 fn a_new_instance_is_made_started_awaited_and_reported() {
-    let wanted = assignment(1, Wanted::Running);
+    let wanted = assignment(1, DesiredState::Running);
     assert_eq!(next_step(&wanted, &[], CapacityStatus::Available), Step::Create);
     assert_eq!(
         next_step(&wanted, &[container(1, ContainerState::Created)], CapacityStatus::Available),
@@ -65,26 +65,28 @@ fn a_new_instance_is_made_started_awaited_and_reported() {
         Step::AwaitSsh("c1".to_owned())
     );
     let running = container(1, ContainerState::Running);
-    let report = Step::Report(News::InstanceStatus(running.observation()));
+    let report = Step::Report(ReportKind::InstanceStatus(running.observation()));
     assert_eq!(next_step(&wanted, &[running], CapacityStatus::Available), report);
 }
 
 #[test]
 fn only_a_new_container_is_refused_when_full() {
     let full = CapacityStatus::Full { max: 3 };
-    let wanted = assignment(1, Wanted::Running);
-    let Step::Report(News::InstanceRefused(trouble)) = next_step(&wanted, &[], full) else { panic!("not refused") };
+    let wanted = assignment(1, DesiredState::Running);
+    let Step::Report(ReportKind::InstanceRefused(trouble)) = next_step(&wanted, &[], full) else {
+        panic!("not refused")
+    };
     assert_eq!((trouble.code.as_str(), trouble.message.as_str()), ("no_capacity", "all 3 places are taken"));
     assert_eq!(next_step(&wanted, &[container(1, ContainerState::Stopped)], full), Step::Start("c1".to_owned()));
-    assert_eq!(next_step(&assignment(1, Wanted::Deleted), &[], full), Step::Report(News::InstanceDeleted));
+    assert_eq!(next_step(&assignment(1, DesiredState::Deleted), &[], full), Step::Report(ReportKind::InstanceDeleted));
 }
 
 #[test]
 fn stopped_without_a_container_makes_one_and_does_not_start_it() {
-    let wanted = assignment(1, Wanted::Stopped);
+    let wanted = assignment(1, DesiredState::Stopped);
     assert_eq!(next_step(&wanted, &[], CapacityStatus::Available), Step::Create);
     let made = container(1, ContainerState::Created);
-    let report = Step::Report(News::InstanceStatus(made.observation()));
+    let report = Step::Report(ReportKind::InstanceStatus(made.observation()));
     assert_eq!(next_step(&wanted, &[made], CapacityStatus::Available), report);
     assert_eq!(
         next_step(&wanted, &[container(1, ContainerState::Starting)], CapacityStatus::Available),
@@ -98,7 +100,7 @@ fn stopped_without_a_container_makes_one_and_does_not_start_it() {
 
 #[test]
 fn lost_files_are_never_replaced_by_an_empty_container() {
-    for wanted in [Wanted::Running, Wanted::Stopped] {
+    for wanted in [DesiredState::Running, DesiredState::Stopped] {
         let wanted = knowing(assignment(1, wanted), "c0");
         assert!(failed_gone(&next_step(&wanted, &[], CapacityStatus::Available)));
         assert!(failed_gone(&next_step(&wanted, &[container(1, ContainerState::Running)], CapacityStatus::Available)));
@@ -110,7 +112,7 @@ fn a_container_made_anew_from_its_files_answers_to_its_former_id() {
     let mut moved = container(1, ContainerState::Stopped);
     moved.former_ids = vec!["c0".to_owned()];
     assert_eq!(
-        next_step(&knowing(assignment(1, Wanted::Running), "c0"), &[moved], CapacityStatus::Available),
+        next_step(&knowing(assignment(1, DesiredState::Running), "c0"), &[moved], CapacityStatus::Available),
         Step::Start("c1".to_owned())
     );
 }
@@ -120,32 +122,32 @@ fn a_lower_placement_goes_first_and_a_higher_one_is_left_alone() {
     let (old, new) = (container(1, ContainerState::Running), container(2, ContainerState::Created));
     let both = [new.clone(), old];
     assert_eq!(
-        next_step(&assignment(2, Wanted::Running), &both, CapacityStatus::Available),
+        next_step(&assignment(2, DesiredState::Running), &both, CapacityStatus::Available),
         Step::Remove("c1".to_owned())
     );
-    assert_eq!(next_step(&assignment(1, Wanted::Running), &both, CapacityStatus::Available), Step::Ignore);
+    assert_eq!(next_step(&assignment(1, DesiredState::Running), &both, CapacityStatus::Available), Step::Ignore);
     assert_eq!(
-        next_step(&assignment(1, Wanted::Deleted), &both, CapacityStatus::Available),
+        next_step(&assignment(1, DesiredState::Deleted), &both, CapacityStatus::Available),
         Step::Remove("c1".to_owned())
     );
     assert_eq!(
-        next_step(&assignment(1, Wanted::Deleted), &[new], CapacityStatus::Available),
-        Step::Report(News::InstanceDeleted)
+        next_step(&assignment(1, DesiredState::Deleted), &[new], CapacityStatus::Available),
+        Step::Report(ReportKind::InstanceDeleted)
     );
 }
 
 #[test]
 fn an_assignment_that_does_not_say_what_to_make_makes_nothing() {
-    let mut wanted = assignment(1, Wanted::Running);
+    let mut wanted = assignment(1, DesiredState::Running);
     wanted.container = None;
-    assert!(matches!(next_step(&wanted, &[], CapacityStatus::Available), Step::Report(News::InstanceFailed(_))));
+    assert!(matches!(next_step(&wanted, &[], CapacityStatus::Available), Step::Report(ReportKind::InstanceFailed(_))));
 }
 
 /// What happens to the model between two steps.
 #[derive(Debug, Clone)]
 enum Happening {
     /// The server assigns something (or an older assignment arrives late).
-    Assign { placement: u32, wanted: Wanted, known: Known },
+    Assign { placement: u32, wanted: DesiredState, known: Known },
     /// The next step is decided and taken.
     Step,
     /// The next step is decided, and the agent dies before it is taken (or after: then it is a `Step`).
@@ -166,7 +168,7 @@ enum Known {
 }
 
 fn happenings() -> impl Strategy<Value = Happening> {
-    let wanted = prop_oneof![3 => Just(Wanted::Running), 2 => Just(Wanted::Stopped), 1 => Just(Wanted::Deleted)];
+    let wanted = prop_oneof![3 => Just(DesiredState::Running), 2 => Just(DesiredState::Stopped), 1 => Just(DesiredState::Deleted)];
     let known = prop_oneof![4 => Just(Known::Nothing), 2 => Just(Known::TheRightOne), 1 => Just(Known::AWrongOne)];
     prop_oneof![
         3 => (1..4u32, wanted, known)
@@ -195,7 +197,7 @@ impl Model {
                 let victim = victim.ok_or_else(|| TestCaseError::fail("removes what isn't there"))?;
                 prop_assert!(
                     victim.placement < assignment.placement
-                        || (assignment.wanted == Wanted::Deleted && victim.placement == assignment.placement),
+                        || (assignment.desired == DesiredState::Deleted && victim.placement == assignment.placement),
                     "removed placement {} for {assignment:?}",
                     victim.placement
                 );
@@ -208,7 +210,7 @@ impl Model {
                     None,
                     "made an empty container in place of lost files"
                 );
-                prop_assert_ne!(assignment.wanted, Wanted::Deleted);
+                prop_assert_ne!(assignment.desired, DesiredState::Deleted);
                 self.made += 1;
                 let mut made = container(assignment.placement, ContainerState::Created);
                 made.id = format!("m{}", self.made);
@@ -237,7 +239,7 @@ proptest! {
         history in prop::collection::vec(happenings(), 1..24)
     ) {
         let mut model = Model::default();
-        let mut wanted = assignment(1, Wanted::Running);
+        let mut wanted = assignment(1, DesiredState::Running);
         let mut capacity = CapacityStatus::Available;
         for happening in history {
             match happening {
@@ -269,18 +271,18 @@ proptest! {
         let rest = rest.ok_or_else(|| TestCaseError::fail("still busy after 8 steps"))??;
         match rest {
             Step::Ignore => prop_assert!(model.containers.iter().any(|container| container.placement > wanted.placement)),
-            Step::Report(News::InstanceStatus(seen)) => {
+            Step::Report(ReportKind::InstanceStatus(seen)) => {
                 prop_assert_eq!(model.containers.len(), 1);
                 prop_assert_eq!(&seen, &model.containers[0].observation());
                 prop_assert_eq!(model.containers[0].placement, wanted.placement);
-                prop_assert_eq!(model.containers[0].state.is_alive(), wanted.wanted == Wanted::Running);
+                prop_assert_eq!(model.containers[0].state.is_alive(), wanted.desired == DesiredState::Running);
             }
-            Step::Report(News::InstanceDeleted) => {
-                prop_assert_eq!(wanted.wanted, Wanted::Deleted);
+            Step::Report(ReportKind::InstanceDeleted) => {
+                prop_assert_eq!(wanted.desired, DesiredState::Deleted);
                 prop_assert!(model.containers.iter().all(|container| container.placement > wanted.placement));
             }
-            Step::Report(News::InstanceRefused(_)) => prop_assert_ne!(capacity, CapacityStatus::Available),
-            Step::Report(News::InstanceFailed(_)) => prop_assert!(expected_container_id(&wanted).is_some()),
+            Step::Report(ReportKind::InstanceRefused(_)) => prop_assert_ne!(capacity, CapacityStatus::Available),
+            Step::Report(ReportKind::InstanceFailed(_)) => prop_assert!(expected_container_id(&wanted).is_some()),
             other => prop_assert!(false, "came to rest at {other:?}"),
         }
     }

@@ -1,9 +1,9 @@
 //! The backend: one machine that runs containers. In: enrolment, and what the one judge of heartbeats found. Out: who
 //! it is, whether it is there, and where its containers are reached.
 
-mod connect;
 mod enrol;
-mod lose;
+mod mark_connected;
+mod mark_lost;
 #[cfg(test)]
 mod tests;
 
@@ -17,9 +17,9 @@ use crate::personal::Personal;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
-pub use connect::{ConnectBackend, NotEnrolled};
 pub use enrol::{BackendExists, EnrolBackend};
-pub use lose::LoseBackend;
+pub use mark_connected::{MarkConnected, NotEnrolled};
+pub use mark_lost::MarkLost;
 
 /// What happens to a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,15 +91,17 @@ pub struct Machine {
     /// When it was registered.
     pub enrolled_at: Timestamp,
     /// Whether it is there.
-    pub link: Link,
+    #[serde(rename = "link")]
+    pub connection: ConnectionState,
     /// What it said when it was last heard anew; kept while it is lost.
-    pub facts: Option<Connected>,
+    #[serde(rename = "facts")]
+    pub agent_info: Option<Connected>,
 }
 
 /// Whether a machine is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Link {
+pub enum ConnectionState {
     /// Registered, never heard of.
     Enrolled,
     /// Heard within the limit.
@@ -128,15 +130,15 @@ impl Aggregate for Backend {
                 *machine = Some(Machine {
                     details: details.clone(),
                     enrolled_at: meta.time,
-                    link: Link::Enrolled,
-                    facts: None,
+                    connection: ConnectionState::Enrolled,
+                    agent_info: None,
                 });
             }
             (BackendEvent::Connected(facts), Some(machine)) => {
-                machine.link = Link::Connected;
-                machine.facts = Some(facts.clone());
+                machine.connection = ConnectionState::Connected;
+                machine.agent_info = Some(facts.clone());
             }
-            (BackendEvent::Lost(_), Some(machine)) => machine.link = Link::Lost,
+            (BackendEvent::Lost(_), Some(machine)) => machine.connection = ConnectionState::Lost,
             // Unreachable by `decide`; a fold is total all the same.
             (BackendEvent::Connected(_) | BackendEvent::Lost(_), None) => {}
         }

@@ -25,16 +25,16 @@ fn facts(address: &str) -> Connected {
     Connected { address: address.to_owned().into(), runtime: "docker".to_owned(), agent_version: "0.1.0".to_owned() }
 }
 
-fn heard(address: &str) -> ConnectBackend {
-    ConnectBackend(facts(address))
+fn heard(address: &str) -> MarkConnected {
+    MarkConnected(facts(address))
 }
 
 fn connected(address: &str) -> BackendEvent {
     BackendEvent::Connected(facts(address))
 }
 
-fn silent() -> LoseBackend {
-    LoseBackend { silent_for_seconds: 15 }
+fn silent() -> MarkLost {
+    MarkLost { silent_for_seconds: 15 }
 }
 
 fn lost() -> BackendEvent {
@@ -49,7 +49,7 @@ fn a_machine_is_enrolled_once() {
         .when(EnrolBackend(details("lab-2")))
         .then_rejected(BackendExists);
     let machine = backend.state.machine.unwrap();
-    assert_eq!((machine.link, machine.enrolled_at, machine.facts), (Link::Enrolled, at(1), None));
+    assert_eq!((machine.connection, machine.enrolled_at, machine.agent_info), (ConnectionState::Enrolled, at(1), None));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_machine_is_lost_once_and_heard_again() {
         .then(lost())
         .when(silent())
         .then_nothing();
-    assert_eq!(backend.state.machine.clone().unwrap().facts, Some(facts("10.0.0.1")), "kept while it is lost");
+    assert_eq!(backend.state.machine.clone().unwrap().agent_info, Some(facts("10.0.0.1")), "kept while it is lost");
     backend.when(heard("10.0.0.1")).then(connected("10.0.0.1"));
 }
 
@@ -106,8 +106,8 @@ proptest! {
             before = if news { Some(finding) } else { before };
             backend = backend.and(event);
             let machine = backend.state.machine.as_ref().unwrap();
-            let link = before.map_or(Link::Enrolled, |before| if before == 0 { Link::Lost } else { Link::Connected });
-            prop_assert_eq!(machine.link, link);
+            let link = before.map_or(ConnectionState::Enrolled, |before| if before == 0 { ConnectionState::Lost } else { ConnectionState::Connected });
+            prop_assert_eq!(machine.connection, link);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Decisions: take a name, give it up. In: the owner. Out: `taken` or `released`, nothing if it is so already, or the
 //! rejection that another holds it.
 
-use super::{Claim, ClaimEvent, Owner};
+use super::{Claim, ClaimEvent, ClaimOwner};
 use crate::aggregate::Command;
 use crate::ids::PrincipalId;
 
@@ -15,17 +15,17 @@ pub struct TakeClaim {
 /// Another holds the name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this name is taken")]
-pub struct Taken;
+pub struct AlreadyClaimed;
 
 impl Command for TakeClaim {
     type Aggregate = Claim;
-    type Rejection = Taken;
+    type Rejection = AlreadyClaimed;
 
-    fn decide(&self, state: &Claim) -> Result<Option<ClaimEvent>, Taken> {
-        match state.holder {
-            None => Ok(Some(ClaimEvent::Taken(Owner { owner: self.owner }))),
+    fn decide(&self, state: &Claim) -> Result<Option<ClaimEvent>, AlreadyClaimed> {
+        match state.owner {
+            None => Ok(Some(ClaimEvent::Taken(ClaimOwner { owner: self.owner }))),
             Some(holder) if holder == self.owner => Ok(None),
-            Some(_) => Err(Taken),
+            Some(_) => Err(AlreadyClaimed),
         }
     }
 }
@@ -40,17 +40,17 @@ pub struct ReleaseClaim {
 /// Only the holder can give a name up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("another holds this name")]
-pub struct NotTheHolder;
+pub struct NotOwner;
 
 impl Command for ReleaseClaim {
     type Aggregate = Claim;
-    type Rejection = NotTheHolder;
+    type Rejection = NotOwner;
 
-    fn decide(&self, state: &Claim) -> Result<Option<ClaimEvent>, NotTheHolder> {
-        match state.holder {
+    fn decide(&self, state: &Claim) -> Result<Option<ClaimEvent>, NotOwner> {
+        match state.owner {
             None => Ok(None),
-            Some(holder) if holder == self.owner => Ok(Some(ClaimEvent::Released(Owner { owner: self.owner }))),
-            Some(_) => Err(NotTheHolder),
+            Some(holder) if holder == self.owner => Ok(Some(ClaimEvent::Released(ClaimOwner { owner: self.owner }))),
+            Some(_) => Err(NotOwner),
         }
     }
 }
@@ -70,8 +70,8 @@ mod tests {
         ReleaseClaim { owner: principal(owner) }
     }
 
-    fn owner(owner: u128) -> Owner {
-        Owner { owner: principal(owner) }
+    fn owner(owner: u128) -> ClaimOwner {
+        ClaimOwner { owner: principal(owner) }
     }
 
     #[test]
@@ -84,9 +84,9 @@ mod tests {
             .when(take(1))
             .then_nothing()
             .when(take(2))
-            .then_rejected(Taken)
+            .then_rejected(AlreadyClaimed)
             .when(release(2))
-            .then_rejected(NotTheHolder)
+            .then_rejected(NotOwner)
             .when(release(1))
             .then(ClaimEvent::Released(owner(1)))
             .when(release(1))
@@ -116,7 +116,7 @@ mod tests {
                     answer.ok().flatten()
                 };
                 claim = claim.and(event);
-                prop_assert_eq!(claim.state.holder, holder.map(principal));
+                prop_assert_eq!(claim.state.owner, holder.map(principal));
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::ids::PrincipalId;
 use crate::subject::{AggregateId, ClaimId};
 
-pub use decide::{NotTheHolder, ReleaseClaim, TakeClaim, Taken};
+pub use decide::{AlreadyClaimed, NotOwner, ReleaseClaim, TakeClaim};
 
 /// What happens to a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,16 +20,16 @@ pub use decide::{NotTheHolder, ReleaseClaim, TakeClaim, Taken};
 pub enum ClaimEvent {
     /// Somebody holds the name from now on.
     #[serde(rename = "dockhost.claim.taken.v1")]
-    Taken(Owner),
+    Taken(ClaimOwner),
     /// The name is free again.
     #[serde(rename = "dockhost.claim.released.v1")]
-    Released(Owner),
+    Released(ClaimOwner),
 }
 
 /// Who takes or gives up the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Owner {
+pub struct ClaimOwner {
     /// The user or backend.
     pub owner: PrincipalId,
 }
@@ -39,7 +39,8 @@ pub struct Owner {
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
     /// Who holds it.
-    pub holder: Option<PrincipalId>,
+    #[serde(rename = "holder")]
+    pub owner: Option<PrincipalId>,
 }
 
 impl std::fmt::Display for ClaimId {
@@ -64,8 +65,8 @@ impl Aggregate for Claim {
 
     fn evolve(&mut self, event: &ClaimEvent, _: &Meta) {
         match event {
-            ClaimEvent::Taken(by) => self.holder = Some(by.owner),
-            ClaimEvent::Released(_) => self.holder = None,
+            ClaimEvent::Taken(by) => self.owner = Some(by.owner),
+            ClaimEvent::Released(_) => self.owner = None,
         }
     }
 }

@@ -17,13 +17,13 @@ struct Golden {
 }
 
 impl Golden {
-    fn decode(&self) -> Result<Event, Unreadable> {
+    fn decode(&self) -> Result<Event, UnreadableEvent> {
         decode(&self.subject.parse().unwrap(), self.event.clone())
     }
 }
 
 /// Read from a tree and from text, which must come to the same.
-fn decode(subject: &AggregateId, event: Encoded) -> Result<Event, Unreadable> {
+fn decode(subject: &AggregateId, event: Encoded) -> Result<Event, UnreadableEvent> {
     let text = Event::decode_text(subject, &event.kind, &serde_json::to_vec(&event.data).unwrap());
     let tree = Event::decode(subject, event);
     assert_eq!(text.as_ref().ok(), tree.as_ref().ok());

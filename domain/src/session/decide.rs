@@ -55,7 +55,7 @@ impl Command for RevokeSession {
 }
 
 /// Sessions that one event names: it must stay well below what the broker takes.
-const AT_ONCE: usize = 5000;
+const MAX_SESSIONS_PER_EVENT: usize = 5000;
 
 /// End all sessions, for good. Asked again until it gives nothing: of very many, some are revoked one by one first.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,9 @@ impl Command for CloseSessions {
     fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, Infallible> {
         Ok(match state.live.keys().next() {
             _ if state.closed => None,
-            Some(first) if state.live.len() > AT_ONCE => Some(SessionEvent::Revoked(Revoked { session_id: *first })),
+            Some(first) if state.live.len() > MAX_SESSIONS_PER_EVENT => {
+                Some(SessionEvent::Revoked(Revoked { session_id: *first }))
+            }
             _ => Some(SessionEvent::Closed(Closed { session_ids: state.live.keys().copied().collect() })),
         })
     }
@@ -151,7 +153,7 @@ mod tests {
 
     #[test]
     fn of_very_many_sessions_some_are_ended_one_by_one() {
-        let many = AT_ONCE as u128 + 2;
+        let many = MAX_SESSIONS_PER_EVENT as u128 + 2;
         let mut sessions = given((0..many).map(|n| SessionEvent::Started(started(n, 1_000_000))));
         for n in 0..2 {
             sessions = sessions.when(CloseSessions).then(revoked(n));

@@ -2,21 +2,21 @@
 //! with its deadline; nothing if it is so already or on its way; or why not. Deleting is never refused.
 
 use super::Tenancy;
-use super::event::{ChangeRequested, Deleted, End, TenancyEvent};
+use super::event::{ChangeRequested, Deleted, DeletionOutcome, TenancyEvent};
 use super::instance::Progress;
 use super::policy::Policy;
 use crate::aggregate::Command;
 use crate::ids::InstanceId;
 use crate::timestamp::Timestamp;
-use crate::wire::Wanted;
+use crate::wire::DesiredState;
 
 /// Want this of an instance from now on.
 #[derive(Debug, Clone, Copy)]
-pub struct ChangeWanted {
+pub struct ChangeInstance {
     /// Which.
     pub instance_id: InstanceId,
     /// What.
-    pub to: Wanted,
+    pub to: DesiredState,
     /// The deciding replica's time.
     pub now: Timestamp,
     /// How long it may take.
@@ -37,7 +37,7 @@ pub enum ChangeRejected {
     NeverCreated,
 }
 
-impl Command for ChangeWanted {
+impl Command for ChangeInstance {
     type Aggregate = Tenancy;
     type Rejection = ChangeRejected;
 
@@ -46,29 +46,29 @@ impl Command for ChangeWanted {
         let instance = state.instance(instance_id).ok_or(ChangeRejected::NotFound)?;
         let failed = matches!(instance.progress, Progress::Failed { .. });
         let generation = instance.generation + 1;
-        let to_delete = self.to == Wanted::Deleted;
+        let to_delete = self.to == DesiredState::Deleted;
         if instance.is_deleted() {
             return if to_delete { Ok(None) } else { Err(ChangeRejected::NotFound) };
         }
         if state.closed && !to_delete {
             return Err(ChangeRejected::NotFound);
         }
-        if instance.wanted == Wanted::Deleted {
+        if instance.desired == DesiredState::Deleted {
             return if to_delete { Ok(None) } else { Err(ChangeRejected::Deleting) };
         }
-        if instance.site.is_none() {
-            let end = End::Unplaced;
-            let gone = TenancyEvent::Deleted(Deleted { instance_id, generation, end });
+        if instance.current_placement.is_none() {
+            let end = DeletionOutcome::Unplaced;
+            let gone = TenancyEvent::Deleted(Deleted { instance_id, generation, outcome: end });
             return if to_delete { Ok(Some(gone)) } else { Err(ChangeRejected::NeverCreated) };
         }
-        if instance.wanted == self.to && !failed {
+        if instance.desired == self.to && !failed {
             return Ok(None);
         }
         let request = |within| ChangeRequested { instance_id, generation, deadline: self.now.after(within) };
         Ok(Some(match self.to {
-            Wanted::Running => TenancyEvent::ResumeRequested(request(self.policy.resume_within)),
-            Wanted::Stopped => TenancyEvent::StopRequested(request(self.policy.stop_within)),
-            Wanted::Deleted => TenancyEvent::DeleteRequested(request(self.policy.delete_within)),
+            DesiredState::Running => TenancyEvent::ResumeRequested(request(self.policy.resume_within)),
+            DesiredState::Stopped => TenancyEvent::StopRequested(request(self.policy.stop_within)),
+            DesiredState::Deleted => TenancyEvent::DeleteRequested(request(self.policy.delete_within)),
         }))
     }
 }

@@ -4,14 +4,14 @@
 use std::convert::Infallible;
 
 use super::Tenancy;
-use super::event::{Closed, ClosedBecause, TenancyEvent};
+use super::event::{CloseReason, Closed, TenancyEvent};
 use crate::aggregate::Command;
 
 /// Let no instance begin here any more.
 #[derive(Debug, Clone, Copy)]
 pub struct CloseTenancy {
     /// Why.
-    pub because: ClosedBecause,
+    pub reason: CloseReason,
 }
 
 impl Command for CloseTenancy {
@@ -19,6 +19,6 @@ impl Command for CloseTenancy {
     type Rejection = Infallible;
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, Infallible> {
-        Ok((!state.closed).then_some(TenancyEvent::Closed(Closed { because: self.because })))
+        Ok((!state.closed).then_some(TenancyEvent::Closed(Closed { reason: self.reason })))
     }
 }

@@ -8,7 +8,7 @@ use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::placement::Choice;
 use crate::timestamp::Timestamp;
-use crate::wire::{Limits, Observation, Trouble};
+use crate::wire::{AgentError, Limits, Observation};
 
 /// What happens to an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,34 +91,35 @@ pub struct Placed {
     /// By when its agent must have answered.
     pub deadline: Timestamp,
     /// Why the placement before was given up.
-    pub after: Setback,
+    #[serde(rename = "after")]
+    pub failure: PlacementFailure,
 }
 
 /// Why a placement was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Setback {
+pub struct PlacementFailure {
     /// The machine.
     pub backend_id: BackendId,
     /// What went wrong there.
-    pub reason: Reason,
+    pub reason: FailureReason,
 }
 
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Reason {
+pub enum FailureReason {
     /// The agent said no.
-    Refused(Trouble),
+    Refused(AgentError),
     /// The agent tried and could not.
-    Failed(Trouble),
+    Failed(AgentError),
     /// The agent said nothing before the deadline.
     Late,
     /// The machine was lost.
     Lost,
 }
 
-impl std::fmt::Display for Reason {
+impl std::fmt::Display for FailureReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(trouble) => write!(f, "refused: {}", trouble.message),
@@ -140,7 +141,8 @@ pub struct Observed {
     /// The generation that it acted on.
     pub generation: u32,
     /// What it saw.
-    pub seen: Observation,
+    #[serde(rename = "seen")]
+    pub observation: Observation,
     /// Where the report stands among all reports.
     pub report: ReportPosition,
     /// Set when this unsettles an instance that was settled (its container stopped by itself): by when it must be
@@ -179,9 +181,11 @@ pub struct Failed {
     /// The generation that failed.
     pub generation: u32,
     /// The last thing that went wrong; those before stand in the `placed` events.
-    pub setback: Setback,
+    #[serde(rename = "setback")]
+    pub failure: PlacementFailure,
     /// Whether the placement is given up too: no container was ever seen of it, so nothing is lost with it.
-    pub gives_up: bool,
+    #[serde(rename = "givesUp")]
+    pub abandons_placement: bool,
     /// Where the report stands that said so; none if a deadline or a lost machine did.
     pub report: Option<ReportPosition>,
 }
@@ -195,13 +199,14 @@ pub struct Deleted {
     /// The generation that this ends.
     pub generation: u32,
     /// What became of its container.
-    pub end: End,
+    #[serde(rename = "end")]
+    pub outcome: DeletionOutcome,
 }
 
 /// What became of the container of a deleted instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-pub enum End {
+pub enum DeletionOutcome {
     /// There was no placement any more.
     Unplaced,
     /// Its machine confirmed that nothing is left.
@@ -233,13 +238,14 @@ pub struct Released {
 #[serde(rename_all = "camelCase")]
 pub struct Closed {
     /// Why.
-    pub because: ClosedBecause,
+    #[serde(rename = "because")]
+    pub reason: CloseReason,
 }
 
 /// Why a tenancy ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ClosedBecause {
+pub enum CloseReason {
     /// Its user was erased.
     Erased,
 }

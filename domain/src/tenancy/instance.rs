@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{End, ReportPosition, Requested, Setback, TenancyEvent};
+use super::event::{DeletionOutcome, PlacementFailure, ReportPosition, Requested, TenancyEvent};
 use crate::aggregate::Meta;
 use crate::ids::{BackendId, OperationId};
 use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::timestamp::Timestamp;
-use crate::wire::{Limits, Observation, Phase, Wanted};
+use crate::wire::{DesiredState, Limits, Observation, Phase};
 
 /// One on-demand machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,19 +32,23 @@ pub struct Instance {
     /// When its user or its container last changed something.
     pub last_activity: Timestamp,
     /// What it should be.
-    pub wanted: Wanted,
+    #[serde(rename = "wanted")]
+    pub desired: DesiredState,
     /// Rises with each change of what is wanted.
     pub generation: u32,
     /// Rises when the container must be a new one.
     pub placement: u32,
     /// Where the current placement is; none once it was given up or is gone.
-    pub site: Option<Site>,
+    #[serde(rename = "site")]
+    pub current_placement: Option<Placement>,
     /// How far it is.
     pub progress: Progress,
     /// The placements that did not work out.
-    pub setbacks: Vec<Setback>,
+    #[serde(rename = "setbacks")]
+    pub placement_failures: Vec<PlacementFailure>,
     /// Machines that may hold a container of a placement that was given up, with its number.
-    pub retired: BTreeMap<BackendId, u32>,
+    #[serde(rename = "retired")]
+    pub pending_removals: BTreeMap<BackendId, u32>,
     /// Where the last report stands that counted.
     pub last_report: Option<ReportPosition>,
 }
@@ -52,17 +56,18 @@ pub struct Instance {
 /// Where a placement is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Site {
+pub struct Placement {
     /// The machine.
     pub backend_id: BackendId,
     /// What its agent saw last; none until a container is known.
-    pub seen: Option<Seen>,
+    #[serde(rename = "seen")]
+    pub last_observation: Option<LastObservation>,
 }
 
 /// What an agent saw last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Seen {
+pub struct LastObservation {
     /// The generation that it had acted on.
     pub generation: u32,
     /// The container.
@@ -76,18 +81,21 @@ pub enum Progress {
     /// On its way to what is wanted.
     Pending {
         /// What is being done.
-        step: Step,
+        #[serde(rename = "step")]
+        operation_kind: OperationKind,
         /// The operation that asked for it; none when the container left its state by itself.
         operation: Option<OperationId>,
         /// When this ends one way or the other.
         deadline: Timestamp,
     },
     /// As wanted.
-    Settled,
+    #[serde(rename = "settled")]
+    Stable,
     /// Not as wanted, and nobody is working on it.
     Failed {
         /// What went wrong last.
-        setback: Setback,
+        #[serde(rename = "setback")]
+        failure: PlacementFailure,
     },
     /// Gone.
     Deleted {
@@ -99,7 +107,7 @@ pub enum Progress {
 /// What is being done to an instance; also the kinds of operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Step {
+pub enum OperationKind {
     /// Its first container is being made.
     Create,
     /// Its container is being stopped.
@@ -153,17 +161,17 @@ impl Instance {
             limits: requested.limits,
             created_at: meta.time,
             last_activity: meta.time,
-            wanted: Wanted::Running,
+            desired: DesiredState::Running,
             generation: 1,
             placement: 1,
-            site: Some(Site { backend_id: requested.choice.backend_id, seen: None }),
+            current_placement: Some(Placement { backend_id: requested.choice.backend_id, last_observation: None }),
             progress: Progress::Pending {
-                step: Step::Create,
+                operation_kind: OperationKind::Create,
                 operation: Some(meta.id.into()),
                 deadline: requested.deadline,
             },
-            setbacks: Vec::new(),
-            retired: BTreeMap::new(),
+            placement_failures: Vec::new(),
+            pending_removals: BTreeMap::new(),
             last_report: None,
         }
     }
@@ -174,54 +182,62 @@ impl Instance {
             // Ids are never used twice; a fold is total all the same.
             TenancyEvent::Requested(requested) => *self = Self::requested(requested, meta),
             TenancyEvent::Placed(placed) => {
-                self.retire_site();
-                self.retired.remove(&placed.choice.backend_id);
-                self.setbacks.push(placed.after.clone());
+                self.queue_removal();
+                self.pending_removals.remove(&placed.choice.backend_id);
+                self.placement_failures.push(placed.failure.clone());
                 self.placement = placed.placement;
-                self.site = Some(Site { backend_id: placed.choice.backend_id, seen: None });
+                self.current_placement =
+                    Some(Placement { backend_id: placed.choice.backend_id, last_observation: None });
                 if let Progress::Pending { deadline, .. } = &mut self.progress {
                     *deadline = placed.deadline;
                 }
             }
             TenancyEvent::Observed(observed) => {
                 self.last_report = Some(observed.report);
-                if let Some(site) = self.site.as_mut().filter(|_| observed.placement == self.placement) {
+                if let Some(site) = self.current_placement.as_mut().filter(|_| observed.placement == self.placement) {
                     let generation = observed.generation;
-                    site.seen = Some(Seen { generation, observation: observed.seen.clone() });
-                    if self.satisfied_by(generation, observed.seen.phase) {
-                        self.progress = Progress::Settled;
-                        self.setbacks.clear();
+                    site.last_observation =
+                        Some(LastObservation { generation, observation: observed.observation.clone() });
+                    if self.satisfied_by(generation, observed.observation.phase) {
+                        self.progress = Progress::Stable;
+                        self.placement_failures.clear();
                     } else if let Some(deadline) = observed.deadline {
-                        let step = if self.wanted == Wanted::Stopped { Step::Stop } else { Step::Resume };
-                        self.progress = Progress::Pending { step, operation: None, deadline };
+                        let step = if self.desired == DesiredState::Stopped {
+                            OperationKind::Stop
+                        } else {
+                            OperationKind::Resume
+                        };
+                        self.progress = Progress::Pending { operation_kind: step, operation: None, deadline };
                     }
                 }
             }
-            TenancyEvent::StopRequested(e) => self.want(Wanted::Stopped, Step::Stop, e.generation, e.deadline, meta),
+            TenancyEvent::StopRequested(e) => {
+                self.begin_operation(DesiredState::Stopped, OperationKind::Stop, e.generation, e.deadline, meta)
+            }
             TenancyEvent::ResumeRequested(e) => {
-                self.want(Wanted::Running, Step::Resume, e.generation, e.deadline, meta);
+                self.begin_operation(DesiredState::Running, OperationKind::Resume, e.generation, e.deadline, meta);
             }
             TenancyEvent::DeleteRequested(e) => {
-                self.want(Wanted::Deleted, Step::Delete, e.generation, e.deadline, meta);
+                self.begin_operation(DesiredState::Deleted, OperationKind::Delete, e.generation, e.deadline, meta);
             }
             TenancyEvent::Failed(failed) => {
-                self.progress = Progress::Failed { setback: failed.setback.clone() };
+                self.progress = Progress::Failed { failure: failed.failure.clone() };
                 self.last_report = failed.report.or(self.last_report);
-                if failed.gives_up {
-                    self.retire_site();
+                if failed.abandons_placement {
+                    self.queue_removal();
                 }
             }
             TenancyEvent::Deleted(deleted) => {
-                match deleted.end {
-                    End::Abandoned { .. } => self.retire_site(),
-                    End::Confirmed { .. } | End::Unplaced => self.site = None,
+                match deleted.outcome {
+                    DeletionOutcome::Abandoned { .. } => self.queue_removal(),
+                    DeletionOutcome::Confirmed { .. } | DeletionOutcome::Unplaced => self.current_placement = None,
                 }
-                self.wanted = Wanted::Deleted;
+                self.desired = DesiredState::Deleted;
                 self.generation = deleted.generation;
                 self.progress = Progress::Deleted { at: meta.time };
             }
             TenancyEvent::Released(released) => {
-                self.retired.remove(&released.backend_id);
+                self.pending_removals.remove(&released.backend_id);
                 return;
             }
             // About no instance.
@@ -230,15 +246,22 @@ impl Instance {
         self.last_activity = meta.time;
     }
 
-    fn want(&mut self, wanted: Wanted, step: Step, generation: u32, deadline: Timestamp, meta: &Meta) {
-        self.wanted = wanted;
+    fn begin_operation(
+        &mut self,
+        wanted: DesiredState,
+        step: OperationKind,
+        generation: u32,
+        deadline: Timestamp,
+        meta: &Meta,
+    ) {
+        self.desired = wanted;
         self.generation = generation;
-        self.progress = Progress::Pending { step, operation: Some(meta.id.into()), deadline };
+        self.progress = Progress::Pending { operation_kind: step, operation: Some(meta.id.into()), deadline };
     }
 
-    fn retire_site(&mut self) {
-        if let Some(site) = self.site.take() {
-            self.retired.insert(site.backend_id, self.placement);
+    fn queue_removal(&mut self) {
+        if let Some(site) = self.current_placement.take() {
+            self.pending_removals.insert(site.backend_id, self.placement);
         }
     }
 
@@ -246,17 +269,20 @@ impl Instance {
     #[must_use]
     pub fn satisfied_by(&self, generation: u32, phase: Phase) -> bool {
         generation == self.generation
-            && matches!((self.wanted, phase), (Wanted::Running, Phase::Running) | (Wanted::Stopped, Phase::Stopped))
+            && matches!(
+                (self.desired, phase),
+                (DesiredState::Running, Phase::Running) | (DesiredState::Stopped, Phase::Stopped)
+            )
     }
 
     /// What was seen last of the current placement.
     #[must_use]
-    pub fn seen(&self) -> Option<&Seen> {
-        self.site.as_ref().and_then(|site| site.seen.as_ref())
+    pub fn last_observation(&self) -> Option<&LastObservation> {
+        self.current_placement.as_ref().and_then(|site| site.last_observation.as_ref())
     }
 
     /// Forgets what its user typed.
-    pub fn blank(&mut self) {
+    pub fn erase_personal_values(&mut self) {
         self.name = Personal::Erased;
         self.ssh_public_key = Personal::Erased;
     }
@@ -276,23 +302,23 @@ impl Instance {
     /// What the API shows while the machine is heard.
     #[must_use]
     pub const fn status(&self) -> Status {
-        match (&self.progress, self.wanted) {
-            (Progress::Pending { step: Step::Create, .. }, _) => Status::Creating,
-            (Progress::Pending { step: Step::Stop, .. }, _) => Status::Stopping,
-            (Progress::Pending { step: Step::Resume, .. }, _) => Status::Resuming,
-            (Progress::Pending { step: Step::Delete, .. }, _) => Status::Deleting,
-            (Progress::Settled, Wanted::Running) => Status::Running,
-            (Progress::Settled, Wanted::Stopped) => Status::Stopped,
-            (Progress::Settled, Wanted::Deleted) | (Progress::Deleted { .. }, _) => Status::Deleted,
+        match (&self.progress, self.desired) {
+            (Progress::Pending { operation_kind: OperationKind::Create, .. }, _) => Status::Creating,
+            (Progress::Pending { operation_kind: OperationKind::Stop, .. }, _) => Status::Stopping,
+            (Progress::Pending { operation_kind: OperationKind::Resume, .. }, _) => Status::Resuming,
+            (Progress::Pending { operation_kind: OperationKind::Delete, .. }, _) => Status::Deleting,
+            (Progress::Stable, DesiredState::Running) => Status::Running,
+            (Progress::Stable, DesiredState::Stopped) => Status::Stopped,
+            (Progress::Stable, DesiredState::Deleted) | (Progress::Deleted { .. }, _) => Status::Deleted,
             (Progress::Failed { .. }, _) => Status::Failed,
         }
     }
 
     /// What the API shows, given whether its machine is heard: what should be running on a silent machine may not be.
     #[must_use]
-    pub fn status_on(&self, machine_is_heard: bool) -> Status {
+    pub fn status_on(&self, backend_is_connected: bool) -> Status {
         match self.status() {
-            Status::Running | Status::Stopped if !machine_is_heard => Status::Unreachable,
+            Status::Running | Status::Stopped if !backend_is_connected => Status::Unreachable,
             status => status,
         }
     }

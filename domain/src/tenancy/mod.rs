@@ -2,16 +2,17 @@
 //! them, and so each command is one ordinary append.
 //!
 //! In: the events of one user's instances. Out: the instances, the operations that their user may ask about, and the
-//! idempotency keys that still count. What is settled is forgotten after [`REMEMBERED`] of event time, so that a
+//! idempotency keys that still count. What is settled is forgotten after [`RETENTION`] of event time, so that a
 //! busy user's state stays small.
 
+mod assignments;
+mod backend_lost;
 mod change;
 mod close;
 mod deadline;
 pub mod event;
 mod instance;
-mod legal;
-mod lost;
+mod invariants;
 mod operation;
 mod policy;
 mod report;
@@ -19,7 +20,6 @@ mod request;
 mod retry;
 #[cfg(test)]
 mod tests;
-mod wanted;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -33,21 +33,21 @@ use crate::names::InstanceName;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
-pub use change::{ChangeRejected, ChangeWanted};
+pub use assignments::desired_assignments;
+pub use backend_lost::HandleBackendLost;
+pub use change::{ChangeInstance, ChangeRejected};
 pub use close::CloseTenancy;
-pub use deadline::{DeadlinePassed, DeadlineRejected};
+pub use deadline::{DeadlineRejected, HandleDeadline};
 pub use event::{Idempotency, ReportPosition, TenancyEvent};
-pub use instance::{Instance, Progress, Seen, Site, Status, Step};
-pub use legal::is_legal;
-pub use lost::BackendGone;
+pub use instance::{Instance, LastObservation, OperationKind, Placement, Progress, Status};
+pub use invariants::check_invariants;
 pub use operation::{Operation, Outcome};
 pub use policy::{Facts, Policy};
-pub use report::{ReportReceived, ReportRejected};
+pub use report::{HandleReport, ReportRejected};
 pub use request::{RequestInstance, RequestRejected};
-pub use wanted::wanted;
 
 /// How long settled things are remembered, in event time.
-pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// All instances of one user.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -55,15 +55,17 @@ pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub struct Tenancy {
     instances: BTreeMap<InstanceId, Instance>,
     operations: BTreeMap<OperationId, Operation>,
-    keys: BTreeMap<String, KeyUse>,
-    fading: VecDeque<(Timestamp, Fading)>,
+    #[serde(rename = "keys")]
+    idempotency_keys: BTreeMap<String, IdempotencyRecord>,
+    #[serde(rename = "fading")]
+    retention_queue: VecDeque<(Timestamp, RetentionEntry)>,
     closed: bool,
 }
 
 /// What an `Idempotency-Key` was used for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct KeyUse {
+pub struct IdempotencyRecord {
     /// Hex of a keyed hash of the request's body.
     pub request: String,
     /// The instance that came of it.
@@ -75,7 +77,7 @@ pub struct KeyUse {
 /// What is forgotten when its time has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Fading {
+enum RetentionEntry {
     Instance(InstanceId),
     Operation(OperationId),
     Key(String),
@@ -118,8 +120,8 @@ impl Tenancy {
 
     /// What an `Idempotency-Key` (by its hash) was used for.
     #[must_use]
-    pub fn key_use(&self, key: &str) -> Option<&KeyUse> {
-        self.keys.get(key)
+    pub fn idempotency_record(&self, key: &str) -> Option<&IdempotencyRecord> {
+        self.idempotency_keys.get(key)
     }
 
     fn evolve_instance(&mut self, event: &TenancyEvent, meta: &Meta) {
@@ -130,37 +132,40 @@ impl Tenancy {
             if let Some(idempotency) = &requested.idempotency {
                 let operation_id = meta.id.into();
                 let request = idempotency.request.clone();
-                self.keys.insert(idempotency.key.clone(), KeyUse { request, instance_id: id, operation_id });
-                self.fading.push_back((meta.time, Fading::Key(idempotency.key.clone())));
+                self.idempotency_keys
+                    .insert(idempotency.key.clone(), IdempotencyRecord { request, instance_id: id, operation_id });
+                self.retention_queue.push_back((meta.time, RetentionEntry::Key(idempotency.key.clone())));
             }
         } else if let Some(instance) = self.instances.get_mut(&id) {
             instance.evolve(event, meta);
         }
         let Some(instance) = self.instances.get(&id) else { return };
         if instance.is_deleted() && !matches!(before, Some(Progress::Deleted { .. })) {
-            self.fading.push_back((meta.time, Fading::Instance(id)));
+            self.retention_queue.push_back((meta.time, RetentionEntry::Instance(id)));
         }
         if let Some(begun) = operation::advance(&mut self.operations, id, before.as_ref(), instance, meta) {
-            self.fading.push_back((meta.time, Fading::Operation(begun)));
+            self.retention_queue.push_back((meta.time, RetentionEntry::Operation(begun)));
         }
     }
 
     /// Forgets what has been settled for long enough. What still matters gets another round.
-    fn forget(&mut self, now: Timestamp) {
-        while let Some((since, _)) = self.fading.front()
-            && since.after(REMEMBERED) < now
-            && let Some((_, fading)) = self.fading.pop_front()
+    fn apply_retention(&mut self, now: Timestamp) {
+        while let Some((since, _)) = self.retention_queue.front()
+            && since.after(RETENTION) < now
+            && let Some((_, fading)) = self.retention_queue.pop_front()
         {
             let keep = match &fading {
-                Fading::Instance(id) => self.instances.get(id).is_some_and(|instance| !instance.retired.is_empty()),
-                Fading::Operation(id) => self.operations.get(id).is_some_and(|o| o.outcome == Outcome::Pending),
-                Fading::Key(_) => false,
+                RetentionEntry::Instance(id) => {
+                    self.instances.get(id).is_some_and(|instance| !instance.pending_removals.is_empty())
+                }
+                RetentionEntry::Operation(id) => self.operations.get(id).is_some_and(|o| o.outcome == Outcome::Pending),
+                RetentionEntry::Key(_) => false,
             };
             match fading {
-                fading if keep => self.fading.push_back((now, fading)),
-                Fading::Instance(id) => drop(self.instances.remove(&id)),
-                Fading::Operation(id) => drop(self.operations.remove(&id)),
-                Fading::Key(key) => drop(self.keys.remove(&key)),
+                fading if keep => self.retention_queue.push_back((now, fading)),
+                RetentionEntry::Instance(id) => drop(self.instances.remove(&id)),
+                RetentionEntry::Operation(id) => drop(self.operations.remove(&id)),
+                RetentionEntry::Key(key) => drop(self.idempotency_keys.remove(&key)),
             }
         }
     }
@@ -185,8 +190,11 @@ impl Aggregate for Tenancy {
         self.closed |= matches!(event, TenancyEvent::Closed(_));
         if self.closed {
             // Their user was erased: what they typed serves only until the containers are gone.
-            self.instances.values_mut().filter(|instance| instance.is_deleted()).for_each(Instance::blank);
+            self.instances
+                .values_mut()
+                .filter(|instance| instance.is_deleted())
+                .for_each(Instance::erase_personal_values);
         }
-        self.forget(meta.time);
+        self.apply_retention(meta.time);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::instance::{Instance, Progress, Step};
+use super::instance::{Instance, OperationKind, Progress};
 use crate::aggregate::Meta;
 use crate::ids::{InstanceId, OperationId};
 
@@ -16,7 +16,7 @@ use crate::ids::{InstanceId, OperationId};
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
     /// What.
-    pub kind: Step,
+    pub kind: OperationKind,
     /// Of which instance.
     pub instance_id: InstanceId,
     /// What became of it.
@@ -52,15 +52,15 @@ pub(super) fn advance(
     };
     let (ended_as, begins) = match &after.progress {
         Progress::Pending { operation, .. } if *operation == was_pending && before.is_some() => return None,
-        Progress::Pending { step, operation: Some(id), .. } if *id == own => {
+        Progress::Pending { operation_kind: step, operation: Some(id), .. } if *id == own => {
             (Outcome::Superseded, Some((*step, Outcome::Pending)))
         }
         Progress::Pending { .. } => return None,
-        Progress::Settled => (Outcome::Succeeded, None),
+        Progress::Stable => (Outcome::Succeeded, None),
         Progress::Failed { .. } => (Outcome::Failed, None),
         // Deleted at once, without a step between: the wish and its fulfilment are one event.
         Progress::Deleted { .. } if !matches!(before, Some(Progress::Pending { .. } | Progress::Deleted { .. })) => {
-            (Outcome::Superseded, Some((Step::Delete, Outcome::Succeeded)))
+            (Outcome::Superseded, Some((OperationKind::Delete, Outcome::Succeeded)))
         }
         Progress::Deleted { .. } => (Outcome::Succeeded, None),
     };

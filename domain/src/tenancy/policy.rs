@@ -17,9 +17,9 @@ pub struct Policy {
     /// For a machine to remove one.
     pub delete_within: Duration,
     /// Machines that may be late before a create fails.
-    pub max_late: usize,
+    pub max_late_backends: usize,
     /// Machines that are tried at most.
-    pub max_tries: usize,
+    pub max_attempts: usize,
 }
 
 impl Default for Policy {
@@ -30,8 +30,8 @@ impl Default for Policy {
             stop_within: Duration::from_secs(30),
             resume_within: Duration::from_secs(30),
             delete_within: Duration::from_secs(30),
-            max_late: 2,
-            max_tries: 8,
+            max_late_backends: 2,
+            max_attempts: 8,
         }
     }
 }
@@ -46,5 +46,5 @@ pub struct Facts {
     /// The machines.
     pub candidates: Vec<Candidate>,
     /// Differs from decision to decision; picks among equal machines.
-    pub turn: u64,
+    pub tie_breaker: u64,
 }

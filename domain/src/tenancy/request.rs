@@ -8,7 +8,7 @@ use super::{Facts, Tenancy};
 use crate::aggregate::Command;
 use crate::ids::InstanceId;
 use crate::names::{InstanceName, Username};
-use crate::placement::{NoPlace, place};
+use crate::placement::{NoCandidate, place};
 use crate::wire::Limits;
 
 /// Make an instance.
@@ -56,7 +56,7 @@ pub enum RequestRejected {
     },
     /// No machine can take it.
     #[error("no machine can take another instance")]
-    NoPlace(NoPlace),
+    NoCandidate(NoCandidate),
 }
 
 impl RequestInstance {
@@ -83,7 +83,7 @@ impl Command for RequestInstance {
             return Err(RequestRejected::Closed);
         }
         if let Some(idempotency) = &self.idempotency
-            && let Some(used) = state.key_use(&idempotency.key)
+            && let Some(used) = state.idempotency_record(&idempotency.key)
         {
             return if used.request == idempotency.request { Ok(None) } else { Err(RequestRejected::KeyReused) };
         }
@@ -94,7 +94,8 @@ impl Command for RequestInstance {
             return Err(RequestRejected::QuotaExceeded { limit, used });
         }
         let name = self.free_name(state)?;
-        let choice = place(&self.facts.candidates, &[], self.facts.turn).map_err(RequestRejected::NoPlace)?;
+        let choice =
+            place(&self.facts.candidates, &[], self.facts.tie_breaker).map_err(RequestRejected::NoCandidate)?;
         Ok(Some(TenancyEvent::Requested(Requested {
             instance_id: self.instance_id,
             name: name.into(),

@@ -7,13 +7,13 @@ use super::*;
 use crate::testing::golden;
 
 /// The golden file that shows reports of this kind; a new kind does not compile without one.
-fn file(news: &News) -> &'static str {
+fn file(news: &ReportKind) -> &'static str {
     match news {
-        News::InstanceCreated(_) => "report-instance-created.json",
-        News::InstanceStatus(_) => "report-instance-status.json",
-        News::InstanceDeleted => "report-instance-deleted.json",
-        News::InstanceRefused(_) => "report-instance-refused.json",
-        News::InstanceFailed(_) => "report-instance-failed.json",
+        ReportKind::InstanceCreated(_) => "report-instance-created.json",
+        ReportKind::InstanceStatus(_) => "report-instance-status.json",
+        ReportKind::InstanceDeleted => "report-instance-deleted.json",
+        ReportKind::InstanceRefused(_) => "report-instance-refused.json",
+        ReportKind::InstanceFailed(_) => "report-instance-failed.json",
     }
 }
 
@@ -44,14 +44,14 @@ fn every_golden_message_is_read_and_written_the_same_way_again() {
     let reports = golden::names("wire").into_iter().filter(|name| name.starts_with("report-"));
     for name in reports {
         for report in check::<Report>(&name) {
-            assert_eq!(file(&report.news), name);
+            assert_eq!(file(&report.kind), name);
         }
     }
 }
 
 #[test]
 fn every_message_has_a_golden_file() {
-    let trouble = Trouble { code: String::new(), message: String::new() };
+    let trouble = AgentError { code: String::new(), message: String::new() };
     let seen = Observation {
         phase: Phase::Running,
         container_id: String::new(),
@@ -59,11 +59,11 @@ fn every_message_has_a_golden_file() {
         host_keys: Vec::new(),
     };
     let every = [
-        News::InstanceCreated(seen.clone()),
-        News::InstanceStatus(seen),
-        News::InstanceDeleted,
-        News::InstanceRefused(trouble.clone()),
-        News::InstanceFailed(trouble),
+        ReportKind::InstanceCreated(seen.clone()),
+        ReportKind::InstanceStatus(seen),
+        ReportKind::InstanceDeleted,
+        ReportKind::InstanceRefused(trouble.clone()),
+        ReportKind::InstanceFailed(trouble),
     ];
     let mut expected: Vec<&str> = every.iter().map(file).collect();
     expected.extend([
@@ -110,6 +110,6 @@ fn a_malformed_message_is_refused() {
 
 #[test]
 fn unknown_words_are_refused() {
-    assert!(serde_json::from_value::<Wanted>(json!("exploded")).is_err());
+    assert!(serde_json::from_value::<DesiredState>(json!("exploded")).is_err());
     assert!(serde_json::from_value::<Phase>(json!("paused")).is_err());
 }

@@ -1,6 +1,6 @@
 //! The document of one machine. Personal values are plain here; they are `null` once the principal was erased.
 
-use dockhost_domain::backend::Link;
+use dockhost_domain::backend::ConnectionState;
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
@@ -24,7 +24,7 @@ pub struct BackendDocument {
     /// Containers that it takes at most.
     pub max_containers: u32,
     /// Whether it is there.
-    pub status: Link,
+    pub status: ConnectionState,
     /// Where clients reach the ports of its containers; none until its agent was heard.
     pub address: Option<String>,
     /// `docker`, `podman` or `simulated`; none until its agent was heard.

@@ -1,7 +1,7 @@
 //! The fold of `backends`. In: backend events. Out: the machine's document.
 
-use dockhost_domain::backend::{BackendEvent, Link};
-use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::backend::{BackendEvent, ConnectionState};
+use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::personal::Personal;
@@ -30,7 +30,7 @@ impl ReadModel for Backends {
         if let AggregateId::Backend(id) = event.aggregate { vec![id] } else { Vec::new() }
     }
 
-    fn fold(id: BackendId, document: Option<BackendDocument>, recorded: &Recorded) -> Option<BackendDocument> {
+    fn fold(id: BackendId, document: Option<BackendDocument>, recorded: &RecordedEvent) -> Option<BackendDocument> {
         let Event::Backend(event) = &recorded.envelope.event else { return document };
         let time = recorded.envelope.meta.time;
         match event {
@@ -40,7 +40,7 @@ impl ReadModel for Backends {
                 lab_name: plain(enrolled.lab_name.as_ref()),
                 operating_system: plain(enrolled.operating_system.as_ref()),
                 max_containers: enrolled.max_containers,
-                status: Link::Enrolled,
+                status: ConnectionState::Enrolled,
                 address: None,
                 runtime: None,
                 agent_version: None,
@@ -50,18 +50,24 @@ impl ReadModel for Backends {
                 seq: recorded.sequence,
             }),
             BackendEvent::Connected(facts) => document.map(|backend| BackendDocument {
-                status: Link::Connected,
+                status: ConnectionState::Connected,
                 address: plain(Some(&facts.address)),
                 runtime: Some(facts.runtime.clone()),
                 agent_version: Some(facts.agent_version.clone()),
                 // Said again with changed facts while it was there all along.
-                connected_at: if backend.status == Link::Connected { backend.connected_at } else { Some(time) },
+                connected_at: if backend.status == ConnectionState::Connected {
+                    backend.connected_at
+                } else {
+                    Some(time)
+                },
                 lost_at: None,
                 ..backend
             }),
-            BackendEvent::Lost(_) => {
-                document.map(|backend| BackendDocument { status: Link::Lost, lost_at: Some(time), ..backend })
-            }
+            BackendEvent::Lost(_) => document.map(|backend| BackendDocument {
+                status: ConnectionState::Lost,
+                lost_at: Some(time),
+                ..backend
+            }),
         }
     }
 }
@@ -94,7 +100,7 @@ mod tests {
     #[test]
     fn a_machine_that_says_something_new_was_there_all_along() {
         let machine = after(&[(1, enrolled("lab")), (2, connected("10.0.0.1")), (3, connected("10.0.0.2"))]);
-        assert_eq!((machine.status, machine.connected_at), (Link::Connected, Some(at(2))));
+        assert_eq!((machine.status, machine.connected_at), (ConnectionState::Connected, Some(at(2))));
         assert_eq!(machine.address.as_deref(), Some("10.0.0.2"));
     }
 
@@ -102,9 +108,15 @@ mod tests {
     fn a_lost_machine_keeps_its_address_and_is_there_anew_when_it_is_back() {
         let events = [(1, enrolled("lab")), (2, connected("10.0.0.1")), (5, lost()), (9, connected("10.0.0.1"))];
         let machine = after(&events[..3]);
-        assert_eq!((machine.status, machine.connected_at, machine.lost_at), (Link::Lost, Some(at(2)), Some(at(5))));
+        assert_eq!(
+            (machine.status, machine.connected_at, machine.lost_at),
+            (ConnectionState::Lost, Some(at(2)), Some(at(5)))
+        );
         assert_eq!(machine.address.as_deref(), Some("10.0.0.1"));
         let machine = after(&events);
-        assert_eq!((machine.status, machine.connected_at, machine.lost_at), (Link::Connected, Some(at(9)), None));
+        assert_eq!(
+            (machine.status, machine.connected_at, machine.lost_at),
+            (ConnectionState::Connected, Some(at(9)), None)
+        );
     }
 }

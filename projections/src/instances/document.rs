@@ -7,7 +7,7 @@ use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
 use dockhost_domain::tenancy::{Instance, Progress, Status};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::{Ports, Wanted};
+use dockhost_domain::wire::{DesiredState, Ports};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Document;
@@ -26,7 +26,7 @@ pub struct InstanceDocument {
     /// What the API shows while its machine is heard; see [`Instance::status_on`] for when it isn't.
     pub status: Status,
     /// What it should be.
-    pub wanted: Wanted,
+    pub wanted: DesiredState,
     /// Rises with each change of what is wanted.
     pub generation: u32,
     /// Rises when the container must be a new one.
@@ -59,18 +59,18 @@ impl InstanceDocument {
     #[must_use]
     pub fn of(instance_id: InstanceId, user_id: UserId, mut state: Instance, seq: u64) -> Self {
         if state.is_deleted() {
-            state.blank();
+            state.erase_personal_values();
         }
-        let observation = state.seen().map(|seen| &seen.observation);
+        let observation = state.last_observation().map(|seen| &seen.observation);
         Self {
             instance_id,
             user_id,
             name: state.name.plain().cloned(),
             status: state.status(),
-            wanted: state.wanted,
+            wanted: state.desired,
             generation: state.generation,
             placement: state.placement,
-            backend_id: state.site.as_ref().map(|site| site.backend_id),
+            backend_id: state.current_placement.as_ref().map(|site| site.backend_id),
             container_id: observation.map(|seen| seen.container_id.clone()),
             ports: observation.map(|seen| seen.ports),
             host_keys: observation.map(|seen| seen.host_keys.clone()).unwrap_or_default(),
@@ -78,8 +78,8 @@ impl InstanceDocument {
             last_activity: state.last_activity,
             deadline: state.deadline(),
             failure: match &state.progress {
-                Progress::Failed { setback } => Some(setback.reason.to_string()),
-                Progress::Pending { .. } | Progress::Settled | Progress::Deleted { .. } => None,
+                Progress::Failed { failure } => Some(failure.reason.to_string()),
+                Progress::Pending { .. } | Progress::Stable | Progress::Deleted { .. } => None,
             },
             state,
             seq,

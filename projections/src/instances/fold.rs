@@ -1,7 +1,7 @@
 //! The fold of `instances`. In: tenancy events. Out: the document of the instance that the event names; a deleted one
 //! is marked, not removed, and keeps nothing that its user typed. What an event means is said by [`Instance::evolve`] alone.
 
-use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::subject::AggregateId;
@@ -26,7 +26,7 @@ impl ReadModel for Instances {
         if let Event::Tenancy(event) = &event.event { event.instance_id().into_iter().collect() } else { Vec::new() }
     }
 
-    fn fold(id: InstanceId, document: Option<InstanceDocument>, recorded: &Recorded) -> Option<InstanceDocument> {
+    fn fold(id: InstanceId, document: Option<InstanceDocument>, recorded: &RecordedEvent) -> Option<InstanceDocument> {
         let envelope = &recorded.envelope;
         let (Event::Tenancy(event), AggregateId::Tenancy(user_id)) = (&envelope.event, envelope.aggregate) else {
             return document;
@@ -52,7 +52,7 @@ mod tests {
     use dockhost_domain::ids::BackendId;
     use dockhost_domain::personal::Personal;
     use dockhost_domain::tenancy::Status;
-    use dockhost_domain::wire::{Phase, Wanted};
+    use dockhost_domain::wire::{DesiredState, Phase};
 
     fn after(events: &[(u64, TenancyEvent)]) -> InstanceDocument {
         let mut instances = Folded::<Instances>::default();
@@ -84,7 +84,10 @@ mod tests {
         assert_eq!((instance.created_at, instance.last_activity, instance.deadline), (at(1), at(3), None));
         assert_eq!(after(&events[..4]).status, Status::Stopping);
         let instance = after(&events[..5]);
-        assert_eq!((instance.status, instance.wanted, instance.generation), (Status::Stopped, Wanted::Stopped, 2));
+        assert_eq!(
+            (instance.status, instance.wanted, instance.generation),
+            (Status::Stopped, DesiredState::Stopped, 2)
+        );
         let instance = after(&events);
         assert_eq!((instance.status, instance.backend_id), (Status::Deleted, None));
         assert_eq!((instance.name, instance.state.ssh_public_key), (None, Personal::Erased), "and keeps nothing typed");

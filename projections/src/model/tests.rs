@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::wire::Phase;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -18,7 +18,7 @@ use crate::testing::{
 use crate::users::Users;
 
 /// Any event about few things, legal or not: a fold is total.
-fn event(sequence: u64, what: u8, id: u64, n: u32) -> Recorded {
+fn event(sequence: u64, what: u8, id: u64, n: u32) -> RecordedEvent {
     let (owner, machine) = (id % 3, 100 + u64::from(n % 3));
     let phase = if n.is_multiple_of(2) { Phase::Running } else { Phase::Stopped };
     match what {
@@ -42,7 +42,7 @@ fn event(sequence: u64, what: u8, id: u64, n: u32) -> Recorded {
     }
 }
 
-fn events() -> impl Strategy<Value = Vec<Recorded>> {
+fn events() -> impl Strategy<Value = Vec<RecordedEvent>> {
     proptest::collection::vec((0_u8..20, 0_u64..5, 1_u32..4, 1_u64..4), 0..60).prop_map(|drawn| {
         let mut sequence = 0;
         drawn
@@ -60,7 +60,7 @@ fn forms<M: ReadModel>(folded: &Folded<M>) -> BTreeMap<String, Value> {
     folded.documents().map(|d| (d.id().to_string(), serde_json::to_value(d).unwrap())).collect()
 }
 
-fn all_at_once<M: ReadModel>(events: &[Recorded]) -> BTreeMap<String, Value> {
+fn all_at_once<M: ReadModel>(events: &[RecordedEvent]) -> BTreeMap<String, Value> {
     let mut folded = Folded::<M>::default();
     for event in events {
         folded.fold(event);
@@ -69,7 +69,7 @@ fn all_at_once<M: ReadModel>(events: &[Recorded]) -> BTreeMap<String, Value> {
 }
 
 /// As a projector does it: each batch starts from what is stored, some batches come twice, some begin too early.
-fn in_batches<M: ReadModel>(events: &[Recorded], cuts: &[(usize, usize)]) -> BTreeMap<String, Value> {
+fn in_batches<M: ReadModel>(events: &[RecordedEvent], cuts: &[(usize, usize)]) -> BTreeMap<String, Value> {
     let mut stored = BTreeMap::<String, Value>::new();
     let mut begin = 0;
     for (length, again) in cuts.iter().copied().chain([(events.len(), 0)]) {
@@ -89,7 +89,7 @@ fn in_batches<M: ReadModel>(events: &[Recorded], cuts: &[(usize, usize)]) -> BTr
     stored
 }
 
-fn check<M: ReadModel>(events: &[Recorded], cuts: &[(usize, usize)]) {
+fn check<M: ReadModel>(events: &[RecordedEvent], cuts: &[(usize, usize)]) {
     assert_eq!(in_batches::<M>(events, cuts), all_at_once::<M>(events), "{}", M::NAME);
     let mut folded = Folded::<M>::default();
     for event in events {

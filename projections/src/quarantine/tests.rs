@@ -1,4 +1,4 @@
-use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::names::Username;
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ impl ReadModel for Touchy {
         Users::keys(event)
     }
 
-    fn fold(id: UserId, document: Option<UserDocument>, recorded: &Recorded) -> Option<UserDocument> {
+    fn fold(id: UserId, document: Option<UserDocument>, recorded: &RecordedEvent) -> Option<UserDocument> {
         let after = Users::fold(id, document, recorded);
         let name = after.as_ref().and_then(|user| user.username.as_ref()).map(Username::as_str);
         assert_ne!(name, Some("bomb"), "ordered by a test");

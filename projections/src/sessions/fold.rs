@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::SessionId;
 use dockhost_domain::session::SessionEvent;
@@ -34,7 +34,7 @@ impl ReadModel for Sessions {
         }
     }
 
-    fn fold(id: SessionId, document: Option<SessionDocument>, recorded: &Recorded) -> Option<SessionDocument> {
+    fn fold(id: SessionId, document: Option<SessionDocument>, recorded: &RecordedEvent) -> Option<SessionDocument> {
         let time = recorded.envelope.meta.time;
         match (&recorded.envelope.event, recorded.envelope.aggregate) {
             (Event::Session(SessionEvent::Started(started)), AggregateId::Session(principal_id)) => {

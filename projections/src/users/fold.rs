@@ -1,7 +1,7 @@
 //! The fold of `users`. In: account events. Out: the person's document; an erased person's is kept, without the person.
 
 use dockhost_domain::account::AccountEvent;
-use dockhost_domain::envelope::{Envelope, Recorded};
+use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::AggregateId;
@@ -25,7 +25,7 @@ impl ReadModel for Users {
         if let AggregateId::Account(id) = event.aggregate { vec![id] } else { Vec::new() }
     }
 
-    fn fold(id: UserId, document: Option<UserDocument>, recorded: &Recorded) -> Option<UserDocument> {
+    fn fold(id: UserId, document: Option<UserDocument>, recorded: &RecordedEvent) -> Option<UserDocument> {
         match &recorded.envelope.event {
             Event::Account(AccountEvent::Created(created)) => Some(UserDocument {
                 user_id: id,

@@ -57,7 +57,7 @@ async fn an_event_round_trips_and_its_wire_form_shows_nothing_personal() {
     let subject = envelope.aggregate.to_string();
     let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: &body };
     match codec.decode(&stored).await.unwrap() {
-        Decoded::Event(recorded) => assert_eq!(*recorded, Recorded { sequence: 9, envelope }),
+        Decoded::Event(recorded) => assert_eq!(*recorded, RecordedEvent { sequence: 9, envelope }),
         other @ Decoded::Unreadable { .. } => panic!("{other:?}"),
     }
 }

@@ -10,8 +10,8 @@ use axum::extract::State;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::{InstanceId, OperationId, UserId};
 use dockhost_domain::names::InstanceName;
-use dockhost_domain::tenancy::{ChangeRejected, ChangeWanted, Instance, Progress, Tenancy};
-use dockhost_domain::wire::Wanted;
+use dockhost_domain::tenancy::{ChangeInstance, ChangeRejected, Instance, Progress, Tenancy};
+use dockhost_domain::wire::DesiredState;
 use serde::Deserialize;
 
 use crate::common::clock;
@@ -41,7 +41,7 @@ pub async fn stop(
     wait: Wait,
     body: Fields,
 ) -> Result<Reply, ApiError> {
-    change(&app, caller.user_id, &named(body)?, Wanted::Stopped, wait, "the instance is stopped").await
+    change(&app, caller.user_id, &named(body)?, DesiredState::Stopped, wait, "the instance is stopped").await
 }
 
 /// Starts an instance again.
@@ -54,7 +54,7 @@ pub async fn resume(
     wait: Wait,
     body: Fields,
 ) -> Result<Reply, ApiError> {
-    change(&app, caller.user_id, &named(body)?, Wanted::Running, wait, "the instance runs").await
+    change(&app, caller.user_id, &named(body)?, DesiredState::Running, wait, "the instance runs").await
 }
 
 /// Deletes an instance, in whatever state it is.
@@ -72,7 +72,7 @@ pub async fn delete(
         Some(name) => name,
         None => named(body)?,
     };
-    change(&app, caller.user_id, &name, Wanted::Deleted, wait, "the instance is deleted").await
+    change(&app, caller.user_id, &name, DesiredState::Deleted, wait, "the instance is deleted").await
 }
 
 fn named(mut body: Fields) -> Result<String, ApiError> {
@@ -106,13 +106,20 @@ fn rejected(rejection: &ChangeRejected) -> ApiError {
 fn under_way(instance: &Instance) -> Option<OperationId> {
     match instance.progress {
         Progress::Pending { operation, .. } => operation,
-        Progress::Settled | Progress::Failed { .. } | Progress::Deleted { .. } => None,
+        Progress::Stable | Progress::Failed { .. } | Progress::Deleted { .. } => None,
     }
 }
 
-async fn change(app: &App, user_id: UserId, name: &str, to: Wanted, wait: Wait, done: &str) -> Result<Reply, ApiError> {
+async fn change(
+    app: &App,
+    user_id: UserId,
+    name: &str,
+    to: DesiredState,
+    wait: Wait,
+    done: &str,
+) -> Result<Reply, ApiError> {
     let instance_id = find(app, user_id, name).await?;
-    let command = ChangeWanted { instance_id, to, now: clock::now(), policy: app.settings.policy };
+    let command = ChangeInstance { instance_id, to, now: clock::now(), policy: app.settings.policy };
     let changed = app
         .executor
         .execute(user_id, app.origin(Actor::User(user_id)), command)

@@ -11,7 +11,7 @@ use dockhost_domain::account::{Account, Profile};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
-use dockhost_domain::placement::{NoPlace, Unfit};
+use dockhost_domain::placement::{Ineligible, NoCandidate};
 use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejected};
 use serde_json::{Value, json};
 
@@ -64,11 +64,11 @@ fn ssh_key_of(request: &Request, profile: &Profile) -> Result<String, ApiError> 
     }
 }
 
-fn no_place(app: &App, no_place: &NoPlace) -> ApiError {
-    let reason = |unfit: &Unfit| match unfit {
-        Unfit::NotConnected => "is not connected",
-        Unfit::Full => "has no room",
-        Unfit::AlreadyTried => "was tried",
+fn no_place(app: &App, no_place: &NoCandidate) -> ApiError {
+    let reason = |unfit: &Ineligible| match unfit {
+        Ineligible::NotConnected => "is not connected",
+        Ineligible::Full => "has no room",
+        Ineligible::AlreadyTried => "was tried",
     };
     let backends: Vec<Value> = no_place
         .0
@@ -79,7 +79,7 @@ fn no_place(app: &App, no_place: &NoPlace) -> ApiError {
             json!({ "backendId": id, "backend": name, "reason": reason(unfit) })
         })
         .collect();
-    let (code, message) = if no_place.nothing_connected() {
+    let (code, message) = if no_place.none_connected() {
         (Code::NoBackend, "no backend is connected")
     } else {
         (Code::NoCapacity, "no backend has room for another instance")
@@ -98,7 +98,7 @@ fn rejected(app: &App, rejection: RequestRejected) -> ApiError {
             ApiError::new(Code::QuotaExceeded, format!("you have {used} of {limit} instances; delete one first"))
                 .with(json!({ "limit": limit, "used": used }))
         }
-        RequestRejected::NoPlace(reasons) => no_place(app, &reasons),
+        RequestRejected::NoCandidate(reasons) => no_place(app, &reasons),
     }
 }
 
@@ -124,7 +124,8 @@ pub async fn post(
     let tie_breaker = tie_breaker(instance_id);
     let reservation = app.follower.fleet().reserve(instance_id, tie_breaker);
     let policy = app.settings.policy;
-    let facts = Facts { now: clock::now(), policy, candidates: reservation.candidates.clone(), turn: tie_breaker };
+    let facts =
+        Facts { now: clock::now(), policy, candidates: reservation.candidates.clone(), tie_breaker: tie_breaker };
     let command = RequestInstance {
         instance_id,
         name: request.name,
@@ -141,7 +142,8 @@ pub async fn post(
         .execute(user_id, app.origin(Actor::User(user_id)), command)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&app, rejection)))?;
-    let operation = match (done.stored, idempotency.and_then(|i| done.state.state.key_use(&i.key).cloned())) {
+    let operation = match (done.stored, idempotency.and_then(|i| done.state.state.idempotency_record(&i.key).cloned()))
+    {
         (Some(event), _) => {
             reservation.commit();
             OperationWait { user_id, instance_id, operation_id: Some(event.into()) }

@@ -81,7 +81,7 @@ pub fn password(body: &mut Fields) -> Option<SecretString> {
 /// # Errors
 /// If the log can't be asked.
 pub async fn holder(app: &App, claim: ClaimId) -> Result<Option<PrincipalId>, ApiError> {
-    Ok(app.executor.confirmed::<Claim>(claim).await?.state.holder)
+    Ok(app.executor.confirmed::<Claim>(claim).await?.state.owner)
 }
 
 /// Why no session begins. Somebody who was erased meanwhile is answered like somebody who never was.

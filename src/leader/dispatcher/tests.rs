@@ -8,29 +8,29 @@ fn item() -> WorkItem {
     WorkItem { user_id: UserId::from_uuid(id(1)), instance_id: InstanceId::from_uuid(id(2)), backends: BTreeMap::new() }
 }
 
-fn assignment(placement: u32, generation: u32, wanted: Wanted) -> Assignment {
+fn assignment(placement: u32, generation: u32, wanted: DesiredState) -> Assignment {
     let WorkItem { user_id, instance_id, .. } = item();
-    let container = (wanted != Wanted::Deleted).then(|| ContainerSpec {
+    let container = (wanted != DesiredState::Deleted).then(|| ContainerSpec {
         image: None,
         hostname: "box".to_owned(),
         ssh_public_key: "key".to_owned(),
         limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
         container_id: None,
     });
-    Assignment { instance_id, user_id, placement, generation, wanted, container }
+    Assignment { instance_id, user_id, placement, generation, desired: wanted, container }
 }
 
 fn running(placement: u32, generation: u32) -> Assignment {
-    assignment(placement, generation, Wanted::Running)
+    assignment(placement, generation, DesiredState::Running)
 }
 
 fn deleted(placement: u32, generation: u32) -> Assignment {
-    assignment(placement, generation, Wanted::Deleted)
+    assignment(placement, generation, DesiredState::Deleted)
 }
 
 #[test]
 fn plan_each_case_gives_its_action() {
-    let leftover = |placement| Trigger::Leftover { placement };
+    let leftover = |placement| Trigger::OrphanedContainer { placement };
     for (case, current, desired, trigger, expected) in [
         ("no assignment, one desired", None, Some(running(1, 1)), Trigger::Changed, Action::Put(running(1, 1))),
         ("current equals desired", Some(running(1, 1)), Some(running(1, 1)), Trigger::Changed, Action::Nothing),

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dockhost_domain::account::AccountEvent;
-use dockhost_domain::envelope::{Actor, Origin, Recorded};
+use dockhost_domain::envelope::{Actor, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::session::CloseSessions;
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::event::ClosedBecause;
-use dockhost_domain::tenancy::{ChangeWanted, CloseTenancy, Policy};
-use dockhost_domain::wire::Wanted;
+use dockhost_domain::tenancy::event::CloseReason;
+use dockhost_domain::tenancy::{ChangeInstance, CloseTenancy, Policy};
+use dockhost_domain::wire::DesiredState;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::clock;
@@ -35,7 +35,7 @@ pub struct AccountErased {
     pub policy: Policy,
 }
 
-fn erased(recorded: &Recorded) -> Option<(UserId, (UserId, EventId))> {
+fn erased(recorded: &RecordedEvent) -> Option<(UserId, (UserId, EventId))> {
     match (&recorded.envelope.aggregate, &recorded.envelope.event) {
         (AggregateId::Account(user), Event::Account(AccountEvent::Erased(_))) => {
             Some((*user, (*user, recorded.envelope.meta.id)))
@@ -68,13 +68,13 @@ impl AccountErased {
             match self.erasure.next_step(user_id).await? {
                 NextStep::Sessions => drop(executor.execute(user_id.into(), origin(), CloseSessions).await?),
                 NextStep::Tenancy => {
-                    let close = CloseTenancy { because: ClosedBecause::Erased };
+                    let close = CloseTenancy { reason: CloseReason::Erased };
                     executor.execute(user_id, origin(), close).await?;
                 }
                 NextStep::Instances { not_requested, .. } if !not_requested.is_empty() => {
                     for instance_id in not_requested {
                         let (now, policy) = (clock::now(), self.policy);
-                        let delete = ChangeWanted { instance_id, to: Wanted::Deleted, now, policy };
+                        let delete = ChangeInstance { instance_id, to: DesiredState::Deleted, now, policy };
                         executor.execute(user_id, origin(), delete).await?;
                     }
                 }

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dockhost_domain::backend::{Backend, BackendEvent, Link};
-use dockhost_domain::envelope::{Actor, Origin, Recorded};
+use dockhost_domain::backend::{Backend, BackendEvent, ConnectionState};
+use dockhost_domain::envelope::{Actor, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId};
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::{BackendGone, Policy};
+use dockhost_domain::tenancy::{HandleBackendLost, Policy};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::assignments::Assignments;
@@ -36,7 +36,7 @@ pub struct BackendLost {
     pub policy: Policy,
 }
 
-fn lost(recorded: &Recorded) -> Option<(BackendId, (BackendId, EventId))> {
+fn lost(recorded: &RecordedEvent) -> Option<(BackendId, (BackendId, EventId))> {
     match (&recorded.envelope.aggregate, &recorded.envelope.event) {
         (AggregateId::Backend(backend), Event::Backend(BackendEvent::Lost(_))) => {
             Some((*backend, (*backend, recorded.envelope.meta.id)))
@@ -64,7 +64,7 @@ impl BackendLost {
 
     async fn react(&self, backend_id: BackendId, event: EventId) -> Result<(), Cause> {
         let backend = self.executor.confirmed::<Backend>(backend_id).await?;
-        if !backend.state.machine.as_ref().is_some_and(|machine| machine.link == Link::Lost) {
+        if !backend.state.machine.as_ref().is_some_and(|machine| machine.connection == ConnectionState::Lost) {
             // It is connected again and continues with its assignments.
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl BackendLost {
             let current = self.assignments.current(backend_id, instance_id).await?;
             let Some(assignment) = current.assignment else { continue };
             let facts = self.follower.facts(self.policy, instance_id);
-            let command = BackendGone { backend_id, instance_id, facts };
+            let command = HandleBackendLost { backend_id, instance_id, facts };
             let origin = Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };
             match self.executor.execute(assignment.user_id, origin, command).await {
                 // It must not block the other instances of this backend.

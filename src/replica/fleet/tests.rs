@@ -5,7 +5,7 @@ use dockhost_domain::backend::{BackendEvent, Connected, Enrolled, Lost};
 use dockhost_domain::envelope::{Actor, Envelope, Origin};
 use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::placement::Choice;
-use dockhost_domain::tenancy::event::{Deleted, Failed, Placed, Reason, Released, Requested, Setback};
+use dockhost_domain::tenancy::event::{Deleted, Failed, FailureReason, Placed, PlacementFailure, Released, Requested};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::Limits;
 use uuid::Uuid;
@@ -20,10 +20,10 @@ const fn instance(n: u128) -> InstanceId {
     InstanceId::from_uuid(Uuid::from_u128(n))
 }
 
-fn recorded(aggregate: AggregateId, event: impl Into<Event>) -> Recorded {
+fn recorded(aggregate: AggregateId, event: impl Into<Event>) -> RecordedEvent {
     let meta = Meta { id: EventId::from_uuid(Uuid::nil()), time: Timestamp::from_millis(0) };
     let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
-    Recorded { sequence: 1, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
+    RecordedEvent { sequence: 1, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
 }
 
 /// A fleet of connected backends with room for two containers each.
@@ -62,11 +62,11 @@ impl Fleet {
 }
 
 fn choice(on: u128) -> Choice {
-    Choice { backend_id: backend(on), used: 0, max_containers: 2, among: 1 }
+    Choice { backend_id: backend(on), used: 0, max_containers: 2, eligible: 1 }
 }
 
-fn setback(on: u128) -> Setback {
-    Setback { backend_id: backend(on), reason: Reason::Late }
+fn failure_on(on: u128) -> PlacementFailure {
+    PlacementFailure { backend_id: backend(on), reason: FailureReason::Late }
 }
 
 fn requested(n: u128, on: u128) -> TenancyEvent {
@@ -82,8 +82,8 @@ fn requested(n: u128, on: u128) -> TenancyEvent {
     })
 }
 
-fn deleted(n: u128, end: End) -> TenancyEvent {
-    TenancyEvent::Deleted(Deleted { instance_id: instance(n), generation: 2, end })
+fn deleted(n: u128, end: DeletionOutcome) -> TenancyEvent {
+    TenancyEvent::Deleted(Deleted { instance_id: instance(n), generation: 2, outcome: end })
 }
 
 fn released(n: u128, on: u128) -> TenancyEvent {
@@ -101,16 +101,16 @@ fn fleet_placement_counts_until_the_backend_confirms_removal() {
         placement: 2,
         choice: choice(2),
         deadline: Timestamp::from_millis(1),
-        after: setback(1),
+        failure: failure_on(1),
     };
     fleet.apply(TenancyEvent::Placed(placed));
     assert_eq!(fleet.used(), [2, 1], "the first backend may have created the container");
     fleet.apply(released(2, 1));
     assert_eq!(fleet.used(), [1, 1]);
-    fleet.apply(deleted(1, End::Abandoned { backend_id: backend(1) }));
+    fleet.apply(deleted(1, DeletionOutcome::Abandoned { backend_id: backend(1) }));
     assert_eq!(fleet.used(), [1, 1], "a backend that did not answer may still have the container");
     fleet.apply(released(1, 1));
-    fleet.apply(deleted(2, End::Confirmed { backend_id: backend(2) }));
+    fleet.apply(deleted(2, DeletionOutcome::Confirmed { backend_id: backend(2) }));
     assert_eq!(fleet.used(), [0, 0]);
 }
 
@@ -118,9 +118,15 @@ fn fleet_placement_counts_until_the_backend_confirms_removal() {
 fn fleet_failed_instance_counts_until_released() {
     let fleet = fleet(1);
     fleet.apply(requested(1, 1));
-    let failed = Failed { instance_id: instance(1), generation: 1, setback: setback(1), gives_up: true, report: None };
+    let failed = Failed {
+        instance_id: instance(1),
+        generation: 1,
+        failure: failure_on(1),
+        abandons_placement: true,
+        report: None,
+    };
     fleet.apply(TenancyEvent::Failed(failed));
-    fleet.apply(deleted(1, End::Unplaced));
+    fleet.apply(deleted(1, DeletionOutcome::Unplaced));
     assert_eq!(fleet.used(), [1]);
     fleet.apply(released(1, 1));
     assert_eq!(fleet.used(), [0]);
@@ -166,7 +172,7 @@ fn reservation_dropped_after_its_event_keeps_the_placement() {
 
     let reservation = fleet.reserve(instance(2), 0);
     fleet.apply(requested(2, 1));
-    fleet.apply(deleted(2, End::Confirmed { backend_id: backend(1) }));
+    fleet.apply(deleted(2, DeletionOutcome::Confirmed { backend_id: backend(1) }));
     reservation.commit();
     assert_eq!(fleet.used(), [1], "a commit after the removal adds nothing");
 }

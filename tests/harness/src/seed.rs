@@ -16,7 +16,7 @@ use dockhost::event_log::codec::Codec;
 use dockhost::event_log::jetstream::JetStreamLog;
 use dockhost::event_log::{EventLog, Filter};
 use dockhost_domain::aggregate::{Aggregate, Command, Meta};
-use dockhost_domain::backend::{Backend, ConnectBackend, Connected, EnrolBackend, Enrolled};
+use dockhost_domain::backend::{Backend, Connected, EnrolBackend, Enrolled, MarkConnected};
 use dockhost_domain::claim::{Claim, TakeClaim};
 use dockhost_domain::envelope::{Actor, Envelope, Origin};
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, SessionId, UserId};
@@ -128,7 +128,7 @@ impl Seed {
             self.decide(id.into(), &mut sessions, Actor::Anonymous, &start);
             let (runtime, agent_version) = ("simulated".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
             let heard = Connected { address: "127.0.0.1".to_owned().into(), runtime, agent_version };
-            self.decide(id, &mut machine, Actor::System, &ConnectBackend(heard));
+            self.decide(id, &mut machine, Actor::System, &MarkConnected(heard));
             self.machines.push(Candidate { backend_id: id, connected: true, used: 0, max_containers });
             self.publisher.breathe().await;
         }
@@ -211,6 +211,6 @@ impl Seed {
     }
 
     fn facts(&self) -> Facts {
-        Facts { now: self.now, policy: Policy::default(), candidates: self.machines.clone(), turn: self.end() }
+        Facts { now: self.now, policy: Policy::default(), candidates: self.machines.clone(), tie_breaker: self.end() }
     }
 }

@@ -2,7 +2,7 @@
 
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
-use dockhost_domain::wire::{Assignment, Confirm, Wanted};
+use dockhost_domain::wire::{Assignment, Confirm, DesiredState};
 use futures::StreamExt;
 use serde_json::json;
 
@@ -35,7 +35,7 @@ async fn it_is_told_whether_an_assignment_stands() {
         user_id,
         placement: 1,
         generation,
-        wanted: Wanted::Running,
+        desired: DesiredState::Running,
         container: None,
     };
     let current = world.assignments.current(world.ada, instance).await.unwrap();

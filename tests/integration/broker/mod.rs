@@ -136,7 +136,7 @@ impl Agent {
     async fn confirm(&self, asked: &Confirm) -> bool {
         let body = serde_json::to_vec(asked).unwrap();
         let answer = self.client.request(Channel::Confirm(self.backend).to_string(), body.into()).await.unwrap();
-        serde_json::from_slice::<Confirmed>(&answer.payload).unwrap().stands
+        serde_json::from_slice::<Confirmed>(&answer.payload).unwrap().is_current
     }
 
     /// Opens a pull from its own consumer.

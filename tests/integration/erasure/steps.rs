@@ -13,9 +13,9 @@ use dockhost_domain::account::ErasedBy;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::session::CloseSessions;
-use dockhost_domain::tenancy::event::ClosedBecause;
-use dockhost_domain::tenancy::{ChangeWanted, CloseTenancy, Policy};
-use dockhost_domain::wire::Wanted;
+use dockhost_domain::tenancy::event::CloseReason;
+use dockhost_domain::tenancy::{ChangeInstance, CloseTenancy, Policy};
+use dockhost_domain::wire::DesiredState;
 use dockhost_projections::store::MongoStore;
 
 use crate::harness::wait::DEADLINE;
@@ -46,13 +46,13 @@ async fn step(hands: &ErasureProcess, user: UserId) -> bool {
     match hands.next_step(user).await.unwrap() {
         NextStep::Sessions => drop(hands.executor.execute(user.into(), origin(), CloseSessions).await.unwrap()),
         NextStep::Tenancy => {
-            let close = CloseTenancy { because: ClosedBecause::Erased };
+            let close = CloseTenancy { reason: CloseReason::Erased };
             hands.executor.execute(user, origin(), close).await.unwrap();
         }
         NextStep::Instances { not_requested, .. } if !not_requested.is_empty() => {
             let instance_id = not_requested[0];
             let delete =
-                ChangeWanted { instance_id, to: Wanted::Deleted, now: clock::now(), policy: Policy::default() };
+                ChangeInstance { instance_id, to: DesiredState::Deleted, now: clock::now(), policy: Policy::default() };
             hands.executor.execute(user, origin(), delete).await.unwrap();
         }
         _ => return false,

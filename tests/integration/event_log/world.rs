@@ -10,7 +10,7 @@ use dockhost::event_log::{Append, Delivery, EventLog, Filter};
 use dockhost::sealing::MasterKey;
 use dockhost_domain::account::{AccountEvent, Created, Role};
 use dockhost_domain::aggregate::Meta;
-use dockhost_domain::envelope::{Actor, Envelope, Origin, Recorded};
+use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{EventId, PrincipalId, SessionId, UserId};
 use dockhost_domain::session::{SessionEvent, Started};
@@ -149,7 +149,7 @@ pub fn at(expected: u64, envelope: &Envelope) -> Append {
     Append { expected, envelope: envelope.clone() }
 }
 
-pub fn sequences(events: &[Recorded]) -> Vec<u64> {
+pub fn sequences(events: &[RecordedEvent]) -> Vec<u64> {
     events.iter().map(|recorded| recorded.sequence).collect()
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use dockhost_domain::account::{AccountEvent, Created, Role};
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::backend::{BackendEvent, Connected, Enrolled};
-use dockhost_domain::envelope::{Actor, Envelope, Origin, Recorded};
+use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, UserId};
 use dockhost_domain::incarnation::Incarnation;
@@ -13,7 +13,7 @@ use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::Choice;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::TenancyEvent;
-use dockhost_domain::tenancy::event::{Deleted, End, Observed, ReportPosition, Requested};
+use dockhost_domain::tenancy::event::{Deleted, DeletionOutcome, Observed, ReportPosition, Requested};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Limits, Observation, Phase, Ports};
 use dockhost_projections::quarantine::LogItem;
@@ -43,13 +43,13 @@ pub fn at(sequence: u64) -> Timestamp {
     Timestamp::from_millis(i64::try_from(sequence * 1000).unwrap())
 }
 
-fn recorded(sequence: u64, aggregate: AggregateId, event: impl Into<Event>) -> Recorded {
+fn recorded(sequence: u64, aggregate: AggregateId, event: impl Into<Event>) -> RecordedEvent {
     let meta = Meta { id: EventId::from_uuid(uuid(sequence)), time: at(sequence) };
     let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
-    Recorded { sequence, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
+    RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
 }
 
-pub fn signed_up(sequence: u64, n: u64, email: &str) -> Recorded {
+pub fn signed_up(sequence: u64, n: u64, email: &str) -> RecordedEvent {
     let created = Created {
         username: Personal::Plain("ada".parse().unwrap()),
         email: Personal::Plain(email.to_owned()),
@@ -60,7 +60,7 @@ pub fn signed_up(sequence: u64, n: u64, email: &str) -> Recorded {
     recorded(sequence, AggregateId::Account(user(n)), AccountEvent::Created(created))
 }
 
-pub fn enrolled(sequence: u64, n: u64) -> Recorded {
+pub fn enrolled(sequence: u64, n: u64) -> RecordedEvent {
     let enrolled = Enrolled {
         username: Personal::Plain("lab".parse().unwrap()),
         password_verifier: Personal::Plain("verifier".to_owned()),
@@ -72,7 +72,7 @@ pub fn enrolled(sequence: u64, n: u64) -> Recorded {
     recorded(sequence, AggregateId::Backend(backend(n)), BackendEvent::Enrolled(enrolled))
 }
 
-pub fn connected(sequence: u64, n: u64, address: &str) -> Recorded {
+pub fn connected(sequence: u64, n: u64, address: &str) -> RecordedEvent {
     let connected = Connected {
         address: Personal::Plain(address.to_owned()),
         runtime: "simulated".to_owned(),
@@ -81,26 +81,26 @@ pub fn connected(sequence: u64, n: u64, address: &str) -> Recorded {
     recorded(sequence, AggregateId::Backend(backend(n)), BackendEvent::Connected(connected))
 }
 
-pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> Recorded {
+pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> RecordedEvent {
     let requested = Requested {
         instance_id: instance(n),
         name: Personal::Plain(name.parse().unwrap()),
         ssh_public_key: Personal::Plain(key.to_owned()),
         image: None,
         limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
-        choice: Choice { backend_id: backend(100), used: 0, max_containers: 8, among: 1 },
+        choice: Choice { backend_id: backend(100), used: 0, max_containers: 8, eligible: 1 },
         deadline: at(1_000_000),
         idempotency: None,
     };
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Requested(requested))
 }
 
-pub fn runs(sequence: u64, owner: u64, n: u64) -> Recorded {
+pub fn runs(sequence: u64, owner: u64, n: u64) -> RecordedEvent {
     let observed = Observed {
         instance_id: instance(n),
         placement: 1,
         generation: 1,
-        seen: Observation {
+        observation: Observation {
             phase: Phase::Running,
             container_id: format!("container-at-{sequence}"),
             ports: Ports { ssh: 20000, http: 20001, https: 20002 },
@@ -112,9 +112,9 @@ pub fn runs(sequence: u64, owner: u64, n: u64) -> Recorded {
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Observed(observed))
 }
 
-pub fn deleted(sequence: u64, owner: u64, n: u64) -> Recorded {
-    let end = End::Confirmed { backend_id: backend(100) };
-    let deleted = Deleted { instance_id: instance(n), generation: 2, end };
+pub fn deleted(sequence: u64, owner: u64, n: u64) -> RecordedEvent {
+    let end = DeletionOutcome::Confirmed { backend_id: backend(100) };
+    let deleted = Deleted { instance_id: instance(n), generation: 2, outcome: end };
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Deleted(deleted))
 }
 
@@ -126,12 +126,12 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn of(incarnation: Incarnation, events: &[Recorded]) -> Self {
+    pub fn of(incarnation: Incarnation, events: &[RecordedEvent]) -> Self {
         let entries = events.iter().map(event).collect();
         Self { incarnation, entries: Arc::new(Mutex::new(entries)) }
     }
 
-    pub fn append(&self, event: Recorded) {
+    pub fn append(&self, event: RecordedEvent) {
         self.entries.lock().unwrap().push(LogEntry::Event(Arc::new(event)));
     }
 
@@ -160,12 +160,12 @@ impl Log {
     }
 }
 
-fn event(recorded: &Recorded) -> LogEntry {
+fn event(recorded: &RecordedEvent) -> LogEntry {
     LogEntry::Event(Arc::new(recorded.clone()))
 }
 
 /// What a program sees that doesn't know this event's type.
-fn unreadable(recorded: &Recorded) -> LogEntry {
+fn unreadable(recorded: &RecordedEvent) -> LogEntry {
     LogEntry::Unreadable(Unreadable::new(recorded.envelope.aggregate.to_string(), recorded.sequence, "unknown type"))
 }
 

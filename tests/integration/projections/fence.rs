@@ -1,6 +1,6 @@
 //! What keeps the documents right when a projector crashes, sleeps, or is not alone.
 
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::users::Users;
 use dockhost_projections::{ProjectionError, Projector, StoreError};
@@ -8,7 +8,7 @@ use dockhost_projections::{ProjectionError, Projector, StoreError};
 use super::events::{backend, connected, enrolled, signed_up, user};
 use super::{log, open, position, project, store};
 
-fn addresses(from: u64, to: u64) -> Vec<Recorded> {
+fn addresses(from: u64, to: u64) -> Vec<RecordedEvent> {
     (from..=to).map(|n| if n == 1 { enrolled(1, 1) } else { connected(n, 1, &format!("10.0.0.{n}")) }).collect()
 }
 
@@ -73,7 +73,7 @@ async fn a_projector_that_slept_changes_nothing_when_it_wakes() {
 #[tokio::test]
 async fn two_projectors_at_once_end_as_one() {
     let store = store().await;
-    let events: Vec<Recorded> = (0..400_u64)
+    let events: Vec<RecordedEvent> = (0..400_u64)
         .map(|n| {
             let machine = n % 4;
             if n < 4 { enrolled(n + 1, machine) } else { connected(n + 1, machine, &format!("10.0.0.{n}")) }

@@ -9,7 +9,7 @@ mod rebuilding;
 mod spilling;
 mod verifying;
 
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_projections::{MongoStore, Projector, ReadModel};
 
@@ -36,7 +36,7 @@ async fn position<M: ReadModel>(store: &MongoStore) -> u64 {
 }
 
 /// A projector's whole life: the events in one batch.
-async fn project<M: ReadModel>(store: &MongoStore, events: &[Recorded]) -> Projector<M> {
+async fn project<M: ReadModel>(store: &MongoStore, events: &[RecordedEvent]) -> Projector<M> {
     let mut projector = open::<M>(store).await;
     projector.apply(events).await.unwrap();
     projector

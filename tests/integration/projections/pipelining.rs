@@ -1,6 +1,6 @@
 //! Folding one batch while the one before is stored changes nothing but the time it takes.
 
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::pipeline::Pipeline;
 use dockhost_projections::rebuild::rebuild;
@@ -11,13 +11,13 @@ use super::events::{Log, backend, connected, enrolled};
 use super::{log, open, position, store};
 
 /// Every batch changes documents of the one before.
-fn events() -> Vec<Recorded> {
+fn events() -> Vec<RecordedEvent> {
     (1..=400_u64)
         .map(|n| if n <= 8 { enrolled(n, n % 8) } else { connected(n, n * 5 % 8, &format!("10.0.0.{n}")) })
         .collect()
 }
 
-async fn run(store: &MongoStore, events: &[Recorded], size: usize) {
+async fn run(store: &MongoStore, events: &[RecordedEvent], size: usize) {
     let mut projector = open::<Backends>(store).await;
     let mut pipeline = Pipeline::default();
     for batch in events.chunks(size) {
@@ -29,7 +29,7 @@ async fn run(store: &MongoStore, events: &[Recorded], size: usize) {
     assert_eq!(pipeline.flush(&mut projector).await.unwrap(), 400, "there was nothing left");
 }
 
-async fn all_is_right(store: &MongoStore, events: &[Recorded]) {
+async fn all_is_right(store: &MongoStore, events: &[RecordedEvent]) {
     let comparison = verify::<Backends>(store, &Log::of(log("one"), events), &mut |_| {}).await.unwrap();
     assert!(comparison.is_equal(), "{comparison:#?}");
     assert_eq!((comparison.documents, comparison.position), (8, 400));

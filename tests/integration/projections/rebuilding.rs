@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::tenancy::Status;
 use dockhost_projections::instances::Instances;
 use dockhost_projections::rebuild::{drop_replaced, rebuild, rebuild_within};
@@ -130,7 +130,7 @@ async fn nobody_notices_a_rebuild() {
     let store = connect(&mongo).await;
     // Other replicas: what the rebuilding process learns, they don't know.
     let (replica, leader) = (connect(&mongo).await, connect(&mongo).await);
-    let mut events: Vec<Recorded> = Vec::new();
+    let mut events: Vec<RecordedEvent> = Vec::new();
     for n in 1..=50_u64 {
         events.push(requested(n, 1, n, &format!("web-{n}"), "key"));
     }

@@ -1,7 +1,7 @@
 //! A model that doesn't fit in memory is verified and rebuilt to the same letter, and leaves nothing behind.
 
 use bson::{Document, doc};
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::backends::Backends;
@@ -26,7 +26,7 @@ const INSTANCES: u64 = 300;
 const EVENTS: u64 = 5000;
 
 /// Events of all instances, mixed: each of some thousand in a row asks for other documents than the one before.
-fn mixed() -> Vec<Recorded> {
+fn mixed() -> Vec<RecordedEvent> {
     let event = |n: u64| match n {
         1..=INSTANCES => requested(n, n % 7, n, &format!("web-{n}"), "key"),
         _ => {

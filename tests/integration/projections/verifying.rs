@@ -1,6 +1,6 @@
 //! A verification finds every kind of difference, and none where there is none.
 
-use dockhost_domain::envelope::Recorded;
+use dockhost_domain::envelope::RecordedEvent;
 use dockhost_projections::ProjectionError;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::comparison::{Comparison, DifferenceKind};
@@ -12,7 +12,7 @@ use super::events::{Log, connected, enrolled, signed_up, user};
 use super::{log, open, project, store};
 
 /// What is found when the projector was given `projected`, and the log holds `recorded`.
-async fn comparison(projected: &[Recorded], recorded: &[Recorded]) -> Comparison {
+async fn comparison(projected: &[RecordedEvent], recorded: &[RecordedEvent]) -> Comparison {
     let store = store().await;
     let mut projector = project::<Users>(&store, projected).await;
     projector.advance(recorded.last().unwrap().sequence).await.unwrap();

@@ -81,7 +81,7 @@ pub(super) fn ports(summary: &ContainerSummary) -> Option<Ports> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dockhost_domain::wire::Wanted;
+    use dockhost_domain::wire::DesiredState;
 
     #[test]
     fn labels_tell_all_that_there_is_to_know_of_a_stopped_container() {
@@ -91,7 +91,7 @@ mod tests {
             user_id: id(2).parse().unwrap(),
             placement: 3,
             generation: 9,
-            wanted: Wanted::Stopped,
+            desired: DesiredState::Stopped,
             container: None,
         };
         let ports = Ports { ssh: 20000, http: 20001, https: 20002 };

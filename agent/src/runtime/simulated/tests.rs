@@ -1,6 +1,6 @@
 //! What the file keeps over a restart.
 
-use dockhost_domain::wire::{Limits, Wanted};
+use dockhost_domain::wire::{DesiredState, Limits};
 use uuid::Uuid;
 
 use super::*;
@@ -26,7 +26,7 @@ fn assignment(n: u128) -> (Assignment, ContainerSpec) {
         user_id: UserId::from_uuid(Uuid::from_u128(9)),
         placement: 1,
         generation: 1,
-        wanted: Wanted::Running,
+        desired: DesiredState::Running,
         container: Some(spec.clone()),
     };
     (assignment, spec)

@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use super::build::*;
 use super::world::{MACHINES, World, scenes};
 use crate::ids::{BackendId, InstanceId};
-use crate::tenancy::{DeadlinePassed, Facts, Progress, is_legal, wanted};
+use crate::tenancy::{Facts, HandleDeadline, Progress, check_invariants, desired_assignments};
 use crate::testing::{thorough, user};
-use crate::wire::{Assignment, News, Observation, Phase, Report, Wanted};
+use crate::wire::{Assignment, DesiredState, Observation, Phase, Report, ReportKind};
 
 /// A container as its machine knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,20 +41,20 @@ struct Fleet {
 
 impl Fleet {
     /// Does as told, and says what there is now.
-    fn obey(&mut self, backend: BackendId, told: &Assignment, manner: Manner) -> News {
+    fn obey(&mut self, backend: BackendId, told: &Assignment, manner: Manner) -> ReportKind {
         let at = (backend, told.instance_id);
         let Some(spec) = &told.container else {
             self.containers.remove(&at);
-            return News::InstanceDeleted;
+            return ReportKind::InstanceDeleted;
         };
         self.containers.retain(|place, container| *place != at || container.placement == told.placement);
         let known =
             |container: &Container| spec.container_id.as_ref().is_none_or(|id| *id == container.seen.container_id);
-        let phase = if told.wanted == Wanted::Running { Phase::Running } else { Phase::Stopped };
+        let phase = if told.desired == DesiredState::Running { Phase::Running } else { Phase::Stopped };
         match self.containers.get_mut(&at) {
             Some(container) if known(container) => {
                 container.seen.phase = phase;
-                News::InstanceStatus(container.seen.clone())
+                ReportKind::InstanceStatus(container.seen.clone())
             }
             _ if spec.container_id.is_some() => could_not("container_gone"),
             _ if manner == Manner::Refuses => refused("told_to_refuse"),
@@ -62,7 +62,7 @@ impl Fleet {
                 self.made += 1;
                 let seen = Observation { container_id: format!("made-{}", self.made), ..container(phase) };
                 self.containers.insert(at, Container { placement: told.placement, seen: seen.clone() });
-                News::InstanceCreated(seen)
+                ReportKind::InstanceCreated(seen)
             }
         }
     }
@@ -75,10 +75,10 @@ impl Fleet {
             let instances: BTreeSet<_> = world.instances().chain(strays).collect();
             for instance_id in instances {
                 let instance = world.tenancy.instance(instance_id);
-                let told = instance.and_then(|known| wanted(user(1), instance_id, known).remove(&backend));
+                let told = instance.and_then(|known| desired_assignments(user(1), instance_id, known).remove(&backend));
                 let report = |placement, generation, news| {
                     let user_id = user(1);
-                    Report { instance_id, user_id, placement, generation, news }
+                    Report { instance_id, user_id, placement, generation, kind: news }
                 };
                 let answer = match told {
                     Some(told) => {
@@ -89,7 +89,7 @@ impl Fleet {
                     None => match self.containers.get(&(backend, instance_id)) {
                         None => continue,
                         Some(found) => {
-                            let news = News::InstanceStatus(found.seen.clone());
+                            let news = ReportKind::InstanceStatus(found.seen.clone());
                             world.hear(backend, report(found.placement, 1, news))
                         }
                     },
@@ -115,7 +115,7 @@ fn pass_deadlines(world: &mut World) {
         let Some(instance) = world.tenancy.instance(instance_id).cloned() else { continue };
         let Some(now) = instance.deadline() else { continue };
         let facts = Facts { now, ..facts(0) };
-        world.decide(&DeadlinePassed { instance_id, generation: instance.generation, facts }).unwrap();
+        world.decide(&HandleDeadline { instance_id, generation: instance.generation, facts }).unwrap();
     }
 }
 
@@ -138,7 +138,7 @@ fn check_as_wanted(world: &World, fleet: &Fleet, manners: [Manner; 3]) -> Result
     let heard =
         |backend: BackendId| MACHINES.into_iter().zip(manners).any(|(b, m)| b == backend && m != Manner::Silent);
     for ((backend, id), container) in fleet.containers.iter().filter(|((backend, _), _)| heard(*backend)) {
-        let site = world.tenancy.instance(*id).and_then(|instance| instance.site.as_ref());
+        let site = world.tenancy.instance(*id).and_then(|instance| instance.current_placement.as_ref());
         prop_assert!(
             site.is_some_and(|site| site.backend_id == *backend),
             "{:?} on {} is nobody's",
@@ -147,11 +147,11 @@ fn check_as_wanted(world: &World, fleet: &Fleet, manners: [Manner; 3]) -> Result
         );
     }
     for (id, instance) in world.tenancy.all() {
-        prop_assert!(instance.retired.keys().all(|backend| !heard(*backend)), "not released: {:?}", instance);
-        let Some(site) = instance.site.as_ref().filter(|site| heard(site.backend_id)) else { continue };
-        if instance.progress == Progress::Settled {
+        prop_assert!(instance.pending_removals.keys().all(|backend| !heard(*backend)), "not released: {:?}", instance);
+        let Some(site) = instance.current_placement.as_ref().filter(|site| heard(site.backend_id)) else { continue };
+        if instance.progress == Progress::Stable {
             let container = fleet.containers.get(&(site.backend_id, id));
-            let seen = site.seen.as_ref().map(|seen| &seen.observation);
+            let seen = site.last_observation.as_ref().map(|seen| &seen.observation);
             prop_assert_eq!(container.map(|container| &container.seen), seen);
             prop_assert_eq!(container.map(|container| container.placement), Some(instance.placement));
         }
@@ -172,7 +172,7 @@ proptest! {
         let mut world = World::play(&scenes, |_, _| Ok(()))?;
         for _ in 0..4 {
             fleet.round(&mut world, manners);
-            prop_assert_eq!(is_legal(&world.tenancy), Ok(()));
+            prop_assert_eq!(check_invariants(&world.tenancy), Ok(()));
         }
         prop_assert_eq!(pending(&world), vec![]);
         prop_assert_eq!(fleet.round(&mut world, manners), 0, "another round changes nothing");
@@ -190,7 +190,7 @@ proptest! {
         for _ in 0..4 {
             fleet.round(&mut world, manners);
             pass_deadlines(&mut world);
-            prop_assert_eq!(is_legal(&world.tenancy), Ok(()));
+            prop_assert_eq!(check_invariants(&world.tenancy), Ok(()));
         }
         prop_assert_eq!(pending(&world), vec![]);
         fleet.round(&mut world, manners);

@@ -5,10 +5,10 @@ use uuid::Uuid;
 use crate::ids::{BackendId, InstanceId};
 use crate::placement::{Candidate, Choice};
 use crate::tenancy::event::*;
-use crate::tenancy::{ChangeWanted, DeadlinePassed, Facts, Policy, ReportReceived, RequestInstance};
+use crate::tenancy::{ChangeInstance, Facts, HandleDeadline, HandleReport, Policy, RequestInstance};
 use crate::testing::at;
 use crate::timestamp::Timestamp;
-use crate::wire::{Limits, News, Observation, Phase, Ports, Report, Trouble, Wanted};
+use crate::wire::{AgentError, DesiredState, Limits, Observation, Phase, Ports, Report, ReportKind};
 
 /// Three machines; `A` is preferred to `B`, and `B` to `C`, when all are equally empty and the turn is 0.
 pub const A: BackendId = backend(0xa);
@@ -43,12 +43,12 @@ pub fn facts(now: i64) -> Facts {
 
 /// It is `now` seconds after the beginning, and these machines are there.
 pub fn facts_with(now: i64, backends: &[BackendId]) -> Facts {
-    Facts { now: at(now), policy: Policy::default(), candidates: machines(backends), turn: 0 }
+    Facts { now: at(now), policy: Policy::default(), candidates: machines(backends), tie_breaker: 0 }
 }
 
 /// What [`crate::placement::place`] says of one of so many [`machines`].
 pub fn choice(backend_id: BackendId, among: u32) -> Choice {
-    Choice { backend_id, used: 0, max_containers: 4, among }
+    Choice { backend_id, used: 0, max_containers: 4, eligible: among }
 }
 
 /// A request at second 0 for an instance that is named like the others of its owner, `ada`.
@@ -66,20 +66,20 @@ pub fn request(instance_id: InstanceId) -> RequestInstance {
     }
 }
 
-pub fn change(instance_id: InstanceId, to: Wanted, now: i64) -> ChangeWanted {
-    ChangeWanted { instance_id, to, now: at(now), policy: Policy::default() }
+pub fn change(instance_id: InstanceId, to: DesiredState, now: i64) -> ChangeInstance {
+    ChangeInstance { instance_id, to, now: at(now), policy: Policy::default() }
 }
 
 /// The timer of [`WEB`] for this generation fires, with all three machines there.
-pub fn deadline(generation: u32, now: i64) -> DeadlinePassed {
-    DeadlinePassed { instance_id: WEB, generation, facts: facts(now) }
+pub fn deadline(generation: u32, now: i64) -> HandleDeadline {
+    HandleDeadline { instance_id: WEB, generation, facts: facts(now) }
 }
 
 /// A report on [`WEB`] at second 100; its position is `sequence`.
-pub fn report(backend_id: BackendId, placement: u32, generation: u32, news: News, sequence: u64) -> ReportReceived {
-    ReportReceived {
+pub fn report(backend_id: BackendId, placement: u32, generation: u32, news: ReportKind, sequence: u64) -> HandleReport {
+    HandleReport {
         backend_id,
-        report: Report { instance_id: WEB, user_id: crate::testing::user(1), placement, generation, news },
+        report: Report { instance_id: WEB, user_id: crate::testing::user(1), placement, generation, kind: news },
         position: position(sequence),
         facts: facts(100),
     }
@@ -99,20 +99,20 @@ pub fn container(phase: Phase) -> Observation {
     }
 }
 
-pub fn trouble(code: &str) -> Trouble {
-    Trouble { code: code.to_owned(), message: format!("because of {code}") }
+pub fn trouble(code: &str) -> AgentError {
+    AgentError { code: code.to_owned(), message: format!("because of {code}") }
 }
 
-pub fn refused(code: &str) -> News {
-    News::InstanceRefused(trouble(code))
+pub fn refused(code: &str) -> ReportKind {
+    ReportKind::InstanceRefused(trouble(code))
 }
 
-pub fn could_not(code: &str) -> News {
-    News::InstanceFailed(trouble(code))
+pub fn could_not(code: &str) -> ReportKind {
+    ReportKind::InstanceFailed(trouble(code))
 }
 
-pub fn status(phase: Phase) -> News {
-    News::InstanceStatus(container(phase))
+pub fn status(phase: Phase) -> ReportKind {
+    ReportKind::InstanceStatus(container(phase))
 }
 
 /// An instance on [`A`], by [`request`] with this name, to be answered by second 15.
@@ -129,16 +129,16 @@ pub fn requested(instance_id: InstanceId, name: &str) -> Requested {
     }
 }
 
-pub fn setback(backend_id: BackendId, reason: Reason) -> Setback {
-    Setback { backend_id, reason }
+pub fn setback(backend_id: BackendId, reason: FailureReason) -> PlacementFailure {
+    PlacementFailure { backend_id, reason }
 }
 
-pub fn refusal(backend_id: BackendId, code: &str) -> Setback {
-    setback(backend_id, Reason::Refused(trouble(code)))
+pub fn refusal(backend_id: BackendId, code: &str) -> PlacementFailure {
+    setback(backend_id, FailureReason::Refused(trouble(code)))
 }
 
-pub fn placed(placement: u32, choice: Choice, after: Setback, deadline: Timestamp) -> TenancyEvent {
-    TenancyEvent::Placed(Placed { instance_id: WEB, placement, choice, deadline, after })
+pub fn placed(placement: u32, choice: Choice, after: PlacementFailure, deadline: Timestamp) -> TenancyEvent {
+    TenancyEvent::Placed(Placed { instance_id: WEB, placement, choice, deadline, failure: after })
 }
 
 /// [`WEB`]'s container is seen in its first placement by the report of this sequence.
@@ -148,7 +148,7 @@ pub fn observed(generation: u32, phase: Phase, sequence: u64) -> TenancyEvent {
 
 pub fn observed_until(generation: u32, phase: Phase, sequence: u64, deadline: Option<Timestamp>) -> TenancyEvent {
     let (seen, report) = (container(phase), position(sequence));
-    TenancyEvent::Observed(Observed { instance_id: WEB, placement: 1, generation, seen, report, deadline })
+    TenancyEvent::Observed(Observed { instance_id: WEB, placement: 1, generation, observation: seen, report, deadline })
 }
 
 pub fn change_requested(generation: u32, deadline: i64) -> ChangeRequested {
@@ -156,19 +156,19 @@ pub fn change_requested(generation: u32, deadline: i64) -> ChangeRequested {
 }
 
 /// [`WEB`] fails without losing its container, by the report of this sequence or by its deadline.
-pub fn failed(generation: u32, setback: Setback, report: Option<u64>) -> TenancyEvent {
+pub fn failed(generation: u32, setback: PlacementFailure, report: Option<u64>) -> TenancyEvent {
     let report = report.map(position);
-    TenancyEvent::Failed(Failed { instance_id: WEB, generation, setback, gives_up: false, report })
+    TenancyEvent::Failed(Failed { instance_id: WEB, generation, failure: setback, abandons_placement: false, report })
 }
 
 /// [`WEB`] fails before it had a container.
-pub fn given_up(generation: u32, setback: Setback, report: Option<u64>) -> TenancyEvent {
+pub fn given_up(generation: u32, setback: PlacementFailure, report: Option<u64>) -> TenancyEvent {
     let report = report.map(position);
-    TenancyEvent::Failed(Failed { instance_id: WEB, generation, setback, gives_up: true, report })
+    TenancyEvent::Failed(Failed { instance_id: WEB, generation, failure: setback, abandons_placement: true, report })
 }
 
-pub fn deleted(generation: u32, end: End) -> TenancyEvent {
-    TenancyEvent::Deleted(Deleted { instance_id: WEB, generation, end })
+pub fn deleted(generation: u32, end: DeletionOutcome) -> TenancyEvent {
+    TenancyEvent::Deleted(Deleted { instance_id: WEB, generation, outcome: end })
 }
 
 pub fn released(backend_id: BackendId, placement: u32) -> TenancyEvent {
@@ -211,7 +211,7 @@ pub mod past {
 
     /// It was to stop in time, and didn't.
     pub fn failed() -> Vec<TenancyEvent> {
-        then(stopping(), super::failed(2, setback(A, Reason::Late), None))
+        then(stopping(), super::failed(2, setback(A, FailureReason::Late), None))
     }
 
     pub fn never_created() -> Vec<TenancyEvent> {
@@ -223,11 +223,11 @@ pub mod past {
     }
 
     pub fn deleted() -> Vec<TenancyEvent> {
-        then(deleting(), super::deleted(2, End::Confirmed { backend_id: A }))
+        then(deleting(), super::deleted(2, DeletionOutcome::Confirmed { backend_id: A }))
     }
 
     /// Its machine did not answer; it is still told to remove the container.
     pub fn abandoned() -> Vec<TenancyEvent> {
-        then(deleting(), super::deleted(2, End::Abandoned { backend_id: A }))
+        then(deleting(), super::deleted(2, DeletionOutcome::Abandoned { backend_id: A }))
     }
 }

@@ -2,10 +2,10 @@
 
 use super::build::*;
 use crate::ids::InstanceId;
-use crate::tenancy::event::{ChangeRequested, End, TenancyEvent};
+use crate::tenancy::event::{ChangeRequested, DeletionOutcome, TenancyEvent};
 use crate::tenancy::{ChangeRejected, Tenancy};
 use crate::testing::{at, given};
-use crate::wire::Wanted::{self, Deleted, Running, Stopped};
+use crate::wire::DesiredState::{self, Deleted, Running, Stopped};
 
 const NOW: i64 = 100;
 
@@ -22,7 +22,7 @@ enum Answer {
 }
 use Answer::{Begins, Gone, No, Nothing};
 
-fn check(to: Wanted, in_each_state: [(&str, Vec<TenancyEvent>, Answer); 11]) {
+fn check(to: DesiredState, in_each_state: [(&str, Vec<TenancyEvent>, Answer); 11]) {
     for (state, past, answer) in in_each_state {
         eprintln!("{state} -> {to:?}");
         let asked = given(past).when(change(WEB, to, NOW));
@@ -33,7 +33,7 @@ fn check(to: Wanted, in_each_state: [(&str, Vec<TenancyEvent>, Answer); 11]) {
             (Begins(generation), Deleted) => asked.then(TenancyEvent::DeleteRequested(wish(generation))),
             (Nothing, _) => asked.then_nothing(),
             (No(rejection), _) => asked.then_rejected(rejection),
-            (Gone(generation), _) => asked.then(deleted(generation, End::Unplaced)),
+            (Gone(generation), _) => asked.then(deleted(generation, DeletionOutcome::Unplaced)),
         };
     }
 }

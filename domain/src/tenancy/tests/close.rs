@@ -7,15 +7,15 @@ use super::build::*;
 use super::world::{World, scenes};
 use crate::aggregate::{Aggregate, Meta};
 use crate::personal::Personal;
-use crate::tenancy::event::{Closed, ClosedBecause, End, TenancyEvent};
-use crate::tenancy::{ChangeRejected, CloseTenancy, DeadlinePassed, Instance, RequestRejected, Tenancy};
+use crate::tenancy::event::{CloseReason, Closed, DeletionOutcome, TenancyEvent};
+use crate::tenancy::{ChangeRejected, CloseTenancy, HandleDeadline, Instance, RequestRejected, Tenancy};
 use crate::testing::{given, thorough};
-use crate::wire::{Phase, Wanted};
+use crate::wire::{DesiredState, Phase};
 
-const CLOSE: CloseTenancy = CloseTenancy { because: ClosedBecause::Erased };
+const CLOSE: CloseTenancy = CloseTenancy { reason: CloseReason::Erased };
 
 fn closed() -> TenancyEvent {
-    TenancyEvent::Closed(Closed { because: ClosedBecause::Erased })
+    TenancyEvent::Closed(Closed { reason: CloseReason::Erased })
 }
 
 #[test]
@@ -27,11 +27,11 @@ fn nothing_begins_in_a_closed_tenancy_and_what_is_there_can_only_go() {
         .then_nothing()
         .when(request(DB))
         .then_rejected(RequestRejected::Closed)
-        .when(change(WEB, Wanted::Stopped, 100))
+        .when(change(WEB, DesiredState::Stopped, 100))
         .then_rejected(ChangeRejected::NotFound);
     let instance = tenancy.state.instance(WEB).unwrap();
     assert!(instance.name.plain().is_some(), "its container must be found and removed first");
-    let gone = tenancy.and([deleted(2, End::Confirmed { backend_id: A })]);
+    let gone = tenancy.and([deleted(2, DeletionOutcome::Confirmed { backend_id: A })]);
     let instance = gone.state.instance(WEB).unwrap();
     assert_eq!((&instance.name, &instance.ssh_public_key), (&Personal::Erased, &Personal::Erased));
 }
@@ -40,7 +40,7 @@ fn nothing_begins_in_a_closed_tenancy_and_what_is_there_can_only_go() {
 fn what_was_deleted_before_is_blank_too_and_a_late_report_brings_nothing_back() {
     let tenancy = given(past::abandoned()).when(CLOSE).then(closed());
     assert_eq!(tenancy.state.instance(WEB).unwrap().name, Personal::Erased);
-    let seen = crate::wire::News::InstanceStatus(container(Phase::Running));
+    let seen = crate::wire::ReportKind::InstanceStatus(container(Phase::Running));
     let late = report(A, 1, 1, seen, 1_000);
     let outcome = crate::aggregate::Command::decide(&late, &tenancy.state);
     assert!(!matches!(outcome, Ok(Some(_))), "{outcome:?}");
@@ -75,12 +75,12 @@ proptest! {
             if world.tenancy.instance(instance_id).is_none_or(Instance::is_deleted) {
                 continue;
             }
-            world.decide(&change(instance_id, Wanted::Deleted, world.now)).unwrap();
+            world.decide(&change(instance_id, DesiredState::Deleted, world.now)).unwrap();
             let instance = world.tenancy.instance(instance_id).unwrap();
             if let Some(now) = instance.deadline() {
                 let generation = instance.generation;
                 let facts = crate::tenancy::Facts { now, ..facts(0) };
-                world.decide(&DeadlinePassed { instance_id, generation, facts }).unwrap();
+                world.decide(&HandleDeadline { instance_id, generation, facts }).unwrap();
             }
         }
         prop_assert_eq!(world.tenancy.existing().count(), 0);

@@ -1,12 +1,12 @@
 //! A timer fires: every transient state ends, and nothing else is touched.
 
 use super::build::*;
-use crate::tenancy::event::{End, Reason, TenancyEvent};
-use crate::tenancy::{DeadlinePassed, DeadlineRejected, Policy, Tenancy};
+use crate::tenancy::event::{DeletionOutcome, FailureReason, TenancyEvent};
+use crate::tenancy::{DeadlineRejected, HandleDeadline, Policy, Tenancy};
 use crate::testing::{at, given};
 
-fn late() -> crate::tenancy::event::Setback {
-    setback(A, Reason::Late)
+fn late() -> crate::tenancy::event::PlacementFailure {
+    setback(A, FailureReason::Late)
 }
 
 #[test]
@@ -19,20 +19,20 @@ fn before_its_time_a_timer_is_told_when_to_come_back() {
 
 #[test]
 fn a_late_create_goes_to_another_machine_and_fails_when_that_is_late_too() {
-    let by_a = setback(A, Reason::Late);
+    let by_a = setback(A, FailureReason::Late);
     given(past::creating())
         .when(deadline(1, 15))
         .then(placed(2, choice(B, 2), by_a, at(15 + 15)))
         .when(deadline(1, 29))
         .then_rejected(DeadlineRejected::TooEarly { deadline: at(30) })
         .when(deadline(1, 30))
-        .then(given_up(1, setback(B, Reason::Late), None));
+        .then(given_up(1, setback(B, FailureReason::Late), None));
 }
 
 #[test]
 fn a_late_create_without_another_machine_fails() {
     for others in [&[][..], &[A]] {
-        let command = DeadlinePassed { facts: facts_with(15, others), ..deadline(1, 15) };
+        let command = HandleDeadline { facts: facts_with(15, others), ..deadline(1, 15) };
         given(past::creating()).when(command).then(given_up(1, late(), None));
     }
 }
@@ -40,7 +40,7 @@ fn a_late_create_without_another_machine_fails() {
 #[test]
 fn only_as_many_may_be_late_as_the_policy_says() {
     let mut command = deadline(1, 15);
-    command.facts.policy = Policy { max_late: 1, ..Policy::default() };
+    command.facts.policy = Policy { max_late_backends: 1, ..Policy::default() };
     given(past::creating()).when(command).then(given_up(1, late(), None));
 }
 
@@ -60,10 +60,11 @@ fn late_steps_of_a_container_fail_and_keep_it() {
 
 #[test]
 fn a_late_delete_is_done_for_its_user() {
-    let tenancy = given(past::deleting()).when(deadline(2, 40)).then(deleted(2, End::Abandoned { backend_id: A }));
+    let tenancy =
+        given(past::deleting()).when(deadline(2, 40)).then(deleted(2, DeletionOutcome::Abandoned { backend_id: A }));
     let instance = tenancy.state.instance(WEB).unwrap();
     assert!(instance.is_deleted());
-    assert_eq!(instance.retired.get(&A), Some(&1), "the machine is told when it comes back");
+    assert_eq!(instance.pending_removals.get(&A), Some(&1), "the machine is told when it comes back");
 }
 
 #[test]

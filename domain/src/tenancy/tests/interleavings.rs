@@ -13,20 +13,27 @@ use crate::event::Event;
 use crate::ids::{BackendId, InstanceId};
 use crate::subject::AggregateId;
 use crate::tenancy::event::{ReportPosition, TenancyEvent};
-use crate::tenancy::{DeadlinePassed, Facts, Fading, Instance, ReportReceived, Tenancy, is_legal, wanted};
+use crate::tenancy::{
+    Facts, HandleDeadline, HandleReport, Instance, RetentionEntry, Tenancy, check_invariants, desired_assignments,
+};
 use crate::testing::{at, event_id, thorough, user};
-use crate::wire::{News, Report, Wanted};
+use crate::wire::{DesiredState, Report, ReportKind};
 
 /// The machines that hold, or may hold, a container of it.
 fn held_by(instance: &Instance) -> BTreeSet<BackendId> {
-    instance.site.iter().map(|site| site.backend_id).chain(instance.retired.keys().copied()).collect()
+    instance
+        .current_placement
+        .iter()
+        .map(|site| site.backend_id)
+        .chain(instance.pending_removals.keys().copied())
+        .collect()
 }
 
 fn check_state(tenancy: &Tenancy) -> Result<(), TestCaseError> {
-    prop_assert_eq!(is_legal(tenancy), Ok(()));
+    prop_assert_eq!(check_invariants(tenancy), Ok(()));
     for (id, instance) in tenancy.all() {
         prop_assert_eq!(instance.status().is_transient(), instance.deadline().is_some());
-        let told: BTreeSet<_> = wanted(user(1), id, instance).into_keys().collect();
+        let told: BTreeSet<_> = desired_assignments(user(1), id, instance).into_keys().collect();
         prop_assert_eq!(told, held_by(instance), "each machine that may hold something is told, and no other");
     }
     Ok(())
@@ -49,20 +56,23 @@ fn check_readers(world: &World) -> Result<(), TestCaseError> {
 
 /// All that can be forgotten stands in the queue once, so nothing stays for ever and nothing is forgotten twice.
 fn check_memory(tenancy: &Tenancy) -> Result<(), TestCaseError> {
-    let count = |wanted: &Fading| tenancy.fading.iter().filter(|(_, fading)| fading == wanted).count();
+    let count = |wanted: &RetentionEntry| tenancy.retention_queue.iter().filter(|(_, fading)| fading == wanted).count();
     for id in tenancy.operations.keys() {
-        prop_assert_eq!(count(&Fading::Operation(*id)), 1);
+        prop_assert_eq!(count(&RetentionEntry::Operation(*id)), 1);
     }
-    for (key, used) in &tenancy.keys {
-        prop_assert_eq!(count(&Fading::Key(key.clone())), 1);
+    for (key, used) in &tenancy.idempotency_keys {
+        prop_assert_eq!(count(&RetentionEntry::Key(key.clone())), 1);
         let answer = (tenancy.instance(used.instance_id), tenancy.operation(used.operation_id));
         prop_assert!(matches!(answer, (Some(_), Some(_))), "a repeated request has no answer: {:?}", answer);
     }
     let deleted: Vec<_> = tenancy.all().filter(|(_, instance)| instance.is_deleted()).map(|(id, _)| id).collect();
     for id in &deleted {
-        prop_assert_eq!(count(&Fading::Instance(*id)), 1);
+        prop_assert_eq!(count(&RetentionEntry::Instance(*id)), 1);
     }
-    prop_assert_eq!(tenancy.fading.len(), tenancy.operations.len() + tenancy.keys.len() + deleted.len());
+    prop_assert_eq!(
+        tenancy.retention_queue.len(),
+        tenancy.operations.len() + tenancy.idempotency_keys.len() + deleted.len()
+    );
     Ok(())
 }
 
@@ -77,22 +87,22 @@ fn check_deletable(world: &World, instance_id: InstanceId) -> Result<(), TestCas
         return Ok(());
     }
     let mut tenancy = world.tenancy.clone();
-    then(&mut tenancy, 0, &change(instance_id, Wanted::Deleted, world.now));
+    then(&mut tenancy, 0, &change(instance_id, DesiredState::Deleted, world.now));
     let instance = &tenancy.instances[&instance_id];
     if let Some(now) = instance.deadline() {
         let generation = instance.generation;
-        then(&mut tenancy, 1, &DeadlinePassed { instance_id, generation, facts: Facts { now, ..facts(0) } });
+        then(&mut tenancy, 1, &HandleDeadline { instance_id, generation, facts: Facts { now, ..facts(0) } });
     }
     let instance = &tenancy.instances[&instance_id];
     prop_assert!(instance.is_deleted(), "still there: {:?}", instance);
-    for (backend_id, told) in wanted(user(1), instance_id, instance) {
-        prop_assert_eq!(told.wanted, Wanted::Deleted);
+    for (backend_id, told) in desired_assignments(user(1), instance_id, instance) {
+        prop_assert_eq!(told.desired, DesiredState::Deleted);
         let (placement, generation) = (told.placement, told.generation);
-        let gone = report(backend_id, placement, generation, News::InstanceDeleted, 0);
+        let gone = report(backend_id, placement, generation, ReportKind::InstanceDeleted, 0);
         let report = Report { instance_id, ..gone.report };
-        then(&mut tenancy, 2, &ReportReceived { report, position: world.next_position(), ..gone });
+        then(&mut tenancy, 2, &HandleReport { report, position: world.next_position(), ..gone });
     }
-    prop_assert_eq!(wanted(user(1), instance_id, &tenancy.instances[&instance_id]), BTreeMap::new());
+    prop_assert_eq!(desired_assignments(user(1), instance_id, &tenancy.instances[&instance_id]), BTreeMap::new());
     check_state(&tenancy)
 }
 
@@ -177,11 +187,11 @@ fn the_drawn_worlds_see_everything() {
         "Deleting",
         "Failed",
         "KeyReused",
-        "Leftover",
         "NameTaken",
         "NeverCreated",
-        "NoPlace",
+        "NoCandidate",
         "NotFound",
+        "OrphanedContainer",
         "QuotaExceeded",
         "Resuming",
         "Running",

@@ -1,17 +1,17 @@
 //! A backend reports: what counts, what doesn't, and what it should not hold.
 
 use super::build::*;
-use crate::tenancy::event::{Deleted, End, Observed, Reason, TenancyEvent};
-use crate::tenancy::{Facts, Policy, Progress, ReportReceived, ReportRejected, Status, Step, Tenancy};
+use crate::tenancy::event::{Deleted, DeletionOutcome, FailureReason, Observed, TenancyEvent};
+use crate::tenancy::{Facts, HandleReport, OperationKind, Policy, Progress, ReportRejected, Status, Tenancy};
 use crate::testing::{at, given};
-use crate::wire::{News, Observation, Phase, Ports, Wanted};
+use crate::wire::{DesiredState, Observation, Phase, Ports, ReportKind};
 
 fn status_of(past: Vec<TenancyEvent>) -> Status {
     given::<Tenancy>(past).state.instance(WEB).unwrap().status()
 }
 
-fn created(phase: Phase) -> News {
-    News::InstanceCreated(container(phase))
+fn created(phase: Phase) -> ReportKind {
+    ReportKind::InstanceCreated(container(phase))
 }
 
 /// It was refused by `A`, and is on `B` by second 115.
@@ -38,7 +38,7 @@ mod of_a_container {
             instance_id: WEB,
             placement: 2,
             generation: 1,
-            seen: container(Phase::Running),
+            observation: container(Phase::Running),
             report: position(2),
             deadline: None,
         };
@@ -46,7 +46,7 @@ mod of_a_container {
             .and([on_b()])
             .when(report(B, 2, 1, created(Phase::Running), 2))
             .then(TenancyEvent::Observed(running));
-        assert_eq!(tenancy.state.instance(WEB).unwrap().setbacks, []);
+        assert_eq!(tenancy.state.instance(WEB).unwrap().placement_failures, []);
     }
 
     #[test]
@@ -74,7 +74,7 @@ mod of_a_container {
             .then(observed(1, Phase::Stopped, 1));
         let instance = tenancy.state.instance(WEB).unwrap();
         assert_eq!(instance.status(), Status::Stopping);
-        assert!(instance.seen().is_some());
+        assert!(instance.last_observation().is_some());
     }
 
     #[test]
@@ -101,17 +101,17 @@ mod of_a_container {
     fn other_ports_are_recorded_and_it_stays_settled() {
         let ports = Ports { ssh: 21000, http: 21001, https: 21002 };
         let seen = Observation { ports, host_keys: vec!["SHA256:x".to_owned()], ..container(Phase::Running) };
-        let tenancy = given(past::running()).when(report(A, 1, 1, News::InstanceStatus(seen.clone()), 2)).then(
+        let tenancy = given(past::running()).when(report(A, 1, 1, ReportKind::InstanceStatus(seen.clone()), 2)).then(
             TenancyEvent::Observed(Observed {
                 instance_id: WEB,
                 placement: 1,
                 generation: 1,
-                seen,
+                observation: seen,
                 report: position(2),
                 deadline: None,
             }),
         );
-        assert_eq!(tenancy.state.instance(WEB).unwrap().progress, Progress::Settled);
+        assert_eq!(tenancy.state.instance(WEB).unwrap().progress, Progress::Stable);
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod of_a_container {
             2,
             Some(at(130)),
         ));
-        let pending = Progress::Pending { step: Step::Resume, operation: None, deadline: at(130) };
+        let pending = Progress::Pending { operation_kind: OperationKind::Resume, operation: None, deadline: at(130) };
         assert_eq!(tenancy.state.instance(WEB).unwrap().progress, pending);
         tenancy.when(report(A, 1, 1, status(Phase::Running), 3)).then(observed(1, Phase::Running, 3));
     }
@@ -134,7 +134,7 @@ mod of_a_container {
         running.facts.policy = policy;
         let tenancy =
             given(past::stopped()).when(running).then(observed_until(2, Phase::Running, 3, Some(at(100 + 7))));
-        let pending = Progress::Pending { step: Step::Stop, operation: None, deadline: at(107) };
+        let pending = Progress::Pending { operation_kind: OperationKind::Stop, operation: None, deadline: at(107) };
         assert_eq!(tenancy.state.instance(WEB).unwrap().progress, pending);
     }
 
@@ -143,7 +143,7 @@ mod of_a_container {
         given(past::failed()).when(report(A, 1, 2, status(Phase::Stopped), 2)).then(observed(2, Phase::Stopped, 2));
         // Also when nothing about the container is new.
         given(past::running())
-            .and([failed(1, setback(A, Reason::Failed(trouble("runtime_error"))), Some(2))])
+            .and([failed(1, setback(A, FailureReason::Failed(trouble("runtime_error"))), Some(2))])
             .when(report(A, 1, 1, status(Phase::Running), 3))
             .then(observed(1, Phase::Running, 3));
     }
@@ -170,7 +170,7 @@ mod order {
     fn what_was_seen_before_a_failure_does_not_heal_it() {
         given(past::running())
             .when(report(A, 1, 1, could_not("container_gone"), 5))
-            .then(failed(1, setback(A, Reason::Failed(trouble("container_gone"))), Some(5)))
+            .then(failed(1, setback(A, FailureReason::Failed(trouble("container_gone"))), Some(5)))
             .when(report(A, 1, 1, status(Phase::Running), 4))
             .then_nothing()
             .when(report(A, 1, 1, status(Phase::Running), 6))
@@ -179,7 +179,7 @@ mod order {
 
     #[test]
     fn of_two_failures_the_later_one_stays() {
-        let because = |code| setback(A, Reason::Failed(trouble(code)));
+        let because = |code| setback(A, FailureReason::Failed(trouble(code)));
         given(past::running())
             .when(report(A, 1, 1, could_not("first"), 5))
             .then(failed(1, because("first"), Some(5)))
@@ -208,7 +208,7 @@ mod order {
             instance_id: WEB,
             placement: 1,
             generation: 1,
-            seen,
+            observation: seen,
             report: position,
             deadline: None,
         }));
@@ -224,21 +224,21 @@ mod of_trouble {
             .when(report(A, 1, 1, refused("no_capacity"), 1))
             .then(placed(2, choice(B, 2), refusal(A, "no_capacity"), at(115)))
             .when(report(B, 2, 1, could_not("image_missing"), 2))
-            .then(placed(3, choice(C, 1), setback(B, Reason::Failed(trouble("image_missing"))), at(115)))
+            .then(placed(3, choice(C, 1), setback(B, FailureReason::Failed(trouble("image_missing"))), at(115)))
             .when(report(C, 3, 1, refused("no_ports"), 3))
             .then(given_up(1, refusal(C, "no_ports"), Some(3)));
         let instance = tenancy.state.instance(WEB).unwrap();
-        let before = [refusal(A, "no_capacity"), setback(B, Reason::Failed(trouble("image_missing")))];
-        assert_eq!(instance.setbacks, before);
-        assert_eq!(instance.progress, Progress::Failed { setback: refusal(C, "no_ports") }, "all reasons are known");
-        assert_eq!(instance.site, None);
-        assert_eq!(instance.retired, [(A, 1), (B, 2), (C, 3)].into());
+        let before = [refusal(A, "no_capacity"), setback(B, FailureReason::Failed(trouble("image_missing")))];
+        assert_eq!(instance.placement_failures, before);
+        assert_eq!(instance.progress, Progress::Failed { failure: refusal(C, "no_ports") }, "all reasons are known");
+        assert_eq!(instance.current_placement, None);
+        assert_eq!(instance.pending_removals, [(A, 1), (B, 2), (C, 3)].into());
     }
 
     #[test]
     fn only_as_many_machines_are_tried_as_the_policy_says() {
         let mut refusal_of_a = report(A, 1, 1, refused("no_ports"), 1);
-        refusal_of_a.facts.policy = Policy { max_tries: 1, ..Policy::default() };
+        refusal_of_a.facts.policy = Policy { max_attempts: 1, ..Policy::default() };
         given(past::creating()).when(refusal_of_a).then(given_up(1, refusal(A, "no_ports"), Some(1)));
     }
 
@@ -252,7 +252,7 @@ mod of_trouble {
         for past in [past::running(), past::recovering()] {
             given(past).when(report(A, 1, 1, could_not("container_gone"), 9)).then(failed(
                 1,
-                setback(A, Reason::Failed(trouble("container_gone"))),
+                setback(A, FailureReason::Failed(trouble("container_gone"))),
                 Some(9),
             ));
         }
@@ -261,7 +261,7 @@ mod of_trouble {
     #[test]
     fn the_same_trouble_again_changes_nothing() {
         given(past::running())
-            .and([failed(1, setback(A, Reason::Failed(trouble("x"))), Some(5))])
+            .and([failed(1, setback(A, FailureReason::Failed(trouble("x"))), Some(5))])
             .when(report(A, 1, 1, could_not("x"), 6))
             .then_nothing();
     }
@@ -286,34 +286,36 @@ mod of_an_end {
     #[test]
     fn a_deletion_is_confirmed() {
         given(past::deleting())
-            .when(report(A, 1, 2, News::InstanceDeleted, 2))
-            .then(deleted(2, End::Confirmed { backend_id: A }))
-            .when(report(A, 1, 2, News::InstanceDeleted, 2))
+            .when(report(A, 1, 2, ReportKind::InstanceDeleted, 2))
+            .then(deleted(2, DeletionOutcome::Confirmed { backend_id: A }))
+            .when(report(A, 1, 2, ReportKind::InstanceDeleted, 2))
             .then_nothing();
     }
 
     #[test]
     fn an_end_before_the_wish_confirms_nothing() {
-        given(past::running()).when(report(A, 1, 1, News::InstanceDeleted, 2)).then_nothing();
-        given(past::deleting()).when(report(A, 1, 1, News::InstanceDeleted, 2)).then_nothing();
+        given(past::running()).when(report(A, 1, 1, ReportKind::InstanceDeleted, 2)).then_nothing();
+        given(past::deleting()).when(report(A, 1, 1, ReportKind::InstanceDeleted, 2)).then_nothing();
     }
 
     #[test]
     fn an_abandoned_container_is_released_when_its_machine_comes_back() {
         let tenancy = given(past::abandoned())
-            .when(report(A, 1, 2, News::InstanceDeleted, 2))
+            .when(report(A, 1, 2, ReportKind::InstanceDeleted, 2))
             .then(released(A, 1))
-            .when(report(A, 1, 2, News::InstanceDeleted, 2))
+            .when(report(A, 1, 2, ReportKind::InstanceDeleted, 2))
             .then_nothing();
         let instance = tenancy.state.instance(WEB).unwrap();
-        assert!(instance.retired.is_empty());
+        assert!(instance.pending_removals.is_empty());
         assert_eq!(instance.last_activity, at(4), "it ended for its user with its deletion, the fourth event");
     }
 
     #[test]
     fn a_placement_given_up_is_released_without_touching_the_new_one() {
-        let tenancy =
-            given(past::creating()).and([on_b()]).when(report(A, 1, 1, News::InstanceDeleted, 1)).then(released(A, 1));
+        let tenancy = given(past::creating())
+            .and([on_b()])
+            .when(report(A, 1, 1, ReportKind::InstanceDeleted, 1))
+            .then(released(A, 1));
         let instance = tenancy.state.instance(WEB).unwrap();
         assert_eq!((instance.status(), instance.placement), (Status::Creating, 2));
     }
@@ -323,7 +325,7 @@ mod of_an_end {
         given(past::creating())
             .and([on_b()])
             .and([given_up(1, refusal(B, "no_ports"), Some(2))])
-            .when(report(B, 1, 1, News::InstanceDeleted, 3))
+            .when(report(B, 1, 1, ReportKind::InstanceDeleted, 3))
             .then_nothing();
     }
 }
@@ -331,8 +333,8 @@ mod of_an_end {
 mod of_what_it_should_not_hold {
     use super::*;
 
-    fn leftover(past: Vec<TenancyEvent>, by: ReportReceived) {
-        given(past).when(by).then_rejected(ReportRejected::Leftover);
+    fn leftover(past: Vec<TenancyEvent>, by: HandleReport) {
+        given(past).when(by).then_rejected(ReportRejected::OrphanedContainer);
     }
 
     #[test]
@@ -358,7 +360,7 @@ mod of_what_it_should_not_hold {
 
     #[test]
     fn trouble_with_or_the_end_of_something_unknown_is_no_news() {
-        for news in [News::InstanceDeleted, refused("no_ports"), could_not("runtime_error")] {
+        for news in [ReportKind::InstanceDeleted, refused("no_ports"), could_not("runtime_error")] {
             given::<Tenancy>([]).when(report(A, 1, 1, news.clone(), 1)).then_nothing();
             given(past::running()).when(report(B, 1, 1, news, 2)).then_nothing();
         }
@@ -367,10 +369,10 @@ mod of_what_it_should_not_hold {
 
 #[test]
 fn another_machine_cannot_speak_of_an_instance() {
-    let foreign = |news| ReportReceived { facts: Facts { now: at(1), ..facts(1) }, ..report(B, 1, 1, news, 9) };
+    let foreign = |news| HandleReport { facts: Facts { now: at(1), ..facts(1) }, ..report(B, 1, 1, news, 9) };
     given(past::creating()).when(foreign(refused("no_ports"))).then_nothing();
-    given(past::deleting()).when(foreign(News::InstanceDeleted)).then_nothing();
-    given(past::creating()).when(foreign(created(Phase::Running))).then_rejected(ReportRejected::Leftover);
+    given(past::deleting()).when(foreign(ReportKind::InstanceDeleted)).then_nothing();
+    given(past::creating()).when(foreign(created(Phase::Running))).then_rejected(ReportRejected::OrphanedContainer);
 }
 
 #[test]
@@ -378,10 +380,10 @@ fn a_fold_is_total() {
     // An event about a placement that was given up, or about an instance that is forgotten, breaks nothing.
     let stray = [
         observed(1, Phase::Running, 9),
-        deleted(2, End::Unplaced),
+        deleted(2, DeletionOutcome::Unplaced),
         released(C, 9),
-        TenancyEvent::Deleted(Deleted { instance_id: CI, generation: 1, end: End::Unplaced }),
+        TenancyEvent::Deleted(Deleted { instance_id: CI, generation: 1, outcome: DeletionOutcome::Unplaced }),
     ];
     assert_eq!(status_of(past::never_created().into_iter().chain(stray).collect()), Status::Deleted);
-    assert_eq!(given::<Tenancy>(past::deleted()).state.instance(WEB).unwrap().wanted, Wanted::Deleted);
+    assert_eq!(given::<Tenancy>(past::deleted()).state.instance(WEB).unwrap().desired, DesiredState::Deleted);
 }

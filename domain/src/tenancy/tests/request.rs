@@ -1,8 +1,8 @@
 //! A user asks for an instance.
 
 use super::build::*;
-use crate::placement::{Candidate, Choice, NoPlace, Unfit};
-use crate::tenancy::event::{End, Idempotency, Requested, TenancyEvent};
+use crate::placement::{Candidate, Choice, Ineligible, NoCandidate};
+use crate::tenancy::event::{DeletionOutcome, Idempotency, Requested, TenancyEvent};
 use crate::tenancy::{Facts, RequestInstance, RequestRejected, Tenancy};
 use crate::testing::{at, given};
 
@@ -31,7 +31,7 @@ fn everything_asked_for_is_recorded_with_the_machine_chosen_and_the_time_it_has(
     given([]).when(command).then(TenancyEvent::Requested(Requested {
         image: Some("dockhost/debian".to_owned()),
         idempotency: key("k", "r"),
-        choice: Choice { backend_id: B, used: 1, max_containers: 4, among: 2 },
+        choice: Choice { backend_id: B, used: 1, max_containers: 4, eligible: 2 },
         deadline: at(7 + 15),
         ..requested(WEB, "web")
     }));
@@ -39,7 +39,7 @@ fn everything_asked_for_is_recorded_with_the_machine_chosen_and_the_time_it_has(
 
 #[test]
 fn equal_machines_take_turns() {
-    let command = RequestInstance { facts: Facts { turn: 1, ..facts(0) }, ..request(WEB) };
+    let command = RequestInstance { facts: Facts { tie_breaker: 1, ..facts(0) }, ..request(WEB) };
     let on_b = Requested { choice: choice(B, 3), ..requested(WEB, "ada-container") };
     given([]).when(command).then(TenancyEvent::Requested(on_b));
 }
@@ -67,7 +67,7 @@ fn a_name_is_taken_until_its_instance_is_deleted() {
     given(past::deleted()).when(named("web")).then(event(DB, "web"));
     given(past::abandoned()).when(named("web")).then(event(DB, "web"));
     given([event(WEB, "ada-container")])
-        .and([deleted(2, End::Unplaced)])
+        .and([deleted(2, DeletionOutcome::Unplaced)])
         .when(request(DB))
         .then(event(DB, "ada-container"));
 }
@@ -86,7 +86,7 @@ fn the_same_key_with_the_same_body_makes_nothing_twice() {
     let tenancy = given([TenancyEvent::Requested(first)]);
     tenancy.clone().when(with(key("k", "r"))).then_nothing();
     tenancy.clone().when(with(key("k", "other"))).then_rejected(RequestRejected::KeyReused);
-    let used = tenancy.state.key_use("k").unwrap();
+    let used = tenancy.state.idempotency_record("k").unwrap();
     assert_eq!((used.instance_id, used.operation_id), (WEB, crate::testing::event_id(1).into()));
     let other = Requested { idempotency: key("k2", "r"), ..requested(DB, "ada-container") };
     tenancy.when(with(key("k2", "r"))).then(TenancyEvent::Requested(other));
@@ -118,6 +118,6 @@ fn without_a_machine_each_one_has_its_reason() {
     let full = Candidate { used: 4, ..machines(&[B])[0] };
     let silent = Candidate { connected: false, ..machines(&[C])[0] };
     let command = RequestInstance { facts: Facts { candidates: vec![full, silent], ..facts(0) }, ..request(WEB) };
-    let reasons = NoPlace(vec![(B, Unfit::Full), (C, Unfit::NotConnected)]);
-    given::<Tenancy>([]).when(command).then_rejected(RequestRejected::NoPlace(reasons));
+    let reasons = NoCandidate(vec![(B, Ineligible::Full), (C, Ineligible::NotConnected)]);
+    given::<Tenancy>([]).when(command).then_rejected(RequestRejected::NoCandidate(reasons));
 }

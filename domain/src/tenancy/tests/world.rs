@@ -15,12 +15,12 @@ use crate::ids::{BackendId, InstanceId};
 use crate::placement::Candidate;
 use crate::tenancy::event::*;
 use crate::tenancy::{
-    BackendGone, ChangeWanted, DeadlinePassed, Facts, Instance, Policy, ReportReceived, ReportRejected,
+    ChangeInstance, Facts, HandleBackendLost, HandleDeadline, HandleReport, Instance, Policy, ReportRejected,
     RequestInstance, Tenancy,
 };
 use crate::testing::{at, event_id, user};
 use crate::timestamp::Timestamp;
-use crate::wire::{News, Observation, Phase, Report, Wanted};
+use crate::wire::{DesiredState, Observation, Phase, Report, ReportKind};
 
 pub const MACHINES: [BackendId; 3] = [A, B, C];
 
@@ -53,14 +53,14 @@ pub enum Act {
     },
     Change {
         which: usize,
-        to: Wanted,
+        to: DesiredState,
     },
     Report {
         which: usize,
         by: Machine,
         placement: Number,
         generation: Number,
-        news: News,
+        news: ReportKind,
         held_back: bool,
     },
     /// A report that was made before is delivered (again), counted from the last one.
@@ -123,13 +123,13 @@ impl Dice {
         [Phase::Running, Phase::Stopped][self.index(2)]
     }
 
-    fn news(&mut self) -> News {
+    fn news(&mut self) -> ReportKind {
         let seen = Observation { container_id: format!("c{}", self.roll(2)), ..container(self.phase()) };
         let code = ["no_ports", "container_gone"][self.index(2)];
         match self.roll(9) {
-            0..=2 => News::InstanceStatus(seen),
-            3..=4 => News::InstanceCreated(seen),
-            5..=6 => News::InstanceDeleted,
+            0..=2 => ReportKind::InstanceStatus(seen),
+            3..=4 => ReportKind::InstanceCreated(seen),
+            5..=6 => ReportKind::InstanceDeleted,
             7 => refused(code),
             _ => could_not(code),
         }
@@ -149,7 +149,10 @@ impl Dice {
                 let (name, key, body) = (self.option(3), self.option(2), self.index(2));
                 Act::Request { name, key, body, quota: self.option(4).and_then(|n| u32::try_from(n).ok()) }
             }
-            3..=5 => Act::Change { which, to: [Wanted::Running, Wanted::Stopped, Wanted::Deleted][self.index(3)] },
+            3..=5 => Act::Change {
+                which,
+                to: [DesiredState::Running, DesiredState::Stopped, DesiredState::Deleted][self.index(3)],
+            },
             6..=13 => {
                 let (by, placement, generation) = (self.machine(), self.number(), self.number());
                 Act::Report { which, by, placement, generation, news: self.news(), held_back: self.once_in(10) }
@@ -187,7 +190,7 @@ pub struct Happened {
     /// Or why not, in its debug form.
     pub rejected: Option<String>,
     /// The report, if it was one.
-    pub report: Option<Rc<ReportReceived>>,
+    pub report: Option<Rc<HandleReport>>,
     /// Which machine held the instance before, and its placement.
     pub held: Option<(BackendId, u32)>,
 }
@@ -203,7 +206,7 @@ pub struct World {
     /// Which machine holds room for which instance: the placement's way.
     pub holds: BTreeSet<(BackendId, InstanceId)>,
     pub born: usize,
-    reports: Vec<Rc<ReportReceived>>,
+    reports: Vec<Rc<HandleReport>>,
     /// Seconds since the beginning.
     pub now: i64,
     events: u128,
@@ -249,7 +252,7 @@ impl World {
 
     /// A machine reports, after all that was reported before.
     pub fn hear(&mut self, backend_id: BackendId, report: Report) -> Result<Option<TenancyEvent>, ReportRejected> {
-        let received = ReportReceived { backend_id, report, position: self.next_position(), facts: facts(self.now) };
+        let received = HandleReport { backend_id, report, position: self.next_position(), facts: facts(self.now) };
         self.reports.push(received.clone().into());
         self.decide(&received)
     }
@@ -266,7 +269,7 @@ impl World {
             TenancyEvent::Requested(e) => drop(self.holds.insert((e.choice.backend_id, id))),
             TenancyEvent::Placed(e) => drop(self.holds.insert((e.choice.backend_id, id))),
             TenancyEvent::Released(e) => drop(self.holds.remove(&(e.backend_id, id))),
-            TenancyEvent::Deleted(Deleted { end: End::Confirmed { backend_id }, .. }) => {
+            TenancyEvent::Deleted(Deleted { outcome: DeletionOutcome::Confirmed { backend_id }, .. }) => {
                 self.holds.remove(&(*backend_id, id));
             }
             _ => {}
@@ -285,7 +288,7 @@ impl World {
                     ..machines(&MACHINES)[n]
                 })
                 .collect(),
-            turn: scene.turn,
+            tie_breaker: scene.turn,
         };
         match &scene.act {
             Act::Request { name, key, body, quota } => {
@@ -306,7 +309,7 @@ impl World {
             Act::Change { which, to } => {
                 let instance_id = self.named(*which);
                 let now = skewed(self.now);
-                let command = ChangeWanted { instance_id, to: *to, now, policy: Policy::default() };
+                let command = ChangeInstance { instance_id, to: *to, now, policy: Policy::default() };
                 Some(self.outcome(instance_id, &command))
             }
             Act::Report { which, by, placement, generation, news, held_back } => {
@@ -321,11 +324,11 @@ impl World {
                     user_id: user(1),
                     placement: number(*placement, |instance| instance.placement),
                     generation: number(*generation, |instance| instance.generation),
-                    news: news.clone(),
+                    kind: news.clone(),
                 };
                 let (backend_id, position) = (self.machine(instance_id, *by), self.next_position());
                 let facts = facts(skewed(self.now));
-                self.reports.push(ReportReceived { backend_id, report, position, facts }.into());
+                self.reports.push(HandleReport { backend_id, report, position, facts }.into());
                 if *held_back { None } else { self.deliver(0) }
             }
             Act::Redeliver { back } => self.deliver(*back),
@@ -342,13 +345,13 @@ impl World {
                     self.now = self.now.max((deadline.millis() - at(0).millis()) / 1000 + 1);
                     facts.now = at(self.now);
                 }
-                Some(self.outcome(instance_id, &DeadlinePassed { instance_id, generation, facts }))
+                Some(self.outcome(instance_id, &HandleDeadline { instance_id, generation, facts }))
             }
             Act::Lost { which, on } => {
                 let instance_id = self.named(*which);
                 let backend_id = self.machine(instance_id, *on);
                 let facts = facts(skewed(self.now));
-                Some(self.outcome(instance_id, &BackendGone { backend_id, instance_id, facts }))
+                Some(self.outcome(instance_id, &HandleBackendLost { backend_id, instance_id, facts }))
             }
             Act::Pass { seconds } => {
                 self.now += seconds;
@@ -364,8 +367,10 @@ impl World {
     }
 
     fn outcome<C: Command<Aggregate = Tenancy>>(&mut self, instance: InstanceId, command: &C) -> Happened {
-        let held =
-            self.folded.get(&instance).and_then(|known| Some((known.site.as_ref()?.backend_id, known.placement)));
+        let held = self
+            .folded
+            .get(&instance)
+            .and_then(|known| Some((known.current_placement.as_ref()?.backend_id, known.placement)));
         let (event, rejected) = match self.decide(command) {
             Ok(event) => (event, None),
             Err(rejection) => (None, Some(format!("{rejection:?}"))),
@@ -379,9 +384,11 @@ impl World {
 
     fn machine(&self, of: InstanceId, machine: Machine) -> BackendId {
         match machine {
-            Machine::Holder => {
-                self.folded.get(&of).and_then(|instance| instance.site.as_ref()).map_or(A, |site| site.backend_id)
-            }
+            Machine::Holder => self
+                .folded
+                .get(&of)
+                .and_then(|instance| instance.current_placement.as_ref())
+                .map_or(A, |site| site.backend_id),
             Machine::Any(n) => MACHINES[n],
         }
     }

@@ -9,7 +9,7 @@ use dockhost_domain::event::Event;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::TenancyEvent;
-use dockhost_domain::wire::Wanted;
+use dockhost_domain::wire::DesiredState;
 
 use super::log::{Log, Logged};
 use super::{Found, Invariant};
@@ -110,9 +110,9 @@ fn acknowledged(operation: &Operation, own: &[&Logged], log: &Log) -> Result<(),
             if accounts == 1 { Ok(()) } else { Err(format!("an acknowledged account is in the log {accounts} times")) }
         }
         Kind::Create => created(operation, own, log),
-        Kind::Stop => changed(operation, own, log, Wanted::Stopped),
-        Kind::Resume => changed(operation, own, log, Wanted::Running),
-        Kind::Delete => changed(operation, own, log, Wanted::Deleted),
+        Kind::Stop => changed(operation, own, log, DesiredState::Stopped),
+        Kind::Resume => changed(operation, own, log, DesiredState::Running),
+        Kind::Delete => changed(operation, own, log, DesiredState::Deleted),
         // Nothing to be ended is an end too; that it is ended, the sessions' replay shows.
         Kind::SignIn | Kind::SignOut | Kind::List | Kind::Look | Kind::Health => Ok(()),
     }
@@ -146,7 +146,7 @@ fn requested_id(logged: &Logged) -> Option<InstanceId> {
 }
 
 /// A change that left no event found the instance as asked, or on its way there.
-fn changed(operation: &Operation, own: &[&Logged], log: &Log, to: Wanted) -> Result<(), String> {
+fn changed(operation: &Operation, own: &[&Logged], log: &Log, to: DesiredState) -> Result<(), String> {
     let id: InstanceId = parsed(&operation.data()["instanceId"])?;
     let Some(life) = log.instance(id) else { return Err(format!("the instance {id} is not in the log")) };
     if let [event] = own {
@@ -158,7 +158,7 @@ fn changed(operation: &Operation, own: &[&Logged], log: &Log, to: Wanted) -> Res
     }
     // Somewhere between the sending and the answer the state must have been as asked.
     let until = operation.answered_at().unwrap_or_else(|| log.end());
-    let as_asked = life.states.iter().take_while(|(begun, _)| *begun <= until).any(|(_, state)| state.wanted == to);
+    let as_asked = life.states.iter().take_while(|(begun, _)| *begun <= until).any(|(_, state)| state.desired == to);
     if as_asked { Ok(()) } else { Err(format!("instance {id} was never wanted {to:?}, and no event says so")) }
 }
 

@@ -7,7 +7,7 @@
 
 use dockhost_domain::account::{Account, AccountEvent, CreateAccount, EraseAccount};
 use dockhost_domain::aggregate::{Aggregate, Command};
-use dockhost_domain::backend::{Backend, BackendEvent, ConnectBackend, EnrolBackend, LoseBackend};
+use dockhost_domain::backend::{Backend, BackendEvent, EnrolBackend, MarkConnected, MarkLost};
 use dockhost_domain::claim::{Claim, ClaimEvent, ReleaseClaim, TakeClaim};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
@@ -15,12 +15,12 @@ use dockhost_domain::ids::{BackendId, UserId};
 use dockhost_domain::placement::{Candidate, Choice};
 use dockhost_domain::session::{CloseSessions, RevokeSession, SessionEvent, Sessions, StartSession};
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::event::{End, Reason, Setback};
+use dockhost_domain::tenancy::event::{DeletionOutcome, FailureReason, PlacementFailure};
 use dockhost_domain::tenancy::{
-    BackendGone, ChangeWanted, CloseTenancy, DeadlinePassed, Facts, Policy, ReportPosition, ReportReceived,
-    RequestInstance, Tenancy, TenancyEvent, is_legal,
+    ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleDeadline, HandleReport, Policy, ReportPosition,
+    RequestInstance, Tenancy, TenancyEvent, check_invariants,
 };
-use dockhost_domain::wire::{News, Report, Wanted};
+use dockhost_domain::wire::{DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
 
 use super::log::{Log, Logged};
@@ -63,9 +63,9 @@ pub(super) fn check(log: &Log, quota: u32, found: &mut Found) {
                 let recorded = &logged.recorded.envelope.event;
                 match event {
                     BackendEvent::Enrolled(details) => same(EnrolBackend(details.clone()).decide(state), recorded),
-                    BackendEvent::Connected(facts) => same(ConnectBackend(facts.clone()).decide(state), recorded),
+                    BackendEvent::Connected(facts) => same(MarkConnected(facts.clone()).decide(state), recorded),
                     BackendEvent::Lost(lost) => {
-                        let command = LoseBackend { silent_for_seconds: lost.silent_for_seconds };
+                        let command = MarkLost { silent_for_seconds: lost.silent_for_seconds };
                         same(command.decide(state), recorded)
                     }
                 }
@@ -115,7 +115,7 @@ fn replay<A: Aggregate>(
         }
         state.evolve(event, &envelope.meta);
         if let Some(tenancy) = (&state as &dyn std::any::Any).downcast_ref::<Tenancy>()
-            && let Err(broken) = is_legal(tenancy)
+            && let Err(broken) = check_invariants(tenancy)
         {
             let what = format!("{} leaves a state that is not legal: {broken}", logged.kind);
             found.add(Invariant::I4, what, [aggregate], [logged.sequence()]);
@@ -157,32 +157,32 @@ fn decided(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged)
         now,
         policy: Policy::default(),
         candidates: choice.into_iter().map(free).collect(),
-        turn: 0,
+        tie_breaker: 0,
     };
     let Some(instance_id) = event.instance_id() else {
         let TenancyEvent::Closed(closed) = event else { return Err("is of no instance".to_owned()) };
-        return same(CloseTenancy { because: closed.because }.decide(state), recorded);
+        return same(CloseTenancy { reason: closed.reason }.decide(state), recorded);
     };
     let instance = state.instance(instance_id);
     let (placement, generation) = instance.map_or((0, 0), |instance| (instance.placement, instance.generation));
-    // What followed a setback: who said so, or which clock.
-    let after = |setback: &Setback, choice: Option<&Choice>, position: Option<ReportPosition>| {
+    // What followed a failure: who said so, or which clock.
+    let after = |failure: &PlacementFailure, choice: Option<&Choice>, position: Option<ReportPosition>| {
         let facts = facts(choice);
         let report = |news| {
-            let report = Report { instance_id, user_id: user, placement, generation, news };
+            let report = Report { instance_id, user_id: user, placement, generation, kind: news };
             let position = position.unwrap_or(LATEST);
-            ReportReceived { backend_id: setback.backend_id, report, position, facts: facts.clone() }.decide(state)
+            HandleReport { backend_id: failure.backend_id, report, position, facts: facts.clone() }.decide(state)
         };
-        match &setback.reason {
-            Reason::Refused(trouble) => same(report(News::InstanceRefused(trouble.clone())), recorded),
-            Reason::Failed(trouble) => same(report(News::InstanceFailed(trouble.clone())), recorded),
-            Reason::Late => same(DeadlinePassed { instance_id, generation, facts }.decide(state), recorded),
-            Reason::Lost => {
-                same(BackendGone { backend_id: setback.backend_id, instance_id, facts }.decide(state), recorded)
+        match &failure.reason {
+            FailureReason::Refused(trouble) => same(report(ReportKind::InstanceRefused(trouble.clone())), recorded),
+            FailureReason::Failed(trouble) => same(report(ReportKind::InstanceFailed(trouble.clone())), recorded),
+            FailureReason::Late => same(HandleDeadline { instance_id, generation, facts }.decide(state), recorded),
+            FailureReason::Lost => {
+                same(HandleBackendLost { backend_id: failure.backend_id, instance_id, facts }.decide(state), recorded)
             }
         }
     };
-    let change = |to| same(ChangeWanted { instance_id, to, now, policy: Policy::default() }.decide(state), recorded);
+    let change = |to| same(ChangeInstance { instance_id, to, now, policy: Policy::default() }.decide(state), recorded);
     match event {
         TenancyEvent::Requested(_) if instance.is_some() => Err("is of an instance that there is".to_owned()),
         TenancyEvent::Requested(requested) => {
@@ -203,27 +203,27 @@ fn decided(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged)
             };
             same(command.decide(state), recorded)
         }
-        TenancyEvent::Placed(placed) => after(&placed.after, Some(&placed.choice), None),
-        TenancyEvent::Failed(failed) => after(&failed.setback, None, failed.report),
+        TenancyEvent::Placed(placed) => after(&placed.failure, Some(&placed.choice), None),
+        TenancyEvent::Failed(failed) => after(&failed.failure, None, failed.report),
         TenancyEvent::Observed(observed) => {
             let Actor::Backend(backend_id) = logged.recorded.envelope.origin.actor else {
                 return Err("was not said by a backend".to_owned());
             };
-            let news = News::InstanceStatus(observed.seen.clone());
+            let news = ReportKind::InstanceStatus(observed.observation.clone());
             let (placement, generation) = (observed.placement, observed.generation);
-            let report = Report { instance_id, user_id: user, placement, generation, news };
-            let command = ReportReceived { backend_id, report, position: observed.report, facts: facts(None) };
+            let report = Report { instance_id, user_id: user, placement, generation, kind: news };
+            let command = HandleReport { backend_id, report, position: observed.report, facts: facts(None) };
             same(command.decide(state), recorded)
         }
-        TenancyEvent::StopRequested(_) => change(Wanted::Stopped),
-        TenancyEvent::ResumeRequested(_) => change(Wanted::Running),
-        TenancyEvent::DeleteRequested(_) => change(Wanted::Deleted),
-        TenancyEvent::Deleted(deleted) => match deleted.end {
-            End::Unplaced => change(Wanted::Deleted),
-            End::Abandoned { .. } => {
-                same(DeadlinePassed { instance_id, generation, facts: facts(None) }.decide(state), recorded)
+        TenancyEvent::StopRequested(_) => change(DesiredState::Stopped),
+        TenancyEvent::ResumeRequested(_) => change(DesiredState::Running),
+        TenancyEvent::DeleteRequested(_) => change(DesiredState::Deleted),
+        TenancyEvent::Deleted(deleted) => match deleted.outcome {
+            DeletionOutcome::Unplaced => change(DesiredState::Deleted),
+            DeletionOutcome::Abandoned { .. } => {
+                same(HandleDeadline { instance_id, generation, facts: facts(None) }.decide(state), recorded)
             }
-            End::Confirmed { backend_id } => {
+            DeletionOutcome::Confirmed { backend_id } => {
                 same(gone(user, backend_id, (instance_id, placement, generation), facts(None)).decide(state), recorded)
             }
         },
@@ -243,9 +243,9 @@ fn gone(
     backend_id: BackendId,
     (instance_id, placement, generation): (dockhost_domain::ids::InstanceId, u32, u32),
     facts: Facts,
-) -> ReportReceived {
-    let report = Report { instance_id, user_id, placement, generation, news: News::InstanceDeleted };
-    ReportReceived { backend_id, report, position: LATEST, facts }
+) -> HandleReport {
+    let report = Report { instance_id, user_id, placement, generation, kind: ReportKind::InstanceDeleted };
+    HandleReport { backend_id, report, position: LATEST, facts }
 }
 
 /// The machine that was chosen, as if it were the only one.

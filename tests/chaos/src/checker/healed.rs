@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dockhost_domain::ids::{BackendId, InstanceId};
-use dockhost_domain::tenancy::{Instance, Progress, wanted};
-use dockhost_domain::wire::{Assignment, Wanted};
+use dockhost_domain::tenancy::{Instance, Progress, desired_assignments};
+use dockhost_domain::wire::{Assignment, DesiredState};
 use serde_json::json;
 
 use super::containers::Held;
@@ -45,7 +45,7 @@ fn wishes(log: &Log) -> BTreeMap<(BackendId, InstanceId), Assignment> {
     let mut wishes = BTreeMap::new();
     for (id, life) in log.instances() {
         let Some(instance) = life.last() else { continue };
-        for (backend, assignment) in wanted(life.user, *id, instance) {
+        for (backend, assignment) in desired_assignments(life.user, *id, instance) {
             wishes.insert((backend, *id), assignment);
         }
     }
@@ -58,15 +58,15 @@ fn instances(observation: &Observation, log: &Log, found: &mut Found) {
     let mut explained: BTreeSet<(BackendId, &str)> = BTreeSet::new();
     for (id, life) in log.instances() {
         let Some((sequence, instance)) = life.states.last() else { continue };
-        if let Progress::Pending { step, deadline, .. } = &instance.progress {
+        if let Progress::Pending { operation_kind: step, deadline, .. } = &instance.progress {
             let word = if *deadline < observation.at { "overdue" } else { "still on its way" };
             found.add(Invariant::I16, format!("{word} ({step:?} until {deadline})"), [id], [*sequence]);
         }
-        for (backend, placement) in &instance.retired {
+        for (backend, placement) in &instance.pending_removals {
             let what = format!("{backend} has not confirmed that placement {placement} is gone");
             found.add(Invariant::I16, what, [id], [*sequence]);
         }
-        let Some(site) = &instance.site else { continue };
+        let Some(site) = &instance.current_placement else { continue };
         let container = held.get(&site.backend_id).and_then(|held| {
             held.now.iter().find(|(_, (of, placement, _))| of == id && *placement == instance.placement)
         });
@@ -89,11 +89,11 @@ fn instances(observation: &Observation, log: &Log, found: &mut Found) {
 
 /// Whether the container (running or not, or none) is what a settled instance says it is.
 fn as_wanted(instance: &Instance, running: Option<bool>) -> Result<(), String> {
-    if instance.progress != Progress::Settled {
+    if instance.progress != Progress::Stable {
         return Ok(());
     }
-    match (instance.wanted, running) {
-        (Wanted::Running, Some(true)) | (Wanted::Stopped, Some(false)) => Ok(()),
+    match (instance.desired, running) {
+        (DesiredState::Running, Some(true)) | (DesiredState::Stopped, Some(false)) => Ok(()),
         (wanted, is) => Err(format!("settled as {wanted:?}, and its container's running is {is:?}")),
     }
 }

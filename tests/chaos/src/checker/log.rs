@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use dockhost_domain::aggregate::Aggregate;
-use dockhost_domain::envelope::{Envelope, Recorded, header, read};
+use dockhost_domain::envelope::{Envelope, RecordedEvent, header, read};
 use dockhost_domain::event::{Encoded, Event};
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::subject::AggregateId;
@@ -28,7 +28,7 @@ pub struct Log {
 /// One event.
 #[derive(Debug)]
 pub struct Logged {
-    pub recorded: Recorded,
+    pub recorded: RecordedEvent,
     /// `ce-type`.
     pub kind: String,
     /// The body, as JSON.
@@ -174,5 +174,5 @@ fn decode(entry: &Entry) -> Result<Logged, String> {
     let event = event.map_err(|error| error.to_string())?;
     let expected = entry.headers.get(EXPECTED).and_then(|text| text.parse().ok());
     let envelope = Envelope { aggregate, meta, origin, event };
-    Ok(Logged { recorded: Recorded { sequence: entry.sequence, envelope }, kind, data, expected })
+    Ok(Logged { recorded: RecordedEvent { sequence: entry.sequence, envelope }, kind, data, expected })
 }

@@ -54,8 +54,8 @@ pub(super) fn check(history: &[Operation], log: &Log, found: &mut Found) {
 /// Whether a view shows this state; its machine may have been heard or not.
 fn shows(view: &Value, state: &Instance) -> bool {
     let status = |heard| json!(state.status_on(heard));
-    let container = state.seen().map(|seen| &seen.observation.container_id);
-    let backend = state.site.as_ref().map(|site| site.backend_id);
+    let container = state.last_observation().map(|seen| &seen.observation.container_id);
+    let backend = state.current_placement.as_ref().map(|site| site.backend_id);
     (view["status"] == status(true) || view["status"] == status(false))
         && view["generation"] == json!(state.generation)
         && view["containerId"] == json!(container)

@@ -10,9 +10,9 @@ use dockhost_domain::names::Username;
 use dockhost_domain::session::{RevokeSession, Sessions};
 use dockhost_domain::subject::ClaimKind;
 use dockhost_domain::tenancy::{
-    ChangeWanted, Idempotency, Policy, ReportPosition, ReportReceived, RequestInstance, Tenancy,
+    ChangeInstance, HandleReport, Idempotency, Policy, ReportPosition, RequestInstance, Tenancy,
 };
-use dockhost_domain::wire::{Limits, News, Observation, Phase, Ports, Report, Trouble, Wanted};
+use dockhost_domain::wire::{AgentError, DesiredState, Limits, Observation, Phase, Ports, Report, ReportKind};
 
 use super::{Person, Plan, Seed};
 use crate::http::SSH_KEY;
@@ -95,10 +95,10 @@ impl Life {
     pub fn create(&mut self, seed: &mut Seed) {
         let id = self.request(seed);
         if self.number % SELDOM == 3 && self.instances.is_empty() && seed.machines.len() > 1 {
-            let trouble = Trouble { code: "no_ports".to_owned(), message: "no free ports".to_owned() };
-            self.report(seed, id, News::InstanceRefused(trouble));
+            let trouble = AgentError { code: "no_ports".to_owned(), message: "no free ports".to_owned() };
+            self.report(seed, id, ReportKind::InstanceRefused(trouble));
         }
-        self.report(seed, id, News::InstanceCreated(seen(id, Phase::Running)));
+        self.report(seed, id, ReportKind::InstanceCreated(seen(id, Phase::Running)));
         self.instances.push(id);
     }
 
@@ -109,9 +109,10 @@ impl Life {
 
     fn change_nth(&mut self, seed: &mut Seed, nth: usize, resume: bool) {
         let id = self.instances[nth];
-        let (to, phase) = if resume { (Wanted::Running, Phase::Running) } else { (Wanted::Stopped, Phase::Stopped) };
+        let (to, phase) =
+            if resume { (DesiredState::Running, Phase::Running) } else { (DesiredState::Stopped, Phase::Stopped) };
         self.want(seed, id, to);
-        self.report(seed, id, News::InstanceStatus(seen(id, phase)));
+        self.report(seed, id, ReportKind::InstanceStatus(seen(id, phase)));
     }
 
     fn request(&mut self, seed: &mut Seed) -> InstanceId {
@@ -134,15 +135,15 @@ impl Life {
         instance_id
     }
 
-    fn want(&mut self, seed: &mut Seed, instance_id: InstanceId, to: Wanted) {
-        let command = ChangeWanted { instance_id, to, now: seed.now, policy: Policy::default() };
+    fn want(&mut self, seed: &mut Seed, instance_id: InstanceId, to: DesiredState) {
+        let command = ChangeInstance { instance_id, to, now: seed.now, policy: Policy::default() };
         seed.decide(self.id, &mut self.tenancy, Actor::User(self.id), &command);
     }
 
     fn delete(&mut self, seed: &mut Seed, instance_id: InstanceId) {
-        self.want(seed, instance_id, Wanted::Deleted);
+        self.want(seed, instance_id, DesiredState::Deleted);
         let machine = self.machine(instance_id);
-        self.report(seed, instance_id, News::InstanceDeleted);
+        self.report(seed, instance_id, ReportKind::InstanceDeleted);
         if let Some(machine) = seed.machines.iter_mut().find(|candidate| candidate.backend_id == machine) {
             machine.used -= 1;
         }
@@ -157,24 +158,25 @@ impl Life {
     }
 
     /// The machine that has the instance reports of it.
-    fn report(&mut self, seed: &mut Seed, instance_id: InstanceId, news: News) {
+    fn report(&mut self, seed: &mut Seed, instance_id: InstanceId, news: ReportKind) {
         seed.reports += 1;
         let backend_id = self.machine(instance_id);
         let instance = self.tenancy.instance(instance_id).unwrap();
         let (placement, generation) = (instance.placement, instance.generation);
-        let refused = matches!(news, News::InstanceRefused(_));
-        let report = Report { instance_id, user_id: self.id, placement, generation, news };
+        let refused = matches!(news, ReportKind::InstanceRefused(_));
+        let report = Report { instance_id, user_id: self.id, placement, generation, kind: news };
         // Before any stream that a server makes.
         let position = ReportPosition { incarnation: 1, sequence: seed.reports };
-        let command = ReportReceived { backend_id, report, position, facts: seed.facts() };
+        let command = HandleReport { backend_id, report, position, facts: seed.facts() };
         seed.decide(self.id, &mut self.tenancy, Actor::Backend(backend_id), &command);
         if refused {
             // It got another one; the first one has nothing of it to remove, and says so.
             self.occupy(seed, instance_id);
-            let report = Report { instance_id, user_id: self.id, placement, generation, news: News::InstanceDeleted };
+            let report =
+                Report { instance_id, user_id: self.id, placement, generation, kind: ReportKind::InstanceDeleted };
             seed.reports += 1;
             let position = ReportPosition { incarnation: 1, sequence: seed.reports };
-            let command = ReportReceived { backend_id, report, position, facts: seed.facts() };
+            let command = HandleReport { backend_id, report, position, facts: seed.facts() };
             seed.decide(self.id, &mut self.tenancy, Actor::Backend(backend_id), &command);
             if let Some(machine) = seed.machines.iter_mut().find(|candidate| candidate.backend_id == backend_id) {
                 machine.used -= 1;
@@ -184,7 +186,7 @@ impl Life {
 
     fn machine(&self, instance_id: InstanceId) -> BackendId {
         let instance = self.tenancy.instance(instance_id).unwrap();
-        instance.site.as_ref().expect("it is placed").backend_id
+        instance.current_placement.as_ref().expect("it is placed").backend_id
     }
 
     /// The machine that the instance was given has one more.

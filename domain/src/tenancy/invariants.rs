@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use super::instance::{Instance, Progress};
 use super::{Outcome, Tenancy};
-use crate::wire::Wanted;
+use crate::wire::DesiredState;
 
 /// Checks a state.
 ///
 /// # Errors
 /// The first sentence that does not hold.
-pub fn is_legal(state: &Tenancy) -> Result<(), String> {
+pub fn check_invariants(state: &Tenancy) -> Result<(), String> {
     let mut names = BTreeSet::new();
     for (id, instance) in state.all() {
         check(instance).map_err(|broken| format!("instance {id}: {broken}"))?;
@@ -46,33 +46,37 @@ fn check(instance: &Instance) -> Result<(), String> {
     if instance.generation == 0 || instance.placement == 0 {
         return broken("generation and placement start at 1");
     }
-    if let Some(seen) = instance.seen()
+    if let Some(seen) = instance.last_observation()
         && seen.generation > instance.generation
     {
         return broken("a generation was seen that nobody asked for");
     }
-    if let Some(site) = &instance.site
-        && instance.retired.contains_key(&site.backend_id)
+    if let Some(site) = &instance.current_placement
+        && instance.pending_removals.contains_key(&site.backend_id)
     {
         return broken("a machine holds the placement and has it retired");
     }
-    if instance.retired.values().any(|placement| *placement > instance.placement) {
+    if instance.pending_removals.values().any(|placement| *placement > instance.placement) {
         return broken("a placement was retired that never was");
     }
     match &instance.progress {
-        Progress::Pending { .. } if instance.site.is_none() => broken("it waits for no machine"),
-        Progress::Settled | Progress::Failed { .. }
-            if instance.site.as_ref().is_some_and(|site| site.seen.is_none()) =>
+        Progress::Pending { .. } if instance.current_placement.is_none() => broken("it waits for no machine"),
+        Progress::Stable | Progress::Failed { .. }
+            if instance.current_placement.as_ref().is_some_and(|site| site.last_observation.is_none()) =>
         {
             broken("its placement has no container, and nobody works on it")
         }
-        Progress::Settled if instance.wanted == Wanted::Deleted => broken("settled is not deleted"),
-        Progress::Settled
-            if !instance.seen().is_some_and(|s| instance.satisfied_by(s.generation, s.observation.phase)) =>
+        Progress::Stable if instance.desired == DesiredState::Deleted => broken("settled is not deleted"),
+        Progress::Stable
+            if !instance
+                .last_observation()
+                .is_some_and(|s| instance.satisfied_by(s.generation, s.observation.phase)) =>
         {
             broken("settled without having been seen as wanted")
         }
-        Progress::Deleted { .. } if instance.wanted != Wanted::Deleted || instance.site.is_some() => {
+        Progress::Deleted { .. }
+            if instance.desired != DesiredState::Deleted || instance.current_placement.is_some() =>
+        {
             broken("deleted, yet wanted or placed")
         }
         _ => Ok(()),

@@ -2,17 +2,17 @@
 
 use super::build::*;
 use crate::ids::BackendId;
-use crate::tenancy::event::{Reason, TenancyEvent};
-use crate::tenancy::{BackendGone, Tenancy};
+use crate::tenancy::event::{FailureReason, TenancyEvent};
+use crate::tenancy::{HandleBackendLost, Tenancy};
 use crate::testing::{at, given};
 
-fn gone(backend_id: BackendId) -> BackendGone {
-    BackendGone { backend_id, instance_id: WEB, facts: facts_with(10, &[B, C]) }
+fn gone(backend_id: BackendId) -> HandleBackendLost {
+    HandleBackendLost { backend_id, instance_id: WEB, facts: facts_with(10, &[B, C]) }
 }
 
 #[test]
 fn what_waits_for_its_first_container_goes_to_another_machine() {
-    given(past::creating()).when(gone(A)).then(placed(2, choice(B, 2), setback(A, Reason::Lost), at(25)));
+    given(past::creating()).when(gone(A)).then(placed(2, choice(B, 2), setback(A, FailureReason::Lost), at(25)));
 }
 
 /// Only lateness costs the user time, so only lateness is counted against the create.
@@ -20,11 +20,11 @@ fn what_waits_for_its_first_container_goes_to_another_machine() {
 fn losing_machines_is_not_being_late() {
     given(past::creating())
         .when(gone(A))
-        .then(placed(2, choice(B, 2), setback(A, Reason::Lost), at(25)))
+        .then(placed(2, choice(B, 2), setback(A, FailureReason::Lost), at(25)))
         .when(gone(B))
-        .then(placed(3, choice(C, 1), setback(B, Reason::Lost), at(25)))
+        .then(placed(3, choice(C, 1), setback(B, FailureReason::Lost), at(25)))
         .when(gone(C))
-        .then(given_up(1, setback(C, Reason::Lost), None));
+        .then(given_up(1, setback(C, FailureReason::Lost), None));
 }
 
 #[test]

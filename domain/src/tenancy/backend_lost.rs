@@ -3,17 +3,17 @@
 
 use std::convert::Infallible;
 
-use super::event::{Reason, Setback, TenancyEvent};
+use super::event::{FailureReason, PlacementFailure, TenancyEvent};
 use super::instance::Progress;
 use super::policy::Facts;
 use super::{Tenancy, retry};
 use crate::aggregate::Command;
 use crate::ids::{BackendId, InstanceId};
-use crate::wire::Wanted;
+use crate::wire::DesiredState;
 
 /// This machine is lost.
 #[derive(Debug, Clone)]
-pub struct BackendGone {
+pub struct HandleBackendLost {
     /// Which machine.
     pub backend_id: BackendId,
     /// The instance on it.
@@ -22,17 +22,20 @@ pub struct BackendGone {
     pub facts: Facts,
 }
 
-impl Command for BackendGone {
+impl Command for HandleBackendLost {
     type Aggregate = Tenancy;
     type Rejection = Infallible;
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, Infallible> {
         let waits_here = |instance: &&super::Instance| {
             matches!(instance.progress, Progress::Pending { .. })
-                && instance.wanted != Wanted::Deleted
-                && instance.site.as_ref().is_some_and(|site| site.backend_id == self.backend_id && site.seen.is_none())
+                && instance.desired != DesiredState::Deleted
+                && instance
+                    .current_placement
+                    .as_ref()
+                    .is_some_and(|site| site.backend_id == self.backend_id && site.last_observation.is_none())
         };
-        let setback = Setback { backend_id: self.backend_id, reason: Reason::Lost };
+        let setback = PlacementFailure { backend_id: self.backend_id, reason: FailureReason::Lost };
         Ok(state
             .instance(self.instance_id)
             .filter(waits_here)

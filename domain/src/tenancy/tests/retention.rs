@@ -2,9 +2,9 @@
 
 use super::build::*;
 use crate::tenancy::event::{Idempotency, Requested, TenancyEvent};
-use crate::tenancy::{REMEMBERED, RequestInstance, Tenancy};
+use crate::tenancy::{RETENTION, RequestInstance, Tenancy};
 use crate::testing::{Given, event_id, given};
-use crate::wire::News;
+use crate::wire::ReportKind;
 
 const DAYS_7: i64 = 7 * 24 * 60 * 60;
 
@@ -20,7 +20,7 @@ fn with_key() -> Option<Idempotency> {
 
 #[test]
 fn the_span_is_seven_days() {
-    assert_eq!(i64::try_from(REMEMBERED.as_secs()), Ok(DAYS_7));
+    assert_eq!(i64::try_from(RETENTION.as_secs()), Ok(DAYS_7));
 }
 
 #[test]
@@ -42,8 +42,9 @@ fn an_instance_that_lives_is_never_forgotten() {
 fn a_deleted_instance_is_remembered_while_a_machine_may_hold_it() {
     let tenancy = something_at(given(past::abandoned()), 4 + DAYS_7 + 1, 10);
     assert!(tenancy.state.instance(WEB).is_some());
-    let tenancy =
-        something_at(tenancy, 3 * DAYS_7, 11).when(report(A, 1, 2, News::InstanceDeleted, 2)).then(released(A, 1));
+    let tenancy = something_at(tenancy, 3 * DAYS_7, 11)
+        .when(report(A, 1, 2, ReportKind::InstanceDeleted, 2))
+        .then(released(A, 1));
     assert!(tenancy.state.instance(WEB).is_some(), "it is looked at again when its next seven days are over");
     let tenancy = something_at(tenancy, 5 * DAYS_7, 12);
     assert!(tenancy.state.instance(WEB).is_none());
@@ -56,10 +57,10 @@ fn a_key_counts_for_seven_days() {
     let tenancy = something_at(given([TenancyEvent::Requested(first)]), 1 + DAYS_7, 10).when(again()).then_nothing();
     let anew = Requested { idempotency: with_key(), ..requested(DB, "again") };
     let tenancy = something_at(tenancy, 1 + DAYS_7 + 1, 11).when(again()).then(TenancyEvent::Requested(anew));
-    assert_eq!(tenancy.state.key_use("k").map(|used| used.instance_id), Some(DB));
+    assert_eq!(tenancy.state.idempotency_record("k").map(|used| used.instance_id), Some(DB));
     // The forgetting of the first use must not take the second one with it.
     let tenancy = something_at(tenancy, 1 + 2 * DAYS_7, 12);
-    assert!(tenancy.state.key_use("k").is_some());
+    assert!(tenancy.state.idempotency_record("k").is_some());
 }
 
 #[test]
@@ -78,13 +79,13 @@ fn of_all_that_happened_nothing_is_left_behind() {
     let gone = TenancyEvent::Deleted(crate::tenancy::event::Deleted {
         instance_id: DB,
         generation: 2,
-        end: crate::tenancy::event::End::Confirmed { backend_id: A },
+        outcome: crate::tenancy::event::DeletionOutcome::Confirmed { backend_id: A },
     });
     let tenancy = given::<Tenancy>(settled).and([gone]);
     let last = Requested { instance_id: CI, ..requested(CI, "ci") };
     let tenancy = tenancy.and_at(2 * DAYS_7, TenancyEvent::Requested(last)).state;
     assert_eq!(tenancy.all().map(|(id, _)| id).collect::<Vec<_>>(), [CI]);
     assert_eq!(tenancy.operations.len(), 1);
-    assert!(tenancy.keys.is_empty());
-    assert_eq!(tenancy.fading.len(), 1);
+    assert!(tenancy.idempotency_keys.is_empty());
+    assert_eq!(tenancy.retention_queue.len(), 1);
 }

@@ -1,5 +1,5 @@
-//! The raw limit of a signed-in read: an axum handler that verifies the same token and does the same `find`, and nothing
-//! else. In: its settings, in the environment. Out: an HTTP server, a process of its own as DockHost's is.
+//! The raw limit of an authenticated read: an axum handler that only verifies the same token and runs the same `find`. It
+//! runs in its own process, as DockHost does, and is configured by environment variables.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use mongodb::options::{ClientOptions, ReadConcern};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// Makes the bench this server.
+/// The argument that makes the benchmark's program run as this server.
 pub const ARGUMENT: &str = "--serve-bare";
 const READY: &str = "bare server at ";
 
@@ -36,7 +36,7 @@ async fn list(State(bare): State<Arc<Bare>>, headers: HeaderMap) -> Result<Json<
     Ok(Json(json!({ "success": true, "message": "your instances", "data": found })))
 }
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub async fn serve() {
     let set = |name: &str| std::env::var(name).unwrap();
     let mut options = ClientOptions::parse(set("MONGODB_URI")).await.unwrap();
@@ -50,7 +50,7 @@ pub async fn serve() {
     axum::serve(listener, Router::new().route("/", get(list)).with_state(bare)).await.unwrap();
 }
 
-/// Starts it beside a world, and returns it with its URL.
+/// Starts the server as a child process; returns it with its URL.
 pub async fn start(env: Vec<(&'static str, String)>, log: std::path::PathBuf) -> (Child, String) {
     let path = std::env::current_exe().unwrap();
     let args = vec![ARGUMENT.into()];

@@ -1,6 +1,7 @@
-//! A closed loop of HTTP clients: each sends its next request when the last one is answered. In: who sends what, and for
-//! how long. Out: answers per second and how long they took. One connection a client and no more work per request than
-//! it needs, because the load shares its processors with what is measured.
+//! A closed loop of HTTP clients: each sends its next request after the response to the last one.
+//!
+//! Each client has one connection and does as little work per request as possible, because the load generator shares the
+//! processors with the server that is measured.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,19 +16,19 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Before anything is counted.
+/// Requests during this time are not counted.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 pub type Body = Full<Bytes>;
 
-/// What a loop came to.
+/// The result of a loop.
 #[derive(Debug)]
 pub struct Load {
-    /// Answers per second.
+    /// Responses per second.
     pub rate: f64,
-    /// Microseconds from the request to the end of its answer.
+    /// Microseconds from the request to the end of its response.
     pub micros: Histogram<u64>,
-    /// Answers that were not as expected, warm-up included.
+    /// Responses without a success status, including the warm-up.
     pub refused: u64,
 }
 
@@ -53,17 +54,17 @@ impl Connection {
         Self { sender, host: address.to_string() }
     }
 
-    /// Sends a request and reads its answer to the end.
+    /// Sends a request and reads the whole response.
     pub async fn send(&mut self, mut request: Request<Body>) -> (StatusCode, Bytes) {
         request.headers_mut().insert("host", self.host.parse().unwrap());
         self.sender.ready().await.unwrap();
-        let answer = self.sender.send_request(request).await.unwrap();
-        let status = answer.status();
-        (status, answer.into_body().collect().await.unwrap().to_bytes())
+        let response = self.sender.send_request(request).await.unwrap();
+        let status = response.status();
+        (status, response.into_body().collect().await.unwrap().to_bytes())
     }
 }
 
-/// A request with a token, perhaps with a JSON body.
+/// A request with an optional token and an optional JSON body.
 pub fn request(method: Method, path: &str, token: Option<&str>, body: Option<String>) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(path);
     if let Some(token) = token {
@@ -75,7 +76,7 @@ pub fn request(method: Method, path: &str, token: Option<&str>, body: Option<Str
     request.body(Full::from(body.unwrap_or_default())).unwrap()
 }
 
-/// Runs `addresses.len()` clients for `span`. `make` gives a client's next request, by its number and its round.
+/// Runs `addresses.len()` clients for `span`. `make` returns a client's next request, given its number and its round.
 pub async fn closed_loop(
     addresses: Vec<SocketAddr>,
     span: Duration,
@@ -84,11 +85,12 @@ pub async fn closed_loop(
     paced(addresses, span, Duration::ZERO, make).await
 }
 
-/// The same, each client resting between its requests, so that one finds nothing of the last one still going on.
+/// Like [`closed_loop`], with a pause between the requests of a client, so that the work that follows from one request
+/// does not slow down the next.
 pub async fn paced(
     addresses: Vec<SocketAddr>,
     span: Duration,
-    rest: Duration,
+    pause: Duration,
     make: impl Fn(usize, u64) -> Request<Body> + Send + Sync + 'static,
 ) -> Load {
     let make = Arc::new(make);
@@ -104,20 +106,21 @@ pub async fn paced(
             let mut micros = Histogram::<u64>::new(3).unwrap();
             let (mut round, mut refused) = (0, 0);
             loop {
-                let begun = Instant::now();
-                if begun >= end {
+                let started = Instant::now();
+                if started >= end {
                     return (micros, refused);
                 }
                 let (status, _) = connection.send(make(client, round)).await;
                 let now = Instant::now();
                 refused += u64::from(!status.is_success());
                 round += 1;
-                // By when they end: what is under way at the begin makes up for what is under way at the end.
+                // A request counts if it ends within the span: those in flight at the start make up for those in flight
+                // at the end.
                 if now >= counted_from && now <= end {
-                    micros.record(u64::try_from((now - begun).as_micros()).unwrap().max(1)).unwrap();
+                    micros.record(u64::try_from((now - started).as_micros()).unwrap().max(1)).unwrap();
                 }
-                if !rest.is_zero() {
-                    tokio::time::sleep(rest).await;
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
                 }
             }
         })
@@ -125,9 +128,9 @@ pub async fn paced(
     let mut all = Histogram::<u64>::new(3).unwrap();
     let mut refused = 0;
     for client in clients.collect::<Vec<_>>() {
-        let (micros, not_as_expected) = client.await.unwrap();
+        let (micros, unsuccessful) = client.await.unwrap();
         all.add(micros).unwrap();
-        refused += not_as_expected;
+        refused += unsuccessful;
     }
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let rate = all.len() as f64 / span.as_secs_f64();

@@ -1,22 +1,22 @@
-//! `make bench`: how fast DockHost is, as ratios against the raw limit of the same machine in the same run.
+//! `make bench`: the speed of DockHost as ratios to the raw limits of the same machine, measured in the same run.
 //!
-//! In: names of rows (none: all of them). Out: a table on the terminal, and in `docs/PERFORMANCE.md` the latest table and
-//! one line of history. Absolute figures of a shared machine mean little, so whatever has a raw limit (a bare handler, a
-//! bare publish, a bare hash) is measured beside it, in turns, and the median of the turns' ratios is what counts.
+//! In: names of rows (none: all of them). Out: a table on the terminal; a full run also updates `docs/PERFORMANCE.md`.
+//! Absolute figures of a shared machine mean little. So a row and its raw limit (a bare handler, a bare publish, a bare
+//! hash) are measured in alternation, and the judged value is the median of the ratios.
 
-#![expect(clippy::unwrap_used, reason = "a bench that can't go on has nothing to say")]
+#![expect(clippy::unwrap_used, reason = "an error ends the benchmark")]
 
-// The raw limits get the same memory as what is held against them.
+// The same allocator as the server's, so that the raw limits are comparable.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod bare;
 mod load;
-mod place;
 mod publishing;
 mod report;
 mod rows;
+mod setup;
 mod swarm;
 mod usage;
 
@@ -24,26 +24,26 @@ use std::process::ExitCode;
 
 use rows::ROWS;
 
-/// How long things are measured.
+/// How long and how often a row is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
-    /// One turn of one measurement.
-    pub turn: std::time::Duration,
-    /// Turns, of which the median counts.
-    pub turns: usize,
-    /// Events of the large logs, and instances of the large database, are divided by this.
+    /// Duration of one measurement.
+    pub span: std::time::Duration,
+    /// Measurements per row; the median counts.
+    pub repetitions: usize,
+    /// Divides the number of events in the large logs and of instances in the large database.
     pub divisor: u64,
 }
 
 impl Effort {
-    const FULL: Self = Self { turn: std::time::Duration::from_secs(4), turns: 3, divisor: 1 };
-    /// To see that the bench itself works.
-    const QUICK: Self = Self { turn: std::time::Duration::from_millis(500), turns: 1, divisor: 20 };
+    const FULL: Self = Self { span: std::time::Duration::from_secs(4), repetitions: 3, divisor: 1 };
+    /// Only checks that the benchmark itself works.
+    const QUICK: Self = Self { span: std::time::Duration::from_millis(500), repetitions: 1, divisor: 20 };
 }
 
-const HELP: &str = "make bench                       all rows, and docs/PERFORMANCE.md is brought up to date\n\
-                    make bench BENCH='reads stops'   these rows only; nothing is written\n\
-                    make bench BENCH='--quick'       all rows, briefly; nothing is written";
+const HELP: &str = "make bench                       all rows; updates docs/PERFORMANCE.md\n\
+                    make bench BENCH='reads stops'   only these rows; writes nothing\n\
+                    make bench BENCH='--quick'       all rows, briefly; writes nothing";
 
 fn main() -> ExitCode {
     dockhost::common::install_crypto();
@@ -55,17 +55,17 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let wanted: Vec<&str> =
+    let selected: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
-    let known = |name: &&str| ROWS.iter().any(|row| row.name == *name);
-    if let Some(other) = wanted.iter().find(|name| !known(name)) {
+    let exists = |name: &&str| ROWS.iter().any(|row| row.name == *name);
+    if let Some(unknown) = selected.iter().find(|name| !exists(name)) {
         let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
-        eprintln!("there is no row {other:?}; there are {}\n\n{HELP}", names.join(", "));
+        eprintln!("there is no row {unknown:?}; the rows are {}\n\n{HELP}", names.join(", "));
         return ExitCode::FAILURE;
     }
     let effort = if quick { Effort::QUICK } else { Effort::FULL };
     let mut figures = Vec::new();
-    for row in ROWS.iter().filter(|row| wanted.is_empty() || wanted.contains(&row.name)) {
+    for row in ROWS.iter().filter(|row| selected.is_empty() || selected.contains(&row.name)) {
         eprintln!("{}: {} …", row.name, row.what);
         let measured = runtime.block_on((row.run)(effort));
         report::print(&measured);
@@ -73,8 +73,8 @@ fn main() -> ExitCode {
     }
     println!();
     report::print(&figures);
-    if wanted.is_empty() && !quick {
-        report::keep(&figures).unwrap();
+    if selected.is_empty() && !quick {
+        report::write(&figures).unwrap();
     }
     ExitCode::SUCCESS
 }

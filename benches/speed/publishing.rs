@@ -1,6 +1,5 @@
-//! The raw limit of an append: acknowledged publishes to a stream of the same settings on the same server. In: how many
-//! publishers. Out: acknowledged publishes per second and how long each took. The message is as large as an event, and
-//! carries the same expectation, and nothing is decided.
+//! The raw limit of an append: acknowledged publishes to a stream with the same settings on the same broker. A message is
+//! as large as an event and has the same expectation.
 
 use std::time::Duration;
 
@@ -12,24 +11,24 @@ use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
 const STREAM: &str = "BENCH";
-/// Bytes of a typical event's body.
-const BODY: usize = 300;
+/// Bytes in the body of a typical event.
+const BODY_SIZE: usize = 300;
 
-/// Makes the stream, with the settings of EVENTS.
+/// Creates the stream with the settings of EVENTS.
 pub async fn prepare(js: &Context) {
     let mut config = js.get_stream(EVENTS).await.unwrap().cached_info().config.clone();
     config.name = STREAM.to_owned();
     config.subjects = vec!["bench.>".to_owned()];
-    // Deletable, unlike the log.
+    // Unlike the log, the stream may be deleted.
     config.deny_delete = false;
     config.deny_purge = false;
     js.create_stream(config).await.unwrap();
 }
 
-async fn publisher(js: Context, subject: String, span: Duration, rest: Duration) -> Histogram<u64> {
+async fn publisher(js: Context, subject: String, span: Duration, pause: Duration) -> Histogram<u64> {
     let mut micros = Histogram::<u64>::new(3).unwrap();
     let end = Instant::now() + span;
-    let body = Bytes::from(vec![b'x'; BODY]);
+    let body = Bytes::from(vec![b'x'; BODY_SIZE]);
     let mut last = js
         .get_stream(STREAM)
         .await
@@ -43,18 +42,18 @@ async fn publisher(js: Context, subject: String, span: Duration, rest: Duration)
         for (name, value) in HEADERS {
             headers.insert(name, value);
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let stored = js.publish_with_headers(subject.clone(), headers, body.clone()).await.unwrap().await.unwrap();
         last = stored.sequence;
-        micros.record(u64::try_from(begun.elapsed().as_micros()).unwrap().max(1)).unwrap();
-        if !rest.is_zero() {
-            tokio::time::sleep(rest).await;
+        micros.record(u64::try_from(started.elapsed().as_micros()).unwrap().max(1)).unwrap();
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
     }
     micros
 }
 
-/// As many bytes of headers as an event's envelope has.
+/// As many bytes of headers as the envelope of an event.
 const HEADERS: [(&str, &str); 8] = [
     ("ce-specversion", "1.0"),
     ("ce-id", "0193b3a0-0000-7000-8000-000000000001"),
@@ -66,10 +65,11 @@ const HEADERS: [(&str, &str); 8] = [
     ("dockhost-cause", "request:0193b3a0-0000-7000-8000-000000000001"),
 ];
 
-/// Publishes for `span`, one after the other for each publisher, which rests in between. Returns the rate and the times in microseconds.
-pub async fn raw(js: &Context, publishers: usize, span: Duration, rest: Duration) -> (f64, Histogram<u64>) {
+/// Runs publishers for `span`, each sending one message after the other with a pause in between. Returns acknowledged
+/// publishes per second, and the time of each in microseconds.
+pub async fn raw(js: &Context, publishers: usize, span: Duration, pause: Duration) -> (f64, Histogram<u64>) {
     let tasks: Vec<_> = (0..publishers)
-        .map(|number| tokio::spawn(publisher(js.clone(), format!("bench.{number}"), span, rest)))
+        .map(|number| tokio::spawn(publisher(js.clone(), format!("bench.{number}"), span, pause)))
         .collect();
     let mut all = Histogram::<u64>::new(3).unwrap();
     for task in tasks {

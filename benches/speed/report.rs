@@ -1,5 +1,4 @@
-//! What was measured, as a table, and its history. In: figures. Out: lines on the terminal; `docs/PERFORMANCE.md` with
-//! the latest table between its two marks, and one more line in its history.
+//! The results: a table on the terminal, and in `docs/PERFORMANCE.md` the latest table and one more line of history.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +10,7 @@ const BEGIN: &str = "<!-- latest: begin -->";
 const END: &str = "<!-- latest: end -->";
 const HISTORY_END: &str = "<!-- history: end -->";
 
-/// What a figure should be.
+/// The target of a figure.
 #[derive(Debug, Clone, Copy)]
 pub enum Target {
     AtLeast(f64),
@@ -24,18 +23,18 @@ pub struct Figure {
     pub row: &'static str,
     pub what: String,
     pub ours: String,
-    /// The raw limit that was measured beside it.
+    /// The raw limit that it is compared with.
     pub raw: Option<String>,
-    /// What counts, and what it should be; none for what is only told.
+    /// The judged value and its target; none for a figure without a target.
     pub judged: Option<(f64, Target)>,
 }
 
 impl Figure {
-    pub fn told(row: &'static str, what: impl Into<String>, ours: impl Into<String>) -> Self {
+    pub fn new(row: &'static str, what: impl Into<String>, ours: impl Into<String>) -> Self {
         Self { row, what: what.into(), ours: ours.into(), raw: None, judged: None }
     }
 
-    pub fn beside(self, raw: impl Into<String>) -> Self {
+    pub fn with_raw_limit(self, raw: impl Into<String>) -> Self {
         Self { raw: Some(raw.into()), ..self }
     }
 
@@ -60,7 +59,7 @@ impl Figure {
 
 const HEAD: [&str; 6] = ["what", "DockHost", "raw limit", "judged", "target", "met"];
 
-/// A figure with no more digits than it deserves.
+/// A value with about three significant digits.
 pub fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
@@ -95,11 +94,11 @@ pub fn print(figures: &[Figure]) {
 }
 
 /// Writes the table and a line of history into the document.
-pub fn keep(figures: &[Figure]) -> std::io::Result<()> {
+pub fn write(figures: &[Figure]) -> std::io::Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/PERFORMANCE.md");
     let text = std::fs::read_to_string(&path)?;
     let (Some(begin), Some(end), Some(history)) = (text.find(BEGIN), text.find(END), text.find(HISTORY_END)) else {
-        return Err(std::io::Error::other("docs/PERFORMANCE.md has lost its marks"));
+        return Err(std::io::Error::other("docs/PERFORMANCE.md lacks a marker comment"));
     };
     let day = clock::now().to_string();
     let day = day.get(..10).unwrap_or_default();

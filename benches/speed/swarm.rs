@@ -1,6 +1,5 @@
-//! Many agents in one process: each has a connection of its own through the door, says hello, keeps a pull open on its
-//! assignments and sends a heartbeat every 5 s, as `docs/EVENTS.md` asks of any backend. None acts. In: keys. Out:
-//! connections that last until the swarm is dropped.
+//! Many agents in one process. Each has its own connection, says hello, keeps a pull request open and sends a heartbeat
+//! every 5 s, as `docs/EVENTS.md` requires. None acts on its assignments.
 
 use std::time::Duration;
 
@@ -12,34 +11,33 @@ use futures::StreamExt;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-const BEAT: Duration = Duration::from_secs(5);
-/// Connections that are made at the same time.
-const AT_ONCE: usize = 16;
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+const MAX_CONCURRENT_CONNECTS: usize = 16;
 
-/// Connected agents.
+/// Connected agents; dropping it disconnects them.
 pub struct Swarm {
     _agents: JoinSet<()>,
 }
 
 impl Swarm {
-    /// Connects one agent per key; returns when all have been welcomed.
+    /// Connects one agent per key; returns when each has its welcome.
     pub async fn connect(url: &str, keys: Vec<(BackendId, String)>) -> Self {
         let connected: Vec<_> = futures::stream::iter(keys)
-            .map(|(id, key)| async move { welcomed(url, id, key).await })
-            .buffer_unordered(AT_ONCE)
+            .map(|(id, key)| async move { say_hello(url, id, key).await })
+            .buffer_unordered(MAX_CONCURRENT_CONNECTS)
             .collect()
             .await;
         let mut agents = JoinSet::new();
         let count = u32::try_from(connected.len()).unwrap();
         for (number, (id, client, welcome)) in (0..).zip(connected) {
-            agents.spawn(beat(client.clone(), id, BEAT * number / count));
+            agents.spawn(send_heartbeats(client.clone(), id, HEARTBEAT_INTERVAL * number / count));
             agents.spawn(pull(client, welcome));
         }
         Self { _agents: agents }
     }
 }
 
-async fn welcomed(url: &str, id: BackendId, key: String) -> (BackendId, Client, Welcome) {
+async fn say_hello(url: &str, id: BackendId, key: String) -> (BackendId, Client, Welcome) {
     let options = ConnectOptions::with_token(key).custom_inbox_prefix(format!("_INBOX.{id}"));
     let client = options.connect(url).await.unwrap();
     let hello = serde_json::to_vec(&Hello { agent_version: "bench".to_owned() }).unwrap();
@@ -47,9 +45,9 @@ async fn welcomed(url: &str, id: BackendId, key: String) -> (BackendId, Client, 
     (id, client, serde_json::from_slice(&answer.payload).unwrap())
 }
 
-/// Heartbeats, the first one after `phase`: a thousand machines do not beat as one.
-async fn beat(client: Client, id: BackendId, phase: Duration) {
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + phase, BEAT);
+/// Sends heartbeats, the first after `phase`, so that the heartbeats of all agents are spread evenly.
+async fn send_heartbeats(client: Client, id: BackendId, phase: Duration) {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + phase, HEARTBEAT_INTERVAL);
     loop {
         ticks.tick().await;
         let heartbeat = Heartbeat {
@@ -67,7 +65,7 @@ async fn beat(client: Client, id: BackendId, phase: Duration) {
     }
 }
 
-/// One pull after the other, as the agent's own.
+/// Sends one pull request after the other, as the agent does.
 async fn pull(client: Client, welcome: Welcome) {
     let inbox = client.new_inbox();
     let mut inbound = client.subscribe(inbox.clone()).await.unwrap();
@@ -86,7 +84,7 @@ async fn pull(client: Client, welcome: Welcome) {
     }
 }
 
-/// How many messages a stream holds.
+/// The number of messages in a stream.
 pub async fn stored(js: &async_nats::jetstream::Context, stream: &str) -> u64 {
     js.get_stream(stream).await.unwrap().cached_info().state.messages
 }

@@ -1,18 +1,18 @@
-//! What a process uses. In: its id. Out: processor time and memory, as the kernel counts them in `/proc`.
+//! Processor time and memory of a process, from `/proc`.
 
 use std::time::Duration;
 
-/// Ticks of processor time per second; the same on every Linux that DockHost runs on.
+/// Clock ticks per second in `/proc`; the same on every Linux that DockHost runs on.
 const TICKS: u64 = 100;
 
 fn read(pid: u32, file: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
 }
 
-/// The processor time that it has used so far.
+/// The processor time that the process has used so far.
 pub fn processor(pid: u32) -> Duration {
     let stat = read(pid, "stat");
-    // The name of the program, in brackets, may hold spaces.
+    // The second field, the program's name in parentheses, may contain spaces.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     Duration::from_millis((ticks(11) + ticks(12)) * 1000 / TICKS)
@@ -24,12 +24,12 @@ fn kilobytes(pid: u32, name: &str) -> f64 {
     line.trim_start_matches(':').split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
 }
 
-/// Memory in use now, in MB.
+/// Resident memory in MB.
 pub fn memory(pid: u32) -> f64 {
     kilobytes(pid, "VmRSS") / 1024.0
 }
 
-/// The most memory that it ever used, in MB.
+/// Peak resident memory in MB.
 pub fn most_memory(pid: u32) -> f64 {
     kilobytes(pid, "VmHWM") / 1024.0
 }

@@ -1,5 +1,5 @@
-//! The first command of a user with 100,000 events, on a replica that has never heard of them: the state comes from a
-//! snapshot and the log's tail.
+//! The first command of a user with 100,000 events on a new replica: the state comes from a snapshot and the events after
+//! it.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::Effort;
 use crate::load::Connection;
-use crate::place::{Owner, address, median, toggle};
 use crate::report::{Figure, Target, short};
+use crate::setup::{Owner, address, median, toggle};
 
 const ROW: &str = "cold";
 const EVENTS: u64 = 100_000;
@@ -27,32 +27,28 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     nats.reopen().await;
     let mut world = World::upon(nats, 1, &[]).await;
     let instance = person.instances.first().unwrap().to_string();
-    // The last of so many commands stopped it.
+    // The seed's last command stopped the instance, so round 1 resumes it.
     let owner = (signed_in(&world, 0, person.name.as_str()).await, instance.clone());
-    let without = first(&world, 0, &owner, 1).await;
+    let without = first_command_millis(&world, 0, &owner, 1).await;
 
     let snapshots = mongodb::Client::with_uri_str(&world.mongo.uri).await.unwrap();
     let snapshots = snapshots.database(&world.mongo.database).collection::<bson::Document>("snapshots");
-    wait_until("a snapshot is kept", Duration::from_secs(60), async || {
+    wait_until("a snapshot exists", Duration::from_secs(60), async || {
         match snapshots.count_documents(bson::doc! {}).await {
-            Ok(0) | Err(_) => Err("none is"),
+            Ok(0) | Err(_) => Err("there is none"),
             Ok(_) => Ok(()),
         }
     })
     .await;
     let mut times = Vec::new();
-    for round in 0..effort.turns.max(3) {
+    for round in 0..effort.repetitions.max(3) {
         let replica = world.add_replica().await;
         let owner = (signed_in(&world, replica, person.name.as_str()).await, instance.clone());
-        times.push(first(&world, replica, &owner, round as u64 + 2).await);
+        times.push(first_command_millis(&world, replica, &owner, round as u64 + 2).await);
     }
     vec![
-        Figure::told(
-            ROW,
-            format!("first command after {events} events, no snapshot"),
-            format!("{} ms", short(without)),
-        ),
-        Figure::told(
+        Figure::new(ROW, format!("first command after {events} events, no snapshot"), format!("{} ms", short(without))),
+        Figure::new(
             ROW,
             format!("first command after {events} events, ms"),
             format!("{} ms", short(median(times.clone()))),
@@ -69,12 +65,12 @@ async fn signed_in(world: &World, replica: usize, name: &str) -> Client {
     client.with_token(answer.data()["accessToken"].as_str().unwrap())
 }
 
-/// Times the first command: milliseconds.
-async fn first(world: &World, replica: usize, owner: &Owner, round: u64) -> f64 {
+/// The duration of the first command, in milliseconds.
+async fn first_command_millis(world: &World, replica: usize, owner: &Owner, round: u64) -> f64 {
     let mut connection = Connection::open(address(&world.replicas[replica].url)).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let (status, answer) = connection.send(toggle(owner, round)).await;
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert!(status.is_success(), "{status}: {answer:?}");
     took.as_secs_f64() * 1e3
 }

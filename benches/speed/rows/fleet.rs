@@ -1,5 +1,5 @@
-//! A fleet at rest: 1,000 machines that are connected and beat, 10,000 instances that run. What the server, the broker
-//! and the database use of processors and memory then, and what a server without any of it uses.
+//! An idle fleet of 1,000 connected machines with 10,000 running instances: processor time and memory of the server, the
+//! broker and the database. Also the memory of an idle server without a fleet.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use crate::{Effort, usage};
 const ROW: &str = "fleet";
 const MACHINES: u64 = 1_000;
 const PER_MACHINE: u64 = 10;
-/// How long it is watched.
-const WATCH: Duration = Duration::from_secs(20);
+/// How long processor time is measured.
+const OBSERVATION: Duration = Duration::from_secs(20);
 
 pub async fn run(effort: Effort) -> Vec<Figure> {
     let mut figures = vec![idle(effort).await];
@@ -36,33 +36,33 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     let swarm = Swarm::connect(&world.nats.url(), keys(&world, backends)).await;
     let broker = world.nats.main().await;
     let js = broker.jetstream().clone();
-    wait_until("all assignments stand", Duration::from_secs(300), async || {
-        let standing = stored(&js, ASSIGNMENTS).await;
-        if standing >= instances { Ok(()) } else { Err(format!("{standing} of {instances}")) }
+    wait_until("all assignments are published", Duration::from_secs(300), async || {
+        let published = stored(&js, ASSIGNMENTS).await;
+        if published >= instances { Ok(()) } else { Err(format!("{published} of {instances}")) }
     })
     .await;
     let parts = parts(&world);
-    settled(&parts).await;
+    wait_until_idle(&parts).await;
     let before: Vec<Duration> = parts.iter().map(|(_, pid)| usage::processor(*pid)).collect();
-    let watch = WATCH.min(effort.turn * 5);
-    tokio::time::sleep(watch).await;
+    let span = OBSERVATION.min(effort.span * 5);
+    tokio::time::sleep(span).await;
     for ((name, pid), before) in parts.iter().zip(before) {
-        let used = (usage::processor(*pid) - before).as_secs_f64() / watch.as_secs_f64();
+        let used = (usage::processor(*pid) - before).as_secs_f64() / span.as_secs_f64();
         let what = format!("{machines} machines, {instances} instances: {name}");
-        let told = format!("{} % of one processor, {} MB", short(used * 100.0), short(usage::memory(*pid)));
-        figures.push(Figure::told(ROW, what, told));
+        let text = format!("{} % of one processor, {} MB", short(used * 100.0), short(usage::memory(*pid)));
+        figures.push(Figure::new(ROW, what, text));
     }
     drop(swarm);
     figures
 }
 
-/// A server that has nothing to do.
+/// The memory of a server without work.
 async fn idle(effort: Effort) -> Figure {
     let world = World::start(1).await;
     world.leader().await;
-    tokio::time::sleep(effort.turn).await;
+    tokio::time::sleep(effort.span).await;
     let memory = usage::memory(pid(&world));
-    Figure::told(ROW, "memory of an idle server, MB", format!("{} MB", short(memory)))
+    Figure::new(ROW, "memory of an idle server, MB", format!("{} MB", short(memory)))
         .judged(memory, Target::AtMost(60.0))
 }
 
@@ -86,7 +86,7 @@ fn parts(world: &World) -> Vec<(&'static str, u32)> {
     parts
 }
 
-/// The run's mongod: the process that was started with this port's directory.
+/// The mongod of this run, found by the port among its arguments.
 fn database(uri: &str) -> Option<u32> {
     let port = uri.split("127.0.0.1:").nth(1)?.split(['/', '?']).next()?;
     let processes = std::fs::read_dir("/proc").ok()?.filter_map(Result::ok);
@@ -97,8 +97,8 @@ fn database(uri: &str) -> Option<u32> {
     })
 }
 
-/// Until the server has little left to do: the start brings a burst of work.
-async fn settled(parts: &[(&'static str, u32)]) {
+/// Waits until the server uses little processor time: its start causes a burst of work.
+async fn wait_until_idle(parts: &[(&'static str, u32)]) {
     let server = parts[0].1;
     let mut before = usage::processor(server);
     for _ in 0..60 {

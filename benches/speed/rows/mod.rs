@@ -1,4 +1,4 @@
-//! The rows: one file each. In: how much effort. Out: figures.
+//! The rows of the table, one file each.
 
 mod cold;
 mod create;
@@ -15,7 +15,7 @@ use futures::future::LocalBoxFuture;
 use crate::Effort;
 use crate::report::Figure;
 
-/// One measurement.
+/// A row, which may yield several figures.
 pub struct Row {
     pub name: &'static str,
     pub what: &'static str,
@@ -23,16 +23,12 @@ pub struct Row {
 }
 
 pub const ROWS: &[Row] = &[
-    Row { name: "reads", what: "the list of one's instances", run: |effort| reads::run(effort).boxed_local() },
-    Row {
-        name: "stops",
-        what: "a command that waits for nothing but the append",
-        run: |e| stops::run(e).boxed_local(),
-    },
+    Row { name: "reads", what: "listing one's own instances", run: |effort| reads::run(effort).boxed_local() },
+    Row { name: "stops", what: "a command that waits only for the append", run: |e| stops::run(e).boxed_local() },
     Row { name: "create", what: "from the request to a running instance", run: |e| create::run(e).boxed_local() },
     Row { name: "projector", what: "read models from large logs", run: |e| projector::run(e).boxed_local() },
     Row { name: "cold", what: "the first command after many events", run: |e| cold::run(e).boxed_local() },
-    Row { name: "fleet", what: "a fleet at rest", run: |e| fleet::run(e).boxed_local() },
-    Row { name: "replicas", what: "three replicas against one", run: |e| replicas::run(e).boxed_local() },
+    Row { name: "fleet", what: "an idle fleet", run: |e| fleet::run(e).boxed_local() },
+    Row { name: "replicas", what: "three replicas compared with one", run: |e| replicas::run(e).boxed_local() },
     Row { name: "signin", what: "signing in", run: |e| signin::run(e).boxed_local() },
 ];

@@ -1,5 +1,5 @@
-//! The projectors and a rebuild over a log of 100,000 and of 1,000,000 events: events per second, memory, and how both
-//! grow; beside it the rate at which the same events come from the broker when nobody decodes them.
+//! The live projectors and a rebuild over logs of 100,000 and 1,000,000 events: events per second, memory, and how both
+//! scale. The raw limit is reading the same events from the broker without decoding them.
 
 use std::time::Duration;
 
@@ -25,11 +25,11 @@ use crate::{Effort, usage};
 
 const ROW: &str = "projector";
 const SIZES: [u64; 2] = [100_000, 1_000_000];
-/// Roles of the leader that have a place of their own in the log.
-const ROLES: usize = 4;
-const POLL: Duration = Duration::from_millis(20);
+/// Roles of the leader with a durable consumer on the log.
+const DURABLE_ROLES: usize = 4;
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What one size came to.
+/// The results for one log size. Rates are in events per second, memory in MB.
 struct Run {
     events: u64,
     projected: f64,
@@ -44,31 +44,31 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
         let (run, raw) = measure(size / effort.divisor).await;
         let events = run.events;
         figures.push(
-            Figure::told(ROW, format!("{events} events, live"), format!("{}/s", short(run.projected)))
-                .beside(format!("read, not decoded: {}/s", short(raw)))
+            Figure::new(ROW, format!("{events} events, live"), format!("{}/s", short(run.projected)))
+                .with_raw_limit(format!("read, not decoded: {}/s", short(raw)))
                 .judged(run.projected, Target::AtLeast(10_000.0)),
         );
         let seconds = run.rebuilt.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
-        let told = format!("{} s, {}/s, {} MB", short(seconds), short(events as f64 / seconds), short(run.memory));
-        let figure = Figure::told(ROW, format!("{events} events, rebuild of all models, seconds"), told);
+        let text = format!("{} s, {}/s, {} MB", short(seconds), short(events as f64 / seconds), short(run.memory));
+        let figure = Figure::new(ROW, format!("{events} events, rebuild of all models, seconds"), text);
         figures.push(if size == SIZES[1] { figure.judged(seconds, Target::AtMost(20.0)) } else { figure });
         runs.push(run);
     }
     if let [small, large] = &runs[..] {
-        let told = format!(
+        let text = format!(
             "rate × {} live, × {} rebuilding; memory × {}",
             short(large.projected / small.projected),
-            short(pace(large) / pace(small)),
+            short(rebuild_rate(large) / rebuild_rate(small)),
             short(large.memory / small.memory)
         );
-        figures.push(Figure::told(ROW, "ten times the events", told));
+        figures.push(Figure::new(ROW, "ten times the events", text));
     }
     figures
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate")]
-fn pace(run: &Run) -> f64 {
+fn rebuild_rate(run: &Run) -> f64 {
     run.events as f64 / run.rebuilt.as_secs_f64()
 }
 
@@ -83,25 +83,25 @@ async fn measure(size: u64) -> (Run, f64) {
     let broker = nats.main().await;
     let raw = read(broker.jetstream()).await;
     let mut world = World::upon(nats, 0, &[]).await;
-    // No model is folded from claims.
+    // There is no read model of claims.
     let claims: usize = world.events_on("dockhost.event.claim.>").await.values().sum();
     let events = end - claims as u64;
 
-    work_off(&mut world, broker.jetstream(), end).await;
+    skip_log_for_other_roles(&mut world, broker.jetstream(), end).await;
 
     let store = MongoStore::connect(&world.mongo.uri, &world.mongo.database).await.unwrap();
-    let watch = tokio::spawn(async move { projected(&store, end).await });
+    let projected = tokio::spawn(async move { projection_time(&store, end).await });
     world.add_replica().await;
-    let live = watch.await.unwrap();
+    let live = projected.await.unwrap();
     let (rebuilt, memory) = rebuild(&world).await;
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let projected = events as f64 / live.as_secs_f64();
     (Run { events, projected, rebuilt, memory }, raw)
 }
 
-/// Makes it as if the other roles of the leader had done their part of the past long ago, as they would have: their
-/// places are put at the log's end. The first replica makes these; what it folded meanwhile is thrown away.
-async fn work_off(world: &mut World, js: &Context, end: u64) {
+/// Moves the durable consumers of the leader's other roles to the log's end, as if they had processed it long ago. A first
+/// replica creates the consumers; the database that it filled meanwhile is dropped.
+async fn skip_log_for_other_roles(world: &mut World, js: &Context, end: u64) {
     let events = js.get_stream(EVENTS).await.unwrap();
     let replica = world.add_replica().await;
     let durable = async || {
@@ -109,14 +109,15 @@ async fn work_off(world: &mut World, js: &Context, end: u64) {
         all.into_iter().filter(|info| info.config.durable_name.is_some()).collect::<Vec<_>>()
     };
     wait_until("all roles read the log", Duration::from_secs(30), async || match durable().await.len() {
-        ROLES => Ok(()),
-        other => Err(format!("{other} of {ROLES} do")),
+        DURABLE_ROLES => Ok(()),
+        other => Err(format!("{other} of {DURABLE_ROLES} do")),
     })
     .await;
     world.kill_replica(replica).await;
     for Info { name, config, .. } in durable().await {
-        let place = DeliverPolicy::ByStartSequence { start_sequence: end + 1 };
-        let config = pull::Config { deliver_policy: place, ..pull::Config::try_from_consumer_config(config).unwrap() };
+        let after_end = DeliverPolicy::ByStartSequence { start_sequence: end + 1 };
+        let config =
+            pull::Config { deliver_policy: after_end, ..pull::Config::try_from_consumer_config(config).unwrap() };
         events.delete_consumer(&name).await.unwrap();
         events.create_consumer(config).await.unwrap();
     }
@@ -124,11 +125,11 @@ async fn work_off(world: &mut World, js: &Context, end: u64) {
     stored.database(&world.mongo.database).drop().await.unwrap();
 }
 
-/// From the first checkpoint that moves until all models are at their last event.
-async fn projected(store: &MongoStore, end: u64) -> Duration {
-    let mut begun = None;
-    let mut ticks = tokio::time::interval(POLL);
-    let mut still = (0, Instant::now());
+/// The time from the first change of a checkpoint until all models have reached their last event.
+async fn projection_time(store: &MongoStore, end: u64) -> Duration {
+    let mut started = None;
+    let mut ticks = tokio::time::interval(POLL_INTERVAL);
+    let mut last_change = (0, Instant::now());
     loop {
         ticks.tick().await;
         let at = [
@@ -138,18 +139,18 @@ async fn projected(store: &MongoStore, end: u64) -> Duration {
             position::<Sessions>(store).await,
         ];
         let sum: u64 = at.iter().sum();
-        if sum > 0 && begun.is_none() {
-            // What the first move covered took as long as a poll at most.
-            begun = Some(Instant::now() - POLL);
+        if sum > 0 && started.is_none() {
+            // The first change happened at most one poll ago.
+            started = Some(Instant::now() - POLL_INTERVAL);
         }
-        if sum != still.0 {
-            still = (sum, Instant::now());
+        if sum != last_change.0 {
+            last_change = (sum, Instant::now());
         }
-        // A model's last event may be well before the log's; done is when nothing has moved for a while.
-        if let Some(begun) = begun
-            && (still.1.elapsed() > Duration::from_secs(5) || at.iter().all(|position| *position >= end))
+        // A model's last event may be well before the log's end, so no change for a while means that all are done.
+        if let Some(started) = started
+            && (last_change.1.elapsed() > Duration::from_secs(5) || at.iter().all(|position| *position >= end))
         {
-            return still.1 - begun;
+            return last_change.1 - started;
         }
     }
 }
@@ -158,22 +159,23 @@ async fn position<M: ReadModel>(store: &MongoStore) -> u64 {
     store.checkpoint::<M>().await.unwrap().map_or(0, |checkpoint| checkpoint.sequence)
 }
 
-/// `dockhost rebuild`, until the last model is switched; what it does after that is to wait and drop the old ones.
+/// The duration of `dockhost rebuild` until it has switched the last model, and its peak memory. After that it only waits
+/// and drops the old collections.
 async fn rebuild(world: &World) -> (Duration, f64) {
     let log = world.data.path().join("rebuild.log");
     let path = program("dockhost");
     let args = vec!["rebuild".into()];
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut process =
         Program { name: "rebuild", path, args, env: world.server_env(), log: log.clone() }.start().unwrap();
     let pid = process.pid().unwrap();
-    let (mut memory, mut ticks) = (0.0_f64, tokio::time::interval(POLL));
+    let (mut memory, mut ticks) = (0.0_f64, tokio::time::interval(POLL_INTERVAL));
     let took = loop {
         ticks.tick().await;
         memory = memory.max(usage::most_memory(pid));
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         if text.lines().filter(|line| line.contains(": rebuilt, ")).count() == 4 {
-            break begun.elapsed();
+            break started.elapsed();
         }
         assert!(process.pid().is_some_and(|pid| usage::memory(pid) > 0.0), "rebuild ended early:\n{text}");
     };
@@ -182,17 +184,17 @@ async fn rebuild(world: &World) -> (Duration, f64) {
     (took, memory)
 }
 
-/// All events from the broker, undecoded: how many a second.
+/// Events per second when reading all of them from the broker without decoding.
 async fn read(js: &Context) -> f64 {
     let config = ephemeral_consumer(0, ALL_EVENTS, Duration::from_secs(5));
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut puller = Puller::open(js, EVENTS, config, 5000).await.unwrap();
-    let (mut count, mut last) = (0.0, begun);
+    let (mut count, mut last) = (0.0, started);
     loop {
         match puller.next().await {
             PullResult::Message(_) => (count, last) = (count + 1.0, Instant::now()),
-            // Nothing for a while: that was all, and the silence is none of it.
-            PullResult::Heartbeat => return count / (last - begun).as_secs_f64(),
+            // A heartbeat means that there are no more events; the wait for it does not count.
+            PullResult::Heartbeat => return count / (last - started).as_secs_f64(),
             PullResult::Broken(error) => panic!("{error}"),
         }
     }

@@ -1,5 +1,5 @@
-//! `GET /api/v2/user/instance` of somebody with three instances, against a bare handler that does the same `find`; and
-//! whether it stays the same when 100,000 instances of others are stored.
+//! `GET /api/v2/user/instance` for a user with three instances, compared with a bare handler that runs the same `find`;
+//! and whether the rate stays the same with 100,000 instances of other users in the collection.
 
 use bson::{Document, doc};
 use dockhost_harness::World;
@@ -7,8 +7,8 @@ use hyper::Method;
 use mongodb::Collection;
 
 use crate::load::{closed_loop, request};
-use crate::place::{address, clients, median, running};
 use crate::report::{Figure, Target, short};
+use crate::setup::{address, clients, median, running};
 use crate::{Effort, bare};
 
 const ROW: &str = "reads";
@@ -33,13 +33,13 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     for size in INSTANCES {
         fill(&stored, size / effort.divisor).await;
         let (mut ratios, mut ours, mut raw, mut p99) = (vec![], vec![], vec![], vec![]);
-        for _ in 0..effort.turns {
+        for _ in 0..effort.repetitions {
             let token = reader.token().map(str::to_owned);
             let ask = move |path: &str| request(Method::GET, path, token.as_deref(), None);
             let ask_bare = ask.clone();
-            let bare = closed_loop(bare_address.clone(), effort.turn, move |_, _| ask_bare("/")).await;
-            let dockhost = closed_loop(clients(&world, 0, CLIENTS), effort.turn, move |_, _| ask(PATH)).await;
-            assert_eq!((bare.refused, dockhost.refused), (0, 0), "some answers were no answers");
+            let bare = closed_loop(bare_address.clone(), effort.span, move |_, _| ask_bare("/")).await;
+            let dockhost = closed_loop(clients(&world, 0, CLIENTS), effort.span, move |_, _| ask(PATH)).await;
+            assert_eq!((bare.refused, dockhost.refused), (0, 0), "some requests failed");
             ratios.push(dockhost.rate / bare.rate);
             ours.push(dockhost.rate);
             raw.push(bare.rate);
@@ -47,21 +47,21 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
         }
         let (ratio, rate) = (median(ratios), median(ours));
         shares.push(ratio);
-        let told = format!("{}/s, p99 {} ms", short(rate), short(median(p99)));
+        let text = format!("{}/s, p99 {} ms", short(rate), short(median(p99)));
         figures.push(
-            Figure::told(ROW, format!("list of 3 instances, {} stored", size / effort.divisor), told)
-                .beside(format!("{}/s", short(median(raw))))
+            Figure::new(ROW, format!("list of 3 instances, {} stored", size / effort.divisor), text)
+                .with_raw_limit(format!("{}/s", short(median(raw))))
                 .judged(ratio, Target::AtLeast(0.7)),
         );
     }
-    // Beside the bare handler's, because the machine is not the same from minute to minute.
+    // Compares the ratios to the bare handler, because the speed of the machine varies from minute to minute.
     let flat = shares[shares.len() - 1] / shares[0];
     let what = format!("{} stored against {}", INSTANCES[2] / effort.divisor, INSTANCES[0] / effort.divisor);
-    figures.push(Figure::told(ROW, what, format!("{} of the share", short(flat))).judged(flat, Target::AtLeast(0.9)));
+    figures.push(Figure::new(ROW, what, format!("{} of the share", short(flat))).judged(flat, Target::AtLeast(0.9)));
     figures
 }
 
-/// Adds instances of others, copies of a real one but for the ids, until there are so many.
+/// Adds copies of an instance under other ids and users until the collection has `size` documents.
 async fn fill(stored: &Collection<Document>, size: u64) {
     let model = stored.find_one(doc! {}).await.unwrap().unwrap();
     let mut missing = size.saturating_sub(stored.count_documents(doc! {}).await.unwrap());

@@ -1,4 +1,4 @@
-//! Three replicas against one: how many reads and writes a second, and who uses the processors then.
+//! Three replicas compared with one: reads and writes per second, and the share of processor time of each component.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use dockhost_harness::World;
 use hyper::Method;
 
 use crate::load::{Load, closed_loop, request};
-use crate::place::{Owner, address, median, owners, toggle};
 use crate::report::{Figure, short};
+use crate::setup::{Owner, address, median, owners, toggle};
 use crate::{Effort, usage};
 
 const ROW: &str = "replicas";
@@ -25,7 +25,7 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
         let addresses: Vec<SocketAddr> =
             world.replicas.iter().map(|replica| address(&replica.url)).cycle().take(CLIENTS).collect();
         let (mut reads, mut writes, mut shares) = (vec![], vec![], String::new());
-        for _ in 0..effort.turns {
+        for _ in 0..effort.repetitions {
             reads.push(read(&addresses, &owners, effort).await.rate);
             let before = processors(&world);
             writes.push(write(&addresses, &owners, effort).await.rate);
@@ -34,23 +34,23 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
         let (reads, writes) = (median(reads), median(writes));
         rates.push((reads, writes));
         let what = format!("{replicas} of them, {CLIENTS} clients");
-        figures.push(Figure::told(ROW, format!("{what}, reads"), format!("{}/s", short(reads))));
-        figures.push(Figure::told(
+        figures.push(Figure::new(ROW, format!("{what}, reads"), format!("{}/s", short(reads))));
+        figures.push(Figure::new(
             ROW,
             format!("{what}, writes"),
             format!("{}/s; processor time: {shares}", short(writes)),
         ));
     }
     if let [one, three] = rates[..] {
-        let told = format!("reads × {}, writes × {}", short(three.0 / one.0), short(three.1 / one.1));
-        figures.push(Figure::told(ROW, "three against one", told));
+        let text = format!("reads × {}, writes × {}", short(three.0 / one.0), short(three.1 / one.1));
+        figures.push(Figure::new(ROW, "three against one", text));
     }
     figures
 }
 
 async fn read(addresses: &[SocketAddr], owners: &Arc<Vec<Owner>>, effort: Effort) -> Load {
     let owners = Arc::clone(owners);
-    let load = closed_loop(addresses.to_vec(), effort.turn, move |client, _| {
+    let load = closed_loop(addresses.to_vec(), effort.span, move |client, _| {
         request(Method::GET, "/api/v2/user/instance", owners[client].0.token(), None)
     })
     .await;
@@ -60,12 +60,12 @@ async fn read(addresses: &[SocketAddr], owners: &Arc<Vec<Owner>>, effort: Effort
 
 async fn write(addresses: &[SocketAddr], owners: &Arc<Vec<Owner>>, effort: Effort) -> Load {
     let owners = Arc::clone(owners);
-    let load = closed_loop(addresses.to_vec(), effort.turn, move |client, round| toggle(&owners[client], round)).await;
+    let load = closed_loop(addresses.to_vec(), effort.span, move |client, round| toggle(&owners[client], round)).await;
     assert_eq!(load.refused, 0, "some commands were refused");
     load
 }
 
-/// The processor time of each part so far.
+/// The processor time that each component has used so far.
 fn processors(world: &World) -> Vec<(&'static str, Duration)> {
     let servers =
         world.replicas.iter().filter_map(|replica| replica.process.as_ref()?.pid()).map(usage::processor).sum();

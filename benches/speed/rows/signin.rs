@@ -1,4 +1,4 @@
-//! Signing in at 64 clients, against the hash's own limit on all processors; and what it takes of memory.
+//! Sign-ins by 64 clients, compared with the rate of the password hash alone on all processors; and the server's memory.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::load::{closed_loop, request};
-use crate::place::{clients, median};
 use crate::report::{Figure, Target, short};
+use crate::setup::{clients, median};
 use crate::{Effort, usage};
 
 const ROW: &str = "signin";
@@ -25,23 +25,23 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     }
     let before = usage::memory(pid);
     let (mut ours, mut raw, mut ratios) = (vec![], vec![], vec![]);
-    for _ in 0..effort.turns {
-        let limit = tokio::task::spawn_blocking(move || hashes(effort.turn)).await.unwrap();
-        let load = closed_loop(clients(&world, 0, CLIENTS), effort.turn, |client, _| {
+    for _ in 0..effort.repetitions {
+        let limit = tokio::task::spawn_blocking(move || hashes(effort.span)).await.unwrap();
+        let load = closed_loop(clients(&world, 0, CLIENTS), effort.span, |client, _| {
             let body = json!({ "username": format!("person-{}", client % PEOPLE), "password": "correct horse" });
             request(Method::POST, "/api/v2/user/signin", None, Some(body.to_string()))
         })
         .await;
-        assert_eq!(load.refused, 0, "some were not let in");
+        assert_eq!(load.refused, 0, "some sign-ins failed");
         ratios.push(load.rate / limit);
         ours.push(load.rate);
         raw.push(limit);
     }
     vec![
-        Figure::told(ROW, format!("{CLIENTS} clients"), format!("{}/s", short(median(ours))))
-            .beside(format!("{} hashes/s", short(median(raw))))
+        Figure::new(ROW, format!("{CLIENTS} clients"), format!("{}/s", short(median(ours))))
+            .with_raw_limit(format!("{} hashes/s", short(median(raw))))
             .judged(median(ratios), Target::AtLeast(0.9)),
-        Figure::told(
+        Figure::new(
             ROW,
             "memory of the server",
             format!("{} MB before, {} MB at most", short(before), short(usage::most_memory(pid))),
@@ -49,7 +49,7 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     ]
 }
 
-/// Verifications per second on all processors, and nothing else.
+/// Password verifications per second on all processors, without anything else.
 fn hashes(span: Duration) -> f64 {
     let width = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let verifier = Argon2::default().hash_password(b"correct horse").unwrap().to_string();

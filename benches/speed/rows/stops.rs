@@ -1,8 +1,9 @@
-//! A stop with `Prefer: respond-async`, which waits for nothing but the append, against one raw acknowledged publish on
-//! the same server: how long one takes alone, and how many 64 clients get through. Each client stops and resumes its own
-//! running instance in turn, so every request is a command that stores an event; the dispatcher, the timers, the
-//! projector and the agent do their work meanwhile, as they would. The one client rests between its commands, as does
-//! the one publisher: what is timed is a command, not the work that the last one left behind.
+//! A stop with `Prefer: respond-async`, which waits only for the append, compared with one acknowledged publish on the same
+//! broker: the latency for one client, and the rate of 64 clients.
+//!
+//! Each client alternately stops and resumes its own instance, so every request stores an event. The dispatcher, the
+//! timers, the projector and the agent work as usual meanwhile. The single client and the single publisher pause between
+//! requests, so that the work that follows from one command does not slow down the next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +11,20 @@ use std::time::Duration;
 use dockhost_harness::{Nats, World};
 
 use crate::load::{Load, paced};
-use crate::place::{Owner, clients, median, owners, toggle};
 use crate::report::{Figure, Target, short};
+use crate::setup::{Owner, clients, median, owners, toggle};
 use crate::{Effort, publishing};
 
 const ROW: &str = "stops";
 const CLIENTS: usize = 64;
-const REST: Duration = Duration::from_millis(40);
+const PAUSE_BETWEEN_COMMANDS: Duration = Duration::from_millis(40);
 
 pub async fn run(effort: Effort) -> Vec<Figure> {
     let mut figures = on(World::start(1).await, effort, "").await;
     let unsynced = World::upon(Nats::start_unsynced().await, 1, &[]).await;
-    // Told only: an acknowledged event that a power cut can lose is none.
-    let told = on(unsynced, effort, ", without fsync").await;
-    figures.extend(told.into_iter().map(|figure| Figure { judged: None, ..figure }));
+    // Has no target: without fsync, a power failure can lose acknowledged events.
+    let unjudged = on(unsynced, effort, ", without fsync").await;
+    figures.extend(unjudged.into_iter().map(|figure| Figure { judged: None, ..figure }));
     figures
 }
 
@@ -36,26 +37,26 @@ async fn on(mut world: World, effort: Effort, how: &str) -> Vec<Figure> {
 
     let (mut alone, mut raw_alone, mut slower) = (vec![], vec![], vec![]);
     let (mut many, mut raw_many, mut share) = (vec![], vec![], vec![]);
-    for _ in 0..effort.turns {
-        let (_, micros) = publishing::raw(js, 1, effort.turn, REST).await;
+    for _ in 0..effort.repetitions {
+        let (_, micros) = publishing::raw(js, 1, effort.span, PAUSE_BETWEEN_COMMANDS).await;
         let raw = micros_to_millis(micros.value_at_quantile(0.5));
-        let one = commands(&world, &owners, 1, REST, effort).await;
+        let one = commands(&world, &owners, 1, PAUSE_BETWEEN_COMMANDS, effort).await;
         slower.push(one.millis(0.5) / raw);
         alone.push(one.millis(0.5));
         raw_alone.push(raw);
 
-        let (rate, _) = publishing::raw(js, CLIENTS, effort.turn, Duration::ZERO).await;
+        let (rate, _) = publishing::raw(js, CLIENTS, effort.span, Duration::ZERO).await;
         let all = commands(&world, &owners, CLIENTS, Duration::ZERO, effort).await;
         share.push(all.rate / rate);
         many.push(all.rate);
         raw_many.push(rate);
     }
     vec![
-        Figure::told(ROW, format!("one client, p50{how}"), format!("{} ms", short(median(alone))))
-            .beside(format!("{} ms", short(median(raw_alone))))
+        Figure::new(ROW, format!("one client, p50{how}"), format!("{} ms", short(median(alone))))
+            .with_raw_limit(format!("{} ms", short(median(raw_alone))))
             .judged(median(slower), Target::AtMost(2.5)),
-        Figure::told(ROW, format!("{CLIENTS} clients{how}"), format!("{}/s", short(median(many))))
-            .beside(format!("{}/s", short(median(raw_many))))
+        Figure::new(ROW, format!("{CLIENTS} clients{how}"), format!("{}/s", short(median(many))))
+            .with_raw_limit(format!("{}/s", short(median(raw_many))))
             .judged(median(share), Target::AtLeast(0.5)),
     ]
 }
@@ -64,11 +65,11 @@ fn micros_to_millis(micros: u64) -> f64 {
     Duration::from_micros(micros).as_secs_f64() * 1e3
 }
 
-/// Stops and resumes in turn.
-async fn commands(world: &World, owners: &Arc<Vec<Owner>>, count: usize, rest: Duration, effort: Effort) -> Load {
+/// Alternately stops and resumes each instance.
+async fn commands(world: &World, owners: &Arc<Vec<Owner>>, count: usize, pause: Duration, effort: Effort) -> Load {
     let owners = Arc::clone(owners);
     let load =
-        paced(clients(world, 0, count), effort.turn, rest, move |client, round| toggle(&owners[client], round)).await;
+        paced(clients(world, 0, count), effort.span, pause, move |client, round| toggle(&owners[client], round)).await;
     assert_eq!(load.refused, 0, "some commands were refused");
     load
 }

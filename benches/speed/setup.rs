@@ -1,4 +1,4 @@
-//! Where it is measured: a world of the harness, and people in it. In: how many of what. Out: addresses and tokens.
+//! Prepares what is measured: users with running instances in a world of the harness.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::load::{Body, request};
 
-/// Somebody who is signed in, and the id of their instance.
+/// A signed-in user and the id of their instance.
 pub type Owner = (Client, String);
 
 pub fn address(url: &str) -> SocketAddr {
@@ -22,7 +22,7 @@ pub fn clients(world: &World, replica: usize, count: usize) -> Vec<SocketAddr> {
     vec![address(&world.replicas[replica].url); count]
 }
 
-/// Signs people up who have a running instance each; returns them with their instances' ids.
+/// Signs up users with one running instance each.
 pub async fn owners(world: &World, prefix: &str, count: usize) -> Vec<Owner> {
     let mut owners = Vec::new();
     for number in 0..count {
@@ -33,14 +33,14 @@ pub async fn owners(world: &World, prefix: &str, count: usize) -> Vec<Owner> {
     owners
 }
 
-/// Makes an instance, and returns its id when it runs.
+/// Creates an instance and returns its id when it runs.
 pub async fn running(client: &Client) -> String {
     let answer = client.create().await;
     assert_eq!(answer.status, 201, "{answer:?}");
     id(answer.data()).to_owned()
 }
 
-/// Stops the owner's instance in even rounds and resumes it in odd ones; waits for nothing but the append.
+/// A request that stops the owner's instance in even rounds and resumes it in odd ones, and waits only for the append.
 pub fn toggle((client, instance): &Owner, round: u64) -> Request<Body> {
     let verb = if round.is_multiple_of(2) { "stop" } else { "resume" };
     let body = json!({ "instanceId": instance }).to_string();
@@ -53,7 +53,7 @@ pub fn id(instance: &Value) -> &str {
     instance["instanceId"].as_str().unwrap()
 }
 
-/// The middle one.
+/// The middle value.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

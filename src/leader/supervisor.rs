@@ -38,9 +38,9 @@ where
         if let Err(error) = exit.unwrap_or_else(|panicked| Err(panicked.into())) {
             let error = chain(&*error);
             if last_error.as_ref() == Some(&error) {
-                tracing::debug!(role, error, "role failed again; restarting");
+                tracing::debug!(role, error, "role exited again; restarting");
             } else {
-                tracing::warn!(role, error, "role failed; restarting");
+                tracing::warn!(role, error, "role exited; restarting");
                 last_error = Some(error);
             }
         }

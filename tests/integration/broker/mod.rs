@@ -4,6 +4,8 @@
 //! are tested together, as an attacker would find them.
 
 mod allowed;
+mod assignments;
+mod compose_cluster;
 mod confined;
 mod door;
 

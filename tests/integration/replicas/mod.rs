@@ -3,7 +3,7 @@
 
 mod broker;
 mod database;
-mod leader;
+mod failover;
 mod nodes;
 mod reads;
 mod sessions;

@@ -1,4 +1,4 @@
-//! Many at once, through three replicas, on one node of the broker and on three: names, idempotency keys, quota and room stay whole.
+//! Concurrent requests through three replicas: unique names, idempotency keys, quotas and capacity hold.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::replicas::{at_each, on_both};
 
 const INSTANCE: &str = "/api/v2/user/instance";
 
-/// Sends so many sign-ups at once, to the replicas in turn.
+/// Sends this many concurrent sign-ups, to each replica in turn.
 async fn sign_ups(world: &World, count: usize, names: impl Fn(usize) -> (String, String)) -> Vec<Answer> {
     let clients: Vec<Client> = (0..world.replicas.len()).map(|replica| world.client(replica)).collect();
     join_all((0..count).map(|n| {
@@ -30,19 +30,19 @@ fn count(answers: &[Answer], status: u16, code: &str) -> usize {
     answers.iter().filter(|answer| answer.status == status && answer.code() == code).count()
 }
 
-/// The answers, short enough to be read when an assertion fails.
+/// The status and code of each answer, for assertion messages.
 fn summary(answers: &[Answer]) -> Vec<String> {
     answers.iter().map(|answer| format!("{} {}", answer.status, answer.code())).collect()
 }
 
 on_both!(
-    of_sign_ups_with_one_username_one_comes_through,
-    of_sign_ups_with_one_email_address_one_comes_through,
-    one_idempotency_key_makes_one_instance,
-    a_quota_holds_whoever_is_asked,
+    sign_up_concurrent_same_username_one_succeeds,
+    sign_up_concurrent_same_email_one_succeeds,
+    create_concurrent_same_idempotency_key_creates_one_instance,
+    create_concurrent_on_all_replicas_keeps_the_quota,
 );
 
-async fn of_sign_ups_with_one_username_one_comes_through(topology: Topology) {
+async fn sign_up_concurrent_same_username_one_succeeds(topology: Topology) {
     let world = World::on(topology, 3, &[]).await;
     let answers = sign_ups(&world, 64, |n| ("ada".to_owned(), format!("ada{n}@example.org"))).await;
     assert_eq!(count(&answers, 201, ""), 1, "{:?}", summary(&answers));
@@ -50,11 +50,11 @@ async fn of_sign_ups_with_one_username_one_comes_through(topology: Topology) {
     let accounts = world.events_on("dockhost.event.account.>").await;
     assert_eq!(accounts.values().sum::<usize>(), 1, "{accounts:?}");
     let claims = world.events_on("dockhost.event.claim.>").await;
-    assert_eq!(claims.values().sum::<usize>(), 2, "those who came too late hold no email address: {claims:?}");
+    assert_eq!(claims.values().sum::<usize>(), 2, "a refused sign-up claims no email address: {claims:?}");
     world.verify().await;
 }
 
-async fn of_sign_ups_with_one_email_address_one_comes_through(topology: Topology) {
+async fn sign_up_concurrent_same_email_one_succeeds(topology: Topology) {
     let world = World::on(topology, 3, &[]).await;
     let spelling = |n: usize| if n.is_multiple_of(3) { "ada@example.org" } else { "Ada@Example.ORG" };
     let answers = sign_ups(&world, 64, |n| (format!("ada{n}"), spelling(n).to_owned())).await;
@@ -62,12 +62,12 @@ async fn of_sign_ups_with_one_email_address_one_comes_through(topology: Topology
     assert_eq!(count(&answers, 409, "email_taken"), 63, "{:?}", summary(&answers));
     let accounts = world.events_on("dockhost.event.account.>").await;
     assert_eq!(accounts.values().sum::<usize>(), 1, "{accounts:?}");
-    // Whose name was not taken for nothing may take it now.
+    // A refused sign-up left its username free.
     let lost = answers.iter().position(|answer| answer.status == 409).unwrap();
     assert_eq!(world.client(1).sign_up(&format!("ada{lost}")).await.status, 201);
 }
 
-/// Creates with one `Idempotency-Key`.
+/// Creates with this `Idempotency-Key`.
 async fn keyed(client: &Client, key: &str, body: Value) -> Answer {
     client.json(Method::POST, INSTANCE, &[("idempotency-key", key)], body).await
 }
@@ -76,9 +76,9 @@ fn instance_ids(answers: &[Answer]) -> BTreeSet<&str> {
     answers.iter().filter_map(|answer| answer.data()["instanceId"].as_str()).collect()
 }
 
-async fn one_idempotency_key_makes_one_instance(topology: Topology) {
+async fn create_concurrent_same_idempotency_key_creates_one_instance(topology: Topology) {
     let mut world = World::on(topology, 3, &[]).await;
-    // Less room than requests: those that make nothing must not hold any.
+    // Fewer places than requests: a repeated request must not reserve one.
     let alpha = world.add_agent("alpha", 2).await;
     let ada = at_each(&world, "ada").await;
     let answers = join_all((0..50).map(|n| keyed(&ada[n % 3], "once", json!({})))).await;
@@ -101,15 +101,15 @@ async fn one_idempotency_key_makes_one_instance(topology: Topology) {
     assert_eq!(deleted.status, 200, "{deleted:?}");
     let after = keyed(&ada[0], "once", json!({})).await;
     assert_eq!((after.status, &after.data()["instanceId"]), (201, &which["instanceId"]), "{after:?}");
-    assert_eq!(after.data()["status"], "deleted", "what came of it, as it is now");
+    assert_eq!(after.data()["status"], "deleted", "the instance as it is now");
     let made = world.containers(alpha);
     assert_eq!((made.ever.len(), made.now.len()), (1, 0), "{made:?}");
     world.verify().await;
 }
 
-async fn a_quota_holds_whoever_is_asked(topology: Topology) {
+async fn create_concurrent_on_all_replicas_keeps_the_quota(topology: Topology) {
     let mut world = World::on(topology, 3, &[("DOCKHOST_MAX_INSTANCES_PER_USER", "5")]).await;
-    // Room for few more than may come: those that are over the quota must not hold any.
+    // Few places more than the quota: a refused request must not keep one.
     let alpha = world.add_agent("alpha", 7).await;
     let ada = at_each(&world, "ada").await;
     let answers = join_all((0..100).map(|n| ada[n % 3].create())).await;
@@ -121,7 +121,7 @@ async fn a_quota_holds_whoever_is_asked(topology: Topology) {
     }
     assert_eq!(world.containers(alpha).ever.len(), 5);
     let names: BTreeSet<_> = answers.iter().filter_map(|answer| answer.data()["name"].as_str()).collect();
-    assert_eq!(names.len(), 5, "each has a name of its own: {names:?}");
+    assert_eq!(names.len(), 5, "names are unique: {names:?}");
 
     let first = instance_ids(&answers).first().map(|id| json!({ "instanceId": id })).unwrap();
     assert_eq!(ada[0].delete(INSTANCE, first).await.status, 200);
@@ -131,7 +131,7 @@ async fn a_quota_holds_whoever_is_asked(topology: Topology) {
 }
 
 #[tokio::test]
-async fn a_machine_never_holds_more_than_it_takes() {
+async fn create_concurrent_never_exceeds_a_backends_capacity() {
     let mut world = World::start(2).await;
     let alpha = world.add_agent("alpha", 8).await;
     let users = join_all((0..20).map(|n| {
@@ -143,10 +143,10 @@ async fn a_machine_never_holds_more_than_it_takes() {
     assert_eq!(count(&answers, 201, ""), 8, "{:?}", summary(&answers));
     let refused = count(&answers, 503, "no_capacity") + count(&answers, 503, "operation_failed");
     assert_eq!(refused, 12, "{:?}", summary(&answers));
-    let held = world.containers(alpha);
-    assert_eq!((held.now.len(), held.most), (8, 8), "{held:?}");
+    let containers = world.containers(alpha);
+    assert_eq!((containers.now.len(), containers.most), (8, 8), "{containers:?}");
 
-    // What is given back can be given again, all of it, on either replica: no refused one holds any room.
+    // Each freed place can be used again on either replica: refused requests keep none.
     let lists = join_all(users.iter().map(|user| user.get(INSTANCE))).await;
     let mut freed = 0;
     for (user, list) in users.iter().zip(&lists) {
@@ -159,7 +159,7 @@ async fn a_machine_never_holds_more_than_it_takes() {
     }
     assert_eq!(freed, 8);
     for user in users.iter().take(8) {
-        wait_until("a freed place is given again", DEADLINE, async || {
+        wait_until("a freed place is used again", DEADLINE, async || {
             let created = user.create().await;
             if created.status == 201 { Ok(()) } else { Err(format!("{created:?}")) }
         })

@@ -1,4 +1,4 @@
-//! The stream ASSIGNMENTS when the broker is killed: what was replaced or removed stays so.
+//! The stream ASSIGNMENTS survives the death of the broker: replaced and removed assignments do not come back.
 
 use dockhost::broker::assignments::Assignments;
 use dockhost::broker::streams::{self, ASSIGNMENTS, StreamOptions};
@@ -25,40 +25,40 @@ fn assignment(instance: u128, generation: u32, wanted: DesiredState) -> Assignme
     }
 }
 
-async fn assignments(nats: &Nats) -> Assignments {
+async fn open(nats: &Nats) -> Assignments {
     let broker = nats.main().await;
     streams::ensure(broker.jetstream(), &StreamOptions::default()).await.unwrap();
     Assignments::new(broker.jetstream().clone(), broker.jetstream().get_stream(ASSIGNMENTS).await.unwrap())
 }
 
 #[tokio::test]
-async fn what_was_removed_is_not_there_again_when_the_broker_was_killed() {
+async fn assignments_broker_killed_removed_ones_stay_removed() {
     let mut nats = Nats::start().await;
     let backend = BackendId::from_uuid(Uuid::from_u128(7));
-    let mut stands = assignments(&nats).await;
+    let mut assignments = open(&nats).await;
     let mut removed = Vec::new();
-    // Every second one stays, so that the broker can't forget a whole block of its store at once.
+    // Every second one stays, so that the broker can't drop a whole block of its store.
     for id in 0..6 {
         let first = assignment(id, 1, DesiredState::Running);
         let instance = first.instance_id;
         for next in [first, assignment(id, 2, DesiredState::Deleted)] {
-            let current = stands.current(backend, instance).await.unwrap();
-            assert!(stands.replace(backend, &next, &current).await.unwrap());
+            let current = assignments.current(backend, instance).await.unwrap();
+            assert!(assignments.replace(backend, &next, &current).await.unwrap());
         }
         if id % 2 == 1 {
-            let current = stands.current(backend, instance).await.unwrap();
-            stands.remove(current.sequence).await.unwrap();
+            let current = assignments.current(backend, instance).await.unwrap();
+            assignments.remove(current.sequence).await.unwrap();
             removed.push((instance, current.sequence));
         }
     }
     nats.kill().await;
     nats.restart().await;
-    stands = assignments(&nats).await;
+    assignments = open(&nats).await;
     for (instance, sequence) in removed {
-        let current = stands.current(backend, instance).await.unwrap();
-        assert_eq!(current.assignment, None, "an assignment from before the removed one is back");
-        // Whoever was in the middle of removing it finds that it is gone.
-        stands.remove(sequence).await.unwrap();
+        let current = assignments.current(backend, instance).await.unwrap();
+        assert_eq!(current.assignment, None, "an earlier assignment is back");
+        // A repeated removal succeeds.
+        assignments.remove(sequence).await.unwrap();
     }
-    assert_eq!(stands.of(backend).await.unwrap().len(), 3);
+    assert_eq!(assignments.of(backend).await.unwrap().len(), 3);
 }

@@ -1,11 +1,11 @@
-//! The main job, as its user does it: sign up, create, stop, resume, delete, on simulated machines.
+//! What a user does: sign up, create, stop, resume and delete an instance, on a simulated backend.
 
 use serde_json::json;
 
 use crate::harness::World;
 
 #[tokio::test]
-async fn from_sign_up_to_deletion() {
+async fn user_creates_stops_resumes_and_deletes_an_instance() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 5).await;
     let ada = world.user("ada").await;
@@ -19,28 +19,32 @@ async fn from_sign_up_to_deletion() {
     let which = json!({ "instanceId": instance["instanceId"] });
 
     let listed = ada.get("/api/v2/user/instance").await;
-    assert_eq!(listed.data()[0], *instance, "a write's answer and a read's are the same");
+    assert_eq!(listed.data()[0], *instance, "POST and GET give the same document");
 
     let stopped = ada.put("/api/v2/user/instance/stop", which.clone()).await;
     assert_eq!((stopped.status, &stopped.data()["status"]), (200, &json!("stopped")), "{stopped:?}");
     let again = ada.put("/api/v2/user/instance/stop", which.clone()).await;
-    assert_eq!((again.status, &again.data()["generation"]), (200, &json!(2)), "repeating it is fine");
+    assert_eq!((again.status, &again.data()["generation"]), (200, &json!(2)), "a repeated stop changes nothing");
 
     let resumed = ada.put("/api/v2/user/instance/resume", json!({ "instanceId": "ada-container" })).await;
     assert_eq!((resumed.status, &resumed.data()["status"]), (200, &json!("running")), "{resumed:?}");
-    assert_eq!(resumed.data()["sshPort"], port, "ports are kept");
-    assert_eq!(resumed.data()["containerId"], instance["containerId"], "the container is the same");
+    assert_eq!(resumed.data()["sshPort"], port, "resume keeps the port");
+    assert_eq!(resumed.data()["containerId"], instance["containerId"], "resume keeps the container");
 
     let deleted = ada.delete("/api/v2/user/instance", which.clone()).await;
     assert_eq!((deleted.status, &deleted.data()["status"]), (200, &json!("deleted")), "{deleted:?}");
     assert_eq!(ada.get("/api/v2/user/instance").await.data(), &json!([]));
     let gone = ada.get(&format!("/api/v2/user/instance/{}", instance["instanceId"].as_str().unwrap())).await;
     assert_eq!((gone.status, gone.code()), (404, "not_found"));
-    assert_eq!(ada.delete("/api/v2/user/instance", which).await.status, 200, "a repeated DELETE of a known id");
+    assert_eq!(
+        ada.delete("/api/v2/user/instance", which).await.status,
+        200,
+        "a repeated DELETE of a known id succeeds"
+    );
 }
 
 #[tokio::test]
-async fn a_sign_up_may_be_repeated_with_its_key_by_who_knows_the_password() {
+async fn sign_up_repeated_with_its_key_and_password_returns_the_same_user() {
     let world = World::start(1).await;
     let client = world.client(0);
     let sign_up = async |password: &str, key: &str| {

@@ -1,5 +1,5 @@
-//! The three brokers of `docker-compose.yml`, started as processes from its own files, commands and variables: they
-//! form a cluster, keep three copies, and bear the loss of one.
+//! The three brokers of `docker-compose.yml`, started as processes with its files, commands and variables: they form a
+//! cluster, keep three copies, and survive the loss of one.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -22,8 +22,8 @@ use crate::event_log::world::{at, master, options, sign_in, user};
 use crate::harness::{target_tmp, wait_until};
 use crate::structure::{compose, root};
 
-/// A cluster takes a while on a busy machine.
-const FORMS_WITHIN: Duration = Duration::from_secs(60);
+/// The longest that a cluster takes to form on a busy machine.
+const CLUSTER_DEADLINE: Duration = Duration::from_secs(60);
 const NODES: [&str; 3] = ["nats-1", "nats-2", "nats-3"];
 
 struct Brokers {
@@ -31,7 +31,7 @@ struct Brokers {
     clients: [u16; 3],
     monitors: [u16; 3],
     secrets: GeneratedSecrets,
-    // Dropped last: no node may write into a directory that is being removed.
+    // Dropped last, so that no node writes into a removed directory.
     _data: TempDir,
 }
 
@@ -81,11 +81,11 @@ impl Brokers {
 
     async fn connect(&self) -> Broker {
         let urls = self.clients.map(|port| format!("nats://127.0.0.1:{port}")).join(",");
-        Broker::connect(&urls, &self.secrets.nats, "test", FORMS_WITHIN).await.unwrap()
+        Broker::connect(&urls, &self.secrets.nats, "test", CLUSTER_DEADLINE).await.unwrap()
     }
 }
 
-/// The service's command, with the files that it mounts where they are here, and another port to watch it.
+/// The service's command with local paths of the mounted files and a local monitoring port.
 fn arguments(service: &Value, monitor: u16) -> Vec<std::ffi::OsString> {
     let mounted = |path: &str| -> Option<PathBuf> {
         let volumes = service["volumes"].as_array().unwrap().iter().map(|volume| volume.as_str().unwrap());
@@ -93,7 +93,7 @@ fn arguments(service: &Value, monitor: u16) -> Vec<std::ffi::OsString> {
             volumes.filter_map(|volume| volume.split_once(':')).find(|(_, to)| to.trim_end_matches(":ro") == path);
         file.map(|(file, _)| root().join(file.trim_start_matches("./")))
     };
-    // The one includes the other, from the same directory.
+    // nats-cluster.conf includes nats.conf from the same directory.
     assert!(mounted("/etc/nats/nats.conf").is_some());
     let words = service["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap());
     words
@@ -106,13 +106,13 @@ fn arguments(service: &Value, monitor: u16) -> Vec<std::ffi::OsString> {
 }
 
 #[tokio::test]
-async fn the_brokers_of_the_compose_file_are_a_cluster() {
+async fn compose_brokers_form_a_cluster_that_survives_a_lost_node() {
     let mut brokers = Brokers::start().await;
     dockhost::common::install_crypto();
     let http = reqwest::Client::new();
     for port in brokers.monitors {
-        // What the health check asks.
-        wait_until("the node is well", FORMS_WITHIN, async || {
+        // The request of the health check.
+        wait_until("the node is healthy", CLUSTER_DEADLINE, async || {
             let answer = http.get(format!("http://127.0.0.1:{port}/healthz")).send().await;
             let answer = answer.and_then(reqwest::Response::error_for_status);
             answer.map(drop).map_err(|error| error.to_string())
@@ -121,7 +121,7 @@ async fn the_brokers_of_the_compose_file_are_a_cluster() {
     }
     let js = brokers.connect().await.jetstream().clone();
 
-    // An import keeps its order through the cluster's leader.
+    // An import into the cluster keeps the order of events.
     let source = log_of(1500).await;
     let directory = tempfile::tempdir().unwrap();
     export_to(&source, directory.path(), 1000).await;
@@ -142,7 +142,7 @@ async fn the_brokers_of_the_compose_file_are_a_cluster() {
     let log = JetStreamLog::open(js.client(), master(1), options()).await.unwrap();
     brokers.nodes.remove(0).kill().await;
     let event = sign_in(user());
-    let sequence = wait_until("the two others take an event", FORMS_WITHIN, async || {
+    let sequence = wait_until("the other two nodes accept an event", CLUSTER_DEADLINE, async || {
         log.append(at(0, &event)).await.map_err(|error| format!("{error:?}"))
     })
     .await;

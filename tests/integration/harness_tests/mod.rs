@@ -1,0 +1,5 @@
+//! Tests of the test harness itself.
+
+mod proxy;
+mod seeding;
+mod topology;

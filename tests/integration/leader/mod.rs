@@ -1,0 +1,4 @@
+//! What the leader's roles do for instances, backends and erased users.
+
+mod deadlines;
+mod erasure;

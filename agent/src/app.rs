@@ -1,4 +1,4 @@
-//! Puts the agent's parts together and runs them until told to stop.
+//! Connects the agent's parts and runs them until shutdown.
 
 use std::sync::Arc;
 
@@ -19,16 +19,20 @@ use crate::runtime::Runtime;
 use crate::runtime::docker::{self, DockerRuntime};
 use crate::runtime::simulated::{SimulatedRuntime, SimulationOptions};
 
-/// Runs the agent until `stop`. Containers are left as they are.
+/// Runs the agent until `stop`. It leaves the containers as they are.
 ///
 /// # Errors
-/// When there is no runtime, or the key is refused and `--exit-on-refused` was configured ([`ConnectError::Refused`]).
+/// If no runtime is available, or if the broker refuses the key and `--exit-on-refused` is set
+/// ([`ConnectError::Refused`]).
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let key = config.api_key.parse()?;
     let backend = key.backend();
     if config.runtime == Some(RuntimeKind::Simulated) {
-        let options =
-            SimulationOptions { ports: config.ports, delay: config.simulate_delay(), refuse: config.simulate_refuse };
+        let options = SimulationOptions {
+            ports: config.ports,
+            delay: config.simulate_delay(),
+            image_missing: config.simulate_refuse,
+        };
         let seed = backend.uuid().as_u128();
         let runtime = SimulatedRuntime::open(&config.state_dir, &backend.to_string(), seed, options)
             .with_context(|| format!("could not open the simulated containers in {}", config.state_dir.display()))?;
@@ -40,17 +44,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         return run_with(runtime, reconcile, &config, &key, stop).await;
     }
     let engine = docker::connect(config.docker_host.as_deref().filter(|host| !host.is_empty())).await.context(
-        "no container engine: start Docker or Podman, lead --docker-host (DOCKER_HOST) to its socket, \
-         or try --runtime simulated",
+        "no container engine found: start Docker or Podman, set --docker-host (DOCKER_HOST) to its socket, \
+         or use --runtime simulated",
     )?;
-    let settings = docker::Settings {
+    let options = docker::DockerOptions {
         backend,
         image: config.image.clone(),
         ports: config.ports,
         lan_ip: config.lan_ip.clone(),
         firewall: !config.allow_private_networks,
     };
-    let runtime = DockerRuntime::new(engine, settings).await.context("the container engine can't be used")?;
+    let runtime = DockerRuntime::new(engine, options).await.context("could not prepare the container engine")?;
     let reconcile = ReconcileConfig { resync_interval: config.resync_interval(), ..ReconcileConfig::default() };
     run_with(runtime, reconcile, &config, &key, stop).await
 }
@@ -64,10 +68,17 @@ async fn run_with<R: Runtime>(
 ) -> anyhow::Result<()> {
     let capacity = Arc::new(Capacity::new(config.max_containers));
     let (outbox, changed, refused) = (Outbox::default(), Arc::new(Notify::new()), CancellationToken::new());
-    // Before the first heartbeat says how many containers there are.
-    let listed = runtime.list(None).await.context("the runtime can't list its containers")?;
+    // Listed before the first heartbeat, which contains the number of containers.
+    let listed = runtime.list(None).await.context("could not list the containers")?;
     capacity.replace_all(listed.iter().map(|container| container.instance));
-    tracing::info!(backend = %key.backend(), runtime = runtime.kind(), containers = capacity.used(), "starting");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        backend = %key.backend(),
+        runtime = runtime.kind(),
+        ports = %config.ports,
+        containers = capacity.used(),
+        "starting"
+    );
 
     let broker = match connect(&config.nats_url, key, config.exit_on_refused, &refused, &stop).await {
         Ok(broker) => broker,
@@ -106,9 +117,8 @@ async fn run_with<R: Runtime>(
         outbox.run(&publisher, &stop),
         end,
     );
-    // Whatever was published last leaves before the connection does.
     if let Err(error) = broker.client.flush().await {
-        tracing::debug!(%error, "the last messages may not have left");
+        tracing::debug!(%error, "could not flush the last messages");
     }
     Ok(end?)
 }

@@ -1,12 +1,9 @@
-//! Following the assignments: hello, then pull.
+//! Receives this backend's assignments: sends hello, then pulls from the consumer that the server created for it.
 //!
-//! In: the server's answer to hello, and the messages of the consumer that it made for this backend. Out: assignments
-//! for the reconciler, and once all that waited have been seen, the word that what is unknown may be reported.
-//!
-//! The pull is spoken raw, as `docs/EVENTS.md` tells it to any NATS client: a request to the consumer's `MSG.NEXT`, whose
-//! answers come to an inbox. There are no acknowledgements, because an assignment is a state and not a task: whatever is
-//! missed is still there after the next hello. So every doubt (a new connection, silence, a consumer that is gone) has
-//! the same remedy: hello anew.
+//! The agent sends the pull requests of `docs/EVENTS.md` itself, because async-nats' `messages()` needs a consumer-info
+//! request, which a backend may not send, and hides the idle heartbeats that tell the agent that it has received
+//! everything. There are no acknowledgements: an assignment is a state and not a task, so anything missed is delivered
+//! again after the next hello. That makes a new hello the remedy for a new connection, silence, or a lost consumer.
 
 use std::time::Duration;
 
@@ -18,54 +15,56 @@ use futures::StreamExt;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
+use crate::backoff;
 use crate::capacity::Capacity;
 use crate::connect::{Broker, RequestError, request};
 use crate::key::ApiKey;
 use crate::reconcile::Reconciler;
 use crate::runtime::Runtime;
 
-/// Assignments per pull.
+/// Assignments per pull request.
 const ASSIGNMENTS_PER_PULL: usize = 256;
-/// How long a pull stays open.
+/// How long a pull request stays open.
 const PULL_EXPIRY: Duration = Duration::from_secs(30);
-/// How often the broker says that there is nothing to say.
+/// Interval at which the broker sends a heartbeat while no assignment is pending.
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long one hello may take.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
-/// After this long without a word, the pull is lost.
+/// Time without a message or heartbeat after which the pull request counts as lost.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(12);
+/// Timeout of one hello request.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+/// First and longest delay before the next hello after a session failed.
+const HELLO_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// Why a run_session ended before the agent was describe to stop.
+/// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionEnd {
-    #[error("connected anew")]
+    #[error("reconnected to the broker")]
     Reconnected,
-    #[error("the server doesn't answer hello: {0}")]
+    #[error("hello failed: {0}")]
     Hello(#[from] RequestError),
-    #[error("the server says that this key belongs to another backend")]
+    #[error("the server answered hello for another backend")]
     WrongBackend,
-    #[error("no word from the consumer")]
+    #[error("the consumer sent no heartbeat")]
     MissedHeartbeats,
-    #[error("the consumer answers: {0}")]
+    #[error("the consumer returned status {0}")]
     Consumer(String),
     #[error("the connection is closed: {0}")]
     Closed(String),
 }
 
-/// What a status message of a pull means.
+/// Meaning of a pull request's status message.
 #[derive(Debug, PartialEq, Eq)]
 enum PullStatus {
-    /// Nothing waits right now.
+    /// Heartbeat: no assignment is pending.
     Idle,
-    /// The pull is over, as it should be in time.
+    /// The pull request has expired, as expected.
     Expired,
-    /// The consumer is not what it was.
+    /// The consumer can't be used any more.
     Invalid,
 }
 
 impl PullStatus {
-    /// Anything not understood is a loss: hello repairs it.
+    /// An unknown status is invalid, because a new hello repairs that.
     fn of(code: StatusCode) -> Self {
         match code.as_u16() {
             100 => Self::Idle,
@@ -75,7 +74,7 @@ impl PullStatus {
     }
 }
 
-/// Follows the assignments until describe to stop.
+/// Receives assignments until shutdown.
 pub async fn receive_assignments<R: Runtime>(
     broker: Broker,
     key: &ApiKey,
@@ -84,57 +83,59 @@ pub async fn receive_assignments<R: Runtime>(
     stop: &CancellationToken,
 ) {
     let mut broker = broker;
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    let mut failures = 0;
     loop {
-        let ended = tokio::select! {
-            ended = run_session(&mut broker, key, capacity, reconciler, &mut backoff) => ended,
+        let end = tokio::select! {
+            end = run_session(&mut broker, key, capacity, reconciler, &mut failures) => end,
             () = stop.cancelled() => return,
         };
-        if matches!(ended, SessionEnd::Reconnected) {
-            tracing::info!("connected anew, saying hello");
+        if matches!(end, SessionEnd::Reconnected) {
+            tracing::info!("reconnected to the broker; sending hello");
             continue;
         }
-        let pause = backoff.pause();
-        tracing::warn!(error = %ended, retry_in = ?pause, "saying hello anew");
+        let delay = backoff::delay(HELLO_BACKOFF, failures);
+        failures += 1;
+        tracing::warn!(error = %end, retry_in = ?delay, "assignment session ended; sending hello again");
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(delay) => {}
             () = stop.cancelled() => return,
         }
     }
 }
 
-/// One hello and all subscription that receive_assignments, until something is in doubt.
+/// Sends hello, then pulls assignments until an error or a new connection. Resets `failures` when the consumer delivers.
 async fn run_session<R: Runtime>(
     broker: &mut Broker,
     key: &ApiKey,
     capacity: &Capacity,
     reconciler: &Reconciler<R>,
-    backoff: &mut Backoff,
+    failures: &mut usize,
 ) -> SessionEnd {
     broker.connections.mark_unchanged();
     let client = broker.client.clone();
     let welcome = tokio::select! {
         welcome = hello(&client, key) => welcome,
-        // Said on a connection that is gone: nobody will answer, so there is nothing to wait for.
+        // The answer to a request on the old connection would never arrive.
         _ = broker.connections.changed() => return SessionEnd::Reconnected,
     };
     let welcome = match welcome {
         Ok(welcome) => welcome,
-        Err(ended) => return ended,
+        Err(end) => return end,
     };
     capacity.set_enrolled_max(welcome.max_containers);
     reconciler.notify_changed();
-    tracing::info!(backend = %welcome.backend_id, assignments = welcome.assignments, max = capacity.max(), "welcome");
+    tracing::info!(backend = %welcome.backend_id, assignments = welcome.assignments,
+        max_containers = capacity.max(), "accepted by the server");
     let mut subscription = match PullSubscription::open(client, &welcome).await {
         Ok(subscription) => subscription,
-        Err(ended) => return ended,
+        Err(end) => return end,
     };
     let mut unseen = Some(welcome.assignments);
     loop {
         if unseen == Some(0) {
             unseen = None;
             if let Err(error) = reconciler.report_unassigned().await {
-                tracing::warn!(error = error.with_causes(), "could not look for unknown containers");
+                tracing::warn!(error = error.with_causes(), "could not look for containers without an assignment");
             }
         }
         let next = tokio::select! {
@@ -143,19 +144,19 @@ async fn run_session<R: Runtime>(
         };
         match next {
             Ok(Some(body)) => {
-                backoff.reset();
+                *failures = 0;
                 unseen = unseen.map(|unseen| unseen.saturating_sub(1));
                 match serde_json::from_slice::<Assignment>(&body) {
                     Ok(assignment) => reconciler.assign(assignment),
-                    Err(error) => tracing::error!(%error, "an assignment that this agent can't read"),
+                    Err(error) => tracing::error!(%error, "ignoring an assignment that can't be decoded"),
                 }
             }
-            // Nothing waits, so all has been seen, even if an assignment was taken back since the welcome.
+            // The consumer is empty, so everything has been seen, even if an assignment was removed since the welcome.
             Ok(None) => {
-                backoff.reset();
+                *failures = 0;
                 unseen = unseen.map(|_| 0);
             }
-            Err(ended) => return ended,
+            Err(end) => return end,
         }
     }
 }
@@ -167,66 +168,68 @@ async fn hello(client: &Client, key: &ApiKey) -> Result<Welcome, SessionEnd> {
     if welcome.backend_id == key.backend() { Ok(welcome) } else { Err(SessionEnd::WrongBackend) }
 }
 
-/// The subscription of one run_session: there is always one open.
+/// The messages of the consumer; one pull request is always open.
 struct PullSubscription {
     client: Client,
-    next: String,
+    request_subject: String,
     inbox: String,
     answers: Subscriber,
-    number: u64,
+    /// Number of the open pull request; the last token of its reply subject.
+    pull: u64,
+    /// Assignments received by the open pull request.
     received: usize,
 }
 
 impl PullSubscription {
     async fn open(client: Client, welcome: &Welcome) -> Result<Self, SessionEnd> {
-        let next = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", welcome.stream, welcome.consumer);
+        let request_subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", welcome.stream, welcome.consumer);
         let inbox = client.new_inbox();
         let answers =
             client.subscribe(format!("{inbox}.*")).await.map_err(|error| SessionEnd::Closed(error.to_string()))?;
-        let mut subscription = Self { client, next, inbox, answers, number: 0, received: 0 };
-        subscription.pull().await?;
+        let mut subscription = Self { client, request_subject, inbox, answers, pull: 0, received: 0 };
+        subscription.send_pull().await?;
         Ok(subscription)
     }
 
-    async fn pull(&mut self) -> Result<(), SessionEnd> {
-        (self.number, self.received) = (self.number + 1, 0);
+    async fn send_pull(&mut self) -> Result<(), SessionEnd> {
+        (self.pull, self.received) = (self.pull + 1, 0);
         let body = json!({
             "batch": ASSIGNMENTS_PER_PULL,
             "expires": PULL_EXPIRY.as_nanos(),
             "idle_heartbeat": IDLE_HEARTBEAT.as_nanos(),
         });
         self.client
-            .publish_with_reply(self.next.clone(), self.reply(), Bytes::from(body.to_string()))
+            .publish_with_reply(self.request_subject.clone(), self.reply_subject(), Bytes::from(body.to_string()))
             .await
             .map_err(|error| SessionEnd::Closed(error.to_string()))
     }
 
-    fn reply(&self) -> String {
-        format!("{}.{}", self.inbox, self.number)
+    fn reply_subject(&self) -> String {
+        format!("{}.{}", self.inbox, self.pull)
     }
 
-    /// The next assignment's body, or nothing when none waits.
+    /// The next assignment's body, or `None` if the consumer has no more at the moment.
     async fn next(&mut self) -> Result<Option<Bytes>, SessionEnd> {
         loop {
             let message = match tokio::time::timeout(HEARTBEAT_TIMEOUT, self.answers.next()).await {
                 Ok(Some(message)) => message,
-                Ok(None) => return Err(SessionEnd::Closed("its subscription ended".to_owned())),
+                Ok(None) => return Err(SessionEnd::Closed("the subscription ended".to_owned())),
                 Err(_) => return Err(SessionEnd::MissedHeartbeats),
             };
             let Some(code) = message.status.filter(|code| code.as_u16() != 200) else {
                 self.received += 1;
                 if self.received == ASSIGNMENTS_PER_PULL {
-                    self.pull().await?;
+                    self.send_pull().await?;
                 }
                 return Ok(Some(message.payload));
             };
-            if message.subject.as_str() != self.reply() {
-                // The word of a pull that has been followed by another.
+            if message.subject.as_str() != self.reply_subject() {
+                // A status of an earlier pull request.
                 continue;
             }
             match PullStatus::of(code) {
                 PullStatus::Idle => return Ok(None),
-                PullStatus::Expired => self.pull().await?,
+                PullStatus::Expired => self.send_pull().await?,
                 PullStatus::Invalid => return Err(SessionEnd::Consumer(describe(code, &message))),
             }
         }
@@ -242,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_are_idle_over_or_a_loss() {
+    fn pull_status_unknown_code_is_invalid() {
         let of = |code: u16| PullStatus::of(StatusCode::from_u16(code).unwrap());
         assert_eq!(of(100), PullStatus::Idle);
         assert_eq!((of(404), of(408)), (PullStatus::Expired, PullStatus::Expired));

@@ -1,38 +1,22 @@
-//! Growing pauses between tries.
-//!
-//! In: the first and the longest pause. Out: each time the double of the last, shortened by up to half at random, so
-//! that a thousand agents that lost the same broker don't come back in the same moment.
+//! Exponential backoff with jitter, without a limit on attempts.
 
 use std::time::Duration;
 
-use rand::Rng;
+use backon::{BackoffBuilder, ExponentialBuilder};
 
-/// The pauses of one series of tries.
-#[derive(Debug, Clone)]
-pub struct Backoff {
-    first: Duration,
-    longest: Duration,
-    upcoming: Duration,
+/// Delays of 50 % to 100 % of `first`, 2 × `first`, 4 × `first` and so on up to `longest`. The jitter keeps agents that
+/// lost the same broker from reconnecting at the same moment.
+#[must_use]
+pub fn backoff((first, longest): (Duration, Duration)) -> ExponentialBuilder {
+    // backon adds 0 % to 100 % to each delay, so the bounds are halved.
+    ExponentialBuilder::new().with_min_delay(first / 2).with_max_delay(longest / 2).with_jitter().without_max_times()
 }
 
-impl Backoff {
-    /// From `first` on, never longer than `longest`.
-    #[must_use]
-    pub const fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, upcoming: first }
-    }
-
-    /// How long to pause now.
-    pub fn pause(&mut self) -> Duration {
-        let pause = self.upcoming;
-        self.upcoming = (pause * 2).min(self.longest);
-        pause.mul_f64(rand::rng().random_range(0.5..=1.0))
-    }
-
-    /// The next series begins with the first pause again.
-    pub const fn reset(&mut self) {
-        self.upcoming = self.first;
-    }
+/// One delay of that series: the first after 0 earlier failures, and so on.
+#[must_use]
+pub fn delay((first, longest): (Duration, Duration), failures: usize) -> Duration {
+    // After 32 doublings every series is at its longest delay.
+    backoff((first, longest)).build().nth(failures.min(32)).unwrap_or(longest)
 }
 
 #[cfg(test)]
@@ -40,13 +24,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_the_longest_and_start_over() {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(300));
-        for longest in [100, 200, 300, 300] {
-            let pause = backoff.pause();
-            assert!((longest / 2..=longest).contains(&pause.as_millis()), "{pause:?} for {longest}");
+    fn delay_doubles_up_to_the_longest_with_half_of_it_random() {
+        let bounds = (Duration::from_millis(100), Duration::from_millis(300));
+        for (failures, upper) in [(0, 100), (1, 200), (2, 300), (3, 300), (1_000_000, 300)] {
+            let delay = delay(bounds, failures);
+            assert!((upper / 2..=upper).contains(&delay.as_millis()), "{delay:?} after {failures} failures");
         }
-        backoff.reset();
-        assert!(backoff.pause() <= Duration::from_millis(100));
+        assert_eq!(delay((Duration::ZERO, Duration::ZERO), 5), Duration::ZERO);
     }
 }

@@ -1,16 +1,26 @@
-//! How many containers this backend holds, and whether it takes one more.
+//! Counts this backend's containers against its limits.
 //!
-//! In: what the runtime lists, and the containers that are being made. Out: a place, or none. A place is taken before
-//! a container is made, in one step under a lock, so that creations side by side never exceed the limit.
+//! A container's place is reserved under a lock before the container is created, so concurrent creations never exceed
+//! the limit.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dockhost_domain::ids::InstanceId;
 
-use crate::step::CapacityStatus;
+/// Whether the backend may create one more container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CapacityStatus {
+    /// It may.
+    Available,
+    /// The limit is reached.
+    Full {
+        /// The limit.
+        max: u32,
+    },
+}
 
-/// The places of one backend.
+/// The containers of one backend and their limits.
 #[derive(Debug)]
 pub struct Capacity(Mutex<Inner>);
 
@@ -22,36 +32,36 @@ struct Inner {
 }
 
 impl Capacity {
-    /// At most `own_max` containers: the agent's own last word.
+    /// `own_max` is the limit that the agent is configured with.
     #[must_use]
     pub fn new(own_max: u32) -> Self {
         Self(Mutex::new(Inner { used: HashSet::new(), own_max, enrolled_max: None }))
     }
 
-    /// At most this many too: what the backend is enrolled for.
+    /// Sets the limit that the backend signed up with; the lower of the two limits applies.
     pub fn set_enrolled_max(&self, max: u32) {
         self.inner().enrolled_max = Some(max);
     }
 
-    /// Whether the server has said how many the backend is enrolled for.
+    /// Whether the server has sent the limit that the backend signed up with.
     #[must_use]
     pub fn is_enrolled(&self) -> bool {
         self.inner().enrolled_max.is_some()
     }
 
-    /// The containers that it takes at most.
+    /// The limit.
     #[must_use]
     pub fn max(&self) -> u32 {
         self.inner().max()
     }
 
-    /// The containers that exist or are being made.
+    /// The number of containers that exist or are being created.
     #[must_use]
     pub fn used(&self) -> u32 {
         u32::try_from(self.inner().used.len()).unwrap_or(u32::MAX)
     }
 
-    /// Whether a container of this instance would find a place.
+    /// Whether this instance has a place or could get one.
     #[must_use]
     pub fn status_for(&self, instance: InstanceId) -> CapacityStatus {
         let inner = self.inner();
@@ -62,7 +72,7 @@ impl Capacity {
         }
     }
 
-    /// Takes a place for this instance; false when there is none. Taking it twice is taking it once.
+    /// Reserves a place for this instance; false if there is none. Idempotent.
     pub fn reserve(&self, instance: InstanceId) -> bool {
         let mut inner = self.inner();
         if !inner.used.contains(&instance) && inner.used() >= inner.max() {
@@ -72,13 +82,13 @@ impl Capacity {
         true
     }
 
-    /// Exactly these instances have a container or are being worked at.
+    /// Replaces the set of instances that use a place.
     pub fn replace_all(&self, instances: impl IntoIterator<Item = InstanceId>) {
         let used = instances.into_iter().collect();
         self.inner().used = used;
     }
 
-    /// Notes whether this instance has a container, as the runtime said.
+    /// Records whether this instance has a container.
     pub fn set_exists(&self, instance: InstanceId, exists: bool) {
         let mut inner = self.inner();
         if exists {
@@ -89,7 +99,7 @@ impl Capacity {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // The set is whole after every statement, so a panic elsewhere leaves nothing half done.
+        // Every statement leaves the set consistent, so a poisoned lock is safe to use.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -110,7 +120,7 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn the_lower_of_both_limits_counts_and_freed_places_come_back() {
+    fn capacity_applies_the_lower_limit_and_reuses_freed_places() {
         let id = |n| InstanceId::from_uuid(Uuid::from_u128(n));
         let capacity = Capacity::new(5);
         capacity.set_enrolled_max(2);

@@ -1,10 +1,10 @@
-//! The only place of the agent that reads the clock and draws randomness; everything else gets them as arguments.
+//! The agent's only source of time and randomness; other modules get both as arguments.
 
 use dockhost_domain::timestamp::Timestamp;
 use rand::Rng;
 use time::OffsetDateTime;
 
-/// Now, in event time.
+/// The current time, in milliseconds.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the agent's clock adapter")]
 pub fn now() -> Timestamp {
@@ -12,8 +12,8 @@ pub fn now() -> Timestamp {
     Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
-/// 32 hex characters that nobody can guess: the broker's dedupe is stream-wide, so a guessable message id would let
-/// another backend swallow ours.
+/// 32 random hex characters. The broker deduplicates message ids per stream, so if ids were guessable, another backend
+/// could suppress this one's messages.
 #[must_use]
 pub fn random_id() -> String {
     let bits: u128 = rand::rng().random();

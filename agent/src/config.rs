@@ -1,4 +1,4 @@
-//! What the agent is told: flags and environment in one struct, which is also the help text.
+//! The agent's configuration: command-line flags, environment variables and help text in one struct.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,27 +9,27 @@ use clap::{Parser, ValueEnum};
 use crate::key::UnparsedApiKey;
 use crate::ports::PortRange;
 
-/// What runs the containers.
+/// The container runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RuntimeKind {
-    /// Docker or Podman, over its socket.
+    /// Docker or Podman, through its socket.
     Docker,
-    /// Nothing runs; the agent only behaves as if.
+    /// No real containers: the agent only records what it would run.
     Simulated,
 }
 
-/// The DockHost agent: makes this machine a backend that runs people's instances.
+/// The DockHost agent: makes this machine a backend that runs users' instances.
 ///
-/// It needs the DOCKHOST_API_KEY that `POST /api/v2/backend/signup` (or `signin`) gave for this machine, and Docker or
-/// Podman. Stopping the agent leaves all containers as they are; a restarted one finds them again.
+/// It needs Docker or Podman, and the DOCKHOST_API_KEY that `POST /api/v2/backend/signup` (or `signin`) returned for
+/// this machine. Stopping the agent does not stop the containers; after a restart it finds them again.
 #[derive(Debug, Parser)]
 #[command(name = "dockhost-agent", version, max_term_width = 100)]
 pub struct Config {
-    /// The key of this backend.
+    /// API key of this backend.
     #[arg(long, env = "DOCKHOST_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub api_key: UnparsedApiKey,
 
-    /// Where the broker is; several with commas between them.
+    /// Broker URLs, separated by commas.
     #[arg(
         long,
         env = "NATS_URL",
@@ -40,63 +40,63 @@ pub struct Config {
     )]
     pub nats_url: Vec<ServerAddr>,
 
-    /// The address at which people reach this machine's ports; found out by itself when absent.
+    /// Address at which users reach this machine's ports; detected if absent.
     #[arg(long, env = "LAN_IP", value_name = "ADDRESS")]
     pub lan_ip: Option<String>,
 
-    /// What runs the containers; Docker or Podman when one answers.
+    /// Container runtime; by default Docker or Podman, whichever is found.
     #[arg(long, env = "DOCKHOST_RUNTIME", value_enum)]
     pub runtime: Option<RuntimeKind>,
 
-    /// The engine's socket, as `unix:///path`; else the usual places of Docker and Podman are tried.
+    /// Socket of the engine, as `unix:///path`; by default the standard sockets of Docker and Podman are tried.
     #[arg(long, env = "DOCKER_HOST", value_name = "URL")]
     pub docker_host: Option<String>,
 
-    /// The image of instances whose assignment names none.
+    /// Image for instances whose assignment names none.
     #[arg(long, env = "DOCKHOST_IMAGE", value_name = "IMAGE", default_value = "dockhost/instance:latest")]
     pub image: String,
 
-    /// The host ports that containers may publish, three each.
+    /// Host ports that containers may publish, three per container.
     #[arg(long, env = "DOCKHOST_PORTS", value_name = "FIRST-LAST", default_value = "20000-29999")]
     pub ports: PortRange,
 
-    /// At most this many containers, running or not; the backend's enrolment may allow fewer.
+    /// Maximum number of containers, running or not; the limit given at sign-up may be lower.
     #[arg(long, env = "DOCKHOST_MAX_CONTAINERS", value_name = "N", default_value_t = u32::MAX, hide_default_value = true)]
     pub max_containers: u32,
 
-    /// Let instances connect to this machine's own addresses and to private networks.
+    /// Allow instances to connect to this machine and to private networks.
     #[arg(long, env = "DOCKHOST_ALLOW_PRIVATE_NETWORKS")]
     pub allow_private_networks: bool,
 
-    /// Where the simulated runtime keeps its containers.
+    /// Directory in which the simulated runtime stores its containers.
     #[arg(long, env = "DOCKHOST_STATE_DIR", value_name = "DIR", default_value = ".dockhost-agent")]
     pub state_dir: PathBuf,
 
-    /// The simulated runtime refuses every new container.
+    /// The simulated runtime has no image, so the agent refuses every new instance (`image_missing`).
     #[arg(long, env = "DOCKHOST_SIMULATE_REFUSE")]
     pub simulate_refuse: bool,
 
-    /// How long each act of the simulated runtime takes, in milliseconds.
+    /// Duration of each create, start and stop of the simulated runtime, in milliseconds.
     #[arg(long, env = "DOCKHOST_SIMULATE_DELAY_MS", value_name = "MS", default_value_t = 0)]
     pub simulate_delay_ms: u64,
 
-    /// How often everything is compared with what the runtime lists, in milliseconds.
+    /// Interval at which all assignments are compared with the runtime's containers, in milliseconds.
     #[arg(long, env = "DOCKHOST_RECONCILE_MS", value_name = "MS", default_value_t = 10_000)]
     pub reconcile_ms: u64,
 
-    /// End with code 3 when the broker refuses the key, instead of trying again.
+    /// Exit with code 3 if the broker refuses the key, instead of retrying.
     #[arg(long, env = "DOCKHOST_EXIT_ON_REFUSED")]
     pub exit_on_refused: bool,
 }
 
 impl Config {
-    /// How long each act of the simulated runtime takes.
+    /// Duration of each create, start and stop of the simulated runtime.
     #[must_use]
     pub const fn simulate_delay(&self) -> Duration {
         Duration::from_millis(self.simulate_delay_ms)
     }
 
-    /// How often everything is compared.
+    /// Interval between two comparisons of all assignments; at least 100 ms.
     #[must_use]
     pub fn resync_interval(&self) -> Duration {
         Duration::from_millis(self.reconcile_ms.max(100))
@@ -109,7 +109,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn config_command_line_definition_is_valid() {
         Config::command().debug_assert();
     }
 }

@@ -1,8 +1,7 @@
-//! Asking the server whether an assignment still stands.
+//! Asks the server whether an assignment is still current.
 //!
-//! In: an assignment that calls for a container that isn't there. Out: yes or no, or that nobody answered. A port, so that
-//! the reconciler can be tested without a broker. What the consumer hands out is no proof: a node of the broker that was
-//! killed replays, while it catches up, what was removed long ago, and a deleted instance is not to be made again.
+//! The consumer's delivery does not prove that: a broker node that was killed may, while it catches up, deliver
+//! assignments that were removed long ago, and a deleted instance must not be created again.
 
 use std::time::Duration;
 
@@ -15,16 +14,16 @@ use futures::future::BoxFuture;
 use crate::connect::{RequestError, request};
 use crate::key::ApiKey;
 
-/// How long one answer may take.
+/// Timeout of one request.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Knows whether an assignment stands.
+/// Tells whether an assignment is current.
 pub trait Confirmer: Send + Sync + 'static {
-    /// Whether exactly this is wanted now.
+    /// Whether the server still has exactly this assignment.
     fn is_current<'a>(&'a self, assignment: &'a Assignment) -> BoxFuture<'a, Result<bool, RequestError>>;
 }
 
-/// The main server, on the backend's own subject.
+/// Asks the main server, on the backend's own subject.
 #[derive(Debug, Clone)]
 pub struct ConfirmClient {
     client: Client,
@@ -32,7 +31,7 @@ pub struct ConfirmClient {
 }
 
 impl ConfirmClient {
-    /// The subject of the key's backend.
+    /// A client for the key's backend.
     #[must_use]
     pub fn new(client: Client, key: &ApiKey) -> Self {
         Self { client, subject: Channel::Confirm(key.backend()).to_string() }

@@ -1,14 +1,14 @@
-//! The connection to the broker, and the requests that need no stream.
+//! The connection to the broker, and requests over it.
 //!
-//! In: the API key and the broker's address. Out: a client that reconnects for ever, a number that rises with each
-//! connection, and word when the broker refuses the key. A refused key is not given up: the door is the main server's,
-//! and while that is down every key is refused. Whoever wants an exit instead asks for it (`--exit-on-refused`).
+//! The client reconnects without limit. A refused key is retried too, because the server's auth callout decides about
+//! keys: while no server runs, the broker refuses every key. `--exit-on-refused` ends the agent instead.
 
 use std::time::Duration;
 
 use async_nats::{
     Client, ClientError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Request, ServerAddr, ServerError,
 };
+use backon::Retryable;
 use bytes::Bytes;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::Report;
@@ -17,35 +17,42 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
+use crate::backoff::{backoff, delay};
 use crate::key::ApiKey;
 use crate::reports::{PublishError, ReportSink};
 
-/// The connection, as the agent's parts share it.
+/// First and longest delay between attempts to make the first connection.
+const CONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// First and longest delay between attempts to restore a lost connection.
+const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Interval of the client's pings to the broker.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The shared connection.
 #[derive(Debug, Clone)]
 pub struct Broker {
     /// The client.
     pub client: Client,
-    /// Rises each time the connection stands (again): whatever the broker kept for the old one may be gone.
+    /// The number of connections made so far. When it rises, subscriptions' messages may have been lost.
     pub connections: watch::Receiver<u64>,
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The key was refused, and the agent was told to end then.
+    /// The broker refused the key, and `--exit-on-refused` is set.
     #[error("the broker refused the API key; get the current one with `backend/signin`")]
     Refused,
-    /// The agent was told to stop.
-    #[error("told to stop before the broker answered")]
+    /// The agent was stopped before the broker accepted a connection.
+    #[error("stopped before the broker accepted a connection")]
     Stopped,
 }
 
-/// Connects, however long it takes.
+/// Connects, retrying until it succeeds.
 ///
 /// # Errors
-/// When told to stop, or when the key is refused and `exit_on_refused` is set; a key that is refused later cancels
-/// `refused` then.
+/// If the agent is stopped, or if the broker refuses the key and `exit_on_refused` is set. If the broker refuses the key
+/// later, `refused` is cancelled instead.
 pub async fn connect(
     servers: &[ServerAddr],
     key: &ApiKey,
@@ -53,53 +60,47 @@ pub async fn connect(
     refused: &CancellationToken,
     stop: &CancellationToken,
 ) -> Result<Broker, ConnectError> {
-    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-    loop {
+    let attempt = || async {
         let (connection_count, connections) = watch::channel(0);
         let options = options(key, connection_count, exit_on_refused.then(|| refused.clone()));
-        let result = tokio::select! {
-            result = options.connect(servers) => result,
-            () = stop.cancelled() => return Err(ConnectError::Stopped),
-        };
-        let pause = backoff.pause();
-        match result {
-            Ok(client) => {
-                let mut connections = connections;
-                // Its event comes after the client: whoever waits for the next connection must not mistake this one for it.
-                if connections.wait_for(|number| *number > 0).await.is_err() {
-                    tracing::debug!("the client closed as soon as it stood");
-                }
-                return Ok(Broker { client, connections });
+        Ok::<_, async_nats::ConnectError>((options.connect(servers).await?, connections))
+    };
+    let connecting = attempt
+        .retry(backoff(CONNECT_BACKOFF))
+        .when(|error| !(exit_on_refused && is_refusal(error.kind())))
+        .notify(|error, delay| {
+            if is_refusal(error.kind()) {
+                tracing::error!(retry_in = ?delay, "{}", ConnectError::Refused);
+            } else {
+                tracing::warn!(%error, retry_in = ?delay, "could not connect to the broker");
             }
-            Err(error) if is_refusal(error.kind()) => {
-                if exit_on_refused {
-                    return Err(ConnectError::Refused);
-                }
-                tracing::error!(retry_in = ?pause, "{}", ConnectError::Refused);
-            }
-            Err(error) => tracing::warn!(%error, retry_in = ?pause, "no connection to the broker"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return Err(ConnectError::Stopped),
-        }
+        });
+    let connected = tokio::select! {
+        connected = connecting => connected,
+        () = stop.cancelled() => return Err(ConnectError::Stopped),
+    };
+    let (client, mut connections) = connected.map_err(|_| ConnectError::Refused)?;
+    // The client is returned before its first `Connected` event, which must not be mistaken for a reconnect.
+    if connections.wait_for(|count| *count > 0).await.is_err() {
+        tracing::debug!("the client closed right after it connected");
     }
+    Ok(Broker { client, connections })
 }
 
 fn is_refusal(kind: ConnectErrorKind) -> bool {
     matches!(kind, ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication)
 }
 
-/// Nobody answered, or not in words that are understood; it is asked again.
+/// A request without a usable answer; the caller may repeat it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct RequestError(pub String);
 
-/// Asks one of the server's replicas. One that the broker believes to be there may be cut off: after `timeout` the next
-/// body may go to another.
+/// Sends a request to one of the server's replicas. The broker may choose a replica that is cut off; after `timeout` a
+/// repeated request may reach another.
 ///
 /// # Errors
-/// [`RequestError`].
+/// [`RequestError`] if no answer arrives in time, or if it can't be decoded.
 pub async fn request<A: DeserializeOwned>(
     client: &Client,
     subject: String,
@@ -110,31 +111,29 @@ pub async fn request<A: DeserializeOwned>(
     let request = Request::new().payload(payload.into()).timeout(Some(timeout));
     let answer = client.send_request(subject, request).await.map_err(|error| RequestError(error.to_string()))?;
     serde_json::from_slice(&answer.payload)
-        .map_err(|error| RequestError(format!("its answer is not understood: {error}")))
+        .map_err(|error| RequestError(format!("could not decode the answer: {error}")))
 }
 
 fn options(key: &ApiKey, connection_count: watch::Sender<u64>, refused: Option<CancellationToken>) -> ConnectOptions {
     let backend = key.backend();
     ConnectOptions::with_token(key.reveal().to_owned())
         .name(format!("dockhost-agent {backend}"))
-        // The only inbox that the broker lets this backend use.
+        // The broker allows this backend no other inbox.
         .custom_inbox_prefix(format!("_INBOX.{backend}"))
-        .ping_interval(Duration::from_secs(10))
-        .reconnect_delay_callback(|attempt| {
-            let attempt = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(6);
-            Backoff::new(Duration::from_millis(100) * 2_u32.pow(attempt), Duration::from_secs(5)).pause()
-        })
+        .ping_interval(PING_INTERVAL)
+        // Attempts count from 1.
+        .reconnect_delay_callback(|attempt| delay(RECONNECT_BACKOFF, attempt.saturating_sub(1)))
         .event_callback(move |event| {
             match &event {
-                Event::Connected => connection_count.send_modify(|number| *number += 1),
-                Event::Disconnected => tracing::warn!("lost the connection to the broker, connecting again"),
+                Event::Connected => connection_count.send_modify(|count| *count += 1),
+                Event::Disconnected => tracing::warn!("lost the connection to the broker; reconnecting"),
                 Event::ServerError(ServerError::AuthorizationViolation) => on_refusal(refused.as_ref()),
                 Event::ClientError(ClientError::Other(text))
                     if *text == ConnectErrorKind::AuthorizationViolation.to_string() =>
                 {
                     on_refusal(refused.as_ref());
                 }
-                other => tracing::debug!(%other, "broker"),
+                other => tracing::debug!(%other, "client event"),
             }
             std::future::ready(())
         })
@@ -143,11 +142,11 @@ fn options(key: &ApiKey, connection_count: watch::Sender<u64>, refused: Option<C
 fn on_refusal(refused: Option<&CancellationToken>) {
     match refused {
         Some(refused) => refused.cancel(),
-        None => tracing::error!("{}; trying again", ConnectError::Refused),
+        None => tracing::error!("{}; retrying", ConnectError::Refused),
     }
 }
 
-/// Reports go to the backend's own subject, which a stream stores.
+/// Publishes reports on the backend's own subject, which a stream stores.
 #[derive(Debug, Clone)]
 pub struct ReportPublisher {
     client: Client,
@@ -155,7 +154,7 @@ pub struct ReportPublisher {
 }
 
 impl ReportPublisher {
-    /// The subject of the key's backend.
+    /// A publisher for the key's backend.
     #[must_use]
     pub fn new(client: Client, key: &ApiKey) -> Self {
         Self { client, subject: Channel::Report(key.backend()).to_string() }
@@ -176,7 +175,7 @@ impl ReportSink for ReportPublisher {
     }
 }
 
-/// Whether the broker says that it stored the message.
+/// `Ok` if the answer is a stream's acknowledgement.
 fn parse_ack(answer: &[u8]) -> Result<(), PublishError> {
     #[derive(Deserialize)]
     struct PubAck {
@@ -191,7 +190,7 @@ fn parse_ack(answer: &[u8]) -> Result<(), PublishError> {
     match serde_json::from_slice(answer) {
         Ok(PubAck { seq: Some(_), error: None }) => Ok(()),
         Ok(PubAck { error: Some(error), .. }) => Err(PublishError(error.description)),
-        _ => Err(PublishError("the answer is no acknowledgement of a stream".to_owned())),
+        _ => Err(PublishError("the answer is not a stream's acknowledgement".to_owned())),
     }
 }
 
@@ -200,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_sequence_means_stored() {
+    fn parse_ack_without_a_sequence_is_an_error() {
         assert!(parse_ack(br#"{"stream":"REPORTS","seq":7}"#).is_ok());
         assert!(parse_ack(br#"{"stream":"REPORTS","seq":7,"duplicate":true}"#).is_ok());
         let full = parse_ack(br#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"REPORTS","seq":0}"#);

@@ -1,27 +1,25 @@
-//! A container as the agent sees it: what every runtime tells, and what every decision is made from.
+//! A container as every runtime lists it.
 //!
-//! In: what a runtime lists. Out: one value per container, with its labels parsed; and the observation that a report
-//! carries. A container's instance, owner and placement are its labels, so an agent that lost its memory knows what it
-//! owns as soon as the runtime answers.
+//! Instance, owner and placement come from the container's labels, so a restarted agent needs no state of its own.
 
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::wire::{Observation, Phase, Ports};
 
-/// What a container does.
+/// The state of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ContainerState {
-    /// It was made and has never run: nothing of its user is in it.
+    /// Created and never started, so it contains no files of its user.
     Created,
-    /// It has run and doesn't now.
+    /// Has run before and is not running.
     Stopped,
-    /// It runs; whether its SSH server answers is not known.
+    /// Running, but its SSH server is not known to answer.
     Starting,
-    /// It runs, and its SSH server answers.
+    /// Running, and its SSH server answers.
     Running,
 }
 
 impl ContainerState {
-    /// Whether its processes live.
+    /// Whether the container's processes are running.
     #[must_use]
     pub const fn is_alive(self) -> bool {
         matches!(self, Self::Starting | Self::Running)
@@ -31,33 +29,32 @@ impl ContainerState {
 /// One container of this backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
-    /// The runtime's id.
+    /// The runtime's id of the container.
     pub id: String,
-    /// The ids that its files had before: a container whose ports were taken gets others by being made anew from its
-    /// own files.
+    /// Ids of the containers that this one replaced: to change its ports, a container is recreated from its files.
     pub former_ids: Vec<String>,
-    /// The instance that it is.
+    /// The instance that it belongs to.
     pub instance: InstanceId,
     /// The instance's owner.
     pub user: UserId,
-    /// The placement that it was made for.
+    /// The placement that it was created for.
     pub placement: u32,
     /// The published ports.
     pub ports: Ports,
-    /// What it does.
+    /// Its state.
     pub state: ContainerState,
-    /// SHA-256 fingerprints of its SSH host keys; empty until known.
+    /// SHA-256 fingerprints of its SSH host keys; empty until they are read.
     pub host_keys: Vec<String>,
 }
 
 impl Container {
-    /// Whether these are the files that were known by `id`.
+    /// Whether the container with this id is this one, or one that it replaced.
     #[must_use]
     pub fn has_id(&self, id: &str) -> bool {
         self.id == id || self.former_ids.iter().any(|former| former == id)
     }
 
-    /// What a report says of it. Only a container whose SSH server answers counts as running.
+    /// The observation for a report. Only a container whose SSH server answers counts as running.
     #[must_use]
     pub fn observation(&self) -> Observation {
         let phase = match self.state {

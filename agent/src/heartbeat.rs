@@ -1,8 +1,7 @@
-//! Signs of life: where this machine is reached, what it holds, and how busy it is.
+//! Sends heartbeats: this machine's address, number of containers and load.
 //!
-//! In: the places held, the machine's load, and a nudge after each change. Out: a message on
-//! `dockhost.heartbeat.<backend>` every 5 s and soon after each change, five a second at most. Not stored by the
-//! broker: the next one says it all again.
+//! The agent publishes on `dockhost.heartbeat.<backend>` every 5 s and after each change, at most five times per second.
+//! The broker does not store heartbeats; each one contains everything.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -21,17 +20,17 @@ use crate::clock;
 use crate::connect::Broker;
 use crate::key::ApiKey;
 
-/// How often, when nothing changes.
+/// Interval between heartbeats while nothing changes.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// The shortest time between two.
+/// Minimum interval between heartbeats.
 const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Where clients reach this machine.
+/// The address at which clients reach this machine.
 #[derive(Debug, Clone)]
 pub enum AdvertisedAddress {
-    /// As told (`LAN_IP`): an address or a name.
+    /// From the configuration (`LAN_IP`): an IP address or a name.
     Configured(String),
-    /// Detected out: this machine's address on the way to the broker.
+    /// This machine's address on the route to one of these brokers.
     Detected(Vec<ServerAddr>),
 }
 
@@ -49,14 +48,14 @@ impl AdvertisedAddress {
                 return ip.to_string();
             }
         }
-        // The broker is on this very machine. Its other clients come the way that leads out of it, which is where an
-        // address of the range reserved for documentation would be.
+        // The broker runs on this machine. Use the address on the default route instead; 192.0.2.0/24 is reserved for
+        // documentation and never local.
         let outside = SocketAddr::from(([192, 0, 2, 1], 9));
         local_address_towards(outside).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_string()
     }
 }
 
-/// This machine's address on the way to another. Connecting a UDP socket only asks the routing table; nothing is sent.
+/// This machine's address on the route to `target`. Connecting a UDP socket only looks up the route; it sends nothing.
 fn local_address_towards(target: SocketAddr) -> Option<IpAddr> {
     let any: SocketAddr =
         if target.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
@@ -65,7 +64,7 @@ fn local_address_towards(target: SocketAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Sends signs of life until told to stop.
+/// Sends heartbeats until shutdown, beginning when the server has sent the backend's limit.
 pub async fn run_heartbeats(
     broker: Broker,
     key: &ApiKey,
@@ -77,10 +76,9 @@ pub async fn run_heartbeats(
 ) {
     let Broker { client, mut connections } = broker;
     let subject = Channel::Heartbeat(key.backend()).to_string();
-    // A machine that doesn't tell its memory is a backend all the same.
+    // On a machine without memory statistics, the memory is reported as 0.
     let mut machine = System::new().ok();
     let mut here = address.resolve().await;
-    // Who isn't welcome yet doesn't know how much it may hold, and so has nothing to offer.
     while !capacity.is_enrolled() {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -101,10 +99,10 @@ pub async fn run_heartbeats(
         match serde_json::to_vec(&heartbeat) {
             Ok(body) => {
                 if let Err(error) = client.publish(subject.clone(), Bytes::from(body)).await {
-                    tracing::debug!(%error, "a heartbeat was not sent");
+                    tracing::debug!(%error, "could not send a heartbeat");
                 }
             }
-            Err(error) => tracing::error!(%error, "a heartbeat can't be written"),
+            Err(error) => tracing::error!(%error, "could not encode a heartbeat"),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -114,7 +112,7 @@ pub async fn run_heartbeats(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(HEARTBEAT_INTERVAL - MIN_HEARTBEAT_INTERVAL) => {}
             () = changed.notified() => {}
-            // A new connection may be a new way, and so another address.
+            // A new connection may use another route and so another address.
             Ok(()) = connections.changed() => here = address.resolve().await,
         }
     }
@@ -138,7 +136,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_given_address_is_kept_and_another_is_found_without_sending() {
+    async fn advertised_address_configured_is_used_else_detected() {
         assert_eq!(AdvertisedAddress::Configured("box.lan".to_owned()).resolve().await, "box.lan");
         let found = AdvertisedAddress::Detected(vec!["nats://127.0.0.1:4222".parse().unwrap()]).resolve().await;
         assert!(found.parse::<IpAddr>().is_ok(), "{found}");
@@ -146,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn load_and_memory_are_plausible() {
+    fn load_and_memory_are_within_their_ranges() {
         let memory = memory(&mut System::new().unwrap());
         assert!((0.0..=1.0).contains(&memory), "{memory}");
         assert!(load() >= 0.0);

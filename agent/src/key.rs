@@ -1,7 +1,6 @@
-//! The `DOCKHOST_API_KEY`: what proves to the broker who this backend is.
+//! The `DOCKHOST_API_KEY`, a JWT that authenticates this backend to the broker.
 //!
-//! In: the key's text. Out: the key, and the backend's id read from it. The agent can't verify the key, which is
-//! the server's matter; it only reads for whom it was made, because every subject it may use contains that id.
+//! The agent does not verify the key. It reads only the backend's id, which is part of every subject that it uses.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,15 +10,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dockhost_domain::ids::BackendId;
 use serde::Deserialize;
 
-/// The text of a key as it was given: not parsed yet, because a parser of arguments shows what it can't parse.
+/// The text of a key, not parsed yet: clap prints a value that it can't parse, and a key must not be printed.
 #[derive(Clone)]
 pub struct UnparsedApiKey(String);
 
 impl UnparsedApiKey {
-    /// The key in it.
+    /// Parses the key.
     ///
     /// # Errors
-    /// When it is none.
+    /// If the text is not an API key.
     pub fn parse(&self) -> Result<ApiKey, InvalidApiKey> {
         self.0.parse()
     }
@@ -37,26 +36,26 @@ impl fmt::Debug for UnparsedApiKey {
     }
 }
 
-/// A key, with the backend that it speaks for. Its `Debug` doesn't show the key.
+/// A key and the backend that it authenticates. `Debug` does not show the key.
 #[derive(Clone)]
 pub struct ApiKey {
     token: String,
     backend: BackendId,
 }
 
-/// The text is no API key; it isn't shown, for it may be a mistyped one.
+/// The text is not an API key. The error does not show it, because it may be a mistyped key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is not a DOCKHOST_API_KEY as `backend/signup` or `backend/signin` gave it")]
+#[error("invalid DOCKHOST_API_KEY; use the key that `backend/signup` or `backend/signin` returned")]
 pub struct InvalidApiKey;
 
 impl ApiKey {
-    /// The key itself, for the broker only.
+    /// The key's text, for the broker only.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.token
     }
 
-    /// The backend that it speaks for.
+    /// The backend that the key authenticates.
     #[must_use]
     pub const fn backend(&self) -> BackendId {
         self.backend
@@ -93,17 +92,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_backend_is_read_from_the_key_and_the_key_is_not_shown() {
+    fn api_key_parse_reads_the_backend_and_debug_hides_the_key() {
         let id = "0193b3a0-0000-7000-8000-000000000001";
         let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"sub":"{id}","ver":1}}"#));
         let key: ApiKey = format!(" head.{claims}.secret\n").parse().unwrap();
         assert_eq!(key.backend().to_string(), id);
         assert_eq!(key.reveal(), format!("head.{claims}.secret"));
         assert!(!format!("{key:?}").contains("secret"));
-        let nobody = URL_SAFE_NO_PAD.encode(r#"{"sub":"somebody"}"#);
-        for text in
-            [String::new(), "a.b".to_owned(), "a.!.c".to_owned(), format!("a.{nobody}.c"), format!("a.{claims}.c.d")]
-        {
+        let invalid_id = URL_SAFE_NO_PAD.encode(r#"{"sub":"not-an-id"}"#);
+        for text in [
+            String::new(),
+            "a.b".to_owned(),
+            "a.!.c".to_owned(),
+            format!("a.{invalid_id}.c"),
+            format!("a.{claims}.c.d"),
+        ] {
             assert_eq!(text.parse::<ApiKey>().unwrap_err(), InvalidApiKey, "{text:?}");
         }
     }

@@ -1,17 +1,16 @@
-//! The reference backend of DockHost: makes a machine with Docker or Podman run people's instances.
+//! The reference backend of DockHost: runs users' instances on a machine with Docker or Podman.
 //!
-//! What flows in: assignments, the full wanted state of each instance of this backend. What flows out: acts on the
-//! engine, a report of what was seen after each, and heartbeats. The server is never asked what to do next and the
-//! engine never trusted to be as it was left: the agent looks, compares and acts, one step at a time, so a crash, a
-//! lost connection or a repeated message is nothing special. One thing is asked, before a container is made: whether
-//! what calls for it still stands.
+//! In: assignments, each the full desired state of one instance. Out: operations on the container engine, reports of the
+//! observed state, and heartbeats. For each instance the agent lists the containers, decides one step and executes it,
+//! until the observed state is the desired state. It keeps no state that a crash could lose, and repeated messages are
+//! harmless. Before it creates a container, it asks the server whether the assignment is still current.
 //!
 //! # Layout
-//! - [`step`]: the decision, pure; [`container`], [`ports`], [`capacity`], [`backoff`]: what it is made from.
-//! - [`runtime`]: the port to what runs containers: [`runtime::docker`] and [`runtime::simulated`].
-//! - [`reconcile`]: looks, decides, acts and reports, instance by instance.
-//! - [`connect`], [`follow`], [`confirm`], [`reports`], [`heartbeat`]: the talk with the server.
-//! - [`config`], [`key`], [`clock`], [`app`]: what it is told, who it is, and how the parts are put together.
+//! - [`step`]: the decision, a pure function; [`container`], [`capacity`], [`ports`]: its data.
+//! - [`runtime`]: the interface to container runtimes, [`runtime::docker`] and [`runtime::simulated`].
+//! - [`reconcile`]: one worker per instance that lists, decides, executes and reports.
+//! - [`connect`], [`assignments`], [`confirm`], [`reports`], [`heartbeat`]: communication with the server.
+//! - [`app`], [`config`], [`key`], [`clock`], [`backoff`]: start-up, configuration and utilities.
 
 pub mod app;
 pub mod assignments;

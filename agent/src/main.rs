@@ -1,4 +1,4 @@
-//! The binary `dockhost-agent`: logs, signals and the exit code around [`dockhost_agent::app`].
+//! The binary `dockhost-agent`: sets up logging and signals, runs [`dockhost_agent::app`] and sets the exit code.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -11,12 +11,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// The key was refused, as `--exit-on-refused` wants to know; 2 is a mistake on the command line.
+/// Exit code when the broker refused the key and `--exit-on-refused` is set. clap uses 2 for invalid arguments.
 const EXIT_KEY_REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    // What the broker's client has to say is said by `connect`, in the agent's words.
+    // `connect` logs the events of async-nats.
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,dockhost_agent=info,async_nats=off"));
     tracing_subscriber::fmt()
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    // Fails only when a provider is installed already, and then there is one.
+    // An error means that a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,14 +40,14 @@ fn main() -> ExitCode {
 async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let told = stop.clone();
+    let on_signal = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping; containers stay as they are");
-        told.cancel();
+        tracing::info!("stopping; the containers are left as they are");
+        on_signal.cancel();
     });
     app::run(config, stop).await
 }

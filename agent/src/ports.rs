@@ -1,9 +1,8 @@
-//! Which host ports a new container gets: three consecutive ones, for its ports 22, 80 and 443.
+//! Allocates host ports: three consecutive ones per container, for its ports 22, 80 and 443.
 //!
-//! In: the range that the backend may use, the ports that its containers hold, and a probe of the host. Out: the first
-//! free block after a cursor. Blocks are given out in turn, not lowest first: a port that was just freed is the last
-//! to be used again, so that a client which remembers the host key of the deleted machine rarely meets another one.
-//! Ports of stopped containers count as used, which is what keeps them over stop and resume.
+//! Blocks are allocated round-robin, so that a freed port is reused last and an SSH client that remembers the host key of
+//! a deleted instance rarely reaches another one there.
+//! Ports of stopped containers count as used, so an instance keeps its ports while it is stopped.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,16 +14,16 @@ use dockhost_domain::wire::Ports;
 /// Ports per container.
 const PORTS_PER_CONTAINER: u16 = 3;
 
-/// The host ports that a backend may publish, both ends included.
+/// The host ports that a backend may publish; both ends are included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortRange {
     first: u16,
     last: u16,
 }
 
-/// The text is not a range of ports.
+/// The text is not a valid port range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a port range like 20000-29999 with room for three ports, none below 1024")]
+#[error("invalid port range {0:?}: expected at least three ports from 1024 upward, such as 20000-29999")]
 pub struct InvalidPortRange(pub String);
 
 impl FromStr for PortRange {
@@ -50,7 +49,7 @@ impl fmt::Display for PortRange {
 }
 
 impl PortRange {
-    /// How many containers find ports in it.
+    /// The number of containers that the range has ports for.
     #[must_use]
     pub const fn blocks(self) -> u16 {
         (self.last - self.first + 1) / PORTS_PER_CONTAINER
@@ -62,26 +61,26 @@ impl PortRange {
     }
 }
 
-/// Where the next search begins.
+/// The block at which the next search begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor(u16);
 
 impl Cursor {
-    /// Begins at a place that depends on `seed`, so that two agents on one engine rarely want the same ports.
+    /// Begins at a block that depends on `seed`, so that two agents on one engine rarely choose the same ports.
     #[must_use]
     pub fn seeded(range: PortRange, seed: u128) -> Self {
         Self(u16::try_from(seed % u128::from(range.blocks())).unwrap_or(0))
     }
 }
 
-/// The three ports of a container, in order.
+/// The three ports as an array.
 #[must_use]
 pub const fn numbers(ports: Ports) -> [u16; 3] {
     [ports.ssh, ports.http, ports.https]
 }
 
-/// The first block after the cursor of which no port is in `used` and every port is `free` on the host, with the
-/// cursor moved behind it; nothing when there is none.
+/// The first block from the cursor on whose ports are all unused and `free` on the host, and the cursor after it;
+/// `None` if there is no such block.
 #[must_use]
 pub fn allocate(
     range: PortRange,
@@ -97,8 +96,8 @@ pub fn allocate(
     })
 }
 
-/// Whether nobody listens on this port of the host, as far as binding it tells. An agent that lives in a container
-/// sees that container's ports only; there the engine's own refusal is the judge.
+/// Whether no process listens on this host port, tested by binding it. In a container this tests the container's own
+/// ports; the engine then detects a conflict when it starts the new container.
 #[must_use]
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_reads_as_it_is_written() {
+    fn port_range_parse_accepts_what_display_writes() {
         assert_eq!(range("20000-29999").to_string(), "20000-29999");
         assert_eq!(range("20000-29999").blocks(), 3333);
         for text in ["", "20000", "20000-20001", "29999-20000", "22-1000", "20000-70000", "a-b"] {
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_skipped_and_a_freed_one_comes_back() {
+    fn allocate_skips_used_ports_and_reuses_freed_ones() {
         let range = range("20000-20008");
         let start = Cursor::seeded(range, 0);
         let (first, next) = allocate(range, start, &BTreeSet::new(), |port| port != 20001).unwrap();
@@ -139,22 +138,22 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_use_is_not_free() {
+    fn is_free_port_in_use_is_false() {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         assert!(!is_free(listener.local_addr().unwrap().port()));
     }
 
     proptest! {
-        /// Whatever is used, containers get disjoint blocks inside the range until there is no free block left.
+        /// Containers get disjoint blocks inside the range until no free block is left.
         #[test]
-        fn no_port_is_given_twice(seed in any::<u128>(), taken in prop::collection::btree_set(30000..30050u16, 0..20)) {
+        fn allocate_never_returns_a_port_twice(seed in any::<u128>(), taken in prop::collection::btree_set(30000..30050u16, 0..20)) {
             let range = range("30000-30049");
             let mut cursor = Cursor::seeded(range, seed);
             let mut used = taken;
             while let Some((ports, next)) = allocate(range, cursor, &used, |_| true) {
                 for port in numbers(ports) {
                     prop_assert!((30000..30050).contains(&port));
-                    prop_assert!(used.insert(port), "{port} was given twice");
+                    prop_assert!(used.insert(port), "{port} was allocated twice");
                 }
                 cursor = next;
             }

@@ -1,9 +1,8 @@
-//! The outbox: what the agent has to say, until the broker has stored it.
+//! The outbox: sends each report on `dockhost.report.<backend>` until the broker has stored it.
 //!
-//! In: reports, from the reconciler. Out: one request at a time per instance on `dockhost.report.<backend>`, sent
-//! again with growing pauses until the broker acknowledges it. A report is a full observation, so a newer one of the
-//! same instance replaces an older one that is still waiting; one that is under way is finished first, so that the
-//! broker never sees two of one instance swapped. A repeated send carries the same message id, a new report a new one.
+//! A report is a full observation, so a newer one replaces an older one of the same instance that is still queued. At
+//! most one report per instance is in flight, so the stream has an instance's reports in order. A retry repeats the
+//! message id, by which the broker deduplicates.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,6 +10,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use backon::Retryable;
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::wire::Report;
 use futures::StreamExt;
@@ -18,55 +18,57 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::clock;
 
-/// Reports on their way at the same time.
+/// Maximum number of concurrent publish requests.
 const MAX_IN_FLIGHT_REPORTS: usize = 32;
-/// How long the last reports may take after the agent was told to stop.
+/// First and longest delay between attempts to send a report.
+const PUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// Time for the remaining reports after shutdown began.
 const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a report wasn't stored; it is sent again.
+/// Why a report was not stored; the outbox sends it again.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct PublishError(pub String);
 
-/// Where reports go.
+/// Destination of reports.
 pub trait ReportSink: Send + Sync {
-    /// Sends it once; `Ok` means that it is stored.
+    /// Sends the report once; `Ok` means that it is stored.
     fn send(&self, report: &Report, message_id: &str) -> impl Future<Output = Result<(), PublishError>> + Send;
 }
 
-/// The reports that wait; clones share them.
+/// The queue of reports; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Outbox(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    waiting: Mutex<HashMap<InstanceId, Report>>,
+    queued: Mutex<HashMap<InstanceId, Report>>,
     added: Notify,
 }
 
 impl Outbox {
-    /// Says this as soon as possible, in place of what waits of the same instance.
+    /// Queues this report in place of a queued one of the same instance.
     pub fn put(&self, report: Report) {
-        self.waiting().insert(report.instance_id, report);
+        self.queued().insert(report.instance_id, report);
         self.0.added.notify_one();
     }
 
-    /// Reports that wait, those under way not counted.
+    /// The number of queued reports, without those in flight.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.waiting().len()
+        self.queued().len()
     }
 
-    /// Whether nothing waits.
+    /// Whether no report is queued.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Sends until told to stop, and then what is left for a moment longer.
+    /// Sends reports until shutdown, then what is left for at most [`SHUTDOWN_FLUSH_TIMEOUT`].
     pub async fn run(&self, sink: &impl ReportSink, stop: &CancellationToken) {
         let mut in_flight = FuturesUnordered::new();
         let mut instances: Vec<InstanceId> = Vec::new();
@@ -89,33 +91,36 @@ impl Outbox {
                 () = self.0.added.notified() => {}
                 () = stop.cancelled(), if in_flight.is_empty() => {}
                 () = &mut flush_deadline => {
-                    tracing::warn!(unsent = in_flight.len() + self.len(), "stopping with reports that are not stored");
+                    tracing::warn!(unsent = in_flight.len() + self.len(), "stopping with unsent reports");
                     return;
                 }
             }
         }
     }
 
-    /// Takes one that waits and whose instance has none under way.
+    /// Removes and returns a queued report whose instance has none in flight.
     fn next(&self, in_flight: &[InstanceId]) -> Option<Report> {
-        let mut waiting = self.waiting();
-        let instance = waiting.keys().find(|instance| !in_flight.contains(instance)).copied()?;
-        waiting.remove(&instance)
+        let mut queued = self.queued();
+        let instance = queued.keys().find(|instance| !in_flight.contains(instance)).copied()?;
+        queued.remove(&instance)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<InstanceId, Report>> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queued(&self) -> MutexGuard<'_, HashMap<InstanceId, Report>> {
+        self.0.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Sends one report until it is stored.
 async fn send_until_stored(sink: &impl ReportSink, report: Report) -> InstanceId {
     let message_id = clock::random_id();
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-    while let Err(error) = sink.send(&report, &message_id).await {
-        tracing::warn!(instance = %report.instance_id, %error, "a report is not stored yet, sending it again");
-        tokio::time::sleep(backoff.pause()).await;
-    }
+    let send = || sink.send(&report, &message_id);
+    // The backoff is unlimited, so the only result is success.
+    let _stored = send
+        .retry(backoff(PUBLISH_BACKOFF))
+        .notify(|error, delay| {
+            tracing::warn!(instance = %report.instance_id, %error, retry_in = ?delay, "report not stored; retrying");
+        })
+        .await;
     report.instance_id
 }
 

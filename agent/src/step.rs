@@ -1,36 +1,24 @@
-//! The agent's decision: what to do next for one instance.
+//! Decides the next step for one instance.
 //!
-//! In: what is assignment, which containers of that instance exist, and whether there is capacity for one more. Out: one step.
-//! The caller takes it, looks again and asks again, until the step is to report. One step at a time, each decided from
-//! what is really there, makes a crash between two steps nothing special: whatever was half done is seen and finished.
+//! The caller executes the step, lists the containers again and asks for the next one, until the step is a report. Each
+//! decision uses only the assignment and the observed containers, so after a crash the next list continues the work.
 //!
-//! The rules that keep files safe are here: nothing is removed but by an assignment that says `deleted` or names a
-//! higher placement, and a container that is known to have existed is never replaced by an empty one.
+//! Two rules protect users' files: only an assignment that says `deleted` or names a higher placement removes a
+//! container, and a container that is known to have existed is never replaced by an empty one.
 
 use dockhost_domain::wire::{AgentError, Assignment, DesiredState, ReportKind};
 
+use crate::capacity::CapacityStatus;
 use crate::container::{Container, ContainerState};
 
-/// Whether the backend may make one more container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CapacityStatus {
-    /// It may.
-    Available,
-    /// It holds as many as it takes.
-    Full {
-        /// How many that is.
-        max: u32,
-    },
-}
-
-/// What to do next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing: a container of a later placement is here, so the assignment is from the past.
+    /// Nothing: a container of a higher placement exists, so the assignment is obsolete.
     Ignore,
     /// Remove the container with this id, running or not.
     Remove(String),
-    /// Make the container of the assignment's placement, without starting it.
+    /// Create the container of the assignment's placement, without starting it.
     Create,
     /// Start the container with this id.
     Start(String),
@@ -38,15 +26,15 @@ pub enum Step {
     AwaitSsh(String),
     /// Stop the container with this id; its files stay.
     Stop(String),
-    /// It is as assignment, or will not be: say so and rest.
+    /// Report that the desired state is reached, or why it can't be.
     Report(ReportKind),
 }
 
-/// The next step towards `wanted`, given all containers of that instance (`actual`, in any order).
+/// The next step towards the assignment, given all containers of its instance (`actual`, in any order).
 #[must_use]
 pub fn next_step(assignment: &Assignment, actual: &[Container], capacity: CapacityStatus) -> Step {
     if assignment.desired == DesiredState::Deleted {
-        // A container of a later placement is not this assignment's to remove.
+        // This assignment must not remove a container of a higher placement.
         return match actual.iter().find(|container| container.placement <= assignment.placement) {
             Some(container) => Step::Remove(container.id.clone()),
             None => Step::Report(ReportKind::InstanceDeleted),
@@ -64,12 +52,12 @@ pub fn next_step(assignment: &Assignment, actual: &[Container], capacity: Capaci
     }
 }
 
-/// There is a container of the wanted placement.
+/// The step if a container of the assignment's placement exists.
 fn with_container(assignment: &Assignment, container: &Container) -> Step {
-    if let Some(known) = expected_container_id(assignment)
-        && !container.has_id(known)
+    if let Some(expected) = expected_container_id(assignment)
+        && !container.has_id(expected)
     {
-        return Step::Report(ReportKind::InstanceFailed(container_gone(known)));
+        return Step::Report(ReportKind::InstanceFailed(container_gone(expected)));
     }
     let id = container.id.clone();
     match (assignment.desired, container.state) {
@@ -85,19 +73,19 @@ fn with_container(assignment: &Assignment, container: &Container) -> Step {
     }
 }
 
-/// There is none.
+/// The step if no container exists.
 fn without_container(assignment: &Assignment, capacity: CapacityStatus) -> Step {
-    if let Some(known) = expected_container_id(assignment) {
-        return Step::Report(ReportKind::InstanceFailed(container_gone(known)));
+    if let Some(expected) = expected_container_id(assignment) {
+        return Step::Report(ReportKind::InstanceFailed(container_gone(expected)));
     }
     match (&assignment.container, capacity) {
         (None, _) => Step::Report(ReportKind::InstanceFailed(AgentError {
             code: "runtime_error".to_owned(),
-            message: "the assignment doesn't say what container to make".to_owned(),
+            message: "the assignment has no container specification".to_owned(),
         })),
         (Some(_), CapacityStatus::Full { max }) => Step::Report(ReportKind::InstanceRefused(AgentError {
             code: "no_capacity".to_owned(),
-            message: format!("all {max} places are taken"),
+            message: format!("the limit of {max} containers is reached"),
         })),
         (Some(_), CapacityStatus::Available) => Step::Create,
     }

@@ -1,6 +1,6 @@
-//! The agent on a real engine: from an assignment to a login by `ssh`, and every way in which an engine says no.
+//! The agent on a real engine: from an assignment to a login with `ssh`, and the engine's errors.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test, and what it stands on, fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -33,7 +33,7 @@ use engine::{Engine, TEST_IMAGE};
 const BACKEND: BackendId = BackendId::from_uuid(Uuid::from_u128(0xb));
 const REPORT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Collects reports, as the broker would.
+/// Collects the reports.
 #[derive(Clone, Default)]
 struct ReportCollector(Arc<(Mutex<Vec<Report>>, Notify)>);
 
@@ -45,7 +45,7 @@ impl ReportSink for ReportCollector {
     }
 }
 
-/// Whatever is assigned stands.
+/// Confirms every assignment.
 struct AlwaysCurrent;
 
 impl Confirmer for AlwaysCurrent {
@@ -54,7 +54,7 @@ impl Confirmer for AlwaysCurrent {
     }
 }
 
-/// An agent without a broker: assignments go in by hand.
+/// An agent without a broker; the test passes the assignments.
 struct Agent {
     reports: ReportCollector,
     reconciler: Reconciler<DockerRuntime>,
@@ -75,7 +75,7 @@ impl Agent {
         Self { reports, reconciler, stop }
     }
 
-    /// Assigns, and waits for the report that passes.
+    /// Assigns, and waits for a report for which `passes` is true.
     async fn assign(&self, assignment: &Assignment, passes: impl Fn(&Report) -> bool) -> Report {
         self.reports.0.0.lock().unwrap().clear();
         self.reconciler.assign(assignment.clone());
@@ -94,16 +94,16 @@ impl Agent {
         };
         match tokio::time::timeout(REPORT_TIMEOUT, wait).await {
             Ok(report) => report,
-            Err(_) => panic!("never reports; reports: {:#?}", self.reports.0.0.lock().unwrap()),
+            Err(_) => panic!("expected report missing; received: {:#?}", self.reports.0.0.lock().unwrap()),
         }
     }
 
     async fn running(&self, assignment: &Assignment) -> Observation {
-        seen(self.assign(assignment, |report| is(report, Phase::Running)).await)
+        observation(self.assign(assignment, |report| is(report, Phase::Running)).await)
     }
 
     async fn stopped(&self, assignment: &Assignment) -> Observation {
-        seen(self.assign(assignment, |report| is(report, Phase::Stopped)).await)
+        observation(self.assign(assignment, |report| is(report, Phase::Stopped)).await)
     }
 }
 
@@ -114,29 +114,29 @@ impl Drop for Agent {
 }
 
 fn is(report: &Report, phase: Phase) -> bool {
-    matches!(&report.kind, ReportKind::InstanceStatus(seen) if seen.phase == phase)
+    matches!(&report.kind, ReportKind::InstanceStatus(observation) if observation.phase == phase)
 }
 
-fn seen(report: Report) -> Observation {
+fn observation(report: Report) -> Observation {
     match report.kind {
-        ReportKind::InstanceStatus(seen) => seen,
+        ReportKind::InstanceStatus(observation) => observation,
         other => panic!("{other:?}"),
     }
 }
 
 async fn runtime(engine: &Engine, ports: &str, image: &str) -> DockerRuntime {
     let found = docker::connect(Some(&engine.host())).await.unwrap();
-    let settings = docker::Settings {
+    let options = docker::DockerOptions {
         backend: BACKEND,
         image: image.to_owned(),
         ports: ports.parse().unwrap(),
         lan_ip: None,
         firewall: true,
     };
-    DockerRuntime::new(found, settings).await.unwrap()
+    DockerRuntime::new(found, options).await.unwrap()
 }
 
-/// A key pair of the test's own.
+/// A new SSH key pair.
 struct Keys {
     dir: tempfile::TempDir,
     public: String,
@@ -156,13 +156,13 @@ impl Keys {
         self.dir.path().join("known_hosts")
     }
 
-    /// Runs a command by a real `ssh`; host keys are remembered and must not change.
+    /// Runs a command with `ssh`, which stores the host key and fails if it changes later.
     fn ssh(&self, port: u16, command: &str) -> Output {
         Command::new("ssh")
             .args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "IdentitiesOnly=yes"])
             .args(["-o", "StrictHostKeyChecking=accept-new", "-o"])
             .arg(format!("UserKnownHostsFile={}", self.known_hosts().display()))
-            // One name whatever the port: the host key belongs to the instance.
+            // One host name for all ports, because the host key belongs to the instance.
             .args(["-o", "HostKeyAlias=instance", "-i"])
             .arg(self.dir.path().join("key"))
             .args(["-p", &port.to_string(), "root@127.0.0.1", command])
@@ -170,8 +170,8 @@ impl Keys {
             .unwrap()
     }
 
-    /// The same, and what it printed; it must succeed.
-    fn says(&self, port: u16, command: &str) -> String {
+    /// Runs a command that must succeed, and returns its output.
+    fn ssh_output(&self, port: u16, command: &str) -> String {
         let output = self.ssh(port, command);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "ssh -p {port} {command:?}: {errors}");
@@ -183,14 +183,14 @@ fn instance(n: u128) -> InstanceId {
     InstanceId::from_uuid(Uuid::from_u128(n))
 }
 
-fn assignment(n: u128, generation: u32, wanted: DesiredState, key: &str) -> Assignment {
+fn assignment(n: u128, generation: u32, desired: DesiredState, key: &str) -> Assignment {
     Assignment {
         instance_id: instance(n),
         user_id: UserId::from_uuid(Uuid::from_u128(7)),
         placement: 1,
         generation,
-        desired: wanted,
-        container: (wanted != DesiredState::Deleted).then(|| ContainerSpec {
+        desired,
+        container: (desired != DesiredState::Deleted).then(|| ContainerSpec {
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: key.to_owned(),
@@ -212,63 +212,63 @@ fn all_of(engine: &Engine, n: u128) -> String {
 }
 
 #[tokio::test]
-async fn an_instance_is_made_entered_stopped_resumed_and_deleted() {
+async fn agent_instance_lifecycle_keeps_files_ports_and_host_keys() {
     let engine = Engine::start();
     let keys = Keys::fresh();
     let agent = Agent::start(&engine, "20000-20299", TEST_IMAGE).await;
 
-    let made = agent.running(&assignment(1, 1, DesiredState::Running, &keys.public)).await;
-    assert_eq!(keys.says(made.ports.ssh, "id -u; hostname; echo kept > /root/file"), "0\nbox");
+    let created = agent.running(&assignment(1, 1, DesiredState::Running, &keys.public)).await;
+    assert_eq!(keys.ssh_output(created.ports.ssh, "id -u; hostname; echo kept > /root/file"), "0\nbox");
     let known = Command::new("ssh-keygen").arg("-lf").arg(keys.known_hosts()).output().unwrap();
-    assert!(String::from_utf8_lossy(&known.stdout).contains(&made.host_keys[0]), "{known:?} {made:?}");
-    assert!(!Keys::fresh().ssh(made.ports.ssh, "true").status.success(), "another key was let in");
+    assert!(String::from_utf8_lossy(&known.stdout).contains(&created.host_keys[0]), "{known:?} {created:?}");
+    assert!(!Keys::fresh().ssh(created.ports.ssh, "true").status.success(), "a foreign key was accepted");
 
     let stopped = agent.stopped(&assignment(1, 2, DesiredState::Stopped, &keys.public)).await;
-    assert_eq!(stopped, Observation { phase: Phase::Stopped, ..made.clone() });
-    assert!(!keys.ssh(made.ports.ssh, "true").status.success(), "a stopped instance was entered");
+    assert_eq!(stopped, Observation { phase: Phase::Stopped, ..created.clone() });
+    assert!(!keys.ssh(created.ports.ssh, "true").status.success(), "a stopped instance accepted a login");
 
-    // An agent that lost its memory finds it, and a stopped instance keeps its ports.
+    // A restarted agent finds the instance, and a stopped instance keeps its ports.
     drop(agent);
     let agent = Agent::start(&engine, "20000-20299", TEST_IMAGE).await;
     let mut resume = assignment(1, 3, DesiredState::Running, &keys.public);
     if let Some(spec) = &mut resume.container {
-        spec.container_id = Some(made.container_id.clone());
+        spec.container_id = Some(created.container_id.clone());
     }
-    assert_eq!(agent.running(&resume).await, made);
-    assert_eq!(keys.says(made.ports.ssh, "cat /root/file"), "kept");
+    assert_eq!(agent.running(&resume).await, created);
+    assert_eq!(keys.ssh_output(created.ports.ssh, "cat /root/file"), "kept");
 
-    // It ends by itself (here by the engine's hand): that is said, and mended.
+    // A container that stops unexpectedly (here, killed) is reported and restarted.
     agent.reports.0.0.lock().unwrap().clear();
-    engine.docker(&["kill", &made.container_id]);
+    engine.docker(&["kill", &created.container_id]);
     agent.wait_for_report(|report| is(report, Phase::Stopped)).await;
     agent.wait_for_report(|report| is(report, Phase::Running)).await;
-    assert_eq!(keys.says(made.ports.ssh, "cat /root/file"), "kept");
+    assert_eq!(keys.ssh_output(created.ports.ssh, "cat /root/file"), "kept");
 
-    // Somebody takes its port while it is stopped: it gets others, with its files and host keys.
+    // If another process uses its port while it is stopped, it gets other ports and keeps its files and host keys.
     agent.stopped(&assignment(1, 4, DesiredState::Stopped, &keys.public)).await;
-    let thief = TcpListener::bind(("0.0.0.0", made.ports.http)).unwrap();
+    let other_process = TcpListener::bind(("0.0.0.0", created.ports.http)).unwrap();
     resume.generation = 5;
     let moved = agent.running(&resume).await;
-    assert_ne!((moved.ports, &moved.container_id), (made.ports, &made.container_id));
-    assert_eq!(moved.host_keys, made.host_keys);
-    assert_eq!(keys.says(moved.ports.ssh, "cat /root/file"), "kept");
-    assert_eq!(all_of(&engine, 1), moved.container_id, "one container, the new one");
-    drop(thief);
+    assert_ne!((moved.ports, &moved.container_id), (created.ports, &created.container_id));
+    assert_eq!(moved.host_keys, created.host_keys);
+    assert_eq!(keys.ssh_output(moved.ports.ssh, "cat /root/file"), "kept");
+    assert_eq!(all_of(&engine, 1), moved.container_id, "the new container is the only one");
+    drop(other_process);
 
     let deleted = agent.assign(&assignment(1, 6, DesiredState::Deleted, ""), |report| report.generation == 6).await;
     assert_eq!(deleted.kind, ReportKind::InstanceDeleted);
     assert_eq!(all_of(&engine, 1), "");
-    assert_eq!(engine.docker(&["images", "--quiet", "dockhost/files"]), "", "an image of its files is left");
+    assert_eq!(engine.docker(&["images", "--quiet", "dockhost/files"]), "", "the image of its files was not removed");
 }
 
 #[tokio::test]
-async fn a_container_is_confined() {
+async fn agent_container_is_isolated_from_host_and_other_instances() {
     let engine = Engine::start();
     let keys = Keys::fresh();
     let agent = Agent::start(&engine, "20300-20599", TEST_IMAGE).await;
     let one = agent.running(&assignment(1, 1, DesiredState::Running, &keys.public)).await;
-    let neighbours_keys = Keys::fresh();
-    let two = agent.running(&assignment(2, 1, DesiredState::Running, &neighbours_keys.public)).await;
+    let second_keys = Keys::fresh();
+    let two = agent.running(&assignment(2, 1, DesiredState::Running, &second_keys.public)).await;
 
     let inspect = |what: &str| engine.docker(&["inspect", "--format", what, &one.container_id]);
     assert_eq!(inspect("{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}"), "67108864 67108864");
@@ -276,19 +276,19 @@ async fn a_container_is_confined() {
     assert_eq!(inspect("{{.HostConfig.Privileged}} {{.HostConfig.CapDrop}} {{.HostConfig.Binds}}"), "false [ALL] []");
     assert_eq!(inspect("{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.SecurityOpt}}"), "no [no-new-privileges]");
 
-    // What root may do to the machine: nothing. CAP_SYS_ADMIN is bit 21, CAP_NET_ADMIN 12, CAP_NET_RAW 13.
-    let capabilities = keys.says(one.ports.ssh, "grep CapEff /proc/self/status");
+    // CAP_SYS_ADMIN is bit 21, CAP_NET_ADMIN 12, CAP_NET_RAW 13.
+    let capabilities = keys.ssh_output(one.ports.ssh, "grep CapEff /proc/self/status");
     let bits = u64::from_str_radix(capabilities.split_whitespace().last().unwrap(), 16).unwrap();
     assert_eq!(bits & (1 << 21 | 1 << 12 | 1 << 13), 0, "{capabilities}");
     assert!(!keys.ssh(one.ports.ssh, "hostname other").status.success());
 
-    // The neighbour's SSH confirmer answers the host, and not this container.
+    // The other container's SSH server is reachable from the host, but not from this container.
     let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-    let neighbour = engine.docker(&["inspect", "--format", address, &two.container_id]);
-    assert_eq!(neighbours_keys.says(two.ports.ssh, "echo here"), "here");
-    let reach = format!("nc -w 2 {neighbour} 22 < /dev/null");
-    assert!(!keys.ssh(one.ports.ssh, &reach).status.success(), "a neighbour was reached");
-    // Nor is a confirmer on the host, which a container on another network of the engine does reach.
+    let second_address = engine.docker(&["inspect", "--format", address, &two.container_id]);
+    assert_eq!(second_keys.ssh_output(two.ports.ssh, "echo here"), "here");
+    let reach = format!("nc -w 2 {second_address} 22 < /dev/null");
+    assert!(!keys.ssh(one.ports.ssh, &reach).status.success(), "another instance was reached");
+    // The same holds for a server on the host, which a container on another network of the engine reaches.
     let listener = TcpListener::bind(("0.0.0.0", 0)).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     std::thread::spawn(move || listener.incoming().for_each(|stream| drop(stream.unwrap().write_all(b"host\n"))));
@@ -298,47 +298,47 @@ async fn a_container_is_confined() {
     let fetch = |network: &str| format!("nc -w 2 {} {port} < /dev/null", gateway(network));
     assert_eq!(engine.docker(&["run", "--rm", TEST_IMAGE, "sh", "-c", &fetch("bridge")]), "host");
     assert_eq!(String::from_utf8_lossy(&keys.ssh(one.ports.ssh, &fetch("dockhost")).stdout), "");
-    // And the same command does reach it where it may, or it would prove nothing.
-    assert!(neighbours_keys.says(two.ports.ssh, "nc -w 2 127.0.0.1 22 < /dev/null").starts_with("SSH-"));
+    // The same command reaches a permitted address, which proves that the command works.
+    assert!(second_keys.ssh_output(two.ports.ssh, "nc -w 2 127.0.0.1 22 < /dev/null").starts_with("SSH-"));
 }
 
 #[tokio::test]
-async fn what_the_engine_refuses_is_understood() {
+async fn docker_runtime_engine_errors_are_mapped() {
     let engine = Engine::start();
-    let wanted = assignment(1, 1, DesiredState::Running, "ssh-ed25519 AAAA");
-    let spec = wanted.container.clone().unwrap();
+    let first_assignment = assignment(1, 1, DesiredState::Running, "ssh-ed25519 AAAA");
+    let spec = first_assignment.container.clone().unwrap();
 
-    // The same container twice.
+    // A second creation of the same container.
     let few = runtime(&engine, "20600-20605", TEST_IMAGE).await;
-    few.create(&wanted, &spec).await.unwrap();
-    assert!(matches!(few.create(&wanted, &spec).await, Err(RuntimeError::AlreadyExists)));
-    // Two blocks of ports, one of them held by a container that doesn't even run, the other by a stranger.
-    let held = only(&few, 1).await;
-    let other = if held.ports.ssh == 20600 { 20603 } else { 20600 };
-    let stranger = TcpListener::bind(("0.0.0.0", other + 2)).unwrap();
+    few.create(&first_assignment, &spec).await.unwrap();
+    assert!(matches!(few.create(&first_assignment, &spec).await, Err(RuntimeError::AlreadyExists)));
+    // One of the two port blocks belongs to a container that has not started, the other to another process.
+    let first = only(&few, 1).await;
+    let other = if first.ports.ssh == 20600 { 20603 } else { 20600 };
+    let other_process = TcpListener::bind(("0.0.0.0", other + 2)).unwrap();
     let second = assignment(2, 1, DesiredState::Running, "ssh-ed25519 AAAA");
     assert!(matches!(few.create(&second, &spec).await, Err(RuntimeError::NoPorts(_))));
-    drop(stranger);
+    drop(other_process);
     few.create(&second, &spec).await.unwrap();
 
-    // A stranger takes a port between create_error and start, and the engine says so.
-    let thief = TcpListener::bind(("0.0.0.0", held.ports.https)).unwrap();
-    let refused = few.start(&held, Some(&spec)).await;
+    // Another process binds a port between creation and start.
+    let other_process = TcpListener::bind(("0.0.0.0", first.ports.https)).unwrap();
+    let refused = few.start(&first, Some(&spec)).await;
     assert!(matches!(refused, Err(RuntimeError::PortTaken(_))), "{refused:?}");
-    drop(thief);
-    few.start(&held, Some(&spec)).await.unwrap();
+    drop(other_process);
+    few.start(&first, Some(&spec)).await.unwrap();
 
-    // Stopping and removing what is stopped and removed.
-    few.stop(&held.id).await.unwrap();
-    few.stop(&held.id).await.unwrap();
-    assert_eq!(only(&few, 1).await.ports, held.ports);
-    few.remove(&held.id).await.unwrap();
-    assert!(matches!(few.remove(&held.id).await, Err(RuntimeError::NotFound)));
-    assert!(matches!(few.stop(&held.id).await, Err(RuntimeError::NotFound)));
+    // A second stop and a second removal.
+    few.stop(&first.id).await.unwrap();
+    few.stop(&first.id).await.unwrap();
+    assert_eq!(only(&few, 1).await.ports, first.ports);
+    few.remove(&first.id).await.unwrap();
+    assert!(matches!(few.remove(&first.id).await, Err(RuntimeError::NotFound)));
+    assert!(matches!(few.stop(&first.id).await, Err(RuntimeError::NotFound)));
 
-    // An image that is not here.
+    // A missing image.
     let wrong = runtime(&engine, "20606-20620", "dockhost/no-such-image:latest").await;
-    let missing = wrong.create(&wanted, &spec).await;
+    let missing = wrong.create(&first_assignment, &spec).await;
     assert!(matches!(&missing, Err(RuntimeError::ImageMissing(image)) if image == "dockhost/no-such-image:latest"));
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The command of a DockHost instance: host keys once, then OpenSSH in the foreground (see ../README.md).
+# Command of a DockHost instance: generates the host key once and runs OpenSSH in the foreground (see ../README.md).
 set -eu
 
 key=/etc/ssh/ssh_host_ed25519_key

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes the image `dockhost/test:latest` for tests: busybox and dropbear, unpacked from Debian's packages, about 6 MB.
-# Needs root or not, `apt-get` (Debian or Ubuntu) and `docker`, which is led to its engine by DOCKER_HOST as usual.
-# Nothing is installed on the machine. Does nothing when the image is already there; `--force` makes it anew.
+# Builds the image `dockhost/test:latest` for tests: busybox and dropbear from Debian's packages, about 6 MB.
+# Needs `apt-get` (Debian or Ubuntu) and `docker` (which uses DOCKER_HOST), but not root, and installs nothing on the
+# machine. If the image exists, the script does nothing; `--force` rebuilds it.
 set -eu
 
 image=dockhost/test:latest
@@ -17,13 +17,13 @@ root=$work/root
 mkdir -p "$root/bin" "$root/lib64" "$root/etc/dropbear" "$root/etc/dockhost" "$root/root/.ssh" "$root/tmp" \
   "$root/var/run" "$root/proc" "$root/dev" "$root/sys" "$work/deb" "$work/unpacked"
 
-# apt refuses to download as its own user into a directory that this user can't write.
+# apt downloads as its own user, which must be able to write to the directory.
 chmod 777 "$work/deb"
 chmod 755 "$work"
 cd "$work/deb"
 fetch() { apt-get download -qq busybox-static dropbear-bin libtomcrypt1 libtommath1 > "$work/apt.log" 2>&1; }
 if ! fetch; then
-  # A fresh machine has no package lists yet.
+  # A new machine has no package lists yet.
   apt-get update -qq > "$work/apt.log" 2>&1 || true
   fetch || { cat "$work/apt.log" >&2; echo "build.sh: could not download the packages" >&2; exit 1; }
 fi
@@ -39,7 +39,7 @@ for tool in dropbear dropbearkey; do
   cp "$found" "$root/bin/$tool"
 done
 
-# The libraries: the ones just unpacked where there are, else this machine's own (libc, libz, libcrypt, the loader).
+# Libraries: the unpacked ones if present, otherwise this machine's (libc, libz, libcrypt, the loader).
 libraries=$(find "$work/unpacked" -name 'lib*.so*' -exec dirname {} \; | sort -u | tr '\n' ':')
 LD_LIBRARY_PATH=$libraries ldd "$root/bin/dropbear" "$root/bin/dropbearkey" | grep -o '/[^ ]*' | grep -v ':$' | sort -u |
   while read -r library; do

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The command of the test image: host keys once, then dropbear in the foreground (see ../README.md).
+# Command of the test image: generates the host key once and runs dropbear in the foreground (see ../README.md).
 set -eu
 
 key=/etc/dropbear/dropbear_ed25519_host_key
@@ -7,5 +7,5 @@ mkdir -p /etc/dropbear /etc/dockhost
 [ -s "$key" ] || dropbearkey -t ed25519 -f "$key" > /dev/null
 dropbearkey -y -f "$key" | grep '^ssh-' > /etc/dockhost/host_keys.pub
 
-# Foreground, log to stderr, no passwords.
+# -F: foreground, -E: log to stderr, -s: no passwords.
 exec dropbear -F -E -s -r "$key" -p 22

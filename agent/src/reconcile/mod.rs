@@ -1,13 +1,9 @@
-//! Makes what runs equal to what is wanted, instance by instance.
+//! Brings the containers to the assignments' desired state.
 //!
-//! In: assignments as they arrive, and a slow tick that compares everything with what the runtime lists. Out: acts on
-//! the runtime, and reports in the outbox. Each instance has at most one worker at a time, so acts of one instance
-//! never overlap; different instances go side by side, bounded at the runtime. A worker holds no state that matters: it
-//! looks, decides with [`crate::step`], acts, and looks again, always towards the newest assignment.
-//!
-//! What the agent remembers is only for politeness: what it last_reported last, so as not to repeat itself, and when to try
-//! again after a failure, so as not to spin. Before it makes a container it has the server enqueue_report that this is still
-//! wanted.
+//! In: assignments, and a periodic resync against the runtime's list. Out: runtime operations, and reports in the outbox.
+//! Each instance has at most one worker, so operations on one instance never overlap; workers of different instances run
+//! concurrently, within a limit. A worker lists, decides with [`crate::step`], executes and lists again, always for the
+//! newest assignment. All state here can be lost: it only prevents repeated reports and paces retries.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backoff;
 use crate::capacity::Capacity;
 use crate::confirm::Confirmer;
 use crate::container::Container;
@@ -29,16 +26,16 @@ use crate::step::{Step, next_step};
 mod launch;
 mod worker;
 
-/// How patient the reconciler is.
+/// Limits and intervals of the reconciler.
 #[derive(Debug, Clone)]
 pub struct ReconcileConfig {
-    /// How often everything is compared.
+    /// Interval between two resyncs.
     pub resync_interval: Duration,
-    /// Acts on the runtime at the same time.
+    /// Maximum number of concurrent runtime operations.
     pub max_operations: usize,
-    /// How long a started container may take until its SSH server answers.
+    /// Time for the SSH server of a started container to answer.
     pub ssh_timeout: Duration,
-    /// The first and the longest pause after a failure.
+    /// First and longest delay before the retry of a failed instance.
     pub retry_backoff: (Duration, Duration),
 }
 
@@ -53,7 +50,7 @@ impl Default for ReconcileConfig {
     }
 }
 
-/// Makes what runs equal to what is wanted; clones share everything.
+/// Brings the containers to the desired state; clones share all state.
 pub struct Reconciler<R>(Arc<Inner<R>>);
 
 impl<R> Clone for Reconciler<R> {
@@ -67,7 +64,7 @@ struct Inner<R> {
     capacity: Arc<Capacity>,
     confirmer: Box<dyn Confirmer>,
     outbox: Outbox,
-    /// Told after each change, so that the next heartbeat needn't wait.
+    /// Notified after each change, to send a heartbeat immediately.
     changed: Arc<Notify>,
     config: ReconcileConfig,
     operations: Semaphore,
@@ -76,41 +73,41 @@ struct Inner<R> {
     stop: CancellationToken,
 }
 
-/// What the agent knows of one instance.
+/// The agent's state for one instance.
 #[derive(Debug, Default)]
 struct InstanceEntry {
     assignment: Option<Assignment>,
-    /// A worker is at it.
+    /// Whether a worker runs.
     has_worker: bool,
-    /// There is (more) to do.
+    /// Whether something changed since the last run began.
     dirty: bool,
-    /// What was last_reported last.
+    /// The last report of a finished run.
     last_reported: Option<LastReport>,
-    /// Failures in a row, and when to try again.
-    failures: u32,
+    /// Failures in a row, and the earliest time of the next retry.
+    failures: usize,
     retry_at: Option<Instant>,
     cache: ContainerCache,
 }
 
-/// What was last_reported last, and about what.
+/// A report and the assignment that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct LastReport {
     placement: u32,
     generation: u32,
-    news: ReportKind,
+    kind: ReportKind,
 }
 
-/// What was learned of a container and isn't listed by the runtime.
+/// Properties of a container that the runtime does not list.
 #[derive(Debug, Clone, Default)]
 struct ContainerCache {
-    /// The container whose SSH server has answered since it was started.
+    /// The id of the container whose SSH server has answered since its last start.
     ssh_ready: Option<String>,
-    /// A container's host keys.
+    /// A container's id and host keys.
     host_keys: Option<(String, Vec<String>)>,
 }
 
 impl<R: Runtime> Reconciler<R> {
-    /// A reconciler with no assignments yet.
+    /// A reconciler without assignments.
     #[must_use]
     pub fn new(
         runtime: R,
@@ -143,50 +140,50 @@ impl<R: Runtime> Reconciler<R> {
         self.0.runtime.kind()
     }
 
-    /// Something changed that the next heartbeat should enqueue_report.
+    /// Triggers a heartbeat after a change of its content.
     pub fn notify_changed(&self) {
         self.0.changed.notify_one();
     }
 
-    /// Gets the image that most instances want before the first one is asked for, whose deadline is short.
+    /// Provides the default image early, because the deadline for creating an instance is short.
     pub async fn prefetch_image(&self) {
         tokio::select! {
             fetched = self.0.runtime.ensure_image(None) => {
                 if let Err(error) = fetched {
-                    tracing::warn!(error = error.with_causes(), "no image for instances; each that needs it will try again");
+                    tracing::warn!(error = error.with_causes(), "could not provide the default image; the next creation retries");
                 }
             }
             () = self.0.stop.cancelled() => {}
         }
     }
 
-    /// Takes in an assignment. One that is older than the one held is ignored; one that is held already and was
-    /// answered is left to the tick, so that a reconnect doesn't repeat every report.
+    /// Accepts an assignment. It ignores one that is older than the current one, and one that equals the current one and
+    /// was reported on, so that a reconnect does not repeat every report.
     pub fn assign(&self, assignment: Assignment) {
         let instance = assignment.instance_id;
         let mut entries = self.0.entries();
         let entry = entries.entry(instance).or_default();
-        if let Some(held) = &entry.assignment {
-            if (assignment.placement, assignment.generation) < (held.placement, held.generation) {
-                tracing::debug!(%instance, "ignoring an assignment older than the one held");
+        if let Some(current) = &entry.assignment {
+            if (assignment.placement, assignment.generation) < (current.placement, current.generation) {
+                tracing::debug!(%instance, "ignoring an assignment older than the current one");
                 return;
             }
-            if *held == assignment && entry.last_reported.is_some() {
+            if *current == assignment && entry.last_reported.is_some() {
                 return;
             }
         }
         tracing::info!(%instance, placement = assignment.placement, generation = assignment.generation,
-            wanted = ?assignment.desired, "assigned");
+            desired = ?assignment.desired, "received an assignment");
         entry.assignment = Some(assignment);
-        (entry.failures, entry.retry_at) = (0, None);
+        entry.reset_backoff();
         self.schedule(instance, entry);
     }
 
-    /// All assignments have been seen: containers that none of them is about are reported, and stay. The server
-    /// answers with an assignment that says what is to become of them.
+    /// Reports each instance that has a container but no assignment; call it when all assignments have been received.
+    /// The server answers with an assignment. Until then the container stays.
     ///
     /// # Errors
-    /// When the runtime can't list its containers.
+    /// If the runtime can't list its containers.
     pub async fn report_unassigned(&self) -> Result<(), RuntimeError> {
         let listed = self.0.runtime.list(None).await?;
         let entries = self.0.entries();
@@ -201,12 +198,12 @@ impl<R: Runtime> Reconciler<R> {
         }
         for container in unknown.into_values() {
             tracing::warn!(instance = %container.instance, placement = container.placement,
-                "reporting a container that no assignment is about");
+                "reporting a container without an assignment");
             self.0.outbox.put(Report {
                 instance_id: container.instance,
                 user_id: container.user,
                 placement: container.placement,
-                // Generations begin_run at 1: this one completes nothing.
+                // Generations begin at 1, so this report completes no operation.
                 generation: 0,
                 kind: ReportKind::InstanceStatus(container.observation()),
             });
@@ -214,8 +211,7 @@ impl<R: Runtime> Reconciler<R> {
         Ok(())
     }
 
-    /// Compares everything with what the runtime lists, now and at each tick, until told to stop; then waits for the
-    /// workers. Containers are left as they are.
+    /// Resyncs now and at each interval until shutdown; then waits for the workers. The containers are left as they are.
     pub async fn run(&self) {
         let mut ticks = tokio::time::interval(self.0.config.resync_interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -224,7 +220,7 @@ impl<R: Runtime> Reconciler<R> {
                 () = self.0.stop.cancelled() => break,
                 _ = ticks.tick() => {
                     if let Err(error) = self.resync().await {
-                        tracing::warn!(error = error.with_causes(), "the runtime doesn't answer");
+                        tracing::warn!(error = error.with_causes(), "resync failed");
                     }
                 }
             }
@@ -233,10 +229,10 @@ impl<R: Runtime> Reconciler<R> {
         self.0.workers.wait().await;
     }
 
-    /// Compares everything with what the runtime lists, and wakes whoever has something to do.
+    /// Compares all assignments with the runtime's list and schedules a worker for each difference.
     ///
     /// # Errors
-    /// When the runtime can't list its containers.
+    /// If the runtime can't list its containers.
     pub async fn resync(&self) -> Result<(), RuntimeError> {
         let listed = self.0.runtime.list(None).await?;
         let mut actual: HashMap<InstanceId, Vec<Container>> = HashMap::new();
@@ -257,15 +253,15 @@ impl<R: Runtime> Reconciler<R> {
             entry.cache.apply_to(&mut containers);
             let up_to_date = match next_step(assignment, &containers, self.0.capacity.status_for(*instance)) {
                 Step::Ignore => true,
-                Step::Report(news) => {
-                    entry.last_reported.as_ref().is_some_and(|last_reported| last_reported.matches(assignment, &news))
+                Step::Report(kind) => {
+                    entry.last_reported.as_ref().is_some_and(|last_reported| last_reported.matches(assignment, &kind))
                 }
                 _ => entry.last_reported.as_ref().is_some_and(|last_reported| last_reported.is_refusal_of(assignment)),
             };
             if up_to_date {
-                // Well for long: the next failure is a first one.
+                // After a long time without failures, the next one starts the backoff from the beginning.
                 if entry.retry_at.is_some_and(|at| at + self.0.config.retry_backoff.1 < now) {
-                    (entry.failures, entry.retry_at) = (0, None);
+                    entry.reset_backoff();
                 }
             } else if entry.retry_at.is_none_or(|at| at <= now) {
                 self.schedule(*instance, entry);
@@ -274,7 +270,7 @@ impl<R: Runtime> Reconciler<R> {
         Ok(())
     }
 
-    /// Sees to it that a worker looks at this instance (again).
+    /// Marks the entry as changed and starts a worker if none runs.
     fn schedule(&self, instance: InstanceId, entry: &mut InstanceEntry) {
         entry.dirty = true;
         if !entry.has_worker && !self.0.stop.is_cancelled() {
@@ -287,35 +283,47 @@ impl<R: Runtime> Reconciler<R> {
 
 impl<R> Inner<R> {
     fn entries(&self) -> MutexGuard<'_, HashMap<InstanceId, InstanceEntry>> {
-        // Nothing under this lock awaits or is half done when it panics.
+        // Every change under this lock is complete, so a poisoned lock is safe to use.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl InstanceEntry {
+    fn reset_backoff(&mut self) {
+        (self.failures, self.retry_at) = (0, None);
+    }
+
+    /// Counts a failure and delays the next retry.
+    fn delay_retry(&mut self, bounds: (Duration, Duration)) -> Duration {
+        let delay = backoff::delay(bounds, self.failures);
+        self.failures += 1;
+        self.retry_at = Some(Instant::now() + delay);
+        delay
+    }
+
     fn has_container(&self) -> bool {
         let last_reported = self.last_reported.as_ref();
         last_reported.is_some_and(|last_reported| {
-            matches!(last_reported.news, ReportKind::InstanceStatus(_) | ReportKind::InstanceCreated(_))
+            matches!(last_reported.kind, ReportKind::InstanceStatus(_) | ReportKind::InstanceCreated(_))
         })
     }
 }
 
 impl LastReport {
-    fn matches(&self, assignment: &Assignment, news: &ReportKind) -> bool {
-        (self.placement, self.generation) == (assignment.placement, assignment.generation) && self.news == *news
+    fn matches(&self, assignment: &Assignment, kind: &ReportKind) -> bool {
+        (self.placement, self.generation) == (assignment.placement, assignment.generation) && self.kind == *kind
     }
 
-    /// Whether this was the agent's last word on that assignment: after a refusal the server may have placed the
-    /// instance elsewhere, so making a container later would make a second one.
+    /// Whether this report refused that assignment. A refusal is final, because the server may have placed the instance
+    /// on another backend since.
     fn is_refusal_of(&self, assignment: &Assignment) -> bool {
         (self.placement, self.generation) == (assignment.placement, assignment.generation)
-            && matches!(self.news, ReportKind::InstanceRefused(_))
+            && matches!(self.kind, ReportKind::InstanceRefused(_))
     }
 }
 
 impl ContainerCache {
-    /// Completes what the runtime listed.
+    /// Completes the listed containers.
     fn apply_to(&self, containers: &mut [Container]) {
         use crate::container::ContainerState;
         for container in containers {

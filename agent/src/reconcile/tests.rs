@@ -1,4 +1,4 @@
-//! From assignments to reports, with a runtime that keeps count and can be told to fail.
+//! From assignments to reports, with an in-memory runtime.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,13 +14,13 @@ use crate::connect::RequestError;
 use crate::container::ContainerState;
 use crate::reports::{PublishError, ReportSink};
 
-/// A runtime in cache, with failures on order.
+/// A runtime in memory; each queued failure makes one creation or start fail.
 #[derive(Default)]
 struct Fake {
     containers: Mutex<Vec<Container>>,
     failures: Mutex<VecDeque<RuntimeError>>,
     created: AtomicUsize,
-    silent: bool,
+    ssh_silent: bool,
 }
 
 impl Fake {
@@ -52,13 +52,13 @@ impl Runtime for Arc<Fake> {
 
     async fn create(&self, assignment: &Assignment, _spec: &ContainerSpec) -> Result<(), RuntimeError> {
         self.fail()?;
-        let made = self.created.fetch_add(1, Ordering::Relaxed) + 1;
+        let created = self.created.fetch_add(1, Ordering::Relaxed) + 1;
         let mut containers = self.containers.lock().unwrap();
         if containers.iter().any(|c| (c.instance, c.placement) == (assignment.instance_id, assignment.placement)) {
             return Err(RuntimeError::AlreadyExists);
         }
         containers.push(Container {
-            id: format!("c{made}"),
+            id: format!("c{created}"),
             former_ids: vec![],
             instance: assignment.instance_id,
             user: assignment.user_id,
@@ -76,7 +76,7 @@ impl Runtime for Arc<Fake> {
     }
 
     async fn is_ssh_ready(&self, _container: &Container) -> bool {
-        !self.silent
+        !self.ssh_silent
     }
 
     async fn host_keys(&self, container: &Container) -> Result<Vec<String>, RuntimeError> {
@@ -89,9 +89,9 @@ impl Runtime for Arc<Fake> {
         _assignment: &Assignment,
     ) -> Result<(), RuntimeError> {
         let mut containers = self.containers.lock().unwrap();
-        let kept = containers.iter_mut().find(|c| c.id == container.id).ok_or(RuntimeError::NotFound)?;
-        kept.former_ids.push(std::mem::replace(&mut kept.id, format!("{}-moved", container.id)));
-        kept.ports = Ports { ssh: 11, http: 12, https: 13 };
+        let stored = containers.iter_mut().find(|c| c.id == container.id).ok_or(RuntimeError::NotFound)?;
+        stored.former_ids.push(std::mem::replace(&mut stored.id, format!("{}-moved", container.id)));
+        stored.ports = Ports { ssh: 11, http: 12, https: 13 };
         Ok(())
     }
 
@@ -105,7 +105,7 @@ impl Runtime for Arc<Fake> {
     }
 }
 
-/// Says of everything that it stands, until told otherwise; nothing while it is unavailable.
+/// Confirms every assignment unless `obsolete` or `unavailable` is set.
 #[derive(Default, Clone)]
 struct FakeConfirmer {
     obsolete: Arc<AtomicBool>,
@@ -117,12 +117,12 @@ impl Confirmer for FakeConfirmer {
     fn is_current<'a>(&'a self, _: &'a Assignment) -> BoxFuture<'a, Result<bool, RequestError>> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let unavailable = self.unavailable.load(Ordering::Relaxed);
-        let stands = !self.obsolete.load(Ordering::Relaxed);
-        async move { if unavailable { Err(RequestError("unavailable".to_owned())) } else { Ok(stands) } }.boxed()
+        let current = !self.obsolete.load(Ordering::Relaxed);
+        async move { if unavailable { Err(RequestError("unavailable".to_owned())) } else { Ok(current) } }.boxed()
     }
 }
 
-/// Collects what is last_reported, as the broker would.
+/// Collects the reports.
 #[derive(Default, Clone)]
 struct ReportCollector(Arc<Mutex<Vec<Report>>>, Arc<Notify>);
 
@@ -135,7 +135,7 @@ impl ReportSink for ReportCollector {
 }
 
 impl ReportCollector {
-    /// Waits for a report that passes, and returns it.
+    /// Waits for a report for which `passes` is true, and returns it.
     async fn report(&self, passes: impl Fn(&Report) -> bool) -> Report {
         let found = || self.0.lock().unwrap().iter().find(|report| passes(report)).cloned();
         let wait = async {
@@ -148,17 +148,17 @@ impl ReportCollector {
         };
         match tokio::time::timeout(Duration::from_secs(3600), wait).await {
             Ok(report) => report,
-            Err(_) => panic!("never reports; reports: {:#?}", self.0.lock().unwrap()),
+            Err(_) => panic!("expected report missing; received: {:#?}", self.0.lock().unwrap()),
         }
     }
 
     async fn running(&self) -> Report {
-        self.report(|report| matches!(&report.kind, ReportKind::InstanceStatus(seen) if seen.phase == Phase::Running))
+        self.report(|report| matches!(&report.kind, ReportKind::InstanceStatus(observation) if observation.phase == Phase::Running))
             .await
     }
 
     async fn stopped(&self) -> Report {
-        self.report(|report| matches!(&report.kind, ReportKind::InstanceStatus(seen) if seen.phase == Phase::Stopped))
+        self.report(|report| matches!(&report.kind, ReportKind::InstanceStatus(observation) if observation.phase == Phase::Stopped))
             .await
     }
 
@@ -185,7 +185,7 @@ struct Fixture {
     reconciler: Reconciler<Arc<Fake>>,
 }
 
-/// A fixture with room for `max` containers; time is paused, so that pauses take none.
+/// A fixture with a limit of `max` containers and no retry delays. Time is paused, so sleeps end at once.
 fn fixture(fake: Fake, max: u32) -> Fixture {
     let (fake, reports, outbox, stop) =
         (Arc::new(fake), ReportCollector::default(), Outbox::default(), CancellationToken::new());
@@ -209,8 +209,8 @@ fn fixture(fake: Fake, max: u32) -> Fixture {
 }
 
 impl Fixture {
-    /// Until every worker rests.
-    async fn idle(&self) {
+    /// Waits until no worker runs and no report is queued.
+    async fn wait_until_idle(&self) {
         let idle = async {
             while self.reconciler.0.entries().values().any(|entry| entry.has_worker)
                 || !self.reconciler.0.outbox.is_empty()
@@ -218,7 +218,7 @@ impl Fixture {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        assert!(tokio::time::timeout(Duration::from_secs(3600), idle).await.is_ok(), "never rests");
+        assert!(tokio::time::timeout(Duration::from_secs(3600), idle).await.is_ok(), "not idle");
     }
 }
 
@@ -226,14 +226,14 @@ fn instance(n: u128) -> InstanceId {
     InstanceId::from_uuid(Uuid::from_u128(n))
 }
 
-fn assignment(n: u128, generation: u32, wanted: DesiredState) -> Assignment {
+fn assignment(n: u128, generation: u32, desired: DesiredState) -> Assignment {
     Assignment {
         instance_id: instance(n),
         user_id: UserId::from_uuid(Uuid::from_u128(7)),
         placement: 1,
         generation,
-        desired: wanted,
-        container: (wanted != DesiredState::Deleted).then(|| ContainerSpec {
+        desired,
+        container: (desired != DesiredState::Deleted).then(|| ContainerSpec {
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: String::new(),
@@ -243,125 +243,124 @@ fn assignment(n: u128, generation: u32, wanted: DesiredState) -> Assignment {
     }
 }
 
-fn passing() -> RuntimeError {
-    RuntimeError::Other { action: "could not", source: anyhow::anyhow!("hiccup") }
+fn transient() -> RuntimeError {
+    RuntimeError::Other { action: "could not run", source: anyhow::anyhow!("transient") }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_lives_and_dies_as_assigned() {
+async fn reconciler_running_stopped_deleted_is_executed_and_reported() {
     let fixture = fixture(Fake::default(), 10);
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     let running = fixture.reports.running().await;
-    let ReportKind::InstanceStatus(seen) = &running.kind else { unreachable!() };
-    assert_eq!((running.generation, seen.host_keys.as_slice()), (1, &["SHA256:c1".to_owned()][..]));
+    let ReportKind::InstanceStatus(observation) = &running.kind else { unreachable!() };
+    assert_eq!((running.generation, observation.host_keys.as_slice()), (1, &["SHA256:c1".to_owned()][..]));
 
     fixture.reconciler.assign(assignment(1, 2, DesiredState::Stopped));
     let stopped = fixture.reports.report(|report| report.generation == 2).await;
-    let ReportKind::InstanceStatus(seen) = &stopped.kind else { panic!("{stopped:?}") };
-    assert_eq!((seen.phase, seen.host_keys.len()), (Phase::Stopped, 1));
+    let ReportKind::InstanceStatus(observation) = &stopped.kind else { panic!("{stopped:?}") };
+    assert_eq!((observation.phase, observation.host_keys.len()), (Phase::Stopped, 1));
 
     fixture.reconciler.assign(assignment(1, 3, DesiredState::Deleted));
     assert_eq!(fixture.reports.report(|report| report.generation == 3).await.kind, ReportKind::InstanceDeleted);
     assert!(fixture.fake.containers.lock().unwrap().is_empty());
-    fixture.idle().await;
-    assert!(fixture.reconciler.0.entries().is_empty(), "a confirmed deletion is forgotten");
+    fixture.wait_until_idle().await;
+    assert!(fixture.reconciler.0.entries().is_empty(), "a deleted instance has no entry");
     assert_eq!(fixture.reconciler.0.capacity.used(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_deleted_is_not_made_again_by_an_assignment_from_before() {
+async fn reconciler_obsolete_assignment_creates_no_container() {
     let fixture = fixture(Fake::default(), 10);
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     fixture.reports.running().await;
     fixture.reconciler.assign(assignment(1, 3, DesiredState::Deleted));
     fixture.reports.report(|report| report.kind == ReportKind::InstanceDeleted).await;
-    fixture.idle().await;
-    // As a node of the broker hands them out that has yet to learn what became of them; an agent that was started anew
-    // remembers nothing either.
+    fixture.wait_until_idle().await;
+    // A broker node that is catching up may deliver obsolete assignments, and a restarted agent has no memory of them.
     fixture.confirmer.obsolete.store(true, Ordering::Relaxed);
-    for (generation, wanted) in [(1, DesiredState::Running), (2, DesiredState::Stopped), (3, DesiredState::Running)] {
-        fixture.reconciler.assign(assignment(1, generation, wanted));
-        fixture.idle().await;
+    for (generation, desired) in [(1, DesiredState::Running), (2, DesiredState::Stopped), (3, DesiredState::Running)] {
+        fixture.reconciler.assign(assignment(1, generation, desired));
+        fixture.wait_until_idle().await;
     }
     assert_eq!(fixture.fake.created.load(Ordering::Relaxed), 1);
-    assert!(fixture.reconciler.0.entries().is_empty(), "what is obsolete is forgotten");
+    assert!(fixture.reconciler.0.entries().is_empty(), "an obsolete assignment leaves no entry");
     let count = fixture.reports.count();
     fixture.reconciler.assign(assignment(1, 3, DesiredState::Deleted));
-    fixture.idle().await;
-    assert_eq!(fixture.reports.count(), count + 1, "whoever asks for the deletion again is answered again");
-    // A new placement is a new container.
+    fixture.wait_until_idle().await;
+    assert_eq!(fixture.reports.count(), count + 1, "a repeated deletion is reported again");
+    // A new placement gets a new container.
     fixture.confirmer.obsolete.store(false, Ordering::Relaxed);
     fixture.reconciler.assign(Assignment { placement: 2, ..assignment(1, 3, DesiredState::Running) });
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     assert_eq!(fixture.fake.created.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_container_is_made_before_the_server_says_that_it_is_wanted() {
+async fn reconciler_unconfirmed_assignment_creates_no_container() {
     let fixture = fixture(Fake::default(), 10);
     fixture.confirmer.unavailable.store(true, Ordering::Relaxed);
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     fixture.reconciler.assign(assignment(2, 1, DesiredState::Running));
-    let asked_often = async {
+    let many_requests = async {
         while fixture.confirmer.requests.load(Ordering::Relaxed) < 20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(3600), asked_often).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(3600), many_requests).await.unwrap();
     assert_eq!(
         (fixture.fake.created.load(Ordering::Relaxed), fixture.reports.count()),
         (0, 0),
-        "waiting is no failure"
+        "waiting is not reported as a failure"
     );
-    // Who waits for an answer gives way to something newer.
+    // A newer assignment ends the wait.
     fixture.reconciler.assign(assignment(2, 2, DesiredState::Deleted));
     fixture.reports.report(|report| report.kind == ReportKind::InstanceDeleted).await;
     fixture.confirmer.unavailable.store(false, Ordering::Relaxed);
     fixture.reports.running().await;
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     assert_eq!(fixture.fake.created.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn repeated_and_older_assignments_change_nothing_and_say_nothing() {
+async fn reconciler_repeated_or_older_assignment_is_ignored() {
     let fixture = fixture(Fake::default(), 10);
     fixture.reconciler.assign(assignment(1, 2, DesiredState::Running));
     fixture.reports.running().await;
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     let count = fixture.reports.count();
     for _ in 0..3 {
         fixture.reconciler.assign(assignment(1, 2, DesiredState::Running));
         fixture.reconciler.assign(assignment(1, 1, DesiredState::Deleted));
         fixture.reconciler.resync().await.unwrap();
     }
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     assert_eq!((fixture.reports.count(), fixture.fake.created.load(Ordering::Relaxed)), (count, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn side_by_side_creations_never_exceed_the_places() {
+async fn reconciler_concurrent_creations_never_exceed_the_limit() {
     let fixture = fixture(Fake::default(), 5);
     for n in 1..=40 {
         fixture.reconciler.assign(assignment(n, 1, DesiredState::Running));
     }
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     fixture.reports.report(|report| matches!(report.kind, ReportKind::InstanceRefused(_))).await;
     assert_eq!(fixture.fake.containers.lock().unwrap().len(), 5);
-    // A refusal stands, even if there is room later: the instance may be elsewhere by now.
-    let victim = fixture.fake.containers.lock().unwrap()[0].instance;
-    fixture.reconciler.assign(Assignment { instance_id: victim, ..assignment(1, 2, DesiredState::Deleted) });
-    fixture.idle().await;
+    // A refusal is final even if a place becomes free, because the instance may be on another backend by then.
+    let deleted = fixture.fake.containers.lock().unwrap()[0].instance;
+    fixture.reconciler.assign(Assignment { instance_id: deleted, ..assignment(1, 2, DesiredState::Deleted) });
+    fixture.wait_until_idle().await;
     fixture.reconciler.resync().await.unwrap();
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     assert_eq!(fixture.fake.containers.lock().unwrap().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_stopped_by_itself_is_reported_and_started_again() {
+async fn reconciler_unexpectedly_stopped_container_is_reported_and_restarted() {
     let fixture = fixture(Fake::default(), 10);
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     fixture.reports.running().await;
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     fixture.reports.clear();
     fixture.fake.set("c1", ContainerState::Stopped).unwrap();
     fixture.reconciler.resync().await.unwrap();
@@ -370,61 +369,59 @@ async fn a_container_that_stopped_by_itself_is_reported_and_started_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hiccups_are_tried_again_and_lasting_trouble_is_said_once_and_mended_later() {
+async fn reconciler_transient_error_is_retried_and_a_lasting_one_is_reported_once() {
     let fake = Fake::default();
-    fake.failures.lock().unwrap().extend([passing(), passing()]);
+    fake.failures.lock().unwrap().extend([transient(), transient()]);
     let fixture = fixture(fake, 10);
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     fixture.reports.running().await;
 
-    fixture.fake.failures.lock().unwrap().extend((0..6).map(|_| passing()));
+    fixture.fake.failures.lock().unwrap().extend((0..6).map(|_| transient()));
     fixture.reconciler.assign(assignment(2, 1, DesiredState::Running));
     let failure = fixture.reports.failure("runtime_error").await;
     assert_eq!(failure.instance_id, instance(2));
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     let count = fixture.reports.count();
     fixture.reconciler.resync().await.unwrap();
-    fixture.idle().await;
-    assert_eq!(fixture.reports.count(), count, "the same trouble is not last_reported twice");
+    fixture.wait_until_idle().await;
+    assert_eq!(fixture.reports.count(), count, "the same error is not reported twice");
     fixture.reconciler.resync().await.unwrap();
     fixture.reports.report(|r| r.instance_id == instance(2) && matches!(r.kind, ReportKind::InstanceStatus(_))).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_made_is_refused_with_its_reason() {
+async fn reconciler_impossible_creation_is_refused_with_its_code() {
     let range = "20000-20002".parse().unwrap();
-    for (error, code) in [
-        (RuntimeError::NoPorts(range), "no_ports"),
-        (RuntimeError::Refused("no".to_owned()), "told_to_refuse"),
-        (RuntimeError::ImageMissing("img".to_owned()), "image_missing"),
-    ] {
+    for (error, code) in
+        [(RuntimeError::NoPorts(range), "no_ports"), (RuntimeError::ImageMissing("img".to_owned()), "image_missing")]
+    {
         let fake = Fake::default();
         fake.failures.lock().unwrap().push_back(error);
         let fixture = fixture(fake, 10);
         fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
         assert!(matches!(fixture.reports.failure(code).await.kind, ReportKind::InstanceRefused(_)));
-        fixture.idle().await;
+        fixture.wait_until_idle().await;
         assert_eq!(fixture.reconciler.0.capacity.used(), 0);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn taken_ports_cost_a_container_its_ports_only_whether_it_ran_or_not() {
+async fn reconciler_ports_in_use_recreates_the_container_with_its_files() {
     let fake = Fake::default();
     let taken = || RuntimeError::PortTaken("port is already allocated".to_owned());
     let fixture = fixture(fake, 10);
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Stopped));
     fixture.reports.stopped().await;
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     fixture.fake.failures.lock().unwrap().push_back(taken());
-    // It has never run, but its id was reported, and so the confirmer names it.
+    // The container has never run, but its id was reported, so the assignment contains it.
     let mut first = assignment(1, 2, DesiredState::Running);
     first.container.as_mut().unwrap().container_id = Some("c1".to_owned());
     fixture.reconciler.assign(first);
     fixture.reports.running().await;
     assert_eq!(fixture.fake.containers.lock().unwrap()[0].id, "c1-moved");
 
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     fixture.reconciler.assign(assignment(1, 3, DesiredState::Stopped));
     fixture.reports.report(|report| report.generation == 3).await;
     fixture.fake.failures.lock().unwrap().push_back(taken());
@@ -432,29 +429,32 @@ async fn taken_ports_cost_a_container_its_ports_only_whether_it_ran_or_not() {
     resume.container.as_mut().unwrap().container_id = Some("c1-moved".to_owned());
     fixture.reconciler.assign(resume);
     let resumed = fixture.reports.report(|report| report.generation == 4).await;
-    let ReportKind::InstanceStatus(seen) = resumed.kind else { panic!("{resumed:?}") };
-    assert_eq!((seen.container_id.as_str(), seen.ports.ssh, seen.phase), ("c1-moved-moved", 11, Phase::Running));
+    let ReportKind::InstanceStatus(observation) = resumed.kind else { panic!("{resumed:?}") };
+    assert_eq!(
+        (observation.container_id.as_str(), observation.ports.ssh, observation.phase),
+        ("c1-moved-moved", 11, Phase::Running)
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_ssh_server_is_trouble() {
-    let fixture = fixture(Fake { silent: true, ..Fake::default() }, 10);
+async fn reconciler_unresponsive_ssh_server_is_reported_as_failed() {
+    let fixture = fixture(Fake { ssh_silent: true, ..Fake::default() }, 10);
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     assert!(matches!(fixture.reports.failure("runtime_error").await.kind, ReportKind::InstanceFailed(_)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_container_is_reported_and_left_alone() {
+async fn reconciler_container_without_assignment_is_reported_and_kept() {
     let fake = Fake::default();
-    let (known, unknown) = (assignment(1, 1, DesiredState::Stopped), assignment(2, 1, DesiredState::Stopped));
+    let (assigned, unassigned) = (assignment(1, 1, DesiredState::Stopped), assignment(2, 1, DesiredState::Stopped));
     let fake = Arc::new(fake);
-    for assignment in [&known, &unknown] {
+    for assignment in [&assigned, &unassigned] {
         fake.create(assignment, assignment.container.as_ref().unwrap()).await.unwrap();
     }
     let fixture = fixture(Arc::into_inner(fake).unwrap(), 10);
-    fixture.reconciler.assign(known);
+    fixture.reconciler.assign(assigned);
     fixture.reports.stopped().await;
-    fixture.idle().await;
+    fixture.wait_until_idle().await;
     fixture.reports.clear();
     fixture.reconciler.report_unassigned().await.unwrap();
     let report = fixture.reports.report(|report| report.instance_id == instance(2)).await;

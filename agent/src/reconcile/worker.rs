@@ -1,8 +1,7 @@
-//! One worker's run: from an assignment to a report.
+//! One instance's worker: turns its newest assignment into runtime operations and a report.
 //!
-//! In: the newest assignment of one instance. Out: the runtime as wanted and a report, or a report of why not. Errors
-//! that may pass are tried again a few times at once, and then by the tick with growing pauses; refusals are final
-//! until the next assignment.
+//! A run retries an error a few times; after that, the resync starts the next run with backoff. A refusal is final until
+//! the next assignment.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +13,18 @@ use crate::container::{Container, ContainerState};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::step::{Step, next_step};
 
-/// Looks at one instance in one run before it counts as a failure.
+/// Steps per run, after which the run fails.
 const MAX_STEPS_PER_RUN: u32 = 500;
-/// Errors of one run that are tried again at once.
+/// Errors per run, after which the run fails.
 const MAX_ERRORS_PER_RUN: u32 = 3;
+/// Delay before the retry after a run's first error; twice as long after the second.
+const ERROR_RETRY_INTERVAL: Duration = Duration::from_millis(300);
+/// Interval at which an SSH server is tested.
+const SSH_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Interval at which a run that waits for an image looks for a newer assignment.
+const SUPERSEDED_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What a run has tried so far.
+/// Counters of one run.
 #[derive(Default)]
 pub(super) struct Attempts {
     steps: u32,
@@ -27,41 +32,40 @@ pub(super) struct Attempts {
     pub(super) starts: u32,
     pub(super) port_changes: u32,
     pub(super) image_attempts: u32,
-    awaiting_since: Option<Instant>,
+    awaiting_ssh_since: Option<Instant>,
 }
 
 /// How a run ended.
 pub(super) enum Outcome {
-    /// With something to enqueue_report.
+    /// With this report.
     Report(ReportKind),
-    /// With nothing to enqueue_report.
+    /// Without a report: a newer assignment or a container of a higher placement exists.
     NoReport,
-    /// Nobody wants it any more: there is nothing to enqueue_report, and nothing to keep.
+    /// The assignment is no longer current: no report, and the instance is forgotten.
     Obsolete,
-    /// With an error that may pass.
+    /// With an error; the resync retries.
     Failed(AgentError),
 }
 
 impl<R: Runtime> Reconciler<R> {
-    /// Works at this instance until there is nothing more to do.
+    /// Runs until the instance has no unprocessed change.
     pub(super) async fn run_worker(&self, instance: InstanceId) {
-        while let Some((assignment, cache, last_reported)) = self.begin_run(instance) {
-            let mut cache = cache;
+        while let Some((assignment, mut cache, last_reported)) = self.begin_run(instance) {
             let outcome = tokio::select! {
                 outcome = self.reconcile_until_done(&assignment, &mut cache, last_reported) => outcome,
-                // Nothing needs to be undone: the next start finds what was half done.
+                // Nothing to undo: after a restart, the list contains the results of all operations.
                 () = self.0.stop.cancelled() => return,
             };
             let forgotten = self.finish_run(&assignment, cache, outcome);
             self.notify_changed();
             if forgotten {
-                // The entry is gone, and a new one may have a worker of its own.
+                // The entry is removed, and a new one may have its own worker.
                 return;
             }
         }
     }
 
-    /// What to do next; marks the entry as looked at. Nothing when it is clean, or the agent stops.
+    /// Marks the entry as clean and returns its data; `None` if it is clean already, or if the agent stops.
     fn begin_run(&self, instance: InstanceId) -> Option<(Assignment, ContainerCache, Option<LastReport>)> {
         let mut entries = self.0.entries();
         let entry = entries.get_mut(&instance)?;
@@ -77,49 +81,46 @@ impl<R: Runtime> Reconciler<R> {
         }
     }
 
-    /// Whether a newer assignment waits, so that this run should give way.
+    /// Whether the entry changed since the run began, for example by a newer assignment.
     pub(super) fn is_superseded(&self, assignment: &Assignment) -> bool {
         self.0.entries().get(&assignment.instance_id).is_none_or(|entry| entry.dirty)
     }
 
     pub(super) async fn until_superseded(&self, assignment: &Assignment) {
         while !self.is_superseded(assignment) {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(SUPERSEDED_POLL_INTERVAL).await;
         }
     }
 
-    /// Notes how a run ended, and says it if it is news. True when the entry is forgotten with it.
+    /// Records a run's outcome and queues its report unless it repeats the last one. True if the entry was removed.
     fn finish_run(&self, assignment: &Assignment, cache: ContainerCache, outcome: Outcome) -> bool {
         let mut entries = self.0.entries();
         let Some(entry) = entries.get_mut(&assignment.instance_id) else { return true };
         entry.cache = cache;
-        let news = match outcome {
+        let kind = match outcome {
             Outcome::NoReport => return false,
             Outcome::Obsolete => None,
-            Outcome::Report(news) => {
-                if !matches!(news, ReportKind::InstanceStatus(_)) {
-                    (entry.failures, entry.retry_at) = (0, None);
+            Outcome::Report(kind) => {
+                if !matches!(kind, ReportKind::InstanceStatus(_)) {
+                    entry.reset_backoff();
                 }
-                Some(news)
+                Some(kind)
             }
-            Outcome::Failed(trouble) => {
-                let (first, longest) = self.0.config.retry_backoff;
-                let pause = first.saturating_mul(1 << entry.failures.min(16)).min(longest);
-                entry.failures += 1;
-                entry.retry_at = Some(Instant::now() + pause);
-                tracing::warn!(instance = %assignment.instance_id, code = trouble.code, message = trouble.message,
-                    retry_in = ?pause, "could not do what is wanted");
-                Some(ReportKind::InstanceFailed(trouble))
+            Outcome::Failed(error) => {
+                let delay = entry.delay_retry(self.0.config.retry_backoff);
+                tracing::warn!(instance = %assignment.instance_id, code = error.code, message = error.message,
+                    retry_in = ?delay, "could not reach the desired state");
+                Some(ReportKind::InstanceFailed(error))
             }
         };
-        // A confirmed deletion needs no entry: asked again, the answer is the same. Nor does what nobody wants any more.
-        let forget = !entry.dirty && news.as_ref().is_none_or(|news| *news == ReportKind::InstanceDeleted);
-        if let Some(news) = news {
-            let last_reported = LastReport { placement: assignment.placement, generation: assignment.generation, news };
-            if entry.last_reported.as_ref() != Some(&last_reported) {
-                self.enqueue_report(assignment, last_reported.news.clone());
+        // A deleted instance needs no entry: if its deletion is assigned again, the report is the same.
+        let forget = !entry.dirty && kind.as_ref().is_none_or(|kind| *kind == ReportKind::InstanceDeleted);
+        if let Some(kind) = kind {
+            let report = LastReport { placement: assignment.placement, generation: assignment.generation, kind };
+            if entry.last_reported.as_ref() != Some(&report) {
+                self.enqueue_report(assignment, report.kind.clone());
             }
-            entry.last_reported = Some(last_reported);
+            entry.last_reported = Some(report);
         }
         if forget {
             entries.remove(&assignment.instance_id);
@@ -127,33 +128,35 @@ impl<R: Runtime> Reconciler<R> {
         forget
     }
 
-    pub(super) fn enqueue_report(&self, assignment: &Assignment, news: ReportKind) {
-        tracing::info!(instance = %assignment.instance_id, ?news, "reporting");
+    pub(super) fn enqueue_report(&self, assignment: &Assignment, kind: ReportKind) {
+        tracing::info!(instance = %assignment.instance_id, placement = assignment.placement,
+            generation = assignment.generation, ?kind, "reporting");
         self.0.outbox.put(Report {
             instance_id: assignment.instance_id,
             user_id: assignment.user_id,
             placement: assignment.placement,
             generation: assignment.generation,
-            kind: news,
+            kind,
         });
     }
 
     async fn reconcile_until_done(
         &self,
-        wanted: &Assignment,
+        assignment: &Assignment,
         cache: &mut ContainerCache,
         last_reported: Option<LastReport>,
     ) -> Outcome {
         let mut attempts = Attempts::default();
         loop {
-            if self.is_superseded(wanted) {
+            if self.is_superseded(assignment) {
                 return Outcome::NoReport;
             }
             attempts.steps += 1;
             if attempts.steps > MAX_STEPS_PER_RUN {
-                return failed("runtime_error", "the container doesn't become what is wanted".to_owned());
+                let message = format!("the container is not in the desired state after {MAX_STEPS_PER_RUN} steps");
+                return failed("runtime_error", message);
             }
-            match self.reconcile_once(wanted, cache, last_reported.as_ref(), &mut attempts).await {
+            match self.reconcile_once(assignment, cache, last_reported.as_ref(), &mut attempts).await {
                 Ok(Some(outcome)) => return outcome,
                 Ok(None) => {}
                 Err(error) => {
@@ -161,111 +164,112 @@ impl<R: Runtime> Reconciler<R> {
                     if attempts.errors >= MAX_ERRORS_PER_RUN {
                         return failed("runtime_error", error.with_causes());
                     }
-                    tracing::debug!(instance = %wanted.instance_id, error = error.with_causes(), "trying again");
-                    tokio::time::sleep(Duration::from_millis(300) * attempts.errors).await;
+                    tracing::debug!(instance = %assignment.instance_id, error = error.with_causes(), "retrying");
+                    tokio::time::sleep(ERROR_RETRY_INTERVAL * attempts.errors).await;
                 }
             }
         }
     }
 
-    /// Looks, decides and acts once. `Ok(None)`: look again.
+    /// Lists the containers, decides one step and executes it. `Ok(None)`: call again.
     async fn reconcile_once(
         &self,
-        wanted: &Assignment,
+        assignment: &Assignment,
         cache: &mut ContainerCache,
         last_reported: Option<&LastReport>,
         attempts: &mut Attempts,
     ) -> Result<Option<Outcome>, RuntimeError> {
-        let (instance, runtime) = (wanted.instance_id, &self.0.runtime);
+        let (instance, runtime) = (assignment.instance_id, &self.0.runtime);
         let mut actual = self.with_permit(runtime.list(Some(instance))).await?;
         self.read_host_keys(&actual, cache).await;
         cache.apply_to(&mut actual);
         self.0.capacity.set_exists(instance, !actual.is_empty());
         if attempts.steps == 1 {
-            self.report_unexpected_change(wanted, &actual, last_reported);
+            self.report_unexpected_change(assignment, &actual, last_reported);
         }
         let by_id = |id: &str| actual.iter().find(|container| container.id == id).ok_or(RuntimeError::NotFound);
-        match next_step(wanted, &actual, self.0.capacity.status_for(instance)) {
+        match next_step(assignment, &actual, self.0.capacity.status_for(instance)) {
             Step::Ignore => return Ok(Some(Outcome::NoReport)),
-            Step::Report(news) => return Ok(Some(Outcome::Report(news))),
+            Step::Report(kind) => return Ok(Some(Outcome::Report(kind))),
             Step::Remove(id) => ignore_not_found(self.with_permit(runtime.remove(&id)).await)?,
             Step::Stop(id) => ignore_not_found(self.with_permit(runtime.stop(&id)).await)?,
-            Step::Create => return self.create(wanted, attempts).await,
-            Step::Start(id) => return self.start(wanted, by_id(&id)?, cache, attempts).await,
+            Step::Create => return self.create(assignment, attempts).await,
+            Step::Start(id) => return self.start(assignment, by_id(&id)?, cache, attempts).await,
             Step::AwaitSsh(id) => {
-                let since = *attempts.awaiting_since.get_or_insert_with(Instant::now);
+                let since = *attempts.awaiting_ssh_since.get_or_insert_with(Instant::now);
                 if runtime.is_ssh_ready(by_id(&id)?).await {
                     cache.ssh_ready = Some(id);
                 } else if since.elapsed() > self.0.config.ssh_timeout {
-                    return Ok(Some(failed("runtime_error", "its SSH server doesn't answer".to_owned())));
+                    return Ok(Some(failed("runtime_error", "the SSH server does not answer".to_owned())));
                 } else {
-                    // The steps of waiting don't count: time does.
+                    // `ssh_timeout` limits the wait, so its steps don't count.
                     attempts.steps -= 1;
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    tokio::time::sleep(SSH_POLL_INTERVAL).await;
                 }
             }
         }
         Ok(None)
     }
 
-    /// Asks once per container for the fingerprints that users resync. Not knowing them stops nothing.
+    /// Reads each container's host keys once. On an error, the reports omit them until a later attempt succeeds.
     async fn read_host_keys(&self, actual: &[Container], cache: &mut ContainerCache) {
         for container in actual {
-            let known = cache.host_keys.as_ref().is_some_and(|(id, _)| *id == container.id);
-            let has_some =
-                container.state == ContainerState::Stopped || cache.ssh_ready.as_ref() == Some(&container.id);
-            if known || !(has_some || container.state == ContainerState::Running) {
+            let cached = cache.host_keys.as_ref().is_some_and(|(id, _)| *id == container.id);
+            let has_started = matches!(container.state, ContainerState::Stopped | ContainerState::Running)
+                || cache.ssh_ready.as_ref() == Some(&container.id);
+            if cached || !has_started {
                 continue;
             }
             match self.with_permit(self.0.runtime.host_keys(container)).await {
-                // It has made none yet, and is asked again.
+                // Not generated yet.
                 Ok(keys) if keys.is_empty() => {}
                 Ok(keys) => cache.host_keys = Some((container.id.clone(), keys)),
-                Err(error) => {
-                    tracing::warn!(
-                        container = container.id,
-                        error = error.with_causes(),
-                        "could not read its host keys"
-                    );
-                }
+                Err(error) => tracing::warn!(
+                    container = container.id,
+                    error = error.with_causes(),
+                    "could not read the container's host keys"
+                ),
             }
         }
     }
 
-    /// A container that was as wanted and isn't any more has stopped by itself: that is last_reported before it is mended.
-    fn report_unexpected_change(&self, wanted: &Assignment, actual: &[Container], last_reported: Option<&LastReport>) {
-        let Some(LastReport { placement, generation, news: ReportKind::InstanceStatus(before) }) = last_reported else {
+    /// If the container's phase has changed since the last report on this assignment, reports that before repairing it.
+    fn report_unexpected_change(
+        &self,
+        assignment: &Assignment,
+        actual: &[Container],
+        last_reported: Option<&LastReport>,
+    ) {
+        let Some(LastReport { placement, generation, kind: ReportKind::InstanceStatus(before) }) = last_reported else {
             return;
         };
-        if (*placement, *generation) != (wanted.placement, wanted.generation) {
+        if (*placement, *generation) != (assignment.placement, assignment.generation) {
             return;
         }
         if let Some(container) = actual.iter().find(|container| container.id == before.container_id) {
             let now = container.observation();
             if now.phase != before.phase {
-                self.enqueue_report(wanted, ReportKind::InstanceStatus(now));
-                self.clear_last_reported(wanted.instance_id);
+                self.enqueue_report(assignment, ReportKind::InstanceStatus(now));
+                self.clear_last_reported(assignment.instance_id);
             }
         }
     }
 
-    /// The next report is news even if it equals the one before, because another was last_reported between them. From here on
-    /// the container's restarts are paced like failures.
+    /// Ensures that the next report is sent even if it equals the one before the unexpected change. The change counts as
+    /// a failure, so a container that keeps stopping is restarted with backoff.
     fn clear_last_reported(&self, instance: InstanceId) {
         if let Some(entry) = self.0.entries().get_mut(&instance) {
-            let (first, longest) = self.0.config.retry_backoff;
             entry.last_reported = None;
-            entry.retry_at = Some(Instant::now() + first.saturating_mul(1 << entry.failures.min(16)).min(longest));
-            entry.failures += 1;
+            entry.delay_retry(self.0.config.retry_backoff);
         }
     }
 
-    /// One act on the runtime, not too many at a time.
+    /// Executes a runtime operation within the limit on concurrent ones.
     pub(super) async fn with_permit<T>(
         &self,
         operation: impl Future<Output = Result<T, RuntimeError>>,
     ) -> Result<T, RuntimeError> {
-        // The semaphore is never closed; if it were, acting unbounded beats not acting.
+        // An error would mean that the semaphore is closed, which never happens.
         let _permit = self.0.operations.acquire().await.ok();
         operation.await
     }

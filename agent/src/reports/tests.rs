@@ -1,4 +1,4 @@
-//! One at a time per instance, the newest, until it is stored.
+//! Retries, replacement and ordering of reports.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ fn report(instance: u128, generation: u32) -> Report {
     }
 }
 
-/// A sink that fails a few times, and holds what it is given until it may go.
+/// A sink whose first sends fail, and which can delay each send until it is released.
 #[derive(Default)]
 struct FlakySink {
     failures: Mutex<u32>,
@@ -30,7 +30,7 @@ struct FlakySink {
 
 impl ReportSink for FlakySink {
     async fn send(&self, report: &Report, message_id: &str) -> Result<(), PublishError> {
-        assert!(self.in_flight.lock().unwrap().insert(report.instance_id), "two of one instance at once");
+        assert!(self.in_flight.lock().unwrap().insert(report.instance_id), "two concurrent sends for one instance");
         self.sent.lock().unwrap().push((report.instance_id, report.generation, message_id.to_owned()));
         self.arrived.notify_one();
         if let Some(release) = &self.release {
@@ -42,12 +42,12 @@ impl ReportSink for FlakySink {
             return Ok(());
         }
         *failures -= 1;
-        Err(PublishError("not now".to_owned()))
+        Err(PublishError("unavailable".to_owned()))
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_is_sent_again_under_the_same_id_until_it_is_stored() {
+async fn outbox_failed_send_is_retried_with_the_same_message_id() {
     let (outbox, stop) = (Outbox::default(), CancellationToken::new());
     let sink = FlakySink { failures: Mutex::new(3), ..FlakySink::default() };
     outbox.put(report(1, 1));
@@ -59,7 +59,7 @@ async fn a_report_is_sent_again_under_the_same_id_until_it_is_stored() {
 }
 
 #[tokio::test]
-async fn the_newest_replaces_what_waits_and_follows_what_is_under_way() {
+async fn outbox_newer_report_replaces_a_queued_one_and_follows_one_in_flight() {
     let (outbox, stop) = (Outbox::default(), CancellationToken::new());
     let sink = FlakySink { release: Some(Notify::new()), ..FlakySink::default() };
     outbox.put(report(1, 1));
@@ -68,7 +68,7 @@ async fn the_newest_replaces_what_waits_and_follows_what_is_under_way() {
         outbox.put(report(1, 2));
         outbox.put(report(1, 3));
         outbox.put(report(2, 1));
-        // The other instance doesn't wait for the first.
+        // The other instance's report doesn't wait for the first one's.
         sink.arrived.notified().await;
         let release = sink.release.as_ref().unwrap();
         release.notify_one();
@@ -82,5 +82,5 @@ async fn the_newest_replaces_what_waits_and_follows_what_is_under_way() {
     let first: Vec<u32> = sent.iter().filter(|(id, ..)| *id == report(1, 1).instance_id).map(|sent| sent.1).collect();
     assert_eq!(first, [1, 3]);
     let ids: HashSet<&String> = sent.iter().map(|sent| &sent.2).collect();
-    assert_eq!(ids.len(), 3, "each report has an id of its own");
+    assert_eq!(ids.len(), 3, "each report has its own message id");
 }

@@ -1,12 +1,8 @@
-//! The port to whatever runs containers.
+//! The interface to container runtimes.
 //!
-//! In: one small act at a time. Out: what exists, or a typed refusal that the reconciler can act upon. A runtime knows
-//! nothing of assignments' history: all decisions are in [`crate::step`], so Docker, Podman and the simulation decide
-//! alike.
-//!
-//! There is no journal of commands beside the runtime. A container's name is made of its instance and placement, and
-//! its labels say the same: the engine itself refuses a second one of that name, so a creation that is repeated after
-//! a crash finds the first, and what exists is always asked of the engine, never of a file that may be behind it.
+//! All decisions are in [`crate::step`], so Docker, Podman and the simulation behave alike. The agent keeps no journal: a
+//! container's name and labels contain its instance and placement, so the engine rejects a second creation after a crash,
+//! and the engine's list is always the observed state.
 
 use std::future::Future;
 
@@ -18,40 +14,37 @@ use crate::container::Container;
 pub mod docker;
 pub mod simulated;
 
-/// Why a runtime could not.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// A container of this instance and placement exists already.
-    #[error("the container exists already")]
+    /// A container of this instance and placement already exists.
+    #[error("the container already exists")]
     AlreadyExists,
-    /// Somebody else listens on a port of this container.
-    #[error("a port of the container is taken: {0}")]
+    /// Another process uses a port of this container.
+    #[error("a port of the container is in use: {0}")]
     PortTaken(String),
     /// No three consecutive ports of the range are free.
     #[error("no three consecutive ports of {0} are free")]
     NoPorts(crate::ports::PortRange),
     /// The image is not on this machine.
-    #[error("there is no image {0}")]
+    #[error("image {0} not found")]
     ImageMissing(String),
-    /// The container is not there (any more).
-    #[error("the container is gone")]
+    /// The container does not exist.
+    #[error("the container does not exist")]
     NotFound,
-    /// It was told to refuse.
-    #[error("{0}")]
-    Refused(String),
-    /// Anything else; may pass by itself.
+    /// Any other error; a retry may succeed.
     #[error("{action}")]
     Other {
-        /// What was tried, as in `could not start the container`.
+        /// The failed action, such as `could not start the container`.
         action: &'static str,
-        /// What the engine said.
+        /// The engine's error.
         #[source]
         source: anyhow::Error,
     },
 }
 
 impl RuntimeError {
-    /// The sentence for people, with all causes.
+    /// The message and all causes, separated by colons.
     #[must_use]
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
@@ -65,54 +58,54 @@ impl RuntimeError {
     }
 }
 
-/// The name of the one container of an instance's placement.
+/// The name of the container of an instance's placement.
 #[must_use]
 pub fn container_name(instance: InstanceId, placement: u32) -> String {
     format!("dockhost-{instance}-{placement}")
 }
 
-/// What runs containers. Every act may be repeated: action again what is done is no error.
+/// Runs containers. Starting a running container or stopping a stopped one succeeds.
 pub trait Runtime: Send + Sync + 'static {
     /// `docker`, `podman` or `simulated`.
     fn kind(&self) -> &'static str;
 
-    /// The containers of this backend, or those of one instance. None of them is [`crate::container::ContainerState::Running`]
-    /// yet unless the runtime knows that its SSH server answers.
+    /// The containers of this backend, or of one instance. A running one is listed as
+    /// [`crate::container::ContainerState::Starting`] unless the runtime knows that its SSH server answers.
     fn list(&self, of: Option<InstanceId>) -> impl Future<Output = Result<Vec<Container>, RuntimeError>> + Send;
 
-    /// Makes the image (the default one when none is named) available, if it isn't. May take minutes.
+    /// Downloads or builds the image (`None`: the default one) if it is missing. May take minutes.
     fn ensure_image(&self, image: Option<&str>) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
-    /// Makes the container of this assignment, with ports of its own, and doesn't start it.
+    /// Creates the container of this assignment with newly allocated ports, without starting it.
     fn create(
         &self,
         assignment: &Assignment,
         spec: &ContainerSpec,
     ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
-    /// Starts it. One that has never run gets the authorized key first.
+    /// Starts the container; before its first start, uploads the authorized key.
     fn start(
         &self,
         container: &Container,
         spec: Option<&ContainerSpec>,
     ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
-    /// Whether its SSH server greets, right now.
+    /// Whether its SSH server answers at this moment.
     fn is_ssh_ready(&self, container: &Container) -> impl Future<Output = bool> + Send;
 
-    /// SHA-256 fingerprints of its SSH host keys, `SHA256:…` each; empty when it has none.
+    /// SHA-256 fingerprints of its SSH host keys, `SHA256:…` each; empty if it has none yet.
     fn host_keys(&self, container: &Container) -> impl Future<Output = Result<Vec<String>, RuntimeError>> + Send;
 
-    /// Makes a stopped container anew from its own files, with other ports. It answers to its former id.
+    /// Recreates a stopped container from its files, with other ports. The new one keeps the old id in `former_ids`.
     fn recreate_with_new_ports(
         &self,
         container: &Container,
         assignment: &Assignment,
     ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
-    /// Stops it; its files stay.
+    /// Stops the container; its files stay.
     fn stop(&self, id: &str) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
-    /// Removes it and its files, running or not.
+    /// Removes the container and its files, running or not.
     fn remove(&self, id: &str) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 }

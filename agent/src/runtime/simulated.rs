@@ -1,9 +1,8 @@
-//! A runtime without containers: the same decisions for demos, load tests and machines without Docker.
+//! A runtime without containers, for demos, load tests and machines without Docker.
 //!
-//! In: the acts of [`Runtime`]. Out: containers that are lines in a file. The file is a list of changes, one JSON
-//! value per line, appended with each act and compacted at start, so that ten thousand instances cost no more per act
-//! than one. An agent that restarts finds its containers as it would find Docker's; a torn last line, the most a crash
-//! leaves, is dropped.
+//! Containers are lines in a file: changes as JSON, one per line, appended by each operation and compacted at start, so
+//! that the cost of an operation does not depend on the number of instances. A restarted agent finds its containers as it
+//! would with Docker. An incomplete last line, which a crash can leave, is ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -23,15 +22,15 @@ use super::{Runtime, RuntimeError};
 use crate::container::{Container, ContainerState};
 use crate::ports::{self, Cursor, PortRange};
 
-/// How the simulation behaves.
+/// Options of the simulation.
 #[derive(Debug, Clone)]
 pub struct SimulationOptions {
-    /// Where ports are taken from; none is bound.
+    /// The ports to allocate from; none is bound.
     pub ports: PortRange,
-    /// How long a creation, a start and a stop take, each.
+    /// Duration of each create, start and stop.
     pub delay: Duration,
-    /// Whether every new container is refused.
-    pub refuse: bool,
+    /// Whether no image exists, so that no container can be created.
+    pub image_missing: bool,
 }
 
 /// Containers that exist in a file only.
@@ -48,7 +47,7 @@ struct Inner {
     log: File,
 }
 
-/// A container, as it stands in the file.
+/// A container as stored in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SimulatedContainer {
@@ -70,10 +69,10 @@ enum Change {
 }
 
 impl SimulatedRuntime {
-    /// Opens, or begins, the containers container in `<dir>/<name>.jsonl`.
+    /// Opens or creates the file `<dir>/<name>.jsonl`. `seed` selects the first port.
     ///
     /// # Errors
-    /// When the directory can't be made, or the file not be read or written.
+    /// If the directory can't be created, or the file can't be read or written.
     pub fn open(dir: &Path, name: &str, seed: u128, options: SimulationOptions) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let path = dir.join(format!("{name}.jsonl"));
@@ -93,10 +92,10 @@ impl SimulatedRuntime {
         }
     }
 
-    fn change(&self, id: &str, act: impl FnOnce(&mut SimulatedContainer)) -> Result<(), RuntimeError> {
+    fn change(&self, id: &str, change: impl FnOnce(&mut SimulatedContainer)) -> Result<(), RuntimeError> {
         let mut inner = self.inner();
         let mut container = inner.containers.get(id).cloned().ok_or(RuntimeError::NotFound)?;
-        act(&mut container);
+        change(&mut container);
         inner.put(container)
     }
 }
@@ -121,16 +120,16 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, SimulatedContainer>> {
     Ok(containers)
 }
 
-/// Writes the state anew beside the old file, takes its place, and stays open for what comes.
+/// Writes the containers to a new file, renames it over the old one and opens it for appending.
 fn compact(path: &Path, containers: &BTreeMap<String, SimulatedContainer>) -> io::Result<File> {
-    let fresh: PathBuf = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
+    let new_file: PathBuf = path.with_extension("new");
+    let mut file = File::create(&new_file)?;
     for container in containers.values() {
         serde_json::to_writer(&mut file, &Change::Put(container.clone()))?;
         file.write_all(b"\n")?;
     }
     file.sync_all()?;
-    fs::rename(&fresh, path)?;
+    fs::rename(&new_file, path)?;
     OpenOptions::new().append(true).open(path)
 }
 
@@ -142,7 +141,7 @@ impl Inner {
     }
 
     fn append(&mut self, change: &Change) -> Result<(), RuntimeError> {
-        let other = |source| RuntimeError::Other { action: "could not write the simulated state", source };
+        let other = |source| RuntimeError::Other { action: "could not write the simulation's file", source };
         let mut line = serde_json::to_vec(change).map_err(|error| other(error.into()))?;
         line.push(b'\n');
         self.log.write_all(&line).map_err(|error| other(error.into()))
@@ -175,18 +174,19 @@ impl Runtime for SimulatedRuntime {
 
     async fn list(&self, of: Option<InstanceId>) -> Result<Vec<Container>, RuntimeError> {
         let inner = self.inner();
-        let wanted = |container: &&SimulatedContainer| of.is_none_or(|instance| container.instance == instance);
-        Ok(inner.containers.values().filter(wanted).map(SimulatedContainer::container).collect())
+        let matches = |container: &&SimulatedContainer| of.is_none_or(|instance| container.instance == instance);
+        Ok(inner.containers.values().filter(matches).map(SimulatedContainer::container).collect())
     }
 
-    async fn ensure_image(&self, _image: Option<&str>) -> Result<(), RuntimeError> {
+    async fn ensure_image(&self, image: Option<&str>) -> Result<(), RuntimeError> {
+        if self.options.image_missing {
+            return Err(RuntimeError::ImageMissing(image.unwrap_or("simulated").to_owned()));
+        }
         Ok(())
     }
 
-    async fn create(&self, assignment: &Assignment, _spec: &ContainerSpec) -> Result<(), RuntimeError> {
-        if self.options.refuse {
-            return Err(RuntimeError::Refused("this simulated backend was told to refuse".to_owned()));
-        }
+    async fn create(&self, assignment: &Assignment, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        self.ensure_image(spec.image.as_deref()).await?;
         self.delay().await;
         let mut inner = self.inner();
         let (instance, placement) = (assignment.instance_id, assignment.placement);
@@ -228,7 +228,7 @@ impl Runtime for SimulatedRuntime {
         _container: &Container,
         _assignment: &Assignment,
     ) -> Result<(), RuntimeError> {
-        // SimulatedRuntime ports are never taken by anybody else.
+        // Unreachable: simulated ports are never in use by another process.
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! Given what exists, when this is assigned, then that is the step; and a model runtime that every sequence of
-//! assignments, crashes and accidents must lead to rest, with one container alive at most.
+//! Steps by example, and a property test: every sequence of assignments, crashes and failures converges with at most one
+//! running container.
 
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::wire::{ContainerSpec, Limits, Ports};
@@ -11,14 +11,14 @@ use super::*;
 const INSTANCE: InstanceId = InstanceId::from_uuid(Uuid::from_u128(1));
 const USER: UserId = UserId::from_uuid(Uuid::from_u128(2));
 
-fn assignment(placement: u32, wanted: DesiredState) -> Assignment {
+fn assignment(placement: u32, desired: DesiredState) -> Assignment {
     Assignment {
         instance_id: INSTANCE,
         user_id: USER,
         placement,
         generation: 1,
-        desired: wanted,
-        container: (wanted != DesiredState::Deleted).then(|| ContainerSpec {
+        desired,
+        container: (desired != DesiredState::Deleted).then(|| ContainerSpec {
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: "ssh-ed25519 AAAA".to_owned(),
@@ -28,7 +28,7 @@ fn assignment(placement: u32, wanted: DesiredState) -> Assignment {
     }
 }
 
-fn knowing(mut assignment: Assignment, id: &str) -> Assignment {
+fn expecting(mut assignment: Assignment, id: &str) -> Assignment {
     if let Some(spec) = &mut assignment.container {
         spec.container_id = Some(id.to_owned());
     }
@@ -48,77 +48,81 @@ fn container(placement: u32, state: ContainerState) -> Container {
     }
 }
 
-fn failed_gone(step: &Step) -> bool {
-    matches!(step, Step::Report(ReportKind::InstanceFailed(trouble)) if trouble.code == "container_gone")
+fn is_container_gone(step: &Step) -> bool {
+    matches!(step, Step::Report(ReportKind::InstanceFailed(error)) if error.code == "container_gone")
 }
 
 #[test]
-fn a_new_instance_is_made_started_awaited_and_reported() {
-    let wanted = assignment(1, DesiredState::Running);
-    assert_eq!(next_step(&wanted, &[], CapacityStatus::Available), Step::Create);
+fn next_step_running_creates_starts_awaits_ssh_and_reports() {
+    let assigned = assignment(1, DesiredState::Running);
+    assert_eq!(next_step(&assigned, &[], CapacityStatus::Available), Step::Create);
     assert_eq!(
-        next_step(&wanted, &[container(1, ContainerState::Created)], CapacityStatus::Available),
+        next_step(&assigned, &[container(1, ContainerState::Created)], CapacityStatus::Available),
         Step::Start("c1".to_owned())
     );
     assert_eq!(
-        next_step(&wanted, &[container(1, ContainerState::Starting)], CapacityStatus::Available),
+        next_step(&assigned, &[container(1, ContainerState::Starting)], CapacityStatus::Available),
         Step::AwaitSsh("c1".to_owned())
     );
     let running = container(1, ContainerState::Running);
     let report = Step::Report(ReportKind::InstanceStatus(running.observation()));
-    assert_eq!(next_step(&wanted, &[running], CapacityStatus::Available), report);
+    assert_eq!(next_step(&assigned, &[running], CapacityStatus::Available), report);
 }
 
 #[test]
-fn only_a_new_container_is_refused_when_full() {
+fn next_step_at_the_limit_refuses_only_a_new_container() {
     let full = CapacityStatus::Full { max: 3 };
-    let wanted = assignment(1, DesiredState::Running);
-    let Step::Report(ReportKind::InstanceRefused(trouble)) = next_step(&wanted, &[], full) else {
+    let assigned = assignment(1, DesiredState::Running);
+    let Step::Report(ReportKind::InstanceRefused(error)) = next_step(&assigned, &[], full) else {
         panic!("not refused")
     };
-    assert_eq!((trouble.code.as_str(), trouble.message.as_str()), ("no_capacity", "all 3 places are taken"));
-    assert_eq!(next_step(&wanted, &[container(1, ContainerState::Stopped)], full), Step::Start("c1".to_owned()));
+    assert_eq!((error.code.as_str(), error.message.as_str()), ("no_capacity", "the limit of 3 containers is reached"));
+    assert_eq!(next_step(&assigned, &[container(1, ContainerState::Stopped)], full), Step::Start("c1".to_owned()));
     assert_eq!(next_step(&assignment(1, DesiredState::Deleted), &[], full), Step::Report(ReportKind::InstanceDeleted));
 }
 
 #[test]
-fn stopped_without_a_container_makes_one_and_does_not_start_it() {
-    let wanted = assignment(1, DesiredState::Stopped);
-    assert_eq!(next_step(&wanted, &[], CapacityStatus::Available), Step::Create);
-    let made = container(1, ContainerState::Created);
-    let report = Step::Report(ReportKind::InstanceStatus(made.observation()));
-    assert_eq!(next_step(&wanted, &[made], CapacityStatus::Available), report);
+fn next_step_stopped_creates_a_missing_container_without_starting_it() {
+    let assigned = assignment(1, DesiredState::Stopped);
+    assert_eq!(next_step(&assigned, &[], CapacityStatus::Available), Step::Create);
+    let created = container(1, ContainerState::Created);
+    let report = Step::Report(ReportKind::InstanceStatus(created.observation()));
+    assert_eq!(next_step(&assigned, &[created], CapacityStatus::Available), report);
     assert_eq!(
-        next_step(&wanted, &[container(1, ContainerState::Starting)], CapacityStatus::Available),
+        next_step(&assigned, &[container(1, ContainerState::Starting)], CapacityStatus::Available),
         Step::Stop("c1".to_owned())
     );
     assert_eq!(
-        next_step(&wanted, &[container(1, ContainerState::Running)], CapacityStatus::Available),
+        next_step(&assigned, &[container(1, ContainerState::Running)], CapacityStatus::Available),
         Step::Stop("c1".to_owned())
     );
 }
 
 #[test]
-fn lost_files_are_never_replaced_by_an_empty_container() {
-    for wanted in [DesiredState::Running, DesiredState::Stopped] {
-        let wanted = knowing(assignment(1, wanted), "c0");
-        assert!(failed_gone(&next_step(&wanted, &[], CapacityStatus::Available)));
-        assert!(failed_gone(&next_step(&wanted, &[container(1, ContainerState::Running)], CapacityStatus::Available)));
+fn next_step_missing_known_container_fails_instead_of_creating_one() {
+    for desired in [DesiredState::Running, DesiredState::Stopped] {
+        let assigned = expecting(assignment(1, desired), "c0");
+        assert!(is_container_gone(&next_step(&assigned, &[], CapacityStatus::Available)));
+        assert!(is_container_gone(&next_step(
+            &assigned,
+            &[container(1, ContainerState::Running)],
+            CapacityStatus::Available
+        )));
     }
 }
 
 #[test]
-fn a_container_made_anew_from_its_files_answers_to_its_former_id() {
+fn next_step_recreated_container_matches_its_former_id() {
     let mut moved = container(1, ContainerState::Stopped);
     moved.former_ids = vec!["c0".to_owned()];
     assert_eq!(
-        next_step(&knowing(assignment(1, DesiredState::Running), "c0"), &[moved], CapacityStatus::Available),
+        next_step(&expecting(assignment(1, DesiredState::Running), "c0"), &[moved], CapacityStatus::Available),
         Step::Start("c1".to_owned())
     );
 }
 
 #[test]
-fn a_lower_placement_goes_first_and_a_higher_one_is_left_alone() {
+fn next_step_removes_lower_placements_and_never_a_higher_one() {
     let (old, new) = (container(1, ContainerState::Running), container(2, ContainerState::Created));
     let both = [new.clone(), old];
     assert_eq!(
@@ -137,64 +141,68 @@ fn a_lower_placement_goes_first_and_a_higher_one_is_left_alone() {
 }
 
 #[test]
-fn an_assignment_that_does_not_say_what_to_make_makes_nothing() {
-    let mut wanted = assignment(1, DesiredState::Running);
-    wanted.container = None;
-    assert!(matches!(next_step(&wanted, &[], CapacityStatus::Available), Step::Report(ReportKind::InstanceFailed(_))));
+fn next_step_without_a_container_spec_fails() {
+    let mut assigned = assignment(1, DesiredState::Running);
+    assigned.container = None;
+    assert!(matches!(
+        next_step(&assigned, &[], CapacityStatus::Available),
+        Step::Report(ReportKind::InstanceFailed(_))
+    ));
 }
 
-/// What happens to the model between two steps.
+/// An event of the model's history.
 #[derive(Debug, Clone)]
-enum Happening {
-    /// The server assigns something (or an older assignment arrives late).
-    Assign { placement: u32, wanted: DesiredState, known: Known },
-    /// The next step is decided and taken.
+enum ModelEvent {
+    /// The server sends an assignment (or an older one arrives late).
+    Assign { placement: u32, desired: DesiredState, expected: ExpectedId },
+    /// The agent decides and executes the next step.
     Step,
-    /// The next step is decided, and the agent dies before it is taken (or after: then it is a `Step`).
+    /// The agent decides the next step and crashes before it executes it.
     Crash,
-    /// The container stops by itself.
-    Die,
-    /// Somebody removes the container behind our back.
+    /// The container stops unexpectedly.
+    Stop,
+    /// The container is removed by something other than the agent.
     Vanish,
-    /// The backend fills up, or has capacity again.
-    CapacityStatus(bool),
+    /// The limit is reached, or no longer.
+    SetCapacity(bool),
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Known {
-    Nothing,
-    TheRightOne,
-    AWrongOne,
+enum ExpectedId {
+    None,
+    Matching,
+    Other,
 }
 
-fn happenings() -> impl Strategy<Value = Happening> {
-    let wanted = prop_oneof![3 => Just(DesiredState::Running), 2 => Just(DesiredState::Stopped), 1 => Just(DesiredState::Deleted)];
-    let known = prop_oneof![4 => Just(Known::Nothing), 2 => Just(Known::TheRightOne), 1 => Just(Known::AWrongOne)];
+fn model_events() -> impl Strategy<Value = ModelEvent> {
+    let desired = prop_oneof![3 => Just(DesiredState::Running), 2 => Just(DesiredState::Stopped), 1 => Just(DesiredState::Deleted)];
+    let expected =
+        prop_oneof![4 => Just(ExpectedId::None), 2 => Just(ExpectedId::Matching), 1 => Just(ExpectedId::Other)];
     prop_oneof![
-        3 => (1..4u32, wanted, known)
-            .prop_map(|(placement, wanted, known)| Happening::Assign { placement, wanted, known }),
-        8 => Just(Happening::Step),
-        1 => Just(Happening::Crash),
-        1 => Just(Happening::Die),
-        1 => Just(Happening::Vanish),
-        1 => any::<bool>().prop_map(Happening::CapacityStatus),
+        3 => (1..4u32, desired, expected)
+            .prop_map(|(placement, desired, expected)| ModelEvent::Assign { placement, desired, expected }),
+        8 => Just(ModelEvent::Step),
+        1 => Just(ModelEvent::Crash),
+        1 => Just(ModelEvent::Stop),
+        1 => Just(ModelEvent::Vanish),
+        1 => any::<bool>().prop_map(ModelEvent::SetCapacity),
     ]
 }
 
 #[derive(Debug, Default)]
 struct Model {
     containers: Vec<Container>,
-    made: usize,
+    created: usize,
 }
 
 impl Model {
-    /// Takes one step like a runtime would, and checks that the step was a lawful one.
-    fn take(&mut self, step: &Step, assignment: &Assignment) -> Result<(), TestCaseError> {
+    /// Executes one step as a runtime would, and checks that the step was allowed.
+    fn execute(&mut self, step: &Step, assignment: &Assignment) -> Result<(), TestCaseError> {
         match step {
             Step::Ignore | Step::Report(_) => {}
             Step::Remove(id) => {
                 let victim = self.containers.iter().find(|container| container.id == *id);
-                let victim = victim.ok_or_else(|| TestCaseError::fail("removes what isn't there"))?;
+                let victim = victim.ok_or_else(|| TestCaseError::fail("removes a container that does not exist"))?;
                 prop_assert!(
                     victim.placement < assignment.placement
                         || (assignment.desired == DesiredState::Deleted && victim.placement == assignment.placement),
@@ -204,17 +212,17 @@ impl Model {
                 self.containers.retain(|container| container.id != *id);
             }
             Step::Create => {
-                prop_assert!(self.containers.is_empty(), "made a second container");
+                prop_assert!(self.containers.is_empty(), "created a second container");
                 prop_assert_eq!(
                     expected_container_id(assignment),
                     None,
-                    "made an empty container in place of lost files"
+                    "created an empty container in place of lost files"
                 );
                 prop_assert_ne!(assignment.desired, DesiredState::Deleted);
-                self.made += 1;
-                let mut made = container(assignment.placement, ContainerState::Created);
-                made.id = format!("m{}", self.made);
-                self.containers.push(made);
+                self.created += 1;
+                let mut created = container(assignment.placement, ContainerState::Created);
+                created.id = format!("m{}", self.created);
+                self.containers.push(created);
             }
             Step::Start(id) => self.change(id, ContainerState::Starting)?,
             Step::AwaitSsh(id) => self.change(id, ContainerState::Running)?,
@@ -226,7 +234,7 @@ impl Model {
 
     fn change(&mut self, id: &str, state: ContainerState) -> Result<(), TestCaseError> {
         let container = self.containers.iter_mut().find(|container| container.id == id);
-        container.ok_or_else(|| TestCaseError::fail("changes what isn't there"))?.state = state;
+        container.ok_or_else(|| TestCaseError::fail("changes a container that does not exist"))?.state = state;
         Ok(())
     }
 }
@@ -235,55 +243,55 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
-    fn every_history_comes_to_rest_as_wanted_with_one_container_alive_at_most(
-        history in prop::collection::vec(happenings(), 1..24)
+    fn next_step_every_history_converges_with_at_most_one_running_container(
+        history in prop::collection::vec(model_events(), 1..24)
     ) {
         let mut model = Model::default();
-        let mut wanted = assignment(1, DesiredState::Running);
+        let mut assigned = assignment(1, DesiredState::Running);
         let mut capacity = CapacityStatus::Available;
-        for happening in history {
-            match happening {
-                Happening::Assign { placement, wanted: what, known } => {
-                    wanted = assignment(placement, what);
-                    match (known, model.containers.first()) {
-                        (Known::TheRightOne, Some(container)) => wanted = knowing(wanted, &container.id.clone()),
-                        (Known::AWrongOne, _) => wanted = knowing(wanted, "another"),
+        for event in history {
+            match event {
+                ModelEvent::Assign { placement, desired, expected } => {
+                    assigned = assignment(placement, desired);
+                    match (expected, model.containers.first()) {
+                        (ExpectedId::Matching, Some(container)) => assigned = expecting(assigned, &container.id.clone()),
+                        (ExpectedId::Other, _) => assigned = expecting(assigned, "another"),
                         _ => {}
                     }
                 }
-                Happening::Step => model.take(&next_step(&wanted, &model.containers, capacity), &wanted)?,
-                Happening::Crash => {
-                    let _ = next_step(&wanted, &model.containers, capacity);
+                ModelEvent::Step => model.execute(&next_step(&assigned, &model.containers, capacity), &assigned)?,
+                ModelEvent::Crash => {
+                    let _ = next_step(&assigned, &model.containers, capacity);
                 }
-                Happening::Die => model.containers.iter_mut().for_each(|container| {
+                ModelEvent::Stop => model.containers.iter_mut().for_each(|container| {
                     if container.state.is_alive() {
                         container.state = ContainerState::Stopped;
                     }
                 }),
-                Happening::Vanish => model.containers.clear(),
-                Happening::CapacityStatus(free) => capacity = if free { CapacityStatus::Available } else { CapacityStatus::Full { max: 1 } },
+                ModelEvent::Vanish => model.containers.clear(),
+                ModelEvent::SetCapacity(free) => capacity = if free { CapacityStatus::Available } else { CapacityStatus::Full { max: 1 } },
             }
         }
-        let rest = (0..8).find_map(|_| match next_step(&wanted, &model.containers, capacity) {
-            rest @ (Step::Ignore | Step::Report(_)) => Some(Ok(rest)),
-            next => model.take(&next, &wanted).err().map(Err),
+        let last = (0..8).find_map(|_| match next_step(&assigned, &model.containers, capacity) {
+            last @ (Step::Ignore | Step::Report(_)) => Some(Ok(last)),
+            next => model.execute(&next, &assigned).err().map(Err),
         });
-        let rest = rest.ok_or_else(|| TestCaseError::fail("still busy after 8 steps"))??;
-        match rest {
-            Step::Ignore => prop_assert!(model.containers.iter().any(|container| container.placement > wanted.placement)),
-            Step::Report(ReportKind::InstanceStatus(seen)) => {
+        let last = last.ok_or_else(|| TestCaseError::fail("not converged after 8 steps"))??;
+        match last {
+            Step::Ignore => prop_assert!(model.containers.iter().any(|container| container.placement > assigned.placement)),
+            Step::Report(ReportKind::InstanceStatus(observation)) => {
                 prop_assert_eq!(model.containers.len(), 1);
-                prop_assert_eq!(&seen, &model.containers[0].observation());
-                prop_assert_eq!(model.containers[0].placement, wanted.placement);
-                prop_assert_eq!(model.containers[0].state.is_alive(), wanted.desired == DesiredState::Running);
+                prop_assert_eq!(&observation, &model.containers[0].observation());
+                prop_assert_eq!(model.containers[0].placement, assigned.placement);
+                prop_assert_eq!(model.containers[0].state.is_alive(), assigned.desired == DesiredState::Running);
             }
             Step::Report(ReportKind::InstanceDeleted) => {
-                prop_assert_eq!(wanted.desired, DesiredState::Deleted);
-                prop_assert!(model.containers.iter().all(|container| container.placement > wanted.placement));
+                prop_assert_eq!(assigned.desired, DesiredState::Deleted);
+                prop_assert!(model.containers.iter().all(|container| container.placement > assigned.placement));
             }
             Step::Report(ReportKind::InstanceRefused(_)) => prop_assert_ne!(capacity, CapacityStatus::Available),
-            Step::Report(ReportKind::InstanceFailed(_)) => prop_assert!(expected_container_id(&wanted).is_some()),
-            other => prop_assert!(false, "came to rest at {other:?}"),
+            Step::Report(ReportKind::InstanceFailed(_)) => prop_assert!(expected_container_id(&assigned).is_some()),
+            other => prop_assert!(false, "converged to {other:?}"),
         }
     }
 }

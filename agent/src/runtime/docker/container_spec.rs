@@ -1,9 +1,9 @@
-//! What a container may and may not.
+//! The specification of an instance's container, including its restrictions.
 //!
-//! In: an assignment and the ports chosen. Out: the engine's order for it. Its owner is root inside, so everything that
-//! root could do to the machine or the neighbours is taken away: all capabilities but the few that sshd and a package
-//! manager need, no new privileges, the engine's seccomp profile, no mounts of the host, limits on memory, processor
-//! and processes, and a network on which neighbours don't see each other. What a plain engine can't limit is the disk.
+//! The owner is root in the container. To protect the host and other instances, the container has only the capabilities
+//! that sshd and a package manager need, no new privileges, the engine's default seccomp profile, no host mounts, limits
+//! on memory, CPU and processes, and a network without connections between containers. Disk usage is not limited,
+//! because most storage drivers can't.
 
 use std::collections::HashMap;
 
@@ -15,11 +15,11 @@ use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
 
 use super::{labels, network};
 
-/// What sshd and a package manager need as root of a container; none of them reaches outside of it.
+/// Capabilities that sshd and a package manager need; none of them gives access to the host.
 const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"];
 
-/// What is needed to order a container.
+/// The input of [`body`].
 pub(super) struct ContainerRequest<'a> {
     pub backend: BackendId,
     pub assignment: &'a Assignment,
@@ -29,7 +29,7 @@ pub(super) struct ContainerRequest<'a> {
     pub former_ids: &'a [String],
 }
 
-/// The order.
+/// The body of the engine's create request.
 pub(super) fn body(request: &ContainerRequest<'_>) -> ContainerCreateBody {
     let ContainerRequest { backend, assignment, spec, image, ports, former_ids } = request;
     ContainerCreateBody {
@@ -46,7 +46,7 @@ fn host_config(spec: &ContainerSpec, ports: Ports) -> HostConfig {
     let memory = i64::from(spec.limits.memory_mib) * 1024 * 1024;
     HostConfig {
         memory: Some(memory),
-        // Equal to the memory: no swap on top of it.
+        // Equal to `memory`, which means no swap.
         memory_swap: Some(memory),
         nano_cpus: Some(i64::from(spec.limits.cpu_millis) * 1_000_000),
         pids_limit: Some(i64::from(spec.limits.pids)),
@@ -56,9 +56,9 @@ fn host_config(spec: &ContainerSpec, ports: Ports) -> HostConfig {
         privileged: Some(false),
         network_mode: Some(network::NETWORK_NAME.to_owned()),
         port_bindings: Some(bindings(ports)),
-        // Whether it runs is decided by its assignment, and by nobody else.
+        // Only the agent starts containers, as their assignments say.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
-        // What sshd says must not fill the disk.
+        // Bounds the disk space of sshd's output.
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(HashMap::from([
@@ -70,7 +70,7 @@ fn host_config(spec: &ContainerSpec, ports: Ports) -> HostConfig {
     }
 }
 
-/// The container's ports and where they are published.
+/// The container's ports and their host ports.
 pub(super) fn bindings(ports: Ports) -> HashMap<String, Option<Vec<PortBinding>>> {
     [("22/tcp", ports.ssh), ("80/tcp", ports.http), ("443/tcp", ports.https)]
         .into_iter()

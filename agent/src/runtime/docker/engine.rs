@@ -1,42 +1,40 @@
-//! Finding the engine.
+//! Finds the container engine: a local socket, its API version, and whether it is Docker or Podman.
 //!
-//! In: the socket that was named, or none. Out: a client that speaks a version of the API which the engine knows too,
-//! and whether it is Docker or Podman. Only local sockets: the agent probes ports and is_ready SSH servers on the
-//! engine's own machine.
+//! Only local sockets are accepted, because the agent tests ports and SSH servers on the engine's machine.
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 
-/// Seconds that the engine may take to answer; creating on a busy disk takes long.
+/// Timeout of a request to the engine, in seconds. A creation on a busy disk is slow.
 const REQUEST_TIMEOUT_SECONDS: u64 = 120;
 
-/// An engine that answers.
+/// A connected engine.
 #[derive(Debug)]
 pub struct Engine {
     pub(super) docker: Docker,
     pub(super) kind: &'static str,
 }
 
-/// No engine answers.
+/// Why no engine is available.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The address is not one of a local socket.
-    #[error("{0:?} is no local socket; it should be like unix:///var/run/docker.sock")]
+    /// The address is not a local socket.
+    #[error("{0:?} is not a local socket such as unix:///var/run/docker.sock")]
     NotLocalSocket(String),
-    /// Nobody answers where an engine should.
-    #[error("nobody answers at {at}")]
+    /// No engine answers on any of the sockets.
+    #[error("no container engine answers at {at}")]
     Unreachable {
-        /// Where it was looked for.
+        /// The sockets.
         at: String,
-        /// What happened at the last socket.
+        /// The error of the last socket.
         #[source]
         source: bollard::errors::Error,
     },
 }
 
-/// The engine at `host`, or the first that answers in the usual sockets.
+/// Connects to the engine at `host`, or to the first default socket that answers.
 ///
 /// # Errors
-/// When none answers.
+/// If none answers.
 pub async fn connect(host: Option<&str>) -> Result<Engine, EngineError> {
     let sockets = match host {
         Some(host) if host.starts_with("unix://") => vec![host.to_owned()],
@@ -47,7 +45,7 @@ pub async fn connect(host: Option<&str>) -> Result<Engine, EngineError> {
     for socket in &sockets {
         match probe(socket).await {
             Ok(engine) => {
-                tracing::info!(socket, kind = engine.kind, "found an engine");
+                tracing::info!(socket, kind = engine.kind, "connected to the container engine");
                 return Ok(engine);
             }
             Err(error) => last = Some(error),
@@ -61,7 +59,7 @@ pub async fn connect(host: Option<&str>) -> Result<Engine, EngineError> {
 }
 
 async fn probe(socket: &str) -> Result<Engine, bollard::errors::Error> {
-    // Engines of many years are about: the newest version that both know is agreed upon.
+    // Uses the newest API version that client and engine support.
     let docker =
         Docker::connect_with_unix(socket, REQUEST_TIMEOUT_SECONDS, API_DEFAULT_VERSION)?.negotiate_version().await?;
     let version = docker.version().await?;
@@ -84,9 +82,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_missing_engine_is_named_by_its_place() {
+    async fn connect_without_an_engine_names_the_socket() {
         let error = connect(Some("unix:///nowhere/docker.sock")).await.unwrap_err();
-        assert_eq!(error.to_string(), "nobody answers at unix:///nowhere/docker.sock");
+        assert_eq!(error.to_string(), "no container engine answers at unix:///nowhere/docker.sock");
         let error = connect(Some("tcp://127.0.0.1:2375")).await.unwrap_err();
         assert!(matches!(error, EngineError::NotLocalSocket(_)));
     }

@@ -1,18 +1,18 @@
-//! What an engine's error means.
+//! Maps bollard's errors to [`RuntimeError`].
 //!
-//! In: bollard's error. Out: one of ours. Engines tell a taken port by the text alone, so the texts of Docker, its
-//! userland proxy and Podman stand here, and nowhere else.
+//! Engines report a port in use only in the message, so this module contains the messages of Docker, its userland proxy
+//! and Podman.
 
 use bollard::errors::Error;
 
 use crate::runtime::RuntimeError;
 
-/// An error that may pass.
+/// Maps an error that has no special meaning.
 pub(super) fn other_error(action: &'static str) -> impl Fn(Error) -> RuntimeError {
     move |error| RuntimeError::Other { action, source: error.into() }
 }
 
-/// An answer about a container that should exist.
+/// Maps an error of an operation on an existing container.
 pub(super) fn container_error(action: &'static str) -> impl Fn(Error) -> RuntimeError {
     move |error| match &error {
         Error::DockerResponseServerError { status_code: 404, .. } => RuntimeError::NotFound,
@@ -23,13 +23,13 @@ pub(super) fn container_error(action: &'static str) -> impl Fn(Error) -> Runtime
     }
 }
 
-/// An answer to a create_error from `image`.
+/// Maps an error of a creation from `image`.
 pub(super) fn create_error(image: &str) -> impl Fn(Error) -> RuntimeError {
     move |error| match &error {
         Error::DockerResponseServerError { status_code: 404, .. } => RuntimeError::ImageMissing(image.to_owned()),
-        // Podman answers 500 to what Docker answers 409.
+        // The status is 409 with Docker and 500 with Podman.
         Error::DockerResponseServerError { message, .. } if is_name_taken(message) => RuntimeError::AlreadyExists,
-        _ => RuntimeError::Other { action: "could not make the container", source: error.into() },
+        _ => RuntimeError::Other { action: "could not create the container", source: error.into() },
     }
 }
 
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn what_engines_say_is_understood() {
+    fn errors_of_docker_and_podman_are_recognized() {
         let start = container_error("could not start the container");
         for text in [
             "driver failed programming external connectivity on endpoint x (y): Bind for 0.0.0.0:20000 failed: port is already allocated",

@@ -1,9 +1,8 @@
-//! What the agent puts into a container and reads from it: files, never commands.
+//! Uploads the authorized key to a container and downloads its host keys.
 //!
-//! In: the key that may log in. Out: the fingerprints of the host keys. Both travel as tar archives over the engine's
-//! API, which works on stopped containers and runs nothing inside, so no text of a user comes near a shell. What a
-//! container gives back is its owner's to forge: it is read up to a limit, parsed, and believed about that one
-//! container only. The paths are the contract of `images/README.md`.
+//! Both are tar archives over the engine's API. That works on stopped containers and executes nothing inside, so a user's
+//! text never reaches a shell. The container's owner can forge what it returns, so the agent reads a limited amount and
+//! uses it for that container only. `images/README.md` specifies the paths.
 
 use std::io::Read;
 
@@ -19,29 +18,31 @@ use tar::{Archive, Builder, EntryType, Header};
 use super::errors::container_error;
 use crate::runtime::RuntimeError;
 
-/// Where the container tells its public host keys.
+/// The file in which the container publishes its host keys.
 const HOST_KEYS_PATH: &str = "/etc/dockhost/host_keys.pub";
-/// Bytes of an archive that are read at most.
+/// Maximum size of a downloaded archive that is read.
 const MAX_ARCHIVE_BYTES: usize = 64 * 1024;
-/// Host keys that are told at most.
+/// Maximum number of host keys that are reported.
 const MAX_HOST_KEYS: usize = 8;
 
-/// Lets this key log in as root.
+/// Authorizes this key to log in as root.
 pub(super) async fn upload_authorized_key(docker: &Docker, id: &str, key: &str) -> Result<(), RuntimeError> {
-    let archive = authorized_keys(key)
-        .map_err(|error| RuntimeError::Other { action: "could not pack the key", source: error.into() })?;
+    let archive = authorized_keys(key).map_err(|error| RuntimeError::Other {
+        action: "could not create the archive of the authorized key",
+        source: error.into(),
+    })?;
     let options = UploadToContainerOptionsBuilder::default().path("/").build();
     docker
         .upload_to_container(id, Some(options), bollard::body_full(archive))
         .await
-        .map_err(container_error("could not put the key into the container"))
+        .map_err(container_error("could not upload the authorized key"))
 }
 
 fn authorized_keys(key: &str) -> std::io::Result<Bytes> {
-    // The server parsed and wrote the key anew; a second line would still be a second key, so it never gets one.
+    // The server has validated the key; only the first line is used, because a second one would authorize another key.
     let line = format!("{}\n", key.lines().next().unwrap_or_default());
     let mut archive = Builder::new(Vec::new());
-    // Not `root/` itself: its mode is the image's matter, and sshd insists on that of `.ssh`.
+    // Without an entry for `root/`, whose mode the image defines. sshd requires this mode for `.ssh`.
     let mut folder = header(EntryType::Directory, 0o700, 0);
     archive.append_data(&mut folder, "root/.ssh", std::io::empty())?;
     let mut file = header(EntryType::Regular, 0o600, line.len() as u64);
@@ -59,7 +60,7 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     header
 }
 
-/// The fingerprints of the container's host keys, in the order in which it tells them.
+/// The fingerprints of the container's host keys, in the file's order.
 pub(super) async fn host_keys(docker: &Docker, id: &str) -> Result<Vec<String>, RuntimeError> {
     let options = DownloadFromContainerOptionsBuilder::default().path(HOST_KEYS_PATH).build();
     let mut stream = std::pin::pin!(docker.download_from_container(id, Some(options)));
@@ -67,7 +68,7 @@ pub(super) async fn host_keys(docker: &Docker, id: &str) -> Result<Vec<String>, 
     while let Some(chunk) = stream.next().await {
         match chunk.map_err(container_error("could not read the host keys")) {
             Ok(chunk) => archive.extend_from_slice(&chunk[..chunk.len().min(MAX_ARCHIVE_BYTES - archive.len())]),
-            // No such file: an image that doesn't tell them, or a container that has never run.
+            // No such file: the image does not publish the keys, or the container has never run.
             Err(RuntimeError::NotFound) => return Ok(vec![]),
             Err(error) => return Err(error),
         }
@@ -78,7 +79,7 @@ pub(super) async fn host_keys(docker: &Docker, id: &str) -> Result<Vec<String>, 
     Ok(first_file(&archive).map(|text| fingerprints(&text)).unwrap_or_default())
 }
 
-/// The text of the first regular file; a link, a folder or a torn archive has none.
+/// The text of the first entry, if that is a regular file.
 fn first_file(archive: &[u8]) -> Option<String> {
     let mut archive = Archive::new(archive);
     let mut entry = archive.entries().ok()?.next()?.ok()?;
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_the_one_that_ssh_shows() {
+    fn fingerprints_equal_those_of_ssh_keygen() {
         let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMXOUsbZXZ9V7m4WjaK/6wznfQZJb9slyKLs1bjzj/MO root@foo\n";
         assert_eq!(fingerprints(key), ["SHA256:1C9QXBKspa0T9zjGgIb/Mfa1x0sWnp9YNED+O4Mwyj4"]);
         assert_eq!(fingerprints("nonsense\n\nssh-rsa ###\n"), Vec::<String>::new());
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_key_goes_in_with_the_modes_that_sshd_insists_on() {
+    fn authorized_keys_contains_one_key_with_the_modes_that_sshd_requires() {
         let archive = authorized_keys("ssh-ed25519 AAAA me\nssh-ed25519 BBBB another").unwrap();
         let mut archive = Archive::new(&archive[..]);
         let entries: Vec<(String, u32, String)> = archive
@@ -137,11 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_place_of_the_host_keys_is_not_followed() {
+    fn first_file_symlink_is_not_followed() {
         let mut archive = Builder::new(Vec::new());
         let mut link = header(EntryType::Symlink, 0o777, 0);
         archive.append_link(&mut link, "host_keys.pub", "/etc/shadow").unwrap();
         assert_eq!(first_file(&archive.into_inner().unwrap()), None);
-        assert_eq!(first_file(b"torn"), None);
+        assert_eq!(first_file(b"truncated"), None);
     }
 }

@@ -1,7 +1,7 @@
-//! Getting an image onto the machine.
+//! Provides images: downloads them, and builds the project's own instance image.
 //!
-//! In: an image's name. Out: the image, fetched from its registry; or made here, if it is the project's own. The
-//! project's names are never fetched: whoever got hold of them on a public registry would be root in every instance.
+//! Images with the project's prefix are never downloaded: whoever registered that name on a public registry would get
+//! root in every instance.
 
 use bollard::Docker;
 use bollard::query_parameters::{BuildImageOptionsBuilder, CreateImageOptionsBuilder};
@@ -12,31 +12,31 @@ use tar::{Builder, Header};
 use super::errors::other_error;
 use crate::runtime::RuntimeError;
 
-/// The names that are the project's own.
+/// Prefix of the project's own images.
 const PROJECT_PREFIX: &str = "dockhost/";
 /// The image of `images/instance`.
 pub(super) const INSTANCE_IMAGE: &str = "dockhost/instance:latest";
 
-/// What the image of instances is made of.
+/// The files that the instance image is built from.
 const BUILD_CONTEXT: [(&str, &str); 3] = [
     ("Dockerfile", include_str!("../../../../images/instance/Dockerfile")),
     ("entrypoint.sh", include_str!("../../../../images/instance/entrypoint.sh")),
     ("sshd_config", include_str!("../../../../images/instance/sshd_config")),
 ];
 
-/// Gets the image, however long it takes.
+/// Downloads or builds the image if it is missing. May take minutes.
 pub(super) async fn ensure(docker: &Docker, image: &str) -> Result<(), RuntimeError> {
     if exists(docker, image).await {
         Ok(())
     } else if image == INSTANCE_IMAGE {
-        tracing::info!(image, "making the image of instances, once; this takes a minute or two");
+        tracing::info!(image, "building the instance image; this happens once and takes a minute or two");
         build(docker).await
     } else if image.starts_with(PROJECT_PREFIX) {
         Err(RuntimeError::ImageMissing(image.to_owned()))
     } else {
         let options = CreateImageOptionsBuilder::default().from_image(image).build();
         let progress = docker.create_image(Some(options), None, None);
-        progress.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(other_error("could not fetch the image"))
+        progress.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(other_error("could not download the image"))
     }
 }
 
@@ -45,24 +45,26 @@ async fn exists(docker: &Docker, image: &str) -> bool {
 }
 
 async fn build(docker: &Docker) -> Result<(), RuntimeError> {
-    let context = context()
-        .map_err(|error| RuntimeError::Other { action: "could not pack the image's recipe", source: error.into() })?;
+    let context = context().map_err(|error| RuntimeError::Other {
+        action: "could not create the build context of the instance image",
+        source: error.into(),
+    })?;
     let options = BuildImageOptionsBuilder::default().t(INSTANCE_IMAGE).rm(true).forcerm(true).build();
     docker
         .build_image(options, None, Some(bollard::body_full(context)))
         .try_for_each(|line| {
             if let Some(text) = line.stream {
-                tracing::debug!(text = text.trim_end(), "making the image");
+                tracing::debug!(text = text.trim_end(), "build output");
             }
             std::future::ready(Ok(()))
         })
         .await
-        .map_err(other_error("could not make the image of instances"))?;
-    tracing::info!(image = INSTANCE_IMAGE, "made the image of instances");
+        .map_err(other_error("could not build the instance image"))?;
+    tracing::info!(image = INSTANCE_IMAGE, "built the instance image");
     Ok(())
 }
 
-/// The recipe as a build context.
+/// The files as a tar archive.
 fn context() -> std::io::Result<Bytes> {
     let mut archive = Builder::new(Vec::new());
     for (name, text) in BUILD_CONTEXT {
@@ -78,9 +80,8 @@ fn context() -> std::io::Result<Bytes> {
 mod tests {
     use super::*;
 
-    /// Every file that the recipe copies is in the context.
     #[test]
-    fn the_recipe_is_whole() {
+    fn build_context_contains_every_file_that_the_dockerfile_copies() {
         let dockerfile = BUILD_CONTEXT[0].1;
         let copied: Vec<&str> = dockerfile
             .lines()

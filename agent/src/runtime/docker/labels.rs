@@ -1,7 +1,6 @@
-//! The labels that tell whose a container is.
+//! The labels that identify a container.
 //!
-//! In: a container as the engine lists it. Out: ours, or nothing if its labels don't say. The labels are written at
-//! create_error and can't be changed, not even from inside.
+//! They are set when a container is created, and neither the agent nor the container can change them later.
 
 use std::collections::HashMap;
 
@@ -12,17 +11,17 @@ use dockhost_domain::wire::{Assignment, Ports};
 use crate::container::{Container, ContainerState};
 use crate::ports;
 
-/// The instance.
+/// The container's instance.
 pub(super) const INSTANCE: &str = "dockhost.instance";
-/// Its owner.
+/// The instance's owner.
 pub(super) const USER: &str = "dockhost.user";
-/// The placement that it was made for.
+/// The placement that the container was created for.
 pub(super) const PLACEMENT: &str = "dockhost.placement";
-/// The backend that made it.
+/// The backend that created it.
 pub(super) const BACKEND: &str = "dockhost.backend";
-/// Its host ports; the engine lists those of running containers only.
+/// Its host ports; the engine lists the ports of running containers only.
 pub(super) const PORTS: &str = "dockhost.ports";
-/// The ids that its files had before.
+/// The ids of the containers that it replaced.
 pub(super) const FORMER: &str = "dockhost.former-ids";
 
 /// The labels of a new container.
@@ -50,7 +49,8 @@ pub(super) fn ports_text(ports: Ports) -> String {
     ports::numbers(ports).map(|port| port.to_string()).join(",")
 }
 
-/// The container of a listing; a created one still has to be asked whether it has run.
+/// Parses a listed container; `None` if a label is missing or invalid. For one in the state `Created` the caller must
+/// find out whether it has run.
 pub(super) fn container(summary: &ContainerSummary) -> Option<Container> {
     let labels = summary.labels.as_ref()?;
     let former_ids = labels.get(FORMER).map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default();
@@ -70,7 +70,7 @@ pub(super) fn container(summary: &ContainerSummary) -> Option<Container> {
     })
 }
 
-/// The host ports that a container holds, running or not.
+/// The host ports of a container, running or not.
 pub(super) fn ports(summary: &ContainerSummary) -> Option<Ports> {
     let text = summary.labels.as_ref()?.get(PORTS)?;
     let mut numbers = text.split(',').map(str::parse);
@@ -84,7 +84,7 @@ mod tests {
     use dockhost_domain::wire::DesiredState;
 
     #[test]
-    fn labels_tell_all_that_there_is_to_know_of_a_stopped_container() {
+    fn labels_roundtrip_for_a_stopped_container() {
         let id = |n| format!("0193b3a0-0000-7000-8000-00000000000{n}");
         let assignment = Assignment {
             instance_id: id(1).parse().unwrap(),

@@ -1,10 +1,7 @@
-//! Docker, or Podman behind the same API.
+//! The runtime for Docker, and for Podman through the same API.
 //!
-//! In: the acts of [`Runtime`]. Out: containers on a real engine. What belongs to an instance is told by labels alone,
-//! and every listing is filtered by this backend's, so several agents may share an engine. Containers of all backends
-//! count as holders of ports.
-//!
-//! An instance's owner is root in it and nobody outside: the module `create` says what it may and may not.
+//! Labels identify an instance's containers, and every list is filtered by this backend's label, so several agents can
+//! share an engine. Ports of all backends' containers count as used. `container_spec` limits what a container may do.
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
@@ -37,35 +34,35 @@ pub use engine::{Engine, EngineError, connect};
 
 use errors::{container_error, other_error};
 
-/// Seconds that a container has between SIGTERM and SIGKILL.
+/// Seconds between SIGTERM and SIGKILL when a container is stopped.
 const STOP_GRACE_SECONDS: i32 = 5;
 
-/// What this backend's containers have in common.
+/// Options for all containers of this backend.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// Whose containers they are.
+pub struct DockerOptions {
+    /// The backend that owns the containers.
     pub backend: BackendId,
-    /// The image when an assignment names none.
+    /// The image if an assignment names none.
     pub image: String,
-    /// Where ports are taken from.
+    /// The host ports to allocate from.
     pub ports: PortRange,
-    /// Where the published ports are reached, when the loopback address doesn't lead to them.
+    /// Address of the published ports, tried if they are not reachable on the loopback address.
     pub lan_ip: Option<String>,
-    /// Whether instances are kept away from this machine and from private networks.
+    /// Whether to block connections from instances to this machine and to private networks.
     pub firewall: bool,
 }
 
-/// A real engine.
+/// Runs containers on an engine.
 #[derive(Debug)]
 pub struct DockerRuntime {
     docker: Docker,
     kind: &'static str,
-    settings: Settings,
+    options: DockerOptions,
     reservations: Mutex<PortReservations>,
     image_lock: tokio::sync::Mutex<()>,
 }
 
-/// Ports that are given out but not yet to be seen in a listing.
+/// Ports allocated to containers that the engine does not list yet.
 #[derive(Debug)]
 struct PortReservations {
     cursor: Cursor,
@@ -73,28 +70,29 @@ struct PortReservations {
 }
 
 impl DockerRuntime {
-    /// Prepares the engine: its network for instances, and what keeps them in it.
+    /// Prepares the engine: creates the instances' network and its firewall rules.
     ///
     /// # Errors
-    /// When the engine refuses the network.
-    pub async fn new(engine: Engine, settings: Settings) -> Result<Self, RuntimeError> {
+    /// If the engine can't create the network. A failing firewall is only logged.
+    pub async fn new(engine: Engine, options: DockerOptions) -> Result<Self, RuntimeError> {
         let bridge = network::ensure(&engine.docker).await?;
-        if settings.firewall {
+        if options.firewall {
             match firewall::ensure(&bridge).await {
-                Ok(()) => tracing::info!(bridge, "instances reach neither this machine nor private networks"),
+                Ok(()) => tracing::info!(bridge, "instances are blocked from this machine and private networks"),
                 Err(error) => tracing::warn!(
                     error = &error as &dyn Error,
-                    "instances can reach this machine and private networks: run the agent as root on the host, with \
-                     iptables, or guard the bridge yourself"
+                    bridge,
+                    "instances are NOT blocked from this machine and private networks; run the agent as root on the \
+                     host with iptables installed, or add firewall rules for the bridge yourself"
                 ),
             }
         }
-        let cursor = Cursor::seeded(settings.ports, settings.backend.uuid().as_u128());
+        let cursor = Cursor::seeded(options.ports, options.backend.uuid().as_u128());
         let reservations = Mutex::new(PortReservations { cursor, reserved: BTreeSet::new() });
         Ok(Self {
             docker: engine.docker,
             kind: engine.kind,
-            settings,
+            options,
             reservations,
             image_lock: tokio::sync::Mutex::default(),
         })
@@ -110,8 +108,8 @@ impl DockerRuntime {
         self.docker.list_containers(Some(options)).await.map_err(other_error("could not list the containers"))
     }
 
-    /// Whether there may be files in a container that the engine calls created. One that ran and failed to start
-    /// again is called so too, and one made anew from its files has not run itself.
+    /// Whether a container in the engine's state `created` may contain files of its user. The engine uses that state also
+    /// for a container that ran and failed to start again, and for one that was recreated from its files.
     async fn has_run(&self, container: &Container) -> Result<bool, RuntimeError> {
         if !container.former_ids.is_empty() {
             return Ok(true);
@@ -120,26 +118,26 @@ impl DockerRuntime {
             .docker
             .inspect_container(&container.id, None)
             .await
-            .map_err(container_error("could not inspect it"))?;
+            .map_err(container_error("could not inspect the container"))?;
         let started = inspected.state.and_then(|state| state.started_at);
-        // Unknown counts as having run: nothing is removed on a guess.
+        // An unknown start time counts as having run, so that no files are lost.
         Ok(started.is_none_or(|at| !at.is_empty() && !at.starts_with("0001-01-01")))
     }
 
-    /// Chooses free ports and promises them, until [`Self::release_ports`].
+    /// Allocates free ports and reserves them until [`Self::release_ports`].
     async fn reserve_ports(&self) -> Result<Ports, RuntimeError> {
         let all = self.list_by_label(vec![labels::INSTANCE.to_owned()]).await?;
         let mut used: BTreeSet<u16> = all.iter().filter_map(labels::ports).flat_map(ports::numbers).collect();
         let mut reservations = self.reservations();
         used.extend(&reservations.reserved);
-        let (ports, cursor) = ports::allocate(self.settings.ports, reservations.cursor, &used, ports::is_free)
-            .ok_or(RuntimeError::NoPorts(self.settings.ports))?;
+        let (ports, cursor) = ports::allocate(self.options.ports, reservations.cursor, &used, ports::is_free)
+            .ok_or(RuntimeError::NoPorts(self.options.ports))?;
         reservations.cursor = cursor;
         reservations.reserved.extend(ports::numbers(ports));
         Ok(ports)
     }
 
-    /// Makes a container, with ports of its own.
+    /// Creates a container with newly allocated ports.
     async fn create_container_from(
         &self,
         assignment: &Assignment,
@@ -148,7 +146,7 @@ impl DockerRuntime {
         former_ids: &[String],
     ) -> Result<(), RuntimeError> {
         let ports = self.reserve_ports().await?;
-        let backend = self.settings.backend;
+        let backend = self.options.backend;
         let body = container_spec::body(&container_spec::ContainerRequest {
             backend,
             assignment,
@@ -164,7 +162,7 @@ impl DockerRuntime {
         made.map(drop).map_err(errors::create_error(image))
     }
 
-    /// The ports are in a listing now, or nobody's.
+    /// Ends the reservation: the engine now lists the ports, or the creation failed.
     fn release_ports(&self, ports: Ports) {
         let mut reservations = self.reservations();
         for port in ports::numbers(ports) {
@@ -179,12 +177,15 @@ impl Runtime for DockerRuntime {
     }
 
     async fn list(&self, of: Option<InstanceId>) -> Result<Vec<Container>, RuntimeError> {
-        let mut filter = vec![format!("{}={}", labels::BACKEND, self.settings.backend)];
+        let mut filter = vec![format!("{}={}", labels::BACKEND, self.options.backend)];
         filter.extend(of.map(|instance| format!("{}={instance}", labels::INSTANCE)));
         let mut containers = Vec::new();
         for summary in self.list_by_label(filter).await? {
             let Some(mut container) = labels::container(&summary) else {
-                tracing::warn!(id = summary.id, "a container with this backend's label and unreadable others");
+                tracing::warn!(
+                    id = summary.id,
+                    "ignoring a container with this backend's label and other labels that can't be parsed"
+                );
                 continue;
             };
             if container.state == ContainerState::Created {
@@ -202,13 +203,13 @@ impl Runtime for DockerRuntime {
     }
 
     async fn ensure_image(&self, image: Option<&str>) -> Result<(), RuntimeError> {
-        // One at a time: all creations of a fresh machine want the same one.
+        // Serialized, because all creations on a new machine need the same image.
         let _guard = self.image_lock.lock().await;
-        image::ensure(&self.docker, image.unwrap_or(&self.settings.image)).await
+        image::ensure(&self.docker, image.unwrap_or(&self.options.image)).await
     }
 
     async fn create(&self, assignment: &Assignment, spec: &ContainerSpec) -> Result<(), RuntimeError> {
-        let image = spec.image.as_deref().unwrap_or(&self.settings.image);
+        let image = spec.image.as_deref().unwrap_or(&self.options.image);
         self.create_container_from(assignment, spec, image, &[]).await
     }
 
@@ -222,7 +223,7 @@ impl Runtime for DockerRuntime {
     }
 
     async fn is_ssh_ready(&self, container: &Container) -> bool {
-        ssh::is_ready(container.ports.ssh, self.settings.lan_ip.as_deref()).await
+        ssh::is_ready(container.ports.ssh, self.options.lan_ip.as_deref()).await
     }
 
     async fn host_keys(&self, container: &Container) -> Result<Vec<String>, RuntimeError> {

@@ -1,8 +1,4 @@
-//! The network of all instances on an engine.
-//!
-//! In: an engine. Out: a bridge of its own, on which containers reach the outside but not each other, and which is
-//! apart from the networks of whatever else runs on the engine. What lies behind the machine's own addresses is
-//! [`super::firewall`]'s matter.
+//! The engine's network for all instances: a separate bridge on which containers reach the internet but not each other.
 
 use std::collections::HashMap;
 
@@ -13,12 +9,12 @@ use bollard::models::NetworkCreateRequest;
 use super::errors::other_error;
 use crate::runtime::RuntimeError;
 
-/// Its name.
+/// Name of the network.
 pub(super) const NETWORK_NAME: &str = "dockhost";
-/// The option that says how its bridge is called on the host.
+/// The option that contains the bridge's name on the host.
 const BRIDGE_OPTION: &str = "com.docker.network.bridge.name";
 
-/// Makes it, if it isn't there; how its bridge is called on the host.
+/// Creates the network if it is missing; returns the bridge's name on the host.
 pub(super) async fn ensure(docker: &Docker) -> Result<String, RuntimeError> {
     if let Some(bridge) = find(docker).await? {
         return Ok(bridge);
@@ -32,9 +28,9 @@ pub(super) async fn ensure(docker: &Docker) -> Result<String, RuntimeError> {
     };
     let made = docker.create_network(request).await;
     match (find(docker).await?, made) {
-        // Whoever made it: another agent on this engine may have been faster.
+        // Another agent on this engine may have created it at the same time.
         (Some(bridge), _) => Ok(bridge),
-        (None, Err(error)) => Err(other_error("could not make the network of the instances")(error)),
+        (None, Err(error)) => Err(other_error("could not create the instances' network")(error)),
         (None, Ok(_)) => Err(RuntimeError::NotFound),
     }
 }
@@ -47,6 +43,6 @@ async fn find(docker: &Docker) -> Result<Option<String>, RuntimeError> {
             Ok(Some(named.unwrap_or_else(by_id)))
         }
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-        Err(error) => Err(other_error("could not look for the network of the instances")(error)),
+        Err(error) => Err(other_error("could not inspect the instances' network")(error)),
     }
 }

@@ -1,9 +1,9 @@
-//! Other ports for a container that has files.
+//! Recreates a container with other ports, keeping its files.
 //!
-//! In: a stopped container whose ports somebody else took meanwhile. Out: a container with the same files and other
-//! ports. An engine fixes the ports at create_error, so the files are committed to an image and a container is made from
-//! it; the old one is removed last. At each point where this may break off, the files are in a container that the next
-//! look finds: the old one, under another name, or the new one, which knows the old one's id and so replaces it.
+//! An engine fixes the ports when it creates a container. So the agent commits the files of the stopped container to an
+//! image, renames the container, creates a new one from the image and removes the old one last. After a crash at any
+//! point, the next list contains the files: in the old container under its other name, or in the new one, whose label
+//! names the old id and thereby hides the old container.
 
 use bollard::Docker;
 use bollard::models::ContainerConfig;
@@ -17,7 +17,7 @@ use super::{DockerRuntime, labels};
 use crate::container::Container;
 use crate::runtime::RuntimeError;
 
-/// The repository of the images that are made from containers.
+/// Repository of the images committed from containers.
 const REPOSITORY: &str = "dockhost/files";
 
 impl DockerRuntime {
@@ -29,7 +29,7 @@ impl DockerRuntime {
         self.docker
             .commit_container(options, ContainerConfig::default())
             .await
-            .map_err(container_error("could not keep the container's files"))?;
+            .map_err(container_error("could not commit the container's files"))?;
         free_name(&self.docker, container).await?;
         let mut former_ids = container.former_ids.clone();
         former_ids.push(container.id.clone());
@@ -37,10 +37,14 @@ impl DockerRuntime {
         remove(&self.docker, &container.id).await
     }
 
-    /// Removes a container, those that it replaced, and the image that was made of its files.
+    /// Removes a container, the containers that it replaced, and the image of its files.
     pub(super) async fn remove_with_predecessors(&self, id: &str) -> Result<(), RuntimeError> {
-        let config =
-            self.docker.inspect_container(id, None).await.map_err(container_error("could not inspect it"))?.config;
+        let config = self
+            .docker
+            .inspect_container(id, None)
+            .await
+            .map_err(container_error("could not inspect the container"))?
+            .config;
         remove(&self.docker, id).await?;
         let Some(config) = config else { return Ok(()) };
         let former = config.labels.as_ref().and_then(|labels| labels.get(labels::FORMER));
@@ -53,21 +57,24 @@ impl DockerRuntime {
         if let Some(image) = config.image.filter(|image| image.starts_with(REPOSITORY))
             && let Err(error) = self.docker.remove_image(&image, None::<RemoveImageOptions>, None).await
         {
-            tracing::warn!(image, %error, "an image of removed files is left");
+            tracing::warn!(image, %error, "could not remove the image of a removed container's files");
         }
         Ok(())
     }
 }
 
-/// Frees the container's name for the one that replaces it.
+/// Renames the container, so that the one that replaces it can have its name.
 async fn free_name(docker: &Docker, container: &Container) -> Result<(), RuntimeError> {
-    let name =
-        docker.inspect_container(&container.id, None).await.map_err(container_error("could not inspect it"))?.name;
-    let aside = format!("dockhost-former-{}", container.id);
-    if name.is_some_and(|name| name.trim_start_matches('/') == aside) {
+    let name = docker
+        .inspect_container(&container.id, None)
+        .await
+        .map_err(container_error("could not inspect the container"))?
+        .name;
+    let other_name = format!("dockhost-former-{}", container.id);
+    if name.is_some_and(|name| name.trim_start_matches('/') == other_name) {
         return Ok(());
     }
-    let options = RenameContainerOptionsBuilder::default().name(&aside).build();
+    let options = RenameContainerOptionsBuilder::default().name(&other_name).build();
     docker.rename_container(&container.id, options).await.map_err(container_error("could not rename the container"))
 }
 
@@ -76,7 +83,7 @@ async fn remove(docker: &Docker, id: &str) -> Result<(), RuntimeError> {
     docker.remove_container(id, Some(options)).await.map_err(container_error("could not remove the container"))
 }
 
-/// Drops the containers that another one of the list has replaced: a crash left them between the last two steps.
+/// Removes from the list those that another container has replaced; a crash before the last step leaves them behind.
 pub(super) fn drop_replaced(containers: &mut Vec<Container>) {
     let replaced: Vec<String> = containers.iter().flat_map(|container| container.former_ids.clone()).collect();
     containers.retain(|container| !replaced.contains(&container.id));

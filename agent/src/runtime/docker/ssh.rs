@@ -1,18 +1,17 @@
-//! Whether an SSH server is_ready behind a published port.
+//! Tests whether an SSH server answers on a published port.
 //!
-//! In: the port. Out: yes or no, within two seconds. An open port is not enough: the engine's proxy accepts before
-//! the server inside listens. The loopback address comes first; an agent that lives in a container itself doesn't reach
-//! the host that way and takes the address that people use.
+//! An open port proves nothing, because the engine's proxy accepts connections before the server listens. The loopback
+//! address is tried first; an agent in a container can't reach the host there and needs `lan_ip`.
 
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long a server may take to greet.
+/// Time for a server to send its greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether a greeting comes from one of the addresses.
+/// Whether a server greets on one of the addresses; takes at most [`GREETING_TIMEOUT`] for each.
 pub(super) async fn is_ready(port: u16, lan_ip: Option<&str>) -> bool {
     for address in ["127.0.0.1"].into_iter().chain(lan_ip) {
         if matches!(tokio::time::timeout(GREETING_TIMEOUT, greeting(address, port)).await, Ok(Ok(true))) {
@@ -26,7 +25,7 @@ async fn greeting(address: &str, port: u16) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect((address, port)).await?;
     let mut head = [0; 4];
     stream.read_exact(&mut head).await?;
-    // Say who we are before leaving, so that the server doesn't log an attack.
+    // Without an identification string the server would log a failed connection.
     stream.write_all(b"SSH-2.0-dockhost\r\n").await?;
     Ok(head == *b"SSH-")
 }
@@ -48,10 +47,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_greeting_of_ssh_counts() {
+    async fn is_ready_only_after_an_ssh_greeting() {
         assert!(is_ready(server(b"SSH-2.0-x\r\n").await, None).await);
         assert!(!is_ready(server(b"HTTP/1.1 200 OK\r\n").await, None).await);
-        // Accepts and closes at once, like the engine's proxy in front of nobody.
+        // Accepts and closes at once, like the engine's proxy while no server listens.
         assert!(!is_ready(server(b"").await, None).await);
     }
 }

@@ -1,4 +1,4 @@
-//! What the file keeps over a restart.
+//! State after a restart, port allocation, and a missing image.
 
 use dockhost_domain::wire::{DesiredState, Limits};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::*;
 
 fn options() -> SimulationOptions {
-    SimulationOptions { ports: "20000-20005".parse().unwrap(), delay: Duration::ZERO, refuse: false }
+    SimulationOptions { ports: "20000-20005".parse().unwrap(), delay: Duration::ZERO, image_missing: false }
 }
 
 fn open(dir: &Path) -> SimulatedRuntime {
@@ -33,7 +33,7 @@ fn assignment(n: u128) -> (Assignment, ContainerSpec) {
 }
 
 #[tokio::test]
-async fn a_restarted_agent_finds_its_containers() {
+async fn simulated_runtime_restart_finds_its_containers() {
     let dir = tempfile::tempdir().unwrap();
     let (one, spec) = assignment(1);
     let (two, _) = assignment(2);
@@ -48,7 +48,7 @@ async fn a_restarted_agent_finds_its_containers() {
     let gone = runtime.list(Some(two.instance_id)).await.unwrap().remove(0);
     runtime.remove(&gone.id).await.unwrap();
 
-    // A crash in the middle of a line.
+    // A crash while a line was written.
     OpenOptions::new().append(true).open(dir.path().join("b.jsonl")).unwrap().write_all(b"{\"put\":{\"i").unwrap();
     let after = open(dir.path()).list(None).await.unwrap();
     assert_eq!(after.len(), 1);
@@ -56,7 +56,7 @@ async fn a_restarted_agent_finds_its_containers() {
 }
 
 #[tokio::test]
-async fn ports_run_out_and_come_back_and_refusing_is_refusing() {
+async fn simulated_runtime_without_free_ports_refuses_until_a_container_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = open(dir.path());
     for n in 1..=2 {
@@ -68,7 +68,17 @@ async fn ports_run_out_and_come_back_and_refusing_is_refusing() {
     let first = runtime.list(None).await.unwrap().remove(0);
     runtime.remove(&first.id).await.unwrap();
     runtime.create(&three, &spec).await.unwrap();
+}
 
-    let refusing = SimulatedRuntime::open(dir.path(), "c", 0, SimulationOptions { refuse: true, ..options() }).unwrap();
-    assert!(matches!(refusing.create(&three, &spec).await, Err(RuntimeError::Refused(_))));
+#[tokio::test]
+async fn simulated_runtime_without_an_image_refuses_creations() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SimulationOptions { image_missing: true, ..options() };
+    let runtime = SimulatedRuntime::open(dir.path(), "a", 0, options).unwrap();
+    let (assignment, spec) = assignment(1);
+    for _ in 0..2 {
+        assert!(matches!(runtime.create(&assignment, &spec).await, Err(RuntimeError::ImageMissing(_))));
+        assert!(matches!(runtime.ensure_image(None).await, Err(RuntimeError::ImageMissing(_))));
+    }
+    assert!(runtime.list(None).await.unwrap().is_empty());
 }

@@ -3,27 +3,36 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
 use dockhost_agent::app;
 use dockhost_agent::config::Config;
 use dockhost_agent::connect::ConnectError;
+use dockhost_environment::{InvalidConfiguration, Parsed, unknown_variables, variable};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Exit code when the broker refused the key and `--exit-on-refused` is set. clap uses 2 for invalid arguments.
+/// Exit code for invalid arguments (clap's own) and invalid variables.
+const EXIT_INVALID_CONFIGURATION: u8 = 2;
+/// Exit code when the broker refused the key and `--exit-on-refused` is set.
 const EXIT_KEY_REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let Parsed { args: config, problems } = dockhost_environment::parse();
+    if !problems.is_empty() {
+        eprintln!("dockhost-agent: {}", InvalidConfiguration(problems));
+        return ExitCode::from(EXIT_INVALID_CONFIGURATION);
+    }
     // `connect` logs the events of async-nats.
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,dockhost_agent=info,async_nats=off"));
+    let filter = variable("RUST_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
+    let filter = filter.unwrap_or_else(|| EnvFilter::new("warn,dockhost_agent=info,async_nats=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    for warning in unknown_variables() {
+        tracing::warn!("{warning}");
+    }
     // An error means that a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run(config) {

@@ -56,7 +56,7 @@ fn parse_from<P: Parser>(args: Vec<OsString>) -> Result<Parsed<P>, clap::Error> 
             Some((name, problem)) if hidden.insert(name.clone()) => problems.push(problem),
             _ => {
                 let missing = missing_variables(&command, &error);
-                if problems.is_empty() && missing.is_empty() {
+                if missing.is_empty() {
                     return Err(error);
                 }
                 problems.extend(missing);
@@ -141,7 +141,8 @@ fn warning(name: &str) -> Option<String> {
 
 /// The variables of all programs: those that `.env.example` sets or shows in a comment.
 fn known_variables() -> impl Iterator<Item = &'static str> {
-    let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let is_name =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
     let names = EXAMPLE.lines().filter_map(|line| line.trim_start_matches('#').split_once('='));
     names.map(|(name, _)| name).filter(move |name| is_name(name))
 }

@@ -1,6 +1,7 @@
 //! Starts one replica of the main server, runs it until it is told to stop, and shuts it down.
 
 pub mod config;
+pub mod secrets;
 mod shutdown;
 mod startup;
 mod supervise;
@@ -10,7 +11,8 @@ pub mod telemetry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::config::{Secrets, ServerArgs, ServiceUrls};
+use crate::app::config::{ServerArgs, ServiceUrls};
+use crate::app::secrets::Secrets;
 use crate::app::startup::{Connections, Replica};
 use crate::app::supervise::Supervisor;
 use crate::auth::api_key::ApiKeys;
@@ -32,7 +34,7 @@ pub async fn run(
 
     let connections = Connections::open(&args, &urls, &nats, master_key).await?;
     let (replica, snapshot_writer) = Replica::build(connections).await?;
-    tasks::check_durability(&supervisor, urls.nats_url, nats_system);
+    tasks::check_durability(&supervisor, urls.nats_url.clone(), nats_system);
     // The services queue requests as soon as they are open, and answer once the replica knows the log.
     let services = tasks::open_services(&replica, &callout, ApiKeys::new(&backend_tokens)).await?;
     let start = replica.bootstrap().await?;
@@ -43,10 +45,46 @@ pub async fn run(
 
     let app = startup::http_app(&args, &replica, &user_tokens, &backend_tokens)?;
     replica.follower.wait_until_caught_up().await;
-    tracing::info!(address = %listener.local_addr()?, "serving");
+    log_configuration(&args, &urls, &replica);
     ready();
     shutdown::serve_until_cancelled(listener, &app, cancel.clone()).await?;
     cancel.cancel();
     supervisor.wait(shutdown::TIMEOUT).await;
     Ok(())
+}
+
+/// Logs what is running and with which configuration; no secrets.
+fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
+    let ServerArgs { api, storage, instances, deadlines } = args;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        replica = replica.connections.name,
+        broker = urls.broker_hosts(),
+        database_hosts = urls.database_hosts(),
+        database = storage.database,
+        frontend = api.frontend_url.as_deref().unwrap_or("none"),
+        "started"
+    );
+    tracing::info!(
+        position = replica.follower.position(),
+        max_bytes = storage.streams.log_max_bytes,
+        copies = replica.connections.copies,
+        "event log"
+    );
+    tracing::info!(
+        max_per_user = instances.max_instances_per_user.map_or("unlimited".to_owned(), |max| max.to_string()),
+        image = instances.instance_image.as_deref().unwrap_or("the agent's"),
+        memory_mib = instances.instance_memory_mib,
+        cpu_millis = instances.instance_cpu_millis,
+        pids = instances.instance_pids,
+        "instances"
+    );
+    tracing::info!(
+        create_ms = deadlines.create_within_ms,
+        stop_ms = deadlines.stop_within_ms,
+        resume_ms = deadlines.resume_within_ms,
+        delete_ms = deadlines.delete_within_ms,
+        lost_after_ms = deadlines.lost_after_ms,
+        "deadlines"
+    );
 }

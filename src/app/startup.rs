@@ -40,6 +40,8 @@ pub struct Connections {
     pub log: Arc<JetStreamLog>,
     pub store: MongoStore,
     pub created_at: StreamCreatedAt,
+    /// Copies of the event log on the broker's nodes.
+    pub copies: usize,
     /// Start-up retries what isn't available yet until then.
     pub deadline: tokio::time::Instant,
 }
@@ -72,13 +74,14 @@ impl Connections {
     ) -> anyhow::Result<Self> {
         let name = format!("dockhost-{}", clock::fresh_uuid());
         let broker = Broker::connect(&urls.nats_url, nats, &name, STARTUP_DEADLINE).await?;
-        let options = LogOptions { streams: args.streams(), ..LogOptions::default() };
+        let options = LogOptions { streams: args.storage.streams.options(), ..LogOptions::default() };
         let log = Arc::new(JetStreamLog::open(broker.client().clone(), master_key, options).await?);
-        let store = MongoStore::connect(&urls.mongodb_uri, &args.database).await?;
+        let store = MongoStore::connect(&urls.mongodb_uri, &args.storage.database).await?;
         let deadline = tokio::time::Instant::now() + STARTUP_DEADLINE;
         let js = broker.jetstream().clone();
-        let created_at = until_deadline("the broker's streams", deadline, is_transient, || creation_times(&js)).await?;
-        Ok(Self { name, broker, log, store, created_at, deadline })
+        let (created_at, copies) =
+            until_deadline("the broker's streams", deadline, is_transient, || read_streams(&js)).await?;
+        Ok(Self { name, broker, log, store, created_at, copies, deadline })
     }
 }
 
@@ -140,12 +143,12 @@ pub fn http_app(
         api_keys: ApiKeys::new(backend_tokens),
         passwords: Passwords::new()?,
         settings: app::Settings {
-            quota: args.max_instances_per_user,
-            limits: args.limits(),
-            image: args.instance_image.clone(),
-            policy: args.policy(),
-            secure_cookies: args.frontend().is_some_and(|origin| origin.starts_with("https://")),
-            frontend: args.frontend(),
+            quota: args.instances.max_instances_per_user,
+            limits: args.instances.limits(),
+            image: args.instances.instance_image.clone(),
+            policy: args.deadlines.policy(),
+            secure_cookies: args.api.frontend_url.as_ref().is_some_and(|origin| origin.starts_with("https://")),
+            frontend: args.api.frontend_url.clone(),
         },
         started: Instant::now(),
     }))
@@ -156,16 +159,19 @@ fn is_transient(error: &anyhow::Error) -> Option<String> {
     Some(format!("{error:#}"))
 }
 
-/// When the streams were created, in milliseconds since 1970.
-async fn creation_times(js: &jetstream::Context) -> anyhow::Result<StreamCreatedAt> {
+/// When the streams were created, in milliseconds since 1970, and how many copies the event log has.
+async fn read_streams(js: &jetstream::Context) -> anyhow::Result<(StreamCreatedAt, usize)> {
+    let read =
+        |name: &'static str| async move { js.get_stream(name).await.with_context(|| format!("reading stream {name}")) };
     let created = |name: &'static str| async move {
-        let stream = js.get_stream(name).await.with_context(|| format!("reading stream {name}"))?;
+        let stream = read(name).await?;
         let millis = stream.cached_info().created.unix_timestamp_nanos() / 1_000_000;
         u64::try_from(millis).with_context(|| format!("stream {name} was created before 1970"))
     };
-    Ok(StreamCreatedAt {
+    let created_at = StreamCreatedAt {
         assignments: created(streams::ASSIGNMENTS).await?,
         reports: created(streams::REPORTS).await?,
         timers: created(streams::TIMERS).await?,
-    })
+    };
+    Ok((created_at, read(streams::EVENTS).await?.cached_info().config.num_replicas))
 }

@@ -1,7 +1,6 @@
 //! The background tasks of one replica: services for agents, the follower, listeners, and the election.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -96,8 +95,8 @@ pub async fn start_election(supervisor: &Supervisor, replica: &Replica, args: &S
         follower: Arc::clone(&replica.follower),
         heartbeats: Arc::clone(&replica.heartbeats),
         assignments: replica.assignments.clone(),
-        policy: args.policy(),
-        lost_after: Duration::from_millis(args.lost_after_ms),
+        policy: args.deadlines.policy(),
+        lost_after: args.deadlines.lost_after(),
     };
     let election = Election::new(js.get_key_value(streams::LEADER_BUCKET).await?, name.clone());
     supervisor.spawn_listener("fitness", |cancel| fitness.clone().answer(cancel));

@@ -7,6 +7,7 @@
 
 use std::io::IsTerminal;
 
+use dockhost_environment::variable;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
@@ -29,8 +30,8 @@ fn directives(debug: &str) -> String {
 
 /// Starts the log. Only the first call of a process counts.
 pub fn start() {
-    let debug = std::env::var("DEBUG").unwrap_or_default();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives(&debug)));
+    let filter = variable("RUST_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(directives(&variable("DEBUG").unwrap_or_default())));
     // An error says that a log runs already.
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);

@@ -8,7 +8,7 @@ use clap::Args;
 use dockhost_projections::store::MongoStore;
 
 use super::connection::{self, ConnectionArgs};
-use crate::app::config::ServerArgs;
+use crate::app::config::StorageArgs;
 use crate::broker::connect::Broker;
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
 
@@ -18,7 +18,7 @@ pub struct ClusterArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     #[command(flatten)]
-    pub server: ServerArgs,
+    storage: StorageArgs,
 }
 
 /// What is there.
@@ -48,9 +48,9 @@ impl ClusterArgs {
     async fn open(&self) -> anyhow::Result<Cluster> {
         let (secrets, urls) = self.connection.resolve()?;
         let broker = connection::connect(&secrets.nats, &urls, "dockhost-models").await?;
-        let options = LogOptions { streams: self.server.streams(), ..LogOptions::default() };
+        let options = LogOptions { streams: self.storage.streams.options(), ..LogOptions::default() };
         let log = Arc::new(JetStreamLog::open(broker.client().clone(), secrets.master_key, options).await?);
-        let store = MongoStore::connect(&urls.mongodb_uri, &self.server.database).await?;
+        let store = MongoStore::connect(&urls.mongodb_uri, &self.storage.database).await?;
         store.ping().await?;
         Ok(Cluster { broker, log, store })
     }

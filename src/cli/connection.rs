@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use secrecy::SecretString;
 
-use crate::app::config::{Secrets, ServiceUrls};
+use crate::app::config::ServiceUrls;
+use crate::app::secrets::Secrets;
 use crate::broker::connect::Broker;
 use crate::dev::running;
 
@@ -29,7 +30,7 @@ impl ConnectionArgs {
     pub fn resolve(&self) -> anyhow::Result<(Secrets, ServiceUrls)> {
         match running::connection(&self.data)? {
             Some(running) => Ok(running),
-            None => Ok((Secrets::read(|name| std::env::var(name).ok())?, self.urls.clone())),
+            None => Ok((Secrets::read(dockhost_environment::variable)?, self.urls.clone())),
         }
     }
 }

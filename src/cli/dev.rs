@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use dockhost_environment::variable;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
-use crate::app::config::{Secrets, ServerArgs, ServiceUrls};
+use crate::app::config::{ServerArgs, ServiceUrls};
+use crate::app::secrets::Secrets;
 use crate::common::port_owner;
 use crate::dev::agents::AgentLauncher;
 use crate::dev::engine::{self, Runtime};
@@ -66,10 +68,9 @@ impl Dev {
         if self.reset {
             reset(&data)?;
         }
-        let variable = |name: &str| std::env::var(name).ok();
         let (host, runtime_dir) = (variable("DOCKER_HOST"), variable("XDG_RUNTIME_DIR"));
         let choice = engine::choose_runtime(self.runtime, host.as_deref(), runtime_dir.as_deref())?;
-        let address = self.server.listen();
+        let address = self.server.api.address();
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("{}; stop it, or choose another port with PORT=…", port_owner::explain(address))
         })?;

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, ConnectionArgs};
 use super::progress::{self, ProgressReporter};
+use crate::app::config::StreamArgs;
 use crate::backup::import::{ImportOptions, KeySource, Phase, check_master_key, import};
 use crate::backup::manifest::Manifest;
 use crate::backup::{check, keys};
-use crate::broker::streams::StreamOptions;
 
 /// What `import` is told.
 #[derive(Debug, Args)]
@@ -26,14 +26,10 @@ pub struct Import {
     /// The keys are in the bucket KEYS already, or are kept elsewhere.
     #[arg(long)]
     without_keys: bool,
-    /// Copies of each stream; as many as the broker has nodes, at most three, if not given.
-    #[arg(long, env = "DOCKHOST_REPLICAS")]
-    replicas: Option<usize>,
-    /// Bytes that the event log may take.
-    #[arg(long, env = "DOCKHOST_LOG_MAX_BYTES", default_value_t = StreamOptions::default().max_bytes)]
-    log_max_bytes: i64,
     #[command(flatten)]
     connection: ConnectionArgs,
+    #[command(flatten)]
+    streams: StreamArgs,
 }
 
 impl Import {
@@ -73,12 +69,8 @@ impl Import {
         };
         self.verify(&manifest, stop).await?;
         let broker = connection::connect(&nats, &urls, "dockhost-import").await?;
-        let order = ImportOptions {
-            directory: self.directory.clone(),
-            keys,
-            streams: StreamOptions { replicas: self.replicas, max_bytes: self.log_max_bytes },
-            manifest,
-        };
+        let order =
+            ImportOptions { directory: self.directory.clone(), keys, streams: self.streams.options(), manifest };
         let last = order.manifest.last;
         let mut shown: Option<(Phase, ProgressReporter)> = None;
         let mut report = |part, done, total| {

@@ -19,8 +19,14 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use dockhost_environment::{InvalidConfiguration, Parsed, unknown_variables, variable};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::app::secrets::Secrets;
+
+/// The exit code for mistakes in the arguments, as clap has it, and in the environment.
+const EXIT_INVALID_CONFIGURATION: u8 = 2;
 
 /// DockHost: on-demand Linux machines, as containers with SSH on your own Docker hosts.
 #[derive(Debug, Parser)]
@@ -61,10 +67,22 @@ pub fn main() -> ExitCode {
         eprintln!("dockhost: .env can't be read: {error}");
         return ExitCode::FAILURE;
     }
-    let cli = Cli::parse();
+    let Parsed { args: Cli { command }, mut problems } = dockhost_environment::parse();
+    if !problems.is_empty() {
+        if let Command::Serve(_) = command
+            && let Err(InvalidConfiguration(invalid_secrets)) = Secrets::read(variable)
+        {
+            problems.extend(invalid_secrets);
+        }
+        eprintln!("dockhost: {}", InvalidConfiguration(problems));
+        return ExitCode::from(EXIT_INVALID_CONFIGURATION);
+    }
     crate::app::telemetry::start();
+    for warning in unknown_variables() {
+        tracing::warn!("{warning}");
+    }
     crate::common::install_crypto();
-    let outcome = match cli.command {
+    let outcome = match command {
         Command::Serve(serve) => block_on(|stop| serve.run(stop)),
         Command::Dev(dev) => block_on(|stop| dev.run(stop)),
         Command::Rebuild(rebuild) => block_on(|stop| rebuild.run(stop)),
@@ -79,7 +97,10 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("dockhost: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(InvalidConfiguration(_)) => ExitCode::from(EXIT_INVALID_CONFIGURATION),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }

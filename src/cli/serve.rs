@@ -8,7 +8,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
-use crate::app::config::{Secrets, ServerArgs, ServiceUrls};
+use crate::app::config::{ServerArgs, ServiceUrls};
+use crate::app::secrets::Secrets;
 use crate::common::port_owner;
 
 /// What `serve` is told.
@@ -23,8 +24,8 @@ pub struct Serve {
 impl Serve {
     /// Serves until stopped.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        let secrets = Secrets::read(|name| std::env::var(name).ok())?;
-        let address = self.server.listen();
+        let secrets = Secrets::read(dockhost_environment::variable)?;
+        let address = self.server.api.address();
         let listener = TcpListener::bind(address).await.with_context(|| port_owner::explain(address))?;
         let address = listener.local_addr()?;
         let ready = move || tracing::info!("the API is at http://{address}");

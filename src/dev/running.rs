@@ -11,7 +11,8 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::secrets::GeneratedSecrets;
-use crate::app::config::{Secrets, ServiceUrls};
+use crate::app::config::ServiceUrls;
+use crate::app::secrets::Secrets;
 
 /// Written beside the data, removed at the end; the lock tells whether it counts.
 const RUN_FILE: &str = "running.json";

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use dockhost::app::config::Secrets;
+use dockhost::app::secrets::Secrets;
 use dockhost::broker::connect::Broker;
 use dockhost::broker::consumer::pull::{PullResult, Puller, ephemeral_consumer};
 use dockhost::broker::streams::{ASSIGNMENTS, EVENTS, REPORTS, TIMERS};

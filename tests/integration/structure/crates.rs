@@ -13,7 +13,8 @@ struct Crates {
     all: BTreeMap<String, BTreeSet<String>>,
 }
 
-const OURS: [&str; 4] = ["dockhost", "dockhost-agent", "dockhost-domain", "dockhost-projections"];
+const OURS: [&str; 5] =
+    ["dockhost", "dockhost-agent", "dockhost-domain", "dockhost-environment", "dockhost-projections"];
 
 fn crates() -> Crates {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -65,9 +66,10 @@ fn each_crate_uses_only_what_it_may() {
         crates.direct[name].iter().filter(|used| used.starts_with("dockhost")).cloned().collect()
     };
     assert_eq!(ours("dockhost-domain"), set::<[&str; 0]>([]));
+    assert_eq!(ours("dockhost-environment"), set::<[&str; 0]>([]));
     assert_eq!(ours("dockhost-projections"), set(["dockhost-domain"]));
-    assert_eq!(ours("dockhost-agent"), set(["dockhost-domain"]));
-    assert_eq!(ours("dockhost"), set(["dockhost-domain", "dockhost-projections"]));
+    assert_eq!(ours("dockhost-agent"), set(["dockhost-domain", "dockhost-environment"]));
+    assert_eq!(ours("dockhost"), set(["dockhost-domain", "dockhost-environment", "dockhost-projections"]));
 
     for io in ["tokio", "axum", "hyper", "async-nats", "mongodb", "bollard", "reqwest", "rand"] {
         assert!(!crates.all["dockhost-domain"].contains(io), "the rules do no I/O, but they use {io}");

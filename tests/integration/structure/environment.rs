@@ -34,16 +34,12 @@ fn read() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for path in files("src", ".rs").into_iter().chain(files("agent/src", ".rs")) {
         let text = text(path);
-        for marker in ["env = \"", "env::var(\"", "secret(\""] {
+        for marker in ["env = \"", "variable(\"", "secret(\""] {
             names.extend(between(&text, marker, "\"").into_iter().filter(|name| is_name(name)).map(str::to_owned));
         }
     }
     // Whether the usual socket of Podman is there is not a setting of ours.
     names.remove("XDG_RUNTIME_DIR");
-    // Read by the library that filters the log.
-    names.insert("RUST_LOG".to_owned());
-    // Optional, so not among the secrets that must be there.
-    names.insert("DOCKHOST_NATS_SYS_CREDS".to_owned());
     names
 }
 

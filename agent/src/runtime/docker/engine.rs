@@ -39,7 +39,7 @@ pub async fn connect(host: Option<&str>) -> Result<Engine, EngineError> {
     let sockets = match host {
         Some(host) if host.starts_with("unix://") => vec![host.to_owned()],
         Some(host) => return Err(EngineError::NotLocalSocket(host.to_owned())),
-        None => default_sockets(std::env::var("XDG_RUNTIME_DIR").ok().as_deref()),
+        None => default_sockets(dockhost_environment::variable("XDG_RUNTIME_DIR").as_deref()),
     };
     let mut last = None;
     for socket in &sockets {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dockhost::app::config::Secrets;
+use dockhost::app::secrets::Secrets;
 use dockhost::broker::assignments::Assignments;
 use dockhost::broker::streams::ASSIGNMENTS;
 use dockhost::common::clock;

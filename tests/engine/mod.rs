@@ -1,11 +1,10 @@
-//! A container engine for tests: one that answers already, or Debian's, started by hand in a temporary directory.
+//! A container engine for tests, with the test image: a running one, or Debian's, started in a temporary directory.
 //!
-//! In: nothing but the environment. Out: an engine with the test image on it, and nobody else's test using it at the
-//! same time. Include this file by `#[path]`, in a binary that expects clippy's `expect_used`; it needs the standard
-//! library and `tempfile` only.
+//! A lock file ensures that one test at a time uses the engine. Include this file with `#[path]` in a binary that expects
+//! clippy's `expect_used`; it needs only the standard library and `tempfile`.
 //!
-//! An engine is installed only where tests may do that: with `CI=true` or `DOCKHOST_TEST_INSTALL_ENGINE=1`. Elsewhere a
-//! missing one fails the test, and the message names what to do.
+//! With `CI=true` or `DOCKHOST_TEST_INSTALL_ENGINE=1`, a missing engine is installed. Otherwise the test fails with a
+//! message that says what to do.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -15,59 +14,59 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The image that [`Engine::start`] makes sure of.
+/// The image that [`Engine::start`] builds if it is missing.
 pub const TEST_IMAGE: &str = "dockhost/test:latest";
 
-/// How long the engine may take to answer, and to stop.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Timeout for the engine to start, and to stop.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A container engine, stopped when dropped if it was started here.
 pub struct Engine {
     socket: PathBuf,
-    own: Option<Own>,
-    // Held to the end: engines on one machine share its bridges, firewall and ports, so tests take turns.
-    _turn: File,
+    launched: Option<Launched>,
+    // Engines on one machine share its bridges, firewall and ports, so only one test at a time may use one.
+    _lock: File,
 }
 
-struct Own {
+struct Launched {
     dockerd: Child,
     dir: tempfile::TempDir,
 }
 
 impl Engine {
-    /// An engine that answers. Call it from the test's own thread: the engine dies with the thread that started it.
+    /// Starts or finds an engine. Call it from the test's thread: a started engine ends with the thread that started it.
     pub fn start() -> Self {
-        let turn = File::create(std::env::temp_dir().join("dockhost-test-engine.lock")).expect("the lock file");
-        turn.lock().expect("the lock");
-        let engine = match usual_socket() {
-            Some(socket) => Self { socket, own: None, _turn: turn },
+        let lock = File::create(std::env::temp_dir().join("dockhost-test-engine.lock")).expect("the lock file");
+        lock.lock().expect("the lock");
+        let engine = match existing_socket() {
+            Some(socket) => Self { socket, launched: None, _lock: lock },
             None => {
                 install();
-                // The installation may have started one.
-                match usual_socket() {
-                    Some(socket) => Self { socket, own: None, _turn: turn },
-                    None => Self::launch(turn),
+                // The installation may have started an engine.
+                match existing_socket() {
+                    Some(socket) => Self { socket, launched: None, _lock: lock },
+                    None => Self::launch(lock),
                 }
             }
         };
-        engine.make_test_image();
+        engine.build_test_image();
         engine
     }
 
-    /// Where it answers, as `DOCKER_HOST` wants it.
+    /// The engine's address in the format of `DOCKER_HOST`.
     pub fn host(&self) -> String {
         format!("unix://{}", self.socket.display())
     }
 
-    /// Runs `docker` with these words against it, and returns what it printed.
-    pub fn docker(&self, words: &[&str]) -> String {
-        let output = Command::new("docker").env("DOCKER_HOST", self.host()).args(words).output().expect("docker");
+    /// Runs `docker` with these arguments on the engine and returns its output.
+    pub fn docker(&self, arguments: &[&str]) -> String {
+        let output = Command::new("docker").env("DOCKER_HOST", self.host()).args(arguments).output().expect("docker");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "docker {words:?}: {errors}");
+        assert!(output.status.success(), "docker {arguments:?}: {errors}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    fn launch(turn: File) -> Self {
+    fn launch(lock: File) -> Self {
         let dir = tempfile::Builder::new().prefix("dockhost-engine").tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         let log = File::create(at("log")).expect("the engine's log");
@@ -88,21 +87,21 @@ impl Engine {
             .spawn()
             .expect("dockerd");
         let log = at("log");
-        let mut own = Own { dockerd, dir };
+        let mut launched = Launched { dockerd, dir };
         let since = Instant::now();
         while !answers(&socket) {
-            let ended = own.dockerd.try_wait().expect("dockerd");
+            let ended = launched.dockerd.try_wait().expect("dockerd");
             assert!(
-                ended.is_none() && since.elapsed() < DEADLINE,
-                "dockerd doesn't answer ({ended:?}); it says:\n{}",
+                ended.is_none() && since.elapsed() < ENGINE_TIMEOUT,
+                "dockerd does not answer ({ended:?}); its log:\n{}",
                 fs::read_to_string(&log).unwrap_or_default()
             );
             thread::sleep(Duration::from_millis(20));
         }
-        Self { socket, own: Some(own), _turn: turn }
+        Self { socket, launched: Some(launched), _lock: lock }
     }
 
-    fn make_test_image(&self) {
+    fn build_test_image(&self) {
         let script = workspace().join("images/test/build.sh");
         let output = Command::new(&script).env("DOCKER_HOST", self.host()).output().expect("images/test/build.sh");
         assert!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
@@ -111,25 +110,25 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let Some(own) = &mut self.own else { return };
-        // Nothing here may panic: the test may be failing already.
-        let docker = |words: &[&str]| {
+        let Some(launched) = &mut self.launched else { return };
+        // Must not panic, because the test may be panicking already.
+        let docker = |arguments: &[&str]| {
             Command::new("docker")
                 .arg("--host")
                 .arg(format!("unix://{}", self.socket.display()))
-                .args(words)
+                .args(arguments)
                 .output()
                 .ok()
         };
         if let Some(all) = docker(&["ps", "--all", "--quiet"]) {
             let all = String::from_utf8_lossy(&all.stdout).into_owned();
-            let mut words = vec!["rm", "--force"];
-            words.extend(all.split_whitespace());
-            if words.len() > 2 {
-                docker(&words);
+            let mut arguments = vec!["rm", "--force"];
+            arguments.extend(all.split_whitespace());
+            if arguments.len() > 2 {
+                docker(&arguments);
             }
         }
-        // Its bridge and rules would outlive the engine.
+        // The bridge and the firewall rules would remain after the engine has ended.
         docker(&["network", "rm", "dockhost"]);
         for rule in [
             &["-D", "INPUT", "-i", "dockhost0", "-j", "DOCKHOST-HOST"][..],
@@ -141,19 +140,19 @@ impl Drop for Engine {
         ] {
             let _ = Command::new("iptables").arg("-w").args(rule).stderr(Stdio::null()).status();
         }
-        let _ = Command::new("kill").arg("-TERM").arg(own.dockerd.id().to_string()).status();
+        let _ = Command::new("kill").arg("-TERM").arg(launched.dockerd.id().to_string()).status();
         let since = Instant::now();
-        while matches!(own.dockerd.try_wait(), Ok(None)) {
-            if since.elapsed() > DEADLINE {
-                let _ = own.dockerd.kill();
+        while matches!(launched.dockerd.try_wait(), Ok(None)) {
+            if since.elapsed() > ENGINE_TIMEOUT {
+                let _ = launched.dockerd.kill();
             }
             thread::sleep(Duration::from_millis(20));
         }
-        unmount_below(own.dir.path());
+        unmount_below(launched.dir.path());
     }
 }
 
-/// The engine leaves its network namespace mounted.
+/// Unmounts the network namespace, which the engine leaves mounted.
 fn unmount_below(dir: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for point in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
@@ -163,13 +162,13 @@ fn unmount_below(dir: &Path) {
     }
 }
 
-fn usual_socket() -> Option<PathBuf> {
-    let named = std::env::var("DOCKER_HOST").ok();
-    let named = named.iter().filter_map(|host| host.strip_prefix("unix://"));
-    named.chain(["/var/run/docker.sock"]).map(PathBuf::from).find(|socket| answers(socket))
+fn existing_socket() -> Option<PathBuf> {
+    let configured = std::env::var("DOCKER_HOST").ok();
+    let configured = configured.iter().filter_map(|host| host.strip_prefix("unix://"));
+    configured.chain(["/var/run/docker.sock"]).map(PathBuf::from).find(|socket| answers(socket))
 }
 
-/// Whether an engine says that it is well.
+/// Whether an engine answers its health check.
 fn answers(socket: &Path) -> bool {
     let ping = || -> std::io::Result<bool> {
         let mut stream = UnixStream::connect(socket)?;
@@ -193,24 +192,24 @@ fn install() {
         || std::env::var("DOCKHOST_TEST_INSTALL_ENGINE").is_ok_and(|value| value == "1");
     assert!(
         allowed,
-        "this test needs a container engine and none answers: start Docker, lead DOCKER_HOST to one (unix://…), or set \
+        "this test needs a container engine, and none answers: start Docker, set DOCKER_HOST to a socket (unix://…), or set \
          DOCKHOST_TEST_INSTALL_ENGINE=1 to let it install Debian's docker.io (as root)"
     );
-    let apt = |words: &[&str]| {
+    let apt = |arguments: &[&str]| {
         let output =
-            Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(words).output().expect("apt-get");
+            Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(arguments).output().expect("apt-get");
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let packages = ["install", "-y", "-qq", "--no-install-recommends", "docker.io", "iptables", "openssh-client"];
     if !apt(&packages).0 {
-        // A fresh machine has no package lists yet.
+        // A new machine has no package lists yet.
         apt(&["update", "-qq"]);
         let (installed, errors) = apt(&packages);
         assert!(installed, "apt-get could not install docker.io: {errors}");
     }
 }
 
-/// The project's top folder, from whichever of its packages this is compiled into.
+/// The workspace's root folder, for any package that includes this file.
 fn workspace() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let top = package.ancestors().find(|dir| dir.join("images/test/build.sh").exists());

@@ -148,9 +148,10 @@ impl<R: Runtime> Reconciler<R> {
     /// Provides the default image early, because the deadline for creating an instance is short.
     pub async fn prefetch_image(&self) {
         tokio::select! {
-            fetched = self.0.runtime.ensure_image(None) => {
-                if let Err(error) = fetched {
-                    tracing::warn!(error = error.with_causes(), "could not provide the default image; the next creation retries");
+            result = self.0.runtime.ensure_image(None) => {
+                if let Err(error) = result {
+                    tracing::warn!(error = error.with_causes(),
+                        "could not provide the default image; the next creation retries");
                 }
             }
             () = self.0.stop.cancelled() => {}
@@ -187,16 +188,16 @@ impl<R: Runtime> Reconciler<R> {
     pub async fn report_unassigned(&self) -> Result<(), RuntimeError> {
         let listed = self.0.runtime.list(None).await?;
         let entries = self.0.entries();
-        let mut unknown: HashMap<InstanceId, &Container> = HashMap::new();
+        let mut unassigned: HashMap<InstanceId, &Container> = HashMap::new();
         for container in &listed {
             if entries.get(&container.instance).is_none_or(|entry| entry.assignment.is_none()) {
-                let latest = unknown.entry(container.instance).or_insert(container);
+                let latest = unassigned.entry(container.instance).or_insert(container);
                 if container.placement > latest.placement {
                     *latest = container;
                 }
             }
         }
-        for container in unknown.into_values() {
+        for container in unassigned.into_values() {
             tracing::warn!(instance = %container.instance, placement = container.placement,
                 "reporting a container without an assignment");
             self.0.outbox.put(Report {
@@ -251,12 +252,11 @@ impl<R: Runtime> Reconciler<R> {
             let Some(assignment) = &entry.assignment else { continue };
             let mut containers = actual.remove(instance).unwrap_or_default();
             entry.cache.apply_to(&mut containers);
+            let last = entry.last_reported.as_ref();
             let up_to_date = match next_step(assignment, &containers, self.0.capacity.status_for(*instance)) {
                 Step::Ignore => true,
-                Step::Report(kind) => {
-                    entry.last_reported.as_ref().is_some_and(|last_reported| last_reported.matches(assignment, &kind))
-                }
-                _ => entry.last_reported.as_ref().is_some_and(|last_reported| last_reported.is_refusal_of(assignment)),
+                Step::Report(kind) => last.is_some_and(|last| last.matches(assignment, &kind)),
+                _ => last.is_some_and(|last| last.is_refusal_of(assignment)),
             };
             if up_to_date {
                 // After a long time without failures, the next one starts the backoff from the beginning.
@@ -302,10 +302,8 @@ impl InstanceEntry {
     }
 
     fn has_container(&self) -> bool {
-        let last_reported = self.last_reported.as_ref();
-        last_reported.is_some_and(|last_reported| {
-            matches!(last_reported.kind, ReportKind::InstanceStatus(_) | ReportKind::InstanceCreated(_))
-        })
+        let kind = self.last_reported.as_ref().map(|last| &last.kind);
+        matches!(kind, Some(ReportKind::InstanceStatus(_) | ReportKind::InstanceCreated(_)))
     }
 }
 

@@ -128,7 +128,7 @@ impl Election {
         F: Future<Output = ()>,
     {
         while let Some(revision) = cancel.run_until_cancelled(self.acquire()).await {
-            tracing::info!(replica = self.name, "this replica leads");
+            tracing::info!(replica = self.name, "this replica is the leader");
             let over = cancel.child_token();
             let work = term(over.clone());
             tokio::pin!(work);
@@ -151,7 +151,7 @@ impl Election {
             if cancel.is_cancelled() {
                 self.release().await;
             }
-            tracing::info!(replica = self.name, "this replica leads no more");
+            tracing::info!(replica = self.name, "this replica is no longer the leader");
             if yields {
                 cancel.run_until_cancelled(tokio::time::sleep(YIELD_COOLDOWN)).await;
             }

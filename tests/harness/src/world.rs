@@ -290,7 +290,7 @@ impl World {
         self.leader_but(None).await
     }
 
-    /// The replica that leads, once it is another than `not`, which may be unable to say that it leads no more.
+    /// The replica that leads, once it is another than `not`. A paused replica can't log that it no longer leads.
     pub async fn leader_but(&self, not: Option<usize>) -> usize {
         wait_until("a replica leads", super::wait::DEADLINE, async || {
             let mut leaders = (0..self.replicas.len()).filter(|n| self.replicas[*n].leads());
@@ -319,13 +319,13 @@ impl World {
 }
 
 impl Replica {
-    /// Whether it runs and says that it leads; one that is paused can't say that it does no more.
+    /// Whether it runs and its log says that it leads. A paused replica can't log that it no longer does.
     pub fn leads(&self) -> bool {
         if self.process.is_none() {
             return false;
         }
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        text.lines().rfind(|line| line.contains("this replica leads")).is_some_and(|line| !line.contains("no more"))
+        text.lines().rfind(|line| line.contains("this replica is")).is_some_and(|line| !line.contains("no longer"))
     }
 }
 

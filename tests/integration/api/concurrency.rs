@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::http::{Answer, Client, SSH_KEY};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Topology, World, wait_until};
-use crate::replicas::{at_each, on_both};
+use crate::replicas::{client_per_replica, on_both};
 
 const INSTANCE: &str = "/api/v2/user/instance";
 
@@ -80,7 +80,7 @@ async fn create_concurrent_same_idempotency_key_creates_one_instance(topology: T
     let mut world = World::on(topology, 3, &[]).await;
     // Fewer places than requests: a repeated request must not reserve one.
     let alpha = world.add_agent("alpha", 2).await;
-    let ada = at_each(&world, "ada").await;
+    let ada = client_per_replica(&world, "ada").await;
     let answers = join_all((0..50).map(|n| keyed(&ada[n % 3], "once", json!({})))).await;
     assert_eq!(count(&answers, 201, ""), 50, "{:?}", summary(&answers));
     let ids = instance_ids(&answers);
@@ -111,7 +111,7 @@ async fn create_concurrent_on_all_replicas_keeps_the_quota(topology: Topology) {
     let mut world = World::on(topology, 3, &[("DOCKHOST_MAX_INSTANCES_PER_USER", "5")]).await;
     // Few places more than the quota: a refused request must not keep one.
     let alpha = world.add_agent("alpha", 7).await;
-    let ada = at_each(&world, "ada").await;
+    let ada = client_per_replica(&world, "ada").await;
     let answers = join_all((0..100).map(|n| ada[n % 3].create())).await;
     assert_eq!(count(&answers, 201, ""), 5, "{:?}", summary(&answers));
     assert_eq!(count(&answers, 403, "quota_exceeded"), 95, "{:?}", summary(&answers));

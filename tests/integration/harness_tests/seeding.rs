@@ -1,4 +1,4 @@
-//! A seeded past is one that the rules could have made: whoever reads it finds nothing odd.
+//! A seeded log satisfies the domain's rules, and servers find nothing to do in it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::harness::{Nats, Seed, World, wait_until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// All tenancies, each found legal after each of its events; and how many events they have.
+/// All tenancies with the number of their events; checks the invariants after each event.
 async fn tenancies(log: &dyn EventLog) -> BTreeMap<UserId, (Tenancy, usize)> {
     let mut all: BTreeMap<UserId, (Tenancy, usize)> = BTreeMap::new();
     let mut events = log.follow(0, Filter::Kind("tenancy"));
@@ -43,7 +43,7 @@ async fn tenancies(log: &dyn EventLog) -> BTreeMap<UserId, (Tenancy, usize)> {
 }
 
 #[tokio::test]
-async fn a_seeded_log_is_one_that_the_rules_could_have_made() {
+async fn seed_log_satisfies_the_domain_rules() {
     let mut nats = Nats::start_unsynced().await;
     let mut seed = Seed::open(&nats, 60 * 24 * MINUTE, MINUTE).await;
     seed.machines(3, 1000).await;
@@ -77,14 +77,14 @@ async fn a_seeded_log_is_one_that_the_rules_could_have_made() {
     })
     .await;
     let before = seed.end();
-    wait_until("the read models hold the past", DEADLINE, async || {
+    wait_until("the read models are caught up", DEADLINE, async || {
         let health = client.get("/health").await.body;
         let models = health["projections"].as_object().unwrap();
         if models.values().all(|model| model["lag"] == 0) { Ok(()) } else { Err(health.to_string()) }
     })
     .await;
     world.verify().await;
-    let news = world.events_on("dockhost.event.tenancy.>").await.values().sum::<usize>();
+    let stored = world.events_on("dockhost.event.tenancy.>").await.values().sum::<usize>();
     let seeded = tenancies.values().map(|(_, count)| count).sum::<usize>();
-    assert_eq!(news, seeded, "the servers find nothing to do after sequence {before}");
+    assert_eq!(stored, seeded, "the servers appended events after sequence {before}");
 }

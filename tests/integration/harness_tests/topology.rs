@@ -1,4 +1,4 @@
-//! The harness's topologies: a whole DockHost on each does its main job, and its parts come back as themselves.
+//! The harness's topologies: a system on each works, and restarted parts keep their identity.
 
 use serde_json::json;
 
@@ -6,8 +6,8 @@ use crate::harness::topology::{Members, Nodes};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Topology, World, wait_until};
 
-/// Signs up, creates, lists, and lets `verify` say that all is well.
-async fn main_job(world: &mut World) {
+/// Signs a user up, creates an instance through each replica, and verifies.
+async fn check_system(world: &mut World) {
     let name = format!("user{}", world.agents.len());
     world.add_agent(&format!("agent{}", world.agents.len()), 5).await;
     let ada = world.user(&name).await;
@@ -19,20 +19,20 @@ async fn main_job(world: &mut World) {
 }
 
 #[tokio::test]
-async fn on_one_node_and_a_database_of_its_own_through_proxies() {
+async fn topology_one_node_all_connections_use_proxies() {
     let mut world = World::on(Topology::ONE.with_own_database().proxied(), 2, &[]).await;
-    main_job(&mut world).await;
+    check_system(&mut world).await;
     for cable in world.replicas.iter().flat_map(|replica| replica.cables.all()) {
-        assert!(cable.connections() > 0, "nothing went through {cable:?}");
+        assert!(cable.connections() > 0, "unused: {cable:?}");
     }
-    assert!(world.agents[0].cables.broker[0].connections() > 0, "the agent went around its proxy");
+    assert!(world.agents[0].cables.broker[0].connections() > 0, "the agent bypassed its proxy");
 }
 
 #[tokio::test]
-async fn on_three_nodes_and_a_set_of_three_whose_parts_come_back() {
+async fn topology_three_nodes_killed_parts_restart_as_themselves() {
     let topology = Topology { broker: Nodes::ThreeParted, database: Members::OwnSet, proxied: true };
     let mut world = World::on(topology, 3, &[]).await;
-    main_job(&mut world).await;
+    check_system(&mut world).await;
     let (node, url) = (world.nats.leader_of("EVENTS").await, world.replicas[1].url.clone());
     world.nats.kill_node(node).await;
     world.kill_replica(1).await;
@@ -46,15 +46,15 @@ async fn on_three_nodes_and_a_set_of_three_whose_parts_come_back() {
     assert_eq!(world.replicas[1].url, url);
     for replica in 0..3 {
         let client = world.client(replica);
-        wait_until("the replica is well", DEADLINE, async || {
+        wait_until("the replica is healthy", DEADLINE, async || {
             let health = client.get("/health").await;
             if health.status == 200 { Ok(()) } else { Err(format!("{health:?}")) }
         })
         .await;
     }
-    main_job(&mut world).await;
+    check_system(&mut world).await;
 
-    // Parted from the others, a node leads no stream for long; rejoined, it follows.
+    // An isolated node loses the stream's leadership; after rejoining it follows.
     let node = world.nats.leader_of("EVENTS").await;
     world.nats.isolate(node);
     wait_until("another node leads", DEADLINE, async || {
@@ -64,11 +64,11 @@ async fn on_three_nodes_and_a_set_of_three_whose_parts_come_back() {
     .await;
     world.nats.rejoin(node);
     let broker = world.nats.main().await;
-    wait_until("all three have all events", DEADLINE, async || {
+    wait_until("all nodes are current", DEADLINE, async || {
         let stream = broker.jetstream().get_stream("EVENTS").await.map_err(|error| error.to_string())?;
         let replicas = stream.cached_info().cluster.clone().unwrap().replicas;
-        let whole = replicas.len() == 2 && replicas.iter().all(|peer| peer.current && !peer.offline);
-        if whole { Ok(()) } else { Err(format!("{replicas:?}")) }
+        let current = replicas.len() == 2 && replicas.iter().all(|peer| peer.current && !peer.offline);
+        if current { Ok(()) } else { Err(format!("{replicas:?}")) }
     })
     .await;
 }

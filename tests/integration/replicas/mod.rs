@@ -1,5 +1,4 @@
-//! Several replicas are one server: what one wrote another shows, what one revoked another refuses, and when one goes
-//! (or the broker, a node of it, or the database), the rest goes on.
+//! Several replicas act as one server, and survive the loss of a replica, the broker, a node of it, or the database.
 
 mod broker;
 mod database;
@@ -20,7 +19,7 @@ use crate::harness::{World, wait_until};
 const INSTANCE: &str = "/api/v2/user/instance";
 const POSITION: &str = "dockhost-position";
 
-/// The same test on a lone node and a mongod, and on three nodes and a set of three.
+/// Runs each test on one broker node and one mongod, and on three of each.
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
         mod one_node {
@@ -43,14 +42,14 @@ async fn list_after(client: &Client, position: &str) -> Answer {
     client.send(Method::GET, INSTANCE, &[(POSITION, position)], None).await
 }
 
-/// A create that is only asked for.
-async fn ask(client: &Client) -> Answer {
+/// Creates an instance without waiting for the outcome.
+pub async fn create_async(client: &Client) -> Answer {
     let answer = client.json(Method::POST, INSTANCE, &[("prefer", "respond-async")], json!({})).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     answer
 }
 
-fn has(list: &Answer, created: &Answer) -> bool {
+fn contains(list: &Answer, created: &Answer) -> bool {
     let id = &created.data()["instanceId"];
     list.data().as_array().into_iter().flatten().any(|instance| instance["instanceId"] == *id)
 }
@@ -59,13 +58,13 @@ fn position(answer: &Answer) -> &str {
     answer.header(POSITION).unwrap_or_else(|| panic!("no position: {answer:?}"))
 }
 
-/// 503 with this code, and word of when to try again.
+/// Whether the answer is a 503 with this code and a `Retry-After`.
 fn is_refusal(answer: &Answer, code: &str) -> bool {
     answer.status == 503 && answer.code() == code && answer.header("retry-after").is_some()
 }
 
-/// One user's client of each replica.
-pub async fn at_each(world: &World, name: &str) -> Vec<Client> {
+/// Signs a user up; returns a client of that user for each replica.
+pub async fn client_per_replica(world: &World, name: &str) -> Vec<Client> {
     let user = world.user(name).await;
     world.replicas.iter().map(|replica| user.at(&replica.url)).collect()
 }
@@ -82,9 +81,9 @@ async fn create_within(client: &Client, what: &str, deadline: Duration) {
     .await;
 }
 
-/// Waits until `/health` of a replica says this of what is down.
-async fn health_says(client: &Client, down: &[&str]) {
-    wait_until(&format!("/health says that {down:?} is down"), DEADLINE, async || {
+/// Waits until `/health` of a replica reports exactly these as down.
+async fn wait_for_health(client: &Client, down: &[&str]) {
+    wait_until(&format!("/health reports {down:?} as down"), DEADLINE, async || {
         let health = client.get("/health").await;
         let status = if down.is_empty() { 200 } else { 503 };
         if (health.status, &health.body["down"]) == (status, &json!(down)) {

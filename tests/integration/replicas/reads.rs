@@ -1,32 +1,32 @@
-//! Read your writes: an answer to a write names a position, and no replica shows anything older to who names it.
+//! Read-your-writes: a GET with the position of a write never shows an older state, on any replica.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{ask, at_each, has, is_refusal, list_after, on_both, position};
+use super::{client_per_replica, contains, create_async, is_refusal, list_after, on_both, position};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Direction, Topology, World, wait_until};
 
-on_both!(what_one_wrote_the_others_show);
+on_both!(reads_with_position_show_the_write_on_every_replica);
 
-async fn what_one_wrote_the_others_show(topology: Topology) {
+async fn reads_with_position_show_the_write_on_every_replica(topology: Topology) {
     let mut world = World::on(topology, 3, &[]).await;
     world.add_agent("alpha", 100).await;
-    let ada = at_each(&world, "ada").await;
+    let ada = client_per_replica(&world, "ada").await;
     for n in 0..30 {
-        let created = ask(&ada[n % 3]).await;
+        let created = create_async(&ada[n % 3]).await;
         for other in [&ada[(n + 1) % 3], &ada[(n + 2) % 3]] {
             let list = list_after(other, position(&created)).await;
-            assert!(has(&list, &created), "{created:?} is not in {list:?}");
+            assert!(contains(&list, &created), "{created:?} is not in {list:?}");
         }
     }
-    // A position says how far the log was, whichever kind of event stands there.
+    // The position of another kind of event works too.
     let signin = json!({ "username": "ada", "password": "correct horse" });
-    let created = ask(&ada[0]).await;
+    let created = create_async(&ada[0]).await;
     let signed_in = world.client(0).post("/api/v2/user/signin", signin).await;
     let list = list_after(&ada[1], position(&signed_in)).await;
-    assert!(has(&list, &created), "{created:?} is not in {list:?}");
+    assert!(contains(&list, &created), "{created:?} is not in {list:?}");
 
     let position = position(&signed_in);
     for wrong in ["another.5", "5", "", &format!("{position}x")] {
@@ -39,49 +39,49 @@ async fn what_one_wrote_the_others_show(topology: Topology) {
     world.verify().await;
 }
 
-/// Only the replica that projects is slow at the database: without a position the others show what is there.
+/// Only the leader's link to the database is faulty.
 #[tokio::test]
-async fn behind_a_slow_projector_a_position_is_waited_for_or_refused() {
+async fn reads_with_position_slow_projector_wait_or_are_refused() {
     let mut world = World::on(Topology::ONE.proxied(), 3, &[]).await;
     world.add_agent("alpha", 100).await;
-    let ada = at_each(&world, "ada").await;
+    let ada = client_per_replica(&world, "ada").await;
     let leader = world.leader().await;
     let (writer, reader) = (&ada[(leader + 1) % 3], &ada[(leader + 2) % 3]);
     let cable = world.replicas[leader].cables.database.as_ref().unwrap();
 
-    // Nothing comes through: the old state for who doesn't ask for more, and never for who does.
+    // The link transfers nothing: a GET without a position shows the old state, one with a position never does.
     cable.half_open();
-    let created = ask(writer).await;
+    let created = create_async(writer).await;
     let old = reader.get(super::INSTANCE).await;
     assert_eq!(old.status, 200, "{old:?}");
-    assert!(!has(&old, &created), "it was projected all the same: {old:?}");
+    assert!(!contains(&old, &created), "it was projected: {old:?}");
     for client in [reader, writer] {
-        // Waited for until another replica leads and projects, or refused before that.
+        // Either another replica has taken over and projected it, or the GET is refused.
         let list = list_after(client, position(&created)).await;
-        assert!(has(&list, &created) || is_refusal(&list, "not_caught_up"), "an older answer: {list:?}");
+        assert!(contains(&list, &created) || is_refusal(&list, "not_caught_up"), "an older state: {list:?}");
     }
-    assert!(cable.lost_bytes() > 0, "the fault met no traffic");
+    assert!(cable.lost_bytes() > 0, "no traffic was lost");
     cable.heal();
-    wait_until("the projector goes on", DEADLINE, async || {
+    wait_until("the write is projected", DEADLINE, async || {
         let list = list_after(reader, position(&created)).await;
         match list.status {
-            200 if has(&list, &created) => Ok(()),
+            200 if contains(&list, &created) => Ok(()),
             503 => Err(format!("{list:?}")),
-            _ => panic!("an older answer: {list:?}"),
+            _ => panic!("an older state: {list:?}"),
         }
     })
     .await;
 
-    // Everything comes through late.
+    // The link is slow.
     cable.delay(Direction::Down, Duration::from_millis(300));
     let mut waited = 0;
     for _ in 0..10 {
-        let created = ask(writer).await;
+        let created = create_async(writer).await;
         let list = list_after(reader, position(&created)).await;
-        assert!(has(&list, &created) || is_refusal(&list, "not_caught_up"), "an older answer: {list:?}");
+        assert!(contains(&list, &created) || is_refusal(&list, "not_caught_up"), "an older state: {list:?}");
         waited += usize::from(list.status == 200);
     }
-    assert!(waited > 0, "nobody was let wait for it");
+    assert!(waited > 0, "no GET waited for its position");
     cable.heal();
     world.verify().await;
 }

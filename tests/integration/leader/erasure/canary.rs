@@ -1,21 +1,19 @@
-//! What a person typed, in every form in which it might lie around, and where it is looked for.
-//!
-//! In: texts that are nowhere else. Out: where bytes of them were found: files of a directory, or any text.
+//! Searches bytes and files for unique texts in every encoding in which they might be stored.
 
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-/// Texts to be looked for, each with a word for it.
+/// The encoded forms to search for, each with a name.
 pub struct Canaries(Vec<(String, String)>);
 
 impl Canaries {
-    /// These texts: plain, as JSON escapes them, as hex, and as base64 wherever in it they begin.
+    /// The texts as plain text, escaped JSON, hex, and base64 at each byte offset.
     pub fn of(texts: &[&str]) -> Self {
         let mut forms = Vec::new();
         for text in texts {
-            let mut add = |how: &str, form: String| forms.push((format!("{text} ({how})"), form));
+            let mut add = |encoding: &str, form: String| forms.push((format!("{text} ({encoding})"), form));
             add("plain", (*text).to_owned());
             add("json", serde_json::to_string(text).unwrap().trim_matches('"').to_owned());
             let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -24,7 +22,7 @@ impl Canaries {
             for before in 0..3 {
                 let padded = [&vec![0; before], text.as_bytes()].concat();
                 let form = STANDARD_NO_PAD.encode(padded);
-                // The first characters hold bytes of what comes before, the last one may hold some of what follows.
+                // The first characters encode the bytes before the text; the last one may encode bytes after it.
                 let form = form[before * 4 / 3 + usize::from(before > 0)..form.len() - 1].to_owned();
                 add("url-safe base64", form.replace('+', "-").replace('/', "_"));
                 add("base64", form);
@@ -33,13 +31,13 @@ impl Canaries {
         Self(forms)
     }
 
-    /// Those that are in a text.
+    /// The forms that the bytes contain.
     pub fn found_in(&self, bytes: &[u8]) -> Vec<&str> {
         let text = String::from_utf8_lossy(bytes);
         self.0.iter().filter(|(_, form)| text.contains(form.as_str())).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Those that are in any file below a directory, with the file.
+    /// The files below a directory that contain a form, with those forms.
     pub fn found_below(&self, directory: &Path) -> Vec<(PathBuf, Vec<&str>)> {
         files(directory)
             .into_iter()
@@ -49,8 +47,8 @@ impl Canaries {
     }
 }
 
-/// Whether these very bytes are in any file below a directory.
-pub fn holds(directory: &Path, bytes: &[u8]) -> bool {
+/// Whether a file below a directory contains these bytes.
+pub fn contains(directory: &Path, bytes: &[u8]) -> bool {
     files(directory).iter().any(|path| {
         let content = std::fs::read(path).unwrap_or_default();
         content.windows(bytes.len()).any(|window| window == bytes)
@@ -63,9 +61,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Whoever finds nothing must be able to find something.
 #[test]
-fn every_form_is_found() {
+fn canaries_every_encoding_is_found() {
     let canaries = Canaries::of(&["canary@example.org"]);
     for before in ["", "x", "xy", "xyz"] {
         for after in ["", "x", "xy"] {

@@ -1,5 +1,5 @@
-//! A person is erased: their names are free, their sessions and instances end, their key is destroyed, and what they typed
-//! is nowhere any more; whoever is stopped on the way is followed by another.
+//! Erasing a user releases the names, ends the sessions and instances, destroys the key, and leaves no personal value
+//! anywhere. A new leader completes an erasure that another one started.
 
 mod canary;
 mod steps;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::harness::http::{Answer, Client};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Said, World, run, wait_until};
-use canary::{Canaries, holds};
+use canary::{Canaries, contains};
 
 const INSTANCE: &str = "/api/v2/user/instance";
 const SIGNUP: &str = "/api/v2/user/signup";
@@ -24,12 +24,12 @@ pub async fn dockhost(world: &World, args: &[&str]) -> Said {
     run(world.data.path(), args, &world.server_env()).await
 }
 
-/// A person who is like no other in all that they type.
-struct Person {
+/// A user whose every value contains a unique word.
+struct TestUser {
     word: &'static str,
 }
 
-impl Person {
+impl TestUser {
     fn username(&self) -> String {
         format!("{}-username", self.word)
     }
@@ -55,10 +55,10 @@ impl Person {
         format!("ssh-ed25519 {} {}-comment", self.key(), self.word)
     }
 
-    /// All of it, and what else they name.
+    /// Forms of all these values.
     fn canaries(&self) -> Canaries {
         let key = self.key();
-        // What all such keys begin with is nobody's.
+        // The beginning is the same for all keys.
         Canaries::of(&[self.word, &self.word.to_uppercase(), &key[key.len() - 40..]])
     }
 
@@ -82,18 +82,18 @@ async fn create(user: &Client, name: &str, key: &str) -> Answer {
     user.json(Method::POST, INSTANCE, &[("idempotency-key", key)], json!({ "name": name })).await
 }
 
-/// All that a person may do, well and badly.
-async fn live(world: &World, person: &Person, user: &Client) {
+/// Makes every kind of request with personal values, valid and invalid.
+async fn use_everything(world: &World, person: &TestUser, user: &Client) {
     let word = person.word;
     let (web, db) = (format!("{word}-web"), format!("{word}-db"));
     for name in [&web, &db] {
         let created = create(user, name, &format!("{name}-key")).await;
         assert_eq!(created.status, 201, "{created:?}");
     }
-    assert_eq!(user.create().await.status, 201, "by the account's name and key");
-    let one = json!({ "instanceId": web });
-    assert_eq!(user.put("/api/v2/user/instance/stop", one.clone()).await.status, 200);
-    assert_eq!(user.put("/api/v2/user/instance/resume", one).await.status, 200);
+    assert_eq!(user.create().await.status, 201, "with the account's name and key");
+    let id = json!({ "instanceId": web });
+    assert_eq!(user.put("/api/v2/user/instance/stop", id.clone()).await.status, 200);
+    assert_eq!(user.put("/api/v2/user/instance/resume", id).await.status, 200);
     assert_eq!(user.get(&format!("{INSTANCE}/{web}")).await.status, 200);
     let gone = user.send(Method::DELETE, &format!("{INSTANCE}?instanceId={db}"), &[], None).await;
     assert_eq!(gone.status, 200, "{gone:?}");
@@ -139,52 +139,52 @@ async fn live(world: &World, person: &Person, user: &Client) {
     assert_eq!(person.sign_in(&world.client(1), &person.email().to_lowercase()).await.status, 200);
 }
 
-async fn in_the_database(world: &World, canaries: &Canaries) -> Vec<(String, Value)> {
+async fn found_in_database(world: &World, canaries: &Canaries) -> Vec<(String, Value)> {
     let store = MongoStore::connect(&world.mongo.uri, &world.mongo.database).await.unwrap();
     let all = store.everything().await.unwrap();
-    // A rebuilt model has a number behind its name.
+    // The collection of a rebuilt model has a version suffix.
     let has = |model: &&str| all.keys().any(|name| name.starts_with(model));
     assert!(["users", "instances", "sessions", "backends"].iter().all(has), "{:?}", all.keys());
     let documents = all.into_iter().flat_map(|(name, documents)| documents.into_iter().map(move |d| (name.clone(), d)));
     documents.filter(|(_, document)| !canaries.found_in(document.to_string().as_bytes()).is_empty()).collect()
 }
 
-fn in_the_logs(world: &World, canaries: &Canaries) -> Vec<String> {
+fn found_in_logs(world: &World, canaries: &Canaries) -> Vec<String> {
     let logs = world.replicas.iter().map(|replica| std::fs::read_to_string(&replica.log).unwrap());
     let lines: Vec<String> = logs.flat_map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     let shown = |what: &str| lines.iter().any(|line| line.contains(what));
-    assert!(shown("DEBUG dockhost::") && shown("TRACE"), "the log shows hardly anything: {lines:#?}");
+    assert!(shown("DEBUG dockhost::") && shown("TRACE"), "the log is not verbose: {lines:#?}");
     lines.into_iter().filter(|line| !canaries.found_in(line.as_bytes()).is_empty()).take(20).collect()
 }
 
 #[tokio::test]
-async fn of_an_erased_person_nothing_is_left_anywhere() {
-    let loud = [("DEBUG", "dockhost:*"), ("RUST_LOG", "trace"), ("DOCKHOST_DELETE_WITHIN_MS", "3000")];
-    let mut world = World::with(2, &loud).await;
+async fn erasure_leaves_no_personal_value_anywhere() {
+    let verbose = [("DEBUG", "dockhost:*"), ("RUST_LOG", "trace"), ("DOCKHOST_DELETE_WITHIN_MS", "3000")];
+    let mut world = World::with(2, &verbose).await;
     world.add_agent("alpha", 50).await;
     let beta = world.add_agent("beta", 50).await;
-    let (ada, eve) = (Person { word: "qzadaqz" }, Person { word: "qzeveqz" });
+    let (ada, eve) = (TestUser { word: "qzadaqz" }, TestUser { word: "qzeveqz" });
     let canaries = ada.canaries();
     let mut users = Vec::new();
     for person in [&ada, &eve] {
         let answer = person.sign_up(&world.client(0)).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         let user = world.client(0).with_token(&token(&answer));
-        live(&world, person, &user).await;
+        use_everything(&world, person, &user).await;
         users.push((answer.data()["user"]["id"].as_str().unwrap().to_owned(), user));
     }
     let (eves, (adas_id, adas)) = (users.pop().unwrap().1, users.pop().unwrap());
-    // A look that found nothing now would prove nothing later.
+    // The values are found now; otherwise not finding them later would prove nothing.
     let store = world.nats.data.path().to_owned();
-    assert!(!canaries.found_below(&store).is_empty(), "the assignments are plain while the instances are there");
-    let models = in_the_database(&world, &canaries).await;
+    assert!(!canaries.found_below(&store).is_empty(), "assignments of existing instances are not encrypted");
+    let models = found_in_database(&world, &canaries).await;
     assert!(models.iter().any(|(name, _)| name == "users") && models.iter().any(|(name, _)| name == "instances"));
 
     let keys = world.nats.main().await.jetstream().get_key_value(KEYS_BUCKET).await.unwrap();
     let key = keys.get(&adas_id).await.unwrap().unwrap();
-    assert!(holds(&store, &key), "their key is stored");
+    assert!(contains(&store, &key), "the key is stored");
 
-    // One of their machines does not answer any more, and they go on while they are erased.
+    // One backend stops answering, and the user keeps sending requests during the erasure.
     world.kill_agent(beta).await;
     let busy = tokio::spawn({
         let (user, other) = (adas.clone(), adas.at(&world.replicas[1].url));
@@ -204,14 +204,14 @@ async fn of_an_erased_person_nothing_is_left_anywhere() {
         }
     });
     let asked = dockhost(&world, &["erase-user", &ada.username()]).await;
-    assert!(asked.code == 1 && asked.err.contains("--yes"), "nobody can be asked here: {asked:?}");
-    assert_eq!(ada.sign_in(&world.client(0), &ada.username()).await.status, 200, "and nothing was done");
+    assert!(asked.code == 1 && asked.err.contains("--yes"), "without a terminal it can't ask: {asked:?}");
+    assert_eq!(ada.sign_in(&world.client(0), &ada.username()).await.status, 200, "nothing was done");
     let said = dockhost(&world, &["erase-user", &ada.username(), "--yes"]).await;
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.contains(&adas_id) && said.out.contains("the key is destroyed"), "{said:?}");
-    tokio::time::timeout(DEADLINE, busy).await.expect("their token still works").unwrap();
+    tokio::time::timeout(DEADLINE, busy).await.expect("the token still works").unwrap();
 
-    // To all the world they are somebody who never was.
+    // Answers do not differ from those for an unknown user.
     for replica in 0..2 {
         let client = world.client(replica);
         for name in [ada.username(), ada.email()] {
@@ -226,40 +226,40 @@ async fn of_an_erased_person_nothing_is_left_anywhere() {
         }
     }
 
-    assert_eq!(in_the_database(&world, &canaries).await, [], "in the database");
-    assert_eq!(in_the_logs(&world, &canaries), [""; 0], "in the service's own log");
+    assert_eq!(found_in_database(&world, &canaries).await, [], "in the database");
+    assert_eq!(found_in_logs(&world, &canaries), [""; 0], "in the servers' logs");
     assert_eq!(canaries.found_below(&store), [], "in the broker's store");
-    assert!(!holds(&store, &key), "their key was removed and not overwritten");
+    assert!(!contains(&store, &key), "the key was removed but not overwritten");
 
-    // What is left can be read, here and by a replica that knows nothing yet; and eve has noticed nothing.
+    // A rebuild and a new replica can read the log, and the other user is not affected.
     let rebuilt = dockhost(&world, &["rebuild"]).await;
     assert!(rebuilt.code == 0 && !rebuilt.out.contains("DIFFERENT"), "{rebuilt:?}");
     world.verify().await;
-    assert_eq!(in_the_database(&world, &canaries).await, [], "in models made anew");
+    assert_eq!(found_in_database(&world, &canaries).await, [], "in rebuilt models");
     world.add_replica().await;
     let eves = eves.at(&world.replicas[2].url);
     assert_eq!(eves.get(INSTANCE).await.data().as_array().map(Vec::len), Some(2));
     assert_eq!(create(&eves, "qzeveqz-later", "later").await.status, 201);
 
-    // What a machine that was away says of it brings nothing back.
+    // Late reports of the returning backend bring no value back.
     world.start_agent(beta, &[]);
-    wait_until("beta holds eve's containers only", DEADLINE, async || {
+    wait_until("beta has only eve's containers", DEADLINE, async || {
         let mine = eves.get(INSTANCE).await;
         let on_both = mine.data().as_array().map_or(0, Vec::len);
-        let held = world.containers(0).now.len() + world.containers(beta).now.len();
-        if held == on_both { Ok(()) } else { Err(format!("{held} containers, {mine:?}")) }
+        let containers = world.containers(0).now.len() + world.containers(beta).now.len();
+        if containers == on_both { Ok(()) } else { Err(format!("{containers} containers, {mine:?}")) }
     })
     .await;
     world.verify().await;
-    assert_eq!(in_the_database(&world, &canaries).await, [], "after the late reports");
-    assert_eq!(canaries.found_below(&store), [], "in the broker's store, at the end");
+    assert_eq!(found_in_database(&world, &canaries).await, [], "after the late reports");
+    assert_eq!(canaries.found_below(&store), [], "in the broker's store at the end");
 
-    // Once more is once too many, and does nothing.
+    // A repeated erasure changes nothing.
     for who in [ada.username(), ada.email(), adas_id.clone()] {
         let again = dockhost(&world, &["erase-user", &who, "--yes"]).await;
         assert!(again.code == 0 && again.out.contains("is erased in the log"), "{who}: {again:?}");
     }
-    // They may come back, with the very same words, as somebody new.
+    // The same person can sign up again with the same values, as a new user.
     let back = ada.sign_up(&world.client(0)).await;
     assert_eq!(back.status, 201, "{back:?}");
     assert_ne!(back.data()["user"]["id"], adas_id.as_str());
@@ -267,9 +267,9 @@ async fn of_an_erased_person_nothing_is_left_anywhere() {
     assert_eq!((same.status, &same.data()["user"]["id"]), (201, &back.data()["user"]["id"]), "{same:?}");
     assert_eq!(world.client(0).with_token(&token(&back)).get(INSTANCE).await.data(), &json!([]));
 
-    // A line about a request names its route, and not its path.
+    // A log line about a failed request has the route, not the path.
     world.nats.kill().await;
-    wait_until("a request fails and is told of", DEADLINE, async || {
+    wait_until("a failed request is logged", DEADLINE, async || {
         let refused = eves.send(Method::DELETE, &format!("{INSTANCE}?instanceId=qzeveqz-web"), &[], None).await;
         let log = std::fs::read_to_string(&world.replicas[2].log).unwrap();
         if log.contains("route=\"/api/v2/user/instance\"") { Ok(()) } else { Err(format!("{refused:?}")) }
@@ -278,16 +278,16 @@ async fn of_an_erased_person_nothing_is_left_anywhere() {
 }
 
 #[tokio::test]
-async fn who_is_meant_and_what_is_said() {
+async fn erase_user_finds_the_user_and_reports_progress() {
     let mut world = World::start(1).await;
     let ada = world.user("ada").await;
     for who in ["nobody", "nobody@example.org", "0193b3a0-0000-7000-8000-000000000001"] {
         let said = dockhost(&world, &["erase-user", who, "--yes"]).await;
         assert!(said.code == 1 && said.err.contains("there is no user") && said.err.contains(who), "{said:?}");
     }
-    // Without a replica the log is told, and the rest waits.
+    // Without a replica the command only appends the event.
     world.kill_replica(0).await;
-    wait_until("nobody leads", DEADLINE, async || {
+    wait_until("no replica leads", DEADLINE, async || {
         let said = dockhost(&world, &["erase-user", "ada@example.org", "--yes", "--timeout", "1"]).await;
         assert!(said.code == 3 && said.out.contains("still under way") && said.out.contains("waits for"), "{said:?}");
         if said.out.contains("no replica leads") { Ok(()) } else { Err(format!("{said:?}")) }
@@ -300,7 +300,7 @@ async fn who_is_meant_and_what_is_said() {
     assert!(said.code == 0 && said.out.contains("the key is destroyed"), "{said:?}");
     let refused = ada.at(&world.replicas[replica].url).get(INSTANCE).await;
     assert_eq!(refused.status, 401);
-    // Whoever has the name now is meant by it.
+    // A name means its current owner.
     let eve = world.client(replica).sign_up("ada").await;
     assert_eq!(eve.status, 201, "{eve:?}");
     let said = dockhost(&world, &["erase-user", "ada", "--yes"]).await;
@@ -308,9 +308,8 @@ async fn who_is_meant_and_what_is_said() {
     world.verify().await;
 }
 
-/// The leader dies while it waits for a machine that does not answer; the next one goes on.
 #[tokio::test]
-async fn when_the_leader_dies_on_the_way_the_next_one_ends_it() {
+async fn erasure_leader_dies_the_next_one_completes_it() {
     let mut world = World::with(2, &[("DOCKHOST_DELETE_WITHIN_MS", "9000")]).await;
     let alpha = world.add_agent("alpha", 50).await;
     let ada = world.user("ada").await;

@@ -1,4 +1,4 @@
-//! Stopped after any of its steps, an erasure is taken up where it stands.
+//! An erasure that stops after any step is resumed there.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ use dockhost_projections::store::MongoStore;
 use crate::harness::wait::DEADLINE;
 use crate::harness::{World, wait_until};
 
-/// What a leader has in its hands, without one.
-async fn hands(world: &World) -> ErasureProcess {
+/// An erasure process outside of a server.
+async fn erasure_process(world: &World) -> ErasureProcess {
     let env = world.server_env();
     let read = |name: &str| env.iter().rfind(|(known, _)| *known == name).map(|(_, value)| value.clone());
     let master_key = Secrets::read(read).unwrap().master_key;
@@ -41,19 +41,19 @@ fn origin() -> Origin {
     Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None }
 }
 
-/// Does what is due, as the reaction would; `false` if it can only be waited for.
-async fn step(hands: &ErasureProcess, user: UserId) -> bool {
-    match hands.next_step(user).await.unwrap() {
-        NextStep::Sessions => drop(hands.executor.execute(user.into(), origin(), CloseSessions).await.unwrap()),
+/// Performs the next step, as the reaction does; `false` if the step is to wait.
+async fn step(erasure: &ErasureProcess, user: UserId) -> bool {
+    match erasure.next_step(user).await.unwrap() {
+        NextStep::Sessions => drop(erasure.executor.execute(user.into(), origin(), CloseSessions).await.unwrap()),
         NextStep::Tenancy => {
             let close = CloseTenancy { reason: CloseReason::Erased };
-            hands.executor.execute(user, origin(), close).await.unwrap();
+            erasure.executor.execute(user, origin(), close).await.unwrap();
         }
         NextStep::Instances { not_requested, .. } if !not_requested.is_empty() => {
             let instance_id = not_requested[0];
             let delete =
                 ChangeInstance { instance_id, to: DesiredState::Deleted, now: clock::now(), policy: Policy::default() };
-            hands.executor.execute(user, origin(), delete).await.unwrap();
+            erasure.executor.execute(user, origin(), delete).await.unwrap();
         }
         _ => return false,
     }
@@ -61,53 +61,52 @@ async fn step(hands: &ErasureProcess, user: UserId) -> bool {
 }
 
 #[tokio::test]
-async fn an_erasure_is_taken_up_after_whichever_step() {
+async fn erasure_stopped_after_any_step_is_completed_by_the_next_leader() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 50).await;
-    let hands = hands(&world).await;
+    let erasure = erasure_process(&world).await;
     let mut users = Vec::new();
     for n in 0..6 {
         let client = world.user(&format!("ada{n}")).await;
         for _ in 0..2 {
             assert_eq!(client.create().await.status, 201);
         }
-        users.push(hands.find(&format!("ada{n}")).await.unwrap().unwrap());
+        users.push(erasure.find(&format!("ada{n}")).await.unwrap().unwrap());
     }
-    // No leader, so nobody else does anything meanwhile.
+    // Without a leader only this test performs steps.
     world.kill_replica(0).await;
     for (steps, user) in users.iter().enumerate() {
-        hands.begin(*user, ErasedBy::Operator, &origin()).await.unwrap();
-        hands.begin(*user, ErasedBy::Operator, &origin()).await.unwrap();
+        erasure.begin(*user, ErasedBy::Operator, &origin()).await.unwrap();
+        erasure.begin(*user, ErasedBy::Operator, &origin()).await.unwrap();
         for _ in 0..steps {
-            let moved = step(&hands, *user).await;
-            assert!(moved || steps > 4, "after {steps} steps: {:?}", hands.next_step(*user).await);
+            let performed = step(&erasure, *user).await;
+            assert!(performed || steps > 4, "after {steps} steps: {:?}", erasure.next_step(*user).await);
         }
-        assert!(hands.keyring.has_key((*user).into()).await.unwrap());
+        assert!(erasure.keyring.has_key((*user).into()).await.unwrap());
     }
-    // The last thing that can be done before the event is acknowledged: the key is gone, and the leader too.
+    // The last step before the event is acknowledged: the key is destroyed and the leader stops.
     let last = users[5];
-    hands.keyring.destroy(last.into()).await.unwrap();
+    erasure.keyring.destroy(last.into()).await.unwrap();
 
     world.add_replica().await;
     for user in users {
-        wait_until("it is erased", DEADLINE, async || match hands.next_step(user).await {
+        wait_until("the user is erased", DEADLINE, async || match erasure.next_step(user).await {
             Ok(NextStep::Nothing) => Ok(()),
             other => Err(format!("{other:?}")),
         })
         .await;
-        let gone = hands.keyring.for_opening(user.into()).await.unwrap_err();
+        let gone = erasure.keyring.for_opening(user.into()).await.unwrap_err();
         assert!(gone.to_string().contains("was erased"), "{gone}");
     }
     world.verify().await;
 }
 
-/// The key of somebody whom the log does not call erased stays, whoever asks.
 #[tokio::test]
-async fn the_key_of_the_living_is_not_destroyed() {
+async fn keyring_destroy_refuses_a_user_who_is_not_erased() {
     let world = World::start(1).await;
     world.user("ada").await;
-    let hands = hands(&world).await;
-    let ada = hands.find("ada").await.unwrap().unwrap();
-    hands.keyring.destroy(ada.into()).await.unwrap_err();
-    assert!(hands.keyring.has_key(ada.into()).await.unwrap());
+    let erasure = erasure_process(&world).await;
+    let ada = erasure.find("ada").await.unwrap().unwrap();
+    erasure.keyring.destroy(ada.into()).await.unwrap_err();
+    assert!(erasure.keyring.has_key(ada.into()).await.unwrap());
 }

@@ -6,10 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::{ConnectionState, Machine};
 use crate::ids::BackendId;
 
-/// A machine as a replica knows it.
+/// A backend as a replica knows it. Built by [`Candidate::new`] or [`Candidate::of`], so that only this file names all
+/// fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The machine.
     pub backend_id: BackendId,
@@ -19,6 +22,33 @@ pub struct Candidate {
     pub used: u32,
     /// Containers that it takes at most.
     pub max_containers: u32,
+}
+
+impl Candidate {
+    /// A connected backend without instances.
+    #[must_use]
+    pub const fn new(backend_id: BackendId, max_containers: u32) -> Self {
+        Self { backend_id, connected: true, used: 0, max_containers }
+    }
+
+    /// A registered backend, without instances.
+    #[must_use]
+    pub fn of(backend_id: BackendId, machine: &Machine) -> Self {
+        Self::new(backend_id, machine.details.max_containers)
+            .connected(machine.connection == ConnectionState::Connected)
+    }
+
+    /// The same with this many instances.
+    #[must_use]
+    pub const fn used(self, used: u32) -> Self {
+        Self { used, ..self }
+    }
+
+    /// The same with its agent connected or not.
+    #[must_use]
+    pub const fn connected(self, connected: bool) -> Self {
+        Self { connected, ..self }
+    }
 }
 
 /// The machine chosen, and why.
@@ -111,7 +141,7 @@ mod tests {
     }
 
     fn candidate(n: u32, connected: bool, used: u32, max_containers: u32) -> Candidate {
-        Candidate { backend_id: backend(n), connected, used, max_containers }
+        Candidate::new(backend(n), max_containers).connected(connected).used(used)
     }
 
     #[test]

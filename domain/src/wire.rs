@@ -113,7 +113,8 @@ pub struct Observation {
 /// Why an agent could not do as it was told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentError {
-    /// A stable word: `no_capacity`, `no_ports`, `image_missing`, `container_gone`, `runtime_error`, `told_to_refuse`.
+    /// A stable word: `no_capacity`, `no_ports`, `image_missing`, `container_gone`, `runtime_error`. Stored
+    /// reports may hold others, so no code is an error.
     pub code: String,
     /// One sentence for people.
     pub message: String,

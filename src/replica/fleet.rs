@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dockhost_domain::aggregate::Aggregate;
-use dockhost_domain::backend::{Backend, ConnectionState, Machine};
+use dockhost_domain::backend::{Backend, Machine};
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, InstanceId};
@@ -46,12 +46,7 @@ impl FleetState {
 
     fn candidates(&self) -> Vec<Candidate> {
         let candidate = |(id, backend): (&BackendId, &Backend)| {
-            backend.machine.as_ref().map(|machine| Candidate {
-                backend_id: *id,
-                connected: machine.connection == ConnectionState::Connected,
-                used: self.used(*id),
-                max_containers: machine.details.max_containers,
-            })
+            backend.machine.as_ref().map(|machine| Candidate::of(*id, machine).used(self.used(*id)))
         };
         self.backends.iter().filter_map(candidate).collect()
     }

@@ -188,6 +188,27 @@ fn a_body_ends_where_its_value_does() {
     assert!(error.why.contains("trailing"), "{error}");
 }
 
+/// Agents of earlier releases used other codes, such as `told_to_refuse`.
+#[test]
+fn event_with_a_code_no_longer_in_use_is_read() {
+    let code = |event: &mut Encoded, member: &str| match event.data[member].pointer_mut("/reason/code") {
+        Some(code) => std::mem::replace(code, json!("told_to_refuse")) != Value::Null,
+        None => false,
+    };
+    let mut replaced = 0;
+    for golden in all() {
+        let mut event = golden.event.clone();
+        for member in ["after", "setback"] {
+            if event.data.get(member).is_some() && code(&mut event, member) {
+                replaced += 1;
+                let read = decode(&golden.subject.parse().unwrap(), event.clone()).unwrap();
+                assert_eq!(read.encode().unwrap(), event);
+            }
+        }
+    }
+    assert!(replaced > 0);
+}
+
 /// A later release may add what this one does not need.
 #[test]
 fn an_unknown_member_is_ignored() {

@@ -108,6 +108,18 @@ fn a_malformed_message_is_refused() {
     }
 }
 
+/// Agents of earlier releases used other codes, such as `told_to_refuse`.
+#[test]
+fn report_with_a_code_no_longer_in_use_is_read() {
+    for name in ["wire/report-instance-refused.json", "wire/report-instance-failed.json"] {
+        for mut body in golden::read::<Vec<Value>>(name) {
+            body["code"] = json!("told_to_refuse");
+            let report: Report = serde_json::from_value(body.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&report).unwrap(), body);
+        }
+    }
+}
+
 #[test]
 fn unknown_words_are_refused() {
     assert!(serde_json::from_value::<DesiredState>(json!("exploded")).is_err());

@@ -129,7 +129,7 @@ impl Seed {
             let (runtime, agent_version) = ("simulated".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
             let heard = Connected { address: "127.0.0.1".to_owned().into(), runtime, agent_version };
             self.decide(id, &mut machine, Actor::System, &MarkConnected(heard));
-            self.machines.push(Candidate { backend_id: id, connected: true, used: 0, max_containers });
+            self.machines.push(Candidate::new(id, max_containers));
             self.publisher.breathe().await;
         }
         self.publisher.finish().await;

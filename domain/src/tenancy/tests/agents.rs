@@ -57,7 +57,7 @@ impl Fleet {
                 ReportKind::InstanceStatus(container.seen.clone())
             }
             _ if spec.container_id.is_some() => could_not("container_gone"),
-            _ if manner == Manner::Refuses => refused("told_to_refuse"),
+            _ if manner == Manner::Refuses => refused("image_missing"),
             _ => {
                 self.made += 1;
                 let seen = Observation { container_id: format!("made-{}", self.made), ..container(phase) };

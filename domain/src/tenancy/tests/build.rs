@@ -32,8 +32,12 @@ pub const fn instance(n: u128) -> InstanceId {
 
 /// These machines, heard and empty.
 pub fn machines(backends: &[BackendId]) -> Vec<Candidate> {
-    let machine = |id: &BackendId| Candidate { backend_id: *id, connected: true, used: 0, max_containers: 4 };
-    backends.iter().map(machine).collect()
+    backends.iter().copied().map(candidate).collect()
+}
+
+/// A connected backend with room for 4 instances and none yet.
+pub const fn candidate(backend_id: BackendId) -> Candidate {
+    Candidate::new(backend_id, 4)
 }
 
 /// It is `now` seconds after the beginning, and all three machines are there.

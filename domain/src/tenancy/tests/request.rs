@@ -1,7 +1,7 @@
 //! A user asks for an instance.
 
 use super::build::*;
-use crate::placement::{Candidate, Choice, Ineligible, NoCandidate};
+use crate::placement::{Choice, Ineligible, NoCandidate};
 use crate::tenancy::event::{DeletionOutcome, Idempotency, Requested, TenancyEvent};
 use crate::tenancy::{Facts, RequestInstance, RequestRejected, Tenancy};
 use crate::testing::{at, given};
@@ -20,7 +20,7 @@ fn key(key: &str, request: &str) -> Option<Idempotency> {
 
 #[test]
 fn everything_asked_for_is_recorded_with_the_machine_chosen_and_the_time_it_has() {
-    let candidates = vec![Candidate { used: 3, ..machines(&[A])[0] }, Candidate { used: 1, ..machines(&[B])[0] }];
+    let candidates = vec![candidate(A).used(3), candidate(B).used(1)];
     let command = RequestInstance {
         name: Some("web".parse().unwrap()),
         image: Some("dockhost/debian".to_owned()),
@@ -115,8 +115,8 @@ fn the_quota_counts_all_that_are_not_deleted() {
 
 #[test]
 fn without_a_machine_each_one_has_its_reason() {
-    let full = Candidate { used: 4, ..machines(&[B])[0] };
-    let silent = Candidate { connected: false, ..machines(&[C])[0] };
+    let full = candidate(B).used(4);
+    let silent = candidate(C).connected(false);
     let command = RequestInstance { facts: Facts { candidates: vec![full, silent], ..facts(0) }, ..request(WEB) };
     let reasons = NoCandidate(vec![(B, Ineligible::Full), (C, Ineligible::NotConnected)]);
     given::<Tenancy>([]).when(command).then_rejected(RequestRejected::NoCandidate(reasons));

@@ -12,7 +12,6 @@ use proptest::prelude::*;
 use super::build::*;
 use crate::aggregate::{Aggregate, Command, Meta};
 use crate::ids::{BackendId, InstanceId};
-use crate::placement::Candidate;
 use crate::tenancy::event::*;
 use crate::tenancy::{
     ChangeInstance, Facts, HandleBackendLost, HandleDeadline, HandleReport, Instance, Policy, ReportRejected,
@@ -282,11 +281,7 @@ impl World {
             now,
             policy: Policy::default(),
             candidates: (0..3)
-                .map(|n| Candidate {
-                    connected: scene.heard[n],
-                    used: if scene.full[n] { 4 } else { 0 },
-                    ..machines(&MACHINES)[n]
-                })
+                .map(|n| candidate(MACHINES[n]).connected(scene.heard[n]).used(if scene.full[n] { 4 } else { 0 }))
                 .collect(),
             tie_breaker: scene.turn,
         };

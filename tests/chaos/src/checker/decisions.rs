@@ -250,7 +250,7 @@ fn gone(
 
 /// The machine that was chosen, as if it were the only one.
 fn free(choice: &Choice) -> Candidate {
-    Candidate { backend_id: choice.backend_id, connected: true, used: 0, max_containers: u32::MAX }
+    Candidate::new(choice.backend_id, u32::MAX)
 }
 
 /// I6, the users' half: at every prefix of the log.

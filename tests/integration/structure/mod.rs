@@ -10,6 +10,7 @@ mod environment;
 mod glossary;
 mod links;
 mod schemas;
+mod testing;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,36 +1,44 @@
-# Everything that is done often, by name. `make` alone lists it.
-# A fresh machine needs Rust 1.95 (rustup) and a C compiler; `make setup` says or installs what else is missing.
+# The project's tasks. `make` alone lists them.
+# A new machine needs Rust 1.95 (rustup) and a C compiler. `make setup` checks for everything else.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# Tools that the project pins are kept here, unless the machine has them already.
-TOOLS := target/tools
+# Pinned tools are installed below cargo's target directory, unless the machine has them.
+TARGET_DIR := $(shell cargo metadata --no-deps --format-version=1 2> /dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+TOOLS := $(or $(TARGET_DIR),$(CURDIR)/target)/tools
 NEXTEST_VERSION := 0.9.143
 DENY_VERSION := 0.20.2
-export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
+MACHETE_VERSION := 0.9.2
+export PATH := $(TOOLS)/bin:$(PATH)
 
-# Arguments for `dockhost dev`: make run ARGS="--agents 3 --runtime simulated"
+# Arguments of `dockhost dev`: make run ARGS="--agents 3 --runtime simulated"
 ARGS ?=
-# What `make chaos` does: kills of each kind, minutes at most, r1 or r3; the seed is chosen by the clock if not given.
+# Options of `make chaos`. SEED: the same seed repeats the same faults; the default is the time. ROUNDS: faults of each
+# kind. MINUTES: the longest run. TOPOLOGY: r1 (one broker, one database) or r3 (three of each).
 SEED ?=
 ROUNDS ?= 20
 MINUTES ?= 30
 TOPOLOGY ?= r1
-# The report for `make chaos-check`.
+# The file that `make chaos-check` checks.
 REPORT ?=
-# Arguments for the test runner: make test TESTS="-E 'test(placement)'"
+# Arguments of the test runner: make test TESTS="-E 'test(placement)'"
 TESTS ?=
-# Rows of the bench, or --quick: make bench BENCH="reads stops"
+# Rows of the benchmark, or --quick: make bench BENCH="reads stops"
 BENCH ?=
 
-.PHONY: help setup build run test chaos chaos-check bench check fmt lint doc deny tools secrets clean
+# $(call program,NAME): the path of a program that `make build` built. Cargo names it, wherever its target directory is.
+program = "$$(cargo build --locked --workspace --bins --quiet --message-format=json | sed -n 's|.*"executable":"\([^"]*/$(1)\)".*|\1|p')"
+# $(call install,NAME,VERSION): installs a cargo tool, unless the machine has it.
+install = command -v $(1) > /dev/null || (set -x; cargo install --locked --debug --root "$(TOOLS)" $(1)@$(2))
 
-help: ## List what can be made
+.PHONY: help setup build run test chaos chaos-check bench check fmt lint doc deny machete tools secrets clean
+
+help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Look for what the build needs; as root on Debian, install it
+setup: ## Check what the build needs; as root on Debian, install it
 	@missing=(); \
 	command -v cc > /dev/null || missing+=(gcc libc6-dev); \
 	command -v python3 > /dev/null || missing+=(python3); \
@@ -45,61 +53,55 @@ setup: ## Look for what the build needs; as root on Debian, install it
 	fi
 	@command -v cargo > /dev/null || { echo "please install Rust 1.95 or newer with rustup" >&2; exit 1; }
 
-build: setup ## Build the programs: dockhost and dockhost-agent
+build: setup ## Build the programs dockhost and dockhost-agent
 	cargo build --locked --workspace --bins
 
-run: build ## Run everything on this machine (ARGS are for `dockhost dev`)
-	@exec target/debug/dockhost dev $(ARGS)
+run: build ## Run broker, database, server and agents on this machine (ARGS)
+	@exec $(call program,dockhost) dev $(ARGS)
 
-test: build ## Run all tests, against real servers (TESTS are for the runner)
+test: build ## Run all tests against real servers (TESTS)
 	@if cargo nextest --version > /dev/null 2>&1; then \
 	  set -x; cargo nextest run --locked --workspace --no-fail-fast $(TESTS); \
 	else \
 	  set -x; cargo test --locked --workspace --no-fail-fast $(TESTS); \
 	fi
 
-chaos: build ## Kill parts under traffic and check what is left (SEED, ROUNDS, MINUTES, TOPOLOGY)
-	@target/debug/dockhost-chaos run $(if $(SEED),--seed $(SEED)) --rounds $(ROUNDS) --minutes $(MINUTES) --topology $(TOPOLOGY)
+chaos: build ## Kill processes under traffic and check the result (SEED, ROUNDS, MINUTES, TOPOLOGY)
+	@$(call program,dockhost-chaos) run $(if $(SEED),--seed $(SEED)) --rounds $(ROUNDS) --minutes $(MINUTES) --topology $(TOPOLOGY)
 
-chaos-check: build ## Check a report that was kept again (REPORT is its file)
-	@target/debug/dockhost-chaos check $(REPORT)
+chaos-check: build ## Check a saved chaos report again (REPORT)
+	@$(call program,dockhost-chaos) check $(REPORT)
 
-bench: setup ## Measure the speed against raw limits of this machine (BENCH names rows; see docs/PERFORMANCE.md)
+bench: setup ## Measure speed against the raw limits of this machine (BENCH); see docs/PERFORMANCE.md
 	cargo build --locked --release -p dockhost -p dockhost-agent --bins
 	cargo bench --locked --bench speed -- $(BENCH)
 
-check: fmt lint doc deny ## Run all checks that need no servers
+check: fmt lint doc deny machete ## Run all checks that need no servers
 
-fmt: ## Check the formatting (`cargo fmt` makes it right)
+fmt: ## Check the formatting (`cargo fmt` corrects it)
 	cargo fmt --all --check
 
-lint: setup ## Run clippy, all warnings being errors
+lint: setup ## Run clippy; every warning is an error
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-doc: ## Build the documentation, all warnings being errors
+doc: ## Build the documentation; every warning is an error
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --workspace --document-private-items
 
-deny: | $(TOOLS)/bin/cargo-deny ## Check licences, bans and sources of all dependencies
+deny: ## Check licences, bans and sources of all dependencies
+	@$(call install,cargo-deny,$(DENY_VERSION))
 	cargo deny --locked --workspace check licenses bans sources
 
-tools: $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-nextest ## Install the pinned cargo-deny and cargo-nextest, if the machine has none
+machete: ## Check that every dependency is used
+	@$(call install,cargo-machete,$(MACHETE_VERSION))
+	cargo machete
 
-secrets: build ## Print fresh secrets for an .env file
-	@target/debug/dockhost secrets
+tools: ## Install the pinned cargo tools, unless the machine has them
+	@$(call install,cargo-deny,$(DENY_VERSION))
+	@$(call install,cargo-machete,$(MACHETE_VERSION))
+	@$(call install,cargo-nextest,$(NEXTEST_VERSION))
+
+secrets: build ## Print new secrets for an .env file
+	@$(call program,dockhost) secrets
 
 clean: ## Remove what was built; the data in .dockhost stays
 	cargo clean
-
-$(TOOLS)/bin/cargo-deny:
-	@if command -v cargo-deny > /dev/null; then \
-	  mkdir -p $(@D) && ln -sf "$$(command -v cargo-deny)" $@; \
-	else \
-	  set -x; cargo install --locked --debug --root $(TOOLS) cargo-deny@$(DENY_VERSION); \
-	fi
-
-$(TOOLS)/bin/cargo-nextest:
-	@if command -v cargo-nextest > /dev/null; then \
-	  mkdir -p $(@D) && ln -sf "$$(command -v cargo-nextest)" $@; \
-	else \
-	  set -x; cargo install --locked --debug --root $(TOOLS) cargo-nextest@$(NEXTEST_VERSION); \
-	fi

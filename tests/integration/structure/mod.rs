@@ -9,6 +9,7 @@ mod crates;
 mod environment;
 mod glossary;
 mod links;
+mod modules;
 mod schemas;
 mod testing;
 

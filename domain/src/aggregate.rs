@@ -1,7 +1,7 @@
-//! The shape that all aggregates share: events in, state out, and commands that are decided upon a state.
+//! The traits of aggregates and commands.
 //!
-//! In: a state folded from one subject's events. Out: at most one new event per decision (what really spans
-//! aggregates is put together by the caller as one atomic batch of such decisions), or a typed rejection.
+//! A command yields at most one event of one aggregate. To change several aggregates at once, the caller appends several
+//! decisions as one atomic batch.
 
 #[cfg(test)]
 mod fold_versions;
@@ -16,48 +16,48 @@ use crate::ids::EventId;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
-/// What an event's envelope says that a fold may use.
+/// The part of an event's envelope that a fold may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
-    /// The event's own id; an operation is named after the event that recorded the wish.
+    /// The event's id. An operation has the id of the event that began it.
     pub id: EventId,
-    /// When it was decided, by the deciding replica's clock (`ce-time`); never the broker's time.
+    /// When it was decided, by the clock of the deciding replica (`ce-time`), not of the broker.
     pub time: Timestamp,
 }
 
-/// A state folded from the events of one literal subject. Its JSON form is what a snapshot keeps, and must be read back
-/// as the same state.
+/// A state folded from the events of one subject. Snapshots store its JSON form, which must deserialize to the same
+/// state.
 pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Names one aggregate of this kind.
+    /// Identifies one aggregate of this kind.
     type Id: Copy + Eq + Hash + Send + Sync + std::fmt::Display + 'static;
     /// Its events.
     type Event: Clone + Into<Event> + Send + Sync + 'static;
 
-    /// Rises when [`evolve`](Self::evolve) makes another state of the same events, when there are more events, or when
-    /// the state's form changes: snapshots of other versions count for nothing. `fold_versions.rs` tells when.
+    /// The fold version. Raise it when [`evolve`](Self::evolve) folds the same events into another state, when an event
+    /// is added, or when the JSON form changes; snapshots of other versions are ignored. `fold_versions.rs` checks it.
     const FOLD_VERSION: u32;
 
     /// The subject of the aggregate with this id.
     fn subject(id: Self::Id) -> AggregateId;
 
-    /// The events of this kind out of the union; `None` for another aggregate's.
+    /// Extracts this kind's event; `None` for other kinds.
     fn event(event: &Event) -> Option<&Self::Event>;
 
-    /// Applies one recorded event. Total: whatever the log holds can be folded, because the log has the last word.
+    /// Applies one recorded event. It cannot fail: `decide` is the only place that rejects.
     fn evolve(&mut self, event: &Self::Event, meta: &Meta);
 }
 
-/// Something asked of an aggregate.
+/// A request to change one aggregate.
 pub trait Command: Send + Sync {
-    /// The aggregate it is asked of.
+    /// The aggregate to change.
     type Aggregate: Aggregate;
-    /// Why it may be refused.
+    /// The reasons to reject it.
     type Rejection: std::error::Error + Send + Sync + 'static;
 
-    /// The rule. `Ok(None)` means that the state already is as asked (or that the news is old).
+    /// Decides on `state`. `Ok(None)` means that there is nothing to change.
     ///
     /// # Errors
-    /// The rejection, when the rules forbid it.
+    /// The rejection, if the rules forbid the change.
     fn decide(&self, state: &Self::Aggregate)
     -> Result<Option<<Self::Aggregate as Aggregate>::Event>, Self::Rejection>;
 }

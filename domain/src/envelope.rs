@@ -1,7 +1,5 @@
-//! The envelope of an event: CloudEvents 1.0, NATS binding, binary mode.
-//!
-//! In: a decided event with who and why. Out: header pairs and a body, and back. Headers are plain text pairs here, so
-//! that this crate knows the rules of the envelope without knowing a NATS client.
+//! The envelope of an event: CloudEvents 1.0, NATS binding, binary mode. Headers are text pairs here, so that this crate
+//! does not depend on a NATS client.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,29 +18,29 @@ pub mod header {
     pub const ID: &str = "ce-id";
     /// `dockhost.<noun>.<verb>.v<version>`.
     pub const TYPE: &str = "ce-type";
-    /// Which program wrote it.
+    /// The program that wrote it, with its version.
     pub const SOURCE: &str = "ce-source";
-    /// When it was decided, RFC 3339.
+    /// The time of the decision, RFC 3339.
     pub const TIME: &str = "ce-time";
     /// The aggregate's subject.
     pub const SUBJECT: &str = "ce-subject";
     /// `application/json`.
     pub const CONTENT_TYPE: &str = "content-type";
-    /// On whose behalf.
+    /// The [`Actor`](super::Actor).
     pub const ACTOR: &str = "dockhost-actor";
-    /// The command or report behind it.
+    /// The request, report, timer or event that caused it.
     pub const CAUSE: &str = "dockhost-cause";
-    /// W3C trace context of the request, if it had one.
+    /// The W3C trace context of the request, if any.
     pub const TRACE_PARENT: &str = "traceparent";
 }
 
 /// The value of `ce-specversion`.
 pub const SPEC_VERSION: &str = "1.0";
 
-/// On whose behalf something was decided.
+/// On whose behalf a command was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Actor {
-    /// Somebody who isn't signed in (sign-up, sign-in).
+    /// A caller who is not signed in (sign-up, sign-in).
     Anonymous,
     /// A user.
     User(UserId),
@@ -78,50 +76,50 @@ impl FromStr for Actor {
     }
 }
 
-/// Who asked, and what for: the part of an envelope that a command brings along.
+/// The actor and the cause of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// On whose behalf.
     pub actor: Actor,
-    /// `request:<id>`, `report:<sequence>`, `timer:<…>`, `reaction:<event id>`; no free text of users.
+    /// `request:<id>`, `report:<sequence>`, `timer:<…>` or `reaction:<event id>`; never text that a user entered.
     pub cause: String,
     /// W3C trace context.
     pub trace_parent: Option<String>,
 }
 
-/// An event with its envelope, ready to be recorded.
+/// An event with its metadata, ready to be appended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Envelope {
-    /// The aggregate that it belongs to.
+    /// The aggregate.
     pub aggregate: AggregateId,
     /// Id and time.
     pub meta: Meta,
-    /// Who and why.
+    /// Actor and cause.
     pub origin: Origin,
-    /// What.
+    /// The event.
     pub event: Event,
 }
 
-/// An event that is in the log.
+/// An event in the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordedEvent {
-    /// Its place in the stream, from 1.
+    /// Its sequence in the stream, from 1.
     pub sequence: u64,
     /// The event.
     pub envelope: Envelope,
 }
 
-/// A header is absent or has no readable value.
+/// A header is absent or malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("header {header} is {value:?}")]
+#[error("invalid header {header}: {value:?}")]
 pub struct MalformedEnvelope {
-    /// Which one.
+    /// The header's name.
     pub header: &'static str,
-    /// What it says (empty if absent).
+    /// Its value; empty if absent.
     pub value: String,
 }
 
-/// The headers of one event but its type, which the event's encoding gives.
+/// The headers of an event. `kind` is the `ce-type` from [`Event::encode`](crate::event::Event::encode).
 #[must_use]
 pub fn headers(
     aggregate: &AggregateId,
@@ -147,10 +145,10 @@ pub fn headers(
     headers
 }
 
-/// Reads the headers back: id, time, origin and `ce-type`.
+/// Parses the headers: id and time, origin, and `ce-type`.
 ///
 /// # Errors
-/// [`MalformedEnvelope`] naming the first header that is absent or unreadable.
+/// [`MalformedEnvelope`] with the first header that is absent or malformed.
 pub fn read<'a>(get: impl Fn(&'static str) -> Option<&'a str>) -> Result<(Meta, Origin, String), MalformedEnvelope> {
     fn parsed<T: FromStr>(header: &'static str, value: &str) -> Result<T, MalformedEnvelope> {
         value.parse().map_err(|_| MalformedEnvelope { header, value: value.to_owned() })

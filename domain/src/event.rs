@@ -1,9 +1,8 @@
-//! The union of all events, and their names in the log.
+//! The union of all events, and their encoding.
 //!
-//! In: typed events to be recorded; `ce-type` and body on the way back. Out: the pair of type and body, or a typed
-//! event. A body is decoded as the kind of event that its subject allows, so an event on a foreign subject is
-//! unreadable, never misread. Each variant's name carries its version; a shipped version never changes (see
-//! `golden/`), an old one is lifted by [`upcast`] before decoding.
+//! The subject decides which aggregate's events a body can be; any other event is unreadable. The name of each event
+//! includes its version. A released version never changes (see `golden/`); [`upcast`] converts old versions before
+//! decoding.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess};
@@ -21,15 +20,15 @@ use crate::tenancy::TenancyEvent;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Event {
-    /// Of an account.
+    /// An account's event.
     Account(AccountEvent),
-    /// Of a claim.
+    /// A claim's event.
     Claim(ClaimEvent),
-    /// Of a principal's sessions.
+    /// An event of a principal's sessions.
     Session(SessionEvent),
-    /// Of a backend.
+    /// A backend's event.
     Backend(BackendEvent),
-    /// Of a user's instances.
+    /// An event of a user's instances.
     Tenancy(TenancyEvent),
 }
 
@@ -44,7 +43,7 @@ macro_rules! union {
 }
 union!(AccountEvent => Account, ClaimEvent => Claim, SessionEvent => Session, BackendEvent => Backend, TenancyEvent => Tenancy);
 
-/// An event as it stands in the log: its `ce-type`, and its body with personal values still marked or sealed.
+/// An event as stored in the log. Personal values in the body are marked or sealed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Encoded {
     /// `dockhost.<noun>.<verb>.v<version>`.
@@ -54,7 +53,7 @@ pub struct Encoded {
     pub data: Value,
 }
 
-/// This binary cannot read the event; its aggregate is frozen here until one that can comes.
+/// This program cannot decode the event. Its aggregate is quarantined until a program that can decode it runs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} on {subject} cannot be read: {why}")]
 pub struct UnreadableEvent {
@@ -62,47 +61,46 @@ pub struct UnreadableEvent {
     pub kind: String,
     /// The subject.
     pub subject: String,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 
 impl Event {
-    /// Type and body.
+    /// Encodes the type and the body.
     ///
     /// # Errors
-    /// Only if a variant's shape has no JSON form, which the golden files rule out.
+    /// If a variant has no JSON form. The golden files show that none is such.
     pub fn encode(&self) -> Result<Encoded, serde_json::Error> {
         serde_json::from_value(serde_json::to_value(self)?)
     }
 
-    /// Reads an event of the kind that `subject` holds.
+    /// Decodes an event of the aggregate that `subject` names.
     ///
     /// # Errors
-    /// [`UnreadableEvent`] for an unknown type or version, a body of another shape, or a type that is foreign to the subject.
+    /// [`UnreadableEvent`] for an unknown type or version, a malformed body, or an event of another aggregate.
     pub fn decode(subject: &AggregateId, encoded: Encoded) -> Result<Self, UnreadableEvent> {
         let Encoded { kind, data } = match upcast(&encoded.kind) {
             Some(upcast) => upcast(encoded),
             None => encoded,
         };
-        Self::tagged(subject, &kind, data)
+        Self::decode_tagged(subject, &kind, data)
     }
 
-    /// The same from the text of a body that holds no sealed value: the values go where they belong without lying in a
-    /// tree first, which is what reading many events is about.
+    /// Like [`Event::decode`], from the text of a body without sealed values. Faster, because it builds no [`Value`].
     ///
     /// # Errors
     /// As [`Event::decode`].
     pub fn decode_text(subject: &AggregateId, kind: &str, body: &[u8]) -> Result<Self, UnreadableEvent> {
         if upcast(kind).is_none() {
             let mut text = serde_json::Deserializer::from_slice(body);
-            let event = Self::tagged(subject, kind, &mut text)?;
+            let event = Self::decode_tagged(subject, kind, &mut text)?;
             return text.end().map(|()| event).map_err(|error| unreadable(subject, kind, &error));
         }
         let data = serde_json::from_slice(body).map_err(|error| unreadable(subject, kind, &error))?;
         Self::decode(subject, Encoded { kind: kind.to_owned(), data })
     }
 
-    fn tagged<'de, D>(subject: &AggregateId, kind: &str, data: D) -> Result<Self, UnreadableEvent>
+    fn decode_tagged<'de, D>(subject: &AggregateId, kind: &str, data: D) -> Result<Self, UnreadableEvent>
     where
         D: Deserializer<'de, Error = serde_json::Error>,
     {
@@ -128,8 +126,7 @@ fn unreadable(subject: &AggregateId, kind: &str, error: &serde_json::Error) -> U
     UnreadableEvent { kind: kind.to_owned(), subject: subject.to_string(), why: error.to_string() }
 }
 
-/// The map `{type, data}` with the type first, so that the body is read straight as what the type says; the other way
-/// round it would have to be kept aside until the type is known.
+/// The map `{type, data}`. With the type first, serde decodes the body directly, without buffering it.
 struct Tagged<'a, D> {
     kind: Option<&'a str>,
     data: Option<D>,
@@ -148,7 +145,7 @@ impl<'de, D: Deserializer<'de, Error = serde_json::Error>> MapAccess<'de> for Ta
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
-        let missing = || serde::de::Error::custom("a value was asked for without its name");
+        let missing = || serde::de::Error::custom("a value was requested before its key");
         match self.kind.take() {
             Some(kind) => seed.deserialize(kind.into_deserializer()),
             None => seed.deserialize(self.data.take().ok_or_else(missing)?),
@@ -156,8 +153,8 @@ impl<'de, D: Deserializer<'de, Error = serde_json::Error>> MapAccess<'de> for Ta
     }
 }
 
-/// How an old version of an event becomes the one that this binary folds; none for a type that is folded as it is, or
-/// is unknown. Nothing has a second version yet; a new one adds an arm here and keeps the old golden file.
+/// The conversion from an old version of an event to the current one; `None` for a current or unknown type. No event has
+/// a second version yet. A new version adds an arm here and keeps the old golden file.
 #[must_use]
 pub const fn upcast(_kind: &str) -> Option<fn(Encoded) -> Encoded> {
     None

@@ -1,7 +1,5 @@
-//! The registry of identifiers: one newtype per kind of thing, all UUIDv7, so that ids sort by birth.
-//!
-//! In: a UUID made by the clock adapter, or text from outside. Out: a typed id that cannot be mistaken for another
-//! kind, and whose text (36 characters of hex and dashes) is safe inside a subject.
+//! Identifiers: one newtype per kind, all UUIDv7, so that ids sort by creation time. The text of an id (36 characters, hex
+//! digits and dashes) is safe in a subject.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,13 +7,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The text is not an id of the wanted kind.
+/// The text is not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a {kind} id")]
 pub struct InvalidId {
-    /// What was expected.
+    /// The expected kind.
     pub kind: &'static str,
-    /// What came instead.
+    /// The text.
     pub text: String,
 }
 
@@ -27,7 +25,7 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Wraps a UUID; new ones come from the clock adapter of the server.
+            /// Wraps a UUID. The server's clock adapter creates new ones.
             #[must_use]
             pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
@@ -49,7 +47,7 @@ macro_rules! id {
         impl FromStr for $name {
             type Err = InvalidId;
 
-            /// Accepts the hyphenated lower-case form only: one thing has one text.
+            /// Accepts only the hyphenated lower-case form, so that each id has one text.
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 Uuid::try_parse(text)
                     .ok()
@@ -62,31 +60,31 @@ macro_rules! id {
 }
 
 id!(
-    /// A person's account.
+    /// A user.
     UserId, "user"
 );
 id!(
-    /// A backend: one machine that runs containers.
+    /// A backend: a machine that runs containers.
     BackendId, "backend"
 );
 id!(
-    /// An instance: one on-demand Linux machine of a user.
+    /// An instance: a user's Linux container with SSH.
     InstanceId, "instance"
 );
 id!(
-    /// A signed-in session (`sid` in its token).
+    /// A session (`sid` in its token).
     SessionId, "session"
 );
 id!(
-    /// A recorded event (`ce-id`).
+    /// An event (`ce-id`).
     EventId, "event"
 );
 id!(
-    /// Whoever may sign in: a user or a backend, by the same UUID. Sealing keys and sessions belong to principals.
+    /// A user or a backend, with the same UUID. Sealing keys and sessions belong to principals.
     PrincipalId, "principal"
 );
 id!(
-    /// Something asked for that outlives its request: the `ce-id` of the event that recorded the wish.
+    /// An operation that may outlast its request: the `ce-id` of the event that began it.
     OperationId, "operation"
 );
 
@@ -113,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_exactly_one_text() {
+    fn id_in_any_other_form_is_rejected() {
         let text = "0193b3a0-0000-7000-8000-000000000001";
         assert_eq!(text.parse::<UserId>().unwrap().to_string(), text);
         for other in

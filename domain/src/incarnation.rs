@@ -1,14 +1,13 @@
-//! Which log it is.
+//! The identity of a log.
 //!
-//! In: the text by which the broker's stream tells itself from any other. Out: a value that stands beside every
-//! position that is kept or handed out. A log that was restored or made anew has another one, and no position of the
-//! one means anything in the other: a mismatch stops, it never "catches up".
+//! Every stored or returned position includes it. A restored or recreated log has another incarnation, and a position is
+//! valid in its own log only: a reader that finds another incarnation stops with an error.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which log it is.
+/// The identity of a log: text that the broker's stream stores.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(String);

@@ -1,17 +1,16 @@
-//! The pure vocabulary and rules of DockHost.
+//! The rules of DockHost, without I/O, clock or randomness.
 //!
-//! What flows in: commands with every outside fact (time, candidates, fresh ids) as an argument, and recorded events.
-//! What flows out: new events or a typed rejection, and states folded from events. Nothing here does I/O, reads a
-//! clock or draws randomness, so every rule is tested by calling it.
+//! In: recorded events, and commands that bring the time, the candidates for a placement and new ids along. Out: states
+//! folded from events, and new events or typed rejections.
 //!
 //! # Layout
-//! - [`ids`], [`names`], [`timestamp`], [`personal`]: the small types that carry meaning.
-//! - [`incarnation`]: which log a position is of.
-//! - [`subject`]: every subject of the broker, built and parsed in one place.
-//! - [`event`], [`envelope`]: what is recorded, and how it is wrapped (CloudEvents).
-//! - [`wire`]: what the server and the agents say to each other.
-//! - [`account`], [`claim`], [`session`], [`backend`], [`tenancy`]: the aggregates, each with `decide` and `evolve`.
-//! - [`placement`]: which machine gets an instance, and why.
+//! - [`ids`], [`names`], [`timestamp`], [`personal`], [`incarnation`]: small types.
+//! - [`subject`]: the subjects of the broker.
+//! - [`event`], [`envelope`]: the events, and their CloudEvents headers.
+//! - [`wire`]: the messages between server and agents.
+//! - [`aggregate`]: the traits of aggregates and commands.
+//! - [`account`], [`claim`], [`session`], [`backend`], [`tenancy`]: the aggregates.
+//! - [`placement`]: the choice of a backend for an instance.
 
 pub mod account;
 pub mod aggregate;

@@ -1,7 +1,4 @@
-//! The names that people choose: usernames (users and backends alike) and instance names.
-//!
-//! In: text from a request. Out: a newtype that keeps the documented rule, or the sentence that says which rule was
-//! broken. Names never enter a subject; claims use a keyed hash of them.
+//! Usernames (of users and backends) and instance names. No subject contains a name; claims use a keyed hash.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::InstanceId;
 
-/// Why a name was refused; the text is fit for the person who typed it.
+/// Why a name is invalid; the text is for the user who entered it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidName(&'static str);
@@ -20,7 +17,7 @@ pub struct InvalidName(&'static str);
 #[serde(try_from = "String", into = "String")]
 pub struct Username(String);
 
-/// `[a-z][a-z0-9-]{0,62}`; not a UUID, not `stop`, not `resume` (each would shadow a path).
+/// `[a-z][a-z0-9-]{0,62}`, but no UUID, `stop` or `resume`, which would be ambiguous in a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceName(String);
@@ -39,7 +36,7 @@ impl FromStr for Username {
             return Err(InvalidName("must be 3 to 32 characters long"));
         }
         if !is_label(text) {
-            return Err(InvalidName("must start with a letter a-z and hold only a-z, 0-9 and -"));
+            return Err(InvalidName("must start with a letter a-z and contain only a-z, 0-9 and -"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -53,7 +50,7 @@ impl FromStr for InstanceName {
             return Err(InvalidName("must be 1 to 63 characters long"));
         }
         if !is_label(text) {
-            return Err(InvalidName("must start with a letter a-z and hold only a-z, 0-9 and -"));
+            return Err(InvalidName("must start with a letter a-z and contain only a-z, 0-9 and -"));
         }
         if text == "stop" || text == "resume" {
             return Err(InvalidName("`stop` and `resume` are reserved"));
@@ -66,7 +63,7 @@ impl FromStr for InstanceName {
 }
 
 impl InstanceName {
-    /// The name given when none was asked for: `<username>-container`, then `-2`, `-3`, …
+    /// The `nth` default name, from 1: `<username>-container`, then `-2`, `-3`, …
     #[must_use]
     pub fn by_default(username: &Username, nth: u32) -> Self {
         if nth <= 1 { Self(format!("{username}-container")) } else { Self(format!("{username}-container-{nth}")) }
@@ -110,7 +107,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn hostile_names_are_refused() {
+    fn name_malformed_or_reserved_is_rejected() {
         for text in [
             "",
             "ab",
@@ -133,13 +130,13 @@ mod tests {
         for text in ["stop", "resume", "0193b3a0-0000-7000-8000-000000000001", "a.b", "Web", ""] {
             assert!(text.parse::<InstanceName>().is_err(), "{text:?} was accepted");
         }
-        // Looks like an id and starts with a letter: the label rule alone would take it.
+        // A UUID that starts with a letter is a valid label.
         assert!("a193b3a0-0000-7000-8000-000000000001".parse::<InstanceName>().is_err());
     }
 
     proptest! {
         #[test]
-        fn every_default_name_is_a_valid_name(user in "[a-z][a-z0-9-]{2,31}", nth in 1_u32..100_000) {
+        fn default_name_is_a_valid_name(user in "[a-z][a-z0-9-]{2,31}", nth in 1_u32..100_000) {
             let user: Username = user.parse().unwrap();
             let name = InstanceName::by_default(&user, nth);
             prop_assert_eq!(name.as_str().parse::<InstanceName>().unwrap(), name);

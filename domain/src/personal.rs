@@ -1,21 +1,20 @@
-//! A value that a person typed, or that points at one.
+//! Personal values: text that a person entered, or that identifies one.
 //!
-//! In: a plain value from a command, or what the sealing adapter could open. Out: on the way to the log the adapter
-//! finds each one by the marker `{"$personal": …}` in the JSON and seals it under the principal's key; on the way
-//! back it puts the plain value there again, or `null` once the key was destroyed. So the rules see a plain or an
-//! absent value and know nothing of keys.
+//! Each is written as `{"$personal": …}`. Before an append, the sealing adapter encrypts the marked values under the
+//! principal's key. When it reads them, it restores the plain value, or `null` if the key was destroyed. So the rules
+//! handle plain or erased values, and no keys.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The JSON member that marks a personal value; the sealing adapter searches for it.
+/// The JSON member that marks a personal value for the sealing adapter.
 pub const MARKER: &str = "$personal";
 
-/// A personal value: plain, or erased together with its key.
+/// A personal value.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Personal<T> {
-    /// The value is known.
+    /// The value.
     Plain(T),
-    /// The person was erased: the sealed bytes stay in the log, nobody can open them.
+    /// The key was destroyed: the sealed bytes in the log cannot be decrypted.
     Erased,
 }
 
@@ -35,7 +34,7 @@ impl<T> From<T> for Personal<T> {
     }
 }
 
-/// Never prints the value: states and events end up in logs and panic messages.
+/// Does not print the value, because states and events appear in logs and panic messages.
 impl<T> std::fmt::Debug for Personal<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_carries_the_marker_and_debug_carries_nothing() {
+    fn personal_value_has_a_marker_in_json_and_is_hidden_in_debug() {
         let name = Personal::from("ada".to_owned());
         let json = serde_json::to_string(&name).unwrap();
         assert_eq!(json, format!("{{\"{MARKER}\":\"ada\"}}"));

@@ -1,8 +1,7 @@
-//! Which machine gets an instance, and why.
+//! The choice of a backend for an instance.
 //!
-//! In: the machines as the asking replica knows them, and those already tried. Out: the choice with its reason, or
-//! one reason per machine why none can be chosen. Pure, so that a choice can be explained and tested; a replica's
-//! knowledge may be a moment old, and the agent has the last word on its own room.
+//! The candidates are as one replica knows them and may be slightly out of date; an agent without room refuses the
+//! placement, and the next backend is tried.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +13,13 @@ use crate::ids::BackendId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Candidate {
-    /// The machine.
+    /// The backend.
     pub backend_id: BackendId,
-    /// Whether its agent is heard.
+    /// Whether its agent is connected.
     pub connected: bool,
-    /// Instances placed on it that are not known to be gone.
+    /// Instances placed on it, until their removal is confirmed.
     pub used: u32,
-    /// Containers that it takes at most.
+    /// Its capacity.
     pub max_containers: u32,
 }
 
@@ -51,42 +50,42 @@ impl Candidate {
     }
 }
 
-/// The machine chosen, and why.
+/// The chosen backend, and the facts behind the choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Choice {
-    /// The machine.
+    /// The backend.
     pub backend_id: BackendId,
-    /// Instances on it when it was chosen.
+    /// Instances on it at that time.
     pub used: u32,
-    /// Containers that it takes at most.
+    /// Its capacity.
     pub max_containers: u32,
-    /// Machines that could have been chosen, itself included.
+    /// Eligible backends, itself included.
     #[serde(rename = "among")]
     pub eligible: u32,
 }
 
-/// Why one machine was not chosen.
+/// Why a backend is not eligible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ineligible {
-    /// Its agent is not heard.
+    /// Its agent is not connected.
     NotConnected,
-    /// It has no room.
+    /// It is at capacity.
     Full,
-    /// It was tried for this instance.
+    /// It was tried before for this instance.
     AlreadyTried,
 }
 
-/// No machine can be chosen.
+/// No backend is eligible; with the reason for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoCandidate(pub Vec<(BackendId, Ineligible)>);
 
 impl NoCandidate {
-    /// Whether no machine is connected at all, in contrast to none having room.
+    /// Whether no backend is connected.
     #[must_use]
     pub fn none_connected(&self) -> bool {
-        self.0.iter().all(|(_, unfit)| *unfit == Ineligible::NotConnected)
+        self.0.iter().all(|(_, reason)| *reason == Ineligible::NotConnected)
     }
 }
 
@@ -102,23 +101,24 @@ fn eligibility(candidate: &Candidate, tried: &[BackendId]) -> Result<(), Ineligi
     }
 }
 
-/// The least loaded machine (by share of its room) that is connected, has room and wasn't tried; ties go in tie_breaker.
-///
-/// `tie_breaker` is any number that differs from call to call; it picks among equals.
+/// Chooses the eligible backend with the lowest share of its capacity in use. `tie_breaker`, a number that differs from call
+/// to call, chooses among equals.
 ///
 /// # Errors
-/// [`NoCandidate`] with the reason for each machine.
+/// [`NoCandidate`] with the reason for each backend.
 pub fn place(candidates: &[Candidate], tried: &[BackendId], tie_breaker: u64) -> Result<Choice, NoCandidate> {
-    let (fit, unfit): (Vec<_>, Vec<_>) =
-        candidates.iter().map(|c| (c, eligibility(c, tried))).partition(|(_, fitness)| fitness.is_ok());
-    // a/b < c/d as a·d < c·b: exact, without fractions.
+    let (eligible, ineligible): (Vec<_>, Vec<_>) =
+        candidates.iter().map(|c| (c, eligibility(c, tried))).partition(|(_, eligibility)| eligibility.is_ok());
+    // Compares a/b with c/d as a·d with c·b, which is exact.
     let share = |a: &Candidate, b: &Candidate| {
         (u64::from(a.used) * u64::from(b.max_containers)).cmp(&(u64::from(b.used) * u64::from(a.max_containers)))
     };
-    let Some(least) = fit.iter().map(|(c, _)| *c).min_by(|a, b| share(a, b)) else {
-        return Err(NoCandidate(unfit.into_iter().filter_map(|(c, f)| f.err().map(|f| (c.backend_id, f))).collect()));
+    let Some(least) = eligible.iter().map(|(c, _)| *c).min_by(|a, b| share(a, b)) else {
+        return Err(NoCandidate(
+            ineligible.into_iter().filter_map(|(c, f)| f.err().map(|f| (c.backend_id, f))).collect(),
+        ));
     };
-    let mut equals: Vec<&Candidate> = fit.iter().map(|(c, _)| *c).filter(|c| share(c, least).is_eq()).collect();
+    let mut equals: Vec<&Candidate> = eligible.iter().map(|(c, _)| *c).filter(|c| share(c, least).is_eq()).collect();
     equals.sort_by_key(|c| c.backend_id);
     let index = usize::try_from(tie_breaker % equals.len() as u64).unwrap_or(0);
     let chosen = equals[index];
@@ -126,7 +126,7 @@ pub fn place(candidates: &[Candidate], tried: &[BackendId], tie_breaker: u64) ->
         backend_id: chosen.backend_id,
         used: chosen.used,
         max_containers: chosen.max_containers,
-        eligible: u32::try_from(fit.len()).unwrap_or(u32::MAX),
+        eligible: u32::try_from(eligible.len()).unwrap_or(u32::MAX),
     })
 }
 
@@ -145,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn the_emptier_machine_is_chosen_by_share_not_by_count() {
+    fn place_chooses_the_lowest_share_not_the_lowest_count() {
         let choice = place(&[candidate(1, true, 2, 4), candidate(2, true, 3, 100)], &[], 0).unwrap();
         assert_eq!(choice, Choice { backend_id: backend(2), used: 3, max_containers: 100, eligible: 2 });
     }
 
     #[test]
-    fn equals_take_turns() {
+    fn place_among_equals_follows_the_tie_breaker() {
         let candidates = [candidate(1, true, 0, 4), candidate(2, true, 0, 8)];
         let chosen: Vec<_> =
             (0..4).map(|tie_breaker| place(&candidates, &[], tie_breaker).unwrap().backend_id).collect();
@@ -159,45 +159,45 @@ mod tests {
     }
 
     #[test]
-    fn each_machine_that_is_passed_over_has_its_reason() {
+    fn place_without_a_candidate_gives_each_reason() {
         let candidates = [candidate(1, false, 0, 4), candidate(2, true, 4, 4), candidate(3, true, 0, 4)];
-        let no_place = place(&candidates, &[backend(3)], 7).unwrap_err();
+        let no_candidate = place(&candidates, &[backend(3)], 7).unwrap_err();
         assert_eq!(
-            no_place.0,
+            no_candidate.0,
             [
                 (backend(1), Ineligible::NotConnected),
                 (backend(2), Ineligible::Full),
                 (backend(3), Ineligible::AlreadyTried)
             ],
         );
-        assert!(!no_place.none_connected());
+        assert!(!no_candidate.none_connected());
         assert!(place(&candidates[..1], &[], 0).unwrap_err().none_connected());
         assert!(place(&[], &[], 0).unwrap_err().none_connected());
     }
 
     proptest! {
-        #![proptest_config(crate::testing::thorough())]
+        #![proptest_config(crate::testing::many_cases())]
 
         #[test]
-        fn a_choice_is_fit_and_nothing_fit_is_emptier(
-            machines in proptest::collection::vec((any::<bool>(), 0_u32..6, 0_u32..6), 0..6),
+        fn place_chooses_an_eligible_backend_with_the_lowest_share(
+            backends in proptest::collection::vec((any::<bool>(), 0_u32..6, 0_u32..6), 0..6),
             tried in proptest::collection::vec(0_u32..6, 0..3),
             tie_breaker in any::<u64>(),
         ) {
             let candidates: Vec<_> =
-                (0..).zip(&machines).map(|(n, (connected, used, max))| candidate(n, *connected, *used, *max)).collect();
+                (0..).zip(&backends).map(|(n, (connected, used, max))| candidate(n, *connected, *used, *max)).collect();
             let tried: Vec<_> = tried.into_iter().map(backend).collect();
-            let fit = |c: &&Candidate| c.connected && c.used < c.max_containers && !tried.contains(&c.backend_id);
+            let eligible = |c: &&Candidate| c.connected && c.used < c.max_containers && !tried.contains(&c.backend_id);
             match place(&candidates, &tried, tie_breaker) {
                 Ok(choice) => {
                     let chosen = candidates.iter().find(|c| c.backend_id == choice.backend_id).unwrap();
-                    prop_assert!(fit(&chosen));
-                    for other in candidates.iter().filter(fit) {
+                    prop_assert!(eligible(&chosen));
+                    for other in candidates.iter().filter(eligible) {
                         prop_assert!(chosen.used * other.max_containers <= other.used * chosen.max_containers);
                     }
                 }
                 Err(NoCandidate(reasons)) => {
-                    prop_assert_eq!(candidates.iter().filter(fit).count(), 0);
+                    prop_assert_eq!(candidates.iter().filter(eligible).count(), 0);
                     prop_assert_eq!(reasons.len(), candidates.len());
                 }
             }

@@ -1,7 +1,6 @@
-//! The harness of the rules' tests: given events, when a command is decided, then an event, nothing, or a rejection.
+//! Test support: given some events, when a command is decided, then an event, nothing or a rejection results.
 //!
-//! In: the events of one aggregate and a command. Out: a panic at the caller's line that shows what was expected and
-//! what came, unless they are the same. Ids and times are small numbers, so that a failure can be read.
+//! Ids and times are small numbers, so that failure messages are readable.
 
 #![expect(clippy::needless_pass_by_value, reason = "a test hands over what it builds, and reads better without `&`")]
 
@@ -15,12 +14,12 @@ use crate::event::Event;
 use crate::ids::{EventId, PrincipalId, SessionId, UserId};
 use crate::timestamp::Timestamp;
 
-/// 2026-11-22T00:00:00Z, when all tests begin.
-const START: i64 = 1_795_305_600_000;
+/// 2026-11-22T00:00:00Z.
+const START_MILLIS: i64 = 1_795_305_600_000;
 
-/// So many seconds after the tests' beginning.
+/// The time this many seconds after [`START_MILLIS`].
 pub fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_millis(START + seconds * 1000)
+    Timestamp::from_millis(START_MILLIS + seconds * 1000)
 }
 
 /// The `n`th event's id; [`given`] numbers events from 1.
@@ -43,28 +42,28 @@ pub fn session(n: u128) -> SessionId {
     SessionId::from_uuid(Uuid::from_u128(n))
 }
 
-/// Ten thousand cases a property, unless `PROPTEST_CASES` says otherwise.
-pub fn thorough() -> Config {
+/// 10,000 cases per property, unless `PROPTEST_CASES` is set.
+pub fn many_cases() -> Config {
     let config = Config::default();
     if std::env::var_os("PROPTEST_CASES").is_some() { config } else { Config { cases: 10_000, ..config } }
 }
 
-/// An aggregate with a past.
+/// An aggregate after some events.
 #[derive(Debug, Clone)]
 pub struct Given<A> {
-    /// What the past made of it.
+    /// Its state.
     pub state: A,
-    /// The number of the last event, and its time in seconds.
+    /// The number of the last event, and its second.
     last: (u128, i64),
 }
 
-/// These events happened, one a second from [`at`]`(1)` on.
+/// Applies these events, one per second from [`at`]`(1)`.
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
     Given { state: A::default(), last: (0, 0) }.and(events)
 }
 
 impl<A: Aggregate> Given<A> {
-    /// Then these happened, a second apart.
+    /// Applies further events, one per second.
     pub fn and(mut self, events: impl IntoIterator<Item = A::Event>) -> Self {
         for event in events {
             self.last = (self.last.0 + 1, self.last.1 + 1);
@@ -73,46 +72,46 @@ impl<A: Aggregate> Given<A> {
         self
     }
 
-    /// Then this happened, so many seconds after the beginning.
+    /// Applies an event at this second.
     pub fn and_at(mut self, seconds: i64, event: A::Event) -> Self {
         self.last.1 = seconds - 1;
         self.and([event])
     }
 
-    /// This is asked.
+    /// Decides a command.
     pub fn when<C: Command<Aggregate = A>>(self, command: C) -> Then<C> {
         let outcome = command.decide(&self.state);
         Then { before: self, outcome }
     }
 }
 
-/// A decision. Each check gives back the aggregate with what was decided applied.
+/// A decision. Each check returns the aggregate with the decided event applied.
 pub struct Then<C: Command> {
     before: Given<C::Aggregate>,
     outcome: Result<Option<<C::Aggregate as Aggregate>::Event>, C::Rejection>,
 }
 
 impl<C: Command> Then<C> {
-    /// It makes exactly this event.
+    /// Checks that the command decides exactly this event.
     #[track_caller]
     pub fn then(self, expected: <C::Aggregate as Aggregate>::Event) -> Given<C::Aggregate> {
-        let wanted: Event = expected.clone().into();
+        let expected_event: Event = expected.clone().into();
         match &self.outcome {
-            Ok(Some(event)) if event.clone().into() == wanted => self.before.and([expected]),
-            other => panic!("expected {}\nbut got {}", json(&wanted), shown::<C>(other)),
+            Ok(Some(event)) if event.clone().into() == expected_event => self.before.and([expected]),
+            other => panic!("expected {}\nbut got {}", json(&expected_event), describe::<C>(other)),
         }
     }
 
-    /// It is so already, or does not count.
+    /// Checks that the command decides nothing.
     #[track_caller]
     pub fn then_nothing(self) -> Given<C::Aggregate> {
         match &self.outcome {
             Ok(None) => self.before,
-            other => panic!("expected nothing\nbut got {}", shown::<C>(other)),
+            other => panic!("expected nothing\nbut got {}", describe::<C>(other)),
         }
     }
 
-    /// It is refused with exactly this rejection.
+    /// Checks that the command is rejected for exactly this reason.
     #[track_caller]
     pub fn then_rejected(self, expected: C::Rejection) -> Given<C::Aggregate>
     where
@@ -120,7 +119,7 @@ impl<C: Command> Then<C> {
     {
         match &self.outcome {
             Err(rejection) if *rejection == expected => self.before,
-            other => panic!("expected the rejection {expected:?}\nbut got {}", shown::<C>(other)),
+            other => panic!("expected the rejection {expected:?}\nbut got {}", describe::<C>(other)),
         }
     }
 }
@@ -129,7 +128,7 @@ fn json(event: &Event) -> String {
     serde_json::to_string_pretty(event).unwrap()
 }
 
-fn shown<C: Command>(outcome: &Result<Option<<C::Aggregate as Aggregate>::Event>, C::Rejection>) -> String {
+fn describe<C: Command>(outcome: &Result<Option<<C::Aggregate as Aggregate>::Event>, C::Rejection>) -> String {
     match outcome {
         Ok(None) => "nothing".to_owned(),
         Ok(Some(event)) => json(&event.clone().into()),
@@ -147,26 +146,26 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "but got the rejection AlreadyClaimed")]
-    fn an_unexpected_rejection_is_shown() {
+    fn then_after_a_rejection_panics_with_it() {
         let taken = |owner| ClaimEvent::Taken(ClaimOwner { owner: principal(owner) });
         given([taken(1)]).when(take(2)).then(taken(2));
     }
 
     #[test]
     #[should_panic(expected = "but got nothing")]
-    fn an_unexpected_silence_is_shown() {
+    fn then_rejected_after_nothing_panics() {
         given([ClaimEvent::Taken(ClaimOwner { owner: principal(1) })]).when(take(1)).then_rejected(AlreadyClaimed);
     }
 
     #[test]
     #[should_panic(expected = "dockhost.claim.taken.v1")]
-    fn an_unexpected_event_is_shown() {
+    fn then_nothing_after_an_event_panics_with_it() {
         given::<Claim>([]).when(take(1)).then_nothing();
     }
 
     #[test]
     #[should_panic(expected = "but got {")]
-    fn another_event_of_the_same_kind_is_not_enough() {
+    fn then_after_another_event_of_the_same_kind_panics() {
         given::<Claim>([]).when(take(1)).then(ClaimEvent::Taken(ClaimOwner { owner: principal(2) }));
     }
 }

@@ -1,27 +1,27 @@
-//! What the server and the agents say to each other: the vocabulary of `docs/EVENTS.md`.
+//! The messages between the server and the agents, as `docs/EVENTS.md` describes them.
 //!
-//! In and out: JSON bodies on the subjects of [`crate::subject::Channel`]. Unknown members are ignored on both sides,
-//! so that an older agent works with a newer server. An agent is not trusted: what it reports is decided upon like a
-//! command, and its identity comes from the subject that the broker let it use, never from a body.
+//! They are JSON bodies on the subjects of [`crate::subject::Channel`]. Both sides ignore unknown members, so that an older
+//! agent works with a newer server. Agents are not trusted: a report is input to a command, and the broker's permissions
+//! determine the sender by the subject.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BackendId, InstanceId, UserId};
 use crate::timestamp::Timestamp;
 
-/// What an instance should be.
+/// The desired state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DesiredState {
     /// Its container runs.
     Running,
-    /// Its container exists and does not run; the files stay.
+    /// Its container exists and does not run; its files remain.
     Stopped,
-    /// Its container and files are gone.
+    /// Its container and files do not exist.
     Deleted,
 }
 
-/// What the container does, as its agent saw it.
+/// The observed state of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -31,137 +31,137 @@ pub enum Phase {
     Stopped,
 }
 
-/// What a container may use.
+/// A container's resource limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Memory in mebibytes (swap included).
+    /// Memory in MiB, including swap.
     pub memory_mib: u32,
-    /// Thousandths of a processor.
+    /// CPU time in thousandths of a processor.
     pub cpu_millis: u32,
-    /// Processes and threads.
+    /// Number of processes and threads.
     pub pids: u32,
 }
 
-/// The host ports behind a container's ports 22, 80 and 443.
+/// The host ports that forward to a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ports {
-    /// Leads to 22.
+    /// To port 22.
     pub ssh: u16,
-    /// Leads to 80.
+    /// To port 80.
     pub http: u16,
-    /// Leads to 443.
+    /// To port 443.
     pub https: u16,
 }
 
-/// `dockhost.assignment.<backend>.<instance>`: the full wanted state of one instance on one backend. The last one per
-/// subject is the truth; an agent compares it with what runs and acts on the difference.
+/// `dockhost.assignment.<backend>.<instance>`: the whole desired state of one instance on one backend. Only the last one
+/// per subject counts; the agent reconciles the container with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Assignment {
     /// The instance.
     pub instance_id: InstanceId,
-    /// Its owner; echoed in reports.
+    /// Its owner; repeated in reports.
     pub user_id: UserId,
-    /// Rises when the container must be a new one: a container of a lower placement is removed first.
+    /// Rises when a new container is needed; the agent first removes a container of a lower placement.
     pub placement: u32,
-    /// Rises with each change of what is wanted; echoed in reports.
+    /// Rises with each change of the desired state; repeated in reports.
     pub generation: u32,
-    /// What should be.
+    /// The desired state.
     #[serde(rename = "wanted")]
     pub desired: DesiredState,
-    /// What is needed to make the container; absent when `wanted` is `deleted`.
+    /// How to create the container; absent when `wanted` is `deleted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerSpec>,
 }
 
-/// What is needed to make a container.
+/// How to create a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerSpec {
-    /// The image; the agent's own default when absent.
+    /// The image; the agent's default if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// The host name inside.
+    /// Its host name.
     pub hostname: String,
-    /// The OpenSSH public key that may log in as root.
+    /// The OpenSSH public key of root.
     pub ssh_public_key: String,
-    /// What it may use.
+    /// Its resource limits.
     pub limits: Limits,
-    /// The container that this placement is known to have. When it is given and no such container exists, the agent
-    /// reports `instance-failed` with the code `container_gone`: it must not put an empty one in place of lost files.
+    /// The id of this placement's container, once reported. If no such container exists, the agent must report
+    /// `instance-failed` with the code `container_gone`; a new container would hide that the files are lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
 }
 
-/// What an agent saw of one container.
+/// An agent's observation of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Observation {
-    /// What the container does.
+    /// Whether it runs.
     pub phase: Phase,
-    /// The runtime's id of it.
+    /// Its id in the container runtime.
     pub container_id: String,
-    /// The published ports.
+    /// Its published ports.
     pub ports: Ports,
-    /// SHA-256 fingerprints of its SSH host keys, as `ssh-keygen -l` prints them; empty until known.
+    /// SHA-256 fingerprints of its SSH host keys, as `ssh-keygen -l` prints them; empty until the agent has read them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_keys: Vec<String>,
 }
 
-/// Why an agent could not do as it was told.
+/// Why an agent refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentError {
-    /// A stable word: `no_capacity`, `no_ports`, `image_missing`, `container_gone`, `runtime_error`. Stored
-    /// reports may hold others, so no code is an error.
+    /// A stable code: `no_capacity`, `no_ports`, `image_missing`, `container_gone`, `runtime_error`. Agents of other
+    /// releases may use others.
     pub code: String,
-    /// One sentence for people.
+    /// One sentence for the instance's owner.
     pub message: String,
 }
 
-/// `dockhost.report.<backend>`: what an agent reports of one instance. Re-sent until the broker has stored it.
+/// `dockhost.report.<backend>`: a report about one instance. The agent repeats it until the broker has stored it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The instance.
     pub instance_id: InstanceId,
-    /// The owner named by the assignment or by the container's label.
+    /// Its owner, from the assignment or the container's label.
     pub user_id: UserId,
-    /// The placement that the report is about.
+    /// The placement that it is about.
     pub placement: u32,
     /// The generation that the agent acted on.
     pub generation: u32,
-    /// What happened.
+    /// What the agent reports.
     #[serde(flatten)]
     pub kind: ReportKind,
 }
 
-/// What a report says.
+/// What an agent reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ReportKind {
-    /// A container was made or found for this placement.
+    /// A container was created, or found, for this placement.
     InstanceCreated(Observation),
-    /// The container changed, or is as it was.
+    /// The container changed, or was compared with an assignment.
     InstanceStatus(Observation),
-    /// No container of this placement exists (any more).
+    /// No container of this placement exists.
     InstanceDeleted,
-    /// The agent does not take this placement; nothing was made.
+    /// The agent refused the placement and created nothing.
     InstanceRefused(AgentError),
-    /// The agent tried and could not.
+    /// The agent tried and failed.
     InstanceFailed(AgentError),
 }
 
-/// `dockhost.heartbeat.<backend>`: a sign of life, every 5 s and after each change.
+/// `dockhost.heartbeat.<backend>`: sent every 5 s and after each change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
-    /// Where clients reach the published ports (`LAN_IP`).
+    /// The address of the published ports (`LAN_IP`).
     pub address: String,
-    /// Containers that exist, running or not.
+    /// Existing containers, running or not.
     pub containers: u32,
-    /// Containers that it takes at most.
+    /// The backend's capacity.
     pub max_containers: u32,
     /// `docker`, `podman` or `simulated`.
     pub runtime: String,
@@ -169,13 +169,13 @@ pub struct Heartbeat {
     pub agent_version: String,
     /// One-minute load average divided by the number of processors.
     pub load: f64,
-    /// Memory in use, 0 to 1.
+    /// Used memory, from 0 to 1.
     pub memory: f64,
-    /// The agent's own clock.
+    /// The time by the agent's clock.
     pub at: Timestamp,
 }
 
-/// `dockhost.hello.<backend>`, the request: an agent came up or came back.
+/// The request on `dockhost.hello.<backend>`, after each connect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hello {
@@ -183,25 +183,25 @@ pub struct Hello {
     pub agent_version: String,
 }
 
-/// The answer to [`Hello`]: the backend's consumer stands, and holds this many assignments. The agent removes nothing
-/// before it has seen them all.
+/// The response to [`Hello`], once the backend's consumer exists. The agent removes no container before it has received
+/// all pending assignments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Welcome {
-    /// Who the server says the agent is.
+    /// The agent's backend.
     pub backend_id: BackendId,
-    /// Assignments that wait in the consumer.
+    /// Assignments pending in the consumer.
     pub assignments: u64,
-    /// The stream that holds the assignments.
+    /// The stream of the assignments.
     pub stream: String,
     /// The consumer to pull from.
     pub consumer: String,
-    /// Containers that this backend is enrolled for.
+    /// The capacity that the backend is enrolled with.
     pub max_containers: u32,
 }
 
-/// `dockhost.confirm.<backend>`, the request: whether an assignment still stands. An agent asks before it makes a
-/// container, because a node of the broker that was killed may hand out, while it catches up, what was removed long ago.
+/// The request on `dockhost.confirm.<backend>`: whether an assignment is current. An agent sends it before it creates a
+/// container, because a restarted broker node may deliver, while it catches up, an assignment that was removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Confirm {
@@ -213,11 +213,11 @@ pub struct Confirm {
     pub generation: u32,
 }
 
-/// The answer to [`Confirm`].
+/// The response to [`Confirm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Confirmed {
-    /// Whether exactly this is wanted now. If not, it is over: a newer assignment is on its way, or none is wanted.
+    /// Whether this placement and generation are current. If not, the agent discards the assignment.
     #[serde(rename = "stands")]
     pub is_current: bool,
 }

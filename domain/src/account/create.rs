@@ -1,15 +1,15 @@
-//! Decision: a person signs up. In: their details. Out: `created`, unless this account already is, or was.
+//! Creates an account.
 
 use super::{Account, AccountEvent, Created};
 use crate::aggregate::Command;
 
-/// Create this account.
+/// Create an account.
 #[derive(Debug, Clone)]
 pub struct CreateAccount(pub Created);
 
-/// The account was created before, whether its person is still there or was erased.
+/// The account exists, or its user was erased.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this account exists")]
+#[error("the account already exists")]
 pub struct AccountExists;
 
 impl Command for CreateAccount {
@@ -42,7 +42,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_account_is_created_once() {
+    fn account_is_created_once() {
         let account = given([])
             .when(CreateAccount(details("ada")))
             .then(AccountEvent::Created(details("ada")))

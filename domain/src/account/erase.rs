@@ -1,17 +1,16 @@
-//! Decision: a person is erased. In: who asked for it. Out: `erased`, once; nothing if they are already; or that there
-//! is no such person. What follows (names free again, instances gone, the key destroyed) hangs on this event.
+//! Erases a user. Reactions to the event release the user's claims, delete the instances and destroy the sealing key.
 
 use super::{Account, AccountEvent, Erased, ErasedBy};
 use crate::aggregate::Command;
 
-/// Erase this account's person.
+/// Erase an account's user.
 #[derive(Debug, Clone, Copy)]
 pub struct EraseAccount {
-    /// Who asked for it.
+    /// Who requested it.
     pub by: ErasedBy,
 }
 
-/// Nobody has this account.
+/// The account was never created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no such account")]
 pub struct NoSuchAccount;
@@ -40,7 +39,7 @@ mod tests {
     const ERASE: EraseAccount = EraseAccount { by: ErasedBy::Operator };
 
     #[test]
-    fn a_person_is_erased_once_and_for_good() {
+    fn account_erased_is_empty_and_cannot_be_created_again() {
         let account = given([AccountEvent::Created(details("ada"))])
             .when(ERASE)
             .then(AccountEvent::Erased(Erased { by: ErasedBy::Operator }))
@@ -48,17 +47,17 @@ mod tests {
             .then_nothing()
             .when(CreateAccount(details("ada")))
             .then_rejected(AccountExists);
-        assert_eq!((account.state.profile, account.state.erased), (None, true), "nothing is left in memory");
+        assert_eq!((account.state.profile, account.state.erased), (None, true), "the state contains no personal value");
     }
 
     #[test]
-    fn nobody_cannot_be_erased() {
+    fn account_never_created_cannot_be_erased() {
         given([]).when(ERASE).then_rejected(NoSuchAccount);
     }
 
-    /// Readers ask for the last event of an account by its name in the log.
+    /// Readers compare the `ce-type` of an account's last event with this constant.
     #[test]
-    fn the_name_in_the_log_is_the_one_that_is_asked_for() {
+    fn account_erased_has_the_type_of_the_constant() {
         let event = Event::from(AccountEvent::Erased(Erased { by: ErasedBy::Operator }));
         assert_eq!(event.encode().unwrap().kind, AccountEvent::ERASED);
     }

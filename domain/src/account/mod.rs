@@ -1,4 +1,4 @@
-//! The account: one person. Its events in, what sign-in and commands need to know of the person out.
+//! The account: a user's profile, until the user is erased.
 
 mod create;
 mod erase;
@@ -16,81 +16,80 @@ use crate::timestamp::Timestamp;
 pub use create::{AccountExists, CreateAccount};
 pub use erase::{EraseAccount, NoSuchAccount};
 
-/// What a person may do beyond their own things.
+/// The permissions of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Their own instances.
+    /// A user manages their own instances.
     User,
 }
 
-/// What happens to an account.
+/// An account's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum AccountEvent {
-    /// A person signed up.
+    /// The user signed up.
     #[serde(rename = "dockhost.account.created.v1")]
     Created(Created),
-    /// The person was erased: their names are free again, the rest goes, and the key of what is sealed here last.
+    /// The user was erased. Reactions release their claims, delete their instances, and destroy their sealing key last.
     #[serde(rename = "dockhost.account.erased.v1")]
     Erased(Erased),
 }
 
 impl AccountEvent {
-    /// The `ce-type` of [`AccountEvent::Erased`]. Nothing follows it on its subject, so whoever must know whether a
-    /// person was erased looks at the last event there.
+    /// The `ce-type` of [`AccountEvent::Erased`], which is always the last event on its subject.
     pub const ERASED: &str = "dockhost.account.erased.v1";
 }
 
-/// A person signed up.
+/// The user signed up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Created {
     /// Their name.
     pub username: Personal<Username>,
-    /// Their email address, as typed.
+    /// Their email address, as entered.
     pub email: Personal<String>,
     /// The Argon2id verifier (PHC string) of their password.
     pub password_verifier: Personal<String>,
-    /// The OpenSSH public key that their instances get unless another is given.
+    /// The default OpenSSH public key of their instances.
     pub ssh_public_key: Option<Personal<String>>,
-    /// What they may do.
+    /// Their permissions.
     pub role: Role,
 }
 
-/// The person was erased.
+/// The user was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Erased {
-    /// Who asked for it.
+    /// Who requested it.
     pub by: ErasedBy,
 }
 
-/// Who may ask for an erasure.
+/// Who can request an erasure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErasedBy {
-    /// Whoever runs the service, by `dockhost erase-user`.
+    /// The operator, with `dockhost erase-user`.
     Operator,
 }
 
-/// One person, or nobody yet, or nobody any more.
+/// An account; empty before sign-up and after erasure.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Account {
     /// The profile, once created and until erased.
     pub profile: Option<Profile>,
-    /// Whether the person was erased. Nothing comes after that.
+    /// Whether the user was erased, which is final.
     pub erased: bool,
 }
 
-/// What is known of a person.
+/// A user's profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
-    /// As they signed up.
+    /// As entered at sign-up.
     pub details: Created,
-    /// When they signed up.
+    /// The time of the sign-up.
     pub created_at: Timestamp,
 }
 

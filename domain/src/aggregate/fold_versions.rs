@@ -1,8 +1,7 @@
-//! The guard of [`Aggregate::FOLD_VERSION`]: what each fold makes of the golden events, by its digest.
+//! Checks [`Aggregate::FOLD_VERSION`] by a digest of the states that each fold computes from the golden events.
 //!
-//! In: all golden bodies of one kind of aggregate, in a thousand drawn orders that never change, with seconds or days
-//! between. Out: one digest of all states on the way. A replica believes another's snapshot if the versions are equal, so a fold whose
-//! digest has changed must have another version.
+//! The digest covers all states of 1,000 fixed pseudo-random histories, with seconds or days between events. A replica
+//! loads a snapshot if its fold version is equal, so a fold with another digest needs another version.
 
 use std::fmt::Write;
 
@@ -20,7 +19,7 @@ use crate::subject::AggregateId;
 use crate::tenancy::Tenancy;
 use crate::testing::{at, event_id, golden};
 
-/// Kind, version, digest. A line that is there never changes; another version is another line.
+/// Kind, version, digest. Existing lines never change; a new version adds a line.
 const FOLDS: &[(&str, u32, &str)] = &[
     ("account", 1, "82594e38e459bd882a80d6c89f400d724575cd07a2959696d91e52832f2a57f0"),
     ("backend", 1, "4e1fabdbf4ffc08e91d8238a91cf88717b3d645381ec5261a2a4f159fc191d54"),
@@ -30,7 +29,7 @@ const FOLDS: &[(&str, u32, &str)] = &[
 ];
 
 const HISTORIES: usize = 1000;
-const LENGTH: u128 = 12;
+const EVENTS_PER_HISTORY: u128 = 12;
 const DAY: i64 = 24 * 60 * 60;
 
 #[derive(Deserialize)]
@@ -52,8 +51,8 @@ impl TryFrom<String> for AggregateSubject {
     }
 }
 
-/// The golden events of one kind of aggregate, file by file. Where one names a placement or a generation, it also comes
-/// with the first three of them: it is the matching ones that change a state.
+/// The golden events of one kind of aggregate, by file. One with a placement or a generation occurs with each of the
+/// numbers 1 to 3, because only a matching number changes a state.
 fn events<A: Aggregate>(kind: &str) -> Vec<Vec<A::Event>> {
     let files = golden::names("").into_iter().map(|name| golden::read::<Vec<Golden>>(&name));
     let files = files.filter(|bodies| bodies.iter().all(|body| body.subject.0.kind() == kind));
@@ -79,7 +78,7 @@ fn numbered<A: Aggregate>(golden: &Golden) -> Vec<A::Event> {
     decoded.collect()
 }
 
-/// Draws the same for ever: no library's next version may change what was drawn.
+/// A pseudo-random generator that no library update changes.
 struct Dice(u64);
 
 impl Dice {
@@ -95,15 +94,15 @@ fn digest<A: Aggregate + PartialEq>(kind: &str) -> String {
     let (mut digest, mut dice) = (Sha256::new(), Dice(1));
     for _ in 0..HISTORIES {
         let (mut state, mut seconds) = (A::default(), 0);
-        for nth in 1..=LENGTH {
+        for nth in 1..=EVENTS_PER_HISTORY {
             let file = &events[dice.roll(events.len())];
             let event = &file[dice.roll(file.len())];
             seconds += [1, 1, 1, 3 * DAY][dice.roll(4)];
             state.evolve(event, &Meta { id: event_id(nth), time: at(seconds) });
             digest.update(serde_json::to_vec(&state).unwrap());
         }
-        let kept = serde_json::to_vec(&state).unwrap();
-        assert!(serde_json::from_slice::<A>(&kept).unwrap() == state, "{}", String::from_utf8_lossy(&kept));
+        let json = serde_json::to_vec(&state).unwrap();
+        assert!(serde_json::from_slice::<A>(&json).unwrap() == state, "{}", String::from_utf8_lossy(&json));
     }
     digest.finalize().iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
@@ -117,9 +116,9 @@ fn check<A: Aggregate + PartialEq>(kind: &str) {
     match FOLDS.iter().find(|(listed, number, _)| (*listed, *number) == (kind, version)) {
         Some((_, _, shipped)) if *shipped == found => {}
         Some(_) => panic!(
-            "{kind}: the fold makes other states of the golden events than version {version} did (or there are more \
-             of them). Raise its `FOLD_VERSION` to {next}, so that no replica believes a snapshot of the other fold, \
-             and append to `FOLDS`:\n(\"{kind}\", {next}, \"{found}\"),",
+            "{kind}: version {version} of the fold computed other states from the golden events (or there were fewer \
+             events). Raise `FOLD_VERSION` to {next}, so that no replica loads a snapshot of the other fold, and \
+             append to `FOLDS`:\n(\"{kind}\", {next}, \"{found}\"),",
             next = version + 1,
         ),
         None => {
@@ -129,26 +128,26 @@ fn check<A: Aggregate + PartialEq>(kind: &str) {
 }
 
 #[test]
-fn the_fold_of_accounts_is_of_its_version() {
+fn account_fold_matches_its_version() {
     check::<Account>("account");
 }
 
 #[test]
-fn the_fold_of_backends_is_of_its_version() {
+fn backend_fold_matches_its_version() {
     check::<Backend>("backend");
 }
 
 #[test]
-fn the_fold_of_claims_is_of_its_version() {
+fn claim_fold_matches_its_version() {
     check::<Claim>("claim");
 }
 
 #[test]
-fn the_fold_of_sessions_is_of_its_version() {
+fn session_fold_matches_its_version() {
     check::<Sessions>("session");
 }
 
 #[test]
-fn the_fold_of_tenancies_is_of_its_version() {
+fn tenancy_fold_matches_its_version() {
     check::<Tenancy>("tenancy");
 }

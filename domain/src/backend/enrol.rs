@@ -1,15 +1,15 @@
-//! Decision: a machine is registered. In: its details. Out: `enrolled`, unless it already is.
+//! Registers a backend.
 
 use super::{Backend, BackendEvent, Enrolled};
 use crate::aggregate::Command;
 
-/// Register this machine.
+/// Register a backend.
 #[derive(Debug, Clone)]
 pub struct EnrolBackend(pub Enrolled);
 
-/// The machine was registered before.
+/// The backend is registered already.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this backend exists")]
+#[error("the backend already exists")]
 pub struct BackendExists;
 
 impl Command for EnrolBackend {

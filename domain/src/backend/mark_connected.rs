@@ -1,16 +1,15 @@
-//! Decision: an agent was heard. In: what its heartbeat said. Out: `connected` when it wasn't connected or said
-//! something new; nothing for the many heartbeats that change nothing.
+//! Records that an agent connected or changed. Most heartbeats change nothing and record nothing.
 
 use super::{Backend, BackendEvent, Connected, ConnectionState};
 use crate::aggregate::Command;
 
-/// The agent was heard and said this.
+/// Mark a backend as connected, with what its heartbeat says.
 #[derive(Debug, Clone)]
 pub struct MarkConnected(pub Connected);
 
-/// No such machine was ever registered.
+/// The backend is not registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this backend is not enrolled")]
+#[error("the backend is not enrolled")]
 pub struct NotEnrolled;
 
 impl Command for MarkConnected {
@@ -19,7 +18,8 @@ impl Command for MarkConnected {
 
     fn decide(&self, state: &Backend) -> Result<Option<BackendEvent>, NotEnrolled> {
         let machine = state.machine.as_ref().ok_or(NotEnrolled)?;
-        let known = machine.connection == ConnectionState::Connected && machine.agent_info.as_ref() == Some(&self.0);
-        Ok((!known).then(|| BackendEvent::Connected(self.0.clone())))
+        let unchanged =
+            machine.connection == ConnectionState::Connected && machine.agent_info.as_ref() == Some(&self.0);
+        Ok((!unchanged).then(|| BackendEvent::Connected(self.0.clone())))
     }
 }

@@ -1,9 +1,9 @@
-//! Decision: an agent fell silent. In: for how long. Out: `lost`, once.
+//! Records that an agent sent no heartbeat for too long, once.
 
 use super::{Backend, BackendEvent, ConnectionState, Lost, NotEnrolled};
 use crate::aggregate::Command;
 
-/// The agent was silent for this long.
+/// Mark a backend as lost.
 #[derive(Debug, Clone, Copy)]
 pub struct MarkLost {
     /// Seconds since its last heartbeat.

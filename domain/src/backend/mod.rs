@@ -1,5 +1,4 @@
-//! The backend: one machine that runs containers. In: enrolment, and what the one judge of heartbeats found. Out: who
-//! it is, whether it is there, and where its containers are reached.
+//! The backend: a registered machine that runs containers, and whether its agent is connected.
 
 mod enrol;
 mod mark_connected;
@@ -21,17 +20,17 @@ pub use enrol::{BackendExists, EnrolBackend};
 pub use mark_connected::{MarkConnected, NotEnrolled};
 pub use mark_lost::MarkLost;
 
-/// What happens to a backend.
+/// A backend's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum BackendEvent {
     /// The machine was registered.
     #[serde(rename = "dockhost.backend.enrolled.v1")]
     Enrolled(Enrolled),
-    /// Its agent was heard: for the first time, again, or with changed facts.
+    /// Its agent connected, or sent changed facts about itself.
     #[serde(rename = "dockhost.backend.connected.v1")]
     Connected(Connected),
-    /// Its agent fell silent for too long.
+    /// Its agent sent no heartbeat for too long.
     #[serde(rename = "dockhost.backend.lost.v1")]
     Lost(Lost),
 }
@@ -40,25 +39,25 @@ pub enum BackendEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Enrolled {
-    /// Its name, by which it signs in.
+    /// The name that it signs in with.
     pub username: Personal<Username>,
     /// The Argon2id verifier (PHC string) of its password.
     pub password_verifier: Personal<String>,
-    /// The lab or room that it stands in.
+    /// The name of its lab or room.
     pub lab_name: Option<Personal<String>>,
-    /// As the registrant named it.
+    /// As entered at registration.
     pub operating_system: Option<Personal<String>>,
-    /// Containers that it takes at most.
+    /// Its capacity.
     pub max_containers: u32,
-    /// Which API key is good; the key itself is derived, never stored.
+    /// The version of the valid API key. The key is derived, not stored.
     pub key_version: u32,
 }
 
-/// Its agent was heard.
+/// Its agent connected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connected {
-    /// Where clients reach the ports of its containers.
+    /// The address of its containers' ports.
     pub address: Personal<String>,
     /// `docker`, `podman` or `simulated`.
     pub runtime: String,
@@ -66,47 +65,47 @@ pub struct Connected {
     pub agent_version: String,
 }
 
-/// Its agent fell silent.
+/// Its agent sent no heartbeat for too long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lost {
-    /// Seconds of silence when it was given up.
+    /// Seconds since the last heartbeat.
     pub silent_for_seconds: u64,
 }
 
-/// One machine, or none yet.
+/// A backend; empty until it is enrolled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backend {
-    /// The machine, once enrolled.
+    /// The registered machine.
     pub machine: Option<Machine>,
 }
 
-/// What is known of a machine.
+/// A registered machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
-    /// As it was registered.
+    /// As registered.
     pub details: Enrolled,
     /// When it was registered.
     pub enrolled_at: Timestamp,
-    /// Whether it is there.
+    /// Whether its agent is connected.
     #[serde(rename = "link")]
     pub connection: ConnectionState,
-    /// What it said when it was last heard anew; kept while it is lost.
+    /// What its agent last reported about itself; unchanged while it is lost.
     #[serde(rename = "facts")]
     pub agent_info: Option<Connected>,
 }
 
-/// Whether a machine is there.
+/// Whether an agent is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionState {
-    /// Registered, never heard of.
+    /// It has never connected.
     Enrolled,
-    /// Heard within the limit.
+    /// It sends heartbeats.
     Connected,
-    /// Silent for too long.
+    /// It sent no heartbeat for too long.
     Lost,
 }
 
@@ -134,12 +133,12 @@ impl Aggregate for Backend {
                     agent_info: None,
                 });
             }
-            (BackendEvent::Connected(facts), Some(machine)) => {
+            (BackendEvent::Connected(info), Some(machine)) => {
                 machine.connection = ConnectionState::Connected;
-                machine.agent_info = Some(facts.clone());
+                machine.agent_info = Some(info.clone());
             }
             (BackendEvent::Lost(_), Some(machine)) => machine.connection = ConnectionState::Lost,
-            // Unreachable by `decide`; a fold is total all the same.
+            // `decide` rejects this, but a fold cannot fail.
             (BackendEvent::Connected(_) | BackendEvent::Lost(_), None) => {}
         }
     }

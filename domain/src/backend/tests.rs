@@ -1,10 +1,10 @@
-//! A machine is registered once, and then it is there or it is not.
+//! Enrolment and connection state of a backend.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::aggregate::Command;
-use crate::testing::{at, given, thorough};
+use crate::testing::{at, given, many_cases};
 
 fn details(name: &str) -> Enrolled {
     Enrolled {
@@ -21,19 +21,19 @@ fn enrolled() -> BackendEvent {
     BackendEvent::Enrolled(details("lab-1"))
 }
 
-fn facts(address: &str) -> Connected {
+fn info(address: &str) -> Connected {
     Connected { address: address.to_owned().into(), runtime: "docker".to_owned(), agent_version: "0.1.0".to_owned() }
 }
 
-fn heard(address: &str) -> MarkConnected {
-    MarkConnected(facts(address))
+fn mark_connected(address: &str) -> MarkConnected {
+    MarkConnected(info(address))
 }
 
 fn connected(address: &str) -> BackendEvent {
-    BackendEvent::Connected(facts(address))
+    BackendEvent::Connected(info(address))
 }
 
-fn silent() -> MarkLost {
+fn mark_lost() -> MarkLost {
     MarkLost { silent_for_seconds: 15 }
 }
 
@@ -42,7 +42,7 @@ fn lost() -> BackendEvent {
 }
 
 #[test]
-fn a_machine_is_enrolled_once() {
+fn backend_is_enrolled_once() {
     let backend = given([])
         .when(EnrolBackend(details("lab-1")))
         .then(enrolled())
@@ -53,61 +53,61 @@ fn a_machine_is_enrolled_once() {
 }
 
 #[test]
-fn what_is_not_enrolled_is_neither_heard_nor_lost() {
-    given([]).when(heard("10.0.0.1")).then_rejected(NotEnrolled);
-    given([]).when(silent()).then_rejected(NotEnrolled);
-    // A fold is total: what the log holds cannot be refused.
+fn backend_not_enrolled_cannot_be_marked() {
+    given([]).when(mark_connected("10.0.0.1")).then_rejected(NotEnrolled);
+    given([]).when(mark_lost()).then_rejected(NotEnrolled);
+    // A fold cannot fail.
     assert_eq!(given::<Backend>([connected("10.0.0.1"), lost()]).state, Backend::default());
 }
 
 #[test]
-fn only_a_heartbeat_with_news_is_recorded() {
+fn mark_connected_without_a_change_records_nothing() {
     given([enrolled()])
-        .when(heard("10.0.0.1"))
+        .when(mark_connected("10.0.0.1"))
         .then(connected("10.0.0.1"))
-        .when(heard("10.0.0.1"))
+        .when(mark_connected("10.0.0.1"))
         .then_nothing()
-        .when(heard("10.0.0.2"))
+        .when(mark_connected("10.0.0.2"))
         .then(connected("10.0.0.2"))
-        .when(heard("10.0.0.1"))
+        .when(mark_connected("10.0.0.1"))
         .then(connected("10.0.0.1"));
 }
 
 #[test]
-fn a_machine_is_lost_once_and_heard_again() {
+fn mark_lost_records_once_until_the_next_connection() {
     let backend = given([enrolled()])
-        .when(silent())
+        .when(mark_lost())
         .then_nothing()
-        .when(heard("10.0.0.1"))
+        .when(mark_connected("10.0.0.1"))
         .then(connected("10.0.0.1"))
-        .when(silent())
+        .when(mark_lost())
         .then(lost())
-        .when(silent())
+        .when(mark_lost())
         .then_nothing();
-    assert_eq!(backend.state.machine.clone().unwrap().agent_info, Some(facts("10.0.0.1")), "kept while it is lost");
-    backend.when(heard("10.0.0.1")).then(connected("10.0.0.1"));
+    assert_eq!(backend.state.machine.clone().unwrap().agent_info, Some(info("10.0.0.1")), "unchanged while it is lost");
+    backend.when(mark_connected("10.0.0.1")).then(connected("10.0.0.1"));
 }
 
 proptest! {
-    #![proptest_config(thorough())]
+    #![proptest_config(many_cases())]
 
-    /// The link says what was found last, and no finding is recorded twice in a row.
+    /// The state is the last command's, and a repeated command records nothing.
     #[test]
-    fn the_link_is_what_was_found_last(found in prop::collection::vec(0_usize..3, 0..40)) {
+    fn connection_state_is_that_of_the_last_command(commands in prop::collection::vec(0_usize..3, 0..40)) {
         let mut backend = given([enrolled()]);
         let mut before = None;
-        for finding in found {
-            let event = match finding {
-                0 => silent().decide(&backend.state).unwrap(),
-                n => heard(["10.0.0.1", "10.0.0.2"][n - 1]).decide(&backend.state).unwrap(),
+        for command in commands {
+            let event = match command {
+                0 => mark_lost().decide(&backend.state).unwrap(),
+                n => mark_connected(["10.0.0.1", "10.0.0.2"][n - 1]).decide(&backend.state).unwrap(),
             };
-            let news = before.map_or(finding != 0, |before| before != finding);
-            prop_assert_eq!(event.is_some(), news);
-            before = if news { Some(finding) } else { before };
+            let changes = before.map_or(command != 0, |before| before != command);
+            prop_assert_eq!(event.is_some(), changes);
+            before = if changes { Some(command) } else { before };
             backend = backend.and(event);
             let machine = backend.state.machine.as_ref().unwrap();
-            let link = before.map_or(ConnectionState::Enrolled, |before| if before == 0 { ConnectionState::Lost } else { ConnectionState::Connected });
-            prop_assert_eq!(machine.connection, link);
+            let connection = before.map_or(ConnectionState::Enrolled, |before| if before == 0 { ConnectionState::Lost } else { ConnectionState::Connected });
+            prop_assert_eq!(machine.connection, connection);
         }
     }
 }

@@ -1,20 +1,19 @@
-//! Decisions: take a name, give it up. In: the owner. Out: `taken` or `released`, nothing if it is so already, or the
-//! rejection that another holds it.
+//! Takes and releases a claim.
 
 use super::{Claim, ClaimEvent, ClaimOwner};
 use crate::aggregate::Command;
 use crate::ids::PrincipalId;
 
-/// Hold this name for `owner`.
+/// Take a name for `owner`.
 #[derive(Debug, Clone, Copy)]
 pub struct TakeClaim {
-    /// Who wants it.
+    /// The new owner.
     pub owner: PrincipalId,
 }
 
-/// Another holds the name.
+/// The name has another owner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this name is taken")]
+#[error("the name has another owner")]
 pub struct AlreadyClaimed;
 
 impl Command for TakeClaim {
@@ -24,22 +23,22 @@ impl Command for TakeClaim {
     fn decide(&self, state: &Claim) -> Result<Option<ClaimEvent>, AlreadyClaimed> {
         match state.owner {
             None => Ok(Some(ClaimEvent::Taken(ClaimOwner { owner: self.owner }))),
-            Some(holder) if holder == self.owner => Ok(None),
+            Some(owner) if owner == self.owner => Ok(None),
             Some(_) => Err(AlreadyClaimed),
         }
     }
 }
 
-/// Free this name, which `owner` holds.
+/// Release a name of `owner`.
 #[derive(Debug, Clone, Copy)]
 pub struct ReleaseClaim {
-    /// Who gives it up.
+    /// Its owner.
     pub owner: PrincipalId,
 }
 
-/// Only the holder can give a name up.
+/// Only the owner can release a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("another holds this name")]
+#[error("the name belongs to another owner")]
 pub struct NotOwner;
 
 impl Command for ReleaseClaim {
@@ -49,7 +48,7 @@ impl Command for ReleaseClaim {
     fn decide(&self, state: &Claim) -> Result<Option<ClaimEvent>, NotOwner> {
         match state.owner {
             None => Ok(None),
-            Some(holder) if holder == self.owner => Ok(Some(ClaimEvent::Released(ClaimOwner { owner: self.owner }))),
+            Some(owner) if owner == self.owner => Ok(Some(ClaimEvent::Released(ClaimOwner { owner: self.owner }))),
             Some(_) => Err(NotOwner),
         }
     }
@@ -60,7 +59,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{given, principal, thorough};
+    use crate::testing::{given, many_cases, principal};
 
     fn take(owner: u128) -> TakeClaim {
         TakeClaim { owner: principal(owner) }
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_held_by_one_until_they_give_it_up() {
+    fn claim_taken_is_rejected_for_others_until_released() {
         given([])
             .when(release(1))
             .then_nothing()
@@ -96,27 +95,26 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(thorough())]
+        #![proptest_config(many_cases())]
 
-        /// Whoever was told that the name is theirs holds it until they give it up.
         #[test]
-        fn a_name_never_changes_hands_unless_given_up(asked in prop::collection::vec((any::<bool>(), 0_u128..3), 0..40)) {
+        fn claim_keeps_its_owner_until_the_owner_releases_it(commands in prop::collection::vec((any::<bool>(), 0_u128..3), 0..40)) {
             let mut claim = given::<Claim>([]);
-            let mut holder = None;
-            for (takes, who) in asked {
+            let mut owner = None;
+            for (takes, who) in commands {
                 let event = if takes {
-                    let answer = take(who).decide(&claim.state);
-                    prop_assert_eq!(answer.is_ok(), holder.is_none_or(|holder| holder == who));
-                    holder = holder.or(Some(who));
-                    answer.ok().flatten()
+                    let result = take(who).decide(&claim.state);
+                    prop_assert_eq!(result.is_ok(), owner.is_none_or(|owner| owner == who));
+                    owner = owner.or(Some(who));
+                    result.ok().flatten()
                 } else {
-                    let answer = release(who).decide(&claim.state);
-                    prop_assert_eq!(answer.is_ok(), holder.is_none_or(|holder| holder == who));
-                    holder = holder.filter(|holder| *holder != who);
-                    answer.ok().flatten()
+                    let result = release(who).decide(&claim.state);
+                    prop_assert_eq!(result.is_ok(), owner.is_none_or(|owner| owner == who));
+                    owner = owner.filter(|owner| *owner != who);
+                    result.ok().flatten()
                 };
                 claim = claim.and(event);
-                prop_assert_eq!(claim.state.owner, holder.map(principal));
+                prop_assert_eq!(claim.state.owner, owner.map(principal));
             }
         }
     }

@@ -1,7 +1,6 @@
-//! The claim: a name (username, email, backend name) held by one owner at a time.
+//! The claim: a name (username, email address, backend name) that has one owner at a time.
 //!
-//! In: its two events. Out: who holds it. The subject is a keyed hash of the normalised name, so the log shows that a
-//! name is held, never which.
+//! Its subject contains a keyed hash of the normalised name, so that the log does not reveal the name.
 
 mod decide;
 
@@ -14,19 +13,19 @@ use crate::subject::{AggregateId, ClaimId};
 
 pub use decide::{AlreadyClaimed, NotOwner, ReleaseClaim, TakeClaim};
 
-/// What happens to a claim.
+/// A claim's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum ClaimEvent {
-    /// Somebody holds the name from now on.
+    /// The name has an owner.
     #[serde(rename = "dockhost.claim.taken.v1")]
     Taken(ClaimOwner),
-    /// The name is free again.
+    /// The name has no owner any more.
     #[serde(rename = "dockhost.claim.released.v1")]
     Released(ClaimOwner),
 }
 
-/// Who takes or gives up the name.
+/// The owner that takes or releases the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimOwner {
@@ -34,11 +33,11 @@ pub struct ClaimOwner {
     pub owner: PrincipalId,
 }
 
-/// One name: free, or held.
+/// A name and its owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
-    /// Who holds it.
+    /// The owner; `None` if the name is free.
     #[serde(rename = "holder")]
     pub owner: Option<PrincipalId>,
 }

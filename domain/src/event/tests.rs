@@ -1,4 +1,4 @@
-//! Every event in its written form: what was shipped stays readable and is written the same way again.
+//! The encoding of every event: released bodies stay readable and round-trip.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::testing::golden;
 
-/// A body of an event, and the subject that it stands on.
+/// An event's body and subject.
 #[derive(Deserialize)]
 struct Golden {
     subject: String,
@@ -22,19 +22,19 @@ impl Golden {
     }
 }
 
-/// Read from a tree and from text, which must come to the same.
+/// Decodes from a [`Value`] and from text, and checks that the results are equal.
 fn decode(subject: &AggregateId, event: Encoded) -> Result<Event, UnreadableEvent> {
     let text = Event::decode_text(subject, &event.kind, &serde_json::to_vec(&event.data).unwrap());
-    let tree = Event::decode(subject, event);
-    assert_eq!(text.as_ref().ok(), tree.as_ref().ok());
-    if let (Err(text), Err(tree)) = (&text, &tree) {
-        assert_eq!((&text.kind, &text.subject), (&tree.kind, &tree.subject));
+    let value = Event::decode(subject, event);
+    assert_eq!(text.as_ref().ok(), value.as_ref().ok());
+    if let (Err(text), Err(value)) = (&text, &value) {
+        assert_eq!((&text.kind, &text.subject), (&value.kind, &value.subject));
     }
-    tree
+    value
 }
 
-/// Names the variants once: as a `match` that does not compile when one is missing, and as the list of what must have
-/// a golden file.
+/// Makes one list of variants into a `match`, which does not compile if a variant is missing, and into the list of types
+/// that need a golden file.
 macro_rules! every_event {
     ($($event:ident::$variant:ident => $kind:literal),* $(,)?) => {
         const KINDS: &[&str] = &[$($kind),*];
@@ -87,46 +87,46 @@ fn all() -> impl Iterator<Item = Golden> {
 }
 
 #[test]
-fn every_event_that_can_be_written_has_a_golden_file() {
-    let there: BTreeSet<String> = all().map(|golden| golden.event.kind).collect();
+fn event_of_each_type_has_a_golden_file() {
+    let existing: BTreeSet<String> = all().map(|golden| golden.event.kind).collect();
     for kind in KINDS {
-        assert!(there.contains(*kind), "golden/{kind}.json is missing");
+        assert!(existing.contains(*kind), "golden/{kind}.json is missing");
     }
 }
 
 #[test]
-fn every_golden_body_is_read_and_written_the_same_way_again() {
+fn event_of_each_golden_file_round_trips() {
     for golden in all() {
         let event = golden.decode().unwrap();
-        let again = event.encode().unwrap();
-        assert_eq!(again.kind, kind(&event), "the variant's name in the log is not the one listed here");
-        // An old version is read as the present one, which is not written like it.
-        if again.kind == golden.event.kind {
-            assert_eq!(again, golden.event);
+        let encoded = event.encode().unwrap();
+        assert_eq!(encoded.kind, kind(&event), "the variant has another type than listed here");
+        // An old version is decoded as the current one.
+        if encoded.kind == golden.event.kind {
+            assert_eq!(encoded, golden.event);
         }
     }
 }
 
-/// A reason or an end that no golden file shows could be renamed unseen.
+/// Renaming a word that no golden file contains would go unnoticed.
 #[test]
-fn the_golden_bodies_show_every_word() {
-    fn words(value: &Value, under: &str, found: &mut BTreeSet<String>) {
+fn golden_files_contain_every_enum_value() {
+    fn collect(value: &Value, under: &str, found: &mut BTreeSet<String>) {
         match value {
-            Value::Object(members) => members.iter().for_each(|(name, value)| words(value, name, found)),
-            Value::Array(values) => values.iter().for_each(|value| words(value, under, found)),
-            Value::String(word) if ["kind", "phase", "role"].contains(&under) => drop(found.insert(word.clone())),
+            Value::Object(members) => members.iter().for_each(|(name, value)| collect(value, name, found)),
+            Value::Array(values) => values.iter().for_each(|value| collect(value, under, found)),
+            Value::String(text) if ["kind", "phase", "role"].contains(&under) => drop(found.insert(text.clone())),
             _ => {}
         }
     }
     let mut found = BTreeSet::new();
-    all().for_each(|golden| words(&golden.event.data, "", &mut found));
+    all().for_each(|golden| collect(&golden.event.data, "", &mut found));
     let all = ["abandoned", "confirmed", "failed", "late", "lost", "refused", "running", "stopped", "unplaced", "user"];
     assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), all);
 }
 
 #[test]
-fn every_optional_member_is_shown_present_and_absent() {
-    let shown = |kind: &str, member: &str| -> BTreeSet<bool> {
+fn golden_files_contain_each_optional_member_and_its_absence() {
+    let presence = |kind: &str, member: &str| -> BTreeSet<bool> {
         let bodies = all().filter(|golden| golden.event.kind == kind);
         bodies.map(|golden| !golden.event.data[member].is_null()).collect()
     };
@@ -139,14 +139,14 @@ fn every_optional_member_is_shown_present_and_absent() {
         ("dockhost.instance.observed.v1", "deadline"),
         ("dockhost.instance.failed.v1", "report"),
     ] {
-        assert_eq!(shown(kind, member), [false, true].into(), "{member} of {kind}");
+        assert_eq!(presence(kind, member), [false, true].into(), "{member} of {kind}");
     }
 }
 
 #[test]
-fn an_event_on_a_foreign_subject_is_unreadable() {
+fn event_on_the_subject_of_another_aggregate_is_unreadable() {
     let subjects: BTreeSet<String> = all().map(|golden| golden.subject).collect();
-    assert_eq!(subjects.len(), 5, "one subject for each kind of aggregate");
+    assert_eq!(subjects.len(), 5, "one subject per kind of aggregate");
     for golden in all() {
         for foreign in subjects.iter().filter(|subject| **subject != golden.subject) {
             let error = decode(&foreign.parse().unwrap(), golden.event.clone()).unwrap_err();
@@ -158,60 +158,56 @@ fn an_event_on_a_foreign_subject_is_unreadable() {
 }
 
 #[test]
-fn an_unknown_version_or_another_shape_is_unreadable() {
+fn event_of_unknown_version_or_malformed_is_unreadable() {
     for golden in all() {
         let (subject, event) = (golden.subject.parse().unwrap(), golden.event);
-        let unreadable = |event: Encoded| {
+        let assert_unreadable = |event: Encoded| {
             let kind = event.kind.clone();
             let error = decode(&subject, event).unwrap_err();
             assert_eq!((error.kind, error.subject), (kind, golden.subject.clone()));
         };
-        unreadable(Encoded { kind: event.kind.replace(".v1", ".v99"), ..event.clone() });
-        unreadable(Encoded { kind: String::new(), ..event.clone() });
+        assert_unreadable(Encoded { kind: event.kind.replace(".v1", ".v99"), ..event.clone() });
+        assert_unreadable(Encoded { kind: String::new(), ..event.clone() });
         for data in [Value::Null, json!("text"), json!([]), json!({}), json!({ "$personal": "x" })] {
-            unreadable(Encoded { data, ..event.clone() });
+            assert_unreadable(Encoded { data, ..event.clone() });
         }
-        // Whichever member that must be there is missing or of another shape.
+        // Each required member in turn is malformed.
         for member in event.data.as_object().unwrap().keys().filter(|member| !event.data[*member].is_null()) {
             let mut data = event.data.clone();
             data[member] = json!([[]]);
-            unreadable(Encoded { data, ..event.clone() });
+            assert_unreadable(Encoded { data, ..event.clone() });
         }
     }
 }
 
 #[test]
-fn a_body_ends_where_its_value_does() {
+fn event_with_trailing_text_is_unreadable() {
     let golden = all().next().unwrap();
     let body = format!("{} {{}}", golden.event.data);
     let error = Event::decode_text(&golden.subject.parse().unwrap(), &golden.event.kind, body.as_bytes()).unwrap_err();
     assert!(error.why.contains("trailing"), "{error}");
 }
 
-/// Agents of earlier releases used other codes, such as `told_to_refuse`.
+/// Earlier releases had further codes, such as `told_to_refuse`.
 #[test]
-fn event_with_a_code_no_longer_in_use_is_read() {
-    let code = |event: &mut Encoded, member: &str| match event.data[member].pointer_mut("/reason/code") {
-        Some(code) => std::mem::replace(code, json!("told_to_refuse")) != Value::Null,
-        None => false,
-    };
+fn event_with_a_former_code_round_trips() {
     let mut replaced = 0;
     for golden in all() {
-        let mut event = golden.event.clone();
-        for member in ["after", "setback"] {
-            if event.data.get(member).is_some() && code(&mut event, member) {
-                replaced += 1;
-                let read = decode(&golden.subject.parse().unwrap(), event.clone()).unwrap();
-                assert_eq!(read.encode().unwrap(), event);
-            }
+        for code in ["/after/reason/code", "/setback/reason/code"] {
+            let mut event = golden.event.clone();
+            let Some(code) = event.data.pointer_mut(code) else { continue };
+            *code = json!("told_to_refuse");
+            replaced += 1;
+            let decoded = decode(&golden.subject.parse().unwrap(), event.clone()).unwrap();
+            assert_eq!(decoded.encode().unwrap(), event);
         }
     }
     assert!(replaced > 0);
 }
 
-/// A later release may add what this one does not need.
+/// A later release may add members.
 #[test]
-fn an_unknown_member_is_ignored() {
+fn event_with_an_unknown_member_is_read() {
     for golden in all() {
         let mut event = golden.event.clone();
         event.data["later"] = json!({ "x": 1 });
@@ -219,9 +215,8 @@ fn an_unknown_member_is_ignored() {
     }
 }
 
-/// Whoever prints an event for debugging prints nothing personal.
 #[test]
-fn debug_shows_nothing_personal() {
+fn event_debug_output_hides_personal_values() {
     fn personal(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(members) => match members.get(crate::personal::MARKER) {
@@ -232,15 +227,15 @@ fn debug_shows_nothing_personal() {
             _ => {}
         }
     }
-    let mut seen = 0;
+    let mut checked = 0;
     for golden in all() {
         let mut values = Vec::new();
         personal(&golden.event.data, &mut values);
-        let shown = format!("{:?}", golden.decode().unwrap());
+        let debug = format!("{:?}", golden.decode().unwrap());
         for value in values {
-            seen += 1;
-            assert!(!shown.contains(&format!("{value:?}")), "{shown}");
+            checked += 1;
+            assert!(!debug.contains(&format!("{value:?}")), "{debug}");
         }
     }
-    assert!(seen > 0);
+    assert!(checked > 0);
 }

@@ -1,5 +1,4 @@
-//! Decisions: sign in, sign out, end all. In: the session's id. Out: `started`, `revoked` or `closed`; signing out twice
-//! is fine.
+//! Starts and ends sessions.
 
 use std::convert::Infallible;
 
@@ -7,18 +6,18 @@ use super::{Closed, Revoked, SessionEvent, Sessions, Started};
 use crate::aggregate::Command;
 use crate::ids::SessionId;
 
-/// Begin this session.
+/// Start a session.
 #[derive(Debug, Clone)]
 pub struct StartSession(pub Started);
 
-/// Why not.
+/// Why a session cannot start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartRejected {
-    /// A fresh session's id is in use; ids are random, so this is a fault of the caller.
-    #[error("this session exists")]
+    /// The session's id is in use; ids are random, so this is a bug of the caller.
+    #[error("the session already exists")]
     Exists,
-    /// The principal is gone.
-    #[error("no session begins here any more")]
+    /// The principal was erased.
+    #[error("the principal was erased")]
     Closed,
 }
 
@@ -37,10 +36,10 @@ impl Command for StartSession {
     }
 }
 
-/// End this session.
+/// End a session; nothing if it has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct RevokeSession {
-    /// Which one.
+    /// The session.
     pub session_id: SessionId,
 }
 
@@ -54,10 +53,11 @@ impl Command for RevokeSession {
     }
 }
 
-/// Sessions that one event names: it must stay well below what the broker takes.
+/// Keeps the size of `closed` well below the broker's limit.
 const MAX_SESSIONS_PER_EVENT: usize = 5000;
 
-/// End all sessions, for good. Asked again until it gives nothing: of very many, some are revoked one by one first.
+/// End all sessions for good. The caller repeats it until it decides nothing: above [`MAX_SESSIONS_PER_EVENT`], each call
+/// revokes one session.
 #[derive(Debug, Clone, Copy)]
 pub struct CloseSessions;
 
@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{at, given, session, thorough};
+    use crate::testing::{at, given, many_cases, session};
 
     fn started(n: u128, expires: i64) -> Started {
         Started { session_id: session(n), expires_at: at(expires) }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_counts_until_it_expires() {
+    fn session_is_live_until_it_expires() {
         let sessions = given([]).when(StartSession(started(1, 100))).then(SessionEvent::Started(started(1, 100))).state;
         assert!(sessions.is_live(session(1), at(99)));
         assert!(!sessions.is_live(session(1), at(100)));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_counts_until_it_is_revoked_and_the_others_go_on() {
+    fn session_revoked_ends_and_others_stay_live() {
         let sessions = given([SessionEvent::Started(started(1, 100)), SessionEvent::Started(started(2, 100))])
             .when(revoke(1))
             .then(revoked(1))
@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_started_once() {
+    fn session_is_started_once() {
         given([SessionEvent::Started(started(1, 100))])
             .when(StartSession(started(1, 200)))
             .then_rejected(StartRejected::Exists);
     }
 
     #[test]
-    fn an_expired_session_is_forgotten_when_the_next_begins() {
+    fn session_expired_is_removed_when_the_next_starts() {
         let both = [SessionEvent::Started(started(1, 100)), SessionEvent::Started(started(2, 300))];
         let sessions = given::<Sessions>(both).and_at(100, SessionEvent::Started(started(3, 300)));
         assert_eq!(sessions.state.live.keys().copied().collect::<Vec<_>>(), [session(2), session(3)]);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_sessions_end_together_and_none_begins_any_more() {
+    fn sessions_closed_end_and_reject_new_ones() {
         let session_ids = vec![session(1), session(2)];
         let sessions = given([SessionEvent::Started(started(1, 100)), SessionEvent::Started(started(2, 100))])
             .when(CloseSessions)
@@ -148,11 +148,11 @@ mod tests {
             .then_rejected(StartRejected::Closed);
         assert!(!sessions.state.is_live(session(1), at(50)) && sessions.state.is_closed());
         let late = sessions.and([SessionEvent::Started(started(4, 100))]);
-        assert!(!late.state.is_live(session(4), at(50)), "whatever the log holds");
+        assert!(!late.state.is_live(session(4), at(50)), "a session in the log after `closed`");
     }
 
     #[test]
-    fn of_very_many_sessions_some_are_ended_one_by_one() {
+    fn sessions_above_the_limit_are_revoked_one_by_one() {
         let many = MAX_SESSIONS_PER_EVENT as u128 + 2;
         let mut sessions = given((0..many).map(|n| SessionEvent::Started(started(n, 1_000_000))));
         for n in 0..2 {
@@ -167,26 +167,26 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(thorough())]
+        #![proptest_config(many_cases())]
 
-        /// Forgetting changes nothing that anybody can see: a plain list of all sessions ever gives the same answers.
+        /// Removing expired sessions has no visible effect: a list of all sessions gives the same results.
         #[test]
-        fn a_session_counts_exactly_from_its_start_to_its_end(
-            asked in prop::collection::vec((0_u128..6, prop::option::of(0_i64..20), 0_i64..5), 0..40),
+        fn session_is_live_exactly_from_its_start_to_its_end(
+            commands in prop::collection::vec((0_u128..6, prop::option::of(0_i64..20), 0_i64..5), 0..40),
         ) {
             let mut sessions = given([]);
             let mut all: BTreeMap<u128, i64> = BTreeMap::new();
             let mut now = 0;
-            for (who, lasts, passes) in asked {
-                now += passes;
-                let event = match lasts {
-                    Some(lasts) => StartSession(started(who, now + lasts)).decide(&sessions.state).ok().flatten(),
+            for (who, duration, elapsed) in commands {
+                now += elapsed;
+                let event = match duration {
+                    Some(duration) => StartSession(started(who, now + duration)).decide(&sessions.state).ok().flatten(),
                     None => revoke(who).decide(&sessions.state).unwrap(),
                 };
                 match &event {
-                    Some(SessionEvent::Started(_)) => drop(all.insert(who, now + lasts.unwrap_or(0))),
+                    Some(SessionEvent::Started(_)) => drop(all.insert(who, now + duration.unwrap_or(0))),
                     Some(SessionEvent::Revoked(_)) => drop(all.remove(&who)),
-                    // Refused because it is there, or ended because it isn't: nothing changes.
+                    // Rejected, or nothing to revoke.
                     Some(SessionEvent::Closed(_)) | None => {}
                 }
                 sessions = event.into_iter().fold(sessions, |sessions, event| sessions.and_at(now, event));

@@ -1,4 +1,4 @@
-//! The sessions of one principal. In: sign-ins and sign-outs. Out: which `sid` still counts.
+//! The sessions of a principal.
 
 mod decide;
 
@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 
 pub use decide::{CloseSessions, RevokeSession, StartRejected, StartSession};
 
-/// What happens to a principal's sessions.
+/// The events of a principal's sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum SessionEvent {
@@ -24,7 +24,7 @@ pub enum SessionEvent {
     /// The principal signed out.
     #[serde(rename = "dockhost.session.revoked.v1")]
     Revoked(Revoked),
-    /// The principal is gone: all their sessions end, and none begins any more.
+    /// The principal was erased: all sessions end, and no new one can start.
     #[serde(rename = "dockhost.session.closed.v1")]
     Closed(Closed),
 }
@@ -35,7 +35,7 @@ pub enum SessionEvent {
 pub struct Started {
     /// The new session.
     pub session_id: SessionId,
-    /// When its token ends.
+    /// When its token expires.
     pub expires_at: Timestamp,
 }
 
@@ -43,19 +43,19 @@ pub struct Started {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Revoked {
-    /// The session that no longer counts.
+    /// The ended session.
     pub session_id: SessionId,
 }
 
-/// The principal is gone.
+/// The principal was erased.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Closed {
-    /// The sessions that counted until now.
+    /// The sessions that end.
     pub session_ids: Vec<SessionId>,
 }
 
-/// The sessions that count: a revoked one is gone, an expired one is forgotten when the next begins.
+/// The live sessions. Expired ones are removed when the next one starts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sessions {
@@ -64,13 +64,13 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Whether a token of this session is good at this moment.
+    /// Whether a token of this session is valid.
     #[must_use]
     pub fn is_live(&self, session: SessionId, now: Timestamp) -> bool {
         self.live.get(&session).is_some_and(|expires_at| now < *expires_at)
     }
 
-    /// Whether none counts any more, ever.
+    /// Whether all sessions have ended for good.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.closed
@@ -93,7 +93,7 @@ impl Aggregate for Sessions {
 
     fn evolve(&mut self, event: &SessionEvent, meta: &Meta) {
         match event {
-            // Nobody signs in any more; a fold is total all the same.
+            // `decide` rejects this, but a fold cannot fail.
             SessionEvent::Started(_) if self.closed => {}
             SessionEvent::Started(started) => {
                 self.live.retain(|_, expires_at| meta.time < *expires_at);

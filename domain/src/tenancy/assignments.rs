@@ -1,5 +1,4 @@
-//! What each machine should do for one instance. In: the instance. Out: one assignment per machine that holds, should
-//! hold, or may still hold a container of it; a machine that is not named has nothing to do and no assignment.
+//! The assignments that an instance needs: one per backend that has, should have or may still have a container of it.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +6,19 @@ use super::instance::Instance;
 use crate::ids::{BackendId, InstanceId, UserId};
 use crate::wire::{Assignment, ContainerSpec, DesiredState};
 
-/// The assignments of one instance, by machine.
+/// The assignments of an instance, by backend.
 #[must_use]
 pub fn desired_assignments(
     user_id: UserId,
     instance_id: InstanceId,
     instance: &Instance,
 ) -> BTreeMap<BackendId, Assignment> {
-    let assignment = |placement, wanted, container| Assignment {
+    let assignment = |placement, desired, container| Assignment {
         instance_id,
         user_id,
         placement,
         generation: instance.generation,
-        desired: wanted,
+        desired,
         container,
     };
     let mut assignments: BTreeMap<_, _> = instance
@@ -27,20 +26,20 @@ pub fn desired_assignments(
         .iter()
         .map(|(backend, placement)| (*backend, assignment(*placement, DesiredState::Deleted, None)))
         .collect();
-    if let Some(site) = &instance.current_placement {
+    if let Some(current) = &instance.current_placement {
         let container = match (instance.desired, instance.name.plain(), instance.ssh_public_key.plain()) {
             (DesiredState::Running | DesiredState::Stopped, Some(name), Some(key)) => Some(ContainerSpec {
                 image: instance.image.clone(),
                 hostname: name.to_string(),
                 ssh_public_key: key.clone(),
                 limits: instance.limits,
-                container_id: site.last_observation.as_ref().map(|seen| seen.observation.container_id.clone()),
+                container_id: current.last_observation.as_ref().map(|last| last.observation.container_id.clone()),
             }),
-            // Nothing can be made for an erased person; their instances are being deleted.
+            // The user was erased, and the instances are being deleted.
             _ => None,
         };
-        let wanted = if container.is_some() { instance.desired } else { DesiredState::Deleted };
-        assignments.insert(site.backend_id, assignment(instance.placement, wanted, container));
+        let desired = if container.is_some() { instance.desired } else { DesiredState::Deleted };
+        assignments.insert(current.backend_id, assignment(instance.placement, desired, container));
     }
     assignments
 }

@@ -1,24 +1,25 @@
-//! Decision: a machine was lost while an instance was on it. In: which machine, which instance. Out: another machine
-//! for an instance that has no container yet. One that has is not moved: its disk is on the lost machine.
+//! Places an instance on another backend after its backend was lost, unless it has a container: its files are on the lost
+//! backend.
 
 use std::convert::Infallible;
 
 use super::event::{FailureReason, PlacementFailure, TenancyEvent};
-use super::instance::Progress;
+use super::instance::Instance;
 use super::policy::Facts;
+use super::progress::Progress;
 use super::{Tenancy, retry};
 use crate::aggregate::Command;
 use crate::ids::{BackendId, InstanceId};
 use crate::wire::DesiredState;
 
-/// This machine is lost.
+/// Handle the loss of a backend.
 #[derive(Debug, Clone)]
 pub struct HandleBackendLost {
-    /// Which machine.
+    /// The lost backend.
     pub backend_id: BackendId,
-    /// The instance on it.
+    /// An instance on it.
     pub instance_id: InstanceId,
-    /// The other machines.
+    /// Includes the candidates for another placement.
     pub facts: Facts,
 }
 
@@ -27,18 +28,16 @@ impl Command for HandleBackendLost {
     type Rejection = Infallible;
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, Infallible> {
-        let waits_here = |instance: &&super::Instance| {
+        let awaits_container = |instance: &&Instance| {
+            let here = instance.current_placement.as_ref().filter(|current| current.backend_id == self.backend_id);
             matches!(instance.progress, Progress::Pending { .. })
                 && instance.desired != DesiredState::Deleted
-                && instance
-                    .current_placement
-                    .as_ref()
-                    .is_some_and(|site| site.backend_id == self.backend_id && site.last_observation.is_none())
+                && here.is_some_and(|current| current.last_observation.is_none())
         };
-        let setback = PlacementFailure { backend_id: self.backend_id, reason: FailureReason::Lost };
+        let failure = PlacementFailure { backend_id: self.backend_id, reason: FailureReason::Lost };
         Ok(state
             .instance(self.instance_id)
-            .filter(waits_here)
-            .map(|instance| retry::elsewhere(self.instance_id, instance, setback, None, &self.facts)))
+            .filter(awaits_container)
+            .map(|instance| retry::place_again_or_fail(self.instance_id, instance, failure, None, &self.facts)))
     }
 }

@@ -1,29 +1,29 @@
-//! Decision: a user wants an instance stopped, resumed or gone. In: which, what, and the time. Out: a new generation
-//! with its deadline; nothing if it is so already or on its way; or why not. Deleting is never refused.
+//! Stops, resumes or deletes an instance: a new generation with a deadline. A deletion of an existing instance is never
+//! rejected.
 
 use super::Tenancy;
 use super::event::{ChangeRequested, Deleted, DeletionOutcome, TenancyEvent};
-use super::instance::Progress;
 use super::policy::Policy;
+use super::progress::Progress;
 use crate::aggregate::Command;
 use crate::ids::InstanceId;
 use crate::timestamp::Timestamp;
 use crate::wire::DesiredState;
 
-/// Want this of an instance from now on.
+/// Change the desired state of an instance; nothing if it has it already.
 #[derive(Debug, Clone, Copy)]
 pub struct ChangeInstance {
-    /// Which.
+    /// The instance.
     pub instance_id: InstanceId,
-    /// What.
+    /// The new desired state.
     pub to: DesiredState,
     /// The deciding replica's time.
     pub now: Timestamp,
-    /// How long it may take.
+    /// The time limits.
     pub policy: Policy,
 }
 
-/// Why not.
+/// Why a change is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeRejected {
     /// The user has no such instance.
@@ -32,7 +32,7 @@ pub enum ChangeRejected {
     /// It is being deleted.
     #[error("the instance is being deleted")]
     Deleting,
-    /// It never came to be, so there is nothing to stop or resume.
+    /// It has no container to stop or resume.
     #[error("the instance could not be created; delete it and create another")]
     NeverCreated,
 }
@@ -57,9 +57,9 @@ impl Command for ChangeInstance {
             return if to_delete { Ok(None) } else { Err(ChangeRejected::Deleting) };
         }
         if instance.current_placement.is_none() {
-            let end = DeletionOutcome::Unplaced;
-            let gone = TenancyEvent::Deleted(Deleted { instance_id, generation, outcome: end });
-            return if to_delete { Ok(Some(gone)) } else { Err(ChangeRejected::NeverCreated) };
+            let outcome = DeletionOutcome::Unplaced;
+            let deleted = TenancyEvent::Deleted(Deleted { instance_id, generation, outcome });
+            return if to_delete { Ok(Some(deleted)) } else { Err(ChangeRejected::NeverCreated) };
         }
         if instance.desired == self.to && !failed {
             return Ok(None);

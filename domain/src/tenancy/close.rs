@@ -1,5 +1,5 @@
-//! Decision: a tenancy ends, because its user was erased. In: why. Out: `closed`, once. From then on no instance is asked
-//! for, so whoever deletes those that there are comes to an end.
+//! Closes a tenancy because its user was erased. A closed tenancy accepts no new instance, so that deleting the existing
+//! ones finishes.
 
 use std::convert::Infallible;
 
@@ -7,10 +7,10 @@ use super::Tenancy;
 use super::event::{CloseReason, Closed, TenancyEvent};
 use crate::aggregate::Command;
 
-/// Let no instance begin here any more.
+/// Close a tenancy, once.
 #[derive(Debug, Clone, Copy)]
 pub struct CloseTenancy {
-    /// Why.
+    /// The reason.
     pub reason: CloseReason,
 }
 

@@ -1,5 +1,5 @@
-//! What happens to the instances of one user. Every event but the last names its instance; what belongs to a placement
-//! names that, so that a fold never has to guess what an old event was about.
+//! The events of a user's instances. All but the last name the instance, and those about a placement name the placement, so
+//! that a fold can tell whether an event concerns the current one.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,43 +10,43 @@ use crate::placement::Choice;
 use crate::timestamp::Timestamp;
 use crate::wire::{AgentError, Limits, Observation};
 
-/// What happens to an instance.
+/// A tenancy's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum TenancyEvent {
-    /// The user asked for an instance, and a machine was chosen for it.
+    /// The user requested an instance, and a backend was chosen.
     #[serde(rename = "dockhost.instance.requested.v1")]
     Requested(Requested),
-    /// It gets another machine (or a new try), because the one before refused, was lost or was late.
+    /// Another backend was chosen, because the previous one refused, failed, was lost or was late.
     #[serde(rename = "dockhost.instance.placed.v1")]
     Placed(Placed),
-    /// Its agent saw its container in another state than before.
+    /// The agent observed a change of the container.
     #[serde(rename = "dockhost.instance.observed.v1")]
     Observed(Observed),
-    /// The user wants it stopped.
+    /// The user requested a stop.
     #[serde(rename = "dockhost.instance.stop-requested.v1")]
     StopRequested(ChangeRequested),
-    /// The user wants it running again.
+    /// The user requested a resume.
     #[serde(rename = "dockhost.instance.resume-requested.v1")]
     ResumeRequested(ChangeRequested),
-    /// The user wants it gone.
+    /// The user requested the deletion.
     #[serde(rename = "dockhost.instance.delete-requested.v1")]
     DeleteRequested(ChangeRequested),
-    /// What was wanted could not be reached.
+    /// The desired state could not be reached.
     #[serde(rename = "dockhost.instance.failed.v1")]
     Failed(Failed),
-    /// It is gone for its user.
+    /// The instance is deleted for its user.
     #[serde(rename = "dockhost.instance.deleted.v1")]
     Deleted(Deleted),
-    /// A machine confirmed that nothing is left of a placement that was given up.
+    /// A backend confirmed that it has no container of an abandoned placement.
     #[serde(rename = "dockhost.instance.released.v1")]
     Released(Released),
-    /// No instance is ever asked for here again; what is there goes on to its end.
+    /// The tenancy accepts no new instance.
     #[serde(rename = "dockhost.tenancy.closed.v1")]
     Closed(Closed),
 }
 
-/// The user asked for an instance.
+/// The user requested an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Requested {
@@ -54,31 +54,31 @@ pub struct Requested {
     pub instance_id: InstanceId,
     /// Its name, unique among the user's instances that are not deleted.
     pub name: Personal<InstanceName>,
-    /// The OpenSSH public key that may log in.
+    /// The OpenSSH public key of root.
     pub ssh_public_key: Personal<String>,
-    /// The image; the agent's own when absent.
+    /// Its image; the agent's default if absent.
     pub image: Option<String>,
-    /// What its container may use.
+    /// Its resource limits.
     pub limits: Limits,
-    /// The machine chosen, and why.
+    /// The chosen backend.
     pub choice: Choice,
-    /// By when its agent must have answered.
+    /// When the agent must have reported.
     pub deadline: Timestamp,
-    /// The `Idempotency-Key` of the request, if it had one.
+    /// The `Idempotency-Key` of the request, if any.
     pub idempotency: Option<Idempotency>,
 }
 
-/// An `Idempotency-Key`, and what it was used for.
+/// An `Idempotency-Key` and its request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Idempotency {
     /// Hex of a keyed hash of the key.
     pub key: String,
-    /// Hex of a keyed hash of the request's body: the same key with another body is a mistake.
+    /// Hex of a keyed hash of the request's body. The same key with another body is rejected.
     pub request: String,
 }
 
-/// It gets another machine.
+/// Another backend was chosen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Placed {
@@ -86,81 +86,81 @@ pub struct Placed {
     pub instance_id: InstanceId,
     /// The new placement's number.
     pub placement: u32,
-    /// The machine chosen, and why.
+    /// The chosen backend.
     pub choice: Choice,
-    /// By when its agent must have answered.
+    /// When the agent must have reported.
     pub deadline: Timestamp,
-    /// Why the placement before was given up.
+    /// Why the previous placement was abandoned.
     #[serde(rename = "after")]
     pub failure: PlacementFailure,
 }
 
-/// Why a placement was given up.
+/// What failed on which backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlacementFailure {
-    /// The machine.
+    /// The backend.
     pub backend_id: BackendId,
-    /// What went wrong there.
+    /// The reason.
     pub reason: FailureReason,
 }
 
-/// What went wrong.
+/// The reason of a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum FailureReason {
-    /// The agent said no.
+    /// The agent refused.
     Refused(AgentError),
-    /// The agent tried and could not.
+    /// The agent tried and failed.
     Failed(AgentError),
-    /// The agent said nothing before the deadline.
+    /// The deadline passed without a report.
     Late,
-    /// The machine was lost.
+    /// The backend was lost.
     Lost,
 }
 
 impl std::fmt::Display for FailureReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Refused(trouble) => write!(f, "refused: {}", trouble.message),
-            Self::Failed(trouble) => write!(f, "failed: {}", trouble.message),
+            Self::Refused(error) => write!(f, "refused: {}", error.message),
+            Self::Failed(error) => write!(f, "failed: {}", error.message),
             Self::Late => f.write_str("did not answer in time"),
             Self::Lost => f.write_str("was lost"),
         }
     }
 }
 
-/// An agent saw its container in another state than before.
+/// The agent observed a change of the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Observed {
     /// The instance.
     pub instance_id: InstanceId,
-    /// The placement that the agent spoke of.
+    /// The placement that the report is about.
     pub placement: u32,
-    /// The generation that it acted on.
+    /// The generation that the agent acted on.
     pub generation: u32,
-    /// What it saw.
+    /// The observation.
     #[serde(rename = "seen")]
     pub observation: Observation,
-    /// Where the report stands among all reports.
+    /// The report's position.
     pub report: ReportPosition,
-    /// Set when this unsettles an instance that was settled (its container stopped by itself): by when it must be
-    /// as wanted again.
+    /// Set if an instance left its desired state without a request, such as a container that exited: when it must have
+    /// the desired state again.
     pub deadline: Option<Timestamp>,
 }
 
-/// Where a report stands among all reports, ever: streams are told apart by their birth.
+/// The position of a report among all reports, also across recreated streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportPosition {
-    /// When the stream REPORTS was made, in milliseconds since 1970.
+    /// When the stream REPORTS was created, in milliseconds since 1970.
     pub incarnation: u64,
     /// The report's sequence in it.
     pub sequence: u64,
 }
 
-/// The user wants it otherwise.
+/// The user requested another desired state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeRequested {
@@ -168,11 +168,11 @@ pub struct ChangeRequested {
     pub instance_id: InstanceId,
     /// The new generation's number.
     pub generation: u32,
-    /// By when it must be so.
+    /// When the desired state must be reached.
     pub deadline: Timestamp,
 }
 
-/// What was wanted could not be reached.
+/// The desired state could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failed {
@@ -180,17 +180,17 @@ pub struct Failed {
     pub instance_id: InstanceId,
     /// The generation that failed.
     pub generation: u32,
-    /// The last thing that went wrong; those before stand in the `placed` events.
+    /// The last failure. The `placed` events contain the previous ones.
     #[serde(rename = "setback")]
     pub failure: PlacementFailure,
-    /// Whether the placement is given up too: no container was ever seen of it, so nothing is lost with it.
+    /// Whether the placement is abandoned, because no container of it was observed.
     #[serde(rename = "givesUp")]
     pub abandons_placement: bool,
-    /// Where the report stands that said so; none if a deadline or a lost machine did.
+    /// The position of the report of the failure; `None` if a deadline passed or the backend was lost.
     pub report: Option<ReportPosition>,
 }
 
-/// It is gone for its user.
+/// The instance is deleted for its user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deleted {
@@ -198,60 +198,60 @@ pub struct Deleted {
     pub instance_id: InstanceId,
     /// The generation that this ends.
     pub generation: u32,
-    /// What became of its container.
+    /// The outcome for its container.
     #[serde(rename = "end")]
     pub outcome: DeletionOutcome,
 }
 
-/// What became of the container of a deleted instance.
+/// The outcome for the container of a deleted instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum DeletionOutcome {
-    /// There was no placement any more.
+    /// There was no placement.
     Unplaced,
-    /// Its machine confirmed that nothing is left.
+    /// The backend confirmed the removal.
     Confirmed {
-        /// The machine.
+        /// The backend.
         backend_id: BackendId,
     },
-    /// Its machine did not answer in time; it is told again when it comes back.
+    /// The backend did not report in time. Its assignment to remove the container remains.
     Abandoned {
-        /// The machine.
+        /// The backend.
         backend_id: BackendId,
     },
 }
 
-/// Nothing is left of a placement that was given up.
+/// A backend has no container of an abandoned placement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Released {
     /// The instance.
     pub instance_id: InstanceId,
-    /// The machine.
+    /// The backend.
     pub backend_id: BackendId,
     /// The placement.
     pub placement: u32,
 }
 
-/// No instance is ever asked for here again.
+/// The tenancy accepts no new instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Closed {
-    /// Why.
+    /// The reason.
     #[serde(rename = "because")]
     pub reason: CloseReason,
 }
 
-/// Why a tenancy ends.
+/// Why a tenancy is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CloseReason {
-    /// Its user was erased.
+    /// The user was erased.
     Erased,
 }
 
 impl TenancyEvent {
-    /// Whether a deadline begins with it.
+    /// Whether it sets a deadline.
     #[must_use]
     pub const fn sets_deadline(&self) -> bool {
         match self {
@@ -265,7 +265,7 @@ impl TenancyEvent {
         }
     }
 
-    /// The instance that it is about; none if it is about them all.
+    /// The instance; `None` if the event concerns all.
     #[must_use]
     pub const fn instance_id(&self) -> Option<InstanceId> {
         Some(match self {

@@ -1,157 +1,81 @@
-//! One instance: what is wanted of it, where it is, what was seen of it, and how far it is.
+//! One instance: its desired state, its placement, the last observation, and its progress.
 //!
-//! In: the events that name it. Out: its state, and the status that the API shows. How far it is ([`Progress`]) is an
-//! enum whose transient variant owns its deadline, so an instance cannot be in a transient state without one.
+//! The transitional variant of [`Progress`] contains the deadline, so every transitional state has one.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{DeletionOutcome, PlacementFailure, ReportPosition, Requested, TenancyEvent};
+use super::event::{ChangeRequested, DeletionOutcome, PlacementFailure, ReportPosition, Requested, TenancyEvent};
+use super::progress::{OperationKind, Progress};
 use crate::aggregate::Meta;
-use crate::ids::{BackendId, OperationId};
+use crate::ids::BackendId;
 use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::timestamp::Timestamp;
 use crate::wire::{DesiredState, Limits, Observation, Phase};
 
-/// One on-demand machine.
+/// An instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Instance {
     /// Its name.
     pub name: Personal<InstanceName>,
-    /// The OpenSSH public key that may log in.
+    /// The OpenSSH public key of root.
     pub ssh_public_key: Personal<String>,
-    /// The image; the agent's own when absent.
+    /// Its image; the agent's default if absent.
     pub image: Option<String>,
-    /// What its container may use.
+    /// Its resource limits.
     pub limits: Limits,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at: Timestamp,
-    /// When its user or its container last changed something.
+    /// When its user or its container last changed it.
     pub last_activity: Timestamp,
-    /// What it should be.
+    /// Its desired state.
     #[serde(rename = "wanted")]
     pub desired: DesiredState,
-    /// Rises with each change of what is wanted.
+    /// Rises with each change of the desired state.
     pub generation: u32,
-    /// Rises when the container must be a new one.
+    /// The number of the last placement; rises when a new container is needed.
     pub placement: u32,
-    /// Where the current placement is; none once it was given up or is gone.
+    /// The current placement; `None` once it is abandoned or removed.
     #[serde(rename = "site")]
     pub current_placement: Option<Placement>,
-    /// How far it is.
+    /// Whether it has reached the desired state.
     pub progress: Progress,
-    /// The placements that did not work out.
+    /// The failures of the placements since the last success.
     #[serde(rename = "setbacks")]
     pub placement_failures: Vec<PlacementFailure>,
-    /// Machines that may hold a container of a placement that was given up, with its number.
+    /// The backends that may still have a container of an abandoned placement, with its number.
     #[serde(rename = "retired")]
     pub pending_removals: BTreeMap<BackendId, u32>,
-    /// Where the last report stands that counted.
+    /// The position of the last report that was applied.
     pub last_report: Option<ReportPosition>,
 }
 
-/// Where a placement is.
+/// The stay of an instance on one backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Placement {
-    /// The machine.
+    /// The backend.
     pub backend_id: BackendId,
-    /// What its agent saw last; none until a container is known.
+    /// The last observation; `None` until a container was observed.
     #[serde(rename = "seen")]
     pub last_observation: Option<LastObservation>,
 }
 
-/// What an agent saw last.
+/// The last observation of a container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastObservation {
-    /// The generation that it had acted on.
+    /// The generation that the agent had acted on.
     pub generation: u32,
-    /// The container.
+    /// The observation.
     pub observation: Observation,
 }
 
-/// How far an instance is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-pub enum Progress {
-    /// On its way to what is wanted.
-    Pending {
-        /// What is being done.
-        #[serde(rename = "step")]
-        operation_kind: OperationKind,
-        /// The operation that asked for it; none when the container left its state by itself.
-        operation: Option<OperationId>,
-        /// When this ends one way or the other.
-        deadline: Timestamp,
-    },
-    /// As wanted.
-    #[serde(rename = "settled")]
-    Stable,
-    /// Not as wanted, and nobody is working on it.
-    Failed {
-        /// What went wrong last.
-        #[serde(rename = "setback")]
-        failure: PlacementFailure,
-    },
-    /// Gone.
-    Deleted {
-        /// Since when.
-        at: Timestamp,
-    },
-}
-
-/// What is being done to an instance; also the kinds of operations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OperationKind {
-    /// Its first container is being made.
-    Create,
-    /// Its container is being stopped.
-    Stop,
-    /// Its container is being started.
-    Resume,
-    /// Its container is being removed.
-    Delete,
-}
-
-/// What the API shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Being made.
-    Creating,
-    /// Can be logged into.
-    Running,
-    /// Being stopped.
-    Stopping,
-    /// Stopped; the files are kept.
-    Stopped,
-    /// Being started.
-    Resuming,
-    /// Being removed.
-    Deleting,
-    /// Gone.
-    Deleted,
-    /// Not as wanted; the reason stands beside it.
-    Failed,
-    /// Its machine is not heard, so its true state is unknown.
-    Unreachable,
-}
-
-impl Status {
-    /// Whether this state must end by a deadline.
-    #[must_use]
-    pub const fn is_transient(self) -> bool {
-        matches!(self, Self::Creating | Self::Stopping | Self::Resuming | Self::Deleting)
-    }
-}
-
 impl Instance {
-    /// The instance that a request begins.
+    /// A new instance.
     #[must_use]
     pub fn requested(requested: &Requested, meta: &Meta) -> Self {
         Self {
@@ -176,13 +100,13 @@ impl Instance {
         }
     }
 
-    /// Applies an event that names this instance.
+    /// Applies an event of this instance.
     pub fn evolve(&mut self, event: &TenancyEvent, meta: &Meta) {
         match event {
-            // Ids are never used twice; a fold is total all the same.
+            // `decide` is never called with a used id, but a fold cannot fail.
             TenancyEvent::Requested(requested) => *self = Self::requested(requested, meta),
             TenancyEvent::Placed(placed) => {
-                self.queue_removal();
+                self.abandon_placement();
                 self.pending_removals.remove(&placed.choice.backend_id);
                 self.placement_failures.push(placed.failure.clone());
                 self.placement = placed.placement;
@@ -194,42 +118,44 @@ impl Instance {
             }
             TenancyEvent::Observed(observed) => {
                 self.last_report = Some(observed.report);
-                if let Some(site) = self.current_placement.as_mut().filter(|_| observed.placement == self.placement) {
+                if let Some(placement) =
+                    self.current_placement.as_mut().filter(|_| observed.placement == self.placement)
+                {
                     let generation = observed.generation;
-                    site.last_observation =
+                    placement.last_observation =
                         Some(LastObservation { generation, observation: observed.observation.clone() });
                     if self.satisfied_by(generation, observed.observation.phase) {
                         self.progress = Progress::Stable;
                         self.placement_failures.clear();
                     } else if let Some(deadline) = observed.deadline {
-                        let step = if self.desired == DesiredState::Stopped {
+                        let operation_kind = if self.desired == DesiredState::Stopped {
                             OperationKind::Stop
                         } else {
                             OperationKind::Resume
                         };
-                        self.progress = Progress::Pending { operation_kind: step, operation: None, deadline };
+                        self.progress = Progress::Pending { operation_kind, operation: None, deadline };
                     }
                 }
             }
             TenancyEvent::StopRequested(e) => {
-                self.begin_operation(DesiredState::Stopped, OperationKind::Stop, e.generation, e.deadline, meta)
+                self.begin_operation(DesiredState::Stopped, OperationKind::Stop, e, meta);
             }
             TenancyEvent::ResumeRequested(e) => {
-                self.begin_operation(DesiredState::Running, OperationKind::Resume, e.generation, e.deadline, meta);
+                self.begin_operation(DesiredState::Running, OperationKind::Resume, e, meta);
             }
             TenancyEvent::DeleteRequested(e) => {
-                self.begin_operation(DesiredState::Deleted, OperationKind::Delete, e.generation, e.deadline, meta);
+                self.begin_operation(DesiredState::Deleted, OperationKind::Delete, e, meta);
             }
             TenancyEvent::Failed(failed) => {
                 self.progress = Progress::Failed { failure: failed.failure.clone() };
                 self.last_report = failed.report.or(self.last_report);
                 if failed.abandons_placement {
-                    self.queue_removal();
+                    self.abandon_placement();
                 }
             }
             TenancyEvent::Deleted(deleted) => {
                 match deleted.outcome {
-                    DeletionOutcome::Abandoned { .. } => self.queue_removal(),
+                    DeletionOutcome::Abandoned { .. } => self.abandon_placement(),
                     DeletionOutcome::Confirmed { .. } | DeletionOutcome::Unplaced => self.current_placement = None,
                 }
                 self.desired = DesiredState::Deleted;
@@ -240,7 +166,7 @@ impl Instance {
                 self.pending_removals.remove(&released.backend_id);
                 return;
             }
-            // About no instance.
+            // Concerns no single instance.
             TenancyEvent::Closed(_) => return,
         }
         self.last_activity = meta.time;
@@ -248,24 +174,24 @@ impl Instance {
 
     fn begin_operation(
         &mut self,
-        wanted: DesiredState,
-        step: OperationKind,
-        generation: u32,
-        deadline: Timestamp,
+        desired: DesiredState,
+        operation_kind: OperationKind,
+        requested: &ChangeRequested,
         meta: &Meta,
     ) {
-        self.desired = wanted;
-        self.generation = generation;
-        self.progress = Progress::Pending { operation_kind: step, operation: Some(meta.id.into()), deadline };
+        self.desired = desired;
+        self.generation = requested.generation;
+        let (operation, deadline) = (Some(meta.id.into()), requested.deadline);
+        self.progress = Progress::Pending { operation_kind, operation, deadline };
     }
 
-    fn queue_removal(&mut self) {
-        if let Some(site) = self.current_placement.take() {
-            self.pending_removals.insert(site.backend_id, self.placement);
+    fn abandon_placement(&mut self) {
+        if let Some(placement) = self.current_placement.take() {
+            self.pending_removals.insert(placement.backend_id, self.placement);
         }
     }
 
-    /// Whether a container in this phase, after an agent acted on this generation, is what is wanted.
+    /// Whether a container in this phase, after its agent acted on this generation, has the desired state.
     #[must_use]
     pub fn satisfied_by(&self, generation: u32, phase: Phase) -> bool {
         generation == self.generation
@@ -275,51 +201,27 @@ impl Instance {
             )
     }
 
-    /// What was seen last of the current placement.
+    /// The last observation of the current placement.
     #[must_use]
     pub fn last_observation(&self) -> Option<&LastObservation> {
-        self.current_placement.as_ref().and_then(|site| site.last_observation.as_ref())
+        self.current_placement.as_ref().and_then(|current| current.last_observation.as_ref())
     }
 
-    /// Forgets what its user typed.
+    /// Removes the values that its user entered.
     pub fn erase_personal_values(&mut self) {
         self.name = Personal::Erased;
         self.ssh_public_key = Personal::Erased;
     }
 
-    /// Whether it is gone.
+    /// Whether it is deleted.
     #[must_use]
     pub const fn is_deleted(&self) -> bool {
         matches!(self.progress, Progress::Deleted { .. })
     }
 
-    /// When the present state must end, if it is transient.
+    /// The deadline of a transitional state.
     #[must_use]
     pub const fn deadline(&self) -> Option<Timestamp> {
         if let Progress::Pending { deadline, .. } = self.progress { Some(deadline) } else { None }
-    }
-
-    /// What the API shows while the machine is heard.
-    #[must_use]
-    pub const fn status(&self) -> Status {
-        match (&self.progress, self.desired) {
-            (Progress::Pending { operation_kind: OperationKind::Create, .. }, _) => Status::Creating,
-            (Progress::Pending { operation_kind: OperationKind::Stop, .. }, _) => Status::Stopping,
-            (Progress::Pending { operation_kind: OperationKind::Resume, .. }, _) => Status::Resuming,
-            (Progress::Pending { operation_kind: OperationKind::Delete, .. }, _) => Status::Deleting,
-            (Progress::Stable, DesiredState::Running) => Status::Running,
-            (Progress::Stable, DesiredState::Stopped) => Status::Stopped,
-            (Progress::Stable, DesiredState::Deleted) | (Progress::Deleted { .. }, _) => Status::Deleted,
-            (Progress::Failed { .. }, _) => Status::Failed,
-        }
-    }
-
-    /// What the API shows, given whether its machine is heard: what should be running on a silent machine may not be.
-    #[must_use]
-    pub fn status_on(&self, backend_is_connected: bool) -> Status {
-        match self.status() {
-            Status::Running | Status::Stopped if !backend_is_connected => Status::Unreachable,
-            status => status,
-        }
     }
 }

@@ -1,83 +1,82 @@
-//! What every reachable state keeps. In: a state. Out: nothing, or the sentence that is broken. Property tests hold
-//! all interleavings against it, and a checker can hold a real log against it.
+//! The invariants of every reachable state. Property tests check them for all interleavings, and the chaos checker for a
+//! real log.
 
 use std::collections::BTreeSet;
 
-use super::instance::{Instance, Progress};
+use super::instance::Instance;
+use super::progress::Progress;
 use super::{Outcome, Tenancy};
 use crate::wire::DesiredState;
 
 /// Checks a state.
 ///
 /// # Errors
-/// The first sentence that does not hold.
+/// The first invariant that is broken.
 pub fn check_invariants(state: &Tenancy) -> Result<(), String> {
     let mut names = BTreeSet::new();
     for (id, instance) in state.all() {
-        check(instance).map_err(|broken| format!("instance {id}: {broken}"))?;
+        check_instance(instance).map_err(|broken| format!("instance {id}: {broken}"))?;
         if !instance.is_deleted()
             && let Some(name) = instance.name.plain()
             && !names.insert(name)
         {
-            return Err(format!("instance {id}: its name is another's too"));
+            return Err(format!("instance {id}: another instance has the same name"));
         }
         if let Progress::Pending { operation: Some(operation), .. } = &instance.progress {
             let outcome = state.operation(*operation).map(|operation| &operation.outcome);
             if outcome != Some(&Outcome::Pending) {
-                return Err(format!("instance {id}: it works on operation {operation}, which is {outcome:?}"));
+                return Err(format!("instance {id}: its pending operation {operation} is {outcome:?}"));
             }
         }
     }
-    let works_on = |instance: &Instance, wanted| match &instance.progress {
-        Progress::Pending { operation, .. } => *operation == Some(wanted),
+    let is_pending_on = |instance: &Instance, id| match &instance.progress {
+        Progress::Pending { operation, .. } => *operation == Some(id),
         _ => false,
     };
     for (id, operation) in &state.operations {
-        let worked_on = state.instance(operation.instance_id).is_some_and(|instance| works_on(instance, *id));
-        if operation.outcome == Outcome::Pending && !worked_on {
-            return Err(format!("operation {id} is pending and nobody works on it"));
+        let pending = state.instance(operation.instance_id).is_some_and(|instance| is_pending_on(instance, *id));
+        if operation.outcome == Outcome::Pending && !pending {
+            return Err(format!("operation {id} is pending, but no instance is pending on it"));
         }
     }
     Ok(())
 }
 
-fn check(instance: &Instance) -> Result<(), String> {
+fn check_instance(instance: &Instance) -> Result<(), String> {
     let broken = |what: &str| Err(format!("{what} ({instance:?})"));
     if instance.generation == 0 || instance.placement == 0 {
         return broken("generation and placement start at 1");
     }
-    if let Some(seen) = instance.last_observation()
-        && seen.generation > instance.generation
-    {
-        return broken("a generation was seen that nobody asked for");
+    if instance.last_observation().is_some_and(|last| last.generation > instance.generation) {
+        return broken("the observed generation is higher than the current one");
     }
-    if let Some(site) = &instance.current_placement
-        && instance.pending_removals.contains_key(&site.backend_id)
+    if let Some(current) = &instance.current_placement
+        && instance.pending_removals.contains_key(&current.backend_id)
     {
-        return broken("a machine holds the placement and has it retired");
+        return broken("the backend of the current placement has a pending removal");
     }
     if instance.pending_removals.values().any(|placement| *placement > instance.placement) {
-        return broken("a placement was retired that never was");
+        return broken("the placement of a pending removal is higher than the current one");
     }
     match &instance.progress {
-        Progress::Pending { .. } if instance.current_placement.is_none() => broken("it waits for no machine"),
+        Progress::Pending { .. } if instance.current_placement.is_none() => broken("pending without a placement"),
         Progress::Stable | Progress::Failed { .. }
-            if instance.current_placement.as_ref().is_some_and(|site| site.last_observation.is_none()) =>
+            if instance.current_placement.as_ref().is_some_and(|current| current.last_observation.is_none()) =>
         {
-            broken("its placement has no container, and nobody works on it")
+            broken("not pending, and its placement has no container")
         }
-        Progress::Stable if instance.desired == DesiredState::Deleted => broken("settled is not deleted"),
+        Progress::Stable if instance.desired == DesiredState::Deleted => broken("stable while to be deleted"),
         Progress::Stable
             if !instance
                 .last_observation()
-                .is_some_and(|s| instance.satisfied_by(s.generation, s.observation.phase)) =>
+                .is_some_and(|last| instance.satisfied_by(last.generation, last.observation.phase)) =>
         {
-            broken("settled without having been seen as wanted")
+            broken("stable, but not observed as desired")
         }
         Progress::Deleted { .. }
             if instance.desired != DesiredState::Deleted || instance.current_placement.is_some() =>
         {
-            broken("deleted, yet wanted or placed")
+            broken("deleted, but desired or placed")
         }
         _ => Ok(()),
     }

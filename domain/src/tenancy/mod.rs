@@ -1,9 +1,8 @@
-//! The tenancy: all instances of one user, in one aggregate, because quota, unique names and idempotency keys span
-//! them, and so each command is one ordinary append.
+//! The tenancy: all instances of one user in one aggregate, because the quota, unique names and idempotency keys concern
+//! all of them.
 //!
-//! In: the events of one user's instances. Out: the instances, the operations that their user may ask about, and the
-//! idempotency keys that still count. What is settled is forgotten after [`RETENTION`] of event time, so that a
-//! busy user's state stays small.
+//! Deleted instances, ended operations and idempotency keys are removed after [`RETENTION`] of event time, so that the
+//! state stays small.
 
 mod assignments;
 mod backend_lost;
@@ -15,6 +14,7 @@ mod instance;
 mod invariants;
 mod operation;
 mod policy;
+mod progress;
 mod report;
 mod request;
 mod retry;
@@ -39,14 +39,15 @@ pub use change::{ChangeInstance, ChangeRejected};
 pub use close::CloseTenancy;
 pub use deadline::{DeadlineRejected, HandleDeadline};
 pub use event::{Idempotency, ReportPosition, TenancyEvent};
-pub use instance::{Instance, LastObservation, OperationKind, Placement, Progress, Status};
+pub use instance::{Instance, LastObservation, Placement};
 pub use invariants::check_invariants;
 pub use operation::{Operation, Outcome};
 pub use policy::{Facts, Policy};
+pub use progress::{OperationKind, Progress, Status};
 pub use report::{HandleReport, ReportRejected};
 pub use request::{RequestInstance, RequestRejected};
 
-/// How long settled things are remembered, in event time.
+/// How long deleted instances, ended operations and idempotency keys are retained, in event time.
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// All instances of one user.
@@ -68,13 +69,13 @@ pub struct Tenancy {
 pub struct IdempotencyRecord {
     /// Hex of a keyed hash of the request's body.
     pub request: String,
-    /// The instance that came of it.
+    /// The instance that it created.
     pub instance_id: InstanceId,
-    /// The operation that came of it.
+    /// The operation that it began.
     pub operation_id: OperationId,
 }
 
-/// What is forgotten when its time has come.
+/// An entry of the retention queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum RetentionEntry {
@@ -84,15 +85,15 @@ enum RetentionEntry {
 }
 
 impl Tenancy {
-    /// One instance, deleted ones included while they are remembered.
+    /// An instance, also a deleted one that is retained.
     #[must_use]
     pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
         self.instances.get(&id)
     }
 
-    /// The instance that has this name now.
+    /// The instance with this name that is not deleted.
     #[must_use]
-    pub fn named(&self, name: &InstanceName) -> Option<InstanceId> {
+    pub fn find_by_name(&self, name: &InstanceName) -> Option<InstanceId> {
         self.existing().find(|(_, instance)| instance.name.plain() == Some(name)).map(|(id, _)| id)
     }
 
@@ -101,24 +102,24 @@ impl Tenancy {
         self.all().filter(|(_, instance)| !instance.is_deleted())
     }
 
-    /// All instances that are remembered.
+    /// All instances, also the deleted ones that are retained.
     pub fn all(&self) -> impl Iterator<Item = (InstanceId, &Instance)> {
         self.instances.iter().map(|(id, instance)| (*id, instance))
     }
 
-    /// Whether no instance is asked for here any more, ever.
+    /// Whether the tenancy accepts no new instance.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// One operation, while it is remembered.
+    /// An operation, while it is retained.
     #[must_use]
     pub fn operation(&self, id: OperationId) -> Option<&Operation> {
         self.operations.get(&id)
     }
 
-    /// What an `Idempotency-Key` (by its hash) was used for.
+    /// What an `Idempotency-Key` was used for, by the hash of the key.
     #[must_use]
     pub fn idempotency_record(&self, key: &str) -> Option<&IdempotencyRecord> {
         self.idempotency_keys.get(key)
@@ -143,26 +144,26 @@ impl Tenancy {
         if instance.is_deleted() && !matches!(before, Some(Progress::Deleted { .. })) {
             self.retention_queue.push_back((meta.time, RetentionEntry::Instance(id)));
         }
-        if let Some(begun) = operation::advance(&mut self.operations, id, before.as_ref(), instance, meta) {
-            self.retention_queue.push_back((meta.time, RetentionEntry::Operation(begun)));
+        if let Some(id) = operation::advance(&mut self.operations, id, before.as_ref(), instance, meta) {
+            self.retention_queue.push_back((meta.time, RetentionEntry::Operation(id)));
         }
     }
 
-    /// Forgets what has been settled for long enough. What still matters gets another round.
+    /// Removes what is older than [`RETENTION`]. Entries still in use are queued again.
     fn apply_retention(&mut self, now: Timestamp) {
         while let Some((since, _)) = self.retention_queue.front()
             && since.after(RETENTION) < now
-            && let Some((_, fading)) = self.retention_queue.pop_front()
+            && let Some((_, entry)) = self.retention_queue.pop_front()
         {
-            let keep = match &fading {
+            let keep = match &entry {
                 RetentionEntry::Instance(id) => {
                     self.instances.get(id).is_some_and(|instance| !instance.pending_removals.is_empty())
                 }
                 RetentionEntry::Operation(id) => self.operations.get(id).is_some_and(|o| o.outcome == Outcome::Pending),
                 RetentionEntry::Key(_) => false,
             };
-            match fading {
-                fading if keep => self.retention_queue.push_back((now, fading)),
+            match entry {
+                entry if keep => self.retention_queue.push_back((now, entry)),
                 RetentionEntry::Instance(id) => drop(self.instances.remove(&id)),
                 RetentionEntry::Operation(id) => drop(self.operations.remove(&id)),
                 RetentionEntry::Key(key) => drop(self.idempotency_keys.remove(&key)),
@@ -189,7 +190,7 @@ impl Aggregate for Tenancy {
         self.evolve_instance(event, meta);
         self.closed |= matches!(event, TenancyEvent::Closed(_));
         if self.closed {
-            // Their user was erased: what they typed serves only until the containers are gone.
+            // Until their containers are removed, other instances still need their personal values.
             self.instances
                 .values_mut()
                 .filter(|instance| instance.is_deleted())

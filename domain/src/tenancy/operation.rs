@@ -1,43 +1,42 @@
-//! Operations: what a user asked for, and what became of it, for as long as it is remembered.
-//!
-//! In: an instance's progress before and after an event. Out: the operation that began, and the outcomes of those
-//! that ended. Derived here and nowhere else, so an operation can't disagree with its instance.
+//! The operations of a user and their outcomes. Both are derived from the progress of the instance before and after an
+//! event, so that an operation always agrees with its instance.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::instance::{Instance, OperationKind, Progress};
+use super::instance::Instance;
+use super::progress::{OperationKind, Progress};
 use crate::aggregate::Meta;
 use crate::ids::{InstanceId, OperationId};
 
-/// Something a user asked for.
+/// A requested change of an instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// What.
+    /// The kind of change.
     pub kind: OperationKind,
-    /// Of which instance.
+    /// The instance.
     pub instance_id: InstanceId,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What became of an operation.
+/// The outcome of an operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Nothing yet.
+    /// It has not ended.
     Pending,
-    /// It is so.
+    /// The instance reached the desired state.
     Succeeded,
-    /// It can't be so.
+    /// The instance did not reach the desired state.
     Failed,
-    /// The user asked for something else before it was done.
+    /// Another request replaced it before it ended.
     Superseded,
 }
 
-/// Brings the operations up to date with one instance's step; returns the one that began.
+/// Updates the operations after an event of an instance; returns the operation that the event began.
 pub(super) fn advance(
     operations: &mut BTreeMap<OperationId, Operation>,
     instance_id: InstanceId,
@@ -45,20 +44,20 @@ pub(super) fn advance(
     after: &Instance,
     meta: &Meta,
 ) -> Option<OperationId> {
-    let own = OperationId::from(meta.id);
+    let own_id = OperationId::from(meta.id);
     let was_pending = match before {
         Some(Progress::Pending { operation, .. }) => *operation,
         _ => None,
     };
     let (ended_as, begins) = match &after.progress {
         Progress::Pending { operation, .. } if *operation == was_pending && before.is_some() => return None,
-        Progress::Pending { operation_kind: step, operation: Some(id), .. } if *id == own => {
-            (Outcome::Superseded, Some((*step, Outcome::Pending)))
+        Progress::Pending { operation_kind, operation: Some(id), .. } if *id == own_id => {
+            (Outcome::Superseded, Some((*operation_kind, Outcome::Pending)))
         }
         Progress::Pending { .. } => return None,
         Progress::Stable => (Outcome::Succeeded, None),
         Progress::Failed { .. } => (Outcome::Failed, None),
-        // Deleted at once, without a step between: the wish and its fulfilment are one event.
+        // Without a placement, one event requests and completes the deletion.
         Progress::Deleted { .. } if !matches!(before, Some(Progress::Pending { .. } | Progress::Deleted { .. })) => {
             (Outcome::Superseded, Some((OperationKind::Delete, Outcome::Succeeded)))
         }
@@ -68,6 +67,6 @@ pub(super) fn advance(
         operation.outcome = ended_as;
     }
     let (kind, outcome) = begins?;
-    operations.insert(own, Operation { kind, instance_id, outcome });
-    Some(own)
+    operations.insert(own_id, Operation { kind, instance_id, outcome });
+    Some(own_id)
 }

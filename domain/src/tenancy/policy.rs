@@ -1,29 +1,29 @@
-//! How long things may take and how often they are tried, and the facts that decisions about instances share.
+//! The limits and the facts that decisions about instances depend on.
 
 use std::time::Duration;
 
 use crate::placement::Candidate;
 use crate::timestamp::Timestamp;
 
-/// How long things may take and how often they are tried.
+/// Limits of time and attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// For a machine to make a container.
+    /// Time limit of each placement of a new instance.
     pub create_within: Duration,
-    /// For a machine to stop one.
+    /// Time limit of a stop.
     pub stop_within: Duration,
-    /// For a machine to start one again.
+    /// Time limit of a resume.
     pub resume_within: Duration,
-    /// For a machine to remove one.
+    /// Time limit of a deletion.
     pub delete_within: Duration,
-    /// Machines that may be late before a create fails.
+    /// A create fails when this many backends missed their deadline.
     pub max_late_backends: usize,
-    /// Machines that are tried at most.
+    /// The maximum number of backends to try.
     pub max_attempts: usize,
 }
 
 impl Default for Policy {
-    /// Two tries of 15 s fit in the 30 s that a create waits for its outcome.
+    /// Two attempts of 15 s fit into the 30 s that a create request waits for its outcome.
     fn default() -> Self {
         Self {
             create_within: Duration::from_secs(15),
@@ -36,15 +36,15 @@ impl Default for Policy {
     }
 }
 
-/// What a decision may need to know from outside.
+/// The facts from outside the aggregate.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The deciding replica's time.
     pub now: Timestamp,
-    /// How long, how often.
+    /// The limits.
     pub policy: Policy,
-    /// The machines.
+    /// The backends.
     pub candidates: Vec<Candidate>,
-    /// Differs from decision to decision; picks among equal machines.
+    /// A number that differs between decisions; it chooses among equal backends.
     pub tie_breaker: u64,
 }

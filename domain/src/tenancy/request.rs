@@ -1,5 +1,4 @@
-//! Decision: a user asks for an instance. In: what they asked for, their quota, and the machines. Out: `requested`
-//! with the machine chosen; nothing if this `Idempotency-Key` already made one; or why not.
+//! Requests an instance and chooses its backend. A repeated request, recognised by its `Idempotency-Key`, decides nothing.
 
 use std::collections::BTreeSet;
 
@@ -11,51 +10,51 @@ use crate::names::{InstanceName, Username};
 use crate::placement::{NoCandidate, place};
 use crate::wire::Limits;
 
-/// Make an instance.
+/// Request an instance.
 #[derive(Debug, Clone)]
 pub struct RequestInstance {
-    /// The id it will have.
+    /// Its id.
     pub instance_id: InstanceId,
-    /// The name asked for.
+    /// Its name; a default one if absent.
     pub name: Option<InstanceName>,
-    /// The owner's name, of which a default name is made.
+    /// The owner's name, which a default name contains.
     pub username: Username,
-    /// The key that may log in.
+    /// The OpenSSH public key of root.
     pub ssh_public_key: String,
-    /// The image; the agent's own when absent.
+    /// Its image; the agent's default if absent.
     pub image: Option<String>,
-    /// What its container may use.
+    /// Its resource limits.
     pub limits: Limits,
     /// The `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
-    /// Instances that the user may have (all that are not deleted count); none for no limit.
+    /// The maximum number of the user's instances that are not deleted; `None` for no limit.
     pub quota: Option<u32>,
-    /// The rest.
+    /// Includes the candidates for the placement.
     pub facts: Facts,
 }
 
-/// Why not.
+/// Why a request is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestRejected {
     /// The user was erased.
-    #[error("there is no such user")]
+    #[error("the user does not exist")]
     Closed,
     /// The key was used with another body.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
-    /// One of the user's instances has this name.
-    #[error("you have an instance of this name")]
+    /// Another instance of the user has this name.
+    #[error("you have an instance with this name")]
     NameTaken,
-    /// The user has as many as they may.
+    /// The user has reached the quota.
     #[error("you have {used} of {limit} instances")]
     QuotaExceeded {
-        /// How many they may have.
+        /// The quota.
         limit: u32,
-        /// How many they have.
+        /// The number of instances.
         used: u32,
     },
-    /// No machine can take it.
-    #[error("no machine can take another instance")]
+    /// No backend is eligible.
+    #[error("no backend can run another instance")]
     NoCandidate(NoCandidate),
 }
 
@@ -65,7 +64,7 @@ impl RequestInstance {
         match &self.name {
             Some(name) if taken.contains(name) => Err(RequestRejected::NameTaken),
             Some(name) => Ok(name.clone()),
-            // More names than instances: one of them is free.
+            // There are more names than instances, so one is free.
             None => (1..=u32::MAX)
                 .map(|nth| InstanceName::by_default(&self.username, nth))
                 .find(|name| !taken.contains(name))

@@ -1,7 +1,7 @@
-//! What follows when a placement did not work out before any container was seen: another machine, or the end.
+//! What follows when a placement fails before a container was observed.
 //!
-//! In: the instance, what went wrong, the machines. Out: `placed` elsewhere, or `failed`. Bounded: each machine is
-//! tried once, only so many in all, and only so many may be late (each late one costs its user the whole deadline).
+//! Each backend is tried once, and the policy limits the attempts in total and those that end by a deadline, each of which
+//! makes the user wait.
 
 use super::event::{Failed, FailureReason, Placed, PlacementFailure, ReportPosition, TenancyEvent};
 use super::instance::Instance;
@@ -9,28 +9,29 @@ use super::policy::Facts;
 use crate::ids::{BackendId, InstanceId};
 use crate::placement::place;
 
-pub(super) fn elsewhere(
+/// Places the instance on another backend, or fails it.
+pub(super) fn place_again_or_fail(
     instance_id: InstanceId,
     instance: &Instance,
-    setback: PlacementFailure,
+    failure: PlacementFailure,
     report: Option<ReportPosition>,
     facts: &Facts,
 ) -> TenancyEvent {
-    let mut tried: Vec<BackendId> = instance.placement_failures.iter().map(|before| before.backend_id).collect();
-    tried.push(setback.backend_id);
-    let late = instance.placement_failures.iter().chain([&setback]).filter(|s| s.reason == FailureReason::Late).count();
-    let may_try = tried.len() < facts.policy.max_attempts && late < facts.policy.max_late_backends;
+    let failures = || instance.placement_failures.iter().chain([&failure]);
+    let tried: Vec<BackendId> = failures().map(|failure| failure.backend_id).collect();
+    let late = failures().filter(|failure| failure.reason == FailureReason::Late).count();
+    let may_retry = tried.len() < facts.policy.max_attempts && late < facts.policy.max_late_backends;
     match place(&facts.candidates, &tried, facts.tie_breaker) {
-        Ok(choice) if may_try => TenancyEvent::Placed(Placed {
+        Ok(choice) if may_retry => TenancyEvent::Placed(Placed {
             instance_id,
             placement: instance.placement + 1,
             choice,
             deadline: facts.now.after(facts.policy.create_within),
-            failure: setback,
+            failure,
         }),
         _ => {
             let generation = instance.generation;
-            TenancyEvent::Failed(Failed { instance_id, generation, failure: setback, abandons_placement: true, report })
+            TenancyEvent::Failed(Failed { instance_id, generation, failure, abandons_placement: true, report })
         }
     }
 }

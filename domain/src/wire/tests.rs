@@ -1,4 +1,4 @@
-//! Every message between server and agents in its written form: agents of any age read and write the same.
+//! The JSON form of every message: agents of all releases must read and write the same.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::testing::golden;
 
-/// The golden file that shows reports of this kind; a new kind does not compile without one.
-fn file(news: &ReportKind) -> &'static str {
-    match news {
+/// The golden file of a kind of report; a new kind does not compile without one.
+fn golden_file(kind: &ReportKind) -> &'static str {
+    match kind {
         ReportKind::InstanceCreated(_) => "report-instance-created.json",
         ReportKind::InstanceStatus(_) => "report-instance-status.json",
         ReportKind::InstanceDeleted => "report-instance-deleted.json",
@@ -17,8 +17,7 @@ fn file(news: &ReportKind) -> &'static str {
     }
 }
 
-/// Reads all bodies of a file, checks that each is written the same way again, also when a member was added to it by
-/// a later release, and gives them back.
+/// Checks that each body of a file round-trips and may contain an unknown member; returns the messages.
 fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str) -> Vec<T> {
     let bodies: Vec<Value> = golden::read(&format!("wire/{name}"));
     assert!(!bodies.is_empty(), "{name} is empty");
@@ -34,7 +33,7 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &s
 }
 
 #[test]
-fn every_golden_message_is_read_and_written_the_same_way_again() {
+fn message_of_each_golden_file_round_trips() {
     check::<Assignment>("assignment.json");
     check::<Confirm>("confirm.json");
     check::<Confirmed>("confirmed.json");
@@ -44,28 +43,28 @@ fn every_golden_message_is_read_and_written_the_same_way_again() {
     let reports = golden::names("wire").into_iter().filter(|name| name.starts_with("report-"));
     for name in reports {
         for report in check::<Report>(&name) {
-            assert_eq!(file(&report.kind), name);
+            assert_eq!(golden_file(&report.kind), name);
         }
     }
 }
 
 #[test]
-fn every_message_has_a_golden_file() {
-    let trouble = AgentError { code: String::new(), message: String::new() };
-    let seen = Observation {
+fn message_of_each_kind_has_a_golden_file() {
+    let error = AgentError { code: String::new(), message: String::new() };
+    let observation = Observation {
         phase: Phase::Running,
         container_id: String::new(),
         ports: Ports { ssh: 0, http: 0, https: 0 },
         host_keys: Vec::new(),
     };
     let every = [
-        ReportKind::InstanceCreated(seen.clone()),
-        ReportKind::InstanceStatus(seen),
+        ReportKind::InstanceCreated(observation.clone()),
+        ReportKind::InstanceStatus(observation),
         ReportKind::InstanceDeleted,
-        ReportKind::InstanceRefused(trouble.clone()),
-        ReportKind::InstanceFailed(trouble),
+        ReportKind::InstanceRefused(error.clone()),
+        ReportKind::InstanceFailed(error),
     ];
-    let mut expected: Vec<&str> = every.iter().map(file).collect();
+    let mut expected: Vec<&str> = every.iter().map(golden_file).collect();
     expected.extend([
         "assignment.json",
         "confirm.json",
@@ -79,19 +78,19 @@ fn every_message_has_a_golden_file() {
 }
 
 #[test]
-fn a_malformed_message_is_refused() {
+fn report_malformed_is_rejected() {
     for name in golden::names("wire").into_iter().filter(|name| name.starts_with("report-")) {
         let bodies: Vec<Value> = golden::read(&format!("wire/{name}"));
-        let refused = |body: Value| assert!(serde_json::from_value::<Report>(body.clone()).is_err(), "{body}");
+        let assert_rejected = |body: Value| assert!(serde_json::from_value::<Report>(body.clone()).is_err(), "{body}");
         for body in bodies {
             for member in body.as_object().unwrap().keys() {
                 let mut wrong = body.clone();
                 wrong[member] = json!([[]]);
-                refused(wrong);
+                assert_rejected(wrong);
                 if member != "hostKeys" {
                     let mut without = body.clone();
                     without.as_object_mut().unwrap().remove(member);
-                    refused(without);
+                    assert_rejected(without);
                 }
             }
             for (member, wrong) in [
@@ -102,15 +101,15 @@ fn a_malformed_message_is_refused() {
             ] {
                 let mut body = body.clone();
                 body[member] = wrong;
-                refused(body);
+                assert_rejected(body);
             }
         }
     }
 }
 
-/// Agents of earlier releases used other codes, such as `told_to_refuse`.
+/// Earlier releases had further codes, such as `told_to_refuse`.
 #[test]
-fn report_with_a_code_no_longer_in_use_is_read() {
+fn report_with_a_former_code_is_read() {
     for name in ["wire/report-instance-refused.json", "wire/report-instance-failed.json"] {
         for mut body in golden::read::<Vec<Value>>(name) {
             body["code"] = json!("told_to_refuse");
@@ -121,7 +120,7 @@ fn report_with_a_code_no_longer_in_use_is_read() {
 }
 
 #[test]
-fn unknown_words_are_refused() {
+fn desired_state_and_phase_unknown_are_rejected() {
     assert!(serde_json::from_value::<DesiredState>(json!("exploded")).is_err());
     assert!(serde_json::from_value::<Phase>(json!("paused")).is_err());
 }

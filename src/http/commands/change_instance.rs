@@ -87,10 +87,10 @@ async fn find(app: &App, user_id: UserId, name: &str) -> Result<InstanceId, ApiE
     }
     let not_found = || ApiError::not_found("instance");
     let name: InstanceName = name.parse().map_err(|_| not_found())?;
-    if let Some(id) = app.executor.state::<Tenancy>(user_id).await?.state.named(&name) {
+    if let Some(id) = app.executor.state::<Tenancy>(user_id).await?.state.find_by_name(&name) {
         return Ok(id);
     }
-    app.executor.confirmed::<Tenancy>(user_id).await?.state.named(&name).ok_or_else(not_found)
+    app.executor.confirmed::<Tenancy>(user_id).await?.state.find_by_name(&name).ok_or_else(not_found)
 }
 
 fn rejected(rejection: &ChangeRejected) -> ApiError {

@@ -12,7 +12,7 @@ use super::build::*;
 use super::world::{MACHINES, World, scenes};
 use crate::ids::{BackendId, InstanceId};
 use crate::tenancy::{Facts, HandleDeadline, Progress, check_invariants, desired_assignments};
-use crate::testing::{thorough, user};
+use crate::testing::{many_cases, user};
 use crate::wire::{Assignment, DesiredState, Observation, Phase, Report, ReportKind};
 
 /// A container as its machine knows it.
@@ -160,7 +160,7 @@ fn check_as_wanted(world: &World, fleet: &Fleet, manners: [Manner; 3]) -> Result
 }
 
 proptest! {
-    #![proptest_config(thorough())]
+    #![proptest_config(many_cases())]
 
     /// Three machines, so three tries; then one round in which what was given up is confirmed.
     #[test]

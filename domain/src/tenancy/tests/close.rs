@@ -9,7 +9,7 @@ use crate::aggregate::{Aggregate, Meta};
 use crate::personal::Personal;
 use crate::tenancy::event::{CloseReason, Closed, DeletionOutcome, TenancyEvent};
 use crate::tenancy::{ChangeRejected, CloseTenancy, HandleDeadline, Instance, RequestRejected, Tenancy};
-use crate::testing::{given, thorough};
+use crate::testing::{given, many_cases};
 use crate::wire::{DesiredState, Phase};
 
 const CLOSE: CloseTenancy = CloseTenancy { reason: CloseReason::Erased };
@@ -63,7 +63,7 @@ fn folded<'a>(past: impl IntoIterator<Item = (&'a TenancyEvent, &'a Meta)>) -> T
 }
 
 proptest! {
-    #![proptest_config(thorough())]
+    #![proptest_config(many_cases())]
 
     /// Whatever happened before: closed, and all of it deleted, a state that was folded with the key in hand is the one
     /// that is folded without it.

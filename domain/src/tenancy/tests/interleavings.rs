@@ -16,7 +16,7 @@ use crate::tenancy::event::{ReportPosition, TenancyEvent};
 use crate::tenancy::{
     Facts, HandleDeadline, HandleReport, Instance, RetentionEntry, Tenancy, check_invariants, desired_assignments,
 };
-use crate::testing::{at, event_id, thorough, user};
+use crate::testing::{at, event_id, many_cases, user};
 use crate::wire::{DesiredState, Report, ReportKind};
 
 /// The machines that hold, or may hold, a container of it.
@@ -133,7 +133,7 @@ fn check_speaker(happened: &Happened) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(thorough())]
+    #![proptest_config(many_cases())]
 
     #[test]
     fn every_interleaving_is_legal_and_every_instance_can_be_deleted(scenes in scenes()) {

@@ -75,8 +75,8 @@ fn a_name_is_taken_until_its_instance_is_deleted() {
 #[test]
 fn a_name_leads_to_the_instance_that_has_it_now() {
     let tenancy = given::<Tenancy>(past::abandoned()).and([event(DB, "web")]).state;
-    assert_eq!(tenancy.named(&"web".parse().unwrap()), Some(DB));
-    assert_eq!(given::<Tenancy>(past::deleted()).state.named(&"web".parse().unwrap()), None);
+    assert_eq!(tenancy.find_by_name(&"web".parse().unwrap()), Some(DB));
+    assert_eq!(given::<Tenancy>(past::deleted()).state.find_by_name(&"web".parse().unwrap()), None);
 }
 
 #[test]

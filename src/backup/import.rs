@@ -1,9 +1,8 @@
-//! An export back into an empty system.
+//! Import: an export is stored into an empty system, each event at its old sequence, together with the keys.
 //!
-//! In: a directory that was checked, and a broker. Out: the same log at the same sequences, and its keys. Everything
-//! that speaks against it is looked for before anything is stored: a log that is not the beginning of this one, keys
-//! that are others, a server that runs. From then on EVENTS carries a mark, so that no server starts on half a log; it
-//! goes when all is there. An interrupted import compares what is there and goes on.
+//! Everything that rules the import out is checked before anything is stored: a log that is not a prefix of the export,
+//! other keys, a running server. From then until the import is complete, EVENTS carries a marker, and no server starts
+//! on it. An interrupted import compares what is stored and resumes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,36 +21,36 @@ use crate::common::clock;
 use crate::event_log::raw::{RawEvent, RawLog};
 use crate::event_log::refill::Refill;
 use crate::leader::election::Election;
-use crate::sealing::{BucketKeyStore, KeyStore, Keyring, LogAge, MasterKey, MemoryKeyStore};
+use crate::sealing::{self, BucketKeyStore, Keyring, LogAge, MasterKey};
 
-/// Events handed over at once, and how many such batches may wait.
 const EVENTS_PER_BATCH: usize = 500;
+/// Batches between the task that reads files and the one that publishes.
 const MAX_QUEUED_BATCHES: usize = 8;
 
 /// Where the keys come from.
 pub enum KeySource {
-    /// From the export; checked with [`check_master_key`].
+    /// The export; checked with [`check_master_key`].
     Export(Keys),
-    /// They are in the bucket already, and this master key must open them.
+    /// The bucket holds them already, and this master key must open them.
     Bucket(MasterKey),
 }
 
-/// What to do.
+/// What to import.
 pub struct ImportOptions {
-    /// Where from.
+    /// The directory of the export.
     pub directory: PathBuf,
-    /// What is there; checked.
+    /// The manifest of the export, whose files were checked.
     pub manifest: Manifest,
     /// The keys.
     pub keys: KeySource,
-    /// The streams to be made.
+    /// The settings of the streams to create.
     pub streams: StreamOptions,
 }
 
-/// A part of the work.
+/// A phase of the import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Comparing what is there with the export.
+    /// Comparing the stored events with the export.
     Compare,
     /// Storing keys.
     Keys,
@@ -59,30 +58,25 @@ pub enum Phase {
     Events,
 }
 
-/// Is told of progress: which part, how much is done, of how much.
+/// Called with the phase, how much of it is done, and the total.
 pub type OnProgress<'a> = &'a mut (dyn FnMut(Phase, u64, u64) + Send);
 
-/// Whether the master key is the one that wraps these keys.
+/// Checks that the master key wraps these keys.
 ///
 /// # Errors
-/// If it is not, or if the keys that every log has are missing.
-pub async fn check_master_key(keys: &Keys, master: MasterKey) -> anyhow::Result<()> {
-    let store = MemoryKeyStore::default();
-    for (name, wrapped) in keys {
-        store.get_or_create(name, wrapped.clone()).await.map_err(anyhow::Error::from_boxed)?;
-    }
-    Keyring::open(Arc::new(store), master, LogAge::InUse).await.context("the keys of the export")?;
-    Ok(())
+/// If it does not, or if the keys that every log has are missing.
+pub fn check_master_key(keys: &Keys, master: &MasterKey) -> anyhow::Result<()> {
+    sealing::check_master_key(master, |name| keys.get(name).cloned()).context("the keys of the export")
 }
 
-/// Imports; returns how many events were stored now.
+/// Imports; returns how many events this run stored.
 ///
 /// # Errors
-/// If the system is not empty, if a server runs, if broker or directory fail. Run again, it goes on.
+/// If the system is not empty, a server runs, or the broker or the directory fails. Another run resumes the import.
 pub async fn import(js: &Context, options: ImportOptions, on_progress: OnProgress<'_>) -> anyhow::Result<u64> {
     if let Some(log) = RawLog::open(js).await? {
         let (end, last) = (log.end().await?, options.manifest.last);
-        ensure!(end <= last, "the broker's log has {end} events, the export {last}: this is no empty system");
+        ensure!(end <= last, "the broker's log has {end} events, the export {last}: the system is not empty");
     }
     streams::ensure(js, &options.streams).await?;
     let name = format!("import-{}", clock::fresh_uuid());
@@ -92,18 +86,18 @@ pub async fn import(js: &Context, options: ImportOptions, on_progress: OnProgres
 
 async fn fill(js: &Context, options: ImportOptions, on_progress: OnProgress<'_>) -> anyhow::Result<u64> {
     let ImportOptions { directory, manifest, keys, .. } = options;
-    let Some(log) = RawLog::open(js).await? else { bail!("the stream EVENTS has gone") };
-    let there = log.end().await?;
-    same_beginning(&log, there, &directory, &manifest, on_progress).await?;
+    let Some(log) = RawLog::open(js).await? else { bail!("the stream EVENTS was removed") };
+    let stored = log.end().await?;
+    compare(&log, stored, &directory, &manifest, on_progress).await?;
     let bucket = KeysBucket::open(js).await?;
     let keys = match keys {
         KeySource::Export(keys) => {
-            let there = bucket.all().await?;
-            let other = there.iter().find(|(name, key)| keys.get(*name).is_some_and(|ours| ours != *key));
-            if let Some((name, _)) = other {
+            let existing = bucket.all().await?;
+            let differing = existing.iter().find(|(name, key)| keys.get(*name).is_some_and(|ours| ours != *key));
+            if let Some((name, _)) = differing {
                 bail!(
                     "the bucket KEYS holds another key {name:?} than the export: a server was started on this broker, \
-                     or it belongs to another log; import into a broker that is empty"
+                     or it belongs to another log; import into an empty broker"
                 );
             }
             keys
@@ -119,9 +113,9 @@ async fn fill(js: &Context, options: ImportOptions, on_progress: OnProgress<'_>)
     set_import_marker(js, Some(manifest.chain.to_string())).await?;
     let total = keys.len() as u64;
     bucket.create(&keys, |done| on_progress(Phase::Keys, done, total)).await?;
-    let mut refill = Refill::after(js, log.clone(), there).await?;
-    let (mut events, reader) = read(&directory, &manifest, there);
-    on_progress(Phase::Events, there, manifest.last);
+    let mut refill = Refill::after(js, log.clone(), stored).await?;
+    let (mut events, reader) = read(&directory, &manifest, stored);
+    on_progress(Phase::Events, stored, manifest.last);
     while let Some(batch) = events.recv().await {
         for raw in batch {
             refill.push(raw).await?;
@@ -132,13 +126,13 @@ async fn fill(js: &Context, options: ImportOptions, on_progress: OnProgress<'_>)
     refill.finish().await?;
     on_progress(Phase::Events, refill.stored(), manifest.last);
     let end = log.end().await?;
-    ensure!(end == manifest.last, "the log ends at {end} instead of {}: somebody else appends", manifest.last);
+    ensure!(end == manifest.last, "the log ends at {end} instead of {}: another client appends", manifest.last);
     set_import_marker(js, None).await?;
-    Ok(end - there)
+    Ok(end - stored)
 }
 
-/// What the log holds must be what the export begins with.
-async fn same_beginning(
+/// Checks that the log, up to `end`, is a prefix of the export.
+async fn compare(
     log: &RawLog,
     end: u64,
     directory: &Path,
@@ -153,10 +147,10 @@ async fn same_beginning(
     on_progress(Phase::Compare, 0, end);
     while let Some(batch) = events.recv().await {
         for raw in &batch {
-            let Some(there) = stored.next().await? else { return Ok(()) };
+            let Some(stored) = stored.next().await? else { return Ok(()) };
             ensure!(
-                there.same_event(raw),
-                "event {} of the broker's log is not the export's: this is no empty system; nothing was stored",
+                stored.same_event(raw),
+                "event {} of the broker's log is not the export's: the system is not empty; nothing was stored",
                 raw.sequence
             );
         }
@@ -165,7 +159,7 @@ async fn same_beginning(
     Ok(())
 }
 
-/// Reads the events after a sequence, on a thread that may block.
+/// Reads the events after a sequence, on a blocking thread.
 fn read(
     directory: &Path,
     manifest: &Manifest,
@@ -179,14 +173,14 @@ fn read(
             batch.push(raw);
             batch.len() < EVENTS_PER_BATCH || sender.blocking_send(std::mem::take(&mut batch)).is_ok()
         })?;
-        // Nobody may want the rest.
+        // Fails if the receiver needs no more.
         let _ = sender.blocking_send(batch);
         Ok(())
     });
     (receiver, reader)
 }
 
-/// Marks EVENTS as being filled, or takes the mark away.
+/// Sets or removes the marker of an unfinished import on EVENTS.
 async fn set_import_marker(js: &Context, marker: Option<String>) -> anyhow::Result<()> {
     let stream = js.get_stream(EVENTS).await.context("opening the stream EVENTS")?;
     let mut config = stream.cached_info().config.clone();
@@ -196,7 +190,7 @@ async fn set_import_marker(js: &Context, marker: Option<String>) -> anyhow::Resu
         None => drop(config.metadata.remove(IMPORT_MARKER)),
     }
     if config.metadata != before {
-        js.update_stream(&config).await.context("marking the stream EVENTS")?;
+        js.update_stream(&config).await.context("updating the metadata of the stream EVENTS")?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The responder: whoever connects to the broker without one of its two fixed keys is let in here, or not at all.
+//! The auth callout: authenticates every connection to the broker that does not use one of its two fixed keys.
 //!
-//! In: the broker's authorization requests, shared out among the replicas, and a [`BackendAuthenticator`] who knows API keys.
-//! Out: a user JWT for the backend that the key belongs to, or a refusal. A request that is not answered in time fails
-//! closed in the broker; connections that stand are not touched. Tokens are never logged.
+//! The broker sends authorization requests to one of the replicas; the reply is a user JWT for the backend of the given
+//! API key, or a refusal. A request without a reply in time fails closed in the broker. Established connections are not
+//! affected. Tokens are never logged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use super::{ServeError, subscribe};
 use crate::common::clock;
 
 const AUTH_REQUEST_SUBJECT: &str = "$SYS.REQ.USER.AUTH";
-/// Requests in the works at once in this process; the rest of a storm waits in the subscription.
+/// Requests that this process handles at once; further ones wait in the subscription.
 const MAX_CONCURRENT_REQUESTS: usize = 64;
 
-/// Knows whose an API key is.
+/// Authenticates backends by their API keys.
 pub trait BackendAuthenticator: Send + Sync + 'static {
-    /// The backend that this key belongs to, if the key is good now.
+    /// The backend of this key, if the key is valid now.
     fn authenticate(&self, api_key: String) -> BoxFuture<'_, Option<BackendId>>;
 }
 
-/// The service, once the broker knows of it.
+/// The callout service, whose subscription the broker has registered.
 pub struct Callout {
     requests: Subscriber,
     responder: Responder,
@@ -43,10 +43,10 @@ struct Responder {
 }
 
 impl Callout {
-    /// Subscribes; requests wait from now on, and are answered by [`Callout::run`].
+    /// Subscribes. Requests queue from now on, until [`Callout::run`] handles them.
     ///
     /// # Errors
-    /// [`ServeError`], if the broker does not take the subscription.
+    /// [`ServeError`], if the broker does not accept the subscription.
     pub async fn open(
         broker: Broker,
         signer: Signer,
@@ -56,14 +56,15 @@ impl Callout {
         Ok(Self { requests, responder: Responder { broker, signer, authenticator, lifetime: MAX_LIFETIME } })
     }
 
-    /// Lets backends in for this long instead of [`MAX_LIFETIME`], which it can't exceed.
+    /// Limits connections to this lifetime instead of [`MAX_LIFETIME`], which it can't exceed.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
         self.responder.lifetime = lifetime;
         self
     }
 
-    /// Answers until it is told to stop.
+    /// Handles requests until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let Self { requests, responder } = self;
         let responder = &responder;
@@ -79,15 +80,15 @@ impl Responder {
         let Some(reply) = message.reply else { return };
         let request = match AuthRequest::read(&message.payload) {
             Ok(request) => request,
-            Err(error) => return tracing::warn!(%error, "an authorization request was ignored"),
+            Err(error) => return tracing::warn!(%error, "invalid authorization request ignored"),
         };
         match self.respond_to(&request).await {
-            Ok(answer) => {
-                if let Err(error) = self.broker.client().publish(reply, answer.into()).await {
-                    tracing::warn!(%error, "an authorization request could not be answered");
+            Ok(response) => {
+                if let Err(error) = self.broker.client().publish(reply, response.into()).await {
+                    tracing::warn!(%error, "authorization response not sent");
                 }
             }
-            Err(error) => tracing::error!(%error, "an authorization request could not be answered"),
+            Err(error) => tracing::error!(%error, "authorization response not signed"),
         }
     }
 
@@ -98,13 +99,13 @@ impl Responder {
         };
         let address = &request.address;
         if let Some(backend) = backend {
-            tracing::info!(%backend, address, "a backend is let in");
-            // Backends that came together, after a restart of the broker, should not all come back together.
+            tracing::info!(%backend, address, "backend authenticated");
+            // Jitter: backends that connected together, after a restart of the broker, don't all reconnect together.
             let lifetime = self.lifetime.mul_f64(rand::random_range(0.8..=1.0));
             self.signer.allow(request, backend, clock::now(), lifetime)
         } else {
-            tracing::warn!(address, "a connection is refused: no good API key");
-            self.signer.deny(request, "no good API key", clock::now())
+            tracing::warn!(address, "connection refused: no valid API key");
+            self.signer.deny(request, "no valid API key", clock::now())
         }
     }
 }

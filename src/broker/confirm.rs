@@ -1,8 +1,7 @@
-//! Whether an assignment still stands: what an agent asks before it makes a container.
+//! The confirm service: whether an assignment is current, which an agent asks before it creates a container.
 //!
-//! In: a request on `dockhost.confirm.<backend>` with instance, placement and generation. Out: yes or no, as the leader of
-//! the stream ASSIGNMENTS knows it. What a backend's consumer hands out is no proof: on a cluster it may sit on a node
-//! that was killed and replays, while it catches up, what was removed long ago.
+//! The leader of ASSIGNMENTS decides. The backend's consumer cannot: after a node was killed it may replay assignments
+//! that were removed long ago.
 
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::{ALL_CONFIRMS, Channel};
@@ -11,7 +10,7 @@ use dockhost_domain::wire::{Confirm, Confirmed};
 use super::service::{RequestError, RequestHandler};
 use crate::broker::assignments::Assignments;
 
-/// Looks up what stands.
+/// Looks up current assignments.
 pub struct ConfirmHandler(pub Assignments);
 
 impl RequestHandler for ConfirmHandler {
@@ -24,14 +23,14 @@ impl RequestHandler for ConfirmHandler {
 
     async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Confirmed, RequestError> {
         let asked: Confirm = serde_json::from_slice(body).map_err(RequestError::Malformed)?;
-        let current =
-            self.0.current(backend, asked.instance_id).await.map_err(|e| RequestError::Unavailable(e.into()))?;
+        let current = self.0.current(backend, asked.instance_id).await;
+        let current = current.map_err(|error| RequestError::Unavailable(error.into()))?;
         let stands = current.assignment.is_some_and(|assignment| {
             (assignment.placement, assignment.generation) == (asked.placement, asked.generation)
         });
         if !stands {
             tracing::info!(%backend, instance = %asked.instance_id, placement = asked.placement,
-                generation = asked.generation, "an assignment that was handed out stands no more");
+                generation = asked.generation, "assignment is no longer current");
         }
         Ok(Confirmed { is_current: stands })
     }

@@ -1,8 +1,7 @@
-//! How the server connects to the broker.
+//! The server's connection to the broker, which reconnects by itself for ever.
 //!
-//! In: a URL (or several, comma-separated) and an nkey seed. Out: a [`Broker`], which reconnects by itself for ever,
-//! with growing, jittered pauses. While the broker is away the client would keep what is published and send it later;
-//! whoever must fail fast instead asks [`Broker::is_connected`] first.
+//! While the broker is away the client buffers what is published and sends it later. Callers that must fail fast check
+//! [`ensure_connected`] first.
 
 use std::time::Duration;
 
@@ -10,16 +9,19 @@ use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
-use crate::common::error::Cause;
+use crate::common::error::{Cause, chain};
+use crate::common::retry::until_deadline;
 
-/// How long one answer may take; an append that is not answered by then is of unknown outcome.
+/// How long one reply may take. An append without a reply by then has an unknown outcome.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// A link that is silent is noticed after three of these.
+/// A silent connection counts as lost after three of these.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(50);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
-/// Messages that may wait for a subscriber in this process; more are dropped and logged.
+/// Messages that may wait for a subscriber in this process; further ones are dropped and logged.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
 
 /// The server's connection to the broker. Cheap to clone.
@@ -29,59 +31,48 @@ pub struct Broker {
     jetstream: Context,
 }
 
-/// The broker could not be reached within the given time, or refused the key.
+/// The broker could not be reached in time, or refused the key.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection to the broker at {url}")]
 pub struct ConnectError {
-    /// Where it was looked for.
+    /// The URL that was tried.
     pub url: String,
-    /// The last attempt's error.
+    /// The error of the last attempt.
     #[source]
     pub source: AttemptError,
 }
 
-/// How one attempt to connect ended.
+/// Why one attempt to connect failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
-    /// Nobody there, or the key was turned down.
+    /// No broker answered, or it refused the key.
     #[error(transparent)]
     Connect(#[from] async_nats::ConnectError),
-    /// The connection was taken, but not the key: the broker asks at the door about keys that it doesn't know, and
-    /// while nobody answers there the client already believes itself connected.
-    #[error("the broker does not answer; is the key the one that it was given?")]
+    /// The connection was accepted but not authenticated: for a key that it does not know, the broker asks the auth
+    /// callout, and until that answers the client already counts as connected.
+    #[error("the broker does not answer; is the key the one that it was configured with?")]
     Unverified(#[source] async_nats::client::RequestError),
 }
 
 impl AttemptError {
-    /// Trying again does not help.
     fn is_permanent(&self) -> bool {
         matches!(self, Self::Connect(error) if error.kind() == ConnectErrorKind::AuthorizationViolation)
     }
 }
 
 impl Broker {
-    /// Connects as the holder of an nkey seed, trying again for `timeout`: at start-up the broker may be a moment
-    /// later than the server. `name` is what the broker's own monitoring shows.
+    /// Connects to `url` (or several, comma-separated) with an nkey seed, retrying for `timeout`. `name` is shown in the
+    /// broker's monitoring.
     ///
     /// # Errors
     /// [`ConnectError`] of the last attempt; at once if the key is refused.
     pub async fn connect(url: &str, seed: &SecretString, name: &str, timeout: Duration) -> Result<Self, ConnectError> {
         let servers: Vec<&str> = url.split(',').map(str::trim).collect();
-        let deadline = tokio::time::Instant::now() + timeout;
-        let mut attempt = 0;
-        loop {
-            match connect_once(&servers, seed, name).await {
-                Ok(client) => return Ok(Self::new(client)),
-                Err(source) => {
-                    if source.is_permanent() || tokio::time::Instant::now() >= deadline {
-                        return Err(ConnectError { url: url.to_owned(), source });
-                    }
-                    tracing::info!(url, error = %source, "the broker is not there yet");
-                    attempt += 1;
-                    tokio::time::sleep(reconnect_delay(attempt)).await;
-                }
-            }
-        }
+        let transient_cause = |error: &AttemptError| (!error.is_permanent()).then(|| chain(error));
+        let connected = until_deadline("the broker", Instant::now() + timeout, transient_cause, || {
+            connect_once(&servers, seed, name)
+        });
+        connected.await.map(Self::new).map_err(|source| ConnectError { url: url.to_owned(), source })
     }
 
     fn new(client: Client) -> Self {
@@ -89,27 +80,26 @@ impl Broker {
         Self { client, jetstream }
     }
 
-    /// The client itself.
+    /// The client.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Its streams.
+    /// Its JetStream context.
     #[must_use]
     pub fn jetstream(&self) -> &Context {
         &self.jetstream
     }
 
-    /// Whether the connection stands, as far as is known: a silent link counts as standing until its pings go
-    /// unanswered.
+    /// Whether the client is connected, as far as it knows: a silent connection counts until its pings time out.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
 }
 
-/// Connects, and has the broker say who it takes this client for.
+/// Connects, and makes one request that the broker answers only to authenticated clients.
 async fn connect_once(servers: &[&str], seed: &SecretString, name: &str) -> Result<Client, AttemptError> {
     let client = options(seed, name).connect(servers).await?;
     client.request("$SYS.REQ.USER.INFO", "".into()).await.map_err(AttemptError::Unverified)?;
@@ -131,20 +121,20 @@ fn options(seed: &SecretString, name: &str) -> ConnectOptions {
         })
 }
 
-/// None before the first attempt, then doubling from about 50 ms to [`MAX_RECONNECT_DELAY`]; each is cut by up to a half, so
-/// that replicas don't come back in step.
+/// None before the first attempt, then doubling up to [`MAX_RECONNECT_DELAY`]. Each is shortened by up to half, so that
+/// replicas don't reconnect in step. (Not `backon`: the client counts the attempts, and asks for one delay at a time.)
 fn reconnect_delay(attempt: usize) -> Duration {
     let Some(doublings) = attempt.checked_sub(1) else { return Duration::ZERO };
-    let full = Duration::from_millis(50).saturating_mul(1 << doublings.min(10)).min(MAX_RECONNECT_DELAY);
+    let full = MIN_RECONNECT_DELAY.saturating_mul(1 << doublings.min(10)).min(MAX_RECONNECT_DELAY);
     full.mul_f64(rand::random_range(0.5..=1.0))
 }
 
 fn log(connection: &str, event: &Event) {
     match event {
         Event::Connected => tracing::info!(connection, "connected to the broker"),
-        Event::Disconnected => tracing::warn!(connection, "lost the broker"),
+        Event::Disconnected => tracing::warn!(connection, "disconnected from the broker"),
         Event::SlowConsumer(subscription) => {
-            tracing::error!(connection, subscription, "messages were dropped: a subscriber is too slow");
+            tracing::error!(connection, subscription, "messages dropped: the subscriber is too slow");
         }
         Event::ServerError(_) | Event::ClientError(_) => tracing::warn!(connection, %event, "broker connection"),
         Event::LameDuckMode | Event::Draining | Event::Closed => {
@@ -153,11 +143,11 @@ fn log(connection: &str, event: &Event) {
     }
 }
 
-/// Whether there is a connection to send on. Without one the client would keep the message and send it later, when
-/// nobody waits for its answer any more.
+/// Fails unless there is a connection. Without one the client would buffer a request and send it when its caller has
+/// long given up.
 ///
 /// # Errors
-/// The reason, if there is none.
+/// The connection's state.
 pub fn ensure_connected(client: &Client) -> Result<(), Cause> {
     match client.connection_state() {
         State::Connected => Ok(()),
@@ -172,11 +162,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_and_stay_bounded() {
+    fn reconnect_delay_grows_up_to_the_maximum() {
         assert_eq!(reconnect_delay(0), Duration::ZERO);
         for attempt in 1..200 {
-            let (shortest, longest) = (Duration::from_millis(25), MAX_RECONNECT_DELAY);
-            assert!((shortest..=longest).contains(&reconnect_delay(attempt)), "attempt {attempt}");
+            let range = MIN_RECONNECT_DELAY / 2..=MAX_RECONNECT_DELAY;
+            assert!(range.contains(&reconnect_delay(attempt)), "attempt {attempt}");
         }
         assert!(reconnect_delay(100) >= MAX_RECONNECT_DELAY / 2);
     }

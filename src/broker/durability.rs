@@ -1,8 +1,7 @@
-//! Whether an acknowledged event is on the disk: a setting of the broker's nodes, asked of each.
+//! Checks whether the broker syncs each write to disk before it acknowledges it.
 //!
-//! In: the system account's key. Out: the nodes that answered, and those that do not sync each write. The setting is
-//! not the server's to change, so a wrong one is a loud warning and no refusal: on three nodes of three failure domains
-//! somebody may mean it.
+//! Each node has its own setting, which only the system account can ask for and this server cannot change. A wrong one
+//! is logged as an error but does not prevent the start: with three nodes in three failure domains it may be intended.
 
 use std::time::Duration;
 
@@ -13,26 +12,26 @@ use serde::Deserialize;
 use super::connect::{Broker, ConnectError};
 
 const JSZ_REQUEST_SUBJECT: &str = "$SYS.REQ.SERVER.PING.JSZ";
-/// The last node has answered when nothing came for this long.
+/// After this long without a reply, all nodes have replied.
 const MAX_REPLY_GAP: Duration = Duration::from_millis(500);
 
-/// What the nodes said.
+/// The settings that the nodes replied.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Durability {
-    /// Nodes that answered.
+    /// How many nodes with JetStream replied.
     pub nodes_answered: usize,
-    /// Those that acknowledge before the disk has it.
+    /// The names of those that acknowledge before they sync.
     pub unsynced: Vec<String>,
 }
 
-/// The nodes could not be asked.
+/// The nodes could not be queried.
 #[derive(Debug, thiserror::Error)]
 pub enum DurabilityError {
     /// No connection with the system account's key.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The connection did not take the question.
-    #[error("the broker's nodes can't be asked")]
+    /// The request could not be sent.
+    #[error("the broker's nodes can't be queried")]
     Request(#[source] async_nats::Error),
 }
 
@@ -59,9 +58,9 @@ struct JszConfig {
 }
 
 impl Durability {
-    /// Counts one node's answer; one without JetStream keeps no events.
-    fn record(&mut self, answer: &[u8]) {
-        let Ok(JszReply { server, data }) = serde_json::from_slice::<JszReply>(answer) else { return };
+    /// Records one node's reply, unless the node has no JetStream.
+    fn record(&mut self, reply: &[u8]) {
+        let Ok(JszReply { server, data }) = serde_json::from_slice::<JszReply>(reply) else { return };
         let Some(config) = data.and_then(|data| data.config) else { return };
         self.nodes_answered += 1;
         if !config.sync_always {
@@ -70,7 +69,7 @@ impl Durability {
     }
 }
 
-/// Asks every node.
+/// Queries every node with the system account's key.
 ///
 /// # Errors
 /// [`DurabilityError`].
@@ -78,38 +77,35 @@ pub async fn query(url: &str, system: &SecretString) -> Result<Durability, Durab
     let broker = Broker::connect(url, system, "dockhost-durability", Duration::ZERO).await?;
     let client = broker.client();
     let inbox = client.new_inbox();
-    let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| DurabilityError::Request(error.into()))?;
-    client
-        .publish_with_reply(JSZ_REQUEST_SUBJECT, inbox, "".into())
-        .await
-        .map_err(|error| DurabilityError::Request(error.into()))?;
-    let mut found = Durability::default();
-    while let Ok(Some(answer)) = tokio::time::timeout(MAX_REPLY_GAP, answers.next()).await {
-        found.record(&answer.payload);
+    let failed = |error: async_nats::Error| DurabilityError::Request(error);
+    let mut replies = client.subscribe(inbox.clone()).await.map_err(|error| failed(error.into()))?;
+    let request = client.publish_with_reply(JSZ_REQUEST_SUBJECT, inbox, "".into()).await;
+    request.map_err(|error| failed(error.into()))?;
+    let mut durability = Durability::default();
+    while let Ok(Some(reply)) = tokio::time::timeout(MAX_REPLY_GAP, replies.next()).await {
+        durability.record(&reply.payload);
     }
-    Ok(found)
+    Ok(durability)
 }
 
-/// Asks, and says loudly what is not as it should be.
+/// Queries every node and logs the result.
 pub async fn check(url: &str, system: Option<&SecretString>) {
     let Some(system) = system else {
-        return tracing::warn!(
-            "DOCKHOST_NATS_SYS_CREDS is not set: whether the broker syncs each write is not checked"
-        );
+        return tracing::warn!("DOCKHOST_NATS_SYS_CREDS is not set: not checking whether the broker syncs each write");
     };
     match query(url, system).await {
-        Ok(found) if found.nodes_answered == 0 => {
-            tracing::warn!("no node of the broker said whether it syncs each write")
+        Ok(Durability { nodes_answered: 0, .. }) => {
+            tracing::warn!("no node of the broker replied whether it syncs each write");
         }
-        Ok(found) if found.unsynced.is_empty() => {
-            tracing::debug!(nodes = found.nodes_answered, "the broker syncs each write")
+        Ok(Durability { nodes_answered, unsynced }) if unsynced.is_empty() => {
+            tracing::debug!(nodes = nodes_answered, "the broker syncs each write");
         }
-        Ok(found) => tracing::error!(
-            nodes = ?found.unsynced,
-            "the broker acknowledges before the disk has it: a power cut loses acknowledged events; \
+        Ok(Durability { unsynced, .. }) => tracing::error!(
+            nodes = ?unsynced,
+            "the broker acknowledges writes before it syncs them: a power failure loses acknowledged events; \
              set `sync_interval: always` in its `jetstream` block"
         ),
-        Err(error) => tracing::warn!(%error, "whether the broker syncs each write could not be checked"),
+        Err(error) => tracing::warn!(%error, "checking whether the broker syncs each write failed"),
     }
 }
 
@@ -118,12 +114,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_that_sync_late_are_named_and_nodes_without_streams_are_not_counted() {
-        let mut found = Durability::default();
-        found.record(br#"{"server":{"name":"a"},"data":{"config":{"sync_always":true}}}"#);
-        found.record(br#"{"server":{"name":"b"},"data":{"config":{"sync_interval":120000000000}}}"#);
-        found.record(br#"{"server":{"name":"c"},"data":{"disabled":true}}"#);
-        found.record(b"nonsense");
-        assert_eq!(found, Durability { nodes_answered: 2, unsynced: vec!["b".to_owned()] });
+    fn durability_record_counts_jetstream_nodes_and_names_unsynced_ones() {
+        let mut durability = Durability::default();
+        durability.record(br#"{"server":{"name":"a"},"data":{"config":{"sync_always":true}}}"#);
+        durability.record(br#"{"server":{"name":"b"},"data":{"config":{"sync_interval":120000000000}}}"#);
+        durability.record(br#"{"server":{"name":"c"},"data":{"disabled":true}}"#);
+        durability.record(b"nonsense");
+        assert_eq!(durability, Durability { nodes_answered: 2, unsynced: vec!["b".to_owned()] });
     }
 }

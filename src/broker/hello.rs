@@ -1,8 +1,8 @@
-//! The greeting: an agent that came up or came back is given its assignments, all of them anew.
+//! The hello service: an agent that starts or reconnects gets all its assignments again.
 //!
-//! In: a request on `dockhost.hello.<backend>`, and [`Enrolments`], who knows how much room a backend has. Out: a fresh consumer on the backend's
-//! assignments that starts with the last of each, and a [`Welcome`] that says how many there are. The consumer asks for
-//! no acknowledgements: an agent that loses its connection says hello again and gets everything again.
+//! The handler creates the backend's consumer on ASSIGNMENTS again, starting with the last message of each subject, and
+//! replies with their number. The consumer needs no acknowledgements: an agent that loses its connection says hello
+//! again and gets everything again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use super::connect::Broker;
 use super::service::{RequestError, RequestHandler};
 use crate::broker::streams::ASSIGNMENTS;
 
-/// A consumer that nobody pulls from for this long is removed by the broker; the agent's next hello makes a new one.
+/// The broker removes a consumer that was not read for this long; the agent's next hello creates another.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(10 * 60);
-/// Longest that one pull may wait.
-const MAX_PULL_WAIT: Duration = Duration::from_secs(60);
+/// The longest expiry of one pull request.
+const MAX_PULL_EXPIRY: Duration = Duration::from_secs(60);
 
-/// Knows the enrolled backends.
+/// Looks up enrolled backends.
 pub trait Enrolments: Send + Sync + 'static {
-    /// Containers that the backend takes at most; `None` if there is no such backend.
+    /// The most containers that the backend takes; `None` if it is not enrolled.
     fn max_containers(&self, backend: BackendId) -> BoxFuture<'_, Option<u32>>;
 }
 
-/// Welcomes backends. The stream ASSIGNMENTS must exist.
+/// Handles hellos. The stream ASSIGNMENTS must exist.
 pub struct HelloHandler {
-    /// Where the consumers are made.
+    /// Where the consumers are created.
     pub broker: Broker,
-    /// Who is welcome.
+    /// The enrolled backends.
     pub enrolments: Arc<dyn Enrolments>,
 }
 
@@ -44,22 +44,22 @@ impl RequestHandler for HelloHandler {
         if let Channel::Hello(backend) = channel { Some(backend) } else { None }
     }
 
-    // What a hello says of its sender is for people who listen.
+    // The body is for people who watch the subject.
     async fn handle(&self, backend: BackendId, _: &[u8]) -> Result<Welcome, RequestError> {
         let max_containers = self.enrolments.max_containers(backend).await.ok_or(RequestError::UnknownBackend)?;
         let assignments = self.recreate_consumer(backend).await.map_err(RequestError::Unavailable)?;
         let (stream, consumer) = (ASSIGNMENTS.to_owned(), backend.to_string());
-        tracing::info!(%backend, assignments, "a backend said hello");
+        tracing::info!(%backend, assignments, "hello from a backend");
         Ok(Welcome { backend_id: backend, assignments, stream, consumer, max_containers })
     }
 }
 
 impl HelloHandler {
-    /// Puts a fresh consumer in place of the backend's old one; returns how many assignments wait in it.
+    /// Replaces the backend's consumer; returns the number of assignments that it will deliver.
     async fn recreate_consumer(&self, backend: BackendId) -> Result<u64, async_nats::Error> {
         let jetstream = self.broker.jetstream();
         let name = backend.to_string();
-        // An error here is nearly always "there is none"; anything worse shows at the next step.
+        // Usually fails because there is none; the next step fails for any other reason.
         if let Err(error) = jetstream.delete_consumer_from_stream(&name, ASSIGNMENTS).await {
             tracing::debug!(%backend, %error, "no old consumer removed");
         }
@@ -69,8 +69,8 @@ impl HelloHandler {
             deliver_policy: DeliverPolicy::LastPerSubject,
             ack_policy: AckPolicy::None,
             inactive_threshold: INACTIVE_THRESHOLD,
-            max_expires: MAX_PULL_WAIT,
-            // It can be made anew at any time, so it needs neither disk nor copies.
+            max_expires: MAX_PULL_EXPIRY,
+            // It can be created again at any time, so it needs neither disk nor replicas.
             memory_storage: true,
             num_replicas: 1,
             ..pull::Config::default()

@@ -1,17 +1,12 @@
-//! The server's side of the broker: its connection, and the door at which backends are let in.
+//! The server's side of the broker: its connection, the streams, consumers, and the services for agents.
 //!
-//! In: the broker's URL, this server's keys, and two small ports to the rest of the server (who holds an API key, how
-//! much room a backend has). Out: a connection that heals itself, and three services that every replica offers in one
-//! queue group. Agents are not trusted: what they may say and hear is decided here, nowhere else.
+//! Every replica offers the services in one queue group. Agents are not trusted: what they may publish and subscribe to
+//! is decided here and nowhere else.
 //!
-//! # Layout
-//! - [`connect`]: how the server connects and what it does when the broker is away.
-//! - [`durability`]: whether the broker's nodes sync each write.
-//! - [`jwt`]: the broker's questions and the server's signed answers.
-//! - [`callout`]: the service that lets backends in.
-//! - [`service`]: what the services for agents have in common.
-//! - [`hello`]: the service that gives a backend its assignments.
-//! - [`confirm`]: the service that says whether an assignment still stands.
+//! - [`connect`]: the connection. [`durability`]: whether the broker's nodes sync each write.
+//! - [`streams`]: the streams and buckets. [`consumer`]: how they are read.
+//! - [`callout`], [`jwt`]: authentication of backends. [`service`]: what the services for agents have in common.
+//! - [`hello`], [`confirm`]: the two services. [`assignments`]: the stream that they serve.
 
 pub mod assignments;
 pub mod callout;
@@ -24,11 +19,13 @@ pub mod jwt;
 pub mod service;
 pub mod streams;
 
-/// The code of the conflict below.
+use crate::common::error::Cause;
+
+/// The error code of [`is_conflict_in_flight`].
 pub const CONFLICT_IN_FLIGHT: u64 = async_nats::jetstream::ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT.0;
 
-/// Whether a conditional write was refused because another one to its subject is under way: only on a replicated stream,
-/// and to the client an error like any other. It is a conflict whose winner is not known yet.
+/// Whether a conditional write was refused because another write to its subject is under way: a conflict whose winner
+/// is not decided yet. Only a replicated stream answers so, and the client reports it like any other error.
 #[must_use]
 pub fn is_conflict_in_flight(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
@@ -36,23 +33,23 @@ pub fn is_conflict_in_flight(error: &(dyn std::error::Error + 'static)) -> bool 
         .any(|error| error.error_code().0 == CONFLICT_IN_FLIGHT)
 }
 
-/// The replicas share the work of each service under this name.
+/// The queue group in which the replicas share the requests to each service.
 const QUEUE_GROUP: &str = "dockhost";
 
 /// A service could not be offered.
 #[derive(Debug, thiserror::Error)]
-#[error("the broker does not take the subscription to {subject}")]
+#[error("the broker does not accept the subscription to {subject}")]
 pub struct ServeError {
-    /// What was to be served.
+    /// The service's subject.
     pub subject: &'static str,
-    /// The client's reason.
+    /// The client's error.
     #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
+    pub source: Cause,
 }
 
-/// Subscribes in the queue group; when this returns, the broker knows of it.
+/// Subscribes in the queue group; when this returns, the broker has registered the subscription.
 async fn subscribe(broker: &connect::Broker, subject: &'static str) -> Result<async_nats::Subscriber, ServeError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| ServeError { subject, source };
+    let failed = |source: Cause| ServeError { subject, source };
     let client = broker.client();
     let subscriber =
         client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await.map_err(|error| failed(error.into()))?;

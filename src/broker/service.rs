@@ -1,8 +1,7 @@
-//! A service for the agents: questions on one subject per backend, which whichever replica is free answers.
+//! A request-reply service for agents: one subject per backend, answered by any replica.
 //!
-//! In: requests whose subject alone says who asks (the broker lets each backend use its own only), and what knows the
-//! answers. Out: a JSON body, or an error in headers, as NATS services answer. Requests wait from the moment when the
-//! service is open; each is answered by itself, so a slow one holds up no other.
+//! The broker lets each backend publish to its own subject only, so the subject identifies the sender. The reply is a
+//! JSON body, or an error in the headers of NATS services. Requests are handled concurrently.
 
 use async_nats::{HeaderMap, Message, Subscriber};
 use dockhost_domain::ids::BackendId;
@@ -13,20 +12,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::Broker;
 use super::{ServeError, subscribe};
+use crate::common::error::{Cause, chain};
 
 const MAX_CONCURRENT_REQUESTS: usize = 16;
 
-/// Knows the answers of one service.
+/// Handles the requests of one service.
 pub trait RequestHandler: Send + Sync + 'static {
     /// The subjects of all its requests.
     const SUBJECT: &'static str;
-    /// What is answered.
+    /// The body of a successful reply.
     type Response: Serialize;
 
-    /// Who asks; none if the request is not one of this service.
+    /// The backend that sent a request; `None` if the channel is not this service's.
     fn sender(channel: Channel) -> Option<BackendId>;
 
-    /// The answer to a request with this body.
+    /// Handles a request with this body.
     fn handle(
         &self,
         backend: BackendId,
@@ -34,22 +34,22 @@ pub trait RequestHandler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Response, RequestError>> + Send;
 }
 
-/// Why a request is not answered as hoped; the text goes to the agent.
+/// Why a request failed; the agent gets the text.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// There is no such backend.
     #[error("no such backend")]
     UnknownBackend,
-    /// The body is not what it should be.
-    #[error("the body is not what it should be")]
+    /// The body is malformed.
+    #[error("the body is malformed")]
     Malformed(#[source] serde_json::Error),
-    /// The broker did not do its part.
+    /// The broker did not answer.
     #[error("the assignments can't be read now")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Unavailable(#[source] Cause),
 }
 
 impl RequestError {
-    /// As in HTTP: whether trying again makes sense.
+    /// The equivalent HTTP status.
     const fn status(&self) -> &'static str {
         match self {
             Self::UnknownBackend => "404",
@@ -59,24 +59,24 @@ impl RequestError {
     }
 }
 
-/// The service, once the broker knows of it.
-pub struct Service<A> {
+/// A service whose subscription the broker has registered.
+pub struct Service<H> {
     broker: Broker,
     requests: Subscriber,
-    handler: A,
+    handler: H,
 }
 
-impl<A: RequestHandler> Service<A> {
-    /// Subscribes; requests wait from now on, and are answered by [`Service::run`].
+impl<H: RequestHandler> Service<H> {
+    /// Subscribes. Requests queue from now on, until [`Service::run`] handles them.
     ///
     /// # Errors
-    /// [`ServeError`], if the broker does not take the subscription.
-    pub async fn open(broker: Broker, handler: A) -> Result<Self, ServeError> {
-        let requests = subscribe(&broker, A::SUBJECT).await?;
+    /// [`ServeError`], if the broker does not accept the subscription.
+    pub async fn open(broker: Broker, handler: H) -> Result<Self, ServeError> {
+        let requests = subscribe(&broker, H::SUBJECT).await?;
         Ok(Self { broker, requests, handler })
     }
 
-    /// Answers until it is told to stop.
+    /// Handles requests until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let Self { broker, requests, handler } = self;
         let (broker, handler) = (&broker, &handler);
@@ -85,25 +85,25 @@ impl<A: RequestHandler> Service<A> {
     }
 }
 
-async fn answer<A: RequestHandler>(broker: &Broker, handler: &A, message: Message) {
-    let backend = message.subject.parse().ok().and_then(A::sender);
+async fn answer<H: RequestHandler>(broker: &Broker, handler: &H, message: Message) {
+    let backend = message.subject.parse().ok().and_then(H::sender);
     let (Some(reply), Some(backend)) = (message.reply, backend) else {
-        return tracing::warn!(subject = %message.subject, "a request without a sender or a reply was ignored");
+        return tracing::warn!(subject = %message.subject, "request without a sender or a reply subject ignored");
     };
     let client = broker.client();
     let subject = message.subject;
-    let answered = match handler.handle(backend, &message.payload).await.map(|answer| serde_json::to_vec(&answer)) {
-        Ok(Ok(answer)) => client.publish(reply, answer.into()).await,
-        Ok(Err(error)) => return tracing::error!(%subject, %error, "an answer could not be written"),
+    let sent = match handler.handle(backend, &message.payload).await.map(|response| serde_json::to_vec(&response)) {
+        Ok(Ok(body)) => client.publish(reply, body.into()).await,
+        Ok(Err(error)) => return tracing::error!(%subject, %error, "a reply cannot be serialised"),
         Err(error) => {
-            tracing::warn!(%subject, error = &error as &dyn std::error::Error, "a request was turned down");
+            tracing::warn!(%subject, error = chain(&error), "request failed");
             let mut headers = HeaderMap::new();
             headers.insert("Nats-Service-Error", error.to_string());
             headers.insert("Nats-Service-Error-Code", error.status());
             client.publish_with_headers(reply, headers, "".into()).await
         }
     };
-    if let Err(error) = answered {
-        tracing::warn!(%subject, %error, "a request could not be answered");
+    if let Err(error) = sent {
+        tracing::warn!(%subject, %error, "reply not sent");
     }
 }

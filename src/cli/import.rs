@@ -63,7 +63,7 @@ impl Import {
             ),
             Some(file) => {
                 let keys = keys::read(&self.directory, file)?;
-                check_master_key(&keys, secrets.master_key).await?;
+                check_master_key(&keys, &secrets.master_key)?;
                 KeySource::Export(keys)
             }
         };

@@ -1,10 +1,10 @@
-//! The only place that reads the clock and draws ids; everything else gets them as arguments.
+//! The only module that reads the clock and generates ids; all other code gets them as arguments.
 
 use dockhost_domain::timestamp::Timestamp;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Now, in event time.
+/// The current time, with the precision of event times (milliseconds).
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the clock adapter")]
 pub fn now() -> Timestamp {

@@ -1,9 +1,9 @@
-//! Errors of lower layers: kept as a boxed cause, logged with their whole chain.
+//! Errors of lower layers: boxed as a cause, logged with their whole chain.
 
-/// An error of a lower layer, kept for the service's own log.
+/// An error of a lower layer, kept for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// An error and what caused it, in one line.
+/// An error and its sources, on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

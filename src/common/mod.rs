@@ -1,13 +1,16 @@
-//! What every layer may use: the clock and ids, retries, errors, and the choice of the crypto library.
+//! What every layer may use.
+//!
+//! - [`clock`]: the time and fresh ids. [`error`]: boxed errors and their chains. [`retry`]: start-up retries.
+//! - [`port_owner`]: which process occupies a port.
 
 pub mod clock;
 pub mod error;
 pub mod port_owner;
 pub mod retry;
 
-/// Chooses the one crypto library for tokens and TLS; without it the first token would panic. May be called often.
+/// Chooses the crypto library for tokens and TLS; without it the first token panics. May be called repeatedly.
 pub fn install_crypto() {
-    // An error says that it is installed.
+    // An error means that a library is installed already.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

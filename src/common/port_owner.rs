@@ -1,20 +1,18 @@
-//! Who holds a port that we want: an error message that says more than "address in use".
-//!
-//! In: an address. Out: the process that listens there, as the kernel's tables tell (Linux), or just the address.
+//! Which process occupies a port: for an error message that says more than "address in use". Reads `/proc` (Linux).
 
 use std::fs;
 use std::net::SocketAddr;
 
-/// What to say when `address` can't be listened on.
+/// The message for an `address` that cannot be listened on.
 #[must_use]
 pub fn explain(address: SocketAddr) -> String {
     match find_owner(address.port()) {
-        Some(owner) => format!("{address} can't be listened on: {owner} listens there"),
-        None => format!("{address} can't be listened on"),
+        Some(owner) => format!("cannot listen on {address}: {owner} already listens there"),
+        None => format!("cannot listen on {address}"),
     }
 }
 
-/// The name and number of the process that listens on a port.
+/// The name and id of the process that listens on a port.
 fn find_owner(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -23,12 +21,12 @@ fn find_owner(port: u16) -> Option<String> {
         .collect();
     fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
         let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-        let holds = fs::read_dir(process.path().join("fd")).ok()?.flatten().any(|fd| {
+        let owns_socket = fs::read_dir(process.path().join("fd")).ok()?.flatten().any(|fd| {
             let target = fs::read_link(fd.path()).unwrap_or_default();
             inodes.iter().any(|inode| target.as_os_str() == format!("socket:[{inode}]").as_str())
         });
         let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-        holds.then(|| format!("{} (process {pid})", name.trim()))
+        owns_socket.then(|| format!("{} (process {pid})", name.trim()))
     })
 }
 
@@ -45,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_of_a_port_is_named() {
+    fn explain_names_the_process_that_listens() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let text = explain(listener.local_addr().unwrap());
         assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");

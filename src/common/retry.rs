@@ -1,71 +1,81 @@
-//! Asking again while something that is needed is not ready: at start-up the parts come in any order, and a cluster that
-//! has just lost nodes answers nobody for some seconds.
-//!
-//! In: a question, and how to tell of an error that may pass. Out: the first answer that is none of those, or the last error.
+//! Retries with backoff until a deadline, for what may not be ready yet: at start-up the servers come up in any order, and
+//! a cluster that has just lost nodes does not answer for some seconds.
 
-use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use backon::{ExponentialBuilder, Retryable};
+use tokio::time::Instant;
 
-/// So long, all in all.
+/// How long start-up waits in all for the servers that it needs.
 pub const STARTUP_DEADLINE: Duration = Duration::from_secs(30);
-/// Between two questions.
-const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+const MIN_DELAY: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Asks until the answer is no error that may pass, or the deadline is there. `transient_cause` tells of an error that may.
+/// Repeats `attempt` until it succeeds, fails permanently, or the deadline is reached. `transient_cause` returns the text
+/// of an error that may pass; the first one is logged as the reason for waiting for `what`.
 ///
 /// # Errors
-/// The last one.
+/// The error of the last attempt.
 pub async fn until_deadline<T, E, F>(
     what: &str,
     deadline: Instant,
     transient_cause: impl Fn(&E) -> Option<String>,
-    mut ask: impl FnMut() -> F,
+    attempt: impl FnMut() -> F,
 ) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
 {
     let mut logged = false;
-    loop {
-        let outcome = ask().await;
-        match outcome.as_ref().err().and_then(&transient_cause) {
-            Some(error) if Instant::now() + RETRY_INTERVAL < deadline => {
-                if !std::mem::replace(&mut logged, true) {
-                    tracing::info!(error, "waiting for {what}");
-                }
-                sleep(RETRY_INTERVAL).await;
-            }
-            _ => return outcome,
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(MIN_DELAY)
+        .with_max_delay(MAX_DELAY)
+        .with_jitter()
+        .without_max_times();
+    let is_worth_a_retry = |error: &E| {
+        let cause = transient_cause(error).filter(|_| Instant::now() < deadline);
+        if let Some(error) = &cause
+            && !std::mem::replace(&mut logged, true)
+        {
+            tracing::info!(error, "waiting for {what}");
         }
-    }
+        cause.is_some()
+    };
+    attempt.retry(backoff).when(is_worth_a_retry).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Asks something that fails `failures` times; returns the outcome and how often it was asked.
-    async fn asked(failures: u32, may_pass: bool) -> (Result<u32, &'static str>, u32) {
-        let mut asked = 0;
+    /// Runs an attempt that fails `failures` times; returns the outcome and the number of attempts.
+    async fn run(failures: u32, transient: bool) -> (Result<u32, &'static str>, u32) {
+        let mut attempts = 0;
         let outcome = until_deadline(
             "a test",
             Instant::now() + STARTUP_DEADLINE,
-            |_| may_pass.then(String::new),
+            |_| transient.then(String::new),
             || {
-                asked += 1;
-                std::future::ready(if asked <= failures { Err("not yet") } else { Ok(asked) })
+                attempts += 1;
+                std::future::ready(if attempts <= failures { Err("not yet") } else { Ok(attempts) })
             },
         );
-        (outcome.await, asked)
+        (outcome.await, attempts)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_asks_until_there_is_an_answer_but_not_for_ever_and_not_what_is_final() {
-        assert_eq!(asked(0, true).await, (Ok(1), 1));
-        assert_eq!(asked(5, true).await, (Ok(6), 6));
-        assert_eq!(asked(5, false).await, (Err("not yet"), 1));
-        let (outcome, times) = asked(u32::MAX, true).await;
-        assert_eq!((outcome, times), (Err("not yet"), 120));
+    async fn until_deadline_retries_transient_errors_only() {
+        assert_eq!(run(0, true).await, (Ok(1), 1));
+        assert_eq!(run(5, true).await, (Ok(6), 6));
+        assert_eq!(run(5, false).await, (Err("not yet"), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn until_deadline_returns_the_last_error_at_the_deadline() {
+        let started = Instant::now();
+        let (outcome, attempts) = run(u32::MAX, true).await;
+        assert_eq!(outcome, Err("not yet"));
+        assert!(attempts > 10, "{attempts} attempts");
+        let elapsed = started.elapsed();
+        assert!((STARTUP_DEADLINE..STARTUP_DEADLINE + 2 * MAX_DELAY).contains(&elapsed), "{elapsed:?}");
     }
 }

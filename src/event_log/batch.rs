@@ -1,8 +1,7 @@
-//! Atomic batches (the broker's ADR-50): several messages, each with its literal expectation, stored all or not at all.
+//! Atomic batches (NATS ADR-50): several messages, each with its own expectation, stored all or none.
 //!
-//! In: messages in order. Out: the same [`PublishOutcome`] as for one. The broker stages a batch under its id and stores it
-//! when the one marked `commit` comes; only that one is answered. Each attempt gets an id of its own, so that the
-//! remains of one that was cut off never mix with the next.
+//! The broker stages the messages under the batch id, and stores and answers them when the one marked `commit` arrives.
+//! Each attempt uses its own id, so that the remains of an interrupted one never mix with the next.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use async_nats::header::{NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_
 use super::publish::{OutgoingMessage, PublishOutcome, send};
 use crate::broker::connect::ensure_connected;
 
-/// Publishes the messages as one batch and waits for the answer to its commit.
+/// Publishes the messages as one batch and waits for the reply to its commit.
 pub async fn send_batch(
     client: &Client,
     batch_id: &str,
@@ -30,7 +29,7 @@ pub async fn send_batch(
         if let Err(cause) = ensure_connected(client) {
             return PublishOutcome::NotSent(cause);
         }
-        // What is staged without a commit is thrown away by the broker, so a failure here has stored nothing.
+        // The broker discards a batch without a commit, so nothing is stored if this fails.
         if let Err(error) = client.publish_with_headers(message.subject, message.headers, message.body).await {
             return PublishOutcome::NotSent(error.into());
         }

@@ -1,8 +1,7 @@
-//! The durable reader of EVENTS, for the roles of the leader whose place must outlive the process.
+//! The durable reader of EVENTS, for roles of the leader whose position must outlive the process: at-least-once delivery.
 //!
-//! In: a name, under which the broker keeps what was acknowledged. Out: deliveries, each an event with the acknowledgement
-//! to be given after its work. A job that isn't acknowledged comes again, perhaps out of order and perhaps although
-//! its work was done: what is done for it must bear that.
+//! An event that is not acknowledged is delivered again, perhaps out of order and perhaps after its work was done, so the
+//! work must be idempotent.
 
 use std::time::Duration;
 
@@ -14,12 +13,12 @@ use super::{Delivery, Filter, LogError};
 use crate::broker::consumer::durable::{Ack, DurableConsumer};
 use crate::broker::streams::EVENTS;
 
-/// One event to be worked on.
+/// One event and its acknowledgement.
 #[derive(Debug)]
 pub struct DurableDelivery {
     /// [`Delivery::Event`] or [`Delivery::Unreadable`].
     pub delivery: Delivery,
-    /// To be given after the work.
+    /// To be confirmed after the work.
     pub ack: Ack,
 }
 
@@ -30,20 +29,20 @@ pub struct DurableReader {
 }
 
 impl DurableReader {
-    /// Makes the broker's side of it, or takes it over where it stands.
+    /// Creates the consumer, or takes it over.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
     pub async fn open(js: Context, codec: Codec, name: &str, filter: Filter) -> Result<Self, LogError> {
         let mut consumer = DurableConsumer::new(js, EVENTS, name, subjects(filter));
-        consumer.puller().await.map_err(LogError::Unavailable)?;
+        consumer.open().await.map_err(LogError::Unavailable)?;
         Ok(Self { codec, consumer })
     }
 
-    /// What is there, at most `max` deliveries; waits up to `wait` for the first. Empty when nothing came.
+    /// The events that are available, at most `max`; waits up to `wait` for the first one.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] while the broker or a key cannot be reached; the next call tries anew.
+    /// [`LogError::Unavailable`] while the broker or a key cannot be reached; the next call tries again.
     pub async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<DurableDelivery>, LogError> {
         let messages = self.consumer.next_batch(max, wait).await.map_err(LogError::Unavailable)?;
         let mut deliveries = Vec::with_capacity(messages.len());

@@ -1,7 +1,4 @@
-//! The log's past, as the read models ask for it: the adapter to their port.
-//!
-//! In: a log and a range of it. Out: what stands there, what can't be read included, and then an end; the log's own
-//! readers go on for ever.
+//! Ranges of the log for the read models: the adapter to their port. Unlike the log's own readers, a range ends.
 
 use std::sync::Arc;
 
@@ -15,7 +12,7 @@ use futures::{FutureExt, StreamExt};
 use super::{Delivery, EventLog, Filter};
 use crate::common::error::Cause;
 
-/// The past of a log.
+/// The history of a log.
 pub struct LogHistory(pub Arc<dyn EventLog>);
 
 enum Next {
@@ -24,7 +21,7 @@ enum Next {
 }
 
 impl LogHistory {
-    /// What stands there with `after < sequence <= to`.
+    /// The events with `after < sequence <= to`, including unreadable ones.
     pub(super) fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'static, Result<LogEntry, Cause>> {
         let entries = self.0.follow(after, filter).map(move |delivery| match delivery {
             Delivery::Event(recorded) if recorded.sequence <= to => Some(Next::LogEntry(LogEntry::Event(recorded))),

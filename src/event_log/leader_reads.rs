@@ -1,6 +1,5 @@
-//! Reads that decisions rest on: every one is answered by the stream's leader, never by a replica that may lag.
-//!
-//! In: a subject and a position. Out: the next or the last message there. No "direct get": any replica may answer one.
+//! Reads of EVENTS that decisions depend on. The stream's leader answers each of them; a "direct get" could be answered by
+//! a replica that lags.
 
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::broker::streams::EVENTS;
 use crate::common::error::Cause;
 use crate::sealing::ErasureLookup;
 
-/// A JetStream context whose requests are given up after `timeout`.
+/// A JetStream context whose requests time out after `timeout`.
 #[must_use]
 pub fn context(client: &Client, timeout: Duration) -> Context {
     ContextBuilder::new().timeout(timeout).build(client.clone())
@@ -36,10 +35,10 @@ pub struct LeaderReads {
 }
 
 impl LeaderReads {
-    /// Reads through this context.
+    /// Uses this context.
     ///
     /// # Errors
-    /// Only if the stream's name were invalid.
+    /// If the stream's name were invalid.
     pub async fn new(js: &Context) -> Result<Self, context::GetStreamError> {
         Ok(Self { client: js.client(), stream: js.get_stream_no_info(EVENTS).await? })
     }
@@ -72,8 +71,7 @@ impl LeaderReads {
     }
 }
 
-/// Nothing follows an account's erasure on its subject, so its last event tells. A backend has no account, and is never
-/// erased.
+/// An account's erasure is the last event on its subject. A backend has no account and is never erased.
 impl ErasureLookup for LeaderReads {
     fn is_erased(&self, principal: PrincipalId) -> BoxFuture<'_, Result<bool, Cause>> {
         async move {

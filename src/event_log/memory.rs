@@ -1,7 +1,5 @@
-//! The log in memory: the same rules as JetStream, without a broker, with faults to order.
-//!
-//! In: the port's calls, and faults that a test wants the next appends to meet. Out: the port's answers. Nothing is
-//! sealed here, because nothing leaves the process.
+//! The log in memory, with the same rules as JetStream and with faults that tests can inject. Nothing is sealed, because
+//! nothing leaves the process.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,20 +17,19 @@ use tokio::time::timeout;
 
 use super::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
 
-/// In quiet a reader hears this often that the log is there.
+/// The interval of [`Delivery::Idle`] while there is nothing new.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Events that are the first few.
 const FIRST_PAGE_EVENTS: usize = 4;
 
-/// What the next append meets.
+/// A fault of one append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Somebody else was faster; nothing is stored.
+    /// Another append came first; nothing is stored.
     Conflict,
-    /// It is stored, but nobody says so.
+    /// The event is stored, but the reply is lost.
     LostAnswer,
-    /// It is not stored, and nobody says so.
+    /// The event is not stored, and there is no reply.
     LostRequest,
     /// The log is full.
     Full,
@@ -78,7 +75,7 @@ impl State {
         self.stored.len() as u64
     }
 
-    /// What is on a subject after a sequence, in order.
+    /// The entries on a subject after a sequence, in order.
     fn tail<'a>(&'a self, subject: &str, after: u64) -> impl Iterator<Item = (u64, &'a StoredEntry)> {
         let sequences = self.by_subject.get(subject).map_or(&[][..], Vec::as_slice);
         let start = sequences.partition_point(|&sequence| sequence <= after);
@@ -106,8 +103,8 @@ impl State {
         match fault {
             Some(Fault::Conflict) => return Err(AppendError::Conflict),
             Some(Fault::Full) => return Err(AppendError::Full),
-            Some(Fault::Unavailable) => return Err(AppendError::Unavailable("ordered by a test".into())),
-            Some(Fault::LostRequest) => return Err(AppendError::Unknown("ordered by a test".into())),
+            Some(Fault::Unavailable) => return Err(AppendError::Unavailable("injected fault".into())),
+            Some(Fault::LostRequest) => return Err(AppendError::Unknown("injected fault".into())),
             Some(Fault::LostAnswer) | None => {}
         }
         let Some(last) = entries.last() else { return Err(AppendError::Unavailable("an empty batch".into())) };
@@ -124,13 +121,13 @@ impl State {
             self.push(StoredEntry::Event(Arc::new(recorded)));
         }
         match fault {
-            Some(Fault::LostAnswer) => Err(AppendError::Unknown("ordered by a test".into())),
+            Some(Fault::LostAnswer) => Err(AppendError::Unknown("injected fault".into())),
             _ => Ok(self.end()),
         }
     }
 }
 
-/// What a reader waits for: the log's end, and whether it is there.
+/// What a reader watches: the end of the log, and whether it is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Signal {
     end: u64,
@@ -164,17 +161,17 @@ impl MemoryLog {
         }
     }
 
-    /// Orders a fault for an append to come; several queue up.
+    /// Injects a fault into the next append; several queue up.
     pub fn fail_next(&self, fault: Fault) {
         self.state().faults.push_back(fault);
     }
 
-    /// Takes the log away, or brings it back: while it is unavailable nothing can be asked and readers hear nothing.
+    /// Makes the log unavailable or available: while unavailable, requests fail and readers get nothing.
     pub fn set_unavailable(&self, unavailable: bool) {
         self.signal.send_modify(|signal| signal.unavailable = unavailable);
     }
 
-    /// Stores something that cannot be read; returns its sequence.
+    /// Stores an unreadable message; returns its sequence.
     pub fn put_unreadable(&self, subject: &str, why: &str) -> u64 {
         let mut state = self.state();
         let end = state.push(StoredEntry::Unreadable { subject: subject.to_owned(), why: why.to_owned() });
@@ -182,7 +179,7 @@ impl MemoryLog {
         end
     }
 
-    /// How many events were read by loads so far.
+    /// The number of events that loads have read so far.
     #[must_use]
     pub fn events_loaded(&self) -> usize {
         self.loaded.load(Ordering::Relaxed)
@@ -203,17 +200,17 @@ impl MemoryLog {
     }
 
     fn ensure_available(&self) -> Result<(), LogError> {
-        if self.signal.borrow().unavailable { Err(LogError::Unavailable("ordered by a test".into())) } else { Ok(()) }
+        if self.signal.borrow().unavailable { Err(LogError::Unavailable("injected fault".into())) } else { Ok(()) }
     }
 
     fn store(&self, entries: &[Append]) -> Result<u64, AppendError> {
         if self.signal.borrow().unavailable {
-            return Err(AppendError::Unavailable("ordered by a test".into()));
+            return Err(AppendError::Unavailable("injected fault".into()));
         }
         let mut state = self.state();
         let outcome = state.append(entries);
         let end = state.end();
-        // Under the lock, so that the end never goes back.
+        // Sent under the lock, so that the end never decreases.
         self.signal.send_modify(|signal| signal.end = end);
         outcome
     }
@@ -274,7 +271,7 @@ impl Reader {
             }
             match timeout(HEARTBEAT_INTERVAL, self.signal.changed()).await {
                 Ok(Ok(())) => {}
-                // The log was dropped, and its readers with it.
+                // The log was dropped.
                 Ok(Err(_)) => return None,
                 Err(_) if unavailable => {}
                 Err(_) => return Some(Delivery::Idle),

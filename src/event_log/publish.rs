@@ -1,5 +1,5 @@
-//! One attempt to store, and what its answer means. In: a message with its expectation. Out: a [`PublishOutcome`], which keeps
-//! apart what was certainly not stored from what may have been.
+//! One attempt to store events, and the meaning of its reply. [`PublishOutcome`] distinguishes what was certainly not
+//! stored from what may have been.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::broker::CONFLICT_IN_FLIGHT;
 use crate::broker::connect::ensure_connected;
 use crate::common::error::Cause;
 
-/// A message ready to be published.
+/// A message to publish.
 #[derive(Debug, Clone)]
 pub struct OutgoingMessage {
     /// The aggregate's literal subject.
@@ -28,29 +28,29 @@ pub struct OutgoingMessage {
     pub body: Bytes,
 }
 
-/// What came of one attempt.
+/// The outcome of one attempt.
 #[derive(Debug)]
 pub enum PublishOutcome {
     /// Stored at this sequence.
     Stored(u64),
-    /// Not stored: the subject does not end where it was expected to (10071).
+    /// Not stored: the subject does not end at the expected sequence (10071).
     Conflict,
-    /// Not stored: another append to the subject is under way (10164), or the same one (10158).
+    /// Not stored: another append to the subject is in flight (10164), or the same one (10158).
     InFlight,
-    /// Not stored now, because it was before (10201).
+    /// Stored by an earlier attempt (10201).
     AlreadyStored,
-    /// Not stored: the log or its account is at its limit (10077, 10047, 10023, 10002).
+    /// Not stored: the log or its account has reached a limit (10077, 10047, 10023, 10002).
     Full,
-    /// Not stored, for another reason.
+    /// Not stored, for any other reason.
     Refused(Cause),
-    /// Never left this process, or nobody took it.
+    /// Not sent by this process, or received by no stream.
     NotSent(Cause),
-    /// No answer: it may be stored, or be stored yet.
+    /// No reply: it may be stored, now or later.
     NoReply(Cause),
 }
 
 const CONFLICT: u64 = ErrorCode::STREAM_WRONG_LAST_SEQUENCE.0;
-/// Not among the client's constants: the same message id is being stored right now.
+/// The same message id is being stored. The client has no constant for it.
 const DUPLICATE_IN_FLIGHT: u64 = 10_158;
 const BATCH_ALREADY_STORED: u64 = ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE.0;
 const STORE_FAILED: u64 = ErrorCode::STREAM_STORE_FAILED.0;
@@ -60,11 +60,11 @@ const LIMITS_REACHED: [u64; 3] = [
     ErrorCode::STORAGE_RESOURCES_EXCEEDED.0,
 ];
 
-/// The message of one append. Its id doubles as the broker's message id: that is not our idempotency, but it turns
-/// most repeats into the first one's answer.
+/// The message of one append. The event's id is also the broker's message id: idempotency does not depend on that, but
+/// most repeated publishes get the first one's reply.
 ///
 /// # Errors
-/// What [`Codec::encode`] says.
+/// As [`Codec::encode`].
 pub async fn outgoing(codec: &Codec, append: &Append) -> Result<OutgoingMessage, Cause> {
     let (mut headers, body) = codec.encode(&append.envelope).await?;
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, append.expected.to_string());
@@ -72,14 +72,14 @@ pub async fn outgoing(codec: &Codec, append: &Append) -> Result<OutgoingMessage,
     Ok(OutgoingMessage { subject: append.envelope.aggregate.to_string(), headers, body })
 }
 
-/// Publishes and waits for the stream's answer.
+/// Publishes and waits for the stream's reply.
 pub async fn send(client: &Client, message: OutgoingMessage, timeout: Duration) -> PublishOutcome {
     if let Err(cause) = ensure_connected(client) {
         return PublishOutcome::NotSent(cause);
     }
     let request = Request::new().headers(message.headers).payload(message.body).timeout(Some(timeout));
     match client.send_request(message.subject, request).await {
-        Ok(answer) => parse_reply(&answer.payload),
+        Ok(reply) => parse_reply(&reply.payload),
         Err(error) => match error.kind() {
             RequestErrorKind::NoResponders | RequestErrorKind::InvalidSubject => PublishOutcome::NotSent(error.into()),
             RequestErrorKind::MaxPayloadExceeded => PublishOutcome::Refused(error.into()),
@@ -88,7 +88,7 @@ pub async fn send(client: &Client, message: OutgoingMessage, timeout: Duration) 
     }
 }
 
-/// What an answer of the stream means.
+/// The meaning of the stream's reply.
 #[must_use]
 pub fn parse_reply(payload: &[u8]) -> PublishOutcome {
     match serde_json::from_slice::<Response<PublishAck>>(payload) {
@@ -101,7 +101,7 @@ pub fn parse_reply(payload: &[u8]) -> PublishOutcome {
             STORE_FAILED if error.to_string().contains("maximum") => PublishOutcome::Full,
             _ => PublishOutcome::Refused(error.into()),
         },
-        // An answer, but none that says what became of the message.
+        // A reply that does not tell the outcome.
         Err(error) => PublishOutcome::NoReply(error.into()),
     }
 }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_answer_has_its_meaning() {
+    fn parse_reply_maps_error_codes_to_outcomes() {
         let error = |err_code: u64, description: &str| {
             let body =
                 serde_json::json!({ "error": { "code": 400, "err_code": err_code, "description": description } });

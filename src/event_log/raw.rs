@@ -1,8 +1,7 @@
-//! EVENTS as it is stored: messages that nobody opens or understands, for copies of the log.
+//! EVENTS as stored: messages that are neither opened nor decoded, for copies of the log.
 //!
-//! In: a range. Out: its messages in order and without a gap, read by a consumer that is made anew when it breaks. What
-//! a copy must not miss is asked of the stream's leader: a consumer may sit on a replica that lags, but a replica holds
-//! a prefix, so what reaches the leader's last sequence is complete.
+//! The stream's leader tells where the log ends. A consumer may sit on a replica that lags, but a replica holds a prefix
+//! of the leader's log, so a read that reaches the leader's last sequence is complete.
 
 use std::time::Duration;
 
@@ -16,22 +15,24 @@ use tokio::time::{Instant, sleep};
 
 use super::leader_reads::LeaderReads;
 use super::{LogError, jetstream};
-use crate::broker::consumer::pull::{PullResult, Puller, ephemeral_consumer};
+use crate::broker::consumer::ordered::{OrderedConfig, OrderedConsumer};
 use crate::broker::streams::EVENTS;
 use crate::common::error::Cause;
 
-/// Messages asked for at once: some megabytes.
+/// Some megabytes.
 const MESSAGES_PER_PULL: usize = 5000;
-/// Reading is given up when nothing came for so long.
+/// A read fails when no message arrived for this long, over all attempts.
 const MAX_STALL: Duration = Duration::from_secs(60);
+/// After this long with heartbeats only, the consumer is created again.
+const MAX_QUIET: Duration = Duration::from_secs(10);
 const REOPEN_INTERVAL: Duration = Duration::from_millis(500);
-/// Headers by which the broker is told what to do with a message. They are stored, but belong to the one publish.
+/// The prefix of headers that instruct the broker. They are stored, but belong to one publish only.
 const BROKER_HEADER_PREFIX: &str = "nats-";
 
-/// A message as it is stored.
+/// A stored message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawEvent {
-    /// Its place.
+    /// Its sequence.
     pub sequence: u64,
     /// Its subject.
     pub subject: String,
@@ -44,19 +45,18 @@ pub struct RawEvent {
 }
 
 impl RawEvent {
-    fn of(message: &Message) -> Result<(Self, u64), Cause> {
+    fn of(message: &Message) -> Result<Self, Cause> {
         let info = message.info()?;
-        let raw = Self {
+        Ok(Self {
             sequence: info.stream_sequence,
             subject: message.subject.to_string(),
             nanos: info.published.unix_timestamp_nanos(),
             headers: message.headers.clone().unwrap_or_default(),
             body: message.payload.clone(),
-        };
-        Ok((raw, info.consumer_sequence))
+        })
     }
 
-    /// The headers that belong to the event, not to the publish that stored it.
+    /// The headers that belong to the event, without those of the publish that stored it.
     #[must_use]
     pub fn own_headers(&self) -> HeaderMap {
         let own = self.headers.iter().filter(|(name, _)| !is_broker_header(name.as_ref()));
@@ -69,7 +69,7 @@ impl RawEvent {
         )
     }
 
-    /// Whether both hold the same event, whenever and however each was stored.
+    /// Whether both are the same event, whenever and however each was stored.
     #[must_use]
     pub fn same_event(&self, other: &Self) -> bool {
         self.sequence == other.sequence
@@ -92,7 +92,7 @@ pub struct RawLog {
 }
 
 impl RawLog {
-    /// Opens the stream as it is, changing nothing; none if it isn't there.
+    /// Opens the stream without changing it; `None` if it does not exist.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -110,13 +110,13 @@ impl RawLog {
         Ok(Some(Self { js: js.clone(), reads, incarnation: jetstream::incarnation(stream.cached_info()) }))
     }
 
-    /// Which log it is.
+    /// Which log this is.
     #[must_use]
     pub const fn incarnation(&self) -> &Incarnation {
         &self.incarnation
     }
 
-    /// The last sequence now; 0 if the log is empty.
+    /// The last sequence; 0 if the log is empty.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -142,68 +142,57 @@ impl RawLog {
     /// Reads `after < sequence <= to`; `to` must be stored already.
     #[must_use]
     pub fn read(&self, after: u64, to: u64) -> RawReader {
-        RawReader { js: self.js.clone(), position: after, to, puller: None, delivered: 0 }
+        let config = OrderedConfig {
+            stream: EVENTS,
+            filter: ALL_EVENTS.to_owned(),
+            after,
+            messages_per_pull: MESSAGES_PER_PULL,
+            inactive_threshold: Duration::from_secs(30),
+        };
+        RawReader { consumer: OrderedConsumer::new(self.js.clone(), config), to }
     }
 }
 
 /// One ordered read.
 pub struct RawReader {
-    js: Context,
-    position: u64,
+    consumer: OrderedConsumer,
     to: u64,
-    puller: Option<Puller>,
-    /// The consumer's own count of what it delivered.
-    delivered: u64,
 }
 
 impl RawReader {
-    /// The next message; none after the last one.
+    /// The next message; `None` after the last one.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] when nothing could be read for a minute, or when the log lacks a message.
+    /// [`LogError::Unavailable`] when nothing could be read for a minute, or the log lacks a sequence.
     pub async fn next(&mut self) -> Result<Option<RawEvent>, LogError> {
-        if self.position == self.to {
+        let position = self.consumer.position();
+        if position == self.to {
             return Ok(None);
         }
         let started = Instant::now();
         loop {
-            let cause = match self.attempt().await {
-                Ok(Some((raw, count))) if count == self.delivered + 1 => {
-                    let next = self.position + 1;
-                    if raw.sequence != next {
-                        return Err(LogError::Unavailable(format!("the log lacks event {next}").into()));
-                    }
-                    (self.position, self.delivered) = (next, count);
-                    return Ok(Some(raw));
-                }
-                Ok(Some(_)) => "a message was lost on the way".into(),
-                Ok(None) => "nothing came".into(),
+            let cause = match self.next_message().await {
+                Ok(raw) if raw.sequence == position + 1 => return Ok(Some(raw)),
+                Ok(_) => return Err(LogError::Unavailable(format!("the log lacks event {}", position + 1).into())),
                 Err(cause) => cause,
             };
             if started.elapsed() >= MAX_STALL {
                 return Err(LogError::Unavailable(cause));
             }
-            tracing::debug!(position = self.position, %cause, "reading anew");
-            self.puller = None;
+            tracing::debug!(position, %cause, "reopening the consumer");
+            self.consumer.reset();
             sleep(REOPEN_INTERVAL).await;
         }
     }
 
-    async fn attempt(&mut self) -> Result<Option<(RawEvent, u64)>, Cause> {
-        if self.puller.is_none() {
-            let config = ephemeral_consumer(self.position, ALL_EVENTS, Duration::from_secs(30));
-            self.puller = Some(Puller::open(&self.js, EVENTS, config, MESSAGES_PER_PULL).await?);
-            self.delivered = 0;
-        }
-        let Some(puller) = &mut self.puller else { return Ok(None) };
-        let quiet = Instant::now();
+    async fn next_message(&mut self) -> Result<RawEvent, Cause> {
+        let started = Instant::now();
         loop {
-            match puller.next().await {
-                PullResult::Message(message) => return RawEvent::of(&message).map(Some),
-                // The consumer's replica lags behind the leader that named the end, or the consumer is stuck.
-                PullResult::Heartbeat if quiet.elapsed() < MAX_STALL / 6 => {}
-                PullResult::Heartbeat => return Ok(None),
-                PullResult::Broken(cause) => return Err(cause),
+            match self.consumer.next().await? {
+                Some((_, message)) => return RawEvent::of(&message),
+                // The consumer's replica lags behind the leader, or the consumer is stuck.
+                None if started.elapsed() < MAX_QUIET => {}
+                None => return Err(format!("no message for {MAX_QUIET:?}").into()),
             }
         }
     }
@@ -220,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn how_an_event_was_published_is_not_a_part_of_it() {
+    fn same_event_ignores_broker_headers_and_time() {
         let first = raw(&[("ce-id", "1"), ("Nats-Expected-Last-Subject-Sequence", "0"), ("Nats-Msg-Id", "1")]);
         let again = RawEvent { nanos: 9, ..raw(&[("ce-id", "1"), ("nats-expected-last-sequence", "0")]) };
         assert!(first.same_event(&again));
@@ -228,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is() {
+    fn same_event_compares_sequence_subject_headers_and_body() {
         let event = raw(&[("ce-id", "1")]);
         assert!(!event.same_event(&raw(&[("ce-id", "2")])));
         assert!(!event.same_event(&raw(&[("ce-id", "1"), ("traceparent", "x")])));

@@ -1,13 +1,13 @@
-//! The ordered reader: all events after a position, without a gap, for ever.
+//! The ordered reader: all events after a sequence, without a gap, for ever.
 //!
-//! In: a position and a filter. Out: messages, which [`decoded`] makes deliveries of, ahead of whoever reads them and on
-//! all cores, but in order. It trusts nobody's word that all is well: order is checked on each
-//! message, and in quiet the stream's leader is asked whether there really is nothing new, so that a consumer that
-//! got stuck, or sits on a node that was cut off, is found out and made anew.
+//! While nothing new arrives it asks the stream's leader whether there is more, so that a consumer that is stuck, or sits
+//! on a node that was cut off, is detected and created again. [`decoded`] decodes ahead of the caller, on all cores and
+//! in order.
 
 use std::time::Duration;
 
 use async_nats::jetstream::{Context, Message};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use dockhost_domain::subject::ALL_EVENTS;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use tokio::time::{Instant, sleep};
@@ -17,32 +17,34 @@ use tracing::{debug, error, warn};
 use super::codec::{Codec, Decoded, StoredMessage};
 use super::leader_reads::LeaderReads;
 use super::{Delivery, Filter};
-use crate::broker::consumer::pull::{PullResult, Puller, ephemeral_consumer};
+use crate::broker::consumer::ordered::{OrderedConfig, OrderedConsumer};
 use crate::broker::streams::EVENTS;
 use crate::common::error::Cause;
 use crate::sealing::KeyError;
 
-/// Events asked for at once: many, for nothing comes while the next are asked for.
 const MESSAGES_PER_PULL: usize = 5000;
-/// In quiet the leader is asked this often at most.
+/// The shortest interval between two questions to the leader whether there is more.
 const LEADER_CHECK_INTERVAL: Duration = Duration::from_millis(900);
-/// An abandoned consumer goes away after this long.
+/// The broker removes an abandoned consumer after this long.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
-/// Pauses between attempts to reach the broker.
-const REOPEN_DELAYS: [Duration; 4] =
-    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1)];
-/// Pause between attempts to get a key.
+/// The delays between attempts to open a consumer.
+const REOPEN_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(50))
+    .with_max_delay(Duration::from_secs(1))
+    .with_jitter()
+    .without_max_times();
+/// After this many failures in a row the reader logs a warning.
+const FAILURES_BEFORE_WARNING: usize = 4;
 const KEY_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// Messages that are decoded as one task.
 const MESSAGES_PER_DECODE_TASK: usize = 128;
-/// Such tasks at once, and the most that are decoded ahead of the reader.
+/// Decoding tasks at once, and so the most chunks that are decoded ahead of the caller.
 const MAX_DECODE_TASKS: usize = 8;
-/// Keys that one such task asks for at once.
+/// Keys that one decoding task looks up at once.
 const CONCURRENT_KEY_LOOKUPS: usize = 16;
 
-/// What was read, in order.
+/// What the reader delivers, before decoding.
 pub enum RawDelivery {
-    /// The next message, and its place in the stream.
+    /// The next message and its sequence.
     Message(u64, Box<Message>),
     /// As [`Delivery::CaughtUp`].
     CaughtUp,
@@ -62,133 +64,114 @@ pub fn subjects(filter: Filter) -> String {
 
 /// One ordered read of EVENTS.
 pub struct OrderedReader {
-    js: Context,
     reads: LeaderReads,
     subjects: String,
-    /// The last sequence that was handed on.
-    position: u64,
-    /// Where the log ended when reading began; `None` until known.
+    consumer: OrderedConsumer,
+    /// The last sequence when the read began; `None` until the leader has answered.
     initial_end: Option<u64>,
     caught_up: bool,
-    puller: Option<Puller>,
-    /// The consumer's own count of what it delivered.
-    delivered: u64,
+    backoff: ExponentialBackoff,
     failures: usize,
     last_leader_check: Instant,
-    /// Where the reader stood when the leader last said that there is more.
+    /// The position at which the leader last answered that there is more.
     behind_at: Option<u64>,
 }
 
 impl OrderedReader {
-    /// Reads what comes after `after`.
+    /// Reads the events after a sequence.
     #[must_use]
     pub fn new(js: Context, reads: LeaderReads, after: u64, filter: Filter) -> Self {
+        let subjects = subjects(filter);
+        let config = OrderedConfig {
+            stream: EVENTS,
+            filter: subjects.clone(),
+            after,
+            messages_per_pull: MESSAGES_PER_PULL,
+            inactive_threshold: INACTIVE_THRESHOLD,
+        };
         Self {
-            js,
             reads,
-            subjects: subjects(filter),
-            position: after,
+            subjects,
+            consumer: OrderedConsumer::new(js, config),
             initial_end: None,
             caught_up: false,
-            puller: None,
-            delivered: 0,
+            backoff: REOPEN_BACKOFF.build(),
             failures: 0,
             last_leader_check: Instant::now(),
             behind_at: None,
         }
     }
 
-    /// What is read next; never ends.
+    /// The next delivery. Waits for ever while the broker is away.
     pub async fn next(&mut self) -> RawDelivery {
         loop {
-            let Some(puller) = &mut self.puller else {
-                if let Err(cause) = self.open().await {
-                    self.wait_before_reopening(&cause).await;
-                }
-                continue;
-            };
-            if !self.caught_up && self.initial_end.is_some_and(|initial_end| initial_end <= self.position) {
+            if !self.caught_up && self.initial_end.is_some_and(|end| end <= self.consumer.position()) {
                 self.caught_up = true;
                 return RawDelivery::CaughtUp;
             }
-            match puller.next().await {
-                PullResult::Message(message) => {
-                    if let Some(sequence) = self.accept(&message) {
-                        return RawDelivery::Message(sequence, message);
+            match self.read().await {
+                Ok(delivery) => {
+                    if self.failures > 0 {
+                        (self.failures, self.backoff) = (0, REOPEN_BACKOFF.build());
+                    }
+                    if let Some(delivery) = delivery {
+                        return delivery;
                     }
                 }
-                PullResult::Heartbeat => {
-                    if self.last_leader_check.elapsed() >= LEADER_CHECK_INTERVAL && self.is_up_to_date().await {
-                        return RawDelivery::Idle;
-                    }
-                }
-                PullResult::Broken(cause) => {
-                    debug!(subjects = %self.subjects, position = self.position, %cause, "reading anew");
-                    self.puller = None;
-                }
+                Err(cause) => self.wait_before_reopening(&cause).await,
             }
         }
     }
 
-    async fn open(&mut self) -> Result<(), Cause> {
+    async fn read(&mut self) -> Result<Option<RawDelivery>, Cause> {
         if self.initial_end.is_none() {
             self.initial_end = Some(self.reads.last_sequence(&self.subjects).await?);
+            return Ok(None);
         }
-        let config = ephemeral_consumer(self.position, self.subjects.clone(), INACTIVE_THRESHOLD);
-        self.puller = Some(Puller::open(&self.js, EVENTS, config, MESSAGES_PER_PULL).await?);
-        self.delivered = 0;
-        self.failures = 0;
-        self.behind_at = None;
-        Ok(())
+        if let Some((sequence, message)) = self.consumer.next().await? {
+            self.last_leader_check = Instant::now();
+            return Ok(Some(RawDelivery::Message(sequence, message)));
+        }
+        let is_due = self.last_leader_check.elapsed() >= LEADER_CHECK_INTERVAL;
+        Ok((is_due && self.is_up_to_date().await).then_some(RawDelivery::Idle))
     }
 
     async fn wait_before_reopening(&mut self, cause: &Cause) {
-        let pause = REOPEN_DELAYS[self.failures.min(REOPEN_DELAYS.len() - 1)];
+        let (subjects, position) = (&self.subjects, self.consumer.position());
+        self.behind_at = None;
         self.failures += 1;
-        if self.failures == REOPEN_DELAYS.len() {
-            warn!(subjects = %self.subjects, position = self.position, %cause, "the log cannot be read; trying on");
+        if self.failures == FAILURES_BEFORE_WARNING {
+            warn!(subjects, position, %cause, "cannot read the log; retrying");
+        } else {
+            debug!(subjects, position, %cause, "reopening the consumer");
         }
-        sleep(pause).await;
+        if let Some(delay) = self.backoff.next() {
+            sleep(delay).await;
+        }
     }
 
-    /// Whether the leader has nothing that wasn't delivered. Said twice at one position that there is more, the
-    /// consumer is stuck and is made anew.
+    /// Whether everything that the leader has was delivered. If the leader has more twice at the same position, the
+    /// consumer is stuck and is discarded.
     async fn is_up_to_date(&mut self) -> bool {
         self.last_leader_check = Instant::now();
+        let position = self.consumer.position();
         match self.reads.last_sequence(&self.subjects).await {
-            Ok(last) if last <= self.position => true,
+            Ok(last) if last <= position => true,
             Ok(last) => {
-                if self.behind_at.replace(self.position) == Some(self.position) {
-                    warn!(subjects = %self.subjects, position = self.position, last, "the reader is stuck; reading anew");
-                    self.puller = None;
+                if self.behind_at.replace(position) == Some(position) {
+                    warn!(subjects = self.subjects, position, last, "the consumer is stuck; reopening it");
+                    self.consumer.reset();
+                    self.behind_at = None;
                 }
                 false
             }
             Err(_) => false,
         }
     }
-
-    /// The message's place, if it is the next one.
-    fn accept(&mut self, message: &Message) -> Option<u64> {
-        let sequence = match message.info() {
-            Ok(info) if info.consumer_sequence == self.delivered + 1 && info.stream_sequence > self.position => {
-                self.delivered = info.consumer_sequence;
-                info.stream_sequence
-            }
-            // Lost or repeated on the way.
-            _ => {
-                self.puller = None;
-                return None;
-            }
-        };
-        self.position = sequence;
-        self.last_leader_check = Instant::now();
-        Some(sequence)
-    }
 }
 
-/// Decodes what is read, in order. What is there at once is decoded in tasks of its own while the reader works on what
-/// came before; a message that comes alone is not handed about.
+/// Decodes raw deliveries, in order. Messages that are available together are decoded in tasks while the caller handles
+/// earlier ones; a single message is decoded without a task.
 pub fn decoded(raw: impl Stream<Item = RawDelivery> + Send + 'static, codec: Codec) -> BoxStream<'static, Delivery> {
     raw.ready_chunks(MESSAGES_PER_DECODE_TASK)
         .map(move |chunk| decode_chunk(codec.clone(), chunk))
@@ -205,13 +188,13 @@ async fn decode_chunk(codec: Codec, chunk: Vec<RawDelivery>) -> Vec<Delivery> {
         Ok(deliveries) => deliveries,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going down, and this with it.
+            // The runtime shuts down.
             Err(_) => std::future::pending().await,
         },
     }
 }
 
-/// In order; a key that has to be asked for holds up nobody else's.
+/// Decodes in order; a key lookup does not delay the lookups of other keys.
 async fn decode_all(codec: Codec, chunk: Vec<RawDelivery>) -> Vec<Delivery> {
     let deliveries = stream::iter(chunk).map(async |raw| match raw {
         RawDelivery::Message(sequence, message) => decode_with_retry(&codec, sequence, &message).await,
@@ -221,24 +204,24 @@ async fn decode_all(codec: Codec, chunk: Vec<RawDelivery>) -> Vec<Delivery> {
     deliveries.buffered(CONCURRENT_KEY_LOOKUPS).collect().await
 }
 
-/// Reads a delivered message; without its key the reader stands still, loudly, until the key is there: going on would
-/// fold a hole, and taking the value for erased would be a lie.
+/// Decodes a message. Without its key the reader stops and logs an error until the key is available: skipping the event
+/// would leave a gap in the fold, and treating its values as erased would be wrong.
 async fn decode_with_retry(codec: &Codec, sequence: u64, message: &Message) -> Delivery {
     loop {
         match decode(codec, sequence, message).await {
             Ok(delivery) => return delivery,
             Err(cause) => {
-                error!(sequence, subject = %message.subject, %cause, "a key is needed to read on; waiting for it");
+                error!(sequence, subject = %message.subject, %cause, "cannot read on without the key; retrying");
                 sleep(KEY_RETRY_INTERVAL).await;
             }
         }
     }
 }
 
-/// Reads a delivered message.
+/// Decodes a message.
 ///
 /// # Errors
-/// [`KeyError`] if its key cannot be had.
+/// [`KeyError`] if its key is not available.
 pub async fn decode(codec: &Codec, sequence: u64, message: &Message) -> Result<Delivery, KeyError> {
     let none = async_nats::HeaderMap::new();
     let stored = StoredMessage {

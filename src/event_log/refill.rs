@@ -1,9 +1,9 @@
-//! Filling an empty EVENTS with what another one held, each event at its old sequence.
+//! Fills an empty EVENTS with the events of another log, each at its old sequence.
 //!
-//! In: raw events, in order from the stream's end on. Out: the same events stored, or a refusal. Each publish says
-//! which sequence the *whole stream* must end at, so an event fits exactly one place and no other: whoever else appends
-//! makes all that follows fail, and a publish whose answer was lost may safely be sent again. Many are in flight at
-//! once; when one of them fails, so do those behind it, and the stream's leader is asked where it really stands.
+//! Each publish names the sequence that the *whole stream* must end at, so an event fits at exactly one place: if another
+//! client appends, all further publishes fail, and a publish whose reply was lost can be repeated safely. Many publishes
+//! are in flight at once. When one fails, so do those behind it; then the stream's leader is asked where the log ends,
+//! and the rest is sent again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,27 +22,26 @@ use crate::broker::connect::ensure_connected;
 use crate::broker::streams::EVENTS;
 use crate::common::error::Cause;
 
-/// Publishes in flight at once.
 const MAX_IN_FLIGHT: usize = 512;
-/// An answer that takes longer does not come.
+/// A reply that takes longer counts as lost.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Filling is given up when nothing could be stored for so long.
+/// The refill fails when no event could be stored for this long.
 const MAX_STALL: Duration = Duration::from_secs(60);
 const RESEND_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why the stream could not be filled.
 #[derive(Debug, thiserror::Error)]
 pub enum RefillError {
-    /// Somebody else appends.
-    #[error("somebody else has appended to the log at sequence {0}; an import needs it alone: stop every server")]
+    /// Another client appends.
+    #[error("another client has appended to the log at sequence {0}; stop every server during an import")]
     ForeignAppend(u64),
-    /// The log is at its limit.
+    /// The log is at its size limit.
     #[error("the log is full; raise DOCKHOST_LOG_MAX_BYTES (and the disk) and run the import again")]
     Full,
-    /// The event has no place in EVENTS.
+    /// The event's subject is not one of EVENTS.
     #[error("event {0} has the subject {1:?}, which is not one of the log's")]
     Subject(u64, String),
-    /// The broker refuses the event itself.
+    /// The broker refuses the event.
     #[error("the broker refuses event {0}")]
     Refused(u64, #[source] Cause),
     /// The broker can't be reached or does not answer.
@@ -50,27 +49,27 @@ pub enum RefillError {
     Log(#[from] LogError),
 }
 
-/// The stream that is being filled.
+/// A stream that is being filled.
 pub struct Refill {
     client: Client,
     log: RawLog,
     inbox: String,
-    answers: Subscriber,
-    /// Published, and not known to be stored.
+    replies: Subscriber,
+    /// Published, and not yet known to be stored.
     in_flight: VecDeque<RawEvent>,
     stored: u64,
     last_progress: Instant,
 }
 
 impl Refill {
-    /// Goes on after `stored`, the last event that is there.
+    /// Continues after `stored`, the last event in the log.
     ///
     /// # Errors
     /// [`RefillError::Log`].
     pub async fn after(js: &Context, log: RawLog, stored: u64) -> Result<Self, RefillError> {
         let client = js.client();
-        let (inbox, answers) = listen(&client).await?;
-        Ok(Self { client, log, inbox, answers, in_flight: VecDeque::new(), stored, last_progress: Instant::now() })
+        let (inbox, replies) = new_inbox(&client).await?;
+        Ok(Self { client, log, inbox, replies, in_flight: VecDeque::new(), stored, last_progress: Instant::now() })
     }
 
     /// The last event that is known to be stored.
@@ -79,7 +78,7 @@ impl Refill {
         self.stored
     }
 
-    /// Sends the next event; waits for answers only when many are owed.
+    /// Publishes the next event; waits for replies only while [`MAX_IN_FLIGHT`] are outstanding.
     ///
     /// # Errors
     /// [`RefillError`].
@@ -119,17 +118,17 @@ impl Refill {
         Ok(self.client.publish_with_reply_and_headers(subject, reply, headers, body).await?)
     }
 
-    /// Takes the answer to the oldest publish in flight.
+    /// Waits for the reply to the oldest publish in flight.
     async fn take_oldest_reply(&mut self) -> Result<(), RefillError> {
         let Some(front) = self.in_flight.front().map(|raw| raw.sequence) else { return Ok(()) };
-        let answer = match timeout(REPLY_TIMEOUT, self.answers.next()).await {
-            Ok(Some(answer)) => answer,
+        let reply = match timeout(REPLY_TIMEOUT, self.replies.next()).await {
+            Ok(Some(reply)) => reply,
             Ok(None) => return self.resume("the connection was closed".into()).await,
             Err(elapsed) => return self.resume(elapsed.into()).await,
         };
-        let about: Option<u64> = answer.subject.rsplit('.').next().and_then(|sequence| sequence.parse().ok());
-        match parse_reply(&answer.payload) {
-            // Answers come in the order of the stream.
+        let about: Option<u64> = reply.subject.rsplit('.').next().and_then(|sequence| sequence.parse().ok());
+        match parse_reply(&reply.payload) {
+            // Replies arrive in the order of the stream.
             PublishOutcome::Stored(sequence) if sequence == front && about == Some(front) => {
                 self.in_flight.pop_front();
                 self.stored = front;
@@ -138,7 +137,7 @@ impl Refill {
             }
             PublishOutcome::Full => Err(RefillError::Full),
             PublishOutcome::Refused(cause) if about == Some(front) => {
-                // Unless it is only that a new leader is being elected, the next attempt is refused alike.
+                // During an election of the stream's leader this passes; otherwise the next attempt is refused as well.
                 if self.last_progress.elapsed() >= MAX_STALL {
                     Err(RefillError::Refused(front, cause))
                 } else {
@@ -152,18 +151,19 @@ impl Refill {
             | PublishOutcome::Conflict
             | PublishOutcome::InFlight
             | PublishOutcome::AlreadyStored => {
-                self.resume("a publish did not find the log where it should be".into()).await
+                self.resume("the log does not end at the expected sequence".into()).await
             }
         }
     }
 
-    /// Asks where the stream stands, makes sure that what is there is ours, and sends the rest again.
+    /// Sends again what is not stored, until that succeeds or the refill has stalled. (Not `backon`: each attempt changes
+    /// `self`, and the deadline moves with every stored event.)
     async fn resume(&mut self, mut cause: Cause) -> Result<(), RefillError> {
         loop {
             if self.last_progress.elapsed() >= MAX_STALL {
                 return Err(LogError::Unavailable(cause).into());
             }
-            tracing::debug!(stored = self.stored, %cause, "asking where the log stands");
+            tracing::debug!(stored = self.stored, %cause, "resending the events in flight");
             sleep(RESEND_INTERVAL).await;
             match self.resend().await {
                 Ok(()) => return Ok(()),
@@ -173,13 +173,14 @@ impl Refill {
         }
     }
 
+    /// Asks where the log ends, checks that the events up to there are ours, and publishes the rest.
     async fn resend(&mut self) -> Result<(), RefillError> {
-        // Late answers to earlier attempts go to the old inbox.
-        (self.inbox, self.answers) = listen(&self.client).await?;
+        // Late replies to earlier attempts go to the old inbox.
+        (self.inbox, self.replies) = new_inbox(&self.client).await?;
         let end = self.log.end().await?;
         while let Some(raw) = self.in_flight.front().filter(|raw| raw.sequence <= end) {
-            let there = self.log.at(raw.sequence).await?;
-            if !there.is_some_and(|there| there.same_event(raw)) {
+            let stored = self.log.at(raw.sequence).await?;
+            if !stored.is_some_and(|stored| stored.same_event(raw)) {
                 return Err(RefillError::ForeignAppend(raw.sequence));
             }
             self.stored = raw.sequence;
@@ -196,8 +197,8 @@ impl Refill {
     }
 }
 
-async fn listen(client: &Client) -> Result<(String, Subscriber), LogError> {
+async fn new_inbox(client: &Client) -> Result<(String, Subscriber), LogError> {
     let inbox = client.new_inbox();
-    let answers = client.subscribe(format!("{inbox}.*")).await;
-    Ok((inbox, answers.map_err(|error| LogError::Unavailable(error.into()))?))
+    let replies = client.subscribe(format!("{inbox}.*")).await;
+    Ok((inbox, replies.map_err(|error| LogError::Unavailable(error.into()))?))
 }

@@ -1,12 +1,11 @@
-//! AES-256-GCM over whole values. In: plain bytes and what they are bound to. Out: nonce, ciphertext and tag as one
-//! piece. The nonce comes from the library's generator, so that no caller can repeat one.
+//! AES-256-GCM over whole values. The library draws each nonce, so a caller cannot reuse one.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 
-/// The bytes of a key.
+/// The length of a key in bytes.
 pub const KEY_BYTES: usize = 32;
 
-/// One 256-bit key, ready for use; it never gives its bytes back.
+/// One 256-bit key, ready for use. Its bytes cannot be read back.
 pub struct Cipher(RandomizedNonceKey);
 
 impl Cipher {
@@ -16,14 +15,14 @@ impl Cipher {
         RandomizedNonceKey::new(&AES_256_GCM, key).ok().map(Self)
     }
 
-    /// Seals `plain`, bound to `aad`; `None` if the library's generator fails.
+    /// Encrypts `plain`, bound to `aad`, into nonce, ciphertext and tag; `None` if the random generator fails.
     #[must_use]
     pub fn seal(&self, aad: &[u8], mut plain: Vec<u8>) -> Option<Vec<u8>> {
         let nonce = self.0.seal_in_place_append_tag(Aad::from(aad), &mut plain).ok()?;
         Some([nonce.as_ref().as_slice(), &plain].concat())
     }
 
-    /// Opens what [`Cipher::seal`] made; `None` if it was made with another key, bound to something else, or changed.
+    /// Decrypts the output of [`Cipher::seal`]; `None` if the key or `aad` differs or the bytes were changed.
     #[must_use]
     pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;

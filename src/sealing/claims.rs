@@ -1,11 +1,11 @@
-//! The keyed hash under which a name is claimed. In: a name as it was typed. Out: the 32 bytes that stand in the
-//! claim's subject. Keyed, because names are few enough to be guessed from a plain hash.
+//! The keyed hash that stands for a claimed name in the claim's subject. It is keyed because names can be guessed from
+//! a plain hash.
 
 use aws_lc_rs::hmac;
 use dockhost_domain::subject::{ClaimHash, ClaimId, ClaimKind};
 use uuid::Uuid;
 
-/// Hashes names; one key for the whole log, made once and never changed, because a claim is found only by it.
+/// Hashes names with one key per log. The key never changes: with another one, no existing claim would be found.
 #[derive(Debug)]
 pub struct ClaimHasher(hmac::Key);
 
@@ -16,31 +16,32 @@ impl ClaimHasher {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// An id made of a request's own words, the same each time: a repeated sign-up finds what it made before.
+    /// An id derived from values of a request. The same values give the same id, so a repeated sign-up finds the
+    /// account of the first one.
     #[must_use]
-    pub fn derived_id(&self, words: [&str; 3]) -> Uuid {
+    pub fn derived_id(&self, values: [&str; 3]) -> Uuid {
         let mut bytes = [0; 16];
-        bytes.iter_mut().zip(self.sign(b"id", words).as_ref()).for_each(|(to, from)| *to = *from);
+        bytes.iter_mut().zip(self.sign(b"id", values).as_ref()).for_each(|(to, from)| *to = *from);
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
 
-    /// 64 characters of hex that stand for these words, and tell nothing of them.
+    /// A fingerprint of these values that does not reveal them: 64 hexadecimal digits.
     #[must_use]
-    pub fn keyed_hash(&self, words: [&str; 3]) -> String {
-        self.sign(b"hash", words).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    pub fn keyed_hash(&self, values: [&str; 3]) -> String {
+        const_hex::encode(self.sign(b"hash", values))
     }
 
-    fn sign(&self, purpose: &[u8], words: [&str; 3]) -> hmac::Tag {
+    fn sign(&self, purpose: &[u8], values: [&str; 3]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(purpose);
-        for word in words {
+        for value in values {
             context.update(b"\0");
-            context.update(word.as_bytes());
+            context.update(value.as_bytes());
         }
         context.sign()
     }
 
-    /// The claim of this name. Emails are trimmed and lower-cased first: one mailbox, one claim.
+    /// The claim of this name. An email address is trimmed and lower-cased first, so that one mailbox has one claim.
     #[must_use]
     pub fn claim(&self, kind: ClaimKind, name: &str) -> ClaimId {
         let normal = match kind {
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_mailbox_has_one_claim_and_kinds_do_not_mix() {
+    fn claim_normalises_emails_and_separates_kinds() {
         let hasher = ClaimHasher::new(&[1; 32]);
         let claim = |kind, name| hasher.claim(kind, name);
         assert_eq!(claim(ClaimKind::Email, " Ada@Example.org"), claim(ClaimKind::Email, "ada@example.org"));
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_id_is_the_same_for_the_same_words_only() {
+    fn derived_id_is_equal_for_equal_values_only() {
         let hasher = ClaimHasher::new(&[1; 32]);
         let id = hasher.derived_id(["key", "ada", "ada@example.org"]);
         assert_eq!(id, hasher.derived_id(["key", "ada", "ada@example.org"]));
@@ -84,9 +85,9 @@ mod tests {
         }
     }
 
-    /// The hash is in the log for ever: another key schedule or normal form would free every name.
+    /// Logs hold these hashes: with another key schedule or normal form every claimed name would be free again.
     #[test]
-    fn the_hash_never_changes() {
+    fn claim_hash_never_changes() {
         let claim = ClaimHasher::new(&[1; 32]).claim(ClaimKind::Username, "ada");
         assert_eq!(claim.hash.to_string(), "41f376d933a09012070a18ab3efdc66ec8afe3be2b5385425a1d12d31414bf5b");
     }

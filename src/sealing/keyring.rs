@@ -1,10 +1,8 @@
-//! The keyring: one 256-bit key per principal, made when their first event is sealed.
+//! The keyring: one 256-bit key per principal, created when the principal's first event is sealed.
 //!
-//! In: a principal. Out: their key, from memory or unwrapped from the store. A missing key is an error that stops the
-//! reader, unless the log says that the person was erased: it is asked only when a key is missing, and its yes is
-//! remembered. Of a person who is being erased no key is kept in memory any more: it is read anew for each use until it
-//! is destroyed, so that from then on no replica can open anything. Who is about to read the whole log has the keys
-//! gathered first; the same holds for those.
+//! A missing key is an error, unless the log says that the principal was erased. Once an erasure is known, the
+//! principal's key is no longer cached but read from the store for each use, until it is destroyed; from then on no
+//! replica can open the principal's values.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,62 +20,64 @@ use super::master::MasterKey;
 use super::store::{ErasureLookup, KeyStore, NoErasures};
 use crate::common::error::Cause;
 
-/// Opened keys that are kept in memory; one takes well below a kilobyte.
+/// Unwrapped keys in memory; each takes well below a kilobyte.
 const MAX_CACHED_KEYS: u64 = 100_000;
-/// A key stays in memory for so long at most: a replica that began between a person's erasure and the end of their key
-/// may have taken it for any other.
+/// How long a key stays in memory. A replica that starts between an erasure and the end of the key may have cached the
+/// key without knowing of the erasure; this bounds how long it can still open the values.
 const CACHED_KEY_TTL: Duration = Duration::from_secs(60 * 60);
-/// The name under which a known text is stored, wrapped: it tells a wrong master key from the right one.
+/// The name of a known text that is stored wrapped, to tell a wrong master key from the right one.
 const CHECK_NAME: &str = "check";
 const CHECK_TEXT: &[u8] = b"dockhost";
 /// The name of the claims' key.
 const CLAIMS_KEY_NAME: &str = "claims";
 
-/// Why a key could not be had.
+/// Why a key is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The store can't be reached or does not answer.
     #[error("the key store is unavailable")]
     Unavailable(#[source] Cause),
-    /// There is no key of this principal, although something is sealed under it.
+    /// The store has no key of this principal, although values are sealed under it.
     #[error("the key of {0} is missing")]
     Missing(PrincipalId),
-    /// The person was erased: there is no key of theirs any more, and there never will be.
+    /// The principal was erased: its key is gone and none is ever created again.
     #[error("{0} was erased")]
     Erased(PrincipalId),
-    /// The key of somebody whom the log does not call erased is not destroyed.
+    /// A key is destroyed only after the log says that its principal was erased.
     #[error("{0} was not erased")]
     NotErased(PrincipalId),
-    /// What is stored does not open, although the master key is right.
+    /// The stored key does not unwrap, although the master key is right.
     #[error("the stored key {0:?} is damaged")]
     Damaged(String),
     /// The stored keys were wrapped by another master key.
-    #[error("DOCKHOST_MASTER_KEY is not the key that wraps the stored keys; start with the one that made this log")]
+    #[error(
+        "DOCKHOST_MASTER_KEY is not the key that wraps the stored keys; use the one that this log was created with"
+    )]
     WrongMasterKey,
     /// The log holds events, but the store holds no keys.
     #[error("the log holds events but the bucket KEYS is empty; restore the bucket that belongs to this log")]
     Lost,
     /// The library's random generator failed.
-    #[error("no random bytes could be had")]
+    #[error("the random generator failed")]
     NoRandomness,
 }
 
 /// Whether the log may still get its first keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogAge {
-    /// It holds no event: keys are made.
+    /// The log holds no event: missing keys are created.
     Empty,
-    /// It holds events, so that its keys must exist: new ones would free every claimed name.
+    /// The log holds events, so its keys must exist: a new claims' key would free every claimed name.
     InUse,
 }
 
-/// How far the erasure of a person is, as far as is known here.
+/// How far the erasure of a principal has come, as far as this replica knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ErasureState {
-    /// The log says so; the key may still be there.
+    /// The log holds the erasure; the key may still exist.
     Announced,
-    /// And the key is gone.
-    Done,
+    /// The key is destroyed.
+    KeyDestroyed,
 }
 
 /// The keys of all principals, and the key of the claims.
@@ -97,7 +97,7 @@ impl std::fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// Checks the master key against the store and reads the claims' key; on an empty log makes both.
+    /// Checks the master key against the store and reads the claims' key; on an empty log creates what is missing.
     ///
     /// # Errors
     /// [`KeyError::WrongMasterKey`], [`KeyError::Lost`], [`KeyError::Unavailable`].
@@ -106,13 +106,8 @@ impl Keyring {
             LogAge::Empty => create(&*store, &master, name, new).await,
             LogAge::InUse => store.get(name).await.map_err(KeyError::Unavailable)?.ok_or(KeyError::Lost),
         };
-        let check = read_or_create(CHECK_NAME, CHECK_TEXT).await?;
-        if master.unwrap_key(CHECK_NAME, &check).is_none_or(|text| text != CHECK_TEXT) {
-            return Err(KeyError::WrongMasterKey);
-        }
-        let claims = read_or_create(CLAIMS_KEY_NAME, &fresh_key()?).await?;
-        let claims =
-            master.unwrap_key(CLAIMS_KEY_NAME, &claims).ok_or_else(|| KeyError::Damaged(CLAIMS_KEY_NAME.to_owned()))?;
+        verify_check(&master, &read_or_create(CHECK_NAME, CHECK_TEXT).await?)?;
+        let claims = unwrap_claims_key(&master, &read_or_create(CLAIMS_KEY_NAME, &fresh_key()?).await?)?;
         Ok(Self {
             claims: ClaimHasher::new(&claims),
             ciphers: Cache::builder().max_capacity(MAX_CACHED_KEYS).time_to_live(CACHED_KEY_TTL).build(),
@@ -123,14 +118,14 @@ impl Keyring {
         })
     }
 
-    /// Asks here whether somebody was erased. Without it nobody ever was.
+    /// Looks up erasures here. Without this, no principal counts as erased.
     #[must_use]
     pub fn with_erasures(self, erasures: Arc<dyn ErasureLookup>) -> Self {
         Self { erasures, ..self }
     }
 
-    /// The principal's key, made if there is none yet. It is stored before this returns, so that no event is ever
-    /// sealed under a key that can be lost.
+    /// The principal's key, created if there is none. It is stored before this returns, so that no event is sealed under
+    /// a key that can be lost.
     ///
     /// # Errors
     /// [`KeyError::Erased`], [`KeyError::Unavailable`], [`KeyError::Damaged`], [`KeyError::NoRandomness`].
@@ -153,7 +148,7 @@ impl Keyring {
         if let Some(cipher) = self.ciphers.get(&principal) {
             return Ok(cipher);
         }
-        if self.erased.get(&principal) == Some(ErasureState::Done) {
+        if self.erased.get(&principal) == Some(ErasureState::KeyDestroyed) {
             return Err(KeyError::Erased(principal));
         }
         let name = principal.to_string();
@@ -163,27 +158,27 @@ impl Keyring {
         if !self.is_erased(principal).await? {
             return Err(KeyError::Missing(principal));
         }
-        self.erased.insert(principal, ErasureState::Done);
+        self.erased.insert(principal, ErasureState::KeyDestroyed);
         Err(KeyError::Erased(principal))
     }
 
-    /// Gets ready for a reading of the whole log, which needs most keys: asking for each by itself would cost more than
-    /// the reading. They are kept like any that were asked for, so what is read of an erasure takes them away again.
+    /// Caches many keys at once before a read of the whole log, for which one lookup per key would take longer than the
+    /// read itself.
     ///
     /// # Errors
-    /// [`KeyError::Unavailable`]; then each is asked for when it is needed.
+    /// [`KeyError::Unavailable`]; each key is then looked up on first use.
     pub async fn preload(&self) -> Result<(), KeyError> {
         let limit = usize::try_from(MAX_CACHED_KEYS).unwrap_or(usize::MAX);
         for (name, stored) in self.store.get_many(limit).await.map_err(KeyError::Unavailable)? {
             if let Ok(principal) = name.parse() {
-                // One that is damaged stops who needs it, and nobody else.
+                // A damaged key is reported when it is used.
                 let _ = self.unwrap_and_cache(principal, &name, &stored);
             }
         }
         Ok(())
     }
 
-    /// Whether the log says that this person was erased.
+    /// Whether the log holds the erasure of this principal.
     ///
     /// # Errors
     /// [`KeyError::Unavailable`].
@@ -194,7 +189,7 @@ impl Keyring {
         self.erasures.is_erased(principal).await.map_err(KeyError::Unavailable)
     }
 
-    /// The log was just read to say that this person was erased: their key is kept in memory no longer.
+    /// Records that the log holds the erasure of this principal, and drops its key from memory.
     pub fn mark_erased(&self, principal: PrincipalId) {
         if self.erased.get(&principal).is_none() {
             self.erased.insert(principal, ErasureState::Announced);
@@ -202,7 +197,7 @@ impl Keyring {
         self.ciphers.invalidate(&principal);
     }
 
-    /// Whether there is a key of this principal in the store now.
+    /// Whether the store holds a key of this principal.
     ///
     /// # Errors
     /// [`KeyError::Unavailable`].
@@ -210,17 +205,17 @@ impl Keyring {
         Ok(self.store.get(&principal.to_string()).await.map_err(KeyError::Unavailable)?.is_some())
     }
 
-    /// Destroys an erased person's key, so that its bytes are overwritten. Fine if it is gone.
+    /// Destroys an erased principal's key so that its bytes are overwritten. Succeeds if it is gone already.
     ///
     /// # Errors
-    /// [`KeyError::NotErased`] if the log does not call them erased; [`KeyError::Unavailable`].
+    /// [`KeyError::NotErased`] if the log holds no erasure; [`KeyError::Unavailable`].
     pub async fn destroy(&self, principal: PrincipalId) -> Result<(), KeyError> {
-        // Asked of the log itself: what is remembered is not enough to do what can't be undone.
+        // Asks the log, not the cache, because this cannot be undone.
         if !self.erasures.is_erased(principal).await.map_err(KeyError::Unavailable)? {
             return Err(KeyError::NotErased(principal));
         }
         self.store.destroy(&principal.to_string()).await.map_err(KeyError::Unavailable)?;
-        self.erased.insert(principal, ErasureState::Done);
+        self.erased.insert(principal, ErasureState::KeyDestroyed);
         self.ciphers.invalidate(&principal);
         Ok(())
     }
@@ -231,16 +226,16 @@ impl Keyring {
         self.claims.claim(kind, name)
     }
 
-    /// An id made of a request's own words; see [`ClaimHasher::derived_id`].
+    /// An id derived from values of a request; see [`ClaimHasher::derived_id`].
     #[must_use]
-    pub fn derived_id(&self, words: [&str; 3]) -> Uuid {
-        self.claims.derived_id(words)
+    pub fn derived_id(&self, values: [&str; 3]) -> Uuid {
+        self.claims.derived_id(values)
     }
 
-    /// What stands for these words and tells nothing of them; see [`ClaimHasher::keyed_hash`].
+    /// A fingerprint of these values; see [`ClaimHasher::keyed_hash`].
     #[must_use]
-    pub fn keyed_hash(&self, words: [&str; 3]) -> String {
-        self.claims.keyed_hash(words)
+    pub fn keyed_hash(&self, values: [&str; 3]) -> String {
+        self.claims.keyed_hash(values)
     }
 
     fn unwrap_and_cache(&self, principal: PrincipalId, name: &str, stored: &[u8]) -> Result<Arc<Cipher>, KeyError> {
@@ -258,6 +253,24 @@ impl Keyring {
     }
 }
 
+/// Checks that `master` wraps these stored keys, which `stored` looks up by name.
+///
+/// # Errors
+/// [`KeyError::Lost`], [`KeyError::WrongMasterKey`], [`KeyError::Damaged`].
+pub fn check_master_key(master: &MasterKey, stored: impl Fn(&str) -> Option<Bytes>) -> Result<(), KeyError> {
+    verify_check(master, &stored(CHECK_NAME).ok_or(KeyError::Lost)?)?;
+    unwrap_claims_key(master, &stored(CLAIMS_KEY_NAME).ok_or(KeyError::Lost)?).map(drop)
+}
+
+fn verify_check(master: &MasterKey, stored: &[u8]) -> Result<(), KeyError> {
+    let text = master.unwrap_key(CHECK_NAME, stored).filter(|text| text == CHECK_TEXT);
+    text.map(drop).ok_or(KeyError::WrongMasterKey)
+}
+
+fn unwrap_claims_key(master: &MasterKey, stored: &[u8]) -> Result<Vec<u8>, KeyError> {
+    master.unwrap_key(CLAIMS_KEY_NAME, stored).ok_or_else(|| KeyError::Damaged(CLAIMS_KEY_NAME.to_owned()))
+}
+
 async fn create(store: &dyn KeyStore, master: &MasterKey, name: &str, key: &[u8]) -> Result<Bytes, KeyError> {
     let wrapped = master.wrap(name, key).ok_or(KeyError::NoRandomness)?;
     store.get_or_create(name, wrapped.into()).await.map_err(KeyError::Unavailable)
@@ -270,104 +283,4 @@ fn fresh_key() -> Result<[u8; KEY_BYTES], KeyError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-    use uuid::Uuid;
-
-    use super::super::store::{MemoryErasures, MemoryKeyStore};
-    use super::*;
-
-    fn master(byte: u8) -> MasterKey {
-        STANDARD.encode([byte; 32]).parse().unwrap()
-    }
-
-    fn principal() -> PrincipalId {
-        PrincipalId::from_uuid(Uuid::from_u128(1))
-    }
-
-    #[tokio::test]
-    async fn two_replicas_agree_on_every_key() {
-        let store = Arc::new(MemoryKeyStore::default());
-        let a = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
-        let b = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
-        assert_eq!(a.claim(ClaimKind::Username, "ada"), b.claim(ClaimKind::Username, "ada"));
-        let sealed = a.for_sealing(principal()).await.unwrap().seal(b"", b"x".to_vec()).unwrap();
-        assert_eq!(b.for_sealing(principal()).await.unwrap().open(b"", &sealed).unwrap(), b"x");
-        let later = Keyring::open(store, master(1), LogAge::InUse).await.unwrap();
-        assert_eq!(later.for_opening(principal()).await.unwrap().open(b"", &sealed).unwrap(), b"x");
-    }
-
-    #[tokio::test]
-    async fn a_wrong_master_key_and_lost_keys_refuse_to_start() {
-        let store = Arc::new(MemoryKeyStore::default());
-        Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
-        let wrong = Keyring::open(store, master(2), LogAge::InUse).await.unwrap_err();
-        assert!(matches!(wrong, KeyError::WrongMasterKey), "{wrong:?}");
-        let lost = Keyring::open(Arc::new(MemoryKeyStore::default()), master(1), LogAge::InUse).await.unwrap_err();
-        assert!(matches!(lost, KeyError::Lost), "{lost:?}");
-    }
-
-    #[tokio::test]
-    async fn a_missing_key_is_an_error_and_is_not_made_by_opening() {
-        let store = Arc::new(MemoryKeyStore::default());
-        let keyring = Keyring::open(store, master(1), LogAge::Empty).await.unwrap();
-        for _ in 0..2 {
-            let missing = keyring.for_opening(principal()).await.unwrap_err();
-            assert!(matches!(missing, KeyError::Missing(id) if id == principal()), "{missing:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn gathered_keys_are_kept_like_those_that_were_asked_for() {
-        let (store, erasures) = (Arc::new(MemoryKeyStore::default()), Arc::new(MemoryErasures::default()));
-        let a = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
-        let sealed = a.for_sealing(principal()).await.unwrap().seal(b"", b"x".to_vec()).unwrap();
-        let open = async || Keyring::open(store.clone(), master(1), LogAge::InUse).await.unwrap();
-        let (b, c) = (open().await.with_erasures(erasures.clone()), open().await);
-        c.mark_erased(principal());
-        b.preload().await.unwrap();
-        c.preload().await.unwrap();
-        store.lose(&principal().to_string());
-        // It asks for nothing any more, unless the person is being erased: then nothing was kept.
-        assert_eq!(b.for_opening(principal()).await.unwrap().open(b"", &sealed).unwrap(), b"x");
-        let asked = c.for_opening(principal()).await.unwrap_err();
-        assert!(matches!(asked, KeyError::Erased(_)), "{asked:?}");
-        // And what is read of an erasure takes it away.
-        erasures.erase(principal());
-        b.mark_erased(principal());
-        let gone = b.for_opening(principal()).await.unwrap_err();
-        assert!(matches!(gone, KeyError::Erased(_)), "{gone:?}");
-    }
-
-    #[tokio::test]
-    async fn a_key_is_destroyed_only_if_the_log_says_so_and_then_everywhere() {
-        let (store, erasures) = (Arc::new(MemoryKeyStore::default()), Arc::new(MemoryErasures::default()));
-        let a = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap().with_erasures(erasures.clone());
-        let b = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap().with_erasures(erasures.clone());
-        let sealed = a.for_sealing(principal()).await.unwrap().seal(b"", b"x".to_vec()).unwrap();
-        b.for_opening(principal()).await.unwrap();
-        let refused = a.destroy(principal()).await.unwrap_err();
-        assert!(matches!(refused, KeyError::NotErased(id) if id == principal()), "{refused:?}");
-        assert!(a.has_key(principal()).await.unwrap());
-
-        erasures.erase(principal());
-        for keyring in [&a, &b] {
-            keyring.mark_erased(principal());
-            // It may be needed until the end, and is had until then.
-            assert_eq!(keyring.for_opening(principal()).await.unwrap().open(b"", &sealed).unwrap(), b"x");
-        }
-        for _ in 0..2 {
-            a.destroy(principal()).await.unwrap();
-        }
-        for keyring in [&a, &b] {
-            for _ in 0..2 {
-                let gone = keyring.for_opening(principal()).await.unwrap_err();
-                assert!(matches!(gone, KeyError::Erased(id) if id == principal()), "{gone:?}");
-                let gone = keyring.for_sealing(principal()).await.unwrap_err();
-                assert!(matches!(gone, KeyError::Erased(_)), "no new key is made: {gone:?}");
-            }
-        }
-        assert!(!b.has_key(principal()).await.unwrap());
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
-//! The master key. In: the text of `DOCKHOST_MASTER_KEY`. Out: wrapped keys for the store, each bound to its name, so
-//! that one principal's wrapped key put in another's place does not open.
+//! The master key (`DOCKHOST_MASTER_KEY`), which wraps all stored keys. Each wrapped key is bound to its name, so that
+//! one principal's key does not open under another's name.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 
 use super::cipher::{Cipher, KEY_BYTES};
 
-/// Wraps all stored keys.
+/// Wraps and unwraps stored keys.
 #[derive(Debug)]
 pub struct MasterKey(Cipher);
 
@@ -39,7 +39,7 @@ impl MasterKey {
         self.0.seal(&binding(name), key.to_vec())
     }
 
-    /// Unwraps what is stored under `name`; `None` if another master key or name wrapped it.
+    /// Unwraps the key stored under `name`; `None` if it was wrapped by another master key or for another name.
     #[must_use]
     pub fn unwrap_key(&self, name: &str, wrapped: &[u8]) -> Option<Vec<u8>> {
         self.0.open(&binding(name), wrapped)
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_32_bytes_of_base64_are_a_master_key() {
+    fn master_key_from_str_accepts_32_bytes_of_base64_only() {
         assert!(STANDARD.encode([7; 32]).parse::<MasterKey>().is_ok());
         assert!(URL_SAFE_NO_PAD.encode([255; 32]).parse::<MasterKey>().is_ok());
         for text in ["", "secret", &STANDARD.encode([7; 31]), &STANDARD.encode([7; 33])] {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapped_key_opens_under_its_own_name_only() {
+    fn unwrap_key_needs_the_name_and_master_key_of_the_wrap() {
         let master: MasterKey = STANDARD.encode([7; 32]).parse().unwrap();
         let other: MasterKey = STANDARD.encode([8; 32]).parse().unwrap();
         let wrapped = master.wrap("a", b"key").unwrap();

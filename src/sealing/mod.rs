@@ -1,24 +1,27 @@
-//! Sealing: what keeps personal values readable only as long as their owner's key exists.
+//! Sealing: encrypts personal values in events, one key per principal, so that destroying the key erases them in every
+//! copy of the log.
 //!
-//! In: event bodies with values marked `$personal`, and the master key from the environment. Out: the same bodies with
-//! those values sealed under one key per principal, and back. The keys live outside the log, wrapped by the master
-//! key, because the log is for ever and people are not: destroying a key erases what it sealed in every copy.
+//! The keys are kept outside the log, in the bucket KEYS, wrapped by the master key from the environment.
 //!
-//! - `cipher`: AES-256-GCM with a random nonce, the one primitive below everything here.
-//! - `seal`: pure; finds the marked values in a body.
-//! - `keyring`, `store`: whose key, where it is kept, and what a missing one means.
-//! - `claims`: the keyed hash under which a name is claimed.
+//! - `cipher`: AES-256-GCM with a random nonce. `master`: the master key.
+//! - `seal`: finds the marked values in an event body and seals or opens them; no I/O.
+//! - `keyring`: the keys of all principals, over two ports: `store` (the wrapped keys) and the lookup of erasures.
+//! - `claims`: the keyed hash that stands for a claimed name.
 
 mod cipher;
 mod claims;
 mod keyring;
 mod master;
+#[cfg(test)]
+mod memory;
 mod seal;
 mod store;
 
 pub use cipher::Cipher;
 pub use claims::ClaimHasher;
-pub use keyring::{KeyError, Keyring, LogAge};
+pub use keyring::{KeyError, Keyring, LogAge, check_master_key};
 pub use master::{InvalidMasterKey, MasterKey};
+#[cfg(test)]
+pub(crate) use memory::{MemoryErasures, MemoryKeyStore};
 pub use seal::{Binding, SealError, erase, has_personal, has_sealed, open, seal};
-pub use store::{BucketKeyStore, ErasureLookup, KeyStore, MemoryErasures, MemoryKeyStore};
+pub use store::{BucketKeyStore, ErasureLookup, KeyStore};

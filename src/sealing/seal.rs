@@ -1,6 +1,5 @@
-//! Sealing of event bodies, without I/O. In: a body whose personal values stand as `{"$personal": value}`, and the
-//! owner's key. Out: the same body with each as `{"$sealed": "<base64url of nonce, ciphertext, tag>"}`, and back. Each
-//! value is bound to its owner, event and place in the body, so that none can be moved to another.
+//! Sealing of event bodies: `{"$personal": value}` becomes `{"$sealed": "<base64url of nonce, ciphertext, tag>"}`, and
+//! back. Each value is bound to its owner, its event and its path in the body, so that none can be moved elsewhere.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,12 +12,12 @@ use super::cipher::Cipher;
 /// The JSON member that holds a sealed value.
 const SEALED: &str = "$sealed";
 
-/// What a sealed value is bound to, its place in the body apart.
+/// What a sealed value is bound to, besides its path in the body.
 #[derive(Debug, Clone, Copy)]
 pub struct Binding {
-    /// Whose value it is.
+    /// The owner of the value.
     pub principal: PrincipalId,
-    /// The event that it stands in.
+    /// The event that holds the value.
     pub event: EventId,
 }
 
@@ -32,13 +31,13 @@ pub struct SealError {
     pub action: &'static str,
 }
 
-/// Whether the body holds a plain personal value (one that is not erased).
+/// Whether the body has a plain personal value that is not erased.
 #[must_use]
 pub fn has_personal(body: &Value) -> bool {
     contains_member(body, MARKER)
 }
 
-/// Whether the body holds a sealed value.
+/// Whether the body has a sealed value.
 #[must_use]
 pub fn has_sealed(body: &Value) -> bool {
     contains_member(body, SEALED)
@@ -59,7 +58,7 @@ pub fn seal(body: &mut Value, cipher: &Cipher, binding: Binding) -> Result<(), S
 /// Opens each sealed value in place.
 ///
 /// # Errors
-/// [`SealError`] naming the first value that another key sealed, that was moved, or that is damaged.
+/// [`SealError`] with the path of the first value that was sealed by another key, moved, or damaged.
 pub fn open(body: &mut Value, cipher: &Cipher, binding: Binding) -> Result<(), SealError> {
     walk(body, SEALED, &mut String::new(), &mut |path, sealed| {
         let sealed = URL_SAFE_NO_PAD.decode(sealed.as_str()?).ok()?;
@@ -69,8 +68,8 @@ pub fn open(body: &mut Value, cipher: &Cipher, binding: Binding) -> Result<(), S
     .map_err(|path| SealError { path, action: "opened" })
 }
 
-/// Puts the mark of an erased value in place of each sealed one: for a reader to whom the log has said that the owner
-/// was erased, and never on the mere absence of a key.
+/// Replaces each sealed value by the marker of an erased one. Only for owners whose erasure the log confirms: a missing
+/// key alone is no proof.
 pub fn erase(body: &mut Value) {
     // The replacement below never fails, so neither does the walk.
     let _ = walk(body, SEALED, &mut String::new(), &mut |_, _| Some((MARKER, Value::Null)));
@@ -80,7 +79,7 @@ fn aad(binding: Binding, path: &str) -> Vec<u8> {
     format!("dockhost.seal.v1\0{}\0{}\0{path}", binding.principal, binding.event).into_bytes()
 }
 
-/// The value of an object whose only member is `member`; null means erased, which is nothing to seal.
+/// The value of an object whose only member is `member`, unless it is null (erased, so there is nothing to seal).
 fn sole_member<'a>(object: &'a Map<String, Value>, member: &str) -> Option<&'a Value> {
     object.get(member).filter(|value| object.len() == 1 && !value.is_null())
 }
@@ -95,8 +94,8 @@ fn contains_member(value: &Value, member: &str) -> bool {
     }
 }
 
-/// Replaces the one member of each object `{member: value}` by what `replace` makes of path and value; the error is
-/// the path where it made nothing.
+/// Replaces the member of each object `{member: value}` by the result of `replace(path, value)`. The error is the path
+/// at which `replace` returned `None`.
 fn walk(
     value: &mut Value,
     member: &str,
@@ -180,7 +179,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
 
         #[test]
-        fn what_was_sealed_opens_to_the_same_and_shows_nothing(body in bodies()) {
+        fn seal_hides_personal_values_and_open_restores_them(body in bodies()) {
             let mut sealed = body.clone();
             seal(&mut sealed, &cipher(), binding(1, 2)).unwrap();
             prop_assert!(!has_personal(&sealed));
@@ -192,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_value_opens_only_where_it_was_sealed() {
+    fn open_refuses_values_of_another_key_event_owner_or_path() {
         let body = json!({ "a": { MARKER: "x" }, "b": { MARKER: "x" }, "c": [{ "d": { MARKER: { "e": 1 } } }] });
         let mut sealed = body;
         seal(&mut sealed, &cipher(), binding(1, 2)).unwrap();
-        assert_ne!(sealed["a"], sealed["b"], "equal values must not look equal");
+        assert_ne!(sealed["a"], sealed["b"], "equal values have equal ciphertexts");
         for other in [binding(1, 3), binding(3, 2)] {
             assert_eq!(open(&mut sealed.clone(), &cipher(), other).unwrap_err().path, "/a");
         }
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_erased_value_stays_erased() {
+    fn seal_and_erase_keep_erased_values() {
         let mut body = json!({ "a": { MARKER: null }, "b": { MARKER: "x" } });
         seal(&mut body, &cipher(), binding(1, 2)).unwrap();
         assert_eq!(body["a"], json!({ MARKER: null }));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{DeliverPolicy, FromConsumer, Info, pull};
-use dockhost::broker::consumer::pull::{PullResult, Puller, ephemeral_consumer};
+use dockhost::broker::consumer::pull::{Puller, ephemeral_consumer};
 use dockhost::broker::streams::EVENTS;
 use dockhost::dev::process::Program;
 use dockhost_domain::subject::ALL_EVENTS;
@@ -191,11 +191,10 @@ async fn read(js: &Context) -> f64 {
     let mut puller = Puller::open(js, EVENTS, config, 5000).await.unwrap();
     let (mut count, mut last) = (0.0, started);
     loop {
-        match puller.next().await {
-            PullResult::Message(_) => (count, last) = (count + 1.0, Instant::now()),
-            // A heartbeat means that there are no more events; the wait for it does not count.
-            PullResult::Heartbeat => return count / (last - started).as_secs_f64(),
-            PullResult::Broken(error) => panic!("{error}"),
+        match puller.next().await.unwrap() {
+            Some(_) => (count, last) = (count + 1.0, Instant::now()),
+            // A heartbeat: there are no more messages. The wait for it does not count.
+            None => return count / (last - started).as_secs_f64(),
         }
     }
 }

@@ -1,4 +1,8 @@
-//! JetStream consumers: pulled by hand, or durable and read in batches by one role of the leader.
+//! JetStream consumers.
+//!
+//! - [`pull`]: one consumer and the pull requests to it. [`ordered`]: an ordered read through ephemeral consumers.
+//! - [`durable`]: a durable consumer, read in batches by one role of the leader.
 
 pub mod durable;
+pub mod ordered;
 pub mod pull;

@@ -1,9 +1,7 @@
-//! A pull consumer read by hand. In: a consumer of any stream. Out: its messages, and a heartbeat whenever there is
-//! nothing to say.
+//! A pull consumer that reports the broker's idle heartbeats.
 //!
-//! Our own loop over the broker's pull requests, because the client's readers hide the idle heartbeats (a replica must
-//! know whether it hears the log) and may wait for ever after one was missed. Whatever is odd ends in
-//! [`PullResult::Broken`]; the reader above opens anew where it stands.
+//! async-nats' own readers hide the heartbeats, by which a replica knows that it is up to date, and can wait for ever
+//! after a missed one.
 
 use std::time::Duration;
 
@@ -15,26 +13,15 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::common::error::Cause;
 
-/// The broker says this often that it is there.
+/// The interval of the broker's idle heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
-/// Silence for longer means that the pull request or the connection is gone.
+/// After this long without a message or heartbeat, the pull request or the connection counts as lost.
 const MAX_SILENCE: Duration = Duration::from_secs(2);
-/// A pull request ends after this long and is made anew.
+/// How long one pull request lasts before the next one is sent.
 const PULL_EXPIRY: Duration = Duration::from_secs(30);
 
-/// What a pull brings.
-#[derive(Debug)]
-pub enum PullResult {
-    /// The next message.
-    Message(Box<Message>),
-    /// Nothing new; the broker is there.
-    Heartbeat,
-    /// The consumer, the request or the connection is gone: open anew.
-    Broken(Cause),
-}
-
-/// A consumer that nobody acknowledges to and nobody takes up again: what `filter` selects after a sequence. The broker
-/// keeps it in memory, on one node, and forgets it when nobody has asked it for `inactive_threshold`.
+/// A consumer without acknowledgements of what `filter` selects after a sequence. The broker keeps it in memory on one
+/// node, and removes it when it was not read for `inactive_threshold`.
 #[must_use]
 pub fn ephemeral_consumer(after: u64, filter: impl Into<String>, inactive_threshold: Duration) -> pull::Config {
     pull::Config {
@@ -57,16 +44,16 @@ pub struct Puller {
     inbound: Subscriber,
     batch: usize,
     outstanding: usize,
-    /// When anything was heard last, or asked for: kept over calls, or one who waits less than [`MAX_SILENCE`] each time
-    /// would wait for ever.
+    /// When the last message or heartbeat arrived or the last request was sent. It outlives a call of
+    /// [`Puller::next`]; otherwise a caller that waits less than [`MAX_SILENCE`] per call would never see the loss.
     last_activity: Instant,
 }
 
 impl Puller {
-    /// Makes the consumer on `stream`, or takes up a durable one, and gets ready to pull up to `batch` at a time.
+    /// Creates the consumer on `stream`, or opens an existing durable one, and prepares pulls of up to `batch` messages.
     ///
     /// # Errors
-    /// What the broker or the client says.
+    /// The error of the broker or the client.
     pub async fn open(js: &Context, stream: &str, config: pull::Config, batch: usize) -> Result<Self, Cause> {
         crate::broker::connect::ensure_connected(&js.client())?;
         let consumer: PullConsumer = js.create_consumer_on_stream(config, stream).await?;
@@ -89,38 +76,34 @@ impl Puller {
         })
     }
 
-    /// The next message or sign of life; ends when there was none for [`MAX_SILENCE`]. May be dropped while it waits.
-    pub async fn next(&mut self) -> PullResult {
+    /// The next message; `None` for a heartbeat. Cancel-safe.
+    ///
+    /// # Errors
+    /// If the consumer, the request or the connection is lost. The caller must open the consumer again.
+    pub async fn next(&mut self) -> Result<Option<Box<Message>>, Cause> {
         loop {
             if self.outstanding == 0 {
                 let (subject, inbox) = (self.request_subject.clone(), self.inbox.clone());
-                if let Err(error) =
-                    self.js.client().publish_with_reply(subject, inbox, self.request.clone().into()).await
-                {
-                    return PullResult::Broken(error.into());
-                }
+                self.js.client().publish_with_reply(subject, inbox, self.request.clone().into()).await?;
                 self.outstanding = self.batch;
                 self.last_activity = Instant::now();
             }
-            // What has arrived counts before the time does: whoever reads late has not heard late.
-            let Ok(heard) = timeout_at(self.last_activity + MAX_SILENCE, self.inbound.next()).await else {
-                return PullResult::Broken(format!("nothing heard for {MAX_SILENCE:?}").into());
+            // `timeout_at` polls the inbox first, so a caller that reads late still gets what has arrived.
+            let Ok(received) = timeout_at(self.last_activity + MAX_SILENCE, self.inbound.next()).await else {
+                return Err(format!("no message or heartbeat for {MAX_SILENCE:?}").into());
             };
             self.last_activity = Instant::now();
-            let Some(message) = heard else {
-                return PullResult::Broken("the connection was closed".into());
-            };
+            let message = received.ok_or("the connection was closed")?;
             match message.status {
                 None | Some(StatusCode::OK) => {
                     self.outstanding = self.outstanding.saturating_sub(1);
-                    return PullResult::Message(Box::new(Message { message, context: self.js.clone() }));
+                    return Ok(Some(Box::new(Message { message, context: self.js.clone() })));
                 }
-                Some(StatusCode::IDLE_HEARTBEAT) => return PullResult::Heartbeat,
-                // The request has run its time.
+                Some(StatusCode::IDLE_HEARTBEAT) => return Ok(None),
+                // The request has expired.
                 Some(StatusCode::TIMEOUT) => self.outstanding = 0,
                 Some(status) => {
-                    let why = message.description.as_deref().unwrap_or_default().to_owned();
-                    return PullResult::Broken(format!("{status} {why}").into());
+                    return Err(format!("{status} {}", message.description.as_deref().unwrap_or_default()).into());
                 }
             }
         }

@@ -1,3 +1,11 @@
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dockhost_domain::ids::BackendId;
+use dockhost_domain::timestamp::Timestamp;
+use nkeys::KeyPair;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -11,14 +19,14 @@ fn backend(n: u128) -> BackendId {
     BackendId::from_uuid(Uuid::from_u128(n))
 }
 
-/// What a server would send, signed by `key`.
+/// The request with these claims, signed by `key`.
 fn request(key: &KeyPair, claims: &Value) -> String {
-    let signed = format!("{JWT_HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let signed = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
     let signature = key.sign(signed.as_bytes()).unwrap();
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn question(server: &str) -> Value {
+fn request_claims(server: &str) -> Value {
     json!({ "iss": server, "aud": "nats-authorization-request", "nats": {
         "type": "authorization_request", "version": 2, "server_id": { "id": server, "name": "n1" },
         "user_nkey": "UA", "client_info": { "host": "10.0.0.1" }, "connect_opts": { "auth_token": "secret", "protocol": 1 },
@@ -31,39 +39,43 @@ fn claims(token: &str) -> Value {
 }
 
 #[test]
-fn the_header_is_what_it_says() {
-    assert_eq!(URL_SAFE_NO_PAD.decode(JWT_HEADER).unwrap(), br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+fn jwt_header_names_type_and_algorithm() {
+    assert_eq!(URL_SAFE_NO_PAD.decode(HEADER).unwrap(), br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
 }
 
 #[test]
-fn a_request_is_read_and_its_token_is_not_shown() {
+fn auth_request_read_keeps_the_token_out_of_debug() {
     let server = KeyPair::new_server();
-    let request = AuthRequest::read(request(&server, &question(&server.public_key())).as_bytes()).unwrap();
+    let request = AuthRequest::read(request(&server, &request_claims(&server.public_key())).as_bytes()).unwrap();
     assert_eq!((request.server.as_str(), request.user.as_str()), (server.public_key().as_str(), "UA"));
     assert_eq!(request.token.as_ref().map(ExposeSecret::expose_secret), Some("secret"));
     assert!(!format!("{request:?}").contains("secret"));
 }
 
 #[test]
-fn a_request_that_the_server_did_not_sign_is_refused() {
+fn auth_request_read_refuses_foreign_signatures_and_other_tokens() {
     let (server, other) = (KeyPair::new_server(), KeyPair::new_server());
-    let forged = request(&other, &question(&server.public_key()));
+    let forged = request(&other, &request_claims(&server.public_key()));
     assert!(matches!(AuthRequest::read(forged.as_bytes()), Err(InvalidRequest::Signature(_))));
-    let mut foreign = question(&server.public_key());
+    let mut foreign = request_claims(&server.public_key());
     foreign["nats"]["server_id"]["id"] = other.public_key().into();
     assert!(matches!(AuthRequest::read(request(&server, &foreign).as_bytes()), Err(InvalidRequest::OtherKind)));
-    for text in ["", "a", "a.b", "a.b.c", &format!("{JWT_HEADER}.e30.AA"), &format!("{JWT_HEADER}..")] {
+    for text in ["", "a", "a.b", "a.b.c", &format!("{HEADER}.e30.AA"), &format!("{HEADER}..")] {
         assert!(AuthRequest::read(text.as_bytes()).is_err(), "{text:?} was accepted");
     }
 }
 
 #[test]
-fn a_backend_is_confined_to_its_own_subjects_for_ten_minutes_at_most() {
-    let signer = signer();
+fn signer_allow_confines_a_backend_to_its_subjects_and_max_lifetime() {
+    let account = KeyPair::new_account();
+    let signer = Signer::from_seed(&account.seed().unwrap().into()).unwrap();
     let request = AuthRequest { server: "NA".into(), user: "UA".into(), token: None, address: String::new() };
     let now = Timestamp::from_millis(1_000_000);
     let answer = claims(&signer.allow(&request, backend(7), now, Duration::from_secs(3600)).unwrap());
-    assert_eq!((&answer["iss"], &answer["sub"], &answer["aud"]), (&json!(signer.issuer), &json!("UA"), &json!("NA")));
+    assert_eq!(
+        (&answer["iss"], &answer["sub"], &answer["aud"]),
+        (&json!(account.public_key()), &json!("UA"), &json!("NA"))
+    );
     let user = claims(answer["nats"]["jwt"].as_str().unwrap());
     assert_eq!((&user["sub"], &user["aud"]), (&json!("UA"), &json!("AGENTS")));
     assert_eq!(user["exp"], json!(1_000 + 600));
@@ -85,14 +97,14 @@ fn a_backend_is_confined_to_its_own_subjects_for_ten_minutes_at_most() {
 }
 
 #[test]
-fn a_refusal_lets_nobody_in() {
+fn signer_deny_issues_no_user() {
     let request = AuthRequest { server: "NA".into(), user: "UA".into(), token: None, address: String::new() };
     let answer = claims(&signer().deny(&request, "no", Timestamp::from_millis(0)).unwrap());
     assert_eq!(answer["nats"], json!({ "error": "no", "type": "authorization_response", "version": 2 }));
 }
 
 #[test]
-fn only_an_account_may_sign() {
+fn signer_from_seed_accepts_account_seeds_only() {
     let user = KeyPair::new_user().seed().unwrap();
     assert!(matches!(Signer::from_seed(&user.into()), Err(SignError::NotAnAccount)));
     assert!(matches!(Signer::from_seed(&"SA".into()), Err(SignError::Seed(_))));

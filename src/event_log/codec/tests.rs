@@ -15,7 +15,7 @@ async fn codec(store: &Arc<MemoryKeyStore>) -> Codec {
     Codec::new(Arc::new(Keyring::open(store.clone(), master, LogAge::Empty).await.unwrap()))
 }
 
-async fn codec_asking(store: &Arc<MemoryKeyStore>, erasures: &Arc<MemoryErasures>) -> Codec {
+async fn codec_with_erasures(store: &Arc<MemoryKeyStore>, erasures: &Arc<MemoryErasures>) -> Codec {
     let master = STANDARD.encode([1; 32]).parse().unwrap();
     let keyring = Keyring::open(store.clone(), master, LogAge::Empty).await.unwrap();
     Codec::new(Arc::new(keyring.with_erasures(erasures.clone())))
@@ -45,7 +45,7 @@ fn unreadable(decoded: Decoded) -> String {
 }
 
 #[tokio::test]
-async fn an_event_round_trips_and_its_wire_form_shows_nothing_personal() {
+async fn codec_round_trips_and_hides_personal_values() {
     let codec = codec(&Arc::default()).await;
     let envelope = envelope();
     let (headers, body) = codec.encode(&envelope).await.unwrap();
@@ -63,7 +63,7 @@ async fn an_event_round_trips_and_its_wire_form_shows_nothing_personal() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_a_value_that_says_why() {
+async fn decode_unreadable_message_returns_the_reason() {
     let codec = codec(&Arc::default()).await;
     let envelope = envelope();
     let (headers, body) = codec.encode(&envelope).await.unwrap();
@@ -86,7 +86,7 @@ async fn what_cannot_be_read_is_a_value_that_says_why() {
 }
 
 #[tokio::test]
-async fn a_message_about_an_unreadable_event_quotes_no_personal_value() {
+async fn decode_unreadable_reason_contains_no_personal_value() {
     let codec = codec(&Arc::default()).await;
     let principal = envelope().aggregate.sealed_under().unwrap();
     let (headers, _) = codec.encode(&envelope()).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_message_about_an_unreadable_event_quotes_no_personal_value() {
 }
 
 #[tokio::test]
-async fn a_missing_key_stops_the_reader() {
+async fn decode_missing_key_is_an_error() {
     let store = Arc::new(MemoryKeyStore::default());
     let envelope = envelope();
     let (headers, body) = codec(&store).await.encode(&envelope).await.unwrap();
@@ -109,14 +109,14 @@ async fn a_missing_key_stops_the_reader() {
     store.lose(&principal.to_string());
     let subject = envelope.aggregate.to_string();
     let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: &body };
-    // Another replica, whose memory does not hold the key.
+    // Another replica, which has not cached the key.
     let error = codec(&store).await.decode(&stored).await.unwrap_err();
     assert!(matches!(error, KeyError::Missing(id) if id == principal), "{error:?}");
 }
 
-/// The same event, as it is read of an erased person: what is sealed is erased, the rest is there.
+/// Sealed values are erased; the others are still decoded.
 #[tokio::test]
-async fn an_erased_persons_values_are_erased_once_their_key_is_gone() {
+async fn decode_after_erasure_erases_values_once_the_key_is_gone() {
     let (store, erasures) = (Arc::new(MemoryKeyStore::default()), Arc::new(MemoryErasures::default()));
     let envelope = envelope();
     let (headers, body) = codec(&store).await.encode(&envelope).await.unwrap();
@@ -133,22 +133,22 @@ async fn an_erased_persons_values_are_erased_once_their_key_is_gone() {
         }
     };
     erasures.erase(principal);
-    let codec = codec_asking(&store, &erasures).await;
-    assert!(read(&codec).await.email.plain().is_some(), "as long as there is a key, it is used");
+    let codec = codec_with_erasures(&store, &erasures).await;
+    assert!(read(&codec).await.email.plain().is_some(), "the key still exists and is used");
     store.lose(&principal.to_string());
-    let codec = codec_asking(&store, &erasures).await;
+    let codec = codec_with_erasures(&store, &erasures).await;
     let created = read(&codec).await;
     assert_eq!(
         (created.username.plain(), created.email.plain(), created.password_verifier.plain()),
         (None, None, None)
     );
     assert_eq!(created.role, Role::User);
-    assert!(codec.encode(&envelope).await.is_err(), "nothing is sealed for them any more");
+    assert!(codec.encode(&envelope).await.is_err(), "sealed for an erased principal");
 }
 
-/// A replica that did not know yet made a new key for them: what it can't open is erased all the same.
+/// A replica that did not know of the erasure created a new key: values that it does not open are erased as well.
 #[tokio::test]
-async fn a_stray_key_of_an_erased_person_freezes_nothing() {
+async fn decode_with_a_new_key_of_an_erased_principal_erases() {
     let (store, erasures) = (Arc::new(MemoryKeyStore::default()), Arc::new(MemoryErasures::default()));
     let envelope = envelope();
     let (headers, body) = codec(&store).await.encode(&envelope).await.unwrap();
@@ -157,16 +157,16 @@ async fn a_stray_key_of_an_erased_person_freezes_nothing() {
     codec(&store).await.0.for_sealing(principal).await.unwrap();
     let subject = envelope.aggregate.to_string();
     let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: &body };
-    let codec = codec_asking(&store, &erasures).await;
+    let codec = codec_with_erasures(&store, &erasures).await;
     let why = unreadable(codec.decode(&stored).await.unwrap());
-    assert!(why.contains("cannot be opened"), "of anybody else it is a fault: {why}");
+    assert!(why.contains("cannot be opened"), "without an erasure this is an error: {why}");
     erasures.erase(principal);
     let decoded = codec.decode(&stored).await.unwrap();
     assert!(matches!(decoded, Decoded::Event(_)), "{decoded:?}");
 }
 
 #[tokio::test]
-async fn a_header_cannot_be_smuggled_in() {
+async fn encode_refuses_line_breaks_in_headers() {
     let codec = codec(&Arc::default()).await;
     let mut envelope = envelope();
     envelope.origin.trace_parent = Some("x\r\nNats-Rollup: all".to_owned());

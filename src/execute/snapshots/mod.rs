@@ -8,6 +8,7 @@
 //! The store is MongoDB, which commands must not depend on: it is asked within a bound, and left alone for a while
 //! after it failed. Writing is nobody's duty: one at a time, off the path, dropped when it can't be done.
 
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use dockhost::app::secrets::Secrets;
 use dockhost::broker::connect::Broker;
-use dockhost::broker::consumer::pull::{PullResult, Puller, ephemeral_consumer};
+use dockhost::broker::consumer::ordered::{OrderedConfig, OrderedConsumer};
 use dockhost::broker::streams::{ASSIGNMENTS, EVENTS, REPORTS, TIMERS};
 use dockhost::common::clock;
 use dockhost::common::error::Cause;
@@ -94,40 +94,28 @@ async fn model<M: ReadModel>(store: &MongoStore) -> Result<Option<Model>, Cause>
 /// The log as it is stored, and its bodies opened.
 async fn entries(js: &Context, codec: &Codec) -> Result<Vec<Entry>, Cause> {
     let last = js.get_stream(EVENTS).await?.cached_info().state.last_sequence;
-    let config = ephemeral_consumer(0, ALL_EVENTS, Duration::from_secs(10));
-    let mut puller = Puller::open(js, EVENTS, config, 1000).await?;
+    let config = OrderedConfig {
+        stream: EVENTS,
+        filter: ALL_EVENTS.to_owned(),
+        after: 0,
+        messages_per_pull: 1000,
+        inactive_threshold: Duration::from_secs(10),
+    };
+    let mut consumer = OrderedConsumer::new(js.clone(), config);
     let mut entries = Vec::new();
-    let mut position = 0;
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while position < last {
-        match tokio::time::timeout_at(deadline, puller.next()).await? {
-            PullResult::Message(message) => {
-                position = message.info()?.stream_sequence;
-                let headers = message.headers.clone().unwrap_or_default();
-                let stored = StoredMessage {
-                    sequence: position,
-                    subject: &message.subject,
-                    headers: &headers,
-                    body: &message.payload,
-                };
-                let data = match codec.decode(&stored).await? {
-                    Decoded::Event(recorded) => Some(recorded.envelope.event.encode()?.data),
-                    Decoded::Unreadable { .. } => None,
-                };
-                entries.push(Entry {
-                    sequence: position,
-                    subject: message.subject.to_string(),
-                    headers: headers
-                        .iter()
-                        .filter_map(|(name, values)| Some((name.to_string(), values.first()?.to_string())))
-                        .collect(),
-                    hash: hash(&message.payload),
-                    data,
-                });
-            }
-            PullResult::Heartbeat => {}
-            PullResult::Broken(cause) => return Err(cause),
-        }
+    while consumer.position() < last {
+        let Some((sequence, message)) = tokio::time::timeout_at(deadline, consumer.next()).await?? else { continue };
+        let headers = message.headers.clone().unwrap_or_default();
+        let (subject, body) = (&message.subject, &message.payload);
+        let stored = StoredMessage { sequence, subject, headers: &headers, body };
+        let data = match codec.decode(&stored).await? {
+            Decoded::Event(recorded) => Some(recorded.envelope.event.encode()?.data),
+            Decoded::Unreadable { .. } => None,
+        };
+        let headers =
+            headers.iter().filter_map(|(name, values)| Some((name.to_string(), values.first()?.to_string()))).collect();
+        entries.push(Entry { sequence, subject: subject.to_string(), headers, hash: hash(body), data });
     }
     Ok(entries)
 }

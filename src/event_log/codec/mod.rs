@@ -1,7 +1,8 @@
-//! The form of an event on the wire. In: an envelope. Out: CloudEvents headers and a JSON body with its personal values
-//! sealed, and back. An event that this binary cannot read comes out as a value, so that it freezes its aggregate and
-//! nothing else; a key that cannot be had is an error, because reading on without it would fold a hole. Only of a person
-//! whom the log calls erased do the sealed values come out as erased.
+//! An event's form on the wire: CloudEvents headers and a JSON body whose personal values are sealed.
+//!
+//! An event that this binary cannot read is decoded to a value, so that it freezes only its own aggregate. A key that is
+//! not available is an error, because skipping the event would leave a gap in the fold. Sealed values become erased ones
+//! only if the log says that their owner was erased.
 
 use std::sync::Arc;
 
@@ -19,16 +20,16 @@ use serde_json::Value;
 use crate::common::error::Cause;
 use crate::sealing::{self, Binding, KeyError, Keyring};
 
-/// The value of `ce-source`: this program at this version.
+/// The value of `ce-source`: the program and its version.
 const SOURCE: &str = concat!("dockhost/", env!("CARGO_PKG_VERSION"));
 
-/// The mark of a sealed value begins with it, in the JSON that this program writes.
+/// The first byte of the marker of a sealed value.
 const SEALED_MARKER_BYTE: u8 = b'$';
 
-/// A message as it stands in the stream.
+/// A stored message.
 #[derive(Debug, Clone)]
 pub struct StoredMessage<'a> {
-    /// Its place in the stream.
+    /// Its sequence.
     pub sequence: u64,
     /// Its subject.
     pub subject: &'a str,
@@ -38,16 +39,16 @@ pub struct StoredMessage<'a> {
     pub body: &'a [u8],
 }
 
-/// What a stored message turned out to be.
+/// The result of decoding a message.
 #[derive(Debug, Clone)]
 pub enum Decoded {
     /// An event.
     Event(Arc<RecordedEvent>),
-    /// Something that this binary cannot read.
+    /// A message that this binary cannot read.
     Unreadable {
-        /// Its place in the stream.
+        /// Its sequence.
         sequence: u64,
-        /// What is wrong with it; shows no personal value.
+        /// Why it is unreadable; contains no personal values.
         why: String,
     },
 }
@@ -57,21 +58,21 @@ pub enum Decoded {
 pub struct Codec(Arc<Keyring>);
 
 impl Codec {
-    /// Uses these keys.
+    /// A codec with these keys.
     #[must_use]
     pub const fn new(keyring: Arc<Keyring>) -> Self {
         Self(keyring)
     }
 
-    /// Headers and body of one event; the key of its principal is stored before this returns.
+    /// The headers and body of one event. The key of its principal is stored before this returns.
     ///
     /// # Errors
-    /// No key, a personal value in an aggregate that has no owner, or a header that cannot be one.
+    /// The key is not available, an aggregate without an owner has a personal value, or a header value is invalid.
     pub async fn encode(&self, envelope: &Envelope) -> Result<(HeaderMap, Bytes), Cause> {
         let Envelope { aggregate, meta, origin, event } = envelope;
         let Encoded { kind, mut data } = event.encode()?;
         if sealing::has_personal(&data) {
-            let principal = aggregate.sealed_under().ok_or("a personal value has no owner to be sealed under")?;
+            let principal = aggregate.sealed_under().ok_or("an aggregate without an owner has a personal value")?;
             let cipher = self.0.for_sealing(principal).await?;
             sealing::seal(&mut data, &cipher, Binding { principal, event: meta.id })?;
         }
@@ -82,10 +83,10 @@ impl Codec {
         Ok((headers, serde_json::to_vec(&data)?.into()))
     }
 
-    /// Reads a stored message.
+    /// Decodes a stored message.
     ///
     /// # Errors
-    /// [`KeyError`] if the key of a sealed value cannot be had.
+    /// [`KeyError`] if the key of a sealed value is not available.
     pub async fn decode(&self, stored: &StoredMessage<'_>) -> Result<Decoded, KeyError> {
         match self.read(stored).await {
             Ok(envelope) => {
@@ -105,8 +106,8 @@ impl Codec {
         if named != Some(stored.subject) {
             return Err(DecodeError::Content(format!("header {} is {named:?}", header::SUBJECT)));
         }
-        // A body without the mark holds nothing sealed and is read as it stands, without a tree of it. Whatever comes
-        // to nothing that way is read the long way, which says why.
+        // Fast path: a body without the marker has no sealed value and is decoded directly from its text. If that
+        // fails, the full decoder below produces a precise error.
         if !stored.body.contains(&SEALED_MARKER_BYTE)
             && let Ok(event) = Event::decode_text(&aggregate, &kind, stored.body)
         {
@@ -117,10 +118,10 @@ impl Codec {
         if sealed {
             let principal = aggregate
                 .sealed_under()
-                .ok_or_else(|| DecodeError::Content("a sealed value has no owner to be opened for".to_owned()))?;
+                .ok_or_else(|| DecodeError::Content("an aggregate without an owner has a sealed value".to_owned()))?;
             self.open(&mut data, Binding { principal, event: meta.id }).await?;
         }
-        let plain = if sealed { plain_texts(&data) } else { Vec::new() };
+        let plain = if sealed { personal_texts(&data) } else { Vec::new() };
         let event = Event::decode(&aggregate, Encoded { kind, data })
             .map_err(|error| DecodeError::Content(redacted(error.to_string(), &plain)))?;
         Ok(Envelope { aggregate, meta, origin, event })
@@ -138,7 +139,7 @@ impl Codec {
             Err(error) => return Err(DecodeError::Key(error)),
         };
         let Err(error) = sealing::open(data, &cipher, binding) else { return Ok(()) };
-        // A replica that had not heard of the erasure may have made a new key after the end of the old one.
+        // A replica that did not know of the erasure may have created a new key after the old one was destroyed.
         if !self.0.is_erased(binding.principal).await.map_err(DecodeError::Key)? {
             return Err(unreadable_content(error));
         }
@@ -146,7 +147,7 @@ impl Codec {
         Ok(())
     }
 
-    /// Whoever reads that a person was erased stops keeping their key.
+    /// Drops the cached key of a principal whose erasure was read.
     fn note_erasure(&self, envelope: &Envelope) {
         if let (AggregateId::Account(user), Event::Account(AccountEvent::Erased(_))) =
             (&envelope.aggregate, &envelope.event)
@@ -156,7 +157,7 @@ impl Codec {
     }
 }
 
-/// The id of a stored event, if it has a readable one.
+/// The id of a stored event, if it is readable.
 #[must_use]
 pub fn id_of(headers: &HeaderMap) -> Option<EventId> {
     headers.get(header::ID)?.as_str().parse().ok()
@@ -172,8 +173,8 @@ fn unreadable_content(error: impl ToString) -> DecodeError {
     DecodeError::Content(error.to_string())
 }
 
-/// The texts behind the marks in an opened body: a decoder's message may quote them.
-fn plain_texts(value: &Value) -> Vec<String> {
+/// The personal texts in an opened body, which a decoder's message may quote.
+fn personal_texts(value: &Value) -> Vec<String> {
     fn collect(value: &Value, personal: bool, found: &mut Vec<String>) {
         match value {
             Value::String(text) if personal && !text.is_empty() => found.push(text.clone()),

@@ -1,0 +1,87 @@
+//! The configuration of each stream and bucket.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_EVENTS, ALL_REPORTS, ALL_TIMERS};
+
+use super::{ASSIGNMENTS, EVENTS, KEYS_BUCKET, LEADER_BUCKET, LEADER_LEASE, REPORTS, StreamOptions, TIMERS};
+
+/// Reports of one backend that may wait. The stream refuses the next one, and the agent sends it again.
+const MAX_WAITING_REPORTS_PER_BACKEND: i64 = 10_000;
+/// How long the broker recognises a repeated `Nats-Msg-Id`.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+fn file_stream(name: &str, subjects: &[&str]) -> Config {
+    Config {
+        name: name.to_owned(),
+        subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
+        storage: StorageType::File,
+        max_messages: -1,
+        max_bytes: -1,
+        max_messages_per_subject: -1,
+        max_consumers: -1,
+        num_replicas: 1,
+        duplicate_window: DUPLICATE_WINDOW,
+        ..Config::default()
+    }
+}
+
+pub(super) fn events(options: &StreamOptions) -> Config {
+    Config {
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::New,
+        max_bytes: options.max_bytes,
+        deny_delete: true,
+        deny_purge: true,
+        allow_atomic_publish: true,
+        ..file_stream(EVENTS, &[ALL_EVENTS])
+    }
+}
+
+pub(super) fn assignments() -> Config {
+    Config { max_messages_per_subject: 1, discard: DiscardPolicy::Old, ..file_stream(ASSIGNMENTS, &[ALL_ASSIGNMENTS]) }
+}
+
+pub(super) fn reports() -> Config {
+    Config {
+        retention: RetentionPolicy::WorkQueue,
+        discard: DiscardPolicy::New,
+        discard_new_per_subject: true,
+        max_messages_per_subject: MAX_WAITING_REPORTS_PER_BACKEND,
+        deny_purge: true,
+        ..file_stream(REPORTS, &[ALL_REPORTS])
+    }
+}
+
+/// One schedule and one fired message per instance and generation: a new schedule replaces the old one. Fired messages
+/// have a time to live.
+pub(super) fn timers() -> Config {
+    Config {
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::Old,
+        allow_message_schedules: true,
+        allow_message_ttl: true,
+        allow_rollup: true,
+        ..file_stream(TIMERS, &[ALL_TIMERS])
+    }
+}
+
+pub(super) fn keys() -> Config {
+    bucket(KEYS_BUCKET)
+}
+
+pub(super) fn leader() -> Config {
+    Config { max_age: LEADER_LEASE, duplicate_window: LEADER_LEASE, ..bucket(LEADER_BUCKET) }
+}
+
+/// A bucket without direct gets, so that the leader answers every read, and with deletion by sequence, which destroys a
+/// key. The client's own function creates buckets the other way round.
+fn bucket(name: &str) -> Config {
+    Config {
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        ..file_stream(&format!("KV_{name}"), &[&format!("$KV.{name}.>")])
+    }
+}

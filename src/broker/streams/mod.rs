@@ -1,0 +1,211 @@
+//! The streams and buckets: created if absent, and checked.
+//!
+//! Only the size limit and the replica count of an existing stream are changed; any other difference is an error,
+//! because it may have been made on purpose. While a cluster forms, elects, or lacks a node, start-up waits: creating a
+//! stream with fewer replicas would be quicker but permanent.
+//!
+//! - `definitions`: the configurations. `check`: the comparison with what the broker reports.
+
+mod check;
+mod definitions;
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Config, Info};
+use async_nats::jetstream::{Context, ErrorCode};
+use tokio::time::Instant;
+
+use crate::common::error::{Cause, chain};
+use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
+use check::check_settings;
+
+/// The stream of events: the log.
+pub const EVENTS: &str = "EVENTS";
+/// The stream of assignments: what each backend should do.
+pub const ASSIGNMENTS: &str = "ASSIGNMENTS";
+/// The stream of the backends' reports.
+pub const REPORTS: &str = "REPORTS";
+/// The stream of scheduled messages.
+pub const TIMERS: &str = "TIMERS";
+/// The bucket of wrapped keys.
+pub const KEYS_BUCKET: &str = "KEYS";
+/// The bucket of the leader's lease.
+pub const LEADER_BUCKET: &str = "LEADER";
+/// The metadata key of EVENTS that exists while an import is unfinished.
+pub const IMPORT_MARKER: &str = "dockhost-import";
+/// How long the broker keeps a leader lease that is not renewed (the max age of its bucket).
+pub const LEADER_LEASE: Duration = Duration::from_secs(5);
+
+/// Replicas of a stream on a cluster: with one node lost, two still have each acknowledged message.
+const CLUSTER_REPLICAS: usize = 3;
+
+/// Settings of the streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// Replicas of each stream; `None` for three on a cluster and one on a single node.
+    pub replicas: Option<usize>,
+    /// The size limit of the log in bytes; a full log refuses appends.
+    pub max_bytes: i64,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self { replicas: None, max_bytes: 10 << 30 }
+    }
+}
+
+/// The streams cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The broker can't be reached or does not answer.
+    #[error("the broker does not answer about stream {stream}")]
+    Unavailable {
+        /// The stream.
+        stream: String,
+        /// The error.
+        #[source]
+        cause: Cause,
+    },
+    /// The cluster has fewer nodes, or fewer running ones, than the stream needs.
+    #[error(
+        "the broker has too few running nodes for {copies} copies of stream {stream}; \
+         start the missing ones, or set DOCKHOST_REPLICAS to the number of nodes"
+    )]
+    TooFewNodes {
+        /// The stream.
+        stream: String,
+        /// How many nodes it needs.
+        copies: usize,
+        /// The broker's reply.
+        #[source]
+        cause: Cause,
+    },
+    /// The broker refused to create or change the stream.
+    #[error("the broker refuses stream {stream}")]
+    Refused {
+        /// The stream.
+        stream: String,
+        /// The broker's reply.
+        #[source]
+        cause: Cause,
+    },
+    /// A setting of an existing stream is wrong.
+    #[error("stream {stream} must have {field} = {wanted}, but it has {got}; DockHost does not change this setting")]
+    Differs {
+        /// The stream.
+        stream: String,
+        /// The setting.
+        field: &'static str,
+        /// The required value.
+        wanted: String,
+        /// The value that the broker reports.
+        got: String,
+    },
+}
+
+impl StreamError {
+    const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::TooFewNodes { .. })
+    }
+
+    /// Classifies the error of a create or an update.
+    fn from_create_error(config: &Config, error: CreateStreamError) -> Self {
+        let (stream, copies) = (config.name.clone(), config.num_replicas);
+        match error.kind() {
+            CreateStreamErrorKind::JetStream(reply) => match reply.error_code() {
+                ErrorCode::CLUSTER_NO_PEERS => Self::TooFewNodes { stream, copies, cause: error.into() },
+                ErrorCode::CLUSTER_NOT_AVAILABLE | ErrorCode::CLUSTER_NOT_LEADER | ErrorCode::STREAM_OFFLINE => {
+                    Self::Unavailable { stream, cause: error.into() }
+                }
+                _ => Self::Refused { stream, cause: error.into() },
+            },
+            CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::JetStreamUnavailable => {
+                Self::Unavailable { stream, cause: error.into() }
+            }
+            _ => Self::Refused { stream, cause: error.into() },
+        }
+    }
+}
+
+/// Creates absent streams, checks all, and returns the broker's info about EVENTS. Waits until [`STARTUP_DEADLINE`] for
+/// a broker that is not ready.
+///
+/// # Errors
+/// [`StreamError`].
+pub async fn ensure(js: &Context, options: &StreamOptions) -> Result<Info, StreamError> {
+    let deadline = Instant::now() + STARTUP_DEADLINE;
+    let events = ensure_until(js, &definitions::events(options), options.replicas, deadline).await?;
+    // The others get as many replicas as EVENTS has.
+    let replicas = Some(events.config.num_replicas);
+    let (assignments, reports, timers) = (definitions::assignments(), definitions::reports(), definitions::timers());
+    for config in [assignments, reports, timers, definitions::keys(), definitions::leader()] {
+        ensure_until(js, &config, replicas, deadline).await?;
+    }
+    Ok(events)
+}
+
+async fn ensure_until(
+    js: &Context,
+    wanted: &Config,
+    replicas: Option<usize>,
+    deadline: Instant,
+) -> Result<Info, StreamError> {
+    let transient_cause = |error: &StreamError| error.is_transient().then(|| chain(error));
+    until_deadline("the broker's streams", deadline, transient_cause, || ensure_one(js, wanted, replicas)).await
+}
+
+async fn ensure_one(js: &Context, wanted: &Config, replicas: Option<usize>) -> Result<Info, StreamError> {
+    let stream = wanted.name.clone();
+    let found = match js.get_stream(&stream).await {
+        Ok(found) => found.cached_info().clone(),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(ref reply) if reply.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                create(js, wanted, replicas).await?
+            }
+            _ => return Err(StreamError::Unavailable { stream, cause: error.into() }),
+        },
+    };
+    let wanted = Config { num_replicas: replicas.unwrap_or(found.config.num_replicas), ..wanted.clone() };
+    let adjusted = Config { max_bytes: wanted.max_bytes, num_replicas: wanted.num_replicas, ..found.config.clone() };
+    let found = if adjusted == found.config {
+        found
+    } else {
+        // Only a stream that is otherwise right is changed.
+        check_settings(&wanted, &adjusted)?;
+        js.update_stream(&adjusted).await.map_err(|error| StreamError::from_create_error(&adjusted, error))?
+    };
+    check_settings(&wanted, &found.config)?;
+    Ok(found)
+}
+
+async fn create(js: &Context, wanted: &Config, replicas: Option<usize>) -> Result<Info, StreamError> {
+    // A single node refuses more than one replica with an error of its own; a cluster that lacks nodes gives another.
+    let counts = replicas.map_or(vec![CLUSTER_REPLICAS, 1], |count| vec![count]);
+    let mut last = None;
+    for num_replicas in counts {
+        let config = Config { num_replicas, ..wanted.clone() };
+        let error = match js.create_stream(&config).await {
+            Ok(stream) => return Ok(stream.cached_info().clone()),
+            Err(error) => error,
+        };
+        match error.kind() {
+            CreateStreamErrorKind::JetStream(reply)
+                if reply.error_code() == ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED =>
+            {
+                last = Some(error);
+            }
+            // Another replica of this server created it at the same time.
+            CreateStreamErrorKind::JetStream(reply) if reply.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+                let stream = wanted.name.clone();
+                return match js.get_stream(&stream).await {
+                    Ok(found) => Ok(found.cached_info().clone()),
+                    Err(error) => Err(StreamError::Unavailable { stream, cause: error.into() }),
+                };
+            }
+            _ => return Err(StreamError::from_create_error(&config, error)),
+        }
+    }
+    let cause = last.map_or_else(|| "no replica count to try".into(), Into::into);
+    Err(StreamError::Refused { stream: wanted.name.clone(), cause })
+}

@@ -1,0 +1,183 @@
+//! The log on JetStream: the adapter that production uses.
+//!
+//! - `append`: appends, with retries until the outcome is known. `load`: reads of one aggregate.
+
+mod append;
+mod load;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::context::GetStreamError;
+use async_nats::jetstream::{Context, stream};
+use dockhost_domain::envelope::RecordedEvent;
+use dockhost_domain::incarnation::Incarnation;
+use dockhost_domain::subject::{ALL_EVENTS, AggregateId};
+use dockhost_domain::timestamp::Timestamp;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use tokio::time::Instant;
+
+use super::codec::Codec;
+use super::durable::DurableReader;
+use super::leader_reads::{self, LeaderReads};
+use super::reader::{OrderedReader, decoded, subjects};
+use super::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
+use crate::broker::streams::{self, StreamError, StreamOptions};
+use crate::common::error::chain;
+use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
+use crate::sealing::{BucketKeyStore, KeyError, Keyring, LogAge, MasterKey};
+
+/// The key of the stream's metadata that an operator sets to a new value after restoring the log from a backup.
+const INCARNATION_METADATA_KEY: &str = "dockhost-incarnation";
+
+/// How the log is used.
+#[derive(Debug, Clone, Copy)]
+pub struct LogOptions {
+    /// The streams' settings.
+    pub streams: StreamOptions,
+    /// How long one attempt waits for its reply.
+    pub attempt_timeout: Duration,
+    /// How long an append is retried before its outcome counts as unknown, and how long a load waits for progress.
+    pub append_timeout: Duration,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        let (attempt_timeout, append_timeout) = (Duration::from_secs(2), Duration::from_secs(5));
+        Self { streams: StreamOptions::default(), attempt_timeout, append_timeout }
+    }
+}
+
+/// The log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A stream is missing or wrong.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The keys are missing or wrong.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The log could not be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// An import has started and not finished.
+    #[error("an import into this log is unfinished; run `dockhost import` again to resume it")]
+    ImportUnfinished,
+}
+
+/// The log on JetStream.
+#[derive(Debug, Clone)]
+pub struct JetStreamLog {
+    client: Client,
+    js: Context,
+    reads: LeaderReads,
+    codec: Codec,
+    keyring: Arc<Keyring>,
+    incarnation: Incarnation,
+    options: LogOptions,
+}
+
+impl JetStreamLog {
+    /// Creates or checks the streams, then the keys.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(client: Client, master: MasterKey, options: LogOptions) -> Result<Self, OpenError> {
+        let js = leader_reads::context(&client, options.attempt_timeout);
+        let events = streams::ensure(&js, &options.streams).await?;
+        if events.config.metadata.contains_key(streams::IMPORT_MARKER) {
+            return Err(OpenError::ImportUnfinished);
+        }
+        let unavailable = |error: GetStreamError| LogError::Unavailable(error.into());
+        let reads = LeaderReads::new(&js).await.map_err(unavailable)?;
+        let deadline = Instant::now() + STARTUP_DEADLINE;
+        // The log is read before the keys: a replica creates the keys before it appends the first event.
+        let last = until_deadline("the log", deadline, |e| Some(chain(e)), || reads.last_sequence(ALL_EVENTS)).await?;
+        let age = if last == 0 { LogAge::Empty } else { LogAge::InUse };
+        let bucket =
+            until_deadline("the keys", deadline, |e| Some(chain(e)), || js.get_key_value(streams::KEYS_BUCKET));
+        let bucket = bucket.await.map_err(|error| KeyError::Unavailable(error.into()))?;
+        let keyring = Keyring::open(Arc::new(BucketKeyStore::new(bucket)), master, age).await?;
+        let keyring = Arc::new(keyring.with_erasures(Arc::new(reads.clone())));
+        Ok(Self {
+            codec: Codec::new(Arc::clone(&keyring)),
+            incarnation: incarnation(&events),
+            client,
+            js,
+            reads,
+            keyring,
+            options,
+        })
+    }
+
+    /// The keys of this log.
+    #[must_use]
+    pub const fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// When the broker stored the event at this sequence on this subject.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn stored_at(&self, subject: &str, sequence: u64) -> Result<Option<Timestamp>, LogError> {
+        let found = self.reads.next(subject, sequence).await?.filter(|message| message.sequence == sequence);
+        let millis = found.map(|message| message.time.unix_timestamp_nanos() / 1_000_000);
+        Ok(millis.and_then(|millis| i64::try_from(millis).ok()).map(Timestamp::from_millis))
+    }
+
+    /// A durable reader of EVENTS, which resumes in any process after what was acknowledged under `name`.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn durable(&self, name: &str, filter: Filter) -> Result<DurableReader, LogError> {
+        DurableReader::open(self.js.clone(), self.codec.clone(), name, filter).await
+    }
+}
+
+/// The stream's creation time distinguishes it from one that was created again; the metadata, from a restored one.
+pub(super) fn incarnation(info: &stream::Info) -> Incarnation {
+    let created = format!("{:x}", info.created.unix_timestamp_nanos());
+    let restored = info.config.metadata.get(INCARNATION_METADATA_KEY);
+    // A dot would end the incarnation inside a position.
+    restored.map_or_else(|| created.clone(), |value| format!("{created}-{}", value.replace('.', "_"))).into()
+}
+
+impl EventLog for JetStreamLog {
+    fn append(&self, entry: Append) -> BoxFuture<'_, Result<u64, AppendError>> {
+        async move { self.append_until_final(&[entry]).await }.boxed()
+    }
+
+    fn append_batch(&self, entries: Vec<Append>) -> BoxFuture<'_, Result<u64, AppendError>> {
+        async move { self.append_until_final(&entries).await }.boxed()
+    }
+
+    fn load(&self, aggregate: AggregateId, after: u64) -> BoxFuture<'_, Result<Vec<RecordedEvent>, LogError>> {
+        self.load_tail(aggregate, after).boxed()
+    }
+
+    fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<FirstPage, LogError>> {
+        async move { self.first_page(&aggregate.to_string(), 0).await }.boxed()
+    }
+
+    fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>> {
+        async move { self.reads.last_sequence(&aggregate.to_string()).await }.boxed()
+    }
+
+    fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {
+        async move { self.reads.last_sequence(&subjects(filter)).await }.boxed()
+    }
+
+    fn follow(&self, after: u64, filter: Filter) -> BoxStream<'static, Delivery> {
+        let reader = OrderedReader::new(self.js.clone(), self.reads.clone(), after, filter);
+        let raw = futures::stream::unfold(reader, async |mut reader| Some((reader.next().await, reader)));
+        decoded(raw, self.codec.clone())
+    }
+
+    fn incarnation(&self) -> &Incarnation {
+        &self.incarnation
+    }
+}

@@ -1,7 +1,7 @@
 //! The traits of aggregates and commands.
 //!
-//! A command yields at most one event of one aggregate. To change several aggregates at once, the caller appends several
-//! decisions as one atomic batch.
+//! A command yields at most one event of one aggregate. To change several aggregates at once, the caller appends
+//! several decisions as one atomic batch.
 
 #[cfg(test)]
 mod fold_versions;

@@ -1,5 +1,5 @@
-//! The envelope of an event: CloudEvents 1.0, NATS binding, binary mode. Headers are text pairs here, so that this crate
-//! does not depend on a NATS client.
+//! The envelope of an event: CloudEvents 1.0, NATS binding, binary mode. Headers are text pairs here, so that this
+//! crate does not depend on a NATS client.
 
 use std::fmt;
 use std::str::FromStr;
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_round_trip_and_a_missing_one_is_named() {
+    fn envelope_headers_round_trip_and_a_missing_one_is_reported() {
         let user: UserId = "0193b3a0-0000-7000-8000-000000000001".parse().unwrap();
         let aggregate = AggregateId::Account(user);
         let meta = Meta {

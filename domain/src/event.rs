@@ -1,8 +1,8 @@
 //! The union of all events, and their encoding.
 //!
-//! The subject decides which aggregate's events a body can be; any other event is unreadable. The name of each event
-//! includes its version. A released version never changes (see `golden/`); [`upcast`] converts old versions before
-//! decoding.
+//! A body is decoded as an event of the aggregate that its subject names; any other event is unreadable. The type of
+//! each event includes its version. A released version never changes (see `golden/`); [`upcast`] converts old versions
+//! before decoding.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess};
@@ -69,7 +69,7 @@ impl Event {
     /// Encodes the type and the body.
     ///
     /// # Errors
-    /// If a variant has no JSON form. The golden files show that none is such.
+    /// If the event has no JSON form, which the golden files rule out.
     pub fn encode(&self) -> Result<Encoded, serde_json::Error> {
         serde_json::from_value(serde_json::to_value(self)?)
     }
@@ -153,8 +153,8 @@ impl<'de, D: Deserializer<'de, Error = serde_json::Error>> MapAccess<'de> for Ta
     }
 }
 
-/// The conversion from an old version of an event to the current one; `None` for a current or unknown type. No event has
-/// a second version yet. A new version adds an arm here and keeps the old golden file.
+/// The conversion from an old version of an event to the current one; `None` for a current or unknown type. No event
+/// has a second version yet. A new version adds an arm here and keeps the old golden file.
 #[must_use]
 pub const fn upcast(_kind: &str) -> Option<fn(Encoded) -> Encoded> {
     None

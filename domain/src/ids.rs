@@ -1,5 +1,5 @@
-//! Identifiers: one newtype per kind, all UUIDv7, so that ids sort by creation time. The text of an id (36 characters, hex
-//! digits and dashes) is safe in a subject.
+//! Identifiers: one newtype per kind, all UUIDv7, so that ids sort by creation time. The text of an id (36 characters,
+//! hex digits and dashes) is safe in a subject.
 
 use std::fmt;
 use std::str::FromStr;

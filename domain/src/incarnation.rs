@@ -1,7 +1,7 @@
 //! The identity of a log.
 //!
-//! Every stored or returned position includes it. A restored or recreated log has another incarnation, and a position is
-//! valid in its own log only: a reader that finds another incarnation stops with an error.
+//! Every stored or returned position includes it. A restored or recreated log has another incarnation, and a position
+//! is valid in its own log only: a reader that finds another incarnation stops with an error.
 
 use std::fmt;
 

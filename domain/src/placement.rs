@@ -101,8 +101,8 @@ fn eligibility(candidate: &Candidate, tried: &[BackendId]) -> Result<(), Ineligi
     }
 }
 
-/// Chooses the eligible backend with the lowest share of its capacity in use. `tie_breaker`, a number that differs from call
-/// to call, chooses among equals.
+/// Chooses the eligible backend with the lowest share of its capacity in use. `tie_breaker`, a number that differs from
+/// call to call, chooses among equals.
 ///
 /// # Errors
 /// [`NoCandidate`] with the reason for each backend.

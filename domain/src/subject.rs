@@ -1,7 +1,7 @@
 //! The subjects of the broker: built from typed ids, and parsed.
 //!
-//! No subject contains text that a user entered: ids are UUIDs, and claims are the hex form of a keyed hash, so no name can
-//! inject `.`, `*` or `>`. Each aggregate has one literal subject, to which the expectation of an append applies.
+//! No subject contains text that a user entered: ids are UUIDs, and claims are the hex form of a keyed hash, so no name
+//! can inject `.`, `*` or `>`. Each aggregate has one literal subject, to which the expectation of an append applies.
 
 use std::fmt;
 use std::str::FromStr;
@@ -174,10 +174,10 @@ impl FromStr for AggregateId {
             "session" => Ok(Self::Session(rest.parse().map_err(invalid)?)),
             "backend" => Ok(Self::Backend(rest.parse().map_err(invalid)?)),
             "claim" => {
-                let (word, hash) = rest.split_once('.').ok_or_else(|| InvalidSubject(text.to_owned()))?;
+                let (token, hash) = rest.split_once('.').ok_or_else(|| InvalidSubject(text.to_owned()))?;
                 let kind = ClaimKind::ALL
                     .into_iter()
-                    .find(|kind| kind.as_str() == word)
+                    .find(|kind| kind.as_str() == token)
                     .ok_or_else(|| InvalidSubject(text.to_owned()))?;
                 Ok(Self::Claim(ClaimId { kind, hash: hash.parse()? }))
             }

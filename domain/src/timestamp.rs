@@ -1,6 +1,7 @@
 //! Event time: UTC in milliseconds, written as RFC 3339 with exactly three decimals.
 //!
-//! The text has a fixed width, so that it sorts like the time, and a rebuilt document equals the live one byte for byte.
+//! The text has a fixed width, so that it sorts like the time, and a rebuilt document equals the live one byte for
+//! byte.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,8 @@
 //! The messages between the server and the agents, as `docs/EVENTS.md` describes them.
 //!
-//! They are JSON bodies on the subjects of [`crate::subject::Channel`]. Both sides ignore unknown members, so that an older
-//! agent works with a newer server. Agents are not trusted: a report is input to a command, and the broker's permissions
-//! determine the sender by the subject.
+//! They are JSON bodies on the subjects of [`crate::subject::Channel`]. Both sides ignore unknown members, so that an
+//! older agent works with a newer server. Agents are not trusted: a report is input to a command, and the broker's
+//! permissions determine the sender by the subject.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +55,8 @@ pub struct Ports {
     pub https: u16,
 }
 
-/// `dockhost.assignment.<backend>.<instance>`: the whole desired state of one instance on one backend. Only the last one
-/// per subject counts; the agent reconciles the container with it.
+/// `dockhost.assignment.<backend>.<instance>`: the whole desired state of one instance on one backend. Only the last
+/// one per subject counts; the agent reconciles the container with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Assignment {

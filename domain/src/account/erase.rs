@@ -12,7 +12,7 @@ pub struct EraseAccount {
 
 /// The account was never created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such account")]
+#[error("the account does not exist")]
 pub struct NoSuchAccount;
 
 impl Command for EraseAccount {

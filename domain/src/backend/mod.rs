@@ -24,7 +24,7 @@ pub use mark_lost::MarkLost;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum BackendEvent {
-    /// The machine was registered.
+    /// The backend was registered.
     #[serde(rename = "dockhost.backend.enrolled.v1")]
     Enrolled(Enrolled),
     /// Its agent connected, or sent changed facts about itself.
@@ -35,7 +35,7 @@ pub enum BackendEvent {
     Lost(Lost),
 }
 
-/// The machine was registered.
+/// The backend was registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Enrolled {

@@ -33,8 +33,8 @@ fn decode(subject: &AggregateId, event: Encoded) -> Result<Event, UnreadableEven
     value
 }
 
-/// Makes one list of variants into a `match`, which does not compile if a variant is missing, and into the list of types
-/// that need a golden file.
+/// Makes one list of variants into a `match`, which does not compile if a variant is missing, and into the list of
+/// types that need a golden file.
 macro_rules! every_event {
     ($($event:ident::$variant:ident => $kind:literal),* $(,)?) => {
         const KINDS: &[&str] = &[$($kind),*];

@@ -56,8 +56,8 @@ impl Command for RevokeSession {
 /// Keeps the size of `closed` well below the broker's limit.
 const MAX_SESSIONS_PER_EVENT: usize = 5000;
 
-/// End all sessions for good. The caller repeats it until it decides nothing: above [`MAX_SESSIONS_PER_EVENT`], each call
-/// revokes one session.
+/// End all sessions for good. The caller repeats it until it decides nothing: above [`MAX_SESSIONS_PER_EVENT`], each
+/// call revokes one session.
 #[derive(Debug, Clone, Copy)]
 pub struct CloseSessions;
 

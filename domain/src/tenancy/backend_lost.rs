@@ -1,5 +1,5 @@
-//! Places an instance on another backend after its backend was lost, unless it has a container: its files are on the lost
-//! backend.
+//! Places an instance on another backend after its backend was lost, unless it has a container: its files are on the
+//! lost backend.
 
 use std::convert::Infallible;
 

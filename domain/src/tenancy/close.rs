@@ -1,5 +1,5 @@
-//! Closes a tenancy because its user was erased. A closed tenancy accepts no new instance, so that deleting the existing
-//! ones finishes.
+//! Closes a tenancy because its user was erased. A closed tenancy accepts no new instance, so that deleting the
+//! existing ones finishes.
 
 use std::convert::Infallible;
 

@@ -1,5 +1,5 @@
-//! The events of a user's instances. All but the last name the instance, and those about a placement name the placement, so
-//! that a fold can tell whether an event concerns the current one.
+//! The events of a user's instances. All but the last name the instance, and those about a placement name the
+//! placement, so that a fold can tell whether an event concerns the current one.
 
 use serde::{Deserialize, Serialize};
 

@@ -41,7 +41,7 @@ pub struct Instance {
     /// The current placement; `None` once it is abandoned or removed.
     #[serde(rename = "site")]
     pub current_placement: Option<Placement>,
-    /// Whether it has reached the desired state.
+    /// Its progress towards the desired state.
     pub progress: Progress,
     /// The failures of the placements since the last success.
     #[serde(rename = "setbacks")]

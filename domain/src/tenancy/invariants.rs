@@ -1,5 +1,5 @@
-//! The invariants of every reachable state. Property tests check them for all interleavings, and the chaos checker for a
-//! real log.
+//! The invariants of every reachable state. Property tests check them for all interleavings, and the chaos checker for
+//! a real log.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The tenancy: all instances of one user in one aggregate, because the quota, unique names and idempotency keys concern
-//! all of them.
+//! The tenancy: all instances of one user in one aggregate, because the quota, unique names and idempotency keys
+//! concern all of them.
 //!
 //! Deleted instances, ended operations and idempotency keys are removed after [`RETENTION`] of event time, so that the
 //! state stays small.

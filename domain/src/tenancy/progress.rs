@@ -8,13 +8,13 @@ use crate::ids::OperationId;
 use crate::timestamp::Timestamp;
 use crate::wire::DesiredState;
 
-/// Whether an instance has reached its desired state.
+/// The progress of an instance towards its desired state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Progress {
-    /// Not yet; a deadline ends this.
+    /// A change is in progress until the deadline.
     Pending {
-        /// The change in progress.
+        /// The kind of change.
         #[serde(rename = "step")]
         operation_kind: OperationKind,
         /// The operation that requested it; `None` if the container changed without a request.
@@ -22,10 +22,10 @@ pub enum Progress {
         /// When this state ends.
         deadline: Timestamp,
     },
-    /// Yes.
+    /// It has the desired state.
     #[serde(rename = "settled")]
     Stable,
-    /// No, and no change is in progress.
+    /// It does not have the desired state, and no change is in progress.
     Failed {
         /// The last failure.
         #[serde(rename = "setback")]

@@ -1,8 +1,8 @@
 //! Handles a backend's report about an instance.
 //!
-//! Agents are not trusted, and reports arrive late, repeated and out of order. So only the backend of the current placement
-//! can change an instance, a report that is not newer than the last one is ignored, and a report of a lower generation is
-//! recorded but completes nothing.
+//! Agents are not trusted, and reports arrive late, repeated and out of order. So only the backend of the current
+//! placement can change an instance, a report that is not newer than the last one is ignored, and a report of a lower
+//! generation is recorded but completes nothing.
 
 use super::event::{
     Deleted, DeletionOutcome, Failed, FailureReason, Observed, PlacementFailure, Released, ReportPosition, TenancyEvent,

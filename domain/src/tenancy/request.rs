@@ -1,4 +1,5 @@
-//! Requests an instance and chooses its backend. A repeated request, recognised by its `Idempotency-Key`, decides nothing.
+//! Requests an instance and chooses its backend. A repeated request, recognised by its `Idempotency-Key`, decides
+//! nothing.
 
 use std::collections::BTreeSet;
 

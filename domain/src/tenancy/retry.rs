@@ -1,7 +1,7 @@
 //! What follows when a placement fails before a container was observed.
 //!
-//! Each backend is tried once, and the policy limits the attempts in total and those that end by a deadline, each of which
-//! makes the user wait.
+//! Each backend is tried once, and the policy limits the attempts in total and those that end by a deadline, each of
+//! which makes the user wait.
 
 use super::event::{Failed, FailureReason, Placed, PlacementFailure, ReportPosition, TenancyEvent};
 use super::instance::Instance;

@@ -1,102 +1,107 @@
-//! Machines that do as they are told and tell the truth bring everything to an end.
+//! Truthful agents and deadlines bring every instance to its desired state or to a failure.
 //!
-//! In: any world, and any containers on its machines. Then each machine in turn compares what it is told with what it
-//! has, acts, and reports. Out: after a few rounds nothing is pending, another round changes nothing, and what runs is
-//! what is wanted.
+//! Each test starts from a random simulation with random containers on the backends. In each round, each agent
+//! reconciles its containers with its assignments and reports. After a few rounds nothing is pending, a further round
+//! changes nothing, and the containers match the tenancy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::build::*;
-use super::world::{MACHINES, World, scenes};
+use super::fixtures::*;
+use super::simulation::{BACKENDS, Simulation, any_steps};
 use crate::ids::{BackendId, InstanceId};
 use crate::tenancy::{Facts, HandleDeadline, Progress, check_invariants, desired_assignments};
 use crate::testing::{many_cases, user};
 use crate::wire::{Assignment, DesiredState, Observation, Phase, Report, ReportKind};
 
-/// A container as its machine knows it.
+/// A container on a backend.
 #[derive(Debug, Clone, PartialEq)]
 struct Container {
     placement: u32,
-    seen: Observation,
+    observation: Observation,
 }
 
-/// How a machine behaves.
+/// How an agent behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Manner {
-    /// Does what it can.
+enum Behavior {
     Obeys,
-    /// Makes no new container.
+    /// Refuses to create containers.
     Refuses,
-    /// Neither acts nor speaks.
+    /// Neither acts nor reports.
     Silent,
 }
 
+/// The agents of all backends, with their containers.
 #[derive(Debug, Default)]
-struct Fleet {
+struct Agents {
     containers: BTreeMap<(BackendId, InstanceId), Container>,
-    made: u32,
+    created: u32,
 }
 
-impl Fleet {
-    /// Does as told, and says what there is now.
-    fn obey(&mut self, backend: BackendId, told: &Assignment, manner: Manner) -> ReportKind {
-        let at = (backend, told.instance_id);
-        let Some(spec) = &told.container else {
-            self.containers.remove(&at);
+impl Agents {
+    /// Executes an assignment and reports the result.
+    fn reconcile(&mut self, backend: BackendId, assignment: &Assignment, behavior: Behavior) -> ReportKind {
+        let key = (backend, assignment.instance_id);
+        let Some(spec) = &assignment.container else {
+            self.containers.remove(&key);
             return ReportKind::InstanceDeleted;
         };
-        self.containers.retain(|place, container| *place != at || container.placement == told.placement);
-        let known =
-            |container: &Container| spec.container_id.as_ref().is_none_or(|id| *id == container.seen.container_id);
-        let phase = if told.desired == DesiredState::Running { Phase::Running } else { Phase::Stopped };
-        match self.containers.get_mut(&at) {
-            Some(container) if known(container) => {
-                container.seen.phase = phase;
-                ReportKind::InstanceStatus(container.seen.clone())
+        self.containers.retain(|other, container| *other != key || container.placement == assignment.placement);
+        let is_expected = |container: &Container| {
+            spec.container_id.as_ref().is_none_or(|id| *id == container.observation.container_id)
+        };
+        let phase = if assignment.desired == DesiredState::Running { Phase::Running } else { Phase::Stopped };
+        match self.containers.get_mut(&key) {
+            Some(container) if is_expected(container) => {
+                container.observation.phase = phase;
+                ReportKind::InstanceStatus(container.observation.clone())
             }
-            _ if spec.container_id.is_some() => could_not("container_gone"),
-            _ if manner == Manner::Refuses => refused("image_missing"),
+            _ if spec.container_id.is_some() => agent_failed("container_gone"),
+            _ if behavior == Behavior::Refuses => agent_refused("image_missing"),
             _ => {
-                self.made += 1;
-                let seen = Observation { container_id: format!("made-{}", self.made), ..container(phase) };
-                self.containers.insert(at, Container { placement: told.placement, seen: seen.clone() });
-                ReportKind::InstanceCreated(seen)
+                self.created += 1;
+                let container_id = format!("created-{}", self.created);
+                let observation = Observation { container_id, ..observation(phase) };
+                let container = Container { placement: assignment.placement, observation: observation.clone() };
+                self.containers.insert(key, container);
+                ReportKind::InstanceCreated(observation)
             }
         }
     }
 
-    /// Each machine looks at each instance once; returns how many events came of it.
-    fn round(&mut self, world: &mut World, manners: [Manner; 3]) -> usize {
+    /// Each agent that is not silent handles each instance once. Returns the number of events.
+    fn round(&mut self, simulation: &mut Simulation, behaviors: [Behavior; 3]) -> usize {
         let mut events = 0;
-        for (backend, manner) in MACHINES.into_iter().zip(manners).filter(|(_, manner)| *manner != Manner::Silent) {
-            let strays = self.containers.keys().map(|(_, id)| *id);
-            let instances: BTreeSet<_> = world.instances().chain(strays).collect();
+        let active = BACKENDS.into_iter().zip(behaviors).filter(|(_, behavior)| *behavior != Behavior::Silent);
+        for (backend, behavior) in active {
+            let with_containers = self.containers.keys().map(|(_, id)| *id);
+            let instances: BTreeSet<_> = simulation.instances().chain(with_containers).collect();
             for instance_id in instances {
-                let instance = world.tenancy.instance(instance_id);
-                let told = instance.and_then(|known| desired_assignments(user(1), instance_id, known).remove(&backend));
-                let report = |placement, generation, news| {
+                let instance = simulation.tenancy.instance(instance_id);
+                let assignment =
+                    instance.and_then(|instance| desired_assignments(user(1), instance_id, instance).remove(&backend));
+                let report = |placement, generation, kind| {
                     let user_id = user(1);
-                    Report { instance_id, user_id, placement, generation, kind: news }
+                    Report { instance_id, user_id, placement, generation, kind }
                 };
-                let answer = match told {
-                    Some(told) => {
-                        let news = self.obey(backend, &told, manner);
-                        world.hear(backend, report(told.placement, told.generation, news))
+                let result = match assignment {
+                    Some(assignment) => {
+                        let kind = self.reconcile(backend, &assignment, behavior);
+                        simulation.report(backend, report(assignment.placement, assignment.generation, kind))
                     }
-                    // A container that it was told nothing of.
+                    // A container without an assignment.
                     None => match self.containers.get(&(backend, instance_id)) {
                         None => continue,
-                        Some(found) => {
-                            let news = ReportKind::InstanceStatus(found.seen.clone());
-                            world.hear(backend, report(found.placement, 1, news))
+                        Some(container) => {
+                            let kind = ReportKind::InstanceStatus(container.observation.clone());
+                            simulation.report(backend, report(container.placement, 1, kind))
                         }
                     },
                 };
-                match answer {
+                match result {
                     Ok(event) => events += usize::from(event.is_some()),
-                    // It is told to remove it.
+                    // The server tells the agent to remove the orphaned container.
                     Err(_) => drop(self.containers.remove(&(backend, instance_id))),
                 }
             }
@@ -105,54 +110,62 @@ impl Fleet {
     }
 }
 
-fn pending(world: &World) -> Vec<InstanceId> {
-    world.tenancy.all().filter(|(_, instance)| instance.deadline().is_some()).map(|(id, _)| id).collect()
+fn pending(simulation: &Simulation) -> Vec<InstanceId> {
+    simulation.tenancy.all().filter(|(_, instance)| instance.deadline().is_some()).map(|(id, _)| id).collect()
 }
 
-/// Every deadline that is set now passes.
-fn pass_deadlines(world: &mut World) {
-    for instance_id in pending(world) {
-        let Some(instance) = world.tenancy.instance(instance_id).cloned() else { continue };
+/// Lets every current deadline pass.
+fn pass_deadlines(simulation: &mut Simulation) {
+    for instance_id in pending(simulation) {
+        let Some(instance) = simulation.tenancy.instance(instance_id).cloned() else { continue };
         let Some(now) = instance.deadline() else { continue };
         let facts = Facts { now, ..facts(0) };
-        world.decide(&HandleDeadline { instance_id, generation: instance.generation, facts }).unwrap();
+        simulation.decide(&HandleDeadline { instance_id, generation: instance.generation, facts }).unwrap();
     }
 }
 
-/// Containers that there are when the machines begin to behave.
-fn fleets() -> impl Strategy<Value = Fleet> {
-    let on = (0_usize..3, 1_u128..5).prop_map(|(machine, n)| (MACHINES[machine], instance(n)));
-    let found = (1_u32..4, any::<bool>(), 0..3).prop_map(|(placement, runs, n)| {
+/// Agents with any containers.
+fn any_agents() -> impl Strategy<Value = Agents> {
+    let on = (0_usize..3, 1_u128..5).prop_map(|(backend, n)| (BACKENDS[backend], instance(n)));
+    let container = (1_u32..4, any::<bool>(), 0..3).prop_map(|(placement, runs, n)| {
         let phase = if runs { Phase::Running } else { Phase::Stopped };
-        Container { placement, seen: Observation { container_id: format!("c{n}"), ..container(phase) } }
+        let observation = Observation { container_id: format!("c{n}"), ..observation(phase) };
+        Container { placement, observation }
     });
-    prop::collection::btree_map(on, found, 0..8).prop_map(|containers| Fleet { containers, made: 0 })
+    prop::collection::btree_map(on, container, 0..8).prop_map(|containers| Agents { containers, created: 0 })
 }
 
-fn manners(among: [Manner; 3]) -> impl Strategy<Value = [Manner; 3]> {
-    [0_usize..3, 0..3, 0..3].prop_map(move |drawn| drawn.map(|n| among[n]))
+fn behaviors(among: [Behavior; 3]) -> impl Strategy<Value = [Behavior; 3]> {
+    [0_usize..3, 0..3, 0..3].prop_map(move |indices| indices.map(|n| among[n]))
 }
 
-/// What runs is what is wanted, as far as its machine can be heard.
-fn check_as_wanted(world: &World, fleet: &Fleet, manners: [Manner; 3]) -> Result<(), TestCaseError> {
-    let heard =
-        |backend: BackendId| MACHINES.into_iter().zip(manners).any(|(b, m)| b == backend && m != Manner::Silent);
-    for ((backend, id), container) in fleet.containers.iter().filter(|((backend, _), _)| heard(*backend)) {
-        let site = world.tenancy.instance(*id).and_then(|instance| instance.current_placement.as_ref());
+/// Checks that the containers match the tenancy, except on silent backends.
+fn check_containers(simulation: &Simulation, agents: &Agents, behaviors: [Behavior; 3]) -> Result<(), TestCaseError> {
+    let is_active = |backend: BackendId| {
+        BACKENDS.into_iter().zip(behaviors).any(|(b, behavior)| b == backend && behavior != Behavior::Silent)
+    };
+    for ((backend, id), container) in agents.containers.iter().filter(|((backend, _), _)| is_active(*backend)) {
+        let current = simulation.tenancy.instance(*id).and_then(|instance| instance.current_placement.as_ref());
         prop_assert!(
-            site.is_some_and(|site| site.backend_id == *backend),
-            "{:?} on {} is nobody's",
+            current.is_some_and(|current| current.backend_id == *backend),
+            "{:?} on {} is orphaned",
             container,
             backend
         );
     }
-    for (id, instance) in world.tenancy.all() {
-        prop_assert!(instance.pending_removals.keys().all(|backend| !heard(*backend)), "not released: {:?}", instance);
-        let Some(site) = instance.current_placement.as_ref().filter(|site| heard(site.backend_id)) else { continue };
+    for (id, instance) in simulation.tenancy.all() {
+        prop_assert!(
+            instance.pending_removals.keys().all(|backend| !is_active(*backend)),
+            "pending removal: {:?}",
+            instance
+        );
+        let Some(current) = instance.current_placement.as_ref().filter(|current| is_active(current.backend_id)) else {
+            continue;
+        };
         if instance.progress == Progress::Stable {
-            let container = fleet.containers.get(&(site.backend_id, id));
-            let seen = site.last_observation.as_ref().map(|seen| &seen.observation);
-            prop_assert_eq!(container.map(|container| &container.seen), seen);
+            let container = agents.containers.get(&(current.backend_id, id));
+            let last = current.last_observation.as_ref().map(|last| &last.observation);
+            prop_assert_eq!(container.map(|container| &container.observation), last);
             prop_assert_eq!(container.map(|container| container.placement), Some(instance.placement));
         }
     }
@@ -162,39 +175,38 @@ fn check_as_wanted(world: &World, fleet: &Fleet, manners: [Manner; 3]) -> Result
 proptest! {
     #![proptest_config(many_cases())]
 
-    /// Three machines, so three tries; then one round in which what was given up is confirmed.
+    /// Three rounds for three backends, and one to confirm the removals.
     #[test]
-    fn truthful_machines_bring_everything_to_an_end_before_any_deadline(
-        scenes in scenes(),
-        mut fleet in fleets(),
-        manners in manners([Manner::Obeys, Manner::Obeys, Manner::Refuses]),
+    fn agents_that_report_end_every_pending_state_without_deadlines(
+        steps in any_steps(),
+        mut agents in any_agents(),
+        behaviors in behaviors([Behavior::Obeys, Behavior::Obeys, Behavior::Refuses]),
     ) {
-        let mut world = World::play(&scenes, |_, _| Ok(()))?;
+        let mut simulation = Simulation::run(&steps, |_, _| Ok(()))?;
         for _ in 0..4 {
-            fleet.round(&mut world, manners);
-            prop_assert_eq!(check_invariants(&world.tenancy), Ok(()));
+            agents.round(&mut simulation, behaviors);
+            prop_assert_eq!(check_invariants(&simulation.tenancy), Ok(()));
         }
-        prop_assert_eq!(pending(&world), vec![]);
-        prop_assert_eq!(fleet.round(&mut world, manners), 0, "another round changes nothing");
-        check_as_wanted(&world, &fleet, manners)?;
+        prop_assert_eq!(pending(&simulation), vec![]);
+        prop_assert_eq!(agents.round(&mut simulation, behaviors), 0, "a further round changes nothing");
+        check_containers(&simulation, &agents, behaviors)?;
     }
 
-    /// Where machines are silent, deadlines do it: each round tries or ends something.
     #[test]
-    fn deadlines_end_what_silent_machines_leave_open(
-        scenes in scenes(),
-        mut fleet in fleets(),
-        manners in manners([Manner::Obeys, Manner::Refuses, Manner::Silent]),
+    fn agents_that_are_silent_leave_the_end_to_the_deadlines(
+        steps in any_steps(),
+        mut agents in any_agents(),
+        behaviors in behaviors([Behavior::Obeys, Behavior::Refuses, Behavior::Silent]),
     ) {
-        let mut world = World::play(&scenes, |_, _| Ok(()))?;
+        let mut simulation = Simulation::run(&steps, |_, _| Ok(()))?;
         for _ in 0..4 {
-            fleet.round(&mut world, manners);
-            pass_deadlines(&mut world);
-            prop_assert_eq!(check_invariants(&world.tenancy), Ok(()));
+            agents.round(&mut simulation, behaviors);
+            pass_deadlines(&mut simulation);
+            prop_assert_eq!(check_invariants(&simulation.tenancy), Ok(()));
         }
-        prop_assert_eq!(pending(&world), vec![]);
-        fleet.round(&mut world, manners);
-        prop_assert_eq!(fleet.round(&mut world, manners), 0, "another round changes nothing");
-        check_as_wanted(&world, &fleet, manners)?;
+        prop_assert_eq!(pending(&simulation), vec![]);
+        agents.round(&mut simulation, behaviors);
+        prop_assert_eq!(agents.round(&mut simulation, behaviors), 0, "a further round changes nothing");
+        check_containers(&simulation, &agents, behaviors)?;
     }
 }

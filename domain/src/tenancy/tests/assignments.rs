@@ -1,8 +1,8 @@
-//! What each machine is told: one assignment for each that holds, should hold, or may still hold a container.
+//! The assignments of an instance in each state.
 
 use std::collections::BTreeMap;
 
-use super::build::*;
+use super::fixtures::*;
 use crate::ids::BackendId;
 use crate::personal::Personal;
 use crate::tenancy::event::{Requested, TenancyEvent};
@@ -10,13 +10,13 @@ use crate::tenancy::{Tenancy, desired_assignments};
 use crate::testing::{at, given, user};
 use crate::wire::{Assignment, ContainerSpec, DesiredState};
 
-fn told(past: Vec<TenancyEvent>) -> BTreeMap<BackendId, Assignment> {
-    let tenancy = given::<Tenancy>(past).state;
+fn assignments(history: Vec<TenancyEvent>) -> BTreeMap<BackendId, Assignment> {
+    let tenancy = given::<Tenancy>(history).state;
     desired_assignments(user(1), WEB, tenancy.instance(WEB).unwrap())
 }
 
-fn assignment(placement: u32, generation: u32, wanted: DesiredState, container: Option<ContainerSpec>) -> Assignment {
-    Assignment { instance_id: WEB, user_id: user(1), placement, generation, desired: wanted, container }
+fn assignment(placement: u32, generation: u32, desired: DesiredState, container: Option<ContainerSpec>) -> Assignment {
+    Assignment { instance_id: WEB, user_id: user(1), placement, generation, desired, container }
 }
 
 fn spec(container_id: Option<&str>) -> Option<ContainerSpec> {
@@ -30,50 +30,50 @@ fn spec(container_id: Option<&str>) -> Option<ContainerSpec> {
 }
 
 #[test]
-fn the_machine_of_an_instance_is_told_what_is_wanted_and_which_container_is_known() {
-    let on_a = |told: Assignment| BTreeMap::from([(A, told)]);
-    let known = || spec(Some("c1"));
-    assert_eq!(told(past::creating()), on_a(assignment(1, 1, DesiredState::Running, spec(None))));
-    assert_eq!(told(past::running()), on_a(assignment(1, 1, DesiredState::Running, known())));
-    assert_eq!(told(past::recovering()), on_a(assignment(1, 1, DesiredState::Running, known())));
-    assert_eq!(told(past::stopping()), on_a(assignment(1, 2, DesiredState::Stopped, known())));
-    assert_eq!(told(past::stopped()), on_a(assignment(1, 2, DesiredState::Stopped, known())));
-    assert_eq!(told(past::resuming()), on_a(assignment(1, 3, DesiredState::Running, known())));
-    assert_eq!(told(past::failed()), on_a(assignment(1, 2, DesiredState::Stopped, known())));
-    assert_eq!(told(past::deleting()), on_a(assignment(1, 2, DesiredState::Deleted, None)));
-    assert_eq!(told(past::deleted()), BTreeMap::new());
+fn assignments_contain_the_desired_state_and_the_observed_container() {
+    let on_a = |assignment: Assignment| BTreeMap::from([(A, assignment)]);
+    let observed = || spec(Some("c1"));
+    assert_eq!(assignments(history::creating()), on_a(assignment(1, 1, DesiredState::Running, spec(None))));
+    assert_eq!(assignments(history::running()), on_a(assignment(1, 1, DesiredState::Running, observed())));
+    assert_eq!(assignments(history::recovering()), on_a(assignment(1, 1, DesiredState::Running, observed())));
+    assert_eq!(assignments(history::stopping()), on_a(assignment(1, 2, DesiredState::Stopped, observed())));
+    assert_eq!(assignments(history::stopped()), on_a(assignment(1, 2, DesiredState::Stopped, observed())));
+    assert_eq!(assignments(history::resuming()), on_a(assignment(1, 3, DesiredState::Running, observed())));
+    assert_eq!(assignments(history::failed()), on_a(assignment(1, 2, DesiredState::Stopped, observed())));
+    assert_eq!(assignments(history::deleting()), on_a(assignment(1, 2, DesiredState::Deleted, None)));
+    assert_eq!(assignments(history::deleted()), BTreeMap::new());
 }
 
 #[test]
-fn a_machine_that_was_given_up_is_told_to_remove_what_it_may_hold() {
-    let gone = |generation| BTreeMap::from([(A, assignment(1, generation, DesiredState::Deleted, None))]);
-    assert_eq!(told(past::never_created()), gone(1));
-    assert_eq!(told(past::abandoned()), gone(2));
-    let moved = past::creating().into_iter().chain([placed(2, choice(B, 2), refusal(A, "no_ports"), at(30))]);
+fn assignments_of_an_abandoned_placement_request_the_removal() {
+    let removal = |generation| BTreeMap::from([(A, assignment(1, generation, DesiredState::Deleted, None))]);
+    assert_eq!(assignments(history::never_created()), removal(1));
+    assert_eq!(assignments(history::abandoned()), removal(2));
+    let moved = history::creating().into_iter().chain([placed(2, choice(B, 2), refusal(A, "no_ports"), at(30))]);
     let both =
         [(A, assignment(1, 1, DesiredState::Deleted, None)), (B, assignment(2, 1, DesiredState::Running, spec(None)))];
-    assert_eq!(told(moved.clone().collect()), both.into());
+    assert_eq!(assignments(moved.clone().collect()), both.into());
     let released: Vec<_> = moved.chain([released(A, 1)]).collect();
-    assert_eq!(told(released), BTreeMap::from([(B, assignment(2, 1, DesiredState::Running, spec(None)))]));
+    assert_eq!(assignments(released), BTreeMap::from([(B, assignment(2, 1, DesiredState::Running, spec(None)))]));
 }
 
 #[test]
-fn the_image_asked_for_is_passed_on() {
+fn assignments_contain_the_requested_image() {
     let image = Some("dockhost/debian".to_owned());
-    let asked = Requested { image: image.clone(), ..requested(WEB, "web") };
-    let told = told(vec![TenancyEvent::Requested(asked)]);
-    assert_eq!(told[&A].container.as_ref().unwrap().image, image);
+    let requested = Requested { image: image.clone(), ..requested(WEB, "web") };
+    let assigned = assignments(vec![TenancyEvent::Requested(requested)]);
+    assert_eq!(assigned[&A].container.as_ref().unwrap().image, image);
 }
 
-/// Without a key there is nothing to make, whichever of the two was typed.
+/// Without the name or the SSH key no container can be created.
 #[test]
-fn nothing_is_made_for_an_erased_person() {
+fn assignments_of_an_erased_user_request_the_removal() {
     let erased = [
         Requested { name: Personal::Erased, ..requested(WEB, "web") },
         Requested { ssh_public_key: Personal::Erased, ..requested(WEB, "web") },
     ];
     for requested in erased {
-        let told = told(vec![TenancyEvent::Requested(requested)]);
-        assert_eq!(told, BTreeMap::from([(A, assignment(1, 1, DesiredState::Deleted, None))]));
+        let assigned = assignments(vec![TenancyEvent::Requested(requested)]);
+        assert_eq!(assigned, BTreeMap::from([(A, assignment(1, 1, DesiredState::Deleted, None))]));
     }
 }

@@ -1,53 +1,59 @@
-//! A machine is lost: what waits there for its first container goes elsewhere, what has one stays.
+//! A backend is lost: an instance without a container is placed on another one.
 
-use super::build::*;
+use super::fixtures::*;
 use crate::ids::BackendId;
 use crate::tenancy::event::{FailureReason, TenancyEvent};
 use crate::tenancy::{HandleBackendLost, Tenancy};
 use crate::testing::{at, given};
 
-fn gone(backend_id: BackendId) -> HandleBackendLost {
+fn lost(backend_id: BackendId) -> HandleBackendLost {
     HandleBackendLost { backend_id, instance_id: WEB, facts: facts_with(10, &[B, C]) }
 }
 
 #[test]
-fn what_waits_for_its_first_container_goes_to_another_machine() {
-    given(past::creating()).when(gone(A)).then(placed(2, choice(B, 2), setback(A, FailureReason::Lost), at(25)));
+fn backend_lost_without_a_container_places_again() {
+    given(history::creating()).when(lost(A)).then(placed(2, choice(B, 2), failure(A, FailureReason::Lost), at(25)));
 }
 
-/// Only lateness costs the user time, so only lateness is counted against the create.
+/// Only missed deadlines make the user wait, so only they are limited.
 #[test]
-fn losing_machines_is_not_being_late() {
-    given(past::creating())
-        .when(gone(A))
-        .then(placed(2, choice(B, 2), setback(A, FailureReason::Lost), at(25)))
-        .when(gone(B))
-        .then(placed(3, choice(C, 1), setback(B, FailureReason::Lost), at(25)))
-        .when(gone(C))
-        .then(given_up(1, setback(C, FailureReason::Lost), None));
+fn backend_lost_does_not_count_as_late() {
+    given(history::creating())
+        .when(lost(A))
+        .then(placed(2, choice(B, 2), failure(A, FailureReason::Lost), at(25)))
+        .when(lost(B))
+        .then(placed(3, choice(C, 1), failure(B, FailureReason::Lost), at(25)))
+        .when(lost(C))
+        .then(failed_unplaced(1, failure(C, FailureReason::Lost), None));
 }
 
 #[test]
-fn what_has_a_container_stays_where_its_files_are() {
-    let seen_but_not_done = past::creating().into_iter().chain([observed(1, crate::wire::Phase::Stopped, 1)]).collect();
-    for past in
-        [past::running(), past::recovering(), past::stopping(), past::stopped(), past::failed(), seen_but_not_done]
-    {
-        given(past).when(gone(A)).then_nothing();
+fn backend_lost_with_a_container_changes_nothing() {
+    let observed_but_pending =
+        history::creating().into_iter().chain([observed(1, crate::wire::Phase::Stopped, 1)]).collect();
+    for history in [
+        history::running(),
+        history::recovering(),
+        history::stopping(),
+        history::stopped(),
+        history::failed(),
+        observed_but_pending,
+    ] {
+        given(history).when(lost(A)).then_nothing();
     }
 }
 
 #[test]
-fn a_deletion_waits_for_its_deadline() {
+fn backend_lost_during_a_deletion_changes_nothing() {
     let delete = TenancyEvent::DeleteRequested(change_requested(2, 40));
-    given(past::creating()).and([delete]).when(gone(A)).then_nothing();
-    given(past::deleted()).when(gone(A)).then_nothing();
-    given(past::abandoned()).when(gone(A)).then_nothing();
+    given(history::creating()).and([delete]).when(lost(A)).then_nothing();
+    given(history::deleted()).when(lost(A)).then_nothing();
+    given(history::abandoned()).when(lost(A)).then_nothing();
 }
 
 #[test]
-fn another_machine_is_nobodys_concern() {
-    given(past::creating()).when(gone(B)).then_nothing();
-    given(past::never_created()).when(gone(A)).then_nothing();
-    given::<Tenancy>([]).when(gone(A)).then_nothing();
+fn backend_lost_without_the_placement_changes_nothing() {
+    given(history::creating()).when(lost(B)).then_nothing();
+    given(history::never_created()).when(lost(A)).then_nothing();
+    given::<Tenancy>([]).when(lost(A)).then_nothing();
 }

@@ -1,6 +1,6 @@
-//! A user wants an instance stopped, resumed or gone: what is answered in each state that it can be in.
+//! A stop, resume or deletion in each state of an instance.
 
-use super::build::*;
+use super::fixtures::*;
 use crate::ids::InstanceId;
 use crate::tenancy::event::{ChangeRequested, DeletionOutcome, TenancyEvent};
 use crate::tenancy::{ChangeRejected, Tenancy};
@@ -9,99 +9,99 @@ use crate::wire::DesiredState::{self, Deleted, Running, Stopped};
 
 const NOW: i64 = 100;
 
-/// The answer to one wish in one state.
-enum Answer {
-    /// A new generation, to be reached in 30 s.
+/// The expected decision.
+enum Expected {
+    /// A new generation with a deadline in 30 s.
     Begins(u32),
-    /// It is so, or on its way.
+    /// No event.
     Nothing,
-    /// Why not.
-    No(ChangeRejected),
-    /// Gone at once: no machine holds it.
-    Gone(u32),
+    /// A rejection.
+    Rejected(ChangeRejected),
+    /// A deletion at once, because no backend has a container.
+    DeletedAtOnce(u32),
 }
-use Answer::{Begins, Gone, No, Nothing};
+use Expected::{Begins, DeletedAtOnce, Nothing, Rejected};
 
-fn check(to: DesiredState, in_each_state: [(&str, Vec<TenancyEvent>, Answer); 11]) {
-    for (state, past, answer) in in_each_state {
+fn check(to: DesiredState, in_each_state: [(&str, Vec<TenancyEvent>, Expected); 11]) {
+    for (state, history, expected) in in_each_state {
         eprintln!("{state} -> {to:?}");
-        let asked = given(past).when(change(WEB, to, NOW));
-        let wish = |generation| ChangeRequested { instance_id: WEB, generation, deadline: at(NOW + 30) };
-        match (answer, to) {
-            (Begins(generation), Running) => asked.then(TenancyEvent::ResumeRequested(wish(generation))),
-            (Begins(generation), Stopped) => asked.then(TenancyEvent::StopRequested(wish(generation))),
-            (Begins(generation), Deleted) => asked.then(TenancyEvent::DeleteRequested(wish(generation))),
-            (Nothing, _) => asked.then_nothing(),
-            (No(rejection), _) => asked.then_rejected(rejection),
-            (Gone(generation), _) => asked.then(deleted(generation, DeletionOutcome::Unplaced)),
+        let decided = given(history).when(change(WEB, to, NOW));
+        let requested = |generation| ChangeRequested { instance_id: WEB, generation, deadline: at(NOW + 30) };
+        match (expected, to) {
+            (Begins(generation), Running) => decided.then(TenancyEvent::ResumeRequested(requested(generation))),
+            (Begins(generation), Stopped) => decided.then(TenancyEvent::StopRequested(requested(generation))),
+            (Begins(generation), Deleted) => decided.then(TenancyEvent::DeleteRequested(requested(generation))),
+            (Nothing, _) => decided.then_nothing(),
+            (Rejected(rejection), _) => decided.then_rejected(rejection),
+            (DeletedAtOnce(generation), _) => decided.then(deleted(generation, DeletionOutcome::Unplaced)),
         };
     }
 }
 
 #[test]
-fn stop() {
+fn change_to_stopped_in_each_state() {
     check(
         Stopped,
         [
-            ("creating", past::creating(), Begins(2)),
-            ("running", past::running(), Begins(2)),
-            ("recovering", past::recovering(), Begins(2)),
-            ("stopping", past::stopping(), Nothing),
-            ("stopped", past::stopped(), Nothing),
-            ("resuming", past::resuming(), Begins(4)),
-            ("failed to stop", past::failed(), Begins(3)),
-            ("never created", past::never_created(), No(ChangeRejected::NeverCreated)),
-            ("deleting", past::deleting(), No(ChangeRejected::Deleting)),
-            ("deleted", past::deleted(), No(ChangeRejected::NotFound)),
-            ("abandoned", past::abandoned(), No(ChangeRejected::NotFound)),
+            ("creating", history::creating(), Begins(2)),
+            ("running", history::running(), Begins(2)),
+            ("recovering", history::recovering(), Begins(2)),
+            ("stopping", history::stopping(), Nothing),
+            ("stopped", history::stopped(), Nothing),
+            ("resuming", history::resuming(), Begins(4)),
+            ("stop failed", history::failed(), Begins(3)),
+            ("never created", history::never_created(), Rejected(ChangeRejected::NeverCreated)),
+            ("deleting", history::deleting(), Rejected(ChangeRejected::Deleting)),
+            ("deleted", history::deleted(), Rejected(ChangeRejected::NotFound)),
+            ("abandoned", history::abandoned(), Rejected(ChangeRejected::NotFound)),
         ],
     );
 }
 
 #[test]
-fn resume() {
+fn change_to_running_in_each_state() {
     check(
         Running,
         [
-            ("creating", past::creating(), Nothing),
-            ("running", past::running(), Nothing),
-            ("recovering", past::recovering(), Nothing),
-            ("stopping", past::stopping(), Begins(3)),
-            ("stopped", past::stopped(), Begins(3)),
-            ("resuming", past::resuming(), Nothing),
-            ("failed to stop", past::failed(), Begins(3)),
-            ("never created", past::never_created(), No(ChangeRejected::NeverCreated)),
-            ("deleting", past::deleting(), No(ChangeRejected::Deleting)),
-            ("deleted", past::deleted(), No(ChangeRejected::NotFound)),
-            ("abandoned", past::abandoned(), No(ChangeRejected::NotFound)),
+            ("creating", history::creating(), Nothing),
+            ("running", history::running(), Nothing),
+            ("recovering", history::recovering(), Nothing),
+            ("stopping", history::stopping(), Begins(3)),
+            ("stopped", history::stopped(), Begins(3)),
+            ("resuming", history::resuming(), Nothing),
+            ("stop failed", history::failed(), Begins(3)),
+            ("never created", history::never_created(), Rejected(ChangeRejected::NeverCreated)),
+            ("deleting", history::deleting(), Rejected(ChangeRejected::Deleting)),
+            ("deleted", history::deleted(), Rejected(ChangeRejected::NotFound)),
+            ("abandoned", history::abandoned(), Rejected(ChangeRejected::NotFound)),
         ],
     );
 }
 
 #[test]
-fn delete_is_never_refused() {
+fn change_to_deleted_in_each_state_is_not_rejected() {
     check(
         Deleted,
         [
-            ("creating", past::creating(), Begins(2)),
-            ("running", past::running(), Begins(2)),
-            ("recovering", past::recovering(), Begins(2)),
-            ("stopping", past::stopping(), Begins(3)),
-            ("stopped", past::stopped(), Begins(3)),
-            ("resuming", past::resuming(), Begins(4)),
-            ("failed to stop", past::failed(), Begins(3)),
-            ("never created", past::never_created(), Gone(2)),
-            ("deleting", past::deleting(), Nothing),
-            ("deleted", past::deleted(), Nothing),
-            ("abandoned", past::abandoned(), Nothing),
+            ("creating", history::creating(), Begins(2)),
+            ("running", history::running(), Begins(2)),
+            ("recovering", history::recovering(), Begins(2)),
+            ("stopping", history::stopping(), Begins(3)),
+            ("stopped", history::stopped(), Begins(3)),
+            ("resuming", history::resuming(), Begins(4)),
+            ("stop failed", history::failed(), Begins(3)),
+            ("never created", history::never_created(), DeletedAtOnce(2)),
+            ("deleting", history::deleting(), Nothing),
+            ("deleted", history::deleted(), Nothing),
+            ("abandoned", history::abandoned(), Nothing),
         ],
     );
 }
 
 #[test]
-fn an_unknown_instance_is_not_found() {
+fn change_of_an_unknown_instance_is_rejected() {
     let unknown: InstanceId = CI;
     for to in [Running, Stopped, Deleted] {
-        given::<Tenancy>(past::running()).when(change(unknown, to, NOW)).then_rejected(ChangeRejected::NotFound);
+        given::<Tenancy>(history::running()).when(change(unknown, to, NOW)).then_rejected(ChangeRejected::NotFound);
     }
 }

@@ -1,90 +1,89 @@
-//! A timer fires: every transient state ends, and nothing else is touched.
+//! A fired timer ends a transitional state and changes nothing else.
 
-use super::build::*;
-use crate::tenancy::event::{DeletionOutcome, FailureReason, TenancyEvent};
+use super::fixtures::*;
+use crate::tenancy::event::{DeletionOutcome, FailureReason, PlacementFailure, TenancyEvent};
 use crate::tenancy::{DeadlineRejected, HandleDeadline, Policy, Tenancy};
 use crate::testing::{at, given};
 
-fn late() -> crate::tenancy::event::PlacementFailure {
-    setback(A, FailureReason::Late)
+fn late() -> PlacementFailure {
+    failure(A, FailureReason::Late)
 }
 
 #[test]
-fn before_its_time_a_timer_is_told_when_to_come_back() {
+fn deadline_too_early_is_rejected_with_the_current_one() {
     let too_early = |seconds| DeadlineRejected::TooEarly { deadline: at(seconds) };
-    given(past::creating()).when(deadline(1, 14)).then_rejected(too_early(15));
-    given(past::stopping()).when(deadline(2, 39)).then_rejected(too_early(40));
-    given(past::recovering()).when(deadline(1, 15)).then_rejected(too_early(50));
+    given(history::creating()).when(deadline(1, 14)).then_rejected(too_early(15));
+    given(history::stopping()).when(deadline(2, 39)).then_rejected(too_early(40));
+    given(history::recovering()).when(deadline(1, 15)).then_rejected(too_early(50));
 }
 
 #[test]
-fn a_late_create_goes_to_another_machine_and_fails_when_that_is_late_too() {
-    let by_a = setback(A, FailureReason::Late);
-    given(past::creating())
+fn deadline_of_a_create_places_again_and_then_fails() {
+    given(history::creating())
         .when(deadline(1, 15))
-        .then(placed(2, choice(B, 2), by_a, at(15 + 15)))
+        .then(placed(2, choice(B, 2), late(), at(15 + 15)))
         .when(deadline(1, 29))
         .then_rejected(DeadlineRejected::TooEarly { deadline: at(30) })
         .when(deadline(1, 30))
-        .then(given_up(1, setback(B, FailureReason::Late), None));
+        .then(failed_unplaced(1, failure(B, FailureReason::Late), None));
 }
 
 #[test]
-fn a_late_create_without_another_machine_fails() {
+fn deadline_of_a_create_without_another_candidate_fails() {
     for others in [&[][..], &[A]] {
         let command = HandleDeadline { facts: facts_with(15, others), ..deadline(1, 15) };
-        given(past::creating()).when(command).then(given_up(1, late(), None));
+        given(history::creating()).when(command).then(failed_unplaced(1, late(), None));
     }
 }
 
 #[test]
-fn only_as_many_may_be_late_as_the_policy_says() {
+fn deadline_at_the_limit_of_late_backends_fails() {
     let mut command = deadline(1, 15);
     command.facts.policy = Policy { max_late_backends: 1, ..Policy::default() };
-    given(past::creating()).when(command).then(given_up(1, late(), None));
+    given(history::creating()).when(command).then(failed_unplaced(1, late(), None));
 }
 
-/// It was never seen, so it may as well be stopped elsewhere.
+/// Without an observed container, the instance can be stopped on another backend.
 #[test]
-fn a_late_stop_of_what_was_never_seen_goes_to_another_machine() {
+fn deadline_of_a_stop_without_a_container_places_again() {
     let stop = TenancyEvent::StopRequested(change_requested(2, 40));
-    given(past::creating()).and([stop]).when(deadline(2, 40)).then(placed(2, choice(B, 2), late(), at(40 + 15)));
+    given(history::creating()).and([stop]).when(deadline(2, 40)).then(placed(2, choice(B, 2), late(), at(40 + 15)));
 }
 
 #[test]
-fn late_steps_of_a_container_fail_and_keep_it() {
-    given(past::stopping()).when(deadline(2, 40)).then(failed(2, late(), None));
-    given(past::resuming()).when(deadline(3, 60)).then(failed(3, late(), None));
-    given(past::recovering()).when(deadline(1, 50)).then(failed(1, late(), None));
+fn deadline_with_a_container_fails_and_keeps_the_placement() {
+    given(history::stopping()).when(deadline(2, 40)).then(failed(2, late(), None));
+    given(history::resuming()).when(deadline(3, 60)).then(failed(3, late(), None));
+    given(history::recovering()).when(deadline(1, 50)).then(failed(1, late(), None));
 }
 
 #[test]
-fn a_late_delete_is_done_for_its_user() {
+fn deadline_of_a_deletion_deletes_for_the_user() {
     let tenancy =
-        given(past::deleting()).when(deadline(2, 40)).then(deleted(2, DeletionOutcome::Abandoned { backend_id: A }));
+        given(history::deleting()).when(deadline(2, 40)).then(deleted(2, DeletionOutcome::Abandoned { backend_id: A }));
     let instance = tenancy.state.instance(WEB).unwrap();
     assert!(instance.is_deleted());
-    assert_eq!(instance.pending_removals.get(&A), Some(&1), "the machine is told when it comes back");
+    assert_eq!(instance.pending_removals.get(&A), Some(&1), "the assignment to remove the container remains");
 }
 
 #[test]
-fn a_timer_of_another_generation_does_not_count() {
-    given(past::stopping()).when(deadline(1, 1000)).then_nothing();
-    given(past::stopping()).when(deadline(3, 1000)).then_nothing();
+fn deadline_of_another_generation_is_ignored() {
+    given(history::stopping()).when(deadline(1, 1000)).then_nothing();
+    given(history::stopping()).when(deadline(3, 1000)).then_nothing();
 }
 
 #[test]
-fn a_timer_of_a_state_that_has_ended_does_not_count() {
+fn deadline_of_an_ended_state_is_ignored() {
     let ended = [
-        (past::running(), 1),
-        (past::stopped(), 2),
-        (past::failed(), 2),
-        (past::never_created(), 1),
-        (past::deleted(), 2),
-        (past::abandoned(), 2),
+        (history::running(), 1),
+        (history::stopped(), 2),
+        (history::failed(), 2),
+        (history::never_created(), 1),
+        (history::deleted(), 2),
+        (history::abandoned(), 2),
     ];
-    for (past, generation) in ended {
-        given(past).when(deadline(generation, 1000)).then_nothing();
+    for (history, generation) in ended {
+        given(history).when(deadline(generation, 1000)).then_nothing();
     }
     given::<Tenancy>([]).when(deadline(1, 1000)).then_nothing();
 }

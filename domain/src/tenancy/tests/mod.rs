@@ -1,15 +1,15 @@
-//! The tenancy's rules, proven: one file per decision, then what every interleaving of them keeps.
+//! Tests of the tenancy: one file per command, and properties of random interleavings.
 
 mod agents;
 mod assignments;
 mod backend_lost;
-mod build;
 mod change;
 mod close;
 mod deadline;
+mod fixtures;
 mod interleavings;
 mod operation;
 mod report;
 mod request;
 mod retention;
-mod world;
+mod simulation;

@@ -1,30 +1,30 @@
-//! A backend reports: what counts, what doesn't, and what it should not hold.
+//! Reports of a backend: which are applied, ignored or rejected.
 
-use super::build::*;
+use super::fixtures::*;
 use crate::tenancy::event::{Deleted, DeletionOutcome, FailureReason, Observed, TenancyEvent};
 use crate::tenancy::{Facts, HandleReport, OperationKind, Policy, Progress, ReportRejected, Status, Tenancy};
 use crate::testing::{at, given};
 use crate::wire::{DesiredState, Observation, Phase, Ports, ReportKind};
 
-fn status_of(past: Vec<TenancyEvent>) -> Status {
-    given::<Tenancy>(past).state.instance(WEB).unwrap().status()
+fn status_of(history: Vec<TenancyEvent>) -> Status {
+    given::<Tenancy>(history).state.instance(WEB).unwrap().status()
 }
 
 fn created(phase: Phase) -> ReportKind {
-    ReportKind::InstanceCreated(container(phase))
+    ReportKind::InstanceCreated(observation(phase))
 }
 
-/// It was refused by `A`, and is on `B` by second 115.
+/// Placed on `B` after `A` refused, with the deadline at second 115.
 fn on_b() -> TenancyEvent {
     placed(2, choice(B, 2), refusal(A, "no_ports"), at(115))
 }
 
-mod of_a_container {
+mod observations {
     use super::*;
 
     #[test]
-    fn running_settles_a_create() {
-        let running = given(past::creating()).when(report(A, 1, 1, created(Phase::Running), 1)).then(observed(
+    fn report_running_completes_a_create() {
+        let running = given(history::creating()).when(report(A, 1, 1, created(Phase::Running), 1)).then(observed(
             1,
             Phase::Running,
             1,
@@ -33,16 +33,16 @@ mod of_a_container {
     }
 
     #[test]
-    fn what_went_wrong_before_it_ran_is_over() {
+    fn report_running_clears_the_placement_failures() {
         let running = Observed {
             instance_id: WEB,
             placement: 2,
             generation: 1,
-            observation: container(Phase::Running),
+            observation: observation(Phase::Running),
             report: position(2),
             deadline: None,
         };
-        let tenancy = given(past::creating())
+        let tenancy = given(history::creating())
             .and([on_b()])
             .when(report(B, 2, 1, created(Phase::Running), 2))
             .then(TenancyEvent::Observed(running));
@@ -50,14 +50,14 @@ mod of_a_container {
     }
 
     #[test]
-    fn each_change_settles_with_its_own_generation() {
-        let stopped = given(past::stopping()).when(report(A, 1, 2, status(Phase::Stopped), 2)).then(observed(
+    fn report_of_the_current_generation_completes_each_change() {
+        let stopped = given(history::stopping()).when(report(A, 1, 2, status(Phase::Stopped), 2)).then(observed(
             2,
             Phase::Stopped,
             2,
         ));
         assert_eq!(stopped.state.instance(WEB).unwrap().status(), Status::Stopped);
-        let resumed = given(past::resuming()).when(report(A, 1, 3, status(Phase::Running), 3)).then(observed(
+        let resumed = given(history::resuming()).when(report(A, 1, 3, status(Phase::Running), 3)).then(observed(
             3,
             Phase::Running,
             3,
@@ -66,9 +66,9 @@ mod of_a_container {
     }
 
     #[test]
-    fn an_older_generation_is_recorded_and_completes_nothing() {
+    fn report_of_a_lower_generation_is_recorded_and_completes_nothing() {
         let stop = TenancyEvent::StopRequested(change_requested(2, 40));
-        let tenancy = given(past::creating())
+        let tenancy = given(history::creating())
             .and([stop])
             .when(report(A, 1, 1, created(Phase::Stopped), 1))
             .then(observed(1, Phase::Stopped, 1));
@@ -78,45 +78,45 @@ mod of_a_container {
     }
 
     #[test]
-    fn a_generation_older_than_one_seen_does_not_count() {
-        given(past::stopped()).when(report(A, 1, 1, status(Phase::Running), 3)).then_nothing();
+    fn report_of_a_generation_below_the_observed_one_is_ignored() {
+        given(history::stopped()).when(report(A, 1, 1, status(Phase::Running), 3)).then_nothing();
     }
 
     #[test]
-    fn a_generation_that_nobody_asked_for_does_not_count() {
-        given(past::creating()).when(report(A, 1, 2, created(Phase::Running), 1)).then_nothing();
+    fn report_of_a_future_generation_is_ignored() {
+        given(history::creating()).when(report(A, 1, 2, created(Phase::Running), 1)).then_nothing();
     }
 
     #[test]
-    fn the_same_again_changes_nothing() {
-        given(past::running()).when(report(A, 1, 1, status(Phase::Running), 2)).then_nothing();
-        given(past::recovering()).when(report(A, 1, 1, status(Phase::Stopped), 3)).then_nothing();
-        given(past::failed())
+    fn report_without_a_change_is_ignored() {
+        given(history::running()).when(report(A, 1, 1, status(Phase::Running), 2)).then_nothing();
+        given(history::recovering()).when(report(A, 1, 1, status(Phase::Stopped), 3)).then_nothing();
+        given(history::failed())
             .and([observed(2, Phase::Running, 2)])
             .when(report(A, 1, 2, status(Phase::Running), 3))
             .then_nothing();
     }
 
     #[test]
-    fn other_ports_are_recorded_and_it_stays_settled() {
+    fn report_of_other_ports_is_recorded_and_stays_stable() {
         let ports = Ports { ssh: 21000, http: 21001, https: 21002 };
-        let seen = Observation { ports, host_keys: vec!["SHA256:x".to_owned()], ..container(Phase::Running) };
-        let tenancy = given(past::running()).when(report(A, 1, 1, ReportKind::InstanceStatus(seen.clone()), 2)).then(
-            TenancyEvent::Observed(Observed {
+        let observation = Observation { ports, host_keys: vec!["SHA256:x".to_owned()], ..observation(Phase::Running) };
+        let tenancy = given(history::running())
+            .when(report(A, 1, 1, ReportKind::InstanceStatus(observation.clone()), 2))
+            .then(TenancyEvent::Observed(Observed {
                 instance_id: WEB,
                 placement: 1,
                 generation: 1,
-                observation: seen,
+                observation,
                 report: position(2),
                 deadline: None,
-            }),
-        );
+            }));
         assert_eq!(tenancy.state.instance(WEB).unwrap().progress, Progress::Stable);
     }
 
     #[test]
-    fn a_container_that_stopped_by_itself_has_until_a_deadline_to_run_again() {
-        let tenancy = given(past::running()).when(report(A, 1, 1, status(Phase::Stopped), 2)).then(observed_until(
+    fn report_of_an_exited_container_sets_a_deadline_to_run_again() {
+        let tenancy = given(history::running()).when(report(A, 1, 1, status(Phase::Stopped), 2)).then(observed_until(
             1,
             Phase::Stopped,
             2,
@@ -128,30 +128,30 @@ mod of_a_container {
     }
 
     #[test]
-    fn a_container_that_started_by_itself_has_the_time_of_a_stop_to_end() {
+    fn report_of_a_container_started_without_a_request_sets_the_deadline_of_a_stop() {
         let policy = Policy { stop_within: std::time::Duration::from_secs(7), ..Policy::default() };
         let mut running = report(A, 1, 2, status(Phase::Running), 3);
         running.facts.policy = policy;
         let tenancy =
-            given(past::stopped()).when(running).then(observed_until(2, Phase::Running, 3, Some(at(100 + 7))));
+            given(history::stopped()).when(running).then(observed_until(2, Phase::Running, 3, Some(at(100 + 7))));
         let pending = Progress::Pending { operation_kind: OperationKind::Stop, operation: None, deadline: at(107) };
         assert_eq!(tenancy.state.instance(WEB).unwrap().progress, pending);
     }
 
     #[test]
-    fn what_failed_heals_when_it_is_seen_as_wanted() {
-        given(past::failed()).when(report(A, 1, 2, status(Phase::Stopped), 2)).then(observed(2, Phase::Stopped, 2));
-        // Also when nothing about the container is new.
-        given(past::running())
-            .and([failed(1, setback(A, FailureReason::Failed(trouble("runtime_error"))), Some(2))])
+    fn report_of_the_desired_state_ends_a_failure() {
+        given(history::failed()).when(report(A, 1, 2, status(Phase::Stopped), 2)).then(observed(2, Phase::Stopped, 2));
+        // Also without a change of the container.
+        given(history::running())
+            .and([failed(1, failure(A, FailureReason::Failed(agent_error("runtime_error"))), Some(2))])
             .when(report(A, 1, 1, status(Phase::Running), 3))
             .then(observed(1, Phase::Running, 3));
     }
 
     #[test]
-    fn whatever_is_still_seen_of_a_deleted_one_does_not_count() {
-        given(past::deleting()).when(report(A, 1, 2, status(Phase::Running), 2)).then_nothing();
-        given(past::abandoned()).when(report(A, 1, 2, status(Phase::Running), 2)).then_nothing();
+    fn report_of_a_container_to_be_deleted_is_ignored() {
+        given(history::deleting()).when(report(A, 1, 2, status(Phase::Running), 2)).then_nothing();
+        given(history::abandoned()).when(report(A, 1, 2, status(Phase::Running), 2)).then_nothing();
     }
 }
 
@@ -159,18 +159,18 @@ mod order {
     use super::*;
 
     #[test]
-    fn a_repeated_or_older_report_does_not_count() {
-        // `recovering` ends with the report at 2.
-        given(past::recovering()).when(report(A, 1, 1, status(Phase::Running), 2)).then_nothing();
-        given(past::recovering()).when(report(A, 1, 1, status(Phase::Running), 1)).then_nothing();
-        given(past::running()).when(report(A, 1, 1, could_not("container_gone"), 1)).then_nothing();
+    fn report_repeated_or_older_is_ignored() {
+        // The last report of `recovering` has sequence 2.
+        given(history::recovering()).when(report(A, 1, 1, status(Phase::Running), 2)).then_nothing();
+        given(history::recovering()).when(report(A, 1, 1, status(Phase::Running), 1)).then_nothing();
+        given(history::running()).when(report(A, 1, 1, agent_failed("container_gone"), 1)).then_nothing();
     }
 
     #[test]
-    fn what_was_seen_before_a_failure_does_not_heal_it() {
-        given(past::running())
-            .when(report(A, 1, 1, could_not("container_gone"), 5))
-            .then(failed(1, setback(A, FailureReason::Failed(trouble("container_gone"))), Some(5)))
+    fn report_before_a_failure_does_not_end_it() {
+        given(history::running())
+            .when(report(A, 1, 1, agent_failed("container_gone"), 5))
+            .then(failed(1, failure(A, FailureReason::Failed(agent_error("container_gone"))), Some(5)))
             .when(report(A, 1, 1, status(Phase::Running), 4))
             .then_nothing()
             .when(report(A, 1, 1, status(Phase::Running), 6))
@@ -178,114 +178,114 @@ mod order {
     }
 
     #[test]
-    fn of_two_failures_the_later_one_stays() {
-        let because = |code| setback(A, FailureReason::Failed(trouble(code)));
-        given(past::running())
-            .when(report(A, 1, 1, could_not("first"), 5))
+    fn report_of_an_earlier_failure_is_ignored() {
+        let because = |code| failure(A, FailureReason::Failed(agent_error(code)));
+        given(history::running())
+            .when(report(A, 1, 1, agent_failed("first"), 5))
             .then(failed(1, because("first"), Some(5)))
-            .when(report(A, 1, 1, could_not("second"), 6))
+            .when(report(A, 1, 1, agent_failed("second"), 6))
             .then(failed(1, because("second"), Some(6)))
-            .when(report(A, 1, 1, could_not("first"), 5))
+            .when(report(A, 1, 1, agent_failed("first"), 5))
             .then_nothing();
     }
 
     #[test]
-    fn a_deadline_takes_nothing_from_the_order_of_reports() {
-        given(past::failed()).when(report(A, 1, 2, status(Phase::Stopped), 1)).then_nothing();
+    fn report_before_the_last_one_is_ignored_after_a_deadline() {
+        given(history::failed()).when(report(A, 1, 2, status(Phase::Stopped), 1)).then_nothing();
     }
 
     #[test]
-    fn a_stream_made_anew_counts_from_its_birth() {
+    fn report_in_a_recreated_stream_is_newer() {
         let again = |incarnation| {
             let mut report = report(A, 1, 1, status(Phase::Running), 1);
             report.position.incarnation = incarnation;
             report
         };
-        given(past::recovering()).when(again(0)).then_nothing();
+        given(history::recovering()).when(again(0)).then_nothing();
         let report = again(2);
-        let (seen, position) = (container(Phase::Running), report.position);
-        given(past::recovering()).when(report).then(TenancyEvent::Observed(Observed {
+        let (observation, position) = (observation(Phase::Running), report.position);
+        given(history::recovering()).when(report).then(TenancyEvent::Observed(Observed {
             instance_id: WEB,
             placement: 1,
             generation: 1,
-            observation: seen,
+            observation,
             report: position,
             deadline: None,
         }));
     }
 }
 
-mod of_trouble {
+mod failure_report {
     use super::*;
 
     #[test]
-    fn a_refused_create_goes_elsewhere_until_no_machine_is_left() {
-        let tenancy = given(past::creating())
-            .when(report(A, 1, 1, refused("no_capacity"), 1))
+    fn report_refused_places_again_until_no_candidate_is_left() {
+        let tenancy = given(history::creating())
+            .when(report(A, 1, 1, agent_refused("no_capacity"), 1))
             .then(placed(2, choice(B, 2), refusal(A, "no_capacity"), at(115)))
-            .when(report(B, 2, 1, could_not("image_missing"), 2))
-            .then(placed(3, choice(C, 1), setback(B, FailureReason::Failed(trouble("image_missing"))), at(115)))
-            .when(report(C, 3, 1, refused("no_ports"), 3))
-            .then(given_up(1, refusal(C, "no_ports"), Some(3)));
+            .when(report(B, 2, 1, agent_failed("image_missing"), 2))
+            .then(placed(3, choice(C, 1), failure(B, FailureReason::Failed(agent_error("image_missing"))), at(115)))
+            .when(report(C, 3, 1, agent_refused("no_ports"), 3))
+            .then(failed_unplaced(1, refusal(C, "no_ports"), Some(3)));
         let instance = tenancy.state.instance(WEB).unwrap();
-        let before = [refusal(A, "no_capacity"), setback(B, FailureReason::Failed(trouble("image_missing")))];
+        let before = [refusal(A, "no_capacity"), failure(B, FailureReason::Failed(agent_error("image_missing")))];
         assert_eq!(instance.placement_failures, before);
-        assert_eq!(instance.progress, Progress::Failed { failure: refusal(C, "no_ports") }, "all reasons are known");
+        assert_eq!(instance.progress, Progress::Failed { failure: refusal(C, "no_ports") }, "the last failure");
         assert_eq!(instance.current_placement, None);
         assert_eq!(instance.pending_removals, [(A, 1), (B, 2), (C, 3)].into());
     }
 
     #[test]
-    fn only_as_many_machines_are_tried_as_the_policy_says() {
-        let mut refusal_of_a = report(A, 1, 1, refused("no_ports"), 1);
+    fn report_refused_at_the_limit_of_attempts_fails() {
+        let mut refusal_of_a = report(A, 1, 1, agent_refused("no_ports"), 1);
         refusal_of_a.facts.policy = Policy { max_attempts: 1, ..Policy::default() };
-        given(past::creating()).when(refusal_of_a).then(given_up(1, refusal(A, "no_ports"), Some(1)));
+        given(history::creating()).when(refusal_of_a).then(failed_unplaced(1, refusal(A, "no_ports"), Some(1)));
     }
 
     #[test]
-    fn the_second_time_one_reports_it_is_another_machines_turn() {
-        given(past::creating()).and([on_b()]).when(report(A, 1, 1, refused("no_ports"), 1)).then_nothing();
+    fn report_refused_of_an_earlier_placement_is_ignored() {
+        given(history::creating()).and([on_b()]).when(report(A, 1, 1, agent_refused("no_ports"), 1)).then_nothing();
     }
 
     #[test]
-    fn a_lost_container_fails_and_is_not_replaced() {
-        for past in [past::running(), past::recovering()] {
-            given(past).when(report(A, 1, 1, could_not("container_gone"), 9)).then(failed(
+    fn report_of_a_lost_container_fails_without_a_replacement() {
+        for history in [history::running(), history::recovering()] {
+            given(history).when(report(A, 1, 1, agent_failed("container_gone"), 9)).then(failed(
                 1,
-                setback(A, FailureReason::Failed(trouble("container_gone"))),
+                failure(A, FailureReason::Failed(agent_error("container_gone"))),
                 Some(9),
             ));
         }
     }
 
     #[test]
-    fn the_same_trouble_again_changes_nothing() {
-        given(past::running())
-            .and([failed(1, setback(A, FailureReason::Failed(trouble("x"))), Some(5))])
-            .when(report(A, 1, 1, could_not("x"), 6))
+    fn report_of_the_same_failure_is_ignored() {
+        given(history::running())
+            .and([failed(1, failure(A, FailureReason::Failed(agent_error("x"))), Some(5))])
+            .when(report(A, 1, 1, agent_failed("x"), 6))
             .then_nothing();
     }
 
     #[test]
-    fn trouble_with_what_is_no_longer_wanted_is_over() {
+    fn report_of_a_failure_of_a_lower_generation_is_ignored() {
         let stop = TenancyEvent::StopRequested(change_requested(2, 40));
-        given(past::creating()).and([stop]).when(report(A, 1, 1, refused("no_ports"), 1)).then_nothing();
-        given(past::stopping()).when(report(A, 1, 1, could_not("runtime_error"), 2)).then_nothing();
+        given(history::creating()).and([stop]).when(report(A, 1, 1, agent_refused("no_ports"), 1)).then_nothing();
+        given(history::stopping()).when(report(A, 1, 1, agent_failed("runtime_error"), 2)).then_nothing();
     }
 
     #[test]
-    fn a_deletion_cannot_be_refused() {
-        given(past::deleting()).when(report(A, 1, 2, refused("no_ports"), 2)).then_nothing();
-        given(past::deleting()).when(report(A, 1, 2, could_not("runtime_error"), 2)).then_nothing();
+    fn report_refused_or_failed_during_a_deletion_is_ignored() {
+        given(history::deleting()).when(report(A, 1, 2, agent_refused("no_ports"), 2)).then_nothing();
+        given(history::deleting()).when(report(A, 1, 2, agent_failed("runtime_error"), 2)).then_nothing();
     }
 }
 
-mod of_an_end {
+mod removal {
     use super::*;
 
     #[test]
-    fn a_deletion_is_confirmed() {
-        given(past::deleting())
+    fn report_deleted_confirms_a_deletion() {
+        given(history::deleting())
             .when(report(A, 1, 2, ReportKind::InstanceDeleted, 2))
             .then(deleted(2, DeletionOutcome::Confirmed { backend_id: A }))
             .when(report(A, 1, 2, ReportKind::InstanceDeleted, 2))
@@ -293,26 +293,26 @@ mod of_an_end {
     }
 
     #[test]
-    fn an_end_before_the_wish_confirms_nothing() {
-        given(past::running()).when(report(A, 1, 1, ReportKind::InstanceDeleted, 2)).then_nothing();
-        given(past::deleting()).when(report(A, 1, 1, ReportKind::InstanceDeleted, 2)).then_nothing();
+    fn report_deleted_before_the_request_is_ignored() {
+        given(history::running()).when(report(A, 1, 1, ReportKind::InstanceDeleted, 2)).then_nothing();
+        given(history::deleting()).when(report(A, 1, 1, ReportKind::InstanceDeleted, 2)).then_nothing();
     }
 
     #[test]
-    fn an_abandoned_container_is_released_when_its_machine_comes_back() {
-        let tenancy = given(past::abandoned())
+    fn report_deleted_of_an_abandoned_container_releases_it() {
+        let tenancy = given(history::abandoned())
             .when(report(A, 1, 2, ReportKind::InstanceDeleted, 2))
             .then(released(A, 1))
             .when(report(A, 1, 2, ReportKind::InstanceDeleted, 2))
             .then_nothing();
         let instance = tenancy.state.instance(WEB).unwrap();
         assert!(instance.pending_removals.is_empty());
-        assert_eq!(instance.last_activity, at(4), "it ended for its user with its deletion, the fourth event");
+        assert_eq!(instance.last_activity, at(4), "the deletion, the fourth event");
     }
 
     #[test]
-    fn a_placement_given_up_is_released_without_touching_the_new_one() {
-        let tenancy = given(past::creating())
+    fn report_deleted_of_an_earlier_placement_does_not_change_the_current_one() {
+        let tenancy = given(history::creating())
             .and([on_b()])
             .when(report(A, 1, 1, ReportKind::InstanceDeleted, 1))
             .then(released(A, 1));
@@ -321,69 +321,69 @@ mod of_an_end {
     }
 
     #[test]
-    fn the_end_of_an_older_container_does_not_release_a_newer_one() {
-        given(past::creating())
+    fn report_deleted_of_a_lower_placement_does_not_release_a_higher_one() {
+        given(history::creating())
             .and([on_b()])
-            .and([given_up(1, refusal(B, "no_ports"), Some(2))])
+            .and([failed_unplaced(1, refusal(B, "no_ports"), Some(2))])
             .when(report(B, 1, 1, ReportKind::InstanceDeleted, 3))
             .then_nothing();
     }
 }
 
-mod of_what_it_should_not_hold {
+mod orphaned_container {
     use super::*;
 
-    fn leftover(past: Vec<TenancyEvent>, by: HandleReport) {
-        given(past).when(by).then_rejected(ReportRejected::OrphanedContainer);
+    fn assert_orphaned(history: Vec<TenancyEvent>, by: HandleReport) {
+        given(history).when(by).then_rejected(ReportRejected::OrphanedContainer);
     }
 
     #[test]
-    fn a_container_that_nobody_wants_there_must_be_removed() {
-        for news in [created(Phase::Running), status(Phase::Stopped)] {
-            leftover(past::running(), report(B, 1, 1, news.clone(), 2));
-            leftover(past::deleted(), report(A, 1, 2, news.clone(), 2));
-            leftover(vec![], report(A, 1, 1, news, 1));
+    fn report_of_a_container_without_an_assignment_is_rejected() {
+        for kind in [created(Phase::Running), status(Phase::Stopped)] {
+            assert_orphaned(history::running(), report(B, 1, 1, kind.clone(), 2));
+            assert_orphaned(history::deleted(), report(A, 1, 2, kind.clone(), 2));
+            assert_orphaned(vec![], report(A, 1, 1, kind, 1));
         }
     }
 
     #[test]
-    fn one_that_its_machine_is_already_told_to_remove_is_no_news() {
-        given(past::abandoned()).when(report(A, 1, 2, status(Phase::Running), 2)).then_nothing();
-        given(past::never_created()).when(report(A, 1, 1, created(Phase::Running), 2)).then_nothing();
+    fn report_of_a_container_with_a_pending_removal_is_ignored() {
+        given(history::abandoned()).when(report(A, 1, 2, status(Phase::Running), 2)).then_nothing();
+        given(history::never_created()).when(report(A, 1, 1, created(Phase::Running), 2)).then_nothing();
     }
 
     #[test]
-    fn an_older_or_unknown_placement_on_the_same_machine_is_superseded_by_the_one_there() {
-        given(past::running()).when(report(A, 0, 1, status(Phase::Running), 2)).then_nothing();
-        given(past::running()).when(report(A, 2, 1, status(Phase::Running), 2)).then_nothing();
+    fn report_of_another_placement_on_the_same_backend_is_ignored() {
+        given(history::running()).when(report(A, 0, 1, status(Phase::Running), 2)).then_nothing();
+        given(history::running()).when(report(A, 2, 1, status(Phase::Running), 2)).then_nothing();
     }
 
     #[test]
-    fn trouble_with_or_the_end_of_something_unknown_is_no_news() {
-        for news in [ReportKind::InstanceDeleted, refused("no_ports"), could_not("runtime_error")] {
-            given::<Tenancy>([]).when(report(A, 1, 1, news.clone(), 1)).then_nothing();
-            given(past::running()).when(report(B, 1, 1, news, 2)).then_nothing();
+    fn report_of_a_failure_or_removal_of_an_unknown_instance_is_ignored() {
+        for kind in [ReportKind::InstanceDeleted, agent_refused("no_ports"), agent_failed("runtime_error")] {
+            given::<Tenancy>([]).when(report(A, 1, 1, kind.clone(), 1)).then_nothing();
+            given(history::running()).when(report(B, 1, 1, kind, 2)).then_nothing();
         }
     }
 }
 
 #[test]
-fn another_machine_cannot_speak_of_an_instance() {
-    let foreign = |news| HandleReport { facts: Facts { now: at(1), ..facts(1) }, ..report(B, 1, 1, news, 9) };
-    given(past::creating()).when(foreign(refused("no_ports"))).then_nothing();
-    given(past::deleting()).when(foreign(ReportKind::InstanceDeleted)).then_nothing();
-    given(past::creating()).when(foreign(created(Phase::Running))).then_rejected(ReportRejected::OrphanedContainer);
+fn report_of_another_backend_does_not_change_an_instance() {
+    let foreign = |kind| HandleReport { facts: Facts { now: at(1), ..facts(1) }, ..report(B, 1, 1, kind, 9) };
+    given(history::creating()).when(foreign(agent_refused("no_ports"))).then_nothing();
+    given(history::deleting()).when(foreign(ReportKind::InstanceDeleted)).then_nothing();
+    given(history::creating()).when(foreign(created(Phase::Running))).then_rejected(ReportRejected::OrphanedContainer);
 }
 
 #[test]
-fn a_fold_is_total() {
-    // An event about a placement that was given up, or about an instance that is forgotten, breaks nothing.
+fn fold_of_stray_events_does_not_fail() {
+    // Events of an abandoned placement, or of an instance that retention has removed.
     let stray = [
         observed(1, Phase::Running, 9),
         deleted(2, DeletionOutcome::Unplaced),
         released(C, 9),
         TenancyEvent::Deleted(Deleted { instance_id: CI, generation: 1, outcome: DeletionOutcome::Unplaced }),
     ];
-    assert_eq!(status_of(past::never_created().into_iter().chain(stray).collect()), Status::Deleted);
-    assert_eq!(given::<Tenancy>(past::deleted()).state.instance(WEB).unwrap().desired, DesiredState::Deleted);
+    assert_eq!(status_of(history::never_created().into_iter().chain(stray).collect()), Status::Deleted);
+    assert_eq!(given::<Tenancy>(history::deleted()).state.instance(WEB).unwrap().desired, DesiredState::Deleted);
 }

@@ -1,6 +1,6 @@
-//! A user asks for an instance.
+//! Requests for an instance.
 
-use super::build::*;
+use super::fixtures::*;
 use crate::placement::{Choice, Ineligible, NoCandidate};
 use crate::tenancy::event::{DeletionOutcome, Idempotency, Requested, TenancyEvent};
 use crate::tenancy::{Facts, RequestInstance, RequestRejected, Tenancy};
@@ -19,7 +19,7 @@ fn key(key: &str, request: &str) -> Option<Idempotency> {
 }
 
 #[test]
-fn everything_asked_for_is_recorded_with_the_machine_chosen_and_the_time_it_has() {
+fn request_records_its_values_the_choice_and_the_deadline() {
     let candidates = vec![candidate(A).used(3), candidate(B).used(1)];
     let command = RequestInstance {
         name: Some("web".parse().unwrap()),
@@ -38,14 +38,14 @@ fn everything_asked_for_is_recorded_with_the_machine_chosen_and_the_time_it_has(
 }
 
 #[test]
-fn equal_machines_take_turns() {
+fn request_among_equal_backends_follows_the_tie_breaker() {
     let command = RequestInstance { facts: Facts { tie_breaker: 1, ..facts(0) }, ..request(WEB) };
     let on_b = Requested { choice: choice(B, 3), ..requested(WEB, "ada-container") };
     given([]).when(command).then(TenancyEvent::Requested(on_b));
 }
 
 #[test]
-fn default_names_count_up_and_fill_gaps() {
+fn request_without_a_name_gets_the_first_free_default_name() {
     given([])
         .when(request(WEB))
         .then(event(WEB, "ada-container"))
@@ -60,12 +60,12 @@ fn default_names_count_up_and_fill_gaps() {
 }
 
 #[test]
-fn a_name_is_taken_until_its_instance_is_deleted() {
-    given(past::running()).when(named("web")).then_rejected(RequestRejected::NameTaken);
-    given(past::failed()).when(named("web")).then_rejected(RequestRejected::NameTaken);
-    given(past::deleting()).when(named("web")).then_rejected(RequestRejected::NameTaken);
-    given(past::deleted()).when(named("web")).then(event(DB, "web"));
-    given(past::abandoned()).when(named("web")).then(event(DB, "web"));
+fn request_with_the_name_of_an_existing_instance_is_rejected() {
+    given(history::running()).when(named("web")).then_rejected(RequestRejected::NameTaken);
+    given(history::failed()).when(named("web")).then_rejected(RequestRejected::NameTaken);
+    given(history::deleting()).when(named("web")).then_rejected(RequestRejected::NameTaken);
+    given(history::deleted()).when(named("web")).then(event(DB, "web"));
+    given(history::abandoned()).when(named("web")).then(event(DB, "web"));
     given([event(WEB, "ada-container")])
         .and([deleted(2, DeletionOutcome::Unplaced)])
         .when(request(DB))
@@ -73,28 +73,28 @@ fn a_name_is_taken_until_its_instance_is_deleted() {
 }
 
 #[test]
-fn a_name_leads_to_the_instance_that_has_it_now() {
-    let tenancy = given::<Tenancy>(past::abandoned()).and([event(DB, "web")]).state;
+fn find_by_name_ignores_deleted_instances() {
+    let tenancy = given::<Tenancy>(history::abandoned()).and([event(DB, "web")]).state;
     assert_eq!(tenancy.find_by_name(&"web".parse().unwrap()), Some(DB));
-    assert_eq!(given::<Tenancy>(past::deleted()).state.find_by_name(&"web".parse().unwrap()), None);
+    assert_eq!(given::<Tenancy>(history::deleted()).state.find_by_name(&"web".parse().unwrap()), None);
 }
 
 #[test]
-fn the_same_key_with_the_same_body_makes_nothing_twice() {
+fn request_repeated_with_the_same_key_decides_nothing() {
     let first = Requested { idempotency: key("k", "r"), ..requested(WEB, "web") };
     let with = |idempotency| RequestInstance { idempotency, ..request(DB) };
     let tenancy = given([TenancyEvent::Requested(first)]);
     tenancy.clone().when(with(key("k", "r"))).then_nothing();
     tenancy.clone().when(with(key("k", "other"))).then_rejected(RequestRejected::KeyReused);
-    let used = tenancy.state.idempotency_record("k").unwrap();
-    assert_eq!((used.instance_id, used.operation_id), (WEB, crate::testing::event_id(1).into()));
+    let record = tenancy.state.idempotency_record("k").unwrap();
+    assert_eq!((record.instance_id, record.operation_id), (WEB, crate::testing::event_id(1).into()));
     let other = Requested { idempotency: key("k2", "r"), ..requested(DB, "ada-container") };
     tenancy.when(with(key("k2", "r"))).then(TenancyEvent::Requested(other));
 }
 
-/// Otherwise a repeated request would be told that its own instance is one too many, or has its name.
+/// Otherwise the instance of the first request would exceed the quota or have the same name.
 #[test]
-fn a_repeated_request_is_recognised_before_quota_name_and_room() {
+fn request_repeated_is_recognised_before_quota_name_and_candidates() {
     let first = Requested { idempotency: key("k", "r"), ..requested(WEB, "web") };
     let again =
         RequestInstance { idempotency: key("k", "r"), quota: Some(1), facts: facts_with(0, &[]), ..named("web") };
@@ -102,22 +102,24 @@ fn a_repeated_request_is_recognised_before_quota_name_and_room() {
 }
 
 #[test]
-fn the_quota_counts_all_that_are_not_deleted() {
+fn request_quota_counts_all_instances_that_are_not_deleted() {
     let with = |quota| RequestInstance { quota: Some(quota), ..request(DB) };
     let exceeded = |limit, used| RequestRejected::QuotaExceeded { limit, used };
     given([]).when(with(0)).then_rejected(exceeded(0, 0));
-    for past in [past::creating(), past::running(), past::stopped(), past::never_created(), past::deleting()] {
-        given(past.clone()).when(with(1)).then_rejected(exceeded(1, 1));
-        given(past).when(with(2)).then(event(DB, "ada-container"));
+    for history in
+        [history::creating(), history::running(), history::stopped(), history::never_created(), history::deleting()]
+    {
+        given(history.clone()).when(with(1)).then_rejected(exceeded(1, 1));
+        given(history).when(with(2)).then(event(DB, "ada-container"));
     }
-    given(past::deleted()).when(with(1)).then(event(DB, "ada-container"));
+    given(history::deleted()).when(with(1)).then(event(DB, "ada-container"));
 }
 
 #[test]
-fn without_a_machine_each_one_has_its_reason() {
+fn request_without_a_candidate_is_rejected_with_each_reason() {
     let full = candidate(B).used(4);
-    let silent = candidate(C).connected(false);
-    let command = RequestInstance { facts: Facts { candidates: vec![full, silent], ..facts(0) }, ..request(WEB) };
+    let disconnected = candidate(C).connected(false);
+    let command = RequestInstance { facts: Facts { candidates: vec![full, disconnected], ..facts(0) }, ..request(WEB) };
     let reasons = NoCandidate(vec![(B, Ineligible::Full), (C, Ineligible::NotConnected)]);
     given::<Tenancy>([]).when(command).then_rejected(RequestRejected::NoCandidate(reasons));
 }

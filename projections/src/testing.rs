@@ -179,8 +179,8 @@ pub(crate) fn failed(id: u64, generation: u32, backend: u64) -> TenancyEvent {
 }
 
 pub(crate) fn deleted(id: u64, generation: u32, backend: u64) -> TenancyEvent {
-    let end = DeletionOutcome::Confirmed { backend_id: BackendId::from_uuid(uuid(backend)) };
-    TenancyEvent::Deleted(Deleted { instance_id: instance(id), generation, outcome: end })
+    let outcome = DeletionOutcome::Confirmed { backend_id: BackendId::from_uuid(uuid(backend)) };
+    TenancyEvent::Deleted(Deleted { instance_id: instance(id), generation, outcome })
 }
 
 pub(crate) fn released(id: u64, backend: u64, placement: u32) -> TenancyEvent {

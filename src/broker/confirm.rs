@@ -25,13 +25,13 @@ impl RequestHandler for ConfirmHandler {
         let asked: Confirm = serde_json::from_slice(body).map_err(RequestError::Malformed)?;
         let current = self.0.current(backend, asked.instance_id).await;
         let current = current.map_err(|error| RequestError::Unavailable(error.into()))?;
-        let stands = current.assignment.is_some_and(|assignment| {
+        let is_current = current.assignment.is_some_and(|assignment| {
             (assignment.placement, assignment.generation) == (asked.placement, asked.generation)
         });
-        if !stands {
+        if !is_current {
             tracing::info!(%backend, instance = %asked.instance_id, placement = asked.placement,
                 generation = asked.generation, "assignment is no longer current");
         }
-        Ok(Confirmed { is_current: stands })
+        Ok(Confirmed { is_current })
     }
 }

@@ -190,8 +190,8 @@ fn request_and_retry() -> [RecordedEvent; 2] {
         deadline,
         idempotency: None,
     };
-    let after = PlacementFailure { backend_id, reason: FailureReason::Late };
-    let again = Placed { instance_id, placement: 2, choice, deadline, failure: after };
+    let failure = PlacementFailure { backend_id, reason: FailureReason::Late };
+    let again = Placed { instance_id, placement: 2, choice, deadline, failure };
     [placed(4, TenancyEvent::Requested(requested)), placed(9, TenancyEvent::Placed(again))]
 }
 

@@ -50,8 +50,8 @@ pub fn backend(id: BackendId, machine: &Machine) -> Value {
 /// An instance, as its owner sees it.
 pub fn instance(app: &App, user_id: UserId, id: InstanceId, instance: &Instance) -> Value {
     let machine_of = |backend_id: BackendId| app.follower.fleet().machine(backend_id);
-    let site = instance.current_placement.as_ref();
-    let machine = site.and_then(|site| machine_of(site.backend_id));
+    let current = instance.current_placement.as_ref();
+    let machine = current.and_then(|current| machine_of(current.backend_id));
     let heard = machine.as_ref().is_some_and(|machine| machine.connection == ConnectionState::Connected);
     let status = instance.status_on(heard);
     let seen = instance.last_observation().map(|seen| &seen.observation);
@@ -73,7 +73,7 @@ pub fn instance(app: &App, user_id: UserId, id: InstanceId, instance: &Instance)
         "instanceId": id,
         "name": instance.name.plain(),
         "userId": user_id,
-        "backendId": site.map(|site| site.backend_id),
+        "backendId": current.map(|current| current.backend_id),
         "containerId": seen.map(|seen| &seen.container_id),
         "status": status,
         "generation": instance.generation,
@@ -89,7 +89,7 @@ pub fn instance(app: &App, user_id: UserId, id: InstanceId, instance: &Instance)
         view["failure"] = failure;
     }
     if status == Status::Unreachable
-        && let Some(last) = site.and_then(|site| app.heartbeats.last(site.backend_id))
+        && let Some(last) = current.and_then(|current| app.heartbeats.last(current.backend_id))
     {
         view["lastSeen"] = json!(last.received_at);
     }

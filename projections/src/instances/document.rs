@@ -70,7 +70,7 @@ impl InstanceDocument {
             wanted: state.desired,
             generation: state.generation,
             placement: state.placement,
-            backend_id: state.current_placement.as_ref().map(|site| site.backend_id),
+            backend_id: state.current_placement.as_ref().map(|current| current.backend_id),
             container_id: observation.map(|seen| seen.container_id.clone()),
             ports: observation.map(|seen| seen.ports),
             host_keys: observation.map(|seen| seen.host_keys.clone()).unwrap_or_default(),

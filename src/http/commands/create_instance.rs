@@ -124,8 +124,7 @@ pub async fn post(
     let tie_breaker = tie_breaker(instance_id);
     let reservation = app.follower.fleet().reserve(instance_id, tie_breaker);
     let policy = app.settings.policy;
-    let facts =
-        Facts { now: clock::now(), policy, candidates: reservation.candidates.clone(), tie_breaker: tie_breaker };
+    let facts = Facts { now: clock::now(), policy, candidates: reservation.candidates.clone(), tie_breaker };
     let command = RequestInstance {
         instance_id,
         name: request.name,

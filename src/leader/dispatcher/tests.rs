@@ -8,16 +8,16 @@ fn item() -> WorkItem {
     WorkItem { user_id: UserId::from_uuid(id(1)), instance_id: InstanceId::from_uuid(id(2)), backends: BTreeMap::new() }
 }
 
-fn assignment(placement: u32, generation: u32, wanted: DesiredState) -> Assignment {
+fn assignment(placement: u32, generation: u32, desired: DesiredState) -> Assignment {
     let WorkItem { user_id, instance_id, .. } = item();
-    let container = (wanted != DesiredState::Deleted).then(|| ContainerSpec {
+    let container = (desired != DesiredState::Deleted).then(|| ContainerSpec {
         image: None,
         hostname: "box".to_owned(),
         ssh_public_key: "key".to_owned(),
         limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
         container_id: None,
     });
-    Assignment { instance_id, user_id, placement, generation, desired: wanted, container }
+    Assignment { instance_id, user_id, placement, generation, desired, container }
 }
 
 fn running(placement: u32, generation: u32) -> Assignment {

@@ -82,8 +82,8 @@ fn requested(n: u128, on: u128) -> TenancyEvent {
     })
 }
 
-fn deleted(n: u128, end: DeletionOutcome) -> TenancyEvent {
-    TenancyEvent::Deleted(Deleted { instance_id: instance(n), generation: 2, outcome: end })
+fn deleted(n: u128, outcome: DeletionOutcome) -> TenancyEvent {
+    TenancyEvent::Deleted(Deleted { instance_id: instance(n), generation: 2, outcome })
 }
 
 fn released(n: u128, on: u128) -> TenancyEvent {

@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use crate::harness::Nats;
 
-fn assignment(instance: u128, generation: u32, wanted: DesiredState) -> Assignment {
+fn assignment(instance: u128, generation: u32, desired: DesiredState) -> Assignment {
     Assignment {
         instance_id: InstanceId::from_uuid(Uuid::from_u128(instance)),
         user_id: UserId::from_uuid(Uuid::from_u128(1)),
         placement: 1,
         generation,
-        desired: wanted,
-        container: (wanted != DesiredState::Deleted).then(|| ContainerSpec {
+        desired,
+        container: (desired != DesiredState::Deleted).then(|| ContainerSpec {
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: "key".to_owned(),

@@ -113,8 +113,8 @@ pub fn runs(sequence: u64, owner: u64, n: u64) -> RecordedEvent {
 }
 
 pub fn deleted(sequence: u64, owner: u64, n: u64) -> RecordedEvent {
-    let end = DeletionOutcome::Confirmed { backend_id: backend(100) };
-    let deleted = Deleted { instance_id: instance(n), generation: 2, outcome: end };
+    let outcome = DeletionOutcome::Confirmed { backend_id: backend(100) };
+    let deleted = Deleted { instance_id: instance(n), generation: 2, outcome };
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Deleted(deleted))
 }
 

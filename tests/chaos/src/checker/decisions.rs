@@ -168,8 +168,8 @@ fn decided(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged)
     // What followed a failure: who said so, or which clock.
     let after = |failure: &PlacementFailure, choice: Option<&Choice>, position: Option<ReportPosition>| {
         let facts = facts(choice);
-        let report = |news| {
-            let report = Report { instance_id, user_id: user, placement, generation, kind: news };
+        let report = |kind| {
+            let report = Report { instance_id, user_id: user, placement, generation, kind };
             let position = position.unwrap_or(LATEST);
             HandleReport { backend_id: failure.backend_id, report, position, facts: facts.clone() }.decide(state)
         };
@@ -209,9 +209,9 @@ fn decided(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged)
             let Actor::Backend(backend_id) = logged.recorded.envelope.origin.actor else {
                 return Err("was not said by a backend".to_owned());
             };
-            let news = ReportKind::InstanceStatus(observed.observation.clone());
+            let kind = ReportKind::InstanceStatus(observed.observation.clone());
             let (placement, generation) = (observed.placement, observed.generation);
-            let report = Report { instance_id, user_id: user, placement, generation, kind: news };
+            let report = Report { instance_id, user_id: user, placement, generation, kind };
             let command = HandleReport { backend_id, report, position: observed.report, facts: facts(None) };
             same(command.decide(state), recorded)
         }

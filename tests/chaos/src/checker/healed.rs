@@ -58,20 +58,20 @@ fn instances(observation: &Observation, log: &Log, found: &mut Found) {
     let mut explained: BTreeSet<(BackendId, &str)> = BTreeSet::new();
     for (id, life) in log.instances() {
         let Some((sequence, instance)) = life.states.last() else { continue };
-        if let Progress::Pending { operation_kind: step, deadline, .. } = &instance.progress {
+        if let Progress::Pending { operation_kind, deadline, .. } = &instance.progress {
             let word = if *deadline < observation.at { "overdue" } else { "still on its way" };
-            found.add(Invariant::I16, format!("{word} ({step:?} until {deadline})"), [id], [*sequence]);
+            found.add(Invariant::I16, format!("{word} ({operation_kind:?} until {deadline})"), [id], [*sequence]);
         }
         for (backend, placement) in &instance.pending_removals {
             let what = format!("{backend} has not confirmed that placement {placement} is gone");
             found.add(Invariant::I16, what, [id], [*sequence]);
         }
-        let Some(site) = &instance.current_placement else { continue };
-        let container = held.get(&site.backend_id).and_then(|held| {
+        let Some(current) = &instance.current_placement else { continue };
+        let container = held.get(&current.backend_id).and_then(|held| {
             held.now.iter().find(|(_, (of, placement, _))| of == id && *placement == instance.placement)
         });
         if let Some((container, _)) = container {
-            explained.insert((site.backend_id, container));
+            explained.insert((current.backend_id, container));
         }
         if let Err(what) = as_wanted(instance, container.map(|(_, (_, _, running))| *running)) {
             found.add(Invariant::I16, what, [id], [*sequence]);

@@ -55,7 +55,7 @@ pub(super) fn check(history: &[Operation], log: &Log, found: &mut Found) {
 fn shows(view: &Value, state: &Instance) -> bool {
     let status = |heard| json!(state.status_on(heard));
     let container = state.last_observation().map(|seen| &seen.observation.container_id);
-    let backend = state.current_placement.as_ref().map(|site| site.backend_id);
+    let backend = state.current_placement.as_ref().map(|current| current.backend_id);
     (view["status"] == status(true) || view["status"] == status(false))
         && view["generation"] == json!(state.generation)
         && view["containerId"] == json!(container)

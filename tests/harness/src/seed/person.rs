@@ -158,13 +158,13 @@ impl Life {
     }
 
     /// The machine that has the instance reports of it.
-    fn report(&mut self, seed: &mut Seed, instance_id: InstanceId, news: ReportKind) {
+    fn report(&mut self, seed: &mut Seed, instance_id: InstanceId, kind: ReportKind) {
         seed.reports += 1;
         let backend_id = self.machine(instance_id);
         let instance = self.tenancy.instance(instance_id).unwrap();
         let (placement, generation) = (instance.placement, instance.generation);
-        let refused = matches!(news, ReportKind::InstanceRefused(_));
-        let report = Report { instance_id, user_id: self.id, placement, generation, kind: news };
+        let refused = matches!(kind, ReportKind::InstanceRefused(_));
+        let report = Report { instance_id, user_id: self.id, placement, generation, kind };
         // Before any stream that a server makes.
         let position = ReportPosition { incarnation: 1, sequence: seed.reports };
         let command = HandleReport { backend_id, report, position, facts: seed.facts() };

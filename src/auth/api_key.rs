@@ -1,8 +1,7 @@
 //! The `DOCKHOST_API_KEY` of a backend: derived, not stored.
 //!
-//! In: a backend, the version of its key that the log holds, and when it was enrolled. Out: always the same key for
-//! these, so that signing in again gives the current one without disturbing the running agent; and back, which backend
-//! and version a key names. Whether that version is the good one is asked of the log.
+//! The same backend, version and time of enrolment give the same key, so a repeated sign-in returns the current one and
+//! the running agent stays connected. Whether a key's version is the current one is in the log.
 
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::timestamp::Timestamp;
@@ -19,12 +18,12 @@ struct ApiKeyClaims {
     sub: String,
     ver: u32,
     iat: i64,
-    /// Ours have none; one that is given counts.
+    /// Issued keys have no expiry, but one that is present is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<i64>,
 }
 
-/// What a key names.
+/// The backend and version that a key identifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiKeyId {
     /// The backend.
@@ -33,7 +32,7 @@ pub struct ApiKeyId {
     pub version: u32,
 }
 
-/// Derives and reads API keys.
+/// Derives and verifies API keys.
 pub struct ApiKeys {
     encoding: EncodingKey,
     decoding: DecodingKey,
@@ -41,7 +40,7 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// Keys under the backends' secret.
+    /// Uses the backends' secret.
     pub fn new(secret: &SecretString) -> Self {
         let secret = secret.expose_secret().as_bytes();
         Self {
@@ -51,23 +50,23 @@ impl ApiKeys {
         }
     }
 
-    /// The key of a backend.
+    /// The key with this id.
     ///
     /// # Errors
-    /// If signing fails, which a symmetric key does not.
-    pub fn derive(&self, key: ApiKeyId, enrolled_at: Timestamp) -> Result<String, InvalidToken> {
+    /// If signing fails, which it does not with a symmetric key.
+    pub fn derive(&self, id: ApiKeyId, enrolled_at: Timestamp) -> Result<String, InvalidToken> {
         let claims = ApiKeyClaims {
             iss: issuer().to_owned(),
             aud: Audience::Agent.as_str().to_owned(),
-            sub: key.backend_id.to_string(),
-            ver: key.version,
+            sub: id.backend_id.to_string(),
+            ver: id.version,
             iat: enrolled_at.seconds(),
             exp: None,
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| InvalidToken(Some(e)))
     }
 
-    /// What a key names.
+    /// The backend and version that a key identifies.
     ///
     /// # Errors
     /// [`InvalidToken`] for anything but a key of ours.
@@ -86,22 +85,22 @@ mod tests {
     use crate::common::clock;
 
     #[test]
-    fn a_key_is_the_same_each_time_and_names_its_backend() {
+    fn api_key_derivation_is_repeatable_and_readable() {
         crate::common::install_crypto();
         let keys = ApiKeys::new(&"0123456789abcdef0123456789abcdef".to_owned().into());
-        let of = ApiKeyId { backend_id: BackendId::from_uuid(clock::fresh_uuid()), version: 1 };
+        let id = ApiKeyId { backend_id: BackendId::from_uuid(clock::fresh_uuid()), version: 1 };
         let at = Timestamp::from_millis(1_764_000_000_000);
-        let key = keys.derive(of, at).unwrap();
-        assert_eq!(keys.derive(of, at).unwrap(), key);
-        assert_eq!(keys.read(&key).unwrap(), of);
-        let next = keys.derive(ApiKeyId { version: 2, ..of }, at).unwrap();
+        let key = keys.derive(id, at).unwrap();
+        assert_eq!(keys.derive(id, at).unwrap(), key);
+        assert_eq!(keys.read(&key).unwrap(), id);
+        let next = keys.derive(ApiKeyId { version: 2, ..id }, at).unwrap();
         assert_ne!(next, key);
         let other = ApiKeys::new(&"another secret of enough length!".to_owned().into());
         assert!(other.read(&key).is_err());
     }
 
     #[test]
-    fn a_key_with_an_end_ends() {
+    fn api_key_expired_is_invalid() {
         crate::common::install_crypto();
         let keys = ApiKeys::new(&"0123456789abcdef0123456789abcdef".to_owned().into());
         let claims = ApiKeyClaims {

@@ -1,20 +1,19 @@
-//! Argon2id in memory that is kept from one hash to the next.
+//! Argon2id in reusable memory.
 //!
-//! In: a password, and a verifier to hold it against. Out: a new verifier (PHC string), or whether it matches. The
-//! library's own functions ask the system for 19 MiB with each hash; taking them in, page by page, cost half as much
-//! again as the hash. What a hash leaves in the memory is overwritten by the next one, and when the memory is given back.
+//! The library's own functions allocate 19 MiB per hash, and the page faults take half as long as the hash itself. The
+//! next hash overwrites the memory, and dropping it zeroes it.
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::password_hash::{Error, Result};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroize;
 
-/// The memory of one hash at a time; none until it is needed.
+/// The memory for one hash at a time, allocated on first use.
 #[derive(Default)]
 pub struct HashMemory(Vec<Block>);
 
 impl HashMemory {
-    /// A verifier of this password: Argon2id with 19 MiB, two passes, one lane.
+    /// A verifier (PHC string) of this password: Argon2id with 19 MiB, two passes, one lane.
     ///
     /// # Errors
     /// If the library refuses its own defaults.
@@ -31,16 +30,16 @@ impl HashMemory {
         Ok(hash.to_string())
     }
 
-    /// Whether the password is that of the verifier, with the costs that the verifier names.
+    /// Whether the password matches the verifier, hashed with the verifier's own parameters.
     ///
     /// # Errors
-    /// If the verifier is none.
+    /// If the verifier is malformed.
     pub fn matches(&mut self, password: &[u8], verifier: &str) -> Result<bool> {
         let verifier = PasswordHash::new(verifier)?;
         let (Some(salt), Some(expected)) = (&verifier.salt, &verifier.hash) else { return Err(Error::EncodingInvalid) };
         let version = verifier.version.map(Version::try_from).transpose()?.unwrap_or_default();
         let argon = Argon2::new(verifier.algorithm.as_str().try_into()?, version, Params::try_from(&verifier)?);
-        // Outputs are compared in constant time.
+        // `Output` compares in constant time.
         Ok(self.output(&argon, password, salt, expected.len())? == *expected)
     }
 
@@ -66,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_librarys_own_functions_agree() {
+    fn hash_memory_agrees_with_the_library() {
         let (library, mut memory) = (Argon2::default(), HashMemory::default());
         let theirs = library.hash_password(b"correct horse").unwrap().to_string();
         let ours = memory.hash(b"correct horse").unwrap();
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verifier_is_held_to_its_own_costs() {
+    fn matches_uses_the_parameters_of_the_verifier() {
         let params = Params::new(64, 3, 2, Some(24)).unwrap();
         let costly = Argon2::new(Algorithm::Argon2i, Version::V0x13, params);
         let verifier = costly.hash_password(b"correct horse").unwrap().to_string();
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_verifier_is_an_error() {
+    fn matches_malformed_verifier_is_an_error() {
         let mut memory = HashMemory::default();
         for text in ["", "plain", "$argon2id$v=19$m=19456,t=2,p=1", "$scrypt$ln=1$c2FsdHNhbHQ$aGFzaGhhc2g"] {
             assert!(memory.matches(b"x", text).is_err(), "{text}");

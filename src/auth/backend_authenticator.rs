@@ -1,7 +1,6 @@
-//! The broker's door, as the log decides it: whose an API key is, and how much room a backend has.
+//! Authenticates backends with the log: the API key's version must be the one that the log holds now.
 //!
-//! In: an API key, or a backend's id. Out: the backend, if the key is one of ours and of the version that the log
-//! holds at this moment. Asked of the log each time: an old key must not open the door because a cache is old.
+//! The log is asked each time, so that a revoked key is not accepted because of an old cache.
 
 use std::sync::Arc;
 
@@ -16,14 +15,14 @@ use crate::broker::hello::Enrolments;
 use crate::common::error::chain;
 use crate::execute::Executor;
 
-/// Decides by the log.
+/// Reads backends from the log.
 pub struct LogBackendAuthenticator {
     executor: Arc<Executor>,
     keys: ApiKeys,
 }
 
 impl LogBackendAuthenticator {
-    /// A gate with the keys of this installation.
+    /// An authenticator for API keys of this installation.
     pub const fn new(executor: Arc<Executor>, keys: ApiKeys) -> Self {
         Self { executor, keys }
     }
@@ -32,7 +31,7 @@ impl LogBackendAuthenticator {
         match self.executor.confirmed::<Backend>(backend).await {
             Ok(backend) => backend.state.machine.clone(),
             Err(error) => {
-                tracing::warn!(%backend, error = chain(&error), "a backend can't be looked up, so it stays outside");
+                tracing::warn!(%backend, error = chain(&error), "backend refused: it cannot be looked up");
                 None
             }
         }
@@ -42,9 +41,9 @@ impl LogBackendAuthenticator {
 impl BackendAuthenticator for LogBackendAuthenticator {
     fn authenticate(&self, api_key: String) -> BoxFuture<'_, Option<BackendId>> {
         async move {
-            let of = self.keys.read(&api_key).ok()?;
-            let machine = self.machine(of.backend_id).await?;
-            (machine.details.key_version == of.version).then_some(of.backend_id)
+            let id = self.keys.read(&api_key).ok()?;
+            let machine = self.machine(id.backend_id).await?;
+            (machine.details.key_version == id.version).then_some(id.backend_id)
         }
         .boxed()
     }

@@ -1,7 +1,9 @@
-//! Proving who somebody is: passwords, session tokens and API keys.
+//! Authentication: passwords, session tokens, API keys, and backends at the broker.
 //!
-//! In: secrets from the configuration, passwords and tokens from requests. Out: verifiers, tokens, and who a token
-//! speaks for. Whether a token's session still counts is not known here; that is in the log.
+//! A valid token is not enough: whether its session, or the version of its key, is still valid is in the log.
+//!
+//! - [`password`] (with `argon`): password hashing. [`token`]: session tokens. [`api_key`]: the keys of backends.
+//! - [`backend_authenticator`]: authentication of backends, from the log. [`ssh_key`]: validation of public keys.
 
 pub mod api_key;
 mod argon;

@@ -1,9 +1,7 @@
-//! Passwords: Argon2id on threads of its own behind a bounded queue.
+//! Password hashing: Argon2id on a pool of threads behind a bounded queue.
 //!
-//! In: a password, and a verifier to hold it against. Out: a new verifier, or whether it matches. Each hash takes
-//! 19 MiB and some 20 ms of one processor, so there are as many threads as processors, only so much may wait, and
-//! beyond that the answer is "busy" at once. A thread keeps its memory from one hash to the next, and gives it back
-//! when nobody has signed in for a while.
+//! Each hash takes 19 MiB and about 20 ms of one CPU, so there are as many threads as CPUs. A full queue is an error at
+//! once. A thread reuses its memory, and frees it after some time without a job.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -15,62 +13,61 @@ use tokio::sync::oneshot;
 
 use super::argon::HashMemory;
 
-/// Hashes that may wait; at 20 ms each that is a few seconds.
+/// At 20 ms each, a few seconds.
 const MAX_QUEUED_HASHES: usize = 256;
-/// A thread that had nothing to do for so long gives its memory back.
 const IDLE_BEFORE_FREEING_MEMORY: Duration = Duration::from_secs(30);
 
-/// The pool did not hash.
+/// A password was not hashed.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    /// Too many wait already.
+    /// The queue is full.
     #[error("too many passwords are being checked")]
     Busy,
-    /// The hash itself failed: a fault of ours.
+    /// The hash failed, which is a bug.
     #[error("the password could not be hashed: {0}")]
     Failed(String),
 }
 
 type HashJob = Box<dyn FnOnce(&mut HashMemory) + Send>;
 
-/// The pool. Its threads end when it is dropped.
+/// The thread pool. Its threads end when it is dropped.
 pub struct Passwords {
     jobs: Sender<HashJob>,
     dummy_verifier: String,
 }
 
 impl Passwords {
-    /// A pool as wide as the machine.
+    /// A pool with one thread per CPU.
     ///
     /// # Errors
-    /// If Argon2 does not work here at all, or there are no threads.
+    /// If Argon2 fails, or a thread cannot be started.
     pub fn new() -> Result<Self, PasswordError> {
-        let (jobs, waiting) = bounded(MAX_QUEUED_HASHES);
+        let (jobs, queued) = bounded(MAX_QUEUED_HASHES);
         for number in 0..thread::available_parallelism().map_or(1, std::num::NonZero::get) {
-            let waiting = waiting.clone();
+            let queued = queued.clone();
             thread::Builder::new()
                 .name(format!("passwords-{number}"))
-                .spawn(move || work(&waiting))
+                .spawn(move || work(&queued))
                 .map_err(|error| PasswordError::Failed(error.to_string()))?;
         }
         Ok(Self { jobs, dummy_verifier: HashMemory::default().hash(b"nobody has this password").map_err(hash_failed)? })
     }
 
-    /// Has it done by one of the threads; it is done to its end also when nobody waits for it any more.
+    /// Runs a job on one of the threads, to its end even if the caller is dropped.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut HashMemory) -> argon2::password_hash::Result<T> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let job: HashJob = Box::new(move |memory| {
-            // Nobody waits any more: fine.
-            let _ = tell.send(work(memory).map_err(hash_failed));
+            // Fails if the caller was dropped.
+            let _ = sender.send(work(memory).map_err(hash_failed));
         });
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => PasswordError::Busy,
             TrySendError::Disconnected(_) => PasswordError::Failed("the threads have ended".to_owned()),
         })?;
-        told.await.unwrap_or_else(|_| Err(PasswordError::Failed("the thread panicked".to_owned())))
+        receiver.await.unwrap_or_else(|_| Err(PasswordError::Failed("the thread panicked".to_owned())))
     }
 
     /// A verifier (PHC string) of this password.
@@ -81,7 +78,7 @@ impl Passwords {
         self.run(move |memory| memory.hash(password.expose_secret().as_bytes())).await
     }
 
-    /// Whether the password matches. Without a verifier (nobody has this name) it costs the same and is `false`.
+    /// Whether the password matches. Without a verifier (an unknown user) the result is `false`, after the same time.
     ///
     /// # Errors
     /// See [`PasswordError`].
@@ -93,12 +90,12 @@ impl Passwords {
     }
 }
 
-/// One thread: job after job, until the pool is gone.
-fn work(waiting: &Receiver<HashJob>) {
+/// Runs jobs until the pool is dropped.
+fn work(jobs: &Receiver<HashJob>) {
     let mut memory = HashMemory::default();
     loop {
-        match waiting.recv_timeout(IDLE_BEFORE_FREEING_MEMORY) {
-            // A panic ends one job, whose caller is told, and not the thread.
+        match jobs.recv_timeout(IDLE_BEFORE_FREEING_MEMORY) {
+            // A panic fails the job (its sender is dropped) but does not end the thread.
             Ok(job) => drop(catch_unwind(AssertUnwindSafe(|| job(&mut memory)))),
             Err(RecvTimeoutError::Timeout) => memory = HashMemory::default(),
             Err(RecvTimeoutError::Disconnected) => return,
@@ -117,7 +114,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_password_matches_its_own_verifier_only() {
+    async fn verify_matches_the_hash_of_the_same_password_only() {
         let passwords = Passwords::new().unwrap();
         let verifier = passwords.hash("correct horse".into()).await.unwrap();
         assert!(passwords.verify("correct horse".into(), Some(verifier.clone())).await.unwrap());
@@ -126,40 +123,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_the_queue_the_answer_is_busy() {
+    async fn hash_full_queue_is_busy() {
         let passwords = Passwords::new().unwrap();
         let (release, released) = bounded(0);
         let threads = thread::available_parallelism().unwrap().get();
-        let begun: Vec<_> = (0..threads).map(|_| waits_for(&released, &passwords)).collect();
-        // Once every thread is in a job, nothing leaves the queue any more.
-        for job in begun {
+        let started: Vec<_> = (0..threads).map(|_| queue_blocking_job(&released, &passwords)).collect();
+        // Once every thread runs a job, no job leaves the queue.
+        for job in started {
             job.await.unwrap();
         }
         for _ in 0..MAX_QUEUED_HASHES {
-            drop(waits_for(&released, &passwords));
+            drop(queue_blocking_job(&released, &passwords));
         }
         assert!(matches!(passwords.hash("x".into()).now_or_never(), Some(Err(PasswordError::Busy))));
         drop(release);
-        // The queue empties, and there is room again.
+        // The queue empties.
         while passwords.jobs.try_send(Box::new(|_| ())).is_err() {
             tokio::task::yield_now().await;
         }
     }
 
-    /// Queues a job that says when it has begun, and lasts until it is released.
-    fn waits_for(released: &Receiver<()>, passwords: &Passwords) -> oneshot::Receiver<()> {
+    /// Queues a job that reports when it starts, and lasts until `released` is closed.
+    fn queue_blocking_job(released: &Receiver<()>, passwords: &Passwords) -> oneshot::Receiver<()> {
         let released = released.clone();
-        let (begin, begun) = oneshot::channel();
+        let (start, started) = oneshot::channel();
         let job: HashJob = Box::new(move |_| {
-            let _ = begin.send(());
+            let _ = start.send(());
             let _ = released.recv();
         });
         assert!(passwords.jobs.try_send(job).is_ok(), "the queue is full too early");
-        begun
+        started
     }
 
     #[tokio::test]
-    async fn a_job_that_panics_takes_no_thread_with_it() {
+    async fn job_panic_does_not_end_its_thread() {
         let passwords = Passwords::new().unwrap();
         for _ in 0..2 * thread::available_parallelism().unwrap().get() {
             let broken = passwords.run::<()>(|_| panic!("on purpose")).await;

@@ -1,24 +1,22 @@
-//! SSH public keys: parsed, checked and written anew, so that only a bare key ever reaches an `authorized_keys` file.
-//!
-//! In: the text of one key, as `ssh-keygen` writes it to a `.pub` file. Out: the same key, re-serialised; or the
-//! sentence that says what is wrong. Options (`command="…"`), several lines and odd comments never get through.
+//! Validation of SSH public keys. A key is parsed and serialised again, so that only a bare key reaches an
+//! `authorized_keys` file: no options (`command="…"`), further lines or unusual comments.
 
 use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, PublicKey};
 
-/// Longer than any key in use (RSA with 16,384 bits has about 2,800 characters).
+/// More than any key in use has (RSA with 16,384 bits: about 2,800).
 const MAX_KEY_CHARS: usize = 8 * 1024;
 const MIN_RSA_BITS: usize = 2048;
 
-/// Why a key was refused; fit for the person who gave it.
+/// Why a key was refused, as a message for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidSshKey(pub &'static str);
 
-/// Checks one public key and writes it anew.
+/// Checks one public key, as in a `.pub` file, and serialises it again.
 ///
 /// # Errors
-/// [`InvalidSshKey`] with the reason.
+/// [`InvalidSshKey`].
 pub fn normalise(text: &str) -> Result<String, InvalidSshKey> {
     let text = text.trim();
     if text.is_empty() {
@@ -42,8 +40,8 @@ pub fn normalise(text: &str) -> Result<String, InvalidSshKey> {
         Algorithm::Rsa { .. } => return Err(InvalidSshKey("is an RSA key of fewer than 2048 bits")),
         _ => return Err(InvalidSshKey("is of a type that SSH servers no longer accept; use Ed25519, ECDSA or RSA")),
     }
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@.-_+:".contains(c);
-    if key.comment().len() > 100 || !key.comment().chars().all(plain) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "@.-_+:".contains(c);
+    if key.comment().len() > 100 || !key.comment().chars().all(allowed) {
         key.set_comment("");
     }
     key.to_openssh().map(|text| text.trim_end().to_owned()).map_err(|_| InvalidSshKey("can't be written as one line"))
@@ -62,18 +60,18 @@ mod tests {
     const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
 
     #[test]
-    fn a_good_key_comes_back_as_it_is() {
+    fn normalise_valid_key_is_unchanged() {
         assert_eq!(normalise(ED25519).unwrap(), ED25519);
         assert_eq!(normalise(&format!("  {ED25519} ada@laptop\n")).unwrap(), format!("{ED25519} ada@laptop"));
     }
 
     #[test]
-    fn a_comment_that_is_more_than_a_name_is_dropped() {
+    fn normalise_drops_unusual_comments() {
         assert_eq!(normalise(&format!("{ED25519} $(reboot) `id`")).unwrap(), ED25519);
     }
 
     #[test]
-    fn what_is_not_one_bare_key_is_refused() {
+    fn normalise_refuses_anything_but_one_bare_key() {
         for (text, why) in [
             (String::new(), "is empty"),
             (format!("command=\"id\" {ED25519}"), "is not an OpenSSH"),

@@ -1,7 +1,6 @@
-//! Session tokens: JWTs for users and for backends, HS256 and nothing else, each kind under a secret of its own.
+//! Session tokens: JWTs (HS256) for users and for backends, with one secret for each audience.
 //!
-//! In: a principal and its session. Out: a token; and back, if algorithm, signature, `iss`, `aud` and `exp` are right.
-//! The algorithm is ours to choose, never the token's.
+//! The verifier fixes the algorithm; the token's header does not choose it.
 
 use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::timestamp::Timestamp;
@@ -9,20 +8,20 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-/// How long a token is good, in seconds.
+/// The lifetime of a token in seconds.
 pub const TOKEN_LIFETIME_SECONDS: u32 = 24 * 60 * 60;
-/// Clocks of replicas may differ by this many seconds.
+/// The tolerated clock skew between replicas in seconds.
 const LEEWAY_SECONDS: u64 = 30;
 const ISSUER: &str = "dockhost";
 
-/// Whom a token may speak for.
+/// The kind of principal that a token authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// Users.
     User,
-    /// Backends, in their own affairs over HTTP.
+    /// Backends, over HTTP.
     Backend,
-    /// Agents at the broker's door.
+    /// Agents, at the broker.
     Agent,
 }
 
@@ -36,17 +35,17 @@ impl Audience {
     }
 }
 
-/// The token is not one of ours, or no longer good. Why is nobody's business but the log's.
+/// The token is forged, malformed or expired. The reason is for the server's log only.
 #[derive(Debug, thiserror::Error)]
-#[error("not a good token")]
+#[error("invalid token")]
 pub struct InvalidToken(#[source] pub(super) Option<jsonwebtoken::errors::Error>);
 
-/// Whose session a token belongs to.
+/// The principal and session of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bearer {
-    /// Who.
+    /// The principal.
     pub principal: PrincipalId,
-    /// Which session.
+    /// The session.
     pub session: SessionId,
 }
 
@@ -61,7 +60,7 @@ struct SessionClaims {
     exp: i64,
 }
 
-/// Makes and reads the tokens of one audience.
+/// Issues and verifies the tokens of one audience.
 pub struct Tokens {
     audience: Audience,
     encoding: EncodingKey,
@@ -70,7 +69,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Tokens of one audience under one secret.
+    /// Tokens of one audience, signed with one secret.
     pub fn new(audience: Audience, secret: &SecretString) -> Self {
         let secret = secret.expose_secret().as_bytes();
         Self {
@@ -81,10 +80,10 @@ impl Tokens {
         }
     }
 
-    /// A token for a session that begins now.
+    /// A token for a session that starts now.
     ///
     /// # Errors
-    /// If signing fails, which a symmetric key does not.
+    /// If signing fails, which it does not with a symmetric key.
     pub fn issue(&self, bearer: Bearer, now: Timestamp, expires_at: Timestamp) -> Result<String, InvalidToken> {
         let claims = SessionClaims {
             iss: ISSUER.to_owned(),
@@ -98,10 +97,10 @@ impl Tokens {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| InvalidToken(Some(e)))
     }
 
-    /// Whose session a token belongs to.
+    /// The principal and session of a valid token.
     ///
     /// # Errors
-    /// [`InvalidToken`] for anything but a good token of this audience.
+    /// [`InvalidToken`] for anything but a valid token of this audience.
     pub fn read(&self, token: &str) -> Result<Bearer, InvalidToken> {
         let claims = jsonwebtoken::decode::<SessionClaims>(token, &self.decoding, &self.validation)
             .map_err(|error| InvalidToken(Some(error)))?
@@ -113,7 +112,7 @@ impl Tokens {
     }
 }
 
-/// What a token of this audience must satisfy.
+/// The validation rules for tokens of this audience.
 pub(super) fn validation(audience: Audience, required: &[&str]) -> Validation {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.leeway = LEEWAY_SECONDS;
@@ -148,7 +147,7 @@ mod tests {
         Bearer { principal: PrincipalId::from_uuid(id), session: SessionId::from_uuid(id) }
     }
 
-    fn good() -> (Bearer, String) {
+    fn issued() -> (Bearer, String) {
         let bearer = bearer();
         let now = clock::now();
         let token = tokens(Audience::User, SECRET).issue(bearer, now, now.after(Duration::from_secs(60))).unwrap();
@@ -156,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_comes_back_as_its_bearer() {
-        let (bearer, token) = good();
+    fn token_issue_and_read_round_trips() {
+        let (bearer, token) = issued();
         assert_eq!(tokens(Audience::User, SECRET).read(&token).unwrap(), bearer);
     }
 
     #[test]
-    fn another_audience_secret_or_time_is_refused() {
-        let (_, token) = good();
+    fn token_of_another_audience_secret_or_time_is_invalid() {
+        let (_, token) = issued();
         assert!(tokens(Audience::Backend, SECRET).read(&token).is_err());
         assert!(tokens(Audience::User, "another secret of enough length!").read(&token).is_err());
         let long_ago = Timestamp::from_millis(1_000_000);
@@ -172,8 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn another_algorithm_is_refused_whatever_the_header_says() {
-        let (_, token) = good();
+    fn token_with_another_algorithm_is_invalid() {
+        let (_, token) = issued();
         let mut parts = token.split('.');
         let (_, payload) = (parts.next().unwrap(), parts.next().unwrap());
         for header in [r#"{"alg":"none","typ":"JWT"}"#, r#"{"alg":"HS384","typ":"JWT"}"#, r#"{"alg":"RS256"}"#] {

@@ -1,5 +1,4 @@
-//! The bucket KEYS, as a whole. In: the bucket. Out: all its wrapped keys, asked of its leader; and keys put into it,
-//! never over another one.
+//! The bucket KEYS as a whole: reads all wrapped keys from its leader, and creates keys without overwriting any.
 
 use anyhow::{Context as _, bail};
 use async_nats::jetstream::Context;
@@ -10,26 +9,25 @@ use futures::{StreamExt, TryStreamExt};
 use super::keys::Keys;
 use crate::broker::streams::KEYS_BUCKET;
 
-/// Questions to the broker at once.
 const CONCURRENT_REQUESTS: usize = 64;
 
-/// The bucket.
+/// The bucket KEYS.
 pub struct KeysBucket {
     js: Context,
     store: Store,
 }
 
 impl KeysBucket {
-    /// Opens it.
+    /// Opens the bucket.
     ///
     /// # Errors
-    /// If it is not there or the broker does not answer.
+    /// If it does not exist or the broker does not answer.
     pub async fn open(js: &Context) -> anyhow::Result<Self> {
         let store = js.get_key_value(KEYS_BUCKET).await.context("opening the bucket KEYS")?;
         Ok(Self { js: js.clone(), store })
     }
 
-    /// All keys that it holds.
+    /// All keys in the bucket.
     ///
     /// # Errors
     /// If the broker does not answer.
@@ -38,35 +36,35 @@ impl KeysBucket {
         let stream = self.js.get_stream(&self.store.stream_name).await.context("opening the bucket KEYS")?;
         let subjects = stream.info_with_subjects(format!("{prefix}>")).await.context("listing the keys")?;
         let subjects: Vec<(String, usize)> = subjects.try_collect().await.context("listing the keys")?;
-        let asked = subjects.into_iter().filter_map(|(subject, _)| {
+        let reads = subjects.into_iter().filter_map(|(subject, _)| {
             let name = subject.strip_prefix(&prefix)?.to_owned();
             Some(read(self.store.clone(), name))
         });
-        let asked: Vec<_> = asked.collect();
-        let keys = futures::stream::iter(asked).buffer_unordered(CONCURRENT_REQUESTS);
+        let reads: Vec<_> = reads.collect();
+        let keys = futures::stream::iter(reads).buffer_unordered(CONCURRENT_REQUESTS);
         let keys: Vec<_> = keys.try_collect().await.context("reading the keys")?;
         Ok(keys.into_iter().flatten().collect())
     }
 
-    /// Puts keys into it, calling `watch` with how many are there.
+    /// Creates keys, calling `on_progress` with the number created so far.
     ///
     /// # Errors
-    /// If another key has one of their names, or the broker does not answer.
-    pub async fn create(&self, keys: &Keys, mut watch: impl FnMut(u64)) -> anyhow::Result<()> {
-        let asked: Vec<_> =
+    /// If another key has one of the names, or the broker does not answer.
+    pub async fn create(&self, keys: &Keys, mut on_progress: impl FnMut(u64)) -> anyhow::Result<()> {
+        let writes: Vec<_> =
             keys.iter().map(|(name, key)| create(self.store.clone(), name.clone(), key.clone())).collect();
-        let mut created = futures::stream::iter(asked).buffer_unordered(CONCURRENT_REQUESTS);
-        let mut done = 0;
+        let mut created = futures::stream::iter(writes).buffer_unordered(CONCURRENT_REQUESTS);
+        let mut count = 0;
         while created.try_next().await?.is_some() {
-            done += 1;
-            watch(done);
+            count += 1;
+            on_progress(count);
         }
         Ok(())
     }
 }
 
 async fn read(store: Store, name: String) -> anyhow::Result<Option<(String, Bytes)>> {
-    // One that was destroyed may leave its name behind.
+    // A destroyed key may leave its name behind.
     Ok(store.get(name.as_str()).await?.map(|wrapped| (name, wrapped)))
 }
 

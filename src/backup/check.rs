@@ -1,5 +1,4 @@
-//! Whether a directory is the export that its manifest says. In: the directory. Out: nothing, or the first place that
-//! is wrong. Needs no server, no key and little memory.
+//! Checks a directory against its manifest. Needs no server, no master key and little memory.
 
 use std::path::Path;
 
@@ -18,15 +17,18 @@ pub fn finished(directory: &Path) -> Result<Manifest, BackupError> {
     }
     let place = directory.display().to_string();
     if directory.join(UNFINISHED_MANIFEST_FILE).exists() {
-        return Err(BackupError::damaged(place, "the export is not finished; `dockhost export` goes on with it"));
+        return Err(BackupError::damaged(
+            place,
+            "the export is not finished; run `dockhost export` again to resume it",
+        ));
     }
-    Err(BackupError::damaged(place, format!("is no export: there is no {MANIFEST_FILE}")))
+    Err(BackupError::damaged(place, format!("not an export: there is no {MANIFEST_FILE}")))
 }
 
-/// Reads every event after a sequence, each checked, and hands it to `each`, which may end it by answering `false`.
+/// Reads and checks every event after a sequence, and passes it to `each`, which returns `false` to stop.
 ///
 /// # Errors
-/// [`BackupError::Damaged`] with the first place that is wrong; nothing from there on was handed out.
+/// [`BackupError::Damaged`] with the first wrong place; no event from there on was passed.
 pub fn events(
     directory: &Path,
     manifest: &Manifest,
@@ -44,19 +46,18 @@ pub fn events(
     Ok(())
 }
 
-/// Checks all of it, the keys too unless they are left out on purpose. `watch` is told of each event and may end it by
-/// answering `false`.
+/// Checks all events, and the keys if `with_keys`. `on_event` gets the sequence of each event and returns `false` to stop.
 ///
 /// # Errors
-/// [`BackupError::Damaged`] with the first place that is wrong.
+/// [`BackupError::Damaged`] with the first wrong place.
 pub fn all(
     directory: &Path,
     manifest: &Manifest,
     with_keys: bool,
-    mut watch: impl FnMut(u64) -> bool,
+    mut on_event: impl FnMut(u64) -> bool,
 ) -> Result<(), BackupError> {
     if let Some(file) = manifest.keys.as_ref().filter(|_| with_keys) {
         keys::read(directory, file)?;
     }
-    events(directory, manifest, 0, |raw| watch(raw.sequence))
+    events(directory, manifest, 0, |raw| on_event(raw.sequence))
 }

@@ -1,11 +1,10 @@
-//! Copying the log into a directory, beside a running DockHost.
+//! Export: copies the log into a directory while DockHost runs.
 //!
-//! In: the broker and a directory. Out: a finished export up to the event that was the last one at the start. A
-//! directory that holds one already, or the beginning of one, gets what is new. Events are read ahead by this task and
-//! written by a blocking one, a few batches between them, so memory stays flat.
+//! An export ends with the last event at its start. Later runs, and runs after an interruption, add what is new. One task
+//! reads events, another writes them, with a bounded queue between them, so memory use is constant.
 //!
-//! Keys are read twice, before and after the end of the log is asked for: one that is made for an event meanwhile is in
-//! the second reading, one that is destroyed by an event beyond that end is in the first.
+//! The keys are read before and after the end of the log is determined: a key that is created for an event meanwhile is
+//! in the second read, and a key that an event beyond the end destroys is in the first.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -23,39 +22,39 @@ use super::{BackupError, files};
 use crate::common::clock;
 use crate::event_log::raw::{RawEvent, RawLog};
 
-/// Events handed over at once, and how many such batches may wait.
 const EVENTS_PER_BATCH: usize = 500;
+/// Batches between the task that reads events and the one that writes files.
 const MAX_QUEUED_BATCHES: usize = 8;
 
-/// What to do.
+/// What to export.
 #[derive(Debug, Clone)]
 pub struct ExportOptions {
-    /// Where to.
+    /// The target directory.
     pub directory: PathBuf,
-    /// Events per file at most.
+    /// The most events per file.
     pub per_segment: u64,
-    /// Whether the wrapped keys are copied too.
+    /// Whether to copy the wrapped keys too.
     pub with_keys: bool,
 }
 
-/// Is told how many events are copied, and of how many.
+/// Called with the number of copied events and the total.
 pub type OnProgress = Box<dyn FnMut(u64, u64) + Send>;
 
-/// Copies the log; returns what the directory holds now, and how many events are new.
+/// Copies the log; returns the manifest and the number of new events.
 ///
 /// # Errors
-/// If the directory is something else or is in use, if it holds another log's events, if broker or disk fail. What was
-/// finished before is as it was; the next run goes on where this one ended.
+/// If the directory holds other files or another log's events or is in use, or the broker or the disk fails. A finished
+/// export stays valid, and the next run resumes.
 pub async fn export(js: &Context, options: ExportOptions, on_progress: OnProgress) -> anyhow::Result<(Manifest, u64)> {
     let lock = prepare(&options.directory)?;
-    let Some(log) = RawLog::open(js).await? else { bail!("the broker holds no log: there is no stream EVENTS") };
+    let Some(log) = RawLog::open(js).await? else { bail!("the broker has no log: there is no stream EVENTS") };
     let bucket = KeysBucket::open(js).await?;
     let mut keys = if options.with_keys { bucket.all().await? } else { Keys::new() };
     let end = log.end().await?;
     if options.with_keys {
         keys.extend(bucket.all().await?);
     }
-    let mut manifest = load_manifest(&options.directory, &log).await?;
+    let mut manifest = load_manifest(&options.directory, &log)?;
     if manifest.last > end {
         bail!("the export has event {}, but the log ends at {end}: it was restored from an older copy", manifest.last);
     }
@@ -72,34 +71,38 @@ pub async fn export(js: &Context, options: ExportOptions, on_progress: OnProgres
     Ok((manifest, end - from))
 }
 
-/// Makes the directory or sees that it holds an export, and that nobody else writes to it as long as the lock lives.
+/// Creates the directory, or checks that it holds an export. No other export can write to it while the lock is held.
 fn prepare(directory: &Path) -> anyhow::Result<Arc<File>> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(BackupError::io(directory, "made"))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(BackupError::io(directory, "created"))?;
     let lock = File::open(directory).map_err(BackupError::io(directory, "read"))?;
     if lock.try_lock().is_err() {
-        bail!("another export writes to {} now", directory.display());
+        bail!("another export is writing to {}", directory.display());
     }
     let names = files::names(directory)?;
-    let known = |name: &String| name == MANIFEST_FILE || name == UNFINISHED_MANIFEST_FILE;
-    if !names.iter().any(known) && !names.iter().all(|name| files::is_pending(name)) {
+    let is_manifest = |name: &String| name == MANIFEST_FILE || name == UNFINISHED_MANIFEST_FILE;
+    if !names.iter().any(is_manifest) && !names.iter().all(|name| files::is_pending(name)) {
         bail!("{} is neither empty nor an export; nothing was written", directory.display());
     }
     files::remove_leftovers(directory, |_| false)?;
     Ok(Arc::new(lock))
 }
 
-/// What the directory holds: of an interrupted run if that got further than the finished one.
-async fn load_manifest(directory: &Path, log: &RawLog) -> anyhow::Result<Manifest> {
+/// The manifest of the finished export, or of an interrupted run that copied more events.
+fn load_manifest(directory: &Path, log: &RawLog) -> anyhow::Result<Manifest> {
     let finished = Manifest::read(directory, MANIFEST_FILE)?;
     let unfinished = Manifest::read(directory, UNFINISHED_MANIFEST_FILE)?;
     let furthest = [unfinished, finished].into_iter().flatten().max_by_key(|manifest| manifest.last);
-    let ours = log.incarnation().clone();
-    let manifest = furthest.unwrap_or_else(|| Manifest::empty(ours.clone(), clock::now()));
-    if manifest.incarnation != ours {
+    let incarnation = log.incarnation().clone();
+    let manifest = furthest.unwrap_or_else(|| Manifest::empty(incarnation.clone(), clock::now()));
+    if manifest.incarnation != incarnation {
         bail!(
-            "{} is an export of the log {}, but this log is {ours}: one that was restored or made anew is another log; \
-             export it into another directory",
+            "{} is an export of the log {}, but this log is {incarnation}: a restored or newly created log is another \
+             log; export it into another directory",
             directory.display(),
             manifest.incarnation
         );
@@ -107,7 +110,7 @@ async fn load_manifest(directory: &Path, log: &RawLog) -> anyhow::Result<Manifes
     Ok(manifest)
 }
 
-/// The last event of the last file, which must be whole.
+/// The last event of the last file, which is checked completely.
 fn last_event(directory: &Path, manifest: &Manifest) -> Result<Option<RawEvent>, BackupError> {
     let Some((index, segment)) = manifest.segments.iter().enumerate().next_back() else { return Ok(None) };
     let mut reader = SegmentReader::open(directory, segment, manifest.chain_before(index))?;
@@ -129,7 +132,7 @@ async fn copy(
     let mut reader = log.read(manifest.last, end);
     let options = options.clone();
     let writer = tokio::task::spawn_blocking(move || {
-        // Interrupted, it still writes what it was handed; nobody else may write until then.
+        // After an interruption the writer still writes what is queued; until then it holds the lock.
         let _lock = lock;
         write(receiver, end, &options, manifest, on_progress)
     });
@@ -146,7 +149,7 @@ async fn copy(
                 }
             }
         }
-        // A writer that has ended says why below.
+        // If the writer has ended, its result below has the reason.
         if batch.is_empty() || sender.send(batch).await.is_err() || failed.is_some() {
             break;
         }
@@ -160,7 +163,7 @@ async fn copy(
     }
 }
 
-/// Writes until nothing more comes. A file that is not full by then is kept only if the end was reached.
+/// Writes until the channel closes. The last file is kept only if it is full or has the last event.
 fn write(
     mut receiver: mpsc::Receiver<Vec<RawEvent>>,
     end: u64,
@@ -194,7 +197,7 @@ fn write(
     Ok(manifest)
 }
 
-/// Puts the keys and the manifest in their places, then removes what they replaced.
+/// Writes the keys and the manifest, then removes the files that they replace.
 fn finish(options: &ExportOptions, manifest: &mut Manifest, keys: &Keys) -> Result<(), BackupError> {
     manifest.keys = if options.with_keys { Some(keys::write(&options.directory, keys)?) } else { None };
     manifest.write(&options.directory, MANIFEST_FILE)?;

@@ -1,5 +1,5 @@
-//! How a file gets into its place: written beside it, synced, renamed, and the directory synced. So a name that is
-//! there always names a whole file, whenever the power went.
+//! Atomic files: each is written under another name, synced and renamed, and the directory is synced. So a file under its
+//! final name is complete, also after a power failure.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,10 +10,10 @@ use aws_lc_rs::digest::{Context, SHA256};
 use super::BackupError;
 use super::line::Hash;
 
-/// The end of a name that is not in its place yet.
+/// The suffix of the name under which a file is written.
 const PENDING_SUFFIX: &str = ".tmp";
 
-/// A file that is being written; dropped before [`PendingFile::publish`], it is left over and swept up by the next run.
+/// A file that is being written. If it is dropped before [`PendingFile::publish`], the next run removes it.
 pub struct PendingFile {
     file: File,
     path: PathBuf,
@@ -22,7 +22,7 @@ pub struct PendingFile {
 }
 
 impl PendingFile {
-    /// Begins a file of `directory`, readable by its owner only.
+    /// Creates a file of `directory` that only its owner can read.
     ///
     /// # Errors
     /// [`BackupError::Io`].
@@ -34,24 +34,24 @@ impl PendingFile {
         Ok(Self { file, path, hash: Context::new(&SHA256), bytes: 0 })
     }
 
-    /// Puts it into its place for good; returns its size and hash.
+    /// Syncs the file and gives it its final name; returns its size and hash.
     ///
     /// # Errors
     /// [`BackupError::Io`].
     pub fn publish(self, directory: &Path, name: &str) -> Result<(u64, Hash), BackupError> {
-        let place = directory.join(name);
-        let placed = self.file.sync_all().and_then(|()| fs::rename(&self.path, &place)).and_then(|()| sync(directory));
-        placed.map_err(BackupError::io(&place, "written"))?;
+        let path = directory.join(name);
+        let renamed = self.file.sync_all().and_then(|()| fs::rename(&self.path, &path)).and_then(|()| sync(directory));
+        renamed.map_err(BackupError::io(&path, "written"))?;
         Ok((self.bytes, Hash::finish(self.hash)))
     }
 
-    /// Its path as long as it is a pending.
+    /// The path while it is being written.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The hash of what was written so far.
+    /// The hash of the bytes written so far.
     #[must_use]
     pub fn hash(&self) -> Hash {
         Hash::finish(self.hash.clone())
@@ -71,7 +71,7 @@ impl Write for PendingFile {
     }
 }
 
-/// Reads and hashes.
+/// A reader that hashes what it reads.
 pub struct HashingReader<R> {
     inner: R,
     hash: Context,
@@ -79,12 +79,12 @@ pub struct HashingReader<R> {
 }
 
 impl<R> HashingReader<R> {
-    /// Nothing is read yet.
+    /// Wraps a reader.
     pub fn new(inner: R) -> Self {
         Self { inner, hash: Context::new(&SHA256), bytes: 0 }
     }
 
-    /// The size and hash of what was read.
+    /// The size and hash of the bytes read so far.
     pub fn read_so_far(&self) -> (u64, Hash) {
         (self.bytes, Hash::finish(self.hash.clone()))
     }
@@ -99,7 +99,7 @@ impl<R: io::Read> io::Read for HashingReader<R> {
     }
 }
 
-/// Removes a file, and what a crash left of drafts.
+/// Removes the pending files of an interrupted run, and all files whose name is `unwanted`.
 ///
 /// # Errors
 /// [`BackupError::Io`].
@@ -113,17 +113,17 @@ pub fn remove_leftovers(directory: &Path, unwanted: impl Fn(&str) -> bool) -> Re
     Ok(())
 }
 
-/// The names in a directory, drafts of an interrupted run among them.
+/// The names of all files in a directory, including pending ones.
 ///
 /// # Errors
 /// [`BackupError::Io`].
 pub fn names(directory: &Path) -> Result<Vec<String>, BackupError> {
-    let read = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let names = fs::read_dir(directory).and_then(|entries| entries.map(read).collect());
+    let name = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = fs::read_dir(directory).and_then(|entries| entries.map(name).collect());
     names.map_err(BackupError::io(directory, "read"))
 }
 
-/// Whether a name is that of a temporary file.
+/// Whether a name is that of a pending file.
 #[must_use]
 pub fn is_pending(name: &str) -> bool {
     name.ends_with(PENDING_SUFFIX)

@@ -1,8 +1,8 @@
-//! The file of wrapped keys. In: names and wrapped keys of the bucket KEYS. Out: a compressed file of lines, and back.
+//! The file of wrapped keys: compressed lines with names and keys of the bucket KEYS.
 //!
-//! Apart from the events, because of what erasure means: events are kept for ever and are harmless once a person's key
-//! is gone, but a copy of the key outlives its destruction. Each run writes this file anew and removes the last one.
-//! It is named after its content, so that the one of the finished export stays until the next is in its place.
+//! Keys are not in the files of events because of erasure: an event is harmless once its owner's key is gone, but a copy
+//! of the key outlives its destruction. Each run writes this file again and removes the previous one. The name contains
+//! the content's hash, so that the finished export's file stays until the next one is complete.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -27,7 +27,7 @@ struct KeyLine {
     wrapped: String,
 }
 
-/// Whether a file is one of keys.
+/// Whether a name is that of a file of keys.
 #[must_use]
 pub fn is_keys(name: &str) -> bool {
     name.starts_with("keys-") && name.ends_with(".jsonl.zst")
@@ -38,17 +38,17 @@ pub fn is_keys(name: &str) -> bool {
 /// # Errors
 /// [`BackupError::Io`].
 pub fn write(directory: &Path, keys: &Keys) -> Result<KeysFile, BackupError> {
-    let pending = PendingFile::create(directory, "keys")?;
-    let path = pending.path().to_owned();
-    let mut out = compress(pending)?;
+    let file = PendingFile::create(directory, "keys")?;
+    let path = file.path().to_owned();
+    let mut out = compress(file)?;
     for (name, wrapped) in keys {
         let line = KeyLine { name: name.clone(), wrapped: STANDARD.encode(wrapped) };
         let written = serde_json::to_writer(&mut out, &line).map_err(Into::into).and_then(|()| out.write_all(b"\n"));
         written.map_err(BackupError::io(&path, "written"))?;
     }
-    let pending = out.finish().map_err(BackupError::io(&path, "written"))?;
-    let name = format!("keys-{:.16}.jsonl.zst", pending.hash().to_string());
-    let (bytes, sha256) = pending.publish(directory, &name)?;
+    let file = out.finish().map_err(BackupError::io(&path, "written"))?;
+    let name = format!("keys-{:.16}.jsonl.zst", file.hash().to_string());
+    let (bytes, sha256) = file.publish(directory, &name)?;
     Ok(KeysFile { name, bytes, sha256, keys: keys.len() as u64 })
 }
 
@@ -68,7 +68,7 @@ pub fn read(directory: &Path, file: &KeysFile) -> Result<Keys, BackupError> {
         }
     }
     if keys.len() as u64 != file.keys {
-        return Err(lines.damaged(format!("is missing; {} keys should be there", file.keys)));
+        return Err(lines.damaged(format!("is missing; {} keys are expected", file.keys)));
     }
     lines.verify_file(file.bytes, file.sha256)?;
     Ok(keys)

@@ -1,8 +1,7 @@
-//! One stored event as one line of JSON, and the chain from line to line. Pure.
+//! One stored event as one line of JSON, and the chain of the lines. No I/O.
 //!
-//! In: a raw event and the chain so far. Out: a line that ends in its own chain value, and back, if it is exactly the
-//! line that follows. The value is the SHA-256 of the previous value and the line's bytes before `,"chain":`, so that
-//! nothing has to be brought into a canonical form: what was written is what is hashed.
+//! Each line ends with its chain value: the SHA-256 of the previous line's value and this line's bytes before
+//! `,"chain":`. Hashing the bytes as written needs no canonical form.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,13 +19,13 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::event_log::raw::RawEvent;
 
-/// The format's name, which begins every chain.
+/// The format's name, from which every chain starts.
 pub const FORMAT: &str = "dockhost.export.v1";
 const CHAIN_PREFIX: &[u8] = b",\"chain\":\"";
 const CHAIN_SUFFIX: &[u8] = b"\"}";
 const HASH_HEX_DIGITS: usize = 64;
 
-/// A value of the chain, or of a file's hash.
+/// A SHA-256: a value of the chain, or of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Hash([u8; 32]);
@@ -38,7 +37,7 @@ impl Hash {
         Self::of(&[FORMAT.as_bytes(), b"\0", incarnation.to_string().as_bytes()])
     }
 
-    /// The hash of these parts, one after the other.
+    /// The hash of these parts, concatenated.
     #[must_use]
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);
@@ -46,7 +45,7 @@ impl Hash {
         Self::finish(context)
     }
 
-    /// The hash of what a context was given.
+    /// The hash that a context has computed.
     #[must_use]
     pub fn finish(context: Context) -> Self {
         let mut bytes = [0; 32];
@@ -62,7 +61,7 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(const_hex::Buffer::<32>::new().format(&self.0))
     }
 }
 
@@ -76,21 +75,7 @@ impl FromStr for Hash {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "a hash is 64 hexadecimal digits";
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        if text.len() != HASH_HEX_DIGITS {
-            return Err(WRONG);
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let [high, low] = [pair[0], pair[1]].map(digit);
-            *byte = high.zip(low).map(|(high, low)| high << 4 | low).ok_or(WRONG)?;
-        }
-        Ok(Self(bytes))
+        const_hex::decode_to_array(text).map(Self).map_err(|_| "a hash is 64 hexadecimal digits")
     }
 }
 
@@ -102,18 +87,18 @@ impl TryFrom<String> for Hash {
     }
 }
 
-/// Why a line is not the one that follows.
+/// Why a line is not the next one of an export.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// It does not end in a chain value.
-    #[error("no line of an export")]
+    /// It does not end with a chain value.
+    #[error("not a line of an export")]
     NoChain,
-    /// It, or one before it, was changed, dropped, added or moved.
+    /// This line or the one before was changed, removed, added or moved.
     #[error("the chain is broken: this line does not follow the one before")]
     Broken,
     /// Its members are not those of an event.
-    #[error("no event: {0}")]
-    NoEvent(String),
+    #[error("not an event: {0}")]
+    NotAnEvent(String),
 }
 
 /// The line's members, in this order.
@@ -130,7 +115,7 @@ struct LineMembers {
     body_base64: Option<String>,
 }
 
-/// A header is there once, as a rule.
+/// A header's values; most headers have one.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum HeaderValues {
@@ -138,13 +123,13 @@ enum HeaderValues {
     Many(Vec<String>),
 }
 
-/// Writes an event as the line after `chain`, without a line's end; returns the line's own value.
+/// Appends an event as the line after `chain`, without a newline; returns the line's chain value.
 ///
 /// # Errors
-/// If the broker's time is none.
+/// [`LineError::NotAnEvent`] if the broker's time is out of range.
 pub fn write(raw: &RawEvent, chain: Hash, to: &mut Vec<u8>) -> Result<Hash, LineError> {
-    let no_event = |error: String| LineError::NoEvent(error);
-    let time = OffsetDateTime::from_unix_timestamp_nanos(raw.nanos).map_err(|error| no_event(error.to_string()))?;
+    let not_an_event = |error: String| LineError::NotAnEvent(error);
+    let time = OffsetDateTime::from_unix_timestamp_nanos(raw.nanos).map_err(|error| not_an_event(error.to_string()))?;
     let headers = raw.headers.iter().map(|(name, values)| {
         let mut values: Vec<String> = values.iter().map(ToString::to_string).collect();
         let values = if values.len() == 1 { HeaderValues::One(values.remove(0)) } else { HeaderValues::Many(values) };
@@ -157,14 +142,14 @@ pub fn write(raw: &RawEvent, chain: Hash, to: &mut Vec<u8>) -> Result<Hash, Line
     let line = LineMembers {
         sequence: raw.sequence,
         subject: raw.subject.clone(),
-        time: time.format(&Rfc3339).map_err(|error| no_event(error.to_string()))?,
+        time: time.format(&Rfc3339).map_err(|error| not_an_event(error.to_string()))?,
         headers: headers.collect(),
         body,
         body_base64,
     };
     let start = to.len();
-    serde_json::to_writer(&mut *to, &line).map_err(|error| no_event(error.to_string()))?;
-    // The closing brace makes room for the chain.
+    serde_json::to_writer(&mut *to, &line).map_err(|error| not_an_event(error.to_string()))?;
+    // Removes the closing brace; the suffix has another.
     to.pop();
     let chain = chain.chain(&to[start..]);
     to.extend_from_slice(CHAIN_PREFIX);
@@ -173,7 +158,7 @@ pub fn write(raw: &RawEvent, chain: Hash, to: &mut Vec<u8>) -> Result<Hash, Line
     Ok(chain)
 }
 
-/// Reads the line after `chain`; returns the event and the line's own value.
+/// Reads the line after `chain`; returns the event and the line's chain value.
 ///
 /// # Errors
 /// [`LineError`].
@@ -182,27 +167,26 @@ pub fn read(line: &[u8], chain: Hash) -> Result<(RawEvent, Hash), LineError> {
     let (text, end) = line.split_at_checked(line.len().wrapping_sub(tail)).ok_or(LineError::NoChain)?;
     let hex =
         end.strip_prefix(CHAIN_PREFIX).and_then(|end| end.strip_suffix(CHAIN_SUFFIX)).ok_or(LineError::NoChain)?;
-    let named: Hash = std::str::from_utf8(hex).ok().and_then(|hex| hex.parse().ok()).ok_or(LineError::NoChain)?;
     let chain = chain.chain(text);
-    if chain != named {
+    if chain.to_string().as_bytes() != hex {
         return Err(LineError::Broken);
     }
-    let no_event = |error: String| LineError::NoEvent(error);
-    let line: LineMembers = serde_json::from_slice(line).map_err(|error| no_event(error.to_string()))?;
-    let time = OffsetDateTime::parse(&line.time, &Rfc3339).map_err(|error| no_event(error.to_string()))?;
+    let not_an_event = |error: String| LineError::NotAnEvent(error);
+    let line: LineMembers = serde_json::from_slice(line).map_err(|error| not_an_event(error.to_string()))?;
+    let time = OffsetDateTime::parse(&line.time, &Rfc3339).map_err(|error| not_an_event(error.to_string()))?;
     let body = match (line.body, line.body_base64) {
         (Some(text), None) => text.into_bytes(),
-        (None, Some(text)) => STANDARD.decode(text).map_err(|error| no_event(error.to_string()))?,
-        (Some(_), Some(_)) | (None, None) => return Err(no_event("exactly one of body and bodyBase64".to_owned())),
+        (None, Some(text)) => STANDARD.decode(text).map_err(|error| not_an_event(error.to_string()))?,
+        (Some(_), Some(_)) | (None, None) => return Err(not_an_event("exactly one of body and bodyBase64".to_owned())),
     };
     let mut headers = HeaderMap::new();
     for (name, values) in line.headers {
-        let name: HeaderName = name.parse().map_err(|_| no_event(format!("header name {name:?}")))?;
+        let name: HeaderName = name.parse().map_err(|_| not_an_event(format!("header name {name:?}")))?;
         for value in match values {
             HeaderValues::One(value) => vec![value],
             HeaderValues::Many(values) => values,
         } {
-            let value: HeaderValue = value.parse().map_err(|_| no_event(format!("the value of header {name}")))?;
+            let value: HeaderValue = value.parse().map_err(|_| not_an_event(format!("the value of header {name}")))?;
             headers.append(name.clone(), value);
         }
     }
@@ -230,7 +214,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_stored_message_comes_back_as_it_was(
+        fn line_write_and_read_round_trips(
             sequence in 1..u64::MAX,
             body in proptest::collection::vec(any::<u8>(), 0..60),
             headers in proptest::collection::vec(("[A-Za-z-]{1,12}", "[ -~]{0,20}"), 0..5),
@@ -245,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn no_flipped_bit_passes(at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        fn line_read_refuses_any_flipped_bit(at in any::<prop::sample::Index>(), bit in 0_u8..8) {
             let mut line = Vec::new();
             write(&raw(7, b"{\"a\":1}".to_vec(), &[("ce-id".into(), "x".into())]), start(), &mut line).unwrap();
             let at = at.index(line.len());
@@ -254,9 +238,9 @@ mod tests {
         }
     }
 
-    /// Exports are kept for years: this very line must be read, and written, for ever.
+    /// Old exports must stay readable.
     #[test]
-    fn the_form_never_changes() {
+    fn line_format_never_changes() {
         let headers =
             [("ce-id".to_owned(), "1".to_owned()), ("x".to_owned(), "a".to_owned()), ("x".into(), "b".into())];
         let mut line = Vec::new();
@@ -270,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_follows_one_line_only() {
+    fn line_read_refuses_a_line_of_another_chain() {
         let mut line = Vec::new();
         write(&raw(1, b"x".to_vec(), &[]), start(), &mut line).unwrap();
         assert!(matches!(read(&line, Hash::of(&[b"another"])), Err(LineError::Broken)));

@@ -1,8 +1,8 @@
-//! What an export holds. In: a directory. Out: the list of its files with their hashes and the chain.
+//! The manifest of an export: its files with their hashes, and the chain.
 //!
-//! `manifest.json` is there exactly if the export was finished, and always names files that are whole: it is put in
-//! its place last. While a run goes on, `unfinished.json` says how far it is, in the same form; the next run goes on
-//! from there, and until it ends the export of the time before stays as good as it was.
+//! `manifest.json` exists only after a run has finished, and names complete files only, because it is written last.
+//! During a run, `unfinished.json` records the progress in the same format; an interrupted run resumes from it, and the
+//! previous export stays valid until the run has finished.
 
 use std::fs;
 use std::io::Write;
@@ -16,12 +16,12 @@ use super::BackupError;
 use super::files::PendingFile;
 use super::line::{FORMAT, Hash};
 
-/// A finished export's manifest.
+/// The manifest of a finished export.
 pub const MANIFEST_FILE: &str = "manifest.json";
-/// How far a run is.
+/// The progress of a run.
 pub const UNFINISHED_MANIFEST_FILE: &str = "unfinished.json";
 
-/// What an export holds.
+/// The content of an export.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
@@ -29,13 +29,13 @@ pub struct Manifest {
     pub format: String,
     /// The version of DockHost that wrote it.
     pub dockhost: String,
-    /// Which log it is of.
+    /// The incarnation of the log.
     pub incarnation: Incarnation,
-    /// When it was written last.
+    /// When it was last written.
     pub written_at: Timestamp,
-    /// The sequence of the first event: 1, for a log never loses its beginning.
+    /// The sequence of the first event: always 1, because a log never loses its first events.
     pub first: u64,
-    /// The sequence of the last event, which is also their number; 0 if there is none.
+    /// The sequence of the last event, and so the number of events.
     pub last: u64,
     /// The chain value of the last line.
     pub chain: Hash,
@@ -49,17 +49,17 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Segment {
-    /// Its name in the directory.
+    /// The file name.
     pub name: String,
-    /// Its size, compressed.
+    /// The compressed size.
     pub bytes: u64,
     /// The SHA-256 of the compressed file.
     pub sha256: Hash,
-    /// The sequence of its first event.
+    /// The sequence of the first event.
     pub first: u64,
-    /// The sequence of its last event.
+    /// The sequence of the last event.
     pub last: u64,
-    /// The chain value of its last line.
+    /// The chain value of the last line.
     pub chain: Hash,
 }
 
@@ -67,18 +67,18 @@ pub struct Segment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeysFile {
-    /// Its name in the directory.
+    /// The file name.
     pub name: String,
-    /// Its size, compressed.
+    /// The compressed size.
     pub bytes: u64,
     /// The SHA-256 of the compressed file.
     pub sha256: Hash,
-    /// How many keys it holds.
+    /// The number of keys.
     pub keys: u64,
 }
 
 impl Manifest {
-    /// Of an export that holds nothing yet.
+    /// The manifest of an empty export.
     #[must_use]
     pub fn empty(incarnation: Incarnation, written_at: Timestamp) -> Self {
         Self {
@@ -94,10 +94,10 @@ impl Manifest {
         }
     }
 
-    /// Reads one; none if there is no such file.
+    /// Reads and validates a manifest; `None` if there is no such file.
     ///
     /// # Errors
-    /// [`BackupError`]; also if its segments don't follow each other.
+    /// [`BackupError`]; also if the segments are not consecutive.
     pub fn read(directory: &Path, name: &str) -> Result<Option<Self>, BackupError> {
         let path = directory.join(name);
         let text = match fs::read(&path) {
@@ -114,17 +114,17 @@ impl Manifest {
         Ok(Some(manifest))
     }
 
-    /// Puts it in its place.
+    /// Writes the manifest.
     ///
     /// # Errors
     /// [`BackupError::Io`].
     pub fn write(&self, directory: &Path, name: &str) -> Result<(), BackupError> {
-        let mut pending = PendingFile::create(directory, name)?;
+        let mut file = PendingFile::create(directory, name)?;
         let text = serde_json::to_vec_pretty(self);
         let mut text = text.map_err(|error| BackupError::damaged(name, error.to_string()))?;
         text.push(b'\n');
-        pending.write_all(&text).map_err(BackupError::io(&directory.join(name), "written"))?;
-        pending.publish(directory, name)?;
+        file.write_all(&text).map_err(BackupError::io(&directory.join(name), "written"))?;
+        file.publish(directory, name)?;
         Ok(())
     }
 
@@ -139,18 +139,18 @@ impl Manifest {
         let mut next = self.first;
         for segment in &self.segments {
             if segment.first != next || segment.last < segment.first {
-                return Err(format!("{} does not follow the segment before", segment.name));
+                return Err(format!("{} does not follow the previous segment", segment.name));
             }
             if segment.name.contains('/') {
-                return Err(format!("{:?} is not a name in this directory", segment.name));
+                return Err(format!("{:?} is not the name of a file in this directory", segment.name));
             }
             next = segment.last + 1;
         }
         if self.keys.as_ref().is_some_and(|keys| keys.name.contains('/')) {
-            return Err("the keys are not in this directory".to_owned());
+            return Err("the keys' file is not in this directory".to_owned());
         }
         if self.first != 1 || next != self.last + 1 || self.chain != self.chain_before(self.segments.len()) {
-            return Err("the segments are not those of the events that it promises".to_owned());
+            return Err("the segments do not hold the events that the manifest lists".to_owned());
         }
         Ok(())
     }

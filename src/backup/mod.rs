@@ -1,13 +1,12 @@
-//! The log in files, and back: `dockhost export` and `dockhost import`.
+//! Export and import of the log: `dockhost export` and `dockhost import`. `docs/BACKUP.md` specifies the format.
 //!
-//! In: the stored messages of EVENTS and the wrapped keys of the bucket KEYS. Out: a directory whose every line is
-//! chained to the one before, and from it the same log on an empty broker. `docs/BACKUP.md` is the contract. Nothing
-//! here opens a seal or reads an event: what this binary can't read is kept all the same.
+//! An export is a directory with the stored messages of EVENTS, each line chained to the one before, and the wrapped keys
+//! of the bucket KEYS. No value is unsealed and no event decoded, so events that this binary can't read are copied too.
 //!
-//! - [`mod@line`]: one event as a line of text, and the chain; pure. [`segment`]: a compressed file of lines.
-//! - [`manifest`]: what a finished export holds. [`keys`]: the file of wrapped keys; [`bucket`]: where they come from.
-//! - [`files`]: how files get in place.
-//! - [`check`]: the whole directory against its manifest, without a server. [`export`], [`import`]: the commands.
+//! - [`export`], [`import`]: the commands. [`check`]: compares a directory with its manifest, without a server.
+//! - [`mod@line`]: an event as a line, and the chain. [`segment`]: a compressed file of lines. [`manifest`]: the list of
+//!   files. [`keys`]: the file of wrapped keys; [`bucket`]: the bucket KEYS.
+//! - [`files`]: how files are written atomically.
 
 pub mod bucket;
 pub mod check;
@@ -21,7 +20,7 @@ pub mod segment;
 
 use std::path::{Path, PathBuf};
 
-/// An export can't be written, or is not what it says.
+/// An export can't be written, or is damaged.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// A file can't be read or written.
@@ -29,18 +28,18 @@ pub enum BackupError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Read, written and the like.
+        /// The failed action: "read", "written" and the like.
         what: &'static str,
-        /// The system's reason.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// A file is not what was written; names the first bad place.
+    /// A file differs from what was written.
     #[error("{place}: {why}")]
     Damaged {
         /// The file, and the line if it is one.
         place: String,
-        /// What is wrong there.
+        /// What is wrong.
         why: String,
     },
 }

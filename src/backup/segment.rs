@@ -1,5 +1,5 @@
-//! A compressed file of lines. In: events in order. Out: a file in its place and what the manifest says of it; and the
-//! events back, each checked against the chain, the file in the end against its size and hash.
+//! Segments: compressed files of lines. A reader checks each event against the chain, and the file against its size and
+//! hash.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,16 +11,16 @@ use super::line::{self, Hash};
 use super::manifest::Segment;
 use crate::event_log::raw::RawEvent;
 
-/// zstd's own default: fast, and most of what there is to gain.
+/// zstd's default.
 const ZSTD_LEVEL: i32 = 3;
 
-/// Compresses into a temporary file, with a checksum of the content.
+/// An encoder into a file, with a checksum of the content.
 ///
 /// # Errors
 /// [`BackupError::Io`].
-pub fn compress(pending: PendingFile) -> Result<zstd::Encoder<'static, PendingFile>, BackupError> {
-    let path = pending.path().to_owned();
-    let encoder = zstd::Encoder::new(pending, ZSTD_LEVEL).and_then(|mut encoder| {
+pub fn compress(file: PendingFile) -> Result<zstd::Encoder<'static, PendingFile>, BackupError> {
+    let path = file.path().to_owned();
+    let encoder = zstd::Encoder::new(file, ZSTD_LEVEL).and_then(|mut encoder| {
         encoder.include_checksum(true)?;
         Ok(encoder)
     });
@@ -39,7 +39,7 @@ pub struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Begins the segment whose first event has this sequence.
+    /// Creates the segment whose first event has this sequence.
     ///
     /// # Errors
     /// [`BackupError::Io`].
@@ -49,14 +49,14 @@ impl SegmentWriter {
         Ok(Self { directory: directory.to_owned(), name, out, first, next: first, chain, line: Vec::new() })
     }
 
-    /// Adds the next event.
+    /// Appends the next event.
     ///
     /// # Errors
-    /// [`BackupError`]; also if it is not the next one.
+    /// [`BackupError`]; also if the sequence is not the next one.
     pub fn push(&mut self, raw: &RawEvent) -> Result<(), BackupError> {
         let wrong = |why: String| BackupError::damaged(format!("event {}", raw.sequence), why);
         if raw.sequence != self.next {
-            return Err(wrong(format!("{} was expected", self.next)));
+            return Err(wrong(format!("event {} is expected", self.next)));
         }
         self.line.clear();
         self.chain = line::write(raw, self.chain, &mut self.line).map_err(|error| wrong(error.to_string()))?;
@@ -67,26 +67,26 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// How many events it holds.
+    /// The number of events.
     #[must_use]
     pub const fn len(&self) -> u64 {
         self.next - self.first
     }
 
-    /// Whether it holds none.
+    /// Whether it has no events.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Puts it in its place.
+    /// Completes the file.
     ///
     /// # Errors
     /// [`BackupError::Io`].
     pub fn finish(self) -> Result<Segment, BackupError> {
         let Self { directory, name, out, first, next, chain, .. } = self;
-        let pending = out.finish().map_err(BackupError::io(&directory.join(&name), "written"))?;
-        let (bytes, sha256) = pending.publish(&directory, &name)?;
+        let file = out.finish().map_err(BackupError::io(&directory.join(&name), "written"))?;
+        let (bytes, sha256) = file.publish(&directory, &name)?;
         Ok(Segment { name, bytes, sha256, first, last: next - 1, chain })
     }
 }
@@ -116,10 +116,10 @@ impl CompressedLines {
         Ok(Self { path, name: name.to_owned(), input: BufReader::with_capacity(1 << 17, decoder), number: 0 })
     }
 
-    /// The next line into `line`, without its end; `false` after the last one.
+    /// Reads the next line into `line`, without the newline; `false` after the last one.
     ///
     /// # Errors
-    /// [`BackupError::Damaged`] if it is cut off or can't be decompressed.
+    /// [`BackupError::Damaged`] if the line is truncated or can't be decompressed.
     pub fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, BackupError> {
         line.clear();
         self.number += 1;
@@ -128,17 +128,17 @@ impl CompressedLines {
             return Ok(false);
         }
         if line.pop() != Some(b'\n') {
-            return Err(self.damaged("is cut off"));
+            return Err(self.damaged("is truncated"));
         }
         Ok(true)
     }
 
-    /// Something is wrong with the line that was read last.
+    /// The error for the last line read.
     pub fn damaged(&self, why: impl Into<String>) -> BackupError {
         BackupError::damaged(format!("{}, line {}", self.name, self.number), why)
     }
 
-    /// The file, read to its end, is the one of this size and hash.
+    /// Reads the rest of the file and compares its size and hash.
     ///
     /// # Errors
     /// [`BackupError`].
@@ -149,14 +149,11 @@ impl CompressedLines {
         if raw.get_ref().read_so_far() == (bytes, sha256) {
             return Ok(());
         }
-        Err(BackupError::damaged(
-            self.name.as_str(),
-            "is not the file that the manifest names: its size or SHA-256 differs",
-        ))
+        Err(BackupError::damaged(self.name.as_str(), "is not the file in the manifest: its size or SHA-256 differs"))
     }
 }
 
-/// The events of a segment, each checked.
+/// Reads and checks the events of a segment.
 pub struct SegmentReader {
     segment: Segment,
     lines: CompressedLines,
@@ -175,24 +172,24 @@ impl SegmentReader {
         Ok(Self { next: segment.first, segment: segment.clone(), lines, chain, line: Vec::new() })
     }
 
-    /// The next event; none once the file has proved to be whole.
+    /// The next event; `None` after the last one, when the whole file has been checked.
     ///
     /// # Errors
-    /// [`BackupError::Damaged`] naming the first bad line, or the file; no event after it is given out.
+    /// [`BackupError::Damaged`] with the first wrong line, or the file. Do not read on after it.
     pub fn next_event(&mut self) -> Result<Option<RawEvent>, BackupError> {
         if !self.lines.next(&mut self.line)? {
             if self.next != self.segment.last + 1 {
-                return Err(self.lines.damaged(format!("is missing; event {} should be there", self.next)));
+                return Err(self.lines.damaged(format!("is missing; event {} is expected", self.next)));
             }
             if self.chain != self.segment.chain {
-                return Err(self.lines.damaged("the chain does not end as the manifest says"));
+                return Err(self.lines.damaged("the chain does not end with the manifest's value"));
             }
             self.lines.verify_file(self.segment.bytes, self.segment.sha256)?;
             return Ok(None);
         }
         let (raw, chain) = line::read(&self.line, self.chain).map_err(|error| self.lines.damaged(error.to_string()))?;
         if raw.sequence != self.next || raw.sequence > self.segment.last {
-            return Err(self.lines.damaged(format!("is event {}; {} was expected", raw.sequence, self.next)));
+            return Err(self.lines.damaged(format!("is event {}; {} is expected", raw.sequence, self.next)));
         }
         self.chain = chain;
         self.next += 1;

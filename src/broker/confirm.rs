@@ -22,15 +22,15 @@ impl RequestHandler for ConfirmHandler {
     }
 
     async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Confirmed, RequestError> {
-        let asked: Confirm = serde_json::from_slice(body).map_err(RequestError::Malformed)?;
-        let current = self.0.current(backend, asked.instance_id).await;
+        let question: Confirm = serde_json::from_slice(body).map_err(RequestError::Malformed)?;
+        let current = self.0.current(backend, question.instance_id).await;
         let current = current.map_err(|error| RequestError::Unavailable(error.into()))?;
         let is_current = current.assignment.is_some_and(|assignment| {
-            (assignment.placement, assignment.generation) == (asked.placement, asked.generation)
+            (assignment.placement, assignment.generation) == (question.placement, question.generation)
         });
         if !is_current {
-            tracing::info!(%backend, instance = %asked.instance_id, placement = asked.placement,
-                generation = asked.generation, "assignment is no longer current");
+            tracing::info!(%backend, instance = %question.instance_id, placement = question.placement,
+                generation = question.generation, "assignment is no longer current");
         }
         Ok(Confirmed { is_current })
     }

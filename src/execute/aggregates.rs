@@ -1,4 +1,4 @@
-//! The caches of all kinds of aggregates, and which one an event belongs to.
+//! The caches of all kinds of aggregates.
 
 use std::sync::Arc;
 
@@ -14,8 +14,7 @@ use dockhost_domain::tenancy::Tenancy;
 use super::cache::{AggregateCache, CacheEntry, CachedState};
 use super::snapshots::SnapshotManager;
 
-/// States per kind that a replica keeps; a cold one costs a read of its subject.
-const STATES_PER_KIND: u64 = 50_000;
+const MAX_STATES_PER_KIND: u64 = 50_000;
 
 /// The caches of all kinds of aggregates.
 pub struct Aggregates {
@@ -24,7 +23,7 @@ pub struct Aggregates {
     sessions: AggregateCache<Sessions>,
     backends: AggregateCache<Backend>,
     claims: AggregateCache<Claim>,
-    manager: Option<Arc<SnapshotManager>>,
+    snapshots: Option<Arc<SnapshotManager>>,
 }
 
 /// A kind of aggregate that has a cache here.
@@ -47,23 +46,23 @@ cached!(Account => accounts, Tenancy => tenancies, Sessions => sessions, Backend
 impl Default for Aggregates {
     fn default() -> Self {
         Self {
-            accounts: AggregateCache::new(STATES_PER_KIND),
-            tenancies: AggregateCache::new(STATES_PER_KIND),
-            sessions: AggregateCache::new(STATES_PER_KIND),
-            backends: AggregateCache::new(STATES_PER_KIND),
-            claims: AggregateCache::new(STATES_PER_KIND),
-            manager: None,
+            accounts: AggregateCache::new(MAX_STATES_PER_KIND),
+            tenancies: AggregateCache::new(MAX_STATES_PER_KIND),
+            sessions: AggregateCache::new(MAX_STATES_PER_KIND),
+            backends: AggregateCache::new(MAX_STATES_PER_KIND),
+            claims: AggregateCache::new(MAX_STATES_PER_KIND),
+            snapshots: None,
         }
     }
 }
 
 impl Aggregates {
-    /// Empty caches of states that are kept by this manager.
-    pub fn with_snapshots(manager: Arc<SnapshotManager>) -> Self {
-        Self { manager: Some(manager), ..Self::default() }
+    /// Empty caches that load from and write snapshots.
+    pub fn with_snapshots(snapshots: Arc<SnapshotManager>) -> Self {
+        Self { snapshots: Some(snapshots), ..Self::default() }
     }
 
-    /// Brings the aggregate of an event up to date, if it is cached.
+    /// Applies an event to its aggregate, if that is cached.
     pub fn observe(&self, recorded: &Arc<RecordedEvent>) {
         match recorded.envelope.aggregate {
             AggregateId::Account(id) => self.observe_one::<Account>(id, recorded),
@@ -80,7 +79,7 @@ impl Aggregates {
         }
     }
 
-    /// Applies newer events to an entry, and has its state kept if they have become many.
+    /// Applies newer events to an entry, and offers its state for a snapshot if it needs one.
     pub(super) fn apply<'a, A: CachedAggregate>(
         &self,
         id: A::Id,
@@ -91,28 +90,28 @@ impl Aggregates {
         self.offer_snapshot(id, entry);
     }
 
-    /// Has the state of an entry kept if it is far beyond what was.
+    /// Offers the state of an entry for a snapshot if it needs one.
     pub(super) fn offer_snapshot<A: CachedAggregate>(&self, id: A::Id, entry: &CacheEntry<A>) {
-        if let Some(manager) = &self.manager
-            && let Some(cached) = entry.take_for_snapshot(manager.interval())
+        if let Some(snapshots) = &self.snapshots
+            && let Some(cached) = entry.take_for_snapshot(snapshots.interval())
         {
-            manager.offer(id, &cached);
+            snapshots.offer(id, &cached);
         }
     }
 
-    /// What is kept of an aggregate.
+    /// The state in the aggregate's snapshot.
     pub(super) async fn find_snapshot<A: CachedAggregate>(&self, id: A::Id) -> Option<CachedState<A>> {
-        self.manager.as_ref()?.find(id).await
+        self.snapshots.as_ref()?.find(id).await
     }
 
-    /// Forgets an aggregate that holds an event which can't be read: the next use finds it frozen.
-    pub fn forget(&self, aggregate: AggregateId) {
+    /// Evicts an aggregate. If it has an unreadable event, the next use finds it frozen.
+    pub fn evict(&self, aggregate: AggregateId) {
         match aggregate {
-            AggregateId::Account(id) => self.accounts.forget(id),
-            AggregateId::Tenancy(id) => self.tenancies.forget(id),
-            AggregateId::Session(id) => self.sessions.forget(id),
-            AggregateId::Backend(id) => self.backends.forget(id),
-            AggregateId::Claim(id) => self.claims.forget(id),
+            AggregateId::Account(id) => self.accounts.evict(id),
+            AggregateId::Tenancy(id) => self.tenancies.evict(id),
+            AggregateId::Session(id) => self.sessions.evict(id),
+            AggregateId::Backend(id) => self.backends.evict(id),
+            AggregateId::Claim(id) => self.claims.evict(id),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A batch: decisions on several aggregates that are stored together or not at all (sign-up: names and account).
+//! A batch: decisions on several aggregates whose events are stored together or not at all (a sign-up: claims and
+//! account).
 //!
-//! In: one command per aggregate. Out: all their events, at consecutive sequences, or a conflict to be decided anew,
-//! or the first rejection. Batches are dear (the broker stages them), so they serve only what really spans aggregates.
+//! The broker stages batches, which makes them expensive, so they are only for what must span aggregates.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use dockhost_domain::envelope::{Origin, RecordedEvent};
 use super::{CachedAggregate, ExecuteError, Executor, to_envelope};
 use crate::event_log::{Append, AppendError};
 
-/// Decisions that belong together.
+/// Decisions to store together.
 pub struct Batch {
     executor: Arc<Executor>,
     origin: Origin,
@@ -26,10 +26,11 @@ impl Executor {
 }
 
 impl Batch {
-    /// Decides one part, on a state that the log confirms. At most one per aggregate.
+    /// Decides one command; as [`Executor::execute`], it checks that the state is current before it rejects. At most one
+    /// command per aggregate.
     ///
     /// # Errors
-    /// The rejection, or that the log can't be read.
+    /// The rejection, or the log can't be read.
     pub async fn decide<C>(
         &mut self,
         id: <C::Aggregate as Aggregate>::Id,
@@ -57,10 +58,10 @@ impl Batch {
         Ok(())
     }
 
-    /// Stores the batch; returns the last sequence. Runs to its end even if the caller goes away.
+    /// Stores the batch; returns the last sequence. Runs to completion even if the caller is dropped.
     ///
     /// # Errors
-    /// [`AppendError::Conflict`]: a part's state was old; it has been forgotten, so decide all parts anew.
+    /// [`AppendError::Conflict`] if a state was out of date. The states are evicted, so decide all commands again.
     pub async fn commit(self) -> Result<u64, AppendError> {
         let task = tokio::spawn(async move {
             let Self { executor, entries, .. } = self;
@@ -72,7 +73,7 @@ impl Batch {
                         executor.aggregates.observe(&Arc::new(RecordedEvent { sequence, envelope: entry.envelope }));
                     }
                 }
-                Err(_) => entries.iter().for_each(|entry| executor.aggregates.forget(entry.envelope.aggregate)),
+                Err(_) => entries.iter().for_each(|entry| executor.aggregates.evict(entry.envelope.aggregate)),
             }
             outcome
         });

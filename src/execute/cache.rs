@@ -1,8 +1,8 @@
-//! The aggregate cache: the states that this replica knows, each with the sequence it stands at.
+//! The aggregate cache: states of aggregates, each with the sequence of its last event.
 //!
-//! In: events, from three sides (a cold load, the follower, and this replica's own appends), each with its sequence.
-//! Out: a state and its sequence. Every side applies an event only if it is newer than what is cached, and an event that
-//! passes by while a load is under way is kept until the load is done, so no interleaving skips or doubles one.
+//! Events arrive from three sources: loads, the follower, and this replica's own appends. Each applies an event only if
+//! it is newer than the cached state, and events that arrive during a load are buffered until it is done. So no
+//! interleaving skips an event or applies one twice.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,16 +10,16 @@ use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::ids::EventId;
 
-/// A state, and the sequence of the last event in it (0 for none).
+/// A state and the sequence of the last event in it.
 #[derive(Debug)]
 pub struct CachedState<A> {
     /// The state.
     pub state: Arc<A>,
-    /// The last sequence on its subject that it contains.
+    /// The sequence of the last event in it; 0 for none.
     pub sequence: u64,
-    /// The id of that event.
+    /// The id of the last event in it.
     event: Option<EventId>,
-    /// Events since a snapshot was read or offered.
+    /// Events since the state was read from a snapshot or offered for one.
     events_since_snapshot: u32,
 }
 
@@ -36,17 +36,17 @@ impl<A> Clone for CachedState<A> {
 }
 
 impl<A: Aggregate> CachedState<A> {
-    /// Before the first event.
+    /// The state before the first event.
     pub fn empty() -> Self {
         Self { state: Arc::new(A::default()), sequence: 0, event: None, events_since_snapshot: 0 }
     }
 
-    /// As a snapshot has it.
+    /// The state in a snapshot.
     pub fn from_snapshot(state: A, sequence: u64, event: EventId) -> Self {
         Self { state: Arc::new(state), sequence, event: Some(event), events_since_snapshot: 0 }
     }
 
-    /// With these events applied.
+    /// The state after these events.
     pub fn with(mut self, events: &[RecordedEvent]) -> Self {
         events.iter().for_each(|recorded| self.apply(recorded));
         self
@@ -57,7 +57,7 @@ impl<A: Aggregate> CachedState<A> {
         self.event
     }
 
-    /// Applies an event unless it is in the state already.
+    /// Applies an event unless the state includes it.
     fn apply(&mut self, recorded: &RecordedEvent) {
         if recorded.sequence > self.sequence
             && let Some(event) = A::event(&recorded.envelope.event)
@@ -72,16 +72,16 @@ impl<A: Aggregate> CachedState<A> {
 
 enum Slot<A> {
     Empty,
-    /// Being loaded; what passed by meanwhile.
+    /// Being loaded, with the events that have arrived meanwhile.
     Loading(Vec<Arc<RecordedEvent>>),
     Loaded(CachedState<A>),
 }
 
-/// One aggregate of this replica.
+/// The cache entry of one aggregate.
 pub struct CacheEntry<A> {
-    /// One command at a time per aggregate and replica: whoever decides holds this until the append is answered.
+    /// Held by a command from its decision to the reply to its append: one command at a time per aggregate and replica.
     pub command_lock: tokio::sync::Mutex<()>,
-    /// One load at a time.
+    /// Held by a load: one at a time.
     pub load_lock: tokio::sync::Mutex<()>,
     slot: Mutex<Slot<A>>,
 }
@@ -96,16 +96,16 @@ impl<A: Aggregate> CacheEntry<A> {
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot<A>> {
-        // Nothing panics while holding it; if something did, a state is still whole or absent.
+        // No code panics while it holds this lock; a state would still be complete or absent.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is cached, if it is loaded.
+    /// The state, if it is loaded.
     pub fn loaded(&self) -> Option<CachedState<A>> {
         if let Slot::Loaded(cached) = &*self.slot() { Some(cached.clone()) } else { None }
     }
 
-    /// Applies newer events to what is cached, or keeps them for the load under way.
+    /// Applies newer events to the state, or buffers them during a load.
     pub fn observe<'a>(&self, events: impl IntoIterator<Item = &'a Arc<RecordedEvent>>) {
         match &mut *self.slot() {
             Slot::Empty => {}
@@ -114,10 +114,11 @@ impl<A: Aggregate> CacheEntry<A> {
         }
     }
 
-    /// What is cached, if so many events have come since a snapshot was read or offered; said once.
-    pub fn take_for_snapshot(&self, every: u32) -> Option<CachedState<A>> {
+    /// The state, if it needs a snapshot: `interval` events have arrived since it was read from one or offered for one.
+    /// Resets the count.
+    pub fn take_for_snapshot(&self, interval: u32) -> Option<CachedState<A>> {
         match &mut *self.slot() {
-            Slot::Loaded(cached) if cached.events_since_snapshot >= every => {
+            Slot::Loaded(cached) if cached.events_since_snapshot >= interval => {
                 cached.events_since_snapshot = 0;
                 Some(cached.clone())
             }
@@ -125,7 +126,8 @@ impl<A: Aggregate> CacheEntry<A> {
         }
     }
 
-    /// Begins a load; from here on nothing that passes by is lost. Dropping the guard unfinished forgets the attempt.
+    /// Begins a load: events that arrive from now on are buffered. Dropping the guard before it is finished discards
+    /// them.
     pub fn begin_load(&self) -> Load<'_, A> {
         *self.slot() = Slot::Loading(Vec::new());
         Load { entry: self }
@@ -138,7 +140,7 @@ pub struct Load<'a, A: Aggregate> {
 }
 
 impl<A: Aggregate> Load<'_, A> {
-    /// Holds what was loaded, and what passed by meanwhile.
+    /// Caches the loaded state with the buffered events applied.
     pub fn finish(self, mut cached: CachedState<A>) -> CachedState<A> {
         let mut slot = self.entry.slot();
         if let Slot::Loading(missed) = &*slot {
@@ -158,7 +160,7 @@ impl<A: Aggregate> Drop for Load<'_, A> {
     }
 }
 
-/// The states of one kind of aggregate, the least used forgotten first.
+/// The states of one kind of aggregate. The least used are evicted first.
 pub struct AggregateCache<A: Aggregate> {
     entries: moka::sync::Cache<A::Id, Arc<CacheEntry<A>>>,
 }
@@ -169,7 +171,7 @@ impl<A: Aggregate> AggregateCache<A> {
         Self { entries: moka::sync::Cache::new(capacity) }
     }
 
-    /// The entry of an aggregate, made if need be.
+    /// The entry of an aggregate, created if there is none.
     pub fn entry(&self, id: A::Id) -> Arc<CacheEntry<A>> {
         self.entries.get_with(id, || Arc::new(CacheEntry::new()))
     }
@@ -179,8 +181,8 @@ impl<A: Aggregate> AggregateCache<A> {
         self.entries.get(&id)
     }
 
-    /// Forgets one aggregate; the next use loads it anew.
-    pub fn forget(&self, id: A::Id) {
+    /// Evicts one aggregate; the next use loads it.
+    pub fn evict(&self, id: A::Id) {
         self.entries.invalidate(&id);
     }
 }

@@ -1,8 +1,11 @@
-//! Execute: load → decide → append, for every command, wherever it comes from.
+//! Runs commands: load, decide, append.
 //!
-//! In: a command with its facts, from HTTP, a report, a timer or a reaction. Out: what was stored and the state after
-//! it, a rejection, or why it can't be told. The expectation guards appends only, so a rejection or a no-op is final
-//! only when the subject's last sequence, asked of the log, is the one that was decided upon.
+//! A command decides on a cached state, and its append expects the sequence of that state. A rejection or a no-op has no
+//! append, so before it returns one, `execute` checks that the cached state is current; if not, it reloads and decides
+//! again.
+//!
+//! - `cache`: states of one kind of aggregate. `aggregates`: the caches of all kinds. [`snapshots`]: saved states.
+//! - `batch`: commands on several aggregates that are stored together.
 
 mod aggregates;
 mod batch;
@@ -28,18 +31,18 @@ pub use batch::Batch;
 pub use cache::CachedState;
 pub use snapshots::{SnapshotManager, SnapshotOptions, SnapshotStore};
 
-/// Events that are folded at once on a thread of the runtime; more of them hold it up for too long.
+/// Longer tails are folded on a blocking thread, because they would occupy a thread of the runtime for too long.
 const MAX_EVENTS_FOLDED_INLINE: usize = 1000;
-/// How often a command is decided anew after a conflict.
+/// How often a command decides before it gives up because of conflicts.
 const MAX_ATTEMPTS: u32 = 10;
 
-/// Why a command did not come through.
+/// Why a command was not executed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError<R> {
-    /// The rules forbid it; final.
+    /// The aggregate's rules forbid it.
     #[error(transparent)]
     Rejected(R),
-    /// Others were faster, again and again. Nothing was stored.
+    /// Every attempt had a sequence conflict. Nothing was stored.
     #[error("too many commands for one aggregate at once")]
     Busy,
     /// The log is full. Nothing was stored.
@@ -48,10 +51,10 @@ pub enum ExecuteError<R> {
     /// The broker can't be reached. Nothing was stored.
     #[error("the log is unavailable")]
     Unavailable(#[source] Cause),
-    /// The broker did not answer in time: it may or may not be stored.
+    /// The broker did not answer in time: the event may or may not be stored.
     #[error("the outcome is unknown")]
     Unknown(#[source] Cause),
-    /// The aggregate holds an event that this binary can't read.
+    /// The aggregate has an event that this binary can't read.
     #[error("the aggregate is frozen")]
     Frozen(#[source] Cause),
 }
@@ -65,12 +68,12 @@ impl<R> From<LogError> for ExecuteError<R> {
     }
 }
 
-/// What a command came to.
+/// The result of a command.
 pub struct Executed<A> {
-    /// The event that was stored; none if the state already was as asked.
+    /// The id of the stored event; `None` for a no-op.
     pub stored: Option<EventId>,
     /// The state after it.
-    pub state: CachedState<A>,
+    pub current: CachedState<A>,
 }
 
 /// Runs commands on one log.
@@ -80,36 +83,36 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor with an empty cache.
+    /// An executor with an empty cache and without snapshots.
     pub fn new(log: Arc<dyn EventLog>) -> Arc<Self> {
         Arc::new(Self { log, aggregates: Aggregates::default() })
     }
 
-    /// The same, on the snapshots that this manager finds.
-    pub fn with_snapshots(log: Arc<dyn EventLog>, manager: Arc<SnapshotManager>) -> Arc<Self> {
-        Arc::new(Self { log, aggregates: Aggregates::with_snapshots(manager) })
+    /// An executor with an empty cache and snapshots.
+    pub fn with_snapshots(log: Arc<dyn EventLog>, snapshots: Arc<SnapshotManager>) -> Arc<Self> {
+        Arc::new(Self { log, aggregates: Aggregates::with_snapshots(snapshots) })
     }
 
-    /// The log beneath.
+    /// The log.
     pub fn log(&self) -> &Arc<dyn EventLog> {
         &self.log
     }
 
-    /// The caches, for the follower.
+    /// The caches.
     pub fn aggregates(&self) -> &Aggregates {
         &self.aggregates
     }
 
-    /// The state as this replica knows it: from the cache, else from the log.
+    /// The state from the cache, or else from the log. It may be out of date.
     ///
     /// # Errors
-    /// When the log can't be read.
+    /// If the log can't be read.
     pub async fn state<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
         let entry = A::cache(&self.aggregates).entry(id);
         if let Some(cached) = entry.loaded() {
             return Ok(cached);
         }
-        let _one_at_a_time = entry.load_lock.lock().await;
+        let _guard = entry.load_lock.lock().await;
         if let Some(cached) = entry.loaded() {
             return Ok(cached);
         }
@@ -119,7 +122,7 @@ impl Executor {
         Ok(cached)
     }
 
-    /// Folds the log; on a snapshot, if the aggregate is long and there is a good one.
+    /// Folds the aggregate's events, starting from a snapshot if the aggregate is long and has a valid one.
     async fn load<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
         let first = self.log.load_first(A::subject(id)).await?;
         let cached = CachedState::empty().with(&first.events);
@@ -135,8 +138,8 @@ impl Executor {
         fold(cached, rest).await
     }
 
-    /// A snapshot with what came after it; none if the log is not the one that it was made of: then its last event is
-    /// not there, or is another one.
+    /// The snapshot with later events applied. `None` if the log has no event with the snapshot's last sequence and id,
+    /// as after a restore.
     async fn resume_from_snapshot<A: CachedAggregate>(
         &self,
         id: A::Id,
@@ -148,22 +151,22 @@ impl Executor {
                 fold(snapshot, tail).await.map(Some)
             }
             _ => {
-                tracing::warn!(aggregate = %A::subject(id), "a snapshot is of another past than the log's; it is ignored");
+                tracing::warn!(aggregate = %A::subject(id), "snapshot ignored: the log does not have its last event");
                 Ok(None)
             }
         }
     }
 
-    /// The state as the log has it at this moment: what guards access must not rest on an old state.
+    /// The current state: the sequence of the cached one is compared with the log. For what guards access.
     ///
     /// # Errors
-    /// When the log can't be read.
+    /// If the log can't be read.
     pub async fn confirmed<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
         let cached = self.state::<A>(id).await?;
         Ok(self.reload_if_newer(id, cached.sequence).await?.unwrap_or(cached))
     }
 
-    /// The state after `sequence`, if the log has any: `None` says that `sequence` is the last one.
+    /// The current state, or `None` if `sequence` is the last one.
     async fn reload_if_newer<A: CachedAggregate>(
         &self,
         id: A::Id,
@@ -175,7 +178,7 @@ impl Executor {
         self.reload::<A>(id).await.map(Some)
     }
 
-    /// The state with the log's tail applied.
+    /// Applies the log's newer events to the cached state.
     async fn reload<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
         let cached = self.state::<A>(id).await?;
         let tail: Vec<_> = self.log.load(A::subject(id), cached.sequence).await?.into_iter().map(Arc::new).collect();
@@ -183,12 +186,12 @@ impl Executor {
         self.aggregates.apply(id, &entry, &tail);
         match entry.loaded() {
             Some(cached) => Ok(cached),
-            // Evicted between the two lines; rare, and a load settles it.
+            // Evicted since the first line.
             None => Box::pin(self.state::<A>(id)).await,
         }
     }
 
-    /// Decides and stores. Runs to its end even if the caller goes away: a command is never left half done.
+    /// Decides and stores. Runs to completion even if the caller is dropped.
     ///
     /// # Errors
     /// See [`ExecuteError`].
@@ -229,18 +232,18 @@ impl Executor {
                         continue;
                     }
                     decision.map_err(ExecuteError::Rejected)?;
-                    return Ok(Executed { stored: None, state: cached });
+                    return Ok(Executed { stored: None, current: cached });
                 }
             };
             let envelope = to_envelope::<C::Aggregate>(id, origin, event);
             let event_id = envelope.meta.id;
             match self.log.append(Append { expected: cached.sequence, envelope: envelope.clone() }).await {
                 Ok(sequence) => {
-                    // Held by nobody else, the state is changed in place instead of being copied first.
+                    // Without this reference the cache changes the state in place instead of cloning it.
                     drop(cached);
                     self.aggregates.apply(id, &entry, [&Arc::new(RecordedEvent { sequence, envelope })]);
-                    let state = self.state::<C::Aggregate>(id).await?;
-                    return Ok(Executed { stored: Some(event_id), state });
+                    let current = self.state::<C::Aggregate>(id).await?;
+                    return Ok(Executed { stored: Some(event_id), current });
                 }
                 Err(AppendError::Conflict) => {
                     conflict_backoff(attempt).await;
@@ -253,7 +256,7 @@ impl Executor {
     }
 }
 
-/// A state with more events applied.
+/// The state with more events applied.
 async fn fold<A: Aggregate>(cached: CachedState<A>, events: Vec<RecordedEvent>) -> Result<CachedState<A>, LogError> {
     if events.len() <= MAX_EVENTS_FOLDED_INLINE {
         return Ok(cached.with(&events));
@@ -262,13 +265,12 @@ async fn fold<A: Aggregate>(cached: CachedState<A>, events: Vec<RecordedEvent>) 
     folded.map_err(|error| LogError::Unavailable(error.into()))
 }
 
-/// Wraps an event for its aggregate, with a fresh id and the time.
+/// Wraps an event, with a fresh id and the current time.
 fn to_envelope<A: Aggregate>(id: A::Id, origin: &Origin, event: A::Event) -> Envelope {
     let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: clock::now() };
     Envelope { aggregate: A::subject(id), meta, origin: origin.clone(), event: event.into() }
 }
 
-/// What an append error means to a command, conflicts aside.
 fn to_execute_error<R>(error: AppendError) -> ExecuteError<R> {
     match error {
         AppendError::Conflict => ExecuteError::Busy,
@@ -278,9 +280,10 @@ fn to_execute_error<R>(error: AppendError) -> ExecuteError<R> {
     }
 }
 
-/// Jitter after a conflict, so that replicas which collided do not collide again.
+/// Waits a random time, so that replicas whose appends collided do not collide again. (Full jitter, which `backon` does
+/// not offer.)
 async fn conflict_backoff(attempt: u32) {
-    let most = 1_u64 << attempt.min(7);
-    let millis = rand::rng().random_range(0..=most);
+    let max_millis = 1_u64 << attempt.min(7);
+    let millis = rand::rng().random_range(0..=max_millis);
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }

@@ -36,7 +36,7 @@ fn start(n: u128) -> StartSession {
     StartSession(Started { session_id: session(n), expires_at: Timestamp::from_millis(i64::MAX / 2) })
 }
 
-/// A log and this many replicas on it, none of which follows.
+/// A log and this many replicas on it, which do not follow it.
 fn replicas<const N: usize>() -> (Arc<MemoryLog>, [Arc<Executor>; N]) {
     let log = Arc::new(MemoryLog::default());
     let executors = std::array::from_fn(|_| Executor::new(Arc::clone(&log) as Arc<dyn EventLog>));
@@ -52,9 +52,9 @@ async fn release(executor: &Arc<Executor>, owner: u128) {
 }
 
 #[tokio::test]
-async fn of_two_replicas_that_decide_on_the_same_state_one_decides_anew() {
+async fn executor_conflict_reloads_and_decides_again() {
     let (log, [one, other]) = replicas();
-    assert_eq!(other.state::<Claim>(NAME).await.unwrap().sequence, 0, "it knows that nobody holds the name");
+    assert_eq!(other.state::<Claim>(NAME).await.unwrap().sequence, 0, "cached: the name is free");
     assert!(take(&one, 1).await.unwrap().stored.is_some());
     assert!(matches!(take(&other, 2).await, Err(ExecuteError::Rejected(AlreadyClaimed))));
     assert_eq!(log.events().len(), 1);
@@ -62,7 +62,7 @@ async fn of_two_replicas_that_decide_on_the_same_state_one_decides_anew() {
 }
 
 #[tokio::test]
-async fn conflicts_are_borne_a_few_times() {
+async fn executor_gives_up_as_busy_after_max_attempts() {
     let (log, [one]) = replicas();
     for _ in 1..MAX_ATTEMPTS {
         log.fail_next(Fault::Conflict);
@@ -77,7 +77,7 @@ async fn conflicts_are_borne_a_few_times() {
 }
 
 #[tokio::test]
-async fn what_is_in_doubt_is_said_and_done_once_when_it_is_repeated() {
+async fn executor_unknown_outcome_repeated_command_is_stored_once() {
     for (fault, stored_at_first) in [(Fault::LostAnswer, 1), (Fault::LostRequest, 0)] {
         let (log, [one]) = replicas();
         log.fail_next(fault);
@@ -85,13 +85,13 @@ async fn what_is_in_doubt_is_said_and_done_once_when_it_is_repeated() {
         assert_eq!(log.events().len(), stored_at_first, "{fault:?}");
         let again = take(&one, 1).await.unwrap();
         assert_eq!(again.stored.is_none(), stored_at_first == 1, "{fault:?}");
-        assert_eq!((again.state.state.owner, again.state.sequence), (Some(principal(1)), 1), "{fault:?}");
+        assert_eq!((again.current.state.owner, again.current.sequence), (Some(principal(1)), 1), "{fault:?}");
         assert_eq!(log.events().len(), 1, "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn a_log_that_is_full_or_away_says_so_and_stores_nothing() {
+async fn executor_full_or_unavailable_log_stores_nothing() {
     let (log, [one]) = replicas();
     log.fail_next(Fault::Full);
     assert!(matches!(take(&one, 1).await, Err(ExecuteError::Full)));
@@ -103,14 +103,14 @@ async fn a_log_that_is_full_or_away_says_so_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn an_old_state_neither_rejects_nor_does_nothing() {
+async fn executor_checks_an_old_state_before_it_rejects_or_does_nothing() {
     let (log, [one, other]) = replicas();
     take(&one, 1).await.map(|_| ()).unwrap();
     assert_eq!(other.state::<Claim>(NAME).await.unwrap().state.owner, Some(principal(1)));
     release(&one, 1).await;
-    // By what it knows, the name is taken.
+    // In its cache, the name is taken.
     assert!(take(&other, 2).await.unwrap().stored.is_some());
-    // By what this one knows, nobody holds it; by what it knew before, the same owner does.
+    // In its cache, the name is free; before that, the same owner had it.
     assert!(matches!(take(&one, 1).await, Err(ExecuteError::Rejected(AlreadyClaimed))));
     release(&other, 2).await;
     take(&one, 3).await.map(|_| ()).unwrap();
@@ -118,12 +118,12 @@ async fn an_old_state_neither_rejects_nor_does_nothing() {
     take(&other, 3).await.map(|_| ()).unwrap();
     release(&one, 3).await;
     let again = take(&other, 3).await.unwrap();
-    assert!(again.stored.is_some(), "by what it knew it held the name already, and there was nothing to do");
-    assert_eq!(again.state.sequence, u64::try_from(log.events().len()).unwrap());
+    assert!(again.stored.is_some(), "in its cache the owner had the name already, a no-op");
+    assert_eq!(again.current.sequence, u64::try_from(log.events().len()).unwrap());
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_freezes_its_aggregate_only() {
+async fn executor_unreadable_event_freezes_its_aggregate_only() {
     let (log, [one]) = replicas();
     log.put_unreadable(&Claim::subject(NAME).to_string(), "from a newer release");
     assert!(matches!(take(&one, 1).await, Err(ExecuteError::Frozen(_))));
@@ -131,9 +131,9 @@ async fn what_cannot_be_read_freezes_its_aggregate_only() {
     assert!(other.is_ok());
 }
 
-/// Sign-ins and sign-outs of one principal on two replicas, both of which follow the log meanwhile.
+/// Sign-ins and sign-outs of one principal on two replicas that also follow the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn replicas_that_follow_and_write_at_once_agree_with_the_log() {
+async fn executors_that_follow_and_write_agree_with_the_log() {
     let (log, [one, other, cold]) = replicas();
     let stop = CancellationToken::new();
     for executor in [&one, &other] {
@@ -144,7 +144,7 @@ async fn replicas_that_follow_and_write_at_once_agree_with_the_log() {
     let work = (1..=60).map(|n| {
         let executor = Arc::clone(if n % 2 == 0 { &one } else { &other });
         tokio::spawn(async move {
-            // Two writers that bear a few conflicts each may be too busy now and then; nothing is stored then.
+            // With two writers a command may run out of attempts; nothing is stored then.
             while let Err(error) = executor.execute(who, origin(), start(n)).await {
                 assert!(matches!(error, ExecuteError::Busy), "{error:?}");
             }
@@ -159,11 +159,11 @@ async fn replicas_that_follow_and_write_at_once_agree_with_the_log() {
     for done in join_all(work).await {
         done.unwrap();
     }
-    assert_eq!(log.events().len(), 60 + 20, "each once");
-    let truth = cold.state::<Sessions>(who).await.unwrap();
+    assert_eq!(log.events().len(), 60 + 20, "each event once");
+    let folded = cold.state::<Sessions>(who).await.unwrap();
     for executor in [&one, &other] {
         let cached = executor.confirmed::<Sessions>(who).await.unwrap();
-        assert_eq!((cached.sequence, &cached.state), (truth.sequence, &truth.state));
+        assert_eq!((cached.sequence, &cached.state), (folded.sequence, &folded.state));
     }
     stop.cancel();
 }
@@ -175,7 +175,7 @@ fn placed(sequence: u64, event: TenancyEvent) -> RecordedEvent {
     RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin: origin(), event } }
 }
 
-/// An instance that is placed anew: applied twice, it would show two placement_failures.
+/// An instance that is placed again: applied twice, it would have two placement failures.
 fn request_and_retry() -> [RecordedEvent; 2] {
     let (instance_id, deadline) = (InstanceId::from_uuid(Uuid::nil()), Timestamp::from_millis(1));
     let backend_id = BackendId::from_uuid(Uuid::nil());
@@ -200,7 +200,7 @@ fn placement_failures(cached: &CachedState<Tenancy>) -> usize {
 }
 
 #[test]
-fn an_event_that_comes_from_several_sides_counts_once() {
+fn cache_event_from_several_sources_is_applied_once() {
     let user = UserId::from_uuid(Uuid::nil());
     let [requested, retried] = request_and_retry();
     let passing = Arc::new(retried.clone());
@@ -213,47 +213,43 @@ fn an_event_that_comes_from_several_sides_counts_once() {
         assert_eq!(
             (cached.sequence, placement_failures(&cached)),
             (9, 1),
-            "it passed by during a load of {}",
+            "observed during a load of {}",
             loaded.len()
         );
         entry.observe([&passing]);
         aggregates.observe(&Arc::new(requested.clone()));
         let cached = entry.loaded().unwrap();
-        assert_eq!(
-            (cached.sequence, placement_failures(&cached)),
-            (9, 1),
-            "the follower comes late with what is known"
-        );
+        assert_eq!((cached.sequence, placement_failures(&cached)), (9, 1), "the follower delivers known events");
     }
 }
 
 #[test]
-fn a_load_that_is_given_up_holds_nothing() {
+fn cache_dropped_load_leaves_the_entry_empty() {
     let aggregates = Aggregates::default();
     let entry = Tenancy::cache(&aggregates).entry(UserId::from_uuid(Uuid::nil()));
     drop(entry.begin_load());
     entry.observe([&Arc::new(request_and_retry()[0].clone())]);
-    assert!(entry.loaded().is_none(), "an event without those before it is no state");
+    assert!(entry.loaded().is_none(), "a state without its earlier events");
 }
 
 #[tokio::test]
-async fn a_batch_is_stored_whole_or_decided_anew() {
+async fn batch_conflict_stores_nothing_and_can_be_decided_again() {
     let (log, [one, other]) = replicas();
     let mut batch = one.batch(origin());
     for claim in [NAME, EMAIL] {
         batch.decide(claim, &TakeClaim { owner: principal(1) }).await.unwrap();
     }
-    // Somebody takes one of the two before it is stored.
+    // Another owner takes one of the two before the batch is stored.
     other.execute(EMAIL, origin(), TakeClaim { owner: principal(2) }).await.map(|_| ()).unwrap();
     assert!(matches!(batch.commit().await, Err(AppendError::Conflict)));
-    assert_eq!(log.events().len(), 1, "nothing of it");
+    assert_eq!(log.events().len(), 1, "a part of the batch is stored");
 
     let mut batch = one.batch(origin());
     batch.decide(NAME, &TakeClaim { owner: principal(1) }).await.unwrap();
     let taken = batch.decide(EMAIL, &TakeClaim { owner: principal(1) }).await;
     assert!(matches!(taken, Err(ExecuteError::Rejected(AlreadyClaimed))));
     drop(batch);
-    assert_eq!(log.events().len(), 1, "what is not committed is not stored");
+    assert_eq!(log.events().len(), 1, "an uncommitted batch is stored");
 
     other.execute(EMAIL, origin(), ReleaseClaim { owner: principal(2) }).await.map(|_| ()).unwrap();
     let mut batch = one.batch(origin());
@@ -263,6 +259,6 @@ async fn a_batch_is_stored_whole_or_decided_anew() {
     assert_eq!(batch.commit().await.unwrap(), 4);
     for claim in [NAME, EMAIL] {
         let cached = one.state::<Claim>(claim).await.unwrap();
-        assert_eq!(cached.state.owner, Some(principal(1)), "what it stored it knows");
+        assert_eq!(cached.state.owner, Some(principal(1)), "the cache has the stored events");
     }
 }

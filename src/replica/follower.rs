@@ -123,7 +123,7 @@ impl Follower {
     /// frozen. Logs the first such event of each aggregate.
     pub fn freeze(&self, unreadable: Unreadable) {
         if let Ok(aggregate) = unreadable.subject.parse::<AggregateId>() {
-            self.executor.aggregates().forget(aggregate);
+            self.executor.aggregates().evict(aggregate);
             self.watchers.notify(&aggregate);
         }
         let Unreadable { subject, sequence, why } = unreadable.clone();

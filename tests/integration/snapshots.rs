@@ -108,7 +108,7 @@ impl Replica {
             match self.executor.execute(person.id, origin.clone(), command).await {
                 Ok(done) => {
                     assert!(done.stored.is_some());
-                    Ok((done.state.sequence, self.log.read.load(Ordering::Relaxed) - before))
+                    Ok((done.current.sequence, self.log.read.load(Ordering::Relaxed) - before))
                 }
                 // On a busy machine the broker may take longer than a load waits for it.
                 Err(ExecuteError::Unavailable(cause)) => Err(cause),

@@ -1,6 +1,4 @@
-//! Snapshots in memory: the same rule as the database's, with faults to order.
-//!
-//! In: the port's calls, and how the store should be. Out: the port's answers.
+//! The snapshot store in memory, with the same rule as MongoDB's and with failures that tests can choose.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,23 +11,23 @@ use futures::future::BoxFuture;
 use super::SnapshotStore;
 use crate::common::error::Cause;
 
-/// How the store is.
+/// How the store answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum StoreHealth {
-    /// It answers.
+    /// Normally.
     #[default]
     Healthy,
-    /// It refuses.
+    /// With an error.
     Failing,
-    /// It never answers.
+    /// Never.
     Hanging,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    kept: HashMap<String, Snapshot>,
+    snapshots: HashMap<String, Snapshot>,
     health: StoreHealth,
-    asked: usize,
+    lookups: usize,
 }
 
 /// Snapshots in memory.
@@ -41,33 +39,34 @@ impl MemorySnapshotStore {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it is from now on.
+    /// Sets how the store answers from now on.
     pub fn set_health(&self, health: StoreHealth) {
         self.state().health = health;
     }
 
-    /// How often it was asked for a snapshot.
+    /// The number of lookups so far.
     #[must_use]
-    pub fn asked(&self) -> usize {
-        self.state().asked
+    pub fn lookups(&self) -> usize {
+        self.state().lookups
     }
 
-    /// What is kept of an aggregate.
+    /// The aggregate's snapshot, whatever the store's health.
     #[must_use]
-    pub fn kept(&self, aggregate: AggregateId) -> Option<Snapshot> {
-        self.state().kept.get(&aggregate.to_string()).cloned()
+    pub fn stored(&self, aggregate: AggregateId) -> Option<Snapshot> {
+        self.state().snapshots.get(&aggregate.to_string()).cloned()
     }
 
-    /// Puts a snapshot in place, whatever was there.
+    /// Stores a snapshot unconditionally.
     pub fn plant(&self, snapshot: Snapshot) {
-        self.state().kept.insert(snapshot.subject.clone(), snapshot);
+        self.state().snapshots.insert(snapshot.subject.clone(), snapshot);
     }
 
-    fn now(&self) -> Option<Result<MutexGuard<'_, State>, Cause>> {
+    /// The state; an error or `None` if the store is failing or hanging.
+    fn healthy_state(&self) -> Option<Result<MutexGuard<'_, State>, Cause>> {
         let state = self.state();
         match state.health {
             StoreHealth::Healthy => Some(Ok(state)),
-            StoreHealth::Failing => Some(Err("ordered by a test".into())),
+            StoreHealth::Failing => Some(Err("injected failure".into())),
             StoreHealth::Hanging => None,
         }
     }
@@ -75,23 +74,23 @@ impl MemorySnapshotStore {
 
 impl SnapshotStore for MemorySnapshotStore {
     fn get(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Snapshot>, Cause>> {
-        self.state().asked += 1;
-        let Some(answer) = self.now() else { return futures::future::pending().boxed() };
-        let answer = answer.map(|state| state.kept.get(&aggregate.to_string()).cloned());
-        async move { answer }.boxed()
+        self.state().lookups += 1;
+        let Some(state) = self.healthy_state() else { return futures::future::pending().boxed() };
+        let found = state.map(|state| state.snapshots.get(&aggregate.to_string()).cloned());
+        async move { found }.boxed()
     }
 
     fn put(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), Cause>> {
-        let Some(answer) = self.now() else { return futures::future::pending().boxed() };
-        let answer = answer.map(|mut state| {
-            let comparable = |kept: &&Snapshot| {
-                (&kept.incarnation, kept.fold_version) == (&snapshot.incarnation, snapshot.fold_version)
+        let Some(state) = self.healthy_state() else { return futures::future::pending().boxed() };
+        let outcome = state.map(|mut state| {
+            let is_newer = |stored: &Snapshot| {
+                (&stored.incarnation, stored.fold_version) == (&snapshot.incarnation, snapshot.fold_version)
+                    && stored.sequence >= snapshot.sequence
             };
-            let further = |kept: &Snapshot| kept.sequence >= snapshot.sequence;
-            if !state.kept.get(&snapshot.subject).filter(comparable).is_some_and(further) {
-                state.kept.insert(snapshot.subject.clone(), snapshot);
+            if !state.snapshots.get(&snapshot.subject).is_some_and(is_newer) {
+                state.snapshots.insert(snapshot.subject.clone(), snapshot);
             }
         });
-        async move { answer }.boxed()
+        async move { outcome }.boxed()
     }
 }

@@ -1,12 +1,11 @@
-//! Snapshots: the states of long aggregates, kept beside the log so that a cold load reads only what came after.
+//! Snapshots: saved states of long aggregates, so that a cold load reads only the later events.
 //!
-//! In: states that are far beyond what was kept of them, from whichever replica notices. Out: the kept state, if it is
-//! of this log, of this fold, and can be opened. A snapshot is never needed and never believed over the log: the reader
-//! looks whether the log still has its last event, at its place, before it goes on from there. Whole states are sealed
-//! under the owner's key, so that they end with it; claims are short and have no owner, so they have no snapshots.
+//! A snapshot is an optimisation only: before using one, the executor checks that the log has the snapshot's last event.
+//! Whole states are sealed under the owner's key, so that destroying the key ends them as well. Claims are short and have
+//! no owner, so they have no snapshots.
 //!
-//! The store is MongoDB, which commands must not depend on: it is asked within a bound, and left alone for a while
-//! after it failed. Writing is nobody's duty: one at a time, off the path, dropped when it can't be done.
+//! The store is MongoDB, on which commands must not depend: lookups have a timeout, and after a failure the store is not
+//! used for a while. Snapshots are written in the background, one at a time; one that cannot be written is dropped.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
@@ -36,19 +35,19 @@ pub use writer::{MAX_SEALED_BYTES, SnapshotWriter};
 
 /// Snapshots that wait to be written; each holds a state in memory.
 const MAX_QUEUED_SNAPSHOTS: usize = 16;
-/// After a failure the store is left alone for so long.
+/// How long the store is not used after a failure.
 const STORE_COOLDOWN: Duration = Duration::from_secs(3);
 
-/// Where snapshots are kept; one per aggregate, the newest.
+/// The store of snapshots: the newest one per aggregate.
 pub trait SnapshotStore: Send + Sync + 'static {
-    /// What is kept of an aggregate.
+    /// The aggregate's snapshot.
     fn get(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Snapshot>, Cause>>;
 
-    /// Keeps a snapshot, unless one is kept that is as far or further by the same fold of the same log.
+    /// Stores a snapshot, unless the stored one is of the same log and fold version and at least as new.
     fn put(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), Cause>>;
 }
 
-/// Futures of the store may be dropped: what the driver does runs in tasks of its own.
+/// These futures may be dropped: the driver's work runs in tasks of its own.
 impl SnapshotStore for MongoStore {
     fn get(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Snapshot>, Cause>> {
         async move { Ok(self.snapshot(&aggregate.to_string()).await?) }.boxed()
@@ -62,9 +61,9 @@ impl SnapshotStore for MongoStore {
 /// How snapshots are used.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotOptions {
-    /// Events after which another one is worth its while.
+    /// Events between two snapshots of an aggregate.
     pub interval: u32,
-    /// How long a load waits for one; reading the log instead takes about as long for a few thousand events.
+    /// How long a load waits for a snapshot. Reading a few thousand events takes about as long.
     pub lookup_timeout: Duration,
 }
 
@@ -74,19 +73,19 @@ impl Default for SnapshotOptions {
     }
 }
 
-/// Finds snapshots, and hands states on to be kept.
+/// Looks up snapshots, and queues states for the writer.
 pub struct SnapshotManager {
     store: Arc<dyn SnapshotStore>,
     keyring: Arc<Keyring>,
     incarnation: Incarnation,
     options: SnapshotOptions,
     queue: mpsc::Sender<SnapshotRequest>,
-    /// The store failed, and is left alone until then.
+    /// The end of the cooldown after a failure of the store.
     cooldown_until: Mutex<Option<Instant>>,
 }
 
 impl SnapshotManager {
-    /// A manager for one log, and the writer that must run for anything to be kept.
+    /// A manager for one log, and its writer, which must run for snapshots to be written.
     pub fn new(
         store: Arc<dyn SnapshotStore>,
         keyring: Arc<Keyring>,
@@ -98,7 +97,7 @@ impl SnapshotManager {
         (Arc::clone(&manager), SnapshotWriter::new(manager, requests))
     }
 
-    /// The state that is kept of an aggregate. Whether the log agrees is for the caller to look.
+    /// The state in the aggregate's snapshot, if it is of this log and fold version. The caller checks it against the log.
     pub(super) async fn find<A: Aggregate>(&self, id: A::Id) -> Option<CachedState<A>> {
         let aggregate = A::subject(id);
         let principal = aggregate.sealed_under()?;
@@ -108,13 +107,13 @@ impl SnapshotManager {
         let found = match timeout(self.options.lookup_timeout, self.store.get(aggregate)).await {
             Ok(Ok(found)) => found?,
             Ok(Err(error)) => return self.record_failure(&*error),
-            Err(late) => return self.record_failure(&late),
+            Err(elapsed) => return self.record_failure(&elapsed),
         };
         if found.incarnation != self.incarnation || found.fold_version != A::FOLD_VERSION {
             return None;
         }
         let cipher = self.keyring.for_opening(principal).await.ok()?;
-        // A large one takes longer than a task may hold a thread of the runtime.
+        // A large state would occupy a thread of the runtime for too long.
         let opened = tokio::task::spawn_blocking(move || {
             let plain = cipher.open(&binding(&found), &found.state)?;
             let state = serde_json::from_slice::<A>(&plain).ok()?;
@@ -122,21 +121,21 @@ impl SnapshotManager {
         });
         let cached = opened.await.ok().flatten();
         if cached.is_none() {
-            tracing::debug!(%aggregate, "a snapshot can't be opened; the log is read instead");
+            tracing::debug!(%aggregate, "snapshot ignored: it does not open");
         }
         cached
     }
 
-    /// Offers a state to be kept, if it is far enough beyond what was; whether it will be is left open.
+    /// Queues a state to be written, unless the queue is full.
     pub(super) fn offer<A: Aggregate>(&self, id: A::Id, cached: &CachedState<A>) {
         if let Some(request) = SnapshotRequest::of(id, cached)
             && self.queue.try_send(request).is_err()
         {
-            tracing::debug!(aggregate = %A::subject(id), "too many snapshots wait; this one is left out");
+            tracing::debug!(aggregate = %A::subject(id), "snapshot dropped: the queue is full");
         }
     }
 
-    /// Events after which another snapshot is worth its while.
+    /// Events between two snapshots of an aggregate.
     pub(super) fn interval(&self) -> u32 {
         self.options.interval
     }
@@ -145,15 +144,15 @@ impl SnapshotManager {
         self.cooldown_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 
-    /// The store is away or slow: it is left alone for a while, so that not every load waits for it.
+    /// Starts the cooldown, so that not every load waits for a store that is slow or unavailable.
     fn record_failure<T>(&self, error: &dyn std::fmt::Display) -> Option<T> {
         *self.cooldown_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + STORE_COOLDOWN);
-        tracing::debug!(%error, "snapshots can't be had; long aggregates are read from the log");
+        tracing::debug!(%error, "snapshot store failed; loading from the log");
         None
     }
 }
 
-/// What a sealed state is bound to: nobody can pass it off as another's, or as of another moment.
+/// What a sealed state is bound to, so that it does not open as the state of another aggregate, log, fold or event.
 fn binding(of: &Snapshot) -> Vec<u8> {
     let Snapshot { subject, incarnation, fold_version, sequence, event, state: _ } = of;
     format!("dockhost.snapshot.v1\0{subject}\0{incarnation}\0{fold_version}\0{sequence}\0{event}").into_bytes()

@@ -1,7 +1,7 @@
-//! The writer: one snapshot at a time, off the path of every command.
+//! Writes queued snapshots, one at a time, in the background.
 //!
-//! In: states from the queue. Out: sealed snapshots in the store; or nothing, if the owner's key is gone, the state is
-//! too large for one document, or the store is away. What was left out is offered again when the aggregate has grown.
+//! A snapshot is dropped if the owner's key is gone, the state is too large for one document, or the store is
+//! unavailable; the aggregate is offered again after more events.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use super::{SnapshotManager, binding};
 use crate::common::error::Cause;
 use crate::execute::cache::CachedState;
 
-/// Bytes of a sealed state that are kept: below the database's limit of 16 MiB, with room for the command around it.
+/// The largest sealed state that is stored: below MongoDB's document limit of 16 MiB, with room for the command.
 pub const MAX_SEALED_BYTES: usize = 14 * 1024 * 1024;
 
-/// A state to be kept.
+/// A state to write.
 pub(super) struct SnapshotRequest {
     aggregate: AggregateId,
     principal: PrincipalId,
@@ -30,7 +30,7 @@ pub(super) struct SnapshotRequest {
 }
 
 impl SnapshotRequest {
-    /// None for what has no snapshots.
+    /// `None` for aggregates that have no snapshots.
     pub(super) fn of<A: Aggregate>(id: A::Id, cached: &CachedState<A>) -> Option<Self> {
         let aggregate = A::subject(id);
         let (principal, event) = (aggregate.sealed_under()?, cached.event()?);
@@ -40,7 +40,7 @@ impl SnapshotRequest {
     }
 }
 
-/// Writes what the manager was offered.
+/// Writes the snapshots that the manager has queued.
 pub struct SnapshotWriter {
     manager: Arc<SnapshotManager>,
     requests: mpsc::Receiver<SnapshotRequest>,
@@ -51,7 +51,7 @@ impl SnapshotWriter {
         Self { manager, requests }
     }
 
-    /// Writes until cancelled; one that is being written is finished.
+    /// Writes until `cancel`; a write in progress is finished.
     pub async fn run(mut self, cancel: CancellationToken) {
         while let Some(Some(request)) = cancel.run_until_cancelled(self.requests.recv()).await {
             if self.manager.is_cooling_down() {
@@ -64,7 +64,7 @@ impl SnapshotWriter {
     }
 
     async fn write(&self, request: SnapshotRequest) -> Result<(), Cause> {
-        // No key is made for it: where there is none, there is nobody (any more) whose state could be kept.
+        // `for_opening` creates no key: an owner without a key was erased.
         let Ok(cipher) = self.manager.keyring.for_opening(request.principal).await else { return Ok(()) };
         let mut snapshot = Snapshot {
             subject: request.aggregate.to_string(),
@@ -77,7 +77,7 @@ impl SnapshotWriter {
         let bound_to = binding(&snapshot);
         let sealed = tokio::task::spawn_blocking(move || {
             let plain = (request.state)()?;
-            cipher.seal(&bound_to, plain).ok_or_else(|| Cause::from("no random bytes could be had"))
+            cipher.seal(&bound_to, plain).ok_or_else(|| Cause::from("the random generator failed"))
         });
         snapshot.state = sealed.await??;
         let bytes = snapshot.state.len();
@@ -86,8 +86,8 @@ impl SnapshotWriter {
             tracing::warn!(
                 subject,
                 bytes,
-                most = MAX_SEALED_BYTES,
-                "a state is too large for a snapshot; cold loads are slow"
+                max = MAX_SEALED_BYTES,
+                "state too large for a snapshot; cold loads are slow"
             );
             return Ok(());
         }

@@ -125,7 +125,7 @@ async fn change(
         .execute(user_id, app.origin(Actor::User(user_id)), command)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
-    let under_way = changed.state.state.instance(instance_id).and_then(under_way);
+    let under_way = changed.current.state.instance(instance_id).and_then(under_way);
     let operation_id = changed.stored.map(OperationId::from).or(under_way);
     OperationWait { user_id, instance_id, operation_id }.answer(app, wait, |instance| Reply::ok(done, instance)).await
 }

@@ -141,16 +141,16 @@ pub async fn post(
         .execute(user_id, app.origin(Actor::User(user_id)), command)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&app, rejection)))?;
-    let operation = match (done.stored, idempotency.and_then(|i| done.state.state.idempotency_record(&i.key).cloned()))
-    {
-        (Some(event), _) => {
-            reservation.commit();
-            OperationWait { user_id, instance_id, operation_id: Some(event.into()) }
-        }
-        (None, Some(used)) => {
-            OperationWait { user_id, instance_id: used.instance_id, operation_id: Some(used.operation_id) }
-        }
-        (None, None) => return Err(ApiError::bug("neither an event nor a used idempotency key after a request")),
-    };
+    let operation =
+        match (done.stored, idempotency.and_then(|i| done.current.state.idempotency_record(&i.key).cloned())) {
+            (Some(event), _) => {
+                reservation.commit();
+                OperationWait { user_id, instance_id, operation_id: Some(event.into()) }
+            }
+            (None, Some(used)) => {
+                OperationWait { user_id, instance_id: used.instance_id, operation_id: Some(used.operation_id) }
+            }
+            (None, None) => return Err(ApiError::bug("neither an event nor a used idempotency key after a request")),
+        };
     operation.answer(&app, wait, |instance| Reply::created("the instance runs", instance)).await
 }

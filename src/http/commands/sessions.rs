@@ -55,7 +55,7 @@ impl Beginning {
             .execute(self.principal, origin, StartSession(self.started))
             .await
             .map_err(|error| from_execute(error, refused))?;
-        Ok((self.token, done.state.sequence))
+        Ok((self.token, done.current.sequence))
     }
 }
 

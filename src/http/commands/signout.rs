@@ -26,5 +26,5 @@ pub async fn post(State(app): State<Arc<App>>, Extension(caller): Extension<Curr
         .await
         .map_err(|error| from_execute(error, |never| match never {}))?;
     let cookie = app.no_cookie(USER_COOKIE);
-    Ok(Reply::ok("signed out", Value::Null).cookie(&cookie).position(app.position(done.state.sequence)))
+    Ok(Reply::ok("signed out", Value::Null).cookie(&cookie).position(app.position(done.current.sequence)))
 }

@@ -103,14 +103,14 @@ async fn every_change_is_found_and_named() {
     assert_eq!(after_lines(at, SECOND, |lines| lines.insert(6, lines[6].clone())), line(8, broken));
     let changed = after_lines(at, SECOND, |lines| lines[6] = lines[6].replace("\"body\":\"{", "\"body\":\" {"));
     assert_eq!(changed, line(7, broken));
-    assert_eq!(after_lines(at, SECOND, |lines| drop(lines.pop())), line(100, "is missing; event 200 should be there"));
-    assert_eq!(after_lines(at, SECOND, |lines| lines[99].truncate(20)), line(100, "no line of an export"));
+    assert_eq!(after_lines(at, SECOND, |lines| drop(lines.pop())), line(100, "is missing; event 200 is expected"));
+    assert_eq!(after_lines(at, SECOND, |lines| lines[99].truncate(20)), line(100, "not a line of an export"));
 
     // A forger who knows the chain still ends at another value than the manifest's.
     let forged = after_lines(at, SECOND, |lines| rechain(lines, &manifest, 50, |raw| raw.body = "{}".into()));
-    assert_eq!(forged, line(101, "the chain does not end as the manifest says"));
+    assert_eq!(forged, line(101, "the chain does not end with the manifest's value"));
     let skipped = after_lines(at, SECOND, |lines| rechain(lines, &manifest, 50, |raw| raw.sequence += 1));
-    assert_eq!(skipped, line(51, "is event 152; 151 was expected"));
+    assert_eq!(skipped, line(51, "is event 152; 151 is expected"));
 
     // The manifest itself.
     let text = |change: fn(&str) -> String| {

@@ -92,7 +92,7 @@ async fn an_interrupted_export_leaves_no_lie_and_goes_on() {
     let refused = check::finished(cut.path()).unwrap_err().to_string();
     assert!(refused.contains("the export is not finished"), "{refused}");
     let busy = export(&js(&live), order(cut.path(), 100), Box::new(|_, _| {})).await.unwrap_err();
-    assert!(busy.to_string().contains("another export writes"), "{busy}");
+    assert!(busy.to_string().contains("another export is writing"), "{busy}");
 
     drop(release);
     fs::write(cut.path().join("events-000000000201.jsonl.zst.tmp"), "half a file").unwrap();

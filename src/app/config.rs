@@ -39,6 +39,9 @@ pub struct ApiArgs {
     /// URL of the web frontend; browsers may call the API from its origin with credentials.
     #[arg(long, env = "FRONTEND_URL", value_name = "URL", value_parser = parse_origin)]
     pub frontend_url: Option<String>,
+    /// Serve the API's document at /api/openapi.json and its pages at /api/docs.
+    #[arg(long, env = "DOCKHOST_API_DOCS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub api_docs: bool,
 }
 
 /// Where the server stores data.

@@ -130,14 +130,15 @@ pub fn http_app(
     backend_tokens: &SecretString,
 ) -> anyhow::Result<Arc<app::App>> {
     let Connections { broker, log, store, .. } = &replica.connections;
+    let broker = broker.clone();
     Ok(Arc::new(app::App {
         executor: Arc::clone(&replica.executor),
         follower: Arc::clone(&replica.follower),
         heartbeats: Arc::clone(&replica.heartbeats),
         progress: Arc::clone(&replica.progress),
-        store: store.clone(),
+        store: Arc::new(store.clone()),
         keyring: Arc::clone(log.keyring()),
-        broker: broker.clone(),
+        is_broker_connected: Box::new(move || broker.is_connected()),
         user_tokens: Tokens::new(Audience::User, user_tokens),
         backend_tokens: Tokens::new(Audience::Backend, backend_tokens),
         api_keys: ApiKeys::new(backend_tokens),
@@ -149,6 +150,7 @@ pub fn http_app(
             policy: args.deadlines.policy(),
             secure_cookies: args.api.frontend_url.as_ref().is_some_and(|origin| origin.starts_with("https://")),
             frontend: args.api.frontend_url.clone(),
+            api_docs: args.api.api_docs,
         },
         started: Instant::now(),
     }))

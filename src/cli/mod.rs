@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod models;
 mod models_progress;
+mod openapi;
 mod progress;
 mod quarantine;
 mod secrets;
@@ -54,6 +55,8 @@ enum Command {
     Import(Box<import::Import>),
     /// Erase a person for good: their names, sessions and instances, and the key of what the log holds of them.
     EraseUser(erase_user::EraseUser),
+    /// Print the HTTP API's document (OpenAPI 3.1).
+    Openapi,
     /// Print fresh secrets, as lines for an `.env` file.
     Secrets,
 }
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Export(export) => block_on(|stop| export.run(stop)),
         Command::Import(import) => block_on(|stop| import.run(stop)),
         Command::EraseUser(erase) => block_on(|stop| erase.run(stop)),
+        Command::Openapi => openapi::print(),
         Command::Secrets => secrets::print(),
     };
     match outcome {

@@ -1,6 +1,6 @@
 //! Read consistency: how a query sees what its caller wrote, and how an answer says that it lacks events.
 //!
-//! - A write's answer waits briefly until the read model has the write ([`until_projected`]), and carries its position.
+//! - A write's answer waits briefly until the read model has the write ([`wait_until_projected`]), and carries its position.
 //! - A query with a `Dockhost-Position` header waits until this replica and the read model have reached it
 //!   ([`read_after`]), else it is refused with 503 `not_caught_up`.
 //! - An answer that lacks events (a quarantined aggregate, a stopped read model) says from which sequence on
@@ -8,12 +8,13 @@
 
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use axum::http::header::HeaderName;
 use dockhost_projections::model::ReadModel;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::app::App;
+use super::extract::ReadPosition;
 use super::response::{ApiError, Code};
 use crate::replica::follower::Follower;
 use crate::replica::projection_progress::ProjectionProgress;
@@ -27,7 +28,7 @@ pub const STALE: HeaderName = HeaderName::from_static("dockhost-stale");
 const QUERY_WAIT: Duration = Duration::from_secs(5);
 
 /// Waits until this replica and a read model have everything up to a sequence; `false` if `within` passes first.
-pub async fn until_projected<M: ReadModel>(
+pub async fn wait_until_projected<M: ReadModel>(
     follower: &Follower,
     progress: &ProjectionProgress,
     sequence: u64,
@@ -42,29 +43,18 @@ pub async fn until_projected<M: ReadModel>(
     tokio::time::timeout(within, projected).await.unwrap_or(false)
 }
 
-/// Waits until a read model has reached the position in the request, if there is one.
+/// Waits until a read model has reached the position that the caller asks for.
 ///
 /// # Errors
-/// `invalid_header`, `not_caught_up`, `database_unavailable`.
-pub async fn read_after<M: ReadModel>(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(sequence) = requested_position(app, headers)? else { return Ok(()) };
-    if until_projected::<M>(&app.follower, &app.progress, sequence, QUERY_WAIT).await {
+/// `not_caught_up`, `database_unavailable`.
+pub async fn read_after<M: ReadModel>(app: &App, position: ReadPosition) -> Result<(), ApiError> {
+    let Some(sequence) = position.0 else { return Ok(()) };
+    if wait_until_projected::<M>(&app.follower, &app.progress, sequence, QUERY_WAIT).await {
         // A rebuild may have switched to another collection in the meantime.
-        app.store.refresh_location::<M>().await.map_err(|error| ApiError::database(&error))
+        app.store.refresh_location(M::NAME).await.map_err(|error| ApiError::database(&error))
     } else {
         Err(ApiError::new(Code::NotCaughtUp, "the read model has not reached this position yet; try again"))
     }
-}
-
-fn requested_position(app: &App, headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
-    let Some(value) = headers.get(POSITION) else { return Ok(None) };
-    let invalid = |problem: &str| ApiError::new(Code::InvalidHeader, format!("{POSITION}: {problem}"));
-    let text = value.to_str().map_err(|_| invalid("is not readable text"))?;
-    let (incarnation, sequence) = text.rsplit_once('.').ok_or_else(|| invalid("is not <log>.<sequence>"))?;
-    if incarnation != app.executor.log().incarnation().to_string() {
-        return Err(invalid("is a position in another log"));
-    }
-    sequence.parse().map(Some).map_err(|_| invalid("is not <log>.<sequence>"))
 }
 
 /// The first sequence that an answer lacks: because its aggregate is quarantined, or because the model has stopped.
@@ -72,13 +62,17 @@ pub fn stale_since<M: ReadModel>(app: &App, quarantined_at: Option<u64>) -> Opti
     quarantined_at.or_else(|| app.progress.stop_reason(M::NAME).map(|_| app.progress.position(M::NAME) + 1))
 }
 
-/// Adds `stale: {since}` to an object of an answer that lacks events.
-#[must_use]
-pub fn with_stale(mut object: Value, since: Option<u64>) -> Value {
-    if let Some(since) = since {
-        object["stale"] = json!({ "since": since });
-    }
-    object
+/// A position in the log: `<log incarnation>.<sequence>`.
+#[derive(ToSchema)]
+#[schema(pattern = r"^\S+\.[0-9]+$")]
+#[expect(dead_code, reason = "describes a header in the API's document")]
+pub struct LogPosition(String);
+
+/// Says that an object lacks events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Stale {
+    /// The first sequence that is missing.
+    pub since: u64,
 }
 
 #[cfg(test)]
@@ -135,11 +129,11 @@ mod tests {
         progress.advance(Users::NAME, last - 1);
         let (long, short) = (Duration::from_secs(20), Duration::from_millis(20));
         assert!(
-            until_projected::<Users>(&follower, &progress, last, long).await,
+            wait_until_projected::<Users>(&follower, &progress, last, long).await,
             "it waited for an event of another kind"
         );
         assert!(
-            !until_projected::<Sessions>(&follower, &progress, last, short).await,
+            !wait_until_projected::<Sessions>(&follower, &progress, last, short).await,
             "the session is not projected yet"
         );
         stop.cancel();

@@ -1,18 +1,20 @@
 //! The HTTP API.
 //!
-//! `router` is the table of contents. Each endpoint is one file in `commands` or `queries`.
+//! `router` is the table of contents. Each endpoint is one file in `commands` or `queries`, with its request, its answer,
+//! its document and its tests.
 
 pub mod app;
 mod commands;
 mod consistency;
+mod docs;
 mod extract;
 mod middleware;
+pub mod openapi;
 mod operation_wait;
 mod queries;
+mod read_store;
 pub mod response;
 pub mod router;
-mod routes;
-mod view;
-
-pub use extract::caller::Access;
-pub use routes::Route;
+#[cfg(test)]
+mod testing;
+mod views;

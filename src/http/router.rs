@@ -1,4 +1,5 @@
-//! The table of contents: every route, who may call it, and the layers around all of them.
+//! The table of contents: every endpoint, and the layers around them. An endpoint's file has its path, its document and
+//! its caller.
 
 use std::sync::Arc;
 
@@ -6,45 +7,42 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::from_fn;
 use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::app::App;
-use super::extract::caller::Access::{Backend, Open, User};
 use super::middleware::{body_limit, cors, panic, request_id, timeout};
+use super::openapi::ApiDocument;
 use super::response::{ApiError, Code};
-use super::routes::{Route, Routes};
-use super::{commands, queries};
+use super::{commands, docs, queries};
 
-/// Every route, with who may call it.
-pub fn list() -> Vec<Route> {
-    routes().list()
-}
-
-fn routes() -> Routes {
-    Routes::new()
-        .get("/", Open, queries::home::get)
-        .get("/health", Open, queries::health::get)
-        .post("/api/v2/user/signup", Open, commands::signup::post)
-        .post("/api/v2/user/signin", Open, commands::signin::post)
-        .post("/api/v2/user/signout", User, commands::signout::post)
-        .post("/api/v2/user/instance", User, commands::create_instance::post)
-        .get("/api/v2/user/instance", User, queries::instances::get)
-        .delete("/api/v2/user/instance", User, commands::change_instance::delete)
-        .put("/api/v2/user/instance/stop", User, commands::change_instance::stop)
-        .put("/api/v2/user/instance/resume", User, commands::change_instance::resume)
-        .get("/api/v2/user/instance/{instanceId}", User, queries::instance::get)
-        .get("/api/v2/operations/{id}", User, queries::operation::get)
-        .post("/api/v2/backend/signup", Open, commands::backend_signup::post)
-        .post("/api/v2/backend/signin", Open, commands::backend_signin::post)
-        .get("/api/v2/backend", Backend, queries::backend::get)
+/// Every endpoint, with its document.
+pub fn api() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(ApiDocument::openapi())
+        .routes(routes!(commands::signup::post))
+        .routes(routes!(commands::signin::post))
+        .routes(routes!(commands::signout::post))
+        .routes(routes!(commands::create_instance::post, commands::delete_instance::delete, queries::instances::get))
+        .routes(routes!(commands::stop_instance::put))
+        .routes(routes!(commands::resume_instance::put))
+        .routes(routes!(queries::instance::get))
+        .routes(routes!(queries::operation::get))
+        .routes(routes!(commands::backend_signup::post))
+        .routes(routes!(commands::backend_signin::post))
+        .routes(routes!(queries::backend::get))
+        .routes(routes!(queries::health::get))
+        .routes(routes!(queries::home::get))
 }
 
 /// The whole service.
 pub fn service(app: &Arc<App>) -> Router {
-    let fixed = |name: HeaderName, value: &'static str| {
+    let default_header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
-    routes()
-        .mount(app)
+    let (router, _) = api().split_for_parts();
+    let router = if app.settings.api_docs { router.merge(docs::routes()) } else { router };
+    router
         .fallback(|| async { ApiError::not_found("path") })
         .method_not_allowed_fallback(|| async {
             ApiError::new(Code::MethodNotAllowed, "this path does not support this method")
@@ -53,8 +51,8 @@ pub fn service(app: &Arc<App>) -> Router {
         .layer(from_fn(timeout::layer))
         .layer(panic::layer())
         .layer(cors::layer(app))
-        .layer(fixed(header::CACHE_CONTROL, "no-store"))
-        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(default_header(header::CACHE_CONTROL, "no-store"))
+        .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(from_fn(request_id::layer))
         .with_state(Arc::clone(app))
 }

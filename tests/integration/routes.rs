@@ -1,10 +1,12 @@
-//! Who may call what: every route of the router's own list, with every kind of token that must not open it.
+//! Access control: every route of the API's document, with every kind of token that must not open it.
+
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dockhost::auth::token::{Audience, Tokens};
 use dockhost::common::clock;
-use dockhost::http::{Access, Route, router};
+use dockhost::http::openapi;
 use dockhost_domain::timestamp::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -15,21 +17,73 @@ use crate::harness::http::{Answer, Client};
 const FRONTEND: &str = "https://app.example.org";
 const OTHER_SECRET: &str = "another secret that is long enough";
 
+/// The routes that anyone may call. A new one is either added here or has `security` in its document.
+const PUBLIC: [&str; 6] = [
+    "GET /",
+    "GET /health",
+    "POST /api/v2/user/signup",
+    "POST /api/v2/user/signin",
+    "POST /api/v2/backend/signup",
+    "POST /api/v2/backend/signin",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Public,
+    User,
+    Backend,
+}
+
+#[derive(Debug)]
+struct Route {
+    method: Method,
+    path: String,
+    access: Access,
+}
+
+/// Every route, with who may call it by the document's `security`.
+fn routes() -> Vec<Route> {
+    let document: Value = serde_json::from_str(&openapi::json().unwrap()).unwrap();
+    let mut routes = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let schemes: Vec<&str> = operation["security"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .flat_map(|requirement| requirement.as_object().unwrap().keys())
+                .map(String::as_str)
+                .collect();
+            let access = match schemes[..] {
+                [] => Access::Public,
+                ["userToken", "userCookie"] => Access::User,
+                ["backendToken", "backendCookie"] => Access::Backend,
+                _ => panic!("{method} {path} has unknown security: {schemes:?}"),
+            };
+            routes.push(Route { method: method.to_uppercase().parse().unwrap(), path: path.clone(), access });
+        }
+    }
+    let public = routes.iter().filter(|route| route.access == Access::Public);
+    let public: BTreeSet<String> = public.map(|route| format!("{} {}", route.method, route.path)).collect();
+    assert_eq!(public, PUBLIC.map(str::to_owned).into(), "routes without `security`");
+    routes
+}
+
 const fn cookie_of(access: Access) -> &'static str {
     match access {
         Access::Backend => "accessTokenBE",
-        Access::Open | Access::User => "accessToken",
+        Access::Public | Access::User => "accessToken",
     }
 }
 
-/// The route's path, about this instance and this operation.
+/// The route's path for this instance and this operation.
 fn path_of(route: &Route, instance: &str, operation: &str) -> String {
     let path = route.path.replace("{instanceId}", instance).replace("{id}", operation);
-    assert!(!path.contains('{'), "teach this test what stands for the placeholders of {}", route.path);
+    assert!(!path.contains('{'), "this test has no value for a placeholder of {}", route.path);
     path
 }
 
-/// Calls a route with a body that it would take.
+/// Calls a route with a valid body.
 async fn call(client: &Client, route: &Route, path: &str, headers: &[(&str, &str)], instance: &str) -> Answer {
     let mut headers = headers.to_vec();
     headers.push(("x-request-id", "the-same"));
@@ -41,7 +95,7 @@ async fn call(client: &Client, route: &Route, path: &str, headers: &[(&str, &str
     }
 }
 
-/// Tokens that were never good, made of one that is.
+/// Invalid tokens, made from a valid one.
 fn forged(audience: Audience, good: &str, secret: &str) -> Vec<(&'static str, String)> {
     dockhost::common::install_crypto();
     let own = Tokens::new(audience, &secret.to_owned().into());
@@ -82,7 +136,7 @@ async fn session(client: &Client, kind: &str, cookie: &str, body: &Value) -> Str
 }
 
 #[tokio::test]
-async fn no_route_opens_to_a_token_that_is_not_its_own() {
+async fn routes_with_security_refuse_every_other_token() {
     let mut world = World::with(1, &[("FRONTEND_URL", FRONTEND)]).await;
     world.register("alpha", 5).await;
     let open = world.client(0);
@@ -104,13 +158,13 @@ async fn no_route_opens_to_a_token_that_is_not_its_own() {
     refused_of_backends.push(("an agent's key", world.agents[0].key.clone()));
 
     let some = clock::fresh_uuid().to_string();
-    let mut guarded = 0;
-    for route in router::list() {
+    let mut secured = 0;
+    for route in routes() {
         let path = path_of(&route, &some, &some);
         let what = format!("{} {path}", route.method);
         let refused = match route.access {
-            Access::Open => {
-                // A bad token is nothing to a route that wants none.
+            Access::Public => {
+                // A public route ignores tokens.
                 let answer = call(&open.with_token("garbage"), &route, &path, &[], &some).await;
                 assert_ne!((answer.status, answer.code()), (401, "unauthorized"), "{what}: {answer:?}");
                 continue;
@@ -118,7 +172,7 @@ async fn no_route_opens_to_a_token_that_is_not_its_own() {
             Access::User => &refused_of_users,
             Access::Backend => &refused_of_backends,
         };
-        guarded += 1;
+        secured += 1;
         let without = call(&open, &route, &path, &[], &some).await;
         assert_eq!((without.status, without.code()), (401, "unauthorized"), "{what}: {without:?}");
         for (kind, token) in refused {
@@ -126,11 +180,11 @@ async fn no_route_opens_to_a_token_that_is_not_its_own() {
             let bearer = format!("Bearer {token}");
             for header in [("authorization", bearer.as_str()), ("cookie", cookie.as_str())] {
                 let answer = call(&open, &route, &path, &[header], &some).await;
-                assert_eq!(answer.status, 401, "{what} by {} opens to a token that is {kind}: {answer:?}", header.0);
-                assert_eq!(answer.body, without.body, "{what}: why is nobody's business");
+                assert_eq!(answer.status, 401, "{what} by {} accepts a token that is {kind}: {answer:?}", header.0);
+                assert_eq!(answer.body, without.body, "{what}: the answer reveals the reason");
             }
         }
-        // And a good one opens it, by header and by cookie: else the above proves nothing.
+        // A valid token is accepted, by header and by cookie; otherwise the refusals would prove nothing.
         for by_cookie in [false, true] {
             let (kind, body) = if route.access == Access::User { ("user", &ada) } else { ("backend", &alpha) };
             let token = session(&open, kind, cookie_of(route.access), body).await;
@@ -140,22 +194,22 @@ async fn no_route_opens_to_a_token_that_is_not_its_own() {
             let answer = call(&open, &route, &path, &[header], &some).await;
             assert_ne!(answer.status, 401, "{what} by {}: {answer:?}", header.0);
         }
-        // The other kind's cookie is not looked at, and a header counts before a cookie.
+        // The other kind's cookie is ignored, and the header wins over the cookie.
         let good = if route.access == Access::User { &users } else { &backends };
         let other = if route.access == Access::User { Access::Backend } else { Access::User };
         let wrong_cookie = format!("{}={good}", cookie_of(other));
         let answer = call(&open, &route, &path, &[("cookie", &wrong_cookie)], &some).await;
-        assert_eq!(answer.status, 401, "{what} takes the cookie {}: {answer:?}", cookie_of(other));
+        assert_eq!(answer.status, 401, "{what} accepts the cookie {}: {answer:?}", cookie_of(other));
         let right_cookie = format!("{}={good}", cookie_of(route.access));
         let both = [("authorization", "Bearer garbage"), ("cookie", right_cookie.as_str())];
         let answer = call(&open, &route, &path, &both, &some).await;
-        assert_eq!(answer.status, 401, "{what} passes over its header: {answer:?}");
+        assert_eq!(answer.status, 401, "{what} ignores its header: {answer:?}");
     }
-    assert!(guarded >= 8, "the list of routes is not whole");
+    assert!(secured >= 8, "the document has too few routes");
 }
 
 #[tokio::test]
-async fn what_belongs_to_another_is_not_there() {
+async fn routes_of_one_user_answer_404_for_another_users_things() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 5).await;
     let (ada, eve) = (world.user("ada").await, world.user("eve").await);
@@ -167,40 +221,40 @@ async fn what_belongs_to_another_is_not_there() {
     let name = asked.data()["name"].as_str().unwrap().to_owned();
     let missing = clock::fresh_uuid().to_string();
 
-    let mut asked_about = 0;
-    for route in router::list() {
-        let about = route.path.contains('{') || matches!(route.method, Method::PUT | Method::DELETE);
-        if route.access != Access::User || !about {
+    let mut tried = 0;
+    for route in routes() {
+        let is_specific = route.path.contains('{') || matches!(route.method, Method::PUT | Method::DELETE);
+        if route.access != Access::User || !is_specific {
             continue;
         }
-        asked_about += 1;
+        tried += 1;
         for (theirs, none) in [(instance.as_str(), missing.as_str()), (name.as_str(), "no-such-name")] {
             let no_operation = if theirs == instance { operation } else { theirs };
             let of_another = call(&eve, &route, &path_of(&route, theirs, no_operation), &[], theirs).await;
             let of_none = call(&eve, &route, &path_of(&route, none, none), &[], none).await;
             let what = format!("{} {} of {theirs}", route.method, route.path);
             assert_eq!((of_another.status, of_another.code()), (404, "not_found"), "{what}: {of_another:?}");
-            assert_eq!((of_none.status, &of_none.body), (404, &of_another.body), "{what} tells that it is there");
+            assert_eq!((of_none.status, &of_none.body), (404, &of_another.body), "{what} reveals that it exists");
         }
     }
-    assert!(asked_about >= 5, "the list of routes is not whole");
+    assert!(tried >= 5, "the document has too few routes");
     let by_query = eve.send(Method::DELETE, &format!("/api/v2/user/instance?instanceId={instance}"), &[], None).await;
     assert_eq!((by_query.status, by_query.code()), (404, "not_found"), "{by_query:?}");
-    assert_eq!(eve.get("/api/v2/user/instance").await.data(), &json!([]), "another's instance is listed");
+    assert_eq!(eve.get("/api/v2/user/instance").await.data(), &json!([]), "another user's instance is listed");
 
-    // It is untouched, and its owner sees it.
+    // The instance is unchanged for its owner.
     let seen = ada.get(&format!("/api/v2/user/instance/{instance}")).await;
     assert_eq!((seen.status, &seen.data()["generation"]), (200, &json!(1)), "{seen:?}");
     assert_eq!(ada.get(&location).await.status, 200);
 }
 
 #[tokio::test]
-async fn the_frontend_alone_may_call_with_credentials() {
-    // As people write it: a path, the usual port.
+async fn cors_allows_credentials_for_the_frontend_only() {
+    // With a path and the default port, which are not part of the origin.
     let world = World::with(1, &[("FRONTEND_URL", "https://App.example.org:443/start")]).await;
     let client = world.client(0);
     let allowed = "access-control-allow-origin";
-    for route in router::list() {
+    for route in routes() {
         let path = path_of(&route, "some", "some");
         let preflight = async |origin: &str| {
             let method = route.method.as_str();
@@ -226,7 +280,7 @@ async fn the_frontend_alone_may_call_with_credentials() {
             assert!(plain.header(allowed).is_none_or(|origin| origin == FRONTEND), "{origin}: {plain:?}");
         }
     }
-    // Without a frontend, nobody may.
+    // Without a frontend, no origin is allowed.
     let world = World::with(1, &[("FRONTEND_URL", "")]).await;
     let answer = world.client(0).send(Method::GET, "/", &[("origin", FRONTEND)], None).await;
     assert_eq!((answer.status, answer.header(allowed)), (200, None), "{answer:?}");

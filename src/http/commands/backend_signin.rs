@@ -1,6 +1,6 @@
-//! `POST /api/v2/backend/signin`: a machine's owner signs in and gets its current `DOCKHOST_API_KEY` again.
+//! `POST /api/v2/backend/signin`: signs a backend in and returns its current `DOCKHOST_API_KEY`.
 //!
-//! In: `username, password`. Out: 200. The key is derived, so a running agent is not disturbed.
+//! The key is derived, not drawn: the answer is the same each time, and a running agent is not disturbed.
 
 use std::sync::Arc;
 
@@ -9,26 +9,41 @@ use dockhost_domain::backend::Backend;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::ClaimKind;
-use serde_json::json;
 
-use super::sessions::{Beginning, holder, invalid_credentials, password};
-use crate::auth::api_key::ApiKeyId;
+use super::sessions::{
+    NewSession, SignInRequest, SignedInBackend, claim_owner, invalid_credentials, signed_in_backend,
+};
 use crate::http::app::App;
-use crate::http::extract::caller::BACKEND_COOKIE;
-use crate::http::extract::fields::Fields;
-use crate::http::response::ApiError;
-use crate::http::response::Reply;
-use crate::http::view;
+use crate::http::consistency::LogPosition;
+use crate::http::extract::{BACKEND_COOKIE, Body};
+use crate::http::response::documented::{BODY, COMMAND, error_responses};
+use crate::http::response::{ApiError, Code, Reply, Success};
 
-/// Handles the request.
+error_responses!(BackendSignInErrors: BODY, COMMAND, &[Code::InvalidCredentials]);
+
+/// Sign a backend in
 ///
-/// # Errors
-/// `validation_failed`, `invalid_credentials`, and those of the log.
-pub async fn post(State(app): State<Arc<App>>, mut body: Fields) -> Result<Reply, ApiError> {
-    let read = body.required("username").zip(password(&mut body));
-    let (name, password) = body.done(read)?;
-    let claim = app.keyring.claim(ClaimKind::Backend, &name);
-    let backend_id = holder(&app, claim).await?.map(|holder| BackendId::from_uuid(holder.uuid()));
+/// Returns the same agent key each time; a running agent is not disturbed.
+#[utoipa::path(
+    post,
+    path = "/api/v2/backend/signin",
+    operation_id = "signInBackend",
+    tag = "Backends",
+    request_body = SignInRequest,
+    responses(
+        (status = 200, description = "Signed in.", body = Success<SignedInBackend>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the sign-in in the log."),
+            ("Set-Cookie" = String, description = "The session, as `accessTokenBE`."),
+        )),
+        BackendSignInErrors,
+    ),
+)]
+pub async fn post(
+    State(app): State<Arc<App>>,
+    Body(SignInRequest { username, password }): Body<SignInRequest>,
+) -> Result<Reply<SignedInBackend>, ApiError> {
+    let owner = claim_owner(&app, app.keyring.claim(ClaimKind::Backend, &username)).await?;
+    let backend_id = owner.map(|owner| BackendId::from_uuid(owner.uuid()));
     let machine = match backend_id {
         Some(id) => app.executor.confirmed::<Backend>(id).await?.state.machine.clone(),
         None => None,
@@ -38,11 +53,9 @@ pub async fn post(State(app): State<Arc<App>>, mut body: Fields) -> Result<Reply
     let (Some(backend_id), Some(machine), true) = (backend_id, machine, matches) else {
         return Err(invalid_credentials());
     };
-    let key = ApiKeyId { backend_id, version: machine.details.key_version };
-    let key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;
-    let session = Beginning::of(backend_id.into(), &app.backend_tokens)?;
-    let (token, sequence) = session.record(&app, app.origin(Actor::Backend(backend_id))).await?;
+    let data = signed_in_backend(&app, backend_id, &machine)?;
+    let session = NewSession::new(backend_id.into(), &app.backend_tokens)?;
+    let (token, sequence) = session.store(&app, app.origin(Actor::Backend(backend_id))).await?;
     let cookie = app.session_cookie(BACKEND_COOKIE, token);
-    let data = json!({ "backend": view::backend(backend_id, &machine), "DOCKHOST_API_KEY": key });
     Ok(Reply::ok("signed in", data).cookie(&cookie).position(app.position(sequence)))
 }

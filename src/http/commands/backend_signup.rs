@@ -1,12 +1,11 @@
-//! `POST /api/v2/backend/signup`: a machine is registered.
+//! `POST /api/v2/backend/signup`: registers a backend and signs it in.
 //!
-//! In: `username, password, maxContainers?, labName?, operatingSystem?`. Out: 201 with the backend and its
-//! `DOCKHOST_API_KEY`, which its agent needs. Name and machine are one atomic batch.
+//! The claim of the name, the backend and its first session are one atomic batch.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::backend::{Backend, EnrolBackend, Enrolled};
+use dockhost_domain::backend::{self, EnrolBackend, Enrolled};
 use dockhost_domain::claim::TakeClaim;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::BackendId;
@@ -15,103 +14,125 @@ use dockhost_domain::session::StartSession;
 use dockhost_domain::subject::{ClaimId, ClaimKind};
 use dockhost_projections::backends::Backends;
 use secrecy::SecretString;
-use serde_json::json;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
-use super::sessions::{Beginning, holder, new_password, store};
-use crate::auth::api_key::ApiKeyId;
+use super::sessions::{NewSession, SignedInBackend, claim_owner, execute_batch, password_length, signed_in_backend};
 use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
-use crate::http::extract::caller::BACKEND_COOKIE;
-use crate::http::extract::fields::Fields;
-use crate::http::response::Reply;
-use crate::http::response::error::{ApiError, Code, from_execute, impossible};
-use crate::http::view;
+use crate::http::consistency::LogPosition;
+use crate::http::extract::{BACKEND_COOKIE, Body};
+use crate::http::response::documented::{BODY, COMMAND, error_responses};
+use crate::http::response::error::{from_execute, impossible};
+use crate::http::response::{ApiError, Code, Reply, Success};
 
-const USUAL_CONTAINERS: u32 = 10;
-const MOST_CONTAINERS: u32 = 3_000;
-const LONGEST_TEXT: usize = 100;
+const DEFAULT_MAX_CONTAINERS: u32 = 10;
 
-struct SignUp {
+/// A new backend.
+#[derive(Deserialize, garde::Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({
+    "username": "lab-1",
+    "password": "correct horse",
+    "maxContainers": 20,
+    "labName": "Room 1.07",
+    "operatingSystem": "Debian 13",
+})))]
+pub struct BackendSignUpRequest {
+    /// Unique among backends.
+    #[garde(skip)]
+    #[schema(value_type = String, min_length = 3, max_length = 32, pattern = "^[a-z][a-z0-9-]*$")]
     username: Username,
+    #[garde(custom(password_length))]
+    #[schema(
+        value_type = String,
+        format = Password,
+        min_length = 8,
+        max_length = 128,
+        pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
+    )]
     password: SecretString,
-    max_containers: u32,
+    /// The most containers that it runs.
+    #[garde(range(min = 1, max = 3000))]
+    #[schema(minimum = 1, maximum = 3000, default = 10)]
+    max_containers: Option<u32>,
+    /// The lab or room where it stands.
+    #[garde(length(chars, max = 100), custom(one_line))]
+    #[schema(max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     lab_name: Option<String>,
+    #[garde(length(chars, max = 100), custom(one_line))]
+    #[schema(max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     operating_system: Option<String>,
 }
 
-fn label(body: &mut Fields, field: &str) -> Option<String> {
-    let text = body.optional(field);
-    body.check(field, text, |text| {
-        if text.contains(char::is_control) {
-            return Err("must be one line, without control characters");
-        }
-        let fits = text.chars().count() <= LONGEST_TEXT;
-        if fits { Ok(text.to_owned()) } else { Err("must be at most 100 characters long") }
-    })
+#[expect(clippy::ref_option, reason = "the signature that garde calls")]
+fn one_line(text: &Option<String>, _: &()) -> garde::Result {
+    match text {
+        Some(text) if text.contains(['\n', '\r']) => Err(garde::Error::new("must be one line")),
+        _ => Ok(()),
+    }
 }
 
-fn read(mut body: Fields) -> Result<SignUp, ApiError> {
-    let username = body.parsed::<Username>("username");
-    let password = new_password(&mut body);
-    let max_containers = body.number("maxContainers", 1, MOST_CONTAINERS).unwrap_or(USUAL_CONTAINERS);
-    let lab_name = label(&mut body, "labName");
-    let operating_system = label(&mut body, "operatingSystem");
-    let read = username.zip(password).map(|(username, password)| SignUp {
-        username,
-        password,
-        max_containers,
-        lab_name,
-        operating_system,
-    });
-    body.done(read)
-}
+error_responses!(BackendSignUpErrors: BODY, COMMAND, &[Code::UsernameTaken]);
 
 fn username_taken() -> ApiError {
     ApiError::new(Code::UsernameTaken, "a backend of this name is registered")
 }
 
-/// Handles the request.
+/// Register a backend
 ///
-/// # Errors
-/// `validation_failed`, `username_taken`, and those of the log.
-pub async fn post(State(app): State<Arc<App>>, body: Fields) -> Result<Reply, ApiError> {
-    let sign_up = read(body)?;
-    let claim = app.keyring.claim(ClaimKind::Backend, sign_up.username.as_str());
-    if holder(&app, claim).await?.is_some() {
+/// Registers a host and returns the key for its agent.
+#[utoipa::path(
+    post,
+    path = "/api/v2/backend/signup",
+    operation_id = "signUpBackend",
+    tag = "Backends",
+    request_body = BackendSignUpRequest,
+    responses(
+        (status = 201, description = "The backend is registered and signed in.", body = Success<SignedInBackend>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the sign-up in the log."),
+            ("Set-Cookie" = String, description = "The session, as `accessTokenBE`."),
+        )),
+        BackendSignUpErrors,
+    ),
+)]
+pub async fn post(
+    State(app): State<Arc<App>>,
+    Body(request): Body<BackendSignUpRequest>,
+) -> Result<Reply<SignedInBackend>, ApiError> {
+    let claim = app.keyring.claim(ClaimKind::Backend, request.username.as_str());
+    if claim_owner(&app, claim).await?.is_some() {
         return Err(username_taken());
     }
-    let password_verifier = app.passwords.hash(sign_up.password).await?;
+    let password_verifier = app.passwords.hash(request.password).await?;
     let backend_id = BackendId::from_uuid(clock::fresh_uuid());
     let details = Enrolled {
-        username: sign_up.username.into(),
+        username: request.username.into(),
         password_verifier: password_verifier.into(),
-        lab_name: sign_up.lab_name.map(Into::into),
-        operating_system: sign_up.operating_system.map(Into::into),
-        max_containers: sign_up.max_containers,
+        lab_name: request.lab_name.map(Into::into),
+        operating_system: request.operating_system.map(Into::into),
+        max_containers: request.max_containers.unwrap_or(DEFAULT_MAX_CONTAINERS),
         key_version: 1,
     };
-    let session = Beginning::of(backend_id.into(), &app.backend_tokens)?;
+    let session = NewSession::new(backend_id.into(), &app.backend_tokens)?;
     let origin = app.origin(Actor::Anonymous);
-    let sequence = store(&app, origin, |batch| decide(batch, backend_id, claim, &details, &session)).await?;
-    app.await_projection::<Backends>(sequence).await;
-    let backend = app.executor.state::<Backend>(backend_id).await?;
-    let enrolled = || ApiError::bug("no machine after its enrolment");
-    let machine = backend.state.machine.as_ref().ok_or_else(enrolled)?;
-    let key = ApiKeyId { backend_id, version: machine.details.key_version };
-    let key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;
+    let sequence = execute_batch(&app, origin, |batch| decide(batch, backend_id, claim, &details, &session)).await?;
+    app.wait_until_projected::<Backends>(sequence).await;
+    let backend = app.executor.state::<backend::Backend>(backend_id).await?;
+    let machine = backend.state.machine.as_ref().ok_or_else(|| ApiError::bug("no machine after its sign-up"))?;
+    let data = signed_in_backend(&app, backend_id, machine)?;
     let cookie = app.session_cookie(BACKEND_COOKIE, session.token);
-    let data = json!({ "backend": view::backend(backend_id, machine), "DOCKHOST_API_KEY": key });
     Ok(Reply::created("the backend is registered", data).cookie(&cookie).position(app.position(sequence)))
 }
 
-/// The name, the machine and its first session: all or nothing.
+/// The claim, the backend and its first session.
 async fn decide(
     mut batch: Batch,
     backend_id: BackendId,
     claim: ClaimId,
     details: &Enrolled,
-    session: &Beginning,
+    session: &NewSession,
 ) -> Result<Batch, ApiError> {
     let owner = backend_id.into();
     batch.decide(claim, &TakeClaim { owner }).await.map_err(|error| from_execute(error, |_| username_taken()))?;

@@ -1,11 +1,9 @@
-//! `POST /api/v2/user/instance`: a user asks for an instance.
+//! `POST /api/v2/user/instance`: creates an instance.
 //!
-//! In: `sshPublicKey?` (else the account's), `name?`, the headers `Idempotency-Key` and `Prefer`. Out: 201 when it
-//! runs, 202 with `Location` when the wait ran out. The machine is chosen here, among those that this replica knows.
+//! The backend is chosen here, among those that this replica knows; the event records the choice.
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use dockhost_domain::account::{Account, Profile};
 use dockhost_domain::envelope::Actor;
@@ -13,43 +11,66 @@ use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
 use dockhost_domain::placement::{Ineligible, NoCandidate};
 use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejected};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::auth::ssh_key;
 use crate::common::clock;
 use crate::http::app::App;
-use crate::http::extract::caller::CurrentUser;
-use crate::http::extract::fields::Fields;
-use crate::http::extract::idempotency_key::IdempotencyKey;
-use crate::http::extract::prefer::Wait;
+use crate::http::consistency::LogPosition;
+use crate::http::extract::{Body, CurrentUser, IdempotencyKey, Wait};
 use crate::http::operation_wait::OperationWait;
-use crate::http::response::Reply;
-use crate::http::response::error::{ApiError, Code, from_execute};
+use crate::http::response::details::{BackendReason, BackendsDetails, QuotaDetails};
+use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
+use crate::http::response::error::from_execute;
+use crate::http::response::{ApiError, Code, Details, Reply, Success};
+use crate::http::views::Instance;
 use crate::replica::follower::tie_breaker;
 use crate::sealing::Keyring;
 
-struct Request {
+/// A new instance.
+#[derive(Deserialize, garde::Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({
+    "name": "build",
+    "sshPublicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+})))]
+pub struct CreateInstanceRequest {
+    /// Unique among your instances; neither `stop` nor `resume` nor a UUID. The default is `<username>-container`, then
+    /// `<username>-container-2` and so on.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 63, pattern = "^[a-z][a-z0-9-]*$")]
     name: Option<InstanceName>,
+    /// The key that may log in; the default is the account's. One line as in a `.pub` file: Ed25519, ECDSA, or RSA of at
+    /// least 2048 bits; no options.
+    #[garde(skip)]
     ssh_public_key: Option<String>,
 }
 
-fn read(mut body: Fields) -> Result<Request, ApiError> {
-    let name = body.optional("name");
-    let name = body.check("name", name, str::parse);
-    let ssh_public_key = body.optional("sshPublicKey");
-    body.done(Some(Request { name, ssh_public_key }))
-}
+error_responses!(
+    CreateErrors: CALLER, BODY, COMMAND,
+    &[
+        Code::InvalidHeader, Code::InvalidSshKey, Code::SshKeyRequired, Code::QuotaExceeded, Code::NotFound,
+        Code::NameTaken, Code::IdempotencyKeyReused, Code::NoBackend, Code::NoCapacity, Code::OperationFailed,
+    ]
+);
 
-/// The key, by its hash, with that of the request that it stands for. Both are in the log for ever, and a plain hash of
-/// so little could be guessed: they are keyed.
-fn idempotency(keyring: &Keyring, user: UserId, key: &IdempotencyKey, request: &Request) -> Option<Idempotency> {
+/// The hashes of the idempotency key and of its request. They stay in the log for good, and a plain hash of so little
+/// could be guessed, so they are keyed.
+fn idempotency(
+    keyring: &Keyring,
+    user: UserId,
+    key: &IdempotencyKey,
+    request: &CreateInstanceRequest,
+) -> Option<Idempotency> {
     let body = json!({ "name": request.name, "sshPublicKey": request.ssh_public_key });
     let hash = |what: &str, text: &str| keyring.keyed_hash([what, &user.to_string(), text]);
     key.0.as_ref().map(|key| Idempotency { key: hash("key", key), request: hash("request", &body.to_string()) })
 }
 
 /// The key that may log in: the request's, else the account's.
-fn ssh_key_of(request: &Request, profile: &Profile) -> Result<String, ApiError> {
+fn login_key(request: &CreateInstanceRequest, profile: &Profile) -> Result<String, ApiError> {
     match (&request.ssh_public_key, &profile.details.ssh_public_key) {
         (Some(key), _) => {
             ssh_key::normalise(key).map_err(|bad| ApiError::new(Code::InvalidSshKey, format!("sshPublicKey {bad}")))
@@ -59,65 +80,83 @@ fn ssh_key_of(request: &Request, profile: &Profile) -> Result<String, ApiError> 
         }
         (None, None) => Err(ApiError::new(
             Code::SshKeyRequired,
-            "give an sshPublicKey: the account has none, and there is no password to log in with",
+            "give an sshPublicKey: the account has none, and instances have no password",
         )),
     }
 }
 
-fn no_place(app: &App, no_place: &NoCandidate) -> ApiError {
-    let reason = |unfit: &Ineligible| match unfit {
+fn no_candidate(app: &App, no_candidate: &NoCandidate) -> ApiError {
+    let reason = |ineligible: &Ineligible| match ineligible {
         Ineligible::NotConnected => "is not connected",
         Ineligible::Full => "has no room",
         Ineligible::AlreadyTried => "was tried",
     };
-    let backends: Vec<Value> = no_place
-        .0
-        .iter()
-        .map(|(id, unfit)| {
-            let machine = app.follower.fleet().machine(*id);
-            let name = machine.as_ref().and_then(|machine| machine.details.username.plain());
-            json!({ "backendId": id, "backend": name, "reason": reason(unfit) })
-        })
-        .collect();
-    let (code, message) = if no_place.none_connected() {
+    let backends = no_candidate.0.iter().map(|(id, ineligible)| BackendReason {
+        backend_id: *id,
+        backend: app.backend_name(*id),
+        reason: reason(ineligible).to_owned(),
+    });
+    let (code, message) = if no_candidate.none_connected() {
         (Code::NoBackend, "no backend is connected")
     } else {
         (Code::NoCapacity, "no backend has room for another instance")
     };
-    ApiError::new(code, message).with(json!({ "backends": backends }))
+    ApiError::new(code, message).with(Details::Backends(BackendsDetails { backends: backends.collect() }))
 }
 
 fn rejected(app: &App, rejection: RequestRejected) -> ApiError {
     match rejection {
         RequestRejected::Closed => ApiError::not_found("account"),
         RequestRejected::KeyReused => {
-            ApiError::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used for another request")
+            ApiError::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used with another body")
         }
-        RequestRejected::NameTaken => ApiError::new(Code::NameTaken, "you have an instance of this name"),
+        RequestRejected::NameTaken => ApiError::new(Code::NameTaken, "you already have an instance of this name"),
         RequestRejected::QuotaExceeded { limit, used } => {
             ApiError::new(Code::QuotaExceeded, format!("you have {used} of {limit} instances; delete one first"))
-                .with(json!({ "limit": limit, "used": used }))
+                .with(Details::Quota(QuotaDetails { limit, used }))
         }
-        RequestRejected::NoCandidate(reasons) => no_place(app, &reasons),
+        RequestRejected::NoCandidate(reasons) => no_candidate(app, &reasons),
     }
 }
 
-/// Handles the request.
+/// Create an instance
 ///
-/// # Errors
-/// `validation_failed`, `invalid_ssh_key`, `ssh_key_required`, `name_taken`, `quota_exceeded`, `no_backend`,
-/// `no_capacity`, `idempotency_key_reused`, `operation_failed`, and those of the log.
+/// Answers when the instance is running, or with 202 when the wait is over. The body may be absent. With `503
+/// operation_failed` the instance exists in the status `failed`, and can be deleted.
+#[utoipa::path(
+    post,
+    path = "/api/v2/user/instance",
+    operation_id = "createInstance",
+    tag = "Instances",
+    security(("userToken" = []), ("userCookie" = [])),
+    params(IdempotencyKey, Wait),
+    request_body = Option<CreateInstanceRequest>,
+    responses(
+        (status = 201, description = "The instance is running.", body = Success<Instance>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+        )),
+        (
+            status = 202,
+            description = "The wait is over and the operation continues, or a later command superseded this one.",
+            body = Success<Instance>,
+            headers(
+                ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+                ("Location" = String, description = "The operation, `/api/v2/operations/{id}`."),
+            ),
+        ),
+        CreateErrors,
+    ),
+)]
 pub async fn post(
+    CurrentUser { user_id, .. }: CurrentUser,
     State(app): State<Arc<App>>,
-    Extension(CurrentUser { user_id, .. }): Extension<CurrentUser>,
     wait: Wait,
     key: IdempotencyKey,
-    body: Fields,
-) -> Result<Reply, ApiError> {
-    let request = read(body)?;
+    Body(request): Body<CreateInstanceRequest>,
+) -> Result<Reply<Instance>, ApiError> {
     let account = app.executor.state::<Account>(user_id).await?;
     let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::not_found("account"))?;
-    let ssh_public_key = ssh_key_of(&request, profile)?;
+    let ssh_public_key = login_key(&request, profile)?;
     let idempotency = idempotency(&app.keyring, user_id, &key, &request);
     let username = profile.details.username.plain().ok_or_else(|| ApiError::not_found("account"))?;
     let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
@@ -141,16 +180,16 @@ pub async fn post(
         .execute(user_id, app.origin(Actor::User(user_id)), command)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&app, rejection)))?;
-    let operation =
-        match (done.stored, idempotency.and_then(|i| done.current.state.idempotency_record(&i.key).cloned())) {
-            (Some(event), _) => {
-                reservation.commit();
-                OperationWait { user_id, instance_id, operation_id: Some(event.into()) }
-            }
-            (None, Some(used)) => {
-                OperationWait { user_id, instance_id: used.instance_id, operation_id: Some(used.operation_id) }
-            }
-            (None, None) => return Err(ApiError::bug("neither an event nor a used idempotency key after a request")),
-        };
-    operation.answer(&app, wait, |instance| Reply::created("the instance runs", instance)).await
+    let repeated = idempotency.and_then(|hashes| done.current.state.idempotency_record(&hashes.key).cloned());
+    let operation = match (done.stored, repeated) {
+        (Some(event), _) => {
+            reservation.commit();
+            OperationWait { user_id, instance_id, operation_id: Some(event.into()) }
+        }
+        (None, Some(first)) => {
+            OperationWait { user_id, instance_id: first.instance_id, operation_id: Some(first.operation_id) }
+        }
+        (None, None) => return Err(ApiError::bug("a request stored no event and repeats no other")),
+    };
+    operation.answer(&app, wait, |view| Reply::created("the instance is running", view)).await
 }

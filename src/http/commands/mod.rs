@@ -1,10 +1,13 @@
-//! Commands: one endpoint, one file. Each reads its body, gathers the facts, has the command executed, and answers.
+//! Commands. Each handler validates its request, gathers facts, executes the command, and answers.
 
 pub mod backend_signin;
 pub mod backend_signup;
-pub mod change_instance;
+mod change;
 pub mod create_instance;
+pub mod delete_instance;
+pub mod resume_instance;
 mod sessions;
 pub mod signin;
 pub mod signout;
 pub mod signup;
+pub mod stop_instance;

@@ -1,4 +1,4 @@
-//! What sign-up and sign-in share, for users and backends alike: names, passwords, and the session that begins.
+//! What sign-up and sign-in share, for users and backends: claims, new sessions, and batches.
 
 use std::time::Duration;
 
@@ -7,37 +7,92 @@ use dockhost_domain::envelope::Origin;
 use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::session::{StartRejected, StartSession, Started};
 use dockhost_domain::subject::ClaimId;
-use dockhost_domain::timestamp::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use crate::auth::api_key::ApiKeyId;
 use crate::auth::token::{Bearer, TOKEN_LIFETIME_SECONDS, Tokens};
 use crate::common::clock;
 use crate::event_log::AppendError;
 use crate::execute::Batch;
 use crate::http::app::App;
-use crate::http::extract::fields::Fields;
-use crate::http::response::error::{ApiError, Code, from_execute, impossible};
+use crate::http::response::error::{from_execute, impossible};
+use crate::http::response::{ApiError, Code};
+use crate::http::views::{Backend, User};
+use dockhost_domain::backend::Machine;
+use dockhost_domain::ids::BackendId;
 
-const PASSWORD_LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
+/// In characters.
+const MIN_PASSWORD_LENGTH: usize = 8;
+/// In characters.
+const MAX_PASSWORD_LENGTH: usize = 128;
+/// How often a batch is decided and appended before the caller gets `busy`.
+const MAX_BATCH_ATTEMPTS: usize = 10;
 
-/// A session that begins now, and its token.
-pub struct Beginning {
-    /// To be recorded.
-    pub started: Started,
-    /// To be handed out once it is.
-    pub token: String,
-    /// Whose.
-    pub principal: PrincipalId,
+/// The name and the password of a user or a backend.
+#[derive(Deserialize, garde::Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "username": "ada", "password": "correct horse" })))]
+pub struct SignInRequest {
+    /// The username; for users also the email address.
+    #[garde(skip)]
+    #[schema(pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$")]
+    pub username: String,
+    #[garde(skip)]
+    #[schema(
+        value_type = String,
+        format = Password,
+        pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
+    )]
+    pub password: SecretString,
 }
 
-impl Beginning {
-    /// Draws a session.
+/// A signed-in user.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignedIn {
+    pub user: User,
+    /// Send it as `Authorization: Bearer …`; it is also set as the cookie `accessToken`.
+    pub access_token: String,
+}
+
+/// A signed-in backend.
+#[derive(Serialize, ToSchema)]
+pub struct SignedInBackend {
+    pub backend: Backend,
+    /// The key of the backend's agent.
+    #[serde(rename = "DOCKHOST_API_KEY")]
+    pub api_key: String,
+}
+
+/// Checks the length of a new password.
+pub fn password_length(password: &SecretString, _: &()) -> garde::Result {
+    let length = password.expose_secret().chars().count();
+    if (MIN_PASSWORD_LENGTH..=MAX_PASSWORD_LENGTH).contains(&length) {
+        Ok(())
+    } else {
+        Err(garde::Error::new("must be 8 to 128 characters long"))
+    }
+}
+
+/// A session that is not stored yet, and its token.
+pub struct NewSession {
+    /// The event to store.
+    pub started: Started,
+    /// For the caller, once the session is stored.
+    pub token: String,
+    principal: PrincipalId,
+}
+
+impl NewSession {
+    /// A session that starts now.
     ///
     /// # Errors
     /// If the token can't be signed.
-    pub fn of(principal: PrincipalId, tokens: &Tokens) -> Result<Self, ApiError> {
+    pub fn new(principal: PrincipalId, tokens: &Tokens) -> Result<Self, ApiError> {
         let now = clock::now();
-        let expires_at: Timestamp = now.after(Duration::from_secs(u64::from(TOKEN_LIFETIME_SECONDS)));
+        let expires_at = now.after(Duration::from_secs(u64::from(TOKEN_LIFETIME_SECONDS)));
         let session_id = SessionId::from_uuid(clock::fresh_uuid());
         let token = tokens
             .issue(Bearer { principal, session: session_id }, now, expires_at)
@@ -45,65 +100,45 @@ impl Beginning {
         Ok(Self { started: Started { session_id, expires_at }, token, principal })
     }
 
-    /// Records it by itself; returns its sequence.
+    /// Stores the session; returns its token and sequence.
     ///
     /// # Errors
-    /// If the log doesn't take it.
-    pub async fn record(self, app: &App, origin: Origin) -> Result<(String, u64), ApiError> {
+    /// Those of the log; `invalid_credentials` if the principal has been erased meanwhile.
+    pub async fn store(self, app: &App, origin: Origin) -> Result<(String, u64), ApiError> {
         let done = app
             .executor
             .execute(self.principal, origin, StartSession(self.started))
             .await
-            .map_err(|error| from_execute(error, refused))?;
+            .map_err(|error| from_execute(error, rejected))?;
         Ok((self.token, done.current.sequence))
     }
 }
 
-/// Reads a new password.
-pub fn new_password(body: &mut Fields) -> Option<SecretString> {
-    let text = body.required("password");
-    body.check("password", text, |text| {
-        if PASSWORD_LENGTH.contains(&text.chars().count()) {
-            Ok(SecretString::from(text))
-        } else {
-            Err("must be 8 to 128 characters long")
-        }
-    })
-}
-
-/// Reads a password to be checked: whatever it is, it is checked and not judged; its length is bounded by the body's.
-pub fn password(body: &mut Fields) -> Option<SecretString> {
-    body.required("password").map(SecretString::from)
-}
-
-/// Who holds a name, as the log has it.
-///
-/// # Errors
-/// If the log can't be asked.
-pub async fn holder(app: &App, claim: ClaimId) -> Result<Option<PrincipalId>, ApiError> {
-    Ok(app.executor.confirmed::<Claim>(claim).await?.state.owner)
-}
-
-/// Why no session begins. Somebody who was erased meanwhile is answered like somebody who never was.
-fn refused(rejection: StartRejected) -> ApiError {
+fn rejected(rejection: StartRejected) -> ApiError {
     match rejection {
+        // The same answer as for an unknown name.
         StartRejected::Closed => invalid_credentials(),
         StartRejected::Exists => impossible(rejection),
     }
 }
 
-/// How often a batch is decided anew after a conflict.
-const TRIES: usize = 10;
-
-/// Decides and stores a batch, and again after each conflict; returns its last sequence.
+/// The owner of a name, confirmed by the log.
 ///
 /// # Errors
-/// What `decide` refuses, and those of the log.
-pub async fn store<F>(app: &App, origin: Origin, decide: impl Fn(Batch) -> F) -> Result<u64, ApiError>
+/// Those of the log.
+pub async fn claim_owner(app: &App, claim: ClaimId) -> Result<Option<PrincipalId>, ApiError> {
+    Ok(app.executor.confirmed::<Claim>(claim).await?.state.owner)
+}
+
+/// Decides and appends a batch, and again after a conflict; returns its last sequence.
+///
+/// # Errors
+/// Those of `decide` and of the log.
+pub async fn execute_batch<F>(app: &App, origin: Origin, decide: impl Fn(Batch) -> F) -> Result<u64, ApiError>
 where
     F: Future<Output = Result<Batch, ApiError>>,
 {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_BATCH_ATTEMPTS {
         match decide(app.executor.batch(origin.clone())).await?.commit().await {
             Ok(sequence) => return Ok(sequence),
             Err(AppendError::Conflict) => {}
@@ -113,7 +148,17 @@ where
     Err(AppendError::Conflict.into())
 }
 
-/// The same words for an unknown name and a wrong password.
+/// The same answer for an unknown name and a wrong password.
 pub fn invalid_credentials() -> ApiError {
     ApiError::new(Code::InvalidCredentials, "invalid username or password")
+}
+
+/// The answer's data for a backend.
+///
+/// # Errors
+/// If the key can't be signed.
+pub fn signed_in_backend(app: &App, id: BackendId, machine: &Machine) -> Result<SignedInBackend, ApiError> {
+    let key = ApiKeyId { backend_id: id, version: machine.details.key_version };
+    let api_key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;
+    Ok(SignedInBackend { backend: Backend::new(id, machine), api_key })
 }

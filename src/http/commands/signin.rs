@@ -1,7 +1,6 @@
-//! `POST /api/v2/user/signin`: a person signs in, by username or email.
+//! `POST /api/v2/user/signin`: signs a user in, by username or email address.
 //!
-//! In: `username, password`. Out: 200 with the user and a token. An unknown name and a wrong password get the same
-//! answer after the same work: exactly one Argon2 verification.
+//! An unknown name and a wrong password get the same answer after the same work: one Argon2 verification.
 
 use std::sync::Arc;
 
@@ -10,25 +9,41 @@ use dockhost_domain::account::Account;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::ClaimKind;
-use serde_json::json;
 
-use super::sessions::{Beginning, holder, invalid_credentials, password};
+use super::sessions::{NewSession, SignInRequest, SignedIn, claim_owner, invalid_credentials};
 use crate::http::app::App;
-use crate::http::extract::caller::USER_COOKIE;
-use crate::http::extract::fields::Fields;
-use crate::http::response::ApiError;
-use crate::http::response::Reply;
-use crate::http::view;
+use crate::http::consistency::LogPosition;
+use crate::http::extract::{Body, USER_COOKIE};
+use crate::http::response::documented::{BODY, COMMAND, error_responses};
+use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::views::User;
 
-/// Handles the request.
+error_responses!(SignInErrors: BODY, COMMAND, &[Code::InvalidCredentials]);
+
+/// Sign in
 ///
-/// # Errors
-/// `validation_failed`, `invalid_credentials`, and those of the log.
-pub async fn post(State(app): State<Arc<App>>, mut body: Fields) -> Result<Reply, ApiError> {
-    let read = body.required("username").zip(password(&mut body));
-    let (name, password) = body.done(read)?;
-    let kind = if name.contains('@') { ClaimKind::Email } else { ClaimKind::Username };
-    let user_id = holder(&app, app.keyring.claim(kind, &name)).await?.map(|holder| UserId::from_uuid(holder.uuid()));
+/// `username` may also be the email address.
+#[utoipa::path(
+    post,
+    path = "/api/v2/user/signin",
+    operation_id = "signIn",
+    tag = "Users",
+    request_body = SignInRequest,
+    responses(
+        (status = 200, description = "Signed in.", body = Success<SignedIn>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the sign-in in the log."),
+            ("Set-Cookie" = String, description = "The session, as `accessToken`."),
+        )),
+        SignInErrors,
+    ),
+)]
+pub async fn post(
+    State(app): State<Arc<App>>,
+    Body(SignInRequest { username, password }): Body<SignInRequest>,
+) -> Result<Reply<SignedIn>, ApiError> {
+    let kind = if username.contains('@') { ClaimKind::Email } else { ClaimKind::Username };
+    let owner = claim_owner(&app, app.keyring.claim(kind, &username)).await?;
+    let user_id = owner.map(|owner| UserId::from_uuid(owner.uuid()));
     let profile = match user_id {
         Some(id) => app.executor.confirmed::<Account>(id).await?.state.profile.clone(),
         None => None,
@@ -38,10 +53,9 @@ pub async fn post(State(app): State<Arc<App>>, mut body: Fields) -> Result<Reply
     let (Some(user_id), Some(profile), true) = (user_id, profile, matches) else {
         return Err(invalid_credentials());
     };
-    let session = Beginning::of(user_id.into(), &app.user_tokens)?;
-    let (token, sequence) = session.record(&app, app.origin(Actor::User(user_id))).await?;
+    let session = NewSession::new(user_id.into(), &app.user_tokens)?;
+    let (token, sequence) = session.store(&app, app.origin(Actor::User(user_id))).await?;
     let cookie = app.session_cookie(USER_COOKIE, token.clone());
-    Ok(Reply::ok("signed in", json!({ "user": view::user(user_id, &profile), "accessToken": token }))
-        .cookie(&cookie)
-        .position(app.position(sequence)))
+    let data = SignedIn { user: User::new(user_id, &profile), access_token: token };
+    Ok(Reply::ok("signed in", data).cookie(&cookie).position(app.position(sequence)))
 }

@@ -1,8 +1,8 @@
-//! `POST /api/v2/user/signup`: a person signs up and is signed in.
+//! `POST /api/v2/user/signup`: creates an account and signs it in.
 //!
-//! In: `username, email, password, sshPublicKey?`. Out: 201 with the user and a token. Both names, the account and the
-//! session are one atomic batch: of any number of sign-ups with one name, on any replica, exactly one comes through. With an
-//! `Idempotency-Key` it may be repeated: the same words make the same user id, and find their own claim.
+//! Both claims (username, email), the account and its first session are one atomic batch: of any number of concurrent
+//! sign-ups with one name, on any replicas, exactly one succeeds. With an `Idempotency-Key` the user id is derived from
+//! the request, so that a repeated sign-up finds its own claim.
 
 use std::sync::Arc;
 
@@ -16,48 +16,69 @@ use dockhost_domain::session::StartSession;
 use dockhost_domain::subject::{ClaimId, ClaimKind};
 use dockhost_projections::users::Users;
 use secrecy::SecretString;
-use serde_json::json;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
-use super::sessions::{Beginning, holder, new_password, store};
+use super::sessions::{NewSession, SignedIn, claim_owner, execute_batch, password_length};
 use crate::auth::ssh_key;
 use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
-use crate::http::extract::caller::USER_COOKIE;
-use crate::http::extract::fields::Fields;
-use crate::http::extract::idempotency_key::IdempotencyKey;
-use crate::http::response::Reply;
-use crate::http::response::error::{ApiError, Code, from_execute, impossible};
-use crate::http::view;
+use crate::http::consistency::LogPosition;
+use crate::http::extract::{Body, IdempotencyKey, USER_COOKIE};
+use crate::http::response::documented::{BODY, COMMAND, error_responses};
+use crate::http::response::error::{from_execute, impossible};
+use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::views::User;
 
-const LONGEST_EMAIL: usize = 254;
-
-struct SignUp {
+/// A new account.
+#[derive(Deserialize, garde::Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({
+    "username": "ada",
+    "email": "ada@example.org",
+    "password": "correct horse",
+    "sshPublicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+})))]
+pub struct SignUpRequest {
+    /// Unique.
+    #[garde(skip)]
+    #[schema(value_type = String, min_length = 3, max_length = 32, pattern = "^[a-z][a-z0-9-]*$")]
     username: Username,
+    /// Unique, regardless of case.
+    #[serde(deserialize_with = "trimmed")]
+    #[garde(email, length(bytes, max = 254))]
+    #[schema(format = "email", max_length = 254)]
     email: String,
+    #[garde(custom(password_length))]
+    #[schema(
+        value_type = String,
+        format = Password,
+        min_length = 8,
+        max_length = 128,
+        pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
+    )]
     password: SecretString,
+    /// For instances that are created without one. One line as in a `.pub` file: Ed25519, ECDSA, or RSA of at least
+    /// 2048 bits; no options.
+    #[serde(default, deserialize_with = "ssh_public_key")]
+    #[garde(skip)]
     ssh_public_key: Option<String>,
 }
 
-fn read(mut body: Fields) -> Result<SignUp, ApiError> {
-    let username = body.parsed::<Username>("username");
-    let email = body.required("email");
-    let email = body.check("email", email, |text| {
-        let text = text.trim();
-        let good = text.len() <= LONGEST_EMAIL && garde::rules::email::parse_email(text).is_ok();
-        if good { Ok(text.to_owned()) } else { Err("is not an email address") }
-    });
-    let password = new_password(&mut body);
-    let key = body.optional("sshPublicKey");
-    let ssh_public_key = body.check("sshPublicKey", key, ssh_key::normalise);
-    let read = username.zip(email).zip(password).map(|((username, email), password)| SignUp {
-        username,
-        email,
-        password,
-        ssh_public_key,
-    });
-    body.done(read)
+fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(String::deserialize(deserializer)?.trim().to_owned())
 }
+
+fn ssh_public_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let key = Option::<String>::deserialize(deserializer)?;
+    key.map(|key| ssh_key::normalise(&key)).transpose().map_err(Error::custom)
+}
+
+error_responses!(
+    SignUpErrors: BODY, COMMAND, &[Code::InvalidHeader, Code::UsernameTaken, Code::EmailTaken]
+);
 
 fn username_taken() -> ApiError {
     ApiError::new(Code::UsernameTaken, "this username is taken")
@@ -67,9 +88,9 @@ fn email_taken() -> ApiError {
     ApiError::new(Code::EmailTaken, "this email address is taken")
 }
 
-/// The new user's id: drawn, or made of the request's own words if it may be repeated. Whoever was erased and comes back
-/// with the same words is somebody new.
-async fn user_id(app: &App, key: &IdempotencyKey, username: &Username, email: &str) -> Result<UserId, ApiError> {
+/// The new user's id: random, or derived from the request if it may be repeated. An erased user who signs up with the
+/// same data again gets another id.
+async fn new_user_id(app: &App, key: &IdempotencyKey, username: &Username, email: &str) -> Result<UserId, ApiError> {
     let Some(key) = &key.0 else { return Ok(UserId::from_uuid(clock::fresh_uuid())) };
     let mut id = app.keyring.derived_id([key, username.as_str(), email]);
     while app.executor.confirmed::<Account>(UserId::from_uuid(id)).await?.state.erased {
@@ -78,22 +99,41 @@ async fn user_id(app: &App, key: &IdempotencyKey, username: &Username, email: &s
     Ok(UserId::from_uuid(id))
 }
 
-/// Handles the request.
+/// Sign up
 ///
-/// # Errors
-/// `validation_failed`, `invalid_header`, `username_taken`, `email_taken`, and those of the log.
-pub async fn post(State(app): State<Arc<App>>, key: IdempotencyKey, body: Fields) -> Result<Reply, ApiError> {
-    let SignUp { username, email, password, ssh_public_key } = read(body)?;
-    let user_id = user_id(&app, &key, &username, &email).await?;
+/// Creates an account and signs it in. With an `Idempotency-Key`, a repeated sign-up with the same username, email and
+/// password is answered like the first.
+#[utoipa::path(
+    post,
+    path = "/api/v2/user/signup",
+    operation_id = "signUp",
+    tag = "Users",
+    params(IdempotencyKey),
+    request_body = SignUpRequest,
+    responses(
+        (status = 201, description = "The account was created and is signed in.", body = Success<SignedIn>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the sign-up in the log."),
+            ("Set-Cookie" = String, description = "The session, as `accessToken`."),
+        )),
+        SignUpErrors,
+    ),
+)]
+pub async fn post(
+    State(app): State<Arc<App>>,
+    key: IdempotencyKey,
+    Body(request): Body<SignUpRequest>,
+) -> Result<Reply<SignedIn>, ApiError> {
+    let SignUpRequest { username, email, password, ssh_public_key } = request;
+    let user_id = new_user_id(&app, &key, &username, &email).await?;
     let by_name = app.keyring.claim(ClaimKind::Username, username.as_str());
     let by_email = app.keyring.claim(ClaimKind::Email, &email);
-    // Cheap and not final: spares a hash to those who come too late.
-    match holder(&app, by_name).await? {
-        Some(holder) if holder == user_id.into() => return repeated(&app, user_id, password).await,
+    // The batch decides; this check only avoids hashing a password in vain.
+    match claim_owner(&app, by_name).await? {
+        Some(owner) if owner == user_id.into() => return sign_in_again(&app, user_id, password).await,
         Some(_) => return Err(username_taken()),
         None => {}
     }
-    if holder(&app, by_email).await?.is_some() {
+    if claim_owner(&app, by_email).await?.is_some() {
         return Err(email_taken());
     }
     let password_verifier = app.passwords.hash(password).await?;
@@ -104,52 +144,51 @@ pub async fn post(State(app): State<Arc<App>>, key: IdempotencyKey, body: Fields
         ssh_public_key: ssh_public_key.map(Into::into),
         role: Role::User,
     };
-    let session = Beginning::of(user_id.into(), &app.user_tokens)?;
+    let session = NewSession::new(user_id.into(), &app.user_tokens)?;
     let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
     let origin = app.origin(Actor::Anonymous);
-    let sequence = store(&app, origin, |batch| decide(batch, user_id, claims, &details, &session)).await?;
-    app.await_projection::<Users>(sequence).await;
-    welcome(&app, user_id, session.token, sequence).await
+    let sequence = execute_batch(&app, origin, |batch| decide(batch, user_id, claims, &details, &session)).await?;
+    app.wait_until_projected::<Users>(sequence).await;
+    reply(&app, user_id, session.token, sequence).await
 }
 
-/// This very sign-up came through before: who knows its password is signed in, as the first answer would have been.
-async fn repeated(app: &App, user_id: UserId, password: SecretString) -> Result<Reply, ApiError> {
+/// This request succeeded before: the right password gets the same answer, with a new session.
+async fn sign_in_again(app: &App, user_id: UserId, password: SecretString) -> Result<Reply<SignedIn>, ApiError> {
     let account = app.executor.confirmed::<Account>(user_id).await?;
     let profile = account.state.profile.as_ref();
     let verifier = profile.and_then(|profile| profile.details.password_verifier.plain().cloned());
     if !app.passwords.verify(password, verifier).await? {
         return Err(username_taken());
     }
-    let session = Beginning::of(user_id.into(), &app.user_tokens)?;
-    let (token, sequence) = session.record(app, app.origin(Actor::User(user_id))).await?;
-    welcome(app, user_id, token, sequence).await
+    let session = NewSession::new(user_id.into(), &app.user_tokens)?;
+    let (token, sequence) = session.store(app, app.origin(Actor::User(user_id))).await?;
+    reply(app, user_id, token, sequence).await
 }
 
-async fn welcome(app: &App, user_id: UserId, token: String, sequence: u64) -> Result<Reply, ApiError> {
+async fn reply(app: &App, user_id: UserId, token: String, sequence: u64) -> Result<Reply<SignedIn>, ApiError> {
     let account = app.executor.state::<Account>(user_id).await?;
-    let user = account.state.profile.as_ref().map(|profile| view::user(user_id, profile));
+    let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::bug("no profile after a sign-up"))?;
     let cookie = app.session_cookie(USER_COOKIE, token.clone());
-    Ok(Reply::created("welcome", json!({ "user": user, "accessToken": token }))
-        .cookie(&cookie)
-        .position(app.position(sequence)))
+    let data = SignedIn { user: User::new(user_id, profile), access_token: token };
+    Ok(Reply::created("signed up and signed in", data).cookie(&cookie).position(app.position(sequence)))
 }
 
-/// Both names, the account and its first session: all or nothing.
+/// Both claims, the account and its first session.
 async fn decide(
     mut batch: Batch,
     user_id: UserId,
     claims: [(ClaimId, fn() -> ApiError); 2],
     details: &Created,
-    session: &Beginning,
+    session: &NewSession,
 ) -> Result<Batch, ApiError> {
     let owner = user_id.into();
     for (claim, taken) in claims {
         batch.decide(claim, &TakeClaim { owner }).await.map_err(|error| from_execute(error, |_| taken()))?;
     }
     let account = CreateAccount(details.clone());
-    // The same sign-up, sent twice at once: the second finds it done when it is sent again.
-    let doubled = |_| ApiError::new(Code::Busy, "this sign-up is being worked on; send it again");
-    batch.decide(user_id, &account).await.map_err(|error| from_execute(error, doubled))?;
+    // The same sign-up runs at the same time: a repetition will find it done.
+    let concurrent = |_| ApiError::new(Code::Busy, "this sign-up is being processed; send it again");
+    batch.decide(user_id, &account).await.map_err(|error| from_execute(error, concurrent))?;
     let start = StartSession(session.started.clone());
     batch.decide(owner, &start).await.map_err(|error| from_execute(error, impossible))?;
     Ok(batch)

@@ -1,33 +1,21 @@
-//! Authentication: who calls, and whether their session is live.
+//! The caller: an endpoint with one of these extractors in its signature answers 401 to everyone else.
 //!
-//! In: the token, as `Authorization: Bearer` or as a cookie. Out: the principal as a request extension, or 401 with one
-//! answer for all reasons.
+//! In: the token, as `Authorization: Bearer` or as a cookie. Out: the principal whose session it belongs to, if the
+//! session is live. The 401 is the same for all reasons.
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use axum_extra::extract::CookieJar;
-use dockhost_domain::ids::{BackendId, PrincipalId, SessionId, UserId};
+use dockhost_domain::ids::{BackendId, SessionId, UserId};
 use dockhost_domain::session::Sessions;
 
 use crate::auth::token::{Bearer, Tokens};
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::response::{ApiError, Code};
-
-/// Who may call a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Everyone.
-    Open,
-    /// Signed-in users.
-    User,
-    /// Signed-in backends.
-    Backend,
-}
 
 /// The cookie of a user's session.
 pub const USER_COOKIE: &str = "accessToken";
@@ -61,14 +49,12 @@ fn token(headers: &HeaderMap, cookie: &str) -> Option<String> {
     }
 }
 
-async fn authenticate(app: &App, token: Option<String>, tokens: &Tokens, is_read: bool) -> Result<Bearer, ApiError> {
+async fn authenticate(app: &App, parts: &Parts, cookie: &str, tokens: &Tokens) -> Result<Bearer, ApiError> {
     let unauthorized = || ApiError::new(Code::Unauthorized, "sign in first");
-    let bearer = tokens.read(&token.ok_or_else(unauthorized)?).map_err(|_| unauthorized())?;
+    let token = token(&parts.headers, cookie).ok_or_else(unauthorized)?;
+    let bearer = tokens.read(&token).map_err(|_| unauthorized())?;
+    let is_read = matches!(parts.method, Method::GET | Method::HEAD);
     if is_live(app, bearer, is_read).await? { Ok(bearer) } else { Err(unauthorized()) }
-}
-
-fn is_read(request: &Request) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 /// Whether the session is live. While the follower receives the log, its cached state is enough. While it does not, a
@@ -86,30 +72,20 @@ async fn is_live(app: &App, bearer: Bearer, is_read: bool) -> Result<bool, ApiEr
     Ok(confirmed.state.is_live(bearer.session, now))
 }
 
-/// Lets signed-in users through.
-pub async fn users(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let token = token(request.headers(), USER_COOKIE);
-    let is_read = is_read(&request);
-    match authenticate(&app, token, &app.user_tokens, is_read).await {
-        Ok(Bearer { principal, session: session_id }) => {
-            let user_id = UserId::from_uuid(PrincipalId::uuid(principal));
-            request.extensions_mut().insert(CurrentUser { user_id, session_id });
-            next.run(request).await
-        }
-        Err(error) => error.into_response(),
+impl FromRequestParts<Arc<App>> for CurrentUser {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let Bearer { principal, session } = authenticate(app, parts, USER_COOKIE, &app.user_tokens).await?;
+        Ok(Self { user_id: UserId::from_uuid(principal.uuid()), session_id: session })
     }
 }
 
-/// Lets signed-in backends through.
-pub async fn backends(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let token = token(request.headers(), BACKEND_COOKIE);
-    let is_read = is_read(&request);
-    match authenticate(&app, token, &app.backend_tokens, is_read).await {
-        Ok(Bearer { principal, .. }) => {
-            let backend_id = BackendId::from_uuid(PrincipalId::uuid(principal));
-            request.extensions_mut().insert(CurrentBackend { backend_id });
-            next.run(request).await
-        }
-        Err(error) => error.into_response(),
+impl FromRequestParts<Arc<App>> for CurrentBackend {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let Bearer { principal, .. } = authenticate(app, parts, BACKEND_COOKIE, &app.backend_tokens).await?;
+        Ok(Self { backend_id: BackendId::from_uuid(principal.uuid()) })
     }
 }

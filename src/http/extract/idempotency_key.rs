@@ -2,7 +2,10 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 
+use crate::http::openapi::{header_parameter, text};
 use crate::http::response::{ApiError, Code};
 
 /// In characters.
@@ -21,5 +24,15 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         let invalid =
             || ApiError::new(Code::InvalidHeader, "Idempotency-Key must be 1 to 255 visible ASCII characters");
         key.map(|key| Self(Some(key.to_owned()))).ok_or_else(invalid)
+    }
+}
+
+impl IntoParams for IdempotencyKey {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "Your own name for this request, in case you have to repeat it. For 7 days, the same key with \
+                           the same body has the same outcome; with another body it is refused.";
+        // The header's own syntax ignores blanks at its ends.
+        let schema = text().max_length(Some(MAX_KEY_LENGTH)).pattern(Some(r"^[!-~]([\t -~]*[!-~])?$"));
+        vec![header_parameter("Idempotency-Key", description, schema)]
     }
 }

@@ -1,7 +1,16 @@
-//! Extractors: typed parts of a request, each with its error in the documented envelope.
+//! Extractors: typed parts of a request, each with its errors in the documented envelope.
 
-pub mod caller;
-pub mod fields;
-pub mod idempotency_key;
-pub mod prefer;
-pub mod url;
+mod body;
+mod caller;
+mod idempotency_key;
+mod members;
+mod prefer;
+mod read_position;
+mod url;
+
+pub use body::{Body, JsonObject};
+pub use caller::{BACKEND_COOKIE, CurrentBackend, CurrentUser, USER_COOKIE};
+pub use idempotency_key::IdempotencyKey;
+pub use prefer::{MAX_WAIT, Wait};
+pub use read_position::ReadPosition;
+pub use url::{Path, Query};

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+
+use crate::http::openapi::{header_parameter, text};
 
 /// The longest wait, whatever the caller asks for.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -40,6 +44,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Wait {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::parse(parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok())))
+    }
+}
+
+impl IntoParams for Wait {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "`wait=N` waits up to N seconds, at most 60, for the outcome; the default is 30. \
+                           `respond-async` answers as soon as the command is stored. Other preferences are ignored.";
+        vec![header_parameter("Prefer", description, text())]
     }
 }
 

@@ -2,9 +2,9 @@
 
 use axum::extract::FromRequestParts;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use serde_json::json;
 
-use crate::http::response::{ApiError, Code};
+use crate::http::response::details::FieldProblem;
+use crate::http::response::{ApiError, Code, Details};
 
 /// Path parameters.
 #[derive(FromRequestParts)]
@@ -25,7 +25,7 @@ impl From<PathRejection> for ApiError {
 
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
-        let problem = json!([{ "field": "query", "problem": rejection.body_text() }]);
-        Self::new(Code::ValidationFailed, "the query can't be read").with(problem)
+        let problem = FieldProblem { field: "query".to_owned(), problem: rejection.body_text() };
+        Self::new(Code::ValidationFailed, "the query can't be read").with(Details::Fields(vec![problem]))
     }
 }

@@ -14,7 +14,9 @@ use crate::common::clock;
 /// The id, in requests (optional) and in every answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// W3C trace context of the caller.
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+pub const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What [`is_request_id`] accepts, for the API's document.
+pub const REQUEST_ID_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
 
 /// The context of the request that a task handles.
 #[derive(Clone, Default)]

@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::http::extract::prefer::MAX_WAIT;
+use crate::http::extract::MAX_WAIT;
 use crate::http::response::{ApiError, Code};
 
 /// Time on top of the longest wait that a caller may ask for: the append, the read models, the answer.

@@ -1,49 +1,79 @@
-//! `GET /api/v2/backend`: the calling machine's own document, with its last heartbeat.
+//! `GET /api/v2/backend`: the calling backend, with its last heartbeat.
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::backends::Backends;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::app::App;
-use crate::http::consistency;
-use crate::http::extract::caller::CurrentBackend;
-use crate::http::response::Reply;
-use crate::http::response::error::ApiError;
+use crate::http::consistency::{self, Stale};
+use crate::http::extract::{CurrentBackend, ReadPosition};
+use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
+use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::views::Backend;
 
-/// Handles the request.
-///
-/// # Errors
-/// `not_found`, `not_caught_up`, `database_unavailable`.
+/// A backend with its last heartbeat, whose members are null if this replica has received none.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendWithHeartbeat {
+    #[serde(flatten)]
+    backend: Backend,
+    /// When the last heartbeat arrived.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    last_seen: Option<Timestamp>,
+    /// Containers that exist, running or not.
+    #[schema(required)]
+    containers: Option<u32>,
+    /// One-minute load average divided by the number of processors.
+    #[schema(required)]
+    load: Option<f64>,
+    /// Memory in use, 0 to 1.
+    #[schema(required)]
+    memory: Option<f64>,
+    /// Only if events are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    stale: Option<Stale>,
+}
+
+error_responses!(BackendErrors: CALLER, READ_MODEL, &[Code::NotFound]);
+
+/// Get the calling backend
+#[utoipa::path(
+    get,
+    path = "/api/v2/backend",
+    operation_id = "getBackend",
+    tag = "Backends",
+    security(("backendToken" = []), ("backendCookie" = [])),
+    params(ReadPosition),
+    responses(
+        (status = 200, description = "The backend.", body = Success<BackendWithHeartbeat>, headers(
+            ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
+        )),
+        BackendErrors,
+    ),
+)]
 pub async fn get(
+    CurrentBackend { backend_id }: CurrentBackend,
     State(app): State<Arc<App>>,
-    Extension(CurrentBackend { backend_id }): Extension<CurrentBackend>,
-    headers: HeaderMap,
-) -> Result<Reply, ApiError> {
-    consistency::read_after::<Backends>(&app, &headers).await?;
-    let shown = app.store.backend(backend_id).await.map_err(|error| ApiError::database(&error))?;
-    let since = consistency::stale_since::<Backends>(&app, shown.stale_since);
-    let found = shown.value.ok_or_else(|| ApiError::not_found("backend"))?;
+    position: ReadPosition,
+) -> Result<Reply<BackendWithHeartbeat>, ApiError> {
+    consistency::read_after::<Backends>(&app, position).await?;
+    let read = app.store.backend(backend_id).await.map_err(|error| ApiError::database(&error))?;
+    let since = consistency::stale_since::<Backends>(&app, read.stale_since);
+    let document = read.value.ok_or_else(|| ApiError::not_found("backend"))?;
     let last = app.heartbeats.last(backend_id);
     let heartbeat = last.as_ref().map(|last| &last.heartbeat);
-    let data = json!({
-        "id": backend_id,
-        "username": found.username,
-        "status": found.status,
-        "labName": found.lab_name,
-        "operatingSystem": found.operating_system,
-        "maxContainers": found.max_containers,
-        "address": found.address,
-        "runtime": found.runtime,
-        "agentVersion": found.agent_version,
-        "createdAt": found.enrolled_at,
-        "lastSeen": last.as_ref().map(|last| last.received_at),
-        "containers": heartbeat.map(|heartbeat| heartbeat.containers),
-        "load": heartbeat.map(|heartbeat| heartbeat.load),
-        "memory": heartbeat.map(|heartbeat| heartbeat.memory),
-    });
-    Ok(Reply::ok("your backend", consistency::with_stale(data, since)).stale(since))
+    let data = BackendWithHeartbeat {
+        backend: document.into(),
+        last_seen: last.as_ref().map(|last| last.received_at),
+        containers: heartbeat.map(|heartbeat| heartbeat.containers),
+        load: heartbeat.map(|heartbeat| heartbeat.load),
+        memory: heartbeat.map(|heartbeat| heartbeat.memory),
+        stale: since.map(|since| Stale { since }),
+    };
+    Ok(Reply::ok("your backend", data).stale(since))
 }

@@ -1,5 +1,7 @@
-//! `GET /health`: whether this replica can serve. 503 when a part that requests need is down, naming it; having no
-//! backend is no fault of the server's. What serves, but not everything, is `degraded`.
+//! `GET /health`: whether this replica can serve.
+//!
+//! 503 while a part that requests need is down. No connected backend is not a fault of the server. `degraded` is 200:
+//! an aggregate is quarantined or a read model has stopped, and everything else is served.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,100 +11,224 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dockhost_projections::Unreadable;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::event_log::Filter;
 use crate::http::app::App;
-use crate::replica::projection_progress::MODELS;
+use crate::http::response::documented::error_responses;
+use crate::replica::projection_progress::{MODELS, StopReason};
 
-/// Quarantined aggregates that are listed.
-const SHOWN: usize = 20;
-/// How long the parts may take to answer.
-const WITHIN: Duration = Duration::from_secs(2);
+/// Quarantined aggregates that the answer lists.
+const MAX_QUARANTINE_ENTRIES: usize = 20;
+/// How long each part may take to answer.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-async fn database(app: &App) -> bool {
-    matches!(tokio::time::timeout(WITHIN, app.store.ping()).await, Ok(Ok(())))
+/// Whether this replica can serve.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    status: HealthStatus,
+    /// The parts that are down.
+    down: Vec<Part>,
+    database: UpOrDown,
+    broker: UpOrDown,
+    backends: BackendCount,
+    /// Seconds since this replica started.
+    uptime: u64,
+    log: LogHealth,
+    /// Each read model, by name.
+    projections: BTreeMap<&'static str, ProjectionHealth>,
+    quarantined: QuarantineHealth,
+}
+
+/// - `ok`, `degraded`: this replica serves; while `degraded`, some data lacks events.
+/// - `unavailable`: parts are `down`.
+/// - `catching_up`: this replica does not know the whole log yet, or does not receive it.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum HealthStatus {
+    Ok,
+    Degraded,
+    Unavailable,
+    CatchingUp,
+}
+
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Part {
+    Database,
+    Broker,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum UpOrDown {
+    Up,
+    Down,
+}
+
+/// How many backends there are.
+#[derive(Serialize, ToSchema)]
+struct BackendCount {
+    registered: usize,
+    connected: usize,
+}
+
+/// The log, as this replica knows it.
+#[derive(Serialize, ToSchema)]
+struct LogHealth {
+    /// The last sequence in the log; null if the broker is down.
+    #[schema(required)]
+    end: Option<u64>,
+    /// The last sequence that this replica has applied.
+    position: u64,
+    /// Whether this replica receives the log and has caught up.
+    following: bool,
+}
+
+/// How far a read model is.
+#[derive(Serialize, ToSchema)]
+struct ProjectionHealth {
+    /// The last sequence that it has.
+    position: u64,
+    /// Sequences between `position` and the last event that concerns it.
+    lag: u64,
+    /// Only if it has stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    stopped: Option<Stopped>,
+}
+
+/// Why a read model has stopped.
+#[derive(Serialize, ToSchema)]
+struct Stopped {
+    why: String,
+    /// The command that repairs it, if one does.
+    #[schema(required)]
+    run: Option<String>,
+}
+
+/// The quarantined aggregates.
+#[derive(Serialize, ToSchema)]
+struct QuarantineHealth {
+    count: usize,
+    /// The first 20.
+    entries: Vec<QuarantineEntry>,
+}
+
+/// An aggregate with an event that can't be read.
+#[derive(Serialize, ToSchema)]
+struct QuarantineEntry {
+    subject: String,
+    sequence: u64,
+    why: String,
+    /// The read models that lack its events.
+    models: Vec<&'static str>,
+}
+
+impl From<bool> for UpOrDown {
+    fn from(up: bool) -> Self {
+        if up { Self::Up } else { Self::Down }
+    }
+}
+
+impl From<StopReason> for Stopped {
+    fn from(StopReason { why, run }: StopReason) -> Self {
+        Self { why, run }
+    }
+}
+
+async fn is_database_up(app: &App) -> bool {
+    matches!(tokio::time::timeout(CHECK_TIMEOUT, app.store.ping()).await, Ok(Ok(())))
 }
 
 async fn end_of_log(app: &App) -> Option<u64> {
-    if !app.broker.is_connected() {
+    if !(app.is_broker_connected)() {
         return None;
     }
-    tokio::time::timeout(WITHIN, app.executor.log().end(Filter::All)).await.ok()?.ok()
+    tokio::time::timeout(CHECK_TIMEOUT, app.executor.log().end(Filter::All)).await.ok()?.ok()
 }
 
-/// Events that a model lacks; only those of its own kind can be missing from it.
-fn lag(app: &App, model: &str, kind: &str) -> u64 {
-    app.follower.last_sequence_of(kind).saturating_sub(app.progress.position(model))
-}
-
-/// What can't be folded, by the models' checkpoints, and what can't be read, by this replica: the count, and the first
-/// few.
-fn quarantined(app: &App) -> Value {
-    let mut found: BTreeMap<String, (Unreadable, Vec<&str>)> = BTreeMap::new();
+/// What the projectors have quarantined, by the checkpoints, and what this replica can't read.
+fn quarantine(app: &App) -> QuarantineHealth {
+    let mut found: BTreeMap<String, (Unreadable, Vec<&'static str>)> = BTreeMap::new();
     for (model, _) in MODELS {
-        for held in app.progress.quarantine(model).entries() {
-            found.entry(held.subject.clone()).or_insert_with(|| (held.clone(), Vec::new())).1.push(model);
+        for entry in app.progress.quarantine(model).entries() {
+            found.entry(entry.subject.clone()).or_insert_with(|| (entry.clone(), Vec::new())).1.push(model);
         }
     }
-    for frozen in app.follower.frozen().entries() {
-        found.entry(frozen.subject.clone()).or_insert_with(|| (frozen.clone(), Vec::new()));
+    for entry in app.follower.frozen().entries() {
+        found.entry(entry.subject.clone()).or_insert_with(|| (entry.clone(), Vec::new()));
     }
-    let entries = found.values().take(SHOWN).map(|(Unreadable { subject, sequence, why }, models)| {
-        json!({ "subject": subject, "sequence": sequence, "why": why, "models": models })
+    let count = found.len();
+    let entries = found.into_values().take(MAX_QUARANTINE_ENTRIES);
+    let entries = entries.map(|(Unreadable { subject, sequence, why }, models)| QuarantineEntry {
+        subject,
+        sequence,
+        why,
+        models,
     });
-    json!({ "count": found.len(), "entries": entries.collect::<Vec<_>>() })
+    QuarantineHealth { count, entries: entries.collect() }
 }
 
-/// Handles the request.
-pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
-    let (database, end) = tokio::join!(database(&app), end_of_log(&app));
-    let word = |up| if up { "up" } else { "down" };
-    // Word of the leader's progress may have been missed, as by a replica that has just begun; and what is held back
-    // is said by the checkpoints alone.
-    if database {
-        // Bounded; what is dropped here is only the waiting, the operations end by themselves.
-        let _ = tokio::time::timeout(WITHIN, app.progress.refresh()).await;
+fn projections(app: &App) -> BTreeMap<&'static str, ProjectionHealth> {
+    let health = |(model, kind): (&'static str, &'static str)| {
+        let position = app.progress.position(model);
+        // Only events of the model's own kind can be missing.
+        let lag = app.follower.last_sequence_of(kind).saturating_sub(position);
+        (model, ProjectionHealth { position, lag, stopped: app.progress.stop_reason(model).map(Stopped::from) })
+    };
+    MODELS.into_iter().map(health).collect()
+}
+
+error_responses!(HealthErrors:);
+
+/// Health of this replica
+///
+/// This answer has no envelope.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    tag = "Server",
+    responses(
+        (status = 200, description = "This replica serves requests.", body = Health),
+        (status = 503, description = "This replica can't serve all requests now.", body = Health),
+        HealthErrors,
+    ),
+)]
+pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
+    let (is_database_up, end) = tokio::join!(is_database_up(&app), end_of_log(&app));
+    // This replica may have missed announcements of the leader, and only the checkpoints have the quarantine.
+    if is_database_up {
+        // A timeout drops the wait only; the database operations run to their end.
+        let _ = tokio::time::timeout(CHECK_TIMEOUT, app.progress.refresh()).await;
     }
-    let quarantined = quarantined(&app);
-    let mut degraded = quarantined["count"] != 0;
-    let projections: Map<String, Value> = MODELS
-        .iter()
-        .map(|(model, kind)| {
-            let mut known = json!({ "position": app.progress.position(model), "lag": lag(&app, model, kind) });
-            if let Some(stopped) = app.progress.stop_reason(model) {
-                degraded = true;
-                known["stopped"] = json!(stopped);
-            }
-            ((*model).to_owned(), known)
-        })
-        .collect();
-    let (registered, connected) = app.follower.fleet().count();
-    let down: Vec<&str> = [("database", database), ("broker", end.is_some())]
-        .iter()
-        .filter(|(_, up)| !up)
-        .map(|(part, _)| *part)
-        .collect();
+    let (quarantined, projections) = (quarantine(&app), projections(&app));
+    let parts = [(Part::Database, is_database_up), (Part::Broker, end.is_some())];
+    let down: Vec<Part> = parts.into_iter().filter(|(_, up)| !up).map(|(part, _)| part).collect();
     let following = app.follower.is_live();
     let status = if !down.is_empty() {
-        "unavailable"
+        HealthStatus::Unavailable
     } else if !following {
-        "catching_up"
-    } else if degraded {
-        "degraded"
+        HealthStatus::CatchingUp
+    } else if quarantined.count > 0 || projections.values().any(|projection| projection.stopped.is_some()) {
+        HealthStatus::Degraded
     } else {
-        "ok"
+        HealthStatus::Ok
     };
-    let body = json!({
-        "status": status,
-        "down": down,
-        "database": word(database),
-        "broker": word(end.is_some()),
-        "backends": { "registered": registered, "connected": connected },
-        "uptime": app.started.elapsed().as_secs(),
-        "log": { "end": end, "position": app.follower.position(), "following": following },
-        "projections": projections,
-        "quarantined": quarantined,
-    });
-    (if down.is_empty() && following { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+    let serves = matches!(status, HealthStatus::Ok | HealthStatus::Degraded);
+    let (registered, connected) = app.follower.fleet().count();
+    let health = Health {
+        status,
+        down,
+        database: is_database_up.into(),
+        broker: end.is_some().into(),
+        backends: BackendCount { registered, connected },
+        uptime: app.started.elapsed().as_secs(),
+        log: LogHealth { end, position: app.follower.position(), following },
+        projections,
+        quarantined,
+    };
+    (if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(health))
 }

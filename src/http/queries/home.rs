@@ -1,11 +1,33 @@
-//! `GET /`: what this is, and where to go from here.
+//! `GET /`: what this service is.
 
-use crate::http::response::Reply;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// Handles the request.
-pub async fn get() -> Reply {
-    let data =
-        json!({ "service": "dockhost", "version": env!("CARGO_PKG_VERSION"), "health": "/health", "api": "/api/v2" });
+use crate::http::response::documented::error_responses;
+use crate::http::response::{Reply, Success};
+
+/// What this service is, and where to find the rest.
+#[derive(Serialize, ToSchema)]
+pub struct Home {
+    service: &'static str,
+    version: &'static str,
+    /// The path of the health check.
+    health: &'static str,
+    /// The path below which the API is.
+    api: &'static str,
+}
+
+error_responses!(HomeErrors:);
+
+/// Name and version
+#[utoipa::path(
+    get,
+    path = "/",
+    operation_id = "home",
+    tag = "Server",
+    responses((status = 200, description = "The service.", body = Success<Home>), HomeErrors),
+)]
+pub async fn get() -> Reply<Home> {
+    let data = Home { service: "dockhost", version: env!("CARGO_PKG_VERSION"), health: "/health", api: "/api/v2" };
     Reply::ok("DockHost: on-demand Linux machines", data)
 }

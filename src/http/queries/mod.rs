@@ -1,4 +1,4 @@
-//! Queries: one endpoint, one file. Each waits for the position that its caller asks for, reads, and shows.
+//! Queries. Each handler waits for the position that its caller asks for, reads, and answers.
 
 pub mod backend;
 pub mod health;

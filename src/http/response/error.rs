@@ -1,124 +1,64 @@
-//! Errors in the documented envelope, with a closed list of codes.
+//! Error answers: `{success: false, message, error: {code, details, requestId}}`.
 //!
-//! In: rejections, conflicts and faults of the layers below. Out: `{success: false, message, error: {code, details,
-//! requestId}}` with the code's status. The message tells the caller what to do; the cause goes to the log only.
+//! In: rejections, conflicts and faults of the layers below. The message tells the caller what to do; the cause goes to
+//! the log only.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::code::Code;
+use super::details::Details;
+use super::reply::always;
 use crate::auth::password::PasswordError;
 use crate::common::error::chain;
 use crate::event_log::{AppendError, LogError};
 use crate::execute::ExecuteError;
 use crate::http::middleware::request_id;
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident => $text:literal, $status:ident;)*) => {
-        /// Every error code.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Code {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl Code {
-            /// Every code.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The code in answers; never changes.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-
-            /// The HTTP status of the code.
-            pub const fn status(self) -> StatusCode {
-                match self { $(Self::$name => StatusCode::$status,)* }
-            }
-        }
-    };
-}
-
-codes! {
-    /// The body is not a JSON object.
-    MalformedJson => "malformed_json", BAD_REQUEST;
-    /// The content type is not `application/json`.
-    UnsupportedMediaType => "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE;
-    /// The body exceeds the limit.
-    BodyTooLarge => "body_too_large", PAYLOAD_TOO_LARGE;
-    /// The request took too long.
-    RequestTimeout => "request_timeout", REQUEST_TIMEOUT;
-    /// Fields are invalid; `details` has an entry for each.
-    ValidationFailed => "validation_failed", UNPROCESSABLE_ENTITY;
-    /// A header is malformed.
-    InvalidHeader => "invalid_header", BAD_REQUEST;
-    /// The SSH key is not an accepted public key.
-    InvalidSshKey => "invalid_ssh_key", BAD_REQUEST;
-    /// Neither the request nor the account has an SSH key.
-    SshKeyRequired => "ssh_key_required", BAD_REQUEST;
-    /// No valid token, or its session has ended.
-    Unauthorized => "unauthorized", UNAUTHORIZED;
-    /// Invalid username or password.
-    InvalidCredentials => "invalid_credentials", UNAUTHORIZED;
-    /// The user's quota of instances is used up.
-    QuotaExceeded => "quota_exceeded", FORBIDDEN;
-    /// Does not exist, or belongs to someone else.
-    NotFound => "not_found", NOT_FOUND;
-    /// The path does not support this method.
-    MethodNotAllowed => "method_not_allowed", METHOD_NOT_ALLOWED;
-    /// The username is taken.
-    UsernameTaken => "username_taken", CONFLICT;
-    /// The email address is taken.
-    EmailTaken => "email_taken", CONFLICT;
-    /// The user has an instance of this name already.
-    NameTaken => "name_taken", CONFLICT;
-    /// The instance is being deleted.
-    InstanceDeleting => "instance_deleting", CONFLICT;
-    /// The instance was never created; it can only be deleted.
-    InstanceFailed => "instance_failed", CONFLICT;
-    /// The `Idempotency-Key` was used for another request.
-    IdempotencyKeyReused => "idempotency_key_reused", UNPROCESSABLE_ENTITY;
-    /// No backend is connected.
-    NoBackend => "no_backend", SERVICE_UNAVAILABLE;
-    /// No backend has room.
-    NoCapacity => "no_capacity", SERVICE_UNAVAILABLE;
-    /// The operation was accepted and failed; the instance has the reasons.
-    OperationFailed => "operation_failed", SERVICE_UNAVAILABLE;
-    /// Too many concurrent requests; nothing was stored.
-    Busy => "busy", SERVICE_UNAVAILABLE;
-    /// The event log is unreachable; nothing was stored.
-    BrokerUnavailable => "broker_unavailable", SERVICE_UNAVAILABLE;
-    /// The event log did not answer in time; the command may or may not be stored.
-    OutcomeUnknown => "outcome_unknown", SERVICE_UNAVAILABLE;
-    /// The database is unreachable.
-    DatabaseUnavailable => "database_unavailable", SERVICE_UNAVAILABLE;
-    /// The read model has not reached the `Dockhost-Position` yet.
-    NotCaughtUp => "not_caught_up", SERVICE_UNAVAILABLE;
-    /// The aggregate has an event that this server can't read; an administrator must act.
-    Frozen => "aggregate_frozen", SERVICE_UNAVAILABLE;
-    /// The event log is full; nothing was stored.
-    LogFull => "log_full", INSUFFICIENT_STORAGE;
-    /// A bug in the server.
-    Internal => "internal_error", INTERNAL_SERVER_ERROR;
-}
+/// Seconds after which a caller may try again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// An error answer.
 #[derive(Debug)]
 pub struct ApiError {
     code: Code,
     message: String,
-    details: Value,
+    details: Details,
+}
+
+/// The envelope of an error.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub struct ErrorEnvelope {
+    #[schema(schema_with = always::<false>)]
+    success: bool,
+    /// What the caller can do, for people.
+    message: String,
+    error: ErrorBody,
+}
+
+/// What went wrong, for programs.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody {
+    code: Code,
+    details: Details,
+    /// The request's id, as in the header `x-request-id`.
+    request_id: String,
 }
 
 impl ApiError {
     /// An error with its public message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: json!({}) }
+        Self { code, message: message.into(), details: Details::None {} }
     }
 
     /// With details.
     #[must_use]
-    pub fn with(mut self, details: Value) -> Self {
+    pub fn with(mut self, details: Details) -> Self {
         self.details = details;
         self
     }
@@ -151,8 +91,7 @@ impl ApiError {
     }
 
     /// The details.
-    #[cfg(test)]
-    pub const fn details(&self) -> &Value {
+    pub const fn details(&self) -> &Details {
         &self.details
     }
 
@@ -231,28 +170,12 @@ impl From<PasswordError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = self.code.status();
-        let body = json!({
-            "success": false,
-            "message": self.message,
-            "error": { "code": self.code.as_str(), "details": self.details, "requestId": request_id::current() },
-        });
-        let mut response = (status, Json(body)).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let Self { code, message, details } = self;
+        let error = ErrorBody { code, details, request_id: request_id::current() };
+        let mut response = (code.status(), Json(ErrorEnvelope { success: false, message, error })).into_response();
+        if code.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn code_texts_are_unique() {
-        let texts: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
-        assert_eq!(texts.len(), Code::ALL.len());
     }
 }

@@ -1,7 +1,12 @@
 //! Answers in the documented envelope.
 
+mod code;
+pub mod details;
+pub mod documented;
 pub mod error;
-pub mod reply;
+mod reply;
 
-pub use error::{ApiError, Code};
-pub use reply::Reply;
+pub use code::Code;
+pub use details::Details;
+pub use error::ApiError;
+pub use reply::{Null, Reply, Success};

@@ -4,50 +4,72 @@ use axum::Json;
 use axum::http::header::{HeaderName, LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum_extra::extract::cookie::Cookie;
 use dockhost_domain::ids::OperationId;
 use serde::Serialize;
-use serde_json::{Value, json};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaType, Type};
 
 use crate::http::consistency::{POSITION, STALE};
 
+/// The envelope of a success.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Success<T> {
+    #[schema(schema_with = always::<true>)]
+    success: bool,
+    /// What happened, for people.
+    message: &'static str,
+    data: T,
+}
+
+/// `data` of an answer that has none.
+#[derive(Serialize)]
+pub struct Null;
+
+impl utoipa::PartialSchema for Null {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(SchemaType::new(Type::Null)).into()
+    }
+}
+
+impl utoipa::ToSchema for Null {}
+
 /// A successful answer.
-pub struct Reply {
+pub struct Reply<T> {
     status: StatusCode,
-    body: Value,
+    body: Success<T>,
     headers: Vec<(HeaderName, String)>,
 }
 
-impl Reply {
+impl<T> Reply<T> {
     /// 200 with data.
-    pub fn ok(message: &str, data: impl Serialize) -> Self {
+    pub const fn ok(message: &'static str, data: T) -> Self {
         Self::with_status(StatusCode::OK, message, data)
     }
 
     /// 201 with data.
-    pub fn created(message: &str, data: impl Serialize) -> Self {
+    pub const fn created(message: &'static str, data: T) -> Self {
         Self::with_status(StatusCode::CREATED, message, data)
     }
 
     /// 202 with data: the operation continues.
-    pub fn accepted(message: &str, data: impl Serialize, operation: OperationId) -> Self {
+    pub fn accepted(message: &'static str, data: T, operation: OperationId) -> Self {
         let location = format!("/api/v2/operations/{operation}");
         Self::with_status(StatusCode::ACCEPTED, message, data).header(LOCATION, location)
     }
 
-    fn with_status(status: StatusCode, message: &str, data: impl Serialize) -> Self {
-        Self { status, body: json!({ "success": true, "message": message, "data": data }), headers: Vec::new() }
+    const fn with_status(status: StatusCode, message: &'static str, data: T) -> Self {
+        Self { status, body: Success { success: true, message, data }, headers: Vec::new() }
     }
 
-    /// With a header.
-    #[must_use]
-    pub fn header(mut self, name: HeaderName, value: String) -> Self {
+    fn header(mut self, name: HeaderName, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
 
     /// With a cookie.
     #[must_use]
-    pub fn cookie(self, cookie: &axum_extra::extract::cookie::Cookie<'_>) -> Self {
+    pub fn cookie(self, cookie: &Cookie<'_>) -> Self {
         self.header(SET_COOKIE, cookie.to_string())
     }
 
@@ -67,7 +89,7 @@ impl Reply {
     }
 }
 
-impl IntoResponse for Reply {
+impl<T: Serialize> IntoResponse for Reply<T> {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
         for (name, value) in self.headers {
@@ -77,4 +99,9 @@ impl IntoResponse for Reply {
         }
         response
     }
+}
+
+/// The schema of a boolean that is always the same.
+pub fn always<const VALUE: bool>() -> Object {
+    ObjectBuilder::new().schema_type(SchemaType::new(Type::Boolean)).enum_values(Some([VALUE])).build()
 }

@@ -1,42 +1,40 @@
-//! `docs/API.md` and `docs/EVENTS.md` against the code.
+//! `docs/openapi.json`, `docs/API.md` and `docs/EVENTS.md` against the code.
 
-use std::collections::BTreeSet;
-
+use dockhost::http::openapi;
 use dockhost::http::response::Code;
-use dockhost::http::router;
+use serde_json::Value;
 
 use super::{assert_same, code_words, files, set, text};
 
-/// The part of a page below this heading.
-fn section<'a>(page: &'a str, heading: &str) -> &'a str {
-    let (_, below) = page.split_once(heading).unwrap_or_else(|| panic!("there is no {heading:?}"));
-    below.split_once("\n## ").map_or(below, |(section, _)| section)
+fn document() -> Value {
+    serde_json::from_str(&openapi::json().unwrap()).unwrap()
 }
 
 #[test]
-fn every_error_code_is_explained_with_its_status() {
-    let page = text("docs/API.md");
-    let rows = section(&page, "## Error codes").lines().filter_map(|line| line.strip_prefix("| `"));
-    let explained: BTreeSet<String> = rows
-        .map(|row| {
-            let (code, rest) = row.split_once("` | ").unwrap();
-            format!("{code} {}", rest.split_once(" |").unwrap().0)
-        })
-        .collect();
-    let known = Code::ALL.iter().map(|code| format!("{} {}", code.as_str(), code.status().as_u16()));
-    assert_same(("docs/API.md", explained), ("the code", set(known)));
+fn openapi_snapshot_is_current() {
+    let renew = "renew it with: cargo run -- openapi > docs/openapi.json";
+    assert!(text("docs/openapi.json").trim_end() == openapi::json().unwrap(), "docs/openapi.json is outdated; {renew}");
 }
 
 #[test]
-fn every_route_is_described() {
-    let page = text("docs/API.md");
-    let described = page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'));
-    let routes = router::list().into_iter().map(|route| format!("{} {}", route.method, route.path));
-    assert_same(("docs/API.md", set(described)), ("the router", set(routes)));
+fn openapi_documents_every_error_code() {
+    // What an unknown method gets belongs to no operation.
+    let documented = document()["components"]["schemas"]["ErrorCode"]["enum"].clone();
+    let documented = documented.as_array().unwrap().iter().map(|code| code.as_str().unwrap());
+    let known = Code::ALL.iter().map(|code| code.as_str());
+    assert_same(("the document", set(documented)), ("the code", set(known)));
+
+    let text = openapi::json().unwrap();
+    let (paths, _) = text.split_once("\"schemas\"").unwrap();
+    let components = document()["components"]["responses"].to_string();
+    for code in Code::ALL {
+        let quoted = format!("`{}`", code.as_str());
+        assert!(paths.contains(&quoted) || components.contains(&quoted), "{quoted} is in no answer");
+    }
 }
 
 #[test]
-fn every_event_is_named() {
+fn events_page_names_every_event() {
     let page = text("docs/EVENTS.md");
     let named = code_words(&page).into_iter().filter(|word| word.starts_with("dockhost.") && word.ends_with(".v1"));
     let golden = files("domain/golden", ".json").into_iter().filter_map(|path| {

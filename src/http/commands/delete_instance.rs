@@ -1,0 +1,64 @@
+//! `DELETE /api/v2/user/instance`: deletes an instance, whatever state it is in.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use dockhost_domain::wire::DesiredState;
+use serde::Deserialize;
+
+use super::change::{InstanceRequest, change};
+use crate::http::app::App;
+use crate::http::consistency::LogPosition;
+use crate::http::extract::{CurrentUser, JsonObject, Query, Wait};
+use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
+use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::views::Instance;
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct DeleteParameters {
+    /// The instance's id or its name; if it is given, the body is not read.
+    instance_id: Option<String>,
+}
+
+error_responses!(
+    DeleteErrors: CALLER, BODY, COMMAND, &[Code::NotFound, Code::OperationFailed]
+);
+
+/// Delete an instance
+///
+/// Accepted in every state; deleting a deleted instance by its id succeeds. If its backend does not answer, the instance
+/// is deleted at the operation's deadline, and the backend removes the container when it is back.
+#[utoipa::path(
+    delete,
+    path = "/api/v2/user/instance",
+    operation_id = "deleteInstance",
+    tag = "Instances",
+    security(("userToken" = []), ("userCookie" = [])),
+    params(DeleteParameters, Wait),
+    request_body = Option<InstanceRequest>,
+    responses(
+        (status = 200, description = "The instance is deleted.", body = Success<Instance>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+        )),
+        (status = 202, description = "The wait is over and the operation continues.", body = Success<Instance>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("Location" = String, description = "The operation, `/api/v2/operations/{id}`."),
+        )),
+        DeleteErrors,
+    ),
+)]
+pub async fn delete(
+    CurrentUser { user_id, .. }: CurrentUser,
+    State(app): State<Arc<App>>,
+    wait: Wait,
+    Query(parameters): Query<DeleteParameters>,
+    body: JsonObject,
+) -> Result<Reply<Instance>, ApiError> {
+    let instance_id = match parameters.instance_id {
+        Some(instance_id) => instance_id,
+        None => body.read::<InstanceRequest>()?.instance_id,
+    };
+    change(&app, user_id, &instance_id, DesiredState::Deleted, wait, "the instance is deleted").await
+}

@@ -1,0 +1,40 @@
+//! The `Dockhost-Position` header of a query: the position in the log that the answer must include.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+
+use crate::http::app::App;
+use crate::http::consistency::POSITION;
+use crate::http::openapi::{header_parameter, text};
+use crate::http::response::{ApiError, Code};
+
+/// The sequence that the answer must include, if the caller asks for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadPosition(pub Option<u64>);
+
+impl FromRequestParts<Arc<App>> for ReadPosition {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let Some(value) = parts.headers.get(POSITION) else { return Ok(Self(None)) };
+        let invalid = |problem: &str| ApiError::new(Code::InvalidHeader, format!("{POSITION}: {problem}"));
+        let text = value.to_str().map_err(|_| invalid("is not readable text"))?;
+        let (incarnation, sequence) = text.rsplit_once('.').ok_or_else(|| invalid("is not <log>.<sequence>"))?;
+        if incarnation != app.executor.log().incarnation().to_string() {
+            return Err(invalid("is a position in another log"));
+        }
+        sequence.parse().map(|sequence| Self(Some(sequence))).map_err(|_| invalid("is not <log>.<sequence>"))
+    }
+}
+
+impl IntoParams for ReadPosition {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "The `Dockhost-Position` of an answer to a write: this answer includes that write, whichever \
+                           replica it comes from. The server waits up to 5 s for the read model.";
+        vec![header_parameter("Dockhost-Position", description, text())]
+    }
+}

@@ -1,0 +1,150 @@
+//! The closed list of error codes.
+
+use std::borrow::Cow;
+
+use axum::http::StatusCode;
+use serde::{Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+macro_rules! codes {
+    ($($name:ident, $text:literal, $status:ident, $meaning:literal;)*) => {
+        /// Every error code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Code {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code in answers; never changes.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The HTTP status of the code.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+
+            /// One sentence for the API's document.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedJson, "malformed_json", BAD_REQUEST,
+        "The body is not a JSON object, or could not be read.";
+    UnsupportedMediaType, "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE,
+        "The content type is not `application/json`.";
+    BodyTooLarge, "body_too_large", PAYLOAD_TOO_LARGE,
+        "The body exceeds 64 KiB.";
+    RequestTimeout, "request_timeout", REQUEST_TIMEOUT,
+        "The request took too long. A command that was stored continues.";
+    ValidationFailed, "validation_failed", UNPROCESSABLE_ENTITY,
+        "Fields are invalid; `details` lists all of them as `{field, problem}`.";
+    InvalidHeader, "invalid_header", BAD_REQUEST,
+        "A header is malformed, or a position belongs to another log.";
+    InvalidSshKey, "invalid_ssh_key", BAD_REQUEST,
+        "The SSH key is not an accepted public key; `message` says why.";
+    SshKeyRequired, "ssh_key_required", BAD_REQUEST,
+        "Neither the request nor the account has an SSH key.";
+    Unauthorized, "unauthorized", UNAUTHORIZED,
+        "The token is missing or invalid, or its session has ended.";
+    InvalidCredentials, "invalid_credentials", UNAUTHORIZED,
+        "Invalid username or password.";
+    QuotaExceeded, "quota_exceeded", FORBIDDEN,
+        "Your quota of instances is used up; `details` is `{limit, used}`.";
+    NotFound, "not_found", NOT_FOUND,
+        "It does not exist, or it belongs to someone else.";
+    MethodNotAllowed, "method_not_allowed", METHOD_NOT_ALLOWED,
+        "The path does not support this method.";
+    UsernameTaken, "username_taken", CONFLICT,
+        "The username is taken.";
+    EmailTaken, "email_taken", CONFLICT,
+        "The email address is taken.";
+    NameTaken, "name_taken", CONFLICT,
+        "You already have an instance of this name.";
+    InstanceDeleting, "instance_deleting", CONFLICT,
+        "The instance is being deleted.";
+    InstanceFailed, "instance_failed", CONFLICT,
+        "The instance was never created; delete it and create another.";
+    IdempotencyKeyReused, "idempotency_key_reused", UNPROCESSABLE_ENTITY,
+        "The `Idempotency-Key` was used with another body.";
+    NoBackend, "no_backend", SERVICE_UNAVAILABLE,
+        "No backend is connected; `details.backends` has a reason for each.";
+    NoCapacity, "no_capacity", SERVICE_UNAVAILABLE,
+        "No connected backend has room; `details.backends` has a reason for each.";
+    OperationFailed, "operation_failed", SERVICE_UNAVAILABLE,
+        "The command was accepted, but the operation failed; `details.reasons` says why.";
+    Busy, "busy", SERVICE_UNAVAILABLE,
+        "Too many concurrent requests; nothing was stored.";
+    BrokerUnavailable, "broker_unavailable", SERVICE_UNAVAILABLE,
+        "The event log is unreachable; nothing was stored.";
+    OutcomeUnknown, "outcome_unknown", SERVICE_UNAVAILABLE,
+        "The event log did not answer in time: the command may or may not be stored. Check before you repeat it, or repeat it with the same `Idempotency-Key`.";
+    DatabaseUnavailable, "database_unavailable", SERVICE_UNAVAILABLE,
+        "The database is unreachable. Commands still work.";
+    NotCaughtUp, "not_caught_up", SERVICE_UNAVAILABLE,
+        "The read model has not reached the `Dockhost-Position` yet.";
+    Frozen, "aggregate_frozen", SERVICE_UNAVAILABLE,
+        "The log has an event here that this server can't read; an administrator must act.";
+    LogFull, "log_full", INSUFFICIENT_STORAGE,
+        "The event log is full; nothing was stored.";
+    Internal, "internal_error", INTERNAL_SERVER_ERROR,
+        "A bug in the server; the request id identifies it in the server's log.";
+}
+
+impl Code {
+    /// The schema of one of these codes.
+    pub fn one_of(codes: &[Self]) -> ObjectBuilder {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::new(Type::String))
+            .enum_values(Some(codes.iter().map(|code| code.as_str())))
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        let lines = Self::ALL
+            .iter()
+            .map(|code| format!("- `{}` ({}): {}", code.as_str(), code.status().as_u16(), code.meaning()));
+        Self::one_of(Self::ALL)
+            .description(Some(format!(
+                "What went wrong. Codes never change.\n\n{}",
+                lines.collect::<Vec<_>>().join("\n")
+            )))
+            .into()
+    }
+}
+
+impl ToSchema for Code {
+    fn name() -> Cow<'static, str> {
+        "ErrorCode".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn code_texts_are_unique() {
+        let texts: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+    }
+}

@@ -18,8 +18,7 @@ use dockhost_domain::wire::{Assignment, DesiredState};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::assignments::{Assignments, AssignmentsError, CurrentAssignment};
-use crate::common::error::Cause;
-use crate::common::error::chain;
+use crate::common::error::{Cause, chain};
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Filter, LogError};
 use crate::execute::Executor;
@@ -136,7 +135,7 @@ pub enum DispatchError {
     Contended,
 }
 
-/// The role.
+/// The dispatcher role.
 pub struct Dispatcher {
     /// The log.
     pub log: Arc<JetStreamLog>,

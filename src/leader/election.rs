@@ -59,10 +59,10 @@ impl Election {
         let mut renewed = Instant::now();
         loop {
             tokio::time::sleep(RENEW_INTERVAL).await;
-            let asked = Instant::now();
+            let sent = Instant::now();
             let renewal = self.bucket.update(LEASE_KEY, self.name.clone().into(), revision);
             match tokio::time::timeout(STEP_DOWN_AFTER.saturating_sub(renewed.elapsed()), renewal).await {
-                Ok(Ok(next)) => (revision, renewed) = (next, asked),
+                Ok(Ok(next)) => (revision, renewed) = (next, sent),
                 Ok(Err(error)) if renewed.elapsed() < STEP_DOWN_AFTER && !is_lost(&error) => {
                     tracing::debug!(%error, "could not renew the lease; retrying");
                 }
@@ -89,13 +89,13 @@ impl Election {
     /// [`LeaseHeld`] if a server leads.
     pub async fn run_holding_lease<T>(self, work: impl Future<Output = T>) -> Result<T, LeaseHeld> {
         let mut revision = self.acquire_if_free().await?;
-        let keep = async {
+        let renewal = async {
             loop {
                 self.renew_until_lost(revision).await;
                 // The broker may have been away for longer than the lease lasts.
                 match self.acquire_if_free().await {
                     Ok(again) => revision = again,
-                    Err(held) => return held,
+                    Err(error) => return error,
                 }
             }
         };
@@ -104,7 +104,7 @@ impl Election {
                 self.release().await;
                 Ok(outcome)
             }
-            held = keep => Err(held),
+            error = renewal => Err(error),
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_nats::jetstream::{Context, Message};
+use backon::{ConstantBuilder, Retryable};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, UserId};
 use dockhost_domain::subject::{ALL_REPORTS, Channel};
@@ -26,7 +27,7 @@ use crate::replica::follower::Follower;
 /// Retries of a report before it fails. A failed report is redelivered after newer ones.
 const MAX_RETRIES_IN_ORDER: usize = 10;
 
-/// The role.
+/// The intake role.
 pub struct Intake {
     /// The broker.
     pub jetstream: Context,
@@ -60,9 +61,9 @@ impl Intake {
     /// # Errors
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
-        let mut queue = DurableConsumer::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
+        let mut consumer = DurableConsumer::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
         while let Some(messages) = cancel
-            .run_until_cancelled(queue.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
+            .run_until_cancelled(consumer.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
             .await
         {
             let mut groups: BTreeMap<UserId, (Vec<Received>, Vec<Ack>)> = BTreeMap::new();
@@ -99,15 +100,12 @@ impl Intake {
         origin: Origin,
         command: HandleReport,
     ) -> Result<Executed<Tenancy>, ExecuteError<ReportRejected>> {
-        for _ in 0..MAX_RETRIES_IN_ORDER {
-            match self.executor.execute(user, origin.clone(), command.clone()).await {
-                Err(ExecuteError::Busy | ExecuteError::Unavailable(_) | ExecuteError::Unknown(_)) => {
-                    tokio::time::sleep(job_runner::RETRY_DELAY).await;
-                }
-                outcome => return outcome,
-            }
-        }
-        self.executor.execute(user, origin, command).await
+        let retries =
+            ConstantBuilder::default().with_delay(job_runner::RETRY_DELAY).with_max_times(MAX_RETRIES_IN_ORDER);
+        (|| self.executor.execute(user, origin.clone(), command.clone()))
+            .retry(retries)
+            .when(|error| matches!(error, ExecuteError::Busy | ExecuteError::Unavailable(_) | ExecuteError::Unknown(_)))
+            .await
     }
 
     async fn handle(&self, Received { backend, report, sequence }: Received) -> Result<(), Cause> {

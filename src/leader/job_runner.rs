@@ -14,8 +14,7 @@ use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::consumer::durable::Ack;
-use crate::common::error::Cause;
-use crate::common::error::chain;
+use crate::common::error::{Cause, chain};
 use crate::event_log::durable::DurableReader;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Delivery, Filter, LogError};
@@ -135,14 +134,12 @@ where
             };
             match work {
                 None => drop(delivery.ack.confirm().await),
-                Some((key, work)) => match groups.entry(key) {
-                    std::collections::btree_map::Entry::Vacant(free) => {
-                        free.insert((work, vec![delivery.ack]));
+                Some((key, work)) => match groups.get_mut(&key) {
+                    Some((group, acks)) => {
+                        merge(group, work);
+                        acks.push(delivery.ack);
                     }
-                    std::collections::btree_map::Entry::Occupied(mut group) => {
-                        merge(&mut group.get_mut().0, work);
-                        group.get_mut().1.push(delivery.ack);
-                    }
+                    None => drop(groups.insert(key, (work, vec![delivery.ack]))),
                 },
             }
         }

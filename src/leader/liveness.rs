@@ -13,6 +13,7 @@ use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::AggregateId;
 use tokio_util::sync::CancellationToken;
 
+use crate::common::error::Cause;
 use crate::execute::Executor;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::{HeartbeatRegistry, LastHeartbeat};
@@ -40,7 +41,7 @@ fn classify(silent: Vec<BackendId>, connected: usize) -> Silence {
     }
 }
 
-/// The role.
+/// The liveness role.
 pub struct Liveness {
     /// Executes the commands.
     pub executor: Arc<Executor>,
@@ -56,7 +57,10 @@ pub struct Liveness {
 
 impl Liveness {
     /// Marks backends connected or lost until cancelled.
-    pub async fn run(self, cancel: CancellationToken) {
+    ///
+    /// # Errors
+    /// None; every role has this signature.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let mut heartbeats = self.heartbeats.subscribe();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -66,10 +70,10 @@ impl Liveness {
         let mut mass_failure = false;
         loop {
             tokio::select! {
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => return Ok(()),
                 changed = heartbeats.changed() => {
                     if changed.is_err() {
-                        return;
+                        return Ok(());
                     }
                     self.mark_heard_connected().await;
                 }

@@ -92,6 +92,28 @@ pub struct Leader {
     pub lost_after: Duration,
 }
 
+/// The roles of one term.
+struct Roles {
+    tasks: TaskTracker,
+    leader: Arc<Leader>,
+    over: CancellationToken,
+}
+
+impl Roles {
+    fn start<F>(&self, role: &'static str, run: impl Fn(Arc<Leader>, CancellationToken) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), Cause>> + Send + 'static,
+    {
+        let leader = Arc::clone(&self.leader);
+        self.tasks.spawn(supervise(role, self.over.clone(), move |over| run(Arc::clone(&leader), over)));
+    }
+
+    fn project<M: ReadModel>(&self, released: &mpsc::Sender<AggregateId>) {
+        let released = released.clone();
+        self.start(M::NAME, move |leader, over| leader.projectors.clone().run::<M>(released.clone(), over));
+    }
+}
+
 impl Leader {
     /// Runs all roles for one term, until `over` is cancelled.
     pub async fn term(self, over: CancellationToken) {
@@ -99,47 +121,24 @@ impl Leader {
         if over.run_until_cancelled(self.follower.wait_until_caught_up()).await.is_none() {
             return;
         }
-        let roles = TaskTracker::new();
-        let this = Arc::new(self);
+        let roles = Roles { tasks: TaskTracker::new(), leader: Arc::new(self), over };
         let (released, receiver) = mpsc::channel(MAX_PENDING_RELEASES);
-        this.project::<Users>(&roles, &released, &over);
-        this.project::<Backends>(&roles, &released, &over);
-        this.project::<Instances>(&roles, &released, &over);
-        this.project::<Sessions>(&roles, &released, &over);
-        let (leader, until) = (Arc::clone(&this), over.clone());
-        roles.spawn(async move {
+        roles.project::<Users>(&released);
+        roles.project::<Backends>(&released);
+        roles.project::<Instances>(&released);
+        roles.project::<Sessions>(&released);
+        roles.start("instances", |leader, over| leader.serve_instances(over));
+        roles.start("timers", |leader, over| leader.deadlines().run(over));
+        roles.start("backend-lost", |leader, over| leader.backend_lost().run(over));
+        roles.start("account-erased", |leader, over| leader.account_erased().run(over));
+        roles.start("liveness", |leader, over| leader.liveness().run(over));
+        let Roles { tasks, leader, over } = roles;
+        tasks.spawn(async move {
             let (dispatcher, timers) = (leader.dispatcher(), leader.deadlines());
-            requeue_released::run(receiver, (&leader.executor, &dispatcher, &timers), &until).await;
+            requeue_released::run(receiver, (&leader.executor, &dispatcher, &timers), &over).await;
         });
-        let leader = Arc::clone(&this);
-        roles.spawn(supervise("instances", over.clone(), move |over| Arc::clone(&leader).serve_instances(over)));
-        let leader = Arc::clone(&this);
-        roles.spawn(supervise("timers", over.clone(), move |over| leader.deadlines().run(over)));
-        let leader = Arc::clone(&this);
-        roles.spawn(supervise("backend-lost", over.clone(), move |over| leader.backend_lost().run(over)));
-        let leader = Arc::clone(&this);
-        roles.spawn(supervise("account-erased", over.clone(), move |over| leader.account_erased().run(over)));
-        let leader = Arc::clone(&this);
-        roles.spawn(supervise("liveness", over.clone(), move |over| {
-            let liveness = leader.liveness();
-            async move {
-                liveness.run(over).await;
-                Ok(())
-            }
-        }));
-        roles.close();
-        roles.wait().await;
-    }
-
-    fn project<M: ReadModel>(
-        &self,
-        roles: &TaskTracker,
-        released: &mpsc::Sender<AggregateId>,
-        over: &CancellationToken,
-    ) {
-        let (projectors, released) = (self.projectors.clone(), released.clone());
-        let run = move |over| projectors.clone().run::<M>(released.clone(), over);
-        roles.spawn(supervise(M::NAME, over.clone(), run));
+        tasks.close();
+        tasks.wait().await;
     }
 
     /// Intake and dispatcher run together: intake uses the dispatcher to reconcile after a report without an event.

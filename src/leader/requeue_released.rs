@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::{Dispatcher, WorkItem};
 use super::timers::Timers;
-use crate::common::error::Cause;
-use crate::common::error::chain;
+use crate::common::error::{Cause, chain};
 use crate::execute::Executor;
 
 /// Re-queues released aggregates until cancelled or until all projectors have exited.

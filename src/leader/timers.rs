@@ -22,8 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::consumer::durable::{Ack, DurableConsumer};
 use crate::broker::streams::TIMERS;
 use crate::common::clock;
-use crate::common::error::Cause;
-use crate::common::error::chain;
+use crate::common::error::{Cause, chain};
 use crate::event_log::Filter;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::{ExecuteError, Executor};
@@ -42,7 +41,7 @@ struct Deadline {
     generation: u32,
 }
 
-/// The role.
+/// The timers role.
 pub struct Timers {
     /// The broker.
     pub jetstream: Context,
@@ -67,7 +66,7 @@ impl Timers {
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let consumer = format!("timers-{}", self.incarnation);
-        let set = job_runner::process_events(
+        let schedules = job_runner::process_events(
             EventSource { role: "timers", consumer: &consumer, filter: Filter::Kind("tenancy"), debounce: DEBOUNCE },
             &self.log,
             &cancel,
@@ -80,7 +79,7 @@ impl Timers {
             |_, _| {},
             |(user, instance)| self.schedule_deadline(user, instance),
         );
-        tokio::try_join!(async { set.await.map_err(Cause::from) }, self.process_fired(&cancel))?;
+        tokio::try_join!(async { schedules.await.map_err(Cause::from) }, self.process_fired(&cancel))?;
         Ok(())
     }
 
@@ -108,9 +107,9 @@ impl Timers {
     }
 
     async fn process_fired(&self, cancel: &CancellationToken) -> Result<(), Cause> {
-        let mut queue = DurableConsumer::new(self.jetstream.clone(), TIMERS, "deadlines", FIRED_TIMERS.to_owned());
+        let mut consumer = DurableConsumer::new(self.jetstream.clone(), TIMERS, "deadlines", FIRED_TIMERS.to_owned());
         while let Some(messages) = cancel
-            .run_until_cancelled(queue.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
+            .run_until_cancelled(consumer.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
             .await
         {
             for message in messages? {

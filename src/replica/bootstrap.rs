@@ -28,13 +28,13 @@ pub async fn run(
     assignments: &Assignments,
     dispatched: u64,
 ) -> Result<(u64, BTreeMap<&'static str, u64>), Cause> {
-    let past = LogHistory(Arc::clone(log));
-    let end = past.end().await?;
-    observe(follower, &past, "backend", 0, end).await?;
+    let history = LogHistory(Arc::clone(log));
+    let end = history.end().await?;
+    observe(follower, &history, "backend", 0, end).await?;
     for (backend, instance) in assignments.all().await? {
         follower.fleet().add_placement(backend, instance);
     }
-    observe(follower, &past, "tenancy", dispatched, end).await?;
+    observe(follower, &history, "tenancy", dispatched, end).await?;
     let mut latest = BTreeMap::new();
     for (_, kind) in MODELS {
         latest.insert(kind, log.end(Filter::Kind(kind)).await?);
@@ -44,12 +44,12 @@ pub async fn run(
 
 async fn observe(
     follower: &Follower,
-    past: &LogHistory,
+    history: &LogHistory,
     kind: &'static str,
     after: u64,
     end: u64,
 ) -> Result<(), Cause> {
-    let mut entries = past.read(kind, after, end);
+    let mut entries = history.read(kind, after, end);
     while let Some(entry) = entries.try_next().await? {
         match entry {
             LogEntry::Event(recorded) => follower.fleet().observe(&recorded),

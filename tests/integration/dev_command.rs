@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::http::Client;
 use crate::harness::wait::DEADLINE;
-use crate::harness::{Said, program, run, target_tmp, wait_until};
+use crate::harness::{CommandOutput, program, run, target_tmp, wait_until};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(90);
 
@@ -66,7 +66,7 @@ impl Place {
     }
 
     /// Runs it where it must refuse.
-    async fn refused(&self, data: &Path) -> Said {
+    async fn refused(&self, data: &Path) -> CommandOutput {
         run(data, &["dev", "--runtime", "simulated", "--data", &data.display().to_string()], &self.env()).await
     }
 }

@@ -1,6 +1,6 @@
 //! The one integration binary: everything here runs against real servers.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test, and what it stands on, fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests and their helpers fail by panicking")]
 
 use dockhost_harness as harness;
 

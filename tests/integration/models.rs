@@ -7,16 +7,16 @@ use serde_json::json;
 
 use crate::harness::http::Client;
 use crate::harness::wait::DEADLINE;
-use crate::harness::{Said, World, run, wait_until};
+use crate::harness::{CommandOutput, World, run, wait_until};
 
 const MODELS: [&str; 4] = ["users", "backends", "instances", "sessions"];
 
-async fn dockhost(world: &World, args: &[&str]) -> Said {
+async fn dockhost(world: &World, args: &[&str]) -> CommandOutput {
     run(world.data.path(), args, &world.server_env()).await
 }
 
 /// All models were looked at and found as the log says.
-fn all_equal(said: &Said) {
+fn all_equal(said: &CommandOutput) {
     assert_eq!(said.code, 0, "{said:?}");
     for model in MODELS {
         assert!(said.out.contains(&format!("{model}: equal, ")), "{model}: {said:?}");
@@ -40,7 +40,7 @@ async fn caught_up(client: &Client) {
 }
 
 /// The collection that a rebuild made.
-fn collection(said: &Said, model: &str) -> String {
+fn collection(said: &CommandOutput, model: &str) -> String {
     let line = said.out.lines().find(|line| line.starts_with(&format!("{model}: rebuilt, "))).unwrap_or_default();
     line.rsplit(' ').next().unwrap_or_default().to_owned()
 }

@@ -25,11 +25,11 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Answer, Client};
 use crate::harness::wait::DEADLINE;
-use crate::harness::{Said, World, run, wait_until};
+use crate::harness::{CommandOutput, World, run, wait_until};
 
 const INSTANCE: &str = "/api/v2/user/instance";
 
-async fn dockhost(world: &World, args: &[&str]) -> Said {
+async fn dockhost(world: &World, args: &[&str]) -> CommandOutput {
     run(world.data.path(), args, &world.server_env()).await
 }
 

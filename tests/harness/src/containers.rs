@@ -1,28 +1,28 @@
-//! What a simulated runtime holds and ever held, read from its file of changes.
+//! The containers of a simulated runtime, read from its journal.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
 
-/// The containers of one simulated machine, since its agent was started last.
+/// The containers of one simulated backend since its agent last started.
 #[derive(Debug, Default)]
 pub struct Containers {
-    /// Those that exist, by their ids.
+    /// The ids of existing containers.
     pub now: BTreeSet<String>,
-    /// Those that exist or existed.
+    /// The ids of all containers that exist or existed.
     pub ever: BTreeSet<String>,
-    /// The most that existed at once.
+    /// The most that existed at the same time.
     pub most: usize,
 }
 
 impl Containers {
-    /// Reads the directory where an agent keeps its state; nothing is there before its first start.
-    pub fn kept_in(directory: &Path) -> Self {
+    /// Reads an agent's state directory, which is empty before the agent's first start.
+    pub fn read_from(directory: &Path) -> Self {
         let mut containers = Self::default();
         let files = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
         for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl")) {
-            // A last line that is being written is not there yet.
+            // An incomplete last line is ignored.
             let text = std::fs::read_to_string(file).unwrap_or_default();
             text.lines()
                 .filter_map(|line| serde_json::from_str(line).ok())

@@ -1,13 +1,13 @@
-//! A client of the API as a user would write one: JSON in and out, a token, and headers where they matter.
+//! A client of the HTTP API: JSON bodies, a token and headers.
 
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-/// A key that anybody may log in with who has the other half; nobody has.
+/// A public SSH key whose private key does not exist.
 pub const SSH_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
 
-/// A client of one replica, perhaps signed in.
+/// A client of one replica, signed in if it has a token.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -15,7 +15,7 @@ pub struct Client {
     token: Option<String>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -29,17 +29,17 @@ impl Answer {
         &self.body["data"]
     }
 
-    /// The error's code; empty if it is none.
+    /// The error's code; empty if the answer is not an error.
     pub fn code(&self) -> &str {
         self.body["error"]["code"].as_str().unwrap_or_default()
     }
 
-    /// A header's text.
+    /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The value of a cookie that was set.
+    /// The value of a cookie that the answer sets.
     pub fn cookie(&self, name: &str) -> Option<String> {
         self.headers.get_all("set-cookie").iter().find_map(|cookie| {
             let (key, rest) = cookie.to_str().ok()?.split_once('=')?;
@@ -54,27 +54,27 @@ impl Client {
         Self { http: reqwest::Client::new(), url: url.to_owned(), token: None }
     }
 
-    /// The same client, signed in.
+    /// The same client with this token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
-    /// The token that it is signed in with; none if it isn't.
+    /// The token, if signed in.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// The same client, at another replica.
+    /// The same client for another replica.
     pub fn at(&self, url: &str) -> Self {
         Self { url: url.to_owned(), ..self.clone() }
     }
 
-    /// Any request; a body of text is sent as it is.
+    /// Sends a request; the body is sent unchanged.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Answer {
         self.try_send(method, path, headers, body).await.unwrap()
     }
 
-    /// The same, for when the server may be gone.
+    /// Like [`Client::send`], for a server that may be down.
     pub async fn try_send(
         &self,
         method: Method,
@@ -98,7 +98,7 @@ impl Client {
         Ok(Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
     }
 
-    /// A request with a JSON body.
+    /// Sends a request with a JSON body.
     pub async fn json(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Value) -> Answer {
         let mut headers = headers.to_vec();
         headers.push(("content-type", "application/json"));
@@ -121,14 +121,14 @@ impl Client {
         self.json(Method::DELETE, path, &[], body).await
     }
 
-    /// Signs a person up by a name, with everything else made of it.
+    /// Signs a user up; the other values derive from the name.
     pub async fn sign_up(&self, name: &str) -> Answer {
         let email = format!("{name}@example.org");
         let body = json!({ "username": name, "email": email, "password": "correct horse", "sshPublicKey": SSH_KEY });
         self.post("/api/v2/user/signup", body).await
     }
 
-    /// Asks for an instance.
+    /// Creates an instance.
     pub async fn create(&self) -> Answer {
         self.post("/api/v2/user/instance", json!({})).await
     }

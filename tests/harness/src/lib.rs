@@ -1,12 +1,11 @@
-//! What the tests stand on: real servers that belong to one test, or to one run of all tests.
+//! The test harness: starts real servers for one test or for one run of all tests.
 //!
-//! In: nothing. Out: a broker of the test's own (one node or three), a database of the test's own (on the run's one
-//! mongod, or on a set of its own), proxies between any two parts, and a way to wait for a state. The integration tests
-//! and the benches share it, so it is a crate of its own. Ports are free ones, files lie in temporary directories or
-//! under `target/tmp`, and no process outlives the run, not even one that is killed.
+//! Each test has its own broker (one node or three) and its own database (on the run's shared mongod or on its own
+//! replica set). Integration tests, chaos runs and benches share this crate. Ports are free ones, files are in temporary
+//! directories or in `target/tmp`, and no process outlives the run, not even a killed one.
 
-#![expect(missing_docs, reason = "helpers whose names say what they do; what is not plain is documented")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test, and what it stands on, fails by panicking")]
+#![expect(missing_docs, reason = "helpers with telling names; the others are documented")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests and their helpers fail by panicking")]
 
 pub mod command;
 pub mod containers;
@@ -25,7 +24,7 @@ pub mod world;
 
 use std::path::PathBuf;
 
-pub use command::{Said, run};
+pub use command::{CommandOutput, run};
 pub use mongo::Mongo;
 pub use mongods::Mongods;
 pub use nats::Nats;
@@ -35,7 +34,7 @@ pub use topology::Topology;
 pub use wait::wait_until;
 pub use world::World;
 
-/// Where the server programs and the run's database are kept: cargo's `target/tmp`.
+/// The folder for downloaded servers and the run's database: cargo's `target/tmp`.
 #[must_use]
 pub fn target_tmp() -> PathBuf {
     let directory = built().parent().unwrap().join("tmp");
@@ -43,7 +42,7 @@ pub fn target_tmp() -> PathBuf {
     directory
 }
 
-/// One of our programs, as it was built beside what runs now.
+/// The path of a program of this workspace, built with the same profile.
 ///
 /// # Panics
 /// If it is not built.
@@ -54,7 +53,7 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// The directory of this profile's programs; what runs now lies there, or in `deps` below it.
+/// The folder of this profile's programs. The test itself is there or in `deps` below.
 fn built() -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let directory = this.parent().unwrap();

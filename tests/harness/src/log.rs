@@ -1,8 +1,6 @@
-//! The log as it lies in the broker, and what must be true of any: no event twice, and each one stored where its
-//! expectation was true.
+//! Reads the log directly from the broker and checks it: no event is stored twice, and each one's expectation was true.
 //!
-//! In: a broker. Out: its events with the expectations that they came with, which the broker keeps, and what is wrong
-//! with them. It believes nothing that the server or its adapter says.
+//! Independent of the server's own code; the broker stores each event's expectation in its headers.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +11,10 @@ use futures::{StreamExt, TryStreamExt};
 use super::Nats;
 
 const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
-/// The subjects that the expectation is about, if not the event's own.
-pub const EXPECTED_OF: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
-/// Events read at once.
-const AT_ONCE: usize = 64;
+/// The header with the subjects of the expectation, if not the event's own.
+pub const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+/// Events read concurrently.
+const CONCURRENT_READS: usize = 64;
 
 /// One stored event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +23,12 @@ pub struct Stored {
     pub subject: String,
     /// Its `ce-id`.
     pub id: Option<String>,
-    /// Where the subjects that `guard` selects were expected to end.
+    /// The expected last sequence of the subjects that `guard` selects.
     pub expected: Option<u64>,
     pub guard: String,
 }
 
-/// All events, in order, as the stream's leader has them.
+/// All events in order, read from the stream's leader.
 pub async fn stored(nats: &Nats) -> Vec<Stored> {
     let broker = nats.main().await;
     let stream = broker.jetstream().get_stream(EVENTS).await.unwrap();
@@ -38,7 +36,7 @@ pub async fn stored(nats: &Nats) -> Vec<Stored> {
     assert_eq!(state.deleted_count.unwrap_or(0), 0, "events are missing");
     let read = async |sequence| stream.get_raw_message(sequence).await;
     let messages = futures::stream::iter(state.first_sequence.max(1)..=state.last_sequence).map(read);
-    let messages: Vec<_> = messages.buffered(AT_ONCE).try_collect().await.unwrap();
+    let messages: Vec<_> = messages.buffered(CONCURRENT_READS).try_collect().await.unwrap();
     messages
         .iter()
         .map(|message| Stored {
@@ -46,12 +44,16 @@ pub async fn stored(nats: &Nats) -> Vec<Stored> {
             subject: message.subject.to_string(),
             id: message.headers.get(header::ID).map(ToString::to_string),
             expected: message.headers.get(EXPECTED).map(|value| value.as_str().parse().unwrap()),
-            guard: message.headers.get(EXPECTED_OF).map_or(message.subject.as_str(), |value| value.as_str()).to_owned(),
+            guard: message
+                .headers
+                .get(EXPECTED_SUBJECT)
+                .map_or(message.subject.as_str(), |value| value.as_str())
+                .to_owned(),
         })
         .collect()
 }
 
-/// Events that were stored although what they expected was not so, in words.
+/// Describes each event that was stored although its expectation was false.
 #[must_use]
 pub fn broken_expectations(log: &[Stored]) -> Vec<String> {
     let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
@@ -67,9 +69,9 @@ pub fn broken_expectations(log: &[Stored]) -> Vec<String> {
     broken
 }
 
-/// Ids that more than one event has.
+/// Ids of more than one event.
 #[must_use]
-pub fn doubled(log: &[Stored]) -> Vec<&str> {
+pub fn duplicates(log: &[Stored]) -> Vec<&str> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for id in log.iter().filter_map(|event| event.id.as_deref()) {
         *counts.entry(id).or_default() += 1;
@@ -77,7 +79,7 @@ pub fn doubled(log: &[Stored]) -> Vec<&str> {
     counts.into_iter().filter(|(_, count)| *count > 1).map(|(id, _)| id).collect()
 }
 
-/// Whether a filter, which may hold `*` and end in `>`, selects a subject.
+/// Whether a filter, which may contain `*` and end in `>`, selects a subject.
 fn selects(filter: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');
     for part in filter.split('.') {

@@ -1,8 +1,8 @@
-//! A database of the test's own, on the one mongod of the run.
+//! A database for one test, on the run's shared mongod.
 //!
-//! nextest gives each test a process of its own. The first one that needs mongod starts it, bound to the runner (the
-//! parent of all tests), and leaves its URI in a file that is named after the run; the others read it. A lock on that
-//! file keeps two from being first. Under plain `cargo test` all tests share a process, and mongod is bound to that.
+//! nextest runs each test in its own process. The first test that needs mongod starts it as a dependent of the runner,
+//! the parent of all tests, and writes its URI to a file named after the run; the others read it. A file lock prevents
+//! two starts. Under `cargo test` all tests share one process, and mongod depends on that.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -14,7 +14,7 @@ use dockhost::dev::{fetch, mongod};
 /// A fresh, empty database.
 #[derive(Debug, Clone)]
 pub struct Mongo {
-    /// The server's URI, which names this database as the default one.
+    /// The server's URI with this database as the default one.
     pub uri: String,
     /// The name of the database.
     pub database: String,
@@ -25,7 +25,7 @@ impl Mongo {
         Self::on(&run().await, &format!("test-{}", clock::fresh_uuid()))
     }
 
-    /// A database on a server whose URI names none.
+    /// A database on a server whose URI has no database.
     pub(crate) fn on(server: &str, database: &str) -> Self {
         Self { uri: server.replace("/?", &format!("/{database}?")), database: database.to_owned() }
     }
@@ -62,7 +62,7 @@ async fn locked(path: impl AsRef<Path>) -> File {
     .unwrap()
 }
 
-/// What earlier runs left, unless one of them still runs: its port is held then.
+/// Removes the files of earlier runs, except of one whose mongod still answers.
 fn remove_old(directory: &Path, current: &str) {
     for entry in std::fs::read_dir(directory).unwrap().filter_map(Result::ok) {
         let path = entry.path();

@@ -1,7 +1,6 @@
-//! A database of the test's own that can be killed: one mongod, or a replica set of three.
+//! One mongod, or a replica set of three, that a test can kill and pause. Other tests use the shared one ([`Mongo`]).
 //!
-//! In: how many. Out: members that keep their address and their data, so that each can be killed, or paused, and come
-//! back as itself; and who of them is the primary. What needs no such thing takes the run's shared one ([`Mongo`]).
+//! Each member has a fixed address and data directory, so it can be restarted as itself.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,14 +17,14 @@ use tokio::net::TcpStream;
 use super::pause::{pause, resume};
 use super::{Mongo, ports, wait_until};
 
-/// A member that was killed recovers first; the set's election takes ten seconds of silence.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// One who does not answer within this is no primary.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// The longest until a killed member has recovered, or the set has elected a primary.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(60);
+/// A member that does not answer within this is not the primary.
+const PRIMARY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Running mongods. Gone when they are dropped.
+/// Running mongods, killed on drop.
 pub struct Mongods {
-    // Dropped first: no member may write into a directory that is being removed.
+    // Dropped first, so that no member writes into a removed directory.
     members: Vec<Member>,
     _data: TempDir,
 }
@@ -37,7 +36,7 @@ struct Member {
 }
 
 impl Mongods {
-    /// This many members, as one set with a primary.
+    /// Starts a replica set of this many members.
     pub async fn start(count: usize) -> Self {
         let binary = fetch::find(&fetch::MONGOD, &super::target_tmp()).await.unwrap();
         let data = tempfile::tempdir().unwrap();
@@ -52,15 +51,15 @@ impl Mongods {
 
     fn server_uri(&self) -> String {
         let hosts: Vec<_> = self.members.iter().map(|member| member.address.to_string()).collect();
-        let how = if hosts.len() == 1 {
+        let options = if hosts.len() == 1 {
             "directConnection=true".to_owned()
         } else {
             format!("replicaSet={}", admin::REPLICA_SET_NAME)
         };
-        format!("mongodb://{}/?{how}", hosts.join(","))
+        format!("mongodb://{}/?{options}", hosts.join(","))
     }
 
-    /// A fresh, empty database on them.
+    /// A new, empty database.
     pub fn database(&self) -> Mongo {
         Mongo::on(&self.server_uri(), &format!("test-{}", clock::fresh_uuid()))
     }
@@ -70,18 +69,18 @@ impl Mongods {
         self.members.iter().map(|member| member.address).collect()
     }
 
-    /// The member that takes writes, once there is one.
+    /// Waits for the primary.
     pub async fn primary(&self) -> usize {
-        wait_until("the set has a primary", PATIENCE, async || {
+        wait_until("the set has a primary", RECOVERY_DEADLINE, async || {
             for (n, member) in self.members.iter().enumerate().filter(|(_, member)| member.child.is_some()) {
                 let uri = format!("mongodb://{}/", member.address);
-                // In a task of its own: an operation of the driver is never dropped half-way.
-                let asked = tokio::spawn(async move { admin::is_primary(&uri, ANSWERS_WITHIN).await });
-                if asked.await.unwrap().unwrap_or(false) {
+                // In its own task, because a driver operation must not be dropped half-way.
+                let answer = tokio::spawn(async move { admin::is_primary(&uri, PRIMARY_TIMEOUT).await });
+                if answer.await.unwrap().unwrap_or(false) {
                     return Ok(n);
                 }
             }
-            Err("none says that it is")
+            Err("no primary")
         })
         .await
     }
@@ -91,20 +90,20 @@ impl Mongods {
         self.members[member].child.as_ref().and_then(Child::pid)
     }
 
-    /// Kills one member, as a crash would.
+    /// Kills one member with SIGKILL.
     pub async fn kill(&mut self, member: usize) {
         if let Some(child) = self.members[member].child.take() {
             child.kill().await;
         }
     }
 
-    /// Starts a member again that was killed, at the same address with the same data.
+    /// Restarts a member at the same address with the same data.
     pub async fn restart(&mut self, member: usize) {
         self.kill(member).await;
         self.members[member].start().await;
     }
 
-    /// Has a member stand still, as a machine that hangs; it goes on with [`Mongods::resume`].
+    /// Pauses a member until [`Mongods::resume`].
     pub async fn pause(&mut self, member: usize) {
         pause(self.members[member].child.as_mut().unwrap()).await;
     }
@@ -117,7 +116,7 @@ impl Mongods {
 impl Member {
     async fn start(&mut self) {
         let mut child = self.program.clone().start().unwrap();
-        child.wait_until_ready(PATIENCE, async |_| TcpStream::connect(self.address).await.ok()).await.unwrap();
+        child.wait_until_ready(RECOVERY_DEADLINE, async |_| TcpStream::connect(self.address).await.ok()).await.unwrap();
         self.child = Some(child);
     }
 }

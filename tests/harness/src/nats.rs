@@ -1,8 +1,7 @@
-//! A broker of the test's own, of one node or of three.
+//! A broker for one test, of one node or three: real nats-servers with the project's `nats.conf` and new keys.
 //!
-//! In: nothing. Out: real nats-servers with the project's `nats.conf`, fresh keys and empty stores. Each node keeps
-//! its address and its store, so it can be killed, or paused, and come back as itself. The routes between nodes may go
-//! through proxies of ours, one for each direction in which a node connects to another.
+//! Each node has a fixed address and store, so it can be killed, paused and restarted as itself. The routes between
+//! nodes can use proxies, one for each pair and direction.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,16 +24,16 @@ use super::{ports, wait_until};
 const CONFIG: &str = include_str!("../../../nats.conf");
 const CONFIG_FILE: &str = "nats.conf";
 const SYNCED: &str = "sync_interval: always";
-/// A node that was killed reads its streams first.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest until a killed node has read its streams.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(60);
 const NODES: usize = 3;
 
-/// Running nats-servers. Gone when they are dropped.
+/// Running nats-servers, killed on drop.
 pub struct Nats {
-    // Dropped first: no node may write into a directory that is being removed.
+    // Dropped first, so that no node writes into a removed directory.
     nodes: Vec<Node>,
-    /// By who connects to whom.
-    cables: BTreeMap<(usize, usize), Proxy>,
+    /// By connecting node and target node.
+    proxies: BTreeMap<(usize, usize), Proxy>,
     pub secrets: GeneratedSecrets,
     pub data: TempDir,
 }
@@ -46,12 +45,12 @@ struct Node {
 }
 
 impl Nats {
-    /// A lone node.
+    /// Starts one node.
     pub async fn start() -> Self {
         Self::with(GeneratedSecrets::generate().unwrap()).await
     }
 
-    /// A lone node with an empty store, but the keys of an installation that was there before.
+    /// Starts one node with an empty store and the keys of an earlier installation.
     pub async fn with(secrets: GeneratedSecrets) -> Self {
         let mut nats = Self { secrets, ..Self::empty() };
         nats.add("", "").await;
@@ -59,36 +58,36 @@ impl Nats {
         nats
     }
 
-    /// The same, but it acknowledges before the disk has it, which is many times as fast: to be filled with a past, and
-    /// then [reopened](Self::reopen) as it should be.
+    /// Starts one node that acknowledges before it syncs to disk, which is much faster. For seeding; call
+    /// [`Nats::reopen`] afterwards.
     pub async fn start_unsynced() -> Self {
         let mut nats = Self::empty();
         nats.add("", "").await;
         let unsynced = CONFIG.replace(SYNCED, "sync_interval: \"2m\"");
-        assert_ne!(unsynced, CONFIG, "nats.conf says it otherwise now");
+        assert_ne!(unsynced, CONFIG, "nats.conf has another sync_interval");
         std::fs::write(nats.directory("").join(CONFIG_FILE), unsynced).unwrap();
         nats.restart().await;
         nats
     }
 
-    /// Stops a lone node gently, and starts it again as it should be, at the same address with the same store.
+    /// Stops the node gracefully and restarts it with the normal configuration, address and store.
     pub async fn reopen(&mut self) {
         if let Some(child) = self.nodes[0].child.take() {
-            child.stop(PATIENCE).await;
+            child.stop(RECOVERY_DEADLINE).await;
         }
         std::fs::write(self.directory("").join(CONFIG_FILE), CONFIG).unwrap();
         self.restart().await;
     }
 
-    /// Three nodes that are a cluster, or will be in a moment: who needs its streams waits for them.
+    /// Starts a cluster of three nodes; its streams become available a moment later.
     pub async fn cluster() -> Self {
-        let mut nats = Self::cluster_to_be().await;
+        let mut nats = Self::stopped_cluster().await;
         nats.restart().await;
         nats
     }
 
-    /// The same before any node has been started; [`Nats::restart_node`] starts one.
-    pub async fn cluster_to_be() -> Self {
+    /// Prepares a cluster without starting a node; [`Nats::restart_node`] starts one.
+    pub async fn stopped_cluster() -> Self {
         let routes = Self::routes();
         let mut nats = Self::empty();
         for (n, own) in routes.iter().enumerate() {
@@ -98,17 +97,17 @@ impl Nats {
         nats
     }
 
-    /// The same with a proxy in each route, so that nodes can be parted from one another.
+    /// Starts a cluster with a proxy in each route, so that nodes can be isolated.
     pub async fn cluster_with_proxied_routes() -> Self {
         let routes = Self::routes();
         let mut nats = Self::empty();
         for (n, peer) in (0..NODES).flat_map(|n| (0..NODES).map(move |peer| (n, peer))).filter(|(n, peer)| n != peer) {
-            nats.cables.insert((n, peer), Proxy::to(routes[peer]).await);
+            nats.proxies.insert((n, peer), Proxy::to(routes[peer]).await);
         }
         for (n, own) in routes.iter().enumerate() {
             let peers: Vec<_> =
-                nats.cables.iter().filter(|((from, _), _)| *from == n).map(|(_, cable)| cable.address()).collect();
-            // Nodes tell each other where others are: to nobody there, so that no route goes around a proxy.
+                nats.proxies.iter().filter(|((from, _), _)| *from == n).map(|(_, cable)| cable.address()).collect();
+            // Nodes advertise their address to each other. An unused address prevents routes that bypass a proxy.
             nats.add(&format!("-{n}"), &cluster(*own, peers.into_iter(), "advertise: \"127.0.0.1:1\"")).await;
         }
         nats.restart().await;
@@ -121,10 +120,10 @@ impl Nats {
 
     fn empty() -> Self {
         let (secrets, data) = (GeneratedSecrets::generate().unwrap(), tempfile::tempdir().unwrap());
-        Self { nodes: vec![], cables: BTreeMap::new(), secrets, data }
+        Self { nodes: vec![], proxies: BTreeMap::new(), secrets, data }
     }
 
-    /// Where a node keeps what it has.
+    /// The directory of a node.
     fn directory(&self, suffix: &str) -> PathBuf {
         self.data.path().join(format!("nats{suffix}"))
     }
@@ -139,12 +138,12 @@ impl Nats {
         self.nodes.push(node);
     }
 
-    /// Where clients connect; of a cluster, all nodes.
+    /// The client URL, with all nodes of a cluster.
     pub fn url(&self) -> String {
         self.nodes.iter().map(|node| format!("nats://{}", node.address)).collect::<Vec<_>>().join(",")
     }
 
-    /// Where clients connect to one node.
+    /// The client URL of one node.
     pub fn url_of(&self, node: usize) -> String {
         format!("nats://{}", self.nodes[node].address)
     }
@@ -159,12 +158,12 @@ impl Nats {
         self.nodes.iter().map(|node| node.address).collect()
     }
 
-    /// A connection as the main server.
+    /// Connects as the main server.
     pub async fn main(&self) -> Broker {
         self.main_at(&self.url()).await
     }
 
-    /// The log on it, as a server opens it.
+    /// Opens the log as a server does.
     pub async fn log(&self) -> JetStreamLog {
         let (_, master) =
             self.secrets.server_env().into_iter().find(|(name, _)| *name == "DOCKHOST_MASTER_KEY").unwrap();
@@ -172,12 +171,12 @@ impl Nats {
         JetStreamLog::open(client, master.parse().unwrap(), LogOptions::default()).await.unwrap()
     }
 
-    /// The processes that run.
+    /// The ids of running processes.
     pub fn pids(&self) -> Vec<u32> {
         self.nodes.iter().filter_map(|node| node.child.as_ref()?.pid()).collect()
     }
 
-    /// The same, to one node.
+    /// Connects to one node as the main server.
     pub async fn main_of(&self, node: usize) -> Broker {
         self.main_at(&self.url_of(node)).await
     }
@@ -186,10 +185,10 @@ impl Nats {
         Broker::connect(url, &self.secrets.nats, "test", DEADLINE).await.unwrap()
     }
 
-    /// The node that leads a stream, once there is one.
+    /// Waits for a stream's leader.
     pub async fn leader_of(&self, stream: &str) -> usize {
         let broker = self.main().await;
-        wait_until(&format!("{stream} has a leader"), PATIENCE, async || {
+        wait_until(&format!("{stream} has a leader"), RECOVERY_DEADLINE, async || {
             let found = broker.jetstream().get_stream(stream).await.map_err(|error| error.to_string())?;
             let leader = found.cached_info().cluster.clone().and_then(|cluster| cluster.leader);
             let leader = leader.ok_or_else(|| "no leader".to_owned())?;
@@ -198,19 +197,19 @@ impl Nats {
         .await
     }
 
-    /// A node's process, if it runs.
+    /// The process id of a running node.
     pub fn pid(&self, node: usize) -> Option<u32> {
         self.nodes[node].child.as_ref().and_then(Child::pid)
     }
 
-    /// Kills all nodes, as a crash would.
+    /// Kills all nodes with SIGKILL.
     pub async fn kill(&mut self) {
         for node in 0..self.nodes.len() {
             self.kill_node(node).await;
         }
     }
 
-    /// Kills the nodes that run, and starts all again at the same addresses with the same stores.
+    /// Kills running nodes, and starts all at the same addresses with the same stores.
     pub async fn restart(&mut self) {
         self.kill().await;
         for node in 0..self.nodes.len() {
@@ -218,20 +217,20 @@ impl Nats {
         }
     }
 
-    /// Kills one node, as a crash would.
+    /// Kills one node with SIGKILL.
     pub async fn kill_node(&mut self, node: usize) {
         if let Some(child) = self.nodes[node].child.take() {
             child.kill().await;
         }
     }
 
-    /// Starts a node again that was killed.
+    /// Restarts a node.
     pub async fn restart_node(&mut self, node: usize) {
         self.kill_node(node).await;
         self.nodes[node].start().await;
     }
 
-    /// Has a node stand still, as a machine that hangs; it goes on with [`Nats::resume_node`].
+    /// Pauses a node until [`Nats::resume_node`].
     pub async fn pause_node(&mut self, node: usize) {
         pause(self.nodes[node].child.as_mut().unwrap()).await;
     }
@@ -240,31 +239,31 @@ impl Nats {
         resume(self.nodes[node].child.as_mut().unwrap()).await;
     }
 
-    /// The proxies in the routes of one node, both ways.
-    pub fn cables_of(&self, node: usize) -> impl Iterator<Item = &Proxy> {
-        self.cables.iter().filter(move |((from, to), _)| *from == node || *to == node).map(|(_, cable)| cable)
+    /// The proxies of a node's routes, in both directions.
+    pub fn proxies_of(&self, node: usize) -> impl Iterator<Item = &Proxy> {
+        self.proxies.iter().filter(move |((from, to), _)| *from == node || *to == node).map(|(_, cable)| cable)
     }
 
-    /// Parts a node from the others; clients still reach it.
+    /// Isolates a node from the others; clients still reach it.
     pub fn isolate(&self, node: usize) {
-        self.cables_of(node).for_each(Proxy::cut);
+        self.proxies_of(node).for_each(Proxy::cut);
     }
 
     /// Ends [`Nats::isolate`].
     pub fn rejoin(&self, node: usize) {
-        self.cables_of(node).for_each(Proxy::heal);
+        self.proxies_of(node).for_each(Proxy::heal);
     }
 }
 
 impl Node {
     async fn start(&mut self) {
         let mut child = self.program.clone().start().unwrap();
-        child.wait_until_ready(PATIENCE, async |_| TcpStream::connect(self.address).await.ok()).await.unwrap();
+        child.wait_until_ready(RECOVERY_DEADLINE, async |_| TcpStream::connect(self.address).await.ok()).await.unwrap();
         self.child = Some(child);
     }
 }
 
-/// One node, all but its keys.
+/// The program of one node, without its keys.
 fn describe(binary: &Path, directory: &Path, name: &str, address: SocketAddr, cluster: &str) -> Program {
     std::fs::create_dir_all(directory).unwrap();
     let config = directory.join(CONFIG_FILE);
@@ -282,12 +281,11 @@ fn describe(binary: &Path, directory: &Path, name: &str, address: SocketAddr, cl
     }
 }
 
-/// The part of a node's configuration that makes it one of several. Clients are told of no other node: they know what
-/// they were given, so that none goes around its proxy.
-fn cluster(listen: SocketAddr, peers: impl Iterator<Item = SocketAddr>, more: &str) -> String {
+/// The cluster block of a node's configuration. Nodes are not advertised to clients, so that none bypasses its proxy.
+fn cluster(listen: SocketAddr, peers: impl Iterator<Item = SocketAddr>, options: &str) -> String {
     let peers: Vec<_> = peers.map(|peer| format!("\"nats://{peer}\"")).collect();
     format!(
-        "cluster {{\n name: dockhost\n listen: \"{listen}\"\n no_advertise: true\n routes: [{}]\n {more}\n}}\n",
+        "cluster {{\n name: dockhost\n listen: \"{listen}\"\n no_advertise: true\n routes: [{}]\n {options}\n}}\n",
         peers.join(", ")
     )
 }

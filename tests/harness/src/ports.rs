@@ -1,11 +1,10 @@
-//! Ports that can be come back to. In: nothing. Out: a free one, below those that the system hands out to outgoing
-//! connections, so that nobody's connection sits on it while its server is down.
+//! Free ports below the ephemeral range, so that no outgoing connection takes one while its server is down.
 
 use std::net::{Ipv4Addr, TcpListener};
 
 use dockhost::common::clock;
 
-/// Above the well-known ones, below those of the agents' containers.
+/// Above the well-known ports and below those of the agents' containers.
 const FIRST: u16 = 10_000;
 const COUNT: u64 = 10_000;
 
@@ -13,7 +12,7 @@ const COUNT: u64 = 10_000;
 #[must_use]
 pub fn free() -> u16 {
     loop {
-        // The low half of such an id is random.
+        // The low half of the id is random.
         let port = FIRST + u16::try_from(clock::fresh_uuid().as_u64_pair().1 % COUNT).unwrap();
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;

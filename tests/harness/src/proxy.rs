@@ -1,14 +1,12 @@
-//! A cable between any two parts, which can be cut, slowed down, or made to lose what goes through it.
+//! A TCP proxy between any two parts that injects network faults:
 //!
-//! In: TCP connections to [`Proxy::address`]. Out: the same bytes to the target and back, as the [`Condition`] of the
-//! moment lets them. Each direction is on its own:
+//! - *cut*: connections are reset and new ones refused.
+//! - *delay*: bytes of one direction arrive later, in order.
+//! - *drop* (half-open): connections stay open and new ones are accepted, but bytes and ends of connections of one
+//!   direction are discarded.
 //!
-//! - *cut*: connections are reset, new ones refused.
-//! - *delay*: bytes arrive later, in order.
-//! - *swallow* (half-open): connections stand and new ones are taken, but bytes vanish, and so does word of an end.
-//!
-//! TCP never leaves a gap in a stream: a connection that lost bytes is reset when the cable is whole again; the others
-//! go on. There is no other way to do this on a machine without a kernel that can (`netem`).
+//! TCP streams have no gaps: healing the proxy resets each connection that lost bytes; the others continue. The kernel's
+//! `netem` could do the same, but is not available on every machine.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,53 +23,54 @@ use tokio::time::Instant;
 
 use super::ports;
 
-/// Chunks on the way in one direction of one connection; more are left in the sender's hands.
-const ON_THE_WAY: usize = 1024;
-const CHUNK: usize = 16 * 1024;
+/// Chunks buffered per connection and direction.
+const MAX_BUFFERED_CHUNKS: usize = 1024;
+/// Bytes read at once.
+const CHUNK_SIZE: usize = 16 * 1024;
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From the client, who connected, to the server.
+    /// From the client to the server.
     Up,
     /// From the server to the client.
     Down,
 }
 
-/// What becomes of bytes that go one way.
+/// The faults of one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Way {
+struct DirectionFaults {
     delay: Duration,
-    swallow: bool,
+    drop: bool,
 }
 
-/// The state of the cable.
+/// The current faults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Condition {
+struct Faults {
     cut: bool,
-    /// How often it was cut: a cut that is healed at once must not go unseen.
+    /// The number of cuts, so that a cut followed at once by a heal is noticed.
     cuts: usize,
-    up: Way,
-    down: Way,
+    up: DirectionFaults,
+    down: DirectionFaults,
 }
 
-impl Condition {
-    const fn way(&self, direction: Direction) -> Way {
+impl Faults {
+    const fn faults(&self, direction: Direction) -> DirectionFaults {
         match direction {
             Direction::Up => self.up,
             Direction::Down => self.down,
         }
     }
 
-    const fn way_mut(&mut self, direction: Direction) -> &mut Way {
+    const fn faults_mut(&mut self, direction: Direction) -> &mut DirectionFaults {
         match direction {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
         }
     }
 
-    const fn loses(&self) -> bool {
-        self.up.swallow || self.down.swallow
+    const fn drops(&self) -> bool {
+        self.up.drop || self.down.drop
     }
 }
 
@@ -84,12 +83,12 @@ impl Direction {
     }
 }
 
-/// The cable. Dropped, all its connections end.
+/// The proxy. Its connections are closed on drop.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    condition: watch::Sender<Condition>,
-    taken: Arc<AtomicUsize>,
+    faults: watch::Sender<Faults>,
+    accepted: Arc<AtomicUsize>,
     lost: Arc<AtomicUsize>,
     running: JoinHandle<()>,
 }
@@ -101,62 +100,62 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// A whole cable to `target`, whoever listens there now or later.
+    /// A proxy without faults to `target`, which may start listening later.
     pub async fn to(target: SocketAddr) -> Self {
         let listener = listen((Ipv4Addr::LOCALHOST, ports::free()).into()).await;
         let address = listener.local_addr().unwrap();
-        let (condition, seen) = watch::channel(Condition::default());
-        let (taken, lost) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let counters = (Arc::clone(&taken), Arc::clone(&lost));
+        let (faults, seen) = watch::channel(Faults::default());
+        let (accepted, lost) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let counters = (Arc::clone(&accepted), Arc::clone(&lost));
         let running = tokio::spawn(serve(listener, address, target, seen, counters));
-        Self { address, condition, taken, lost, running }
+        Self { address, faults, accepted, lost, running }
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Resets what is connected, refuses what wants to.
+    /// Resets connections and refuses new ones.
     pub fn cut(&self) {
-        self.condition.send_modify(|condition| (condition.cut, condition.cuts) = (true, condition.cuts + 1));
+        self.faults.send_modify(|faults| (faults.cut, faults.cuts) = (true, faults.cuts + 1));
     }
 
-    /// Bytes that go this way arrive so much later.
+    /// Delays bytes in this direction.
     pub fn delay(&self, direction: Direction, delay: Duration) {
-        self.condition.send_modify(|condition| condition.way_mut(direction).delay = delay);
+        self.faults.send_modify(|faults| faults.faults_mut(direction).delay = delay);
     }
 
-    /// Bytes that go this way vanish, while connections stand.
-    pub fn swallow(&self, direction: Direction) {
-        self.condition.send_modify(|condition| condition.way_mut(direction).swallow = true);
+    /// Discards bytes in this direction; connections stay open.
+    pub fn drop_bytes(&self, direction: Direction) {
+        self.faults.send_modify(|faults| faults.faults_mut(direction).drop = true);
     }
 
-    /// Bytes vanish both ways.
+    /// Discards bytes in both directions.
     pub fn half_open(&self) {
-        self.condition.send_modify(|condition| (condition.up.swallow, condition.down.swallow) = (true, true));
+        self.faults.send_modify(|faults| (faults.up.drop, faults.down.drop) = (true, true));
     }
 
-    /// Makes the cable whole: nothing is cut, slow or lost any more.
+    /// Removes all faults.
     pub fn heal(&self) {
-        self.condition.send_modify(|condition| *condition = Condition { cuts: condition.cuts, ..Condition::default() });
+        self.faults.send_modify(|faults| *faults = Faults { cuts: faults.cuts, ..Faults::default() });
     }
 
-    /// Connections that were taken so far.
+    /// The number of connections accepted so far.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.taken.load(Ordering::SeqCst)
+        self.accepted.load(Ordering::SeqCst)
     }
 
-    /// Bytes that vanished so far: a fault that met no traffic was none.
+    /// The number of bytes discarded so far; zero means that a fault had no effect.
     #[must_use]
     pub fn lost_bytes(&self) -> usize {
         self.lost.load(Ordering::SeqCst)
     }
 }
 
-/// The port is our own and comes back soon: a moment's other holder is waited for.
+/// Binds the port; waits if another process uses it for a moment.
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut pause = tokio::time::interval(Duration::from_millis(10));
     loop {
@@ -171,32 +170,32 @@ async fn serve(
     listener: TcpListener,
     address: SocketAddr,
     target: SocketAddr,
-    mut condition: watch::Receiver<Condition>,
-    (taken, lost): (Arc<AtomicUsize>, Arc<AtomicUsize>),
+    mut faults: watch::Receiver<Faults>,
+    (accepted, lost): (Arc<AtomicUsize>, Arc<AtomicUsize>),
 ) {
-    // Dropped with this task, and all connections with it.
+    // Dropped with this task, which closes all connections.
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     loop {
-        // Who is refused must find nobody there: an accepted connection that ends at once is another thing.
-        let cut = condition.borrow_and_update().cut;
+        // Refusing needs a closed listener: accepting and closing would look different to the client.
+        let cut = faults.borrow_and_update().cut;
         match &listener {
             Some(_) if cut => listener = None,
             None if !cut => listener = Some(listen(address).await),
             _ => {}
         }
-        let accepted = async {
+        let next = async {
             match &listener {
                 Some(listener) => listener.accept().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            accepted = accepted => if let Ok((client, _)) = accepted {
-                taken.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(connect(client, target, condition.clone(), Arc::clone(&lost)));
+            client = next => if let Ok((client, _)) = client {
+                accepted.fetch_add(1, Ordering::SeqCst);
+                connections.spawn(connect(client, target, faults.clone(), Arc::clone(&lost)));
             },
-            changed = condition.changed() => if changed.is_err() {
+            changed = faults.changed() => if changed.is_err() {
                 return;
             },
             Some(_) = connections.join_next() => {}
@@ -204,13 +203,8 @@ async fn serve(
     }
 }
 
-async fn connect(
-    client: TcpStream,
-    target: SocketAddr,
-    condition: watch::Receiver<Condition>,
-    lost_bytes: Arc<AtomicUsize>,
-) {
-    let cuts = condition.borrow().cuts;
+async fn connect(client: TcpStream, target: SocketAddr, faults: watch::Receiver<Faults>, lost_bytes: Arc<AtomicUsize>) {
+    let cuts = faults.borrow().cuts;
     let Ok(server) = TcpStream::connect(target).await else {
         let _ = client.set_zero_linger();
         return;
@@ -218,17 +212,17 @@ async fn connect(
     for stream in [&client, &server] {
         let _ = stream.set_nodelay(true);
     }
-    Connection { client, server, condition, cuts, lost: AtomicBool::new(false), lost_bytes }.carry().await;
+    Connection { client, server, faults, cuts, lost: AtomicBool::new(false), lost_bytes }.carry().await;
 }
 
-/// One connection through the cable.
+/// One connection through the proxy.
 struct Connection {
     client: TcpStream,
     server: TcpStream,
-    condition: watch::Receiver<Condition>,
-    /// How often the cable was cut before.
+    faults: watch::Receiver<Faults>,
+    /// The number of cuts when it was opened.
     cuts: usize,
-    /// Whether bytes, or word of an end, have vanished.
+    /// Whether bytes or the end of a direction were discarded.
     lost: AtomicBool,
     lost_bytes: Arc<AtomicUsize>,
 }
@@ -236,79 +230,81 @@ struct Connection {
 impl Connection {
     async fn carry(mut self) {
         let ended = {
-            let (condition, cuts) = (&self.condition, self.cuts);
-            let cable = Cable { condition, cuts, lost: &self.lost, lost_bytes: &self.lost_bytes };
+            let (faults, cuts) = (&self.faults, self.cuts);
+            let shared = Shared { faults, cuts, lost: &self.lost, lost_bytes: &self.lost_bytes };
             let (from_client, to_client) = self.client.split();
             let (from_server, to_server) = self.server.split();
-            let up = cable.pass(from_client, to_server, Direction::Up);
-            let down = cable.pass(from_server, to_client, Direction::Down);
+            let up = shared.pass(from_client, to_server, Direction::Up);
+            let down = shared.pass(from_server, to_client, Direction::Down);
             tokio::select! {
                 ended = async { tokio::try_join!(up, down) } => ended.map(drop),
-                () = cable.broken() => Err(io::ErrorKind::ConnectionReset.into()),
+                () = shared.broken() => Err(io::ErrorKind::ConnectionReset.into()),
             }
         };
         if ended.is_err() {
-            // Closed without lingering, a connection is reset.
+            // Closing with zero linger resets a connection.
             let _ = self.client.set_zero_linger();
             let _ = self.server.set_zero_linger();
         }
     }
 }
 
-/// What both directions of a connection look at.
+/// What both directions of a connection share.
 #[derive(Clone, Copy)]
-struct Cable<'a> {
-    condition: &'a watch::Receiver<Condition>,
+struct Shared<'a> {
+    faults: &'a watch::Receiver<Faults>,
     cuts: usize,
     lost: &'a AtomicBool,
     lost_bytes: &'a AtomicUsize,
 }
 
-impl Cable<'_> {
-    /// Ends when the cable is cut, or is whole again and this connection has a gap.
+impl Shared<'_> {
+    /// Returns when the proxy is cut, or healed while this connection has a gap.
     async fn broken(self) {
-        let mut condition = self.condition.clone();
+        let mut faults = self.faults.clone();
         let gap = || self.lost.load(Ordering::SeqCst);
-        let broken = |now: &Condition| now.cuts != self.cuts || (!now.loses() && gap());
-        // The proxy is gone: this task is about to be, too.
-        let _ = condition.wait_for(broken).await;
+        let broken = |now: &Faults| now.cuts != self.cuts || (!now.drops() && gap());
+        if faults.wait_for(broken).await.is_err() {
+            // The proxy was dropped, which is about to drop this task and so close the connection without a reset.
+            std::future::pending::<()>().await;
+        }
     }
 
-    fn way(self, direction: Direction) -> Way {
-        self.condition.borrow().way(direction)
+    fn faults(self, direction: Direction) -> DirectionFaults {
+        self.faults.borrow().faults(direction)
     }
 
-    /// Notes that something vanished; the connection stands until [`Cable::broken`] ends it.
-    async fn vanish<T>(self) -> T {
+    /// Records a loss; the connection stays open until [`Shared::broken`] returns.
+    async fn lose<T>(self) -> T {
         self.lost.store(true, Ordering::SeqCst);
         std::future::pending().await
     }
 
-    /// Passes bytes on in one direction until the sender has no more.
+    /// Forwards bytes in one direction until the sender ends it.
     async fn pass(self, from: ReadHalf<'_>, to: WriteHalf<'_>, direction: Direction) -> io::Result<()> {
-        let (queue, queued) = mpsc::channel(ON_THE_WAY);
-        tokio::try_join!(self.take(from, queue, direction), self.give(queued, to, direction)).map(drop)
+        let (queue, queued) = mpsc::channel(MAX_BUFFERED_CHUNKS);
+        tokio::try_join!(self.receive(from, queue, direction), self.forward(queued, to, direction)).map(drop)
     }
 
-    async fn take(
+    async fn receive(
         self,
         mut from: ReadHalf<'_>,
         queue: mpsc::Sender<(Instant, Vec<u8>)>,
         direction: Direction,
     ) -> io::Result<()> {
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; CHUNK_SIZE];
         loop {
             let read = from.read(&mut buffer).await;
-            let way = self.way(direction);
+            let faults = self.faults(direction);
             match read {
-                Ok(count) if count > 0 && way.swallow => {
+                Ok(count) if count > 0 && faults.drop => {
                     self.lost.store(true, Ordering::SeqCst);
                     self.lost_bytes.fetch_add(count, Ordering::SeqCst);
                 }
-                _ if way.swallow => return self.vanish().await,
+                _ if faults.drop => return self.lose().await,
                 Ok(0) => return Ok(()),
                 Ok(count) => {
-                    let due = Instant::now() + way.delay;
+                    let due = Instant::now() + faults.delay;
                     if queue.send((due, buffer[..count].to_vec())).await.is_err() {
                         return Ok(());
                     }
@@ -318,7 +314,7 @@ impl Cable<'_> {
         }
     }
 
-    async fn give(
+    async fn forward(
         self,
         mut queued: mpsc::Receiver<(Instant, Vec<u8>)>,
         mut to: WriteHalf<'_>,
@@ -327,9 +323,9 @@ impl Cable<'_> {
         while let Some((due, bytes)) = queued.recv().await {
             tokio::time::sleep_until(due).await;
             if let Err(error) = to.write_all(&bytes).await {
-                // Word of the receiver's end would go the other way.
-                if self.way(direction.opposite()).swallow {
-                    return self.vanish().await;
+                // The receiver closed the connection; the other direction would tell the sender.
+                if self.faults(direction.opposite()).drop {
+                    return self.lose().await;
                 }
                 return Err(error);
             }

@@ -1,9 +1,8 @@
-//! A log with a past: machines, people and their instances, as many as a test or a bench wants, fast.
+//! Fills a log quickly with backends, users and instances, before any server uses the broker.
 //!
-//! In: a broker that no server uses yet, and how many. Out: events that the rules themselves decided, so that whatever
-//! reads the log (servers, `verify`, `rebuild`, the checker) finds nothing odd in it, and people who can sign in with
-//! [`PASSWORD`]. Every deadline is met: nothing is left to be done. Start the broker with
-//! [`Nats::start_unsynced`](crate::Nats::start_unsynced) to seed much, and then `reopen` it as it should be.
+//! The domain decides each event, so servers, `verify`, `rebuild` and the checker accept the log. No deadline is open, so
+//! servers have nothing to do. Users can sign in with [`PASSWORD`]. To seed much, start the broker with
+//! [`Nats::start_unsynced`](crate::Nats::start_unsynced) and `reopen` it afterwards.
 
 mod person;
 mod publish;
@@ -31,17 +30,17 @@ use crate::Nats;
 use person::Life;
 use publish::Publisher;
 
-/// Everybody's password.
+/// The password of all users.
 pub const PASSWORD: &str = "correct horse";
-/// People whose events mix in the log.
-const AT_ONCE: usize = 64;
+/// Users whose events are interleaved in the log.
+const CONCURRENT_USERS: usize = 64;
 
-/// What people do.
+/// What each user does.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Instances that each has, and that run in the end.
+    /// Instances per user, all running at the end.
     pub instances: usize,
-    /// How often each of them is stopped and resumed (four events each time).
+    /// How often each instance is stopped and resumed (four events each time).
     pub cycles: usize,
 }
 
@@ -51,17 +50,17 @@ impl Default for Plan {
     }
 }
 
-/// Somebody with an account.
+/// A seeded user.
 #[derive(Debug, Clone)]
 pub struct Person {
     pub id: UserId,
-    /// What they sign in with, besides [`PASSWORD`].
+    /// The username.
     pub name: Username,
-    /// Those that run.
+    /// The running instances.
     pub instances: Vec<InstanceId>,
 }
 
-/// Writes pasts. Nobody else may write to the log meanwhile.
+/// Writes the log. Nothing else may append to it meanwhile.
 pub struct Seed {
     log: JetStreamLog,
     publisher: Publisher,
@@ -70,20 +69,20 @@ pub struct Seed {
     people: usize,
     reports: u64,
     now: Timestamp,
-    /// Time between two events.
+    /// The time between two events.
     pace: Duration,
 }
 
 impl Seed {
-    /// The past begins `ago`, and has an event every `pace` until it has come to the present; then all are of now.
-    /// The rules forget what was settled seven days before: how much a busy tenancy holds depends on the pace.
+    /// The first event is `ago` old, with an event every `pace` up to the present; later events are of now. Finished
+    /// instances are retained for seven days of event time, so the pace determines the size of a busy tenancy.
     pub async fn open(nats: &Nats, ago: Duration, pace: Duration) -> Self {
         let log = nats.log().await;
         let end = log.end(Filter::All).await.unwrap();
         let codec = Codec::new(log.keyring().clone());
         let client = nats.main().await.client().clone();
         let verifier = Passwords::new().unwrap().hash(PASSWORD.to_owned().into()).await.unwrap();
-        let began = clock::now().millis() - i64::try_from(ago.as_millis()).unwrap();
+        let start = clock::now().millis() - i64::try_from(ago.as_millis()).unwrap();
         Self {
             publisher: Publisher::open(client, codec, end).await,
             log,
@@ -91,22 +90,22 @@ impl Seed {
             machines: Vec::new(),
             people: 0,
             reports: 0,
-            now: Timestamp::from_millis(began),
+            now: Timestamp::from_millis(start),
             pace,
         }
     }
 
-    /// The log that is written to.
+    /// The log.
     pub fn log(&self) -> &JetStreamLog {
         &self.log
     }
 
-    /// The last sequence so far.
+    /// The last sequence.
     pub fn end(&self) -> u64 {
         self.publisher.end()
     }
 
-    /// Registers machines that were heard once; needed before anybody has instances.
+    /// Registers connected backends, which instances need.
     pub async fn machines(&mut self, count: usize, max_containers: u32) -> Vec<BackendId> {
         let first = self.machines.len() + 1;
         for n in first..first + count {
@@ -127,63 +126,62 @@ impl Seed {
             let start = self.session();
             self.decide(id.into(), &mut sessions, Actor::Anonymous, &start);
             let (runtime, agent_version) = ("simulated".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-            let heard = Connected { address: "127.0.0.1".to_owned().into(), runtime, agent_version };
-            self.decide(id, &mut machine, Actor::System, &MarkConnected(heard));
+            let connected = Connected { address: "127.0.0.1".to_owned().into(), runtime, agent_version };
+            self.decide(id, &mut machine, Actor::System, &MarkConnected(connected));
             self.machines.push(Candidate::new(id, max_containers));
-            self.publisher.breathe().await;
+            self.publisher.send_full_batch().await;
         }
         self.publisher.finish().await;
         self.machines[first - 1..].iter().map(|machine| machine.backend_id).collect()
     }
 
-    /// So many people who do as planned. Some also tried another machine first, deleted an instance, or signed out
-    /// somewhere.
+    /// Seeds this many users. Some also had a create refused by a backend, deleted an instance, or signed out.
     pub async fn people(&mut self, count: usize, plan: Plan) -> Vec<Person> {
         let mut people = Vec::with_capacity(count);
         while people.len() < count {
-            people.extend(self.generation((count - people.len()).min(AT_ONCE), plan).await);
+            people.extend(self.generation((count - people.len()).min(CONCURRENT_USERS), plan).await);
         }
         self.publisher.finish().await;
         people
     }
 
-    /// As many people as it takes until the log has at least this many events.
+    /// Seeds users until the log has at least this many events.
     pub async fn people_until(&mut self, events: u64, plan: Plan) -> Vec<Person> {
         let mut people = Vec::new();
         while self.end() < events {
-            people.extend(self.generation(AT_ONCE, plan).await);
+            people.extend(self.generation(CONCURRENT_USERS, plan).await);
         }
         self.publisher.finish().await;
         people
     }
 
-    /// One person whose tenancy has exactly this many events: an instance that is stopped and resumed, over and over.
-    /// Needs an even number, so that it is settled in the end: stopped if four divides it, else running.
+    /// Seeds one user whose tenancy has exactly this many events: one instance, stopped and resumed repeatedly. The number
+    /// must be even; a multiple of four ends with the instance stopped, others with it running.
     pub async fn busy_person(&mut self, events: usize) -> Person {
-        assert!(events >= 2 && events.is_multiple_of(2), "a settled tenancy has an even number of events");
+        assert!(events >= 2 && events.is_multiple_of(2), "an even number of events is needed");
         let mut life = Life::begin(self);
         life.create(self);
         for n in 0..events / 2 - 1 {
             life.change(self, !n.is_multiple_of(2));
-            self.publisher.breathe().await;
+            self.publisher.send_full_batch().await;
         }
         self.publisher.finish().await;
         life.person()
     }
 
-    /// People who live at the same time: one does a thing, then the next.
+    /// Seeds users whose steps are interleaved.
     async fn generation(&mut self, count: usize, plan: Plan) -> Vec<Person> {
         let mut lives: Vec<_> = (0..count).map(|_| Life::begin(self)).collect();
         for step in 0..person::steps(plan) {
             for life in &mut lives {
                 life.step(self, plan, step);
             }
-            self.publisher.breathe().await;
+            self.publisher.send_full_batch().await;
         }
         lives.into_iter().map(Life::person).collect()
     }
 
-    /// Decides by the rules, and records what was decided.
+    /// Executes a command and appends its event.
     fn decide<C: Command>(
         &mut self,
         id: <C::Aggregate as Aggregate>::Id,
@@ -191,7 +189,7 @@ impl Seed {
         actor: Actor,
         command: &C,
     ) -> <C::Aggregate as Aggregate>::Event {
-        let event = command.decide(state).unwrap().expect("what is asked for changes something");
+        let event = command.decide(state).unwrap().expect("the command yields an event");
         self.now = self.now.after(self.pace).min(clock::now());
         let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: self.now };
         state.evolve(&event, &meta);

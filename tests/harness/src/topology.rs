@@ -1,58 +1,56 @@
-//! What a [`World`](super::World) is made of, and the cables between its parts.
-//!
-//! In: a choice. Out: running servers, and for a client of them the URLs that it is given.
+//! Which servers a [`World`](super::World) consists of, and the proxies between its parts.
 
 use std::net::SocketAddr;
 
 use super::proxy::Proxy;
 use super::{Mongo, Mongods, Nats};
 
-/// Which servers there are.
+/// The servers of a world.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Topology {
     pub broker: Nodes,
     pub database: Members,
-    /// Whether each replica and each agent reaches its servers through proxies of its own.
+    /// Whether each replica and agent connects through its own proxies.
     pub proxied: bool,
 }
 
-/// The broker.
+/// The broker's nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Nodes {
-    /// A lone nats-server: streams of one copy.
+    /// One nats-server; streams have one copy.
     #[default]
     One,
-    /// A cluster: streams of three copies.
+    /// A cluster; streams have three copies.
     Three,
-    /// A cluster whose nodes can be parted from one another.
-    ThreeParted,
+    /// A cluster whose nodes can be isolated.
+    ThreeProxiedRoutes,
 }
 
-/// The database.
+/// The database's members.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Members {
-    /// A database of the test's own on the run's one mongod, which must not be touched.
+    /// The test's own database on the shared mongod, which tests must not kill.
     #[default]
     Shared,
-    /// A mongod of the test's own, which may be killed.
+    /// The test's own mongod.
     Own,
-    /// A replica set of three. Its members tell clients where they are, so that no proxy can stand before them.
+    /// The test's own replica set of three. It can't be proxied, because its members tell clients their addresses.
     OwnSet,
 }
 
 impl Topology {
-    /// A lone nats-server and the run's mongod.
+    /// One nats-server and the shared mongod.
     pub const ONE: Self = Self { broker: Nodes::One, database: Members::Shared, proxied: false };
-    /// Three nodes and a set of three.
+    /// A cluster of three and a replica set of three.
     pub const THREE: Self = Self { broker: Nodes::Three, database: Members::OwnSet, proxied: false };
 
-    /// The same with a proxy in each cable.
+    /// The same with proxies.
     #[must_use]
     pub const fn proxied(self) -> Self {
         Self { proxied: true, ..self }
     }
 
-    /// The same with a database that may be killed.
+    /// The same with its own mongod.
     #[must_use]
     pub const fn with_own_database(self) -> Self {
         Self { database: Members::Own, ..self }
@@ -63,7 +61,7 @@ impl Topology {
             match self.broker {
                 Nodes::One => Nats::start().await,
                 Nodes::Three => Nats::cluster().await,
-                Nodes::ThreeParted => Nats::cluster_with_proxied_routes().await,
+                Nodes::ThreeProxiedRoutes => Nats::cluster_with_proxied_routes().await,
             }
         };
         let database = async {
@@ -79,51 +77,51 @@ impl Topology {
     }
 }
 
-/// The cables of one replica or agent; none where it is connected without a proxy.
+/// The proxies of one replica or agent; none if it connects directly.
 #[derive(Debug, Default)]
-pub struct Cables {
-    /// To each node of the broker.
+pub struct Proxies {
+    /// One to each node of the broker.
     pub broker: Vec<Proxy>,
-    /// To the database, if it is a single mongod and this is a replica.
+    /// The replica's proxy to a single mongod.
     pub database: Option<Proxy>,
 }
 
-impl Cables {
-    /// To these nodes, and to the mongod of a URI.
-    pub(crate) async fn lay(nodes: &[SocketAddr], mongod: Option<&str>) -> Self {
-        let mut cables = Self::default();
+impl Proxies {
+    /// Starts proxies to these nodes and to the mongod of a URI.
+    pub(crate) async fn start(nodes: &[SocketAddr], mongod: Option<&str>) -> Self {
+        let mut proxies = Self::default();
         for node in nodes {
-            cables.broker.push(Proxy::to(*node).await);
+            proxies.broker.push(Proxy::to(*node).await);
         }
         if let Some(address) = mongod.and_then(single) {
-            cables.database = Some(Proxy::to(address).await);
+            proxies.database = Some(Proxy::to(address).await);
         }
-        cables
+        proxies
     }
 
-    /// The broker's URL as this client is given it.
+    /// The broker's URL through the proxies.
     pub(crate) fn nats_url(&self) -> Option<String> {
-        let urls: Vec<_> = self.broker.iter().map(|cable| format!("nats://{}", cable.address())).collect();
+        let urls: Vec<_> = self.broker.iter().map(|proxy| format!("nats://{}", proxy.address())).collect();
         (!urls.is_empty()).then(|| urls.join(","))
     }
 
-    /// The database's URI as this client is given it.
+    /// The database's URI through the proxy.
     pub(crate) fn mongodb_uri(&self, uri: &str) -> Option<String> {
-        let (address, cable) = (single(uri)?, self.database.as_ref()?);
-        Some(uri.replacen(&address.to_string(), &cable.address().to_string(), 1))
+        let (address, proxy) = (single(uri)?, self.database.as_ref()?);
+        Some(uri.replacen(&address.to_string(), &proxy.address().to_string(), 1))
     }
 
-    /// All of them.
+    /// All proxies.
     pub fn all(&self) -> impl Iterator<Item = &Proxy> {
         self.broker.iter().chain(&self.database)
     }
 
-    /// Cuts every cable to the broker.
+    /// Cuts every connection to the broker.
     pub fn cut_broker(&self) {
         self.broker.iter().for_each(Proxy::cut);
     }
 
-    /// Makes every cable whole.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.all().for_each(Proxy::heal);
     }

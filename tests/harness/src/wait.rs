@@ -1,12 +1,12 @@
-//! Waiting for a state instead of for a time.
+//! Waits for a state instead of a fixed time.
 
 use std::fmt::Display;
 use std::time::Duration;
 
-/// Longer than anything takes on a busy machine, shorter than anyone's patience.
+/// Longer than any expected state takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Asks until the answer is `Ok`, and returns what is in it. An `Err` says what the state is instead.
+/// Calls `probe` until it returns `Ok`. An `Err` describes the current state.
 ///
 /// # Panics
 /// After `deadline`, with `what` and the last state seen.
@@ -18,14 +18,14 @@ pub async fn wait_until<T, E: Display>(
     let end = tokio::time::Instant::now() + deadline;
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut last = "nothing: the probe never answered".to_owned();
+    let mut last = "none: the probe did not return".to_owned();
     loop {
         ticks.tick().await;
         match tokio::time::timeout_at(end, probe()).await {
-            Ok(Ok(seen)) => return seen,
+            Ok(Ok(value)) => return value,
             Ok(Err(state)) => last = state.to_string(),
             Err(_) => {}
         }
-        assert!(tokio::time::Instant::now() < end, "{what}: not within {deadline:?}; last seen: {last}");
+        assert!(tokio::time::Instant::now() < end, "{what}: not within {deadline:?}; last state: {last}");
     }
 }

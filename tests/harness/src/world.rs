@@ -1,7 +1,6 @@
-//! A whole DockHost of one's own: broker, database, any number of replicas and agents, all real processes.
+//! A complete system for one test: broker, database, replicas and agents, all real processes.
 //!
-//! In: how many, on which servers, and what differs from the usual settings. Out: URLs, and processes that can be
-//! killed, paused and started again one by one.
+//! Each process can be killed, paused and restarted.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,35 +19,35 @@ use tempfile::TempDir;
 use super::containers::Containers;
 use super::http::{Answer, Client};
 use super::pause::{pause, resume};
-use super::topology::Cables;
+use super::topology::Proxies;
 use super::{Mongo, Mongods, Nats, Topology, log, program, wait_until};
 
-/// A replica of the main server. It keeps its URL and its cables, and so can come back as itself.
+/// A replica of the main server. Its URL and proxies stay the same when it restarts.
 pub struct Replica {
     pub url: String,
-    /// Of the process that runs, or ran last.
+    /// The log of the current or last process.
     pub log: PathBuf,
-    /// None while it is killed.
+    /// None while it is down.
     pub process: Option<Child>,
-    pub cables: Cables,
+    pub proxies: Proxies,
 }
 
-/// A registered backend, and its agent if it runs.
+/// A registered backend, and its agent if running.
 pub struct Agent {
     pub name: String,
     pub key: String,
     pub process: Option<Child>,
-    pub cables: Cables,
+    pub proxies: Proxies,
 }
 
-/// All of it. Gone when it is dropped.
+/// The system; its processes are killed on drop.
 pub struct World {
-    // Processes first: they must not write into a directory that is being removed.
+    // Processes first, so that none writes into a removed directory.
     pub replicas: Vec<Replica>,
     pub agents: Vec<Agent>,
     pub nats: Nats,
     pub mongo: Mongo,
-    /// The mongods, if they are the test's own.
+    /// The test's own mongods, if any.
     pub mongods: Option<Mongods>,
     pub data: TempDir,
     topology: Topology,
@@ -57,29 +56,29 @@ pub struct World {
 }
 
 impl World {
-    /// Broker and database, and this many replicas that serve.
+    /// Starts broker, database and this many replicas.
     pub async fn start(replicas: usize) -> Self {
         Self::with(replicas, &[]).await
     }
 
-    /// The same, with settings of the server that differ (`("DOCKHOST_MAX_INSTANCES_PER_USER", "5")`).
+    /// The same with other server settings (`("DOCKHOST_MAX_INSTANCES_PER_USER", "5")`).
     pub async fn with(replicas: usize, settings: &[(&'static str, &str)]) -> Self {
         Self::on(Topology::ONE, replicas, settings).await
     }
 
-    /// The same, on servers of one's choice.
+    /// The same on these servers.
     pub async fn on(topology: Topology, replicas: usize, settings: &[(&'static str, &str)]) -> Self {
         let servers = topology.start().await;
-        Self::made(topology, servers, replicas, settings).await
+        Self::assemble(topology, servers, replicas, settings).await
     }
 
-    /// The same, on a broker that is there already, with whatever is in its log.
+    /// The same on an existing broker and its log.
     pub async fn upon(nats: Nats, replicas: usize, settings: &[(&'static str, &str)]) -> Self {
         let servers = (nats, Mongo::shared().await, None);
-        Self::made(Topology::ONE, servers, replicas, settings).await
+        Self::assemble(Topology::ONE, servers, replicas, settings).await
     }
 
-    async fn made(
+    async fn assemble(
         topology: Topology,
         (nats, mongo, mongods): (Nats, Mongo, Option<Mongods>),
         replicas: usize,
@@ -95,50 +94,50 @@ impl World {
         world
     }
 
-    /// The server's program, told where the servers are.
+    /// The server's program with its environment.
     pub fn server(&self, command: &str, log: PathBuf) -> Program {
         let env = self.server_env();
         let path = program("dockhost");
         Program { name: "dockhost", path, args: vec![command.into()], env, log }
     }
 
-    /// One more replica; returns when it serves.
+    /// Starts another replica; returns when it serves.
     pub async fn add_replica(&mut self) -> usize {
-        let cables = self.cables(true).await;
-        let (url, log, process) = self.serve(&cables, None).await;
-        self.replicas.push(Replica { url, log, process: Some(process), cables });
+        let proxies = self.proxies(true).await;
+        let (url, log, process) = self.serve(&proxies, None).await;
+        self.replicas.push(Replica { url, log, process: Some(process), proxies });
         self.replicas.len() - 1
     }
 
-    /// Starts a replica again that was killed, at its URL; returns when it serves.
+    /// Restarts a replica at its URL; returns when it serves.
     pub async fn restart_replica(&mut self, index: usize) {
         self.kill_replica(index).await;
-        let cables = std::mem::take(&mut self.replicas[index].cables);
+        let proxies = std::mem::take(&mut self.replicas[index].proxies);
         let port = self.replicas[index].url.rsplit(':').next().map(str::to_owned);
-        let (url, log, process) = self.serve(&cables, port).await;
-        self.replicas[index] = Replica { url, log, process: Some(process), cables };
+        let (url, log, process) = self.serve(&proxies, port).await;
+        self.replicas[index] = Replica { url, log, process: Some(process), proxies };
     }
 
-    async fn serve(&mut self, cables: &Cables, port: Option<String>) -> (String, PathBuf, Child) {
+    async fn serve(&mut self, proxies: &Proxies, port: Option<String>) -> (String, PathBuf, Child) {
         self.started += 1;
         let log = self.data.path().join(format!("replica-{}.log", self.started));
         let mut program = self.server("serve", log.clone());
-        program.env.extend(cables.nats_url().map(|url| ("NATS_URL", url)));
-        program.env.extend(cables.mongodb_uri(&self.mongo.uri).map(|uri| ("MONGODB_URI", uri)));
+        program.env.extend(proxies.nats_url().map(|url| ("NATS_URL", url)));
+        program.env.extend(proxies.mongodb_uri(&self.mongo.uri).map(|uri| ("MONGODB_URI", uri)));
         program.env.extend(port.map(|port| ("PORT", port)));
         let mut process = program.start().unwrap();
         let url = process.wait_until_ready(Duration::from_secs(60), async |_| served_at(&log)).await.unwrap();
         (url, log, process)
     }
 
-    async fn cables(&self, to_database: bool) -> Cables {
+    async fn proxies(&self, to_database: bool) -> Proxies {
         if !self.topology.proxied {
-            return Cables::default();
+            return Proxies::default();
         }
-        Cables::lay(&self.nats.addresses(), to_database.then_some(self.mongo.uri.as_str())).await
+        Proxies::start(&self.nats.addresses(), to_database.then_some(self.mongo.uri.as_str())).await
     }
 
-    /// What a replica has in its environment; the later of two values counts.
+    /// The environment of a replica; of two values the later one counts.
     pub fn server_env(&self) -> Vec<(&'static str, String)> {
         let mut env = self.nats.secrets.server_env();
         env.push(("NATS_URL", self.nats.url()));
@@ -150,19 +149,19 @@ impl World {
         env
     }
 
-    /// Changes a setting of the replicas that are started from now on.
+    /// Changes a setting of replicas started later.
     pub fn set(&mut self, name: &'static str, value: &str) {
         self.settings.insert(name, value.to_owned());
     }
 
-    /// Kills a replica, as a crash would.
+    /// Kills a replica with SIGKILL.
     pub async fn kill_replica(&mut self, index: usize) {
         if let Some(process) = self.replicas[index].process.take() {
             process.kill().await;
         }
     }
 
-    /// Has a replica stand still, as a machine that hangs; it goes on with [`World::resume_replica`].
+    /// Pauses a replica until [`World::resume_replica`].
     pub async fn pause_replica(&mut self, index: usize) {
         pause(self.replicas[index].process.as_mut().unwrap()).await;
     }
@@ -171,12 +170,12 @@ impl World {
         resume(self.replicas[index].process.as_mut().unwrap()).await;
     }
 
-    /// A client of one replica, not signed in.
+    /// A client of one replica without a token.
     pub fn client(&self, replica: usize) -> Client {
         Client::new(&self.replicas[replica].url)
     }
 
-    /// A signed-up user's client of the first replica.
+    /// Signs a user up; returns a client of the first replica.
     pub async fn user(&self, name: &str) -> Client {
         let client = self.client(0);
         let answer = client.sign_up(name).await;
@@ -184,7 +183,7 @@ impl World {
         client.with_token(answer.data()["accessToken"].as_str().unwrap())
     }
 
-    /// Registers a backend, without starting an agent for it.
+    /// Registers a backend without starting its agent.
     pub async fn register(&mut self, name: &str, max_containers: u32) -> usize {
         let body = json!({ "username": name, "password": "a long password", "maxContainers": max_containers });
         let answer = self.client(0).post("/api/v2/backend/signup", body).await;
@@ -192,17 +191,17 @@ impl World {
         let data = answer.data();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let key = text(&data["DOCKHOST_API_KEY"]);
-        let cables = self.cables(false).await;
-        self.agents.push(Agent { name: name.to_owned(), key, process: None, cables });
+        let proxies = self.proxies(false).await;
+        self.agents.push(Agent { name: name.to_owned(), key, process: None, proxies });
         self.agents.len() - 1
     }
 
-    /// Registers a backend and starts a simulated agent for it; returns when it is connected.
+    /// Registers a backend and starts a simulated agent; returns when it is connected.
     pub async fn add_agent(&mut self, name: &str, max_containers: u32) -> usize {
         self.add_agent_with(name, max_containers, &[]).await
     }
 
-    /// The same, with settings of the agent that differ (`("DOCKHOST_SIMULATE_REFUSE", "true")`).
+    /// The same with other agent settings (`("DOCKHOST_SIMULATE_REFUSE", "true")`).
     pub async fn add_agent_with(
         &mut self,
         name: &str,
@@ -221,7 +220,7 @@ impl World {
         let state = self.data.path().join(&name);
         let mut env = vec![
             ("DOCKHOST_API_KEY", key),
-            ("NATS_URL", self.agents[index].cables.nats_url().unwrap_or_else(|| self.nats.url())),
+            ("NATS_URL", self.agents[index].proxies.nats_url().unwrap_or_else(|| self.nats.url())),
             ("LAN_IP", "127.0.0.1".to_owned()),
             ("DOCKHOST_RUNTIME", "simulated".to_owned()),
             ("DOCKHOST_STATE_DIR", state.display().to_string()),
@@ -232,12 +231,12 @@ impl World {
         self.agents[index].process = Some(program.start().unwrap());
     }
 
-    /// Kills an agent, as a crash would.
+    /// Kills an agent with SIGKILL.
     pub async fn kill_agent(&mut self, index: usize) {
         self.agents[index].process.take().unwrap().kill().await;
     }
 
-    /// Has an agent stand still, as a machine that hangs; it goes on with [`World::resume_agent`].
+    /// Pauses an agent until [`World::resume_agent`].
     pub async fn pause_agent(&mut self, index: usize) {
         pause(self.agents[index].process.as_mut().unwrap()).await;
     }
@@ -246,60 +245,63 @@ impl World {
         resume(self.agents[index].process.as_mut().unwrap()).await;
     }
 
-    /// The containers of an agent's simulated runtime, as its file tells.
+    /// The containers of an agent's simulated runtime.
     pub fn containers(&self, agent: usize) -> Containers {
-        Containers::kept_in(&self.data.path().join(&self.agents[agent].name))
+        Containers::read_from(&self.data.path().join(&self.agents[agent].name))
     }
 
     /// Runs `dockhost verify` beside the replicas.
     ///
     /// # Panics
-    /// With what it printed, if a read model is not what the log says.
+    /// With its output, if a read model differs from the log.
     pub async fn verify(&self) {
         let log = self.data.path().join("verify.log");
         let status = self.server("verify", log.clone()).start().unwrap().wait().await.unwrap();
         assert!(status.success(), "verify: {status}\n{}", std::fs::read_to_string(log).unwrap());
     }
 
-    /// Checks the log itself.
+    /// Checks the log.
     ///
     /// # Panics
-    /// If an event is there twice, or was stored where it was not expected.
+    /// If an event is stored twice or its expectation was false.
     pub async fn check_log(&self) {
         let log = log::stored(&self.nats).await;
-        let (doubled, broken) = (log::doubled(&log), log::broken_expectations(&log));
-        assert!(doubled.is_empty() && broken.is_empty(), "twice: {doubled:?}; unexpected: {broken:#?}");
+        let (duplicates, broken) = (log::duplicates(&log), log::broken_expectations(&log));
+        assert!(
+            duplicates.is_empty() && broken.is_empty(),
+            "stored twice: {duplicates:?}; expectation false: {broken:#?}"
+        );
     }
 
-    /// How many events are on each subject that a filter selects.
+    /// The number of events on each subject that a filter selects.
     pub async fn events_on(&self, filter: &str) -> BTreeMap<String, usize> {
         let broker = self.nats.main().await;
         let stream = broker.jetstream().get_stream(EVENTS).await.unwrap();
         stream.info_with_subjects(filter).await.unwrap().try_collect().await.unwrap()
     }
 
-    /// Instances of anybody that have been in a transient state for longer than they may, and by more than `slack`.
-    pub async fn overdue(&self, slack: Duration) -> Vec<InstanceDocument> {
+    /// All instances in a transitional state whose deadline passed more than `tolerance` ago.
+    pub async fn overdue(&self, tolerance: Duration) -> Vec<InstanceDocument> {
         let store = MongoStore::connect(&self.mongo.uri, &self.mongo.database).await.unwrap();
-        let before = clock::now().millis() - i64::try_from(slack.as_millis()).unwrap();
+        let before = clock::now().millis() - i64::try_from(tolerance.as_millis()).unwrap();
         store.overdue_instances(Timestamp::from_millis(before)).await.unwrap()
     }
 
-    /// The replica that leads, once there is one.
+    /// Waits for a leader.
     pub async fn leader(&self) -> usize {
         self.leader_but(None).await
     }
 
-    /// The replica that leads, once it is another than `not`. A paused replica can't log that it no longer leads.
+    /// Waits for a leader other than `not`. A paused replica can't log that it no longer leads.
     pub async fn leader_but(&self, not: Option<usize>) -> usize {
         wait_until("a replica leads", super::wait::DEADLINE, async || {
             let mut leaders = (0..self.replicas.len()).filter(|n| self.replicas[*n].leads());
-            leaders.find(|n| Some(*n) != not).ok_or("none does")
+            leaders.find(|n| Some(*n) != not).ok_or("none leads")
         })
         .await
     }
 
-    /// A client that is signed in as a backend.
+    /// Signs a backend in; returns a client.
     pub async fn backend(&self, name: &str) -> Client {
         let client = self.client(0);
         let signin = json!({ "username": name, "password": "a long password" });
@@ -307,7 +309,7 @@ impl World {
         client.with_token(&answer.cookie("accessTokenBE").unwrap())
     }
 
-    /// Waits until the backend's own document has a status.
+    /// Waits until the backend's document has this status.
     pub async fn wait_for_backend(&self, name: &str, status: &str) {
         let client = self.backend(name).await;
         wait_until(&format!("backend {name} is {status}"), super::wait::DEADLINE, async || {
@@ -329,7 +331,7 @@ impl Replica {
     }
 }
 
-/// The address that a replica says it serves on, once it does.
+/// The address in a replica's log, once it serves.
 fn served_at(log: &PathBuf) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
     let line = text.lines().find(|line| line.contains("the API is at "))?;

@@ -34,8 +34,8 @@ async fn user_creates_stops_resumes_and_deletes_an_instance() {
     let deleted = ada.delete("/api/v2/user/instance", which.clone()).await;
     assert_eq!((deleted.status, &deleted.data()["status"]), (200, &json!("deleted")), "{deleted:?}");
     assert_eq!(ada.get("/api/v2/user/instance").await.data(), &json!([]));
-    let gone = ada.get(&format!("/api/v2/user/instance/{}", instance["instanceId"].as_str().unwrap())).await;
-    assert_eq!((gone.status, gone.code()), (404, "not_found"));
+    let missing = ada.get(&format!("/api/v2/user/instance/{}", instance["instanceId"].as_str().unwrap())).await;
+    assert_eq!((missing.status, missing.code()), (404, "not_found"));
     assert_eq!(
         ada.delete("/api/v2/user/instance", which).await.status,
         200,

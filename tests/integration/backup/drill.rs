@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::harness::http::Client;
 use crate::harness::wait::DEADLINE;
-use crate::harness::{Mongo, Nats, Said, World, run, wait_until};
+use crate::harness::{CommandOutput, Mongo, Nats, World, run, wait_until};
 
-async fn dockhost(world: &World, args: &[&str]) -> Said {
+async fn dockhost(world: &World, args: &[&str]) -> CommandOutput {
     let said = run(world.data.path(), args, &world.server_env()).await;
     assert_eq!(said.code, 0, "{args:?}: {said:?}");
     said

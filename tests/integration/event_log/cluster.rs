@@ -28,7 +28,7 @@ async fn copies(nats: &Nats, stream: &str) -> usize {
 /// While a node has never been there, the broker would make streams of two copies; they would keep them for ever.
 #[tokio::test]
 async fn a_cluster_that_lacks_a_node_is_waited_for() {
-    let mut nats = Nats::cluster_to_be().await;
+    let mut nats = Nats::stopped_cluster().await;
     nats.restart_node(0).await;
     nats.restart_node(1).await;
     let opening = tokio::spawn({

@@ -16,7 +16,7 @@ use tokio::time::{Duration, Instant};
 
 use super::world::{at, master, options, sign_in, user};
 use crate::harness::Nats;
-use crate::harness::log::{EXPECTED_OF, Stored, broken_expectations, doubled, stored};
+use crate::harness::log::{EXPECTED_SUBJECT, Stored, broken_expectations, duplicates, stored};
 
 /// All subjects that the writers write to.
 const WILDCARD: &str = "dockhost.event.session.>";
@@ -52,7 +52,7 @@ async fn write_wildly(js: &Context, subjects: &[UserId]) {
         };
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, last.to_string());
-        headers.insert(EXPECTED_OF, WILDCARD);
+        headers.insert(EXPECTED_SUBJECT, WILDCARD);
         headers.insert(header::ID, clock::fresh_uuid().to_string());
         let subject = sign_in(subjects[attempt % subjects.len()]).aggregate.to_string();
         // Refused or not: what counts is what the log holds.
@@ -73,7 +73,7 @@ async fn our_writers_keep_every_expectation(nats: &Nats) {
     assert_eq!(log.len(), counts.iter().sum::<usize>());
     assert!(log.len() < WRITERS * ATTEMPTS, "nobody lost a race: there was none");
     assert!(log.iter().all(|event| event.guard == event.subject && event.expected.is_some()), "{log:#?}");
-    assert_eq!((broken_expectations(&log), doubled(&log)), (vec![], vec![]));
+    assert_eq!((broken_expectations(&log), duplicates(&log)), (vec![], vec![]));
 }
 
 #[tokio::test]
@@ -119,11 +119,11 @@ fn the_check_sees_what_is_wrong_and_only_that() {
     };
     let mut log =
         vec![event(1, "a.b", 0, "a.b"), event(2, "a.c", 0, "a.c"), event(3, "a.b", 1, "a.b"), event(4, "x", 3, "a.>")];
-    assert_eq!((broken_expectations(&log), doubled(&log)), (vec![], vec![]));
+    assert_eq!((broken_expectations(&log), duplicates(&log)), (vec![], vec![]));
     log[3].expected = Some(2);
     assert_eq!(broken_expectations(&log).len(), 1);
     log[2].expected = Some(2);
     assert_eq!(broken_expectations(&log).len(), 2);
     log[2].id = log[0].id.clone();
-    assert_eq!(doubled(&log), ["1"]);
+    assert_eq!(duplicates(&log), ["1"]);
 }

@@ -138,7 +138,7 @@ async fn proxy_delay_affects_one_direction_and_keeps_order() {
 async fn proxy_half_open_drops_one_direction() {
     let world = World::new().await;
     let mut old = world.connect().await;
-    world.proxy.swallow(Direction::Up);
+    world.proxy.drop_bytes(Direction::Up);
     let mut new = world.connect().await;
     for Ends { client, server } in [&mut old, &mut new] {
         send(client, "lost").await;

@@ -22,15 +22,15 @@ async fn check_system(world: &mut World) {
 async fn topology_one_node_all_connections_use_proxies() {
     let mut world = World::on(Topology::ONE.with_own_database().proxied(), 2, &[]).await;
     check_system(&mut world).await;
-    for cable in world.replicas.iter().flat_map(|replica| replica.cables.all()) {
-        assert!(cable.connections() > 0, "unused: {cable:?}");
+    for proxy in world.replicas.iter().flat_map(|replica| replica.proxies.all()) {
+        assert!(proxy.connections() > 0, "unused: {proxy:?}");
     }
-    assert!(world.agents[0].cables.broker[0].connections() > 0, "the agent bypassed its proxy");
+    assert!(world.agents[0].proxies.broker[0].connections() > 0, "the agent bypassed its proxy");
 }
 
 #[tokio::test]
 async fn topology_three_nodes_killed_parts_restart_as_themselves() {
-    let topology = Topology { broker: Nodes::ThreeParted, database: Members::OwnSet, proxied: true };
+    let topology = Topology { broker: Nodes::ThreeProxiedRoutes, database: Members::OwnSet, proxied: true };
     let mut world = World::on(topology, 3, &[]).await;
     check_system(&mut world).await;
     let (node, url) = (world.nats.leader_of("EVENTS").await, world.replicas[1].url.clone());

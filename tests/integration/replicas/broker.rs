@@ -76,8 +76,8 @@ async fn broker_link_half_open_requests_are_refused_in_time() {
     }
     // Only one replica is affected.
     let victim = (world.leader().await + 1) % 3;
-    let cable = &world.replicas[victim].cables.broker[0];
-    cable.half_open();
+    let proxy = &world.replicas[victim].proxies.broker[0];
+    proxy.half_open();
     let signin = json!({ "username": "ada", "password": "correct horse" });
     let anonymous = world.client(victim);
     let requests = async || {
@@ -91,7 +91,7 @@ async fn broker_link_half_open_requests_are_refused_in_time() {
         }
     };
     requests().await;
-    assert!(cable.lost_bytes() > 0, "no traffic was lost");
+    assert!(proxy.lost_bytes() > 0, "no traffic was lost");
     let list = ada[victim].get(INSTANCE).await;
     assert_eq!((list.status, list.data()), (200, before.data()), "{list:?}");
     wait_for_health(&ada[victim], &["broker"]).await;
@@ -104,7 +104,7 @@ async fn broker_link_half_open_requests_are_refused_in_time() {
     requests().await;
     create_within(&ada[(victim + 1) % 3], "another replica creates", DEADLINE).await;
 
-    world.replicas[victim].cables.broker.iter().for_each(Proxy::heal);
+    world.replicas[victim].proxies.broker.iter().for_each(Proxy::heal);
     create_within(&ada[victim], "writes succeed again", DEADLINE).await;
     wait_for_health(&ada[victim], &[]).await;
     let list = wait_until("all instances run", DEADLINE, async || {

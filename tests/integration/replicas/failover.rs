@@ -55,14 +55,14 @@ async fn check_failover(topology: Topology, failure: Failure) {
         create_async(&ada[leader]).await;
         requested += 1;
     }
-    let cables = |world: &World, act: fn(&Proxy)| {
-        world.replicas[leader].cables.broker.iter().for_each(act);
+    let proxies = |world: &World, act: fn(&Proxy)| {
+        world.replicas[leader].proxies.broker.iter().for_each(act);
     };
     match failure {
         Failure::Killed => world.kill_replica(leader).await,
         Failure::Paused => world.pause_replica(leader).await,
-        Failure::CutOff => cables(&world, Proxy::cut),
-        Failure::HalfOpen => cables(&world, Proxy::half_open),
+        Failure::CutOff => proxies(&world, Proxy::cut),
+        Failure::HalfOpen => proxies(&world, Proxy::half_open),
     }
     // Dispatcher, intake and projector run on the new leader.
     create_within(survivors[0], "a survivor creates", FAILOVER_DEADLINE).await;
@@ -73,7 +73,7 @@ async fn check_failover(topology: Topology, failure: Failure) {
     match failure {
         Failure::Killed => {}
         Failure::Paused => world.resume_replica(leader).await,
-        Failure::CutOff | Failure::HalfOpen => cables(&world, Proxy::heal),
+        Failure::CutOff | Failure::HalfOpen => proxies(&world, Proxy::heal),
     }
     if failure != Failure::Killed {
         wait_until("the old leader has stepped down", DEADLINE, async || {
@@ -124,7 +124,7 @@ async fn leader_cut_off_from_database_yields_to_another() {
     for fault in [Proxy::cut, Proxy::half_open] {
         let leader = world.leader().await;
         let survivors = [&ada[(leader + 1) % 3], &ada[(leader + 2) % 3]];
-        fault(world.replicas[leader].cables.database.as_ref().unwrap());
+        fault(world.replicas[leader].proxies.database.as_ref().unwrap());
         let created = create_async(survivors[0]).await;
         wait_until("a survivor projects", FAILOVER_DEADLINE, async || {
             let list = list_after(survivors[1], position(&created)).await;
@@ -132,7 +132,7 @@ async fn leader_cut_off_from_database_yields_to_another() {
         })
         .await;
         assert_ne!(world.leader_but(Some(leader)).await, leader);
-        world.replicas[leader].cables.heal();
+        world.replicas[leader].proxies.heal();
         wait_until("the old leader has stepped down", 2 * DEADLINE, async || {
             if world.replicas[leader].leads() { Err("it still leads") } else { Ok(()) }
         })

@@ -47,10 +47,10 @@ async fn reads_with_position_slow_projector_wait_or_are_refused() {
     let ada = client_per_replica(&world, "ada").await;
     let leader = world.leader().await;
     let (writer, reader) = (&ada[(leader + 1) % 3], &ada[(leader + 2) % 3]);
-    let cable = world.replicas[leader].cables.database.as_ref().unwrap();
+    let proxy = world.replicas[leader].proxies.database.as_ref().unwrap();
 
     // The link transfers nothing: a GET without a position shows the old state, one with a position never does.
-    cable.half_open();
+    proxy.half_open();
     let created = create_async(writer).await;
     let old = reader.get(super::INSTANCE).await;
     assert_eq!(old.status, 200, "{old:?}");
@@ -60,8 +60,8 @@ async fn reads_with_position_slow_projector_wait_or_are_refused() {
         let list = list_after(client, position(&created)).await;
         assert!(contains(&list, &created) || is_refusal(&list, "not_caught_up"), "an older state: {list:?}");
     }
-    assert!(cable.lost_bytes() > 0, "no traffic was lost");
-    cable.heal();
+    assert!(proxy.lost_bytes() > 0, "no traffic was lost");
+    proxy.heal();
     wait_until("the write is projected", DEADLINE, async || {
         let list = list_after(reader, position(&created)).await;
         match list.status {
@@ -73,7 +73,7 @@ async fn reads_with_position_slow_projector_wait_or_are_refused() {
     .await;
 
     // The link is slow.
-    cable.delay(Direction::Down, Duration::from_millis(300));
+    proxy.delay(Direction::Down, Duration::from_millis(300));
     let mut waited = 0;
     for _ in 0..10 {
         let created = create_async(writer).await;
@@ -82,6 +82,6 @@ async fn reads_with_position_slow_projector_wait_or_are_refused() {
         waited += usize::from(list.status == 200);
     }
     assert!(waited > 0, "no GET waited for its position");
-    cable.heal();
+    proxy.heal();
     world.verify().await;
 }

@@ -1,5 +1,4 @@
-//! One person's life, a thing at a time. In: what they do next. Out: the rules' events about it, and those that the
-//! machine's reports about it lead to.
+//! The steps of one seeded user: commands and the reports of the backend that follow from them.
 
 use dockhost::common::clock;
 use dockhost_domain::account::{Account, CreateAccount, Created, Role};
@@ -17,17 +16,17 @@ use dockhost_domain::wire::{AgentError, DesiredState, Limits, Observation, Phase
 use super::{Person, Plan, Seed};
 use crate::http::SSH_KEY;
 
-/// Everyone's every so-manieth has something of their own happen.
-const SELDOM: usize = 10;
-/// Steps besides those that every instance takes: what happens to some, and the end of it.
-const OWN: usize = 2;
+/// Of this many users in a row, each of some has a different extra step.
+const EXTRA_STEP_CYCLE: usize = 10;
+/// The extra step and its end.
+const EXTRA_STEPS: usize = 2;
 
-/// How many steps a life has.
+/// The number of steps.
 pub fn steps(plan: Plan) -> usize {
-    plan.instances * (1 + 2 * plan.cycles) + OWN
+    plan.instances * (1 + 2 * plan.cycles) + EXTRA_STEPS
 }
 
-/// A person, as their aggregates know them.
+/// A user while being seeded.
 pub struct Life {
     number: usize,
     id: UserId,
@@ -35,12 +34,12 @@ pub struct Life {
     tenancy: Tenancy,
     sessions: Sessions,
     instances: Vec<InstanceId>,
-    /// An instance that is being got rid of.
-    doomed: Option<InstanceId>,
+    /// An instance to be deleted.
+    to_delete: Option<InstanceId>,
 }
 
 impl Life {
-    /// They sign up.
+    /// Signs the user up.
     pub fn begin(seed: &mut Seed) -> Self {
         seed.people += 1;
         let number = seed.people;
@@ -63,46 +62,46 @@ impl Life {
         let start = seed.session();
         seed.decide(id.into(), &mut sessions, Actor::Anonymous, &start);
         let (tenancy, instances) = (Tenancy::default(), Vec::new());
-        Self { number, id, name, tenancy, sessions, instances, doomed: None }
+        Self { number, id, name, tenancy, sessions, instances, to_delete: None }
     }
 
-    /// Who they became.
+    /// The seeded user.
     pub fn person(self) -> Person {
         Person { id: self.id, name: self.name, instances: self.instances }
     }
 
-    /// The next thing that they do: instances first, then stopping and resuming each in turn, then what is their own.
+    /// One step: creates the instances, then stops and resumes each, then takes the extra step.
     pub fn step(&mut self, seed: &mut Seed, plan: Plan, step: usize) {
         let changes = 2 * plan.cycles * plan.instances;
         if step < plan.instances {
             self.create(seed);
         } else if step < plan.instances + changes {
-            // Each is stopped, then each resumed.
+            // All are stopped, then all resumed.
             let change = step - plan.instances;
             self.change_nth(seed, change % plan.instances, !(change / plan.instances).is_multiple_of(2));
         } else if step == plan.instances + changes {
-            match self.number % SELDOM {
-                1 => self.doomed = Some(self.request(seed)),
-                2 => self.come_and_go(seed),
+            match self.number % EXTRA_STEP_CYCLE {
+                1 => self.to_delete = Some(self.request(seed)),
+                2 => self.sign_in_and_out(seed),
                 _ => {}
             }
-        } else if let Some(doomed) = self.doomed.take() {
-            self.delete(seed, doomed);
+        } else if let Some(to_delete) = self.to_delete.take() {
+            self.delete(seed, to_delete);
         }
     }
 
-    /// They ask for an instance, and it runs.
+    /// Creates a running instance.
     pub fn create(&mut self, seed: &mut Seed) {
         let id = self.request(seed);
-        if self.number % SELDOM == 3 && self.instances.is_empty() && seed.machines.len() > 1 {
-            let trouble = AgentError { code: "no_ports".to_owned(), message: "no free ports".to_owned() };
-            self.report(seed, id, ReportKind::InstanceRefused(trouble));
+        if self.number % EXTRA_STEP_CYCLE == 3 && self.instances.is_empty() && seed.machines.len() > 1 {
+            let error = AgentError { code: "no_ports".to_owned(), message: "no free ports".to_owned() };
+            self.report(seed, id, ReportKind::InstanceRefused(error));
         }
-        self.report(seed, id, ReportKind::InstanceCreated(seen(id, Phase::Running)));
+        self.report(seed, id, ReportKind::InstanceCreated(observed(id, Phase::Running)));
         self.instances.push(id);
     }
 
-    /// Their first instance is stopped or resumed, and its machine says so.
+    /// Stops or resumes the first instance.
     pub fn change(&mut self, seed: &mut Seed, resume: bool) {
         self.change_nth(seed, 0, resume);
     }
@@ -111,13 +110,13 @@ impl Life {
         let id = self.instances[nth];
         let (to, phase) =
             if resume { (DesiredState::Running, Phase::Running) } else { (DesiredState::Stopped, Phase::Stopped) };
-        self.want(seed, id, to);
-        self.report(seed, id, ReportKind::InstanceStatus(seen(id, phase)));
+        self.change_to(seed, id, to);
+        self.report(seed, id, ReportKind::InstanceStatus(observed(id, phase)));
     }
 
     fn request(&mut self, seed: &mut Seed) -> InstanceId {
         let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
-        let hash = |word: &str| format!("{word:0>64}");
+        let hash = |text: &str| format!("{text:0>64}");
         let idempotency = Idempotency { key: hash(&instance_id.uuid().simple().to_string()), request: hash("0") };
         let command = RequestInstance {
             instance_id,
@@ -126,7 +125,7 @@ impl Life {
             ssh_public_key: SSH_KEY.to_owned(),
             image: None,
             limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
-            idempotency: (self.number % SELDOM == 4).then_some(idempotency),
+            idempotency: (self.number % EXTRA_STEP_CYCLE == 4).then_some(idempotency),
             quota: None,
             facts: seed.facts(),
         };
@@ -135,13 +134,13 @@ impl Life {
         instance_id
     }
 
-    fn want(&mut self, seed: &mut Seed, instance_id: InstanceId, to: DesiredState) {
+    fn change_to(&mut self, seed: &mut Seed, instance_id: InstanceId, to: DesiredState) {
         let command = ChangeInstance { instance_id, to, now: seed.now, policy: Policy::default() };
         seed.decide(self.id, &mut self.tenancy, Actor::User(self.id), &command);
     }
 
     fn delete(&mut self, seed: &mut Seed, instance_id: InstanceId) {
-        self.want(seed, instance_id, DesiredState::Deleted);
+        self.change_to(seed, instance_id, DesiredState::Deleted);
         let machine = self.machine(instance_id);
         self.report(seed, instance_id, ReportKind::InstanceDeleted);
         if let Some(machine) = seed.machines.iter_mut().find(|candidate| candidate.backend_id == machine) {
@@ -149,15 +148,15 @@ impl Life {
         }
     }
 
-    /// They sign in somewhere else, and out again.
-    fn come_and_go(&mut self, seed: &mut Seed) {
+    /// Signs in again and out.
+    fn sign_in_and_out(&mut self, seed: &mut Seed) {
         let start = seed.session();
         let session_id = start.0.session_id;
         seed.decide(self.id.into(), &mut self.sessions, Actor::User(self.id), &start);
         seed.decide(self.id.into(), &mut self.sessions, Actor::User(self.id), &RevokeSession { session_id });
     }
 
-    /// The machine that has the instance reports of it.
+    /// Handles a report of the instance's backend.
     fn report(&mut self, seed: &mut Seed, instance_id: InstanceId, kind: ReportKind) {
         seed.reports += 1;
         let backend_id = self.machine(instance_id);
@@ -165,12 +164,12 @@ impl Life {
         let (placement, generation) = (instance.placement, instance.generation);
         let refused = matches!(kind, ReportKind::InstanceRefused(_));
         let report = Report { instance_id, user_id: self.id, placement, generation, kind };
-        // Before any stream that a server makes.
+        // Older than any stream.
         let position = ReportPosition { incarnation: 1, sequence: seed.reports };
         let command = HandleReport { backend_id, report, position, facts: seed.facts() };
         seed.decide(self.id, &mut self.tenancy, Actor::Backend(backend_id), &command);
         if refused {
-            // It got another one; the first one has nothing of it to remove, and says so.
+            // It is placed elsewhere; the first backend confirms that it has no container.
             self.occupy(seed, instance_id);
             let report =
                 Report { instance_id, user_id: self.id, placement, generation, kind: ReportKind::InstanceDeleted };
@@ -186,10 +185,10 @@ impl Life {
 
     fn machine(&self, instance_id: InstanceId) -> BackendId {
         let instance = self.tenancy.instance(instance_id).unwrap();
-        instance.current_placement.as_ref().expect("it is placed").backend_id
+        instance.current_placement.as_ref().expect("the instance is placed").backend_id
     }
 
-    /// The machine that the instance was given has one more.
+    /// Counts the instance on its backend.
     fn occupy(&self, seed: &mut Seed, instance_id: InstanceId) {
         let machine = self.machine(instance_id);
         if let Some(machine) = seed.machines.iter_mut().find(|candidate| candidate.backend_id == machine) {
@@ -198,8 +197,8 @@ impl Life {
     }
 }
 
-/// What the machine sees; the same container and ports each time.
-fn seen(id: InstanceId, phase: Phase) -> Observation {
+/// What the backend observes; always the same container and ports.
+fn observed(id: InstanceId, phase: Phase) -> Observation {
     let port = 20_000 + u16::try_from(id.uuid().as_u128() % 3000).unwrap() * 3;
     Observation {
         phase,

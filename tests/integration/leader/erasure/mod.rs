@@ -13,60 +13,60 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Answer, Client};
 use crate::harness::wait::DEADLINE;
-use crate::harness::{Said, World, run, wait_until};
+use crate::harness::{CommandOutput, World, run, wait_until};
 use canary::{Canaries, contains};
 
 const INSTANCE: &str = "/api/v2/user/instance";
 const SIGNUP: &str = "/api/v2/user/signup";
 const SIGNIN: &str = "/api/v2/user/signin";
 
-pub async fn dockhost(world: &World, args: &[&str]) -> Said {
+pub async fn dockhost(world: &World, args: &[&str]) -> CommandOutput {
     run(world.data.path(), args, &world.server_env()).await
 }
 
-/// A user whose every value contains a unique word.
+/// A user whose every value contains a unique marker.
 struct TestUser {
-    word: &'static str,
+    marker: &'static str,
 }
 
 impl TestUser {
     fn username(&self) -> String {
-        format!("{}-username", self.word)
+        format!("{}-username", self.marker)
     }
 
     fn email(&self) -> String {
-        format!("{}.Email@example.org", self.word)
+        format!("{}.Email@example.org", self.marker)
     }
 
     fn password(&self) -> String {
-        format!("{} password", self.word)
+        format!("{} password", self.marker)
     }
 
     /// The base64 part of their SSH key.
     fn key(&self) -> String {
         let mut body = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
         let mut own = [7; 32];
-        own.iter_mut().zip(self.word.bytes()).for_each(|(to, from)| *to = from);
+        own.iter_mut().zip(self.marker.bytes()).for_each(|(to, from)| *to = from);
         body.extend(own);
         STANDARD.encode(body)
     }
 
     fn ssh_key(&self) -> String {
-        format!("ssh-ed25519 {} {}-comment", self.key(), self.word)
+        format!("ssh-ed25519 {} {}-comment", self.key(), self.marker)
     }
 
     /// Forms of all these values.
     fn canaries(&self) -> Canaries {
         let key = self.key();
         // The beginning is the same for all keys.
-        Canaries::of(&[self.word, &self.word.to_uppercase(), &key[key.len() - 40..]])
+        Canaries::of(&[self.marker, &self.marker.to_uppercase(), &key[key.len() - 40..]])
     }
 
     async fn sign_up(&self, client: &Client) -> Answer {
         let body = json!({
             "username": self.username(), "email": self.email(), "password": self.password(), "sshPublicKey": self.ssh_key(),
         });
-        client.json(Method::POST, SIGNUP, &[("idempotency-key", &format!("{}-sign-up", self.word))], body).await
+        client.json(Method::POST, SIGNUP, &[("idempotency-key", &format!("{}-sign-up", self.marker))], body).await
     }
 
     async fn sign_in(&self, client: &Client, name: &str) -> Answer {
@@ -84,8 +84,8 @@ async fn create(user: &Client, name: &str, key: &str) -> Answer {
 
 /// Makes every kind of request with personal values, valid and invalid.
 async fn use_everything(world: &World, person: &TestUser, user: &Client) {
-    let word = person.word;
-    let (web, db) = (format!("{word}-web"), format!("{word}-db"));
+    let marker = person.marker;
+    let (web, db) = (format!("{marker}-web"), format!("{marker}-db"));
     for name in [&web, &db] {
         let created = create(user, name, &format!("{name}-key")).await;
         assert_eq!(created.status, 201, "{created:?}");
@@ -95,16 +95,16 @@ async fn use_everything(world: &World, person: &TestUser, user: &Client) {
     assert_eq!(user.put("/api/v2/user/instance/stop", id.clone()).await.status, 200);
     assert_eq!(user.put("/api/v2/user/instance/resume", id).await.status, 200);
     assert_eq!(user.get(&format!("{INSTANCE}/{web}")).await.status, 200);
-    let gone = user.send(Method::DELETE, &format!("{INSTANCE}?instanceId={db}"), &[], None).await;
-    assert_eq!(gone.status, 200, "{gone:?}");
+    let deleted = user.send(Method::DELETE, &format!("{INSTANCE}?instanceId={db}"), &[], None).await;
+    assert_eq!(deleted.status, 200, "{deleted:?}");
 
     for (status, answer) in [
-        (404, user.get(&format!("{INSTANCE}/{word}-nowhere")).await),
-        (404, user.get(&format!("/{word}/nowhere?{word}={word}")).await),
+        (404, user.get(&format!("{INSTANCE}/{marker}-nowhere")).await),
+        (404, user.get(&format!("/{marker}/nowhere?{marker}={marker}")).await),
         (409, create(user, &web, "another").await),
         (422, create(user, &web.to_uppercase(), "a third").await),
-        (400, user.post(INSTANCE, json!({ "sshPublicKey": format!("ssh-rsa {word}") })).await),
-        (422, user.post(INSTANCE, json!({ word: word })).await),
+        (400, user.post(INSTANCE, json!({ "sshPublicKey": format!("ssh-rsa {marker}") })).await),
+        (422, user.post(INSTANCE, json!({ marker: marker })).await),
         (
             409,
             world
@@ -124,16 +124,16 @@ async fn use_everything(world: &World, person: &TestUser, user: &Client) {
                 .post(
                     SIGNUP,
                     json!({
-                        "username": word.to_uppercase(), "email": word, "password": word,
+                        "username": marker.to_uppercase(), "email": marker, "password": marker,
                     }),
                 )
                 .await,
         ),
-        (401, world.client(1).post(SIGNIN, json!({ "username": person.email(), "password": word })).await),
+        (401, world.client(1).post(SIGNIN, json!({ "username": person.email(), "password": marker })).await),
     ] {
         assert_eq!(answer.status, status, "{answer:?}");
     }
-    let malformed = format!("{{\"username\": \"{word}");
+    let malformed = format!("{{\"username\": \"{marker}");
     let headers = [("content-type", "application/json")];
     assert_eq!(user.send(Method::POST, SIGNUP, &headers, Some(malformed.into_bytes())).await.status, 400);
     assert_eq!(person.sign_in(&world.client(1), &person.email().to_lowercase()).await.status, 200);
@@ -163,7 +163,7 @@ async fn erasure_leaves_no_personal_value_anywhere() {
     let mut world = World::with(2, &verbose).await;
     world.add_agent("alpha", 50).await;
     let beta = world.add_agent("beta", 50).await;
-    let (ada, eve) = (TestUser { word: "qzadaqz" }, TestUser { word: "qzeveqz" });
+    let (ada, eve) = (TestUser { marker: "qzadaqz" }, TestUser { marker: "qzeveqz" });
     let canaries = ada.canaries();
     let mut users = Vec::new();
     for person in [&ada, &eve] {
@@ -206,9 +206,9 @@ async fn erasure_leaves_no_personal_value_anywhere() {
     let asked = dockhost(&world, &["erase-user", &ada.username()]).await;
     assert!(asked.code == 1 && asked.err.contains("--yes"), "without a terminal it can't ask: {asked:?}");
     assert_eq!(ada.sign_in(&world.client(0), &ada.username()).await.status, 200, "nothing was done");
-    let said = dockhost(&world, &["erase-user", &ada.username(), "--yes"]).await;
-    assert_eq!(said.code, 0, "{said:?}");
-    assert!(said.out.contains(&adas_id) && said.out.contains("the key is destroyed"), "{said:?}");
+    let output = dockhost(&world, &["erase-user", &ada.username(), "--yes"]).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.out.contains(&adas_id) && output.out.contains("the key is destroyed"), "{output:?}");
     tokio::time::timeout(DEADLINE, busy).await.expect("the token still works").unwrap();
 
     // Answers do not differ from those for an unknown user.
@@ -282,29 +282,32 @@ async fn erase_user_finds_the_user_and_reports_progress() {
     let mut world = World::start(1).await;
     let ada = world.user("ada").await;
     for who in ["nobody", "nobody@example.org", "0193b3a0-0000-7000-8000-000000000001"] {
-        let said = dockhost(&world, &["erase-user", who, "--yes"]).await;
-        assert!(said.code == 1 && said.err.contains("there is no user") && said.err.contains(who), "{said:?}");
+        let output = dockhost(&world, &["erase-user", who, "--yes"]).await;
+        assert!(output.code == 1 && output.err.contains("there is no user") && output.err.contains(who), "{output:?}");
     }
     // Without a replica the command only appends the event.
     world.kill_replica(0).await;
     wait_until("no replica leads", DEADLINE, async || {
-        let said = dockhost(&world, &["erase-user", "ada@example.org", "--yes", "--timeout", "1"]).await;
-        assert!(said.code == 3 && said.out.contains("still under way") && said.out.contains("waits for"), "{said:?}");
-        if said.out.contains("no replica leads") { Ok(()) } else { Err(format!("{said:?}")) }
+        let output = dockhost(&world, &["erase-user", "ada@example.org", "--yes", "--timeout", "1"]).await;
+        assert!(
+            output.code == 3 && output.out.contains("still under way") && output.out.contains("waits for"),
+            "{output:?}"
+        );
+        if output.out.contains("no replica leads") { Ok(()) } else { Err(format!("{output:?}")) }
     })
     .await;
-    let said = dockhost(&world, &["erase-user", "ada", "--yes", "--wait", "false"]).await;
-    assert!(said.code == 0 && said.out.contains("is erased in the log"), "{said:?}");
+    let output = dockhost(&world, &["erase-user", "ada", "--yes", "--wait", "false"]).await;
+    assert!(output.code == 0 && output.out.contains("is erased in the log"), "{output:?}");
     let replica = world.add_replica().await;
-    let said = dockhost(&world, &["erase-user", "ada", "--yes"]).await;
-    assert!(said.code == 0 && said.out.contains("the key is destroyed"), "{said:?}");
+    let output = dockhost(&world, &["erase-user", "ada", "--yes"]).await;
+    assert!(output.code == 0 && output.out.contains("the key is destroyed"), "{output:?}");
     let refused = ada.at(&world.replicas[replica].url).get(INSTANCE).await;
     assert_eq!(refused.status, 401);
     // A name means its current owner.
     let eve = world.client(replica).sign_up("ada").await;
     assert_eq!(eve.status, 201, "{eve:?}");
-    let said = dockhost(&world, &["erase-user", "ada", "--yes"]).await;
-    assert!(said.code == 0 && said.out.contains(eve.data()["user"]["id"].as_str().unwrap()), "{said:?}");
+    let output = dockhost(&world, &["erase-user", "ada", "--yes"]).await;
+    assert!(output.code == 0 && output.out.contains(eve.data()["user"]["id"].as_str().unwrap()), "{output:?}");
     world.verify().await;
 }
 
@@ -315,12 +318,12 @@ async fn erasure_leader_dies_the_next_one_completes_it() {
     let ada = world.user("ada").await;
     assert_eq!(ada.create().await.status, 201);
     world.kill_agent(alpha).await;
-    let said = dockhost(&world, &["erase-user", "ada", "--yes", "--timeout", "2"]).await;
-    assert!(said.code == 3 && said.out.contains("waits for 1 instance to be deleted"), "{said:?}");
+    let output = dockhost(&world, &["erase-user", "ada", "--yes", "--timeout", "2"]).await;
+    assert!(output.code == 3 && output.out.contains("waits for 1 instance to be deleted"), "{output:?}");
     let leader = world.leader().await;
     world.kill_replica(leader).await;
-    let said = dockhost(&world, &["erase-user", "ada", "--yes"]).await;
-    assert!(said.code == 0 && said.out.contains("the key is destroyed"), "{said:?}");
+    let output = dockhost(&world, &["erase-user", "ada", "--yes"]).await;
+    assert!(output.code == 0 && output.out.contains("the key is destroyed"), "{output:?}");
     world.verify().await;
     let events = world.events_on("dockhost.event.account.>").await;
     assert_eq!(events.values().sum::<usize>(), 2, "created and erased: {events:?}");

@@ -1,4 +1,4 @@
-//! Snapshots beside a real log, in a real database: a replica that starts anew does not read a long past again.
+//! Snapshots with a real log and a real database: a new replica does not read all events of a long aggregate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,22 +29,22 @@ use crate::harness::wait::DEADLINE;
 use crate::harness::{Mongo, Nats, Seed, World, wait_until};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// The load looks at a few events first, at the snapshot's last one, and for more.
-const HARDLY_ANY: usize = 10;
+/// A load reads the first few events, the snapshot's last one, and later ones.
+const MAX_READ_WITH_SNAPSHOT: usize = 10;
 
-/// A log that counts what is read of aggregates.
-struct Counted {
+/// A log that counts the events read by loads.
+struct CountingLog {
     log: JetStreamLog,
     read: AtomicUsize,
 }
 
-impl Counted {
+impl CountingLog {
     fn count(&self, events: &[RecordedEvent]) {
         self.read.fetch_add(events.len(), Ordering::Relaxed);
     }
 }
 
-impl EventLog for Counted {
+impl EventLog for CountingLog {
     fn append(&self, entry: Append) -> BoxFuture<'_, Result<u64, AppendError>> {
         self.log.append(entry)
     }
@@ -78,39 +78,39 @@ impl EventLog for Counted {
     }
 }
 
-/// A replica's way to states and commands, fresh from its start.
+/// The log and executor of a new replica.
 struct Replica {
-    log: Arc<Counted>,
+    log: Arc<CountingLog>,
     executor: Arc<Executor>,
     stop: CancellationToken,
 }
 
 impl Replica {
-    async fn start(nats: &Nats, store: &MongoStore, patience: Duration) -> Self {
+    async fn start(nats: &Nats, store: &MongoStore, lookup_timeout: Duration) -> Self {
         let log = nats.log().await;
         let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
-        let options = SnapshotOptions { lookup_timeout: patience, ..SnapshotOptions::default() };
-        let (keeper, writer) = SnapshotManager::new(Arc::new(store.clone()), keyring, incarnation, options);
+        let options = SnapshotOptions { lookup_timeout, ..SnapshotOptions::default() };
+        let (snapshots, writer) = SnapshotManager::new(Arc::new(store.clone()), keyring, incarnation, options);
         let stop = CancellationToken::new();
         tokio::spawn(writer.run(stop.clone()));
-        let log = Arc::new(Counted { log, read: AtomicUsize::new(0) });
-        let executor = Executor::with_snapshots(Arc::clone(&log) as _, keeper);
+        let log = Arc::new(CountingLog { log, read: AtomicUsize::new(0) });
+        let executor = Executor::with_snapshots(Arc::clone(&log) as _, snapshots);
         Self { log, executor, stop }
     }
 
-    /// The busy person wants their instance otherwise; returns the sequence and how many events were read for it.
+    /// Changes the person's instance; returns the sequence and the number of events read.
     async fn change(&self, person: &Person, to: DesiredState) -> (u64, usize) {
         let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
         let instance_id = person.instances[0];
         let command = ChangeInstance { instance_id, to, now: clock::now(), policy: Policy::default() };
-        wait_until("the command is decided", DEADLINE, async || {
+        wait_until("the command is executed", DEADLINE, async || {
             let before = self.log.read.load(Ordering::Relaxed);
             match self.executor.execute(person.id, origin.clone(), command).await {
                 Ok(done) => {
                     assert!(done.stored.is_some());
                     Ok((done.current.sequence, self.log.read.load(Ordering::Relaxed) - before))
                 }
-                // On a busy machine the broker may take longer than a load waits for it.
+                // On a busy machine the broker may take longer than the load's timeout.
                 Err(ExecuteError::Unavailable(cause)) => Err(cause),
                 Err(error) => panic!("{error:?}"),
             }
@@ -133,9 +133,9 @@ async fn connect(mongo: &Mongo) -> MongoStore {
     MongoStore::connect(&mongo.uri, &mongo.database).await.unwrap()
 }
 
-/// Waits until a snapshot is kept that is as far.
-async fn kept(store: &MongoStore, user: UserId, sequence: u64) {
-    wait_until("the snapshot is kept", DEADLINE, async || {
+/// Waits for a snapshot that includes this sequence.
+async fn wait_for_snapshot(store: &MongoStore, user: UserId, sequence: u64) {
+    wait_until("the snapshot is stored", DEADLINE, async || {
         let found = store.snapshot(&subject(user)).await.unwrap().map(|snapshot| snapshot.sequence);
         if found.is_some_and(|found| found >= sequence) { Ok(()) } else { Err(format!("{found:?}, not {sequence}")) }
     })
@@ -143,7 +143,7 @@ async fn kept(store: &MongoStore, user: UserId, sequence: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fresh_replica_decides_on_a_snapshot() {
+async fn snapshot_new_replica_loads_from_it() {
     const EVENTS: usize = 5000;
     let nats = Nats::start_unsynced().await;
     let mut seed = Seed::open(&nats, 4 * 24 * 60 * MINUTE, MINUTE).await;
@@ -151,29 +151,29 @@ async fn a_fresh_replica_decides_on_a_snapshot() {
     let busy = seed.busy_person(EVENTS).await;
     let store = connect(&Mongo::shared().await).await;
 
-    // Nothing is kept yet: the first load reads all of it, and leaves a snapshot.
+    // Without a snapshot the first load reads everything, and then writes one.
     let first = Replica::start(&nats, &store, DEADLINE).await;
     let (sequence, read) = first.change(&busy, DesiredState::Running).await;
     assert!(read >= EVENTS, "{read}");
-    kept(&store, busy.id, seed.end()).await;
+    wait_for_snapshot(&store, busy.id, seed.end()).await;
     drop(first);
 
     let second = Replica::start(&nats, &store, DEADLINE).await;
     let (next, read) = second.change(&busy, DesiredState::Stopped).await;
-    assert!(next > sequence && read <= HARDLY_ANY, "{read}");
+    assert!(next > sequence && read <= MAX_READ_WITH_SNAPSHOT, "{read}");
     let plain = Executor::new(Arc::new(nats.log().await)).state::<Tenancy>(busy.id).await.unwrap();
-    let held = second.executor.confirmed::<Tenancy>(busy.id).await.unwrap();
-    assert_eq!((held.sequence, &held.state), (plain.sequence, &plain.state));
+    let cached = second.executor.confirmed::<Tenancy>(busy.id).await.unwrap();
+    assert_eq!((cached.sequence, &cached.state), (plain.sequence, &plain.state));
 
-    // Without the database it takes longer, and that is all.
-    let nowhere = MongoStore::connect("mongodb://127.0.0.1:1/?directConnection=true", "none").await.unwrap();
-    let third = Replica::start(&nats, &nowhere, Duration::from_millis(50)).await;
+    // Without the database the load falls back to the log.
+    let unreachable = MongoStore::connect("mongodb://127.0.0.1:1/?directConnection=true", "none").await.unwrap();
+    let third = Replica::start(&nats, &unreachable, Duration::from_millis(50)).await;
     let (last, read) = third.change(&busy, DesiredState::Running).await;
     assert!(last > next && read > EVENTS, "{read}");
 }
 
 #[tokio::test]
-async fn a_server_keeps_snapshots_of_those_who_are_busy() {
+async fn snapshot_server_writes_one_for_a_long_aggregate() {
     let mut nats = Nats::start_unsynced().await;
     let mut seed = Seed::open(&nats, 24 * 60 * MINUTE, MINUTE).await;
     seed.machines(1, 10).await;
@@ -186,12 +186,11 @@ async fn a_server_keeps_snapshots_of_those_who_are_busy() {
     let (path, body) = ("/api/v2/user/instance/stop", json!({ "instanceId": busy.instances[0] }));
     let stopping = client.json(reqwest::Method::PUT, path, &[("prefer", "respond-async")], body).await;
     assert_eq!(stopping.status, 202, "{stopping:?}");
-    kept(&connect(&world.mongo).await, busy.id, seed.end()).await;
+    wait_for_snapshot(&connect(&world.mongo).await, busy.id, seed.end()).await;
 }
 
-/// An older snapshot never takes the place of a newer one that it can be compared with.
 #[tokio::test]
-async fn an_older_snapshot_never_replaces_a_newer_one() {
+async fn snapshot_store_older_one_never_replaces_a_newer_one() {
     let mongo = connect(&Mongo::shared().await).await;
     let stores: [(&str, Arc<dyn SnapshotStore>); 2] =
         [("memory", Arc::new(MemorySnapshotStore::default())), ("MongoDB", Arc::new(mongo))];
@@ -214,21 +213,20 @@ async fn an_older_snapshot_never_replaces_a_newer_one() {
             put(offered).await;
             assert_eq!(&found().await, expected, "{which}");
         }
-        // Of another fold, or of another log, an older one counts: what is there is of no use to its writer.
+        // A snapshot of another fold version or log replaces a newer one, which its writer cannot use.
         for other in [snapshot("one", 2, 5), snapshot("one", 1, 4), snapshot("$two", 1, 3)] {
             put(&other).await;
             assert_eq!(found().await, other, "{which}");
         }
-        // Many at once: the furthest stays.
+        // Concurrent writes: the newest stays.
         let all: Vec<_> = (30..60).map(|sequence| snapshot("$two", 1, sequence)).collect();
         futures::future::join_all(all.iter().map(put)).await;
         assert_eq!(found().await, *all.last().unwrap(), "{which}");
     }
 }
 
-/// As large as a state may be that is kept.
 #[tokio::test]
-async fn the_largest_snapshot_fits_into_a_document() {
+async fn snapshot_of_maximum_size_fits_into_a_document() {
     let store = connect(&Mongo::shared().await).await;
     let snapshot = |bytes| Snapshot {
         subject: format!("{bytes}"),
@@ -240,17 +238,17 @@ async fn the_largest_snapshot_fits_into_a_document() {
     };
     let largest = snapshot(dockhost::execute::snapshots::MAX_SEALED_BYTES);
     store.save_snapshot(largest.clone()).await.unwrap();
-    let found = wait_until("it is read", DEADLINE, async || store.snapshot(&largest.subject).await).await;
-    assert!(found == Some(largest), "another than was kept");
+    let found = wait_until("the snapshot is read", DEADLINE, async || store.snapshot(&largest.subject).await).await;
+    assert!(found == Some(largest), "another snapshot than was stored");
     let too_large = store.save_snapshot(snapshot(17 << 20)).await;
-    assert!(too_large.is_err(), "the limit is the database's");
+    assert!(too_large.is_err(), "larger than the limit of a document");
 }
 
 #[tokio::test]
-async fn whoever_asks_for_everything_is_shown_the_snapshots_too() {
+async fn store_everything_includes_snapshots() {
     let store = connect(&Mongo::shared().await).await;
     let snapshot = Snapshot {
-        subject: "of-somebody".to_owned(),
+        subject: "of-a-user".to_owned(),
         incarnation: "one".to_owned().into(),
         fold_version: 1,
         sequence: 1,
@@ -258,6 +256,6 @@ async fn whoever_asks_for_everything_is_shown_the_snapshots_too() {
         state: b"\xff a planted canary".to_vec(),
     };
     store.save_snapshot(snapshot).await.unwrap();
-    let shown = store.everything().await.unwrap()["snapshots"][0].to_string();
-    assert!(shown.contains("of-somebody") && shown.contains("a planted canary"), "{shown}");
+    let text = store.everything().await.unwrap()["snapshots"][0].to_string();
+    assert!(text.contains("of-a-user") && text.contains("a planted canary"), "{text}");
 }

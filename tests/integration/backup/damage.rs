@@ -1,4 +1,4 @@
-//! Whatever is changed in the files is found, and the first bad place is named.
+//! The check finds every change of the files and names the first wrong place.
 
 use std::fs;
 use std::path::Path;
@@ -12,23 +12,23 @@ use super::{export_to, log_of};
 
 const SECOND: &str = "events-000000000101.jsonl.zst";
 
-fn says(directory: &Path) -> String {
+fn check_result(directory: &Path) -> String {
     let checked = check::finished(directory).and_then(|manifest| check::all(directory, &manifest, true, |_| true));
-    checked.map_or_else(|error| error.to_string(), |()| "as it was".to_owned())
+    checked.map_or_else(|error| error.to_string(), |()| "unchanged".to_owned())
 }
 
-/// What the check says after a file was changed so; the file is put back.
-fn after(directory: &Path, name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> String {
+/// The result of the check with a changed file; restores the file.
+fn check_with(directory: &Path, name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> String {
     let before = fs::read(directory.join(name)).unwrap();
     fs::write(directory.join(name), change(before.clone())).unwrap();
-    let said = says(directory);
+    let result = check_result(directory);
     fs::write(directory.join(name), before).unwrap();
-    said
+    result
 }
 
-/// The same for the lines inside of a compressed file.
-fn after_lines(directory: &Path, name: &str, change: impl FnOnce(&mut Vec<String>)) -> String {
-    after(directory, name, |file| {
+/// The same with changed lines of a compressed file.
+fn check_with_lines(directory: &Path, name: &str, change: impl FnOnce(&mut Vec<String>)) -> String {
+    check_with(directory, name, |file| {
         let text = String::from_utf8(zstd::decode_all(file.as_slice()).unwrap()).unwrap();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         change(&mut lines);
@@ -37,7 +37,7 @@ fn after_lines(directory: &Path, name: &str, change: impl FnOnce(&mut Vec<String
     })
 }
 
-/// Writes the lines from `from` on anew, as a forger would who knows how the chain is made.
+/// Rewrites the lines from `from` on with a valid chain, as a forger can.
 fn rechain(lines: &mut [String], manifest: &Manifest, from: usize, change: impl Fn(&mut RawEvent)) {
     let mut chain = manifest.chain_before(1);
     for (index, text) in lines.iter_mut().enumerate() {
@@ -62,7 +62,7 @@ fn rechain(lines: &mut [String], manifest: &Manifest, from: usize, change: impl 
 }
 
 #[tokio::test]
-async fn every_change_is_found_and_named() {
+async fn check_names_the_first_changed_line_or_file() {
     let live = log_of(250).await;
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
@@ -71,50 +71,50 @@ async fn every_change_is_found_and_named() {
         manifest.segments.iter().map(|s| (s.first, s.last)).collect::<Vec<_>>(),
         [(1, 100), (101, 200), (201, 250)]
     );
-    assert_eq!(says(at), "as it was");
+    assert_eq!(check_result(at), "unchanged");
     let keys = manifest.keys.clone().unwrap().name;
 
-    // Bytes of the files as they lie on the disk.
+    // Bytes of the compressed files.
     for name in manifest.segments.iter().map(|segment| segment.name.as_str()).chain([keys.as_str()]) {
         let length = fs::read(at.join(name)).unwrap().len();
         for place in (0..length).step_by((length / 40).max(1)) {
-            let said = after(at, name, |mut file| {
+            let result = check_with(at, name, |mut file| {
                 file[place] ^= 0x10;
                 file
             });
-            assert!(said.starts_with(name), "byte {place} of {name}: {said}");
+            assert!(result.starts_with(name), "byte {place} of {name}: {result}");
         }
-        for kept in [0, 1, length / 2, length - 1] {
-            let said = after(at, name, |file| file[..kept].to_vec());
-            assert!(said.starts_with(name), "{name} cut to {kept}: {said}");
+        for length in [0, 1, length / 2, length - 1] {
+            let result = check_with(at, name, |file| file[..length].to_vec());
+            assert!(result.starts_with(name), "{name} cut to {length}: {result}");
         }
-        let longer = after(at, name, |file| [file, b"more".to_vec()].concat());
+        let longer = check_with(at, name, |file| [file, b"more".to_vec()].concat());
         assert!(longer.starts_with(name), "{longer}");
-        fs::rename(at.join(name), at.join("away")).unwrap();
-        assert_eq!(says(at), format!("{name}: is missing"));
-        fs::rename(at.join("away"), at.join(name)).unwrap();
+        fs::rename(at.join(name), at.join("moved")).unwrap();
+        assert_eq!(check_result(at), format!("{name}: is missing"));
+        fs::rename(at.join("moved"), at.join(name)).unwrap();
     }
 
-    // Lines, compressed again by somebody who means it.
+    // Lines, compressed again.
     let line = |n: u32, why: &str| format!("{SECOND}, line {n}: {why}");
     let broken = "the chain is broken: this line does not follow the one before";
-    assert_eq!(after_lines(at, SECOND, |lines| drop(lines.remove(4))), line(5, broken));
-    assert_eq!(after_lines(at, SECOND, |lines| lines.swap(4, 5)), line(5, broken));
-    assert_eq!(after_lines(at, SECOND, |lines| lines.insert(6, lines[6].clone())), line(8, broken));
-    let changed = after_lines(at, SECOND, |lines| lines[6] = lines[6].replace("\"body\":\"{", "\"body\":\" {"));
+    assert_eq!(check_with_lines(at, SECOND, |lines| drop(lines.remove(4))), line(5, broken));
+    assert_eq!(check_with_lines(at, SECOND, |lines| lines.swap(4, 5)), line(5, broken));
+    assert_eq!(check_with_lines(at, SECOND, |lines| lines.insert(6, lines[6].clone())), line(8, broken));
+    let changed = check_with_lines(at, SECOND, |lines| lines[6] = lines[6].replace("\"body\":\"{", "\"body\":\" {"));
     assert_eq!(changed, line(7, broken));
-    assert_eq!(after_lines(at, SECOND, |lines| drop(lines.pop())), line(100, "is missing; event 200 is expected"));
-    assert_eq!(after_lines(at, SECOND, |lines| lines[99].truncate(20)), line(100, "not a line of an export"));
+    assert_eq!(check_with_lines(at, SECOND, |lines| drop(lines.pop())), line(100, "is missing; event 200 is expected"));
+    assert_eq!(check_with_lines(at, SECOND, |lines| lines[99].truncate(20)), line(100, "not a line of an export"));
 
-    // A forger who knows the chain still ends at another value than the manifest's.
-    let forged = after_lines(at, SECOND, |lines| rechain(lines, &manifest, 50, |raw| raw.body = "{}".into()));
+    // A forged chain ends with another value than the manifest's.
+    let forged = check_with_lines(at, SECOND, |lines| rechain(lines, &manifest, 50, |raw| raw.body = "{}".into()));
     assert_eq!(forged, line(101, "the chain does not end with the manifest's value"));
-    let skipped = after_lines(at, SECOND, |lines| rechain(lines, &manifest, 50, |raw| raw.sequence += 1));
+    let skipped = check_with_lines(at, SECOND, |lines| rechain(lines, &manifest, 50, |raw| raw.sequence += 1));
     assert_eq!(skipped, line(51, "is event 152; 151 is expected"));
 
-    // The manifest itself.
+    // The manifest.
     let text = |change: fn(&str) -> String| {
-        after(at, MANIFEST_FILE, |file| change(std::str::from_utf8(&file).unwrap()).into_bytes())
+        check_with(at, MANIFEST_FILE, |file| change(std::str::from_utf8(&file).unwrap()).into_bytes())
     };
     assert!(text(|text| text.replacen("\"last\": 250", "\"last\": 249", 1)).starts_with(MANIFEST_FILE));
     assert!(text(|text| text.replace("export.v1", "export.v2")).contains("the format is \"dockhost.export.v2\""));
@@ -122,5 +122,5 @@ async fn every_change_is_found_and_named() {
         text(|text| text.replace("\"incarnation\": \"", "\"incarnation\": \"0"))
             .contains("line 1: the chain is broken")
     );
-    assert_eq!(says(at), "as it was");
+    assert_eq!(check_result(at), "unchanged");
 }

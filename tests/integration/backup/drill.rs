@@ -1,5 +1,5 @@
-//! The drill: a system with a history is exported while it runs, lost with its broker and its database, and brought
-//! back from the files. Everybody finds what they had, and only the end state is acted upon.
+//! The recovery drill: a running system is exported, loses its broker and its database, and is restored from the files.
+//! Users find their instances, and the leader's roles act on the final state only.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,28 +13,28 @@ use crate::harness::wait::DEADLINE;
 use crate::harness::{CommandOutput, Mongo, Nats, World, run, wait_until};
 
 async fn dockhost(world: &World, args: &[&str]) -> CommandOutput {
-    let said = run(world.data.path(), args, &world.server_env()).await;
-    assert_eq!(said.code, 0, "{args:?}: {said:?}");
-    said
+    let output = run(world.data.path(), args, &world.server_env()).await;
+    assert_eq!(output.code, 0, "{args:?}: {output:?}");
+    output
 }
 
-/// The digest of each stored read model, all of which are as the log says.
+/// The digest of each stored read model; all are equal to the log.
 async fn digests(world: &World) -> BTreeMap<String, String> {
-    let said = dockhost(world, &["verify"]).await;
+    let output = dockhost(world, &["verify"]).await;
     let (mut digests, mut model) = (BTreeMap::new(), "");
-    for line in said.out.lines() {
+    for line in output.out.lines() {
         if let Some((name, _)) = line.split_once(": equal, ") {
             model = name;
         } else if let Some(digest) = line.trim().strip_prefix("stored") {
             digests.insert(model.to_owned(), digest.trim().to_owned());
         }
     }
-    assert_eq!(digests.len(), 4, "{said:?}");
+    assert_eq!(digests.len(), 4, "{output:?}");
     digests
 }
 
 async fn caught_up(client: &Client) {
-    wait_until("the read models hold the log", DEADLINE, async || {
+    wait_until("the read models have caught up", DEADLINE, async || {
         let health = client.get("/health").await.body;
         let models = health["projections"].as_object().ok_or_else(|| health.to_string())?;
         if models.values().all(|model| model["lag"] == 0) { Ok(()) } else { Err(health.to_string()) }
@@ -42,10 +42,10 @@ async fn caught_up(client: &Client) {
     .await;
 }
 
-/// Waits until the leader's roles have gone through all of the log.
+/// Waits until the leader's roles have processed all of the log.
 async fn replayed(world: &World) {
     let js = world.nats.main().await.jetstream().clone();
-    wait_until("dispatcher, timers and reactions went through the log", DEADLINE, async || {
+    wait_until("dispatcher, timers and reactions have processed the log", DEADLINE, async || {
         let stream = js.get_stream(EVENTS).await.map_err(|error| error.to_string())?;
         let roles: Vec<_> = stream.consumers().try_collect().await.map_err(|error| error.to_string())?;
         let roles: Vec<_> = roles.into_iter().filter(|role| role.config.durable_name.is_some()).collect();
@@ -56,21 +56,21 @@ async fn replayed(world: &World) {
     .await;
 }
 
-/// The state of a stream: how many messages it holds, and how many it ever got.
+/// The number of messages in a stream, and its last sequence.
 async fn state(world: &World, stream: &str) -> (u64, u64) {
     let stream = world.nats.main().await.jetstream().get_stream(stream).await.unwrap();
     let state = stream.cached_info().state.clone();
     (state.messages, state.last_sequence)
 }
 
-/// What an owner sees of the instances, but for what isn't in the log.
-fn seen(list: &Value) -> Vec<(Value, Value, Value)> {
+/// The fields of the owner's instances that are in the log.
+fn logged_fields(list: &Value) -> Vec<(Value, Value, Value)> {
     let fields = |item: &Value| (item["instanceId"].clone(), item["name"].clone(), item["generation"].clone());
     list.as_array().unwrap().iter().map(fields).collect()
 }
 
-/// A history: four instances of which one was stopped, one resumed and one deleted, people who came and went, and a
-/// machine that was lost and came back. The machine has room for one more.
+/// A history: four instances, of which one was stopped, one resumed and one deleted; users who signed out; a backend
+/// that was lost and reconnected, with capacity for one more instance.
 async fn history(world: &mut World) -> Client {
     let alpha = world.add_agent("alpha", 4).await;
     let ada = world.user("ada").await;
@@ -94,15 +94,15 @@ async fn history(world: &mut World) -> Client {
 }
 
 #[tokio::test]
-async fn a_lost_system_comes_back_from_its_export() {
+async fn drill_lost_system_is_restored_from_its_export() {
     let mut world = World::with(1, &[("DOCKHOST_LOST_AFTER_MS", "6000")]).await;
     let ada = history(&mut world).await;
     let instances = ada.get("/api/v2/user/instance").await.data().clone();
     assert_eq!(instances.as_array().unwrap().len(), 3);
     let containers = world.containers(0).now;
 
-    // Beside the running server; then everything stops.
-    let (there, at) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // While the server runs, and again after it has stopped.
+    let (elsewhere, at) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let export = at.path().join("export").display().to_string();
     dockhost(&world, &["export", &export]).await;
     world.kill_agent(0).await;
@@ -111,7 +111,7 @@ async fn a_lost_system_comes_back_from_its_export() {
     let before = digests(&world).await;
     let (events, _) = state(&world, EVENTS).await;
     dockhost(&world, &["import", "--check", &export]).await;
-    let offline = run(there.path(), &["import", "--check", &export], &[]).await;
+    let offline = run(elsewhere.path(), &["import", "--check", &export], &[]).await;
     assert!(
         offline.code == 0 && offline.out.contains(&format!("{events} events, as they were exported")),
         "{offline:?}"
@@ -125,33 +125,33 @@ async fn a_lost_system_comes_back_from_its_export() {
         "{imported:?}"
     );
 
-    // The old database belongs to another log: it is not believed, but made anew.
+    // The old database belongs to another log and is rebuilt.
     let foreign = run(world.data.path(), &["verify"], &world.server_env()).await;
     assert_eq!(foreign.code, 1, "{foreign:?}");
     dockhost(&world, &["rebuild"]).await;
     assert_eq!(digests(&world).await, before);
 
-    // An empty database is folded by the server itself. No machine is there, and none is lost meanwhile.
+    // The server fills an empty database itself. No agent runs, and no backend is marked lost meanwhile.
     world.mongo = Mongo::shared().await;
     world.set("DOCKHOST_LOST_AFTER_MS", "600000");
     world.restart_replica(0).await;
     caught_up(&world.client(0)).await;
     assert_eq!(digests(&world).await, before);
 
-    // Only the end state went out: one assignment per instance that is there, no timer, no event.
+    // The roles acted on the final state only: one assignment per existing instance, no timer, no event.
     replayed(&world).await;
     assert_eq!(state(&world, ASSIGNMENTS).await, (3, 3));
     assert_eq!(state(&world, TIMERS).await, (0, 0));
     assert_eq!(state(&world, EVENTS).await, (events, events));
 
-    // People find what they had, by the old session and by the old password.
+    // Users find their instances with the old session, and sign in with the old password.
     let ada = ada.at(&world.replicas[0].url);
-    assert_eq!(seen(ada.get("/api/v2/user/instance").await.data()), seen(&instances));
+    assert_eq!(logged_fields(ada.get("/api/v2/user/instance").await.data()), logged_fields(&instances));
     let signin = json!({ "username": "ada", "password": "correct horse" });
     let answer = world.client(0).post("/api/v2/user/signin", signin).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 
-    // The machine comes back with its containers, and they are the ones that are wanted.
+    // The agent reconnects with its containers, which are the desired ones.
     world.start_agent(0, &[]);
     wait_until("the instances are reachable again", DEADLINE, async || {
         let list = ada.get("/api/v2/user/instance").await;
@@ -161,29 +161,29 @@ async fn a_lost_system_comes_back_from_its_export() {
         if states == ["running", "running", "stopped"] { Ok(()) } else { Err(format!("{states:?}")) }
     })
     .await;
-    assert_eq!(ada.create().await.status, 201, "and life goes on");
+    assert_eq!(ada.create().await.status, 201, "a new instance");
     let now = world.containers(0).now;
     assert!(now.is_superset(&containers) && now.len() == containers.len() + 1, "{containers:?} became {now:?}");
-    // The server knows what the machine holds: nobody is sent there to be turned away.
+    // The server counts the restored instances: the backend is full.
     let full = world.user("carol").await.create().await;
     assert_eq!((full.status, full.code()), (503, "no_capacity"), "{full:?}");
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said() {
+async fn export_and_import_report_wrong_usage() {
     let world = World::start(1).await;
     world.user("ada").await;
     let at = world.data.path();
-    let refused = async |args: &[&str], says: &str| {
-        let said = run(at, args, &world.server_env()).await;
-        assert!(said.code != 0 && said.err.contains(says), "{args:?}: {said:?}");
+    let refused = async |args: &[&str], text: &str| {
+        let output = run(at, args, &world.server_env()).await;
+        assert!(output.code != 0 && output.err.contains(text), "{args:?}: {output:?}");
     };
     refused(&["export"], "<DIRECTORY>").await;
     refused(&["export", "."], "neither empty nor an export").await;
-    refused(&["import", "."], "is no export").await;
-    refused(&["import", "--check", "nowhere"], "is no export").await;
+    refused(&["import", "."], "not an export").await;
+    refused(&["import", "--check", "nowhere"], "not an export").await;
     dockhost(&world, &["export", "copy"]).await;
-    // The server that it was made of runs, and its log is not empty.
+    // The server still runs.
     refused(&["import", "copy"], "a server is running").await;
     let mut env = world.server_env();
     env.push(("DOCKHOST_MASTER_KEY", "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=".to_owned()));

@@ -1,4 +1,4 @@
-//! `dockhost export` and `dockhost import`: what is copied, what is refused, and a system that comes back.
+//! `dockhost export` and `dockhost import`.
 
 mod damage;
 mod drill;
@@ -20,30 +20,30 @@ fn js(live: &Live) -> Context {
     jetstream::new(live.client.clone())
 }
 
-/// A log of so many events: an account with sealed values, one that nobody can read, and sign-ins.
+/// A log of this many events: an account with sealed values, an unreadable event, and sign-ins.
 pub async fn log_of(events: u64) -> Live {
     let live = Live::start().await;
     live.log.append_batch(vec![at(0, &sign_up(user())), at(0, &sign_in(user()))]).await.unwrap();
-    live.put_raw("dockhost.event.session.nobody", "\u{7f}nonsense").await;
-    more(&live, events - 3).await;
+    live.put_raw("dockhost.event.session.unreadable", "\u{7f}nonsense").await;
+    append(&live, events - 3).await;
     live
 }
 
-/// So many more events.
-async fn more(live: &Live, events: u64) {
+/// Appends this many events.
+async fn append(live: &Live, events: u64) {
     let sign_ins = (0..events).map(|_| async { live.log.append(at(0, &sign_in(user()))).await.unwrap() });
     futures::stream::iter(sign_ins).buffer_unordered(64).for_each(async |_| {}).await;
 }
 
-fn order(directory: &Path, per_segment: u64) -> ExportOptions {
+fn options(directory: &Path, per_segment: u64) -> ExportOptions {
     ExportOptions { directory: directory.to_owned(), per_segment, with_keys: true }
 }
 
 pub async fn export_to(live: &Live, directory: &Path, per_segment: u64) -> (Manifest, u64) {
-    export(&js(live), order(directory, per_segment), Box::new(|_, _| {})).await.unwrap()
+    export(&js(live), options(directory, per_segment), Box::new(|_, _| {})).await.unwrap()
 }
 
-/// All of a log as it is stored.
+/// All stored messages of a log.
 pub async fn stored(js: &Context) -> Vec<RawEvent> {
     let log = RawLog::open(js).await.unwrap().unwrap();
     let mut reader = log.read(0, log.end().await.unwrap());

@@ -1,4 +1,4 @@
-//! What a backend can do: the five things that it is there for, all of them across the border of its account.
+//! What a backend may do: hello, confirm, report, heartbeat and pull, all across the border of its account.
 
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test]
-async fn it_says_hello_and_is_told_what_waits() {
+async fn hello_returns_the_number_of_assignments() {
     let world = World::new().await;
     let ada = world.ada().await;
     assert_eq!(ada.hello().await.assignments, 0);
@@ -21,14 +21,14 @@ async fn it_says_hello_and_is_told_what_waits() {
     assert_eq!((welcome.stream, welcome.consumer), ("ASSIGNMENTS".to_owned(), world.ada.to_string()));
 }
 
-/// Its consumer may hand out what is over; the stream's leader knows.
+/// The backend's consumer may deliver old assignments; the stream's leader decides.
 #[tokio::test]
-async fn it_is_told_whether_an_assignment_stands() {
+async fn confirm_answers_whether_an_assignment_is_current() {
     let world = World::new().await;
     let (ada, bob) = (world.ada().await, world.bob().await);
-    let asked = |instance_id, placement, generation| Confirm { instance_id, placement, generation };
+    let question = |instance_id, placement, generation| Confirm { instance_id, placement, generation };
     let instance = InstanceId::from_uuid(clock::fresh_uuid());
-    assert!(!ada.confirm(&asked(instance, 1, 2)).await, "nothing was ever assigned");
+    assert!(!ada.confirm(&question(instance, 1, 2)).await, "not assigned");
     let user_id = UserId::from_uuid(clock::fresh_uuid());
     let assignment = |generation| Assignment {
         instance_id: instance,
@@ -40,16 +40,16 @@ async fn it_is_told_whether_an_assignment_stands() {
     };
     let current = world.assignments.current(world.ada, instance).await.unwrap();
     assert!(world.assignments.replace(world.ada, &assignment(2), &current).await.unwrap());
-    assert!(ada.confirm(&asked(instance, 1, 2)).await);
-    assert!(!ada.confirm(&asked(instance, 1, 1)).await, "an older one");
-    assert!(!ada.confirm(&asked(instance, 2, 2)).await, "of another placement");
-    assert!(!bob.confirm(&asked(instance, 1, 2)).await, "assigned to another backend");
+    assert!(ada.confirm(&question(instance, 1, 2)).await);
+    assert!(!ada.confirm(&question(instance, 1, 1)).await, "an older one");
+    assert!(!ada.confirm(&question(instance, 2, 2)).await, "of another placement");
+    assert!(!bob.confirm(&question(instance, 1, 2)).await, "assigned to another backend");
     let current = world.assignments.current(world.ada, instance).await.unwrap();
     assert!(world.assignments.replace(world.ada, &assignment(3), &current).await.unwrap());
-    assert!(!ada.confirm(&asked(instance, 1, 2)).await, "replaced");
+    assert!(!ada.confirm(&question(instance, 1, 2)).await, "replaced");
     let current = world.assignments.current(world.ada, instance).await.unwrap();
     world.assignments.remove(current.sequence).await.unwrap();
-    assert!(!ada.confirm(&asked(instance, 1, 3)).await, "removed");
+    assert!(!ada.confirm(&question(instance, 1, 3)).await, "removed");
 
     let subject = Channel::Confirm(world.ada).to_string();
     let refused = ada.client.request(subject, "what?".into()).await.unwrap();
@@ -58,31 +58,31 @@ async fn it_is_told_whether_an_assignment_stands() {
 }
 
 #[tokio::test]
-async fn its_report_is_stored_and_acknowledged() {
+async fn report_is_stored_and_acknowledged() {
     let world = World::new().await;
     let ada = world.ada().await;
     let subject = Channel::Report(world.ada).to_string();
     let jetstream = async_nats::jetstream::new(ada.client.clone());
-    let stored = jetstream.publish(subject.clone(), "news".into()).await.unwrap().await.unwrap();
+    let stored = jetstream.publish(subject.clone(), "report".into()).await.unwrap().await.unwrap();
     assert_eq!((stored.stream.as_str(), stored.sequence), ("REPORTS", 1));
     let message = world.main.jetstream().get_stream("REPORTS").await.unwrap().get_raw_message(1).await.unwrap();
-    assert_eq!((message.subject.as_str(), &message.payload[..]), (subject.as_str(), &b"news"[..]));
+    assert_eq!((message.subject.as_str(), &message.payload[..]), (subject.as_str(), &b"report"[..]));
 }
 
 #[tokio::test]
-async fn its_heartbeat_is_heard() {
+async fn heartbeat_reaches_the_server() {
     let world = World::new().await;
     let mut heartbeats = world.main.client().subscribe(ALL_HEARTBEATS).await.unwrap();
     world.main.client().flush().await.unwrap();
     let ada = world.ada().await;
     ada.client.publish(Channel::Heartbeat(world.ada).to_string(), "alive".into()).await.unwrap();
-    let heard = timeout(DEADLINE, heartbeats.next()).await.unwrap().unwrap();
-    assert_eq!(heard.subject.parse(), Ok(Channel::Heartbeat(world.ada)));
+    let heartbeat = timeout(DEADLINE, heartbeats.next()).await.unwrap().unwrap();
+    assert_eq!(heartbeat.subject.parse(), Ok(Channel::Heartbeat(world.ada)));
 }
 
-/// One request, many answers: those that wait, idle heartbeats, one that comes while the pull is open.
+/// One request has many replies: waiting messages, idle heartbeats, and a message that is stored later.
 #[tokio::test]
-async fn it_pulls_many_assignments_with_one_request() {
+async fn pull_one_request_delivers_many_assignments() {
     let world = World::new().await;
     let ada = world.ada().await;
     let waiting = [world.assign(world.ada, "0").await, world.assign(world.ada, "1").await];
@@ -104,9 +104,9 @@ async fn it_pulls_many_assignments_with_one_request() {
     assert_eq!(message.payload, "2".as_bytes());
 }
 
-/// An agent has to know when to pull again and when to say hello again; every end of a pull crosses the border.
+/// The status tells the agent whether to pull again or to say hello again.
 #[tokio::test]
-async fn it_hears_how_a_pull_ends() {
+async fn pull_end_reports_its_status() {
     let world = World::new().await;
     let ada = world.ada().await;
     let long = json!({ "batch": 3, "expires": 30_000_000_000_u64 });
@@ -115,11 +115,11 @@ async fn it_hears_how_a_pull_ends() {
     assert_eq!(ada.pull(&json!({ "batch": 3, "no_wait": true })).await.next_status().await, 404, "nothing waits");
     assert_eq!(ada.pull(&json!({ "batch": 3, "expires": 1_000_000 })).await.next_status().await, 408, "time is up");
     let mut current = ada.pull(&long).await;
-    // A pull that the broker has not taken in yet when its consumer goes is never answered.
+    // The broker does not answer a pull request that arrives after its consumer was removed.
     let stream = world.main.jetstream().get_stream(streams::ASSIGNMENTS).await.unwrap();
-    wait_until("the pull stands", DEADLINE, async || {
+    wait_until("the pull request is registered", DEADLINE, async || {
         match stream.consumer_info(world.ada.to_string()).await.unwrap().num_waiting {
-            0 => Err("none waits"),
+            0 => Err("no request waits"),
             _ => Ok(()),
         }
     })
@@ -129,7 +129,7 @@ async fn it_hears_how_a_pull_ends() {
 }
 
 #[tokio::test]
-async fn each_hello_brings_everything_anew_and_only_the_last_of_each() {
+async fn hello_repeated_delivers_the_last_assignments_again() {
     let world = World::new().await;
     let ada = world.ada().await;
     let instance = world.assign(world.ada, "old").await;

@@ -1,13 +1,13 @@
-//! The broker's door: who gets in, and what a backend can and can't do once it is in.
+//! The broker: authentication of backends, and what an authenticated backend may do.
 //!
-//! Against a real nats-server with the project's own `nats.conf`: the accounts, the exports and the signed permissions
-//! are tested together, as an attacker would find them.
+//! These tests run against a real nats-server with the project's own `nats.conf`, so that accounts, exports and signed
+//! permissions are tested together.
 
 mod allowed;
 mod assignments;
+mod authentication;
 mod compose_cluster;
-mod confined;
-mod door;
+mod denied;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,13 +35,13 @@ use tokio_util::sync::CancellationToken;
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Nats, wait_until};
 
-/// A broker, the main server's services on it, and two enrolled backends.
+/// A broker, the server's services on it, and two enrolled backends.
 struct World {
     nats: Nats,
     main: Broker,
     ada: BackendId,
     bob: BackendId,
-    /// Stops the door.
+    /// Stops the callout.
     callout: CancellationToken,
     enrolled: Arc<Enrolled>,
     assignments: Assignments,
@@ -59,8 +59,8 @@ impl BackendAuthenticator for Enrolled {
 
 impl Enrolments for Enrolled {
     fn max_containers(&self, backend: BackendId) -> BoxFuture<'_, Option<u32>> {
-        let room = self.0.values().any(|enrolled| *enrolled == backend).then_some(8);
-        async move { room }.boxed()
+        let max_containers = self.0.values().any(|enrolled| *enrolled == backend).then_some(8);
+        async move { max_containers }.boxed()
     }
 }
 
@@ -78,8 +78,9 @@ impl World {
         let enrolled = Arc::new(Enrolled(HashMap::from([("ada's".to_owned(), ada), ("bob's".to_owned(), bob)])));
         let callout = CancellationToken::new();
         let signer = Signer::from_seed(&nats.secrets.callout).unwrap();
-        let door = Callout::open(main.clone(), signer, enrolled.clone()).await.unwrap().with_lifetime(lifetime);
-        tokio::spawn(door.run(callout.clone()));
+        let callout_service =
+            Callout::open(main.clone(), signer, enrolled.clone()).await.unwrap().with_lifetime(lifetime);
+        tokio::spawn(callout_service.run(callout.clone()));
         let hello = HelloHandler { broker: main.clone(), enrolments: enrolled.clone() };
         tokio::spawn(Service::open(main.clone(), hello).await.unwrap().run(CancellationToken::new()));
         let assignments = main.jetstream().get_stream(streams::ASSIGNMENTS).await.unwrap();
@@ -89,8 +90,8 @@ impl World {
         Self { nats, main, ada, bob, callout, enrolled, assignments }
     }
 
-    /// Tries to get in with this key; `backend` is whose inbox the client says it uses.
-    async fn knock(&self, key: &str, backend: BackendId) -> Result<Agent, async_nats::ConnectError> {
+    /// Connects with this key; the client uses the inbox of `backend`.
+    async fn connect(&self, key: &str, backend: BackendId) -> Result<Agent, async_nats::ConnectError> {
         let (sender, events) = mpsc::unbounded_channel();
         let client = ConnectOptions::with_token(key.to_owned())
             .custom_inbox_prefix(format!("_INBOX.{backend}"))
@@ -105,14 +106,14 @@ impl World {
     }
 
     async fn ada(&self) -> Agent {
-        self.knock("ada's", self.ada).await.unwrap()
+        self.connect("ada's", self.ada).await.unwrap()
     }
 
     async fn bob(&self) -> Agent {
-        self.knock("bob's", self.bob).await.unwrap()
+        self.connect("bob's", self.bob).await.unwrap()
     }
 
-    /// Stores one assignment of a backend.
+    /// Stores an assignment of a backend.
     async fn assign(&self, backend: BackendId, body: &str) -> InstanceId {
         let instance = InstanceId::from_uuid(clock::fresh_uuid());
         let subject = Channel::Assignment(backend, instance).to_string();
@@ -121,7 +122,7 @@ impl World {
     }
 }
 
-/// A client that got in.
+/// A connected backend.
 struct Agent {
     client: Client,
     backend: BackendId,
@@ -134,14 +135,14 @@ impl Agent {
         serde_json::from_slice(&answer.payload).unwrap()
     }
 
-    /// Whether this stands.
-    async fn confirm(&self, asked: &Confirm) -> bool {
-        let body = serde_json::to_vec(asked).unwrap();
+    /// Whether the assignment is current.
+    async fn confirm(&self, question: &Confirm) -> bool {
+        let body = serde_json::to_vec(question).unwrap();
         let answer = self.client.request(Channel::Confirm(self.backend).to_string(), body.into()).await.unwrap();
         serde_json::from_slice::<Confirmed>(&answer.payload).unwrap().is_current
     }
 
-    /// Opens a pull from its own consumer.
+    /// Sends a pull request to its own consumer.
     async fn pull(&self, request: &serde_json::Value) -> Pull {
         let inbox = self.client.new_inbox();
         let answers = self.client.subscribe(inbox.clone()).await.unwrap();
@@ -150,10 +151,10 @@ impl Agent {
         Pull(answers)
     }
 
-    /// The next thing that the broker or the client says about the connection, other than that it stands.
+    /// The next event of the connection, other than `Connected`.
     async fn next_event(&mut self) -> String {
         loop {
-            match timeout(DEADLINE, self.events.recv()).await.expect("nothing happened to the connection") {
+            match timeout(DEADLINE, self.events.recv()).await.expect("no event of the connection") {
                 Some(Event::Connected) => {}
                 Some(event) => return event.to_string().to_lowercase(),
                 None => panic!("the client is gone"),
@@ -162,15 +163,15 @@ impl Agent {
     }
 }
 
-/// The answers to one pull.
+/// The replies to one pull request.
 struct Pull(Subscriber);
 
 impl Pull {
     async fn next(&mut self) -> Message {
-        timeout(DEADLINE, self.0.next()).await.expect("the pull is silent").unwrap()
+        timeout(DEADLINE, self.0.next()).await.expect("no reply to the pull request").unwrap()
     }
 
-    /// The status of the next answer; 0 for a message.
+    /// The status of the next reply; 0 for a message.
     async fn next_status(&mut self) -> u16 {
         self.next().await.status.map_or(0, |status| status.as_u16())
     }

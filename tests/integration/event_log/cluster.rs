@@ -1,4 +1,4 @@
-//! Three nodes: what a single one cannot show.
+//! The log on three nodes.
 
 use std::collections::BTreeSet;
 
@@ -15,19 +15,19 @@ use super::world::{Reader, at, master, options, sequences, sign_in, sign_up, use
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Nats, wait_until};
 
-/// Replicas of the server, each connected to one node or another; when that dies, they move on.
+/// The logs of three replicas of the server. When a node stops, its clients connect to another one.
 async fn logs(nats: &Nats) -> Vec<JetStreamLog> {
     let open = async |_| JetStreamLog::open(nats.main().await.client().clone(), master(1), options()).await.unwrap();
     join_all((0..3).map(open)).await
 }
 
-async fn copies(nats: &Nats, stream: &str) -> usize {
+async fn replicas(nats: &Nats, stream: &str) -> usize {
     nats.main().await.jetstream().get_stream(stream).await.unwrap().cached_info().config.num_replicas
 }
 
-/// While a node has never been there, the broker would make streams of two copies; they would keep them for ever.
+/// While the third node has never joined, the broker would create streams with two replicas, permanently.
 #[tokio::test]
-async fn a_cluster_that_lacks_a_node_is_waited_for() {
+async fn streams_ensure_waits_for_a_cluster_that_lacks_a_node() {
     let mut nats = Nats::stopped_cluster().await;
     nats.restart_node(0).await;
     nats.restart_node(1).await;
@@ -38,7 +38,7 @@ async fn a_cluster_that_lacks_a_node_is_waited_for() {
     let js = nats.main_of(1).await.jetstream().clone();
     let three = Config { name: "OTHER".to_owned(), num_replicas: 3, ..Config::default() };
     for _ in 0..3 {
-        wait_until("the two are a cluster that lacks the third", 2 * DEADLINE, async || {
+        wait_until("two nodes form a cluster that lacks the third", 2 * DEADLINE, async || {
             match js.create_stream(&three).await.unwrap_err().kind() {
                 CreateStreamErrorKind::JetStream(reply) if reply.error_code() == ErrorCode::CLUSTER_NO_PEERS => Ok(()),
                 other => Err(other),
@@ -49,15 +49,15 @@ async fn a_cluster_that_lacks_a_node_is_waited_for() {
     nats.restart_node(2).await;
     opening.await.unwrap().unwrap();
     for stream in [EVENTS, "KV_KEYS", "REPORTS"] {
-        assert_eq!(copies(&nats, stream).await, 3, "{stream}");
+        assert_eq!(replicas(&nats, stream).await, 3, "{stream}");
     }
 }
 
 #[tokio::test]
-async fn on_three_nodes_every_race_has_one_winner() {
+async fn append_on_three_nodes_every_race_has_one_winner() {
     let nats = Nats::cluster().await;
     let logs = logs(&nats).await;
-    assert_eq!(copies(&nats, EVENTS).await, 3);
+    assert_eq!(replicas(&nats, EVENTS).await, 3);
     for round in 0..30 {
         let contested = user();
         let racers = (0..9).map(|n| {
@@ -79,7 +79,7 @@ async fn on_three_nodes_every_race_has_one_winner() {
             let account = logs[0].load(sign_up(own).aggregate, 0).await.unwrap();
             match outcome {
                 Ok(_) => won += 1,
-                // All or nothing: who lost the contested half has no account either.
+                // All or none: without the contested event there is no account either.
                 Err(AppendError::Conflict) => assert_eq!(sequences(&account), [0; 0], "round {round}"),
                 Err(other) => panic!("round {round}: {other:?}"),
             }
@@ -89,15 +89,15 @@ async fn on_three_nodes_every_race_has_one_winner() {
     }
 }
 
-/// Whoever makes a key while another replica does must not take the other's for a fault of the broker.
+/// A create that conflicts with another replica's create of the same key is not an error.
 #[tokio::test]
-async fn on_three_nodes_all_who_make_a_key_at_once_get_one() {
+async fn keyring_on_three_nodes_concurrent_creates_return_one_key() {
     let nats = Nats::cluster().await;
     let logs = logs(&nats).await;
     for round in 0..30 {
-        let person = PrincipalId::from(user());
-        let makers = (0..9).map(|n| logs[n % 3].keyring().for_sealing(person));
-        let keys = join_all(makers).await.into_iter().collect::<Result<Vec<_>, _>>();
+        let principal = PrincipalId::from(user());
+        let creates = (0..9).map(|n| logs[n % 3].keyring().for_sealing(principal));
+        let keys = join_all(creates).await.into_iter().collect::<Result<Vec<_>, _>>();
         let keys = keys.unwrap_or_else(|error| panic!("round {round}: {error:?}"));
         let sealed = keys[0].seal(b"", b"x".to_vec()).unwrap();
         assert!(keys.iter().all(|key| key.open(b"", &sealed).is_some_and(|text| text == b"x")), "round {round}");
@@ -105,7 +105,7 @@ async fn on_three_nodes_all_who_make_a_key_at_once_get_one() {
 }
 
 #[tokio::test]
-async fn the_death_of_the_leader_loses_nothing_and_stops_no_reader() {
+async fn log_lost_stream_leader_loses_no_event_and_readers_continue() {
     let mut nats = Nats::cluster().await;
     let logs = logs(&nats).await;
     let mut readers: Vec<_> = logs.iter().map(|log| Reader(log.follow(0, Filter::All))).collect();
@@ -120,7 +120,7 @@ async fn the_death_of_the_leader_loses_nothing_and_stops_no_reader() {
             nats.kill_node(leader).await;
         }
         let event = sign_in(user());
-        // While a new leader is elected an append may end without an answer; the next try settles the same event.
+        // During the election an append may have an unknown outcome; the retry resolves it for the same event.
         let sequence =
             wait_until("the append is stored", DEADLINE, async || match writer.append(at(0, &event)).await {
                 Ok(sequence) => Ok(sequence),

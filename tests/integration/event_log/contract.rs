@@ -1,4 +1,4 @@
-//! What both adapters promise.
+//! The contract of both adapters.
 
 use dockhost::event_log::{AppendError, Delivery, Filter, LogError};
 use dockhost_domain::subject::AggregateId;
@@ -23,21 +23,21 @@ macro_rules! contract {
 }
 
 contract!(
-    an_append_returns_its_sequence_and_a_load_returns_it_in_order,
-    a_wrong_expectation_conflicts_and_stores_nothing,
-    of_many_with_one_expectation_exactly_one_wins,
-    an_event_appended_again_comes_back_with_its_first_sequence,
-    a_long_tail_loads_whole_and_in_order,
-    a_batch_is_stored_in_order_or_not_at_all,
-    a_batch_appended_again_comes_back_with_its_last_sequence,
-    following_from_the_start_delivers_all_and_then_says_so,
-    following_from_the_middle_delivers_the_rest,
-    following_one_kind_skips_the_others,
-    an_empty_log_is_caught_up_and_then_idle,
-    an_unreadable_event_is_delivered_as_such_and_freezes_its_aggregate,
+    append_returns_the_sequence_and_load_returns_events_in_order,
+    append_wrong_expectation_conflicts_and_stores_nothing,
+    append_concurrent_with_one_expectation_exactly_one_wins,
+    append_repeated_event_returns_its_first_sequence,
+    load_long_aggregate_returns_all_events_in_order,
+    append_batch_stores_all_in_order_or_none,
+    append_batch_repeated_returns_its_last_sequence,
+    follow_from_start_delivers_all_and_then_caught_up,
+    follow_from_middle_delivers_the_rest,
+    follow_one_kind_skips_the_others,
+    follow_empty_log_is_caught_up_and_then_idle,
+    follow_unreadable_event_is_delivered_and_freezes_its_aggregate,
 );
 
-async fn an_append_returns_its_sequence_and_a_load_returns_it_in_order(world: &World) {
+async fn append_returns_the_sequence_and_load_returns_events_in_order(world: &World) {
     let ada = user();
     let aggregate = AggregateId::Account(ada);
     assert_eq!(world.log().last_sequence(aggregate).await.unwrap(), 0);
@@ -59,7 +59,7 @@ async fn an_append_returns_its_sequence_and_a_load_returns_it_in_order(world: &W
     assert_eq!(world.log().end(Filter::All).await.unwrap(), 3);
 }
 
-async fn a_wrong_expectation_conflicts_and_stores_nothing(world: &World) {
+async fn append_wrong_expectation_conflicts_and_stores_nothing(world: &World) {
     let ada = user();
     world.append(0, &sign_in(ada)).await;
     for expected in [0, 2] {
@@ -69,17 +69,17 @@ async fn a_wrong_expectation_conflicts_and_stores_nothing(world: &World) {
     assert_eq!(world.log().end(Filter::All).await.unwrap(), 1);
 }
 
-async fn of_many_with_one_expectation_exactly_one_wins(world: &World) {
+async fn append_concurrent_with_one_expectation_exactly_one_wins(world: &World) {
     let ada = user();
-    let racers: Vec<_> = (0..20).map(|_| at(0, &sign_in(ada))).collect();
-    let outcomes = futures::future::join_all(racers.into_iter().map(|entry| world.log().append(entry))).await;
+    let appends: Vec<_> = (0..20).map(|_| at(0, &sign_in(ada))).collect();
+    let outcomes = futures::future::join_all(appends.into_iter().map(|entry| world.log().append(entry))).await;
     let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1);
     assert!(lost.iter().all(|outcome| matches!(outcome, Err(AppendError::Conflict))), "{lost:?}");
     assert_eq!(world.log().end(Filter::All).await.unwrap(), 1);
 }
 
-async fn an_event_appended_again_comes_back_with_its_first_sequence(world: &World) {
+async fn append_repeated_event_returns_its_first_sequence(world: &World) {
     let ada = user();
     let first = sign_in(ada);
     assert_eq!(world.append(0, &first).await, 1);
@@ -88,7 +88,7 @@ async fn an_event_appended_again_comes_back_with_its_first_sequence(world: &Worl
     assert_eq!(world.log().end(Filter::All).await.unwrap(), 2);
 }
 
-async fn a_long_tail_loads_whole_and_in_order(world: &World) {
+async fn load_long_aggregate_returns_all_events_in_order(world: &World) {
     let (ada, other) = (user(), user());
     let (mut mine, mut last) = (Vec::new(), 0);
     for n in 0..40 {
@@ -105,7 +105,7 @@ async fn a_long_tail_loads_whole_and_in_order(world: &World) {
     assert_eq!(sequences(&world.log().load(session, mine[39]).await.unwrap()), [0; 0]);
 }
 
-async fn a_batch_is_stored_in_order_or_not_at_all(world: &World) {
+async fn append_batch_stores_all_in_order_or_none(world: &World) {
     let (ada, bob) = (user(), user());
     let batch = [sign_up(ada), sign_in(ada)];
     let last = world.log().append_batch(batch.iter().map(|event| at(0, event)).collect()).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_batch_is_stored_in_order_or_not_at_all(world: &World) {
     assert_eq!(world.log().append_batch(again).await.unwrap(), 4);
 }
 
-async fn a_batch_appended_again_comes_back_with_its_last_sequence(world: &World) {
+async fn append_batch_repeated_returns_its_last_sequence(world: &World) {
     let ada = user();
     let entries: Vec<_> = [sign_up(ada), sign_in(ada)].iter().map(|event| at(0, event)).collect();
     assert_eq!(world.log().append_batch(entries.clone()).await.unwrap(), 2);
@@ -131,7 +131,7 @@ async fn a_batch_appended_again_comes_back_with_its_last_sequence(world: &World)
     assert_eq!(world.log().end(Filter::All).await.unwrap(), 3);
 }
 
-async fn following_from_the_start_delivers_all_and_then_says_so(world: &World) {
+async fn follow_from_start_delivers_all_and_then_caught_up(world: &World) {
     let ada = user();
     world.append(0, &sign_up(ada)).await;
     world.append(0, &sign_in(ada)).await;
@@ -140,13 +140,13 @@ async fn following_from_the_start_delivers_all_and_then_says_so(world: &World) {
     reader.caught_up().await;
     let third = sign_in(ada);
     world.append(2, &third).await;
-    match reader.news().await {
+    match reader.next_busy().await {
         Delivery::Event(recorded) => assert_eq!((recorded.sequence, &recorded.envelope), (3, &third)),
         other => panic!("{other:?}"),
     }
 }
 
-async fn following_from_the_middle_delivers_the_rest(world: &World) {
+async fn follow_from_middle_delivers_the_rest(world: &World) {
     let ada = user();
     for expected in 0..4 {
         world.append(expected, &sign_in(ada)).await;
@@ -158,7 +158,7 @@ async fn following_from_the_middle_delivers_the_rest(world: &World) {
     reader.caught_up().await;
 }
 
-async fn following_one_kind_skips_the_others(world: &World) {
+async fn follow_one_kind_skips_the_others(world: &World) {
     let ada = user();
     world.append(0, &sign_up(ada)).await;
     world.append(0, &sign_in(ada)).await;
@@ -177,7 +177,7 @@ async fn following_one_kind_skips_the_others(world: &World) {
     assert_eq!(reader.event().await, 6);
 }
 
-async fn an_empty_log_is_caught_up_and_then_idle(world: &World) {
+async fn follow_empty_log_is_caught_up_and_then_idle(world: &World) {
     let mut reader = world.follow(0, Filter::All);
     reader.caught_up().await;
     for _ in 0..2 {
@@ -186,14 +186,14 @@ async fn an_empty_log_is_caught_up_and_then_idle(world: &World) {
     }
 }
 
-async fn an_unreadable_event_is_delivered_as_such_and_freezes_its_aggregate(world: &World) {
+async fn follow_unreadable_event_is_delivered_and_freezes_its_aggregate(world: &World) {
     let ada = user();
     world.append(0, &sign_up(ada)).await;
     let frozen = world.put_unreadable(AggregateId::Account(ada)).await;
     world.append(0, &sign_in(ada)).await;
     let mut reader = world.follow(0, Filter::All);
     assert_eq!(reader.event().await, 1);
-    match reader.news().await {
+    match reader.next_busy().await {
         Delivery::Unreadable { sequence, subject, why } => {
             assert_eq!((sequence, subject), (frozen, AggregateId::Account(ada).to_string()));
             assert!(!why.is_empty());

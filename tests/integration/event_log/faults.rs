@@ -1,4 +1,4 @@
-//! What happens when the broker goes away, is full, or keeps its answer.
+//! The log while the broker is unavailable, full, or does not reply.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::harness::wait::DEADLINE;
 use crate::harness::wait_until;
 
 async fn until_disconnected(live: &Live) {
-    wait_until("the client notices", DEADLINE, async || match live.client.connection_state() {
+    wait_until("the client is disconnected", DEADLINE, async || match live.client.connection_state() {
         async_nats::connection::State::Disconnected => Ok(()),
         state => Err(state),
     })
@@ -25,27 +25,27 @@ async fn until_disconnected(live: &Live) {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_known_to_be_away_fails_at_once_and_stores_nothing_later() {
+async fn append_while_disconnected_fails_at_once_and_stores_nothing_later() {
     let mut live = Live::start().await;
     let ada = user();
     live.log.append(at(0, &sign_in(ada))).await.unwrap();
     live.nats.kill().await;
     until_disconnected(&live).await;
-    let asked = Instant::now();
+    let started = Instant::now();
     let error = live.log.append(at(1, &sign_in(ada))).await.unwrap_err();
     assert!(matches!(error, AppendError::Unavailable(_)), "{error:?}");
     let error = live.log.load(sign_in(ada).aggregate, 0).await.unwrap_err();
     assert!(matches!(error, LogError::Unavailable(_)), "{error:?}");
-    // Not a measurement: far below the time that an answer is waited for.
-    assert!(asked.elapsed() < options().attempt_timeout, "{:?}", asked.elapsed());
+    // Neither call has waited for a reply.
+    assert!(started.elapsed() < options().attempt_timeout, "{:?}", started.elapsed());
     live.nats.restart().await;
-    let end = wait_until("the log is back", DEADLINE, async || live.log.end(Filter::All).await).await;
+    let end = wait_until("the log is available", DEADLINE, async || live.log.end(Filter::All).await).await;
     assert_eq!(end, 1);
     assert_eq!(live.log.append(at(1, &sign_in(ada))).await.unwrap(), 2);
 }
 
 #[tokio::test]
-async fn readers_survive_a_restart_of_the_broker() {
+async fn reader_broker_restart_continues() {
     let mut live = Live::start().await;
     let ada = user();
     live.log.append(at(0, &sign_in(ada))).await.unwrap();
@@ -57,14 +57,14 @@ async fn readers_survive_a_restart_of_the_broker() {
     for round in 1..=3 {
         live.nats.kill().await;
         until_disconnected(&live).await;
-        // While it is away nothing is heard: no sign of life either.
+        // While the broker is away nothing is delivered, not even `Idle`.
         for reader in &mut readers {
-            let heard = reader.within(Duration::from_millis(200)).await;
-            assert!(matches!(heard, None | Some(Delivery::Idle)), "{heard:?}");
+            let delivery = reader.within(Duration::from_millis(200)).await;
+            assert!(matches!(delivery, None | Some(Delivery::Idle)), "{delivery:?}");
             assert!(reader.within(Duration::from_millis(200)).await.is_none());
         }
         live.nats.restart().await;
-        wait_until("the log is back", DEADLINE, async || live.log.end(Filter::All).await).await;
+        wait_until("the log is available", DEADLINE, async || live.log.end(Filter::All).await).await;
         let stored = live.log.append(at(round, &sign_in(ada))).await.unwrap();
         for reader in &mut readers {
             assert_eq!(reader.event().await, stored);
@@ -72,9 +72,9 @@ async fn readers_survive_a_restart_of_the_broker() {
     }
 }
 
-/// A consumer that is gone, or that says "nothing new" although there is: the reader finds out and goes on.
+/// The consumer is deleted, and then paused, so that it sends heartbeats although there are messages.
 #[tokio::test]
-async fn readers_survive_a_consumer_that_vanishes_or_gets_stuck() {
+async fn reader_lost_or_stuck_consumer_is_created_again() {
     let live = Live::start().await;
     let ada = user();
     let mut reader = Reader(live.log.follow(0, Filter::All));
@@ -91,9 +91,9 @@ async fn readers_survive_a_consumer_that_vanishes_or_gets_stuck() {
     assert_eq!(reader.event().await, 2);
 }
 
-/// Stored by an attempt whose answer nobody got, without the broker's own memory of its id.
+/// The event was stored by an attempt without a reply, and the broker no longer remembers its id.
 #[tokio::test]
-async fn an_event_that_turns_out_to_be_stored_is_found_by_its_id() {
+async fn append_stored_without_a_reply_is_found_by_id() {
     let live = Live::start().await;
     let mine = sign_in(user());
     let js = async_nats::jetstream::new(live.client.clone());
@@ -106,9 +106,9 @@ async fn an_event_that_turns_out_to_be_stored_is_found_by_its_id() {
     assert_eq!(live.log.end(Filter::All).await.unwrap(), 2);
 }
 
-/// The broker stands still (as behind a cut cable) while an event is on its way: the answer comes when it goes on.
+/// The broker is paused, as behind a cut cable, while an append is in flight.
 #[tokio::test]
-async fn an_append_whose_answer_is_late_is_stored_once() {
+async fn append_late_reply_is_stored_once() {
     let short = LogOptions {
         attempt_timeout: Duration::from_millis(200),
         append_timeout: Duration::from_secs(30),
@@ -120,21 +120,21 @@ async fn an_append_whose_answer_is_late_is_stored_once() {
     let before = live.client.statistics().out_messages.load(Ordering::Relaxed);
     let log = live.log.clone();
     let append = tokio::spawn(async move { log.append(at(0, &sign_in(ada))).await });
-    let sent = wait_until("three attempts are under way", DEADLINE, async || {
+    let sent = wait_until("three attempts were sent", DEADLINE, async || {
         match live.client.statistics().out_messages.load(Ordering::Relaxed) - before {
             sent @ 0..3 => Err(format!("{sent} sent")),
             sent => Ok(sent),
         }
     })
     .await;
-    assert!(!append.is_finished(), "the append ended while the broker stood still, after {sent} attempts");
+    assert!(!append.is_finished(), "the append ended while the broker was paused, after {sent} attempts");
     live.nats.resume_node(0).await;
     assert_eq!(append.await.unwrap().unwrap(), 1);
     assert_eq!(live.log.end(Filter::All).await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn an_append_without_any_answer_is_unknown() {
+async fn append_without_a_reply_has_an_unknown_outcome() {
     let short = LogOptions {
         attempt_timeout: Duration::from_millis(100),
         append_timeout: Duration::from_millis(500),
@@ -143,7 +143,7 @@ async fn an_append_without_any_answer_is_unknown() {
     let mut live = Live::with(short).await;
     live.nats.pause_node(0).await;
     for entries in [vec![at(0, &sign_in(user()))], vec![at(0, &sign_up(user())), at(0, &sign_in(user()))]] {
-        // The second holds personal values, whose key cannot be made: nothing was sent then.
+        // The second has personal values, and their key cannot be created: nothing was sent.
         let personal = entries.len() > 1;
         let error = live.log.append_batch(entries).await.unwrap_err();
         match error {
@@ -156,7 +156,7 @@ async fn an_append_without_any_answer_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_full_log_says_so_and_keeps_what_it_has() {
+async fn append_full_log_is_refused_and_keeps_its_events() {
     let streams = StreamOptions { max_bytes: 4096, ..StreamOptions::default() };
     let live = Live::with(LogOptions { streams, ..options() }).await;
     let ada = user();
@@ -166,7 +166,7 @@ async fn a_full_log_says_so_and_keeps_what_it_has() {
             Ok(sequence) => last = sequence,
             Err(error) => break error,
         }
-        assert!(last < 100, "4 KiB hold {last} events");
+        assert!(last < 100, "{last} events in 4 KiB");
     };
     assert!(matches!(error, AppendError::Full), "{error:?}");
     let batch = vec![at(0, &sign_up(user())), at(last, &sign_in(ada))];
@@ -177,7 +177,7 @@ async fn a_full_log_says_so_and_keeps_what_it_has() {
 }
 
 #[tokio::test]
-async fn the_log_in_memory_fails_to_order() {
+async fn memory_log_injected_faults_return_their_errors() {
     let World::Memory(log) = World::memory() else { unreachable!() };
     let ada = user();
     let lost = sign_in(ada);
@@ -193,7 +193,7 @@ async fn the_log_in_memory_fails_to_order() {
     assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Full)));
     assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Unavailable(_))));
     assert_eq!(log.end(Filter::All).await.unwrap(), 1);
-    // Asked again, the one whose answer was lost is found.
+    // A repeated append finds the event whose reply was lost.
     assert_eq!(log.append(at(0, &lost)).await.unwrap(), 1);
     log.set_unavailable(true);
     assert!(matches!(log.append(at(1, &sign_in(ada))).await, Err(AppendError::Unavailable(_))));

@@ -1,10 +1,10 @@
-//! The log: one contract for both adapters, and what only a real broker can show.
+//! The event log: one contract for both adapters, and tests that need a real broker.
 
 mod cluster;
 mod contract;
+mod durable_reader;
 mod expectations;
 mod faults;
-mod roles;
 mod settings;
 mod wire;
 pub mod world;

@@ -1,4 +1,4 @@
-//! Streams and keys that are not as they must be: the server refuses to start, and says what is wrong.
+//! Wrong streams and keys: the server refuses to start and names what is wrong.
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
@@ -11,7 +11,7 @@ use crate::harness::wait::DEADLINE;
 use crate::harness::{Nats, wait_until};
 
 #[tokio::test]
-async fn the_broker_keeps_the_settings_that_the_log_rests_on() {
+async fn streams_ensure_creates_the_required_settings() {
     let live = Live::start().await;
     let js = jetstream::new(live.client.clone());
     let config = js.get_stream(EVENTS).await.unwrap().cached_info().config.clone();
@@ -20,14 +20,14 @@ async fn the_broker_keeps_the_settings_that_the_log_rests_on() {
     assert!(config.deny_delete && config.deny_purge && config.allow_atomic_publish);
     assert!(!config.allow_rollup && !config.allow_message_ttl && !config.allow_message_schedules);
     assert_eq!(config.num_replicas, 1);
-    // A second replica finds everything right and reads the same incarnation.
+    // A second replica accepts the streams and reads the same incarnation.
     let second = live.replica(master(1)).await.unwrap();
     assert_eq!(second.incarnation(), live.log.incarnation());
 }
 
-/// Each setting that a guarantee rests on, made wrong beforehand by somebody.
+/// Each setting that a guarantee needs is wrong in an existing stream.
 #[tokio::test]
-async fn a_stream_with_another_guarantee_is_refused_and_left_alone() {
+async fn streams_ensure_wrong_setting_is_refused_and_not_changed() {
     let right = Config {
         name: EVENTS.to_owned(),
         subjects: vec!["dockhost.event.>".to_owned()],
@@ -53,7 +53,7 @@ async fn a_stream_with_another_guarantee_is_refused_and_left_alone() {
     let client = nats.main().await.client().clone();
     let js = jetstream::new(client.clone());
     for (field, wrong) in cases {
-        // The broker clears away the one before in its own time.
+        // The broker may still be removing the previous stream.
         wait_until(field, DEADLINE, async || js.create_stream(&wrong).await.map(drop)).await;
         let before = js.get_stream(EVENTS).await.unwrap().cached_info().config.clone();
         let error = JetStreamLog::open(client.clone(), master(1), options()).await.unwrap_err().to_string();
@@ -65,7 +65,7 @@ async fn a_stream_with_another_guarantee_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn the_size_limit_follows_the_configuration() {
+async fn streams_ensure_changes_the_size_limit() {
     let live = Live::start().await;
     let larger = options().streams.max_bytes * 2;
     let streams = StreamOptions { max_bytes: larger, ..options().streams };
@@ -76,7 +76,7 @@ async fn the_size_limit_follows_the_configuration() {
 }
 
 #[tokio::test]
-async fn a_wrong_master_key_and_lost_keys_are_refused() {
+async fn log_open_with_a_wrong_master_key_or_lost_keys_fails() {
     let live = Live::start().await;
     live.log.append(at(0, &sign_in(user()))).await.unwrap();
     let wrong = live.replica(master(2)).await.unwrap_err().to_string();
@@ -87,17 +87,17 @@ async fn a_wrong_master_key_and_lost_keys_are_refused() {
 }
 
 #[tokio::test]
-async fn a_log_made_anew_has_another_incarnation() {
+async fn log_created_again_or_restored_has_another_incarnation() {
     let live = Live::start().await;
     let js = jetstream::new(live.client.clone());
     js.delete_stream(EVENTS).await.unwrap();
-    let anew = wait_until("a new log", DEADLINE, async || live.replica(master(1)).await).await;
-    assert_ne!(anew.incarnation(), live.log.incarnation());
-    // Restored from a backup, it is younger than it looks: the operator says so in the metadata.
+    let recreated = wait_until("a new log", DEADLINE, async || live.replica(master(1)).await).await;
+    assert_ne!(recreated.incarnation(), live.log.incarnation());
+    // After a restore from a backup, the operator sets the metadata key.
     let mut config = js.get_stream(EVENTS).await.unwrap().cached_info().config.clone();
     config.metadata.insert("dockhost-incarnation".to_owned(), "restored.1".to_owned());
     js.update_stream(config).await.unwrap();
     let restored = live.replica(master(1)).await.unwrap();
-    assert_ne!(restored.incarnation(), anew.incarnation());
+    assert_ne!(restored.incarnation(), recreated.incarnation());
     assert!(!restored.incarnation().to_string().contains('.'));
 }

@@ -1,4 +1,4 @@
-//! What stands in the broker's store.
+//! Events and keys as the broker stores them.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use dockhost_domain::ids::PrincipalId;
 use super::world::{Live, SECRET, at, master, sign_up, user};
 
 #[tokio::test]
-async fn a_personal_value_is_sealed_in_the_store_and_plain_to_every_replica() {
+async fn log_stores_personal_values_sealed_and_every_replica_opens_them() {
     let live = Live::start().await;
     let ada = user();
     let event = sign_up(ada);
@@ -23,7 +23,7 @@ async fn a_personal_value_is_sealed_in_the_store_and_plain_to_every_replica() {
     assert!(text.contains("$sealed") && !text.contains(SECRET) && !text.contains("argon2id"), "{text}");
     assert_eq!(raw.headers.get(header::TYPE).unwrap().as_str(), "dockhost.account.created.v1");
     assert_eq!(raw.headers.get(header::SUBJECT).unwrap().as_str(), raw.subject.as_str());
-    // Another replica, with nothing in memory.
+    // Another replica, with an empty cache.
     let second = live.replica(master(1)).await.unwrap();
     assert_eq!(second.load(event.aggregate, 0).await.unwrap()[0].envelope, event);
     // The stored key is wrapped, and bound to its owner.
@@ -34,9 +34,9 @@ async fn a_personal_value_is_sealed_in_the_store_and_plain_to_every_replica() {
     assert!(master(2).unwrap_key(&name, &wrapped).is_none());
 }
 
-/// Destroying a key must be possible: by its sequence, so that the bytes are overwritten.
+/// A key can be deleted by its sequence, which makes the broker overwrite it.
 #[tokio::test]
-async fn a_key_can_be_destroyed_and_is_then_missing_not_erased() {
+async fn keyring_deleted_key_without_an_erasure_is_missing() {
     let live = Live::start().await;
     let ada = user();
     let event = sign_up(ada);
@@ -52,18 +52,18 @@ async fn a_key_can_be_destroyed_and_is_then_missing_not_erased() {
 }
 
 #[tokio::test]
-async fn many_keys_are_read_at_once_but_none_that_is_gone() {
+async fn key_store_get_many_returns_existing_keys_only() {
     let live = Live::start().await;
-    let people: Vec<_> = (0..5).map(|_| user()).collect();
-    for person in &people {
-        live.log.append(at(0, &sign_up(*person))).await.unwrap();
+    let users: Vec<_> = (0..5).map(|_| user()).collect();
+    for user in &users {
+        live.log.append(at(0, &sign_up(*user))).await.unwrap();
     }
     let js = jetstream::new(live.client.clone());
     let bucket = js.get_key_value(KEYS_BUCKET).await.unwrap();
     let keys = BucketKeyStore::new(bucket.clone());
-    let name = |n: usize| PrincipalId::from(people[n]).to_string();
+    let name = |n: usize| PrincipalId::from(users[n]).to_string();
     keys.destroy(&name(0)).await.unwrap();
-    // The bucket's own way leaves a mark where the key was.
+    // The bucket's own delete leaves a tombstone.
     bucket.delete(name(1)).await.unwrap();
     let many = keys.get_many(100).await.unwrap();
     let found: BTreeSet<_> = many.iter().map(|(name, _)| name.clone()).collect();

@@ -1,4 +1,4 @@
-//! A log of the test's own, of either kind, and events to put into it.
+//! A log for one test, with either adapter, and events for it.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use futures::stream::BoxStream;
 use crate::harness::Nats;
 use crate::harness::wait::DEADLINE;
 
-/// The text that must be nowhere but under a seal.
+/// A personal value, which must be stored sealed only.
 pub const SECRET: &str = "ada.lovelace@example.org";
 
 pub enum World {
@@ -30,7 +30,7 @@ pub enum World {
     JetStream(Box<Live>),
 }
 
-/// A log on a broker of the test's own.
+/// A log on a broker for one test.
 pub struct Live {
     pub log: JetStreamLog,
     pub client: async_nats::Client,
@@ -54,7 +54,7 @@ impl Live {
         JetStreamLog::open(self.nats.main().await.client().clone(), master, options()).await
     }
 
-    /// Publishes past the adapter, without an expectation.
+    /// Publishes without the adapter and without an expectation.
     pub async fn put_raw(&self, subject: &str, body: &str) -> u64 {
         let js = async_nats::jetstream::new(self.client.clone());
         js.publish(subject.to_owned(), body.to_owned().into()).await.unwrap().await.unwrap().sequence
@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    /// Puts something into the log that no binary can read.
+    /// Stores an unreadable event.
     pub async fn put_unreadable(&self, aggregate: AggregateId) -> u64 {
         match self {
             Self::Memory(log) => log.put_unreadable(&aggregate.to_string(), "nonsense"),
@@ -104,7 +104,7 @@ impl World {
     }
 }
 
-/// A reader whose waits end.
+/// A reader with deadlines.
 pub struct Reader(pub BoxStream<'static, Delivery>);
 
 impl Reader {
@@ -116,29 +116,29 @@ impl Reader {
         tokio::time::timeout(wait, self.0.next()).await.ok().map(|delivery| delivery.expect("the reader ended"))
     }
 
-    /// The next delivery that is not `Idle`; signs of life alone don't put the deadline off.
-    pub async fn news(&mut self) -> Delivery {
-        let news = async {
+    /// The next delivery that is not `Idle`.
+    pub async fn next_busy(&mut self) -> Delivery {
+        let busy = async {
             loop {
                 match self.next().await {
                     Delivery::Idle => {}
-                    news => return news,
+                    delivery => return delivery,
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, news).await.expect("nothing but signs of life in time")
+        tokio::time::timeout(DEADLINE, busy).await.expect("only idle deliveries in time")
     }
 
     /// The sequence of the next event.
     pub async fn event(&mut self) -> u64 {
-        match self.news().await {
+        match self.next_busy().await {
             Delivery::Event(recorded) => recorded.sequence,
             other => panic!("not an event: {other:?}"),
         }
     }
 
     pub async fn caught_up(&mut self) {
-        match self.news().await {
+        match self.next_busy().await {
             Delivery::CaughtUp => {}
             other => panic!("not caught up: {other:?}"),
         }
@@ -153,12 +153,12 @@ pub fn sequences(events: &[RecordedEvent]) -> Vec<u64> {
     events.iter().map(|recorded| recorded.sequence).collect()
 }
 
-/// A fresh user.
+/// A new user.
 pub fn user() -> UserId {
     UserId::from_uuid(clock::fresh_uuid())
 }
 
-/// A sign-in of this user, which holds nothing personal.
+/// A sign-in of this user, without personal values.
 pub fn sign_in(user: UserId) -> Envelope {
     let event = SessionEvent::Started(Started {
         session_id: SessionId::from_uuid(clock::fresh_uuid()),
@@ -167,7 +167,7 @@ pub fn sign_in(user: UserId) -> Envelope {
     envelope(AggregateId::Session(PrincipalId::from(user)), event)
 }
 
-/// The creation of this user's account, which holds [`SECRET`].
+/// The creation of this user's account, with [`SECRET`].
 pub fn sign_up(user: UserId) -> Envelope {
     let event = AccountEvent::Created(Created {
         username: "ada".parse::<dockhost_domain::names::Username>().unwrap().into(),

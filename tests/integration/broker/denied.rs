@@ -1,4 +1,4 @@
-//! What a backend can't do: anything else, to anybody.
+//! What a backend may not do: anything else.
 
 use async_nats::HeaderMap;
 use dockhost_domain::subject::Channel;
@@ -7,10 +7,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::*;
+use dockhost::broker::streams::{KEYS_BUCKET, LEADER_BUCKET};
 
-/// Every subject that an agent might be tempted to publish to, except its own five.
+/// Subjects that an agent might try to publish to, other than its own five.
 #[tokio::test]
-async fn it_publishes_nothing_but_its_own() {
+async fn publish_other_than_its_own_subjects_is_refused() {
     let world = World::new().await;
     let mut ada = world.ada().await;
     let (own, other) = (world.ada, world.bob);
@@ -40,7 +41,9 @@ async fn it_publishes_nothing_but_its_own() {
         format!("$JS.API.CONSUMER.DELETE.ASSIGNMENTS.{other}"),
         format!("$JS.API.CONSUMER.MSG.NEXT.REPORTS.{own}"),
         format!("$JS.ACK.ASSIGNMENTS.{other}.1.1.1.1.0"),
-        "$KV.leader.lease".to_owned(),
+        format!("$KV.{LEADER_BUCKET}.leader"),
+        format!("$KV.{KEYS_BUCKET}.check"),
+        format!("$KV.{KEYS_BUCKET}.{other}"),
         "$SYS.REQ.USER.AUTH".to_owned(),
         "$SYS.REQ.SERVER.PING".to_owned(),
         "$SYS.ACCOUNT.MAIN.CONNECT".to_owned(),
@@ -56,7 +59,7 @@ async fn it_publishes_nothing_but_its_own() {
 }
 
 #[tokio::test]
-async fn it_hears_nothing_but_its_own_inbox() {
+async fn subscribe_other_than_its_own_inbox_is_refused() {
     let world = World::new().await;
     let mut ada = world.ada().await;
     let (own, other) = (world.ada, world.bob);
@@ -96,10 +99,10 @@ async fn it_hears_nothing_but_its_own_inbox() {
     }
 }
 
-/// A reply subject is not checked by the broker: whoever answers publishes to it. Within one account that forges
-/// messages of others; here the answers come back in the agents' account, whose imports they do not enter.
+/// The broker does not check reply subjects, so within one account a reply can forge another client's message. Here the
+/// replies go to the agents' account, whose imports they do not match.
 #[tokio::test]
-async fn a_reply_subject_forges_nothing() {
+async fn request_with_a_foreign_reply_subject_forges_nothing() {
     let world = World::new().await;
     world.assign(world.ada, "ada's").await;
     world.assign(world.bob, "bob's").await;
@@ -107,7 +110,7 @@ async fn a_reply_subject_forges_nothing() {
     bob.hello().await;
     let ada = world.ada().await;
     ada.hello().await;
-    let mut heard = world.main.client().subscribe("dockhost.>").await.unwrap();
+    let mut messages = world.main.client().subscribe("dockhost.>").await.unwrap();
     world.main.client().flush().await.unwrap();
 
     let pull = json!({ "batch": 1, "no_wait": true }).to_string();
@@ -123,13 +126,13 @@ async fn a_reply_subject_forges_nothing() {
     for target in &targets {
         for (subject, body) in [
             (Channel::Hello(world.ada).to_string(), "{}"),
-            (Channel::Report(world.ada).to_string(), "news"),
+            (Channel::Report(world.ada).to_string(), "report"),
             (pull_subject(world.ada), pull.as_str()),
         ] {
             ada.client.publish_with_reply(subject, target.clone(), body.to_owned().into()).await.unwrap();
         }
     }
-    // Requests of one connection are handled in order: when this one is answered, so are those before it.
+    // Requests of one connection are handled in order, so the earlier ones are done when this one is answered.
     ada.client.request(Channel::Report(world.ada).to_string(), "last".into()).await.unwrap();
     ada.hello().await;
 
@@ -139,26 +142,26 @@ async fn a_reply_subject_forges_nothing() {
     assert_eq!(assignments.info().await.unwrap().state.messages, 2);
     world.main.client().publish("dockhost.end", "".into()).await.unwrap();
     loop {
-        let message = timeout(DEADLINE, heard.next()).await.unwrap().unwrap();
+        let message = timeout(DEADLINE, messages.next()).await.unwrap().unwrap();
         if message.subject.as_str() == "dockhost.end" {
             break;
         }
         assert!(!message.subject.contains(&world.bob.to_string()), "forged: {message:?}");
     }
     let mut pull = bob.pull(&json!({ "batch": 1, "no_wait": true })).await;
-    assert_eq!(pull.next().await.payload, "bob's".as_bytes(), "bob's assignment was pulled by another");
+    assert_eq!(pull.next().await.payload, "bob's".as_bytes(), "bob's assignment was pulled by ada");
 }
 
-/// What headers can do to a stream that allows it: wipe it, forge a scheduled message, hold up everybody with a batch.
+/// In a stream that allows it, headers purge, schedule a forged message, or block others with a batch.
 #[tokio::test]
-async fn a_reports_headers_command_nothing() {
+async fn report_with_broker_headers_is_refused() {
     let world = World::new().await;
     let (ada, bob) = (world.ada().await, world.bob().await);
     let report = async |agent: &Agent, headers: &[(&'static str, String)]| {
         let mut map = HeaderMap::new();
         headers.iter().for_each(|(name, value)| map.insert(*name, value.as_str()));
         let subject = Channel::Report(agent.backend).to_string();
-        let answer = agent.client.request_with_headers(subject, map, "news".into()).await.unwrap();
+        let answer = agent.client.request_with_headers(subject, map, "report".into()).await.unwrap();
         String::from_utf8(answer.payload.to_vec()).unwrap()
     };
     report(&bob, &[]).await;
@@ -179,11 +182,11 @@ async fn a_reports_headers_command_nothing() {
     assert_eq!(reports.info().await.unwrap().state.messages, 2);
 }
 
-/// Another backend's token does not become one's own by claiming another's inbox.
+/// A backend that uses another backend's inbox prefix.
 #[tokio::test]
-async fn anothers_inbox_is_closed_even_as_ones_own() {
+async fn subscribe_to_the_inbox_of_another_backend_is_refused() {
     let world = World::new().await;
-    let mut ada = world.knock("ada's", world.bob).await.unwrap();
+    let mut ada = world.connect("ada's", world.bob).await.unwrap();
     let inbox = ada.client.new_inbox();
     let _subscription = ada.client.subscribe(inbox.clone()).await.unwrap();
     let refusal = ada.next_event().await;
@@ -191,32 +194,32 @@ async fn anothers_inbox_is_closed_even_as_ones_own() {
 }
 
 #[tokio::test]
-async fn its_subscriptions_are_bounded() {
+async fn subscribe_too_often_is_refused() {
     let world = World::new().await;
     let mut ada = world.ada().await;
-    let mut held = Vec::new();
+    let mut subscriptions = Vec::new();
     for _ in 0..17 {
-        held.push(ada.client.subscribe(ada.client.new_inbox()).await.unwrap());
+        subscriptions.push(ada.client.subscribe(ada.client.new_inbox()).await.unwrap());
     }
     let refusal = ada.next_event().await;
     assert!(refusal.contains("maximum subscriptions exceeded"), "{refusal}");
 }
 
-/// Spoken by hand: the client library keeps the limit by itself and would hide whether the broker does.
+/// Without the client library, which enforces the limit itself.
 #[tokio::test]
-async fn its_messages_are_bounded() {
+async fn publish_too_large_is_refused() {
     let world = World::new().await;
     let mut stream = BufReader::new(TcpStream::connect(world.nats.address()).await.unwrap());
     stream
         .write_all(b"CONNECT {\"auth_token\":\"ada's\",\"verbose\":false,\"pedantic\":false}\r\nPING\r\n")
         .await
         .unwrap();
-    let mut said = String::new();
-    while !said.ends_with("PONG\r\n") {
-        assert_ne!(timeout(DEADLINE, stream.read_line(&mut said)).await.unwrap().unwrap(), 0, "{said}");
+    let mut received = String::new();
+    while !received.ends_with("PONG\r\n") {
+        assert_ne!(timeout(DEADLINE, stream.read_line(&mut received)).await.unwrap().unwrap(), 0, "{received}");
     }
     let large = format!("PUB {} {}\r\n", Channel::Report(world.ada), 64 * 1024 + 1);
     stream.write_all(large.as_bytes()).await.unwrap();
-    timeout(DEADLINE, stream.read_to_string(&mut said)).await.unwrap().unwrap();
-    assert!(said.contains("-ERR 'Maximum Payload Violation'"), "{said}");
+    timeout(DEADLINE, stream.read_to_string(&mut received)).await.unwrap().unwrap();
+    assert!(received.contains("-ERR 'Maximum Payload Violation'"), "{received}");
 }

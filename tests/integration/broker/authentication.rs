@@ -1,4 +1,4 @@
-//! Who gets in, for how long, and what happens when nobody answers.
+//! Authentication at the broker: keys, lifetimes, and the callout's failures.
 
 use async_nats::ConnectErrorKind;
 use dockhost::broker::connect::Broker;
@@ -8,98 +8,98 @@ use dockhost_domain::subject::Channel;
 use super::*;
 
 #[tokio::test]
-async fn the_main_server_gets_in_by_its_key_alone() {
+async fn server_connects_with_its_key_without_a_callout() {
     let nats = Nats::start().await;
     assert!(nats.main().await.is_connected());
     let system = Broker::connect(&nats.url(), &nats.secrets.nats_system, "test", Duration::ZERO).await.unwrap();
     assert!(system.is_connected());
-    // Nobody answers at the door here: it stays shut for an unknown key.
-    let stranger = GeneratedSecrets::generate().unwrap();
-    assert!(Broker::connect(&nats.url(), &stranger.nats, "test", Duration::ZERO).await.is_err());
+    // No callout runs here, so an unknown key is refused.
+    let unknown = GeneratedSecrets::generate().unwrap();
+    assert!(Broker::connect(&nats.url(), &unknown.nats, "test", Duration::ZERO).await.is_err());
 }
 
 #[tokio::test]
-async fn a_wrong_key_and_no_key_are_refused() {
+async fn callout_wrong_or_missing_key_is_refused() {
     let world = World::new().await;
     for key in ["carol's", "ada", "", "ada's "] {
-        let refused = world.knock(key, world.ada).await.err().expect("it was let in");
+        let refused = world.connect(key, world.ada).await.err().expect("the connection was accepted");
         assert_eq!(refused.kind(), ConnectErrorKind::AuthorizationViolation, "{key:?}: {refused:?}");
     }
-    let nameless = ConnectOptions::new().connect(world.nats.url()).await.expect_err("it was let in");
-    assert_eq!(nameless.kind(), ConnectErrorKind::AuthorizationViolation);
-    let by_name =
+    let anonymous = ConnectOptions::new().connect(world.nats.url()).await.expect_err("the connection was accepted");
+    assert_eq!(anonymous.kind(), ConnectErrorKind::AuthorizationViolation);
+    let by_password =
         ConnectOptions::with_user_and_password("ada".to_owned(), "ada's".to_owned()).connect(world.nats.url()).await;
-    assert!(by_name.is_err());
-    let stranger = nkeys::KeyPair::new_user().seed().unwrap();
-    assert!(ConnectOptions::with_nkey(stranger).connect(world.nats.url()).await.is_err());
+    assert!(by_password.is_err());
+    let unknown = nkeys::KeyPair::new_user().seed().unwrap();
+    assert!(ConnectOptions::with_nkey(unknown).connect(world.nats.url()).await.is_err());
 }
 
 #[tokio::test]
-async fn a_door_with_a_foreign_signature_lets_nobody_in() {
+async fn callout_with_a_foreign_signature_accepts_no_connection() {
     let world = World::new().await;
     world.callout.cancel();
     let foreign = Signer::from_seed(&GeneratedSecrets::generate().unwrap().callout).unwrap();
-    let door = Callout::open(world.main.clone(), foreign, world.enrolled.clone()).await.unwrap();
-    tokio::spawn(door.run(CancellationToken::new()));
-    assert!(world.knock("ada's", world.ada).await.is_err());
+    let callout = Callout::open(world.main.clone(), foreign, world.enrolled.clone()).await.unwrap();
+    tokio::spawn(callout.run(CancellationToken::new()));
+    assert!(world.connect("ada's", world.ada).await.is_err());
 }
 
-/// Two replicas: either one answers, and one is enough.
+/// Either of two replicas answers, and one is enough.
 #[tokio::test]
-async fn replicas_share_the_door() {
+async fn callout_is_shared_by_the_replicas() {
     let world = World::new().await;
     let signer = Signer::from_seed(&world.nats.secrets.callout).unwrap();
     let second = world.nats.main().await;
-    let door = Callout::open(second, signer, world.enrolled.clone()).await.unwrap();
-    tokio::spawn(door.run(CancellationToken::new()));
+    let callout = Callout::open(second, signer, world.enrolled.clone()).await.unwrap();
+    tokio::spawn(callout.run(CancellationToken::new()));
     for _ in 0..4 {
-        world.knock("ada's", world.ada).await.unwrap();
+        world.connect("ada's", world.ada).await.unwrap();
     }
     world.callout.cancel();
     world.main.client().flush().await.unwrap();
-    world.knock("bob's", world.bob).await.unwrap();
+    world.connect("bob's", world.bob).await.unwrap();
 }
 
 #[tokio::test]
-async fn without_an_answer_new_connections_fail_and_standing_ones_go_on() {
+async fn callout_stopped_refuses_new_connections_and_keeps_established_ones() {
     let world = World::new().await;
     let ada = world.ada().await;
     world.callout.cancel();
     world.main.client().flush().await.unwrap();
-    // The client library takes the broker's first ping for a welcome; the broker has let nobody in, and says so.
-    if let Ok(mut bob) = world.knock("bob's", world.bob).await {
+    // The client library counts as connected after the broker's first ping; then the broker refuses it.
+    if let Ok(mut bob) = world.connect("bob's", world.bob).await {
         let end = bob.next_event().await;
         assert!(end.contains("authentication timeout") || end.contains("authorization violation"), "{end}");
     }
-    ada.client.request(Channel::Report(world.ada).to_string(), "news".into()).await.unwrap();
+    ada.client.request(Channel::Report(world.ada).to_string(), "report".into()).await.unwrap();
 }
 
-/// The connection ends with its permission; the client comes back by itself and shows its key again.
+/// The connection ends with its user JWT; the client reconnects and authenticates again.
 #[tokio::test]
-async fn a_connection_has_to_show_its_key_again() {
+async fn connection_expires_and_authenticates_again() {
     let world = World::with_lifetime(Duration::from_secs(2)).await;
     let mut ada = world.ada().await;
     let end = ada.next_event().await;
     assert!(end.contains("authentication expired"), "{end}");
-    ada.client.request(Channel::Report(world.ada).to_string(), "news".into()).await.unwrap();
+    ada.client.request(Channel::Report(world.ada).to_string(), "report".into()).await.unwrap();
 }
 
 #[tokio::test]
-async fn the_server_comes_back_after_a_crash_of_the_broker() {
+async fn broker_crash_server_and_agent_reconnect() {
     let mut world = World::new().await;
     world.assign(world.ada, "one").await;
     let ada = world.ada().await;
     world.nats.kill().await;
-    wait_until(
-        "the loss is noticed",
-        DEADLINE,
-        async || if world.main.is_connected() { Err("connected") } else { Ok(()) },
-    )
+    wait_until("the server is disconnected", DEADLINE, async || {
+        if world.main.is_connected() { Err("connected") } else { Ok(()) }
+    })
     .await;
     world.nats.restart().await;
-    wait_until("the server is back", DEADLINE, async || if world.main.is_connected() { Ok(()) } else { Err("away") })
-        .await;
-    wait_until("the agent is back", DEADLINE, async || {
+    wait_until("the server is connected", DEADLINE, async || {
+        if world.main.is_connected() { Ok(()) } else { Err("disconnected") }
+    })
+    .await;
+    wait_until("the agent is connected", DEADLINE, async || {
         let hello = Channel::Hello(world.ada).to_string();
         match timeout(Duration::from_secs(2), ada.client.request(hello, "{}".into())).await {
             Ok(Ok(answer)) => {
@@ -113,7 +113,7 @@ async fn the_server_comes_back_after_a_crash_of_the_broker() {
 }
 
 #[tokio::test]
-async fn the_broker_says_that_it_syncs_each_write() {
+async fn durability_query_finds_a_syncing_node() {
     let nats = Nats::start().await;
     let found = dockhost::broker::durability::query(&nats.url(), &nats.secrets.nats_system).await.unwrap();
     assert_eq!(found, dockhost::broker::durability::Durability { nodes_answered: 1, unsynced: vec![] });

@@ -1,15 +1,16 @@
-//! Live documents beside those that the log says they should be, id by id.
+//! Compares the live documents of a model with documents that were folded from the log, id by id.
 //!
-//! In: a checkpoint; the documents as of exactly its sequence, folded anew; and the live documents, read after that
-//! checkpoint was. Out: every difference, and a digest of either side. Both are read as they lie in the database, in
-//! order of their ids, a few pages at a time.
+//! The live documents are read after the checkpoint was, and the live projector continues meanwhile. This still misses
+//! nothing and reports no false difference, because all events up to the checkpoint were in the documents before they
+//! were read:
+//! - A document whose `seq` is not beyond the checkpoint must equal the folded one byte for byte; if it isn't there, it
+//!   is missing.
+//! - A document whose `seq` is beyond the checkpoint was changed since. It is compared with the fold *at its own `seq`*,
+//!   for which the events after the checkpoint are read.
+//! - A document of an aggregate that the checkpoint lists as quarantined, but that this program can fold, is compared at
+//!   its own `seq` too, which must not be before the last event that precedes the quarantined one.
 //!
-//! Why nothing is missed and nothing is a false alarm although the live projector goes on: the checkpoint says that all
-//! events up to it were in the documents before they were read. So a document that is folded up to the checkpoint or
-//! less must be what the fold says, byte for byte, and one that isn't there is missing. One that is further was moved
-//! since: it is compared with the fold *at its own `seq`*, for which the events after the checkpoint are read. What the
-//! checkpoint lists as held back, and we can fold, is compared the same way: at its own `seq`, which must not be below
-//! what came before the held event.
+//! Both sides are read in the order of their ids, some pages at a time.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -22,19 +23,20 @@ use serde_json::Value;
 
 use crate::comparison::{Comparison, Difference, DifferenceKind};
 use crate::digest::{Digest, DigestBuilder, canonical, mismatches};
-use crate::history::{History, OnProgress, Progress, Stage};
-use crate::model::{Document, Folded, IdOf, ReadModel};
+use crate::log::{History, LogEntry, OnProgress, Progress, Stage};
+use crate::model::{Folded, ReadModel};
 use crate::projector::ProjectionError;
-use crate::quarantine::{LogEntry, LogItem as _, Quarantine, keys};
 use crate::rebuild_buffer::RebuildBuffer;
-use crate::store::{Checkpoint, CollectionName, MongoStore, StoreError, encode, json, malformed};
+use crate::store::{
+    Checkpoint, CollectionName, Document, IdOf, MongoStore, Quarantine, StoreError, encode, json, malformed,
+};
 
-/// Pages whose texts are made at once.
+/// Pages whose canonical texts are computed concurrently.
 const PAGES_ENCODED_AHEAD: usize = 2;
 /// Documents between two calls of `on_progress`.
 const DOCUMENTS_PER_PROGRESS: usize = 1000;
 
-/// A document as it is stored.
+/// A document in its stored form.
 struct StoredDocument {
     id: Option<String>,
     seq: u64,
@@ -53,7 +55,7 @@ impl StoredDocument {
     }
 }
 
-/// A live one, with its canonical text.
+/// A live document with its canonical text.
 struct LiveDocument {
     stored: StoredDocument,
     text: String,
@@ -67,38 +69,38 @@ pub(crate) async fn compare<M: ReadModel>(
     buffer: &RebuildBuffer<M>,
     on_progress: OnProgress<'_>,
 ) -> Result<Comparison, ProjectionError> {
-    let mut comparison = Comparer::<M> {
+    let mut comparer = Comparer::<M> {
         history,
         checkpoint,
-        later: EventsByDocument::new(buffer.quarantine().clone(), buffer.position()),
+        later_events: EventsByDocument::new(buffer.quarantine().clone(), buffer.position()),
         quarantined: quarantined_documents(history, checkpoint, buffer.quarantine()).await?,
-        found: ComparisonBuilder::default(),
+        builder: ComparisonBuilder::default(),
     };
     let mut live = live(store, &checkpoint.collection);
-    let mut made = buffer.documents().map_ok(StoredDocument::of);
-    let (mut left, mut right) = (live.try_next().await?, made.try_next().await?);
+    let mut folded = buffer.documents().map_ok(StoredDocument::of);
+    let (mut left, mut right) = (live.try_next().await?, folded.try_next().await?);
     let mut compared = 0;
     loop {
         let order = match (&left, &right) {
             (None, None) => break,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            // All of ours have text for an id; a foreign one is passed by.
-            (Some(live), Some(made)) => {
-                live.stored.id.as_ref().map_or(Ordering::Less, |id| Some(id).cmp(&made.id.as_ref()))
+            // The ids of this program are text; a document with another id is unexpected.
+            (Some(live), Some(folded)) => {
+                live.stored.id.as_ref().map_or(Ordering::Less, |id| Some(id).cmp(&folded.id.as_ref()))
             }
         };
         match (order, &left, &right) {
-            (Ordering::Less, Some(live), _) => comparison.live(live, None).await?,
-            (Ordering::Greater, _, Some(made)) => comparison.missing(made)?,
-            (_, Some(live), made) => comparison.live(live, made.as_ref()).await?,
+            (Ordering::Less, Some(live), _) => comparer.live(live, None).await?,
+            (Ordering::Greater, _, Some(folded)) => comparer.missing(folded)?,
+            (_, Some(live), folded) => comparer.live(live, folded.as_ref()).await?,
             (_, None, _) => {}
         }
         if order != Ordering::Greater {
             left = live.try_next().await?;
         }
         if order != Ordering::Less {
-            right = made.try_next().await?;
+            right = folded.try_next().await?;
             compared += 1;
             if compared % DOCUMENTS_PER_PROGRESS == 0 {
                 report_progress::<M>(on_progress, compared, buffer.len());
@@ -106,7 +108,7 @@ pub(crate) async fn compare<M: ReadModel>(
         }
     }
     report_progress::<M>(on_progress, buffer.len(), buffer.len());
-    Ok(comparison.found.comparison::<M>(checkpoint))
+    Ok(comparer.builder.finish::<M>(checkpoint))
 }
 
 fn report_progress<M: ReadModel>(on_progress: OnProgress<'_>, done: usize, total: usize) {
@@ -114,7 +116,7 @@ fn report_progress<M: ReadModel>(on_progress: OnProgress<'_>, done: usize, total
     on_progress(Progress { model: M::NAME, stage: Stage::Compare, done: count(done), total: count(total) });
 }
 
-/// The live documents; the texts are made in tasks of their own.
+/// The live documents. Blocking tasks compute the canonical texts.
 fn live(store: &MongoStore, collection: &CollectionName) -> BoxStream<'static, Result<LiveDocument, ProjectionError>> {
     let name = collection.clone();
     let texts = store.pages(collection).map(move |page| {
@@ -123,7 +125,7 @@ fn live(store: &MongoStore, collection: &CollectionName) -> BoxStream<'static, R
             let page = page?;
             let texts = tokio::task::spawn_blocking(move || {
                 let live = page.into_iter().map(StoredDocument::of).map(|stored| {
-                    let text = canonical(&stored.value(&name)?);
+                    let text = canonical(stored.value(&name)?);
                     Ok(LiveDocument { stored, text })
                 });
                 live.collect::<Result<Vec<_>, StoreError>>()
@@ -138,126 +140,127 @@ fn live(store: &MongoStore, collection: &CollectionName) -> BoxStream<'static, R
 struct Comparer<'a, M: ReadModel> {
     history: &'a dyn History,
     checkpoint: &'a Checkpoint,
-    /// What came after the checkpoint, as far as it was needed.
-    later: EventsByDocument<M>,
+    /// Events after the checkpoint, as far as they were needed.
+    later_events: EventsByDocument<M>,
     quarantined: QuarantinedDocuments<M>,
-    found: ComparisonBuilder,
+    builder: ComparisonBuilder,
 }
 
 impl<M: ReadModel> Comparer<'_, M> {
-    /// A live document, and what was made under its id.
-    async fn live(&mut self, live: &LiveDocument, made: Option<&StoredDocument>) -> Result<(), ProjectionError> {
+    /// Compares a live document with the folded one of the same id.
+    async fn live(&mut self, live: &LiveDocument, folded: Option<&StoredDocument>) -> Result<(), ProjectionError> {
         let collection = &self.checkpoint.collection;
         let StoredDocument { id, seq, bytes } = &live.stored;
-        if *seq <= self.checkpoint.sequence && made.is_some_and(|made| made.bytes == *bytes) {
-            self.found.equal(&live.text);
+        if *seq <= self.checkpoint.sequence && folded.is_some_and(|folded| folded.bytes == *bytes) {
+            self.builder.equal(&live.text);
             return Ok(());
         }
         let parsed = id.as_ref().and_then(|id| id.parse::<IdOf<M>>().ok());
-        let held = parsed.and_then(|id| self.quarantined.due.get(&id).map(|before| (id, *before)));
-        let expected = if let Some((id, before)) = held {
-            let due = self.quarantined.events.at(id, None, before);
-            let at_seq = self.quarantined.events.at(id, None, *seq);
-            // It lacks what was due.
-            if due.as_ref().is_some_and(|due| due.seq() > *seq) { due } else { at_seq }.map(|d| form(&d)).transpose()?
+        let quarantined = parsed.and_then(|id| self.quarantined.required.get(&id).map(|before| (id, *before)));
+        let expected = if let Some((id, before)) = quarantined {
+            let required = self.quarantined.events.document_at(id, None, before);
+            let at_seq = self.quarantined.events.document_at(id, None, *seq);
+            let is_behind = required.as_ref().is_some_and(|required| required.seq() > *seq);
+            if is_behind { required } else { at_seq }.map(|document| form::<M>(&document)).transpose()?
         } else if let Some(id) = parsed.filter(|_| *seq > self.checkpoint.sequence) {
-            self.later.reach(self.history, *seq).await?;
-            let base = made.map(|made| decode::<M>(collection, made)).transpose()?;
-            self.later.at(id, base, *seq).map(|document| form(&document)).transpose()?
+            self.later_events.read_to(self.history, *seq).await?;
+            let base = folded.map(|folded| decode::<M>(collection, folded)).transpose()?;
+            self.later_events.document_at(id, base, *seq).map(|document| form::<M>(&document)).transpose()?
         } else {
-            made.map(|made| made.value(collection)).transpose()?
+            folded.map(|folded| folded.value(collection)).transpose()?
         };
         let stored = || live.stored.value(collection);
         let name = || id.clone().map_or_else(|| stored().map(|value| value["_id"].to_string()), Ok);
         let Some(expected) = expected else {
-            self.found.differs(name()?, DifferenceKind::Unexpected, Some(&live.text), None);
+            self.builder.differs(name()?, DifferenceKind::Unexpected, Some(&live.text), None);
             return Ok(());
         };
-        let text = canonical(&expected);
+        let text = canonical(expected.clone());
         if text == live.text {
-            self.found.equal(&text);
+            self.builder.equal(&text);
             return Ok(());
         }
-        let due = expected["seq"].as_u64().unwrap_or(0);
-        let kind = if *seq < due {
-            DifferenceKind::Behind { seq: *seq, due }
+        let required = expected["seq"].as_u64().unwrap_or(0);
+        let kind = if *seq < required {
+            DifferenceKind::Behind { seq: *seq, required }
         } else {
             DifferenceKind::Content(mismatches(&expected, &stored()?))
         };
-        self.found.differs(name()?, kind, Some(&live.text), Some(&text));
+        self.builder.differs(name()?, kind, Some(&live.text), Some(&text));
         Ok(())
     }
 
-    /// A document that isn't among the live ones.
-    fn missing(&mut self, made: &StoredDocument) -> Result<(), ProjectionError> {
-        let mut expected = Some(made.value(&self.checkpoint.collection)?);
-        let Some(id) = &made.id else { return Ok(()) };
-        if let Some((id, before)) = id.parse().ok().and_then(|id| Some((id, *self.quarantined.due.get(&id)?))) {
-            expected = self.quarantined.events.at(id, None, before).map(|document| form(&document)).transpose()?;
+    /// Handles a folded document without a live one.
+    fn missing(&mut self, folded: &StoredDocument) -> Result<(), ProjectionError> {
+        let mut expected = Some(folded.value(&self.checkpoint.collection)?);
+        let Some(id) = &folded.id else { return Ok(()) };
+        if let Some((id, before)) = id.parse().ok().and_then(|id| Some((id, *self.quarantined.required.get(&id)?))) {
+            let document = self.quarantined.events.document_at(id, None, before);
+            expected = document.map(|document| form::<M>(&document)).transpose()?;
         }
         if let Some(expected) = expected {
-            self.found.differs(id.clone(), DifferenceKind::Missing, None, Some(&canonical(&expected)));
+            self.builder.differs(id.clone(), DifferenceKind::Missing, None, Some(&canonical(expected)));
         }
         Ok(())
     }
 }
 
-/// Events by the document that they change, kept to fold one of them up to where it is stored.
+/// Events by the document that they change, to fold one document up to any sequence.
 struct EventsByDocument<M: ReadModel> {
     events: BTreeMap<IdOf<M>, Vec<LogEntry>>,
     quarantine: Quarantine,
-    reached: u64,
+    position: u64,
 }
 
 impl<M: ReadModel> EventsByDocument<M> {
-    const fn new(quarantine: Quarantine, reached: u64) -> Self {
-        Self { events: BTreeMap::new(), quarantine, reached }
+    const fn new(quarantine: Quarantine, position: u64) -> Self {
+        Self { events: BTreeMap::new(), quarantine, position }
     }
 
     fn add(&mut self, entry: &LogEntry) -> Result<Vec<IdOf<M>>, ProjectionError> {
-        if let Err(unreadable) = entry.event() {
-            let held = self.quarantine.add(unreadable.clone());
-            held.map_err(|_| ProjectionError::QuarantineFull { model: M::NAME })?;
+        if let LogEntry::Unreadable(unreadable) = entry {
+            let added = self.quarantine.add(unreadable.clone());
+            added.map_err(|_| ProjectionError::QuarantineFull { model: M::NAME })?;
         }
-        let ids = keys::<M>(entry);
+        let ids = entry.keys::<M>();
         for id in &ids {
             self.events.entry(*id).or_default().push(entry.clone());
         }
         Ok(ids)
     }
 
-    /// Reads on to the log's end, if it was not read as far as `seq`.
-    async fn reach(&mut self, history: &dyn History, seq: u64) -> Result<(), ProjectionError> {
-        if seq <= self.reached {
+    /// Reads to the log's end, unless the log was read up to `seq`.
+    async fn read_to(&mut self, history: &dyn History, seq: u64) -> Result<(), ProjectionError> {
+        if seq <= self.position {
             return Ok(());
         }
         let end = history.end().await.map_err(ProjectionError::History)?;
-        if end > self.reached {
-            let mut entries = history.read(M::KIND, self.reached, end);
+        if end > self.position {
+            let mut entries = history.read(M::KIND, self.position, end);
             while let Some(entry) = entries.try_next().await.map_err(ProjectionError::History)? {
                 self.add(&entry)?;
             }
-            self.reached = end;
+            self.position = end;
         }
         Ok(())
     }
 
     /// A document with its events up to `seq`.
-    fn at(&self, id: IdOf<M>, base: Option<M::Document>, seq: u64) -> Option<M::Document> {
+    fn document_at(&self, id: IdOf<M>, base: Option<M::Document>, seq: u64) -> Option<M::Document> {
         let (mut folded, mut quarantine) = (Folded::<M>::from_documents(base), self.quarantine.clone());
         for entry in self.events.get(&id).into_iter().flatten().take_while(|entry| entry.sequence() <= seq) {
-            // More than can be held is what `add` complains of.
-            let _ = quarantine.fold(&mut folded, entry);
+            // `add` has reported a full quarantine.
+            let _ = folded.fold_entry(entry, &mut quarantine);
         }
         folded.get(id).cloned()
     }
 }
 
-/// Documents of aggregates that the checkpoint says are held back elsewhere than here.
+/// The documents of aggregates that the checkpoint quarantines and this program does not, or from another event on.
 struct QuarantinedDocuments<M: ReadModel> {
     events: EventsByDocument<M>,
-    /// Up to where each must be folded all the same.
-    due: BTreeMap<IdOf<M>, u64>,
+    /// The sequence up to which each must be folded in spite of the quarantine.
+    required: BTreeMap<IdOf<M>, u64>,
 }
 
 async fn quarantined_documents<M: ReadModel>(
@@ -265,7 +268,7 @@ async fn quarantined_documents<M: ReadModel>(
     checkpoint: &Checkpoint,
     ours: &Quarantine,
 ) -> Result<QuarantinedDocuments<M>, ProjectionError> {
-    let mut found = QuarantinedDocuments { events: EventsByDocument::new(ours.clone(), 0), due: BTreeMap::new() };
+    let mut found = QuarantinedDocuments { events: EventsByDocument::new(ours.clone(), 0), required: BTreeMap::new() };
     for theirs in checkpoint.quarantine.entries() {
         if ours.get(&theirs.subject).is_some_and(|ours| ours.sequence == theirs.sequence) {
             continue;
@@ -275,18 +278,18 @@ async fn quarantined_documents<M: ReadModel>(
         let mut entries = history.read_one(aggregate, 0, end);
         while let Some(entry) = entries.try_next().await.map_err(ProjectionError::History)? {
             let before = theirs.sequence.saturating_sub(1).min(checkpoint.sequence);
-            found.due.extend(found.events.add(&entry)?.into_iter().map(|id| (id, before)));
+            found.required.extend(found.events.add(&entry)?.into_iter().map(|id| (id, before)));
         }
     }
     Ok(found)
 }
 
-/// What was found so far.
+/// The result so far.
 #[derive(Default)]
 struct ComparisonBuilder {
     documents: usize,
     stored: DigestBuilder,
-    /// None as long as it would be the same as `stored`.
+    /// `None` while it equals `stored`.
     expected: Option<DigestBuilder>,
     differences: Vec<Difference>,
 }
@@ -308,13 +311,12 @@ impl ComparisonBuilder {
         self.differences.push(Difference { id, kind });
     }
 
-    fn comparison<M: ReadModel>(self, checkpoint: &Checkpoint) -> Comparison {
+    fn finish<M: ReadModel>(self, checkpoint: &Checkpoint) -> Comparison {
         let stored: Digest = self.stored.finish();
         Comparison {
             model: M::NAME,
             collection: checkpoint.collection.clone(),
             position: checkpoint.sequence,
-            fold_version: checkpoint.fold_version,
             documents: self.documents,
             quarantined: checkpoint.quarantine.len(),
             stored,
@@ -324,12 +326,12 @@ impl ComparisonBuilder {
     }
 }
 
-fn form(document: &impl Document) -> Result<Value, StoreError> {
-    let bytes = encode(document).map_err(StoreError::Rejected)?;
+fn form<M: ReadModel>(document: &M::Document) -> Result<Value, StoreError> {
+    let bytes = encode::<M>(document).map_err(StoreError::Rejected)?;
     json(&bytes).map_err(StoreError::rejected)
 }
 
-fn decode<M: ReadModel>(collection: &CollectionName, made: &StoredDocument) -> Result<M::Document, StoreError> {
-    let refused = |source| malformed(collection.as_str(), &made.bytes, source);
-    json(&made.bytes).and_then(serde_json::from_value).map_err(refused)
+fn decode<M: ReadModel>(collection: &CollectionName, folded: &StoredDocument) -> Result<M::Document, StoreError> {
+    let refused = |source| malformed(collection.as_str(), &folded.bytes, source);
+    json(&folded.bytes).and_then(serde_json::from_value).map_err(refused)
 }

@@ -1,35 +1,32 @@
-//! What a comparison of a model with the log found.
-//!
-//! In: nothing; these are words. Out: two digests and every difference by name, as `dockhost verify` prints them and a
-//! rebuild reports what it replaced.
+//! The result of comparing a model with the log.
 
 use std::fmt;
 
 use crate::digest::{Digest, Mismatch};
 use crate::store::CollectionName;
 
-/// What is wrong with one document.
+/// A document that differs from the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// Its id, as stored.
     pub id: String,
-    /// What is wrong.
+    /// How it differs.
     pub kind: DifferenceKind,
 }
 
-/// What can be wrong with a document.
+/// How a document differs from the log.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DifferenceKind {
-    /// The log says that it should be there.
+    /// The log yields it, but it is not stored.
     Missing,
-    /// The log knows nothing of it.
+    /// It is stored, but the log does not yield it.
     Unexpected,
-    /// It lacks an event that the checkpoint says is in it.
+    /// It lacks an event that the checkpoint covers.
     Behind {
-        /// Up to where it is folded.
+        /// The last event in it.
         seq: u64,
-        /// The sequence of an event that it lacks.
-        due: u64,
+        /// The last event that must be in it.
+        required: u64,
     },
     /// Members differ.
     Content(Vec<Mismatch>),
@@ -41,7 +38,7 @@ impl fmt::Display for Difference {
         match &self.kind {
             DifferenceKind::Missing => f.write_str("is missing"),
             DifferenceKind::Unexpected => f.write_str("is not in the log"),
-            DifferenceKind::Behind { seq, due } => write!(f, "is folded up to {seq} and lacks event {due}"),
+            DifferenceKind::Behind { seq, required } => write!(f, "is folded up to {seq} and lacks event {required}"),
             DifferenceKind::Content(members) => {
                 f.write_str("differs")?;
                 members.iter().try_for_each(|member| write!(f, "\n    {member}"))
@@ -50,31 +47,29 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What a verification found.
+/// The result of comparing a model with the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     /// The model.
     pub model: &'static str,
     /// The collection that was compared.
     pub collection: CollectionName,
-    /// The checkpoint's position when it began.
+    /// The position of the checkpoint that was compared.
     pub position: u64,
-    /// The version of the fold that the checkpoint names; documents of another than ours are expected to differ.
-    pub fold_version: u32,
-    /// Documents stored.
+    /// How many documents are stored.
     pub documents: usize,
-    /// Aggregates that the checkpoint says are held back; their documents are compared as far as they are.
+    /// How many aggregates the checkpoint quarantines; their documents are compared as far as they are folded.
     pub quarantined: usize,
-    /// Of the stored documents.
+    /// The digest of the stored documents.
     pub stored: Digest,
-    /// Of what the log says that they should be; the same as `stored` exactly when there is no difference.
+    /// The digest of the documents that the log yields; equals `stored` exactly if there is no difference.
     pub expected: Digest,
-    /// Every document that is not as the log says, by id.
+    /// The documents that differ, by id.
     pub differences: Vec<Difference>,
 }
 
 impl Comparison {
-    /// Whether every document is what the log says.
+    /// Whether every document is what the log yields.
     #[must_use]
     pub fn is_equal(&self) -> bool {
         self.differences.is_empty() && self.stored == self.expected

@@ -1,7 +1,7 @@
-//! Comparing sets of documents: one digest per set, and the differences by name.
+//! Digests of sets of documents, and the members in which two documents differ.
 //!
-//! In: documents in their JSON form, by id. Out: a SHA-256 over all of them in order of their ids, each in one
-//! canonical text (members sorted, no spaces); and for two sets, what differs where. Equal digests mean equal bytes.
+//! A digest is a SHA-256 over the canonical texts of all documents in the order of their ids, so equal digests mean equal
+//! documents.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,80 +25,37 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The digest of documents that are given, as their canonical texts, in order of their ids.
+/// Computes the digest of documents that are added in the order of their ids.
 #[derive(Clone, Default)]
 pub(crate) struct DigestBuilder(Sha256);
 
 impl DigestBuilder {
-    /// The next document.
+    /// Adds a document by its canonical text.
     pub(crate) fn add(&mut self, canonical: &str) {
         self.0.update(canonical.as_bytes());
         self.0.update(b"\n");
     }
 
-    /// Of all that were added.
+    /// The digest of all documents that were added.
     pub(crate) fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
 }
 
-/// One text per value: members sorted by name, however the map in memory orders them; no spaces.
-pub(crate) fn canonical(value: &Value) -> String {
-    let mut text = String::with_capacity(1024);
-    write(value, &mut text);
-    text
+/// The canonical text of a document: members sorted by name, no spaces.
+pub(crate) fn canonical(mut value: Value) -> String {
+    value.sort_all_objects();
+    value.to_string()
 }
 
-fn write(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(members) => {
-            out.push('{');
-            let mut sorted: Vec<_> = members.iter().collect();
-            sorted.sort_unstable_by_key(|(name, _)| *name);
-            for (index, (name, value)) in sorted.into_iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_text(name, out);
-                out.push(':');
-                write(value, out);
-            }
-            out.push('}');
-        }
-        Value::Array(values) => {
-            out.push('[');
-            for (index, value) in values.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write(value, out);
-            }
-            out.push(']');
-        }
-        Value::String(text) => write_text(text, out),
-        other => out.push_str(&other.to_string()),
-    }
-}
-
-fn write_text(text: &str, out: &mut String) {
-    // What needs no escape, which is nearly everything, is written as it stands.
-    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    } else {
-        out.push_str(&Value::from(text).to_string());
-    }
-}
-
-/// One member that differs between what is stored and what the log says.
+/// A member that differs between the stored document and the one that the log yields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mismatch {
-    /// Where in the document: `a.b.0`; empty for the document itself.
+    /// The path of the member, e.g. `a.b.0`; empty for the document itself.
     pub path: String,
-    /// What the log says; none if it has no such member.
+    /// The value that the log yields; `None` if it yields no such member.
     pub expected: Option<Value>,
-    /// What is stored; none if it isn't there.
+    /// The stored value; `None` if there is no such member.
     pub stored: Option<Value>,
 }
 
@@ -109,7 +66,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// All members that differ, in order of their paths.
+/// All members that differ, in the order of their paths.
 #[must_use]
 pub fn mismatches(expected: &Value, stored: &Value) -> Vec<Mismatch> {
     let mut found = Vec::new();
@@ -142,12 +99,12 @@ mod tests {
 
     fn digest<'a>(documents: impl IntoIterator<Item = &'a Value>) -> Digest {
         let mut digest = DigestBuilder::default();
-        documents.into_iter().for_each(|document| digest.add(&canonical(document)));
+        documents.into_iter().for_each(|document| digest.add(&canonical(document.clone())));
         digest.finish()
     }
 
     #[test]
-    fn the_digest_sees_content_and_not_the_order_of_members() {
+    fn digest_depends_on_content_and_not_on_member_order() {
         let a: Value = serde_json::from_str(r#"{"_id":"1","x":{"b":1,"a":[1,2]}}"#).unwrap();
         let b: Value = serde_json::from_str(r#"{"x":{"a":[1,2],"b":1},"_id":"1"}"#).unwrap();
         assert_eq!(digest([&a]), digest([&b]));
@@ -160,15 +117,15 @@ mod tests {
     }
 
     #[test]
-    fn the_canonical_text_is_json() {
+    fn canonical_text_is_json_with_sorted_members() {
         let value = json!({"b": ["\u{1f}", "quo\"te", "back\\slash", "\u{7f}ä", ""], "a\n": {"z": -1, "y": 1.5}, "c": [true, null]});
-        let text = canonical(&value);
+        let text = canonical(value.clone());
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         assert!(text.starts_with(r#"{"a\n":{"y":1.5,"z":-1},"b":["#), "{text}");
     }
 
     #[test]
-    fn differences_are_named_by_their_path() {
+    fn mismatches_names_each_difference_by_its_path() {
         let expected = json!({"_id":"1","a":{"b":[1,2]},"gone":null});
         let stored = json!({"_id":"1","a":{"b":[1,3]},"new":true});
         let named: Vec<_> = mismatches(&expected, &stored).iter().map(ToString::to_string).collect();

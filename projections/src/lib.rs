@@ -1,44 +1,47 @@
 //! The read models of DockHost: documents folded from the log, and the MongoDB store beneath them.
 //!
-//! What flows in: recorded events, in stream order. What flows out: documents, by typed queries. Everything here can
-//! be thrown away and folded again from the log; nothing here is ever the truth. The pure half (what a document is,
-//! how an event changes it, how two sets of documents are compared) knows no database; the store half knows no event.
-//! This is the only crate that links a MongoDB driver, and the read models show no type of it.
+//! Everything here is derived from the log and can be dropped and rebuilt. [`store`] knows documents, checkpoints and
+//! collections, but no event; the models are pure and know no database. Only this crate links a MongoDB driver, and its
+//! API shows no type of the driver.
 //!
 //! # Layout
-//! - [`model`]: what a read model is, and folding in memory.
-//! - [`users`], [`backends`], [`instances`], [`sessions`]: one folder per model: `document`, `fold`, `query`.
+//! - [`users`], [`backends`], [`instances`], [`sessions`]: one folder per model (`document`, `fold`, `query`).
+//! - [`model`]: what a read model is, and folding in memory. [`log`]: entries of the log, and the port to read them.
+//! - [`registry`]: code that runs for each model; the list of models is below.
 //! - [`store`]: connection, checkpoints, fenced writes, reads, indexes.
-//! - [`projector`], [`pipeline`]: events → documents → checkpoint, live. [`quarantine`]: aggregates that stopped;
-//!   [`release`]: trying them again.
-//! - [`admin`]: making a lone mongod a replica set.
-//! - [`comparison`]: what a comparison found.
-//! - [`history`], [`verify`], [`rebuild`], [`digest`]: folding the whole log again, to compare or to replace; over
-//!   `draft` (the documents that are made) and `compare` (beside the live ones).
+//! - [`projector`], [`pipeline`]: events → documents → checkpoint, live. [`release`]: retries quarantined aggregates.
+//! - [`rebuild`], [`verify`]: fold the whole log again, to replace the documents or to compare them ([`comparison`],
+//!   [`digest`]). Both use `scan`, `rebuild_buffer` and `compare`.
+//! - [`admin`]: initiates a replica set.
 
 pub mod admin;
 pub mod backends;
 mod compare;
 pub mod comparison;
 pub mod digest;
-pub mod history;
 pub mod instances;
+pub mod log;
 pub mod model;
 pub mod pipeline;
 pub mod projector;
-pub mod quarantine;
 pub mod rebuild;
 mod rebuild_buffer;
+#[macro_use]
+pub mod registry;
 pub mod release;
+mod scan;
 pub mod sessions;
 pub mod store;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod testing;
 pub mod users;
 pub mod verify;
 
-pub use history::{History, Progress, Stage};
-pub use model::{Document, ReadModel};
+// Every read model; the commands and `GET /health` list them in this order.
+register!(users::Users, backends::Backends, instances::Instances, sessions::Sessions);
+
+pub use log::{History, LogEntry, Progress, Stage};
+pub use model::ReadModel;
 pub use projector::{ProjectionError, Projector};
-pub use quarantine::{LogEntry, Quarantine, Unreadable};
-pub use store::{MongoStore, StoreError};
+pub use scan::ModelResult;
+pub use store::{Document, MongoStore, Quarantine, StoreError, StoredModel, Unreadable};

@@ -1,64 +1,33 @@
-//! What a read model is, and how events are folded into its documents in memory.
+//! What a read model is, and folding events into its documents in memory.
 //!
-//! In: events of one aggregate kind, in stream order. Out: documents that each carry the sequence of the last event
-//! folded into them (`seq`). That number makes folding safe to repeat: an event at or below it was folded already. So
-//! a projector may start over after a crash, two may run at once, and a rebuild ends at the same bytes.
+//! A document carries the sequence of the last event folded into it (`seq`), and an event at or below it is not folded
+//! again. Folding is therefore idempotent: a projector may restart anywhere, two may run at once, and a rebuild yields
+//! the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
-use std::str::FromStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-/// A document of a read model. Its JSON form is what is stored, with its id as `_id`.
-pub trait Document: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static {
-    /// What it is found by.
-    type Id: Copy + Ord + Display + FromStr + std::fmt::Debug + Send + Sync + 'static;
+use crate::log::LogEntry;
+use crate::store::{Document, IdOf, Quarantine, QuarantineFull, StoredModel, Unreadable};
 
-    /// Its id.
-    fn id(&self) -> Self::Id;
-
-    /// The sequence of the last event folded into it.
-    fn seq(&self) -> u64;
-
-    /// Notes that the event at this sequence is folded in; folds leave that to [`Folded`].
-    fn set_seq(&mut self, seq: u64);
-}
-
-/// One read model: a pure fold with a name.
-pub trait ReadModel: Send + Sync + 'static {
-    /// The documented name of its collection, and the `_id` of its checkpoint.
-    const NAME: &'static str;
-    /// Rises whenever the fold or the document changes its meaning; documents of another version must be rebuilt.
-    const FOLD_VERSION: u32;
+/// One read model: a pure fold.
+pub trait ReadModel: StoredModel {
     /// The kind of aggregate whose events it folds (`AggregateId::kind`). A document folds one kind only, in log order;
-    /// what belongs to another is joined by the query.
+    /// queries join what belongs to another.
     const KIND: &'static str;
-    /// The indexes that its queries need: each one a list of ascending members.
-    const INDEXES: &'static [&'static [&'static str]];
-    /// A live projector gathers events for so long before it stores them. Zero where somebody waits for the documents.
+    /// How long the live projector collects events before it stores them. Zero if requests wait for the documents.
     const DEBOUNCE: Duration = Duration::ZERO;
 
-    /// Its documents.
-    type Document: Document;
+    /// The ids of the documents that an event changes; none for an event of another kind.
+    fn keys(event: &Envelope) -> Vec<IdOf<Self>>;
 
-    /// Which documents an event changes; none for an event of another kind.
-    fn keys(event: &Envelope) -> Vec<<Self::Document as Document>::Id>;
-
-    /// Applies an event to one of its documents. Total, and never takes a document away: `None` comes back only when
-    /// `None` went in (the event changes something that never began).
-    fn fold(
-        id: <Self::Document as Document>::Id,
-        document: Option<Self::Document>,
-        recorded: &RecordedEvent,
-    ) -> Option<Self::Document>;
+    /// Applies an event to one of its documents. It is total and never removes a document: it returns `None` only for
+    /// `None`, when the event changes something that was never created.
+    fn fold(id: IdOf<Self>, document: Option<Self::Document>, recorded: &RecordedEvent) -> Option<Self::Document>;
 }
-
-/// The id of a model's documents.
-pub type IdOf<M> = <<M as ReadModel>::Document as Document>::Id;
 
 /// Documents of one model in memory, and which of them changed.
 #[derive(Debug, Clone)]
@@ -79,8 +48,8 @@ impl<M: ReadModel> Folded<M> {
         Self { documents: documents.into_iter().map(|d| (d.id(), d)).collect(), changed: BTreeSet::new() }
     }
 
-    /// Folds one event in; what was folded before is left alone, and all of it if the
-    /// fold panics. Returns the ids of the documents that changed.
+    /// Folds one event, except into documents that have it. Changes nothing if the fold panics. Returns the ids of the
+    /// documents that changed.
     pub fn fold(&mut self, recorded: &RecordedEvent) -> Vec<IdOf<M>> {
         let mut afterwards = Vec::new();
         for id in M::keys(&recorded.envelope) {
@@ -88,7 +57,7 @@ impl<M: ReadModel> Folded<M> {
             if before.is_some_and(|document| document.seq() >= recorded.sequence) {
                 continue;
             }
-            // The fold gets a copy: should it panic, nothing is lost and nothing half done.
+            // The fold gets a copy, so a panic loses nothing.
             if let Some(mut after) = M::fold(id, before.cloned(), recorded) {
                 after.set_seq(recorded.sequence);
                 afterwards.push((id, after));
@@ -100,12 +69,41 @@ impl<M: ReadModel> Folded<M> {
         changed
     }
 
-    /// Takes a stored document up; it counts as unchanged.
-    pub(crate) fn put(&mut self, document: M::Document) {
+    /// Folds one entry of the log, unless its aggregate is quarantined. An event that can't be read, or whose fold
+    /// panics, is added to the quarantine: its aggregate's documents stay as they are. The live projector, a rebuild and
+    /// a verification all fold through this function, so they yield the same documents.
+    ///
+    /// # Errors
+    /// [`QuarantineFull`].
+    pub fn fold_entry(
+        &mut self,
+        entry: &LogEntry,
+        quarantine: &mut Quarantine,
+    ) -> Result<Vec<IdOf<M>>, QuarantineFull> {
+        let recorded = match entry {
+            LogEntry::Event(recorded) => recorded,
+            LogEntry::Unreadable(unreadable) => {
+                quarantine.add(unreadable.clone())?;
+                return Ok(Vec::new());
+            }
+        };
+        let aggregate = &recorded.envelope.aggregate;
+        if quarantine.covers(aggregate, recorded.sequence) {
+            return Ok(Vec::new());
+        }
+        if let Ok(changed) = catch_unwind(AssertUnwindSafe(|| self.fold(recorded))) {
+            return Ok(changed);
+        }
+        quarantine.add(Unreadable::new(aggregate.to_string(), recorded.sequence, "its fold panicked"))?;
+        Ok(Vec::new())
+    }
+
+    /// Inserts a stored document; it counts as unchanged.
+    pub(crate) fn insert(&mut self, document: M::Document) {
         self.documents.insert(document.id(), document);
     }
 
-    /// Lets go of those that changed longest ago, until as many are left.
+    /// Removes the documents that changed longest ago, until `count` are left.
     pub(crate) fn evict_oldest(&mut self, count: usize) {
         let mut seqs: Vec<u64> = self.documents.values().map(Document::seq).collect();
         if let Some(least) = seqs.len().checked_sub(count).filter(|least| *least < seqs.len()) {
@@ -137,17 +135,19 @@ impl<M: ReadModel> Folded<M> {
         self.documents.is_empty()
     }
 
-    /// The documents that changed since that was last taken.
+    /// The documents that changed since the last [`Folded::take_changed`].
     pub(crate) fn changed(&self) -> impl Iterator<Item = &M::Document> {
         self.changed.iter().filter_map(|id| self.documents.get(id))
     }
 
-    /// The documents that changed since this was last asked.
+    /// The same, and marks them as unchanged.
     pub fn take_changed(&mut self) -> Vec<&M::Document> {
         let changed = std::mem::take(&mut self.changed);
         changed.iter().filter_map(|id| self.documents.get(id)).collect()
     }
 }
 
+#[cfg(test)]
+mod quarantine_tests;
 #[cfg(test)]
 mod tests;

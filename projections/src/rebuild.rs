@@ -1,53 +1,55 @@
-//! Folding a model anew beside the live one, and putting it in its place.
+//! Rebuild: folds a model again beside the live documents, and replaces them.
 //!
-//! In: the whole log. Out: a new collection with whole documents, which the checkpoint names from one moment on. The
-//! steps, each of which may be the last one without harm:
+//! The result is a new collection, which the checkpoint names from one moment on. A crash after any step does no harm:
 //!
-//! 1. *Claim* the next number in the checkpoint. A rebuild that was claimed away can no longer switch, so two rebuilds
-//!    end as one. Numbers only rise, so a collection below the live one is never live again.
-//! 2. *Fold* the log up to the checkpoint, in memory as far as it fits ([`crate::rebuild_buffer`]), and compare the live
-//!    documents with that (as [`crate::verify`] does).
-//! 3. *Catch up* with what was recorded meanwhile, *write* the documents, read them back, check that they are the same.
-//! 4. *Switch*: one conditional update of the checkpoint, refused if the live documents are further by then (catch up
-//!    again). The position never goes back. The live projector finds itself superseded at its next checkpoint and opens
-//!    the new collection; what it had not checkpointed, it folds again.
-//! 5. *Drop* what is below the new collection ([`drop_replaced`]), once no reader can still ask it. What an interrupted rebuild
-//!    leaves is below the next one's.
+//! 1. *Reserve* the next collection in the checkpoint. A later reservation invalidates an earlier one, so of two rebuilds
+//!    only one can switch. Numbers only rise: a collection below the live one never becomes live again.
+//! 2. *Fold* the log up to the checkpoint (in a [`crate::rebuild_buffer`]) and *compare* the live documents with the
+//!    result, unless they are of another log or fold version.
+//! 3. *Catch up* with the events recorded meanwhile, *write* the documents, and *check* them by reading them back.
+//! 4. *Switch* by one conditional update of the checkpoint. It fails if the live documents are further by then; then catch
+//!    up again. The live projector finds its checkpoint superseded, reopens in the new collection, and folds again what
+//!    it had not checkpointed.
+//! 5. *Drop* the collections below the new one ([`drop_replaced`]) when no reader can use them any more. This includes
+//!    what an interrupted rebuild left.
 
-use futures::TryStreamExt;
+use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt as _, TryStreamExt as _};
 
 use crate::comparison::Comparison;
-use crate::history::{History, OnProgress};
+use crate::log::{History, OnProgress};
 use crate::model::ReadModel;
-use crate::projector::ProjectionError;
+use crate::projector::{ProjectionError, check};
 use crate::rebuild_buffer::{DOCUMENTS_IN_MEMORY, RebuildBuffer};
+use crate::registry::ModelVisitor;
+use crate::scan::{self, ModelJob, ModelResult, Scanned};
 use crate::store::{Checkpoint, CollectionName, DROP_GRACE_PERIOD, MongoStore};
 use crate::verify::{checked_end, compare_with_log};
 
-/// What a rebuild did.
+/// The result of a rebuild.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rebuilt {
-    /// How the old documents compared with the log; none if they were of another log.
+    /// The model.
+    pub model: &'static str,
+    /// How the old documents compared with the log; `None` if there were none of this log and fold version.
     pub before: Option<Comparison>,
-    /// Where the documents are now.
+    /// The collection with the new documents.
     pub collection: CollectionName,
-    /// How many there are.
+    /// How many documents there are.
     pub documents: usize,
-    /// Up to where they were folded when they took over.
+    /// The position at the switch.
     pub position: u64,
-    /// Aggregates that are held back, because this program can't read all of their events.
+    /// How many aggregates are quarantined because this program can't read all of their events.
     pub quarantined: usize,
-    /// Where they were.
+    /// The replaced collection.
     pub old: CollectionName,
 }
 
-/// Rebuilds a model. Reads and the live projector go on meanwhile. The old documents stay until
-/// [`drop_replaced`].
+/// Rebuilds a model. Reads and the live projector continue. The old documents stay until [`drop_replaced`].
 ///
 /// # Errors
-/// [`ProjectionError::Overtaken`] when another rebuild of the model began later, `AheadOfLog` when the log has lost its
-/// end; `BadCopy`, `Store`, `History`, `OutOfOrder`, `QuarantineFull`, `Superseded`. The live documents are untouched after
-/// any of them.
+/// [`ProjectionError::Overtaken`] if another rebuild of the model started later; `AheadOfLog`, `BadCopy`, `Store`,
+/// `History`, `OutOfOrder`, `QuarantineFull`, `Superseded`. The live documents are unchanged then.
 pub async fn rebuild<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
@@ -56,7 +58,7 @@ pub async fn rebuild<M: ReadModel>(
     rebuild_within::<M>(store, history, DOCUMENTS_IN_MEMORY, on_progress).await
 }
 
-/// The same with at most so many documents in memory.
+/// The same with at most this many documents in memory.
 ///
 /// # Errors
 /// As [`rebuild`].
@@ -66,68 +68,142 @@ pub async fn rebuild_within<M: ReadModel>(
     capacity: usize,
     on_progress: OnProgress<'_>,
 ) -> Result<Rebuilt, ProjectionError> {
-    store.ping().await?;
-    let (mut live, target) = reserve_target::<M>(store, history).await?;
-    let mut buffer = RebuildBuffer::<M>::new(store, target.clone(), capacity);
-    let before = if live.incarnation == history.incarnation() {
-        Some(compare_with_log(store, history, &mut buffer, live.clone(), on_progress).await?)
-    } else {
-        None
-    };
-    let mut to = checked_end::<M>(history, &live).await?.max(buffer.position());
-    buffer.fold_to(history, to, on_progress).await?;
-    buffer.write().await?;
-    store.ensure_indexes::<M>(&target).await?;
-    buffer.stored().try_for_each(|_| std::future::ready(Ok(()))).await?;
-
-    loop {
-        let next = Checkpoint {
-            model: M::NAME.to_owned(),
-            incarnation: history.incarnation(),
-            sequence: to,
-            fold_version: M::FOLD_VERSION,
-            collection: target.clone(),
-            building: None,
-            quarantine: buffer.quarantine().clone().replacing(&live.quarantine),
-        };
-        if store.switch(&live, &next).await? {
-            break;
-        }
-        let now = store.checkpoint::<M>().await?;
-        let Some(now) = now.filter(|now| now.building.as_ref() == Some(&target)) else {
-            return Err(ProjectionError::Overtaken { model: M::NAME });
-        };
-        to = checked_end::<M>(history, &now).await?;
-        buffer.fold_to(history, to, on_progress).await?;
-        buffer.write().await?;
-        // What is held back may have changed as well, and the next switch must know.
-        live = now;
-    }
-    Ok(Rebuilt {
-        before,
-        collection: target,
-        documents: buffer.len(),
-        position: to,
-        quarantined: buffer.quarantine().len(),
-        old: live.collection,
-    })
+    let job = RebuildJob::<M>::start(store, history, capacity).await?;
+    Box::new(job).finish(history, on_progress).await
 }
 
-/// Drops what a rebuild replaced, and what earlier ones left half-done, once no reader can still ask it; takes some
-/// seconds.
+/// Rebuilds all models, or only the named one.
 ///
 /// # Errors
-/// [`ProjectionError::Store`]; then it is left to the next rebuild's.
-pub async fn drop_replaced<M: ReadModel>(store: &MongoStore, rebuilt: &Rebuilt) -> Result<(), ProjectionError> {
+/// The log could not be read; errors of a model are in its result.
+pub async fn rebuild_all(
+    store: &MongoStore,
+    history: &dyn History,
+    only: Option<&str>,
+    on_progress: OnProgress<'_>,
+) -> Result<Vec<ModelResult<Rebuilt>>, ProjectionError> {
+    let jobs = join_all(crate::visit_selected(only, &mut Start { store, history })).await;
+    scan::run(jobs, history, on_progress).await
+}
+
+struct Start<'a> {
+    store: &'a MongoStore,
+    history: &'a dyn History,
+}
+
+impl<'a> ModelVisitor for Start<'a> {
+    type Output = BoxFuture<'a, ModelResult<Box<dyn ModelJob<Output = Rebuilt>>>>;
+
+    fn visit<M: ReadModel>(&mut self) -> Self::Output {
+        let Self { store, history } = *self;
+        async move {
+            let started = RebuildJob::<M>::start(store, history, DOCUMENTS_IN_MEMORY).await;
+            ModelResult { model: M::NAME, result: started.map(|job| Box::new(job) as _) }
+        }
+        .boxed()
+    }
+}
+
+struct RebuildJob<M: ReadModel> {
+    store: MongoStore,
+    live: Checkpoint,
+    target: CollectionName,
+    buffer: RebuildBuffer<M>,
+    /// Whether there are live documents of this log and fold version.
+    comparable: bool,
+    scan_to: u64,
+}
+
+impl<M: ReadModel> RebuildJob<M> {
+    async fn start(store: &MongoStore, history: &dyn History, capacity: usize) -> Result<Self, ProjectionError> {
+        store.ping().await?;
+        let (live, target) = reserve_target::<M>(store, history).await?;
+        let end = checked_end::<M>(history, &live).await?;
+        let comparable = live.sequence > 0 && check::<M>(&live, &history.incarnation()).is_ok();
+        let scan_to = if comparable { live.sequence } else { end };
+        let buffer = RebuildBuffer::new(store, target.clone(), capacity);
+        Ok(Self { store: store.clone(), live, target, buffer, comparable, scan_to })
+    }
+
+    async fn rebuild(mut self, history: &dyn History, on_progress: OnProgress<'_>) -> Result<Rebuilt, ProjectionError> {
+        let Self { store, live, target, buffer, comparable, .. } = &mut self;
+        let before = if *comparable {
+            Some(compare_with_log(store, history, buffer, live.clone(), on_progress).await?)
+        } else {
+            None
+        };
+        let mut to = checked_end::<M>(history, live).await?.max(buffer.position());
+        buffer.fold_to(history, to, on_progress).await?;
+        buffer.write().await?;
+        store.ensure_indexes::<M>(target).await?;
+        buffer.stored().try_for_each(|_| std::future::ready(Ok(()))).await?;
+        loop {
+            let next = Checkpoint {
+                model: M::NAME.to_owned(),
+                incarnation: history.incarnation(),
+                sequence: to,
+                fold_version: M::fold_version(),
+                collection: target.clone(),
+                building: None,
+                quarantine: buffer.quarantine().clone().replacing(&live.quarantine),
+            };
+            if store.switch(live, &next).await? {
+                break;
+            }
+            let now = store.checkpoint::<M>().await?;
+            let Some(now) = now.filter(|now| now.building.as_ref() == Some(target)) else {
+                return Err(ProjectionError::Overtaken { model: M::NAME });
+            };
+            to = checked_end::<M>(history, &now).await?;
+            buffer.fold_to(history, to, on_progress).await?;
+            buffer.write().await?;
+            // The quarantine may have changed too; the next switch must expect the new one.
+            *live = now;
+        }
+        Ok(Rebuilt {
+            model: M::NAME,
+            before,
+            collection: target.clone(),
+            documents: buffer.len(),
+            position: to,
+            quarantined: buffer.quarantine().len(),
+            old: live.collection.clone(),
+        })
+    }
+}
+
+impl<M: ReadModel> ModelJob for RebuildJob<M> {
+    type Output = Rebuilt;
+
+    fn scanned(&mut self) -> Scanned<'_> {
+        Scanned { target: &mut self.buffer, to: self.scan_to, result: Ok(()) }
+    }
+
+    fn finish<'a>(
+        self: Box<Self>,
+        history: &'a dyn History,
+        on_progress: OnProgress<'a>,
+    ) -> BoxFuture<'a, Result<Rebuilt, ProjectionError>> {
+        self.rebuild(history, on_progress).boxed()
+    }
+}
+
+/// Drops the collections below the new one, when no reader can use them any more; takes some seconds.
+///
+/// # Errors
+/// [`ProjectionError::Store`]; then the next rebuild drops them.
+pub async fn drop_replaced(store: &MongoStore, rebuilt: &[Rebuilt]) -> Result<(), ProjectionError> {
     tokio::time::sleep(DROP_GRACE_PERIOD).await;
-    let live = CollectionName::number(M::NAME, rebuilt.collection.as_str()).unwrap_or(1);
-    for (_, name) in store.collections::<M>().await?.into_iter().filter(|(number, _)| *number < live) {
-        store.drop_collection(&name).await?;
+    for Rebuilt { model, collection, .. } in rebuilt {
+        let live = CollectionName::number(model, collection.as_str()).unwrap_or(1);
+        for (_, name) in store.collections(model).await?.into_iter().filter(|(number, _)| *number < live) {
+            store.drop_collection(&name).await?;
+        }
     }
     Ok(())
 }
 
-/// Claims the next number. Returns the checkpoint as it was, with the reserve_target in it, and the collection to fill.
+/// Reserves the next collection. Returns the checkpoint with the reservation, and the collection to fill.
 async fn reserve_target<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
@@ -135,7 +211,7 @@ async fn reserve_target<M: ReadModel>(
     loop {
         let seen = store.load_or_create_checkpoint::<M>(&history.incarnation()).await?;
         let number = |name: &CollectionName| CollectionName::number(M::NAME, name.as_str()).unwrap_or(1);
-        let present = store.collections::<M>().await?.into_iter().map(|(number, _)| number).max().unwrap_or(0);
+        let present = store.collections(M::NAME).await?.into_iter().map(|(number, _)| number).max().unwrap_or(0);
         let taken = number(&seen.collection).max(seen.building.as_ref().map_or(0, number)).max(present);
         let target = CollectionName::numbered(M::NAME, taken + 1);
         if store.reserve_target(&seen, &target).await? {

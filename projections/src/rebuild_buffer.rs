@@ -1,43 +1,42 @@
-//! A model's documents while they are made anew: as many in memory as fit, the others in a collection.
+//! The documents of a model while they are rebuilt: as many in memory as fit, the others in a collection.
 //!
-//! In: the log, up to one sequence after the other. Out: all documents as of there, in order of their ids. Memory stays
-//! the same however long the log is: when there are too many documents, those that changed longest ago are written and
-//! let go, and one of them is read again when an event asks for it. A small model never touches the database until it
-//! is told to.
+//! Memory is bounded however long the log is. If there are too many documents, the buffer writes those that changed
+//! longest ago to the collection and evicts them, and reads one again when an event changes it. A model that fits in
+//! memory does not touch the database before [`RebuildBuffer::write`].
 //!
-//! Nobody else writes to the collection, which is checked in the end: a sum over what was written must come out of what
-//! is read.
+//! Only the buffer writes to its collection. [`RebuildBuffer::stored`] checks that: the fingerprints of what it reads must
+//! have the same sum as those of what was written.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
 
 use bson::RawDocumentBuf;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
-use crate::history::{History, OnProgress, Progress, Stage};
-use crate::model::{Document, Folded, IdOf, ReadModel};
+use crate::log::{History, LogEntry, OnProgress, Progress, Stage};
+use crate::model::{Folded, ReadModel};
 use crate::projector::ProjectionError;
-use crate::quarantine::{LogEntry, LogItem as _, Quarantine, keys};
-use crate::store::{CollectionName, MongoStore, StoreError, encode};
+use crate::scan::{ENTRIES_PER_FOLD, ScanTarget};
+use crate::store::{CollectionName, Document, IdOf, MongoStore, Quarantine, StoreError, encode};
 
 /// Documents in memory.
 pub(crate) const DOCUMENTS_IN_MEMORY: usize = 50_000;
-/// Events that are folded at once; those documents of theirs that were let go are read by one question.
-const EVENTS_PER_FOLD: usize = 1000;
-/// Documents that are written by one command, and commands at once.
+/// Documents per write command.
 const DOCUMENTS_PER_WRITE: usize = 1000;
+/// Concurrent write commands.
 const CONCURRENT_WRITES: usize = 2;
 
-/// A number for the bytes of one document; the sum over all of them stands for the collection.
+/// A number for the bytes of one document; the sum over all documents identifies the contents of a collection.
 pub(crate) fn fingerprint(bytes: &RawDocumentBuf) -> u128 {
     let hash = Sha256::digest(bytes.as_bytes());
-    hash.iter().take(16).fold(0, |fingerprint, byte| fingerprint << 8 | u128::from(*byte))
+    hash.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
-/// Documents that are being made.
+/// Documents that are rebuilt.
 pub(crate) struct RebuildBuffer<M: ReadModel> {
     store: MongoStore,
     collection: CollectionName,
@@ -45,18 +44,18 @@ pub(crate) struct RebuildBuffer<M: ReadModel> {
     folded: Folded<M>,
     quarantine: Quarantine,
     position: u64,
-    /// Those in memory that are in the collection as well, and the fingerprint of what is there.
+    /// The documents in memory that are in the collection as well, and the fingerprint of what is stored there.
     written: BTreeMap<IdOf<M>, u128>,
-    /// Whether some are in the collection only.
+    /// Whether some documents are in the collection only.
     spilled: bool,
-    /// All of them.
+    /// The number of all documents.
     count: usize,
     /// The sum of the fingerprints of what is in the collection.
     sum: u128,
 }
 
 impl<M: ReadModel> RebuildBuffer<M> {
-    /// Nothing folded yet; what doesn't fit in memory goes to a collection that is this buffer's alone.
+    /// An empty buffer. No one else may write to the collection.
     pub(crate) fn new(store: &MongoStore, collection: CollectionName, capacity: usize) -> Self {
         Self {
             store: store.clone(),
@@ -72,12 +71,12 @@ impl<M: ReadModel> RebuildBuffer<M> {
         }
     }
 
-    /// Folded up to here.
+    /// The sequence up to which the log is folded.
     pub(crate) const fn position(&self) -> u64 {
         self.position
     }
 
-    /// What is held back.
+    /// The aggregates that could not be folded.
     pub(crate) const fn quarantine(&self) -> &Quarantine {
         &self.quarantine
     }
@@ -87,12 +86,12 @@ impl<M: ReadModel> RebuildBuffer<M> {
         self.count
     }
 
-    /// Whether the collection was needed.
+    /// Whether some documents are in the collection only.
     pub(crate) const fn spilled(&self) -> bool {
         self.spilled
     }
 
-    /// Folds what the log holds up to `to`.
+    /// Folds the log from the position up to `to`.
     pub(crate) async fn fold_to(
         &mut self,
         history: &dyn History,
@@ -102,37 +101,34 @@ impl<M: ReadModel> RebuildBuffer<M> {
         if to <= self.position {
             return Ok(());
         }
-        let mut last = self.position;
-        on_progress(Progress { model: M::NAME, stage: Stage::Fold, done: last, total: to });
-        let mut chunks = pin!(history.read(M::KIND, self.position, to).ready_chunks(EVENTS_PER_FOLD));
+        self.set_position(self.position, to, on_progress);
+        let mut chunks = pin!(history.read(M::KIND, self.position, to).ready_chunks(ENTRIES_PER_FOLD));
         while let Some(chunk) = chunks.next().await {
-            let mut entries = Vec::with_capacity(chunk.len());
-            for entry in chunk {
-                let entry = entry.map_err(ProjectionError::History)?;
-                let sequence = entry.sequence();
-                if sequence <= last {
-                    return Err(ProjectionError::OutOfOrder { model: M::NAME, after: last, sequence });
-                }
-                last = sequence;
-                entries.push(entry);
-            }
-            self.fold(&entries).await?;
-            on_progress(Progress { model: M::NAME, stage: Stage::Fold, done: last.min(to), total: to });
+            let entries = chunk.into_iter().collect::<Result<Vec<_>, _>>().map_err(ProjectionError::History)?;
+            self.fold_entries(&entries).await?;
+            let reached = entries.last().map_or(self.position, LogEntry::sequence);
+            self.set_position(reached, to, on_progress);
         }
-        self.position = to;
-        on_progress(Progress { model: M::NAME, stage: Stage::Fold, done: to, total: to });
+        self.set_position(to, to, on_progress);
         Ok(())
     }
 
-    async fn fold(&mut self, entries: &[LogEntry]) -> Result<(), ProjectionError> {
+    async fn fold_entries(&mut self, entries: &[LogEntry]) -> Result<(), ProjectionError> {
+        let mut after = self.position;
+        for sequence in entries.iter().map(LogEntry::sequence) {
+            if sequence <= after {
+                return Err(ProjectionError::OutOfOrder { model: M::NAME, after, sequence });
+            }
+            after = sequence;
+        }
         if self.spilled {
             self.fetch(entries).await?;
         }
-        // What an entry begins is new: what had been let go is there again.
+        // Evicted documents that change were just fetched, so every document that is added is new.
         let before = self.folded.len();
         for entry in entries {
-            self.quarantine
-                .fold(&mut self.folded, entry)
+            self.folded
+                .fold_entry(entry, &mut self.quarantine)
                 .map_err(|_| ProjectionError::QuarantineFull { model: M::NAME })?;
         }
         self.count += self.folded.len() - before;
@@ -145,9 +141,9 @@ impl<M: ReadModel> RebuildBuffer<M> {
         Ok(())
     }
 
-    /// Reads what these events change and was let go.
+    /// Reads the evicted documents that these entries change.
     async fn fetch(&mut self, entries: &[LogEntry]) -> Result<(), ProjectionError> {
-        let mut ids: Vec<IdOf<M>> = entries.iter().flat_map(|entry| keys::<M>(entry)).collect();
+        let mut ids: Vec<IdOf<M>> = entries.iter().flat_map(LogEntry::keys::<M>).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.retain(|id| self.folded.get(*id).is_none());
@@ -156,18 +152,18 @@ impl<M: ReadModel> RebuildBuffer<M> {
         }
         for (document, bytes) in self.store.stored_in::<M::Document>(&self.collection, ids).await? {
             self.written.insert(document.id(), fingerprint(&bytes));
-            self.folded.put(document);
+            self.folded.insert(document);
         }
         Ok(())
     }
 
-    /// Writes what changed since it was last written.
+    /// Writes what changed since the last write.
     pub(crate) async fn write(&mut self) -> Result<(), ProjectionError> {
         let mut commands = JoinSet::new();
         for batch in self.folded.take_changed().chunks(DOCUMENTS_PER_WRITE) {
             let (mut new, mut old) = (Vec::new(), Vec::new());
             for document in batch {
-                let bytes = encode(*document).map_err(StoreError::Rejected)?;
+                let bytes = encode::<M>(document).map_err(StoreError::Rejected)?;
                 let fingerprint = fingerprint(&bytes);
                 let before = self.written.insert(document.id(), fingerprint);
                 self.sum = self.sum.wrapping_add(fingerprint).wrapping_sub(before.unwrap_or(0));
@@ -192,17 +188,16 @@ impl<M: ReadModel> RebuildBuffer<M> {
         Ok(())
     }
 
-    /// All documents in their stored form, by id: from memory if they all are there, else from the collection, where
-    /// they must have been written before.
+    /// All documents in their stored form, by id. If the buffer has spilled, it must have been written before.
     pub(crate) fn documents(&self) -> BoxStream<'_, Result<RawDocumentBuf, ProjectionError>> {
         if self.spilled {
             return self.stored();
         }
-        let forms = self.folded.documents().map(|document| encode(document).map_err(StoreError::rejected));
+        let forms = self.folded.documents().map(|document| encode::<M>(document).map_err(StoreError::rejected));
         stream::iter(forms).map_err(ProjectionError::from).boxed()
     }
 
-    /// What is in the collection; fails in the end if it isn't what was written there.
+    /// What is in the collection; ends with an error if that is not what was written.
     pub(crate) fn stored(&self) -> BoxStream<'_, Result<RawDocumentBuf, ProjectionError>> {
         let pages = self.store.pages(&self.collection).map_err(ProjectionError::from);
         let mut found = 0_u128;
@@ -219,5 +214,20 @@ impl<M: ReadModel> RebuildBuffer<M> {
                 std::future::ready(if bad { Err(ProjectionError::BadCopy { model: M::NAME }) } else { Ok(document) })
             })
             .boxed()
+    }
+}
+
+impl<M: ReadModel> ScanTarget for RebuildBuffer<M> {
+    fn kind(&self) -> &'static str {
+        M::KIND
+    }
+
+    fn fold<'a>(&'a mut self, entries: &'a [LogEntry]) -> BoxFuture<'a, Result<(), ProjectionError>> {
+        self.fold_entries(entries).boxed()
+    }
+
+    fn set_position(&mut self, reached: u64, to: u64, on_progress: OnProgress<'_>) {
+        self.position = self.position.max(reached);
+        on_progress(Progress { model: M::NAME, stage: Stage::Fold, done: self.position.min(to), total: to });
     }
 }

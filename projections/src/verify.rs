@@ -1,32 +1,34 @@
-//! Whether the live documents are what the log says, while both go on.
+//! Verification: compares the live documents with the log, while the projector continues.
 //!
-//! In: the live documents, read once, and the log's past, folded as a rebuild does it. Out: two digests, and every
-//! difference.
-//!
-//! How this is sound without stopping anything: a checkpoint is read, the log is folded up to exactly its sequence, and
-//! only then are the documents read; [`crate::compare`] says what follows from that. Memory stays the same however
-//! large the model is: what doesn't fit goes to a collection of its own, which is dropped in the end. One that a
-//! verification left behind when it was killed is dropped by the next.
+//! It reads the checkpoint, folds the log up to exactly that sequence, and only then reads the documents; see
+//! [`crate::compare`]. Memory is bounded: documents that don't fit go to a scratch collection, which is dropped at the
+//! end. The next verification drops the scratch collection of one that was killed.
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join_all};
 
 use crate::compare::compare;
 use crate::comparison::Comparison;
-use crate::history::{History, OnProgress};
+use crate::log::{History, OnProgress};
 use crate::model::ReadModel;
-use crate::projector::ProjectionError;
+use crate::projector::{ProjectionError, check};
 use crate::rebuild_buffer::{DOCUMENTS_IN_MEMORY, RebuildBuffer};
+use crate::registry::ModelVisitor;
+use crate::scan::{self, ModelJob, ModelResult, Scanned};
 use crate::store::{Checkpoint, CollectionName, MongoStore};
 
-/// A checkpoint that is this much further after the log was folded is followed once more, so that little is left that
-/// moved meanwhile; so often at most.
+/// If the checkpoint advanced further than this while the log was folded, the log is folded up to the new checkpoint, so
+/// that few documents are beyond it.
 const MAX_EVENTS_BEHIND: u64 = 10_000;
+/// How often that is repeated.
 const MAX_CATCH_UP_ROUNDS: u32 = 4;
 
 /// Compares the live documents of a model with the log.
 ///
 /// # Errors
-/// [`ProjectionError::ForeignLog`] when the documents were folded from another log, `AheadOfLog` when it has lost its
-/// end, `Superseded` when a rebuild replaced them meanwhile, `BadCopy` when another verification of a large model
-/// began meanwhile; `Store`, `History`, `OutOfOrder`, `QuarantineFull`.
+/// [`ProjectionError::ForeignLog`] or `FoldChanged` if the documents can't be compared with this log or fold;
+/// `AheadOfLog`; `Superseded` if a rebuild replaced them meanwhile; `BadCopy` if another verification of a large model
+/// started meanwhile; `Store`, `History`, `OutOfOrder`, `QuarantineFull`.
 pub async fn verify<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
@@ -35,7 +37,7 @@ pub async fn verify<M: ReadModel>(
     verify_within::<M>(store, history, DOCUMENTS_IN_MEMORY, on_progress).await
 }
 
-/// The same with at most so many documents in memory.
+/// The same with at most this many documents in memory.
 ///
 /// # Errors
 /// As [`verify`].
@@ -45,25 +47,89 @@ pub async fn verify_within<M: ReadModel>(
     capacity: usize,
     on_progress: OnProgress<'_>,
 ) -> Result<Comparison, ProjectionError> {
-    for left in store.scratch_collections::<M>().await? {
-        store.drop_collection(&left).await?;
-    }
-    let ours = history.incarnation();
-    let checkpoint = store.checkpoint::<M>().await?.unwrap_or_else(|| Checkpoint::first::<M>(&ours));
-    let stored = checkpoint.incarnation.clone();
-    if stored != ours {
-        return Err(ProjectionError::ForeignLog { model: M::NAME, stored, ours });
-    }
-    let scratch = CollectionName::scratch(M::NAME);
-    let mut buffer = RebuildBuffer::<M>::new(store, scratch.clone(), capacity);
-    let comparison = compare_with_log(store, history, &mut buffer, checkpoint, on_progress).await;
-    if buffer.spilled() {
-        store.drop_collection(&scratch).await?;
-    }
-    comparison
+    let verification = Verification::<M>::start(store, history, capacity).await?;
+    Box::new(verification).finish(history, on_progress).await
 }
 
-/// Folds up to the checkpoint and compares the live documents with that.
+/// Verifies all models, or only the named one.
+///
+/// # Errors
+/// The log could not be read; errors of a model are in its result.
+pub async fn verify_all(
+    store: &MongoStore,
+    history: &dyn History,
+    only: Option<&str>,
+    on_progress: OnProgress<'_>,
+) -> Result<Vec<ModelResult<Comparison>>, ProjectionError> {
+    let jobs = join_all(crate::visit_selected(only, &mut Start { store, history })).await;
+    scan::run(jobs, history, on_progress).await
+}
+
+struct Start<'a> {
+    store: &'a MongoStore,
+    history: &'a dyn History,
+}
+
+impl<'a> ModelVisitor for Start<'a> {
+    type Output = BoxFuture<'a, ModelResult<Box<dyn ModelJob<Output = Comparison>>>>;
+
+    fn visit<M: ReadModel>(&mut self) -> Self::Output {
+        let Self { store, history } = *self;
+        async move {
+            let started = Verification::<M>::start(store, history, DOCUMENTS_IN_MEMORY).await;
+            ModelResult { model: M::NAME, result: started.map(|job| Box::new(job) as _) }
+        }
+        .boxed()
+    }
+}
+
+struct Verification<M: ReadModel> {
+    store: MongoStore,
+    checkpoint: Checkpoint,
+    scratch: CollectionName,
+    buffer: RebuildBuffer<M>,
+}
+
+impl<M: ReadModel> Verification<M> {
+    async fn start(store: &MongoStore, history: &dyn History, capacity: usize) -> Result<Self, ProjectionError> {
+        for scratch in store.scratch_collections::<M>().await? {
+            store.drop_collection(&scratch).await?;
+        }
+        let incarnation = history.incarnation();
+        let checkpoint = store.checkpoint::<M>().await?.unwrap_or_else(|| Checkpoint::first::<M>(&incarnation));
+        check::<M>(&checkpoint, &incarnation)?;
+        checked_end::<M>(history, &checkpoint).await?;
+        let scratch = CollectionName::scratch(M::NAME);
+        let buffer = RebuildBuffer::new(store, scratch.clone(), capacity);
+        Ok(Self { store: store.clone(), checkpoint, scratch, buffer })
+    }
+}
+
+impl<M: ReadModel> ModelJob for Verification<M> {
+    type Output = Comparison;
+
+    fn scanned(&mut self) -> Scanned<'_> {
+        Scanned { target: &mut self.buffer, to: self.checkpoint.sequence, result: Ok(()) }
+    }
+
+    fn finish<'a>(
+        mut self: Box<Self>,
+        history: &'a dyn History,
+        on_progress: OnProgress<'a>,
+    ) -> BoxFuture<'a, Result<Comparison, ProjectionError>> {
+        async move {
+            let Self { store, checkpoint, scratch, buffer } = &mut *self;
+            let comparison = compare_with_log(store, history, buffer, checkpoint.clone(), on_progress).await;
+            if buffer.spilled() {
+                store.drop_collection(scratch).await?;
+            }
+            comparison
+        }
+        .boxed()
+    }
+}
+
+/// Folds the log up to the checkpoint and compares the live documents with the result.
 pub(crate) async fn compare_with_log<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
@@ -74,7 +140,7 @@ pub(crate) async fn compare_with_log<M: ReadModel>(
     for _ in 0..MAX_CATCH_UP_ROUNDS {
         checked_end::<M>(history, &checkpoint).await?;
         buffer.fold_to(history, checkpoint.sequence, on_progress).await?;
-        // None is as good as the one that a model without documents has.
+        // A model without a checkpoint has no documents either.
         let now = store.checkpoint::<M>().await?.filter(|now| now.incarnation == checkpoint.incarnation);
         let further = now.filter(|now| now.sequence > checkpoint.sequence + MAX_EVENTS_BEHIND);
         let Some(further) = further else { break };
@@ -85,7 +151,7 @@ pub(crate) async fn compare_with_log<M: ReadModel>(
         buffer.write().await?;
     }
     let comparison = compare(store, history, &checkpoint, buffer, on_progress).await?;
-    // What was read may have been dropped meanwhile.
+    // The collection may have been dropped while it was read.
     let now = store.checkpoint::<M>().await?;
     if now.is_some_and(|now| now.collection != checkpoint.collection) {
         return Err(ProjectionError::Superseded { model: M::NAME });
@@ -93,7 +159,7 @@ pub(crate) async fn compare_with_log<M: ReadModel>(
     Ok(comparison)
 }
 
-/// The log's end, which is asked after the checkpoint was read and so can't be before it.
+/// The log's end. It is read after the checkpoint and so can't be before it, unless the log lost its end.
 pub(crate) async fn checked_end<M: ReadModel>(
     history: &dyn History,
     checkpoint: &Checkpoint,

@@ -1,252 +1,163 @@
-//! `dockhost rebuild` and `dockhost verify`: the read models against the log.
-//!
-//! In: the models to look at. Out: digests, every difference, and models made anew. Both work beside running replicas.
-//! All models are looked at side by side, each in a task of its own, over one reading of the log; what is told of them
-//! is told at the end, in order.
+//! `dockhost rebuild` and `dockhost verify`: the read models compared with the log, beside running replicas.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
-use dockhost_projections::backends::Backends;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use dockhost_projections::comparison::Comparison;
-use dockhost_projections::instances::Instances;
-use dockhost_projections::rebuild::{Rebuilt, drop_replaced, rebuild};
-use dockhost_projections::sessions::Sessions;
-use dockhost_projections::store::MongoStore;
-use dockhost_projections::users::Users;
-use dockhost_projections::verify::verify;
-use dockhost_projections::{History, ReadModel};
+use dockhost_projections::rebuild::{Rebuilt, drop_replaced, rebuild_all};
+use dockhost_projections::verify::verify_all;
+use dockhost_projections::{MODELS, ModelResult, ProjectionError};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::cluster::{Cluster, ClusterArgs};
 use super::models_progress::ModelsProgress;
 use crate::event_log::history::LogHistory;
-use crate::event_log::shared_scan::shared_scans;
 use crate::event_log::{EventLog, Filter};
-
-/// A read model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Model {
-    Users,
-    Backends,
-    Instances,
-    Sessions,
-}
 
 /// Which models, and where they are.
 #[derive(Debug, Args)]
-struct Chosen {
-    /// Only this model; all of them if not given.
-    #[arg(long = "projection", value_name = "NAME", value_enum)]
-    model: Option<Model>,
+struct Selection {
+    /// Only this model [default: all]
+    #[arg(long = "projection", value_name = "NAME")]
+    #[arg(value_parser = PossibleValuesParser::new(MODELS.iter().map(|model| model.name)))]
+    model: Option<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
 
-/// What `rebuild` is told.
+/// The arguments of `rebuild`.
 #[derive(Debug, Args)]
 pub struct Rebuild {
-    /// Compare only, and say what would change; fails if anything would.
+    /// Only compare, and print what a rebuild would change; fails if it would change anything
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    chosen: Chosen,
+    selection: Selection,
 }
 
-/// What `verify` is told.
+/// The arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct Verify {
     #[command(flatten)]
-    chosen: Chosen,
-}
-
-/// Where the work on one model is done, and who is told of it.
-#[derive(Clone)]
-struct At {
-    log: Arc<dyn EventLog>,
-    store: MongoStore,
-    watch: ModelsProgress,
-}
-
-impl At {
-    async fn ready(Cluster { log, store, .. }: Cluster) -> Self {
-        if let Err(error) = log.keyring().preload().await {
-            tracing::warn!(%error, "the keys could not be gathered; each is asked for by itself");
-        }
-        Self { log, store, watch: ModelsProgress::default() }
-    }
-}
-
-fn tell(comparison: &Comparison) {
-    let word = if comparison.is_equal() { "equal" } else { "DIFFERENT" };
-    println!("{}: {word}, {} documents at position {}", comparison.model, comparison.documents, comparison.position);
-    println!("  stored   {}", comparison.stored);
-    println!("  from log {}", comparison.expected);
-    if comparison.quarantined > 0 {
-        println!("  {} held back: see `dockhost quarantine list`", aggregates(comparison.quarantined));
-    }
-    for difference in &comparison.differences {
-        println!("  {difference}");
-    }
-}
-
-fn aggregates(count: usize) -> String {
-    if count == 1 { "1 aggregate".to_owned() } else { format!("{count} aggregates") }
-}
-
-/// Compares one model; returns what was found, and whether it holds nothing although the log holds something of it.
-async fn verify_one<M: ReadModel>(at: At, history: impl History) -> anyhow::Result<(Comparison, bool)> {
-    let comparison = verify::<M>(&at.store, &history, &mut |progress| at.watch.see(progress)).await?;
-    // Others may wait for what this one would have read.
-    drop(history);
-    // A model is compared as far as it is. One that holds nothing of a log with events is no model of it: another
-    // database, or one that was lost.
-    let untouched = comparison.position == 0 && at.log.end(Filter::Kind(M::KIND)).await? > 0;
-    Ok((comparison, untouched))
-}
-
-fn tell_verified((comparison, untouched): &(Comparison, bool), what_if: bool) -> bool {
-    tell(comparison);
-    if what_if {
-        match comparison.differences.len() {
-            0 => println!("  a rebuild would change nothing"),
-            1 => println!("  a rebuild would change 1 document"),
-            count => println!("  a rebuild would change {count} documents"),
-        }
-    }
-    if *untouched {
-        println!("  EMPTY: the log has events of this model, and none was ever folded into it");
-    }
-    comparison.is_equal() && !untouched
-}
-
-/// Rebuilds one model; what it replaced stays until [`drop_replaced`].
-async fn rebuild_one<M: ReadModel>(at: At, history: impl History) -> anyhow::Result<Rebuilt> {
-    Ok(rebuild::<M>(&at.store, &history, &mut |progress| at.watch.see(progress)).await?)
-}
-
-fn tell_rebuilt(model: &str, rebuilt: &Rebuilt) {
-    if let Some(before) = &rebuilt.before {
-        tell(before);
-    }
-    let Rebuilt { documents, position, collection, quarantined, .. } = rebuilt;
-    println!("{model}: rebuilt, {documents} documents at position {position}, in {collection}");
-    if *quarantined > 0 {
-        println!("  {} held back: see `dockhost quarantine list`", aggregates(*quarantined));
-    }
-}
-
-/// Does one thing with each chosen model: with all of them side by side, over one reading of the log.
-macro_rules! with_each {
-    ($chosen:expr, $at:expr, $act:ident) => {{
-        let at: &At = $at;
-        let (mut users, mut backends, mut instances, mut sessions) = (None, None, None, None);
-        match $chosen {
-            Some(only) => {
-                let past = LogHistory(Arc::clone(&at.log));
-                match only {
-                    Model::Users => users = Some($act::<Users>(at.clone(), past).await),
-                    Model::Backends => backends = Some($act::<Backends>(at.clone(), past).await),
-                    Model::Instances => instances = Some($act::<Instances>(at.clone(), past).await),
-                    Model::Sessions => sessions = Some($act::<Sessions>(at.clone(), past).await),
-                }
-            }
-            None => {
-                let [a, b, c, d] =
-                    shared_scans(&at.log, [Users::KIND, Backends::KIND, Instances::KIND, Sessions::KIND]);
-                let all = tokio::join!(
-                    apart($act::<Users>(at.clone(), a)),
-                    apart($act::<Backends>(at.clone(), b)),
-                    apart($act::<Instances>(at.clone(), c)),
-                    apart($act::<Sessions>(at.clone(), d)),
-                );
-                (users, backends, instances, sessions) = (Some(all.0), Some(all.1), Some(all.2), Some(all.3));
-            }
-        }
-        at.watch.finish();
-        (users.transpose(), backends.transpose(), instances.transpose(), sessions.transpose())
-    }};
-}
-
-/// In a task of its own, which ends with whoever waits for it.
-async fn apart<T: Send + 'static>(work: impl Future<Output = anyhow::Result<T>> + Send + 'static) -> anyhow::Result<T> {
-    AbortOnDropHandle::new(tokio::spawn(work)).await?
+    selection: Selection,
 }
 
 impl Verify {
     /// Compares; fails if anything differs.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        let Chosen { model, cluster } = self.chosen;
-        finished(stop.run_until_cancelled(cluster.with(|opened| compare(model, opened, false))).await)
+        self.selection.verify(false, stop).await
     }
-}
-
-fn finished(equal: Option<anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
-    match equal {
-        Some(Ok(true)) => Ok(ExitCode::SUCCESS),
-        Some(Ok(false)) | None => Ok(ExitCode::FAILURE),
-        Some(Err(error)) => Err(error),
-    }
-}
-
-async fn compare(chosen: Option<Model>, opened: Cluster, what_if: bool) -> anyhow::Result<bool> {
-    let at = At::ready(opened).await;
-    let (users, backends, instances, sessions) = with_each!(chosen, &at, verify_one);
-    let (mut equal, mut failed) = (true, None);
-    for found in [users, backends, instances, sessions] {
-        match found {
-            Ok(found) => equal &= found.is_none_or(|found| tell_verified(&found, what_if)),
-            // What is known of the others is told all the same.
-            Err(error) => failed = failed.or(Some(error)),
-        }
-    }
-    failed.map_or(Ok(equal), Err)
 }
 
 impl Rebuild {
-    /// Rebuilds. Interrupted, it leaves the live models as they are.
+    /// Rebuilds. If it is interrupted, the live models are unchanged.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        let Chosen { model, cluster } = self.chosen;
+        let Selection { model, cluster } = self.selection;
         if self.dry_run {
-            return finished(stop.run_until_cancelled(cluster.with(|opened| compare(model, opened, true))).await);
+            return Selection { model, cluster }.verify(true, stop).await;
         }
-        match stop.run_until_cancelled(cluster.with(|opened| remake(model, opened))).await {
+        match stop.run_until_cancelled(cluster.with(|opened| rebuild(model, opened))).await {
             Some(done) => done.map(|()| ExitCode::SUCCESS),
             None => Ok(ExitCode::FAILURE),
         }
     }
 }
 
-async fn remake(chosen: Option<Model>, opened: Cluster) -> anyhow::Result<()> {
-    let at = At::ready(opened).await;
-    let (users, backends, instances, sessions) = with_each!(chosen, &at, rebuild_one);
-    let done = [
-        (Users::NAME, &users),
-        (Backends::NAME, &backends),
-        (Instances::NAME, &instances),
-        (Sessions::NAME, &sessions),
-    ];
-    for (model, rebuilt) in done {
-        if let Ok(Some(rebuilt)) = rebuilt {
-            tell_rebuilt(model, rebuilt);
+impl Selection {
+    async fn verify(self, dry_run: bool, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+        let Self { model, cluster } = self;
+        match stop.run_until_cancelled(cluster.with(|opened| verify(model, opened, dry_run))).await {
+            Some(Ok(true)) => Ok(ExitCode::SUCCESS),
+            Some(Ok(false)) | None => Ok(ExitCode::FAILURE),
+            Some(Err(error)) => Err(error),
         }
     }
-    let (users, backends, instances, sessions) = (users?, backends?, instances?, sessions?);
-    eprintln!("dropping what was replaced, once no reader can still ask it …");
-    tokio::try_join!(
-        drop_old::<Users>(&at.store, users.as_ref()),
-        drop_old::<Backends>(&at.store, backends.as_ref()),
-        drop_old::<Instances>(&at.store, instances.as_ref()),
-        drop_old::<Sessions>(&at.store, sessions.as_ref()),
-    )?;
-    Ok(())
 }
 
-async fn drop_old<M: ReadModel>(store: &MongoStore, rebuilt: Option<&Rebuilt>) -> anyhow::Result<()> {
-    match rebuilt {
-        Some(rebuilt) => Ok(drop_replaced::<M>(store, rebuilt).await?),
-        None => Ok(()),
+/// Compares the models and prints the results, also if one fails; returns whether all are equal.
+async fn verify(only: Option<String>, cluster: Cluster, dry_run: bool) -> anyhow::Result<bool> {
+    preload_keys(&cluster).await;
+    let Cluster { log, store, .. } = cluster;
+    let (history, progress) = (LogHistory(log.clone()), ModelsProgress::default());
+    let results = verify_all(&store, &history, only.as_deref(), &|one| progress.update(one)).await;
+    progress.finish();
+    let (mut equal, mut failed) = (true, None);
+    for ModelResult { model, result } in results? {
+        let comparison = match result {
+            Ok(comparison) => comparison,
+            Err(error) => {
+                failed = failed.or(Some(error));
+                continue;
+            }
+        };
+        print_comparison(&comparison);
+        if dry_run {
+            match comparison.differences.len() {
+                0 => println!("  a rebuild would change nothing"),
+                1 => println!("  a rebuild would change 1 document"),
+                count => println!("  a rebuild would change {count} documents"),
+            }
+        }
+        // A model is compared up to its position. If that is the start of a log with events of its kind, it is the wrong
+        // database, or one that lost its data.
+        let kind = MODELS.iter().find(|known| known.name == model).map_or("", |known| known.kind);
+        let empty = comparison.position == 0 && log.end(Filter::Kind(kind)).await? > 0;
+        if empty {
+            println!("  EMPTY: the log has events for this model, and none was ever folded");
+        }
+        equal &= comparison.is_equal() && !empty;
+    }
+    failed.map_or(Ok(equal), |error| Err(error.into()))
+}
+
+/// Rebuilds the models and prints the results, also if one fails; then drops what was replaced.
+async fn rebuild(only: Option<String>, cluster: Cluster) -> anyhow::Result<()> {
+    preload_keys(&cluster).await;
+    let Cluster { log, store, .. } = cluster;
+    let (history, progress) = (LogHistory(log), ModelsProgress::default());
+    let results = rebuild_all(&store, &history, only.as_deref(), &|one| progress.update(one)).await;
+    progress.finish();
+    let results = results?;
+    for rebuilt in results.iter().filter_map(|one| one.result.as_ref().ok()) {
+        print_rebuilt(rebuilt);
+    }
+    let rebuilt: Vec<Rebuilt> = results.into_iter().map(|one| one.result).collect::<Result<_, ProjectionError>>()?;
+    eprintln!("waiting until no reader uses the replaced collections, then dropping them …");
+    Ok(drop_replaced(&store, &rebuilt).await?)
+}
+
+/// Reads all keys of personal data at once. If that fails, each is read when it is needed.
+async fn preload_keys(cluster: &Cluster) {
+    if let Err(error) = cluster.log.keyring().preload().await {
+        tracing::warn!(%error, "could not preload the keys; reading each when needed");
+    }
+}
+
+fn print_comparison(comparison: &Comparison) {
+    let result = if comparison.is_equal() { "equal" } else { "DIFFERENT" };
+    println!("{}: {result}, {} documents at position {}", comparison.model, comparison.documents, comparison.position);
+    println!("  stored   {}", comparison.stored);
+    println!("  from log {}", comparison.expected);
+    print_quarantined(comparison.quarantined);
+    for difference in &comparison.differences {
+        println!("  {difference}");
+    }
+}
+
+fn print_rebuilt(rebuilt: &Rebuilt) {
+    if let Some(before) = &rebuilt.before {
+        print_comparison(before);
+    }
+    let Rebuilt { model, documents, position, collection, quarantined, .. } = rebuilt;
+    println!("{model}: rebuilt, {documents} documents at position {position}, in {collection}");
+    print_quarantined(*quarantined);
+}
+
+fn print_quarantined(aggregates: usize) {
+    match aggregates {
+        0 => {}
+        1 => println!("  1 aggregate quarantined: see `dockhost quarantine list`"),
+        count => println!("  {count} aggregates quarantined: see `dockhost quarantine list`"),
     }
 }

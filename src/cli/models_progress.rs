@@ -1,53 +1,51 @@
-//! How far the read models are that are looked at side by side, shown as one.
-//!
-//! In: each model's progress, from whichever task works on it. Out: one bar at a time: the log as long as any model folds
-//! it, then the documents of all of them.
+//! The progress of several read models as one progress bar: first of the log, which is read once for all of them, then
+//! of the documents of all of them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use dockhost_projections::history::{Progress, Stage};
+use dockhost_projections::{Progress, Stage};
 
 use super::progress::ProgressReporter;
 
-/// The progress of several models. Clones are the same.
-#[derive(Clone, Default)]
-pub struct ModelsProgress(Arc<Mutex<Shown>>);
+/// The progress of several models.
+#[derive(Default)]
+pub struct ModelsProgress(Mutex<Shown>);
 
 #[derive(Default)]
 struct Shown {
-    /// The last that each model said.
+    /// The last progress of each model.
     models: BTreeMap<&'static str, Progress>,
-    shown: Option<(Stage, ProgressReporter)>,
+    bar: Option<(Stage, ProgressReporter)>,
 }
 
 impl ModelsProgress {
-    /// Takes in what a model says.
-    pub fn see(&self, progress: Progress) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.models.insert(progress.model, progress);
-        let (stage, done, total) = combined(watched.models.values());
-        if let Some((_, bar)) = watched.shown.take_if(|(shown, _)| *shown != stage) {
+    /// Records the progress of one model.
+    pub fn update(&self, progress: Progress) {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.models.insert(progress.model, progress);
+        let (stage, done, total) = combined(shown.models.values());
+        if let Some((_, bar)) = shown.bar.take_if(|(shown, _)| *shown != stage) {
             bar.finish();
         }
         let what = match stage {
             Stage::Fold => "log",
             Stage::Compare => "documents",
         };
-        let (_, bar) = watched.shown.get_or_insert_with(|| (stage, ProgressReporter::resumed(what, done, total)));
+        let (_, bar) = shown.bar.get_or_insert_with(|| (stage, ProgressReporter::resumed(what, done, total)));
         bar.set_total(total);
         bar.set_position(done);
     }
 
-    /// All is done.
+    /// Ends the bar.
     pub fn finish(&self) {
-        if let Some((_, bar)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).shown.take() {
+        if let Some((_, bar)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).bar.take() {
             bar.finish();
         }
     }
 }
 
-/// What most wait for, and how far it is. The log is read once for all models; documents are each model's own.
+/// The stage that is not complete, and its progress. The log counts once for all models; documents add up.
 fn combined<'a>(models: impl Iterator<Item = &'a Progress> + Clone) -> (Stage, u64, u64) {
     let folding = models.clone().any(|one| one.stage == Stage::Fold && one.done < one.total);
     let stage = if folding { Stage::Fold } else { Stage::Compare };
@@ -71,10 +69,10 @@ mod tests {
     }
 
     #[test]
-    fn the_log_counts_once_and_documents_add_up() {
+    fn combined_progress_counts_the_log_once_and_adds_documents_up() {
         let of = |models: &[Progress]| combined(models.iter());
         assert_eq!(of(&[fold("a", 10, 100), fold("b", 40, 90)]), (Stage::Fold, 40, 100));
-        // One has no events and is done at once; the others still read.
+        // A model without events is complete at once; the others still fold.
         assert_eq!(of(&[compare("a", 0, 0), fold("b", 40, 90)]), (Stage::Fold, 40, 90));
         assert_eq!(of(&[compare("a", 5, 10), fold("b", 90, 90)]), (Stage::Compare, 5, 10));
         assert_eq!(of(&[compare("a", 5, 10), compare("b", 7, 20)]), (Stage::Compare, 12, 30));

@@ -1,4 +1,5 @@
-//! Ranges of the log for the read models: the adapter to their port. Unlike the log's own readers, a range ends.
+//! The adapter from the log to the port through which the read models read it: reads a range and ends, whereas the log's
+//! readers wait for more.
 
 use std::sync::Arc;
 
@@ -12,32 +13,30 @@ use futures::{FutureExt, StreamExt};
 use super::{Delivery, EventLog, Filter};
 use crate::common::error::Cause;
 
-/// The history of a log.
+/// The stored part of a log.
 pub struct LogHistory(pub Arc<dyn EventLog>);
 
 enum Next {
-    LogEntry(LogEntry),
+    Entry(LogEntry),
     End,
 }
 
 impl LogHistory {
-    /// The events with `after < sequence <= to`, including unreadable ones.
-    pub(super) fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'static, Result<LogEntry, Cause>> {
+    /// The entries with `after < sequence <= to`.
+    fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'static, Result<LogEntry, Cause>> {
         let entries = self.0.follow(after, filter).map(move |delivery| match delivery {
-            Delivery::Event(recorded) if recorded.sequence <= to => Some(Next::LogEntry(LogEntry::Event(recorded))),
+            Delivery::Event(recorded) if recorded.sequence <= to => Some(Next::Entry(LogEntry::Event(recorded))),
             Delivery::Unreadable { sequence, subject, why } if sequence <= to => {
-                Some(Next::LogEntry(LogEntry::Unreadable(Unreadable::new(subject, sequence, &why))))
+                Some(Next::Entry(LogEntry::Unreadable(Unreadable::new(subject, sequence, &why))))
             }
-            // Beyond the range, or no more stored.
+            // Beyond the range, or at the log's end.
             Delivery::Event(_) | Delivery::Unreadable { .. } | Delivery::CaughtUp => Some(Next::End),
             Delivery::Idle => None,
         });
         entries
             .filter_map(std::future::ready)
             .take_while(|next| std::future::ready(!matches!(next, Next::End)))
-            .filter_map(|next| {
-                std::future::ready(if let Next::LogEntry(entry) = next { Some(Ok(entry)) } else { None })
-            })
+            .filter_map(|next| std::future::ready(if let Next::Entry(entry) = next { Some(Ok(entry)) } else { None }))
             .boxed()
     }
 }
@@ -49,6 +48,10 @@ impl History for LogHistory {
 
     fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
         async { Ok(self.0.end(Filter::All).await?) }.boxed()
+    }
+
+    fn read_all(&self, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
+        self.range(Filter::All, after, to)
     }
 
     fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {

@@ -20,7 +20,6 @@ mod publish;
 pub mod raw;
 mod reader;
 pub mod refill;
-pub mod shared_scan;
 
 use std::sync::Arc;
 

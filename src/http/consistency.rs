@@ -86,6 +86,7 @@ mod tests {
     use dockhost_domain::names::Username;
     use dockhost_domain::session::{StartSession, Started};
     use dockhost_domain::timestamp::Timestamp;
+    use dockhost_projections::StoredModel;
     use dockhost_projections::sessions::Sessions;
     use dockhost_projections::store::MongoStore;
     use dockhost_projections::users::Users;

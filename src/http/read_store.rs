@@ -2,9 +2,8 @@
 
 use dockhost_domain::ids::{BackendId, UserId};
 use dockhost_projections::StoreError;
-use dockhost_projections::backends::{BackendDocument, Backends};
-use dockhost_projections::instances::{InstanceDocument, InstanceRef, Instances};
-use dockhost_projections::model::ReadModel;
+use dockhost_projections::backends::BackendDocument;
+use dockhost_projections::instances::{InstanceDocument, InstanceRef};
 use dockhost_projections::store::{MongoStore, ReadResult};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -44,14 +43,7 @@ impl ReadStore for MongoStore {
     }
 
     fn refresh_location(&self, model: &'static str) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move {
-            match model {
-                Backends::NAME => Self::refresh_location::<Backends>(self).await,
-                Instances::NAME => Self::refresh_location::<Instances>(self).await,
-                _ => Ok(()),
-            }
-        }
-        .boxed()
+        Self::refresh_location(self, model).boxed()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -16,11 +16,8 @@ use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::{AggregateId, ClaimKind};
 use dockhost_domain::tenancy::Tenancy;
 use dockhost_domain::wire::DesiredState;
-use dockhost_projections::ReadModel;
-use dockhost_projections::instances::Instances;
-use dockhost_projections::sessions::Sessions as SessionModel;
+use dockhost_projections::read_checkpoints;
 use dockhost_projections::store::MongoStore;
-use dockhost_projections::users::Users;
 
 use crate::broker::assignments::Assignments;
 use crate::common::error::Cause;
@@ -185,14 +182,9 @@ impl ErasureProcess {
             return Ok(NextStep::Assignments);
         }
         let account = self.executor.confirmed::<Account>(user_id).await?;
-        for (model, reached) in [
-            (Users::NAME, self.has_projected::<Users>(account.sequence).await?),
-            (Instances::NAME, self.has_projected::<Instances>(tenancy.sequence).await?),
-            (SessionModel::NAME, self.has_projected::<SessionModel>(sessions.sequence).await?),
-        ] {
-            if !reached {
-                return Ok(NextStep::ReadModel(model));
-            }
+        let sequences = [("account", account.sequence), ("tenancy", tenancy.sequence), ("session", sessions.sequence)];
+        if let Some(model) = self.model_behind(&sequences).await? {
+            return Ok(NextStep::ReadModel(model));
         }
         Ok(if self.keyring.has_key(user_id.into()).await? { NextStep::Key } else { NextStep::Nothing })
     }
@@ -210,9 +202,15 @@ impl ErasureProcess {
         Ok(false)
     }
 
-    async fn has_projected<M: ReadModel>(&self, sequence: u64) -> Result<bool, Cause> {
+    /// A read model that lacks events up to the sequence given for its kind of aggregate.
+    async fn model_behind(&self, sequences: &[(&str, u64)]) -> Result<Option<&'static str>, Cause> {
         let incarnation = self.executor.log().incarnation();
-        let checkpoint = self.store.checkpoint::<M>().await?;
-        Ok(checkpoint.is_some_and(|at| at.incarnation == *incarnation && at.sequence >= sequence))
+        for (model, checkpoint) in read_checkpoints(&self.store).await? {
+            let Some((_, needed)) = sequences.iter().find(|(kind, _)| *kind == model.kind) else { continue };
+            if !checkpoint.is_some_and(|at| at.incarnation == *incarnation && at.sequence >= *needed) {
+                return Ok(Some(model.name));
+            }
+        }
+        Ok(None)
     }
 }

@@ -23,11 +23,8 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::Policy;
-use dockhost_projections::backends::Backends;
-use dockhost_projections::instances::Instances;
-use dockhost_projections::model::ReadModel;
-use dockhost_projections::sessions::Sessions;
-use dockhost_projections::users::Users;
+use dockhost_projections::registry::ModelVisitor;
+use dockhost_projections::{ReadModel, visit_all};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -107,10 +104,20 @@ impl Roles {
         let leader = Arc::clone(&self.leader);
         self.tasks.spawn(supervise(role, self.over.clone(), move |over| run(Arc::clone(&leader), over)));
     }
+}
 
-    fn project<M: ReadModel>(&self, released: &mpsc::Sender<AggregateId>) {
-        let released = released.clone();
-        self.start(M::NAME, move |leader, over| leader.projectors.clone().run::<M>(released.clone(), over));
+/// Starts the projector of each read model.
+struct StartProjectors<'a> {
+    roles: &'a Roles,
+    released: mpsc::Sender<AggregateId>,
+}
+
+impl ModelVisitor for StartProjectors<'_> {
+    type Output = ();
+
+    fn visit<M: ReadModel>(&mut self) {
+        let released = self.released.clone();
+        self.roles.start(M::NAME, move |leader, over| leader.projectors.clone().run::<M>(released.clone(), over));
     }
 }
 
@@ -123,10 +130,7 @@ impl Leader {
         }
         let roles = Roles { tasks: TaskTracker::new(), leader: Arc::new(self), over };
         let (released, receiver) = mpsc::channel(MAX_PENDING_RELEASES);
-        roles.project::<Users>(&released);
-        roles.project::<Backends>(&released);
-        roles.project::<Instances>(&released);
-        roles.project::<Sessions>(&released);
+        visit_all(&mut StartProjectors { roles: &roles, released });
         roles.start("instances", |leader, over| leader.serve_instances(over));
         roles.start("timers", |leader, over| leader.deadlines().run(over));
         roles.start("backend-lost", |leader, over| leader.backend_lost().run(over));

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dockhost_projections::{History, LogEntry};
+use dockhost_projections::{History, LogEntry, MODELS};
 use futures::TryStreamExt;
 
 use super::follower::Follower;
@@ -14,7 +14,6 @@ use crate::broker::assignments::Assignments;
 use crate::common::error::Cause;
 use crate::event_log::history::LogHistory;
 use crate::event_log::{EventLog, Filter};
-use crate::replica::projection_progress::MODELS;
 
 /// Fills the fleet. `dispatched` is the last sequence that the dispatcher has processed, read before this call.
 /// Returns the sequence to follow the log from and the last sequence of each aggregate kind. That start is read before
@@ -36,8 +35,8 @@ pub async fn run(
     }
     observe(follower, &history, "tenancy", dispatched, end).await?;
     let mut latest = BTreeMap::new();
-    for (_, kind) in MODELS {
-        latest.insert(kind, log.end(Filter::Kind(kind)).await?);
+    for model in MODELS {
+        latest.insert(model.kind, log.end(Filter::Kind(model.kind)).await?);
     }
     Ok((end, latest))
 }

@@ -8,13 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dockhost_projections::backends::Backends;
-use dockhost_projections::instances::Instances;
-use dockhost_projections::model::ReadModel;
-use dockhost_projections::sessions::Sessions;
-use dockhost_projections::store::MongoStore;
-use dockhost_projections::users::Users;
-use dockhost_projections::{ProjectionError, Quarantine, StoreError};
+use dockhost_projections::store::{Checkpoint, MongoStore};
+use dockhost_projections::{MODELS, ProjectionError, Quarantine, ReadModel, StoreError, read_checkpoints};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -68,18 +63,10 @@ pub struct ProjectionProgress {
     models: BTreeMap<&'static str, ModelProgress>,
 }
 
-/// The models, by the kind of aggregate that each folds.
-pub const MODELS: [(&str, &str); 4] = [
-    (Users::NAME, Users::KIND),
-    (Backends::NAME, Backends::KIND),
-    (Instances::NAME, Instances::KIND),
-    (Sessions::NAME, Sessions::KIND),
-];
-
 impl ProjectionProgress {
     /// Nothing known yet.
     pub fn new(store: MongoStore) -> Self {
-        Self { store, models: MODELS.iter().map(|(model, _)| (*model, ModelProgress::default())).collect() }
+        Self { store, models: MODELS.iter().map(|model| (model.name, ModelProgress::default())).collect() }
     }
 
     /// How far a model is known to be.
@@ -89,20 +76,23 @@ impl ProjectionProgress {
 
     /// Looks at the checkpoints themselves. What can't be read now stays as it is known.
     pub async fn refresh(&self) {
-        tokio::join!(
-            self.read_checkpoint::<Users>(),
-            self.read_checkpoint::<Backends>(),
-            self.read_checkpoint::<Instances>(),
-            self.read_checkpoint::<Sessions>()
-        );
+        for (model, checkpoint) in read_checkpoints(&self.store).await.unwrap_or_default() {
+            if let Some(checkpoint) = checkpoint {
+                self.record_checkpoint(model.name, checkpoint);
+            }
+        }
     }
 
     async fn read_checkpoint<M: ReadModel>(&self) {
         if let Ok(Some(checkpoint)) = self.store.checkpoint::<M>().await {
-            self.advance(M::NAME, checkpoint.sequence);
-            if let Some(known) = self.models.get(M::NAME) {
-                *lock(&known.quarantine) = checkpoint.quarantine;
-            }
+            self.record_checkpoint(M::NAME, checkpoint);
+        }
+    }
+
+    fn record_checkpoint(&self, model: &str, checkpoint: Checkpoint) {
+        self.advance(model, checkpoint.sequence);
+        if let Some(known) = self.models.get(model) {
+            *lock(&known.quarantine) = checkpoint.quarantine;
         }
     }
 
@@ -209,6 +199,10 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use dockhost_projections::StoredModel;
+    use dockhost_projections::sessions::Sessions;
+    use dockhost_projections::users::Users;
+
     use super::*;
 
     /// A store that nobody answers for: only the leader's word counts.

@@ -1,4 +1,4 @@
-//! `dockhost verify` and `dockhost rebuild` beside running replicas: equal digests, and readers who never notice.
+//! `dockhost verify` and `dockhost rebuild` beside running replicas.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +15,8 @@ async fn dockhost(world: &World, args: &[&str]) -> CommandOutput {
     run(world.data.path(), args, &world.server_env()).await
 }
 
-/// All models were looked at and found as the log says.
-fn all_equal(said: &CommandOutput) {
+/// Checks that all models were found equal.
+fn assert_all_equal(said: &CommandOutput) {
     assert_eq!(said.code, 0, "{said:?}");
     for model in MODELS {
         assert!(said.out.contains(&format!("{model}: equal, ")), "{model}: {said:?}");
@@ -39,14 +39,14 @@ async fn caught_up(client: &Client) {
     .await;
 }
 
-/// The collection that a rebuild made.
+/// The collection that a rebuild has switched to.
 fn collection(said: &CommandOutput, model: &str) -> String {
     let line = said.out.lines().find(|line| line.starts_with(&format!("{model}: rebuilt, "))).unwrap_or_default();
     line.rsplit(' ').next().unwrap_or_default().to_owned()
 }
 
 #[tokio::test]
-async fn models_are_verified_and_made_anew_while_people_read() {
+async fn rebuild_and_verify_beside_readers_find_equal_models_and_fail_no_read() {
     let mut world = World::start(2).await;
     world.add_agent("alpha", 10).await;
     let ada = world.user("ada").await;
@@ -59,11 +59,11 @@ async fn models_are_verified_and_made_anew_while_people_read() {
     let before = ada.get("/api/v2/user/instance").await.data().clone();
     assert_eq!(before.as_array().unwrap().len(), 2);
 
-    all_equal(&dockhost(&world, &["verify"]).await);
+    assert_all_equal(&dockhost(&world, &["verify"]).await);
     let one = dockhost(&world, &["verify", "--projection", "instances"]).await;
     assert!(one.code == 0 && one.out.contains("instances: equal, ") && !one.out.contains("users:"), "{one:?}");
 
-    // Readers on both replicas ask all the while.
+    // Clients of both replicas read meanwhile.
     let over = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..2)
         .map(|replica| {
@@ -78,7 +78,7 @@ async fn models_are_verified_and_made_anew_while_people_read() {
         })
         .collect();
     let first = dockhost(&world, &["rebuild", "--projection", "instances"]).await;
-    // What is written while and after a model is made anew is in it.
+    // Events that are recorded during and after a rebuild are in the model.
     assert_eq!(ada.put("/api/v2/user/instance/stop", json!({ "instanceId": "ada-container" })).await.status, 200);
     assert_eq!(ada.put("/api/v2/user/instance/resume", json!({ "instanceId": "ada-container" })).await.status, 200);
     over.store(true, Ordering::Relaxed);
@@ -90,30 +90,30 @@ async fn models_are_verified_and_made_anew_while_people_read() {
             read += 1;
         }
     }
-    assert!(read > 20, "the readers hardly asked: {read}");
+    assert!(read > 20, "only {read} reads");
 
-    // Looking alone changes nothing: the next rebuild makes the next collection.
+    // A dry run changes nothing: the next rebuild switches to the next collection.
     caught_up(&world.client(0)).await;
     let looked = dockhost(&world, &["rebuild", "--dry-run"]).await;
-    all_equal(&looked);
+    assert_all_equal(&looked);
     assert!(!looked.out.contains("rebuilt"), "{looked:?}");
     let all = dockhost(&world, &["rebuild"]).await;
-    all_equal(&all);
+    assert_all_equal(&all);
     let (one, two) = (collection(&first, "instances"), collection(&all, "instances"));
     let number = |name: &str| name.rsplit("_v").next().and_then(|n| n.parse::<u32>().ok());
     assert!(number(&one).is_some() && number(&two) == number(&one).map(|n| n + 1), "{one} then {two}");
-    all_equal(&dockhost(&world, &["verify"]).await);
-    assert_eq!(ada.create().await.status, 201, "and life goes on");
+    assert_all_equal(&dockhost(&world, &["verify"]).await);
+    assert_eq!(ada.create().await.status, 201, "after the rebuild");
 }
 
 #[tokio::test]
-async fn the_exit_code_tells() {
+async fn rebuild_and_verify_exit_code_is_failure_for_unknown_empty_and_unavailable_models() {
     let world = World::start(1).await;
     world.user("ada").await;
     let unknown = dockhost(&world, &["rebuild", "--projection", "nothing"]).await;
     assert!(unknown.code == 2 && unknown.err.contains("instances"), "{unknown:?}");
 
-    // Another, empty database holds nothing of what the log says.
+    // An empty database, which lacks what the log holds.
     let mut env = world.server_env();
     env.push(("DOCKHOST_DATABASE", format!("{}-empty", world.mongo.database)));
     let empty = run(world.data.path(), &["verify", "--projection", "users"], &env).await;

@@ -1,4 +1,4 @@
-//! What can't be read holds its own aggregate and nobody else's: shown, marked, and released by a program that can.
+//! An event that can't be read quarantines only its own aggregate, until a program that can read it releases it.
 
 use std::sync::Arc;
 
@@ -12,11 +12,10 @@ use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::instances::Instances;
-use dockhost_projections::quarantine::LogItem;
 use dockhost_projections::rebuild::rebuild;
 use dockhost_projections::store::Cause;
 use dockhost_projections::users::{UserDocument, Users};
-use dockhost_projections::{History, LogEntry, MongoStore, ReadModel, Unreadable};
+use dockhost_projections::{History, LogEntry, MongoStore, ReadModel, StoredModel, Unreadable};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -33,7 +32,7 @@ async fn dockhost(world: &World, args: &[&str]) -> CommandOutput {
     run(world.data.path(), args, &world.server_env()).await
 }
 
-/// A signed-up user and the subject of their instances.
+/// A signed-up user, and the subject of their tenancy.
 async fn person(world: &World, name: &str) -> (Client, String) {
     let answer = world.client(0).sign_up(name).await;
     assert_eq!(answer.status, 201, "{answer:?}");
@@ -42,9 +41,9 @@ async fn person(world: &World, name: &str) -> (Client, String) {
     (world.client(0).with_token(token), AggregateId::Tenancy(id).to_string())
 }
 
-/// What no server of this version can read.
+/// Events that no server of this version can read.
 #[derive(Debug, Clone, Copy)]
-enum Odd {
+enum Malformed {
     UnknownType,
     UnknownVersion,
     BadJson,
@@ -52,14 +51,14 @@ enum Odd {
     NoEnvelope,
 }
 
-/// Publishes it past the servers, as another version would.
-async fn publish(world: &World, subject: &str, odd: Odd) -> u64 {
-    let (kind, body) = match odd {
-        Odd::UnknownType => ("dockhost.instance.teleported.v1", "{}"),
-        Odd::UnknownVersion => ("dockhost.instance.released.v99", "{}"),
-        Odd::BadJson => ("dockhost.instance.released.v1", "{\"half"),
-        Odd::ForeignType => ("dockhost.session.revoked.v1", "{\"sessionId\":\"x\"}"),
-        Odd::NoEnvelope => ("", "nonsense"),
+/// Publishes an event directly, as another version would.
+async fn publish(world: &World, subject: &str, malformed: Malformed) -> u64 {
+    let (kind, body) = match malformed {
+        Malformed::UnknownType => ("dockhost.instance.teleported.v1", "{}"),
+        Malformed::UnknownVersion => ("dockhost.instance.released.v99", "{}"),
+        Malformed::BadJson => ("dockhost.instance.released.v1", "{\"half"),
+        Malformed::ForeignType => ("dockhost.session.revoked.v1", "{\"sessionId\":\"x\"}"),
+        Malformed::NoEnvelope => ("", "nonsense"),
     };
     let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: clock::now() };
     let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
@@ -79,9 +78,9 @@ async fn health(world: &World, replica: usize) -> Answer {
     world.client(replica).get("/health").await
 }
 
-/// Waits until a replica's health lists these subjects, in any order, and no other.
+/// Waits until a replica's `/health` lists exactly these subjects.
 async fn quarantined(world: &World, replica: usize, subjects: &[&str]) -> Answer {
-    wait_until("the health page lists what is held back", DEADLINE, async || {
+    wait_until("/health lists what is quarantined", DEADLINE, async || {
         let answer = health(world, replica).await;
         let entries = answer.body["quarantined"]["entries"].as_array().cloned().unwrap_or_default();
         let listed: Vec<&str> = entries.iter().filter_map(|entry| entry["subject"].as_str()).collect();
@@ -91,8 +90,8 @@ async fn quarantined(world: &World, replica: usize, subjects: &[&str]) -> Answer
     .await
 }
 
-/// All that a user does works, right up to reading what was just written.
-async fn goes_on(client: &Client) {
+/// Checks that a user can create, read, stop and delete an instance.
+async fn assert_works(client: &Client) {
     let created = client.create().await;
     assert_eq!(created.status, 201, "{created:?}");
     let id = created.data()["instanceId"].as_str().unwrap().to_owned();
@@ -105,8 +104,8 @@ async fn goes_on(client: &Client) {
     assert_eq!(client.delete(INSTANCE, json!({ "instanceId": id })).await.status, 200);
 }
 
-/// A user whose instances are held back from `sequence` on: commands are refused, what was known is shown and marked.
-async fn is_held(client: &Client, sequence: u64, instances: usize) {
+/// Checks a user whose tenancy is quarantined from `sequence` on: commands fail, and queries return stale results.
+async fn assert_quarantined(client: &Client, sequence: u64, instances: usize) {
     let refused = client.create().await;
     assert_eq!((refused.status, refused.code()), (503, "aggregate_frozen"), "{refused:?}");
     let listed = client.get(INSTANCE).await;
@@ -120,25 +119,25 @@ async fn is_held(client: &Client, sequence: u64, instances: usize) {
 }
 
 #[tokio::test]
-async fn whatever_cannot_be_read_the_others_go_on() {
+async fn quarantine_of_every_kind_of_malformed_event_affects_only_its_aggregate() {
     let mut world = World::start(2).await;
     world.add_agent("alpha", 50).await;
     let (other, _) = person(&world, "other").await;
     let mut held: Vec<(Client, String, u64)> = Vec::new();
     for (name, odd) in [
-        ("type", Odd::UnknownType),
-        ("version", Odd::UnknownVersion),
-        ("json", Odd::BadJson),
-        ("foreign", Odd::ForeignType),
-        ("envelope", Odd::NoEnvelope),
+        ("type", Malformed::UnknownType),
+        ("version", Malformed::UnknownVersion),
+        ("json", Malformed::BadJson),
+        ("foreign", Malformed::ForeignType),
+        ("envelope", Malformed::NoEnvelope),
     ] {
         let (client, subject) = person(&world, name).await;
         assert_eq!(client.create().await.status, 201);
         let sequence = publish(&world, &subject, odd).await;
-        // More of the same aggregate behind it.
-        publish(&world, &subject, Odd::UnknownType).await;
+        // One more event of the same aggregate.
+        publish(&world, &subject, Malformed::UnknownType).await;
         held.push((client, subject, sequence));
-        goes_on(&other).await;
+        assert_works(&other).await;
     }
     let subjects: Vec<&str> = held.iter().map(|(_, subject, _)| subject.as_str()).collect();
     for replica in 0..2 {
@@ -148,19 +147,19 @@ async fn whatever_cannot_be_read_the_others_go_on() {
         assert_eq!(answer.body["projections"]["instances"]["lag"], 0, "{answer:?}");
     }
     for (client, _, sequence) in &held {
-        is_held(client, *sequence, 1).await;
-        is_held(&client.at(&world.replicas[1].url), *sequence, 1).await;
+        assert_quarantined(client, *sequence, 1).await;
+        assert_quarantined(&client.at(&world.replicas[1].url), *sequence, 1).await;
     }
 
-    // The agent comes back and reports all that it holds: what concerns the frozen is let go.
+    // The agent restarts and reports all its containers; reports on quarantined instances are skipped.
     world.kill_agent(0).await;
     world.start_agent(0, &[]);
-    goes_on(&other).await;
-    wait_until("all reports are taken in", DEADLINE, async || {
+    assert_works(&other).await;
+    wait_until("all reports are processed", DEADLINE, async || {
         let broker = world.nats.main().await;
         let stream = broker.jetstream().get_stream("REPORTS").await.unwrap();
         let left = stream.cached_info().state.messages;
-        if left == 0 { Ok(()) } else { Err(format!("{left} are left")) }
+        if left == 0 { Ok(()) } else { Err(format!("{left} are not")) }
     })
     .await;
 
@@ -174,15 +173,15 @@ async fn whatever_cannot_be_read_the_others_go_on() {
         assert!(line["since"].is_string() && line["why"].is_string(), "{line}");
     }
     let text = dockhost(&world, &["quarantine", "list"]).await;
-    assert!(text.out.ends_with("5 aggregates held back\n"), "{text:?}");
+    assert!(text.out.ends_with("5 aggregates quarantined\n"), "{text:?}");
     let retried = dockhost(&world, &["quarantine", "retry"]).await;
-    assert!(retried.code == 1 && retried.out.ends_with("0 released, 5 still held back\n"), "{retried:?}");
+    assert!(retried.code == 1 && retried.out.ends_with("0 released, 5 still quarantined\n"), "{retried:?}");
     let verified = dockhost(&world, &["verify"]).await;
-    assert!(verified.code == 0 && verified.out.contains("5 aggregates held back"), "{verified:?}");
+    assert!(verified.code == 0 && verified.out.contains("5 aggregates quarantined"), "{verified:?}");
 
-    // Folded anew, and by the next leader, it is the same.
+    // A rebuild and the next leader yield the same.
     let rebuilt = dockhost(&world, &["rebuild", "--projection", "instances"]).await;
-    assert!(rebuilt.code == 0 && rebuilt.out.contains("5 aggregates held back"), "{rebuilt:?}");
+    assert!(rebuilt.code == 0 && rebuilt.out.contains("5 aggregates quarantined"), "{rebuilt:?}");
     let leader = world.leader().await;
     let survivor = world.replicas[1 - leader].url.clone();
     world.kill_replica(leader).await;
@@ -192,16 +191,16 @@ async fn whatever_cannot_be_read_the_others_go_on() {
         if created.status == 201 { Ok(()) } else { Err(format!("{created:?}")) }
     })
     .await;
-    goes_on(&other).await;
+    assert_works(&other).await;
     for (client, _, sequence) in &held {
-        is_held(&client.at(&survivor), *sequence, 1).await;
+        assert_quarantined(&client.at(&survivor), *sequence, 1).await;
     }
     quarantined(&world, 1 - leader, &subjects).await;
     world.verify().await;
 }
 
 #[tokio::test]
-async fn a_held_machine_a_held_name_and_an_unknown_kind_keep_nobody_waiting() {
+async fn quarantine_of_a_backend_and_a_claim_affects_no_other_aggregate() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 10).await;
     let before = world.events_on("dockhost.event.claim.>").await;
@@ -212,13 +211,15 @@ async fn a_held_machine_a_held_name_and_an_unknown_kind_keep_nobody_waiting() {
     let machine = world.backend("beta").await;
     let id = machine.get("/api/v2/backend").await.data()["id"].as_str().unwrap().to_owned();
     let backend = format!("dockhost.event.backend.{id}");
-    let (claimed, of_backend) =
-        (publish(&world, &claim, Odd::UnknownType).await, publish(&world, &backend, Odd::UnknownVersion).await);
-    // Its agent says that it is there, again and again.
+    let (in_claim, in_backend) = (
+        publish(&world, &claim, Malformed::UnknownType).await,
+        publish(&world, &backend, Malformed::UnknownVersion).await,
+    );
+    // Its agent connects and sends heartbeats.
     world.start_agent(beta, &[]);
     quarantined(&world, 0, &[&claim, &backend]).await;
     let shown = machine.get("/api/v2/backend").await;
-    assert_eq!((shown.status, &shown.data()["stale"]["since"]), (200, &json!(of_backend)), "{shown:?}");
+    assert_eq!((shown.status, &shown.data()["stale"]["since"]), (200, &json!(in_backend)), "{shown:?}");
     assert_eq!(shown.data()["status"], "enrolled");
     let sign_in = async |name: &str| {
         world.client(0).post("/api/v2/user/signin", json!({ "username": name, "password": "correct horse" })).await
@@ -227,59 +228,71 @@ async fn a_held_machine_a_held_name_and_an_unknown_kind_keep_nobody_waiting() {
     assert!(refused.iter().any(|answer| answer.code() == "aggregate_frozen"), "{refused:?}");
     let (other, _) = person(&world, "other").await;
     assert_eq!(sign_in("other").await.status, 200);
-    goes_on(&other).await;
+    assert_works(&other).await;
 
-    // The claim is in no read model: only the whole log tells.
+    // No read model folds claims, so only a scan of the log finds the claim.
     let listed = dockhost(&world, &["quarantine", "list", "--json"]).await;
     assert!(listed.out.contains(&backend) && !listed.out.contains(&claim), "{listed:?}");
     let scanned = dockhost(&world, &["quarantine", "list", "--scan", "--json"]).await;
     let lines: Vec<Value> = serde_json::from_str(&scanned.out).unwrap();
     let found: Vec<_> = lines.iter().map(|line| line["sequence"].as_u64().unwrap()).collect();
-    assert_eq!(found, [claimed, of_backend], "{scanned:?}");
+    assert_eq!(found, [in_claim, in_backend], "{scanned:?}");
     let nothing = dockhost(&world, &["quarantine", "retry", &claim]).await;
-    assert!(nothing.code == 1 && nothing.err.contains("is not held back"), "{nothing:?}");
+    assert!(nothing.code == 1 && nothing.err.contains("is not quarantined"), "{nothing:?}");
 
-    // One that begins now knows the machine's from the log at once, and is no worse.
+    // A replica that starts now behaves the same.
     let late = world.add_replica().await;
     quarantined(&world, late, &[&backend]).await;
-    goes_on(&other.at(&world.replicas[late].url)).await;
+    assert_works(&other.at(&world.replicas[late].url)).await;
 }
 
-/// The log as an older program reads it, to which one event says nothing.
-struct Older {
-    past: LogHistory,
+/// The log as read by an older program, which can't read one event.
+struct OlderHistory {
+    history: LogHistory,
     sequence: u64,
 }
 
-fn older(entry: Result<LogEntry, Cause>, bad: u64) -> Result<LogEntry, Cause> {
-    entry.map(|entry| match entry.event() {
-        Ok(recorded) if recorded.sequence == bad => {
-            LogEntry::Unreadable(Unreadable::new(recorded.envelope.aggregate.to_string(), bad, "unknown type"))
-        }
-        _ => entry,
-    })
+impl OlderHistory {
+    fn without_event<'a>(
+        &self,
+        entries: BoxStream<'a, Result<LogEntry, Cause>>,
+    ) -> BoxStream<'a, Result<LogEntry, Cause>> {
+        let unreadable = self.sequence;
+        let map = move |entry| match entry {
+            LogEntry::Event(recorded) if recorded.sequence == unreadable => {
+                let subject = recorded.envelope.aggregate.to_string();
+                LogEntry::Unreadable(Unreadable::new(subject, unreadable, "unknown type"))
+            }
+            entry => entry,
+        };
+        entries.map(move |entry| entry.map(map)).boxed()
+    }
 }
 
-impl History for Older {
+impl History for OlderHistory {
     fn incarnation(&self) -> Incarnation {
-        self.past.incarnation()
+        self.history.incarnation()
     }
 
     fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
-        self.past.end()
+        self.history.end()
+    }
+
+    fn read_all(&self, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
+        self.without_event(self.history.read_all(after, to))
     }
 
     fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
-        self.past.read(kind, after, to).map(|entry| older(entry, self.sequence)).boxed()
+        self.without_event(self.history.read(kind, after, to))
     }
 
     fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
-        self.past.read_one(aggregate, after, to).map(|entry| older(entry, self.sequence)).boxed()
+        self.without_event(self.history.read_one(aggregate, after, to))
     }
 }
 
-/// The world's log and database, as a command beside it has them.
-async fn beside(world: &World) -> (LogHistory, MongoStore) {
+/// The log and the database of the world.
+async fn open(world: &World) -> (LogHistory, MongoStore) {
     let env = world.server_env();
     let master = &env.iter().find(|(name, _)| *name == "DOCKHOST_MASTER_KEY").unwrap().1;
     let client = world.nats.main().await.client().clone();
@@ -288,20 +301,20 @@ async fn beside(world: &World) -> (LogHistory, MongoStore) {
     (LogHistory(Arc::new(log)), store)
 }
 
-/// An older program made the model anew, and could not read a user's second event.
-async fn held_by_an_older_program(world: &World, subject: &str) -> u64 {
-    let (past, store) = beside(world).await;
+/// Rebuilds the model as an older program that can't read a user's second event; returns its sequence.
+async fn rebuild_by_an_older_program(world: &World, subject: &str) -> u64 {
+    let (history, store) = open(world).await;
     let aggregate = subject.parse().unwrap();
-    let end = past.end().await.unwrap();
+    let end = history.end().await.unwrap();
     let events: Vec<u64> =
-        past.read_one(aggregate, 0, end).map(|entry| entry.unwrap().sequence()).collect::<Vec<_>>().await;
-    let history = Older { past, sequence: events[1] };
-    rebuild::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+        history.read_one(aggregate, 0, end).map(|entry| entry.unwrap().sequence()).collect::<Vec<_>>().await;
+    let history = OlderHistory { history, sequence: events[1] };
+    rebuild::<Instances>(&store, &history, &|_| {}).await.unwrap();
     events[1]
 }
 
 #[tokio::test]
-async fn a_newer_program_releases_it_on_demand_or_when_it_leads() {
+async fn quarantine_is_released_on_demand_or_by_the_next_leader() {
     let mut world = World::start(2).await;
     world.add_agent("alpha", 10).await;
     let (ada, subject) = person(&world, "ada").await;
@@ -309,47 +322,50 @@ async fn a_newer_program_releases_it_on_demand_or_when_it_leads() {
     assert_eq!(ada.create().await.status, 201);
     let marked = async |client: &Client| client.get(INSTANCE).await.header("dockhost-stale").map(str::to_owned);
 
-    let sequence = held_by_an_older_program(&world, &subject).await;
+    let sequence = rebuild_by_an_older_program(&world, &subject).await;
     assert_eq!(marked(&ada).await, Some(sequence.to_string()));
-    // Its events go on, for the servers can read them; the document stays where it is.
+    // The servers can read the events and accept commands; the documents do not change.
     assert_eq!(ada.create().await.status, 201);
-    goes_on(&other).await;
+    assert_works(&other).await;
     assert_eq!(ada.get(INSTANCE).await.data().as_array().unwrap().len(), 1);
     quarantined(&world, 0, &[&subject]).await;
     let one = dockhost(&world, &["quarantine", "retry", &subject]).await;
-    assert!(one.code == 0 && one.out.ends_with("1 released, 0 still held back\n"), "{one:?}");
+    assert!(one.code == 0 && one.out.ends_with("1 released, 0 still quarantined\n"), "{one:?}");
     assert_eq!(marked(&ada).await, None);
     let listed = ada.get(INSTANCE).await;
     assert!(listed.data().as_array().unwrap().iter().all(|instance| instance["status"] == "running"), "{listed:?}");
     assert_eq!(listed.data().as_array().unwrap().len(), 2);
     assert_eq!(quarantined(&world, 0, &[]).await.body["status"], "ok");
-    goes_on(&ada).await;
+    assert_works(&ada).await;
     world.verify().await;
 
-    // And again, without anybody asking: whoever leads next tries it.
-    held_by_an_older_program(&world, &subject).await;
+    // The next leader retries by itself.
+    rebuild_by_an_older_program(&world, &subject).await;
     let leader = world.leader().await;
     let survivor = ada.at(&world.replicas[1 - leader].url);
     assert!(marked(&survivor).await.is_some());
     world.kill_replica(leader).await;
-    wait_until("the next leader releases it", DEADLINE, async || match marked(&survivor).await {
+    wait_until("the next leader releases the aggregate", DEADLINE, async || match marked(&survivor).await {
         None => Ok(()),
         Some(since) => Err(since),
     })
     .await;
-    goes_on(&survivor).await;
+    assert_works(&survivor).await;
     world.verify().await;
 }
 
-/// `users` as the next version folds it.
+/// `users` with the next fold version.
 struct NextUsers;
 
-impl ReadModel for NextUsers {
+impl StoredModel for NextUsers {
     const NAME: &'static str = Users::NAME;
     const FOLD_VERSION: u32 = Users::FOLD_VERSION + 1;
-    const KIND: &'static str = Users::KIND;
     const INDEXES: &'static [&'static [&'static str]] = Users::INDEXES;
     type Document = UserDocument;
+}
+
+impl ReadModel for NextUsers {
+    const KIND: &'static str = Users::KIND;
 
     fn keys(event: &envelope::Envelope) -> Vec<UserId> {
         Users::keys(event)
@@ -361,16 +377,16 @@ impl ReadModel for NextUsers {
 }
 
 #[tokio::test]
-async fn a_model_of_another_fold_stops_alone_and_says_what_to_run() {
+async fn model_of_a_newer_fold_version_stops_alone_and_names_the_remedy() {
     let mut world = World::start(2).await;
     world.add_agent("alpha", 10).await;
     let (ada, _) = person(&world, "ada").await;
-    let (past, store) = beside(&world).await;
-    rebuild::<NextUsers>(&store, &past, &mut |_| {}).await.unwrap();
-    // The projector finds out with the next event.
+    let (history, store) = open(&world).await;
+    rebuild::<NextUsers>(&store, &history, &|_| {}).await.unwrap();
+    // The projector reads the checkpoint after the next event.
     let (bob, _) = person(&world, "bob").await;
     for replica in 0..2 {
-        wait_until("the health page says why the model stopped", DEADLINE, async || {
+        wait_until("/health shows why the model stopped", DEADLINE, async || {
             let answer = health(&world, replica).await;
             let stopped = &answer.body["projections"]["users"]["stopped"];
             if stopped.is_null() {
@@ -383,12 +399,12 @@ async fn a_model_of_another_fold_stops_alone_and_says_what_to_run() {
         })
         .await;
     }
-    goes_on(&ada).await;
-    goes_on(&bob).await;
+    assert_works(&ada).await;
+    assert_works(&bob).await;
     let rebuilt = dockhost(&world, &["rebuild", "--projection", "users"]).await;
     assert_eq!(rebuilt.code, 0, "{rebuilt:?}");
     for replica in 0..2 {
-        wait_until("the model goes on", DEADLINE, async || {
+        wait_until("the model continues", DEADLINE, async || {
             let answer = health(&world, replica).await;
             if answer.body["status"] == "ok" { Ok(()) } else { Err(answer.body.to_string()) }
         })

@@ -11,12 +11,8 @@ use dockhost::dev::process::Program;
 use dockhost_domain::subject::ALL_EVENTS;
 use dockhost_harness::seed::{Plan, Seed};
 use dockhost_harness::{Nats, World, program, wait_until};
-use dockhost_projections::ReadModel;
-use dockhost_projections::backends::Backends;
-use dockhost_projections::instances::Instances;
-use dockhost_projections::sessions::Sessions;
 use dockhost_projections::store::MongoStore;
-use dockhost_projections::users::Users;
+use dockhost_projections::{MODELS, read_checkpoints};
 use futures::TryStreamExt;
 use tokio::time::Instant;
 
@@ -132,12 +128,8 @@ async fn projection_time(store: &MongoStore, end: u64) -> Duration {
     let mut last_change = (0, Instant::now());
     loop {
         ticks.tick().await;
-        let at = [
-            position::<Users>(store).await,
-            position::<Backends>(store).await,
-            position::<Instances>(store).await,
-            position::<Sessions>(store).await,
-        ];
+        let checkpoints = read_checkpoints(store).await.unwrap();
+        let at: Vec<u64> = checkpoints.into_iter().map(|(_, at)| at.map_or(0, |at| at.sequence)).collect();
         let sum: u64 = at.iter().sum();
         if sum > 0 && started.is_none() {
             // The first change happened at most one poll ago.
@@ -155,10 +147,6 @@ async fn projection_time(store: &MongoStore, end: u64) -> Duration {
     }
 }
 
-async fn position<M: ReadModel>(store: &MongoStore) -> u64 {
-    store.checkpoint::<M>().await.unwrap().map_or(0, |checkpoint| checkpoint.sequence)
-}
-
 /// The duration of `dockhost rebuild` until it has switched the last model, and its peak memory. After that it only waits
 /// and drops the old collections.
 async fn rebuild(world: &World) -> (Duration, f64) {
@@ -174,7 +162,7 @@ async fn rebuild(world: &World) -> (Duration, f64) {
         ticks.tick().await;
         memory = memory.max(usage::most_memory(pid));
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        if text.lines().filter(|line| line.contains(": rebuilt, ")).count() == 4 {
+        if text.lines().filter(|line| line.contains(": rebuilt, ")).count() == MODELS.len() {
             break started.elapsed();
         }
         assert!(process.pid().is_some_and(|pid| usage::memory(pid) > 0.0), "rebuild ended early:\n{text}");

@@ -6,7 +6,19 @@ use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Document;
+use crate::store::{Document, StoredModel};
+
+/// The read model `backends`.
+#[derive(Debug, Clone, Copy)]
+pub struct Backends;
+
+impl StoredModel for Backends {
+    const NAME: &'static str = "backends";
+    const FOLD_VERSION: u32 = 1;
+    const INDEXES: &'static [&'static [&'static str]] = &[];
+
+    type Document = BackendDocument;
+}
 
 /// One machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

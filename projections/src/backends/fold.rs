@@ -7,24 +7,15 @@ use dockhost_domain::ids::BackendId;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::subject::AggregateId;
 
-use super::BackendDocument;
+use super::{BackendDocument, Backends};
 use crate::model::ReadModel;
-
-/// The read model `backends`.
-#[derive(Debug, Clone, Copy)]
-pub struct Backends;
 
 fn plain(value: Option<&Personal<String>>) -> Option<String> {
     value.and_then(|value| value.plain().cloned())
 }
 
 impl ReadModel for Backends {
-    const NAME: &'static str = "backends";
-    const FOLD_VERSION: u32 = 1;
     const KIND: &'static str = "backend";
-    const INDEXES: &'static [&'static [&'static str]] = &[];
-
-    type Document = BackendDocument;
 
     fn keys(event: &Envelope) -> Vec<BackendId> {
         if let AggregateId::Backend(id) = event.aggregate { vec![id] } else { Vec::new() }
@@ -76,7 +67,7 @@ impl ReadModel for Backends {
 mod tests {
     use super::*;
     use crate::model::Folded;
-    use crate::testing::{at, backend, connected, enrolled, lost, uuid};
+    use crate::testing::events::{at, backend, connected, enrolled, lost, uuid};
     use serde_json::json;
 
     fn after(events: &[(u64, BackendEvent)]) -> BackendDocument {

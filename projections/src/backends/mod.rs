@@ -5,5 +5,4 @@ mod document;
 mod fold;
 mod query;
 
-pub use document::BackendDocument;
-pub use fold::Backends;
+pub use document::{BackendDocument, Backends};

@@ -17,20 +17,4 @@ impl MongoStore {
         let mut shown = self.find::<Backends>(Some(AggregateId::Backend(id)), filter, doc! {}).await?;
         Ok(ReadResult { value: shown.value.pop(), stale_since: shown.stale_since })
     }
-
-    /// These machines, in no order; what is joined to a list of instances.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn backends(&self, ids: &[BackendId]) -> Result<Vec<BackendDocument>, StoreError> {
-        self.many::<Backends>(ids).await
-    }
-
-    /// All machines, the oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn all_backends(&self) -> Result<Vec<BackendDocument>, StoreError> {
-        Ok(self.find::<Backends>(None, doc! {}, doc! { "enrolledAt": 1, "_id": 1 }).await?.value)
-    }
 }

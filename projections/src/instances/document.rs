@@ -10,7 +10,19 @@ use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{DesiredState, Ports};
 use serde::{Deserialize, Serialize};
 
-use crate::model::Document;
+use crate::store::{Document, StoredModel};
+
+/// The read model `instances`.
+#[derive(Debug, Clone, Copy)]
+pub struct Instances;
+
+impl StoredModel for Instances {
+    const NAME: &'static str = "instances";
+    const FOLD_VERSION: u32 = 2;
+    const INDEXES: &'static [&'static [&'static str]] = &[&["userId", "createdAt"], &["userId", "name"]];
+
+    type Document = InstanceDocument;
+}
 
 /// One instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

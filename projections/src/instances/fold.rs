@@ -7,20 +7,11 @@ use dockhost_domain::ids::InstanceId;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::{Instance, TenancyEvent};
 
-use super::InstanceDocument;
+use super::{InstanceDocument, Instances};
 use crate::model::ReadModel;
 
-/// The read model `instances`.
-#[derive(Debug, Clone, Copy)]
-pub struct Instances;
-
 impl ReadModel for Instances {
-    const NAME: &'static str = "instances";
-    const FOLD_VERSION: u32 = 2;
     const KIND: &'static str = "tenancy";
-    const INDEXES: &'static [&'static [&'static str]] = &[&["userId", "createdAt"], &["userId", "name"]];
-
-    type Document = InstanceDocument;
 
     fn keys(event: &Envelope) -> Vec<InstanceId> {
         if let Event::Tenancy(event) = &event.event { event.instance_id().into_iter().collect() } else { Vec::new() }
@@ -48,7 +39,7 @@ impl ReadModel for Instances {
 mod tests {
     use super::*;
     use crate::model::Folded;
-    use crate::testing::{at, deleted, failed, observed, placed, requested, stop, tenancy, uuid};
+    use crate::testing::events::{at, deleted, failed, observed, placed, requested, stop, tenancy, uuid};
     use dockhost_domain::ids::BackendId;
     use dockhost_domain::personal::Personal;
     use dockhost_domain::tenancy::Status;

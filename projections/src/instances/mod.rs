@@ -6,6 +6,5 @@ mod document;
 mod fold;
 mod query;
 
-pub use document::InstanceDocument;
-pub use fold::Instances;
+pub use document::{InstanceDocument, Instances};
 pub use query::InstanceRef;

@@ -48,16 +48,4 @@ impl MongoStore {
         let mut shown = self.find::<Instances>(Some(AggregateId::Tenancy(owner)), filter, doc! {}).await?;
         Ok(ReadResult { value: shown.value.pop(), stale_since: shown.stale_since })
     }
-
-    /// Instances of anybody whose transient state should have ended before `moment` (RFC 3339 text sorts like time).
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn overdue_instances(
-        &self,
-        moment: dockhost_domain::timestamp::Timestamp,
-    ) -> Result<Vec<InstanceDocument>, StoreError> {
-        let filter = doc! { "deadline": { "$lt": moment.to_string() } };
-        Ok(self.find::<Instances>(None, filter, doc! { "deadline": 1, "_id": 1 }).await?.value)
-    }
 }

@@ -11,7 +11,7 @@ use super::*;
 use crate::backends::Backends;
 use crate::instances::Instances;
 use crate::sessions::Sessions;
-use crate::testing::{
+use crate::testing::events::{
     account, backend, closed, connected, created, delete, deleted, enrolled, erased, failed, lost, observed, placed,
     recorded, released, requested, resume, revoked, session, started, stop, tenancy,
 };

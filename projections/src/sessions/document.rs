@@ -4,7 +4,19 @@ use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Document;
+use crate::store::{Document, StoredModel};
+
+/// The read model `sessions`.
+#[derive(Debug, Clone, Copy)]
+pub struct Sessions;
+
+impl StoredModel for Sessions {
+    const NAME: &'static str = "sessions";
+    const FOLD_VERSION: u32 = 1;
+    const INDEXES: &'static [&'static [&'static str]] = &[&["principalId", "startedAt"]];
+
+    type Document = SessionDocument;
+}
 
 /// One session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,22 +8,13 @@ use dockhost_domain::ids::SessionId;
 use dockhost_domain::session::SessionEvent;
 use dockhost_domain::subject::AggregateId;
 
-use super::SessionDocument;
+use super::{SessionDocument, Sessions};
 use crate::model::ReadModel;
 
-/// The read model `sessions`.
-#[derive(Debug, Clone, Copy)]
-pub struct Sessions;
-
 impl ReadModel for Sessions {
-    const NAME: &'static str = "sessions";
-    const FOLD_VERSION: u32 = 1;
     const KIND: &'static str = "session";
-    const INDEXES: &'static [&'static [&'static str]] = &[&["principalId", "startedAt"]];
     // No request waits for them, and signing in comes in bursts.
     const DEBOUNCE: Duration = Duration::from_millis(250);
-
-    type Document = SessionDocument;
 
     fn keys(event: &Envelope) -> Vec<SessionId> {
         match &event.event {
@@ -59,7 +50,7 @@ impl ReadModel for Sessions {
 mod tests {
     use super::*;
     use crate::model::Folded;
-    use crate::testing::{at, closed, revoked, session, started, uuid};
+    use crate::testing::events::{at, closed, revoked, session, started, uuid};
     use serde_json::json;
 
     #[test]

@@ -4,5 +4,4 @@
 mod document;
 mod fold;
 
-pub use document::SessionDocument;
-pub use fold::Sessions;
+pub use document::{SessionDocument, Sessions};

@@ -1,56 +1,55 @@
-//! Checkpoints: how far each model has folded which log, and which collection holds it. The only cursor there is.
+//! Checkpoints: for each model the position in the log and the collection with the documents.
 //!
-//! In: a model's new position. Out: whether it counts. The collection `checkpoints` has one document per model, and
-//! every write to it states what it believes (log, fold version, collection, what is held back): a position never goes
-//! back, and a projector that was overtaken by a rebuild, that goes by an old list, or that follows another log, is
-//! told so instead of being believed.
+//! The collection `checkpoints` has one document per model. Every write to it is conditional on what the writer last
+//! read (log, fold version, collection, changes of the quarantine), so a position never goes back, and a projector that
+//! was overtaken by a rebuild, has an old quarantine or follows another log gets an error.
 
 use bson::{Document as Bson, RawDocumentBuf, doc};
+use dockhost_domain::incarnation::Incarnation;
+use dockhost_domain::subject::AggregateId;
+use futures::TryStreamExt as _;
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::collection::{CachedLocation, CollectionName};
-use dockhost_domain::incarnation::Incarnation;
-use dockhost_domain::subject::AggregateId;
-
+use super::quarantine::{Quarantine, Unreadable};
+use super::schema::StoredModel;
 use super::{MongoStore, StoreError};
-use crate::model::ReadModel;
-use crate::quarantine::{Quarantine, Unreadable};
 
 const COLLECTION: &str = "checkpoints";
 
-/// How far a model is.
+/// The checkpoint of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checkpoint {
     /// The model's name.
     #[serde(rename = "_id")]
     pub model: String,
-    /// Which log.
+    /// The log from which the documents were folded.
     pub incarnation: Incarnation,
-    /// All events of the log up to this stream sequence are in the documents, but for those held back.
+    /// All events up to this sequence are in the documents, except those of quarantined aggregates.
     pub sequence: u64,
-    /// By which version of the fold.
+    /// The fold version of the documents.
     pub fold_version: u32,
-    /// Where the documents are.
+    /// The collection with the documents.
     pub collection: CollectionName,
-    /// Where a rebuild is preparing the next ones.
+    /// The collection that a rebuild has reserved and fills.
     #[serde(default)]
     pub building: Option<CollectionName>,
-    /// Aggregates whose events are not in the documents from some sequence on.
+    /// The aggregates whose events are not in the documents from some sequence on.
     #[serde(flatten)]
     pub quarantine: Quarantine,
 }
 
 impl Checkpoint {
-    /// Before the first event of a log.
-    pub(crate) fn first<M: ReadModel>(incarnation: &Incarnation) -> Self {
+    /// The checkpoint before the first event of a log.
+    pub(crate) fn first<M: StoredModel>(incarnation: &Incarnation) -> Self {
         Self {
             model: M::NAME.to_owned(),
             incarnation: incarnation.clone(),
             sequence: 0,
-            fold_version: M::FOLD_VERSION,
+            fold_version: M::fold_version(),
             collection: CollectionName::first(M::NAME),
             building: None,
             quarantine: Quarantine::default(),
@@ -58,7 +57,7 @@ impl Checkpoint {
     }
 }
 
-/// The part of a checkpoint that a question needs.
+/// The part of a checkpoint that a query needs.
 #[derive(Debug, Deserialize)]
 pub(super) struct CheckpointHeader {
     pub(super) collection: CollectionName,
@@ -69,42 +68,65 @@ pub(super) struct CheckpointHeader {
 }
 
 impl CheckpointHeader {
-    /// From which sequence on the aggregate that was asked about is held back.
+    /// The sequence from which on the queried aggregate is quarantined.
     pub(super) fn quarantined_from(&self) -> Option<u64> {
-        self.quarantined.first().map(|held| held.sequence)
+        self.quarantined.first().map(|first| first.sequence)
     }
 }
 
-/// What became of an attempt to move a checkpoint.
+/// The result of an attempt to advance a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Advance {
-    /// It stands there now, or stood further already.
+    /// The position is reached; it may have been before.
     Advanced,
-    /// The model is another one now: this is its checkpoint.
+    /// The checkpoint is not the expected one, but this.
     Changed(Box<Checkpoint>),
-    /// There is no checkpoint any more.
+    /// There is no checkpoint.
     Missing,
 }
 
 impl MongoStore {
-    /// Where a model stands; none before its first projector. Reads that begin after a position was shown here, on any
-    /// replica, are from documents that are at least as far.
+    /// The checkpoints of several models, read by one query.
     ///
     /// # Errors
-    /// [`StoreError`]; `Malformed` for a checkpoint that this version did not write.
-    pub async fn checkpoint<M: ReadModel>(&self) -> Result<Option<Checkpoint>, StoreError> {
-        let asked_at = Instant::now();
+    /// As [`MongoStore::checkpoint`].
+    pub(crate) async fn checkpoints(&self, models: &[&'static str]) -> Result<Vec<Option<Checkpoint>>, StoreError> {
+        let (read_at, filter) = (Instant::now(), doc! { "_id": { "$in": models } });
+        let found: Vec<RawDocumentBuf> =
+            self.run(|database| async move { checkpoints(&database).find(filter).await?.try_collect().await }).await?;
+        let found = found.iter().map(|found| super::read::decode(COLLECTION, found));
+        let mut found = found.collect::<Result<Vec<Checkpoint>, _>>()?;
+        let mut take = |model: &'static str| {
+            let index = found.iter().position(|checkpoint| checkpoint.model == model);
+            let checkpoint = index.map(|index| found.swap_remove(index));
+            self.cache_checkpoint(model, checkpoint.as_ref(), read_at);
+            checkpoint
+        };
+        Ok(models.iter().map(|model| take(model)).collect())
+    }
+
+    fn cache_checkpoint(&self, model: &'static str, checkpoint: Option<&Checkpoint>, read_at: Instant) {
+        let changes = checkpoint.map_or(0, |found| found.quarantine.changes());
+        let name = checkpoint.map_or_else(|| CollectionName::first(model), |found| found.collection.clone());
+        self.cache_location(model, CachedLocation { name, changes, read_at });
+    }
+
+    /// The checkpoint of a model; `None` before its first projector. A query that starts afterwards, on any replica, reads
+    /// documents that are at least as far.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Malformed` for a checkpoint that this version can't read.
+    pub async fn checkpoint<M: StoredModel>(&self) -> Result<Option<Checkpoint>, StoreError> {
+        let read_at = Instant::now();
         let found =
             self.run(|database| async move { checkpoints(&database).find_one(doc! { "_id": M::NAME }).await }).await?;
         let checkpoint: Option<Checkpoint> = found.map(|found| super::read::decode(COLLECTION, &found)).transpose()?;
-        let changes = checkpoint.as_ref().map_or(0, |found| found.quarantine.changes());
-        let name = checkpoint.as_ref().map_or_else(|| CollectionName::first(M::NAME), |found| found.collection.clone());
-        self.cache_location(M::NAME, CachedLocation { name, changes, asked_at });
+        self.cache_checkpoint(M::NAME, checkpoint.as_ref(), read_at);
         Ok(checkpoint)
     }
 
-    /// The model's checkpoint; begins one at the start of this log if there is none.
-    pub(crate) async fn load_or_create_checkpoint<M: ReadModel>(
+    /// The checkpoint of a model; creates one at the start of this log if there is none.
+    pub(crate) async fn load_or_create_checkpoint<M: StoredModel>(
         &self,
         incarnation: &Incarnation,
     ) -> Result<Checkpoint, StoreError> {
@@ -113,88 +135,84 @@ impl MongoStore {
         }
         let first = Checkpoint::first::<M>(incarnation);
         let members = members(&first)?;
-        let begun = self
+        let created = self
             .run(move |database| async move {
-                let begin = doc! { "$setOnInsert": members };
-                checkpoints(&database).update_one(doc! { "_id": M::NAME }, begin).upsert(true).await
+                let create = doc! { "$setOnInsert": members };
+                checkpoints(&database).update_one(doc! { "_id": M::NAME }, create).upsert(true).await
             })
             .await;
-        match (begun, self.checkpoint::<M>().await?) {
+        match (created, self.checkpoint::<M>().await?) {
             (_, Some(checkpoint)) => Ok(checkpoint),
             (Err(error), None) => Err(error),
             (Ok(_), None) => Ok(first),
         }
     }
 
-    /// Moves the checkpoint to `next`, which may hold more aggregates back, if it is still the one that `believed`
-    /// describes and stands before that.
-    pub(crate) async fn advance<M: ReadModel>(
+    /// Advances the checkpoint to `next`, which may quarantine more aggregates, if it is still `expected` or behind.
+    pub(crate) async fn advance<M: StoredModel>(
         &self,
-        believed: &Checkpoint,
+        expected: &Checkpoint,
         next: &Checkpoint,
     ) -> Result<Advance, StoreError> {
-        let mut filter = identity(believed);
+        let mut filter = identity(expected);
         filter.insert("sequence", doc! { "$lte": number(next.sequence) });
         let mut members = doc! { "sequence": number(next.sequence) };
-        if next.quarantine != believed.quarantine {
+        if next.quarantine != expected.quarantine {
             members.extend(self::members(&next.quarantine)?);
         }
         if self.update_checkpoint(filter, doc! { "$set": members }).await? {
             return Ok(Advance::Advanced);
         }
         Ok(match self.checkpoint::<M>().await? {
-            // It stood further already.
+            // Another projector was faster.
             Some(now) if identity(&now) == identity(next) && now.quarantine == next.quarantine => Advance::Advanced,
             Some(now) => Advance::Changed(Box::new(now)),
             None => Advance::Missing,
         })
     }
 
-    /// Changes what is held back, if the checkpoint is still the one that `believed` describes and not beyond `end`.
+    /// Changes the quarantine, if the checkpoint is still `expected` and its position not beyond `end`.
     pub(crate) async fn update_quarantine(
         &self,
-        believed: &Checkpoint,
+        expected: &Checkpoint,
         end: u64,
         quarantine: &Quarantine,
     ) -> Result<bool, StoreError> {
-        let mut filter = identity(believed);
+        let mut filter = identity(expected);
         filter.insert("sequence", doc! { "$lte": number(end) });
         let members = members(quarantine)?;
         self.update_checkpoint(filter, doc! { "$set": members }).await
     }
 
-    /// What a question needs to know: where the documents are, and whether the aggregate that it is about is held back.
-    pub(super) async fn checkpoint_header<M: ReadModel>(
+    /// Where the documents are, and from which sequence on the given aggregate is quarantined.
+    pub(super) async fn checkpoint_header(
         &self,
+        model: &'static str,
         about: Option<&AggregateId>,
     ) -> Result<CheckpointHeader, StoreError> {
         let mut members = doc! { "collection": 1, "changes": 1 };
         if let Some(aggregate) = about {
             members.insert("quarantined", doc! { "$elemMatch": { "subject": aggregate.to_string() } });
         }
-        let found = self
-            .run(|database| async move {
-                checkpoints(&database).find_one(doc! { "_id": M::NAME }).projection(members).await
+        let found =
+            self.run(|database| async move {
+                checkpoints(&database).find_one(doc! { "_id": model }).projection(members).await
             })
             .await?;
         let first =
-            || CheckpointHeader { collection: CollectionName::first(M::NAME), changes: 0, quarantined: Vec::new() };
+            || CheckpointHeader { collection: CollectionName::first(model), changes: 0, quarantined: Vec::new() };
         Ok(found.map(|found| super::read::decode(COLLECTION, &found)).transpose()?.unwrap_or_else(first))
     }
 
-    /// Notes that `building` is being prepared, unless the checkpoint's collection or building changed meanwhile.
-    pub(crate) async fn reserve_target(
-        &self,
-        seen: &Checkpoint,
-        building: &CollectionName,
-    ) -> Result<bool, StoreError> {
+    /// Reserves a collection for a rebuild, unless the live collection or the reservation changed since `seen`.
+    pub(crate) async fn reserve_target(&self, seen: &Checkpoint, target: &CollectionName) -> Result<bool, StoreError> {
         let mut filter = identity(seen);
         filter.insert("building", seen.building.as_ref().map(CollectionName::as_str));
-        self.update_checkpoint(filter, doc! { "$set": { "building": building.as_str() } }).await
+        self.update_checkpoint(filter, doc! { "$set": { "building": target.as_str() } }).await
     }
 
-    /// Makes `next` the checkpoint in one step: refused if the collection was switched or the building claimed by
-    /// another, or if the live documents of the same log are further than the new ones.
+    /// Replaces the checkpoint by `next` in one step. Fails if another rebuild has switched or has reserved a collection
+    /// since, or if the live documents of the same log are further than the new ones.
     pub(crate) async fn switch(&self, seen: &Checkpoint, next: &Checkpoint) -> Result<bool, StoreError> {
         let mut filter = identity(seen);
         filter.insert("building", next.collection.as_str());
@@ -216,15 +234,15 @@ fn checkpoints(database: &Database) -> mongodb::Collection<RawDocumentBuf> {
     database.collection(COLLECTION)
 }
 
-/// The members to be set.
+/// The stored members of a checkpoint or a part of one.
 fn members(value: &impl Serialize) -> Result<Bson, StoreError> {
-    let form = super::write::encode(value).map_err(StoreError::rejected)?;
+    let form = super::write::to_bson(value).map_err(StoreError::rejected)?;
     let mut members = Bson::try_from(form).map_err(StoreError::rejected)?;
     members.remove("_id");
     Ok(members)
 }
 
-/// What must not have changed for a position to mean the same.
+/// The members that must be unchanged for a position to have the same meaning.
 fn identity(checkpoint: &Checkpoint) -> Bson {
     let changes = checkpoint.quarantine.changes();
     doc! {
@@ -232,12 +250,12 @@ fn identity(checkpoint: &Checkpoint) -> Bson {
         "incarnation": checkpoint.incarnation.to_string(),
         "foldVersion": checkpoint.fold_version,
         "collection": checkpoint.collection.as_str(),
-        // A checkpoint that never held anything back has no such member.
+        // The member is absent until an aggregate was quarantined for the first time.
         "changes": (changes > 0).then(|| number(changes)),
     }
 }
 
-/// Sequences are stored as 64-bit integers; a stream never holds more than those.
+/// A sequence in its stored form: a 64-bit integer, which holds every sequence of a stream.
 pub(super) fn number(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }

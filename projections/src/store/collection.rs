@@ -1,14 +1,14 @@
-//! Which collection holds a model: `users` at first, `users_v2` after a rebuild, and so on, always upwards.
+//! Which collection holds a model: at first `users`, after a rebuild `users_v2`, and so on; numbers only rise.
 //!
-//! In: a model. Out: the name that its checkpoint gives, which is the alias that a rebuild switches. A reader asks the
-//! collection that it knew last and, at the same time, the checkpoint: the answer counts if the name was right, else it
-//! asks again. What a checkpoint said is believed for [`LOCATION_CACHE_TTL`]: under load nearly all questions are one question, and a
-//! reader finds a rebuilt model that much later at most. Whoever must not see anything older has it looked up anew
-//! ([`MongoStore::refresh_location`]). Once anything was held back nothing is believed: an answer that was read while the list
-//! changed is asked for again, so its mark belongs to what it shows.
+//! A query reads the collection that was live last and, at the same time, the checkpoint: the result is valid if the
+//! collection is still live, else the query runs again. A location is cached for [`LOCATION_CACHE_TTL`], so under load
+//! nearly every query is one read, and a reader finds a rebuilt model after that time at the latest. A caller that must
+//! not read anything older calls [`MongoStore::refresh_location`] first. A model with a quarantine is never cached, so
+//! that a result and its `stale_since` belong together.
 //!
-//! A rebuild drops the old collection only [`DROP_GRACE_PERIOD`] after its switch; an answer that took longer than that (the process
-//! may have been stopped) counts for nothing. So a rebuild is never seen as documents that are missing or that went back.
+//! A replaced collection is dropped no sooner than [`DROP_GRACE_PERIOD`] after the switch, and a result that took longer
+//! (the process may have been suspended) is discarded. A reader therefore never sees a dropped or partly dropped
+//! collection.
 
 use std::fmt;
 use std::future::Future;
@@ -22,12 +22,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::checkpoint::CheckpointHeader;
+use super::schema::StoredModel;
 use super::{MongoStore, OPERATION_TIMEOUT, StoreError};
-use crate::model::ReadModel;
 
-/// How long the old collection outlives a switch: longer than any question that began before it.
+/// How long a replaced collection is kept after the switch: longer than any query that started before.
 pub(crate) const DROP_GRACE_PERIOD: Duration = Duration::from_secs(OPERATION_TIMEOUT.as_secs() + 2);
-/// How long a name is believed.
+/// How long a location is valid.
 const LOCATION_CACHE_TTL: Duration = Duration::from_millis(250);
 
 const SCRATCH: &str = "_scratch_";
@@ -38,18 +38,18 @@ const SCRATCH: &str = "_scratch_";
 pub struct CollectionName(String);
 
 impl CollectionName {
-    /// The documented name, which a model has until its first rebuild.
+    /// The collection of a model that was never rebuilt.
     #[must_use]
     pub fn first(model: &str) -> Self {
         Self(model.to_owned())
     }
 
-    /// The name with this number.
+    /// The collection with this number.
     pub(crate) fn numbered(model: &str, number: u32) -> Self {
         if number <= 1 { Self::first(model) } else { Self(format!("{model}_v{number}")) }
     }
 
-    /// The number in a name of this model: 1 for the first; none if it isn't one.
+    /// The number of a collection of this model, 1 for the first; `None` for any other name.
     pub(crate) fn number(model: &str, name: &str) -> Option<u32> {
         let rest = name.strip_prefix(model)?;
         if rest.is_empty() {
@@ -59,12 +59,12 @@ impl CollectionName {
         (Self::numbered(model, number).as_str() == name).then_some(number)
     }
 
-    /// A name for documents that only a comparison needs; never one with a number.
+    /// A new collection for the documents of a verification; it has no number.
     pub(crate) fn scratch(model: &str) -> Self {
         Self(format!("{model}{SCRATCH}{}", bson::oid::ObjectId::new()))
     }
 
-    /// The name, if it is such a one of this model.
+    /// The name, if it is one of a verification of this model.
     pub(crate) fn as_scratch(model: &str, name: &str) -> Option<Self> {
         name.strip_prefix(model)?.starts_with(SCRATCH).then(|| Self(name.to_owned()))
     }
@@ -82,28 +82,28 @@ impl fmt::Display for CollectionName {
     }
 }
 
-/// What a checkpoint said, and when it was asked.
+/// The location of a model, as read from its checkpoint.
 #[derive(Debug, Clone)]
 pub(super) struct CachedLocation {
     pub(super) name: CollectionName,
-    /// How often what is held back had been changed.
+    /// The changes of the quarantine at that time.
     pub(super) changes: u64,
-    pub(super) asked_at: Instant,
+    pub(super) read_at: Instant,
 }
 
 impl CachedLocation {
-    /// Whether an answer may rest on it alone.
+    /// Whether a query may use it without reading the checkpoint.
     fn is_valid(&self) -> bool {
-        self.changes == 0 && self.asked_at.elapsed() < LOCATION_CACHE_TTL
+        self.changes == 0 && self.read_at.elapsed() < LOCATION_CACHE_TTL
     }
 }
 
-/// What was found, and whether it is all that the log says of the aggregate that was asked about.
+/// The result of a query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadResult<T> {
     /// What was found.
     pub value: T,
-    /// The aggregate is held back: its events from this sequence on are not in what was found.
+    /// The queried aggregate is quarantined: its events from this sequence on are not in `value`.
     pub stale_since: Option<u64>,
 }
 
@@ -116,59 +116,60 @@ impl<T> Deref for ReadResult<T> {
 }
 
 impl MongoStore {
-    /// Remembers what a checkpoint said, unless something asked later is known.
-    pub(super) fn cache_location(&self, model: &'static str, news: CachedLocation) {
-        let mut names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.get(model).is_none_or(|known| known.asked_at <= news.asked_at) {
-            names.insert(model, news);
+    /// Caches a location, unless a later one is cached.
+    pub(super) fn cache_location(&self, model: &'static str, location: CachedLocation) {
+        let mut cached = self.inner.locations.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.get(model).is_none_or(|cached| cached.read_at <= location.read_at) {
+            cached.insert(model, location);
         }
     }
 
     fn cached_location(&self, model: &'static str) -> Option<CachedLocation> {
-        self.inner.names.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
+        self.inner.locations.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
     }
 
-    /// Looks up where the model's documents are: questions from now on see what was there by now.
+    /// Reads where the model's documents are: queries that start afterwards see everything stored before.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn refresh_location<M: ReadModel>(&self) -> Result<(), StoreError> {
-        let asked_at = Instant::now();
-        let CheckpointHeader { collection, changes, .. } = self.checkpoint_header::<M>(None).await?;
-        self.cache_location(M::NAME, CachedLocation { name: collection, changes, asked_at });
+    pub async fn refresh_location(&self, model: &'static str) -> Result<(), StoreError> {
+        let read_at = Instant::now();
+        let CheckpointHeader { collection, changes, .. } = self.checkpoint_header(model, None).await?;
+        self.cache_location(model, CachedLocation { name: collection, changes, read_at });
         Ok(())
     }
 
-    /// Asks the model's live collection, about one aggregate if there is one that the question is about.
+    /// Queries the live collection of a model; `about` is the aggregate that the query concerns, if it is one.
     pub(super) async fn query<M, T, F, Fut>(
         &self,
         about: Option<&AggregateId>,
-        question: F,
+        read: F,
     ) -> Result<ReadResult<T>, StoreError>
     where
-        M: ReadModel,
+        M: StoredModel,
         F: Fn(CollectionName) -> Fut,
         Fut: Future<Output = Result<T, StoreError>>,
     {
         loop {
-            let known = self.cached_location(M::NAME);
-            if let Some(known) = known.as_ref().filter(|known| known.is_valid()) {
-                let answer = question(known.name.clone()).await;
-                if known.asked_at.elapsed() < DROP_GRACE_PERIOD {
-                    return Ok(ReadResult { value: answer?, stale_since: None });
+            let cached = self.cached_location(M::NAME);
+            if let Some(location) = cached.as_ref().filter(|location| location.is_valid()) {
+                let value = read(location.name.clone()).await;
+                if location.read_at.elapsed() < DROP_GRACE_PERIOD {
+                    return Ok(ReadResult { value: value?, stale_since: None });
                 }
                 continue;
             }
-            let asked_at = Instant::now();
-            let (name, changes) =
-                known.map_or_else(|| (CollectionName::first(M::NAME), 0), |known| (known.name, known.changes));
-            let (glance, answer) = join(self.checkpoint_header::<M>(about), question(name.clone())).await;
-            let now = glance?;
-            let stale_since = now.quarantined_from();
-            let same = now.collection == name && now.changes == changes;
-            self.cache_location(M::NAME, CachedLocation { name: now.collection, changes: now.changes, asked_at });
-            if same && asked_at.elapsed() < DROP_GRACE_PERIOD {
-                return Ok(ReadResult { value: answer?, stale_since });
+            let read_at = Instant::now();
+            let (name, changes) = cached
+                .map_or_else(|| (CollectionName::first(M::NAME), 0), |location| (location.name, location.changes));
+            let (header, value) = join(self.checkpoint_header(M::NAME, about), read(name.clone())).await;
+            let header = header?;
+            let stale_since = header.quarantined_from();
+            let unchanged = header.collection == name && header.changes == changes;
+            let location = CachedLocation { name: header.collection, changes: header.changes, read_at };
+            self.cache_location(M::NAME, location);
+            if unchanged && read_at.elapsed() < DROP_GRACE_PERIOD {
+                return Ok(ReadResult { value: value?, stale_since });
             }
         }
     }
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_count_upwards_and_foreign_ones_have_no_number() {
+    fn collection_name_number_round_trips_and_rejects_other_names() {
         for number in 1..12 {
             assert_eq!(
                 CollectionName::number("users", CollectionName::numbered("users", number).as_str()),

@@ -1,5 +1,5 @@
-//! Connecting. In: the address and a database's name. Out: a [`MongoStore`] whose reads and writes are durable by
-//! default: majority and journal on writes, majority and the primary on reads, so that nothing read is ever undone.
+//! Connects to the database. Writes are acknowledged by a majority and its journals, reads are of majority-committed data
+//! on the primary, so nothing that was read is rolled back.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,18 +13,19 @@ use super::error::StoreError;
 use super::run::Runner;
 use super::{Inner, MongoStore};
 
-/// Connections per process, and operations at once.
+/// Connections per process, and concurrent operations.
 const POOL_SIZE: u32 = 32;
-/// How long a primary is looked for: a database that is down is noticed this fast.
+/// The timeout for finding a primary, i.e. for noticing that the database is down.
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection may take.
+/// The timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl MongoStore {
-    /// Takes the address (`mongodb://…`); connects at the first operation, so a database that is down is no error yet.
+    /// Opens a database at this address (`mongodb://…`). The driver connects at the first operation, so a database that is
+    /// down is not an error here.
     ///
     /// # Errors
-    /// [`StoreError::Address`] if the address can't be used.
+    /// [`StoreError::Address`] if the address is not valid.
     pub async fn connect(uri: &str, database: &str) -> Result<Self, StoreError> {
         let address = |error: mongodb::error::Error| StoreError::Address(error.into());
         let mut options = ClientOptions::parse(uri).await.map_err(address)?;
@@ -38,14 +39,14 @@ impl MongoStore {
         options.retry_reads = Some(true);
         options.retry_writes = Some(true);
         let database = Client::with_options(options).map_err(address)?.database(database);
-        let names = Mutex::new(BTreeMap::new());
-        Ok(Self { inner: Arc::new(Inner { database, runner: Runner::new(POOL_SIZE), names }) })
+        let locations = Mutex::new(BTreeMap::new());
+        Ok(Self { inner: Arc::new(Inner { database, runner: Runner::new(POOL_SIZE), locations }) })
     }
 
-    /// Asks the primary for a sign of life.
+    /// Checks that a primary of a replica set answers.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] within about two seconds if there is none; [`StoreError::NotAReplicaSet`].
+    /// [`StoreError::Unavailable`] after about two seconds without a primary; [`StoreError::NotAReplicaSet`].
     pub async fn ping(&self) -> Result<(), StoreError> {
         let hello =
             self.run(|database: Database| async move { database.run_command(doc! { "hello": 1 }).await }).await?;

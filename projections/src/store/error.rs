@@ -1,49 +1,49 @@
-//! Why the store could not do something, in terms that a caller can act on; the driver's own error is only a source.
+//! Errors of the store, by what the caller can do. The driver's error is only a source.
 
 use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind};
 
-/// An error of the layer below, kept for the service's own log.
+/// An error of a lower layer, for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why the store could not do something.
+/// An operation of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No primary can be reached, or it went away meanwhile. A write may have happened; all writes here can be repeated.
+    /// No primary is reachable, or it was lost meanwhile. A write may have been applied; all writes can be repeated.
     #[error("the database is unavailable")]
     Unavailable(#[source] Cause),
-    /// No answer in time; the operation goes on by itself and may still succeed.
+    /// No answer in time. The operation continues and may still succeed.
     #[error("the database did not answer within {} ms", after.as_millis())]
     TimedOut {
-        /// The limit.
+        /// The timeout.
         after: Duration,
     },
-    /// The database said no; repeating it will not help.
-    #[error("the database refused the operation")]
+    /// The database rejected the operation; repeating it won't help.
+    #[error("the database rejected the operation")]
     Rejected(#[source] Cause),
-    /// The address or the options cannot be used.
-    #[error("the database's address is not usable")]
+    /// The address or its options are not valid.
+    #[error("the address of the database is not valid")]
     Address(#[source] Cause),
-    /// A lone server acknowledges writes that it can lose.
+    /// A standalone server acknowledges writes that it can lose.
     #[error(
         "the database is not a replica set: start it with `--replSet` and initiate it, even if it is only one node"
     )]
     NotAReplicaSet,
-    /// A stored document is not what this version writes; the model must be rebuilt.
+    /// This version can't read a stored document; the model must be rebuilt.
     #[error("document {id} of {collection} cannot be read")]
     Malformed {
-        /// Where.
+        /// Its collection.
         collection: String,
-        /// Which.
+        /// Its id.
         id: String,
-        /// What is wrong with it.
+        /// What is wrong.
         #[source]
         source: serde_json::Error,
     },
 }
 
-/// `NotWritablePrimary` and its kin: the node is no primary (any more), or is going down.
+/// `NotWritablePrimary` and similar: the node is not the primary, or is shutting down.
 const NO_PRIMARY: [i32; 7] = [91, 189, 10107, 11600, 11602, 13435, 13436];
 
 impl StoreError {

@@ -1,14 +1,14 @@
-//! Indexes and collections as a whole. In: a model. Out: its collection has the indexes that its queries need.
+//! Creates indexes; lists and drops collections.
 
 use bson::Document as BsonDocument;
 use mongodb::IndexModel;
 
+use super::schema::StoredModel;
 use super::{CollectionName, MongoStore, StoreError};
-use crate::model::ReadModel;
 
 impl MongoStore {
-    /// Makes the indexes of a model's collection; those that exist are left alone.
-    pub(crate) async fn ensure_indexes<M: ReadModel>(&self, collection: &CollectionName) -> Result<(), StoreError> {
+    /// Creates the missing indexes of a model's collection.
+    pub(crate) async fn ensure_indexes<M: StoredModel>(&self, collection: &CollectionName) -> Result<(), StoreError> {
         let indexes: Vec<IndexModel> = M::INDEXES
             .iter()
             .map(|members| {
@@ -27,20 +27,20 @@ impl MongoStore {
         Ok(())
     }
 
-    /// The collections of a model, with their numbers.
-    pub(crate) async fn collections<M: ReadModel>(&self) -> Result<Vec<(u32, CollectionName)>, StoreError> {
+    /// The numbered collections of a model.
+    pub(crate) async fn collections(&self, model: &str) -> Result<Vec<(u32, CollectionName)>, StoreError> {
         let names = self.collection_names().await?;
-        let numbers = names.iter().filter_map(|name| CollectionName::number(M::NAME, name));
-        Ok(numbers.map(|number| (number, CollectionName::numbered(M::NAME, number))).collect())
+        let numbers = names.iter().filter_map(|name| CollectionName::number(model, name));
+        Ok(numbers.map(|number| (number, CollectionName::numbered(model, number))).collect())
     }
 
-    /// What comparisons of a model have left behind, or are at.
-    pub(crate) async fn scratch_collections<M: ReadModel>(&self) -> Result<Vec<CollectionName>, StoreError> {
+    /// The collections that verifications of a model use or have left behind.
+    pub(crate) async fn scratch_collections<M: StoredModel>(&self) -> Result<Vec<CollectionName>, StoreError> {
         let names = self.collection_names().await?;
         Ok(names.iter().filter_map(|name| CollectionName::as_scratch(M::NAME, name)).collect())
     }
 
-    /// The collections that there are: the models', what rebuilds and verifications are at or have left, checkpoints.
+    /// The names of all collections.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -48,7 +48,7 @@ impl MongoStore {
         self.run_bulk(|database| async move { database.list_collection_names().await }).await
     }
 
-    /// Drops a collection; fine if it isn't there.
+    /// Drops a collection, if it exists.
     pub(crate) async fn drop_collection(&self, collection: &CollectionName) -> Result<(), StoreError> {
         let name = collection.as_str().to_owned();
         self.run_bulk(|database| async move { database.collection::<BsonDocument>(&name).drop().await }).await

@@ -1,16 +1,17 @@
-//! The store: MongoDB, as the read models need it.
+//! The store: MongoDB, as the read models need it. It knows documents, checkpoints and collections, but no event.
 //!
-//! In: typed documents and checkpoints. Out: the same, or a [`StoreError`]. A document is stored as its JSON form, so
-//! ids and times are text here as they are in the API, and what is stored can be compared with what a fold says,
-//! member by member. No filter is ever made of something that a client sent: queries are methods with typed arguments.
+//! A document is stored in its JSON form, so ids and times are text as in the API. Queries are methods with typed
+//! arguments: no filter is built from client input.
 
 mod checkpoint;
 mod collection;
 mod connect;
 mod error;
 mod indexes;
+mod quarantine;
 mod read;
 mod run;
+mod schema;
 mod snapshots;
 mod write;
 
@@ -24,6 +25,8 @@ use mongodb::Database;
 pub use checkpoint::Checkpoint;
 pub use collection::{CollectionName, ReadResult};
 pub use error::{Cause, StoreError};
+pub use quarantine::{MAX_QUARANTINED, Quarantine, QuarantineFull, Unreadable};
+pub use schema::{Document, IdOf, StoredModel};
 pub use snapshots::Snapshot;
 
 pub(crate) use checkpoint::Advance;
@@ -31,9 +34,9 @@ pub(crate) use collection::DROP_GRACE_PERIOD;
 pub(crate) use read::{json, malformed};
 pub(crate) use write::encode;
 
-/// How long one operation may take, queueing included.
+/// The timeout of one operation, including the wait for a connection.
 pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one operation on many documents may take: storing a batch, making an index, dropping a collection.
+/// The timeout of an operation on many documents: storing a batch, creating an index, dropping a collection.
 const BULK_OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The read models' database. Cheap to clone.
@@ -46,12 +49,12 @@ pub struct MongoStore {
 struct Inner {
     database: Database,
     runner: run::Runner,
-    /// Under which name each model's collection was last known; see `collection.rs`.
-    names: Mutex<BTreeMap<&'static str, collection::CachedLocation>>,
+    /// Where each model's documents are; see `collection.rs`.
+    locations: Mutex<BTreeMap<&'static str, collection::CachedLocation>>,
 }
 
 impl MongoStore {
-    /// Runs one operation of the driver; see `run.rs` for why all of them pass here.
+    /// Runs one operation of the driver. All operations run here; see `run.rs`.
     pub(crate) async fn run<T, F, Fut>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -61,7 +64,7 @@ impl MongoStore {
         self.inner.runner.run(OPERATION_TIMEOUT, operation(self.inner.database.clone())).await
     }
 
-    /// The same for an operation on many documents.
+    /// Runs an operation on many documents.
     pub(crate) async fn run_bulk<T, F, Fut>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -71,15 +74,32 @@ impl MongoStore {
         self.inner.runner.run(BULK_OPERATION_TIMEOUT, operation(self.inner.database.clone())).await
     }
 
-    /// Ends what the driver holds open at the database, for a program that is about to end: left to itself the driver does
-    /// so while the runtime goes down, and may panic over it. Nothing can be asked afterwards.
+    /// Closes the connections before the program exits. Left to the runtime's shutdown, the driver may panic over that. No
+    /// operation is possible afterwards.
     pub async fn close(&self) {
         let close = |database: Database| async move {
             database.client().clone().shutdown().immediate(true).await;
             Ok(())
         };
         if let Err(error) = self.run(close).await {
-            tracing::debug!(%error, "the database may not know that its client is gone");
+            tracing::debug!(%error, "could not close the connections to the database");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The rule of this crate: the store knows no event, so it uses nothing of the crate outside its folder.
+    #[test]
+    fn store_imports_nothing_from_the_rest_of_the_crate() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+        for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                let foreign = line.contains("crate::") && !line.contains("crate::store");
+                assert!(!foreign && !line.contains("RecordedEvent"), "{}: {line}", file.display());
+            }
         }
     }
 }

@@ -1,6 +1,4 @@
-//! Reading documents. In: a typed question. Out: typed documents, or `Malformed` naming the one that isn't.
-
-use std::collections::BTreeMap;
+//! Reads documents.
 
 use bson::{Document as BsonDocument, RawDocumentBuf, doc};
 use dockhost_domain::subject::AggregateId;
@@ -11,15 +9,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::schema::{Document, StoredModel};
 use super::{CollectionName, MongoStore, ReadResult, StoreError};
-use crate::model::{Document, IdOf, ReadModel};
 
 /// Documents per round trip of a scan.
 const DOCUMENTS_PER_PAGE: i64 = 1000;
 /// Pages that a scan reads ahead.
 const PAGES_READ_AHEAD: usize = 2;
 
-/// The JSON form of what is stored.
+/// The JSON form of a stored document.
 pub(crate) fn json(document: &RawDocumentBuf) -> Result<Value, serde_json::Error> {
     bson::deserialize_from_slice(document.as_bytes()).map_err(serde::de::Error::custom)
 }
@@ -35,22 +33,9 @@ pub(crate) fn malformed(collection: &str, document: &RawDocumentBuf, source: ser
 }
 
 impl MongoStore {
-    /// The document with this id.
-    pub(crate) async fn one<M: ReadModel>(&self, id: IdOf<M>) -> Result<Option<M::Document>, StoreError> {
-        Ok(self.find::<M>(None, doc! { "_id": id.to_string() }, doc! {}).await?.value.pop())
-    }
-
-    /// The documents with these ids, in no order; those that don't exist are left out.
-    pub(crate) async fn many<M: ReadModel>(&self, ids: &[IdOf<M>]) -> Result<Vec<M::Document>, StoreError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        Ok(self.find::<M>(None, doc! { "_id": { "$in": ids } }, doc! {}).await?.value)
-    }
-
-    /// The documents that a filter selects, which are all of one aggregate's, if one is given. Filters are written in `query.rs` files, of typed values only.
-    pub(crate) async fn find<M: ReadModel>(
+    /// The live documents that a filter selects. `about` is the aggregate of all of them, if they are of one. Only `query.rs`
+    /// files build filters, from typed values.
+    pub(crate) async fn find<M: StoredModel>(
         &self,
         about: Option<AggregateId>,
         filter: BsonDocument,
@@ -67,7 +52,7 @@ impl MongoStore {
         Ok(ReadResult { value, stale_since })
     }
 
-    /// The documents with these ids in this very collection, alias or not.
+    /// The documents with these ids in this collection.
     pub(crate) async fn many_in<D: Document>(
         &self,
         collection: &CollectionName,
@@ -77,7 +62,7 @@ impl MongoStore {
         Ok(found.into_iter().map(|(document, _)| document).collect())
     }
 
-    /// The same, with the form in which each is stored.
+    /// The same, each with its stored form.
     pub(crate) async fn stored_in<D: Document>(
         &self,
         collection: &CollectionName,
@@ -88,25 +73,26 @@ impl MongoStore {
         found.into_iter().map(|found| Ok((decode(collection.as_str(), &found)?, found))).collect()
     }
 
-    /// All documents of a collection as they are stored, by id, some pages ahead of whoever reads them. Documents that
-    /// come while it reads may be missed.
+    /// All documents of a collection in their stored form, by id. A task reads some pages ahead. Documents that are inserted
+    /// meanwhile may be missing.
     pub(crate) fn pages(
         &self,
         collection: &CollectionName,
     ) -> BoxStream<'static, Result<Vec<RawDocumentBuf>, StoreError>> {
         let (pages, read) = mpsc::channel(PAGES_READ_AHEAD);
         let (store, collection) = (self.clone(), collection.clone());
-        // A task of its own, which ends when nobody reads on.
+        // The task ends when the stream is dropped.
         tokio::spawn(async move {
             let mut options = FindOptions::builder().sort(doc! { "_id": 1 }).limit(DOCUMENTS_PER_PAGE).build();
             loop {
                 let page = store.find_in(&collection, doc! {}, options.clone()).await;
-                // The page begins with the last one of the page before. `min` and not a filter: a filter would not go on
-                // from an id of one type to those of another.
-                let again = options.min.as_ref().and_then(|min| min.get("_id"));
+                // The page begins with the last document of the page before. It uses `min` because a filter on the id would
+                // not select ids of another type.
+                let previous = options.min.as_ref().and_then(|min| min.get("_id"));
                 let page = page.map(|page| {
-                    let known = |document: &RawDocumentBuf| again.is_some() && id_in(document).as_ref() == again;
-                    let skip = usize::from(page.first().is_some_and(known));
+                    let is_previous =
+                        |document: &RawDocumentBuf| previous.is_some() && id_in(document).as_ref() == previous;
+                    let skip = usize::from(page.first().is_some_and(is_previous));
                     page.into_iter().skip(skip).collect::<Vec<_>>()
                 });
                 let last = page.as_ref().ok().and_then(|page| page.last()).and_then(id_in);
@@ -119,28 +105,6 @@ impl MongoStore {
             }
         });
         stream::unfold(read, async |mut read| read.recv().await.map(|page| (page, read))).boxed()
-    }
-
-    /// Every document of every collection, whatever it is, in its JSON form, or as the text that its bytes are where it
-    /// has none (a snapshot is bytes): for whoever must be sure of what is held.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn everything(&self) -> Result<BTreeMap<String, Vec<Value>>, StoreError> {
-        let names = self.run(|database| async move { database.list_collection_names().await }).await?;
-        let mut all = BTreeMap::new();
-        for name in names {
-            let collection = name.clone();
-            let found: Vec<RawDocumentBuf> = self
-                .run_bulk(|database| async move {
-                    database.collection::<RawDocumentBuf>(&collection).find(doc! {}).await?.try_collect().await
-                })
-                .await?;
-            let text = |document: &RawDocumentBuf| String::from_utf8_lossy(document.as_bytes()).into_owned().into();
-            let shown = |document| json(document).unwrap_or_else(|_| text(document));
-            all.insert(name, found.iter().map(shown).collect());
-        }
-        Ok(all)
     }
 
     async fn find_in(

@@ -1,9 +1,9 @@
-//! The one place where futures of the driver run.
+//! Runs the futures of the driver, each as a task of its own.
 //!
-//! In: a closure that makes a driver future. Out: its result, or `TimedOut`. A driver future that is dropped half-way
-//! (a timeout, a `select!`, a client that hung up) can leave the driver's pool in a state where the next operations
-//! wait for many seconds. So each one is spawned as a task of its own and only the handle is given up on. In front is
-//! a semaphore as wide as the pool: the permit belongs to the task, so work that outlived its caller still counts.
+//! A driver future that is dropped before its end (by a timeout, a `select!`, a client that disconnected) can leave the
+//! driver's pool in a state in which the next operations wait for many seconds. A caller therefore drops only the handle
+//! of the task. A semaphore as wide as the pool limits the tasks; the task owns the permit, so an operation counts until
+//! it ends, even if its caller is gone.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::StoreError;
 
-/// Runs driver futures to their end, at most `width` at once.
+/// Runs driver futures to their end, at most `width` concurrently.
 #[derive(Debug, Clone)]
 pub(crate) struct Runner {
     permits: Arc<Semaphore>,
@@ -25,7 +25,7 @@ impl Runner {
         Self { permits: Arc::new(Semaphore::new(usize::try_from(width).unwrap_or(Semaphore::MAX_PERMITS))) }
     }
 
-    /// Waits for at most `limit`, queueing included. What is given up on runs to its end all the same.
+    /// Waits for at most `limit`, including the wait for a permit. After a timeout the operation still runs to its end.
     pub(crate) async fn run<T, F>(&self, limit: Duration, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -52,7 +52,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[tokio::test]
-    async fn what_is_given_up_on_still_runs_to_its_end_and_holds_its_permit() {
+    async fn runner_timed_out_operation_runs_to_its_end_and_keeps_its_permit() {
         let (short, long) = (Duration::from_millis(20), Duration::from_secs(60));
         let runner = Runner::new(1);
         let (finish, finished) = tokio::sync::oneshot::channel::<()>();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_that_goes_away_takes_nothing_with_it() {
+    async fn runner_aborted_caller_does_not_abort_the_operation() {
         let runner = Runner::new(1);
         let (finish, finished) = tokio::sync::oneshot::channel::<()>();
         let (began, begun) = tokio::sync::oneshot::channel::<()>();

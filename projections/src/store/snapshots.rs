@@ -1,8 +1,7 @@
-//! Snapshots: states of aggregates as of an event, kept to spare a replica the long way through the log.
+//! Stores snapshots of aggregates, so that a replica need not fold them from the beginning of the log.
 //!
-//! In: sealed bytes with what they are of. Out: the last ones of an aggregate. One document per aggregate in the
-//! collection `snapshots`, which may be dropped at any time. An older one never replaces a newer one that is comparable
-//! (same log, same fold); which ones count is for the reader to say.
+//! The collection `snapshots` has one document per aggregate and may be dropped at any time. An older snapshot never
+//! replaces a newer one of the same log and fold version. The caller decides whether a snapshot is valid.
 
 use bson::{Binary, Document as Bson, doc, spec::BinarySubtype};
 use dockhost_domain::ids::EventId;
@@ -15,25 +14,25 @@ use super::{MongoStore, StoreError};
 
 const COLLECTION: &str = "snapshots";
 
-/// A state, and what it is the state of.
+/// A sealed state of an aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The aggregate's subject.
     pub subject: String,
-    /// Which log.
+    /// The log.
     pub incarnation: Incarnation,
-    /// By which version of the fold.
+    /// The fold version of the state.
     pub fold_version: u32,
-    /// The last event in it, by its place in the log.
+    /// The sequence of the last event in it.
     pub sequence: u64,
-    /// The same event, by its id.
+    /// The id of that event.
     pub event: EventId,
     /// The sealed state.
     pub state: Vec<u8>,
 }
 
 impl MongoStore {
-    /// The snapshot of an aggregate; none if there is none that this version could have written.
+    /// The snapshot of an aggregate; `None` if there is none, or none in the format of this version.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -45,7 +44,7 @@ impl MongoStore {
         Ok(found.and_then(|found| read(subject, &found)))
     }
 
-    /// Keeps a snapshot, unless one is kept that is as far or further by the same fold of the same log.
+    /// Stores a snapshot, unless one of the same log and fold version is stored that is as far or further.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -70,7 +69,7 @@ impl MongoStore {
             let replace = doc! { "$replaceWith": { "$cond": [further, "$$ROOT", { "$literal": members }] } };
             let snapshots = database.collection::<Bson>(COLLECTION);
             match snapshots.update_one(doc! { "_id": subject }, vec![replace]).upsert(true).await {
-                // Two new ones at the same moment: the other is as good.
+                // Another replica inserted one at the same time.
                 Err(error) if collided(&error) => Ok(()),
                 other => other.map(|_| ()),
             }

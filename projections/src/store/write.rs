@@ -1,46 +1,49 @@
-//! Writing whole documents, fenced by sequence.
+//! Writes whole documents, fenced by sequence: a document is stored unless the stored one is as far or further.
 //!
-//! In: documents that each carry the sequence of the last event in them. Out: each is stored, unless what is there is
-//! as far or further. One `update` command carries many documents; the condition is evaluated by the database on the
-//! document itself (an aggregation pipeline), so there is no moment between looking and writing, and a projector that
-//! slept through its replacement does no harm. Documents stand in a `$literal`: no text in them is ever an expression.
-//! A repeated write changes nothing, so every failure may simply be retried.
+//! One `update` command carries many documents. The database evaluates the condition on the stored document itself (in an
+//! aggregation pipeline), so nothing can happen between check and write, and a projector that was suspended and continues
+//! beside its successor does no harm. A document is a `$literal`, so none of its text is an expression. Writes are
+//! idempotent: every failure may be retried.
 
 use bson::{Bson, Document as BsonDocument, RawArrayBuf, RawDocumentBuf, rawdoc};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
 use super::checkpoint::number;
+use super::schema::{Document, StoredModel};
 use super::{CollectionName, MongoStore, StoreError};
-use crate::model::Document;
 
 /// Documents per command.
 const DOCUMENTS_PER_COMMAND: usize = 1000;
 /// Bytes per command: below the limit of one BSON document (16 MiB), with room for the command around them.
 const BYTES_PER_COMMAND: usize = 12 * 1024 * 1024;
-/// Commands at once.
+/// Concurrent commands.
 const CONCURRENT_COMMANDS: usize = 4;
-/// Two upserts of one new document can collide in its `_id`; the second try finds it there.
+/// Two upserts of the same new document can collide in its `_id`; the next attempt finds the document.
 const MAX_ATTEMPTS_UPSERT: u32 = 4;
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 
-/// The stored form: the JSON form of the document, as BSON.
-pub(crate) fn encode(document: &impl Serialize) -> Result<RawDocumentBuf, super::Cause> {
-    Ok(bson::serialize_to_raw_document_buf(&serde_json::to_value(document)?)?)
+/// The stored form of a document: its JSON form, as BSON.
+pub(crate) fn encode<M: StoredModel>(document: &M::Document) -> Result<RawDocumentBuf, super::Cause> {
+    to_bson(document)
+}
+
+pub(super) fn to_bson(value: &impl Serialize) -> Result<RawDocumentBuf, super::Cause> {
+    Ok(bson::serialize_to_raw_document_buf(&serde_json::to_value(value)?)?)
 }
 
 impl MongoStore {
-    /// Stores each document unless what is stored is as far or further.
-    pub(crate) async fn write<D: Document>(
+    /// Stores each document unless the stored one is as far or further.
+    pub(crate) async fn write<'a, M: StoredModel>(
         &self,
         collection: &CollectionName,
-        documents: impl IntoIterator<Item = &D>,
+        documents: impl IntoIterator<Item = &'a M::Document>,
     ) -> Result<(), StoreError> {
-        let updates: Result<Vec<_>, _> = documents.into_iter().map(fenced).collect();
+        let updates: Result<Vec<_>, _> = documents.into_iter().map(fenced::<M>).collect();
         self.update_all(collection, updates.map_err(StoreError::Rejected)?).await
     }
 
-    /// Stores documents in a collection that nobody else writes to: faster, and not fenced.
+    /// Inserts documents into a collection with a single writer: not fenced, and faster.
     pub(crate) async fn insert(
         &self,
         collection: &CollectionName,
@@ -54,7 +57,7 @@ impl MongoStore {
         Ok(())
     }
 
-    /// Stores documents in the place of others, in a collection that nobody else writes to.
+    /// Replaces documents in a collection with a single writer.
     pub(crate) async fn replace(
         &self,
         collection: &CollectionName,
@@ -104,9 +107,9 @@ impl MongoStore {
     }
 }
 
-/// `{q, u, upsert}` that stores the document where `seq` is lower or absent.
-fn fenced<D: Document>(document: &D) -> Result<RawDocumentBuf, super::Cause> {
-    let stored = encode(document)?;
+/// The `{q, u, upsert}` that stores the document if the stored `seq` is lower or absent.
+fn fenced<M: StoredModel>(document: &M::Document) -> Result<RawDocumentBuf, super::Cause> {
+    let stored = encode::<M>(document)?;
     let mut older = RawArrayBuf::new();
     older.push(rawdoc! { "$lt": [{ "$ifNull": ["$seq", -1_i64] }, number(document.seq())] });
     older.push(rawdoc! { "$literal": stored });
@@ -116,7 +119,7 @@ fn fenced<D: Document>(document: &D) -> Result<RawDocumentBuf, super::Cause> {
     Ok(rawdoc! { "q": { "_id": document.id().to_string() }, "u": pipeline, "upsert": true })
 }
 
-/// Splits into commands that the database takes.
+/// Splits the updates into commands within the limits of the database.
 fn commands(parts: Vec<RawDocumentBuf>) -> Vec<Vec<RawDocumentBuf>> {
     let mut commands = Vec::new();
     let (mut command, mut bytes) = (Vec::new(), 0);
@@ -136,15 +139,15 @@ fn commands(parts: Vec<RawDocumentBuf>) -> Vec<Vec<RawDocumentBuf>> {
 }
 
 enum CommandFailure {
-    /// Some upserts collided with others, nothing else went wrong.
+    /// Only collisions of upserts.
     Collision,
-    /// Stored, but not yet safe on a majority.
+    /// Stored, but not yet durable on a majority.
     NotYetDurable(String),
-    /// Anything else.
+    /// Any other error.
     Error(String),
 }
 
-/// A command can succeed as a whole and fail in parts.
+/// The failure in the reply to a command that succeeded as a whole.
 fn failure_in(reply: &BsonDocument) -> Option<CommandFailure> {
     if let Ok(errors) = reply.get_array("writeErrors")
         && !errors.is_empty()
@@ -153,7 +156,7 @@ fn failure_in(reply: &BsonDocument) -> Option<CommandFailure> {
         return Some(match errors.iter().find(|error| code(error) != Some(DUPLICATE_KEY)) {
             None => CommandFailure::Collision,
             Some(other) => {
-                // The message may quote the document; the code is enough to look up.
+                // The message may quote the document, so only the code is logged.
                 let code = code(other).map_or_else(|| "without a code".to_owned(), |code| code.to_string());
                 CommandFailure::Error(format!("{} of the writes failed, one with code {code}", errors.len()))
             }

@@ -6,7 +6,19 @@ use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Document;
+use crate::store::{Document, StoredModel};
+
+/// The read model `users`.
+#[derive(Debug, Clone, Copy)]
+pub struct Users;
+
+impl StoredModel for Users {
+    const NAME: &'static str = "users";
+    const FOLD_VERSION: u32 = 1;
+    const INDEXES: &'static [&'static [&'static str]] = &[];
+
+    type Document = UserDocument;
+}
 
 /// One person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,20 +6,11 @@ use dockhost_domain::event::Event;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::AggregateId;
 
-use super::UserDocument;
+use super::{UserDocument, Users};
 use crate::model::ReadModel;
 
-/// The read model `users`.
-#[derive(Debug, Clone, Copy)]
-pub struct Users;
-
 impl ReadModel for Users {
-    const NAME: &'static str = "users";
-    const FOLD_VERSION: u32 = 1;
     const KIND: &'static str = "account";
-    const INDEXES: &'static [&'static [&'static str]] = &[];
-
-    type Document = UserDocument;
 
     fn keys(event: &Envelope) -> Vec<UserId> {
         if let AggregateId::Account(id) = event.aggregate { vec![id] } else { Vec::new() }
@@ -48,7 +39,7 @@ impl ReadModel for Users {
 mod tests {
     use super::*;
     use crate::model::Folded;
-    use crate::testing::{account, created, erased, uuid};
+    use crate::testing::events::{account, created, erased, uuid};
     use dockhost_domain::personal::Personal;
     use serde_json::json;
 

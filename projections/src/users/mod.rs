@@ -2,7 +2,5 @@
 
 mod document;
 mod fold;
-mod query;
 
-pub use document::UserDocument;
-pub use fold::Users;
+pub use document::{UserDocument, Users};

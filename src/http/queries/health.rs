@@ -10,14 +10,15 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use dockhost_projections::Unreadable;
+use dockhost_projections::registry::ModelInfo;
+use dockhost_projections::{MODELS, Unreadable};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::event_log::Filter;
 use crate::http::app::App;
 use crate::http::response::documented::error_responses;
-use crate::replica::projection_progress::{MODELS, StopReason};
+use crate::replica::projection_progress::StopReason;
 
 /// Quarantined aggregates that the answer lists.
 const MAX_QUARANTINE_ENTRIES: usize = 20;
@@ -152,7 +153,7 @@ async fn end_of_log(app: &App) -> Option<u64> {
 /// What the projectors have quarantined, by the checkpoints, and what this replica can't read.
 fn quarantine(app: &App) -> QuarantineHealth {
     let mut found: BTreeMap<String, (Unreadable, Vec<&'static str>)> = BTreeMap::new();
-    for (model, _) in MODELS {
+    for ModelInfo { name: model, .. } in MODELS {
         for entry in app.progress.quarantine(model).entries() {
             found.entry(entry.subject.clone()).or_insert_with(|| (entry.clone(), Vec::new())).1.push(model);
         }
@@ -172,13 +173,13 @@ fn quarantine(app: &App) -> QuarantineHealth {
 }
 
 fn projections(app: &App) -> BTreeMap<&'static str, ProjectionHealth> {
-    let health = |(model, kind): (&'static str, &'static str)| {
+    let health = |&ModelInfo { name: model, kind, .. }: &ModelInfo| {
         let position = app.progress.position(model);
         // Only events of the model's own kind can be missing.
         let lag = app.follower.last_sequence_of(kind).saturating_sub(position);
         (model, ProjectionHealth { position, lag, stopped: app.progress.stop_reason(model).map(Stopped::from) })
     };
-    MODELS.into_iter().map(health).collect()
+    MODELS.iter().map(health).collect()
 }
 
 error_responses!(HealthErrors:);

@@ -19,12 +19,8 @@ use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_EVENTS, ALL_TIMERS, Channel};
 use dockhost_harness::http::Client;
-use dockhost_projections::backends::Backends;
-use dockhost_projections::instances::Instances;
-use dockhost_projections::model::ReadModel;
-use dockhost_projections::sessions::Sessions;
+use dockhost_projections::read_checkpoints;
 use dockhost_projections::store::MongoStore;
-use dockhost_projections::users::Users;
 use futures::TryStreamExt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -51,11 +47,7 @@ pub async fn observe(site: &Site) -> Result<Observation, Cause> {
     let codec = Codec::new(std::sync::Arc::clone(log.keyring()));
     let store = MongoStore::connect(&world.mongo.uri, &world.mongo.database).await?;
     // The models first, then the log: what they hold is in the log by then.
-    let mut models = Vec::new();
-    models.extend(model::<Users>(&store).await?);
-    models.extend(model::<Backends>(&store).await?);
-    models.extend(model::<Instances>(&store).await?);
-    models.extend(model::<Sessions>(&store).await?);
+    let models = models(&store).await?;
     let entries = entries(js, &codec).await?;
     let mut health = Vec::new();
     for replica in &world.replicas {
@@ -83,12 +75,16 @@ async fn well(url: &str) -> Value {
     tokio::time::timeout(HEALTH_WITHIN, asked).await.ok().and_then(Result::ok).map_or(Value::Null, |answer| answer.body)
 }
 
-async fn model<M: ReadModel>(store: &MongoStore) -> Result<Option<Model>, Cause> {
-    let Some(checkpoint) = store.checkpoint::<M>().await? else { return Ok(None) };
-    // The documents after the checkpoint: they may be newer than it says, never older.
-    let documents = store.everything().await?.remove(checkpoint.collection.as_str()).unwrap_or_default();
-    let (name, incarnation) = (M::NAME.to_owned(), checkpoint.incarnation.to_string());
-    Ok(Some(Model { name, incarnation, checkpoint: checkpoint.sequence, documents }))
+async fn models(store: &MongoStore) -> Result<Vec<Model>, Cause> {
+    let mut models = Vec::new();
+    for (model, checkpoint) in read_checkpoints(store).await? {
+        let Some(checkpoint) = checkpoint else { continue };
+        // The documents after the checkpoint: they may be newer than it says, never older.
+        let documents = store.everything().await?.remove(checkpoint.collection.as_str()).unwrap_or_default();
+        let (name, incarnation) = (model.name.to_owned(), checkpoint.incarnation.to_string());
+        models.push(Model { name, incarnation, checkpoint: checkpoint.sequence, documents });
+    }
+    Ok(models)
 }
 
 /// The log as it is stored, and its bodies opened.

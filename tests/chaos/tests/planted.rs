@@ -14,12 +14,9 @@ use dockhost_chaos::observation::{Change, Copy, Entry, Verified};
 use dockhost_chaos::report::{Act, Fault, Part, Report};
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_projections::ReadModel;
-use dockhost_projections::backends::Backends;
-use dockhost_projections::instances::Instances;
 use dockhost_projections::model::Folded;
-use dockhost_projections::sessions::Sessions;
-use dockhost_projections::users::Users;
+use dockhost_projections::registry::ModelVisitor;
+use dockhost_projections::{ReadModel, visit_all};
 use serde_json::{Value, json};
 
 const REQUESTED: &str = "dockhost.instance.requested.v1";
@@ -36,23 +33,24 @@ fn sound() -> Report {
 
 /// Folds the documents anew, from the events that `of` lets through.
 fn project(report: &mut Report, of: impl Fn(u64) -> bool) {
-    fn documents<M: ReadModel>(log: &Log, of: &impl Fn(u64) -> bool) -> (String, Vec<Value>) {
-        let mut folded = Folded::<M>::default();
-        for logged in log.events.iter().filter(|logged| of(logged.sequence())) {
-            if logged.recorded.envelope.aggregate.kind() == M::KIND {
-                folded.fold(&logged.recorded);
+    struct Fold<'a, F>(&'a Log, F);
+
+    impl<F: Fn(u64) -> bool> ModelVisitor for Fold<'_, F> {
+        type Output = (&'static str, Vec<Value>);
+
+        fn visit<M: ReadModel>(&mut self) -> Self::Output {
+            let mut folded = Folded::<M>::default();
+            for logged in self.0.events.iter().filter(|logged| self.1(logged.sequence())) {
+                if logged.recorded.envelope.aggregate.kind() == M::KIND {
+                    folded.fold(&logged.recorded);
+                }
             }
+            (M::NAME, folded.documents().map(|document| serde_json::to_value(document).unwrap()).collect())
         }
-        (M::NAME.to_owned(), folded.documents().map(|document| serde_json::to_value(document).unwrap()).collect())
     }
+
     let log = Log::read(&report.observation, &mut Found::default());
-    let all = [
-        documents::<Users>(&log, &of),
-        documents::<Backends>(&log, &of),
-        documents::<Instances>(&log, &of),
-        documents::<Sessions>(&log, &of),
-    ];
-    for (name, documents) in all {
+    for (name, documents) in visit_all(&mut Fold(&log, of)) {
         report.observation.models.iter_mut().find(|model| model.name == name).unwrap().documents = documents;
     }
 }

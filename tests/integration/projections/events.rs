@@ -1,4 +1,4 @@
-//! Recorded events about numbered things, and a log of them in memory.
+//! Log entries about numbered aggregates, and a log in memory.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,6 @@ use dockhost_domain::tenancy::TenancyEvent;
 use dockhost_domain::tenancy::event::{Deleted, DeletionOutcome, Observed, ReportPosition, Requested};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Limits, Observation, Phase, Ports};
-use dockhost_projections::quarantine::LogItem;
 use dockhost_projections::store::Cause;
 use dockhost_projections::{History, LogEntry, Unreadable};
 use futures::future::BoxFuture;
@@ -43,13 +42,13 @@ pub fn at(sequence: u64) -> Timestamp {
     Timestamp::from_millis(i64::try_from(sequence * 1000).unwrap())
 }
 
-fn recorded(sequence: u64, aggregate: AggregateId, event: impl Into<Event>) -> RecordedEvent {
+fn recorded(sequence: u64, aggregate: AggregateId, event: impl Into<Event>) -> LogEntry {
     let meta = Meta { id: EventId::from_uuid(uuid(sequence)), time: at(sequence) };
     let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
-    RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
+    RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin, event: event.into() } }.into()
 }
 
-pub fn signed_up(sequence: u64, n: u64, email: &str) -> RecordedEvent {
+pub fn signed_up(sequence: u64, n: u64, email: &str) -> LogEntry {
     let created = Created {
         username: Personal::Plain("ada".parse().unwrap()),
         email: Personal::Plain(email.to_owned()),
@@ -60,7 +59,7 @@ pub fn signed_up(sequence: u64, n: u64, email: &str) -> RecordedEvent {
     recorded(sequence, AggregateId::Account(user(n)), AccountEvent::Created(created))
 }
 
-pub fn enrolled(sequence: u64, n: u64) -> RecordedEvent {
+pub fn enrolled(sequence: u64, n: u64) -> LogEntry {
     let enrolled = Enrolled {
         username: Personal::Plain("lab".parse().unwrap()),
         password_verifier: Personal::Plain("verifier".to_owned()),
@@ -72,7 +71,7 @@ pub fn enrolled(sequence: u64, n: u64) -> RecordedEvent {
     recorded(sequence, AggregateId::Backend(backend(n)), BackendEvent::Enrolled(enrolled))
 }
 
-pub fn connected(sequence: u64, n: u64, address: &str) -> RecordedEvent {
+pub fn connected(sequence: u64, n: u64, address: &str) -> LogEntry {
     let connected = Connected {
         address: Personal::Plain(address.to_owned()),
         runtime: "simulated".to_owned(),
@@ -81,7 +80,7 @@ pub fn connected(sequence: u64, n: u64, address: &str) -> RecordedEvent {
     recorded(sequence, AggregateId::Backend(backend(n)), BackendEvent::Connected(connected))
 }
 
-pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> RecordedEvent {
+pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> LogEntry {
     let requested = Requested {
         instance_id: instance(n),
         name: Personal::Plain(name.parse().unwrap()),
@@ -95,7 +94,7 @@ pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> Re
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Requested(requested))
 }
 
-pub fn runs(sequence: u64, owner: u64, n: u64) -> RecordedEvent {
+pub fn runs(sequence: u64, owner: u64, n: u64) -> LogEntry {
     let observed = Observed {
         instance_id: instance(n),
         placement: 1,
@@ -112,13 +111,26 @@ pub fn runs(sequence: u64, owner: u64, n: u64) -> RecordedEvent {
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Observed(observed))
 }
 
-pub fn deleted(sequence: u64, owner: u64, n: u64) -> RecordedEvent {
+pub fn deleted(sequence: u64, owner: u64, n: u64) -> LogEntry {
     let outcome = DeletionOutcome::Confirmed { backend_id: backend(100) };
     let deleted = Deleted { instance_id: instance(n), generation: 2, outcome };
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Deleted(deleted))
 }
 
-/// A log that can be appended to while it is read.
+/// The subject of an entry's aggregate.
+pub fn subject(entry: &LogEntry) -> String {
+    match entry {
+        LogEntry::Event(recorded) => recorded.envelope.aggregate.to_string(),
+        LogEntry::Unreadable(unreadable) => unreadable.subject.clone(),
+    }
+}
+
+/// The entries after a position.
+pub fn after(log: &Log, position: u64) -> Vec<LogEntry> {
+    log.entries().into_iter().filter(|entry| entry.sequence() > position).collect()
+}
+
+/// A log in memory that can grow while it is read.
 #[derive(Debug, Clone)]
 pub struct Log {
     incarnation: Incarnation,
@@ -126,47 +138,36 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn of(incarnation: Incarnation, events: &[RecordedEvent]) -> Self {
-        let entries = events.iter().map(event).collect();
-        Self { incarnation, entries: Arc::new(Mutex::new(entries)) }
+    pub fn of(incarnation: Incarnation, entries: &[LogEntry]) -> Self {
+        Self { incarnation, entries: Arc::new(Mutex::new(entries.to_vec())) }
     }
 
-    pub fn append(&self, event: RecordedEvent) {
-        self.entries.lock().unwrap().push(LogEntry::Event(Arc::new(event)));
+    pub fn append(&self, entry: LogEntry) {
+        self.entries.lock().unwrap().push(entry);
     }
 
-    /// The same log as another program reads it, to which the events at these places say nothing.
-    pub fn unreadable_at(&self, places: &[u64]) -> Self {
-        let entries = self.entries().into_iter().map(|entry| match entry.event() {
-            Ok(recorded) if places.contains(&recorded.sequence) => unreadable(recorded),
-            _ => entry,
+    /// The same log as read by a program that does not know the types of the events at these sequences.
+    pub fn unreadable_at(&self, sequences: &[u64]) -> Self {
+        let entries = self.entries().into_iter().map(|entry| {
+            if sequences.contains(&entry.sequence()) {
+                LogEntry::Unreadable(Unreadable::new(subject(&entry), entry.sequence(), "unknown type"))
+            } else {
+                entry
+            }
         });
         Self { incarnation: self.incarnation.clone(), entries: Arc::new(Mutex::new(entries.collect())) }
     }
 
-    /// What is in it, in order.
+    /// All entries, in order.
     pub fn entries(&self) -> Vec<LogEntry> {
         self.entries.lock().unwrap().clone()
     }
 
     fn select(&self, (after, to): (u64, u64), wanted: impl Fn(&str) -> bool) -> BoxStream<'_, Result<LogEntry, Cause>> {
-        let selected = self.entries().into_iter().filter(move |entry| {
-            let subject = entry
-                .event()
-                .map_or_else(|held| held.subject.clone(), |recorded| recorded.envelope.aggregate.to_string());
-            (after + 1..=to).contains(&entry.sequence()) && wanted(&subject)
-        });
+        let in_range = |entry: &LogEntry| (after + 1..=to).contains(&entry.sequence());
+        let selected = self.entries().into_iter().filter(|entry| in_range(entry) && wanted(&subject(entry)));
         Box::pin(stream::iter(selected.map(Ok).collect::<Vec<_>>()))
     }
-}
-
-fn event(recorded: &RecordedEvent) -> LogEntry {
-    LogEntry::Event(Arc::new(recorded.clone()))
-}
-
-/// What a program sees that doesn't know this event's type.
-fn unreadable(recorded: &RecordedEvent) -> LogEntry {
-    LogEntry::Unreadable(Unreadable::new(recorded.envelope.aggregate.to_string(), recorded.sequence, "unknown type"))
 }
 
 impl History for Log {
@@ -177,6 +178,10 @@ impl History for Log {
     fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
         let end = self.entries.lock().unwrap().last().map_or(0, LogEntry::sequence);
         Box::pin(async move { Ok(end) })
+    }
+
+    fn read_all(&self, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
+        self.select((after, to), |_| true)
     }
 
     fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {

@@ -1,4 +1,4 @@
-//! The read models against a real database.
+//! The read models on a real database.
 
 mod events;
 mod fence;
@@ -9,9 +9,8 @@ mod rebuilding;
 mod spilling;
 mod verifying;
 
-use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::incarnation::Incarnation;
-use dockhost_projections::{MongoStore, Projector, ReadModel};
+use dockhost_projections::{LogEntry, MongoStore, Projector, ReadModel};
 
 use crate::harness::Mongo;
 
@@ -35,8 +34,8 @@ async fn position<M: ReadModel>(store: &MongoStore) -> u64 {
     store.checkpoint::<M>().await.unwrap().unwrap().sequence
 }
 
-/// A projector's whole life: the events in one batch.
-async fn project<M: ReadModel>(store: &MongoStore, events: &[RecordedEvent]) -> Projector<M> {
+/// Opens a projector and applies the events as one batch.
+async fn project<M: ReadModel>(store: &MongoStore, events: &[LogEntry]) -> Projector<M> {
     let mut projector = open::<M>(store).await;
     projector.apply(events).await.unwrap();
     projector

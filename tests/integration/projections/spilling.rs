@@ -1,7 +1,6 @@
-//! A model that doesn't fit in memory is verified and rebuilt to the same letter, and leaves nothing behind.
+//! Verifications and rebuilds of a model that does not fit in memory yield the same result and leave nothing behind.
 
 use bson::{Document, doc};
-use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::backends::Backends;
@@ -20,13 +19,13 @@ use super::{connect, log, open, project, store};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Mongo, wait_until};
 
-/// Few enough that most documents are let go, and asked for again.
+/// Documents in memory: so few that most are evicted and read again.
 const FEW: usize = 20;
 const INSTANCES: u64 = 300;
 const EVENTS: u64 = 5000;
 
-/// Events of all instances, mixed: each of some thousand in a row asks for other documents than the one before.
-fn mixed() -> Vec<RecordedEvent> {
+/// Events of all instances in mixed order.
+fn mixed() -> Vec<LogEntry> {
     let event = |n: u64| match n {
         1..=INSTANCES => requested(n, n % 7, n, &format!("web-{n}"), "key"),
         _ => {
@@ -44,50 +43,49 @@ async fn scratch_collections(store: &MongoStore) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_large_model_is_verified_and_rebuilt_as_a_small_one_is() {
+async fn rebuild_and_verify_of_a_large_model_yield_the_result_of_a_small_one() {
     let store = store().await;
     let events = mixed();
     let history = Log::of(log("one"), &events);
-    let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &|_| {}).await.unwrap();
     assert_eq!((rebuilt.documents, rebuilt.position), (300, EVENTS));
-    let small = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    let small = verify::<Instances>(&store, &history, &|_| {}).await.unwrap();
     assert!(small.is_equal(), "{small:?}");
     assert_eq!(small.documents, 300);
-    let large = verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    let large = verify_within::<Instances>(&store, &history, FEW, &|_| {}).await.unwrap();
     assert_eq!(large, small);
 
-    let again = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    let again = rebuild_within::<Instances>(&store, &history, FEW, &|_| {}).await.unwrap();
     assert_eq!(again.before.as_ref(), Some(&small));
-    drop_replaced::<Instances>(&store, &again).await.unwrap();
+    drop_replaced(&store, std::slice::from_ref(&again)).await.unwrap();
     let mut names = store.collection_names().await.unwrap();
     names.sort();
-    assert_eq!(names, ["checkpoints", again.collection.as_str()], "something was left behind");
+    assert_eq!(names, ["checkpoints", again.collection.as_str()], "a collection was left");
 }
 
 #[tokio::test]
-async fn differences_of_a_large_model_are_named() {
+async fn verify_of_a_large_model_names_the_differences() {
     let store = store().await;
     let events = mixed();
-    // One event is skipped, another never happened, and one instance is not known to the log.
+    // One event is skipped, and one instance is not in the log.
     let (skipped, invented) = (3001, EVENTS + 10);
-    let mut projected: Vec<_> = events.iter().filter(|event| event.sequence != skipped).cloned().collect();
+    let mut projected: Vec<_> = events.iter().filter(|event| event.sequence() != skipped).cloned().collect();
     projected.push(requested(invented, 1, 900, "ghost", "key"));
     project::<Instances>(&store, &projected).await.advance(EVENTS).await.unwrap();
     let mut events = events;
     events.push(runs(invented + 1, 3, 3));
     let history = Log::of(log("one"), &events);
-    let comparison = verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
-    let small = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    let comparison = verify_within::<Instances>(&store, &history, FEW, &|_| {}).await.unwrap();
+    let small = verify::<Instances>(&store, &history, &|_| {}).await.unwrap();
     assert_eq!(comparison, small);
     let found: Vec<_> = comparison.differences.iter().map(|d| (d.id.clone(), d.kind.clone())).collect();
     assert!(found.contains(&(instance(900).to_string(), DifferenceKind::Unexpected)), "{found:?}");
-    // It was told at the next event of that instance what it had missed, so nothing else differs.
+    // The next event of the instance with the skipped event replaces what it had missed.
     assert!(scratch_collections(&store).await.is_empty());
 }
 
-/// The projector moves on all the while: not one false alarm.
 #[tokio::test]
-async fn a_large_model_that_moves_is_verified_without_a_false_alarm() {
+async fn verify_of_a_large_model_beside_a_projector_finds_no_false_difference() {
     let store = store().await;
     let events: Vec<_> = (1..=300_u64)
         .map(|n| if n <= 20 { enrolled(n, n) } else { connected(n, n % 20 + 1, &format!("10.0.0.{n}")) })
@@ -102,17 +100,17 @@ async fn a_large_model_that_moves_is_verified_without_a_false_alarm() {
     let watch = async {
         let mut seen = std::collections::BTreeSet::new();
         while seen.last() != Some(&300) {
-            let comparison = verify_within::<Backends>(&store, &history, 3, &mut |_| {}).await.unwrap();
+            let comparison = verify_within::<Backends>(&store, &history, 3, &|_| {}).await.unwrap();
             assert!(comparison.is_equal(), "{comparison:#?}");
             seen.insert(comparison.position);
         }
         seen.len()
     };
     let ((), positions) = tokio::join!(project, watch);
-    assert!(positions > 2, "it was never verified while it moved");
+    assert!(positions > 2, "the projector did not run meanwhile");
 }
 
-/// A log that never comes to its end.
+/// A log whose reads never end.
 struct Stalled(Log);
 
 impl History for Stalled {
@@ -122,6 +120,10 @@ impl History for Stalled {
 
     fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
         self.0.end()
+    }
+
+    fn read_all(&self, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
+        self.0.read_all(after, to)
     }
 
     fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
@@ -134,7 +136,7 @@ impl History for Stalled {
 }
 
 #[tokio::test]
-async fn what_interrupted_ones_left_is_dropped_by_the_next() {
+async fn rebuild_and_verify_drop_what_interrupted_ones_left() {
     let mongo = Mongo::shared().await;
     let store = connect(&mongo).await;
     let events = mixed();
@@ -144,9 +146,9 @@ async fn what_interrupted_ones_left_is_dropped_by_the_next() {
         let (store, history) = (store.clone(), Stalled(history.clone()));
         tokio::spawn(async move {
             if rebuild {
-                drop(rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await);
+                drop(rebuild_within::<Instances>(&store, &history, FEW, &|_| {}).await);
             } else {
-                drop(verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await);
+                drop(verify_within::<Instances>(&store, &history, FEW, &|_| {}).await);
             }
         })
     };
@@ -160,43 +162,46 @@ async fn what_interrupted_ones_left_is_dropped_by_the_next() {
         interrupted.abort();
         assert!(interrupted.await.unwrap_err().is_cancelled());
     }
-    // The live documents are what they were.
-    let comparison = verify_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    // The live documents are unchanged.
+    let comparison = verify_within::<Instances>(&store, &history, FEW, &|_| {}).await.unwrap();
     assert!(comparison.is_equal(), "{comparison:?}");
     assert_eq!(comparison.collection.as_str(), "instances");
     wait_until("no scratch collection", DEADLINE, async || match scratch_collections(&store).await {
         none if none.is_empty() => Ok(()),
-        // A command of the interrupted one may still have been on its way.
+        // A command of the interrupted one may have been running.
         some => {
-            verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+            verify::<Instances>(&store, &history, &|_| {}).await.unwrap();
             Err(some.join(" "))
         }
     })
     .await;
-    let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &|_| {}).await.unwrap();
     assert_eq!(rebuilt.collection.as_str(), "instances_v3");
-    drop_replaced::<Instances>(&store, &rebuilt).await.unwrap();
+    drop_replaced(&store, &[rebuilt]).await.unwrap();
     let mut names = store.collection_names().await.unwrap();
     names.sort();
     assert_eq!(names, ["checkpoints", "instances_v3"]);
     assert_eq!(store.instances_of(user(1)).await.unwrap().len(), 43);
 }
 
-/// A log at whose end somebody has written to the collection that is being filled.
-struct Meddled(Log, mongodb::Collection<Document>);
+/// A log that, when asked for its end, changes a document of the collection that a rebuild fills.
+struct Tampering(Log, mongodb::Collection<Document>);
 
-impl History for Meddled {
+impl History for Tampering {
     fn incarnation(&self) -> Incarnation {
         self.0.incarnation()
     }
 
     fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
         async {
-            // As long as nothing is written there, nothing is changed.
-            self.1.update_one(doc! {}, doc! { "$set": { "hostname": "meddled" } }).await?;
+            self.1.update_one(doc! {}, doc! { "$set": { "hostname": "tampering" } }).await?;
             self.0.end().await
         }
         .boxed()
+    }
+
+    fn read_all(&self, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
+        self.0.read_all(after, to)
     }
 
     fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
@@ -209,41 +214,40 @@ impl History for Meddled {
 }
 
 #[tokio::test]
-async fn a_copy_that_is_not_what_was_written_never_goes_live() {
+async fn rebuild_with_a_changed_copy_does_not_switch() {
     let mongo = Mongo::shared().await;
     let store = connect(&mongo).await;
     let events = mixed();
     let history = Log::of(log("one"), &events);
     project::<Instances>(&store, &events).await;
     let client = mongodb::Client::with_uri_str(&mongo.uri).await.unwrap();
-    let meddled = Meddled(history.clone(), client.database(&mongo.database).collection("instances_v2"));
-    let refused = rebuild_within::<Instances>(&store, &meddled, FEW, &mut |_| {}).await.unwrap_err();
+    let tampering = Tampering(history.clone(), client.database(&mongo.database).collection("instances_v2"));
+    let refused = rebuild_within::<Instances>(&store, &tampering, FEW, &|_| {}).await.unwrap_err();
     assert!(matches!(refused, ProjectionError::BadCopy { model: "instances" }), "{refused:?}");
-    let comparison = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    let comparison = verify::<Instances>(&store, &history, &|_| {}).await.unwrap();
     assert!(comparison.is_equal() && comparison.collection.as_str() == "instances", "{comparison:?}");
 }
 
-/// An aggregate that the leader's program can't read is held; a newer program that can compares what is there.
 #[tokio::test]
-async fn what_is_held_elsewhere_is_compared_as_far_as_it_is() {
+async fn verify_of_an_aggregate_quarantined_by_another_program_compares_what_is_folded() {
     let store = store().await;
     let events = mixed();
     let history = Log::of(log("one"), &events);
-    // Instance 7919 * n % 300 + 1 of user id % 7: this holds one of seven tenancies.
-    let held_at = 2000;
+    // Quarantines one of seven tenancies.
+    let unreadable = 2000;
     let mut projector: Projector<Instances> = open(&store).await;
-    projector.apply(&history.unreadable_at(&[held_at]).entries()).await.unwrap();
+    projector.apply(&history.unreadable_at(&[unreadable]).entries()).await.unwrap();
     for capacity in [usize::MAX, FEW] {
-        let comparison = verify_within::<Instances>(&store, &history, capacity, &mut |_| {}).await.unwrap();
+        let comparison = verify_within::<Instances>(&store, &history, capacity, &|_| {}).await.unwrap();
         assert!(comparison.is_equal(), "{:#?}", comparison.differences);
         assert_eq!((comparison.quarantined, comparison.documents), (1, 300));
     }
-    let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &mut |_| {}).await.unwrap();
+    let rebuilt = rebuild_within::<Instances>(&store, &history, FEW, &|_| {}).await.unwrap();
     assert!(rebuilt.before.unwrap().is_equal());
-    assert_eq!(rebuilt.quarantined, 0, "it can read them all");
-    let comparison = verify::<Instances>(&store, &history, &mut |_| {}).await.unwrap();
+    assert_eq!(rebuilt.quarantined, 0, "this program can read all events");
+    let comparison = verify::<Instances>(&store, &history, &|_| {}).await.unwrap();
     assert!(comparison.is_equal() && comparison.quarantined == 0, "{comparison:?}");
-    // And the other way round: the older program finds that the documents are further than it can tell.
-    let older = verify_within::<Instances>(&store, &history.unreadable_at(&[held_at]), FEW, &mut |_| {}).await.unwrap();
+    // To the older program the documents are further than it can fold.
+    let older = verify_within::<Instances>(&store, &history.unreadable_at(&[unreadable]), FEW, &|_| {}).await.unwrap();
     assert!(!older.is_equal());
 }

@@ -1,32 +1,34 @@
-//! A verification finds every kind of difference, and none where there is none.
+//! Verification finds every kind of difference, and no false one.
 
-use dockhost_domain::envelope::RecordedEvent;
-use dockhost_projections::ProjectionError;
+use std::sync::Mutex;
+
 use dockhost_projections::backends::Backends;
 use dockhost_projections::comparison::{Comparison, DifferenceKind};
 use dockhost_projections::rebuild::rebuild;
 use dockhost_projections::users::Users;
 use dockhost_projections::verify::verify;
+use dockhost_projections::{LogEntry, ProjectionError};
 
 use super::events::{Log, connected, enrolled, signed_up, user};
 use super::{log, open, project, store};
 
-/// What is found when the projector was given `projected`, and the log holds `recorded`.
-async fn comparison(projected: &[RecordedEvent], recorded: &[RecordedEvent]) -> Comparison {
+/// The comparison if the projector got `projected` and the log holds `recorded`.
+async fn comparison(projected: &[LogEntry], recorded: &[LogEntry]) -> Comparison {
     let store = store().await;
     let mut projector = project::<Users>(&store, projected).await;
-    projector.advance(recorded.last().unwrap().sequence).await.unwrap();
-    let mut last = None;
+    projector.advance(recorded.last().unwrap().sequence()).await.unwrap();
+    let last = Mutex::new(None);
     let history = Log::of(log("one"), recorded);
-    let comparison = verify::<Users>(&store, &history, &mut |p| last = Some((p.done, p.total))).await.unwrap();
-    let (done, total) = last.unwrap();
+    let comparison =
+        verify::<Users>(&store, &history, &|p| *last.lock().unwrap() = Some((p.done, p.total))).await.unwrap();
+    let (done, total) = last.into_inner().unwrap().unwrap();
     assert_eq!(done, total);
     assert_eq!(comparison.is_equal(), comparison.differences.is_empty(), "{comparison:?}");
     comparison
 }
 
 #[tokio::test]
-async fn equal_documents_have_equal_digests() {
+async fn verify_equal_documents_have_equal_digests() {
     let events = [signed_up(1, 1, "ada@example.org"), signed_up(4, 2, "bob@example.org")];
     let comparison = comparison(&events, &events).await;
     assert!(comparison.is_equal(), "{comparison:?}");
@@ -34,7 +36,7 @@ async fn equal_documents_have_equal_digests() {
 }
 
 #[tokio::test]
-async fn each_difference_is_named() {
+async fn verify_names_each_difference() {
     let events = [signed_up(1, 1, "ada@example.org"), signed_up(4, 2, "bob@example.org")];
     let only = |comparison: Comparison, n: u64| {
         assert!(!comparison.is_equal());
@@ -55,29 +57,29 @@ async fn each_difference_is_named() {
 }
 
 #[tokio::test]
-async fn a_document_that_lacks_an_event_is_found() {
+async fn verify_finds_a_document_that_lacks_an_event() {
     let store = store().await;
     let events = [enrolled(1, 1), connected(2, 1, "10.0.0.1"), connected(3, 1, "10.0.0.2")];
     project::<Backends>(&store, &events[..2]).await.advance(3).await.unwrap();
-    let comparison = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
-    assert_eq!(comparison.differences[0].kind, DifferenceKind::Behind { seq: 2, due: 3 });
+    let comparison = verify::<Backends>(&store, &Log::of(log("one"), &events), &|_| {}).await.unwrap();
+    assert_eq!(comparison.differences[0].kind, DifferenceKind::Behind { seq: 2, required: 3 });
     assert!(!comparison.is_equal());
 }
 
 #[tokio::test]
-async fn a_batch_that_is_half_written_is_no_difference() {
+async fn verify_ignores_a_batch_before_its_checkpoint() {
     let store = store().await;
     let events = [enrolled(1, 1), enrolled(2, 2), connected(3, 1, "10.0.0.1"), connected(4, 2, "10.0.0.2")];
     let projector = project::<Backends>(&store, &events[..2]).await;
-    projector.write(projector.fold(&events[3..]).await.unwrap().folded).await.unwrap();
-    let comparison = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
+    projector.store_only(&projector.fold_only(&events[3..]).await.unwrap()).await.unwrap();
+    let comparison = verify::<Backends>(&store, &Log::of(log("one"), &events), &|_| {}).await.unwrap();
     assert_eq!(comparison.position, 2);
     assert!(comparison.is_equal(), "{comparison:#?}");
 }
 
-/// The projector moves on all the while, documents are ahead of the checkpoint: not one false alarm.
+/// Documents are ahead of the checkpoint meanwhile.
 #[tokio::test]
-async fn a_moving_target_is_verified_without_a_false_alarm() {
+async fn verify_beside_a_projector_finds_no_false_difference() {
     let store = store().await;
     let events: Vec<_> = (1..=300_u64)
         .map(|n| if n <= 20 { enrolled(n, n) } else { connected(n, n % 20 + 1, &format!("10.0.0.{n}")) })
@@ -92,45 +94,44 @@ async fn a_moving_target_is_verified_without_a_false_alarm() {
     let watch = async {
         let mut seen = std::collections::BTreeSet::new();
         while seen.last() != Some(&300) {
-            let comparison = verify::<Backends>(&store, &history, &mut |_| {}).await.unwrap();
+            let comparison = verify::<Backends>(&store, &history, &|_| {}).await.unwrap();
             assert!(comparison.is_equal(), "{comparison:#?}");
             seen.insert(comparison.position);
         }
         seen.len()
     };
     let ((), positions) = tokio::join!(project, watch);
-    assert!(positions > 3, "it was never verified while it moved");
+    assert!(positions > 3, "the projector did not run meanwhile");
 }
 
 #[tokio::test]
-async fn another_log_is_not_compared_with() {
+async fn verify_documents_of_another_log_are_refused() {
     let store = store().await;
     project::<Users>(&store, &[signed_up(1, 1, "ada@example.org")]).await;
-    let error = verify::<Users>(&store, &Log::of(log("two"), &[]), &mut |_| {}).await.unwrap_err();
+    let error = verify::<Users>(&store, &Log::of(log("two"), &[]), &|_| {}).await.unwrap_err();
     assert!(matches!(error, ProjectionError::ForeignLog { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_log_that_lost_its_end_is_not_compared_with_nor_rebuilt_from() {
+async fn verify_and_rebuild_refuse_a_log_that_lost_its_end() {
     let store = store().await;
     let events = [signed_up(1, 1, "ada@example.org"), signed_up(2, 2, "bob@example.org")];
     project::<Users>(&store, &events).await;
     let history = Log::of(log("one"), &events[..1]);
     let ahead = |error| matches!(error, ProjectionError::AheadOfLog { position: 2, end: 1, .. });
-    assert!(ahead(verify::<Users>(&store, &history, &mut |_| {}).await.unwrap_err()));
-    assert!(ahead(rebuild::<Users>(&store, &history, &mut |_| {}).await.unwrap_err()));
+    assert!(ahead(verify::<Users>(&store, &history, &|_| {}).await.unwrap_err()));
+    assert!(ahead(rebuild::<Users>(&store, &history, &|_| {}).await.unwrap_err()));
     assert!(store.user(user(2)).await.unwrap().is_some());
 }
 
-/// What is ahead of the checkpoint is not excused: it is compared where it is.
 #[tokio::test]
-async fn a_document_beyond_the_checkpoint_is_compared_at_its_own_event() {
+async fn verify_compares_a_document_beyond_the_checkpoint_at_its_own_seq() {
     let store = store().await;
     let events = [enrolled(1, 1), enrolled(2, 2), connected(3, 1, "10.0.0.1"), connected(4, 2, "10.0.0.2")];
     let projector = project::<Backends>(&store, &events[..2]).await;
     let wrong = [connected(3, 1, "10.6.6.6"), connected(99, 2, "10.0.0.2"), enrolled(100, 3)];
-    projector.write(projector.fold(&wrong).await.unwrap().folded).await.unwrap();
-    let comparison = verify::<Backends>(&store, &Log::of(log("one"), &events), &mut |_| {}).await.unwrap();
+    projector.store_only(&projector.fold_only(&wrong).await.unwrap()).await.unwrap();
+    let comparison = verify::<Backends>(&store, &Log::of(log("one"), &events), &|_| {}).await.unwrap();
     assert_eq!((comparison.position, comparison.differences.len()), (2, 3));
     assert_ne!(comparison.stored, comparison.expected);
     let DifferenceKind::Content(first) = &comparison.differences[0].kind else { panic!("{comparison:#?}") };

@@ -30,8 +30,9 @@ pub fn check(observation: &Observation, log: &Log, found: &mut Found) {
 }
 
 fn models(observation: &Observation, log: &Log, found: &mut Found) {
-    use dockhost::replica::projection_progress::MODELS;
-    for (name, kind) in MODELS {
+    use dockhost_projections::MODELS;
+    use dockhost_projections::registry::ModelInfo;
+    for ModelInfo { name, kind, .. } in MODELS.iter().copied() {
         let last = log.last_of(kind);
         let position = observation.models.iter().find(|model| model.name == name).map_or(0, |model| model.checkpoint);
         if position < last {

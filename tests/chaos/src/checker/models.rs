@@ -4,12 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use dockhost_projections::backends::Backends;
 use dockhost_projections::digest::mismatches;
-use dockhost_projections::instances::Instances;
-use dockhost_projections::model::{Document, Folded, ReadModel};
-use dockhost_projections::sessions::Sessions;
-use dockhost_projections::users::Users;
+use dockhost_projections::model::Folded;
+use dockhost_projections::registry::ModelVisitor;
+use dockhost_projections::{Document, ReadModel, visit_selected};
 use serde_json::Value;
 
 use super::log::Log;
@@ -18,12 +16,8 @@ use crate::observation::{Model, Observation};
 
 pub(super) fn check(observation: &Observation, log: &Log, found: &mut Found) {
     for model in &observation.models {
-        match model.name.as_str() {
-            Users::NAME => one::<Users>(model, log, found),
-            Backends::NAME => one::<Backends>(model, log, found),
-            Instances::NAME => one::<Instances>(model, log, found),
-            Sessions::NAME => one::<Sessions>(model, log, found),
-            other => found.add(Invariant::I8, "a read model that nobody knows", [other], []),
+        if visit_selected(Some(&model.name), &mut Check { model, log, found: &mut *found }).is_empty() {
+            found.add(Invariant::I8, "an unknown read model", [&model.name], []);
         }
         if model.incarnation != observation.incarnation {
             found.add(Invariant::I8, "it was folded from another log", [&model.name], []);
@@ -33,6 +27,20 @@ pub(super) fn check(observation: &Observation, log: &Log, found: &mut Found) {
         Some(verified) if verified.equal => {}
         Some(verified) => found.add(Invariant::I9, format!("verify says: {}", verified.said), [""; 0], []),
         None => found.add(Invariant::I9, "verify was never asked", [""; 0], []),
+    }
+}
+
+struct Check<'a> {
+    model: &'a Model,
+    log: &'a Log,
+    found: &'a mut Found,
+}
+
+impl ModelVisitor for Check<'_> {
+    type Output = ();
+
+    fn visit<M: ReadModel>(&mut self) {
+        one::<M>(self.model, self.log, self.found);
     }
 }
 

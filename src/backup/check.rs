@@ -46,7 +46,8 @@ pub fn events(
     Ok(())
 }
 
-/// Checks all events, and the keys if `with_keys`. `on_event` gets the sequence of each event and returns `false` to stop.
+/// Checks all events, and the keys if `with_keys`. `on_event` gets the sequence of each event and returns `false` to
+/// stop.
 ///
 /// # Errors
 /// [`BackupError::Damaged`] with the first wrong place.

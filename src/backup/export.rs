@@ -1,7 +1,7 @@
 //! Export: copies the log into a directory while DockHost runs.
 //!
-//! An export ends with the last event at its start. Later runs, and runs after an interruption, add what is new. One task
-//! reads events, another writes them, with a bounded queue between them, so memory use is constant.
+//! An export ends with the last event at its start. Later runs, and runs after an interruption, add what is new. One
+//! task reads events, another writes them, with a bounded queue between them, so memory use is constant.
 //!
 //! The keys are read before and after the end of the log is determined: a key that is created for an event meanwhile is
 //! in the second read, and a key that an event beyond the end destroys is in the first.

@@ -1,5 +1,5 @@
-//! Atomic files: each is written under another name, synced and renamed, and the directory is synced. So a file under its
-//! final name is complete, also after a power failure.
+//! Atomic files: each is written under another name, synced and renamed, and the directory is synced. So a file under
+//! its final name is complete, also after a power failure.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -1,8 +1,8 @@
 //! The file of wrapped keys: compressed lines with names and keys of the bucket KEYS.
 //!
-//! Keys are not in the files of events because of erasure: an event is harmless once its owner's key is gone, but a copy
-//! of the key outlives its destruction. Each run writes this file again and removes the previous one. The name contains
-//! the content's hash, so that the finished export's file stays until the next one is complete.
+//! Keys are not in the files of events because of erasure: an event is harmless once its owner's key is gone, but a
+//! copy of the key outlives its destruction. Each run writes this file again and removes the previous one. The name
+//! contains the content's hash, so that the finished export's file stays until the next one is complete.
 
 use std::collections::BTreeMap;
 use std::io::Write;

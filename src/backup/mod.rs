@@ -1,11 +1,12 @@
 //! Export and import of the log: `dockhost export` and `dockhost import`. `docs/BACKUP.md` specifies the format.
 //!
-//! An export is a directory with the stored messages of EVENTS, each line chained to the one before, and the wrapped keys
-//! of the bucket KEYS. No value is unsealed and no event decoded, so events that this binary can't read are copied too.
+//! An export is a directory with the stored messages of EVENTS, each line chained to the one before, and the wrapped
+//! keys of the bucket KEYS. No value is unsealed and no event decoded, so events that this binary can't read are copied
+//! too.
 //!
 //! - [`export`], [`import`]: the commands. [`check`]: compares a directory with its manifest, without a server.
-//! - [`mod@line`]: an event as a line, and the chain. [`segment`]: a compressed file of lines. [`manifest`]: the list of
-//!   files. [`keys`]: the file of wrapped keys; [`bucket`]: the bucket KEYS.
+//! - [`mod@line`]: an event as a line, and the chain. [`segment`]: a compressed file of lines. [`manifest`]: the list
+//!   of files. [`keys`]: the file of wrapped keys; [`bucket`]: the bucket KEYS.
 //! - [`files`]: how files are written atomically.
 
 pub mod bucket;

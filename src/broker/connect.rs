@@ -61,8 +61,8 @@ impl AttemptError {
 }
 
 impl Broker {
-    /// Connects to `url` (or several, comma-separated) with an nkey seed, retrying for `timeout`. `name` is shown in the
-    /// broker's monitoring.
+    /// Connects to `url` (or several, comma-separated) with an nkey seed, retrying for `timeout`. `name` is shown in
+    /// the broker's monitoring.
     ///
     /// # Errors
     /// [`ConnectError`] of the last attempt; at once if the key is refused.

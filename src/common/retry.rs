@@ -1,5 +1,5 @@
-//! Retries with backoff until a deadline, for what may not be ready yet: at start-up the servers come up in any order, and
-//! a cluster that has just lost nodes does not answer for some seconds.
+//! Retries with backoff until a deadline, for what may not be ready yet: at start-up the servers come up in any order,
+//! and a cluster that has just lost nodes does not answer for some seconds.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ pub const STARTUP_DEADLINE: Duration = Duration::from_secs(30);
 const MIN_DELAY: Duration = Duration::from_millis(50);
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Repeats `attempt` until it succeeds, fails permanently, or the deadline is reached. `transient_cause` returns the text
-/// of an error that may pass; the first one is logged as the reason for waiting for `what`.
+/// Repeats `attempt` until it succeeds, fails permanently, or the deadline is reached. `transient_cause` returns the
+/// text of an error that may pass; the first one is logged as the reason for waiting for `what`.
 ///
 /// # Errors
 /// The error of the last attempt.

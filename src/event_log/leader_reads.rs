@@ -1,5 +1,5 @@
-//! Reads of EVENTS that decisions depend on. The stream's leader answers each of them; a "direct get" could be answered by
-//! a replica that lags.
+//! Reads of EVENTS that decisions depend on. The stream's leader answers each of them; a "direct get" could be answered
+//! by a replica that lags.
 
 use std::time::Duration;
 

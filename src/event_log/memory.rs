@@ -1,5 +1,5 @@
-//! The log in memory, with the same rules as JetStream and with faults that tests can inject. Nothing is sealed, because
-//! nothing leaves the process.
+//! The log in memory, with the same rules as JetStream and with faults that tests can inject. Nothing is sealed,
+//! because nothing leaves the process.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,9 +3,10 @@
 //! The port [`EventLog`] has two adapters, [`jetstream`] and `memory` (for tests), which pass the same contract tests.
 //! Layers above this folder handle events only, never messages.
 //!
-//! - [`jetstream`]: the adapter. It uses `publish` and `batch` (one attempt to store), `leader_reads` (reads answered by
-//!   the stream's leader), `reader` (the ordered reader) and [`codec`] (an event's form on the wire).
-//! - [`durable`]: the durable reader. [`history`]: ranges for the read models; [`shared_scan`]: one scan for several of them.
+//! - [`jetstream`]: the adapter. It uses `publish` and `batch` (one attempt to store), `leader_reads` (reads answered
+//!   by the stream's leader), `reader` (the ordered reader) and [`codec`] (an event's form on the wire).
+//! - [`durable`]: the durable reader. [`history`]: ranges for the read models; [`shared_scan`]: one scan for several of
+//!   them.
 //! - [`raw`]: messages as stored, for exports; [`refill`]: fills an empty stream with them.
 
 mod batch;

@@ -1,7 +1,7 @@
 //! EVENTS as stored: messages that are neither opened nor decoded, for copies of the log.
 //!
-//! The stream's leader tells where the log ends. A consumer may sit on a replica that lags, but a replica holds a prefix
-//! of the leader's log, so a read that reaches the leader's last sequence is complete.
+//! The stream's leader tells where the log ends. A consumer may sit on a replica that lags, but a replica holds a
+//! prefix of the leader's log, so a read that reaches the leader's last sequence is complete.
 
 use std::time::Duration;
 

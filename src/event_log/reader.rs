@@ -1,8 +1,8 @@
 //! The ordered reader: all events after a sequence, without a gap, for ever.
 //!
-//! While nothing new arrives it asks the stream's leader whether there is more, so that a consumer that is stuck, or sits
-//! on a node that was cut off, is detected and created again. [`decoded`] decodes ahead of the caller, on all cores and
-//! in order.
+//! While nothing new arrives it asks the stream's leader whether there is more, so that a consumer that is stuck, or
+//! sits on a node that was cut off, is detected and created again. [`decoded`] decodes ahead of the caller, on all
+//! cores and in order.
 
 use std::time::Duration;
 

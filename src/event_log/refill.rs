@@ -1,9 +1,9 @@
 //! Fills an empty EVENTS with the events of another log, each at its old sequence.
 //!
-//! Each publish names the sequence that the *whole stream* must end at, so an event fits at exactly one place: if another
-//! client appends, all further publishes fail, and a publish whose reply was lost can be repeated safely. Many publishes
-//! are in flight at once. When one fails, so do those behind it; then the stream's leader is asked where the log ends,
-//! and the rest is sent again.
+//! Each publish names the sequence that the *whole stream* must end at, so an event fits at exactly one place: if
+//! another client appends, all further publishes fail, and a publish whose reply was lost can be repeated safely. Many
+//! publishes are in flight at once. When one fails, so do those behind it; then the stream's leader is asked where the
+//! log ends, and the rest is sent again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -156,8 +156,8 @@ impl Refill {
         }
     }
 
-    /// Sends again what is not stored, until that succeeds or the refill has stalled. (Not `backon`: each attempt changes
-    /// `self`, and the deadline moves with every stored event.)
+    /// Sends again what is not stored, until that succeeds or the refill has stalled. (Not `backon`: each attempt
+    /// changes `self`, and the deadline moves with every stored event.)
     async fn resume(&mut self, mut cause: Cause) -> Result<(), RefillError> {
         loop {
             if self.last_progress.elapsed() >= MAX_STALL {

@@ -26,8 +26,8 @@ impl Executor {
 }
 
 impl Batch {
-    /// Decides one command; as [`Executor::execute`], it checks that the state is current before it rejects. At most one
-    /// command per aggregate.
+    /// Decides one command; as [`Executor::execute`], it checks that the state is current before it rejects. At most
+    /// one command per aggregate.
     ///
     /// # Errors
     /// The rejection, or the log can't be read.

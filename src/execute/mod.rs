@@ -1,8 +1,8 @@
 //! Runs commands: load, decide, append.
 //!
-//! A command decides on a cached state, and its append expects the sequence of that state. A rejection or a no-op has no
-//! append, so before it returns one, `execute` checks that the cached state is current; if not, it reloads and decides
-//! again.
+//! A command decides on a cached state, and its append expects the sequence of that state. A rejection or a no-op has
+//! no append, so before it returns one, `execute` checks that the cached state is current; if not, it reloads and
+//! decides again.
 //!
 //! - `cache`: states of one kind of aggregate. `aggregates`: the caches of all kinds. [`snapshots`]: saved states.
 //! - `batch`: commands on several aggregates that are stored together.

@@ -124,8 +124,8 @@ impl Keyring {
         Self { erasures, ..self }
     }
 
-    /// The principal's key, created if there is none. It is stored before this returns, so that no event is sealed under
-    /// a key that can be lost.
+    /// The principal's key, created if there is none. It is stored before this returns, so that no event is sealed
+    /// under a key that can be lost.
     ///
     /// # Errors
     /// [`KeyError::Erased`], [`KeyError::Unavailable`], [`KeyError::Damaged`], [`KeyError::NoRandomness`].

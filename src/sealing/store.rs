@@ -124,8 +124,8 @@ impl BucketKeyStore {
         Ok(entries)
     }
 
-    /// Deletes every message on the key's subject by its sequence. Unlike a purge or the bucket's own delete, that makes
-    /// the broker overwrite the bytes.
+    /// Deletes every message on the key's subject by its sequence. Unlike a purge or the bucket's own delete, that
+    /// makes the broker overwrite the bytes.
     async fn overwrite(&self, name: &str) -> Result<(), Cause> {
         let (stream, subject) = (&self.0.stream, format!("{}{name}", self.0.prefix));
         loop {

@@ -1,7 +1,7 @@
 //! An ordered read of a stream: every message after a sequence, without a gap.
 //!
-//! It reads through ephemeral consumers. When one breaks, the next call creates another after the last message returned;
-//! when to call again, and when to give up, is for the caller to decide.
+//! It reads through ephemeral consumers. When one breaks, the next call creates another after the last message
+//! returned; when to call again, and when to give up, is for the caller to decide.
 
 use std::time::Duration;
 

@@ -50,7 +50,8 @@ pub struct Puller {
 }
 
 impl Puller {
-    /// Creates the consumer on `stream`, or opens an existing durable one, and prepares pulls of up to `batch` messages.
+    /// Creates the consumer on `stream`, or opens an existing durable one, and prepares pulls of up to `batch`
+    /// messages.
     ///
     /// # Errors
     /// The error of the broker or the client.

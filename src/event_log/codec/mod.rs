@@ -1,8 +1,8 @@
 //! An event's form on the wire: CloudEvents headers and a JSON body whose personal values are sealed.
 //!
-//! An event that this binary cannot read is decoded to a value, so that it freezes only its own aggregate. A key that is
-//! not available is an error, because skipping the event would leave a gap in the fold. Sealed values become erased ones
-//! only if the log says that their owner was erased.
+//! An event that this binary cannot read is decoded to a value, so that it freezes only its own aggregate. A key that
+//! is not available is an error, because skipping the event would leave a gap in the fold. Sealed values become erased
+//! ones only if the log says that their owner was erased.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Appends. One publish per attempt, with the expected last sequence of its subject.
 //!
-//! A missing reply leaves the outcome open, so the same event is published again until a reply is final; then the log is
-//! searched for its id.
+//! A missing reply leaves the outcome open, so the same event is published again until a reply is final; then the log
+//! is searched for its id.
 
 use std::time::Duration;
 

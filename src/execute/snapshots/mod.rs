@@ -1,11 +1,11 @@
 //! Snapshots: saved states of long aggregates, so that a cold load reads only the later events.
 //!
-//! A snapshot is an optimisation only: before using one, the executor checks that the log has the snapshot's last event.
-//! Whole states are sealed under the owner's key, so that destroying the key ends them as well. Claims are short and have
-//! no owner, so they have no snapshots.
+//! A snapshot is an optimisation only: before using one, the executor checks that the log has the snapshot's last
+//! event. Whole states are sealed under the owner's key, so that destroying the key ends them as well. Claims are short
+//! and have no owner, so they have no snapshots.
 //!
-//! The store is MongoDB, on which commands must not depend: lookups have a timeout, and after a failure the store is not
-//! used for a while. Snapshots are written in the background, one at a time; one that cannot be written is dropped.
+//! The store is MongoDB, on which commands must not depend: lookups have a timeout, and after a failure the store is
+//! not used for a while. Snapshots are written in the background, one at a time; one that cannot be written is dropped.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
@@ -97,7 +97,8 @@ impl SnapshotManager {
         (Arc::clone(&manager), SnapshotWriter::new(manager, requests))
     }
 
-    /// The state in the aggregate's snapshot, if it is of this log and fold version. The caller checks it against the log.
+    /// The state in the aggregate's snapshot, if it is of this log and fold version. The caller checks it against the
+    /// log.
     pub(super) async fn find<A: Aggregate>(&self, id: A::Id) -> Option<CachedState<A>> {
         let aggregate = A::subject(id);
         let principal = aggregate.sealed_under()?;

@@ -25,7 +25,7 @@ use futures::TryStreamExt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::observation::{Change, Consumer, Copy, Entry, Model, Observation, Standing, Verified};
+use crate::observation::{Change, Consumer, Copy, Entry, Model, Observation, StoredAssignment, Verified};
 use crate::site::Site;
 
 /// Longer than a whole log of a run takes to be read.
@@ -127,16 +127,16 @@ async fn subjects(js: &Context, stream: &str, filter: &str) -> Result<Vec<String
     Ok(listed.into_iter().map(|(subject, _)| subject).collect())
 }
 
-async fn assignments(js: &Context) -> Result<Vec<Standing>, Cause> {
+async fn assignments(js: &Context) -> Result<Vec<StoredAssignment>, Cause> {
     let stream = js.get_stream(ASSIGNMENTS).await?;
-    let mut standing = Vec::new();
+    let mut stored = Vec::new();
     for subject in subjects(js, ASSIGNMENTS, ALL_ASSIGNMENTS).await? {
         let Ok(Channel::Assignment(backend_id, instance_id)) = subject.parse() else { continue };
         // It may be removed between the two questions.
         let Ok(message) = stream.get_last_raw_message_by_subject(&subject).await else { continue };
-        standing.push(Standing { backend_id, instance_id, body: serde_json::from_slice(&message.payload)? });
+        stored.push(StoredAssignment { backend_id, instance_id, body: serde_json::from_slice(&message.payload)? });
     }
-    Ok(standing)
+    Ok(stored)
 }
 
 /// Those whose place outlives their reader: the leader's roles, and the agents'.

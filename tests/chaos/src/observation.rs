@@ -71,10 +71,10 @@ pub struct Verified {
     pub said: String,
 }
 
-/// An assignment that stands.
+/// A stored assignment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Standing {
+pub struct StoredAssignment {
     pub backend_id: BackendId,
     pub instance_id: InstanceId,
     pub body: Value,
@@ -105,7 +105,7 @@ pub struct Observation {
     pub models: Vec<Model>,
     /// Asked once all was well.
     pub verified: Option<Verified>,
-    pub assignments: Vec<Standing>,
+    pub assignments: Vec<StoredAssignment>,
     pub consumers: Vec<Consumer>,
     /// The subjects of what stands in TIMERS.
     pub timers: Vec<String>,

@@ -378,9 +378,9 @@ fn what_is_not_well_in_the_end() {
     let stuck = |report: &mut Report| report.observation.consumers[0].pending = 3;
     caught(stuck, Invariant::I16, "messages wait");
     let leftover = |report: &mut Report| {
-        let mut standing = report.observation.assignments[0].clone();
-        standing.instance_id = fresh(5).parse().unwrap();
-        report.observation.assignments.push(standing);
+        let mut stored = report.observation.assignments[0].clone();
+        stored.instance_id = fresh(5).parse().unwrap();
+        report.observation.assignments.push(stored);
     };
     caught(leftover, Invariant::I16, "nobody wants the assignment");
     caught(|report| drop(report.observation.assignments.pop()), Invariant::I16, "assignment is missing");

@@ -101,16 +101,16 @@ fn as_wanted(instance: &Instance, running: Option<bool>) -> Result<(), String> {
 
 fn assignments(observation: &Observation, log: &Log, found: &mut Found) {
     let mut wishes = wishes(log);
-    for standing in &observation.assignments {
-        let about = [standing.instance_id.to_string(), standing.backend_id.to_string()];
-        match wishes.remove(&(standing.backend_id, standing.instance_id)) {
-            Some(wish) if json!(wish) == standing.body => {}
+    for assignment in &observation.assignments {
+        let about = [assignment.instance_id.to_string(), assignment.backend_id.to_string()];
+        match wishes.remove(&(assignment.backend_id, assignment.instance_id)) {
+            Some(wish) if json!(wish) == assignment.body => {}
             Some(wish) => {
-                let what = format!("the assignment is {}, wanted is {}", standing.body, json!(wish));
+                let what = format!("the assignment is {}, wanted is {}", assignment.body, json!(wish));
                 found.add(Invariant::I16, what, about, []);
             }
             None => {
-                found.add(Invariant::I16, format!("nobody wants the assignment {}", standing.body), about, []);
+                found.add(Invariant::I16, format!("nobody wants the assignment {}", assignment.body), about, []);
             }
         }
     }

@@ -129,8 +129,8 @@ impl Election {
     {
         while let Some(revision) = cancel.run_until_cancelled(self.acquire()).await {
             tracing::info!(replica = self.name, "this replica is the leader");
-            let over = cancel.child_token();
-            let work = term(over.clone());
+            let end_term = cancel.child_token();
+            let work = term(end_term.clone());
             tokio::pin!(work);
             let (mut ended, mut yields) = (false, false);
             tokio::select! {
@@ -139,7 +139,7 @@ impl Election {
                 () = fitness.until_should_yield() => yields = true,
                 () = cancel.cancelled() => {}
             }
-            over.cancel();
+            end_term.cancel();
             if yields {
                 // Before the roles have stopped: they may hang on the database that this replica can't reach.
                 self.release().await;

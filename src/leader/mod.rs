@@ -93,7 +93,7 @@ pub struct Leader {
 struct Roles {
     tasks: TaskTracker,
     leader: Arc<Leader>,
-    over: CancellationToken,
+    cancel: CancellationToken,
 }
 
 impl Roles {
@@ -102,7 +102,7 @@ impl Roles {
         F: Future<Output = Result<(), Cause>> + Send + 'static,
     {
         let leader = Arc::clone(&self.leader);
-        self.tasks.spawn(supervise(role, self.over.clone(), move |over| run(Arc::clone(&leader), over)));
+        self.tasks.spawn(supervise(role, self.cancel.clone(), move |cancel| run(Arc::clone(&leader), cancel)));
     }
 }
 
@@ -117,36 +117,36 @@ impl ModelVisitor for StartProjectors<'_> {
 
     fn visit<M: ReadModel>(&mut self) {
         let released = self.released.clone();
-        self.roles.start(M::NAME, move |leader, over| leader.projectors.clone().run::<M>(released.clone(), over));
+        self.roles.start(M::NAME, move |leader, cancel| leader.projectors.clone().run::<M>(released.clone(), cancel));
     }
 }
 
 impl Leader {
-    /// Runs all roles for one term, until `over` is cancelled.
-    pub async fn term(self, over: CancellationToken) {
+    /// Runs all roles for one term, until `cancel` is cancelled.
+    pub async fn term(self, cancel: CancellationToken) {
         // Placements need an up-to-date view of the fleet.
-        if over.run_until_cancelled(self.follower.wait_until_caught_up()).await.is_none() {
+        if cancel.run_until_cancelled(self.follower.wait_until_caught_up()).await.is_none() {
             return;
         }
-        let roles = Roles { tasks: TaskTracker::new(), leader: Arc::new(self), over };
+        let roles = Roles { tasks: TaskTracker::new(), leader: Arc::new(self), cancel };
         let (released, receiver) = mpsc::channel(MAX_PENDING_RELEASES);
         visit_all(&mut StartProjectors { roles: &roles, released });
-        roles.start("instances", |leader, over| leader.serve_instances(over));
-        roles.start("timers", |leader, over| leader.deadlines().run(over));
-        roles.start("backend-lost", |leader, over| leader.backend_lost().run(over));
-        roles.start("account-erased", |leader, over| leader.account_erased().run(over));
-        roles.start("liveness", |leader, over| leader.liveness().run(over));
-        let Roles { tasks, leader, over } = roles;
+        roles.start("instances", |leader, cancel| leader.serve_instances(cancel));
+        roles.start("timers", |leader, cancel| leader.deadlines().run(cancel));
+        roles.start("backend-lost", |leader, cancel| leader.backend_lost().run(cancel));
+        roles.start("account-erased", |leader, cancel| leader.account_erased().run(cancel));
+        roles.start("liveness", |leader, cancel| leader.liveness().run(cancel));
+        let Roles { tasks, leader, cancel } = roles;
         tasks.spawn(async move {
             let (dispatcher, timers) = (leader.dispatcher(), leader.deadlines());
-            requeue_released::run(receiver, (&leader.executor, &dispatcher, &timers), &over).await;
+            requeue_released::run(receiver, (&leader.executor, &dispatcher, &timers), &cancel).await;
         });
         tasks.close();
         tasks.wait().await;
     }
 
     /// Intake and dispatcher run together: intake uses the dispatcher to reconcile after a report without an event.
-    async fn serve_instances(self: Arc<Self>, over: CancellationToken) -> Result<(), Cause> {
+    async fn serve_instances(self: Arc<Self>, cancel: CancellationToken) -> Result<(), Cause> {
         let dispatcher = Arc::new(self.dispatcher());
         let intake = Intake {
             jetstream: self.jetstream.clone(),
@@ -158,8 +158,8 @@ impl Leader {
         };
         // When one exits, both are restarted.
         tokio::select! {
-            outcome = dispatcher.run(over.clone()) => outcome,
-            outcome = intake.run(over) => outcome,
+            outcome = dispatcher.run(cancel.clone()) => outcome,
+            outcome = intake.run(cancel) => outcome,
         }
     }
 

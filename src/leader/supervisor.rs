@@ -15,15 +15,15 @@ const MAX_RESTART_DELAY: Duration = Duration::from_secs(30);
 /// A role that runs for this long has recovered. Longer than a role takes to fail while a dependency is down.
 const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 
-/// Runs a role again and again until `over` is cancelled. Logs the first failure, each different one, and the recovery.
-pub async fn supervise<F>(role: &'static str, over: CancellationToken, run: impl Fn(CancellationToken) -> F + Send)
+/// Runs a role again and again until `cancel` is cancelled. Logs the first failure, each different one, and the recovery.
+pub async fn supervise<F>(role: &'static str, cancel: CancellationToken, run: impl Fn(CancellationToken) -> F + Send)
 where
     F: Future<Output = Result<(), Cause>> + Send,
 {
     let mut delay = MIN_RESTART_DELAY;
     let mut last_error: Option<String> = None;
-    while !over.is_cancelled() {
-        let exit = catch_panic(run(over.child_token()));
+    while !cancel.is_cancelled() {
+        let exit = catch_panic(run(cancel.child_token()));
         tokio::pin!(exit);
         let exit = match timeout(RECOVERED_AFTER, &mut exit).await {
             Ok(exit) => exit,
@@ -44,7 +44,7 @@ where
                 last_error = Some(error);
             }
         }
-        over.run_until_cancelled(sleep(delay)).await;
+        cancel.run_until_cancelled(sleep(delay)).await;
         delay = (delay * 2).min(MAX_RESTART_DELAY);
     }
 }
@@ -61,9 +61,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn supervisor_role_panics_or_fails_restarts_it() {
-        let (runs, over) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
-        let (counted, end) = (Arc::clone(&runs), over.clone());
-        let role = supervise("test", over, move |_| {
+        let (runs, cancel) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
+        let (counted, end) = (Arc::clone(&runs), cancel.clone());
+        let role = supervise("test", cancel, move |_| {
             let (run, end) = (counted.fetch_add(1, Ordering::SeqCst), end.clone());
             async move {
                 match run {
@@ -82,17 +82,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn supervisor_repeated_failures_back_off_until_the_role_recovers() {
-        let (starts, over) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
+        let (starts, cancel) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
         let (recorded, begin) = (Arc::clone(&starts), Instant::now());
-        let role = supervise("test", over.clone(), move |stop| {
+        let role = supervise("test", cancel.clone(), move |stop| {
             let mut starts = recorded.lock().unwrap();
             starts.push(begin.elapsed().as_secs());
-            let (run, over) = (starts.len(), over.clone());
+            let (run, cancel) = (starts.len(), cancel.clone());
             async move {
                 match run {
                     8 => sleep(RECOVERED_AFTER * 2).await,
                     10 => {
-                        over.cancel();
+                        cancel.cancel();
                         let () = stop.run_until_cancelled(pending()).await.unwrap_or_default();
                     }
                     _ => {}

@@ -1,9 +1,7 @@
-//! The service's own log: what is shown, and how.
+//! The program's own log, on standard error.
 //!
-//! In: `RUST_LOG`, else `DEBUG` (`dockhost:*`, `dockhost:http,dockhost:leader`), else the usual level. Out: lines on
-//! standard error. `DEBUG`'s areas are the modules of this crate. Whatever is asked for, nothing that people typed is
-//! shown: our own lines name ids, and the broker's client, which shows whole messages, is kept from saying more than it
-//! usually does.
+//! `RUST_LOG` filters it, or else `DEBUG` (`dockhost:*`, `dockhost:http,dockhost:leader`), whose areas are modules of this
+//! crate. No filter shows what users entered: DockHost logs ids, and the level of the broker's client is limited.
 
 use std::io::IsTerminal;
 
@@ -15,30 +13,29 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 const DEFAULT_FILTER: &str = "warn,dockhost=info";
-/// Below this level the client shows what goes over the wire: SSH keys, and the names of instances.
+/// Below this level the broker's client logs whole messages, with SSH keys and names of instances.
 const BROKER_CLIENT_LIMIT: (&str, LevelFilter) = ("async_nats", LevelFilter::INFO);
 
-/// The filter that a `DEBUG` value stands for.
+/// The filter for a value of `DEBUG`.
 fn directives(debug: &str) -> String {
     let areas = debug.split(',').map(str::trim).filter_map(|area| area.strip_prefix("dockhost:"));
-    let shown = areas.map(|area| match area {
+    let enabled = areas.map(|area| match area {
         "*" => "dockhost=debug".to_owned(),
         area => format!("dockhost::{}=debug", area.replace(':', "::")),
     });
-    std::iter::once(DEFAULT_FILTER.to_owned()).chain(shown).collect::<Vec<_>>().join(",")
+    std::iter::once(DEFAULT_FILTER.to_owned()).chain(enabled).collect::<Vec<_>>().join(",")
 }
 
-/// Starts the log. Only the first call of a process counts.
+/// Starts the log. Further calls in a process have no effect.
 pub fn start() {
     let filter = variable("RUST_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(directives(&variable("DEBUG").unwrap_or_default())));
-    // An error says that a log runs already.
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter.and(secrecy_filter()))).try_init();
 }
 
-/// What is never shown.
+/// Hides what could contain personal values.
 fn secrecy_filter() -> Targets {
     Targets::new().with_default(LevelFilter::TRACE).with_target(BROKER_CLIENT_LIMIT.0, BROKER_CLIENT_LIMIT.1)
 }
@@ -48,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wire_is_never_shown() {
+    fn secrecy_filter_hides_messages_of_the_broker() {
         let filter = secrecy_filter();
         for target in ["async_nats", "async_nats::connection", "async_nats::jetstream::context"] {
             assert!(filter.would_enable(target, &tracing::Level::INFO), "{target}");
@@ -58,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_areas_are_modules() {
+    fn directives_debug_areas_are_modules() {
         assert_eq!(directives(""), DEFAULT_FILTER);
         assert_eq!(directives("dockhost:*"), format!("{DEFAULT_FILTER},dockhost=debug"));
         assert_eq!(

@@ -1,6 +1,4 @@
-//! Where a command that works beside running replicas finds the log and the read models.
-//!
-//! In: what [`ConnectionArgs`] finds, and the server's settings. Out: both, opened.
+//! Opens the log and the read models for a command that runs beside the replicas.
 
 use std::sync::Arc;
 
@@ -12,7 +10,7 @@ use crate::app::config::StorageArgs;
 use crate::broker::connect::Broker;
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
 
-/// Where the log and the models are.
+/// Names the log and the read models.
 #[derive(Debug, Args)]
 pub struct ClusterArgs {
     #[command(flatten)]
@@ -21,7 +19,7 @@ pub struct ClusterArgs {
     storage: StorageArgs,
 }
 
-/// What is there.
+/// The log and the read models, opened.
 pub struct Cluster {
     pub broker: Broker,
     pub log: Arc<JetStreamLog>,
@@ -29,10 +27,10 @@ pub struct Cluster {
 }
 
 impl ClusterArgs {
-    /// Does some work there, and takes leave of the database when it is done.
+    /// Runs `work`, then closes the database.
     ///
     /// # Errors
-    /// What is missing, or can't be reached; and the work's own.
+    /// A secret is invalid, a server can't be reached, or `work` failed.
     pub async fn with<T, F>(&self, work: impl FnOnce(Cluster) -> F) -> anyhow::Result<T>
     where
         F: Future<Output = anyhow::Result<T>>,
@@ -44,7 +42,7 @@ impl ClusterArgs {
         done
     }
 
-    /// Connects, and sees that all of it answers.
+    /// Connects to the broker and the database; fails if one doesn't respond.
     async fn open(&self) -> anyhow::Result<Cluster> {
         let (secrets, urls) = self.connection.resolve()?;
         let broker = connection::connect(&secrets.nats, &urls, "dockhost-models").await?;

@@ -1,5 +1,4 @@
-//! How commands beside a server find the broker. In: flags, environment, the data directory of `dockhost dev`. Out:
-//! addresses and secrets: those of a `dockhost dev` that runs, or else the environment's.
+//! The broker and the database that a command connects to: those of a running `dockhost dev`, or of the environment.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,21 +11,22 @@ use crate::app::secrets::Secrets;
 use crate::broker::connect::Broker;
 use crate::dev::running;
 
-/// The broker may be this much later.
+/// How long a command retries to connect to the broker.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Where the servers are.
+/// The servers to connect to.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
-    /// The data directory of `dockhost dev`, whose broker is used if it runs.
-    #[arg(long, env = "DOCKHOST_DATA", default_value = ".dockhost")]
+    /// Data directory of `dockhost dev`; while that runs, the command uses its broker and database.
+    #[arg(long, env = "DOCKHOST_DATA", value_name = "DIR", default_value = ".dockhost")]
     data: PathBuf,
     #[command(flatten)]
     urls: ServiceUrls,
 }
 
 impl ConnectionArgs {
-    /// Addresses and checked secrets.
+    /// The secrets and the URLs.
     pub fn resolve(&self) -> anyhow::Result<(Secrets, ServiceUrls)> {
         match running::connection(&self.data)? {
             Some(running) => Ok(running),

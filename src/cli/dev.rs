@@ -1,7 +1,4 @@
-//! `dockhost dev`: everything on this machine, in one command.
-//!
-//! In: a data directory and a few wishes. Out: a real broker, a real database, the server and its agents, until
-//! Ctrl-C; the data stays. Start-up is a list of steps; what is missing is said with what to do about it.
+//! `dockhost dev`: runs a broker, a database, the server and agents on this machine until Ctrl-C. The data stays.
 
 use std::fs::{self, File};
 use std::io;
@@ -30,29 +27,30 @@ use crate::dev::process::Child;
 use crate::dev::running::{LOCK_FILE, RunningDev};
 use crate::dev::secrets::GeneratedSecrets;
 
+/// How long an agent may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// The broker's usual port, on which other machines expect it.
+/// The broker's port with `--listen`: agents on other machines need a fixed one.
 const NATS_PORT: u16 = 4222;
 
-/// What `dev` is told.
+/// The arguments of `dev`.
 #[derive(Debug, Args)]
 pub struct Dev {
-    /// Agents to run here.
-    #[arg(long, default_value_t = 2)]
+    /// Number of agents.
+    #[arg(long, value_name = "N", default_value_t = 2)]
     agents: usize,
-    /// What runs the containers; Docker if an engine answers, else simulated.
+    /// What runs the containers [default: docker if an engine responds, else simulated].
     #[arg(long, env = "DOCKHOST_RUNTIME", value_enum)]
     runtime: Option<Runtime>,
-    /// The image of the agents' containers; if not given, the agents make DockHost's own.
-    #[arg(long, env = "DOCKHOST_IMAGE")]
+    /// Image of the instances [default: the agents build DockHost's own].
+    #[arg(long, env = "DOCKHOST_IMAGE", value_name = "IMAGE")]
     image: Option<String>,
-    /// Let agents on other machines join: the address of this machine that they reach.
+    /// Address of this machine on which agents on other machines can reach the broker [default: loopback only].
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<IpAddr>,
-    /// Where everything is kept.
-    #[arg(long, env = "DOCKHOST_DATA", default_value = ".dockhost")]
+    /// Directory of all data: broker, database, secrets and logs.
+    #[arg(long, env = "DOCKHOST_DATA", value_name = "DIR", default_value = ".dockhost")]
     data: PathBuf,
-    /// Throw the data of earlier runs away first.
+    /// Delete the data of earlier runs first.
     #[arg(long)]
     reset: bool,
     #[command(flatten)]
@@ -60,9 +58,9 @@ pub struct Dev {
 }
 
 impl Dev {
-    /// Runs everything until stopped.
+    /// Runs everything until `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        fs::create_dir_all(&self.data).with_context(|| format!("making {}", self.data.display()))?;
+        fs::create_dir_all(&self.data).with_context(|| format!("creating {}", self.data.display()))?;
         let data = fs::canonicalize(&self.data)?;
         let _lock = lock(&data)?;
         if self.reset {
@@ -76,7 +74,10 @@ impl Dev {
         })?;
         let api = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
 
-        eprintln!("starting broker and database (fetched once, kept in {}) …", self.data.display());
+        eprintln!(
+            "starting broker and database (at the first start they are downloaded into {}) …",
+            self.data.display()
+        );
         let secrets = GeneratedSecrets::load_or_generate(&data)?;
         let (nats_program, mongod_program) =
             tokio::try_join!(fetch::find(&NATS_SERVER, &data), fetch::find(&MONGOD, &data))?;
@@ -128,7 +129,7 @@ impl Dev {
     }
 }
 
-/// Waits for the end: asked for, or because a part ended by itself.
+/// Waits until the server stops, or until a process exits and the server has to stop.
 async fn wait_for_exit(
     mut replica: tokio::task::JoinHandle<anyhow::Result<()>>,
     nats: &mut NatsServer,
@@ -159,26 +160,26 @@ fn exited_early<E: std::error::Error + Send + Sync + 'static>(
     ended: Result<std::process::ExitStatus, E>,
 ) -> anyhow::Result<()> {
     match ended {
-        Ok(status) => bail!("{what} ended by itself ({status}); its log is below the data directory"),
-        Err(error) => Err(error).context(format!("watching {what}")),
+        Ok(status) => bail!("{what} exited unexpectedly ({status}); its log is in the data directory"),
+        Err(error) => Err(error).context(format!("waiting for {what}")),
     }
 }
 
-/// One `dockhost dev` per data directory.
+/// Locks the data directory: only one `dockhost dev` may use it.
 fn lock(data: &Path) -> anyhow::Result<File> {
     let lock = File::options().create(true).truncate(false).write(true).read(true).open(data.join(LOCK_FILE))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(_) => match RunningDev::read(data) {
             Some(RunningDev { pid, url, .. }) => {
-                bail!("`dockhost dev` runs already (process {pid}), at {url}; stop it first with Ctrl-C there")
+                bail!("`dockhost dev` runs already (process {pid}) at {url}; stop it first")
             }
-            None => bail!("`dockhost dev` is starting already, with the data in {}", data.display()),
+            None => bail!("`dockhost dev` is already starting with the data in {}", data.display()),
         },
     }
 }
 
-/// Throws everything away but the fetched programs and the lock.
+/// Deletes everything but the downloaded programs and the lock file.
 fn reset(data: &Path) -> anyhow::Result<()> {
     for name in ["nats", "mongod", "agents", "secrets.json", "running.json"] {
         let path = data.join(name);
@@ -196,23 +197,23 @@ fn reset(data: &Path) -> anyhow::Result<()> {
 fn banner(api: &str, choice: &engine::RuntimeChoice, image: Option<&str>, agents: usize, listen: Option<IpAddr>) {
     let runtime = choice.runtime.as_str();
     let reason = &choice.reason;
-    println!("\n  DockHost runs.\n");
+    println!("\n  DockHost is running.\n");
     println!("    API      {api}      health {api}/health");
     println!("    agents   {agents}, runtime {runtime}: {reason}");
     match (choice.runtime, image) {
         (Runtime::Simulated, _) => {
-            println!("             nothing really runs; start Docker or Podman for machines with SSH");
+            println!("             no containers run; for instances with SSH, start Docker or Podman");
         }
         (Runtime::Docker, Some(image)) => println!("    image    {image}"),
         (Runtime::Docker, None) => {
+            println!("    image    the agents build it now, in a minute or two; an instance created earlier may fail.");
             println!(
-                "    image    made by the agents, once, in a minute or two: an instance asked for sooner may fail."
+                "             The build needs a registry; without one, use DOCKHOST_IMAGE=… or --runtime simulated"
             );
-            println!("             It needs a registry; without one: DOCKHOST_IMAGE=… or --runtime simulated");
         }
     }
     if let Some(address) = listen {
-        println!("    others   NATS_URL=nats://{address}:{NATS_PORT} DOCKHOST_API_KEY=… dockhost-agent");
+        println!("    join     NATS_URL=nats://{address}:{NATS_PORT} DOCKHOST_API_KEY=… dockhost-agent");
     }
     println!("\n  Next, in another terminal:\n");
     println!("    curl -s -c jar -H 'content-type: application/json' {api}/api/v2/user/signup \\");
@@ -225,5 +226,5 @@ fn banner(api: &str, choice: &engine::RuntimeChoice, image: Option<&str>, agents
     } else {
         println!("    curl -s -b jar {api}/api/v2/user/instance");
     }
-    println!("\n  Ctrl-C stops all of it; the data stays.\n");
+    println!("\n  Ctrl-C stops everything; the data stays.\n");
 }

@@ -1,7 +1,6 @@
-//! `dockhost erase-user`: a person is erased, for good.
+//! `dockhost erase-user`: appends the erasure of a person to the log, then shows each step until the key is destroyed.
 //!
-//! In: whom. Out: the erasure in the log, and each step as it happens, until the key is destroyed. The steps are the
-//! leader's: this looks on, so it may be stopped and run again at any point.
+//! The leader runs the steps. This command only watches, so it may be stopped and run again at any point.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -24,28 +23,28 @@ use crate::execute::Executor;
 use crate::leader::election;
 use crate::leader::erasure::{ErasureProcess, NextStep};
 
-/// The exit code when the erasure goes on without us.
+/// Exit code if the command ends before the erasure is complete.
 const EXIT_IN_PROGRESS: u8 = 3;
-/// How often it is looked at.
+/// How often the command checks the progress.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What `erase-user` is told.
+/// The arguments of `erase-user`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 done (with `--wait false`: recorded), 1 nothing was done, 3 recorded and still under \
-                        way.\nA name means whoever has it now: to look at an erasure again, give the id that was printed."
+    after_help = "Exit codes: 0 complete (with `--wait false`: recorded), 1 nothing was done, 3 recorded but not yet \
+                  complete.\nThe erasure frees the names: to check it again, use the id that the command printed."
 )]
 pub struct EraseUser {
-    /// The username, the email address or the id.
+    /// Username, email address or id.
     #[arg(value_name = "USER")]
     user: String,
-    /// Don't ask.
+    /// Don't ask for confirmation.
     #[arg(long)]
     yes: bool,
-    /// Show the steps until the key is destroyed.
+    /// Wait until the key is destroyed, and show the steps.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     wait: bool,
-    /// Look on for so many seconds at most.
+    /// Maximum number of seconds to wait.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
     #[command(flatten)]
@@ -53,9 +52,9 @@ pub struct EraseUser {
 }
 
 impl EraseUser {
-    /// Erases.
+    /// Erases the user.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        self.cluster.with(|opened| self.erase(opened, &stop)).await
+        self.cluster.with(|cluster| self.erase(cluster, &stop)).await
     }
 
     async fn erase(
@@ -86,7 +85,7 @@ impl EraseUser {
         }
         let leader = js.get_key_value(LEADER_BUCKET).await?;
         if !election::has_leader(&leader).await? {
-            println!("no replica leads now: the rest waits until one runs (`dockhost serve`)");
+            println!("there is no leader now: the erasure continues when a replica runs (`dockhost serve`)");
         }
         if !self.wait {
             return Ok(ExitCode::SUCCESS);
@@ -95,13 +94,13 @@ impl EraseUser {
         match stop.run_until_cancelled(finished).await {
             Some(Ok(done)) => done.map(|()| ExitCode::SUCCESS),
             Some(Err(_)) | None => {
-                println!("still under way; it goes on by itself. Look again: dockhost erase-user {user_id}");
+                println!("not complete yet; the leader continues. To check: dockhost erase-user {user_id}");
                 Ok(ExitCode::from(EXIT_IN_PROGRESS))
             }
         }
     }
 
-    /// Asks whoever sits there; without them, only `--yes` will do.
+    /// Asks for confirmation on the terminal, unless `--yes` was given.
     async fn is_confirmed(
         &self,
         erasure: &ErasureProcess,
@@ -112,15 +111,17 @@ impl EraseUser {
             return Ok(true);
         }
         if !std::io::stdin().is_terminal() {
-            bail!("this can't be undone: say --yes, or answer on a terminal; nothing was done");
+            bail!("nothing was done: this can't be undone, so it needs --yes or a confirmation on a terminal");
         }
         let account = erasure.executor.confirmed::<Account>(user_id).await?.state;
         let instances = erasure.executor.confirmed::<Tenancy>(user_id).await?.state.existing().count();
         let since = account.profile.as_ref().map(|profile| profile.created_at.to_string()).unwrap_or_default();
-        print!("Erase user {user_id}, here since {since}, with {instances} instances, for good? Type yes: ");
+        print!(
+            "Erase user {user_id}, registered {since}, with {instances} instances? This can't be undone. Type yes: "
+        );
         std::io::stdout().flush()?;
         let (answer, answered) = oneshot::channel();
-        // A thread of its own, which nobody waits for: reading a terminal can't be interrupted.
+        // A detached thread, because reading from a terminal can't be cancelled.
         std::thread::spawn(move || {
             let mut line = String::new();
             let _ = std::io::stdin().read_line(&mut line);
@@ -130,21 +131,21 @@ impl EraseUser {
     }
 }
 
-/// Says what is waited for, until nothing is.
+/// Prints each step, until the erasure is complete.
 async fn wait_until_erased(erasure: &ErasureProcess, user_id: UserId) -> anyhow::Result<()> {
     let mut last_printed = None;
     loop {
-        let due = match erasure.next_step(user_id).await {
+        let step = match erasure.next_step(user_id).await {
             Ok(NextStep::Nothing) => {
-                println!("the key is destroyed: what the log holds of them can't be opened any more");
+                println!("complete: the key is destroyed, so the person's data in the log can't be decrypted");
                 return Ok(());
             }
-            Ok(due) => format!("waits for {due}"),
-            Err(error) => format!("can't be looked at now: {error}"),
+            Ok(step) => format!("waiting for {step}"),
+            Err(error) => format!("the progress can't be read now: {error}"),
         };
-        if last_printed.as_ref() != Some(&due) {
-            println!("{due}");
-            last_printed = Some(due);
+        if last_printed.as_ref() != Some(&step) {
+            println!("{step}");
+            last_printed = Some(step);
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }

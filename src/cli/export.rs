@@ -1,5 +1,4 @@
-//! `dockhost export`: the log and its keys into a directory. In: the directory. Out: a finished export, or what is new
-//! since the last one.
+//! `dockhost export`: copies the log and its keys into a directory, or what is new since the last export there.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,15 +14,15 @@ use crate::backup::export::{ExportOptions, export};
 use crate::broker::streams::KEYS_BUCKET;
 use crate::sealing::{BucketKeyStore, Keyring, LogAge};
 
-/// What `export` is told.
+/// The arguments of `export`.
 #[derive(Debug, Args)]
 pub struct Export {
-    /// A new or empty directory, or one that holds an export of this log: it gets what is new.
+    /// A new or empty directory, or an earlier export of this log, which gets the new events.
     directory: PathBuf,
-    /// Leave the wrapped keys out. Without them, kept elsewhere, nothing personal in the events can be read.
+    /// Leave out the wrapped keys. Without them the personal values in the events can't be decrypted.
     #[arg(long)]
     without_keys: bool,
-    /// Events per file at most.
+    /// Maximum number of events per file.
     #[arg(long, value_name = "EVENTS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     segment: u64,
     #[command(flatten)]
@@ -31,12 +30,12 @@ pub struct Export {
 }
 
 impl Export {
-    /// Exports; interrupted, it may be run again.
+    /// Exports. An interrupted export continues when it is run again.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         match stop.run_until_cancelled(self.export()).await {
             Some(outcome) => outcome.map(|()| ExitCode::SUCCESS),
             None => {
-                eprintln!("dockhost: interrupted; run it again to go on");
+                eprintln!("dockhost: interrupted; run the command again to continue");
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -47,16 +46,16 @@ impl Export {
         let broker = connection::connect(&secrets.nats, &urls, "dockhost-export").await?;
         let js = broker.jetstream();
         if !self.without_keys {
-            // A copy of keys that the operator's master key does not open would be found out too late.
+            // Fails now, and not at the restore, if the master key doesn't unwrap the keys.
             let bucket = js.get_key_value(KEYS_BUCKET).await.context("opening the bucket KEYS")?;
             Keyring::open(Arc::new(BucketKeyStore::new(bucket)), secrets.master_key, LogAge::InUse).await?;
         }
-        let order = ExportOptions {
+        let options = ExportOptions {
             directory: self.directory.clone(),
             per_segment: self.segment,
             with_keys: !self.without_keys,
         };
-        let (manifest, new) = export(js, order, Box::new(progress::reporter("export"))).await?;
+        let (manifest, new) = export(js, options, Box::new(progress::callback("export"))).await?;
         println!("{}: {} events, {new} of them new", self.directory.display(), manifest.last);
         match &manifest.keys {
             Some(keys) => println!("  {} wrapped keys in {}", keys.keys, keys.name),

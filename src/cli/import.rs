@@ -1,5 +1,4 @@
-//! `dockhost import`: an export into an empty system; or only its check. In: the directory. Out: the same log, or a
-//! refusal before anything is stored.
+//! `dockhost import`: restores an export into an empty broker, or only checks the export.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,15 +14,15 @@ use crate::backup::import::{ImportOptions, KeySource, Phase, check_master_key, i
 use crate::backup::manifest::Manifest;
 use crate::backup::{check, keys};
 
-/// What `import` is told.
+/// The arguments of `import`.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// The directory of a finished export.
+    /// Directory of a complete export.
     directory: PathBuf,
-    /// Only check the files against their hashes and the chain; needs no server and no secret.
+    /// Only check the files against their hashes and the hash chain. Needs no broker and no secrets.
     #[arg(long)]
     check: bool,
-    /// The keys are in the bucket KEYS already, or are kept elsewhere.
+    /// Don't import keys: the bucket KEYS has them already, or they are stored elsewhere.
     #[arg(long)]
     without_keys: bool,
     #[command(flatten)]
@@ -33,14 +32,14 @@ pub struct Import {
 }
 
 impl Import {
-    /// Imports or checks; interrupted, it may be run again.
+    /// Imports or checks. An interrupted import continues when it is run again.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         let only_check = self.check;
         match stop.run_until_cancelled(self.import(&stop)).await {
             Some(outcome) => outcome.map(|()| ExitCode::SUCCESS),
             None if only_check => Ok(ExitCode::FAILURE),
             None => {
-                eprintln!("dockhost: interrupted; run it again to go on");
+                eprintln!("dockhost: interrupted; run the command again to continue");
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -50,7 +49,7 @@ impl Import {
         let manifest = check::finished(&self.directory)?;
         if self.check {
             self.verify(&manifest, stop).await?;
-            println!("{}: {} events, as they were exported", self.directory.display(), manifest.last);
+            println!("{}: {} events, unchanged since the export", self.directory.display(), manifest.last);
             println!("  chain {}", manifest.chain);
             return Ok(());
         }
@@ -58,9 +57,9 @@ impl Import {
         let nats = secrets.nats;
         let keys = match &manifest.keys {
             _ if self.without_keys => KeySource::Bucket(secrets.master_key),
-            None => bail!(
-                "this export holds no keys; if the bucket KEYS of the broker holds them already, say --without-keys"
-            ),
+            None => {
+                bail!("this export has no keys; use --without-keys if the bucket KEYS of the broker has them already")
+            }
             Some(file) => {
                 let keys = keys::read(&self.directory, file)?;
                 check_master_key(&keys, &secrets.master_key)?;
@@ -69,52 +68,38 @@ impl Import {
         };
         self.verify(&manifest, stop).await?;
         let broker = connection::connect(&nats, &urls, "dockhost-import").await?;
-        let order =
+        let options =
             ImportOptions { directory: self.directory.clone(), keys, streams: self.streams.options(), manifest };
-        let last = order.manifest.last;
-        let mut shown: Option<(Phase, ProgressReporter)> = None;
-        let mut report = |part, done, total| {
-            if shown.as_ref().is_none_or(|(before, _)| *before != part) {
-                let what = match part {
-                    Phase::Compare => "compare",
-                    Phase::Keys => "keys",
-                    Phase::Events => "import",
-                };
-                shown = Some((
-                    part,
-                    if done == 0 {
-                        ProgressReporter::new(what, total)
-                    } else {
-                        ProgressReporter::resumed(what, done, total)
-                    },
-                ));
-            }
-            if let Some((_, bar)) = &mut shown {
-                bar.set_position(done);
-            }
+        let last = options.manifest.last;
+        let mut reporter = ProgressReporter::default();
+        let mut report = |phase, done, total| {
+            let task = match phase {
+                Phase::Compare => "compare",
+                Phase::Keys => "keys",
+                Phase::Events => "import",
+            };
+            reporter.report(task, done, total);
         };
-        let new = import(broker.jetstream(), order, &mut report).await?;
-        if let Some((_, bar)) = shown {
-            bar.finish();
-        }
-        println!("the log holds {last} events, {new} of them stored now");
-        println!("  the read models are made from it: start a server on an empty database, or run `dockhost rebuild`");
+        let new = import(broker.jetstream(), options, &mut report).await?;
+        reporter.finish();
+        println!("the log has {last} events; this run stored {new} of them");
+        println!("  to build the read models, start a server with an empty database or run `dockhost rebuild`");
         Ok(())
     }
 
-    /// Reads all of it, on a thread that may block.
+    /// Reads and checks all files, on a blocking thread.
     async fn verify(&self, manifest: &Manifest, stop: &CancellationToken) -> anyhow::Result<()> {
         let (directory, manifest, with_keys) = (self.directory.clone(), manifest.clone(), !self.without_keys);
         let stop = stop.clone();
         let checked = tokio::task::spawn_blocking(move || {
-            let mut report = progress::reporter("check");
+            let mut report = progress::callback("check");
             let total = manifest.last;
             check::all(&directory, &manifest, with_keys, |done| {
                 report(done, total);
-                // Or the program would end only once all of it was read.
+                // A blocking thread can't be cancelled: without this, the program would end only after the last file.
                 !stop.is_cancelled()
             })
         });
-        Ok(checked.await.context("the checking task ended")??)
+        Ok(checked.await.context("the check panicked")??)
     }
 }

@@ -1,6 +1,4 @@
-//! The command line: one program, its roles as subcommands.
-//!
-//! In: arguments and environment. Out: an exit code, and one clear message if something is wrong.
+//! The command line: each role of the program is a subcommand.
 
 mod cluster;
 mod connection;
@@ -26,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::secrets::Secrets;
 
-/// The exit code for mistakes in the arguments, as clap has it, and in the environment.
+/// Exit code for invalid arguments (clap's own) and invalid variables.
 const EXIT_INVALID_CONFIGURATION: u8 = 2;
 
 /// DockHost: on-demand Linux machines, as containers with SSH on your own Docker hosts.
@@ -39,31 +37,31 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one replica of the main server, with the broker and the database that the environment names.
+    /// Run one replica of the main server.
     Serve(Box<serve::Serve>),
-    /// Run everything on this machine: broker, database, server and agents.
+    /// Run broker, database, server and agents on this machine.
     Dev(Box<dev::Dev>),
-    /// Make the read models anew from the log, beside the live ones; the API stays readable.
+    /// Rebuild the read models from the log. Queries use the old ones until the new ones are complete.
     Rebuild(models::Rebuild),
-    /// Compare the read models with what the log says that they should be.
+    /// Compare the read models with a fold of the log.
     Verify(models::Verify),
-    /// Show or try again what is held back: aggregates with an event that can't be read.
+    /// List or release quarantined aggregates: those with an event that can't be folded.
     Quarantine(quarantine::Quarantine),
-    /// Copy the log and its keys into a directory, or what is new since the last time; the API goes on.
+    /// Copy the log and its keys into a directory, or what is new since the last export there.
     Export(export::Export),
-    /// Put an export into an empty broker, or only check it; no server may run.
+    /// Restore an export into an empty broker while no server runs, or check an export.
     Import(Box<import::Import>),
-    /// Erase a person for good: their names, sessions and instances, and the key of what the log holds of them.
+    /// Erase a person: delete their instances, sessions and names, and destroy the key of their data in the log.
     EraseUser(erase_user::EraseUser),
-    /// Print the HTTP API's document (OpenAPI 3.1).
+    /// Print the OpenAPI 3.1 document of the HTTP API.
     Openapi,
-    /// Print fresh secrets, as lines for an `.env` file.
+    /// Print new secrets as lines for an `.env` file.
     Secrets,
 }
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    // Before any thread: it sets variables. A file that isn't there is fine.
+    // Sets variables, so no other thread may run yet.
     if let Err(error) = dotenvy::dotenv()
         && !error.not_found()
     {
@@ -109,7 +107,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs a command until it ends; Ctrl-C and SIGTERM ask it to.
+/// Runs a command until it ends; Ctrl-C and SIGTERM cancel its token.
 fn block_on<F>(command: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<ExitCode>
 where
     F: Future<Output = anyhow::Result<ExitCode>>,
@@ -118,13 +116,13 @@ where
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let told = stop.clone();
+        let signalled = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            told.cancel();
+            signalled.cancel();
         });
         command(stop).await
     })
@@ -136,7 +134,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn cli_definition_is_valid() {
         Cli::command().debug_assert();
     }
 }

@@ -16,7 +16,7 @@ pub struct ModelsProgress(Mutex<Shown>);
 struct Shown {
     /// The last progress of each model.
     models: BTreeMap<&'static str, Progress>,
-    bar: Option<(Stage, ProgressReporter)>,
+    reporter: ProgressReporter,
 }
 
 impl ModelsProgress {
@@ -25,23 +25,16 @@ impl ModelsProgress {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         shown.models.insert(progress.model, progress);
         let (stage, done, total) = combined(shown.models.values());
-        if let Some((_, bar)) = shown.bar.take_if(|(shown, _)| *shown != stage) {
-            bar.finish();
-        }
         let what = match stage {
             Stage::Fold => "log",
             Stage::Compare => "documents",
         };
-        let (_, bar) = shown.bar.get_or_insert_with(|| (stage, ProgressReporter::resumed(what, done, total)));
-        bar.set_total(total);
-        bar.set_position(done);
+        shown.reporter.report(what, done, total);
     }
 
     /// Ends the bar.
     pub fn finish(&self) {
-        if let Some((_, bar)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).bar.take() {
-            bar.finish();
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).reporter.finish();
     }
 }
 

@@ -1,4 +1,4 @@
-//! `dockhost secrets`: every secret that an installation needs, made once, and the public keys for the broker.
+//! `dockhost secrets`: generates the secrets of an installation, and the public keys for the broker.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use crate::dev::secrets::GeneratedSecrets;
 /// Prints them as lines of an `.env` file.
 pub fn print() -> anyhow::Result<ExitCode> {
     let secrets = GeneratedSecrets::generate()?;
-    println!("# For the main server. Keep them: DOCKHOST_MASTER_KEY opens what is stored.");
+    println!("# For the main server. Keep a copy: without DOCKHOST_MASTER_KEY the stored personal data is lost.");
     for (name, value) in secrets.server_env() {
         println!("{name}={value}");
     }

@@ -1,4 +1,4 @@
-//! `dockhost serve`: one replica, in production.
+//! `dockhost serve`: runs one replica in production.
 
 use std::process::ExitCode;
 
@@ -12,17 +12,17 @@ use crate::app::config::{ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
 use crate::common::port_owner;
 
-/// What `serve` is told.
+/// The arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
     urls: ServiceUrls,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 impl Serve {
-    /// Serves until stopped.
+    /// Serves until `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         let secrets = Secrets::read(dockhost_environment::variable)?;
         let address = self.server.api.address();

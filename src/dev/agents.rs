@@ -1,7 +1,6 @@
-//! The embedded agents: each is registered over the API like any other machine, then started as a child.
+//! The embedded agents: each signs up over the API as any backend does, then runs as a child process.
 //!
-//! In: how many, and which runtime. Out: running agents. Names and passwords are kept beside the data, so that a
-//! restart signs the same machines in again and gets the same keys.
+//! Names and passwords are stored in the data directory, so that a restart signs the same backends in again.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,30 +17,29 @@ use crate::common::clock;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const AGENT_PROGRAM: &str = "dockhost-agent";
-/// Containers that each embedded agent takes.
 const MAX_CONTAINERS_PER_AGENT: u32 = 10;
 
-/// What the agents share.
+/// What all embedded agents have in common.
 pub struct AgentLauncher {
-    /// The API.
+    /// URL of the API.
     pub api: String,
-    /// The broker, as the agents reach it.
+    /// URL of the broker.
     pub nats_url: String,
-    /// Where people reach the containers.
+    /// Address at which users reach the containers.
     pub lan_ip: IpAddr,
-    /// What runs them.
+    /// What runs the containers.
     pub runtime: Runtime,
-    /// The image, if not the usual one.
+    /// Image of the instances; the agents' default if absent.
     pub image: Option<String>,
-    /// Where names, passwords, logs and simulated containers are kept.
+    /// Directory of passwords, logs and simulated containers.
     pub data: PathBuf,
 }
 
 impl AgentLauncher {
-    /// Registers and starts agent number `n`, from 1.
+    /// Registers and starts agent `n`; the first is 1.
     ///
     /// # Errors
-    /// If it can't be registered or its program can't be started.
+    /// The API refused the agent, or its program can't be started.
     pub async fn start(&self, n: usize) -> anyhow::Result<Child> {
         let name = format!("dev-{n}");
         let home = self.data.join("agents").join(&name);
@@ -58,7 +56,7 @@ impl AgentLauncher {
         Ok(program.start()?)
     }
 
-    /// Signs the machine in, or up the first time; returns its API key.
+    /// Signs the backend up, or in if it exists; returns its API key.
     async fn register(&self, name: &str, home: &Path) -> anyhow::Result<String> {
         let path = home.join("password");
         let password = match fs::read_to_string(&path) {
@@ -86,7 +84,7 @@ impl AgentLauncher {
     }
 }
 
-/// The agent's program: beside our own, where a build puts it; else wherever PATH finds it.
+/// The agent's program: the build puts it beside this one; otherwise it is searched for on PATH.
 fn agent_program() -> PathBuf {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name(AGENT_PROGRAM));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(AGENT_PROGRAM))

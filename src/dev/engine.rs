@@ -1,7 +1,4 @@
-//! Which runtime the embedded agents get: Docker or Podman if a socket answers, else simulated.
-//!
-//! In: what was asked for, and where sockets may be. Out: a choice, and the sentence that says why. The agents find
-//! the engine and make their image themselves; here nothing is asked of it but whether it is there.
+//! Chooses the runtime of the embedded agents: Docker or Podman if its socket accepts a connection, else simulated.
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -13,12 +10,12 @@ use clap::ValueEnum;
 pub enum Runtime {
     /// Docker or Podman.
     Docker,
-    /// Nothing runs; the agents behave as if.
+    /// No containers run; the agents only behave as if.
     Simulated,
 }
 
 impl Runtime {
-    /// As the agent's flag wants it.
+    /// The value of the agent's flag `--runtime`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -28,7 +25,7 @@ impl Runtime {
     }
 }
 
-/// A runtime, and why.
+/// A runtime, and why it was chosen.
 #[derive(Debug)]
 pub struct RuntimeChoice {
     /// What runs the containers.
@@ -37,14 +34,14 @@ pub struct RuntimeChoice {
     pub reason: String,
 }
 
-/// Docker was asked for, and there is none.
+/// Docker was requested, but there is no engine.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "Docker was asked for, but {0}; start Docker or Podman, lead DOCKER_HOST to its socket, or try --runtime simulated"
+    "Docker was requested, but {0}; start Docker or Podman, set DOCKER_HOST to its socket, or use --runtime simulated"
 )]
 pub struct EngineNotFound(String);
 
-/// Decides. `host` is `DOCKER_HOST`, `runtime_dir` is `XDG_RUNTIME_DIR`.
+/// Chooses a runtime. `host` is `DOCKER_HOST`, `runtime_dir` is `XDG_RUNTIME_DIR`.
 ///
 /// # Errors
 /// [`EngineNotFound`].
@@ -54,16 +51,19 @@ pub fn choose_runtime(
     runtime_dir: Option<&str>,
 ) -> Result<RuntimeChoice, EngineNotFound> {
     if requested == Some(Runtime::Simulated) {
-        return Ok(RuntimeChoice { runtime: Runtime::Simulated, reason: "asked for".to_owned() });
+        return Ok(RuntimeChoice { runtime: Runtime::Simulated, reason: "requested".to_owned() });
     }
     let sockets = sockets(host.filter(|host| !host.is_empty()), runtime_dir);
     match sockets.iter().find(|socket| UnixStream::connect(socket).is_ok()) {
-        Some(socket) => Ok(RuntimeChoice { runtime: Runtime::Docker, reason: format!("{} answers", socket.display()) }),
+        Some(socket) => Ok(RuntimeChoice {
+            runtime: Runtime::Docker,
+            reason: format!("an engine responds at {}", socket.display()),
+        }),
         None => {
             let paths: Vec<String> = sockets.iter().map(|socket| socket.display().to_string()).collect();
             let reason = match (host, paths.is_empty()) {
-                (Some(host), true) => format!("DOCKER_HOST={host} is no local socket"),
-                _ => format!("nobody answers at {}", paths.join(", ")),
+                (Some(host), true) => format!("DOCKER_HOST={host} is not a local socket"),
+                _ => format!("no engine responds at {}", paths.join(", ")),
             };
             if requested == Some(Runtime::Docker) {
                 return Err(EngineNotFound(reason));
@@ -73,7 +73,7 @@ pub fn choose_runtime(
     }
 }
 
-/// Where an engine may answer, in the order in which the agent asks.
+/// The sockets of engines, in the order in which the agent tries them.
 fn sockets(host: Option<&str>, runtime_dir: Option<&str>) -> Vec<PathBuf> {
     if let Some(host) = host {
         return host.strip_prefix("unix://").map(PathBuf::from).into_iter().collect();
@@ -94,14 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_answers_means_docker() {
+    fn choose_runtime_responding_socket_is_docker() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("docker.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let host = format!("unix://{}", path.display());
         assert_eq!(choose_runtime(None, Some(&host), None).unwrap().runtime, Runtime::Docker);
         assert_eq!(choose_runtime(Some(Runtime::Simulated), Some(&host), None).unwrap().runtime, Runtime::Simulated);
-        // A socket that was left behind answers nobody.
+        // The file of a socket outlives its listener.
         drop(listener);
         assert!(path.exists());
         assert_eq!(choose_runtime(None, Some(&host), None).unwrap().runtime, Runtime::Simulated);
@@ -110,9 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn only_local_sockets_count() {
+    fn choose_runtime_remote_docker_host_is_simulated() {
         let choice = choose_runtime(None, Some("tcp://127.0.0.1:2375"), None).unwrap();
         assert_eq!(choice.runtime, Runtime::Simulated);
-        assert!(choice.reason.contains("no local socket"), "{}", choice.reason);
+        assert!(choice.reason.contains("not a local socket"), "{}", choice.reason);
     }
 }

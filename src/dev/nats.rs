@@ -1,7 +1,4 @@
-//! One real nats-server on loopback, with the project's own `nats.conf`.
-//!
-//! In: the program, a data directory, the secrets, where to listen. Out: its URL once it accepts clients. The same file
-//! configures production, so what holds here (accounts, permissions, fsync) holds there.
+//! Runs nats-server with the project's `nats.conf`, so that accounts, permissions and fsync are those of production.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,47 +10,48 @@ use super::process::{Child, ProcessError, Program};
 use super::secrets::{GeneratedSecrets, SecretsError};
 
 const CONFIG: &str = include_str!("../../nats.conf");
-/// A restart reads its streams first; those of a laptop take far less.
+/// nats-server reads its streams before it accepts clients.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A running broker; dropped, it is killed.
+/// A running nats-server; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct NatsServer {
     child: Child,
     address: SocketAddr,
 }
 
-/// The broker did not start.
+/// Why nats-server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsError {
-    /// The program did not run, or not for long.
+    /// The process failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// Its keys are no good.
+    /// Its keys are invalid.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     /// Its data directory can't be written.
     #[error("{} can't be written", path.display())]
     Io {
-        /// Where.
+        /// The directory.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// What the server writes once it listens.
+/// The file that nats-server writes when it listens.
 #[derive(Deserialize)]
 struct Ports {
     nats: Vec<String>,
 }
 
 impl NatsServer {
-    /// Starts it on `listen` (port 0: any free one), with its streams and log file in `data`.
+    /// Starts nats-server on `listen` (port 0: any free port) with its streams and log file in `data`; returns when it
+    /// accepts clients.
     ///
     /// # Errors
-    /// [`NatsError`], with the end of its log if it did not start.
+    /// [`NatsError`], with the end of the log if nats-server did not start.
     pub async fn start(
         program: &Path,
         data: &Path,
@@ -65,7 +63,7 @@ impl NatsServer {
         let config = data.join("nats.conf");
         std::fs::write(&config, CONFIG).map_err(io)?;
         let mut env = secrets.broker_env()?;
-        // The server's word for "any port" is -1; its 0 is the default port.
+        // For nats-server, -1 is any free port and 0 is the default port.
         let port = if listen.port() == 0 { "-1".to_owned() } else { listen.port().to_string() };
         env.push(("DOCKHOST_NATS_NAME", "dockhost".to_owned()));
         env.push(("DOCKHOST_NATS_LISTEN", format!("\"{}:{port}\"", listen.ip())));
@@ -82,35 +80,35 @@ impl NatsServer {
         Ok(Self { child, address })
     }
 
-    /// Where clients connect.
+    /// The URL for clients.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The process, to be paused, watched or killed.
+    /// The process.
     pub fn process(&mut self) -> &mut Child {
         &mut self.child
     }
 
-    /// Stops it gently; its data stays.
+    /// Shuts nats-server down; the data stays.
     pub async fn stop(self) {
         self.child.stop(Duration::from_secs(10)).await;
     }
 
-    /// Kills it, as a crash would; its data stays.
+    /// Kills nats-server as a crash would; the data stays.
     pub async fn kill(self) {
         self.child.kill().await;
     }
 }
 
-/// The address in the file `<program>_<pid>.ports`, once it is there and whole.
+/// The address in the file `<program>_<pid>.ports`; `None` until the file is complete.
 fn client_address(directory: &Path, pid: u32) -> Option<SocketAddr> {
     let suffix = format!("_{pid}.ports");
     let mut files = std::fs::read_dir(directory).ok()?.filter_map(Result::ok);

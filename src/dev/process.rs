@@ -1,12 +1,10 @@
-//! A child process that cannot outlive its owner, not even one that is killed.
+//! Child processes that can't outlive their owner, even if it is killed.
 //!
-//! In: a program, its arguments and environment, a log file. Out: a [`Child`] that can be signalled, stopped gently
-//! with a deadline, and that dies with its owner. The kernel's parent-death signal needs unsafe code here and follows a
-//! thread, not a process (a runtime's worker that ends would take the broker with it). So each child is started through
-//! a few lines of POSIX shell: they leave a watcher behind that reads from a pipe (its end of file means that the owner
-//! is gone: the whole process group is killed) and then become the program, which keeps their process id. The same pipe
-//! carries signals, since sending one is unsafe code too. Children get a process group of their own: a Ctrl-C in the
-//! terminal reaches the owner alone, who then stops them in the right order.
+//! A few lines of shell start each child: they leave a watcher in the background, which kills the child's process group
+//! when the owner is gone, then replace themselves with the program, which keeps their process id. Why not the kernel's
+//! parent-death signal: it doesn't reach grandchildren, and it fires when the *thread* that started the child ends. No
+//! crate kills the children of a killed owner either. Children have their own process group, so that Ctrl-C in the
+//! terminal reaches only the owner, which stops them in order.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -17,7 +15,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, Command};
 
-/// The words on the pipe are signal names. `kill -- -$$` cannot hit a stranger: the watcher is in that group itself.
+/// The watcher reads from a pipe that only the owner writes to. Each line is the name of a signal for the child; the end
+/// of the pipe means that the owner is gone. `kill -- -$$` can't hit another group: the watcher itself is in this one.
 const PIPE_WATCHER_SCRIPT: &str = r#"
 exec 3<&0
 (
@@ -28,7 +27,7 @@ exec 3<&0
 exec "$@" </dev/null 3<&-
 "#;
 
-/// The same for a child that is shared by several processes and bound to one that outlives them all.
+/// For a child that several processes share: the watcher polls the process `owner`, which outlives them all.
 const PID_WATCHER_SCRIPT: &str = r#"
 owner=$1
 shift
@@ -43,19 +42,19 @@ exec "$@" </dev/null
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// What people call it, in logs and errors.
+    /// Its name in logs and errors.
     pub name: &'static str,
     /// The executable.
     pub path: PathBuf,
-    /// Its arguments. They show in `ps`: secrets belong into `env`.
+    /// Its arguments. `ps` shows them, so secrets belong into `env`.
     pub args: Vec<OsString>,
-    /// Environment variables, added to the owner's own.
+    /// Environment variables, in addition to the owner's.
     pub env: Vec<(&'static str, String)>,
-    /// Where its standard output and error go; appended to.
+    /// The file to which its standard output and error are appended.
     pub log: PathBuf,
 }
 
-/// A running child; dropped, it is killed.
+/// A running child; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Child {
     name: &'static str,
@@ -64,62 +63,62 @@ pub struct Child {
     log: PathBuf,
 }
 
-/// A child could not be started, or ended when it should not.
+/// Why a child did not start or is not running.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// Its log file can't be opened, or there is no shell.
-    #[error("{name} could not be started")]
+    /// A system call failed.
+    #[error("{name} can't be started or controlled")]
     Start {
         /// Which program.
         name: &'static str,
-        /// The system's reason.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// It ended by itself.
-    #[error("{name} ended with {status}; the end of {log}:\n{tail}", log = log.display())]
-    Ended {
+    /// It exited.
+    #[error("{name} exited with {status}; the end of {log}:\n{tail}", log = log.display())]
+    Exited {
         /// Which program.
         name: &'static str,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
         /// Its log file.
         log: PathBuf,
-        /// The last lines of it.
+        /// The last lines of the log file.
         tail: String,
     },
-    /// It runs, but was not ready in time.
+    /// It is running, but was not ready in time.
     #[error("{name} was not ready after {} s; the end of {log}:\n{tail}", waited.as_secs(), log = log.display())]
     NotReady {
         /// Which program.
         name: &'static str,
-        /// How long it was given.
+        /// How long the owner waited.
         waited: Duration,
         /// Its log file.
         log: PathBuf,
-        /// The last lines of it.
+        /// The last lines of the log file.
         tail: String,
     },
 }
 
-/// The signals that children are sent.
+/// A signal for a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// Please end.
+    /// Asks the child to exit.
     Term,
-    /// End.
+    /// Kills the child.
     Kill,
-    /// Pause, as a machine that hangs.
+    /// Pauses the child, like a machine that hangs.
     Stop,
-    /// Go on.
+    /// Resumes a paused child.
     Cont,
 }
 
 impl Program {
-    /// Starts it as a child of this process.
+    /// Starts the program as a child of this process.
     ///
     /// # Errors
-    /// [`ProcessError::Start`]. A program that ends at once is noticed by [`Child::wait_until_ready`].
+    /// [`ProcessError::Start`]. A program that exits at once is found by [`Child::wait_until_ready`].
     pub fn start(self) -> Result<Child, ProcessError> {
         let name = self.name;
         let failed = |source| ProcessError::Start { name, source };
@@ -130,7 +129,7 @@ impl Program {
         Ok(Child { name, child, control_pipe, log: self.log })
     }
 
-    /// Starts it on its own, to be killed within a moment of the end of the process `owner`.
+    /// Starts the program detached from this process; it is killed when the process `owner` ends.
     ///
     /// # Errors
     /// [`ProcessError::Start`].
@@ -153,7 +152,7 @@ impl Program {
 }
 
 impl Child {
-    /// Its process id; `None` once it has ended.
+    /// Its process id; `None` if it has exited.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
@@ -162,7 +161,7 @@ impl Child {
     /// Sends a signal.
     ///
     /// # Errors
-    /// [`ProcessError::Ended`] if it is no longer there, [`ProcessError::Start`] if its pipe is closed.
+    /// [`ProcessError::Exited`] if the child has exited, [`ProcessError::Start`] if its pipe is closed.
     pub async fn signal(&mut self, signal: Signal) -> Result<(), ProcessError> {
         let line: &[u8] = match signal {
             Signal::Term => b"TERM\n",
@@ -174,10 +173,10 @@ impl Child {
         self.control_pipe.write_all(line).await.map_err(|source| ProcessError::Start { name: self.name, source })
     }
 
-    /// Waits until `probe` finds it ready, asking every few milliseconds.
+    /// Waits until `probe` returns a value; calls it every few milliseconds with the process id.
     ///
     /// # Errors
-    /// [`ProcessError::Ended`] as soon as it ends, [`ProcessError::NotReady`] after `timeout`.
+    /// [`ProcessError::Exited`] as soon as the child exits, [`ProcessError::NotReady`] after `timeout`.
     pub async fn wait_until_ready<T>(
         &mut self,
         timeout: Duration,
@@ -196,47 +195,47 @@ impl Child {
         Err(ProcessError::NotReady { name: self.name, waited: timeout, log: self.log.clone(), tail: tail(&self.log) })
     }
 
-    /// Its process id if it still runs.
+    /// The process id of the running child.
     ///
     /// # Errors
-    /// [`ProcessError::Ended`] if it does not.
+    /// [`ProcessError::Exited`].
     pub fn check(&mut self) -> Result<u32, ProcessError> {
         let failed = |source| ProcessError::Start { name: self.name, source };
         match (self.child.try_wait().map_err(failed)?, self.child.id()) {
             (None, Some(pid)) => Ok(pid),
-            (status, _) => Err(self.ended(status.unwrap_or_default())),
+            (status, _) => Err(self.exited(status.unwrap_or_default())),
         }
     }
 
-    /// Waits for its end.
+    /// Waits until the child exits.
     ///
     /// # Errors
-    /// [`ProcessError::Start`] if the system can't tell.
+    /// [`ProcessError::Start`] if the system call fails.
     pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
         self.child.wait().await.map_err(|source| ProcessError::Start { name: self.name, source })
     }
 
-    /// Asks it to end, and kills it if it does not within `timeout`. Returns when it is gone.
+    /// Asks the child to exit, and kills it after `timeout`. Returns when it has exited.
     pub async fn stop(mut self, timeout: Duration) {
         let name = self.name;
         if self.signal(Signal::Term).await.is_ok() {
             match tokio::time::timeout(timeout, self.child.wait()).await {
                 Ok(_) => return tracing::debug!(name, "stopped"),
-                Err(_) => tracing::warn!(name, "did not stop in time and is killed"),
+                Err(_) => tracing::warn!(name, "did not stop in time; killing it"),
             }
         }
         self.kill().await;
     }
 
-    /// Kills it, as a crash would. Returns when it is gone.
+    /// Kills the child, as a crash would. Returns when it has exited.
     pub async fn kill(mut self) {
         if let Err(error) = self.child.kill().await {
-            tracing::debug!(name = self.name, %error, "was gone before it was killed");
+            tracing::debug!(name = self.name, %error, "had exited before it was killed");
         }
     }
 
-    fn ended(&self, status: ExitStatus) -> ProcessError {
-        ProcessError::Ended { name: self.name, status, log: self.log.clone(), tail: tail(&self.log) }
+    fn exited(&self, status: ExitStatus) -> ProcessError {
+        ProcessError::Exited { name: self.name, status, log: self.log.clone(), tail: tail(&self.log) }
     }
 }
 

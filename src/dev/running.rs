@@ -1,7 +1,4 @@
-//! What a running `dockhost dev` leaves for the other commands: where its servers are.
-//!
-//! In: the data directory. Out: addresses and secrets, while it runs; so that `dockhost verify` works beside
-//! `make run` without any setting.
+//! How other commands find a running `dockhost dev`: `dockhost verify` beside `make run` needs no configuration.
 
 use std::fs;
 use std::io::Write;
@@ -14,52 +11,52 @@ use super::secrets::GeneratedSecrets;
 use crate::app::config::ServiceUrls;
 use crate::app::secrets::Secrets;
 
-/// Written beside the data, removed at the end; the lock tells whether it counts.
+/// The file that describes the running servers. It counts only while [`LOCK_FILE`] is locked.
 const RUN_FILE: &str = "running.json";
-/// Held while `dockhost dev` runs.
+/// The file that `dockhost dev` locks while it runs.
 pub const LOCK_FILE: &str = "dev.lock";
 
-/// Where the servers are.
+/// A running `dockhost dev`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunningDev {
-    /// The process.
+    /// Its process id.
     pub pid: u32,
-    /// The API.
+    /// URL of the API.
     pub url: String,
-    /// The broker.
+    /// URL of the broker.
     pub nats_url: String,
-    /// The database.
+    /// URI of the database.
     pub mongodb_uri: String,
 }
 
 impl RunningDev {
-    /// Leaves word.
+    /// Writes the file.
     ///
     /// # Errors
-    /// If the file can't be written.
+    /// The file can't be written.
     pub fn write(&self, data: &Path) -> anyhow::Result<()> {
         let mut file = fs::File::create(data.join(RUN_FILE))?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         Ok(())
     }
 
-    /// Reads the word that was left.
+    /// Reads the file; `None` if there is no valid one.
     #[must_use]
     pub fn read(data: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(data.join(RUN_FILE)).ok()?).ok()
     }
 }
 
-/// Whether `dockhost dev` holds the data directory.
+/// Whether a `dockhost dev` is using the data directory.
 fn is_locked(data: &Path) -> bool {
     fs::File::open(data.join(LOCK_FILE)).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 
-/// Addresses and secrets of a `dockhost dev` that runs now.
+/// Secrets and URLs of the `dockhost dev` that is using the data directory; `None` if there is none.
 ///
 /// # Errors
-/// If its secrets can't be read.
+/// The secrets can't be read.
 pub fn connection(data: &Path) -> anyhow::Result<Option<(Secrets, ServiceUrls)>> {
     if !is_locked(data) {
         return Ok(None);

@@ -1,8 +1,6 @@
-//! Every secret that the server and the broker need, made once and kept beside the data.
+//! Generates the secrets that the server and the broker need, and stores them beside the data.
 //!
-//! In: a data directory. Out: [`GeneratedSecrets`], the same ones at each start, as environment variables for the server, and
-//! for `nats.conf` the public keys alone: the broker never sees a private one. Whoever can read the file can do
-//! anything; it is made readable by its owner only, and written to its place in one step.
+//! The file gives full access to the installation, so only its owner can read it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -18,34 +16,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::clock;
 
-/// The secrets of one installation. `Debug` shows none.
+/// The secrets of one installation. `Debug` hides them.
 #[derive(Debug, Clone)]
 pub struct GeneratedSecrets {
     user_access_token: SecretString,
     backend_access_token: SecretString,
     master_key: SecretString,
-    /// The nkey seed by which the server signs in to the broker.
+    /// The nkey seed of the server's user at the broker.
     pub nats: SecretString,
     /// The nkey seed of the broker's system account.
     pub nats_system: SecretString,
-    /// The nkey seed of the account that signs what the broker's door lets in.
+    /// The nkey seed that signs the broker's permissions for backends.
     pub callout: SecretString,
 }
 
-/// The secrets can't be read or stored.
+/// Why the secrets can't be read or stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     /// The file can't be read or written.
-    #[error("{} can't be used", path.display())]
+    #[error("{} can't be read or written", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// The file is not what was written.
-    #[error("{} is damaged; it holds the keys to the data beside it, so restore it, or start clean without both", path.display())]
+    /// The file is damaged.
+    #[error("{} is damaged; the data beside it can't be read without it. Restore the file, or delete it together with the data", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -53,12 +51,12 @@ pub enum SecretsError {
         #[source]
         source: serde_json::Error,
     },
-    /// A seed could not be made or read.
-    #[error("a broker key is no good")]
+    /// A seed can't be generated or read.
+    #[error("a broker key is invalid")]
     Key(#[from] nkeys::error::Error),
 }
 
-/// The file: names as in the environment.
+/// The file; its members are named like the environment variables.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 struct SecretsFile {
@@ -71,18 +69,18 @@ struct SecretsFile {
 }
 
 impl GeneratedSecrets {
-    /// Fresh ones, kept nowhere.
+    /// Generates secrets without storing them.
     ///
     /// # Errors
-    /// [`SecretsError::Key`], if no seed can be made.
+    /// [`SecretsError::Key`] if a seed can't be generated.
     pub fn generate() -> Result<Self, SecretsError> {
         Ok(SecretsFile::generate()?.into())
     }
 
-    /// Those of `<data>/secrets.json`, made now if there are none.
+    /// Reads `<data>/secrets.json`; generates the file if there is none.
     ///
     /// # Errors
-    /// [`SecretsError`]; a damaged file is never replaced, for what it sealed would be lost.
+    /// [`SecretsError`]. A damaged file is not replaced: the data that its keys sealed would be lost.
     pub fn load_or_generate(data: &Path) -> Result<Self, SecretsError> {
         let path = data.join("secrets.json");
         let io = |source| SecretsError::Io { path: path.clone(), source };
@@ -93,7 +91,7 @@ impl GeneratedSecrets {
             let text = serde_json::to_vec_pretty(&SecretsFile::generate()?)
                 .map_err(|source| SecretsError::Damaged { path: path.clone(), source })?;
             let written = file.write_all(&text).and_then(|()| file.sync_all());
-            // A link fails where a rename would replace: of two processes, one wins and both read the winner's.
+            // Unlike a rename, a link does not replace a file: if two processes do this at once, both use the first file.
             let linked = written.and_then(|()| match fs::hard_link(&scratch, &path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                 other => other,
@@ -106,7 +104,7 @@ impl GeneratedSecrets {
         Ok(file.into())
     }
 
-    /// What the server wants in its environment.
+    /// The environment variables of the server.
     #[must_use]
     pub fn server_env(&self) -> Vec<(&'static str, String)> {
         [
@@ -121,10 +119,10 @@ impl GeneratedSecrets {
         .into()
     }
 
-    /// What `nats.conf` wants in the broker's environment: public keys.
+    /// The environment variables of the broker for `nats.conf`: public keys.
     ///
     /// # Errors
-    /// [`SecretsError::Key`], if a seed is none.
+    /// [`SecretsError::Key`] if a seed is invalid.
     pub fn broker_env(&self) -> Result<Vec<(&'static str, String)>, SecretsError> {
         [
             ("DOCKHOST_NATS_KEY", &self.nats),
@@ -137,10 +135,10 @@ impl GeneratedSecrets {
     }
 }
 
-/// Writes a file that only its owner can read; fails if it exists.
+/// Writes a new file that only its owner can read.
 ///
 /// # Errors
-/// The system's.
+/// The file exists or can't be written.
 pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
@@ -187,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_made_once_and_are_for_their_owner_alone() {
+    fn load_or_generate_twice_returns_the_same_secrets_in_a_private_file() {
         let data = tempfile::tempdir().unwrap();
         let made = GeneratedSecrets::load_or_generate(data.path()).unwrap();
         assert_eq!(GeneratedSecrets::load_or_generate(data.path()).unwrap().server_env(), made.server_env());
@@ -197,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_broker_gets_public_keys_only() {
+    fn broker_env_has_public_keys_only() {
         let secrets = GeneratedSecrets::generate().unwrap();
         for (name, key) in secrets.broker_env().unwrap() {
             assert!(key.starts_with(if name == "DOCKHOST_CALLOUT_KEY" { 'A' } else { 'U' }), "{name}={key}");
@@ -207,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_not_replaced() {
+    fn load_or_generate_damaged_file_is_not_replaced() {
         let data = tempfile::tempdir().unwrap();
         fs::write(data.path().join("secrets.json"), "{").unwrap();
         assert!(matches!(GeneratedSecrets::load_or_generate(data.path()), Err(SecretsError::Damaged { .. })));

@@ -11,12 +11,11 @@ use super::{files, text};
 fn closed(schema: &Value) -> Value {
     match schema {
         Value::Object(keywords) => {
-            let mut closed: Map<_, _> =
-                keywords.iter().map(|(name, rule)| (name.clone(), self::closed(rule))).collect();
+            let mut object: Map<_, _> = keywords.iter().map(|(name, rule)| (name.clone(), closed(rule))).collect();
             if keywords.contains_key("properties") {
-                closed.insert("additionalProperties".to_owned(), json!(false));
+                object.insert("additionalProperties".to_owned(), json!(false));
             }
-            Value::Object(closed)
+            Value::Object(object)
         }
         Value::Array(items) => items.iter().map(closed).collect(),
         other => other.clone(),

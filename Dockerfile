@@ -1,14 +1,14 @@
-# Two images from one build: `--target server` and `--target agent`.
+# Two images, `--target server` and `--target agent`, from one build.
 
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --locked --release --workspace --bins \
+    cargo build --locked --release -p dockhost -p dockhost-agent --bins \
  && install -D -t /out target/release/dockhost target/release/dockhost-agent
 
-# The agent is root on its engine's machine in any case; `iptables` lets it keep instances away from private networks.
+# The agent runs as root, which access to the engine implies anyway. It uses `iptables` to block private networks.
 FROM debian:12-slim AS agent
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates iptables \

@@ -1,4 +1,4 @@
-//! The embedded servers: they come back as they were, and say why when they can't start.
+//! The embedded servers: they keep their data over restarts, and report why they can't start.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use dockhost::dev::secrets::GeneratedSecrets;
 use crate::harness::{Mongo, target_tmp};
 
 #[tokio::test]
-async fn mongod_comes_back_as_the_same_member_after_a_stop_and_after_a_crash() {
+async fn mongod_restarted_after_stop_and_crash_is_the_same_member() {
     let data = tempfile::tempdir().unwrap();
     let program = fetch::find(&fetch::MONGOD, &target_tmp()).await.unwrap();
     let first = Mongod::start(&program, data.path()).await.unwrap();
@@ -25,21 +25,21 @@ async fn mongod_comes_back_as_the_same_member_after_a_stop_and_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_start_says_why() {
+async fn servers_that_do_not_start_report_why() {
     let data = tempfile::tempdir().unwrap();
     let error = Mongod::start(Path::new("/bin/false"), data.path()).await.unwrap_err().to_string();
-    assert!(error.contains("mongod ended with exit status: 1") && error.contains("AVX"), "{error}");
+    assert!(error.contains("mongod exited with exit status: 1") && error.contains("AVX"), "{error}");
 
     let program = fetch::find(&fetch::NATS_SERVER, &target_tmp()).await.unwrap();
-    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let secrets = GeneratedSecrets::generate().unwrap();
-    let start = NatsServer::start(&program, data.path(), &secrets, held.local_addr().unwrap());
+    let start = NatsServer::start(&program, data.path(), &secrets, listener.local_addr().unwrap());
     let error = start.await.unwrap_err().to_string();
     assert!(error.contains("address already in use"), "{error}");
 }
 
 #[tokio::test]
-async fn tests_share_the_database_server_and_not_the_database() {
+async fn mongo_shared_twice_is_one_server_with_two_databases() {
     let (one, other) = (Mongo::shared().await, Mongo::shared().await);
     let server = |mongo: &Mongo| mongo.uri.replace(&mongo.database, "");
     assert_eq!(server(&one), server(&other));

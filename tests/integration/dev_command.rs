@@ -1,4 +1,4 @@
-//! `dockhost dev` as a person runs it: one command, one data directory, and nothing left behind.
+//! `dockhost dev`: one command, one data directory, and no process left behind.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use crate::harness::http::Client;
 use crate::harness::wait::DEADLINE;
 use crate::harness::{CommandOutput, program, run, target_tmp, wait_until};
 
-const STARTS_WITHIN: Duration = Duration::from_secs(90);
+const START_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A data directory, whose programs are the ones that all tests share.
-struct Place {
+/// A `dockhost dev` with its own data directory and port; all tests share the downloaded programs.
+struct Dev {
     data: TempDir,
     port: u16,
 }
 
-impl Place {
-    async fn fresh() -> Self {
+impl Dev {
+    async fn new() -> Self {
         for pinned in [&dockhost::dev::fetch::NATS_SERVER, &dockhost::dev::fetch::MONGOD] {
             dockhost::dev::fetch::find(pinned, &target_tmp()).await.unwrap();
         }
@@ -38,14 +38,14 @@ impl Place {
     }
 
     fn log(&self) -> PathBuf {
-        self.data.path().join("said.log")
+        self.data.path().join("output.log")
     }
 
     fn env(&self) -> Vec<(&'static str, String)> {
         vec![("PORT", self.port.to_string()), ("DOCKHOST_BIND", "127.0.0.1".to_owned())]
     }
 
-    /// Starts it; returns when its banner is there.
+    /// Starts it; returns when it has printed its banner.
     async fn start(&self) -> Child {
         let _ = std::fs::remove_file(self.log());
         let args = ["dev", "--runtime", "simulated", "--data", &self.data.path().display().to_string()];
@@ -59,14 +59,14 @@ impl Place {
         let mut child = program.start().unwrap();
         let log = self.log();
         child
-            .wait_until_ready(STARTS_WITHIN, async |_| read(&log).contains("Ctrl-C stops all of it").then_some(()))
+            .wait_until_ready(START_TIMEOUT, async |_| read(&log).contains("Ctrl-C stops everything").then_some(()))
             .await
             .unwrap();
         child
     }
 
-    /// Runs it where it must refuse.
-    async fn refused(&self, data: &Path) -> CommandOutput {
+    /// Runs it with another data directory, where it is expected to exit.
+    async fn run_in(&self, data: &Path) -> CommandOutput {
         run(data, &["dev", "--runtime", "simulated", "--data", &data.display().to_string()], &self.env()).await
     }
 }
@@ -75,12 +75,12 @@ fn read(log: &Path) -> String {
     std::fs::read_to_string(log).unwrap_or_default()
 }
 
-/// A port that nobody listens on now.
+/// A port that no process listens on.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Running processes: number, and parent. Those that ended and were not collected don't count.
+/// The running processes by id, each with its parent. Zombies don't count.
 fn processes() -> BTreeMap<u32, u32> {
     let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
@@ -92,23 +92,23 @@ fn processes() -> BTreeMap<u32, u32> {
     all.collect()
 }
 
-/// All that descend from a process, with itself.
-fn family(of: u32) -> Vec<u32> {
+/// A process and all its descendants.
+fn process_tree(root: u32) -> Vec<u32> {
     let all = processes();
-    let mut family = vec![of];
+    let mut tree = vec![root];
     let mut next = 0;
-    while let Some(parent) = family.get(next).copied() {
-        family.extend(all.iter().filter(|(_, of)| **of == parent).map(|(pid, _)| *pid));
+    while let Some(parent) = tree.get(next).copied() {
+        tree.extend(all.iter().filter(|(_, of)| **of == parent).map(|(pid, _)| *pid));
         next += 1;
     }
-    family
+    tree
 }
 
-async fn all_gone(family: &[u32]) {
-    wait_until("no process is left", DEADLINE, async || {
+async fn wait_until_exited(tree: &[u32]) {
+    wait_until("all processes have exited", DEADLINE, async || {
         let left: Vec<String> = processes()
             .into_keys()
-            .filter(|pid| family.contains(pid))
+            .filter(|pid| tree.contains(pid))
             .map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " "))
             .collect();
         if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
@@ -117,14 +117,15 @@ async fn all_gone(family: &[u32]) {
 }
 
 #[tokio::test]
-async fn one_command_runs_all_of_it_and_the_data_survives() {
-    let place = Place::fresh().await;
-    let mut dev = place.start().await;
-    let banner = read(&place.log());
-    for text in ["DockHost runs.", &place.url(), "agents   2, runtime simulated: asked for", "/api/v2/user/signup"] {
+async fn dev_stopped_and_killed_leaves_no_process_and_keeps_the_data() {
+    let dev = Dev::new().await;
+    let mut process = dev.start().await;
+    let banner = read(&dev.log());
+    for text in ["DockHost is running.", &dev.url(), "agents   2, runtime simulated: requested", "/api/v2/user/signup"]
+    {
         assert!(banner.contains(text), "{text} is not in the banner: {banner}");
     }
-    let client = Client::new(&place.url());
+    let client = Client::new(&dev.url());
     let welcome = client.sign_up("ada").await;
     assert_eq!(welcome.status, 201, "{welcome:?}");
     let ada = client.with_token(welcome.data()["accessToken"].as_str().unwrap());
@@ -134,38 +135,38 @@ async fn one_command_runs_all_of_it_and_the_data_survives() {
     })
     .await;
     assert_eq!((made.status, &made.data()["status"]), (201, &json!("running")), "{made:?}");
-    let verified = run(place.data.path(), &["verify", "--data", "."], &[]).await;
+    let verified = run(dev.data.path(), &["verify", "--data", "."], &[]).await;
     assert!(verified.code == 0 && verified.out.contains("instances: equal, 1 documents"), "{verified:?}");
 
-    // A second one with the same data, and one with the same port.
-    let second = Place { port: free_port(), ..Place::fresh().await }.refused(place.data.path()).await;
-    let pid = dev.pid().unwrap();
+    // Another one can't use the same data or the same port.
+    let second = Dev { port: free_port(), ..Dev::new().await }.run_in(dev.data.path()).await;
+    let pid = process.pid().unwrap();
     assert_eq!(second.code, 1, "{second:?}");
-    for text in ["runs already", &format!("process {pid}"), &place.url()] {
+    for text in ["runs already", &format!("process {pid}"), &dev.url()] {
         assert!(second.err.contains(text), "{text}: {second:?}");
     }
     let elsewhere = tempfile::tempdir().unwrap();
-    let third = place.refused(elsewhere.path()).await;
+    let third = dev.run_in(elsewhere.path()).await;
     assert!(third.code == 1 && third.err.contains(&format!("dockhost (process {pid})")), "{third:?}");
     assert!(third.err.contains("PORT="), "{third:?}");
 
-    // Asked to end, it ends all that it started, the data last.
-    let running = family(pid);
+    // SIGTERM stops everything.
+    let running = process_tree(pid);
     assert!(running.len() >= 5, "broker, database, two agents and itself: {running:?}");
-    dev.signal(Signal::Term).await.unwrap();
-    let status = tokio::time::timeout(STARTS_WITHIN, dev.wait()).await.unwrap().unwrap();
-    assert!(status.success(), "{status}: {}", read(&place.log()));
-    // With it goes what this test binds it to itself.
-    drop(dev);
-    all_gone(&running).await;
+    process.signal(Signal::Term).await.unwrap();
+    let status = tokio::time::timeout(START_TIMEOUT, process.wait()).await.unwrap().unwrap();
+    assert!(status.success(), "{status}: {}", read(&dev.log()));
+    // Ends the watcher that kills it with this test.
+    drop(process);
+    wait_until_exited(&running).await;
 
-    // Everything is as it was.
-    let dev = place.start().await;
+    // The data is still there.
+    let process = dev.start().await;
     let credentials = json!({ "username": "ada", "password": "correct horse" });
     let back = client.post("/api/v2/user/signin", credentials).await;
     assert_eq!(back.status, 200, "{back:?}");
     let ada = client.with_token(back.data()["accessToken"].as_str().unwrap());
-    wait_until("the instance runs again", DEADLINE, async || {
+    wait_until("the instance is running", DEADLINE, async || {
         let list = ada.get("/api/v2/user/instance").await;
         let (first, made) = (&list.data()[0], made.data());
         let same = ["instanceId", "status", "containerId", "sshPort"].iter().all(|field| first[field] == made[field]);
@@ -173,21 +174,21 @@ async fn one_command_runs_all_of_it_and_the_data_survives() {
     })
     .await;
 
-    // Killed, it leaves nobody behind.
-    let running = family(dev.pid().unwrap());
+    // SIGKILL leaves no process behind.
+    let running = process_tree(process.pid().unwrap());
     assert!(running.len() >= 5, "{running:?}");
-    dev.kill().await;
-    all_gone(&running).await;
+    process.kill().await;
+    wait_until_exited(&running).await;
 }
 
 #[tokio::test]
-async fn docker_that_is_asked_for_and_is_not_there_is_said_at_once() {
-    let place = Place::fresh().await;
-    let socket = place.data.path().join("no.sock");
-    let mut env = place.env();
+async fn dev_docker_requested_without_engine_is_refused() {
+    let dev = Dev::new().await;
+    let socket = dev.data.path().join("no.sock");
+    let mut env = dev.env();
     env.push(("DOCKER_HOST", format!("unix://{}", socket.display())));
-    let data = place.data.path().display().to_string();
-    let said = run(place.data.path(), &["dev", "--runtime", "docker", "--data", &data], &env).await;
+    let data = dev.data.path().display().to_string();
+    let said = run(dev.data.path(), &["dev", "--runtime", "docker", "--data", &data], &env).await;
     assert_eq!(said.code, 1, "{said:?}");
     for text in [socket.display().to_string().as_str(), "--runtime simulated", "DOCKER_HOST"] {
         assert!(said.err.contains(text), "{text}: {said:?}");

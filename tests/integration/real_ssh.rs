@@ -1,4 +1,4 @@
-//! The main job on a real engine: what the API promises of an instance, a real `ssh` finds.
+//! Instances on a real container engine, entered with a real `ssh`.
 
 use std::net::TcpStream;
 use std::process::{Command, Output};
@@ -12,17 +12,18 @@ use crate::harness::World;
 use crate::harness::http::{Answer, Client};
 
 /// An engine on a busy machine is slow.
-const PATIENT: [(&str, &str); 2] = [("DOCKHOST_CREATE_WITHIN_MS", "60000"), ("DOCKHOST_RESUME_WITHIN_MS", "60000")];
+const LONG_DEADLINES: [(&str, &str); 2] =
+    [("DOCKHOST_CREATE_WITHIN_MS", "60000"), ("DOCKHOST_RESUME_WITHIN_MS", "60000")];
 const WAIT: [(&str, &str); 1] = [("prefer", "wait=60")];
 
-/// A key pair of the test's own, and the hosts that it knows.
-struct Keys {
+/// A key pair and a file of known hosts.
+struct SshClient {
     dir: TempDir,
     public: String,
 }
 
-impl Keys {
-    fn fresh() -> Self {
+impl SshClient {
+    fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = ["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"];
         let made = Command::new("ssh-keygen").args(options).arg(dir.path().join("key")).status().unwrap();
@@ -31,24 +32,24 @@ impl Keys {
         Self { dir, public }
     }
 
-    /// Learns the host's keys as a careful person does: by the fingerprints that the API gave.
-    fn know(&self, details: &Value) {
-        let (host, port) = place(details);
+    /// Trusts the host's keys after comparing their fingerprints with those that the API returned.
+    fn trust(&self, details: &Value) {
+        let (host, port) = host_and_port(details);
         let scanned = Command::new("ssh-keyscan").args(["-T", "10", "-p", &port, &host]).output().unwrap();
         let path = self.dir.path().join("known_hosts");
         std::fs::write(&path, &scanned.stdout).unwrap();
         let shown = Command::new("ssh-keygen").arg("-lf").arg(&path).output().unwrap();
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
         let mut found: Vec<&str> = shown.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-        let mut promised: Vec<&str> =
+        let mut expected: Vec<&str> =
             details["hostKeys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
         found.sort_unstable();
-        promised.sort_unstable();
-        assert!(!found.is_empty() && found == promised, "{details}\n{shown}\n{scanned:?}");
+        expected.sort_unstable();
+        assert!(!found.is_empty() && found == expected, "{details}\n{shown}\n{scanned:?}");
     }
 
-    /// Runs a command on the machine that the API's own command leads to; unknown host keys are refused.
-    fn ssh(&self, details: &Value, command: &str) -> Output {
+    /// Runs a command in the instance through the `ssh` command that the API returned; refuses unknown host keys.
+    fn run(&self, details: &Value, command: &str) -> Output {
         let words = details["command"].as_str().unwrap().split_whitespace().skip(1);
         Command::new("ssh")
             .args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "IdentitiesOnly=yes"])
@@ -62,24 +63,24 @@ impl Keys {
             .unwrap()
     }
 
-    /// The same, and what it printed; it must succeed.
-    fn says(&self, details: &Value, command: &str) -> String {
-        let output = self.ssh(details, command);
+    /// The same; the command must succeed. Returns its output.
+    fn output(&self, details: &Value, command: &str) -> String {
+        let output = self.run(details, command);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{details} {command:?}: {errors}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 }
 
-fn place(details: &Value) -> (String, String) {
+fn host_and_port(details: &Value) -> (String, String) {
     (details["host"].as_str().unwrap().to_owned(), details["port"].to_string())
 }
 
-/// Nobody listens there any more, and so `ssh` is refused.
-fn refuses(keys: &Keys, details: &Value) {
-    let (host, port) = place(details);
-    assert!(!keys.ssh(details, "true").status.success(), "a machine that is not running was entered: {details}");
-    assert!(TcpStream::connect(format!("{host}:{port}")).is_err(), "somebody still listens: {details}");
+/// The port is closed, so `ssh` fails.
+fn assert_unreachable(ssh: &SshClient, details: &Value) {
+    let (host, port) = host_and_port(details);
+    assert!(!ssh.run(details, "true").status.success(), "ssh into an instance that isn't running: {details}");
+    assert!(TcpStream::connect(format!("{host}:{port}")).is_err(), "the port is open: {details}");
 }
 
 fn containers_of(engine: &Engine, instance: &Value) -> String {
@@ -87,7 +88,7 @@ fn containers_of(engine: &Engine, instance: &Value) -> String {
     engine.docker(&["ps", "--all", "--no-trunc", "--quiet", "--filter", &label])
 }
 
-async fn add_docker_agent(world: &mut World, engine: &Engine, name: &str, room: u32, ports: &str) {
+async fn add_docker_agent(world: &mut World, engine: &Engine, name: &str, max_containers: u32, ports: &str) {
     let host = engine.host();
     let settings = [
         ("DOCKHOST_RUNTIME", "docker"),
@@ -95,7 +96,7 @@ async fn add_docker_agent(world: &mut World, engine: &Engine, name: &str, room: 
         ("DOCKHOST_IMAGE", TEST_IMAGE),
         ("DOCKHOST_PORTS", ports),
     ];
-    world.add_agent_with(name, room, &settings).await;
+    world.add_agent_with(name, max_containers, &settings).await;
 }
 
 async fn sign_up(world: &World, name: &str, key: &str) -> Client {
@@ -120,46 +121,46 @@ async fn change(user: &Client, method: Method, path: &str, instance: &Value) -> 
 }
 
 #[tokio::test]
-async fn from_sign_up_to_a_login_and_to_its_end() {
+async fn instance_through_its_lifecycle_is_reachable_by_ssh_while_running() {
     let engine = Engine::start();
-    let keys = Keys::fresh();
-    let mut world = World::with(1, &PATIENT).await;
+    let ssh = SshClient::new();
+    let mut world = World::with(1, &LONG_DEADLINES).await;
     add_docker_agent(&mut world, &engine, "workshop", 5, "20700-20799").await;
-    let ada = sign_up(&world, "ada", &keys.public).await;
+    let ada = sign_up(&world, "ada", &ssh.public).await;
 
     let made = create(&ada, json!({ "name": "box" })).await;
     let details = &made["sshDetails"];
-    keys.know(details);
-    assert_eq!(keys.says(details, "id -u; hostname; echo kept > /root/file; cat /root/file"), "0\nbox\nkept");
+    ssh.trust(details);
+    assert_eq!(ssh.output(details, "id -u; hostname; echo saved > /root/file; cat /root/file"), "0\nbox\nsaved");
     assert_eq!(containers_of(&engine, &made), made["containerId"].as_str().unwrap());
 
     let stopped = change(&ada, Method::PUT, "/stop", &made).await;
     assert_eq!(stopped.data()["status"], "stopped");
-    refuses(&keys, details);
+    assert_unreachable(&ssh, details);
 
     let resumed = change(&ada, Method::PUT, "/resume", &made).await;
     assert_eq!((&resumed.data()["status"], &resumed.data()["sshDetails"]), (&json!("running"), details));
-    assert_eq!(keys.says(details, "cat /root/file"), "kept", "same key, same port, same files");
+    assert_eq!(ssh.output(details, "cat /root/file"), "saved", "same key, same port, same files");
 
-    // A key that the instance was not made with stays outside.
-    let stranger = Keys::fresh();
-    stranger.know(details);
-    assert!(!stranger.ssh(details, "true").status.success(), "another key was let in");
+    // Another key is refused.
+    let other = SshClient::new();
+    other.trust(details);
+    assert!(!other.run(details, "true").status.success(), "another key was accepted");
 
     change(&ada, Method::DELETE, "", &made).await;
     assert_eq!(containers_of(&engine, &made), "", "the container is still there");
-    refuses(&keys, details);
+    assert_unreachable(&ssh, details);
 }
 
 #[tokio::test]
-async fn two_agents_on_one_engine_never_share_a_port() {
+async fn agents_on_one_engine_never_share_a_port() {
     let engine = Engine::start();
-    let keys = Keys::fresh();
-    let mut world = World::with(1, &PATIENT).await;
-    // Few enough ports for the two to choose the same ones at the same time, and enough to move to others.
+    let ssh = SshClient::new();
+    let mut world = World::with(1, &LONG_DEADLINES).await;
+    // Few enough ports that both agents choose the same ones at once, and enough that they can move to others.
     add_docker_agent(&mut world, &engine, "left", 2, "20800-20820").await;
     add_docker_agent(&mut world, &engine, "right", 2, "20800-20820").await;
-    let ada = sign_up(&world, "ada", &keys.public).await;
+    let ada = sign_up(&world, "ada", &ssh.public).await;
 
     let all = [json!({ "name": "a" }), json!({ "name": "b" }), json!({ "name": "c" }), json!({ "name": "d" })];
     let made = futures::future::join_all(all.into_iter().map(|body| create(&ada, body))).await;
@@ -170,10 +171,10 @@ async fn two_agents_on_one_engine_never_share_a_port() {
     ports.sort_unstable();
     let count = ports.len();
     ports.dedup();
-    assert_eq!((count, ports.len()), (12, 12), "a port was given twice: {made:?}");
+    assert_eq!((count, ports.len()), (12, 12), "a port was used twice: {made:?}");
     for one in &made {
-        keys.know(&one["sshDetails"]);
-        assert_eq!(keys.says(&one["sshDetails"], "hostname"), one["name"].as_str().unwrap());
+        ssh.trust(&one["sshDetails"]);
+        assert_eq!(ssh.output(&one["sshDetails"], "hostname"), one["name"].as_str().unwrap());
     }
     let on = |name: &str| made.iter().filter(|one| one["backend"]["name"] == name).count();
     assert_eq!((on("left"), on("right")), (2, 2), "{made:?}");
@@ -184,14 +185,14 @@ async fn two_agents_on_one_engine_never_share_a_port() {
 }
 
 #[tokio::test]
-async fn a_missing_image_is_the_reason_that_the_user_reads() {
+async fn create_missing_image_is_the_reason_in_the_answer() {
     let engine = Engine::start();
     let mut world = World::start(1).await;
     let host = engine.host();
     let settings = [
         ("DOCKHOST_RUNTIME", "docker"),
         ("DOCKER_HOST", host.as_str()),
-        // The project's names are never fetched from a registry.
+        // Agents never pull images with the project's prefix from a registry.
         ("DOCKHOST_IMAGE", "dockhost/no-such-image:latest"),
     ];
     world.add_agent_with("bare", 2, &settings).await;

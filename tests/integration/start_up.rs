@@ -1,4 +1,4 @@
-//! What `dockhost serve` refuses to start with, in one message; and what it starts without.
+//! The start of `dockhost serve`: which configurations it refuses, what it logs, and which servers may be down.
 
 use std::time::Duration;
 
@@ -9,70 +9,90 @@ use serde_json::json;
 use crate::harness::http::SSH_KEY;
 use crate::harness::{World, run, wait_until};
 
-const NOBODY: &str = "mongodb://127.0.0.1:1/?directConnection=true";
+/// A port that no database listens on.
+const NO_DATABASE: &str = "mongodb://127.0.0.1:1/?directConnection=true";
 
 #[tokio::test]
-async fn missing_and_short_secrets_are_all_named_at_once() {
+async fn serve_invalid_configuration_names_everything_at_once() {
     let nowhere = tempfile::tempdir().unwrap();
     let env = [
         ("USER_ACCESS_TOKEN_SECRET", "tooshort".to_owned()),
         ("DOCKHOST_NATS_CREDS", "no-seed".to_owned()),
         ("DOCKHOST_MASTER_KEY", "no-key".to_owned()),
-        ("PORT", "0".to_owned()),
+        ("DOCKHOST_CALLOUT_SEED", String::new()),
+        ("DOCKHOST_REPLICAS", String::new()),
+        ("FRONTEND_URL", "app.example.org".to_owned()),
+        ("PORT", "http".to_owned()),
+        ("DOCKHOST_CREATE_WITHIN_MS", "-1".to_owned()),
     ];
     let said = run(nowhere.path(), &["serve"], &env).await;
-    assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+    assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
     for name in [
         "USER_ACCESS_TOKEN_SECRET",
         "BACKEND_ACCESS_TOKEN_SECRET",
         "DOCKHOST_MASTER_KEY",
         "DOCKHOST_NATS_CREDS",
         "DOCKHOST_CALLOUT_SEED",
+        "FRONTEND_URL=\"app.example.org\"",
+        "PORT=\"http\"",
+        "DOCKHOST_CREATE_WITHIN_MS=\"-1\"",
     ] {
         assert_eq!(said.err.lines().filter(|line| line.starts_with(&format!("  - {name}"))).count(), 1, "{said:?}");
     }
     assert_eq!(said.err.matches("dockhost: ").count(), 1, "more than one message: {said:?}");
+    assert!(!said.err.contains("DOCKHOST_REPLICAS"), "an empty variable is not absent: {said:?}");
     for secret in ["tooshort", "no-seed", "no-key"] {
         assert!(!said.err.contains(secret), "a secret is shown: {said:?}");
     }
 }
 
 #[tokio::test]
-async fn a_log_opens_with_its_own_master_key_only() {
+async fn serve_other_master_key_is_refused() {
     let world = World::start(1).await;
     world.user("ada").await;
     let mut env = world.server_env();
     env.push(("DOCKHOST_MASTER_KEY", STANDARD.encode([7; 32])));
     let said = run(world.data.path(), &["serve"], &env).await;
     assert!(said.code == 1 && said.err.contains("DOCKHOST_MASTER_KEY is not the key"), "{said:?}");
-    assert_eq!(world.client(0).get("/health").await.status, 200, "the one with the right key goes on");
+    assert_eq!(world.client(0).get("/health").await.status, 200, "the replica with the right key still serves");
 }
 
 #[tokio::test]
-async fn a_setting_that_cannot_be_read_is_named() {
-    let world = World::start(0).await;
-    for (name, value) in [("FRONTEND_URL", "app.example.org"), ("PORT", "http"), ("DOCKHOST_CREATE_WITHIN_MS", "-1")] {
-        let mut env = world.server_env();
-        env.push((name, value.to_owned()));
-        let said = run(world.data.path(), &["serve"], &env).await;
-        assert!(said.code == 2 && said.err.contains(value), "{name}: {said:?}");
+async fn serve_logs_its_configuration_and_warns_of_misspelt_variables() {
+    let frontend = ("FRONTEND_URL", "https://app.example.org/start");
+    let world = World::with(1, &[frontend, ("DOCKHOST_REPLICA", "3"), ("DOCKHOST_MAX_INSTANCES_PER_USER", "")]).await;
+    let log = std::fs::read_to_string(&world.replicas[0].log).unwrap();
+    for text in [
+        "unknown variable DOCKHOST_REPLICA has no effect; did you mean DOCKHOST_REPLICAS?",
+        concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""),
+        "frontend=\"https://app.example.org\"",
+        &format!("database=\"{}\"", world.mongo.database),
+        "max_per_user=\"unlimited\"",
+        "create_ms=",
+        "copies=1",
+        "position=",
+    ] {
+        assert!(log.contains(text), "{text} is not in: {log}");
+    }
+    for (name, secret) in world.nats.secrets.server_env() {
+        assert!(!log.contains(&secret), "{name} is in: {log}");
     }
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named_with_its_holder() {
+async fn serve_port_in_use_names_its_owner() {
     let world = World::start(0).await;
-    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut env = world.server_env();
-    env.push(("PORT", held.local_addr().unwrap().port().to_string()));
+    env.push(("PORT", listener.local_addr().unwrap().port().to_string()));
     let said = run(world.data.path(), &["serve"], &env).await;
     assert!(said.code == 1 && said.err.contains(&format!("(process {})", std::process::id())), "{said:?}");
 }
 
-/// Commands, sign-in and session checks stand on the log; only what reads the models needs the database.
+/// Commands, sign-in and session checks need only the log; queries need the database.
 #[tokio::test]
-async fn without_a_database_commands_go_on_and_lists_say_why_not() {
-    let mut world = World::with(1, &[("MONGODB_URI", NOBODY)]).await;
+async fn serve_without_database_runs_commands_and_queries_answer_503() {
+    let mut world = World::with(1, &[("MONGODB_URI", NO_DATABASE)]).await;
     let client = world.client(0);
     let health = client.get("/health").await;
     assert_eq!((health.status, &health.body["down"]), (503, &json!(["database"])), "{health:?}");
@@ -85,7 +105,7 @@ async fn without_a_database_commands_go_on_and_lists_say_why_not() {
     let list = ada.get("/api/v2/user/instance").await;
     assert_eq!((list.status, list.code()), (503, "database_unavailable"), "{list:?}");
     assert!(list.header("retry-after").is_some(), "{list:?}");
-    assert!(!list.body.to_string().contains("127.0.0.1:1"), "an inner address is shown: {list:?}");
+    assert!(!list.body.to_string().contains("127.0.0.1:1"), "an internal address is shown: {list:?}");
 
     let alpha = world.register("alpha", 5).await;
     world.start_agent(alpha, &[]);

@@ -1,5 +1,4 @@
-//! `docker-compose.yml` can be read, and what it names is there. Starting it needs an engine and images; its brokers are
-//! started as processes by another test.
+//! `docker-compose.yml` is valid, and everything that it names exists. Another test starts its brokers as processes.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +6,7 @@ use serde_json::Value;
 
 use super::{assert_same, between, environment, root, set, text};
 
-/// The file, with what is shared put in its places.
+/// The file, with the shared parts merged.
 pub fn compose() -> Value {
     let mut yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text("docker-compose.yml")).unwrap();
     yaml.apply_merge().unwrap();
@@ -18,13 +17,13 @@ fn names(value: &Value) -> BTreeSet<String> {
     set(value.as_object().unwrap().keys().cloned())
 }
 
-/// The services whose names begin so.
+/// The services whose names begin with `start`.
 fn services(compose: &Value, start: &str) -> BTreeSet<String> {
     names(&compose["services"]).into_iter().filter(|name| name.starts_with(start)).collect()
 }
 
 #[test]
-fn every_service_says_what_it_runs_and_when_it_is_well() {
+fn compose_services_have_an_image_and_a_health_check() {
     let compose = compose();
     let services = compose["services"].as_object().unwrap();
     let expected = ["nats-1", "nats-2", "nats-3", "mongo-1", "mongo-2", "mongo-3", "mongo-init"];
@@ -36,30 +35,30 @@ fn every_service_says_what_it_runs_and_when_it_is_well() {
     for (name, service) in services {
         let image = service["image"].as_str().unwrap_or_else(|| panic!("{name} has no image"));
         let pinned = image.split_once(':').is_some_and(|(_, tag)| tag.starts_with(|c: char| c.is_ascii_digit()));
-        assert!(pinned || service["build"].is_object(), "{name}: {image} is any version");
+        assert!(pinned || service["build"].is_object(), "{name}: {image} has no version");
         if let Some(target) = service["build"]["target"].as_str() {
             assert!(
                 dockerfile.contains(&format!(" AS {target}\n")),
-                "{name} is built from {target}, which isn't there"
+                "{name} is built from {target}, which doesn't exist"
             );
         }
-        // An agent serves nothing that could be asked; a job is well when it has ended.
-        let asked = !["agent", "mongo-init"].contains(&name.as_str());
-        assert!(!asked || service["healthcheck"]["test"].is_array(), "{name} has no health check");
+        // The agent has no port; mongo-init is a job that ends.
+        let needs_check = !["agent", "mongo-init"].contains(&name.as_str());
+        assert!(!needs_check || service["healthcheck"]["test"].is_array(), "{name} has no health check");
         for (needed, how) in service["depends_on"].as_object().into_iter().flatten() {
             let end = if needed == "mongo-init" { "service_completed_successfully" } else { "service_healthy" };
             assert!(services.contains_key(needed) && how["condition"] == end, "{name}: {needed}: {how}");
         }
         for volume in service["volumes"].as_array().into_iter().flatten() {
             let source = volume.as_str().unwrap().split(':').next().unwrap();
-            let there = match source.strip_prefix("./") {
+            let exists = match source.strip_prefix("./") {
                 Some(file) => root().join(file).exists(),
                 None => source.starts_with('/') || compose["volumes"].get(source).is_some(),
             };
-            assert!(there, "{name} mounts {source}, which isn't there");
+            assert!(exists, "{name} mounts {source}, which doesn't exist");
         }
     }
-    // No two keep their data in one place.
+    // Each volume belongs to one service.
     let data = services.values().flat_map(|service| service["volumes"].as_array().into_iter().flatten());
     let data: Vec<_> =
         data.map(|volume| volume.as_str().unwrap()).filter(|volume| !volume.starts_with(['.', '/'])).collect();
@@ -68,7 +67,7 @@ fn every_service_says_what_it_runs_and_when_it_is_well() {
 }
 
 #[test]
-fn every_variable_is_one_that_we_know() {
+fn compose_variables_are_in_env_example() {
     let text = text("docker-compose.yml");
     let used = set(between(&text, "${", "}").into_iter().map(|word| word.split(':').next().unwrap_or_default()));
     let explained = environment::explained();
@@ -81,7 +80,7 @@ fn every_variable_is_one_that_we_know() {
 }
 
 #[test]
-fn each_broker_gets_every_variable_of_its_configuration_and_a_name_of_its_own() {
+fn compose_brokers_have_all_variables_of_their_configuration_and_different_names() {
     let compose = compose();
     for name in services(&compose, "nats-") {
         let environment = &compose["services"][&name]["environment"];
@@ -93,7 +92,7 @@ fn each_broker_gets_every_variable_of_its_configuration_and_a_name_of_its_own() 
 }
 
 #[test]
-fn everybody_is_told_of_all_brokers_members_and_servers() {
+fn compose_services_know_all_brokers_members_and_servers() {
     let compose = compose();
     let hosts = |list: &str| set(list.split(',').map(|url| url.rsplit('/').next().unwrap().split(':').next().unwrap()));
     for server in services(&compose, "server-") {
@@ -112,9 +111,9 @@ fn everybody_is_told_of_all_brokers_members_and_servers() {
         .map(|name| compose["services"][name]["ports"][0].as_str().unwrap().replace(":4222", ""))
         .map(|address| format!("nats://{address}"))
         .collect();
-    // `127.0.0.1:4222:4222` loses both of its equal parts.
-    let told = compose["services"]["agent"]["environment"]["NATS_URL"].as_str().unwrap();
-    assert_eq!(set(told.split(',').map(|url| url.replace(":4222", ""))), published);
+    // `replace` removes both ports of `127.0.0.1:4222:4222`, so it does the same here.
+    let urls = compose["services"]["agent"]["environment"]["NATS_URL"].as_str().unwrap();
+    assert_eq!(set(urls.split(',').map(|url| url.replace(":4222", ""))), published);
 
     let balancer = text("haproxy.cfg");
     for section in balancer.split("\nbackend ").skip(1) {

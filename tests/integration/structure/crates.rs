@@ -1,4 +1,4 @@
-//! Which crate may use which.
+//! Which crate may depend on which.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{root, set};
 
-/// Our crates, and what each uses outside of its tests: directly, and in the end.
+/// The dependencies of each crate without dev-dependencies: direct ones, and all.
 struct Crates {
     direct: BTreeMap<String, BTreeSet<String>>,
     all: BTreeMap<String, BTreeSet<String>>,
@@ -41,12 +41,12 @@ fn crates() -> Crates {
         let used = normal.map(|dependency| names[&text(&dependency["pkg"])].clone());
         uses.entry(names[&text(&node["id"])].clone()).or_default().extend(used);
     }
-    let all = OURS.iter().map(|name| ((*name).to_owned(), reached(&uses, name))).collect();
+    let all = OURS.iter().map(|name| ((*name).to_owned(), transitive(&uses, name))).collect();
     Crates { direct: uses, all }
 }
 
-/// Everything that a crate uses, however far away.
-fn reached(uses: &BTreeMap<String, BTreeSet<String>>, name: &str) -> BTreeSet<String> {
+/// All dependencies of a crate, direct and indirect.
+fn transitive(uses: &BTreeMap<String, BTreeSet<String>>, name: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut next = vec![name.to_owned()];
     while let Some(name) = next.pop() {
@@ -60,7 +60,7 @@ fn reached(uses: &BTreeMap<String, BTreeSet<String>>, name: &str) -> BTreeSet<St
 }
 
 #[test]
-fn each_crate_uses_only_what_it_may() {
+fn crates_depend_only_on_allowed_crates() {
     let crates = crates();
     let ours = |name: &str| -> BTreeSet<String> {
         crates.direct[name].iter().filter(|used| used.starts_with("dockhost")).cloned().collect()
@@ -72,7 +72,7 @@ fn each_crate_uses_only_what_it_may() {
     assert_eq!(ours("dockhost"), set(["dockhost-domain", "dockhost-environment", "dockhost-projections"]));
 
     for io in ["tokio", "axum", "hyper", "async-nats", "mongodb", "bollard", "reqwest", "rand"] {
-        assert!(!crates.all["dockhost-domain"].contains(io), "the rules do no I/O, but they use {io}");
+        assert!(!crates.all["dockhost-domain"].contains(io), "the domain must not do I/O, but depends on {io}");
     }
     let users = |library: &str| set(OURS.into_iter().filter(|ours| crates.direct[*ours].contains(library)));
     assert_eq!(users("mongodb"), set(["dockhost-projections"]));

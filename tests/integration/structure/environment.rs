@@ -1,4 +1,4 @@
-//! `.env.example` names every variable that the programs and the broker's configuration read, and no other.
+//! `.env.example` names exactly the variables that the programs and the broker's configuration read.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +9,17 @@ fn is_name(word: &str) -> bool {
         && word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// The variables of `.env.example`, commented out or not.
+/// The variables of `.env.example`, including those in comments.
 pub(super) fn explained() -> BTreeSet<String> {
     let example = text(".env.example");
     let names = example.lines().filter_map(|line| line.trim_start_matches('#').split_once('=')).map(|(name, _)| name);
     set(names.filter(|name| is_name(name)))
 }
 
-/// The broker's configurations.
+/// The configuration files of the broker.
 const OF_THE_BROKER: [&str; 2] = ["nats.conf", "nats-cluster.conf"];
 
-/// The variables that configurations of the broker use.
+/// The variables in configuration files of the broker.
 pub(super) fn of_the_broker(files: &[&str]) -> BTreeSet<String> {
     let config = files.iter().map(text).collect::<String>();
     let lines = config.lines().filter(|line| !line.trim_start().starts_with('#'));
@@ -29,7 +29,7 @@ pub(super) fn of_the_broker(files: &[&str]) -> BTreeSet<String> {
     set(words.filter(|word| is_name(word)))
 }
 
-/// The variables that the programs read: declared to the command line's parser, read as a secret, or read by hand.
+/// The variables that the programs read: as arguments, as secrets, or by hand.
 fn read() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for path in files("src", ".rs").into_iter().chain(files("agent/src", ".rs")) {
@@ -38,25 +38,25 @@ fn read() -> BTreeSet<String> {
             names.extend(between(&text, marker, "\"").into_iter().filter(|name| is_name(name)).map(str::to_owned));
         }
     }
-    // Whether the usual socket of Podman is there is not a setting of ours.
+    // Set by the system, not by the operator.
     names.remove("XDG_RUNTIME_DIR");
     names
 }
 
 #[test]
-fn every_variable_is_explained() {
+fn env_example_names_every_variable() {
     let known: BTreeSet<String> = read().union(&of_the_broker(&OF_THE_BROKER)).cloned().collect();
-    assert!(known.len() > 30, "the sources were not understood: {known:?}");
+    assert!(known.len() > 30, "the search missed variables: {known:?}");
     assert_same((".env.example", explained()), ("the programs and the broker's configurations", known));
 }
 
 #[test]
-fn every_variable_has_a_sentence() {
+fn env_example_explains_every_variable() {
     let example = text(".env.example");
     let assigned = |line: &str| line.trim_start_matches('#').split_once('=').is_some_and(|(name, _)| is_name(name));
     let lines: Vec<&str> = example.lines().collect();
     for pair in lines.windows(2).filter(|pair| assigned(pair[1])) {
-        // Some share a sentence.
-        assert!(pair[0].starts_with("# ") || assigned(pair[0]), "{} has no sentence above it", pair[1]);
+        // Some variables share a comment.
+        assert!(pair[0].starts_with("# ") || assigned(pair[0]), "{} has no comment above it", pair[1]);
     }
 }

@@ -1,18 +1,19 @@
-//! What the pages point at is there.
+//! The links, paths and `make` targets in the pages exist.
 
 use std::path::Path;
 
 use super::{between, code_words, pages, root, text};
 
-/// Folders at the top; what stands in a page in code letters and begins with one of them is a path.
-const TOP: [&str; 9] = ["src/", "domain/", "projections/", "agent/", "tests/", "docs/", "images/", ".ci/", ".config/"];
+/// Top-level folders. A word in code format that begins with one of them is a path.
+const TOP: [&str; 10] =
+    ["src/", "domain/", "projections/", "agent/", "environment/", "tests/", "docs/", "images/", ".ci/", ".config/"];
 
 fn is_path(word: &str) -> bool {
     TOP.iter().any(|top| word.starts_with(top)) && !word.contains(['<', '*', '{', ' ', '…'])
 }
 
 #[test]
-fn every_link_and_path_leads_somewhere() {
+fn pages_links_and_paths_exist() {
     let mut dead = Vec::new();
     for page in pages() {
         let text = text(&page);
@@ -29,11 +30,11 @@ fn every_link_and_path_leads_somewhere() {
             }
         }
     }
-    assert!(dead.is_empty(), "these lead nowhere:\n{}", dead.join("\n"));
+    assert!(dead.is_empty(), "these don't exist:\n{}", dead.join("\n"));
 }
 
 #[test]
-fn every_make_target_of_the_pages_is_there() {
+fn pages_make_targets_exist() {
     let makefile = text("Makefile");
     for page in pages() {
         let text = text(&page);

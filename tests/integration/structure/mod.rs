@@ -1,7 +1,5 @@
-//! The project's shape, held to what its pages say: which crate may use which, and that the pages, the settings and the
-//! schemas name what is there, all of it and nothing else.
-//!
-//! In: the sources and pages themselves, and `cargo metadata`. Nothing here needs a server.
+//! The structure of the project: the dependencies between crates and modules, and that pages, configuration and schemas
+//! match the code. These tests read files and `cargo metadata`; they need no server.
 
 mod api;
 pub mod compose;
@@ -17,18 +15,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The top of the project.
+/// The root folder of the project.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file of the project, from its top.
+/// The text of a file; the path is relative to the root.
 fn text(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All files below a folder whose names end so, from the project's top.
+/// All files below a folder whose names end with `end`, relative to the root.
 fn files(below: &str, end: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(below)];
@@ -46,7 +44,7 @@ fn files(below: &str, end: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The pages.
+/// All pages of documentation.
 fn pages() -> Vec<PathBuf> {
     let mut pages = files("docs", ".md");
     pages.extend(files("images", ".md"));
@@ -54,22 +52,22 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// What stands between `open` and `close`, each time.
+/// Every part of the text between `open` and `close`.
 fn between<'a>(text: &'a str, open: &str, close: &str) -> Vec<&'a str> {
     text.split(open).skip(1).filter_map(|rest| rest.split_once(close).map(|(inside, _)| inside)).collect()
 }
 
-/// What a page shows in code letters, blocks left out.
+/// The words that a page formats as code, without code blocks.
 fn code_words(page: &str) -> Vec<&str> {
     page.split("```").step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2)).collect()
 }
 
-/// The text as a set that compares well.
+/// A sorted set of strings.
 fn set<I: IntoIterator<Item: Into<String>>>(items: I) -> BTreeSet<String> {
     items.into_iter().map(Into::into).collect()
 }
 
-/// Fails unless both hold the same, and says what is where.
+/// Fails unless both sets are equal and not empty; names the differences.
 fn assert_same(left: (&str, BTreeSet<String>), right: (&str, BTreeSet<String>)) {
     let ((left_name, left), (right_name, right)) = (left, right);
     let only = |one: &BTreeSet<String>, other| one.difference(other).cloned().collect::<Vec<_>>();

@@ -188,9 +188,9 @@ async fn dev_docker_requested_without_engine_is_refused() {
     let mut env = dev.env();
     env.push(("DOCKER_HOST", format!("unix://{}", socket.display())));
     let data = dev.data.path().display().to_string();
-    let said = run(dev.data.path(), &["dev", "--runtime", "docker", "--data", &data], &env).await;
-    assert_eq!(said.code, 1, "{said:?}");
+    let output = run(dev.data.path(), &["dev", "--runtime", "docker", "--data", &data], &env).await;
+    assert_eq!(output.code, 1, "{output:?}");
     for text in [socket.display().to_string().as_str(), "--runtime simulated", "DOCKER_HOST"] {
-        assert!(said.err.contains(text), "{text}: {said:?}");
+        assert!(output.err.contains(text), "{text}: {output:?}");
     }
 }

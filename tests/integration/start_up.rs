@@ -25,8 +25,8 @@ async fn serve_invalid_configuration_names_everything_at_once() {
         ("PORT", "http".to_owned()),
         ("DOCKHOST_CREATE_WITHIN_MS", "-1".to_owned()),
     ];
-    let said = run(nowhere.path(), &["serve"], &env).await;
-    assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+    let output = run(nowhere.path(), &["serve"], &env).await;
+    assert_eq!((output.code, output.out.as_str()), (2, ""), "{output:?}");
     for name in [
         "USER_ACCESS_TOKEN_SECRET",
         "BACKEND_ACCESS_TOKEN_SECRET",
@@ -37,12 +37,12 @@ async fn serve_invalid_configuration_names_everything_at_once() {
         "PORT=\"http\"",
         "DOCKHOST_CREATE_WITHIN_MS=\"-1\"",
     ] {
-        assert_eq!(said.err.lines().filter(|line| line.starts_with(&format!("  - {name}"))).count(), 1, "{said:?}");
+        assert_eq!(output.err.lines().filter(|line| line.starts_with(&format!("  - {name}"))).count(), 1, "{output:?}");
     }
-    assert_eq!(said.err.matches("dockhost: ").count(), 1, "more than one message: {said:?}");
-    assert!(!said.err.contains("DOCKHOST_REPLICAS"), "an empty variable is not absent: {said:?}");
+    assert_eq!(output.err.matches("dockhost: ").count(), 1, "more than one message: {output:?}");
+    assert!(!output.err.contains("DOCKHOST_REPLICAS"), "an empty variable is not absent: {output:?}");
     for secret in ["tooshort", "no-seed", "no-key"] {
-        assert!(!said.err.contains(secret), "a secret is shown: {said:?}");
+        assert!(!output.err.contains(secret), "a secret is shown: {output:?}");
     }
 }
 
@@ -52,8 +52,8 @@ async fn serve_other_master_key_is_refused() {
     world.user("ada").await;
     let mut env = world.server_env();
     env.push(("DOCKHOST_MASTER_KEY", STANDARD.encode([7; 32])));
-    let said = run(world.data.path(), &["serve"], &env).await;
-    assert!(said.code == 1 && said.err.contains("DOCKHOST_MASTER_KEY is not the key"), "{said:?}");
+    let output = run(world.data.path(), &["serve"], &env).await;
+    assert!(output.code == 1 && output.err.contains("DOCKHOST_MASTER_KEY is not the key"), "{output:?}");
     assert_eq!(world.client(0).get("/health").await.status, 200, "the replica with the right key still serves");
 }
 
@@ -85,8 +85,8 @@ async fn serve_port_in_use_names_its_owner() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut env = world.server_env();
     env.push(("PORT", listener.local_addr().unwrap().port().to_string()));
-    let said = run(world.data.path(), &["serve"], &env).await;
-    assert!(said.code == 1 && said.err.contains(&format!("(process {})", std::process::id())), "{said:?}");
+    let output = run(world.data.path(), &["serve"], &env).await;
+    assert!(output.code == 1 && output.err.contains(&format!("(process {})", std::process::id())), "{output:?}");
 }
 
 /// Commands, sign-in and session checks need only the log; queries need the database.

@@ -1,7 +1,6 @@
-//! Reading a site into an observation.
+//! Reads the state of a system into an observation: broker, database, the agents' files, `/health` of each replica.
 //!
-//! In: broker, database, the agents' files, the replicas' `/health`. Out: plain data. Nothing is judged here, and
-//! nothing is left out because it looks right.
+//! It filters nothing, so that the checker sees everything.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,20 +24,20 @@ use futures::TryStreamExt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::observation::{Change, Consumer, Copy, Entry, Model, Observation, StoredAssignment, Verified};
-use crate::site::Site;
+use crate::observation::{Change, Consumer, Entry, Model, NodeCopy, Observation, StoredAssignment, Verified};
+use crate::system::System;
 
-/// Longer than a whole log of a run takes to be read.
-const PATIENCE: Duration = Duration::from_secs(60);
-const HEALTH_WITHIN: Duration = Duration::from_secs(5);
+/// Time limit for connecting, for reading the whole log, and for moving the stream's leader.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(60);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// All that is there now, but what only an end can tell (`verify`, the nodes' copies).
+/// The current state, without `verified` and `copies`, which are added at the end of a run.
 ///
 /// # Errors
-/// When a part does not answer.
-pub async fn observe(site: &Site) -> Result<Observation, Cause> {
-    let world = &site.world;
-    let broker = Broker::connect(&world.nats.url(), &world.nats.secrets.nats, "observer", PATIENCE).await?;
+/// If a component does not respond.
+pub async fn observe(system: &System) -> Result<Observation, Cause> {
+    let world = &system.world;
+    let broker = Broker::connect(&world.nats.url(), &world.nats.secrets.nats, "observer", BROKER_TIMEOUT).await?;
     let js = broker.jetstream();
     let env = world.server_env();
     let secrets = Secrets::read(|name| env.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| value.clone()))?;
@@ -46,19 +45,19 @@ pub async fn observe(site: &Site) -> Result<Observation, Cause> {
     let log = JetStreamLog::open(broker.client().clone(), master, LogOptions::default()).await?;
     let codec = Codec::new(std::sync::Arc::clone(log.keyring()));
     let store = MongoStore::connect(&world.mongo.uri, &world.mongo.database).await?;
-    // The models first, then the log: what they hold is in the log by then.
+    // Reads the models before the log, so that the log contains all of their events.
     let models = models(&store).await?;
     let entries = entries(js, &codec).await?;
     let mut health = Vec::new();
     for replica in &world.replicas {
-        health.push(well(&replica.url).await);
+        health.push(fetch_health(&replica.url).await);
     }
     Ok(Observation {
         at: clock::now(),
         incarnation: log.incarnation().to_string(),
         log: entries,
         copies: Vec::new(),
-        machines: site.machines(),
+        machines: system.machines(),
         models,
         verified: None,
         assignments: assignments(js).await?,
@@ -69,17 +68,21 @@ pub async fn observe(site: &Site) -> Result<Observation, Cause> {
     })
 }
 
-async fn well(url: &str) -> Value {
+async fn fetch_health(url: &str) -> Value {
     let client = Client::new(url);
-    let asked = client.try_send(reqwest::Method::GET, "/health", &[], None);
-    tokio::time::timeout(HEALTH_WITHIN, asked).await.ok().and_then(Result::ok).map_or(Value::Null, |answer| answer.body)
+    let request = client.try_send(reqwest::Method::GET, "/health", &[], None);
+    tokio::time::timeout(HEALTH_TIMEOUT, request)
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .map_or(Value::Null, |answer| answer.body)
 }
 
 async fn models(store: &MongoStore) -> Result<Vec<Model>, Cause> {
     let mut models = Vec::new();
     for (model, checkpoint) in read_checkpoints(store).await? {
         let Some(checkpoint) = checkpoint else { continue };
-        // The documents after the checkpoint: they may be newer than it says, never older.
+        // Reads the documents after the checkpoint, so that they are never older than it.
         let documents = store.everything().await?.remove(checkpoint.collection.as_str()).unwrap_or_default();
         let (name, incarnation) = (model.name.to_owned(), checkpoint.incarnation.to_string());
         models.push(Model { name, incarnation, checkpoint: checkpoint.sequence, documents });
@@ -87,7 +90,7 @@ async fn models(store: &MongoStore) -> Result<Vec<Model>, Cause> {
     Ok(models)
 }
 
-/// The log as it is stored, and its bodies opened.
+/// The stored log with decrypted bodies.
 async fn entries(js: &Context, codec: &Codec) -> Result<Vec<Entry>, Cause> {
     let last = js.get_stream(EVENTS).await?.cached_info().state.last_sequence;
     let config = OrderedConfig {
@@ -99,7 +102,7 @@ async fn entries(js: &Context, codec: &Codec) -> Result<Vec<Entry>, Cause> {
     };
     let mut consumer = OrderedConsumer::new(js.clone(), config);
     let mut entries = Vec::new();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + BROKER_TIMEOUT;
     while consumer.position() < last {
         let Some((sequence, message)) = tokio::time::timeout_at(deadline, consumer.next()).await?? else { continue };
         let headers = message.headers.clone().unwrap_or_default();
@@ -129,17 +132,17 @@ async fn subjects(js: &Context, stream: &str, filter: &str) -> Result<Vec<String
 
 async fn assignments(js: &Context) -> Result<Vec<StoredAssignment>, Cause> {
     let stream = js.get_stream(ASSIGNMENTS).await?;
-    let mut stored = Vec::new();
+    let mut assignments = Vec::new();
     for subject in subjects(js, ASSIGNMENTS, ALL_ASSIGNMENTS).await? {
         let Ok(Channel::Assignment(backend_id, instance_id)) = subject.parse() else { continue };
-        // It may be removed between the two questions.
+        // It may have been removed since it was listed.
         let Ok(message) = stream.get_last_raw_message_by_subject(&subject).await else { continue };
-        stored.push(StoredAssignment { backend_id, instance_id, body: serde_json::from_slice(&message.payload)? });
+        assignments.push(StoredAssignment { backend_id, instance_id, body: serde_json::from_slice(&message.payload)? });
     }
-    Ok(stored)
+    Ok(assignments)
 }
 
-/// Those whose place outlives their reader: the leader's roles, and the agents'.
+/// The durable consumers: those of the leader's roles and of the agents.
 async fn consumers(js: &Context) -> Result<Vec<Consumer>, Cause> {
     let mut found = Vec::new();
     for stream in [EVENTS, REPORTS, TIMERS, ASSIGNMENTS] {
@@ -159,21 +162,21 @@ async fn consumers(js: &Context) -> Result<Vec<Consumer>, Cause> {
     Ok(found)
 }
 
-/// What each node of a cluster holds: each is made the stream's leader in turn, and asked as such.
+/// Each node's copy of the log, read by making each node the stream's leader in turn.
 ///
 /// # Errors
-/// When a part does not answer.
-pub async fn copies(site: &Site) -> Result<Vec<Copy>, Cause> {
-    let nodes = site.world.nats.addresses().len();
+/// If a component does not respond.
+pub async fn copies(system: &System) -> Result<Vec<NodeCopy>, Cause> {
+    let nodes = system.world.nats.addresses().len();
     if nodes == 1 {
         return Ok(Vec::new());
     }
     let mut copies = Vec::new();
     for node in 0..nodes {
-        let broker = site.world.nats.main().await;
+        let broker = system.world.nats.main().await;
         let js = broker.jetstream();
         let name = format!("dockhost-{node}");
-        lead(js, &name).await?;
+        move_leadership(js, &name).await?;
         let stream = js.get_stream(EVENTS).await?;
         let last = stream.cached_info().state.last_sequence;
         let mut entries = Vec::new();
@@ -185,16 +188,16 @@ pub async fn copies(site: &Site) -> Result<Vec<Copy>, Cause> {
         }
         let leader = js.get_stream(EVENTS).await?.cached_info().cluster.as_ref().and_then(|c| c.leader.clone());
         if leader.as_deref() != Some(&name) {
-            return Err(format!("{name} led no more when all was read: {leader:?}").into());
+            return Err(format!("{name} lost the leadership during the read, to {leader:?}").into());
         }
-        copies.push(Copy { node: name, entries });
+        copies.push(NodeCopy { node: name, entries });
     }
     Ok(copies)
 }
 
-/// Makes a node the leader of the log.
-async fn lead(js: &Context, name: &str) -> Result<(), Cause> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+/// Makes a node the leader of EVENTS.
+async fn move_leadership(js: &Context, name: &str) -> Result<(), Cause> {
+    let deadline = tokio::time::Instant::now() + BROKER_TIMEOUT;
     loop {
         if let Ok(stream) = js.get_stream(EVENTS).await
             && let Some(leader) = stream.cached_info().cluster.as_ref().and_then(|cluster| cluster.leader.clone())
@@ -202,24 +205,24 @@ async fn lead(js: &Context, name: &str) -> Result<(), Cause> {
             if leader == name {
                 return Ok(());
             }
-            let wish = serde_json::json!({ "placement": { "preferred": name } });
-            // Whether it was followed is seen above.
-            let _: Result<Value, _> = js.request(format!("STREAM.LEADER.STEPDOWN.{EVENTS}"), &wish).await;
+            let request = serde_json::json!({ "placement": { "preferred": name } });
+            // The next iteration checks the result.
+            let _: Result<Value, _> = js.request(format!("STREAM.LEADER.STEPDOWN.{EVENTS}"), &request).await;
         }
         if tokio::time::Instant::now() >= deadline {
-            return Err(format!("{name} does not get to lead the log").into());
+            return Err(format!("{name} did not become the leader of EVENTS").into());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// What `dockhost verify` says.
-pub async fn verify(site: &Site) -> Verified {
-    let said = dockhost_harness::run(site.world.data.path(), &["verify"], &site.world.server_env()).await;
-    Verified { equal: said.code == 0, said: format!("{}{}", said.out, said.err) }
+/// Runs `dockhost verify`.
+pub async fn verify(system: &System) -> Verified {
+    let output = dockhost_harness::run(system.world.data.path(), &["verify"], &system.world.server_env()).await;
+    Verified { equal: output.code == 0, output: format!("{}{}", output.out, output.err) }
 }
 
-/// The changes that a simulated machine's file holds; a torn last line is none.
+/// The changes in a simulated machine's file; an incomplete last line is ignored.
 #[must_use]
 pub fn changes(directory: &Path) -> Vec<Change> {
     let mut changes = Vec::new();

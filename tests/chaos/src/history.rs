@@ -1,7 +1,6 @@
-//! The history: every request of every client, with what was sent, when, and what came of it.
+//! The history: each request of each client with its start, end and outcome.
 //!
-//! In: requests as they begin and end. Out: operations that a checker can judge. "No answer" is an outcome of its own:
-//! it means unknown, never failed.
+//! A missing response is a separate outcome: it means unknown, not failed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -12,16 +11,16 @@ use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A point in time, by both clocks.
+/// A point in time on two clocks.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Moment {
-    /// Milliseconds since the run began; monotonic.
+    /// Milliseconds since the start of the run; monotonic.
     pub ms: u64,
-    /// The wall clock, as events have it.
+    /// Wall-clock time, as in events.
     pub at: Timestamp,
 }
 
-/// What a request is about.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -32,88 +31,93 @@ pub enum Kind {
     Stop,
     Resume,
     Delete,
-    /// The list of one's instances.
+    /// The user's instances.
     List,
     /// One instance.
-    Look,
+    #[serde(alias = "look")]
+    Get,
     Health,
 }
 
 impl Kind {
     #[must_use]
     pub const fn is_read(self) -> bool {
-        matches!(self, Self::List | Self::Look | Self::Health)
+        matches!(self, Self::List | Self::Get | Self::Health)
     }
 }
 
-/// One request, from its sending to its end.
+/// One request with its outcome.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// Which client sent it; a client sends one request at a time.
+    /// The client. It sends one request at a time.
     pub client: String,
-    /// Its `x-request-id`, which stands in the cause of the events that came of it.
+    /// Its `x-request-id`, which is also in the `dockhost-cause` of the resulting events.
     pub request: String,
-    /// Which replica was asked.
+    /// The replica's index.
     pub replica: usize,
     pub kind: Kind,
-    /// On whose behalf, where that is known before the answer.
+    /// The user, if known before the response.
     pub user: Option<UserId>,
-    /// The `Idempotency-Key` that was sent.
+    /// The sent `Idempotency-Key`.
     pub key: Option<String>,
-    /// The sequence of the `Dockhost-Position` that was sent.
+    /// The sequence of the sent `Dockhost-Position`.
     pub position: Option<u64>,
-    /// The instance that it names.
+    /// The id of the instance in the request.
     pub instance: Option<String>,
-    /// What else was sent, secrets left out.
+    /// The body without secrets.
     pub sent: Value,
     pub begun: Moment,
     pub ended: Moment,
     pub outcome: Outcome,
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Outcome {
-    /// An answer, whatever it said.
+    /// A response with any status.
     Answered {
         status: u16,
-        /// The error's code; empty if it is none.
+        /// The error's code; empty on success.
         code: String,
         /// The sequence of its `Dockhost-Position`.
         position: Option<u64>,
-        /// The envelope's data, or the error's details; tokens left out.
+        /// The envelope's data, or the error's details; without tokens.
         data: Value,
     },
-    /// None: refused, cut off, or too late.
-    Lost { why: String },
+    /// No response: the connection was refused or reset, or the request timed out.
+    #[serde(alias = "lost")]
+    NoResponse {
+        #[serde(alias = "why")]
+        reason: String,
+    },
 }
 
-/// What an outcome says about the command's events.
+/// What an outcome tells about the command's events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Acknowledged: they are in the log.
+pub enum OutcomeClass {
+    /// Acknowledged: the events are in the log.
     Done,
-    /// Refused: there are none.
-    Failed,
-    /// All of them or none.
+    /// Refused: there are no events.
+    Refused,
+    /// Either all events are in the log or none.
     Unknown,
 }
 
 impl Operation {
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn class(&self) -> OutcomeClass {
         match &self.outcome {
-            Outcome::Lost { .. } => Verdict::Unknown,
+            Outcome::NoResponse { .. } => OutcomeClass::Unknown,
             Outcome::Answered { status, code, .. } => match code.as_str() {
-                // The command was stored; what it asked for could not be done.
-                "operation_failed" => Verdict::Done,
-                "outcome_unknown" | "request_timeout" | "internal_error" => Verdict::Unknown,
-                "" if (200..300).contains(status) => Verdict::Done,
-                // An answer that is none of ours.
-                "" => Verdict::Unknown,
-                _ => Verdict::Failed,
+                // The command was stored, but the operation failed.
+                "operation_failed" => OutcomeClass::Done,
+                "outcome_unknown" | "request_timeout" | "internal_error" => OutcomeClass::Unknown,
+                "" if (200..300).contains(status) => OutcomeClass::Done,
+                // The response does not come from DockHost.
+                "" => OutcomeClass::Unknown,
+                _ => OutcomeClass::Refused,
             },
         }
     }
@@ -133,9 +137,9 @@ impl Operation {
         if let Outcome::Answered { data, .. } = &self.outcome { data } else { &Value::Null }
     }
 
-    /// The position that the answer gave.
+    /// The position in the response.
     #[must_use]
-    pub fn answered_at(&self) -> Option<u64> {
+    pub fn response_position(&self) -> Option<u64> {
         if let Outcome::Answered { position, .. } = &self.outcome { *position } else { None }
     }
 }
@@ -145,12 +149,12 @@ impl std::fmt::Display for Operation {
         write!(f, "{:?} {} of {} at replica {}", self.kind, self.request, self.client, self.replica)?;
         match &self.outcome {
             Outcome::Answered { status, code, .. } => write!(f, " ({status} {code})"),
-            Outcome::Lost { why } => write!(f, " (no answer: {why})"),
+            Outcome::NoResponse { reason } => write!(f, " (no response: {reason})"),
         }
     }
 }
 
-/// Where all clients write down what they do.
+/// Records the requests of all clients.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     start: Instant,
@@ -183,7 +187,7 @@ impl Recorder {
         self.len() == 0
     }
 
-    /// All that was recorded, in the order of its endings.
+    /// All recorded requests, ordered by their end.
     #[must_use]
     pub fn history(&self) -> Vec<Operation> {
         self.operations.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,18 +1,16 @@
-//! Whether DockHost keeps what it promises while its parts are killed.
+//! Runs DockHost under traffic, kills and pauses its processes, and checks that the documented invariants hold.
 //!
-//! In: a seed. Out: a report of all that clients asked and were told, of every fault, and of what was there in the end
-//! (log, read models, containers, assignments, timers); and, from the report alone, the list of promises that were
-//! broken. The checker needs no server and knows nothing of how the report came to be, so a report that was kept can
-//! be checked again after the checker has learned something new.
+//! A run produces a report: the history of all requests, all faults, and the observed state at the end (log, read models,
+//! containers, assignments, timers). The checker needs only the report, so a saved report can be checked again later.
 //!
 //! # Layout
-//! - [`history`], [`observation`], [`report`]: what is recorded.
-//! - [`checker`]: the report against the invariants; pure.
-//! - [`traffic`], [`nemesis`], [`site`], [`run`]: real servers under real requests, and what is done to them.
-//! - [`collect`]: reading a site into an observation.
+//! - [`history`], [`observation`], [`report`]: the recorded data.
+//! - [`checker`]: checks a report against the invariants; pure.
+//! - [`traffic`], [`nemesis`], [`system`], [`run`]: real servers, requests to them, and faults.
+//! - [`collect`]: reads the state of a system into an observation.
 
-#![expect(missing_docs, reason = "a test, whose names say what they do; what is not plain is documented")]
-#![expect(clippy::unwrap_used, reason = "a test, and what it stands on, fails by panicking")]
+#![expect(missing_docs, reason = "test code with descriptive names; the rest is documented")]
+#![expect(clippy::unwrap_used, reason = "test code fails by panicking")]
 
 pub mod checker;
 pub mod collect;
@@ -21,5 +19,5 @@ pub mod nemesis;
 pub mod observation;
 pub mod report;
 pub mod run;
-pub mod site;
+pub mod system;
 pub mod traffic;

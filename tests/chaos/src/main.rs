@@ -1,6 +1,6 @@
-//! `dockhost-chaos run` and `dockhost-chaos check`: a run with its report, and a report that was kept, checked again.
+//! `dockhost-chaos run` runs and checks a plan; `dockhost-chaos check` checks a saved report.
 
-#![expect(clippy::unwrap_used, reason = "a test, and what it stands on, fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "test code fails by panicking")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use dockhost_chaos::checker;
 use dockhost_chaos::report::{Plan, Report, Topology};
 use dockhost_chaos::{run, traffic};
 
-/// Whether DockHost keeps what it promises while its parts are killed.
+/// Checks that DockHost keeps its invariants while its processes are killed.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -19,24 +19,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start everything, let clients ask, kill parts, and check what is there in the end.
+    /// Start a system, send requests, kill processes, and check the final state.
     Run(Run),
-    /// Check a report that was kept.
+    /// Check a saved report.
     Check {
-        /// The report's file.
+        /// The report file.
         report: PathBuf,
     },
 }
 
 #[derive(Args)]
 struct Run {
-    /// What clients do and which faults come in which order follows from it; chosen by the clock if not given.
+    /// Determines the requests and the order of the faults; derived from the clock if absent.
     #[arg(long)]
     seed: Option<u64>,
-    /// How often each kind of part is killed.
+    /// How often each kind of process is killed.
     #[arg(long, default_value_t = 20)]
     rounds: usize,
-    /// After so many minutes no further fault is begun.
+    /// No fault is injected after this many minutes.
     #[arg(long, default_value_t = 30)]
     minutes: u64,
     /// One nats-server and one mongod, or three of each.
@@ -48,13 +48,13 @@ struct Run {
     /// Simulated machines.
     #[arg(long, default_value_t = 3)]
     agents: usize,
-    /// Clients that ask at the same time.
+    /// Concurrent clients.
     #[arg(long, default_value_t = 8)]
     clients: usize,
-    /// Instances that a user may have.
+    /// Maximum number of a user's instances.
     #[arg(long, default_value_t = 4)]
     quota: u32,
-    /// Seconds after the last fault within which all must be well.
+    /// The system must be healthy this many seconds after the last fault.
     #[arg(long, default_value_t = 60)]
     heals_within: u64,
 }
@@ -76,8 +76,8 @@ impl Run {
     }
 }
 
-/// Prints what is broken; fails if anything is.
-fn judge(report: &Report) -> ExitCode {
+/// Prints the violations; fails if there are any.
+fn check_and_print(report: &Report) -> ExitCode {
     let violations = checker::check(report);
     let events = report.observation.log.len();
     println!(
@@ -90,8 +90,8 @@ fn judge(report: &Report) -> ExitCode {
         println!("{violation}");
     }
     match violations.len() {
-        0 => println!("all that is promised holds"),
-        broken => println!("{broken} promises are broken"),
+        0 => println!("all invariants hold"),
+        count => println!("{count} violations"),
     }
     if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -99,21 +99,21 @@ fn judge(report: &Report) -> ExitCode {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { report: file } => match Report::load(&file) {
-            Ok(report) => judge(&report),
+            Ok(report) => check_and_print(&report),
             Err(error) => {
                 eprintln!("{}: {error}", file.display());
                 ExitCode::from(2)
             }
         },
-        Command::Run(wanted) => {
-            let plan = wanted.plan();
-            println!("seed {} (the same again: --seed {})", plan.seed, plan.seed);
+        Command::Run(options) => {
+            let plan = options.plan();
+            println!("seed {} (repeat with --seed {})", plan.seed, plan.seed);
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
             let report = runtime.block_on(run::run(plan, |line| println!("{line}")));
-            let place = Report::place(&report.plan);
-            report.save(&place).unwrap();
-            println!("the report is {}", place.display());
-            judge(&report)
+            let path = Report::default_path(&report.plan);
+            report.save(&path).unwrap();
+            println!("report: {}", path.display());
+            check_and_print(&report)
         }
     }
 }

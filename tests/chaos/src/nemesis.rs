@@ -1,8 +1,7 @@
-//! The nemesis: kills and pauses parts while clients ask, one fault after another.
+//! The nemesis (Jepsen's term for the process that injects faults): kills and pauses processes under traffic, one fault
+//! after another.
 //!
-//! In: a seed, and how often each kind of fault is wanted. Out: what was done to which process, when, and the request in
-//! whose outcome it showed. Each fault is proved twice where it can be: the kernel says that the process is gone (or
-//! stopped), and a client notices.
+//! Each fault is confirmed by the kernel (the process is gone or stopped) and, where possible, by a client's request.
 
 use std::time::{Duration, Instant};
 
@@ -13,26 +12,26 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
 use crate::history::{Moment, Recorder};
-use crate::report::{Act, Fault, Part, Plan, Topology};
-use crate::site::Site;
-use crate::traffic::{Request, Who, ask};
+use crate::report::{Action, Component, Fault, Plan, Topology};
+use crate::system::System;
+use crate::traffic::{Caller, Request, send_recorded};
 
-/// What a client notices within.
-const NOTICED: Duration = Duration::from_secs(20);
-/// The kernel needs a moment to end or stop a process.
-const SIGNALLED: Duration = Duration::from_secs(20);
+/// A client must see the fault within this time.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(20);
+/// The kernel must have ended or stopped the process within this time.
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is still to be done: all kinds equally often, in an order that the seed gives.
+/// The faults of a plan, in an order that depends on the seed.
 #[must_use]
-pub fn faults(plan: &Plan) -> Vec<(Act, Part)> {
-    let parts = [Part::Replica, Part::Nats, Part::Mongod, Part::Agent];
-    let mut all: Vec<(Act, Part)> = Vec::new();
+pub fn faults(plan: &Plan) -> Vec<(Action, Component)> {
+    let components = [Component::Replica, Component::Nats, Component::Mongod, Component::Agent];
+    let mut all: Vec<(Action, Component)> = Vec::new();
     for round in 0..plan.rounds {
-        for part in parts {
-            all.push((Act::Kill, part));
-            // A process that hangs is another fault; a third as often, it costs more time.
+        for component in components {
+            all.push((Action::Kill, component));
+            // Pauses take more time than kills, so they are a third as frequent.
             if round % 3 == 2 {
-                all.push((Act::Pause, part));
+                all.push((Action::Pause, component));
             }
         }
     }
@@ -40,72 +39,72 @@ pub fn faults(plan: &Plan) -> Vec<(Act, Part)> {
     all
 }
 
-/// The hand that does it.
+/// Injects the faults.
 pub struct Nemesis<'a> {
-    site: &'a mut Site,
+    system: &'a mut System,
     recorder: Recorder,
     random: StdRng,
     topology: Topology,
 }
 
 impl<'a> Nemesis<'a> {
-    pub fn new(site: &'a mut Site, recorder: &Recorder, plan: &Plan) -> Self {
+    pub fn new(system: &'a mut System, recorder: &Recorder, plan: &Plan) -> Self {
         let random = StdRng::seed_from_u64(plan.seed ^ 0xFA17);
-        Self { site, recorder: recorder.clone(), random, topology: plan.topology }
+        Self { system, recorder: recorder.clone(), random, topology: plan.topology }
     }
 
-    /// Waits a moment, does one fault, waits another, and heals it.
-    pub async fn strike(&mut self, act: Act, part: Part) -> Fault {
+    /// Injects one fault after a random delay, and ends it after another.
+    pub async fn inject(&mut self, action: Action, component: Component) -> Fault {
         let gap = self.random.random_range(300..2500);
         tokio::time::sleep(Duration::from_millis(gap)).await;
-        let targets = self.targets(act, part).await;
-        let pids: Vec<u32> = targets.iter().filter_map(|target| self.pid(part, *target)).collect();
+        let targets = self.targets(action, component).await;
+        let pids: Vec<u32> = targets.iter().filter_map(|target| self.pid(component, *target)).collect();
         let begun = self.recorder.now();
         for target in &targets {
-            match act {
-                Act::Kill => self.kill(part, *target).await,
-                Act::Pause => self.pause(part, *target).await,
+            match action {
+                Action::Kill => self.kill(component, *target).await,
+                Action::Pause => self.pause(component, *target).await,
             }
         }
         let mut processes = Vec::new();
         for pid in pids {
-            processes.push((pid, happened(act, pid).await));
+            processes.push((pid, took_effect(action, pid).await));
         }
-        let shown_by = if act == Act::Kill { self.noticed(part, &targets).await } else { None };
-        // Long enough at times for a lease to run out or a machine to be given up.
-        let longest = if self.random.random_bool(0.15) { 20_000 } else { 7_000 };
-        let hold = self.random.random_range(200..longest);
+        let visible_in = if action == Action::Kill { self.find_visible(component, &targets).await } else { None };
+        // Sometimes long enough for a lease to expire or a backend to be declared lost.
+        let max_hold_ms = if self.random.random_bool(0.15) { 20_000 } else { 7_000 };
+        let hold = self.random.random_range(200..max_hold_ms);
         tokio::time::sleep(Duration::from_millis(hold)).await;
         for target in &targets {
-            match act {
-                Act::Kill => self.restart(part, *target).await,
-                Act::Pause => self.resume(part, *target).await,
+            match action {
+                Action::Kill => self.restart(component, *target).await,
+                Action::Pause => self.resume(component, *target).await,
             }
         }
         let healed: Moment = self.recorder.now();
-        Fault { act, part, targets, begun, healed, processes, shown_by }
+        Fault { action, component, targets, begun, healed, processes, visible_in }
     }
 
-    /// Which ones: mostly one; of three nodes of the broker two at times; of the database the primary mostly.
-    async fn targets(&mut self, act: Act, part: Part) -> Vec<usize> {
-        let world = &self.site.world;
+    /// Selects the processes: usually one, sometimes two of three broker nodes, mostly the primary of the database.
+    async fn targets(&mut self, action: Action, component: Component) -> Vec<usize> {
+        let world = &self.system.world;
         let three: Vec<usize> = (0..3).collect();
-        match (part, self.topology) {
-            (Part::Replica, _) => {
-                // The leader half of the time: its roles are what is delicate.
+        match (component, self.topology) {
+            (Component::Replica, _) => {
+                // Half of the time the leader, because the leader's roles must move.
                 if self.random.random_bool(0.5) {
                     vec![world.leader().await]
                 } else {
                     vec![self.random.random_range(0..world.replicas.len())]
                 }
             }
-            (Part::Agent, _) => vec![self.random.random_range(0..world.agents.len())],
-            (Part::Nats | Part::Mongod, Topology::R1) => vec![0],
-            (Part::Nats, Topology::R3) => {
-                let many = if act == Act::Kill && self.random.random_bool(0.4) { 2 } else { 1 };
+            (Component::Agent, _) => vec![self.random.random_range(0..world.agents.len())],
+            (Component::Nats | Component::Mongod, Topology::R1) => vec![0],
+            (Component::Nats, Topology::R3) => {
+                let many = if action == Action::Kill && self.random.random_bool(0.4) { 2 } else { 1 };
                 three.choose_multiple(&mut self.random, many).copied().collect()
             }
-            (Part::Mongod, Topology::R3) => {
+            (Component::Mongod, Topology::R3) => {
                 let primary = match &world.mongods {
                     Some(mongods) => mongods.primary().await,
                     None => 0,
@@ -115,71 +114,71 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    fn pid(&self, part: Part, target: usize) -> Option<u32> {
+    fn pid(&self, component: Component, target: usize) -> Option<u32> {
         use dockhost::dev::process::Child;
-        let world = &self.site.world;
-        match part {
-            Part::Replica => world.replicas[target].process.as_ref().and_then(Child::pid),
-            Part::Agent => world.agents[target].process.as_ref().and_then(Child::pid),
-            Part::Nats => world.nats.pid(target),
-            Part::Mongod => world.mongods.as_ref().and_then(|mongods| mongods.pid(target)),
+        let world = &self.system.world;
+        match component {
+            Component::Replica => world.replicas[target].process.as_ref().and_then(Child::pid),
+            Component::Agent => world.agents[target].process.as_ref().and_then(Child::pid),
+            Component::Nats => world.nats.pid(target),
+            Component::Mongod => world.mongods.as_ref().and_then(|mongods| mongods.pid(target)),
         }
     }
 
-    async fn kill(&mut self, part: Part, target: usize) {
-        match part {
-            Part::Replica => self.site.world.kill_replica(target).await,
-            Part::Agent => self.site.kill_agent(target).await,
-            Part::Nats => self.site.world.nats.kill_node(target).await,
-            Part::Mongod => self.site.world.mongods.as_mut().unwrap().kill(target).await,
+    async fn kill(&mut self, component: Component, target: usize) {
+        match component {
+            Component::Replica => self.system.world.kill_replica(target).await,
+            Component::Agent => self.system.kill_agent(target).await,
+            Component::Nats => self.system.world.nats.kill_node(target).await,
+            Component::Mongod => self.system.world.mongods.as_mut().unwrap().kill(target).await,
         }
     }
 
-    async fn restart(&mut self, part: Part, target: usize) {
-        match part {
-            Part::Replica => self.site.world.restart_replica(target).await,
-            Part::Agent => self.site.world.start_agent(target, &[]),
-            Part::Nats => self.site.world.nats.restart_node(target).await,
-            Part::Mongod => self.site.world.mongods.as_mut().unwrap().restart(target).await,
+    async fn restart(&mut self, component: Component, target: usize) {
+        match component {
+            Component::Replica => self.system.world.restart_replica(target).await,
+            Component::Agent => self.system.world.start_agent(target, &[]),
+            Component::Nats => self.system.world.nats.restart_node(target).await,
+            Component::Mongod => self.system.world.mongods.as_mut().unwrap().restart(target).await,
         }
     }
 
-    async fn pause(&mut self, part: Part, target: usize) {
-        match part {
-            Part::Replica => self.site.world.pause_replica(target).await,
-            Part::Agent => self.site.world.pause_agent(target).await,
-            Part::Nats => self.site.world.nats.pause_node(target).await,
-            Part::Mongod => self.site.world.mongods.as_mut().unwrap().pause(target).await,
+    async fn pause(&mut self, component: Component, target: usize) {
+        match component {
+            Component::Replica => self.system.world.pause_replica(target).await,
+            Component::Agent => self.system.world.pause_agent(target).await,
+            Component::Nats => self.system.world.nats.pause_node(target).await,
+            Component::Mongod => self.system.world.mongods.as_mut().unwrap().pause(target).await,
         }
     }
 
-    async fn resume(&mut self, part: Part, target: usize) {
-        match part {
-            Part::Replica => self.site.world.resume_replica(target).await,
-            Part::Agent => self.site.world.resume_agent(target).await,
-            Part::Nats => self.site.world.nats.resume_node(target).await,
-            Part::Mongod => self.site.world.mongods.as_mut().unwrap().resume(target).await,
+    async fn resume(&mut self, component: Component, target: usize) {
+        match component {
+            Component::Replica => self.system.world.resume_replica(target).await,
+            Component::Agent => self.system.world.resume_agent(target).await,
+            Component::Nats => self.system.world.nats.resume_node(target).await,
+            Component::Mongod => self.system.world.mongods.as_mut().unwrap().resume(target).await,
         }
     }
 
-    /// Asks until an answer (or the lack of one) shows the fault.
-    async fn noticed(&self, part: Part, targets: &[usize]) -> Option<String> {
-        let replica = match part {
-            Part::Replica => *targets.first()?,
-            Part::Nats | Part::Mongod if self.topology == Topology::R1 => 0,
+    /// Sends requests until an outcome shows the fault; returns the request's id.
+    async fn find_visible(&self, component: Component, targets: &[usize]) -> Option<String> {
+        let replica = match component {
+            Component::Replica => *targets.first()?,
+            Component::Nats | Component::Mongod if self.topology == Topology::R1 => 0,
             _ => return None,
         };
-        let client = Client::new(&self.site.world.replicas[replica].url);
-        let word = if part == Part::Nats { "broker" } else { "database" };
-        let deadline = Instant::now() + NOTICED;
+        let client = Client::new(&self.system.world.replicas[replica].url);
+        let dependency = if component == Component::Nats { "broker" } else { "database" };
+        let deadline = Instant::now() + VISIBILITY_TIMEOUT;
         while Instant::now() < deadline {
-            let who = Who { client: "nemesis", replica, user: None };
-            let (id, answer) = ask(&client, who, &self.recorder, &Request::health()).await;
-            let shows = match answer {
-                None => part == Part::Replica,
-                Some(answer) => answer.body["down"].as_array().into_iter().flatten().any(|down| down == word),
+            let caller = Caller { client: "nemesis", replica, user: None };
+            let (id, answer) = send_recorded(&client, caller, &self.recorder, &Request::health()).await;
+            let is_visible = match answer {
+                None => component == Component::Replica,
+                Some(answer) => answer.body["down"].as_array().into_iter().flatten().any(|down| down == dependency),
             };
-            if shows {
+            if is_visible {
                 return Some(id);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -188,16 +187,16 @@ impl<'a> Nemesis<'a> {
     }
 }
 
-/// Whether the kernel says that the process is gone, or stopped.
-async fn happened(act: Act, pid: u32) -> bool {
-    let deadline = Instant::now() + SIGNALLED;
+/// Whether the kernel confirms that the process is gone or stopped.
+async fn took_effect(action: Action, pid: u32) -> bool {
+    let deadline = Instant::now() + SIGNAL_TIMEOUT;
     while Instant::now() < deadline {
         let state = state(pid);
-        let is_so = match act {
-            Act::Kill => state.is_none_or(|state| state == 'Z'),
-            Act::Pause => state == Some('T'),
+        let confirmed = match action {
+            Action::Kill => state.is_none_or(|state| state == 'Z'),
+            Action::Pause => state == Some('T'),
         };
-        if is_so {
+        if confirmed {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -205,19 +204,19 @@ async fn happened(act: Act, pid: u32) -> bool {
     false
 }
 
-/// The state of a process, as `/proc` has it.
+/// The process's state letter in `/proc`.
 fn state(pid: u32) -> Option<char> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     text.rsplit_once(") ")?.1.chars().next()
 }
 
-/// All processes run and answer again.
-pub async fn all_run(site: &Site) {
-    wait_until("all replicas answer", Duration::from_secs(60), async || {
-        for (n, replica) in site.world.replicas.iter().enumerate() {
-            let asked = Client::new(&replica.url);
-            let asked = asked.try_send(reqwest::Method::GET, "/health", &[], None).await;
-            if let Err(error) = asked {
+/// Waits until all replicas respond.
+pub async fn wait_until_all_respond(system: &System) {
+    wait_until("all replicas respond", Duration::from_secs(60), async || {
+        for (n, replica) in system.world.replicas.iter().enumerate() {
+            let client = Client::new(&replica.url);
+            let response = client.try_send(reqwest::Method::GET, "/health", &[], None).await;
+            if let Err(error) = response {
                 return Err(format!("replica {n}: {error}"));
             }
         }

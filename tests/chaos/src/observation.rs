@@ -1,6 +1,4 @@
-//! What is there: the log, the read models, the containers, the assignments, the timers, the consumers.
-//!
-//! In: what [`crate::collect`] read. Out: plain data, all of which stands in the report.
+//! The observed state of a system: log, read models, containers, assignments, timers and consumers.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +13,24 @@ use serde_json::Value;
 pub struct Entry {
     pub sequence: u64,
     pub subject: String,
-    /// As stored, the expectation among them.
+    /// As stored, including the expectation.
     pub headers: BTreeMap<String, String>,
     /// Hex SHA-256 of the stored body.
     pub hash: String,
-    /// The body with its personal values opened; absent if it can't be read.
+    /// The body with decrypted personal values; absent if the event is unreadable.
     pub data: Option<Value>,
 }
 
-/// What one node of a cluster holds of the log.
+/// One node's copy of the log in a cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Copy {
+pub struct NodeCopy {
     pub node: String,
-    /// Sequence, subject, hash of the body.
+    /// Sequence, subject and hash of the body of each event.
     pub entries: Vec<(u64, String, String)>,
 }
 
-/// A simulated machine, and everything that ever happened to its containers.
+/// A simulated machine with all changes to its containers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
@@ -42,13 +40,13 @@ pub struct Machine {
     pub changes: Vec<Change>,
 }
 
-/// A change of a machine's containers.
+/// A change to a machine's containers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Change {
-    /// It exists, in this state.
+    /// The container was created or changed; its new state.
     Put { id: String, instance: InstanceId, placement: u32, running: bool },
-    /// It exists no more.
+    /// The container was removed.
     Removed { id: String },
 }
 
@@ -58,20 +56,22 @@ pub enum Change {
 pub struct Model {
     pub name: String,
     pub incarnation: String,
-    /// How far it was folded.
+    /// The sequence of the last folded event.
     pub checkpoint: u64,
     pub documents: Vec<Value>,
 }
 
-/// What `dockhost verify` said.
+/// The result of `dockhost verify`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verified {
     pub equal: bool,
-    pub said: String,
+    /// Standard output and standard error.
+    #[serde(alias = "said")]
+    pub output: String,
 }
 
-/// A stored assignment.
+/// A message of the stream ASSIGNMENTS.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredAssignment {
@@ -80,37 +80,37 @@ pub struct StoredAssignment {
     pub body: Value,
 }
 
-/// A consumer that outlives its reader.
+/// A durable consumer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Consumer {
     pub stream: String,
     pub name: String,
-    /// Messages that were not delivered yet.
+    /// Messages that are not delivered yet.
     pub pending: u64,
-    /// Messages that were delivered and not acknowledged.
+    /// Messages that are delivered but not acknowledged.
     pub unacknowledged: u64,
 }
 
-/// All of it, at one time.
+/// The state at one time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Observation {
     pub at: Timestamp,
     pub incarnation: String,
     pub log: Vec<Entry>,
-    /// On a cluster: each node's.
-    pub copies: Vec<Copy>,
+    /// Each node's copy of the log; empty without a cluster.
+    pub copies: Vec<NodeCopy>,
     pub machines: Vec<Machine>,
     pub models: Vec<Model>,
-    /// Asked once all was well.
+    /// Run once the system is healthy.
     pub verified: Option<Verified>,
     pub assignments: Vec<StoredAssignment>,
     pub consumers: Vec<Consumer>,
-    /// The subjects of what stands in TIMERS.
+    /// The subjects of the messages in TIMERS.
     pub timers: Vec<String>,
-    /// Reports that nobody took in yet.
+    /// Messages in REPORTS.
     pub reports: u64,
-    /// What each replica says at `/health`; null if it does not answer.
+    /// Each replica's response to `GET /health`; null without a response.
     pub health: Vec<Value>,
 }

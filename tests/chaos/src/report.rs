@@ -1,4 +1,4 @@
-//! The report: everything that a checker needs, in one file that is kept.
+//! The report of a run: everything that the checker needs, saved as one JSON file.
 
 use std::path::{Path, PathBuf};
 
@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 use crate::history::{Moment, Operation};
 use crate::observation::Observation;
 
-/// What was run: the same plan does the same things again, as far as timing lets it.
+/// The parameters of a run. The same plan repeats the same requests and faults, but not their timing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     pub seed: u64,
-    /// How often each kind of fault was wanted.
+    /// Kills per kind of process.
     pub rounds: usize,
-    /// After so many minutes no further fault is begun.
+    /// No fault is injected after this many minutes.
     pub minutes: u64,
     pub topology: Topology,
     pub replicas: usize,
     pub agents: usize,
     pub clients: usize,
-    /// Instances that a user may have.
+    /// Maximum number of a user's instances.
     pub quota: u32,
-    /// Seconds after the last fault within which all must be well.
+    /// The system must be healthy this many seconds after the last fault.
     pub heals_within: u64,
 }
 
@@ -35,43 +35,46 @@ pub enum Topology {
     R3,
 }
 
-/// What is done to a process.
+/// What a fault does to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Act {
-    /// `kill -9`, and a start afterwards.
+pub enum Action {
+    /// `kill -9`, then a restart.
     Kill,
-    /// `SIGSTOP`, and `SIGCONT` afterwards.
+    /// `SIGSTOP`, then `SIGCONT`.
     Pause,
 }
 
-/// Which kind of process.
+/// The kind of process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum Component {
     Replica,
     Nats,
     Mongod,
     Agent,
 }
 
-/// A fault that was done.
+/// An injected fault.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
-    pub act: Act,
-    pub part: Part,
-    /// Which of them; with several at once, all.
+    #[serde(alias = "act")]
+    pub action: Action,
+    #[serde(alias = "part")]
+    pub component: Component,
+    /// The indices of the affected processes.
     pub targets: Vec<usize>,
     pub begun: Moment,
     pub healed: Moment,
-    /// The processes, with whether the kernel said that each was gone or stopped.
+    /// Process ids, each with whether the kernel confirmed that the process was gone or stopped.
     pub processes: Vec<(u32, bool)>,
-    /// The request in whose outcome it showed, where clients can see it.
-    pub shown_by: Option<String>,
+    /// The id of a request whose outcome shows the fault, if clients can see it.
+    #[serde(alias = "shownBy")]
+    pub visible_in: Option<String>,
 }
 
-/// What is kept of a run.
+/// The report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -85,7 +88,7 @@ impl Report {
     /// Writes it as one JSON file.
     ///
     /// # Errors
-    /// When the file can't be written.
+    /// If the file can't be written.
     pub fn save(&self, path: &Path) -> std::io::Result<()> {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory)?;
@@ -94,17 +97,17 @@ impl Report {
         serde_json::to_writer(file, self).map_err(Into::into)
     }
 
-    /// Reads one that was kept.
+    /// Reads a saved report.
     ///
     /// # Errors
-    /// When the file can't be read, or is not a report.
+    /// If the file can't be read or is not a report.
     pub fn load(path: &Path) -> std::io::Result<Self> {
         Ok(serde_json::from_slice(&std::fs::read(path)?)?)
     }
 
-    /// Where a run of this plan keeps its report, below cargo's target directory.
+    /// The path of this plan's report, below cargo's target directory.
     #[must_use]
-    pub fn place(plan: &Plan) -> PathBuf {
+    pub fn default_path(plan: &Plan) -> PathBuf {
         let topology = if plan.topology == Topology::R1 { "r1" } else { "r3" };
         dockhost_harness::target_tmp()
             .with_file_name("chaos")

@@ -1,7 +1,7 @@
-//! One run: traffic, faults, healing, and what is there in the end.
+//! One run: starts a system, injects faults under traffic, waits for recovery, and returns the report.
 //!
-//! In: a plan. Out: a report, kept as a file. The clients go on while the parts are killed; then they stop, and nothing
-//! more is done but to look, until all is well or the time for that is up.
+//! The clients send requests until the last fault has ended. After that the run only observes, until the system is healthy
+//! or the time for it has passed.
 
 use std::time::{Duration, Instant};
 
@@ -9,89 +9,89 @@ use dockhost::common::error::Cause;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::checker::healed;
 use crate::checker::log::Log;
-use crate::checker::{Found, Violation};
+use crate::checker::recovery;
+use crate::checker::{Violation, Violations};
 use crate::collect;
 use crate::history::Recorder;
 use crate::nemesis::{self, Nemesis};
 use crate::observation::Observation;
 use crate::report::{Plan, Report};
-use crate::site::Site;
+use crate::system::System;
 use crate::traffic::{User, summary};
 
-/// Traffic before the first fault, and after the last.
-const QUIET: Duration = Duration::from_secs(3);
+/// Duration of traffic before the first fault and after the last.
+const FAULT_FREE_TRAFFIC: Duration = Duration::from_secs(3);
 
-/// Runs a plan. `say` is told what happens.
+/// Runs a plan and reports progress line by line.
 ///
 /// # Panics
-/// When a part can't be started (again), or does not answer in the end.
-pub async fn run(plan: Plan, say: impl Fn(&str)) -> Report {
-    let mut site = Site::start(&plan).await;
+/// If a process can't be started or restarted, or does not respond at the end.
+pub async fn run(plan: Plan, progress: impl Fn(&str)) -> Report {
+    let mut system = System::start(&plan).await;
     let recorder = Recorder::default();
-    let urls = site.urls();
+    let urls = system.urls();
     let stop = CancellationToken::new();
     let users: Vec<_> =
         (0..plan.clients).map(|n| tokio::spawn(User::new(n, plan.seed, &urls, &recorder).run(stop.clone()))).collect();
     let mut faults = Vec::new();
-    tokio::time::sleep(QUIET).await;
-    let until = Instant::now() + Duration::from_secs(plan.minutes * 60);
-    let mut nemesis = Nemesis::new(&mut site, &recorder, &plan);
-    for (act, part) in nemesis::faults(&plan) {
-        if Instant::now() >= until {
+    tokio::time::sleep(FAULT_FREE_TRAFFIC).await;
+    let faults_end = Instant::now() + Duration::from_secs(plan.minutes * 60);
+    let mut nemesis = Nemesis::new(&mut system, &recorder, &plan);
+    for (action, component) in nemesis::faults(&plan) {
+        if Instant::now() >= faults_end {
             break;
         }
-        let fault = nemesis.strike(act, part).await;
-        say(&format!(
-            "{:>7} ms: {act:?} {part:?} {:?}, healed after {} ms",
+        let fault = nemesis.inject(action, component).await;
+        progress(&format!(
+            "{:>7} ms: {action:?} {component:?} {:?}, ended after {} ms",
             fault.begun.ms,
             fault.targets,
             fault.healed.ms - fault.begun.ms
         ));
         faults.push(fault);
     }
-    tokio::time::sleep(QUIET).await;
+    tokio::time::sleep(FAULT_FREE_TRAFFIC).await;
     stop.cancel();
-    for ended in join_all(users).await {
-        ended.unwrap();
+    for result in join_all(users).await {
+        result.unwrap();
     }
-    nemesis::all_run(&site).await;
+    nemesis::wait_until_all_respond(&system).await;
     let history = recorder.history();
-    say(&summary(&history));
-    let mut observation = heal(&site, &plan, &say).await;
-    observation.verified = Some(collect::verify(&site).await);
-    observation.copies = collect::copies(&site).await.unwrap();
+    progress(&summary(&history));
+    let mut observation = wait_until_healthy(&system, &plan, &progress).await;
+    observation.verified = Some(collect::verify(&system).await);
+    observation.copies = collect::copies(&system).await.unwrap();
     Report { plan, history, faults, observation }
 }
 
-/// Looks until all is well, or for as long as the plan gives.
-async fn heal(site: &Site, plan: &Plan, say: &impl Fn(&str)) -> Observation {
+/// Observes the system until it is healthy, for at most `heals_within` seconds.
+async fn wait_until_healthy(system: &System, plan: &Plan, progress: &impl Fn(&str)) -> Observation {
     let begun = Instant::now();
     loop {
         let late = begun.elapsed() >= Duration::from_secs(plan.heals_within);
-        match look(site).await {
-            Ok((observation, left)) => {
-                if left.is_empty() {
-                    say(&format!("well again after {} ms", begun.elapsed().as_millis()));
+        match observe(system).await {
+            Ok((observation, violations)) => {
+                if violations.is_empty() {
+                    progress(&format!("healthy after {} ms", begun.elapsed().as_millis()));
                     return observation;
                 }
                 if late {
-                    say(&format!("not well after {} s", plan.heals_within));
+                    progress(&format!("not healthy after {} s", plan.heals_within));
                     return observation;
                 }
             }
-            // What does not answer at all within twice the time has no observation to be judged by.
+            // Without an observation there is nothing to check.
             Err(error) => assert!(begun.elapsed() < Duration::from_secs(plan.heals_within * 2), "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn look(site: &Site) -> Result<(Observation, Vec<Violation>), Cause> {
-    let observation = collect::observe(site).await?;
-    let mut found = Found::default();
-    let log = Log::read(&observation, &mut Found::default());
-    healed::check(&observation, &log, &mut found);
-    Ok((observation, found.violations()))
+async fn observe(system: &System) -> Result<(Observation, Vec<Violation>), Cause> {
+    let observation = collect::observe(system).await?;
+    let mut violations = Violations::default();
+    let log = Log::read(&observation, &mut Violations::default());
+    recovery::check(&observation, &log, &mut violations);
+    Ok((observation, violations.into_sorted()))
 }

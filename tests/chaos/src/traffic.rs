@@ -1,8 +1,7 @@
-//! Traffic: clients that do what users do, at all replicas in turn, and write down all of it.
+//! Traffic: clients that send users' requests to random replicas and record all of them.
 //!
-//! In: a seed, the replicas' places, a recorder. Out: operations. A client sends one request at a time; several run
-//! side by side. What they do follows from the seed, as far as the answers allow. A command whose outcome is unknown
-//! and that has a key is repeated with the same key at any replica until it is known.
+//! Each client sends one request at a time. Its requests depend on the seed and on the responses. A command with a key and an
+//! unknown outcome is repeated with the same key, at any replica, until the outcome is known.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +16,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::history::{Kind, Operation, Outcome, Recorder, Verdict};
+use crate::history::{Kind, Operation, Outcome, OutcomeClass, Recorder};
 
 const INSTANCE: &str = "/api/v2/user/instance";
 const PASSWORD: &str = "correct horse";
-/// A client that hears nothing for so long gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How often an unknown command is repeated.
-const REPEATS: usize = 40;
+/// Time limit of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Attempts per command with an unknown outcome.
+const MAX_ATTEMPTS: usize = 40;
 
-/// What a request is made of.
+/// A request to send.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub kind: Kind,
@@ -45,14 +44,14 @@ impl Request {
         Self { kind, method, path, key: None, prefer: None, position: None, instance: None, body: None }
     }
 
-    /// `GET /health`, which says what a replica misses.
+    /// `GET /health`, which lists the dependencies that a replica cannot reach.
     #[must_use]
     pub fn health() -> Self {
         Self::new(Kind::Health, Method::GET, "/health")
     }
 }
 
-/// One client.
+/// A client that acts as one user.
 pub struct User {
     name: String,
     urls: Arc<[String]>,
@@ -62,7 +61,7 @@ pub struct User {
     token: Option<String>,
     id: Option<UserId>,
     sign_up_key: String,
-    /// The farthest position that an answer gave.
+    /// The highest position in a response so far.
     position: Option<(u64, String)>,
     instances: Vec<String>,
     counter: usize,
@@ -87,7 +86,7 @@ impl User {
         }
     }
 
-    /// Sends requests until told to stop; what is under way then is finished.
+    /// Sends requests until `stop` is cancelled; the request in flight is finished.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             self.act().await;
@@ -107,17 +106,17 @@ impl User {
             0..28 => self.create().await,
             28..54 => self.change().await,
             54..76 => self.list().await,
-            76..92 => self.look().await,
+            76..92 => self.get().await,
             92..95 => self.sign_out().await,
             95..97 => self.sign_in().await,
-            _ => self.contend().await,
+            _ => self.sign_up_with_contended_name().await,
         }
     }
 
     async fn sign_up(&mut self) {
         let (name, key) = (self.name.clone(), self.sign_up_key.clone());
         let request = sign_up(&name, Some(key));
-        if let Some(answer) = self.settled(request).await
+        if let Some(answer) = self.send_until_known(request).await
             && answer.status == 201
         {
             self.id = answer.data()["user"]["id"].as_str().and_then(|id| id.parse().ok());
@@ -125,13 +124,13 @@ impl User {
         }
     }
 
-    /// A sign-up with a name that others want too; who gets it does not matter.
-    async fn contend(&mut self) {
-        let name = format!("wanted-{}", self.counter / 40);
+    /// Signs up with a name that other clients try to take at the same time.
+    async fn sign_up_with_contended_name(&mut self) {
+        let name = format!("contended-{}", self.counter / 40);
         let key = self.random.random_bool(0.5).then(|| format!("contend-{}-{}", self.name, self.counter));
         let token = self.token.take();
         let id = self.id.take();
-        self.settled(sign_up(&name, key)).await;
+        self.send_until_known(sign_up(&name, key)).await;
         (self.token, self.id) = (token, id);
     }
 
@@ -147,7 +146,7 @@ impl User {
 
     async fn sign_out(&mut self) {
         self.send(Request::new(Kind::SignOut, Method::POST, "/api/v2/user/signout")).await;
-        // Whatever came of it, this session is not used again.
+        // The client does not use this session again, whatever the outcome.
         self.token = None;
     }
 
@@ -161,7 +160,7 @@ impl User {
         } else {
             json!({})
         });
-        if let Some(answer) = self.settled(request).await
+        if let Some(answer) = self.send_until_known(request).await
             && let Some(id) = answer.data()["instanceId"].as_str()
         {
             self.instances.push(id.to_owned());
@@ -192,9 +191,9 @@ impl User {
         }
     }
 
-    async fn look(&mut self) {
+    async fn get(&mut self) {
         let Some(instance) = self.some_instance() else { return };
-        let mut request = Request::new(Kind::Look, Method::GET, &format!("{INSTANCE}/{instance}"));
+        let mut request = Request::new(Kind::Get, Method::GET, &format!("{INSTANCE}/{instance}"));
         request.position = self.position.clone().filter(|_| self.random.random_bool(0.9));
         request.instance = Some(instance);
         self.send(request).await;
@@ -205,13 +204,13 @@ impl User {
     }
 
     fn prefer(&mut self) -> Option<String> {
-        let wishes = ["respond-async", "wait=2", "wait=6"];
-        wishes.choose(&mut self.random).map(|wish| (*wish).to_owned())
+        let preferences = ["respond-async", "wait=2", "wait=6"];
+        preferences.choose(&mut self.random).map(|preference| (*preference).to_owned())
     }
 
-    /// Sends it, and again with the same key while its outcome is unknown.
-    async fn settled(&mut self, request: Request) -> Option<Answer> {
-        for _ in 0..REPEATS {
+    /// Repeats a request with a key until its outcome is known.
+    async fn send_until_known(&mut self, request: Request) -> Option<Answer> {
+        for _ in 0..MAX_ATTEMPTS {
             let answer = self.send(request.clone()).await;
             let unknown = answer.as_ref().is_none_or(|answer| {
                 answer.status == 408 || answer.code() == "outcome_unknown" || answer.code() == "internal_error"
@@ -225,18 +224,18 @@ impl User {
         None
     }
 
-    /// Sends one request to any replica, and writes down what came of it.
+    /// Sends a request to a random replica and records it.
     async fn send(&mut self, request: Request) -> Option<Answer> {
         let replica = self.random.random_range(0..self.urls.len());
         let mut client = self.client.at(&self.urls[replica]);
         if let Some(token) = &self.token {
             client = client.with_token(token);
         }
-        let who = Who { client: &self.name, replica, user: self.id };
-        let (_, answer) = ask(&client, who, &self.recorder, &request).await;
+        let caller = Caller { client: &self.name, replica, user: self.id };
+        let (_, answer) = send_recorded(&client, caller, &self.recorder, &request).await;
         if let Some(position) = answer.as_ref().and_then(|answer| answer.header("dockhost-position"))
             && let Some(sequence) = sequence(position)
-            && self.position.as_ref().is_none_or(|(known, _)| *known < sequence)
+            && self.position.as_ref().is_none_or(|(highest, _)| *highest < sequence)
         {
             self.position = Some((sequence, position.to_owned()));
         }
@@ -259,16 +258,21 @@ fn sequence(position: &str) -> Option<u64> {
     position.rsplit_once('.')?.1.parse().ok()
 }
 
-/// Who asks whom.
+/// The sender and the target of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Who<'a> {
+pub struct Caller<'a> {
     pub client: &'a str,
     pub replica: usize,
     pub user: Option<UserId>,
 }
 
-/// Sends a request and records it; returns its id, and the answer if one came.
-pub async fn ask(client: &Client, who: Who<'_>, recorder: &Recorder, request: &Request) -> (String, Option<Answer>) {
+/// Sends a request and records it; returns its id and the response, if any.
+pub async fn send_recorded(
+    client: &Client,
+    caller: Caller<'_>,
+    recorder: &Recorder,
+    request: &Request,
+) -> (String, Option<Answer>) {
     let id = clock::fresh_uuid().to_string();
     let mut headers = vec![("x-request-id", id.as_str())];
     if request.body.is_some() {
@@ -285,30 +289,30 @@ pub async fn ask(client: &Client, who: Who<'_>, recorder: &Recorder, request: &R
     let body = request.body.as_ref().map(|body| body.to_string().into_bytes());
     let begun = recorder.now();
     let sent = client.try_send(request.method.clone(), &request.path, &headers, body);
-    let answer = match tokio::time::timeout(PATIENCE, sent).await {
+    let answer = match tokio::time::timeout(REQUEST_TIMEOUT, sent).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(why(&error)),
-        Err(_) => Err("too late".to_owned()),
+        Ok(Err(error)) => Err(error_chain(&error)),
+        Err(_) => Err("timeout".to_owned()),
     };
     let outcome = match &answer {
         Ok(answer) => Outcome::Answered {
             status: answer.status,
             code: answer.code().to_owned(),
             position: answer.header("dockhost-position").and_then(sequence),
-            data: essentials(request.kind, answer),
+            data: recorded_data(request.kind, answer),
         },
-        Err(why) => Outcome::Lost { why: why.clone() },
+        Err(reason) => Outcome::NoResponse { reason: reason.clone() },
     };
     let mut sent = request.body.clone().unwrap_or(Value::Null);
     if let Some(members) = sent.as_object_mut() {
         members.remove("password");
     }
     recorder.record(Operation {
-        client: who.client.to_owned(),
+        client: caller.client.to_owned(),
         request: id.clone(),
-        replica: who.replica,
+        replica: caller.replica,
         kind: request.kind,
-        user: who.user,
+        user: caller.user,
         key: request.key.clone(),
         position: request.position.as_ref().map(|(sequence, _)| *sequence),
         instance: request.instance.clone(),
@@ -320,8 +324,8 @@ pub async fn ask(client: &Client, who: Who<'_>, recorder: &Recorder, request: &R
     (id, answer.ok())
 }
 
-/// The whole chain, because its top says only that there was an error.
-fn why(error: &reqwest::Error) -> String {
+/// The error with all its causes, because the first one alone tells nothing.
+fn error_chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -331,7 +335,7 @@ fn why(error: &reqwest::Error) -> String {
     text
 }
 
-fn essentials(kind: Kind, answer: &Answer) -> Value {
+fn recorded_data(kind: Kind, answer: &Answer) -> Value {
     if kind == Kind::Health {
         return answer.body.clone();
     }
@@ -345,15 +349,15 @@ fn essentials(kind: Kind, answer: &Answer) -> Value {
     data
 }
 
-/// How the outcomes of a history are spread, for people.
+/// The number of requests per class of outcome, as text.
 #[must_use]
 pub fn summary(history: &[Operation]) -> String {
-    let count = |verdict| history.iter().filter(|operation| operation.verdict() == verdict).count();
+    let count = |class| history.iter().filter(|operation| operation.class() == class).count();
     format!(
         "{} requests: {} done, {} refused, {} unknown",
         history.len(),
-        count(Verdict::Done),
-        count(Verdict::Failed),
-        count(Verdict::Unknown)
+        count(OutcomeClass::Done),
+        count(OutcomeClass::Refused),
+        count(OutcomeClass::Unknown)
     )
 }

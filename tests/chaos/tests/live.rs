@@ -1,5 +1,5 @@
-//! The checker catches what is done to a real system, through everything that reads it: an event is stored a second time
-//! past the adapter, the read model's checkpoint is moved over it, and a machine gets a container that nobody asked for.
+//! The collector and the checker on a real system: the test stores an event a second time, moves the read model's checkpoint
+//! past it, and adds a container that was not requested; the checker must report each.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use dockhost_chaos::checker::log::EXPECTED;
 use dockhost_chaos::checker::{Invariant, check};
 use dockhost_chaos::collect;
 use dockhost_chaos::report::{Plan, Report, Topology};
-use dockhost_chaos::site::Site;
+use dockhost_chaos::system::System;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_harness::{World, wait_until};
 use dockhost_projections::instances::Instances;
@@ -28,13 +28,13 @@ const PLAN: Plan = Plan {
     heals_within: 60,
 };
 
-async fn report(site: &Site) -> Report {
-    let mut observation = collect::observe(site).await.unwrap();
-    observation.verified = Some(collect::verify(site).await);
+async fn report(system: &System) -> Report {
+    let mut observation = collect::observe(system).await.unwrap();
+    observation.verified = Some(collect::verify(system).await);
     Report { plan: PLAN, history: vec![], faults: vec![], observation }
 }
 
-/// Stores an event a second time, as a writer without an expectation would; returns where.
+/// Stores an event a second time without an expectation; returns its sequence.
 async fn store_again(world: &World, sequence: u64) -> u64 {
     let broker = world.nats.main().await;
     let stream = broker.jetstream().get_stream(EVENTS).await.unwrap();
@@ -48,28 +48,28 @@ async fn store_again(world: &World, sequence: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_planted_in_a_real_system_is_found() {
-    let mut site = Site::start(&PLAN).await;
-    let ada = site.world.user("ada").await;
+async fn checker_faults_in_a_real_system_are_reported() {
+    let mut system = System::start(&PLAN).await;
+    let ada = system.world.user("ada").await;
     let created = ada.create().await;
     assert_eq!(created.status, 201, "{created:?}");
-    let sound = wait_until("all is well", std::time::Duration::from_secs(60), async || {
-        let sound = report(&site).await;
-        let violations = check(&sound);
-        if violations.is_empty() { Ok(sound) } else { Err(format!("{violations:?}")) }
+    let valid = wait_until("the system is healthy", std::time::Duration::from_secs(60), async || {
+        let valid = report(&system).await;
+        let violations = check(&valid);
+        if violations.is_empty() { Ok(valid) } else { Err(format!("{violations:?}")) }
     })
     .await;
 
-    let log = &sound.observation.log;
+    let log = &valid.observation.log;
     let requested = log.iter().find(|entry| entry.headers["ce-type"] == "dockhost.instance.requested.v1").unwrap();
     assert!(requested.headers.contains_key(EXPECTED));
-    site.world.kill_replica(0).await;
-    let again = store_again(&site.world, requested.sequence).await;
-    let store = MongoStore::connect(&site.world.mongo.uri, &site.world.mongo.database).await.unwrap();
-    let incarnation = Incarnation::from(sound.observation.incarnation.clone());
+    system.world.kill_replica(0).await;
+    let again = store_again(&system.world, requested.sequence).await;
+    let store = MongoStore::connect(&system.world.mongo.uri, &system.world.mongo.database).await.unwrap();
+    let incarnation = Incarnation::from(valid.observation.incarnation.clone());
     let mut projector = Projector::<Instances>::open(store, &incarnation).await.unwrap();
     projector.advance(again).await.unwrap();
-    let machine = site.world.data.path().join(&sound.observation.machines[0].name);
+    let machine = system.world.data.path().join(&valid.observation.machines[0].name);
     let file = std::fs::read_dir(&machine).unwrap().map(|entry| entry.unwrap().path());
     let file = file.into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl")).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
@@ -77,18 +77,18 @@ async fn what_is_planted_in_a_real_system_is_found() {
     let instance = created.data()["instanceId"].as_str().unwrap();
     let stray = put.replace(instance, "01a20000-0000-7000-8000-000000000001").replace("\"id\":\"", "\"id\":\"stray");
     std::fs::OpenOptions::new().append(true).open(&file).unwrap().write_all(format!("{stray}\n").as_bytes()).unwrap();
-    site.world.restart_replica(0).await;
+    system.world.restart_replica(0).await;
 
-    let violations = check(&report(&site).await);
-    for (invariant, words) in [
+    let violations = check(&report(&system).await);
+    for (invariant, text) in [
         (Invariant::I1, "in the log twice"),
-        (Invariant::I3, "expected nothing"),
-        (Invariant::I4, "is of an instance that there is"),
-        (Invariant::I7, "nobody chose"),
+        (Invariant::I3, "has no expectation"),
+        (Invariant::I4, "names an instance that exists already"),
+        (Invariant::I7, "which is not in the log"),
         (Invariant::I8, "the document is"),
         (Invariant::I9, "DIFFERENT"),
     ] {
-        let hit = violations.iter().any(|found| found.invariant == invariant && found.what.contains(words));
-        assert!(hit, "{invariant} ({words}) is not among {violations:#?}");
+        let hit = violations.iter().any(|violation| violation.invariant == invariant && violation.what.contains(text));
+        assert!(hit, "{invariant} ({text}) is not among {violations:#?}");
     }
 }

@@ -1,17 +1,17 @@
-//! The checker catches what it is there to catch: a sound report of a real run, with one fault planted at a time.
+//! Tests of the checker: each plants one fault in the valid report of a real run, and expects the violation.
 //!
-//! `sound.json` is the report of `dockhost-chaos run --seed 11 --rounds 0 --clients 3 --agents 2 --replicas 2 --quota 3`.
-//! Its documents are folded anew when it is read, so that it stays sound when a fold changes.
+//! `valid_history.json` is the report of `dockhost-chaos run --seed 11 --rounds 0 --clients 3 --agents 2 --replicas 2
+//! --quota 3`. Its documents are rebuilt when it is loaded, so that it stays valid when a fold changes.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 
 use dockhost_chaos::checker::log::{EXPECTED, Log};
-use dockhost_chaos::checker::{Found, Invariant, check};
-use dockhost_chaos::history::{Kind, Moment, Operation, Outcome, Verdict};
-use dockhost_chaos::observation::{Change, Copy, Entry, Verified};
-use dockhost_chaos::report::{Act, Fault, Part, Report};
+use dockhost_chaos::checker::{Invariant, Violations, check};
+use dockhost_chaos::history::{Kind, Moment, Operation, Outcome, OutcomeClass};
+use dockhost_chaos::observation::{Change, Entry, NodeCopy, Verified};
+use dockhost_chaos::report::{Action, Component, Fault, Report};
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::model::Folded;
@@ -25,22 +25,25 @@ const TAKEN: &str = "dockhost.claim.taken.v1";
 const CREATED: &str = "dockhost.account.created.v1";
 const STARTED: &str = "dockhost.session.started.v1";
 
-fn sound() -> Report {
-    let mut report = Report::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sound.json")).unwrap();
+fn valid_report() -> Report {
+    let mut report = Report::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/valid_history.json")).unwrap();
     project(&mut report, |_| true);
     report
 }
 
-/// Folds the documents anew, from the events that `of` lets through.
-fn project(report: &mut Report, of: impl Fn(u64) -> bool) {
-    struct Fold<'a, F>(&'a Log, F);
+/// Rebuilds the documents from the events that pass the filter.
+fn project(report: &mut Report, passes: impl Fn(u64) -> bool) {
+    struct Fold<'a, F> {
+        log: &'a Log,
+        passes: F,
+    }
 
     impl<F: Fn(u64) -> bool> ModelVisitor for Fold<'_, F> {
         type Output = (&'static str, Vec<Value>);
 
         fn visit<M: ReadModel>(&mut self) -> Self::Output {
             let mut folded = Folded::<M>::default();
-            for logged in self.0.events.iter().filter(|logged| self.1(logged.sequence())) {
+            for logged in self.log.events.iter().filter(|logged| (self.passes)(logged.sequence())) {
                 if logged.recorded.envelope.aggregate.kind() == M::KIND {
                     folded.fold(&logged.recorded);
                 }
@@ -49,8 +52,8 @@ fn project(report: &mut Report, of: impl Fn(u64) -> bool) {
         }
     }
 
-    let log = Log::read(&report.observation, &mut Found::default());
-    for (name, documents) in visit_all(&mut Fold(&log, of)) {
+    let log = Log::read(&report.observation, &mut Violations::default());
+    for (name, documents) in visit_all(&mut Fold { log: &log, passes }) {
         report.observation.models.iter_mut().find(|model| model.name == name).unwrap().documents = documents;
     }
 }
@@ -63,7 +66,7 @@ fn last_of(report: &Report, kind: &str) -> usize {
     report.observation.log.iter().rposition(|entry| entry.headers["ce-type"] == kind).unwrap()
 }
 
-/// Appends a copy of an entry, as another event of the same subject that expects what is there.
+/// Appends a copy of an entry as another event of the same subject with a correct expectation.
 fn append_like(report: &mut Report, index: usize) -> &mut Entry {
     let log = &mut report.observation.log;
     let mut entry = log[index].clone();
@@ -80,65 +83,65 @@ fn fresh(n: u64) -> String {
     format!("01a20000-0000-7000-8000-{n:012}")
 }
 
-fn operation(report: &mut Report, wanted: impl Fn(&Operation) -> bool) -> &mut Operation {
-    report.history.iter_mut().find(|operation| wanted(operation)).expect("the sound report has such a request")
+fn operation(report: &mut Report, matches: impl Fn(&Operation) -> bool) -> &mut Operation {
+    report.history.iter_mut().find(|operation| matches(operation)).expect("the valid report has no such request")
 }
 
 fn answered(operation: &mut Operation) -> (&mut u16, &mut String, &mut Value) {
     match &mut operation.outcome {
         Outcome::Answered { status, code, data, .. } => (status, code, data),
-        Outcome::Lost { why } => panic!("{why}"),
+        Outcome::NoResponse { reason } => panic!("{reason}"),
     }
 }
 
 fn is_list(operation: &Operation) -> bool {
-    let shown = operation.data().as_array().is_some_and(|list| !list.is_empty());
-    operation.kind == Kind::List && operation.position.is_some() && shown
+    let has_instances = operation.data().as_array().is_some_and(|list| !list.is_empty());
+    operation.kind == Kind::List && operation.position.is_some() && has_instances
 }
 
 fn document<'a>(report: &'a mut Report, model: &str) -> &'a mut Value {
-    let model = report.observation.models.iter_mut().find(|found| found.name == model).unwrap();
+    let model = report.observation.models.iter_mut().find(|candidate| candidate.name == model).unwrap();
     model.documents.iter_mut().max_by_key(|document| document["seq"].as_u64()).unwrap()
 }
 
-/// Plants a fault, and sees that it is caught as what it is.
-fn caught(plant: impl FnOnce(&mut Report), invariant: Invariant, words: &str) {
-    let mut report = sound();
+/// Plants a fault, and checks that the checker reports the invariant with a text that contains `text`.
+fn assert_detected(plant: impl FnOnce(&mut Report), invariant: Invariant, text: &str) {
+    let mut report = valid_report();
     plant(&mut report);
     let violations = check(&report);
-    let hit = violations.iter().any(|found| found.invariant == invariant && found.what.contains(words));
-    assert!(hit, "{invariant} ({words}) is not among {violations:#?}");
+    let hit = violations.iter().any(|violation| violation.invariant == invariant && violation.what.contains(text));
+    assert!(hit, "{invariant} ({text}) is not among {violations:#?}");
 }
 
 #[test]
-fn a_sound_report_has_nothing_to_be_found_and_much_to_be_looked_at() {
-    let report = sound();
+fn checker_valid_report_has_no_violations() {
+    let report = valid_report();
     assert_eq!(check(&report), vec![]);
-    for kind in [Kind::SignUp, Kind::Create, Kind::Delete, Kind::List, Kind::Look] {
-        let of_it = |operation: &&Operation| operation.kind == kind && operation.verdict() == Verdict::Done;
-        assert!(report.history.iter().any(|operation| of_it(&operation)), "{kind:?}");
+    for kind in [Kind::SignUp, Kind::Create, Kind::Delete, Kind::List, Kind::Get] {
+        let is_done = |operation: &&Operation| operation.kind == kind && operation.class() == OutcomeClass::Done;
+        assert!(report.history.iter().any(|operation| is_done(&operation)), "{kind:?}");
     }
     assert!(report.observation.machines.iter().any(|machine| !machine.changes.is_empty()));
 }
 
 #[test]
-fn a_dropped_acknowledgement() {
+fn checker_missing_acknowledged_event_violates_i1() {
     for kind in [REQUESTED, STARTED] {
         let drop_last = |report: &mut Report| {
             let index = last_of(report, kind);
             report.observation.log.remove(index);
         };
-        caught(drop_last, Invariant::I1, "acknowledged");
+        assert_detected(drop_last, Invariant::I1, "acknowledged");
     }
     let truncate = |report: &mut Report| {
         let index = position_of(report, REQUESTED);
         report.observation.log.truncate(index);
     };
-    caught(truncate, Invariant::I1, "acknowledged instance");
+    assert_detected(truncate, Invariant::I1, "acknowledged instance");
 }
 
 #[test]
-fn a_doubled_create() {
+fn checker_duplicate_create_violates_i1() {
     let keyed = |report: &mut Report| {
         let index = report.observation.log.iter().position(|entry| {
             entry.headers["ce-type"] == REQUESTED
@@ -149,13 +152,13 @@ fn a_doubled_create() {
         data["instanceId"] = json!(fresh(1));
         data["name"]["$personal"] = json!("doubled");
     };
-    caught(keyed, Invariant::I1, "used for two instances");
+    assert_detected(keyed, Invariant::I1, "used for two instances");
     let repeated = |report: &mut Report| {
         let index = position_of(report, REQUESTED);
         append_like(report, index);
     };
-    caught(repeated, Invariant::I1, "requested twice");
-    caught(repeated, Invariant::I4, "is of an instance that there is");
+    assert_detected(repeated, Invariant::I1, "requested twice");
+    assert_detected(repeated, Invariant::I4, "names an instance that exists already");
     let by_one_request = |report: &mut Report| {
         let index = position_of(report, REQUESTED);
         let cause = report.observation.log[index].headers["dockhost-cause"].clone();
@@ -163,50 +166,50 @@ fn a_doubled_create() {
         entry.headers.insert("dockhost-cause".to_owned(), cause);
         entry.data.as_mut().unwrap()["instanceId"] = json!(fresh(1));
     };
-    caught(by_one_request, Invariant::I1, "neither all nor nothing");
+    assert_detected(by_one_request, Invariant::I1, "neither complete nor absent");
     let stored_twice = |report: &mut Report| {
         let index = position_of(report, STARTED);
         let id = report.observation.log[index].headers["ce-id"].clone();
         append_like(report, index).headers.insert("ce-id".to_owned(), id);
     };
-    caught(stored_twice, Invariant::I1, "in the log twice");
+    assert_detected(stored_twice, Invariant::I1, "in the log twice");
 }
 
 #[test]
-fn what_is_refused_or_unknown_and_left_a_part() {
+fn checker_events_of_refused_or_partial_commands_violate_i2() {
     let refused = |report: &mut Report| {
         let done = operation(report, |operation| operation.kind == Kind::Create && operation.status() == Some(201));
         let (status, code, _) = answered(done);
         (*status, *code) = (503, "broker_unavailable".to_owned());
     };
-    caught(refused, Invariant::I2, "refused command left events");
+    assert_detected(refused, Invariant::I2, "refused command stored events");
     let half = |report: &mut Report| {
         let done = operation(report, |operation| operation.kind == Kind::SignUp && operation.status() == Some(201));
-        done.outcome = Outcome::Lost { why: "planted".to_owned() };
+        done.outcome = Outcome::NoResponse { reason: "planted".to_owned() };
         let cause = format!("request:{}", done.request);
         let log = &mut report.observation.log;
         let index = log.iter().position(|e| e.headers["dockhost-cause"] == cause && e.headers["ce-type"] == CREATED);
         log.remove(index.unwrap());
     };
-    caught(half, Invariant::I2, "neither all nor nothing");
+    assert_detected(half, Invariant::I2, "neither complete nor absent");
 }
 
 #[test]
-fn an_expectation_that_was_not_the_last_sequence() {
+fn checker_wrong_expectation_violates_i3() {
     let wrong = |report: &mut Report| {
         let index = last_of(report, OBSERVED);
         report.observation.log[index].headers.insert(EXPECTED.to_owned(), "1".to_owned());
     };
-    caught(wrong, Invariant::I3, "expected 1");
+    assert_detected(wrong, Invariant::I3, "expected 1");
     let none = |report: &mut Report| {
         let index = last_of(report, OBSERVED);
         report.observation.log[index].headers.remove(EXPECTED);
     };
-    caught(none, Invariant::I3, "expected nothing");
+    assert_detected(none, Invariant::I3, "has no expectation");
 }
 
 #[test]
-fn swapped_events() {
+fn checker_swapped_events_violate_i3_and_i4() {
     let swap = |report: &mut Report| {
         let log = &mut report.observation.log;
         let one = log.iter().position(|entry| entry.headers["ce-type"] == REQUESTED).unwrap();
@@ -216,18 +219,18 @@ fn swapped_events() {
         let (first, second) = (log[one].sequence, log[other].sequence);
         (log[one].sequence, log[other].sequence) = (second, first);
     };
-    caught(swap, Invariant::I4, "would have");
-    caught(swap, Invariant::I3, "the subject ended at");
+    assert_detected(swap, Invariant::I4, "would have");
+    assert_detected(swap, Invariant::I3, "the subject's last sequence was");
 }
 
 #[test]
-fn a_name_with_two_holders() {
+fn checker_name_with_two_owners_violates_i5() {
     let claim = |report: &mut Report| {
         let index = position_of(report, TAKEN);
         append_like(report, index).data.as_mut().unwrap()["owner"] = json!(fresh(2));
     };
-    caught(claim, Invariant::I5, "taken by another");
-    caught(claim, Invariant::I4, "taken");
+    assert_detected(claim, Invariant::I5, "taken by another");
+    assert_detected(claim, Invariant::I4, "taken");
     let account = |report: &mut Report| {
         let index = position_of(report, CREATED);
         let entry = append_like(report, index);
@@ -235,16 +238,16 @@ fn a_name_with_two_holders() {
         entry.headers.insert("ce-subject".to_owned(), entry.subject.clone());
         entry.headers.insert(EXPECTED.to_owned(), "0".to_owned());
     };
-    caught(account, Invariant::I5, "two live accounts");
+    assert_detected(account, Invariant::I5, "two accounts have");
 }
 
 #[test]
-fn more_than_is_allowed() {
-    caught(|report| report.plan.quota = 1, Invariant::I6, "1 are allowed");
+fn checker_exceeded_limits_violate_i6() {
+    assert_detected(|report| report.plan.quota = 1, Invariant::I6, "the quota is 1");
     let crowded = |report: &mut Report| {
         report.observation.machines.iter_mut().for_each(|machine| machine.max_containers = 0);
     };
-    caught(crowded, Invariant::I6, "it takes 0");
+    assert_detected(crowded, Invariant::I6, "the maximum is 0");
 }
 
 /// A container that some machine made, with the number of that machine.
@@ -259,102 +262,102 @@ fn some_container(report: &Report) -> (usize, String, InstanceId, u32) {
 }
 
 #[test]
-fn a_container_too_many() {
+fn checker_unexpected_container_violates_i7() {
     let again = |report: &mut Report| {
         let (machine, id, instance, placement) = some_container(report);
         let changes = &mut report.observation.machines[machine].changes;
         changes.push(Change::Removed { id: id.clone() });
         changes.push(Change::Put { id, instance, placement, running: true });
     };
-    caught(again, Invariant::I7, "second container");
+    assert_detected(again, Invariant::I7, "second container");
     let elsewhere = |report: &mut Report| {
         let (machine, id, instance, placement) = some_container(report);
         let other = (machine + 1) % report.observation.machines.len();
         report.observation.machines[other].changes.push(Change::Put { id, instance, placement, running: true });
     };
-    caught(elsewhere, Invariant::I7, "its container is on");
+    assert_detected(elsewhere, Invariant::I7, "its container is on");
     let orphan = |report: &mut Report| {
         let instance = fresh(9).parse().unwrap();
         let change = Change::Put { id: "orphan".to_owned(), instance, placement: 1, running: true };
         report.observation.machines[0].changes.push(change);
     };
-    caught(orphan, Invariant::I7, "nobody chose");
-    caught(orphan, Invariant::I16, "nobody wants");
+    assert_detected(orphan, Invariant::I7, "which is not in the log");
+    assert_detected(orphan, Invariant::I16, "which is not desired");
 }
 
 #[test]
-fn an_event_that_a_read_model_skipped() {
+fn checker_skipped_event_violates_i8() {
     for kind in [REQUESTED, STARTED, "dockhost.backend.connected.v1", CREATED] {
         let skip = |report: &mut Report| {
             let sequence = report.observation.log[last_of(report, kind)].sequence;
             project(report, |event| event != sequence);
         };
-        let mut report = sound();
+        let mut report = valid_report();
         skip(&mut report);
         let violations = check(&report);
-        assert!(violations.iter().any(|found| found.invariant == Invariant::I8), "{kind}: {violations:#?}");
+        assert!(violations.iter().any(|violation| violation.invariant == Invariant::I8), "{kind}: {violations:#?}");
     }
 }
 
 #[test]
-fn an_older_document_over_a_newer_one() {
-    // What a projector without the fence would have left, had it slept and woken up beside its successor.
+fn checker_overwritten_document_violates_i8_and_i9() {
+    // A projector without fencing leaves this when it continues after its successor has started.
     let overwritten = |report: &mut Report| {
         let newest = document(report, "instances").clone();
         let seq = newest["seq"].as_u64().unwrap();
-        let mut older = sound();
+        let mut older = valid_report();
         project(&mut older, |event| event < seq);
         let documents = &older.observation.models.iter().find(|model| model.name == "instances").unwrap().documents;
         let old = documents.iter().find(|document| document["_id"] == newest["_id"]).unwrap();
         *document(report, "instances") = old.clone();
     };
-    caught(overwritten, Invariant::I8, "the document is at");
-    caught(|report| document(report, "users")["username"] = json!("somebody"), Invariant::I8, "not the fold");
+    assert_detected(overwritten, Invariant::I8, "the document is at");
+    assert_detected(|report| document(report, "users")["username"] = json!("another"), Invariant::I8, "not the fold");
     let unequal = |report: &mut Report| {
-        report.observation.verified = Some(Verified { equal: false, said: "DIFFERENT".to_owned() });
+        report.observation.verified = Some(Verified { equal: false, output: "DIFFERENT".to_owned() });
     };
-    caught(unequal, Invariant::I9, "DIFFERENT");
+    assert_detected(unequal, Invariant::I9, "DIFFERENT");
 }
 
 #[test]
-fn a_read_from_before_its_position() {
+fn checker_read_before_its_position_violates_i13() {
     let late = |report: &mut Report| {
         let end = report.observation.log.last().unwrap().sequence;
         for operation in report.history.iter_mut().filter(|operation| is_list(operation)) {
             operation.position = Some(end);
         }
     };
-    caught(late, Invariant::I13, "as it was before");
-    let left_out = |report: &mut Report| *answered(operation(report, is_list)).2 = json!([]);
-    caught(left_out, Invariant::I13, "left out");
+    assert_detected(late, Invariant::I13, "in a state from before");
+    let omitted = |report: &mut Report| *answered(operation(report, is_list)).2 = json!([]);
+    assert_detected(omitted, Invariant::I13, "omitted");
     let invented = |report: &mut Report| answered(operation(report, is_list)).2[0]["generation"] = json!(99);
-    caught(invented, Invariant::I13, "as it never was");
+    assert_detected(invented, Invariant::I13, "that it never had");
     let another = |report: &mut Report| {
         operation(report, is_list).user = Some(fresh(4).parse().unwrap());
     };
-    caught(another, Invariant::I13, "another user's");
+    assert_detected(another, Invariant::I13, "another user's");
 }
 
 #[test]
-fn a_reader_who_saw_a_newer_state_and_then_an_older_one() {
-    // The same reader is shown, at the end and with its first position, what it was shown at first.
+fn checker_read_that_goes_back_violates_i8() {
+    // At the end, each reader gets its earlier responses again.
     let back = |report: &mut Report| {
-        let shown: Vec<Operation> = report.history.iter().filter(|operation| is_list(operation)).cloned().collect();
-        for first in shown {
+        let lists: Vec<Operation> = report.history.iter().filter(|operation| is_list(operation)).cloned().collect();
+        for first in lists {
             report.history.push(first);
         }
     };
-    caught(back, Invariant::I8, "went back");
+    assert_detected(back, Invariant::I8, "went back");
 }
 
 #[test]
-fn nodes_that_differ() {
+fn checker_different_nodes_violate_i14() {
     let copy = |report: &Report| {
         let entries = report.observation.log.iter();
         let entries = entries.map(|entry| (entry.sequence, entry.subject.clone(), entry.hash.clone())).collect();
-        Copy { node: "dockhost-1".to_owned(), entries }
+        NodeCopy { node: "dockhost-1".to_owned(), entries }
     };
-    let mut report = sound();
+    let mut report = valid_report();
     report.observation.copies.push(copy(&report));
     assert_eq!(check(&report), vec![]);
     let lacks = |report: &mut Report| {
@@ -362,64 +365,72 @@ fn nodes_that_differ() {
         copy.entries.pop();
         report.observation.copies.push(copy);
     };
-    caught(lacks, Invariant::I14, "lacks it");
+    assert_detected(lacks, Invariant::I14, "lacks this event");
     let other = |report: &mut Report| {
         let mut copy = copy(report);
         copy.entries[3].2 = "0".repeat(64);
         report.observation.copies.push(copy);
     };
-    caught(other, Invariant::I14, "another event");
+    assert_detected(other, Invariant::I14, "another event");
 }
 
 #[test]
-fn what_is_not_well_in_the_end() {
+fn checker_unhealthy_system_violates_i16() {
     let lag = |report: &mut Report| report.observation.models[0].checkpoint = 0;
-    caught(lag, Invariant::I16, "lags");
+    assert_detected(lag, Invariant::I16, "lags");
     let stuck = |report: &mut Report| report.observation.consumers[0].pending = 3;
-    caught(stuck, Invariant::I16, "messages wait");
+    assert_detected(stuck, Invariant::I16, "messages are pending");
     let leftover = |report: &mut Report| {
-        let mut stored = report.observation.assignments[0].clone();
-        stored.instance_id = fresh(5).parse().unwrap();
-        report.observation.assignments.push(stored);
+        let mut assignment = report.observation.assignments[0].clone();
+        assignment.instance_id = fresh(5).parse().unwrap();
+        report.observation.assignments.push(assignment);
     };
-    caught(leftover, Invariant::I16, "nobody wants the assignment");
-    caught(|report| drop(report.observation.assignments.pop()), Invariant::I16, "assignment is missing");
+    assert_detected(leftover, Invariant::I16, "the assignment is not desired");
+    assert_detected(|report| drop(report.observation.assignments.pop()), Invariant::I16, "assignment is missing");
     let gone = |report: &mut Report| {
         for machine in &mut report.observation.machines {
             machine.changes.clear();
         }
     };
-    caught(gone, Invariant::I16, "its container's running is None");
+    assert_detected(gone, Invariant::I16, "its container's running is None");
     let pending = |report: &mut Report| {
         let index = last_of(report, OBSERVED);
         report.observation.log.truncate(index);
         report.observation.at = Timestamp::from_millis(report.observation.at.millis() + 3_600_000);
     };
-    caught(pending, Invariant::I16, "overdue");
-    caught(|report| report.observation.health[0] = json!(null), Invariant::I16, "is not well");
+    assert_detected(pending, Invariant::I16, "overdue");
+    assert_detected(|report| report.observation.health[0] = json!(null), Invariant::I16, "is not healthy");
 }
 
 #[test]
-fn a_fault_that_did_not_happen() {
+fn checker_fault_without_effect_is_reported() {
     let moment = |ms| Moment { ms, at: Timestamp::from_millis(0) };
-    let fault = |part, happened, shown_by: Option<String>| Fault {
-        act: Act::Kill,
-        part,
+    let fault = |component, confirmed, visible_in: Option<String>| Fault {
+        action: Action::Kill,
+        component,
         targets: vec![0],
         begun: moment(0),
         healed: moment(1_000_000),
-        processes: vec![(1, happened)],
-        shown_by,
+        processes: vec![(1, confirmed)],
+        visible_in,
     };
-    caught(|report| report.faults.push(fault(Part::Agent, false, None)), Invariant::Faults, "did not notice");
-    caught(|report| report.faults.push(fault(Part::Nats, true, None)), Invariant::Faults, "nobody noticed");
+    assert_detected(
+        |report| report.faults.push(fault(Component::Agent, false, None)),
+        Invariant::Faults,
+        "did not take effect",
+    );
+    assert_detected(
+        |report| report.faults.push(fault(Component::Nats, true, None)),
+        Invariant::Faults,
+        "not visible to a client",
+    );
     let false_witness = |report: &mut Report| {
         let witness = report.history[0].request.clone();
-        report.faults.push(fault(Part::Replica, true, Some(witness)));
+        report.faults.push(fault(Component::Replica, true, Some(witness)));
     };
-    caught(false_witness, Invariant::Faults, "nobody noticed");
-    caught(|report| report.plan.rounds = 1, Invariant::Faults, "none happened");
-    let mut report = sound();
-    report.faults.push(fault(Part::Agent, true, None));
+    assert_detected(false_witness, Invariant::Faults, "not visible to a client");
+    assert_detected(|report| report.plan.rounds = 1, Invariant::Faults, "none was injected");
+    let mut report = valid_report();
+    report.faults.push(fault(Component::Agent, true, None));
     assert_eq!(check(&report), vec![]);
 }

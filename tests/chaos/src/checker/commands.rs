@@ -1,7 +1,4 @@
-//! I1 and I2: what clients were told against what is in the log.
-//!
-//! In: the history, and the events with the request that each came of. Out: acknowledged commands whose events are not
-//! there or there twice, refused ones that left some, and unknown ones that left a part.
+//! I1 and I2: the outcome of each command against its events in the log.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +9,8 @@ use dockhost_domain::tenancy::TenancyEvent;
 use dockhost_domain::wire::DesiredState;
 
 use super::log::{Log, Logged};
-use super::{Found, Invariant};
-use crate::history::{Kind, Operation, Verdict};
+use super::{Invariant, Violations};
+use crate::history::{Kind, Operation, OutcomeClass};
 
 const SESSION_STARTED: &str = "dockhost.session.started.v1";
 const SESSION_REVOKED: &str = "dockhost.session.revoked.v1";
@@ -25,63 +22,63 @@ const RESUME: &str = "dockhost.instance.resume-requested.v1";
 const DELETE: &str = "dockhost.instance.delete-requested.v1";
 const DELETED: &str = "dockhost.instance.deleted.v1";
 
-pub(super) fn check(history: &[Operation], log: &Log, found: &mut Found) {
+pub(super) fn check(history: &[Operation], log: &Log, violations: &mut Violations) {
     for operation in history {
         let own: Vec<&Logged> = log.caused_by(&operation.request).collect();
         if operation.code() == "internal_error" {
-            found.add(Invariant::I2, "a request failed through a fault of ours", [operation], []);
+            violations.add(Invariant::I2, "a request failed with internal_error", [operation], []);
         }
         if operation.kind.is_read() {
             if !own.is_empty() {
-                found.add(Invariant::I2, "a read left events", [operation], sequences(&own));
+                violations.add(Invariant::I2, "a read stored events", [operation], sequences(&own));
             }
             continue;
         }
-        match operation.verdict() {
-            Verdict::Failed if !own.is_empty() => {
-                found.add(Invariant::I2, "a refused command left events", [operation], sequences(&own));
+        match operation.class() {
+            OutcomeClass::Refused if !own.is_empty() => {
+                violations.add(Invariant::I2, "a refused command stored events", [operation], sequences(&own));
             }
-            Verdict::Failed => {}
-            Verdict::Unknown => {
-                if let Err(what) = whole(operation.kind, &own, log) {
-                    let what = format!("of an unknown command {what}");
-                    found.add(Invariant::I2, what, [operation], sequences(&own));
+            OutcomeClass::Refused => {}
+            OutcomeClass::Unknown => {
+                if let Err(what) = check_complete_or_absent(operation.kind, &own, log) {
+                    let what = format!("a command with unknown outcome: {what}");
+                    violations.add(Invariant::I2, what, [operation], sequences(&own));
                 }
             }
-            Verdict::Done => {
-                if let Err(what) = acknowledged(operation, &own, log) {
-                    found.add(Invariant::I1, what, [operation], sequences(&own));
+            OutcomeClass::Done => {
+                if let Err(what) = check_acknowledged(operation, &own, log) {
+                    violations.add(Invariant::I1, what, [operation], sequences(&own));
                 }
             }
         }
     }
-    keys(history, log, found);
-    births(log, found);
+    check_idempotency_keys(history, log, violations);
+    check_unique_instances(log, violations);
 }
 
 fn sequences(events: &[&Logged]) -> Vec<u64> {
     events.iter().map(|logged| logged.sequence()).collect()
 }
 
-/// Whether these are all events that a command of this kind leaves, or none.
-fn whole(kind: Kind, own: &[&Logged], log: &Log) -> Result<(), String> {
+/// Whether these are all events of a command of this kind, or none.
+fn check_complete_or_absent(kind: Kind, own: &[&Logged], log: &Log) -> Result<(), String> {
     let kinds: Vec<&str> = own.iter().map(|logged| logged.kind.as_str()).collect();
-    let fits = |may: &[&str]| kinds.is_empty() || (kinds.len() == 1 && may.contains(&kinds[0]));
-    let good = match kind {
+    let at_most_one_of = |allowed: &[&str]| kinds.is_empty() || (kinds.len() == 1 && allowed.contains(&kinds[0]));
+    let is_valid = match kind {
         Kind::SignUp if kinds.len() == 1 => kinds == [SESSION_STARTED] && has_account(own[0], log),
         Kind::SignUp => kinds.is_empty() || is_sign_up(own),
-        Kind::SignIn => fits(&[SESSION_STARTED]),
-        Kind::SignOut => fits(&[SESSION_REVOKED]),
-        Kind::Create => fits(&[REQUESTED]),
-        Kind::Stop => fits(&[STOP]),
-        Kind::Resume => fits(&[RESUME]),
-        Kind::Delete => fits(&[DELETE, DELETED]),
-        Kind::List | Kind::Look | Kind::Health => kinds.is_empty(),
+        Kind::SignIn => at_most_one_of(&[SESSION_STARTED]),
+        Kind::SignOut => at_most_one_of(&[SESSION_REVOKED]),
+        Kind::Create => at_most_one_of(&[REQUESTED]),
+        Kind::Stop => at_most_one_of(&[STOP]),
+        Kind::Resume => at_most_one_of(&[RESUME]),
+        Kind::Delete => at_most_one_of(&[DELETE, DELETED]),
+        Kind::List | Kind::Get | Kind::Health => kinds.is_empty(),
     };
-    if good { Ok(()) } else { Err(format!("there is neither all nor nothing: {kinds:?}")) }
+    if is_valid { Ok(()) } else { Err(format!("its events are neither complete nor absent: {kinds:?}")) }
 }
 
-/// Two names, the account and its first session, at consecutive sequences.
+/// Whether these are two claims, the account and its first session, at consecutive sequences.
 fn is_sign_up(own: &[&Logged]) -> bool {
     let mut kinds: Vec<&str> = own.iter().map(|logged| logged.kind.as_str()).collect();
     kinds.sort_unstable();
@@ -90,17 +87,17 @@ fn is_sign_up(own: &[&Logged]) -> bool {
     kinds == all && own.windows(2).all(|pair| pair[1].sequence() == pair[0].sequence() + 1)
 }
 
-/// Whether the person whose session this is signed up before.
+/// Whether the session's account was created before it.
 fn has_account(session: &Logged, log: &Log) -> bool {
     let AggregateId::Session(principal) = session.recorded.envelope.aggregate else { return false };
     let account = AggregateId::Account(UserId::from_uuid(principal.uuid()));
     log.of(account).any(|logged| logged.kind == ACCOUNT_CREATED && logged.sequence() < session.sequence())
 }
 
-fn acknowledged(operation: &Operation, own: &[&Logged], log: &Log) -> Result<(), String> {
-    whole(operation.kind, own, log).map_err(|what| format!("of an acknowledged command {what}"))?;
-    if operation.answered_at().is_some_and(|position| own.iter().any(|logged| logged.sequence() > position)) {
-        return Err("the answer's position is before the command's own event".to_owned());
+fn check_acknowledged(operation: &Operation, own: &[&Logged], log: &Log) -> Result<(), String> {
+    check_complete_or_absent(operation.kind, own, log).map_err(|what| format!("an acknowledged command: {what}"))?;
+    if operation.response_position().is_some_and(|position| own.iter().any(|logged| logged.sequence() > position)) {
+        return Err("the response's position is before the command's own event".to_owned());
     }
     match operation.kind {
         Kind::SignUp | Kind::SignIn if own.is_empty() => Err("an acknowledged session is not in the log".to_owned()),
@@ -109,12 +106,12 @@ fn acknowledged(operation: &Operation, own: &[&Logged], log: &Log) -> Result<(),
             let accounts = log.of(AggregateId::Account(user)).filter(|logged| logged.kind == ACCOUNT_CREATED).count();
             if accounts == 1 { Ok(()) } else { Err(format!("an acknowledged account is in the log {accounts} times")) }
         }
-        Kind::Create => created(operation, own, log),
-        Kind::Stop => changed(operation, own, log, DesiredState::Stopped),
-        Kind::Resume => changed(operation, own, log, DesiredState::Running),
-        Kind::Delete => changed(operation, own, log, DesiredState::Deleted),
-        // Nothing to be ended is an end too; that it is ended, the sessions' replay shows.
-        Kind::SignIn | Kind::SignOut | Kind::List | Kind::Look | Kind::Health => Ok(()),
+        Kind::Create => check_create(operation, own, log),
+        Kind::Stop => check_change(operation, own, log, DesiredState::Stopped),
+        Kind::Resume => check_change(operation, own, log, DesiredState::Running),
+        Kind::Delete => check_change(operation, own, log, DesiredState::Deleted),
+        // A sign-out of an ended session stores nothing. The replay of the sessions checks the rest.
+        Kind::SignIn | Kind::SignOut | Kind::List | Kind::Get | Kind::Health => Ok(()),
     }
 }
 
@@ -122,17 +119,21 @@ fn parsed<T: std::str::FromStr>(value: &serde_json::Value) -> Result<T, String> 
     value
         .as_str()
         .and_then(|text| text.parse().ok())
-        .ok_or_else(|| format!("the answer has {value} where an id belongs"))
+        .ok_or_else(|| format!("the response has {value} instead of an id"))
 }
 
-fn created(operation: &Operation, own: &[&Logged], log: &Log) -> Result<(), String> {
+fn check_create(operation: &Operation, own: &[&Logged], log: &Log) -> Result<(), String> {
     let id: InstanceId = parsed(&operation.data()["instanceId"])?;
-    let Some(life) = log.instance(id) else { return Err(format!("the acknowledged instance {id} is not in the log")) };
-    if operation.user.is_some_and(|user| user != life.user) {
+    let Some(timeline) = log.instance(id) else {
+        return Err(format!("the acknowledged instance {id} is not in the log"));
+    };
+    if operation.user.is_some_and(|user| user != timeline.user) {
         return Err(format!("the acknowledged instance {id} is another user's"));
     }
     match (own, &operation.key) {
-        ([event], _) if requested_id(event) != Some(id) => Err(format!("the answer names {id}, the event another one")),
+        ([event], _) if requested_id(event) != Some(id) => {
+            Err(format!("the response names {id}, the event another instance"))
+        }
         ([], None) => Err(format!("the acknowledged request of instance {id} is not in the log")),
         _ => Ok(()),
     }
@@ -145,38 +146,47 @@ fn requested_id(logged: &Logged) -> Option<InstanceId> {
     }
 }
 
-/// A change that left no event found the instance as asked, or on its way there.
-fn changed(operation: &Operation, own: &[&Logged], log: &Log, to: DesiredState) -> Result<(), String> {
+/// If a change stored no event, the instance already had the desired state.
+fn check_change(operation: &Operation, own: &[&Logged], log: &Log, to: DesiredState) -> Result<(), String> {
     let id: InstanceId = parsed(&operation.data()["instanceId"])?;
-    let Some(life) = log.instance(id) else { return Err(format!("the instance {id} is not in the log")) };
+    let Some(timeline) = log.instance(id) else { return Err(format!("the instance {id} is not in the log")) };
     if let [event] = own {
         let about = match &event.recorded.envelope.event {
             Event::Tenancy(event) => event.instance_id(),
             _ => None,
         };
-        return if about == Some(id) { Ok(()) } else { Err(format!("the answer names {id}, the event another one")) };
+        return if about == Some(id) {
+            Ok(())
+        } else {
+            Err(format!("the response names {id}, the event another instance"))
+        };
     }
-    // Somewhere between the sending and the answer the state must have been as asked.
-    let until = operation.answered_at().unwrap_or_else(|| log.end());
-    let as_asked = life.states.iter().take_while(|(begun, _)| *begun <= until).any(|(_, state)| state.desired == to);
-    if as_asked { Ok(()) } else { Err(format!("instance {id} was never wanted {to:?}, and no event says so")) }
+    // The instance must have had the desired state before the response.
+    let until = operation.response_position().unwrap_or_else(|| log.end());
+    let was_desired =
+        timeline.states.iter().take_while(|(begun, _)| *begun <= until).any(|(_, state)| state.desired == to);
+    if was_desired {
+        Ok(())
+    } else {
+        Err(format!("instance {id} was never desired {to:?}, and the command stored no event"))
+    }
 }
 
-/// One `Idempotency-Key` makes one thing.
-fn keys(history: &[Operation], log: &Log, found: &mut Found) {
-    let mut made: BTreeMap<(Option<UserId>, &str, &str), &Operation> = BTreeMap::new();
-    for operation in history.iter().filter(|operation| operation.verdict() == Verdict::Done) {
+/// One `Idempotency-Key` creates one account or instance.
+fn check_idempotency_keys(history: &[Operation], log: &Log, violations: &mut Violations) {
+    let mut created: BTreeMap<(Option<UserId>, &str, &str), &Operation> = BTreeMap::new();
+    for operation in history.iter().filter(|operation| operation.class() == OutcomeClass::Done) {
         let Some(key) = &operation.key else { continue };
-        let (which, thing) = match operation.kind {
+        let (which, id) = match operation.kind {
             Kind::Create => ("create", &operation.data()["instanceId"]),
             Kind::SignUp => ("signup", &operation.data()["user"]["id"]),
             _ => continue,
         };
-        let first = made.entry((operation.user, which, key)).or_insert(operation);
+        let first = created.entry((operation.user, which, key)).or_insert(operation);
         let before = if which == "create" { &first.data()["instanceId"] } else { &first.data()["user"]["id"] };
-        if before != thing {
-            let what = format!("one Idempotency-Key made {before} and {thing}");
-            found.add(Invariant::I1, what, [*first, operation], []);
+        if before != id {
+            let what = format!("one Idempotency-Key created {before} and {id}");
+            violations.add(Invariant::I1, what, [*first, operation], []);
         }
     }
     let mut used: BTreeMap<(AggregateId, String), u64> = BTreeMap::new();
@@ -186,19 +196,19 @@ fn keys(history: &[Operation], log: &Log, found: &mut Found) {
         let slot = (logged.recorded.envelope.aggregate, idempotency.key.clone());
         if let Some(first) = used.insert(slot, logged.sequence()) {
             let what = "one Idempotency-Key was used for two instances";
-            found.add(Invariant::I1, what, [requested.instance_id], [first, logged.sequence()]);
+            violations.add(Invariant::I1, what, [requested.instance_id], [first, logged.sequence()]);
         }
     }
 }
 
-/// Nothing is made twice.
-fn births(log: &Log, found: &mut Found) {
-    let mut born: BTreeMap<InstanceId, u64> = BTreeMap::new();
+/// An instance is requested only once.
+fn check_unique_instances(log: &Log, violations: &mut Violations) {
+    let mut requested: BTreeMap<InstanceId, u64> = BTreeMap::new();
     for logged in &log.events {
         if let Some(id) = requested_id(logged)
-            && let Some(first) = born.insert(id, logged.sequence())
+            && let Some(first) = requested.insert(id, logged.sequence())
         {
-            found.add(Invariant::I1, "one instance was requested twice", [id], [first, logged.sequence()]);
+            violations.add(Invariant::I1, "one instance was requested twice", [id], [first, logged.sequence()]);
         }
     }
 }

@@ -1,29 +1,29 @@
-//! I14: all nodes hold the same log. In: each node's sequences, subjects and hashes. Out: where one differs.
+//! I14: all nodes have the same log.
 
-use super::{Found, Invariant};
+use super::{Invariant, Violations};
 use crate::observation::Observation;
 
-pub(super) fn check(observation: &Observation, found: &mut Found) {
+pub(super) fn check(observation: &Observation, violations: &mut Violations) {
     for copy in &observation.copies {
-        let mut theirs = copy.entries.iter();
+        let mut node_entries = copy.entries.iter();
         for entry in &observation.log {
-            match theirs.next() {
+            match node_entries.next() {
                 Some((sequence, subject, hash))
                     if (*sequence, subject, hash) == (entry.sequence, &entry.subject, &entry.hash) => {}
                 Some((sequence, subject, _)) => {
-                    let what = format!("node {} has another event there: {subject}", copy.node);
-                    found.add(Invariant::I14, what, [&entry.subject], [entry.sequence, *sequence]);
+                    let what = format!("node {} has another event at this sequence: {subject}", copy.node);
+                    violations.add(Invariant::I14, what, [&entry.subject], [entry.sequence, *sequence]);
                     break;
                 }
                 None => {
-                    let what = format!("node {} lacks it, and all after it", copy.node);
-                    found.add(Invariant::I14, what, [&entry.subject], [entry.sequence]);
+                    let what = format!("node {} lacks this event and all later ones", copy.node);
+                    violations.add(Invariant::I14, what, [&entry.subject], [entry.sequence]);
                     break;
                 }
             }
         }
-        if let Some((sequence, subject, _)) = theirs.next() {
-            found.add(Invariant::I14, format!("node {} alone has it", copy.node), [subject], [*sequence]);
+        if let Some((sequence, subject, _)) = node_entries.next() {
+            violations.add(Invariant::I14, format!("only node {} has this event", copy.node), [subject], [*sequence]);
         }
     }
 }

@@ -1,9 +1,7 @@
-//! I3, I4 and the users' half of I6: the log, decided again.
+//! I3, I4, and I6 for users: replays each aggregate.
 //!
-//! In: each aggregate's events in order. Out: appends whose expectation was not their subject's last sequence, events
-//! that the rules would not have decided upon the state before them, states that are not legal, and users with more
-//! instances than they may have. The rules are the domain's own: from each event the command behind it is made again
-//! and decided; what depends on the machines of that moment (which one, by when) is taken from the event.
+//! The checker reconstructs each event's command and decides it with the domain's own rules on the state before the event.
+//! It takes from the event what depended on the machines of that time (the chosen machine, the deadline).
 
 use dockhost_domain::account::{Account, AccountEvent, CreateAccount, EraseAccount};
 use dockhost_domain::aggregate::{Aggregate, Command};
@@ -24,31 +22,33 @@ use dockhost_domain::wire::{DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
 
 use super::log::{Log, Logged};
-use super::{Found, Invariant};
+use super::{Invariant, Violations};
 
-type Verdict = Result<(), String>;
+type Check = Result<(), String>;
 
-pub(super) fn check(log: &Log, quota: u32, found: &mut Found) {
+pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
     for (aggregate, events) in log.aggregates() {
-        expectations(aggregate, &events, found);
+        check_expectations(aggregate, &events, violations);
         match aggregate {
-            AggregateId::Account(_) => replay::<Account>(aggregate, &events, found, |state, event, logged| {
+            AggregateId::Account(_) => replay::<Account>(aggregate, &events, violations, |state, event, logged| {
                 let recorded = &logged.recorded.envelope.event;
                 match event {
                     AccountEvent::Created(created) => same(CreateAccount(created.clone()).decide(state), recorded),
                     AccountEvent::Erased(erased) => same(EraseAccount { by: erased.by }.decide(state), recorded),
                 }
             }),
-            AggregateId::Claim(_) => replay::<Claim>(aggregate, &events, found, |state, event, logged| match event {
-                ClaimEvent::Taken(by) => {
-                    same(TakeClaim { owner: by.owner }.decide(state), &logged.recorded.envelope.event)
-                }
-                ClaimEvent::Released(by) => {
-                    same(ReleaseClaim { owner: by.owner }.decide(state), &logged.recorded.envelope.event)
-                }
-            }),
+            AggregateId::Claim(_) => {
+                replay::<Claim>(aggregate, &events, violations, |state, event, logged| match event {
+                    ClaimEvent::Taken(by) => {
+                        same(TakeClaim { owner: by.owner }.decide(state), &logged.recorded.envelope.event)
+                    }
+                    ClaimEvent::Released(by) => {
+                        same(ReleaseClaim { owner: by.owner }.decide(state), &logged.recorded.envelope.event)
+                    }
+                });
+            }
             AggregateId::Session(_) => {
-                replay::<Sessions>(aggregate, &events, found, |state, event, logged| match event {
+                replay::<Sessions>(aggregate, &events, violations, |state, event, logged| match event {
                     SessionEvent::Started(started) => {
                         same(StartSession(started.clone()).decide(state), &logged.recorded.envelope.event)
                     }
@@ -59,7 +59,7 @@ pub(super) fn check(log: &Log, quota: u32, found: &mut Found) {
                     SessionEvent::Closed(_) => same(CloseSessions.decide(state), &logged.recorded.envelope.event),
                 });
             }
-            AggregateId::Backend(_) => replay::<Backend>(aggregate, &events, found, |state, event, logged| {
+            AggregateId::Backend(_) => replay::<Backend>(aggregate, &events, violations, |state, event, logged| {
                 let recorded = &logged.recorded.envelope.event;
                 match event {
                     BackendEvent::Enrolled(details) => same(EnrolBackend(details.clone()).decide(state), recorded),
@@ -71,72 +71,78 @@ pub(super) fn check(log: &Log, quota: u32, found: &mut Found) {
                 }
             }),
             AggregateId::Tenancy(user) => {
-                replay::<Tenancy>(aggregate, &events, found, |state, event, logged| {
-                    decided(user, state, event, logged)
+                replay::<Tenancy>(aggregate, &events, violations, |state, event, logged| {
+                    check_tenancy_event(user, state, event, logged)
                 });
-                quotas(user, &events, quota, found);
+                check_quota(user, &events, quota, violations);
             }
         }
     }
 }
 
-/// I3.
-fn expectations(aggregate: AggregateId, events: &[&Logged], found: &mut Found) {
+/// I3: the expectation is the subject's last sequence.
+fn check_expectations(aggregate: AggregateId, events: &[&Logged], violations: &mut Violations) {
     let mut previous = 0;
     for logged in events {
         match logged.expected {
             Some(expected) if expected == previous => {}
             Some(expected) => {
-                let what = format!("the append expected {expected}, the subject ended at {previous}");
-                found.add(Invariant::I3, what, [aggregate], [previous, logged.sequence()]);
+                let what = format!("the append expected {expected}, the subject's last sequence was {previous}");
+                violations.add(Invariant::I3, what, [aggregate], [previous, logged.sequence()]);
             }
-            None => found.add(Invariant::I3, "the append expected nothing", [aggregate], [logged.sequence()]),
+            None => violations.add(Invariant::I3, "the append has no expectation", [aggregate], [logged.sequence()]),
         }
         previous = logged.sequence();
     }
 }
 
-/// I4: folds, and asks before each event whether it may come, and after it whether the state is legal.
+/// I4: folds the events, and checks the decision before each event and the state after it.
 fn replay<A: Aggregate>(
     aggregate: AggregateId,
     events: &[&Logged],
-    found: &mut Found,
-    allowed: impl Fn(&A, &A::Event, &Logged) -> Verdict,
+    violations: &mut Violations,
+    check_decision: impl Fn(&A, &A::Event, &Logged) -> Check,
 ) {
     let mut state = A::default();
     for logged in events {
         let envelope = &logged.recorded.envelope;
         let Some(event) = A::event(&envelope.event) else {
-            found.add(Invariant::I4, "an event of another kind", [aggregate], [logged.sequence()]);
+            violations.add(
+                Invariant::I4,
+                "the event belongs to another kind of aggregate",
+                [aggregate],
+                [logged.sequence()],
+            );
             continue;
         };
-        if let Err(why) = allowed(&state, event, logged) {
-            found.add(Invariant::I4, format!("{} {why}", logged.kind), [aggregate], [logged.sequence()]);
+        if let Err(why) = check_decision(&state, event, logged) {
+            violations.add(Invariant::I4, format!("{} {why}", logged.kind), [aggregate], [logged.sequence()]);
         }
         state.evolve(event, &envelope.meta);
         if let Some(tenancy) = (&state as &dyn std::any::Any).downcast_ref::<Tenancy>()
             && let Err(broken) = check_invariants(tenancy)
         {
-            let what = format!("{} leaves a state that is not legal: {broken}", logged.kind);
-            found.add(Invariant::I4, what, [aggregate], [logged.sequence()]);
+            let what = format!("{} leads to an invalid state: {broken}", logged.kind);
+            violations.add(Invariant::I4, what, [aggregate], [logged.sequence()]);
         }
     }
 }
 
-/// Whether a decision is the event that was recorded, apart from what depended on the moment.
-fn same<E: Into<Event>, R: std::fmt::Display>(decided: Result<Option<E>, R>, recorded: &Event) -> Verdict {
+/// Checks that a decision equals the recorded event, without the parts that depended on the time.
+fn same<E: Into<Event>, R: std::fmt::Display>(decided: Result<Option<E>, R>, recorded: &Event) -> Check {
     match decided {
         Err(rejection) => Err(format!("would have been refused: {rejection}")),
         Ok(None) => Err("would have changed nothing".to_owned()),
         Ok(Some(event)) => {
-            let (decided, recorded) = (timeless(&event.into()), timeless(recorded));
-            if decided == recorded { Ok(()) } else { Err(format!("is not what is decided here: {decided}")) }
+            let (decided, recorded) =
+                (without_time_dependent_parts(&event.into()), without_time_dependent_parts(recorded));
+            if decided == recorded { Ok(()) } else { Err(format!("differs from the decision {decided}")) }
         }
     }
 }
 
-/// An event as JSON, without its deadline (only whether there is one) and the reasons of its placing.
-fn timeless(event: &Event) -> Value {
+/// An event as JSON; the deadline becomes a flag, the choice only its backend.
+fn without_time_dependent_parts(event: &Event) -> Value {
     let mut value = serde_json::to_value(event).unwrap_or(Value::Null);
     if let Some(data) = value.get_mut("data").and_then(Value::as_object_mut) {
         if let Some(deadline) = data.get_mut("deadline") {
@@ -149,23 +155,23 @@ fn timeless(event: &Event) -> Value {
     value
 }
 
-/// The command behind a tenancy's event, decided again.
-fn decided(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged) -> Verdict {
+/// Reconstructs the command of a tenancy's event and decides it.
+fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged) -> Check {
     let recorded = &logged.recorded.envelope.event;
     let now = logged.recorded.envelope.meta.time;
     let facts = |choice: Option<&Choice>| Facts {
         now,
         policy: Policy::default(),
-        candidates: choice.into_iter().map(free).collect(),
+        candidates: choice.into_iter().map(only_candidate).collect(),
         tie_breaker: 0,
     };
     let Some(instance_id) = event.instance_id() else {
-        let TenancyEvent::Closed(closed) = event else { return Err("is of no instance".to_owned()) };
+        let TenancyEvent::Closed(closed) = event else { return Err("names no instance".to_owned()) };
         return same(CloseTenancy { reason: closed.reason }.decide(state), recorded);
     };
     let instance = state.instance(instance_id);
     let (placement, generation) = instance.map_or((0, 0), |instance| (instance.placement, instance.generation));
-    // What followed a failure: who said so, or which clock.
+    // An event after a failure comes from a report, a deadline or the loss of the backend.
     let after = |failure: &PlacementFailure, choice: Option<&Choice>, position: Option<ReportPosition>| {
         let facts = facts(choice);
         let report = |kind| {
@@ -174,8 +180,12 @@ fn decided(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged)
             HandleReport { backend_id: failure.backend_id, report, position, facts: facts.clone() }.decide(state)
         };
         match &failure.reason {
-            FailureReason::Refused(trouble) => same(report(ReportKind::InstanceRefused(trouble.clone())), recorded),
-            FailureReason::Failed(trouble) => same(report(ReportKind::InstanceFailed(trouble.clone())), recorded),
+            FailureReason::Refused(failure_text) => {
+                same(report(ReportKind::InstanceRefused(failure_text.clone())), recorded)
+            }
+            FailureReason::Failed(failure_text) => {
+                same(report(ReportKind::InstanceFailed(failure_text.clone())), recorded)
+            }
             FailureReason::Late => same(HandleDeadline { instance_id, generation, facts }.decide(state), recorded),
             FailureReason::Lost => {
                 same(HandleBackendLost { backend_id: failure.backend_id, instance_id, facts }.decide(state), recorded)
@@ -184,16 +194,16 @@ fn decided(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged)
     };
     let change = |to| same(ChangeInstance { instance_id, to, now, policy: Policy::default() }.decide(state), recorded);
     match event {
-        TenancyEvent::Requested(_) if instance.is_some() => Err("is of an instance that there is".to_owned()),
+        TenancyEvent::Requested(_) if instance.is_some() => Err("names an instance that exists already".to_owned()),
         TenancyEvent::Requested(requested) => {
-            // Of an erased person nothing can be decided again.
+            // An erased user's values are no longer readable.
             let (Some(name), Some(key)) = (requested.name.plain(), requested.ssh_public_key.plain()) else {
                 return Ok(());
             };
             let command = RequestInstance {
                 instance_id,
                 name: Some(name.clone()),
-                username: "anybody".parse().map_err(|error| format!("{error}"))?,
+                username: "unknown".parse().map_err(|error| format!("{error}"))?,
                 ssh_public_key: key.clone(),
                 image: requested.image.clone(),
                 limits: requested.limits,
@@ -207,7 +217,7 @@ fn decided(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged)
         TenancyEvent::Failed(failed) => after(&failed.failure, None, failed.report),
         TenancyEvent::Observed(observed) => {
             let Actor::Backend(backend_id) = logged.recorded.envelope.origin.actor else {
-                return Err("was not said by a backend".to_owned());
+                return Err("has an actor that is not a backend".to_owned());
             };
             let kind = ReportKind::InstanceStatus(observed.observation.clone());
             let (placement, generation) = (observed.placement, observed.generation);
@@ -223,22 +233,23 @@ fn decided(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged)
             DeletionOutcome::Abandoned { .. } => {
                 same(HandleDeadline { instance_id, generation, facts: facts(None) }.decide(state), recorded)
             }
-            DeletionOutcome::Confirmed { backend_id } => {
-                same(gone(user, backend_id, (instance_id, placement, generation), facts(None)).decide(state), recorded)
-            }
+            DeletionOutcome::Confirmed { backend_id } => same(
+                deletion_report(user, backend_id, (instance_id, placement, generation), facts(None)).decide(state),
+                recorded,
+            ),
         },
-        TenancyEvent::Closed(_) => Err("is of an instance".to_owned()),
+        TenancyEvent::Closed(_) => Err("names an instance".to_owned()),
         TenancyEvent::Released(released) => {
             let what = (instance_id, released.placement, generation);
-            same(gone(user, released.backend_id, what, facts(None)).decide(state), recorded)
+            same(deletion_report(user, released.backend_id, what, facts(None)).decide(state), recorded)
         }
     }
 }
 
-/// After every report that was ever stored.
+/// Later than every stored report.
 const LATEST: ReportPosition = ReportPosition { incarnation: u64::MAX, sequence: u64::MAX };
 
-fn gone(
+fn deletion_report(
     user_id: UserId,
     backend_id: BackendId,
     (instance_id, placement, generation): (dockhost_domain::ids::InstanceId, u32, u32),
@@ -248,21 +259,21 @@ fn gone(
     HandleReport { backend_id, report, position: LATEST, facts }
 }
 
-/// The machine that was chosen, as if it were the only one.
-fn free(choice: &Choice) -> Candidate {
+/// The chosen machine as the only candidate.
+fn only_candidate(choice: &Choice) -> Candidate {
     Candidate::new(choice.backend_id, u32::MAX)
 }
 
-/// I6, the users' half: at every prefix of the log.
-fn quotas(user: UserId, events: &[&Logged], quota: u32, found: &mut Found) {
+/// I6 for users, after each event.
+fn check_quota(user: UserId, events: &[&Logged], quota: u32, violations: &mut Violations) {
     let mut state = Tenancy::default();
     for logged in events {
         let Event::Tenancy(event) = &logged.recorded.envelope.event else { continue };
         state.evolve(event, &logged.recorded.envelope.meta);
-        let has = state.existing().count();
-        if matches!(event, TenancyEvent::Requested(_)) && has > quota as usize {
-            let what = format!("{has} instances, {quota} are allowed");
-            found.add(Invariant::I6, what, [format!("user {user}")], [logged.sequence()]);
+        let count = state.existing().count();
+        if matches!(event, TenancyEvent::Requested(_)) && count > quota as usize {
+            let what = format!("{count} instances, the quota is {quota}");
+            violations.add(Invariant::I6, what, [format!("user {user}")], [logged.sequence()]);
         }
     }
 }

@@ -1,56 +1,53 @@
-//! Whether the faults happened: a run that broke nothing proves nothing.
-//!
-//! In: the plan, the faults, the history. Out: faults whose process was not gone (or stopped), that no client noticed
-//! although it must have, and kinds of faults that did not happen as often as was planned.
+//! The faults took effect: a run that broke nothing proves nothing.
 
-use super::{Found, Invariant};
-use crate::history::{Operation, Outcome, Verdict};
-use crate::report::{Act, Fault, Part, Report, Topology};
+use super::{Invariant, Violations};
+use crate::history::{Operation, Outcome, OutcomeClass};
+use crate::report::{Action, Component, Fault, Report, Topology};
 
-/// Whether clients must notice: nobody asks an agent, and of three nodes one may be missed by nobody.
-fn is_noticed(fault: &Fault, topology: Topology) -> bool {
-    match (fault.act, fault.part) {
-        (_, Part::Agent) => false,
-        (Act::Kill, Part::Replica) => true,
-        (Act::Kill, Part::Nats | Part::Mongod) => topology == Topology::R1,
-        (Act::Pause, _) => false,
+/// Whether a client must see the fault. Clients send no requests to agents, and a cluster tolerates the loss of a node.
+fn must_be_visible(fault: &Fault, topology: Topology) -> bool {
+    match (fault.action, fault.component) {
+        (_, Component::Agent) => false,
+        (Action::Kill, Component::Replica) => true,
+        (Action::Kill, Component::Nats | Component::Mongod) => topology == Topology::R1,
+        (Action::Pause, _) => false,
     }
 }
 
-/// Whether a request's outcome shows that a part was not there.
-fn shows(operation: &Operation, fault: &Fault) -> bool {
+/// Whether a request's outcome shows the fault.
+fn is_visible_in(operation: &Operation, fault: &Fault) -> bool {
     let during = operation.ended.ms >= fault.begun.ms && operation.begun.ms <= fault.healed.ms;
     let down = |part: &str| operation.data()["down"].as_array().into_iter().flatten().any(|down| down == part);
     during
-        && match fault.part {
-            Part::Replica => {
-                matches!(operation.outcome, Outcome::Lost { .. }) && fault.targets.contains(&operation.replica)
+        && match fault.component {
+            Component::Replica => {
+                matches!(operation.outcome, Outcome::NoResponse { .. }) && fault.targets.contains(&operation.replica)
             }
-            Part::Nats => {
+            Component::Nats => {
                 down("broker")
                     || operation.code() == "broker_unavailable"
-                    || (operation.code() == "outcome_unknown" && operation.verdict() == Verdict::Unknown)
+                    || (operation.code() == "outcome_unknown" && operation.class() == OutcomeClass::Unknown)
             }
-            Part::Mongod => down("database") || operation.code() == "database_unavailable",
-            Part::Agent => false,
+            Component::Mongod => down("database") || operation.code() == "database_unavailable",
+            Component::Agent => false,
         }
 }
 
-pub(super) fn check(report: &Report, found: &mut Found) {
+pub(super) fn check(report: &Report, violations: &mut Violations) {
     for fault in &report.faults {
-        let name = format!("{:?} of {:?} {:?} at {} ms", fault.act, fault.part, fault.targets, fault.begun.ms);
-        if fault.processes.is_empty() || fault.processes.iter().any(|(_, happened)| !happened) {
-            found.add(Invariant::Faults, "the process did not notice", [&name], []);
+        let name = format!("{:?} of {:?} {:?} at {} ms", fault.action, fault.component, fault.targets, fault.begun.ms);
+        if fault.processes.is_empty() || fault.processes.iter().any(|(_, confirmed)| !confirmed) {
+            violations.add(Invariant::Faults, "the fault did not take effect", [&name], []);
         }
-        if !is_noticed(fault, report.plan.topology) {
+        if !must_be_visible(fault, report.plan.topology) {
             continue;
         }
-        let witness = fault.shown_by.as_ref().and_then(|id| report.history.iter().find(|op| op.request == *id));
-        if !witness.is_some_and(|operation| shows(operation, fault)) {
-            found.add(Invariant::Faults, "nobody noticed", [&name], []);
+        let witness = fault.visible_in.as_ref().and_then(|id| report.history.iter().find(|op| op.request == *id));
+        if !witness.is_some_and(|operation| is_visible_in(operation, fault)) {
+            violations.add(Invariant::Faults, "the fault was not visible to a client", [&name], []);
         }
     }
     if report.plan.rounds > 0 && report.faults.is_empty() {
-        found.add(Invariant::Faults, "faults were planned and none happened", [""; 0], []);
+        violations.add(Invariant::Faults, "faults were planned and none was injected", [""; 0], []);
     }
 }

@@ -1,5 +1,5 @@
-//! The log, decoded and indexed. In: the entries of an observation. Out: events by subject and by the request behind
-//! them, and the states that each instance went through. What can't be read, or is out of order, is found here.
+//! The log, decoded and indexed by subject and request, with the states of each instance. Finds unreadable and unordered
+//! events.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::{Instance, Tenancy};
 
-use super::{Found, Invariant};
+use super::{Invariant, Violations};
 use crate::observation::{Entry, Observation};
 
-/// The header by which an append named where its subject must end.
+/// The header with an append's expectation: the subject's last sequence.
 pub const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 
 /// The log.
@@ -22,7 +22,7 @@ pub struct Log {
     pub events: Vec<Logged>,
     by_request: BTreeMap<String, Vec<usize>>,
     by_subject: BTreeMap<AggregateId, Vec<usize>>,
-    instances: BTreeMap<InstanceId, Life>,
+    instances: BTreeMap<InstanceId, Timeline>,
 }
 
 /// One event.
@@ -33,7 +33,7 @@ pub struct Logged {
     pub kind: String,
     /// The body, as JSON.
     pub data: serde_json::Value,
-    /// The sequence that its subject was expected to end at, if it is recorded.
+    /// The append's expectation, if recorded.
     pub expected: Option<u64>,
 }
 
@@ -44,16 +44,16 @@ impl Logged {
     }
 }
 
-/// An instance, from its request on.
+/// The states of an instance.
 #[derive(Debug)]
-pub struct Life {
+pub struct Timeline {
     pub user: UserId,
-    /// Each state with the sequence of the event that led to it.
+    /// Each state with the sequence of its event.
     pub states: Vec<(u64, Instance)>,
 }
 
-impl Life {
-    /// The state after the event at `sequence`, or after the last one before it.
+impl Timeline {
+    /// The state at `sequence`.
     #[must_use]
     pub fn at(&self, sequence: u64) -> Option<&Instance> {
         self.states.iter().rev().find(|(begun, _)| *begun <= sequence).map(|(_, state)| state)
@@ -67,15 +67,15 @@ impl Life {
 }
 
 impl Log {
-    /// Decodes it.
-    pub fn read(observation: &Observation, found: &mut Found) -> Self {
+    /// Decodes the log.
+    pub fn read(observation: &Observation, violations: &mut Violations) -> Self {
         let mut log = Self::default();
         let mut ids = BTreeMap::new();
         let mut last = 0;
         for entry in &observation.log {
             if entry.sequence != last + 1 {
                 let what = format!("the log goes from sequence {last} to {}", entry.sequence);
-                found.add(Invariant::I1, what, [&entry.subject], [last, entry.sequence]);
+                violations.add(Invariant::I1, what, [&entry.subject], [last, entry.sequence]);
             }
             last = entry.sequence;
             match decode(entry) {
@@ -83,16 +83,21 @@ impl Log {
                     let id = logged.recorded.envelope.meta.id;
                     if let Some(first) = ids.insert(id, entry.sequence) {
                         let what = "one event is in the log twice";
-                        found.add(Invariant::I1, what, [id.to_string()], [first, entry.sequence]);
+                        violations.add(Invariant::I1, what, [id.to_string()], [first, entry.sequence]);
                     }
                     log.add(logged);
                 }
                 Err(why) => {
-                    found.add(Invariant::I4, format!("can't be read: {why}"), [&entry.subject], [entry.sequence]);
+                    violations.add(
+                        Invariant::I4,
+                        format!("unreadable event: {why}"),
+                        [&entry.subject],
+                        [entry.sequence],
+                    );
                 }
             }
         }
-        log.live();
+        log.replay_instances();
         log
     }
 
@@ -106,7 +111,7 @@ impl Log {
         self.events.push(logged);
     }
 
-    fn live(&mut self) {
+    fn replay_instances(&mut self) {
         let mut tenancies: BTreeMap<UserId, Tenancy> = BTreeMap::new();
         for logged in &self.events {
             let Envelope { aggregate, meta, event, .. } = &logged.recorded.envelope;
@@ -115,8 +120,8 @@ impl Log {
             tenancy.evolve(event, meta);
             let Some(id) = event.instance_id() else { continue };
             if let Some(state) = tenancy.instance(id) {
-                let life = self.instances.entry(id).or_insert_with(|| Life { user: *user, states: Vec::new() });
-                life.states.push((logged.sequence(), state.clone()));
+                let timeline = self.instances.entry(id).or_insert_with(|| Timeline { user: *user, states: Vec::new() });
+                timeline.states.push((logged.sequence(), state.clone()));
             }
         }
     }
@@ -127,7 +132,7 @@ impl Log {
         self.events.last().map_or(0, Logged::sequence)
     }
 
-    /// The events that came of a request, in order.
+    /// The events of a request, in order.
     pub fn caused_by(&self, request: &str) -> impl Iterator<Item = &Logged> {
         self.by_request.get(request).into_iter().flatten().map(|index| &self.events[*index])
     }
@@ -142,15 +147,15 @@ impl Log {
         self.by_subject.get(&aggregate).into_iter().flatten().map(|index| &self.events[*index])
     }
 
-    /// All instances that were ever asked for.
+    /// All instances, including deleted ones.
     #[must_use]
-    pub const fn instances(&self) -> &BTreeMap<InstanceId, Life> {
+    pub const fn instances(&self) -> &BTreeMap<InstanceId, Timeline> {
         &self.instances
     }
 
     /// One instance.
     #[must_use]
-    pub fn instance(&self, id: InstanceId) -> Option<&Life> {
+    pub fn instance(&self, id: InstanceId) -> Option<&Timeline> {
         self.instances.get(&id)
     }
 
@@ -166,10 +171,10 @@ fn decode(entry: &Entry) -> Result<Logged, String> {
     let aggregate: AggregateId = entry.subject.parse().map_err(|error| format!("{error}"))?;
     let get = |name: &'static str| entry.headers.get(name).map(String::as_str);
     if get(header::SUBJECT) != Some(entry.subject.as_str()) {
-        return Err(format!("its envelope names {:?}", get(header::SUBJECT)));
+        return Err(format!("its envelope has the subject {:?}", get(header::SUBJECT)));
     }
     let (meta, origin, kind) = read(get).map_err(|error| error.to_string())?;
-    let data = entry.data.clone().ok_or("its body could not be opened")?;
+    let data = entry.data.clone().ok_or("its body could not be decrypted")?;
     let event = Event::decode(&aggregate, Encoded { kind: kind.clone(), data: data.clone() });
     let event = event.map_err(|error| error.to_string())?;
     let expected = entry.headers.get(EXPECTED).and_then(|text| text.parse().ok());

@@ -1,52 +1,49 @@
-//! The checker: a report against what DockHost promises.
-//!
-//! In: a report, nothing else. Out: each promise that was broken, with what it was broken for. One file per group of
-//! invariants; their numbers are those of `docs/TESTING.md`.
+//! The checker: checks a report against the invariants of `docs/TESTING.md`, with one file per group of invariants.
 
 mod commands;
 mod containers;
 mod copies;
 mod decisions;
 mod faults;
-pub mod healed;
 pub mod log;
 mod models;
 mod names;
 mod reads;
+pub mod recovery;
 
 use std::fmt;
 
 use crate::report::Report;
 use log::Log;
 
-/// A promise.
+/// An invariant, by its number in `docs/TESTING.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// What was acknowledged is in the log, once.
+    /// The events of an acknowledged command are in the log exactly once.
     I1,
-    /// What was refused left nothing; what is unknown is there in whole or not at all.
+    /// A refused command stored no event; an unknown one stored all of its events or none.
     I2,
     /// An event's expectation was its subject's last sequence.
     I3,
-    /// Each event is one that the rules decide upon the state before it, and leaves a legal state.
+    /// The rules decide each event on the state before it; the state after it is valid.
     I4,
-    /// A name has one holder.
+    /// A name has one owner.
     I5,
-    /// Nobody has more instances than they may, no machine more containers than it takes.
+    /// No user exceeds the quota of instances, no machine its maximum of containers.
     I6,
-    /// A placement has one container, ever; an instance one in the end; and none without an event.
+    /// A placement has at most one container ever, an instance at most one at the end, and none without an event.
     I7,
-    /// A document is the fold of its events; who reads it with a position never sees it go back.
+    /// A document is the fold of its events; a reader with a position never sees it go back.
     I8,
-    /// A read model that is folded anew is the same.
+    /// A rebuilt read model is identical.
     I9,
-    /// Who reads with a position sees all that was written up to it.
+    /// A read with a position shows everything up to that position.
     I13,
-    /// All nodes hold the same log.
+    /// All nodes have the same log.
     I14,
-    /// After the last fault all is well again.
+    /// After the last fault the system becomes healthy.
     I16,
-    /// Each fault that was to happen did.
+    /// Each planned fault took effect.
     Faults,
 }
 
@@ -56,15 +53,15 @@ impl fmt::Display for Invariant {
     }
 }
 
-/// A promise that was broken.
+/// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
     pub invariant: Invariant,
-    /// What is wrong.
+    /// The description.
     pub what: String,
-    /// The things that it is wrong for: a request, an instance, a subject.
+    /// The affected objects: requests, instances, subjects.
     pub objects: Vec<String>,
-    /// Where in the log.
+    /// The related sequences of the log.
     pub sequences: Vec<u64>,
 }
 
@@ -81,11 +78,11 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Where the parts of the checker put what they find.
+/// Collects violations.
 #[derive(Debug, Default)]
-pub struct Found(Vec<Violation>);
+pub struct Violations(Vec<Violation>);
 
-impl Found {
+impl Violations {
     fn add(
         &mut self,
         invariant: Invariant,
@@ -101,9 +98,9 @@ impl Found {
         });
     }
 
-    /// All of it, in the order of the invariants.
+    /// The violations, ordered by invariant.
     #[must_use]
-    pub fn violations(mut self) -> Vec<Violation> {
+    pub fn into_sorted(mut self) -> Vec<Violation> {
         self.0.sort();
         self.0
     }
@@ -112,16 +109,16 @@ impl Found {
 /// Checks a report.
 #[must_use]
 pub fn check(report: &Report) -> Vec<Violation> {
-    let mut found = Found::default();
-    let log = Log::read(&report.observation, &mut found);
-    commands::check(&report.history, &log, &mut found);
-    decisions::check(&log, report.plan.quota, &mut found);
-    names::check(&log, &mut found);
-    containers::check(&report.observation, &log, &mut found);
-    models::check(&report.observation, &log, &mut found);
-    reads::check(&report.history, &log, &mut found);
-    copies::check(&report.observation, &mut found);
-    healed::check(&report.observation, &log, &mut found);
-    faults::check(report, &mut found);
-    found.violations()
+    let mut violations = Violations::default();
+    let log = Log::read(&report.observation, &mut violations);
+    commands::check(&report.history, &log, &mut violations);
+    decisions::check(&log, report.plan.quota, &mut violations);
+    names::check(&log, &mut violations);
+    containers::check(&report.observation, &log, &mut violations);
+    models::check(&report.observation, &log, &mut violations);
+    reads::check(&report.history, &log, &mut violations);
+    copies::check(&report.observation, &mut violations);
+    recovery::check(&report.observation, &log, &mut violations);
+    faults::check(report, &mut violations);
+    violations.into_sorted()
 }

@@ -1,7 +1,6 @@
-//! The site: a whole DockHost under test, and what must be remembered of it while its parts come and go.
+//! The system under test: replicas, agents, broker and database, each of which can be killed.
 //!
-//! In: a plan. Out: replicas, agents, broker and database that can be killed one by one, where clients find the
-//! replicas, and each machine's changes across the restarts of its agent (which compacts them when it starts).
+//! It saves the container changes of each machine, because an agent compacts its file when it starts.
 
 use std::sync::Arc;
 
@@ -13,18 +12,18 @@ use crate::collect;
 use crate::observation::{Change, Machine};
 use crate::report::{Plan, Topology};
 
-/// Containers that a machine takes: fewer than all users together may have, so that it is full at times.
+/// A machine's maximum of containers. All machines together have fewer places than the quotas of all users, so that a
+/// machine is sometimes full.
 pub const MAX_CONTAINERS: u32 = 9;
 
-/// All of it.
-pub struct Site {
+pub struct System {
     pub world: World,
     machines: Vec<Machine>,
     quota: u32,
 }
 
-impl Site {
-    /// Starts everything, and waits until all agents are connected.
+impl System {
+    /// Starts all processes, and waits until all agents are connected.
     pub async fn start(plan: &Plan) -> Self {
         let servers = match plan.topology {
             Topology::R1 => Servers { broker: Nodes::One, database: Members::Own, proxied: false },
@@ -33,11 +32,11 @@ impl Site {
         let quota = plan.quota.to_string();
         let settings = [("DOCKHOST_MAX_INSTANCES_PER_USER", quota.as_str())];
         let world = World::on(servers, plan.replicas, &settings).await;
-        let mut site = Self { world, machines: Vec::new(), quota: plan.quota };
+        let mut system = Self { world, machines: Vec::new(), quota: plan.quota };
         for n in 0..plan.agents {
-            site.add_agent(&format!("machine-{n}")).await;
+            system.add_agent(&format!("machine-{n}")).await;
         }
-        site
+        system
     }
 
     async fn add_agent(&mut self, name: &str) {
@@ -50,35 +49,35 @@ impl Site {
         self.machines.push(Machine { name: name.to_owned(), backend_id, max_containers, changes: Vec::new() });
     }
 
-    /// Instances that a user may have.
+    /// Maximum number of a user's instances.
     #[must_use]
     pub const fn quota(&self) -> u32 {
         self.quota
     }
 
-    /// Where clients find the replicas: the places stay when a replica comes back.
+    /// The replicas' URLs, which stay the same across restarts.
     #[must_use]
     pub fn urls(&self) -> Arc<[String]> {
         self.world.replicas.iter().map(|replica| replica.url.clone()).collect()
     }
 
-    fn now_of(&self, agent: usize) -> Vec<Change> {
+    fn changes_on_disk(&self, agent: usize) -> Vec<Change> {
         collect::changes(&self.world.data.path().join(&self.machines[agent].name))
     }
 
-    /// Kills an agent, and keeps what its file says before the next start makes it short.
+    /// Kills an agent, and saves the changes in its file before the next start compacts it.
     pub async fn kill_agent(&mut self, agent: usize) {
         self.world.kill_agent(agent).await;
-        let changes = self.now_of(agent);
+        let changes = self.changes_on_disk(agent);
         self.machines[agent].changes.extend(changes);
     }
 
-    /// The machines, with all that ever happened to their containers.
+    /// The machines with all changes to their containers.
     #[must_use]
     pub fn machines(&self) -> Vec<Machine> {
         let mut machines = self.machines.clone();
         for (agent, machine) in machines.iter_mut().enumerate() {
-            machine.changes.extend(self.now_of(agent));
+            machine.changes.extend(self.changes_on_disk(agent));
         }
         machines
     }

@@ -37,3 +37,36 @@ async fn document() -> impl IntoResponse {
         Err(error) => ApiError::internal(&error).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::testing::{DOCUMENT, TestApp};
+
+    #[tokio::test]
+    async fn docs_serve_the_document_and_the_pages() {
+        let app = TestApp::new().await;
+        let document = app.get(DOCUMENT_PATH).send().await;
+        assert_eq!((document.status, &document.body), (200, &*DOCUMENT));
+        assert_eq!(document.header("content-security-policy"), None);
+        let moved = app.get(PAGES_PATH).send().await;
+        assert_eq!((moved.status, moved.header("location")), (303, Some("/api/docs/")));
+        for (path, content_type) in [
+            ("/api/docs/", "text/html"),
+            ("/api/docs/swagger-ui-bundle.js", "text/javascript"),
+            ("/api/docs/swagger-initializer.js", "text/javascript"),
+        ] {
+            let page = app.get(path).send().await;
+            assert_eq!((page.status, page.header("content-type")), (200, Some(content_type)), "{path}");
+            assert_eq!(page.header("content-security-policy"), Some(CONTENT_SECURITY_POLICY));
+        }
+    }
+
+    #[tokio::test]
+    async fn docs_switched_off_are_not_found() {
+        let app = TestApp::with(|settings| settings.api_docs = false).await;
+        for path in [DOCUMENT_PATH, PAGES_PATH, "/api/docs/"] {
+            assert_eq!(app.get(path).send().await.error(), (404, "not_found"), "{path}");
+        }
+    }
+}

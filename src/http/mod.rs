@@ -17,4 +17,6 @@ pub mod response;
 pub mod router;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod views;

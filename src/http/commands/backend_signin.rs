@@ -59,3 +59,35 @@ pub async fn post(
     let cookie = app.session_cookie(BACKEND_COOKIE, token);
     Ok(Reply::ok("signed in", data).cookie(&cookie).position(app.position(sequence)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::{PASSWORD, TestApp};
+
+    const PATH: &str = "/api/v2/backend/signin";
+
+    #[tokio::test]
+    async fn backend_sign_in_returns_the_same_agent_key() {
+        let app = TestApp::new().await;
+        let backend = app.signed_up_backend("lab-1").await;
+        let sign_in = || app.post(PATH, json!({ "username": "lab-1", "password": PASSWORD })).send();
+        let (first, second) = (sign_in().await, sign_in().await);
+        assert_eq!(first.status, 200, "{first:?}");
+        assert_eq!(first.data(), second.data());
+        assert_eq!(first.data()["backend"]["id"], backend.id.to_string());
+        let token = first.cookie("accessTokenBE").unwrap();
+        assert_eq!(app.get("/api/v2/backend").token(&token).send().await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn backend_sign_in_with_wrong_credentials_is_refused() {
+        let app = TestApp::new().await;
+        app.signed_up_backend("lab-1").await;
+        for (username, password) in [("lab-1", "battery staple"), ("lab-2", PASSWORD)] {
+            let answer = app.post(PATH, json!({ "username": username, "password": password })).send().await;
+            assert_eq!(answer.error(), (401, "invalid_credentials"), "{username}");
+        }
+    }
+}

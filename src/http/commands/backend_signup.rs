@@ -142,3 +142,47 @@ async fn decide(
     batch.decide(owner, &start).await.map_err(|error| from_execute(error, impossible))?;
     Ok(batch)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::{PASSWORD, TestApp};
+
+    const PATH: &str = "/api/v2/backend/signup";
+
+    #[tokio::test]
+    async fn backend_sign_up_registers_and_returns_the_agent_key() {
+        let app = TestApp::new().await;
+        let body = json!({ "username": "lab-1", "password": PASSWORD, "labName": "Room 1.07", "maxContainers": 3 });
+        let answer = app.post(PATH, body).send().await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let (backend, key) = (&answer.data()["backend"], answer.data()["DOCKHOST_API_KEY"].as_str().unwrap());
+        let expected = json!({
+            "id": backend["id"], "username": "lab-1", "status": "enrolled", "labName": "Room 1.07",
+            "operatingSystem": null, "maxContainers": 3, "address": null, "runtime": null, "agentVersion": null,
+            "createdAt": backend["createdAt"],
+        });
+        assert_eq!(backend, &expected);
+        assert_eq!(app.app.api_keys.read(key).unwrap().backend_id.to_string(), backend["id"].as_str().unwrap());
+        let token = answer.cookie("accessTokenBE").unwrap();
+        assert_eq!(app.get("/api/v2/backend").token(&token).send().await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn backend_sign_up_without_a_size_gets_the_default() {
+        let app = TestApp::new().await;
+        let answer = app.post(PATH, json!({ "username": "lab-1", "password": PASSWORD })).send().await;
+        assert_eq!(answer.data()["backend"]["maxContainers"], 10);
+    }
+
+    #[tokio::test]
+    async fn backend_sign_up_with_a_taken_name_is_refused() {
+        let app = TestApp::new().await;
+        app.signed_up_backend("lab-1").await;
+        let answer = app.post(PATH, json!({ "username": "lab-1", "password": PASSWORD })).send().await;
+        assert_eq!(answer.error(), (409, "username_taken"));
+        // Users have names of their own.
+        app.signed_up_user("lab-1").await;
+    }
+}

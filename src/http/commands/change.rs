@@ -80,3 +80,128 @@ pub async fn change(
     let operation_id = done.stored.map(OperationId::from).or(pending);
     OperationWait { user_id, instance_id, operation_id }.answer(app, wait, |view| Reply::ok(message, view)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use dockhost_domain::ids::UserId;
+    use dockhost_domain::wire::{Phase, ReportKind};
+    use serde_json::json;
+
+    use crate::http::testing::{Answer, Caller, TestApp, agent_error, observation};
+
+    async fn put(app: &TestApp, user: &Caller<UserId>, path: &str, instance: &str) -> Answer {
+        let request = app.put(&format!("/api/v2/user/instance/{path}"), json!({ "instanceId": instance }));
+        request.token(&user.token).header("prefer", "respond-async").send().await
+    }
+
+    async fn delete(app: &TestApp, user: &Caller<UserId>, instance: &str) -> Answer {
+        let path = format!("/api/v2/user/instance?instanceId={instance}");
+        let request = app.request(axum::http::Method::DELETE, &path);
+        request.token(&user.token).header("prefer", "respond-async").send().await
+    }
+
+    #[tokio::test]
+    async fn stop_and_resume_succeed_once_the_agent_reports() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let id = app.running_instance(&user, "web").await;
+        for (path, phase, pending, done) in
+            [("stop", Phase::Stopped, "stopping", "stopped"), ("resume", Phase::Running, "resuming", "running")]
+        {
+            let accepted = put(&app, &user, path, "web").await;
+            assert_eq!((accepted.status, &accepted.data()["status"]), (202, &json!(pending)), "{accepted:?}");
+            app.report(user.id, id, ReportKind::InstanceStatus(observation(phase))).await;
+            // By id as by name; what is so already needs no wait.
+            let answer = put(&app, &user, path, &id.to_string()).await;
+            assert_eq!((answer.status, &answer.data()["status"]), (200, &json!(done)), "{answer:?}");
+            let location = accepted.header("location").unwrap();
+            let operation = app.get(location).token(&user.token).send().await;
+            assert_eq!((&operation.data()["kind"], &operation.data()["status"]), (&json!(path), &json!("succeeded")));
+        }
+    }
+
+    #[tokio::test]
+    async fn change_of_an_unknown_instance_answers_not_found() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let (ada, eve) = (app.user("ada").await, app.user("eve").await);
+        let id = app.running_instance(&ada, "web").await.to_string();
+        for instance in ["web", &id, "no-such-name", "*", "", "0193b3a0-0000-7000-8000-000000000001"] {
+            for path in ["stop", "resume"] {
+                let answer = put(&app, &eve, path, instance).await;
+                assert_eq!(answer.error(), (404, "not_found"), "{path} {instance}: {answer:?}");
+            }
+            let instance = instance.replace('*', "%2A");
+            assert_eq!(delete(&app, &eve, &instance).await.error(), (404, "not_found"), "{instance}");
+        }
+    }
+
+    #[tokio::test]
+    async fn change_of_a_deleting_instance_is_refused() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        app.running_instance(&user, "web").await;
+        assert_eq!(delete(&app, &user, "web").await.data()["status"], "deleting");
+        for path in ["stop", "resume"] {
+            assert_eq!(put(&app, &user, path, "web").await.error(), (409, "instance_deleting"), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn change_of_an_instance_that_was_never_created_is_refused() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let id = app.request_instance(&user, "web").await;
+        app.refuse(user.id, id).await;
+        for path in ["stop", "resume"] {
+            assert_eq!(put(&app, &user, path, "web").await.error(), (409, "instance_failed"), "{path}");
+        }
+        assert_eq!(delete(&app, &user, "web").await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn change_that_fails_answers_operation_failed() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let id = app.running_instance(&user, "web").await;
+        let fail = async {
+            let stored = app.log.events().len();
+            while app.log.events().len() == stored {
+                tokio::task::yield_now().await;
+            }
+            app.report(user.id, id, ReportKind::InstanceFailed(agent_error())).await;
+        };
+        let request = app.put("/api/v2/user/instance/stop", json!({ "instanceId": "web" }));
+        let (answer, ()) = tokio::join!(request.token(&user.token).send(), fail);
+        assert_eq!(answer.error(), (503, "operation_failed"), "{answer:?}");
+        let text = answer.body["message"].as_str().unwrap();
+        assert!(text.starts_with("the instance could not be stopped: its backend "), "{text}");
+        assert_eq!(answer.details()["reasons"][0]["backend"], "lab-1");
+    }
+
+    #[tokio::test]
+    async fn delete_is_repeatable_by_id() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let id = app.running_instance(&user, "web").await;
+        assert_eq!(delete(&app, &user, "web").await.status, 202);
+        app.report(user.id, id, ReportKind::InstanceDeleted).await;
+        for _ in 0..2 {
+            let answer = delete(&app, &user, &id.to_string()).await;
+            assert_eq!((answer.status, &answer.data()["status"]), (200, &json!("deleted")), "{answer:?}");
+        }
+        assert_eq!(delete(&app, &user, "web").await.error(), (404, "not_found"), "the name is free again");
+    }
+
+    #[tokio::test]
+    async fn delete_with_two_ids_in_the_query_is_refused() {
+        let app = TestApp::new().await;
+        let user = app.user("ada").await;
+        assert_eq!(delete(&app, &user, "a&instanceId=b").await.error(), (422, "validation_failed"));
+    }
+}

@@ -193,3 +193,173 @@ pub async fn post(
     };
     operation.answer(&app, wait, |view| Reply::created("the instance is running", view)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use dockhost_domain::ids::UserId;
+    use dockhost_domain::tenancy::Tenancy;
+    use dockhost_domain::wire::{Phase, ReportKind};
+    use serde_json::{Value, json};
+
+    use crate::http::testing::{Answer, Caller, SSH_KEY, TestApp, observation};
+
+    const PATH: &str = "/api/v2/user/instance";
+
+    async fn create(app: &TestApp, user: &Caller<UserId>, body: Value) -> Answer {
+        app.post(PATH, body).token(&user.token).header("prefer", "respond-async").send().await
+    }
+
+    #[tokio::test]
+    async fn create_respond_async_answers_202_with_the_operation() {
+        let app = TestApp::new().await;
+        let backend = app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let answer = create(&app, &user, json!({})).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let data = answer.data();
+        let expected = json!({
+            "instanceId": data["instanceId"], "name": "ada-container", "userId": user.id.to_string(),
+            "backendId": backend.id.to_string(), "containerId": null, "status": "creating", "generation": 1,
+            "sshPort": null, "httpPort": null, "httpsPort": null, "sshDetails": null,
+            "backend": { "name": "lab-1", "status": "connected" },
+            "createdAt": data["createdAt"], "lastActivity": data["lastActivity"],
+        });
+        assert_eq!(data, &expected);
+        let location = answer.header("location").unwrap();
+        let operation = app.get(location).token(&user.token).send().await;
+        assert_eq!(operation.data()["status"], "pending", "{operation:?}");
+    }
+
+    #[tokio::test]
+    async fn create_waits_until_the_container_runs() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let report = async {
+            let id = loop {
+                let tenancy = app.app.executor.state::<Tenancy>(user.id).await.unwrap();
+                if let Some(id) = tenancy.state.find_by_name(&"web".parse().unwrap()) {
+                    break id;
+                }
+                tokio::task::yield_now().await;
+            };
+            app.report(user.id, id, ReportKind::InstanceCreated(observation(Phase::Running))).await;
+        };
+        let request = app.post(PATH, json!({ "name": "web" })).token(&user.token).send();
+        let (answer, ()) = tokio::join!(request, report);
+        assert_eq!((answer.status, &answer.data()["status"]), (201, &json!("running")), "{answer:?}");
+        let ssh = json!({
+            "host": "192.0.2.1", "port": 20_001, "username": "root", "command": "ssh -p 20001 root@192.0.2.1",
+            "hostKeys": ["SHA256:abc"],
+        });
+        assert_eq!(answer.data()["sshDetails"], ssh);
+        assert_eq!(answer.header("dockhost-position").unwrap(), app.app.position(app.app.follower.position()));
+    }
+
+    #[tokio::test]
+    async fn create_without_a_usable_ssh_key_is_refused() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user_with_key("ada", None).await;
+        assert_eq!(create(&app, &user, json!({})).await.error(), (400, "ssh_key_required"));
+        for key in ["", "hello", &format!("command=\"id\" {SSH_KEY}"), &format!("{SSH_KEY}\n{SSH_KEY}")] {
+            assert_eq!(create(&app, &user, json!({ "sshPublicKey": key })).await.error(), (400, "invalid_ssh_key"));
+        }
+        assert_eq!(create(&app, &user, json!({ "sshPublicKey": SSH_KEY })).await.status, 202);
+    }
+
+    #[tokio::test]
+    async fn create_with_a_reserved_or_taken_name_is_refused() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        for name in ["stop", "resume", "a193b3a0-0000-7000-8000-000000000001", "A", ""] {
+            let answer = create(&app, &user, json!({ "name": name })).await;
+            assert_eq!((answer.error(), &answer.details()[0]["field"]), ((422, "validation_failed"), &json!("name")));
+        }
+        app.request_instance(&user, "web").await;
+        assert_eq!(create(&app, &user, json!({ "name": "web" })).await.error(), (409, "name_taken"));
+        // Names are unique per user.
+        let other = app.user("eve").await;
+        assert_eq!(create(&app, &other, json!({ "name": "web" })).await.status, 202);
+    }
+
+    #[tokio::test]
+    async fn create_beyond_the_quota_is_refused() {
+        let app = TestApp::with(|settings| settings.quota = Some(1)).await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        app.request_instance(&user, "web").await;
+        let answer = create(&app, &user, json!({})).await;
+        assert_eq!(answer.error(), (403, "quota_exceeded"));
+        assert_eq!(answer.details(), &json!({ "limit": 1, "used": 1 }));
+    }
+
+    #[tokio::test]
+    async fn create_without_a_candidate_is_refused_with_reasons() {
+        let app = TestApp::new().await;
+        let user = app.user("ada").await;
+        let none = create(&app, &user, json!({})).await;
+        assert_eq!((none.error(), none.details()), ((503, "no_backend"), &json!({ "backends": [] })));
+        let backend = app.backend("lab-1", 1).await;
+        app.app.follower.wait_until_applied(app.log.events().len() as u64).await;
+        let reason = |reason: &str| json!({ "backends": [{ "backendId": backend.id.to_string(), "backend": "lab-1", "reason": reason }] });
+        let not_connected = create(&app, &user, json!({})).await;
+        assert_eq!(
+            (not_connected.error(), not_connected.details()),
+            ((503, "no_backend"), &reason("is not connected"))
+        );
+        app.connect(backend.id).await;
+        app.request_instance(&user, "web").await;
+        app.app.follower.wait_until_applied(app.log.events().len() as u64).await;
+        let full = create(&app, &user, json!({})).await;
+        assert_eq!((full.error(), full.details()), ((503, "no_capacity"), &reason("has no room")));
+    }
+
+    #[tokio::test]
+    async fn create_repeated_with_its_key_returns_the_first_instance() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let send = |body: Value| {
+            let request = app.post(PATH, body).token(&user.token);
+            request.header("prefer", "respond-async").header("idempotency-key", "k-1").send()
+        };
+        let first = send(json!({ "name": "web" })).await;
+        let second = send(json!({ "name": "web" })).await;
+        assert_eq!((first.status, second.status), (202, 202));
+        assert_eq!(first.data()["instanceId"], second.data()["instanceId"]);
+        assert_eq!(first.header("location"), second.header("location"));
+        assert_eq!(send(json!({ "name": "other" })).await.error(), (422, "idempotency_key_reused"));
+    }
+
+    #[tokio::test]
+    async fn create_refused_by_every_backend_answers_operation_failed() {
+        let app = TestApp::new().await;
+        let backend = app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let send = || {
+            let request = app.post(PATH, json!({ "name": "web" })).token(&user.token);
+            request.header("prefer", "respond-async").header("idempotency-key", "k-1").send()
+        };
+        let accepted = send().await;
+        let id = accepted.data()["instanceId"].as_str().unwrap().parse().unwrap();
+        app.refuse(user.id, id).await;
+        let answer = send().await;
+        assert_eq!(answer.error(), (503, "operation_failed"), "{answer:?}");
+        let (details, reasons) = (answer.details(), answer.details()["reasons"].as_array().unwrap());
+        assert_eq!(details["instanceId"], id.to_string());
+        assert!(accepted.header("location").unwrap().ends_with(details["operationId"].as_str().unwrap()));
+        assert_eq!((&reasons[0]["backend"], reasons.len()), (&json!("lab-1"), 1), "{answer:?}");
+        assert_eq!(reasons[0]["backendId"], backend.id.to_string());
+    }
+
+    #[tokio::test]
+    async fn create_without_a_body_is_accepted() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let request = app.request(axum::http::Method::POST, PATH).token(&user.token);
+        assert_eq!(request.header("prefer", "respond-async").send().await.status, 202);
+    }
+}

@@ -22,9 +22,8 @@ pub struct DeleteParameters {
     instance_id: Option<String>,
 }
 
-error_responses!(
-    DeleteErrors: CALLER, BODY, COMMAND, &[Code::NotFound, Code::OperationFailed]
-);
+// A deletion can't fail: it ends by its deadline.
+error_responses!(DeleteErrors: CALLER, BODY, COMMAND, &[Code::NotFound]);
 
 /// Delete an instance
 ///

@@ -59,3 +59,41 @@ pub async fn post(
     let data = SignedIn { user: User::new(user_id, &profile), access_token: token };
     Ok(Reply::ok("signed in", data).cookie(&cookie).position(app.position(sequence)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::{PASSWORD, TestApp};
+
+    const PATH: &str = "/api/v2/user/signin";
+
+    #[tokio::test]
+    async fn sign_in_by_username_or_email_succeeds() {
+        let app = TestApp::new().await;
+        let user = app.signed_up_user("ada").await;
+        for name in ["ada", "ada@example.org", "Ada@Example.ORG"] {
+            let answer = app.post(PATH, json!({ "username": name, "password": PASSWORD })).send().await;
+            assert_eq!(answer.status, 200, "{name}: {answer:?}");
+            assert_eq!(answer.data()["user"]["id"], user.id.to_string());
+            let token = answer.data()["accessToken"].as_str().unwrap();
+            assert_eq!(answer.cookie("accessToken").unwrap(), token);
+            assert_eq!(app.get("/api/v2/user/instance").token(token).send().await.status, 200);
+        }
+    }
+
+    #[tokio::test]
+    async fn sign_in_unknown_name_and_wrong_password_get_the_same_answer() {
+        let app = TestApp::new().await;
+        app.signed_up_user("ada").await;
+        let sign_in = async |username: &str, password: &str| {
+            let body = json!({ "username": username, "password": password });
+            app.post(PATH, body).header("x-request-id", "same").send().await
+        };
+        let wrong_password = sign_in("ada", "battery staple").await;
+        assert_eq!(wrong_password.error(), (401, "invalid_credentials"));
+        for username in ["eve", "eve@example.org", "", "a\nb"] {
+            assert_eq!(sign_in(username, PASSWORD).await.body, wrong_password.body, "{username}");
+        }
+    }
+}

@@ -45,3 +45,23 @@ pub async fn post(
     let cookie = app.removal_cookie(USER_COOKIE);
     Ok(Reply::ok("signed out", Null).cookie(&cookie).position(app.position(done.current.sequence)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::http::testing::TestApp;
+
+    #[tokio::test]
+    async fn sign_out_ends_the_session_of_its_token_only() {
+        let app = TestApp::new().await;
+        let (first, second) = (app.user("ada").await, app.user("eve").await);
+        let answer = app.post("/api/v2/user/signout", json!({})).token(&first.token).send().await;
+        assert_eq!((answer.status, answer.data()), (200, &Value::Null), "{answer:?}");
+        assert_eq!(answer.cookie("accessToken").as_deref(), Some(""));
+        assert!(answer.header("set-cookie").unwrap().contains("Max-Age=0"), "{answer:?}");
+        let list = |token: &str| app.get("/api/v2/user/instance").token(token).send();
+        assert_eq!(list(&first.token).await.error(), (401, "unauthorized"));
+        assert_eq!(list(&second.token).await.status, 200);
+    }
+}

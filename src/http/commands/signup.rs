@@ -193,3 +193,99 @@ async fn decide(
     batch.decide(owner, &start).await.map_err(|error| from_execute(error, impossible))?;
     Ok(batch)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::http::testing::{PASSWORD, SSH_KEY, TestApp};
+
+    const PATH: &str = "/api/v2/user/signup";
+
+    fn body(username: &str, email: &str) -> Value {
+        json!({ "username": username, "email": email, "password": PASSWORD, "sshPublicKey": SSH_KEY })
+    }
+
+    #[tokio::test]
+    async fn sign_up_creates_and_signs_in() {
+        let app = TestApp::new().await;
+        let answer = app.post(PATH, body("ada", " Ada@example.org ")).send().await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let user = &answer.data()["user"];
+        let (id, created_at) = (user["id"].clone(), user["createdAt"].clone());
+        let token = answer.data()["accessToken"].as_str().unwrap();
+        let expected = json!({
+            "success": true,
+            "message": "signed up and signed in",
+            "data": {
+                "user": {
+                    "id": id, "username": "ada", "email": "Ada@example.org", "role": "user", "createdAt": created_at,
+                },
+                "accessToken": token,
+            },
+        });
+        assert_eq!(answer.body, expected);
+        assert_eq!(answer.cookie("accessToken").unwrap(), token);
+        let cookie = answer.header("set-cookie").unwrap();
+        for attribute in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=86400"] {
+            assert!(cookie.contains(attribute), "{cookie}");
+        }
+        // The claims, the account and the session.
+        assert_eq!(answer.header("dockhost-position").unwrap(), app.app.position(4));
+        assert_eq!(app.get("/api/v2/user/instance").token(token).send().await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn sign_up_with_a_taken_name_is_refused() {
+        let app = TestApp::new().await;
+        app.signed_up_user("ada").await;
+        for (username, email, code) in [
+            ("ada", "eve@example.org", "username_taken"),
+            ("ada", "ada@example.org", "username_taken"),
+            ("eve", "ada@example.org", "email_taken"),
+            ("eve", "ADA@Example.org", "email_taken"),
+        ] {
+            assert_eq!(app.post(PATH, body(username, email)).send().await.error(), (409, code), "{username} {email}");
+        }
+    }
+
+    #[tokio::test]
+    async fn sign_up_repeated_with_its_key_is_answered_like_the_first() {
+        let app = TestApp::new().await;
+        let send = |body| app.post(PATH, body).header("idempotency-key", "k-1").send();
+        let first = send(body("ada", "ada@example.org")).await;
+        let second = send(body("ada", "ada@example.org")).await;
+        assert_eq!((first.status, second.status), (201, 201));
+        assert_eq!(first.data()["user"], second.data()["user"]);
+        assert_ne!(first.data()["accessToken"], second.data()["accessToken"]);
+
+        let mut other_password = body("ada", "ada@example.org");
+        other_password["password"] = json!("another password");
+        assert_eq!(send(other_password).await.error(), (409, "username_taken"));
+        assert_eq!(send(body("ada", "eve@example.org")).await.error(), (409, "username_taken"));
+    }
+
+    #[tokio::test]
+    async fn sign_up_with_a_malformed_key_is_refused() {
+        let app = TestApp::new().await;
+        for key in ["", &"k".repeat(256), "kéy"] {
+            let answer = app.post(PATH, body("ada", "ada@example.org")).header("idempotency-key", key).send().await;
+            assert_eq!(answer.error(), (400, "invalid_header"), "{key}");
+        }
+        assert!(app.log.events().is_empty());
+    }
+
+    #[tokio::test]
+    async fn sign_up_with_a_bad_email_or_key_names_the_field() {
+        let app = TestApp::new().await;
+        for email in ["", "ada", "@", "a@", "@b", "a@b@c.org", "a b@c.org", "a@b.org\r\nBcc: all@b.org"] {
+            let answer = app.post(PATH, body("ada", email)).send().await;
+            assert_eq!(answer.details()[0]["field"], "email", "{email}: {answer:?}");
+        }
+        let mut bad_key = body("ada", "ada@example.org");
+        bad_key["sshPublicKey"] = json!(format!("command=\"id\" {SSH_KEY}"));
+        let answer = app.post(PATH, bad_key).send().await;
+        assert_eq!(answer.details()[0]["field"], "sshPublicKey", "{answer:?}");
+        assert!(app.log.events().is_empty());
+    }
+}

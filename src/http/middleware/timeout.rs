@@ -19,3 +19,19 @@ pub async fn layer(request: Request, next: Next) -> Response {
         Err(_) => ApiError::new(Code::RequestTimeout, "the request took too long").into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    #[tokio::test(start_paused = true)]
+    async fn timeout_without_an_answer_is_408() {
+        let app = Router::new().route("/", get(std::future::pending::<()>)).layer(from_fn(super::layer));
+        let answer = app.oneshot(axum::http::Request::new(Body::empty())).await.unwrap();
+        assert_eq!(answer.status(), 408);
+    }
+}

@@ -77,3 +77,60 @@ pub async fn get(
     };
     Ok(Reply::ok("your backend", data).stale(since))
 }
+
+#[cfg(test)]
+mod tests {
+    use dockhost_domain::timestamp::Timestamp;
+    use dockhost_domain::wire::Heartbeat;
+    use serde_json::json;
+
+    use crate::http::testing::TestApp;
+
+    const PATH: &str = "/api/v2/backend";
+
+    #[tokio::test]
+    async fn get_backend_includes_the_last_heartbeat() {
+        let app = TestApp::new().await;
+        let backend = app.connected_backend("lab-1", 5).await;
+        let get = || app.get(PATH).token(&backend.token).send();
+        let before = get().await;
+        let mut expected = json!({
+            "id": backend.id.to_string(), "username": "lab-1", "status": "connected", "labName": null,
+            "operatingSystem": null, "maxContainers": 5, "address": "192.0.2.1", "runtime": "simulated",
+            "agentVersion": "0.1.0", "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null,
+            "load": null, "memory": null,
+        });
+        assert_eq!(before.data(), &expected);
+        let heartbeat = Heartbeat {
+            address: "192.0.2.1".to_owned(),
+            containers: 2,
+            max_containers: 5,
+            runtime: "simulated".to_owned(),
+            agent_version: "0.1.0".to_owned(),
+            load: 0.5,
+            memory: 0.25,
+            at: Timestamp::from_millis(0),
+        };
+        app.app.heartbeats.record(backend.id, heartbeat);
+        let after = get().await;
+        expected["lastSeen"] = json!(app.app.heartbeats.last(backend.id).unwrap().received_at);
+        (expected["containers"], expected["load"], expected["memory"]) = (json!(2), json!(0.5), json!(0.25));
+        assert_eq!(after.data(), &expected);
+    }
+
+    #[tokio::test]
+    async fn get_backend_says_what_it_lacks() {
+        let app = TestApp::new().await;
+        let backend = app.backend("lab-1", 5).await;
+        app.store.set_stale_since(7);
+        let answer = app.get(PATH).token(&backend.token).send().await;
+        assert_eq!((answer.header("dockhost-stale"), &answer.data()["stale"]), (Some("7"), &json!({ "since": 7 })));
+    }
+
+    #[tokio::test]
+    async fn get_backend_refuses_a_user() {
+        let app = TestApp::new().await;
+        let user = app.user("ada").await;
+        assert_eq!(app.get(PATH).token(&user.token).send().await.error(), (401, "unauthorized"));
+    }
+}

@@ -233,3 +233,57 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     };
     (if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(health))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::TestApp;
+
+    #[tokio::test]
+    async fn health_with_everything_up_is_ok() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        // The clock jumps over the wait for checkpoints, which these tests don't have.
+        tokio::time::pause();
+        let answer = app.get("/health").send().await;
+        let end = app.log.events().len();
+        let expected = json!({
+            "status": "ok", "down": [], "database": "up", "broker": "up",
+            "backends": { "registered": 1, "connected": 1 }, "uptime": answer.body["uptime"],
+            "log": { "end": end, "position": end, "following": true },
+            "projections": answer.body["projections"],
+            "quarantined": { "count": 0, "entries": [] },
+        });
+        assert_eq!((answer.status, &answer.body), (200, &expected));
+        let models: Vec<&String> = answer.body["projections"].as_object().unwrap().keys().collect();
+        assert_eq!(models, ["backends", "instances", "sessions", "users"]);
+        assert_eq!(answer.body["projections"]["backends"]["lag"], 0);
+    }
+
+    #[tokio::test]
+    async fn health_with_a_part_down_is_unavailable() {
+        let app = TestApp::new().await;
+        app.store.set_unavailable(true);
+        let answer = app.get("/health").send().await;
+        assert_eq!((answer.status, &answer.body["status"]), (503, &json!("unavailable")), "{answer:?}");
+        assert_eq!((&answer.body["down"], &answer.body["database"]), (&json!(["database"]), &json!("down")));
+        app.log.set_unavailable(true);
+        let answer = app.get("/health").send().await;
+        assert_eq!((answer.status, &answer.body["down"]), (503, &json!(["database", "broker"])), "{answer:?}");
+        assert_eq!((&answer.body["broker"], &answer.body["log"]["end"]), (&json!("down"), &json!(null)));
+    }
+
+    #[tokio::test]
+    async fn health_with_an_unreadable_event_is_degraded() {
+        let app = TestApp::new().await;
+        let subject = format!("dockhost.event.tenancy.{}", app.user("ada").await.id);
+        let sequence = app.log.put_unreadable(&subject, "unknown variant");
+        app.app.follower.wait_until_applied(sequence).await;
+        tokio::time::pause();
+        let answer = app.get("/health").send().await;
+        assert_eq!((answer.status, &answer.body["status"]), (200, &json!("degraded")), "{answer:?}");
+        let entry = json!({ "subject": subject, "sequence": sequence, "why": "unknown variant", "models": [] });
+        assert_eq!(answer.body["quarantined"], json!({ "count": 1, "entries": [entry] }));
+    }
+}

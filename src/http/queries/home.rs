@@ -31,3 +31,19 @@ pub async fn get() -> Reply<Home> {
     let data = Home { service: "dockhost", version: env!("CARGO_PKG_VERSION"), health: "/health", api: "/api/v2" };
     Reply::ok("DockHost: on-demand Linux machines", data)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::TestApp;
+
+    #[tokio::test]
+    async fn home_names_the_service() {
+        let answer = TestApp::new().await.get("/").send().await;
+        let data = json!({
+            "service": "dockhost", "version": env!("CARGO_PKG_VERSION"), "health": "/health", "api": "/api/v2",
+        });
+        assert_eq!((answer.status, answer.data()), (200, &data));
+    }
+}

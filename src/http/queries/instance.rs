@@ -57,3 +57,59 @@ pub async fn get(
     let view = Instance::new(&app, user_id, document.instance_id, &document.state).stale(since);
     Ok(Reply::ok("your instance", view).stale(since))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::TestApp;
+
+    #[tokio::test]
+    async fn get_instance_by_id_or_name_shows_the_same_as_the_command() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let id = app.running_instance(&user, "web").await.to_string();
+        let stop = app.put("/api/v2/user/instance/stop", json!({ "instanceId": "web" }));
+        let command = stop.token(&user.token).header("prefer", "respond-async").send().await;
+        for reference in ["web", &id] {
+            let answer = app.get(&format!("/api/v2/user/instance/{reference}")).token(&user.token).send().await;
+            assert_eq!((answer.status, answer.data()), (200, command.data()), "{reference}");
+        }
+    }
+
+    #[tokio::test]
+    async fn get_instance_of_another_user_answers_like_an_unknown_one() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let (ada, eve) = (app.user("ada").await, app.user("eve").await);
+        let id = app.running_instance(&ada, "web").await.to_string();
+        let get = async |reference: &str| {
+            let request = app.get(&format!("/api/v2/user/instance/{reference}")).token(&eve.token);
+            request.header("x-request-id", "same").send().await
+        };
+        let unknown = get("no-such-name").await;
+        assert_eq!((unknown.error(), unknown.details()), ((404, "not_found"), &json!({})));
+        for reference in ["web", &id, "%2A", "%00", "%ff%fe", "a.b", "%7B%22$ne%22:null%7D"] {
+            assert_eq!(get(reference).await.error(), (404, "not_found"), "{reference}");
+        }
+        assert_eq!(get("web").await.body, unknown.body);
+        assert_eq!(get("stop").await.error(), (405, "method_not_allowed"));
+    }
+
+    #[tokio::test]
+    async fn get_instance_says_what_it_lacks() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        app.running_instance(&user, "web").await;
+        app.store.set_stale_since(7);
+        let get = |name: &str| app.get(&format!("/api/v2/user/instance/{name}")).token(&user.token).send();
+        let stale = json!({ "since": 7 });
+        let found = get("web").await;
+        assert_eq!((found.header("dockhost-stale"), &found.data()["stale"]), (Some("7"), &stale));
+        // It may be in the events that the read model lacks.
+        let missing = get("other").await;
+        assert_eq!((missing.error(), &missing.details()["stale"]), ((404, "not_found"), &stale));
+    }
+}

@@ -45,3 +45,42 @@ pub async fn get(
         .map(|document| Instance::new(&app, user_id, document.instance_id, &document.state).stale(since));
     Ok(Reply::ok("your instances", views.collect::<Vec<_>>()).stale(since))
 }
+
+#[cfg(test)]
+mod tests {
+    use dockhost_domain::wire::ReportKind;
+    use serde_json::json;
+
+    use crate::http::testing::TestApp;
+
+    #[tokio::test]
+    async fn list_instances_has_the_callers_own_without_deleted_ones() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 9).await;
+        let (ada, eve) = (app.user("ada").await, app.user("eve").await);
+        for name in ["one", "two"] {
+            app.running_instance(&ada, name).await;
+        }
+        app.running_instance(&eve, "three").await;
+        let gone = app.running_instance(&ada, "gone").await;
+        let delete = app.request(axum::http::Method::DELETE, "/api/v2/user/instance?instanceId=gone");
+        delete.token(&ada.token).header("prefer", "respond-async").send().await;
+        app.report(ada.id, gone, ReportKind::InstanceDeleted).await;
+        let answer = app.get("/api/v2/user/instance").token(&ada.token).send().await;
+        let names: Vec<_> = answer.data().as_array().unwrap().iter().map(|instance| &instance["name"]).collect();
+        assert_eq!(names, [&json!("one"), &json!("two")]);
+    }
+
+    #[tokio::test]
+    async fn list_instances_says_what_it_lacks() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 9).await;
+        let user = app.user("ada").await;
+        app.store.set_stale_since(7);
+        let list = || app.get("/api/v2/user/instance").token(&user.token).send();
+        let empty = list().await;
+        assert_eq!((empty.header("dockhost-stale"), empty.data()), (Some("7"), &json!([])));
+        app.running_instance(&user, "web").await;
+        assert_eq!(list().await.data()[0]["stale"], json!({ "since": 7 }));
+    }
+}

@@ -1,0 +1,288 @@
+//! The whole service over memory adapters, for tests of handlers: no broker, no database, no socket.
+//!
+//! Every answer is compared with the API's document: its status and error code must be documented for the operation, and
+//! its body must match the schema.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dockhost_domain::account::{CreateAccount, Created, Role};
+use dockhost_domain::backend::{Connected, EnrolBackend, Enrolled, MarkConnected};
+use dockhost_domain::envelope::{Actor, Origin};
+use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
+use dockhost_domain::session::{StartSession, Started};
+use dockhost_domain::tenancy::{Facts, HandleReport, Policy, ReportPosition, Tenancy};
+use dockhost_domain::wire::{AgentError, Limits, Observation, Phase, Ports, Report, ReportKind};
+use dockhost_projections::MODELS;
+use dockhost_projections::store::MongoStore;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::auth::api_key::ApiKeys;
+use crate::auth::password::Passwords;
+use crate::auth::token::{Audience, Bearer, Tokens};
+use crate::common::clock;
+use crate::event_log::memory::MemoryLog;
+use crate::event_log::{Delivery, EventLog, Filter};
+use crate::execute::Executor;
+use crate::http::app::{App, Settings};
+use crate::http::read_store::ReadStore;
+use crate::http::router;
+use crate::replica::follower::{Follower, tie_breaker};
+use crate::replica::heartbeat_registry::HeartbeatRegistry;
+use crate::replica::projection_progress::ProjectionProgress;
+use crate::sealing::{Keyring, LogAge, MemoryKeyStore};
+
+mod read_store;
+mod request;
+
+pub use read_store::MemoryReadStore;
+pub use request::{Answer, DOCUMENT, TestRequest};
+
+/// A public key whose private half does not exist.
+pub const SSH_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+/// The password in the examples of the document.
+pub const PASSWORD: &str = "correct horse";
+
+/// The service over memory adapters.
+pub struct TestApp {
+    pub app: Arc<App>,
+    pub log: Arc<MemoryLog>,
+    pub store: Arc<MemoryReadStore>,
+    service: Router,
+    reports: AtomicU64,
+    _stop: DropGuard,
+}
+
+/// Someone who calls, and their token.
+#[derive(Debug, Clone)]
+pub struct Caller<Id> {
+    pub id: Id,
+    pub token: String,
+}
+
+impl TestApp {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With changed settings.
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        crate::common::install_crypto();
+        let mut settings = Settings {
+            quota: None,
+            limits: Limits { memory_mib: 64, cpu_millis: 100, pids: 32 },
+            image: None,
+            policy: Policy::default(),
+            frontend: None,
+            secure_cookies: false,
+            api_docs: true,
+        };
+        change(&mut settings);
+        let log = Arc::new(MemoryLog::default());
+        let executor = Executor::new(Arc::clone(&log) as Arc<dyn EventLog>);
+        let follower = Follower::new(Arc::clone(&executor));
+        let master_key = STANDARD.encode([7; 32]).parse().unwrap();
+        let keyring = Keyring::open(Arc::new(MemoryKeyStore::default()), master_key, LogAge::Empty).await.unwrap();
+        let store = Arc::new(MemoryReadStore::new(Arc::clone(&log)));
+        // Nothing listens there: progress comes from `project` alone.
+        let checkpoints = MongoStore::connect("mongodb://127.0.0.1:1/?directConnection=true", "none").await.unwrap();
+        let secret = |text: &str| text.repeat(32).into();
+        let app = Arc::new(App {
+            executor,
+            follower: Arc::clone(&follower),
+            heartbeats: Arc::new(HeartbeatRegistry::default()),
+            progress: Arc::new(ProjectionProgress::new(checkpoints)),
+            store: Arc::clone(&store) as Arc<dyn ReadStore>,
+            keyring: Arc::new(keyring),
+            is_broker_connected: Box::new(|| true),
+            user_tokens: Tokens::new(Audience::User, &secret("u")),
+            backend_tokens: Tokens::new(Audience::Backend, &secret("b")),
+            api_keys: ApiKeys::new(&secret("b")),
+            passwords: Passwords::new().unwrap(),
+            settings,
+            started: Instant::now(),
+        });
+        let stop = CancellationToken::new();
+        tokio::spawn(Arc::clone(&follower).run(0, BTreeMap::new(), stop.clone()));
+        tokio::spawn(project(Arc::clone(&app)));
+        follower.wait_until_caught_up().await;
+        let service = router::service(&app);
+        Self { app, log, store, service, reports: AtomicU64::new(0), _stop: stop.drop_guard() }
+    }
+
+    /// A request, to be sent with [`TestRequest::send`].
+    pub fn request(&self, method: Method, path: &str) -> TestRequest<'_> {
+        TestRequest { app: self, request: Request::builder().method(method).uri(path), body: Body::empty() }
+    }
+
+    pub fn get(&self, path: &str) -> TestRequest<'_> {
+        self.request(Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str, body: Value) -> TestRequest<'_> {
+        self.request(Method::POST, path).json(body)
+    }
+
+    pub fn put(&self, path: &str, body: Value) -> TestRequest<'_> {
+        self.request(Method::PUT, path).json(body)
+    }
+
+    /// A user with an SSH key, signed in.
+    pub async fn user(&self, name: &str) -> Caller<UserId> {
+        self.user_with_key(name, Some(SSH_KEY)).await
+    }
+
+    pub async fn user_with_key(&self, name: &str, ssh_public_key: Option<&str>) -> Caller<UserId> {
+        let id = UserId::from_uuid(clock::fresh_uuid());
+        let account = CreateAccount(Created {
+            username: name.parse::<dockhost_domain::names::Username>().unwrap().into(),
+            email: format!("{name}@example.org").into(),
+            password_verifier: "none".to_owned().into(),
+            ssh_public_key: ssh_public_key.map(|key| key.to_owned().into()),
+            role: Role::User,
+        });
+        self.app.executor.execute(id, origin(), account).await.unwrap();
+        Caller { id, token: self.session(id.into(), &self.app.user_tokens).await }
+    }
+
+    /// A user who signed up with [`PASSWORD`] over HTTP.
+    pub async fn signed_up_user(&self, name: &str) -> Caller<UserId> {
+        let email = format!("{name}@example.org");
+        let body = json!({ "username": name, "email": email, "password": PASSWORD, "sshPublicKey": SSH_KEY });
+        let answer = self.post("/api/v2/user/signup", body).send().await;
+        let id = answer.data()["user"]["id"].as_str().unwrap().parse().unwrap();
+        Caller { id, token: answer.data()["accessToken"].as_str().unwrap().to_owned() }
+    }
+
+    /// A backend that signed up with [`PASSWORD`] over HTTP.
+    pub async fn signed_up_backend(&self, name: &str) -> Caller<BackendId> {
+        let body = json!({ "username": name, "password": PASSWORD });
+        let answer = self.post("/api/v2/backend/signup", body).send().await;
+        let id = answer.data()["backend"]["id"].as_str().unwrap().parse().unwrap();
+        Caller { id, token: answer.cookie("accessTokenBE").unwrap() }
+    }
+
+    /// A registered backend, signed in, whose agent has not connected.
+    pub async fn backend(&self, name: &str, max_containers: u32) -> Caller<BackendId> {
+        let id = BackendId::from_uuid(clock::fresh_uuid());
+        let enrol = EnrolBackend(Enrolled {
+            username: name.parse::<dockhost_domain::names::Username>().unwrap().into(),
+            password_verifier: "none".to_owned().into(),
+            lab_name: None,
+            operating_system: None,
+            max_containers,
+            key_version: 1,
+        });
+        self.app.executor.execute(id, origin(), enrol).await.unwrap();
+        Caller { id, token: self.session(id.into(), &self.app.backend_tokens).await }
+    }
+
+    /// The backend's agent connects.
+    pub async fn connect(&self, backend: BackendId) {
+        let connected = MarkConnected(Connected {
+            address: "192.0.2.1".to_owned().into(),
+            runtime: "simulated".to_owned(),
+            agent_version: "0.1.0".to_owned(),
+        });
+        let done = self.app.executor.execute(backend, origin(), connected).await.unwrap();
+        self.app.follower.wait_until_applied(done.current.sequence).await;
+    }
+
+    /// A backend whose agent is connected.
+    pub async fn connected_backend(&self, name: &str, max_containers: u32) -> Caller<BackendId> {
+        let backend = self.backend(name, max_containers).await;
+        self.connect(backend.id).await;
+        backend
+    }
+
+    async fn session(&self, principal: PrincipalId, tokens: &Tokens) -> String {
+        let session = SessionId::from_uuid(clock::fresh_uuid());
+        let (now, expires_at) = (clock::now(), clock::now().after(std::time::Duration::from_secs(3600)));
+        let start = StartSession(Started { session_id: session, expires_at });
+        self.app.executor.execute(principal, origin(), start).await.unwrap();
+        tokens.issue(Bearer { principal, session }, now, expires_at).unwrap()
+    }
+
+    /// Requests an instance without waiting for it; returns its id.
+    pub async fn request_instance(&self, user: &Caller<UserId>, name: &str) -> InstanceId {
+        let request = self.post("/api/v2/user/instance", json!({ "name": name }));
+        let answer = request.token(&user.token).header("prefer", "respond-async").send().await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.data()["instanceId"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Requests an instance whose container then runs.
+    pub async fn running_instance(&self, user: &Caller<UserId>, name: &str) -> InstanceId {
+        let id = self.request_instance(user, name).await;
+        self.report(user.id, id, ReportKind::InstanceCreated(observation(Phase::Running))).await;
+        id
+    }
+
+    /// The agent of the instance's backend refuses the instance.
+    pub async fn refuse(&self, user_id: UserId, instance_id: InstanceId) {
+        self.report(user_id, instance_id, ReportKind::InstanceRefused(agent_error())).await;
+    }
+
+    /// The agent of the instance's backend reports on its current generation.
+    pub async fn report(&self, user_id: UserId, instance_id: InstanceId, kind: ReportKind) {
+        let tenancy = self.app.executor.state::<Tenancy>(user_id).await.unwrap();
+        let instance = tenancy.state.instance(instance_id).unwrap();
+        let backend_id = instance.current_placement.as_ref().unwrap().backend_id;
+        let (placement, generation) = (instance.placement, instance.generation);
+        let facts = Facts {
+            now: clock::now(),
+            policy: self.app.settings.policy,
+            candidates: self.app.follower.fleet().candidates(),
+            tie_breaker: tie_breaker(instance_id),
+        };
+        let sequence = self.reports.fetch_add(1, Ordering::Relaxed) + 1;
+        let report = HandleReport {
+            backend_id,
+            report: Report { instance_id, user_id, placement, generation, kind },
+            position: ReportPosition { incarnation: 1, sequence },
+            facts,
+        };
+        self.app.executor.execute(user_id, origin(), report).await.unwrap();
+    }
+}
+
+/// What an agent observes of a container.
+pub fn observation(phase: Phase) -> Observation {
+    Observation {
+        phase,
+        container_id: "c0ffee".to_owned(),
+        ports: Ports { ssh: 20_001, http: 20_002, https: 20_003 },
+        host_keys: vec!["SHA256:abc".to_owned()],
+    }
+}
+
+/// Why an agent refuses or fails.
+pub fn agent_error() -> AgentError {
+    AgentError { code: "image_missing".to_owned(), message: "the image does not exist".to_owned() }
+}
+
+fn origin() -> Origin {
+    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None }
+}
+
+/// Stands in for the leader's projectors: [`MemoryReadStore`] always has the whole log.
+async fn project(app: Arc<App>) {
+    let mut deliveries = app.executor.log().follow(0, Filter::All);
+    while let Some(delivery) = deliveries.next().await {
+        if let Delivery::Event(recorded) = delivery {
+            for model in MODELS {
+                app.progress.advance(model.name, recorded.sequence);
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Read models in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use dockhost_domain::ids::{BackendId, UserId};
+use dockhost_projections::StoreError;
+use dockhost_projections::backends::{BackendDocument, Backends};
+use dockhost_projections::instances::{InstanceDocument, InstanceRef, Instances};
+use dockhost_projections::store::ReadResult;
+use dockhost_projections::{Document, ReadModel};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::event_log::memory::MemoryLog;
+use crate::http::read_store::{Read, ReadStore};
+
+/// Read models that are folded from the log for each query.
+pub struct MemoryReadStore {
+    log: Arc<MemoryLog>,
+    unavailable: AtomicBool,
+    /// Zero if the answers lack nothing.
+    stale_since: AtomicU64,
+}
+
+impl MemoryReadStore {
+    pub fn new(log: Arc<MemoryLog>) -> Self {
+        Self { log, unavailable: AtomicBool::new(false), stale_since: AtomicU64::new(0) }
+    }
+
+    pub fn set_unavailable(&self, unavailable: bool) {
+        self.unavailable.store(unavailable, Ordering::Relaxed);
+    }
+
+    /// Answers lack events from this sequence on.
+    pub fn set_stale_since(&self, sequence: u64) {
+        self.stale_since.store(sequence, Ordering::Relaxed);
+    }
+
+    fn documents<M: ReadModel>(&self) -> Result<Vec<M::Document>, StoreError> {
+        if self.unavailable.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("set by a test".into()));
+        }
+        let mut documents: BTreeMap<<M::Document as Document>::Id, M::Document> = BTreeMap::new();
+        for recorded in self.log.events() {
+            for id in M::keys(&recorded.envelope) {
+                if let Some(document) = M::fold(id, documents.remove(&id), &recorded) {
+                    documents.insert(id, document);
+                }
+            }
+        }
+        Ok(documents.into_values().collect())
+    }
+
+    fn read<T: Send + 'static>(&self, result: Result<T, StoreError>) -> Read<'_, T> {
+        let stale_since = Some(self.stale_since.load(Ordering::Relaxed)).filter(|sequence| *sequence > 0);
+        async move { result.map(|value| ReadResult { value, stale_since }) }.boxed()
+    }
+
+    fn existing(&self, owner: UserId) -> Result<Vec<InstanceDocument>, StoreError> {
+        let mut documents = self.documents::<Instances>()?;
+        documents.retain(|document| document.user_id == owner && !document.state.is_deleted());
+        Ok(documents)
+    }
+}
+
+impl ReadStore for MemoryReadStore {
+    fn backend(&self, id: BackendId) -> Read<'_, Option<BackendDocument>> {
+        let documents = self.documents::<Backends>();
+        self.read(documents.map(|documents| documents.into_iter().find(|document| document.backend_id == id)))
+    }
+
+    fn instances_of(&self, owner: UserId) -> Read<'_, Vec<InstanceDocument>> {
+        self.read(self.existing(owner))
+    }
+
+    fn instance_of<'a>(&'a self, owner: UserId, instance: &'a InstanceRef) -> Read<'a, Option<InstanceDocument>> {
+        let matches = |document: &InstanceDocument| match instance {
+            InstanceRef::Id(id) => document.instance_id == *id,
+            InstanceRef::Name(name) => document.state.name.plain() == Some(name),
+        };
+        self.read(self.existing(owner).map(|documents| documents.into_iter().find(matches)))
+    }
+
+    fn refresh_location(&self, _: &'static str) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.ping()
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move { self.documents::<Backends>().map(|_| ()) }.boxed()
+    }
+}

@@ -1,0 +1,121 @@
+//! A request to the service, and its answer.
+
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use axum::http::request::Builder;
+use axum::http::{HeaderMap, Method, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::TestApp;
+use crate::http::openapi;
+
+/// The API's document.
+pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&openapi::json().unwrap()).unwrap());
+
+/// A request to the service.
+pub struct TestRequest<'a> {
+    pub(super) app: &'a TestApp,
+    pub(super) request: Builder,
+    pub(super) body: Body,
+}
+
+impl TestRequest<'_> {
+    pub fn header(self, name: &str, value: &str) -> Self {
+        Self { request: self.request.header(name, value), ..self }
+    }
+
+    pub fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "callers write literals")]
+    pub fn json(self, body: Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+
+    pub fn body(self, body: impl Into<Body>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
+    /// Sends the request, and compares the answer with the API's document.
+    pub async fn send(self) -> Answer {
+        let request = self.request.body(self.body).unwrap();
+        let operation = operation(request.method(), request.uri().path());
+        let (parts, body) = self.app.service.clone().oneshot(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let is_json = parts.headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json");
+        let body = if is_json { serde_json::from_slice(&bytes).unwrap() } else { Value::Null };
+        let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
+        if let Some(operation) = operation {
+            answer.assert_documented(&operation);
+        }
+        answer
+    }
+}
+
+/// An answer of the service.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The envelope's data.
+    pub fn data(&self) -> &Value {
+        &self.body["data"]
+    }
+
+    /// The status and the error's code, which is empty for a success.
+    pub fn error(&self) -> (u16, &str) {
+        (self.status, self.body["error"]["code"].as_str().unwrap_or_default())
+    }
+
+    /// The error's details.
+    pub fn details(&self) -> &Value {
+        &self.body["error"]["details"]
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The value of a cookie that the answer sets.
+    pub fn cookie(&self, name: &str) -> Option<String> {
+        let cookies = self.headers.get_all(header::SET_COOKIE).iter().filter_map(|cookie| cookie.to_str().ok());
+        let pairs = cookies.filter_map(|cookie| cookie.split(';').next()?.split_once('='));
+        pairs.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+    }
+
+    /// Fails unless the operation documents this answer.
+    fn assert_documented(&self, operation: &str) {
+        let pointer = format!("{operation}/responses/{}", self.status);
+        let response = DOCUMENT.pointer(&pointer).unwrap_or_else(|| panic!("{pointer} is not documented: {self:?}"));
+        let component = response["$ref"].as_str().and_then(|reference| DOCUMENT.pointer(&reference[1..]));
+        let mut schema = component.unwrap_or(response)["content"]["application/json"]["schema"].clone();
+        schema["components"] = DOCUMENT["components"].clone();
+        let options = jsonschema::options().should_validate_formats(true);
+        let errors: Vec<String> =
+            options.build(&schema).unwrap().iter_errors(&self.body).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{pointer} does not describe {self:?}: {errors:?}");
+    }
+}
+
+/// Where the document has the operation of a request, as a JSON pointer.
+fn operation(method: &Method, path: &str) -> Option<String> {
+    let segments: Vec<&str> = path.split('/').collect();
+    let matches = |template: &str| {
+        let template: Vec<&str> = template.split('/').collect();
+        template.len() == segments.len()
+            && template.iter().zip(&segments).all(|(part, segment)| part.starts_with('{') || part == segment)
+    };
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    // A literal path wins over one with parameters.
+    let template = paths.keys().filter(|template| matches(template)).min_by_key(|template| template.contains('{'))?;
+    let pointer = format!("/paths/{}/{}", template.replace('/', "~1"), method.as_str().to_lowercase());
+    DOCUMENT.pointer(&pointer).map(|_| pointer)
+}

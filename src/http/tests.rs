@@ -1,0 +1,337 @@
+//! What all operations of the API's document have in common, for each of them.
+
+use axum::http::Method;
+use dockhost_domain::aggregate::Aggregate;
+use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, UserId};
+use dockhost_domain::session::Sessions;
+use dockhost_domain::subject::{AggregateId, ClaimKind};
+use dockhost_domain::wire::{Phase, ReportKind};
+use serde_json::{Value, json};
+
+use super::response::Code;
+use super::testing::{Answer, Caller, DOCUMENT, TestApp, TestRequest, observation};
+use crate::event_log::memory::Fault;
+
+/// How often `execute` and batches try again after a conflict, at most.
+const MAX_ATTEMPTS: usize = 10;
+
+#[derive(Debug, Clone)]
+struct Operation {
+    id: String,
+    method: Method,
+    path: String,
+    document: Value,
+}
+
+fn operations() -> Vec<Operation> {
+    let mut operations = Vec::new();
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, document) in item.as_object().unwrap() {
+            operations.push(Operation {
+                id: document["operationId"].as_str().unwrap().to_owned(),
+                method: method.to_uppercase().parse().unwrap(),
+                path: path.clone(),
+                document: document.clone(),
+            });
+        }
+    }
+    assert!(operations.len() >= 15, "the document has too few operations");
+    operations
+}
+
+impl Operation {
+    fn documents(&self, code: Code) -> bool {
+        let response = &self.document["responses"][code.status().as_str()];
+        let description = match response["$ref"].as_str() {
+            Some(reference) => DOCUMENT.pointer(&reference[1..]).unwrap()["description"].clone(),
+            None => response["description"].clone(),
+        };
+        description.as_str().is_some_and(|text| text.contains(&format!("`{}`", code.as_str())))
+    }
+
+    fn is_secured(&self) -> bool {
+        self.document.get("security").is_some()
+    }
+
+    /// The schema of the request's body.
+    fn body_schema(&self) -> Option<Value> {
+        let reference = self.document["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str()?;
+        DOCUMENT.pointer(&reference[1..]).cloned()
+    }
+
+    fn example(&self) -> Option<Value> {
+        Some(self.body_schema()?["examples"][0].clone())
+    }
+}
+
+/// A service with a user (`ada`), a backend (`lab-1`), each signed in, and an instance that operations can change.
+struct Fixture {
+    app: TestApp,
+    user: Caller<UserId>,
+    backend: Caller<BackendId>,
+    instance: InstanceId,
+}
+
+impl Fixture {
+    async fn new(operation: &Operation) -> Self {
+        let app = TestApp::new().await;
+        // Only sign-in needs passwords, which take time to hash.
+        let (user, backend) = if operation.id.starts_with("signIn") {
+            (app.signed_up_user("ada").await, app.signed_up_backend("lab-1").await)
+        } else {
+            (app.user("ada").await, app.backend("lab-1", 10).await)
+        };
+        app.connect(backend.id).await;
+        let instance = app.running_instance(&user, "web").await;
+        if operation.id == "resumeInstance" {
+            let stop = app.put("/api/v2/user/instance/stop", json!({ "instanceId": "web" }));
+            stop.token(&user.token).header("prefer", "respond-async").send().await;
+            app.report(user.id, instance, ReportKind::InstanceStatus(observation(Phase::Stopped))).await;
+        }
+        Self { app, user, backend, instance }
+    }
+
+    fn token(&self, operation: &Operation) -> &str {
+        if operation.document["security"][0].get("backendToken").is_some() {
+            &self.backend.token
+        } else {
+            &self.user.token
+        }
+    }
+
+    fn session_of(&self, operation: &Operation) -> AggregateId {
+        let is_backend = operation.document["security"][0].get("backendToken").is_some();
+        let principal: PrincipalId = if is_backend { self.backend.id.into() } else { self.user.id.into() };
+        Sessions::subject(principal)
+    }
+
+    /// A valid call that changes something, if the operation does.
+    fn call(&self, operation: &Operation) -> TestRequest<'_> {
+        let path = operation.path.replace("{instanceId}", "web").replace("{id}", &self.instance.to_string());
+        let request = self.app.request(operation.method.clone(), &path).header("prefer", "respond-async");
+        let request = if operation.is_secured() { request.token(self.token(operation)) } else { request };
+        let Some(mut body) = operation.example() else { return request };
+        match operation.id.as_str() {
+            "signUp" => (body["username"], body["email"]) = (json!("eve"), json!("eve@example.org")),
+            "signUpBackend" => body["username"] = json!("lab-2"),
+            "signInBackend" => body["username"] = json!("lab-1"),
+            "stopInstance" | "resumeInstance" | "deleteInstance" => body["instanceId"] = json!("web"),
+            _ => {}
+        }
+        request.json(body)
+    }
+}
+
+#[tokio::test]
+async fn operations_valid_call_succeeds() {
+    for operation in operations() {
+        let answer = Fixture::new(&operation).await.call(&operation).send().await;
+        let is_unknown_operation = operation.id == "getOperation" && answer.status == 404;
+        assert!((200..300).contains(&answer.status) || is_unknown_operation, "{}: {answer:?}", operation.id);
+    }
+}
+
+#[tokio::test]
+async fn operations_with_security_refuse_a_call_without_token() {
+    let app = TestApp::new().await;
+    for operation in operations().into_iter().filter(Operation::is_secured) {
+        // The caller is checked before anything else is.
+        let answer = app.request(operation.method, &operation.path).body("{").send().await;
+        assert_eq!(answer.error(), (401, "unauthorized"), "{}: {answer:?}", operation.id);
+    }
+}
+
+#[tokio::test]
+async fn operations_with_body_answer_each_body_error() {
+    for operation in operations().into_iter().filter(|operation| operation.body_schema().is_some()) {
+        let fixture = Fixture::new(&operation).await;
+        let request = || {
+            let request = fixture.app.request(operation.method.clone(), &operation.path);
+            if operation.is_secured() { request.token(fixture.token(&operation)) } else { request }
+        };
+        let json = |body: &'static str| request().header("content-type", "application/json").body(body);
+        for body in ["", "{", "[]", "null", "7"] {
+            assert_eq!(json(body).send().await.error(), (400, "malformed_json"), "{}", operation.id);
+        }
+        let answer = request().header("content-type", "text/plain").body("{}").send().await;
+        assert_eq!(answer.error(), (415, "unsupported_media_type"), "{}", operation.id);
+        let answer = request().body("{}").send().await;
+        assert_eq!(answer.error(), (415, "unsupported_media_type"), "{}", operation.id);
+        let answer = json(r#"{"unknown": 1}"#).send().await;
+        assert_eq!(answer.error(), (422, "validation_failed"), "{}", operation.id);
+        let problems = answer.details().as_array().unwrap();
+        assert_eq!(problems.last().unwrap()["field"], "unknown", "{}: {answer:?}", operation.id);
+        let answer = request().header("content-type", "application/json").body("x".repeat(65 * 1024)).send().await;
+        assert_eq!(answer.error(), (413, "body_too_large"), "{}", operation.id);
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+}
+
+/// The problem with one field of a body; none if the field is valid.
+async fn problem(fixture: &Fixture, operation: &Operation, field: &str, value: Value) -> Option<String> {
+    let mut body = operation.example().unwrap();
+    body[field] = value;
+    // One more problem, so that nothing is executed.
+    body["unknown"] = json!(true);
+    let request = fixture.app.request(operation.method.clone(), &operation.path);
+    let request = if operation.is_secured() { request.token(fixture.token(operation)) } else { request };
+    let answer = request.json(body).send().await;
+    let problems = answer.details().as_array().unwrap_or_else(|| panic!("{}: {answer:?}", operation.id)).clone();
+    let problem = problems.iter().find(|problem| problem["field"] == field)?;
+    Some(problem["problem"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn request_schemas_have_the_bounds_that_are_enforced() {
+    let mut bounds = 0;
+    for operation in operations().into_iter().filter(|operation| operation.body_schema().is_some()) {
+        let fixture = Fixture::new(&operation).await;
+        let schema = operation.body_schema().unwrap();
+        assert_eq!(schema["additionalProperties"], false, "{}", operation.id);
+        for (field, property) in schema["properties"].as_object().unwrap() {
+            let problem = async |value: Value| problem(&fixture, &operation, field, value).await;
+            let text = |length: &u64| json!("a".repeat(usize::try_from(*length).unwrap()));
+            let required = schema["required"].as_array().is_some_and(|required| required.contains(&json!(field)));
+            assert_eq!(problem(Value::Null).await.is_some(), required, "{}.{field} null", operation.id);
+            assert!(problem(json!({})).await.is_some(), "{}.{field} of another type", operation.id);
+            if let Some(max) = property["maxLength"].as_u64() {
+                bounds += 1;
+                assert!(problem(text(&(max + 1))).await.is_some(), "{}.{field} longer than {max}", operation.id);
+                if property["format"] != "email" {
+                    assert_eq!(problem(text(&max)).await, None, "{}.{field} of {max}", operation.id);
+                }
+            }
+            if let Some(min) = property["minLength"].as_u64() {
+                bounds += 1;
+                assert!(problem(text(&(min - 1))).await.is_some(), "{}.{field} shorter than {min}", operation.id);
+                assert_eq!(problem(text(&min)).await, None, "{}.{field} of {min}", operation.id);
+            }
+            if let (Some(min), Some(max)) = (property["minimum"].as_u64(), property["maximum"].as_u64()) {
+                bounds += 2;
+                for (value, is_valid) in [(min - 1, false), (min, true), (max, true), (max + 1, false)] {
+                    assert_eq!(problem(json!(value)).await.is_none(), is_valid, "{}.{field} {value}", operation.id);
+                }
+            }
+            if let Some(pattern) = property["pattern"].as_str() {
+                bounds += 1;
+                let matches = jsonschema::validator_for(&json!({ "pattern": pattern })).unwrap();
+                for text in [
+                    "aaaaaaaa",
+                    "Aaaaaaaa",
+                    "1aaaaaaa",
+                    "aaaa aaa",
+                    "aaaaaaa\n",
+                    "aaa\u{7}aaaa",
+                    "aaaa\u{85}aaa",
+                    "aaaa-aa9",
+                ] {
+                    let is_valid = problem(json!(text)).await.is_none();
+                    assert_eq!(matches.is_valid(&json!(text)), is_valid, "{}.{field} {text:?}", operation.id);
+                }
+            }
+        }
+    }
+    assert!(bounds > 20, "too few bounds: {bounds}");
+}
+
+/// Calls every operation that documents a code, after something was arranged.
+async fn assert_answered(code: Code, arrange: impl Fn(&Fixture, &Operation)) {
+    let operations: Vec<_> = operations().into_iter().filter(|operation| operation.documents(code)).collect();
+    assert!(!operations.is_empty());
+    for operation in operations {
+        let fixture = Fixture::new(&operation).await;
+        arrange(&fixture, &operation);
+        let answer: Answer = fixture.call(&operation).send().await;
+        let retry_after = (answer.status == 503).then_some("1");
+        assert_eq!(answer.error(), (code.status().as_u16(), code.as_str()), "{}: {answer:?}", operation.id);
+        assert_eq!(answer.header("retry-after"), retry_after, "{}", operation.id);
+    }
+}
+
+#[tokio::test]
+async fn operations_log_unavailable_answer_broker_unavailable() {
+    assert_answered(Code::BrokerUnavailable, |fixture, operation| {
+        fixture.app.app.executor.aggregates().evict(fixture.session_of(operation));
+        fixture.app.log.set_unavailable(true);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn operations_log_full_answer_log_full() {
+    assert_answered(Code::LogFull, |fixture, _| fixture.app.log.fail_next(Fault::Full)).await;
+}
+
+#[tokio::test]
+async fn operations_log_without_answer_answer_outcome_unknown() {
+    assert_answered(Code::OutcomeUnknown, |fixture, _| fixture.app.log.fail_next(Fault::LostRequest)).await;
+}
+
+#[tokio::test]
+async fn operations_repeated_conflicts_answer_busy() {
+    assert_answered(Code::Busy, |fixture, _| {
+        (0..MAX_ATTEMPTS).for_each(|_| fixture.app.log.fail_next(Fault::Conflict))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn operations_unreadable_event_answers_aggregate_frozen() {
+    assert_answered(Code::Frozen, |fixture, operation| {
+        let claim = |kind, name| AggregateId::Claim(fixture.app.app.keyring.claim(kind, name));
+        let aggregate = match operation.id.as_str() {
+            "signUp" => claim(ClaimKind::Username, "eve"),
+            "signIn" => claim(ClaimKind::Username, "ada"),
+            "signUpBackend" => claim(ClaimKind::Backend, "lab-2"),
+            "signInBackend" => claim(ClaimKind::Backend, "lab-1"),
+            _ => fixture.session_of(operation),
+        };
+        fixture.app.log.put_unreadable(&aggregate.to_string(), "unknown variant");
+        fixture.app.app.executor.aggregates().evict(aggregate);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn operations_database_down_answer_database_unavailable() {
+    assert_answered(Code::DatabaseUnavailable, |fixture, _| fixture.app.store.set_unavailable(true)).await;
+}
+
+#[tokio::test]
+async fn queries_with_a_position_wait_for_it() {
+    for operation in operations().into_iter().filter(|operation| operation.documents(Code::NotCaughtUp)) {
+        let fixture = Fixture::new(&operation).await;
+        let call = |position: &str| fixture.call(&operation).header("dockhost-position", position).send();
+        assert_eq!(call(&fixture.app.app.position(1)).await.status, 200, "{}", operation.id);
+        for position in ["", "7", "a.b", "x.7", ".7", "7.", "-1.-1", "another-log.1"] {
+            assert_eq!(call(position).await.error(), (400, "invalid_header"), "{}: {position}", operation.id);
+        }
+        let ahead = fixture.app.app.position(999_999);
+        // The clock jumps over the wait.
+        tokio::time::pause();
+        assert_eq!(call(&ahead).await.error(), (503, "not_caught_up"), "{}", operation.id);
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_answered_in_the_envelope() {
+    let app = TestApp::new().await;
+    for path in ["/no-such-path", "/api", "/api/v2/user/instance/", "/api/v2//user/instance"] {
+        assert_eq!(app.get(path).send().await.error(), (404, "not_found"), "{path}");
+    }
+    let answer = app.request(Method::PATCH, "/api/v2/user/instance").send().await;
+    assert_eq!(answer.error(), (405, "method_not_allowed"));
+    assert!(answer.header("allow").is_some_and(|methods| methods.contains("POST")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn request_id_malformed_is_replaced() {
+    let app = TestApp::new().await;
+    for (id, is_kept) in [("a-b_c.9", true), ("two words", false), ("<script>", false), (&"i".repeat(65), false)] {
+        let answer = app.get("/no-such-path").header("x-request-id", id).send().await;
+        let given = answer.header("x-request-id").unwrap();
+        assert_eq!(given == id, is_kept, "{id}: {answer:?}");
+        assert_eq!(answer.body["error"]["requestId"], given);
+    }
+}

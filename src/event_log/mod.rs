@@ -5,8 +5,7 @@
 //!
 //! - [`jetstream`]: the adapter. It uses `publish` and `batch` (one attempt to store), `leader_reads` (reads answered
 //!   by the stream's leader), `reader` (the ordered reader) and [`codec`] (an event's form on the wire).
-//! - [`durable`]: the durable reader. [`history`]: ranges for the read models; [`shared_scan`]: one scan for several of
-//!   them.
+//! - [`durable`]: the durable reader. [`history`]: ranges of the log for the read models.
 //! - [`raw`]: messages as stored, for exports; [`refill`]: fills an empty stream with them.
 
 mod batch;

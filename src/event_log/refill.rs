@@ -78,7 +78,7 @@ impl Refill {
         self.stored
     }
 
-    /// Publishes the next event; waits for replies only while [`MAX_IN_FLIGHT`] are outstanding.
+    /// Publishes the next event; waits for replies only while `MAX_IN_FLIGHT` are outstanding.
     ///
     /// # Errors
     /// [`RefillError`].

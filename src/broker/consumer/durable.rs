@@ -1,7 +1,7 @@
 //! A durable consumer, read in batches by one role of the leader: at-least-once delivery of a stream.
 //!
 //! A new leader takes the consumer over by creating it again after its ack floor. Otherwise messages that the previous
-//! leader had received would be redelivered only after [`ACK_WAIT`], longer than any deadline, and a leader that hangs
+//! leader had received would be redelivered only after `ACK_WAIT`, longer than any deadline, and a leader that hangs
 //! would keep receiving what its open pull requests asked for.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 const MAX_ACK_PENDING: i64 = 1000;
 const MESSAGES_PER_PULL: usize = 64;
 
-/// The acknowledgement of one message. A message whose acknowledgement is dropped is redelivered after [`ACK_WAIT`].
+/// The acknowledgement of one message. A message whose acknowledgement is dropped is redelivered after `ACK_WAIT`.
 #[derive(Debug)]
 pub struct Ack(Box<Message>);
 

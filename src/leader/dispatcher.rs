@@ -12,7 +12,7 @@ use std::time::Duration;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::event::{DeletionOutcome, TenancyEvent};
+use dockhost_domain::tenancy::event::{PlacementChange, TenancyEvent};
 use dockhost_domain::tenancy::{Tenancy, desired_assignments};
 use dockhost_domain::wire::{Assignment, DesiredState};
 use tokio_util::sync::CancellationToken;
@@ -63,25 +63,13 @@ impl WorkItem {
     /// The work that a tenancy event causes; none if it concerns no instance.
     pub fn from_event(user_id: UserId, event: &TenancyEvent) -> Option<Self> {
         let instance_id = event.instance_id()?;
-        let backends = match event {
-            TenancyEvent::Requested(e) => vec![(e.choice.backend_id, Trigger::Changed)],
-            TenancyEvent::Placed(e) => {
-                vec![(e.failure.backend_id, Trigger::Changed), (e.choice.backend_id, Trigger::Changed)]
-            }
-            TenancyEvent::Failed(e) => vec![(e.failure.backend_id, Trigger::Changed)],
-            TenancyEvent::Released(e) => vec![(e.backend_id, Trigger::Removed)],
-            TenancyEvent::Deleted(e) => match e.outcome {
-                DeletionOutcome::Confirmed { backend_id } => vec![(backend_id, Trigger::Removed)],
-                DeletionOutcome::Abandoned { backend_id } => vec![(backend_id, Trigger::Changed)],
-                DeletionOutcome::Unplaced => vec![],
-            },
-            TenancyEvent::Observed(_)
-            | TenancyEvent::StopRequested(_)
-            | TenancyEvent::ResumeRequested(_)
-            | TenancyEvent::DeleteRequested(_)
-            | TenancyEvent::Closed(_) => vec![],
+        let trigger = |change| match change {
+            PlacementChange::Added | PlacementChange::Abandoned => Trigger::Changed,
+            PlacementChange::Removed => Trigger::Removed,
         };
-        Some(Self { user_id, instance_id, backends: backends.into_iter().collect() })
+        let changes = event.placement_changes().into_iter();
+        let backends = changes.map(|(backend, change)| (backend, trigger(change))).collect();
+        Some(Self { user_id, instance_id, backends })
     }
 }
 

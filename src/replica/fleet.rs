@@ -13,8 +13,7 @@ use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::placement::{Candidate, place};
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::TenancyEvent;
-use dockhost_domain::tenancy::event::DeletionOutcome;
+use dockhost_domain::tenancy::event::PlacementChange;
 
 /// All backends.
 #[derive(Default)]
@@ -76,20 +75,12 @@ impl Fleet {
             }
             (_, Event::Tenancy(event)) => {
                 let Some(instance) = event.instance_id() else { return };
-                match event {
-                    TenancyEvent::Requested(e) => self.add_placement(e.choice.backend_id, instance),
-                    TenancyEvent::Placed(e) => self.add_placement(e.choice.backend_id, instance),
-                    TenancyEvent::Released(e) => self.state().release(e.backend_id, instance),
-                    TenancyEvent::Deleted(e) => match e.outcome {
-                        DeletionOutcome::Confirmed { backend_id } => self.state().release(backend_id, instance),
-                        DeletionOutcome::Abandoned { .. } | DeletionOutcome::Unplaced => {}
-                    },
-                    TenancyEvent::Observed(_)
-                    | TenancyEvent::StopRequested(_)
-                    | TenancyEvent::ResumeRequested(_)
-                    | TenancyEvent::DeleteRequested(_)
-                    | TenancyEvent::Failed(_)
-                    | TenancyEvent::Closed(_) => {}
+                for (backend, change) in event.placement_changes() {
+                    match change {
+                        PlacementChange::Added => self.add_placement(backend, instance),
+                        PlacementChange::Removed => self.state().release(backend, instance),
+                        PlacementChange::Abandoned => {}
+                    }
                 }
             }
             _ => {}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
@@ -33,46 +34,23 @@ fn decode(subject: &AggregateId, event: Encoded) -> Result<Event, UnreadableEven
     value
 }
 
-/// Makes one list of variants into a `match`, which does not compile if a variant is missing, and into the list of
-/// types that need a golden file.
-macro_rules! every_event {
-    ($($event:ident::$variant:ident => $kind:literal),* $(,)?) => {
-        const KINDS: &[&str] = &[$($kind),*];
-
-        fn kind(event: &Event) -> &'static str {
-            use crate::account::AccountEvent as Account;
-            use crate::backend::BackendEvent as Backend;
-            use crate::claim::ClaimEvent as Claim;
-            use crate::session::SessionEvent as Session;
-            use crate::tenancy::TenancyEvent as Tenancy;
-            match event {
-                $(Event::$event($event::$variant(_)) => $kind),*
-            }
-        }
-    };
+/// The types of one aggregate's events: serde names all of them when it rejects an unknown one.
+fn types_of<E: DeserializeOwned>() -> Vec<String> {
+    let error = serde_json::from_value::<E>(json!({ "type": "unknown", "data": {} })).err().unwrap().to_string();
+    let (_, expected) = error.split_once("expected ").unwrap();
+    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-every_event! {
-    Account::Created => "dockhost.account.created.v1",
-    Account::Erased => "dockhost.account.erased.v1",
-    Claim::Taken => "dockhost.claim.taken.v1",
-    Claim::Released => "dockhost.claim.released.v1",
-    Session::Started => "dockhost.session.started.v1",
-    Session::Revoked => "dockhost.session.revoked.v1",
-    Session::Closed => "dockhost.session.closed.v1",
-    Backend::Enrolled => "dockhost.backend.enrolled.v1",
-    Backend::Connected => "dockhost.backend.connected.v1",
-    Backend::Lost => "dockhost.backend.lost.v1",
-    Tenancy::Requested => "dockhost.instance.requested.v1",
-    Tenancy::Placed => "dockhost.instance.placed.v1",
-    Tenancy::Observed => "dockhost.instance.observed.v1",
-    Tenancy::StopRequested => "dockhost.instance.stop-requested.v1",
-    Tenancy::ResumeRequested => "dockhost.instance.resume-requested.v1",
-    Tenancy::DeleteRequested => "dockhost.instance.delete-requested.v1",
-    Tenancy::Failed => "dockhost.instance.failed.v1",
-    Tenancy::Deleted => "dockhost.instance.deleted.v1",
-    Tenancy::Released => "dockhost.instance.released.v1",
-    Tenancy::Closed => "dockhost.tenancy.closed.v1",
+/// The types of all events.
+fn types() -> BTreeSet<String> {
+    let types = [
+        types_of::<AccountEvent>(),
+        types_of::<BackendEvent>(),
+        types_of::<ClaimEvent>(),
+        types_of::<SessionEvent>(),
+        types_of::<TenancyEvent>(),
+    ];
+    types.into_iter().flatten().collect()
 }
 
 fn all() -> impl Iterator<Item = Golden> {
@@ -89,8 +67,9 @@ fn all() -> impl Iterator<Item = Golden> {
 #[test]
 fn event_of_each_type_has_a_golden_file() {
     let existing: BTreeSet<String> = all().map(|golden| golden.event.kind).collect();
-    for kind in KINDS {
-        assert!(existing.contains(*kind), "golden/{kind}.json is missing");
+    for kind in types() {
+        assert!(kind.starts_with("dockhost."), "{kind} is a variant without its type");
+        assert!(existing.contains(&kind), "golden/{kind}.json is missing");
     }
 }
 
@@ -99,7 +78,7 @@ fn event_of_each_golden_file_round_trips() {
     for golden in all() {
         let event = golden.decode().unwrap();
         let encoded = event.encode().unwrap();
-        assert_eq!(encoded.kind, kind(&event), "the variant has another type than listed here");
+        assert!(types().contains(&encoded.kind), "{} is no current type", encoded.kind);
         // An old version is decoded as the current one.
         if encoded.kind == golden.event.kind {
             assert_eq!(encoded, golden.event);

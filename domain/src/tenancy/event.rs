@@ -250,7 +250,40 @@ pub enum CloseReason {
     Erased,
 }
 
+/// What an event changes about an instance's placement on one backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlacementChange {
+    /// The instance is placed on the backend.
+    Added,
+    /// The placement failed or was abandoned; the backend may still have a container.
+    Abandoned,
+    /// The backend confirmed that it has no container.
+    Removed,
+}
+
 impl TenancyEvent {
+    /// The backends on which it changes the instance's placement. Empty for an event that changes only the instance.
+    #[must_use]
+    pub fn placement_changes(&self) -> Vec<(BackendId, PlacementChange)> {
+        use PlacementChange::{Abandoned, Added, Removed};
+        match self {
+            Self::Requested(e) => vec![(e.choice.backend_id, Added)],
+            Self::Placed(e) => vec![(e.failure.backend_id, Abandoned), (e.choice.backend_id, Added)],
+            Self::Failed(e) => vec![(e.failure.backend_id, Abandoned)],
+            Self::Released(e) => vec![(e.backend_id, Removed)],
+            Self::Deleted(e) => match e.outcome {
+                DeletionOutcome::Confirmed { backend_id } => vec![(backend_id, Removed)],
+                DeletionOutcome::Abandoned { backend_id } => vec![(backend_id, Abandoned)],
+                DeletionOutcome::Unplaced => vec![],
+            },
+            Self::Observed(_)
+            | Self::StopRequested(_)
+            | Self::ResumeRequested(_)
+            | Self::DeleteRequested(_)
+            | Self::Closed(_) => vec![],
+        }
+    }
+
     /// Whether it sets a deadline.
     #[must_use]
     pub const fn sets_deadline(&self) -> bool {

@@ -5,7 +5,9 @@ use dockhost_domain::backend::{BackendEvent, Connected, Enrolled, Lost};
 use dockhost_domain::envelope::{Actor, Envelope, Origin};
 use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::placement::Choice;
-use dockhost_domain::tenancy::event::{Deleted, Failed, FailureReason, Placed, PlacementFailure, Released, Requested};
+use dockhost_domain::tenancy::event::{
+    Deleted, DeletionOutcome, Failed, FailureReason, Placed, PlacementFailure, Released, Requested, TenancyEvent,
+};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::Limits;
 use uuid::Uuid;

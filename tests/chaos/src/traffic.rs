@@ -89,13 +89,13 @@ impl User {
     /// Sends requests until `stop` is cancelled; the request in flight is finished.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            self.act().await;
+            self.send_random_request().await;
             let pause = Duration::from_millis(self.random.random_range(20..250));
             stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
     }
 
-    async fn act(&mut self) {
+    async fn send_random_request(&mut self) {
         if self.id.is_none() {
             return self.sign_up().await;
         }

@@ -17,7 +17,8 @@ fn must_be_visible(fault: &Fault, topology: Topology) -> bool {
 /// Whether a request's outcome shows the fault.
 fn is_visible_in(operation: &Operation, fault: &Fault) -> bool {
     let during = operation.ended.ms >= fault.begun.ms && operation.begun.ms <= fault.healed.ms;
-    let down = |part: &str| operation.data()["down"].as_array().into_iter().flatten().any(|down| down == part);
+    let down =
+        |dependency: &str| operation.data()["down"].as_array().into_iter().flatten().any(|down| down == dependency);
     during
         && match fault.component {
             Component::Replica => {

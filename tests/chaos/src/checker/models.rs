@@ -25,7 +25,7 @@ pub(super) fn check(observation: &Observation, log: &Log, violations: &mut Viola
     match &observation.verified {
         Some(verified) if verified.equal => {}
         Some(verified) => {
-            violations.add(Invariant::I9, format!("verify reports a difference: {}", verified.output), [""; 0], [])
+            violations.add(Invariant::I9, format!("verify reports a difference: {}", verified.output), [""; 0], []);
         }
         None => violations.add(Invariant::I9, "verify was not run", [""; 0], []),
     }

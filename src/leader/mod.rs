@@ -131,7 +131,7 @@ impl Leader {
         let roles = Roles { tasks: TaskTracker::new(), leader: Arc::new(self), cancel };
         let (released, receiver) = mpsc::channel(MAX_PENDING_RELEASES);
         visit_all(&mut StartProjectors { roles: &roles, released });
-        roles.start("instances", |leader, cancel| leader.serve_instances(cancel));
+        roles.start("instances", Leader::serve_instances);
         roles.start("timers", |leader, cancel| leader.deadlines().run(cancel));
         roles.start("backend-lost", |leader, cancel| leader.backend_lost().run(cancel));
         roles.start("account-erased", |leader, cancel| leader.account_erased().run(cancel));

@@ -6,11 +6,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # Pinned tools are installed below cargo's target directory, unless the machine has them.
-TARGET_DIR := $(shell cargo metadata --no-deps --format-version=1 2> /dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+TARGET_DIR := $(or $(abspath $(CARGO_TARGET_DIR)),$(shell cargo metadata --no-deps --format-version=1 2> /dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'))
 TOOLS := $(or $(TARGET_DIR),$(CURDIR)/target)/tools
 NEXTEST_VERSION := 0.9.143
 DENY_VERSION := 0.20.2
 MACHETE_VERSION := 0.9.2
+SCHEMATHESIS := $(TOOLS)/schemathesis/bin/st
 export PATH := $(TOOLS)/bin:$(PATH)
 
 # Arguments of `dockhost dev`: make run ARGS="--agents 3 --runtime simulated"
@@ -59,7 +60,7 @@ build: setup ## Build the programs dockhost and dockhost-agent
 run: build ## Run broker, database, server and agents on this machine (ARGS)
 	@exec $(call program,dockhost) dev $(ARGS)
 
-test: build ## Run all tests against real servers (TESTS)
+test: build $(SCHEMATHESIS) ## Run all tests against real servers (TESTS)
 	@if cargo nextest --version > /dev/null 2>&1; then \
 	  set -x; cargo nextest run --locked --workspace --no-fail-fast $(TESTS); \
 	else \
@@ -95,10 +96,16 @@ machete: ## Check that every dependency is used
 	@$(call install,cargo-machete,$(MACHETE_VERSION))
 	cargo machete
 
-tools: ## Install the pinned cargo tools, unless the machine has them
+tools: $(SCHEMATHESIS) ## Install the pinned tools, unless the machine has them
 	@$(call install,cargo-deny,$(DENY_VERSION))
 	@$(call install,cargo-machete,$(MACHETE_VERSION))
 	@$(call install,cargo-nextest,$(NEXTEST_VERSION))
+
+# Not a virtual environment: Debian's Python makes one only with another package.
+$(SCHEMATHESIS): tests/schemathesis/requirements.txt | setup
+	rm -rf $(TOOLS)/schemathesis
+	python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --target $(TOOLS)/schemathesis --requirement $<
+	@touch $@
 
 secrets: build ## Print new secrets for an .env file
 	@$(call program,dockhost) secrets

@@ -1,4 +1,5 @@
 //! The HTTP API, as clients use it.
 
 mod concurrency;
+mod schemathesis;
 mod user_journey;

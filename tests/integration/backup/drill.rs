@@ -113,7 +113,7 @@ async fn drill_lost_system_is_restored_from_its_export() {
     dockhost(&world, &["import", "--check", &export]).await;
     let offline = run(elsewhere.path(), &["import", "--check", &export], &[]).await;
     assert!(
-        offline.code == 0 && offline.out.contains(&format!("{events} events, as they were exported")),
+        offline.code == 0 && offline.out.contains(&format!("{events} events, unchanged since the export")),
         "{offline:?}"
     );
 
@@ -121,7 +121,7 @@ async fn drill_lost_system_is_restored_from_its_export() {
     world.nats = Nats::with(world.nats.secrets.clone()).await;
     let imported = dockhost(&world, &["import", &export]).await;
     assert!(
-        imported.out.contains(&format!("the log holds {events} events, {events} of them stored now")),
+        imported.out.contains(&format!("the log has {events} events; this run stored {events} of them")),
         "{imported:?}"
     );
 

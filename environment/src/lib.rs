@@ -121,8 +121,8 @@ fn missing_variables(command: &Command, error: &clap::Error) -> Vec<String> {
 /// One warning for each `DOCKHOST_*` variable of this process that no program of DockHost knows.
 #[must_use]
 pub fn unknown_variables() -> Vec<String> {
-    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    set.filter_map(|name| warning(&name)).collect()
+    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    set.filter_map(|(name, _)| warning(name.to_str()?)).collect()
 }
 
 fn warning(name: &str) -> Option<String> {

@@ -37,15 +37,15 @@ pub fn variable(name: &str) -> Option<String> {
 /// Parses the command line of this process; prints the help or a usage error and exits where clap would.
 #[must_use]
 pub fn parse<P: Parser>() -> Parsed<P> {
-    parse_from(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
+    parse_from(&std::env::args_os().collect::<Vec<_>>()).unwrap_or_else(|error| error.exit())
 }
 
 /// Parses until no invalid variable is left: clap stops at the first, so each is hidden from the next attempt.
-fn parse_from<P: Parser>(args: Vec<OsString>) -> Result<Parsed<P>, clap::Error> {
+fn parse_from<P: Parser>(args: &[OsString]) -> Result<Parsed<P>, clap::Error> {
     let mut hidden = BTreeSet::new();
     let mut problems = Vec::new();
     loop {
-        let parsed = hide_variables(P::command(), &hidden).try_get_matches_from(&args);
+        let parsed = hide_variables(P::command(), &hidden).try_get_matches_from(args);
         let error = match parsed.and_then(|mut matches| P::from_arg_matches_mut(&mut matches)) {
             Ok(args) => return Ok(Parsed { args, problems }),
             Err(error) => error,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn parse(args: &[&str]) -> Result<Parsed<Args>, clap::Error> {
-        parse_from(std::iter::once(&"test").chain(args).map(Into::into).collect())
+        parse_from(&std::iter::once(&"test").chain(args).map(Into::into).collect::<Vec<_>>())
     }
 
     #[test]

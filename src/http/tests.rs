@@ -270,7 +270,7 @@ async fn operations_log_without_answer_answer_outcome_unknown() {
 #[tokio::test]
 async fn operations_repeated_conflicts_answer_busy() {
     assert_answered(Code::Busy, |fixture, _| {
-        (0..MAX_ATTEMPTS).for_each(|_| fixture.app.log.fail_next(Fault::Conflict))
+        (0..MAX_ATTEMPTS).for_each(|_| fixture.app.log.fail_next(Fault::Conflict));
     })
     .await;
 }

@@ -287,13 +287,13 @@ async fn erase_user_finds_the_user_and_reports_progress() {
     }
     // Without a replica the command only appends the event.
     world.kill_replica(0).await;
-    wait_until("no replica leads", DEADLINE, async || {
+    wait_until("there is no leader", DEADLINE, async || {
         let output = dockhost(&world, &["erase-user", "ada@example.org", "--yes", "--timeout", "1"]).await;
         assert!(
-            output.code == 3 && output.out.contains("still under way") && output.out.contains("waits for"),
+            output.code == 3 && output.out.contains("not complete yet") && output.out.contains("waiting for"),
             "{output:?}"
         );
-        if output.out.contains("no replica leads") { Ok(()) } else { Err(format!("{output:?}")) }
+        if output.out.contains("there is no leader now") { Ok(()) } else { Err(format!("{output:?}")) }
     })
     .await;
     let output = dockhost(&world, &["erase-user", "ada", "--yes", "--wait", "false"]).await;
@@ -319,7 +319,7 @@ async fn erasure_leader_dies_the_next_one_completes_it() {
     assert_eq!(ada.create().await.status, 201);
     world.kill_agent(alpha).await;
     let output = dockhost(&world, &["erase-user", "ada", "--yes", "--timeout", "2"]).await;
-    assert!(output.code == 3 && output.out.contains("waits for 1 instance to be deleted"), "{output:?}");
+    assert!(output.code == 3 && output.out.contains("waiting for 1 instance to be deleted"), "{output:?}");
     let leader = world.leader().await;
     world.kill_replica(leader).await;
     let output = dockhost(&world, &["erase-user", "ada", "--yes"]).await;

@@ -21,6 +21,8 @@ use crate::replica::projection_progress::ProjectionProgress;
 
 /// `<log incarnation>.<sequence>`: in answers to writes, and in queries that must see them.
 pub const POSITION: HeaderName = HeaderName::from_static("dockhost-position");
+/// A position, for the API's document.
+pub const POSITION_PATTERN: &str = r"^\S+\.[0-9]+$";
 /// The first sequence that an answer lacks.
 pub const STALE: HeaderName = HeaderName::from_static("dockhost-stale");
 

@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 
 use crate::http::app::App;
-use crate::http::consistency::POSITION;
+use crate::http::consistency::{POSITION, POSITION_PATTERN};
 use crate::http::openapi::{header_parameter, text};
 use crate::http::response::{ApiError, Code};
 
@@ -35,6 +35,6 @@ impl IntoParams for ReadPosition {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let description = "The `Dockhost-Position` of an answer to a write: this answer includes that write, whichever \
                            replica it comes from. The server waits up to 5 s for the read model.";
-        vec![header_parameter("Dockhost-Position", description, text())]
+        vec![header_parameter("Dockhost-Position", description, text().pattern(Some(POSITION_PATTERN)))]
     }
 }

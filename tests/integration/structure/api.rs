@@ -1,10 +1,12 @@
 //! `docs/openapi.json`, `docs/API.md` and `docs/EVENTS.md` against the code.
 
+use std::collections::BTreeSet;
+
 use dockhost::http::openapi;
 use dockhost::http::response::Code;
 use serde_json::Value;
 
-use super::{assert_same, code_words, files, set, text};
+use super::{assert_same, between, code_words, files, set, text};
 
 fn document() -> Value {
     serde_json::from_str(&openapi::json().unwrap()).unwrap()
@@ -16,20 +18,53 @@ fn openapi_snapshot_is_current() {
     assert!(text("docs/openapi.json").trim_end() == openapi::json().unwrap(), "docs/openapi.json is outdated; {renew}");
 }
 
-#[test]
-fn openapi_documents_every_error_code() {
-    // What an unknown method gets belongs to no operation.
-    let documented = document()["components"]["schemas"]["ErrorCode"]["enum"].clone();
-    let documented = documented.as_array().unwrap().iter().map(|code| code.as_str().unwrap());
-    let known = Code::ALL.iter().map(|code| code.as_str());
-    assert_same(("the document", set(documented)), ("the code", set(known)));
+/// The answers of all operations, references resolved.
+fn answers(document: &Value) -> Vec<Value> {
+    let members = |value: &Value| value.as_object().unwrap().values().cloned().collect::<Vec<_>>();
+    let operations = members(&document["paths"]).into_iter().flat_map(|item| members(&item));
+    let answers = operations.flat_map(|operation| members(&operation["responses"]));
+    let resolve = |answer: Value| match answer["$ref"].as_str() {
+        Some(reference) => document.pointer(&reference[1..]).unwrap().clone(),
+        None => answer,
+    };
+    answers.map(resolve).collect()
+}
 
-    let text = openapi::json().unwrap();
-    let (paths, _) = text.split_once("\"schemas\"").unwrap();
-    let components = document()["components"]["responses"].to_string();
-    for code in Code::ALL {
-        let quoted = format!("`{}`", code.as_str());
-        assert!(paths.contains(&quoted) || components.contains(&quoted), "{quoted} is in no answer");
+#[test]
+fn openapi_has_every_error_code_in_an_answer() {
+    let answers = answers(&document());
+    let descriptions: String = answers.iter().filter_map(|answer| answer["description"].as_str()).collect();
+    let documented =
+        Code::ALL.iter().map(|code| code.as_str()).filter(|code| descriptions.contains(&format!("`{code}`")));
+    assert_same(("the answers", set(documented)), ("the code", set(Code::ALL.iter().map(|code| code.as_str()))));
+}
+
+#[test]
+fn api_page_names_existing_codes_and_paths_and_every_header() {
+    let (page, document) = (text("docs/API.md"), document());
+    let words = code_words(&page);
+    let known: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let is_code = |word: &&&str| word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    for code in words.iter().filter(is_code) {
+        assert!(known.contains(code), "docs/API.md names the code {code}, which does not exist");
+    }
+    for path in words.iter().filter_map(|word| word.find("/api/v2/").map(|start| &word[start..])) {
+        assert!(document["paths"].get(path).is_some(), "docs/API.md names the path {path}, which does not exist");
+    }
+    let mut headers: BTreeSet<String> = answers(&document)
+        .iter()
+        .filter_map(|answer| answer["headers"].as_object())
+        .flatten()
+        .map(|(name, _)| name.clone())
+        .collect();
+    let parameters = document.to_string();
+    headers.extend(between(&parameters, "\"in\":\"header\",\"name\":\"", "\"").into_iter().map(str::to_owned));
+    // Explained as the cookies of sign-up and sign-in.
+    headers.remove("Set-Cookie");
+    assert!(headers.len() >= 8, "too few headers: {headers:?}");
+    for header in headers {
+        let is_explained = words.iter().any(|word| word.starts_with(&header));
+        assert!(is_explained, "docs/API.md does not explain the header {header}");
     }
 }
 

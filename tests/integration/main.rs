@@ -9,7 +9,6 @@ mod engine;
 
 mod api;
 mod backup;
-mod bad_input;
 mod broker;
 mod dev;
 mod dev_command;
@@ -21,7 +20,6 @@ mod projections;
 mod quarantine;
 mod real_ssh;
 mod replicas;
-mod routes;
 mod snapshots;
 mod start_up;
 mod structure;

@@ -1,4 +1,4 @@
-//! Whatever is sent: refused with a reason in the envelope, never a fault of ours, and no trace in the log.
+//! Invalid requests: each is refused with a documented error, none causes an internal error, none changes the log.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -21,8 +21,8 @@ async fn end_of_log(world: &World) -> u64 {
     broker.jetstream().get_stream("EVENTS").await.unwrap().cached_info().state.last_sequence
 }
 
-/// One client error, as documented, with the request's id.
-fn refused(what: &str, answer: &Answer, id: &str) {
+/// Fails unless the answer is a client error in the envelope, with the request's id.
+fn assert_refused(what: &str, answer: &Answer, id: &str) {
     assert!((400..500).contains(&answer.status), "{what}: {answer:?}");
     assert_eq!(answer.header("x-request-id"), Some(id), "{what}: {answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"), "{what}: {answer:?}");
@@ -34,7 +34,7 @@ fn refused(what: &str, answer: &Answer, id: &str) {
     assert_eq!(error["requestId"], id, "{what}: {answer:?}");
 }
 
-/// Sends bodies to one place and expects one code of each.
+/// Sends requests, each with an id of its own, and compares the error codes.
 struct Sender<'a> {
     client: &'a Client,
     sent: usize,
@@ -56,7 +56,7 @@ impl Sender<'_> {
         let mut headers = headers.to_vec();
         headers.push(("x-request-id", &id));
         let answer = self.client.send(method, path, &headers, body).await;
-        refused(&what, &answer, &id);
+        assert_refused(&what, &answer, &id);
         assert_eq!(answer.code(), code, "{what}: {answer:?}");
         answer
     }
@@ -66,8 +66,8 @@ impl Sender<'_> {
         self.raw(method, path, &headers, Some(body.to_string().into_bytes()), code).await
     }
 
-    /// The fields that are complained about.
-    async fn wrong_fields(&mut self, method: Method, path: &str, body: Value, fields: &[&str]) {
+    /// Expects `validation_failed` for exactly these fields.
+    async fn invalid_fields(&mut self, method: Method, path: &str, body: Value, fields: &[&str]) {
         let answer = self.json(method, path, body, "validation_failed").await;
         let details = answer.body["error"]["details"].as_array().unwrap();
         let named: Vec<&str> = details.iter().map(|entry| entry["field"].as_str().unwrap()).collect();
@@ -85,13 +85,13 @@ fn sign_up_with(field: &str, value: Value) -> Value {
     body
 }
 
-fn enrol_with(field: &str, value: Value) -> Value {
+fn backend_sign_up_with(field: &str, value: Value) -> Value {
     let mut body = json!({ "username": "mallory", "password": "a long password" });
     body[field] = value;
     body
 }
 
-/// Names that mean something to a broker, a database, a shell or a terminal.
+/// Names with a meaning for a broker, a database, a shell or a terminal.
 const HOSTILE: [&str; 18] = [
     "*",
     ">",
@@ -114,7 +114,7 @@ const HOSTILE: [&str; 18] = [
 ];
 
 #[tokio::test]
-async fn hostile_bodies_are_refused_and_leave_no_trace() {
+async fn api_hostile_bodies_are_refused_and_change_nothing() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 5).await;
     let ada = world.user("ada").await;
@@ -122,8 +122,8 @@ async fn hostile_bodies_are_refused_and_leave_no_trace() {
     let mut send = Sender { client: &ada, sent: 0 };
     let json_type = [("content-type", "application/json")];
 
-    // Every route with a body takes an object, of JSON, and says so.
-    let places = [
+    // Every route with a body takes a JSON object only.
+    let routes = [
         (Method::POST, USER_UP),
         (Method::POST, USER_IN),
         (Method::POST, BACKEND_UP),
@@ -133,7 +133,7 @@ async fn hostile_bodies_are_refused_and_leave_no_trace() {
         (Method::PUT, "/api/v2/user/instance/resume"),
         (Method::DELETE, INSTANCE),
     ];
-    for (method, path) in places {
+    for (method, path) in routes {
         for body in
             ["{", "[]", "null", "7", "\"text\"", "{\"a\":1}{", "{'a':1}", "\u{0}", "", "{\"username\":\"\\ud800\"}"]
         {
@@ -156,63 +156,66 @@ async fn hostile_bodies_are_refused_and_leave_no_trace() {
         assert_eq!(answer.status, 413);
     }
 
-    // Fields that are missing, unknown, or of another type; all of them are named.
-    send.wrong_fields(Method::POST, USER_UP, json!({}), &["username", "email", "password"]).await;
-    send.wrong_fields(Method::POST, USER_IN, json!({}), &["username", "password"]).await;
-    send.wrong_fields(Method::POST, BACKEND_UP, json!({}), &["username", "password"]).await;
-    send.wrong_fields(Method::PUT, "/api/v2/user/instance/stop", json!({}), &["instanceId"]).await;
-    send.wrong_fields(Method::DELETE, INSTANCE, json!({}), &["instanceId"]).await;
-    send.wrong_fields(Method::POST, USER_UP, sign_up_with("isAdmin", json!(true)), &["isAdmin"]).await;
-    send.wrong_fields(Method::POST, USER_UP, sign_up_with("role", json!("admin")), &["role"]).await;
-    send.wrong_fields(Method::POST, BACKEND_UP, enrol_with("status", json!("connected")), &["status"]).await;
-    send.wrong_fields(Method::POST, INSTANCE, json!({ "userId": "another" }), &["userId"]).await;
+    // Fields that are missing, unknown, or of another type.
+    send.invalid_fields(Method::POST, USER_UP, json!({}), &["username", "email", "password"]).await;
+    send.invalid_fields(Method::POST, USER_IN, json!({}), &["username", "password"]).await;
+    send.invalid_fields(Method::POST, BACKEND_UP, json!({}), &["username", "password"]).await;
+    send.invalid_fields(Method::PUT, "/api/v2/user/instance/stop", json!({}), &["instanceId"]).await;
+    send.invalid_fields(Method::DELETE, INSTANCE, json!({}), &["instanceId"]).await;
+    send.invalid_fields(Method::POST, USER_UP, sign_up_with("isAdmin", json!(true)), &["isAdmin"]).await;
+    send.invalid_fields(Method::POST, USER_UP, sign_up_with("role", json!("admin")), &["role"]).await;
+    send.invalid_fields(Method::POST, BACKEND_UP, backend_sign_up_with("status", json!("connected")), &["status"])
+        .await;
+    send.invalid_fields(Method::POST, INSTANCE, json!({ "userId": "another" }), &["userId"]).await;
     let extra = json!({ "instanceId": "some", "wanted": "deleted" });
-    send.wrong_fields(Method::PUT, "/api/v2/user/instance/resume", extra, &["wanted"]).await;
+    send.invalid_fields(Method::PUT, "/api/v2/user/instance/resume", extra, &["wanted"]).await;
     for value in [json!({ "$ne": null }), json!({ "$gt": "" }), json!(["ada"]), json!(7), json!(true), json!(1e300)] {
         for field in ["username", "email", "password", "sshPublicKey"] {
-            send.wrong_fields(Method::POST, USER_UP, sign_up_with(field, value.clone()), &[field]).await;
+            send.invalid_fields(Method::POST, USER_UP, sign_up_with(field, value.clone()), &[field]).await;
         }
         for field in ["username", "password", "labName", "operatingSystem"] {
-            send.wrong_fields(Method::POST, BACKEND_UP, enrol_with(field, value.clone()), &[field]).await;
+            send.invalid_fields(Method::POST, BACKEND_UP, backend_sign_up_with(field, value.clone()), &[field]).await;
         }
         for (path, field) in
             [(USER_IN, "username"), (USER_IN, "password"), (BACKEND_IN, "username"), (BACKEND_IN, "password")]
         {
             let mut body = json!({ "username": "ada", "password": "correct horse" });
             body[field] = value.clone();
-            send.wrong_fields(Method::POST, path, body, &[field]).await;
+            send.invalid_fields(Method::POST, path, body, &[field]).await;
         }
-        send.wrong_fields(Method::POST, INSTANCE, json!({ "name": value }), &["name"]).await;
-        send.wrong_fields(Method::POST, INSTANCE, json!({ "sshPublicKey": value }), &["sshPublicKey"]).await;
-        send.wrong_fields(Method::DELETE, INSTANCE, json!({ "instanceId": value }), &["instanceId"]).await;
+        send.invalid_fields(Method::POST, INSTANCE, json!({ "name": value }), &["name"]).await;
+        send.invalid_fields(Method::POST, INSTANCE, json!({ "sshPublicKey": value }), &["sshPublicKey"]).await;
+        send.invalid_fields(Method::DELETE, INSTANCE, json!({ "instanceId": value }), &["instanceId"]).await;
     }
     for value in [json!(0), json!(-1), json!(1.5), json!("5"), json!(1e9), json!({})] {
-        send.wrong_fields(Method::POST, BACKEND_UP, enrol_with("maxContainers", value), &["maxContainers"]).await;
+        send.invalid_fields(Method::POST, BACKEND_UP, backend_sign_up_with("maxContainers", value), &["maxContainers"])
+            .await;
     }
     for value in [json!("a\nb"), json!("a\r\nb"), json!("a\u{1b}[2Jb"), json!("x".repeat(101))] {
         for field in ["labName", "operatingSystem"] {
-            send.wrong_fields(Method::POST, BACKEND_UP, enrol_with(field, value.clone()), &[field]).await;
+            send.invalid_fields(Method::POST, BACKEND_UP, backend_sign_up_with(field, value.clone()), &[field]).await;
         }
     }
     for value in ["", "short", &"x".repeat(129), "nul\u{0}nul\u{0}"] {
-        send.wrong_fields(Method::POST, USER_UP, sign_up_with("password", json!(value)), &["password"]).await;
+        send.invalid_fields(Method::POST, USER_UP, sign_up_with("password", json!(value)), &["password"]).await;
     }
     for value in ["", "ada", "@", "a@", "@b", "a@b@c.org", "a b@c.org", "a@b.org\r\nBcc: all@b.org", "a@b\u{0}.org"] {
-        send.wrong_fields(Method::POST, USER_UP, sign_up_with("email", json!(value)), &["email"]).await;
+        send.invalid_fields(Method::POST, USER_UP, sign_up_with("email", json!(value)), &["email"]).await;
     }
     for name in HOSTILE {
-        send.wrong_fields(Method::POST, USER_UP, sign_up_with("username", json!(name)), &["username"]).await;
-        send.wrong_fields(Method::POST, BACKEND_UP, enrol_with("username", json!(name)), &["username"]).await;
-        send.wrong_fields(Method::POST, INSTANCE, json!({ "name": name }), &["name"]).await;
+        send.invalid_fields(Method::POST, USER_UP, sign_up_with("username", json!(name)), &["username"]).await;
+        send.invalid_fields(Method::POST, BACKEND_UP, backend_sign_up_with("username", json!(name)), &["username"])
+            .await;
+        send.invalid_fields(Method::POST, INSTANCE, json!({ "name": name }), &["name"]).await;
     }
     for name in ["stop", "resume", "0193b3a0-0000-7000-8000-000000000001"] {
-        send.wrong_fields(Method::POST, INSTANCE, json!({ "name": name }), &["name"]).await;
+        send.invalid_fields(Method::POST, INSTANCE, json!({ "name": name }), &["name"]).await;
     }
-    assert_eq!(end_of_log(&world).await, before, "something was stored");
+    assert_eq!(end_of_log(&world).await, before, "an event was stored");
 }
 
 #[tokio::test]
-async fn ssh_keys_that_are_more_than_a_key_are_refused() {
+async fn api_ssh_keys_with_more_than_a_key_are_refused() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 5).await;
     let ada = world.user("ada").await;
@@ -232,14 +235,14 @@ async fn ssh_keys_that_are_more_than_a_key_are_refused() {
         format!("ssh-rsa {}", &SSH_KEY["ssh-ed25519 ".len()..]),
         "x".repeat(20_000),
     ] {
-        send.wrong_fields(Method::POST, USER_UP, sign_up_with("sshPublicKey", json!(key)), &["sshPublicKey"]).await;
+        send.invalid_fields(Method::POST, USER_UP, sign_up_with("sshPublicKey", json!(key)), &["sshPublicKey"]).await;
         send.json(Method::POST, INSTANCE, json!({ "sshPublicKey": key }), "invalid_ssh_key").await;
     }
-    assert_eq!(end_of_log(&world).await, before, "something was stored");
+    assert_eq!(end_of_log(&world).await, before, "an event was stored");
 }
 
 #[tokio::test]
-async fn paths_headers_and_ids_of_any_shape_are_refused() {
+async fn api_malformed_paths_headers_and_ids_are_refused() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 5).await;
     let ada = world.user("ada").await;
@@ -262,7 +265,7 @@ async fn paths_headers_and_ids_of_any_shape_are_refused() {
         let answer = send.raw(method, path, &[], None, "method_not_allowed").await;
         assert_eq!(answer.status, 405);
     }
-    // Text that names no instance and no operation, percent-encoded; and what isn't text at all.
+    // Text that names no instance and no operation, percent-encoded; and bytes that are not UTF-8.
     for id in [
         "*",
         "%3E",
@@ -309,17 +312,17 @@ async fn paths_headers_and_ids_of_any_shape_are_refused() {
             send.raw(Method::GET, path, &[("dockhost-position", position)], None, "invalid_header").await;
         }
     }
-    // A client that is not signed in, whose only such header is the one below.
-    let stranger = world.client(0);
-    let mut send = Sender { client: &stranger, sent: send.sent };
+    // A client without a token of its own.
+    let anonymous = world.client(0);
+    let mut send = Sender { client: &anonymous, sent: send.sent };
     let huge = format!("Bearer {}", "a".repeat(16_000));
     send.raw(Method::GET, INSTANCE, &[("authorization", &huge)], None, "unauthorized").await;
     for header in ["Basic YWRhOmFkYQ==", "Bearer", "Bearer ", "bearer a b", "é"] {
         send.raw(Method::GET, INSTANCE, &[("authorization", header)], None, "unauthorized").await;
     }
-    assert_eq!(end_of_log(&world).await, before, "something was stored");
+    assert_eq!(end_of_log(&world).await, before, "an event was stored");
 
-    // A request id that isn't plain is replaced, not echoed.
+    // A malformed request id is replaced, not echoed.
     let long_id = "i".repeat(65);
     for id in ["two words", "<script>", long_id.as_str()] {
         let answer = ada.send(Method::GET, "/no-such-path", &[("x-request-id", id)], None).await;
@@ -328,9 +331,9 @@ async fn paths_headers_and_ids_of_any_shape_are_refused() {
     }
 }
 
-/// Below the framework: what isn't even HTTP is closed or refused, and the server goes on.
+/// Bytes that are not valid HTTP. The server closes the connection or refuses, and serves other clients.
 #[tokio::test]
-async fn what_is_no_http_request_is_refused_and_nothing_else_suffers() {
+async fn api_malformed_http_is_refused_and_others_are_served() {
     let world = World::start(1).await;
     let address = world.replicas[0].url.strip_prefix("http://").unwrap().to_owned();
     let many: String = (0..500).map(|n| format!("x-{n}: y\r\n")).collect();
@@ -350,7 +353,7 @@ async fn what_is_no_http_request_is_refused_and_nothing_else_suffers() {
         ),
     ] {
         let mut stream = TcpStream::connect(&address).unwrap();
-        // The server may close while this is still being written.
+        // The server may close the connection before everything is written.
         let _ = stream.write_all(text.as_bytes());
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut answer = Vec::new();
@@ -362,7 +365,7 @@ async fn what_is_no_http_request_is_refused_and_nothing_else_suffers() {
 }
 
 #[tokio::test]
-async fn preferences_that_mean_nothing_are_ignored() {
+async fn api_unknown_preferences_are_ignored() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 10).await;
     let ada = world.user("ada").await;

@@ -136,7 +136,7 @@ async fn session(client: &Client, kind: &str, cookie: &str, body: &Value) -> Str
 }
 
 #[tokio::test]
-async fn routes_with_security_refuse_every_other_token() {
+async fn api_secured_routes_refuse_every_other_token() {
     let mut world = World::with(1, &[("FRONTEND_URL", FRONTEND)]).await;
     world.register("alpha", 5).await;
     let open = world.client(0);
@@ -209,7 +209,7 @@ async fn routes_with_security_refuse_every_other_token() {
 }
 
 #[tokio::test]
-async fn routes_of_one_user_answer_404_for_another_users_things() {
+async fn api_another_users_things_are_not_found() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 5).await;
     let (ada, eve) = (world.user("ada").await, world.user("eve").await);
@@ -249,7 +249,7 @@ async fn routes_of_one_user_answer_404_for_another_users_things() {
 }
 
 #[tokio::test]
-async fn cors_allows_credentials_for_the_frontend_only() {
+async fn api_cors_allows_credentials_for_the_frontend_only() {
     // With a path and the default port, which are not part of the origin.
     let world = World::with(1, &[("FRONTEND_URL", "https://App.example.org:443/start")]).await;
     let client = world.client(0);

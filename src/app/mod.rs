@@ -1,4 +1,4 @@
-//! Starts one replica of the main server, runs it until it is told to stop, and shuts it down.
+//! Starts one replica of the main server, runs it until it is cancelled, and shuts it down.
 
 pub mod config;
 pub mod secrets;

@@ -1,4 +1,4 @@
-//! Serves the API until it is told to stop, then drains the requests in flight.
+//! Serves the API until it is cancelled, then drains the requests in flight.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -114,10 +114,8 @@ impl Replica {
             let dispatched = durable::ack_floor(broker.jetstream(), streams::EVENTS, &consumer).await?;
             bootstrap::run(&self.follower, &port, &self.assignments, dispatched).await
         };
-        let loaded =
-            until_deadline("the machines", *deadline, is_transient, || load().map_err(anyhow::Error::from_boxed))
-                .await?;
-        let (after, latest) = loaded;
+        let retried = || load().map_err(anyhow::Error::from_boxed);
+        let (after, latest) = until_deadline("the log and the assignments", *deadline, is_transient, retried).await?;
         Ok(FollowerStart { after, latest })
     }
 }

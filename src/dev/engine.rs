@@ -10,7 +10,7 @@ use clap::ValueEnum;
 pub enum Runtime {
     /// Docker or Podman.
     Docker,
-    /// No containers run; the agents only behave as if.
+    /// No containers run; the agents simulate them.
     Simulated,
 }
 

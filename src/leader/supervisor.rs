@@ -10,8 +10,8 @@ use crate::common::error::{Cause, chain};
 
 /// The pause before the first restart; it doubles with each failure in a row.
 const MIN_RESTART_DELAY: Duration = Duration::from_secs(1);
-/// The longest pause between two runs.
-const MAX_RESTART_DELAY: Duration = Duration::from_secs(30);
+/// The longest pause between two runs: after an outage the read models continue within this time.
+const MAX_RESTART_DELAY: Duration = Duration::from_secs(5);
 /// A role that runs for this long has recovered. Longer than a role takes to fail while a dependency is down.
 const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 

@@ -9,12 +9,25 @@ use dockhost_domain::wire::DesiredState;
 use dockhost_projections::instances::Instances;
 
 use super::app::App;
+use super::consistency::LogPosition;
 use super::extract::Wait;
 use super::response::details::OperationDetails;
-use super::response::{ApiError, Code, Details, Reply};
+use super::response::{ApiError, Code, Details, Reply, Success};
 use super::views::{Instance, backend_reasons};
 use crate::event_log::LogError;
 use crate::execute::CachedState;
+
+/// The wait is over and the operation continues, or a later command superseded this one.
+#[derive(utoipa::IntoResponses)]
+#[response(
+    status = 202,
+    headers(
+        ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+        ("Location" = String, description = "The operation, `/api/v2/operations/{id}`."),
+    ),
+)]
+#[expect(dead_code, reason = "describes an answer in the API's document")]
+pub struct Accepted(Success<Instance>);
 
 /// An operation to wait for.
 #[derive(Debug, Clone, Copy)]

@@ -12,6 +12,7 @@ use crate::common::clock;
 use crate::http::app::App;
 use crate::http::extract::Wait;
 use crate::http::operation_wait::OperationWait;
+use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply};
 use crate::http::views::Instance;
@@ -26,6 +27,12 @@ pub struct InstanceRequest {
     #[schema(pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$")]
     pub instance_id: String,
 }
+
+error_responses!(
+    /// Error answers of stop and resume.
+    pub ChangeErrors: CALLER, BODY, COMMAND,
+    &[Code::NotFound, Code::InstanceDeleting, Code::InstanceFailed, Code::OperationFailed]
+);
 
 /// The instance of this id or name. `not_found` rests on a state that the log has confirmed.
 async fn find(app: &App, user_id: UserId, id_or_name: &str) -> Result<InstanceId, ApiError> {

@@ -20,7 +20,7 @@ use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, CurrentUser, IdempotencyKey, Wait};
-use crate::http::operation_wait::OperationWait;
+use crate::http::operation_wait::{Accepted, OperationWait};
 use crate::http::response::details::{BackendReason, BackendsDetails, QuotaDetails};
 use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
@@ -135,15 +135,7 @@ fn rejected(app: &App, rejection: RequestRejected) -> ApiError {
         (status = 201, description = "The instance is running.", body = Success<Instance>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
         )),
-        (
-            status = 202,
-            description = "The wait is over and the operation continues, or a later command superseded this one.",
-            body = Success<Instance>,
-            headers(
-                ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
-                ("Location" = String, description = "The operation, `/api/v2/operations/{id}`."),
-            ),
-        ),
+        Accepted,
         CreateErrors,
     ),
 )]

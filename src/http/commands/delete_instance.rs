@@ -10,6 +10,7 @@ use super::change::{InstanceRequest, change};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{CurrentUser, JsonObject, Query, Wait};
+use crate::http::operation_wait::Accepted;
 use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Instance;
@@ -41,10 +42,7 @@ error_responses!(DeleteErrors: CALLER, BODY, COMMAND, &[Code::NotFound]);
         (status = 200, description = "The instance is deleted.", body = Success<Instance>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
         )),
-        (status = 202, description = "The wait is over and the operation continues.", body = Success<Instance>, headers(
-            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
-            ("Location" = String, description = "The operation, `/api/v2/operations/{id}`."),
-        )),
+        Accepted,
         DeleteErrors,
     ),
 )]

@@ -5,18 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use dockhost_domain::wire::DesiredState;
 
-use super::change::{InstanceRequest, change};
+use super::change::{ChangeErrors, InstanceRequest, change};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, CurrentUser, Wait};
-use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
-use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::operation_wait::Accepted;
+use crate::http::response::{ApiError, Reply, Success};
 use crate::http::views::Instance;
-
-error_responses!(
-    StopErrors: CALLER, BODY, COMMAND,
-    &[Code::NotFound, Code::InstanceDeleting, Code::InstanceFailed, Code::OperationFailed]
-);
 
 /// Stop an instance
 ///
@@ -33,16 +28,8 @@ error_responses!(
         (status = 200, description = "The instance is stopped.", body = Success<Instance>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
         )),
-        (
-            status = 202,
-            description = "The wait is over and the operation continues, or a later command superseded this one.",
-            body = Success<Instance>,
-            headers(
-                ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
-                ("Location" = String, description = "The operation, `/api/v2/operations/{id}`."),
-            ),
-        ),
-        StopErrors,
+        Accepted,
+        ChangeErrors,
     ),
 )]
 pub async fn put(

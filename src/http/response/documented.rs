@@ -28,8 +28,9 @@ pub const READ_MODEL: &[Code] = &[Code::InvalidHeader, Code::DatabaseUnavailable
 
 /// Declares a type for `responses(…)` of `utoipa::path`: the error answers with these groups of codes.
 macro_rules! error_responses {
-    ($name:ident: $($codes:expr),* $(,)?) => {
-        struct $name;
+    ($(#[$doc:meta])* $visibility:vis $name:ident: $($codes:expr),* $(,)?) => {
+        $(#[$doc])*
+        $visibility struct $name;
 
         impl utoipa::IntoResponses for $name {
             fn responses() -> std::collections::BTreeMap<

@@ -12,13 +12,18 @@
 //! - [`projector`], [`pipeline`]: events → documents → checkpoint, live. [`release`]: retries quarantined aggregates.
 //! - [`rebuild`], [`verify`]: fold the whole log again, to replace the documents or to compare them ([`comparison`],
 //!   [`digest`]). Both use `scan`, `rebuild_buffer` and `compare`.
+//! - [`self_build`]: builds a model in a newer fold version. [`cleanup`]: drops collections that nothing uses.
 //! - [`admin`]: initiates a replica set.
 
 pub mod admin;
 pub mod backends;
+mod build_reporter;
+pub mod cleanup;
 mod compare;
 pub mod comparison;
 pub mod digest;
+#[cfg(test)]
+mod fold_versions;
 pub mod instances;
 pub mod log;
 pub mod model;
@@ -30,6 +35,7 @@ mod rebuild_buffer;
 pub mod registry;
 pub mod release;
 mod scan;
+pub mod self_build;
 pub mod sessions;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]

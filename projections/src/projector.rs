@@ -31,7 +31,7 @@ pub enum ProjectionError {
         ours: Incarnation,
     },
     /// The documents have another fold version than this program.
-    #[error("the read model {model} was folded by version {stored} of the fold, this is version {ours}: rebuild it")]
+    #[error("the documents of {model} have fold version {stored}, and this program folds version {ours}")]
     FoldChanged {
         /// The model.
         model: &'static str,

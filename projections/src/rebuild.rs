@@ -16,6 +16,7 @@
 use futures::future::{BoxFuture, join_all};
 use futures::{FutureExt as _, TryStreamExt as _};
 
+use crate::build_reporter::BuildReporter;
 use crate::comparison::Comparison;
 use crate::log::{History, OnProgress};
 use crate::model::ReadModel;
@@ -23,7 +24,7 @@ use crate::projector::{ProjectionError, check};
 use crate::rebuild_buffer::{DOCUMENTS_IN_MEMORY, RebuildBuffer};
 use crate::registry::ModelVisitor;
 use crate::scan::{self, ModelJob, ModelResult, Scanned};
-use crate::store::{Checkpoint, CollectionName, DROP_GRACE_PERIOD, MongoStore};
+use crate::store::{BuildStatus, Checkpoint, CollectionName, DROP_GRACE_PERIOD, MongoStore};
 use crate::verify::{checked_end, compare_with_log};
 
 /// The result of a rebuild.
@@ -104,11 +105,21 @@ impl<'a> ModelVisitor for Start<'a> {
     }
 }
 
-struct RebuildJob<M: ReadModel> {
+/// How a rebuild reserves its collection.
+#[derive(Clone, Copy)]
+pub(crate) enum Reservation<'a> {
+    /// In any case: it overtakes another rebuild.
+    Always,
+    /// Unless another process has reserved or reported since it read this checkpoint.
+    IfUnchanged(&'a Checkpoint),
+}
+
+pub(crate) struct RebuildJob<M: ReadModel> {
     store: MongoStore,
     live: Checkpoint,
     target: CollectionName,
     buffer: RebuildBuffer<M>,
+    reporter: BuildReporter,
     /// Whether there are live documents of this log and fold version.
     comparable: bool,
     scan_to: u64,
@@ -116,59 +127,122 @@ struct RebuildJob<M: ReadModel> {
 
 impl<M: ReadModel> RebuildJob<M> {
     async fn start(store: &MongoStore, history: &dyn History, capacity: usize) -> Result<Self, ProjectionError> {
+        let started = Self::start_with(store, history, capacity, Reservation::Always).await?;
+        started.ok_or(ProjectionError::Overtaken { model: M::NAME })
+    }
+
+    /// Reserves the next collection; `None` if the reservation fails.
+    pub(crate) async fn start_with(
+        store: &MongoStore,
+        history: &dyn History,
+        capacity: usize,
+        reservation: Reservation<'_>,
+    ) -> Result<Option<Self>, ProjectionError> {
         store.ping().await?;
-        let (live, target) = reserve_target::<M>(store, history).await?;
+        let Some((live, status)) = reserve_target::<M>(store, history, reservation).await? else { return Ok(None) };
         let end = checked_end::<M>(history, &live).await?;
         let comparable = live.sequence > 0 && check::<M>(&live, &history.incarnation()).is_ok();
         let scan_to = if comparable { live.sequence } else { end };
+        let target = status.collection.clone();
         let buffer = RebuildBuffer::new(store, target.clone(), capacity);
-        Ok(Self { store: store.clone(), live, target, buffer, comparable, scan_to })
+        let reporter = BuildReporter::start(store.clone(), M::NAME, status, buffer.progress());
+        Ok(Some(Self { store: store.clone(), live, target, buffer, reporter, comparable, scan_to }))
     }
 
-    async fn rebuild(mut self, history: &dyn History, on_progress: OnProgress<'_>) -> Result<Rebuilt, ProjectionError> {
-        let Self { store, live, target, buffer, comparable, .. } = &mut self;
-        let before = if *comparable {
-            Some(compare_with_log(store, history, buffer, live.clone(), on_progress).await?)
-        } else {
-            None
+    /// Does the rest of the steps; stops when another rebuild has taken the reservation.
+    pub(crate) async fn rebuild(
+        self,
+        history: &dyn History,
+        on_progress: OnProgress<'_>,
+    ) -> Result<Rebuilt, ProjectionError> {
+        let Self { store, live, target, mut buffer, mut reporter, comparable, .. } = self;
+        let rebuilt = tokio::select! {
+            rebuilt = steps(&store, history, (live, comparable), (&target, &mut buffer), on_progress) => rebuilt,
+            () = reporter.overtaken() => Err(ProjectionError::Overtaken { model: M::NAME }),
         };
-        let mut to = checked_end::<M>(history, live).await?.max(buffer.position());
+        drop(reporter);
+        if rebuilt.is_err()
+            && let Ok(Some(now)) = store.checkpoint::<M>().await
+            && now.building.as_ref() == Some(&target)
+        {
+            // If this fails, the reservation expires.
+            let _ = store.cancel_build(&now).await;
+        }
+        rebuilt
+    }
+}
+
+async fn steps<M: ReadModel>(
+    store: &MongoStore,
+    history: &dyn History,
+    (mut live, comparable): (Checkpoint, bool),
+    (target, buffer): (&CollectionName, &mut RebuildBuffer<M>),
+    on_progress: OnProgress<'_>,
+) -> Result<Rebuilt, ProjectionError> {
+    let before = if comparable {
+        Some(compare_with_log(store, history, buffer, live.clone(), on_progress).await?)
+    } else {
+        None
+    };
+    let mut to = checked_end::<M>(history, &live).await?.max(buffer.position());
+    buffer.fold_to(history, to, on_progress).await?;
+    buffer.write().await?;
+    store.ensure_indexes::<M>(target).await?;
+    buffer.stored().try_for_each(|_| std::future::ready(Ok(()))).await?;
+    #[cfg(feature = "testing")]
+    tokio::time::sleep(crate::store::next_fold::delay_before_switch()).await;
+    loop {
+        let next = next_checkpoint(history, &live, (target, buffer), to);
+        if store.switch(&live, &next).await? {
+            break;
+        }
+        let now = store.checkpoint::<M>().await?;
+        let Some(now) = now.filter(|now| now.building.as_ref() == Some(target)) else {
+            return Err(ProjectionError::Overtaken { model: M::NAME });
+        };
+        to = checked_end::<M>(history, &now).await?;
         buffer.fold_to(history, to, on_progress).await?;
         buffer.write().await?;
-        store.ensure_indexes::<M>(target).await?;
-        buffer.stored().try_for_each(|_| std::future::ready(Ok(()))).await?;
-        loop {
-            let next = Checkpoint {
-                model: M::NAME.to_owned(),
-                incarnation: history.incarnation(),
-                sequence: to,
-                fold_version: M::fold_version(),
-                collection: target.clone(),
-                building: None,
-                quarantine: buffer.quarantine().clone().replacing(&live.quarantine),
-            };
-            if store.switch(live, &next).await? {
-                break;
-            }
-            let now = store.checkpoint::<M>().await?;
-            let Some(now) = now.filter(|now| now.building.as_ref() == Some(target)) else {
-                return Err(ProjectionError::Overtaken { model: M::NAME });
-            };
-            to = checked_end::<M>(history, &now).await?;
-            buffer.fold_to(history, to, on_progress).await?;
-            buffer.write().await?;
-            // The quarantine may have changed too; the next switch must expect the new one.
-            *live = now;
-        }
-        Ok(Rebuilt {
-            model: M::NAME,
-            before,
-            collection: target.clone(),
-            documents: buffer.len(),
-            position: to,
-            quarantined: buffer.quarantine().len(),
-            old: live.collection.clone(),
-        })
+        // The quarantine may have changed too; the next switch must expect the new one.
+        live = now;
+    }
+    Ok(Rebuilt {
+        model: M::NAME,
+        before,
+        collection: target.clone(),
+        documents: buffer.len(),
+        position: to,
+        quarantined: buffer.quarantine().len(),
+        old: live.collection,
+    })
+}
+
+/// The checkpoint after the switch.
+fn next_checkpoint<M: ReadModel>(
+    history: &dyn History,
+    live: &Checkpoint,
+    (target, buffer): (&CollectionName, &RebuildBuffer<M>),
+    sequence: u64,
+) -> Checkpoint {
+    let (incarnation, quarantine) = (history.incarnation(), buffer.quarantine().clone());
+    let mut released = Vec::new();
+    if live.incarnation == incarnation {
+        let no_longer = live.quarantine.entries().filter(|entry| quarantine.get(&entry.subject).is_none());
+        released.extend(live.released.iter().cloned().chain(no_longer.map(|entry| entry.subject.clone())));
+        released.sort_unstable();
+        released.dedup();
+    }
+    Checkpoint {
+        model: M::NAME.to_owned(),
+        incarnation,
+        sequence,
+        fold_version: M::fold_version(),
+        collection: target.clone(),
+        building: None,
+        build: None,
+        last_reserved: Some(target.clone()),
+        released,
+        quarantine: quarantine.replacing(&live.quarantine),
     }
 }
 
@@ -203,19 +277,31 @@ pub async fn drop_replaced(store: &MongoStore, rebuilt: &[Rebuilt]) -> Result<()
     Ok(())
 }
 
-/// Reserves the next collection. Returns the checkpoint with the reservation, and the collection to fill.
+/// Reserves the next collection. Returns the checkpoint with the reservation, and the first report; `None` if another
+/// process has reserved or reported since.
 async fn reserve_target<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
-) -> Result<(Checkpoint, CollectionName), ProjectionError> {
+    reservation: Reservation<'_>,
+) -> Result<Option<(Checkpoint, BuildStatus)>, ProjectionError> {
     loop {
-        let seen = store.load_or_create_checkpoint::<M>(&history.incarnation()).await?;
+        let (seen, only_if_silent) = match reservation {
+            Reservation::Always => (store.load_or_create_checkpoint::<M>(&history.incarnation()).await?, false),
+            Reservation::IfUnchanged(seen) => (seen.clone(), true),
+        };
         let number = |name: &CollectionName| CollectionName::number(M::NAME, name.as_str()).unwrap_or(1);
-        let present = store.collections(M::NAME).await?.into_iter().map(|(number, _)| number).max().unwrap_or(0);
-        let taken = number(&seen.collection).max(seen.building.as_ref().map_or(0, number)).max(present);
-        let target = CollectionName::numbered(M::NAME, taken + 1);
-        if store.reserve_target(&seen, &target).await? {
-            return Ok((Checkpoint { building: Some(target.clone()), ..seen }, target));
+        let present = store.collections(M::NAME).await?.into_iter().map(|(number, _)| number);
+        let named = [Some(&seen.collection), seen.building.as_ref(), seen.last_reserved.as_ref()];
+        let taken = present.chain(named.into_iter().flatten().map(number)).max().unwrap_or(0);
+        let collection = CollectionName::numbered(M::NAME, taken + 1);
+        let status = BuildStatus { collection, fold_version: M::fold_version(), reports: 0, done: 0, total: 0 };
+        if store.reserve_target(&seen, &status, only_if_silent).await? {
+            let (building, build) = (Some(status.collection.clone()), Some(status.clone()));
+            let last_reserved = building.clone();
+            return Ok(Some((Checkpoint { building, build, last_reserved, ..seen }, status)));
+        }
+        if only_if_silent {
+            return Ok(None);
         }
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bson::RawDocumentBuf;
 use futures::future::BoxFuture;
@@ -17,6 +18,7 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
+use crate::build_reporter::FoldProgress;
 use crate::log::{History, LogEntry, OnProgress, Progress, Stage};
 use crate::model::{Folded, ReadModel};
 use crate::projector::ProjectionError;
@@ -52,6 +54,7 @@ pub(crate) struct RebuildBuffer<M: ReadModel> {
     count: usize,
     /// The sum of the fingerprints of what is in the collection.
     sum: u128,
+    progress: Arc<FoldProgress>,
 }
 
 impl<M: ReadModel> RebuildBuffer<M> {
@@ -68,6 +71,7 @@ impl<M: ReadModel> RebuildBuffer<M> {
             spilled: false,
             count: 0,
             sum: 0,
+            progress: Arc::default(),
         }
     }
 
@@ -79,6 +83,11 @@ impl<M: ReadModel> RebuildBuffer<M> {
     /// The aggregates that could not be folded.
     pub(crate) const fn quarantine(&self) -> &Quarantine {
         &self.quarantine
+    }
+
+    /// How far the log is folded, for reports.
+    pub(crate) fn progress(&self) -> Arc<FoldProgress> {
+        Arc::clone(&self.progress)
     }
 
     /// How many documents there are.
@@ -228,6 +237,7 @@ impl<M: ReadModel> ScanTarget for RebuildBuffer<M> {
 
     fn set_position(&mut self, reached: u64, to: u64, on_progress: OnProgress<'_>) {
         self.position = self.position.max(reached);
+        self.progress.set(self.position.min(to), to);
         on_progress(Progress { model: M::NAME, stage: Stage::Fold, done: self.position.min(to), total: to });
     }
 }

@@ -55,7 +55,7 @@ pub async fn release<M: ReadModel>(
         };
         match catch_up::<M>(store, history, &now.collection, (aggregate, after, end)).await? {
             None => {
-                if store.update_quarantine(&now, end, &now.quarantine.without(subject)).await? {
+                if store.update_quarantine(&now, end, &now.quarantine.without(subject), Some(subject)).await? {
                     return Ok(Release::Released);
                 }
                 done = Some((now.collection, end));
@@ -65,7 +65,7 @@ pub async fn release<M: ReadModel>(
             Some(still) => {
                 let mut next = now.quarantine.without(subject);
                 next.add(still.clone()).map_err(|_| ProjectionError::QuarantineFull { model: M::NAME })?;
-                if store.update_quarantine(&now, end, &next.replacing(&now.quarantine)).await? {
+                if store.update_quarantine(&now, end, &next.replacing(&now.quarantine), None).await? {
                     return Ok(Release::StillUnreadable(still));
                 }
             }
@@ -104,6 +104,20 @@ async fn fold_batch<M: ReadModel>(
     }
     store.write::<M>(collection, folded.take_changed()).await?;
     Ok(quarantine.entries().next().cloned())
+}
+
+/// Takes the aggregates that were released and not yet taken, so that the caller re-queues them. If the caller crashes
+/// after that, the next one does not get them.
+///
+/// # Errors
+/// [`ProjectionError::Store`].
+pub async fn take_released<M: ReadModel>(store: &MongoStore) -> Result<Vec<String>, ProjectionError> {
+    loop {
+        let Some(now) = store.checkpoint::<M>().await? else { return Ok(Vec::new()) };
+        if now.released.is_empty() || store.clear_released(&now).await? {
+            return Ok(now.released);
+        }
+    }
 }
 
 /// The quarantined aggregates of a model; none before its first projector.

@@ -22,6 +22,7 @@ use crate::leader::Leader;
 use crate::leader::election::Election;
 use crate::leader::fitness::Fitness;
 use crate::leader::projector::Projectors;
+use crate::replica::model_builder::ModelBuilder;
 
 /// The services for agents, subscribed at the broker but not yet answering.
 pub struct Services {
@@ -70,6 +71,8 @@ pub fn start_replica(
     supervisor.spawn("follower", |cancel| follower.run(start.after, start.latest, cancel));
     let heartbeats = Arc::clone(&replica.heartbeats);
     supervisor.spawn_listener("heartbeats", |cancel| heartbeats.run(client.clone(), cancel));
+    let builder = ModelBuilder::new(Arc::clone(&replica.connections.log), replica.connections.store.clone());
+    supervisor.spawn("model builder", |cancel| builder.run(cancel));
     let (progress, listening) = (Arc::clone(&replica.progress), client.clone());
     supervisor.spawn_listener("projection progress", |cancel| async move { progress.listen(listening, cancel).await });
 }
@@ -78,7 +81,7 @@ pub fn start_replica(
 pub async fn start_election(supervisor: &Supervisor, replica: &Replica, args: &ServerArgs) -> anyhow::Result<()> {
     let Connections { name, broker, log, store, created_at, .. } = &replica.connections;
     let js = broker.jetstream();
-    let fitness = Fitness::new(store.clone(), broker.client().clone());
+    let fitness = Fitness::new(store.clone(), broker.client().clone(), log.incarnation().clone());
     let leader = Leader {
         projectors: Projectors {
             log: Arc::clone(log) as Arc<dyn EventLog>,

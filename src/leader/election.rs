@@ -17,8 +17,8 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 const STEP_DOWN_AFTER: Duration = Duration::from_millis(3_500);
 const _: () = assert!(STEP_DOWN_AFTER.as_millis() + RENEW_INTERVAL.as_millis() < LEADER_LEASE.as_millis());
 
-/// Cool-down before a replica that yielded may campaign again.
-const YIELD_COOLDOWN: Duration = Duration::from_secs(10);
+/// How long a replica that isn't fit to lead leaves a free lease to others.
+const UNFIT_DELAY: Duration = Duration::from_secs(3);
 
 /// The key of the lease in its bucket.
 const LEASE_KEY: &str = "leader";
@@ -45,10 +45,32 @@ impl Election {
     /// Waits until this replica acquires the lease; returns its revision, the expectation of the first renewal.
     async fn acquire(&self) -> u64 {
         loop {
-            match self.bucket.create(LEASE_KEY, self.name.clone().into()).await {
-                Ok(revision) => return revision,
-                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
-                Err(error) => tracing::debug!(%error, "could not try to acquire the lease"),
+            if let Some(revision) = self.try_acquire().await {
+                return revision;
+            }
+            tokio::time::sleep(RENEW_INTERVAL).await;
+        }
+    }
+
+    async fn try_acquire(&self) -> Option<u64> {
+        match self.bucket.create(LEASE_KEY, self.name.clone().into()).await {
+            Ok(revision) => return Some(revision),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
+            Err(error) => tracing::debug!(%error, "could not try to acquire the lease"),
+        }
+        None
+    }
+
+    /// Like [`Election::acquire`], but while this replica isn't fit, it acquires a free lease only after [`UNFIT_DELAY`].
+    async fn campaign(&self, fitness: &Fitness) -> u64 {
+        let mut free_since: Option<Instant> = None;
+        loop {
+            let is_free = !has_leader(&self.bucket).await.unwrap_or(false);
+            free_since = if is_free { free_since.or_else(|| Some(Instant::now())) } else { None };
+            if (free_since.is_some_and(|since| since.elapsed() >= UNFIT_DELAY) || fitness.is_fit().await)
+                && let Some(revision) = self.try_acquire().await
+            {
+                return revision;
             }
             tokio::time::sleep(RENEW_INTERVAL).await;
         }
@@ -127,7 +149,7 @@ impl Election {
     where
         F: Future<Output = ()>,
     {
-        while let Some(revision) = cancel.run_until_cancelled(self.acquire()).await {
+        while let Some(revision) = cancel.run_until_cancelled(self.campaign(&fitness)).await {
             tracing::info!(replica = self.name, "this replica is the leader");
             let end_term = cancel.child_token();
             let work = term(end_term.clone());
@@ -152,9 +174,6 @@ impl Election {
                 self.release().await;
             }
             tracing::info!(replica = self.name, "this replica is no longer the leader");
-            if yields {
-                cancel.run_until_cancelled(tokio::time::sleep(YIELD_COOLDOWN)).await;
-            }
         }
     }
 }

@@ -1,46 +1,71 @@
-//! Fitness to lead: a leader that can't reach the database yields to a replica that can.
+//! Fitness to lead: whether this replica can keep the read models current. A leader that can't yields to one that can.
 //!
-//! Otherwise the read models would not advance while the leader alone is cut off from the database. The leader asks the
-//! other replicas first: if none reaches the database it keeps the lease, because the other roles don't need one. A
-//! rule without a question (don't renew while the own ping fails) would interrupt those roles in every outage.
+//! A replica is fit if it reaches the database and has the fold versions of the documents. During a rolling upgrade the
+//! older replicas are fit until a newer one has built a read model and switched, and the newer ones from then on.
+//!
+//! A leader that isn't fit asks the others. If none is fit it keeps the lease, because the other roles don't need the read
+//! models. A rule without a question (don't renew while unfit) would interrupt those roles in every outage.
 
 use std::time::Duration;
 
 use async_nats::Client;
 use bytes::Bytes;
-use dockhost_projections::store::MongoStore;
+use dockhost_domain::incarnation::Incarnation;
+use dockhost_projections::read_checkpoints;
+use dockhost_projections::registry::ModelInfo;
+use dockhost_projections::self_build::is_projectable;
+use dockhost_projections::store::{Checkpoint, MongoStore};
 use futures::StreamExt;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// The subject on which a leader asks whether another replica reaches the database.
+/// The subject on which a leader asks whether another replica is fit.
 const SUBJECT: &str = "dockhost.fit";
-/// How often the leader pings the database.
+/// How often the leader checks itself.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The database counts as unreachable if a ping takes longer.
-const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Failed pings in a row before the leader asks the others.
+/// The database counts as unreachable if it takes longer to read the checkpoints.
+const READ_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Failed reads in a row before the leader asks the others.
 const FAILURES_BEFORE_ASKING: u32 = 2;
 
-/// Checks whether this replica and others reach the database.
+/// Checks whether this replica and others are fit.
 #[derive(Clone)]
 pub struct Fitness {
     store: MongoStore,
     client: Client,
+    incarnation: Incarnation,
+}
+
+/// What a replica lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unfit {
+    Database,
+    FoldVersion,
 }
 
 impl Fitness {
-    /// For a replica with these connections.
-    pub const fn new(store: MongoStore, client: Client) -> Self {
-        Self { store, client }
+    /// For a replica with these connections and this log.
+    pub const fn new(store: MongoStore, client: Client, incarnation: Incarnation) -> Self {
+        Self { store, client, incarnation }
     }
 
-    async fn reaches_database(&self) -> bool {
+    async fn check(&self) -> Result<(), Unfit> {
         // The timeout drops only the waiting; the operation runs to its end.
-        matches!(timeout(PING_TIMEOUT, self.store.ping()).await, Ok(Ok(())))
+        let Ok(Ok(checkpoints)) = timeout(READ_TIMEOUT, read_checkpoints(&self.store)).await else {
+            return Err(Unfit::Database);
+        };
+        let can_project = |(model, checkpoint): &(ModelInfo, Option<Checkpoint>)| {
+            is_projectable(model, checkpoint.as_ref(), &self.incarnation)
+        };
+        if checkpoints.iter().all(can_project) { Ok(()) } else { Err(Unfit::FoldVersion) }
     }
 
-    /// Answers a leader's question if this replica reaches the database, and is silent otherwise.
+    /// Whether this replica is fit.
+    pub async fn is_fit(&self) -> bool {
+        self.check().await.is_ok()
+    }
+
+    /// Answers a leader's question if this replica is fit, and is silent otherwise.
     ///
     /// # Errors
     /// The subscription could not be made.
@@ -48,7 +73,7 @@ impl Fitness {
         let mut requests = self.client.subscribe(SUBJECT).await?;
         while let Some(Some(request)) = cancel.run_until_cancelled(requests.next()).await {
             if let Some(reply) = request.reply
-                && self.reaches_database().await
+                && self.is_fit().await
             {
                 // If the answer is lost, the leader asks again.
                 let _ = self.client.publish(reply, Bytes::new()).await;
@@ -57,23 +82,38 @@ impl Fitness {
         Ok(())
     }
 
-    /// Returns when this replica, the leader, can't reach the database and another can.
+    /// Returns when this replica, the leader, is not fit and another is.
     pub async fn until_should_yield(&self) {
         let mut checks = interval(CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failures = 0;
         loop {
             checks.tick().await;
-            failures = if self.reaches_database().await { 0 } else { failures + 1 };
-            if failures >= FAILURES_BEFORE_ASKING && self.another_reaches_database().await {
-                tracing::warn!("this replica can't reach the database but another can: yielding the lease");
+            let lacks = match self.check().await {
+                Ok(()) => {
+                    failures = 0;
+                    continue;
+                }
+                // One failed read may be a hiccup, another fold version is not.
+                Err(Unfit::Database) if failures + 1 < FAILURES_BEFORE_ASKING => {
+                    failures += 1;
+                    continue;
+                }
+                Err(Unfit::Database) => "the database",
+                Err(Unfit::FoldVersion) => "the fold version of a read model",
+            };
+            if self.is_another_fit().await {
+                tracing::warn!(
+                    lacks,
+                    "another replica can project the read models, this one can't: yielding the lease"
+                );
                 return;
             }
         }
     }
 
-    async fn another_reaches_database(&self) -> bool {
+    async fn is_another_fit(&self) -> bool {
         let answer = self.client.request(SUBJECT, Bytes::new());
-        matches!(timeout(PING_TIMEOUT * 2, answer).await, Ok(Ok(_)))
+        matches!(timeout(READ_TIMEOUT * 2, answer).await, Ok(Ok(_)))
     }
 }

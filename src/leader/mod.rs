@@ -3,6 +3,7 @@
 //! A role can be stopped at any point and restarted, and an old leader's role can overlap with its successor's: every
 //! write carries an expectation or a fence.
 
+pub mod collection_cleanup;
 pub mod dispatcher;
 pub mod election;
 pub mod erasure;
@@ -131,6 +132,7 @@ impl Leader {
         let roles = Roles { tasks: TaskTracker::new(), leader: Arc::new(self), cancel };
         let (released, receiver) = mpsc::channel(MAX_PENDING_RELEASES);
         visit_all(&mut StartProjectors { roles: &roles, released });
+        roles.start("collection-cleanup", Leader::clean_up_collections);
         roles.start("instances", Leader::serve_instances);
         roles.start("timers", |leader, cancel| leader.deadlines().run(cancel));
         roles.start("backend-lost", |leader, cancel| leader.backend_lost().run(cancel));
@@ -143,6 +145,10 @@ impl Leader {
         });
         tasks.close();
         tasks.wait().await;
+    }
+
+    async fn clean_up_collections(self: Arc<Self>, cancel: CancellationToken) -> Result<(), Cause> {
+        collection_cleanup::run(self.projectors.store.clone(), cancel).await
     }
 
     /// Intake and dispatcher run together: intake uses the dispatcher to reconcile after a report without an event.

@@ -1,58 +1,60 @@
 //! The projector: one task per read model folds the log into MongoDB.
 //!
-//! In: the events of the model's kind from its checkpoint on, in order. Out: documents, the checkpoint, and word to all
-//! replicas of how far the model is, or of why it stopped. The checkpoint is the only cursor; what is written carries a
-//! sequence fence, so a projector that was paused and wakes up beside its successor does no harm. An event that can't be
-//! read holds its own aggregate back; a new projector, which may be a newer program, tries all of those again.
+//! The checkpoint is the only cursor, and every write is fenced, so a projector that was suspended and continues beside its
+//! successor does no harm. An event that can't be read quarantines its aggregate; a new projector, which may be a newer
+//! program, retries all quarantined aggregates.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::model::ReadModel;
 use dockhost_projections::pipeline::Pipeline;
 use dockhost_projections::projector::{ProjectionError, Projector};
-use dockhost_projections::release::{Release, quarantined, release};
+use dockhost_projections::release::{Release, quarantined, release, take_released};
 use dockhost_projections::store::MongoStore;
 use dockhost_projections::{LogEntry, Unreadable};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::common::error::Cause;
-use crate::common::error::chain;
+use crate::common::error::{Cause, chain};
 use crate::event_log::history::LogHistory;
 use crate::event_log::{Delivery, EventLog, Filter};
 use crate::leader::job_runner::catch_panic;
 use crate::replica::projection_progress::{ProjectionProgress, StopReason};
 
-/// Events applied at once.
+/// Events per batch.
 const EVENTS_PER_BATCH: usize = 2000;
+/// How often a projector checks whether the documents have its fold version.
+const FOLD_VERSION_POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How often it announces meanwhile that the model has stopped.
+const STOP_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What all projectors share.
 #[derive(Clone)]
 pub struct Projectors {
     /// The log.
     pub log: Arc<dyn EventLog>,
-    /// Where the documents go.
+    /// The database of the documents.
     pub store: MongoStore,
-    /// Who is told.
+    /// This replica's view of the projectors' progress.
     pub progress: Arc<ProjectionProgress>,
-    /// Who tells the other replicas.
+    /// Announces the progress to the other replicas.
     pub client: async_nats::Client,
 }
 
 impl Projectors {
-    /// Projects one model until cancelled; `released` hears which aggregates are held back no more.
+    /// Projects one model until cancelled; sends the aggregates that are released from the quarantine.
     ///
     /// # Errors
-    /// When the database can't be reached or the model must be rebuilt; whoever supervises the role runs it again, and
-    /// it goes on from the checkpoint.
+    /// The database is unavailable or the model must be rebuilt. A restarted projector continues from the checkpoint.
     pub async fn run<M: ReadModel>(
         self,
         released: mpsc::Sender<AggregateId>,
         cancel: CancellationToken,
     ) -> Result<(), Cause> {
-        let error: Cause = match catch_panic(self.both::<M>(released, cancel)).await {
+        let error: Cause = match catch_panic(self.project_and_retry::<M>(released, cancel)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error.into(),
             Err(panicked) => panicked.into(),
@@ -61,29 +63,59 @@ impl Projectors {
         Err(error)
     }
 
-    /// Folds on, and beside that tries what is held back.
-    async fn both<M: ReadModel>(
+    /// Projects, and meanwhile retries the quarantined aggregates once.
+    async fn project_and_retry<M: ReadModel>(
         &self,
         released: mpsc::Sender<AggregateId>,
         cancel: CancellationToken,
     ) -> Result<(), ProjectionError> {
-        let folding = self.project::<M>(&cancel);
-        tokio::pin!(folding);
+        let project = self.project::<M>(&released, &cancel);
+        tokio::pin!(project);
         tokio::select! {
-            ended = &mut folding => return ended,
-            () = self.retry::<M>(released) => {}
+            ended = &mut project => return ended,
+            () = self.retry_quarantined::<M>(&released) => {}
         }
-        folding.await
+        project.await
     }
 
-    async fn project<M: ReadModel>(&self, cancel: &CancellationToken) -> Result<(), ProjectionError> {
-        loop {
-            let mut projector = Projector::<M>::open(self.store.clone(), self.log.incarnation()).await?;
+    async fn project<M: ReadModel>(
+        &self,
+        released: &mpsc::Sender<AggregateId>,
+        cancel: &CancellationToken,
+    ) -> Result<(), ProjectionError> {
+        while let Some(mut projector) = self.open::<M>(cancel).await? {
             self.progress.announce(&self.client, M::NAME, projector.position()).await;
+            self.send_released::<M>(released).await?;
             match self.follow(&mut projector, cancel).await {
-                // Nothing is wrong: the checkpoint leads elsewhere now.
-                Err(ProjectionError::Superseded { model }) => tracing::debug!(model, "the projector opens anew"),
+                // The checkpoint names another collection or has another quarantine.
+                Err(ProjectionError::Superseded { model }) => tracing::debug!(model, "reopening the projector"),
+                Err(ProjectionError::FoldChanged { .. }) => {}
                 ended => return ended,
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the projector; `None` if cancelled. If the documents have another fold version, it waits: this or another
+    /// replica builds a newer version (`replica::model_builder`), and to a replica with the version of the documents
+    /// this one yields the lease (`leader::fitness`).
+    async fn open<M: ReadModel>(&self, cancel: &CancellationToken) -> Result<Option<Projector<M>>, ProjectionError> {
+        let mut announced: Option<Instant> = None;
+        loop {
+            let error = match Projector::<M>::open(self.store.clone(), self.log.incarnation()).await {
+                Ok(projector) => return Ok(Some(projector)),
+                Err(error @ ProjectionError::FoldChanged { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            if announced.is_none() {
+                tracing::warn!(model = M::NAME, %error, "not projecting: the documents have another fold version");
+            }
+            if announced.is_none_or(|at| at.elapsed() > STOP_ANNOUNCE_INTERVAL) {
+                announced = Some(Instant::now());
+                self.progress.announce_stop(&self.client, M::NAME, &StopReason::of(M::NAME, &error)).await;
+            }
+            if cancel.run_until_cancelled(tokio::time::sleep(FOLD_VERSION_POLL_INTERVAL)).await.is_none() {
+                return Ok(None);
             }
         }
     }
@@ -98,11 +130,11 @@ impl Projectors {
         loop {
             let mut next = events.next().now_or_never().flatten();
             if next.is_none() || cancel.is_cancelled() {
-                // Nothing more at once: what was folded waits for nobody.
-                self.tell(projector, async |projector| pipeline.flush(projector).await).await?;
+                // No event is ready, so store what is folded.
+                self.step(projector, async |projector| pipeline.flush(projector).await).await?;
                 next = cancel.run_until_cancelled(events.next()).await.flatten();
                 if next.is_some() && !M::DEBOUNCE.is_zero() {
-                    // Cancelled, it stores what is there.
+                    // If cancelled, it stores what it has.
                     cancel.run_until_cancelled(tokio::time::sleep(M::DEBOUNCE)).await;
                 }
             }
@@ -121,13 +153,13 @@ impl Projectors {
                 next = if batch.len() < EVENTS_PER_BATCH { events.next().now_or_never().flatten() } else { None };
             }
             if !batch.is_empty() {
-                self.tell(projector, async |projector| pipeline.push(projector, &batch).await).await?;
+                self.step(projector, async |projector| pipeline.push(projector, &batch).await).await?;
             }
         }
     }
 
-    /// Takes a step, and tells all replicas how far the model is if it got further.
-    async fn tell<M: ReadModel>(
+    /// Runs a step and announces the new position.
+    async fn step<M: ReadModel>(
         &self,
         projector: &mut Projector<M>,
         step: impl AsyncFnOnce(&mut Projector<M>) -> Result<u64, ProjectionError>,
@@ -139,32 +171,46 @@ impl Projectors {
             for Unreadable { subject, sequence, why } in
                 projector.quarantine().entries().filter(|one| one.sequence > before)
             {
-                tracing::error!(model = M::NAME, subject, sequence, why, "an event can't be folded: held back");
+                tracing::error!(model = M::NAME, subject, sequence, why, "can't fold an event: aggregate quarantined");
             }
         }
         Ok(())
     }
 
-    /// Tries everything again that is held back. What goes wrong is left to the next term.
-    async fn retry<M: ReadModel>(&self, released: mpsc::Sender<AggregateId>) {
-        let past = LogHistory(Arc::clone(&self.log));
+    /// Retries all quarantined aggregates. After an error the next term retries.
+    async fn retry_quarantined<M: ReadModel>(&self, released: &mpsc::Sender<AggregateId>) {
+        let history = LogHistory(Arc::clone(&self.log));
         for Unreadable { subject, .. } in quarantined::<M>(&self.store).await.unwrap_or_default() {
-            match release::<M>(&self.store, &past, &subject).await {
+            match release::<M>(&self.store, &history, &subject).await {
                 Ok(Release::Released) => {
-                    tracing::info!(model = M::NAME, subject, "held back no more");
-                    if let Ok(aggregate) = subject.parse() {
-                        // Nobody listens any more once the term is over.
-                        let _ = released.send(aggregate).await;
+                    tracing::info!(model = M::NAME, subject, "aggregate released from quarantine");
+                    if let Err(error) = self.send_released::<M>(released).await {
+                        tracing::warn!(
+                            model = M::NAME,
+                            error = chain(&error),
+                            "could not re-queue released aggregates"
+                        );
                     }
                 }
                 Ok(Release::StillUnreadable(Unreadable { sequence, why, .. })) => {
-                    tracing::warn!(model = M::NAME, subject, sequence, why, "still held back");
+                    tracing::warn!(model = M::NAME, subject, sequence, why, "aggregate is still quarantined");
                 }
                 Ok(Release::NotQuarantined) => {}
+                // A build of this program's version folds all aggregates.
+                Err(ProjectionError::FoldChanged { .. }) => return,
                 Err(error) => {
-                    tracing::warn!(model = M::NAME, subject, error = chain(&error), "could not be tried again");
+                    tracing::warn!(model = M::NAME, subject, error = chain(&error), "could not retry an aggregate");
                 }
             }
         }
+    }
+
+    /// Sends the aggregates that were released by this or another process.
+    async fn send_released<M: ReadModel>(&self, released: &mpsc::Sender<AggregateId>) -> Result<(), ProjectionError> {
+        for aggregate in take_released::<M>(&self.store).await?.iter().filter_map(|subject| subject.parse().ok()) {
+            // Fails only if the term is over.
+            let _ = released.send(aggregate).await;
+        }
+        Ok(())
     }
 }

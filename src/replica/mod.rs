@@ -1,9 +1,11 @@
-//! State that every replica keeps in memory: the followed log, the fleet, heartbeats, and the projections' progress.
+//! State that every replica keeps in memory: the followed log, the fleet, heartbeats, and the projections' progress;
+//! and the builder of read models in newer fold versions.
 
 pub mod bootstrap;
 pub mod facts;
 pub mod fleet;
 pub mod follower;
 pub mod heartbeat_registry;
+pub mod model_builder;
 pub mod projection_progress;
 pub mod watchers;

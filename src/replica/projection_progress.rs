@@ -1,80 +1,82 @@
 //! How far the read models are, as this replica knows it.
 //!
-//! In: the leader's word after each batch, or that a model stopped (core NATS, not stored), whichever replica leads.
-//! Out: a wait, with a bound, until a model holds a sequence; and why one stands still, or what it holds back. Word that
-//! was missed costs nothing but the bound: the checkpoint in the database is looked at as well.
+//! The leader announces each new position, and that a projector has stopped, by core NATS messages. Lost messages only cost
+//! time: a waiter also polls the checkpoint.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dockhost_projections::store::{Checkpoint, MongoStore};
+use dockhost_projections::self_build::{BUILD_LEASE, BuildMonitor};
+use dockhost_projections::store::{BuildStatus, Checkpoint, MongoStore};
 use dockhost_projections::{MODELS, ProjectionError, Quarantine, ReadModel, StoreError, read_checkpoints};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Where the leader says how far a model is: `dockhost.projected.<model>`, the sequence as text.
+/// The leader announces positions on `dockhost.projected.<model>`, the sequence as text.
 const PROGRESS_SUBJECT: &str = "dockhost.projected";
-/// How often a waiter looks at the checkpoint itself.
+/// How often a waiter reads the checkpoint.
 const CHECKPOINT_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a stop reason is valid: longer than a projector needs to restart and fail again (a pause of up to 30 s).
 const STOP_REASON_TTL: Duration = Duration::from_secs(60);
-/// Where the leader says that a model stopped: `dockhost.stopped.<model>`, as JSON.
+/// The leader announces on `dockhost.stopped.<model>` that a model stopped, as JSON.
 const STOPPED_SUBJECT: &str = "dockhost.stopped";
 
-/// Why a model stands still.
+/// Why a model has stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopReason {
-    /// What is wrong; nothing personal.
+    /// What is wrong; no personal data.
     pub why: String,
-    /// The command that mends it, if one does.
+    /// The command that repairs it, if one does.
     pub run: Option<String>,
 }
 
 impl StopReason {
-    /// Of a model whose projector ended by this error. The causes below it may quote documents: they are for the log.
+    /// For a projector that failed with this error. Its sources may quote documents, so they are only logged.
     pub fn of(model: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let anew = matches!(
-            error.downcast_ref(),
-            Some(
-                ProjectionError::FoldChanged { .. }
-                    | ProjectionError::ForeignLog { .. }
-                    | ProjectionError::Store(StoreError::Malformed { .. })
-            )
-        );
-        Self { why: error.to_string(), run: anew.then(|| format!("dockhost rebuild --projection {model}")) }
+        let is_repairable = match error.downcast_ref() {
+            Some(ProjectionError::ForeignLog { .. } | ProjectionError::Store(StoreError::Malformed { .. })) => true,
+            // An older version is being built. A newer one is repaired by a rebuild after a rollback only.
+            Some(ProjectionError::FoldChanged { stored, ours, .. }) => stored > ours,
+            _ => false,
+        };
+        let command = || format!("dockhost rebuild --projection {model}");
+        Self { why: error.to_string(), run: is_repairable.then(command) }
     }
 }
 
-/// What is known of one model.
+/// The progress of one model.
 #[derive(Default)]
 struct ModelProgress {
     position: watch::Sender<u64>,
     stopped: Mutex<Option<(StopReason, Instant)>>,
     quarantine: Mutex<Quarantine>,
+    build: Mutex<Option<BuildStatus>>,
 }
 
-/// How far the read models are.
+/// The progress of all read models.
 pub struct ProjectionProgress {
     store: MongoStore,
     models: BTreeMap<&'static str, ModelProgress>,
+    builds: Mutex<BuildMonitor>,
 }
 
 impl ProjectionProgress {
-    /// Nothing known yet.
+    /// All models at position 0.
     pub fn new(store: MongoStore) -> Self {
-        Self { store, models: MODELS.iter().map(|model| (model.name, ModelProgress::default())).collect() }
+        let models = MODELS.iter().map(|model| (model.name, ModelProgress::default())).collect();
+        Self { store, models, builds: Mutex::default() }
     }
 
-    /// How far a model is known to be.
+    /// The last known position of a model.
     pub fn position(&self, model: &str) -> u64 {
-        self.models.get(model).map_or(0, |known| *known.position.borrow())
+        self.models.get(model).map_or(0, |progress| *progress.position.borrow())
     }
 
-    /// Looks at the checkpoints themselves. What can't be read now stays as it is known.
+    /// Reads all checkpoints; changes nothing if that fails.
     pub async fn refresh(&self) {
         for (model, checkpoint) in read_checkpoints(&self.store).await.unwrap_or_default() {
             if let Some(checkpoint) = checkpoint {
@@ -91,63 +93,70 @@ impl ProjectionProgress {
 
     fn record_checkpoint(&self, model: &str, checkpoint: Checkpoint) {
         self.advance(model, checkpoint.sequence);
-        if let Some(known) = self.models.get(model) {
-            *lock(&known.quarantine) = checkpoint.quarantine;
+        if let Some(progress) = self.models.get(model) {
+            let is_alive = lock(&self.builds).silence(&checkpoint).is_some_and(|silence| silence < BUILD_LEASE);
+            *lock(&progress.build) = checkpoint.active_build().filter(|_| is_alive).cloned();
+            *lock(&progress.quarantine) = checkpoint.quarantine;
         }
     }
 
-    /// Takes the leader's word. Never goes back.
+    /// Records a position; it never goes back.
     pub fn advance(&self, model: &str, sequence: u64) {
-        if let Some(known) = self.models.get(model) {
-            known.position.send_if_modified(|known| {
-                let news = sequence > *known;
-                *known = sequence.max(*known);
-                news
+        if let Some(progress) = self.models.get(model) {
+            progress.position.send_if_modified(|position| {
+                let is_new = sequence > *position;
+                *position = sequence.max(*position);
+                is_new
             });
         }
     }
 
-    /// Tells all replicas, this one included.
+    /// Announces a position of this replica's projector to all replicas.
     pub async fn announce(&self, client: &async_nats::Client, model: &str, sequence: u64) {
         self.record_announced(model, sequence);
-        // Lost word costs a waiter one look at the checkpoint.
+        // If the message is lost, waiters find the position in the checkpoint.
         let _ = client.publish(format!("{PROGRESS_SUBJECT}.{model}"), sequence.to_string().into()).await;
     }
 
-    /// Tells all replicas that a model stopped; said anew each time that its projector fails.
+    /// Announces to all replicas that this replica's projector has stopped; repeated each time that it fails.
     pub async fn announce_stop(&self, client: &async_nats::Client, model: &str, stopped: &StopReason) {
         self.record_stop(model, stopped.clone());
-        if let Ok(word) = serde_json::to_vec(stopped) {
-            let _ = client.publish(format!("{STOPPED_SUBJECT}.{model}"), word.into()).await;
+        if let Ok(message) = serde_json::to_vec(stopped) {
+            let _ = client.publish(format!("{STOPPED_SUBJECT}.{model}"), message.into()).await;
         }
     }
 
     fn record_stop(&self, model: &str, stopped: StopReason) {
-        if let Some(known) = self.models.get(model) {
-            *lock(&known.stopped) = Some((stopped, Instant::now()));
+        if let Some(progress) = self.models.get(model) {
+            *lock(&progress.stopped) = Some((stopped, Instant::now()));
         }
     }
 
-    /// The leader's own word of a position: the model does not stand still.
+    /// Records an announced position, which shows that the projector runs.
     fn record_announced(&self, model: &str, sequence: u64) {
         self.advance(model, sequence);
-        if let Some(known) = self.models.get(model) {
-            *lock(&known.stopped) = None;
+        if let Some(progress) = self.models.get(model) {
+            *lock(&progress.stopped) = None;
         }
     }
 
-    /// Why a model stands still, if its projector said so a moment ago.
+    /// Why a model has stopped; `None` if it runs.
     pub fn stop_reason(&self, model: &str) -> Option<StopReason> {
-        let said = lock(&self.models.get(model)?.stopped).clone();
-        said.filter(|(_, at)| at.elapsed() < STOP_REASON_TTL).map(|(stopped, _)| stopped)
+        let stopped = lock(&self.models.get(model)?.stopped).clone();
+        stopped.filter(|(_, at)| at.elapsed() < STOP_REASON_TTL).map(|(reason, _)| reason)
     }
 
-    /// What a model holds back, as its checkpoint was read last.
+    /// The quarantine of a model, as last read from its checkpoint.
     pub fn quarantine(&self, model: &str) -> Quarantine {
-        self.models.get(model).map(|known| lock(&known.quarantine).clone()).unwrap_or_default()
+        self.models.get(model).map(|progress| lock(&progress.quarantine).clone()).unwrap_or_default()
     }
 
-    /// Listens to the leader until cancelled.
+    /// The running build of a model, as last read from its checkpoint.
+    pub fn build(&self, model: &str) -> Option<BuildStatus> {
+        self.models.get(model).and_then(|progress| lock(&progress.build).clone())
+    }
+
+    /// Receives the leader's announcements until cancelled.
     ///
     /// # Errors
     /// The subscription could not be made.
@@ -172,24 +181,23 @@ impl ProjectionProgress {
         Ok(())
     }
 
-    /// Waits until a model holds a sequence; `false` if it doesn't within the bound.
-    pub async fn wait_until<M: ReadModel>(&self, sequence: u64, within: Duration) -> bool {
-        let Some(known) = self.models.get(M::NAME) else { return false };
-        let mut word = known.position.subscribe();
-        let look = async {
+    /// Waits until a model has a position; `false` after the timeout.
+    pub async fn wait_until<M: ReadModel>(&self, sequence: u64, timeout: Duration) -> bool {
+        let Some(progress) = self.models.get(M::NAME) else { return false };
+        let mut position = progress.position.subscribe();
+        let poll = async {
             loop {
                 tokio::time::sleep(CHECKPOINT_POLL_INTERVAL).await;
                 self.read_checkpoint::<M>().await;
             }
         };
-        let heard = word.wait_for(|known| *known >= sequence);
         let reached = async {
             tokio::select! {
-                heard = heard => heard.is_ok(),
-                () = look => false,
+                changed = position.wait_for(|position| *position >= sequence) => changed.is_ok(),
+                () = poll => false,
             }
         };
-        tokio::time::timeout(within, reached).await.unwrap_or(false)
+        tokio::time::timeout(timeout, reached).await.unwrap_or(false)
     }
 }
 
@@ -205,49 +213,69 @@ mod tests {
 
     use super::*;
 
-    /// A store that nobody answers for: only the leader's word counts.
+    /// With a database that does not answer.
     async fn progress() -> ProjectionProgress {
         crate::common::install_crypto();
-        let nobody = "mongodb://127.0.0.1:1/?directConnection=true";
-        ProjectionProgress::new(MongoStore::connect(nobody, "none").await.unwrap())
+        let unavailable = "mongodb://127.0.0.1:1/?directConnection=true";
+        ProjectionProgress::new(MongoStore::connect(unavailable, "none").await.unwrap())
     }
 
     #[tokio::test]
-    async fn a_position_never_goes_back_and_belongs_to_one_model() {
+    async fn projection_progress_position_never_goes_back_and_belongs_to_one_model() {
         let progress = progress().await;
         for sequence in [5, 3, 7, 7] {
             progress.advance(Users::NAME, sequence);
         }
-        progress.advance("unheard-of", 9);
-        assert_eq!(
-            (progress.position(Users::NAME), progress.position(Sessions::NAME), progress.position("unheard-of")),
-            (7, 0, 0)
-        );
+        progress.advance("unknown", 9);
+        let positions = [Users::NAME, Sessions::NAME, "unknown"].map(|model| progress.position(model));
+        assert_eq!(positions, [7, 0, 0]);
     }
 
     #[tokio::test]
-    async fn a_model_stands_still_until_its_projector_says_how_far_it_is() {
+    async fn projection_progress_stop_reason_ends_with_an_announced_position() {
         let progress = progress().await;
-        let changed = ProjectionError::FoldChanged { model: Users::NAME, stored: 1, ours: 2 };
-        progress.record_stop(Users::NAME, StopReason::of(Users::NAME, &changed));
+        let newer = ProjectionError::FoldChanged { model: Users::NAME, stored: 2, ours: 1 };
+        progress.record_stop(Users::NAME, StopReason::of(Users::NAME, &newer));
         let stopped = progress.stop_reason(Users::NAME).unwrap();
         assert_eq!(stopped.run.as_deref(), Some("dockhost rebuild --projection users"));
         assert_eq!(progress.stop_reason(Sessions::NAME), None);
-        // A checkpoint that somebody looked at says nothing of its projector.
+        // A position in a checkpoint does not show that the projector runs.
         progress.advance(Users::NAME, 7);
         assert!(progress.stop_reason(Users::NAME).is_some());
         progress.record_announced(Users::NAME, 7);
         assert_eq!(progress.stop_reason(Users::NAME), None);
-        let away = ProjectionError::History("away".into());
-        assert_eq!(StopReason::of(Users::NAME, &away).run, None, "a rebuild would not help");
+    }
+
+    #[test]
+    fn stop_reason_names_no_command_if_a_rebuild_does_not_help() {
+        let older = ProjectionError::FoldChanged { model: Users::NAME, stored: 1, ours: 2 };
+        for error in [older, ProjectionError::History("unavailable".into())] {
+            assert_eq!(StopReason::of(Users::NAME, &error).run, None, "{error}");
+        }
     }
 
     #[tokio::test]
-    async fn who_waits_is_told_by_the_leaders_word_or_by_the_bound() {
+    async fn projection_progress_build_is_shown_until_its_reports_stop() {
+        let progress = progress().await;
+        let mut checkpoint: Checkpoint = serde_json::from_value(serde_json::json!({
+            "_id": "users", "incarnation": "one", "sequence": 7, "foldVersion": 1, "collection": "users",
+            "building": "users_v2",
+            "build": { "collection": "users_v2", "foldVersion": 2, "reports": 3, "done": 5, "total": 9 },
+        }))
+        .unwrap();
+        progress.record_checkpoint(Users::NAME, checkpoint.clone());
+        assert_eq!(progress.build(Users::NAME).map(|build| (build.done, build.total)), Some((5, 9)));
+        checkpoint.building = None;
+        progress.record_checkpoint(Users::NAME, checkpoint);
+        assert_eq!(progress.build(Users::NAME), None);
+    }
+
+    #[tokio::test]
+    async fn projection_progress_wait_ends_at_the_position_or_the_timeout() {
         let progress = progress().await;
         progress.advance(Users::NAME, 7);
         let long = Duration::from_secs(20);
-        assert!(progress.wait_until::<Users>(7, Duration::ZERO).await, "what is there needs no waiting");
+        assert!(progress.wait_until::<Users>(7, Duration::ZERO).await);
         assert!(!progress.wait_until::<Users>(8, Duration::from_millis(20)).await);
         let (reached, ()) = tokio::join!(progress.wait_until::<Users>(9, long), async {
             progress.advance(Users::NAME, 8);

@@ -23,3 +23,4 @@ mod replicas;
 mod snapshots;
 mod start_up;
 mod structure;
+mod upgrade;

@@ -4,7 +4,7 @@
 //! read (log, fold version, collection, changes of the quarantine), so a position never goes back, and a projector that
 //! was overtaken by a rebuild, has an old quarantine or follows another log gets an error.
 
-use bson::{Document as Bson, RawDocumentBuf, doc};
+use bson::{Bson as BsonValue, Document as Bson, RawDocumentBuf, doc};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use futures::TryStreamExt as _;
@@ -37,6 +37,15 @@ pub struct Checkpoint {
     /// The collection that a rebuild has reserved and fills.
     #[serde(default)]
     pub building: Option<CollectionName>,
+    /// The last report of that rebuild; of an earlier one if its collection is not `building`.
+    #[serde(default)]
+    pub build: Option<BuildStatus>,
+    /// The collection that was reserved last. Its number is never reserved again, even after it was dropped.
+    #[serde(default)]
+    pub last_reserved: Option<CollectionName>,
+    /// The subjects of aggregates that were released from the quarantine and that the leader has not re-queued yet.
+    #[serde(default)]
+    pub released: Vec<String>,
     /// The aggregates whose events are not in the documents from some sequence on.
     #[serde(flatten)]
     pub quarantine: Quarantine,
@@ -52,9 +61,34 @@ impl Checkpoint {
             fold_version: M::fold_version(),
             collection: CollectionName::first(M::NAME),
             building: None,
+            build: None,
+            last_reserved: None,
+            released: Vec::new(),
             quarantine: Quarantine::default(),
         }
     }
+
+    /// The last report of the rebuild that fills the reserved collection.
+    #[must_use]
+    pub fn active_build(&self) -> Option<&BuildStatus> {
+        self.build.as_ref().filter(|build| Some(&build.collection) == self.building.as_ref())
+    }
+}
+
+/// A report of a rebuild about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildStatus {
+    /// The collection that it fills.
+    pub collection: CollectionName,
+    /// Its fold version.
+    pub fold_version: u32,
+    /// Increases with each report, so other replicas see that the rebuild is alive.
+    pub reports: u64,
+    /// The part of the log that is folded, as a sequence.
+    pub done: u64,
+    /// The sequence to which it folds.
+    pub total: u64,
 }
 
 /// The part of a checkpoint that a query needs.
@@ -171,17 +205,22 @@ impl MongoStore {
         })
     }
 
-    /// Changes the quarantine, if the checkpoint is still `expected` and its position not beyond `end`.
+    /// Changes the quarantine, if the checkpoint is still `expected` and its position not beyond `end`; adds an aggregate
+    /// that this releases to `released`.
     pub(crate) async fn update_quarantine(
         &self,
         expected: &Checkpoint,
         end: u64,
         quarantine: &Quarantine,
+        released: Option<&str>,
     ) -> Result<bool, StoreError> {
         let mut filter = identity(expected);
         filter.insert("sequence", doc! { "$lte": number(end) });
-        let members = members(quarantine)?;
-        self.update_checkpoint(filter, doc! { "$set": members }).await
+        let mut update = doc! { "$set": members(quarantine)? };
+        if let Some(subject) = released {
+            update.insert("$addToSet", doc! { "released": subject });
+        }
+        self.update_checkpoint(filter, update).await
     }
 
     /// Where the documents are, and from which sequence on the given aggregate is quarantined.
@@ -204,11 +243,43 @@ impl MongoStore {
         Ok(found.map(|found| super::read::decode(COLLECTION, &found)).transpose()?.unwrap_or_else(first))
     }
 
-    /// Reserves a collection for a rebuild, unless the live collection or the reservation changed since `seen`.
-    pub(crate) async fn reserve_target(&self, seen: &Checkpoint, target: &CollectionName) -> Result<bool, StoreError> {
+    /// Reserves a collection for a rebuild, unless the live collection or the reservation changed since `seen`; with
+    /// `only_if_silent` also unless the rebuild that holds the reservation has reported since.
+    pub(crate) async fn reserve_target(
+        &self,
+        seen: &Checkpoint,
+        status: &BuildStatus,
+        only_if_silent: bool,
+    ) -> Result<bool, StoreError> {
+        let mut filter = reservation(seen);
+        if only_if_silent {
+            filter.insert("build.reports", seen.build.as_ref().map(|build| number(build.reports)));
+        }
+        let target = status.collection.as_str();
+        let members = doc! { "building": target, "lastReserved": target, "build": members(status)? };
+        self.update_checkpoint(filter, doc! { "$set": members }).await
+    }
+
+    /// Stores a report, if the reservation is still the rebuild's.
+    pub(crate) async fn report_build(&self, model: &'static str, status: &BuildStatus) -> Result<bool, StoreError> {
+        let filter = doc! { "_id": model, "building": status.collection.as_str() };
+        self.update_checkpoint(filter, doc! { "$set": { "build": members(status)? } }).await
+    }
+
+    /// Cancels a reservation, unless it changed since `seen` or its rebuild has reported since.
+    pub(crate) async fn cancel_build(&self, seen: &Checkpoint) -> Result<bool, StoreError> {
+        let mut filter = reservation(seen);
+        filter.insert("build.reports", seen.build.as_ref().map(|build| number(build.reports)));
+        let members = doc! { "building": BsonValue::Null, "build": BsonValue::Null };
+        self.update_checkpoint(filter, doc! { "$set": members }).await
+    }
+
+    /// Clears `released`, unless it changed since `seen`.
+    pub(crate) async fn clear_released(&self, seen: &Checkpoint) -> Result<bool, StoreError> {
         let mut filter = identity(seen);
-        filter.insert("building", seen.building.as_ref().map(CollectionName::as_str));
-        self.update_checkpoint(filter, doc! { "$set": { "building": target.as_str() } }).await
+        filter.insert("released", &seen.released);
+        let members = doc! { "released": Vec::<String>::new() };
+        self.update_checkpoint(filter, doc! { "$set": members }).await
     }
 
     /// Replaces the checkpoint by `next` in one step. Fails if another rebuild has switched or has reserved a collection
@@ -253,6 +324,13 @@ fn identity(checkpoint: &Checkpoint) -> Bson {
         // The member is absent until an aggregate was quarantined for the first time.
         "changes": (changes > 0).then(|| number(changes)),
     }
+}
+
+/// [`identity`], and the reservation.
+fn reservation(checkpoint: &Checkpoint) -> Bson {
+    let mut filter = identity(checkpoint);
+    filter.insert("building", checkpoint.building.as_ref().map(CollectionName::as_str));
+    filter
 }
 
 /// A sequence in its stored form: a 64-bit integer, which holds every sequence of a stream.

@@ -8,6 +8,8 @@ mod collection;
 mod connect;
 mod error;
 mod indexes;
+#[cfg(feature = "testing")]
+pub(crate) mod next_fold;
 mod quarantine;
 mod read;
 mod run;
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 use mongodb::Database;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{BuildStatus, Checkpoint};
 pub use collection::{CollectionName, ReadResult};
 pub use error::{Cause, StoreError};
 pub use quarantine::{MAX_QUARANTINED, Quarantine, QuarantineFull, Unreadable};

@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use dockhost_projections::registry::ModelInfo;
+use dockhost_projections::store::BuildStatus;
 use dockhost_projections::{MODELS, Unreadable};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -98,6 +99,22 @@ struct ProjectionHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     stopped: Option<Stopped>,
+    /// Only while it is rebuilt beside the live documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    building: Option<Building>,
+}
+
+/// The progress of a rebuild.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Building {
+    /// The fold version of the new documents.
+    fold_version: u32,
+    /// The sequence up to which the log is folded.
+    done: u64,
+    /// The sequence to which it will be folded.
+    total: u64,
 }
 
 /// Why a read model has stopped.
@@ -130,6 +147,12 @@ struct QuarantineEntry {
 impl From<bool> for UpOrDown {
     fn from(up: bool) -> Self {
         if up { Self::Up } else { Self::Down }
+    }
+}
+
+impl From<BuildStatus> for Building {
+    fn from(BuildStatus { fold_version, done, total, .. }: BuildStatus) -> Self {
+        Self { fold_version, done, total }
     }
 }
 
@@ -177,7 +200,9 @@ fn projections(app: &App) -> BTreeMap<&'static str, ProjectionHealth> {
         let position = app.progress.position(model);
         // Only events of the model's own kind can be missing.
         let lag = app.follower.last_sequence_of(kind).saturating_sub(position);
-        (model, ProjectionHealth { position, lag, stopped: app.progress.stop_reason(model).map(Stopped::from) })
+        let stopped = app.progress.stop_reason(model).map(Stopped::from);
+        let building = app.progress.build(model).map(Building::from);
+        (model, ProjectionHealth { position, lag, stopped, building })
     };
     MODELS.iter().map(health).collect()
 }

@@ -109,6 +109,13 @@ impl World {
         self.replicas.len() - 1
     }
 
+    /// Stops a replica as a deployment does: it shuts down in order.
+    pub async fn stop_replica(&mut self, index: usize) {
+        if let Some(process) = self.replicas[index].process.take() {
+            process.stop(Duration::from_secs(20)).await;
+        }
+    }
+
     /// Restarts a replica at its URL; returns when it serves.
     pub async fn restart_replica(&mut self, index: usize) {
         self.kill_replica(index).await;

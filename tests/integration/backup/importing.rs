@@ -184,8 +184,8 @@ async fn import_while_a_server_runs_is_refused() {
     let mongo = Mongo::shared().await;
     let store = MongoStore::connect(&mongo.uri, &mongo.database).await.unwrap();
     let leader = Election::new(lease, "the-server".to_owned());
-    let leader =
-        leader.run(Fitness::new(store, js.client()), stop.clone(), |over| async move { over.cancelled().await });
+    let fitness = Fitness::new(store, js.client(), "any".to_owned().into());
+    let leader = leader.run(fitness, stop.clone(), |over| async move { over.cancelled().await });
     let leader = tokio::spawn(leader);
     let refused = loop {
         // An import before the election would get the lease itself.

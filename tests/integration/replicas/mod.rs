@@ -16,7 +16,7 @@ use crate::harness::http::{Answer, Client};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{World, wait_until};
 
-const INSTANCE: &str = "/api/v2/user/instance";
+pub const INSTANCE: &str = "/api/v2/user/instance";
 const POSITION: &str = "dockhost-position";
 
 /// Runs each test on one broker node and one mongod, and on three of each.
@@ -38,7 +38,7 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
-async fn list_after(client: &Client, position: &str) -> Answer {
+pub async fn list_after(client: &Client, position: &str) -> Answer {
     client.send(Method::GET, INSTANCE, &[(POSITION, position)], None).await
 }
 
@@ -54,7 +54,7 @@ fn contains(list: &Answer, created: &Answer) -> bool {
     list.data().as_array().into_iter().flatten().any(|instance| instance["instanceId"] == *id)
 }
 
-fn position(answer: &Answer) -> &str {
+pub fn position(answer: &Answer) -> &str {
     answer.header(POSITION).unwrap_or_else(|| panic!("no position: {answer:?}"))
 }
 

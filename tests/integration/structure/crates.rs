@@ -80,3 +80,18 @@ fn crates_depend_only_on_allowed_crates() {
     assert_eq!(users("axum"), set(["dockhost"]));
     assert_eq!(users("async-nats"), set(["dockhost", "dockhost-agent"]));
 }
+
+/// `testing` holds state in memory and environment variables that simulate a newer release.
+#[test]
+fn crates_of_the_released_program_have_no_testing_feature() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let tree = |edges| {
+        let args = ["tree", "--offline", "--locked", "-p", "dockhost", "-e", edges];
+        let output = Command::new(&cargo).current_dir(root()).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let testing = "feature \"testing\"";
+    assert!(tree("features").contains(testing), "the tests use it");
+    assert!(!tree("no-dev,features").contains(testing));
+}

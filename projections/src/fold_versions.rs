@@ -1,0 +1,289 @@
+//! Checks `FOLD_VERSION` of each read model, and that programs with adjacent versions can read each other's documents.
+//!
+//! A digest covers the stored forms of all documents in 1,000 fixed pseudo-random histories of the golden events
+//! (`domain/golden/`). If the fold or the stored form changes, so does the digest, and the model needs another version.
+//! `golden/<model>.v<version>.json` holds some of these documents. During a rolling upgrade the older replicas read the
+//! newer documents, and after a rollback the newer ones are read by the older program; see `docs/adr/0011`.
+
+mod compatible;
+
+use std::path::{Path, PathBuf};
+
+use dockhost_domain::aggregate::Meta;
+use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
+use dockhost_domain::event::{Encoded, Event};
+use dockhost_domain::ids::EventId;
+use dockhost_domain::subject::AggregateId;
+use dockhost_domain::timestamp::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::digest::{DigestBuilder, canonical};
+use crate::model::{Folded, ReadModel};
+use crate::registry::ModelVisitor;
+use crate::testing::events::uuid;
+
+/// A version of a fold: the golden events that it was checked with, and the digest.
+struct Version {
+    model: &'static str,
+    version: u32,
+    events: &'static [&'static str],
+    digest: &'static str,
+}
+
+/// Existing entries never change. A new version adds an entry. A new type of event adds one with the same version and the
+/// longer list: the old entry shows that the fold of the older events is unchanged.
+const VERSIONS: &[Version] = &[
+    Version {
+        model: "users",
+        version: 1,
+        events: &["account.created.v1", "account.erased.v1"],
+        digest: "8e14f18b0e8d3294ceabfc82c8be7f1b66cb964727e694d0542024f5a2d173b2",
+    },
+    Version {
+        model: "backends",
+        version: 1,
+        events: &["backend.connected.v1", "backend.enrolled.v1", "backend.lost.v1"],
+        digest: "4041ca6f6f37e0f30602b29575d4c2489daf07a9001435aa8b3e759d6fbd6f48",
+    },
+    Version {
+        model: "instances",
+        version: 2,
+        events: &[
+            "instance.delete-requested.v1",
+            "instance.deleted.v1",
+            "instance.failed.v1",
+            "instance.observed.v1",
+            "instance.placed.v1",
+            "instance.released.v1",
+            "instance.requested.v1",
+            "instance.resume-requested.v1",
+            "instance.stop-requested.v1",
+            "tenancy.closed.v1",
+        ],
+        digest: "a14113836e915898b5660febe9a6f512ef22faa4f3ae1bb5e142feee26290918",
+    },
+    Version {
+        model: "sessions",
+        version: 1,
+        events: &["session.closed.v1", "session.revoked.v1", "session.started.v1"],
+        digest: "ec621cce151952b03bb6c79aaa9407bbcc523af3bb1f7344fe39eb701e500f8c",
+    },
+];
+
+const HISTORIES: u64 = 1000;
+const EVENTS_PER_HISTORY: u64 = 12;
+/// How many of the last documents of the histories are in a golden file.
+const GOLDEN_DOCUMENTS: usize = 12;
+const DAY: i64 = 24 * 60 * 60;
+
+#[derive(Deserialize)]
+struct GoldenEvent {
+    subject: String,
+    #[serde(flatten)]
+    event: Encoded,
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The golden events of one type. One with a placement or a generation occurs with each of the numbers 1 to 3, because
+/// only a matching number changes an instance.
+fn golden_events(kind: &str) -> Vec<(AggregateId, Event)> {
+    let path = folder("../domain/golden").join(format!("dockhost.{kind}.json"));
+    let events: Vec<GoldenEvent> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut decoded = Vec::new();
+    for GoldenEvent { subject, event } in events {
+        let subject: AggregateId = subject.parse().unwrap();
+        let mut bodies = vec![event.data.clone()];
+        for member in ["placement", "generation"].into_iter().filter(|member| event.data.get(member).is_some()) {
+            let with = |body: &Value, number: u32| {
+                let mut body = body.clone();
+                body[member] = number.into();
+                body
+            };
+            bodies = bodies.iter().flat_map(|body| (1..=3).map(move |number| with(body, number))).collect();
+        }
+        for data in bodies {
+            decoded.push((subject, Event::decode(&subject, Encoded { kind: event.kind.clone(), data }).unwrap()));
+        }
+    }
+    decoded
+}
+
+/// A pseudo-random generator that no library update changes.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+}
+
+/// The digest over all documents on the way, and some of the last documents.
+fn fold_histories<M: ReadModel>(kinds: &[&str]) -> (String, Vec<Value>) {
+    let events: Vec<_> = kinds.iter().map(|kind| golden_events(kind)).collect();
+    let (mut digest, mut dice, mut last) = (DigestBuilder::default(), Dice(1), Vec::new());
+    for _ in 0..HISTORIES {
+        let (mut folded, mut seconds) = (Folded::<M>::default(), 0);
+        for sequence in 1..=EVENTS_PER_HISTORY {
+            let of_kind = &events[dice.roll(events.len())];
+            let (aggregate, event) = of_kind[dice.roll(of_kind.len())].clone();
+            seconds += [1, 1, 1, 3 * DAY][dice.roll(4)];
+            let meta = Meta { id: EventId::from_uuid(uuid(sequence)), time: Timestamp::from_millis(seconds * 1000) };
+            let origin = Origin { actor: Actor::System, cause: "golden".to_owned(), trace_parent: None };
+            folded.fold(&RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin, event } });
+            for document in folded.documents() {
+                digest.add(&canonical(serde_json::to_value(document).unwrap()));
+            }
+        }
+        let documents = folded.documents().map(|document| serde_json::to_value(document).unwrap());
+        last.extend(documents.filter(|_| last.len() < GOLDEN_DOCUMENTS).take(1).collect::<Vec<_>>());
+    }
+    (digest.finish().to_string(), last)
+}
+
+fn golden_path(model: &str, version: u32) -> PathBuf {
+    folder("golden").join(format!("{model}.v{version}.json"))
+}
+
+fn golden_documents(model: &str, version: u32) -> Option<Vec<Value>> {
+    let text = std::fs::read(golden_path(model, version)).ok()?;
+    Some(serde_json::from_slice(&text).unwrap())
+}
+
+/// Runs a check for each model.
+struct ForEach(fn(&CheckedModel));
+
+/// A model, with its generic functions as pointers.
+struct CheckedModel {
+    name: &'static str,
+    kind: &'static str,
+    version: u32,
+    fold_histories: fn(&[&str]) -> (String, Vec<Value>),
+    decode: fn(Value) -> Result<(), serde_json::Error>,
+}
+
+impl ModelVisitor for ForEach {
+    type Output = ();
+
+    fn visit<M: ReadModel>(&mut self) {
+        (self.0)(&CheckedModel {
+            name: M::NAME,
+            kind: M::KIND,
+            version: M::FOLD_VERSION,
+            fold_histories: fold_histories::<M>,
+            decode: |document| serde_json::from_value::<M::Document>(document).map(drop),
+        });
+    }
+}
+
+fn for_each_model(check: fn(&CheckedModel)) {
+    crate::visit_all(&mut ForEach(check));
+}
+
+#[test]
+fn read_model_fold_and_stored_form_match_the_fold_version() {
+    for_each_model(|model| {
+        let (name, version) = (model.name, model.version);
+        let entries: Vec<_> = VERSIONS.iter().filter(|one| (one.model, one.version) == (name, version)).collect();
+        assert!(!entries.is_empty(), "{name}: version {version} is not in VERSIONS; add an entry");
+        for entry in &entries {
+            let (found, documents) = (model.fold_histories)(entry.events);
+            assert!(
+                found == entry.digest,
+                "{name}: version {version} of the fold computed other documents from the golden events. Raise \
+                 `FOLD_VERSION` to {next}, so that replicas build the model again, and add to `VERSIONS` an entry with \
+                 version {next} and the digest\n{found}",
+                next = version + 1,
+            );
+            let path = golden_path(name, version);
+            if !path.exists() {
+                std::fs::write(&path, serde_json::to_string_pretty(&documents).unwrap() + "\n").unwrap();
+                panic!("{} did not exist and was written: check it and commit it", path.display());
+            }
+        }
+        let golden = golden_documents(name, version).unwrap();
+        assert_eq!(golden, (model.fold_histories)(entries[0].events).1, "golden/{name}.v{version}.json was changed");
+    });
+}
+
+#[test]
+fn read_model_versions_list_all_golden_events_of_the_kind() {
+    for_each_model(|model| {
+        let files = std::fs::read_dir(folder("../domain/golden")).unwrap();
+        let files = files.filter_map(|file| file.unwrap().file_name().into_string().ok());
+        let names = files.filter_map(|name| Some(name.strip_prefix("dockhost.")?.strip_suffix(".json")?.to_owned()));
+        let mut events: Vec<String> = names
+            .filter(|name| golden_events(name).iter().all(|(aggregate, _)| aggregate.kind() == model.kind))
+            .collect();
+        events.sort();
+        let entries = VERSIONS.iter().filter(|one| (one.model, one.version) == (model.name, model.version));
+        let longest = entries.max_by_key(|entry| entry.events.len()).map_or(&[][..], |entry| entry.events);
+        assert!(
+            events == longest,
+            "{}: add an entry with version {}, all of {events:?} and the digest\n{}",
+            model.name,
+            model.version,
+            (model.fold_histories)(&events.iter().map(String::as_str).collect::<Vec<_>>()).0,
+        );
+    });
+}
+
+#[test]
+fn read_model_documents_of_the_version_before_can_be_decoded() {
+    for_each_model(|model| {
+        for version in [model.version - 1, model.version] {
+            for document in golden_documents(model.name, version).unwrap_or_default() {
+                let decoded = (model.decode)(document.clone());
+                assert!(decoded.is_ok(), "{} v{version}: {decoded:?}\n{document:#}", model.name);
+            }
+        }
+    });
+}
+
+#[test]
+fn read_model_documents_can_be_decoded_by_the_version_before() {
+    for_each_model(|model| {
+        let Some(older) = golden_documents(model.name, model.version - 1) else { return };
+        let newer = golden_documents(model.name, model.version).unwrap();
+        let problems = compatible::problems(&older, &newer);
+        assert!(
+            problems.is_empty(),
+            "{}: a program with version {} may not be able to decode documents of version {}:\n{}",
+            model.name,
+            model.version - 1,
+            model.version,
+            problems.join("\n"),
+        );
+    });
+}
+
+#[test]
+fn read_model_documents_ignore_unknown_members() {
+    for_each_model(|model| {
+        for document in golden_documents(model.name, model.version).unwrap() {
+            let mut newer = document;
+            add_member_to_each_object(&mut newer);
+            let decoded = (model.decode)(newer);
+            assert!(decoded.is_ok(), "{}: {decoded:?}", model.name);
+        }
+    });
+}
+
+/// Adds a member to each object, except to personal values, whose form is fixed, and to maps with ids as keys.
+fn add_member_to_each_object(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.values_mut().for_each(add_member_to_each_object);
+            let is_map = members.is_empty() || members.keys().all(|key| key.parse::<uuid::Uuid>().is_ok());
+            if !members.contains_key("$personal") && !is_map {
+                members.insert("addedByALaterVersion".to_owned(), true.into());
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(add_member_to_each_object),
+        _ => {}
+    }
+}

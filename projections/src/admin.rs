@@ -1,7 +1,4 @@
-//! Making mongods a replica set.
-//!
-//! In: the URI of mongods that were started with `--replSet`, mostly of a lone one. Out: a primary that takes majority
-//! writes. Only servers started by DockHost itself need this; a production set comes made.
+//! Initiates the replica set of mongods that DockHost itself has started with `--replSet`.
 
 use std::time::Duration;
 
@@ -10,31 +7,31 @@ use mongodb::Client;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ClientOptions;
 
-/// The name of the set.
+/// The name of the replica set.
 pub const REPLICA_SET_NAME: &str = "dockhost";
 
-/// How long a member is given to answer and to become the primary.
+/// How long a member may take to answer, and to become the primary.
 pub const PRIMARY_TIMEOUT: Duration = Duration::from_secs(30);
 const ALREADY_INITIALIZED: i32 = 23;
 
-/// The set could not be made.
+/// The replica set could not be initiated.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// The database refused or could not be reached.
-    #[error("the database refused or could not be reached")]
+    /// The database rejected the command or is unavailable.
+    #[error("the database rejected the command or is unavailable")]
     Database(#[from] Error),
     /// The URI names no host.
     #[error("the URI names no host")]
     NoHost,
-    /// The set has no primary; the last thing that its member said is given.
-    #[error("no primary after {} s; the member said {last}", PRIMARY_TIMEOUT.as_secs())]
+    /// There is no primary.
+    #[error("no primary after {} s; the member replied {last}", PRIMARY_TIMEOUT.as_secs())]
     NoPrimary {
-        /// The last answer to `hello`.
+        /// The last reply to `hello`.
         last: Document,
     },
 }
 
-/// Initiates the set of the hosts that the URI names if it is not yet, and waits until it has a primary.
+/// Initiates the set of the hosts in the URI, unless it is initiated, and waits until it has a primary.
 ///
 /// # Errors
 /// [`AdminError`].
@@ -54,7 +51,7 @@ pub async fn initiate_replica_set(uri: &str) -> Result<(), AdminError> {
     loop {
         ticks.tick().await;
         let last = admin.run_command(doc! { "hello": 1 }).await?;
-        // The one that was asked, or another that it knows of.
+        // This member, or another one that it knows.
         if is_writable_primary(&last)
             || last.get_str("primary").is_ok_and(|primary| last.get_str("me").is_ok_and(|me| me != primary))
         {
@@ -68,10 +65,11 @@ pub async fn initiate_replica_set(uri: &str) -> Result<(), AdminError> {
     Ok(())
 }
 
-/// Whether the first host that the URI names takes writes.
+/// Whether the first host in the URI is the primary.
 ///
 /// # Errors
-/// [`AdminError`], after `timeout` if it does not answer.
+/// [`AdminError`], after `timeout` if the host does not answer.
+#[cfg(feature = "testing")]
 pub async fn is_primary(uri: &str, timeout: Duration) -> Result<bool, AdminError> {
     let client = direct_client(uri, timeout).await?;
     let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
@@ -79,7 +77,7 @@ pub async fn is_primary(uri: &str, timeout: Duration) -> Result<bool, AdminError
     Ok(is_writable_primary(&hello?))
 }
 
-/// A client of the first host that the URI names, whatever its part in the set.
+/// A client of the first host in the URI, whether it is the primary or not.
 async fn direct_client(uri: &str, timeout: Duration) -> Result<Client, AdminError> {
     let mut options = ClientOptions::parse(uri).await?;
     options.hosts.truncate(1);

@@ -123,7 +123,7 @@ async fn quarantine_of_every_kind_of_malformed_event_affects_only_its_aggregate(
     let mut world = World::start(2).await;
     world.add_agent("alpha", 50).await;
     let (other, _) = person(&world, "other").await;
-    let mut held: Vec<(Client, String, u64)> = Vec::new();
+    let mut quarantined_users: Vec<(Client, String, u64)> = Vec::new();
     for (name, odd) in [
         ("type", Malformed::UnknownType),
         ("version", Malformed::UnknownVersion),
@@ -136,17 +136,17 @@ async fn quarantine_of_every_kind_of_malformed_event_affects_only_its_aggregate(
         let sequence = publish(&world, &subject, odd).await;
         // One more event of the same aggregate.
         publish(&world, &subject, Malformed::UnknownType).await;
-        held.push((client, subject, sequence));
+        quarantined_users.push((client, subject, sequence));
         assert_works(&other).await;
     }
-    let subjects: Vec<&str> = held.iter().map(|(_, subject, _)| subject.as_str()).collect();
+    let subjects: Vec<&str> = quarantined_users.iter().map(|(_, subject, _)| subject.as_str()).collect();
     for replica in 0..2 {
         let answer = quarantined(&world, replica, &subjects).await;
         assert_eq!((answer.status, &answer.body["status"]), (200, &json!("degraded")), "{answer:?}");
         assert_eq!(answer.body["quarantined"]["count"], 5);
         assert_eq!(answer.body["projections"]["instances"]["lag"], 0, "{answer:?}");
     }
-    for (client, _, sequence) in &held {
+    for (client, _, sequence) in &quarantined_users {
         assert_quarantined(client, *sequence, 1).await;
         assert_quarantined(&client.at(&world.replicas[1].url), *sequence, 1).await;
     }
@@ -167,7 +167,7 @@ async fn quarantine_of_every_kind_of_malformed_event_affects_only_its_aggregate(
     assert_eq!(listed.code, 0, "{listed:?}");
     let lines: Vec<Value> = serde_json::from_str(&listed.out).unwrap();
     assert_eq!(lines.len(), 5);
-    for (_, subject, sequence) in &held {
+    for (_, subject, sequence) in &quarantined_users {
         let line = lines.iter().find(|line| line["subject"] == **subject).unwrap();
         assert_eq!((&line["sequence"], &line["models"]), (&json!(sequence), &json!(["instances"])), "{line}");
         assert!(line["since"].is_string() && line["why"].is_string(), "{line}");
@@ -192,7 +192,7 @@ async fn quarantine_of_every_kind_of_malformed_event_affects_only_its_aggregate(
     })
     .await;
     assert_works(&other).await;
-    for (client, _, sequence) in &held {
+    for (client, _, sequence) in &quarantined_users {
         assert_quarantined(&client.at(&survivor), *sequence, 1).await;
     }
     quarantined(&world, 1 - leader, &subjects).await;

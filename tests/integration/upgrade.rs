@@ -24,7 +24,7 @@ const MODEL: &str = "instances";
 const OLD_VERSION: u32 = Instances::FOLD_VERSION;
 const NEW_VERSION: u32 = OLD_VERSION + 1;
 /// How long the switch of a build is delayed.
-const BUILD: Duration = Duration::from_secs(4);
+const BUILD: Duration = Duration::from_secs(8);
 
 /// Makes the replicas that are started from now on replicas of the newer release.
 fn upgrade(world: &mut World, build: Duration) {

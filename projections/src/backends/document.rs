@@ -1,4 +1,4 @@
-//! The document of one machine. Personal values are plain here; they are `null` once the principal was erased.
+//! The document of one backend. Personal values are plain, and `null` once the principal is erased.
 
 use dockhost_domain::backend::ConnectionState;
 use dockhost_domain::ids::BackendId;
@@ -20,36 +20,36 @@ impl StoredModel for Backends {
     type Document = BackendDocument;
 }
 
-/// One machine.
+/// A backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendDocument {
-    /// Which one.
+    /// The backend's id.
     #[serde(rename = "_id")]
     pub backend_id: BackendId,
-    /// Its name.
+    /// The username.
     pub username: Option<Username>,
-    /// The lab or room that it stands in.
+    /// The lab or room of the machine.
     pub lab_name: Option<String>,
-    /// As the registrant named it.
+    /// The operating system, as typed.
     pub operating_system: Option<String>,
-    /// Containers that it takes at most.
+    /// The most containers that it runs.
     pub max_containers: u32,
-    /// Whether it is there.
+    /// Whether its agent is connected.
     pub status: ConnectionState,
-    /// Where clients reach the ports of its containers; none until its agent was heard.
+    /// The address of its containers' ports; `None` until its agent has connected.
     pub address: Option<String>,
-    /// `docker`, `podman` or `simulated`; none until its agent was heard.
+    /// `docker`, `podman` or `simulated`; `None` until its agent has connected.
     pub runtime: Option<String>,
-    /// Its agent's version; none until it was heard.
+    /// The agent's version; `None` until it has connected.
     pub agent_version: Option<String>,
-    /// When it was registered.
+    /// When it was enrolled.
     pub enrolled_at: Timestamp,
-    /// Since when it is there, or was there before it was lost.
+    /// When it last connected.
     pub connected_at: Option<Timestamp>,
-    /// Since when it is lost; none while it isn't.
+    /// When it was lost; `None` unless it is.
     pub lost_at: Option<Timestamp>,
-    /// The last event folded in.
+    /// The sequence of the last event in it.
     pub seq: u64,
 }
 

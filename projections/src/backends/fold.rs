@@ -1,4 +1,4 @@
-//! The fold of `backends`. In: backend events. Out: the machine's document.
+//! The fold of `backends`.
 
 use dockhost_domain::backend::{BackendEvent, ConnectionState};
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
@@ -45,7 +45,7 @@ impl ReadModel for Backends {
                 address: plain(Some(&facts.address)),
                 runtime: Some(facts.runtime.clone()),
                 agent_version: Some(facts.agent_version.clone()),
-                // Said again with changed facts while it was there all along.
+                // A connected backend may report changed facts.
                 connected_at: if backend.status == ConnectionState::Connected {
                     backend.connected_at
                 } else {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registered_machine_is_shown_without_its_verifier() {
+    fn backends_fold_enrolled_backend_has_no_verifier() {
         let expected = json!({
             "_id": uuid(1).to_string(), "username": "lab", "labName": "lab 1", "operatingSystem": null,
             "maxContainers": 8, "status": "enrolled", "address": null, "runtime": null, "agentVersion": null,
@@ -89,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_says_something_new_was_there_all_along() {
+    fn backends_fold_changed_facts_keep_the_time_of_connection() {
         let machine = after(&[(1, enrolled("lab")), (2, connected("10.0.0.1")), (3, connected("10.0.0.2"))]);
         assert_eq!((machine.status, machine.connected_at), (ConnectionState::Connected, Some(at(2))));
         assert_eq!(machine.address.as_deref(), Some("10.0.0.2"));
     }
 
     #[test]
-    fn a_lost_machine_keeps_its_address_and_is_there_anew_when_it_is_back() {
+    fn backends_fold_lost_backend_keeps_its_address_until_it_reconnects() {
         let events = [(1, enrolled("lab")), (2, connected("10.0.0.1")), (5, lost()), (9, connected("10.0.0.1"))];
         let machine = after(&events[..3]);
         assert_eq!(

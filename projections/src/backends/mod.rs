@@ -1,5 +1,5 @@
-//! The read model `backends`: one document per machine. In: backend events. Out: what the machine is, whether it is
-//! there, and where its containers are reached; never a verifier. Its load isn't in the log, so it isn't here.
+//! The read model `backends`: one document per backend, without its password verifier. A backend's load is not in the log,
+//! so it is not in the document.
 
 mod document;
 mod fold;

@@ -1,4 +1,4 @@
-//! What is asked of `backends`.
+//! Queries of `backends`.
 
 use bson::doc;
 use dockhost_domain::ids::BackendId;
@@ -8,7 +8,7 @@ use super::{BackendDocument, Backends};
 use crate::store::{MongoStore, ReadResult, StoreError};
 
 impl MongoStore {
-    /// One machine; stale if it is held back.
+    /// One backend; stale if it is quarantined.
     ///
     /// # Errors
     /// [`StoreError`].

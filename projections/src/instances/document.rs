@@ -1,7 +1,5 @@
-//! The document of one instance: the domain's state, and what is shown of it.
-//!
-//! The state is stored whole, so that the next event is applied by the domain's own rule and not by a second one here;
-//! the members around it are read off it after each event, for queries and for people who look into the database.
+//! The document of one instance: its whole state, so that the domain's `evolve` applies the next event, and members that are
+//! derived from the state for queries and operators.
 
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
@@ -24,50 +22,50 @@ impl StoredModel for Instances {
     type Document = InstanceDocument;
 }
 
-/// One instance.
+/// An instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceDocument {
-    /// Which one.
+    /// The instance's id.
     #[serde(rename = "_id")]
     pub instance_id: InstanceId,
-    /// Whose.
+    /// Its owner.
     pub user_id: UserId,
-    /// Its name; none once it is deleted.
+    /// Its name; `None` once it is deleted.
     pub name: Option<InstanceName>,
-    /// What the API shows while its machine is heard; see [`Instance::status_on`] for when it isn't.
+    /// Its status while its backend sends heartbeats; see [`Instance::status_on`] for the other case.
     pub status: Status,
-    /// What it should be.
+    /// Its desired state.
     pub wanted: DesiredState,
-    /// Rises with each change of what is wanted.
+    /// Rises with each change of the desired state.
     pub generation: u32,
-    /// Rises when the container must be a new one.
+    /// Rises when a new container is needed.
     pub placement: u32,
-    /// The machine that it is on; none once it has none.
+    /// Its backend; `None` if it has no placement.
     pub backend_id: Option<BackendId>,
-    /// The runtime's id of its container; none until one is known.
+    /// The runtime's id of its container; `None` until it is reported.
     pub container_id: Option<String>,
-    /// Where its ports are published on the machine; none until known.
+    /// Its published ports; `None` until they are reported.
     pub ports: Option<Ports>,
-    /// SHA-256 fingerprints of its SSH host keys; empty until known.
+    /// SHA-256 fingerprints of its SSH host keys; empty until they are reported.
     pub host_keys: Vec<String>,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at: Timestamp,
-    /// When its user or its container last changed something.
+    /// When its user or its container last changed it.
     pub last_activity: Timestamp,
-    /// When the present state must end, if it is transient.
+    /// When its current state ends, if that is transitional.
     pub deadline: Option<Timestamp>,
-    /// What went wrong, when it failed: one sentence.
+    /// Why it failed, in one sentence.
     pub failure: Option<String>,
-    /// The state that it is folded on.
+    /// The whole state.
     pub state: Instance,
-    /// The last event folded in.
+    /// The sequence of the last event in it.
     pub seq: u64,
 }
 
 impl InstanceDocument {
-    /// What is shown of a state. Nobody asks for what the user of a deleted instance had typed, so it is not kept: and
-    /// when a user is erased, this makes their documents the same with and without their key.
+    /// The document of a state. Removes the personal values of a deleted instance, so that the documents of an erased user
+    /// are the same whether they are folded with or without the key.
     #[must_use]
     pub fn of(instance_id: InstanceId, user_id: UserId, mut state: Instance, seq: u64) -> Self {
         if state.is_deleted() {

@@ -1,5 +1,4 @@
-//! The fold of `instances`. In: tenancy events. Out: the document of the instance that the event names; a deleted one
-//! is marked, not removed, and keeps nothing that its user typed. What an event means is said by [`Instance::evolve`] alone.
+//! The fold of `instances`, by [`Instance::evolve`]. The document of a deleted instance is kept without personal values.
 
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::event::Event;
@@ -54,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_follows_the_state() {
+    fn instances_fold_derives_the_members_from_the_state() {
         let events = [
             (1, requested(1, "web", 100)),
             (2, placed(1, 2, 101, 100)),
@@ -81,11 +80,11 @@ mod tests {
         );
         let instance = after(&events);
         assert_eq!((instance.status, instance.backend_id), (Status::Deleted, None));
-        assert_eq!((instance.name, instance.state.ssh_public_key), (None, Personal::Erased), "and keeps nothing typed");
+        assert_eq!((instance.name, instance.state.ssh_public_key), (None, Personal::Erased), "no personal values");
     }
 
     #[test]
-    fn a_failure_says_why() {
+    fn instances_fold_failure_has_a_reason() {
         let instance = after(&[(1, requested(1, "web", 100)), (2, failed(1, 1, 100))]);
         assert_eq!((instance.status, instance.failure.as_deref()), (Status::Failed, Some("refused: no free ports")));
     }

@@ -1,6 +1,4 @@
-//! The read model `instances`: one document per instance. In: tenancy events. Out: what the API shows of it, beside the
-//! state that it is folded on. Its machine's name, address and condition belong to `backends` and are joined by the
-//! reader.
+//! The read model `instances`: one document per instance. Queries join what belongs to its backend.
 
 mod document;
 mod fold;

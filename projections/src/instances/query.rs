@@ -1,4 +1,4 @@
-//! What is asked of `instances`. Every question names the owner: what is somebody else's is not there.
+//! Queries of `instances`. Every query names the owner, so it never returns another user's instance.
 
 use bson::{Document as BsonDocument, doc};
 use dockhost_domain::ids::{InstanceId, UserId};
@@ -8,7 +8,7 @@ use dockhost_domain::subject::AggregateId;
 use super::{InstanceDocument, Instances};
 use crate::store::{MongoStore, ReadResult, StoreError};
 
-/// What a person calls an instance.
+/// An instance by its id or its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InstanceRef {
     /// By its id.
@@ -22,7 +22,7 @@ fn existing(owner: UserId) -> BsonDocument {
 }
 
 impl MongoStore {
-    /// The owner's instances that are not deleted, the oldest first; stale if the owner's are held back.
+    /// The owner's instances that are not deleted, the oldest first; stale if the tenancy is quarantined.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -31,7 +31,8 @@ impl MongoStore {
         self.find::<Instances>(about, existing(owner), doc! { "createdAt": 1, "_id": 1 }).await
     }
 
-    /// The owner's instance of this id or name, unless it is deleted; stale if the owner's are held back.
+    /// The owner's instance of this id or name, unless it is deleted; stale if the tenancy is
+    /// quarantined.
     ///
     /// # Errors
     /// [`StoreError`].

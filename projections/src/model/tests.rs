@@ -1,4 +1,4 @@
-//! What holds for every fold: how the events are cut into batches, and how often they come, changes nothing.
+//! Properties of every fold: batches and repetitions change nothing.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::testing::events::{
 };
 use crate::users::Users;
 
-/// Any event about few things, legal or not: a fold is total.
+/// An event of a few aggregates, also an impossible one: a fold is total.
 fn event(sequence: u64, what: u8, id: u64, n: u32) -> RecordedEvent {
     let (owner, machine) = (id % 3, 100 + u64::from(n % 3));
     let phase = if n.is_multiple_of(2) { Phase::Running } else { Phase::Stopped };
@@ -68,7 +68,7 @@ fn all_at_once<M: ReadModel>(events: &[RecordedEvent]) -> BTreeMap<String, Value
     forms(&folded)
 }
 
-/// As a projector does it: each batch starts from what is stored, some batches come twice, some begin too early.
+/// As a projector folds: each batch starts from the stored documents, some batches repeat earlier events.
 fn in_batches<M: ReadModel>(events: &[RecordedEvent], cuts: &[(usize, usize)]) -> BTreeMap<String, Value> {
     let mut stored = BTreeMap::<String, Value>::new();
     let mut begin = 0;
@@ -95,7 +95,7 @@ fn check<M: ReadModel>(events: &[RecordedEvent], cuts: &[(usize, usize)]) {
     for event in events {
         let before = folded.len();
         folded.fold(event);
-        assert!(folded.len() >= before, "{}: a fold took a document away", M::NAME);
+        assert!(folded.len() >= before, "{}: a fold removed a document", M::NAME);
         assert_eq!(M::KIND == event.envelope.aggregate.kind(), !M::keys(&event.envelope).is_empty(), "{}", M::NAME);
     }
     for document in folded.documents() {
@@ -108,7 +108,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn batches_and_repeats_change_nothing(
+    fn fold_in_batches_with_repetitions_yields_the_same_documents(
         events in events(),
         cuts in proptest::collection::vec((0_usize..12, 0_usize..8), 0..12),
     ) {
@@ -120,7 +120,7 @@ proptest! {
 }
 
 #[test]
-fn an_event_of_another_kind_changes_nothing_and_an_event_about_nothing_begins_nothing() {
+fn fold_ignores_events_of_other_kinds_and_of_unknown_documents() {
     let mut folded = Folded::<Backends>::default();
     assert!(folded.fold(&account(1, 7, created("ada"))).is_empty());
     assert!(folded.fold(&backend(2, 7, lost())).is_empty());

@@ -18,22 +18,22 @@ impl StoredModel for Sessions {
     type Document = SessionDocument;
 }
 
-/// One session.
+/// A session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionDocument {
-    /// The `sid` in its token.
+    /// The session's id, `sid` in its token.
     #[serde(rename = "_id")]
     pub session_id: SessionId,
-    /// Who signed in: a user or a backend.
+    /// The user or backend that signed in.
     pub principal_id: PrincipalId,
-    /// When.
+    /// When it started.
     pub started_at: Timestamp,
-    /// When its token ends.
+    /// When its token expires.
     pub expires_at: Timestamp,
-    /// When it was ended before that.
+    /// When it was revoked or closed before that.
     pub revoked_at: Option<Timestamp>,
-    /// The last event folded in.
+    /// The sequence of the last event in it.
     pub seq: u64,
 }
 

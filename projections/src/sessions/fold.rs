@@ -1,4 +1,4 @@
-//! The fold of `sessions`. In: session events. Out: the session's document; an ended one is marked, not removed.
+//! The fold of `sessions`. The document of a session that has ended is kept.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::model::ReadModel;
 
 impl ReadModel for Sessions {
     const KIND: &'static str = "session";
-    // No request waits for them, and signing in comes in bursts.
+    // No request waits for the documents, and sign-ins come in bursts.
     const DEBOUNCE: Duration = Duration::from_millis(250);
 
     fn keys(event: &Envelope) -> Vec<SessionId> {
@@ -54,7 +54,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn when_all_end_together_each_that_counted_is_marked() {
+    fn sessions_fold_closed_marks_the_sessions_that_it_names() {
         let mut sessions = Folded::<Sessions>::default();
         for event in [session(1, 7, started(1)), session(2, 7, started(2)), session(3, 7, revoked(1))] {
             sessions.fold(&event);
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_session_is_marked_and_stays() {
+    fn sessions_fold_revoked_session_is_marked_and_kept() {
         let mut sessions = Folded::<Sessions>::default();
         sessions.fold(&session(1, 7, started(1)));
         sessions.fold(&session(2, 7, started(2)));

@@ -1,5 +1,5 @@
-//! The read model `sessions`: one document per sign-in. In: session events. Out: who signed in when, and until when.
-//! For people who look after the service; whether a token counts is asked of the follower and the log, never of this.
+//! The read model `sessions`: one document per session, for operators. Requests are authenticated from the log and the
+//! follower, never from this model.
 
 mod document;
 mod fold;

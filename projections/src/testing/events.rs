@@ -1,5 +1,4 @@
-//! Events for the tests of the folds. In: small numbers. Out: recorded events about the things with these numbers; the
-//! event at sequence `n` happened `n` seconds after 1970.
+//! Events about numbered aggregates. The event at sequence `n` happened `n` seconds after 1970.
 
 use dockhost_domain::account::{AccountEvent, Created, Erased, ErasedBy, Role};
 use dockhost_domain::aggregate::Meta;

@@ -1,4 +1,4 @@
-//! The document of one person. Personal values are plain here; they are `null` once the person was erased.
+//! The document of one user. Personal values are plain, and `null` once the user is erased.
 
 use dockhost_domain::account::Role;
 use dockhost_domain::ids::UserId;
@@ -20,24 +20,24 @@ impl StoredModel for Users {
     type Document = UserDocument;
 }
 
-/// One person.
+/// A user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserDocument {
-    /// Who.
+    /// The user's id.
     #[serde(rename = "_id")]
     pub user_id: UserId,
-    /// Their name.
+    /// The username.
     pub username: Option<Username>,
-    /// Their email address, as typed.
+    /// The email address, as typed.
     pub email: Option<String>,
-    /// What they may do.
+    /// The role.
     pub role: Role,
-    /// When they signed up.
+    /// When the user signed up.
     pub created_at: Timestamp,
-    /// The OpenSSH public key that their instances get unless another is given.
+    /// The OpenSSH public key of instances that are created without one.
     pub ssh_public_key: Option<String>,
-    /// The last event folded in.
+    /// The sequence of the last event in it.
     pub seq: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The fold of `users`. In: account events. Out: the person's document; an erased person's is kept, without the person.
+//! The fold of `users`. The document of an erased user is kept without personal values.
 
 use dockhost_domain::account::AccountEvent;
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
@@ -44,7 +44,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_person_who_signed_up_is_shown_without_their_verifier() {
+    fn users_fold_created_account_has_no_verifier() {
         let mut users = Folded::<Users>::default();
         users.fold(&account(3, 1, created("ada")));
         let form = serde_json::to_value(users.get(UserId::from_uuid(uuid(1))).unwrap()).unwrap();
@@ -55,14 +55,14 @@ mod tests {
         assert_eq!(form, expected);
     }
 
-    /// The document as it is folded while the key is there, and as it is when the key is gone: the same at the end.
+    /// Whether the events are folded with the key or after it was destroyed, the document is the same.
     #[test]
-    fn of_an_erased_person_nothing_personal_is_left() {
-        let AccountEvent::Created(mut keyless) = created("ada") else { unreachable!() };
-        keyless.username = Personal::Erased;
-        keyless.email = Personal::Erased;
-        keyless.ssh_public_key = Some(Personal::Erased);
-        let ends = [created("ada"), AccountEvent::Created(keyless)].map(|created| {
+    fn users_fold_erased_account_has_no_personal_values() {
+        let AccountEvent::Created(mut without_key) = created("ada") else { unreachable!() };
+        without_key.username = Personal::Erased;
+        without_key.email = Personal::Erased;
+        without_key.ssh_public_key = Some(Personal::Erased);
+        let ends = [created("ada"), AccountEvent::Created(without_key)].map(|created| {
             let mut users = Folded::<Users>::default();
             users.fold(&account(3, 1, created));
             users.fold(&account(5, 1, erased()));

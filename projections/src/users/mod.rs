@@ -1,4 +1,4 @@
-//! The read model `users`: one document per person. In: account events. Out: who somebody is; never a verifier.
+//! The read model `users`: one document per account, without its password verifier.
 
 mod document;
 mod fold;

@@ -13,8 +13,8 @@
 //! 5. *Drop* the collections below the new one ([`drop_replaced`]) when no reader can use them any more. This includes
 //!    what an interrupted rebuild left.
 
-use futures::future::{BoxFuture, join_all};
-use futures::{FutureExt as _, TryStreamExt as _};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, TryFutureExt as _, TryStreamExt as _};
 
 use crate::build_reporter::BuildReporter;
 use crate::comparison::Comparison;
@@ -22,8 +22,7 @@ use crate::log::{History, OnProgress};
 use crate::model::ReadModel;
 use crate::projector::{ProjectionError, check};
 use crate::rebuild_buffer::{DOCUMENTS_IN_MEMORY, RebuildBuffer};
-use crate::registry::ModelVisitor;
-use crate::scan::{self, ModelJob, ModelResult, Scanned};
+use crate::scan::{JobKind, ModelJob, ModelResult, Scanned, run_jobs};
 use crate::store::{BuildStatus, Checkpoint, CollectionName, DROP_GRACE_PERIOD, MongoStore};
 use crate::verify::{checked_end, compare_with_log};
 
@@ -83,25 +82,20 @@ pub async fn rebuild_all(
     only: Option<&str>,
     on_progress: OnProgress<'_>,
 ) -> Result<Vec<ModelResult<Rebuilt>>, ProjectionError> {
-    let jobs = join_all(crate::visit_selected(only, &mut Start { store, history })).await;
-    scan::run(jobs, history, on_progress).await
+    run_jobs::<Rebuilds>(store, history, only, on_progress).await
 }
 
-struct Start<'a> {
-    store: &'a MongoStore,
-    history: &'a dyn History,
-}
+struct Rebuilds;
 
-impl<'a> ModelVisitor for Start<'a> {
-    type Output = BoxFuture<'a, ModelResult<Box<dyn ModelJob<Output = Rebuilt>>>>;
+impl JobKind for Rebuilds {
+    type Output = Rebuilt;
 
-    fn visit<M: ReadModel>(&mut self) -> Self::Output {
-        let Self { store, history } = *self;
-        async move {
-            let started = RebuildJob::<M>::start(store, history, DOCUMENTS_IN_MEMORY).await;
-            ModelResult { model: M::NAME, result: started.map(|job| Box::new(job) as _) }
-        }
-        .boxed()
+    fn start<'a, M: ReadModel>(
+        store: &'a MongoStore,
+        history: &'a dyn History,
+    ) -> BoxFuture<'a, Result<Box<dyn ModelJob<Output = Rebuilt>>, ProjectionError>> {
+        let started = RebuildJob::<M>::start(store, history, DOCUMENTS_IN_MEMORY);
+        started.map_ok(|job| Box::new(job) as _).boxed()
     }
 }
 

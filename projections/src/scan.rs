@@ -3,11 +3,16 @@
 //! The broker needs several times as long to select the events of one kind as to deliver all, so models that are folded
 //! from the beginning together share one unfiltered read.
 
-use futures::StreamExt as _;
+use std::marker::PhantomData;
+
 use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt as _, StreamExt as _};
 
 use crate::log::{History, LogEntry, OnProgress};
+use crate::model::ReadModel;
 use crate::projector::ProjectionError;
+use crate::registry::ModelVisitor;
+use crate::store::MongoStore;
 
 /// Entries that are folded at once. Documents that they change and that are not in memory are read by one query.
 pub(crate) const ENTRIES_PER_FOLD: usize = 1000;
@@ -98,15 +103,44 @@ pub struct ModelResult<T> {
     pub result: Result<T, ProjectionError>,
 }
 
-/// Finishes several jobs over one scan of the log, and a single one with a filtered read.
+/// Rebuilds or verifications.
+pub(crate) trait JobKind {
+    /// The result for a model.
+    type Output: 'static;
+
+    /// Starts the job of a model.
+    fn start<'a, M: ReadModel>(
+        store: &'a MongoStore,
+        history: &'a dyn History,
+    ) -> BoxFuture<'a, Result<Box<dyn ModelJob<Output = Self::Output>>, ProjectionError>>;
+}
+
+struct Start<'a, K> {
+    store: &'a MongoStore,
+    history: &'a dyn History,
+    kind: PhantomData<K>,
+}
+
+impl<'a, K: JobKind> ModelVisitor for Start<'a, K> {
+    type Output = BoxFuture<'a, ModelResult<Box<dyn ModelJob<Output = K::Output>>>>;
+
+    fn visit<M: ReadModel>(&mut self) -> Self::Output {
+        K::start::<M>(self.store, self.history).map(|result| ModelResult { model: M::NAME, result }).boxed()
+    }
+}
+
+/// Runs the jobs of all models, or of the named one: several over one scan of the log, a single one with a filtered read.
 ///
 /// # Errors
 /// The log could not be read.
-pub(crate) async fn run<T: 'static>(
-    mut jobs: Vec<ModelResult<Box<dyn ModelJob<Output = T>>>>,
+pub(crate) async fn run_jobs<K: JobKind>(
+    store: &MongoStore,
     history: &dyn History,
+    only: Option<&str>,
     on_progress: OnProgress<'_>,
-) -> Result<Vec<ModelResult<T>>, ProjectionError> {
+) -> Result<Vec<ModelResult<K::Output>>, ProjectionError> {
+    let start = &mut Start::<K> { store, history, kind: PhantomData };
+    let mut jobs = join_all(crate::visit_selected(only, start)).await;
     if jobs.iter().filter(|job| job.result.is_ok()).count() > 1 {
         let mut models: Vec<_> =
             jobs.iter_mut().filter_map(|job| job.result.as_mut().ok()).map(|job| job.scanned()).collect();

@@ -4,8 +4,8 @@
 //! [`crate::compare`]. Memory is bounded: documents that don't fit go to a scratch collection, which is dropped at the
 //! end. The next verification drops the scratch collection of one that was killed.
 
-use futures::FutureExt as _;
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, TryFutureExt as _};
 
 use crate::compare::compare;
 use crate::comparison::Comparison;
@@ -13,8 +13,7 @@ use crate::log::{History, OnProgress};
 use crate::model::ReadModel;
 use crate::projector::{ProjectionError, check};
 use crate::rebuild_buffer::{DOCUMENTS_IN_MEMORY, RebuildBuffer};
-use crate::registry::ModelVisitor;
-use crate::scan::{self, ModelJob, ModelResult, Scanned};
+use crate::scan::{JobKind, ModelJob, ModelResult, Scanned, run_jobs};
 use crate::store::{Checkpoint, CollectionName, MongoStore};
 
 /// If the checkpoint advanced further than this while the log was folded, the log is folded up to the new checkpoint, so
@@ -61,25 +60,20 @@ pub async fn verify_all(
     only: Option<&str>,
     on_progress: OnProgress<'_>,
 ) -> Result<Vec<ModelResult<Comparison>>, ProjectionError> {
-    let jobs = join_all(crate::visit_selected(only, &mut Start { store, history })).await;
-    scan::run(jobs, history, on_progress).await
+    run_jobs::<Verifications>(store, history, only, on_progress).await
 }
 
-struct Start<'a> {
-    store: &'a MongoStore,
-    history: &'a dyn History,
-}
+struct Verifications;
 
-impl<'a> ModelVisitor for Start<'a> {
-    type Output = BoxFuture<'a, ModelResult<Box<dyn ModelJob<Output = Comparison>>>>;
+impl JobKind for Verifications {
+    type Output = Comparison;
 
-    fn visit<M: ReadModel>(&mut self) -> Self::Output {
-        let Self { store, history } = *self;
-        async move {
-            let started = Verification::<M>::start(store, history, DOCUMENTS_IN_MEMORY).await;
-            ModelResult { model: M::NAME, result: started.map(|job| Box::new(job) as _) }
-        }
-        .boxed()
+    fn start<'a, M: ReadModel>(
+        store: &'a MongoStore,
+        history: &'a dyn History,
+    ) -> BoxFuture<'a, Result<Box<dyn ModelJob<Output = Comparison>>, ProjectionError>> {
+        let started = Verification::<M>::start(store, history, DOCUMENTS_IN_MEMORY);
+        started.map_ok(|job| Box::new(job) as _).boxed()
     }
 }
 

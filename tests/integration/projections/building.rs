@@ -4,21 +4,17 @@ use std::time::Duration;
 
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::ids::UserId;
-use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::cleanup::Cleanup;
 use dockhost_projections::rebuild::rebuild;
 use dockhost_projections::release::{release, take_released};
 use dockhost_projections::self_build::build;
-use dockhost_projections::store::Cause;
 use dockhost_projections::users::{UserDocument, Users};
 use dockhost_projections::verify::verify;
 use dockhost_projections::{Document, History, LogEntry, MongoStore, ProjectionError, ReadModel, StoredModel};
-use futures::future::BoxFuture;
-use futures::stream::{BoxStream, StreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::events::{Log, signed_up, user};
+use super::events::{Log, StalledLog, signed_up, user};
 use super::{connect, log, open, position, project, store};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Mongo, wait_until};
@@ -109,31 +105,6 @@ async fn build_of_a_newer_version_stops_the_older_program_which_still_reads() {
     open::<NextUsers>(&store).await.apply(&history.entries()).await.unwrap();
     assert!(verify::<NextUsers>(&store, &history, &|_| {}).await.unwrap().is_equal());
     assert!(older.user(user(5)).await.unwrap().is_some());
-}
-
-/// A log whose first read does not end.
-struct StalledLog(Log);
-
-impl History for StalledLog {
-    fn incarnation(&self) -> Incarnation {
-        self.0.incarnation()
-    }
-
-    fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
-        self.0.end()
-    }
-
-    fn read_all(&self, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
-        self.0.read_all(after, to)
-    }
-
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
-        self.0.read(kind, after, to).chain(futures::stream::pending()).boxed()
-    }
-
-    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
-        self.0.read_one(aggregate, after, to)
-    }
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use dockhost_domain::wire::{Limits, Observation, Phase, Ports};
 use dockhost_projections::store::Cause;
 use dockhost_projections::{History, LogEntry, Unreadable};
 use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream};
+use futures::stream::{self, BoxStream, StreamExt};
 use uuid::Uuid;
 
 fn uuid(n: u64) -> Uuid {
@@ -190,5 +190,30 @@ impl History for Log {
 
     fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
         self.select((after, to), |subject| subject == aggregate.to_string())
+    }
+}
+
+/// A log whose filtered reads never end.
+pub struct StalledLog(pub Log);
+
+impl History for StalledLog {
+    fn incarnation(&self) -> Incarnation {
+        self.0.incarnation()
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
+        self.0.end()
+    }
+
+    fn read_all(&self, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
+        self.0.read_all(after, to)
+    }
+
+    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
+        self.0.read(kind, after, to).chain(stream::pending()).boxed()
+    }
+
+    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
+        self.0.read_one(aggregate, after, to)
     }
 }

@@ -12,9 +12,9 @@ use dockhost_projections::verify::{verify, verify_within};
 use dockhost_projections::{History, LogEntry, MongoStore, ProjectionError, Projector};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::BoxStream;
 
-use super::events::{Log, connected, enrolled, instance, requested, runs, user};
+use super::events::{Log, StalledLog, connected, enrolled, instance, requested, runs, user};
 use super::{connect, log, open, project, store};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Mongo, wait_until};
@@ -110,31 +110,6 @@ async fn verify_of_a_large_model_beside_a_projector_finds_no_false_difference() 
     assert!(positions > 2, "the projector did not run meanwhile");
 }
 
-/// A log whose reads never end.
-struct Stalled(Log);
-
-impl History for Stalled {
-    fn incarnation(&self) -> Incarnation {
-        self.0.incarnation()
-    }
-
-    fn end(&self) -> BoxFuture<'_, Result<u64, Cause>> {
-        self.0.end()
-    }
-
-    fn read_all(&self, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
-        self.0.read_all(after, to)
-    }
-
-    fn read(&self, kind: &'static str, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
-        self.0.read(kind, after, to).chain(futures::stream::pending()).boxed()
-    }
-
-    fn read_one(&self, aggregate: AggregateId, after: u64, to: u64) -> BoxStream<'_, Result<LogEntry, Cause>> {
-        self.0.read_one(aggregate, after, to)
-    }
-}
-
 #[tokio::test]
 async fn rebuild_and_verify_drop_what_interrupted_ones_left() {
     let mongo = Mongo::shared().await;
@@ -143,7 +118,7 @@ async fn rebuild_and_verify_drop_what_interrupted_ones_left() {
     let history = Log::of(log("one"), &events);
     project::<Instances>(&store, &events).await;
     let stalled = |rebuild: bool| {
-        let (store, history) = (store.clone(), Stalled(history.clone()));
+        let (store, history) = (store.clone(), StalledLog(history.clone()));
         tokio::spawn(async move {
             if rebuild {
                 drop(rebuild_within::<Instances>(&store, &history, FEW, &|_| {}).await);

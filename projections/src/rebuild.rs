@@ -143,18 +143,23 @@ impl<M: ReadModel> RebuildJob<M> {
         Ok(Some(Self { store: store.clone(), live, target, buffer, reporter, comparable, scan_to }))
     }
 
-    /// Does the rest of the steps; stops when another rebuild has taken the reservation.
+    /// Does the rest of the steps.
     pub(crate) async fn rebuild(
         self,
         history: &dyn History,
         on_progress: OnProgress<'_>,
     ) -> Result<Rebuilt, ProjectionError> {
         let Self { store, live, target, mut buffer, mut reporter, comparable, .. } = self;
-        let rebuilt = tokio::select! {
-            rebuilt = steps(&store, history, (live, comparable), (&target, &mut buffer), on_progress) => rebuilt,
+        let prepared = tokio::select! {
+            prepared = prepare(&store, history, (&live, comparable), (&target, &mut buffer), on_progress) => prepared,
             () = reporter.overtaken() => Err(ProjectionError::Overtaken { model: M::NAME }),
         };
+        // A report during the switch could take the switch for another rebuild.
         drop(reporter);
+        let rebuilt = match prepared {
+            Ok(before) => switch(&store, history, live, (&target, &mut buffer), (before, on_progress)).await,
+            Err(error) => Err(error),
+        };
         if rebuilt.is_err()
             && let Ok(Some(now)) = store.checkpoint::<M>().await
             && now.building.as_ref() == Some(&target)
@@ -166,35 +171,53 @@ impl<M: ReadModel> RebuildJob<M> {
     }
 }
 
-async fn steps<M: ReadModel>(
+/// Compares the live documents, and writes the new ones as of the log's end.
+async fn prepare<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
-    (mut live, comparable): (Checkpoint, bool),
+    (live, comparable): (&Checkpoint, bool),
     (target, buffer): (&CollectionName, &mut RebuildBuffer<M>),
     on_progress: OnProgress<'_>,
-) -> Result<Rebuilt, ProjectionError> {
+) -> Result<Option<Comparison>, ProjectionError> {
     let before = if comparable {
         Some(compare_with_log(store, history, buffer, live.clone(), on_progress).await?)
     } else {
         None
     };
-    let mut to = checked_end::<M>(history, &live).await?.max(buffer.position());
+    let to = checked_end::<M>(history, live).await?;
     buffer.fold_to(history, to, on_progress).await?;
     buffer.write().await?;
     store.ensure_indexes::<M>(target).await?;
     buffer.stored().try_for_each(|_| std::future::ready(Ok(()))).await?;
     #[cfg(feature = "testing")]
     tokio::time::sleep(crate::store::next_fold::delay_before_switch()).await;
+    Ok(before)
+}
+
+/// Switches, and catches up as long as the live documents are further.
+async fn switch<M: ReadModel>(
+    store: &MongoStore,
+    history: &dyn History,
+    mut live: Checkpoint,
+    (target, buffer): (&CollectionName, &mut RebuildBuffer<M>),
+    (before, on_progress): (Option<Comparison>, OnProgress<'_>),
+) -> Result<Rebuilt, ProjectionError> {
     loop {
-        let next = next_checkpoint(history, &live, (target, buffer), to);
+        let next = next_checkpoint(history, &live, target, buffer);
         if store.switch(&live, &next).await? {
             break;
         }
-        let now = store.checkpoint::<M>().await?;
-        let Some(now) = now.filter(|now| now.building.as_ref() == Some(target)) else {
+        let Some(now) = store.checkpoint::<M>().await? else {
             return Err(ProjectionError::Overtaken { model: M::NAME });
         };
-        to = checked_end::<M>(history, &now).await?;
+        // The driver repeats an update whose reply was lost, and the second one finds nothing to update.
+        if now.collection == *target {
+            break;
+        }
+        if now.building.as_ref() != Some(target) {
+            return Err(ProjectionError::Overtaken { model: M::NAME });
+        }
+        let to = checked_end::<M>(history, &now).await?;
         buffer.fold_to(history, to, on_progress).await?;
         buffer.write().await?;
         // The quarantine may have changed too; the next switch must expect the new one.
@@ -205,7 +228,7 @@ async fn steps<M: ReadModel>(
         before,
         collection: target.clone(),
         documents: buffer.len(),
-        position: to,
+        position: buffer.position(),
         quarantined: buffer.quarantine().len(),
         old: live.collection,
     })
@@ -215,8 +238,8 @@ async fn steps<M: ReadModel>(
 fn next_checkpoint<M: ReadModel>(
     history: &dyn History,
     live: &Checkpoint,
-    (target, buffer): (&CollectionName, &RebuildBuffer<M>),
-    sequence: u64,
+    target: &CollectionName,
+    buffer: &RebuildBuffer<M>,
 ) -> Checkpoint {
     let (incarnation, quarantine) = (history.incarnation(), buffer.quarantine().clone());
     let mut released = Vec::new();
@@ -229,7 +252,7 @@ fn next_checkpoint<M: ReadModel>(
     Checkpoint {
         model: M::NAME.to_owned(),
         incarnation,
-        sequence,
+        sequence: buffer.position(),
         fold_version: M::fold_version(),
         collection: target.clone(),
         building: None,

@@ -101,7 +101,7 @@ mod tests {
             }
         });
         role.await;
-        // Pauses of 1, 2, 4, 8, 16, 30, 30 s; after a run of two minutes 1 s again.
-        assert_eq!(*starts.lock().unwrap(), [0, 1, 3, 7, 15, 31, 61, 91, 212, 214]);
+        // Pauses of 1, 2, 4, 5, 5, 5, 5 s; after a run of two minutes 1 s again.
+        assert_eq!(*starts.lock().unwrap(), [0, 1, 3, 7, 12, 17, 22, 27, 148, 150]);
     }
 }

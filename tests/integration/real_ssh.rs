@@ -200,7 +200,7 @@ async fn create_missing_image_is_the_reason_in_the_answer() {
     let failed = ada.create().await;
     assert_eq!((failed.status, failed.code()), (503, "operation_failed"), "{failed:?}");
     let message = failed.body["message"].as_str().unwrap();
-    assert!(message.contains("there is no image dockhost/no-such-image:latest"), "{failed:?}");
+    assert!(message.contains("image dockhost/no-such-image:latest not found"), "{failed:?}");
     let reason = failed.body["error"]["details"]["reasons"][0].to_string();
-    assert!(reason.contains("bare") && reason.contains("there is no image"), "{failed:?}");
+    assert!(reason.contains("bare") && reason.contains("not found"), "{failed:?}");
 }

@@ -120,7 +120,7 @@ async fn server_started_before_its_cluster_waits() {
         })
         .await;
     };
-    wait_for_log("the broker is not there yet").await;
+    wait_for_log("waiting for the broker error=").await;
     world.nats.restart_node(0).await;
     wait_for_log("waiting for the broker's streams").await;
     early.check().unwrap();

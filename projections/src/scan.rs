@@ -103,16 +103,16 @@ pub struct ModelResult<T> {
     pub result: Result<T, ProjectionError>,
 }
 
+/// A job that is being started.
+pub(crate) type StartedJob<'a, T> = BoxFuture<'a, Result<Box<dyn ModelJob<Output = T>>, ProjectionError>>;
+
 /// Rebuilds or verifications.
 pub(crate) trait JobKind {
     /// The result for a model.
     type Output: 'static;
 
     /// Starts the job of a model.
-    fn start<'a, M: ReadModel>(
-        store: &'a MongoStore,
-        history: &'a dyn History,
-    ) -> BoxFuture<'a, Result<Box<dyn ModelJob<Output = Self::Output>>, ProjectionError>>;
+    fn start<'a, M: ReadModel>(store: &'a MongoStore, history: &'a dyn History) -> StartedJob<'a, Self::Output>;
 }
 
 struct Start<'a, K> {

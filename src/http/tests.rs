@@ -115,8 +115,10 @@ impl Fixture {
             "signUp" => (body["username"], body["email"]) = (json!("eve"), json!("eve@example.org")),
             "signUpBackend" => body["username"] = json!("lab-2"),
             "signInBackend" => body["username"] = json!("lab-1"),
-            "stopInstance" | "resumeInstance" | "deleteInstance" => body["instanceId"] = json!("web"),
             _ => {}
+        }
+        if body.get("instanceId").is_some() {
+            body["instanceId"] = json!("web");
         }
         request.json(body)
     }

@@ -97,7 +97,7 @@ impl Aggregate for Account {
     type Id = UserId;
     type Event = AccountEvent;
 
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_DIGESTS: &'static [&'static str] = &["82594e38e459bd882a80d6c89f400d724575cd07a2959696d91e52832f2a57f0"];
 
     fn subject(id: UserId) -> AggregateId {
         AggregateId::Account(id)

@@ -113,7 +113,7 @@ impl Aggregate for Backend {
     type Id = BackendId;
     type Event = BackendEvent;
 
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_DIGESTS: &'static [&'static str] = &["4e1fabdbf4ffc08e91d8238a91cf88717b3d645381ec5261a2a4f159fc191d54"];
 
     fn subject(id: BackendId) -> AggregateId {
         AggregateId::Backend(id)

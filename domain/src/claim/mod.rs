@@ -52,7 +52,7 @@ impl Aggregate for Claim {
     type Id = ClaimId;
     type Event = ClaimEvent;
 
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_DIGESTS: &'static [&'static str] = &["b8aa63c3c0bc91fb7be7d7cb5edac46c7f23e845cf068f5b7b604dd109652ffa"];
 
     fn subject(id: ClaimId) -> AggregateId {
         AggregateId::Claim(id)

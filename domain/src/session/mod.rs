@@ -81,7 +81,7 @@ impl Aggregate for Sessions {
     type Id = PrincipalId;
     type Event = SessionEvent;
 
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_DIGESTS: &'static [&'static str] = &["b23191970bbcd9289a32ece1e96b7fb023f55fd89eda628c08babc1e12a6318d"];
 
     fn subject(id: PrincipalId) -> AggregateId {
         AggregateId::Session(id)

@@ -176,7 +176,7 @@ impl Aggregate for Tenancy {
     type Id = UserId;
     type Event = TenancyEvent;
 
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_DIGESTS: &'static [&'static str] = &["3f89ca39dcd2db5edf2fdf51125088565d25c3715fdbc14d775b47fa4b9629f8"];
 
     fn subject(id: UserId) -> AggregateId {
         AggregateId::Tenancy(id)

@@ -35,7 +35,7 @@ error_responses!(
 );
 
 /// The instance of this id or name. `not_found` rests on a state that the log has confirmed.
-async fn find(app: &App, user_id: UserId, id_or_name: &str) -> Result<InstanceId, ApiError> {
+pub async fn find(app: &App, user_id: UserId, id_or_name: &str) -> Result<InstanceId, ApiError> {
     if let Ok(id) = id_or_name.parse::<InstanceId>() {
         return Ok(id);
     }

@@ -39,6 +39,8 @@ struct Route {
     method: Method,
     path: String,
     access: Access,
+    /// A valid body, from the document; null without a body.
+    example: Value,
 }
 
 /// Every route, with who may call it by the document's `security`.
@@ -60,7 +62,10 @@ fn routes() -> Vec<Route> {
                 ["backendToken", "backendCookie"] => Access::Backend,
                 _ => panic!("{method} {path} has unknown security: {schemes:?}"),
             };
-            routes.push(Route { method: method.to_uppercase().parse().unwrap(), path: path.clone(), access });
+            let schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str();
+            let example = schema.map(|reference| document.pointer(&reference[1..]).unwrap()["examples"][0].clone());
+            let (method, path) = (method.to_uppercase().parse().unwrap(), path.clone());
+            routes.push(Route { method, path, access, example: example.unwrap_or_default() });
         }
     }
     let public = routes.iter().filter(|route| route.access == Access::Public);
@@ -91,7 +96,11 @@ async fn call(client: &Client, route: &Route, path: &str, headers: &[(&str, &str
     match route.method {
         Method::GET => client.send(Method::GET, path, &headers, None).await,
         Method::POST => client.json(Method::POST, path, &headers, json!({})).await,
-        _ => client.json(route.method.clone(), path, &headers, json!({ "instanceId": instance })).await,
+        _ => {
+            let mut body = route.example.clone();
+            body["instanceId"] = json!(instance);
+            client.json(route.method.clone(), path, &headers, body).await
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Tests of the tenancy: one file per command, and properties of random interleavings.
+//! Tests of the tenancy: the larger commands, and properties of random interleavings. A small command has its tests in
+//! its own file, with the [`fixtures`].
 
 mod agents;
 mod assignments;
@@ -6,7 +7,7 @@ mod backend_lost;
 mod change;
 mod close;
 mod deadline;
-mod fixtures;
+pub(super) mod fixtures;
 mod interleavings;
 mod operation;
 mod report;

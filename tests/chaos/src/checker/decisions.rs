@@ -238,11 +238,11 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 recorded,
             ),
         },
-        TenancyEvent::Closed(_) => Err("names an instance".to_owned()),
         TenancyEvent::Released(released) => {
             let what = (instance_id, released.placement, generation);
             same(deletion_report(user, released.backend_id, what, facts(None)).decide(state), recorded)
         }
+        _ => Err("comes from a command that no client of this run sends".to_owned()),
     }
 }
 

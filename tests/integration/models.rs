@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use dockhost_projections::MODELS;
 use serde_json::json;
 
 use crate::harness::http::Client;
 use crate::harness::wait::DEADLINE;
 use crate::harness::{CommandOutput, World, run, wait_until};
-
-const MODELS: [&str; 4] = ["users", "backends", "instances", "sessions"];
 
 async fn dockhost(world: &World, args: &[&str]) -> CommandOutput {
     run(world.data.path(), args, &world.server_env()).await
@@ -19,14 +18,14 @@ async fn dockhost(world: &World, args: &[&str]) -> CommandOutput {
 fn assert_all_equal(said: &CommandOutput) {
     assert_eq!(said.code, 0, "{said:?}");
     for model in MODELS {
-        assert!(said.out.contains(&format!("{model}: equal, ")), "{model}: {said:?}");
+        assert!(said.out.contains(&format!("{}: equal, ", model.name)), "{}: {said:?}", model.name);
     }
     let digests = |word: &str| -> Vec<String> {
         let lines = said.out.lines().filter_map(|line| line.trim().strip_prefix(word));
         lines.map(|digest| digest.trim().to_owned()).collect()
     };
     let stored = digests("stored");
-    assert!(stored.len() == 4 && stored == digests("from log"), "{said:?}");
+    assert!(stored.len() == MODELS.len() && stored == digests("from log"), "{said:?}");
 }
 
 /// Waits until the read models hold all of the log.

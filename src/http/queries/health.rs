@@ -261,6 +261,9 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use dockhost_projections::MODELS;
     use serde_json::json;
 
     use crate::http::testing::TestApp;
@@ -281,8 +284,9 @@ mod tests {
             "quarantined": { "count": 0, "entries": [] },
         });
         assert_eq!((answer.status, &answer.body), (200, &expected));
-        let models: Vec<&String> = answer.body["projections"].as_object().unwrap().keys().collect();
-        assert_eq!(models, ["backends", "instances", "sessions", "users"]);
+        let models: BTreeSet<&str> =
+            answer.body["projections"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(models, MODELS.iter().map(|model| model.name).collect());
         assert_eq!(answer.body["projections"]["backends"]["lag"], 0);
     }
 

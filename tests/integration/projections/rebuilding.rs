@@ -118,9 +118,11 @@ async fn rebuild_all_reads_the_log_once_and_an_error_of_one_model_does_not_affec
     }
     let history = CountingLog(Log::of(log("one"), &events), AtomicU64::new(0), AtomicU64::new(0));
     let documents = |results: Vec<ModelResult<Rebuilt>>| -> Vec<_> {
-        results.into_iter().map(|one| (one.model, one.result.map(|rebuilt| rebuilt.documents).ok())).collect()
+        let documents = results.into_iter().map(|one| (one.model, one.result.map(|rebuilt| rebuilt.documents).ok()));
+        // Other models have no events here.
+        documents.filter(|(_, documents)| *documents != Some(0)).collect()
     };
-    let expected = [("users", Some(1500)), ("backends", Some(1)), ("instances", Some(1500)), ("sessions", Some(0))];
+    let expected = [("users", Some(1500)), ("backends", Some(1)), ("instances", Some(1500))];
     for scans in 1..=2 {
         let results = rebuild_all(&store, &history, None, &|_| {}).await.unwrap();
         assert_eq!(documents(results), expected);
@@ -139,7 +141,7 @@ async fn rebuild_all_reads_the_log_once_and_an_error_of_one_model_does_not_affec
     });
     events.extend(bad);
     let results = rebuild_all(&store, &Log::of(log("one"), &events), None, &|_| {}).await.unwrap();
-    let expected = [("users", None), ("backends", Some(1)), ("instances", Some(1500)), ("sessions", Some(0))];
+    let expected = [("users", None), ("backends", Some(1)), ("instances", Some(1500))];
     assert_eq!(documents(results), expected);
 }
 

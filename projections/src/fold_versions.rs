@@ -73,7 +73,7 @@ const VERSIONS: &[Version] = &[
 
 const HISTORIES: u64 = 1000;
 const EVENTS_PER_HISTORY: u64 = 12;
-/// How many of the last documents of the histories are in a golden file.
+/// How many of the last documents of the histories are in a golden file, besides those that add a form.
 const GOLDEN_DOCUMENTS: usize = 12;
 const DAY: i64 = 24 * 60 * 60;
 
@@ -122,10 +122,11 @@ impl Dice {
     }
 }
 
-/// The digest over all documents on the way, and some of the last documents.
+/// The digest over all documents on the way, and a sample of the last documents that contains each of their forms.
 fn fold_histories<M: ReadModel>(kinds: &[&str]) -> (String, Vec<Value>) {
     let events: Vec<_> = kinds.iter().map(|kind| golden_events(kind)).collect();
-    let (mut digest, mut dice, mut last) = (DigestBuilder::default(), Dice(1), Vec::new());
+    let (mut digest, mut dice) = (DigestBuilder::default(), Dice(1));
+    let (mut sample, mut others) = (Vec::new(), Vec::new());
     for _ in 0..HISTORIES {
         let (mut folded, mut seconds) = (Folded::<M>::default(), 0);
         for sequence in 1..=EVENTS_PER_HISTORY {
@@ -139,10 +140,13 @@ fn fold_histories<M: ReadModel>(kinds: &[&str]) -> (String, Vec<Value>) {
                 digest.add(&canonical(serde_json::to_value(document).unwrap()));
             }
         }
-        let documents = folded.documents().map(|document| serde_json::to_value(document).unwrap());
-        last.extend(documents.filter(|_| last.len() < GOLDEN_DOCUMENTS).take(1).collect::<Vec<_>>());
+        let mut documents = folded.documents().map(|document| serde_json::to_value(document).unwrap());
+        if sample.len() < GOLDEN_DOCUMENTS {
+            sample.extend(documents.next());
+        }
+        others.extend(documents);
     }
-    (digest.finish().to_string(), last)
+    (digest.finish().to_string(), compatible::add_missing_forms(sample, others))
 }
 
 fn golden_path(model: &str, version: u32) -> PathBuf {

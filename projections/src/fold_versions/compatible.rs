@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 /// What documents have at one path.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq)]
 struct Shape {
     types: BTreeSet<&'static str>,
     /// For objects: the members that all of them have.
@@ -25,6 +25,20 @@ pub(super) fn problems(older: &[Value], newer: &[Value]) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The sample, and those of the others without which a form of a document would be missing.
+pub(super) fn add_missing_forms(mut sample: Vec<Value>, others: Vec<Value>) -> Vec<Value> {
+    let mut shapes = shapes(&sample);
+    for document in others {
+        let mut extended = shapes.clone();
+        collect("", &document, &mut extended);
+        if extended != shapes {
+            shapes = extended;
+            sample.push(document);
+        }
+    }
+    sample
 }
 
 fn shapes(documents: &[Value]) -> BTreeMap<String, Shape> {

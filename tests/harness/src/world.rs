@@ -22,6 +22,9 @@ use super::pause::{pause, resume};
 use super::topology::Proxies;
 use super::{Mongo, Mongods, Nats, Topology, log, program, wait_until};
 
+/// A paused replica does not answer.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A replica of the main server. Its URL and proxies stay the same when it restarts.
 pub struct Replica {
     pub url: String,
@@ -257,11 +260,36 @@ impl World {
         Containers::read_from(&self.data.path().join(&self.agents[agent].name))
     }
 
-    /// Runs `dockhost verify` beside the replicas.
+    /// Runs `dockhost verify` beside the replicas, once the read models hold the whole log: a projector may still gather
+    /// the last events.
     ///
     /// # Panics
     /// With its output, if a read model differs from the log.
     pub async fn verify(&self) {
+        wait_until("the read models hold the log", super::wait::DEADLINE, async || {
+            let mut running = self.replicas.iter().filter(|replica| replica.process.is_some()).peekable();
+            if running.peek().is_none() {
+                return Ok(());
+            }
+            let mut last = String::new();
+            for replica in running {
+                let client = Client::new(&replica.url);
+                let health = client.try_send(reqwest::Method::GET, "/health", &[], None);
+                match tokio::time::timeout(HEALTH_TIMEOUT, health).await {
+                    Ok(Ok(answer)) => {
+                        let models = answer.body["projections"].as_object();
+                        if models.is_some_and(|models| models.values().all(|model| model["lag"] == 0)) {
+                            return Ok(());
+                        }
+                        last = answer.body.to_string();
+                    }
+                    Ok(Err(error)) => last = error.to_string(),
+                    Err(elapsed) => last = elapsed.to_string(),
+                }
+            }
+            Err(last)
+        })
+        .await;
         let log = self.data.path().join("verify.log");
         let status = self.server("verify", log.clone()).start().unwrap().wait().await.unwrap();
         assert!(status.success(), "verify: {status}\n{}", std::fs::read_to_string(log).unwrap());

@@ -84,7 +84,7 @@ async fn connection_expires_and_authenticates_again() {
     // A request that the client still sends on the expired connection gets no answer.
     wait_until("a request of the new connection is answered", DEADLINE, async || {
         let request = ada.client.request(Channel::Report(world.ada).to_string(), "report".into());
-        match tokio::time::timeout(Duration::from_secs(1), request).await {
+        match timeout(Duration::from_secs(1), request).await {
             Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
             Err(elapsed) => Err(elapsed.to_string()),
         }

@@ -18,6 +18,8 @@ pub mod backend;
 pub mod claim;
 pub mod envelope;
 pub mod event;
+#[cfg(any(test, feature = "testing"))]
+pub mod golden;
 pub mod ids;
 pub mod incarnation;
 pub mod names;

@@ -4,8 +4,6 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "a test hands over what it builds, and reads better without `&`")]
 
-pub mod golden;
-
 use proptest::test_runner::Config;
 use uuid::Uuid;
 

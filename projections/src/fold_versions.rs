@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
-use dockhost_domain::event::{Encoded, Event};
+use dockhost_domain::event::Event;
+use dockhost_domain::golden::{self, Dice};
 use dockhost_domain::ids::EventId;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::timestamp::Timestamp;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::{DigestBuilder, canonical};
@@ -75,64 +75,23 @@ const HISTORIES: u64 = 1000;
 const EVENTS_PER_HISTORY: u64 = 12;
 /// How many of the last documents of the histories are in a golden file, besides those that add a form.
 const GOLDEN_DOCUMENTS: usize = 12;
-const DAY: i64 = 24 * 60 * 60;
 
-#[derive(Deserialize)]
-struct GoldenEvent {
-    subject: String,
-    #[serde(flatten)]
-    event: Encoded,
-}
-
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-/// The golden events of one type. One with a placement or a generation occurs with each of the numbers 1 to 3, because
-/// only a matching number changes an instance.
+/// The golden events of one type.
 fn golden_events(kind: &str) -> Vec<(AggregateId, Event)> {
-    let path = folder("../domain/golden").join(format!("dockhost.{kind}.json"));
-    let events: Vec<GoldenEvent> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let mut decoded = Vec::new();
-    for GoldenEvent { subject, event } in events {
-        let subject: AggregateId = subject.parse().unwrap();
-        let mut bodies = vec![event.data.clone()];
-        for member in ["placement", "generation"].into_iter().filter(|member| event.data.get(member).is_some()) {
-            let with = |body: &Value, number: u32| {
-                let mut body = body.clone();
-                body[member] = number.into();
-                body
-            };
-            bodies = bodies.iter().flat_map(|body| (1..=3).map(move |number| with(body, number))).collect();
-        }
-        for data in bodies {
-            decoded.push((subject, Event::decode(&subject, Encoded { kind: event.kind.clone(), data }).unwrap()));
-        }
-    }
-    decoded
-}
-
-/// A pseudo-random generator that no library update changes.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
-    }
+    golden::events(&format!("dockhost.{kind}.json"))
 }
 
 /// The digest over all documents on the way, and a sample of the last documents that contains each of their forms.
 fn fold_histories<M: ReadModel>(kinds: &[&str]) -> (String, Vec<Value>) {
     let events: Vec<_> = kinds.iter().map(|kind| golden_events(kind)).collect();
-    let (mut digest, mut dice) = (DigestBuilder::default(), Dice(1));
+    let (mut digest, mut dice) = (DigestBuilder::default(), Dice::default());
     let (mut sample, mut others) = (Vec::new(), Vec::new());
     for _ in 0..HISTORIES {
         let (mut folded, mut seconds) = (Folded::<M>::default(), 0);
         for sequence in 1..=EVENTS_PER_HISTORY {
             let of_kind = &events[dice.roll(events.len())];
             let (aggregate, event) = of_kind[dice.roll(of_kind.len())].clone();
-            seconds += [1, 1, 1, 3 * DAY][dice.roll(4)];
+            seconds += dice.pause();
             let meta = Meta { id: EventId::from_uuid(uuid(sequence)), time: Timestamp::from_millis(seconds * 1000) };
             let origin = Origin { actor: Actor::System, cause: "golden".to_owned(), trace_parent: None };
             folded.fold(&RecordedEvent { sequence, envelope: Envelope { aggregate, meta, origin, event } });
@@ -150,7 +109,7 @@ fn fold_histories<M: ReadModel>(kinds: &[&str]) -> (String, Vec<Value>) {
 }
 
 fn golden_path(model: &str, version: u32) -> PathBuf {
-    folder("golden").join(format!("{model}.v{version}.json"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{model}.v{version}.json"))
 }
 
 fn golden_documents(model: &str, version: u32) -> Option<Vec<Value>> {
@@ -217,13 +176,11 @@ fn read_model_fold_and_stored_form_match_the_fold_version() {
 #[test]
 fn read_model_versions_list_all_golden_events_of_the_kind() {
     for_each_model(|model| {
-        let files = std::fs::read_dir(folder("../domain/golden")).unwrap();
-        let files = files.filter_map(|file| file.unwrap().file_name().into_string().ok());
+        let files = golden::names("").into_iter();
         let names = files.filter_map(|name| Some(name.strip_prefix("dockhost.")?.strip_suffix(".json")?.to_owned()));
-        let mut events: Vec<String> = names
+        let events: Vec<String> = names
             .filter(|name| golden_events(name).iter().all(|(aggregate, _)| aggregate.kind() == model.kind))
             .collect();
-        events.sort();
         let entries = VERSIONS.iter().filter(|one| (one.model, one.version) == (model.name, model.version));
         let longest = entries.max_by_key(|entry| entry.events.len()).map_or(&[][..], |entry| entry.events);
         assert!(

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::golden;
+use crate::golden;
 
 /// An event's body and subject.
 #[derive(Deserialize)]

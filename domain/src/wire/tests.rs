@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::golden;
+use crate::golden;
 
 /// The golden file of a kind of report; a new kind does not compile without one.
 fn golden_file(kind: &ReportKind) -> &'static str {

@@ -136,12 +136,9 @@ async fn dev_stopped_and_killed_leaves_no_process_and_keeps_the_data() {
     .await;
     assert_eq!((made.status, &made.data()["status"]), (201, &json!("running")), "{made:?}");
     // The projector of the sessions gathers events before it stores them, so the model may still be empty.
-    let verified = wait_until("all read models are equal", DEADLINE, async || {
-        let output = run(dev.data.path(), &["verify", "--data", "."], &[]).await;
-        if output.code == 0 { Ok(output) } else { Err(format!("{output:?}")) }
-    })
-    .await;
-    assert!(verified.out.contains("instances: equal, 1 documents"), "{verified:?}");
+    wait_until("the read models hold the log", DEADLINE, async || client.models_hold_log().await).await;
+    let verified = run(dev.data.path(), &["verify", "--data", "."], &[]).await;
+    assert!(verified.code == 0 && verified.out.contains("instances: equal, 1 documents"), "{verified:?}");
 
     // Another one can't use the same data or the same port.
     let second = Dev { port: free_port(), ..Dev::new().await }.run_in(dev.data.path()).await;

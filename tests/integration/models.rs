@@ -30,12 +30,7 @@ fn assert_all_equal(said: &CommandOutput) {
 
 /// Waits until the read models hold all of the log.
 async fn caught_up(client: &Client) {
-    wait_until("the read models hold the log", DEADLINE, async || {
-        let health = client.get("/health").await.body;
-        let lags = health["projections"].as_object().unwrap().values();
-        if lags.clone().all(|model| model["lag"] == 0) { Ok(()) } else { Err(health.to_string()) }
-    })
-    .await;
+    wait_until("the read models hold the log", DEADLINE, async || client.models_hold_log().await).await;
 }
 
 /// The collection that a rebuild has switched to.

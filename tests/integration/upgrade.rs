@@ -44,6 +44,21 @@ async fn checkpoint(store: &MongoStore) -> Checkpoint {
     store.checkpoint::<Instances>().await.unwrap().unwrap()
 }
 
+/// How often the build in progress has reported.
+async fn reports(store: &MongoStore) -> u64 {
+    checkpoint(store).await.build.map_or(0, |build| build.reports)
+}
+
+/// One replica of the older release, a backend, and a user with an instance.
+async fn older_replica_with_an_instance() -> (World, Client, MongoStore) {
+    let mut world = World::start(1).await;
+    world.add_agent("alpha", 100).await;
+    let ada = world.user("ada").await;
+    assert_eq!(ada.create().await.status, 201);
+    let store = store(&world).await;
+    (world, ada, store)
+}
+
 async fn wait_for_version(store: &MongoStore, version: u32) -> Checkpoint {
     wait_until("the model has switched", 2 * DEADLINE, async || {
         let now = checkpoint(store).await;
@@ -198,13 +213,9 @@ async fn rolling_upgrade_with_a_newer_fold_version_fails_no_read_and_needs_no_co
 /// The newer replica is lost after its switch: the older one leads, but does not fold the model.
 #[tokio::test]
 async fn older_leader_after_the_switch_leaves_the_model_to_a_newer_replica() {
-    let mut world = World::start(1).await;
-    world.add_agent("alpha", 100).await;
-    let ada = world.user("ada").await;
-    assert_eq!(ada.create().await.status, 201);
+    let (mut world, ada, store) = older_replica_with_an_instance().await;
     upgrade(&mut world, Duration::ZERO);
     let newer = world.add_replica().await;
-    let store = store(&world).await;
     wait_for_version(&store, NEW_VERSION).await;
     wait_until("the newer replica leads", DEADLINE, async || {
         if world.replicas[newer].leads() { Ok(()) } else { Err("the older one does") }
@@ -261,11 +272,7 @@ async fn older_leader_after_the_switch_leaves_the_model_to_a_newer_replica() {
 
 #[tokio::test]
 async fn build_of_a_killed_replica_is_taken_over_and_its_collection_dropped() {
-    let mut world = World::start(1).await;
-    world.add_agent("alpha", 100).await;
-    let ada = world.user("ada").await;
-    assert_eq!(ada.create().await.status, 201);
-    let store = store(&world).await;
+    let (mut world, ada, store) = older_replica_with_an_instance().await;
     upgrade(&mut world, Duration::from_secs(300));
     let first = world.add_replica().await;
     wait_until("the first build has written documents", DEADLINE, async || {
@@ -276,7 +283,12 @@ async fn build_of_a_killed_replica_is_taken_over_and_its_collection_dropped() {
     upgrade(&mut world, Duration::ZERO);
     let second = world.add_replica().await;
     // While the first one reports, the second one does not build.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = reports(&store).await;
+    wait_until("the first build has reported three times", DEADLINE, async || match reports(&store).await {
+        reports if reports >= before + 3 => Ok(()),
+        reports => Err(reports.to_string()),
+    })
+    .await;
     assert_eq!(checkpoint(&store).await.building.unwrap().as_str(), "instances_v2");
     world.kill_replica(first).await;
     assert_eq!(wait_for_version(&store, NEW_VERSION).await.collection.as_str(), "instances_v3");
@@ -287,11 +299,7 @@ async fn build_of_a_killed_replica_is_taken_over_and_its_collection_dropped() {
 
 #[tokio::test]
 async fn rebuild_command_during_a_build_takes_over() {
-    let mut world = World::start(1).await;
-    world.add_agent("alpha", 100).await;
-    let ada = world.user("ada").await;
-    assert_eq!(ada.create().await.status, 201);
-    let store = store(&world).await;
+    let (mut world, ada, store) = older_replica_with_an_instance().await;
     upgrade(&mut world, Duration::from_secs(300));
     let newer = world.add_replica().await;
     wait_until("the build has started", DEADLINE, async || match checkpoint(&store).await.building {

@@ -1,11 +1,16 @@
 //! A client of the HTTP API: JSON bodies, a token and headers.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 /// A public SSH key whose private key does not exist.
 pub const SSH_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+/// A paused replica does not answer.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A client of one replica, signed in if it has a token.
 #[derive(Clone)]
@@ -119,6 +124,15 @@ impl Client {
 
     pub async fn delete(&self, path: &str, body: Value) -> Answer {
         self.json(Method::DELETE, path, &[], body).await
+    }
+
+    /// Whether the read models hold the whole log, as this replica's `/health` says; otherwise its answer.
+    pub async fn models_hold_log(&self) -> Result<(), String> {
+        let health = self.try_send(Method::GET, "/health", &[], None);
+        let answer = tokio::time::timeout(HEALTH_TIMEOUT, health).await.map_err(|elapsed| elapsed.to_string())?;
+        let health = answer.map_err(|error| error.to_string())?.body;
+        let hold = health["projections"].as_object().is_some_and(|models| models.values().all(|one| one["lag"] == 0));
+        if hold { Ok(()) } else { Err(health.to_string()) }
     }
 
     /// Signs a user up; the other values derive from the name.

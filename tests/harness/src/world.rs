@@ -22,9 +22,6 @@ use super::pause::{pause, resume};
 use super::topology::Proxies;
 use super::{Mongo, Mongods, Nats, Topology, log, program, wait_until};
 
-/// A paused replica does not answer.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// A replica of the main server. Its URL and proxies stay the same when it restarts.
 pub struct Replica {
     pub url: String,
@@ -267,27 +264,14 @@ impl World {
     /// With its output, if a read model differs from the log.
     pub async fn verify(&self) {
         wait_until("the read models hold the log", super::wait::DEADLINE, async || {
-            let mut running = self.replicas.iter().filter(|replica| replica.process.is_some()).peekable();
-            if running.peek().is_none() {
-                return Ok(());
-            }
-            let mut last = String::new();
-            for replica in running {
-                let client = Client::new(&replica.url);
-                let health = client.try_send(reqwest::Method::GET, "/health", &[], None);
-                match tokio::time::timeout(HEALTH_TIMEOUT, health).await {
-                    Ok(Ok(answer)) => {
-                        let models = answer.body["projections"].as_object();
-                        if models.is_some_and(|models| models.values().all(|model| model["lag"] == 0)) {
-                            return Ok(());
-                        }
-                        last = answer.body.to_string();
-                    }
-                    Ok(Err(error)) => last = error.to_string(),
-                    Err(elapsed) => last = elapsed.to_string(),
+            let mut state = Ok(());
+            for replica in self.replicas.iter().filter(|replica| replica.process.is_some()) {
+                state = Client::new(&replica.url).models_hold_log().await;
+                if state.is_ok() {
+                    break;
                 }
             }
-            Err(last)
+            state
         })
         .await;
         let log = self.data.path().join("verify.log");

@@ -20,7 +20,7 @@ const PROGRESS_SUBJECT: &str = "dockhost.projected";
 /// How often a waiter reads the checkpoint.
 const CHECKPOINT_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long a stop reason is valid: longer than a projector needs to restart and fail again (a pause of up to 30 s).
+/// How long a stop reason is valid: longer than a projector takes to restart and fail again, or to announce it again.
 const STOP_REASON_TTL: Duration = Duration::from_secs(60);
 /// The leader announces on `dockhost.stopped.<model>` that a model stopped, as JSON.
 const STOPPED_SUBJECT: &str = "dockhost.stopped";

@@ -1,7 +1,7 @@
 //! Provides images: downloads them, and builds the project's own instance image.
 //!
-//! Images with the project's prefix are never downloaded: whoever registered that name on a public registry would get
-//! root in every instance.
+//! Images with the project's prefix are never downloaded: the owner of that name on a public registry would get root in
+//! every instance.
 
 use bollard::Docker;
 use bollard::query_parameters::{BuildImageOptionsBuilder, CreateImageOptionsBuilder};

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::http::Client;
 use crate::harness::wait::DEADLINE;
-use crate::harness::{CommandOutput, program, run, target_tmp, wait_until};
+use crate::harness::{CommandOutput, ports, program, run, target_tmp, wait_until};
 
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -30,7 +30,7 @@ impl Dev {
         if bin.is_dir() {
             std::os::unix::fs::symlink(bin, data.path().join("bin")).unwrap();
         }
-        Self { data, port: free_port() }
+        Self { data, port: ports::free() }
     }
 
     fn url(&self) -> String {
@@ -73,11 +73,6 @@ impl Dev {
 
 fn read(log: &Path) -> String {
     std::fs::read_to_string(log).unwrap_or_default()
-}
-
-/// A port that no process listens on.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The running processes by id, each with its parent. Zombies don't count.
@@ -141,7 +136,7 @@ async fn dev_stopped_and_killed_leaves_no_process_and_keeps_the_data() {
     assert!(verified.code == 0 && verified.out.contains("instances: equal, 1 documents"), "{verified:?}");
 
     // Another one can't use the same data or the same port.
-    let second = Dev { port: free_port(), ..Dev::new().await }.run_in(dev.data.path()).await;
+    let second = Dev { port: ports::free(), ..Dev::new().await }.run_in(dev.data.path()).await;
     let pid = process.pid().unwrap();
     assert_eq!(second.code, 1, "{second:?}");
     for text in ["runs already", &format!("process {pid}"), &dev.url()] {

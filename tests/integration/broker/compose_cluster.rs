@@ -1,7 +1,6 @@
 //! The three brokers of `docker-compose.yml`, started as processes with its files, commands and variables: they form a
 //! cluster, keep three copies, and survive the loss of one.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::backup::{export_to, log_of, stored};
 use crate::event_log::world::{at, master, options, sign_in, user};
-use crate::harness::{target_tmp, wait_until};
+use crate::harness::{ports, target_tmp, wait_until};
 use crate::structure::{compose, root};
 
 /// The longest that a cluster takes to form on a busy machine.
@@ -36,8 +35,7 @@ struct Brokers {
 }
 
 fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    [0, 1, 2].map(|n| listeners[n].local_addr().unwrap().port())
+    [(); 3].map(|()| ports::free())
 }
 
 impl Brokers {

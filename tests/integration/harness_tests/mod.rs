@@ -1,5 +1,6 @@
 //! Tests of the test harness itself.
 
+mod ports;
 mod proxy;
 mod seeding;
 mod topology;

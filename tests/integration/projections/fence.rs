@@ -6,6 +6,7 @@ use dockhost_projections::{LogEntry, ProjectionError, Projector, StoreError};
 
 use super::events::{backend, connected, enrolled, signed_up, subject, user};
 use super::{log, open, position, project, store};
+use crate::harness::ports;
 
 fn addresses(from: u64, to: u64) -> Vec<LogEntry> {
     (from..=to).map(|n| if n == 1 { enrolled(1, 1) } else { connected(n, 1, &format!("10.0.0.{n}")) }).collect()
@@ -113,7 +114,7 @@ async fn projector_events_out_of_order_are_refused() {
 
 #[tokio::test]
 async fn store_without_a_database_is_unavailable() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::free();
     let uri = format!("mongodb://127.0.0.1:{port}/?directConnection=true");
     let store = dockhost_projections::MongoStore::connect(&uri, "nowhere").await.unwrap();
     let error = store.ping().await.unwrap_err();

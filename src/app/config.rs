@@ -6,8 +6,12 @@ use std::time::Duration;
 use clap::Args;
 use dockhost_domain::tenancy::Policy;
 use dockhost_domain::wire::Limits;
+use dockhost_projections::store::MongoStore;
 
 use crate::broker::streams::StreamOptions;
+
+/// The database if neither DOCKHOST_DATABASE nor MONGODB_URI names one.
+const DEFAULT_DATABASE: &str = "dockhost";
 
 /// What a replica can be configured with, but for its secrets and the servers it connects to.
 #[derive(Debug, Clone, Args)]
@@ -48,12 +52,21 @@ pub struct ApiArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Storage")]
 pub struct StorageArgs {
-    /// Name of the database.
-    #[arg(long, env = "DOCKHOST_DATABASE", value_name = "NAME", default_value = "dockhost")]
-    pub database: String,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// The streams.
     #[command(flatten)]
     pub streams: StreamArgs,
+}
+
+/// The database, which holds the read models.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Storage")]
+pub struct DatabaseArgs {
+    /// Name of the database [default: the one in MONGODB_URI, else dockhost].
+    #[arg(long = "database", env = "DOCKHOST_DATABASE", value_name = "NAME")]
+    pub database: Option<String>,
 }
 
 /// The streams of the broker, which hold the event log.
@@ -136,6 +149,15 @@ impl ApiArgs {
     }
 }
 
+impl DatabaseArgs {
+    /// The name of the database: the one that is configured, else the one in MONGODB_URI.
+    #[must_use]
+    pub fn name(&self, urls: &ServiceUrls) -> String {
+        let configured = self.database.clone().or_else(|| MongoStore::database_in(&urls.mongodb_uri));
+        configured.unwrap_or_else(|| DEFAULT_DATABASE.to_owned())
+    }
+}
+
 impl StreamArgs {
     /// The options of the streams.
     #[must_use]
@@ -214,6 +236,20 @@ mod tests {
         for text in ["", "app.example.org", "localhost:5173", "file:///tmp", "*"] {
             assert!(parse_origin(text).is_err(), "{text} was accepted");
         }
+    }
+
+    #[test]
+    fn database_args_name_is_the_configured_one_else_that_of_the_uri() {
+        let name = |database: Option<&str>, uri: &str| {
+            let urls = ServiceUrls { nats_url: String::new(), mongodb_uri: uri.to_owned() };
+            DatabaseArgs { database: database.map(str::to_owned) }.name(&urls)
+        };
+        let with_name = "mongodb://user:p%40ss@mongo-1:27017/dockhost_v2?replicaSet=rs0";
+        assert_eq!(name(None, with_name), "dockhost_v2");
+        assert_eq!(name(Some("other"), with_name), "other");
+        // Credentials are often in `admin`; no read model belongs there.
+        assert_eq!(name(None, "mongodb://user:pass@mongo-1/admin"), "dockhost");
+        assert_eq!(name(None, "mongodb://mongo-1:27017/?directConnection=true"), "dockhost");
     }
 
     #[test]

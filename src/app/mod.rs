@@ -61,7 +61,7 @@ fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
         replica = replica.connections.name,
         broker = urls.broker_hosts(),
         database_hosts = urls.database_hosts(),
-        database = storage.database,
+        database = storage.database.name(urls),
         frontend = api.frontend_url.as_deref().unwrap_or("none"),
         "started"
     );

@@ -76,7 +76,7 @@ impl Connections {
         let broker = Broker::connect(&urls.nats_url, nats, &name, STARTUP_DEADLINE).await?;
         let options = LogOptions { streams: args.storage.streams.options(), ..LogOptions::default() };
         let log = Arc::new(JetStreamLog::open(broker.client().clone(), master_key, options).await?);
-        let store = MongoStore::connect(&urls.mongodb_uri, &args.storage.database).await?;
+        let store = MongoStore::connect(&urls.mongodb_uri, &args.storage.database.name(urls)).await?;
         let deadline = tokio::time::Instant::now() + STARTUP_DEADLINE;
         let js = broker.jetstream().clone();
         let (created_at, copies) =

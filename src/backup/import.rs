@@ -78,7 +78,7 @@ pub async fn import(js: &Context, options: ImportOptions, on_progress: OnProgres
         let (end, last) = (log.end().await?, options.manifest.last);
         ensure!(end <= last, "the broker's log has {end} events, the export {last}: the system is not empty");
     }
-    streams::ensure(js, &options.streams).await?;
+    streams::create_missing(js, &options.streams).await?;
     let name = format!("import-{}", clock::fresh_uuid());
     let lease = js.get_key_value(LEADER_BUCKET).await.context("opening the bucket LEADER")?;
     Election::new(lease, name).run_holding_lease(fill(js, options, on_progress)).await?

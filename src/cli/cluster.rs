@@ -6,9 +6,9 @@ use clap::Args;
 use dockhost_projections::store::MongoStore;
 
 use super::connection::{self, ConnectionArgs};
-use crate::app::config::StorageArgs;
+use crate::app::config::DatabaseArgs;
 use crate::broker::connect::Broker;
-use crate::event_log::jetstream::{JetStreamLog, LogOptions};
+use crate::event_log::jetstream::JetStreamLog;
 
 /// Names the log and the read models.
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ pub struct ClusterArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     #[command(flatten)]
-    storage: StorageArgs,
+    database: DatabaseArgs,
 }
 
 /// The log and the read models, opened.
@@ -46,9 +46,8 @@ impl ClusterArgs {
     async fn open(&self) -> anyhow::Result<Cluster> {
         let (secrets, urls) = self.connection.resolve()?;
         let broker = connection::connect(&secrets.nats, &urls, "dockhost-models").await?;
-        let options = LogOptions { streams: self.storage.streams.options(), ..LogOptions::default() };
-        let log = Arc::new(JetStreamLog::open(broker.client().clone(), secrets.master_key, options).await?);
-        let store = MongoStore::connect(&urls.mongodb_uri, &self.storage.database).await?;
+        let log = Arc::new(JetStreamLog::open_existing(broker.client().clone(), secrets.master_key).await?);
+        let store = MongoStore::connect(&urls.mongodb_uri, &self.database.name(&urls)).await?;
         store.ping().await?;
         Ok(Cluster { broker, log, store })
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, ConnectionArgs};
 use super::progress;
 use crate::backup::export::{ExportOptions, export};
-use crate::broker::streams::KEYS_BUCKET;
+use crate::broker::streams::{self, EVENTS, KEYS_BUCKET};
 use crate::sealing::{BucketKeyStore, Keyring, LogAge};
 
 /// The arguments of `export`.
@@ -45,6 +45,7 @@ impl Export {
         let (secrets, urls) = self.connection.resolve()?;
         let broker = connection::connect(&secrets.nats, &urls, "dockhost-export").await?;
         let js = broker.jetstream();
+        streams::find(js, EVENTS).await?;
         if !self.without_keys {
             // Fails now, and not at the restore, if the master key doesn't unwrap the keys.
             let bucket = js.get_key_value(KEYS_BUCKET).await.context("opening the bucket KEYS")?;

@@ -9,6 +9,7 @@ mod engine;
 
 mod api;
 mod backup;
+mod beside_servers;
 mod broker;
 mod dev;
 mod dev_command;

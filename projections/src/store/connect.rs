@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bson::doc;
-use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
+use mongodb::options::{
+    Acknowledgment, ClientOptions, ConnectionString, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
+};
 use mongodb::{Client, Database};
 
 use super::error::StoreError;
@@ -19,6 +21,9 @@ const POOL_SIZE: u32 = 32;
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// The timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// MongoDB's own databases. An address may name `admin` because the users are there.
+const SYSTEM_DATABASES: [&str; 3] = ["admin", "config", "local"];
 
 impl MongoStore {
     /// Opens a database at this address (`mongodb://…`). The driver connects at the first operation, so a database that is
@@ -41,6 +46,13 @@ impl MongoStore {
         let database = Client::with_options(options).map_err(address)?.database(database);
         let locations = Mutex::new(BTreeMap::new());
         Ok(Self { inner: Arc::new(Inner { database, runner: Runner::new(POOL_SIZE), locations }) })
+    }
+
+    /// The database that an address names (`mongodb://host/name`), unless it is one of MongoDB's own.
+    #[must_use]
+    pub fn database_in(uri: &str) -> Option<String> {
+        let named = ConnectionString::parse(uri).ok()?.default_database?;
+        (!SYSTEM_DATABASES.contains(&named.as_str())).then_some(named)
     }
 
     /// Checks that a primary of a replica set answers.

@@ -1,5 +1,8 @@
 //! The streams and buckets: created if absent, and checked.
 //!
+//! Only a server changes a stream ([`ensure`]). Commands that run beside the servers take the streams as they are
+//! ([`find`]): their own settings may be the defaults, and a lowered limit would fill the log.
+//!
 //! Only the size limit and the replica count of an existing stream are changed; any other difference is an error,
 //! because it may have been made on purpose. While a cluster forms, elects, or lacks a node, start-up waits: creating a
 //! stream with fewer replicas would be quicker but permanent.
@@ -11,7 +14,7 @@ mod definitions;
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, Info};
 use async_nats::jetstream::{Context, ErrorCode};
 use tokio::time::Instant;
@@ -90,6 +93,12 @@ pub enum StreamError {
         #[source]
         cause: Cause,
     },
+    /// The stream does not exist, and the caller does not create streams.
+    #[error("the broker has no stream {stream}; a server creates it at its first start (`dockhost serve`)")]
+    Missing {
+        /// The stream.
+        stream: String,
+    },
     /// A setting of an existing stream is wrong.
     #[error("stream {stream} must have {field} = {wanted}, but it has {got}; DockHost does not change this setting")]
     Differs {
@@ -105,6 +114,17 @@ pub enum StreamError {
 }
 
 impl StreamError {
+    /// Classifies the error of a question about a stream.
+    fn from_get_error(stream: &str, error: GetStreamError) -> Self {
+        let stream = stream.to_owned();
+        match error.kind() {
+            GetStreamErrorKind::JetStream(ref reply) if reply.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                Self::Missing { stream }
+            }
+            _ => Self::Unavailable { stream, cause: error.into() },
+        }
+    }
+
     const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::TooFewNodes { .. })
     }
@@ -128,19 +148,54 @@ impl StreamError {
     }
 }
 
-/// Creates absent streams, checks all, and returns the broker's info about EVENTS. Waits until [`STARTUP_DEADLINE`] for
-/// a broker that is not ready.
+/// What happens to a stream that exists with another size limit or another number of replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    /// It gets the new ones.
+    Update,
+    /// It stays as it is.
+    Keep,
+}
+
+/// Creates absent streams, gives existing ones the size limit and the replicas of `options`, checks all, and returns
+/// the broker's info about EVENTS. Waits until [`STARTUP_DEADLINE`] for a broker that is not ready.
 ///
 /// # Errors
 /// [`StreamError`].
 pub async fn ensure(js: &Context, options: &StreamOptions) -> Result<Info, StreamError> {
+    ensure_all(js, options, Existing::Update).await
+}
+
+/// Like [`ensure`], but leaves the size limit and the replicas of existing streams as they are.
+///
+/// # Errors
+/// [`StreamError`].
+pub async fn create_missing(js: &Context, options: &StreamOptions) -> Result<Info, StreamError> {
+    ensure_all(js, options, Existing::Keep).await
+}
+
+/// The broker's info about a stream, which is neither created nor changed. Waits until [`STARTUP_DEADLINE`] for a
+/// broker that is not ready.
+///
+/// # Errors
+/// [`StreamError::Missing`] at once if there is no such stream, [`StreamError::Unavailable`].
+pub async fn find(js: &Context, stream: &str) -> Result<Info, StreamError> {
+    let get = || async {
+        let found = js.get_stream(stream).await.map_err(|error| StreamError::from_get_error(stream, error))?;
+        Ok(found.cached_info().clone())
+    };
+    let transient_cause = |error: &StreamError| error.is_transient().then(|| chain(error));
+    until_deadline("the broker's streams", Instant::now() + STARTUP_DEADLINE, transient_cause, get).await
+}
+
+async fn ensure_all(js: &Context, options: &StreamOptions, existing: Existing) -> Result<Info, StreamError> {
     let deadline = Instant::now() + STARTUP_DEADLINE;
-    let events = ensure_until(js, &definitions::events(options), options.replicas, deadline).await?;
+    let events = ensure_until(js, &definitions::events(options), options.replicas, existing, deadline).await?;
     // The others get as many replicas as EVENTS has.
     let replicas = Some(events.config.num_replicas);
     let (assignments, reports, timers) = (definitions::assignments(), definitions::reports(), definitions::timers());
     for config in [assignments, reports, timers, definitions::keys(), definitions::leader()] {
-        ensure_until(js, &config, replicas, deadline).await?;
+        ensure_until(js, &config, replicas, existing, deadline).await?;
     }
     Ok(events)
 }
@@ -149,24 +204,34 @@ async fn ensure_until(
     js: &Context,
     wanted: &Config,
     replicas: Option<usize>,
+    existing: Existing,
     deadline: Instant,
 ) -> Result<Info, StreamError> {
     let transient_cause = |error: &StreamError| error.is_transient().then(|| chain(error));
-    until_deadline("the broker's streams", deadline, transient_cause, || ensure_one(js, wanted, replicas)).await
+    let ensure = || ensure_one(js, wanted, replicas, existing);
+    until_deadline("the broker's streams", deadline, transient_cause, ensure).await
 }
 
-async fn ensure_one(js: &Context, wanted: &Config, replicas: Option<usize>) -> Result<Info, StreamError> {
-    let stream = wanted.name.clone();
-    let found = match js.get_stream(&stream).await {
+async fn ensure_one(
+    js: &Context,
+    wanted: &Config,
+    replicas: Option<usize>,
+    existing: Existing,
+) -> Result<Info, StreamError> {
+    let found = match js.get_stream(&wanted.name).await {
         Ok(found) => found.cached_info().clone(),
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(ref reply) if reply.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                create(js, wanted, replicas).await?
-            }
-            _ => return Err(StreamError::Unavailable { stream, cause: error.into() }),
+        Err(error) => match StreamError::from_get_error(&wanted.name, error) {
+            StreamError::Missing { .. } => create(js, wanted, replicas).await?,
+            error => return Err(error),
         },
     };
-    let wanted = Config { num_replicas: replicas.unwrap_or(found.config.num_replicas), ..wanted.clone() };
+    let wanted = match existing {
+        Existing::Update => Config { num_replicas: replicas.unwrap_or(found.config.num_replicas), ..wanted.clone() },
+        Existing::Keep => {
+            let Config { num_replicas, max_bytes, .. } = found.config;
+            Config { num_replicas, max_bytes, ..wanted.clone() }
+        }
+    };
     let adjusted = Config { max_bytes: wanted.max_bytes, num_replicas: wanted.num_replicas, ..found.config.clone() };
     let found = if adjusted == found.config {
         found

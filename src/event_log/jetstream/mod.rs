@@ -25,7 +25,7 @@ use super::durable::DurableReader;
 use super::leader_reads::{self, LeaderReads};
 use super::reader::{OrderedReader, decoded, subjects};
 use super::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
-use crate::broker::streams::{self, StreamError, StreamOptions};
+use crate::broker::streams::{self, EVENTS, KEYS_BUCKET, StreamError, StreamOptions};
 use crate::common::error::chain;
 use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
 use crate::sealing::{BucketKeyStore, KeyError, Keyring, LogAge, MasterKey};
@@ -81,30 +81,54 @@ pub struct JetStreamLog {
 }
 
 impl JetStreamLog {
-    /// Creates or checks the streams, then the keys.
+    /// Creates or checks the streams, then the keys; for a server.
     ///
     /// # Errors
     /// [`OpenError`].
     pub async fn open(client: Client, master: MasterKey, options: LogOptions) -> Result<Self, OpenError> {
         let js = leader_reads::context(&client, options.attempt_timeout);
         let events = streams::ensure(&js, &options.streams).await?;
-        if events.config.metadata.contains_key(streams::IMPORT_MARKER) {
-            return Err(OpenError::ImportUnfinished);
-        }
-        let unavailable = |error: GetStreamError| LogError::Unavailable(error.into());
-        let reads = LeaderReads::new(&js).await.map_err(unavailable)?;
+        let reads = leader_reads(&js).await?;
         let deadline = Instant::now() + STARTUP_DEADLINE;
         // The log is read before the keys: a replica creates the keys before it appends the first event.
         let last = until_deadline("the log", deadline, |e| Some(chain(e)), || reads.last_sequence(ALL_EVENTS)).await?;
         let age = if last == 0 { LogAge::Empty } else { LogAge::InUse };
-        let bucket =
-            until_deadline("the keys", deadline, |e| Some(chain(e)), || js.get_key_value(streams::KEYS_BUCKET));
+        Self::with_streams(client, js, reads, &events, master, age, options).await
+    }
+
+    /// Opens the log that a server has created; creates and changes nothing. For commands that run beside servers.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`StreamError::Missing`] if no server has created the streams.
+    pub async fn open_existing(client: Client, master: MasterKey) -> Result<Self, OpenError> {
+        let options = LogOptions::default();
+        let js = leader_reads::context(&client, options.attempt_timeout);
+        let events = streams::find(&js, EVENTS).await?;
+        streams::find(&js, &format!("KV_{KEYS_BUCKET}")).await?;
+        let reads = leader_reads(&js).await?;
+        Self::with_streams(client, js, reads, &events, master, LogAge::InUse, options).await
+    }
+
+    async fn with_streams(
+        client: Client,
+        js: Context,
+        reads: LeaderReads,
+        events: &stream::Info,
+        master: MasterKey,
+        age: LogAge,
+        options: LogOptions,
+    ) -> Result<Self, OpenError> {
+        if events.config.metadata.contains_key(streams::IMPORT_MARKER) {
+            return Err(OpenError::ImportUnfinished);
+        }
+        let deadline = Instant::now() + STARTUP_DEADLINE;
+        let bucket = until_deadline("the keys", deadline, |e| Some(chain(e)), || js.get_key_value(KEYS_BUCKET));
         let bucket = bucket.await.map_err(|error| KeyError::Unavailable(error.into()))?;
         let keyring = Keyring::open(Arc::new(BucketKeyStore::new(bucket)), master, age).await?;
         let keyring = Arc::new(keyring.with_erasures(Arc::new(reads.clone())));
         Ok(Self {
             codec: Codec::new(Arc::clone(&keyring)),
-            incarnation: incarnation(&events),
+            incarnation: incarnation(events),
             client,
             js,
             reads,
@@ -136,6 +160,10 @@ impl JetStreamLog {
     pub async fn durable(&self, name: &str, filter: Filter) -> Result<DurableReader, LogError> {
         DurableReader::open(self.js.clone(), self.codec.clone(), name, filter).await
     }
+}
+
+async fn leader_reads(js: &Context) -> Result<LeaderReads, LogError> {
+    LeaderReads::new(js).await.map_err(|error: GetStreamError| LogError::Unavailable(error.into()))
 }
 
 /// The stream's creation time distinguishes it from one that was created again; the metadata, from a restored one.

@@ -6,6 +6,7 @@
 //! # Layout
 //! - [`ids`], [`names`], [`timestamp`], [`personal`], [`incarnation`]: small types.
 //! - [`subject`]: the subjects of the broker.
+//! - [`reported`]: the values that backends send, each with a type that only its valid form can have.
 //! - [`event`], [`envelope`]: the events, and their CloudEvents headers.
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
@@ -25,6 +26,7 @@ pub mod incarnation;
 pub mod names;
 pub mod personal;
 pub mod placement;
+pub mod reported;
 pub mod session;
 pub mod subject;
 pub mod tenancy;

@@ -8,11 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::assignments::receive_assignments;
 use crate::capacity::Capacity;
+use crate::clock;
 use crate::config::{Config, RuntimeKind};
 use crate::confirm::ConfirmClient;
 use crate::connect::{ConnectError, ReportPublisher, connect};
-use crate::heartbeat::{AdvertisedAddress, run_heartbeats};
+use crate::heartbeat::{AdvertisedAddress, HeartbeatSource, run_heartbeats};
 use crate::key::ApiKey;
+use crate::machine_status::SharedStatus;
 use crate::reconcile::{ReconcileConfig, Reconciler};
 use crate::reports::Outbox;
 use crate::runtime::Runtime;
@@ -27,6 +29,7 @@ use crate::runtime::simulated::{SimulatedRuntime, SimulationOptions};
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let key = config.api_key.parse()?;
     let backend = key.backend();
+    let status = SharedStatus::default();
     if config.runtime == Some(RuntimeKind::Simulated) {
         let options = SimulationOptions {
             ports: config.ports,
@@ -41,7 +44,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
             resync_interval: config.resync_interval(),
             ..ReconcileConfig::default()
         };
-        return run_with(runtime, reconcile, &config, &key, stop).await;
+        return run_with(runtime, reconcile, status, &config, &key, stop).await;
     }
     let engine = docker::connect(config.docker_host.as_deref().filter(|host| !host.is_empty())).await.context(
         "no container engine found: start Docker or Podman, set --docker-host (DOCKER_HOST) to its socket, \
@@ -56,16 +59,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     };
     let runtime = DockerRuntime::new(engine, options).await.context("could not prepare the container engine")?;
     let reconcile = ReconcileConfig { resync_interval: config.resync_interval(), ..ReconcileConfig::default() };
-    run_with(runtime, reconcile, &config, &key, stop).await
+    run_with(runtime, reconcile, status, &config, &key, stop).await
 }
 
 async fn run_with<R: Runtime>(
     runtime: R,
     reconcile: ReconcileConfig,
+    status: SharedStatus,
     config: &Config,
     key: &ApiKey,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let run = clock::random_run_id();
     let capacity = Arc::new(Capacity::new(config.max_containers));
     let (outbox, changed, refused) = (Outbox::default(), Arc::new(Notify::new()), CancellationToken::new());
     // Listed before the first heartbeat, which contains the number of containers.
@@ -74,6 +79,7 @@ async fn run_with<R: Runtime>(
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         backend = %key.backend(),
+        %run,
         runtime = runtime.kind(),
         ports = %config.ports,
         containers = capacity.used(),
@@ -85,7 +91,7 @@ async fn run_with<R: Runtime>(
         Err(ConnectError::Stopped) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let publisher = ReportPublisher::new(broker.client.clone(), key);
+    let publisher = ReportPublisher::new(broker.client.clone(), key, run);
     let confirmer = ConfirmClient::new(broker.client.clone(), key);
     let reconciler = Reconciler::new(
         runtime,
@@ -109,10 +115,12 @@ async fn run_with<R: Runtime>(
             }
         }
     };
-    let ((), (), (), (), (), end) = tokio::join!(
+    let heartbeats = HeartbeatSource { run, runtime: reconciler.kind(), address, capacity: &capacity, status: &status };
+    let ((), (), (), (), (), (), end) = tokio::join!(
         reconciler.prefetch_image(),
-        receive_assignments(broker.clone(), key, &capacity, &reconciler, &stop),
-        run_heartbeats(broker.clone(), key, reconciler.kind(), &address, &capacity, &changed, &stop),
+        receive_assignments(broker.clone(), key, run, &capacity, &reconciler, &stop),
+        run_heartbeats(broker.clone(), key, heartbeats, &changed, &stop),
+        reconciler.probe_engine(&status),
         reconciler.run(),
         outbox.run(&publisher, &stop),
         end,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_nats::{Client, Message, StatusCode, Subscriber};
 use bytes::Bytes;
+use dockhost_domain::ids::AgentRunId;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Assignment, Hello, Welcome};
 use futures::StreamExt;
@@ -78,6 +79,7 @@ impl PullStatus {
 pub async fn receive_assignments<R: Runtime>(
     broker: Broker,
     key: &ApiKey,
+    run: AgentRunId,
     capacity: &Capacity,
     reconciler: &Reconciler<R>,
     stop: &CancellationToken,
@@ -86,7 +88,7 @@ pub async fn receive_assignments<R: Runtime>(
     let mut failures = 0;
     loop {
         let end = tokio::select! {
-            end = run_session(&mut broker, key, capacity, reconciler, &mut failures) => end,
+            end = run_session(&mut broker, key, run, capacity, reconciler, &mut failures) => end,
             () = stop.cancelled() => return,
         };
         if matches!(end, SessionEnd::Reconnected) {
@@ -107,6 +109,7 @@ pub async fn receive_assignments<R: Runtime>(
 async fn run_session<R: Runtime>(
     broker: &mut Broker,
     key: &ApiKey,
+    run: AgentRunId,
     capacity: &Capacity,
     reconciler: &Reconciler<R>,
     failures: &mut usize,
@@ -114,7 +117,7 @@ async fn run_session<R: Runtime>(
     broker.connections.mark_unchanged();
     let client = broker.client.clone();
     let welcome = tokio::select! {
-        welcome = hello(&client, key) => welcome,
+        welcome = hello(&client, key, run) => welcome,
         // The answer to a request on the old connection would never arrive.
         _ = broker.connections.changed() => return SessionEnd::Reconnected,
     };
@@ -161,9 +164,9 @@ async fn run_session<R: Runtime>(
     }
 }
 
-async fn hello(client: &Client, key: &ApiKey) -> Result<Welcome, SessionEnd> {
+async fn hello(client: &Client, key: &ApiKey, run: AgentRunId) -> Result<Welcome, SessionEnd> {
     let subject = Channel::Hello(key.backend()).to_string();
-    let hello = Hello { agent_version: env!("CARGO_PKG_VERSION").to_owned() };
+    let hello = Hello { agent_version: env!("CARGO_PKG_VERSION").to_owned(), agent_run: Some(run) };
     let welcome: Welcome = request(client, subject, &hello, HELLO_TIMEOUT).await?;
     if welcome.backend_id == key.backend() { Ok(welcome) } else { Err(SessionEnd::WrongBackend) }
 }

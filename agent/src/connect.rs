@@ -10,8 +10,9 @@ use async_nats::{
 };
 use backon::Retryable;
 use bytes::Bytes;
+use dockhost_domain::ids::AgentRunId;
 use dockhost_domain::subject::Channel;
-use dockhost_domain::wire::Report;
+use dockhost_domain::wire::{AGENT_RUN_HEADER, Report};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -151,13 +152,14 @@ fn on_refusal(refused: Option<&CancellationToken>) {
 pub struct ReportPublisher {
     client: Client,
     subject: String,
+    run: String,
 }
 
 impl ReportPublisher {
     /// A publisher for the key's backend.
     #[must_use]
-    pub fn new(client: Client, key: &ApiKey) -> Self {
-        Self { client, subject: Channel::Report(key.backend()).to_string() }
+    pub fn new(client: Client, key: &ApiKey, run: AgentRunId) -> Self {
+        Self { client, subject: Channel::Report(key.backend()).to_string(), run: run.to_string() }
     }
 }
 
@@ -166,6 +168,7 @@ impl ReportSink for ReportPublisher {
         let body = serde_json::to_vec(report).map_err(|error| PublishError(error.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", message_id);
+        headers.insert(AGENT_RUN_HEADER, self.run.as_str());
         let answer = self
             .client
             .request_with_headers(self.subject.clone(), headers, Bytes::from(body))

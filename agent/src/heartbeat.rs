@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_nats::ServerAddr;
 use bytes::Bytes;
+use dockhost_domain::ids::AgentRunId;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::Heartbeat;
 use sysinfo::System;
@@ -19,6 +20,7 @@ use crate::capacity::Capacity;
 use crate::clock;
 use crate::connect::Broker;
 use crate::key::ApiKey;
+use crate::machine_status::SharedStatus;
 
 /// Interval between heartbeats while nothing changes.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -64,38 +66,60 @@ fn local_address_towards(target: SocketAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
+/// What the heartbeats are made of.
+pub struct HeartbeatSource<'a> {
+    /// This run of the agent.
+    pub run: AgentRunId,
+    /// The kind of the runtime.
+    pub runtime: &'static str,
+    /// Where clients reach this machine.
+    pub address: AdvertisedAddress,
+    /// The containers and their limit.
+    pub capacity: &'a Capacity,
+    /// Whether this machine can run containers now.
+    pub status: &'a SharedStatus,
+}
+
+impl HeartbeatSource<'_> {
+    fn heartbeat(&self, address: String, memory: f64) -> Heartbeat {
+        Heartbeat {
+            address,
+            containers: self.capacity.used(),
+            max_containers: self.capacity.max(),
+            runtime: self.runtime.to_owned(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            load: load(),
+            memory,
+            at: clock::now(),
+            agent_run: Some(self.run),
+            machine: self.status.current(),
+        }
+    }
+}
+
 /// Sends heartbeats until shutdown, beginning when the server has sent the backend's limit.
 pub async fn run_heartbeats(
     broker: Broker,
     key: &ApiKey,
-    runtime: &'static str,
-    address: &AdvertisedAddress,
-    capacity: &Capacity,
+    source: HeartbeatSource<'_>,
     changed: &Arc<Notify>,
     stop: &CancellationToken,
 ) {
     let Broker { client, mut connections } = broker;
+    let mut status_changes = source.status.changes();
     let subject = Channel::Heartbeat(key.backend()).to_string();
     // On a machine without memory statistics, the memory is reported as 0.
     let mut machine = System::new().ok();
-    let mut here = address.resolve().await;
-    while !capacity.is_enrolled() {
+    let mut here = source.address.resolve().await;
+    while !source.capacity.is_enrolled() {
         tokio::select! {
             () = stop.cancelled() => return,
             () = changed.notified() => {}
         }
     }
     loop {
-        let heartbeat = Heartbeat {
-            address: here.clone(),
-            containers: capacity.used(),
-            max_containers: capacity.max(),
-            runtime: runtime.to_owned(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            load: load(),
-            memory: machine.as_mut().map_or(0.0, memory),
-            at: clock::now(),
-        };
+        status_changes.mark_unchanged();
+        let heartbeat = source.heartbeat(here.clone(), machine.as_mut().map_or(0.0, memory));
         match serde_json::to_vec(&heartbeat) {
             Ok(body) => {
                 if let Err(error) = client.publish(subject.clone(), Bytes::from(body)).await {
@@ -112,8 +136,9 @@ pub async fn run_heartbeats(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(HEARTBEAT_INTERVAL - MIN_HEARTBEAT_INTERVAL) => {}
             () = changed.notified() => {}
+            Ok(()) = status_changes.changed() => {}
             // A new connection may use another route and so another address.
-            Ok(()) = connections.changed() => here = address.resolve().await,
+            Ok(()) = connections.changed() => here = source.address.resolve().await,
         }
     }
 }

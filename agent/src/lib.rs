@@ -10,6 +10,7 @@
 //! - [`runtime`]: the interface to container runtimes, [`runtime::docker`] and [`runtime::simulated`].
 //! - [`reconcile`]: one worker per instance that lists, decides, executes and reports.
 //! - [`connect`], [`assignments`], [`confirm`], [`reports`], [`heartbeat`]: communication with the server.
+//! - [`machine_status`], [`engine_probe`]: whether this machine can run containers now, for the heartbeats.
 //! - [`app`], [`config`], [`key`], [`clock`], [`backoff`]: start-up, configuration and utilities.
 
 pub mod app;
@@ -21,8 +22,10 @@ pub mod config;
 pub mod confirm;
 pub mod connect;
 pub mod container;
+pub mod engine_probe;
 pub mod heartbeat;
 pub mod key;
+pub mod machine_status;
 pub mod ports;
 pub mod reconcile;
 pub mod reports;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::Channel;
-use dockhost_domain::wire::{Heartbeat, Hello, Welcome};
+use dockhost_domain::wire::{Heartbeat, Hello, MachineStatus, Welcome};
 use futures::StreamExt;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -40,7 +40,7 @@ impl Swarm {
 async fn say_hello(url: &str, id: BackendId, key: String) -> (BackendId, Client, Welcome) {
     let options = ConnectOptions::with_token(key).custom_inbox_prefix(format!("_INBOX.{id}"));
     let client = options.connect(url).await.unwrap();
-    let hello = serde_json::to_vec(&Hello { agent_version: "bench".to_owned() }).unwrap();
+    let hello = serde_json::to_vec(&Hello { agent_version: "bench".to_owned(), agent_run: None }).unwrap();
     let answer = client.request(Channel::Hello(id).to_string(), hello.into()).await.unwrap();
     (id, client, serde_json::from_slice(&answer.payload).unwrap())
 }
@@ -59,6 +59,8 @@ async fn send_heartbeats(client: Client, id: BackendId, phase: Duration) {
             load: 0.1,
             memory: 0.1,
             at: dockhost::common::clock::now(),
+            agent_run: None,
+            machine: MachineStatus::default(),
         };
         let body = serde_json::to_vec(&heartbeat).unwrap();
         client.publish(Channel::Heartbeat(id).to_string(), body.into()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Identifiers: one newtype per kind, all UUIDv7, so that ids sort by creation time. The text of an id (36 characters,
+//! Identifiers: one newtype per kind, all UUIDv7 (agent runs aside), so that ids sort by creation time. The text of an id (36 characters,
 //! hex digits and dashes) is safe in a subject.
 
 use std::fmt;
@@ -74,6 +74,11 @@ id!(
 id!(
     /// A session (`sid` in its token).
     SessionId, "session"
+);
+id!(
+    /// One run of an agent: a random id that the agent makes when it starts. It tells two agents with the same API key
+    /// apart.
+    AgentRunId, "agent run"
 );
 id!(
     /// An event (`ce-id`).

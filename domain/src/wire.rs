@@ -6,8 +6,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BackendId, InstanceId, UserId};
+use crate::ids::{AgentRunId, BackendId, InstanceId, UserId};
 use crate::timestamp::Timestamp;
+
+mod machine;
+
+pub use machine::{EngineState, ImageState, IsolationState, MachineStatus};
+
+/// The header of a report with the [`AgentRunId`] of its sender.
+pub const AGENT_RUN_HEADER: &str = "Dockhost-Agent-Run";
 
 /// The desired state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -173,6 +180,12 @@ pub struct Heartbeat {
     pub memory: f64,
     /// The time by the agent's clock.
     pub at: Timestamp,
+    /// The sender's run; absent if the agent is of an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_run: Option<AgentRunId>,
+    /// Whether the machine can run containers now.
+    #[serde(flatten)]
+    pub machine: MachineStatus,
 }
 
 /// The request on `dockhost.hello.<backend>`, after each connect.
@@ -181,6 +194,9 @@ pub struct Heartbeat {
 pub struct Hello {
     /// The agent's version.
     pub agent_version: String,
+    /// The sender's run; absent if the agent is of an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_run: Option<AgentRunId>,
 }
 
 /// The response to [`Hello`], once the backend's consumer exists. The agent removes no container before it has received

@@ -37,7 +37,8 @@ impl<R: Runtime> Reconciler<R> {
         }
         let refused = |code, error: &RuntimeError| {
             self.0.capacity.set_exists(assignment.instance_id, false);
-            let reason = AgentError { code: String::from(code), message: error.with_causes() };
+            tracing::warn!(instance = %assignment.instance_id, code, error = error.with_causes(), "refusing");
+            let reason = AgentError { code: String::from(code), message: error.for_users() };
             Ok(Some(Outcome::Report(ReportKind::InstanceRefused(reason))))
         };
         match self.with_permit(self.0.runtime.create(assignment, spec)).await {
@@ -113,7 +114,7 @@ impl<R: Runtime> Reconciler<R> {
                 // Recreates even a container that has never run: the server may know its id already, and would take a
                 // new container without that id for lost files.
                 match self.with_permit(runtime.recreate_with_new_ports(container, assignment)).await {
-                    Err(error @ RuntimeError::NoPorts(_)) => Ok(Some(failed("no_ports", error.with_causes()))),
+                    Err(error @ RuntimeError::NoPorts(_)) => Ok(Some(failed("no_ports", error.for_users()))),
                     result => result.map(|()| None),
                 }
             }

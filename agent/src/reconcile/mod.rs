@@ -19,6 +19,8 @@ use crate::backoff;
 use crate::capacity::Capacity;
 use crate::confirm::Confirmer;
 use crate::container::Container;
+use crate::engine_probe;
+use crate::machine_status::SharedStatus;
 use crate::reports::Outbox;
 use crate::runtime::{Runtime, RuntimeError};
 use crate::step::{Step, next_step};
@@ -156,6 +158,11 @@ impl<R: Runtime> Reconciler<R> {
             }
             () = self.0.stop.cancelled() => {}
         }
+    }
+
+    /// Checks until shutdown whether the container engine answers.
+    pub async fn probe_engine(&self, status: &SharedStatus) {
+        engine_probe::run_probe(&self.0.runtime, status, &self.0.stop).await;
     }
 
     /// Accepts an assignment. It ignores one that is older than the current one, and one that equals the current one and

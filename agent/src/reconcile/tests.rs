@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dockhost_domain::ids::UserId;
-use dockhost_domain::wire::{ContainerSpec, DesiredState, Limits, Phase, Ports};
+use dockhost_domain::wire::{ContainerSpec, DesiredState, EngineState, Limits, Phase, Ports};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use uuid::Uuid;
@@ -21,6 +21,8 @@ struct Fake {
     failures: Mutex<VecDeque<RuntimeError>>,
     created: AtomicUsize,
     ssh_silent: bool,
+    engine_down: AtomicBool,
+    engine_hangs: AtomicBool,
 }
 
 impl Fake {
@@ -44,6 +46,13 @@ impl Runtime for Arc<Fake> {
     async fn list(&self, of: Option<InstanceId>) -> Result<Vec<Container>, RuntimeError> {
         let containers = self.containers.lock().unwrap();
         Ok(containers.iter().filter(|c| of.is_none_or(|id| c.instance == id)).cloned().collect())
+    }
+
+    async fn probe(&self) -> Result<(), RuntimeError> {
+        if self.engine_hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        if self.engine_down.load(Ordering::Relaxed) { Err(transient()) } else { Ok(()) }
     }
 
     async fn ensure_image(&self, image: Option<&str>) -> Result<(), RuntimeError> {
@@ -460,4 +469,25 @@ async fn reconciler_container_without_assignment_is_reported_and_kept() {
     let report = fixture.reports.report(|report| report.instance_id == instance(2)).await;
     assert_eq!((report.placement, report.generation), (1, 0));
     assert_eq!((fixture.reports.count(), fixture.fake.containers.lock().unwrap().len()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn probe_engine_down_or_hanging_sets_the_state() {
+    let fixture = fixture(Fake::default(), 1);
+    let status = SharedStatus::default();
+    let mut changes = status.changes();
+    let (reconciler, shared) = (fixture.reconciler.clone(), status.clone());
+    tokio::spawn(async move { reconciler.probe_engine(&shared).await });
+    let mut next = async || {
+        let changed = tokio::time::timeout(Duration::from_secs(3600), changes.changed()).await;
+        assert!(changed.is_ok(), "no change; the state is {:?}", status.current());
+        status.current().engine.unwrap()
+    };
+    assert_eq!(next().await, EngineState::Ready);
+    fixture.fake.engine_down.store(true, Ordering::Relaxed);
+    assert_eq!(next().await, EngineState::Down { reason: "could not run".to_owned() });
+    fixture.fake.engine_down.store(false, Ordering::Relaxed);
+    assert_eq!(next().await, EngineState::Ready);
+    fixture.fake.engine_hangs.store(true, Ordering::Relaxed);
+    assert_eq!(next().await, EngineState::Down { reason: "the container engine has not answered for 8 s".to_owned() });
 }

@@ -162,7 +162,8 @@ impl<R: Runtime> Reconciler<R> {
                 Err(error) => {
                     attempts.errors += 1;
                     if attempts.errors >= MAX_ERRORS_PER_RUN {
-                        return failed("runtime_error", error.with_causes());
+                        tracing::warn!(instance = %assignment.instance_id, error = error.with_causes(), "operation failed");
+                        return failed("runtime_error", error.for_users());
                     }
                     tracing::debug!(instance = %assignment.instance_id, error = error.with_causes(), "retrying");
                     tokio::time::sleep(ERROR_RETRY_INTERVAL * attempts.errors).await;

@@ -14,6 +14,11 @@ use crate::container::Container;
 pub mod docker;
 pub mod simulated;
 
+/// What users read if the engine did not answer.
+const NO_ENGINE: &str = "the container engine of its machine does not answer";
+/// The longest message for users, in characters.
+const MAX_USER_MESSAGE: usize = 256;
+
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -56,6 +61,31 @@ impl RuntimeError {
         }
         text
     }
+
+    /// One sentence for the instance's owner: what failed, and what the engine answered. If the engine did not answer,
+    /// it says so, without the causes, which only whoever reads the agent's log understands.
+    #[must_use]
+    pub fn for_users(&self) -> String {
+        use bollard::errors::Error;
+        let text = match self {
+            Self::Other { action, source } => match source.downcast_ref() {
+                Some(
+                    Error::DockerResponseServerError { message, .. } | Error::DockerStreamError { error: message },
+                ) => format!("{action}: {message}"),
+                Some(
+                    Error::HyperResponseError { .. }
+                    | Error::HyperLegacyError { .. }
+                    | Error::IOError { .. }
+                    | Error::RequestTimeoutError
+                    | Error::SocketNotFoundError(_),
+                ) => NO_ENGINE.to_owned(),
+                _ => (*action).to_owned(),
+            },
+            other => other.to_string(),
+        };
+        let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+        printable.take(MAX_USER_MESSAGE).collect()
+    }
 }
 
 /// The name of the container of an instance's placement.
@@ -72,6 +102,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// The containers of this backend, or of one instance. A running one is listed as
     /// [`crate::container::ContainerState::Starting`] unless the runtime knows that its SSH server answers.
     fn list(&self, of: Option<InstanceId>) -> impl Future<Output = Result<Vec<Container>, RuntimeError>> + Send;
+
+    /// Whether the engine answers at this moment.
+    fn probe(&self) -> impl Future<Output = Result<(), RuntimeError>> + Send {
+        async { self.list(None).await.map(drop) }
+    }
 
     /// Downloads or builds the image (`None`: the default one) if it is missing. May take minutes.
     fn ensure_image(&self, image: Option<&str>) -> impl Future<Output = Result<(), RuntimeError>> + Send;
@@ -108,4 +143,25 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Removes the container and its files, running or not.
     fn remove(&self, id: &str) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::errors::Error;
+
+    use super::*;
+
+    #[test]
+    fn runtime_error_for_users_has_the_answer_of_the_engine_but_no_causes() {
+        let text =
+            |source: anyhow::Error| RuntimeError::Other { action: "could not list the containers", source }.for_users();
+        let answer = |message: &str| Error::DockerResponseServerError { status_code: 500, message: message.to_owned() };
+        assert_eq!(text(answer("disk\nfull").into()), "could not list the containers: disk full");
+        assert_eq!(text(answer(&"x".repeat(1000)).into()).len(), MAX_USER_MESSAGE);
+        assert_eq!(text(Error::RequestTimeoutError.into()), NO_ENGINE);
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        assert_eq!(text(Error::IOError { err: missing }.into()), NO_ENGINE);
+        assert_eq!(text(anyhow::anyhow!("hyper: os error 2")), "could not list the containers");
+        assert_eq!(RuntimeError::ImageMissing("box".to_owned()).for_users(), "image box not found");
+    }
 }

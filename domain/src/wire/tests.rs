@@ -38,7 +38,9 @@ fn message_of_each_golden_file_round_trips() {
     check::<Confirm>("confirm.json");
     check::<Confirmed>("confirmed.json");
     check::<Heartbeat>("heartbeat.json");
+    check::<Heartbeat>("heartbeat-machine.json");
     check::<Hello>("hello.json");
+    check::<Hello>("hello-run.json");
     check::<Welcome>("welcome.json");
     let reports = golden::names("wire").into_iter().filter(|name| name.starts_with("report-"));
     for name in reports {
@@ -69,7 +71,9 @@ fn message_of_each_kind_has_a_golden_file() {
         "assignment.json",
         "confirm.json",
         "confirmed.json",
+        "heartbeat-machine.json",
         "heartbeat.json",
+        "hello-run.json",
         "hello.json",
         "welcome.json",
     ]);

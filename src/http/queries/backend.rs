@@ -81,7 +81,7 @@ pub async fn get(
 #[cfg(test)]
 mod tests {
     use dockhost_domain::timestamp::Timestamp;
-    use dockhost_domain::wire::Heartbeat;
+    use dockhost_domain::wire::{Heartbeat, MachineStatus};
     use serde_json::json;
 
     use crate::http::testing::TestApp;
@@ -110,6 +110,8 @@ mod tests {
             load: 0.5,
             memory: 0.25,
             at: Timestamp::from_millis(0),
+            agent_run: None,
+            machine: MachineStatus::default(),
         };
         app.app.heartbeats.record(backend.id, heartbeat);
         let after = get().await;

@@ -2,12 +2,13 @@
 //!
 //! A valid token is not enough: whether its session, or the version of its key, is still valid is in the log.
 //!
-//! - [`password`] (with `argon`): password hashing. [`token`]: session tokens. [`api_key`]: the keys of backends.
+//! - [`password`] (with `argon`): password hashing. [`password_rules`]: which new passwords are refused. [`token`]: session tokens. [`api_key`]: the keys of backends.
 //! - [`backend_authenticator`]: authentication of backends, from the log. [`ssh_key`]: validation of public keys.
 
 pub mod api_key;
 mod argon;
 pub mod backend_authenticator;
 pub mod password;
+pub mod password_rules;
 pub mod ssh_key;
 pub mod token;

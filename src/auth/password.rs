@@ -2,6 +2,8 @@
 //!
 //! Each hash takes 19 MiB and about 20 ms of one CPU, so there are as many threads as CPUs. A full queue is an error at
 //! once. A thread reuses its memory, and frees it after some time without a job.
+//!
+//! A password is hashed in Unicode's normal form C: systems differ in the code points that they send for the same keys.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
+use unicode_normalization::UnicodeNormalization;
 
 use super::argon::HashMemory;
 
@@ -75,7 +78,7 @@ impl Passwords {
     /// # Errors
     /// See [`PasswordError`].
     pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
-        self.run(move |memory| memory.hash(password.expose_secret().as_bytes())).await
+        self.run(move |memory| memory.hash(normal_form(&password).expose_secret().as_bytes())).await
     }
 
     /// Whether the password matches. Without a verifier (an unknown user) the result is `false`, after the same time.
@@ -85,9 +88,22 @@ impl Passwords {
     pub async fn verify(&self, password: SecretString, verifier: Option<String>) -> Result<bool, PasswordError> {
         let has_verifier = verifier.is_some();
         let verifier = verifier.unwrap_or_else(|| self.dummy_verifier.clone());
-        self.run(move |memory| Ok(memory.matches(password.expose_secret().as_bytes(), &verifier)? && has_verifier))
-            .await
+        self.run(move |memory| {
+            let (raw, normal) = (password.expose_secret(), normal_form(&password));
+            let mut matches = memory.matches(normal.expose_secret().as_bytes(), &verifier)?;
+            // Verifiers of earlier versions are of the password as it was sent.
+            if !matches && normal.expose_secret() != raw {
+                matches = memory.matches(raw.as_bytes(), &verifier)?;
+            }
+            Ok(matches && has_verifier)
+        })
+        .await
     }
+}
+
+/// The same text for all ways to compose its characters.
+fn normal_form(password: &SecretString) -> SecretString {
+    password.expose_secret().nfc().collect::<String>().into()
 }
 
 /// Runs jobs until the pool is dropped.
@@ -120,6 +136,20 @@ mod tests {
         assert!(passwords.verify("correct horse".into(), Some(verifier.clone())).await.unwrap());
         assert!(!passwords.verify("battery staple".into(), Some(verifier)).await.unwrap());
         assert!(!passwords.verify("nobody has this password".into(), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn verify_matches_all_compositions_of_the_same_characters() {
+        let (composed, decomposed) = ("p\u{e4}ssw\u{f6}rd", "pa\u{308}sswo\u{308}rd");
+        let passwords = Passwords::new().unwrap();
+        for hashed in [composed, decomposed] {
+            let verifier = passwords.hash(hashed.into()).await.unwrap();
+            for sent in [composed, decomposed] {
+                assert!(passwords.verify(sent.into(), Some(verifier.clone())).await.unwrap(), "{hashed} {sent}");
+            }
+        }
+        let before = HashMemory::default().hash(decomposed.as_bytes()).unwrap();
+        assert!(passwords.verify(decomposed.into(), Some(before)).await.unwrap(), "a verifier of an earlier version");
     }
 
     #[tokio::test]

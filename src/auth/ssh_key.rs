@@ -8,6 +8,22 @@ use ssh_key::{Algorithm, PublicKey};
 const MAX_KEY_CHARS: usize = 8 * 1024;
 const MIN_RSA_BITS: usize = 2048;
 
+/// What people paste instead of an OpenSSH public key: a text that only this format contains, and what to do.
+const OTHER_FORMATS: [(&str, &str); 7] = [
+    // First, because the file contains the word of the next format as well.
+    (
+        "PuTTY-User-Key-File",
+        "is a PuTTY private key file: open it in PuTTYgen and copy the field \"Public key for pasting into OpenSSH \
+         authorized_keys file\"",
+    ),
+    ("PRIVATE KEY", "is a private key: give the public one, from the file that ends in .pub"),
+    ("BEGIN SSH2 PUBLIC KEY", "is in the format of RFC 4716: convert it with `ssh-keygen -i -f FILE`"),
+    ("BEGIN RSA PUBLIC KEY", "is in PEM format: convert it with `ssh-keygen -i -m PEM -f FILE`"),
+    ("BEGIN PUBLIC KEY", "is in PEM format: convert it with `ssh-keygen -i -m PKCS8 -f FILE`"),
+    ("-cert-v01@openssh.com", "is a certificate: give the public key that it was issued for"),
+    ("SHA256:", "is the fingerprint of a key: give the key, from the file that ends in .pub"),
+];
+
 /// Why a key was refused, as a message for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -25,13 +41,15 @@ pub fn normalise(text: &str) -> Result<String, InvalidSshKey> {
     if text.len() > MAX_KEY_CHARS {
         return Err(InvalidSshKey("is too long for a public key"));
     }
-    if text.contains("PRIVATE KEY") {
-        return Err(InvalidSshKey("is a private key: give the public one, from the file that ends in .pub"));
+    if let Some((_, advice)) = OTHER_FORMATS.iter().find(|(mark, _)| text.contains(mark)) {
+        return Err(InvalidSshKey(advice));
     }
     if text.contains(['\n', '\r']) {
         return Err(InvalidSshKey("must be one line"));
     }
-    let mut key = PublicKey::from_openssh(text).map_err(|_| {
+    // Copying may turn the blanks between the fields into tabs or other white space.
+    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut key = PublicKey::from_openssh(&one_line).map_err(|_| {
         InvalidSshKey("is not an OpenSSH public key (one line that starts with its type, without options)")
     })?;
     match key.algorithm() {
@@ -63,6 +81,42 @@ mod tests {
     fn normalise_valid_key_is_unchanged() {
         assert_eq!(normalise(ED25519).unwrap(), ED25519);
         assert_eq!(normalise(&format!("  {ED25519} ada@laptop\n")).unwrap(), format!("{ED25519} ada@laptop"));
+    }
+
+    #[test]
+    fn normalise_accepts_every_kind_that_the_document_promises() {
+        for line in include_str!("ssh_key/accepted.pub").lines() {
+            assert_eq!(normalise(line).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn normalise_ignores_white_space_around_the_fields() {
+        let (kind, data) = ED25519.split_once(' ').unwrap();
+        for text in [
+            format!("\u{a0}{ED25519}\r\n"),
+            format!("{ED25519}\n\n"),
+            format!("{kind}\t{data}"),
+            format!("{kind}  \u{a0}{data} "),
+        ] {
+            assert_eq!(normalise(&text).as_deref(), Ok(ED25519), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn normalise_other_format_says_what_to_do() {
+        for (text, why) in [
+            ("PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none", "is a PuTTY private key file"),
+            ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----", "is in the format of RFC 4716"),
+            ("-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----", "is in PEM format"),
+            ("-----BEGIN RSA PUBLIC KEY-----\nMIIB\n-----END RSA PUBLIC KEY-----", "is in PEM format"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl", "is a private key"),
+            ("ssh-ed25519-cert-v01@openssh.com AAAA", "is a certificate"),
+            ("256 SHA256:1C9QXBKspa0T9zjGgIb/Mfa1x0sWnp9YNED+O4Mwyj4 ada", "is the fingerprint"),
+        ] {
+            let refused = normalise(text).unwrap_err();
+            assert!(refused.0.starts_with(why), "{text:?} → {refused}");
+        }
     }
 
     #[test]

@@ -4,8 +4,7 @@
 
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::ids::{InstanceId, OperationId, UserId};
-use dockhost_domain::tenancy::{self, Outcome, Progress, Tenancy};
-use dockhost_domain::wire::DesiredState;
+use dockhost_domain::tenancy::{self, OperationKind, Outcome, Progress, Tenancy};
 use dockhost_projections::instances::Instances;
 
 use super::app::App;
@@ -41,9 +40,13 @@ pub struct OperationWait {
 }
 
 impl OperationWait {
+    fn operation<'a>(&self, tenancy: &'a Tenancy) -> Option<(OperationId, &'a tenancy::Operation)> {
+        let id = self.operation_id?;
+        tenancy.operation(id).map(|operation| (id, operation))
+    }
+
     fn outcome(&self, tenancy: &Tenancy) -> Outcome {
-        let operation = self.operation_id.and_then(|id| tenancy.operation(id));
-        operation.map_or(Outcome::Succeeded, |operation| operation.outcome.clone())
+        self.operation(tenancy).map_or(Outcome::Succeeded, |(_, operation)| operation.outcome.clone())
     }
 
     /// The state when the operation has ended, or when the wait is over.
@@ -76,34 +79,41 @@ impl OperationWait {
         }
         let instance = cached.state.instance(self.instance_id).ok_or_else(|| ApiError::not_found("instance"))?;
         let view = Instance::new(app, self.user_id, self.instance_id, instance);
-        let reply = match (self.outcome(&cached.state), self.operation_id) {
-            (Outcome::Failed, Some(operation_id)) => return Err(self.failed(app, instance, operation_id)),
-            (Outcome::Pending, Some(id)) => Reply::accepted("accepted; the operation continues", view, id),
-            (Outcome::Superseded, Some(id)) => Reply::accepted("superseded by a later command", view, id),
-            _ => succeeded(view),
+        let reply = match self.operation(&cached.state).map(|(id, operation)| (id, operation.kind, &operation.outcome))
+        {
+            Some((id, kind, Outcome::Failed)) => return Err(self.failed(app, instance, id, kind)),
+            Some((id, _, Outcome::Pending)) => Reply::accepted("accepted; the operation continues", view, id),
+            Some((id, _, Outcome::Superseded)) => Reply::accepted("superseded by a later command", view, id),
+            Some((_, _, Outcome::Succeeded)) | None => succeeded(view),
         };
         Ok(reply.position(app.position(cached.sequence)))
     }
 
-    fn failed(&self, app: &App, instance: &tenancy::Instance, operation_id: OperationId) -> ApiError {
-        let Progress::Failed { failure } = &instance.progress else {
-            return ApiError::new(Code::OperationFailed, "the operation failed");
+    fn failed(&self, app: &App, instance: &tenancy::Instance, id: OperationId, kind: OperationKind) -> ApiError {
+        let attempted = attempted(kind);
+        let message = match &instance.progress {
+            Progress::Failed { failure } => {
+                format!("the instance could not be {attempted}: its backend {}", failure.reason)
+            }
+            // A later command changed the instance: the request was repeated with its `Idempotency-Key`.
+            Progress::Pending { .. } | Progress::Stable | Progress::Deleted { .. } => {
+                format!("the instance could not be {attempted}")
+            }
         };
-        let message = format!("the instance could not be {}: its backend {}", attempted(instance), failure.reason);
         ApiError::new(Code::OperationFailed, message).with(Details::Operation(OperationDetails {
             instance_id: self.instance_id,
-            operation_id,
-            reasons: backend_reasons(app, instance, failure),
+            operation_id: id,
+            reasons: backend_reasons(app, instance),
         }))
     }
 }
 
-/// What the failed operation attempted.
-const fn attempted(instance: &tenancy::Instance) -> &'static str {
-    match (instance.current_placement.is_some(), instance.desired) {
-        (false, _) => "created",
-        (true, DesiredState::Running) => "resumed",
-        (true, DesiredState::Stopped) => "stopped",
-        (true, DesiredState::Deleted) => "deleted",
+/// What a failed operation attempted.
+const fn attempted(kind: OperationKind) -> &'static str {
+    match kind {
+        OperationKind::Create => "created",
+        OperationKind::Resume => "resumed",
+        OperationKind::Stop => "stopped",
+        OperationKind::Delete => "deleted",
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, Uri, header};
 use axum::middleware::from_fn;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
@@ -43,7 +43,10 @@ pub fn service(app: &Arc<App>) -> Router {
     let (router, _) = api().split_for_parts();
     let router = if app.settings.api_docs { router.merge(docs::routes()) } else { router };
     router
-        .fallback(|| async { ApiError::not_found("path") })
+        .fallback(|uri: Uri| async move {
+            let has_slash = uri.path().len() > 1 && uri.path().ends_with('/');
+            ApiError::not_found(if has_slash { "path; it must not end with a slash" } else { "path" })
+        })
         .method_not_allowed_fallback(|| async {
             ApiError::new(Code::MethodNotAllowed, "this path does not support this method")
         })

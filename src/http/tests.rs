@@ -152,8 +152,13 @@ async fn operations_with_body_answer_each_body_error() {
             if operation.is_secured() { request.token(fixture.token(&operation)) } else { request }
         };
         let json = |body: &'static str| request().header("content-type", "application/json").body(body);
-        for body in ["", "{", "[]", "null", "7"] {
+        for body in [" ", "{", "[]", "null", "7"] {
             assert_eq!(json(body).send().await.error(), (400, "malformed_json"), "{}", operation.id);
+        }
+        // An empty body is no body: what is missing is named, if anything is.
+        let is_required = operation.body_schema().is_some_and(|schema| schema["required"].is_array());
+        if is_required {
+            assert_eq!(json("").send().await.error(), (422, "validation_failed"), "{}", operation.id);
         }
         let answer = request().header("content-type", "text/plain").body("{}").send().await;
         assert_eq!(answer.error(), (415, "unsupported_media_type"), "{}", operation.id);
@@ -325,6 +330,30 @@ async fn unknown_paths_and_methods_are_answered_in_the_envelope() {
     let answer = app.request(Method::PATCH, "/api/v2/user/instance").send().await;
     assert_eq!(answer.error(), (405, "method_not_allowed"));
     assert!(answer.header("allow").is_some_and(|methods| methods.contains("POST")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn authorization_of_another_scheme_leaves_the_cookie_in_force() {
+    let app = TestApp::new().await;
+    let user = app.user("ada").await;
+    let call = async |authorization: &[&str], cookie: bool| {
+        let mut request = app.get("/api/v2/user/instance");
+        for value in authorization {
+            request = request.header("authorization", &value.replace("TOKEN", &user.token));
+        }
+        if cookie {
+            request = request.header("cookie", &format!("accessToken={}", user.token));
+        }
+        request.send().await.status
+    };
+    // A proxy in front may ask for credentials of its own.
+    for authorization in [&[][..], &["Basic YWRhOnB3"], &[""], &["Basic YWRhOnB3", "Digest x"]] {
+        assert_eq!(call(authorization, true).await, 200, "{authorization:?}");
+        assert_eq!(call(authorization, false).await, 401, "{authorization:?}");
+    }
+    assert_eq!(call(&["Basic YWRhOnB3", "Bearer TOKEN"], false).await, 200);
+    // A bearer token wins, good or not.
+    assert_eq!(call(&["Bearer wrong"], true).await, 401);
 }
 
 #[tokio::test]

@@ -17,7 +17,9 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::sessions::{NewSession, SignedInBackend, claim_owner, execute_batch, password_length, signed_in_backend};
+use super::sessions::{
+    NewSession, SignedInBackend, claim_owner, execute_batch, not_weak, password_length, signed_in_backend,
+};
 use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
@@ -74,7 +76,7 @@ fn one_line(text: &Option<String>, _: &()) -> garde::Result {
     }
 }
 
-error_responses!(BackendSignUpErrors: BODY, COMMAND, &[Code::UsernameTaken]);
+error_responses!(BackendSignUpErrors: BODY, COMMAND, &[Code::WeakPassword, Code::UsernameTaken]);
 
 fn username_taken() -> ApiError {
     ApiError::new(Code::UsernameTaken, "a backend of this name is registered")
@@ -101,6 +103,7 @@ pub async fn post(
     State(app): State<Arc<App>>,
     Body(request): Body<BackendSignUpRequest>,
 ) -> Result<Reply<SignedInBackend>, ApiError> {
+    not_weak(&request.password, [request.username.as_str()])?;
     let claim = app.keyring.claim(ClaimKind::Backend, request.username.as_str());
     if claim_owner(&app, claim).await?.is_some() {
         return Err(username_taken());

@@ -2,6 +2,7 @@
 //!
 //! The backend is chosen here, among those that this replica knows; the event records the choice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -21,7 +22,7 @@ use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, CurrentUser, IdempotencyKey, Wait};
 use crate::http::operation_wait::{Accepted, OperationWait};
-use crate::http::response::details::{BackendReason, BackendsDetails, QuotaDetails};
+use crate::http::response::details::{BackendsDetails, QuotaDetails};
 use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
@@ -85,26 +86,26 @@ fn login_key(request: &CreateInstanceRequest, profile: &Profile) -> Result<Strin
     }
 }
 
-fn no_candidate(app: &App, no_candidate: &NoCandidate) -> ApiError {
+/// Only counts: which machines there are, and how they are, is nobody's business but the operator's.
+fn no_candidate(no_candidate: &NoCandidate) -> ApiError {
     let reason = |ineligible: &Ineligible| match ineligible {
-        Ineligible::NotConnected => "is not connected",
-        Ineligible::Full => "has no room",
-        Ineligible::AlreadyTried => "was tried",
+        Ineligible::NotConnected => "not_connected",
+        Ineligible::Full => "full",
+        Ineligible::AlreadyTried => "already_tried",
     };
-    let backends = no_candidate.0.iter().map(|(id, ineligible)| BackendReason {
-        backend_id: *id,
-        backend: app.backend_name(*id),
-        reason: reason(ineligible).to_owned(),
-    });
+    let mut reasons = BTreeMap::new();
+    for (_, ineligible) in &no_candidate.0 {
+        *reasons.entry(reason(ineligible)).or_default() += 1;
+    }
     let (code, message) = if no_candidate.none_connected() {
         (Code::NoBackend, "no backend is connected")
     } else {
         (Code::NoCapacity, "no backend has room for another instance")
     };
-    ApiError::new(code, message).with(Details::Backends(BackendsDetails { backends: backends.collect() }))
+    ApiError::new(code, message).with(Details::Backends(BackendsDetails { backends: no_candidate.0.len(), reasons }))
 }
 
-fn rejected(app: &App, rejection: RequestRejected) -> ApiError {
+fn rejected(rejection: RequestRejected) -> ApiError {
     match rejection {
         RequestRejected::Closed => ApiError::not_found("account"),
         RequestRejected::KeyReused => {
@@ -115,7 +116,7 @@ fn rejected(app: &App, rejection: RequestRejected) -> ApiError {
             ApiError::new(Code::QuotaExceeded, format!("you have {used} of {limit} instances; delete one first"))
                 .with(Details::Quota(QuotaDetails { limit, used }))
         }
-        RequestRejected::NoCandidate(reasons) => no_candidate(app, &reasons),
+        RequestRejected::NoCandidate(reasons) => no_candidate(&reasons),
     }
 }
 
@@ -171,7 +172,7 @@ pub async fn post(
         .executor
         .execute(user_id, app.origin(Actor::User(user_id)), command)
         .await
-        .map_err(|error| from_execute(error, |rejection| rejected(&app, rejection)))?;
+        .map_err(|error| from_execute(error, rejected))?;
     let repeated = idempotency.and_then(|hashes| done.current.state.idempotency_record(&hashes.key).cloned());
     let operation = match (done.stored, repeated) {
         (Some(event), _) => {
@@ -188,6 +189,7 @@ pub async fn post(
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
     use dockhost_domain::ids::UserId;
     use dockhost_domain::tenancy::Tenancy;
     use dockhost_domain::wire::{Phase, ReportKind};
@@ -290,24 +292,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn create_without_a_candidate_is_refused_with_reasons() {
+    async fn create_without_a_candidate_is_refused_with_counts_only() {
         let app = TestApp::new().await;
         let user = app.user("ada").await;
         let none = create(&app, &user, json!({})).await;
-        assert_eq!((none.error(), none.details()), ((503, "no_backend"), &json!({ "backends": [] })));
+        assert_eq!((none.error(), none.details()), ((503, "no_backend"), &json!({ "backends": 0, "reasons": {} })));
         let backend = app.backend("lab-1", 1).await;
         app.app.follower.wait_until_applied(app.log.events().len() as u64).await;
-        let reason = |reason: &str| json!({ "backends": [{ "backendId": backend.id.to_string(), "backend": "lab-1", "reason": reason }] });
         let not_connected = create(&app, &user, json!({})).await;
-        assert_eq!(
-            (not_connected.error(), not_connected.details()),
-            ((503, "no_backend"), &reason("is not connected"))
-        );
+        let expected = json!({ "backends": 1, "reasons": { "not_connected": 1 } });
+        assert_eq!((not_connected.error(), not_connected.details()), ((503, "no_backend"), &expected));
         app.connect(backend.id).await;
+        app.backend("lab-2", 1).await;
         app.request_instance(&user, "web").await;
         app.app.follower.wait_until_applied(app.log.events().len() as u64).await;
         let full = create(&app, &user, json!({})).await;
-        assert_eq!((full.error(), full.details()), ((503, "no_capacity"), &reason("has no room")));
+        let expected = json!({ "backends": 2, "reasons": { "full": 1, "not_connected": 1 } });
+        assert_eq!((full.error(), full.details()), ((503, "no_capacity"), &expected));
     }
 
     #[tokio::test]
@@ -349,11 +350,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn create_repeated_after_its_failure_was_deleted_keeps_the_details() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let send = || {
+            let request = app.post(PATH, json!({ "name": "web" })).token(&user.token);
+            request.header("prefer", "respond-async").header("idempotency-key", "k-1").send()
+        };
+        let accepted = send().await;
+        let id = accepted.data()["instanceId"].as_str().unwrap().to_owned();
+        app.refuse(user.id, id.parse().unwrap()).await;
+        let path = format!("{PATH}?instanceId={id}");
+        assert_eq!(app.request(Method::DELETE, &path).token(&user.token).send().await.status, 200);
+        let answer = send().await;
+        assert_eq!(answer.error(), (503, "operation_failed"), "{answer:?}");
+        assert_eq!(answer.body["message"], "the instance could not be created");
+        let details = answer.details();
+        assert_eq!((&details["instanceId"], details["reasons"].is_array()), (&json!(id), true), "{answer:?}");
+        assert!(accepted.header("location").unwrap().ends_with(details["operationId"].as_str().unwrap()));
+    }
+
+    #[tokio::test]
     async fn create_without_a_body_is_accepted() {
         let app = TestApp::new().await;
         app.connected_backend("lab-1", 5).await;
         let user = app.user("ada").await;
-        let request = app.request(axum::http::Method::POST, PATH).token(&user.token);
-        assert_eq!(request.header("prefer", "respond-async").send().await.status, 202);
+        for content_type in [None, Some("application/json"), Some("application/x-www-form-urlencoded")] {
+            let request = app.request(Method::POST, PATH).token(&user.token).header("prefer", "respond-async");
+            let request = match content_type {
+                Some(content_type) => request.header("content-type", content_type),
+                None => request,
+            };
+            assert_eq!(request.send().await.status, 202, "{content_type:?}");
+        }
+        let path = format!("{PATH}?instanceId=ada-container");
+        let delete = app.request(Method::DELETE, &path).token(&user.token).header("content-type", "application/json");
+        assert_eq!(delete.header("prefer", "respond-async").send().await.status, 202);
+    }
+
+    #[tokio::test]
+    async fn create_with_a_compressed_body_is_refused() {
+        let app = TestApp::new().await;
+        let user = app.user("ada").await;
+        let request = app.post(PATH, json!({})).token(&user.token).header("content-encoding", "gzip");
+        assert_eq!(request.send().await.error(), (415, "unsupported_media_type"));
     }
 }

@@ -5,20 +5,23 @@ use std::time::Duration;
 use dockhost_domain::claim::Claim;
 use dockhost_domain::envelope::Origin;
 use dockhost_domain::ids::{PrincipalId, SessionId};
+use dockhost_domain::names::Username;
 use dockhost_domain::session::{StartRejected, StartSession, Started};
 use dockhost_domain::subject::ClaimId;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::auth::api_key::ApiKeyId;
+use crate::auth::password_rules;
 use crate::auth::token::{Bearer, TOKEN_LIFETIME_SECONDS, Tokens};
 use crate::common::clock;
 use crate::event_log::AppendError;
 use crate::execute::Batch;
 use crate::http::app::App;
+use crate::http::response::details::FieldProblem;
 use crate::http::response::error::{from_execute, impossible};
-use crate::http::response::{ApiError, Code};
+use crate::http::response::{ApiError, Code, Details};
 use crate::http::views::{Backend, User};
 use dockhost_domain::backend::Machine;
 use dockhost_domain::ids::BackendId;
@@ -35,7 +38,8 @@ const MAX_BATCH_ATTEMPTS: usize = 10;
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({ "username": "ada", "password": "correct horse" })))]
 pub struct SignInRequest {
-    /// The username; for users also the email address.
+    /// The username; for users also the email address. Blanks around it and the case of its letters don't matter.
+    #[serde(deserialize_with = "sign_in_name")]
     #[garde(skip)]
     #[schema(pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$")]
     pub username: String,
@@ -46,6 +50,11 @@ pub struct SignInRequest {
         pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
     )]
     pub password: SecretString,
+}
+
+/// Phones capitalise the first letter and add a blank. No two names differ in these only.
+fn sign_in_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(String::deserialize(deserializer)?.trim().to_lowercase())
 }
 
 /// A signed-in user.
@@ -74,6 +83,51 @@ pub fn password_length(password: &SecretString, _: &()) -> garde::Result {
     } else {
         Err(garde::Error::new("must be 8 to 128 characters long"))
     }
+}
+
+/// Checks that a new password is not one of those that anybody would try first.
+///
+/// # Errors
+/// `weak_password` with the reason.
+pub fn not_weak<'a>(password: &SecretString, names: impl IntoIterator<Item = &'a str>) -> Result<(), ApiError> {
+    password_rules::check(password.expose_secret(), names).map_err(|weak| {
+        let problem = FieldProblem { field: "password".to_owned(), problem: weak.to_string() };
+        ApiError::new(Code::WeakPassword, format!("the password {weak}; choose another"))
+            .with(Details::Fields(vec![problem]))
+    })
+}
+
+/// Names that people would take for those of the operator or of the service.
+const RESERVED_USERNAMES: [&str; 24] = [
+    "abuse",
+    "admin",
+    "administrator",
+    "anonymous",
+    "api",
+    "backend",
+    "daemon",
+    "dockhost",
+    "help",
+    "hostmaster",
+    "info",
+    "moderator",
+    "nobody",
+    "operator",
+    "owner",
+    "postmaster",
+    "root",
+    "security",
+    "server",
+    "staff",
+    "support",
+    "system",
+    "sysadmin",
+    "webmaster",
+];
+
+/// Checks that a new username is not reserved.
+pub fn not_reserved(username: &Username, _: &()) -> garde::Result {
+    if RESERVED_USERNAMES.contains(&username.as_str()) { Err(garde::Error::new("is reserved")) } else { Ok(()) }
 }
 
 /// A session that is not stored yet, and its token.

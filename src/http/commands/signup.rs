@@ -20,7 +20,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
-use super::sessions::{NewSession, SignedIn, claim_owner, execute_batch, password_length};
+use super::sessions::{NewSession, SignedIn, claim_owner, execute_batch, not_reserved, not_weak, password_length};
 use crate::auth::ssh_key;
 use crate::common::clock;
 use crate::execute::Batch;
@@ -42,8 +42,8 @@ use crate::http::views::User;
     "sshPublicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
 })))]
 pub struct SignUpRequest {
-    /// Unique.
-    #[garde(skip)]
+    /// Unique; some names, such as `admin`, are reserved.
+    #[garde(custom(not_reserved))]
     #[schema(value_type = String, min_length = 3, max_length = 32, pattern = "^[a-z][a-z0-9-]*$")]
     username: Username,
     /// Unique, regardless of case.
@@ -77,7 +77,7 @@ fn ssh_public_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
 }
 
 error_responses!(
-    SignUpErrors: BODY, COMMAND, &[Code::InvalidHeader, Code::UsernameTaken, Code::EmailTaken]
+    SignUpErrors: BODY, COMMAND, &[Code::InvalidHeader, Code::WeakPassword, Code::UsernameTaken, Code::EmailTaken]
 );
 
 fn username_taken() -> ApiError {
@@ -124,6 +124,7 @@ pub async fn post(
     Body(request): Body<SignUpRequest>,
 ) -> Result<Reply<SignedIn>, ApiError> {
     let SignUpRequest { username, email, password, ssh_public_key } = request;
+    not_weak(&password, [username.as_str(), &email])?;
     let user_id = new_user_id(&app, &key, &username, &email).await?;
     let by_name = app.keyring.claim(ClaimKind::Username, username.as_str());
     let by_email = app.keyring.claim(ClaimKind::Email, &email);
@@ -233,6 +234,27 @@ mod tests {
         // The claims, the account and the session.
         assert_eq!(answer.header("dockhost-position").unwrap(), app.app.position(4));
         assert_eq!(app.get("/api/v2/user/instance").token(token).send().await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn sign_up_with_a_weak_password_or_a_reserved_name_is_refused() {
+        let app = TestApp::new().await;
+        for (password, reason) in [
+            ("password", "is one of the most common passwords"),
+            ("ada-lovelace", "is the name or the address of the account"),
+            ("countess", "is the name or the address of the account"),
+        ] {
+            let body = json!({ "username": "ada-lovelace", "email": "countess@example.org", "password": password });
+            let answer = app.post(PATH, body).send().await;
+            assert_eq!(answer.error(), (422, "weak_password"), "{password}: {answer:?}");
+            assert_eq!(answer.details(), &json!([{ "field": "password", "problem": reason }]));
+        }
+        for name in ["root", "admin"] {
+            let answer = app.post(PATH, body(name, "ada@example.org")).send().await;
+            assert_eq!(answer.error(), (422, "validation_failed"), "{name}");
+            assert_eq!(answer.details(), &json!([{ "field": "username", "problem": "is reserved" }]));
+        }
+        assert!(app.log.events().is_empty());
     }
 
     #[tokio::test]

@@ -40,11 +40,20 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
 
     async fn from_request(request: HttpRequest, state: &S) -> Result<Self, ApiError> {
         let content_type = content_type(request.headers());
+        let encoding = request.headers().get(header::CONTENT_ENCODING);
+        let is_encoded = encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
         let body = Bytes::from_request(request, state)
             .await
             .map_err(|_| ApiError::new(Code::MalformedJson, "the body could not be read"))?;
+        // Many clients set a content type on each request, with a body or without one.
+        if body.is_empty() {
+            return Ok(Self(Map::new()));
+        }
+        if is_encoded {
+            let message = "send the body as it is, without a content-encoding";
+            return Err(ApiError::new(Code::UnsupportedMediaType, message));
+        }
         match content_type {
-            ContentType::Absent if body.is_empty() => return Ok(Self(Map::new())),
             ContentType::Json => {}
             ContentType::Absent | ContentType::Other => {
                 let message = "send JSON, with the header content-type: application/json";

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum_extra::extract::CookieJar;
 use dockhost_domain::ids::{BackendId, SessionId, UserId};
 use dockhost_domain::session::Sessions;
@@ -38,15 +38,19 @@ pub struct CurrentBackend {
     pub backend_id: BackendId,
 }
 
-/// The token of a request. The header wins over the cookie.
+/// The token of a request. A bearer token wins over the cookie; other schemes are for a proxy in front of the server.
 fn token(headers: &HeaderMap, cookie: &str) -> Option<String> {
-    match headers.get(header::AUTHORIZATION) {
-        Some(value) => {
-            let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
-        }
-        None => CookieJar::from_headers(headers).get(cookie).map(|cookie| cookie.value().to_owned()),
-    }
+    headers
+        .get_all(header::AUTHORIZATION)
+        .iter()
+        .find_map(bearer)
+        .or_else(|| CookieJar::from_headers(headers).get(cookie).map(|cookie| cookie.value().to_owned()))
+}
+
+/// The token of an `Authorization` header with the scheme `Bearer`.
+fn bearer(value: &HeaderValue) -> Option<String> {
+    let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
 async fn authenticate(app: &App, parts: &Parts, cookie: &str, tokens: &Tokens) -> Result<Bearer, ApiError> {

@@ -14,8 +14,8 @@ use crate::http::openapi::{header_parameter, text};
 
 /// The longest wait, whatever the caller asks for.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
-/// The wait without a preference.
-const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+/// The wait without a preference: shorter than the time limit of 30 s that many proxies have.
+const DEFAULT_WAIT: Duration = Duration::from_secs(25);
 
 /// How long to wait for the outcome of a command; zero for `respond-async`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Wait {
 
 impl IntoParams for Wait {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "`wait=N` waits up to N seconds, at most 60, for the outcome; the default is 30. \
+        let description = "`wait=N` waits up to N seconds, at most 60, for the outcome; the default is 25. \
                            `respond-async` answers as soon as the command is stored. Other preferences are ignored.";
         vec![header_parameter("Prefer", description, text())]
     }
@@ -62,14 +62,14 @@ mod tests {
     #[test]
     fn prefer_header_sets_the_wait() {
         for (values, seconds) in [
-            (vec![], 30),
+            (vec![], 25),
             (vec!["wait=5"], 5),
             (vec!["respond-async, wait=5"], 5),
             (vec!["respond-async"], 0),
             (vec!["return=minimal", "Wait = \"7\""], 7),
             (vec!["wait=600"], 60),
-            (vec!["wait=-1"], 30),
-            (vec!["wait=soon"], 30),
+            (vec!["wait=-1"], 25),
+            (vec!["wait=soon"], 25),
         ] {
             assert_eq!(Wait::parse(values.iter().copied()), Wait(Duration::from_secs(seconds)), "{values:?}");
         }

@@ -7,6 +7,7 @@ use tower_http::cors::CorsLayer;
 
 use crate::http::app::App;
 use crate::http::consistency::{POSITION, STALE};
+use crate::http::middleware::request_id::{REQUEST_ID, TRACE_PARENT};
 
 /// How long browsers may cache the answer to a preflight request.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
@@ -22,14 +23,13 @@ pub fn layer(app: &App) -> CorsLayer {
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("prefer"),
             POSITION,
+            REQUEST_ID,
+            // Libraries for tracing add these to each request.
+            TRACE_PARENT,
+            HeaderName::from_static("tracestate"),
+            HeaderName::from_static("baggage"),
         ])
-        .expose_headers([
-            header::LOCATION,
-            header::RETRY_AFTER,
-            POSITION,
-            STALE,
-            HeaderName::from_static("x-request-id"),
-        ])
+        .expose_headers([header::LOCATION, header::RETRY_AFTER, POSITION, STALE, REQUEST_ID])
         .max_age(PREFLIGHT_MAX_AGE);
     match app.settings.frontend.as_ref().and_then(|origin| HeaderValue::from_str(origin).ok()) {
         Some(origin) => layer.allow_origin(origin),

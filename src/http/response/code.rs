@@ -49,6 +49,8 @@ codes! {
         "The request took too long. A command that was stored continues.";
     ValidationFailed, "validation_failed", UNPROCESSABLE_ENTITY,
         "Fields are invalid; `details` lists all of them as `{field, problem}`.";
+    WeakPassword, "weak_password", UNPROCESSABLE_ENTITY,
+        "The password is too easy to guess; `details` says why, as `{field, problem}`.";
     InvalidHeader, "invalid_header", BAD_REQUEST,
         "A header is malformed, or a position belongs to another log.";
     InvalidSshKey, "invalid_ssh_key", BAD_REQUEST,
@@ -78,9 +80,9 @@ codes! {
     IdempotencyKeyReused, "idempotency_key_reused", UNPROCESSABLE_ENTITY,
         "The `Idempotency-Key` was used with another body.";
     NoBackend, "no_backend", SERVICE_UNAVAILABLE,
-        "No backend is connected; `details.backends` has a reason for each.";
+        "No backend is connected; `details.reasons` counts the backends by reason.";
     NoCapacity, "no_capacity", SERVICE_UNAVAILABLE,
-        "No connected backend has room; `details.backends` has a reason for each.";
+        "No connected backend has room; `details.reasons` counts the backends by reason.";
     OperationFailed, "operation_failed", SERVICE_UNAVAILABLE,
         "The command was accepted, but the operation failed; `details.reasons` says why.";
     Busy, "busy", SERVICE_UNAVAILABLE,

@@ -1,5 +1,7 @@
 //! The `details` of an error answer.
 
+use std::collections::BTreeMap;
+
 use dockhost_domain::ids::{BackendId, InstanceId, OperationId};
 use serde::Serialize;
 use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, Schema};
@@ -14,7 +16,7 @@ use crate::http::consistency::Stale;
 pub enum Details {
     /// The code says it all.
     None {},
-    /// `validation_failed`.
+    /// `validation_failed`, `weak_password`.
     Fields(Vec<FieldProblem>),
     /// `quota_exceeded`.
     Quota(QuotaDetails),
@@ -47,8 +49,11 @@ pub struct QuotaDetails {
 /// Why no backend takes another instance.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct BackendsDetails {
-    /// Every backend, with its reason.
-    pub backends: Vec<BackendReason>,
+    /// The number of registered backends.
+    pub backends: usize,
+    /// How many of them can't take the instance, by reason: `not_connected`, `full`, `already_tried`. More reasons may be
+    /// added.
+    pub reasons: BTreeMap<&'static str, usize>,
 }
 
 /// The operation that failed.

@@ -132,10 +132,8 @@ impl Instance {
         let connected = machine.as_ref().is_some_and(|machine| machine.connection == ConnectionState::Connected);
         let status = InstanceStatus::from(instance.status_on(connected));
         let observed = instance.last_observation().map(|last| &last.observation);
-        let failure = match &instance.progress {
-            Progress::Failed { failure } => Some(backend_reasons(app, instance, failure)),
-            Progress::Pending { .. } | Progress::Stable | Progress::Deleted { .. } => None,
-        };
+        let is_failed = matches!(instance.progress, Progress::Failed { .. });
+        let failure = is_failed.then(|| backend_reasons(app, instance));
         let heartbeat =
             backend_id.filter(|_| status == InstanceStatus::Unreachable).and_then(|id| app.heartbeats.last(id));
         Self {
@@ -181,12 +179,16 @@ fn ssh_details(observed: &Observation, machine: &Machine) -> Option<SshDetails> 
     })
 }
 
-/// Why an instance is not in its desired state: the reason of each backend that was tried, `last` at the end.
-pub fn backend_reasons(app: &App, instance: &tenancy::Instance, last: &PlacementFailure) -> Vec<BackendReason> {
+/// Why an instance is not in its desired state: the reason of each backend that was tried, the last one at the end.
+pub fn backend_reasons(app: &App, instance: &tenancy::Instance) -> Vec<BackendReason> {
+    let last = match &instance.progress {
+        Progress::Failed { failure } => Some(failure),
+        Progress::Pending { .. } | Progress::Stable | Progress::Deleted { .. } => None,
+    };
     let reason = |failure: &PlacementFailure| BackendReason {
         backend_id: failure.backend_id,
         backend: app.backend_name(failure.backend_id),
         reason: failure.reason.to_string(),
     };
-    instance.placement_failures.iter().chain([last]).map(reason).collect()
+    instance.placement_failures.iter().chain(last).map(reason).collect()
 }

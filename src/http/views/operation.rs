@@ -96,7 +96,7 @@ impl Operation {
                 Some(OperationError {
                     code: Code::OperationFailed,
                     message: failure.reason.to_string(),
-                    reasons: backend_reasons(app, instance, failure),
+                    reasons: backend_reasons(app, instance),
                 })
             }
             _ => None,

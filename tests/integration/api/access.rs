@@ -270,14 +270,19 @@ async fn api_cors_allows_credentials_for_the_frontend_only() {
             let headers = [
                 ("origin", origin),
                 ("access-control-request-method", method),
-                ("access-control-request-headers", "authorization,content-type,idempotency-key,dockhost-position"),
+                (
+                    "access-control-request-headers",
+                    "authorization,content-type,idempotency-key,dockhost-position,traceparent,x-request-id",
+                ),
             ];
             client.send(Method::OPTIONS, &path, &headers, None).await
         };
         let own = preflight(FRONTEND).await;
         assert_eq!((own.status, own.header(allowed)), (200, Some(FRONTEND)), "{} {path}: {own:?}", route.method);
         assert_eq!(own.header("access-control-allow-credentials"), Some("true"));
-        for wanted in ["authorization", "idempotency-key", "dockhost-position"] {
+        let wanted =
+            ["authorization", "idempotency-key", "dockhost-position", "x-request-id", "traceparent", "tracestate"];
+        for wanted in wanted.into_iter().chain(["baggage"]) {
             assert!(own.header("access-control-allow-headers").unwrap().contains(wanted), "{own:?}");
         }
         assert!(own.header("access-control-allow-methods").unwrap().contains(route.method.as_str()), "{own:?}");

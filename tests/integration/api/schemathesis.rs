@@ -14,8 +14,9 @@ use crate::harness::{World, target_tmp};
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Operations that refuse some valid requests, for what only the server knows: a position in another log, a key that was
-/// used with another body, a text that is not an SSH key.
-const REFUSE_VALID_REQUESTS: [&str; 4] = ["getBackend", "listInstances", "getInstance", "createInstance"];
+/// used with another body, a text that is not an SSH key, a common password.
+const REFUSE_VALID_REQUESTS: [&str; 6] =
+    ["getBackend", "listInstances", "getInstance", "createInstance", "signUp", "signUpBackend"];
 
 /// Where `make tools` installs Schemathesis: below cargo's target directory.
 fn installed() -> PathBuf {

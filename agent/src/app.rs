@@ -1,8 +1,10 @@
 //! Connects the agent's parts and runs them until shutdown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use dockhost_domain::ids::BackendId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -21,12 +23,31 @@ use crate::runtime::Runtime;
 use crate::runtime::docker::{self, DockerRuntime};
 use crate::runtime::simulated::{SimulatedRuntime, SimulationOptions};
 
+/// Time from the stop until [`run`] returns, whatever does not answer then: the engine, the broker or a name server.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Time for the client to write its last messages. Without a connection it would wait for the next one.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
+
 /// Runs the agent until `stop`. It leaves the containers as they are.
 ///
 /// # Errors
 /// If no runtime is available, or if the broker refuses the key and `--exit-on-refused` is set
 /// ([`ConnectError::Refused`]).
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let timeout = async {
+        stop.cancelled().await;
+        tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
+    };
+    tokio::select! {
+        result = run_to_end(config, stop.clone()) => result,
+        () = timeout => {
+            tracing::warn!("stopped without waiting any longer for the container engine or the broker");
+            Ok(())
+        }
+    }
+}
+
+async fn run_to_end(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let key = config.api_key.parse()?;
     let backend = key.backend();
     let status = SharedStatus::default();
@@ -46,6 +67,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         };
         return run_with(runtime, reconcile, status, &config, &key, stop).await;
     }
+    let opened = tokio::select! {
+        opened = open_engine(&config, backend) => opened?,
+        // Nothing has begun yet.
+        () = stop.cancelled() => return Ok(()),
+    };
+    let reconcile = ReconcileConfig { resync_interval: config.resync_interval(), ..ReconcileConfig::default() };
+    run_with(opened, reconcile, status, &config, &key, stop).await
+}
+
+async fn open_engine(config: &Config, backend: BackendId) -> anyhow::Result<DockerRuntime> {
     let engine = docker::connect(config.docker_host.as_deref().filter(|host| !host.is_empty())).await.context(
         "no container engine found: start Docker or Podman, set --docker-host (DOCKER_HOST) to its socket, \
          or use --runtime simulated",
@@ -57,9 +88,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         lan_ip: config.lan_ip.clone(),
         firewall: !config.allow_private_networks,
     };
-    let runtime = DockerRuntime::new(engine, options).await.context("could not prepare the container engine")?;
-    let reconcile = ReconcileConfig { resync_interval: config.resync_interval(), ..ReconcileConfig::default() };
-    run_with(runtime, reconcile, status, &config, &key, stop).await
+    DockerRuntime::new(engine, options).await.context("could not prepare the container engine")
 }
 
 async fn run_with<R: Runtime>(
@@ -125,8 +154,10 @@ async fn run_with<R: Runtime>(
         outbox.run(&publisher, &stop),
         end,
     );
-    if let Err(error) = broker.client.flush().await {
-        tracing::debug!(%error, "could not flush the last messages");
+    match tokio::time::timeout(FLUSH_TIMEOUT, broker.client.flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "could not send the last messages"),
+        Err(_) => tracing::debug!("no connection to send the last messages on"),
     }
     Ok(end?)
 }

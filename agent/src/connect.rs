@@ -63,7 +63,7 @@ pub async fn connect(
 ) -> Result<Broker, ConnectError> {
     let attempt = || async {
         let (connection_count, connections) = watch::channel(0);
-        let options = options(key, connection_count, exit_on_refused.then(|| refused.clone()));
+        let options = options(key, connection_count, names(servers), exit_on_refused.then(|| refused.clone()));
         Ok::<_, async_nats::ConnectError>((options.connect(servers).await?, connections))
     };
     let connecting = attempt
@@ -73,7 +73,7 @@ pub async fn connect(
             if is_refusal(error.kind()) {
                 tracing::error!(retry_in = ?delay, "{}", ConnectError::Refused);
             } else {
-                tracing::warn!(%error, retry_in = ?delay, "could not connect to the broker");
+                tracing::warn!(%error, servers = names(servers), retry_in = ?delay, "could not connect to the broker");
             }
         });
     let connected = tokio::select! {
@@ -82,8 +82,11 @@ pub async fn connect(
     };
     let (client, mut connections) = connected.map_err(|_| ConnectError::Refused)?;
     // The client is returned before its first `Connected` event, which must not be mistaken for a reconnect.
-    if connections.wait_for(|count| *count > 0).await.is_err() {
-        tracing::debug!("the client closed right after it connected");
+    tokio::select! {
+        first = connections.wait_for(|count| *count > 0) => if first.is_err() {
+            tracing::debug!("the client closed right after it connected");
+        },
+        () = stop.cancelled() => return Err(ConnectError::Stopped),
     }
     Ok(Broker { client, connections })
 }
@@ -115,7 +118,17 @@ pub async fn request<A: DeserializeOwned>(
         .map_err(|error| RequestError(format!("could not decode the answer: {error}")))
 }
 
-fn options(key: &ApiKey, connection_count: watch::Sender<u64>, refused: Option<CancellationToken>) -> ConnectOptions {
+/// The brokers' hosts and ports. Not their URLs, which may contain a password.
+fn names(servers: &[ServerAddr]) -> String {
+    servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect::<Vec<_>>().join(", ")
+}
+
+fn options(
+    key: &ApiKey,
+    connection_count: watch::Sender<u64>,
+    servers: String,
+    refused: Option<CancellationToken>,
+) -> ConnectOptions {
     let backend = key.backend();
     ConnectOptions::with_token(key.reveal().to_owned())
         .name(format!("dockhost-agent {backend}"))
@@ -127,7 +140,7 @@ fn options(key: &ApiKey, connection_count: watch::Sender<u64>, refused: Option<C
         .event_callback(move |event| {
             match &event {
                 Event::Connected => connection_count.send_modify(|count| *count += 1),
-                Event::Disconnected => tracing::warn!("lost the connection to the broker; reconnecting"),
+                Event::Disconnected => tracing::warn!(servers, "lost the connection to the broker; reconnecting"),
                 Event::ServerError(ServerError::AuthorizationViolation) => on_refusal(refused.as_ref()),
                 Event::ClientError(ClientError::Other(text))
                     if *text == ConnectErrorKind::AuthorizationViolation.to_string() =>

@@ -35,7 +35,17 @@ fn main() -> ExitCode {
     }
     // An error means that a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match run(config) {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "could not start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(config));
+    // A look-up of a name on a blocking thread can't be cancelled, and would delay the end.
+    runtime.shutdown_background();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -45,18 +55,24 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let on_signal = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => SignalKind::terminate(),
+                _ = interrupt.recv() => SignalKind::interrupt(),
+            }
+        };
+        next().await;
         tracing::info!("stopping; the containers are left as they are");
         on_signal.cancel();
+        let second = next().await;
+        tracing::warn!("stopped at once by a second signal");
+        // As a shell reports a process that a signal ended.
+        std::process::exit(128 + second.as_raw_value());
     });
     app::run(config, stop).await
 }

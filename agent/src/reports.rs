@@ -26,7 +26,7 @@ const MAX_IN_FLIGHT_REPORTS: usize = 32;
 /// First and longest delay between attempts to send a report.
 const PUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Time for the remaining reports after shutdown began.
-const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a report was not stored; the outbox sends it again.
 #[derive(Debug, thiserror::Error)]

@@ -223,15 +223,17 @@ impl<R: Runtime> Reconciler<R> {
     pub async fn run(&self) {
         let mut ticks = tokio::time::interval(self.0.config.resync_interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = self.0.stop.cancelled() => break,
-                _ = ticks.tick() => {
-                    if let Err(error) = self.resync().await {
-                        tracing::warn!(error = error.with_causes(), "resync failed");
-                    }
+        let resync = async {
+            loop {
+                ticks.tick().await;
+                if let Err(error) = self.resync().await {
+                    tracing::warn!(error = error.with_causes(), "resync failed");
                 }
             }
+        };
+        tokio::select! {
+            () = self.0.stop.cancelled() => {}
+            () = resync => {}
         }
         self.0.workers.close();
         self.0.workers.wait().await;

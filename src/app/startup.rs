@@ -37,6 +37,8 @@ pub struct Connections {
     /// The replica's name at the broker and in the election.
     pub name: String,
     pub broker: Broker,
+    /// The connection on which everything that agents send arrives.
+    pub agents: Broker,
     pub log: Arc<JetStreamLog>,
     pub store: MongoStore,
     pub created_at: StreamCreatedAt,
@@ -74,6 +76,7 @@ impl Connections {
     ) -> anyhow::Result<Self> {
         let name = format!("dockhost-{}", clock::fresh_uuid());
         let broker = Broker::connect(&urls.nats_url, nats, &name, STARTUP_DEADLINE).await?;
+        let agents = Broker::connect_for_agents(&urls.nats_url, nats, &name, STARTUP_DEADLINE).await?;
         let options = LogOptions { streams: args.storage.streams.options(), ..LogOptions::default() };
         let log = Arc::new(JetStreamLog::open(broker.client().clone(), master_key, options).await?);
         let store = MongoStore::connect(&urls.mongodb_uri, &args.storage.database.name(urls)).await?;
@@ -81,7 +84,7 @@ impl Connections {
         let js = broker.jetstream().clone();
         let (created_at, copies) =
             until_deadline("the broker's streams", deadline, is_transient, || read_streams(&js)).await?;
-        Ok(Self { name, broker, log, store, created_at, copies, deadline })
+        Ok(Self { name, broker, agents, log, store, created_at, copies, deadline })
     }
 }
 
@@ -93,13 +96,12 @@ impl Replica {
         let (snapshots, snapshot_writer) =
             SnapshotManager::new(Arc::new(store.clone()), keyring, incarnation, SnapshotOptions::default());
         let executor = Executor::with_snapshots(Arc::clone(log) as Arc<dyn EventLog>, snapshots);
-        let js = broker.jetstream();
         let replica = Self {
             follower: Follower::new(Arc::clone(&executor)),
             executor,
             heartbeats: Arc::new(HeartbeatRegistry::default()),
             progress: Arc::new(ProjectionProgress::new(store.clone())),
-            assignments: Assignments::new(js.clone(), js.get_stream(streams::ASSIGNMENTS).await?),
+            assignments: Assignments::open(broker.jetstream()).await?,
             connections,
         };
         Ok((replica, snapshot_writer))

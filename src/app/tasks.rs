@@ -9,6 +9,7 @@ use super::startup::{Connections, FollowerStart, Replica};
 use super::supervise::Supervisor;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::backend_authenticator::LogBackendAuthenticator;
+use crate::broker::assignments::Assignments;
 use crate::broker::callout::Callout;
 use crate::broker::confirm::ConfirmHandler;
 use crate::broker::durability;
@@ -33,14 +34,15 @@ pub struct Services {
 
 /// Subscribes the services at the broker.
 pub async fn open_services(replica: &Replica, callout: &SecretString, api_keys: ApiKeys) -> anyhow::Result<Services> {
-    let broker = &replica.connections.broker;
+    let Connections { broker, agents, .. } = &replica.connections;
     let authenticator = Arc::new(LogBackendAuthenticator::new(Arc::clone(&replica.executor), api_keys));
     let signer = Signer::from_seed(callout)?;
-    let hello = HelloHandler { broker: broker.clone(), enrolments: authenticator.clone() };
+    let hello = HelloHandler { broker: agents.clone(), enrolments: authenticator.clone() };
+    let confirm = ConfirmHandler(Assignments::open(agents.jetstream()).await?);
     Ok(Services {
         callout: Callout::open(broker.clone(), signer, authenticator).await?,
-        hello: Service::open(broker.clone(), hello).await?,
-        confirm: Service::open(broker.clone(), ConfirmHandler(replica.assignments.clone())).await?,
+        hello: Service::open(agents.clone(), hello).await?,
+        confirm: Service::open(agents.clone(), confirm).await?,
     })
 }
 
@@ -65,12 +67,13 @@ pub fn start_replica(
     snapshot_writer: SnapshotWriter,
     start: FollowerStart,
 ) {
-    let client = replica.connections.broker.client();
+    let Connections { broker, agents, .. } = &replica.connections;
+    let client = broker.client();
     supervisor.spawn("snapshots", |cancel| snapshot_writer.run(cancel));
     let follower = Arc::clone(&replica.follower);
     supervisor.spawn("follower", |cancel| follower.run(start.after, start.latest, cancel));
     let heartbeats = Arc::clone(&replica.heartbeats);
-    supervisor.spawn_listener("heartbeats", |cancel| heartbeats.run(client.clone(), cancel));
+    supervisor.spawn_listener("heartbeats", |cancel| heartbeats.run(agents.client().clone(), cancel));
     let builder = ModelBuilder::new(Arc::clone(&replica.connections.log), replica.connections.store.clone());
     supervisor.spawn("model builder", |cancel| builder.run(cancel));
     let (progress, listening) = (Arc::clone(&replica.progress), client.clone());
@@ -79,7 +82,7 @@ pub fn start_replica(
 
 /// Starts to campaign for the lease; while this replica holds it, it runs the leader's roles.
 pub async fn start_election(supervisor: &Supervisor, replica: &Replica, args: &ServerArgs) -> anyhow::Result<()> {
-    let Connections { name, broker, log, store, created_at, .. } = &replica.connections;
+    let Connections { name, broker, agents, log, store, created_at, .. } = &replica.connections;
     let js = broker.jetstream();
     let fitness = Fitness::new(store.clone(), broker.client().clone(), log.incarnation().clone());
     let leader = Leader {
@@ -92,7 +95,7 @@ pub async fn start_election(supervisor: &Supervisor, replica: &Replica, args: &S
         log: Arc::clone(log),
         jetstream: js.clone(),
         timers: js.get_stream(streams::TIMERS).await?,
-        broker: broker.clone(),
+        agents: agents.clone(),
         streams_created_at: *created_at,
         executor: Arc::clone(&replica.executor),
         follower: Arc::clone(&replica.follower),

@@ -17,6 +17,7 @@ use dockhost_domain::wire::Assignment;
 use futures::TryStreamExt;
 
 use crate::broker::is_conflict_in_flight;
+use crate::broker::streams::ASSIGNMENTS;
 use crate::common::error::Cause;
 
 /// The current assignment of an instance to a backend.
@@ -56,9 +57,13 @@ pub struct Assignments {
 }
 
 impl Assignments {
-    /// Wraps the stream.
-    pub fn new(jetstream: jetstream::Context, stream: Stream) -> Self {
-        Self { jetstream, stream }
+    /// Opens the stream.
+    ///
+    /// # Errors
+    /// If the broker does not answer, or there is no such stream.
+    pub async fn open(jetstream: &jetstream::Context) -> Result<Self, AssignmentsError> {
+        let stream = jetstream.get_stream(ASSIGNMENTS).await.map_err(failed("opening the assignments"))?;
+        Ok(Self { jetstream: jetstream.clone(), stream })
     }
 
     /// The current assignment, read from the stream's leader.

@@ -1,8 +1,10 @@
-//! The server's connection to the broker, which reconnects by itself for ever.
+//! The server's connections to the broker, which reconnect by themselves for ever: one for the server's own traffic, one
+//! for what agents send.
 //!
 //! While the broker is away the client buffers what is published and sends it later. Callers that must fail fast check
 //! [`ensure_connected`] first.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -23,8 +25,12 @@ const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(50);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 /// Messages that may wait for a subscriber in this process; further ones are dropped and logged.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
+/// The same for what agents send: with 16 KB each, the messages of one subscription take 32 MB at most.
+const AGENT_SUBSCRIPTION_CAPACITY: usize = 2048;
+/// The shortest time between two log lines about dropped messages; a flood drops thousands per second.
+const DROP_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The server's connection to the broker. Cheap to clone.
+/// One of the server's connections to the broker. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Broker {
     client: Client,
@@ -67,10 +73,34 @@ impl Broker {
     /// # Errors
     /// [`ConnectError`] of the last attempt; at once if the key is refused.
     pub async fn connect(url: &str, seed: &SecretString, name: &str, timeout: Duration) -> Result<Self, ConnectError> {
+        Self::connect_with(url, seed, name, timeout, SUBSCRIPTION_CAPACITY).await
+    }
+
+    /// Opens the connection on which everything that agents send arrives: hellos, confirms, heartbeats and reports. A
+    /// flood of them fills or breaks this connection only; appends, the lease and commands use the other one.
+    ///
+    /// # Errors
+    /// As [`Broker::connect`].
+    pub async fn connect_for_agents(
+        url: &str,
+        seed: &SecretString,
+        name: &str,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
+        Self::connect_with(url, seed, &format!("{name}-agents"), timeout, AGENT_SUBSCRIPTION_CAPACITY).await
+    }
+
+    async fn connect_with(
+        url: &str,
+        seed: &SecretString,
+        name: &str,
+        timeout: Duration,
+        capacity: usize,
+    ) -> Result<Self, ConnectError> {
         let servers: Vec<&str> = url.split(',').map(str::trim).collect();
         let transient_cause = |error: &AttemptError| (!error.is_permanent()).then(|| chain(error));
         let connected = until_deadline("the broker", Instant::now() + timeout, transient_cause, || {
-            connect_once(&servers, seed, name)
+            connect_once(&servers, seed, name, capacity)
         });
         connected.await.map(Self::new).map_err(|source| ConnectError { url: url.to_owned(), source })
     }
@@ -100,23 +130,29 @@ impl Broker {
 }
 
 /// Connects, and makes one request that the broker answers only to authenticated clients.
-async fn connect_once(servers: &[&str], seed: &SecretString, name: &str) -> Result<Client, AttemptError> {
-    let client = options(seed, name).connect(servers).await?;
+async fn connect_once(
+    servers: &[&str],
+    seed: &SecretString,
+    name: &str,
+    capacity: usize,
+) -> Result<Client, AttemptError> {
+    let client = options(seed, name, capacity).connect(servers).await?;
     client.request("$SYS.REQ.USER.INFO", "".into()).await.map_err(AttemptError::Unverified)?;
     Ok(client)
 }
 
-fn options(seed: &SecretString, name: &str) -> ConnectOptions {
+fn options(seed: &SecretString, name: &str, capacity: usize) -> ConnectOptions {
     let label = name.to_owned();
+    let drops = DropLog::default();
     ConnectOptions::with_nkey(seed.expose_secret().to_owned())
         .name(name)
         .ping_interval(PING_INTERVAL)
         .connection_timeout(CONNECTION_TIMEOUT)
         .request_timeout(Some(REQUEST_TIMEOUT))
-        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .subscription_capacity(capacity)
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
-            log(&label, &event);
+            log(&label, &event, &drops);
             std::future::ready(())
         })
 }
@@ -129,12 +165,31 @@ fn reconnect_delay(attempt: usize) -> Duration {
     full.mul_f64(rand::random_range(0.5..=1.0))
 }
 
-fn log(connection: &str, event: &Event) {
+/// Counts dropped messages between two log lines.
+#[derive(Default)]
+struct DropLog(Mutex<(Option<Instant>, u64)>);
+
+impl DropLog {
+    /// Counts one; the number to log now, if it is time for a line.
+    fn count(&self, now: Instant) -> Option<u64> {
+        let (last, dropped) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *dropped += 1;
+        if last.is_some_and(|last| now - last < DROP_LOG_INTERVAL) {
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(dropped))
+    }
+}
+
+fn log(connection: &str, event: &Event, drops: &DropLog) {
     match event {
         Event::Connected => tracing::info!(connection, "connected to the broker"),
         Event::Disconnected => tracing::warn!(connection, "disconnected from the broker"),
         Event::SlowConsumer(subscription) => {
-            tracing::error!(connection, subscription, "messages dropped: the subscriber is too slow");
+            if let Some(dropped) = drops.count(Instant::now()) {
+                tracing::error!(connection, subscription, dropped, "messages dropped: the subscriber is too slow");
+            }
         }
         Event::ServerError(_) | Event::ClientError(_) => tracing::warn!(connection, %event, "broker connection"),
         Event::LameDuckMode | Event::Draining | Event::Closed => {
@@ -169,5 +224,13 @@ mod tests {
             assert!(range.contains(&reconnect_delay(attempt)), "attempt {attempt}");
         }
         assert!(reconnect_delay(100) >= MAX_RECONNECT_DELAY / 2);
+    }
+
+    #[test]
+    fn drop_log_repeated_drops_give_one_line_per_interval() {
+        let (drops, start) = (DropLog::default(), Instant::now());
+        assert_eq!(drops.count(start), Some(1));
+        assert_eq!(drops.count(start + DROP_LOG_INTERVAL / 2), None);
+        assert_eq!(drops.count(start + DROP_LOG_INTERVAL), Some(2));
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Cluster, ClusterArgs};
 use crate::broker::assignments::Assignments;
-use crate::broker::streams::{ASSIGNMENTS, LEADER_BUCKET};
+use crate::broker::streams::LEADER_BUCKET;
 use crate::execute::Executor;
 use crate::leader::election;
 use crate::leader::erasure::{ErasureProcess, NextStep};
@@ -67,7 +67,7 @@ impl EraseUser {
         let erasure = ErasureProcess {
             executor: Executor::new(log),
             keyring,
-            assignments: Assignments::new(js.clone(), js.get_stream(ASSIGNMENTS).await?),
+            assignments: Assignments::open(broker.jetstream()).await?,
             store,
         };
         let Some(user_id) = erasure.find(&self.user).await.map_err(anyhow::Error::from_boxed)? else {

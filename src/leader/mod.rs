@@ -66,8 +66,8 @@ pub struct StreamCreatedAt {
 pub struct Leader {
     /// The log.
     pub log: Arc<JetStreamLog>,
-    /// The broker.
-    pub broker: Broker,
+    /// The connection to the broker on which everything that agents send arrives.
+    pub agents: Broker,
     /// JetStream, for the roles' own consumers.
     pub jetstream: Context,
     /// The stream TIMERS.
@@ -155,7 +155,7 @@ impl Leader {
     async fn serve_instances(self: Arc<Self>, cancel: CancellationToken) -> Result<(), Cause> {
         let dispatcher = Arc::new(self.dispatcher());
         let intake = Intake {
-            jetstream: self.jetstream.clone(),
+            jetstream: self.agents.jetstream().clone(),
             incarnation: self.streams_created_at.reports,
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
@@ -218,7 +218,7 @@ impl Leader {
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
             heartbeats: Arc::clone(&self.heartbeats),
-            client: self.broker.client().clone(),
+            client: self.agents.client().clone(),
             lost_after: self.lost_after,
         }
     }

@@ -26,6 +26,7 @@ pub(super) fn check_settings(wanted: &Config, got: &Config) -> Result<(), Stream
         discard,
         discard_new_per_subject,
         max_bytes,
+        max_message_size,
         max_messages,
         max_messages_per_subject,
         max_age,

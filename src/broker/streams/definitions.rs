@@ -7,10 +7,18 @@ use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_EVENTS, ALL_REPORTS, ALL_TIM
 
 use super::{ASSIGNMENTS, EVENTS, KEYS_BUCKET, LEADER_BUCKET, LEADER_LEASE, REPORTS, StreamOptions, TIMERS};
 
-/// Reports of one backend that may wait. The stream refuses the next one, and the agent sends it again.
-const MAX_WAITING_REPORTS_PER_BACKEND: i64 = 10_000;
+/// Reports of one backend that may wait. The stream refuses the next one, and the agent sends it again. What one backend
+/// floods the stream with delays the others' reports, which are read in order.
+const MAX_WAITING_REPORTS_PER_BACKEND: i64 = 1000;
+/// The size of the largest report in bytes, with its headers.
+const MAX_REPORT_SIZE: i32 = 8 << 10;
+/// The size limit of REPORTS in bytes: 60 backends can fill their share with the largest reports.
+const MAX_REPORTS_BYTES: i64 = 512 << 20;
 /// How long the broker recognises a repeated `Nats-Msg-Id`.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// The same for reports. The broker keeps every id in memory for so long, and a backend chooses its ids. A repeated
+/// report changes nothing, so the window only has to cover a retry.
+const REPORT_DUPLICATE_WINDOW: Duration = Duration::from_secs(5);
 
 fn file_stream(name: &str, subjects: &[&str]) -> Config {
     Config {
@@ -19,6 +27,7 @@ fn file_stream(name: &str, subjects: &[&str]) -> Config {
         storage: StorageType::File,
         max_messages: -1,
         max_bytes: -1,
+        max_message_size: -1,
         max_messages_per_subject: -1,
         max_consumers: -1,
         num_replicas: 1,
@@ -49,6 +58,9 @@ pub(super) fn reports() -> Config {
         discard: DiscardPolicy::New,
         discard_new_per_subject: true,
         max_messages_per_subject: MAX_WAITING_REPORTS_PER_BACKEND,
+        max_message_size: MAX_REPORT_SIZE,
+        max_bytes: MAX_REPORTS_BYTES,
+        duplicate_window: REPORT_DUPLICATE_WINDOW,
         deny_purge: true,
         ..file_stream(REPORTS, &[ALL_REPORTS])
     }

@@ -3,8 +3,9 @@
 //! Only a server changes a stream ([`ensure`]). Commands that run beside the servers take the streams as they are
 //! ([`find`]): their own settings may be the defaults, and a lowered limit would fill the log.
 //!
-//! Only the size limit and the replica count of an existing stream are changed; any other difference is an error,
-//! because it may have been made on purpose. While a cluster forms, elects, or lacks a node, start-up waits: creating a
+//! Only the size limit and the replica count of an existing stream are changed, and the limits of REPORTS, which are
+//! against floods and may differ from release to release; any other difference is an error, because it may have been
+//! made on purpose. While a cluster forms, elects, or lacks a node, start-up waits: creating a
 //! stream with fewer replicas would be quicker but permanent.
 //!
 //! - `definitions`: the configurations. `check`: the comparison with what the broker reports.
@@ -226,13 +227,15 @@ async fn ensure_one(
         },
     };
     let wanted = match existing {
-        Existing::Update => Config { num_replicas: replicas.unwrap_or(found.config.num_replicas), ..wanted.clone() },
-        Existing::Keep => {
-            let Config { num_replicas, max_bytes, .. } = found.config;
-            Config { num_replicas, max_bytes, ..wanted.clone() }
-        }
+        Existing::Update => limits_that_remove_nothing(wanted, &found),
+        Existing::Keep => with_limits_of(&found.config, wanted.clone()),
     };
-    let adjusted = Config { max_bytes: wanted.max_bytes, num_replicas: wanted.num_replicas, ..found.config.clone() };
+    let num_replicas = match existing {
+        Existing::Update => replicas.unwrap_or(found.config.num_replicas),
+        Existing::Keep => found.config.num_replicas,
+    };
+    let wanted = Config { num_replicas, ..wanted };
+    let adjusted = Config { num_replicas, ..with_limits_of(&wanted, found.config.clone()) };
     let found = if adjusted == found.config {
         found
     } else {
@@ -242,6 +245,31 @@ async fn ensure_one(
     };
     check_settings(&wanted, &found.config)?;
     Ok(found)
+}
+
+/// `config` with those limits of `limits` that may change.
+fn with_limits_of(limits: &Config, config: Config) -> Config {
+    let config = Config { max_bytes: limits.max_bytes, ..config };
+    if config.name != REPORTS {
+        return config;
+    }
+    Config {
+        max_messages_per_subject: limits.max_messages_per_subject,
+        max_message_size: limits.max_message_size,
+        duplicate_window: limits.duplicate_window,
+        ..config
+    }
+}
+
+/// The wanted settings. But the broker would remove reports that wait beyond a lower limit, so that limit is set at a
+/// start without so many.
+fn limits_that_remove_nothing(wanted: &Config, found: &Info) -> Config {
+    let mut wanted = wanted.clone();
+    let waiting = i64::try_from(found.state.messages).unwrap_or(i64::MAX);
+    if wanted.name == REPORTS && waiting > wanted.max_messages_per_subject {
+        wanted.max_messages_per_subject = found.config.max_messages_per_subject;
+    }
+    wanted
 }
 
 async fn create(js: &Context, wanted: &Config, replicas: Option<usize>) -> Result<Info, StreamError> {

@@ -1,7 +1,7 @@
 //! The stream ASSIGNMENTS survives the death of the broker: replaced and removed assignments do not come back.
 
 use dockhost::broker::assignments::Assignments;
-use dockhost::broker::streams::{self, ASSIGNMENTS, StreamOptions};
+use dockhost::broker::streams::{self, StreamOptions};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::wire::{Assignment, ContainerSpec, DesiredState, Limits};
 use uuid::Uuid;
@@ -28,7 +28,7 @@ fn assignment(instance: u128, generation: u32, desired: DesiredState) -> Assignm
 async fn open(nats: &Nats) -> Assignments {
     let broker = nats.main().await;
     streams::ensure(broker.jetstream(), &StreamOptions::default()).await.unwrap();
-    Assignments::new(broker.jetstream().clone(), broker.jetstream().get_stream(ASSIGNMENTS).await.unwrap())
+    Assignments::open(broker.jetstream()).await.unwrap()
 }
 
 #[tokio::test]

@@ -218,7 +218,7 @@ async fn publish_too_large_is_refused() {
     while !received.ends_with("PONG\r\n") {
         assert_ne!(timeout(DEADLINE, stream.read_line(&mut received)).await.unwrap().unwrap(), 0, "{received}");
     }
-    let large = format!("PUB {} {}\r\n", Channel::Report(world.ada), 64 * 1024 + 1);
+    let large = format!("PUB {} {}\r\n", Channel::Report(world.ada), 16 * 1024 + 1);
     stream.write_all(large.as_bytes()).await.unwrap();
     timeout(DEADLINE, stream.read_to_string(&mut received)).await.unwrap().unwrap();
     assert!(received.contains("-ERR 'Maximum Payload Violation'"), "{received}");

@@ -83,8 +83,7 @@ impl World {
         tokio::spawn(callout_service.run(callout.clone()));
         let hello = HelloHandler { broker: main.clone(), enrolments: enrolled.clone() };
         tokio::spawn(Service::open(main.clone(), hello).await.unwrap().run(CancellationToken::new()));
-        let assignments = main.jetstream().get_stream(streams::ASSIGNMENTS).await.unwrap();
-        let assignments = Assignments::new(main.jetstream().clone(), assignments);
+        let assignments = Assignments::open(main.jetstream()).await.unwrap();
         let confirming = ConfirmHandler(assignments.clone());
         tokio::spawn(Service::open(main.clone(), confirming).await.unwrap().run(CancellationToken::new()));
         Self { nats, main, ada, bob, callout, enrolled, assignments }

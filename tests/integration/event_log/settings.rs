@@ -2,7 +2,7 @@
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
-use dockhost::broker::streams::{EVENTS, StreamOptions};
+use dockhost::broker::streams::{EVENTS, REPORTS, StreamOptions};
 use dockhost::event_log::EventLog;
 use dockhost::event_log::jetstream::JetStreamLog;
 
@@ -73,6 +73,47 @@ async fn streams_ensure_changes_the_size_limit() {
     JetStreamLog::open(live.client.clone(), master(1), changed).await.unwrap();
     let js = jetstream::new(live.client.clone());
     assert_eq!(js.get_stream(EVENTS).await.unwrap().cached_info().config.max_bytes, larger);
+}
+
+/// An installation of an earlier release has larger limits, or none.
+#[tokio::test]
+async fn streams_ensure_limits_an_existing_reports_stream() {
+    let live = Live::start().await;
+    let js = jetstream::new(live.client.clone());
+    let right = js.get_stream(REPORTS).await.unwrap().cached_info().config.clone();
+    assert_eq!((right.max_message_size, right.duplicate_window.as_secs()), (8192, 5));
+    assert!(right.max_bytes > 0);
+    let earlier = Config {
+        max_bytes: -1,
+        max_message_size: -1,
+        max_messages_per_subject: 10_000,
+        duplicate_window: std::time::Duration::from_secs(120),
+        ..right.clone()
+    };
+    js.update_stream(&earlier).await.unwrap();
+    live.replica(master(1)).await.unwrap();
+    assert_eq!(js.get_stream(REPORTS).await.unwrap().cached_info().config, right);
+}
+
+/// The broker would remove what exceeds a lowered limit.
+#[tokio::test]
+async fn streams_ensure_with_many_reports_waiting_removes_none() {
+    let live = Live::start().await;
+    let js = jetstream::new(live.client.clone());
+    let right = js.get_stream(REPORTS).await.unwrap().cached_info().config.clone();
+    let waiting = u64::try_from(right.max_messages_per_subject).unwrap() + 1;
+    js.update_stream(&Config { max_messages_per_subject: 10_000, ..right }).await.unwrap();
+    for _ in 0..waiting {
+        live.client.publish("dockhost.report.earlier", "{}".into()).await.unwrap();
+    }
+    let messages = async || js.get_stream(REPORTS).await.unwrap().cached_info().state.messages;
+    wait_until("the reports are stored", DEADLINE, async || {
+        let stored = messages().await;
+        if stored == waiting { Ok(()) } else { Err(stored) }
+    })
+    .await;
+    live.replica(master(1)).await.unwrap();
+    assert_eq!(messages().await, waiting);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Several replicas act as one server, and survive the loss of a replica, the broker, a node of it, or the database.
 
+mod agent_connection;
 mod broker;
 mod database;
 mod failover;

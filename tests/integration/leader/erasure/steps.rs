@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use dockhost::app::secrets::Secrets;
 use dockhost::broker::assignments::Assignments;
-use dockhost::broker::streams::ASSIGNMENTS;
 use dockhost::common::clock;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
 use dockhost::execute::Executor;
@@ -32,7 +31,7 @@ async fn erasure_process(world: &World) -> ErasureProcess {
     ErasureProcess {
         keyring: Arc::clone(log.keyring()),
         executor: Executor::new(Arc::new(log)),
-        assignments: Assignments::new(js.clone(), js.get_stream(ASSIGNMENTS).await.unwrap()),
+        assignments: Assignments::open(&js).await.unwrap(),
         store: MongoStore::connect(&world.mongo.uri, &world.mongo.database).await.unwrap(),
     }
 }

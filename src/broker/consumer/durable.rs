@@ -145,22 +145,36 @@ impl DurableConsumer {
     }
 
     /// Deletes the consumer, which ends all pull requests of the previous leader, and starts after its ack floor. The
-    /// position is saved at the broker meanwhile, as the start of a consumer that is never read: if this replica stops
-    /// before the consumer exists again, the next leader resumes from there.
+    /// position is saved at the broker meanwhile, as the start of a consumer that is never read. At every point either
+    /// the consumer or its saved position exists, so a replica that stops anywhere in a take-over, also in one that
+    /// follows an interrupted one, loses no position.
     async fn take_over(&mut self) -> Result<(), Cause> {
         let stream = self.js.get_stream(self.stream).await?;
+        let consumer = info(&stream, &self.name).await?;
         // A work queue removes acknowledged messages, so it is read from its beginning.
-        let saves_position = stream.cached_info().config.retention != RetentionPolicy::WorkQueue;
-        let Some(next) = resume_sequence(&stream, &self.name).await? else { return Ok(()) };
-        if saves_position {
-            self.config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: next };
-            let position_consumer = position_consumer(&self.name);
-            delete(&stream, &position_consumer).await?;
-            let config = pull::Config { durable_name: Some(position_consumer), ..self.config.clone() };
-            stream.create_consumer(config).await?;
-            self.position_saved = true;
+        if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
+            return if consumer.is_some() { delete(&stream, &self.name).await } else { Ok(()) };
         }
+        let Some(consumer) = consumer else {
+            // An earlier take-over was interrupted: its saved position stays until the consumer exists again.
+            if let Some(start) = saved_position(&stream, &self.name).await? {
+                self.start_at(start);
+            }
+            return Ok(());
+        };
+        self.start_at(consumer.ack_floor.stream_sequence + 1);
+        let position_consumer = position_consumer(&self.name);
+        // A position saved earlier is obsolete while the consumer exists.
+        delete(&stream, &position_consumer).await?;
+        let config = pull::Config { durable_name: Some(position_consumer), ..self.config.clone() };
+        stream.create_consumer(config).await?;
         delete(&stream, &self.name).await
+    }
+
+    /// Makes the consumer start at this sequence; its saved position is removed once it exists.
+    const fn start_at(&mut self, start_sequence: u64) {
+        self.config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence };
+        self.position_saved = true;
     }
 
     /// Removes the saved position once the consumer exists again. If that fails, the next take-over replaces it.
@@ -184,8 +198,13 @@ pub async fn ack_floor(js: &Context, stream: &str, name: &str) -> Result<u64, Ca
 async fn resume_sequence(stream: &Stream, name: &str) -> Result<Option<u64>, Cause> {
     match info(stream, name).await? {
         Some(found) => Ok(Some(found.ack_floor.stream_sequence + 1)),
-        None => Ok(info(stream, &position_consumer(name)).await?.and_then(|saved| start_sequence(&saved))),
+        None => saved_position(stream, name).await,
     }
+}
+
+/// The position that an interrupted take-over saved.
+async fn saved_position(stream: &Stream, name: &str) -> Result<Option<u64>, Cause> {
+    Ok(info(stream, &position_consumer(name)).await?.and_then(|saved| start_sequence(&saved)))
 }
 
 /// The name of the consumer that saves the position.

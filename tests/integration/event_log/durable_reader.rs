@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use dockhost::broker::consumer::durable::DurableConsumer;
 use dockhost::broker::streams::EVENTS;
 use dockhost::event_log::durable::{DurableDelivery, DurableReader};
 use dockhost::event_log::{Delivery, EventLog, Filter};
+use dockhost_domain::subject::ALL_EVENTS;
+use futures::StreamExt;
 
 use super::world::{Live, at, sign_in, sign_up, user};
 use crate::harness::wait::DEADLINE;
@@ -142,38 +145,89 @@ async fn durable_reader_take_over_redelivers_what_the_predecessor_had_received()
     assert_eq!(taken.iter().map(sequence).collect::<Vec<_>>(), [2, 3, 4]);
 }
 
+/// The prefix of the requests that a [`Relay`] receives.
+const RELAYED: &str = "relayed";
+
+/// Passes JetStream requests on, as many as are allowed: the client stops at the next one, as a killed process would.
+struct Relay {
+    client: async_nats::Client,
+    requests: async_nats::Subscriber,
+}
+
+impl Relay {
+    async fn open(live: &Live) -> Self {
+        let requests = live.client.subscribe(format!("{RELAYED}.>")).await.unwrap();
+        live.client.flush().await.unwrap();
+        Self { client: live.client.clone(), requests }
+    }
+
+    /// Passes this many requests on, and returns when the next one arrives.
+    async fn pass(&mut self, allowed: usize) {
+        for passed in 0.. {
+            let request = self.requests.next().await.unwrap();
+            if passed == allowed {
+                return;
+            }
+            let subject = request.subject.strip_prefix(RELAYED).unwrap();
+            let reply = request.reply.unwrap();
+            self.client.publish_with_reply(format!("$JS.API{subject}"), reply, request.payload).await.unwrap();
+        }
+    }
+}
+
+/// A take-over that stops after this many requests to the broker; whether it was complete by then.
+async fn take_over(live: &Live, name: &str, requests: usize) -> bool {
+    let mut relay = Relay::open(live).await;
+    let js = async_nats::jetstream::with_prefix(live.client.clone(), RELAYED);
+    let mut consumer = DurableConsumer::new(js, EVENTS, name, ALL_EVENTS.to_owned());
+    tokio::select! {
+        opened = consumer.open() => {
+            opened.unwrap();
+            true
+        }
+        () = relay.pass(requests) => false,
+    }
+}
+
+/// Two take-overs in a row stop, each at every possible point; the third one resumes after what was acknowledged.
 #[tokio::test]
-async fn durable_reader_interrupted_take_over_resumes_at_the_saved_position() {
+async fn durable_reader_take_over_interrupted_twice_keeps_its_position() {
     let live = Live::start().await;
     let ada = user();
     for expected in 0..5 {
         live.log.append(at(expected, &sign_in(ada))).await.unwrap();
     }
-    let mut reader = live.log.durable("role", Filter::All).await.unwrap();
-    for delivery in deliveries(&mut reader, 3).await {
-        delivery.ack.confirm().await.unwrap();
-    }
     let stream = async_nats::jetstream::new(live.client.clone()).get_stream(EVENTS).await.unwrap();
-    let acknowledged =
-        wait_until("three are acknowledged", DEADLINE, async || match stream.consumer_info("role").await {
-            Ok(info) if info.ack_floor.stream_sequence == 3 => Ok(info),
-            other => Err(format!("{other:?}")),
-        })
-        .await;
-    drop(reader);
-    // A take-over saved the position, deleted the consumer, and stopped.
-    let saved = pull::Config {
-        durable_name: Some("role-place".to_owned()),
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: 4 },
-        filter_subject: acknowledged.config.filter_subject,
-        ..pull::Config::default()
-    };
-    stream.create_consumer(saved).await.unwrap();
-    stream.delete_consumer("role").await.unwrap();
-    let mut successor = live.log.durable("role", Filter::All).await.unwrap();
-    let taken = deliveries(&mut successor, 2).await;
-    assert_eq!(taken.iter().map(sequence).collect::<Vec<_>>(), [4, 5], "acknowledged events were redelivered");
-    // A complete take-over removes the saved position.
-    let error = stream.consumer_info("role-place").await.unwrap_err();
-    assert_eq!(error.kind(), ConsumerInfoErrorKind::NotFound, "{error}");
+    let mut points = 0;
+    for first in 0.. {
+        let mut first_is_complete = false;
+        for second in 0.. {
+            let name = format!("role-{first}-{second}");
+            // Its ack floor is 3.
+            let config = pull::Config {
+                durable_name: Some(name.clone()),
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: 4 },
+                filter_subject: ALL_EVENTS.to_owned(),
+                ..pull::Config::default()
+            };
+            stream.create_consumer(config).await.unwrap();
+            first_is_complete = take_over(&live, &name, first).await;
+            let second_is_complete = take_over(&live, &name, second).await;
+            let mut third = live.log.durable(&name, Filter::All).await.unwrap();
+            let taken = deliveries(&mut third, 2).await;
+            let taken: Vec<_> = taken.iter().map(sequence).collect();
+            assert_eq!(taken, [4, 5], "stopped after {first} and then after {second} requests");
+            let error = stream.consumer_info(format!("{name}-place")).await.unwrap_err();
+            assert_eq!(error.kind(), ConsumerInfoErrorKind::NotFound, "{error}");
+            stream.delete_consumer(&name).await.unwrap();
+            points += 1;
+            if second_is_complete {
+                break;
+            }
+        }
+        if first_is_complete {
+            break;
+        }
+    }
+    assert!(points > 9, "only {points} pairs of points");
 }

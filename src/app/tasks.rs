@@ -11,7 +11,6 @@ use crate::auth::api_key::ApiKeys;
 use crate::auth::backend_authenticator::LogBackendAuthenticator;
 use crate::broker::assignments::Assignments;
 use crate::broker::callout::Callout;
-use crate::broker::confirm::ConfirmHandler;
 use crate::broker::durability;
 use crate::broker::hello::HelloHandler;
 use crate::broker::jwt::Signer;
@@ -23,6 +22,7 @@ use crate::leader::Leader;
 use crate::leader::election::Election;
 use crate::leader::fitness::Fitness;
 use crate::leader::projector::Projectors;
+use crate::replica::confirm::ConfirmHandler;
 use crate::replica::model_builder::ModelBuilder;
 
 /// The services for agents, subscribed at the broker but not yet answering.
@@ -38,7 +38,8 @@ pub async fn open_services(replica: &Replica, callout: &SecretString, api_keys: 
     let authenticator = Arc::new(LogBackendAuthenticator::new(Arc::clone(&replica.executor), api_keys));
     let signer = Signer::from_seed(callout)?;
     let hello = HelloHandler { broker: agents.clone(), enrolments: authenticator.clone() };
-    let confirm = ConfirmHandler(Assignments::open(agents.jetstream()).await?);
+    let assignments = Assignments::open(agents.jetstream()).await?;
+    let confirm = ConfirmHandler { assignments, executor: Arc::clone(&replica.executor) };
     Ok(Services {
         callout: Callout::open(broker.clone(), signer, authenticator).await?,
         hello: Service::open(agents.clone(), hello).await?,

@@ -6,11 +6,11 @@
 //! - [`connect`]: the connection. [`durability`]: whether the broker's nodes sync each write.
 //! - [`streams`]: the streams and buckets. [`consumer`]: how they are read.
 //! - [`callout`], [`jwt`]: authentication of backends. [`service`]: what the services for agents have in common.
-//! - [`hello`], [`confirm`]: the two services. [`assignments`]: the stream that they serve.
+//! - [`hello`]: the service that agents greet; `confirm`, which needs the log, is in `replica`. [`assignments`]: the stream
+//!   that both serve.
 
 pub mod assignments;
 pub mod callout;
-pub mod confirm;
 pub mod connect;
 pub mod consumer;
 pub mod durability;

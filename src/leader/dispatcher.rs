@@ -2,8 +2,10 @@
 //! says what to reconcile.
 //!
 //! For each work item it reads the last sequences of the assignments, then the current state, and publishes with those
-//! sequences as the expectation: a concurrent writer that wins has seen a state at least as new. Only the final state is
-//! published, so replaying the log publishes no history.
+//! sequences as the expectation: a concurrent writer that wins has seen a state at least as new. The expectation of an
+//! empty subject holds again once an assignment was removed, so after each publish the state is compared once more, and
+//! agents confirm each creation ([`crate::replica::confirm`]). Only the final state is published, so replaying the log
+//! publishes no history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -79,6 +81,21 @@ enum Action {
     Nothing,
     Put(Assignment),
     Remove,
+}
+
+/// What [`Dispatcher::prepare`] decided for one work item.
+#[derive(Debug)]
+pub struct Planned {
+    /// The assignments that the state wanted.
+    desired: BTreeMap<BackendId, Assignment>,
+    changes: BTreeMap<BackendId, Change>,
+}
+
+/// What to do with one assignment, and what it was when that was decided.
+#[derive(Debug)]
+struct Change {
+    current: CurrentAssignment,
+    action: Action,
 }
 
 /// Compares the current with the desired assignment.
@@ -200,16 +217,25 @@ impl Dispatcher {
     /// # Errors
     /// See [`DispatchError`]; reconcile again later.
     pub async fn reconcile(&self, item: &WorkItem) -> Result<(), DispatchError> {
+        let mut item = item.clone();
         for _ in 0..MAX_RECONCILE_ATTEMPTS {
-            if self.attempt(item).await? {
+            let planned = self.prepare(&item).await?;
+            if self.carry_out(&item, &planned).await? {
                 return Ok(());
+            }
+            // What was published for a state that changed meanwhile must be corrected, also where it is not desired now.
+            for backend in planned.changes.into_keys() {
+                item.backends.entry(backend).or_insert(Trigger::Changed);
             }
         }
         Err(DispatchError::Contended)
     }
 
-    /// One attempt; `false` if the state or an assignment changed meanwhile.
-    async fn attempt(&self, item: &WorkItem) -> Result<bool, DispatchError> {
+    /// Decides what to publish for a work item; publishes nothing.
+    ///
+    /// # Errors
+    /// See [`DispatchError`].
+    pub async fn prepare(&self, item: &WorkItem) -> Result<Planned, DispatchError> {
         let cached = self.executor.state::<Tenancy>(item.user_id).await?;
         let mut current = BTreeMap::new();
         let backends: BTreeSet<_> =
@@ -220,24 +246,39 @@ impl Dispatcher {
         // Read after the sequences, so this state is at least as new as the one that each current assignment came from.
         let fresh = self.executor.confirmed::<Tenancy>(item.user_id).await?;
         let desired = desired(&fresh.state, item);
-        if desired.keys().any(|backend| !current.contains_key(backend)) {
+        let change = |(backend, current): (BackendId, CurrentAssignment)| {
+            let trigger = item.backends.get(&backend).copied().unwrap_or(Trigger::Changed);
+            let action = plan(&current, desired.get(&backend), trigger, item);
+            (backend, Change { current, action })
+        };
+        let changes = current.into_iter().map(change).collect();
+        Ok(Planned { desired, changes })
+    }
+
+    /// Carries a decision out; `false` if the state or an assignment changed meanwhile: prepare again.
+    ///
+    /// # Errors
+    /// See [`DispatchError`].
+    pub async fn carry_out(&self, item: &WorkItem, planned: &Planned) -> Result<bool, DispatchError> {
+        if planned.desired.keys().any(|backend| !planned.changes.contains_key(backend)) {
             return Ok(false);
         }
-        for (backend, current) in current {
-            let trigger = item.backends.get(&backend).copied().unwrap_or(Trigger::Changed);
-            let done = match plan(&current, desired.get(&backend), trigger, item) {
-                Action::Nothing => true,
-                Action::Put(assignment) => self.assignments.replace(backend, &assignment, &current).await?,
-                Action::Remove => {
-                    self.assignments.remove(current.sequence).await?;
-                    true
+        let mut published = false;
+        for (backend, Change { current, action }) in &planned.changes {
+            match action {
+                Action::Nothing => {}
+                Action::Put(assignment) => {
+                    if !self.assignments.replace(*backend, assignment, current).await? {
+                        return Ok(false);
+                    }
+                    published = true;
                 }
-            };
-            if !done {
-                return Ok(false);
+                Action::Remove => self.assignments.remove(current.sequence).await?,
             }
         }
-        Ok(true)
+        // Without this, a replica that was paused before it published would leave an old assignment until the next sweep.
+        Ok(!published
+            || desired(&self.executor.confirmed::<Tenancy>(item.user_id).await?.state, item) == planned.desired)
     }
 }
 

@@ -1,7 +1,9 @@
 //! State that every replica keeps in memory: the followed log, the fleet, heartbeats, and the projections' progress;
+//! the confirm service, which answers agents from it;
 //! and the builder of read models in newer fold versions.
 
 pub mod bootstrap;
+pub mod confirm;
 pub mod facts;
 pub mod fleet;
 pub mod follower;

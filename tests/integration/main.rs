@@ -24,4 +24,5 @@ mod replicas;
 mod snapshots;
 mod start_up;
 mod structure;
+mod tenant;
 mod upgrade;

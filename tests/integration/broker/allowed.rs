@@ -1,12 +1,12 @@
 //! What a backend may do: hello, confirm, report, heartbeat and pull, all across the border of its account.
 
-use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
 use dockhost_domain::wire::{Assignment, Confirm, DesiredState};
 use futures::StreamExt;
 use serde_json::json;
 
 use super::*;
+use crate::tenant::Tenant;
 
 #[tokio::test]
 async fn hello_returns_the_number_of_assignments() {
@@ -21,31 +21,32 @@ async fn hello_returns_the_number_of_assignments() {
     assert_eq!((welcome.stream, welcome.consumer), ("ASSIGNMENTS".to_owned(), world.ada.to_string()));
 }
 
-/// The backend's consumer may deliver old assignments; the stream's leader decides.
+/// The backend's consumer and the stream may hold old assignments; the log decides.
 #[tokio::test]
 async fn confirm_answers_whether_an_assignment_is_current() {
     let world = World::new().await;
     let (ada, bob) = (world.ada().await, world.bob().await);
+    let tenant = Tenant::new(world.ada);
+    let instance = tenant.instance_id;
     let question = |instance_id, placement, generation| Confirm { instance_id, placement, generation };
-    let instance = InstanceId::from_uuid(clock::fresh_uuid());
     assert!(!ada.confirm(&question(instance, 1, 2)).await, "not assigned");
-    let user_id = UserId::from_uuid(clock::fresh_uuid());
-    let assignment = |generation| Assignment {
-        instance_id: instance,
-        user_id,
-        placement: 1,
-        generation,
-        desired: DesiredState::Running,
-        container: None,
+    let put = async |generation, desired| {
+        let user_id = tenant.user_id;
+        let assignment =
+            Assignment { instance_id: instance, user_id, placement: 1, generation, desired, container: None };
+        let current = world.assignments.current(world.ada, instance).await.unwrap();
+        assert!(world.assignments.replace(world.ada, &assignment, &current).await.unwrap());
     };
-    let current = world.assignments.current(world.ada, instance).await.unwrap();
-    assert!(world.assignments.replace(world.ada, &assignment(2), &current).await.unwrap());
+    tenant.request(&world.executor).await;
+    tenant.change(&world.executor, DesiredState::Stopped).await;
+    put(2, DesiredState::Stopped).await;
     assert!(ada.confirm(&question(instance, 1, 2)).await);
     assert!(!ada.confirm(&question(instance, 1, 1)).await, "an older one");
     assert!(!ada.confirm(&question(instance, 2, 2)).await, "of another placement");
     assert!(!bob.confirm(&question(instance, 1, 2)).await, "assigned to another backend");
-    let current = world.assignments.current(world.ada, instance).await.unwrap();
-    assert!(world.assignments.replace(world.ada, &assignment(3), &current).await.unwrap());
+    tenant.change(&world.executor, DesiredState::Deleted).await;
+    assert!(!ada.confirm(&question(instance, 1, 2)).await, "no longer wanted, though it is in the stream");
+    put(3, DesiredState::Deleted).await;
     assert!(!ada.confirm(&question(instance, 1, 2)).await, "replaced");
     let current = world.assignments.current(world.ada, instance).await.unwrap();
     world.assignments.remove(current.sequence).await.unwrap();

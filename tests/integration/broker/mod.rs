@@ -16,13 +16,15 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event, Message, Subscriber};
 use dockhost::broker::assignments::Assignments;
 use dockhost::broker::callout::{BackendAuthenticator, Callout};
-use dockhost::broker::confirm::ConfirmHandler;
 use dockhost::broker::connect::Broker;
 use dockhost::broker::hello::{Enrolments, HelloHandler};
 use dockhost::broker::jwt::{MAX_LIFETIME, Signer};
 use dockhost::broker::service::Service;
 use dockhost::broker::streams::{self, StreamOptions};
 use dockhost::common::clock;
+use dockhost::event_log::memory::MemoryLog;
+use dockhost::execute::Executor;
+use dockhost::replica::confirm::ConfirmHandler;
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Confirm, Confirmed, Welcome};
@@ -45,6 +47,7 @@ struct World {
     callout: CancellationToken,
     enrolled: Arc<Enrolled>,
     assignments: Assignments,
+    executor: Arc<Executor>,
 }
 
 /// The enrolled backends by their keys.
@@ -84,9 +87,10 @@ impl World {
         let hello = HelloHandler { broker: main.clone(), enrolments: enrolled.clone() };
         tokio::spawn(Service::open(main.clone(), hello).await.unwrap().run(CancellationToken::new()));
         let assignments = Assignments::open(main.jetstream()).await.unwrap();
-        let confirming = ConfirmHandler(assignments.clone());
+        let executor = Executor::new(Arc::new(MemoryLog::default()));
+        let confirming = ConfirmHandler { assignments: assignments.clone(), executor: Arc::clone(&executor) };
         tokio::spawn(Service::open(main.clone(), confirming).await.unwrap().run(CancellationToken::new()));
-        Self { nats, main, ada, bob, callout, enrolled, assignments }
+        Self { nats, main, ada, bob, callout, enrolled, assignments, executor }
     }
 
     /// Connects with this key; the client uses the inbox of `backend`.

@@ -1,0 +1,133 @@
+//! The confirm service: whether an assignment is current, which an agent asks before it creates a container.
+//!
+//! The backend's consumer does not prove it: after a node was killed it may replay assignments that were removed long
+//! ago. Nor does the stream: a leader that was paused between its decision and its publish may publish an old
+//! assignment after the newer ones were removed. So the assignment must be the last one of its subject, and the log must
+//! still want it.
+
+use std::sync::Arc;
+
+use dockhost_domain::ids::BackendId;
+use dockhost_domain::subject::{ALL_CONFIRMS, Channel};
+use dockhost_domain::tenancy::{Tenancy, desired_assignments};
+use dockhost_domain::wire::{Assignment, Confirm, Confirmed};
+
+use crate::broker::assignments::Assignments;
+use crate::broker::service::{RequestError, RequestHandler};
+use crate::execute::Executor;
+
+/// Looks up current assignments.
+pub struct ConfirmHandler {
+    /// The stream ASSIGNMENTS.
+    pub assignments: Assignments,
+    /// Loads tenancies.
+    pub executor: Arc<Executor>,
+}
+
+/// How an assignment compares with the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Current,
+    Obsolete,
+    /// The state is older than the assignment, so it does not tell.
+    Unknown,
+}
+
+/// Compares an assignment of this backend with the state of its tenancy.
+fn compare(state: &Tenancy, backend: BackendId, assignment: &Assignment) -> Standing {
+    let Some(instance) = state.instance(assignment.instance_id) else { return Standing::Unknown };
+    if instance.placement < assignment.placement || instance.generation < assignment.generation {
+        return Standing::Unknown;
+    }
+    let desired = desired_assignments(assignment.user_id, assignment.instance_id, instance).remove(&backend);
+    let key = |assignment: &Assignment| (assignment.placement, assignment.generation, assignment.desired);
+    if desired.is_some_and(|desired| key(&desired) == key(assignment)) { Standing::Current } else { Standing::Obsolete }
+}
+
+impl ConfirmHandler {
+    async fn standing(&self, backend: BackendId, question: &Confirm) -> Result<Standing, RequestError> {
+        let current = self.assignments.current(backend, question.instance_id).await;
+        let current = current.map_err(|error| RequestError::Unavailable(error.into()))?;
+        let asked = (question.placement, question.generation);
+        let Some(assignment) = current.assignment.filter(|found| (found.placement, found.generation) == asked) else {
+            return Ok(Standing::Obsolete);
+        };
+        let tenancy = self.executor.confirmed::<Tenancy>(assignment.user_id).await;
+        let tenancy = tenancy.map_err(|error| RequestError::Unavailable(error.into()))?;
+        Ok(compare(&tenancy.state, backend, &assignment))
+    }
+}
+
+impl RequestHandler for ConfirmHandler {
+    const SUBJECT: &'static str = ALL_CONFIRMS;
+    type Response = Confirmed;
+
+    fn sender(channel: Channel) -> Option<BackendId> {
+        if let Channel::Confirm(backend) = channel { Some(backend) } else { None }
+    }
+
+    async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Confirmed, RequestError> {
+        let question: Confirm = serde_json::from_slice(body).map_err(RequestError::Malformed)?;
+        match self.standing(backend, &question).await? {
+            Standing::Current => Ok(Confirmed { is_current: true }),
+            Standing::Obsolete => {
+                tracing::info!(%backend, instance = %question.instance_id, placement = question.placement,
+                    generation = question.generation, "assignment is no longer current");
+                Ok(Confirmed { is_current: false })
+            }
+            Standing::Unknown => Err(RequestError::Unavailable("the log's answer is older than the assignment".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dockhost_domain::aggregate::{Aggregate, Meta};
+    use dockhost_domain::ids::{EventId, InstanceId, UserId};
+    use dockhost_domain::names::InstanceName;
+    use dockhost_domain::placement::Choice;
+    use dockhost_domain::tenancy::TenancyEvent;
+    use dockhost_domain::tenancy::event::{ChangeRequested, Requested};
+    use dockhost_domain::timestamp::Timestamp;
+    use dockhost_domain::wire::{DesiredState, Limits};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const HERE: BackendId = BackendId::from_uuid(Uuid::from_u128(1));
+    const OTHER: BackendId = BackendId::from_uuid(Uuid::from_u128(2));
+    const INSTANCE: InstanceId = InstanceId::from_uuid(Uuid::from_u128(3));
+
+    fn assignment(placement: u32, generation: u32, desired: DesiredState) -> Assignment {
+        let user_id = UserId::from_uuid(Uuid::from_u128(4));
+        Assignment { instance_id: INSTANCE, user_id, placement, generation, desired, container: None }
+    }
+
+    #[test]
+    fn compare_with_each_state_gives_its_standing() {
+        let meta = Meta { id: EventId::from_uuid(Uuid::from_u128(5)), time: Timestamp::from_millis(0) };
+        let deadline = Timestamp::from_millis(1);
+        let mut state = Tenancy::default();
+        let running = assignment(1, 1, DesiredState::Running);
+        assert_eq!(compare(&state, HERE, &running), Standing::Unknown, "before the request");
+        let requested = Requested {
+            instance_id: INSTANCE,
+            name: "box".parse::<InstanceName>().unwrap().into(),
+            ssh_public_key: "key".to_owned().into(),
+            image: None,
+            limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
+            choice: Choice { backend_id: HERE, used: 0, max_containers: 1, eligible: 1 },
+            deadline,
+            idempotency: None,
+        };
+        state.evolve(&TenancyEvent::Requested(requested), &meta);
+        assert_eq!(compare(&state, HERE, &running), Standing::Current);
+        assert_eq!(compare(&state, OTHER, &running), Standing::Obsolete, "another backend");
+        assert_eq!(compare(&state, HERE, &assignment(1, 1, DesiredState::Stopped)), Standing::Obsolete);
+        assert_eq!(compare(&state, HERE, &assignment(1, 2, DesiredState::Running)), Standing::Unknown);
+        assert_eq!(compare(&state, HERE, &assignment(2, 1, DesiredState::Running)), Standing::Unknown);
+        let deletion = ChangeRequested { instance_id: INSTANCE, generation: 2, deadline };
+        state.evolve(&TenancyEvent::DeleteRequested(deletion), &meta);
+        assert_eq!(compare(&state, HERE, &running), Standing::Obsolete, "deleted since");
+    }
+}

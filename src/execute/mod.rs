@@ -205,26 +205,43 @@ impl Executor {
         C: Command + 'static,
         C::Aggregate: CachedAggregate,
     {
+        self.execute_with(id, origin, move |state: &C::Aggregate| command.decide(state)).await
+    }
+
+    /// As [`Executor::execute`], with a decision that takes what it needs when it is this command's turn for the
+    /// aggregate: `decide` is called once per attempt, and by one command at a time.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn execute_with<A, R>(
+        self: &Arc<Self>,
+        id: A::Id,
+        origin: Origin,
+        decide: impl FnMut(&A) -> Result<Option<A::Event>, R> + Send + 'static,
+    ) -> Result<Executed<A>, ExecuteError<R>>
+    where
+        A: CachedAggregate,
+        R: Send + 'static,
+    {
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move { this.run(id, &origin, &command).await });
+        let task = tokio::spawn(async move { this.run(id, &origin, decide).await });
         task.await.unwrap_or_else(|error| Err(ExecuteError::Unknown(error.into())))
     }
 
-    async fn run<C>(
+    async fn run<A, R>(
         &self,
-        id: <C::Aggregate as Aggregate>::Id,
+        id: A::Id,
         origin: &Origin,
-        command: &C,
-    ) -> Result<Executed<C::Aggregate>, ExecuteError<C::Rejection>>
+        mut decide: impl FnMut(&A) -> Result<Option<A::Event>, R> + Send,
+    ) -> Result<Executed<A>, ExecuteError<R>>
     where
-        C: Command,
-        C::Aggregate: CachedAggregate,
+        A: CachedAggregate,
     {
-        let entry = <C::Aggregate as CachedAggregate>::cache(&self.aggregates).entry(id);
+        let entry = A::cache(&self.aggregates).entry(id);
         let _guard = entry.command_lock.lock().await;
-        let mut cached = self.state::<C::Aggregate>(id).await?;
+        let mut cached = self.state::<A>(id).await?;
         for attempt in 0..MAX_ATTEMPTS {
-            let event = match command.decide(&cached.state) {
+            let event = match decide(&cached.state) {
                 Ok(Some(event)) => event,
                 decision => {
                     if let Some(newer) = self.reload_if_newer(id, cached.sequence).await? {
@@ -235,19 +252,19 @@ impl Executor {
                     return Ok(Executed { stored: None, current: cached });
                 }
             };
-            let envelope = to_envelope::<C::Aggregate>(id, origin, event);
+            let envelope = to_envelope::<A>(id, origin, event);
             let event_id = envelope.meta.id;
             match self.log.append(Append { expected: cached.sequence, envelope: envelope.clone() }).await {
                 Ok(sequence) => {
                     // Without this reference the cache changes the state in place instead of cloning it.
                     drop(cached);
                     self.aggregates.apply(id, &entry, [&Arc::new(RecordedEvent { sequence, envelope })]);
-                    let current = self.state::<C::Aggregate>(id).await?;
+                    let current = self.state::<A>(id).await?;
                     return Ok(Executed { stored: Some(event_id), current });
                 }
                 Err(AppendError::Conflict) => {
                     conflict_backoff(attempt).await;
-                    cached = self.reload::<C::Aggregate>(id).await?;
+                    cached = self.reload::<A>(id).await?;
                 }
                 Err(error) => return Err(to_execute_error(error)),
             }

@@ -4,7 +4,7 @@
 //! placement counts from the event that decides it until the event that confirms that its container is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::backend::{Backend, Machine};
@@ -29,18 +29,34 @@ struct FleetState {
     /// Instances that requests on this replica are creating. Separate from `placed`: a request that ends without
     /// knowing its outcome must not undo a placement that an event has made.
     reserved: BTreeMap<InstanceId, BackendId>,
+    /// The number of `reserved` entries of each backend.
+    reserved_counts: BTreeMap<BackendId, usize>,
 }
 
 impl FleetState {
     fn used(&self, backend: BackendId) -> u32 {
         let placed = self.placed.get(&backend).map_or(0, BTreeSet::len);
-        let reserved = self.reserved.values().filter(|reserved| **reserved == backend).count();
+        let reserved = self.reserved_counts.get(&backend).copied().unwrap_or_default();
         u32::try_from(placed + reserved).unwrap_or(u32::MAX)
     }
 
     fn place(&mut self, backend: BackendId, instance: InstanceId) {
-        self.reserved.remove(&instance);
+        self.cancel_reservation(instance);
         self.placed.entry(backend).or_default().insert(instance);
+    }
+
+    fn reserve(&mut self, backend: BackendId, instance: InstanceId) {
+        self.cancel_reservation(instance);
+        self.reserved.insert(instance, backend);
+        *self.reserved_counts.entry(backend).or_default() += 1;
+    }
+
+    fn cancel_reservation(&mut self, instance: InstanceId) {
+        if let Some(backend) = self.reserved.remove(&instance)
+            && let Some(count) = self.reserved_counts.get_mut(&backend)
+        {
+            *count -= 1;
+        }
     }
 
     fn candidates(&self) -> Vec<Candidate> {
@@ -94,14 +110,14 @@ impl Fleet {
 
     /// Reserves a place for a new instance on the backend that placement will choose, so that parallel requests on this
     /// replica cannot be promised the same place.
-    pub fn reserve(&self, instance: InstanceId, tie_breaker: u64) -> Reservation<'_> {
+    pub fn reserve(self: &Arc<Self>, instance: InstanceId, tie_breaker: u64) -> Reservation {
         let mut state = self.state();
         let candidates = state.candidates();
         let backend = place(&candidates, &[], tie_breaker).ok().map(|choice| choice.backend_id);
         if let Some(backend) = backend {
-            state.reserved.insert(instance, backend);
+            state.reserve(backend, instance);
         }
-        Reservation { fleet: self, instance, committed: false, candidates }
+        Reservation { fleet: Arc::clone(self), instance, committed: false, candidates }
     }
 
     /// One backend.
@@ -117,25 +133,25 @@ impl Fleet {
 }
 
 /// A place reserved for an instance; freed on drop unless committed.
-pub struct Reservation<'a> {
-    fleet: &'a Fleet,
+pub struct Reservation {
+    fleet: Arc<Fleet>,
     instance: InstanceId,
     committed: bool,
     /// The candidates before this reservation.
     pub candidates: Vec<Candidate>,
 }
 
-impl Reservation<'_> {
+impl Reservation {
     /// Call when the request's event is stored: the reservation lasts until this replica applies that event.
     pub fn commit(mut self) {
         self.committed = true;
     }
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.committed {
-            self.fleet.state().reserved.remove(&self.instance);
+            self.fleet.state().cancel_reservation(self.instance);
         }
     }
 }

@@ -29,7 +29,7 @@ pub const MAX_SILENCE: Duration = Duration::from_secs(5);
 /// This replica's view of the log.
 pub struct Follower {
     executor: Arc<Executor>,
-    fleet: Fleet,
+    fleet: Arc<Fleet>,
     watchers: Watchers,
     state: watch::Sender<State>,
     last_sequences: Mutex<BTreeMap<&'static str, u64>>,
@@ -49,7 +49,7 @@ impl Follower {
         let (state, _) = watch::channel(State { position: 0, caught_up: false, last_contact: Instant::now() });
         Arc::new(Self {
             executor,
-            fleet: Fleet::default(),
+            fleet: Arc::default(),
             watchers: Watchers::default(),
             state,
             last_sequences: Mutex::default(),
@@ -57,8 +57,13 @@ impl Follower {
         })
     }
 
+    /// Loads the aggregates.
+    pub const fn executor(&self) -> &Arc<Executor> {
+        &self.executor
+    }
+
     /// The fleet.
-    pub fn fleet(&self) -> &Fleet {
+    pub const fn fleet(&self) -> &Arc<Fleet> {
         &self.fleet
     }
 

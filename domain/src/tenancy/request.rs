@@ -60,6 +60,29 @@ pub enum RequestRejected {
 }
 
 impl RequestInstance {
+    /// The instance's name if the request is admissible, apart from the placement; `None` if it repeats an earlier one.
+    /// A caller that takes room for the instance asks this first.
+    ///
+    /// # Errors
+    /// The rejection, if the rules forbid the instance.
+    pub fn admit(&self, state: &Tenancy) -> Result<Option<InstanceName>, RequestRejected> {
+        if state.closed {
+            return Err(RequestRejected::Closed);
+        }
+        if let Some(idempotency) = &self.idempotency
+            && let Some(used) = state.idempotency_record(&idempotency.key)
+        {
+            return if used.request == idempotency.request { Ok(None) } else { Err(RequestRejected::KeyReused) };
+        }
+        let used = u32::try_from(state.existing().count()).unwrap_or(u32::MAX);
+        if let Some(limit) = self.quota
+            && used >= limit
+        {
+            return Err(RequestRejected::QuotaExceeded { limit, used });
+        }
+        self.free_name(state).map(Some)
+    }
+
     fn free_name(&self, state: &Tenancy) -> Result<InstanceName, RequestRejected> {
         let taken: BTreeSet<_> = state.existing().filter_map(|(_, instance)| instance.name.plain()).collect();
         match &self.name {
@@ -79,21 +102,7 @@ impl Command for RequestInstance {
     type Rejection = RequestRejected;
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, RequestRejected> {
-        if state.closed {
-            return Err(RequestRejected::Closed);
-        }
-        if let Some(idempotency) = &self.idempotency
-            && let Some(used) = state.idempotency_record(&idempotency.key)
-        {
-            return if used.request == idempotency.request { Ok(None) } else { Err(RequestRejected::KeyReused) };
-        }
-        let used = u32::try_from(state.existing().count()).unwrap_or(u32::MAX);
-        if let Some(limit) = self.quota
-            && used >= limit
-        {
-            return Err(RequestRejected::QuotaExceeded { limit, used });
-        }
-        let name = self.free_name(state)?;
+        let Some(name) = self.admit(state)? else { return Ok(None) };
         let choice =
             place(&self.facts.candidates, &[], self.facts.tie_breaker).map_err(RequestRejected::NoCandidate)?;
         Ok(Some(TenancyEvent::Requested(Requested {

@@ -3,15 +3,16 @@
 //! The backend is chosen here, among those that this replica knows; the event records the choice.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::State;
 use dockhost_domain::account::{Account, Profile};
+use dockhost_domain::aggregate::Command as _;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
 use dockhost_domain::placement::{Ineligible, NoCandidate};
-use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejected};
+use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejected, Tenancy, TenancyEvent};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -27,7 +28,7 @@ use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
 use crate::http::views::Instance;
-use crate::replica::follower::tie_breaker;
+use crate::replica::follower::{Fleet, Reservation, tie_breaker};
 use crate::sealing::Keyring;
 
 /// A new instance.
@@ -120,6 +121,30 @@ fn rejected(rejection: RequestRejected) -> ApiError {
     }
 }
 
+/// Decides a request, and reserves a place for what is admissible. It is called when it is the request's turn for the
+/// tenancy, so the requests of one user hold one place at a time, however many wait, and those beyond the quota none.
+fn decide_with_reservation(
+    fleet: Arc<Fleet>,
+    mut command: RequestInstance,
+    reservation: Arc<Mutex<Option<Reservation>>>,
+) -> impl FnMut(&Tenancy) -> Result<Option<TenancyEvent>, RequestRejected> {
+    move |state| {
+        // The one of the attempt before.
+        drop(lock(&reservation).take());
+        if command.admit(state)?.is_none() {
+            return Ok(None);
+        }
+        let reserved = fleet.reserve(command.instance_id, command.facts.tie_breaker);
+        command.facts.candidates.clone_from(&reserved.candidates);
+        *lock(&reservation) = Some(reserved);
+        command.decide(state)
+    }
+}
+
+fn lock(reservation: &Mutex<Option<Reservation>>) -> MutexGuard<'_, Option<Reservation>> {
+    reservation.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Create an instance
 ///
 /// Answers when the instance is running, or with 202 when the wait is over. The body may be absent. With `503
@@ -154,9 +179,7 @@ pub async fn post(
     let username = profile.details.username.plain().ok_or_else(|| ApiError::not_found("account"))?;
     let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
     let tie_breaker = tie_breaker(instance_id);
-    let reservation = app.follower.fleet().reserve(instance_id, tie_breaker);
-    let policy = app.settings.policy;
-    let facts = Facts { now: clock::now(), policy, candidates: reservation.candidates.clone(), tie_breaker };
+    let facts = Facts { now: clock::now(), policy: app.settings.policy, candidates: Vec::new(), tie_breaker };
     let command = RequestInstance {
         instance_id,
         name: request.name,
@@ -168,15 +191,19 @@ pub async fn post(
         quota: app.settings.quota,
         facts,
     };
+    let reservation = Arc::new(Mutex::new(None));
+    let decide = decide_with_reservation(Arc::clone(app.follower.fleet()), command, Arc::clone(&reservation));
     let done = app
         .executor
-        .execute(user_id, app.origin(Actor::User(user_id)), command)
+        .execute_with(user_id, app.origin(Actor::User(user_id)), decide)
         .await
         .map_err(|error| from_execute(error, rejected))?;
     let repeated = idempotency.and_then(|hashes| done.current.state.idempotency_record(&hashes.key).cloned());
     let operation = match (done.stored, repeated) {
         (Some(event), _) => {
-            reservation.commit();
+            if let Some(reservation) = lock(&reservation).take() {
+                reservation.commit();
+            }
             OperationWait { user_id, instance_id, operation_id: Some(event.into()) }
         }
         (None, Some(first)) => {
@@ -289,6 +316,24 @@ mod tests {
         let answer = create(&app, &user, json!({})).await;
         assert_eq!(answer.error(), (403, "quota_exceeded"));
         assert_eq!(answer.details(), &json!({ "limit": 1, "used": 1 }));
+    }
+
+    #[tokio::test]
+    async fn create_many_beyond_the_quota_takes_no_room_from_others() {
+        let app = TestApp::with(|settings| settings.quota = Some(3)).await;
+        app.connected_backend("lab-1", 10).await;
+        let (ada, eve) = (app.user("ada").await, app.user("eve").await);
+        let adas = futures::future::join_all((0..200).map(|_| create(&app, &ada, json!({}))));
+        let (adas, eves) = tokio::join!(adas, create(&app, &eve, json!({})));
+        assert_eq!(eves.status, 202, "{eves:?}");
+        let (created, refused): (Vec<_>, Vec<_>) = adas.iter().partition(|answer| answer.status == 202);
+        assert_eq!(created.len(), 3);
+        for answer in refused {
+            assert_eq!(answer.error(), (403, "quota_exceeded"));
+        }
+        app.app.follower.wait_until_applied(app.log.events().len() as u64).await;
+        let used: u32 = app.app.follower.fleet().candidates().iter().map(|candidate| candidate.used).sum();
+        assert_eq!(used, 4, "the refused ones keep no room");
     }
 
     #[tokio::test]

@@ -29,8 +29,8 @@ fn recorded(aggregate: AggregateId, event: impl Into<Event>) -> RecordedEvent {
 }
 
 /// A fleet of connected backends with room for two containers each.
-fn fleet(count: u128) -> Fleet {
-    let fleet = Fleet::default();
+fn fleet(count: u128) -> Arc<Fleet> {
+    let fleet = Arc::new(Fleet::default());
     for n in 1..=count {
         let enrolled = Enrolled {
             username: "lab".parse::<dockhost_domain::names::Username>().unwrap().into(),

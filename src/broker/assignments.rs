@@ -6,6 +6,7 @@
 //! its bytes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
@@ -14,11 +15,18 @@ use async_nats::jetstream::{self, ErrorCode};
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::subject::{ALL_ASSIGNMENTS, Channel};
 use dockhost_domain::wire::Assignment;
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 
+use crate::broker::consumer::ordered::{OrderedConfig, OrderedConsumer};
 use crate::broker::is_conflict_in_flight;
 use crate::broker::streams::ASSIGNMENTS;
 use crate::common::error::Cause;
+
+/// Messages per pull request of [`Assignments::contents`].
+const CONTENTS_PER_PULL: usize = 1000;
+/// After this long without a read the broker removes the consumer of [`Assignments::contents`].
+const CONTENTS_INACTIVE: Duration = Duration::from_secs(60);
 
 /// The current assignment of an instance to a backend.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,6 +163,38 @@ impl Assignments {
     /// If the broker does not answer.
     pub async fn all(&self) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {
         self.list(ALL_ASSIGNMENTS).await
+    }
+
+    /// The content of every assignment, in one read. In a cluster the node that serves it may lag behind the stream's
+    /// leader: [`Assignments::all`] says what exists.
+    pub fn contents(&self) -> BoxStream<'static, Result<(BackendId, Assignment), AssignmentsError>> {
+        let config = OrderedConfig {
+            stream: ASSIGNMENTS,
+            filter: ALL_ASSIGNMENTS.to_owned(),
+            after: 0,
+            messages_per_pull: CONTENTS_PER_PULL,
+            inactive_threshold: CONTENTS_INACTIVE,
+        };
+        let consumer = OrderedConsumer::new(self.jetstream.clone(), config);
+        let messages = futures::stream::try_unfold((consumer, false), async |(mut consumer, ended)| {
+            if ended {
+                return Ok(None);
+            }
+            // A heartbeat means that there is no further message.
+            let Some((_, message)) = consumer.next().await.map_err(failed("reading the assignments"))? else {
+                return Ok(None);
+            };
+            let ended = message.info().is_ok_and(|info| info.pending == 0);
+            Ok(Some((message, (consumer, ended))))
+        });
+        let contents = messages.try_filter_map(async |message| {
+            let assignment = serde_json::from_slice::<Assignment>(&message.payload).ok();
+            Ok(match (message.subject.parse(), assignment) {
+                (Ok(Channel::Assignment(backend, _)), Some(assignment)) => Some((backend, assignment)),
+                _ => None,
+            })
+        });
+        contents.boxed()
     }
 
     /// The assignments of one backend.

@@ -2,18 +2,27 @@
 //!
 //! Reads the backend events, the current assignments, and the tenancy events that the dispatcher has not processed yet.
 //! The assignments summarise all earlier tenancy events. After an import there are none, and every tenancy event is read.
+//!
+//! An assignment `deleted` summarises an event only if the tenancy waits for the removal. Otherwise it tells a backend to
+//! remove a container that no event knows; it ends without an event, so no replica could free the place that it took.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dockhost_domain::ids::BackendId;
+use dockhost_domain::tenancy::{Tenancy, desired_assignments};
+use dockhost_domain::wire::{Assignment, DesiredState};
 use dockhost_projections::{History, LogEntry, MODELS};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use super::follower::Follower;
 use crate::broker::assignments::Assignments;
 use crate::common::error::Cause;
 use crate::event_log::history::LogHistory;
-use crate::event_log::{EventLog, Filter};
+use crate::event_log::{EventLog, Filter, LogError};
+
+/// Tenancies loaded at once.
+const MAX_CONCURRENT_LOADS: usize = 16;
 
 /// Fills the fleet. `dispatched` is the last sequence that the dispatcher has processed, read before this call.
 /// Returns the sequence to follow the log from and the last sequence of each aggregate kind. That start is read before
@@ -30,15 +39,58 @@ pub async fn run(
     let history = LogHistory(Arc::clone(log));
     let end = history.end().await?;
     observe(follower, &history, "backend", 0, end).await?;
-    for (backend, instance) in assignments.all().await? {
-        follower.fleet().add_placement(backend, instance);
-    }
+    add_placements(follower, assignments).await?;
     observe(follower, &history, "tenancy", dispatched, end).await?;
     let mut latest = BTreeMap::new();
     for model in MODELS {
         latest.insert(model.kind, log.end(Filter::Kind(model.kind)).await?);
     }
     Ok((end, latest))
+}
+
+/// Adds the placements that the assignments show.
+async fn add_placements(follower: &Follower, assignments: &Assignments) -> Result<(), Cause> {
+    let mut unread = assignments.all().await?;
+    let mut removals = Vec::new();
+    {
+        let mut contents = std::pin::pin!(assignments.contents());
+        while let Some((backend, assignment)) = contents.try_next().await? {
+            if unread.remove(&(backend, assignment.instance_id)) {
+                if assignment.desired == DesiredState::Deleted {
+                    removals.push((backend, assignment));
+                } else {
+                    follower.fleet().add_placement(backend, assignment.instance_id);
+                }
+            }
+        }
+    }
+    // Unreadable, or not yet on the node that served the others: if in doubt, it takes a place.
+    for (backend, instance) in unread {
+        follower.fleet().add_placement(backend, instance);
+    }
+    let expected = futures::stream::iter(removals).map(async |(backend, assignment)| {
+        let is_expected = is_expected(follower, backend, &assignment).await?;
+        Ok::<_, Cause>(is_expected.then_some((backend, assignment.instance_id)))
+    });
+    let mut expected = expected.buffer_unordered(MAX_CONCURRENT_LOADS);
+    while let Some(removal) = expected.try_next().await? {
+        if let Some((backend, instance)) = removal {
+            follower.fleet().add_placement(backend, instance);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the tenancy waits for this removal, so that an event will end it.
+async fn is_expected(follower: &Follower, backend: BackendId, assignment: &Assignment) -> Result<bool, Cause> {
+    let instance_id = assignment.instance_id;
+    match follower.executor().state::<Tenancy>(assignment.user_id).await {
+        Ok(tenancy) => Ok(tenancy.state.instance(instance_id).is_some_and(|instance| {
+            desired_assignments(assignment.user_id, instance_id, instance).contains_key(&backend)
+        })),
+        Err(LogError::Frozen { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn observe(

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dockhost::common::clock;
 use dockhost::execute::Executor;
+use dockhost_domain::backend::{EnrolBackend, Enrolled};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::names::Username;
 use dockhost_domain::placement::Candidate;
-use dockhost_domain::tenancy::{
-    ChangeInstance, Facts, HandleReport, Policy, ReportPosition, RequestInstance, Tenancy,
-};
+use dockhost_domain::tenancy::{ChangeInstance, Facts, HandleReport, Policy, ReportPosition, RequestInstance, Tenancy};
 use dockhost_domain::wire::{DesiredState, Limits, Report, ReportKind};
 
 pub struct Tenant {
@@ -34,6 +34,19 @@ impl Tenant {
     fn facts(&self) -> Facts {
         let candidates = vec![Candidate::new(self.backend_id, 8)];
         Facts { now: clock::now(), policy: Policy::default(), candidates, tie_breaker: 0 }
+    }
+
+    /// Registers the backend, with room for eight containers.
+    pub async fn enrol_backend(&self, executor: &Arc<Executor>) {
+        let enrol = EnrolBackend(Enrolled {
+            username: "lab-1".parse::<Username>().unwrap().into(),
+            password_verifier: "none".to_owned().into(),
+            lab_name: None,
+            operating_system: None,
+            max_containers: 8,
+            key_version: 1,
+        });
+        assert!(executor.execute(self.backend_id, origin(), enrol).await.unwrap().stored.is_some());
     }
 
     /// Requests the instance.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use dockhost::broker::assignments::Assignments;
 use dockhost::broker::service::RequestHandler;
 use dockhost::common::clock;
-use dockhost::event_log::EventLog;
 use dockhost::event_log::jetstream::JetStreamLog;
+use dockhost::event_log::{EventLog, Filter};
 use dockhost::execute::Executor;
 use dockhost::leader::dispatcher::{Dispatcher, Trigger, WorkItem};
+use dockhost::replica::bootstrap;
 use dockhost::replica::confirm::ConfirmHandler;
-use dockhost_domain::ids::BackendId;
+use dockhost::replica::follower::Follower;
+use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::wire::{Confirm, DesiredState, ReportKind};
 
 use crate::event_log::world::{Live, master};
@@ -26,6 +28,44 @@ async fn dispatcher(live: &Live) -> Dispatcher {
 
 async fn assignments(live: &Live) -> Assignments {
     Assignments::open(&async_nats::jetstream::new(live.client.clone())).await.unwrap()
+}
+
+/// A replica that starts, and how many places its fleet counts as used.
+async fn places_used(live: &Live) -> u32 {
+    let log: Arc<dyn EventLog> = Arc::new(live.replica(master(1)).await.unwrap());
+    let follower = Follower::new(Executor::new(Arc::clone(&log)));
+    bootstrap::run(&follower, &log, &assignments(live).await, log.end(Filter::All).await.unwrap()).await.unwrap();
+    follower.fleet().candidates().iter().map(|candidate| candidate.used).sum()
+}
+
+/// A backend is told to remove a container that no event knows, and confirms it without an event.
+#[tokio::test]
+async fn bootstrap_counts_no_place_that_no_event_can_free() {
+    let live = Live::start().await;
+    let leader = dispatcher(&live).await;
+    let tenant = Tenant::new(BackendId::from_uuid(clock::fresh_uuid()));
+    let backend = tenant.backend_id;
+    tenant.enrol_backend(&leader.executor).await;
+    tenant.request(&leader.executor).await;
+    let item = |trigger| WorkItem::for_backend(tenant.user_id, tenant.instance_id, backend, trigger);
+    leader.reconcile(&item(Trigger::Changed)).await.unwrap();
+    assert_eq!(places_used(&live).await, 1);
+
+    let unknown = InstanceId::from_uuid(clock::fresh_uuid());
+    let leftover = |trigger| WorkItem::for_backend(tenant.user_id, unknown, backend, trigger);
+    leader.reconcile(&leftover(Trigger::OrphanedContainer { placement: 1 })).await.unwrap();
+    assert_eq!(leader.assignments.of(backend).await.unwrap().len(), 2);
+    assert_eq!(places_used(&live).await, 1, "while the leftover is being removed");
+    leader.reconcile(&leftover(Trigger::Removed)).await.unwrap();
+    assert_eq!(places_used(&live).await, 1);
+
+    // A removal that the tenancy waits for does take a place.
+    tenant.change(&leader.executor, DesiredState::Deleted).await;
+    leader.reconcile(&item(Trigger::Changed)).await.unwrap();
+    assert_eq!(places_used(&live).await, 1, "while the instance is being deleted");
+    assert!(tenant.report(&leader.executor, ReportKind::InstanceDeleted).await);
+    leader.reconcile(&item(Trigger::Removed)).await.unwrap();
+    assert_eq!(places_used(&live).await, 0);
 }
 
 /// The old leader stops between its decision and its publish; until it wakes, the instance is deleted, and the removal

@@ -9,6 +9,7 @@ use dockhost_domain::wire::Limits;
 use dockhost_projections::store::MongoStore;
 
 use crate::broker::streams::StreamOptions;
+use crate::http::server::{ConnectionLimits, MaxConnections, StreamTimeouts};
 
 /// The database if neither DOCKHOST_DATABASE nor MONGODB_URI names one.
 const DEFAULT_DATABASE: &str = "dockhost";
@@ -19,6 +20,9 @@ pub struct ServerArgs {
     /// The API.
     #[command(flatten)]
     pub api: ApiArgs,
+    /// Connections of clients.
+    #[command(flatten)]
+    pub connections: ConnectionArgs,
     /// Database and event log.
     #[command(flatten)]
     pub storage: StorageArgs,
@@ -46,6 +50,24 @@ pub struct ApiArgs {
     /// Serve the API's document at /api/openapi.json and its pages at /api/docs.
     #[arg(long, env = "DOCKHOST_API_DOCS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub api_docs: bool,
+}
+
+/// How many connections clients may have.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "API")]
+pub struct ConnectionArgs {
+    /// Connections to the API at once, in all; further ones are closed.
+    #[arg(long, env = "DOCKHOST_MAX_CONNECTIONS", value_name = "N", default_value_t = MaxConnections::default().total)]
+    pub max_connections: usize,
+    /// Connections to the API at once from one address or IPv6 /64 network. Behind a load balancer, all connections come
+    /// from its address.
+    #[arg(
+        long,
+        env = "DOCKHOST_MAX_CONNECTIONS_PER_ADDRESS",
+        value_name = "N",
+        default_value_t = MaxConnections::default().per_address
+    )]
+    pub max_connections_per_address: usize,
 }
 
 /// Where the server stores data.
@@ -155,6 +177,15 @@ impl DatabaseArgs {
     pub fn name(&self, urls: &ServiceUrls) -> String {
         let configured = self.database.clone().or_else(|| MongoStore::database_in(&urls.mongodb_uri));
         configured.unwrap_or_else(|| DEFAULT_DATABASE.to_owned())
+    }
+}
+
+impl ConnectionArgs {
+    /// The limits of connections.
+    #[must_use]
+    pub fn limits(&self) -> ConnectionLimits {
+        let max = MaxConnections { total: self.max_connections, per_address: self.max_connections_per_address };
+        ConnectionLimits { max, timeouts: StreamTimeouts::default() }
     }
 }
 

@@ -1,6 +1,7 @@
-//! Starts one replica of the main server, runs it until it is cancelled, and shuts it down.
+//! Starts one replica of the main server, runs it until it is told to stop, and shuts it down.
 
 pub mod config;
+mod open_files;
 pub mod secrets;
 mod shutdown;
 mod startup;
@@ -8,54 +9,82 @@ mod supervise;
 mod tasks;
 pub mod telemetry;
 
+use std::sync::Arc;
+
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::app::config::{ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
 use crate::app::startup::{Connections, Replica};
 use crate::app::supervise::Supervisor;
 use crate::auth::api_key::ApiKeys;
+use crate::common::shutdown::ShutdownStages;
+use crate::http::app::App;
+use crate::http::router;
 
-/// Runs one replica until `cancel`; calls `ready` as soon as the replica serves the API.
+pub use shutdown::Shutdown;
+
+/// Runs one replica until `shutdown.stop`; calls `ready` as soon as the replica serves the API.
 ///
 /// # Errors
-/// Something that start-up needs is missing or invalid, or the API can't be served.
+/// Something that start-up needs is missing or invalid, or a background task failed.
 pub async fn run(
     args: ServerArgs,
     urls: ServiceUrls,
     secrets: Secrets,
     listener: TcpListener,
-    cancel: CancellationToken,
+    shutdown: Shutdown,
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
-    let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
-    let supervisor = Supervisor::new(cancel.clone());
+    open_files::raise_limit(args.connections.max_connections);
+    let stages = ShutdownStages::default();
+    let supervisor = Supervisor::new(stages.ended.clone());
+    // Start-up waits for the broker and the database, which may be away.
+    let started = tokio::select! {
+        started = start(&args, &urls, secrets, &supervisor, &stages) => Some(started?),
+        () = shutdown.stop.cancelled() => None,
+        () = supervisor.failure() => None,
+    };
+    match started {
+        Some(app) => {
+            ready();
+            let limits = args.connections.limits();
+            shutdown::serve(listener, router::service(&app), limits, (&shutdown, &stages), &supervisor).await;
+        }
+        None => tracing::info!("stopped before the start was complete"),
+    }
+    Ok(shutdown::end_tasks(supervisor, &stages).await?)
+}
 
-    let connections = Connections::open(&args, &urls, &nats, master_key).await?;
+/// Starts one replica; returns when it knows the log.
+async fn start(
+    args: &ServerArgs,
+    urls: &ServiceUrls,
+    secrets: Secrets,
+    supervisor: &Supervisor,
+    stages: &ShutdownStages,
+) -> anyhow::Result<Arc<App>> {
+    let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
+    let connections = Connections::open(args, urls, &nats, master_key).await?;
     let (replica, snapshot_writer) = Replica::build(connections).await?;
-    tasks::check_durability(&supervisor, urls.nats_url.clone(), nats_system);
+    tasks::check_durability(supervisor, urls.nats_url.clone(), nats_system);
     // The services queue requests as soon as they are open, and answer once the replica knows the log.
     let services = tasks::open_services(&replica, &callout, ApiKeys::new(&backend_tokens)).await?;
     let start = replica.bootstrap().await?;
 
-    services.start(&supervisor);
-    tasks::start_replica(&supervisor, &replica, snapshot_writer, start);
-    tasks::start_election(&supervisor, &replica, &args).await?;
+    services.start(supervisor);
+    tasks::start_replica(supervisor, &replica, snapshot_writer, start);
+    tasks::start_election(supervisor, &replica, args, stages.announced.clone()).await?;
 
-    let app = startup::http_app(&args, &replica, &user_tokens, &backend_tokens)?;
+    let app = startup::http_app(args, &replica, &user_tokens, &backend_tokens, stages.clone())?;
     replica.follower.wait_until_caught_up().await;
-    log_configuration(&args, &urls, &replica);
-    ready();
-    shutdown::serve_until_cancelled(listener, &app, cancel.clone()).await?;
-    cancel.cancel();
-    supervisor.wait(shutdown::TIMEOUT).await;
-    Ok(())
+    log_configuration(args, urls, &replica);
+    Ok(app)
 }
 
 /// Logs what is running and with which configuration; no secrets.
 fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
-    let ServerArgs { api, storage, instances, deadlines } = args;
+    let ServerArgs { api, connections: _, storage, instances, deadlines } = args;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         replica = replica.connections.name,

@@ -20,6 +20,7 @@ use crate::broker::consumer::durable;
 use crate::broker::streams;
 use crate::common::clock;
 use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
+use crate::common::shutdown::ShutdownStages;
 use crate::event_log::EventLog;
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
 use crate::execute::snapshots::SnapshotWriter;
@@ -128,6 +129,7 @@ pub fn http_app(
     replica: &Replica,
     user_tokens: &SecretString,
     backend_tokens: &SecretString,
+    stages: ShutdownStages,
 ) -> anyhow::Result<Arc<app::App>> {
     let Connections { broker, log, store, .. } = &replica.connections;
     let broker = broker.clone();
@@ -152,6 +154,7 @@ pub fn http_app(
             frontend: args.api.frontend_url.clone(),
             api_docs: args.api.api_docs,
         },
+        stages,
         started: Instant::now(),
     }))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use super::config::ServerArgs;
 use super::startup::{Connections, FollowerStart, Replica};
@@ -19,7 +20,7 @@ use crate::broker::streams;
 use crate::event_log::EventLog;
 use crate::execute::snapshots::SnapshotWriter;
 use crate::leader::Leader;
-use crate::leader::election::Election;
+use crate::leader::election::{Election, TermEnd};
 use crate::leader::fitness::Fitness;
 use crate::leader::projector::Projectors;
 use crate::replica::confirm::ConfirmHandler;
@@ -58,7 +59,7 @@ impl Services {
 
 /// Checks once, in the background, that the broker syncs each write to disk; logs a warning otherwise.
 pub fn check_durability(supervisor: &Supervisor, nats_url: String, nats_system: Option<SecretString>) {
-    supervisor.spawn("durability", |_| async move { durability::check(&nats_url, nats_system.as_ref()).await });
+    supervisor.spawn_once(async move { durability::check(&nats_url, nats_system.as_ref()).await });
 }
 
 /// Starts the tasks that every replica runs.
@@ -74,15 +75,21 @@ pub fn start_replica(
     let follower = Arc::clone(&replica.follower);
     supervisor.spawn("follower", |cancel| follower.run(start.after, start.latest, cancel));
     let heartbeats = Arc::clone(&replica.heartbeats);
-    supervisor.spawn_listener("heartbeats", |cancel| heartbeats.run(agents.client().clone(), cancel));
+    supervisor.spawn_fallible("heartbeats", |cancel| heartbeats.run(agents.client().clone(), cancel));
     let builder = ModelBuilder::new(Arc::clone(&replica.connections.log), replica.connections.store.clone());
     supervisor.spawn("model builder", |cancel| builder.run(cancel));
     let (progress, listening) = (Arc::clone(&replica.progress), client.clone());
-    supervisor.spawn_listener("projection progress", |cancel| async move { progress.listen(listening, cancel).await });
+    supervisor.spawn_fallible("projection progress", |cancel| async move { progress.listen(listening, cancel).await });
 }
 
 /// Starts to campaign for the lease; while this replica holds it, it runs the leader's roles.
-pub async fn start_election(supervisor: &Supervisor, replica: &Replica, args: &ServerArgs) -> anyhow::Result<()> {
+/// From `resign` on it lets another replica lead.
+pub async fn start_election(
+    supervisor: &Supervisor,
+    replica: &Replica,
+    args: &ServerArgs,
+    resign: CancellationToken,
+) -> anyhow::Result<()> {
     let Connections { name, broker, agents, log, store, created_at, .. } = &replica.connections;
     let js = broker.jetstream();
     let fitness = Fitness::new(store.clone(), broker.client().clone(), log.incarnation().clone());
@@ -106,7 +113,8 @@ pub async fn start_election(supervisor: &Supervisor, replica: &Replica, args: &S
         lost_after: args.deadlines.lost_after(),
     };
     let election = Election::new(js.get_key_value(streams::LEADER_BUCKET).await?, name.clone());
-    supervisor.spawn_listener("fitness", |cancel| fitness.clone().answer(cancel));
-    supervisor.spawn("election", |cancel| election.run(fitness, cancel, move |over| leader.clone().term(over)));
+    supervisor.spawn_fallible("fitness", |cancel| fitness.clone().answer(cancel));
+    let end = |cancel| TermEnd { resign, cancel };
+    supervisor.spawn("election", |cancel| election.run(fitness, end(cancel), move |over| leader.clone().term(over)));
     Ok(())
 }

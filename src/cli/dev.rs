@@ -14,9 +14,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::app;
 use crate::app::config::{ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
+use crate::app::{self, Shutdown};
 use crate::common::port_owner;
 use crate::dev::agents::AgentLauncher;
 use crate::dev::engine::{self, Runtime};
@@ -99,10 +99,11 @@ impl Dev {
         let env = secrets.server_env();
         let read = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let (ready, serving) = oneshot::channel();
-        let replica =
-            tokio::spawn(app::run(self.server, urls, Secrets::read(read)?, listener, stop.clone(), move || {
-                let _ = ready.send(());
-            }));
+        // No load balancer has to notice the end.
+        let shutdown = Shutdown { stop: stop.clone(), delay: Duration::ZERO };
+        let replica = tokio::spawn(app::run(self.server, urls, Secrets::read(read)?, listener, shutdown, move || {
+            let _ = ready.send(());
+        }));
         let mut agents: Vec<Child> = Vec::new();
         if stop.run_until_cancelled(serving).await.is_some_and(|served| served.is_ok()) {
             let launcher = AgentLauncher {

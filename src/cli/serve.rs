@@ -1,15 +1,16 @@
 //! `dockhost serve`: runs one replica in production.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app;
 use crate::app::config::{ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
+use crate::app::{self, Shutdown};
 use crate::common::port_owner;
 
 /// The arguments of `serve`.
@@ -19,6 +20,10 @@ pub struct Serve {
     urls: ServiceUrls,
     #[command(flatten)]
     server: ServerArgs,
+    /// Milliseconds after SIGTERM for which `/health` answers 503 before the server stops to accept connections; longer
+    /// than load balancers take to notice.
+    #[arg(long, env = "DOCKHOST_SHUTDOWN_DELAY_MS", value_name = "MS", default_value_t = 6_000, help_heading = "API")]
+    shutdown_delay_ms: u64,
 }
 
 impl Serve {
@@ -29,7 +34,8 @@ impl Serve {
         let listener = TcpListener::bind(address).await.with_context(|| port_owner::explain(address))?;
         let address = listener.local_addr()?;
         let ready = move || tracing::info!("the API is at http://{address}");
-        app::run(self.server, self.urls, secrets, listener, stop, ready).await?;
+        let shutdown = Shutdown { stop, delay: Duration::from_millis(self.shutdown_delay_ms) };
+        app::run(self.server, self.urls, secrets, listener, shutdown, ready).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -16,6 +16,7 @@ use super::read_store::ReadStore;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{TOKEN_LIFETIME_SECONDS, Tokens};
+use crate::common::shutdown::ShutdownStages;
 use crate::execute::Executor;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
@@ -70,6 +71,8 @@ pub struct App {
     pub passwords: Passwords,
     /// The settings.
     pub settings: Settings,
+    /// How far this replica's shutdown is.
+    pub stages: ShutdownStages,
     /// When this process started.
     pub started: Instant,
 }

@@ -1,7 +1,7 @@
 //! The HTTP API.
 //!
 //! `router` is the table of contents. Each endpoint is one file in `commands` or `queries`, with its request, its answer,
-//! its document and its tests.
+//! its document and its tests. `server` accepts the connections.
 
 pub mod app;
 mod commands;
@@ -15,6 +15,7 @@ mod queries;
 mod read_store;
 pub mod response;
 pub mod router;
+pub mod server;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

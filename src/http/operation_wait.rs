@@ -49,7 +49,8 @@ impl OperationWait {
         self.operation(tenancy).map_or(Outcome::Succeeded, |(_, operation)| operation.outcome.clone())
     }
 
-    /// The state when the operation has ended, or when the wait is over.
+    /// The state when the operation has ended, or when the wait is over. A shutdown ends the wait, because the caller
+    /// would otherwise not learn the operation's id.
     async fn state(&self, app: &App, wait: Wait) -> Result<CachedState<Tenancy>, ApiError> {
         let watching = app.follower.watch(Tenancy::subject(self.user_id));
         let ended = watching.wait_for(|| async {
@@ -57,9 +58,10 @@ impl OperationWait {
             let pending = self.outcome(&cached.state) == Outcome::Pending;
             Ok::<_, LogError>((!pending).then_some(cached))
         });
-        match tokio::time::timeout(wait.0, ended).await {
-            Ok(cached) => Ok(cached?),
-            Err(_) => Ok(app.executor.state::<Tenancy>(self.user_id).await?),
+        let limited = tokio::time::timeout(wait.0, ended);
+        match app.stages.draining.run_until_cancelled(limited).await {
+            Some(Ok(cached)) => Ok(cached?),
+            Some(Err(_)) | None => Ok(app.executor.state::<Tenancy>(self.user_id).await?),
         }
     }
 
@@ -74,7 +76,7 @@ impl OperationWait {
         succeeded: impl FnOnce(Instance) -> Reply<Instance>,
     ) -> Result<Reply<Instance>, ApiError> {
         let cached = self.state(app, wait).await?;
-        if !wait.0.is_zero() {
+        if !wait.0.is_zero() && !app.stages.draining.is_cancelled() {
             app.wait_until_projected::<Instances>(cached.sequence).await;
         }
         let instance = cached.state.instance(self.instance_id).ok_or_else(|| ApiError::not_found("instance"))?;

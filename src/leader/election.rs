@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::kv::{CreateErrorKind, EntryError, Operation, Store};
+use async_nats::jetstream::kv::{CreateErrorKind, Entry, EntryError, Operation, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::fitness::Fitness;
@@ -16,6 +16,9 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 /// A leader that can't renew for this long steps down, before another replica can acquire the lease.
 const STEP_DOWN_AFTER: Duration = Duration::from_millis(3_500);
 const _: () = assert!(STEP_DOWN_AFTER.as_millis() + RENEW_INTERVAL.as_millis() < LEADER_LEASE.as_millis());
+
+/// How often a leader that gave the lease up checks whether another replica has it.
+const HAND_OVER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a replica that isn't fit to lead leaves a free lease to others.
 const UNFIT_DELAY: Duration = Duration::from_secs(3);
@@ -28,6 +31,15 @@ const LEASE_KEY: &str = "leader";
 #[error("a server is running: {leader} holds the leader's lease; stop every server first")]
 pub struct LeaseHeld {
     leader: String,
+}
+
+/// What ends this replica's part in the election.
+#[derive(Debug, Clone)]
+pub struct TermEnd {
+    /// This replica no longer campaigns. If it leads, it gives the lease up and leads on until another replica has it.
+    pub resign: CancellationToken,
+    /// The roles stop.
+    pub cancel: CancellationToken,
 }
 
 /// This replica's part in the election.
@@ -143,13 +155,27 @@ impl Election {
         }
     }
 
-    /// Campaigns until cancelled. Runs `term` whenever this replica is elected, and cancels it when the lease is lost or
-    /// this replica yields to another.
-    pub async fn run<F>(self, fitness: Fitness, cancel: CancellationToken, mut term: impl FnMut(CancellationToken) -> F)
+    /// Gives the lease up, and returns as soon as another replica has it.
+    async fn hand_over(&self) {
+        loop {
+            match self.bucket.entry(LEASE_KEY).await {
+                // A renewal that was under way may have been stored after an earlier release.
+                Ok(Some(entry)) if is_held(&entry) && entry.value == self.name.as_bytes() => self.release().await,
+                Ok(Some(entry)) if is_held(&entry) => return,
+                _ => {}
+            }
+            tokio::time::sleep(HAND_OVER_INTERVAL).await;
+        }
+    }
+
+    /// Campaigns until `end.resign`. Runs `term` whenever this replica is elected, and cancels it when the lease is lost
+    /// or this replica yields to another. Returns after `end.cancel`.
+    pub async fn run<F>(self, fitness: Fitness, end: TermEnd, mut term: impl FnMut(CancellationToken) -> F)
     where
         F: Future<Output = ()>,
     {
-        while let Some(revision) = cancel.run_until_cancelled(self.campaign(&fitness)).await {
+        let TermEnd { resign, cancel } = end;
+        while let Some(revision) = resign.run_until_cancelled(self.campaign(&fitness)).await {
             tracing::info!(replica = self.name, "this replica is the leader");
             let end_term = cancel.child_token();
             let work = term(end_term.clone());
@@ -159,7 +185,16 @@ impl Election {
                 () = &mut work => ended = true,
                 () = self.renew_until_lost(revision) => {}
                 () = fitness.until_should_yield() => yields = true,
-                () = cancel.cancelled() => {}
+                () = resign.cancelled() => {}
+            }
+            if resign.is_cancelled() && !ended {
+                // The roles run on until another replica leads: this one may be the only one, and commands in flight
+                // need a leader. The terms may overlap, because every write is fenced.
+                tokio::select! {
+                    () = &mut work => ended = true,
+                    () = self.hand_over() => {}
+                    () = cancel.cancelled() => {}
+                }
             }
             end_term.cancel();
             if yields {
@@ -170,11 +205,11 @@ impl Election {
             if !ended {
                 work.await;
             }
-            if cancel.is_cancelled() {
-                self.release().await;
-            }
             tracing::info!(replica = self.name, "this replica is no longer the leader");
         }
+        // The attempt to acquire the lease that was interrupted may have been stored.
+        self.release().await;
+        cancel.cancelled().await;
     }
 }
 
@@ -184,7 +219,11 @@ impl Election {
 /// The bucket can't be read.
 pub async fn has_leader(bucket: &Store) -> Result<bool, EntryError> {
     // A released lease leaves a delete marker.
-    Ok(bucket.entry(LEASE_KEY).await?.is_some_and(|entry| entry.operation == Operation::Put))
+    Ok(bucket.entry(LEASE_KEY).await?.is_some_and(|entry| is_held(&entry)))
+}
+
+fn is_held(lease: &Entry) -> bool {
+    lease.operation == Operation::Put
 }
 
 /// Whether another replica holds the lease now; other errors are temporary.

@@ -46,6 +46,7 @@ pub struct Health {
 /// - `ok`, `degraded`: this replica serves; while `degraded`, some data lacks events.
 /// - `unavailable`: parts are `down`.
 /// - `catching_up`: this replica does not know the whole log yet, or does not receive it.
+/// - `stopping`: this replica shuts down. It serves for a few seconds more; send new requests to others.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum HealthStatus {
@@ -53,6 +54,7 @@ enum HealthStatus {
     Degraded,
     Unavailable,
     CatchingUp,
+    Stopping,
 }
 
 #[derive(Clone, Copy, Serialize, ToSchema)]
@@ -234,7 +236,9 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let parts = [(Part::Database, is_database_up), (Part::Broker, end.is_some())];
     let down: Vec<Part> = parts.into_iter().filter(|(_, up)| !up).map(|(part, _)| part).collect();
     let following = app.follower.is_live();
-    let status = if !down.is_empty() {
+    let status = if app.stages.announced.is_cancelled() {
+        HealthStatus::Stopping
+    } else if !down.is_empty() {
         HealthStatus::Unavailable
     } else if !following {
         HealthStatus::CatchingUp
@@ -288,6 +292,17 @@ mod tests {
             answer.body["projections"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(models, MODELS.iter().map(|model| model.name).collect());
         assert_eq!(answer.body["projections"]["backends"]["lag"], 0);
+    }
+
+    #[tokio::test]
+    async fn health_during_a_shutdown_is_503_while_requests_are_served() {
+        let app = TestApp::new().await;
+        app.app.stages.announced.cancel();
+        tokio::time::pause();
+        let answer = app.get("/health").send().await;
+        assert_eq!((answer.status, &answer.body["status"]), (503, &json!("stopping")), "{answer:?}");
+        assert_eq!(answer.body["down"], json!([]));
+        assert_eq!(app.get("/").send().await.status, 200);
     }
 
     #[tokio::test]

@@ -30,6 +30,7 @@ use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{Audience, Bearer, Tokens};
 use crate::common::clock;
+use crate::common::shutdown::ShutdownStages;
 use crate::event_log::memory::MemoryLog;
 use crate::event_log::{Delivery, EventLog, Filter};
 use crate::execute::Executor;
@@ -110,6 +111,7 @@ impl TestApp {
             api_keys: ApiKeys::new(&secret("b")),
             passwords: Passwords::new().unwrap(),
             settings,
+            stages: ShutdownStages::default(),
             started: Instant::now(),
         });
         let stop = CancellationToken::new();

@@ -7,6 +7,7 @@
 #![expect(missing_docs, reason = "helpers with telling names; the others are documented")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests and their helpers fail by panicking")]
 
+pub mod balancer;
 pub mod command;
 pub mod containers;
 pub mod http;
@@ -25,6 +26,7 @@ pub mod world;
 
 use std::path::PathBuf;
 
+pub use balancer::Balancer;
 pub use command::{CommandOutput, run};
 pub use mongo::Mongo;
 pub use mongods::Mongods;

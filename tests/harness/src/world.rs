@@ -22,6 +22,9 @@ use super::pause::{pause, resume};
 use super::topology::Proxies;
 use super::{Mongo, Mongods, Nats, Topology, log, program, wait_until};
 
+/// Longer than a replica's shutdown takes with the default settings.
+const STOP_DEADLINE: Duration = Duration::from_secs(40);
+
 /// A replica of the main server. Its URL and proxies stay the same when it restarts.
 pub struct Replica {
     pub url: String,
@@ -112,7 +115,7 @@ impl World {
     /// Stops a replica as a deployment does: it shuts down in order.
     pub async fn stop_replica(&mut self, index: usize) {
         if let Some(process) = self.replicas[index].process.take() {
-            process.stop(Duration::from_secs(20)).await;
+            process.stop(STOP_DEADLINE).await;
         }
     }
 
@@ -152,6 +155,8 @@ impl World {
         env.push(("DOCKHOST_DATABASE", self.mongo.database.clone()));
         env.push(("DOCKHOST_BIND", "127.0.0.1".to_owned()));
         env.push(("PORT", "0".to_owned()));
+        // No load balancer has to notice that a replica stops.
+        env.push(("DOCKHOST_SHUTDOWN_DELAY_MS", "0".to_owned()));
         env.extend(self.settings.iter().map(|(name, value)| (*name, value.clone())));
         env
     }

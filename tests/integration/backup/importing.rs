@@ -8,7 +8,7 @@ use dockhost::backup::{check, keys};
 use dockhost::broker::streams::{EVENTS, LEADER_BUCKET};
 use dockhost::event_log::EventLog;
 use dockhost::event_log::jetstream::{JetStreamLog, OpenError};
-use dockhost::leader::election::Election;
+use dockhost::leader::election::{Election, TermEnd};
 use dockhost::leader::fitness::Fitness;
 use dockhost_domain::account::AccountEvent;
 use dockhost_domain::event::Event;
@@ -185,7 +185,8 @@ async fn import_while_a_server_runs_is_refused() {
     let store = MongoStore::connect(&mongo.uri, &mongo.database).await.unwrap();
     let leader = Election::new(lease, "the-server".to_owned());
     let fitness = Fitness::new(store, js.client(), "any".to_owned().into());
-    let leader = leader.run(fitness, stop.clone(), |over| async move { over.cancelled().await });
+    let end = TermEnd { resign: stop.clone(), cancel: stop.clone() };
+    let leader = leader.run(fitness, end, |over| async move { over.cancelled().await });
     let leader = tokio::spawn(leader);
     let refused = loop {
         // An import before the election would get the lease itself.

@@ -7,6 +7,7 @@ mod failover;
 mod nodes;
 mod reads;
 mod sessions;
+mod shutdown;
 
 use std::time::Duration;
 

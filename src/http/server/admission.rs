@@ -1,0 +1,137 @@
+//! How many connections there may be. A connection beyond a limit is closed at once, so it costs nothing further, and
+//! those of other addresses are not affected.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::common::log_throttle::LogThrottle;
+
+/// The leading bits of an IPv6 address that identify a client: a provider assigns at least such a network to each.
+const IPV6_PREFIX_BITS: u32 = 64;
+
+/// How many connections there may be at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxConnections {
+    /// In all.
+    pub total: usize,
+    /// From one address, or from one /64 network of IPv6.
+    pub per_address: usize,
+}
+
+impl Default for MaxConnections {
+    fn default() -> Self {
+        Self { total: 4096, per_address: 256 }
+    }
+}
+
+/// Counts the connections.
+#[derive(Debug)]
+pub struct Admission {
+    max: MaxConnections,
+    open: Mutex<Open>,
+    log: LogThrottle,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// The place of one connection, until it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Arc<Admission>,
+    address: IpAddr,
+}
+
+impl Admission {
+    /// No connections yet.
+    pub fn new(max: MaxConnections) -> Arc<Self> {
+        Arc::new(Self { max, open: Mutex::default(), log: LogThrottle::per_minute() })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection from this address; `None` if a limit is reached.
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
+        let address = network(address);
+        let mut open = self.open();
+        let of_address = open.by_address.get(&address).copied().unwrap_or(0);
+        let (total, MaxConnections { total: max_total, per_address }) = (open.total, self.max);
+        if total >= max_total || of_address >= per_address {
+            drop(open);
+            if let Some(suppressed) = self.log.permit() {
+                tracing::warn!(%address, of_address, total, suppressed, "connection refused: too many are open");
+            }
+            return None;
+        }
+        open.total += 1;
+        open.by_address.insert(address, of_address + 1);
+        drop(open);
+        Some(Permit { admission: Arc::clone(self), address })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut open = self.admission.open();
+        open.total -= 1;
+        if let Some(count) = open.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// What counts as one client: an IPv4 address, or an IPv6 network.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - IPV6_PREFIX_BITS))).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn admission_address_over_its_share_is_refused_and_others_are_not() {
+        let admission = Admission::new(MaxConnections { total: 10, per_address: 2 });
+        let (first, _second) = (admission.admit(address("192.0.2.1")).unwrap(), admission.admit(address("192.0.2.1")));
+        assert!(admission.admit(address("192.0.2.1")).is_none());
+        assert!(admission.admit(address("::ffff:192.0.2.1")).is_none(), "the same address, as IPv6 writes it");
+        let _other = admission.admit(address("192.0.2.2")).unwrap();
+        drop(first);
+        assert!(admission.admit(address("192.0.2.1")).is_some());
+    }
+
+    #[test]
+    fn admission_addresses_of_one_ipv6_network_share() {
+        let admission = Admission::new(MaxConnections { total: 10, per_address: 1 });
+        let _first = admission.admit(address("2001:db8::1")).unwrap();
+        assert!(admission.admit(address("2001:db8::ffff:2")).is_none());
+        assert!(admission.admit(address("2001:db8:0:1::1")).is_some());
+    }
+
+    #[test]
+    fn admission_total_reached_refuses_everybody_until_one_ends() {
+        let admission = Admission::new(MaxConnections { total: 2, per_address: 2 });
+        let (first, _second) = (admission.admit(address("192.0.2.1")).unwrap(), admission.admit(address("192.0.2.2")));
+        assert!(admission.admit(address("192.0.2.3")).is_none());
+        drop(first);
+        assert!(admission.admit(address("192.0.2.3")).is_some());
+        assert_eq!(admission.open().total, 1);
+        assert_eq!(admission.open().by_address.len(), 1, "the address of an ended connection is remembered");
+    }
+}

@@ -1,0 +1,163 @@
+use std::net::Ipv4Addr;
+
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+const GET_SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nhost: test\r\n\r\n";
+/// Larger than the buffer of [`connect`].
+const LARGE: usize = 64 * 1024;
+const SLOW: Duration = Duration::from_secs(50);
+
+fn service() -> Router {
+    let slow = || async {
+        sleep(SLOW).await;
+        "done"
+    };
+    Router::new()
+        .route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }))
+        .route("/slow", get(slow))
+        .route("/large", get(|| async { "x".repeat(LARGE) }))
+}
+
+fn peer() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 1234).into()
+}
+
+/// A connection to a server on the paused clock; the task ends with the connection.
+fn connect(stages: &ShutdownStages) -> (DuplexStream, JoinHandle<()>) {
+    let (client, stream) = duplex(1024);
+    let server = Server { service: service(), timeouts: StreamTimeouts::default(), stages: stages.clone() };
+    (client, tokio::spawn(async move { server.requests(stream, peer()).await }))
+}
+
+/// Reads one response that ends with this text.
+async fn read_until(client: &mut DuplexStream, end: &str) -> String {
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        let mut byte = [0];
+        assert_eq!(client.read(&mut byte).await.unwrap(), 1, "the connection ended after {text:?}");
+        text.push(byte[0].into());
+    }
+    text
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_that_sends_nothing_is_closed_after_the_head_timeout() {
+    let (_client, connection) = connect(&ShutdownStages::default());
+    let begun = Instant::now();
+    connection.await.unwrap();
+    assert_eq!(begun.elapsed().as_secs(), StreamTimeouts::default().head.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_that_trickles_a_head_is_closed_after_the_head_timeout() {
+    let (mut client, connection) = connect(&ShutdownStages::default());
+    client.write_all(&GET[..3]).await.unwrap();
+    let begun = Instant::now();
+    let trickle = async {
+        for byte in GET[3..].chunks(1) {
+            sleep(Duration::from_secs(3)).await;
+            if client.write_all(byte).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(trickle, async {
+        connection.await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), StreamTimeouts::default().head.as_secs());
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_between_requests_is_kept_for_the_idle_timeout() {
+    let (mut client, connection) = connect(&ShutdownStages::default());
+    let idle = StreamTimeouts::default().idle;
+    let mut answered = Instant::now();
+    for pause in [Duration::ZERO, idle - Duration::from_secs(1)] {
+        sleep(pause).await;
+        client.write_all(GET).await.unwrap();
+        let answer = read_until(&mut client, &peer().to_string()).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answered = Instant::now();
+    }
+    connection.await.unwrap();
+    assert_eq!(answered.elapsed().as_secs(), idle.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_with_a_slow_request_is_not_closed() {
+    let (mut client, _connection) = connect(&ShutdownStages::default());
+    for _ in 0..2 {
+        client.write_all(GET_SLOW).await.unwrap();
+        let answer = read_until(&mut client, "done").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_that_does_not_read_its_answer_is_closed_after_the_write_timeout() {
+    let (mut client, connection) = connect(&ShutdownStages::default());
+    client.write_all(b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    let begun = Instant::now();
+    connection.await.unwrap();
+    assert_eq!(begun.elapsed().as_secs(), StreamTimeouts::default().write.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_during_a_shutdown_closes_the_connection() {
+    let stages = ShutdownStages::default();
+    let (mut client, connection) = connect(&stages);
+    client.write_all(GET).await.unwrap();
+    assert!(!read_until(&mut client, &peer().to_string()).await.contains("close"));
+    stages.announced.cancel();
+    client.write_all(GET).await.unwrap();
+    assert!(read_until(&mut client, &peer().to_string()).await.contains("connection: close"));
+    connection.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_ends_idle_connections_and_waits_for_requests_in_flight() {
+    let stages = ShutdownStages::default();
+    let ((mut idle, idle_ended), (mut late, _), (mut busy, busy_ended)) =
+        (connect(&stages), connect(&stages), connect(&stages));
+    busy.write_all(GET_SLOW).await.unwrap();
+    idle.write_all(GET).await.unwrap();
+    read_until(&mut idle, &peer().to_string()).await;
+    stages.announced.cancel();
+    stages.draining.cancel();
+    // On its way when the shutdown began.
+    late.write_all(GET).await.unwrap();
+    read_until(&mut late, &peer().to_string()).await;
+    let begun = Instant::now();
+    idle_ended.await.unwrap();
+    assert!(begun.elapsed() <= IDLE_GRACE, "{:?}", begun.elapsed());
+    read_until(&mut busy, "done").await;
+    busy_ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn serve_closes_connections_beyond_the_share_of_an_address_and_ends_when_drained() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = ConnectionLimits { max: MaxConnections { total: 10, per_address: 2 }, ..ConnectionLimits::default() };
+    let stages = ShutdownStages::default();
+    let serving = tokio::spawn(serve(listener, service(), limits, stages.clone()));
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(GET).await.unwrap();
+        assert!(client.read(&mut [0; 1024]).await.unwrap() > 0);
+        open.push(client);
+    }
+    let mut refused = TcpStream::connect(address).await.unwrap();
+    assert!(matches!(refused.read(&mut [0; 1]).await, Ok(0) | Err(_)), "a third connection was accepted");
+    stages.end();
+    serving.await.unwrap();
+    assert_eq!(open[0].read(&mut [0; 1]).await.unwrap(), 0);
+    TcpStream::connect(address).await.expect_err("the listener is open");
+}

@@ -20,6 +20,7 @@ use super::{Delivery, Filter};
 use crate::broker::consumer::ordered::{OrderedConfig, OrderedConsumer};
 use crate::broker::streams::EVENTS;
 use crate::common::error::Cause;
+use crate::common::log_throttle::LogThrottle;
 use crate::sealing::KeyError;
 
 const MESSAGES_PER_PULL: usize = 5000;
@@ -207,11 +208,14 @@ async fn decode_all(codec: Codec, chunk: Vec<RawDelivery>) -> Vec<Delivery> {
 /// Decodes a message. Without its key the reader stops and logs an error until the key is available: skipping the event
 /// would leave a gap in the fold, and treating its values as erased would be wrong.
 async fn decode_with_retry(codec: &Codec, sequence: u64, message: &Message) -> Delivery {
+    let log = LogThrottle::per_minute();
     loop {
         match decode(codec, sequence, message).await {
             Ok(delivery) => return delivery,
             Err(cause) => {
-                error!(sequence, subject = %message.subject, %cause, "cannot read on without the key; retrying");
+                if log.permit().is_some() {
+                    error!(sequence, subject = %message.subject, %cause, "cannot read on without the key; retrying");
+                }
                 sleep(KEY_RETRY_INTERVAL).await;
             }
         }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::job_runner::catch_panic;
 use crate::common::error::{Cause, chain};
+use crate::common::log_throttle::LogThrottle;
 
 /// The pause before the first restart; it doubles with each failure in a row.
 const MIN_RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -15,13 +16,15 @@ const MAX_RESTART_DELAY: Duration = Duration::from_secs(5);
 /// A role that runs for this long has recovered. Longer than a role takes to fail while a dependency is down.
 const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 
-/// Runs a role again and again until `cancel` is cancelled. Logs the first failure, each different one, and the recovery.
+/// Runs a role again and again until `cancel` is cancelled. Logs the first failure, each different one, the same one once
+/// a minute, and the recovery.
 pub async fn supervise<F>(role: &'static str, cancel: CancellationToken, run: impl Fn(CancellationToken) -> F + Send)
 where
     F: Future<Output = Result<(), Cause>> + Send,
 {
     let mut delay = MIN_RESTART_DELAY;
     let mut last_error: Option<String> = None;
+    let mut throttle = LogThrottle::per_minute();
     while !cancel.is_cancelled() {
         let exit = catch_panic(run(cancel.child_token()));
         tokio::pin!(exit);
@@ -37,12 +40,14 @@ where
         };
         if let Err(error) = exit.unwrap_or_else(|panicked| Err(panicked.into())) {
             let error = chain(&*error);
-            if last_error.as_ref() == Some(&error) {
-                tracing::debug!(role, error, "role exited again; restarting");
-            } else {
-                tracing::warn!(role, error, "role exited; restarting");
-                last_error = Some(error);
+            if last_error.as_ref() != Some(&error) {
+                throttle = LogThrottle::per_minute();
             }
+            match throttle.permit() {
+                Some(suppressed) => tracing::warn!(role, error, suppressed, "role exited; restarting"),
+                None => tracing::debug!(role, error, "role exited again; restarting"),
+            }
+            last_error = Some(error);
         }
         cancel.run_until_cancelled(sleep(delay)).await;
         delay = (delay * 2).min(MAX_RESTART_DELAY);

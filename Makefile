@@ -24,6 +24,8 @@ MINUTES ?= 30
 TOPOLOGY ?= r1
 # The file that `make chaos-check` checks.
 REPORT ?=
+# The length of each phase of a flood of `make hostile`.
+SECONDS ?= 20
 # Arguments of the test runner: make test TESTS="-E 'test(placement)'"
 TESTS ?=
 # Rows of the benchmark, or --quick: make bench BENCH="reads stops"
@@ -34,7 +36,7 @@ program = "$$(cargo build --locked --workspace --bins --quiet --message-format=j
 # $(call install,NAME,VERSION): installs a cargo tool, unless the machine has it.
 install = command -v $(1) > /dev/null || (set -x; cargo install --locked --debug --root "$(TOOLS)" $(1)@$(2))
 
-.PHONY: help setup build run test chaos chaos-check bench check fmt lint doc deny machete tools secrets clean
+.PHONY: help setup build run test chaos chaos-check hostile bench check fmt lint doc deny machete tools secrets clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +74,9 @@ chaos: build ## Kill processes under traffic and check the result (SEED, ROUNDS,
 
 chaos-check: build ## Check a saved chaos report again (REPORT)
 	@$(call program,dockhost-chaos) check $(REPORT)
+
+hostile: build ## Flood the servers as a hostile agent and measure what users notice (SECONDS of each phase)
+	@$(call program,dockhost-hostile) --seconds $(SECONDS)
 
 bench: setup ## Measure speed against the raw limits of this machine (BENCH); see docs/PERFORMANCE.md
 	cargo build --locked --release -p dockhost -p dockhost-agent --bins

@@ -1,0 +1,15 @@
+//! A hostile agent against a whole system: real replicas, broker, database and honest agents.
+//!
+//! - [`raw`]: a NATS client without the limits of a client library. [`flood`]: what it sends, and how fast.
+//! - [`system`]: the system under attack. [`honest`]: a user's creates meanwhile. [`observation`]: what the attack
+//!   changed. [`run`]: the phases before, during and after one flood.
+
+#![expect(missing_docs, reason = "helpers with telling names; the others are documented")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests and their helpers fail by panicking")]
+
+pub mod flood;
+pub mod honest;
+pub mod observation;
+pub mod raw;
+pub mod run;
+pub mod system;

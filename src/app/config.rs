@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::auth::admission::{SharedSecret, SignUp};
 use clap::Args;
 use dockhost_domain::tenancy::Policy;
 use dockhost_domain::wire::Limits;
+use dockhost_environment::InvalidConfiguration;
 use dockhost_projections::store::MongoStore;
 
 use crate::broker::streams::StreamOptions;
@@ -23,6 +25,9 @@ pub struct ServerArgs {
     /// Connections of clients.
     #[command(flatten)]
     pub connections: ConnectionArgs,
+    /// Who may have an account.
+    #[command(flatten)]
+    pub accounts: AccountArgs,
     /// Database and event log.
     #[command(flatten)]
     pub storage: StorageArgs,
@@ -70,6 +75,44 @@ pub struct ConnectionArgs {
     pub max_connections_per_address: usize,
 }
 
+/// Who may have an account, and how browsers keep a session.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Accounts")]
+pub struct AccountArgs {
+    /// Who may sign up.
+    #[arg(long, env = "DOCKHOST_SIGNUP", value_name = "MODE", value_enum, default_value_t = SignUpMode::Open)]
+    pub signup: SignUpMode,
+    /// The codes with one of which people may sign up in the mode `invite`, separated by commas.
+    #[arg(long, env = "DOCKHOST_INVITE_CODES", value_name = "CODES", value_delimiter = ',', hide_env_values = true)]
+    pub invite_codes: Vec<SharedSecret>,
+    /// The secret that registering a backend requires [default: none; anyone may register one].
+    #[arg(long, env = "DOCKHOST_ENROLMENT_SECRET", value_name = "SECRET", hide_env_values = true)]
+    pub enrolment_secret: Option<SharedSecret>,
+    /// Whether sign-in sets a cookie; without, only bearer tokens are accepted.
+    #[arg(long, env = "DOCKHOST_COOKIES", value_name = "MODE", value_enum, default_value_t = CookieMode::On)]
+    pub cookies: CookieMode,
+}
+
+/// Who may sign up as a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SignUpMode {
+    /// Anyone who reaches the API.
+    Open,
+    /// Whoever knows an invitation code.
+    Invite,
+    /// Nobody.
+    Closed,
+}
+
+/// Whether sign-in sets a cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CookieMode {
+    /// It does.
+    On,
+    /// It does not, and cookies are ignored.
+    Off,
+}
+
 /// Where the server stores data.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Storage")]
@@ -107,9 +150,9 @@ pub struct StreamArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Instances")]
 pub struct InstanceArgs {
-    /// Instances that each user may have [default: no limit].
-    #[arg(long, env = "DOCKHOST_MAX_INSTANCES_PER_USER", value_name = "N")]
-    pub max_instances_per_user: Option<u32>,
+    /// Instances that each user may have, deleted ones not counted; 0 for no limit.
+    #[arg(long, env = "DOCKHOST_MAX_INSTANCES_PER_USER", value_name = "N", default_value_t = 5)]
+    pub max_instances_per_user: u32,
     /// Image of new instances [default: the agent's].
     #[arg(long, env = "DOCKHOST_INSTANCE_IMAGE", value_name = "IMAGE")]
     pub instance_image: Option<String>,
@@ -197,7 +240,31 @@ impl StreamArgs {
     }
 }
 
+impl AccountArgs {
+    /// Who may sign up.
+    ///
+    /// # Errors
+    /// Invitations without a code.
+    pub fn sign_up(&self) -> Result<SignUp, InvalidConfiguration> {
+        match self.signup {
+            SignUpMode::Open => Ok(SignUp::Open),
+            SignUpMode::Closed => Ok(SignUp::Closed),
+            SignUpMode::Invite if self.invite_codes.is_empty() => {
+                let problem = "DOCKHOST_SIGNUP=\"invite\": set DOCKHOST_INVITE_CODES, or nobody can sign up";
+                Err(InvalidConfiguration(vec![problem.to_owned()]))
+            }
+            SignUpMode::Invite => Ok(SignUp::Invite(self.invite_codes.clone())),
+        }
+    }
+}
+
 impl InstanceArgs {
+    /// The instances that each user may have; none for no limit.
+    #[must_use]
+    pub fn quota(&self) -> Option<u32> {
+        Some(self.max_instances_per_user).filter(|max| *max > 0)
+    }
+
     /// What a container may use.
     #[must_use]
     pub const fn limits(&self) -> Limits {
@@ -258,7 +325,37 @@ fn parse_origin(url: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Server {
+        #[command(flatten)]
+        args: ServerArgs,
+    }
+
+    fn parse(args: &[&str]) -> ServerArgs {
+        Server::parse_from(std::iter::once(&"server").chain(args)).args
+    }
+
+    #[test]
+    fn quota_is_five_by_default_and_none_for_zero() {
+        for (args, quota) in
+            [(&[][..], Some(5)), (&["--max-instances-per-user=0"], None), (&["--max-instances-per-user=7"], Some(7))]
+        {
+            assert_eq!(parse(args).instances.quota(), quota, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn sign_up_by_invitation_needs_codes() {
+        assert!(matches!(parse(&[]).accounts.sign_up(), Ok(SignUp::Open)));
+        assert!(matches!(parse(&["--signup=closed"]).accounts.sign_up(), Ok(SignUp::Closed)));
+        assert!(parse(&["--signup=invite"]).accounts.sign_up().unwrap_err().to_string().contains("INVITE_CODES"));
+        let invite = parse(&["--signup=invite", "--invite-codes=biology-7b,chemistry-8a"]).accounts.sign_up().unwrap();
+        assert_eq!(invite.admit(Some("chemistry-8a")), Ok(()));
+    }
 
     #[test]
     fn parse_origin_keeps_scheme_host_and_port_only() {

@@ -17,6 +17,7 @@ use crate::app::config::{ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
 use crate::app::startup::{Connections, Replica};
 use crate::app::supervise::Supervisor;
+use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::common::shutdown::ShutdownStages;
 use crate::http::app::App;
@@ -36,12 +37,13 @@ pub async fn run(
     shutdown: Shutdown,
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
+    let sign_up = args.accounts.sign_up()?;
     open_files::raise_limit(args.connections.max_connections);
     let stages = ShutdownStages::default();
     let supervisor = Supervisor::new(stages.ended.clone());
     // Start-up waits for the broker and the database, which may be away.
     let started = tokio::select! {
-        started = start(&args, &urls, secrets, &supervisor, &stages) => Some(started?),
+        started = start(&args, sign_up, &urls, secrets, &supervisor, &stages) => Some(started?),
         () = shutdown.stop.cancelled() => None,
         () = supervisor.failure() => None,
     };
@@ -59,6 +61,7 @@ pub async fn run(
 /// Starts one replica; returns when it knows the log.
 async fn start(
     args: &ServerArgs,
+    sign_up: SignUp,
     urls: &ServiceUrls,
     secrets: Secrets,
     supervisor: &Supervisor,
@@ -76,7 +79,7 @@ async fn start(
     tasks::start_replica(supervisor, &replica, snapshot_writer, start);
     tasks::start_election(supervisor, &replica, args, stages.announced.clone()).await?;
 
-    let app = startup::http_app(args, &replica, &user_tokens, &backend_tokens, stages.clone())?;
+    let app = startup::http_app(args, sign_up, &replica, &user_tokens, &backend_tokens, stages.clone())?;
     replica.follower.wait_until_caught_up().await;
     log_configuration(args, urls, &replica);
     Ok(app)
@@ -84,7 +87,7 @@ async fn start(
 
 /// Logs what is running and with which configuration; no secrets.
 fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
-    let ServerArgs { api, connections: _, storage, instances, deadlines } = args;
+    let ServerArgs { api, connections: _, accounts, storage, instances, deadlines } = args;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         replica = replica.connections.name,
@@ -101,7 +104,16 @@ fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
         "event log"
     );
     tracing::info!(
-        max_per_user = instances.max_instances_per_user.map_or("unlimited".to_owned(), |max| max.to_string()),
+        sign_up = ?accounts.signup,
+        enrolment_secret = accounts.enrolment_secret.is_some(),
+        cookies = ?accounts.cookies,
+        "accounts"
+    );
+    if accounts.enrolment_secret.is_none() {
+        tracing::warn!("anyone who reaches the API can register a backend; set DOCKHOST_ENROLMENT_SECRET");
+    }
+    tracing::info!(
+        max_per_user = instances.quota().map_or("unlimited".to_owned(), |max| max.to_string()),
         image = instances.instance_image.as_deref().unwrap_or("the agent's"),
         memory_mib = instances.instance_memory_mib,
         cpu_millis = instances.instance_cpu_millis,

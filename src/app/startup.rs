@@ -10,7 +10,8 @@ use dockhost_projections::store::MongoStore;
 use futures::TryFutureExt;
 use secrecy::SecretString;
 
-use super::config::{ServerArgs, ServiceUrls};
+use super::config::{CookieMode, ServerArgs, ServiceUrls};
+use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{Audience, Tokens};
@@ -126,6 +127,7 @@ impl Replica {
 /// What the HTTP handlers work with.
 pub fn http_app(
     args: &ServerArgs,
+    sign_up: SignUp,
     replica: &Replica,
     user_tokens: &SecretString,
     backend_tokens: &SecretString,
@@ -146,11 +148,17 @@ pub fn http_app(
         api_keys: ApiKeys::new(backend_tokens),
         passwords: Passwords::new()?,
         settings: app::Settings {
-            quota: args.instances.max_instances_per_user,
+            sign_up,
+            enrolment_secret: args.accounts.enrolment_secret.clone(),
+            quota: args.instances.quota(),
             limits: args.instances.limits(),
             image: args.instances.instance_image.clone(),
             policy: args.deadlines.policy(),
-            secure_cookies: args.api.frontend_url.as_ref().is_some_and(|origin| origin.starts_with("https://")),
+            cookies: match (args.accounts.cookies, &args.api.frontend_url) {
+                (CookieMode::Off, _) => app::Cookies::Off,
+                (CookieMode::On, Some(origin)) if origin.starts_with("https://") => app::Cookies::Secure,
+                (CookieMode::On, _) => app::Cookies::Plain,
+            },
             frontend: args.api.frontend_url.clone(),
             api_docs: args.api.api_docs,
         },

@@ -3,8 +3,10 @@
 //! A valid token is not enough: whether its session, or the version of its key, is still valid is in the log.
 //!
 //! - [`password`] (with `argon`): password hashing. [`password_rules`]: which new passwords are refused. [`token`]: session tokens. [`api_key`]: the keys of backends.
+//! - [`admission`]: who may sign up, and who may register a backend.
 //! - [`backend_authenticator`]: authentication of backends, from the log. [`ssh_key`]: validation of public keys.
 
+pub mod admission;
 pub mod api_key;
 mod argon;
 pub mod backend_authenticator;

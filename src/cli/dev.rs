@@ -95,19 +95,27 @@ impl Dev {
         let running = RunningDev { pid: std::process::id(), url: api, nats_url: nats.url(), mongodb_uri: mongod.uri() };
         running.write(&data)?;
 
+        let mut server = self.server;
+        // With the broker on loopback a stranger's backend could not connect. With `--listen` it could, and would be
+        // given other people's instances.
+        if self.listen.is_some() && server.accounts.enrolment_secret.is_none() {
+            server.accounts.enrolment_secret = Some(secrets.enrolment().parse()?);
+        }
+        let enrolment_secret = server.accounts.enrolment_secret.as_ref().map(|secret| secret.reveal().to_owned());
         let urls = ServiceUrls { nats_url: nats.url(), mongodb_uri: mongod.uri() };
         let env = secrets.server_env();
         let read = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let (ready, serving) = oneshot::channel();
         // No load balancer has to notice the end.
         let shutdown = Shutdown { stop: stop.clone(), delay: Duration::ZERO };
-        let replica = tokio::spawn(app::run(self.server, urls, Secrets::read(read)?, listener, shutdown, move || {
+        let replica = tokio::spawn(app::run(server, urls, Secrets::read(read)?, listener, shutdown, move || {
             let _ = ready.send(());
         }));
         let mut agents: Vec<Child> = Vec::new();
         if stop.run_until_cancelled(serving).await.is_some_and(|served| served.is_ok()) {
             let launcher = AgentLauncher {
                 api: running.url.clone(),
+                enrolment_secret: enrolment_secret.clone(),
                 nats_url: nats.url(),
                 lan_ip: self.listen.unwrap_or(Ipv4Addr::LOCALHOST.into()),
                 runtime: choice.runtime,
@@ -117,7 +125,8 @@ impl Dev {
             for n in 1..=self.agents {
                 agents.push(launcher.start(n).await?);
             }
-            banner(&running.url, &choice, self.image.as_deref(), agents.len(), self.listen);
+            let join = self.listen.zip(enrolment_secret.as_deref());
+            banner(&running.url, &choice, self.image.as_deref(), agents.len(), join);
         }
         let outcome = wait_for_exit(replica, &mut nats, &mut mongod, &mut agents, &stop).await;
         eprintln!("\nstopping …");
@@ -195,7 +204,7 @@ fn reset(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn banner(api: &str, choice: &engine::RuntimeChoice, image: Option<&str>, agents: usize, listen: Option<IpAddr>) {
+fn banner(api: &str, choice: &engine::RuntimeChoice, image: Option<&str>, agents: usize, join: Option<(IpAddr, &str)>) {
     let runtime = choice.runtime.as_str();
     let reason = &choice.reason;
     println!("\n  DockHost is running.\n");
@@ -213,7 +222,8 @@ fn banner(api: &str, choice: &engine::RuntimeChoice, image: Option<&str>, agents
             );
         }
     }
-    if let Some(address) = listen {
+    if let Some((address, enrolment_secret)) = join {
+        println!("    enrol    POST {api}/api/v2/backend/signup with \"enrolmentSecret\":\"{enrolment_secret}\"");
         println!("    join     NATS_URL=nats://{address}:{NATS_PORT} DOCKHOST_API_KEY=… dockhost-agent");
     }
     println!("\n  Next, in another terminal:\n");

@@ -11,6 +11,8 @@ pub fn print() -> anyhow::Result<ExitCode> {
     for (name, value) in secrets.server_env() {
         println!("{name}={value}");
     }
+    println!("# Whoever registers a backend must give it.");
+    println!("DOCKHOST_ENROLMENT_SECRET={}", secrets.enrolment());
     println!("# For nats-server: public keys.");
     for (name, value) in secrets.broker_env()? {
         println!("{name}={value}");

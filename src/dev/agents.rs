@@ -23,6 +23,8 @@ const MAX_CONTAINERS_PER_AGENT: u32 = 10;
 pub struct AgentLauncher {
     /// URL of the API.
     pub api: String,
+    /// What registering a backend requires, if anything.
+    pub enrolment_secret: Option<String>,
     /// URL of the broker.
     pub nats_url: String,
     /// Address at which users reach the containers.
@@ -72,7 +74,10 @@ impl AgentLauncher {
             let answer = client.post(format!("{}/api/v2/backend/{path}", self.api)).json(&body).send().await?;
             anyhow::Ok((answer.status(), answer.json::<Value>().await?))
         };
-        let signup = json!({ "username": name, "password": password, "maxContainers": MAX_CONTAINERS_PER_AGENT, "labName": "this machine" });
+        let signup = json!({
+            "username": name, "password": password, "maxContainers": MAX_CONTAINERS_PER_AGENT, "labName": "this machine",
+            "enrolmentSecret": self.enrolment_secret,
+        });
         let (mut status, mut body) = post("signup", signup).await?;
         if status == reqwest::StatusCode::CONFLICT {
             (status, body) = post("signin", json!({ "username": name, "password": password })).await?;

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nkeys::KeyPair;
@@ -117,6 +118,13 @@ impl GeneratedSecrets {
         ]
         .map(|(name, secret)| (name, secret.expose_secret().to_owned()))
         .into()
+    }
+
+    /// The secret that registering a backend requires.
+    #[must_use]
+    pub fn enrolment(&self) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.backend_access_token.expose_secret().as_bytes());
+        const_hex::encode(&hmac::sign(&key, b"enrolment").as_ref()[..16])
     }
 
     /// The environment variables of the broker for `nats.conf`: public keys.

@@ -13,6 +13,7 @@ use dockhost_projections::model::ReadModel;
 use super::consistency;
 use super::middleware::request_id;
 use super::read_store::ReadStore;
+use crate::auth::admission::{SharedSecret, SignUp};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{TOKEN_LIFETIME_SECONDS, Tokens};
@@ -29,6 +30,10 @@ const MAX_PROJECTION_WAIT: Duration = Duration::from_millis(500);
 /// The settings that shape answers.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Who may sign up.
+    pub sign_up: SignUp,
+    /// The secret that registering a backend requires, if any.
+    pub enrolment_secret: Option<SharedSecret>,
     /// Instances per user; none for no limit.
     pub quota: Option<u32>,
     /// What a container may use.
@@ -39,10 +44,21 @@ pub struct Settings {
     pub policy: Policy,
     /// The origin of the web frontend, which may call with credentials.
     pub frontend: Option<String>,
-    /// Whether cookies are sent over TLS only.
-    pub secure_cookies: bool,
+    /// Whether and how sessions are kept in cookies.
+    pub cookies: Cookies,
     /// Whether `/api/openapi.json` and `/api/docs` are served.
     pub api_docs: bool,
+}
+
+/// Whether and how sessions are kept in cookies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cookies {
+    /// No cookie is set, and none is accepted.
+    Off,
+    /// Over http as well.
+    Plain,
+    /// Over TLS only, with the prefix `__Host-`: no other host, and no page without TLS, can set them.
+    Secure,
 }
 
 /// What the handlers work with.
@@ -99,23 +115,38 @@ impl App {
         self.follower.fleet().machine(id)?.details.username.plain().map(ToString::to_string)
     }
 
-    /// The cookie of a session.
-    pub fn session_cookie(&self, name: &'static str, token: String) -> Cookie<'static> {
-        self.cookie(name, token, Duration::from_secs(u64::from(TOKEN_LIFETIME_SECONDS)))
+    /// The cookie of a session, if sessions are kept in cookies.
+    pub fn session_cookie(&self, name: &str, token: String) -> Option<Cookie<'static>> {
+        let lifetime = Duration::from_secs(u64::from(TOKEN_LIFETIME_SECONDS));
+        let name = self.settings.cookies.names(name).into_iter().next()?;
+        Some(self.cookie(name, token, lifetime))
     }
 
-    /// The cookie that removes a session's cookie.
-    pub fn removal_cookie(&self, name: &'static str) -> Cookie<'static> {
-        self.cookie(name, String::new(), Duration::ZERO)
+    /// The cookies that remove a session's cookies.
+    pub fn removal_cookies(&self, name: &str) -> Vec<Cookie<'static>> {
+        let names = self.settings.cookies.names(name).into_iter();
+        names.map(|name| self.cookie(name, String::new(), Duration::ZERO)).collect()
     }
 
-    fn cookie(&self, name: &'static str, value: String, lifetime: Duration) -> Cookie<'static> {
+    fn cookie(&self, name: String, value: String, lifetime: Duration) -> Cookie<'static> {
         Cookie::build((name, value))
             .path("/")
             .http_only(true)
             .same_site(SameSite::Lax)
-            .secure(self.settings.secure_cookies)
+            .secure(self.settings.cookies == Cookies::Secure)
             .max_age(time::Duration::try_from(lifetime).unwrap_or(time::Duration::ZERO))
             .build()
+    }
+}
+
+impl Cookies {
+    /// The names under which a session's cookie may be sent, the one that is set first. Cookies of earlier versions have
+    /// no prefix.
+    pub fn names(self, name: &str) -> Vec<String> {
+        match self {
+            Self::Off => vec![],
+            Self::Plain => vec![name.to_owned()],
+            Self::Secure => vec![format!("__Host-{name}"), name.to_owned()],
+        }
     }
 }

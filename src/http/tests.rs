@@ -8,8 +8,9 @@ use dockhost_domain::subject::{AggregateId, ClaimKind};
 use dockhost_domain::wire::{Phase, ReportKind};
 use serde_json::{Value, json};
 
+use super::app::Cookies;
 use super::response::Code;
-use super::testing::{Answer, Caller, DOCUMENT, TestApp, TestRequest, observation};
+use super::testing::{Answer, Caller, DOCUMENT, PASSWORD, TestApp, TestRequest, observation};
 use crate::event_log::memory::Fault;
 
 /// How often `execute` and batches try again after a conflict, at most.
@@ -354,6 +355,55 @@ async fn authorization_of_another_scheme_leaves_the_cookie_in_force() {
     assert_eq!(call(&["Basic YWRhOnB3", "Bearer TOKEN"], false).await, 200);
     // A bearer token wins, good or not.
     assert_eq!(call(&["Bearer wrong"], true).await, 401);
+}
+
+#[tokio::test]
+async fn commands_with_the_cookie_from_a_foreign_page_are_refused() {
+    let commands: Vec<_> = operations().into_iter().filter(|o| o.is_secured() && o.method != Method::GET).collect();
+    assert!(commands.len() >= 5 && commands.iter().all(|operation| operation.documents(Code::ForeignOrigin)));
+    for operation in commands {
+        let fixture = Fixture::new(&operation).await;
+        let path = operation.path.clone();
+        let call = async |origin: &str, header: &str, value: &str| {
+            let request = fixture.app.request(operation.method.clone(), &path).header("host", "box:3001");
+            request.header("origin", origin).header(header, value).send().await
+        };
+        let cookie = format!("accessToken={}", fixture.token(&operation));
+        let refused = call("http://box:28999", "cookie", &cookie).await;
+        assert_eq!(refused.error(), (403, "foreign_origin"), "{}", operation.id);
+        for (origin, header, value) in [
+            ("http://box:3001", "cookie", cookie.clone()),
+            // No browser adds this header by itself.
+            ("http://box:28999", "authorization", format!("Bearer {}", fixture.token(&operation))),
+        ] {
+            let answer = call(origin, header, &value).await;
+            assert_ne!(answer.status, 403, "{} {header}: {answer:?}", operation.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn cookies_follow_the_setting() {
+    let app = TestApp::with(|settings| settings.cookies = Cookies::Secure).await;
+    let user = app.signed_up_user("ada").await;
+    let sign_in = json!({ "username": "ada", "password": PASSWORD });
+    let answer = app.post("/api/v2/user/signin", sign_in.clone()).send().await;
+    let token = answer.cookie("__Host-accessToken").unwrap();
+    let cookie = answer.header("set-cookie").unwrap();
+    assert!(cookie.contains("Secure") && cookie.contains("Path=/") && !cookie.contains("Domain"), "{cookie}");
+    let list = async |app: &TestApp, cookie: &str| {
+        app.get("/api/v2/user/instance").header("cookie", cookie).send().await.status
+    };
+    assert_eq!(list(&app, &format!("__Host-accessToken={token}")).await, 200);
+    // A session of an earlier version, and one that another server on this host planted beside ours.
+    assert_eq!(list(&app, &format!("accessToken={}", user.token)).await, 200);
+    assert_eq!(list(&app, &format!("accessToken=planted; __Host-accessToken={token}")).await, 200);
+
+    let app = TestApp::with(|settings| settings.cookies = Cookies::Off).await;
+    let user = app.signed_up_user("ada").await;
+    assert_eq!(app.post("/api/v2/user/signin", sign_in).send().await.header("set-cookie"), None);
+    assert_eq!(list(&app, &format!("accessToken={}", user.token)).await, 401);
+    assert_eq!(app.get("/api/v2/user/instance").token(&user.token).send().await.status, 200);
 }
 
 #[tokio::test]

@@ -53,11 +53,11 @@ pub async fn post(
     let (Some(backend_id), Some(machine), true) = (backend_id, machine, matches) else {
         return Err(invalid_credentials());
     };
-    let data = signed_in_backend(&app, backend_id, &machine)?;
     let session = NewSession::new(backend_id.into(), &app.backend_tokens)?;
     let (token, sequence) = session.store(&app, app.origin(Actor::Backend(backend_id))).await?;
+    let data = signed_in_backend(&app, backend_id, &machine, token.clone())?;
     let cookie = app.session_cookie(BACKEND_COOKIE, token);
-    Ok(Reply::ok("signed in", data).cookie(&cookie).position(app.position(sequence)))
+    Ok(Reply::ok("signed in", data).cookies(cookie).position(app.position(sequence)))
 }
 
 #[cfg(test)]
@@ -75,7 +75,10 @@ mod tests {
         let sign_in = || app.post(PATH, json!({ "username": "lab-1", "password": PASSWORD })).send();
         let (first, second) = (sign_in().await, sign_in().await);
         assert_eq!(first.status, 200, "{first:?}");
-        assert_eq!(first.data(), second.data());
+        for member in ["backend", "DOCKHOST_API_KEY"] {
+            assert_eq!(first.data()[member], second.data()[member]);
+        }
+        assert_eq!(first.data()["accessToken"], first.cookie("accessTokenBE").unwrap());
         assert_eq!(first.data()["backend"]["id"], backend.id.to_string());
         let token = first.cookie("accessTokenBE").unwrap();
         assert_eq!(app.get("/api/v2/backend").token(&token).send().await.status, 200);

@@ -66,6 +66,10 @@ pub struct BackendSignUpRequest {
     #[garde(length(chars, max = 100), custom(one_line))]
     #[schema(max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     operating_system: Option<String>,
+    /// The server's enrolment secret, if it has one.
+    #[garde(length(chars, max = 256))]
+    #[schema(max_length = 256)]
+    enrolment_secret: Option<String>,
 }
 
 #[expect(clippy::ref_option, reason = "the signature that garde calls")]
@@ -76,7 +80,7 @@ fn one_line(text: &Option<String>, _: &()) -> garde::Result {
     }
 }
 
-error_responses!(BackendSignUpErrors: BODY, COMMAND, &[Code::WeakPassword, Code::UsernameTaken]);
+error_responses!(BackendSignUpErrors: BODY, COMMAND, &[Code::WeakPassword, Code::EnrolmentRefused, Code::UsernameTaken]);
 
 fn username_taken() -> ApiError {
     ApiError::new(Code::UsernameTaken, "a backend of this name is registered")
@@ -103,6 +107,12 @@ pub async fn post(
     State(app): State<Arc<App>>,
     Body(request): Body<BackendSignUpRequest>,
 ) -> Result<Reply<SignedInBackend>, ApiError> {
+    if let Some(secret) = &app.settings.enrolment_secret
+        && !request.enrolment_secret.is_some_and(|given| secret.matches(&given))
+    {
+        let message = "give the server's enrolmentSecret; its operator has it (DOCKHOST_ENROLMENT_SECRET)";
+        return Err(ApiError::new(Code::EnrolmentRefused, message));
+    }
     not_weak(&request.password, [request.username.as_str()])?;
     let claim = app.keyring.claim(ClaimKind::Backend, request.username.as_str());
     if claim_owner(&app, claim).await?.is_some() {
@@ -124,9 +134,9 @@ pub async fn post(
     app.wait_until_projected::<Backends>(sequence).await;
     let backend = app.executor.state::<backend::Backend>(backend_id).await?;
     let machine = backend.state.machine.as_ref().ok_or_else(|| ApiError::bug("no machine after its sign-up"))?;
-    let data = signed_in_backend(&app, backend_id, machine)?;
+    let data = signed_in_backend(&app, backend_id, machine, session.token.clone())?;
     let cookie = app.session_cookie(BACKEND_COOKIE, session.token);
-    Ok(Reply::created("the backend is registered", data).cookie(&cookie).position(app.position(sequence)))
+    Ok(Reply::created("the backend is registered", data).cookies(cookie).position(app.position(sequence)))
 }
 
 /// The claim, the backend and its first session.
@@ -177,6 +187,18 @@ mod tests {
         let app = TestApp::new().await;
         let answer = app.post(PATH, json!({ "username": "lab-1", "password": PASSWORD })).send().await;
         assert_eq!(answer.data()["backend"]["maxContainers"], 10);
+    }
+
+    #[tokio::test]
+    async fn backend_sign_up_without_the_enrolment_secret_is_refused() {
+        let secret = "a secret of the school";
+        let app = TestApp::with(|settings| settings.enrolment_secret = Some(secret.parse().unwrap())).await;
+        for given in [json!(null), json!(""), json!("another secret")] {
+            let body = json!({ "username": "lab-1", "password": PASSWORD, "enrolmentSecret": given });
+            assert_eq!(app.post(PATH, body).send().await.error(), (403, "enrolment_refused"), "{given}");
+        }
+        let body = json!({ "username": "lab-1", "password": PASSWORD, "enrolmentSecret": secret });
+        assert_eq!(app.post(PATH, body).send().await.status, 201);
     }
 
     #[tokio::test]

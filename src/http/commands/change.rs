@@ -12,7 +12,7 @@ use crate::common::clock;
 use crate::http::app::App;
 use crate::http::extract::Wait;
 use crate::http::operation_wait::OperationWait;
-use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
+use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply};
 use crate::http::views::Instance;
@@ -30,7 +30,7 @@ pub struct InstanceRequest {
 
 error_responses!(
     /// Error answers of stop and resume.
-    pub ChangeErrors: CALLER, BODY, COMMAND,
+    pub ChangeErrors: CALLER_OF_COMMAND, BODY, COMMAND,
     &[Code::NotFound, Code::InstanceDeleting, Code::InstanceFailed, Code::OperationFailed]
 );
 

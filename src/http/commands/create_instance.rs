@@ -24,7 +24,7 @@ use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, CurrentUser, IdempotencyKey, Wait};
 use crate::http::operation_wait::{Accepted, OperationWait};
 use crate::http::response::details::{BackendsDetails, QuotaDetails};
-use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
+use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
 use crate::http::views::Instance;
@@ -51,7 +51,7 @@ pub struct CreateInstanceRequest {
 }
 
 error_responses!(
-    CreateErrors: CALLER, BODY, COMMAND,
+    CreateErrors: CALLER_OF_COMMAND, BODY, COMMAND,
     &[
         Code::InvalidHeader, Code::InvalidSshKey, Code::SshKeyRequired, Code::QuotaExceeded, Code::NotFound,
         Code::NameTaken, Code::IdempotencyKeyReused, Code::NoBackend, Code::NoCapacity, Code::OperationFailed,

@@ -11,7 +11,7 @@ use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{CurrentUser, JsonObject, Query, Wait};
 use crate::http::operation_wait::Accepted;
-use crate::http::response::documented::{BODY, CALLER, COMMAND, error_responses};
+use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Instance;
 
@@ -24,7 +24,7 @@ pub struct DeleteParameters {
 }
 
 // A deletion can't fail: it ends by its deadline.
-error_responses!(DeleteErrors: CALLER, BODY, COMMAND, &[Code::NotFound]);
+error_responses!(DeleteErrors: CALLER_OF_COMMAND, BODY, COMMAND, &[Code::NotFound]);
 
 /// Delete an instance
 ///

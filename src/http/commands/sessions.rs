@@ -73,6 +73,9 @@ pub struct SignedInBackend {
     /// The key of the backend's agent.
     #[serde(rename = "DOCKHOST_API_KEY")]
     pub api_key: String,
+    /// For this API; also set as the cookie `accessTokenBE`.
+    #[serde(rename = "accessToken")]
+    pub access_token: String,
 }
 
 /// Checks the length of a new password.
@@ -211,8 +214,13 @@ pub fn invalid_credentials() -> ApiError {
 ///
 /// # Errors
 /// If the key can't be signed.
-pub fn signed_in_backend(app: &App, id: BackendId, machine: &Machine) -> Result<SignedInBackend, ApiError> {
+pub fn signed_in_backend(
+    app: &App,
+    id: BackendId,
+    machine: &Machine,
+    access_token: String,
+) -> Result<SignedInBackend, ApiError> {
     let key = ApiKeyId { backend_id: id, version: machine.details.key_version };
     let api_key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;
-    Ok(SignedInBackend { backend: Backend::new(id, machine), api_key })
+    Ok(SignedInBackend { backend: Backend::new(id, machine), api_key, access_token })
 }

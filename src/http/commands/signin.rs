@@ -57,7 +57,7 @@ pub async fn post(
     let (token, sequence) = session.store(&app, app.origin(Actor::User(user_id))).await?;
     let cookie = app.session_cookie(USER_COOKIE, token.clone());
     let data = SignedIn { user: User::new(user_id, &profile), access_token: token };
-    Ok(Reply::ok("signed in", data).cookie(&cookie).position(app.position(sequence)))
+    Ok(Reply::ok("signed in", data).cookies(cookie).position(app.position(sequence)))
 }
 
 #[cfg(test)]

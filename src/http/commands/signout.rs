@@ -9,11 +9,11 @@ use dockhost_domain::session::RevokeSession;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{CurrentUser, USER_COOKIE};
-use crate::http::response::documented::{CALLER, COMMAND, error_responses};
+use crate::http::response::documented::{CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Null, Reply, Success};
 
-error_responses!(SignOutErrors: CALLER, COMMAND);
+error_responses!(SignOutErrors: CALLER_OF_COMMAND, COMMAND);
 
 /// Sign out
 ///
@@ -42,8 +42,8 @@ pub async fn post(
         .execute(user_id.into(), origin, RevokeSession { session_id })
         .await
         .map_err(|error| from_execute(error, |never| match never {}))?;
-    let cookie = app.removal_cookie(USER_COOKIE);
-    Ok(Reply::ok("signed out", Null).cookie(&cookie).position(app.position(done.current.sequence)))
+    let cookies = app.removal_cookies(USER_COOKIE);
+    Ok(Reply::ok("signed out", Null).cookies(cookies).position(app.position(done.current.sequence)))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::sessions::{NewSession, SignedIn, claim_owner, execute_batch, not_reserved, not_weak, password_length};
+use crate::auth::admission::SignUpRefused;
 use crate::auth::ssh_key;
 use crate::common::clock;
 use crate::execute::Batch;
@@ -65,6 +66,10 @@ pub struct SignUpRequest {
     #[serde(default, deserialize_with = "ssh_public_key")]
     #[garde(skip)]
     ssh_public_key: Option<String>,
+    /// One of the server's invitation codes, if it requires one.
+    #[garde(length(chars, max = 256))]
+    #[schema(max_length = 256)]
+    invite_code: Option<String>,
 }
 
 fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -77,8 +82,21 @@ fn ssh_public_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
 }
 
 error_responses!(
-    SignUpErrors: BODY, COMMAND, &[Code::InvalidHeader, Code::WeakPassword, Code::UsernameTaken, Code::EmailTaken]
+    SignUpErrors: BODY, COMMAND,
+    &[
+        Code::InvalidHeader, Code::WeakPassword, Code::SignupClosed, Code::InvitationRequired, Code::UsernameTaken,
+        Code::EmailTaken,
+    ]
 );
+
+fn not_admitted(refused: SignUpRefused) -> ApiError {
+    match refused {
+        SignUpRefused::Closed => ApiError::new(Code::SignupClosed, "nobody may sign up here; ask the operator"),
+        SignUpRefused::NotInvited => {
+            ApiError::new(Code::InvitationRequired, "give a valid inviteCode; the operator has them")
+        }
+    }
+}
 
 fn username_taken() -> ApiError {
     ApiError::new(Code::UsernameTaken, "this username is taken")
@@ -123,7 +141,8 @@ pub async fn post(
     key: IdempotencyKey,
     Body(request): Body<SignUpRequest>,
 ) -> Result<Reply<SignedIn>, ApiError> {
-    let SignUpRequest { username, email, password, ssh_public_key } = request;
+    let SignUpRequest { username, email, password, ssh_public_key, invite_code } = request;
+    app.settings.sign_up.admit(invite_code.as_deref()).map_err(not_admitted)?;
     not_weak(&password, [username.as_str(), &email])?;
     let user_id = new_user_id(&app, &key, &username, &email).await?;
     let by_name = app.keyring.claim(ClaimKind::Username, username.as_str());
@@ -171,7 +190,7 @@ async fn reply(app: &App, user_id: UserId, token: String, sequence: u64) -> Resu
     let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::bug("no profile after a sign-up"))?;
     let cookie = app.session_cookie(USER_COOKIE, token.clone());
     let data = SignedIn { user: User::new(user_id, profile), access_token: token };
-    Ok(Reply::created("signed up and signed in", data).cookie(&cookie).position(app.position(sequence)))
+    Ok(Reply::created("signed up and signed in", data).cookies(cookie).position(app.position(sequence)))
 }
 
 /// Both claims, the account and its first session.
@@ -199,6 +218,7 @@ async fn decide(
 mod tests {
     use serde_json::{Value, json};
 
+    use crate::auth::admission::SignUp;
     use crate::http::testing::{PASSWORD, SSH_KEY, TestApp};
 
     const PATH: &str = "/api/v2/user/signup";
@@ -255,6 +275,27 @@ mod tests {
             assert_eq!(answer.details(), &json!([{ "field": "username", "problem": "is reserved" }]));
         }
         assert!(app.log.events().is_empty());
+    }
+
+    #[tokio::test]
+    async fn sign_up_by_invitation_needs_a_code() {
+        let codes = SignUp::Invite(vec!["biology-7b".parse().unwrap()]);
+        let app = TestApp::with(|settings| settings.sign_up = codes).await;
+        let sign_up = async |code: Value| {
+            let mut body = body("ada", "ada@example.org");
+            body["inviteCode"] = code;
+            app.post(PATH, body).send().await
+        };
+        for code in [json!(null), json!(""), json!("biology-7a")] {
+            assert_eq!(sign_up(code.clone()).await.error(), (403, "invitation_required"), "{code}");
+        }
+        assert_eq!(sign_up(json!("Biology-7b")).await.status, 201);
+    }
+
+    #[tokio::test]
+    async fn sign_up_while_closed_is_refused() {
+        let app = TestApp::with(|settings| settings.sign_up = SignUp::Closed).await;
+        assert_eq!(app.post(PATH, body("ada", "ada@example.org")).send().await.error(), (403, "signup_closed"));
     }
 
     #[tokio::test]

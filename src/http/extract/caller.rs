@@ -12,9 +12,10 @@ use axum_extra::extract::CookieJar;
 use dockhost_domain::ids::{BackendId, SessionId, UserId};
 use dockhost_domain::session::Sessions;
 
+use super::origin;
 use crate::auth::token::{Bearer, Tokens};
 use crate::common::clock;
-use crate::http::app::App;
+use crate::http::app::{App, Cookies};
 use crate::http::response::{ApiError, Code};
 
 /// The cookie of a user's session.
@@ -38,13 +39,20 @@ pub struct CurrentBackend {
     pub backend_id: BackendId,
 }
 
+/// A request's token, and where it was.
+enum Credential {
+    Bearer(String),
+    Cookie(String),
+}
+
 /// The token of a request. A bearer token wins over the cookie; other schemes are for a proxy in front of the server.
-fn token(headers: &HeaderMap, cookie: &str) -> Option<String> {
-    headers
-        .get_all(header::AUTHORIZATION)
-        .iter()
-        .find_map(bearer)
-        .or_else(|| CookieJar::from_headers(headers).get(cookie).map(|cookie| cookie.value().to_owned()))
+fn credential(headers: &HeaderMap, cookie: &str, cookies: Cookies) -> Option<Credential> {
+    if let Some(token) = headers.get_all(header::AUTHORIZATION).iter().find_map(bearer) {
+        return Some(Credential::Bearer(token));
+    }
+    let jar = CookieJar::from_headers(headers);
+    let token = cookies.names(cookie).iter().find_map(|name| Some(jar.get(name)?.value().to_owned()));
+    token.map(Credential::Cookie)
 }
 
 /// The token of an `Authorization` header with the scheme `Bearer`.
@@ -55,9 +63,20 @@ fn bearer(value: &HeaderValue) -> Option<String> {
 
 async fn authenticate(app: &App, parts: &Parts, cookie: &str, tokens: &Tokens) -> Result<Bearer, ApiError> {
     let unauthorized = || ApiError::new(Code::Unauthorized, "sign in first");
-    let token = token(&parts.headers, cookie).ok_or_else(unauthorized)?;
-    let bearer = tokens.read(&token).map_err(|_| unauthorized())?;
+    let credential = credential(&parts.headers, cookie, app.settings.cookies).ok_or_else(unauthorized)?;
     let is_read = matches!(parts.method, Method::GET | Method::HEAD);
+    let token = match credential {
+        Credential::Bearer(token) => token,
+        Credential::Cookie(token) => {
+            // Browsers add the cookie to requests that other pages make.
+            if !is_read && !origin::is_own(&parts.uri, &parts.headers, app.settings.frontend.as_deref()) {
+                let message = "a page of another origin sent this with your cookie; see FRONTEND_URL";
+                return Err(ApiError::new(Code::ForeignOrigin, message));
+            }
+            token
+        }
+    };
+    let bearer = tokens.read(&token).map_err(|_| unauthorized())?;
     if is_live(app, bearer, is_read).await? { Ok(bearer) } else { Err(unauthorized()) }
 }
 

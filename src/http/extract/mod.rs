@@ -4,6 +4,7 @@ mod body;
 mod caller;
 mod idempotency_key;
 mod members;
+mod origin;
 mod prefer;
 mod read_position;
 mod url;

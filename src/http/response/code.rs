@@ -61,6 +61,14 @@ codes! {
         "The token is missing or invalid, or its session has ended.";
     InvalidCredentials, "invalid_credentials", UNAUTHORIZED,
         "Invalid username or password.";
+    ForeignOrigin, "foreign_origin", FORBIDDEN,
+        "A page of another origin sent a command with the cookie; only `FRONTEND_URL` and this server's own pages may.";
+    SignupClosed, "signup_closed", FORBIDDEN,
+        "Nobody may sign up here.";
+    InvitationRequired, "invitation_required", FORBIDDEN,
+        "Signing up requires a valid `inviteCode`.";
+    EnrolmentRefused, "enrolment_refused", FORBIDDEN,
+        "Registering a backend requires the server's `enrolmentSecret`.";
     QuotaExceeded, "quota_exceeded", FORBIDDEN,
         "Your quota of instances is used up; `details` is `{limit, used}`.";
     NotFound, "not_found", NOT_FOUND,

@@ -21,6 +21,9 @@ pub const BODY: &[Code] = &[Code::MalformedJson, Code::UnsupportedMediaType, Cod
 pub const STATE: &[Code] = &[Code::BrokerUnavailable, Code::Frozen];
 /// What the extractors of the caller answer.
 pub const CALLER: &[Code] = &[Code::Unauthorized, Code::BrokerUnavailable, Code::Frozen];
+/// What the extractors of the caller answer to a command.
+pub const CALLER_OF_COMMAND: &[Code] =
+    &[Code::Unauthorized, Code::ForeignOrigin, Code::BrokerUnavailable, Code::Frozen];
 /// What executing a command answers, rejections aside.
 pub const COMMAND: &[Code] = &[Code::Busy, Code::BrokerUnavailable, Code::OutcomeUnknown, Code::Frozen, Code::LogFull];
 /// What reading a read model answers.

@@ -67,10 +67,10 @@ impl<T> Reply<T> {
         self
     }
 
-    /// With a cookie.
+    /// With cookies.
     #[must_use]
-    pub fn cookie(self, cookie: &Cookie<'_>) -> Self {
-        self.header(SET_COOKIE, cookie.to_string())
+    pub fn cookies<'a>(self, cookies: impl IntoIterator<Item = Cookie<'a>>) -> Self {
+        cookies.into_iter().fold(self, |reply, cookie| reply.header(SET_COOKIE, cookie.to_string()))
     }
 
     /// With the first sequence that the data lacks, if it lacks any.

@@ -26,6 +26,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{Audience, Bearer, Tokens};
@@ -34,7 +35,7 @@ use crate::common::shutdown::ShutdownStages;
 use crate::event_log::memory::MemoryLog;
 use crate::event_log::{Delivery, EventLog, Filter};
 use crate::execute::Executor;
-use crate::http::app::{App, Settings};
+use crate::http::app::{App, Cookies, Settings};
 use crate::http::read_store::ReadStore;
 use crate::http::router;
 use crate::replica::follower::{Follower, tie_breaker};
@@ -80,12 +81,14 @@ impl TestApp {
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         crate::common::install_crypto();
         let mut settings = Settings {
+            sign_up: SignUp::Open,
+            enrolment_secret: None,
             quota: None,
             limits: Limits { memory_mib: 64, cpu_millis: 100, pids: 32 },
             image: None,
             policy: Policy::default(),
             frontend: None,
-            secure_cookies: false,
+            cookies: Cookies::Plain,
             api_docs: true,
         };
         change(&mut settings);

@@ -157,6 +157,7 @@ impl World {
         env.push(("PORT", "0".to_owned()));
         // No load balancer has to notice that a replica stops.
         env.push(("DOCKHOST_SHUTDOWN_DELAY_MS", "0".to_owned()));
+        env.push(("DOCKHOST_MAX_INSTANCES_PER_USER", "0".to_owned()));
         env.extend(self.settings.iter().map(|(name, value)| (*name, value.clone())));
         env
     }

@@ -141,7 +141,9 @@ fn secret(world: &World, name: &str) -> String {
 async fn session(client: &Client, kind: &str, cookie: &str, body: &Value) -> String {
     let answer = client.post(&format!("/api/v2/{kind}/signin"), body.clone()).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    answer.cookie(cookie).unwrap()
+    let token = answer.data()["accessToken"].as_str().unwrap();
+    assert_eq!(answer.cookie(&format!("__Host-{cookie}")).as_deref(), Some(token), "the frontend has https");
+    token.to_owned()
 }
 
 #[tokio::test]

@@ -51,12 +51,25 @@ pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + Send + Syn
     fn evolve(&mut self, event: &Self::Event, meta: &Meta);
 }
 
+/// What a command does to the log's room. The last tenth of the log is a reserve for what ends or completes something,
+/// so that a full log never keeps anybody from stopping, deleting or erasing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandClass {
+    /// It begins something that more events follow (an account, a session, a running instance): refused in the reserve.
+    Growth,
+    /// It ends or completes something, or records what has happened: accepted up to the end of the log.
+    Essential,
+}
+
 /// A request to change one aggregate.
 pub trait Command: Send + Sync {
     /// The aggregate to change.
     type Aggregate: Aggregate;
     /// The reasons to reject it.
     type Rejection: std::error::Error + Send + Sync + 'static;
+
+    /// Whether the log's reserve is for it.
+    fn class(&self) -> CommandClass;
 
     /// Decides on `state`. `Ok(None)` means that there is nothing to change.
     ///

@@ -77,6 +77,7 @@ async fn start(
 
     services.start(supervisor);
     tasks::start_replica(supervisor, &replica, snapshot_writer, start);
+    tasks::start_log_monitor(supervisor, &replica).await?;
     tasks::start_election(supervisor, &replica, args, stages.announced.clone()).await?;
 
     let app = startup::http_app(args, sign_up, &replica, &user_tokens, &backend_tokens, stages.clone())?;

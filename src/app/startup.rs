@@ -27,10 +27,12 @@ use crate::event_log::jetstream::{JetStreamLog, LogOptions};
 use crate::execute::snapshots::SnapshotWriter;
 use crate::execute::{Executor, SnapshotManager, SnapshotOptions};
 use crate::http::app;
+use crate::http::dependencies::DependencyCheck;
 use crate::leader::{StreamCreatedAt, dispatcher};
 use crate::replica::bootstrap;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
+use crate::replica::log_monitor::LogMonitor;
 use crate::replica::projection_progress::ProjectionProgress;
 use crate::sealing::MasterKey;
 
@@ -57,6 +59,7 @@ pub struct Replica {
     pub follower: Arc<Follower>,
     pub heartbeats: Arc<HeartbeatRegistry>,
     pub progress: Arc<ProjectionProgress>,
+    pub log_monitor: Arc<LogMonitor>,
     pub assignments: Assignments,
 }
 
@@ -100,6 +103,7 @@ impl Replica {
         let executor = Executor::with_snapshots(Arc::clone(log) as Arc<dyn EventLog>, snapshots);
         let replica = Self {
             follower: Follower::new(Arc::clone(&executor)),
+            log_monitor: Arc::new(LogMonitor::new(Arc::clone(executor.capacity()))),
             executor,
             heartbeats: Arc::new(HeartbeatRegistry::default()),
             progress: Arc::new(ProjectionProgress::new(store.clone())),
@@ -140,6 +144,8 @@ pub fn http_app(
         follower: Arc::clone(&replica.follower),
         heartbeats: Arc::clone(&replica.heartbeats),
         progress: Arc::clone(&replica.progress),
+        log_monitor: Arc::clone(&replica.log_monitor),
+        dependencies: DependencyCheck::default(),
         store: Arc::new(store.clone()),
         keyring: Arc::clone(log.keyring()),
         is_broker_connected: Box::new(move || broker.is_connected()),

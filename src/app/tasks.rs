@@ -62,6 +62,15 @@ pub fn check_durability(supervisor: &Supervisor, nats_url: String, nats_system: 
     supervisor.spawn_once(async move { durability::check(&nats_url, nats_system.as_ref()).await });
 }
 
+/// Starts to watch the log's size and the leader's lease.
+pub async fn start_log_monitor(supervisor: &Supervisor, replica: &Replica) -> anyhow::Result<()> {
+    let Connections { broker, log, .. } = &replica.connections;
+    let lease = broker.jetstream().get_key_value(streams::LEADER_BUCKET).await?;
+    let (monitor, log) = (Arc::clone(&replica.log_monitor), Arc::clone(log));
+    supervisor.spawn("log monitor", |cancel| monitor.run(log, lease, cancel));
+    Ok(())
+}
+
 /// Starts the tasks that every replica runs.
 pub fn start_replica(
     supervisor: &Supervisor,

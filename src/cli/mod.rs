@@ -6,6 +6,7 @@ mod dev;
 mod erase_user;
 mod export;
 mod import;
+mod log;
 mod models;
 mod models_progress;
 mod openapi;
@@ -51,6 +52,8 @@ enum Command {
     Export(export::Export),
     /// Restore an export into an empty broker while no server runs, or check an export.
     Import(Box<import::Import>),
+    /// Show how full the log is and what makes it grow.
+    Log(log::Log),
     /// Erase a person: delete their instances, sessions and names, and destroy the key of their data in the log.
     EraseUser(erase_user::EraseUser),
     /// Print the OpenAPI 3.1 document of the HTTP API.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Quarantine(quarantine) => block_on(|stop| quarantine.run(stop)),
         Command::Export(export) => block_on(|stop| export.run(stop)),
         Command::Import(import) => block_on(|stop| import.run(stop)),
+        Command::Log(log) => block_on(|stop| log.run(stop)),
         Command::EraseUser(erase) => block_on(|stop| erase.run(stop)),
         Command::Openapi => openapi::print(),
         Command::Secrets => secrets::print(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{Info, RawMessageErrorKind, Stream};
 use async_nats::jetstream::{Context, context};
 use dockhost_domain::account::AccountEvent;
 use dockhost_domain::envelope::header;
@@ -60,6 +60,24 @@ impl LeaderReads {
     pub async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, LogError> {
         ensure_connected(&self.client).map_err(LogError::Unavailable)?;
         found(self.stream.raw_message_builder().last_by_subject(subject).send().await)
+    }
+
+    /// The stream's own figures. They cost the broker much less than a search for the last message on a wildcard
+    /// (0.2 ms, not 26 ms with a million subjects).
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn state(&self) -> Result<Info, LogError> {
+        ensure_connected(&self.client).map_err(LogError::Unavailable)?;
+        self.stream.get_info().await.map_err(|error| LogError::Unavailable(error.into()))
+    }
+
+    /// The last sequence of the stream; 0 if it is empty. EVENTS loses no message, so an event has this sequence.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn end(&self) -> Result<u64, LogError> {
+        Ok(self.state().await?.state.last_sequence)
     }
 
     /// The sequence of the last message on `subject` (which may be a filter); 0 if there is none.

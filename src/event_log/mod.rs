@@ -6,11 +6,13 @@
 //! - [`jetstream`]: the adapter. It uses `publish` and `batch` (one attempt to store), `leader_reads` (reads answered
 //!   by the stream's leader), `reader` (the ordered reader) and [`codec`] (an event's form on the wire).
 //! - [`durable`]: the durable reader. [`history`]: ranges of the log for the read models.
+//! - [`size`]: how full the log is, and its reserve. [`growth`]: what makes it grow.
 //! - [`raw`]: messages as stored, for exports; [`refill`]: fills an empty stream with them.
 
 mod batch;
 pub mod codec;
 pub mod durable;
+pub mod growth;
 pub mod history;
 pub mod jetstream;
 mod leader_reads;
@@ -20,6 +22,7 @@ mod publish;
 pub mod raw;
 mod reader;
 pub mod refill;
+pub mod size;
 
 use std::sync::Arc;
 

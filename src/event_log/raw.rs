@@ -14,6 +14,7 @@ use dockhost_domain::subject::ALL_EVENTS;
 use tokio::time::{Instant, sleep};
 
 use super::leader_reads::LeaderReads;
+use super::size::LogSize;
 use super::{LogError, jetstream};
 use crate::broker::consumer::ordered::{OrderedConfig, OrderedConsumer};
 use crate::broker::streams::EVENTS;
@@ -121,7 +122,15 @@ impl RawLog {
     /// # Errors
     /// [`LogError::Unavailable`].
     pub async fn end(&self) -> Result<u64, LogError> {
-        self.reads.last_sequence(ALL_EVENTS).await
+        self.reads.end().await
+    }
+
+    /// How full the log is.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn size(&self) -> Result<LogSize, LogError> {
+        Ok(jetstream::size(&self.reads.state().await?))
     }
 
     /// The message at a sequence.

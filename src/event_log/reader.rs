@@ -16,7 +16,7 @@ use tracing::{debug, error, warn};
 
 use super::codec::{Codec, Decoded, StoredMessage};
 use super::leader_reads::LeaderReads;
-use super::{Delivery, Filter};
+use super::{Delivery, Filter, LogError};
 use crate::broker::consumer::ordered::{OrderedConfig, OrderedConsumer};
 use crate::broker::streams::EVENTS;
 use crate::common::error::Cause;
@@ -74,6 +74,8 @@ pub struct OrderedReader {
     backoff: ExponentialBackoff,
     failures: usize,
     last_leader_check: Instant,
+    /// The filter selects nothing between the position and this sequence, as the leader said.
+    nothing_until: u64,
     /// The position at which the leader last answered that there is more.
     behind_at: Option<u64>,
 }
@@ -99,6 +101,7 @@ impl OrderedReader {
             backoff: REOPEN_BACKOFF.build(),
             failures: 0,
             last_leader_check: Instant::now(),
+            nothing_until: 0,
             behind_at: None,
         }
     }
@@ -126,7 +129,10 @@ impl OrderedReader {
 
     async fn read(&mut self) -> Result<Option<RawDelivery>, Cause> {
         if self.initial_end.is_none() {
-            self.initial_end = Some(self.reads.last_sequence(&self.subjects).await?);
+            self.initial_end = Some(match self.subjects.as_str() {
+                ALL_EVENTS => self.reads.end().await?,
+                subjects => self.reads.last_sequence(subjects).await?,
+            });
             return Ok(None);
         }
         if let Some((sequence, message)) = self.consumer.next().await? {
@@ -156,11 +162,11 @@ impl OrderedReader {
     async fn is_up_to_date(&mut self) -> bool {
         self.last_leader_check = Instant::now();
         let position = self.consumer.position();
-        match self.reads.last_sequence(&self.subjects).await {
-            Ok(last) if last <= position => true,
-            Ok(last) => {
+        match self.next_at_leader(position).await {
+            Ok(None) => true,
+            Ok(Some(next)) => {
                 if self.behind_at.replace(position) == Some(position) {
-                    warn!(subjects = self.subjects, position, last, "the consumer is stuck; reopening it");
+                    warn!(subjects = self.subjects, position, next, "the consumer is stuck; reopening it");
                     self.consumer.reset();
                     self.behind_at = None;
                 }
@@ -168,6 +174,22 @@ impl OrderedReader {
             }
             Err(_) => false,
         }
+    }
+
+    /// The first sequence after `position` that the filter selects, as the leader says. On a quiet log this asks for the
+    /// stream's last sequence only, and otherwise searches only what is new since the last time: to search for the last
+    /// message on a wildcard costs the broker the more, the more subjects there are.
+    async fn next_at_leader(&mut self, position: u64) -> Result<Option<u64>, LogError> {
+        let end = self.reads.end().await?;
+        let checked = position.max(self.nothing_until);
+        if end <= checked {
+            return Ok(None);
+        }
+        let next = self.reads.next(&self.subjects, checked + 1).await?.map(|message| message.sequence);
+        if next.is_none() {
+            self.nothing_until = end;
+        }
+        Ok(next)
     }
 }
 

@@ -16,12 +16,14 @@ pub struct Batch {
     executor: Arc<Executor>,
     origin: Origin,
     entries: Vec<Append>,
+    /// Whether the log has room for all of them, by the classes of their commands.
+    admitted: bool,
 }
 
 impl Executor {
     /// An empty batch.
     pub fn batch(self: &Arc<Self>, origin: Origin) -> Batch {
-        Batch { executor: Arc::clone(self), origin, entries: Vec::new() }
+        Batch { executor: Arc::clone(self), origin, entries: Vec::new(), admitted: true }
     }
 }
 
@@ -52,6 +54,7 @@ impl Batch {
             },
         };
         if let Some(event) = event {
+            self.admitted &= self.executor.capacity.admits(command.class());
             let envelope = to_envelope::<C::Aggregate>(id, &self.origin, event);
             self.entries.push(Append { expected: cached.sequence, envelope });
         }
@@ -61,8 +64,12 @@ impl Batch {
     /// Stores the batch; returns the last sequence. Runs to completion even if the caller is dropped.
     ///
     /// # Errors
+    /// [`AppendError::Full`] also if only the log's reserve is left and one of the commands is not what that is for.
     /// [`AppendError::Conflict`] if a state was out of date. The states are evicted, so decide all commands again.
     pub async fn commit(self) -> Result<u64, AppendError> {
+        if !self.admitted {
+            return Err(AppendError::Full);
+        }
         let task = tokio::spawn(async move {
             let Self { executor, entries, .. } = self;
             let outcome = executor.log.append_batch(entries.clone()).await;

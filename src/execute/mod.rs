@@ -17,13 +17,14 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dockhost_domain::aggregate::{Aggregate, Command, Meta};
+use dockhost_domain::aggregate::{Aggregate, Command, CommandClass, Meta};
 use dockhost_domain::envelope::{Envelope, Origin, RecordedEvent};
 use dockhost_domain::ids::EventId;
 use rand::Rng;
 
 use crate::common::clock;
 use crate::common::error::Cause;
+use crate::event_log::size::LogCapacity;
 use crate::event_log::{Append, AppendError, EventLog, LogError};
 
 pub use aggregates::{Aggregates, CachedAggregate};
@@ -45,8 +46,8 @@ pub enum ExecuteError<R> {
     /// Every attempt had a sequence conflict. Nothing was stored.
     #[error("too many commands for one aggregate at once")]
     Busy,
-    /// The log is full. Nothing was stored.
-    #[error("the log is full")]
+    /// The log is full, or only its reserve is left and the command is not what that is for. Nothing was stored.
+    #[error("the log has no room for this command")]
     Full,
     /// The broker can't be reached. Nothing was stored.
     #[error("the log is unavailable")]
@@ -80,22 +81,29 @@ pub struct Executed<A> {
 pub struct Executor {
     log: Arc<dyn EventLog>,
     aggregates: Aggregates,
+    capacity: Arc<LogCapacity>,
 }
 
 impl Executor {
     /// An executor with an empty cache and without snapshots.
     pub fn new(log: Arc<dyn EventLog>) -> Arc<Self> {
-        Arc::new(Self { log, aggregates: Aggregates::default() })
+        Arc::new(Self { log, aggregates: Aggregates::default(), capacity: Arc::default() })
     }
 
     /// An executor with an empty cache and snapshots.
     pub fn with_snapshots(log: Arc<dyn EventLog>, snapshots: Arc<SnapshotManager>) -> Arc<Self> {
-        Arc::new(Self { log, aggregates: Aggregates::with_snapshots(snapshots) })
+        let aggregates = Aggregates::with_snapshots(snapshots);
+        Arc::new(Self { log, aggregates, capacity: Arc::default() })
     }
 
     /// The log.
     pub fn log(&self) -> &Arc<dyn EventLog> {
         &self.log
+    }
+
+    /// How full the log is; decides which commands it still takes.
+    pub fn capacity(&self) -> &Arc<LogCapacity> {
+        &self.capacity
     }
 
     /// The caches.
@@ -205,7 +213,8 @@ impl Executor {
         C: Command + 'static,
         C::Aggregate: CachedAggregate,
     {
-        self.execute_with(id, origin, move |state: &C::Aggregate| command.decide(state)).await
+        let class = command.class();
+        self.execute_with(id, origin, class, move |state: &C::Aggregate| command.decide(state)).await
     }
 
     /// As [`Executor::execute`], with a decision that takes what it needs when it is this command's turn for the
@@ -217,6 +226,7 @@ impl Executor {
         self: &Arc<Self>,
         id: A::Id,
         origin: Origin,
+        class: CommandClass,
         decide: impl FnMut(&A) -> Result<Option<A::Event>, R> + Send + 'static,
     ) -> Result<Executed<A>, ExecuteError<R>>
     where
@@ -224,7 +234,7 @@ impl Executor {
         R: Send + 'static,
     {
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move { this.run(id, &origin, decide).await });
+        let task = tokio::spawn(async move { this.run(id, &origin, class, decide).await });
         task.await.unwrap_or_else(|error| Err(ExecuteError::Unknown(error.into())))
     }
 
@@ -232,6 +242,7 @@ impl Executor {
         &self,
         id: A::Id,
         origin: &Origin,
+        class: CommandClass,
         mut decide: impl FnMut(&A) -> Result<Option<A::Event>, R> + Send,
     ) -> Result<Executed<A>, ExecuteError<R>>
     where
@@ -252,6 +263,9 @@ impl Executor {
                     return Ok(Executed { stored: None, current: cached });
                 }
             };
+            if !self.capacity.admits(class) {
+                return Err(ExecuteError::Full);
+            }
             let envelope = to_envelope::<A>(id, origin, event);
             let event_id = envelope.meta.id;
             match self.log.append(Append { expected: cached.sequence, envelope: envelope.clone() }).await {

@@ -11,6 +11,7 @@ use dockhost_domain::wire::Limits;
 use dockhost_projections::model::ReadModel;
 
 use super::consistency;
+use super::dependencies::DependencyCheck;
 use super::middleware::request_id;
 use super::read_store::ReadStore;
 use crate::auth::admission::{SharedSecret, SignUp};
@@ -21,6 +22,7 @@ use crate::common::shutdown::ShutdownStages;
 use crate::execute::Executor;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
+use crate::replica::log_monitor::LogMonitor;
 use crate::replica::projection_progress::ProjectionProgress;
 use crate::sealing::Keyring;
 
@@ -89,6 +91,10 @@ pub struct App {
     pub settings: Settings,
     /// How far this replica's shutdown is.
     pub stages: ShutdownStages,
+    /// How full the log is, and whether a server leads.
+    pub log_monitor: Arc<LogMonitor>,
+    /// Whether broker and database answer.
+    pub dependencies: DependencyCheck,
     /// When this process started.
     pub started: Instant,
 }

@@ -6,6 +6,7 @@
 pub mod app;
 mod commands;
 mod consistency;
+pub mod dependencies;
 mod docs;
 mod extract;
 mod middleware;

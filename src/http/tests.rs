@@ -1,5 +1,7 @@
 //! What all operations of the API's document have in common, for each of them.
 
+use std::collections::BTreeSet;
+
 use axum::http::Method;
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, UserId};
@@ -12,6 +14,7 @@ use super::app::Cookies;
 use super::response::Code;
 use super::testing::{Answer, Caller, DOCUMENT, PASSWORD, TestApp, TestRequest, observation};
 use crate::event_log::memory::Fault;
+use crate::event_log::size::LogSize;
 
 /// How often `execute` and batches try again after a conflict, at most.
 const MAX_ATTEMPTS: usize = 10;
@@ -268,6 +271,29 @@ async fn operations_log_unavailable_answer_broker_unavailable() {
 #[tokio::test]
 async fn operations_log_full_answer_log_full() {
     assert_answered(Code::LogFull, |fixture, _| fixture.app.log.fail_next(Fault::Full)).await;
+}
+
+/// What ends something, and every query, works up to the end of the log.
+#[tokio::test]
+async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refused() {
+    let mut refused = BTreeSet::new();
+    for operation in operations() {
+        let fixture = Fixture::new(&operation).await;
+        fixture.app.app.executor.capacity().record(LogSize { bytes: 90, max_bytes: Some(100) });
+        let before = fixture.app.log.events().len();
+        let answer = fixture.call(&operation).send().await;
+        if answer.status == Code::LogFull.status() {
+            assert_eq!(answer.error().1, "log_full", "{}: {answer:?}", operation.id);
+            assert_eq!(fixture.app.log.events().len(), before, "{} was stored", operation.id);
+            refused.insert(operation.id);
+        } else {
+            let is_unknown_operation = operation.id == "getOperation" && answer.status == 404;
+            assert!((200..300).contains(&answer.status) || is_unknown_operation, "{}: {answer:?}", operation.id);
+        }
+    }
+    let begin =
+        ["createInstance", "resumeInstance", "signIn", "signInBackend", "signUp", "signUpBackend"].map(str::to_owned);
+    assert_eq!(refused, BTreeSet::from(begin));
 }
 
 #[tokio::test]

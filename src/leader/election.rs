@@ -9,7 +9,7 @@ use async_nats::jetstream::kv::{CreateErrorKind, Entry, EntryError, Operation, S
 use tokio_util::sync::CancellationToken;
 
 use super::fitness::Fitness;
-use crate::broker::streams::LEADER_LEASE;
+use crate::broker::streams::{LEADER_KEY, LEADER_LEASE};
 
 /// How often the leader renews the lease and the others try to acquire it.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
@@ -22,9 +22,6 @@ const HAND_OVER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a replica that isn't fit to lead leaves a free lease to others.
 const UNFIT_DELAY: Duration = Duration::from_secs(3);
-
-/// The key of the lease in its bucket.
-const LEASE_KEY: &str = "leader";
 
 /// A server leads.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +62,7 @@ impl Election {
     }
 
     async fn try_acquire(&self) -> Option<u64> {
-        match self.bucket.create(LEASE_KEY, self.name.clone().into()).await {
+        match self.bucket.create(LEADER_KEY, self.name.clone().into()).await {
             Ok(revision) => return Some(revision),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
             Err(error) => tracing::debug!(%error, "could not try to acquire the lease"),
@@ -94,7 +91,7 @@ impl Election {
         loop {
             tokio::time::sleep(RENEW_INTERVAL).await;
             let sent = Instant::now();
-            let renewal = self.bucket.update(LEASE_KEY, self.name.clone().into(), revision);
+            let renewal = self.bucket.update(LEADER_KEY, self.name.clone().into(), revision);
             match tokio::time::timeout(STEP_DOWN_AFTER.saturating_sub(renewed.elapsed()), renewal).await {
                 Ok(Ok(next)) => (revision, renewed) = (next, sent),
                 Ok(Err(error)) if renewed.elapsed() < STEP_DOWN_AFTER && !is_lost(&error) => {
@@ -110,9 +107,9 @@ impl Election {
 
     /// Deletes the lease if it is this replica's, so that a successor need not wait until it expires.
     async fn release(&self) {
-        let current = self.bucket.entry(LEASE_KEY).await.ok().flatten();
+        let current = self.bucket.entry(LEADER_KEY).await.ok().flatten();
         if let Some(entry) = current.filter(|entry| entry.value == self.name.as_bytes()) {
-            let _ = self.bucket.delete_expect_revision(LEASE_KEY, Some(entry.revision)).await;
+            let _ = self.bucket.delete_expect_revision(LEADER_KEY, Some(entry.revision)).await;
         }
     }
 
@@ -149,7 +146,7 @@ impl Election {
             if let Ok(revision) = tokio::time::timeout(LEADER_LEASE + 2 * RENEW_INTERVAL, self.acquire()).await {
                 return Ok(revision);
             }
-            if let Ok(Some(entry)) = self.bucket.entry(LEASE_KEY).await {
+            if let Ok(Some(entry)) = self.bucket.entry(LEADER_KEY).await {
                 return Err(LeaseHeld { leader: String::from_utf8_lossy(&entry.value).into_owned() });
             }
         }
@@ -158,7 +155,7 @@ impl Election {
     /// Gives the lease up, and returns as soon as another replica has it.
     async fn hand_over(&self) {
         loop {
-            match self.bucket.entry(LEASE_KEY).await {
+            match self.bucket.entry(LEADER_KEY).await {
                 // A renewal that was under way may have been stored after an earlier release.
                 Ok(Some(entry)) if is_held(&entry) && entry.value == self.name.as_bytes() => self.release().await,
                 Ok(Some(entry)) if is_held(&entry) => return,
@@ -219,7 +216,7 @@ impl Election {
 /// The bucket can't be read.
 pub async fn has_leader(bucket: &Store) -> Result<bool, EntryError> {
     // A released lease leaves a delete marker.
-    Ok(bucket.entry(LEASE_KEY).await?.is_some_and(|entry| is_held(&entry)))
+    Ok(bucket.entry(LEADER_KEY).await?.is_some_and(|entry| is_held(&entry)))
 }
 
 fn is_held(lease: &Entry) -> bool {

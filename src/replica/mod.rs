@@ -1,5 +1,5 @@
-//! State that every replica keeps in memory: the followed log, the fleet, heartbeats, and the projections' progress;
-//! the confirm service, which answers agents from it;
+//! State that every replica keeps in memory: the followed log and its size, the fleet, heartbeats, and the
+//! projections' progress; the confirm service, which answers agents from it;
 //! and the builder of read models in newer fold versions.
 
 pub mod bootstrap;
@@ -8,6 +8,7 @@ pub mod facts;
 pub mod fleet;
 pub mod follower;
 pub mod heartbeat_registry;
+pub mod log_monitor;
 pub mod model_builder;
 pub mod projection_progress;
 pub mod watchers;

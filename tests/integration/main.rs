@@ -16,6 +16,7 @@ mod dev_command;
 mod event_log;
 mod harness_tests;
 mod leader;
+mod log_end;
 mod models;
 mod projections;
 mod quarantine;

@@ -1,7 +1,7 @@
 //! Creates an account.
 
 use super::{Account, AccountEvent, Created};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 
 /// Create an account.
 #[derive(Debug, Clone)]
@@ -15,6 +15,10 @@ pub struct AccountExists;
 impl Command for CreateAccount {
     type Aggregate = Account;
     type Rejection = AccountExists;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Growth
+    }
 
     fn decide(&self, state: &Account) -> Result<Option<AccountEvent>, AccountExists> {
         if state.erased || state.profile.is_some() {

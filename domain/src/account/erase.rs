@@ -1,7 +1,7 @@
 //! Erases a user. Reactions to the event release the user's claims, delete the instances and destroy the sealing key.
 
 use super::{Account, AccountEvent, Erased, ErasedBy};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 
 /// Erase an account's user.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,10 @@ pub struct NoSuchAccount;
 impl Command for EraseAccount {
     type Aggregate = Account;
     type Rejection = NoSuchAccount;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
 
     fn decide(&self, state: &Account) -> Result<Option<AccountEvent>, NoSuchAccount> {
         match (state.erased, &state.profile) {

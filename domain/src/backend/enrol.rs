@@ -1,7 +1,7 @@
 //! Registers a backend.
 
 use super::{Backend, BackendEvent, Enrolled};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 
 /// Register a backend.
 #[derive(Debug, Clone)]
@@ -15,6 +15,10 @@ pub struct BackendExists;
 impl Command for EnrolBackend {
     type Aggregate = Backend;
     type Rejection = BackendExists;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Growth
+    }
 
     fn decide(&self, state: &Backend) -> Result<Option<BackendEvent>, BackendExists> {
         match state.machine {

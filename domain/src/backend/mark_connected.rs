@@ -1,7 +1,7 @@
 //! Records that an agent connected or changed. Most heartbeats change nothing and record nothing.
 
 use super::{Backend, BackendEvent, Connected, ConnectionState};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 
 /// Mark a backend as connected, with what its heartbeat says.
 #[derive(Debug, Clone)]
@@ -15,6 +15,10 @@ pub struct NotEnrolled;
 impl Command for MarkConnected {
     type Aggregate = Backend;
     type Rejection = NotEnrolled;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
 
     fn decide(&self, state: &Backend) -> Result<Option<BackendEvent>, NotEnrolled> {
         let machine = state.machine.as_ref().ok_or(NotEnrolled)?;

@@ -1,7 +1,7 @@
 //! Records that an agent sent no heartbeat for too long, once.
 
 use super::{Backend, BackendEvent, ConnectionState, Lost, NotEnrolled};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 
 /// Mark a backend as lost.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,10 @@ pub struct MarkLost {
 impl Command for MarkLost {
     type Aggregate = Backend;
     type Rejection = NotEnrolled;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
 
     fn decide(&self, state: &Backend) -> Result<Option<BackendEvent>, NotEnrolled> {
         let machine = state.machine.as_ref().ok_or(NotEnrolled)?;

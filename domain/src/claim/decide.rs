@@ -1,7 +1,7 @@
 //! Takes and releases a claim.
 
 use super::{Claim, ClaimEvent, ClaimOwner};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 use crate::ids::PrincipalId;
 
 /// Take a name for `owner`.
@@ -19,6 +19,10 @@ pub struct AlreadyClaimed;
 impl Command for TakeClaim {
     type Aggregate = Claim;
     type Rejection = AlreadyClaimed;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Growth
+    }
 
     fn decide(&self, state: &Claim) -> Result<Option<ClaimEvent>, AlreadyClaimed> {
         match state.owner {
@@ -44,6 +48,10 @@ pub struct NotOwner;
 impl Command for ReleaseClaim {
     type Aggregate = Claim;
     type Rejection = NotOwner;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
 
     fn decide(&self, state: &Claim) -> Result<Option<ClaimEvent>, NotOwner> {
         match state.owner {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::{Closed, Revoked, SessionEvent, Sessions, Started};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 use crate::ids::SessionId;
 
 /// Start a session.
@@ -24,6 +24,10 @@ pub enum StartRejected {
 impl Command for StartSession {
     type Aggregate = Sessions;
     type Rejection = StartRejected;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Growth
+    }
 
     fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, StartRejected> {
         if state.closed {
@@ -47,6 +51,10 @@ impl Command for RevokeSession {
     type Aggregate = Sessions;
     type Rejection = Infallible;
 
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
+
     fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, Infallible> {
         let session_id = self.session_id;
         Ok(state.live.contains_key(&session_id).then_some(SessionEvent::Revoked(Revoked { session_id })))
@@ -64,6 +72,10 @@ pub struct CloseSessions;
 impl Command for CloseSessions {
     type Aggregate = Sessions;
     type Rejection = Infallible;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
 
     fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, Infallible> {
         Ok(match state.live.keys().next() {

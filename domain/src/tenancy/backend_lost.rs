@@ -8,7 +8,7 @@ use super::instance::Instance;
 use super::policy::Facts;
 use super::progress::Progress;
 use super::{Tenancy, retry};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 use crate::ids::{BackendId, InstanceId};
 use crate::wire::DesiredState;
 
@@ -26,6 +26,10 @@ pub struct HandleBackendLost {
 impl Command for HandleBackendLost {
     type Aggregate = Tenancy;
     type Rejection = Infallible;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, Infallible> {
         let awaits_container = |instance: &&Instance| {

@@ -5,7 +5,7 @@ use super::Tenancy;
 use super::event::{ChangeRequested, Deleted, DeletionOutcome, TenancyEvent};
 use super::policy::Policy;
 use super::progress::Progress;
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 use crate::ids::InstanceId;
 use crate::timestamp::Timestamp;
 use crate::wire::DesiredState;
@@ -40,6 +40,13 @@ pub enum ChangeRejected {
 impl Command for ChangeInstance {
     type Aggregate = Tenancy;
     type Rejection = ChangeRejected;
+
+    fn class(&self) -> CommandClass {
+        match self.to {
+            DesiredState::Running => CommandClass::Growth,
+            DesiredState::Stopped | DesiredState::Deleted => CommandClass::Essential,
+        }
+    }
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, ChangeRejected> {
         let instance_id = self.instance_id;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use super::Tenancy;
 use super::event::{CloseReason, Closed, TenancyEvent};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 
 /// Close a tenancy, once.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,10 @@ pub struct CloseTenancy {
 impl Command for CloseTenancy {
     type Aggregate = Tenancy;
     type Rejection = Infallible;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, Infallible> {
         Ok((!state.closed).then_some(TenancyEvent::Closed(Closed { reason: self.reason })))

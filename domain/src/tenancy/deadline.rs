@@ -4,7 +4,7 @@ use super::event::{Deleted, DeletionOutcome, Failed, FailureReason, PlacementFai
 use super::policy::Facts;
 use super::progress::{OperationKind, Progress};
 use super::{Tenancy, retry};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 use crate::ids::InstanceId;
 use crate::timestamp::Timestamp;
 
@@ -33,6 +33,10 @@ pub enum DeadlineRejected {
 impl Command for HandleDeadline {
     type Aggregate = Tenancy;
     type Rejection = DeadlineRejected;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, DeadlineRejected> {
         let instance_id = self.instance_id;

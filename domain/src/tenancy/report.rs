@@ -11,7 +11,7 @@ use super::instance::Instance;
 use super::policy::Facts;
 use super::progress::Progress;
 use super::{Tenancy, retry};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 use crate::ids::BackendId;
 use crate::wire::{DesiredState, Observation, Report, ReportKind};
 
@@ -39,6 +39,10 @@ pub enum ReportRejected {
 impl Command for HandleReport {
     type Aggregate = Tenancy;
     type Rejection = ReportRejected;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, ReportRejected> {
         let report = &self.report;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::event::{Idempotency, Requested, TenancyEvent};
 use super::{Facts, Tenancy};
-use crate::aggregate::Command;
+use crate::aggregate::{Command, CommandClass};
 use crate::ids::InstanceId;
 use crate::names::{InstanceName, Username};
 use crate::placement::{NoCandidate, place};
@@ -100,6 +100,10 @@ impl RequestInstance {
 impl Command for RequestInstance {
     type Aggregate = Tenancy;
     type Rejection = RequestRejected;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Growth
+    }
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, RequestRejected> {
         let Some(name) = self.admit(state)? else { return Ok(None) };

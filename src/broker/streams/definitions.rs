@@ -83,6 +83,7 @@ pub(super) fn keys() -> Config {
     bucket(KEYS_BUCKET)
 }
 
+/// On disk as the log is, so that a broker that can't store is noticed: the lease can't be renewed.
 pub(super) fn leader() -> Config {
     Config { max_age: LEADER_LEASE, duplicate_window: LEADER_LEASE, ..bucket(LEADER_BUCKET) }
 }

@@ -36,6 +36,8 @@ pub const TIMERS: &str = "TIMERS";
 pub const KEYS_BUCKET: &str = "KEYS";
 /// The bucket of the leader's lease.
 pub const LEADER_BUCKET: &str = "LEADER";
+/// The key of the lease in that bucket.
+pub const LEADER_KEY: &str = "leader";
 /// The metadata key of EVENTS that exists while an import is unfinished.
 pub const IMPORT_MARKER: &str = "dockhost-import";
 /// How long the broker keeps a leader lease that is not renewed (the max age of its bucket).

@@ -13,7 +13,7 @@ use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::{Context, stream};
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::incarnation::Incarnation;
-use dockhost_domain::subject::{ALL_EVENTS, AggregateId};
+use dockhost_domain::subject::AggregateId;
 use dockhost_domain::timestamp::Timestamp;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -24,6 +24,7 @@ use super::codec::Codec;
 use super::durable::DurableReader;
 use super::leader_reads::{self, LeaderReads};
 use super::reader::{OrderedReader, decoded, subjects};
+use super::size::LogSize;
 use super::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
 use crate::broker::streams::{self, EVENTS, KEYS_BUCKET, StreamError, StreamOptions};
 use crate::common::error::chain;
@@ -91,7 +92,7 @@ impl JetStreamLog {
         let reads = leader_reads(&js).await?;
         let deadline = Instant::now() + STARTUP_DEADLINE;
         // The log is read before the keys: a replica creates the keys before it appends the first event.
-        let last = until_deadline("the log", deadline, |e| Some(chain(e)), || reads.last_sequence(ALL_EVENTS)).await?;
+        let last = until_deadline("the log", deadline, |e| Some(chain(e)), || reads.end()).await?;
         let age = if last == 0 { LogAge::Empty } else { LogAge::InUse };
         Self::with_streams(client, js, reads, &events, master, age, options).await
     }
@@ -153,6 +154,14 @@ impl JetStreamLog {
         Ok(millis.and_then(|millis| i64::try_from(millis).ok()).map(Timestamp::from_millis))
     }
 
+    /// How full the log is.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn size(&self) -> Result<LogSize, LogError> {
+        Ok(size(&self.reads.state().await?))
+    }
+
     /// A durable reader of EVENTS, which resumes in any process after what was acknowledged under `name`.
     ///
     /// # Errors
@@ -160,6 +169,13 @@ impl JetStreamLog {
     pub async fn durable(&self, name: &str, filter: Filter) -> Result<DurableReader, LogError> {
         DurableReader::open(self.js.clone(), self.codec.clone(), name, filter).await
     }
+}
+
+/// How full the log is.
+pub(super) fn size(info: &stream::Info) -> LogSize {
+    // A limit of -1 or 0 is none.
+    let max_bytes = u64::try_from(info.config.max_bytes).ok().filter(|max| *max > 0);
+    LogSize { bytes: info.state.bytes, max_bytes }
 }
 
 async fn leader_reads(js: &Context) -> Result<LeaderReads, LogError> {
@@ -196,7 +212,13 @@ impl EventLog for JetStreamLog {
     }
 
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {
-        async move { self.reads.last_sequence(&subjects(filter)).await }.boxed()
+        async move {
+            match filter {
+                Filter::All => self.reads.end().await,
+                Filter::Kind(_) | Filter::One(_) => self.reads.last_sequence(&subjects(filter)).await,
+            }
+        }
+        .boxed()
     }
 
     fn follow(&self, after: u64, filter: Filter) -> BoxStream<'static, Delivery> {

@@ -191,11 +191,12 @@ pub async fn post(
         quota: app.settings.quota,
         facts,
     };
+    let class = command.class();
     let reservation = Arc::new(Mutex::new(None));
     let decide = decide_with_reservation(Arc::clone(app.follower.fleet()), command, Arc::clone(&reservation));
     let done = app
         .executor
-        .execute_with(user_id, app.origin(Actor::User(user_id)), decide)
+        .execute_with(user_id, app.origin(Actor::User(user_id)), class, decide)
         .await
         .map_err(|error| from_execute(error, rejected))?;
     let repeated = idempotency.and_then(|hashes| done.current.state.idempotency_record(&hashes.key).cloned());

@@ -1,11 +1,11 @@
 //! `GET /health`: whether this replica can serve.
 //!
-//! 503 while a part that requests need is down. No connected backend is not a fault of the server. `degraded` is 200:
-//! an aggregate is quarantined or a read model has stopped, and everything else is served.
+//! 503 while a part that requests need is down, or nobody leads, so that nothing is carried out. No connected backend is
+//! not a fault of the server. `degraded` is 200: an aggregate is quarantined, a read model has stopped or the log is
+//! nearly full, and everything else is served.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -16,15 +16,14 @@ use dockhost_projections::{MODELS, Unreadable};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::event_log::Filter;
+use crate::event_log::size::Fullness;
 use crate::http::app::App;
+use crate::http::dependencies::Dependencies;
 use crate::http::response::documented::error_responses;
 use crate::replica::projection_progress::StopReason;
 
 /// Quarantined aggregates that the answer lists.
 const MAX_QUARANTINE_ENTRIES: usize = 20;
-/// How long each part may take to answer.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether this replica can serve.
 #[derive(Serialize, ToSchema)]
@@ -32,6 +31,8 @@ pub struct Health {
     status: HealthStatus,
     /// The parts that are down.
     down: Vec<Part>,
+    /// What is wrong or will soon be, in plain words; empty if all is well.
+    problems: Vec<String>,
     database: UpOrDown,
     broker: UpOrDown,
     backends: BackendCount,
@@ -43,7 +44,7 @@ pub struct Health {
     quarantined: QuarantineHealth,
 }
 
-/// - `ok`, `degraded`: this replica serves; while `degraded`, some data lacks events.
+/// - `ok`, `degraded`: this replica serves; while `degraded`, some data lacks events, or the log is nearly full.
 /// - `unavailable`: parts are `down`.
 /// - `catching_up`: this replica does not know the whole log yet, or does not receive it.
 /// - `stopping`: this replica shuts down. It serves for a few seconds more; send new requests to others.
@@ -62,6 +63,8 @@ enum HealthStatus {
 enum Part {
     Database,
     Broker,
+    /// No server leads, so commands are not carried out.
+    Leader,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -80,6 +83,7 @@ struct BackendCount {
 
 /// The log, as this replica knows it.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct LogHealth {
     /// The last sequence in the log; null if the broker is down.
     #[schema(required)]
@@ -88,6 +92,13 @@ struct LogHealth {
     position: u64,
     /// Whether this replica receives the log and has caught up.
     following: bool,
+    /// Bytes that the events take; null until they are known.
+    #[schema(required)]
+    bytes: Option<u64>,
+    /// The log's limit (`DOCKHOST_LOG_MAX_BYTES`); from 90 % on, only commands are accepted that end something. Null if it
+    /// is not known or there is none.
+    #[schema(required)]
+    max_bytes: Option<u64>,
 }
 
 /// How far a read model is.
@@ -164,17 +175,6 @@ impl From<StopReason> for Stopped {
     }
 }
 
-async fn is_database_up(app: &App) -> bool {
-    matches!(tokio::time::timeout(CHECK_TIMEOUT, app.store.ping()).await, Ok(Ok(())))
-}
-
-async fn end_of_log(app: &App) -> Option<u64> {
-    if !(app.is_broker_connected)() {
-        return None;
-    }
-    tokio::time::timeout(CHECK_TIMEOUT, app.executor.log().end(Filter::All)).await.ok()?.ok()
-}
-
 /// What the projectors have quarantined, by the checkpoints, and what this replica can't read.
 fn quarantine(app: &App) -> QuarantineHealth {
     let mut found: BTreeMap<String, (Unreadable, Vec<&'static str>)> = BTreeMap::new();
@@ -209,6 +209,28 @@ fn projections(app: &App) -> BTreeMap<&'static str, ProjectionHealth> {
     MODELS.iter().map(health).collect()
 }
 
+/// What is wrong, in plain words.
+fn problems(app: &App) -> Vec<String> {
+    let leaderless = app.log_monitor.leaderless().map(|unrenewed| {
+        let seconds = unrenewed.as_secs();
+        format!(
+            "nobody leads: no server has renewed the leader's lease for {seconds} s; nothing is carried out, because the \
+             broker can't store or no server can lead"
+        )
+    });
+    let full = app.log_monitor.size().and_then(|size| {
+        let percent = size.percent();
+        match size.fullness() {
+            Fullness::Normal => None,
+            Fullness::High | Fullness::VeryHigh => Some(format!("the event log is {percent} % full")),
+            Fullness::Reserve => {
+                Some(format!("the event log is {percent} % full: sign-ups, sign-ins, creates and resumes are refused"))
+            }
+        }
+    });
+    leaderless.into_iter().chain(full).collect()
+}
+
 error_responses!(HealthErrors:);
 
 /// Health of this replica
@@ -226,15 +248,13 @@ error_responses!(HealthErrors:);
     ),
 )]
 pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
-    let (is_database_up, end) = tokio::join!(is_database_up(&app), end_of_log(&app));
-    // This replica may have missed announcements of the leader, and only the checkpoints have the quarantine.
-    if is_database_up {
-        // A timeout drops the wait only; the database operations run to their end.
-        let _ = tokio::time::timeout(CHECK_TIMEOUT, app.progress.refresh()).await;
-    }
+    let Dependencies { is_database_up, log_end: end } = app.dependencies.get(&app).await;
     let (quarantined, projections) = (quarantine(&app), projections(&app));
-    let parts = [(Part::Database, is_database_up), (Part::Broker, end.is_some())];
+    let is_led = app.log_monitor.leaderless().is_none();
+    let parts = [(Part::Database, is_database_up), (Part::Broker, end.is_some()), (Part::Leader, is_led)];
     let down: Vec<Part> = parts.into_iter().filter(|(_, up)| !up).map(|(part, _)| part).collect();
+    let size = app.log_monitor.size();
+    let is_nearly_full = size.is_some_and(|size| size.fullness() >= Fullness::VeryHigh);
     let following = app.follower.is_live();
     let status = if app.stages.announced.is_cancelled() {
         HealthStatus::Stopping
@@ -242,7 +262,7 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
         HealthStatus::Unavailable
     } else if !following {
         HealthStatus::CatchingUp
-    } else if quarantined.count > 0 || projections.values().any(|projection| projection.stopped.is_some()) {
+    } else if quarantined.count > 0 || is_nearly_full || projections.values().any(|one| one.stopped.is_some()) {
         HealthStatus::Degraded
     } else {
         HealthStatus::Ok
@@ -252,11 +272,18 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let health = Health {
         status,
         down,
+        problems: problems(&app),
         database: is_database_up.into(),
         broker: end.is_some().into(),
         backends: BackendCount { registered, connected },
         uptime: app.started.elapsed().as_secs(),
-        log: LogHealth { end, position: app.follower.position(), following },
+        log: LogHealth {
+            end,
+            position: app.follower.position(),
+            following,
+            bytes: size.map(|size| size.bytes),
+            max_bytes: size.and_then(|size| size.max_bytes),
+        },
         projections,
         quarantined,
     };
@@ -266,10 +293,12 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use dockhost_projections::MODELS;
     use serde_json::json;
 
+    use crate::event_log::size::LogSize;
     use crate::http::testing::TestApp;
 
     #[tokio::test]
@@ -281,9 +310,9 @@ mod tests {
         let answer = app.get("/health").send().await;
         let end = app.log.events().len();
         let expected = json!({
-            "status": "ok", "down": [], "database": "up", "broker": "up",
+            "status": "ok", "down": [], "problems": [], "database": "up", "broker": "up",
             "backends": { "registered": 1, "connected": 1 }, "uptime": answer.body["uptime"],
-            "log": { "end": end, "position": end, "following": true },
+            "log": { "end": end, "position": end, "following": true, "bytes": null, "maxBytes": null },
             "projections": answer.body["projections"],
             "quarantined": { "count": 0, "entries": [] },
         });
@@ -312,10 +341,33 @@ mod tests {
         let answer = app.get("/health").send().await;
         assert_eq!((answer.status, &answer.body["status"]), (503, &json!("unavailable")), "{answer:?}");
         assert_eq!((&answer.body["down"], &answer.body["database"]), (&json!(["database"]), &json!("down")));
+        // An answer is used for a second.
+        tokio::time::pause();
         app.log.set_unavailable(true);
+        let cached = app.get("/health").send().await;
+        assert_eq!((cached.status, &cached.body["down"]), (503, &json!(["database"])), "{cached:?}");
+        tokio::time::advance(Duration::from_secs(1)).await;
         let answer = app.get("/health").send().await;
         assert_eq!((answer.status, &answer.body["down"]), (503, &json!(["database", "broker"])), "{answer:?}");
         assert_eq!((&answer.body["broker"], &answer.body["log"]["end"]), (&json!("down"), &json!(null)));
+    }
+
+    #[tokio::test]
+    async fn health_of_a_nearly_full_log_is_degraded_and_says_so() {
+        let app = TestApp::new().await;
+        tokio::time::pause();
+        for (bytes, status, problem) in [
+            (69, "ok", None),
+            (70, "ok", Some("the event log is 70 % full")),
+            (85, "degraded", Some("the event log is 85 % full")),
+            (90, "degraded", Some("the event log is 90 % full: sign-ups, sign-ins, creates and resumes are refused")),
+        ] {
+            app.app.executor.capacity().record(LogSize { bytes, max_bytes: Some(100) });
+            let answer = app.get("/health").send().await;
+            assert_eq!((answer.status, &answer.body["status"]), (200, &json!(status)), "{answer:?}");
+            assert_eq!(answer.body["problems"], json!(problem.into_iter().collect::<Vec<_>>()), "{answer:?}");
+            assert_eq!((&answer.body["log"]["bytes"], &answer.body["log"]["maxBytes"]), (&json!(bytes), &json!(100)));
+        }
     }
 
     #[tokio::test]

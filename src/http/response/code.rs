@@ -106,7 +106,7 @@ codes! {
     Frozen, "aggregate_frozen", SERVICE_UNAVAILABLE,
         "The log has an event here that this server can't read; an administrator must act.";
     LogFull, "log_full", INSUFFICIENT_STORAGE,
-        "The event log is full; nothing was stored.";
+        "The event log is full, or nearly full and takes only what ends something (stop, delete, sign-out); nothing was stored.";
     Internal, "internal_error", INTERNAL_SERVER_ERROR,
         "A bug in the server; the request id identifies it in the server's log.";
 }

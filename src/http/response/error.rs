@@ -113,8 +113,9 @@ impl ApiError {
     }
 
     fn full() -> Self {
-        tracing::error!("event log full");
-        Self::new(Code::LogFull, "the event log is full; nothing was stored")
+        tracing::warn!("command refused: the event log has no room for it");
+        let message = "the event log is nearly full and takes only what ends something; nothing was stored";
+        Self::new(Code::LogFull, message)
     }
 
     fn busy() -> Self {

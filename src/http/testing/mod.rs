@@ -36,10 +36,12 @@ use crate::event_log::memory::MemoryLog;
 use crate::event_log::{Delivery, EventLog, Filter};
 use crate::execute::Executor;
 use crate::http::app::{App, Cookies, Settings};
+use crate::http::dependencies::DependencyCheck;
 use crate::http::read_store::ReadStore;
 use crate::http::router;
 use crate::replica::follower::{Follower, tie_breaker};
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
+use crate::replica::log_monitor::LogMonitor;
 use crate::replica::projection_progress::ProjectionProgress;
 use crate::sealing::{Keyring, LogAge, MemoryKeyStore};
 
@@ -101,8 +103,11 @@ impl TestApp {
         // Nothing listens there: progress comes from `project` alone.
         let checkpoints = MongoStore::connect("mongodb://127.0.0.1:1/?directConnection=true", "none").await.unwrap();
         let secret = |text: &str| text.repeat(32).into();
+        let log_monitor = Arc::new(LogMonitor::new(Arc::clone(executor.capacity())));
         let app = Arc::new(App {
             executor,
+            log_monitor,
+            dependencies: DependencyCheck::default(),
             follower: Arc::clone(&follower),
             heartbeats: Arc::new(HeartbeatRegistry::default()),
             progress: Arc::new(ProjectionProgress::new(checkpoints)),

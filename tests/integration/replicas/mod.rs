@@ -4,6 +4,7 @@ mod agent_connection;
 mod broker;
 mod database;
 mod failover;
+mod leaderless;
 mod nodes;
 mod reads;
 mod sessions;

@@ -17,10 +17,11 @@ use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{PlacementChange, TenancyEvent};
 use dockhost_domain::tenancy::{Tenancy, desired_assignments};
 use dockhost_domain::wire::{Assignment, DesiredState};
+use dockhost_projections::store::MongoStore;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::assignments::{Assignments, AssignmentsError, CurrentAssignment};
-use crate::common::error::{Cause, chain};
+use crate::common::error::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Filter, LogError};
 use crate::execute::Executor;
@@ -148,6 +149,8 @@ pub struct Dispatcher {
     pub executor: Arc<Executor>,
     /// The stream ASSIGNMENTS.
     pub assignments: Assignments,
+    /// The read models, for the sweep.
+    pub store: MongoStore,
     /// When the stream ASSIGNMENTS was created: a new stream is filled from the whole log.
     pub incarnation: u64,
 }
@@ -179,37 +182,13 @@ impl Dispatcher {
             |item, newer| item.backends.extend(newer.backends),
             |item| self.handle(item),
         );
-        let sweeps = async {
-            let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-            while cancel.run_until_cancelled(sweep.tick()).await.is_some() {
-                self.sweep().await?;
-            }
-            Ok(())
-        };
-        tokio::try_join!(async { events.await.map_err(Cause::from) }, sweeps)?;
+        let (outcome, ()) = tokio::join!(events, self.sweep_regularly(&cancel));
+        outcome?;
         Ok(())
     }
 
     async fn handle(&self, item: WorkItem) -> Result<(), Cause> {
         Ok(self.reconcile(&item).await?)
-    }
-
-    /// Reconciles for the sweep; the next sweep retries a failure.
-    async fn reconcile_or_log(&self, item: &WorkItem) {
-        if let Err(error) = self.reconcile(item).await {
-            tracing::warn!(instance = %item.instance_id, error = chain(&error), "sweep could not reconcile an instance");
-        }
-    }
-
-    /// Reconciles every assignment.
-    async fn sweep(&self) -> Result<(), Cause> {
-        for (backend, instance) in self.assignments.all().await? {
-            if let Some(assignment) = self.assignments.current(backend, instance).await?.assignment {
-                self.reconcile_or_log(&WorkItem::for_backend(assignment.user_id, instance, backend, Trigger::Changed))
-                    .await;
-            }
-        }
-        Ok(())
     }
 
     /// Reconciles one work item.
@@ -289,5 +268,6 @@ fn desired(state: &Tenancy, item: &WorkItem) -> BTreeMap<BackendId, Assignment> 
         .unwrap_or_default()
 }
 
+mod sweep;
 #[cfg(test)]
 mod tests;

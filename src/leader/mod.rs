@@ -174,6 +174,7 @@ impl Leader {
             log: Arc::clone(&self.log),
             executor: Arc::clone(&self.executor),
             assignments: self.assignments.clone(),
+            store: self.projectors.store.clone(),
             incarnation: self.streams_created_at.assignments,
         }
     }

@@ -77,6 +77,22 @@ pub enum Status {
 }
 
 impl Status {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Resuming => "resuming",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+            Self::Failed => "failed",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
     /// Whether a deadline ends this status.
     #[must_use]
     pub const fn is_transient(self) -> bool {

@@ -17,7 +17,8 @@ pub struct Instances;
 impl StoredModel for Instances {
     const NAME: &'static str = "instances";
     const FOLD_VERSION: u32 = 2;
-    const INDEXES: &'static [&'static [&'static str]] = &[&["userId", "createdAt"], &["userId", "name"]];
+    const INDEXES: &'static [&'static [&'static str]] =
+        &[&["userId", "status"], &["userId", "name"], &["status", "_id"]];
 
     type Document = InstanceDocument;
 }

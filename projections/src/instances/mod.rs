@@ -6,3 +6,5 @@ mod query;
 
 pub use document::{InstanceDocument, Instances};
 pub use query::InstanceRef;
+#[cfg(feature = "testing")]
+pub(crate) use query::existing;

@@ -4,6 +4,8 @@ use bson::{Document as BsonDocument, doc};
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
 use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::Status;
+use mongodb::options::FindOptions;
 
 use super::{InstanceDocument, Instances};
 use crate::store::{MongoStore, ReadResult, StoreError};
@@ -17,11 +19,45 @@ pub enum InstanceRef {
     Name(InstanceName),
 }
 
-fn existing(owner: UserId) -> BsonDocument {
-    doc! { "userId": owner.to_string(), "status": { "$ne": "deleted" } }
+/// Every status but `deleted`. Queries name them instead of excluding that one, because an index then leads to the live
+/// documents only, however many deleted ones there are.
+const LIVE: [Status; 8] = [
+    Status::Creating,
+    Status::Running,
+    Status::Stopping,
+    Status::Stopped,
+    Status::Resuming,
+    Status::Deleting,
+    Status::Failed,
+    Status::Unreachable,
+];
+
+/// Documents per page of [`MongoStore::live_instances_after`].
+const LIVE_PER_PAGE: i64 = 1000;
+
+fn live() -> BsonDocument {
+    doc! { "$in": LIVE.map(Status::as_str).to_vec() }
+}
+
+/// The owner's instances that are not deleted.
+pub(crate) fn existing(owner: UserId) -> BsonDocument {
+    doc! { "userId": owner.to_string(), "status": live() }
 }
 
 impl MongoStore {
+    /// The next instances of all owners that are not deleted, by their ids; empty at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn live_instances_after(&self, last: Option<InstanceId>) -> Result<Vec<InstanceDocument>, StoreError> {
+        let mut filter = doc! { "status": live() };
+        if let Some(last) = last {
+            filter.insert("_id", doc! { "$gt": last.to_string() });
+        }
+        let options = FindOptions::builder().sort(doc! { "_id": 1 }).limit(LIVE_PER_PAGE).build();
+        Ok(self.find_with::<Instances>(None, filter, options).await?.value)
+    }
+
     /// The owner's instances that are not deleted, the oldest first; stale if the tenancy is quarantined.
     ///
     /// # Errors
@@ -48,5 +84,39 @@ impl MongoStore {
         };
         let mut shown = self.find::<Instances>(Some(AggregateId::Tenancy(owner)), filter, doc! {}).await?;
         Ok(ReadResult { value: shown.value.pop(), stale_since: shown.stale_since })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All statuses; the compiler demands a new one here.
+    fn all() -> Vec<Status> {
+        let next = |status| match status {
+            Status::Creating => Some(Status::Running),
+            Status::Running => Some(Status::Stopping),
+            Status::Stopping => Some(Status::Stopped),
+            Status::Stopped => Some(Status::Resuming),
+            Status::Resuming => Some(Status::Deleting),
+            Status::Deleting => Some(Status::Deleted),
+            Status::Deleted => Some(Status::Failed),
+            Status::Failed => Some(Status::Unreachable),
+            Status::Unreachable => None,
+        };
+        std::iter::successors(Some(Status::Creating), |status| next(*status)).collect()
+    }
+
+    #[test]
+    fn live_is_every_status_but_deleted() {
+        let expected: Vec<_> = all().into_iter().filter(|status| *status != Status::Deleted).collect();
+        assert_eq!(LIVE.to_vec(), expected);
+    }
+
+    #[test]
+    fn status_as_str_is_its_form_in_documents() {
+        for status in all() {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+        }
     }
 }

@@ -41,10 +41,19 @@ impl MongoStore {
         filter: BsonDocument,
         sort: BsonDocument,
     ) -> Result<ReadResult<Vec<M::Document>>, StoreError> {
+        self.find_with::<M>(about, filter, FindOptions::builder().sort(sort).build()).await
+    }
+
+    /// The same with other options than an order.
+    pub(crate) async fn find_with<M: StoredModel>(
+        &self,
+        about: Option<AggregateId>,
+        filter: BsonDocument,
+        options: FindOptions,
+    ) -> Result<ReadResult<Vec<M::Document>>, StoreError> {
         let ReadResult { value, stale_since } = self
             .query::<M, _, _, _>(about.as_ref(), |name| {
-                let (filter, sort) = (filter.clone(), sort.clone());
-                let options = FindOptions::builder().sort(sort).build();
+                let (filter, options) = (filter.clone(), options.clone());
                 async move { self.find_in(&name, filter, options).await }
             })
             .await?;

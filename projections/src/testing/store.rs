@@ -9,8 +9,8 @@ use futures::TryStreamExt;
 use serde_json::Value;
 
 use crate::backends::{BackendDocument, Backends};
-use crate::instances::{InstanceDocument, Instances};
-use crate::store::{MongoStore, StoreError, json};
+use crate::instances::{InstanceDocument, Instances, existing};
+use crate::store::{MongoStore, StoreError, StoredModel, json};
 use crate::users::{UserDocument, Users};
 
 impl MongoStore {
@@ -37,6 +37,18 @@ impl MongoStore {
     pub async fn overdue_instances(&self, moment: Timestamp) -> Result<Vec<InstanceDocument>, StoreError> {
         let filter = doc! { "deadline": { "$lt": moment.to_string() } };
         Ok(self.find::<Instances>(None, filter, doc! { "deadline": 1, "_id": 1 }).await?.value)
+    }
+
+    /// How many documents the database reads for [`MongoStore::instances_of`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn documents_read_for_instances_of(&self, owner: UserId) -> Result<Option<i64>, StoreError> {
+        let find = doc! { "find": Instances::NAME, "filter": existing(owner) };
+        let explain = doc! { "explain": find, "verbosity": "executionStats" };
+        let plan = self.run_bulk(|database| async move { database.run_command(explain).await }).await?;
+        let read = plan.get_document("executionStats").ok().and_then(|stats| stats.get("totalDocsExamined"));
+        Ok(read.and_then(|count| count.as_i64().or_else(|| count.as_i32().map(i64::from))))
     }
 
     /// Every document of every collection in its JSON form, or as the text of its bytes if it has none (a snapshot).

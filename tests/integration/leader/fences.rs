@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dockhost::broker::assignments::Assignments;
+use dockhost::broker::assignments::{Assignments, CurrentAssignment};
 use dockhost::broker::service::RequestHandler;
 use dockhost::common::clock;
 use dockhost::event_log::jetstream::JetStreamLog;
@@ -13,17 +13,27 @@ use dockhost::replica::bootstrap;
 use dockhost::replica::confirm::ConfirmHandler;
 use dockhost::replica::follower::Follower;
 use dockhost_domain::ids::{BackendId, InstanceId};
-use dockhost_domain::wire::{Confirm, DesiredState, ReportKind};
+use dockhost_domain::subject::AggregateId;
+use dockhost_domain::wire::{Assignment, Confirm, DesiredState, ReportKind};
+use dockhost_projections::instances::Instances;
+use dockhost_projections::{LogEntry, MongoStore, Projector};
+use tokio_util::sync::CancellationToken;
 
 use crate::event_log::world::{Live, master};
+use crate::harness::Mongo;
 use crate::tenant::Tenant;
 
-/// A dispatcher with an executor of its own, as on another replica.
+/// A dispatcher with an executor of its own, as on another replica, and without a database.
 async fn dispatcher(live: &Live) -> Dispatcher {
+    dispatcher_with(live, MongoStore::connect("mongodb://127.0.0.1:1/?directConnection=true", "none").await.unwrap())
+        .await
+}
+
+async fn dispatcher_with(live: &Live, store: MongoStore) -> Dispatcher {
     let log: JetStreamLog = live.replica(master(1)).await.unwrap();
     let log = Arc::new(log);
     let executor = Executor::new(Arc::clone(&log) as Arc<dyn EventLog>);
-    Dispatcher { log, executor, assignments: assignments(live).await, incarnation: 1 }
+    Dispatcher { log, executor, assignments: assignments(live).await, store, incarnation: 1 }
 }
 
 async fn assignments(live: &Live) -> Assignments {
@@ -66,6 +76,68 @@ async fn bootstrap_counts_no_place_that_no_event_can_free() {
     assert!(tenant.report(&leader.executor, ReportKind::InstanceDeleted).await);
     leader.reconcile(&item(Trigger::Removed)).await.unwrap();
     assert_eq!(places_used(&live).await, 0);
+}
+
+/// A leader is killed after it removed the old assignment and before it published the new one.
+#[tokio::test]
+async fn sweep_missing_assignment_is_published_again() {
+    let live = Live::start().await;
+    let mongo = Mongo::shared().await;
+    let store = MongoStore::connect(&mongo.uri, &mongo.database).await.unwrap();
+    let leader = dispatcher_with(&live, store.clone()).await;
+    let tenant = Tenant::new(BackendId::from_uuid(clock::fresh_uuid()));
+    let (backend, instance) = (tenant.backend_id, tenant.instance_id);
+    tenant.request(&leader.executor).await;
+    tenant.change(&leader.executor, DesiredState::Stopped).await;
+    let events = leader.log.load(AggregateId::Tenancy(tenant.user_id), 0).await.unwrap();
+    let events: Vec<LogEntry> = events.into_iter().map(LogEntry::from).collect();
+    let mut projector = Projector::<Instances>::open(store, leader.log.incarnation()).await.unwrap();
+    projector.apply(&events).await.unwrap();
+    assert_eq!(leader.assignments.current(backend, instance).await.unwrap().sequence, 0);
+
+    leader.sweep(&CancellationToken::new()).await.unwrap();
+    let current = leader.assignments.current(backend, instance).await.unwrap();
+    let found = current.assignment.map(|assignment| (assignment.generation, assignment.desired));
+    assert_eq!(found, Some((2, DesiredState::Stopped)));
+    // A sweep that finds no difference publishes nothing.
+    leader.sweep(&CancellationToken::new()).await.unwrap();
+    assert_eq!(leader.assignments.current(backend, instance).await.unwrap().sequence, current.sequence);
+}
+
+#[tokio::test]
+async fn sweep_without_the_database_corrects_what_is_published_unless_cancelled() {
+    let live = Live::start().await;
+    let leader = dispatcher(&live).await;
+    let backend = BackendId::from_uuid(clock::fresh_uuid());
+    let mut obsolete = Vec::new();
+    for _ in 0..40 {
+        let tenant = Tenant::new(backend);
+        let assignment = Assignment {
+            instance_id: tenant.instance_id,
+            user_id: tenant.user_id,
+            placement: 1,
+            generation: 1,
+            desired: DesiredState::Running,
+            container: None,
+        };
+        let nothing = CurrentAssignment { sequence: 0, assignment: None };
+        assert!(leader.assignments.replace(backend, &assignment, &nothing).await.unwrap());
+        obsolete.push(tenant.instance_id);
+    }
+    let desired = async || {
+        let mut all = Vec::new();
+        for instance in &obsolete {
+            let current = leader.assignments.current(backend, *instance).await.unwrap();
+            all.push(current.assignment.unwrap().desired);
+        }
+        all
+    };
+    let cancelled = CancellationToken::new();
+    cancelled.cancel();
+    leader.sweep(&cancelled).await.unwrap();
+    assert_eq!(desired().await, [DesiredState::Running; 40]);
+    leader.sweep(&CancellationToken::new()).await.unwrap();
+    assert_eq!(desired().await, [DesiredState::Deleted; 40]);
 }
 
 /// The old leader stops between its decision and its publish; until it wakes, the instance is deleted, and the removal

@@ -26,6 +26,25 @@ async fn store_text_like_operators_is_stored_unchanged() {
     }
 }
 
+/// A user who creates and deletes instances every day still gets the list quickly.
+#[tokio::test]
+async fn instances_query_reads_no_deleted_documents() {
+    let store = store().await;
+    let mut events = vec![requested(1, 1, 1, "web", "key"), requested(2, 1, 2, "db", "key")];
+    for n in 3..203 {
+        events.push(requested(2 * n, 1, n, &format!("job-{n}"), "key"));
+        events.push(deleted(2 * n + 1, 1, n));
+    }
+    project::<Instances>(&store, &events).await;
+    assert_eq!(store.instances_of(user(1)).await.unwrap().len(), 2);
+    assert_eq!(store.documents_read_for_instances_of(user(1)).await.unwrap(), Some(2));
+    // All owners' live instances, page by page.
+    let page = store.live_instances_after(None).await.unwrap();
+    assert_eq!(page.iter().map(|i| i.instance_id).collect::<Vec<_>>(), [instance(1), instance(2)]);
+    let rest = store.live_instances_after(Some(instance(1))).await.unwrap();
+    assert_eq!(rest.iter().map(|i| i.instance_id).collect::<Vec<_>>(), [instance(2)]);
+}
+
 #[tokio::test]
 async fn instances_query_returns_own_instances_that_are_not_deleted() {
     let store = store().await;

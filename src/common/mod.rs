@@ -2,13 +2,14 @@
 //!
 //! - [`clock`]: the time and fresh ids. [`error`]: boxed errors and their chains. [`retry`]: start-up retries.
 //! - [`port_owner`]: which process occupies a port. [`log_throttle`]: limits repeated log lines.
-//! - [`shutdown`]: the stages of a replica's shutdown.
+//! - [`shared_poll`]: one poll for all who wait for the same thing. [`shutdown`]: the stages of a replica's shutdown.
 
 pub mod clock;
 pub mod error;
 pub mod log_throttle;
 pub mod port_owner;
 pub mod retry;
+pub mod shared_poll;
 pub mod shutdown;
 
 /// Chooses the crypto library for tokens and TLS; without it the first token panics. May be called repeatedly.

@@ -6,6 +6,7 @@
 //! - An answer that lacks events (a quarantined aggregate, a stopped read model) says from which sequence on
 //!   ([`stale_since`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::header::HeaderName;
@@ -32,7 +33,7 @@ const QUERY_WAIT: Duration = Duration::from_secs(5);
 /// Waits until this replica and a read model have everything up to a sequence; `false` if `within` passes first.
 pub async fn wait_until_projected<M: ReadModel>(
     follower: &Follower,
-    progress: &ProjectionProgress,
+    progress: &Arc<ProjectionProgress>,
     sequence: u64,
     within: Duration,
 ) -> bool {
@@ -80,7 +81,6 @@ pub struct Stale {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use dockhost_domain::account::{Account, CreateAccount, Created, Role};
     use dockhost_domain::envelope::{Actor, Origin};
@@ -104,7 +104,7 @@ mod tests {
     async fn until_projected_ignores_events_of_other_kinds() {
         crate::common::install_crypto();
         let unreachable = "mongodb://127.0.0.1:1/?directConnection=true";
-        let progress = ProjectionProgress::new(MongoStore::connect(unreachable, "none").await.unwrap());
+        let progress = Arc::new(ProjectionProgress::new(MongoStore::connect(unreachable, "none").await.unwrap()));
         let executor = Executor::new(Arc::new(MemoryLog::default()) as Arc<dyn EventLog>);
         let (follower, stop) = (Follower::new(Arc::clone(&executor)), CancellationToken::new());
         tokio::spawn(Arc::clone(&follower).run(0, BTreeMap::new(), stop.clone()));

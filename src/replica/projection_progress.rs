@@ -1,10 +1,10 @@
 //! How far the read models are, as this replica knows it.
 //!
 //! The leader announces each new position, and that a projector has stopped, by core NATS messages. Lost messages only cost
-//! time: a waiter also polls the checkpoint.
+//! time: while somebody waits for a model, its checkpoint is polled as well, once for all who wait.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockhost_projections::self_build::{BUILD_LEASE, BuildMonitor};
@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::common::shared_poll::SharedPoll;
+
 /// The leader announces positions on `dockhost.projected.<model>`, the sequence as text.
 const PROGRESS_SUBJECT: &str = "dockhost.projected";
-/// How often a waiter reads the checkpoint.
+/// How often the checkpoint of a model is read while somebody waits for its position.
 const CHECKPOINT_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a stop reason is valid: longer than a projector takes to restart and fail again, or to announce it again.
@@ -51,7 +53,9 @@ impl StopReason {
 /// The progress of one model.
 #[derive(Default)]
 struct ModelProgress {
+    /// Each waiter has a receiver.
     position: watch::Sender<u64>,
+    poll: Arc<SharedPoll>,
     stopped: Mutex<Option<(StopReason, Instant)>>,
     quarantine: Mutex<Quarantine>,
     build: Mutex<Option<BuildStatus>>,
@@ -182,22 +186,23 @@ impl ProjectionProgress {
     }
 
     /// Waits until a model has a position; `false` after the timeout.
-    pub async fn wait_until<M: ReadModel>(&self, sequence: u64, timeout: Duration) -> bool {
+    pub async fn wait_until<M: ReadModel>(self: &Arc<Self>, sequence: u64, timeout: Duration) -> bool {
         let Some(progress) = self.models.get(M::NAME) else { return false };
         let mut position = progress.position.subscribe();
-        let poll = async {
-            loop {
-                tokio::time::sleep(CHECKPOINT_POLL_INTERVAL).await;
-                self.read_checkpoint::<M>().await;
-            }
-        };
-        let reached = async {
-            tokio::select! {
-                changed = position.wait_for(|position| *position >= sequence) => changed.is_ok(),
-                () = poll => false,
-            }
-        };
-        tokio::time::timeout(timeout, reached).await.unwrap_or(false)
+        if *position.borrow() >= sequence {
+            return true;
+        }
+        let (awaited, polled) = (Arc::clone(self), Arc::clone(self));
+        progress.poll.ensure(
+            CHECKPOINT_POLL_INTERVAL,
+            move || awaited.models.get(M::NAME).is_some_and(|progress| progress.position.receiver_count() > 0),
+            move || {
+                let polled = Arc::clone(&polled);
+                async move { polled.read_checkpoint::<M>().await }
+            },
+        );
+        let reached = position.wait_for(|position| *position >= sequence);
+        tokio::time::timeout(timeout, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 }
 
@@ -214,10 +219,10 @@ mod tests {
     use super::*;
 
     /// With a database that does not answer.
-    async fn progress() -> ProjectionProgress {
+    async fn progress() -> Arc<ProjectionProgress> {
         crate::common::install_crypto();
         let unavailable = "mongodb://127.0.0.1:1/?directConnection=true";
-        ProjectionProgress::new(MongoStore::connect(unavailable, "none").await.unwrap())
+        Arc::new(ProjectionProgress::new(MongoStore::connect(unavailable, "none").await.unwrap()))
     }
 
     #[tokio::test]

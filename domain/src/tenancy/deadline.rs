@@ -57,7 +57,7 @@ impl Command for HandleDeadline {
         Ok(Some(if *operation_kind == OperationKind::Delete {
             let outcome = DeletionOutcome::Abandoned { backend_id };
             TenancyEvent::Deleted(Deleted { instance_id, generation, outcome })
-        } else if current.last_observation.is_none() {
+        } else if instance.never_ran() {
             retry::place_again_or_fail(instance_id, instance, failure, None, &self.facts)
         } else {
             TenancyEvent::Failed(Failed { instance_id, generation, failure, abandons_placement: false, report: None })

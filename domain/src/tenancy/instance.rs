@@ -207,6 +207,14 @@ impl Instance {
         self.current_placement.as_ref().and_then(|current| current.last_observation.as_ref())
     }
 
+    /// Whether the current placement's container is known to have never run, so that it has no files. The first report
+    /// that it runs ends the creation.
+    #[must_use]
+    pub fn never_ran(&self) -> bool {
+        let is_being_created = matches!(self.progress, Progress::Pending { operation_kind: OperationKind::Create, .. });
+        is_being_created || self.last_observation().is_none()
+    }
+
     /// Removes the values that its user entered.
     pub fn erase_personal_values(&mut self) {
         self.name = Personal::Erased;

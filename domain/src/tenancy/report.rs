@@ -133,7 +133,7 @@ impl HandleReport {
         }
         let (instance_id, report) = (self.report.instance_id, Some(self.position));
         let failure = PlacementFailure { backend_id: self.backend_id, reason };
-        if instance.last_observation().is_none() {
+        if instance.never_ran() {
             return Some(retry::place_again_or_fail(instance_id, instance, failure, report, &self.facts));
         }
         if instance.progress == (Progress::Failed { failure: failure.clone() }) {

@@ -1,4 +1,5 @@
-//! What follows when a placement fails before a container was observed.
+//! What follows when a placement fails before its container has ever run: there are no files to lose, so another backend
+//! is tried.
 //!
 //! Each backend is tried once, and the policy limits the attempts in total and those that end by a deadline, each of
 //! which makes the user wait.
@@ -31,7 +32,9 @@ pub(super) fn place_again_or_fail(
         }),
         _ => {
             let generation = instance.generation;
-            TenancyEvent::Failed(Failed { instance_id, generation, failure, abandons_placement: true, report })
+            // A container that exists may still start, for example when the engine is well again.
+            let abandons_placement = instance.last_observation().is_none();
+            TenancyEvent::Failed(Failed { instance_id, generation, failure, abandons_placement, report })
         }
     }
 }

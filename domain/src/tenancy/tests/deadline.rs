@@ -43,6 +43,22 @@ fn deadline_at_the_limit_of_late_backends_fails() {
     given(history::creating()).when(command).then(failed_unplaced(1, late(), None));
 }
 
+/// A container that has never run has no files, so it may be left behind.
+#[test]
+fn deadline_of_a_create_with_a_container_that_never_ran_places_again() {
+    let tenancy = given(history::created()).when(deadline(1, 15)).then(placed(2, choice(B, 2), late(), at(15 + 15)));
+    let instance = tenancy.state.instance(WEB).unwrap();
+    assert_eq!(instance.pending_removals, [(A, 1)].into(), "its container must be removed");
+    assert_eq!(instance.last_observation(), None);
+}
+
+/// The container may still start, and a resume may help.
+#[test]
+fn deadline_of_a_create_with_a_container_and_no_other_candidate_keeps_the_placement() {
+    let command = HandleDeadline { facts: facts_with(15, &[A]), ..deadline(1, 15) };
+    given(history::created()).when(command).then(failed(1, late(), None));
+}
+
 /// Without an observed container, the instance can be stopped on another backend.
 #[test]
 fn deadline_of_a_stop_without_a_container_places_again() {

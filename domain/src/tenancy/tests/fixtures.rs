@@ -192,6 +192,11 @@ pub mod history {
         vec![TenancyEvent::Requested(requested(WEB, "web"))]
     }
 
+    /// Its container exists and has not run.
+    pub fn created() -> Vec<TenancyEvent> {
+        then(creating(), observed(1, Phase::Stopped, 1))
+    }
+
     pub fn running() -> Vec<TenancyEvent> {
         then(creating(), observed(1, Phase::Running, 1))
     }

@@ -248,6 +248,38 @@ mod failure_report {
     }
 
     #[test]
+    fn report_of_a_container_that_never_started_places_again() {
+        let because = |backend| failure(backend, FailureReason::Failed(agent_error("runtime_error")));
+        let tenancy = given(history::created())
+            .when(report(A, 1, 1, agent_failed("runtime_error"), 2))
+            .then(placed(2, choice(B, 2), because(A), at(115)))
+            .when(report(B, 2, 1, created(Phase::Running), 3))
+            .then(TenancyEvent::Observed(Observed {
+                instance_id: WEB,
+                placement: 2,
+                generation: 1,
+                observation: observation(Phase::Running),
+                report: position(3),
+                deadline: None,
+            }));
+        assert_eq!(tenancy.state.instance(WEB).unwrap().pending_removals, [(A, 1)].into());
+        // Once it has run, its files bind it to its backend.
+        given(history::recovering()).when(report(A, 1, 1, agent_failed("runtime_error"), 9)).then(failed(
+            1,
+            because(A),
+            Some(9),
+        ));
+    }
+
+    #[test]
+    fn report_of_a_container_that_never_started_without_a_candidate_keeps_the_placement() {
+        let mut failed_on_a = report(A, 1, 1, agent_failed("runtime_error"), 2);
+        failed_on_a.facts = facts_with(100, &[A]);
+        let because = failure(A, FailureReason::Failed(agent_error("runtime_error")));
+        given(history::created()).when(failed_on_a).then(failed(1, because, Some(2)));
+    }
+
+    #[test]
     fn report_of_a_lost_container_fails_without_a_replacement() {
         for history in [history::running(), history::recovering()] {
             given(history).when(report(A, 1, 1, agent_failed("container_gone"), 9)).then(failed(

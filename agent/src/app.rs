@@ -146,7 +146,7 @@ async fn run_with<R: Runtime>(
     };
     let heartbeats = HeartbeatSource { run, runtime: reconciler.kind(), address, capacity: &capacity, status: &status };
     let ((), (), (), (), (), (), end) = tokio::join!(
-        reconciler.prefetch_image(),
+        reconciler.keep_machine(&status),
         receive_assignments(broker.clone(), key, run, &capacity, &reconciler, &stop),
         run_heartbeats(broker.clone(), key, heartbeats, &changed, &stop),
         reconciler.probe_engine(&status),

@@ -126,6 +126,7 @@ async fn run_session<R: Runtime>(
         Err(end) => return end,
     };
     capacity.set_enrolled_max(welcome.max_containers);
+    reconciler.images().set_default(welcome.image.clone());
     reconciler.notify_changed();
     tracing::info!(backend = %welcome.backend_id, assignments = welcome.assignments,
         max_containers = capacity.max(), "accepted by the server");

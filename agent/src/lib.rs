@@ -11,6 +11,7 @@
 //! - [`reconcile`]: one worker per instance that lists, decides, executes and reports.
 //! - [`connect`], [`assignments`], [`confirm`], [`reports`], [`heartbeat`]: communication with the server.
 //! - [`machine_status`], [`engine_probe`]: whether this machine can run containers now, for the heartbeats.
+//! - [`images`], [`upkeep`]: what belongs to the machine and not to one instance: images, isolation rules, leftovers.
 //! - [`app`], [`config`], [`key`], [`clock`], [`backoff`]: start-up, configuration and utilities.
 
 pub mod app;
@@ -24,6 +25,7 @@ pub mod connect;
 pub mod container;
 pub mod engine_probe;
 pub mod heartbeat;
+pub mod images;
 pub mod key;
 pub mod machine_status;
 pub mod ports;
@@ -31,3 +33,4 @@ pub mod reconcile;
 pub mod reports;
 pub mod runtime;
 pub mod step;
+pub mod upkeep;

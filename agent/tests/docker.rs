@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -18,7 +19,9 @@ use dockhost_agent::reports::{Outbox, PublishError, ReportSink};
 use dockhost_agent::runtime::docker::{self, DockerRuntime};
 use dockhost_agent::runtime::{Runtime, RuntimeError};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
-use dockhost_domain::wire::{Assignment, ContainerSpec, DesiredState, Limits, Observation, Phase, Report, ReportKind};
+use dockhost_domain::wire::{
+    Assignment, ContainerSpec, DesiredState, IsolationState, Limits, Observation, Phase, Report, ReportKind,
+};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
@@ -130,7 +133,7 @@ async fn runtime(engine: &Engine, ports: &str, image: &str) -> DockerRuntime {
         backend: BACKEND,
         image: image.to_owned(),
         ports: ports.parse().unwrap(),
-        lan_ip: None,
+        lan_ip: Some("127.0.0.1".to_owned()),
         firewall: true,
     };
     DockerRuntime::new(found, options).await.unwrap()
@@ -271,6 +274,8 @@ async fn agent_container_is_isolated_from_host_and_other_instances() {
     let two = agent.running(&assignment(2, 1, DesiredState::Running, &second_keys.public)).await;
 
     let inspect = |what: &str| engine.docker(&["inspect", "--format", what, &one.container_id]);
+    let addresses = inspect("{{range .NetworkSettings.Ports}}{{range .}}{{.HostIp}} {{end}}{{end}}");
+    assert_eq!(addresses, "127.0.0.1 127.0.0.1 127.0.0.1", "the ports are published on LAN_IP only");
     assert_eq!(inspect("{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}"), "67108864 67108864");
     assert_eq!(inspect("{{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}"), "500000000 50");
     assert_eq!(inspect("{{.HostConfig.Privileged}} {{.HostConfig.CapDrop}} {{.HostConfig.Binds}}"), "false [ALL] []");
@@ -300,6 +305,89 @@ async fn agent_container_is_isolated_from_host_and_other_instances() {
     assert_eq!(String::from_utf8_lossy(&keys.ssh(one.ports.ssh, &fetch("dockhost")).stdout), "");
     // The same command reaches a permitted address, which proves that the command works.
     assert!(second_keys.ssh_output(two.ports.ssh, "nc -w 2 127.0.0.1 22 < /dev/null").starts_with("SSH-"));
+}
+
+/// `docker network prune` removes each network that no running container uses.
+#[tokio::test]
+async fn agent_network_removed_is_made_again_for_old_and_new_instances() {
+    let engine = Engine::start();
+    let keys = Keys::fresh();
+    let agent = Agent::start(&engine, "20700-20999", TEST_IMAGE).await;
+    let created = agent.running(&assignment(1, 1, DesiredState::Running, &keys.public)).await;
+    keys.ssh_output(created.ports.ssh, "echo kept > /root/file");
+    agent.stopped(&assignment(1, 2, DesiredState::Stopped, &keys.public)).await;
+
+    engine.docker(&["network", "prune", "--force"]);
+    let resumed = agent.running(&assignment(1, 3, DesiredState::Running, &keys.public)).await;
+    assert_eq!(resumed, created);
+    assert_eq!(keys.ssh_output(resumed.ports.ssh, "cat /root/file"), "kept");
+
+    agent.stopped(&assignment(1, 4, DesiredState::Stopped, &keys.public)).await;
+    engine.docker(&["network", "prune", "--force"]);
+    let second_keys = Keys::fresh();
+    let second = agent.running(&assignment(2, 1, DesiredState::Running, &second_keys.public)).await;
+    assert_eq!(second_keys.ssh_output(second.ports.ssh, "hostname"), "box");
+    // The network exists again, but it is not the one that this container was connected to.
+    assert_eq!(agent.running(&assignment(1, 5, DesiredState::Running, &keys.public)).await, created);
+}
+
+/// Each rule of the packet filter, with the number of times that it exists.
+fn isolation_rules(program: &str) -> BTreeMap<String, usize> {
+    let output = Command::new(program).args(["-t", "filter"]).output().unwrap();
+    assert!(output.status.success(), "{program}: {output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut rules = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("-A ") && line.contains("DOCKHOST-")) {
+        *rules.entry(line.to_owned()).or_insert(0) += 1;
+    }
+    rules
+}
+
+#[tokio::test]
+async fn isolation_rules_removed_by_another_program_are_made_again_and_never_twice() {
+    let engine = Engine::start();
+    // Two agents on one engine.
+    let (one, two) =
+        (runtime(&engine, "21000-21099", TEST_IMAGE).await, runtime(&engine, "21100-21199", TEST_IMAGE).await);
+    let enforce = async || {
+        let states = tokio::join!(one.enforce_isolation(), two.enforce_isolation());
+        assert_eq!(states, (Some(IsolationState::Enforced), Some(IsolationState::Enforced)));
+    };
+    enforce().await;
+    for filter in ["iptables", "ip6tables"] {
+        let save = format!("{filter}-save");
+        let complete = isolation_rules(&save);
+        assert!(complete.keys().any(|rule| rule.starts_with("-A INPUT -i ")), "{complete:#?}");
+        assert!(complete.values().all(|count| *count == 1), "{complete:#?}");
+        // As firewall scripts and reloads do.
+        let removals: [&[&str]; 4] =
+            [&["-F", "INPUT"], &["-F", "DOCKHOST-HOST"], &["-F", "DOCKHOST-OUT"], &["-D", "DOCKHOST-OUT", "1"]];
+        for removal in removals {
+            assert!(Command::new(filter).arg("-w").args(removal).status().unwrap().success(), "{removal:?}");
+            assert_ne!(isolation_rules(&save), complete);
+            enforce().await;
+            assert_eq!(isolation_rules(&save), complete, "after {filter} {removal:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn leftover_images_of_files_are_removed_only_without_an_instance() {
+    let engine = Engine::start();
+    let runtime = runtime(&engine, "21200-21299", TEST_IMAGE).await;
+    let first = assignment(1, 1, DesiredState::Running, "ssh-ed25519 AAAA");
+    runtime.create(&first, first.container.as_ref().unwrap()).await.unwrap();
+    let image_of = |n| format!("dockhost/files:{}-1", instance(n));
+    for n in [1, 2] {
+        engine.docker(&["tag", TEST_IMAGE, &image_of(n)]);
+    }
+    runtime.remove_leftovers().await.unwrap();
+    let left = engine.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", "dockhost/files"]);
+    assert_eq!(left, image_of(1));
+    runtime.remove(&only(&runtime, 1).await.id).await.unwrap();
+    runtime.remove_leftovers().await.unwrap();
+    assert_eq!(engine.docker(&["images", "--quiet", "dockhost/files"]), "");
+    assert_ne!(engine.docker(&["images", "--quiet", TEST_IMAGE]), "");
 }
 
 #[tokio::test]

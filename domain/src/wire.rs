@@ -120,7 +120,8 @@ pub struct Observation {
 /// Why an agent refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentError {
-    /// A stable code: `no_capacity`, `no_ports`, `image_missing`, `container_gone`, `runtime_error`. Agents of other
+    /// A stable code: `no_capacity`, `no_ports`, `image_missing`, `image_fetching`, `container_gone`, `runtime_error`.
+    /// Agents of other
     /// releases may use others.
     pub code: String,
     /// One sentence for the instance's owner.
@@ -214,6 +215,9 @@ pub struct Welcome {
     pub consumer: String,
     /// The capacity that the backend is enrolled with.
     pub max_containers: u32,
+    /// The image of new instances, so that the agent can fetch it before one needs it; the agent's default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
 }
 
 /// The request on `dockhost.confirm.<backend>`: whether an assignment is current. An agent sends it before it creates a

@@ -57,5 +57,5 @@ chmod 1777 "$root/tmp"
 install -m 755 "$here/entrypoint.sh" "$root/bin/dockhost-entrypoint"
 
 tar -C "$root" --owner=0 --group=0 --numeric-owner -c . |
-  docker import --change 'ENV PATH=/bin' --change 'ENV LD_LIBRARY_PATH=/lib' --change 'EXPOSE 22 80 443' \
-    --change 'CMD ["/bin/dockhost-entrypoint"]' - "$image" > /dev/null
+  docker import --change 'ENV PATH=/bin' --change 'ENV LD_LIBRARY_PATH=/lib' \
+    --change 'EXPOSE 22' --change 'EXPOSE 80' --change 'EXPOSE 443' --change 'CMD ["/bin/dockhost-entrypoint"]' - "$image" > /dev/null

@@ -72,7 +72,8 @@ async fn start(
     let (replica, snapshot_writer) = Replica::build(connections).await?;
     tasks::check_durability(supervisor, urls.nats_url.clone(), nats_system);
     // The services queue requests as soon as they are open, and answer once the replica knows the log.
-    let services = tasks::open_services(&replica, &callout, ApiKeys::new(&backend_tokens)).await?;
+    let image = args.instances.instance_image.clone();
+    let services = tasks::open_services(&replica, &callout, ApiKeys::new(&backend_tokens), image).await?;
     let start = replica.bootstrap().await?;
 
     services.start(supervisor);

@@ -34,11 +34,16 @@ pub struct Services {
 }
 
 /// Subscribes the services at the broker.
-pub async fn open_services(replica: &Replica, callout: &SecretString, api_keys: ApiKeys) -> anyhow::Result<Services> {
+pub async fn open_services(
+    replica: &Replica,
+    callout: &SecretString,
+    api_keys: ApiKeys,
+    image: Option<String>,
+) -> anyhow::Result<Services> {
     let Connections { broker, agents, .. } = &replica.connections;
     let authenticator = Arc::new(LogBackendAuthenticator::new(Arc::clone(&replica.executor), api_keys));
     let signer = Signer::from_seed(callout)?;
-    let hello = HelloHandler { broker: agents.clone(), enrolments: authenticator.clone() };
+    let hello = HelloHandler { broker: agents.clone(), enrolments: authenticator.clone(), image };
     let assignments = Assignments::open(agents.jetstream()).await?;
     let confirm = ConfirmHandler { assignments, executor: Arc::clone(&replica.executor) };
     Ok(Services {

@@ -34,6 +34,8 @@ pub struct HelloHandler {
     pub broker: Broker,
     /// The enrolled backends.
     pub enrolments: Arc<dyn Enrolments>,
+    /// The image of new instances; the agents' default if absent.
+    pub image: Option<String>,
 }
 
 impl RequestHandler for HelloHandler {
@@ -50,7 +52,7 @@ impl RequestHandler for HelloHandler {
         let assignments = self.recreate_consumer(backend).await.map_err(RequestError::Unavailable)?;
         let (stream, consumer) = (ASSIGNMENTS.to_owned(), backend.to_string());
         tracing::info!(%backend, assignments, "hello from a backend");
-        Ok(Welcome { backend_id: backend, assignments, stream, consumer, max_containers })
+        Ok(Welcome { backend_id: backend, assignments, stream, consumer, max_containers, image: self.image.clone() })
     }
 }
 

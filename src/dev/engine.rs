@@ -1,7 +1,8 @@
 //! Chooses the runtime of the embedded agents: Docker or Podman if its socket accepts a connection, else simulated.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -61,9 +62,14 @@ pub fn choose_runtime(
         }),
         None => {
             let paths: Vec<String> = sockets.iter().map(|socket| socket.display().to_string()).collect();
-            let reason = match (host, paths.is_empty()) {
-                (Some(host), true) => format!("DOCKER_HOST={host} is not a local socket"),
-                _ => format!("no engine responds at {}", paths.join(", ")),
+            let denied = sockets.iter().find(|socket| is_denied(socket));
+            let reason = match (host, denied) {
+                (_, Some(socket)) => format!(
+                    "permission is denied for the engine's socket {}: add this user to the group docker and log in again",
+                    socket.display()
+                ),
+                (Some(host), None) if paths.is_empty() => format!("DOCKER_HOST={host} is not a local socket"),
+                (_, None) => format!("no engine responds at {}", paths.join(", ")),
             };
             if requested == Some(Runtime::Docker) {
                 return Err(EngineNotFound(reason));
@@ -71,6 +77,11 @@ pub fn choose_runtime(
             Ok(RuntimeChoice { runtime: Runtime::Simulated, reason })
         }
     }
+}
+
+/// Whether this user may not use the socket.
+fn is_denied(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// The sockets of engines, in the order in which the agent tries them.

@@ -133,12 +133,15 @@ impl Drop for Engine {
         for rule in [
             &["-D", "INPUT", "-i", "dockhost0", "-j", "DOCKHOST-HOST"][..],
             &["-D", "DOCKER-USER", "-i", "dockhost0", "-j", "DOCKHOST-OUT"],
+            &["-D", "FORWARD", "-i", "dockhost0", "-j", "DOCKHOST-OUT"],
             &["-F", "DOCKHOST-HOST"],
             &["-F", "DOCKHOST-OUT"],
             &["-X", "DOCKHOST-HOST"],
             &["-X", "DOCKHOST-OUT"],
         ] {
-            let _ = Command::new("iptables").arg("-w").args(rule).stderr(Stdio::null()).status();
+            for program in ["iptables", "ip6tables"] {
+                let _ = Command::new(program).arg("-w").args(rule).stderr(Stdio::null()).status();
+            }
         }
         let _ = Command::new("kill").arg("-TERM").arg(launched.dockerd.id().to_string()).status();
         let since = Instant::now();

@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use backon::Retryable;
-use dockhost_domain::wire::{AgentError, Assignment, ReportKind};
+use dockhost_domain::wire::{AgentError, Assignment, ContainerSpec, ReportKind};
 
 use super::worker::{Attempts, Outcome, failed};
 use super::{ContainerCache, Reconciler};
 use crate::backoff::backoff;
 use crate::container::Container;
-use crate::runtime::{Runtime, RuntimeError};
+use crate::images::{Fetch, follow};
+use crate::runtime::{FetchProgress, Runtime, RuntimeError};
 
 /// First and longest delay before the server is asked again whether an assignment is current.
 const CONFIRM_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -20,6 +21,18 @@ const CONFIRM_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Durati
 const MAX_STARTS_PER_RUN: u32 = 3;
 /// Port changes per run, each made because another process used the allocated ports.
 const MAX_PORT_CHANGES_PER_RUN: u32 = 20;
+
+/// How the wait for an image ended.
+enum ImageWait {
+    /// It is on this machine.
+    Arrived,
+    /// A newer assignment has arrived.
+    Superseded,
+    /// It can't be had; one sentence for the instance's owner.
+    Unavailable(String),
+    /// It is being downloaded or built.
+    Fetching(FetchProgress),
+}
 
 impl<R: Runtime> Reconciler<R> {
     /// Creates the container if the assignment is still current and the limit allows it; provides the image if needed.
@@ -35,10 +48,10 @@ impl<R: Runtime> Reconciler<R> {
         if !self.0.capacity.reserve(assignment.instance_id) {
             return Ok(None);
         }
-        let refused = |code, error: &RuntimeError| {
+        let refused = |code, message: String| {
             self.0.capacity.set_exists(assignment.instance_id, false);
-            tracing::warn!(instance = %assignment.instance_id, code, error = error.with_causes(), "refusing");
-            let reason = AgentError { code: String::from(code), message: error.for_users() };
+            tracing::warn!(instance = %assignment.instance_id, code, message, "refusing");
+            let reason = AgentError { code: String::from(code), message };
             Ok(Some(Outcome::Report(ReportKind::InstanceRefused(reason))))
         };
         match self.with_permit(self.0.runtime.create(assignment, spec)).await {
@@ -51,23 +64,42 @@ impl<R: Runtime> Reconciler<R> {
             }
             Err(RuntimeError::ImageMissing(image)) if attempts.image_attempts == 0 => {
                 attempts.image_attempts += 1;
-                tracing::info!(image, "image missing; downloading or building it");
-                tokio::select! {
-                    result = self.0.runtime.ensure_image(spec.image.as_deref()) => match result {
-                        Ok(()) => Ok(None),
-                        Err(error) => refused("image_missing", &error),
-                    },
-                    // Providing an image may take minutes, in which a newer assignment may arrive.
-                    () = self.until_superseded(assignment) => Ok(None),
+                match self.wait_for_image(assignment, spec).await {
+                    ImageWait::Arrived | ImageWait::Superseded => Ok(None),
+                    ImageWait::Unavailable(reason) => refused("image_missing", reason),
+                    ImageWait::Fetching(progress) => refused(
+                        "image_fetching",
+                        format!("the image {image} is still on its way to this machine ({progress}); try again later"),
+                    ),
                 }
             }
-            Err(error @ RuntimeError::ImageMissing(_)) => refused("image_missing", &error),
-            Err(error @ RuntimeError::NoPorts(_)) => refused("no_ports", &error),
+            Err(error @ RuntimeError::ImageMissing(_)) => refused("image_missing", error.for_users()),
+            Err(error @ RuntimeError::NoPorts(_)) => refused("no_ports", error.for_users()),
             Err(error) => {
                 self.0.capacity.set_exists(assignment.instance_id, false);
                 Err(error)
             }
         }
+    }
+
+    /// Waits for the image, which is fetched for the whole machine: the fetch goes on when this wait ends.
+    async fn wait_for_image(&self, assignment: &Assignment, spec: &ContainerSpec) -> ImageWait {
+        let fetch = self.0.images.fetch(spec.image.as_deref());
+        let mut progress = FetchProgress::default();
+        let followed = follow(fetch, |state| {
+            if let Fetch::Running(now) = state {
+                progress = *now;
+            }
+        });
+        tokio::select! {
+            last = followed => return match last {
+                Fetch::Failed(reason) => ImageWait::Unavailable(reason),
+                Fetch::Done | Fetch::Checking | Fetch::Running(_) => ImageWait::Arrived,
+            },
+            () = self.until_superseded(assignment) => return ImageWait::Superseded,
+            () = tokio::time::sleep(self.0.config.image_timeout) => {}
+        }
+        ImageWait::Fetching(progress)
     }
 
     /// Asks the server, until it answers, whether the assignment is current; false once a newer one has arrived.

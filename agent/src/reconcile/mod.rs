@@ -20,10 +20,12 @@ use crate::capacity::Capacity;
 use crate::confirm::Confirmer;
 use crate::container::Container;
 use crate::engine_probe;
+use crate::images::Images;
 use crate::machine_status::SharedStatus;
 use crate::reports::Outbox;
 use crate::runtime::{Runtime, RuntimeError};
 use crate::step::{Step, next_step};
+use crate::upkeep;
 
 mod launch;
 mod worker;
@@ -37,6 +39,9 @@ pub struct ReconcileConfig {
     pub max_operations: usize,
     /// Time for the SSH server of a started container to answer.
     pub ssh_timeout: Duration,
+    /// How long an instance waits for its image. Less than the server's time limit of a placement, so that the owner
+    /// reads what it waited for.
+    pub image_timeout: Duration,
     /// First and longest delay before the retry of a failed instance.
     pub retry_backoff: (Duration, Duration),
 }
@@ -47,6 +52,7 @@ impl Default for ReconcileConfig {
             resync_interval: Duration::from_secs(10),
             max_operations: 8,
             ssh_timeout: Duration::from_secs(30),
+            image_timeout: Duration::from_secs(10),
             retry_backoff: (Duration::from_secs(5), Duration::from_secs(300)),
         }
     }
@@ -62,7 +68,8 @@ impl<R> Clone for Reconciler<R> {
 }
 
 struct Inner<R> {
-    runtime: R,
+    runtime: Arc<R>,
+    images: Images<R>,
     capacity: Arc<Capacity>,
     confirmer: Box<dyn Confirmer>,
     outbox: Outbox,
@@ -120,10 +127,13 @@ impl<R: Runtime> Reconciler<R> {
         config: ReconcileConfig,
         stop: CancellationToken,
     ) -> Self {
+        let runtime = Arc::new(runtime);
+        let images = Images::new(Arc::clone(&runtime), stop.clone());
         let operations = Semaphore::new(config.max_operations);
         let (confirmer, entries, workers) = (Box::new(confirmer), Mutex::default(), TaskTracker::new());
         Self(Arc::new(Inner {
             runtime,
+            images,
             capacity,
             confirmer,
             outbox,
@@ -147,22 +157,26 @@ impl<R: Runtime> Reconciler<R> {
         self.0.changed.notify_one();
     }
 
-    /// Provides the default image early, because the deadline for creating an instance is short.
-    pub async fn prefetch_image(&self) {
-        tokio::select! {
-            result = self.0.runtime.ensure_image(None) => {
-                if let Err(error) = result {
-                    tracing::warn!(error = error.with_causes(),
-                        "could not provide the default image; the next creation retries");
-                }
-            }
-            () = self.0.stop.cancelled() => {}
-        }
+    /// The images of the runtime.
+    #[must_use]
+    pub fn images(&self) -> &Images<R> {
+        &self.0.images
     }
 
     /// Checks until shutdown whether the container engine answers.
     pub async fn probe_engine(&self, status: &SharedStatus) {
-        engine_probe::run_probe(&self.0.runtime, status, &self.0.stop).await;
+        engine_probe::run_probe(&*self.0.runtime, status, &self.0.stop).await;
+    }
+
+    /// Until shutdown, keeps this machine able to run instances, and tells the states of the image and of the isolation
+    /// rules.
+    pub async fn keep_machine(&self, status: &SharedStatus) {
+        let Inner { runtime, stop, images, .. } = &*self.0;
+        tokio::join!(
+            images.keep_default(status),
+            upkeep::keep_isolation(&**runtime, status, stop),
+            upkeep::keep_removing_leftovers(&**runtime, stop),
+        );
     }
 
     /// Accepts an assignment. It ignores one that is older than the current one, and one that equals the current one and

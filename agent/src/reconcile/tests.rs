@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dockhost_domain::ids::UserId;
-use dockhost_domain::wire::{ContainerSpec, DesiredState, EngineState, Limits, Phase, Ports};
+use dockhost_domain::wire::{ContainerSpec, DesiredState, EngineState, ImageState, Limits, Phase, Ports};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use super::*;
 use crate::connect::RequestError;
 use crate::container::ContainerState;
 use crate::reports::{PublishError, ReportSink};
+use crate::runtime::FetchProgress;
 
 /// A runtime in memory; each queued failure makes one creation or start fail.
 #[derive(Default)]
@@ -23,6 +24,9 @@ struct Fake {
     ssh_silent: bool,
     engine_down: AtomicBool,
     engine_hangs: AtomicBool,
+    /// Fetches of an image; each ends when `image_arrives` has a permit, or fails at once without it.
+    fetches: AtomicUsize,
+    image_arrives: Option<Semaphore>,
 }
 
 impl Fake {
@@ -55,8 +59,18 @@ impl Runtime for Arc<Fake> {
         if self.engine_down.load(Ordering::Relaxed) { Err(transient()) } else { Ok(()) }
     }
 
-    async fn ensure_image(&self, image: Option<&str>) -> Result<(), RuntimeError> {
-        Err(RuntimeError::ImageMissing(image.unwrap_or("default").to_owned()))
+    async fn ensure_image(
+        &self,
+        image: Option<&str>,
+        progress: &(dyn Fn(FetchProgress) + Send + Sync),
+    ) -> Result<(), RuntimeError> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        let Some(arrives) = &self.image_arrives else {
+            return Err(RuntimeError::ImageMissing(image.unwrap_or("default").to_owned()));
+        };
+        progress(FetchProgress { percent: Some(40), bytes: 4_000 });
+        let _permit = arrives.acquire().await;
+        Ok(())
     }
 
     async fn create(&self, assignment: &Assignment, _spec: &ContainerSpec) -> Result<(), RuntimeError> {
@@ -490,4 +504,43 @@ async fn probe_engine_down_or_hanging_sets_the_state() {
     assert_eq!(next().await, EngineState::Ready);
     fixture.fake.engine_hangs.store(true, Ordering::Relaxed);
     assert_eq!(next().await, EngineState::Down { reason: "the container engine has not answered for 8 s".to_owned() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn image_on_its_way_refuses_with_its_progress_and_outlives_the_instance() {
+    let fake = Fake { image_arrives: Some(Semaphore::new(0)), ..Fake::default() };
+    let missing = || RuntimeError::ImageMissing("box".to_owned());
+    fake.failures.lock().unwrap().push_back(missing());
+    let fixture = fixture(fake, 3);
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
+    let refused = fixture.reports.failure("image_fetching").await;
+    let ReportKind::InstanceRefused(error) = refused.kind else { panic!("{refused:?}") };
+    assert!(error.message.contains("box") && error.message.contains("40 % done"), "{error:?}");
+
+    // Its instance is deleted. The next one waits for the same fetch.
+    fixture.reconciler.assign(assignment(1, 2, DesiredState::Deleted));
+    fixture.reports.report(|report| report.kind == ReportKind::InstanceDeleted).await;
+    fixture.fake.failures.lock().unwrap().push_back(missing());
+    fixture.reconciler.assign(assignment(2, 1, DesiredState::Running));
+    fixture.fake.image_arrives.as_ref().unwrap().add_permits(1);
+    assert_eq!(fixture.reports.running().await.instance_id, instance(2));
+    assert_eq!(fixture.fake.fetches.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keep_machine_fetches_the_image_of_new_instances_before_one_needs_it() {
+    let fixture = fixture(Fake { image_arrives: Some(Semaphore::new(0)), ..Fake::default() }, 1);
+    let status = SharedStatus::default();
+    let mut changes = status.changes();
+    let (reconciler, shared) = (fixture.reconciler.clone(), status.clone());
+    tokio::spawn(async move { reconciler.keep_machine(&shared).await });
+    let mut next = async || {
+        let changed = tokio::time::timeout(Duration::from_secs(3600), changes.changed()).await;
+        assert!(changed.is_ok(), "no change; the state is {:?}", status.current());
+        status.current().image.unwrap()
+    };
+    fixture.reconciler.images().set_default(Some("team/box:v1".to_owned()));
+    assert_eq!(next().await, ImageState::Fetching { percent: Some(40), bytes: 4_000 });
+    fixture.fake.image_arrives.as_ref().unwrap().add_permits(1);
+    assert_eq!(next().await, ImageState::Ready);
 }

@@ -51,8 +51,13 @@ async fn outbox_failed_send_is_retried_with_the_same_message_id() {
     let (outbox, stop) = (Outbox::default(), CancellationToken::new());
     let sink = FlakySink { failures: Mutex::new(3), ..FlakySink::default() };
     outbox.put(report(1, 1));
-    stop.cancel();
-    outbox.run(&sink, &stop).await;
+    let script = async {
+        for _ in 0..4 {
+            sink.arrived.notified().await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(outbox.run(&sink, &stop), script);
     let sent = sink.sent.lock().unwrap().clone();
     assert_eq!(sent.len(), 4);
     assert!(sent.iter().all(|(_, _, id)| *id == sent[0].2 && id.len() == 32), "{sent:?}");

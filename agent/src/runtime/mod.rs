@@ -7,7 +7,7 @@
 use std::future::Future;
 
 use dockhost_domain::ids::InstanceId;
-use dockhost_domain::wire::{Assignment, ContainerSpec};
+use dockhost_domain::wire::{Assignment, ContainerSpec, IsolationState};
 
 use crate::container::Container;
 
@@ -34,6 +34,9 @@ pub enum RuntimeError {
     /// The image is not on this machine.
     #[error("image {0} not found")]
     ImageMissing(String),
+    /// The instances' network, or the one that the container was connected to, does not exist.
+    #[error("the instances' network does not exist: {0}")]
+    NetworkMissing(String),
     /// The container does not exist.
     #[error("the container does not exist")]
     NotFound,
@@ -88,6 +91,25 @@ impl RuntimeError {
     }
 }
 
+/// How much of an image has been downloaded or built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FetchProgress {
+    /// 0 to 100, if the total is known.
+    pub percent: Option<u8>,
+    /// Bytes downloaded.
+    pub bytes: u64,
+}
+
+impl std::fmt::Display for FetchProgress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.percent, self.bytes / 1_000_000) {
+            (Some(percent), _) => write!(f, "{percent} % done"),
+            (None, 0) => f.write_str("just begun"),
+            (None, megabytes) => write!(f, "{megabytes} MB downloaded"),
+        }
+    }
+}
+
 /// The name of the container of an instance's placement.
 #[must_use]
 pub fn container_name(instance: InstanceId, placement: u32) -> String {
@@ -108,8 +130,24 @@ pub trait Runtime: Send + Sync + 'static {
         async { self.list(None).await.map(drop) }
     }
 
-    /// Downloads or builds the image (`None`: the default one) if it is missing. May take minutes.
-    fn ensure_image(&self, image: Option<&str>) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+    /// Downloads or builds the image (`None`: the default one) if it is missing. May take minutes, in which it calls
+    /// `progress` again and again.
+    fn ensure_image(
+        &self,
+        image: Option<&str>,
+        progress: &(dyn Fn(FetchProgress) + Send + Sync),
+    ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+
+    /// Compares the isolation rules with those that must be there, and makes them again. `None` if instances may reach
+    /// this machine and its networks by configuration, or can't.
+    fn enforce_isolation(&self) -> impl Future<Output = Option<IsolationState>> + Send {
+        std::future::ready(None)
+    }
+
+    /// Removes what deleted instances have left behind.
+    fn remove_leftovers(&self) -> impl Future<Output = Result<(), RuntimeError>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Creates the container of this assignment with newly allocated ports, without starting it.
     fn create(

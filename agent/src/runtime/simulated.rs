@@ -18,7 +18,7 @@ use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Runtime, RuntimeError};
+use super::{FetchProgress, Runtime, RuntimeError};
 use crate::container::{Container, ContainerState};
 use crate::ports::{self, Cursor, PortRange};
 
@@ -178,7 +178,11 @@ impl Runtime for SimulatedRuntime {
         Ok(inner.containers.values().filter(matches).map(SimulatedContainer::container).collect())
     }
 
-    async fn ensure_image(&self, image: Option<&str>) -> Result<(), RuntimeError> {
+    async fn ensure_image(
+        &self,
+        image: Option<&str>,
+        _progress: &(dyn Fn(FetchProgress) + Send + Sync),
+    ) -> Result<(), RuntimeError> {
         if self.options.image_missing {
             return Err(RuntimeError::ImageMissing(image.unwrap_or("simulated").to_owned()));
         }
@@ -186,7 +190,7 @@ impl Runtime for SimulatedRuntime {
     }
 
     async fn create(&self, assignment: &Assignment, spec: &ContainerSpec) -> Result<(), RuntimeError> {
-        self.ensure_image(spec.image.as_deref()).await?;
+        self.ensure_image(spec.image.as_deref(), &|_| ()).await?;
         self.delay().await;
         let mut inner = self.inner();
         let (instance, placement) = (assignment.instance_id, assignment.placement);

@@ -42,6 +42,7 @@ fn message_of_each_golden_file_round_trips() {
     check::<Hello>("hello.json");
     check::<Hello>("hello-run.json");
     check::<Welcome>("welcome.json");
+    check::<Welcome>("welcome-image.json");
     let reports = golden::names("wire").into_iter().filter(|name| name.starts_with("report-"));
     for name in reports {
         for report in check::<Report>(&name) {
@@ -75,6 +76,7 @@ fn message_of_each_kind_has_a_golden_file() {
         "heartbeat.json",
         "hello-run.json",
         "hello.json",
+        "welcome-image.json",
         "welcome.json",
     ]);
     expected.sort_unstable();

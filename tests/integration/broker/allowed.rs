@@ -18,6 +18,7 @@ async fn hello_returns_the_number_of_assignments() {
     world.assign(world.bob, "bob's").await;
     let welcome = ada.hello().await;
     assert_eq!((welcome.backend_id, welcome.assignments, welcome.max_containers), (world.ada, 2, 8));
+    assert_eq!(welcome.image.as_deref(), Some("team/box:v1"));
     assert_eq!((welcome.stream, welcome.consumer), ("ASSIGNMENTS".to_owned(), world.ada.to_string()));
 }
 

@@ -84,7 +84,8 @@ impl World {
         let callout_service =
             Callout::open(main.clone(), signer, enrolled.clone()).await.unwrap().with_lifetime(lifetime);
         tokio::spawn(callout_service.run(callout.clone()));
-        let hello = HelloHandler { broker: main.clone(), enrolments: enrolled.clone() };
+        let hello =
+            HelloHandler { broker: main.clone(), enrolments: enrolled.clone(), image: Some("team/box:v1".to_owned()) };
         tokio::spawn(Service::open(main.clone(), hello).await.unwrap().run(CancellationToken::new()));
         let assignments = Assignments::open(main.jetstream()).await.unwrap();
         let executor = Executor::new(Arc::new(MemoryLog::default()));

@@ -6,9 +6,10 @@
 //! because most storage drivers can't.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
@@ -26,23 +27,25 @@ pub(super) struct ContainerRequest<'a> {
     pub spec: &'a ContainerSpec,
     pub image: &'a str,
     pub ports: Ports,
+    /// The address on which the ports are published; every address of this machine if absent.
+    pub publish_on: Option<IpAddr>,
     pub former_ids: &'a [String],
 }
 
 /// The body of the engine's create request.
 pub(super) fn body(request: &ContainerRequest<'_>) -> ContainerCreateBody {
-    let ContainerRequest { backend, assignment, spec, image, ports, former_ids } = request;
+    let ContainerRequest { backend, assignment, spec, image, ports, publish_on, former_ids } = request;
     ContainerCreateBody {
         image: Some(String::from(*image)),
         hostname: Some(spec.hostname.clone()),
         labels: Some(labels::of(*backend, assignment, *ports, former_ids)),
         exposed_ports: Some(["22/tcp", "80/tcp", "443/tcp"].map(str::to_owned).to_vec()),
-        host_config: Some(host_config(spec, *ports)),
+        host_config: Some(host_config(spec, bindings(*ports, *publish_on))),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(spec: &ContainerSpec, ports: Ports) -> HostConfig {
+fn host_config(spec: &ContainerSpec, port_bindings: PortMap) -> HostConfig {
     let memory = i64::from(spec.limits.memory_mib) * 1024 * 1024;
     HostConfig {
         memory: Some(memory),
@@ -55,7 +58,7 @@ fn host_config(spec: &ContainerSpec, ports: Ports) -> HostConfig {
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         privileged: Some(false),
         network_mode: Some(network::NETWORK_NAME.to_owned()),
-        port_bindings: Some(bindings(ports)),
+        port_bindings: Some(port_bindings),
         // Only the agent starts containers, as their assignments say.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         // Bounds the disk space of sshd's output.
@@ -71,11 +74,13 @@ fn host_config(spec: &ContainerSpec, ports: Ports) -> HostConfig {
 }
 
 /// The container's ports and their host ports.
-pub(super) fn bindings(ports: Ports) -> HashMap<String, Option<Vec<PortBinding>>> {
+fn bindings(ports: Ports, publish_on: Option<IpAddr>) -> PortMap {
+    let host_ip = publish_on.map(|address| address.to_string());
     [("22/tcp", ports.ssh), ("80/tcp", ports.http), ("443/tcp", ports.https)]
         .into_iter()
         .map(|(inside, outside)| {
-            (inside.to_owned(), Some(vec![PortBinding { host_ip: None, host_port: Some(outside.to_string()) }]))
+            let binding = PortBinding { host_ip: host_ip.clone(), host_port: Some(outside.to_string()) };
+            (inside.to_owned(), Some(vec![binding]))
         })
         .collect()
 }

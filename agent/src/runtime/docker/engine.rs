@@ -2,6 +2,10 @@
 //!
 //! Only local sockets are accepted, because the agent tests ports and SSH servers on the engine's machine.
 
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 /// Timeout of a request to the engine, in seconds. A creation on a busy disk is slow.
@@ -12,7 +16,17 @@ const REQUEST_TIMEOUT_SECONDS: u64 = 120;
 pub struct Engine {
     pub(super) docker: Docker,
     pub(super) kind: &'static str,
+    /// The path of its socket.
+    pub(super) socket: PathBuf,
 }
+
+impl Engine {
+    pub(super) fn is_podman(&self) -> bool {
+        self.kind == PODMAN
+    }
+}
+
+const PODMAN: &str = "podman";
 
 /// Why no engine is available.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +34,12 @@ pub enum EngineError {
     /// The address is not a local socket.
     #[error("{0:?} is not a local socket such as unix:///var/run/docker.sock")]
     NotLocalSocket(String),
+    /// An engine's socket exists, and this user may not use it.
+    #[error(
+        "permission denied for the container engine's socket {0}: add this user to the group docker \
+         (usermod -aG docker USER) and log in again, or run the agent as root"
+    )]
+    PermissionDenied(String),
     /// No engine answers on any of the sockets.
     #[error("no container engine answers at {at}")]
     Unreachable {
@@ -51,6 +71,9 @@ pub async fn connect(host: Option<&str>) -> Result<Engine, EngineError> {
             Err(error) => last = Some(error),
         }
     }
+    if let Some(denied) = sockets.iter().find(|socket| is_denied(path(socket))) {
+        return Err(EngineError::PermissionDenied(path(denied).display().to_string()));
+    }
     let at = sockets.join(", ");
     Err(match last {
         Some(source) => EngineError::Unreachable { at, source },
@@ -64,7 +87,17 @@ async fn probe(socket: &str) -> Result<Engine, bollard::errors::Error> {
         Docker::connect_with_unix(socket, REQUEST_TIMEOUT_SECONDS, API_DEFAULT_VERSION)?.negotiate_version().await?;
     let version = docker.version().await?;
     let podman = version.components.iter().flatten().any(|component| component.name.contains("Podman"));
-    Ok(Engine { docker, kind: if podman { "podman" } else { "docker" } })
+    Ok(Engine { docker, kind: if podman { PODMAN } else { "docker" }, socket: path(socket).to_owned() })
+}
+
+/// The path of a socket's address.
+fn path(socket: &str) -> &Path {
+    Path::new(socket.strip_prefix("unix://").unwrap_or(socket))
+}
+
+/// Whether the socket, or the folder that contains it, can't be opened by this user.
+fn is_denied(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 fn default_sockets(runtime_dir: Option<&str>) -> Vec<String> {

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
 
-use super::errors::container_error;
+use super::errors::{container_error, file_error};
 use crate::runtime::RuntimeError;
 
 /// The file in which the container publishes its host keys.
@@ -66,7 +66,7 @@ pub(super) async fn host_keys(docker: &Docker, id: &str) -> Result<Vec<String>, 
     let mut stream = std::pin::pin!(docker.download_from_container(id, Some(options)));
     let mut archive = Vec::new();
     while let Some(chunk) = stream.next().await {
-        match chunk.map_err(container_error("could not read the host keys")) {
+        match chunk.map_err(file_error("could not read the host keys")) {
             Ok(chunk) => archive.extend_from_slice(&chunk[..chunk.len().min(MAX_ARCHIVE_BYTES - archive.len())]),
             // No such file: the image does not publish the keys, or the container has never run.
             Err(RuntimeError::NotFound) => return Ok(vec![]),

@@ -4,7 +4,7 @@
 //! share an engine. Ports of all backends' containers count as used. `container_spec` limits what a container may do.
 
 use std::collections::{BTreeSet, HashMap};
-use std::error::Error;
+use std::net::{IpAddr, TcpListener};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bollard::Docker;
@@ -13,9 +13,9 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, StopContainerOptionsBuilder,
 };
 use dockhost_domain::ids::{BackendId, InstanceId};
-use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
+use dockhost_domain::wire::{Assignment, ContainerSpec, IsolationState, Ports};
 
-use super::{Runtime, RuntimeError, container_name};
+use super::{FetchProgress, Runtime, RuntimeError, container_name};
 use crate::container::{Container, ContainerState};
 use crate::ports::{self, Cursor, PortRange};
 
@@ -25,9 +25,11 @@ mod errors;
 mod files;
 mod firewall;
 mod image;
+mod isolation;
 mod labels;
 mod network;
 mod recreate;
+mod rules;
 mod ssh;
 
 pub use engine::{Engine, EngineError, connect};
@@ -46,7 +48,8 @@ pub struct DockerOptions {
     pub image: String,
     /// The host ports to allocate from.
     pub ports: PortRange,
-    /// Address of the published ports, tried if they are not reachable on the loopback address.
+    /// Address at which users reach the published ports. If it is an address of this machine, they are published on no
+    /// other one.
     pub lan_ip: Option<String>,
     /// Whether to block connections from instances to this machine and to private networks.
     pub firewall: bool,
@@ -56,10 +59,11 @@ pub struct DockerOptions {
 #[derive(Debug)]
 pub struct DockerRuntime {
     docker: Docker,
-    kind: &'static str,
+    engine: Engine,
     options: DockerOptions,
+    publish_on: Option<IpAddr>,
     reservations: Mutex<PortReservations>,
-    image_lock: tokio::sync::Mutex<()>,
+    isolation: isolation::Isolation,
 }
 
 /// Ports allocated to containers that the engine does not list yet.
@@ -75,27 +79,22 @@ impl DockerRuntime {
     /// # Errors
     /// If the engine can't create the network. A failing firewall is only logged.
     pub async fn new(engine: Engine, options: DockerOptions) -> Result<Self, RuntimeError> {
-        let bridge = network::ensure(&engine.docker).await?;
-        if options.firewall {
-            match firewall::ensure(&bridge).await {
-                Ok(()) => tracing::info!(bridge, "instances are blocked from this machine and private networks"),
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn Error,
-                    bridge,
-                    "instances are NOT blocked from this machine and private networks; run the agent as root on the \
-                     host with iptables installed, or add firewall rules for the bridge yourself"
-                ),
-            }
-        }
+        network::ensure(&engine).await?;
         let cursor = Cursor::seeded(options.ports, options.backend.uuid().as_u128());
         let reservations = Mutex::new(PortReservations { cursor, reserved: BTreeSet::new() });
-        Ok(Self {
-            docker: engine.docker,
-            kind: engine.kind,
-            options,
-            reservations,
-            image_lock: tokio::sync::Mutex::default(),
-        })
+        let publish_on = options.lan_ip.as_deref().and_then(own_address);
+        match publish_on {
+            Some(address) => tracing::info!(%address, "publishing the instances' ports on this address only"),
+            None => tracing::info!(
+                lan_ip = options.lan_ip,
+                "publishing the instances' ports on every address of this machine, because LAN_IP is none of them"
+            ),
+        }
+        let docker = engine.docker.clone();
+        let isolation = isolation::Isolation::default();
+        let runtime = Self { docker, engine, options, publish_on, reservations, isolation };
+        runtime.enforce_isolation().await;
+        Ok(runtime)
     }
 
     fn reservations(&self) -> MutexGuard<'_, PortReservations> {
@@ -145,6 +144,7 @@ impl DockerRuntime {
         image: &str,
         former_ids: &[String],
     ) -> Result<(), RuntimeError> {
+        network::ensure(&self.engine).await?;
         let ports = self.reserve_ports().await?;
         let backend = self.options.backend;
         let body = container_spec::body(&container_spec::ContainerRequest {
@@ -153,6 +153,7 @@ impl DockerRuntime {
             spec,
             image,
             ports,
+            publish_on: self.publish_on,
             former_ids,
         });
         let name = container_name(assignment.instance_id, assignment.placement);
@@ -173,7 +174,7 @@ impl DockerRuntime {
 
 impl Runtime for DockerRuntime {
     fn kind(&self) -> &'static str {
-        self.kind
+        self.engine.kind
     }
 
     async fn list(&self, of: Option<InstanceId>) -> Result<Vec<Container>, RuntimeError> {
@@ -202,15 +203,25 @@ impl Runtime for DockerRuntime {
         Ok(containers)
     }
 
-    async fn ensure_image(&self, image: Option<&str>) -> Result<(), RuntimeError> {
-        // Serialized, because all creations on a new machine need the same image.
-        let _guard = self.image_lock.lock().await;
-        image::ensure(&self.docker, image.unwrap_or(&self.options.image)).await
+    async fn ensure_image(
+        &self,
+        image: Option<&str>,
+        progress: &(dyn Fn(FetchProgress) + Send + Sync),
+    ) -> Result<(), RuntimeError> {
+        image::ensure(&self.docker, image.unwrap_or(&self.options.image), progress).await
+    }
+
+    async fn enforce_isolation(&self) -> Option<IsolationState> {
+        if self.options.firewall { Some(self.isolation.enforce(&self.engine).await) } else { None }
+    }
+
+    async fn remove_leftovers(&self) -> Result<(), RuntimeError> {
+        self.remove_images_without_instance().await
     }
 
     async fn create(&self, assignment: &Assignment, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let image = spec.image.as_deref().unwrap_or(&self.options.image);
-        self.create_container_from(assignment, spec, image, &[]).await
+        self.create_container_from(assignment, spec, &image::with_tag(image), &[]).await
     }
 
     async fn start(&self, container: &Container, spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
@@ -219,7 +230,28 @@ impl Runtime for DockerRuntime {
         {
             files::upload_authorized_key(&self.docker, &container.id, &spec.ssh_public_key).await?;
         }
-        self.docker.start_container(&container.id, None).await.map_err(container_error("could not start the container"))
+        let start = async || {
+            let started = self.docker.start_container(&container.id, None).await;
+            started.map_err(container_error("could not start the container"))
+        };
+        match start().await {
+            Err(RuntimeError::NetworkMissing(message)) => {
+                tracing::warn!(
+                    container = container.id,
+                    message,
+                    "connecting the container to the instances' new network"
+                );
+                network::ensure(&self.engine).await?;
+                network::reconnect(&self.docker, &container.id).await?;
+                start().await?;
+            }
+            started => started?,
+        }
+        if self.engine.is_podman() {
+            // Podman makes rules of its own when a container starts, and may put them before these.
+            self.enforce_isolation().await;
+        }
+        Ok(())
     }
 
     async fn is_ssh_ready(&self, container: &Container) -> bool {
@@ -245,5 +277,26 @@ impl Runtime for DockerRuntime {
 
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
         self.remove_with_predecessors(id).await
+    }
+}
+
+/// The address, if this machine has it. Not if `LAN_IP` is a name, which is used where the address changes, or the
+/// address of a router that forwards to this machine.
+fn own_address(lan_ip: &str) -> Option<IpAddr> {
+    let address: IpAddr = lan_ip.trim().parse().ok()?;
+    (!address.is_unspecified() && TcpListener::bind((address, 0)).is_ok()).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_address_is_an_address_that_this_machine_has() {
+        assert_eq!(own_address("127.0.0.1"), Some("127.0.0.1".parse().unwrap()));
+        // Reserved for documentation, so no machine has it.
+        for other in ["192.0.2.1", "localhost", "0.0.0.0", "::", ""] {
+            assert_eq!(own_address(other), None, "{other}");
+        }
     }
 }

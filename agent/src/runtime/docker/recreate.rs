@@ -5,14 +5,18 @@
 //! point, the next list contains the files: in the old container under its other name, or in the new one, whose label
 //! names the old id and thereby hides the old container.
 
+use std::collections::HashSet;
+
 use bollard::Docker;
 use bollard::models::ContainerConfig;
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions, RenameContainerOptionsBuilder,
+    CommitContainerOptionsBuilder, ListImagesOptions, RemoveContainerOptionsBuilder, RemoveImageOptions,
+    RenameContainerOptionsBuilder,
 };
+use dockhost_domain::ids::InstanceId;
 use dockhost_domain::wire::Assignment;
 
-use super::errors::container_error;
+use super::errors::{container_error, other_error};
 use super::{DockerRuntime, labels};
 use crate::container::Container;
 use crate::runtime::RuntimeError;
@@ -54,13 +58,53 @@ impl DockerRuntime {
                 Err(error) => return Err(error),
             }
         }
-        if let Some(image) = config.image.filter(|image| image.starts_with(REPOSITORY))
+        if let Some(image) = config.image.filter(|image| instance_of_image(image).is_some())
             && let Err(error) = self.docker.remove_image(&image, None::<RemoveImageOptions>, None).await
         {
-            tracing::warn!(image, %error, "could not remove the image of a removed container's files");
+            tracing::warn!(image, %error, "could not remove the image of a removed container's files; trying again later");
         }
         Ok(())
     }
+
+    /// Removes the images of files whose instance has no container on this engine.
+    pub(super) async fn remove_images_without_instance(&self) -> Result<(), RuntimeError> {
+        // Before the containers: an image is committed while its container exists.
+        let images = self
+            .docker
+            .list_images(None::<ListImagesOptions>)
+            .await
+            .map_err(other_error("could not list the images"))?;
+        // Those of all backends: agents may share an engine.
+        let containers = self.list_by_label(vec![labels::INSTANCE.to_owned()]).await?;
+        let instances: HashSet<&String> =
+            containers.iter().filter_map(|container| container.labels.as_ref()?.get(labels::INSTANCE)).collect();
+        for name in images.iter().flat_map(|image| &image.repo_tags) {
+            let Some(instance) = instance_of_image(name) else { continue };
+            if instances.contains(&instance.to_string()) {
+                continue;
+            }
+            match self.docker.remove_image(name, None::<RemoveImageOptions>, None).await {
+                Ok(_) => tracing::info!(image = name, "removed an image of files that no instance has"),
+                Err(error) => tracing::warn!(
+                    image = name,
+                    %error,
+                    "could not remove an image of files that no instance has"
+                ),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The instance of an image of files; `None` for any other image. Podman puts a registry before the name.
+fn instance_of_image(name: &str) -> Option<InstanceId> {
+    let (repository, tag) = name.rsplit_once(':')?;
+    let local = ["docker.io/", "localhost/"].iter().find_map(|registry| repository.strip_prefix(registry));
+    if local.unwrap_or(repository) != REPOSITORY {
+        return None;
+    }
+    // `<instance>-<placement>`
+    tag.rsplit_once('-')?.0.parse().ok()
 }
 
 /// Renames the container, so that the one that replaces it can have its name.
@@ -87,4 +131,23 @@ async fn remove(docker: &Docker, id: &str) -> Result<(), RuntimeError> {
 pub(super) fn drop_replaced(containers: &mut Vec<Container>) {
     let replaced: Vec<String> = containers.iter().flat_map(|container| container.former_ids.clone()).collect();
     containers.retain(|container| !replaced.contains(&container.id));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_of_image_is_known_with_docker_and_podman() {
+        let id = "01a2137e-11c5-76d9-8587-a145a1d28b76";
+        for registry in ["", "docker.io/", "localhost/"] {
+            let name = format!("{registry}dockhost/files:{id}-2");
+            assert_eq!(instance_of_image(&name), Some(id.parse().unwrap()), "{name}");
+        }
+        for other in
+            ["dockhost/files:latest", "example.org/dockhost/files:x-1", "dockhost/test:latest", "<none>:<none>"]
+        {
+            assert_eq!(instance_of_image(other), None, "{other}");
+        }
+    }
 }

@@ -92,6 +92,8 @@ pub fn start_replica(
     supervisor.spawn_fallible("heartbeats", |cancel| heartbeats.run(agents.client().clone(), cancel));
     let builder = ModelBuilder::new(Arc::clone(&replica.connections.log), replica.connections.store.clone());
     supervisor.spawn("model builder", |cancel| builder.run(cancel));
+    let (progress, follower) = (Arc::clone(&replica.progress), Arc::clone(&replica.follower));
+    supervisor.spawn("checkpoints", |cancel| progress.watch(follower, cancel));
     let (progress, listening) = (Arc::clone(&replica.progress), client.clone());
     supervisor.spawn_fallible("projection progress", |cancel| async move { progress.listen(listening, cancel).await });
 }

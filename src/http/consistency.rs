@@ -46,11 +46,16 @@ pub async fn wait_until_projected<M: ReadModel>(
     tokio::time::timeout(within, projected).await.unwrap_or(false)
 }
 
-/// Waits until a read model has reached the position that the caller asks for.
+/// Waits until a read model has reached the position that the caller asks for. Refuses also without a position while the
+/// documents were lost and are not complete again: an empty list would be wrong.
 ///
 /// # Errors
 /// `not_caught_up`, `database_unavailable`.
 pub async fn read_after<M: ReadModel>(app: &App, position: ReadPosition) -> Result<(), ApiError> {
+    if app.progress.is_incomplete(M::NAME) {
+        let message = "the read model was lost and is folded again from the log; try again";
+        return Err(ApiError::new(Code::NotCaughtUp, message));
+    }
     let Some(sequence) = position.0 else { return Ok(()) };
     if wait_until_projected::<M>(&app.follower, &app.progress, sequence, QUERY_WAIT).await {
         // A rebuild may have switched to another collection in the meantime.
@@ -60,9 +65,12 @@ pub async fn read_after<M: ReadModel>(app: &App, position: ReadPosition) -> Resu
     }
 }
 
-/// The first sequence that an answer lacks: because its aggregate is quarantined, or because the model has stopped.
+/// The first sequence that an answer lacks: because its aggregate is quarantined, or because the model has stopped or
+/// was lost.
 pub fn stale_since<M: ReadModel>(app: &App, quarantined_at: Option<u64>) -> Option<u64> {
-    quarantined_at.or_else(|| app.progress.stop_reason(M::NAME).map(|_| app.progress.position(M::NAME) + 1))
+    // The loss may have been noticed since the query began.
+    let lacks_events = || app.progress.stop_reason(M::NAME).is_some() || app.progress.is_incomplete(M::NAME);
+    quarantined_at.or_else(|| lacks_events().then(|| app.progress.position(M::NAME) + 1))
 }
 
 /// A position in the log: `<log incarnation>.<sequence>`.

@@ -40,7 +40,7 @@ impl DependencyCheck {
         // This replica may have missed announcements of the leader, and only the checkpoints have the quarantine.
         if is_database_up {
             // A timeout drops the wait only; the database operations run to their end.
-            let _ = timeout(CHECK_TIMEOUT, app.progress.refresh()).await;
+            let _ = timeout(CHECK_TIMEOUT, app.progress.refresh(&app.follower)).await;
         }
         let dependencies = Dependencies { is_database_up, log_end };
         *last = Some((Instant::now(), dependencies));

@@ -141,20 +141,36 @@ impl Projectors {
             if next.is_none() {
                 return Ok(());
             }
-            let mut batch: Vec<LogEntry> = Vec::new();
+            let (mut batch, mut is_idle): (Vec<LogEntry>, bool) = (Vec::new(), false);
             while let Some(delivery) = next {
                 match delivery {
                     Delivery::Event(recorded) => batch.push(LogEntry::Event(recorded)),
                     Delivery::Unreadable { sequence, subject, why } => {
                         batch.push(LogEntry::Unreadable(Unreadable::new(subject, sequence, &why)));
                     }
-                    Delivery::CaughtUp | Delivery::Idle => {}
+                    Delivery::CaughtUp => {}
+                    Delivery::Idle => is_idle = true,
                 }
                 next = if batch.len() < EVENTS_PER_BATCH { events.next().now_or_never().flatten() } else { None };
             }
             if !batch.is_empty() {
                 self.step(projector, async |projector| pipeline.push(projector, &batch).await).await?;
+            } else if is_idle {
+                self.check_documents(projector).await?;
             }
+        }
+    }
+
+    /// Checks while nothing happens that the checkpoint is still there: after the database was dropped or replaced, no
+    /// event may come for long.
+    async fn check_documents<M: ReadModel>(&self, projector: &Projector<M>) -> Result<(), ProjectionError> {
+        match self.store.checkpoint::<M>().await {
+            Ok(stored) if stored.as_ref().is_none_or(|stored| stored.sequence < projector.position()) => {
+                tracing::warn!(model = M::NAME, "the documents were lost; folding them again from the log");
+                Err(ProjectionError::Superseded { model: M::NAME })
+            }
+            // The next write reports an unavailable database.
+            _ => Ok(()),
         }
     }
 

@@ -15,12 +15,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::follower::Follower;
 use crate::common::shared_poll::SharedPoll;
 
 /// The leader announces positions on `dockhost.projected.<model>`, the sequence as text.
 const PROGRESS_SUBJECT: &str = "dockhost.projected";
 /// How often the checkpoint of a model is read while somebody waits for its position.
 const CHECKPOINT_POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often the checkpoints are read while nobody waits.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a stop reason is valid: longer than a projector takes to restart and fail again, or to announce it again.
 const STOP_REASON_TTL: Duration = Duration::from_secs(60);
@@ -59,6 +63,8 @@ struct ModelProgress {
     stopped: Mutex<Option<(StopReason, Instant)>>,
     quarantine: Mutex<Quarantine>,
     build: Mutex<Option<BuildStatus>>,
+    /// The documents were lost and are folded again; they are complete from this position on.
+    incomplete_until: Mutex<u64>,
 }
 
 /// The progress of all read models.
@@ -81,12 +87,46 @@ impl ProjectionProgress {
     }
 
     /// Reads all checkpoints; changes nothing if that fails.
-    pub async fn refresh(&self) {
+    pub async fn refresh(&self, follower: &Follower) {
+        // Read before the checkpoints, which are then at least as far unless documents were lost.
+        let before: BTreeMap<_, _> = MODELS.iter().map(|model| (model.name, self.position(model.name))).collect();
         for (model, checkpoint) in read_checkpoints(&self.store).await.unwrap_or_default() {
+            let known = before.get(model.name).copied().unwrap_or(0);
+            self.record_loss(model.name, known, follower.last_sequence_of(model.kind), checkpoint.as_ref());
             if let Some(checkpoint) = checkpoint {
                 self.record_checkpoint(model.name, checkpoint);
             }
         }
+    }
+
+    /// Reads the checkpoints regularly until cancelled, so that lost documents are noticed also while nothing happens.
+    pub async fn watch(self: Arc<Self>, follower: Arc<Follower>, cancel: CancellationToken) {
+        loop {
+            self.refresh(&follower).await;
+            if cancel.run_until_cancelled(tokio::time::sleep(WATCH_INTERVAL)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Records that the documents of a model were lost, if its checkpoint is gone or behind the `known` position: the
+    /// database was dropped, or replaced by an empty one. `latest` is the last event of the model's kind.
+    fn record_loss(&self, model: &str, known: u64, latest: u64, checkpoint: Option<&Checkpoint>) {
+        let Some(progress) = self.models.get(model) else { return };
+        let stored = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
+        if stored >= known && (checkpoint.is_some() || latest == 0) {
+            return;
+        }
+        if known > 0 {
+            tracing::error!(model, known, stored, "the documents of a read model were lost; they are folded again");
+        }
+        *lock(&progress.incomplete_until) = latest;
+        progress.position.send_replace(stored);
+    }
+
+    /// Whether the documents of a model were lost and are not all folded again, so that an empty answer means nothing.
+    pub fn is_incomplete(&self, model: &str) -> bool {
+        self.models.get(model).is_some_and(|progress| self.position(model) < *lock(&progress.incomplete_until))
     }
 
     async fn read_checkpoint<M: ReadModel>(&self) {
@@ -104,7 +144,7 @@ impl ProjectionProgress {
         }
     }
 
-    /// Records a position; it never goes back.
+    /// Records a position; it goes back only when documents were lost.
     pub fn advance(&self, model: &str, sequence: u64) {
         if let Some(progress) = self.models.get(model) {
             progress.position.send_if_modified(|position| {
@@ -273,6 +313,32 @@ mod tests {
         checkpoint.building = None;
         progress.record_checkpoint(Users::NAME, checkpoint);
         assert_eq!(progress.build(Users::NAME), None);
+    }
+
+    #[tokio::test]
+    async fn projection_progress_lost_documents_lower_the_position_until_they_are_folded_again() {
+        let progress = progress().await;
+        let checkpoint = |sequence: u64| -> Checkpoint {
+            serde_json::from_value(serde_json::json!({
+                "_id": "users", "incarnation": "one", "sequence": sequence, "foldVersion": 1, "collection": "users",
+            }))
+            .unwrap()
+        };
+        let state = || (progress.position(Users::NAME), progress.is_incomplete(Users::NAME));
+        progress.record_loss(Users::NAME, 0, 0, None);
+        assert_eq!(state(), (0, false), "an empty log has no documents to lose");
+        progress.advance(Users::NAME, 7);
+        progress.record_loss(Users::NAME, 7, 7, Some(&checkpoint(7)));
+        assert_eq!(state(), (7, false));
+        progress.record_loss(Users::NAME, 7, 7, None);
+        assert_eq!(state(), (0, true), "the database was dropped");
+        progress.record_loss(Users::NAME, 0, 8, Some(&checkpoint(3)));
+        progress.advance(Users::NAME, 3);
+        assert_eq!(state(), (3, true));
+        progress.record_loss(Users::NAME, 3, 8, Some(&checkpoint(1)));
+        assert_eq!(state(), (1, true), "and again");
+        progress.advance(Users::NAME, 8);
+        assert_eq!(state(), (8, false));
     }
 
     #[tokio::test]

@@ -228,7 +228,9 @@ fn problems(app: &App) -> Vec<String> {
             }
         }
     });
-    leaderless.into_iter().chain(full).collect()
+    let lost = MODELS.iter().filter(|model| app.progress.is_incomplete(model.name));
+    let lost = lost.map(|model| format!("the documents of {} were lost and are folded again from the log", model.name));
+    leaderless.into_iter().chain(full).chain(lost).collect()
 }
 
 error_responses!(HealthErrors:);
@@ -255,6 +257,8 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let down: Vec<Part> = parts.into_iter().filter(|(_, up)| !up).map(|(part, _)| part).collect();
     let size = app.log_monitor.size();
     let is_nearly_full = size.is_some_and(|size| size.fullness() >= Fullness::VeryHigh);
+    let lacks_documents =
+        projections.iter().any(|(model, one)| one.stopped.is_some() || app.progress.is_incomplete(model));
     let following = app.follower.is_live();
     let status = if app.stages.announced.is_cancelled() {
         HealthStatus::Stopping
@@ -262,7 +266,7 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
         HealthStatus::Unavailable
     } else if !following {
         HealthStatus::CatchingUp
-    } else if quarantined.count > 0 || is_nearly_full || projections.values().any(|one| one.stopped.is_some()) {
+    } else if quarantined.count > 0 || is_nearly_full || lacks_documents {
         HealthStatus::Degraded
     } else {
         HealthStatus::Ok

@@ -102,7 +102,7 @@ codes! {
     DatabaseUnavailable, "database_unavailable", SERVICE_UNAVAILABLE,
         "The database is unreachable. Commands still work.";
     NotCaughtUp, "not_caught_up", SERVICE_UNAVAILABLE,
-        "The read model has not reached the `Dockhost-Position` yet.";
+        "The read model has not reached the `Dockhost-Position` yet, or it was lost and is folded again.";
     Frozen, "aggregate_frozen", SERVICE_UNAVAILABLE,
         "The log has an event here that this server can't read; an administrator must act.";
     LogFull, "log_full", INSUFFICIENT_STORAGE,

@@ -1,10 +1,13 @@
 //! The keyring: one 256-bit key per principal, created when the principal's first event is sealed.
 //!
-//! A missing key is an error, unless the log says that the principal was erased. Once an erasure is known, the
+//! A missing key is an error, unless the log says that the principal was erased. The keyring counts the principals whose
+//! keys are lost: a few are an accident that concerns them alone; many mean that the store is not the one that belongs
+//! to this log. Once an erasure is known, the
 //! principal's key is no longer cached but read from the store for each use, until it is destroyed; from then on no
 //! replica can open the principal's values.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -71,6 +74,9 @@ pub enum LogAge {
     InUse,
 }
 
+/// The most principals whose lost keys concern them alone.
+const MAX_LOST_KEYS: usize = 10;
+
 /// How far the erasure of a principal has come, as far as this replica knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ErasureState {
@@ -87,6 +93,8 @@ pub struct Keyring {
     erasures: Arc<dyn ErasureLookup>,
     ciphers: Cache<PrincipalId, Arc<Cipher>>,
     erased: Cache<PrincipalId, ErasureState>,
+    /// At most [`MAX_LOST_KEYS`].
+    lost: Mutex<BTreeSet<PrincipalId>>,
     claims: ClaimHasher,
 }
 
@@ -112,6 +120,7 @@ impl Keyring {
             claims: ClaimHasher::new(&claims),
             ciphers: Cache::builder().max_capacity(MAX_CACHED_KEYS).time_to_live(CACHED_KEY_TTL).build(),
             erased: Cache::new(MAX_CACHED_KEYS),
+            lost: Mutex::default(),
             erasures: Arc::new(NoErasures),
             store,
             master,
@@ -125,19 +134,38 @@ impl Keyring {
     }
 
     /// The principal's key, created if there is none. It is stored before this returns, so that no event is sealed
-    /// under a key that can be lost.
+    /// under a key that can be lost. A lost key is not replaced, because it may be restored.
     ///
     /// # Errors
-    /// [`KeyError::Erased`], [`KeyError::Unavailable`], [`KeyError::Damaged`], [`KeyError::NoRandomness`].
+    /// [`KeyError::Erased`], [`KeyError::Unavailable`], [`KeyError::Missing`] if it is known to be lost,
+    /// [`KeyError::Damaged`], [`KeyError::NoRandomness`].
     pub async fn for_sealing(&self, principal: PrincipalId) -> Result<Arc<Cipher>, KeyError> {
         match self.for_opening(principal).await {
-            Err(KeyError::Missing(_)) => {
+            Err(KeyError::Missing(_)) if !self.lost().contains(&principal) => {
                 let name = principal.to_string();
                 let stored = create(&*self.store, &self.master, &name, &fresh_key()?).await?;
                 self.unwrap_and_cache(principal, &name, &stored)
             }
             found => found,
         }
+    }
+
+    /// Records that a principal's key is lost although values are sealed under it. `true` while few are: then only these
+    /// values are unreadable. `false` if many are: then nothing should be read without the right store.
+    pub fn note_lost(&self, principal: PrincipalId) -> bool {
+        let mut lost = self.lost();
+        if lost.contains(&principal) {
+            return true;
+        }
+        if lost.len() >= MAX_LOST_KEYS {
+            return false;
+        }
+        tracing::error!(%principal, "a key is lost; what is sealed under it can't be read");
+        lost.insert(principal)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, BTreeSet<PrincipalId>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The principal's key.
@@ -246,6 +274,7 @@ impl Keyring {
             .and_then(|bytes| Cipher::new(&bytes))
             .map(Arc::new)
             .ok_or_else(|| KeyError::Damaged(name.to_owned()))?;
+        self.lost().remove(&principal);
         if !self.erased.contains_key(&principal) {
             self.ciphers.insert(principal, Arc::clone(&cipher));
         }

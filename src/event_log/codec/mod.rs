@@ -1,9 +1,11 @@
 //! An event's form on the wire: CloudEvents headers and a JSON body whose personal values are sealed.
 //!
-//! An event that this binary cannot read is decoded to a value, so that it freezes only its own aggregate. A key that
-//! is not available is an error, because skipping the event would leave a gap in the fold. Sealed values become erased
-//! ones only if the log says that their owner was erased.
+//! An event that this binary cannot read, or whose decoding panics, is decoded to a value, so that it freezes only its
+//! own aggregate. So is an event whose owner's key is lost, while few keys are. A key that is not available otherwise is
+//! an error, because skipping the event would leave a gap in the fold. Sealed values become erased ones only if the log
+//! says that their owner was erased.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_nats::HeaderMap;
@@ -15,6 +17,7 @@ use dockhost_domain::event::{Encoded, Event};
 use dockhost_domain::ids::EventId;
 use dockhost_domain::personal::MARKER;
 use dockhost_domain::subject::AggregateId;
+use futures::FutureExt;
 use serde_json::Value;
 
 use crate::common::error::Cause;
@@ -86,9 +89,11 @@ impl Codec {
     /// Decodes a stored message.
     ///
     /// # Errors
-    /// [`KeyError`] if the key of a sealed value is not available.
+    /// [`KeyError`] if the key of a sealed value is not available, and either may become so or many keys are lost.
     pub async fn decode(&self, stored: &StoredMessage<'_>) -> Result<Decoded, KeyError> {
-        match self.read(stored).await {
+        // The text of a panic may contain personal data.
+        let panicked = |_| Err(DecodeError::Content("decoding the event panicked".to_owned()));
+        match AssertUnwindSafe(self.read(stored)).catch_unwind().await.unwrap_or_else(panicked) {
             Ok(envelope) => {
                 self.note_erasure(&envelope);
                 Ok(Decoded::Event(Arc::new(RecordedEvent { sequence: stored.sequence, envelope })))
@@ -135,6 +140,9 @@ impl Codec {
             Err(KeyError::Erased(_)) => {
                 sealing::erase(data);
                 return Ok(());
+            }
+            Err(KeyError::Missing(_) | KeyError::Damaged(_)) if self.0.note_lost(binding.principal) => {
+                return Err(DecodeError::Content(format!("the key of {} is lost", binding.principal)));
             }
             Err(error) => return Err(DecodeError::Key(error)),
         };

@@ -3,12 +3,13 @@ use base64::engine::general_purpose::STANDARD;
 use dockhost_domain::account::{AccountEvent, Created, Role};
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::envelope::{Actor, Origin};
-use dockhost_domain::ids::UserId;
+use dockhost_domain::ids::{PrincipalId, UserId};
 use dockhost_domain::timestamp::Timestamp;
+use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::*;
-use crate::sealing::{LogAge, MemoryErasures, MemoryKeyStore};
+use crate::sealing::{ErasureLookup, KeyStore, LogAge, MemoryErasures, MemoryKeyStore};
 
 async fn codec(store: &Arc<MemoryKeyStore>) -> Codec {
     let master = STANDARD.encode([1; 32]).parse().unwrap();
@@ -100,18 +101,76 @@ async fn decode_unreadable_reason_contains_no_personal_value() {
     assert_eq!(redacted("found \"ada\" there".to_owned(), &["ada".to_owned()]), "found \"[PERSONAL]\" there");
 }
 
+/// Decodes the account of each of these users after all their keys were lost, on another replica than the one that
+/// stored it.
+async fn decode_without_keys(users: std::ops::RangeInclusive<u128>) -> Vec<Result<Decoded, KeyError>> {
+    let store = Arc::new(MemoryKeyStore::default());
+    let (writer, reader) = (codec(&store).await, codec(&store).await);
+    let mut decoded = Vec::new();
+    for user in users {
+        let aggregate = AggregateId::Account(UserId::from_uuid(Uuid::from_u128(user)));
+        let (headers, body) = writer.encode(&Envelope { aggregate, ..envelope() }).await.unwrap();
+        let principal = aggregate.sealed_under().unwrap();
+        store.lose(&principal.to_string());
+        let subject = aggregate.to_string();
+        let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: &body };
+        decoded.push(reader.decode(&stored).await);
+        let sealed = reader.encode(&Envelope { aggregate, ..envelope() }).await;
+        assert!(decoded.last().unwrap().is_err() || sealed.is_err(), "a lost key was replaced");
+    }
+    decoded
+}
+
 #[tokio::test]
-async fn decode_missing_key_is_an_error() {
+async fn decode_few_lost_keys_make_their_events_unreadable() {
+    for decoded in decode_without_keys(1..=10).await {
+        let why = unreadable(decoded.unwrap());
+        assert!(why.starts_with("the key of ") && why.ends_with(" is lost"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn decode_many_lost_keys_is_an_error() {
+    let last = decode_without_keys(1..=11).await.pop().unwrap();
+    assert!(matches!(last, Err(KeyError::Missing(_))), "{last:?}");
+}
+
+#[tokio::test]
+async fn decode_lost_key_that_is_restored_is_readable() {
     let store = Arc::new(MemoryKeyStore::default());
     let envelope = envelope();
     let (headers, body) = codec(&store).await.encode(&envelope).await.unwrap();
-    let principal = envelope.aggregate.sealed_under().unwrap();
-    store.lose(&principal.to_string());
+    let name = envelope.aggregate.sealed_under().unwrap().to_string();
+    let key = store.get(&name).await.unwrap().unwrap();
+    store.lose(&name);
     let subject = envelope.aggregate.to_string();
     let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: &body };
-    // Another replica, which has not cached the key.
-    let error = codec(&store).await.decode(&stored).await.unwrap_err();
-    assert!(matches!(error, KeyError::Missing(id) if id == principal), "{error:?}");
+    let codec = codec(&store).await;
+    unreadable(codec.decode(&stored).await.unwrap());
+    store.get_or_create(&name, key).await.unwrap();
+    assert!(matches!(codec.decode(&stored).await, Ok(Decoded::Event(_))));
+    assert!(codec.encode(&envelope).await.is_ok());
+}
+
+/// A log that panics when it is asked for an erasure, as a faulty decoder would.
+struct Panicking;
+
+impl ErasureLookup for Panicking {
+    fn is_erased(&self, _: PrincipalId) -> BoxFuture<'_, Result<bool, Cause>> {
+        panic!("expected by this test")
+    }
+}
+
+#[tokio::test]
+async fn decode_that_panics_makes_the_event_unreadable() {
+    let store = Arc::new(MemoryKeyStore::default());
+    let (headers, body) = codec(&store).await.encode(&envelope()).await.unwrap();
+    let (subject, master) = (envelope().aggregate.to_string(), STANDARD.encode([1; 32]).parse().unwrap());
+    store.lose(&envelope().aggregate.sealed_under().unwrap().to_string());
+    let keyring = Keyring::open(store.clone(), master, LogAge::InUse).await.unwrap();
+    let codec = Codec::new(Arc::new(keyring.with_erasures(Arc::new(Panicking))));
+    let stored = StoredMessage { sequence: 9, subject: &subject, headers: &headers, body: &body };
+    assert_eq!(unreadable(codec.decode(&stored).await.unwrap()), "decoding the event panicked");
 }
 
 /// Sealed values are erased; the others are still decoded.

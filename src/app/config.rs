@@ -1,6 +1,6 @@
 //! The configuration of the main server: flags and environment variables. `.env.example` explains each variable.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::auth::admission::{SharedSecret, SignUp};
@@ -46,9 +46,9 @@ pub struct ApiArgs {
     /// Port of the API.
     #[arg(long, env = "PORT", default_value_t = 3001)]
     pub port: u16,
-    /// Address that the API listens on.
-    #[arg(long, env = "DOCKHOST_BIND", default_value = "0.0.0.0")]
-    pub bind: IpAddr,
+    /// Address that the API listens on [default: 0.0.0.0; in `dockhost dev` 127.0.0.1, unless it has --listen].
+    #[arg(long, env = "DOCKHOST_BIND", value_name = "ADDRESS")]
+    pub bind: Option<IpAddr>,
     /// URL of the web frontend; browsers may call the API from its origin with credentials.
     #[arg(long, env = "FRONTEND_URL", value_name = "URL", value_parser = parse_origin)]
     pub frontend_url: Option<String>,
@@ -207,10 +207,10 @@ pub struct ServiceUrls {
 }
 
 impl ApiArgs {
-    /// Address and port.
+    /// Address and port; `default` is the address if none is configured.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        SocketAddr::new(self.bind, self.port)
+    pub fn address(&self, default: Ipv4Addr) -> SocketAddr {
+        SocketAddr::new(self.bind.unwrap_or(default.into()), self.port)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Starts one replica of the main server, runs it until it is told to stop, and shuts it down.
 
 pub mod config;
-mod open_files;
+pub mod open_files;
 pub mod secrets;
 mod shutdown;
 mod startup;
@@ -10,8 +10,6 @@ mod tasks;
 pub mod telemetry;
 
 use std::sync::Arc;
-
-use tokio::net::TcpListener;
 
 use crate::app::config::{ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
@@ -22,6 +20,7 @@ use crate::auth::api_key::ApiKeys;
 use crate::common::shutdown::ShutdownStages;
 use crate::http::app::App;
 use crate::http::router;
+use crate::http::server::{Listener, Tls};
 
 pub use shutdown::Shutdown;
 
@@ -33,7 +32,7 @@ pub async fn run(
     args: ServerArgs,
     urls: ServiceUrls,
     secrets: Secrets,
-    listener: TcpListener,
+    listener: Listener,
     shutdown: Shutdown,
     ready: impl FnOnce(),
 ) -> anyhow::Result<()> {
@@ -43,7 +42,7 @@ pub async fn run(
     let supervisor = Supervisor::new(stages.ended.clone());
     // Start-up waits for the broker and the database, which may be away.
     let started = tokio::select! {
-        started = start(&args, sign_up, &urls, secrets, &supervisor, &stages) => Some(started?),
+        started = start(&args, sign_up, &urls, secrets, (&supervisor, &stages), listener.tls.clone()) => Some(started?),
         () = shutdown.stop.cancelled() => None,
         () = supervisor.failure() => None,
     };
@@ -51,7 +50,7 @@ pub async fn run(
         Some(app) => {
             ready();
             let limits = args.connections.limits();
-            shutdown::serve(listener, router::service(&app), limits, (&shutdown, &stages), &supervisor).await;
+            shutdown::serve(listener, router::service(&app), limits, (&shutdown, &stages), &supervisor).await?;
         }
         None => tracing::info!("stopped before the start was complete"),
     }
@@ -64,8 +63,8 @@ async fn start(
     sign_up: SignUp,
     urls: &ServiceUrls,
     secrets: Secrets,
-    supervisor: &Supervisor,
-    stages: &ShutdownStages,
+    (supervisor, stages): (&Supervisor, &ShutdownStages),
+    tls: Option<Arc<Tls>>,
 ) -> anyhow::Result<Arc<App>> {
     let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
     let connections = Connections::open(args, urls, &nats, master_key).await?;
@@ -76,12 +75,16 @@ async fn start(
     let services = tasks::open_services(&replica, &callout, ApiKeys::new(&backend_tokens), image).await?;
     let start = replica.bootstrap().await?;
 
+    let is_tls = tls.is_some();
+    if let Some(tls) = tls {
+        supervisor.spawn("certificate", |cancel| tls.watch(cancel));
+    }
     services.start(supervisor);
     tasks::start_replica(supervisor, &replica, snapshot_writer, start);
     tasks::start_log_monitor(supervisor, &replica).await?;
     tasks::start_election(supervisor, &replica, args, stages.announced.clone()).await?;
 
-    let app = startup::http_app(args, sign_up, &replica, &user_tokens, &backend_tokens, stages.clone())?;
+    let app = startup::http_app(args, sign_up, &replica, &user_tokens, &backend_tokens, (stages.clone(), is_tls))?;
     replica.follower.wait_until_caught_up().await;
     log_configuration(args, urls, &replica);
     Ok(app)

@@ -10,12 +10,11 @@
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::supervise::{Supervisor, TaskFailed};
 use crate::common::shutdown::ShutdownStages;
-use crate::http::server::{self, ConnectionLimits};
+use crate::http::server::{self, ConnectionLimits, Listener};
 
 /// Requests in flight, and then the background tasks, may take this long to end.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,13 +30,16 @@ pub struct Shutdown {
 
 /// Serves until `shutdown.stop` or until a task fails; returns when the requests in flight have ended, at the latest
 /// after [`TIMEOUT`].
+///
+/// # Errors
+/// TLS can't be configured.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     service: Router,
     limits: ConnectionLimits,
     (shutdown, stages): (&Shutdown, &ShutdownStages),
     supervisor: &Supervisor,
-) {
+) -> Result<(), rustls::Error> {
     let drain_deadline = async {
         tokio::select! {
             () = announce(shutdown, stages) => {}
@@ -48,9 +50,10 @@ pub async fn serve(
         tokio::time::sleep(TIMEOUT).await;
     };
     tokio::select! {
-        () = server::serve(listener, service, limits, stages.clone()) => {}
+        served = server::serve(listener, service, limits, stages.clone()) => served,
         () = drain_deadline => {
             tracing::warn!(seconds = TIMEOUT.as_secs(), "some requests in flight did not end in time");
+            Ok(())
         }
     }
 }

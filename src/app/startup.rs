@@ -135,7 +135,7 @@ pub fn http_app(
     replica: &Replica,
     user_tokens: &SecretString,
     backend_tokens: &SecretString,
-    stages: ShutdownStages,
+    (stages, is_tls): (ShutdownStages, bool),
 ) -> anyhow::Result<Arc<app::App>> {
     let Connections { broker, log, store, .. } = &replica.connections;
     let broker = broker.clone();
@@ -162,6 +162,7 @@ pub fn http_app(
             policy: args.deadlines.policy(),
             cookies: match (args.accounts.cookies, &args.api.frontend_url) {
                 (CookieMode::Off, _) => app::Cookies::Off,
+                (CookieMode::On, _) if is_tls => app::Cookies::Secure,
                 (CookieMode::On, Some(origin)) if origin.starts_with("https://") => app::Cookies::Secure,
                 (CookieMode::On, _) => app::Cookies::Plain,
             },

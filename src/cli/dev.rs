@@ -26,6 +26,7 @@ use crate::dev::nats::NatsServer;
 use crate::dev::process::Child;
 use crate::dev::running::{LOCK_FILE, RunningDev};
 use crate::dev::secrets::GeneratedSecrets;
+use crate::http::server::Listener;
 
 /// How long an agent may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,11 +69,17 @@ impl Dev {
         }
         let (host, runtime_dir) = (variable("DOCKER_HOST"), variable("XDG_RUNTIME_DIR"));
         let choice = engine::choose_runtime(self.runtime, host.as_deref(), runtime_dir.as_deref())?;
-        let address = self.server.api.address();
+        // Without --listen nothing else lets other machines in either.
+        let default = if self.listen.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+        let address = self.server.api.address(default);
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("{}; stop it, or choose another port with PORT=…", port_owner::explain(address))
         })?;
-        let api = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
+        let mut local = listener.local_addr()?;
+        if local.ip().is_unspecified() {
+            local.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        let api = format!("http://{local}");
 
         eprintln!(
             "starting broker and database (at the first start they are downloaded into {}) …",
@@ -108,6 +115,7 @@ impl Dev {
         let (ready, serving) = oneshot::channel();
         // No load balancer has to notice the end.
         let shutdown = Shutdown { stop: stop.clone(), delay: Duration::ZERO };
+        let listener = Listener { tcp: listener, tls: None };
         let replica = tokio::spawn(app::run(server, urls, Secrets::read(read)?, listener, shutdown, move || {
             let _ = ready.send(());
         }));

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::dev::secrets::GeneratedSecrets;
+use crate::dev::secrets::{GeneratedSecrets, database_env};
 
 /// Prints them as lines of an `.env` file.
 pub fn print() -> anyhow::Result<ExitCode> {
@@ -15,6 +15,10 @@ pub fn print() -> anyhow::Result<ExitCode> {
     println!("DOCKHOST_ENROLMENT_SECRET={}", secrets.enrolment());
     println!("# For nats-server: public keys.");
     for (name, value) in secrets.broker_env()? {
+        println!("{name}={value}");
+    }
+    println!("# For MongoDB in docker-compose.yml.");
+    for (name, value) in database_env() {
         println!("{name}={value}");
     }
     Ok(ExitCode::SUCCESS)

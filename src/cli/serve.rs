@@ -1,10 +1,13 @@
 //! `dockhost serve`: runs one replica in production.
 
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
+use dockhost_environment::InvalidConfiguration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +15,7 @@ use crate::app::config::{ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
 use crate::app::{self, Shutdown};
 use crate::common::port_owner;
+use crate::http::server::{Listener, Tls, TlsFiles};
 
 /// The arguments of `serve`.
 #[derive(Debug, Args)]
@@ -24,16 +28,30 @@ pub struct Serve {
     /// than load balancers take to notice.
     #[arg(long, env = "DOCKHOST_SHUTDOWN_DELAY_MS", value_name = "MS", default_value_t = 6_000, help_heading = "API")]
     shutdown_delay_ms: u64,
+    /// Serve the API over TLS, with the certificate and its intermediates in this PEM file. It is read again when it
+    /// changes [default: plain HTTP].
+    #[arg(long, env = "DOCKHOST_TLS_CERT", value_name = "FILE", help_heading = "API")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, a PEM file.
+    #[arg(long, env = "DOCKHOST_TLS_KEY", value_name = "FILE", help_heading = "API")]
+    tls_key: Option<PathBuf>,
 }
 
 impl Serve {
     /// Serves until `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         let secrets = Secrets::read(dockhost_environment::variable)?;
-        let address = self.server.api.address();
+        let tls = match (self.tls_cert, self.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::load(TlsFiles { certificate, key })?),
+            (None, None) => None,
+            _ => bail!(InvalidConfiguration(vec!["DOCKHOST_TLS_CERT and DOCKHOST_TLS_KEY need each other".to_owned()])),
+        };
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let address = self.server.api.address(Ipv4Addr::UNSPECIFIED);
         let listener = TcpListener::bind(address).await.with_context(|| port_owner::explain(address))?;
         let address = listener.local_addr()?;
-        let ready = move || tracing::info!("the API is at http://{address}");
+        let ready = move || tracing::info!("the API is at {scheme}://{address}");
+        let listener = Listener { tcp: listener, tls };
         let shutdown = Shutdown { stop, delay: Duration::from_millis(self.shutdown_delay_ms) };
         app::run(self.server, self.urls, secrets, listener, shutdown, ready).await?;
         Ok(ExitCode::SUCCESS)

@@ -143,6 +143,19 @@ impl GeneratedSecrets {
     }
 }
 
+/// The environment variables of the database in `docker-compose.yml`, with new values: the password of the server's user
+/// and the key that its members share.
+#[must_use]
+pub fn database_env() -> [(&'static str, String); 2] {
+    // Hexadecimal, so that the password needs no escapes in a URI.
+    let random = || {
+        let mut bytes = [0; 32];
+        rand::rng().fill_bytes(&mut bytes);
+        const_hex::encode(bytes)
+    };
+    [("DOCKHOST_MONGODB_PASSWORD", random()), ("DOCKHOST_MONGODB_KEY", random())]
+}
+
 /// Writes a new file that only its owner can read.
 ///
 /// # Errors

@@ -42,7 +42,7 @@ impl Dev {
     }
 
     fn env(&self) -> Vec<(&'static str, String)> {
-        vec![("PORT", self.port.to_string()), ("DOCKHOST_BIND", "127.0.0.1".to_owned())]
+        vec![("PORT", self.port.to_string())]
     }
 
     /// Starts it; returns when it has printed its banner.
@@ -109,6 +109,17 @@ async fn wait_until_exited(tree: &[u32]) {
         if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn dev_without_listen_is_reachable_from_this_machine_only() {
+    let dev = Dev::new().await;
+    let process = dev.start().await;
+    assert_eq!(Client::new(&dev.url()).get("/health").await.status, 200);
+    // Another address of this machine; a server that listens on all of them answers there too.
+    let other = std::net::TcpStream::connect(("127.0.0.2", dev.port));
+    assert_eq!(other.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    process.stop(DEADLINE).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Serves the API on a listener, with bounded connections.
 //!
 //! - [`admission`]: how many connections there may be, in all and per address.
+//! - [`tls`]: the certificate, if the API is served over TLS.
 //! - [`activity`]: whether a connection has a request in flight. [`timed_stream`]: the time limits of a connection.
 //!
 //! At shutdown ([`ShutdownStages`]) answers first carry `Connection: close`, so that clients and balancers empty their
@@ -9,6 +10,7 @@
 mod activity;
 mod admission;
 mod timed_stream;
+mod tls;
 
 use std::convert::Infallible;
 use std::io;
@@ -27,6 +29,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
@@ -38,6 +41,7 @@ use crate::common::shutdown::ShutdownStages;
 
 pub use self::admission::MaxConnections;
 pub use self::timed_stream::StreamTimeouts;
+pub use self::tls::{Tls, TlsFiles};
 
 /// The first pause after the system refused to accept a connection; it doubles with each failure in a row.
 const MIN_ACCEPT_DELAY: Duration = Duration::from_millis(10);
@@ -54,17 +58,36 @@ pub struct ConnectionLimits {
     pub timeouts: StreamTimeouts,
 }
 
+/// Where the API is served.
+pub struct Listener {
+    /// The socket.
+    pub tcp: TcpListener,
+    /// The certificate; none for plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+}
+
 /// What all connections share.
 struct Server {
     service: Router,
+    tls: Option<TlsAcceptor>,
     timeouts: StreamTimeouts,
     stages: ShutdownStages,
 }
 
 /// Serves until `stages.draining`, then returns when the last request in flight has ended.
-pub async fn serve(listener: TcpListener, service: Router, limits: ConnectionLimits, stages: ShutdownStages) {
+///
+/// # Errors
+/// TLS can't be configured.
+pub async fn serve(
+    listener: Listener,
+    service: Router,
+    limits: ConnectionLimits,
+    stages: ShutdownStages,
+) -> Result<(), rustls::Error> {
+    let Listener { tcp: listener, tls } = listener;
+    let tls = tls.map(|tls| tls.acceptor()).transpose()?;
     let admission = Admission::new(limits.max);
-    let server = Arc::new(Server { service, timeouts: limits.timeouts, stages: stages.clone() });
+    let server = Arc::new(Server { service, tls, timeouts: limits.timeouts, stages: stages.clone() });
     let connections = TaskTracker::new();
     let begin = |stream: TcpStream, peer: SocketAddr| {
         if let Some(permit) = admission.admit(peer.ip()) {
@@ -88,13 +111,20 @@ pub async fn serve(listener: TcpListener, service: Router, limits: ConnectionLim
     drop(listener);
     connections.close();
     connections.wait().await;
+    Ok(())
 }
 
 impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _permit: Permit) {
         // Answers are small; without this the last packet of one could wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        self.requests(stream, peer).await;
+        let Some(tls) = &self.tls else { return self.requests(stream, peer).await };
+        let handshake = tokio::time::timeout(self.timeouts.head, tls.accept(stream));
+        match self.stages.draining.run_until_cancelled(handshake).await {
+            Some(Ok(Ok(stream))) => self.requests(stream, peer).await,
+            Some(Ok(Err(error))) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Some(Err(_)) | None => {}
+        }
     }
 
     /// Answers the requests of one connection.

@@ -31,7 +31,7 @@ fn peer() -> SocketAddr {
 /// A connection to a server on the paused clock; the task ends with the connection.
 fn connect(stages: &ShutdownStages) -> (DuplexStream, JoinHandle<()>) {
     let (client, stream) = duplex(1024);
-    let server = Server { service: service(), timeouts: StreamTimeouts::default(), stages: stages.clone() };
+    let server = Server { service: service(), tls: None, timeouts: StreamTimeouts::default(), stages: stages.clone() };
     (client, tokio::spawn(async move { server.requests(stream, peer()).await }))
 }
 
@@ -146,6 +146,7 @@ async fn serve_closes_connections_beyond_the_share_of_an_address_and_ends_when_d
     let address = listener.local_addr().unwrap();
     let limits = ConnectionLimits { max: MaxConnections { total: 10, per_address: 2 }, ..ConnectionLimits::default() };
     let stages = ShutdownStages::default();
+    let listener = Listener { tcp: listener, tls: None };
     let serving = tokio::spawn(serve(listener, service(), limits, stages.clone()));
     let mut open = Vec::new();
     for _ in 0..2 {
@@ -157,7 +158,7 @@ async fn serve_closes_connections_beyond_the_share_of_an_address_and_ends_when_d
     let mut refused = TcpStream::connect(address).await.unwrap();
     assert!(matches!(refused.read(&mut [0; 1]).await, Ok(0) | Err(_)), "a third connection was accepted");
     stages.end();
-    serving.await.unwrap();
+    serving.await.unwrap().unwrap();
     assert_eq!(open[0].read(&mut [0; 1]).await.unwrap(), 0);
     TcpStream::connect(address).await.expect_err("the listener is open");
 }

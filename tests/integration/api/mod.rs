@@ -2,6 +2,8 @@
 
 mod access;
 mod concurrency;
+mod connections;
 mod invalid_requests;
 mod schemathesis;
+mod tls;
 mod user_journey;

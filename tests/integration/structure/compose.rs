@@ -98,11 +98,12 @@ fn compose_services_know_all_brokers_members_and_servers() {
     for server in services(&compose, "server-") {
         let environment = &compose["services"][&server]["environment"];
         assert_eq!(hosts(environment["NATS_URL"].as_str().unwrap()), services(&compose, "nats-"));
-        let uri = environment["MONGODB_URI"].as_str().unwrap().trim_start_matches("mongodb://");
+        let (user, uri) = environment["MONGODB_URI"].as_str().unwrap().split_once('@').unwrap();
+        assert!(user.starts_with("mongodb://dockhost:${DOCKHOST_MONGODB_PASSWORD:?"), "{user}");
         let (members, options) = uri.split_once('/').unwrap();
         let mongo: BTreeSet<_> = services(&compose, "mongo-").into_iter().filter(|name| name != "mongo-init").collect();
         assert_eq!(hosts(members), mongo);
-        assert_eq!(options, "?replicaSet=rs0");
+        assert_eq!(options, "?replicaSet=rs0&authSource=admin");
         let job = compose["services"]["mongo-init"]["command"].to_string();
         assert!(mongo.iter().all(|member| job.contains(&format!("'{member}:27017'"))), "{job}");
     }
@@ -123,4 +124,36 @@ fn compose_services_know_all_brokers_members_and_servers() {
         assert!(names.iter().zip(addresses).all(|(name, address)| address == format!("{name}:3001")), "{section}");
     }
     assert!(balancer.contains("option httpchk GET /health"), "{balancer}");
+}
+
+/// One member makes the server's user, with the password in the servers' URI; the others must be empty to join it.
+#[test]
+fn compose_database_needs_a_password_and_a_key() {
+    let compose = compose();
+    for member in services(&compose, "mongo-").into_iter().filter(|name| name != "mongo-init") {
+        let service = &compose["services"][&member];
+        let required = |name: &str| service["environment"][name].as_str().unwrap_or_default().contains(":?");
+        assert!(required("DOCKHOST_MONGODB_KEY"), "{member}");
+        assert_eq!(required("MONGO_INITDB_ROOT_PASSWORD"), member == "mongo-1", "{member}");
+        let command = service["command"].to_string();
+        assert!(command.contains(r#""--keyFile","/tmp/key""#), "{command}");
+        assert!(service["entrypoint"].to_string().contains("> /tmp/key"), "{service}");
+    }
+    let job = &compose["services"]["mongo-init"];
+    let [password, of_server] = [&job["environment"], &compose["services"]["server-1"]["environment"]];
+    let password = password["DOCKHOST_MONGODB_PASSWORD"].as_str().unwrap();
+    assert!(of_server["MONGODB_URI"].as_str().unwrap().contains(password));
+    assert!(job["command"].to_string().contains("process.env.DOCKHOST_MONGODB_PASSWORD"));
+}
+
+#[test]
+fn compose_containers_have_limited_logs_and_servers_time_to_stop() {
+    let compose = compose();
+    for (name, service) in compose["services"].as_object().unwrap() {
+        assert!(service["logging"]["options"]["max-size"].is_string(), "{name}");
+        let is_server = name.starts_with("server-");
+        assert_eq!(service["stop_grace_period"].is_string(), is_server, "{name}");
+    }
+    let agent = compose["services"]["agent"]["environment"]["LAN_IP"].as_str().unwrap();
+    assert!(agent.starts_with("${LAN_IP:?"), "{agent}");
 }

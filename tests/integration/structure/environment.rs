@@ -29,6 +29,12 @@ pub(super) fn of_the_broker(files: &[&str]) -> BTreeSet<String> {
     set(words.filter(|word| is_name(word)))
 }
 
+/// The variables in `docker-compose.yml`; some only its other services read.
+fn of_compose() -> BTreeSet<String> {
+    let text = text("docker-compose.yml");
+    set(between(&text, "${", "}").into_iter().filter_map(|word| word.split(':').next()).filter(|word| is_name(word)))
+}
+
 /// The variables that the programs read: as arguments, as secrets, or by hand.
 fn read() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -45,7 +51,7 @@ fn read() -> BTreeSet<String> {
 
 #[test]
 fn env_example_names_every_variable() {
-    let known: BTreeSet<String> = read().union(&of_the_broker(&OF_THE_BROKER)).cloned().collect();
+    let known: BTreeSet<String> = [read(), of_the_broker(&OF_THE_BROKER), of_compose()].into_iter().flatten().collect();
     assert!(known.len() > 30, "the search missed variables: {known:?}");
     assert_same((".env.example", explained()), ("the programs and the broker's configurations", known));
 }

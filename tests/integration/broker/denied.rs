@@ -2,6 +2,7 @@
 
 use async_nats::HeaderMap;
 use dockhost_domain::subject::Channel;
+use futures::TryStreamExt;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -58,6 +59,32 @@ async fn publish_other_than_its_own_subjects_is_refused() {
     }
 }
 
+/// The names come from the broker, so none is misspelt, and a new stream or bucket is tried as well.
+#[tokio::test]
+async fn publish_to_any_stream_and_its_api_is_refused() {
+    let world = World::new().await;
+    let mut ada = world.ada().await;
+    let streams: Vec<_> = world.main.jetstream().streams().try_collect().await.unwrap();
+    let names: Vec<_> = streams.iter().map(|stream| stream.config.name.as_str()).collect();
+    for bucket in [KEYS_BUCKET, LEADER_BUCKET] {
+        assert!(names.contains(&format!("KV_{bucket}").as_str()), "{bucket} is not in {names:?}");
+    }
+    for stream in &streams {
+        let name = &stream.config.name;
+        let stored = stream.config.subjects.iter().map(|subject| subject.replace(['>', '*'], "x"));
+        let requests = ["STREAM.INFO", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "STREAM.PURGE", "STREAM.UPDATE"]
+            .into_iter()
+            .chain(["STREAM.DELETE", "STREAM.SNAPSHOT", "DIRECT.GET", "CONSUMER.CREATE", "CONSUMER.NAMES"])
+            .map(|request| format!("$JS.API.{request}.{name}"));
+        for subject in stored.chain(requests) {
+            ada.client.publish(subject.clone(), "{}".into()).await.unwrap();
+            let refusal = ada.next_event().await;
+            let expected = format!("permissions violation for publish to \"{}\"", subject.to_lowercase());
+            assert!(refusal.contains(&expected), "{subject}: {refusal}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn subscribe_other_than_its_own_inbox_is_refused() {
     let world = World::new().await;
@@ -84,6 +111,9 @@ async fn subscribe_other_than_its_own_inbox_is_refused() {
         "$JS.>".to_owned(),
         "$JS.API.>".to_owned(),
         "$JS.ACK.>".to_owned(),
+        "$KV.>".to_owned(),
+        format!("$KV.{KEYS_BUCKET}.>"),
+        format!("$KV.{LEADER_BUCKET}.>"),
         pull_subject(other),
     ] {
         for queue in [None, Some("dockhost")] {

@@ -19,8 +19,8 @@ pub enum InstanceRef {
     Name(InstanceName),
 }
 
-/// Every status but `deleted`. Queries name them instead of excluding that one, because an index then leads to the live
-/// documents only, however many deleted ones there are.
+/// Every status but `deleted`. With an index on the status, queries read the live documents only, however many deleted
+/// ones there are; because they name the statuses, the index also gives all owners' documents in the order of their ids.
 const LIVE: [Status; 8] = [
     Status::Creating,
     Status::Running,

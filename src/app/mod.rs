@@ -69,7 +69,8 @@ async fn start(
     let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
     let connections = Connections::open(args, urls, &nats, master_key).await?;
     let (replica, snapshot_writer) = Replica::build(connections).await?;
-    tasks::check_durability(supervisor, urls.nats_url.clone(), nats_system);
+    tasks::check_durability(supervisor, urls.nats_url.clone(), nats_system.clone());
+    tasks::start_flood_guard(supervisor, &replica, urls.nats_url.clone(), nats_system);
     // The services queue requests as soon as they are open, and answer once the replica knows the log.
     let image = args.instances.instance_image.clone();
     let services = tasks::open_services(&replica, &callout, ApiKeys::new(&backend_tokens), image).await?;

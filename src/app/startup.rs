@@ -15,6 +15,7 @@ use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{Audience, Tokens};
+use crate::broker::agent_gate::AgentGate;
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
 use crate::broker::consumer::durable;
@@ -58,6 +59,7 @@ pub struct Replica {
     pub executor: Arc<Executor>,
     pub follower: Arc<Follower>,
     pub heartbeats: Arc<HeartbeatRegistry>,
+    pub gate: Arc<AgentGate>,
     pub progress: Arc<ProjectionProgress>,
     pub log_monitor: Arc<LogMonitor>,
     pub assignments: Assignments,
@@ -106,6 +108,7 @@ impl Replica {
             log_monitor: Arc::new(LogMonitor::new(Arc::clone(executor.capacity()))),
             executor,
             heartbeats: Arc::new(HeartbeatRegistry::default()),
+            gate: Arc::default(),
             progress: Arc::new(ProjectionProgress::new(store.clone())),
             assignments: Assignments::open(broker.jetstream()).await?,
             connections,
@@ -143,6 +146,7 @@ pub fn http_app(
         executor: Arc::clone(&replica.executor),
         follower: Arc::clone(&replica.follower),
         heartbeats: Arc::clone(&replica.heartbeats),
+        gate: Arc::clone(&replica.gate),
         progress: Arc::clone(&replica.progress),
         log_monitor: Arc::clone(&replica.log_monitor),
         dependencies: DependencyCheck::default(),

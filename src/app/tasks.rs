@@ -13,6 +13,7 @@ use crate::auth::backend_authenticator::LogBackendAuthenticator;
 use crate::broker::assignments::Assignments;
 use crate::broker::callout::Callout;
 use crate::broker::durability;
+use crate::broker::flood_guard::FloodGuard;
 use crate::broker::hello::HelloHandler;
 use crate::broker::jwt::Signer;
 use crate::broker::service::Service;
@@ -41,15 +42,16 @@ pub async fn open_services(
     image: Option<String>,
 ) -> anyhow::Result<Services> {
     let Connections { broker, agents, .. } = &replica.connections;
+    let gate = &replica.gate;
     let authenticator = Arc::new(LogBackendAuthenticator::new(Arc::clone(&replica.executor), api_keys));
     let signer = Signer::from_seed(callout)?;
     let hello = HelloHandler { broker: agents.clone(), enrolments: authenticator.clone(), image };
     let assignments = Assignments::open(agents.jetstream()).await?;
     let confirm = ConfirmHandler { assignments, executor: Arc::clone(&replica.executor) };
     Ok(Services {
-        callout: Callout::open(broker.clone(), signer, authenticator).await?,
-        hello: Service::open(agents.clone(), hello).await?,
-        confirm: Service::open(agents.clone(), confirm).await?,
+        callout: Callout::open(broker.clone(), signer, authenticator, Arc::clone(gate)).await?,
+        hello: Service::open(agents.clone(), hello, Arc::clone(gate)).await?,
+        confirm: Service::open(agents.clone(), confirm, Arc::clone(gate)).await?,
     })
 }
 
@@ -76,6 +78,13 @@ pub async fn start_log_monitor(supervisor: &Supervisor, replica: &Replica) -> an
     Ok(())
 }
 
+/// Starts to cut off backends that flood.
+pub fn start_flood_guard(supervisor: &Supervisor, replica: &Replica, nats_url: String, system: Option<SecretString>) {
+    let (broker, gate) = (replica.connections.broker.clone(), Arc::clone(&replica.gate));
+    let guard = FloodGuard { broker, gate, nats_url, system };
+    supervisor.spawn_fallible("flood guard", |cancel| guard.run(cancel));
+}
+
 /// Starts the tasks that every replica runs.
 pub fn start_replica(
     supervisor: &Supervisor,
@@ -89,7 +98,9 @@ pub fn start_replica(
     let follower = Arc::clone(&replica.follower);
     supervisor.spawn("follower", |cancel| follower.run(start.after, start.latest, cancel));
     let heartbeats = Arc::clone(&replica.heartbeats);
-    supervisor.spawn_fallible("heartbeats", |cancel| heartbeats.run(agents.client().clone(), cancel));
+    supervisor.spawn_fallible("heartbeats", |cancel| {
+        heartbeats.run(agents.client().clone(), Arc::clone(&replica.gate), cancel)
+    });
     let builder = ModelBuilder::new(Arc::clone(&replica.connections.log), replica.connections.store.clone());
     supervisor.spawn("model builder", |cancel| builder.run(cancel));
     let (progress, follower) = (Arc::clone(&replica.progress), Arc::clone(&replica.follower));
@@ -124,6 +135,7 @@ pub async fn start_election(
         executor: Arc::clone(&replica.executor),
         follower: Arc::clone(&replica.follower),
         heartbeats: Arc::clone(&replica.heartbeats),
+        gate: Arc::clone(&replica.gate),
         assignments: replica.assignments.clone(),
         policy: args.deadlines.policy(),
         lost_after: args.deadlines.lost_after(),

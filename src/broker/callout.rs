@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
+use super::agent_gate::AgentGate;
 use super::connect::Broker;
 use super::jwt::{AuthRequest, MAX_LIFETIME, SignError, Signer};
 use super::{ServeError, subscribe};
@@ -39,6 +40,7 @@ struct Responder {
     broker: Broker,
     signer: Signer,
     authenticator: Arc<dyn BackendAuthenticator>,
+    gate: Arc<AgentGate>,
     lifetime: Duration,
 }
 
@@ -51,9 +53,10 @@ impl Callout {
         broker: Broker,
         signer: Signer,
         authenticator: Arc<dyn BackendAuthenticator>,
+        gate: Arc<AgentGate>,
     ) -> Result<Self, ServeError> {
         let requests = subscribe(&broker, AUTH_REQUEST_SUBJECT).await?;
-        Ok(Self { requests, responder: Responder { broker, signer, authenticator, lifetime: MAX_LIFETIME } })
+        Ok(Self { requests, responder: Responder { broker, signer, authenticator, gate, lifetime: MAX_LIFETIME } })
     }
 
     /// Limits connections to this lifetime instead of [`MAX_LIFETIME`], which it can't exceed.
@@ -98,7 +101,10 @@ impl Responder {
             None => None,
         };
         let address = &request.address;
-        if let Some(backend) = backend {
+        if let Some(backend) = backend.filter(|backend| self.gate.is_refused(*backend)) {
+            tracing::debug!(%backend, address, "connection refused: the backend floods");
+            self.signer.deny(request, "the backend floods", clock::now())
+        } else if let Some(backend) = backend {
             tracing::info!(%backend, address, "backend authenticated");
             // Jitter: backends that connected together, after a restart of the broker, don't all reconnect together.
             let lifetime = self.lifetime.mul_f64(rand::random_range(0.8..=1.0));

@@ -13,6 +13,7 @@ use dockhost_domain::subject::{ALL_HELLOS, Channel};
 use dockhost_domain::wire::Welcome;
 use futures::future::BoxFuture;
 
+use super::agent_limits::AgentMessage;
 use super::connect::Broker;
 use super::service::{RequestError, RequestHandler};
 use crate::broker::streams::ASSIGNMENTS;
@@ -39,6 +40,7 @@ pub struct HelloHandler {
 }
 
 impl RequestHandler for HelloHandler {
+    const MESSAGE: AgentMessage = AgentMessage::Hello;
     const SUBJECT: &'static str = ALL_HELLOS;
     type Response = Welcome;
 

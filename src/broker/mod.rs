@@ -6,14 +6,18 @@
 //! - [`connect`]: the connection. [`durability`]: whether the broker's nodes sync each write.
 //! - [`streams`]: the streams and buckets. [`consumer`]: how they are read.
 //! - [`callout`], [`jwt`]: authentication of backends. [`service`]: what the services for agents have in common.
+//! - [`agent_limits`], [`agent_gate`], [`flood_guard`]: how much each backend may send, and what happens beyond it.
 //! - [`hello`]: the service that agents greet; `confirm`, which needs the log, is in `replica`. [`assignments`]: the stream
 //!   that both serve.
 
+pub mod agent_gate;
+pub mod agent_limits;
 pub mod assignments;
 pub mod callout;
 pub mod connect;
 pub mod consumer;
 pub mod durability;
+pub mod flood_guard;
 pub mod hello;
 pub mod jwt;
 pub mod service;

@@ -3,13 +3,17 @@
 //! The broker lets each backend publish to its own subject only, so the subject identifies the sender. The reply is a
 //! JSON body, or an error in the headers of NATS services. Requests are handled concurrently.
 
-use async_nats::{HeaderMap, Message, Subscriber};
+use std::sync::Arc;
+
+use async_nats::{HeaderMap, Message, Subject, Subscriber};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::Channel;
 use futures::StreamExt;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::agent_gate::AgentGate;
+use super::agent_limits::AgentMessage;
 use super::connect::Broker;
 use super::{ServeError, subscribe};
 use crate::common::error::{Cause, chain};
@@ -18,6 +22,8 @@ const MAX_CONCURRENT_REQUESTS: usize = 16;
 
 /// Handles the requests of one service.
 pub trait RequestHandler: Send + Sync + 'static {
+    /// What is limited for each backend.
+    const MESSAGE: AgentMessage;
     /// The subjects of all its requests.
     const SUBJECT: &'static str;
     /// The body of a successful reply.
@@ -64,6 +70,7 @@ pub struct Service<H> {
     broker: Broker,
     requests: Subscriber,
     handler: H,
+    gate: Arc<AgentGate>,
 }
 
 impl<H: RequestHandler> Service<H> {
@@ -71,25 +78,35 @@ impl<H: RequestHandler> Service<H> {
     ///
     /// # Errors
     /// [`ServeError`], if the broker does not accept the subscription.
-    pub async fn open(broker: Broker, handler: H) -> Result<Self, ServeError> {
+    pub async fn open(broker: Broker, handler: H, gate: Arc<AgentGate>) -> Result<Self, ServeError> {
         let requests = subscribe(&broker, H::SUBJECT).await?;
-        Ok(Self { broker, requests, handler })
+        Ok(Self { broker, requests, handler, gate })
     }
 
     /// Handles requests until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { broker, requests, handler } = self;
+        let Self { broker, requests, handler, gate } = self;
         let (broker, handler) = (&broker, &handler);
-        let requests = requests.take_until(stop.cancelled_owned());
-        requests.for_each_concurrent(MAX_CONCURRENT_REQUESTS, |message| answer(broker, handler, message)).await;
+        // What the gate refuses waits for no slot.
+        let accepted = requests.take_until(stop.cancelled_owned()).filter_map(|message| {
+            let request = accept::<H>(message, &gate);
+            std::future::ready(request)
+        });
+        let answer = |(backend, reply, message)| answer(broker, handler, backend, reply, message);
+        accepted.for_each_concurrent(MAX_CONCURRENT_REQUESTS, answer).await;
     }
 }
 
-async fn answer<H: RequestHandler>(broker: &Broker, handler: &H, message: Message) {
-    let backend = message.subject.parse().ok().and_then(H::sender);
-    let (Some(reply), Some(backend)) = (message.reply, backend) else {
-        return tracing::warn!(subject = %message.subject, "request without a sender or a reply subject ignored");
-    };
+/// The sender, the reply subject and the message, if the backend may send it now.
+fn accept<H: RequestHandler>(mut message: Message, gate: &AgentGate) -> Option<(BackendId, Subject, Message)> {
+    let backend = message.subject.parse().ok().and_then(H::sender)?;
+    let accepted = gate.accepts(backend, H::MESSAGE);
+    // Without a reply subject nobody asks.
+    let reply = message.reply.take()?;
+    accepted.then_some((backend, reply, message))
+}
+
+async fn answer<H: RequestHandler>(broker: &Broker, handler: &H, backend: BackendId, reply: Subject, message: Message) {
     let client = broker.client();
     let subject = message.subject;
     let sent = match handler.handle(backend, &message.payload).await.map(|response| serde_json::to_vec(&response)) {

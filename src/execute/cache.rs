@@ -77,10 +77,15 @@ enum Slot<A> {
     Loaded(CachedState<A>),
 }
 
+/// Commands for one aggregate that wait or run at the same time on this replica; a further one is refused as busy.
+pub const MAX_COMMANDS_PER_AGGREGATE: usize = 256;
+
 /// The cache entry of one aggregate.
 pub struct CacheEntry<A> {
     /// Held by a command from its decision to the reply to its append: one command at a time per aggregate and replica.
     pub command_lock: tokio::sync::Mutex<()>,
+    /// Held by a command from its arrival on: so many may wait for the lock.
+    pub command_places: tokio::sync::Semaphore,
     /// Held by a load: one at a time.
     pub load_lock: tokio::sync::Mutex<()>,
     slot: Mutex<Slot<A>>,
@@ -90,6 +95,7 @@ impl<A: Aggregate> CacheEntry<A> {
     fn new() -> Self {
         Self {
             command_lock: tokio::sync::Mutex::default(),
+            command_places: tokio::sync::Semaphore::new(MAX_COMMANDS_PER_AGGREGATE),
             load_lock: tokio::sync::Mutex::default(),
             slot: Mutex::new(Slot::Empty),
         }

@@ -34,6 +34,8 @@ pub use snapshots::{SnapshotManager, SnapshotOptions, SnapshotStore};
 
 /// Longer tails are folded on a blocking thread, because they would occupy a thread of the runtime for too long.
 const MAX_EVENTS_FOLDED_INLINE: usize = 1000;
+/// How long a command waits for earlier ones of its aggregate before it gives up.
+const MAX_COMMAND_WAIT: Duration = Duration::from_secs(10);
 /// How often a command decides before it gives up because of conflicts.
 const MAX_ATTEMPTS: u32 = 10;
 
@@ -43,7 +45,7 @@ pub enum ExecuteError<R> {
     /// The aggregate's rules forbid it.
     #[error(transparent)]
     Rejected(R),
-    /// Every attempt had a sequence conflict. Nothing was stored.
+    /// Every attempt had a sequence conflict, or too many commands for the aggregate wait. Nothing was stored.
     #[error("too many commands for one aggregate at once")]
     Busy,
     /// The log is full, or only its reserve is left and the command is not what that is for. Nothing was stored.
@@ -249,7 +251,11 @@ impl Executor {
         A: CachedAggregate,
     {
         let entry = A::cache(&self.aggregates).entry(id);
-        let _guard = entry.command_lock.lock().await;
+        // Bounded, so that a hot or slow aggregate does not collect ever more commands, whose callers give up anyway.
+        let Ok(_place) = entry.command_places.try_acquire() else { return Err(ExecuteError::Busy) };
+        let Ok(_guard) = tokio::time::timeout(MAX_COMMAND_WAIT, entry.command_lock.lock()).await else {
+            return Err(ExecuteError::Busy);
+        };
         let mut cached = self.state::<A>(id).await?;
         for attempt in 0..MAX_ATTEMPTS {
             let event = match decide(&cached.state) {

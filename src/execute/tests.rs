@@ -262,3 +262,26 @@ async fn batch_conflict_stores_nothing_and_can_be_decided_again() {
         assert_eq!(cached.state.owner, Some(principal(1)), "the cache has the stored events");
     }
 }
+
+#[tokio::test]
+async fn execute_too_many_commands_for_one_aggregate_is_busy() {
+    let (_, [executor]) = replicas();
+    let entry = Claim::cache(executor.aggregates()).entry(NAME);
+    let first = entry.command_lock.lock().await;
+    let waiting = (0..cache::MAX_COMMANDS_PER_AGGREGATE).map(|_| {
+        let executor = Arc::clone(&executor);
+        tokio::spawn(async move { take(&executor, 1).await.map(|_| ()) })
+    });
+    let waiting: Vec<_> = waiting.collect();
+    while entry.command_places.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(take(&executor, 1).await, Err(ExecuteError::Busy)));
+    let other = executor.execute(EMAIL, origin(), TakeClaim { owner: principal(1) }).await;
+    assert!(other.is_ok(), "another aggregate");
+    drop(first);
+    for outcome in join_all(waiting).await {
+        outcome.unwrap().unwrap();
+    }
+    assert!(take(&executor, 1).await.is_ok());
+}

@@ -18,6 +18,7 @@ use crate::auth::admission::{SharedSecret, SignUp};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::token::{TOKEN_LIFETIME_SECONDS, Tokens};
+use crate::broker::agent_gate::AgentGate;
 use crate::common::shutdown::ShutdownStages;
 use crate::execute::Executor;
 use crate::replica::follower::Follower;
@@ -71,6 +72,8 @@ pub struct App {
     pub follower: Arc<Follower>,
     /// The backends' last heartbeats.
     pub heartbeats: Arc<HeartbeatRegistry>,
+    /// Limits what backends send.
+    pub gate: Arc<AgentGate>,
     /// How far the read models are.
     pub progress: Arc<ProjectionProgress>,
     /// The read models.

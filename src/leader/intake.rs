@@ -1,35 +1,46 @@
-//! Intake: executes the agents' reports as commands, in the order of REPORTS.
+//! Intake: executes the agents' reports as commands, in turn by backend and by user ([`super::turns`]).
 //!
-//! The subject identifies the backend; the broker enforces it. A report that yields no event reconciles the backend's
-//! assignment, because the backend may differ from the desired state. Reports are acknowledged afterwards; the tenancy
-//! remembers each report's position, so a redelivered one is a no-op.
+//! The subject identifies the backend; the broker enforces it. A report beyond the backend's limits is dropped unread. A
+//! report that yields no event reconciles the backend's assignment, because the backend may differ from the desired
+//! state. Each report is acknowledged afterwards; the tenancy remembers each report's position, so a redelivered one is a
+//! no-op. The reports of one backend about one user are processed in the order of REPORTS; the tenancy ignores what other
+//! backends than an instance's current one report.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_nats::jetstream::{Context, Message};
-use backon::{ConstantBuilder, Retryable};
+use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::envelope::{Actor, Origin};
-use dockhost_domain::ids::{BackendId, UserId};
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::subject::{ALL_REPORTS, Channel};
 use dockhost_domain::tenancy::{HandleReport, Policy, ReportPosition, ReportRejected, Tenancy};
 use dockhost_domain::wire::{Report, ReportKind};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::{Dispatcher, Trigger, WorkItem};
+use super::turns::{Lane, Pushed, Turns};
+use crate::broker::agent_gate::AgentGate;
+use crate::broker::agent_limits::AgentMessage;
+use crate::broker::assignments::Assignments;
 use crate::broker::consumer::durable::{Ack, DurableConsumer};
 use crate::broker::streams::REPORTS;
 use crate::common::error::Cause;
-use crate::execute::{ExecuteError, Executed, Executor};
-use crate::leader::job_runner::{self, process_groups};
+use crate::execute::{ExecuteError, Executor};
+use crate::leader::job_runner::{self, catch_panic};
 use crate::replica::follower::Follower;
 
 /// Retries of a report before it fails. A failed report is redelivered after newer ones.
 const MAX_RETRIES_IN_ORDER: usize = 10;
+/// Reports that may be unacknowledged at once: what waits of ten backends with full lanes.
+const MAX_ACK_PENDING: i64 = 10_000;
+/// Assignments `deleted` about containers that a backend should not have, beside the assignments of all it has room for.
+const MAX_LEFTOVERS: usize = 64;
 
 /// The intake role.
 pub struct Intake {
-    /// The broker.
+    /// The connection for what agents send.
     pub jetstream: Context,
     /// When the stream REPORTS was created, in Unix milliseconds.
     pub incarnation: u64,
@@ -39,6 +50,10 @@ pub struct Intake {
     pub follower: Arc<Follower>,
     /// Deadlines of instances.
     pub policy: Policy,
+    /// Limits what backends send.
+    pub gate: Arc<AgentGate>,
+    /// The stream ASSIGNMENTS.
+    pub assignments: Assignments,
     /// Reconciles after a report without an event; it processes events itself.
     pub dispatcher: Arc<Dispatcher>,
 }
@@ -49,10 +64,24 @@ struct Received {
     sequence: u64,
 }
 
-fn read(message: &Message) -> Result<Received, Cause> {
+struct Queued {
+    received: Received,
+    ack: Ack,
+}
+
+fn sender(message: &Message) -> Result<BackendId, Cause> {
     let Channel::Report(backend) = message.subject.parse()? else { return Err("not a report subject".into()) };
+    Ok(backend)
+}
+
+fn read(message: &Message, backend: BackendId) -> Result<Received, Cause> {
     let sequence = message.info()?.stream_sequence;
     Ok(Received { backend, report: serde_json::from_slice(&message.payload)?, sequence })
+}
+
+/// Whether the log may execute the command later.
+const fn is_transient<R>(error: &ExecuteError<R>) -> bool {
+    matches!(error, ExecuteError::Busy | ExecuteError::Unavailable(_) | ExecuteError::Unknown(_))
 }
 
 impl Intake {
@@ -61,67 +90,163 @@ impl Intake {
     /// # Errors
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
-        let mut consumer = DurableConsumer::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
+        let consumer = DurableConsumer::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
+        let (intake, turns, mut lanes) = (Arc::new(self), Arc::new(Turns::default()), JoinSet::new());
+        let consumer = consumer.with_max_ack_pending(MAX_ACK_PENDING);
+        let outcome = Self::receive(&intake, &turns, consumer, &mut lanes, &cancel).await;
+        // What is under way ends; what waits is redelivered.
+        turns.close();
+        while lanes.join_next().await.is_some() {}
+        outcome
+    }
+
+    async fn receive(
+        intake: &Arc<Self>,
+        turns: &Arc<Turns<Queued>>,
+        mut consumer: DurableConsumer,
+        lanes: &mut JoinSet<()>,
+        cancel: &CancellationToken,
+    ) -> Result<(), Cause> {
         while let Some(messages) = cancel
             .run_until_cancelled(consumer.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
             .await
         {
-            let mut groups: BTreeMap<UserId, (Vec<Received>, Vec<Ack>)> = BTreeMap::new();
             for message in messages? {
-                match read(&message) {
-                    Ok(received) => {
-                        let group = groups.entry(received.report.user_id).or_default();
-                        group.0.push(received);
-                        group.1.push(Ack::of(message));
+                let Some((lane, queued)) = intake.accept(message).await else { continue };
+                let sequence = queued.received.sequence;
+                if turns.waits(lane, |waiting: &Queued| waiting.received.sequence == sequence) {
+                    // Redelivered because it waits for long.
+                    continue;
+                }
+                match turns.push(lane, queued) {
+                    Pushed::Start(first) => {
+                        let (intake, turns, cancel) = (Arc::clone(intake), Arc::clone(turns), cancel.clone());
+                        lanes.spawn(async move { intake.process_lane(lane, first, &turns, &cancel).await });
                     }
-                    Err(error) => {
-                        let subject = message.subject.as_str();
-                        tracing::warn!(subject, %error, "dropped an unreadable report");
-                        drop(Ack::of(message).confirm().await);
-                    }
+                    Pushed::Queued => {}
+                    Pushed::Full(Queued { ack, .. }) => drop(ack.retry_after(job_runner::RETRY_DELAY).await),
                 }
             }
-            process_groups("intake", groups, |reports| self.handle_in_order(reports)).await;
+            while lanes.try_join_next().is_some() {}
         }
         Ok(())
     }
 
-    async fn handle_in_order(&self, reports: Vec<Received>) -> Result<(), Cause> {
-        for received in reports {
-            self.handle(received).await?;
+    /// Reads a message, unless it is dropped.
+    async fn accept(&self, message: Box<Message>) -> Option<(Lane, Queued)> {
+        let read = sender(&message).and_then(|backend| {
+            let accepted = self.gate.accepts(backend, AgentMessage::Report);
+            accepted.then(|| read(&message, backend)).transpose().inspect_err(|_| {
+                self.gate.accepts(backend, AgentMessage::UnreadableReport);
+            })
+        });
+        match read {
+            Ok(Some(received)) => {
+                let lane = (received.backend, received.report.user_id);
+                return Some((lane, Queued { received, ack: Ack::of(message) }));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let subject = message.subject.as_str();
+                tracing::warn!(subject, %error, "dropped an unreadable report");
+            }
         }
-        Ok(())
+        drop(Ack::of(message).confirm().await);
+        None
     }
 
-    /// Executes the command, retrying while the log is unavailable: a redelivered report would come after newer ones.
-    async fn execute_with_retry(
+    /// Processes a lane until nothing waits in it.
+    async fn process_lane(&self, lane: Lane, first: Queued, turns: &Turns<Queued>, cancel: &CancellationToken) {
+        let mut next = Some(first);
+        while let Some(Queued { received, ack }) = next {
+            let mut attempts = 0;
+            let outcome = loop {
+                let turn = turns.turn(lane.0).await;
+                let outcome = catch_panic(self.handle(&received)).await;
+                drop(turn);
+                attempts += 1;
+                // Only this lane waits. If it went on, the redelivered report would come after newer ones.
+                match outcome {
+                    Ok(Handled::Retry(_)) if attempts <= MAX_RETRIES_IN_ORDER && !cancel.is_cancelled() => {
+                        cancel.run_until_cancelled(tokio::time::sleep(job_runner::RETRY_DELAY)).await;
+                    }
+                    Ok(Handled::Retry(error)) => break Err(error),
+                    Ok(Handled::Done(outcome)) => break outcome,
+                    Err(panicked) => break Err(panicked.into()),
+                }
+            };
+            job_runner::settle("intake", &outcome, [ack]).await;
+            next = turns.next(lane);
+        }
+    }
+
+    async fn handle(&self, received: &Received) -> Handled {
+        match self.execute(received).await {
+            Ok(None) => Handled::Done(Ok(())),
+            Ok(Some(trigger)) => {
+                let Report { user_id, instance_id, .. } = received.report;
+                let item = WorkItem::for_backend(user_id, instance_id, received.backend, trigger);
+                Handled::Done(self.dispatcher.reconcile(&item).await.map_err(Cause::from))
+            }
+            Err(error) if is_transient(&error) => Handled::Retry(error.into()),
+            Err(error) => Handled::Done(Err(error.into())),
+        }
+    }
+
+    /// Executes the command; returns why to reconcile, if there is need.
+    async fn execute(
         &self,
-        user: UserId,
-        origin: Origin,
-        command: HandleReport,
-    ) -> Result<Executed<Tenancy>, ExecuteError<ReportRejected>> {
-        let retries =
-            ConstantBuilder::default().with_delay(job_runner::RETRY_DELAY).with_max_times(MAX_RETRIES_IN_ORDER);
-        (|| self.executor.execute(user, origin.clone(), command.clone()))
-            .retry(retries)
-            .when(|error| matches!(error, ExecuteError::Busy | ExecuteError::Unavailable(_) | ExecuteError::Unknown(_)))
-            .await
+        Received { backend, report, sequence }: &Received,
+    ) -> Result<Option<Trigger>, ExecuteError<ReportRejected>> {
+        let (backend, user, instance, placement) = (*backend, report.user_id, report.instance_id, report.placement);
+        let position = ReportPosition { incarnation: self.incarnation, sequence: *sequence };
+        let facts = self.follower.facts(self.policy, instance);
+        let command = HandleReport { backend_id: backend, report: report.clone(), position, facts };
+        let origin = Origin { actor: Actor::Backend(backend), cause: format!("report:{sequence}"), trace_parent: None };
+        match self.executor.execute(user, origin, command).await {
+            Ok(done) if done.stored.is_some() => Ok(None),
+            Ok(_) if report.kind == ReportKind::InstanceDeleted => Ok(Some(Trigger::Removed)),
+            Ok(_) => Ok(Some(Trigger::Changed)),
+            Err(ExecuteError::Rejected(ReportRejected::OrphanedContainer)) => {
+                let told = self.may_be_told_to_remove(backend, user, instance).await?;
+                Ok(told.then_some(Trigger::OrphanedContainer { placement }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    async fn handle(&self, Received { backend, report, sequence }: Received) -> Result<(), Cause> {
-        let (user, instance, placement) = (report.user_id, report.instance_id, report.placement);
-        let removed = report.kind == ReportKind::InstanceDeleted;
-        let position = ReportPosition { incarnation: self.incarnation, sequence };
-        let facts = self.follower.facts(self.policy, instance);
-        let command = HandleReport { backend_id: backend, report, position, facts };
-        let origin = Origin { actor: Actor::Backend(backend), cause: format!("report:{sequence}"), trace_parent: None };
-        let trigger = match self.execute_with_retry(user, origin, command).await {
-            Ok(done) if done.stored.is_some() => return Ok(()),
-            Ok(_) if removed => Trigger::Removed,
-            Ok(_) => Trigger::Changed,
-            Err(ExecuteError::Rejected(ReportRejected::OrphanedContainer)) => Trigger::OrphanedContainer { placement },
-            Err(error) => return Err(error.into()),
-        };
-        Ok(self.dispatcher.reconcile(&WorkItem::for_backend(user, instance, backend, trigger)).await?)
+    /// Whether an assignment `deleted` may be left for a backend: only about an instance of the log, and not too many.
+    async fn may_be_told_to_remove(
+        &self,
+        backend: BackendId,
+        user: UserId,
+        instance: InstanceId,
+    ) -> Result<bool, ExecuteError<ReportRejected>> {
+        let known = self.executor.state::<Tenancy>(user).await?.state.instance(instance).is_some();
+        // The state forgets deleted instances after a while.
+        if !known && !self.was_in_log(user, instance).await? {
+            self.gate.accepts(backend, AgentMessage::UnreadableReport);
+            tracing::debug!(%backend, %instance, "report about an unknown instance ignored");
+            return Ok(false);
+        }
+        let room = self.follower.fleet().machine(backend).map_or(0, |machine| machine.details.max_containers);
+        let assigned = self.assignments.of(backend).await.map_err(|error| ExecuteError::Unavailable(error.into()))?;
+        Ok(assigned.len() < usize::try_from(room).unwrap_or(usize::MAX).saturating_add(MAX_LEFTOVERS))
     }
+
+    async fn was_in_log(&self, user: UserId, instance: InstanceId) -> Result<bool, ExecuteError<ReportRejected>> {
+        let events = self.executor.log().load(Tenancy::subject(user), 0).await?;
+        Ok(events.iter().any(|recorded| match &recorded.envelope.event {
+            Event::Tenancy(event) => event.instance_id() == Some(instance),
+            _ => false,
+        }))
+    }
+}
+
+/// What became of a report.
+enum Handled {
+    /// It is settled, or redelivered.
+    Done(Result<(), Cause>),
+    /// The log did not take it now.
+    Retry(Cause),
 }

@@ -45,21 +45,25 @@ pub async fn process_groups<K: Ord, T, F>(
     futures::stream::iter(groups.into_values())
         .for_each_concurrent(MAX_CONCURRENT_GROUPS, |(work, acks)| async move {
             let outcome = catch_panic(handle(work)).await.unwrap_or_else(|panicked| Err(panicked.into()));
-            let skipped = outcome.as_ref().is_err_and(|error| is_permanent(&**error));
-            if let Err(error) = &outcome {
-                match error.downcast_ref::<RetryLater>() {
-                    Some(reason) => tracing::debug!(role, %reason, "work is retried later"),
-                    None if skipped => tracing::warn!(role, error = chain(&**error), "work skipped (permanent error)"),
-                    None => tracing::warn!(role, error = chain(&**error), "work failed; retrying"),
-                }
-            }
-            for ack in acks {
-                // If the acknowledgement is lost, the broker redelivers the message.
-                let _ =
-                    if outcome.is_ok() || skipped { ack.confirm().await } else { ack.retry_after(RETRY_DELAY).await };
-            }
+            settle(role, &outcome, acks).await;
         })
         .await;
+}
+
+/// Logs a failure. Acknowledges the messages of work that succeeded or never will, and has the others redelivered.
+pub async fn settle(role: &'static str, outcome: &Result<(), Cause>, acks: impl IntoIterator<Item = Ack>) {
+    let skipped = outcome.as_ref().is_err_and(|error| is_permanent(&**error));
+    if let Err(error) = outcome {
+        match error.downcast_ref::<RetryLater>() {
+            Some(reason) => tracing::debug!(role, %reason, "work is retried later"),
+            None if skipped => tracing::warn!(role, error = chain(&**error), "work skipped (permanent error)"),
+            None => tracing::warn!(role, error = chain(&**error), "work failed; retrying"),
+        }
+    }
+    for ack in acks {
+        // If the acknowledgement is lost, the broker redelivers the message.
+        let _ = if outcome.is_ok() || skipped { ack.confirm().await } else { ack.retry_after(RETRY_DELAY).await };
+    }
 }
 
 /// The future panicked.

@@ -16,6 +16,7 @@ pub mod reactions;
 pub mod requeue_released;
 pub mod supervisor;
 pub mod timers;
+pub mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::broker::agent_gate::AgentGate;
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
 use crate::common::error::Cause;
@@ -80,6 +82,8 @@ pub struct Leader {
     pub follower: Arc<Follower>,
     /// The last heartbeats.
     pub heartbeats: Arc<HeartbeatRegistry>,
+    /// Limits what backends send.
+    pub gate: Arc<AgentGate>,
     /// The stream ASSIGNMENTS.
     pub assignments: Assignments,
     /// The projectors.
@@ -160,6 +164,8 @@ impl Leader {
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
             policy: self.policy,
+            gate: Arc::clone(&self.gate),
+            assignments: self.assignments.clone(),
             dispatcher: Arc::clone(&dispatcher),
         };
         // When one exits, both are restarted.

@@ -12,6 +12,7 @@ use dockhost_domain::subject::{ALL_CONFIRMS, Channel};
 use dockhost_domain::tenancy::{Tenancy, desired_assignments};
 use dockhost_domain::wire::{Assignment, Confirm, Confirmed};
 
+use crate::broker::agent_limits::AgentMessage;
 use crate::broker::assignments::Assignments;
 use crate::broker::service::{RequestError, RequestHandler};
 use crate::execute::Executor;
@@ -59,6 +60,7 @@ impl ConfirmHandler {
 }
 
 impl RequestHandler for ConfirmHandler {
+    const MESSAGE: AgentMessage = AgentMessage::Confirm;
     const SUBJECT: &'static str = ALL_CONFIRMS;
     type Response = Confirmed;
 

@@ -15,6 +15,8 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::agent_gate::AgentGate;
+use crate::broker::agent_limits::AgentMessage;
 use crate::common::clock;
 
 /// The last heartbeat of one backend.
@@ -86,10 +88,16 @@ impl HeartbeatRegistry {
     pub async fn run(
         self: Arc<Self>,
         client: async_nats::Client,
+        gate: Arc<AgentGate>,
         cancel: CancellationToken,
     ) -> Result<(), async_nats::SubscribeError> {
         let mut messages = client.subscribe(ALL_HEARTBEATS).await?;
         while let Some(Some(message)) = cancel.run_until_cancelled(messages.next()).await {
+            if let Ok(Channel::Heartbeat(backend)) = message.subject.parse()
+                && !gate.accepts(backend, AgentMessage::Heartbeat)
+            {
+                continue;
+            }
             match (message.subject.parse(), serde_json::from_slice(&message.payload)) {
                 (Ok(Channel::Heartbeat(backend)), Ok(heartbeat)) => self.record(backend, heartbeat),
                 (channel, heartbeat) => {

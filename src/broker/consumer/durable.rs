@@ -84,6 +84,13 @@ impl DurableConsumer {
         Self { js, stream, name: name.to_owned(), config, taken_over: false, position_saved: false, puller: None }
     }
 
+    /// Lets so many messages be unacknowledged at once.
+    #[must_use]
+    pub const fn with_max_ack_pending(mut self, max: i64) -> Self {
+        self.config.max_ack_pending = max;
+        self
+    }
+
     /// The messages that are available, at most `max`; waits up to `wait` for the first one.
     ///
     /// # Errors

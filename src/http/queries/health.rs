@@ -16,6 +16,7 @@ use dockhost_projections::{MODELS, Unreadable};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::broker::agent_gate::GateCounts;
 use crate::event_log::size::Fullness;
 use crate::http::app::App;
 use crate::http::dependencies::Dependencies;
@@ -79,6 +80,11 @@ enum UpOrDown {
 struct BackendCount {
     registered: usize,
     connected: usize,
+    /// Backends whose keys are refused now because they sent too many messages.
+    refused: usize,
+    /// Messages of backends beyond their limits that this replica has dropped since it started.
+    #[serde(rename = "droppedMessages")]
+    dropped_messages: u64,
 }
 
 /// The log, as this replica knows it.
@@ -273,13 +279,14 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     };
     let serves = matches!(status, HealthStatus::Ok | HealthStatus::Degraded);
     let (registered, connected) = app.follower.fleet().count();
+    let GateCounts { refused, dropped: dropped_messages } = app.gate.counts();
     let health = Health {
         status,
         down,
         problems: problems(&app),
         database: is_database_up.into(),
         broker: end.is_some().into(),
-        backends: BackendCount { registered, connected },
+        backends: BackendCount { registered, connected, refused, dropped_messages },
         uptime: app.started.elapsed().as_secs(),
         log: LogHealth {
             end,
@@ -315,7 +322,7 @@ mod tests {
         let end = app.log.events().len();
         let expected = json!({
             "status": "ok", "down": [], "problems": [], "database": "up", "broker": "up",
-            "backends": { "registered": 1, "connected": 1 }, "uptime": answer.body["uptime"],
+            "backends": { "registered": 1, "connected": 1, "refused": 0, "droppedMessages": 0 }, "uptime": answer.body["uptime"],
             "log": { "end": end, "position": end, "following": true, "bytes": null, "maxBytes": null },
             "projections": answer.body["projections"],
             "quarantined": { "count": 0, "entries": [] },

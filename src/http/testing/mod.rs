@@ -110,6 +110,7 @@ impl TestApp {
             dependencies: DependencyCheck::default(),
             follower: Arc::clone(&follower),
             heartbeats: Arc::new(HeartbeatRegistry::default()),
+            gate: Arc::default(),
             progress: Arc::new(ProjectionProgress::new(checkpoints)),
             store: Arc::clone(&store) as Arc<dyn ReadStore>,
             keyring: Arc::new(keyring),

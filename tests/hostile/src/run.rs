@@ -71,7 +71,7 @@ impl Outcome {
         if before.machines_lost != during.machines_lost {
             damage.push("an honest machine was judged lost".to_owned());
         }
-        if before.server_connections != during.server_connections {
+        if !before.server_connections.iter().all(|connection| during.server_connections.contains(connection)) {
             damage.push(format!("a server's own connection was cut: {during:?}"));
         }
         damage

@@ -81,16 +81,20 @@ impl World {
         let enrolled = Arc::new(Enrolled(HashMap::from([("ada's".to_owned(), ada), ("bob's".to_owned(), bob)])));
         let callout = CancellationToken::new();
         let signer = Signer::from_seed(&nats.secrets.callout).unwrap();
-        let callout_service =
-            Callout::open(main.clone(), signer, enrolled.clone()).await.unwrap().with_lifetime(lifetime);
+        let callout_service = Callout::open(main.clone(), signer, enrolled.clone(), Arc::default())
+            .await
+            .unwrap()
+            .with_lifetime(lifetime);
         tokio::spawn(callout_service.run(callout.clone()));
         let hello =
             HelloHandler { broker: main.clone(), enrolments: enrolled.clone(), image: Some("team/box:v1".to_owned()) };
-        tokio::spawn(Service::open(main.clone(), hello).await.unwrap().run(CancellationToken::new()));
+        tokio::spawn(Service::open(main.clone(), hello, Arc::default()).await.unwrap().run(CancellationToken::new()));
         let assignments = Assignments::open(main.jetstream()).await.unwrap();
         let executor = Executor::new(Arc::new(MemoryLog::default()));
         let confirming = ConfirmHandler { assignments: assignments.clone(), executor: Arc::clone(&executor) };
-        tokio::spawn(Service::open(main.clone(), confirming).await.unwrap().run(CancellationToken::new()));
+        tokio::spawn(
+            Service::open(main.clone(), confirming, Arc::default()).await.unwrap().run(CancellationToken::new()),
+        );
         Self { nats, main, ada, bob, callout, enrolled, assignments, executor }
     }
 

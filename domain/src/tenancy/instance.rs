@@ -207,12 +207,15 @@ impl Instance {
         self.current_placement.as_ref().and_then(|current| current.last_observation.as_ref())
     }
 
-    /// Whether the current placement's container is known to have never run, so that it has no files. The first report
-    /// that it runs ends the creation.
+    /// Whether the current placement's container is known to have never run, so that it has no files. A report that it
+    /// runs ends the creation, unless it is about no assignment (generation 0).
     #[must_use]
     pub fn never_ran(&self) -> bool {
         let is_being_created = matches!(self.progress, Progress::Pending { operation_kind: OperationKind::Create, .. });
-        is_being_created || self.last_observation().is_none()
+        match self.last_observation() {
+            None => true,
+            Some(last) => is_being_created && last.observation.phase == Phase::Stopped,
+        }
     }
 
     /// Removes the values that its user entered.

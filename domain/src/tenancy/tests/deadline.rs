@@ -4,6 +4,7 @@ use super::fixtures::*;
 use crate::tenancy::event::{DeletionOutcome, FailureReason, PlacementFailure, TenancyEvent};
 use crate::tenancy::{DeadlineRejected, HandleDeadline, Policy, Tenancy};
 use crate::testing::{at, given};
+use crate::wire::Phase;
 
 fn late() -> PlacementFailure {
     failure(A, FailureReason::Late)
@@ -50,6 +51,16 @@ fn deadline_of_a_create_with_a_container_that_never_ran_places_again() {
     let instance = tenancy.state.instance(WEB).unwrap();
     assert_eq!(instance.pending_removals, [(A, 1)].into(), "its container must be removed");
     assert_eq!(instance.last_observation(), None);
+}
+
+/// A report about no assignment: the agent was restarted after it had started the container.
+#[test]
+fn deadline_of_a_create_with_a_container_that_runs_keeps_the_placement() {
+    given(history::creating()).and([observed(0, Phase::Running, 1)]).when(deadline(1, 15)).then(failed(
+        1,
+        late(),
+        None,
+    ));
 }
 
 /// The container may still start, and a resume may help.

@@ -14,7 +14,8 @@ use crate::ids::{BackendId, InstanceId};
 use crate::subject::AggregateId;
 use crate::tenancy::event::{ReportPosition, TenancyEvent};
 use crate::tenancy::{
-    Facts, HandleDeadline, HandleReport, Instance, RetentionEntry, Tenancy, check_invariants, desired_assignments,
+    Facts, HandleDeadline, HandleReport, Instance, RetentionEntry, Status, Tenancy, check_invariants,
+    desired_assignments,
 };
 use crate::testing::{at, event_id, many_cases, user};
 use crate::wire::{DesiredState, Report, ReportKind};
@@ -131,18 +132,43 @@ fn check_sender(decision: &Decision) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// An instance that has been created has files, so it never moves to another backend by itself.
+fn check_files(
+    simulation: &Simulation,
+    decision: &Decision,
+    created: &mut BTreeSet<(InstanceId, u32)>,
+) -> Result<(), TestCaseError> {
+    let after = simulation.tenancy.instance(decision.instance);
+    match &decision.event {
+        Some(TenancyEvent::Observed(_)) => {
+            created.extend(
+                after
+                    .filter(|after| after.status() == Status::Running)
+                    .map(|after| (decision.instance, after.placement)),
+            );
+        }
+        Some(TenancyEvent::Placed(placed)) => {
+            let left = (placed.instance_id, placed.placement - 1);
+            prop_assert!(!created.contains(&left), "its files were left behind: {:?}", placed);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(many_cases())]
 
     #[test]
     fn tenancy_after_any_interleaving_satisfies_the_invariants(steps in any_steps()) {
-        let mut last_applied = BTreeMap::new();
+        let (mut last_applied, mut created) = (BTreeMap::new(), BTreeSet::new());
         let simulation = Simulation::run(&steps, |simulation, decision| {
             check_state(&simulation.tenancy)?;
             check_readers(simulation)?;
             check_retention(&simulation.tenancy)?;
             check_order(simulation, decision, &mut last_applied)?;
             check_sender(decision)?;
+            check_files(simulation, decision, &mut created)?;
             check_deletable(simulation, decision.instance)
         })?;
         for instance in simulation.instances() {

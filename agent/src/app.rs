@@ -77,10 +77,9 @@ async fn run_to_end(config: Config, stop: CancellationToken) -> anyhow::Result<(
 }
 
 async fn open_engine(config: &Config, backend: BackendId) -> anyhow::Result<DockerRuntime> {
-    let engine = docker::connect(config.docker_host.as_deref().filter(|host| !host.is_empty())).await.context(
-        "no container engine found: start Docker or Podman, set --docker-host (DOCKER_HOST) to its socket, \
-         or use --runtime simulated",
-    )?;
+    let engine = docker::connect(config.docker_host.as_deref().filter(|host| !host.is_empty()))
+        .await
+        .context("no usable container engine (--runtime simulated needs none)")?;
     let options = docker::DockerOptions {
         backend,
         image: config.image.clone(),

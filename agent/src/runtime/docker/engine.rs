@@ -41,7 +41,7 @@ pub enum EngineError {
     )]
     PermissionDenied(String),
     /// No engine answers on any of the sockets.
-    #[error("no container engine answers at {at}")]
+    #[error("no container engine answers at {at}: start Docker or Podman, or set DOCKER_HOST to its socket")]
     Unreachable {
         /// The sockets.
         at: String,
@@ -117,7 +117,8 @@ mod tests {
     #[tokio::test]
     async fn connect_without_an_engine_names_the_socket() {
         let error = connect(Some("unix:///nowhere/docker.sock")).await.unwrap_err();
-        assert_eq!(error.to_string(), "no container engine answers at unix:///nowhere/docker.sock");
+        let text = error.to_string();
+        assert!(text.starts_with("no container engine answers at unix:///nowhere/docker.sock: "), "{text}");
         let error = connect(Some("tcp://127.0.0.1:2375")).await.unwrap_err();
         assert!(matches!(error, EngineError::NotLocalSocket(_)));
     }

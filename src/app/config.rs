@@ -9,8 +9,10 @@ use dockhost_domain::tenancy::Policy;
 use dockhost_domain::wire::Limits;
 use dockhost_environment::InvalidConfiguration;
 use dockhost_projections::store::MongoStore;
+use ipnet::IpNet;
 
 use crate::broker::streams::StreamOptions;
+use crate::http::limits::policy::Policy as LimitPolicy;
 use crate::http::server::{ConnectionLimits, MaxConnections, StreamTimeouts};
 
 /// The database if neither DOCKHOST_DATABASE nor MONGODB_URI names one.
@@ -52,6 +54,12 @@ pub struct ApiArgs {
     /// URL of the web frontend; browsers may call the API from its origin with credentials.
     #[arg(long, env = "FRONTEND_URL", value_name = "URL", value_parser = parse_origin)]
     pub frontend_url: Option<String>,
+    /// Limits of requests, such as `signin=100/m,read=off`, or `off` for none [default: see `.env.example`].
+    #[arg(long, env = "DOCKHOST_RATE_LIMITS", value_name = "LIMITS")]
+    pub rate_limits: Option<LimitPolicy>,
+    /// Networks of the proxies in front of this server; only their `X-Forwarded-For` is believed.
+    #[arg(long, env = "DOCKHOST_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
+    pub trusted_proxies: Vec<IpNet>,
     /// Serve the API's document at /api/openapi.json and its pages at /api/docs.
     #[arg(long, env = "DOCKHOST_API_DOCS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub api_docs: bool,
@@ -313,6 +321,13 @@ fn hosts(url: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts)
 }
 
+/// A network, or a single address.
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    parsed.map_err(|_| "it must be an address or a network such as 10.0.0.0/24".to_owned())
+}
+
 /// The origin of a URL, as browsers send it: without path, and without the scheme's default port.
 fn parse_origin(url: &str) -> Result<String, String> {
     let origin = reqwest::Url::parse(url).map_err(|error| error.to_string())?.origin();
@@ -345,6 +360,17 @@ mod tests {
             [(&[][..], Some(5)), (&["--max-instances-per-user=0"], None), (&["--max-instances-per-user=7"], Some(7))]
         {
             assert_eq!(parse(args).instances.quota(), quota, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn rate_limits_and_trusted_proxies_are_parsed() {
+        let ServerArgs { api, .. } =
+            parse(&["--rate-limits=signin=5/m,read=off", "--trusted-proxies=10.0.0.0/24, ::1"]);
+        assert_eq!(api.rate_limits, Some("read=off,signin=5/m".parse().unwrap()));
+        assert_eq!(api.trusted_proxies, ["10.0.0.0/24", "::1/128"].map(|network| network.parse().unwrap()));
+        for arg in ["--rate-limits=signin=5", "--trusted-proxies=balancer"] {
+            assert!(Server::try_parse_from(["server", arg]).is_err(), "{arg} was accepted");
         }
     }
 

@@ -85,7 +85,9 @@ async fn start(
     tasks::start_log_monitor(supervisor, &replica).await?;
     tasks::start_election(supervisor, &replica, args, stages.announced.clone()).await?;
 
-    let app = startup::http_app(args, sign_up, &replica, &user_tokens, &backend_tokens, (stages.clone(), is_tls))?;
+    let limits = tasks::start_limits(supervisor, &replica, args);
+    let app =
+        startup::http_app(args, sign_up, limits, &replica, &user_tokens, &backend_tokens, (stages.clone(), is_tls))?;
     replica.follower.wait_until_caught_up().await;
     log_configuration(args, urls, &replica);
     Ok(app)
@@ -101,6 +103,7 @@ fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
         database_hosts = urls.database_hosts(),
         database = storage.database.name(urls),
         frontend = api.frontend_url.as_deref().unwrap_or("none"),
+        trusted_proxies = ?api.trusted_proxies,
         "started"
     );
     tracing::info!(

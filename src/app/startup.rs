@@ -14,6 +14,7 @@ use super::config::{CookieMode, ServerArgs, ServiceUrls};
 use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
+use crate::auth::shares::Shares;
 use crate::auth::token::{Audience, Tokens};
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::assignments::Assignments;
@@ -29,6 +30,7 @@ use crate::execute::snapshots::SnapshotWriter;
 use crate::execute::{Executor, SnapshotManager, SnapshotOptions};
 use crate::http::app;
 use crate::http::dependencies::DependencyCheck;
+use crate::http::limits::RateLimits;
 use crate::leader::{StreamCreatedAt, dispatcher};
 use crate::replica::bootstrap;
 use crate::replica::follower::Follower;
@@ -135,6 +137,7 @@ impl Replica {
 pub fn http_app(
     args: &ServerArgs,
     sign_up: SignUp,
+    limits: Arc<RateLimits>,
     replica: &Replica,
     user_tokens: &SecretString,
     backend_tokens: &SecretString,
@@ -157,6 +160,8 @@ pub fn http_app(
         backend_tokens: Tokens::new(Audience::Backend, backend_tokens),
         api_keys: ApiKeys::new(backend_tokens),
         passwords: Passwords::new()?,
+        password_shares: Shares::new(app::PASSWORD_SHARE),
+        limits,
         settings: app::Settings {
             sign_up,
             enrolment_secret: args.accounts.enrolment_secret.clone(),
@@ -171,6 +176,7 @@ pub fn http_app(
                 (CookieMode::On, _) => app::Cookies::Plain,
             },
             frontend: args.api.frontend_url.clone(),
+            trusted_proxies: args.api.trusted_proxies.clone(),
             api_docs: args.api.api_docs,
         },
         stages,

@@ -20,6 +20,7 @@ use crate::broker::service::Service;
 use crate::broker::streams;
 use crate::event_log::EventLog;
 use crate::execute::snapshots::SnapshotWriter;
+use crate::http::limits::{RateLimits, exchange};
 use crate::leader::Leader;
 use crate::leader::election::{Election, TermEnd};
 use crate::leader::fitness::Fitness;
@@ -107,6 +108,16 @@ pub fn start_replica(
     supervisor.spawn("checkpoints", |cancel| progress.watch(follower, cancel));
     let (progress, listening) = (Arc::clone(&replica.progress), client.clone());
     supervisor.spawn_fallible("projection progress", |cancel| async move { progress.listen(listening, cancel).await });
+}
+
+/// The limits of requests; some of them count on all replicas together.
+pub fn start_limits(supervisor: &Supervisor, replica: &Replica, args: &ServerArgs) -> Arc<RateLimits> {
+    let Connections { name, broker, .. } = &replica.connections;
+    let (limits, notes) = RateLimits::new(args.api.rate_limits.clone().unwrap_or_default());
+    let limits = Arc::new(limits);
+    let (shared, name, client) = (Arc::clone(&limits), name.clone(), broker.client().clone());
+    supervisor.spawn_fallible("limits", |cancel| exchange::run(shared, notes, name, client, cancel));
+    limits
 }
 
 /// Starts to campaign for the lease; while this replica holds it, it runs the leader's roles.

@@ -2,7 +2,8 @@
 //!
 //! A valid token is not enough: whether its session, or the version of its key, is still valid is in the log.
 //!
-//! - [`password`] (with `argon`): password hashing. [`password_rules`]: which new passwords are refused. [`token`]: session tokens. [`api_key`]: the keys of backends.
+//! - [`password`] (with `argon`): password hashing. [`password_rules`]: which new passwords are refused. [`shares`]: how
+//!   much of the hashing one client may have. [`token`]: session tokens. [`api_key`]: the keys of backends.
 //! - [`admission`]: who may sign up, and who may register a backend.
 //! - [`backend_authenticator`]: authentication of backends, from the log. [`ssh_key`]: validation of public keys.
 
@@ -12,5 +13,6 @@ mod argon;
 pub mod backend_authenticator;
 pub mod password;
 pub mod password_rules;
+pub mod shares;
 pub mod ssh_key;
 pub mod token;

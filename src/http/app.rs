@@ -9,14 +9,20 @@ use dockhost_domain::ids::BackendId;
 use dockhost_domain::tenancy::Policy;
 use dockhost_domain::wire::Limits;
 use dockhost_projections::model::ReadModel;
+use ipnet::IpNet;
+use secrecy::SecretString;
 
 use super::consistency;
 use super::dependencies::DependencyCheck;
+use super::extract::ClientAddress;
+use super::limits::RateLimits;
 use super::middleware::request_id;
 use super::read_store::ReadStore;
+use super::response::ApiError;
 use crate::auth::admission::{SharedSecret, SignUp};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
+use crate::auth::shares::Shares;
 use crate::auth::token::{TOKEN_LIFETIME_SECONDS, Tokens};
 use crate::broker::agent_gate::AgentGate;
 use crate::common::shutdown::ShutdownStages;
@@ -29,6 +35,9 @@ use crate::sealing::Keyring;
 
 /// How long the answer to a write waits for the read models.
 const MAX_PROJECTION_WAIT: Duration = Duration::from_millis(500);
+
+/// Hashes of one client that may wait at once: a small part of the queue.
+pub const PASSWORD_SHARE: usize = 16;
 
 /// The settings that shape answers.
 #[derive(Debug, Clone)]
@@ -49,6 +58,8 @@ pub struct Settings {
     pub frontend: Option<String>,
     /// Whether and how sessions are kept in cookies.
     pub cookies: Cookies,
+    /// The proxies whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether `/api/openapi.json` and `/api/docs` are served.
     pub api_docs: bool,
 }
@@ -88,8 +99,12 @@ pub struct App {
     pub backend_tokens: Tokens,
     /// API keys of agents.
     pub api_keys: ApiKeys,
-    /// Hashes passwords.
+    /// Hashes passwords; see [`App::hash_password`].
     pub passwords: Passwords,
+    /// How much of the queue for hashing one client may have.
+    pub password_shares: Shares<ClientAddress>,
+    /// Limits of requests.
+    pub limits: Arc<RateLimits>,
     /// The settings.
     pub settings: Settings,
     /// How far this replica's shutdown is.
@@ -122,6 +137,29 @@ impl App {
     /// A backend's name, if it is known and not erased.
     pub fn backend_name(&self, id: BackendId) -> Option<String> {
         self.follower.fleet().machine(id)?.details.username.plain().map(ToString::to_string)
+    }
+
+    /// A verifier of a new password.
+    ///
+    /// # Errors
+    /// `busy` if too many passwords are being hashed, for this client or for all.
+    pub async fn hash_password(&self, client: ClientAddress, password: SecretString) -> Result<String, ApiError> {
+        let _place = self.password_shares.wait(client).await.ok_or_else(ApiError::busy)?;
+        Ok(self.passwords.hash(password).await?)
+    }
+
+    /// Whether a password matches; see [`Passwords::verify`].
+    ///
+    /// # Errors
+    /// As [`App::hash_password`].
+    pub async fn verify_password(
+        &self,
+        client: ClientAddress,
+        password: SecretString,
+        verifier: Option<String>,
+    ) -> Result<bool, ApiError> {
+        let _place = self.password_shares.wait(client).await.ok_or_else(ApiError::busy)?;
+        Ok(self.passwords.verify(password, verifier).await?)
     }
 
     /// The cookie of a session, if sessions are kept in cookies.

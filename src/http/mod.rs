@@ -9,6 +9,7 @@ mod consistency;
 pub mod dependencies;
 mod docs;
 mod extract;
+pub mod limits;
 mod middleware;
 pub mod openapi;
 mod operation_wait;

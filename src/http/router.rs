@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Uri, header};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
-use super::middleware::{body_limit, cors, panic, request_id, timeout};
+use super::middleware::{body_limit, cors, panic, rate_limit, request_id, timeout};
 use super::openapi::ApiDocument;
 use super::response::{ApiError, Code};
 use super::{commands, docs, queries};
@@ -52,6 +52,7 @@ pub fn service(app: &Arc<App>) -> Router {
         })
         .layer(from_fn(body_limit::layer))
         .layer(from_fn(timeout::layer))
+        .layer(from_fn_with_state(Arc::clone(app), rate_limit::layer))
         .layer(panic::layer())
         .layer(cors::layer(app))
         .layer(default_header(header::CACHE_CONTROL, "no-store"))

@@ -409,6 +409,39 @@ async fn commands_with_the_cookie_from_a_foreign_page_are_refused() {
 }
 
 #[tokio::test]
+async fn requests_beyond_the_limit_are_refused_with_the_time_to_wait() {
+    let app = TestApp::limited("read=2/h, change=1/h, create=1/h").await;
+    let (ada, eve) = (app.user("ada").await, app.user("eve").await);
+    let list =
+        async |token: &str, address: &str| app.get("/api/v2/user/instance").token(token).peer(address).send().await;
+    for remaining in [1, 0] {
+        let answer = list(&ada.token, "192.0.2.1").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"read\";q=2;w=3600"));
+        let left = answer.header("ratelimit").unwrap();
+        assert!(left.starts_with(&format!("\"read\";r={remaining};t=")), "{left}");
+    }
+    // An account has its limit, from whatever address it calls.
+    let refused = list(&ada.token, "192.0.2.2").await;
+    assert_eq!(refused.error(), (429, "rate_limited"));
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1700..=1800).contains(&wait), "{wait}");
+    assert!(refused.header("ratelimit").is_some() && refused.header("ratelimit-policy").is_some(), "{refused:?}");
+    assert_eq!(list(&eve.token, "192.0.2.1").await.status, 200);
+    // Without a genuine token the address has one.
+    for status in [401, 401, 429] {
+        assert_eq!(list("garbage", "192.0.2.3").await.status, status);
+    }
+    assert_eq!(list("garbage", "192.0.2.4").await.status, 401);
+    // Other endpoints are not affected, and the health check has no limit.
+    assert_ne!(app.post("/api/v2/user/instance", json!({})).token(&ada.token).send().await.status, 429);
+    for _ in 0..5 {
+        let health = app.get("/health").send().await;
+        assert_eq!((health.status, health.header("ratelimit")), (200, None));
+    }
+}
+
+#[tokio::test]
 async fn cookies_follow_the_setting() {
     let app = TestApp::with(|settings| settings.cookies = Cookies::Secure).await;
     let user = app.signed_up_user("ada").await;

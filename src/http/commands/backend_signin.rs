@@ -10,12 +10,10 @@ use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::ClaimKind;
 
-use super::sessions::{
-    NewSession, SignInRequest, SignedInBackend, claim_owner, invalid_credentials, signed_in_backend,
-};
+use super::sessions::{NewSession, SignInAttempt, SignInRequest, SignedInBackend, claim_owner, signed_in_backend};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{BACKEND_COOKIE, Body};
+use crate::http::extract::{BACKEND_COOKIE, Body, ClientAddress};
 use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 
@@ -40,8 +38,10 @@ error_responses!(BackendSignInErrors: BODY, COMMAND, &[Code::InvalidCredentials]
 )]
 pub async fn post(
     State(app): State<Arc<App>>,
+    client: ClientAddress,
     Body(SignInRequest { username, password }): Body<SignInRequest>,
 ) -> Result<Reply<SignedInBackend>, ApiError> {
+    let attempt = SignInAttempt::begin(&app, ClaimKind::Backend, &username, client)?;
     let owner = claim_owner(&app, app.keyring.claim(ClaimKind::Backend, &username)).await?;
     let backend_id = owner.map(|owner| BackendId::from_uuid(owner.uuid()));
     let machine = match backend_id {
@@ -49,10 +49,11 @@ pub async fn post(
         None => None,
     };
     let verifier = machine.as_ref().and_then(|machine| machine.details.password_verifier.plain().cloned());
-    let matches = app.passwords.verify(password, verifier).await?;
+    let matches = app.verify_password(client, password, verifier).await?;
     let (Some(backend_id), Some(machine), true) = (backend_id, machine, matches) else {
-        return Err(invalid_credentials());
+        return Err(attempt.failed(owner));
     };
+    attempt.succeeded();
     let session = NewSession::new(backend_id.into(), &app.backend_tokens)?;
     let (token, sequence) = session.store(&app, app.origin(Actor::Backend(backend_id))).await?;
     let data = signed_in_backend(&app, backend_id, &machine, token.clone())?;

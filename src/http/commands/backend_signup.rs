@@ -24,7 +24,7 @@ use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{BACKEND_COOKIE, Body};
+use crate::http::extract::{BACKEND_COOKIE, Body, ClientAddress};
 use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -105,6 +105,7 @@ fn username_taken() -> ApiError {
 )]
 pub async fn post(
     State(app): State<Arc<App>>,
+    client: ClientAddress,
     Body(request): Body<BackendSignUpRequest>,
 ) -> Result<Reply<SignedInBackend>, ApiError> {
     if let Some(secret) = &app.settings.enrolment_secret
@@ -118,7 +119,7 @@ pub async fn post(
     if claim_owner(&app, claim).await?.is_some() {
         return Err(username_taken());
     }
-    let password_verifier = app.passwords.hash(request.password).await?;
+    let password_verifier = app.hash_password(client, request.password).await?;
     let backend_id = BackendId::from_uuid(clock::fresh_uuid());
     let details = Enrolled {
         username: request.username.into(),

@@ -7,7 +7,7 @@ use dockhost_domain::envelope::Origin;
 use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::names::Username;
 use dockhost_domain::session::{StartRejected, StartSession, Started};
-use dockhost_domain::subject::ClaimId;
+use dockhost_domain::subject::{AggregateId, ClaimId, ClaimKind};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -19,6 +19,8 @@ use crate::common::clock;
 use crate::event_log::AppendError;
 use crate::execute::Batch;
 use crate::http::app::App;
+use crate::http::extract::ClientAddress;
+use crate::http::limits::Attempt;
 use crate::http::response::details::FieldProblem;
 use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Details};
@@ -131,6 +133,44 @@ const RESERVED_USERNAMES: [&str; 24] = [
 /// Checks that a new username is not reserved.
 pub fn not_reserved(username: &Username, _: &()) -> garde::Result {
     if RESERVED_USERNAMES.contains(&username.as_str()) { Err(garde::Error::new("is reserved")) } else { Ok(()) }
+}
+
+/// An attempt to sign in: refused while those before it, with the same name from the same address, failed too often.
+pub struct SignInAttempt<'a> {
+    app: &'a App,
+    client: ClientAddress,
+    attempt: Attempt,
+}
+
+impl<'a> SignInAttempt<'a> {
+    /// Begins an attempt.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub fn begin(app: &'a App, kind: ClaimKind, name: &str, client: ClientAddress) -> Result<Self, ApiError> {
+        let name = AggregateId::Claim(app.keyring.claim(kind, name)).to_string();
+        let attempt = Attempt(app.keyring.keyed_hash(["sign-in", &name, &client.to_string()]));
+        match app.limits.delay(&attempt) {
+            Some(wait) => {
+                let message = "too many sign-ins with this name failed; wait as long as Retry-After says";
+                Err(ApiError::new(Code::RateLimited, message).retry_after(wait))
+            }
+            None => Ok(Self { app, client, attempt }),
+        }
+    }
+
+    /// It failed; `principal` if the name exists. The answer is the same whether it does or not.
+    pub fn failed(self, principal: Option<PrincipalId>) -> ApiError {
+        let failures = self.app.limits.failed(self.attempt);
+        let principal = principal.map_or_else(|| "unknown".to_owned(), |principal| principal.to_string());
+        tracing::warn!(client = %self.client, principal, failures, "sign-in failed");
+        invalid_credentials()
+    }
+
+    /// It succeeded.
+    pub fn succeeded(self) {
+        self.app.limits.succeeded(self.attempt);
+    }
 }
 
 /// A session that is not stored yet, and its token.

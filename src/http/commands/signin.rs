@@ -10,10 +10,10 @@ use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::ClaimKind;
 
-use super::sessions::{NewSession, SignInRequest, SignedIn, claim_owner, invalid_credentials};
+use super::sessions::{NewSession, SignInAttempt, SignInRequest, SignedIn, claim_owner};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, USER_COOKIE};
+use crate::http::extract::{Body, ClientAddress, USER_COOKIE};
 use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::User;
@@ -39,9 +39,11 @@ error_responses!(SignInErrors: BODY, COMMAND, &[Code::InvalidCredentials]);
 )]
 pub async fn post(
     State(app): State<Arc<App>>,
+    client: ClientAddress,
     Body(SignInRequest { username, password }): Body<SignInRequest>,
 ) -> Result<Reply<SignedIn>, ApiError> {
     let kind = if username.contains('@') { ClaimKind::Email } else { ClaimKind::Username };
+    let attempt = SignInAttempt::begin(&app, kind, &username, client)?;
     let owner = claim_owner(&app, app.keyring.claim(kind, &username)).await?;
     let user_id = owner.map(|owner| UserId::from_uuid(owner.uuid()));
     let profile = match user_id {
@@ -49,10 +51,11 @@ pub async fn post(
         None => None,
     };
     let verifier = profile.as_ref().and_then(|profile| profile.details.password_verifier.plain().cloned());
-    let matches = app.passwords.verify(password, verifier).await?;
+    let matches = app.verify_password(client, password, verifier).await?;
     let (Some(user_id), Some(profile), true) = (user_id, profile, matches) else {
-        return Err(invalid_credentials());
+        return Err(attempt.failed(owner));
     };
+    attempt.succeeded();
     let session = NewSession::new(user_id.into(), &app.user_tokens)?;
     let (token, sequence) = session.store(&app, app.origin(Actor::User(user_id))).await?;
     let cookie = app.session_cookie(USER_COOKIE, token.clone());
@@ -79,6 +82,35 @@ mod tests {
             let token = answer.data()["accessToken"].as_str().unwrap();
             assert_eq!(answer.cookie("accessToken").unwrap(), token);
             assert_eq!(app.get("/api/v2/user/instance").token(token).send().await.status, 200);
+        }
+    }
+
+    #[tokio::test]
+    async fn sign_in_after_failures_is_delayed_for_this_name_and_address_only() {
+        let app = TestApp::limited("read=600/m").await;
+        app.signed_up_user("ada").await;
+        app.signed_up_user("eve").await;
+        let sign_in = async |username: &str, password: &str, address: &str| {
+            let body = json!({ "username": username, "password": password });
+            app.post(PATH, body).peer(address).send().await
+        };
+        // At the same time, so that the delay is long enough for the rest of the test.
+        let failing = (0..12).map(|_| sign_in("ada", "battery staple", "192.0.2.1"));
+        assert!(futures::future::join_all(failing).await.iter().any(|answer| answer.status == 401));
+        // Also with the right password, and however the name is written.
+        for (name, password) in [("ada", PASSWORD), ("ADA ", "battery staple")] {
+            let refused = sign_in(name, password, "192.0.2.1").await;
+            assert_eq!(refused.error(), (429, "rate_limited"), "{refused:?}");
+            assert!(refused.header("retry-after").is_some_and(|wait| wait.parse::<u64>().is_ok()), "{refused:?}");
+        }
+        assert_eq!(sign_in("ada", PASSWORD, "192.0.2.2").await.status, 200, "nobody locks others out");
+        assert_eq!(sign_in("eve", PASSWORD, "192.0.2.1").await.status, 200);
+        // A success forgets the failures before it.
+        for _ in 0..3 {
+            for _ in 0..4 {
+                assert_eq!(sign_in("eve", "battery staple", "192.0.2.1").await.status, 401);
+            }
+            assert_eq!(sign_in("eve", PASSWORD, "192.0.2.1").await.status, 200);
         }
     }
 

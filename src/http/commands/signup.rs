@@ -27,7 +27,7 @@ use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, IdempotencyKey, USER_COOKIE};
+use crate::http::extract::{Body, ClientAddress, IdempotencyKey, USER_COOKIE};
 use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -138,6 +138,7 @@ async fn new_user_id(app: &App, key: &IdempotencyKey, username: &Username, email
 )]
 pub async fn post(
     State(app): State<Arc<App>>,
+    client: ClientAddress,
     key: IdempotencyKey,
     Body(request): Body<SignUpRequest>,
 ) -> Result<Reply<SignedIn>, ApiError> {
@@ -149,14 +150,14 @@ pub async fn post(
     let by_email = app.keyring.claim(ClaimKind::Email, &email);
     // The batch decides; this check only avoids hashing a password in vain.
     match claim_owner(&app, by_name).await? {
-        Some(owner) if owner == user_id.into() => return sign_in_again(&app, user_id, password).await,
+        Some(owner) if owner == user_id.into() => return sign_in_again(&app, user_id, password, client).await,
         Some(_) => return Err(username_taken()),
         None => {}
     }
     if claim_owner(&app, by_email).await?.is_some() {
         return Err(email_taken());
     }
-    let password_verifier = app.passwords.hash(password).await?;
+    let password_verifier = app.hash_password(client, password).await?;
     let details = Created {
         username: username.into(),
         email: email.into(),
@@ -173,11 +174,16 @@ pub async fn post(
 }
 
 /// This request succeeded before: the right password gets the same answer, with a new session.
-async fn sign_in_again(app: &App, user_id: UserId, password: SecretString) -> Result<Reply<SignedIn>, ApiError> {
+async fn sign_in_again(
+    app: &App,
+    user_id: UserId,
+    password: SecretString,
+    client: ClientAddress,
+) -> Result<Reply<SignedIn>, ApiError> {
     let account = app.executor.confirmed::<Account>(user_id).await?;
     let profile = account.state.profile.as_ref();
     let verifier = profile.and_then(|profile| profile.details.password_verifier.plain().cloned());
-    if !app.passwords.verify(password, verifier).await? {
+    if !app.verify_password(client, password, verifier).await? {
         return Err(username_taken());
     }
     let session = NewSession::new(user_id.into(), &app.user_tokens)?;

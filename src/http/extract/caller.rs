@@ -9,7 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum_extra::extract::CookieJar;
-use dockhost_domain::ids::{BackendId, SessionId, UserId};
+use dockhost_domain::ids::{BackendId, PrincipalId, SessionId, UserId};
 use dockhost_domain::session::Sessions;
 
 use super::origin;
@@ -59,6 +59,15 @@ fn credential(headers: &HeaderMap, cookie: &str, cookies: Cookies) -> Option<Cre
 fn bearer(value: &HeaderValue) -> Option<String> {
     let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// Whose token a request carries, if it is a genuine one. Whether its session has ended is not checked.
+pub fn principal(app: &App, headers: &HeaderMap) -> Option<PrincipalId> {
+    [(USER_COOKIE, &app.user_tokens), (BACKEND_COOKIE, &app.backend_tokens)].into_iter().find_map(|(cookie, tokens)| {
+        let (Credential::Bearer(token) | Credential::Cookie(token)) =
+            credential(headers, cookie, app.settings.cookies)?;
+        tokens.read(&token).ok().map(|bearer| bearer.principal)
+    })
 }
 
 async fn authenticate(app: &App, parts: &Parts, cookie: &str, tokens: &Tokens) -> Result<Bearer, ApiError> {

@@ -2,6 +2,7 @@
 
 mod body;
 mod caller;
+mod client_address;
 mod idempotency_key;
 mod members;
 mod origin;
@@ -10,7 +11,8 @@ mod read_position;
 mod url;
 
 pub use body::{Body, JsonObject};
-pub use caller::{BACKEND_COOKIE, CurrentBackend, CurrentUser, USER_COOKIE};
+pub use caller::{BACKEND_COOKIE, CurrentBackend, CurrentUser, USER_COOKIE, principal};
+pub use client_address::ClientAddress;
 pub use idempotency_key::IdempotencyKey;
 pub use prefer::{MAX_WAIT, Wait};
 pub use read_position::ReadPosition;

@@ -7,6 +7,7 @@ use tower_http::cors::CorsLayer;
 
 use crate::http::app::App;
 use crate::http::consistency::{POSITION, STALE};
+use crate::http::middleware::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::http::middleware::request_id::{REQUEST_ID, TRACE_PARENT};
 
 /// How long browsers may cache the answer to a preflight request.
@@ -29,7 +30,15 @@ pub fn layer(app: &App) -> CorsLayer {
             HeaderName::from_static("tracestate"),
             HeaderName::from_static("baggage"),
         ])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER, POSITION, STALE, REQUEST_ID])
+        .expose_headers([
+            header::LOCATION,
+            header::RETRY_AFTER,
+            RATE_LIMIT,
+            RATE_LIMIT_POLICY,
+            POSITION,
+            STALE,
+            REQUEST_ID,
+        ])
         .max_age(PREFLIGHT_MAX_AGE);
     match app.settings.frontend.as_ref().and_then(|origin| HeaderValue::from_str(origin).ok()) {
         Some(origin) => layer.allow_origin(origin),

@@ -3,5 +3,6 @@
 pub mod body_limit;
 pub mod cors;
 pub mod panic;
+pub mod rate_limit;
 pub mod request_id;
 pub mod timeout;

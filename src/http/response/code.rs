@@ -87,6 +87,8 @@ codes! {
         "The instance was never created; delete it and create another.";
     IdempotencyKeyReused, "idempotency_key_reused", UNPROCESSABLE_ENTITY,
         "The `Idempotency-Key` was used with another body.";
+    RateLimited, "rate_limited", TOO_MANY_REQUESTS,
+        "Too many requests, or too many failed sign-ins; wait as long as `Retry-After` says.";
     NoBackend, "no_backend", SERVICE_UNAVAILABLE,
         "No backend is connected; `details.reasons` counts the backends by reason.";
     NoCapacity, "no_capacity", SERVICE_UNAVAILABLE,

@@ -11,10 +11,11 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr};
 use super::code::Code;
 use super::error::ErrorEnvelope;
 use crate::http::middleware::request_id::REQUEST_ID;
-use crate::http::openapi::{header, integer, request_id_header};
+use crate::http::openapi::{header, integer, request_id_header, text};
 
 /// What the layers around all routes answer.
-const LAYERS: &[Code] = &[Code::MalformedJson, Code::RequestTimeout, Code::BodyTooLarge, Code::Internal];
+const LAYERS: &[Code] =
+    &[Code::MalformedJson, Code::RequestTimeout, Code::BodyTooLarge, Code::RateLimited, Code::Internal];
 /// What [`Body`](crate::http::extract::Body) answers.
 pub const BODY: &[Code] = &[Code::MalformedJson, Code::UnsupportedMediaType, Code::ValidationFailed];
 /// What reading an aggregate's state answers.
@@ -89,6 +90,15 @@ fn response(status: StatusCode, codes: &[Code]) -> Response {
         .content("application/json", ContentBuilder::new().schema(Some(schema)).build());
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response = response.header("Retry-After", header("Seconds to wait before trying again.", integer()));
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        let limit =
+            "The limit, `\"signin\";q=100;w=60`: requests, and the seconds in which they become available again.";
+        let left = "What is left, `\"signin\";r=0;t=60`: requests, and seconds until all are available again.";
+        response = response
+            .header("Retry-After", header("Seconds to wait before trying again.", integer()))
+            .header("RateLimit-Policy", header(limit, text()))
+            .header("RateLimit", header(left, text()));
     }
     let mut response = response.build();
     response.headers.insert(REQUEST_ID.to_string(), request_id_header());

@@ -3,8 +3,10 @@
 //! In: rejections, conflicts and faults of the layers below. The message tells the caller what to do; the cause goes to
 //! the log only.
 
+use std::time::Duration;
+
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -16,10 +18,11 @@ use crate::auth::password::PasswordError;
 use crate::common::error::chain;
 use crate::event_log::{AppendError, LogError};
 use crate::execute::ExecuteError;
+use crate::http::limits::whole_seconds;
 use crate::http::middleware::request_id;
 
 /// Seconds after which a caller may try again.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+const RETRY_AFTER: u64 = 1;
 
 /// An error answer.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct ApiError {
     code: Code,
     message: String,
     details: Details,
+    /// Seconds after which the caller may try again.
+    retry_after: Option<u64>,
 }
 
 /// The envelope of an error.
@@ -53,7 +58,13 @@ struct ErrorBody {
 impl ApiError {
     /// An error with its public message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Details::None {} }
+        let is_temporary = code.status() == StatusCode::SERVICE_UNAVAILABLE;
+        Self {
+            code,
+            message: message.into(),
+            details: Details::None {},
+            retry_after: is_temporary.then_some(RETRY_AFTER),
+        }
     }
 
     /// With details.
@@ -61,6 +72,12 @@ impl ApiError {
     pub fn with(mut self, details: Details) -> Self {
         self.details = details;
         self
+    }
+
+    /// With the time after which the caller may try again.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(whole_seconds(wait)), ..self }
     }
 
     /// The same for what does not exist and for what belongs to someone else.
@@ -118,7 +135,8 @@ impl ApiError {
         Self::new(Code::LogFull, message)
     }
 
-    fn busy() -> Self {
+    /// Too much of this at once.
+    pub fn busy() -> Self {
         Self::new(Code::Busy, "too many concurrent requests; nothing was stored, try again")
     }
 }
@@ -171,11 +189,11 @@ impl From<PasswordError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { code, message, details } = self;
+        let Self { code, message, details, retry_after } = self;
         let error = ErrorBody { code, details, request_id: request_id::current() };
         let mut response = (code.status(), Json(ErrorEnvelope { success: false, message, error })).into_response();
-        if code.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

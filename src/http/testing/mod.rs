@@ -29,14 +29,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
+use crate::auth::shares::Shares;
 use crate::auth::token::{Audience, Bearer, Tokens};
 use crate::common::clock;
 use crate::common::shutdown::ShutdownStages;
 use crate::event_log::memory::MemoryLog;
 use crate::event_log::{Delivery, EventLog, Filter};
 use crate::execute::Executor;
-use crate::http::app::{App, Cookies, Settings};
+use crate::http::app::{App, Cookies, PASSWORD_SHARE, Settings};
 use crate::http::dependencies::DependencyCheck;
+use crate::http::limits::RateLimits;
+use crate::http::limits::policy::Policy as LimitPolicy;
 use crate::http::read_store::ReadStore;
 use crate::http::router;
 use crate::replica::follower::{Follower, tie_breaker};
@@ -81,6 +84,15 @@ impl TestApp {
 
     /// With changed settings.
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::build(change, LimitPolicy::OFF).await
+    }
+
+    /// With these limits, in the form of `DOCKHOST_RATE_LIMITS`.
+    pub async fn limited(policy: &str) -> Self {
+        Self::build(|_| {}, policy.parse().unwrap()).await
+    }
+
+    async fn build(change: impl FnOnce(&mut Settings), limits: LimitPolicy) -> Self {
         crate::common::install_crypto();
         let mut settings = Settings {
             sign_up: SignUp::Open,
@@ -91,6 +103,7 @@ impl TestApp {
             policy: Policy::default(),
             frontend: None,
             cookies: Cookies::Plain,
+            trusted_proxies: vec![],
             api_docs: true,
         };
         change(&mut settings);
@@ -119,6 +132,8 @@ impl TestApp {
             backend_tokens: Tokens::new(Audience::Backend, &secret("b")),
             api_keys: ApiKeys::new(&secret("b")),
             passwords: Passwords::new().unwrap(),
+            password_shares: Shares::new(PASSWORD_SHARE),
+            limits: Arc::new(RateLimits::new(limits).0),
             settings,
             stages: ShutdownStages::default(),
             started: Instant::now(),

@@ -1,8 +1,10 @@
 //! A request to the service, and its answer.
 
+use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, header};
 use http_body_util::BodyExt;
@@ -29,6 +31,12 @@ impl TestRequest<'_> {
 
     pub fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// From this address.
+    pub fn peer(self, address: &str) -> Self {
+        let peer = SocketAddr::new(address.parse().unwrap(), 40_000);
+        Self { request: self.request.extension(ConnectInfo(peer)), ..self }
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "callers write literals")]

@@ -158,6 +158,8 @@ impl World {
         // No load balancer has to notice that a replica stops.
         env.push(("DOCKHOST_SHUTDOWN_DELAY_MS", "0".to_owned()));
         env.push(("DOCKHOST_MAX_INSTANCES_PER_USER", "0".to_owned()));
+        // All tests call from one address, most of them faster than people.
+        env.push(("DOCKHOST_RATE_LIMITS", "off".to_owned()));
         env.extend(self.settings.iter().map(|(name, value)| (*name, value.clone())));
         env
     }

@@ -4,6 +4,7 @@ mod access;
 mod concurrency;
 mod connections;
 mod invalid_requests;
+mod rate_limits;
 mod schemathesis;
 mod tls;
 mod user_journey;

@@ -124,6 +124,14 @@ fn compose_services_know_all_brokers_members_and_servers() {
         assert!(names.iter().zip(addresses).all(|(name, address)| address == format!("{name}:3001")), "{section}");
     }
     assert!(balancer.contains("option httpchk GET /health"), "{balancer}");
+
+    // The servers believe what the balancer says about its clients, and nobody else.
+    assert!(balancer.contains("option forwardfor"), "{balancer}");
+    let address = &compose["services"]["balancer"]["networks"]["default"]["ipv4_address"];
+    assert!(address.is_string());
+    for server in services(&compose, "server-") {
+        assert_eq!(&compose["services"][&server]["environment"]["DOCKHOST_TRUSTED_PROXIES"], address);
+    }
 }
 
 /// One member makes the server's user, with the password in the servers' URI; the others must be empty to join it.

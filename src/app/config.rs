@@ -11,6 +11,7 @@ use dockhost_environment::InvalidConfiguration;
 use dockhost_projections::store::MongoStore;
 use ipnet::IpNet;
 
+use crate::broker::connect::check_urls;
 use crate::broker::streams::StreamOptions;
 use crate::http::limits::policy::Policy as LimitPolicy;
 use crate::http::server::{ConnectionLimits, MaxConnections, StreamTimeouts};
@@ -131,6 +132,9 @@ pub struct StorageArgs {
     /// The streams.
     #[command(flatten)]
     pub streams: StreamArgs,
+    /// Accept a nats-server older than 2.15.1, which is several times slower on three nodes.
+    #[arg(long, env = "DOCKHOST_ALLOW_OLD_BROKER", value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set)]
+    pub allow_old_broker: bool,
 }
 
 /// The database, which holds the read models.
@@ -201,7 +205,14 @@ pub struct DeadlineArgs {
 #[command(next_help_heading = "Connection")]
 pub struct ServiceUrls {
     /// The broker, `nats://host:port`; several URLs are separated by commas.
-    #[arg(long, env = "NATS_URL", value_name = "URL", default_value = "nats://127.0.0.1:4222")]
+    #[arg(
+        long,
+        env = "NATS_URL",
+        value_name = "URL",
+        default_value = "nats://127.0.0.1:4222",
+        hide_env_values = true,
+        value_parser = parse_broker_urls
+    )]
     pub nats_url: String,
     /// The database, `mongodb://…`; it must be a replica set.
     #[arg(
@@ -209,7 +220,8 @@ pub struct ServiceUrls {
         env = "MONGODB_URI",
         value_name = "URI",
         default_value = "mongodb://127.0.0.1:27017/?directConnection=true",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = parse_database_uri
     )]
     pub mongodb_uri: String,
 }
@@ -326,6 +338,17 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     parsed.map_err(|_| "it must be an address or a network such as 10.0.0.0/24".to_owned())
+}
+
+/// Checks the URLs of the broker at once: a connection to an invalid one would be retried until the start gives up.
+fn parse_broker_urls(urls: &str) -> Result<String, String> {
+    check_urls(urls).map(|()| urls.to_owned())
+}
+
+/// Checks the address of the database; the error does not quote it, because it may contain a password.
+fn parse_database_uri(uri: &str) -> Result<String, String> {
+    let is_valid = MongoStore::is_address(uri);
+    is_valid.then(|| uri.to_owned()).ok_or_else(|| "it is not of the form mongodb://host:port/".to_owned())
 }
 
 /// The origin of a URL, as browsers send it: without path, and without the scheme's default port.

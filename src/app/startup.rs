@@ -20,7 +20,7 @@ use crate::broker::agent_gate::AgentGate;
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
 use crate::broker::consumer::durable;
-use crate::broker::streams;
+use crate::broker::{requirements, streams};
 use crate::common::clock;
 use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
 use crate::common::shutdown::ShutdownStages;
@@ -86,6 +86,7 @@ impl Connections {
         let name = format!("dockhost-{}", clock::fresh_uuid());
         let broker = Broker::connect(&urls.nats_url, nats, &name, STARTUP_DEADLINE).await?;
         let agents = Broker::connect_for_agents(&urls.nats_url, nats, &name, STARTUP_DEADLINE).await?;
+        requirements::check(&broker, args.storage.allow_old_broker).await?;
         let options = LogOptions { streams: args.storage.streams.options(), ..LogOptions::default() };
         let log = Arc::new(JetStreamLog::open(broker.client().clone(), master_key, options).await?);
         let store = MongoStore::connect(&urls.mongodb_uri, &args.storage.database.name(urls)).await?;

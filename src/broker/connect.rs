@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
@@ -23,6 +23,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(50);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+/// Answers with the user and the account of the connection.
+pub(super) const USER_INFO_SUBJECT: &str = "$SYS.REQ.USER.INFO";
 /// Messages that may wait for a subscriber in this process; further ones are dropped and logged.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
 /// The same for what agents send: with 16 KB each, the messages of one subscription take 32 MB at most.
@@ -41,7 +43,7 @@ pub struct Broker {
 #[derive(Debug, thiserror::Error)]
 #[error("no connection to the broker at {url}")]
 pub struct ConnectError {
-    /// The URL that was tried.
+    /// The URL that was tried, without credentials.
     pub url: String,
     /// The error of the last attempt.
     #[source]
@@ -102,7 +104,7 @@ impl Broker {
         let connected = until_deadline("the broker", Instant::now() + timeout, transient_cause, || {
             connect_once(&servers, seed, name, capacity)
         });
-        connected.await.map(Self::new).map_err(|source| ConnectError { url: url.to_owned(), source })
+        connected.await.map(Self::new).map_err(|source| ConnectError { url: without_credentials(url), source })
     }
 
     fn new(client: Client) -> Self {
@@ -129,6 +131,24 @@ impl Broker {
     }
 }
 
+/// The URLs without user and password.
+fn without_credentials(urls: &str) -> String {
+    let bare = |url: &str| {
+        let (scheme, rest) = url.trim().split_once("://").unwrap_or(("nats", url.trim()));
+        format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
+    };
+    urls.split(',').map(bare).collect::<Vec<_>>().join(",")
+}
+
+/// Checks the URLs of a broker, which are separated by commas.
+///
+/// # Errors
+/// Names the first one that is invalid by its number, because it may contain a password.
+pub fn check_urls(urls: &str) -> Result<(), String> {
+    let invalid = urls.split(',').position(|url| url.trim().parse::<ServerAddr>().is_err());
+    invalid.map_or(Ok(()), |index| Err(format!("URL {} is not of the form nats://host:port", index + 1)))
+}
+
 /// Connects, and makes one request that the broker answers only to authenticated clients.
 async fn connect_once(
     servers: &[&str],
@@ -137,7 +157,7 @@ async fn connect_once(
     capacity: usize,
 ) -> Result<Client, AttemptError> {
     let client = options(seed, name, capacity).connect(servers).await?;
-    client.request("$SYS.REQ.USER.INFO", "".into()).await.map_err(AttemptError::Unverified)?;
+    client.request(USER_INFO_SUBJECT, "".into()).await.map_err(AttemptError::Unverified)?;
     Ok(client)
 }
 
@@ -215,6 +235,23 @@ pub fn ensure_connected(client: &Client) -> Result<(), Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connect_error_shows_no_credentials() {
+        let urls = "nats://user:hunter2@nats-1:4222, hunter2@nats-2:4222,nats://nats-3:4222";
+        assert_eq!(without_credentials(urls), "nats://nats-1:4222,nats://nats-2:4222,nats://nats-3:4222");
+    }
+
+    #[test]
+    fn check_urls_names_an_invalid_one_by_its_number() {
+        for urls in ["nats://nats-1:4222", "nats-1:4222, tls://user:pass@nats-2:4222"] {
+            assert_eq!(check_urls(urls), Ok(()), "{urls}");
+        }
+        for urls in ["nats://nats-1:4222,http://user:hunter2@nats-2", "nats://nats-1,\"nats://nats-2\""] {
+            let problem = check_urls(urls).unwrap_err();
+            assert!(problem.starts_with("URL 2 ") && !problem.contains("hunter2"), "{problem}");
+        }
+    }
 
     #[test]
     fn reconnect_delay_grows_up_to_the_maximum() {

@@ -20,6 +20,7 @@ pub mod durability;
 pub mod flood_guard;
 pub mod hello;
 pub mod jwt;
+pub mod requirements;
 pub mod service;
 pub mod streams;
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub struct Dev {
 impl Dev {
     /// Runs everything until `stop`.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        fs::create_dir_all(&self.data).with_context(|| format!("creating {}", self.data.display()))?;
+        private_directory(&self.data).with_context(|| format!("creating {}", self.data.display()))?;
         let data = fs::canonicalize(&self.data)?;
         let _lock = lock(&data)?;
         if self.reset {
@@ -145,6 +146,12 @@ impl Dev {
         nats.stop().await;
         outcome.map(|()| ExitCode::SUCCESS)
     }
+}
+
+/// Creates a directory that only its owner can enter: it holds secrets, data and logs.
+fn private_directory(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }
 
 /// Waits until the server stops, or until a process exits and the server has to stop.

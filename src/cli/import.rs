@@ -32,6 +32,11 @@ pub struct Import {
 }
 
 impl Import {
+    /// Whether it only reads files.
+    pub const fn only_checks(&self) -> bool {
+        self.check
+    }
+
     /// Imports or checks. An interrupted import continues when it is run again.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         let only_check = self.check;

@@ -3,6 +3,7 @@
 mod cluster;
 mod connection;
 mod dev;
+mod env_file;
 mod erase_user;
 mod export;
 mod import;
@@ -58,20 +59,26 @@ enum Command {
     EraseUser(erase_user::EraseUser),
     /// Print the OpenAPI 3.1 document of the HTTP API.
     Openapi,
-    /// Print new secrets as lines for an `.env` file.
-    Secrets,
+    /// Generate new secrets as lines for an `.env` file.
+    Secrets(secrets::Secrets),
 }
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
     // Sets variables, so no other thread may run yet.
-    if let Err(error) = dotenvy::dotenv()
-        && !error.not_found()
-    {
-        eprintln!("dockhost: .env can't be read: {error}");
-        return ExitCode::FAILURE;
-    }
+    let env_file = env_file::load();
     let Parsed { args: Cli { command }, mut problems } = dockhost_environment::parse();
+    let reads_variables = match &command {
+        Command::Openapi | Command::Secrets(_) => false,
+        Command::Import(import) => !import.only_checks(),
+        _ => true,
+    };
+    if let Err(problem) = env_file
+        && reads_variables
+    {
+        eprintln!("dockhost: {problem}");
+        return ExitCode::from(EXIT_INVALID_CONFIGURATION);
+    }
     if !problems.is_empty() {
         if let Command::Serve(_) = command
             && let Err(InvalidConfiguration(invalid_secrets)) = Secrets::read(variable)
@@ -97,7 +104,7 @@ pub fn main() -> ExitCode {
         Command::Log(log) => block_on(|stop| log.run(stop)),
         Command::EraseUser(erase) => block_on(|stop| erase.run(stop)),
         Command::Openapi => openapi::print(),
-        Command::Secrets => secrets::print(),
+        Command::Secrets(secrets) => secrets.run(),
     };
     match outcome {
         Ok(code) => code,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use dockhost_projections::comparison::Comparison;
+use dockhost_projections::comparison::{Comparison, Difference, DifferenceKind};
 use dockhost_projections::rebuild::{Rebuilt, drop_replaced, rebuild_all};
 use dockhost_projections::verify::verify_all;
 use dockhost_projections::{MODELS, ModelResult, ProjectionError};
@@ -22,9 +22,15 @@ struct Selection {
     #[arg(long = "projection", value_name = "NAME")]
     #[arg(value_parser = PossibleValuesParser::new(MODELS.iter().map(|model| model.name)))]
     model: Option<String>,
+    /// Print the values that differ, which contain personal data [default: only where they are]
+    #[arg(long)]
+    show_values: bool,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
+
+/// Differing documents that are printed; a difference in every document would flood the terminal.
+const MAX_PRINTED_DIFFERENCES: usize = 100;
 
 /// The arguments of `rebuild`.
 #[derive(Debug, Args)]
@@ -53,11 +59,11 @@ impl Verify {
 impl Rebuild {
     /// Rebuilds. If it is interrupted, the live models are unchanged.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        let Selection { model, cluster } = self.selection;
         if self.dry_run {
-            return Selection { model, cluster }.verify(true, stop).await;
+            return self.selection.verify(true, stop).await;
         }
-        match stop.run_until_cancelled(cluster.with(|opened| rebuild(model, opened))).await {
+        let Selection { model, show_values, cluster } = self.selection;
+        match stop.run_until_cancelled(cluster.with(|opened| rebuild(model, opened, show_values))).await {
             Some(done) => done.map(|()| ExitCode::SUCCESS),
             None => Ok(ExitCode::FAILURE),
         }
@@ -66,8 +72,8 @@ impl Rebuild {
 
 impl Selection {
     async fn verify(self, dry_run: bool, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        let Self { model, cluster } = self;
-        match stop.run_until_cancelled(cluster.with(|opened| verify(model, opened, dry_run))).await {
+        let Self { model, show_values, cluster } = self;
+        match stop.run_until_cancelled(cluster.with(|opened| verify(model, opened, (dry_run, show_values)))).await {
             Some(Ok(true)) => Ok(ExitCode::SUCCESS),
             Some(Ok(false)) | None => Ok(ExitCode::FAILURE),
             Some(Err(error)) => Err(error),
@@ -76,7 +82,7 @@ impl Selection {
 }
 
 /// Compares the models and prints the results, also if one fails; returns whether all are equal.
-async fn verify(only: Option<String>, cluster: Cluster, dry_run: bool) -> anyhow::Result<bool> {
+async fn verify(only: Option<String>, cluster: Cluster, (dry_run, show_values): (bool, bool)) -> anyhow::Result<bool> {
     preload_keys(&cluster).await;
     let Cluster { log, store, .. } = cluster;
     let (history, progress) = (LogHistory(log.clone()), ModelsProgress::default());
@@ -91,7 +97,7 @@ async fn verify(only: Option<String>, cluster: Cluster, dry_run: bool) -> anyhow
                 continue;
             }
         };
-        print_comparison(&comparison);
+        print_comparison(&comparison, show_values);
         if dry_run {
             match comparison.differences.len() {
                 0 => println!("  a rebuild would change nothing"),
@@ -112,7 +118,7 @@ async fn verify(only: Option<String>, cluster: Cluster, dry_run: bool) -> anyhow
 }
 
 /// Rebuilds the models and prints the results, also if one fails; then drops what was replaced.
-async fn rebuild(only: Option<String>, cluster: Cluster) -> anyhow::Result<()> {
+async fn rebuild(only: Option<String>, cluster: Cluster, show_values: bool) -> anyhow::Result<()> {
     preload_keys(&cluster).await;
     let Cluster { log, store, .. } = cluster;
     let (history, progress) = (LogHistory(log), ModelsProgress::default());
@@ -120,7 +126,7 @@ async fn rebuild(only: Option<String>, cluster: Cluster) -> anyhow::Result<()> {
     progress.finish();
     let results = results?;
     for rebuilt in results.iter().filter_map(|one| one.result.as_ref().ok()) {
-        print_rebuilt(rebuilt);
+        print_rebuilt(rebuilt, show_values);
     }
     let rebuilt: Vec<Rebuilt> = results.into_iter().map(|one| one.result).collect::<Result<_, ProjectionError>>()?;
     eprintln!("waiting until no reader uses the replaced collections, then dropping them …");
@@ -134,20 +140,42 @@ async fn preload_keys(cluster: &Cluster) {
     }
 }
 
-fn print_comparison(comparison: &Comparison) {
+fn print_comparison(comparison: &Comparison, show_values: bool) {
     let result = if comparison.is_equal() { "equal" } else { "DIFFERENT" };
     println!("{}: {result}, {} documents at position {}", comparison.model, comparison.documents, comparison.position);
     println!("  stored   {}", comparison.stored);
     println!("  from log {}", comparison.expected);
     print_quarantined(comparison.quarantined);
-    for difference in &comparison.differences {
-        println!("  {difference}");
+    for difference in comparison.differences.iter().take(MAX_PRINTED_DIFFERENCES) {
+        println!("  {}", describe(difference, show_values));
+    }
+    match comparison.differences.len() {
+        count if count > MAX_PRINTED_DIFFERENCES => {
+            println!("  … {count} documents differ; the first {MAX_PRINTED_DIFFERENCES} are listed");
+        }
+        0 => {}
+        count => println!("  documents that differ: {count}"),
     }
 }
 
-fn print_rebuilt(rebuilt: &Rebuilt) {
-    if let Some(before) = &rebuilt.before {
-        print_comparison(before);
+/// A difference; without the values it names only the members that differ.
+fn describe(difference: &Difference, show_values: bool) -> String {
+    match &difference.kind {
+        DifferenceKind::Content(members) if !show_values => {
+            let paths: Vec<_> = members.iter().map(|member| member.path.as_str()).collect();
+            format!("{} differs in {}", difference.id, paths.join(", "))
+        }
+        _ => difference.to_string(),
+    }
+}
+
+fn print_rebuilt(rebuilt: &Rebuilt, show_values: bool) {
+    match &rebuilt.before {
+        Some(before) => print_comparison(before, show_values),
+        None => println!(
+            "{}: not compared with the documents before: they have another fold version, or are of another log",
+            rebuilt.model
+        ),
     }
     let Rebuilt { model, documents, position, collection, quarantined, .. } = rebuilt;
     println!("{model}: rebuilt, {documents} documents at position {position}, in {collection}");
@@ -159,5 +187,21 @@ fn print_quarantined(aggregates: usize) {
         0 => {}
         1 => println!("  1 aggregate quarantined: see `dockhost quarantine list`"),
         count => println!("  {count} aggregates quarantined: see `dockhost quarantine list`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dockhost_projections::digest::mismatches;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn describe_without_values_names_the_members_only() {
+        let members = mismatches(&json!({ "email": "a@b.c", "seq": 1 }), &json!({ "email": "x@y.z", "seq": 2 }));
+        let difference = Difference { id: "one".to_owned(), kind: DifferenceKind::Content(members) };
+        assert_eq!(describe(&difference, false), "one differs in email, seq");
+        assert!(describe(&difference, true).contains("x@y.z"));
     }
 }

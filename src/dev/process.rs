@@ -8,6 +8,7 @@
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -141,7 +142,7 @@ impl Program {
     }
 
     fn command(&self, script: &str, first: &[OsString]) -> std::io::Result<Command> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log)?;
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(script).arg(self.name).args(first).arg(&self.path).args(&self.args);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));

@@ -120,3 +120,73 @@ async fn serve_without_database_runs_commands_and_queries_answer_503() {
     assert_eq!(signed_out.status, 200, "{signed_out:?}");
     assert_eq!(ada.get("/api/v2/user/instance").await.status, 401);
 }
+
+/// Whoever reaches a nats-server without DockHost's configuration is any backend.
+#[tokio::test]
+async fn serve_with_an_open_broker_is_refused() {
+    let world = World::start(0).await;
+    let store = tempfile::tempdir().unwrap();
+    let port = crate::harness::ports::free().to_string();
+    let downloads = crate::harness::target_tmp();
+    let program = dockhost::dev::fetch::find(&dockhost::dev::fetch::NATS_SERVER, &downloads).await.unwrap();
+    let mut open = tokio::process::Command::new(program)
+        .args(["-js", "-a", "127.0.0.1", "-p", &port, "-sd"])
+        .arg(store.path())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut env = world.server_env();
+    env.push(("NATS_URL", format!("nats://127.0.0.1:{port}")));
+    let output = run(world.data.path(), &["serve"], &env).await;
+    assert!(output.code == 1 && output.err.contains("the broker has no access rules"), "{output:?}");
+    open.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn env_file_of_the_working_directory_only_is_read_and_its_text_is_never_shown() {
+    let parent = tempfile::tempdir().unwrap();
+    let child = parent.path().join("child");
+    std::fs::create_dir(&child).unwrap();
+    std::fs::write(parent.path().join(".env"), "PORT=0\nUSER_ACCESS_TOKEN_SECRET=topsecret words\n").unwrap();
+    let refused = run(parent.path(), &["serve"], &[]).await;
+    assert!(refused.code == 2 && refused.err.contains("line 2 of .env"), "{refused:?}");
+    assert!(!refused.err.contains("topsecret"), "{refused:?}");
+    for args in [["--version"], ["secrets"], ["openapi"]] {
+        let output = run(parent.path(), &args, &[]).await;
+        assert_eq!(output.code, 0, "{args:?}: {output:?}");
+    }
+    let below = run(&child, &["serve"], &[]).await;
+    assert!(below.code == 2 && !below.err.contains("line 2"), "the parent's file was read: {below:?}");
+}
+
+#[tokio::test]
+async fn secrets_write_makes_a_private_file_and_replaces_none() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(".env");
+    let written = run(directory.path(), &["secrets", "--write", ".env"], &[]).await;
+    assert!(written.code == 0 && written.out.is_empty(), "{written:?}");
+    let first = std::fs::read_to_string(&file).unwrap();
+    assert!(first.contains("\nDOCKHOST_MASTER_KEY=") && first.contains("\nDOCKHOST_NATS_KEY=U"), "{first}");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = run(directory.path(), &["secrets", "--write", ".env"], &[]).await;
+    assert_eq!(again.code, 1, "{again:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), first);
+}
+
+/// A URL that can't be parsed is no reason to wait for a broker.
+#[tokio::test]
+async fn serve_invalid_urls_are_refused_at_once_without_their_passwords() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let env = [
+        ("NATS_URL", "http://user:hunter2@nats-1:4222".to_owned()),
+        ("MONGODB_URI", "mongo://user:hunter2@mongo-1".to_owned()),
+    ];
+    let output = run(nowhere.path(), &["serve"], &env).await;
+    assert_eq!(output.code, 2, "{output:?}");
+    for problem in ["NATS_URL: URL 1 is not of the form nats://", "MONGODB_URI: it is not of the form mongodb://"] {
+        assert!(output.err.contains(problem), "{output:?}");
+    }
+    assert!(!output.err.contains("hunter2"), "{output:?}");
+}

@@ -48,6 +48,12 @@ impl MongoStore {
         Ok(Self { inner: Arc::new(Inner { database, runner: Runner::new(POOL_SIZE), locations }) })
     }
 
+    /// Whether this is the address of a database (`mongodb://…`).
+    #[must_use]
+    pub fn is_address(uri: &str) -> bool {
+        ConnectionString::parse(uri).is_ok()
+    }
+
     /// The database that an address names (`mongodb://host/name`), unless it is one of MongoDB's own.
     #[must_use]
     pub fn database_in(uri: &str) -> Option<String> {

@@ -84,7 +84,7 @@ async fn open_engine(config: &Config, backend: BackendId) -> anyhow::Result<Dock
         backend,
         image: config.image.clone(),
         ports: config.ports,
-        lan_ip: config.lan_ip.clone(),
+        lan_ip: config.lan_ip.as_ref().map(ToString::to_string),
         firewall: !config.allow_private_networks,
     };
     DockerRuntime::new(engine, options).await.context("could not prepare the container engine")
@@ -130,8 +130,8 @@ async fn run_with<R: Runtime>(
         reconcile,
         stop.clone(),
     );
-    let address = match &config.lan_ip.as_ref().filter(|configured| !configured.is_empty()) {
-        Some(configured) => AdvertisedAddress::Configured((*configured).clone()),
+    let address = match &config.lan_ip {
+        Some(configured) => AdvertisedAddress::Configured(configured.clone()),
         None => AdvertisedAddress::Detected(config.nats_url.clone()),
     };
     let end = async {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_nats::{Client, Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use dockhost_domain::ids::AgentRunId;
+use dockhost_domain::reported::ShortText;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Assignment, Hello, Welcome};
 use futures::StreamExt;
@@ -167,7 +168,7 @@ async fn run_session<R: Runtime>(
 
 async fn hello(client: &Client, key: &ApiKey, run: AgentRunId) -> Result<Welcome, SessionEnd> {
     let subject = Channel::Hello(key.backend()).to_string();
-    let hello = Hello { agent_version: env!("CARGO_PKG_VERSION").to_owned(), agent_run: Some(run) };
+    let hello = Hello { agent_version: ShortText::cleaned(env!("CARGO_PKG_VERSION")), agent_run: Some(run) };
     let welcome: Welcome = request(client, subject, &hello, HELLO_TIMEOUT).await?;
     if welcome.backend_id == key.backend() { Ok(welcome) } else { Err(SessionEnd::WrongBackend) }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::ServerAddr;
 use clap::{Parser, ValueEnum};
+use dockhost_domain::reported::{BackendAddress, Invalid};
 
 use crate::key::UnparsedApiKey;
 use crate::ports::PortRange;
@@ -41,8 +42,8 @@ pub struct Config {
     pub nats_url: Vec<ServerAddr>,
 
     /// Address at which users reach this machine's ports; detected if absent.
-    #[arg(long, env = "LAN_IP", value_name = "ADDRESS")]
-    pub lan_ip: Option<String>,
+    #[arg(long, env = "LAN_IP", value_name = "ADDRESS", value_parser = pasted_address)]
+    pub lan_ip: Option<BackendAddress>,
 
     /// Container runtime; by default Docker or Podman, whichever is found.
     #[arg(long, env = "DOCKHOST_RUNTIME", value_enum)]
@@ -89,6 +90,13 @@ pub struct Config {
     pub exit_on_refused: bool,
 }
 
+/// An address as people paste it: with blanks, the line's end of another system, or quotes around it.
+fn pasted_address(text: &str) -> Result<BackendAddress, Invalid> {
+    let text = text.trim();
+    let unquoted = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(text);
+    unquoted.trim().parse()
+}
+
 impl Config {
     /// Duration of each create, start and stop of the simulated runtime.
     #[must_use]
@@ -111,5 +119,33 @@ mod tests {
     #[test]
     fn config_command_line_definition_is_valid() {
         Config::command().debug_assert();
+    }
+
+    #[test]
+    fn pasted_address_is_trimmed_and_unquoted() {
+        for text in ["10.0.0.1", " 10.0.0.1 ", "10.0.0.1\r", "\"10.0.0.1\"", "'10.0.0.1'\r\n"] {
+            assert_eq!(pasted_address(text).unwrap().as_str(), "10.0.0.1", "{text:?}");
+        }
+        assert_eq!(pasted_address("fe80::1%eth0").unwrap().as_str(), "fe80::1%eth0");
+    }
+
+    /// The error of a program names the variable; this is the reason after it.
+    #[test]
+    fn pasted_address_that_is_more_than_an_address_says_what_to_leave_out() {
+        for (text, part) in [
+            ("[fd77::2]", "without brackets"),
+            ("[fd77::2]:22", "without brackets"),
+            ("http://box.lan", "without a scheme"),
+            ("192.168.1.5:22", "without a port"),
+            ("box:22", "without a port"),
+            ("a;touch x", "letters, digits"),
+            (" ", "is empty"),
+            ("\"10.0.0.1", "letters, digits"),
+        ] {
+            let error = pasted_address(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text:?}: {error}");
+        }
+        let error = Config::try_parse_from(["dockhost-agent", "--lan-ip", "http://box.lan"]).unwrap_err().to_string();
+        assert!(error.contains("--lan-ip") && error.contains("without a scheme"), "{error}");
     }
 }

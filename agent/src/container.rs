@@ -3,6 +3,7 @@
 //! Instance, owner and placement come from the container's labels, so a restarted agent needs no state of its own.
 
 use dockhost_domain::ids::{InstanceId, UserId};
+use dockhost_domain::reported::{ContainerId, HostKeys};
 use dockhost_domain::wire::{Observation, Phase, Ports};
 
 /// The state of a container.
@@ -30,7 +31,7 @@ impl ContainerState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     /// The runtime's id of the container.
-    pub id: String,
+    pub id: ContainerId,
     /// Ids of the containers that this one replaced: to change its ports, a container is recreated from its files.
     pub former_ids: Vec<String>,
     /// The instance that it belongs to.
@@ -44,14 +45,14 @@ pub struct Container {
     /// Its state.
     pub state: ContainerState,
     /// SHA-256 fingerprints of its SSH host keys; empty until they are read.
-    pub host_keys: Vec<String>,
+    pub host_keys: HostKeys,
 }
 
 impl Container {
     /// Whether the container with this id is this one, or one that it replaced.
     #[must_use]
     pub fn has_id(&self, id: &str) -> bool {
-        self.id == id || self.former_ids.iter().any(|former| former == id)
+        *self.id == *id || self.former_ids.iter().any(|former| former == id)
     }
 
     /// The observation for a report. Only a container whose SSH server answers counts as running.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dockhost_domain::reported::ShortText;
 use dockhost_domain::wire::EngineState;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +33,7 @@ pub async fn run_probe(runtime: &impl Runtime, status: &SharedStatus, stop: &Can
             match &state {
                 EngineState::Ready => tracing::info!("the container engine answers again"),
                 EngineState::Down { reason } => {
-                    tracing::error!(reason, "instances can't be managed until the container engine answers");
+                    tracing::error!(%reason, "instances can't be managed until the container engine answers");
                 }
             }
             was_ready = is_ready;
@@ -49,7 +50,10 @@ async fn probe(runtime: &impl Runtime) -> EngineState {
             EngineState::Down { reason: error.for_users() }
         }
         Err(_) => EngineState::Down {
-            reason: format!("the container engine has not answered for {} s", PROBE_TIMEOUT.as_secs()),
+            reason: ShortText::cleaned(&format!(
+                "the container engine has not answered for {} s",
+                PROBE_TIMEOUT.as_secs()
+            )),
         },
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_nats::ServerAddr;
 use bytes::Bytes;
 use dockhost_domain::ids::AgentRunId;
+use dockhost_domain::reported::{BackendAddress, ShortText};
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::Heartbeat;
 use sysinfo::System;
@@ -31,13 +32,13 @@ const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub enum AdvertisedAddress {
     /// From the configuration (`LAN_IP`): an IP address or a name.
-    Configured(String),
+    Configured(BackendAddress),
     /// This machine's address on the route to one of these brokers.
     Detected(Vec<ServerAddr>),
 }
 
 impl AdvertisedAddress {
-    async fn resolve(&self) -> String {
+    async fn resolve(&self) -> BackendAddress {
         let servers = match self {
             Self::Configured(text) => return text.clone(),
             Self::Detected(servers) => servers,
@@ -46,14 +47,15 @@ impl AdvertisedAddress {
             let Ok(addresses) = tokio::net::lookup_host((server.host().to_owned(), server.port())).await else {
                 continue;
             };
-            if let Some(ip) = addresses.filter_map(local_address_towards).find(|ip| !ip.is_loopback()) {
-                return ip.to_string();
+            let mut local = addresses.filter_map(local_address_towards).filter(|ip| !ip.is_loopback());
+            if let Some(address) = local.find_map(BackendAddress::of_ip) {
+                return address;
             }
         }
         // The broker runs on this machine. Use the address on the default route instead; 192.0.2.0/24 is reserved for
         // documentation and never local.
         let outside = SocketAddr::from(([192, 0, 2, 1], 9));
-        local_address_towards(outside).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_string()
+        local_address_towards(outside).and_then(BackendAddress::of_ip).unwrap_or_else(BackendAddress::localhost)
     }
 }
 
@@ -81,13 +83,13 @@ pub struct HeartbeatSource<'a> {
 }
 
 impl HeartbeatSource<'_> {
-    fn heartbeat(&self, address: String, memory: f64) -> Heartbeat {
+    fn heartbeat(&self, address: BackendAddress, memory: f64) -> Heartbeat {
         Heartbeat {
             address,
             containers: self.capacity.used(),
             max_containers: self.capacity.max(),
-            runtime: self.runtime.to_owned(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            runtime: ShortText::cleaned(self.runtime),
+            agent_version: ShortText::cleaned(env!("CARGO_PKG_VERSION")),
             load: load(),
             memory,
             at: clock::now(),
@@ -162,9 +164,9 @@ mod tests {
 
     #[tokio::test]
     async fn advertised_address_configured_is_used_else_detected() {
-        assert_eq!(AdvertisedAddress::Configured("box.lan".to_owned()).resolve().await, "box.lan");
+        assert_eq!(AdvertisedAddress::Configured("box.lan".parse().unwrap()).resolve().await.as_str(), "box.lan");
         let found = AdvertisedAddress::Detected(vec!["nats://127.0.0.1:4222".parse().unwrap()]).resolve().await;
-        assert!(found.parse::<IpAddr>().is_ok(), "{found}");
+        assert!(found.as_str().parse::<IpAddr>().is_ok(), "{found}");
         assert_eq!(local_address_towards(([127, 0, 0, 1], 9).into()), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
 

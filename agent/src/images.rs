@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dockhost_domain::reported::ShortText;
 use dockhost_domain::wire::ImageState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +98,7 @@ impl<R: Runtime> Images<R> {
             Ok(()) => Fetch::Done,
             Err(error) => {
                 tracing::warn!(image, error = error.with_causes(), "could not get the image");
-                Fetch::Failed(error.for_users())
+                Fetch::Failed(error.for_users().to_string())
             }
         }
     }
@@ -168,6 +169,6 @@ fn set(status: &SharedStatus, state: &Fetch) {
         Fetch::Checking => return,
         Fetch::Running(FetchProgress { percent, bytes }) => ImageState::Fetching { percent: *percent, bytes: *bytes },
         Fetch::Done => ImageState::Ready,
-        Fetch::Failed(reason) => ImageState::Missing { reason: reason.clone() },
+        Fetch::Failed(reason) => ImageState::Missing { reason: ShortText::cleaned(reason) },
     });
 }

@@ -12,7 +12,7 @@
 //! - [`connect`], [`assignments`], [`confirm`], [`reports`], [`heartbeat`]: communication with the server.
 //! - [`machine_status`], [`engine_probe`]: whether this machine can run containers now, for the heartbeats.
 //! - [`images`], [`upkeep`]: what belongs to the machine and not to one instance: images, isolation rules, leftovers.
-//! - [`app`], [`config`], [`key`], [`clock`], [`backoff`]: start-up, configuration and utilities.
+//! - [`app`], [`config`], [`key`], [`telemetry`], [`clock`], [`backoff`]: start-up, configuration and utilities.
 
 pub mod app;
 pub mod assignments;
@@ -33,4 +33,5 @@ pub mod reconcile;
 pub mod reports;
 pub mod runtime;
 pub mod step;
+pub mod telemetry;
 pub mod upkeep;

@@ -1,15 +1,14 @@
 //! The binary `dockhost-agent`: sets up logging and signals, runs [`dockhost_agent::app`] and sets the exit code.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use dockhost_agent::app;
 use dockhost_agent::config::Config;
 use dockhost_agent::connect::ConnectError;
-use dockhost_environment::{InvalidConfiguration, Parsed, unknown_variables, variable};
+use dockhost_agent::telemetry;
+use dockhost_environment::{InvalidConfiguration, Parsed, unknown_variables};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// Exit code for invalid arguments (clap's own) and invalid variables.
 const EXIT_INVALID_CONFIGURATION: u8 = 2;
@@ -22,14 +21,7 @@ fn main() -> ExitCode {
         eprintln!("dockhost-agent: {}", InvalidConfiguration(problems));
         return ExitCode::from(EXIT_INVALID_CONFIGURATION);
     }
-    // `connect` logs the events of async-nats.
-    let filter = variable("RUST_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
-    let filter = filter.unwrap_or_else(|| EnvFilter::new("warn,dockhost_agent=info,async_nats=off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    telemetry::start();
     for warning in unknown_variables() {
         tracing::warn!("{warning}");
     }

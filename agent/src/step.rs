@@ -6,6 +6,7 @@
 //! Two rules protect users' files: only an assignment that says `deleted` or names a higher placement removes a
 //! container, and a container that is known to have existed is never replaced by an empty one.
 
+use dockhost_domain::reported::{ContainerId, ShortText};
 use dockhost_domain::wire::{AgentError, Assignment, DesiredState, ReportKind};
 
 use crate::capacity::CapacityStatus;
@@ -17,15 +18,15 @@ pub enum Step {
     /// Nothing: a container of a higher placement exists, so the assignment is obsolete.
     Ignore,
     /// Remove the container with this id, running or not.
-    Remove(String),
+    Remove(ContainerId),
     /// Create the container of the assignment's placement, without starting it.
     Create,
     /// Start the container with this id.
-    Start(String),
+    Start(ContainerId),
     /// Wait until the SSH server of the container with this id answers.
-    AwaitSsh(String),
+    AwaitSsh(ContainerId),
     /// Stop the container with this id; its files stay.
-    Stop(String),
+    Stop(ContainerId),
     /// Report that the desired state is reached, or why it can't be.
     Report(ReportKind),
 }
@@ -79,14 +80,14 @@ fn without_container(assignment: &Assignment, capacity: CapacityStatus) -> Step 
         return Step::Report(ReportKind::InstanceFailed(container_gone(expected)));
     }
     match (&assignment.container, capacity) {
-        (None, _) => Step::Report(ReportKind::InstanceFailed(AgentError {
-            code: "runtime_error".to_owned(),
-            message: "the assignment has no container specification".to_owned(),
-        })),
-        (Some(_), CapacityStatus::Full { max }) => Step::Report(ReportKind::InstanceRefused(AgentError {
-            code: "no_capacity".to_owned(),
-            message: format!("the limit of {max} containers is reached"),
-        })),
+        (None, _) => Step::Report(ReportKind::InstanceFailed(agent_error(
+            "runtime_error",
+            "the assignment has no container specification",
+        ))),
+        (Some(_), CapacityStatus::Full { max }) => Step::Report(ReportKind::InstanceRefused(agent_error(
+            "no_capacity",
+            &format!("the limit of {max} containers is reached"),
+        ))),
         (Some(_), CapacityStatus::Available) => Step::Create,
     }
 }
@@ -96,10 +97,13 @@ fn expected_container_id(assignment: &Assignment) -> Option<&str> {
 }
 
 fn container_gone(id: &str) -> AgentError {
-    AgentError {
-        code: "container_gone".to_owned(),
-        message: format!("the container {id} with the instance's files is not on this machine"),
-    }
+    agent_error("container_gone", &format!("the container {id} with the instance's files is not on this machine"))
+}
+
+/// An error for a report.
+#[must_use]
+pub fn agent_error(code: &str, message: &str) -> AgentError {
+    AgentError { code: ShortText::cleaned(code), message: ShortText::cleaned(message) }
 }
 
 #[cfg(test)]

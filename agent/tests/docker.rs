@@ -223,7 +223,10 @@ async fn agent_instance_lifecycle_keeps_files_ports_and_host_keys() {
     let created = agent.running(&assignment(1, 1, DesiredState::Running, &keys.public)).await;
     assert_eq!(keys.ssh_output(created.ports.ssh, "id -u; hostname; echo kept > /root/file"), "0\nbox");
     let known = Command::new("ssh-keygen").arg("-lf").arg(keys.known_hosts()).output().unwrap();
-    assert!(String::from_utf8_lossy(&known.stdout).contains(&created.host_keys[0]), "{known:?} {created:?}");
+    assert!(
+        String::from_utf8_lossy(&known.stdout).contains(created.host_keys.as_slice()[0].as_str()),
+        "{known:?} {created:?}"
+    );
     assert!(!Keys::fresh().ssh(created.ports.ssh, "true").status.success(), "a foreign key was accepted");
 
     let stopped = agent.stopped(&assignment(1, 2, DesiredState::Stopped, &keys.public)).await;
@@ -235,7 +238,7 @@ async fn agent_instance_lifecycle_keeps_files_ports_and_host_keys() {
     let agent = Agent::start(&engine, "20000-20299", TEST_IMAGE).await;
     let mut resume = assignment(1, 3, DesiredState::Running, &keys.public);
     if let Some(spec) = &mut resume.container {
-        spec.container_id = Some(created.container_id.clone());
+        spec.container_id = Some(created.container_id.to_string());
     }
     assert_eq!(agent.running(&resume).await, created);
     assert_eq!(keys.ssh_output(created.ports.ssh, "cat /root/file"), "kept");
@@ -255,7 +258,7 @@ async fn agent_instance_lifecycle_keeps_files_ports_and_host_keys() {
     assert_ne!((moved.ports, &moved.container_id), (created.ports, &created.container_id));
     assert_eq!(moved.host_keys, created.host_keys);
     assert_eq!(keys.ssh_output(moved.ports.ssh, "cat /root/file"), "kept");
-    assert_eq!(all_of(&engine, 1), moved.container_id, "the new container is the only one");
+    assert_eq!(all_of(&engine, 1), *moved.container_id, "the new container is the only one");
     drop(other_process);
 
     let deleted = agent.assign(&assignment(1, 6, DesiredState::Deleted, ""), |report| report.generation == 6).await;

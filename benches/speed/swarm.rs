@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::reported::{BackendAddress, ShortText};
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Heartbeat, Hello, MachineStatus, Welcome};
 use futures::StreamExt;
@@ -40,7 +41,7 @@ impl Swarm {
 async fn say_hello(url: &str, id: BackendId, key: String) -> (BackendId, Client, Welcome) {
     let options = ConnectOptions::with_token(key).custom_inbox_prefix(format!("_INBOX.{id}"));
     let client = options.connect(url).await.unwrap();
-    let hello = serde_json::to_vec(&Hello { agent_version: "bench".to_owned(), agent_run: None }).unwrap();
+    let hello = serde_json::to_vec(&Hello { agent_version: ShortText::cleaned("bench"), agent_run: None }).unwrap();
     let answer = client.request(Channel::Hello(id).to_string(), hello.into()).await.unwrap();
     (id, client, serde_json::from_slice(&answer.payload).unwrap())
 }
@@ -51,11 +52,11 @@ async fn send_heartbeats(client: Client, id: BackendId, phase: Duration) {
     loop {
         ticks.tick().await;
         let heartbeat = Heartbeat {
-            address: "127.0.0.1".to_owned(),
+            address: BackendAddress::localhost(),
             containers: 10,
             max_containers: 20,
-            runtime: "simulated".to_owned(),
-            agent_version: "bench".to_owned(),
+            runtime: ShortText::cleaned("simulated"),
+            agent_version: ShortText::cleaned("bench"),
             load: 0.1,
             memory: 0.1,
             at: dockhost::common::clock::now(),

@@ -1,12 +1,14 @@
 //! The messages between the server and the agents, as `docs/EVENTS.md` describes them.
 //!
 //! They are JSON bodies on the subjects of [`crate::subject::Channel`]. Both sides ignore unknown members, so that an
-//! older agent works with a newer server. Agents are not trusted: a report is input to a command, and the broker's
-//! permissions determine the sender by the subject.
+//! older agent works with a newer server. Agents are not trusted: their messages are parsed by [`crate::reported::parse`]
+//! into types that only valid values have, a report is input to a command, and the broker's permissions determine the
+//! sender by the subject.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentRunId, BackendId, InstanceId, UserId};
+use crate::reported::{self, BackendAddress, ContainerId, HostKeys, ShortText};
 use crate::timestamp::Timestamp;
 
 mod machine;
@@ -50,15 +52,18 @@ pub struct Limits {
     pub pids: u32,
 }
 
-/// The host ports that forward to a container.
+/// The host ports that forward to a container: 1 to 65535.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ports {
     /// To port 22.
+    #[serde(deserialize_with = "reported::port")]
     pub ssh: u16,
     /// To port 80.
+    #[serde(deserialize_with = "reported::port")]
     pub http: u16,
     /// To port 443.
+    #[serde(deserialize_with = "reported::port")]
     pub https: u16,
 }
 
@@ -109,12 +114,12 @@ pub struct Observation {
     /// Whether it runs.
     pub phase: Phase,
     /// Its id in the container runtime.
-    pub container_id: String,
+    pub container_id: ContainerId,
     /// Its published ports.
     pub ports: Ports,
     /// SHA-256 fingerprints of its SSH host keys, as `ssh-keygen -l` prints them; empty until the agent has read them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub host_keys: Vec<String>,
+    #[serde(default, skip_serializing_if = "HostKeys::is_empty")]
+    pub host_keys: HostKeys,
 }
 
 /// Why an agent refused or failed.
@@ -123,9 +128,9 @@ pub struct AgentError {
     /// A stable code: `no_capacity`, `no_ports`, `image_missing`, `image_fetching`, `container_gone`, `runtime_error`.
     /// Agents of other
     /// releases may use others.
-    pub code: String,
+    pub code: ShortText,
     /// One sentence for the instance's owner.
-    pub message: String,
+    pub message: ShortText,
 }
 
 /// `dockhost.report.<backend>`: a report about one instance. The agent repeats it until the broker has stored it.
@@ -166,15 +171,15 @@ pub enum ReportKind {
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
     /// The address of the published ports (`LAN_IP`).
-    pub address: String,
+    pub address: BackendAddress,
     /// Existing containers, running or not.
     pub containers: u32,
     /// The backend's capacity.
     pub max_containers: u32,
     /// `docker`, `podman` or `simulated`.
-    pub runtime: String,
+    pub runtime: ShortText,
     /// The agent's version.
-    pub agent_version: String,
+    pub agent_version: ShortText,
     /// One-minute load average divided by the number of processors.
     pub load: f64,
     /// Used memory, from 0 to 1.
@@ -194,7 +199,7 @@ pub struct Heartbeat {
 #[serde(rename_all = "camelCase")]
 pub struct Hello {
     /// The agent's version.
-    pub agent_version: String,
+    pub agent_version: ShortText,
     /// The sender's run; absent if the agent is of an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_run: Option<AgentRunId>,

@@ -102,6 +102,8 @@ pub fn start_replica(
     supervisor.spawn_fallible("heartbeats", |cancel| {
         heartbeats.run(agents.client().clone(), Arc::clone(&replica.gate), cancel)
     });
+    let gate = Arc::clone(&replica.gate);
+    supervisor.spawn("malformed messages", |cancel| async move { gate.malformed().run(cancel).await });
     let builder = ModelBuilder::new(Arc::clone(&replica.connections.log), replica.connections.store.clone());
     supervisor.spawn("model builder", |cancel| builder.run(cancel));
     let (progress, follower) = (Arc::clone(&replica.progress), Arc::clone(&replica.follower));

@@ -12,6 +12,7 @@ use dockhost_domain::ids::BackendId;
 use tokio::sync::Notify;
 
 use super::agent_limits::{AgentLimits, AgentMessage, Verdict};
+use super::dropped::DroppedMessages;
 
 /// How long the key of a backend that floods is refused.
 pub const REFUSED_FOR: Duration = Duration::from_secs(60);
@@ -21,6 +22,7 @@ pub const REFUSED_FOR: Duration = Duration::from_secs(60);
 pub struct AgentGate {
     state: Mutex<State>,
     flooded: Notify,
+    malformed: DroppedMessages,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,11 @@ pub struct GateCounts {
 }
 
 impl AgentGate {
+    /// The messages that were accepted and could not be read.
+    pub const fn malformed(&self) -> &DroppedMessages {
+        &self.malformed
+    }
+
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_HELLOS, Channel};
-use dockhost_domain::wire::Welcome;
+use dockhost_domain::wire::{Hello, Welcome};
 use futures::future::BoxFuture;
 
 use super::agent_limits::AgentMessage;
@@ -48,8 +49,8 @@ impl RequestHandler for HelloHandler {
         if let Channel::Hello(backend) = channel { Some(backend) } else { None }
     }
 
-    // The body is for people who watch the subject.
-    async fn handle(&self, backend: BackendId, _: &[u8]) -> Result<Welcome, RequestError> {
+    async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Welcome, RequestError> {
+        let _: Hello = reported::parse(body)?;
         let max_containers = self.enrolments.max_containers(backend).await.ok_or(RequestError::UnknownBackend)?;
         let assignments = self.recreate_consumer(backend).await.map_err(RequestError::Unavailable)?;
         let (stream, consumer) = (ASSIGNMENTS.to_owned(), backend.to_string());

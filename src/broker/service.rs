@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_nats::{HeaderMap, Message, Subject, Subscriber};
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::reported::Malformed;
 use dockhost_domain::subject::Channel;
 use futures::StreamExt;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::agent_gate::AgentGate;
 use super::agent_limits::AgentMessage;
 use super::connect::Broker;
+use super::dropped::MessageKind;
 use super::{ServeError, subscribe};
 use crate::common::error::{Cause, chain};
 
@@ -48,7 +50,7 @@ pub enum RequestError {
     UnknownBackend,
     /// The body is malformed.
     #[error("the body is malformed")]
-    Malformed(#[source] serde_json::Error),
+    Malformed(#[from] Malformed),
     /// The broker did not answer.
     #[error("the assignments can't be read now")]
     Unavailable(#[source] Cause),
@@ -92,7 +94,7 @@ impl<H: RequestHandler> Service<H> {
             let request = accept::<H>(message, &gate);
             std::future::ready(request)
         });
-        let answer = |(backend, reply, message)| answer(broker, handler, backend, reply, message);
+        let answer = |(backend, reply, message)| answer((broker, handler, &*gate), backend, reply, message);
         accepted.for_each_concurrent(MAX_CONCURRENT_REQUESTS, answer).await;
     }
 }
@@ -106,14 +108,24 @@ fn accept<H: RequestHandler>(mut message: Message, gate: &AgentGate) -> Option<(
     accepted.then_some((backend, reply, message))
 }
 
-async fn answer<H: RequestHandler>(broker: &Broker, handler: &H, backend: BackendId, reply: Subject, message: Message) {
+async fn answer<H: RequestHandler>(
+    (broker, handler, gate): (&Broker, &H, &AgentGate),
+    backend: BackendId,
+    reply: Subject,
+    message: Message,
+) {
     let client = broker.client();
     let subject = message.subject;
     let sent = match handler.handle(backend, &message.payload).await.map(|response| serde_json::to_vec(&response)) {
         Ok(Ok(body)) => client.publish(reply, body.into()).await,
         Ok(Err(error)) => return tracing::error!(%subject, %error, "a reply cannot be serialised"),
         Err(error) => {
-            tracing::warn!(%subject, error = chain(&error), "request failed");
+            match &error {
+                RequestError::Malformed(malformed) => {
+                    gate.malformed().record(backend, MessageKind::Request, *malformed);
+                }
+                error => tracing::warn!(%backend, error = chain(error), "request failed"),
+            }
             let mut headers = HeaderMap::new();
             headers.insert("Nats-Service-Error", error.to_string());
             headers.insert("Nats-Service-Error-Code", error.status());

@@ -95,7 +95,7 @@ impl OperationWait {
         let attempted = attempted(kind);
         let message = match &instance.progress {
             Progress::Failed { failure } => {
-                format!("the instance could not be {attempted}: its backend {}", failure.reason)
+                format!("the instance could not be {attempted}: its backend {}", failure.reason.explain())
             }
             // A later command changed the instance: the request was repeated with its `Idempotency-Key`.
             Progress::Pending { .. } | Progress::Stable | Progress::Deleted { .. } => {

@@ -13,6 +13,7 @@ use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_REPORTS, Channel};
 use dockhost_domain::tenancy::{HandleReport, Policy, ReportPosition, ReportRejected, Tenancy};
 use dockhost_domain::wire::{Report, ReportKind};
@@ -25,6 +26,7 @@ use crate::broker::agent_gate::AgentGate;
 use crate::broker::agent_limits::AgentMessage;
 use crate::broker::assignments::Assignments;
 use crate::broker::consumer::durable::{Ack, DurableConsumer};
+use crate::broker::dropped::MessageKind;
 use crate::broker::streams::REPORTS;
 use crate::common::error::Cause;
 use crate::execute::{ExecuteError, Executor};
@@ -74,9 +76,16 @@ fn sender(message: &Message) -> Result<BackendId, Cause> {
     Ok(backend)
 }
 
-fn read(message: &Message, backend: BackendId) -> Result<Received, Cause> {
-    let sequence = message.info()?.stream_sequence;
-    Ok(Received { backend, report: serde_json::from_slice(&message.payload)?, sequence })
+/// Reads a report. Counts one that is malformed, and returns `None`.
+fn read(message: &Message, backend: BackendId, gate: &AgentGate) -> Result<Option<Received>, Cause> {
+    match reported::parse(&message.payload) {
+        Ok(report) => Ok(Some(Received { backend, report, sequence: message.info()?.stream_sequence })),
+        Err(malformed) => {
+            gate.malformed().record(backend, MessageKind::Report, malformed);
+            gate.accepts(backend, AgentMessage::UnreadableReport);
+            Ok(None)
+        }
+    }
 }
 
 /// Whether the log may execute the command later.
@@ -136,9 +145,7 @@ impl Intake {
     async fn accept(&self, message: Box<Message>) -> Option<(Lane, Queued)> {
         let read = sender(&message).and_then(|backend| {
             let accepted = self.gate.accepts(backend, AgentMessage::Report);
-            accepted.then(|| read(&message, backend)).transpose().inspect_err(|_| {
-                self.gate.accepts(backend, AgentMessage::UnreadableReport);
-            })
+            if accepted { read(&message, backend, &self.gate) } else { Ok(None) }
         });
         match read {
             Ok(Some(received)) => {
@@ -146,10 +153,8 @@ impl Intake {
                 return Some((lane, Queued { received, ack: Ack::of(message) }));
             }
             Ok(None) => {}
-            Err(error) => {
-                let subject = message.subject.as_str();
-                tracing::warn!(subject, %error, "dropped an unreadable report");
-            }
+            // The subject and the reply subject are the broker's, not the agent's.
+            Err(error) => tracing::warn!(%error, "dropped a message that is no report"),
         }
         drop(Ack::of(message).confirm().await);
         None

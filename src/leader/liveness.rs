@@ -107,11 +107,7 @@ impl Liveness {
     }
 
     async fn connect(&self, backend: BackendId, last: LastHeartbeat) {
-        let facts = Connected {
-            address: last.heartbeat.address.into(),
-            runtime: last.heartbeat.runtime,
-            agent_version: last.heartbeat.agent_version,
-        };
+        let facts = Connected::from_heartbeat(&last.heartbeat);
         // Nothing can be appended for it here; the follower has logged why.
         if self.is_frozen(backend) {
             return;

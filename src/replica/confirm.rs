@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_CONFIRMS, Channel};
 use dockhost_domain::tenancy::{Tenancy, desired_assignments};
 use dockhost_domain::wire::{Assignment, Confirm, Confirmed};
@@ -69,7 +70,7 @@ impl RequestHandler for ConfirmHandler {
     }
 
     async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Confirmed, RequestError> {
-        let question: Confirm = serde_json::from_slice(body).map_err(RequestError::Malformed)?;
+        let question: Confirm = reported::parse(body)?;
         match self.standing(backend, &question).await? {
             Standing::Current => Ok(Confirmed { is_current: true }),
             Standing::Obsolete => {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::Heartbeat;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::agent_limits::AgentMessage;
+use crate::broker::dropped::MessageKind;
 use crate::common::clock;
 
 /// The last heartbeat of one backend.
@@ -93,17 +95,14 @@ impl HeartbeatRegistry {
     ) -> Result<(), async_nats::SubscribeError> {
         let mut messages = client.subscribe(ALL_HEARTBEATS).await?;
         while let Some(Some(message)) = cancel.run_until_cancelled(messages.next()).await {
-            if let Ok(Channel::Heartbeat(backend)) = message.subject.parse()
-                && !gate.accepts(backend, AgentMessage::Heartbeat)
-            {
+            // The broker allows a backend only its own subject, so there is no other one.
+            let Ok(Channel::Heartbeat(backend)) = message.subject.parse() else { continue };
+            if !gate.accepts(backend, AgentMessage::Heartbeat) {
                 continue;
             }
-            match (message.subject.parse(), serde_json::from_slice(&message.payload)) {
-                (Ok(Channel::Heartbeat(backend)), Ok(heartbeat)) => self.record(backend, heartbeat),
-                (channel, heartbeat) => {
-                    let readable = heartbeat.is_ok();
-                    tracing::warn!(?channel, readable, "ignored an invalid heartbeat");
-                }
+            match reported::parse(&message.payload) {
+                Ok(heartbeat) => self.record(backend, heartbeat),
+                Err(malformed) => gate.malformed().record(backend, MessageKind::Heartbeat, malformed),
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use dockhost_harness as harness;
 mod engine;
 
 mod api;
+mod backend_texts;
 mod backup;
 mod beside_servers;
 mod broker;

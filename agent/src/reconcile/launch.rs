@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use backon::Retryable;
-use dockhost_domain::wire::{AgentError, Assignment, ContainerSpec, ReportKind};
+use dockhost_domain::wire::{Assignment, ContainerSpec, ReportKind};
 
 use super::worker::{Attempts, Outcome, failed};
 use super::{ContainerCache, Reconciler};
@@ -14,6 +14,7 @@ use crate::backoff::backoff;
 use crate::container::Container;
 use crate::images::{Fetch, follow};
 use crate::runtime::{FetchProgress, Runtime, RuntimeError};
+use crate::step::agent_error;
 
 /// First and longest delay before the server is asked again whether an assignment is current.
 const CONFIRM_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -51,7 +52,7 @@ impl<R: Runtime> Reconciler<R> {
         let refused = |code, message: String| {
             self.0.capacity.set_exists(assignment.instance_id, false);
             tracing::warn!(instance = %assignment.instance_id, code, message, "refusing");
-            let reason = AgentError { code: String::from(code), message };
+            let reason = agent_error(code, &message);
             Ok(Some(Outcome::Report(ReportKind::InstanceRefused(reason))))
         };
         match self.with_permit(self.0.runtime.create(assignment, spec)).await {
@@ -73,8 +74,8 @@ impl<R: Runtime> Reconciler<R> {
                     ),
                 }
             }
-            Err(error @ RuntimeError::ImageMissing(_)) => refused("image_missing", error.for_users()),
-            Err(error @ RuntimeError::NoPorts(_)) => refused("no_ports", error.for_users()),
+            Err(error @ RuntimeError::ImageMissing(_)) => refused("image_missing", error.for_users().to_string()),
+            Err(error @ RuntimeError::NoPorts(_)) => refused("no_ports", error.for_users().to_string()),
             Err(error) => {
                 self.0.capacity.set_exists(assignment.instance_id, false);
                 Err(error)
@@ -130,7 +131,7 @@ impl<R: Runtime> Reconciler<R> {
     ) -> Result<Option<Outcome>, RuntimeError> {
         attempts.starts += 1;
         if attempts.starts > MAX_STARTS_PER_RUN {
-            return Ok(Some(failed("runtime_error", "the container stops right after each start".to_owned())));
+            return Ok(Some(failed("runtime_error", "the container stops right after each start")));
         }
         cache.ssh_ready = None;
         let runtime = &self.0.runtime;
@@ -139,14 +140,14 @@ impl<R: Runtime> Reconciler<R> {
             Err(RuntimeError::PortTaken(message)) => {
                 attempts.starts -= 1;
                 attempts.port_changes += 1;
-                tracing::info!(container = container.id, message, "the container's ports are in use; changing them");
+                tracing::info!(container = %container.id, message, "the container's ports are in use; changing them");
                 if attempts.port_changes > MAX_PORT_CHANGES_PER_RUN {
-                    return Ok(Some(failed("no_ports", format!("the container's ports are in use: {message}"))));
+                    return Ok(Some(failed("no_ports", &format!("the container's ports are in use: {message}"))));
                 }
                 // Recreates even a container that has never run: the server may know its id already, and would take a
                 // new container without that id for lost files.
                 match self.with_permit(runtime.recreate_with_new_ports(container, assignment)).await {
-                    Err(error @ RuntimeError::NoPorts(_)) => Ok(Some(failed("no_ports", error.for_users()))),
+                    Err(error @ RuntimeError::NoPorts(_)) => Ok(Some(failed("no_ports", error.for_users().as_str()))),
                     result => result.map(|()| None),
                 }
             }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::InstanceId;
+use dockhost_domain::reported::{ContainerId, HostKeys};
 use dockhost_domain::wire::{Assignment, Report, ReportKind};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -110,9 +111,9 @@ struct LastReport {
 #[derive(Debug, Clone, Default)]
 struct ContainerCache {
     /// The id of the container whose SSH server has answered since its last start.
-    ssh_ready: Option<String>,
+    ssh_ready: Option<ContainerId>,
     /// A container's id and host keys.
-    host_keys: Option<(String, Vec<String>)>,
+    host_keys: Option<(ContainerId, HostKeys)>,
 }
 
 impl<R: Runtime> Reconciler<R> {

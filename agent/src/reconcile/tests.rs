@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dockhost_domain::ids::UserId;
+use dockhost_domain::reported::{ContainerId, HostKeys, ShortText};
 use dockhost_domain::wire::{ContainerSpec, DesiredState, EngineState, ImageState, Limits, Phase, Ports};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -29,14 +30,19 @@ struct Fake {
     image_arrives: Option<Semaphore>,
 }
 
+/// The fingerprint of a container's host key.
+fn host_key(id: &str) -> String {
+    format!("SHA256:{id:0>43}").replace('-', "/")
+}
+
 impl Fake {
     fn fail(&self) -> Result<(), RuntimeError> {
         self.failures.lock().unwrap().pop_front().map_or(Ok(()), Err)
     }
 
-    fn set(&self, id: &str, state: ContainerState) -> Result<(), RuntimeError> {
+    fn set(&self, id: &ContainerId, state: ContainerState) -> Result<(), RuntimeError> {
         let mut containers = self.containers.lock().unwrap();
-        let container = containers.iter_mut().find(|container| container.id == id).ok_or(RuntimeError::NotFound)?;
+        let container = containers.iter_mut().find(|container| container.id == *id).ok_or(RuntimeError::NotFound)?;
         container.state = state;
         Ok(())
     }
@@ -81,14 +87,14 @@ impl Runtime for Arc<Fake> {
             return Err(RuntimeError::AlreadyExists);
         }
         containers.push(Container {
-            id: format!("c{created}"),
+            id: format!("c{created}").parse().unwrap(),
             former_ids: vec![],
             instance: assignment.instance_id,
             user: assignment.user_id,
             placement: assignment.placement,
             ports: Ports { ssh: 1, http: 2, https: 3 },
             state: ContainerState::Created,
-            host_keys: vec![],
+            host_keys: HostKeys::default(),
         });
         Ok(())
     }
@@ -102,8 +108,8 @@ impl Runtime for Arc<Fake> {
         !self.ssh_silent
     }
 
-    async fn host_keys(&self, container: &Container) -> Result<Vec<String>, RuntimeError> {
-        Ok(vec![format!("SHA256:{}", container.id)])
+    async fn host_keys(&self, container: &Container) -> Result<HostKeys, RuntimeError> {
+        Ok(HostKeys::of([host_key(&container.id).as_str()]))
     }
 
     async fn recreate_with_new_ports(
@@ -113,17 +119,19 @@ impl Runtime for Arc<Fake> {
     ) -> Result<(), RuntimeError> {
         let mut containers = self.containers.lock().unwrap();
         let stored = containers.iter_mut().find(|c| c.id == container.id).ok_or(RuntimeError::NotFound)?;
-        stored.former_ids.push(std::mem::replace(&mut stored.id, format!("{}-moved", container.id)));
+        stored
+            .former_ids
+            .push(std::mem::replace(&mut stored.id, format!("{}-moved", container.id).parse().unwrap()).to_string());
         stored.ports = Ports { ssh: 11, http: 12, https: 13 };
         Ok(())
     }
 
-    async fn stop(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn stop(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         self.set(id, ContainerState::Stopped)
     }
 
-    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
-        self.containers.lock().unwrap().retain(|container| container.id != id);
+    async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        self.containers.lock().unwrap().retain(|container| container.id != *id);
         Ok(())
     }
 }
@@ -187,7 +195,7 @@ impl ReportCollector {
 
     async fn failure(&self, code: &str) -> Report {
         self.report(
-            |report| matches!(&report.kind, ReportKind::InstanceRefused(t) | ReportKind::InstanceFailed(t) if t.code == code),
+            |report| matches!(&report.kind, ReportKind::InstanceRefused(t) | ReportKind::InstanceFailed(t) if t.code.as_str() == code),
         )
         .await
     }
@@ -276,12 +284,12 @@ async fn reconciler_running_stopped_deleted_is_executed_and_reported() {
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     let running = fixture.reports.running().await;
     let ReportKind::InstanceStatus(observation) = &running.kind else { unreachable!() };
-    assert_eq!((running.generation, observation.host_keys.as_slice()), (1, &["SHA256:c1".to_owned()][..]));
+    assert_eq!((running.generation, &observation.host_keys), (1, &HostKeys::of([host_key("c1").as_str()])));
 
     fixture.reconciler.assign(assignment(1, 2, DesiredState::Stopped));
     let stopped = fixture.reports.report(|report| report.generation == 2).await;
     let ReportKind::InstanceStatus(observation) = &stopped.kind else { panic!("{stopped:?}") };
-    assert_eq!((observation.phase, observation.host_keys.len()), (Phase::Stopped, 1));
+    assert_eq!((observation.phase, observation.host_keys.as_slice().len()), (Phase::Stopped, 1));
 
     fixture.reconciler.assign(assignment(1, 3, DesiredState::Deleted));
     assert_eq!(fixture.reports.report(|report| report.generation == 3).await.kind, ReportKind::InstanceDeleted);
@@ -385,7 +393,7 @@ async fn reconciler_unexpectedly_stopped_container_is_reported_and_restarted() {
     fixture.reports.running().await;
     fixture.wait_until_idle().await;
     fixture.reports.clear();
-    fixture.fake.set("c1", ContainerState::Stopped).unwrap();
+    fixture.fake.set(&"c1".parse().unwrap(), ContainerState::Stopped).unwrap();
     fixture.reconciler.resync().await.unwrap();
     fixture.reports.running().await;
     assert_eq!(fixture.fake.containers.lock().unwrap()[0].state, ContainerState::Starting);
@@ -442,7 +450,7 @@ async fn reconciler_ports_in_use_recreates_the_container_with_its_files() {
     first.container.as_mut().unwrap().container_id = Some("c1".to_owned());
     fixture.reconciler.assign(first);
     fixture.reports.running().await;
-    assert_eq!(fixture.fake.containers.lock().unwrap()[0].id, "c1-moved");
+    assert_eq!(fixture.fake.containers.lock().unwrap()[0].id.as_str(), "c1-moved");
 
     fixture.wait_until_idle().await;
     fixture.reconciler.assign(assignment(1, 3, DesiredState::Stopped));
@@ -499,11 +507,14 @@ async fn probe_engine_down_or_hanging_sets_the_state() {
     };
     assert_eq!(next().await, EngineState::Ready);
     fixture.fake.engine_down.store(true, Ordering::Relaxed);
-    assert_eq!(next().await, EngineState::Down { reason: "could not run".to_owned() });
+    assert_eq!(next().await, EngineState::Down { reason: ShortText::cleaned("could not run") });
     fixture.fake.engine_down.store(false, Ordering::Relaxed);
     assert_eq!(next().await, EngineState::Ready);
     fixture.fake.engine_hangs.store(true, Ordering::Relaxed);
-    assert_eq!(next().await, EngineState::Down { reason: "the container engine has not answered for 8 s".to_owned() });
+    assert_eq!(
+        next().await,
+        EngineState::Down { reason: ShortText::cleaned("the container engine has not answered for 8 s") }
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -515,7 +526,7 @@ async fn image_on_its_way_refuses_with_its_progress_and_outlives_the_instance() 
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     let refused = fixture.reports.failure("image_fetching").await;
     let ReportKind::InstanceRefused(error) = refused.kind else { panic!("{refused:?}") };
-    assert!(error.message.contains("box") && error.message.contains("40 % done"), "{error:?}");
+    assert!(error.message.as_str().contains("box") && error.message.as_str().contains("40 % done"), "{error:?}");
 
     // Its instance is deleted. The next one waits for the same fetch.
     fixture.reconciler.assign(assignment(1, 2, DesiredState::Deleted));

@@ -6,12 +6,13 @@
 use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::InstanceId;
+use dockhost_domain::reported::ContainerId;
 use dockhost_domain::wire::{AgentError, Assignment, Report, ReportKind};
 
 use super::{ContainerCache, LastReport, Reconciler};
 use crate::container::{Container, ContainerState};
 use crate::runtime::{Runtime, RuntimeError};
-use crate::step::{Step, next_step};
+use crate::step::{Step, agent_error, next_step};
 
 /// Steps per run, after which the run fails.
 const MAX_STEPS_PER_RUN: u32 = 500;
@@ -108,7 +109,7 @@ impl<R: Runtime> Reconciler<R> {
             }
             Outcome::Failed(error) => {
                 let delay = entry.delay_retry(self.0.config.retry_backoff);
-                tracing::warn!(instance = %assignment.instance_id, code = error.code, message = error.message,
+                tracing::warn!(instance = %assignment.instance_id, code = %error.code, message = %error.message,
                     retry_in = ?delay, "could not reach the desired state");
                 Some(ReportKind::InstanceFailed(error))
             }
@@ -154,7 +155,7 @@ impl<R: Runtime> Reconciler<R> {
             attempts.steps += 1;
             if attempts.steps > MAX_STEPS_PER_RUN {
                 let message = format!("the container is not in the desired state after {MAX_STEPS_PER_RUN} steps");
-                return failed("runtime_error", message);
+                return failed("runtime_error", &message);
             }
             match self.reconcile_once(assignment, cache, last_reported.as_ref(), &mut attempts).await {
                 Ok(Some(outcome)) => return outcome,
@@ -163,7 +164,7 @@ impl<R: Runtime> Reconciler<R> {
                     attempts.errors += 1;
                     if attempts.errors >= MAX_ERRORS_PER_RUN {
                         tracing::warn!(instance = %assignment.instance_id, error = error.with_causes(), "operation failed");
-                        return failed("runtime_error", error.for_users());
+                        return failed("runtime_error", error.for_users().as_str());
                     }
                     tracing::debug!(instance = %assignment.instance_id, error = error.with_causes(), "retrying");
                     tokio::time::sleep(ERROR_RETRY_INTERVAL * attempts.errors).await;
@@ -188,7 +189,8 @@ impl<R: Runtime> Reconciler<R> {
         if attempts.steps == 1 {
             self.report_unexpected_change(assignment, &actual, last_reported);
         }
-        let by_id = |id: &str| actual.iter().find(|container| container.id == id).ok_or(RuntimeError::NotFound);
+        let by_id =
+            |id: &ContainerId| actual.iter().find(|container| container.id == *id).ok_or(RuntimeError::NotFound);
         match next_step(assignment, &actual, self.0.capacity.status_for(instance)) {
             Step::Ignore => return Ok(Some(Outcome::NoReport)),
             Step::Report(kind) => return Ok(Some(Outcome::Report(kind))),
@@ -201,7 +203,7 @@ impl<R: Runtime> Reconciler<R> {
                 if runtime.is_ssh_ready(by_id(&id)?).await {
                     cache.ssh_ready = Some(id);
                 } else if since.elapsed() > self.0.config.ssh_timeout {
-                    return Ok(Some(failed("runtime_error", "the SSH server does not answer".to_owned())));
+                    return Ok(Some(failed("runtime_error", "the SSH server does not answer")));
                 } else {
                     // `ssh_timeout` limits the wait, so its steps don't count.
                     attempts.steps -= 1;
@@ -226,7 +228,7 @@ impl<R: Runtime> Reconciler<R> {
                 Ok(keys) if keys.is_empty() => {}
                 Ok(keys) => cache.host_keys = Some((container.id.clone(), keys)),
                 Err(error) => tracing::warn!(
-                    container = container.id,
+                    container = %container.id,
                     error = error.with_causes(),
                     "could not read the container's host keys"
                 ),
@@ -276,8 +278,8 @@ impl<R: Runtime> Reconciler<R> {
     }
 }
 
-pub(super) fn failed(code: &str, message: String) -> Outcome {
-    Outcome::Failed(AgentError { code: code.to_owned(), message })
+pub(super) fn failed(code: &str, message: &str) -> Outcome {
+    Outcome::Failed(agent_error(code, message))
 }
 
 fn ignore_not_found(result: Result<(), RuntimeError>) -> Result<(), RuntimeError> {

@@ -7,6 +7,7 @@
 use std::future::Future;
 
 use dockhost_domain::ids::InstanceId;
+use dockhost_domain::reported::{ContainerId, HostKeys, ShortText};
 use dockhost_domain::wire::{Assignment, ContainerSpec, IsolationState};
 
 use crate::container::Container;
@@ -16,8 +17,6 @@ pub mod simulated;
 
 /// What users read if the engine did not answer.
 const NO_ENGINE: &str = "the container engine of its machine does not answer";
-/// The longest message for users, in characters.
-const MAX_USER_MESSAGE: usize = 256;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +67,7 @@ impl RuntimeError {
     /// One sentence for the instance's owner: what failed, and what the engine answered. If the engine did not answer,
     /// it says so, without the causes, which only whoever reads the agent's log understands.
     #[must_use]
-    pub fn for_users(&self) -> String {
+    pub fn for_users(&self) -> ShortText {
         use bollard::errors::Error;
         let text = match self {
             Self::Other { action, source } => match source.downcast_ref() {
@@ -86,8 +85,7 @@ impl RuntimeError {
             },
             other => other.to_string(),
         };
-        let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-        printable.take(MAX_USER_MESSAGE).collect()
+        ShortText::cleaned(&text)
     }
 }
 
@@ -167,7 +165,7 @@ pub trait Runtime: Send + Sync + 'static {
     fn is_ssh_ready(&self, container: &Container) -> impl Future<Output = bool> + Send;
 
     /// SHA-256 fingerprints of its SSH host keys, `SHA256:…` each; empty if it has none yet.
-    fn host_keys(&self, container: &Container) -> impl Future<Output = Result<Vec<String>, RuntimeError>> + Send;
+    fn host_keys(&self, container: &Container) -> impl Future<Output = Result<HostKeys, RuntimeError>> + Send;
 
     /// Recreates a stopped container from its files, with other ports. The new one keeps the old id in `former_ids`.
     fn recreate_with_new_ports(
@@ -177,10 +175,10 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
     /// Stops the container; its files stay.
-    fn stop(&self, id: &str) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+    fn stop(&self, id: &ContainerId) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
     /// Removes the container and its files, running or not.
-    fn remove(&self, id: &str) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+    fn remove(&self, id: &ContainerId) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 }
 
 #[cfg(test)]
@@ -191,15 +189,16 @@ mod tests {
 
     #[test]
     fn runtime_error_for_users_has_the_answer_of_the_engine_but_no_causes() {
-        let text =
-            |source: anyhow::Error| RuntimeError::Other { action: "could not list the containers", source }.for_users();
+        let text = |source: anyhow::Error| {
+            RuntimeError::Other { action: "could not list the containers", source }.for_users().to_string()
+        };
         let answer = |message: &str| Error::DockerResponseServerError { status_code: 500, message: message.to_owned() };
         assert_eq!(text(answer("disk\nfull").into()), "could not list the containers: disk full");
-        assert_eq!(text(answer(&"x".repeat(1000)).into()).len(), MAX_USER_MESSAGE);
+        assert_eq!(text(answer(&"x".repeat(1000)).into()).chars().count(), ShortText::MAX_CHARS);
         assert_eq!(text(Error::RequestTimeoutError.into()), NO_ENGINE);
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
         assert_eq!(text(Error::IOError { err: missing }.into()), NO_ENGINE);
         assert_eq!(text(anyhow::anyhow!("hyper: os error 2")), "could not list the containers");
-        assert_eq!(RuntimeError::ImageMissing("box".to_owned()).for_users(), "image box not found");
+        assert_eq!(RuntimeError::ImageMissing("box".to_owned()).for_users().as_str(), "image box not found");
     }
 }

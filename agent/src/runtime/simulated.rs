@@ -14,6 +14,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use dockhost_domain::ids::{InstanceId, UserId};
+use dockhost_domain::reported::{ContainerId, HostKeys, Invalid};
 use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -42,7 +43,7 @@ pub struct SimulatedRuntime {
 
 #[derive(Debug)]
 struct Inner {
-    containers: BTreeMap<String, SimulatedContainer>,
+    containers: BTreeMap<ContainerId, SimulatedContainer>,
     cursor: Cursor,
     log: File,
 }
@@ -51,7 +52,7 @@ struct Inner {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SimulatedContainer {
-    id: String,
+    id: ContainerId,
     instance: InstanceId,
     user: UserId,
     placement: u32,
@@ -65,7 +66,7 @@ struct SimulatedContainer {
 #[serde(rename_all = "camelCase")]
 enum Change {
     Put(SimulatedContainer),
-    Removed(String),
+    Removed(ContainerId),
 }
 
 impl SimulatedRuntime {
@@ -92,7 +93,7 @@ impl SimulatedRuntime {
         }
     }
 
-    fn change(&self, id: &str, change: impl FnOnce(&mut SimulatedContainer)) -> Result<(), RuntimeError> {
+    fn change(&self, id: &ContainerId, change: impl FnOnce(&mut SimulatedContainer)) -> Result<(), RuntimeError> {
         let mut inner = self.inner();
         let mut container = inner.containers.get(id).cloned().ok_or(RuntimeError::NotFound)?;
         change(&mut container);
@@ -100,7 +101,7 @@ impl SimulatedRuntime {
     }
 }
 
-fn read(path: &Path) -> io::Result<BTreeMap<String, SimulatedContainer>> {
+fn read(path: &Path) -> io::Result<BTreeMap<ContainerId, SimulatedContainer>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -121,7 +122,7 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, SimulatedContainer>> {
 }
 
 /// Writes the containers to a new file, renames it over the old one and opens it for appending.
-fn compact(path: &Path, containers: &BTreeMap<String, SimulatedContainer>) -> io::Result<File> {
+fn compact(path: &Path, containers: &BTreeMap<ContainerId, SimulatedContainer>) -> io::Result<File> {
     let new_file: PathBuf = path.with_extension("new");
     let mut file = File::create(&new_file)?;
     for container in containers.values() {
@@ -162,7 +163,7 @@ impl SimulatedContainer {
                 (false, true) => ContainerState::Stopped,
                 (false, false) => ContainerState::Created,
             },
-            host_keys: vec![],
+            host_keys: HostKeys::default(),
         }
     }
 }
@@ -194,7 +195,7 @@ impl Runtime for SimulatedRuntime {
         self.delay().await;
         let mut inner = self.inner();
         let (instance, placement) = (assignment.instance_id, assignment.placement);
-        let id = hex(&Sha256::digest(super::container_name(instance, placement)));
+        let id = container_id(instance, placement)?;
         if inner.containers.contains_key(&id) {
             return Err(RuntimeError::AlreadyExists);
         }
@@ -223,8 +224,9 @@ impl Runtime for SimulatedRuntime {
         self.inner().containers.get(&container.id).is_some_and(|container| container.running)
     }
 
-    async fn host_keys(&self, container: &Container) -> Result<Vec<String>, RuntimeError> {
-        Ok(vec![format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&container.id)))])
+    async fn host_keys(&self, container: &Container) -> Result<HostKeys, RuntimeError> {
+        let key = format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(container.id.as_str())));
+        Ok(HostKeys::of([key.as_str()]))
     }
 
     async fn recreate_with_new_ports(
@@ -236,21 +238,25 @@ impl Runtime for SimulatedRuntime {
         Ok(())
     }
 
-    async fn stop(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn stop(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         self.delay().await;
         self.change(id, |container| container.running = false)
     }
 
-    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         let mut inner = self.inner();
-        inner.append(&Change::Removed(id.to_owned()))?;
+        inner.append(&Change::Removed(id.clone()))?;
         inner.containers.remove(id);
         Ok(())
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// An id as an engine makes it: 64 hex digits.
+fn container_id(instance: InstanceId, placement: u32) -> Result<ContainerId, RuntimeError> {
+    let digest = Sha256::digest(super::container_name(instance, placement));
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    hex.parse()
+        .map_err(|error: Invalid| RuntimeError::Other { action: "could not name a container", source: error.into() })
 }
 
 #[cfg(test)]

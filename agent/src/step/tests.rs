@@ -2,6 +2,7 @@
 //! running container.
 
 use dockhost_domain::ids::{InstanceId, UserId};
+use dockhost_domain::reported::{ContainerId, HostKeys};
 use dockhost_domain::wire::{ContainerSpec, Limits, Ports};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -28,6 +29,10 @@ fn assignment(placement: u32, desired: DesiredState) -> Assignment {
     }
 }
 
+fn id(text: &str) -> ContainerId {
+    text.parse().unwrap()
+}
+
 fn expecting(mut assignment: Assignment, id: &str) -> Assignment {
     if let Some(spec) = &mut assignment.container {
         spec.container_id = Some(id.to_owned());
@@ -37,19 +42,19 @@ fn expecting(mut assignment: Assignment, id: &str) -> Assignment {
 
 fn container(placement: u32, state: ContainerState) -> Container {
     Container {
-        id: format!("c{placement}"),
+        id: format!("c{placement}").parse().unwrap(),
         former_ids: vec![],
         instance: INSTANCE,
         user: USER,
         placement,
         ports: Ports { ssh: 20000, http: 20001, https: 20002 },
         state,
-        host_keys: vec![],
+        host_keys: HostKeys::default(),
     }
 }
 
 fn is_container_gone(step: &Step) -> bool {
-    matches!(step, Step::Report(ReportKind::InstanceFailed(error)) if error.code == "container_gone")
+    matches!(step, Step::Report(ReportKind::InstanceFailed(error)) if error.code.as_str() == "container_gone")
 }
 
 #[test]
@@ -58,11 +63,11 @@ fn next_step_running_creates_starts_awaits_ssh_and_reports() {
     assert_eq!(next_step(&assigned, &[], CapacityStatus::Available), Step::Create);
     assert_eq!(
         next_step(&assigned, &[container(1, ContainerState::Created)], CapacityStatus::Available),
-        Step::Start("c1".to_owned())
+        Step::Start(id("c1"))
     );
     assert_eq!(
         next_step(&assigned, &[container(1, ContainerState::Starting)], CapacityStatus::Available),
-        Step::AwaitSsh("c1".to_owned())
+        Step::AwaitSsh(id("c1"))
     );
     let running = container(1, ContainerState::Running);
     let report = Step::Report(ReportKind::InstanceStatus(running.observation()));
@@ -77,7 +82,7 @@ fn next_step_at_the_limit_refuses_only_a_new_container() {
         panic!("not refused")
     };
     assert_eq!((error.code.as_str(), error.message.as_str()), ("no_capacity", "the limit of 3 containers is reached"));
-    assert_eq!(next_step(&assigned, &[container(1, ContainerState::Stopped)], full), Step::Start("c1".to_owned()));
+    assert_eq!(next_step(&assigned, &[container(1, ContainerState::Stopped)], full), Step::Start(id("c1")));
     assert_eq!(next_step(&assignment(1, DesiredState::Deleted), &[], full), Step::Report(ReportKind::InstanceDeleted));
 }
 
@@ -90,11 +95,11 @@ fn next_step_stopped_creates_a_missing_container_without_starting_it() {
     assert_eq!(next_step(&assigned, &[created], CapacityStatus::Available), report);
     assert_eq!(
         next_step(&assigned, &[container(1, ContainerState::Starting)], CapacityStatus::Available),
-        Step::Stop("c1".to_owned())
+        Step::Stop(id("c1"))
     );
     assert_eq!(
         next_step(&assigned, &[container(1, ContainerState::Running)], CapacityStatus::Available),
-        Step::Stop("c1".to_owned())
+        Step::Stop(id("c1"))
     );
 }
 
@@ -117,7 +122,7 @@ fn next_step_recreated_container_matches_its_former_id() {
     moved.former_ids = vec!["c0".to_owned()];
     assert_eq!(
         next_step(&expecting(assignment(1, DesiredState::Running), "c0"), &[moved], CapacityStatus::Available),
-        Step::Start("c1".to_owned())
+        Step::Start(id("c1"))
     );
 }
 
@@ -127,12 +132,12 @@ fn next_step_removes_lower_placements_and_never_a_higher_one() {
     let both = [new.clone(), old];
     assert_eq!(
         next_step(&assignment(2, DesiredState::Running), &both, CapacityStatus::Available),
-        Step::Remove("c1".to_owned())
+        Step::Remove(id("c1"))
     );
     assert_eq!(next_step(&assignment(1, DesiredState::Running), &both, CapacityStatus::Available), Step::Ignore);
     assert_eq!(
         next_step(&assignment(1, DesiredState::Deleted), &both, CapacityStatus::Available),
-        Step::Remove("c1".to_owned())
+        Step::Remove(id("c1"))
     );
     assert_eq!(
         next_step(&assignment(1, DesiredState::Deleted), &[new], CapacityStatus::Available),
@@ -221,7 +226,7 @@ impl Model {
                 prop_assert_ne!(assignment.desired, DesiredState::Deleted);
                 self.created += 1;
                 let mut created = container(assignment.placement, ContainerState::Created);
-                created.id = format!("m{}", self.created);
+                created.id = format!("m{}", self.created).parse().unwrap();
                 self.containers.push(created);
             }
             Step::Start(id) => self.change(id, ContainerState::Starting)?,
@@ -232,8 +237,8 @@ impl Model {
         Ok(())
     }
 
-    fn change(&mut self, id: &str, state: ContainerState) -> Result<(), TestCaseError> {
-        let container = self.containers.iter_mut().find(|container| container.id == id);
+    fn change(&mut self, id: &ContainerId, state: ContainerState) -> Result<(), TestCaseError> {
+        let container = self.containers.iter_mut().find(|container| container.id == *id);
         container.ok_or_else(|| TestCaseError::fail("changes a container that does not exist"))?.state = state;
         Ok(())
     }

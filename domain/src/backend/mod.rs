@@ -13,8 +13,10 @@ use crate::event::Event;
 use crate::ids::BackendId;
 use crate::names::Username;
 use crate::personal::Personal;
+use crate::reported::BackendAddress;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
+use crate::wire::Heartbeat;
 
 pub use enrol::{BackendExists, EnrolBackend};
 pub use mark_connected::{MarkConnected, NotEnrolled};
@@ -57,12 +59,30 @@ pub struct Enrolled {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connected {
-    /// The address of its containers' ports.
+    /// The address of its containers' ports, as recorded; see [`Connected::valid_address`].
     pub address: Personal<String>,
     /// `docker`, `podman` or `simulated`.
     pub runtime: String,
     /// The agent's version.
     pub agent_version: String,
+}
+
+impl Connected {
+    /// What a heartbeat says about the backend.
+    #[must_use]
+    pub fn from_heartbeat(heartbeat: &Heartbeat) -> Self {
+        Self {
+            address: heartbeat.address.to_string().into(),
+            runtime: heartbeat.runtime.to_string(),
+            agent_version: heartbeat.agent_version.to_string(),
+        }
+    }
+
+    /// The address; `None` if it is erased, or was recorded by an earlier release and is invalid.
+    #[must_use]
+    pub fn valid_address(&self) -> Option<BackendAddress> {
+        self.address.plain()?.parse().ok()
+    }
 }
 
 /// Its agent sent no heartbeat for too long.

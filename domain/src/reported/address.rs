@@ -1,6 +1,6 @@
 //! The address at which clients reach a backend.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,12 @@ impl BackendAddress {
     #[must_use]
     pub fn of_ip(address: IpAddr) -> Option<Self> {
         check_ip(address).is_ok().then(|| Self(address.to_string()))
+    }
+
+    /// 127.0.0.1.
+    #[must_use]
+    pub fn localhost() -> Self {
+        Self(Ipv4Addr::LOCALHOST.to_string())
     }
 }
 

@@ -13,6 +13,14 @@ pub struct ContainerId(String);
 
 text_type!(ContainerId);
 
+impl std::ops::Deref for ContainerId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for ContainerId {
     type Err = Invalid;
 

@@ -6,6 +6,12 @@ use super::instance::Instance;
 use crate::ids::{BackendId, InstanceId, UserId};
 use crate::wire::{Assignment, ContainerSpec, DesiredState};
 
+/// An OpenSSH public key as its type and its base64 text. The comment is often a mail address or the name of a person's
+/// machine, and no backend needs it.
+fn without_comment(key: &str) -> String {
+    key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
 /// The assignments of an instance, by backend.
 #[must_use]
 pub fn desired_assignments(
@@ -31,7 +37,7 @@ pub fn desired_assignments(
             (DesiredState::Running | DesiredState::Stopped, Some(name), Some(key)) => Some(ContainerSpec {
                 image: instance.image.clone(),
                 hostname: name.to_string(),
-                ssh_public_key: key.clone(),
+                ssh_public_key: without_comment(key),
                 limits: instance.limits,
                 container_id: current.last_observation.as_ref().map(|last| last.observation.container_id.clone()),
             }),

@@ -3,12 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::failure::{FailureReason, PlacementFailure};
+pub use super::recorded::{RecordedError, RecordedObservation, RecordedPorts};
 use crate::ids::{BackendId, InstanceId};
 use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::placement::Choice;
 use crate::timestamp::Timestamp;
-use crate::wire::{AgentError, Limits, Observation};
+use crate::wire::Limits;
 
 /// A tenancy's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +20,7 @@ pub enum TenancyEvent {
     #[serde(rename = "dockhost.instance.requested.v1")]
     Requested(Requested),
     /// Another backend was chosen, because the previous one refused, failed, was lost or was late.
-    #[serde(rename = "dockhost.instance.placed.v1")]
+    #[serde(rename = "dockhost.instance.placed.v2")]
     Placed(Placed),
     /// The agent observed a change of the container.
     #[serde(rename = "dockhost.instance.observed.v1")]
@@ -33,7 +35,7 @@ pub enum TenancyEvent {
     #[serde(rename = "dockhost.instance.delete-requested.v1")]
     DeleteRequested(ChangeRequested),
     /// The desired state could not be reached.
-    #[serde(rename = "dockhost.instance.failed.v1")]
+    #[serde(rename = "dockhost.instance.failed.v2")]
     Failed(Failed),
     /// The instance is deleted for its user.
     #[serde(rename = "dockhost.instance.deleted.v1")]
@@ -95,41 +97,6 @@ pub struct Placed {
     pub failure: PlacementFailure,
 }
 
-/// What failed on which backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlacementFailure {
-    /// The backend.
-    pub backend_id: BackendId,
-    /// The reason.
-    pub reason: FailureReason,
-}
-
-/// The reason of a failure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum FailureReason {
-    /// The agent refused.
-    Refused(AgentError),
-    /// The agent tried and failed.
-    Failed(AgentError),
-    /// The deadline passed without a report.
-    Late,
-    /// The backend was lost.
-    Lost,
-}
-
-impl std::fmt::Display for FailureReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Refused(error) => write!(f, "refused: {}", error.message),
-            Self::Failed(error) => write!(f, "failed: {}", error.message),
-            Self::Late => f.write_str("did not answer in time"),
-            Self::Lost => f.write_str("was lost"),
-        }
-    }
-}
-
 /// The agent observed a change of the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -142,7 +109,7 @@ pub struct Observed {
     pub generation: u32,
     /// The observation.
     #[serde(rename = "seen")]
-    pub observation: Observation,
+    pub observation: RecordedObservation,
     /// The report's position.
     pub report: ReportPosition,
     /// Set if an instance left its desired state without a request, such as a container that exited: when it must have

@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{ChangeRequested, DeletionOutcome, PlacementFailure, ReportPosition, Requested, TenancyEvent};
+use super::event::{
+    ChangeRequested, DeletionOutcome, PlacementFailure, RecordedObservation, ReportPosition, Requested, TenancyEvent,
+};
 use super::progress::{OperationKind, Progress};
 use crate::aggregate::Meta;
 use crate::ids::BackendId;
 use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::timestamp::Timestamp;
-use crate::wire::{DesiredState, Limits, Observation, Phase};
+use crate::wire::{DesiredState, Limits, Phase};
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,7 +46,7 @@ pub struct Instance {
     /// Its progress towards the desired state.
     pub progress: Progress,
     /// The failures of the placements since the last success.
-    #[serde(rename = "setbacks")]
+    #[serde(rename = "setbacks", with = "super::failure::plain::list")]
     pub placement_failures: Vec<PlacementFailure>,
     /// The backends that may still have a container of an abandoned placement, with its number.
     #[serde(rename = "retired")]
@@ -71,7 +73,7 @@ pub struct LastObservation {
     /// The generation that the agent had acted on.
     pub generation: u32,
     /// The observation.
-    pub observation: Observation,
+    pub observation: RecordedObservation,
 }
 
 impl Instance {
@@ -218,10 +220,11 @@ impl Instance {
         }
     }
 
-    /// Removes the values that its user entered.
+    /// Removes the values that its user entered, and what backends said about it.
     pub fn erase_personal_values(&mut self) {
         self.name = Personal::Erased;
         self.ssh_public_key = Personal::Erased;
+        self.placement_failures.iter_mut().for_each(PlacementFailure::erase_personal_values);
     }
 
     /// Whether it is deleted.

@@ -10,11 +10,13 @@ mod change;
 mod close;
 mod deadline;
 pub mod event;
+mod failure;
 mod instance;
 mod invariants;
 mod operation;
 mod policy;
 mod progress;
+mod recorded;
 mod report;
 mod request;
 mod retry;
@@ -176,7 +178,10 @@ impl Aggregate for Tenancy {
     type Id = UserId;
     type Event = TenancyEvent;
 
-    const FOLD_DIGESTS: &'static [&'static str] = &["3f89ca39dcd2db5edf2fdf51125088565d25c3715fdbc14d775b47fa4b9629f8"];
+    const FOLD_DIGESTS: &'static [&'static str] = &[
+        "3f89ca39dcd2db5edf2fdf51125088565d25c3715fdbc14d775b47fa4b9629f8",
+        "042bc5b8d1875f2dd0b2035fb7e60dca6d29dadd3b67919fdfa774a4c4b53937",
+    ];
 
     fn subject(id: UserId) -> AggregateId {
         AggregateId::Tenancy(id)

@@ -28,7 +28,7 @@ pub enum Progress {
     /// It does not have the desired state, and no change is in progress.
     Failed {
         /// The last failure.
-        #[serde(rename = "setback")]
+        #[serde(rename = "setback", with = "super::failure::plain")]
         failure: PlacementFailure,
     },
     /// It is deleted.

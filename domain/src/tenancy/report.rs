@@ -5,7 +5,8 @@
 //! generation is recorded but completes nothing.
 
 use super::event::{
-    Deleted, DeletionOutcome, Failed, FailureReason, Observed, PlacementFailure, Released, ReportPosition, TenancyEvent,
+    Deleted, DeletionOutcome, Failed, FailureReason, Observed, PlacementFailure, RecordedObservation, Released,
+    ReportPosition, TenancyEvent,
 };
 use super::instance::Instance;
 use super::policy::Facts;
@@ -97,19 +98,21 @@ impl HandleReport {
                 let (instance_id, generation) = (report.instance_id, instance.generation);
                 requested.then_some(TenancyEvent::Deleted(Deleted { instance_id, generation, outcome }))
             }
-            ReportKind::InstanceRefused(error) => self.failed(instance, FailureReason::Refused(error.clone())),
-            ReportKind::InstanceFailed(error) => self.failed(instance, FailureReason::Failed(error.clone())),
+            ReportKind::InstanceRefused(error) => self.failed(instance, FailureReason::Refused(error.into())),
+            ReportKind::InstanceFailed(error) => self.failed(instance, FailureReason::Failed(error.into())),
         }
     }
 
     fn observed(&self, instance: &Instance, observation: &Observation) -> Option<TenancyEvent> {
         let generation = self.report.generation;
         let last = instance.last_observation();
+        let phase = observation.phase;
+        let observation = RecordedObservation::from(observation);
         if instance.desired == DesiredState::Deleted || last.is_some_and(|last| generation < last.generation) {
             return None;
         }
-        let unchanged = last.is_some_and(|last| last.generation == generation && last.observation == *observation);
-        let satisfied = instance.satisfied_by(generation, observation.phase);
+        let unchanged = last.is_some_and(|last| last.generation == generation && last.observation == observation);
+        let satisfied = instance.satisfied_by(generation, phase);
         let stable = instance.progress == Progress::Stable;
         if unchanged && (stable || !satisfied) {
             return None;
@@ -120,7 +123,7 @@ impl HandleReport {
             instance_id: self.report.instance_id,
             placement: self.report.placement,
             generation,
-            observation: observation.clone(),
+            observation,
             report: self.position,
             deadline: (stable && !satisfied).then(|| self.facts.now.after(within)),
         }))

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::reported::ShortText;
+
 /// The state of a machine, as its agent sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,7 +30,7 @@ pub enum EngineState {
     /// It does not answer: no container can be created, started, stopped or observed.
     Down {
         /// One sentence for the operator.
-        reason: String,
+        reason: ShortText,
     },
 }
 
@@ -41,7 +43,7 @@ pub enum ImageState {
     /// It is not on the machine, and no attempt to get it is running.
     Missing {
         /// One sentence for the operator.
-        reason: String,
+        reason: ShortText,
     },
     /// It is being downloaded or built.
     Fetching {
@@ -63,6 +65,6 @@ pub enum IsolationState {
     /// They are not: containers may reach the machine and its network.
     Missing {
         /// One sentence for the operator.
-        reason: String,
+        reason: ShortText,
     },
 }

@@ -53,12 +53,12 @@ fn message_of_each_golden_file_round_trips() {
 
 #[test]
 fn message_of_each_kind_has_a_golden_file() {
-    let error = AgentError { code: String::new(), message: String::new() };
+    let error = AgentError { code: ShortText::default(), message: ShortText::default() };
     let observation = Observation {
         phase: Phase::Running,
-        container_id: String::new(),
-        ports: Ports { ssh: 0, http: 0, https: 0 },
-        host_keys: Vec::new(),
+        container_id: "c1".parse().unwrap(),
+        ports: Ports { ssh: 1, http: 2, https: 3 },
+        host_keys: HostKeys::default(),
     };
     let every = [
         ReportKind::InstanceCreated(observation.clone()),
@@ -104,7 +104,16 @@ fn report_malformed_is_rejected() {
                 ("placement", json!(-1)),
                 ("generation", json!(1_u64 << 32)),
                 ("instanceId", json!("0193B3A0-0000-7000-8000-0000000000A1.>")),
+                ("containerId", json!("../../etc/passwd")),
+                ("ports", json!({ "ssh": 0, "http": 1, "https": 2 })),
+                ("ports", json!({ "ssh": 1, "http": 1, "https": 65536 })),
+                ("hostKeys", json!(["SHA256:AttackersOwnHostKey"])),
+                ("code", json!("a\u{1b}[31m")),
+                ("message", json!("m".repeat(257))),
             ] {
+                if body.get(member).is_none() {
+                    continue;
+                }
                 let mut body = body.clone();
                 body[member] = wrong;
                 assert_rejected(body);
@@ -121,6 +130,23 @@ fn report_with_a_former_code_is_read() {
             body["code"] = json!("told_to_refuse");
             let report: Report = serde_json::from_value(body.clone()).unwrap();
             assert_eq!(serde_json::to_value(&report).unwrap(), body);
+        }
+    }
+}
+
+#[test]
+fn heartbeat_with_an_invalid_text_is_rejected() {
+    for body in golden::read::<Vec<Value>>("wire/heartbeat.json") {
+        for (member, wrong) in [
+            ("address", json!("h -oProxyCommand='touch /tmp/PWNED'")),
+            ("address", json!("")),
+            ("address", json!("a".repeat(60_000))),
+            ("runtime", json!("docker\nFORGED")),
+            ("agentVersion", json!("9".repeat(257))),
+        ] {
+            let mut body = body.clone();
+            body[member] = wrong;
+            assert!(serde_json::from_value::<Heartbeat>(body.clone()).is_err(), "{body}");
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
+use dockhost_domain::tenancy::event::RecordedPorts;
 use dockhost_domain::tenancy::{Instance, Progress, Status};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::{DesiredState, Ports};
+use dockhost_domain::wire::DesiredState;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Document, StoredModel};
@@ -16,7 +17,7 @@ pub struct Instances;
 
 impl StoredModel for Instances {
     const NAME: &'static str = "instances";
-    const FOLD_VERSION: u32 = 2;
+    const FOLD_VERSION: u32 = 3;
     const INDEXES: &'static [&'static [&'static str]] =
         &[&["userId", "status"], &["userId", "name"], &["status", "_id"]];
 
@@ -47,7 +48,7 @@ pub struct InstanceDocument {
     /// The runtime's id of its container; `None` until it is reported.
     pub container_id: Option<String>,
     /// Its published ports; `None` until they are reported.
-    pub ports: Option<Ports>,
+    pub ports: Option<RecordedPorts>,
     /// SHA-256 fingerprints of its SSH host keys; empty until they are reported.
     pub host_keys: Vec<String>,
     /// When it was requested.
@@ -89,7 +90,7 @@ impl InstanceDocument {
             last_activity: state.last_activity,
             deadline: state.deadline(),
             failure: match &state.progress {
-                Progress::Failed { failure } => Some(failure.reason.to_string()),
+                Progress::Failed { failure } => Some(failure.reason.explain()),
                 Progress::Pending { .. } | Progress::Stable | Progress::Deleted { .. } => None,
             },
             state,

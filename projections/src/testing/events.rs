@@ -11,11 +11,11 @@ use dockhost_domain::placement::Choice;
 use dockhost_domain::session::{Closed, Revoked, SessionEvent, Started};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{
-    ChangeRequested, Deleted, DeletionOutcome, Failed, FailureReason, Observed, Placed, PlacementFailure, Released,
-    ReportPosition, Requested, TenancyEvent,
+    ChangeRequested, Deleted, DeletionOutcome, Failed, FailureReason, Observed, Placed, PlacementFailure,
+    RecordedError, RecordedObservation, RecordedPorts, Released, ReportPosition, Requested, TenancyEvent,
 };
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::{AgentError, Limits, Observation, Phase, Ports};
+use dockhost_domain::wire::{Limits, Phase};
 use uuid::Uuid;
 
 pub(crate) fn uuid(n: u64) -> Uuid {
@@ -130,7 +130,7 @@ pub(crate) fn placed(id: u64, placement: u32, backend: u64, before: u64) -> Tena
 }
 
 fn failure_on(backend: u64) -> PlacementFailure {
-    let trouble = AgentError { code: "no_ports".to_owned(), message: "no free ports".to_owned() };
+    let trouble = RecordedError { code: "no_ports".to_owned(), message: Personal::Plain("no free ports".to_owned()) };
     PlacementFailure { backend_id: BackendId::from_uuid(uuid(backend)), reason: FailureReason::Refused(trouble) }
 }
 
@@ -139,10 +139,10 @@ pub(crate) fn observed(id: u64, placement: u32, generation: u32, phase: Phase) -
         instance_id: instance(id),
         placement,
         generation,
-        observation: Observation {
+        observation: RecordedObservation {
             phase,
             container_id: format!("container-{placement}"),
-            ports: Ports { ssh: 20000, http: 20001, https: 20002 },
+            ports: RecordedPorts { ssh: 20000, http: 20001, https: 20002 },
             host_keys: vec!["SHA256:abc".to_owned()],
         },
         report: ReportPosition { incarnation: 1, sequence: u64::from(generation) },

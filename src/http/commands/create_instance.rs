@@ -223,7 +223,7 @@ mod tests {
     use dockhost_domain::wire::{Phase, ReportKind};
     use serde_json::{Value, json};
 
-    use crate::http::testing::{Answer, Caller, SSH_KEY, TestApp, observation};
+    use crate::http::testing::{Answer, Caller, HOST_KEY, SSH_KEY, TestApp, observation};
 
     const PATH: &str = "/api/v2/user/instance";
 
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!((answer.status, &answer.data()["status"]), (201, &json!("running")), "{answer:?}");
         let ssh = json!({
             "host": "192.0.2.1", "port": 20_001, "username": "root", "command": "ssh -p 20001 root@192.0.2.1",
-            "hostKeys": ["SHA256:abc"],
+            "hostKeys": [HOST_KEY],
         });
         assert_eq!(answer.data()["sshDetails"], ssh);
         assert_eq!(answer.header("dockhost-position").unwrap(), app.app.position(app.app.follower.position()));

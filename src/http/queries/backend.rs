@@ -8,6 +8,7 @@ use dockhost_projections::backends::Backends;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::broker::dropped::DropCount;
 use crate::http::app::App;
 use crate::http::consistency::{self, Stale};
 use crate::http::extract::{CurrentBackend, ReadPosition};
@@ -33,10 +34,32 @@ pub struct BackendWithHeartbeat {
     /// Memory in use, 0 to 1.
     #[schema(required)]
     memory: Option<f64>,
+    /// Messages of its agent that were malformed and so had no effect; null if there were none.
+    #[schema(required)]
+    dropped_messages: Option<DroppedMessages>,
     /// Only if events are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     stale: Option<Stale>,
+}
+
+/// Malformed messages that the answering replica has received since its start. Only the leader receives reports.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct DroppedMessages {
+    heartbeats: u64,
+    reports: u64,
+    /// Hellos and confirms.
+    requests: u64,
+    /// When the last one arrived.
+    #[schema(value_type = String, format = DateTime)]
+    last_at: Timestamp,
+}
+
+impl From<DropCount> for DroppedMessages {
+    fn from(DropCount { heartbeats, reports, requests, last_at }: DropCount) -> Self {
+        Self { heartbeats, reports, requests, last_at }
+    }
 }
 
 error_responses!(BackendErrors: CALLER, READ_MODEL, &[Code::NotFound]);
@@ -73,6 +96,7 @@ pub async fn get(
         containers: heartbeat.map(|heartbeat| heartbeat.containers),
         load: heartbeat.map(|heartbeat| heartbeat.load),
         memory: heartbeat.map(|heartbeat| heartbeat.memory),
+        dropped_messages: app.gate.malformed().of(backend_id).map(DroppedMessages::from),
         stale: since.map(|since| Stale { since }),
     };
     Ok(Reply::ok("your backend", data).stale(since))
@@ -80,10 +104,13 @@ pub async fn get(
 
 #[cfg(test)]
 mod tests {
+    use dockhost_domain::backend::Connected;
+    use dockhost_domain::reported;
     use dockhost_domain::timestamp::Timestamp;
     use dockhost_domain::wire::{Heartbeat, MachineStatus};
     use serde_json::json;
 
+    use crate::broker::dropped::MessageKind;
     use crate::http::testing::TestApp;
 
     const PATH: &str = "/api/v2/backend";
@@ -98,15 +125,15 @@ mod tests {
             "id": backend.id.to_string(), "username": "lab-1", "status": "connected", "labName": null,
             "operatingSystem": null, "maxContainers": 5, "address": "192.0.2.1", "runtime": "simulated",
             "agentVersion": "0.1.0", "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null,
-            "load": null, "memory": null,
+            "load": null, "memory": null, "droppedMessages": null,
         });
         assert_eq!(before.data(), &expected);
         let heartbeat = Heartbeat {
-            address: "192.0.2.1".to_owned(),
+            address: "192.0.2.1".parse().unwrap(),
             containers: 2,
             max_containers: 5,
-            runtime: "simulated".to_owned(),
-            agent_version: "0.1.0".to_owned(),
+            runtime: "simulated".parse().unwrap(),
+            agent_version: "0.1.0".parse().unwrap(),
             load: 0.5,
             memory: 0.25,
             at: Timestamp::from_millis(0),
@@ -118,6 +145,38 @@ mod tests {
         expected["lastSeen"] = json!(app.app.heartbeats.last(backend.id).unwrap().received_at);
         (expected["containers"], expected["load"], expected["memory"]) = (json!(2), json!(0.5), json!(0.25));
         assert_eq!(after.data(), &expected);
+    }
+
+    #[tokio::test]
+    async fn get_backend_counts_its_dropped_messages() {
+        let app = TestApp::new().await;
+        let (backend, other) = (app.backend("lab-1", 5).await, app.backend("lab-2", 5).await);
+        let malformed = reported::parse::<Heartbeat>(b"{}").unwrap_err();
+        for kind in [MessageKind::Heartbeat, MessageKind::Report, MessageKind::Report, MessageKind::Request] {
+            app.app.gate.malformed().record(backend.id, kind, malformed);
+        }
+        let answer = app.get(PATH).token(&backend.token).send().await;
+        let last_at = app.app.gate.malformed().of(backend.id).unwrap().last_at;
+        let expected = json!({ "heartbeats": 1, "reports": 2, "requests": 1, "lastAt": last_at });
+        assert_eq!(answer.data()["droppedMessages"], expected);
+        assert_eq!(app.get(PATH).token(&other.token).send().await.data()["droppedMessages"], json!(null));
+    }
+
+    /// Earlier releases recorded whatever an agent sent.
+    #[tokio::test]
+    async fn get_backend_shows_invalid_recorded_texts_as_null() {
+        let app = TestApp::new().await;
+        let backend = app.backend("lab-1", 5).await;
+        let connected = Connected {
+            address: "h -oProxyCommand='touch /tmp/x'".to_owned().into(),
+            runtime: "docker\n2026-11-25 ERROR forged".to_owned(),
+            agent_version: "\u{1b}[31m".to_owned(),
+        };
+        app.connect_as(backend.id, connected).await;
+        let answer = app.get(PATH).token(&backend.token).send().await;
+        for member in ["address", "runtime", "agentVersion"] {
+            assert_eq!(answer.data()[member], json!(null), "{member}");
+        }
     }
 
     #[tokio::test]

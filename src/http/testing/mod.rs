@@ -17,6 +17,7 @@ use dockhost_domain::account::{CreateAccount, Created, Role};
 use dockhost_domain::backend::{Connected, EnrolBackend, Enrolled, MarkConnected};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
+use dockhost_domain::reported::{HostKeys, ShortText};
 use dockhost_domain::session::{StartSession, Started};
 use dockhost_domain::tenancy::{Facts, HandleReport, Policy, ReportPosition, Tenancy};
 use dockhost_domain::wire::{AgentError, Limits, Observation, Phase, Ports, Report, ReportKind};
@@ -56,6 +57,9 @@ pub use request::{Answer, DOCUMENT, TestRequest};
 
 /// A public key whose private half does not exist.
 pub const SSH_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+/// The fingerprint of a host key.
+pub const HOST_KEY: &str = "SHA256:mVPwvezndPv/ARoIadVY98vAC0g+P/5633yTC4d/wXE";
 
 /// The password in the examples of the document.
 pub const PASSWORD: &str = "correct horse";
@@ -215,12 +219,13 @@ impl TestApp {
 
     /// The backend's agent connects.
     pub async fn connect(&self, backend: BackendId) {
-        let connected = MarkConnected(Connected {
-            address: "192.0.2.1".to_owned().into(),
-            runtime: "simulated".to_owned(),
-            agent_version: "0.1.0".to_owned(),
-        });
-        let done = self.app.executor.execute(backend, origin(), connected).await.unwrap();
+        let (runtime, agent_version) = ("simulated".to_owned(), "0.1.0".to_owned());
+        self.connect_as(backend, Connected { address: "192.0.2.1".to_owned().into(), runtime, agent_version }).await;
+    }
+
+    /// The backend's agent connects with these texts, valid or not.
+    pub async fn connect_as(&self, backend: BackendId, connected: Connected) {
+        let done = self.app.executor.execute(backend, origin(), MarkConnected(connected)).await.unwrap();
         self.app.follower.wait_until_applied(done.current.sequence).await;
     }
 
@@ -286,15 +291,15 @@ impl TestApp {
 pub fn observation(phase: Phase) -> Observation {
     Observation {
         phase,
-        container_id: "c0ffee".to_owned(),
+        container_id: "c0ffee".parse().unwrap(),
         ports: Ports { ssh: 20_001, http: 20_002, https: 20_003 },
-        host_keys: vec!["SHA256:abc".to_owned()],
+        host_keys: HostKeys::of([HOST_KEY]),
     }
 }
 
 /// Why an agent refuses or fails.
 pub fn agent_error() -> AgentError {
-    AgentError { code: "image_missing".to_owned(), message: "the image does not exist".to_owned() }
+    AgentError { code: ShortText::cleaned("image_missing"), message: ShortText::cleaned("the image does not exist") }
 }
 
 fn origin() -> Origin {

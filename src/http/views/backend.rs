@@ -1,14 +1,17 @@
 //! A backend.
 
-use dockhost_domain::backend::{ConnectionState, Machine};
+use std::str::FromStr;
+
+use dockhost_domain::backend::{Connected, ConnectionState, Machine};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::personal::Personal;
+use dockhost_domain::reported::{BackendAddress, ShortText};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::backends::BackendDocument;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A backend. What its agent reports is null until the agent has connected for the first time.
+/// A backend. What its agent reports is null until the agent has connected for the first time, and if it is invalid.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Backend {
@@ -58,6 +61,11 @@ fn plain(value: Option<&Personal<String>>) -> Option<String> {
     value.and_then(|value| value.plain().cloned())
 }
 
+/// The text if it is valid: earlier releases recorded whatever an agent sent.
+fn valid<T: FromStr + Into<String>>(text: &str) -> Option<String> {
+    text.parse::<T>().ok().map(Into::into)
+}
+
 impl Backend {
     /// From the aggregate's state.
     pub fn new(id: BackendId, machine: &Machine) -> Self {
@@ -69,9 +77,9 @@ impl Backend {
             lab_name: plain(details.lab_name.as_ref()),
             operating_system: plain(details.operating_system.as_ref()),
             max_containers: details.max_containers,
-            address: plain(agent.map(|agent| &agent.address)),
-            runtime: agent.map(|agent| agent.runtime.clone()),
-            agent_version: agent.map(|agent| agent.agent_version.clone()),
+            address: agent.and_then(Connected::valid_address).map(String::from),
+            runtime: agent.and_then(|agent| valid::<ShortText>(&agent.runtime)),
+            agent_version: agent.and_then(|agent| valid::<ShortText>(&agent.agent_version)),
             created_at: machine.enrolled_at,
         }
     }
@@ -87,9 +95,9 @@ impl From<BackendDocument> for Backend {
             lab_name: document.lab_name,
             operating_system: document.operating_system,
             max_containers: document.max_containers,
-            address: document.address,
-            runtime: document.runtime,
-            agent_version: document.agent_version,
+            address: document.address.as_deref().and_then(valid::<BackendAddress>),
+            runtime: document.runtime.as_deref().and_then(valid::<ShortText>),
+            agent_version: document.agent_version.as_deref().and_then(valid::<ShortText>),
             created_at: document.enrolled_at,
         }
     }

@@ -2,10 +2,9 @@
 
 use dockhost_domain::backend::{ConnectionState, Machine};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
-use dockhost_domain::tenancy::event::PlacementFailure;
+use dockhost_domain::tenancy::event::{PlacementFailure, RecordedObservation};
 use dockhost_domain::tenancy::{self, Progress, Status};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::Observation;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -132,6 +131,7 @@ impl Instance {
         let connected = machine.as_ref().is_some_and(|machine| machine.connection == ConnectionState::Connected);
         let status = InstanceStatus::from(instance.status_on(connected));
         let observed = instance.last_observation().map(|last| &last.observation);
+        let ports = observed.and_then(RecordedObservation::valid_ports);
         let is_failed = matches!(instance.progress, Progress::Failed { .. });
         let failure = is_failed.then(|| backend_reasons(app, instance));
         let heartbeat =
@@ -141,12 +141,12 @@ impl Instance {
             name: instance.name.plain().map(ToString::to_string),
             user_id,
             backend_id,
-            container_id: observed.map(|observed| observed.container_id.clone()),
+            container_id: observed.and_then(RecordedObservation::valid_container_id).map(String::from),
             status,
             generation: instance.generation,
-            ssh_port: observed.map(|observed| observed.ports.ssh),
-            http_port: observed.map(|observed| observed.ports.http),
-            https_port: observed.map(|observed| observed.ports.https),
+            ssh_port: ports.map(|ports| ports.ssh),
+            http_port: ports.map(|ports| ports.http),
+            https_port: ports.map(|ports| ports.https),
             ssh_details: observed.zip(machine.as_ref()).and_then(|(observed, machine)| ssh_details(observed, machine)),
             backend: machine.map(|machine| InstanceBackend {
                 name: machine.details.username.plain().map(ToString::to_string),
@@ -167,15 +167,16 @@ impl Instance {
     }
 }
 
-fn ssh_details(observed: &Observation, machine: &Machine) -> Option<SshDetails> {
-    let host = machine.agent_info.as_ref()?.address.plain()?;
-    let port = observed.ports.ssh;
+/// People paste the command into a shell, so nothing but a valid address may get into it; earlier releases recorded any.
+fn ssh_details(observed: &RecordedObservation, machine: &Machine) -> Option<SshDetails> {
+    let host = machine.agent_info.as_ref()?.valid_address()?;
+    let port = observed.valid_ports()?.ssh;
     Some(SshDetails {
-        host: host.clone(),
         port,
         username: SSH_USER,
         command: format!("ssh -p {port} {SSH_USER}@{host}"),
-        host_keys: observed.host_keys.clone(),
+        host_keys: observed.valid_host_keys().as_slice().iter().map(ToString::to_string).collect(),
+        host: host.into(),
     })
 }
 
@@ -188,7 +189,85 @@ pub fn backend_reasons(app: &App, instance: &tenancy::Instance) -> Vec<BackendRe
     let reason = |failure: &PlacementFailure| BackendReason {
         backend_id: failure.backend_id,
         backend: app.backend_name(failure.backend_id),
-        reason: failure.reason.to_string(),
+        reason: failure.reason.explain(),
     };
     instance.placement_failures.iter().chain(last).map(reason).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use dockhost_domain::backend::{Connected, Enrolled};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::testing::HOST_KEY;
+
+    /// A backend whose agent connected with this address, which an earlier release may have recorded unchecked.
+    fn machine(address: String) -> Machine {
+        let agent =
+            Connected { address: address.into(), runtime: "docker".to_owned(), agent_version: "0.1.0".to_owned() };
+        let details = Enrolled {
+            username: "lab".parse::<dockhost_domain::names::Username>().unwrap().into(),
+            password_verifier: "none".to_owned().into(),
+            lab_name: None,
+            operating_system: None,
+            max_containers: 1,
+            key_version: 1,
+        };
+        Machine {
+            details,
+            enrolled_at: Timestamp::from_millis(0),
+            connection: ConnectionState::Connected,
+            agent_info: Some(agent),
+        }
+    }
+
+    fn observed(ports: [u16; 3], host_keys: &[String]) -> RecordedObservation {
+        let [ssh, http, https] = ports;
+        let ports = json!({ "ssh": ssh, "http": http, "https": https });
+        let observation = json!({ "phase": "running", "containerId": "c1", "ports": ports, "hostKeys": host_keys });
+        serde_json::from_value(observation).unwrap()
+    }
+
+    fn details(address: &str, ports: [u16; 3], host_keys: &[String]) -> Option<SshDetails> {
+        ssh_details(&observed(ports, host_keys), &machine(address.to_owned()))
+    }
+
+    #[test]
+    fn ssh_details_of_a_valid_address_and_ports_are_shown() {
+        for address in ["192.0.2.1", "fd77::2", "fe80::1%eth0", "box.lan"] {
+            let shown = details(address, [20_000, 20_001, 20_002], &[HOST_KEY.to_owned()]).unwrap();
+            assert_eq!(shown.command, format!("ssh -p 20000 root@{address}"));
+            assert_eq!((shown.host.as_str(), shown.host_keys), (address, vec![HOST_KEY.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn ssh_details_of_invalid_recorded_values_are_absent() {
+        for address in ["h -oProxyCommand='touch /tmp/x'", "$(id)", "a;touch x", "[fd77::2]", "-oProxyCommand=id", ""] {
+            assert!(details(address, [20_000, 20_001, 20_002], &[]).is_none(), "{address:?}");
+        }
+        assert!(details("192.0.2.1", [0, 20_001, 20_002], &[]).is_none());
+        let keys = ["SHA256:AttackersOwnHostKey".to_owned(), HOST_KEY.to_owned()];
+        assert_eq!(details("192.0.2.1", [1, 2, 3], &keys).unwrap().host_keys, [HOST_KEY.to_owned()]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        #[test]
+        fn ssh_command_is_exactly_four_words_whatever_was_recorded(
+            address in r"(?s:.{0,40})|[-a-z0-9.:%\[\] $;'`|&]{1,20}|[a-z]{1,5}\.[a-z]{1,5}|10\.0\.0\.[0-9]{1,3}|fe80::[0-9a-f]{1,4}%.{0,6}",
+            ports in any::<[u16; 3]>(),
+            host_keys in proptest::collection::vec(".{0,60}", 0..3),
+        ) {
+            if let Some(shown) = details(&address, ports, &host_keys) {
+                let expected = ["ssh", "-p", &ports[0].to_string(), &format!("root@{}", shown.host)].map(str::to_owned);
+                prop_assert_eq!(shlex::split(&shown.command), Some(expected.to_vec()));
+                prop_assert_eq!(&shown.host, &address);
+                prop_assert!(ports[0] != 0 && !shown.host.contains(char::is_whitespace) && !shown.host.starts_with('-'));
+            }
+        }
+    }
 }

@@ -95,7 +95,7 @@ impl Operation {
             Some((instance, Progress::Failed { failure })) if operation.outcome == Outcome::Failed => {
                 Some(OperationError {
                     code: Code::OperationFailed,
-                    message: failure.reason.to_string(),
+                    message: failure.reason.explain(),
                     reasons: backend_reasons(app, instance),
                 })
             }

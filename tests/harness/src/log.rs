@@ -23,6 +23,10 @@ pub struct Stored {
     pub subject: String,
     /// Its `ce-id`.
     pub id: Option<String>,
+    /// Its `ce-type`.
+    pub kind: String,
+    /// Its body, with sealed values.
+    pub body: String,
     /// The expected last sequence of the subjects that `guard` selects.
     pub expected: Option<u64>,
     pub guard: String,
@@ -43,6 +47,8 @@ pub async fn stored(nats: &Nats) -> Vec<Stored> {
             sequence: message.sequence,
             subject: message.subject.to_string(),
             id: message.headers.get(header::ID).map(ToString::to_string),
+            kind: message.headers.get(header::TYPE).map(ToString::to_string).unwrap_or_default(),
+            body: String::from_utf8_lossy(&message.payload).into_owned(),
             expected: message.headers.get(EXPECTED).map(|value| value.as_str().parse().unwrap()),
             guard: message
                 .headers

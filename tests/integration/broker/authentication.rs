@@ -109,7 +109,7 @@ async fn broker_crash_server_and_agent_reconnect() {
     .await;
     wait_until("the agent is connected", DEADLINE, async || {
         let hello = Channel::Hello(world.ada).to_string();
-        match timeout(Duration::from_secs(2), ada.client.request(hello, "{}".into())).await {
+        match timeout(Duration::from_secs(2), ada.client.request(hello, HELLO.into())).await {
             Ok(Ok(answer)) => {
                 assert_eq!(serde_json::from_slice::<Welcome>(&answer.payload).unwrap().assignments, 1);
                 Ok(())

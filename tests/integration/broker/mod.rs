@@ -130,6 +130,9 @@ impl World {
     }
 }
 
+/// The body of a hello.
+const HELLO: &str = r#"{"agentVersion":"test"}"#;
+
 /// A connected backend.
 struct Agent {
     client: Client,
@@ -139,7 +142,7 @@ struct Agent {
 
 impl Agent {
     async fn hello(&self) -> Welcome {
-        let answer = self.client.request(Channel::Hello(self.backend).to_string(), "{}".into()).await.unwrap();
+        let answer = self.client.request(Channel::Hello(self.backend).to_string(), HELLO.into()).await.unwrap();
         serde_json::from_slice(&answer.payload).unwrap()
     }
 

@@ -13,9 +13,11 @@ use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::Choice;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::TenancyEvent;
-use dockhost_domain::tenancy::event::{Deleted, DeletionOutcome, Observed, ReportPosition, Requested};
+use dockhost_domain::tenancy::event::{
+    Deleted, DeletionOutcome, Observed, RecordedObservation, RecordedPorts, ReportPosition, Requested,
+};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::{Limits, Observation, Phase, Ports};
+use dockhost_domain::wire::{Limits, Phase};
 use dockhost_projections::store::Cause;
 use dockhost_projections::{History, LogEntry, Unreadable};
 use futures::future::BoxFuture;
@@ -99,10 +101,10 @@ pub fn runs(sequence: u64, owner: u64, n: u64) -> LogEntry {
         instance_id: instance(n),
         placement: 1,
         generation: 1,
-        observation: Observation {
+        observation: RecordedObservation {
             phase: Phase::Running,
             container_id: format!("container-at-{sequence}"),
-            ports: Ports { ssh: 20000, http: 20001, https: 20002 },
+            ports: RecordedPorts { ssh: 20000, http: 20001, https: 20002 },
             host_keys: vec!["SHA256:abc".to_owned()],
         },
         report: ReportPosition { incarnation: 1, sequence },

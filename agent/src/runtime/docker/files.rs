@@ -11,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bollard::Docker;
 use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
 use bytes::Bytes;
+use dockhost_domain::reported::HostKeys;
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
@@ -61,7 +62,7 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
 }
 
 /// The fingerprints of the container's host keys, in the file's order.
-pub(super) async fn host_keys(docker: &Docker, id: &str) -> Result<Vec<String>, RuntimeError> {
+pub(super) async fn host_keys(docker: &Docker, id: &str) -> Result<HostKeys, RuntimeError> {
     let options = DownloadFromContainerOptionsBuilder::default().path(HOST_KEYS_PATH).build();
     let mut stream = std::pin::pin!(docker.download_from_container(id, Some(options)));
     let mut archive = Vec::new();
@@ -69,14 +70,16 @@ pub(super) async fn host_keys(docker: &Docker, id: &str) -> Result<Vec<String>, 
         match chunk.map_err(file_error("could not read the host keys")) {
             Ok(chunk) => archive.extend_from_slice(&chunk[..chunk.len().min(MAX_ARCHIVE_BYTES - archive.len())]),
             // No such file: the image does not publish the keys, or the container has never run.
-            Err(RuntimeError::NotFound) => return Ok(vec![]),
+            Err(RuntimeError::NotFound) => return Ok(HostKeys::default()),
             Err(error) => return Err(error),
         }
         if archive.len() == MAX_ARCHIVE_BYTES {
             break;
         }
     }
-    Ok(first_file(&archive).map(|text| fingerprints(&text)).unwrap_or_default())
+    Ok(first_file(&archive)
+        .map(|text| HostKeys::of(fingerprints(&text).iter().map(String::as_str)))
+        .unwrap_or_default())
 }
 
 /// The text of the first entry, if that is a regular file.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dockhost_domain::reported::ShortText;
 use dockhost_domain::wire::IsolationState;
 
 use super::engine::Engine;
@@ -24,7 +25,7 @@ impl Isolation {
                 IsolationState::Enforced
             }
             Ok(Compared::Made | Compared::Unchanged) => IsolationState::Enforced,
-            Err(reason) => IsolationState::Missing { reason },
+            Err(reason) => IsolationState::Missing { reason: ShortText::cleaned(&reason) },
         };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref() != Some(&state) {
@@ -35,7 +36,7 @@ impl Isolation {
                     );
                 }
                 IsolationState::Missing { reason } => tracing::warn!(
-                    reason,
+                    %reason,
                     "instances are NOT blocked from this machine, from each other and from private networks; run the \
                      agent as root on the host with iptables installed, or add firewall rules for the bridge yourself"
                 ),

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::reported::HostKeys;
 use dockhost_domain::wire::{Assignment, Ports};
 
 use crate::container::{Container, ContainerState};
@@ -55,7 +56,7 @@ pub(super) fn container(summary: &ContainerSummary) -> Option<Container> {
     let labels = summary.labels.as_ref()?;
     let former_ids = labels.get(FORMER).map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default();
     Some(Container {
-        id: summary.id.clone()?,
+        id: summary.id.as_deref()?.parse().ok()?,
         former_ids,
         instance: labels.get(INSTANCE)?.parse().ok()?,
         user: labels.get(USER)?.parse().ok()?,
@@ -66,7 +67,7 @@ pub(super) fn container(summary: &ContainerSummary) -> Option<Container> {
             ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::RESTARTING => ContainerState::Starting,
             _ => ContainerState::Stopped,
         },
-        host_keys: vec![],
+        host_keys: HostKeys::default(),
     })
 }
 

@@ -13,6 +13,7 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, StopContainerOptionsBuilder,
 };
 use dockhost_domain::ids::{BackendId, InstanceId};
+use dockhost_domain::reported::{ContainerId, HostKeys};
 use dockhost_domain::wire::{Assignment, ContainerSpec, IsolationState, Ports};
 
 use super::{FetchProgress, Runtime, RuntimeError, container_name};
@@ -237,7 +238,7 @@ impl Runtime for DockerRuntime {
         match start().await {
             Err(RuntimeError::NetworkMissing(message)) => {
                 tracing::warn!(
-                    container = container.id,
+                    container = %container.id,
                     message,
                     "connecting the container to the instances' new network"
                 );
@@ -258,7 +259,7 @@ impl Runtime for DockerRuntime {
         ssh::is_ready(container.ports.ssh, self.options.lan_ip.as_deref()).await
     }
 
-    async fn host_keys(&self, container: &Container) -> Result<Vec<String>, RuntimeError> {
+    async fn host_keys(&self, container: &Container) -> Result<HostKeys, RuntimeError> {
         files::host_keys(&self.docker, &container.id).await
     }
 
@@ -270,12 +271,12 @@ impl Runtime for DockerRuntime {
         self.recreate(container, assignment).await
     }
 
-    async fn stop(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn stop(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         let options = StopContainerOptionsBuilder::default().t(STOP_GRACE_SECONDS).build();
         self.docker.stop_container(id, Some(options)).await.map_err(container_error("could not stop the container"))
     }
 
-    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         self.remove_with_predecessors(id).await
     }
 }

@@ -36,7 +36,7 @@ impl DockerRuntime {
             .map_err(container_error("could not commit the container's files"))?;
         free_name(&self.docker, container).await?;
         let mut former_ids = container.former_ids.clone();
-        former_ids.push(container.id.clone());
+        former_ids.push(container.id.to_string());
         self.create_container_from(assignment, spec, &format!("{REPOSITORY}:{tag}"), &former_ids).await?;
         remove(&self.docker, &container.id).await
     }
@@ -130,7 +130,7 @@ async fn remove(docker: &Docker, id: &str) -> Result<(), RuntimeError> {
 /// Removes from the list those that another container has replaced; a crash before the last step leaves them behind.
 pub(super) fn drop_replaced(containers: &mut Vec<Container>) {
     let replaced: Vec<String> = containers.iter().flat_map(|container| container.former_ids.clone()).collect();
-    containers.retain(|container| !replaced.contains(&container.id));
+    containers.retain(|container| !replaced.iter().any(|id| **id == *container.id));
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::fixtures::*;
 use super::simulation::{BACKENDS, Simulation, any_steps};
 use crate::ids::{BackendId, InstanceId};
+use crate::tenancy::event::RecordedObservation;
 use crate::tenancy::{Facts, HandleDeadline, Progress, check_invariants, desired_assignments};
 use crate::testing::{many_cases, user};
 use crate::wire::{Assignment, DesiredState, Observation, Phase, Report, ReportKind};
@@ -49,7 +50,7 @@ impl Agents {
         };
         self.containers.retain(|other, container| *other != key || container.placement == assignment.placement);
         let is_expected = |container: &Container| {
-            spec.container_id.as_ref().is_none_or(|id| *id == container.observation.container_id)
+            spec.container_id.as_ref().is_none_or(|id| **id == *container.observation.container_id)
         };
         let phase = if assignment.desired == DesiredState::Running { Phase::Running } else { Phase::Stopped };
         match self.containers.get_mut(&key) {
@@ -61,7 +62,7 @@ impl Agents {
             _ if behavior == Behavior::Refuses => agent_refused("image_missing"),
             _ => {
                 self.created += 1;
-                let container_id = format!("created-{}", self.created);
+                let container_id = format!("created-{}", self.created).parse().unwrap();
                 let observation = Observation { container_id, ..observation(phase) };
                 let container = Container { placement: assignment.placement, observation: observation.clone() };
                 self.containers.insert(key, container);
@@ -129,7 +130,7 @@ fn any_agents() -> impl Strategy<Value = Agents> {
     let on = (0_usize..3, 1_u128..5).prop_map(|(backend, n)| (BACKENDS[backend], instance(n)));
     let container = (1_u32..4, any::<bool>(), 0..3).prop_map(|(placement, runs, n)| {
         let phase = if runs { Phase::Running } else { Phase::Stopped };
-        let observation = Observation { container_id: format!("c{n}"), ..observation(phase) };
+        let observation = Observation { container_id: format!("c{n}").parse().unwrap(), ..observation(phase) };
         Container { placement, observation }
     });
     prop::collection::btree_map(on, container, 0..8).prop_map(|containers| Agents { containers, created: 0 })
@@ -165,7 +166,8 @@ fn check_containers(simulation: &Simulation, agents: &Agents, behaviors: [Behavi
         if instance.progress == Progress::Stable {
             let container = agents.containers.get(&(current.backend_id, id));
             let last = current.last_observation.as_ref().map(|last| &last.observation);
-            prop_assert_eq!(container.map(|container| &container.observation), last);
+            let observed = container.map(|container| RecordedObservation::from(&container.observation));
+            prop_assert_eq!(observed.as_ref(), last);
             prop_assert_eq!(container.map(|container| container.placement), Some(instance.placement));
         }
     }

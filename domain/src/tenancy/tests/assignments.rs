@@ -10,6 +10,9 @@ use crate::tenancy::{Tenancy, desired_assignments};
 use crate::testing::{at, given, user};
 use crate::wire::{Assignment, ContainerSpec, DesiredState};
 
+/// [`SSH_KEY`] without its comment.
+const KEY: &str = "ssh-ed25519 AAAA";
+
 fn assignments(history: Vec<TenancyEvent>) -> BTreeMap<BackendId, Assignment> {
     let tenancy = given::<Tenancy>(history).state;
     desired_assignments(user(1), WEB, tenancy.instance(WEB).unwrap())
@@ -23,7 +26,7 @@ fn spec(container_id: Option<&str>) -> Option<ContainerSpec> {
     Some(ContainerSpec {
         image: None,
         hostname: "web".to_owned(),
-        ssh_public_key: SSH_KEY.to_owned(),
+        ssh_public_key: KEY.to_owned(),
         limits: LIMITS,
         container_id: container_id.map(str::to_owned),
     })
@@ -55,6 +58,15 @@ fn assignments_of_an_abandoned_placement_request_the_removal() {
     assert_eq!(assignments(moved.clone().collect()), both.into());
     let released: Vec<_> = moved.chain([released(A, 1)]).collect();
     assert_eq!(assignments(released), BTreeMap::from([(B, assignment(2, 1, DesiredState::Running, spec(None)))]));
+}
+
+/// The comment may be a person's mail address.
+#[test]
+fn assignments_contain_the_key_without_its_comment() {
+    let ssh_public_key = "ssh-ed25519 AAAA ada@example.org ada's laptop".to_owned().into();
+    let requested = Requested { ssh_public_key, ..requested(WEB, "web") };
+    let assigned = assignments(vec![TenancyEvent::Requested(requested)]);
+    assert_eq!(assigned[&A].container.as_ref().unwrap().ssh_public_key, KEY);
 }
 
 #[test]

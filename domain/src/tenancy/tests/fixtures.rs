@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::ids::{BackendId, InstanceId};
 use crate::placement::{Candidate, Choice};
+use crate::reported::HostKeys;
 use crate::tenancy::event::*;
 use crate::tenancy::{ChangeInstance, Facts, HandleDeadline, HandleReport, Policy, RequestInstance};
 use crate::testing::{at, user};
@@ -97,14 +98,19 @@ pub const fn position(sequence: u64) -> ReportPosition {
 pub fn observation(phase: Phase) -> Observation {
     Observation {
         phase,
-        container_id: "c1".to_owned(),
+        container_id: "c1".parse().unwrap(),
         ports: Ports { ssh: 20000, http: 20001, https: 20002 },
-        host_keys: Vec::new(),
+        host_keys: HostKeys::default(),
     }
 }
 
 pub fn agent_error(code: &str) -> AgentError {
-    AgentError { code: code.to_owned(), message: format!("because of {code}") }
+    AgentError { code: code.parse().unwrap(), message: format!("because of {code}").parse().unwrap() }
+}
+
+/// As [`agent_error`], recorded.
+pub fn recorded_error(code: &str) -> RecordedError {
+    RecordedError::from(&agent_error(code))
 }
 
 pub fn agent_refused(code: &str) -> ReportKind {
@@ -138,7 +144,7 @@ pub fn failure(backend_id: BackendId, reason: FailureReason) -> PlacementFailure
 }
 
 pub fn refusal(backend_id: BackendId, code: &str) -> PlacementFailure {
-    failure(backend_id, FailureReason::Refused(agent_error(code)))
+    failure(backend_id, FailureReason::Refused(recorded_error(code)))
 }
 
 pub fn placed(placement: u32, choice: Choice, failure: PlacementFailure, deadline: Timestamp) -> TenancyEvent {
@@ -151,7 +157,7 @@ pub fn observed(generation: u32, phase: Phase, sequence: u64) -> TenancyEvent {
 }
 
 pub fn observed_until(generation: u32, phase: Phase, sequence: u64, deadline: Option<Timestamp>) -> TenancyEvent {
-    let (observation, report) = (observation(phase), position(sequence));
+    let (observation, report) = (RecordedObservation::from(&observation(phase)), position(sequence));
     TenancyEvent::Observed(Observed { instance_id: WEB, placement: 1, generation, observation, report, deadline })
 }
 

@@ -1,7 +1,8 @@
 //! Reports of a backend: which are applied, ignored or rejected.
 
 use super::fixtures::*;
-use crate::tenancy::event::{Deleted, DeletionOutcome, FailureReason, Observed, TenancyEvent};
+use crate::reported::HostKeys;
+use crate::tenancy::event::{Deleted, DeletionOutcome, FailureReason, Observed, RecordedObservation, TenancyEvent};
 use crate::tenancy::{Facts, HandleReport, OperationKind, Policy, Progress, ReportRejected, Status, Tenancy};
 use crate::testing::{at, given};
 use crate::wire::{DesiredState, Observation, Phase, Ports, ReportKind};
@@ -38,7 +39,7 @@ mod observations {
             instance_id: WEB,
             placement: 2,
             generation: 1,
-            observation: observation(Phase::Running),
+            observation: RecordedObservation::from(&observation(Phase::Running)),
             report: position(2),
             deadline: None,
         };
@@ -100,14 +101,18 @@ mod observations {
     #[test]
     fn report_of_other_ports_is_recorded_and_stays_stable() {
         let ports = Ports { ssh: 21000, http: 21001, https: 21002 };
-        let observation = Observation { ports, host_keys: vec!["SHA256:x".to_owned()], ..observation(Phase::Running) };
+        let observation = Observation {
+            ports,
+            host_keys: HostKeys::of(["SHA256:mVPwvezndPv/ARoIadVY98vAC0g+P/5633yTC4d/wXE"]),
+            ..observation(Phase::Running)
+        };
         let tenancy = given(history::running())
             .when(report(A, 1, 1, ReportKind::InstanceStatus(observation.clone()), 2))
             .then(TenancyEvent::Observed(Observed {
                 instance_id: WEB,
                 placement: 1,
                 generation: 1,
-                observation,
+                observation: RecordedObservation::from(&observation),
                 report: position(2),
                 deadline: None,
             }));
@@ -143,7 +148,7 @@ mod observations {
         given(history::failed()).when(report(A, 1, 2, status(Phase::Stopped), 2)).then(observed(2, Phase::Stopped, 2));
         // Also without a change of the container.
         given(history::running())
-            .and([failed(1, failure(A, FailureReason::Failed(agent_error("runtime_error"))), Some(2))])
+            .and([failed(1, failure(A, FailureReason::Failed(recorded_error("runtime_error"))), Some(2))])
             .when(report(A, 1, 1, status(Phase::Running), 3))
             .then(observed(1, Phase::Running, 3));
     }
@@ -170,7 +175,7 @@ mod order {
     fn report_before_a_failure_does_not_end_it() {
         given(history::running())
             .when(report(A, 1, 1, agent_failed("container_gone"), 5))
-            .then(failed(1, failure(A, FailureReason::Failed(agent_error("container_gone"))), Some(5)))
+            .then(failed(1, failure(A, FailureReason::Failed(recorded_error("container_gone"))), Some(5)))
             .when(report(A, 1, 1, status(Phase::Running), 4))
             .then_nothing()
             .when(report(A, 1, 1, status(Phase::Running), 6))
@@ -179,7 +184,7 @@ mod order {
 
     #[test]
     fn report_of_an_earlier_failure_is_ignored() {
-        let because = |code| failure(A, FailureReason::Failed(agent_error(code)));
+        let because = |code| failure(A, FailureReason::Failed(recorded_error(code)));
         given(history::running())
             .when(report(A, 1, 1, agent_failed("first"), 5))
             .then(failed(1, because("first"), Some(5)))
@@ -208,7 +213,7 @@ mod order {
             instance_id: WEB,
             placement: 1,
             generation: 1,
-            observation,
+            observation: RecordedObservation::from(&observation),
             report: position,
             deadline: None,
         }));
@@ -224,11 +229,11 @@ mod failure_report {
             .when(report(A, 1, 1, agent_refused("no_capacity"), 1))
             .then(placed(2, choice(B, 2), refusal(A, "no_capacity"), at(115)))
             .when(report(B, 2, 1, agent_failed("image_missing"), 2))
-            .then(placed(3, choice(C, 1), failure(B, FailureReason::Failed(agent_error("image_missing"))), at(115)))
+            .then(placed(3, choice(C, 1), failure(B, FailureReason::Failed(recorded_error("image_missing"))), at(115)))
             .when(report(C, 3, 1, agent_refused("no_ports"), 3))
             .then(failed_unplaced(1, refusal(C, "no_ports"), Some(3)));
         let instance = tenancy.state.instance(WEB).unwrap();
-        let before = [refusal(A, "no_capacity"), failure(B, FailureReason::Failed(agent_error("image_missing")))];
+        let before = [refusal(A, "no_capacity"), failure(B, FailureReason::Failed(recorded_error("image_missing")))];
         assert_eq!(instance.placement_failures, before);
         assert_eq!(instance.progress, Progress::Failed { failure: refusal(C, "no_ports") }, "the last failure");
         assert_eq!(instance.current_placement, None);
@@ -249,7 +254,7 @@ mod failure_report {
 
     #[test]
     fn report_of_a_container_that_never_started_places_again() {
-        let because = |backend| failure(backend, FailureReason::Failed(agent_error("runtime_error")));
+        let because = |backend| failure(backend, FailureReason::Failed(recorded_error("runtime_error")));
         let tenancy = given(history::created())
             .when(report(A, 1, 1, agent_failed("runtime_error"), 2))
             .then(placed(2, choice(B, 2), because(A), at(115)))
@@ -258,7 +263,7 @@ mod failure_report {
                 instance_id: WEB,
                 placement: 2,
                 generation: 1,
-                observation: observation(Phase::Running),
+                observation: RecordedObservation::from(&observation(Phase::Running)),
                 report: position(3),
                 deadline: None,
             }));
@@ -275,7 +280,7 @@ mod failure_report {
     fn report_of_a_container_that_never_started_without_a_candidate_keeps_the_placement() {
         let mut failed_on_a = report(A, 1, 1, agent_failed("runtime_error"), 2);
         failed_on_a.facts = facts_with(100, &[A]);
-        let because = failure(A, FailureReason::Failed(agent_error("runtime_error")));
+        let because = failure(A, FailureReason::Failed(recorded_error("runtime_error")));
         given(history::created()).when(failed_on_a).then(failed(1, because, Some(2)));
     }
 
@@ -284,7 +289,7 @@ mod failure_report {
         for history in [history::running(), history::recovering()] {
             given(history).when(report(A, 1, 1, agent_failed("container_gone"), 9)).then(failed(
                 1,
-                failure(A, FailureReason::Failed(agent_error("container_gone"))),
+                failure(A, FailureReason::Failed(recorded_error("container_gone"))),
                 Some(9),
             ));
         }
@@ -293,7 +298,7 @@ mod failure_report {
     #[test]
     fn report_of_the_same_failure_is_ignored() {
         given(history::running())
-            .and([failed(1, failure(A, FailureReason::Failed(agent_error("x"))), Some(5))])
+            .and([failed(1, failure(A, FailureReason::Failed(recorded_error("x"))), Some(5))])
             .when(report(A, 1, 1, agent_failed("x"), 6))
             .then_nothing();
     }

@@ -122,7 +122,8 @@ impl Dice {
     }
 
     fn report_kind(&mut self) -> ReportKind {
-        let observed = Observation { container_id: format!("c{}", self.roll(2)), ..observation(self.phase()) };
+        let container_id = format!("c{}", self.roll(2)).parse().unwrap();
+        let observed = Observation { container_id, ..observation(self.phase()) };
         let code = ["no_ports", "container_gone"][self.index(2)];
         match self.roll(9) {
             0..=2 => ReportKind::InstanceStatus(observed),

@@ -11,14 +11,15 @@ use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, UserId};
 use dockhost_domain::placement::{Candidate, Choice};
+use dockhost_domain::reported::ShortText;
 use dockhost_domain::session::{CloseSessions, RevokeSession, SessionEvent, Sessions, StartSession};
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::event::{DeletionOutcome, FailureReason, PlacementFailure};
+use dockhost_domain::tenancy::event::{DeletionOutcome, FailureReason, PlacementFailure, RecordedError};
 use dockhost_domain::tenancy::{
     ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleDeadline, HandleReport, Policy, ReportPosition,
     RequestInstance, Tenancy, TenancyEvent, check_invariants,
 };
-use dockhost_domain::wire::{DesiredState, Report, ReportKind};
+use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
 
 use super::log::{Log, Logged};
@@ -180,12 +181,14 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
             HandleReport { backend_id: failure.backend_id, report, position, facts: facts.clone() }.decide(state)
         };
         match &failure.reason {
-            FailureReason::Refused(failure_text) => {
-                same(report(ReportKind::InstanceRefused(failure_text.clone())), recorded)
-            }
-            FailureReason::Failed(failure_text) => {
-                same(report(ReportKind::InstanceFailed(failure_text.clone())), recorded)
-            }
+            FailureReason::Refused(error) => match reported(error) {
+                Some(error) => same(report(ReportKind::InstanceRefused(error)), recorded),
+                None => Ok(()),
+            },
+            FailureReason::Failed(error) => match reported(error) {
+                Some(error) => same(report(ReportKind::InstanceFailed(error)), recorded),
+                None => Ok(()),
+            },
             FailureReason::Late => same(HandleDeadline { instance_id, generation, facts }.decide(state), recorded),
             FailureReason::Lost => {
                 same(HandleBackendLost { backend_id: failure.backend_id, instance_id, facts }.decide(state), recorded)
@@ -219,7 +222,8 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
             let Actor::Backend(backend_id) = logged.recorded.envelope.origin.actor else {
                 return Err("has an actor that is not a backend".to_owned());
             };
-            let kind = ReportKind::InstanceStatus(observed.observation.clone());
+            let observation = observed.observation.valid().ok_or("has an invalid value of an agent")?;
+            let kind = ReportKind::InstanceStatus(observation);
             let (placement, generation) = (observed.placement, observed.generation);
             let report = Report { instance_id, user_id: user, placement, generation, kind };
             let command = HandleReport { backend_id, report, position: observed.report, facts: facts(None) };
@@ -276,4 +280,10 @@ fn check_quota(user: UserId, events: &[&Logged], quota: u32, violations: &mut Vi
             violations.add(Invariant::I6, what, [format!("user {user}")], [logged.sequence()]);
         }
     }
+}
+
+/// The error that the agent reported; `None` if its message was erased.
+fn reported(error: &RecordedError) -> Option<AgentError> {
+    let message = error.message.plain()?;
+    Some(AgentError { code: ShortText::cleaned(&error.code), message: ShortText::cleaned(message) })
 }

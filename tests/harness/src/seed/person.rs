@@ -6,6 +6,7 @@ use dockhost_domain::claim::{Claim, TakeClaim};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::names::Username;
+use dockhost_domain::reported::{HostKeys, ShortText};
 use dockhost_domain::session::{RevokeSession, Sessions};
 use dockhost_domain::subject::ClaimKind;
 use dockhost_domain::tenancy::{
@@ -94,7 +95,8 @@ impl Life {
     pub fn create(&mut self, seed: &mut Seed) {
         let id = self.request(seed);
         if self.number % EXTRA_STEP_CYCLE == 3 && self.instances.is_empty() && seed.machines.len() > 1 {
-            let error = AgentError { code: "no_ports".to_owned(), message: "no free ports".to_owned() };
+            let error =
+                AgentError { code: ShortText::cleaned("no_ports"), message: ShortText::cleaned("no free ports") };
             self.report(seed, id, ReportKind::InstanceRefused(error));
         }
         self.report(seed, id, ReportKind::InstanceCreated(observed(id, Phase::Running)));
@@ -202,8 +204,8 @@ fn observed(id: InstanceId, phase: Phase) -> Observation {
     let port = 20_000 + u16::try_from(id.uuid().as_u128() % 3000).unwrap() * 3;
     Observation {
         phase,
-        container_id: id.uuid().simple().to_string(),
+        container_id: id.uuid().simple().to_string().parse().unwrap(),
         ports: Ports { ssh: port, http: port + 1, https: port + 2 },
-        host_keys: vec!["SHA256:0000000000000000000000000000000000000000000".to_owned()],
+        host_keys: HostKeys::of(["SHA256:0000000000000000000000000000000000000000000"]),
     }
 }

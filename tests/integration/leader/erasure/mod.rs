@@ -153,7 +153,7 @@ fn found_in_logs(world: &World, canaries: &Canaries) -> Vec<String> {
     let logs = world.replicas.iter().map(|replica| std::fs::read_to_string(&replica.log).unwrap());
     let lines: Vec<String> = logs.flat_map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     let shown = |what: &str| lines.iter().any(|line| line.contains(what));
-    assert!(shown("DEBUG dockhost::") && shown("TRACE"), "the log is not verbose: {lines:#?}");
+    assert!(shown("DEBUG dockhost::"), "the log is not verbose: {lines:#?}");
     lines.into_iter().filter(|line| !canaries.found_in(line.as_bytes()).is_empty()).take(20).collect()
 }
 

@@ -73,7 +73,7 @@ pub struct Config {
     #[arg(long, env = "DOCKHOST_STATE_DIR", value_name = "DIR", default_value = ".dockhost-agent")]
     pub state_dir: PathBuf,
 
-    /// The simulated runtime has no image, so the agent refuses every new instance (`image_missing`).
+    /// The simulated runtime loses its image before each creation, so the agent refuses every new instance (`image_missing`).
     #[arg(long, env = "DOCKHOST_SIMULATE_REFUSE")]
     pub simulate_refuse: bool,
 

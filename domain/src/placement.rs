@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{ConnectionState, Machine};
 use crate::ids::BackendId;
+use crate::wire::{EngineState, ImageState, MachineStatus};
+
+mod refusals;
+
+pub use refusals::RecentRefusals;
 
 /// A backend as a replica knows it. Built by [`Candidate::new`] or [`Candidate::of`], so that only this file names all
 /// fields.
@@ -15,19 +20,21 @@ use crate::ids::BackendId;
 pub struct Candidate {
     /// The backend.
     pub backend_id: BackendId,
-    /// Whether its agent is connected.
-    pub connected: bool,
+    /// Why it can't take an instance now, its room aside.
+    pub unavailable: Option<Ineligible>,
     /// Instances placed on it, until their removal is confirmed.
     pub used: u32,
     /// Its capacity.
     pub max_containers: u32,
+    /// Its [`RecentRefusals::rank`].
+    pub refusals: u32,
 }
 
 impl Candidate {
     /// A connected backend without instances.
     #[must_use]
     pub const fn new(backend_id: BackendId, max_containers: u32) -> Self {
-        Self { backend_id, connected: true, used: 0, max_containers }
+        Self { backend_id, unavailable: None, used: 0, max_containers, refusals: 0 }
     }
 
     /// A registered backend, without instances.
@@ -46,7 +53,25 @@ impl Candidate {
     /// The same with its agent connected or not.
     #[must_use]
     pub const fn connected(self, connected: bool) -> Self {
-        Self { connected, ..self }
+        Self { unavailable: if connected { None } else { Some(Ineligible::NotConnected) }, ..self }
+    }
+
+    /// The same, unavailable for this reason unless it is unavailable already.
+    #[must_use]
+    pub fn unavailable(self, reason: Option<Ineligible>) -> Self {
+        Self { unavailable: self.unavailable.or(reason), ..self }
+    }
+
+    /// The same with at most this capacity.
+    #[must_use]
+    pub fn at_most(self, max_containers: u32) -> Self {
+        Self { max_containers: self.max_containers.min(max_containers), ..self }
+    }
+
+    /// The same with this rank of recent refusals.
+    #[must_use]
+    pub const fn refusals(self, refusals: u32) -> Self {
+        Self { refusals, ..self }
     }
 }
 
@@ -71,10 +96,31 @@ pub struct Choice {
 pub enum Ineligible {
     /// Its agent is not connected.
     NotConnected,
+    /// Its agent has sent no heartbeat lately.
+    Silent,
+    /// Its container engine does not answer.
+    EngineDown,
+    /// It lacks the image of new instances.
+    ImageMissing,
+    /// It is downloading or building the image of new instances.
+    ImageFetching,
     /// It is at capacity.
     Full,
     /// It was tried before for this instance.
     AlreadyTried,
+}
+
+impl Ineligible {
+    /// Why a machine in this state can't take an instance. What the agent does not say is no reason.
+    #[must_use]
+    pub const fn of(status: &MachineStatus) -> Option<Self> {
+        match status {
+            MachineStatus { engine: Some(EngineState::Down { .. }), .. } => Some(Self::EngineDown),
+            MachineStatus { image: Some(ImageState::Missing { .. }), .. } => Some(Self::ImageMissing),
+            MachineStatus { image: Some(ImageState::Fetching { .. }), .. } => Some(Self::ImageFetching),
+            _ => None,
+        }
+    }
 }
 
 /// No backend is eligible; with the reason for each.
@@ -85,13 +131,13 @@ impl NoCandidate {
     /// Whether no backend is connected.
     #[must_use]
     pub fn none_connected(&self) -> bool {
-        self.0.iter().all(|(_, reason)| *reason == Ineligible::NotConnected)
+        self.0.iter().all(|(_, reason)| matches!(reason, Ineligible::NotConnected | Ineligible::Silent))
     }
 }
 
 fn eligibility(candidate: &Candidate, tried: &[BackendId]) -> Result<(), Ineligible> {
-    if !candidate.connected {
-        Err(Ineligible::NotConnected)
+    if let Some(reason) = candidate.unavailable {
+        Err(reason)
     } else if tried.contains(&candidate.backend_id) {
         Err(Ineligible::AlreadyTried)
     } else if candidate.used >= candidate.max_containers {
@@ -101,7 +147,8 @@ fn eligibility(candidate: &Candidate, tried: &[BackendId]) -> Result<(), Ineligi
     }
 }
 
-/// Chooses the eligible backend with the lowest share of its capacity in use. `tie_breaker`, a number that differs from
+/// Chooses the eligible backend with the fewest recent refusals, and among these the one with the lowest share of its
+/// capacity in use. `tie_breaker`, a number that differs from
 /// call to call, chooses among equals.
 ///
 /// # Errors
@@ -109,16 +156,19 @@ fn eligibility(candidate: &Candidate, tried: &[BackendId]) -> Result<(), Ineligi
 pub fn place(candidates: &[Candidate], tried: &[BackendId], tie_breaker: u64) -> Result<Choice, NoCandidate> {
     let (eligible, ineligible): (Vec<_>, Vec<_>) =
         candidates.iter().map(|c| (c, eligibility(c, tried))).partition(|(_, eligibility)| eligibility.is_ok());
-    // Compares a/b with c/d as a·d with c·b, which is exact.
-    let share = |a: &Candidate, b: &Candidate| {
-        (u64::from(a.used) * u64::from(b.max_containers)).cmp(&(u64::from(b.used) * u64::from(a.max_containers)))
+    let order = |a: &Candidate, b: &Candidate| {
+        // Compares a/b with c/d as a·d with c·b, which is exact.
+        let share = || {
+            (u64::from(a.used) * u64::from(b.max_containers)).cmp(&(u64::from(b.used) * u64::from(a.max_containers)))
+        };
+        a.refusals.cmp(&b.refusals).then_with(share)
     };
-    let Some(least) = eligible.iter().map(|(c, _)| *c).min_by(|a, b| share(a, b)) else {
+    let Some(least) = eligible.iter().map(|(c, _)| *c).min_by(|a, b| order(a, b)) else {
         return Err(NoCandidate(
             ineligible.into_iter().filter_map(|(c, f)| f.err().map(|f| (c.backend_id, f))).collect(),
         ));
     };
-    let mut equals: Vec<&Candidate> = eligible.iter().map(|(c, _)| *c).filter(|c| share(c, least).is_eq()).collect();
+    let mut equals: Vec<&Candidate> = eligible.iter().map(|(c, _)| *c).filter(|c| order(c, least).is_eq()).collect();
     equals.sort_by_key(|c| c.backend_id);
     let index = usize::try_from(tie_breaker % equals.len() as u64).unwrap_or(0);
     let chosen = equals[index];
@@ -133,6 +183,7 @@ pub fn place(candidates: &[Candidate], tried: &[BackendId], tie_breaker: u64) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reported::ShortText;
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -148,6 +199,29 @@ mod tests {
     fn place_chooses_the_lowest_share_not_the_lowest_count() {
         let choice = place(&[candidate(1, true, 2, 4), candidate(2, true, 3, 100)], &[], 0).unwrap();
         assert_eq!(choice, Choice { backend_id: backend(2), used: 3, max_containers: 100, eligible: 2 });
+    }
+
+    #[test]
+    fn place_tries_those_that_refused_lately_last() {
+        let candidates =
+            [candidate(1, true, 0, 9).refusals(2), candidate(2, true, 0, 9).refusals(1), candidate(3, true, 8, 9)];
+        let chosen = |tried: &[BackendId]| place(&candidates, tried, 0).unwrap().backend_id;
+        assert_eq!(chosen(&[]), backend(3));
+        assert_eq!(chosen(&[backend(3)]), backend(2));
+        assert_eq!(chosen(&[backend(3), backend(2)]), backend(1));
+    }
+
+    #[test]
+    fn ineligible_of_a_machine_names_what_must_be_repaired_first() {
+        let (down, missing) =
+            (EngineState::Down { reason: ShortText::default() }, ImageState::Missing { reason: ShortText::default() });
+        let fetching = ImageState::Fetching { percent: None, bytes: 0 };
+        let of = |engine, image| Ineligible::of(&MachineStatus { engine, image, isolation: None });
+        assert_eq!(of(None, None), None);
+        assert_eq!(of(Some(EngineState::Ready), Some(ImageState::Ready)), None);
+        assert_eq!(of(Some(down), Some(missing.clone())), Some(Ineligible::EngineDown));
+        assert_eq!(of(None, Some(missing)), Some(Ineligible::ImageMissing));
+        assert_eq!(of(None, Some(fetching)), Some(Ineligible::ImageFetching));
     }
 
     #[test]
@@ -180,20 +254,23 @@ mod tests {
 
         #[test]
         fn place_chooses_an_eligible_backend_with_the_lowest_share(
-            backends in proptest::collection::vec((any::<bool>(), 0_u32..6, 0_u32..6), 0..6),
+            backends in proptest::collection::vec((any::<bool>(), 0_u32..6, 0_u32..6, 0_u32..3), 0..6),
             tried in proptest::collection::vec(0_u32..6, 0..3),
             tie_breaker in any::<u64>(),
         ) {
-            let candidates: Vec<_> =
-                (0..).zip(&backends).map(|(n, (connected, used, max))| candidate(n, *connected, *used, *max)).collect();
+            let candidates: Vec<_> = (0..)
+                .zip(&backends)
+                .map(|(n, (connected, used, max, refusals))| candidate(n, *connected, *used, *max).refusals(*refusals))
+                .collect();
             let tried: Vec<_> = tried.into_iter().map(backend).collect();
-            let eligible = |c: &&Candidate| c.connected && c.used < c.max_containers && !tried.contains(&c.backend_id);
+            let eligible = |c: &&Candidate| c.unavailable.is_none() && c.used < c.max_containers && !tried.contains(&c.backend_id);
             match place(&candidates, &tried, tie_breaker) {
                 Ok(choice) => {
                     let chosen = candidates.iter().find(|c| c.backend_id == choice.backend_id).unwrap();
                     prop_assert!(eligible(&chosen));
                     for other in candidates.iter().filter(eligible) {
-                        prop_assert!(chosen.used * other.max_containers <= other.used * chosen.max_containers);
+                        prop_assert!(chosen.refusals <= other.refusals);
+                        prop_assert!(chosen.refusals < other.refusals || chosen.used * other.max_containers <= other.used * chosen.max_containers);
                     }
                 }
                 Err(NoCandidate(reasons)) => {

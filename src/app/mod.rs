@@ -68,7 +68,7 @@ async fn start(
 ) -> anyhow::Result<Arc<App>> {
     let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
     let connections = Connections::open(args, urls, &nats, master_key).await?;
-    let (replica, snapshot_writer) = Replica::build(connections).await?;
+    let (replica, snapshot_writer) = Replica::build(connections, args.deadlines.lost_after()).await?;
     tasks::check_durability(supervisor, urls.nats_url.clone(), nats_system.clone());
     tasks::start_flood_guard(supervisor, &replica, urls.nats_url.clone(), nats_system);
     // The services queue requests as soon as they are open, and answer once the replica knows the log.

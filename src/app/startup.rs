@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
@@ -100,17 +100,19 @@ impl Connections {
 
 impl Replica {
     /// Builds the executor with its caches, the follower and the registries; starts nothing.
-    pub async fn build(connections: Connections) -> anyhow::Result<(Self, SnapshotWriter)> {
+    /// A backend that is silent for `lost_after` counts as lost.
+    pub async fn build(connections: Connections, lost_after: Duration) -> anyhow::Result<(Self, SnapshotWriter)> {
         let Connections { broker, log, store, .. } = &connections;
         let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
         let (snapshots, snapshot_writer) =
             SnapshotManager::new(Arc::new(store.clone()), keyring, incarnation, SnapshotOptions::default());
         let executor = Executor::with_snapshots(Arc::clone(log) as Arc<dyn EventLog>, snapshots);
+        let heartbeats = Arc::new(HeartbeatRegistry::new(lost_after));
         let replica = Self {
-            follower: Follower::new(Arc::clone(&executor)),
+            follower: Follower::new(Arc::clone(&executor), Arc::clone(&heartbeats)),
             log_monitor: Arc::new(LogMonitor::new(Arc::clone(executor.capacity()))),
             executor,
-            heartbeats: Arc::new(HeartbeatRegistry::default()),
+            heartbeats,
             gate: Arc::default(),
             progress: Arc::new(ProjectionProgress::new(store.clone())),
             assignments: Assignments::open(broker.jetstream()).await?,

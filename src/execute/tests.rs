@@ -137,7 +137,7 @@ async fn executors_that_follow_and_write_agree_with_the_log() {
     let (log, [one, other, cold]) = replicas();
     let stop = CancellationToken::new();
     for executor in [&one, &other] {
-        let follower = Follower::new(Arc::clone(executor));
+        let follower = Follower::new(Arc::clone(executor), Arc::default());
         tokio::spawn(Arc::clone(&follower).run(0, std::collections::BTreeMap::new(), stop.clone()));
     }
     let who = principal(1);

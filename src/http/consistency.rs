@@ -114,7 +114,7 @@ mod tests {
         let unreachable = "mongodb://127.0.0.1:1/?directConnection=true";
         let progress = Arc::new(ProjectionProgress::new(MongoStore::connect(unreachable, "none").await.unwrap()));
         let executor = Executor::new(Arc::new(MemoryLog::default()) as Arc<dyn EventLog>);
-        let (follower, stop) = (Follower::new(Arc::clone(&executor)), CancellationToken::new());
+        let (follower, stop) = (Follower::new(Arc::clone(&executor), Arc::default()), CancellationToken::new());
         tokio::spawn(Arc::clone(&follower).run(0, BTreeMap::new(), stop.clone()));
 
         // What a sign-up stores: the account, then a session.

@@ -205,6 +205,9 @@ impl Intake {
     ) -> Result<Option<Trigger>, ExecuteError<ReportRejected>> {
         let (backend, user, instance, placement) = (*backend, report.user_id, report.instance_id, report.placement);
         let position = ReportPosition { incarnation: self.incarnation, sequence: *sequence };
+        if matches!(report.kind, ReportKind::InstanceRefused(_) | ReportKind::InstanceFailed(_)) {
+            self.follower.fleet().wait_for_heartbeats().await;
+        }
         let facts = self.follower.facts(self.policy, instance);
         let command = HandleReport { backend_id: backend, report: report.clone(), position, facts };
         let origin = Origin { actor: Actor::Backend(backend), cause: format!("report:{sequence}"), trace_parent: None };

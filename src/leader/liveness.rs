@@ -1,8 +1,9 @@
 //! Liveness: marks a backend connected when it sends heartbeats and lost when it stops.
 //!
 //! Silence is measured on a monotonic clock and counts only while this replica leads and is connected to the broker.
-//! When many backends stop at once, the cause is more likely this side of the network: the role logs an error and marks
-//! none of them lost.
+//! When many backends with instances stop at once, the cause is more likely this side of the network: the role logs an
+//! error and marks none of them lost. Whatever it decides, a silent backend gets no new instances
+//! ([`crate::replica::fleet`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,28 +18,34 @@ use crate::common::error::Cause;
 use crate::execute::Executor;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::{HeartbeatRegistry, LastHeartbeat};
+use crate::replica::mass_failure::is_mass_failure;
+use crate::replica::presence::HEARTBEAT_INTERVAL;
 
 /// How often the role checks for silent backends.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Fewer silent backends are never a mass failure: of two backends, one is half the fleet.
-const MASS_FAILURE_MIN: usize = 3;
 
-/// How to treat the silent backends.
-#[derive(Debug, PartialEq, Eq)]
-enum Silence {
-    /// Mark these lost.
-    Lost(Vec<BackendId>),
-    /// Too many at once; mark none.
-    MassFailure,
+/// A connected backend.
+#[derive(Debug, Clone, Copy)]
+struct ConnectedBackend {
+    id: BackendId,
+    /// Whether instances are placed on it.
+    holds_instances: bool,
+    /// For how long it has been silent.
+    silence: Duration,
 }
 
-/// Classifies the silent backends out of `connected` ones.
-fn classify(silent: Vec<BackendId>, connected: usize) -> Silence {
-    if silent.len() >= MASS_FAILURE_MIN && silent.len() * 4 > connected {
-        Silence::MassFailure
-    } else {
-        Silence::Lost(silent)
-    }
+/// The backends to mark lost, and whether many with instances are silent at once, so that those are not among them.
+///
+/// Backends that are cut off at one moment have sent their last heartbeats up to an interval apart. So those that are about
+/// to be lost count too; otherwise the first of them would be lost before it is known that they are many.
+fn judge(backends: &[ConnectedBackend], lost_after: Duration) -> (Vec<ConnectedBackend>, bool) {
+    let silent = || backends.iter().filter(|backend| backend.silence > lost_after);
+    let late_after = lost_after.saturating_sub(HEARTBEAT_INTERVAL).max(HEARTBEAT_INTERVAL).min(lost_after);
+    let holders = || backends.iter().filter(|backend| backend.holds_instances);
+    let late_holders = holders().filter(|backend| backend.silence > late_after).count();
+    let mass_failure =
+        is_mass_failure(late_holders, holders().count()) && silent().any(|silent| silent.holds_instances);
+    (silent().filter(|backend| !(mass_failure && backend.holds_instances)).copied().collect(), mass_failure)
 }
 
 /// The liveness role.
@@ -88,7 +95,7 @@ impl Liveness {
                     if too_many != mass_failure {
                         mass_failure = too_many;
                         if mass_failure {
-                            tracing::error!("many backends fell silent at once; none is marked lost, check the network");
+                            tracing::error!("many backends with instances fell silent at once; none of these is marked lost, check the network");
                         } else {
                             tracing::info!("the mass failure of backends is over");
                         }
@@ -125,25 +132,21 @@ impl Liveness {
         }
     }
 
-    /// Marks silent backends lost; returns whether there are too many to do so.
+    /// Marks silent backends lost; returns whether too many are silent to do so with those that hold instances.
     async fn mark_silent_lost(&self, listening_since: Instant) -> bool {
-        let connected: Vec<BackendId> =
-            self.follower.fleet().candidates().iter().filter(|c| c.connected).map(|c| c.backend_id).collect();
-        let silence = |backend: &BackendId| {
-            let since =
-                self.heartbeats.last(*backend).map_or(listening_since, |last| last.received.max(listening_since));
-            since.elapsed()
-        };
-        let silent = connected.iter().filter(|backend| silence(backend) > self.lost_after).copied().collect();
-        let Silence::Lost(silent) = classify(silent, connected.len()) else { return true };
-        for backend in silent.into_iter().filter(|backend| !self.is_frozen(*backend)) {
-            let command = MarkLost { silent_for_seconds: silence(&backend).as_secs() };
+        let backends = self.follower.fleet().connected().into_iter().map(|(id, instances)| {
+            let silence = self.heartbeats.silence(id).unwrap_or(Duration::ZERO).min(listening_since.elapsed());
+            ConnectedBackend { id, holds_instances: instances > 0, silence }
+        });
+        let (lost, mass_failure) = judge(&backends.collect::<Vec<_>>(), self.lost_after);
+        for ConnectedBackend { id: backend, silence, .. } in lost.into_iter().filter(|lost| !self.is_frozen(lost.id)) {
+            let command = MarkLost { silent_for_seconds: silence.as_secs() };
             match self.executor.execute(backend, self.origin("silence"), command).await {
                 Ok(_) => tracing::warn!(%backend, "backend lost"),
                 Err(error) => tracing::warn!(%backend, %error, "could not mark a backend lost"),
             }
         }
-        false
+        mass_failure
     }
 
     fn is_frozen(&self, backend: BackendId) -> bool {
@@ -160,16 +163,49 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    fn backends(n: u128) -> Vec<BackendId> {
-        (0..n).map(|n| BackendId::from_uuid(Uuid::from_u128(n))).collect()
+    /// Silent and other backends, with and without instances.
+    fn backends(numbers: [(bool, bool, usize); 4]) -> Vec<ConnectedBackend> {
+        let each = numbers.iter().flat_map(|(silent, holds, count)| std::iter::repeat_n((*silent, *holds), *count));
+        (0..)
+            .zip(each)
+            .map(|(n, (silent, holds_instances))| ConnectedBackend {
+                id: BackendId::from_uuid(Uuid::from_u128(n)),
+                holds_instances,
+                silence: Duration::from_secs(if silent { 16 } else { 1 }),
+            })
+            .collect()
+    }
+
+    /// The number of backends that are lost, and whether it is a mass failure, among silent and other ones that hold
+    /// instances, and silent and other ones that don't.
+    fn judged(silent_holders: usize, holders: usize, silent_idle: usize, idle: usize) -> (usize, bool) {
+        let backends =
+            [(true, true, silent_holders), (false, true, holders), (true, false, silent_idle), (false, false, idle)];
+        let (lost, mass_failure) = judge(&self::backends(backends), Duration::from_secs(15));
+        (lost.len(), mass_failure)
     }
 
     #[test]
-    fn classify_many_silent_at_once_is_a_mass_failure() {
-        assert_eq!(classify(backends(1), 1), Silence::Lost(backends(1)));
-        assert_eq!(classify(backends(2), 2), Silence::Lost(backends(2)));
-        assert_eq!(classify(backends(3), 12), Silence::Lost(backends(3)));
-        assert_eq!(classify(backends(3), 11), Silence::MassFailure);
-        assert_eq!(classify(backends(0), 0), Silence::Lost(vec![]));
+    fn judge_many_silent_with_instances_is_a_mass_failure() {
+        assert_eq!(judged(0, 0, 0, 0), (0, false));
+        assert_eq!(judged(2, 0, 0, 0), (2, false));
+        assert_eq!(judged(3, 9, 0, 0), (3, false));
+        assert_eq!(judged(3, 8, 0, 0), (0, true));
+    }
+
+    #[test]
+    fn judge_counts_those_that_are_about_to_be_lost() {
+        let mut backends = backends([(true, true, 3), (false, true, 8), (false, false, 0), (false, false, 0)]);
+        for late in &mut backends[1..3] {
+            late.silence = Duration::from_secs(10);
+        }
+        let (lost, mass_failure) = judge(&backends, Duration::from_secs(15));
+        assert_eq!((lost.len(), mass_failure), (0, true));
+    }
+
+    #[test]
+    fn judge_backends_without_instances_never_raise_the_alarm() {
+        assert_eq!(judged(0, 2, 10, 0), (10, false));
+        assert_eq!(judged(3, 0, 10, 50), (10, true), "they are lost even during a mass failure of others");
     }
 }

@@ -134,6 +134,7 @@ impl Timers {
 
     async fn end_state(&self, deadline: Deadline, sequence: u64, ack: Ack) {
         let Deadline { user_id, instance_id, generation } = deadline;
+        self.follower.fleet().wait_for_heartbeats().await;
         let facts = self.follower.facts(self.policy, instance_id);
         let command = HandleDeadline { instance_id, generation, facts };
         let origin = Origin { actor: Actor::System, cause: format!("timer:{sequence}"), trace_parent: None };

@@ -7,18 +7,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dockhost_domain::aggregate::Aggregate;
-use dockhost_domain::backend::{Backend, Machine};
+use dockhost_domain::backend::{Backend, ConnectionState, Machine};
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::event::Event;
-use dockhost_domain::ids::{BackendId, InstanceId};
-use dockhost_domain::placement::{Candidate, place};
+use dockhost_domain::ids::{AgentRunId, BackendId, InstanceId};
+use dockhost_domain::placement::{Candidate, Ineligible, RecentRefusals, place};
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::event::PlacementChange;
+use dockhost_domain::tenancy::event::{FailureReason, PlacementChange, PlacementFailure, TenancyEvent};
+use dockhost_domain::timestamp::Timestamp;
+
+use super::heartbeat_registry::HeartbeatRegistry;
+use super::presence::Presence;
+use crate::common::clock;
 
 /// All backends.
 #[derive(Default)]
 pub struct Fleet {
     state: Mutex<FleetState>,
+    heartbeats: Arc<HeartbeatRegistry>,
 }
 
 #[derive(Default)]
@@ -31,6 +37,8 @@ struct FleetState {
     reserved: BTreeMap<InstanceId, BackendId>,
     /// The number of `reserved` entries of each backend.
     reserved_counts: BTreeMap<BackendId, usize>,
+    /// Who refused or failed placements lately, in which run of its agent: a restarted agent begins without them.
+    refusals: BTreeMap<BackendId, (Option<AgentRunId>, RecentRefusals)>,
 }
 
 impl FleetState {
@@ -59,11 +67,36 @@ impl FleetState {
         }
     }
 
-    fn candidates(&self) -> Vec<Candidate> {
+    fn candidates(&self, heartbeats: &HeartbeatRegistry, now: Timestamp) -> Vec<Candidate> {
         let candidate = |(id, backend): (&BackendId, &Backend)| {
-            backend.machine.as_ref().map(|machine| Candidate::of(*id, machine).used(self.used(*id)))
+            let machine = backend.machine.as_ref()?;
+            let said = heartbeats.now(*id);
+            let unavailable = if said.presence == Presence::Heard { said.obstacle } else { Some(Ineligible::Silent) };
+            let refusals = self.refusals.get(id).filter(|(run, _)| *run == said.run);
+            let refusals = refusals.map_or(0, |(_, refusals)| refusals.rank(now));
+            let candidate = Candidate::of(*id, machine).used(self.used(*id)).unavailable(unavailable);
+            // The lower limit applies, and a backend that would refuse need not be asked.
+            Some(candidate.at_most(said.max_containers.unwrap_or(u32::MAX)).refusals(refusals))
         };
         self.backends.iter().filter_map(candidate).collect()
+    }
+
+    /// Remembers the backend of a placement that came to nothing. A lost backend refused nothing.
+    fn record_refusal(&mut self, heartbeats: &HeartbeatRegistry, event: &TenancyEvent, at: Timestamp) {
+        let failure = match event {
+            TenancyEvent::Placed(placed) => &placed.failure,
+            TenancyEvent::Failed(failed) if failed.abandons_placement => &failed.failure,
+            _ => return,
+        };
+        let PlacementFailure { backend_id, reason } = failure;
+        if !matches!(reason, FailureReason::Lost) {
+            let run = heartbeats.now(*backend_id).run;
+            let (of, refusals) = self.refusals.entry(*backend_id).or_default();
+            if *of != run {
+                (*of, *refusals) = (run, RecentRefusals::default());
+            }
+            refusals.record(at);
+        }
     }
 
     fn release(&mut self, backend: BackendId, instance: InstanceId) {
@@ -74,6 +107,11 @@ impl FleetState {
 }
 
 impl Fleet {
+    /// An empty fleet whose agents are heard in this registry.
+    pub fn new(heartbeats: Arc<HeartbeatRegistry>) -> Self {
+        Self { state: Mutex::default(), heartbeats }
+    }
+
     fn state(&self) -> MutexGuard<'_, FleetState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,6 +129,7 @@ impl Fleet {
             }
             (_, Event::Tenancy(event)) => {
                 let Some(instance) = event.instance_id() else { return };
+                self.state().record_refusal(&self.heartbeats, event, recorded.envelope.meta.time);
                 for (backend, change) in event.placement_changes() {
                     match change {
                         PlacementChange::Added => self.add_placement(backend, instance),
@@ -105,14 +144,62 @@ impl Fleet {
 
     /// All backends as candidates for a placement.
     pub fn candidates(&self) -> Vec<Candidate> {
-        self.state().candidates()
+        self.state().candidates(&self.heartbeats, clock::now())
+    }
+
+    /// Waits until a backend has room or, right after the start, until every connected agent that runs has been heard: a
+    /// replica that has heard nobody yet would refuse wrongly. It takes at most one interval of heartbeats.
+    pub async fn wait_for_room(&self) {
+        let has_room = || place(&self.candidates(), &[], 0).is_ok();
+        self.wait_until_heard(has_room).await;
+    }
+
+    /// Waits like [`Self::wait_for_room`], but until all are heard: for a decision that tries several backends.
+    pub async fn wait_for_heartbeats(&self) {
+        self.wait_until_heard(|| false).await;
+    }
+
+    async fn wait_until_heard(&self, enough: impl Fn() -> bool) {
+        let mut recorded = self.heartbeats.subscribe();
+        let time = self.heartbeats.time_to_settle();
+        if time.is_zero() {
+            return;
+        }
+        let wait = async { while !enough() && self.is_any_unknown() && recorded.changed().await.is_ok() {} };
+        // When the time is over, whoever runs has been heard.
+        let _: Result<(), _> = tokio::time::timeout(time, wait).await;
+    }
+
+    /// Whether the log calls a backend connected of which this replica does not know yet.
+    fn is_any_unknown(&self) -> bool {
+        let connected = self.connected();
+        connected.iter().any(|(backend, _)| self.heartbeats.now(*backend).presence == Presence::Unknown)
+    }
+
+    /// The backends that are connected by the log, each with the number of instances placed on it.
+    pub fn connected(&self) -> Vec<(BackendId, usize)> {
+        let state = self.state();
+        let connected = state.backends.iter().filter(|(_, backend)| {
+            backend.machine.as_ref().is_some_and(|machine| machine.connection == ConnectionState::Connected)
+        });
+        connected.map(|(id, _)| (*id, state.placed.get(id).map_or(0, BTreeSet::len))).collect()
+    }
+
+    /// The number of registered backends.
+    pub fn registered(&self) -> usize {
+        self.state().backends.values().filter(|backend| backend.machine.is_some()).count()
+    }
+
+    /// The agents' heartbeats.
+    pub const fn heartbeats(&self) -> &Arc<HeartbeatRegistry> {
+        &self.heartbeats
     }
 
     /// Reserves a place for a new instance on the backend that placement will choose, so that parallel requests on this
     /// replica cannot be promised the same place.
     pub fn reserve(self: &Arc<Self>, instance: InstanceId, tie_breaker: u64) -> Reservation {
         let mut state = self.state();
-        let candidates = state.candidates();
+        let candidates = state.candidates(&self.heartbeats, clock::now());
         let backend = place(&candidates, &[], tie_breaker).ok().map(|choice| choice.backend_id);
         if let Some(backend) = backend {
             state.reserve(backend, instance);
@@ -123,12 +210,6 @@ impl Fleet {
     /// One backend.
     pub fn machine(&self, id: BackendId) -> Option<Machine> {
         self.state().backends.get(&id).and_then(|backend| backend.machine.clone())
-    }
-
-    /// The number of registered backends and of connected ones.
-    pub fn count(&self) -> (usize, usize) {
-        let candidates = self.candidates();
-        (candidates.len(), candidates.iter().filter(|candidate| candidate.connected).count())
     }
 }
 

@@ -16,6 +16,7 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::heartbeat_registry::HeartbeatRegistry;
 use crate::event_log::{Delivery, Filter};
 use crate::execute::Executor;
 
@@ -45,11 +46,11 @@ struct State {
 
 impl Follower {
     /// A follower that has read nothing yet.
-    pub fn new(executor: Arc<Executor>) -> Arc<Self> {
+    pub fn new(executor: Arc<Executor>, heartbeats: Arc<HeartbeatRegistry>) -> Arc<Self> {
         let (state, _) = watch::channel(State { position: 0, caught_up: false, last_contact: Instant::now() });
         Arc::new(Self {
             executor,
-            fleet: Arc::default(),
+            fleet: Arc::new(Fleet::new(heartbeats)),
             watchers: Watchers::default(),
             state,
             last_sequences: Mutex::default(),

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use dockhost_domain::ids::BackendId;
+use dockhost_domain::ids::{AgentRunId, BackendId};
+use dockhost_domain::placement::Ineligible;
 use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
 use dockhost_domain::timestamp::Timestamp;
@@ -16,10 +17,14 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::presence::{HEARTBEAT_INTERVAL, Heard, Presence};
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::agent_limits::AgentMessage;
 use crate::broker::dropped::MessageKind;
 use crate::common::clock;
+
+/// How often the registry checks that it can receive heartbeats.
+const LISTENING_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The last heartbeat of one backend.
 #[derive(Debug, Clone)]
@@ -32,8 +37,22 @@ pub struct LastHeartbeat {
     pub heartbeat: Heartbeat,
 }
 
+/// What a backend's heartbeats say now.
+#[derive(Debug, Clone, Copy)]
+pub struct MachineNow {
+    /// Whether it is heard.
+    pub presence: Presence,
+    /// Why it could not take an instance at its last heartbeat.
+    pub obstacle: Option<Ineligible>,
+    /// Its capacity, as its agent is configured.
+    pub max_containers: Option<u32>,
+    /// The run of its agent.
+    pub run: Option<AgentRunId>,
+}
+
 /// The last heartbeat of each backend.
 pub struct HeartbeatRegistry {
+    lost_after: Duration,
     state: Mutex<State>,
     /// The number of heartbeats recorded.
     recorded: watch::Sender<u64>,
@@ -44,15 +63,29 @@ struct State {
     last: BTreeMap<BackendId, LastHeartbeat>,
     /// Backends with a heartbeat since the last [`HeartbeatRegistry::take_new`].
     new: BTreeSet<BackendId>,
+    /// Since when heartbeats can be received without a gap.
+    listening_since: Option<Instant>,
+}
+
+impl State {
+    fn heard(&self, backend: BackendId) -> Heard {
+        let last = self.last.get(&backend).map(|last| last.received);
+        Heard { last, listening_since: self.listening_since }
+    }
 }
 
 impl Default for HeartbeatRegistry {
     fn default() -> Self {
-        Self { state: Mutex::default(), recorded: watch::channel(0).0 }
+        Self::new(Duration::from_secs(15))
     }
 }
 
 impl HeartbeatRegistry {
+    /// A registry that does not listen yet. A backend that is silent for `lost_after` counts as lost.
+    pub fn new(lost_after: Duration) -> Self {
+        Self { lost_after, state: Mutex::default(), recorded: watch::channel(0).0 }
+    }
+
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,9 +95,38 @@ impl HeartbeatRegistry {
         self.locked().last.get(&backend).cloned()
     }
 
+    /// What a backend's heartbeats say now.
+    pub fn now(&self, backend: BackendId) -> MachineNow {
+        let state = self.locked();
+        let presence = state.heard(backend).presence(Instant::now(), self.lost_after);
+        let heartbeat = state.last.get(&backend).map(|last| &last.heartbeat);
+        MachineNow {
+            presence,
+            obstacle: heartbeat.and_then(|heartbeat| Ineligible::of(&heartbeat.machine)),
+            max_containers: heartbeat.map(|heartbeat| heartbeat.max_containers),
+            run: heartbeat.and_then(|heartbeat| heartbeat.agent_run),
+        }
+    }
+
+    /// For how long this replica has listened and not heard a backend; `None` if it does not listen.
+    pub fn silence(&self, backend: BackendId) -> Option<Duration> {
+        self.locked().heard(backend).silence(Instant::now())
+    }
+
+    /// Begins to count silence anew: from now on heartbeats can be received.
+    pub fn begin_listening(&self) {
+        self.locked().listening_since = Some(Instant::now());
+    }
+
+    /// How long it takes until every agent that runs has been heard once since this replica began to listen.
+    pub fn time_to_settle(&self) -> Duration {
+        let listening = self.locked().listening_since.map_or(Duration::ZERO, |since| since.elapsed());
+        HEARTBEAT_INTERVAL.saturating_sub(listening)
+    }
+
     /// The last heartbeat of each backend that sent one since the previous call.
     pub fn take_new(&self) -> Vec<(BackendId, LastHeartbeat)> {
-        let State { last, new } = &mut *self.locked();
+        let State { last, new, .. } = &mut *self.locked();
         std::mem::take(new).into_iter().filter_map(|id| last.get(&id).map(|last| (id, last.clone()))).collect()
     }
 
@@ -94,7 +156,25 @@ impl HeartbeatRegistry {
         cancel: CancellationToken,
     ) -> Result<(), async_nats::SubscribeError> {
         let mut messages = client.subscribe(ALL_HEARTBEATS).await?;
-        while let Some(Some(message)) = cancel.run_until_cancelled(messages.next()).await {
+        self.begin_listening();
+        let mut check = tokio::time::interval(LISTENING_CHECK_INTERVAL);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last_check = Instant::now();
+        loop {
+            let message = tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                message = messages.next() => message,
+                _ = check.tick() => {
+                    let connected = client.connection_state() == async_nats::connection::State::Connected;
+                    // A process that was paused received nothing either.
+                    if !connected || last_check.elapsed() > LISTENING_CHECK_INTERVAL * 3 {
+                        self.begin_listening();
+                    }
+                    last_check = Instant::now();
+                    continue;
+                }
+            };
+            let Some(message) = message else { return Ok(()) };
             // The broker allows a backend only its own subject, so there is no other one.
             let Ok(Channel::Heartbeat(backend)) = message.subject.parse() else { continue };
             if !gate.accepts(backend, AgentMessage::Heartbeat) {
@@ -105,6 +185,5 @@ impl HeartbeatRegistry {
                 Err(malformed) => gate.malformed().record(backend, MessageKind::Heartbeat, malformed),
             }
         }
-        Ok(())
     }
 }

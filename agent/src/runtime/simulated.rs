@@ -30,7 +30,7 @@ pub struct SimulationOptions {
     pub ports: PortRange,
     /// Duration of each create, start and stop.
     pub delay: Duration,
-    /// Whether no image exists, so that no container can be created.
+    /// Whether the image is gone at each creation, though it can be had, so that no container can be created.
     pub image_missing: bool,
 }
 
@@ -181,17 +181,16 @@ impl Runtime for SimulatedRuntime {
 
     async fn ensure_image(
         &self,
-        image: Option<&str>,
+        _image: Option<&str>,
         _progress: &(dyn Fn(FetchProgress) + Send + Sync),
     ) -> Result<(), RuntimeError> {
-        if self.options.image_missing {
-            return Err(RuntimeError::ImageMissing(image.unwrap_or("simulated").to_owned()));
-        }
         Ok(())
     }
 
     async fn create(&self, assignment: &Assignment, spec: &ContainerSpec) -> Result<(), RuntimeError> {
-        self.ensure_image(spec.image.as_deref(), &|_| ()).await?;
+        if self.options.image_missing {
+            return Err(RuntimeError::ImageMissing(spec.image.clone().unwrap_or_else(|| "simulated".to_owned())));
+        }
         self.delay().await;
         let mut inner = self.inner();
         let (instance, placement) = (assignment.instance_id, assignment.placement);

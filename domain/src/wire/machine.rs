@@ -34,7 +34,7 @@ pub enum EngineState {
     },
 }
 
-/// The image that a container gets if its assignment names none.
+/// The image of new containers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum ImageState {

@@ -91,6 +91,10 @@ fn login_key(request: &CreateInstanceRequest, profile: &Profile) -> Result<Strin
 fn no_candidate(no_candidate: &NoCandidate) -> ApiError {
     let reason = |ineligible: &Ineligible| match ineligible {
         Ineligible::NotConnected => "not_connected",
+        Ineligible::Silent => "silent",
+        Ineligible::EngineDown => "engine_down",
+        Ineligible::ImageMissing => "image_missing",
+        Ineligible::ImageFetching => "image_fetching",
         Ineligible::Full => "full",
         Ineligible::AlreadyTried => "already_tried",
     };
@@ -100,8 +104,12 @@ fn no_candidate(no_candidate: &NoCandidate) -> ApiError {
     }
     let (code, message) = if no_candidate.none_connected() {
         (Code::NoBackend, "no backend is connected")
-    } else {
+    } else if reasons.contains_key("full") {
         (Code::NoCapacity, "no backend has room for another instance")
+    } else if reasons.contains_key("image_fetching") {
+        (Code::NoCapacity, "the image of new instances is still being fetched; try again in a minute")
+    } else {
+        (Code::NoCapacity, "no backend can take an instance now")
     };
     ApiError::new(code, message).with(Details::Backends(BackendsDetails { backends: no_candidate.0.len(), reasons }))
 }
@@ -179,6 +187,7 @@ pub async fn post(
     let username = profile.details.username.plain().ok_or_else(|| ApiError::not_found("account"))?;
     let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
     let tie_breaker = tie_breaker(instance_id);
+    app.follower.fleet().wait_for_room().await;
     let facts = Facts { now: clock::now(), policy: app.settings.policy, candidates: Vec::new(), tie_breaker };
     let command = RequestInstance {
         instance_id,
@@ -219,8 +228,9 @@ pub async fn post(
 mod tests {
     use axum::http::Method;
     use dockhost_domain::ids::UserId;
+    use dockhost_domain::reported::ShortText;
     use dockhost_domain::tenancy::Tenancy;
-    use dockhost_domain::wire::{Phase, ReportKind};
+    use dockhost_domain::wire::{EngineState, ImageState, MachineStatus, Phase, ReportKind};
     use serde_json::{Value, json};
 
     use crate::http::testing::{Answer, Caller, HOST_KEY, SSH_KEY, TestApp, observation};
@@ -355,6 +365,27 @@ mod tests {
         let full = create(&app, &user, json!({})).await;
         let expected = json!({ "backends": 2, "reasons": { "full": 1, "not_connected": 1 } });
         assert_eq!((full.error(), full.details()), ((503, "no_capacity"), &expected));
+    }
+
+    #[tokio::test]
+    async fn create_on_a_machine_that_can_take_nothing_is_refused_at_once() {
+        let app = TestApp::new().await;
+        let backend = app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let reason = ShortText::cleaned("it stopped");
+        let status = |engine, image| MachineStatus { engine, image, isolation: None };
+        for (machine, why) in [
+            (status(Some(EngineState::Down { reason: reason.clone() }), None), "engine_down"),
+            (status(None, Some(ImageState::Missing { reason })), "image_missing"),
+            (status(None, Some(ImageState::Fetching { percent: None, bytes: 0 })), "image_fetching"),
+        ] {
+            app.beat(backend.id, machine);
+            let refused = create(&app, &user, json!({})).await;
+            let expected = json!({ "backends": 1, "reasons": { why: 1 } });
+            assert_eq!((refused.error(), refused.details()), ((503, "no_capacity"), &expected));
+        }
+        app.beat(backend.id, MachineStatus::default());
+        assert_eq!(create(&app, &user, json!({})).await.status, 202);
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use crate::http::consistency::{self, Stale};
 use crate::http::extract::{CurrentBackend, ReadPosition};
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
-use crate::http::views::Backend;
+use crate::http::views::{Backend, Machine};
 
 /// A backend with its last heartbeat, whose members are null if this replica has received none.
 #[derive(Serialize, ToSchema)]
@@ -37,6 +37,7 @@ pub struct BackendWithHeartbeat {
     /// Messages of its agent that were malformed and so had no effect; null if there were none.
     #[schema(required)]
     dropped_messages: Option<DroppedMessages>,
+    machine: Machine,
     /// Only if events are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -91,12 +92,13 @@ pub async fn get(
     let last = app.heartbeats.last(backend_id);
     let heartbeat = last.as_ref().map(|last| &last.heartbeat);
     let data = BackendWithHeartbeat {
-        backend: document.into(),
+        backend: Backend::from_document(document, &app.heartbeats),
         last_seen: last.as_ref().map(|last| last.received_at),
         containers: heartbeat.map(|heartbeat| heartbeat.containers),
         load: heartbeat.map(|heartbeat| heartbeat.load),
         memory: heartbeat.map(|heartbeat| heartbeat.memory),
         dropped_messages: app.gate.malformed().of(backend_id).map(DroppedMessages::from),
+        machine: heartbeat.map(|heartbeat| Machine::from(&heartbeat.machine)).unwrap_or_default(),
         stale: since.map(|since| Stale { since }),
     };
     Ok(Reply::ok("your backend", data).stale(since))
@@ -105,9 +107,8 @@ pub async fn get(
 #[cfg(test)]
 mod tests {
     use dockhost_domain::backend::Connected;
-    use dockhost_domain::reported;
-    use dockhost_domain::timestamp::Timestamp;
-    use dockhost_domain::wire::{Heartbeat, MachineStatus};
+    use dockhost_domain::reported::{self, ShortText};
+    use dockhost_domain::wire::{EngineState, Heartbeat, ImageState, IsolationState, MachineStatus};
     use serde_json::json;
 
     use crate::broker::dropped::MessageKind;
@@ -118,32 +119,25 @@ mod tests {
     #[tokio::test]
     async fn get_backend_includes_the_last_heartbeat() {
         let app = TestApp::new().await;
-        let backend = app.connected_backend("lab-1", 5).await;
+        let backend = app.backend("lab-1", 500).await;
         let get = || app.get(PATH).token(&backend.token).send();
         let before = get().await;
         let mut expected = json!({
-            "id": backend.id.to_string(), "username": "lab-1", "status": "connected", "labName": null,
-            "operatingSystem": null, "maxContainers": 5, "address": "192.0.2.1", "runtime": "simulated",
-            "agentVersion": "0.1.0", "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null,
-            "load": null, "memory": null, "droppedMessages": null,
+            "id": backend.id.to_string(), "username": "lab-1", "status": "enrolled", "labName": null,
+            "operatingSystem": null, "maxContainers": 500, "address": null, "runtime": null, "agentVersion": null,
+            "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null, "load": null,
+            "memory": null, "machine": { "engine": null, "image": null, "isolation": null },
+            "droppedMessages": null,
         });
         assert_eq!(before.data(), &expected);
-        let heartbeat = Heartbeat {
-            address: "192.0.2.1".parse().unwrap(),
-            containers: 2,
-            max_containers: 5,
-            runtime: "simulated".parse().unwrap(),
-            agent_version: "0.1.0".parse().unwrap(),
-            load: 0.5,
-            memory: 0.25,
-            at: Timestamp::from_millis(0),
-            agent_run: None,
-            machine: MachineStatus::default(),
-        };
-        app.app.heartbeats.record(backend.id, heartbeat);
+        app.connect(backend.id).await;
         let after = get().await;
         expected["lastSeen"] = json!(app.app.heartbeats.last(backend.id).unwrap().received_at);
         (expected["containers"], expected["load"], expected["memory"]) = (json!(2), json!(0.5), json!(0.25));
+        (expected["status"], expected["address"]) = (json!("connected"), json!("192.0.2.1"));
+        (expected["runtime"], expected["agentVersion"]) = (json!("simulated"), json!("0.1.0"));
+        // Its agent's own limit is lower.
+        expected["maxContainers"] = json!(100);
         assert_eq!(after.data(), &expected);
     }
 
@@ -177,6 +171,42 @@ mod tests {
         for member in ["address", "runtime", "agentVersion"] {
             assert_eq!(answer.data()[member], json!(null), "{member}");
         }
+    }
+
+    #[tokio::test]
+    async fn get_backend_shows_the_state_of_its_machine() {
+        let app = TestApp::new().await;
+        let backend = app.connected_backend("lab-1", 5).await;
+        let get = async |status: MachineStatus| {
+            app.beat(backend.id, status);
+            let answer = app.get(PATH).token(&backend.token).send().await;
+            (answer.data()["status"].clone(), answer.data()["machine"].clone())
+        };
+        let reason = || ShortText::cleaned("it was removed");
+        let down = MachineStatus { engine: Some(EngineState::Down { reason: reason() }), ..MachineStatus::default() };
+        let shown =
+            json!({ "engine": { "state": "down", "reason": "it was removed" }, "image": null, "isolation": null });
+        assert_eq!(get(down).await, (json!("degraded"), shown));
+        let fetching = MachineStatus {
+            engine: Some(EngineState::Ready),
+            image: Some(ImageState::Fetching { percent: Some(255), bytes: 7 }),
+            isolation: Some(IsolationState::Enforced),
+        };
+        let shown = json!({
+            "engine": { "state": "ready" }, "image": { "state": "fetching", "percent": 100, "bytes": 7 },
+            "isolation": { "state": "enforced" },
+        });
+        assert_eq!(get(fetching).await, (json!("degraded"), shown));
+        let open = MachineStatus {
+            engine: None,
+            image: Some(ImageState::Ready),
+            isolation: Some(IsolationState::Missing { reason: reason() }),
+        };
+        let shown = json!({
+            "engine": null, "image": { "state": "ready" },
+            "isolation": { "state": "missing", "reason": "it was removed" },
+        });
+        assert_eq!(get(open).await, (json!("connected"), shown));
     }
 
     #[tokio::test]

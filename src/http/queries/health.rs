@@ -21,6 +21,7 @@ use crate::event_log::size::Fullness;
 use crate::http::app::App;
 use crate::http::dependencies::Dependencies;
 use crate::http::response::documented::error_responses;
+use crate::replica::fleet_health::FleetHealth;
 use crate::replica::projection_progress::StopReason;
 
 /// Quarantined aggregates that the answer lists.
@@ -75,16 +76,40 @@ enum UpOrDown {
     Down,
 }
 
-/// How many backends there are.
+/// The backends in numbers, as this replica hears them.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct BackendCount {
     registered: usize,
+    /// Those that send heartbeats.
     connected: usize,
+    /// Those of the connected ones that can't take new instances.
+    degraded: usize,
+    /// What is wrong with backends, and with how many.
+    problems: Vec<BackendProblem>,
+    /// Whether so many backends with instances are silent at once that none of these is given up.
+    mass_failure: bool,
     /// Backends whose keys are refused now because they sent too many messages.
     refused: usize,
     /// Messages of backends beyond their limits that this replica has dropped since it started.
-    #[serde(rename = "droppedMessages")]
     dropped_messages: u64,
+}
+
+/// A problem of backends.
+#[derive(Serialize, ToSchema)]
+struct BackendProblem {
+    /// One sentence about each of them.
+    reason: &'static str,
+    count: usize,
+}
+
+impl BackendCount {
+    fn new(fleet: FleetHealth, GateCounts { refused, dropped: dropped_messages }: GateCounts) -> Self {
+        let FleetHealth { registered, connected, degraded, problems, mass_failure } = fleet;
+        let problems =
+            problems.into_iter().map(|(problem, count)| BackendProblem { reason: problem.text(), count }).collect();
+        Self { registered, connected, degraded, problems, mass_failure, refused, dropped_messages }
+    }
 }
 
 /// The log, as this replica knows it.
@@ -278,15 +303,13 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
         HealthStatus::Ok
     };
     let serves = matches!(status, HealthStatus::Ok | HealthStatus::Degraded);
-    let (registered, connected) = app.follower.fleet().count();
-    let GateCounts { refused, dropped: dropped_messages } = app.gate.counts();
     let health = Health {
         status,
         down,
         problems: problems(&app),
         database: is_database_up.into(),
         broker: end.is_some().into(),
-        backends: BackendCount { registered, connected, refused, dropped_messages },
+        backends: BackendCount::new(app.follower.fleet().health(), app.gate.counts()),
         uptime: app.started.elapsed().as_secs(),
         log: LogHealth {
             end,
@@ -306,6 +329,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use dockhost_domain::reported::ShortText;
+    use dockhost_domain::wire::{EngineState, ImageState, IsolationState, MachineStatus};
     use dockhost_projections::MODELS;
     use serde_json::json;
 
@@ -322,7 +347,11 @@ mod tests {
         let end = app.log.events().len();
         let expected = json!({
             "status": "ok", "down": [], "problems": [], "database": "up", "broker": "up",
-            "backends": { "registered": 1, "connected": 1, "refused": 0, "droppedMessages": 0 }, "uptime": answer.body["uptime"],
+            "backends": {
+                "registered": 1, "connected": 1, "degraded": 0, "problems": [], "massFailure": false,
+                "refused": 0, "droppedMessages": 0,
+            },
+            "uptime": answer.body["uptime"],
             "log": { "end": end, "position": end, "following": true, "bytes": null, "maxBytes": null },
             "projections": answer.body["projections"],
             "quarantined": { "count": 0, "entries": [] },
@@ -343,6 +372,36 @@ mod tests {
         assert_eq!((answer.status, &answer.body["status"]), (503, &json!("stopping")), "{answer:?}");
         assert_eq!(answer.body["down"], json!([]));
         assert_eq!(app.get("/").send().await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn health_counts_what_is_wrong_with_backends() {
+        let app = TestApp::new().await;
+        let reason = || ShortText::cleaned("not shown here");
+        for (name, machine) in [
+            ("lab-1", MachineStatus::default()),
+            ("lab-2", MachineStatus { engine: Some(EngineState::Down { reason: reason() }), ..Default::default() }),
+            ("lab-3", MachineStatus { image: Some(ImageState::Missing { reason: reason() }), ..Default::default() }),
+            (
+                "lab-4",
+                MachineStatus { isolation: Some(IsolationState::Missing { reason: reason() }), ..Default::default() },
+            ),
+        ] {
+            let backend = app.connected_backend(name, 5).await;
+            app.beat(backend.id, machine);
+        }
+        tokio::time::pause();
+        let answer = app.get("/health").send().await;
+        let problem = |reason: &str| json!({ "reason": reason, "count": 1 });
+        let expected = json!({
+            "registered": 4, "connected": 4, "degraded": 2, "massFailure": false, "refused": 0, "droppedMessages": 0,
+            "problems": [
+                problem("the container engine of its machine does not answer"),
+                problem("its machine lacks the image of new instances"),
+                problem("instances on its machine are not isolated from its network"),
+            ],
+        });
+        assert_eq!((answer.status, &answer.body["backends"]), (200, &expected));
     }
 
     #[tokio::test]

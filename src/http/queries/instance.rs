@@ -60,6 +60,8 @@ pub async fn get(
 
 #[cfg(test)]
 mod tests {
+    use dockhost_domain::reported::ShortText;
+    use dockhost_domain::wire::{EngineState, MachineStatus};
     use serde_json::json;
 
     use crate::http::testing::TestApp;
@@ -76,6 +78,24 @@ mod tests {
             let answer = app.get(&format!("/api/v2/user/instance/{reference}")).token(&user.token).send().await;
             assert_eq!((answer.status, answer.data()), (200, command.data()), "{reference}");
         }
+    }
+
+    #[tokio::test]
+    async fn get_instance_whose_engine_is_down_is_unreachable() {
+        let app = TestApp::new().await;
+        let backend = app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        app.running_instance(&user, "web").await;
+        let get = async || {
+            let answer = app.get("/api/v2/user/instance/web").token(&user.token).send().await;
+            (answer.data()["status"].clone(), answer.data()["backend"]["status"].clone())
+        };
+        assert_eq!(get().await, (json!("running"), json!("connected")));
+        let down = EngineState::Down { reason: ShortText::cleaned("it stopped") };
+        app.beat(backend.id, MachineStatus { engine: Some(down), ..MachineStatus::default() });
+        assert_eq!(get().await, (json!("unreachable"), json!("degraded")));
+        app.beat(backend.id, MachineStatus { engine: Some(EngineState::Ready), ..MachineStatus::default() });
+        assert_eq!(get().await, (json!("running"), json!("connected")));
     }
 
     #[tokio::test]

@@ -20,7 +20,10 @@ use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId
 use dockhost_domain::reported::{HostKeys, ShortText};
 use dockhost_domain::session::{StartSession, Started};
 use dockhost_domain::tenancy::{Facts, HandleReport, Policy, ReportPosition, Tenancy};
-use dockhost_domain::wire::{AgentError, Limits, Observation, Phase, Ports, Report, ReportKind};
+use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::wire::{
+    AgentError, Heartbeat, Limits, MachineStatus, Observation, Phase, Ports, Report, ReportKind,
+};
 use dockhost_projections::MODELS;
 use dockhost_projections::store::MongoStore;
 use futures::StreamExt;
@@ -113,7 +116,9 @@ impl TestApp {
         change(&mut settings);
         let log = Arc::new(MemoryLog::default());
         let executor = Executor::new(Arc::clone(&log) as Arc<dyn EventLog>);
-        let follower = Follower::new(Arc::clone(&executor));
+        let heartbeats = Arc::new(HeartbeatRegistry::default());
+        heartbeats.begin_listening();
+        let follower = Follower::new(Arc::clone(&executor), Arc::clone(&heartbeats));
         let master_key = STANDARD.encode([7; 32]).parse().unwrap();
         let keyring = Keyring::open(Arc::new(MemoryKeyStore::default()), master_key, LogAge::Empty).await.unwrap();
         let store = Arc::new(MemoryReadStore::new(Arc::clone(&log)));
@@ -126,7 +131,7 @@ impl TestApp {
             log_monitor,
             dependencies: DependencyCheck::default(),
             follower: Arc::clone(&follower),
-            heartbeats: Arc::new(HeartbeatRegistry::default()),
+            heartbeats,
             gate: Arc::default(),
             progress: Arc::new(ProjectionProgress::new(checkpoints)),
             store: Arc::clone(&store) as Arc<dyn ReadStore>,
@@ -217,8 +222,26 @@ impl TestApp {
         Caller { id, token: self.session(id.into(), &self.app.backend_tokens).await }
     }
 
+    /// The backend's agent sends a heartbeat.
+    pub fn beat(&self, backend: BackendId, machine: MachineStatus) {
+        let heartbeat = Heartbeat {
+            address: "192.0.2.1".parse().unwrap(),
+            containers: 2,
+            max_containers: 100,
+            runtime: "simulated".parse().unwrap(),
+            agent_version: "0.1.0".parse().unwrap(),
+            load: 0.5,
+            memory: 0.25,
+            at: Timestamp::from_millis(0),
+            agent_run: None,
+            machine,
+        };
+        self.app.heartbeats.record(backend, heartbeat);
+    }
+
     /// The backend's agent connects.
     pub async fn connect(&self, backend: BackendId) {
+        self.beat(backend, MachineStatus::default());
         let (runtime, agent_version) = ("simulated".to_owned(), "0.1.0".to_owned());
         self.connect_as(backend, Connected { address: "192.0.2.1".to_owned().into(), runtime, agent_version }).await;
     }

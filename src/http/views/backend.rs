@@ -11,6 +11,9 @@ use dockhost_projections::backends::BackendDocument;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::replica::fleet_health::Problem;
+use crate::replica::heartbeat_registry::HeartbeatRegistry;
+
 /// A backend. What its agent reports is null until the agent has connected for the first time, and if it is invalid.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -24,7 +27,7 @@ pub struct Backend {
     lab_name: Option<String>,
     #[schema(required)]
     operating_system: Option<String>,
-    /// The most containers that it runs.
+    /// The most containers that it runs: the lower of its registration and its agent's limit.
     max_containers: u32,
     /// Where clients reach the ports of its containers.
     #[schema(required)]
@@ -38,21 +41,28 @@ pub struct Backend {
     created_at: Timestamp,
 }
 
-/// `enrolled` until the agent connects for the first time, then `connected` or `lost`.
+/// - `enrolled`: its agent has never connected.
+/// - `connected`: it can take instances.
+/// - `degraded`: its agent is connected, but it can't take new instances now: its container engine does not answer, or
+///   it lacks the image.
+/// - `lost`: its agent sends no heartbeats.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendStatus {
     Enrolled,
     Connected,
+    Degraded,
     Lost,
 }
 
-impl From<ConnectionState> for BackendStatus {
-    fn from(state: ConnectionState) -> Self {
-        match state {
-            ConnectionState::Enrolled => Self::Enrolled,
-            ConnectionState::Connected => Self::Connected,
-            ConnectionState::Lost => Self::Lost,
+impl BackendStatus {
+    /// By the log and by what this replica hears of it.
+    pub fn now(state: ConnectionState, problem: Option<Problem>) -> Self {
+        match (state, problem) {
+            (ConnectionState::Enrolled, _) => Self::Enrolled,
+            (ConnectionState::Lost, _) | (_, Some(Problem::Silent)) => Self::Lost,
+            (_, Some(problem)) if problem.prevents_instances() => Self::Degraded,
+            _ => Self::Connected,
         }
     }
 }
@@ -67,13 +77,13 @@ fn valid<T: FromStr + Into<String>>(text: &str) -> Option<String> {
 }
 
 impl Backend {
-    /// From the aggregate's state.
-    pub fn new(id: BackendId, machine: &Machine) -> Self {
+    /// From the aggregate's state, and by what this replica hears of it.
+    pub fn new(id: BackendId, machine: &Machine, heartbeats: &HeartbeatRegistry) -> Self {
         let (details, agent) = (&machine.details, machine.agent_info.as_ref());
         Self {
             id,
             username: details.username.plain().map(ToString::to_string),
-            status: machine.connection.into(),
+            status: BackendStatus::now(machine.connection, heartbeats.problem(id)),
             lab_name: plain(details.lab_name.as_ref()),
             operating_system: plain(details.operating_system.as_ref()),
             max_containers: details.max_containers,
@@ -85,16 +95,17 @@ impl Backend {
     }
 }
 
-/// From the read model.
-impl From<BackendDocument> for Backend {
-    fn from(document: BackendDocument) -> Self {
+impl Backend {
+    /// From the read model, and by what this replica hears of it.
+    pub fn from_document(document: BackendDocument, heartbeats: &HeartbeatRegistry) -> Self {
+        let said = heartbeats.now(document.backend_id);
         Self {
             id: document.backend_id,
             username: document.username.map(String::from),
-            status: document.status.into(),
+            status: BackendStatus::now(document.status, heartbeats.problem(document.backend_id)),
             lab_name: document.lab_name,
             operating_system: document.operating_system,
-            max_containers: document.max_containers,
+            max_containers: document.max_containers.min(said.max_containers.unwrap_or(u32::MAX)),
             address: document.address.as_deref().and_then(valid::<BackendAddress>),
             runtime: document.runtime.as_deref().and_then(valid::<ShortText>),
             agent_version: document.agent_version.as_deref().and_then(valid::<ShortText>),

@@ -1,6 +1,6 @@
 //! An instance, as its owner sees it.
 
-use dockhost_domain::backend::{ConnectionState, Machine};
+use dockhost_domain::backend::Machine;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::tenancy::event::{PlacementFailure, RecordedObservation};
 use dockhost_domain::tenancy::{self, Progress, Status};
@@ -91,7 +91,8 @@ struct InstanceBackend {
 /// - `stopped`: files and ports are kept.
 /// - `failed`: not in the desired state; `failure` has the reasons. `resume`, `stop` and `DELETE` try again; if no
 ///   container was ever created, only `DELETE` does.
-/// - `unreachable`: its backend sends no heartbeats; it continues when the backend is back.
+/// - `unreachable`: its backend sends no heartbeats, or its container engine does not answer; it continues when the
+///   backend is back.
 /// - `deleted`: only in the answer to the deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -128,8 +129,9 @@ impl Instance {
     pub fn new(app: &App, user_id: UserId, instance_id: InstanceId, instance: &tenancy::Instance) -> Self {
         let backend_id = instance.current_placement.as_ref().map(|placement| placement.backend_id);
         let machine = backend_id.and_then(|id| app.follower.fleet().machine(id));
-        let connected = machine.as_ref().is_some_and(|machine| machine.connection == ConnectionState::Connected);
-        let status = InstanceStatus::from(instance.status_on(connected));
+        let reachable =
+            backend_id.zip(machine.as_ref()).is_some_and(|(id, machine)| app.heartbeats.is_reachable(id, machine));
+        let status = InstanceStatus::from(instance.status_on(reachable));
         let observed = instance.last_observation().map(|last| &last.observation);
         let ports = observed.and_then(RecordedObservation::valid_ports);
         let is_failed = matches!(instance.progress, Progress::Failed { .. });
@@ -148,9 +150,9 @@ impl Instance {
             http_port: ports.map(|ports| ports.http),
             https_port: ports.map(|ports| ports.https),
             ssh_details: observed.zip(machine.as_ref()).and_then(|(observed, machine)| ssh_details(observed, machine)),
-            backend: machine.map(|machine| InstanceBackend {
+            backend: backend_id.zip(machine).map(|(id, machine)| InstanceBackend {
                 name: machine.details.username.plain().map(ToString::to_string),
-                status: machine.connection.into(),
+                status: BackendStatus::now(machine.connection, app.heartbeats.problem(id)),
             }),
             created_at: instance.created_at,
             last_activity: instance.last_activity,

@@ -68,6 +68,7 @@ impl BackendLost {
             // It is connected again and continues with its assignments.
             return Ok(());
         }
+        self.follower.fleet().wait_for_heartbeats().await;
         for (_, instance_id) in self.assignments.of(backend_id).await? {
             let current = self.assignments.current(backend_id, instance_id).await?;
             let Some(assignment) = current.assignment else { continue };

@@ -8,8 +8,7 @@ use dockhost_domain::placement::Choice;
 use dockhost_domain::tenancy::event::{
     Deleted, DeletionOutcome, Failed, FailureReason, Placed, PlacementFailure, Released, Requested, TenancyEvent,
 };
-use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::Limits;
+use dockhost_domain::wire::{EngineState, Heartbeat, Limits, MachineStatus};
 use uuid::Uuid;
 
 use super::*;
@@ -26,6 +25,29 @@ fn recorded(aggregate: AggregateId, event: impl Into<Event>) -> RecordedEvent {
     let meta = Meta { id: EventId::from_uuid(Uuid::nil()), time: Timestamp::from_millis(0) };
     let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
     RecordedEvent { sequence: 1, envelope: Envelope { aggregate, meta, origin, event: event.into() } }
+}
+
+fn beat(fleet: &Fleet, n: u128, max_containers: u32, machine: MachineStatus) {
+    fleet.heartbeats().record(backend(n), heartbeat(max_containers, machine));
+}
+
+fn beat_in_run(fleet: &Fleet, n: u128, agent_run: Option<AgentRunId>) {
+    fleet.heartbeats().record(backend(n), Heartbeat { agent_run, ..heartbeat(2, MachineStatus::default()) });
+}
+
+fn heartbeat(max_containers: u32, machine: MachineStatus) -> Heartbeat {
+    Heartbeat {
+        address: "127.0.0.1".to_owned(),
+        containers: 0,
+        max_containers,
+        runtime: "simulated".to_owned(),
+        agent_version: "0".to_owned(),
+        load: 0.0,
+        memory: 0.0,
+        at: Timestamp::from_millis(0),
+        agent_run: None,
+        machine,
+    }
 }
 
 /// A fleet of connected backends with room for two containers each.
@@ -48,6 +70,7 @@ fn fleet(count: u128) -> Arc<Fleet> {
         for event in [BackendEvent::Enrolled(enrolled), BackendEvent::Connected(connected)] {
             fleet.observe(&recorded(AggregateId::Backend(backend(n)), event));
         }
+        beat(&fleet, n, 2, MachineStatus::default());
     }
     fleet
 }
@@ -141,8 +164,9 @@ fn fleet_lost_backend_is_not_connected_and_keeps_its_placements() {
     let lost = BackendEvent::Lost(Lost { silent_for_seconds: 15 });
     fleet.observe(&recorded(AggregateId::Backend(backend(1)), lost));
     let candidate = fleet.candidates()[0];
-    assert_eq!((candidate.connected, candidate.used), (false, 1));
-    assert_eq!(fleet.count(), (1, 0));
+    assert_eq!((candidate.unavailable, candidate.used), (Some(Ineligible::NotConnected), 1));
+    let health = fleet.health();
+    assert_eq!((health.registered, health.connected, health.mass_failure), (1, 0, false));
 }
 
 #[test]
@@ -196,4 +220,77 @@ fn reservation_concurrent_threads_stay_within_capacity() {
     let offered = threads.into_iter().map(|thread| thread.join().unwrap()).filter(|offered| *offered);
     assert_eq!(offered.count(), 6);
     assert_eq!(fleet.used(), [2, 2, 2]);
+}
+
+/// Connected by the log, but this replica has not heard them.
+#[test]
+fn fleet_backend_that_is_not_heard_is_no_candidate() {
+    let fleet = fleet(2);
+    let unheard = Fleet::default();
+    for n in 1..=2 {
+        let machine = fleet.machine(backend(n)).unwrap();
+        let connected = machine.agent_info.clone().unwrap();
+        for event in [BackendEvent::Enrolled(machine.details), BackendEvent::Connected(connected)] {
+            unheard.observe(&recorded(AggregateId::Backend(backend(n)), event));
+        }
+    }
+    beat(&unheard, 2, 2, MachineStatus::default());
+    let unavailable: Vec<_> = unheard.candidates().iter().map(|candidate| candidate.unavailable).collect();
+    assert_eq!(unavailable, [Some(Ineligible::Silent), None]);
+    let down = EngineState::Down { reason: dockhost_domain::reported::ShortText::default() };
+    beat(&unheard, 2, 2, MachineStatus { engine: Some(down), ..MachineStatus::default() });
+    assert_eq!(unheard.candidates()[1].unavailable, Some(Ineligible::EngineDown));
+}
+
+#[test]
+fn fleet_capacity_is_the_lower_of_enrolment_and_agent() {
+    let fleet = fleet(2);
+    beat(&fleet, 1, 1, MachineStatus::default());
+    beat(&fleet, 2, 50, MachineStatus::default());
+    let capacities: Vec<_> = fleet.candidates().iter().map(|candidate| candidate.max_containers).collect();
+    assert_eq!(capacities, [1, 2]);
+}
+
+#[test]
+fn fleet_backend_that_refused_is_tried_last_until_forgotten() {
+    let fleet = fleet(2);
+    fleet.apply(requested(1, 1));
+    let placed = Placed {
+        instance_id: instance(1),
+        placement: 2,
+        choice: choice(2),
+        deadline: Timestamp::from_millis(1),
+        failure: failure_on(1),
+    };
+    fleet.apply(TenancyEvent::Placed(placed));
+    let ranks = |now| {
+        let candidates = fleet.state().candidates(fleet.heartbeats(), Timestamp::from_millis(now));
+        candidates.iter().map(|candidate| candidate.refusals).collect::<Vec<_>>()
+    };
+    assert_eq!(ranks(0), [1, 0]);
+    assert_eq!(ranks(61_000), [0, 0]);
+    beat_in_run(&fleet, 1, Some(AgentRunId::from_uuid(Uuid::from_u128(7))));
+    assert_eq!(ranks(0), [0, 0], "its agent was restarted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_for_room_after_the_start_ends_with_the_first_heartbeat() {
+    let fleet = Arc::new(Fleet::default());
+    fleet.heartbeats().begin_listening();
+    let template = self::fleet(1).machine(backend(1)).unwrap();
+    let connected = template.agent_info.clone().unwrap();
+    // Nobody is connected, so there is nobody to wait for.
+    fleet.wait_for_room().await;
+    for event in [BackendEvent::Enrolled(template.details), BackendEvent::Connected(connected)] {
+        fleet.observe(&recorded(AggregateId::Backend(backend(1)), event));
+    }
+    let waiting = tokio::spawn({
+        let fleet = Arc::clone(&fleet);
+        async move { fleet.wait_for_room().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    beat(&fleet, 1, 2, MachineStatus::default());
+    waiting.await.unwrap();
+    assert_eq!(fleet.candidates()[0].unavailable, None);
 }

@@ -43,7 +43,7 @@ async fn assignments(live: &Live) -> Assignments {
 /// A replica that starts, and how many places its fleet counts as used.
 async fn places_used(live: &Live) -> u32 {
     let log: Arc<dyn EventLog> = Arc::new(live.replica(master(1)).await.unwrap());
-    let follower = Follower::new(Executor::new(Arc::clone(&log)));
+    let follower = Follower::new(Executor::new(Arc::clone(&log)), Arc::default());
     bootstrap::run(&follower, &log, &assignments(live).await, log.end(Filter::All).await.unwrap()).await.unwrap();
     follower.fleet().candidates().iter().map(|candidate| candidate.used).sum()
 }

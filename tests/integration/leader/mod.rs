@@ -3,3 +3,4 @@
 mod deadlines;
 mod erasure;
 mod fences;
+mod silence;

@@ -78,7 +78,7 @@ async fn simulated_runtime_without_an_image_refuses_creations() {
     let (assignment, spec) = assignment(1);
     for _ in 0..2 {
         assert!(matches!(runtime.create(&assignment, &spec).await, Err(RuntimeError::ImageMissing(_))));
-        assert!(matches!(runtime.ensure_image(None, &|_| ()).await, Err(RuntimeError::ImageMissing(_))));
+        assert!(runtime.ensure_image(None, &|_| ()).await.is_ok());
     }
     assert!(runtime.list(None).await.unwrap().is_empty());
 }

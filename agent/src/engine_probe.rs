@@ -47,7 +47,7 @@ async fn probe(runtime: &impl Runtime) -> EngineState {
         Ok(Ok(())) => EngineState::Ready,
         Ok(Err(error)) => {
             tracing::debug!(error = error.with_causes(), "the container engine did not answer the probe");
-            EngineState::Down { reason: ShortText::cleaned(&error.for_users()) }
+            EngineState::Down { reason: error.for_users() }
         }
         Err(_) => EngineState::Down {
             reason: ShortText::cleaned(&format!(

@@ -12,7 +12,7 @@ use dockhost_domain::ids::BackendId;
 use tokio::sync::Notify;
 
 use super::agent_limits::{AgentLimits, AgentMessage, Verdict};
-use super::dropped::DroppedMessages;
+use super::malformed::MalformedMessages;
 
 /// How long the key of a backend that floods is refused.
 pub const REFUSED_FOR: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ pub const REFUSED_FOR: Duration = Duration::from_secs(60);
 pub struct AgentGate {
     state: Mutex<State>,
     flooded: Notify,
-    malformed: DroppedMessages,
+    malformed: MalformedMessages,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ pub struct GateCounts {
 
 impl AgentGate {
     /// The messages that were accepted and could not be read.
-    pub const fn malformed(&self) -> &DroppedMessages {
+    pub const fn malformed(&self) -> &MalformedMessages {
         &self.malformed
     }
 

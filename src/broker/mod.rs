@@ -7,7 +7,7 @@
 //! - [`streams`]: the streams and buckets. [`consumer`]: how they are read.
 //! - [`callout`], [`jwt`]: authentication of backends. [`service`]: what the services for agents have in common.
 //! - [`agent_limits`], [`agent_gate`], [`flood_guard`]: how much each backend may send, and what happens beyond it.
-//! - [`dropped`]: what agents sent and nobody could read.
+//! - [`malformed`]: what agents sent and nobody could read.
 //! - [`hello`]: the service that agents greet; `confirm`, which needs the log, is in `replica`. [`assignments`]: the stream
 //!   that both serve.
 
@@ -17,11 +17,11 @@ pub mod assignments;
 pub mod callout;
 pub mod connect;
 pub mod consumer;
-pub mod dropped;
 pub mod durability;
 pub mod flood_guard;
 pub mod hello;
 pub mod jwt;
+pub mod malformed;
 pub mod requirements;
 pub mod service;
 pub mod streams;

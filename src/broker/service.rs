@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::agent_gate::AgentGate;
 use super::agent_limits::AgentMessage;
 use super::connect::Broker;
-use super::dropped::MessageKind;
+use super::malformed::MessageKind;
 use super::{ServeError, subscribe};
 use crate::common::error::{Cause, chain};
 

@@ -392,6 +392,7 @@ async fn commands_with_the_cookie_from_a_foreign_page_are_refused() {
         let path = operation.path.clone();
         let call = async |origin: &str, header: &str, value: &str| {
             let request = fixture.app.request(operation.method.clone(), &path).header("host", "box:3001");
+            let request = request.header("prefer", "respond-async");
             request.header("origin", origin).header(header, value).send().await
         };
         let cookie = format!("accessToken={}", fixture.token(&operation));

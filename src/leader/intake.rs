@@ -26,7 +26,7 @@ use crate::broker::agent_gate::AgentGate;
 use crate::broker::agent_limits::AgentMessage;
 use crate::broker::assignments::Assignments;
 use crate::broker::consumer::durable::{Ack, DurableConsumer};
-use crate::broker::dropped::MessageKind;
+use crate::broker::malformed::MessageKind;
 use crate::broker::streams::REPORTS;
 use crate::common::error::Cause;
 use crate::execute::{ExecuteError, Executor};

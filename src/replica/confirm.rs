@@ -28,31 +28,35 @@ pub struct ConfirmHandler {
 
 /// How an assignment compares with the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum Comparison {
     Current,
     Obsolete,
     /// The state is older than the assignment, so it does not tell.
-    Unknown,
+    StateTooOld,
 }
 
 /// Compares an assignment of this backend with the state of its tenancy.
-fn compare(state: &Tenancy, backend: BackendId, assignment: &Assignment) -> Standing {
-    let Some(instance) = state.instance(assignment.instance_id) else { return Standing::Unknown };
+fn compare(state: &Tenancy, backend: BackendId, assignment: &Assignment) -> Comparison {
+    let Some(instance) = state.instance(assignment.instance_id) else { return Comparison::StateTooOld };
     if instance.placement < assignment.placement || instance.generation < assignment.generation {
-        return Standing::Unknown;
+        return Comparison::StateTooOld;
     }
     let desired = desired_assignments(assignment.user_id, assignment.instance_id, instance).remove(&backend);
     let key = |assignment: &Assignment| (assignment.placement, assignment.generation, assignment.desired);
-    if desired.is_some_and(|desired| key(&desired) == key(assignment)) { Standing::Current } else { Standing::Obsolete }
+    if desired.is_some_and(|desired| key(&desired) == key(assignment)) {
+        Comparison::Current
+    } else {
+        Comparison::Obsolete
+    }
 }
 
 impl ConfirmHandler {
-    async fn standing(&self, backend: BackendId, question: &Confirm) -> Result<Standing, RequestError> {
+    async fn compare_with_log(&self, backend: BackendId, question: &Confirm) -> Result<Comparison, RequestError> {
         let current = self.assignments.current(backend, question.instance_id).await;
         let current = current.map_err(|error| RequestError::Unavailable(error.into()))?;
         let asked = (question.placement, question.generation);
         let Some(assignment) = current.assignment.filter(|found| (found.placement, found.generation) == asked) else {
-            return Ok(Standing::Obsolete);
+            return Ok(Comparison::Obsolete);
         };
         let tenancy = self.executor.confirmed::<Tenancy>(assignment.user_id).await;
         let tenancy = tenancy.map_err(|error| RequestError::Unavailable(error.into()))?;
@@ -71,14 +75,16 @@ impl RequestHandler for ConfirmHandler {
 
     async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Confirmed, RequestError> {
         let question: Confirm = reported::parse(body)?;
-        match self.standing(backend, &question).await? {
-            Standing::Current => Ok(Confirmed { is_current: true }),
-            Standing::Obsolete => {
+        match self.compare_with_log(backend, &question).await? {
+            Comparison::Current => Ok(Confirmed { is_current: true }),
+            Comparison::Obsolete => {
                 tracing::info!(%backend, instance = %question.instance_id, placement = question.placement,
                     generation = question.generation, "assignment is no longer current");
                 Ok(Confirmed { is_current: false })
             }
-            Standing::Unknown => Err(RequestError::Unavailable("the log's answer is older than the assignment".into())),
+            Comparison::StateTooOld => {
+                Err(RequestError::Unavailable("the log's answer is older than the assignment".into()))
+            }
         }
     }
 }
@@ -107,12 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn compare_with_each_state_gives_its_standing() {
+    fn compare_with_each_state_says_whether_the_assignment_is_current() {
         let meta = Meta { id: EventId::from_uuid(Uuid::from_u128(5)), time: Timestamp::from_millis(0) };
         let deadline = Timestamp::from_millis(1);
         let mut state = Tenancy::default();
         let running = assignment(1, 1, DesiredState::Running);
-        assert_eq!(compare(&state, HERE, &running), Standing::Unknown, "before the request");
+        assert_eq!(compare(&state, HERE, &running), Comparison::StateTooOld, "before the request");
         let requested = Requested {
             instance_id: INSTANCE,
             name: "box".parse::<InstanceName>().unwrap().into(),
@@ -124,13 +130,13 @@ mod tests {
             idempotency: None,
         };
         state.evolve(&TenancyEvent::Requested(requested), &meta);
-        assert_eq!(compare(&state, HERE, &running), Standing::Current);
-        assert_eq!(compare(&state, OTHER, &running), Standing::Obsolete, "another backend");
-        assert_eq!(compare(&state, HERE, &assignment(1, 1, DesiredState::Stopped)), Standing::Obsolete);
-        assert_eq!(compare(&state, HERE, &assignment(1, 2, DesiredState::Running)), Standing::Unknown);
-        assert_eq!(compare(&state, HERE, &assignment(2, 1, DesiredState::Running)), Standing::Unknown);
+        assert_eq!(compare(&state, HERE, &running), Comparison::Current);
+        assert_eq!(compare(&state, OTHER, &running), Comparison::Obsolete, "another backend");
+        assert_eq!(compare(&state, HERE, &assignment(1, 1, DesiredState::Stopped)), Comparison::Obsolete);
+        assert_eq!(compare(&state, HERE, &assignment(1, 2, DesiredState::Running)), Comparison::StateTooOld);
+        assert_eq!(compare(&state, HERE, &assignment(2, 1, DesiredState::Running)), Comparison::StateTooOld);
         let deletion = ChangeRequested { instance_id: INSTANCE, generation: 2, deadline };
         state.evolve(&TenancyEvent::DeleteRequested(deletion), &meta);
-        assert_eq!(compare(&state, HERE, &running), Standing::Obsolete, "deleted since");
+        assert_eq!(compare(&state, HERE, &running), Comparison::Obsolete, "deleted since");
     }
 }

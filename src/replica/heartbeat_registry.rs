@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::presence::{HEARTBEAT_INTERVAL, Heard, Presence};
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::agent_limits::AgentMessage;
-use crate::broker::dropped::MessageKind;
+use crate::broker::malformed::MessageKind;
 use crate::common::clock;
 
 /// How often the registry checks that it can receive heartbeats.

@@ -85,8 +85,8 @@ async fn malformed_messages_leave_few_lines_and_no_text_in_the_log() {
     assert_eq!(hostile.request(Channel::Confirm(hostile.id), json!({ "instanceId": forged })).await, "400");
 
     let view = wait_for_view(&world, &hostile, "the messages are counted", |view| {
-        let dropped = &view["droppedMessages"];
-        let at_least = |member: &str, count: u64| dropped[member].as_u64().is_some_and(|found| found >= count);
+        let malformed = &view["malformedMessages"];
+        let at_least = |member: &str, count: u64| malformed[member].as_u64().is_some_and(|found| found >= count);
         at_least("reports", 20) && at_least("heartbeats", 2) && at_least("requests", 2)
     })
     .await;
@@ -107,9 +107,10 @@ async fn heartbeat_with_a_shell_command_as_its_address_is_dropped() {
     hostile.heartbeat("192.0.2.7").await;
     wait_for_view(&world, &hostile, "the backend is connected", |view| view["status"] == "connected").await;
     hostile.heartbeat("h -oProxyCommand='touch /tmp/PWNED'").await;
-    let view =
-        wait_for_view(&world, &hostile, "the heartbeat is counted", |view| view["droppedMessages"]["heartbeats"] == 1)
-            .await;
+    let view = wait_for_view(&world, &hostile, "the heartbeat is counted", |view| {
+        view["malformedMessages"]["heartbeats"] == 1
+    })
+    .await;
     assert_eq!(view["address"], "192.0.2.7");
 }
 

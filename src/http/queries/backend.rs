@@ -8,7 +8,7 @@ use dockhost_projections::backends::Backends;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::broker::dropped::DropCount;
+use crate::broker::malformed::MalformedCount;
 use crate::http::app::App;
 use crate::http::consistency::{self, Stale};
 use crate::http::extract::{CurrentBackend, ReadPosition};
@@ -36,7 +36,7 @@ pub struct BackendWithHeartbeat {
     memory: Option<f64>,
     /// Messages of its agent that were malformed and so had no effect; null if there were none.
     #[schema(required)]
-    dropped_messages: Option<DroppedMessages>,
+    malformed_messages: Option<MalformedMessages>,
     machine: Machine,
     /// Only if events are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ pub struct BackendWithHeartbeat {
 /// Malformed messages that the answering replica has received since its start. Only the leader receives reports.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct DroppedMessages {
+struct MalformedMessages {
     heartbeats: u64,
     reports: u64,
     /// Hellos and confirms.
@@ -57,8 +57,8 @@ struct DroppedMessages {
     last_at: Timestamp,
 }
 
-impl From<DropCount> for DroppedMessages {
-    fn from(DropCount { heartbeats, reports, requests, last_at }: DropCount) -> Self {
+impl From<MalformedCount> for MalformedMessages {
+    fn from(MalformedCount { heartbeats, reports, requests, last_at }: MalformedCount) -> Self {
         Self { heartbeats, reports, requests, last_at }
     }
 }
@@ -97,7 +97,7 @@ pub async fn get(
         containers: heartbeat.map(|heartbeat| heartbeat.containers),
         load: heartbeat.map(|heartbeat| heartbeat.load),
         memory: heartbeat.map(|heartbeat| heartbeat.memory),
-        dropped_messages: app.gate.malformed().of(backend_id).map(DroppedMessages::from),
+        malformed_messages: app.gate.malformed().of(backend_id).map(MalformedMessages::from),
         machine: heartbeat.map(|heartbeat| Machine::from(&heartbeat.machine)).unwrap_or_default(),
         stale: since.map(|since| Stale { since }),
     };
@@ -111,7 +111,7 @@ mod tests {
     use dockhost_domain::wire::{EngineState, Heartbeat, ImageState, IsolationState, MachineStatus};
     use serde_json::json;
 
-    use crate::broker::dropped::MessageKind;
+    use crate::broker::malformed::MessageKind;
     use crate::http::testing::TestApp;
 
     const PATH: &str = "/api/v2/backend";
@@ -127,7 +127,7 @@ mod tests {
             "operatingSystem": null, "maxContainers": 500, "address": null, "runtime": null, "agentVersion": null,
             "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null, "load": null,
             "memory": null, "machine": { "engine": null, "image": null, "isolation": null },
-            "droppedMessages": null,
+            "malformedMessages": null,
         });
         assert_eq!(before.data(), &expected);
         app.connect(backend.id).await;
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn get_backend_counts_its_dropped_messages() {
+    async fn get_backend_counts_its_malformed_messages() {
         let app = TestApp::new().await;
         let (backend, other) = (app.backend("lab-1", 5).await, app.backend("lab-2", 5).await);
         let malformed = reported::parse::<Heartbeat>(b"{}").unwrap_err();
@@ -152,8 +152,8 @@ mod tests {
         let answer = app.get(PATH).token(&backend.token).send().await;
         let last_at = app.app.gate.malformed().of(backend.id).unwrap().last_at;
         let expected = json!({ "heartbeats": 1, "reports": 2, "requests": 1, "lastAt": last_at });
-        assert_eq!(answer.data()["droppedMessages"], expected);
-        assert_eq!(app.get(PATH).token(&other.token).send().await.data()["droppedMessages"], json!(null));
+        assert_eq!(answer.data()["malformedMessages"], expected);
+        assert_eq!(app.get(PATH).token(&other.token).send().await.data()["malformedMessages"], json!(null));
     }
 
     /// Earlier releases recorded whatever an agent sent.

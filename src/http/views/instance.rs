@@ -198,7 +198,7 @@ pub fn backend_reasons(app: &App, instance: &tenancy::Instance) -> Vec<BackendRe
 
 #[cfg(test)]
 mod tests {
-    use dockhost_domain::backend::{Connected, Enrolled};
+    use dockhost_domain::backend::{Connected, ConnectionState, Enrolled};
     use proptest::prelude::*;
     use serde_json::json;
 

@@ -37,11 +37,11 @@ fn beat_in_run(fleet: &Fleet, n: u128, agent_run: Option<AgentRunId>) {
 
 fn heartbeat(max_containers: u32, machine: MachineStatus) -> Heartbeat {
     Heartbeat {
-        address: "127.0.0.1".to_owned(),
+        address: "127.0.0.1".parse().unwrap(),
         containers: 0,
         max_containers,
-        runtime: "simulated".to_owned(),
-        agent_version: "0".to_owned(),
+        runtime: "simulated".parse().unwrap(),
+        agent_version: "0".parse().unwrap(),
         load: 0.0,
         memory: 0.0,
         at: Timestamp::from_millis(0),

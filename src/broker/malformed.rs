@@ -42,7 +42,7 @@ impl MessageKind {
 
 /// The dropped messages of one backend since this replica started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DropCount {
+pub struct MalformedCount {
     /// Heartbeats.
     pub heartbeats: u64,
     /// Reports. Only the leader reads reports.
@@ -67,7 +67,7 @@ struct Line {
 /// One backend's entry.
 #[derive(Debug)]
 struct Entry {
-    count: DropCount,
+    count: MalformedCount,
     last: (MessageKind, Malformed),
     last_dropped: Instant,
     last_logged: Option<Instant>,
@@ -104,7 +104,7 @@ impl Ledger {
             oldest.and_then(|backend| self.0.remove(&backend));
         }
         let entry = self.0.entry(backend).or_insert_with(|| Entry {
-            count: DropCount { heartbeats: 0, reports: 0, requests: 0, last_at: at },
+            count: MalformedCount { heartbeats: 0, reports: 0, requests: 0, last_at: at },
             last: (kind, malformed),
             last_dropped: now,
             last_logged: None,
@@ -130,9 +130,9 @@ impl Ledger {
 
 /// The dropped messages of all backends on this replica.
 #[derive(Debug, Default)]
-pub struct DroppedMessages(Mutex<Ledger>);
+pub struct MalformedMessages(Mutex<Ledger>);
 
-impl DroppedMessages {
+impl MalformedMessages {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,7 +144,7 @@ impl DroppedMessages {
     }
 
     /// The dropped messages of one backend; `None` if there are none.
-    pub fn of(&self, backend: BackendId) -> Option<DropCount> {
+    pub fn of(&self, backend: BackendId) -> Option<MalformedCount> {
         self.ledger().0.get(&backend).map(|entry| entry.count)
     }
 

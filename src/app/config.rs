@@ -73,8 +73,7 @@ pub struct ConnectionArgs {
     /// Connections to the API at once, in all; further ones are closed.
     #[arg(long, env = "DOCKHOST_MAX_CONNECTIONS", value_name = "N", default_value_t = MaxConnections::default().total)]
     pub max_connections: usize,
-    /// Connections to the API at once from one address or IPv6 /64 network. Behind a load balancer, all connections come
-    /// from its address.
+    /// Connections to the API at once from one address or IPv6 /64 network; trusted proxies are exempt.
     #[arg(
         long,
         env = "DOCKHOST_MAX_CONNECTIONS_PER_ADDRESS",
@@ -243,12 +242,16 @@ impl DatabaseArgs {
     }
 }
 
-impl ConnectionArgs {
+impl ServerArgs {
     /// The limits of connections.
     #[must_use]
-    pub fn limits(&self) -> ConnectionLimits {
-        let max = MaxConnections { total: self.max_connections, per_address: self.max_connections_per_address };
-        ConnectionLimits { max, timeouts: StreamTimeouts::default() }
+    pub fn connection_limits(&self) -> ConnectionLimits {
+        let ConnectionArgs { max_connections: total, max_connections_per_address: per_address } = self.connections;
+        ConnectionLimits {
+            max: MaxConnections { total, per_address },
+            trusted_proxies: self.api.trusted_proxies.clone(),
+            timeouts: StreamTimeouts::default(),
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub async fn run(
     match started {
         Some(app) => {
             ready();
-            let limits = args.connections.limits();
+            let limits = args.connection_limits();
             shutdown::serve(listener, router::service(&app), limits, (&shutdown, &stages), &supervisor).await?;
         }
         None => tracing::info!("stopped before the start was complete"),

@@ -1,14 +1,15 @@
 //! How many connections there may be. A connection beyond a limit is closed at once, so it costs nothing further, and
-//! those of other addresses are not affected.
+//! those of other addresses are not affected. A trusted proxy brings the connections of many clients, so its address has no
+//! share.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::common::log_throttle::LogThrottle;
+use ipnet::IpNet;
 
-/// The leading bits of an IPv6 address that identify a client: a provider assigns at least such a network to each.
-const IPV6_PREFIX_BITS: u32 = 64;
+use crate::common::log_throttle::LogThrottle;
+use crate::http::extract::ClientAddress;
 
 /// How many connections there may be at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,7 @@ impl Default for MaxConnections {
 #[derive(Debug)]
 pub struct Admission {
     max: MaxConnections,
+    trusted_proxies: Vec<IpNet>,
     open: Mutex<Open>,
     log: LogThrottle,
 }
@@ -36,20 +38,20 @@ pub struct Admission {
 #[derive(Debug, Default)]
 struct Open {
     total: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<ClientAddress, usize>,
 }
 
 /// The place of one connection, until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     admission: Arc<Admission>,
-    address: IpAddr,
+    address: ClientAddress,
 }
 
 impl Admission {
     /// No connections yet.
-    pub fn new(max: MaxConnections) -> Arc<Self> {
-        Arc::new(Self { max, open: Mutex::default(), log: LogThrottle::per_minute() })
+    pub fn new(max: MaxConnections, trusted_proxies: Vec<IpNet>) -> Arc<Self> {
+        Arc::new(Self { max, trusted_proxies, open: Mutex::default(), log: LogThrottle::per_minute() })
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -58,11 +60,12 @@ impl Admission {
 
     /// A place for a connection from this address; `None` if a limit is reached.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
-        let address = network(address);
+        let is_proxy = self.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()));
+        let address = ClientAddress::of(address);
         let mut open = self.open();
         let of_address = open.by_address.get(&address).copied().unwrap_or(0);
         let (total, MaxConnections { total: max_total, per_address }) = (open.total, self.max);
-        if total >= max_total || of_address >= per_address {
+        if total >= max_total || (of_address >= per_address && !is_proxy) {
             drop(open);
             if let Some(suppressed) = self.log.permit() {
                 tracing::warn!(%address, of_address, total, suppressed, "connection refused: too many are open");
@@ -89,14 +92,6 @@ impl Drop for Permit {
     }
 }
 
-/// What counts as one client: an IPv4 address, or an IPv6 network.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - IPV6_PREFIX_BITS))).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +102,7 @@ mod tests {
 
     #[test]
     fn admission_address_over_its_share_is_refused_and_others_are_not() {
-        let admission = Admission::new(MaxConnections { total: 10, per_address: 2 });
+        let admission = Admission::new(MaxConnections { total: 10, per_address: 2 }, vec![]);
         let (first, _second) = (admission.admit(address("192.0.2.1")).unwrap(), admission.admit(address("192.0.2.1")));
         assert!(admission.admit(address("192.0.2.1")).is_none());
         assert!(admission.admit(address("::ffff:192.0.2.1")).is_none(), "the same address, as IPv6 writes it");
@@ -118,15 +113,24 @@ mod tests {
 
     #[test]
     fn admission_addresses_of_one_ipv6_network_share() {
-        let admission = Admission::new(MaxConnections { total: 10, per_address: 1 });
+        let admission = Admission::new(MaxConnections { total: 10, per_address: 1 }, vec![]);
         let _first = admission.admit(address("2001:db8::1")).unwrap();
         assert!(admission.admit(address("2001:db8::ffff:2")).is_none());
         assert!(admission.admit(address("2001:db8:0:1::1")).is_some());
     }
 
     #[test]
+    fn admission_trusted_proxy_has_no_share_but_the_total_holds() {
+        let max = MaxConnections { total: 3, per_address: 1 };
+        let admission = Admission::new(max, vec!["192.0.2.0/28".parse().unwrap()]);
+        let _proxied = [1, 2].map(|_| admission.admit(address("::ffff:192.0.2.1")).unwrap());
+        let _client = admission.admit(address("198.51.100.1")).unwrap();
+        assert!(admission.admit(address("192.0.2.1")).is_none());
+    }
+
+    #[test]
     fn admission_total_reached_refuses_everybody_until_one_ends() {
-        let admission = Admission::new(MaxConnections { total: 2, per_address: 2 });
+        let admission = Admission::new(MaxConnections { total: 2, per_address: 2 }, vec![]);
         let (first, _second) = (admission.admit(address("192.0.2.1")).unwrap(), admission.admit(address("192.0.2.2")));
         assert!(admission.admit(address("192.0.2.3")).is_none());
         drop(first);

@@ -27,6 +27,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -50,10 +51,12 @@ const MAX_ACCEPT_DELAY: Duration = Duration::from_secs(1);
 const IDLE_GRACE: Duration = Duration::from_millis(500);
 
 /// What bounds the connections.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ConnectionLimits {
     /// How many there may be.
     pub max: MaxConnections,
+    /// The addresses without a share of their own.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long each step may take.
     pub timeouts: StreamTimeouts,
 }
@@ -86,7 +89,7 @@ pub async fn serve(
 ) -> Result<(), rustls::Error> {
     let Listener { tcp: listener, tls } = listener;
     let tls = tls.map(|tls| tls.acceptor()).transpose()?;
-    let admission = Admission::new(limits.max);
+    let admission = Admission::new(limits.max, limits.trusted_proxies);
     let server = Arc::new(Server { service, tls, timeouts: limits.timeouts, stages: stages.clone() });
     let connections = TaskTracker::new();
     let begin = |stream: TcpStream, peer: SocketAddr| {

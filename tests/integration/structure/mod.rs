@@ -9,6 +9,7 @@ mod glossary;
 mod links;
 mod modules;
 mod schemas;
+mod security;
 mod testing;
 
 use std::collections::BTreeSet;

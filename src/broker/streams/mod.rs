@@ -87,6 +87,18 @@ pub enum StreamError {
         #[source]
         cause: Cause,
     },
+    /// The broker's store has less room than the stream may take.
+    #[error(
+        "the broker has too little storage for stream {stream}, because it reserves what a stream may take, and has three \
+         quarters of what was free on its disk; set DOCKHOST_LOG_MAX_BYTES to less, or make room and restart the broker"
+    )]
+    NoStorage {
+        /// The stream.
+        stream: String,
+        /// The broker's reply.
+        #[source]
+        cause: Cause,
+    },
     /// The broker refused to create or change the stream.
     #[error("the broker refuses stream {stream}")]
     Refused {
@@ -141,6 +153,7 @@ impl StreamError {
                 ErrorCode::CLUSTER_NOT_AVAILABLE | ErrorCode::CLUSTER_NOT_LEADER | ErrorCode::STREAM_OFFLINE => {
                     Self::Unavailable { stream, cause: error.into() }
                 }
+                ErrorCode::STORAGE_RESOURCES_EXCEEDED => Self::NoStorage { stream, cause: error.into() },
                 _ => Self::Refused { stream, cause: error.into() },
             },
             CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::JetStreamUnavailable => {

@@ -75,6 +75,17 @@ async fn streams_ensure_changes_the_size_limit() {
     assert_eq!(js.get_stream(EVENTS).await.unwrap().cached_info().config.max_bytes, larger);
 }
 
+/// The broker reserves what a stream may take.
+#[tokio::test]
+async fn streams_ensure_beyond_the_brokers_disk_names_the_setting() {
+    let nats = Nats::start().await;
+    let client = nats.main().await.client().clone();
+    let streams = StreamOptions { max_bytes: 1 << 60, ..options().streams };
+    let huge = dockhost::event_log::jetstream::LogOptions { streams, ..options() };
+    let error = JetStreamLog::open(client, master(1), huge).await.unwrap_err().to_string();
+    assert!(error.contains(EVENTS) && error.contains("DOCKHOST_LOG_MAX_BYTES"), "{error}");
+}
+
 /// An installation of an earlier release has larger limits, or none.
 #[tokio::test]
 async fn streams_ensure_limits_an_existing_reports_stream() {

@@ -34,6 +34,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The broker's port with `--listen`: agents on other machines need a fixed one.
 const NATS_PORT: u16 = 4222;
 
+/// How to remove what earlier runs left in the container engine.
+const REMOVE_CONTAINERS: &str =
+    "to remove all of DockHost's: docker rm -f $(docker ps -aq --filter label=dockhost.backend)";
+
 /// The arguments of `dev`.
 #[derive(Debug, Args)]
 pub struct Dev {
@@ -65,11 +69,14 @@ impl Dev {
         private_directory(&self.data).with_context(|| format!("creating {}", self.data.display()))?;
         let data = fs::canonicalize(&self.data)?;
         let _lock = lock(&data)?;
-        if self.reset {
-            reset(&data)?;
-        }
         let (host, runtime_dir) = (variable("DOCKER_HOST"), variable("XDG_RUNTIME_DIR"));
         let choice = engine::choose_runtime(self.runtime, host.as_deref(), runtime_dir.as_deref())?;
+        if self.reset {
+            reset(&data)?;
+            if choice.runtime == Runtime::Docker {
+                eprintln!("the containers of earlier runs remain, and nobody manages them; {REMOVE_CONTAINERS}");
+            }
+        }
         // Without --listen nothing else lets other machines in either.
         let default = if self.listen.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
         let address = self.server.api.address(default);
@@ -252,5 +259,9 @@ fn banner(api: &str, choice: &engine::RuntimeChoice, image: Option<&str>, agents
     } else {
         println!("    curl -s -b jar {api}/api/v2/user/instance");
     }
-    println!("\n  Ctrl-C stops everything; the data stays.\n");
+    println!("\n  Ctrl-C stops broker, database, server and agents; the data stays.");
+    if choice.runtime == Runtime::Docker {
+        println!("  Running instances go on without them; {REMOVE_CONTAINERS}");
+    }
+    println!();
 }

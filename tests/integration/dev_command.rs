@@ -59,7 +59,7 @@ impl Dev {
         let mut child = program.start().unwrap();
         let log = self.log();
         child
-            .wait_until_ready(START_TIMEOUT, async |_| read(&log).contains("Ctrl-C stops everything").then_some(()))
+            .wait_until_ready(START_TIMEOUT, async |_| read(&log).contains("Ctrl-C stops broker").then_some(()))
             .await
             .unwrap();
         child

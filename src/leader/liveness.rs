@@ -5,6 +5,7 @@
 //! error and marks none of them lost. Whatever it decides, a silent backend gets no new instances
 //! ([`crate::replica::fleet`]).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,9 @@ use crate::replica::presence::HEARTBEAT_INTERVAL;
 
 /// How often the role checks for silent backends.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two events about changed facts of a connected backend. The log keeps each of them, and a
+/// backend may send others with each heartbeat.
+const FACTS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A connected backend.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +50,22 @@ fn judge(backends: &[ConnectedBackend], lost_after: Duration) -> (Vec<ConnectedB
     let mass_failure =
         is_mass_failure(late_holders, holders().count()) && silent().any(|silent| silent.holds_instances);
     (silent().filter(|backend| !(mass_failure && backend.holds_instances)).copied().collect(), mass_failure)
+}
+
+/// When changed facts of a connected backend were recorded, for the last [`FACTS_INTERVAL`].
+#[derive(Debug, Default)]
+struct FactsThrottle(BTreeMap<BackendId, Instant>);
+
+impl FactsThrottle {
+    /// Whether changed facts of this backend may be recorded now. If not, a later heartbeat has them again.
+    fn permit(&mut self, backend: BackendId, now: Instant) -> bool {
+        self.0.retain(|_, recorded| now.saturating_duration_since(*recorded) < FACTS_INTERVAL);
+        if self.0.contains_key(&backend) {
+            return false;
+        }
+        self.0.insert(backend, now);
+        true
+    }
 }
 
 /// The liveness role.
@@ -75,6 +95,7 @@ impl Liveness {
         let mut listening_since = Instant::now();
         let mut last_check = Instant::now();
         let mut mass_failure = false;
+        let mut throttle = FactsThrottle::default();
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
@@ -82,7 +103,7 @@ impl Liveness {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    self.mark_heard_connected().await;
+                    self.mark_heard_connected(&mut throttle).await;
                 }
                 _ = check.tick() => {
                     let connected = self.client.connection_state() == async_nats::connection::State::Connected;
@@ -105,24 +126,25 @@ impl Liveness {
         }
     }
 
-    async fn mark_heard_connected(&self) {
+    async fn mark_heard_connected(&self, throttle: &mut FactsThrottle) {
         for (backend, last) in self.heartbeats.take_new() {
             if last.received.elapsed() < self.lost_after {
-                self.connect(backend, last).await;
+                self.connect(backend, last, throttle).await;
             }
         }
     }
 
-    async fn connect(&self, backend: BackendId, last: LastHeartbeat) {
+    async fn connect(&self, backend: BackendId, last: LastHeartbeat, throttle: &mut FactsThrottle) {
         let facts = Connected::from_heartbeat(&last.heartbeat);
         // Nothing can be appended for it here; the follower has logged why.
         if self.is_frozen(backend) {
             return;
         }
-        let unchanged = self.follower.fleet().machine(backend).is_some_and(|machine| {
-            machine.connection == ConnectionState::Connected && machine.agent_info.as_ref() == Some(&facts)
-        });
-        if unchanged {
+        let connected =
+            self.follower.fleet().machine(backend).filter(|machine| machine.connection == ConnectionState::Connected);
+        if let Some(machine) = connected
+            && (machine.agent_info.as_ref() == Some(&facts) || !throttle.permit(backend, Instant::now()))
+        {
             return;
         }
         match self.executor.execute(backend, self.origin("heartbeat"), MarkConnected(facts)).await {
@@ -183,6 +205,16 @@ mod tests {
             [(true, true, silent_holders), (false, true, holders), (true, false, silent_idle), (false, false, idle)];
         let (lost, mass_failure) = judge(&self::backends(backends), Duration::from_secs(15));
         (lost.len(), mass_failure)
+    }
+
+    #[test]
+    fn facts_that_change_with_each_heartbeat_are_recorded_once_per_interval() {
+        let [flapping, other] = [1, 2].map(|n| BackendId::from_uuid(Uuid::from_u128(n)));
+        let (start, mut throttle) = (Instant::now(), FactsThrottle::default());
+        let mut permitted = |backend, seconds| throttle.permit(backend, start + Duration::from_secs(seconds));
+        let recorded = (0..60).filter(|second| permitted(flapping, *second)).count();
+        assert_eq!(recorded, 6);
+        assert!(permitted(other, 60), "another backend has its own interval");
     }
 
     #[test]

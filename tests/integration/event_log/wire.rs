@@ -36,7 +36,7 @@ async fn log_stores_personal_values_sealed_and_every_replica_opens_them() {
 
 /// A key can be deleted by its sequence, which makes the broker overwrite it.
 #[tokio::test]
-async fn keyring_deleted_key_without_an_erasure_is_missing() {
+async fn keyring_deleted_key_without_an_erasure_is_lost() {
     let live = Live::start().await;
     let ada = user();
     let event = sign_up(ada);
@@ -48,7 +48,7 @@ async fn keyring_deleted_key_without_an_erasure_is_missing() {
     let second = live.replica(master(1)).await.unwrap();
     let error = second.load(event.aggregate, 0).await.unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("missing") && cause.contains(&ada.to_string()), "{cause}");
+    assert!(cause.contains("is lost") && cause.contains(&ada.to_string()), "{cause}");
 }
 
 #[tokio::test]

@@ -66,10 +66,16 @@ impl LeaderReads {
     /// (0.2 ms, not 26 ms with a million subjects).
     ///
     /// # Errors
-    /// [`LogError::Unavailable`].
+    /// [`LogError::Unavailable`], also if a node answers for a stream without a leader: its copy may be old.
     pub async fn state(&self) -> Result<Info, LogError> {
         ensure_connected(&self.client).map_err(LogError::Unavailable)?;
-        self.stream.get_info().await.map_err(|error| LogError::Unavailable(error.into()))
+        let info = self.stream.get_info().await.map_err(|error| LogError::Unavailable(error.into()))?;
+        match &info.cluster {
+            Some(cluster) if cluster.leader.as_deref().is_none_or(str::is_empty) => {
+                Err(LogError::Unavailable("the stream has no leader".into()))
+            }
+            _ => Ok(info),
+        }
     }
 
     /// The last sequence of the stream; 0 if it is empty. EVENTS loses no message, so an event has this sequence.

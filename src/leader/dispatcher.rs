@@ -182,9 +182,15 @@ impl Dispatcher {
             |item, newer| item.backends.extend(newer.backends),
             |item| self.handle(item),
         );
-        let (outcome, ()) = tokio::join!(events, self.sweep_regularly(&cancel));
-        outcome?;
-        Ok(())
+        // The role restarts after a failure of the events, so the sweep must end with them.
+        let sweep_cancel = cancel.child_token();
+        let events = async {
+            let outcome = events.await;
+            sweep_cancel.cancel();
+            outcome
+        };
+        let (outcome, ()) = tokio::join!(events, self.sweep_regularly(&sweep_cancel));
+        Ok(outcome?)
     }
 
     async fn handle(&self, item: WorkItem) -> Result<(), Cause> {

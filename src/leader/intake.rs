@@ -102,8 +102,10 @@ impl Intake {
         let consumer = DurableConsumer::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
         let (intake, turns, mut lanes) = (Arc::new(self), Arc::new(Turns::default()), JoinSet::new());
         let consumer = consumer.with_max_ack_pending(MAX_ACK_PENDING);
+        let cancel = cancel.child_token();
         let outcome = Self::receive(&intake, &turns, consumer, &mut lanes, &cancel).await;
-        // What is under way ends; what waits is redelivered.
+        // What is under way ends without further retries, so that the role can restart; what waits is redelivered.
+        cancel.cancel();
         turns.close();
         while lanes.join_next().await.is_some() {}
         outcome

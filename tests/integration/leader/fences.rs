@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use dockhost::broker::assignments::{Assignments, CurrentAssignment};
 use dockhost::broker::service::RequestHandler;
+use dockhost::broker::streams::EVENTS;
 use dockhost::common::clock;
 use dockhost::event_log::jetstream::JetStreamLog;
 use dockhost::event_log::{EventLog, Filter};
 use dockhost::execute::Executor;
-use dockhost::leader::dispatcher::{Dispatcher, Trigger, WorkItem};
+use dockhost::leader::dispatcher::{Dispatcher, Trigger, WorkItem, consumer_name};
 use dockhost::replica::bootstrap;
 use dockhost::replica::confirm::ConfirmHandler;
 use dockhost::replica::follower::Follower;
@@ -20,7 +21,8 @@ use dockhost_projections::{LogEntry, MongoStore, Projector};
 use tokio_util::sync::CancellationToken;
 
 use crate::event_log::world::{Live, master};
-use crate::harness::Mongo;
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Mongo, wait_until};
 use crate::tenant::Tenant;
 
 /// A dispatcher with an executor of its own, as on another replica, and without a database.
@@ -138,6 +140,24 @@ async fn sweep_without_the_database_corrects_what_is_published_unless_cancelled(
     assert_eq!(desired().await, [DesiredState::Running; 40]);
     leader.sweep(&CancellationToken::new()).await.unwrap();
     assert_eq!(desired().await, [DesiredState::Deleted; 40]);
+}
+
+/// The supervisor restarts a role that ends. The sweep, which waits for its next time, must not keep the role alive.
+#[tokio::test]
+async fn dispatcher_whose_events_end_ends_although_the_sweep_waits() {
+    let live = Live::start().await;
+    let leader = dispatcher(&live).await;
+    let run =
+        tokio::spawn(async move { leader.run(CancellationToken::new()).await.map_err(|error| error.to_string()) });
+    let js = async_nats::jetstream::new(live.client.clone());
+    wait_until("the role reads events", DEADLINE, async || {
+        let stream = js.get_stream(EVENTS).await.map_err(|error| error.to_string())?;
+        stream.consumer_info(consumer_name(1)).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    js.delete_stream(EVENTS).await.unwrap();
+    let ended = tokio::time::timeout(DEADLINE, run).await.expect("the role goes on without events");
+    assert!(ended.unwrap().is_err());
 }
 
 /// The old leader stops between its decision and its publish; until it wakes, the instance is deleted, and the removal

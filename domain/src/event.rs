@@ -1,7 +1,7 @@
 //! The union of all events, and their encoding.
 //!
 //! A body is decoded as an event of the aggregate that its subject names; any other event is unreadable. The type of
-//! each event includes its version. A released version never changes (see `golden/`); [`upcast`] converts old versions
+//! each event includes its version. A released version never changes (see `golden/`); [`mod@upcast`] converts old versions
 //! before decoding.
 
 use serde::de::value::MapAccessDeserializer;

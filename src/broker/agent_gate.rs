@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use dockhost_domain::ids::BackendId;
 use tokio::sync::Notify;
 
-use super::agent_limits::{AgentLimits, AgentMessage, Verdict};
+use super::agent_limits::{AgentLimits, AgentMessage, Treatment};
 use super::malformed::MalformedMessages;
 
 /// How long the key of a backend that floods is refused.
@@ -68,14 +68,17 @@ impl AgentGate {
 
     fn accepts_at(&self, backend: BackendId, message: AgentMessage, now: Instant) -> bool {
         let state = &mut *self.locked();
-        let verdict =
-            if state.is_refused(backend, now) { Verdict::Dropped } else { state.limits.judge(backend, message, now) };
-        if verdict == Verdict::Accepted {
+        let treatment = if state.is_refused(backend, now) {
+            Treatment::Dropped
+        } else {
+            state.limits.classify(backend, message, now)
+        };
+        if treatment == Treatment::Accepted {
             return true;
         }
         *state.dropped.entry(backend).or_default() += 1;
         state.dropped_in_all += 1;
-        if verdict == Verdict::Flooding {
+        if treatment == Treatment::Flooding {
             state.refused_until.insert(backend, now + REFUSED_FOR);
             state.floods.push(backend);
             self.flooded.notify_one();

@@ -1,13 +1,15 @@
 //! What every layer may use.
 //!
 //! - [`clock`]: the time and fresh ids. [`error`]: boxed errors and their chains. [`retry`]: start-up retries.
-//! - [`port_owner`]: which process occupies a port. [`log_throttle`]: limits repeated log lines.
+//! - [`port_owner`]: which process occupies a port. [`log_throttle`]: limits repeated log lines. [`quota`]: the arithmetic of
+//!   rate limits.
 //! - [`shared_poll`]: one poll for all who wait for the same thing. [`shutdown`]: the stages of a replica's shutdown.
 
 pub mod clock;
 pub mod error;
 pub mod log_throttle;
 pub mod port_owner;
+pub mod quota;
 pub mod retry;
 pub mod shared_poll;
 pub mod shutdown;

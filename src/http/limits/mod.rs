@@ -4,7 +4,6 @@
 //! forgotten. What strangers may do counts on all replicas together: each tells the others of the requests that it admits,
 //! by core NATS messages ([`exchange`]). While the broker is away, each counts its own.
 
-mod bucket;
 pub mod exchange;
 mod failures;
 pub mod policy;
@@ -18,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub use bucket::{Decision, Quota, whole_seconds};
 use failures::Failures;
 use policy::{Endpoint, Policy};
 
+use crate::common::quota::{Decision, Quota};
 use crate::http::extract::ClientAddress;
 
 /// Callers that are remembered; each takes about 100 bytes.
@@ -152,7 +151,8 @@ impl RateLimits {
                 let Some(quota) = self.policy.quota(endpoint) else { return };
                 let now = self.now();
                 self.buckets.entry((endpoint, Caller::Address(address))).and_upsert_with(|entry| {
-                    quota.take_for_others(entry.map_or(Duration::ZERO, moka::Entry::into_value), now)
+                    // It was admitted there, even if the bucket is empty here.
+                    quota.charge(entry.map_or(Duration::ZERO, moka::Entry::into_value), 1, now)
                 });
             }
             Note::Failed(attempt) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::bucket::Quota;
+use crate::common::quota::Quota;
 
 const MAX_COUNT: u32 = 1_000_000;
 const MAX_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);

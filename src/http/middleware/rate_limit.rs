@@ -9,10 +9,11 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::common::quota::{Decision, Quota, whole_seconds};
 use crate::http::app::App;
 use crate::http::extract::{ClientAddress, principal};
+use crate::http::limits::Caller;
 use crate::http::limits::policy::Endpoint;
-use crate::http::limits::{Caller, Decision, Quota, whole_seconds};
 use crate::http::response::{ApiError, Code};
 
 /// What is left: `"signin";r=99;t=60`: requests, and seconds until all are available again.

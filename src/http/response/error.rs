@@ -16,9 +16,9 @@ use super::details::Details;
 use super::reply::always;
 use crate::auth::password::PasswordError;
 use crate::common::error::chain;
+use crate::common::quota::whole_seconds;
 use crate::event_log::{AppendError, LogError};
 use crate::execute::ExecuteError;
-use crate::http::limits::whole_seconds;
 use crate::http::middleware::request_id;
 
 /// Seconds after which a caller may try again.

@@ -46,10 +46,9 @@ impl Quota {
         (after, Decision { retry_after: None, remaining, full_after: after - now })
     }
 
-    /// The same for a request that another replica has admitted: it is taken even if the bucket is empty here, but the
-    /// bucket never owes more than it holds.
-    pub fn take_for_others(self, full_at: Duration, now: Duration) -> Duration {
-        (full_at.max(now) + self.interval()).min(now + self.window)
+    /// Takes so many requests without asking whether the bucket has them; it never owes more than it holds.
+    pub fn charge(self, full_at: Duration, requests: u32, now: Duration) -> Duration {
+        (full_at.max(now) + self.interval() * requests).min(now + self.window)
     }
 }
 
@@ -82,11 +81,11 @@ mod tests {
     }
 
     #[test]
-    fn take_for_others_counts_but_never_owes() {
+    fn charge_counts_but_never_owes() {
         let quota = Quota { count: 2, window: 10 * SECOND };
         let mut full_at = Duration::ZERO;
         for _ in 0..100 {
-            full_at = quota.take_for_others(full_at, SECOND);
+            full_at = quota.charge(full_at, 1, SECOND);
         }
         assert_eq!(quota.take(full_at, SECOND).1.retry_after, Some(5 * SECOND));
     }

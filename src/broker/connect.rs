@@ -4,7 +4,6 @@
 //! While the broker is away the client buffers what is published and sends it later. Callers that must fail fast check
 //! [`ensure_connected`] first.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -14,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use crate::common::error::{Cause, chain};
+use crate::common::log_throttle::LogThrottle;
 use crate::common::retry::until_deadline;
 
 /// How long one reply may take. An append without a reply by then has an unknown outcome.
@@ -163,7 +163,7 @@ async fn connect_once(
 
 fn options(seed: &SecretString, name: &str, capacity: usize) -> ConnectOptions {
     let label = name.to_owned();
-    let drops = DropLog::default();
+    let drops = LogThrottle::every(DROP_LOG_INTERVAL);
     ConnectOptions::with_nkey(seed.expose_secret().to_owned())
         .name(name)
         .ping_interval(PING_INTERVAL)
@@ -185,29 +185,13 @@ fn reconnect_delay(attempt: usize) -> Duration {
     full.mul_f64(rand::random_range(0.5..=1.0))
 }
 
-/// Counts dropped messages between two log lines.
-#[derive(Default)]
-struct DropLog(Mutex<(Option<Instant>, u64)>);
-
-impl DropLog {
-    /// Counts one; the number to log now, if it is time for a line.
-    fn count(&self, now: Instant) -> Option<u64> {
-        let (last, dropped) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *dropped += 1;
-        if last.is_some_and(|last| now - last < DROP_LOG_INTERVAL) {
-            return None;
-        }
-        *last = Some(now);
-        Some(std::mem::take(dropped))
-    }
-}
-
-fn log(connection: &str, event: &Event, drops: &DropLog) {
+fn log(connection: &str, event: &Event, drops: &LogThrottle) {
     match event {
         Event::Connected => tracing::info!(connection, "connected to the broker"),
         Event::Disconnected => tracing::warn!(connection, "disconnected from the broker"),
         Event::SlowConsumer(subscription) => {
-            if let Some(dropped) = drops.count(Instant::now()) {
+            if let Some(suppressed) = drops.permit() {
+                let dropped = suppressed + 1;
                 tracing::error!(connection, subscription, dropped, "messages dropped: the subscriber is too slow");
             }
         }
@@ -261,13 +245,5 @@ mod tests {
             assert!(range.contains(&reconnect_delay(attempt)), "attempt {attempt}");
         }
         assert!(reconnect_delay(100) >= MAX_RECONNECT_DELAY / 2);
-    }
-
-    #[test]
-    fn drop_log_repeated_drops_give_one_line_per_interval() {
-        let (drops, start) = (DropLog::default(), Instant::now());
-        assert_eq!(drops.count(start), Some(1));
-        assert_eq!(drops.count(start + DROP_LOG_INTERVAL / 2), None);
-        assert_eq!(drops.count(start + DROP_LOG_INTERVAL), Some(2));
     }
 }

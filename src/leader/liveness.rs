@@ -42,7 +42,7 @@ struct ConnectedBackend {
 ///
 /// Backends that are cut off at one moment have sent their last heartbeats up to an interval apart. So those that are about
 /// to be lost count too; otherwise the first of them would be lost before it is known that they are many.
-fn judge(backends: &[ConnectedBackend], lost_after: Duration) -> (Vec<ConnectedBackend>, bool) {
+fn classify(backends: &[ConnectedBackend], lost_after: Duration) -> (Vec<ConnectedBackend>, bool) {
     let silent = || backends.iter().filter(|backend| backend.silence > lost_after);
     let late_after = lost_after.saturating_sub(HEARTBEAT_INTERVAL).max(HEARTBEAT_INTERVAL).min(lost_after);
     let holders = || backends.iter().filter(|backend| backend.holds_instances);
@@ -160,7 +160,7 @@ impl Liveness {
             let silence = self.heartbeats.silence(id).unwrap_or(Duration::ZERO).min(listening_since.elapsed());
             ConnectedBackend { id, holds_instances: instances > 0, silence }
         });
-        let (lost, mass_failure) = judge(&backends.collect::<Vec<_>>(), self.lost_after);
+        let (lost, mass_failure) = classify(&backends.collect::<Vec<_>>(), self.lost_after);
         for ConnectedBackend { id: backend, silence, .. } in lost.into_iter().filter(|lost| !self.is_frozen(lost.id)) {
             let command = MarkLost { silent_for_seconds: silence.as_secs() };
             match self.executor.execute(backend, self.origin("silence"), command).await {
@@ -200,10 +200,10 @@ mod tests {
 
     /// The number of backends that are lost, and whether it is a mass failure, among silent and other ones that hold
     /// instances, and silent and other ones that don't.
-    fn judged(silent_holders: usize, holders: usize, silent_idle: usize, idle: usize) -> (usize, bool) {
+    fn classified(silent_holders: usize, holders: usize, silent_idle: usize, idle: usize) -> (usize, bool) {
         let backends =
             [(true, true, silent_holders), (false, true, holders), (true, false, silent_idle), (false, false, idle)];
-        let (lost, mass_failure) = judge(&self::backends(backends), Duration::from_secs(15));
+        let (lost, mass_failure) = classify(&self::backends(backends), Duration::from_secs(15));
         (lost.len(), mass_failure)
     }
 
@@ -218,26 +218,26 @@ mod tests {
     }
 
     #[test]
-    fn judge_many_silent_with_instances_is_a_mass_failure() {
-        assert_eq!(judged(0, 0, 0, 0), (0, false));
-        assert_eq!(judged(2, 0, 0, 0), (2, false));
-        assert_eq!(judged(3, 9, 0, 0), (3, false));
-        assert_eq!(judged(3, 8, 0, 0), (0, true));
+    fn classify_many_silent_with_instances_is_a_mass_failure() {
+        assert_eq!(classified(0, 0, 0, 0), (0, false));
+        assert_eq!(classified(2, 0, 0, 0), (2, false));
+        assert_eq!(classified(3, 9, 0, 0), (3, false));
+        assert_eq!(classified(3, 8, 0, 0), (0, true));
     }
 
     #[test]
-    fn judge_counts_those_that_are_about_to_be_lost() {
+    fn classify_counts_those_that_are_about_to_be_lost() {
         let mut backends = backends([(true, true, 3), (false, true, 8), (false, false, 0), (false, false, 0)]);
         for late in &mut backends[1..3] {
             late.silence = Duration::from_secs(10);
         }
-        let (lost, mass_failure) = judge(&backends, Duration::from_secs(15));
+        let (lost, mass_failure) = classify(&backends, Duration::from_secs(15));
         assert_eq!((lost.len(), mass_failure), (0, true));
     }
 
     #[test]
-    fn judge_backends_without_instances_never_raise_the_alarm() {
-        assert_eq!(judged(0, 2, 10, 0), (10, false));
-        assert_eq!(judged(3, 0, 10, 50), (10, true), "they are lost even during a mass failure of others");
+    fn classify_backends_without_instances_never_raise_the_alarm() {
+        assert_eq!(classified(0, 2, 10, 0), (10, false));
+        assert_eq!(classified(3, 0, 10, 50), (10, true), "they are lost even during a mass failure of others");
     }
 }

@@ -85,7 +85,7 @@ impl<R: Runtime> Images<R> {
                 fetched = images.run(key.as_deref(), &sender) => fetched,
                 () = images.0.stop.cancelled() => return,
             };
-            // Before the result is visible, so that whoever sees a failure can begin another fetch.
+            // Before the result is visible, so that a caller that sees a failure can begin another fetch.
             images.0.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             sender.send_replace(fetched);
         });

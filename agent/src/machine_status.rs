@@ -1,7 +1,7 @@
 //! The state of this machine for the heartbeats: the container engine, the image and the isolation rules.
 //!
-//! Each part is set by whoever observes it. A part that nobody has set is left out of the heartbeats, and the server
-//! treats it as able.
+//! The task that observes a part sets it. A part that was never set is left out of the heartbeats, and the server treats it
+//! as able.
 
 use std::mem::discriminant;
 

@@ -106,7 +106,7 @@ pub struct AccountArgs {
 pub enum SignUpMode {
     /// Anyone who reaches the API.
     Open,
-    /// Whoever knows an invitation code.
+    /// People who have an invitation code.
     Invite,
     /// Nobody.
     Closed,

@@ -1,7 +1,7 @@
 //! Runs the background tasks of one replica under names.
 //!
 //! A replica lacks something essential without any one of its tasks, so a task that fails, panics or ends before it was
-//! told to ends the process with an error. Whoever runs the process starts it again. (The leader's roles have a
+//! told to ends the process with an error. A service manager starts it again. (The leader's roles have a
 //! supervisor of their own, which restarts them: most of their failures are those of a server that is away.)
 
 use std::fmt::Display;

@@ -13,7 +13,7 @@ const MIN_LENGTH: usize = 8;
 pub enum SignUp {
     /// Anyone who reaches the API.
     Open,
-    /// Whoever knows one of these codes.
+    /// People who have one of these codes.
     Invite(Vec<SharedSecret>),
     /// Nobody.
     Closed,

@@ -74,7 +74,9 @@ impl Dev {
         if self.reset {
             reset(&data)?;
             if choice.runtime == Runtime::Docker {
-                eprintln!("the containers of earlier runs remain, and nobody manages them; {REMOVE_CONTAINERS}");
+                eprintln!(
+                    "the containers of earlier runs go on running, and no agent manages them; {REMOVE_CONTAINERS}"
+                );
             }
         }
         // Without --listen nothing else lets other machines in either.

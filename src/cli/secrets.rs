@@ -44,7 +44,7 @@ fn lines(secrets: &GeneratedSecrets) -> anyhow::Result<String> {
     for (name, value) in secrets.server_env() {
         writeln!(lines, "{name}={value}")?;
     }
-    writeln!(lines, "# Whoever registers a backend must give it.")?;
+    writeln!(lines, "# Registering a backend requires it.")?;
     writeln!(lines, "DOCKHOST_ENROLMENT_SECRET={}", secrets.enrolment())?;
     writeln!(lines, "# For nats-server: public keys.")?;
     for (name, value) in secrets.broker_env()? {

@@ -1,7 +1,7 @@
 //! Turns: who is processed next, so that nobody waits for somebody else's flood or slow aggregate.
 //!
 //! Work is queued in lanes, one for each backend and user. A lane is processed in order, one item at a time; lanes run side
-//! by side, at most a few of one backend. Whoever waits for a slot is served in the order of waiting, so backends take
+//! by side, at most a few of one backend. Lanes get slots in the order in which they began to wait, so backends take
 //! turns, and within a backend its users. A lane that waits to retry holds no slot.
 
 use std::collections::{HashMap, VecDeque};

@@ -1,6 +1,6 @@
 //! Serves the API on a listener, with bounded connections.
 //!
-//! - [`admission`]: how many connections there may be, in all and per address.
+//! - [`connection_slots`]: how many connections there may be, in all and per address.
 //! - [`tls`]: the certificate, if the API is served over TLS.
 //! - [`activity`]: whether a connection has a request in flight. [`timed_stream`]: the time limits of a connection.
 //!
@@ -8,7 +8,7 @@
 //! pools; then the listener closes, idle connections end, and requests in flight are waited for.
 
 mod activity;
-mod admission;
+mod connection_slots;
 mod timed_stream;
 mod tls;
 
@@ -35,12 +35,12 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use self::activity::{ActiveBody, Activity};
-use self::admission::{Admission, Permit};
+use self::connection_slots::{ConnectionSlots, Permit};
 use self::timed_stream::TimedStream;
 use crate::common::log_throttle::LogThrottle;
 use crate::common::shutdown::ShutdownStages;
 
-pub use self::admission::MaxConnections;
+pub use self::connection_slots::MaxConnections;
 pub use self::timed_stream::StreamTimeouts;
 pub use self::tls::{Tls, TlsFiles};
 
@@ -89,11 +89,11 @@ pub async fn serve(
 ) -> Result<(), rustls::Error> {
     let Listener { tcp: listener, tls } = listener;
     let tls = tls.map(|tls| tls.acceptor()).transpose()?;
-    let admission = Admission::new(limits.max, limits.trusted_proxies);
+    let slots = ConnectionSlots::new(limits.max, limits.trusted_proxies);
     let server = Arc::new(Server { service, tls, timeouts: limits.timeouts, stages: stages.clone() });
     let connections = TaskTracker::new();
     let begin = |stream: TcpStream, peer: SocketAddr| {
-        if let Some(permit) = admission.admit(peer.ip()) {
+        if let Some(permit) = slots.admit(peer.ip()) {
             connections.spawn(Arc::clone(&server).connection(stream, peer, permit));
         }
     };

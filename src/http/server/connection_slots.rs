@@ -28,7 +28,7 @@ impl Default for MaxConnections {
 
 /// Counts the connections.
 #[derive(Debug)]
-pub struct Admission {
+pub struct ConnectionSlots {
     max: MaxConnections,
     trusted_proxies: Vec<IpNet>,
     open: Mutex<Open>,
@@ -44,11 +44,11 @@ struct Open {
 /// The place of one connection, until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    admission: Arc<Admission>,
+    slots: Arc<ConnectionSlots>,
     address: ClientAddress,
 }
 
-impl Admission {
+impl ConnectionSlots {
     /// No connections yet.
     pub fn new(max: MaxConnections, trusted_proxies: Vec<IpNet>) -> Arc<Self> {
         Arc::new(Self { max, trusted_proxies, open: Mutex::default(), log: LogThrottle::per_minute() })
@@ -75,13 +75,13 @@ impl Admission {
         open.total += 1;
         open.by_address.insert(address, of_address + 1);
         drop(open);
-        Some(Permit { admission: Arc::clone(self), address })
+        Some(Permit { slots: Arc::clone(self), address })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut open = self.admission.open();
+        let mut open = self.slots.open();
         open.total -= 1;
         if let Some(count) = open.by_address.get_mut(&self.address) {
             *count -= 1;
@@ -101,41 +101,41 @@ mod tests {
     }
 
     #[test]
-    fn admission_address_over_its_share_is_refused_and_others_are_not() {
-        let admission = Admission::new(MaxConnections { total: 10, per_address: 2 }, vec![]);
-        let (first, _second) = (admission.admit(address("192.0.2.1")).unwrap(), admission.admit(address("192.0.2.1")));
-        assert!(admission.admit(address("192.0.2.1")).is_none());
-        assert!(admission.admit(address("::ffff:192.0.2.1")).is_none(), "the same address, as IPv6 writes it");
-        let _other = admission.admit(address("192.0.2.2")).unwrap();
+    fn slots_address_over_its_share_is_refused_and_others_are_not() {
+        let slots = ConnectionSlots::new(MaxConnections { total: 10, per_address: 2 }, vec![]);
+        let (first, _second) = (slots.admit(address("192.0.2.1")).unwrap(), slots.admit(address("192.0.2.1")));
+        assert!(slots.admit(address("192.0.2.1")).is_none());
+        assert!(slots.admit(address("::ffff:192.0.2.1")).is_none(), "the same address, as IPv6 writes it");
+        let _other = slots.admit(address("192.0.2.2")).unwrap();
         drop(first);
-        assert!(admission.admit(address("192.0.2.1")).is_some());
+        assert!(slots.admit(address("192.0.2.1")).is_some());
     }
 
     #[test]
-    fn admission_addresses_of_one_ipv6_network_share() {
-        let admission = Admission::new(MaxConnections { total: 10, per_address: 1 }, vec![]);
-        let _first = admission.admit(address("2001:db8::1")).unwrap();
-        assert!(admission.admit(address("2001:db8::ffff:2")).is_none());
-        assert!(admission.admit(address("2001:db8:0:1::1")).is_some());
+    fn slots_addresses_of_one_ipv6_network_share() {
+        let slots = ConnectionSlots::new(MaxConnections { total: 10, per_address: 1 }, vec![]);
+        let _first = slots.admit(address("2001:db8::1")).unwrap();
+        assert!(slots.admit(address("2001:db8::ffff:2")).is_none());
+        assert!(slots.admit(address("2001:db8:0:1::1")).is_some());
     }
 
     #[test]
-    fn admission_trusted_proxy_has_no_share_but_the_total_holds() {
+    fn slots_trusted_proxy_has_no_share_but_the_total_holds() {
         let max = MaxConnections { total: 3, per_address: 1 };
-        let admission = Admission::new(max, vec!["192.0.2.0/28".parse().unwrap()]);
-        let _proxied = [1, 2].map(|_| admission.admit(address("::ffff:192.0.2.1")).unwrap());
-        let _client = admission.admit(address("198.51.100.1")).unwrap();
-        assert!(admission.admit(address("192.0.2.1")).is_none());
+        let slots = ConnectionSlots::new(max, vec!["192.0.2.0/28".parse().unwrap()]);
+        let _proxied = [1, 2].map(|_| slots.admit(address("::ffff:192.0.2.1")).unwrap());
+        let _client = slots.admit(address("198.51.100.1")).unwrap();
+        assert!(slots.admit(address("192.0.2.1")).is_none());
     }
 
     #[test]
-    fn admission_total_reached_refuses_everybody_until_one_ends() {
-        let admission = Admission::new(MaxConnections { total: 2, per_address: 2 }, vec![]);
-        let (first, _second) = (admission.admit(address("192.0.2.1")).unwrap(), admission.admit(address("192.0.2.2")));
-        assert!(admission.admit(address("192.0.2.3")).is_none());
+    fn slots_total_reached_refuses_everybody_until_one_ends() {
+        let slots = ConnectionSlots::new(MaxConnections { total: 2, per_address: 2 }, vec![]);
+        let (first, _second) = (slots.admit(address("192.0.2.1")).unwrap(), slots.admit(address("192.0.2.2")));
+        assert!(slots.admit(address("192.0.2.3")).is_none());
         drop(first);
-        assert!(admission.admit(address("192.0.2.3")).is_some());
-        assert_eq!(admission.open().total, 1);
-        assert_eq!(admission.open().by_address.len(), 1, "the address of an ended connection is remembered");
+        assert!(slots.admit(address("192.0.2.3")).is_some());
+        assert_eq!(slots.open().total, 1);
+        assert_eq!(slots.open().by_address.len(), 1, "the address of an ended connection is remembered");
     }
 }

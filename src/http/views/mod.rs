@@ -1,6 +1,8 @@
-//! The API's representations of users, backends, instances and operations: one for answers to commands and to queries.
+//! The API's representations of users, backends, instances, operations and the health of a replica: one for answers to
+//! commands and to queries.
 
 mod backend;
+pub mod health;
 mod instance;
 mod machine;
 mod operation;

@@ -1,0 +1,191 @@
+//! The health of a replica.
+
+use std::collections::BTreeMap;
+
+use dockhost_projections::store::BuildStatus;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::broker::agent_gate::GateCounts;
+use crate::replica::fleet_health::FleetHealth;
+use crate::replica::projection_progress::StopReason;
+
+/// Whether this replica can serve.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    pub status: HealthStatus,
+    /// The parts that are down.
+    pub down: Vec<Part>,
+    /// What is wrong or will soon be, in plain words; empty if all is well.
+    pub problems: Vec<String>,
+    pub database: UpOrDown,
+    pub broker: UpOrDown,
+    pub backends: BackendCount,
+    /// Seconds since this replica started.
+    pub uptime: u64,
+    pub log: LogHealth,
+    /// Each read model, by name.
+    pub projections: BTreeMap<&'static str, ProjectionHealth>,
+    pub quarantined: QuarantineHealth,
+}
+
+/// - `ok`, `degraded`: this replica serves; while `degraded`, some data lacks events, or the log is nearly full.
+/// - `unavailable`: parts are `down`.
+/// - `catching_up`: this replica does not know the whole log yet, or does not receive it.
+/// - `stopping`: this replica shuts down. It serves for a few seconds more; send new requests to others.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    Ok,
+    Degraded,
+    Unavailable,
+    CatchingUp,
+    Stopping,
+}
+
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    Database,
+    Broker,
+    /// No server leads, so commands are not carried out.
+    Leader,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UpOrDown {
+    Up,
+    Down,
+}
+
+/// The backends in numbers, as this replica hears them.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendCount {
+    pub registered: usize,
+    /// Those that send heartbeats.
+    pub connected: usize,
+    /// Those of the connected ones that can't take new instances.
+    pub degraded: usize,
+    /// What is wrong with backends, and with how many.
+    pub problems: Vec<BackendProblem>,
+    /// Whether so many backends with instances are silent at once that none of these is given up.
+    pub mass_failure: bool,
+    /// Backends whose keys are refused now because they sent too many messages.
+    pub refused: usize,
+    /// Messages of backends beyond their limits that this replica has dropped since it started.
+    pub dropped_messages: u64,
+}
+
+/// A problem of backends.
+#[derive(Serialize, ToSchema)]
+pub struct BackendProblem {
+    /// One sentence about each of them.
+    pub reason: &'static str,
+    pub count: usize,
+}
+
+impl BackendCount {
+    /// From what this replica hears and has dropped.
+    pub fn new(fleet: FleetHealth, GateCounts { refused, dropped: dropped_messages }: GateCounts) -> Self {
+        let FleetHealth { registered, connected, degraded, problems, mass_failure } = fleet;
+        let problems =
+            problems.into_iter().map(|(problem, count)| BackendProblem { reason: problem.text(), count }).collect();
+        Self { registered, connected, degraded, problems, mass_failure, refused, dropped_messages }
+    }
+}
+
+/// The log, as this replica knows it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogHealth {
+    /// The last sequence in the log; null if the broker is down.
+    #[schema(required)]
+    pub end: Option<u64>,
+    /// The last sequence that this replica has applied.
+    pub position: u64,
+    /// Whether this replica receives the log and has caught up.
+    pub following: bool,
+    /// Bytes that the events take; null until they are known.
+    #[schema(required)]
+    pub bytes: Option<u64>,
+    /// The log's limit (`DOCKHOST_LOG_MAX_BYTES`); from 90 % on, only commands are accepted that end something. Null if it
+    /// is not known or there is none.
+    #[schema(required)]
+    pub max_bytes: Option<u64>,
+}
+
+/// How far a read model is.
+#[derive(Serialize, ToSchema)]
+pub struct ProjectionHealth {
+    /// The last sequence that it has.
+    pub position: u64,
+    /// Sequences between `position` and the last event that concerns it.
+    pub lag: u64,
+    /// Only if it has stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub stopped: Option<Stopped>,
+    /// Only while it is rebuilt beside the live documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub building: Option<Building>,
+}
+
+/// The progress of a rebuild.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Building {
+    /// The fold version of the new documents.
+    pub fold_version: u32,
+    /// The sequence up to which the log is folded.
+    pub done: u64,
+    /// The sequence to which it will be folded.
+    pub total: u64,
+}
+
+/// Why a read model has stopped.
+#[derive(Serialize, ToSchema)]
+pub struct Stopped {
+    pub why: String,
+    /// The command that repairs it, if one does.
+    #[schema(required)]
+    pub run: Option<String>,
+}
+
+/// The quarantined aggregates.
+#[derive(Serialize, ToSchema)]
+pub struct QuarantineHealth {
+    pub count: usize,
+    /// The first 20.
+    pub entries: Vec<QuarantineEntry>,
+}
+
+/// An aggregate with an event that can't be read.
+#[derive(Serialize, ToSchema)]
+pub struct QuarantineEntry {
+    pub subject: String,
+    pub sequence: u64,
+    pub why: String,
+    /// The read models that lack its events.
+    pub models: Vec<&'static str>,
+}
+
+impl From<bool> for UpOrDown {
+    fn from(up: bool) -> Self {
+        if up { Self::Up } else { Self::Down }
+    }
+}
+
+impl From<BuildStatus> for Building {
+    fn from(BuildStatus { fold_version, done, total, .. }: BuildStatus) -> Self {
+        Self { fold_version, done, total }
+    }
+}
+
+impl From<StopReason> for Stopped {
+    fn from(StopReason { why, run }: StopReason) -> Self {
+        Self { why, run }
+    }
+}

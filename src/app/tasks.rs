@@ -18,6 +18,7 @@ use crate::broker::hello::HelloHandler;
 use crate::broker::jwt::Signer;
 use crate::broker::service::Service;
 use crate::broker::streams;
+use crate::broker::write_probe;
 use crate::event_log::EventLog;
 use crate::execute::snapshots::SnapshotWriter;
 use crate::http::limits::{RateLimits, exchange};
@@ -106,6 +107,8 @@ pub fn start_replica(
     supervisor.spawn("malformed messages", |cancel| async move { gate.malformed().run(cancel).await });
     let builder = ModelBuilder::new(Arc::clone(&replica.connections.log), replica.connections.store.clone());
     supervisor.spawn("model builder", |cancel| builder.run(cancel));
+    let (probed, proof) = (broker.clone(), Arc::clone(replica.connections.log.write_proof()));
+    supervisor.spawn("write probe", |cancel| write_probe::run(probed, proof, cancel));
     let (progress, follower) = (Arc::clone(&replica.progress), Arc::clone(&replica.follower));
     supervisor.spawn("checkpoints", |cancel| progress.watch(follower, cancel));
     let (progress, listening) = (Arc::clone(&replica.progress), client.clone());

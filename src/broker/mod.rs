@@ -4,7 +4,8 @@
 //! is decided here and nowhere else.
 //!
 //! - [`connect`]: the connection. [`durability`]: whether the broker's nodes sync each write.
-//! - [`streams`]: the streams and buckets. [`consumer`]: how they are read.
+//! - [`streams`]: the streams and buckets. [`consumer`]: how they are read. [`write_proof`], [`write_probe`]: when
+//!   the broker last stored.
 //! - [`callout`], [`jwt`]: authentication of backends. [`service`]: what the services for agents have in common.
 //! - [`agent_limits`], [`agent_gate`], [`flood_guard`]: how much each backend may send, and what happens beyond it.
 //! - [`malformed`]: what agents sent and nobody could read.
@@ -25,6 +26,8 @@ pub mod malformed;
 pub mod requirements;
 pub mod service;
 pub mod streams;
+pub mod write_probe;
+pub mod write_proof;
 
 use crate::common::error::Cause;
 

@@ -33,11 +33,13 @@ pub struct OutgoingMessage {
 pub enum PublishOutcome {
     /// Stored at this sequence.
     Stored(u64),
+    /// Stored at this sequence by an earlier attempt. The broker knows it from memory, so this proves no quorum.
+    Duplicate(u64),
     /// Not stored: the subject does not end at the expected sequence (10071).
     Conflict,
     /// Not stored: another append to the subject is in flight (10164), or the same one (10158).
     InFlight,
-    /// Stored by an earlier attempt (10201).
+    /// Stored by an earlier attempt, it is not known where (10201).
     AlreadyStored,
     /// Not stored: the log or its account has reached a limit (10077, 10047, 10023, 10002).
     Full,
@@ -92,6 +94,7 @@ pub async fn send(client: &Client, message: OutgoingMessage, timeout: Duration) 
 #[must_use]
 pub fn parse_reply(payload: &[u8]) -> PublishOutcome {
     match serde_json::from_slice::<Response<PublishAck>>(payload) {
+        Ok(Response::Ok(ack)) if ack.duplicate => PublishOutcome::Duplicate(ack.sequence),
         Ok(Response::Ok(ack)) => PublishOutcome::Stored(ack.sequence),
         Ok(Response::Err { error }) => match error.error_code().0 {
             CONFLICT => PublishOutcome::Conflict,
@@ -118,7 +121,10 @@ mod tests {
             parse_reply(body.to_string().as_bytes())
         };
         assert!(matches!(parse_reply(br#"{"stream":"EVENTS","seq":7}"#), PublishOutcome::Stored(7)));
-        assert!(matches!(parse_reply(br#"{"stream":"EVENTS","seq":7,"duplicate":true}"#), PublishOutcome::Stored(7)));
+        assert!(matches!(
+            parse_reply(br#"{"stream":"EVENTS","seq":7,"duplicate":true}"#),
+            PublishOutcome::Duplicate(7)
+        ));
         assert!(matches!(error(10071, "wrong last sequence: 3"), PublishOutcome::Conflict));
         assert!(matches!(error(10164, "wrong last sequence"), PublishOutcome::InFlight));
         assert!(matches!(error(10201, "batch contains duplicate message id"), PublishOutcome::AlreadyStored));

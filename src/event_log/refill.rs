@@ -129,7 +129,9 @@ impl Refill {
         let about: Option<u64> = reply.subject.rsplit('.').next().and_then(|sequence| sequence.parse().ok());
         match parse_reply(&reply.payload) {
             // Replies arrive in the order of the stream.
-            PublishOutcome::Stored(sequence) if sequence == front && about == Some(front) => {
+            PublishOutcome::Stored(sequence) | PublishOutcome::Duplicate(sequence)
+                if sequence == front && about == Some(front) =>
+            {
                 self.in_flight.pop_front();
                 self.stored = front;
                 self.last_progress = Instant::now();
@@ -148,6 +150,7 @@ impl Refill {
                 self.resume(cause).await
             }
             PublishOutcome::Stored(_)
+            | PublishOutcome::Duplicate(_)
             | PublishOutcome::Conflict
             | PublishOutcome::InFlight
             | PublishOutcome::AlreadyStored => {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use dockhost_domain::subject::{ALL_ASSIGNMENTS, ALL_EVENTS, ALL_REPORTS, ALL_TIMERS};
 
-use super::{ASSIGNMENTS, EVENTS, KEYS_BUCKET, LEADER_BUCKET, LEADER_LEASE, REPORTS, StreamOptions, TIMERS};
+use super::{
+    ASSIGNMENTS, EVENTS, KEYS_BUCKET, LEADER_BUCKET, LEADER_LEASE, PROBE, PROBE_SUBJECT, REPORTS, StreamOptions, TIMERS,
+};
 
 /// Reports of one backend that may wait. The stream refuses the next one, and the agent sends it again. What one backend
 /// floods the stream with delays the others' reports, which are read in order.
@@ -14,6 +16,8 @@ const MAX_WAITING_REPORTS_PER_BACKEND: i64 = 1000;
 const MAX_REPORT_SIZE: i32 = 8 << 10;
 /// The size limit of REPORTS in bytes: 60 backends can fill their share with the largest reports.
 const MAX_REPORTS_BYTES: i64 = 512 << 20;
+/// The size limit of PROBE in bytes; its message is empty.
+const MAX_PROBE_BYTES: i64 = 64 << 10;
 /// How long the broker recognises a repeated `Nats-Msg-Id`.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The same for reports. The broker keeps every id in memory for so long, and a backend chooses its ids. A repeated
@@ -76,6 +80,17 @@ pub(super) fn timers() -> Config {
         allow_message_ttl: true,
         allow_rollup: true,
         ..file_stream(TIMERS, &[ALL_TIMERS])
+    }
+}
+
+/// The last message of the write probe. In a file and with a message at all times, so that it needs of the broker what
+/// EVENTS needs.
+pub(super) fn probe() -> Config {
+    Config {
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::Old,
+        max_bytes: MAX_PROBE_BYTES,
+        ..file_stream(PROBE, &[PROBE_SUBJECT])
     }
 }
 

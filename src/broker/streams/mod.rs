@@ -32,6 +32,10 @@ pub const ASSIGNMENTS: &str = "ASSIGNMENTS";
 pub const REPORTS: &str = "REPORTS";
 /// The stream of scheduled messages.
 pub const TIMERS: &str = "TIMERS";
+/// The stream of the write probe.
+pub const PROBE: &str = "PROBE";
+/// The subject of the write probe.
+pub const PROBE_SUBJECT: &str = "dockhost.probe";
 /// The bucket of wrapped keys.
 pub const KEYS_BUCKET: &str = "KEYS";
 /// The bucket of the leader's lease.
@@ -210,7 +214,8 @@ async fn ensure_all(js: &Context, options: &StreamOptions, existing: Existing) -
     // The others get as many replicas as EVENTS has.
     let replicas = Some(events.config.num_replicas);
     let (assignments, reports, timers) = (definitions::assignments(), definitions::reports(), definitions::timers());
-    for config in [assignments, reports, timers, definitions::keys(), definitions::leader()] {
+    let (keys, leader, probe) = (definitions::keys(), definitions::leader(), definitions::probe());
+    for config in [assignments, reports, timers, keys, leader, probe] {
         ensure_until(js, &config, replicas, existing, deadline).await?;
     }
     Ok(events)

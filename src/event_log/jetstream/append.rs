@@ -37,7 +37,7 @@ impl JetStreamLog {
         loop {
             let attempt_timeout = self.options.attempt_timeout.min(deadline - Instant::now());
             match (self.attempt(messages.clone(), attempt_timeout).await, &uncertain) {
-                (PublishOutcome::Stored(sequence), _) => return Ok(sequence),
+                (PublishOutcome::Stored(sequence) | PublishOutcome::Duplicate(sequence), _) => return Ok(sequence),
                 (PublishOutcome::Conflict, _) => match self.find(entries).await {
                     Ok(Some(sequence)) => return Ok(sequence),
                     Ok(None) => return Err(AppendError::Conflict),
@@ -81,10 +81,15 @@ impl JetStreamLog {
     }
 
     async fn attempt(&self, mut messages: Vec<OutgoingMessage>, timeout: Duration) -> PublishOutcome {
-        match messages.len() {
+        let began = Instant::now();
+        let outcome = match messages.len() {
             1 => send(&self.client, messages.remove(0), timeout).await,
             _ => send_batch(&self.client, &clock::fresh_uuid().to_string(), messages, timeout).await,
+        };
+        if matches!(outcome, PublishOutcome::Stored(_)) {
+            self.write_proof.record(began);
         }
+        outcome
     }
 
     /// Searches for the last of these events (all or none are stored) on its subject, from its expected sequence on.

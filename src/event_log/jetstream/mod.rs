@@ -27,6 +27,7 @@ use super::reader::{OrderedReader, decoded, subjects};
 use super::size::LogSize;
 use super::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
 use crate::broker::streams::{self, EVENTS, KEYS_BUCKET, StreamError, StreamOptions};
+use crate::broker::write_proof::WriteProof;
 use crate::common::error::chain;
 use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
 use crate::sealing::{BucketKeyStore, KeyError, Keyring, LogAge, MasterKey};
@@ -78,6 +79,7 @@ pub struct JetStreamLog {
     codec: Codec,
     keyring: Arc<Keyring>,
     incarnation: Incarnation,
+    write_proof: Arc<WriteProof>,
     options: LogOptions,
 }
 
@@ -134,6 +136,7 @@ impl JetStreamLog {
             js,
             reads,
             keyring,
+            write_proof: Arc::default(),
             options,
         })
     }
@@ -142,6 +145,12 @@ impl JetStreamLog {
     #[must_use]
     pub const fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
+    }
+
+    /// When the broker last acknowledged a write of this process.
+    #[must_use]
+    pub const fn write_proof(&self) -> &Arc<WriteProof> {
+        &self.write_proof
     }
 
     /// When the broker stored the event at this sequence on this subject.

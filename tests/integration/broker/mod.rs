@@ -8,6 +8,7 @@ mod assignments;
 mod authentication;
 mod compose_cluster;
 mod denied;
+mod write_proof;
 
 use std::collections::HashMap;
 use std::sync::Arc;

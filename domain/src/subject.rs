@@ -12,6 +12,9 @@ use crate::ids::{BackendId, InstanceId, PrincipalId, UserId};
 
 /// All events, the filter of the stream EVENTS.
 pub const ALL_EVENTS: &str = "dockhost.event.>";
+/// The subject of barriers: messages in EVENTS that are no events. A barrier has no headers and no body; its
+/// acknowledgement proves that a quorum of the stream's copies had everything before it.
+pub const BARRIER: &str = "dockhost.event.barrier";
 /// All assignments, the filter of the stream ASSIGNMENTS.
 pub const ALL_ASSIGNMENTS: &str = "dockhost.assignment.>";
 /// All reports, the filter of the stream REPORTS.
@@ -326,6 +329,7 @@ mod tests {
             "dockhost.event.claim.username.zz".to_owned(),
             format!("dockhost.event.claim.nickname.{}", "0".repeat(64)),
             "$JS.API.STREAM.PURGE.EVENTS".to_owned(),
+            BARRIER.to_owned(),
             String::new(),
         ] {
             assert!(text.parse::<AggregateId>().is_err(), "{text:?} was accepted");

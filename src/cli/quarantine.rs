@@ -126,7 +126,7 @@ async fn scan(log: &JetStreamLog) -> Vec<Line> {
                 lines.push(Line { event: Unreadable::new(subject, sequence, &why), models: Vec::new(), since: None });
             }
             Delivery::CaughtUp => break,
-            Delivery::Event(_) | Delivery::Idle => {}
+            Delivery::Event(_) | Delivery::Barrier(_) | Delivery::Idle => {}
         }
     }
     lines

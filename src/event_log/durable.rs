@@ -17,7 +17,7 @@ use crate::broker::streams::EVENTS;
 /// One event and its acknowledgement.
 #[derive(Debug)]
 pub struct DurableDelivery {
-    /// [`Delivery::Event`] or [`Delivery::Unreadable`].
+    /// [`Delivery::Event`], [`Delivery::Unreadable`] or [`Delivery::Barrier`].
     pub delivery: Delivery,
     /// To be confirmed after the work.
     pub ack: Ack,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dockhost_domain::envelope::header;
+use dockhost_domain::subject::BARRIER;
 use dockhost_domain::timestamp::Timestamp;
 use serde::Serialize;
 
@@ -10,6 +11,8 @@ use super::raw::RawEvent;
 
 /// Kinds that are counted apart; this program knows far fewer. Events of further kinds count as [`OTHER_KIND`].
 const MAX_KINDS: usize = 200;
+/// The kind of barriers, which are no events.
+const BARRIER_KIND: &str = "barrier";
 /// The kind of events without a type, and of those beyond [`MAX_KINDS`].
 const OTHER_KIND: &str = "other";
 const MILLIS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
@@ -48,7 +51,11 @@ impl Growth {
     pub fn add(&mut self, event: &RawEvent) {
         let bytes = stored_bytes(event);
         self.by_day.entry(day(event)).or_default().add(bytes);
-        let kind = event.headers.get(header::TYPE).map_or(OTHER_KIND, |kind| kind.as_str());
+        let kind = match event.headers.get(header::TYPE) {
+            Some(kind) => kind.as_str(),
+            None if event.subject == BARRIER => BARRIER_KIND,
+            None => OTHER_KIND,
+        };
         let is_counted_apart = self.by_kind.len() < MAX_KINDS || self.by_kind.contains_key(kind);
         let kind = if is_counted_apart { kind } else { OTHER_KIND };
         if let Some(tally) = self.by_kind.get_mut(kind) {

@@ -31,7 +31,7 @@ impl LogHistory {
             }
             // Beyond the range, or at the log's end.
             Delivery::Event(_) | Delivery::Unreadable { .. } | Delivery::CaughtUp => Some(Next::End),
-            Delivery::Idle => None,
+            Delivery::Barrier(_) | Delivery::Idle => None,
         });
         entries
             .filter_map(std::future::ready)

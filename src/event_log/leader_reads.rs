@@ -78,7 +78,8 @@ impl LeaderReads {
         }
     }
 
-    /// The last sequence of the stream; 0 if it is empty. EVENTS loses no message, so an event has this sequence.
+    /// The last sequence of the stream; 0 if it is empty. EVENTS loses no message, so an event or a barrier has this
+    /// sequence.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].

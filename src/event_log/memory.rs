@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::incarnation::Incarnation;
-use dockhost_domain::subject::AggregateId;
+use dockhost_domain::subject::{AggregateId, BARRIER};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
+use super::{Append, AppendError, Delivery, EventLog, Extent, Filter, FirstPage, Freshness, LogError, Proof};
 
 /// The interval of [`Delivery::Idle`] while there is nothing new.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
@@ -41,6 +41,7 @@ pub enum Fault {
 enum StoredEntry {
     Event(Arc<RecordedEvent>),
     Unreadable { subject: String, why: String },
+    Barrier,
 }
 
 impl StoredEntry {
@@ -48,6 +49,7 @@ impl StoredEntry {
         match self {
             Self::Event(recorded) => recorded.envelope.aggregate.to_string(),
             Self::Unreadable { subject, .. } => subject.clone(),
+            Self::Barrier => BARRIER.to_owned(),
         }
     }
 
@@ -57,6 +59,7 @@ impl StoredEntry {
             Self::Unreadable { subject, why } => {
                 Delivery::Unreadable { sequence, subject: subject.clone(), why: why.clone() }
             }
+            Self::Barrier => Delivery::Barrier(sequence),
         }
     }
 }
@@ -173,10 +176,25 @@ impl MemoryLog {
 
     /// Stores an unreadable message; returns its sequence.
     pub fn put_unreadable(&self, subject: &str, why: &str) -> u64 {
+        self.put(StoredEntry::Unreadable { subject: subject.to_owned(), why: why.to_owned() })
+    }
+
+    /// Stores a barrier; returns its sequence.
+    pub fn put_barrier(&self) -> u64 {
+        self.put(StoredEntry::Barrier)
+    }
+
+    fn put(&self, stored: StoredEntry) -> u64 {
         let mut state = self.state();
-        let end = state.push(StoredEntry::Unreadable { subject: subject.to_owned(), why: why.to_owned() });
+        let end = state.push(stored);
         self.signal.send_modify(|signal| signal.end = end);
         end
+    }
+
+    /// The last sequence; 0 if it is empty.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.state().end()
     }
 
     /// The number of events that loads have read so far.
@@ -190,7 +208,7 @@ impl MemoryLog {
     pub fn events(&self) -> Vec<RecordedEvent> {
         let readable = |stored: &StoredEntry| match stored {
             StoredEntry::Event(recorded) => Some(RecordedEvent::clone(recorded)),
-            StoredEntry::Unreadable { .. } => None,
+            StoredEntry::Unreadable { .. } | StoredEntry::Barrier => None,
         };
         self.state().stored.iter().filter_map(readable).collect()
     }
@@ -224,6 +242,7 @@ impl MemoryLog {
             .take(most)
             .map(|(sequence, stored)| match stored {
                 StoredEntry::Event(recorded) => Ok(RecordedEvent::clone(recorded)),
+                StoredEntry::Barrier => Err(LogError::Unavailable("a barrier on an aggregate's subject".into())),
                 StoredEntry::Unreadable { why, .. } => Err(LogError::Frozen { sequence, why: why.clone().into() }),
             })
             .collect();
@@ -309,6 +328,14 @@ impl EventLog for MemoryLog {
             Ok(self.state().last(&aggregate.to_string()))
         }
         .boxed()
+    }
+
+    fn barrier(&self, _: Freshness) -> BoxFuture<'_, Result<Proof, LogError>> {
+        async move { self.ensure_available().map(|()| Proof::SingleCopy) }.boxed()
+    }
+
+    fn extent(&self, _: AggregateId) -> BoxFuture<'_, Result<Option<Extent>, LogError>> {
+        async move { Ok(None) }.boxed()
     }
 
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {

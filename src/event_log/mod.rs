@@ -5,10 +5,12 @@
 //!
 //! - [`jetstream`]: the adapter. It uses `publish` and `batch` (one attempt to store), `leader_reads` (reads answered
 //!   by the stream's leader), `reader` (the ordered reader) and [`codec`] (an event's form on the wire).
+//! - [`barrier`]: proofs that a read is current, on a cluster.
 //! - [`durable`]: the durable reader. [`history`]: ranges of the log for the read models.
 //! - [`size`]: how full the log is, and its reserve. [`growth`]: what makes it grow.
 //! - [`raw`]: messages as stored, for exports; [`refill`]: fills an empty stream with them.
 
+pub mod barrier;
 mod batch;
 pub mod codec;
 pub mod durable;
@@ -18,6 +20,8 @@ pub mod jetstream;
 mod leader_reads;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+#[cfg(test)]
+pub mod memory_node;
 mod publish;
 pub mod raw;
 mod reader;
@@ -33,6 +37,8 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use crate::common::error::Cause;
+
+pub use barrier::{Freshness, Proof};
 
 /// One event to store, with the expectation that its decision was based on.
 #[derive(Debug, Clone)]
@@ -107,6 +113,8 @@ impl Filter {
 pub enum Delivery {
     /// The next event.
     Event(Arc<RecordedEvent>),
+    /// No event, but the next message of the log, at this sequence. Only readers of all events get it.
+    Barrier(u64),
     /// The next event, which this binary cannot read.
     Unreadable {
         /// Its sequence.
@@ -131,6 +139,15 @@ pub struct FirstPage {
     pub complete: bool,
 }
 
+/// How much of the log one node has, and how much of it is one aggregate's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The last sequence in the node's copy. A copy is a prefix of the log, so it has everything before, too.
+    pub end: u64,
+    /// The aggregate's events in the copy: all up to `end`, perhaps some after it.
+    pub events: u64,
+}
+
 /// The port to the log.
 pub trait EventLog: Send + Sync + 'static {
     /// Stores one event; returns its sequence. After a timeout the same event is published again with the same
@@ -146,10 +163,18 @@ pub trait EventLog: Send + Sync + 'static {
     /// The aggregate's first few events: for most aggregates, all of them.
     fn load_first(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<FirstPage, LogError>>;
 
-    /// The last sequence on the aggregate's subject, from the stream's leader; 0 if there is none.
+    /// The last sequence on the aggregate's subject, from the stream's leader; 0 if there is none. Current only if the
+    /// log has one copy: a leader that was deposed answers until it notices.
     fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>>;
 
-    /// The last sequence that the filter selects; 0 if there is none.
+    /// Proves that a read that includes everything up to a position is current.
+    fn barrier(&self, freshness: Freshness) -> BoxFuture<'_, Result<Proof, LogError>>;
+
+    /// How far one node's copy of the log goes, with the aggregate's number of events in it; `None` if the log has one
+    /// copy, so that no answer is of an older one.
+    fn extent(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Extent>, LogError>>;
+
+    /// The last sequence that the filter selects; 0 if there is none. Without a filter it may be a barrier's.
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>>;
 
     /// All events after a sequence, in order and without a gap, for ever. While the broker is away the stream delivers

@@ -10,6 +10,7 @@ use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_nats::{Client, HeaderMap, Request};
 use bytes::Bytes;
+use dockhost_domain::subject::BARRIER;
 
 use super::Append;
 use super::codec::Codec;
@@ -31,7 +32,7 @@ pub struct OutgoingMessage {
 /// The outcome of one attempt.
 #[derive(Debug)]
 pub enum PublishOutcome {
-    /// Stored at this sequence.
+    /// Stored at this sequence, by this attempt: a quorum has it.
     Stored(u64),
     /// Stored at this sequence by an earlier attempt. The broker knows it from memory, so this proves no quorum.
     Duplicate(u64),
@@ -72,6 +73,12 @@ pub async fn outgoing(codec: &Codec, append: &Append) -> Result<OutgoingMessage,
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, append.expected.to_string());
     headers.insert(NATS_MESSAGE_ID, append.envelope.meta.id.to_string());
     Ok(OutgoingMessage { subject: append.envelope.aggregate.to_string(), headers, body })
+}
+
+/// A barrier.
+#[must_use]
+pub fn barrier() -> OutgoingMessage {
+    OutgoingMessage { subject: BARRIER.to_owned(), headers: HeaderMap::new(), body: Bytes::new() }
 }
 
 /// Publishes and waits for the stream's reply.

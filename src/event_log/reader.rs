@@ -258,6 +258,7 @@ pub async fn decode(codec: &Codec, sequence: u64, message: &Message) -> Result<D
     };
     Ok(match codec.decode(&stored).await? {
         Decoded::Event(recorded) => Delivery::Event(recorded),
+        Decoded::Barrier => Delivery::Barrier(sequence),
         Decoded::Unreadable { sequence, why } => {
             Delivery::Unreadable { sequence, subject: message.subject.to_string(), why }
         }

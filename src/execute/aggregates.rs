@@ -1,6 +1,7 @@
 //! The caches of all kinds of aggregates.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use dockhost_domain::account::Account;
 use dockhost_domain::aggregate::Aggregate;
@@ -11,7 +12,7 @@ use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::Tenancy;
 
-use super::cache::{AggregateCache, CacheEntry, CachedState};
+use super::cache::{AggregateCache, CacheEntry, CachedState, Load};
 use super::snapshots::SnapshotManager;
 
 const MAX_STATES_PER_KIND: u64 = 50_000;
@@ -24,6 +25,8 @@ pub struct Aggregates {
     backends: AggregateCache<Backend>,
     claims: AggregateCache<Claim>,
     snapshots: Option<Arc<SnapshotManager>>,
+    /// The last sequence that [`Aggregates::observe`] was given: a load that begins now gets no event up to it again.
+    observed: AtomicU64,
 }
 
 /// A kind of aggregate that has a cache here.
@@ -52,6 +55,7 @@ impl Default for Aggregates {
             backends: AggregateCache::new(MAX_STATES_PER_KIND),
             claims: AggregateCache::new(MAX_STATES_PER_KIND),
             snapshots: None,
+            observed: AtomicU64::new(0),
         }
     }
 }
@@ -62,8 +66,32 @@ impl Aggregates {
         Self { snapshots: Some(snapshots), ..Self::default() }
     }
 
+    /// The log is followed from this sequence on: what was cached before may lack earlier events.
+    pub fn begin(&self, sequence: u64) {
+        self.note(sequence);
+        self.accounts.clear();
+        self.tenancies.clear();
+        self.sessions.clear();
+        self.backends.clear();
+        self.claims.clear();
+    }
+
+    fn note(&self, sequence: u64) {
+        self.observed.fetch_max(sequence, Ordering::SeqCst);
+        // Before the look-up that follows: either it finds the entry of a load, or that load finds this sequence.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Begins a load; also returns the sequence up to which the load gets nothing from [`Aggregates::observe`].
+    pub(super) fn begin_load<'a, A: CachedAggregate>(&self, entry: &'a CacheEntry<A>) -> (Load<'a, A>, u64) {
+        let load = entry.begin_load();
+        fence(Ordering::SeqCst);
+        (load, self.observed.load(Ordering::SeqCst))
+    }
+
     /// Applies an event to its aggregate, if that is cached.
     pub fn observe(&self, recorded: &Arc<RecordedEvent>) {
+        self.note(recorded.sequence);
         match recorded.envelope.aggregate {
             AggregateId::Account(id) => self.observe_one::<Account>(id, recorded),
             AggregateId::Tenancy(id) => self.observe_one::<Tenancy>(id, recorded),

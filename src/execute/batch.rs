@@ -45,13 +45,12 @@ impl Batch {
         let mut cached = self.executor.state::<C::Aggregate>(id).await?;
         let event = match command.decide(&cached.state) {
             Ok(Some(event)) => Some(event),
-            decision => match self.executor.reload_if_newer(id, cached.sequence).await? {
-                None => decision.map_err(ExecuteError::Rejected)?,
-                Some(newer) => {
-                    cached = newer;
-                    command.decide(&cached.state).map_err(ExecuteError::Rejected)?
-                }
-            },
+            decision => {
+                let was = cached.sequence;
+                cached = self.executor.confirmed::<C::Aggregate>(id).await?;
+                let decision = if cached.sequence == was { decision } else { command.decide(&cached.state) };
+                decision.map_err(ExecuteError::Rejected)?
+            }
         };
         if let Some(event) = event {
             self.admitted &= self.executor.capacity.admits(command.class());

@@ -2,7 +2,7 @@
 //!
 //! Events arrive from three sources: loads, the follower, and this replica's own appends. Each applies an event only if
 //! it is newer than the cached state, and events that arrive during a load are buffered until it is done. So no
-//! interleaving skips an event or applies one twice.
+//! interleaving skips an event or applies one twice, if a load includes what had arrived before it began.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +17,8 @@ pub struct CachedState<A> {
     pub state: Arc<A>,
     /// The sequence of the last event in it; 0 for none.
     pub sequence: u64,
+    /// The events in it.
+    events: u64,
     /// The id of the last event in it.
     event: Option<EventId>,
     /// Events since the state was read from a snapshot or offered for one.
@@ -25,10 +27,11 @@ pub struct CachedState<A> {
 
 impl<A> Clone for CachedState<A> {
     fn clone(&self) -> Self {
-        let Self { state, sequence, event, events_since_snapshot } = self;
+        let Self { state, sequence, events, event, events_since_snapshot } = self;
         Self {
             state: Arc::clone(state),
             sequence: *sequence,
+            events: *events,
             event: *event,
             events_since_snapshot: *events_since_snapshot,
         }
@@ -38,18 +41,23 @@ impl<A> Clone for CachedState<A> {
 impl<A: Aggregate> CachedState<A> {
     /// The state before the first event.
     pub fn empty() -> Self {
-        Self { state: Arc::new(A::default()), sequence: 0, event: None, events_since_snapshot: 0 }
+        Self { state: Arc::new(A::default()), sequence: 0, events: 0, event: None, events_since_snapshot: 0 }
     }
 
-    /// The state in a snapshot.
-    pub fn from_snapshot(state: A, sequence: u64, event: EventId) -> Self {
-        Self { state: Arc::new(state), sequence, event: Some(event), events_since_snapshot: 0 }
+    /// The state in a snapshot, after so many events.
+    pub fn from_snapshot(state: A, sequence: u64, events: u64, event: EventId) -> Self {
+        Self { state: Arc::new(state), sequence, events, event: Some(event), events_since_snapshot: 0 }
     }
 
     /// The state after these events.
     pub fn with(mut self, events: &[RecordedEvent]) -> Self {
         events.iter().for_each(|recorded| self.apply(recorded));
         self
+    }
+
+    /// The number of events in it.
+    pub const fn events(&self) -> u64 {
+        self.events
     }
 
     /// The id of the last event in it.
@@ -64,6 +72,7 @@ impl<A: Aggregate> CachedState<A> {
         {
             Arc::make_mut(&mut self.state).evolve(event, &recorded.envelope.meta);
             self.sequence = recorded.sequence;
+            self.events += 1;
             self.event = Some(recorded.envelope.meta.id);
             self.events_since_snapshot += 1;
         }
@@ -185,6 +194,11 @@ impl<A: Aggregate> AggregateCache<A> {
     /// The entry of an aggregate, if there is one.
     pub fn get(&self, id: A::Id) -> Option<Arc<CacheEntry<A>>> {
         self.entries.get(&id)
+    }
+
+    /// Evicts all aggregates.
+    pub fn clear(&self) {
+        self.entries.invalidate_all();
     }
 
     /// Evicts one aggregate; the next use loads it.

@@ -1,15 +1,19 @@
 //! Runs commands: load, decide, append.
 //!
 //! A command decides on a cached state, and its append expects the sequence of that state. A rejection or a no-op has
-//! no append, so before it returns one, `execute` checks that the cached state is current; if not, it reloads and
-//! decides again.
+//! no append, so before it returns one, `execute` makes sure that the state is current; if it was not, it decides again.
+//! The state that a verdict rests on is one of the aggregate's states between the command's arrival and its answer, also
+//! if the broker's nodes disagree on which one leads the log (docs/adr/0015-verdicts-after-a-barrier.md).
 //!
+//! - `current`: current states. `applied`: how far the follower is.
 //! - `cache`: states of one kind of aggregate. `aggregates`: the caches of all kinds. [`snapshots`]: saved states.
 //! - `batch`: commands on several aggregates that are stored together.
 
 mod aggregates;
+mod applied;
 mod batch;
 mod cache;
+mod current;
 pub mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -21,13 +25,15 @@ use dockhost_domain::aggregate::{Aggregate, Command, CommandClass, Meta};
 use dockhost_domain::envelope::{Envelope, Origin, RecordedEvent};
 use dockhost_domain::ids::EventId;
 use rand::Rng;
+use tokio::time::Instant;
 
 use crate::common::clock;
 use crate::common::error::Cause;
 use crate::event_log::size::LogCapacity;
-use crate::event_log::{Append, AppendError, EventLog, LogError};
+use crate::event_log::{Append, AppendError, EventLog, Freshness, LogError};
 
 pub use aggregates::{Aggregates, CachedAggregate};
+pub use applied::Applied;
 pub use batch::Batch;
 pub use cache::CachedState;
 pub use snapshots::{SnapshotManager, SnapshotOptions, SnapshotStore};
@@ -83,19 +89,23 @@ pub struct Executed<A> {
 pub struct Executor {
     log: Arc<dyn EventLog>,
     aggregates: Aggregates,
+    applied: Applied,
     capacity: Arc<LogCapacity>,
 }
 
 impl Executor {
     /// An executor with an empty cache and without snapshots.
     pub fn new(log: Arc<dyn EventLog>) -> Arc<Self> {
-        Arc::new(Self { log, aggregates: Aggregates::default(), capacity: Arc::default() })
+        Self::with(log, Aggregates::default())
     }
 
     /// An executor with an empty cache and snapshots.
     pub fn with_snapshots(log: Arc<dyn EventLog>, snapshots: Arc<SnapshotManager>) -> Arc<Self> {
-        let aggregates = Aggregates::with_snapshots(snapshots);
-        Arc::new(Self { log, aggregates, capacity: Arc::default() })
+        Self::with(log, Aggregates::with_snapshots(snapshots))
+    }
+
+    fn with(log: Arc<dyn EventLog>, aggregates: Aggregates) -> Arc<Self> {
+        Arc::new(Self { log, aggregates, applied: Applied::default(), capacity: Arc::default() })
     }
 
     /// The log.
@@ -113,6 +123,11 @@ impl Executor {
         &self.aggregates
     }
 
+    /// How far the follower has applied the log.
+    pub fn applied(&self) -> &Applied {
+        &self.applied
+    }
+
     /// The state from the cache, or else from the log. It may be out of date.
     ///
     /// # Errors
@@ -126,8 +141,9 @@ impl Executor {
         if let Some(cached) = entry.loaded() {
             return Ok(cached);
         }
-        let load = entry.begin_load();
-        let cached = load.finish(self.load::<A>(id).await?);
+        let (load, floor) = self.aggregates.begin_load(&entry);
+        let loaded = self.load::<A>(id).await?;
+        let cached = load.finish(self.complete(id, loaded, floor).await?);
         self.aggregates.offer_snapshot(id, &entry);
         Ok(cached)
     }
@@ -167,40 +183,6 @@ impl Executor {
         }
     }
 
-    /// The current state: the sequence of the cached one is compared with the log. For what guards access.
-    ///
-    /// # Errors
-    /// If the log can't be read.
-    pub async fn confirmed<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
-        let cached = self.state::<A>(id).await?;
-        Ok(self.reload_if_newer(id, cached.sequence).await?.unwrap_or(cached))
-    }
-
-    /// The current state, or `None` if `sequence` is the last one.
-    async fn reload_if_newer<A: CachedAggregate>(
-        &self,
-        id: A::Id,
-        sequence: u64,
-    ) -> Result<Option<CachedState<A>>, LogError> {
-        if self.log.last_sequence(A::subject(id)).await? == sequence {
-            return Ok(None);
-        }
-        self.reload::<A>(id).await.map(Some)
-    }
-
-    /// Applies the log's newer events to the cached state.
-    async fn reload<A: CachedAggregate>(&self, id: A::Id) -> Result<CachedState<A>, LogError> {
-        let cached = self.state::<A>(id).await?;
-        let tail: Vec<_> = self.log.load(A::subject(id), cached.sequence).await?.into_iter().map(Arc::new).collect();
-        let entry = A::cache(&self.aggregates).entry(id);
-        self.aggregates.apply(id, &entry, &tail);
-        match entry.loaded() {
-            Some(cached) => Ok(cached),
-            // Evicted since the first line.
-            None => Box::pin(self.state::<A>(id)).await,
-        }
-    }
-
     /// Decides and stores. Runs to completion even if the caller is dropped.
     ///
     /// # Errors
@@ -235,8 +217,8 @@ impl Executor {
         A: CachedAggregate,
         R: Send + 'static,
     {
-        let this = Arc::clone(self);
-        let task = tokio::spawn(async move { this.run(id, &origin, class, decide).await });
+        let (this, arrived) = (Arc::clone(self), Instant::now());
+        let task = tokio::spawn(async move { this.run(id, &origin, class, arrived, decide).await });
         task.await.unwrap_or_else(|error| Err(ExecuteError::Unknown(error.into())))
     }
 
@@ -245,6 +227,7 @@ impl Executor {
         id: A::Id,
         origin: &Origin,
         class: CommandClass,
+        arrived: Instant,
         mut decide: impl FnMut(&A) -> Result<Option<A::Event>, R> + Send,
     ) -> Result<Executed<A>, ExecuteError<R>>
     where
@@ -257,13 +240,19 @@ impl Executor {
             return Err(ExecuteError::Busy);
         };
         let mut cached = self.state::<A>(id).await?;
+        let mut is_current = false;
         for attempt in 0..MAX_ATTEMPTS {
             let event = match decide(&cached.state) {
                 Ok(Some(event)) => event,
                 decision => {
-                    if let Some(newer) = self.reload_if_newer(id, cached.sequence).await? {
-                        cached = newer;
-                        continue;
+                    // Once a state was current, so is each later one.
+                    if !is_current {
+                        let current = self.current::<A>(id, Freshness::Since(arrived)).await?;
+                        is_current = true;
+                        let was = std::mem::replace(&mut cached, current).sequence;
+                        if was != cached.sequence {
+                            continue;
+                        }
                     }
                     decision.map_err(ExecuteError::Rejected)?;
                     return Ok(Executed { stored: None, current: cached });
@@ -284,7 +273,7 @@ impl Executor {
                 }
                 Err(AppendError::Conflict) => {
                     conflict_backoff(attempt).await;
-                    cached = self.reload::<A>(id).await?;
+                    cached = self.reload::<A>(id, 0).await?;
                 }
                 Err(error) => return Err(to_execute_error(error)),
             }

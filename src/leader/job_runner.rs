@@ -134,7 +134,7 @@ where
             let work = match &delivery.delivery {
                 Delivery::Event(recorded) => to_work(recorded),
                 // The aggregate is frozen; it is re-queued when it is released.
-                Delivery::Unreadable { .. } | Delivery::CaughtUp | Delivery::Idle => None,
+                Delivery::Unreadable { .. } | Delivery::Barrier(_) | Delivery::CaughtUp | Delivery::Idle => None,
             };
             match work {
                 None => drop(delivery.ack.confirm().await),

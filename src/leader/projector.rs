@@ -148,7 +148,7 @@ impl Projectors {
                     Delivery::Unreadable { sequence, subject, why } => {
                         batch.push(LogEntry::Unreadable(Unreadable::new(subject, sequence, &why)));
                     }
-                    Delivery::CaughtUp => {}
+                    Delivery::Barrier(_) | Delivery::CaughtUp => {}
                     Delivery::Idle => is_idle = true,
                 }
                 next = if batch.len() < EVENTS_PER_BATCH { events.next().now_or_never().flatten() } else { None };

@@ -1,19 +1,17 @@
 //! The follower: reads the log in order, once per replica.
 //!
 //! In: every event, and the broker's idle heartbeats. Out: current aggregate caches, the fleet, the
-//! replica's position in the log, and notifications for tasks that wait for an aggregate. After [`MAX_SILENCE`] without
-//! contact the replica is not live, because it may have missed a revocation.
+//! replica's position in the log ([`Applied`](crate::execute::Applied)), and notifications for tasks that wait for an
+//! aggregate. After a few seconds without contact the replica is not live, because it may have missed a revocation.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::{Quarantine, Unreadable};
 use futures::StreamExt;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::heartbeat_registry::HeartbeatRegistry;
@@ -24,35 +22,22 @@ pub use super::facts::tie_breaker;
 pub use super::fleet::{Fleet, Reservation};
 pub use super::watchers::{Watcher, Watchers};
 
-/// A replica that receives neither an event nor an idle heartbeat for this long is not live.
-pub const MAX_SILENCE: Duration = Duration::from_secs(5);
-
 /// This replica's view of the log.
 pub struct Follower {
     executor: Arc<Executor>,
     fleet: Arc<Fleet>,
     watchers: Watchers,
-    state: watch::Sender<State>,
     last_sequences: Mutex<BTreeMap<&'static str, u64>>,
     frozen: Mutex<Quarantine>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct State {
-    position: u64,
-    caught_up: bool,
-    last_contact: Instant,
 }
 
 impl Follower {
     /// A follower that has read nothing yet.
     pub fn new(executor: Arc<Executor>, heartbeats: Arc<HeartbeatRegistry>) -> Arc<Self> {
-        let (state, _) = watch::channel(State { position: 0, caught_up: false, last_contact: Instant::now() });
         Arc::new(Self {
             executor,
             fleet: Arc::new(Fleet::new(heartbeats)),
             watchers: Watchers::default(),
-            state,
             last_sequences: Mutex::default(),
             frozen: Mutex::default(),
         })
@@ -75,26 +60,22 @@ impl Follower {
 
     /// The last sequence that this replica has applied.
     pub fn position(&self) -> u64 {
-        self.state.borrow().position
+        self.executor.applied().sequence()
     }
 
-    /// Whether this replica has caught up once and had contact with the log within [`MAX_SILENCE`].
+    /// Whether this replica has caught up once and had contact with the log within the last seconds.
     pub fn is_live(&self) -> bool {
-        let state = *self.state.borrow();
-        state.caught_up && state.last_contact.elapsed() < MAX_SILENCE
+        self.executor.applied().is_live()
     }
 
     /// Waits until the follower has caught up for the first time.
     pub async fn wait_until_caught_up(&self) {
-        let mut state = self.state.subscribe();
-        // The sender lives in `self`, so waiting cannot fail.
-        let _ = state.wait_for(|state| state.caught_up).await;
+        self.executor.applied().wait_until_caught_up().await;
     }
 
     /// Waits until this replica has applied a sequence.
     pub async fn wait_until_applied(&self, sequence: u64) {
-        let mut state = self.state.subscribe();
-        let _ = state.wait_for(|state| state.position >= sequence).await;
+        self.executor.applied().wait_until(sequence).await;
     }
 
     /// The last sequence of one aggregate kind that this replica has seen.
@@ -110,17 +91,20 @@ impl Follower {
         cancel: CancellationToken,
     ) {
         *self.last_sequences.lock().unwrap_or_else(PoisonError::into_inner) = last_sequences;
-        self.state.send_modify(|state| state.position = after);
+        let applied = self.executor.applied();
+        self.executor.aggregates().begin(after);
+        applied.begin(after);
         let mut events = self.executor.log().follow(after, Filter::All);
         while let Some(Some(delivery)) = cancel.run_until_cancelled(events.next()).await {
             match delivery {
                 Delivery::Event(recorded) => self.observe(&recorded),
                 Delivery::Unreadable { sequence, subject, why } => {
                     self.freeze(Unreadable::new(subject, sequence, &why));
-                    self.record_contact(|state| state.position = sequence);
+                    applied.advance(sequence);
                 }
-                Delivery::CaughtUp => self.record_contact(|state| state.caught_up = true),
-                Delivery::Idle => self.record_contact(|_| {}),
+                Delivery::Barrier(sequence) => applied.advance(sequence),
+                Delivery::CaughtUp => applied.catch_up(),
+                Delivery::Idle => applied.touch(),
             }
         }
     }
@@ -154,14 +138,7 @@ impl Follower {
             self.freeze(Unreadable::new(aggregate.to_string(), recorded.sequence, "applying the event panicked"));
         }
         self.last_sequences.lock().unwrap_or_else(PoisonError::into_inner).insert(aggregate.kind(), recorded.sequence);
-        self.record_contact(|state| state.position = recorded.sequence);
+        self.executor.applied().advance(recorded.sequence);
         self.watchers.notify(&aggregate);
-    }
-
-    fn record_contact(&self, change: impl FnOnce(&mut State)) {
-        self.state.send_modify(|state| {
-            change(state);
-            state.last_contact = Instant::now();
-        });
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use dockhost::common::clock;
 use dockhost::event_log::jetstream::JetStreamLog;
-use dockhost::event_log::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
+use dockhost::event_log::{
+    Append, AppendError, Delivery, EventLog, Extent, Filter, FirstPage, Freshness, LogError, Proof,
+};
 use dockhost::execute::snapshots::memory::MemorySnapshotStore;
 use dockhost::execute::{ExecuteError, Executor, SnapshotManager, SnapshotOptions, SnapshotStore};
 use dockhost_domain::aggregate::Aggregate;
@@ -63,6 +65,14 @@ impl EventLog for CountingLog {
 
     fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>> {
         self.log.last_sequence(aggregate)
+    }
+
+    fn barrier(&self, freshness: Freshness) -> BoxFuture<'_, Result<Proof, LogError>> {
+        self.log.barrier(freshness)
+    }
+
+    fn extent(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Extent>, LogError>> {
+        self.log.extent(aggregate)
     }
 
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {
@@ -202,6 +212,7 @@ async fn snapshot_store_older_one_never_replaces_a_newer_one() {
             incarnation: log.to_owned().into(),
             fold_version,
             sequence,
+            events: sequence,
             event: EventId::from_uuid(clock::fresh_uuid()),
             state: vec![0, 1, 255, u8::try_from(sequence).unwrap()],
         };
@@ -233,6 +244,7 @@ async fn snapshot_of_maximum_size_fits_into_a_document() {
         incarnation: "one".to_owned().into(),
         fold_version: 1,
         sequence: 1,
+        events: 1,
         event: EventId::from_uuid(clock::fresh_uuid()),
         state: vec![7; bytes],
     };
@@ -252,6 +264,7 @@ async fn store_everything_includes_snapshots() {
         incarnation: "one".to_owned().into(),
         fold_version: 1,
         sequence: 1,
+        events: 1,
         event: EventId::from_uuid(clock::fresh_uuid()),
         state: b"\xff a planted canary".to_vec(),
     };

@@ -3,6 +3,7 @@
 mod cold;
 mod create;
 mod fleet;
+mod noops;
 mod projector;
 mod reads;
 mod replicas;
@@ -25,6 +26,7 @@ pub struct Row {
 pub const ROWS: &[Row] = &[
     Row { name: "reads", what: "listing one's own instances", run: |effort| reads::run(effort).boxed_local() },
     Row { name: "stops", what: "a command that waits only for the append", run: |e| stops::run(e).boxed_local() },
+    Row { name: "noops", what: "a command that finds nothing to do", run: |e| noops::run(e).boxed_local() },
     Row { name: "create", what: "from the request to a running instance", run: |e| create::run(e).boxed_local() },
     Row { name: "projector", what: "read models from large logs", run: |e| projector::run(e).boxed_local() },
     Row { name: "cold", what: "the first command after many events", run: |e| cold::run(e).boxed_local() },

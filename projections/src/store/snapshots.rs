@@ -25,7 +25,9 @@ pub struct Snapshot {
     pub fold_version: u32,
     /// The sequence of the last event in it.
     pub sequence: u64,
-    /// The id of that event.
+    /// The number of events in it.
+    pub events: u64,
+    /// The id of the last event.
     pub event: EventId,
     /// The sealed state.
     pub state: Vec<u8>,
@@ -50,7 +52,7 @@ impl MongoStore {
     /// [`StoreError`].
     pub async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         self.run_bulk(|database| async move {
-            let Snapshot { subject, incarnation, fold_version, sequence, event, state } = snapshot;
+            let Snapshot { subject, incarnation, fold_version, sequence, events, event, state } = snapshot;
             let (incarnation, fold_version) = (incarnation.to_string(), i64::from(fold_version));
             let sequence = number(sequence);
             let further = doc! { "$and": [
@@ -63,6 +65,7 @@ impl MongoStore {
                 "incarnation": incarnation,
                 "foldVersion": fold_version,
                 "sequence": sequence,
+                "events": number(events),
                 "event": event.to_string(),
                 "state": Binary { subtype: BinarySubtype::Generic, bytes: state },
             };
@@ -88,6 +91,7 @@ fn read(subject: &str, found: &Bson) -> Option<Snapshot> {
         incarnation: found.get_str("incarnation").ok()?.to_owned().into(),
         fold_version: u32::try_from(found.get_i64("foldVersion").ok()?).ok()?,
         sequence: u64::try_from(found.get_i64("sequence").ok()?).ok()?,
+        events: u64::try_from(found.get_i64("events").ok()?).ok()?,
         event: found.get_str("event").ok()?.parse().ok()?,
         state: found.get_binary_generic("state").ok()?.clone(),
     })

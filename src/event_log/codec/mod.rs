@@ -16,7 +16,7 @@ use dockhost_domain::envelope::{self, Envelope, RecordedEvent, header};
 use dockhost_domain::event::{Encoded, Event};
 use dockhost_domain::ids::EventId;
 use dockhost_domain::personal::MARKER;
-use dockhost_domain::subject::AggregateId;
+use dockhost_domain::subject::{AggregateId, BARRIER};
 use futures::FutureExt;
 use serde_json::Value;
 
@@ -42,11 +42,13 @@ pub struct StoredMessage<'a> {
     pub body: &'a [u8],
 }
 
-/// The result of decoding a message.
+/// What a message of the log is. Every reader learns it here.
 #[derive(Debug, Clone)]
 pub enum Decoded {
     /// An event.
     Event(Arc<RecordedEvent>),
+    /// A barrier ([`BARRIER`]): no event.
+    Barrier,
     /// A message that this binary cannot read.
     Unreadable {
         /// Its sequence.
@@ -91,6 +93,9 @@ impl Codec {
     /// # Errors
     /// [`KeyError`] if the key of a sealed value is not available, and either may become so or many keys are lost.
     pub async fn decode(&self, stored: &StoredMessage<'_>) -> Result<Decoded, KeyError> {
+        if stored.subject == BARRIER {
+            return Ok(Decoded::Barrier);
+        }
         // The text of a panic may contain personal data.
         let panicked = |_| Err(DecodeError::Content("decoding the event panicked".to_owned()));
         match AssertUnwindSafe(self.read(stored)).catch_unwind().await.unwrap_or_else(panicked) {

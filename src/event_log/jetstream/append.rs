@@ -86,8 +86,9 @@ impl JetStreamLog {
             1 => send(&self.client, messages.remove(0), timeout).await,
             _ => send_batch(&self.client, &clock::fresh_uuid().to_string(), messages, timeout).await,
         };
-        if matches!(outcome, PublishOutcome::Stored(_)) {
+        if let PublishOutcome::Stored(sequence) = outcome {
             self.write_proof.record(began);
+            self.barriers.record(began, sequence);
         }
         outcome
     }

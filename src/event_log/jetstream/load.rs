@@ -102,6 +102,7 @@ impl JetStreamLog {
     async fn decode_or_freeze(&self, stored: &StoredMessage<'_>) -> Result<RecordedEvent, LogError> {
         match self.codec.decode(stored).await {
             Ok(Decoded::Event(recorded)) => Ok(Arc::unwrap_or_clone(recorded)),
+            Ok(Decoded::Barrier) => Err(LogError::Unavailable("a barrier on an aggregate's subject".into())),
             Ok(Decoded::Unreadable { sequence, why }) => Err(LogError::Frozen { sequence, why: why.into() }),
             Err(error) => Err(LogError::Unavailable(error.into())),
         }

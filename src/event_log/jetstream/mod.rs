@@ -1,11 +1,13 @@
 //! The log on JetStream: the adapter that production uses.
 //!
-//! - `append`: appends, with retries until the outcome is known. `load`: reads of one aggregate.
+//! - `barrier`: barriers, and the extent of a node's copy. `append`: appends, with retries until the outcome is known. `load`: reads of one aggregate.
 
 mod append;
+mod barrier;
 mod load;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -20,12 +22,13 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::time::Instant;
 
+use super::barrier::Barriers;
 use super::codec::Codec;
 use super::durable::DurableReader;
 use super::leader_reads::{self, LeaderReads};
 use super::reader::{OrderedReader, decoded, subjects};
 use super::size::LogSize;
-use super::{Append, AppendError, Delivery, EventLog, Filter, FirstPage, LogError};
+use super::{Append, AppendError, Delivery, EventLog, Extent, Filter, FirstPage, Freshness, LogError, Proof};
 use crate::broker::streams::{self, EVENTS, KEYS_BUCKET, StreamError, StreamOptions};
 use crate::broker::write_proof::WriteProof;
 use crate::common::error::chain;
@@ -81,6 +84,9 @@ pub struct JetStreamLog {
     incarnation: Incarnation,
     write_proof: Arc<WriteProof>,
     options: LogOptions,
+    barriers: Arc<Barriers>,
+    /// The copies of EVENTS, which an operator may change while the server runs.
+    copies: Arc<AtomicUsize>,
 }
 
 impl JetStreamLog {
@@ -138,6 +144,8 @@ impl JetStreamLog {
             keyring,
             write_proof: Arc::default(),
             options,
+            barriers: Arc::default(),
+            copies: Arc::new(AtomicUsize::new(events.config.num_replicas)),
         })
     }
 
@@ -168,7 +176,9 @@ impl JetStreamLog {
     /// # Errors
     /// [`LogError::Unavailable`].
     pub async fn size(&self) -> Result<LogSize, LogError> {
-        Ok(size(&self.reads.state().await?))
+        let info = self.reads.state().await?;
+        self.copies.store(info.config.num_replicas, Ordering::Relaxed);
+        Ok(size(&info))
     }
 
     /// A durable reader of EVENTS, which resumes in any process after what was acknowledged under `name`.
@@ -218,6 +228,14 @@ impl EventLog for JetStreamLog {
 
     fn last_sequence(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<u64, LogError>> {
         async move { self.reads.last_sequence(&aggregate.to_string()).await }.boxed()
+    }
+
+    fn barrier(&self, freshness: Freshness) -> BoxFuture<'_, Result<Proof, LogError>> {
+        self.prove(freshness).boxed()
+    }
+
+    fn extent(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Extent>, LogError>> {
+        self.extent_of(aggregate).boxed()
     }
 
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {

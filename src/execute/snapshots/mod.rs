@@ -118,7 +118,7 @@ impl SnapshotManager {
         let opened = tokio::task::spawn_blocking(move || {
             let plain = cipher.open(&binding(&found), &found.state)?;
             let state = serde_json::from_slice::<A>(&plain).ok()?;
-            Some(CachedState::from_snapshot(state, found.sequence, found.event))
+            Some(CachedState::from_snapshot(state, found.sequence, found.events, found.event))
         });
         let cached = opened.await.ok().flatten();
         if cached.is_none() {
@@ -155,6 +155,7 @@ impl SnapshotManager {
 
 /// What a sealed state is bound to, so that it does not open as the state of another aggregate, log, fold or event.
 fn binding(of: &Snapshot) -> Vec<u8> {
-    let Snapshot { subject, incarnation, fold_version, sequence, event, state: _ } = of;
-    format!("dockhost.snapshot.v1\0{subject}\0{incarnation}\0{fold_version}\0{sequence}\0{event}").into_bytes()
+    let Snapshot { subject, incarnation, fold_version, sequence, events, event, state: _ } = of;
+    format!("dockhost.snapshot.v2\0{subject}\0{incarnation}\0{fold_version}\0{sequence}\0{events}\0{event}")
+        .into_bytes()
 }

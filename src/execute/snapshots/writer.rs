@@ -25,6 +25,7 @@ pub(super) struct SnapshotRequest {
     principal: PrincipalId,
     fold_version: u32,
     sequence: u64,
+    events: u64,
     event: EventId,
     state: Box<dyn FnOnce() -> serde_json::Result<Vec<u8>> + Send>,
 }
@@ -34,9 +35,10 @@ impl SnapshotRequest {
     pub(super) fn of<A: Aggregate>(id: A::Id, cached: &CachedState<A>) -> Option<Self> {
         let aggregate = A::subject(id);
         let (principal, event) = (aggregate.sealed_under()?, cached.event()?);
-        let (fold_version, sequence, state) = (A::FOLD_VERSION, cached.sequence, Arc::clone(&cached.state));
+        let (fold_version, sequence, events) = (A::FOLD_VERSION, cached.sequence, cached.events());
+        let state = Arc::clone(&cached.state);
         let state = Box::new(move || serde_json::to_vec(&*state));
-        Some(Self { aggregate, principal, fold_version, sequence, event, state })
+        Some(Self { aggregate, principal, fold_version, sequence, events, event, state })
     }
 }
 
@@ -71,6 +73,7 @@ impl SnapshotWriter {
             incarnation: self.manager.incarnation.clone(),
             fold_version: request.fold_version,
             sequence: request.sequence,
+            events: request.events,
             event: request.event,
             state: Vec::new(),
         };

@@ -4,6 +4,7 @@
 //! session is live. The 401 is the same for all reasons.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -15,6 +16,7 @@ use dockhost_domain::session::Sessions;
 use super::origin;
 use crate::auth::token::{Bearer, Tokens};
 use crate::common::clock;
+use crate::event_log::Freshness;
 use crate::http::app::{App, Cookies};
 use crate::http::response::{ApiError, Code};
 
@@ -22,6 +24,9 @@ use crate::http::response::{ApiError, Code};
 pub const USER_COOKIE: &str = "accessToken";
 /// The cookie of a backend's session.
 pub const BACKEND_COOKIE: &str = "accessTokenBE";
+
+/// Within this time after a sign-out, every replica refuses commands with the session's token.
+const MAX_SESSION_AGE: Duration = Duration::from_secs(1);
 
 /// The user who calls.
 #[derive(Debug, Clone, Copy)]
@@ -89,16 +94,17 @@ async fn authenticate(app: &App, parts: &Parts, cookie: &str, tokens: &Tokens) -
     if is_live(app, bearer, is_read).await? { Ok(bearer) } else { Err(unauthorized()) }
 }
 
-/// Whether the session is live. While the follower receives the log, its cached state is enough. While it does not, a
-/// read still uses the cache (nothing can be revoked without the log), but a command asks the log. A negative answer
-/// is always confirmed by the log: another replica may have started the session a moment ago.
+/// Whether the session is live. A read uses this replica's state as it is; a command, one that is at most a second old. A
+/// negative answer is always confirmed by the log: another replica may have started the session a moment ago.
 async fn is_live(app: &App, bearer: Bearer, is_read: bool) -> Result<bool, ApiError> {
     let now = clock::now();
-    if app.follower.is_live() || is_read {
-        let cached = app.executor.state::<Sessions>(bearer.principal).await?;
-        if cached.state.is_live(bearer.session, now) {
-            return Ok(true);
-        }
+    let known = if is_read {
+        app.executor.state::<Sessions>(bearer.principal).await?
+    } else {
+        app.executor.current::<Sessions>(bearer.principal, Freshness::Within(MAX_SESSION_AGE)).await?
+    };
+    if known.state.is_live(bearer.session, now) {
+        return Ok(true);
     }
     let confirmed = app.executor.confirmed::<Sessions>(bearer.principal).await?;
     Ok(confirmed.state.is_live(bearer.session, now))

@@ -110,7 +110,7 @@ async fn entries(js: &Context, codec: &Codec) -> Result<Vec<Entry>, Cause> {
         let stored = StoredMessage { sequence, subject, headers: &headers, body };
         let data = match codec.decode(&stored).await? {
             Decoded::Event(recorded) => Some(recorded.envelope.event.encode()?.data),
-            Decoded::Unreadable { .. } => None,
+            Decoded::Barrier | Decoded::Unreadable { .. } => None,
         };
         let headers =
             headers.iter().filter_map(|(name, values)| Some((name.to_string(), values.first()?.to_string()))).collect();

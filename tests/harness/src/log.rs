@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use dockhost::broker::streams::EVENTS;
 use dockhost_domain::envelope::header;
+use dockhost_domain::subject::BARRIER;
 use futures::{StreamExt, TryStreamExt};
 
 use super::Nats;
@@ -43,6 +44,7 @@ pub async fn stored(nats: &Nats) -> Vec<Stored> {
     let messages: Vec<_> = messages.buffered(CONCURRENT_READS).try_collect().await.unwrap();
     messages
         .iter()
+        .filter(|message| message.subject.as_str() != BARRIER)
         .map(|message| Stored {
             sequence: message.sequence,
             subject: message.subject.to_string(),

@@ -249,9 +249,25 @@ impl Nats {
         self.proxies_of(node).for_each(Proxy::cut);
     }
 
-    /// Ends [`Nats::isolate`].
+    /// Isolates a node from the others as a lost network does: no connection is closed.
+    pub fn isolate_silently(&self, node: usize) {
+        self.proxies_of(node).for_each(Proxy::half_open);
+    }
+
+    /// Whether an isolated node answers reads of EVENTS although another node leads it: the node does not know.
+    pub async fn isolated_node_answers(&self, node: usize) -> bool {
+        let broker = self.main_of(node).await;
+        let Ok(stream) = broker.jetstream().get_stream_no_info("EVENTS").await else { return false };
+        stream.get_raw_message(1).await.is_ok()
+    }
+
+    /// Ends [`Nats::isolate`] and [`Nats::isolate_silently`].
     pub fn rejoin(&self, node: usize) {
-        self.proxies_of(node).for_each(Proxy::heal);
+        for proxy in self.proxies_of(node) {
+            // Connections that lost bytes are of no use.
+            proxy.cut();
+            proxy.heal();
+        }
     }
 }
 

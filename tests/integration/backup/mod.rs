@@ -12,6 +12,7 @@ use dockhost::backup::export::{ExportOptions, export};
 use dockhost::backup::manifest::Manifest;
 use dockhost::event_log::EventLog;
 use dockhost::event_log::raw::{RawEvent, RawLog};
+use dockhost_domain::subject::BARRIER;
 use futures::StreamExt;
 
 use crate::event_log::world::{Live, at, sign_in, sign_up, user};
@@ -20,12 +21,13 @@ fn js(live: &Live) -> Context {
     jetstream::new(live.client.clone())
 }
 
-/// A log of this many events: an account with sealed values, an unreadable event, and sign-ins.
+/// A log of this many messages: an account with sealed values, an unreadable event, a barrier, and sign-ins.
 pub async fn log_of(events: u64) -> Live {
     let live = Live::start().await;
     live.log.append_batch(vec![at(0, &sign_up(user())), at(0, &sign_in(user()))]).await.unwrap();
     live.put_raw("dockhost.event.session.unreadable", "\u{7f}nonsense").await;
-    append(&live, events - 3).await;
+    live.put_raw(BARRIER, "").await;
+    append(&live, events - 4).await;
     live
 }
 

@@ -1,7 +1,7 @@
 //! What a backend may not do: anything else.
 
 use async_nats::HeaderMap;
-use dockhost_domain::subject::Channel;
+use dockhost_domain::subject::{BARRIER, Channel};
 use futures::TryStreamExt;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -28,6 +28,7 @@ async fn publish_other_than_its_own_subjects_is_refused() {
         format!("dockhost.assignment.{own}.{id}"),
         format!("dockhost.assignment.{other}.{id}"),
         format!("dockhost.event.account.{id}"),
+        BARRIER.to_owned(),
         format!("dockhost.timer.at.{id}.1"),
         "$JS.API.INFO".to_owned(),
         "$JS.API.STREAM.NAMES".to_owned(),

@@ -1,5 +1,6 @@
 //! The event log: one contract for both adapters, and tests that need a real broker.
 
+mod barriers;
 mod cluster;
 mod contract;
 mod durable_reader;

@@ -36,7 +36,7 @@ async fn tenancies(log: &dyn EventLog) -> BTreeMap<UserId, (Tenancy, usize)> {
                 check_invariants(tenancy).unwrap();
             }
             Delivery::CaughtUp => return all,
-            Delivery::Idle => {}
+            Delivery::Barrier(_) | Delivery::Idle => {}
             unreadable @ Delivery::Unreadable { .. } => panic!("{unreadable:?}"),
         }
     }

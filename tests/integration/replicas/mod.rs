@@ -6,6 +6,7 @@ mod database;
 mod failover;
 mod leaderless;
 mod nodes;
+mod partition;
 mod reads;
 mod sessions;
 mod shutdown;

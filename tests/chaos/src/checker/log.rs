@@ -7,7 +7,7 @@ use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::envelope::{Envelope, RecordedEvent, header, read};
 use dockhost_domain::event::{Encoded, Event};
 use dockhost_domain::ids::{InstanceId, UserId};
-use dockhost_domain::subject::AggregateId;
+use dockhost_domain::subject::{AggregateId, BARRIER};
 use dockhost_domain::tenancy::{Instance, Tenancy};
 
 use super::{Invariant, Violations};
@@ -78,6 +78,9 @@ impl Log {
                 violations.add(Invariant::I1, what, [&entry.subject], [last, entry.sequence]);
             }
             last = entry.sequence;
+            if entry.subject == BARRIER {
+                continue;
+            }
             match decode(entry) {
                 Ok(logged) => {
                     let id = logged.recorded.envelope.meta.id;

@@ -8,13 +8,14 @@ use dockhost_domain::ids::BackendId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::assignments::receive_assignments;
+use crate::assignments::{Session, receive_assignments};
 use crate::capacity::Capacity;
 use crate::clock;
 use crate::config::{Config, RuntimeKind};
 use crate::confirm::ConfirmClient;
 use crate::connect::{ConnectError, ReportPublisher, connect};
 use crate::heartbeat::{AdvertisedAddress, HeartbeatSource, run_heartbeats};
+use crate::hold::Hold;
 use crate::key::ApiKey;
 use crate::machine_status::SharedStatus;
 use crate::reconcile::{ReconcileConfig, Reconciler};
@@ -120,7 +121,7 @@ async fn run_with<R: Runtime>(
         Err(error) => return Err(error.into()),
     };
     let publisher = ReportPublisher::new(broker.client.clone(), key, run);
-    let confirmer = ConfirmClient::new(broker.client.clone(), key);
+    let confirmer = ConfirmClient::new(broker.client.clone(), key, run);
     let reconciler = Reconciler::new(
         runtime,
         Arc::clone(&capacity),
@@ -143,10 +144,12 @@ async fn run_with<R: Runtime>(
             }
         }
     };
-    let heartbeats = HeartbeatSource { run, runtime: reconciler.kind(), address, capacity: &capacity, status: &status };
+    let (hold, kind) = (Hold::default(), reconciler.kind());
+    let session = Session { key, run, capacity: &capacity, reconciler: &reconciler, hold: &hold };
+    let heartbeats = HeartbeatSource { run, runtime: kind, address, capacity: &capacity, status: &status, hold: &hold };
     let ((), (), (), (), (), (), end) = tokio::join!(
         reconciler.keep_machine(&status),
-        receive_assignments(broker.clone(), key, run, &capacity, &reconciler, &stop),
+        receive_assignments(broker.clone(), session, &stop),
         run_heartbeats(broker.clone(), key, heartbeats, &changed, &stop),
         reconciler.probe_engine(&status),
         reconciler.run(),

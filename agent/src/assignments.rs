@@ -5,7 +5,7 @@
 //! everything. There are no acknowledgements: an assignment is a state and not a task, so anything missed is delivered
 //! again after the next hello. That makes a new hello the remedy for a new connection, silence, or a lost consumer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, Message, StatusCode, Subscriber};
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff;
 use crate::capacity::Capacity;
 use crate::connect::{Broker, RequestError, request};
+use crate::hold::Hold;
 use crate::key::ApiKey;
 use crate::reconcile::Reconciler;
 use crate::runtime::Runtime;
@@ -36,6 +37,13 @@ const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(12);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 /// First and longest delay before the next hello after a session failed.
 const HELLO_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// The same while another agent holds the backend.
+const REFUSED_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Refusals before the delay grows: after a crash, the server takes some seconds to see that this machine's previous run
+/// is gone.
+const QUICK_REFUSALS: usize = 8;
+/// Interval at which a refusal that continues is logged.
+const REFUSED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +60,48 @@ enum SessionEnd {
     Consumer(String),
     #[error("the connection is closed: {0}")]
     Closed(String),
+}
+
+impl SessionEnd {
+    /// The server's text if another agent holds this backend.
+    fn other_agent(&self) -> Option<&str> {
+        if let Self::Hello(error) = self { error.other_agent() } else { None }
+    }
+}
+
+/// Refusals because another agent holds the backend.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// Without an accepted hello in between.
+    in_a_row: usize,
+    logged: Option<Instant>,
+}
+
+impl Refusals {
+    /// Counts and logs a refusal; returns the delay before the next hello.
+    fn record(&mut self, text: &str) -> Duration {
+        let delay = backoff::delay(REFUSED_BACKOFF, self.in_a_row.saturating_sub(QUICK_REFUSALS));
+        self.in_a_row += 1;
+        if self.logged.is_none_or(|logged| logged.elapsed() >= REFUSED_LOG_INTERVAL) {
+            self.logged = Some(Instant::now());
+            tracing::error!("this agent does nothing, because {text}; it takes over when the other one is gone");
+        }
+        delay
+    }
+}
+
+/// What a session needs.
+pub struct Session<'a, R> {
+    /// The key of this backend.
+    pub key: &'a ApiKey,
+    /// This run of the agent.
+    pub run: AgentRunId,
+    /// Takes the backend's limit.
+    pub capacity: &'a Capacity,
+    /// Takes the assignments.
+    pub reconciler: &'a Reconciler<R>,
+    /// Whether the server accepts this agent.
+    pub hold: &'a Hold,
 }
 
 /// Meaning of a pull request's status message.
@@ -77,28 +127,30 @@ impl PullStatus {
 }
 
 /// Receives assignments until shutdown.
-pub async fn receive_assignments<R: Runtime>(
-    broker: Broker,
-    key: &ApiKey,
-    run: AgentRunId,
-    capacity: &Capacity,
-    reconciler: &Reconciler<R>,
-    stop: &CancellationToken,
-) {
+pub async fn receive_assignments<R: Runtime>(broker: Broker, session: Session<'_, R>, stop: &CancellationToken) {
     let mut broker = broker;
-    let mut failures = 0;
+    let (mut failures, mut refusals) = (0, Refusals::default());
     loop {
         let end = tokio::select! {
-            end = run_session(&mut broker, key, run, capacity, reconciler, &mut failures) => end,
+            end = session.run(&mut broker, &mut failures) => end,
             () = stop.cancelled() => return,
         };
+        if session.hold.is_held() {
+            refusals = Refusals::default();
+        }
         if matches!(end, SessionEnd::Reconnected) {
             tracing::info!("reconnected to the broker; sending hello");
             continue;
         }
-        let delay = backoff::delay(HELLO_BACKOFF, failures);
-        failures += 1;
-        tracing::warn!(error = %end, retry_in = ?delay, "assignment session ended; sending hello again");
+        let delay = if let Some(text) = end.other_agent() {
+            session.suspend();
+            refusals.record(text)
+        } else {
+            let delay = backoff::delay(HELLO_BACKOFF, failures);
+            failures += 1;
+            tracing::warn!(error = %end, retry_in = ?delay, "assignment session ended; sending hello again");
+            delay
+        };
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = stop.cancelled() => return,
@@ -106,63 +158,67 @@ pub async fn receive_assignments<R: Runtime>(
     }
 }
 
-/// Sends hello, then pulls assignments until an error or a new connection. Resets `failures` when the consumer delivers.
-async fn run_session<R: Runtime>(
-    broker: &mut Broker,
-    key: &ApiKey,
-    run: AgentRunId,
-    capacity: &Capacity,
-    reconciler: &Reconciler<R>,
-    failures: &mut usize,
-) -> SessionEnd {
-    broker.connections.mark_unchanged();
-    let client = broker.client.clone();
-    let welcome = tokio::select! {
-        welcome = hello(&client, key, run) => welcome,
-        // The answer to a request on the old connection would never arrive.
-        _ = broker.connections.changed() => return SessionEnd::Reconnected,
-    };
-    let welcome = match welcome {
-        Ok(welcome) => welcome,
-        Err(end) => return end,
-    };
-    capacity.set_enrolled_max(welcome.max_containers);
-    reconciler.images().set_default(welcome.image.clone());
-    reconciler.notify_changed();
-    tracing::info!(backend = %welcome.backend_id, assignments = welcome.assignments,
-        max_containers = capacity.max(), "accepted by the server");
-    let mut subscription = match PullSubscription::open(client, &welcome).await {
-        Ok(subscription) => subscription,
-        Err(end) => return end,
-    };
-    let mut unseen = Some(welcome.assignments);
-    loop {
-        if unseen == Some(0) {
-            unseen = None;
-            if let Err(error) = reconciler.report_unassigned().await {
-                tracing::warn!(error = error.with_causes(), "could not look for containers without an assignment");
-            }
-        }
-        let next = tokio::select! {
-            next = subscription.next() => next,
+impl<R: Runtime> Session<'_, R> {
+    /// Sends hello, then pulls assignments until an error or a new connection. Resets `failures` when the consumer delivers.
+    async fn run(&self, broker: &mut Broker, failures: &mut usize) -> SessionEnd {
+        let Self { key, run, capacity, reconciler, hold } = *self;
+        broker.connections.mark_unchanged();
+        let client = broker.client.clone();
+        let welcome = tokio::select! {
+            welcome = hello(&client, key, run) => welcome,
+            // The answer to a request on the old connection would never arrive.
             _ = broker.connections.changed() => return SessionEnd::Reconnected,
         };
-        match next {
-            Ok(Some(body)) => {
-                *failures = 0;
-                unseen = unseen.map(|unseen| unseen.saturating_sub(1));
-                match serde_json::from_slice::<Assignment>(&body) {
-                    Ok(assignment) => reconciler.assign(assignment),
-                    Err(error) => tracing::error!(%error, "ignoring an assignment that can't be decoded"),
+        let welcome = match welcome {
+            Ok(welcome) => welcome,
+            Err(end) => return end,
+        };
+        capacity.set_enrolled_max(welcome.max_containers);
+        reconciler.images().set_default(welcome.image.clone());
+        reconciler.resume();
+        hold.set(true);
+        reconciler.notify_changed();
+        tracing::info!(backend = %welcome.backend_id, assignments = welcome.assignments,
+            max_containers = capacity.max(), "accepted by the server");
+        let mut subscription = match PullSubscription::open(client, &welcome).await {
+            Ok(subscription) => subscription,
+            Err(end) => return end,
+        };
+        let mut unseen = Some(welcome.assignments);
+        loop {
+            if unseen == Some(0) {
+                unseen = None;
+                if let Err(error) = reconciler.report_unassigned().await {
+                    tracing::warn!(error = error.with_causes(), "could not look for containers without an assignment");
                 }
             }
-            // The consumer is empty, so everything has been seen, even if an assignment was removed since the welcome.
-            Ok(None) => {
-                *failures = 0;
-                unseen = unseen.map(|_| 0);
+            let next = tokio::select! {
+                next = subscription.next() => next,
+                _ = broker.connections.changed() => return SessionEnd::Reconnected,
+            };
+            match next {
+                Ok(Some(body)) => {
+                    *failures = 0;
+                    unseen = unseen.map(|unseen| unseen.saturating_sub(1));
+                    match serde_json::from_slice::<Assignment>(&body) {
+                        Ok(assignment) => reconciler.assign(assignment),
+                        Err(error) => tracing::error!(%error, "ignoring an assignment that can't be decoded"),
+                    }
+                }
+                // The consumer is empty, so everything has been seen, even if an assignment was removed since the welcome.
+                Ok(None) => {
+                    *failures = 0;
+                    unseen = unseen.map(|_| 0);
+                }
+                Err(end) => return end,
             }
-            Err(end) => return end,
         }
+    }
+
+    /// Stops everything but hellos.
+    fn suspend(&self) {
+        self.hold.set(false);
+        self.reconciler.suspend();
     }
 }
 

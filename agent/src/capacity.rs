@@ -43,12 +43,6 @@ impl Capacity {
         self.inner().enrolled_max = Some(max);
     }
 
-    /// Whether the server has sent the limit that the backend signed up with.
-    #[must_use]
-    pub fn is_enrolled(&self) -> bool {
-        self.inner().enrolled_max.is_some()
-    }
-
     /// The limit.
     #[must_use]
     pub fn max(&self) -> u32 {

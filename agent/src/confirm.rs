@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use async_nats::Client;
+use dockhost_domain::ids::AgentRunId;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Assignment, Confirm, Confirmed};
 use futures::FutureExt;
@@ -28,18 +29,19 @@ pub trait Confirmer: Send + Sync + 'static {
 pub struct ConfirmClient {
     client: Client,
     subject: String,
+    run: AgentRunId,
 }
 
 impl ConfirmClient {
     /// A client for the key's backend.
     #[must_use]
-    pub fn new(client: Client, key: &ApiKey) -> Self {
-        Self { client, subject: Channel::Confirm(key.backend()).to_string() }
+    pub fn new(client: Client, key: &ApiKey, run: AgentRunId) -> Self {
+        Self { client, subject: Channel::Confirm(key.backend()).to_string(), run }
     }
 
     async fn request(&self, assignment: &Assignment) -> Result<bool, RequestError> {
         let Assignment { instance_id, placement, generation, .. } = *assignment;
-        let body = Confirm { instance_id, placement, generation };
+        let body = Confirm { instance_id, placement, generation, agent_run: Some(self.run) };
         let confirmed: Confirmed = request(&self.client, self.subject.clone(), &body, CONFIRM_TIMEOUT).await?;
         Ok(confirmed.is_current)
     }

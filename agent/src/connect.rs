@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use async_nats::{
-    Client, ClientError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Request, ServerAddr, ServerError,
+    Client, ClientError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderValue, Request, ServerAddr,
+    ServerError,
 };
 use backon::Retryable;
 use bytes::Bytes;
@@ -26,6 +27,8 @@ use crate::reports::{PublishError, ReportSink};
 const CONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// First and longest delay between attempts to restore a lost connection.
 const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The code of the refusal of an agent while another one holds the backend.
+const OTHER_AGENT: u16 = 409;
 /// Interval of the client's pings to the broker.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -97,8 +100,30 @@ fn is_refusal(kind: ConnectErrorKind) -> bool {
 
 /// A request without a usable answer; the caller may repeat it.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct RequestError(pub String);
+pub enum RequestError {
+    /// The server refused it.
+    #[error("{text} ({code})")]
+    Refused {
+        /// The code of `docs/EVENTS.md`.
+        code: u16,
+        /// A sentence.
+        text: String,
+    },
+    /// No answer arrived in time, or it can't be decoded.
+    #[error("{0}")]
+    NoAnswer(String),
+}
+
+impl RequestError {
+    /// The refusal's text if another agent holds this backend.
+    #[must_use]
+    pub fn other_agent(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code: OTHER_AGENT, text } => Some(text),
+            _ => None,
+        }
+    }
+}
 
 /// Sends a request to one of the server's replicas. The broker may choose a replica that is cut off; after `timeout` a
 /// repeated request may reach another.
@@ -111,11 +136,21 @@ pub async fn request<A: DeserializeOwned>(
     body: &impl Serialize,
     timeout: Duration,
 ) -> Result<A, RequestError> {
-    let payload = serde_json::to_vec(body).map_err(|error| RequestError(error.to_string()))?;
+    let no_answer = |error: &dyn std::error::Error| RequestError::NoAnswer(error.to_string());
+    let payload = serde_json::to_vec(body).map_err(|error| no_answer(&error))?;
     let request = Request::new().payload(payload.into()).timeout(Some(timeout));
-    let answer = client.send_request(subject, request).await.map_err(|error| RequestError(error.to_string()))?;
-    serde_json::from_slice(&answer.payload)
-        .map_err(|error| RequestError(format!("could not decode the answer: {error}")))
+    let answer = client.send_request(subject, request).await.map_err(|error| no_answer(&error))?;
+    decode(answer.headers.as_ref(), &answer.payload)
+}
+
+fn decode<A: DeserializeOwned>(headers: Option<&HeaderMap>, body: &[u8]) -> Result<A, RequestError> {
+    let header = |name: &str| headers.and_then(|headers| headers.get(name)).map(HeaderValue::as_str);
+    if let Some(code) = header("Nats-Service-Error-Code") {
+        let text = header("Nats-Service-Error").unwrap_or("the server refused the request").to_owned();
+        return Err(RequestError::Refused { code: code.parse().unwrap_or(0), text });
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| RequestError::NoAnswer(format!("could not decode the answer: {error}")))
 }
 
 /// The brokers' hosts and ports. Not their URLs, which may contain a password.
@@ -213,6 +248,23 @@ fn parse_ack(answer: &[u8]) -> Result<(), PublishError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn decode_error_headers_are_a_refusal() {
+        let headers = |code: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Service-Error", "another agent is connected");
+            headers.insert("Nats-Service-Error-Code", code);
+            headers
+        };
+        let decode = |headers: Option<&HeaderMap>, body: &[u8]| decode::<bool>(headers, body);
+        let refused = decode(Some(&headers("409")), b"").unwrap_err();
+        assert_eq!(refused.other_agent(), Some("another agent is connected"));
+        let refused = decode(Some(&headers("503")), b"").unwrap_err();
+        assert_eq!((refused.other_agent(), refused.to_string()), (None, "another agent is connected (503)".to_owned()));
+        assert!(matches!(decode(None, b""), Err(RequestError::NoAnswer(_))));
+        assert!(matches!(decode(Some(&HeaderMap::new()), b"true"), Ok(true)));
+    }
 
     #[test]
     fn parse_ack_without_a_sequence_is_an_error() {

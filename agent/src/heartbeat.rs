@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::capacity::Capacity;
 use crate::clock;
 use crate::connect::Broker;
+use crate::hold::Hold;
 use crate::key::ApiKey;
 use crate::machine_status::SharedStatus;
 
@@ -80,6 +81,8 @@ pub struct HeartbeatSource<'a> {
     pub capacity: &'a Capacity,
     /// Whether this machine can run containers now.
     pub status: &'a SharedStatus,
+    /// Whether the server accepts this agent.
+    pub hold: &'a Hold,
 }
 
 impl HeartbeatSource<'_> {
@@ -99,7 +102,7 @@ impl HeartbeatSource<'_> {
     }
 }
 
-/// Sends heartbeats until shutdown, beginning when the server has sent the backend's limit.
+/// Sends heartbeats until shutdown, while this agent holds its backend.
 pub async fn run_heartbeats(
     broker: Broker,
     key: &ApiKey,
@@ -113,13 +116,11 @@ pub async fn run_heartbeats(
     // On a machine without memory statistics, the memory is reported as 0.
     let mut machine = System::new().ok();
     let mut here = source.address.resolve().await;
-    while !source.capacity.is_enrolled() {
+    loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = changed.notified() => {}
+            () = source.hold.held() => {}
         }
-    }
-    loop {
         status_changes.mark_unchanged();
         let heartbeat = source.heartbeat(here.clone(), machine.as_mut().map_or(0.0, memory));
         match serde_json::to_vec(&heartbeat) {

@@ -9,7 +9,8 @@
 //! - [`step`]: the decision, a pure function; [`container`], [`capacity`], [`ports`]: its data.
 //! - [`runtime`]: the interface to container runtimes, [`runtime::docker`] and [`runtime::simulated`].
 //! - [`reconcile`]: one worker per instance that lists, decides, executes and reports.
-//! - [`connect`], [`assignments`], [`confirm`], [`reports`], [`heartbeat`]: communication with the server.
+//! - [`connect`], [`assignments`], [`confirm`], [`reports`], [`heartbeat`]: communication with the server; [`hold`]:
+//!   whether it accepts this agent.
 //! - [`machine_status`], [`engine_probe`]: whether this machine can run containers now, for the heartbeats.
 //! - [`images`], [`upkeep`]: what belongs to the machine and not to one instance: images, isolation rules, leftovers.
 //! - [`app`], [`config`], [`key`], [`telemetry`], [`clock`], [`backoff`]: start-up, configuration and utilities.
@@ -25,6 +26,7 @@ pub mod connect;
 pub mod container;
 pub mod engine_probe;
 pub mod heartbeat;
+pub mod hold;
 pub mod images;
 pub mod key;
 pub mod machine_status;

@@ -45,21 +45,45 @@ pub struct Outbox(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    queued: Mutex<HashMap<InstanceId, Report>>,
+    queued: Mutex<Queue>,
     added: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    reports: HashMap<InstanceId, Report>,
+    /// Whether reports are dropped, because another agent holds the backend.
+    suspended: bool,
 }
 
 impl Outbox {
     /// Queues this report in place of a queued one of the same instance.
     pub fn put(&self, report: Report) {
-        self.queued().insert(report.instance_id, report);
-        self.0.added.notify_one();
+        let mut queued = self.queued();
+        if !queued.suspended {
+            queued.reports.insert(report.instance_id, report);
+            self.0.added.notify_one();
+        }
+    }
+
+    /// Drops the queued reports, those whose publishing is retried, and all further ones until [`Outbox::resume`].
+    pub fn suspend(&self) {
+        *self.queued() = Queue { reports: HashMap::new(), suspended: true };
+    }
+
+    /// Accepts reports again.
+    pub fn resume(&self) {
+        self.queued().suspended = false;
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.queued().suspended
     }
 
     /// The number of queued reports, without those in flight.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.queued().len()
+        self.queued().reports.len()
     }
 
     /// Whether no report is queued.
@@ -81,7 +105,7 @@ impl Outbox {
                 && let Some(report) = self.next(&instances)
             {
                 instances.push(report.instance_id);
-                in_flight.push(send_until_stored(sink, report));
+                in_flight.push(self.send_until_stored(sink, report));
             }
             if stop.is_cancelled() && in_flight.is_empty() {
                 return;
@@ -101,27 +125,28 @@ impl Outbox {
     /// Removes and returns a queued report whose instance has none in flight.
     fn next(&self, in_flight: &[InstanceId]) -> Option<Report> {
         let mut queued = self.queued();
-        let instance = queued.keys().find(|instance| !in_flight.contains(instance)).copied()?;
-        queued.remove(&instance)
+        let instance = queued.reports.keys().find(|instance| !in_flight.contains(instance)).copied()?;
+        queued.reports.remove(&instance)
     }
 
-    fn queued(&self) -> MutexGuard<'_, HashMap<InstanceId, Report>> {
+    fn queued(&self) -> MutexGuard<'_, Queue> {
         self.0.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Sends one report until it is stored.
-async fn send_until_stored(sink: &impl ReportSink, report: Report) -> InstanceId {
-    let message_id = clock::random_id();
-    let send = || sink.send(&report, &message_id);
-    // The backoff is unlimited, so the only result is success.
-    let _stored = send
-        .retry(backoff(PUBLISH_BACKOFF))
-        .notify(|error, delay| {
-            tracing::warn!(instance = %report.instance_id, %error, retry_in = ?delay, "report not stored; retrying");
-        })
-        .await;
-    report.instance_id
+    /// Sends one report until it is stored, or until the outbox is suspended.
+    async fn send_until_stored(&self, sink: &impl ReportSink, report: Report) -> InstanceId {
+        let message_id = clock::random_id();
+        let send = || sink.send(&report, &message_id);
+        // The backoff is unlimited.
+        let _stored = send
+            .retry(backoff(PUBLISH_BACKOFF))
+            .when(|_| !self.is_suspended())
+            .notify(|error, delay| {
+                tracing::warn!(instance = %report.instance_id, %error, retry_in = ?delay, "report not stored; retrying");
+            })
+            .await;
+        report.instance_id
+    }
 }
 
 #[cfg(test)]

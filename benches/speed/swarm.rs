@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
-use dockhost_domain::ids::BackendId;
+use dockhost_domain::ids::{AgentRunId, BackendId};
 use dockhost_domain::reported::{BackendAddress, ShortText};
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Heartbeat, Hello, MachineStatus, Welcome};
@@ -38,10 +38,16 @@ impl Swarm {
     }
 }
 
+/// The run of a backend's only agent.
+fn run_of(id: BackendId) -> AgentRunId {
+    AgentRunId::from_uuid(id.uuid())
+}
+
 async fn say_hello(url: &str, id: BackendId, key: String) -> (BackendId, Client, Welcome) {
     let options = ConnectOptions::with_token(key).custom_inbox_prefix(format!("_INBOX.{id}"));
     let client = options.connect(url).await.unwrap();
-    let hello = serde_json::to_vec(&Hello { agent_version: ShortText::cleaned("bench"), agent_run: None }).unwrap();
+    let hello =
+        serde_json::to_vec(&Hello { agent_version: ShortText::cleaned("bench"), agent_run: Some(run_of(id)) }).unwrap();
     let answer = client.request(Channel::Hello(id).to_string(), hello.into()).await.unwrap();
     (id, client, serde_json::from_slice(&answer.payload).unwrap())
 }
@@ -60,7 +66,7 @@ async fn send_heartbeats(client: Client, id: BackendId, phase: Duration) {
             load: 0.1,
             memory: 0.1,
             at: dockhost::common::clock::now(),
-            agent_run: None,
+            agent_run: Some(run_of(id)),
             machine: MachineStatus::default(),
         };
         let body = serde_json::to_vec(&heartbeat).unwrap();

@@ -236,6 +236,9 @@ pub struct Confirm {
     pub placement: u32,
     /// The assignment's generation.
     pub generation: u32,
+    /// The sender's run; absent if the agent is of an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_run: Option<AgentRunId>,
 }
 
 /// The response to [`Confirm`].

@@ -20,6 +20,7 @@ use crate::broker::agent_gate::AgentGate;
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
 use crate::broker::consumer::durable;
+use crate::broker::holders::Holders;
 use crate::broker::{requirements, streams};
 use crate::common::clock;
 use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
@@ -62,6 +63,7 @@ pub struct Replica {
     pub follower: Arc<Follower>,
     pub heartbeats: Arc<HeartbeatRegistry>,
     pub gate: Arc<AgentGate>,
+    pub holders: Arc<Holders>,
     pub progress: Arc<ProjectionProgress>,
     pub log_monitor: Arc<LogMonitor>,
     pub assignments: Assignments,
@@ -114,6 +116,7 @@ impl Replica {
             executor,
             heartbeats,
             gate: Arc::default(),
+            holders: Arc::new(Holders::new(connections.agents.jetstream().clone())),
             progress: Arc::new(ProjectionProgress::new(store.clone())),
             assignments: Assignments::open(broker.jetstream()).await?,
             connections,

@@ -14,7 +14,7 @@ use crate::broker::assignments::Assignments;
 use crate::broker::callout::Callout;
 use crate::broker::durability;
 use crate::broker::flood_guard::FloodGuard;
-use crate::broker::hello::HelloHandler;
+use crate::broker::hello::{Heartbeats, HelloHandler};
 use crate::broker::jwt::Signer;
 use crate::broker::service::Service;
 use crate::broker::streams;
@@ -47,9 +47,16 @@ pub async fn open_services(
     let gate = &replica.gate;
     let authenticator = Arc::new(LogBackendAuthenticator::new(Arc::clone(&replica.executor), api_keys));
     let signer = Signer::from_seed(callout)?;
-    let hello = HelloHandler { broker: agents.clone(), enrolments: authenticator.clone(), image };
+    let hello = HelloHandler {
+        holders: Arc::clone(&replica.holders),
+        enrolments: authenticator.clone(),
+        heartbeats: Arc::clone(&replica.heartbeats) as Arc<dyn Heartbeats>,
+        lost_after: replica.heartbeats.lost_after(),
+        image,
+    };
     let assignments = Assignments::open(agents.jetstream()).await?;
-    let confirm = ConfirmHandler { assignments, executor: Arc::clone(&replica.executor) };
+    let (holders, executor) = (Arc::clone(&replica.holders), Arc::clone(&replica.executor));
+    let confirm = ConfirmHandler { assignments, holders, executor };
     Ok(Services {
         callout: Callout::open(broker.clone(), signer, authenticator, Arc::clone(gate)).await?,
         hello: Service::open(agents.clone(), hello, Arc::clone(gate)).await?,
@@ -101,10 +108,10 @@ pub fn start_replica(
     supervisor.spawn("follower", |cancel| follower.run(start.after, start.latest, cancel));
     let heartbeats = Arc::clone(&replica.heartbeats);
     supervisor.spawn_fallible("heartbeats", |cancel| {
-        heartbeats.run(agents.client().clone(), Arc::clone(&replica.gate), cancel)
+        heartbeats.run(agents.client().clone(), Arc::clone(&replica.gate), Arc::clone(&replica.holders), cancel)
     });
     let gate = Arc::clone(&replica.gate);
-    supervisor.spawn("malformed messages", |cancel| async move { gate.malformed().run(cancel).await });
+    supervisor.spawn("dropped messages", |cancel| async move { gate.log_dropped(cancel).await });
     let builder = ModelBuilder::new(Arc::clone(&replica.connections.log), replica.connections.store.clone());
     supervisor.spawn("model builder", |cancel| builder.run(cancel));
     let (probed, proof) = (broker.clone(), Arc::clone(replica.connections.log.write_proof()));
@@ -152,6 +159,7 @@ pub async fn start_election(
         follower: Arc::clone(&replica.follower),
         heartbeats: Arc::clone(&replica.heartbeats),
         gate: Arc::clone(&replica.gate),
+        holders: Arc::clone(&replica.holders),
         assignments: replica.assignments.clone(),
         policy: args.deadlines.policy(),
         lost_after: args.deadlines.lost_after(),

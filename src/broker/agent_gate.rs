@@ -9,10 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::reported::Malformed;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::agent_limits::{AgentLimits, AgentMessage, Treatment};
-use super::malformed::MalformedMessages;
+use super::dropped::{DroppedMessages, OtherAgent};
 
 /// How long the key of a backend that floods is refused.
 pub const REFUSED_FOR: Duration = Duration::from_secs(60);
@@ -22,7 +24,8 @@ pub const REFUSED_FOR: Duration = Duration::from_secs(60);
 pub struct AgentGate {
     state: Mutex<State>,
     flooded: Notify,
-    malformed: MalformedMessages,
+    malformed: DroppedMessages<Malformed>,
+    of_other_agents: DroppedMessages<OtherAgent>,
 }
 
 #[derive(Debug, Default)]
@@ -53,8 +56,18 @@ pub struct GateCounts {
 
 impl AgentGate {
     /// The messages that were accepted and could not be read.
-    pub const fn malformed(&self) -> &MalformedMessages {
+    pub const fn malformed(&self) -> &DroppedMessages<Malformed> {
         &self.malformed
+    }
+
+    /// The messages of agents that have the key of a backend that another agent holds.
+    pub const fn of_other_agents(&self) -> &DroppedMessages<OtherAgent> {
+        &self.of_other_agents
+    }
+
+    /// Logs what was dropped after a flood has ended, until cancelled.
+    pub async fn log_dropped(&self, cancel: CancellationToken) {
+        tokio::join!(self.malformed.run(cancel.clone()), self.of_other_agents.run(cancel));
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {

@@ -2,12 +2,11 @@
 //!
 //! The handler creates the backend's consumer on ASSIGNMENTS again, starting with the last message of each subject, and
 //! replies with their number. The consumer needs no acknowledgements: an agent that loses its connection says hello
-//! again and gets everything again.
+//! again and gets everything again. While another agent holds the backend, the hello is refused ([`super::key_holder`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_HELLOS, Channel};
@@ -15,14 +14,11 @@ use dockhost_domain::wire::{Hello, Welcome};
 use futures::future::BoxFuture;
 
 use super::agent_limits::AgentMessage;
-use super::connect::Broker;
+use super::holders::Holders;
+use super::key_holder::{Admission, Heard, admit};
 use super::service::{RequestError, RequestHandler};
 use crate::broker::streams::ASSIGNMENTS;
-
-/// The broker removes a consumer that was not read for this long; the agent's next hello creates another.
-const INACTIVE_THRESHOLD: Duration = Duration::from_secs(10 * 60);
-/// The longest expiry of one pull request.
-const MAX_PULL_EXPIRY: Duration = Duration::from_secs(60);
+use crate::common::clock;
 
 /// Looks up enrolled backends.
 pub trait Enrolments: Send + Sync + 'static {
@@ -30,12 +26,22 @@ pub trait Enrolments: Send + Sync + 'static {
     fn max_containers(&self, backend: BackendId) -> BoxFuture<'_, Option<u32>>;
 }
 
+/// Knows the heartbeats that this replica receives.
+pub trait Heartbeats: Send + Sync + 'static {
+    /// What it has heard of the backend's holder.
+    fn heard(&self, backend: BackendId) -> Heard;
+}
+
 /// Handles hellos. The stream ASSIGNMENTS must exist.
 pub struct HelloHandler {
-    /// Where the consumers are created.
-    pub broker: Broker,
+    /// The consumers.
+    pub holders: Arc<Holders>,
     /// The enrolled backends.
     pub enrolments: Arc<dyn Enrolments>,
+    /// The heartbeats.
+    pub heartbeats: Arc<dyn Heartbeats>,
+    /// A backend that is silent for longer is lost.
+    pub lost_after: Duration,
     /// The image of new instances; the agents' default if absent.
     pub image: Option<String>,
 }
@@ -50,37 +56,18 @@ impl RequestHandler for HelloHandler {
     }
 
     async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Welcome, RequestError> {
-        let _: Hello = reported::parse(body)?;
+        let hello: Hello = reported::parse(body)?;
+        let run = hello.agent_run.ok_or(RequestError::NoAgentRun)?;
         let max_containers = self.enrolments.max_containers(backend).await.ok_or(RequestError::UnknownBackend)?;
-        let assignments = self.recreate_consumer(backend).await.map_err(RequestError::Unavailable)?;
-        let (stream, consumer) = (ASSIGNMENTS.to_owned(), backend.to_string());
-        tracing::info!(%backend, assignments, "hello from a backend");
-        Ok(Welcome { backend_id: backend, assignments, stream, consumer, max_containers, image: self.image.clone() })
-    }
-}
-
-impl HelloHandler {
-    /// Replaces the backend's consumer; returns the number of assignments that it will deliver.
-    async fn recreate_consumer(&self, backend: BackendId) -> Result<u64, async_nats::Error> {
-        let jetstream = self.broker.jetstream();
-        let name = backend.to_string();
-        // Usually fails because there is none; the next step fails for any other reason.
-        if let Err(error) = jetstream.delete_consumer_from_stream(&name, ASSIGNMENTS).await {
-            tracing::debug!(%backend, %error, "no old consumer removed");
-        }
-        let config = pull::Config {
-            name: Some(name),
-            filter_subject: Channel::assignments_of(backend),
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            ack_policy: AckPolicy::None,
-            inactive_threshold: INACTIVE_THRESHOLD,
-            max_expires: MAX_PULL_EXPIRY,
-            // It can be created again at any time, so it needs neither disk nor replicas.
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
+        let holder = self.holders.read(backend).await.map_err(RequestError::Unavailable)?;
+        let since = match admit(run, holder.as_ref(), self.heartbeats.heard(backend), self.lost_after) {
+            Admission::Accepted { since } => since.unwrap_or_else(clock::now),
+            Admission::Refused(other) => return Err(RequestError::OtherAgent(Some(other))),
         };
-        let consumer = jetstream.create_consumer_on_stream(config, ASSIGNMENTS).await?;
-        Ok(consumer.cached_info().num_pending)
+        let replaced = self.holders.replace(backend, holder.as_ref(), run, since).await;
+        let assignments = replaced.map_err(RequestError::Unavailable)?;
+        let (stream, consumer) = (ASSIGNMENTS.to_owned(), backend.to_string());
+        tracing::info!(%backend, %run, assignments, "hello from a backend");
+        Ok(Welcome { backend_id: backend, assignments, stream, consumer, max_containers, image: self.image.clone() })
     }
 }

@@ -8,7 +8,8 @@
 //!   the broker last stored.
 //! - [`callout`], [`jwt`]: authentication of backends. [`service`]: what the services for agents have in common.
 //! - [`agent_limits`], [`agent_gate`], [`flood_guard`]: how much each backend may send, and what happens beyond it.
-//! - [`malformed`]: what agents sent and nobody could read.
+//! - [`dropped`]: what agents sent in vain: nobody could read it, or another agent holds the backend ([`key_holder`],
+//!   [`holders`]).
 //! - [`hello`]: the service that agents greet; `confirm`, which needs the log, is in `replica`. [`assignments`]: the stream
 //!   that both serve.
 
@@ -18,11 +19,13 @@ pub mod assignments;
 pub mod callout;
 pub mod connect;
 pub mod consumer;
+pub mod dropped;
 pub mod durability;
 pub mod flood_guard;
 pub mod hello;
+pub mod holders;
 pub mod jwt;
-pub mod malformed;
+pub mod key_holder;
 pub mod requirements;
 pub mod service;
 pub mod streams;

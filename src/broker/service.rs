@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::agent_gate::AgentGate;
 use super::agent_limits::AgentMessage;
 use super::connect::Broker;
-use super::malformed::MessageKind;
+use super::dropped::{MessageKind, OtherAgent};
+use super::key_holder::OtherHolder;
 use super::{ServeError, subscribe};
 use crate::common::error::{Cause, chain};
 
@@ -51,6 +52,15 @@ pub enum RequestError {
     /// The body is malformed.
     #[error("the body is malformed")]
     Malformed(#[from] Malformed),
+    /// The hello names no run of an agent, so it can't be told apart from another agent's.
+    #[error("the hello has no member `agentRun`; update the agent")]
+    NoAgentRun,
+    /// Another agent holds the backend.
+    #[error(
+        "another agent with the same API key is {}; stop one of the two, or register this machine as a backend of its own",
+        .0.map_or_else(|| "connected".to_owned(), |other| other.to_string())
+    )]
+    OtherAgent(Option<OtherHolder>),
     /// The broker did not answer.
     #[error("the assignments can't be read now")]
     Unavailable(#[source] Cause),
@@ -61,7 +71,8 @@ impl RequestError {
     const fn status(&self) -> &'static str {
         match self {
             Self::UnknownBackend => "404",
-            Self::Malformed(_) => "400",
+            Self::Malformed(_) | Self::NoAgentRun => "400",
+            Self::OtherAgent(_) => "409",
             Self::Unavailable(_) => "503",
         }
     }
@@ -123,6 +134,9 @@ async fn answer<H: RequestHandler>(
             match &error {
                 RequestError::Malformed(malformed) => {
                     gate.malformed().record(backend, MessageKind::Request, *malformed);
+                }
+                RequestError::OtherAgent(_) => {
+                    gate.of_other_agents().record(backend, MessageKind::Request, OtherAgent);
                 }
                 error => tracing::warn!(%backend, error = chain(error), "request failed"),
             }

@@ -1,6 +1,7 @@
 //! Intake: executes the agents' reports as commands, in turn by backend and by user ([`super::turns`]).
 //!
-//! The subject identifies the backend; the broker enforces it. A report beyond the backend's limits is dropped unread. A
+//! The subject identifies the backend; the broker enforces it. A report beyond the backend's limits is dropped unread, one
+//! of another agent than the backend's holder when it was read: the holder reports everything again after its hello. A
 //! report that yields no event reconciles the backend's assignment, because the backend may differ from the desired
 //! state. Each report is acknowledged afterwards; the tenancy remembers each report's position, so a redelivered one is a
 //! no-op. The reports of one backend about one user are processed in the order of REPORTS; the tenancy ignores what other
@@ -12,11 +13,11 @@ use async_nats::jetstream::{Context, Message};
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::event::Event;
-use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::ids::{AgentRunId, BackendId, InstanceId, UserId};
 use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_REPORTS, Channel};
 use dockhost_domain::tenancy::{HandleReport, Policy, ReportPosition, ReportRejected, Tenancy};
-use dockhost_domain::wire::{Report, ReportKind};
+use dockhost_domain::wire::{AGENT_RUN_HEADER, Report, ReportKind};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,8 @@ use crate::broker::agent_gate::AgentGate;
 use crate::broker::agent_limits::AgentMessage;
 use crate::broker::assignments::Assignments;
 use crate::broker::consumer::durable::{Ack, DurableConsumer};
-use crate::broker::malformed::MessageKind;
+use crate::broker::dropped::{MessageKind, OtherAgent};
+use crate::broker::holders::Holders;
 use crate::broker::streams::REPORTS;
 use crate::common::error::Cause;
 use crate::execute::{ExecuteError, Executor};
@@ -54,6 +56,8 @@ pub struct Intake {
     pub policy: Policy,
     /// Limits what backends send.
     pub gate: Arc<AgentGate>,
+    /// Who holds each backend.
+    pub holders: Arc<Holders>,
     /// The stream ASSIGNMENTS.
     pub assignments: Assignments,
     /// Reconciles after a report without an event; it processes events itself.
@@ -64,6 +68,8 @@ struct Received {
     backend: BackendId,
     report: Report,
     sequence: u64,
+    /// The run of the agent that sent it.
+    run: Option<AgentRunId>,
 }
 
 struct Queued {
@@ -79,7 +85,11 @@ fn sender(message: &Message) -> Result<BackendId, Cause> {
 /// Reads a report. Counts one that is malformed, and returns `None`.
 fn read(message: &Message, backend: BackendId, gate: &AgentGate) -> Result<Option<Received>, Cause> {
     match reported::parse(&message.payload) {
-        Ok(report) => Ok(Some(Received { backend, report, sequence: message.info()?.stream_sequence })),
+        Ok(report) => {
+            let run = message.headers.as_ref().and_then(|headers| headers.get(AGENT_RUN_HEADER));
+            let run = run.and_then(|run| run.as_str().parse().ok());
+            Ok(Some(Received { backend, report, sequence: message.info()?.stream_sequence, run }))
+        }
         Err(malformed) => {
             gate.malformed().record(backend, MessageKind::Report, malformed);
             gate.accepts(backend, AgentMessage::UnreadableReport);
@@ -188,6 +198,10 @@ impl Intake {
     }
 
     async fn handle(&self, received: &Received) -> Handled {
+        if !self.holders.counts(received.backend, received.run).await {
+            self.gate.of_other_agents().record(received.backend, MessageKind::Report, OtherAgent);
+            return Handled::Done(Ok(()));
+        }
         match self.execute(received).await {
             Ok(None) => Handled::Done(Ok(())),
             Ok(Some(trigger)) => {
@@ -203,7 +217,7 @@ impl Intake {
     /// Executes the command; returns why to reconcile, if there is need.
     async fn execute(
         &self,
-        Received { backend, report, sequence }: &Received,
+        Received { backend, report, sequence, .. }: &Received,
     ) -> Result<Option<Trigger>, ExecuteError<ReportRejected>> {
         let (backend, user, instance, placement) = (*backend, report.user_id, report.instance_id, report.placement);
         let position = ReportPosition { incarnation: self.incarnation, sequence: *sequence };

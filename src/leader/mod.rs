@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
+use crate::broker::holders::Holders;
 use crate::common::error::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
@@ -84,6 +85,8 @@ pub struct Leader {
     pub heartbeats: Arc<HeartbeatRegistry>,
     /// Limits what backends send.
     pub gate: Arc<AgentGate>,
+    /// Who holds each backend.
+    pub holders: Arc<Holders>,
     /// The stream ASSIGNMENTS.
     pub assignments: Assignments,
     /// The projectors.
@@ -165,6 +168,7 @@ impl Leader {
             follower: Arc::clone(&self.follower),
             policy: self.policy,
             gate: Arc::clone(&self.gate),
+            holders: Arc::clone(&self.holders),
             assignments: self.assignments.clone(),
             dispatcher: Arc::clone(&dispatcher),
         };

@@ -15,6 +15,7 @@ use dockhost_domain::wire::{Assignment, Confirm, Confirmed};
 
 use crate::broker::agent_limits::AgentMessage;
 use crate::broker::assignments::Assignments;
+use crate::broker::holders::Holders;
 use crate::broker::service::{RequestError, RequestHandler};
 use crate::execute::Executor;
 
@@ -22,6 +23,8 @@ use crate::execute::Executor;
 pub struct ConfirmHandler {
     /// The stream ASSIGNMENTS.
     pub assignments: Assignments,
+    /// Who holds each backend.
+    pub holders: Arc<Holders>,
     /// Loads tenancies.
     pub executor: Arc<Executor>,
 }
@@ -75,6 +78,9 @@ impl RequestHandler for ConfirmHandler {
 
     async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Confirmed, RequestError> {
         let question: Confirm = reported::parse(body)?;
+        if !self.holders.counts(backend, question.agent_run).await {
+            return Err(RequestError::OtherAgent(None));
+        }
         match self.compare_with_log(backend, &question).await? {
             Comparison::Current => Ok(Confirmed { is_current: true }),
             Comparison::Obsolete => {

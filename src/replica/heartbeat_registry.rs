@@ -14,13 +14,17 @@ use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::Heartbeat;
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::presence::{HEARTBEAT_INTERVAL, Heard, Presence};
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::agent_limits::AgentMessage;
-use crate::broker::malformed::MessageKind;
+use crate::broker::dropped::{MessageKind, OtherAgent};
+use crate::broker::hello::Heartbeats;
+use crate::broker::holders::Holders;
+use crate::broker::key_holder::Heard as HeardHolder;
 use crate::common::clock;
 
 /// How often the registry checks that it can receive heartbeats.
@@ -74,6 +78,17 @@ impl State {
     }
 }
 
+impl Heartbeats for HeartbeatRegistry {
+    fn heard(&self, backend: BackendId) -> HeardHolder {
+        let state = self.locked();
+        let last = state.last.get(&backend);
+        HeardHolder {
+            silence: state.heard(backend).silence(Instant::now()),
+            last: last.and_then(|last| Some((last.heartbeat.agent_run?, last.received_at))),
+        }
+    }
+}
+
 impl Default for HeartbeatRegistry {
     fn default() -> Self {
         Self::new(Duration::from_secs(15))
@@ -84,6 +99,11 @@ impl HeartbeatRegistry {
     /// A registry that does not listen yet. A backend that is silent for `lost_after` counts as lost.
     pub fn new(lost_after: Duration) -> Self {
         Self { lost_after, state: Mutex::default(), recorded: watch::channel(0).0 }
+    }
+
+    /// The silence after which a backend counts as lost.
+    pub const fn lost_after(&self) -> Duration {
+        self.lost_after
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
@@ -145,7 +165,8 @@ impl HeartbeatRegistry {
         self.recorded.send_modify(|recorded| *recorded += 1);
     }
 
-    /// Records heartbeats until cancelled. After a reconnect the client restores the subscription.
+    /// Records the heartbeats of the backends' holders until cancelled. After a reconnect the client restores the
+    /// subscription.
     ///
     /// # Errors
     /// The subscription could not be made.
@@ -153,6 +174,7 @@ impl HeartbeatRegistry {
         self: Arc<Self>,
         client: async_nats::Client,
         gate: Arc<AgentGate>,
+        holders: Arc<Holders>,
         cancel: CancellationToken,
     ) -> Result<(), async_nats::SubscribeError> {
         let mut messages = client.subscribe(ALL_HEARTBEATS).await?;
@@ -160,10 +182,20 @@ impl HeartbeatRegistry {
         let mut check = tokio::time::interval(LISTENING_CHECK_INTERVAL);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last_check = Instant::now();
+        // Heartbeats of runs that are not known to hold their backend.
+        let (mut questions, holders) = (FuturesUnordered::new(), &*holders);
         loop {
             let message = tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 message = messages.next() => message,
+                Some((backend, heartbeat, counts)) = questions.next() => {
+                    if counts {
+                        self.record(backend, heartbeat);
+                    } else {
+                        gate.of_other_agents().record(backend, MessageKind::Heartbeat, OtherAgent);
+                    }
+                    continue;
+                }
                 _ = check.tick() => {
                     let connected = client.connection_state() == async_nats::connection::State::Connected;
                     // A process that was paused received nothing either.
@@ -180,8 +212,14 @@ impl HeartbeatRegistry {
             if !gate.accepts(backend, AgentMessage::Heartbeat) {
                 continue;
             }
-            match reported::parse(&message.payload) {
-                Ok(heartbeat) => self.record(backend, heartbeat),
+            match reported::parse::<Heartbeat>(&message.payload) {
+                Ok(heartbeat) if holders.is_known_holder(backend, heartbeat.agent_run) => {
+                    self.record(backend, heartbeat);
+                }
+                Ok(heartbeat) => questions.push(async move {
+                    let counts = holders.counts(backend, heartbeat.agent_run).await;
+                    (backend, heartbeat, counts)
+                }),
                 Err(malformed) => gate.malformed().record(backend, MessageKind::Heartbeat, malformed),
             }
         }

@@ -202,6 +202,22 @@ impl<R: Runtime> Reconciler<R> {
         self.schedule(instance, entry);
     }
 
+    /// Forgets all assignments and drops all reports, because another agent holds the backend. An operation of the
+    /// runtime that is under way ends; no further one begins.
+    pub fn suspend(&self) {
+        self.0.outbox.suspend();
+        let mut entries = self.0.entries();
+        entries.retain(|_, entry| entry.has_worker);
+        for entry in entries.values_mut() {
+            (entry.assignment, entry.last_reported, entry.dirty) = (None, None, true);
+        }
+    }
+
+    /// Reports again; the assignments follow.
+    pub fn resume(&self) {
+        self.0.outbox.resume();
+    }
+
     /// Reports each instance that has a container but no assignment; call it when all assignments have been received.
     /// The server answers with an assignment. Until then the container stays.
     ///

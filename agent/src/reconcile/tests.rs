@@ -149,7 +149,8 @@ impl Confirmer for FakeConfirmer {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let unavailable = self.unavailable.load(Ordering::Relaxed);
         let current = !self.obsolete.load(Ordering::Relaxed);
-        async move { if unavailable { Err(RequestError("unavailable".to_owned())) } else { Ok(current) } }.boxed()
+        async move { if unavailable { Err(RequestError::NoAnswer("unavailable".to_owned())) } else { Ok(current) } }
+            .boxed()
     }
 }
 
@@ -554,4 +555,26 @@ async fn keep_machine_fetches_the_image_of_new_instances_before_one_needs_it() {
     assert_eq!(next().await, ImageState::Fetching { percent: Some(40), bytes: 4_000 });
     fixture.fake.image_arrives.as_ref().unwrap().add_permits(1);
     assert_eq!(next().await, ImageState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspend_reports_and_touches_nothing_until_resumed() {
+    let fixture = fixture(Fake::default(), 10);
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
+    fixture.reports.running().await;
+    fixture.wait_until_idle().await;
+    fixture.reports.clear();
+
+    fixture.reconciler.suspend();
+    // The container stops by itself; a holder would report that and start it again.
+    fixture.fake.containers.lock().unwrap()[0].state = ContainerState::Stopped;
+    fixture.reconciler.resync().await.unwrap();
+    fixture.reconciler.report_unassigned().await.unwrap();
+    fixture.wait_until_idle().await;
+    assert_eq!(fixture.reports.count(), 0);
+    assert_eq!(fixture.fake.containers.lock().unwrap()[0].state, ContainerState::Stopped);
+
+    fixture.reconciler.resume();
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
+    fixture.reports.running().await;
 }

@@ -98,6 +98,10 @@ impl<R: Runtime> Reconciler<R> {
         let mut entries = self.0.entries();
         let Some(entry) = entries.get_mut(&assignment.instance_id) else { return true };
         entry.cache = cache;
+        if entry.assignment.is_none() {
+            // Suspended meanwhile.
+            return false;
+        }
         let kind = match outcome {
             Outcome::NoReport => return false,
             Outcome::Obsolete => None,

@@ -5,8 +5,9 @@
 //! would with Docker. An incomplete last line, which a crash can leave, is ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,6 +47,8 @@ struct Inner {
     containers: BTreeMap<ContainerId, SimulatedContainer>,
     cursor: Cursor,
     log: File,
+    /// Locked until this process ends.
+    _lock: File,
 }
 
 /// A container as stored in the file.
@@ -70,17 +73,18 @@ enum Change {
 }
 
 impl SimulatedRuntime {
-    /// Opens or creates the file `<dir>/<name>.jsonl`. `seed` selects the first port.
+    /// Opens or creates the file `<dir>/<name>.jsonl`, which only this user can read. `seed` selects the first port.
     ///
     /// # Errors
-    /// If the directory can't be created, or the file can't be read or written.
+    /// If the directory can't be created, the file can't be read or written, or another process has opened it.
     pub fn open(dir: &Path, name: &str, seed: u128, options: SimulationOptions) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let lock = lock(&dir.join(format!("{name}.lock")))?;
         let path = dir.join(format!("{name}.jsonl"));
         let containers = read(&path)?;
         let log = compact(&path, &containers)?;
         let cursor = Cursor::seeded(options.ports, seed);
-        Ok(Self { options, inner: Mutex::new(Inner { containers, cursor, log }) })
+        Ok(Self { options, inner: Mutex::new(Inner { containers, cursor, log, _lock: lock }) })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -99,6 +103,23 @@ impl SimulatedRuntime {
         change(&mut container);
         inner.put(container)
     }
+}
+
+/// Locks a file until it is closed: two processes that append to one journal would lose each other's containers.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = private().create(true).truncate(false).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("another agent uses this directory")),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Creates files that only this user can read.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
 }
 
 fn read(path: &Path) -> io::Result<BTreeMap<ContainerId, SimulatedContainer>> {
@@ -124,7 +145,9 @@ fn read(path: &Path) -> io::Result<BTreeMap<ContainerId, SimulatedContainer>> {
 /// Writes the containers to a new file, renames it over the old one and opens it for appending.
 fn compact(path: &Path, containers: &BTreeMap<ContainerId, SimulatedContainer>) -> io::Result<File> {
     let new_file: PathBuf = path.with_extension("new");
-    let mut file = File::create(&new_file)?;
+    let mut file = private().create(true).truncate(true).write(true).open(&new_file)?;
+    // A file that a crash left may have other permissions.
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
     for container in containers.values() {
         serde_json::to_writer(&mut file, &Change::Put(container.clone()))?;
         file.write_all(b"\n")?;

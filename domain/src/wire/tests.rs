@@ -41,6 +41,7 @@ fn message_of_each_golden_file_round_trips() {
     check::<Heartbeat>("heartbeat-machine.json");
     check::<Hello>("hello.json");
     check::<Hello>("hello-run.json");
+    check::<Confirm>("confirm-run.json");
     check::<Welcome>("welcome.json");
     check::<Welcome>("welcome-image.json");
     let reports = golden::names("wire").into_iter().filter(|name| name.starts_with("report-"));
@@ -70,6 +71,7 @@ fn message_of_each_kind_has_a_golden_file() {
     let mut expected: Vec<&str> = every.iter().map(golden_file).collect();
     expected.extend([
         "assignment.json",
+        "confirm-run.json",
         "confirm.json",
         "confirmed.json",
         "heartbeat-machine.json",

@@ -8,7 +8,7 @@ use dockhost_projections::backends::Backends;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::broker::malformed::MalformedCount;
+use crate::broker::dropped::DroppedCount;
 use crate::http::app::App;
 use crate::http::consistency::{self, Stale};
 use crate::http::extract::{CurrentBackend, ReadPosition};
@@ -36,7 +36,11 @@ pub struct BackendWithHeartbeat {
     memory: Option<f64>,
     /// Messages of its agent that were malformed and so had no effect; null if there were none.
     #[schema(required)]
-    malformed_messages: Option<MalformedMessages>,
+    malformed_messages: Option<DroppedMessages>,
+    /// Messages of other agents with its API key, which had no effect because one agent is connected already; null if there
+    /// were none.
+    #[schema(required)]
+    messages_of_other_agents: Option<DroppedMessages>,
     machine: Machine,
     /// Only if events are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,10 +48,10 @@ pub struct BackendWithHeartbeat {
     stale: Option<Stale>,
 }
 
-/// Malformed messages that the answering replica has received since its start. Only the leader receives reports.
+/// Messages without effect that the answering replica has received since its start. Only the leader receives reports.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct MalformedMessages {
+struct DroppedMessages {
     heartbeats: u64,
     reports: u64,
     /// Hellos and confirms.
@@ -57,8 +61,8 @@ struct MalformedMessages {
     last_at: Timestamp,
 }
 
-impl From<MalformedCount> for MalformedMessages {
-    fn from(MalformedCount { heartbeats, reports, requests, last_at }: MalformedCount) -> Self {
+impl From<DroppedCount> for DroppedMessages {
+    fn from(DroppedCount { heartbeats, reports, requests, last_at }: DroppedCount) -> Self {
         Self { heartbeats, reports, requests, last_at }
     }
 }
@@ -97,7 +101,8 @@ pub async fn get(
         containers: heartbeat.map(|heartbeat| heartbeat.containers),
         load: heartbeat.map(|heartbeat| heartbeat.load),
         memory: heartbeat.map(|heartbeat| heartbeat.memory),
-        malformed_messages: app.gate.malformed().of(backend_id).map(MalformedMessages::from),
+        malformed_messages: app.gate.malformed().of(backend_id).map(DroppedMessages::from),
+        messages_of_other_agents: app.gate.of_other_agents().of(backend_id).map(DroppedMessages::from),
         machine: heartbeat.map(|heartbeat| Machine::from(&heartbeat.machine)).unwrap_or_default(),
         stale: since.map(|since| Stale { since }),
     };
@@ -111,7 +116,7 @@ mod tests {
     use dockhost_domain::wire::{EngineState, Heartbeat, ImageState, IsolationState, MachineStatus};
     use serde_json::json;
 
-    use crate::broker::malformed::MessageKind;
+    use crate::broker::dropped::{MessageKind, OtherAgent};
     use crate::http::testing::TestApp;
 
     const PATH: &str = "/api/v2/backend";
@@ -127,7 +132,7 @@ mod tests {
             "operatingSystem": null, "maxContainers": 500, "address": null, "runtime": null, "agentVersion": null,
             "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null, "load": null,
             "memory": null, "machine": { "engine": null, "image": null, "isolation": null },
-            "malformedMessages": null,
+            "malformedMessages": null, "messagesOfOtherAgents": null,
         });
         assert_eq!(before.data(), &expected);
         app.connect(backend.id).await;
@@ -153,7 +158,11 @@ mod tests {
         let last_at = app.app.gate.malformed().of(backend.id).unwrap().last_at;
         let expected = json!({ "heartbeats": 1, "reports": 2, "requests": 1, "lastAt": last_at });
         assert_eq!(answer.data()["malformedMessages"], expected);
+        assert_eq!(answer.data()["messagesOfOtherAgents"], json!(null));
         assert_eq!(app.get(PATH).token(&other.token).send().await.data()["malformedMessages"], json!(null));
+        app.app.gate.of_other_agents().record(other.id, MessageKind::Request, OtherAgent);
+        let answer = app.get(PATH).token(&other.token).send().await;
+        assert_eq!(answer.data()["messagesOfOtherAgents"]["requests"], 1);
     }
 
     /// Earlier releases recorded whatever an agent sent.

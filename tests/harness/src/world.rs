@@ -229,6 +229,25 @@ impl World {
         index
     }
 
+    /// A second machine with the same API key and a copy of the first one's disk. Its agent is not started.
+    pub fn clone_machine(&mut self, index: usize, name: &str) -> usize {
+        let original = &self.agents[index];
+        let (from, to) = (self.data.path().join(&original.name), self.data.path().join(name));
+        std::fs::create_dir(&to).unwrap();
+        for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+        let key = original.key.clone();
+        self.agents.push(Agent { name: name.to_owned(), key, process: None, proxies: Proxies::default() });
+        self.agents.len() - 1
+    }
+
+    /// The log of an agent.
+    pub fn agent_log(&self, index: usize) -> String {
+        let path = self.data.path().join(format!("agent-{}.log", self.agents[index].name));
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
     /// Starts the agent of a registered backend.
     pub fn start_agent(&mut self, index: usize, settings: &[(&'static str, &str)]) {
         let (name, key) = (self.agents[index].name.clone(), self.agents[index].key.clone());

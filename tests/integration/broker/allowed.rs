@@ -29,7 +29,7 @@ async fn confirm_answers_whether_an_assignment_is_current() {
     let (ada, bob) = (world.ada().await, world.bob().await);
     let tenant = Tenant::new(world.ada);
     let instance = tenant.instance_id;
-    let question = |instance_id, placement, generation| Confirm { instance_id, placement, generation };
+    let question = |instance_id, placement, generation| Confirm { instance_id, placement, generation, agent_run: None };
     assert!(!ada.confirm(&question(instance, 1, 2)).await, "not assigned");
     let put = async |generation, desired| {
         let user_id = tenant.user_id;

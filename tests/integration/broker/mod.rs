@@ -8,6 +8,7 @@ mod assignments;
 mod authentication;
 mod compose_cluster;
 mod denied;
+mod holders;
 mod write_proof;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use dockhost::broker::assignments::Assignments;
 use dockhost::broker::callout::{BackendAuthenticator, Callout};
 use dockhost::broker::connect::Broker;
 use dockhost::broker::hello::{Enrolments, HelloHandler};
+use dockhost::broker::holders::Holders;
 use dockhost::broker::jwt::{MAX_LIFETIME, Signer};
 use dockhost::broker::service::Service;
 use dockhost::broker::streams::{self, StreamOptions};
@@ -26,6 +28,7 @@ use dockhost::common::clock;
 use dockhost::event_log::memory::MemoryLog;
 use dockhost::execute::Executor;
 use dockhost::replica::confirm::ConfirmHandler;
+use dockhost::replica::heartbeat_registry::HeartbeatRegistry;
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Confirm, Confirmed, Welcome};
@@ -48,6 +51,7 @@ struct World {
     callout: CancellationToken,
     enrolled: Arc<Enrolled>,
     assignments: Assignments,
+    holders: Arc<Holders>,
     executor: Arc<Executor>,
 }
 
@@ -87,16 +91,27 @@ impl World {
             .unwrap()
             .with_lifetime(lifetime);
         tokio::spawn(callout_service.run(callout.clone()));
-        let hello =
-            HelloHandler { broker: main.clone(), enrolments: enrolled.clone(), image: Some("team/box:v1".to_owned()) };
+        let holders = Arc::new(Holders::new(main.jetstream().clone()));
+        let heartbeats = Arc::new(HeartbeatRegistry::default());
+        let hello = HelloHandler {
+            holders: Arc::clone(&holders),
+            enrolments: enrolled.clone(),
+            lost_after: heartbeats.lost_after(),
+            heartbeats: heartbeats.clone(),
+            image: Some("team/box:v1".to_owned()),
+        };
         tokio::spawn(Service::open(main.clone(), hello, Arc::default()).await.unwrap().run(CancellationToken::new()));
         let assignments = Assignments::open(main.jetstream()).await.unwrap();
         let executor = Executor::new(Arc::new(MemoryLog::default()));
-        let confirming = ConfirmHandler { assignments: assignments.clone(), executor: Arc::clone(&executor) };
+        let confirming = ConfirmHandler {
+            assignments: assignments.clone(),
+            holders: Arc::clone(&holders),
+            executor: Arc::clone(&executor),
+        };
         tokio::spawn(
             Service::open(main.clone(), confirming, Arc::default()).await.unwrap().run(CancellationToken::new()),
         );
-        Self { nats, main, ada, bob, callout, enrolled, assignments, executor }
+        Self { nats, main, ada, bob, callout, enrolled, assignments, holders, executor }
     }
 
     /// Connects with this key; the client uses the inbox of `backend`.
@@ -132,7 +147,7 @@ impl World {
 }
 
 /// The body of a hello.
-const HELLO: &str = r#"{"agentVersion":"test"}"#;
+const HELLO: &str = r#"{"agentVersion":"test","agentRun":"7d6e1c1e-5d0a-4a53-9d52-8f0f3a0f5c11"}"#;
 
 /// A connected backend.
 struct Agent {

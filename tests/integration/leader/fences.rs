@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dockhost::broker::assignments::{Assignments, CurrentAssignment};
+use dockhost::broker::holders::Holders;
 use dockhost::broker::service::RequestHandler;
 use dockhost::broker::streams::EVENTS;
 use dockhost::common::clock;
@@ -186,8 +187,9 @@ async fn dispatcher_paused_before_its_publish_revives_no_deleted_instance() {
     let current = successor.assignments.current(backend, instance).await.unwrap();
     assert_eq!(current.assignment.map(|assignment| assignment.desired), Some(DesiredState::Running));
     // An agent that receives it in between creates nothing.
-    let handler = ConfirmHandler { assignments: assignments(&live).await, executor: Arc::clone(executor) };
-    let question = Confirm { instance_id: instance, placement: 1, generation: 1 };
+    let holders = Arc::new(Holders::new(async_nats::jetstream::new(live.client.clone())));
+    let handler = ConfirmHandler { assignments: assignments(&live).await, holders, executor: Arc::clone(executor) };
+    let question = Confirm { instance_id: instance, placement: 1, generation: 1, agent_run: None };
     let confirmed = handler.handle(backend, &serde_json::to_vec(&question).unwrap()).await.unwrap();
     assert!(!confirmed.is_current, "the deleted instance would be created again");
 

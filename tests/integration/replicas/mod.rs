@@ -1,6 +1,7 @@
 //! Several replicas act as one server, and survive the loss of a replica, the broker, a node of it, or the database.
 
 mod agent_connection;
+mod agents_with_one_key;
 mod broker;
 mod database;
 mod failover;

@@ -1,5 +1,7 @@
 //! State after a restart, port allocation, and a missing image.
 
+use std::os::unix::fs::PermissionsExt;
+
 use dockhost_domain::wire::{DesiredState, Limits};
 use uuid::Uuid;
 
@@ -50,6 +52,7 @@ async fn simulated_runtime_restart_finds_its_containers() {
 
     // A crash while a line was written.
     OpenOptions::new().append(true).open(dir.path().join("b.jsonl")).unwrap().write_all(b"{\"put\":{\"i").unwrap();
+    drop(runtime);
     let after = open(dir.path()).list(None).await.unwrap();
     assert_eq!(after.len(), 1);
     assert_eq!((after[0].state, after[0].ports), (ContainerState::Stopped, containers[0].ports));
@@ -81,4 +84,19 @@ async fn simulated_runtime_without_an_image_refuses_creations() {
         assert!(runtime.ensure_image(None, &|_| ()).await.is_ok());
     }
     assert!(runtime.list(None).await.unwrap().is_empty());
+}
+
+#[test]
+fn simulated_runtime_files_are_private_and_used_by_one_process() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("state/agent");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let first = SimulatedRuntime::open(&dir, "b", 0, options()).unwrap();
+    assert_eq!((mode(&dir), mode(dir.parent().unwrap())), (0o700, 0o700));
+    let files: Vec<_> = fs::read_dir(&dir).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.iter().map(|file| mode(file)).collect::<Vec<_>>(), [0o600, 0o600], "{files:?}");
+    let refused = SimulatedRuntime::open(&dir, "b", 0, options()).unwrap_err();
+    assert_eq!(refused.to_string(), "another agent uses this directory");
+    drop(first);
+    assert!(SimulatedRuntime::open(&dir, "b", 0, options()).is_ok());
 }

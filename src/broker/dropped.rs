@@ -1,9 +1,11 @@
-//! Messages of agents that were dropped because they are malformed: counted by backend, and logged rarely.
+//! Messages of agents that were dropped, by reason: counted by backend, and logged rarely.
 //!
-//! Agents are not trusted, so the log has nothing of a message but its length and the kind of its error, and at most one
-//! line per backend in [`LOG_INTERVAL`], with the number of messages since the last one.
+//! Agents are not trusted, so the log has nothing of a message but what the reason says (for a malformed one its length
+//! and the kind of its error), and at most one line per backend and reason in [`LOG_INTERVAL`], with the number of messages
+//! since the last one.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,7 +44,7 @@ impl MessageKind {
 
 /// The dropped messages of one backend since this replica started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MalformedCount {
+pub struct DroppedCount {
     /// Heartbeats.
     pub heartbeats: u64,
     /// Reports. Only the leader reads reports.
@@ -53,59 +55,84 @@ pub struct MalformedCount {
     pub last_at: Timestamp,
 }
 
+/// Why messages are dropped; the text of one is for the log.
+pub trait Reason: Copy + Display {
+    /// What a line of the log says.
+    const LINE: &'static str;
+}
+
+impl Reason for Malformed {
+    const LINE: &'static str = "dropped malformed messages of a backend";
+}
+
+/// The sender has a backend's key, but another agent holds the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another agent with the same API key is connected")]
+pub struct OtherAgent;
+
+impl Reason for OtherAgent {
+    const LINE: &'static str = "dropped messages of a second agent of a backend";
+}
+
 /// What one line of the log says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Line {
+struct Line<R> {
     backend: BackendId,
     /// The last dropped message.
     kind: MessageKind,
-    malformed: Malformed,
+    reason: R,
     /// Dropped messages since the last line.
     count: u64,
 }
 
 /// One backend's entry.
 #[derive(Debug)]
-struct Entry {
-    count: MalformedCount,
-    last: (MessageKind, Malformed),
+struct Entry<R> {
+    count: DroppedCount,
+    last: (MessageKind, R),
     last_dropped: Instant,
     last_logged: Option<Instant>,
     unlogged: u64,
 }
 
-impl Entry {
+impl<R: Reason> Entry<R> {
     /// The line about what is not logged yet, if the last line is long enough ago.
-    fn due(&mut self, backend: BackendId, now: Instant) -> Option<Line> {
+    fn due(&mut self, backend: BackendId, now: Instant) -> Option<Line<R>> {
         let waits = self.last_logged.is_some_and(|logged| now.duration_since(logged) < LOG_INTERVAL);
         if self.unlogged == 0 || waits {
             return None;
         }
         self.last_logged = Some(now);
-        let (kind, malformed) = self.last;
-        Some(Line { backend, kind, malformed, count: std::mem::take(&mut self.unlogged) })
+        let (kind, reason) = self.last;
+        Some(Line { backend, kind, reason, count: std::mem::take(&mut self.unlogged) })
     }
 }
 
 /// The counts, without a clock or a log.
-#[derive(Debug, Default)]
-struct Ledger(BTreeMap<BackendId, Entry>);
+#[derive(Debug)]
+struct Ledger<R>(BTreeMap<BackendId, Entry<R>>);
 
-impl Ledger {
+impl<R> Default for Ledger<R> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<R: Reason> Ledger<R> {
     fn record(
         &mut self,
         backend: BackendId,
         kind: MessageKind,
-        malformed: Malformed,
+        reason: R,
         (now, at): (Instant, Timestamp),
-    ) -> Option<Line> {
+    ) -> Option<Line<R>> {
         if self.0.len() >= MAX_BACKENDS && !self.0.contains_key(&backend) {
             let oldest = self.0.iter().min_by_key(|(_, entry)| entry.last_dropped).map(|(backend, _)| *backend);
             oldest.and_then(|backend| self.0.remove(&backend));
         }
         let entry = self.0.entry(backend).or_insert_with(|| Entry {
-            count: MalformedCount { heartbeats: 0, reports: 0, requests: 0, last_at: at },
-            last: (kind, malformed),
+            count: DroppedCount { heartbeats: 0, reports: 0, requests: 0, last_at: at },
+            last: (kind, reason),
             last_dropped: now,
             last_logged: None,
             unlogged: 0,
@@ -117,34 +144,40 @@ impl Ledger {
         };
         *number += 1;
         entry.count.last_at = at;
-        (entry.last, entry.last_dropped) = ((kind, malformed), now);
+        (entry.last, entry.last_dropped) = ((kind, reason), now);
         entry.unlogged += 1;
         entry.due(backend, now)
     }
 
     /// The lines that are due although no further message arrived.
-    fn due(&mut self, now: Instant) -> Vec<Line> {
+    fn due(&mut self, now: Instant) -> Vec<Line<R>> {
         self.0.iter_mut().filter_map(|(backend, entry)| entry.due(*backend, now)).collect()
     }
 }
 
-/// The dropped messages of all backends on this replica.
-#[derive(Debug, Default)]
-pub struct MalformedMessages(Mutex<Ledger>);
+/// The messages of all backends that this replica has dropped for one reason.
+#[derive(Debug)]
+pub struct DroppedMessages<R>(Mutex<Ledger<R>>);
 
-impl MalformedMessages {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+impl<R> Default for DroppedMessages<R> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<R: Reason> DroppedMessages<R> {
+    fn ledger(&self) -> MutexGuard<'_, Ledger<R>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a message that was dropped, and logs it unless there was a line about this backend shortly before.
-    pub fn record(&self, backend: BackendId, kind: MessageKind, malformed: Malformed) {
-        let line = self.ledger().record(backend, kind, malformed, (Instant::now(), clock::now()));
+    pub fn record(&self, backend: BackendId, kind: MessageKind, reason: R) {
+        let line = self.ledger().record(backend, kind, reason, (Instant::now(), clock::now()));
         line.iter().for_each(log);
     }
 
     /// The dropped messages of one backend; `None` if there are none.
-    pub fn of(&self, backend: BackendId) -> Option<MalformedCount> {
+    pub fn of(&self, backend: BackendId) -> Option<DroppedCount> {
         self.ledger().0.get(&backend).map(|entry| entry.count)
     }
 
@@ -157,8 +190,8 @@ impl MalformedMessages {
     }
 }
 
-fn log(Line { backend, kind, malformed, count }: &Line) {
-    tracing::warn!(%backend, last = kind.name(), error = %malformed, count, "dropped malformed messages of a backend");
+fn log<R: Reason>(Line { backend, kind, reason, count }: &Line<R>) {
+    tracing::warn!(%backend, last = kind.name(), error = %reason, count, "{}", R::LINE);
 }
 
 #[cfg(test)]
@@ -176,7 +209,7 @@ mod tests {
 
     #[test]
     fn ledger_flood_yields_one_line_per_backend_and_interval() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
+        let (mut ledger, start) = (Ledger::<Malformed>::default(), Instant::now());
         let mut lines = Vec::new();
         for millis in 0..25_000 {
             let now = start + Duration::from_millis(millis);
@@ -187,7 +220,8 @@ mod tests {
                 lines.extend(ledger.record(backend(2), kind, MALFORMED, (now, at)));
             }
         }
-        let counts = |lines: &[Line]| lines.iter().map(|line| (line.backend, line.count)).collect::<Vec<_>>();
+        let counts =
+            |lines: &[Line<Malformed>]| lines.iter().map(|line| (line.backend, line.count)).collect::<Vec<_>>();
         assert_eq!(counts(&lines), [(backend(1), 1), (backend(2), 1), (backend(1), 10_000), (backend(1), 10_000)]);
         assert_eq!(counts(&ledger.due(start + Duration::from_secs(29))), [], "not yet");
         assert_eq!(counts(&ledger.due(start + Duration::from_secs(30))), [(backend(1), 4_999)]);
@@ -199,7 +233,7 @@ mod tests {
 
     #[test]
     fn ledger_full_forgets_the_backend_whose_last_message_is_oldest() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
+        let (mut ledger, start) = (Ledger::<Malformed>::default(), Instant::now());
         let mut record = |n: usize, after: usize| {
             let now = start + Duration::from_millis(after as u64);
             ledger.record(backend(n), MessageKind::Request, MALFORMED, (now, Timestamp::from_millis(0)));

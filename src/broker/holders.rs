@@ -1,0 +1,148 @@
+//! The holders of the backends: the run of an agent that a backend's consumer on ASSIGNMENTS was created for.
+//!
+//! The consumer is where all replicas see it, and it survives their restarts. Each replica remembers the answers, because
+//! it compares the run of every heartbeat and report.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, Info, pull};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use dockhost_domain::ids::{AgentRunId, BackendId};
+use dockhost_domain::subject::Channel;
+use dockhost_domain::timestamp::Timestamp;
+
+use super::key_holder::Holder;
+use super::streams::ASSIGNMENTS;
+use crate::common::error::Cause;
+
+/// The broker removes a consumer that was not read for this long; the agent's next hello creates another.
+const INACTIVE_THRESHOLD: Duration = Duration::from_secs(10 * 60);
+/// The longest expiry of one pull request.
+const MAX_PULL_EXPIRY: Duration = Duration::from_secs(60);
+/// Keys of the consumer's metadata.
+const RUN_KEY: &str = "dockhost-agent-run";
+const SINCE_KEY: &str = "dockhost-agent-since";
+/// The shortest time between two questions about one backend, whatever its agents send.
+const MIN_LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What this replica remembers of a backend.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// `None` if no run holds it.
+    run: Option<AgentRunId>,
+    asked: Instant,
+}
+
+/// Finds out and changes who holds a backend.
+pub struct Holders {
+    jetstream: Context,
+    known: Mutex<HashMap<BackendId, Known>>,
+}
+
+impl Holders {
+    /// Asks over this connection.
+    #[must_use]
+    pub fn new(jetstream: Context) -> Self {
+        Self { jetstream, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<BackendId, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, backend: BackendId, run: Option<AgentRunId>) {
+        self.known().insert(backend, Known { run, asked: Instant::now() });
+    }
+
+    /// Whether a run is known to hold the backend, without asking the broker.
+    pub fn is_known_holder(&self, backend: BackendId, run: Option<AgentRunId>) -> bool {
+        run.is_some() && self.known().get(&backend).is_some_and(|known| known.run == run)
+    }
+
+    /// Whether what a run sends counts: it holds the backend, or nobody does. If the broker does not answer, the last
+    /// answer counts.
+    pub async fn counts(&self, backend: BackendId, run: Option<AgentRunId>) -> bool {
+        if self.is_known_holder(backend, run) {
+            return true;
+        }
+        let known = self.known().get(&backend).copied();
+        let recent = known.filter(|known| known.asked.elapsed() < MIN_LOOKUP_INTERVAL);
+        let holder = match recent {
+            Some(known) => known.run,
+            None => match self.read(backend).await {
+                Ok(holder) => holder.and_then(|holder| holder.run),
+                Err(error) => {
+                    tracing::debug!(%backend, %error, "the holder of a backend can't be read");
+                    known.and_then(|known| known.run)
+                }
+            },
+        };
+        holder.is_none() || holder == run
+    }
+
+    /// The holder of a backend; `None` if it has no consumer.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub async fn read(&self, backend: BackendId) -> Result<Option<Holder>, Cause> {
+        let stream = self.jetstream.get_stream_no_info(ASSIGNMENTS).await?;
+        let holder = match stream.consumer_info(backend.to_string()).await {
+            Ok(info) => Some(holder(&info)),
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        self.remember(backend, holder.and_then(|holder| holder.run));
+        Ok(holder)
+    }
+
+    /// Replaces the backend's consumer by one of this run, which delivers all assignments again; returns their number.
+    /// `current` is what [`Holders::read`] found.
+    ///
+    /// # Errors
+    /// If the broker does not answer, or another run has become the holder since.
+    pub async fn replace(
+        &self,
+        backend: BackendId,
+        current: Option<&Holder>,
+        run: AgentRunId,
+        since: Timestamp,
+    ) -> Result<u64, Cause> {
+        let name = backend.to_string();
+        if current.is_some()
+            && let Err(error) = self.jetstream.delete_consumer_from_stream(&name, ASSIGNMENTS).await
+        {
+            // It may have been removed since. The next step fails for any other reason.
+            tracing::debug!(%backend, %error, "no old consumer removed");
+        }
+        let config = pull::Config {
+            name: Some(name),
+            filter_subject: Channel::assignments_of(backend),
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            ack_policy: AckPolicy::None,
+            inactive_threshold: INACTIVE_THRESHOLD,
+            max_expires: MAX_PULL_EXPIRY,
+            // It can be created again at any time, so it needs neither disk nor replicas.
+            memory_storage: true,
+            num_replicas: 1,
+            metadata: HashMap::from([(RUN_KEY.to_owned(), run.to_string()), (SINCE_KEY.to_owned(), since.to_string())]),
+            ..pull::Config::default()
+        };
+        // Strict: of two runs that say hello at the same moment, only one can create it.
+        let consumer = self.jetstream.create_consumer_strict_on_stream(config, ASSIGNMENTS).await?;
+        self.remember(backend, Some(run));
+        Ok(consumer.cached_info().num_pending)
+    }
+}
+
+fn holder(info: &Info) -> Holder {
+    let metadata = &info.config.metadata;
+    let created = || Timestamp::from_millis(info.created.unix_timestamp() * 1000);
+    Holder {
+        run: metadata.get(RUN_KEY).and_then(|run| run.parse().ok()),
+        since: metadata.get(SINCE_KEY).and_then(|since| since.parse().ok()).unwrap_or_else(created),
+        is_pulling: info.num_waiting > 0,
+    }
+}

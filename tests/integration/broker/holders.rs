@@ -1,0 +1,68 @@
+//! Two agents with one API key, as the broker sees them.
+
+use dockhost_domain::ids::AgentRunId;
+use dockhost_domain::timestamp::Timestamp;
+use serde_json::json;
+
+use super::*;
+
+/// How a hello is answered: the code and the text of a refusal, if it is one.
+async fn hello(agent: &Agent, body: &str) -> Option<(String, String)> {
+    let answer = agent.client.request(Channel::Hello(agent.backend).to_string(), body.to_owned().into()).await.unwrap();
+    let header = |name: &str| Some(answer.headers.as_ref()?.get(name)?.to_string());
+    Some((header("Nats-Service-Error-Code")?, header("Nats-Service-Error")?))
+}
+
+async fn wait_until_pulling(world: &World, expected: bool) {
+    wait_until(&format!("the holder's pulling is {expected}"), DEADLINE, async || {
+        let holder = world.holders.read(world.ada).await.unwrap();
+        if holder.is_some_and(|holder| holder.is_pulling == expected) { Ok(()) } else { Err(format!("{holder:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hello_of_another_run_is_refused_with_the_time_of_the_first() {
+    let world = World::new().await;
+    let (first, second) = (world.ada().await, world.ada().await);
+    assert_eq!(hello(&first, HELLO).await, None);
+    let since = world.holders.read(world.ada).await.unwrap().unwrap().since;
+    let other = r#"{"agentVersion":"test","agentRun":"00000000-0000-4000-8000-000000000002"}"#;
+    let (code, text) = hello(&second, other).await.unwrap();
+    assert_eq!(code, "409");
+    assert!(text.contains(&format!("connected since {since};")), "{text}");
+    assert_eq!(hello(&first, HELLO).await, None, "the same run reconnects");
+    assert_eq!(world.holders.read(world.ada).await.unwrap().unwrap().since, since);
+
+    let (code, text) = hello(&second, r#"{"agentVersion":"test"}"#).await.unwrap();
+    assert_eq!(code, "400");
+    assert!(text.contains("agentRun"), "{text}");
+}
+
+#[tokio::test]
+async fn holder_whose_connection_ends_pulls_no_longer() {
+    let world = World::new().await;
+    let first = world.ada().await;
+    first.hello().await;
+    wait_until_pulling(&world, false).await;
+    let pull = first.pull(&json!({ "batch": 3, "expires": 30_000_000_000_u64 })).await;
+    wait_until_pulling(&world, true).await;
+    drop((pull, first));
+    wait_until_pulling(&world, false).await;
+}
+
+/// Both were found to be the first.
+#[tokio::test]
+async fn replace_by_two_runs_at_once_makes_one_holder() {
+    let world = World::new().await;
+    let [one, two] = [1, 2].map(|n| AgentRunId::from_uuid(uuid::Uuid::from_u128(n)));
+    let replace = async |run| world.holders.replace(world.ada, None, run, Timestamp::from_millis(0)).await;
+    assert_eq!(replace(one).await.unwrap(), 0);
+    replace(two).await.unwrap_err();
+    let holder = world.holders.read(world.ada).await.unwrap().unwrap();
+    assert_eq!((holder.run, holder.since), (Some(one), Timestamp::from_millis(0)));
+    assert!(world.holders.counts(world.ada, Some(one)).await);
+    assert!(!world.holders.counts(world.ada, Some(two)).await);
+    assert!(!world.holders.counts(world.ada, None).await);
+    assert!(world.holders.counts(world.bob, Some(two)).await, "nobody holds it");
+}

@@ -14,6 +14,9 @@ use super::{Delivery, Filter, LogError};
 use crate::broker::consumer::durable::{Ack, DurableConsumer};
 use crate::broker::streams::EVENTS;
 
+/// Events that may be unacknowledged at once: far more than one aggregate has while its work is slow.
+const MAX_ACK_PENDING: i64 = 4096;
+
 /// One event and its acknowledgement.
 #[derive(Debug)]
 pub struct DurableDelivery {
@@ -35,7 +38,8 @@ impl DurableReader {
     /// # Errors
     /// [`LogError::Unavailable`].
     pub async fn open(js: Context, codec: Codec, name: &str, filter: Filter) -> Result<Self, LogError> {
-        let mut consumer = DurableConsumer::new(js, EVENTS, name, subjects(filter));
+        let consumer = DurableConsumer::new(js, EVENTS, name, subjects(filter));
+        let mut consumer = consumer.with_max_ack_pending(MAX_ACK_PENDING);
         consumer.open().await.map_err(LogError::Unavailable)?;
         Ok(Self { codec, consumer })
     }

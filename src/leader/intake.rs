@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::{Dispatcher, Trigger, WorkItem};
-use super::turns::{Lane, Pushed, Turns};
+use super::turns::{Pushed, Turns};
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::agent_limits::AgentMessage;
 use crate::broker::assignments::Assignments;
@@ -63,6 +63,11 @@ pub struct Intake {
     /// Reconciles after a report without an event; it processes events itself.
     pub dispatcher: Arc<Dispatcher>,
 }
+
+/// Reports of one backend about one user are processed in order.
+type Lane = (BackendId, UserId);
+/// Whose reports are processed next.
+type Queue = Turns<BackendId, UserId, Queued>;
 
 struct Received {
     backend: BackendId,
@@ -110,7 +115,7 @@ impl Intake {
     /// When the broker can't be reached.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
         let consumer = DurableConsumer::new(self.jetstream.clone(), REPORTS, "intake", ALL_REPORTS.to_owned());
-        let (intake, turns, mut lanes) = (Arc::new(self), Arc::new(Turns::default()), JoinSet::new());
+        let (intake, turns, mut lanes) = (Arc::new(self), Arc::new(Queue::default()), JoinSet::new());
         let consumer = consumer.with_max_ack_pending(MAX_ACK_PENDING);
         let cancel = cancel.child_token();
         let outcome = Self::receive(&intake, &turns, consumer, &mut lanes, &cancel).await;
@@ -123,7 +128,7 @@ impl Intake {
 
     async fn receive(
         intake: &Arc<Self>,
-        turns: &Arc<Turns<Queued>>,
+        turns: &Arc<Queue>,
         mut consumer: DurableConsumer,
         lanes: &mut JoinSet<()>,
         cancel: &CancellationToken,
@@ -173,7 +178,7 @@ impl Intake {
     }
 
     /// Processes a lane until nothing waits in it.
-    async fn process_lane(&self, lane: Lane, first: Queued, turns: &Turns<Queued>, cancel: &CancellationToken) {
+    async fn process_lane(&self, lane: Lane, first: Queued, turns: &Queue, cancel: &CancellationToken) {
         let mut next = Some(first);
         while let Some(Queued { received, ack }) = next {
             let mut attempts = 0;

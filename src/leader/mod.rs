@@ -10,6 +10,7 @@ pub mod erasure;
 pub mod fitness;
 pub mod intake;
 pub mod job_runner;
+pub mod jobs;
 pub mod liveness;
 pub mod projector;
 pub mod reactions;

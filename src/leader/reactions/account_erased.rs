@@ -35,10 +35,10 @@ pub struct AccountErased {
     pub policy: Policy,
 }
 
-fn erased(recorded: &RecordedEvent) -> Option<(UserId, (UserId, EventId))> {
+fn erased(recorded: &RecordedEvent) -> Option<((UserId, ()), (UserId, EventId))> {
     match (&recorded.envelope.aggregate, &recorded.envelope.event) {
         (AggregateId::Account(user), Event::Account(AccountEvent::Erased(_))) => {
-            Some((*user, (*user, recorded.envelope.meta.id)))
+            Some(((*user, ()), (*user, recorded.envelope.meta.id)))
         }
         _ => None,
     }

@@ -36,10 +36,10 @@ pub struct BackendLost {
     pub policy: Policy,
 }
 
-fn lost(recorded: &RecordedEvent) -> Option<(BackendId, (BackendId, EventId))> {
+fn lost(recorded: &RecordedEvent) -> Option<((BackendId, ()), (BackendId, EventId))> {
     match (&recorded.envelope.aggregate, &recorded.envelope.event) {
         (AggregateId::Backend(backend), Event::Backend(BackendEvent::Lost(_))) => {
-            Some((*backend, (*backend, recorded.envelope.meta.id)))
+            Some(((*backend, ()), (*backend, recorded.envelope.meta.id)))
         }
         _ => None,
     }

@@ -10,6 +10,7 @@
 pub mod balancer;
 pub mod command;
 pub mod containers;
+pub mod hosts;
 pub mod http;
 pub mod log;
 pub mod mongo;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 
 pub use balancer::Balancer;
 pub use command::{CommandOutput, run};
+pub use hosts::{Host, Hosts};
 pub use mongo::Mongo;
 pub use mongods::Mongods;
 pub use monitor::Monitor;

@@ -3,8 +3,9 @@
 //! Each member has a fixed address and data directory, so it can be restarted as itself.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dockhost::common::clock;
@@ -14,8 +15,9 @@ use dockhost_projections::admin;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use super::hosts::{Host, Store};
 use super::pause::{pause, resume};
-use super::{Mongo, ports, wait_until};
+use super::{Hosts, Mongo, ports, wait_until};
 
 /// The longest until a killed member has recovered, or the set has elected a primary.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(60);
@@ -33,14 +35,23 @@ struct Member {
     program: Program,
     address: SocketAddr,
     child: Option<Child>,
+    store: Store,
+    host: Host,
 }
 
 impl Mongods {
     /// Starts a replica set of this many members.
     pub async fn start(count: usize) -> Self {
+        Self::start_on(None, count).await
+    }
+
+    /// The same with a host for each member.
+    pub async fn start_on(hosts: Option<&Arc<Hosts>>, count: usize) -> Self {
         let binary = fetch::find(&fetch::MONGOD, &super::target_tmp()).await.unwrap();
         let data = tempfile::tempdir().unwrap();
-        let mut members: Vec<_> = (0..count).map(|n| describe(&binary, &data.path().join(format!("m{n}")))).collect();
+        let mut members: Vec<_> = (0..count)
+            .map(|n| describe(&binary, &data.path().join(format!("m{n}")), Host::on(hosts, &format!("mongod-{n}"))))
+            .collect();
         for member in &mut members {
             member.start().await;
         }
@@ -97,6 +108,33 @@ impl Mongods {
         }
     }
 
+    /// Stops one member as a deployment does.
+    pub async fn stop(&mut self, member: usize) {
+        if let Some(child) = self.members[member].child.take() {
+            child.stop(RECOVERY_DEADLINE).await;
+        }
+    }
+
+    /// The number of members.
+    pub const fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// A set has at least one member.
+    pub const fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// A member's host.
+    pub fn host(&self, member: usize) -> &Host {
+        &self.members[member].host
+    }
+
+    /// A member's store.
+    pub fn store(&self, member: usize) -> &Store {
+        &self.members[member].store
+    }
+
     /// Restarts a member at the same address with the same data.
     pub async fn restart(&mut self, member: usize) {
         self.kill(member).await;
@@ -121,15 +159,17 @@ impl Member {
     }
 }
 
-fn describe(binary: &Path, directory: &Path) -> Member {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
-    std::fs::create_dir_all(directory.join("db")).unwrap();
-    let mut args: Vec<OsString> = vec!["--dbpath".into(), directory.join("db").into(), "--port".into()];
+fn describe(binary: &Path, directory: &Path, host: Host) -> Member {
+    let address = SocketAddr::from((host.address(), ports::free()));
+    std::fs::create_dir_all(directory).unwrap();
+    let store = host.store(&directory.join("db"));
+    let mut args: Vec<OsString> = vec!["--dbpath".into(), store.path.clone().into(), "--port".into()];
     args.push(address.port().to_string().into());
-    args.extend(["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", admin::REPLICA_SET_NAME].map(OsString::from));
+    args.extend(["--bind_ip".into(), format!("127.0.0.1,{}", host.address()).into()]);
+    args.extend(["--nounixsocket", "--replSet", admin::REPLICA_SET_NAME].map(OsString::from));
     args.extend(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64", "--quiet"].map(OsString::from));
     args.extend(["--setParameter", "diagnosticDataCollectionEnabled=false"].map(OsString::from));
     let log = directory.join("mongod.log");
     let program = Program { name: "mongod", path: binary.to_owned(), args, env: vec![], log };
-    Member { program, address, child: None }
+    Member { program: host.place(program), address, child: None, store, host }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dockhost::broker::connect::Broker;
@@ -16,10 +17,11 @@ use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use super::hosts::{Host, Store};
 use super::pause::{pause, resume};
 use super::proxy::Proxy;
 use super::wait::DEADLINE;
-use super::{ports, wait_until};
+use super::{Hosts, ports, wait_until};
 
 const CONFIG: &str = include_str!("../../../nats.conf");
 const CONFIG_FILE: &str = "nats.conf";
@@ -42,6 +44,8 @@ struct Node {
     program: Program,
     address: SocketAddr,
     child: Option<Child>,
+    store: Store,
+    host: Host,
 }
 
 impl Nats {
@@ -50,10 +54,19 @@ impl Nats {
         Self::with(GeneratedSecrets::generate().unwrap()).await
     }
 
+    /// Starts one node on a host of its own.
+    pub async fn start_on(hosts: Option<&Arc<Hosts>>) -> Self {
+        let mut nats = Self::empty();
+        let host = Host::on(hosts, "nats-0");
+        nats.add("", (host.address(), ports::free()).into(), host, "").await;
+        nats.restart().await;
+        nats
+    }
+
     /// Starts one node with an empty store and the keys of an earlier installation.
     pub async fn with(secrets: GeneratedSecrets) -> Self {
         let mut nats = Self { secrets, ..Self::empty() };
-        nats.add("", "").await;
+        nats.add_local("", "").await;
         nats.restart().await;
         nats
     }
@@ -62,7 +75,7 @@ impl Nats {
     /// [`Nats::reopen`] afterwards.
     pub async fn start_unsynced() -> Self {
         let mut nats = Self::empty();
-        nats.add("", "").await;
+        nats.add_local("", "").await;
         let unsynced = CONFIG.replace(SYNCED, "sync_interval: \"2m\"");
         assert_ne!(unsynced, CONFIG, "nats.conf has another sync_interval");
         std::fs::write(nats.directory("").join(CONFIG_FILE), unsynced).unwrap();
@@ -81,18 +94,29 @@ impl Nats {
 
     /// Starts a cluster of three nodes; its streams become available a moment later.
     pub async fn cluster() -> Self {
-        let mut nats = Self::stopped_cluster().await;
+        Self::cluster_on(None).await
+    }
+
+    /// The same with a host for each node.
+    pub async fn cluster_on(hosts: Option<&Arc<Hosts>>) -> Self {
+        let mut nats = Self::stopped_cluster_on(hosts).await;
         nats.restart().await;
         nats
     }
 
     /// Prepares a cluster without starting a node; [`Nats::restart_node`] starts one.
     pub async fn stopped_cluster() -> Self {
-        let routes = Self::routes();
+        Self::stopped_cluster_on(None).await
+    }
+
+    async fn stopped_cluster_on(hosts: Option<&Arc<Hosts>>) -> Self {
+        let nodes: Vec<Host> = (0..NODES).map(|n| Host::on(hosts, &format!("nats-{n}"))).collect();
+        let routes: Vec<SocketAddr> = nodes.iter().map(|host| (host.address(), ports::free()).into()).collect();
         let mut nats = Self::empty();
-        for (n, own) in routes.iter().enumerate() {
+        for (n, (own, host)) in routes.iter().zip(nodes).enumerate() {
             let peers = routes.iter().copied().filter(|peer| peer != own);
-            nats.add(&format!("-{n}"), &cluster(*own, peers, "")).await;
+            let address = (host.address(), ports::free()).into();
+            nats.add(&format!("-{n}"), address, host, &cluster(*own, peers, "")).await;
         }
         nats
     }
@@ -108,7 +132,7 @@ impl Nats {
             let peers: Vec<_> =
                 nats.proxies.iter().filter(|((from, _), _)| *from == n).map(|(_, cable)| cable.address()).collect();
             // Nodes advertise their address to each other. An unused address prevents routes that bypass a proxy.
-            nats.add(&format!("-{n}"), &cluster(*own, peers.into_iter(), "advertise: \"127.0.0.1:1\"")).await;
+            nats.add_local(&format!("-{n}"), &cluster(*own, peers.into_iter(), "advertise: \"127.0.0.1:1\"")).await;
         }
         nats.restart().await;
         nats
@@ -128,14 +152,19 @@ impl Nats {
         self.data.path().join(format!("nats{suffix}"))
     }
 
-    async fn add(&mut self, suffix: &str, cluster: &str) {
+    async fn add_local(&mut self, suffix: &str, cluster: &str) {
+        self.add(suffix, (Ipv4Addr::LOCALHOST, ports::free()).into(), Host::local(), cluster).await;
+    }
+
+    async fn add(&mut self, suffix: &str, address: SocketAddr, host: Host, cluster: &str) {
         let binary = fetch::find(&fetch::NATS_SERVER, &super::target_tmp()).await.unwrap();
-        let address = (Ipv4Addr::LOCALHOST, ports::free()).into();
         let directory = self.directory(suffix);
         let name = format!("dockhost{suffix}");
-        let mut node = Node { program: describe(&binary, &directory, &name, address, cluster), address, child: None };
-        node.program.env.extend(self.secrets.broker_env().unwrap());
-        self.nodes.push(node);
+        let store = host.store(&directory.join("store"));
+        let mut program = describe(&binary, &directory, &name, address, cluster);
+        program.env.push(("DOCKHOST_NATS_STORE", format!("{:?}", store.path)));
+        program.env.extend(self.secrets.broker_env().unwrap());
+        self.nodes.push(Node { program: host.place(program), address, child: None, store, host });
     }
 
     /// The client URL, with all nodes of a cluster.
@@ -224,6 +253,23 @@ impl Nats {
         }
     }
 
+    /// Stops one node as a deployment does.
+    pub async fn stop_node(&mut self, node: usize) {
+        if let Some(child) = self.nodes[node].child.take() {
+            child.stop(RECOVERY_DEADLINE).await;
+        }
+    }
+
+    /// A node's host.
+    pub fn host(&self, node: usize) -> &Host {
+        &self.nodes[node].host
+    }
+
+    /// A node's store.
+    pub fn store(&self, node: usize) -> &Store {
+        &self.nodes[node].store
+    }
+
     /// Restarts a node.
     pub async fn restart_node(&mut self, node: usize) {
         self.kill_node(node).await;
@@ -288,11 +334,7 @@ fn describe(binary: &Path, directory: &Path, name: &str, address: SocketAddr, cl
         name: "nats-server",
         path: binary.to_owned(),
         args: vec!["-c".into(), config.into()],
-        env: vec![
-            ("DOCKHOST_NATS_NAME", name.to_owned()),
-            ("DOCKHOST_NATS_LISTEN", format!("\"{address}\"")),
-            ("DOCKHOST_NATS_STORE", format!("{:?}", directory.join("store"))),
-        ],
+        env: vec![("DOCKHOST_NATS_NAME", name.to_owned()), ("DOCKHOST_NATS_LISTEN", format!("\"{address}\""))],
         log: directory.join("nats.log"),
     }
 }

@@ -1,9 +1,10 @@
 //! Which servers a [`World`](super::World) consists of, and the proxies between its parts.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::proxy::Proxy;
-use super::{Mongo, Mongods, Nats};
+use super::{Hosts, Mongo, Mongods, Nats};
 
 /// The servers of a world.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,19 +57,19 @@ impl Topology {
         Self { database: Members::Own, ..self }
     }
 
-    pub(crate) async fn start(self) -> (Nats, Mongo, Option<Mongods>) {
+    pub(crate) async fn start(self, hosts: Option<&Arc<Hosts>>) -> (Nats, Mongo, Option<Mongods>) {
         let broker = async {
             match self.broker {
-                Nodes::One => Nats::start().await,
-                Nodes::Three => Nats::cluster().await,
+                Nodes::One => Nats::start_on(hosts).await,
+                Nodes::Three => Nats::cluster_on(hosts).await,
                 Nodes::ThreeProxiedRoutes => Nats::cluster_with_proxied_routes().await,
             }
         };
         let database = async {
             let mongods = match self.database {
                 Members::Shared => return (Mongo::shared().await, None),
-                Members::Own => Mongods::start(1).await,
-                Members::OwnSet => Mongods::start(3).await,
+                Members::Own => Mongods::start_on(hosts, 1).await,
+                Members::OwnSet => Mongods::start_on(hosts, 3).await,
             };
             (mongods.database(), Some(mongods))
         };

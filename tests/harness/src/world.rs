@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dockhost::broker::streams::EVENTS;
@@ -17,10 +18,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::containers::Containers;
+use super::hosts::Host;
 use super::http::{Answer, Client};
 use super::pause::{pause, resume};
 use super::topology::Proxies;
-use super::{Mongo, Mongods, Nats, Topology, log, program, wait_until};
+use super::{Hosts, Mongo, Mongods, Nats, Topology, log, program, wait_until};
 
 /// Longer than a replica's shutdown takes with the default settings.
 const STOP_DEADLINE: Duration = Duration::from_secs(40);
@@ -33,6 +35,7 @@ pub struct Replica {
     /// None while it is down.
     pub process: Option<Child>,
     pub proxies: Proxies,
+    pub host: Host,
 }
 
 /// A registered backend, and its agent if running.
@@ -41,6 +44,7 @@ pub struct Agent {
     pub key: String,
     pub process: Option<Child>,
     pub proxies: Proxies,
+    pub host: Host,
 }
 
 /// The system; its processes are killed on drop.
@@ -53,6 +57,8 @@ pub struct World {
     /// The test's own mongods, if any.
     pub mongods: Option<Mongods>,
     pub data: TempDir,
+    /// The hosts of the parts, if each has its own.
+    pub hosts: Option<Arc<Hosts>>,
     topology: Topology,
     settings: BTreeMap<&'static str, String>,
     started: usize,
@@ -71,26 +77,44 @@ impl World {
 
     /// The same on these servers.
     pub async fn on(topology: Topology, replicas: usize, settings: &[(&'static str, &str)]) -> Self {
-        let servers = topology.start().await;
-        Self::assemble(topology, servers, replicas, settings).await
+        let servers = topology.start(None).await;
+        Self::assemble(topology, None, servers, replicas, settings).await
+    }
+
+    /// The same with a host for each part, as far as this machine permits. Not for proxies and the shared mongod.
+    pub async fn on_hosts(topology: Topology, replicas: usize, settings: &[(&'static str, &str)]) -> Self {
+        let hosts = Hosts::prepare();
+        let servers = topology.start(Some(&hosts)).await;
+        Self::assemble(topology, Some(hosts), servers, replicas, settings).await
     }
 
     /// The same on an existing broker and its log.
     pub async fn upon(nats: Nats, replicas: usize, settings: &[(&'static str, &str)]) -> Self {
         let servers = (nats, Mongo::shared().await, None);
-        Self::assemble(Topology::ONE, servers, replicas, settings).await
+        Self::assemble(Topology::ONE, None, servers, replicas, settings).await
     }
 
     async fn assemble(
         topology: Topology,
+        hosts: Option<Arc<Hosts>>,
         (nats, mongo, mongods): (Nats, Mongo, Option<Mongods>),
         replicas: usize,
         settings: &[(&'static str, &str)],
     ) -> Self {
         let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let data = tempfile::tempdir().unwrap();
-        let mut world =
-            Self { replicas: vec![], agents: vec![], nats, mongo, mongods, data, topology, settings, started: 0 };
+        let mut world = Self {
+            replicas: vec![],
+            agents: vec![],
+            nats,
+            mongo,
+            mongods,
+            data,
+            hosts,
+            topology,
+            settings,
+            started: 0,
+        };
         for _ in 0..replicas {
             world.add_replica().await;
         }
@@ -107,8 +131,9 @@ impl World {
     /// Starts another replica; returns when it serves.
     pub async fn add_replica(&mut self) -> usize {
         let proxies = self.proxies(true).await;
-        let (url, log, process) = self.serve(&proxies, None).await;
-        self.replicas.push(Replica { url, log, process: Some(process), proxies });
+        let host = Host::on(self.hosts.as_ref(), &format!("replica-{}", self.replicas.len()));
+        let (url, log, process) = self.serve(&proxies, &host, None).await;
+        self.replicas.push(Replica { url, log, process: Some(process), proxies, host });
         self.replicas.len() - 1
     }
 
@@ -124,18 +149,20 @@ impl World {
         self.kill_replica(index).await;
         let proxies = std::mem::take(&mut self.replicas[index].proxies);
         let port = self.replicas[index].url.rsplit(':').next().map(str::to_owned);
-        let (url, log, process) = self.serve(&proxies, port).await;
-        self.replicas[index] = Replica { url, log, process: Some(process), proxies };
+        let host = self.replicas[index].host.clone();
+        let (url, log, process) = self.serve(&proxies, &host, port).await;
+        self.replicas[index] = Replica { url, log, process: Some(process), proxies, host };
     }
 
-    async fn serve(&mut self, proxies: &Proxies, port: Option<String>) -> (String, PathBuf, Child) {
+    async fn serve(&mut self, proxies: &Proxies, host: &Host, port: Option<String>) -> (String, PathBuf, Child) {
         self.started += 1;
         let log = self.data.path().join(format!("replica-{}.log", self.started));
         let mut program = self.server("serve", log.clone());
         program.env.extend(proxies.nats_url().map(|url| ("NATS_URL", url)));
         program.env.extend(proxies.mongodb_uri(&self.mongo.uri).map(|uri| ("MONGODB_URI", uri)));
         program.env.extend(port.map(|port| ("PORT", port)));
-        let mut process = program.start().unwrap();
+        program.env.push(("DOCKHOST_BIND", host.address().to_string()));
+        let mut process = host.place_with_clock(program).start().unwrap();
         let url = process.wait_until_ready(Duration::from_secs(60), async |_| served_at(&log)).await.unwrap();
         (url, log, process)
     }
@@ -207,7 +234,8 @@ impl World {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let key = text(&data["DOCKHOST_API_KEY"]);
         let proxies = self.proxies(false).await;
-        self.agents.push(Agent { name: name.to_owned(), key, process: None, proxies });
+        let host = Host::on(self.hosts.as_ref(), name);
+        self.agents.push(Agent { name: name.to_owned(), key, process: None, proxies, host });
         self.agents.len() - 1
     }
 
@@ -238,7 +266,8 @@ impl World {
             std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
         }
         let key = original.key.clone();
-        self.agents.push(Agent { name: name.to_owned(), key, process: None, proxies: Proxies::default() });
+        let host = Host::on(self.hosts.as_ref(), name);
+        self.agents.push(Agent { name: name.to_owned(), key, process: None, proxies: Proxies::default(), host });
         self.agents.len() - 1
     }
 
@@ -262,7 +291,7 @@ impl World {
         env.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let log = self.data.path().join(format!("agent-{name}.log"));
         let program = Program { name: "dockhost-agent", path: program("dockhost-agent"), args: vec![], env, log };
-        self.agents[index].process = Some(program.start().unwrap());
+        self.agents[index].process = Some(self.agents[index].host.place_with_clock(program).start().unwrap());
     }
 
     /// Kills an agent with SIGKILL.

@@ -1,5 +1,6 @@
 //! Tests of the test harness itself.
 
+mod hosts;
 mod ports;
 mod proxy;
 mod seeding;

@@ -17,10 +17,12 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # Arguments of `dockhost dev`: make run ARGS="--agents 3 --runtime simulated"
 ARGS ?=
 # Options of `make chaos`. SEED: the same seed repeats the same faults; the default is the time. ROUNDS: faults of each
-# kind. MINUTES: the longest run. TOPOLOGY: r1 (one broker, one database) or r3 (three of each).
+# kind. MINUTES: the longest run. TOPOLOGY: r1 (one broker, one database) or r3 (three of each). KINDS: only these kinds of
+# faults, separated by commas. Faults of links, disks and clocks need root.
 SEED ?=
-ROUNDS ?= 20
-MINUTES ?= 30
+ROUNDS ?= 100
+MINUTES ?= 60
+KINDS ?=
 TOPOLOGY ?= r1
 # The file that `make chaos-check` checks.
 REPORT ?=
@@ -69,8 +71,8 @@ test: build $(SCHEMATHESIS) ## Run all tests against real servers (TESTS)
 	  set -x; cargo test --locked --workspace --no-fail-fast $(TESTS); \
 	fi
 
-chaos: build ## Kill processes under traffic and check the result (SEED, ROUNDS, MINUTES, TOPOLOGY)
-	@$(call program,dockhost-chaos) run $(if $(SEED),--seed $(SEED)) --rounds $(ROUNDS) --minutes $(MINUTES) --topology $(TOPOLOGY)
+chaos: build ## Inject faults under traffic and check the result (SEED, ROUNDS, MINUTES, TOPOLOGY, KINDS)
+	@$(call program,dockhost-chaos) run $(if $(SEED),--seed $(SEED)) --rounds $(ROUNDS) --minutes $(MINUTES) --topology $(TOPOLOGY) $(if $(KINDS),--kinds $(KINDS))
 
 chaos-check: build ## Check a saved chaos report again (REPORT)
 	@$(call program,dockhost-chaos) check $(REPORT)

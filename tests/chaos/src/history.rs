@@ -2,6 +2,7 @@
 //!
 //! A missing response is a separate outcome: it means unknown, not failed.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -70,6 +71,9 @@ pub struct Operation {
     pub begun: Moment,
     pub ended: Moment,
     pub outcome: Outcome,
+    /// What makes the response differ from the documented envelope.
+    #[serde(default)]
+    pub malformed: Option<String>,
 }
 
 /// The outcome of a request.
@@ -159,11 +163,19 @@ impl std::fmt::Display for Operation {
 pub struct Recorder {
     start: Instant,
     operations: Arc<Mutex<Vec<Operation>>>,
+    probes: Arc<Mutex<BTreeMap<String, Option<Success>>>>,
+}
+
+/// The last success of a probe, in milliseconds of [`Moment::ms`].
+#[derive(Debug, Clone, Copy)]
+struct Success {
+    begun: u64,
+    ended: u64,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { start: Instant::now(), operations: Arc::default() }
+        Self { start: Instant::now(), operations: Arc::default(), probes: Arc::default() }
     }
 }
 
@@ -175,6 +187,25 @@ impl Recorder {
 
     pub fn record(&self, operation: Operation) {
         self.operations.lock().unwrap_or_else(PoisonError::into_inner).push(operation);
+    }
+
+    /// Adds a probe that must succeed for the system to be well.
+    pub fn add_probe(&self, probe: &str) {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner).insert(probe.to_owned(), None);
+    }
+
+    /// Records the success of a probe.
+    pub fn succeeded(&self, probe: &str, begun: Moment) {
+        let success = Success { begun: begun.ms, ended: self.now().ms };
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner).insert(probe.to_owned(), Some(success));
+    }
+
+    /// When all probes had succeeded that were sent at `ms` or later; `None` while one has not.
+    #[must_use]
+    pub fn well_since(&self, ms: u64) -> Option<u64> {
+        let probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = probes.values().map(|last| last.filter(|success| success.begun >= ms).map(|success| success.ended));
+        Some(ends.collect::<Option<Vec<_>>>()?.into_iter().max().unwrap_or(ms))
     }
 
     #[must_use]

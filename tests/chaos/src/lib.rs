@@ -1,4 +1,4 @@
-//! Runs DockHost under traffic, kills and pauses its processes, and checks that the documented invariants hold.
+//! Runs DockHost under traffic, injects faults into its processes, links, disks and clocks, and checks that the documented invariants hold.
 //!
 //! A run produces a report: the history of all requests, all faults, and the observed state at the end (log, read models,
 //! containers, assignments, timers). The checker needs only the report, so a saved report can be checked again later.
@@ -6,7 +6,8 @@
 //! # Layout
 //! - [`history`], [`observation`], [`report`]: the recorded data.
 //! - [`checker`]: checks a report against the invariants; pure.
-//! - [`traffic`], [`nemesis`], [`system`], [`run`]: real servers, requests to them, and faults.
+//! - [`request`], [`traffic`], [`racers`], [`prober`]: requests to real servers.
+//! - [`nemesis`], [`system`], [`run`]: real servers, and faults.
 //! - [`collect`]: reads the state of a system into an observation.
 
 #![expect(missing_docs, reason = "test code with descriptive names; the rest is documented")]
@@ -17,7 +18,10 @@ pub mod collect;
 pub mod history;
 pub mod nemesis;
 pub mod observation;
+pub mod prober;
+pub mod racers;
 pub mod report;
+pub mod request;
 pub mod run;
 pub mod system;
 pub mod traffic;

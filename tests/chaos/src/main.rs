@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use dockhost_chaos::checker;
-use dockhost_chaos::report::{Plan, Report, Topology};
+use dockhost_chaos::checker::availability::Table;
+use dockhost_chaos::report::{Kind, Plan, Report, Topology};
 use dockhost_chaos::{run, traffic};
 
-/// Checks that DockHost keeps its invariants while its processes are killed.
+/// Checks that DockHost keeps its invariants under faults of its processes, links, disks and clocks.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -19,7 +20,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a system, send requests, kill processes, and check the final state.
+    /// Start a system, send requests, inject faults, and check the final state.
     Run(Run),
     /// Check a saved report.
     Check {
@@ -33,11 +34,11 @@ struct Run {
     /// Determines the requests and the order of the faults; derived from the clock if absent.
     #[arg(long)]
     seed: Option<u64>,
-    /// How often each kind of process is killed.
-    #[arg(long, default_value_t = 20)]
+    /// How often each kind of fault is injected.
+    #[arg(long, default_value_t = 100)]
     rounds: usize,
     /// No fault is injected after this many minutes.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 60)]
     minutes: u64,
     /// One nats-server and one mongod, or three of each.
     #[arg(long, value_enum, default_value = "r1")]
@@ -54,13 +55,22 @@ struct Run {
     /// Maximum number of a user's instances.
     #[arg(long, default_value_t = 4)]
     quota: u32,
-    /// The system must be healthy this many seconds after the last fault.
+    /// The system must be well this many seconds after each fault.
     #[arg(long, default_value_t = 60)]
     heals_within: u64,
+    /// Only these kinds of faults.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    kinds: Vec<Kind>,
+    /// The share of faults that come with another one at the same time.
+    #[arg(long, default_value_t = 0.3)]
+    pairs: f64,
+    /// The longest that a fault is held, in milliseconds.
+    #[arg(long, default_value_t = 20_000)]
+    max_hold_ms: u64,
 }
 
 impl Run {
-    fn plan(&self) -> Plan {
+    fn plan(self) -> Plan {
         let by_clock = || u64::try_from(dockhost::common::clock::now().millis()).unwrap_or(0) % 1_000_000;
         Plan {
             seed: self.seed.unwrap_or_else(by_clock),
@@ -72,6 +82,9 @@ impl Run {
             clients: self.clients,
             quota: self.quota,
             heals_within: self.heals_within,
+            kinds: self.kinds,
+            pairs: self.pairs,
+            max_hold_ms: self.max_hold_ms,
         }
     }
 }
@@ -86,6 +99,12 @@ fn check_and_print(report: &Report) -> ExitCode {
         report.faults.len(),
         traffic::summary(&report.history)
     );
+    if !report.faults.is_empty() {
+        println!("{}", Table::of(report));
+    }
+    for (kind, reason) in &report.left_out {
+        println!("left out: {} ({reason})", kind.name());
+    }
     for violation in &violations {
         println!("{violation}");
     }

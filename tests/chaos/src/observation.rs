@@ -114,3 +114,24 @@ pub struct Observation {
     /// Each replica's response to `GET /health`; null without a response.
     pub health: Vec<Value>,
 }
+
+impl Observation {
+    /// Nothing, for a system that could not be observed.
+    #[must_use]
+    pub const fn none(at: Timestamp) -> Self {
+        Self {
+            at,
+            incarnation: String::new(),
+            log: Vec::new(),
+            copies: Vec::new(),
+            machines: Vec::new(),
+            models: Vec::new(),
+            verified: None,
+            assignments: Vec::new(),
+            consumers: Vec::new(),
+            timers: Vec::new(),
+            reports: 0,
+            health: Vec::new(),
+        }
+    }
+}

@@ -12,7 +12,7 @@ use crate::observation::Observation;
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     pub seed: u64,
-    /// Kills per kind of process.
+    /// How often each kind of fault is injected.
     pub rounds: usize,
     /// No fault is injected after this many minutes.
     pub minutes: u64,
@@ -22,8 +22,17 @@ pub struct Plan {
     pub clients: usize,
     /// Maximum number of a user's instances.
     pub quota: u32,
-    /// The system must be healthy this many seconds after the last fault.
+    /// The system must be healthy this many seconds after each fault.
     pub heals_within: u64,
+    /// The kinds of faults; all if empty.
+    #[serde(default)]
+    pub kinds: Vec<Kind>,
+    /// The share of faults that come with another one at the same time.
+    #[serde(default)]
+    pub pairs: f64,
+    /// The longest that a fault is held, in milliseconds.
+    #[serde(default)]
+    pub max_hold_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -35,43 +44,161 @@ pub enum Topology {
     R3,
 }
 
-/// What a fault does to a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// `kill -9`, then a restart.
-    Kill,
-    /// `SIGSTOP`, then `SIGCONT`.
-    Pause,
-}
-
 /// The kind of process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Component {
+pub enum Part {
     Replica,
     Nats,
     Mongod,
     Agent,
 }
 
-/// An injected fault.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident,)*) => {
+        /// The kind of a fault.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            pub const ALL: [Self; [$(stringify!($kind)),*].len()] = [$(Self::$kind),*];
+        }
+    };
+}
+
+kinds! {
+    /// `kill -9`, then a restart.
+    KillReplica,
+    KillLeader,
+    KillReplicas,
+    KillNats,
+    /// The node that leads EVENTS.
+    KillNatsLeader,
+    KillTwoNats,
+    /// Of three, the primary.
+    KillMongod,
+    KillTwoMongods,
+    KillAgent,
+    KillAll,
+    /// SIGSTOP, then SIGCONT.
+    PauseReplica,
+    PauseLeader,
+    PauseNats,
+    PauseNatsLeader,
+    PauseMongod,
+    PauseAgent,
+    /// One process after another is stopped with SIGTERM and started again.
+    RollReplicas,
+    RollNats,
+    RollMongods,
+    /// Packets are dropped, mostly in both directions.
+    CutReplicaFromNats,
+    CutReplicaFromMongods,
+    CutReplicaFromClients,
+    CutAgentFromNats,
+    CutNatsFromNats,
+    /// One node from both others.
+    CutNatsFromOthers,
+    /// A minority of the broker and the database with one replica from everything else.
+    CutSides,
+    /// A share of the packets is dropped.
+    LossyReplica,
+    LossyAgent,
+    LossyNats,
+    FullNats,
+    FullMongod,
+    /// SIGKILL of everything; what was not synced is lost.
+    Power,
+    /// The same, some seconds after a rolling restart of the broker.
+    PowerAfterRoll,
+    PowerOneNats,
+    /// A node of the broker is replaced by an empty one.
+    EmptyNats,
+    DropDatabase,
+    /// The database is replaced by an older copy of its files.
+    OldDatabase,
+    /// The wall clock jumps, and back.
+    ClockReplica,
+    ClockAgent,
+}
+
+impl Kind {
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Whether it needs more than one broker node or database member.
+    #[must_use]
+    pub const fn needs_cluster(self) -> bool {
+        matches!(
+            self,
+            Self::KillNatsLeader
+                | Self::KillTwoNats
+                | Self::KillTwoMongods
+                | Self::PauseNatsLeader
+                | Self::CutNatsFromNats
+                | Self::CutNatsFromOthers
+                | Self::CutSides
+                | Self::LossyNats
+                | Self::PowerOneNats
+                | Self::EmptyNats
+        )
+    }
+
+    /// Whether a client must see it. Clients send no requests to agents, and a cluster tolerates the loss of a node.
+    #[must_use]
+    pub const fn must_be_visible(self, topology: Topology) -> bool {
+        match self {
+            Self::KillReplica | Self::KillLeader | Self::KillReplicas => true,
+            Self::KillNats | Self::KillMongod => matches!(topology, Topology::R1),
+            _ => false,
+        }
+    }
+}
+
+/// A sign that a fault took effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    pub what: String,
+    pub confirmed: bool,
+}
+
+/// One fault, or two at once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Fault {
-    #[serde(alias = "act")]
-    pub action: Action,
-    #[serde(alias = "part")]
-    pub component: Component,
-    /// The indices of the affected processes.
-    pub targets: Vec<usize>,
+pub struct Injection {
+    pub kinds: Vec<Kind>,
+    /// The affected processes, by their indices.
+    pub targets: Vec<(Part, usize)>,
+    /// Details.
+    pub what: String,
     pub begun: Moment,
     pub healed: Moment,
-    /// Process ids, each with whether the kernel confirmed that the process was gone or stopped.
-    pub processes: Vec<(u32, bool)>,
-    /// The id of a request whose outcome shows the fault, if clients can see it.
-    #[serde(alias = "shownBy")]
-    pub visible_in: Option<String>,
+    pub evidence: Vec<Evidence>,
+    /// Milliseconds after `healed` until each probe had succeeded; absent if that took longer than the plan permits.
+    pub well_after_ms: Option<u64>,
+    /// Whether all processes were restarted afterwards, because the system did not become well.
+    pub restarted: bool,
+}
+
+impl Injection {
+    /// The names of its kinds.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" + ")
+    }
+}
+
+impl std::fmt::Display for Injection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} {} from {} to {} ms", self.name(), self.targets, self.what, self.begun.ms, self.healed.ms)
+    }
 }
 
 /// The report.
@@ -80,8 +207,14 @@ pub struct Fault {
 pub struct Report {
     pub plan: Plan,
     pub history: Vec<Operation>,
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Injection>,
+    /// The kinds of faults that could not be injected here, with the reason.
+    #[serde(default)]
+    pub left_out: Vec<(Kind, String)>,
     pub observation: Observation,
+    /// Why the system could not be observed at the end; the observation is then empty.
+    #[serde(default)]
+    pub unobserved: Option<String>,
 }
 
 impl Report {

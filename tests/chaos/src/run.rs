@@ -5,8 +5,10 @@
 
 use std::time::{Duration, Instant};
 
+use dockhost::common::clock;
 use dockhost::common::error::Cause;
 use futures::future::join_all;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::checker::log::Log;
@@ -14,8 +16,10 @@ use crate::checker::recovery;
 use crate::checker::{Violation, Violations};
 use crate::collect;
 use crate::history::Recorder;
-use crate::nemesis::{self, Nemesis};
+use crate::nemesis::{self, Nemesis, registry};
 use crate::observation::Observation;
+use crate::prober::{Probe, Prober};
+use crate::racers::Racer;
 use crate::report::{Plan, Report};
 use crate::system::System;
 use crate::traffic::{User, summary};
@@ -26,47 +30,81 @@ const FAULT_FREE_TRAFFIC: Duration = Duration::from_secs(3);
 /// Runs a plan and reports progress line by line.
 ///
 /// # Panics
-/// If a process can't be started or restarted, or does not respond at the end.
+/// If the system can't be started.
 pub async fn run(plan: Plan, progress: impl Fn(&str)) -> Report {
     let mut system = System::start(&plan).await;
+    let (kinds, left_out) = registry::kinds(&plan, &system.missing());
+    for (kind, reason) in &left_out {
+        progress(&format!("left out: {} ({reason})", kind.name()));
+    }
     let recorder = Recorder::default();
-    let urls = system.urls();
     let stop = CancellationToken::new();
-    let users: Vec<_> =
-        (0..plan.clients).map(|n| tokio::spawn(User::new(n, plan.seed, &urls, &recorder).run(stop.clone()))).collect();
+    let clients = start_clients(&plan, &system, &recorder, &stop);
     let mut faults = Vec::new();
+    let mut nemesis = Nemesis::new(&mut system, &recorder, &plan);
+    // Well once the probes have signed up and created their instances.
+    let began_well = nemesis.is_well().await;
+    if !began_well {
+        progress("the system was not well before the first fault");
+    }
     tokio::time::sleep(FAULT_FREE_TRAFFIC).await;
     let faults_end = Instant::now() + Duration::from_secs(plan.minutes * 60);
-    let mut nemesis = Nemesis::new(&mut system, &recorder, &plan);
-    for (action, component) in nemesis::faults(&plan) {
+    for kinds in registry::schedule(&plan, &kinds) {
         if Instant::now() >= faults_end {
             break;
         }
-        let fault = nemesis.inject(action, component).await;
-        progress(&format!(
-            "{:>7} ms: {action:?} {component:?} {:?}, ended after {} ms",
-            fault.begun.ms,
-            fault.targets,
-            fault.healed.ms - fault.begun.ms
-        ));
+        let fault = nemesis.inject(&kinds).await;
+        let well = fault.well_after_ms.map_or("never".to_owned(), |ms| format!("after {ms} ms"));
+        progress(&format!("{fault}, well {well}"));
+        let restarted = fault.restarted;
         faults.push(fault);
+        if restarted && !nemesis.is_well().await {
+            progress("the system is not well after a restart of everything; the run ends");
+            break;
+        }
     }
     tokio::time::sleep(FAULT_FREE_TRAFFIC).await;
     stop.cancel();
-    for result in join_all(users).await {
+    for result in join_all(clients).await {
         result.unwrap();
     }
-    nemesis::wait_until_all_respond(&system).await;
     let history = recorder.history();
     progress(&summary(&history));
-    let mut observation = wait_until_healthy(&system, &plan, &progress).await;
-    observation.verified = Some(collect::verify(&system).await);
-    observation.copies = collect::copies(&system).await.unwrap();
-    Report { plan, history, faults, observation }
+    let (observation, unobserved) = match observe_at_end(&system, &plan, &progress).await {
+        Ok(observation) => (observation, None),
+        Err(error) => (Observation::none(clock::now()), Some(error.to_string())),
+    };
+    Report { plan, history, faults, left_out, observation, unobserved }
+}
+
+fn start_clients(plan: &Plan, system: &System, recorder: &Recorder, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+    let urls = system.urls();
+    let mut clients: Vec<JoinHandle<()>> =
+        (0..plan.clients).map(|n| tokio::spawn(User::new(n, plan.seed, &urls, recorder).run(stop.clone()))).collect();
+    if plan.clients == 0 {
+        return clients;
+    }
+    for replica in 0..urls.len() {
+        for probe in Probe::ALL {
+            clients.push(tokio::spawn(Prober::new(probe, replica, &urls, recorder).run(stop.clone())));
+        }
+    }
+    clients
+        .extend(Racer::all(plan.seed, &urls, recorder).into_iter().map(|racer| tokio::spawn(racer.run(stop.clone()))));
+    clients
+}
+
+/// The state at the end, once the system is healthy or the time for it has passed.
+async fn observe_at_end(system: &System, plan: &Plan, progress: &impl Fn(&str)) -> Result<Observation, Cause> {
+    nemesis::wait_until_all_respond(system).await?;
+    let mut observation = wait_until_healthy(system, plan, progress).await?;
+    observation.verified = Some(collect::verify(system).await);
+    observation.copies = collect::copies(system).await?;
+    Ok(observation)
 }
 
 /// Observes the system until it is healthy, for at most `heals_within` seconds.
-async fn wait_until_healthy(system: &System, plan: &Plan, progress: &impl Fn(&str)) -> Observation {
+async fn wait_until_healthy(system: &System, plan: &Plan, progress: &impl Fn(&str)) -> Result<Observation, Cause> {
     let begun = Instant::now();
     loop {
         let late = begun.elapsed() >= Duration::from_secs(plan.heals_within);
@@ -74,15 +112,16 @@ async fn wait_until_healthy(system: &System, plan: &Plan, progress: &impl Fn(&st
             Ok((observation, violations)) => {
                 if violations.is_empty() {
                     progress(&format!("healthy after {} ms", begun.elapsed().as_millis()));
-                    return observation;
+                    return Ok(observation);
                 }
                 if late {
                     progress(&format!("not healthy after {} s", plan.heals_within));
-                    return observation;
+                    return Ok(observation);
                 }
             }
             // Without an observation there is nothing to check.
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(plan.heals_within * 2), "{error}"),
+            Err(error) if begun.elapsed() >= Duration::from_secs(plan.heals_within * 2) => return Err(error),
+            Err(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

@@ -5,16 +5,16 @@
 use std::sync::Arc;
 
 use dockhost_domain::ids::BackendId;
-use dockhost_harness::topology::{Members, Nodes};
+use dockhost_harness::hosts::Missing;
 use dockhost_harness::{Topology as Servers, World};
 
 use crate::collect;
 use crate::observation::{Change, Machine};
 use crate::report::{Plan, Topology};
 
-/// A machine's maximum of containers. All machines together have fewer places than the quotas of all users, so that a
-/// machine is sometimes full.
-pub const MAX_CONTAINERS: u32 = 9;
+/// A machine's maximum of containers. All machines together have fewer places than all clients want, so that a machine
+/// is sometimes full.
+pub const MAX_CONTAINERS: u32 = 12;
 
 pub struct System {
     pub world: World,
@@ -26,12 +26,12 @@ impl System {
     /// Starts all processes, and waits until all agents are connected.
     pub async fn start(plan: &Plan) -> Self {
         let servers = match plan.topology {
-            Topology::R1 => Servers { broker: Nodes::One, database: Members::Own, proxied: false },
+            Topology::R1 => Servers::ONE.with_own_database(),
             Topology::R3 => Servers::THREE,
         };
         let quota = plan.quota.to_string();
         let settings = [("DOCKHOST_MAX_INSTANCES_PER_USER", quota.as_str())];
-        let world = World::on(servers, plan.replicas, &settings).await;
+        let world = World::on_hosts(servers, plan.replicas, &settings).await;
         let mut system = Self { world, machines: Vec::new(), quota: plan.quota };
         for n in 0..plan.agents {
             system.add_agent(&format!("machine-{n}")).await;
@@ -47,6 +47,12 @@ impl System {
             answer.data()["backend"]["id"].as_str().or_else(|| answer.data()["id"].as_str()).unwrap().parse().unwrap();
         let max_containers = MAX_CONTAINERS as usize;
         self.machines.push(Machine { name: name.to_owned(), backend_id, max_containers, changes: Vec::new() });
+    }
+
+    /// What this machine lacks for faults.
+    #[must_use]
+    pub fn missing(&self) -> Missing {
+        self.world.hosts.as_ref().map(|hosts| hosts.missing().clone()).unwrap_or_default()
     }
 
     /// Maximum number of a user's instances.

@@ -6,50 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dockhost::common::clock;
 use dockhost_domain::ids::UserId;
-use dockhost_harness::http::{Answer, Client, SSH_KEY};
+use dockhost_harness::http::{Answer, Client};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::history::{Kind, Operation, Outcome, OutcomeClass, Recorder};
+use crate::history::{Kind, Operation, OutcomeClass, Recorder};
+use crate::request::{Caller, INSTANCE, Request, send_recorded, sequence};
 
-const INSTANCE: &str = "/api/v2/user/instance";
-const PASSWORD: &str = "correct horse";
-/// Time limit of a request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Attempts per command with an unknown outcome.
 const MAX_ATTEMPTS: usize = 40;
-
-/// A request to send.
-#[derive(Debug, Clone)]
-pub struct Request {
-    pub kind: Kind,
-    pub method: Method,
-    pub path: String,
-    pub key: Option<String>,
-    pub prefer: Option<String>,
-    pub position: Option<(u64, String)>,
-    pub instance: Option<String>,
-    pub body: Option<Value>,
-}
-
-impl Request {
-    fn new(kind: Kind, method: Method, path: &str) -> Self {
-        let path = path.to_owned();
-        Self { kind, method, path, key: None, prefer: None, position: None, instance: None, body: None }
-    }
-
-    /// `GET /health`, which lists the dependencies that a replica cannot reach.
-    #[must_use]
-    pub fn health() -> Self {
-        Self::new(Kind::Health, Method::GET, "/health")
-    }
-}
 
 /// A client that acts as one user.
 pub struct User {
@@ -115,7 +85,7 @@ impl User {
 
     async fn sign_up(&mut self) {
         let (name, key) = (self.name.clone(), self.sign_up_key.clone());
-        let request = sign_up(&name, Some(key));
+        let request = Request::sign_up(&name, Some(key));
         if let Some(answer) = self.send_until_known(request).await
             && answer.status == 201
         {
@@ -130,14 +100,12 @@ impl User {
         let key = self.random.random_bool(0.5).then(|| format!("contend-{}-{}", self.name, self.counter));
         let token = self.token.take();
         let id = self.id.take();
-        self.send_until_known(sign_up(&name, key)).await;
+        self.send_until_known(Request::sign_up(&name, key)).await;
         (self.token, self.id) = (token, id);
     }
 
     async fn sign_in(&mut self) {
-        let mut request = Request::new(Kind::SignIn, Method::POST, "/api/v2/user/signin");
-        request.body = Some(json!({ "username": self.name, "password": PASSWORD }));
-        if let Some(answer) = self.send(request).await
+        if let Some(answer) = self.send(Request::sign_in(&self.name)).await
             && answer.status == 200
         {
             self.token = answer.data()["accessToken"].as_str().map(str::to_owned);
@@ -152,9 +120,8 @@ impl User {
 
     async fn create(&mut self) {
         self.counter += 1;
-        let mut request = Request::new(Kind::Create, Method::POST, INSTANCE);
-        request.key = self.random.random_bool(0.6).then(|| format!("create-{}", self.counter));
-        request.prefer = self.prefer();
+        let key = self.random.random_bool(0.6).then(|| format!("create-{}", self.counter));
+        let mut request = Request::create(key, self.prefer());
         request.body = Some(if self.random.random_bool(0.3) {
             json!({ "name": format!("box-{}", self.random.random_range(0..4)) })
         } else {
@@ -169,20 +136,17 @@ impl User {
 
     async fn change(&mut self) {
         let Some(instance) = self.some_instance() else { return };
-        let (kind, method, path) = match self.random.random_range(0..10) {
-            0..3 => (Kind::Stop, Method::PUT, "/api/v2/user/instance/stop"),
-            3..6 => (Kind::Resume, Method::PUT, "/api/v2/user/instance/resume"),
-            _ => (Kind::Delete, Method::DELETE, INSTANCE),
+        let kind = match self.random.random_range(0..10) {
+            0..3 => Kind::Stop,
+            3..6 => Kind::Resume,
+            _ => Kind::Delete,
         };
-        let mut request = Request::new(kind, method, path);
-        request.prefer = self.prefer();
-        request.body = Some(json!({ "instanceId": instance }));
-        request.instance = Some(instance);
-        self.send(request).await;
+        let prefer = self.prefer();
+        self.send(Request::change(kind, &instance, prefer)).await;
     }
 
     async fn list(&mut self) {
-        let mut request = Request::new(Kind::List, Method::GET, INSTANCE);
+        let mut request = Request::list();
         request.position = self.position.clone().filter(|_| self.random.random_bool(0.9));
         if let Some(answer) = self.send(request).await
             && let Some(list) = answer.data().as_array()
@@ -203,9 +167,8 @@ impl User {
         self.instances.choose(&mut self.random).cloned()
     }
 
-    fn prefer(&mut self) -> Option<String> {
-        let preferences = ["respond-async", "wait=2", "wait=6"];
-        preferences.choose(&mut self.random).map(|preference| (*preference).to_owned())
+    fn prefer(&mut self) -> &'static str {
+        ["respond-async", "wait=2", "wait=6"].choose(&mut self.random).copied().unwrap_or_default()
     }
 
     /// Repeats a request with a key until its outcome is known.
@@ -244,109 +207,6 @@ impl User {
         }
         answer
     }
-}
-
-fn sign_up(name: &str, key: Option<String>) -> Request {
-    let mut request = Request::new(Kind::SignUp, Method::POST, "/api/v2/user/signup");
-    request.key = key;
-    let email = format!("{name}@example.org");
-    request.body = Some(json!({ "username": name, "email": email, "password": PASSWORD, "sshPublicKey": SSH_KEY }));
-    request
-}
-
-fn sequence(position: &str) -> Option<u64> {
-    position.rsplit_once('.')?.1.parse().ok()
-}
-
-/// The sender and the target of a request.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
-    pub client: &'a str,
-    pub replica: usize,
-    pub user: Option<UserId>,
-}
-
-/// Sends a request and records it; returns its id and the response, if any.
-pub async fn send_recorded(
-    client: &Client,
-    caller: Caller<'_>,
-    recorder: &Recorder,
-    request: &Request,
-) -> (String, Option<Answer>) {
-    let id = clock::fresh_uuid().to_string();
-    let mut headers = vec![("x-request-id", id.as_str())];
-    if request.body.is_some() {
-        headers.push(("content-type", "application/json"));
-    }
-    let position = request.position.as_ref().map(|(_, text)| text.as_str());
-    for (name, value) in [
-        ("idempotency-key", request.key.as_deref()),
-        ("prefer", request.prefer.as_deref()),
-        ("dockhost-position", position),
-    ] {
-        headers.extend(value.map(|value| (name, value)));
-    }
-    let body = request.body.as_ref().map(|body| body.to_string().into_bytes());
-    let begun = recorder.now();
-    let sent = client.try_send(request.method.clone(), &request.path, &headers, body);
-    let answer = match tokio::time::timeout(REQUEST_TIMEOUT, sent).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(error_chain(&error)),
-        Err(_) => Err("timeout".to_owned()),
-    };
-    let outcome = match &answer {
-        Ok(answer) => Outcome::Answered {
-            status: answer.status,
-            code: answer.code().to_owned(),
-            position: answer.header("dockhost-position").and_then(sequence),
-            data: recorded_data(request.kind, answer),
-        },
-        Err(reason) => Outcome::NoResponse { reason: reason.clone() },
-    };
-    let mut sent = request.body.clone().unwrap_or(Value::Null);
-    if let Some(members) = sent.as_object_mut() {
-        members.remove("password");
-    }
-    recorder.record(Operation {
-        client: caller.client.to_owned(),
-        request: id.clone(),
-        replica: caller.replica,
-        kind: request.kind,
-        user: caller.user,
-        key: request.key.clone(),
-        position: request.position.as_ref().map(|(sequence, _)| *sequence),
-        instance: request.instance.clone(),
-        sent,
-        begun,
-        ended: recorder.now(),
-        outcome,
-    });
-    (id, answer.ok())
-}
-
-/// The error with all its causes, because the first one alone tells nothing.
-fn error_chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
-fn recorded_data(kind: Kind, answer: &Answer) -> Value {
-    if kind == Kind::Health {
-        return answer.body.clone();
-    }
-    if !answer.code().is_empty() {
-        return answer.body["error"]["details"].clone();
-    }
-    let mut data = answer.data().clone();
-    if let Some(members) = data.as_object_mut() {
-        members.remove("accessToken");
-    }
-    data
 }
 
 /// The number of requests per class of outcome, as text.

@@ -26,12 +26,15 @@ const PLAN: Plan = Plan {
     clients: 0,
     quota: 5,
     heals_within: 60,
+    kinds: vec![],
+    pairs: 0.0,
+    max_hold_ms: 0,
 };
 
 async fn report(system: &System) -> Report {
     let mut observation = collect::observe(system).await.unwrap();
     observation.verified = Some(collect::verify(system).await);
-    Report { plan: PLAN, history: vec![], faults: vec![], observation }
+    Report { plan: PLAN, history: vec![], faults: vec![], left_out: vec![], observation, unobserved: None }
 }
 
 /// Stores an event a second time without an expectation; returns its sequence.

@@ -7,11 +7,13 @@
 
 use std::path::Path;
 
+use dockhost_chaos::checker::availability::Table;
 use dockhost_chaos::checker::log::{EXPECTED, Log};
 use dockhost_chaos::checker::{Invariant, Violations, check};
-use dockhost_chaos::history::{Kind, Moment, Operation, Outcome, OutcomeClass};
+use dockhost_chaos::history::{Kind as RequestKind, Moment, Operation, Outcome, OutcomeClass};
 use dockhost_chaos::observation::{Change, Entry, NodeCopy, Verified};
-use dockhost_chaos::report::{Action, Component, Fault, Report};
+use dockhost_chaos::prober::Probe;
+use dockhost_chaos::report::{Evidence, Injection, Kind, Part, Report};
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::model::Folded;
@@ -96,7 +98,7 @@ fn answered(operation: &mut Operation) -> (&mut u16, &mut String, &mut Value) {
 
 fn is_list(operation: &Operation) -> bool {
     let has_instances = operation.data().as_array().is_some_and(|list| !list.is_empty());
-    operation.kind == Kind::List && operation.position.is_some() && has_instances
+    operation.kind == RequestKind::List && operation.position.is_some() && has_instances
 }
 
 fn document<'a>(report: &'a mut Report, model: &str) -> &'a mut Value {
@@ -117,7 +119,7 @@ fn assert_detected(plant: impl FnOnce(&mut Report), invariant: Invariant, text: 
 fn checker_valid_report_has_no_violations() {
     let report = valid_report();
     assert_eq!(check(&report), vec![]);
-    for kind in [Kind::SignUp, Kind::Create, Kind::Delete, Kind::List, Kind::Get] {
+    for kind in [RequestKind::SignUp, RequestKind::Create, RequestKind::Delete, RequestKind::List, RequestKind::Get] {
         let is_done = |operation: &&Operation| operation.kind == kind && operation.class() == OutcomeClass::Done;
         assert!(report.history.iter().any(|operation| is_done(&operation)), "{kind:?}");
     }
@@ -178,13 +180,15 @@ fn checker_duplicate_create_violates_i1() {
 #[test]
 fn checker_events_of_refused_or_partial_commands_violate_i2() {
     let refused = |report: &mut Report| {
-        let done = operation(report, |operation| operation.kind == Kind::Create && operation.status() == Some(201));
+        let done =
+            operation(report, |operation| operation.kind == RequestKind::Create && operation.status() == Some(201));
         let (status, code, _) = answered(done);
         (*status, *code) = (503, "broker_unavailable".to_owned());
     };
     assert_detected(refused, Invariant::I2, "refused command stored events");
     let half = |report: &mut Report| {
-        let done = operation(report, |operation| operation.kind == Kind::SignUp && operation.status() == Some(201));
+        let done =
+            operation(report, |operation| operation.kind == RequestKind::SignUp && operation.status() == Some(201));
         done.outcome = Outcome::NoResponse { reason: "planted".to_owned() };
         let cause = format!("request:{}", done.request);
         let log = &mut report.observation.log;
@@ -402,35 +406,246 @@ fn checker_unhealthy_system_violates_i16() {
     assert_detected(|report| report.observation.health[0] = json!(null), Invariant::I16, "is not healthy");
 }
 
-#[test]
-fn checker_fault_without_effect_is_reported() {
-    let moment = |ms| Moment { ms, at: Timestamp::from_millis(0) };
-    let fault = |component, confirmed, visible_in: Option<String>| Fault {
-        action: Action::Kill,
-        component,
-        targets: vec![0],
+fn moment(ms: u64) -> Moment {
+    Moment { ms, at: Timestamp::from_millis(0) }
+}
+
+/// A fault that lasts the whole run, and after which the system was well.
+fn injection(kind: Kind, target: (Part, usize), confirmed: bool) -> Injection {
+    Injection {
+        kinds: vec![kind],
+        targets: vec![target],
+        what: String::new(),
         begun: moment(0),
         healed: moment(1_000_000),
-        processes: vec![(1, confirmed)],
-        visible_in,
+        evidence: vec![Evidence { what: "planted".to_owned(), confirmed }],
+        well_after_ms: Some(0),
+        restarted: false,
+    }
+}
+
+#[test]
+fn checker_fault_without_effect_is_reported() {
+    let ineffective = |report: &mut Report| {
+        report.faults.push(injection(Kind::KillAgent, (Part::Agent, 0), false));
     };
-    assert_detected(
-        |report| report.faults.push(fault(Component::Agent, false, None)),
-        Invariant::Faults,
-        "did not take effect",
-    );
-    assert_detected(
-        |report| report.faults.push(fault(Component::Nats, true, None)),
-        Invariant::Faults,
-        "not visible to a client",
-    );
-    let false_witness = |report: &mut Report| {
-        let witness = report.history[0].request.clone();
-        report.faults.push(fault(Component::Replica, true, Some(witness)));
+    assert_detected(ineffective, Invariant::Faults, "did not take effect: planted");
+    let unproven = |report: &mut Report| {
+        let mut fault = injection(Kind::KillAgent, (Part::Agent, 0), true);
+        fault.evidence.clear();
+        report.faults.push(fault);
     };
-    assert_detected(false_witness, Invariant::Faults, "not visible to a client");
+    assert_detected(unproven, Invariant::Faults, "did not take effect");
+    for (kind, part) in
+        [(Kind::KillNats, Part::Nats), (Kind::KillMongod, Part::Mongod), (Kind::KillLeader, Part::Replica)]
+    {
+        let invisible = |report: &mut Report| report.faults.push(injection(kind, (part, 0), true));
+        assert_detected(invisible, Invariant::Faults, "not visible to a client");
+    }
     assert_detected(|report| report.plan.rounds = 1, Invariant::Faults, "none was injected");
     let mut report = valid_report();
-    report.faults.push(fault(Component::Agent, true, None));
+    report.faults.push(injection(Kind::KillAgent, (Part::Agent, 0), true));
     assert_eq!(check(&report), vec![]);
+}
+
+/// Sends a command without an event after the whole history, like one that the history has.
+fn ask_at_end(report: &mut Report, kind: RequestKind, instance: Option<String>, status: u16, code: &str, data: Value) {
+    let mut asked = operation(report, |operation| operation.kind == kind && operation.user.is_some()).clone();
+    let end = report.history.iter().map(|operation| operation.ended.ms).max().unwrap();
+    asked.request = fresh(77);
+    asked.instance = instance;
+    (asked.begun, asked.ended) = (moment(end + 10), moment(end + 20));
+    asked.outcome = Outcome::Answered { status, code: code.to_owned(), position: None, data };
+    report.history.push(asked);
+}
+
+/// An instance that was created and later deleted by acknowledged commands, with its user.
+fn deleted_instance(report: &Report) -> Operation {
+    let is_delete = |operation: &&Operation| {
+        operation.kind == RequestKind::Delete && operation.class() == OutcomeClass::Done && operation.instance.is_some()
+    };
+    report.history.iter().find(is_delete).expect("no delete was acknowledged").clone()
+}
+
+#[test]
+fn checker_verdict_without_a_moment_of_truth_violates_i17() {
+    let deleted = deleted_instance(&valid_report());
+    let (id, user) = (deleted.instance.clone().unwrap(), deleted.user);
+    // Long after the deletion was acknowledged, the instance is called stopped, being deleted, never created.
+    for (kind, status, code) in
+        [(RequestKind::Stop, 200, ""), (RequestKind::Resume, 200, ""), (RequestKind::Stop, 409, "instance_failed")]
+    {
+        let stale = |report: &mut Report| {
+            ask_at_end(report, RequestKind::Delete, Some(id.clone()), status, code, json!({ "instanceId": id }));
+            let asked = report.history.last_mut().unwrap();
+            (asked.kind, asked.user) = (kind, user);
+        };
+        assert_detected(stale, Invariant::I17, "was never true while it was asked");
+    }
+    // A new account's name was free when it signed up, and it can sign in.
+    let taken = |report: &mut Report| {
+        let done =
+            operation(report, |operation| operation.kind == RequestKind::SignUp && operation.status() == Some(201));
+        done.sent["username"] = json!("nobody");
+        let (status, code, _) = answered(done);
+        (*status, *code) = (409, "username_taken".to_owned());
+        done.request = fresh(78);
+    };
+    assert_detected(taken, Invariant::I17, "username_taken was never true");
+    let unknown = |report: &mut Report| {
+        ask_at_end(report, RequestKind::SignIn, None, 401, "invalid_credentials", Value::Null);
+    };
+    assert_detected(unknown, Invariant::I17, "invalid_credentials was never true");
+    let full = |report: &mut Report| {
+        ask_at_end(report, RequestKind::Create, None, 403, "quota_exceeded", json!({ "limit": 50, "used": 50 }));
+    };
+    assert_detected(full, Invariant::I17, "quota_exceeded was never true");
+    let named = |report: &mut Report| {
+        ask_at_end(report, RequestKind::Create, None, 409, "name_taken", Value::Null);
+        report.history.last_mut().unwrap().sent = json!({ "name": "no such box" });
+    };
+    assert_detected(named, Invariant::I17, "name_taken was never true");
+}
+
+#[test]
+fn checker_verdict_that_was_true_satisfies_i17() {
+    let mut report = valid_report();
+    let deleted = deleted_instance(&report);
+    let id = deleted.instance.clone().unwrap();
+    ask_at_end(&mut report, RequestKind::Delete, Some(id), 404, "not_found", Value::Null);
+    let asked = report.history.last_mut().unwrap();
+    (asked.kind, asked.user) = (RequestKind::Stop, deleted.user);
+    assert_eq!(check(&report), vec![]);
+}
+
+#[test]
+fn checker_verdict_that_only_a_later_one_allows_violates_i17() {
+    // The first answer shows the deletion; the second one, asked afterwards, is from before it.
+    let back = |report: &mut Report| {
+        let mut first = deleted_instance(report);
+        let sequence = |operation: &Operation| operation.response_position();
+        let known = sequence(&first);
+        let mut second = first.clone();
+        (first.request, second.request) = (fresh(79), fresh(80));
+        let begun = first.ended.ms + 1;
+        (first.begun, first.ended) = (moment(begun), moment(begun));
+        (second.begun, second.ended) = (moment(begun + 1), moment(begun + 1));
+        second.kind = RequestKind::Stop;
+        let Outcome::Answered { code, status, .. } = &mut second.outcome else { panic!("{known:?}") };
+        (*code, *status) = (String::new(), 200);
+        report.history.push(first);
+        report.history.push(second);
+    };
+    assert_detected(back, Invariant::I17, "was never true while it was asked");
+}
+
+#[test]
+fn checker_event_before_what_was_known_violates_i17() {
+    let late = |report: &mut Report| {
+        // The first acknowledged create was sent at the end, after everything else had been acknowledged.
+        let end = report.history.iter().map(|operation| operation.ended.ms).max().unwrap();
+        let first =
+            operation(report, |operation| operation.kind == RequestKind::Create && operation.status() == Some(201));
+        (first.begun, first.ended) = (moment(end + 10), moment(end + 20));
+    };
+    assert_detected(late, Invariant::I17, "comes before an event that was known");
+    let early = |report: &mut Report| {
+        // The last acknowledged create had its response before anything else was sent.
+        let last = report
+            .history
+            .iter_mut()
+            .rfind(|operation| operation.kind == RequestKind::Create && operation.status() == Some(201));
+        let last = last.unwrap();
+        (last.begun, last.ended) = (moment(0), moment(0));
+    };
+    assert_detected(early, Invariant::I17, "comes after one of a command that was sent later");
+}
+
+#[test]
+fn checker_response_outside_the_envelope_violates_i18() {
+    let outside = |report: &mut Report| report.history[0].malformed = Some("502 with the body null".to_owned());
+    assert_detected(outside, Invariant::I18, "502 with the body null");
+}
+
+#[test]
+fn checker_system_that_stays_broken_violates_i19() {
+    let never = |report: &mut Report| {
+        let mut fault = injection(Kind::KillAgent, (Part::Agent, 0), true);
+        fault.well_after_ms = None;
+        report.faults.push(fault);
+    };
+    assert_detected(never, Invariant::I19, "was not well");
+}
+
+#[test]
+fn checker_unobserved_system_violates_i16() {
+    assert_detected(
+        |report| report.unobserved = Some("planted".to_owned()),
+        Invariant::I16,
+        "could not be observed: planted",
+    );
+}
+
+/// Probes of replica 0 every second for a minute; each kind succeeds or not.
+fn probe_for_a_minute(report: &mut Report, succeeds: impl Fn(Probe) -> bool) {
+    let like = report.history[0].clone();
+    for (probe, second) in Probe::ALL.into_iter().flat_map(|probe| (0..60).map(move |second| (probe, second))) {
+        let kind = match probe {
+            Probe::Stored | Probe::CarriedOut => RequestKind::Stop,
+            Probe::Read => RequestKind::List,
+            Probe::Health => RequestKind::Health,
+        };
+        // All succeed at the beginning.
+        let (status, code) = if second == 0 || succeeds(probe) { (200, "") } else { (503, "broker_unavailable") };
+        let data = if probe == Probe::Health { json!({ "status": "ok" }) } else { Value::Null };
+        let code = if probe == Probe::Health { "" } else { code }.to_owned();
+        let ms = 1_000_000 + second * 1000;
+        report.history.push(Operation {
+            client: probe.client(0),
+            request: fresh(1000 + second),
+            replica: 0,
+            kind,
+            user: None,
+            key: None,
+            instance: None,
+            begun: moment(ms),
+            ended: moment(ms + 5),
+            outcome: Outcome::Answered { status, code, position: None, data },
+            ..like.clone()
+        });
+    }
+}
+
+fn violations_of_i20(succeeds: impl Fn(Probe) -> bool) -> Vec<String> {
+    let mut report = valid_report();
+    probe_for_a_minute(&mut report, succeeds);
+    let violations = check(&report).into_iter().filter(|violation| violation.invariant == Invariant::I20);
+    violations.map(|violation| violation.what).collect()
+}
+
+#[test]
+fn checker_false_health_violates_i20() {
+    for failing in [Probe::Stored, Probe::Read, Probe::CarriedOut] {
+        let found = violations_of_i20(|probe| probe != failing);
+        assert!(found.iter().any(|what| what.contains("said that it is well")), "{failing:?}: {found:?}");
+    }
+    let found = violations_of_i20(|probe| probe != Probe::Health);
+    assert!(found.iter().any(|what| what.contains("and every probe succeeded")), "{found:?}");
+    assert_eq!(violations_of_i20(|_| true), Vec::<String>::new());
+    assert_eq!(violations_of_i20(|_| false), Vec::<String>::new());
+}
+
+#[test]
+fn availability_table_shows_the_gaps_of_each_fault() {
+    let mut report = valid_report();
+    probe_for_a_minute(&mut report, |probe| probe != Probe::Read);
+    let mut fault = injection(Kind::KillMongod, (Part::Mongod, 0), true);
+    (fault.begun, fault.healed, fault.well_after_ms) = (moment(1_010_000), moment(1_020_000), Some(1500));
+    report.faults.push(fault);
+    report.observation.log.clear();
+    let table = Table::of(&report);
+    let row = &table.0["kill-mongod"];
+    assert_eq!((row.faults, row.never, row.well_after), (1, 0, Some((1500, 1500))));
+    assert_eq!((row.gaps[0], row.gaps[1]), (1000, 11_500));
+    assert!(table.to_string().contains("| kill-mongod | 1 | 1.5 to 1.5 | 1.0 | 11.5 | 1.0 |"), "{table}");
 }

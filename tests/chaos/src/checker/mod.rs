@@ -1,13 +1,18 @@
 //! The checker: checks a report against the invariants of `docs/TESTING.md`, with one file per group of invariants.
 
+pub mod availability;
 mod commands;
 mod containers;
 mod copies;
 mod decisions;
+mod envelope;
 mod faults;
+mod health;
+mod linearizability;
 pub mod log;
 mod models;
 mod names;
+pub mod order;
 mod reads;
 pub mod recovery;
 
@@ -15,6 +20,7 @@ use std::fmt;
 
 use crate::report::Report;
 use log::Log;
+use order::Order;
 
 /// An invariant, by its number in `docs/TESTING.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +49,14 @@ pub enum Invariant {
     I14,
     /// After the last fault the system becomes healthy.
     I16,
+    /// Each command took effect, or was decided, at one moment between its start and its response.
+    I17,
+    /// Every response has the documented envelope.
+    I18,
+    /// After each fault the system becomes well.
+    I19,
+    /// `/health` tells the truth.
+    I20,
     /// Each planned fault took effect.
     Faults,
 }
@@ -110,15 +124,25 @@ impl Violations {
 #[must_use]
 pub fn check(report: &Report) -> Vec<Violation> {
     let mut violations = Violations::default();
+    envelope::check(&report.history, &mut violations);
+    availability::check(report, &mut violations);
+    health::check(report, &mut violations);
+    faults::check(report, &mut violations);
+    if let Some(reason) = &report.unobserved {
+        // The rest compares with the state at the end.
+        violations.add(Invariant::I16, format!("the system could not be observed: {reason}"), [""; 0], []);
+        return violations.into_sorted();
+    }
     let log = Log::read(&report.observation, &mut violations);
+    let order = Order::of(&report.history, &log);
+    linearizability::check(&report.history, &log, &order, &mut violations);
     commands::check(&report.history, &log, &mut violations);
     decisions::check(&log, report.plan.quota, &mut violations);
     names::check(&log, &mut violations);
     containers::check(&report.observation, &log, &mut violations);
     models::check(&report.observation, &log, &mut violations);
-    reads::check(&report.history, &log, &mut violations);
+    reads::check(&report.history, &log, &order, &mut violations);
     copies::check(&report.observation, &mut violations);
     recovery::check(&report.observation, &log, &mut violations);
-    faults::check(report, &mut violations);
     violations.into_sorted()
 }

@@ -7,16 +7,14 @@ use std::collections::BTreeMap;
 
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::tenancy::Instance;
-use dockhost_domain::timestamp::Timestamp;
 use serde_json::{Value, json};
 
 use super::log::{Log, Timeline};
+use super::order::Order;
 use super::{Invariant, Violations};
 use crate::history::{Kind, Operation, OutcomeClass};
 
-pub(super) fn check(history: &[Operation], log: &Log, violations: &mut Violations) {
-    let times: BTreeMap<u64, Timestamp> =
-        log.events.iter().map(|logged| (logged.sequence(), logged.recorded.envelope.meta.time)).collect();
+pub(super) fn check(history: &[Operation], log: &Log, order: &Order, violations: &mut Violations) {
     // The lowest sequence that each client must have seen of each instance.
     let mut last_seen: BTreeMap<(&str, InstanceId), u64> = BTreeMap::new();
     for operation in history {
@@ -28,7 +26,7 @@ pub(super) fn check(history: &[Operation], log: &Log, violations: &mut Violation
                 }
                 let ids: Vec<&str> = list.iter().filter_map(|view| view["instanceId"].as_str()).collect();
                 if let (Some(user), Some(after)) = (operation.user, operation.position) {
-                    check_omitted(operation, (user, after), &ids, log, &times, violations);
+                    check_omitted(operation, (user, after), &ids, log, order, violations);
                 }
             }
             Kind::Get if operation.class() == OutcomeClass::Done => {
@@ -40,7 +38,7 @@ pub(super) fn check(history: &[Operation], log: &Log, violations: &mut Violation
                     && let Some(timeline) = log.instance(id)
                     && operation.user == Some(timeline.user)
                 {
-                    check_absence(operation, (id, after), timeline, &times, violations);
+                    check_absence(operation, (id, after), timeline, order, violations);
                 }
             }
             Kind::Create | Kind::Stop | Kind::Resume | Kind::Delete if operation.code().is_empty() => {
@@ -114,12 +112,12 @@ fn check_omitted(
     (user, after): (UserId, u64),
     ids: &[&str],
     log: &Log,
-    times: &BTreeMap<u64, Timestamp>,
+    order: &Order,
     violations: &mut Violations,
 ) {
     for (id, timeline) in log.instances().iter().filter(|(_, timeline)| timeline.user == user) {
         if !ids.contains(&id.to_string().as_str()) {
-            check_absence(operation, (*id, after), timeline, times, violations);
+            check_absence(operation, (*id, after), timeline, order, violations);
         }
     }
 }
@@ -129,15 +127,15 @@ fn check_absence(
     operation: &Operation,
     (id, after): (InstanceId, u64),
     timeline: &Timeline,
-    times: &BTreeMap<u64, Timestamp>,
+    order: &Order,
     violations: &mut Violations,
 ) {
     if timeline.at(after).is_none_or(Instance::is_deleted) {
         return;
     }
     let deleted = timeline.states.iter().find(|(_, state)| state.is_deleted()).map(|(begun, _)| *begun);
-    let in_time = deleted.and_then(|sequence| times.get(&sequence)).is_some_and(|time| *time <= operation.ended.at);
-    if !in_time {
+    // Not by the event's time, because a replica's clock may be wrong.
+    if deleted.is_none_or(|sequence| sequence > order.possible_at(operation.ended.ms)) {
         let what = format!("a read at position {after} omitted instance {id}, which existed");
         violations.add(Invariant::I13, what, [operation], deleted.into_iter().chain([after]));
     }

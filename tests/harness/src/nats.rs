@@ -300,13 +300,6 @@ impl Nats {
         self.proxies_of(node).for_each(Proxy::half_open);
     }
 
-    /// Whether an isolated node answers reads of EVENTS although another node leads it: the node does not know.
-    pub async fn isolated_node_answers(&self, node: usize) -> bool {
-        let broker = self.main_of(node).await;
-        let Ok(stream) = broker.jetstream().get_stream_no_info("EVENTS").await else { return false };
-        stream.get_raw_message(1).await.is_ok()
-    }
-
     /// Ends [`Nats::isolate`] and [`Nats::isolate_silently`].
     pub fn rejoin(&self, node: usize) {
         for proxy in self.proxies_of(node) {

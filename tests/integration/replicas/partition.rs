@@ -84,10 +84,8 @@ async fn partition_verdict_of_the_minority_side_is_never_wrong() {
     let create = async || majority.json(Method::POST, INSTANCE, &headers, name.clone()).await;
     acknowledged("the majority creates", 202, create).await;
     assert_eq!(majority.sign_up("eve").await.status, 201);
-    let answers_old_reads = world.nats.isolated_node_answers(leader).await;
-    let mut rounds = 0;
     let (late, unknown) = (json!("late"), "/api/v2/operations/0193b3a0-0000-7000-8000-000000000001");
-    while isolated.elapsed() < PARTITION {
+    loop {
         let signin = json!({ "username": "eve", "password": "correct horse" });
         tokio::join!(
             assert_refused("is already stopped", change(minority, "stop", &instance)),
@@ -95,10 +93,11 @@ async fn partition_verdict_of_the_minority_side_is_never_wrong() {
             assert_refused("wrong name or password", minority.post("/api/v2/user/signin", signin)),
             assert_refused("no such operation", minority.get(unknown)),
         );
-        rounds += 1;
+        if isolated.elapsed() > PARTITION {
+            break;
+        }
         sleep(Duration::from_millis(50)).await;
     }
-    assert!(rounds > 0 && answers_old_reads, "the isolated node answered no read after another one led");
 
     world.nats.rejoin(leader);
     world.replicas.iter().for_each(|replica| replica.proxies.heal());

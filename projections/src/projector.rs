@@ -12,7 +12,9 @@ use dockhost_domain::incarnation::Incarnation;
 
 use crate::log::LogEntry;
 use crate::model::{Folded, ReadModel};
-use crate::store::{Advance, Cause, Checkpoint, IdOf, MAX_QUARANTINED, MongoStore, Quarantine, StoreError};
+use crate::store::{
+    Advance, Cause, Checkpoint, CollectionName, IdOf, MAX_QUARANTINED, MongoStore, Quarantine, StoreError,
+};
 
 /// A projector, a verification or a rebuild stopped.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +42,9 @@ pub enum ProjectionError {
         /// The version of this program.
         ours: u32,
     },
-    /// A rebuild replaced the documents, or another process changed the quarantine. Reopen the projector.
-    #[error("the read model {model} was rebuilt or its quarantine was changed meanwhile")]
+    /// A rebuild replaced the documents, another process changed the quarantine, or the documents were lost or replaced
+    /// by older ones. Reopen the projector.
+    #[error("the read model {model} was rebuilt or replaced, or its quarantine was changed meanwhile")]
     Superseded {
         /// The model.
         model: &'static str,
@@ -119,8 +122,25 @@ impl<M: ReadModel> Projector<M> {
     /// [`ProjectionError::ForeignLog`] or [`ProjectionError::FoldChanged`] if this program can't continue the stored
     /// documents; [`ProjectionError::Store`].
     pub async fn open(store: MongoStore, incarnation: &Incarnation) -> Result<Self, ProjectionError> {
+        Self::open_after(store, incarnation, None).await
+    }
+
+    /// The same after a projector of this process that was at `before`. If the checkpoint is gone or older than that, the
+    /// database was lost or replaced by an older copy. Such documents may be incomplete (a restore fills one collection
+    /// after the other), so all are folded again, into a new collection.
+    ///
+    /// # Errors
+    /// As [`Projector::open`].
+    pub async fn open_after(
+        store: MongoStore,
+        incarnation: &Incarnation,
+        before: Option<&Checkpoint>,
+    ) -> Result<Self, ProjectionError> {
         store.ping().await?;
-        let checkpoint = store.load_or_create_checkpoint::<M>(incarnation).await?;
+        let checkpoint = match before {
+            Some(before) => continue_or_restart::<M>(&store, before).await?,
+            None => store.load_or_create_checkpoint::<M>(incarnation).await?,
+        };
         check::<M>(&checkpoint, incarnation)?;
         store.ensure_indexes::<M>(&checkpoint.collection).await?;
         Ok(Self { store, checkpoint, model: PhantomData })
@@ -130,6 +150,23 @@ impl<M: ReadModel> Projector<M> {
     #[must_use]
     pub const fn position(&self) -> u64 {
         self.checkpoint.sequence
+    }
+
+    /// The checkpoint, for [`Projector::open_after`].
+    #[must_use]
+    pub const fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Checks that the documents are still those that this projector folds, for while there is nothing to fold.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Superseded`] if not, `Store`.
+    pub async fn check_documents(&self) -> Result<(), ProjectionError> {
+        let now = self.store.checkpoint::<M>().await?;
+        let is_same =
+            now.is_some_and(|now| now.collection == self.checkpoint.collection && !now.is_older_than(&self.checkpoint));
+        if is_same { Ok(()) } else { Err(ProjectionError::Superseded { model: M::NAME }) }
     }
 
     /// The quarantined aggregates.
@@ -166,7 +203,11 @@ impl<M: ReadModel> Projector<M> {
         let (known, unknown): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| before.folded.get(*id).is_some());
         let mut documents = Vec::new();
         if !unknown.is_empty() {
-            documents = self.store.many_in(&self.checkpoint.collection, unknown).await?;
+            // Older documents would be stored without the events in between.
+            documents = match self.store.many_at::<M>(&self.checkpoint, unknown).await? {
+                Some(found) => found,
+                None => return Err(self.superseded_by(self.store.checkpoint::<M>().await?.as_ref())),
+            };
         }
         documents.extend(known.into_iter().filter_map(|id| before.folded.get(id).cloned()));
         let (mut folded, mut quarantine) = (Folded::from_documents(documents), before.quarantine.clone());
@@ -200,11 +241,40 @@ impl<M: ReadModel> Projector<M> {
                 self.checkpoint = next;
                 Ok(to)
             }
-            Advance::Changed(now) => {
-                check::<M>(&now, &self.checkpoint.incarnation)?;
-                Err(ProjectionError::Superseded { model: M::NAME })
-            }
-            Advance::Missing => Err(ProjectionError::Superseded { model: M::NAME }),
+            Advance::Changed(now) => Err(self.superseded_by(Some(&now))),
+            Advance::Missing => Err(self.superseded_by(None)),
+        }
+    }
+
+    /// Why the documents of this checkpoint can't be continued.
+    fn superseded_by(&self, now: Option<&Checkpoint>) -> ProjectionError {
+        let checked = now.map_or(Ok(()), |now| check::<M>(now, &self.checkpoint.incarnation));
+        checked.err().unwrap_or(ProjectionError::Superseded { model: M::NAME })
+    }
+}
+
+/// The checkpoint to continue from after a projector that was at `before`.
+async fn continue_or_restart<M: ReadModel>(
+    store: &MongoStore,
+    before: &Checkpoint,
+) -> Result<Checkpoint, ProjectionError> {
+    loop {
+        let now = store.latest_checkpoint::<M>().await?;
+        let seen = match now {
+            Some(now) if !now.is_older_than(before) => return Ok(now),
+            seen => seen,
+        };
+        let number = |name: &CollectionName| CollectionName::number(M::NAME, name.as_str()).unwrap_or(1);
+        let named = seen.iter().chain([before]).flat_map(|one| {
+            [Some(&one.collection), one.building.as_ref(), one.last_reserved.as_ref()].into_iter().flatten()
+        });
+        let present = store.collections(M::NAME).await?.into_iter().map(|(number, _)| number);
+        let taken = present.chain(named.map(number)).max().unwrap_or(0);
+        let collection = CollectionName::numbered(M::NAME, taken + 1);
+        let last_reserved = Some(collection.clone());
+        let fresh = Checkpoint { collection, last_reserved, ..Checkpoint::first::<M>(&before.incarnation) };
+        if store.restart_checkpoint(seen.as_ref(), &fresh).await? {
+            return Ok(store.latest_checkpoint::<M>().await?.unwrap_or(fresh));
         }
     }
 }

@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use crate::log::{History, LogEntry};
 use crate::model::{Folded, ReadModel};
 use crate::projector::{ProjectionError, check};
-use crate::store::{CollectionName, IdOf, MongoStore, Quarantine, Unreadable};
+use crate::store::{Checkpoint, CollectionName, IdOf, MongoStore, Quarantine, Unreadable};
 use crate::verify::checked_end;
 
 /// Entries that are folded at once.
@@ -53,7 +53,15 @@ pub async fn release<M: ReadModel>(
             Some((collection, to)) if *collection == now.collection => *to,
             _ => first.sequence.saturating_sub(1),
         };
-        match catch_up::<M>(store, history, &now.collection, (aggregate, after, end)).await? {
+        let caught_up = match catch_up::<M>(store, history, &now, (aggregate, after, end)).await {
+            // Another retry has changed the quarantine, or the documents were replaced.
+            Err(ProjectionError::Superseded { .. }) => {
+                done = None;
+                continue;
+            }
+            caught_up => caught_up?,
+        };
+        match caught_up {
             None => {
                 if store.update_quarantine(&now, end, &now.quarantine.without(subject), Some(subject)).await? {
                     return Ok(Release::Released);
@@ -77,13 +85,13 @@ pub async fn release<M: ReadModel>(
 async fn catch_up<M: ReadModel>(
     store: &MongoStore,
     history: &dyn History,
-    collection: &CollectionName,
+    now: &Checkpoint,
     (aggregate, after, to): (AggregateId, u64, u64),
 ) -> Result<Option<Unreadable>, ProjectionError> {
     let mut batches = history.read_one(aggregate, after, to).try_chunks(ENTRIES_PER_FOLD);
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|error| ProjectionError::History(error.1))?;
-        if let Some(still) = fold_batch::<M>(store, collection, &batch).await? {
+        if let Some(still) = fold_batch::<M>(store, now, &batch).await? {
             return Ok(Some(still));
         }
     }
@@ -92,17 +100,18 @@ async fn catch_up<M: ReadModel>(
 
 async fn fold_batch<M: ReadModel>(
     store: &MongoStore,
-    collection: &CollectionName,
+    now: &Checkpoint,
     batch: &[LogEntry],
 ) -> Result<Option<Unreadable>, ProjectionError> {
     let ids: BTreeSet<IdOf<M>> = batch.iter().flat_map(LogEntry::keys::<M>).collect();
-    let mut folded = Folded::<M>::from_documents(store.many_in(collection, ids).await?);
+    let found = store.many_at::<M>(now, ids).await?;
+    let mut folded = Folded::<M>::from_documents(found.ok_or(ProjectionError::Superseded { model: M::NAME })?);
     // All entries are of one aggregate, so this quarantine never gets full.
     let mut quarantine = Quarantine::default();
     for entry in batch {
         let _ = folded.fold_entry(entry, &mut quarantine);
     }
-    store.write::<M>(collection, folded.take_changed()).await?;
+    store.write::<M>(&now.collection, folded.take_changed()).await?;
     Ok(quarantine.entries().next().cloned())
 }
 

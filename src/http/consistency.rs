@@ -1,21 +1,24 @@
 //! Read consistency: how a query sees what its caller wrote, and how an answer says that it lacks events.
 //!
 //! - A write's answer waits briefly until the read model has the write ([`wait_until_projected`]), and carries its position.
-//! - A query with a `Dockhost-Position` header waits until this replica and the read model have reached it
-//!   ([`read_after`]), else it is refused with 503 `not_caught_up`.
-//! - An answer that lacks events (a quarantined aggregate, a stopped read model) says from which sequence on
-//!   ([`stale_since`]).
+//! - A query ([`read`]) with a `Dockhost-Position` header waits until this replica and the read model have reached it, else it
+//!   is refused with 503 `not_caught_up`. What it shows is checked against the checkpoint that was read together with the
+//!   documents, because the database may be lost or replaced by an older copy at any time.
+//! - An answer says what it shows: its position, and from which sequence on it lacks events (a quarantined aggregate, a read
+//!   model that has stopped, was lost, or is more than 5 s behind).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::header::HeaderName;
 use dockhost_projections::model::ReadModel;
+use dockhost_projections::store::ReadResult;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::app::App;
 use super::extract::ReadPosition;
+use super::read_store::Read;
 use super::response::{ApiError, Code};
 use crate::replica::follower::Follower;
 use crate::replica::projection_progress::ProjectionProgress;
@@ -46,31 +49,73 @@ pub async fn wait_until_projected<M: ReadModel>(
     tokio::time::timeout(within, projected).await.unwrap_or(false)
 }
 
-/// Waits until a read model has reached the position that the caller asks for. Refuses also without a position while the
-/// documents were lost and are not complete again: an empty list would be wrong.
-///
-/// # Errors
-/// `not_caught_up`, `database_unavailable`.
-pub async fn read_after<M: ReadModel>(app: &App, position: ReadPosition) -> Result<(), ApiError> {
-    if app.progress.is_incomplete(M::NAME) {
-        let message = "the read model was lost and is folded again from the log; try again";
-        return Err(ApiError::new(Code::NotCaughtUp, message));
-    }
-    let Some(sequence) = position.0 else { return Ok(()) };
-    if wait_until_projected::<M>(&app.follower, &app.progress, sequence, QUERY_WAIT).await {
-        // A rebuild may have switched to another collection in the meantime.
-        app.store.refresh_location(M::NAME).await.map_err(|error| ApiError::database(&error))
-    } else {
-        Err(ApiError::new(Code::NotCaughtUp, "the read model has not reached this position yet; try again"))
+/// The result of a query, and what it shows.
+pub struct Shown<T> {
+    /// What was found.
+    pub value: T,
+    /// The first sequence that it lacks, if it lacks any that it should have.
+    pub stale_since: Option<u64>,
+    /// The read model has every event of its kind up to this sequence.
+    pub sequence: u64,
+}
+
+impl<T> Shown<T> {
+    /// The position of the state shown, for [`Reply::position`](super::response::Reply::position). A document may already
+    /// be further than the model as a whole; `seqs` are those of the documents.
+    pub fn position(&self, app: &App, seqs: impl IntoIterator<Item = u64>) -> String {
+        app.position(seqs.into_iter().fold(self.sequence, u64::max))
     }
 }
 
-/// The first sequence that an answer lacks: because its aggregate is quarantined, or because the model has stopped or
-/// was lost.
-pub fn stale_since<M: ReadModel>(app: &App, quarantined_at: Option<u64>) -> Option<u64> {
-    // The loss may have been noticed since the query began.
-    let lacks_events = || app.progress.stop_reason(M::NAME).is_some() || app.progress.is_incomplete(M::NAME);
-    quarantined_at.or_else(|| lacks_events().then(|| app.progress.position(M::NAME) + 1))
+/// Runs a query when the read model has reached the position that the caller asks for.
+///
+/// # Errors
+/// `not_caught_up` if that takes too long or the documents are lost, `database_unavailable`.
+pub async fn read<'a, M: ReadModel, T>(
+    app: &'a App,
+    position: ReadPosition,
+    query: impl Fn() -> Read<'a, T>,
+) -> Result<Shown<T>, ApiError> {
+    let deadline = Instant::now() + QUERY_WAIT;
+    loop {
+        let mut needed = 0;
+        if let Some(sequence) = position.0 {
+            let within = deadline.saturating_duration_since(Instant::now());
+            if !wait_until_projected::<M>(&app.follower, &app.progress, sequence, within).await {
+                let message = "the read model has not reached this position yet; try again";
+                return Err(ApiError::new(Code::NotCaughtUp, message));
+            }
+            needed = sequence.min(app.follower.last_sequence_of(M::KIND));
+        }
+        // Read before the documents, which are then at least as far unless they were lost.
+        let known = app.progress.position(M::NAME).max(needed);
+        let ReadResult { value, state, stale_since } = query().await.map_err(|error| ApiError::database(&error))?;
+        let state = state.filter(|state| state.incarnation == *app.executor.log().incarnation());
+        let sequence = state.map(|state| state.sequence);
+        app.progress.record_loss(M::NAME, known, app.follower.last_sequence_of(M::KIND), sequence);
+        match sequence {
+            Some(sequence) if sequence >= needed => {
+                let stale_since = stale_since.or_else(|| lacks_events::<M>(app, sequence).then_some(sequence + 1));
+                return Ok(Shown { value, stale_since, sequence });
+            }
+            // No event of this kind was ever stored.
+            None if app.follower.last_sequence_of(M::KIND) == 0 => {
+                return Ok(Shown { value, stale_since, sequence: 0 });
+            }
+            None if position.0.is_none() => {
+                let message = "the read model was lost and is folded again from the log; try again";
+                return Err(ApiError::new(Code::NotCaughtUp, message));
+            }
+            // It waits again.
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// Whether documents with all events up to `sequence` lack any that they should have.
+fn lacks_events<M: ReadModel>(app: &App, sequence: u64) -> bool {
+    let complete_from = app.progress.incomplete_until(M::NAME).max(app.progress.due(M::NAME));
+    sequence < complete_from || app.progress.stop_reason(M::NAME).is_some()
 }
 
 /// A position in the log: `<log incarnation>.<sequence>`.

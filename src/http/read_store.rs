@@ -22,9 +22,6 @@ pub trait ReadStore: Send + Sync + 'static {
     /// A user's instance, unless it is deleted.
     fn instance_of<'a>(&'a self, owner: UserId, instance: &'a InstanceRef) -> Read<'a, Option<InstanceDocument>>;
 
-    /// Looks up in which collection the model's documents are, so that queries see what is there by now.
-    fn refresh_location(&self, model: &'static str) -> BoxFuture<'_, Result<(), StoreError>>;
-
     /// Whether the database answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -40,10 +37,6 @@ impl ReadStore for MongoStore {
 
     fn instance_of<'a>(&'a self, owner: UserId, instance: &'a InstanceRef) -> Read<'a, Option<InstanceDocument>> {
         Self::instance_of(self, owner, instance).boxed()
-    }
-
-    fn refresh_location(&self, model: &'static str) -> BoxFuture<'_, Result<(), StoreError>> {
-        Self::refresh_location(self, model).boxed()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

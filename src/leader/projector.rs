@@ -12,7 +12,7 @@ use dockhost_projections::model::ReadModel;
 use dockhost_projections::pipeline::Pipeline;
 use dockhost_projections::projector::{ProjectionError, Projector};
 use dockhost_projections::release::{Release, quarantined, release, take_released};
-use dockhost_projections::store::MongoStore;
+use dockhost_projections::store::{Checkpoint, MongoStore};
 use dockhost_projections::{LogEntry, Unreadable};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
@@ -83,11 +83,23 @@ impl Projectors {
         released: &mpsc::Sender<AggregateId>,
         cancel: &CancellationToken,
     ) -> Result<(), ProjectionError> {
-        while let Some(mut projector) = self.open::<M>(cancel).await? {
+        let mut before: Option<Checkpoint> = None;
+        while let Some(mut projector) = self.open::<M>(before.as_ref(), cancel).await? {
+            let (at, position) = (before.map_or(0, |before| before.sequence), projector.position());
+            if position < at {
+                tracing::error!(
+                    model = M::NAME,
+                    at,
+                    position,
+                    "the documents were lost; folding them again from the log"
+                );
+            }
             self.progress.announce(&self.client, M::NAME, projector.position()).await;
             self.send_released::<M>(released).await?;
-            match self.follow(&mut projector, cancel).await {
-                // The checkpoint names another collection or has another quarantine.
+            let ended = self.follow(&mut projector, cancel).await;
+            before = Some(projector.checkpoint().clone());
+            match ended {
+                // The checkpoint names another collection, has another quarantine, or is gone or older.
                 Err(ProjectionError::Superseded { model }) => tracing::debug!(model, "reopening the projector"),
                 Err(ProjectionError::FoldChanged { .. }) => {}
                 ended => return ended,
@@ -99,10 +111,14 @@ impl Projectors {
     /// Opens the projector; `None` if cancelled. If the documents have another fold version, it waits: this or another
     /// replica builds a newer version (`replica::model_builder`), and to a replica with the version of the documents
     /// this one yields the lease (`leader::fitness`).
-    async fn open<M: ReadModel>(&self, cancel: &CancellationToken) -> Result<Option<Projector<M>>, ProjectionError> {
+    async fn open<M: ReadModel>(
+        &self,
+        before: Option<&Checkpoint>,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Projector<M>>, ProjectionError> {
         let mut announced: Option<Instant> = None;
         loop {
-            let error = match Projector::<M>::open(self.store.clone(), self.log.incarnation()).await {
+            let error = match Projector::<M>::open_after(self.store.clone(), self.log.incarnation(), before).await {
                 Ok(projector) => return Ok(Some(projector)),
                 Err(error @ ProjectionError::FoldChanged { .. }) => error,
                 Err(error) => return Err(error),
@@ -156,21 +172,12 @@ impl Projectors {
             if !batch.is_empty() {
                 self.step(projector, async |projector| pipeline.push(projector, &batch).await).await?;
             } else if is_idle {
-                self.check_documents(projector).await?;
+                match projector.check_documents().await {
+                    // The next write reports an unavailable database.
+                    Err(ProjectionError::Store(_)) => {}
+                    checked => checked?,
+                }
             }
-        }
-    }
-
-    /// Checks while nothing happens that the checkpoint is still there: after the database was dropped or replaced, no
-    /// event may come for long.
-    async fn check_documents<M: ReadModel>(&self, projector: &Projector<M>) -> Result<(), ProjectionError> {
-        match self.store.checkpoint::<M>().await {
-            Ok(stored) if stored.as_ref().is_none_or(|stored| stored.sequence < projector.position()) => {
-                tracing::warn!(model = M::NAME, "the documents were lost; folding them again from the log");
-                Err(ProjectionError::Superseded { model: M::NAME })
-            }
-            // The next write reports an unavailable database.
-            _ => Ok(()),
         }
     }
 

@@ -3,7 +3,7 @@
 //! The leader announces each new position, and that a projector has stopped, by core NATS messages. Lost messages only cost
 //! time: while somebody waits for a model, its checkpoint is polled as well, once for all who wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 const STOP_REASON_TTL: Duration = Duration::from_secs(60);
 /// The leader announces on `dockhost.stopped.<model>` that a model stopped, as JSON.
 const STOPPED_SUBJECT: &str = "dockhost.stopped";
+
+/// The oldest state of the log that an answer may show without being marked as stale.
+pub const MAX_STALENESS: Duration = Duration::from_secs(5);
 
 /// Why a model has stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +68,29 @@ struct ModelProgress {
     build: Mutex<Option<BuildStatus>>,
     /// The documents were lost and are folded again; they are complete from this position on.
     incomplete_until: Mutex<u64>,
+    due: Mutex<DueEvents>,
+}
+
+/// Which events the documents must have by now.
+#[derive(Debug, Default)]
+struct DueEvents {
+    /// The last event of the model's kind that is at least [`MAX_STALENESS`] old.
+    due: Option<u64>,
+    /// Later ones, and since when this replica knows them.
+    recent: VecDeque<(Instant, u64)>,
+}
+
+impl DueEvents {
+    /// Records the last event at this time. Those before the first call count as old.
+    fn record(&mut self, now: Instant, latest: u64) {
+        let due = self.due.get_or_insert(latest);
+        while let Some((_, sequence)) = self.recent.pop_front_if(|(since, _)| now - *since >= MAX_STALENESS) {
+            *due = sequence;
+        }
+        if self.recent.back().map_or(*due, |(_, sequence)| *sequence) < latest {
+            self.recent.push_back((now, latest));
+        }
+    }
 }
 
 /// The progress of all read models.
@@ -90,9 +116,12 @@ impl ProjectionProgress {
     pub async fn refresh(&self, follower: &Follower) {
         // Read before the checkpoints, which are then at least as far unless documents were lost.
         let before: BTreeMap<_, _> = MODELS.iter().map(|model| (model.name, self.position(model.name))).collect();
+        let log = follower.executor().log().incarnation();
         for (model, checkpoint) in read_checkpoints(&self.store).await.unwrap_or_default() {
-            let known = before.get(model.name).copied().unwrap_or(0);
-            self.record_loss(model.name, known, follower.last_sequence_of(model.kind), checkpoint.as_ref());
+            // Documents of another log show nothing of this one.
+            let checkpoint = checkpoint.filter(|checkpoint| checkpoint.incarnation == *log);
+            let (known, latest) = (before.get(model.name).copied().unwrap_or(0), follower.last_sequence_of(model.kind));
+            self.record_loss(model.name, known, latest, checkpoint.as_ref().map(|checkpoint| checkpoint.sequence));
             if let Some(checkpoint) = checkpoint {
                 self.record_checkpoint(model.name, checkpoint);
             }
@@ -102,6 +131,9 @@ impl ProjectionProgress {
     /// Reads the checkpoints regularly until cancelled, so that lost documents are noticed also while nothing happens.
     pub async fn watch(self: Arc<Self>, follower: Arc<Follower>, cancel: CancellationToken) {
         loop {
+            if follower.is_live() {
+                self.record_due(&follower);
+            }
             self.refresh(&follower).await;
             if cancel.run_until_cancelled(tokio::time::sleep(WATCH_INTERVAL)).await.is_none() {
                 return;
@@ -109,24 +141,48 @@ impl ProjectionProgress {
         }
     }
 
-    /// Records that the documents of a model were lost, if its checkpoint is gone or behind the `known` position: the
-    /// database was dropped, or replaced by an empty one. `latest` is the last event of the model's kind.
-    fn record_loss(&self, model: &str, known: u64, latest: u64, checkpoint: Option<&Checkpoint>) {
+    fn record_due(&self, follower: &Follower) {
+        for model in MODELS {
+            if let Some(progress) = self.models.get(model.name) {
+                lock(&progress.due).record(Instant::now(), follower.last_sequence_of(model.kind));
+            }
+        }
+    }
+
+    /// The last event that an answer must show by now, else it is stale: one that is [`MAX_STALENESS`] old.
+    pub fn due(&self, model: &str) -> u64 {
+        self.models.get(model).and_then(|progress| lock(&progress.due).due).unwrap_or(0)
+    }
+
+    /// Records that the documents of a model were lost or replaced by older ones, if its checkpoint is gone or behind the
+    /// `known` position, which must have been read before it. `latest` is the last event of the model's kind.
+    pub fn record_loss(&self, model: &str, known: u64, latest: u64, stored: Option<u64>) {
         let Some(progress) = self.models.get(model) else { return };
-        let stored = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
-        if stored >= known && (checkpoint.is_some() || latest == 0) {
+        let sequence = stored.unwrap_or(0);
+        if sequence >= known && (stored.is_some() || latest == 0) {
             return;
         }
         if known > 0 {
-            tracing::error!(model, known, stored, "the documents of a read model were lost; they are folded again");
+            tracing::warn!(
+                model,
+                known,
+                sequence,
+                "a read model went back: its documents were lost or replaced; answers are marked as stale until it holds \
+                 the log again"
+            );
         }
         *lock(&progress.incomplete_until) = latest;
-        progress.position.send_replace(stored);
+        progress.position.send_replace(sequence);
     }
 
-    /// Whether the documents of a model were lost and are not all folded again, so that an empty answer means nothing.
+    /// Whether the documents of a model were lost and are not all folded again.
     pub fn is_incomplete(&self, model: &str) -> bool {
-        self.models.get(model).is_some_and(|progress| self.position(model) < *lock(&progress.incomplete_until))
+        self.position(model) < self.incomplete_until(model)
+    }
+
+    /// After a loss of the documents: the position from which on they are complete again.
+    pub fn incomplete_until(&self, model: &str) -> u64 {
+        self.models.get(model).map_or(0, |progress| *lock(&progress.incomplete_until))
     }
 
     async fn read_checkpoint<M: ReadModel>(&self) {
@@ -318,27 +374,37 @@ mod tests {
     #[tokio::test]
     async fn projection_progress_lost_documents_lower_the_position_until_they_are_folded_again() {
         let progress = progress().await;
-        let checkpoint = |sequence: u64| -> Checkpoint {
-            serde_json::from_value(serde_json::json!({
-                "_id": "users", "incarnation": "one", "sequence": sequence, "foldVersion": 1, "collection": "users",
-            }))
-            .unwrap()
-        };
         let state = || (progress.position(Users::NAME), progress.is_incomplete(Users::NAME));
         progress.record_loss(Users::NAME, 0, 0, None);
         assert_eq!(state(), (0, false), "an empty log has no documents to lose");
         progress.advance(Users::NAME, 7);
-        progress.record_loss(Users::NAME, 7, 7, Some(&checkpoint(7)));
+        progress.record_loss(Users::NAME, 7, 7, Some(7));
         assert_eq!(state(), (7, false));
         progress.record_loss(Users::NAME, 7, 7, None);
         assert_eq!(state(), (0, true), "the database was dropped");
-        progress.record_loss(Users::NAME, 0, 8, Some(&checkpoint(3)));
+        progress.record_loss(Users::NAME, 0, 8, Some(3));
         progress.advance(Users::NAME, 3);
         assert_eq!(state(), (3, true));
-        progress.record_loss(Users::NAME, 3, 8, Some(&checkpoint(1)));
+        progress.record_loss(Users::NAME, 3, 8, Some(1));
         assert_eq!(state(), (1, true), "and again");
         progress.advance(Users::NAME, 8);
         assert_eq!(state(), (8, false));
+    }
+
+    #[test]
+    fn due_events_are_those_known_for_the_longest_staleness() {
+        let (start, mut due) = (Instant::now(), DueEvents::default());
+        let mut at = |seconds: u64, latest: u64| {
+            due.record(start + Duration::from_secs(seconds), latest);
+            due.due
+        };
+        assert_eq!(at(0, 7), Some(7), "this replica can't know how old they are");
+        assert_eq!(at(1, 8), Some(7));
+        assert_eq!(at(3, 9), Some(7));
+        assert_eq!(at(5, 9), Some(7));
+        assert_eq!(at(6, 9), Some(8));
+        assert_eq!(at(20, 9), Some(9));
+        assert_eq!(at(21, 10), Some(9));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ impl MongoStore {
     /// [`StoreError`].
     pub async fn backend(&self, id: BackendId) -> Result<ReadResult<Option<BackendDocument>>, StoreError> {
         let filter = doc! { "_id": id.to_string() };
-        let mut shown = self.find::<Backends>(Some(AggregateId::Backend(id)), filter, doc! {}).await?;
-        Ok(ReadResult { value: shown.value.pop(), stale_since: shown.stale_since })
+        let found = self.find::<Backends>(Some(AggregateId::Backend(id)), filter, doc! {}).await?;
+        Ok(found.map(|mut documents| documents.pop()))
     }
 }

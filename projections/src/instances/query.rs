@@ -5,7 +5,6 @@ use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::Status;
-use mongodb::options::FindOptions;
 
 use super::{InstanceDocument, Instances};
 use crate::store::{MongoStore, ReadResult, StoreError};
@@ -54,8 +53,8 @@ impl MongoStore {
         if let Some(last) = last {
             filter.insert("_id", doc! { "$gt": last.to_string() });
         }
-        let options = FindOptions::builder().sort(doc! { "_id": 1 }).limit(LIVE_PER_PAGE).build();
-        Ok(self.find_with::<Instances>(None, filter, options).await?.value)
+        let stages = vec![doc! { "$match": filter }, doc! { "$sort": { "_id": 1 } }, doc! { "$limit": LIVE_PER_PAGE }];
+        Ok(self.find_with::<Instances>(None, stages).await?.value)
     }
 
     /// The owner's instances that are not deleted, the oldest first; stale if the tenancy is quarantined.
@@ -82,8 +81,8 @@ impl MongoStore {
             InstanceRef::Id(id) => filter.insert("_id", id.to_string()),
             InstanceRef::Name(name) => filter.insert("name", name.as_str()),
         };
-        let mut shown = self.find::<Instances>(Some(AggregateId::Tenancy(owner)), filter, doc! {}).await?;
-        Ok(ReadResult { value: shown.value.pop(), stale_since: shown.stale_since })
+        let found = self.find::<Instances>(Some(AggregateId::Tenancy(owner)), filter, doc! {}).await?;
+        Ok(found.map(|mut documents| documents.pop()))
     }
 }
 

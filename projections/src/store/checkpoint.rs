@@ -6,18 +6,18 @@
 
 use bson::{Bson as BsonValue, Document as Bson, RawDocumentBuf, doc};
 use dockhost_domain::incarnation::Incarnation;
-use dockhost_domain::subject::AggregateId;
 use futures::TryStreamExt as _;
 use mongodb::Database;
+use mongodb::options::ReadConcern;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use super::collection::{CachedLocation, CollectionName};
-use super::quarantine::{Quarantine, Unreadable};
+use super::collection::CollectionName;
+use super::quarantine::Quarantine;
+use super::query::CheckpointHeader;
 use super::schema::StoredModel;
 use super::{MongoStore, StoreError};
 
-const COLLECTION: &str = "checkpoints";
+pub(super) const COLLECTION: &str = "checkpoints";
 
 /// The checkpoint of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,23 +91,6 @@ pub struct BuildStatus {
     pub total: u64,
 }
 
-/// The part of a checkpoint that a query needs.
-#[derive(Debug, Deserialize)]
-pub(super) struct CheckpointHeader {
-    pub(super) collection: CollectionName,
-    #[serde(default)]
-    pub(super) changes: u64,
-    #[serde(default)]
-    quarantined: Vec<Unreadable>,
-}
-
-impl CheckpointHeader {
-    /// The sequence from which on the queried aggregate is quarantined.
-    pub(super) fn quarantined_from(&self) -> Option<u64> {
-        self.quarantined.first().map(|first| first.sequence)
-    }
-}
-
 /// The result of an attempt to advance a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Advance {
@@ -125,24 +108,16 @@ impl MongoStore {
     /// # Errors
     /// As [`MongoStore::checkpoint`].
     pub(crate) async fn checkpoints(&self, models: &[&'static str]) -> Result<Vec<Option<Checkpoint>>, StoreError> {
-        let (read_at, filter) = (Instant::now(), doc! { "_id": { "$in": models } });
+        let filter = doc! { "_id": { "$in": models } };
         let found: Vec<RawDocumentBuf> =
             self.run(|database| async move { checkpoints(&database).find(filter).await?.try_collect().await }).await?;
         let found = found.iter().map(|found| super::read::decode(COLLECTION, found));
         let mut found = found.collect::<Result<Vec<Checkpoint>, _>>()?;
         let mut take = |model: &'static str| {
             let index = found.iter().position(|checkpoint| checkpoint.model == model);
-            let checkpoint = index.map(|index| found.swap_remove(index));
-            self.cache_checkpoint(model, checkpoint.as_ref(), read_at);
-            checkpoint
+            index.map(|index| found.swap_remove(index))
         };
         Ok(models.iter().map(|model| take(model)).collect())
-    }
-
-    fn cache_checkpoint(&self, model: &'static str, checkpoint: Option<&Checkpoint>, read_at: Instant) {
-        let changes = checkpoint.map_or(0, |found| found.quarantine.changes());
-        let name = checkpoint.map_or_else(|| CollectionName::first(model), |found| found.collection.clone());
-        self.cache_location(model, CachedLocation { name, changes, read_at });
     }
 
     /// The checkpoint of a model; `None` before its first projector. A query that starts afterwards, on any replica, reads
@@ -151,12 +126,22 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError`]; `Malformed` for a checkpoint that this version can't read.
     pub async fn checkpoint<M: StoredModel>(&self) -> Result<Option<Checkpoint>, StoreError> {
-        let read_at = Instant::now();
-        let found =
-            self.run(|database| async move { checkpoints(&database).find_one(doc! { "_id": M::NAME }).await }).await?;
-        let checkpoint: Option<Checkpoint> = found.map(|found| super::read::decode(COLLECTION, &found)).transpose()?;
-        self.cache_checkpoint(M::NAME, checkpoint.as_ref(), read_at);
-        Ok(checkpoint)
+        self.checkpoint_with::<M>(ReadConcern::majority()).await
+    }
+
+    /// The checkpoint as it is now. A node that has just become primary may for a moment answer other reads from an
+    /// older state; this one waits until a majority confirms it.
+    pub(crate) async fn latest_checkpoint<M: StoredModel>(&self) -> Result<Option<Checkpoint>, StoreError> {
+        self.checkpoint_with::<M>(ReadConcern::linearizable()).await
+    }
+
+    async fn checkpoint_with<M: StoredModel>(&self, concern: ReadConcern) -> Result<Option<Checkpoint>, StoreError> {
+        let found = self
+            .run(|database| async move {
+                checkpoints(&database).find_one(doc! { "_id": M::NAME }).read_concern(concern).await
+            })
+            .await?;
+        found.map(|found| super::read::decode(COLLECTION, &found)).transpose()
     }
 
     /// The checkpoint of a model; creates one at the start of this log if there is none.
@@ -182,14 +167,39 @@ impl MongoStore {
         }
     }
 
-    /// Advances the checkpoint to `next`, which may quarantine more aggregates, if it is still `expected` or behind.
+    /// Replaces the checkpoint by one at the start of the log whose collection, `fresh`, holds nothing yet. Returns whether
+    /// the checkpoint was still `seen`; without one, whether there is one now.
+    pub(crate) async fn restart_checkpoint(
+        &self,
+        seen: Option<&Checkpoint>,
+        fresh: &Checkpoint,
+    ) -> Result<bool, StoreError> {
+        let (model, members) = (fresh.model.clone(), members(fresh)?);
+        let Some(seen) = seen else {
+            let create = doc! { "$setOnInsert": members };
+            let insert = async |database: Database| {
+                checkpoints(&database).update_one(doc! { "_id": model }, create).upsert(true).await
+            };
+            self.run(insert).await?;
+            return Ok(true);
+        };
+        let mut filter = identity(seen);
+        filter.insert("sequence", number(seen.sequence));
+        let unset = doc! { "changes": "", "quarantined": "" };
+        self.update_checkpoint(filter, doc! { "$set": members, "$unset": unset }).await
+    }
+
+    /// Advances the checkpoint to `next`, which may quarantine more aggregates, if it is still `expected` or between
+    /// the two.
     pub(crate) async fn advance<M: StoredModel>(
         &self,
         expected: &Checkpoint,
         next: &Checkpoint,
     ) -> Result<Advance, StoreError> {
         let mut filter = identity(expected);
-        filter.insert("sequence", doc! { "$lte": number(next.sequence) });
+        // One below `expected` is that of older documents, which lack the events in between.
+        let range = doc! { "$gte": number(expected.sequence), "$lte": number(next.sequence) };
+        filter.insert("sequence", range);
         let mut members = doc! { "sequence": number(next.sequence) };
         if next.quarantine != expected.quarantine {
             members.extend(self::members(&next.quarantine)?);
@@ -197,9 +207,13 @@ impl MongoStore {
         if self.update_checkpoint(filter, doc! { "$set": members }).await? {
             return Ok(Advance::Advanced);
         }
-        Ok(match self.checkpoint::<M>().await? {
+        let is_ahead = |now: &Checkpoint| {
+            identity(now) == identity(next) && now.quarantine == next.quarantine && now.sequence >= next.sequence
+        };
+        // Another read might not show yet what the update has compared with.
+        Ok(match self.latest_checkpoint::<M>().await? {
             // Another projector was faster.
-            Some(now) if identity(&now) == identity(next) && now.quarantine == next.quarantine => Advance::Advanced,
+            Some(now) if is_ahead(&now) => Advance::Advanced,
             Some(now) => Advance::Changed(Box::new(now)),
             None => Advance::Missing,
         })
@@ -221,26 +235,6 @@ impl MongoStore {
             update.insert("$addToSet", doc! { "released": subject });
         }
         self.update_checkpoint(filter, update).await
-    }
-
-    /// Where the documents are, and from which sequence on the given aggregate is quarantined.
-    pub(super) async fn checkpoint_header(
-        &self,
-        model: &'static str,
-        about: Option<&AggregateId>,
-    ) -> Result<CheckpointHeader, StoreError> {
-        let mut members = doc! { "collection": 1, "changes": 1 };
-        if let Some(aggregate) = about {
-            members.insert("quarantined", doc! { "$elemMatch": { "subject": aggregate.to_string() } });
-        }
-        let found =
-            self.run(|database| async move {
-                checkpoints(&database).find_one(doc! { "_id": model }).projection(members).await
-            })
-            .await?;
-        let first =
-            || CheckpointHeader { collection: CollectionName::first(model), changes: 0, quarantined: Vec::new() };
-        Ok(found.map(|found| super::read::decode(COLLECTION, &found)).transpose()?.unwrap_or_else(first))
     }
 
     /// Reserves a collection for a rebuild, unless the live collection or the reservation changed since `seen`; with
@@ -323,6 +317,28 @@ fn identity(checkpoint: &Checkpoint) -> Bson {
         "collection": checkpoint.collection.as_str(),
         // The member is absent until an aggregate was quarantined for the first time.
         "changes": (changes > 0).then(|| number(changes)),
+    }
+}
+
+impl Checkpoint {
+    /// Whether a projector at this checkpoint can go on with the documents of `now`: they are of the same build, and hold
+    /// at least the same events.
+    pub(super) fn is_continued_by(&self, now: &CheckpointHeader) -> bool {
+        now.incarnation == self.incarnation
+            && now.fold_version == self.fold_version
+            && now.collection == self.collection
+            && now.changes == self.quarantine.changes()
+            && now.sequence >= self.sequence
+    }
+
+    /// Whether this is the checkpoint of documents that a projector which was at `before` has left behind: the database
+    /// was replaced by an older copy.
+    pub(crate) fn is_older_than(&self, before: &Self) -> bool {
+        let age = |checkpoint: &Self| {
+            let number = CollectionName::number(&checkpoint.model, checkpoint.collection.as_str());
+            (number.unwrap_or(0), checkpoint.sequence)
+        };
+        self.incarnation == before.incarnation && age(self) < age(before)
     }
 }
 

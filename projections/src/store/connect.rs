@@ -44,8 +44,8 @@ impl MongoStore {
         options.retry_reads = Some(true);
         options.retry_writes = Some(true);
         let database = Client::with_options(options).map_err(address)?.database(database);
-        let locations = Mutex::new(BTreeMap::new());
-        Ok(Self { inner: Arc::new(Inner { database, runner: Runner::new(POOL_SIZE), locations }) })
+        let live_collections = Mutex::new(BTreeMap::new());
+        Ok(Self { inner: Arc::new(Inner { database, runner: Runner::new(POOL_SIZE), live_collections }) })
     }
 
     /// Whether this is the address of a database (`mongodb://…`).

@@ -11,6 +11,7 @@ mod indexes;
 #[cfg(feature = "testing")]
 pub(crate) mod next_fold;
 mod quarantine;
+mod query;
 mod read;
 mod run;
 mod schema;
@@ -25,9 +26,10 @@ use std::time::Duration;
 use mongodb::Database;
 
 pub use checkpoint::{BuildStatus, Checkpoint};
-pub use collection::{CollectionName, ReadResult};
+pub use collection::CollectionName;
 pub use error::{Cause, StoreError};
 pub use quarantine::{MAX_QUARANTINED, Quarantine, QuarantineFull, Unreadable};
+pub use query::{ModelState, ReadResult};
 pub use schema::{Document, IdOf, StoredModel};
 pub use snapshots::Snapshot;
 
@@ -51,8 +53,8 @@ pub struct MongoStore {
 struct Inner {
     database: Database,
     runner: run::Runner,
-    /// Where each model's documents are; see `collection.rs`.
-    locations: Mutex<BTreeMap<&'static str, collection::CachedLocation>>,
+    /// Where each model's documents were last; see `query.rs`.
+    live_collections: Mutex<BTreeMap<&'static str, CollectionName>>,
 }
 
 impl MongoStore {

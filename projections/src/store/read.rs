@@ -1,7 +1,6 @@
 //! Reads documents.
 
 use bson::{Document as BsonDocument, RawDocumentBuf, doc};
-use dockhost_domain::subject::AggregateId;
 use futures::TryStreamExt;
 use futures::stream::{self, BoxStream, StreamExt};
 use mongodb::options::{FindOptions, Hint};
@@ -9,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::schema::{Document, StoredModel};
-use super::{CollectionName, MongoStore, ReadResult, StoreError};
+use super::schema::Document;
+use super::{CollectionName, MongoStore, StoreError};
 
 /// Documents per round trip of a scan.
 const DOCUMENTS_PER_PAGE: i64 = 1000;
@@ -33,45 +32,7 @@ pub(crate) fn malformed(collection: &str, document: &RawDocumentBuf, source: ser
 }
 
 impl MongoStore {
-    /// The live documents that a filter selects. `about` is the aggregate of all of them, if they are of one. Only `query.rs`
-    /// files build filters, from typed values.
-    pub(crate) async fn find<M: StoredModel>(
-        &self,
-        about: Option<AggregateId>,
-        filter: BsonDocument,
-        sort: BsonDocument,
-    ) -> Result<ReadResult<Vec<M::Document>>, StoreError> {
-        self.find_with::<M>(about, filter, FindOptions::builder().sort(sort).build()).await
-    }
-
-    /// The same with other options than an order.
-    pub(crate) async fn find_with<M: StoredModel>(
-        &self,
-        about: Option<AggregateId>,
-        filter: BsonDocument,
-        options: FindOptions,
-    ) -> Result<ReadResult<Vec<M::Document>>, StoreError> {
-        let ReadResult { value, stale_since } = self
-            .query::<M, _, _, _>(about.as_ref(), |name| {
-                let (filter, options) = (filter.clone(), options.clone());
-                async move { self.find_in(&name, filter, options).await }
-            })
-            .await?;
-        let value = value.iter().map(|document| decode(M::NAME, document)).collect::<Result<_, _>>()?;
-        Ok(ReadResult { value, stale_since })
-    }
-
-    /// The documents with these ids in this collection.
-    pub(crate) async fn many_in<D: Document>(
-        &self,
-        collection: &CollectionName,
-        ids: impl IntoIterator<Item = D::Id>,
-    ) -> Result<Vec<D>, StoreError> {
-        let found = self.stored_in(collection, ids).await?;
-        Ok(found.into_iter().map(|(document, _)| document).collect())
-    }
-
-    /// The same, each with its stored form.
+    /// The documents with these ids in this collection, each with its stored form.
     pub(crate) async fn stored_in<D: Document>(
         &self,
         collection: &CollectionName,

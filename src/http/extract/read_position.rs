@@ -33,8 +33,8 @@ impl FromRequestParts<Arc<App>> for ReadPosition {
 
 impl IntoParams for ReadPosition {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "The `Dockhost-Position` of an answer to a write: this answer includes that write, whichever \
-                           replica it comes from. The server waits up to 5 s for the read model.";
+        let description = "The `Dockhost-Position` of an earlier answer: this answer is not older, whichever replica it \
+                           comes from. The server waits up to 5 s for the read model.";
         vec![header_parameter("Dockhost-Position", description, text().pattern(Some(POSITION_PATTERN)))]
     }
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::broker::dropped::DroppedCount;
 use crate::http::app::App;
-use crate::http::consistency::{self, Stale};
+use crate::http::consistency::{self, LogPosition, Stale};
 use crate::http::extract::{CurrentBackend, ReadPosition};
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -79,6 +79,7 @@ error_responses!(BackendErrors: CALLER, READ_MODEL, &[Code::NotFound]);
     params(ReadPosition),
     responses(
         (status = 200, description = "The backend.", body = Success<BackendWithHeartbeat>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
             ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
         )),
         BackendErrors,
@@ -89,10 +90,9 @@ pub async fn get(
     State(app): State<Arc<App>>,
     position: ReadPosition,
 ) -> Result<Reply<BackendWithHeartbeat>, ApiError> {
-    consistency::read_after::<Backends>(&app, position).await?;
-    let read = app.store.backend(backend_id).await.map_err(|error| ApiError::database(&error))?;
-    let since = consistency::stale_since::<Backends>(&app, read.stale_since);
-    let document = read.value.ok_or_else(|| ApiError::not_found("backend"))?;
+    let shown = consistency::read::<Backends, _>(&app, position, || app.store.backend(backend_id)).await?;
+    let (since, position) = (shown.stale_since, shown.position(&app, shown.value.iter().map(|document| document.seq)));
+    let document = shown.value.ok_or_else(|| ApiError::not_found("backend"))?;
     let last = app.heartbeats.last(backend_id);
     let heartbeat = last.as_ref().map(|last| &last.heartbeat);
     let data = BackendWithHeartbeat {
@@ -106,7 +106,7 @@ pub async fn get(
         machine: heartbeat.map(|heartbeat| Machine::from(&heartbeat.machine)).unwrap_or_default(),
         stale: since.map(|since| Stale { since }),
     };
-    Ok(Reply::ok("your backend", data).stale(since))
+    Ok(Reply::ok("your backend", data).stale(since).position(position))
 }
 
 #[cfg(test)]

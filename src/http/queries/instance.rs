@@ -7,7 +7,7 @@ use axum::extract::State;
 use dockhost_projections::instances::{InstanceRef, Instances};
 
 use crate::http::app::App;
-use crate::http::consistency::{self, Stale};
+use crate::http::consistency::{self, LogPosition, Stale};
 use crate::http::extract::{CurrentUser, Path, ReadPosition};
 use crate::http::response::details::StaleDetails;
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
@@ -27,6 +27,7 @@ error_responses!(InstanceErrors: CALLER, READ_MODEL, &[Code::NotFound, Code::Met
     params(("instanceId" = String, Path, description = "The instance's id or its name."), ReadPosition),
     responses(
         (status = 200, description = "The instance.", body = Success<Instance>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
             ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
         )),
         InstanceErrors,
@@ -43,10 +44,10 @@ pub async fn get(
         (_, Ok(name)) => InstanceRef::Name(name),
         _ => return Err(ApiError::not_found("instance")),
     };
-    consistency::read_after::<Instances>(&app, position).await?;
-    let read = app.store.instance_of(user_id, &reference).await.map_err(|error| ApiError::database(&error))?;
-    let since = consistency::stale_since::<Instances>(&app, read.stale_since);
-    let document = read.value.ok_or_else(|| {
+    let shown =
+        consistency::read::<Instances, _>(&app, position, || app.store.instance_of(user_id, &reference)).await?;
+    let (since, position) = (shown.stale_since, shown.position(&app, shown.value.iter().map(|document| document.seq)));
+    let document = shown.value.ok_or_else(|| {
         let not_found = ApiError::not_found("instance");
         match since {
             // It may be in the missing events.
@@ -55,7 +56,7 @@ pub async fn get(
         }
     })?;
     let view = Instance::new(&app, user_id, document.instance_id, &document.state).stale(since);
-    Ok(Reply::ok("your instance", view).stale(since))
+    Ok(Reply::ok("your instance", view).stale(since).position(position))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use axum::extract::State;
 use dockhost_projections::instances::Instances;
 
 use crate::http::app::App;
-use crate::http::consistency;
+use crate::http::consistency::{self, LogPosition};
 use crate::http::extract::{CurrentUser, ReadPosition};
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Reply, Success};
@@ -26,6 +26,7 @@ error_responses!(InstancesErrors: CALLER, READ_MODEL);
     params(ReadPosition),
     responses(
         (status = 200, description = "The instances.", body = Success<Vec<Instance>>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
             ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
         )),
         InstancesErrors,
@@ -36,14 +37,14 @@ pub async fn get(
     State(app): State<Arc<App>>,
     position: ReadPosition,
 ) -> Result<Reply<Vec<Instance>>, ApiError> {
-    consistency::read_after::<Instances>(&app, position).await?;
-    let read = app.store.instances_of(user_id).await.map_err(|error| ApiError::database(&error))?;
-    let since = consistency::stale_since::<Instances>(&app, read.stale_since);
-    let views = read
+    let shown = consistency::read::<Instances, _>(&app, position, || app.store.instances_of(user_id)).await?;
+    let since = shown.stale_since;
+    let views = shown
         .value
         .iter()
         .map(|document| Instance::new(&app, user_id, document.instance_id, &document.state).stale(since));
-    Ok(Reply::ok("your instances", views.collect::<Vec<_>>()).stale(since))
+    let position = shown.position(&app, shown.value.iter().map(|document| document.seq));
+    Ok(Reply::ok("your instances", views.collect::<Vec<_>>()).stale(since).position(position))
 }
 
 #[cfg(test)]

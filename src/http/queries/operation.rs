@@ -9,6 +9,7 @@ use dockhost_domain::ids::OperationId;
 use dockhost_domain::tenancy::Tenancy;
 
 use crate::http::app::App;
+use crate::http::consistency::LogPosition;
 use crate::http::extract::{CurrentUser, Path};
 use crate::http::response::documented::{CALLER, STATE, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -26,7 +27,12 @@ error_responses!(OperationErrors: CALLER, STATE, &[Code::NotFound]);
     tag = "Instances",
     security(("userToken" = []), ("userCookie" = [])),
     params(("id" = Uuid, Path, description = "The operation's id, from the header `Location` of a 202.")),
-    responses((status = 200, description = "The operation.", body = Success<Operation>), OperationErrors),
+    responses(
+        (status = 200, description = "The operation.", body = Success<Operation>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+        )),
+        OperationErrors,
+    ),
 )]
 pub async fn get(
     CurrentUser { user_id, .. }: CurrentUser,
@@ -41,7 +47,8 @@ pub async fn get(
     }
     let operation = cached.state.operation(id).ok_or_else(not_found)?;
     let instance = cached.state.instance(operation.instance_id);
-    Ok(Reply::ok("your operation", Operation::new(&app, user_id, id, operation, instance)))
+    let data = Operation::new(&app, user_id, id, operation, instance);
+    Ok(Reply::ok("your operation", data).position(app.position(cached.sequence)))
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use dockhost_domain::ids::{BackendId, UserId};
 use dockhost_projections::StoreError;
 use dockhost_projections::backends::{BackendDocument, Backends};
 use dockhost_projections::instances::{InstanceDocument, InstanceRef, Instances};
-use dockhost_projections::store::ReadResult;
+use dockhost_projections::store::{ModelState, ReadResult};
 use dockhost_projections::{Document, ReadModel};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::event_log::EventLog;
 use crate::event_log::memory::MemoryLog;
 use crate::http::read_store::{Read, ReadStore};
 
@@ -55,7 +56,9 @@ impl MemoryReadStore {
 
     fn read<T: Send + 'static>(&self, result: Result<T, StoreError>) -> Read<'_, T> {
         let stale_since = Some(self.stale_since.load(Ordering::Relaxed)).filter(|sequence| *sequence > 0);
-        async move { result.map(|value| ReadResult { value, stale_since }) }.boxed()
+        let sequence = self.log.events().last().map_or(0, |last| last.sequence);
+        let state = Some(ModelState { incarnation: self.log.incarnation().clone(), sequence });
+        async move { result.map(|value| ReadResult { value, state, stale_since }) }.boxed()
     }
 
     fn existing(&self, owner: UserId) -> Result<Vec<InstanceDocument>, StoreError> {
@@ -81,10 +84,6 @@ impl ReadStore for MemoryReadStore {
             InstanceRef::Name(name) => document.state.name.plain() == Some(name),
         };
         self.read(self.existing(owner).map(|documents| documents.into_iter().find(matches)))
-    }
-
-    fn refresh_location(&self, _: &'static str) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.ping()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -28,7 +28,7 @@ const PRIMARY_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Mongods {
     // Dropped first, so that no member writes into a removed directory.
     members: Vec<Member>,
-    _data: TempDir,
+    data: TempDir,
 }
 
 struct Member {
@@ -55,7 +55,7 @@ impl Mongods {
         for member in &mut members {
             member.start().await;
         }
-        let mongods = Self { members, _data: data };
+        let mongods = Self { members, data };
         admin::initiate_replica_set(&mongods.server_uri()).await.unwrap();
         mongods
     }
@@ -139,6 +139,16 @@ impl Mongods {
     pub async fn restart(&mut self, member: usize) {
         self.kill(member).await;
         self.members[member].start().await;
+    }
+
+    /// Replaces the only member by an empty one at the same address.
+    pub async fn replace(&mut self) {
+        self.kill(0).await;
+        let database = self.data.path().join("m0/db");
+        std::fs::remove_dir_all(&database).unwrap();
+        std::fs::create_dir(&database).unwrap();
+        self.members[0].start().await;
+        admin::initiate_replica_set(&self.server_uri()).await.unwrap();
     }
 
     /// Pauses a member until [`Mongods::resume`].

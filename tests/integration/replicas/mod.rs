@@ -6,6 +6,7 @@ mod broker;
 mod database;
 mod failover;
 mod leaderless;
+mod lost_database;
 mod nodes;
 mod partition;
 mod reads;

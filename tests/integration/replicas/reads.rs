@@ -85,3 +85,33 @@ async fn reads_with_position_slow_projector_wait_or_are_refused() {
     proxy.heal();
     world.verify().await;
 }
+
+/// A client that sends back the position of what it saw never goes back, whichever replica it asks.
+#[tokio::test]
+async fn reads_with_the_position_of_the_last_read_never_go_back() {
+    let mut world = World::on(Topology::ONE.proxied(), 2, &[]).await;
+    world.add_agent("alpha", 100).await;
+    let ada = client_per_replica(&world, "ada").await;
+    let leader = world.leader().await;
+    // The projector is slow, and so are the reads of that replica.
+    world.replicas[leader].proxies.database.as_ref().unwrap().delay(Direction::Down, Duration::from_millis(50));
+    let sequence = |position: &str| position.rsplit_once('.').unwrap().1.parse::<u64>().unwrap();
+    let created = create_async(&ada[0]).await;
+    let mut last = position(&created).to_owned();
+    let mut seen = 1;
+    for n in 0..40 {
+        if n % 3 == 0 {
+            create_async(&ada[n % 2]).await;
+        }
+        let list = list_after(&ada[(n + 1) % 2], &last).await;
+        assert_eq!(list.status, 200, "{list:?}");
+        assert!(sequence(position(&list)) >= sequence(&last), "{last}: {list:?}");
+        let count = list.data().as_array().unwrap().len();
+        assert!(count >= seen, "{seen} instances were seen before: {list:?}");
+        (seen, last) = (count, position(&list).to_owned());
+        // The operation is read from the log.
+        let operation = ada[n % 2].get(created.header("location").unwrap()).await;
+        assert!(sequence(position(&operation)) >= sequence(position(&created)), "{operation:?}");
+    }
+    world.verify().await;
+}

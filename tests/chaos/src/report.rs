@@ -238,6 +238,12 @@ impl Report {
         Ok(serde_json::from_slice(&std::fs::read(path)?)?)
     }
 
+    /// The folder of this plan's logs, beside its report.
+    #[must_use]
+    pub fn logs(plan: &Plan) -> PathBuf {
+        Self::default_path(plan).with_file_name("logs")
+    }
+
     /// The path of this plan's report, below cargo's target directory.
     #[must_use]
     pub fn default_path(plan: &Plan) -> PathBuf {

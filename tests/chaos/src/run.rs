@@ -74,6 +74,7 @@ pub async fn run(plan: Plan, progress: impl Fn(&str)) -> Report {
         Ok(observation) => (observation, None),
         Err(error) => (Observation::none(clock::now()), Some(error.to_string())),
     };
+    system.save_logs(&Report::logs(&plan));
     Report { plan, history, faults, left_out, observation, unobserved }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It saves the container changes of each machine, because an agent compacts its file when it starts.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dockhost_domain::ids::BackendId;
@@ -65,6 +66,23 @@ impl System {
     #[must_use]
     pub fn urls(&self) -> Arc<[String]> {
         self.world.replicas.iter().map(|replica| replica.url.clone()).collect()
+    }
+
+    /// Copies the logs of all processes into a folder, because their own folders are removed with the system.
+    pub fn save_logs(&self, folder: &Path) {
+        let _ = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder).unwrap();
+        for log in self.world.logs() {
+            // `replica-3.log`; `nats-0/nats.log` becomes `nats-0.log`.
+            let name = if log.ends_with("nats.log") || log.ends_with("mongod.log") {
+                log.parent().and_then(Path::file_name).map(|parent| PathBuf::from(parent).with_extension("log"))
+            } else {
+                log.file_name().map(PathBuf::from)
+            };
+            if let Some(name) = name {
+                let _ = std::fs::copy(&log, folder.join(name));
+            }
+        }
     }
 
     fn changes_on_disk(&self, agent: usize) -> Vec<Change> {

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +123,11 @@ impl Mongods {
     /// A set has at least one member.
     pub const fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// The members' logs.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        self.members.iter().map(|member| member.program.log.clone()).collect()
     }
 
     /// A member's host.

@@ -260,6 +260,11 @@ impl Nats {
         }
     }
 
+    /// The nodes' logs.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        self.nodes.iter().map(|node| node.program.log.clone()).collect()
+    }
+
     /// A node's host.
     pub fn host(&self, node: usize) -> &Host {
         &self.nodes[node].host

@@ -1,0 +1,100 @@
+//! The backends of a world and their agents.
+
+use dockhost::dev::process::Program;
+use serde_json::{Value, json};
+
+use super::super::containers::Containers;
+use super::super::hosts::Host;
+use super::super::pause::{pause, resume};
+use super::super::program;
+use super::{Agent, Proxies, World};
+
+impl World {
+    /// Registers a backend without starting its agent.
+    pub async fn register(&mut self, name: &str, max_containers: u32) -> usize {
+        let body = json!({ "username": name, "password": "a long password", "maxContainers": max_containers });
+        let answer = self.client(0).post("/api/v2/backend/signup", body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let data = answer.data();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let key = text(&data["DOCKHOST_API_KEY"]);
+        let proxies = self.proxies(false).await;
+        let host = Host::on(self.hosts.as_ref(), name);
+        self.agents.push(Agent { name: name.to_owned(), key, process: None, proxies, host });
+        self.agents.len() - 1
+    }
+
+    /// Registers a backend and starts a simulated agent; returns when it is connected.
+    pub async fn add_agent(&mut self, name: &str, max_containers: u32) -> usize {
+        self.add_agent_with(name, max_containers, &[]).await
+    }
+
+    /// The same with other agent settings (`("DOCKHOST_SIMULATE_REFUSE", "true")`).
+    pub async fn add_agent_with(
+        &mut self,
+        name: &str,
+        max_containers: u32,
+        settings: &[(&'static str, &str)],
+    ) -> usize {
+        let index = self.register(name, max_containers).await;
+        self.start_agent(index, settings);
+        self.wait_for_backend(name, "connected").await;
+        index
+    }
+
+    /// A second machine with the same API key and a copy of the first one's disk. Its agent is not started.
+    pub fn clone_machine(&mut self, index: usize, name: &str) -> usize {
+        let original = &self.agents[index];
+        let (from, to) = (self.data.path().join(&original.name), self.data.path().join(name));
+        std::fs::create_dir(&to).unwrap();
+        for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+        let key = original.key.clone();
+        let host = Host::on(self.hosts.as_ref(), name);
+        self.agents.push(Agent { name: name.to_owned(), key, process: None, proxies: Proxies::default(), host });
+        self.agents.len() - 1
+    }
+
+    /// The log of an agent.
+    pub fn agent_log(&self, index: usize) -> String {
+        let path = self.data.path().join(format!("agent-{}.log", self.agents[index].name));
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// Starts the agent of a registered backend.
+    pub fn start_agent(&mut self, index: usize, settings: &[(&'static str, &str)]) {
+        let (name, key) = (self.agents[index].name.clone(), self.agents[index].key.clone());
+        let state = self.data.path().join(&name);
+        let mut env = vec![
+            ("DOCKHOST_API_KEY", key),
+            ("NATS_URL", self.agents[index].proxies.nats_url().unwrap_or_else(|| self.nats.url())),
+            ("LAN_IP", "127.0.0.1".to_owned()),
+            ("DOCKHOST_RUNTIME", "simulated".to_owned()),
+            ("DOCKHOST_STATE_DIR", state.display().to_string()),
+        ];
+        env.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let log = self.data.path().join(format!("agent-{name}.log"));
+        let program = Program { name: "dockhost-agent", path: program("dockhost-agent"), args: vec![], env, log };
+        self.agents[index].process = Some(self.agents[index].host.place_with_clock(program).start().unwrap());
+    }
+
+    /// Kills an agent with SIGKILL.
+    pub async fn kill_agent(&mut self, index: usize) {
+        self.agents[index].process.take().unwrap().kill().await;
+    }
+
+    /// Pauses an agent until [`World::resume_agent`].
+    pub async fn pause_agent(&mut self, index: usize) {
+        pause(self.agents[index].process.as_mut().unwrap()).await;
+    }
+
+    pub async fn resume_agent(&mut self, index: usize) {
+        resume(self.agents[index].process.as_mut().unwrap()).await;
+    }
+
+    /// The containers of an agent's simulated runtime.
+    pub fn containers(&self, agent: usize) -> Containers {
+        Containers::read_from(&self.data.path().join(&self.agents[agent].name))
+    }
+}

@@ -18,6 +18,7 @@ use crate::heartbeat::{AdvertisedAddress, HeartbeatSource, run_heartbeats};
 use crate::hold::Hold;
 use crate::key::ApiKey;
 use crate::machine_status::SharedStatus;
+use crate::nodes::leave_nodes;
 use crate::reconcile::{ReconcileConfig, Reconciler};
 use crate::reports::Outbox;
 use crate::runtime::Runtime;
@@ -120,7 +121,7 @@ async fn run_with<R: Runtime>(
         Err(ConnectError::Stopped) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let publisher = ReportPublisher::new(broker.client.clone(), key, run);
+    let publisher = ReportPublisher::new(&broker, key, run);
     let confirmer = ConfirmClient::new(broker.client.clone(), key, run);
     let reconciler = Reconciler::new(
         runtime,
@@ -147,13 +148,14 @@ async fn run_with<R: Runtime>(
     let (hold, kind) = (Hold::default(), reconciler.kind());
     let session = Session { key, run, capacity: &capacity, reconciler: &reconciler, hold: &hold };
     let heartbeats = HeartbeatSource { run, runtime: kind, address, capacity: &capacity, status: &status, hold: &hold };
-    let ((), (), (), (), (), (), end) = tokio::join!(
+    let ((), (), (), (), (), (), (), end) = tokio::join!(
         reconciler.keep_machine(&status),
         receive_assignments(broker.clone(), session, &stop),
         run_heartbeats(broker.clone(), key, heartbeats, &changed, &stop),
         reconciler.probe_engine(&status),
         reconciler.run(),
         outbox.run(&publisher, &stop),
+        leave_nodes(&broker, &stop),
         end,
     );
     match tokio::time::timeout(FLUSH_TIMEOUT, broker.client.flush()).await {

@@ -22,6 +22,7 @@ use crate::capacity::Capacity;
 use crate::connect::{Broker, RequestError, request};
 use crate::hold::Hold;
 use crate::key::ApiKey;
+use crate::nodes::Sign;
 use crate::reconcile::Reconciler;
 use crate::runtime::Runtime;
 
@@ -169,6 +170,13 @@ impl<R: Runtime> Session<'_, R> {
             // The answer to a request on the old connection would never arrive.
             _ = broker.connections.changed() => return SessionEnd::Reconnected,
         };
+        // A refusal because of another agent is an answer as well.
+        let is_answered = welcome.as_ref().map_or_else(|end| end.other_agent().is_some(), |_| true);
+        broker.trouble.record(Sign::Hello, is_answered);
+        if is_answered {
+            // None are sent while another agent holds the backend.
+            broker.trouble.record(Sign::Heartbeats, true);
+        }
         let welcome = match welcome {
             Ok(welcome) => welcome,
             Err(end) => return end,

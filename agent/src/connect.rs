@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{backoff, delay};
 use crate::key::ApiKey;
+use crate::nodes::{Nodes, Sign, Trouble};
 use crate::reports::{PublishError, ReportSink};
 
 /// First and longest delay between attempts to make the first connection.
@@ -39,6 +40,10 @@ pub struct Broker {
     pub client: Client,
     /// The number of connections made so far. When it rises, subscriptions' messages may have been lost.
     pub connections: watch::Receiver<u64>,
+    /// Whether the node that it uses works.
+    pub trouble: Trouble,
+    /// The number of configured addresses.
+    pub addresses: usize,
 }
 
 /// Why there is no connection.
@@ -64,10 +69,22 @@ pub async fn connect(
     refused: &CancellationToken,
     stop: &CancellationToken,
 ) -> Result<Broker, ConnectError> {
-    let attempt = || async {
+    let nodes = Nodes::default();
+    let connect_once = || async {
         let (connection_count, connections) = watch::channel(0);
-        let options = options(key, connection_count, names(servers), exit_on_refused.then(|| refused.clone()));
+        let refused = exit_on_refused.then(|| refused.clone());
+        let options = options(key, connection_count, names(servers), refused, nodes.clone());
         Ok::<_, async_nats::ConnectError>((options.connect(servers).await?, connections))
+    };
+    // The client tries one node at a time.
+    let attempt = || async {
+        for _ in 1..servers.len() {
+            match connect_once().await {
+                Err(error) if !is_refusal(error.kind()) => {}
+                outcome => return outcome,
+            }
+        }
+        connect_once().await
     };
     let connecting = attempt
         .retry(backoff(CONNECT_BACKOFF))
@@ -91,7 +108,7 @@ pub async fn connect(
         },
         () = stop.cancelled() => return Err(ConnectError::Stopped),
     }
-    Ok(Broker { client, connections })
+    Ok(Broker { client, connections, trouble: Trouble::default(), addresses: servers.len() })
 }
 
 fn is_refusal(kind: ConnectErrorKind) -> bool {
@@ -163,6 +180,7 @@ fn options(
     connection_count: watch::Sender<u64>,
     servers: String,
     refused: Option<CancellationToken>,
+    nodes: Nodes,
 ) -> ConnectOptions {
     let backend = key.backend();
     ConnectOptions::with_token(key.reveal().to_owned())
@@ -172,6 +190,7 @@ fn options(
         .ping_interval(PING_INTERVAL)
         // Attempts count from 1.
         .reconnect_delay_callback(|attempt| delay(RECONNECT_BACKOFF, attempt.saturating_sub(1)))
+        .reconnect_to_server_callback(move |servers, _| std::future::ready(nodes.choose(&servers)))
         .event_callback(move |event| {
             match &event {
                 Event::Connected => connection_count.send_modify(|count| *count += 1),
@@ -201,13 +220,15 @@ pub struct ReportPublisher {
     client: Client,
     subject: String,
     run: String,
+    trouble: Trouble,
 }
 
 impl ReportPublisher {
     /// A publisher for the key's backend.
     #[must_use]
-    pub fn new(client: Client, key: &ApiKey, run: AgentRunId) -> Self {
-        Self { client, subject: Channel::Report(key.backend()).to_string(), run: run.to_string() }
+    pub fn new(broker: &Broker, key: &ApiKey, run: AgentRunId) -> Self {
+        let Broker { client, trouble, .. } = broker.clone();
+        Self { client, subject: Channel::Report(key.backend()).to_string(), run: run.to_string(), trouble }
     }
 }
 
@@ -221,8 +242,10 @@ impl ReportSink for ReportPublisher {
             .client
             .request_with_headers(self.subject.clone(), headers, Bytes::from(body))
             .await
-            .map_err(|error| PublishError(error.to_string()))?;
-        parse_ack(&answer.payload)
+            .map_err(|error| PublishError(error.to_string()));
+        let stored = answer.and_then(|answer| parse_ack(&answer.payload));
+        self.trouble.record(Sign::Reports, stored.is_ok());
+        stored
     }
 }
 

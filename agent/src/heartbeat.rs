@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::ServerAddr;
+use async_nats::{Client, Request, ServerAddr};
 use bytes::Bytes;
 use dockhost_domain::ids::AgentRunId;
 use dockhost_domain::reported::{BackendAddress, ShortText};
@@ -16,6 +16,7 @@ use dockhost_domain::wire::Heartbeat;
 use sysinfo::System;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::capacity::Capacity;
 use crate::clock;
@@ -23,11 +24,15 @@ use crate::connect::Broker;
 use crate::hold::Hold;
 use crate::key::ApiKey;
 use crate::machine_status::SharedStatus;
+use crate::nodes::{Sign, Trouble};
 
 /// Interval between heartbeats while nothing changes.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Minimum interval between heartbeats.
 const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long a heartbeat waits for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The address at which clients reach this machine.
 #[derive(Debug, Clone)]
@@ -110,12 +115,13 @@ pub async fn run_heartbeats(
     changed: &Arc<Notify>,
     stop: &CancellationToken,
 ) {
-    let Broker { client, mut connections } = broker;
+    let Broker { client, mut connections, trouble, addresses } = broker;
     let mut status_changes = source.status.changes();
     let subject = Channel::Heartbeat(key.backend()).to_string();
     // On a machine without memory statistics, the memory is reported as 0.
     let mut machine = System::new().ok();
     let mut here = source.address.resolve().await;
+    let mut question: Option<AbortOnDropHandle<()>> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -125,7 +131,12 @@ pub async fn run_heartbeats(
         let heartbeat = source.heartbeat(here.clone(), machine.as_mut().map_or(0.0, memory));
         match serde_json::to_vec(&heartbeat) {
             Ok(body) => {
-                if let Err(error) = client.publish(subject.clone(), Bytes::from(body)).await {
+                let (client, subject, body) = (client.clone(), subject.clone(), Bytes::from(body));
+                // With one address there is no node to go to.
+                if addresses > 1 && question.as_ref().is_none_or(AbortOnDropHandle::is_finished) {
+                    let asked = tokio::spawn(ask(client, subject, body, trouble.clone()));
+                    question = Some(AbortOnDropHandle::new(asked));
+                } else if let Err(error) = client.publish(subject, body).await {
                     tracing::debug!(%error, "could not send a heartbeat");
                 }
             }
@@ -144,6 +155,16 @@ pub async fn run_heartbeats(
             Ok(()) = connections.changed() => here = source.address.resolve().await,
         }
     }
+}
+
+/// Sends a heartbeat as a question: a server whose broker works answers it. Without a server the broker says so at once.
+async fn ask(client: Client, subject: String, body: Bytes, trouble: Trouble) {
+    let request = Request::new().payload(body).timeout(Some(ANSWER_TIMEOUT));
+    let answer = client.send_request(subject, request).await;
+    if let Err(error) = &answer {
+        tracing::debug!(%error, "no server answered a heartbeat");
+    }
+    trouble.record(Sign::Heartbeats, answer.is_ok());
 }
 
 /// One-minute load average divided by the number of processors.

@@ -30,6 +30,7 @@ pub mod hold;
 pub mod images;
 pub mod key;
 pub mod machine_status;
+pub mod nodes;
 pub mod ports;
 pub mod reconcile;
 pub mod reports;

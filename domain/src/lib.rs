@@ -24,6 +24,7 @@ pub mod golden;
 pub mod ids;
 pub mod incarnation;
 pub mod names;
+pub mod node_choice;
 pub mod personal;
 pub mod placement;
 pub mod reported;

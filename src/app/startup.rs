@@ -87,7 +87,7 @@ impl Connections {
     ) -> anyhow::Result<Self> {
         let name = format!("dockhost-{}", clock::fresh_uuid());
         let broker = Broker::connect(&urls.nats_url, nats, &name, STARTUP_DEADLINE).await?;
-        let agents = Broker::connect_for_agents(&urls.nats_url, nats, &name, STARTUP_DEADLINE).await?;
+        let agents = broker.connect_for_agents(&urls.nats_url, nats, &name, STARTUP_DEADLINE).await?;
         requirements::check(&broker, args.storage.allow_old_broker).await?;
         let options = LogOptions { streams: args.storage.streams.options(), ..LogOptions::default() };
         let log = Arc::new(JetStreamLog::open(broker.client().clone(), master_key, options).await?);

@@ -16,6 +16,7 @@ use crate::broker::durability;
 use crate::broker::flood_guard::FloodGuard;
 use crate::broker::hello::{Heartbeats, HelloHandler};
 use crate::broker::jwt::Signer;
+use crate::broker::nodes;
 use crate::broker::service::Service;
 use crate::broker::streams;
 use crate::broker::write_probe;
@@ -107,14 +108,18 @@ pub fn start_replica(
     let follower = Arc::clone(&replica.follower);
     supervisor.spawn("follower", |cancel| follower.run(start.after, start.latest, cancel));
     let heartbeats = Arc::clone(&replica.heartbeats);
+    let proof = Arc::clone(replica.connections.log.write_proof());
     supervisor.spawn_fallible("heartbeats", |cancel| {
-        heartbeats.run(agents.client().clone(), Arc::clone(&replica.gate), Arc::clone(&replica.holders), cancel)
+        let (gate, holders) = (Arc::clone(&replica.gate), Arc::clone(&replica.holders));
+        heartbeats.run(agents.client().clone(), gate, holders, proof, cancel)
     });
     let gate = Arc::clone(&replica.gate);
     supervisor.spawn("dropped messages", |cancel| async move { gate.log_dropped(cancel).await });
     let builder = ModelBuilder::new(Arc::clone(&replica.connections.log), replica.connections.store.clone());
     supervisor.spawn("model builder", |cancel| builder.run(cancel));
     let (probed, proof) = (broker.clone(), Arc::clone(replica.connections.log.write_proof()));
+    let (own, of_agents, written) = (broker.clone(), agents.clone(), Arc::clone(&proof));
+    supervisor.spawn("broker node", |cancel| nodes::run(own, of_agents, written, cancel));
     supervisor.spawn("write probe", |cancel| write_probe::run(probed, proof, cancel));
     let (progress, follower) = (Arc::clone(&replica.progress), Arc::clone(&replica.follower));
     supervisor.spawn("checkpoints", |cancel| progress.watch(follower, cancel));

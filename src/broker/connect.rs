@@ -4,6 +4,7 @@
 //! While the broker is away the client buffers what is published and sends it later. Callers that must fail fast check
 //! [`ensure_connected`] first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -15,6 +16,8 @@ use tokio::time::Instant;
 use crate::common::error::{Cause, chain};
 use crate::common::log_throttle::LogThrottle;
 use crate::common::retry::until_deadline;
+
+use super::nodes::{Connection, Nodes};
 
 /// How long one reply may take. An append without a reply by then has an unknown outcome.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +40,8 @@ const DROP_LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Broker {
     client: Client,
     jetstream: Context,
+    nodes: Arc<Nodes>,
+    addresses: usize,
 }
 
 /// The broker could not be reached in time, or refused the key.
@@ -75,7 +80,7 @@ impl Broker {
     /// # Errors
     /// [`ConnectError`] of the last attempt; at once if the key is refused.
     pub async fn connect(url: &str, seed: &SecretString, name: &str, timeout: Duration) -> Result<Self, ConnectError> {
-        Self::connect_with(url, seed, name, timeout, SUBSCRIPTION_CAPACITY).await
+        Self::connect_as(Connection::Own, url, seed, name, timeout, Arc::default()).await
     }
 
     /// Opens the connection on which everything that agents send arrives: hellos, confirms, heartbeats and reports. A
@@ -84,32 +89,33 @@ impl Broker {
     /// # Errors
     /// As [`Broker::connect`].
     pub async fn connect_for_agents(
+        &self,
         url: &str,
         seed: &SecretString,
         name: &str,
         timeout: Duration,
     ) -> Result<Self, ConnectError> {
-        Self::connect_with(url, seed, &format!("{name}-agents"), timeout, AGENT_SUBSCRIPTION_CAPACITY).await
+        self.nodes.follow();
+        let nodes = Arc::clone(&self.nodes);
+        Self::connect_as(Connection::Agents, url, seed, &format!("{name}-agents"), timeout, nodes).await
     }
 
-    async fn connect_with(
+    async fn connect_as(
+        connection: Connection,
         url: &str,
         seed: &SecretString,
         name: &str,
         timeout: Duration,
-        capacity: usize,
+        nodes: Arc<Nodes>,
     ) -> Result<Self, ConnectError> {
         let servers: Vec<&str> = url.split(',').map(str::trim).collect();
         let transient_cause = |error: &AttemptError| (!error.is_permanent()).then(|| chain(error));
         let connected = until_deadline("the broker", Instant::now() + timeout, transient_cause, || {
-            connect_once(&servers, seed, name, capacity)
+            connect_to_any(&servers, || options(connection, seed, name, &nodes))
         });
-        connected.await.map(Self::new).map_err(|source| ConnectError { url: without_credentials(url), source })
-    }
-
-    fn new(client: Client) -> Self {
+        let client = connected.await.map_err(|source| ConnectError { url: without_credentials(url), source })?;
         let jetstream = jetstream::context::ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
-        Self { client, jetstream }
+        Ok(Self { client, jetstream, nodes, addresses: servers.len() })
     }
 
     /// The client.
@@ -122,6 +128,16 @@ impl Broker {
     #[must_use]
     pub fn jetstream(&self) -> &Context {
         &self.jetstream
+    }
+
+    /// The nodes that this replica's connections use.
+    pub(super) fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    /// The number of configured addresses.
+    pub(super) const fn addresses(&self) -> usize {
+        self.addresses
     }
 
     /// Whether the client is connected, as far as it knows: a silent connection counts until its pings time out.
@@ -149,19 +165,30 @@ pub fn check_urls(urls: &str) -> Result<(), String> {
     invalid.map_or(Ok(()), |index| Err(format!("URL {} is not of the form nats://host:port", index + 1)))
 }
 
+/// Tries each node once: an attempt of the client is at one node, which [`Nodes`] chooses.
+async fn connect_to_any(servers: &[&str], options: impl Fn() -> ConnectOptions) -> Result<Client, AttemptError> {
+    for _ in 1..servers.len() {
+        match connect_once(servers, options()).await {
+            Err(error) if !error.is_permanent() => {}
+            outcome => return outcome,
+        }
+    }
+    connect_once(servers, options()).await
+}
+
 /// Connects, and makes one request that the broker answers only to authenticated clients.
-async fn connect_once(
-    servers: &[&str],
-    seed: &SecretString,
-    name: &str,
-    capacity: usize,
-) -> Result<Client, AttemptError> {
-    let client = options(seed, name, capacity).connect(servers).await?;
+async fn connect_once(servers: &[&str], options: ConnectOptions) -> Result<Client, AttemptError> {
+    let client = options.connect(servers).await?;
     client.request(USER_INFO_SUBJECT, "".into()).await.map_err(AttemptError::Unverified)?;
     Ok(client)
 }
 
-fn options(seed: &SecretString, name: &str, capacity: usize) -> ConnectOptions {
+fn options(connection: Connection, seed: &SecretString, name: &str, nodes: &Arc<Nodes>) -> ConnectOptions {
+    let capacity = match connection {
+        Connection::Own => SUBSCRIPTION_CAPACITY,
+        Connection::Agents => AGENT_SUBSCRIPTION_CAPACITY,
+    };
+    let nodes = Arc::clone(nodes);
     let label = name.to_owned();
     let drops = LogThrottle::every(DROP_LOG_INTERVAL);
     ConnectOptions::with_nkey(seed.expose_secret().to_owned())
@@ -171,6 +198,7 @@ fn options(seed: &SecretString, name: &str, capacity: usize) -> ConnectOptions {
         .request_timeout(Some(REQUEST_TIMEOUT))
         .subscription_capacity(capacity)
         .reconnect_delay_callback(reconnect_delay)
+        .reconnect_to_server_callback(move |servers, _| std::future::ready(nodes.choose(connection, &servers)))
         .event_callback(move |event| {
             log(&label, &event, &drops);
             std::future::ready(())

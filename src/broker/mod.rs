@@ -3,7 +3,7 @@
 //! Every replica offers the services in one queue group. Agents are not trusted: what they may publish and subscribe to
 //! is decided here and nowhere else.
 //!
-//! - [`connect`]: the connection. [`durability`]: whether the broker's nodes sync each write.
+//! - [`connect`]: the connection. [`nodes`]: which node it uses. [`durability`]: whether the broker's nodes sync each write.
 //! - [`streams`]: the streams and buckets. [`consumer`]: how they are read. [`write_proof`], [`write_probe`]: when
 //!   the broker last stored.
 //! - [`callout`], [`jwt`]: authentication of backends. [`service`]: what the services for agents have in common.
@@ -26,6 +26,7 @@ pub mod hello;
 pub mod holders;
 pub mod jwt;
 pub mod key_holder;
+pub mod nodes;
 pub mod requirements;
 pub mod service;
 pub mod streams;

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use dockhost_domain::ids::{AgentRunId, BackendId};
+use dockhost_domain::node_choice::MAX_SILENCE;
 use dockhost_domain::placement::Ineligible;
 use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
@@ -25,6 +27,7 @@ use crate::broker::dropped::{MessageKind, OtherAgent};
 use crate::broker::hello::Heartbeats;
 use crate::broker::holders::Holders;
 use crate::broker::key_holder::Heard as HeardHolder;
+use crate::broker::write_proof::WriteProof;
 use crate::common::clock;
 
 /// How often the registry checks that it can receive heartbeats.
@@ -165,7 +168,7 @@ impl HeartbeatRegistry {
         self.recorded.send_modify(|recorded| *recorded += 1);
     }
 
-    /// Records the heartbeats of the backends' holders until cancelled. After a reconnect the client restores the
+    /// Records the heartbeats of the backends' holders until cancelled, and answers them while the broker stores. After a reconnect the client restores the
     /// subscription.
     ///
     /// # Errors
@@ -175,6 +178,7 @@ impl HeartbeatRegistry {
         client: async_nats::Client,
         gate: Arc<AgentGate>,
         holders: Arc<Holders>,
+        proof: Arc<WriteProof>,
         cancel: CancellationToken,
     ) -> Result<(), async_nats::SubscribeError> {
         let mut messages = client.subscribe(ALL_HEARTBEATS).await?;
@@ -211,6 +215,11 @@ impl HeartbeatRegistry {
             let Ok(Channel::Heartbeat(backend)) = message.subject.parse() else { continue };
             if !gate.accepts(backend, AgentMessage::Heartbeat) {
                 continue;
+            }
+            // The agent asks whether the broker works where it is.
+            if let Some(reply) = message.reply.clone().filter(|_| proof.age() < MAX_SILENCE) {
+                // Fails only if the client is closed.
+                let _ = client.publish(reply, Bytes::new()).await;
             }
             match reported::parse::<Heartbeat>(&message.payload) {
                 Ok(heartbeat) if holders.is_known_holder(backend, heartbeat.agent_run) => {

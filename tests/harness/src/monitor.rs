@@ -84,6 +84,12 @@ impl Monitor {
         self.sum("mem").await
     }
 
+    /// The name of the node that leads the cluster's metadata.
+    pub async fn meta_leader(&self) -> Option<String> {
+        let nodes = self.ask("JSZ", json!({})).await;
+        nodes.iter().find_map(|node| Some(node["data"]["meta_cluster"]["leader"].as_str()?.to_owned()))
+    }
+
     async fn sum(&self, field: &str) -> u64 {
         let nodes = self.ask("VARZ", json!({})).await;
         nodes.iter().map(|node| node["data"][field].as_u64().unwrap_or(0)).sum()

@@ -14,6 +14,7 @@ use dockhost::dev::fetch;
 use dockhost::dev::process::{Child, Program};
 use dockhost::dev::secrets::GeneratedSecrets;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
+use dockhost_domain::subject::BARRIER;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -21,13 +22,15 @@ use super::hosts::{Host, Store};
 use super::pause::{pause, resume};
 use super::proxy::Proxy;
 use super::wait::DEADLINE;
-use super::{Hosts, ports, wait_until};
+use super::{Hosts, Monitor, ports, wait_until};
 
 const CONFIG: &str = include_str!("../../../nats.conf");
 const CONFIG_FILE: &str = "nats.conf";
 const SYNCED: &str = "sync_interval: always";
 /// The longest until a killed node has read its streams.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(60);
+/// The longest until a write is acknowledged if it can be.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(3);
 const NODES: usize = 3;
 
 /// Running nats-servers, killed on drop.
@@ -226,6 +229,24 @@ impl Nats {
         .await
     }
 
+    /// Makes the node that leads the cluster's metadata lead a stream as well: cut off, it answers longest.
+    pub async fn lead_by_meta_leader(&self, stream: &str) -> usize {
+        let (broker, monitor) = (self.main().await, Monitor::of(self).await);
+        wait_until(&format!("the metadata's leader leads {stream}"), RECOVERY_DEADLINE, async || {
+            let meta = monitor.meta_leader().await.ok_or("the metadata has no leader")?;
+            let leader = self.leader_of(stream).await;
+            if meta == format!("dockhost-{leader}") {
+                return Ok(leader);
+            }
+            let request = serde_json::json!({ "placement": { "preferred": meta } });
+            let subject = format!("STREAM.LEADER.STEPDOWN.{stream}");
+            // The next attempt checks the result.
+            let _: Result<serde_json::Value, _> = broker.jetstream().request(subject, &request).await;
+            Err("moving the leadership")
+        })
+        .await
+    }
+
     /// The process id of a running node.
     pub fn pid(&self, node: usize) -> Option<u32> {
         self.nodes[node].child.as_ref().and_then(Child::pid)
@@ -303,6 +324,13 @@ impl Nats {
     /// Isolates a node from the others as a lost network does: no connection is closed.
     pub fn isolate_silently(&self, node: usize) {
         self.proxies_of(node).for_each(Proxy::half_open);
+    }
+
+    /// Whether a node acknowledges no write to EVENTS.
+    pub async fn is_cut_off(&self, node: usize) -> bool {
+        let broker = self.main_of(node).await;
+        let stored = async { broker.jetstream().publish(BARRIER, "".into()).await?.await };
+        !matches!(tokio::time::timeout(ACKNOWLEDGED_WITHIN, stored).await, Ok(Ok(_)))
     }
 
     /// Ends [`Nats::isolate`] and [`Nats::isolate_silently`].

@@ -16,7 +16,10 @@ const PARTITIONED: Topology = Topology { broker: Nodes::ThreeProxiedRoutes, data
 /// A deposed leader answers reads for about 10 s.
 const PARTITION: Duration = Duration::from_secs(16);
 /// A replica without a quorum answers in about 3 s, on a machine that is not busy.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(8);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+const PAUSE: Duration = Duration::from_millis(50);
+const UNKNOWN_OPERATION: &str = "/api/v2/operations/0193b3a0-0000-7000-8000-000000000001";
 
 /// Restricts a replica to some nodes of the broker.
 fn restrict(world: &World, replica: usize, to: impl Fn(usize) -> bool) {
@@ -40,11 +43,12 @@ async fn change(client: &Client, path: &str, instance: &Value) -> Answer {
     client.json(Method::PUT, &path, &[("prefer", "respond-async")], json!({ "instanceId": instance })).await
 }
 
-/// Sends a request again until it is acknowledged with this status.
+/// Sends a request again until it is acknowledged with this status, or is a conflict with itself: an attempt without an
+/// answer may have been stored.
 async fn acknowledged(what: &str, status: u16, request: impl AsyncFn() -> Answer) {
     wait_until(what, 2 * DEADLINE, async || {
         let answer = request().await;
-        if answer.status == status { Ok(()) } else { Err(format!("{answer:?}")) }
+        if [status, 409].contains(&answer.status) { Ok(()) } else { Err(format!("{answer:?}")) }
     })
     .await;
 }
@@ -68,7 +72,7 @@ async fn partition_verdict_of_the_minority_side_is_never_wrong() {
     let stopped = majority.put(&format!("{INSTANCE}/stop"), json!({ "instanceId": instance })).await;
     assert_eq!(stopped.status, 200, "{stopped:?}");
 
-    let leader = world.nats.leader_of("EVENTS").await;
+    let leader = world.nats.lead_by_meta_leader("EVENTS").await;
     restrict(&world, 0, |node| node != leader);
     restrict(&world, 1, |node| node == leader);
     for client in [majority, minority] {
@@ -78,26 +82,34 @@ async fn partition_verdict_of_the_minority_side_is_never_wrong() {
 
     world.nats.isolate_silently(leader);
     let isolated = Instant::now();
-    acknowledged("the majority resumes", 202, async || change(majority, "resume", &instance).await).await;
-    let name = json!({ "name": "late" });
     let headers = [("prefer", "respond-async")];
-    let create = async || majority.json(Method::POST, INSTANCE, &headers, name.clone()).await;
-    acknowledged("the majority creates", 202, create).await;
-    assert_eq!(majority.sign_up("eve").await.status, 201);
-    let (late, unknown) = (json!("late"), "/api/v2/operations/0193b3a0-0000-7000-8000-000000000001");
-    loop {
-        let signin = json!({ "username": "eve", "password": "correct horse" });
-        tokio::join!(
-            assert_refused("is already stopped", change(minority, "stop", &instance)),
-            assert_refused("there is no such instance", change(minority, "stop", &late)),
-            assert_refused("wrong name or password", minority.post("/api/v2/user/signin", signin)),
-            assert_refused("no such operation", minority.get(unknown)),
-        );
-        if isolated.elapsed() > PARTITION {
-            break;
+    let resumed = async {
+        acknowledged("the majority resumes", 202, async || change(majority, "resume", &instance).await).await;
+        while isolated.elapsed() < PARTITION {
+            assert_refused("is already stopped", change(minority, "stop", &instance)).await;
+            sleep(PAUSE).await;
         }
-        sleep(Duration::from_millis(50)).await;
-    }
+    };
+    let (name, late) = (json!({ "name": "late" }), json!("late"));
+    let created = async {
+        let create = async || majority.json(Method::POST, INSTANCE, &headers, name.clone()).await;
+        acknowledged("the majority creates", 202, create).await;
+        while isolated.elapsed() < PARTITION {
+            assert_refused("there is no such instance", change(minority, "stop", &late)).await;
+            assert_refused("no such operation", minority.get(UNKNOWN_OPERATION)).await;
+            sleep(PAUSE).await;
+        }
+    };
+    let eve = json!({ "username": "eve", "password": "correct horse" });
+    let signed_up = async {
+        acknowledged("the majority signs up", 201, async || majority.sign_up("eve").await).await;
+        while isolated.elapsed() < PARTITION {
+            assert_refused("wrong name or password", minority.post("/api/v2/user/signin", eve.clone())).await;
+            sleep(PAUSE).await;
+        }
+    };
+    tokio::join!(resumed, created, signed_up);
+    assert!(world.nats.is_cut_off(leader).await, "the node was not isolated");
 
     world.nats.rejoin(leader);
     world.replicas.iter().for_each(|replica| replica.proxies.heal());
@@ -111,4 +123,39 @@ async fn partition_verdict_of_the_minority_side_is_never_wrong() {
     .await;
     world.verify().await;
     world.check_log().await;
+}
+
+#[tokio::test]
+async fn isolated_node_is_left_by_replicas_and_agents() {
+    let mut world = World::on(PARTITIONED, 2, &[]).await;
+    world.add_agent("alpha", 50).await;
+    let clients = client_per_replica(&world, "ada").await;
+    for client in &clients {
+        create_within(client, "the system works", DEADLINE).await;
+    }
+    // All are on the node that is isolated, and can reach the others again.
+    let node = world.nats.leader_of("EVENTS").await;
+    for replica in 0..2 {
+        restrict(&world, replica, |other| other == node);
+    }
+    world.agents[0].proxies.broker.iter().enumerate().filter(|(other, _)| *other != node).for_each(|(_, p)| p.cut());
+    for client in &clients {
+        create_within(client, "the system works on one node", 2 * DEADLINE).await;
+        wait_until_well(client).await;
+    }
+    world.replicas.iter().for_each(|replica| replica.proxies.heal());
+    world.agents[0].proxies.heal();
+
+    world.nats.isolate_silently(node);
+    let isolated = Instant::now();
+    let headers = [("prefer", "respond-async")];
+    for client in &clients {
+        let create = async || client.json(Method::POST, INSTANCE, &headers, json!({})).await;
+        acknowledged("a write is stored", 202, create).await;
+    }
+    let stored_after = isolated.elapsed();
+    // The agent must have left the node as well.
+    create_within(&clients[0], "a create is carried out", 2 * DEADLINE).await;
+    println!("writes after {stored_after:?}, carried out after {:?}", isolated.elapsed());
+    assert!(world.nats.is_cut_off(node).await, "the node was not isolated");
 }

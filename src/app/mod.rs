@@ -70,6 +70,7 @@ async fn start(
     let connections = Connections::open(args, urls, &nats, master_key).await?;
     let (replica, snapshot_writer) = Replica::build(connections, args.deadlines.lost_after()).await?;
     tasks::check_durability(supervisor, urls.nats_url.clone(), nats_system.clone());
+    tasks::start_stream_watch(supervisor, &replica);
     tasks::start_flood_guard(supervisor, &replica, urls.nats_url.clone(), nats_system);
     // The services queue requests as soon as they are open, and answer once the replica knows the log.
     let image = args.instances.instance_image.clone();

@@ -21,6 +21,7 @@ use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
 use crate::broker::consumer::durable;
 use crate::broker::holders::Holders;
+use crate::broker::streams::incarnation::StreamIncarnation;
 use crate::broker::{requirements, streams};
 use crate::common::clock;
 use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
@@ -32,13 +33,18 @@ use crate::execute::{Executor, SnapshotManager, SnapshotOptions};
 use crate::http::app;
 use crate::http::dependencies::DependencyCheck;
 use crate::http::limits::RateLimits;
-use crate::leader::{StreamCreatedAt, dispatcher};
+use crate::leader::dispatcher;
 use crate::replica::bootstrap;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use crate::replica::log_monitor::LogMonitor;
 use crate::replica::projection_progress::ProjectionProgress;
+use crate::replica::stream_watch::StreamWatch;
 use crate::sealing::MasterKey;
+
+/// How long the start waits for the log and the assignments: longer than the stream watch takes to make a stream without
+/// a leader again.
+const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(90);
 
 /// The broker, the log and the database, opened.
 pub struct Connections {
@@ -49,11 +55,9 @@ pub struct Connections {
     pub agents: Broker,
     pub log: Arc<JetStreamLog>,
     pub store: MongoStore,
-    pub created_at: StreamCreatedAt,
+    pub assignments: StreamIncarnation,
     /// Copies of the event log on the broker's nodes.
     pub copies: usize,
-    /// Start-up retries what isn't available yet until then.
-    pub deadline: tokio::time::Instant,
 }
 
 /// What the tasks and the HTTP handlers of one replica share.
@@ -66,6 +70,7 @@ pub struct Replica {
     pub holders: Arc<Holders>,
     pub progress: Arc<ProjectionProgress>,
     pub log_monitor: Arc<LogMonitor>,
+    pub stream_watch: Arc<StreamWatch>,
     pub assignments: Assignments,
 }
 
@@ -94,9 +99,9 @@ impl Connections {
         let store = MongoStore::connect(&urls.mongodb_uri, &args.storage.database.name(urls)).await?;
         let deadline = tokio::time::Instant::now() + STARTUP_DEADLINE;
         let js = broker.jetstream().clone();
-        let (created_at, copies) =
+        let (assignments, copies) =
             until_deadline("the broker's streams", deadline, is_transient, || read_streams(&js)).await?;
-        Ok(Self { name, broker, agents, log, store, created_at, copies, deadline })
+        Ok(Self { name, broker, agents, log, store, assignments, copies })
     }
 }
 
@@ -113,6 +118,7 @@ impl Replica {
         let replica = Self {
             follower: Follower::new(Arc::clone(&executor), Arc::clone(&heartbeats)),
             log_monitor: Arc::new(LogMonitor::new(Arc::clone(executor.capacity()))),
+            stream_watch: Arc::default(),
             executor,
             heartbeats,
             gate: Arc::default(),
@@ -126,15 +132,16 @@ impl Replica {
 
     /// Loads what happened before the follower starts.
     pub async fn bootstrap(&self) -> anyhow::Result<FollowerStart> {
-        let Connections { broker, log, created_at, deadline, .. } = &self.connections;
+        let Connections { broker, log, assignments, .. } = &self.connections;
         let port = Arc::clone(log) as Arc<dyn EventLog>;
         let load = || async {
-            let consumer = dispatcher::consumer_name(created_at.assignments);
+            let consumer = dispatcher::consumer_name(*assignments);
             let dispatched = durable::ack_floor(broker.jetstream(), streams::EVENTS, &consumer).await?;
             bootstrap::run(&self.follower, &port, &self.assignments, dispatched).await
         };
         let retried = || load().map_err(anyhow::Error::from_boxed);
-        let (after, latest) = until_deadline("the log and the assignments", *deadline, is_transient, retried).await?;
+        let deadline = tokio::time::Instant::now() + BOOTSTRAP_DEADLINE;
+        let (after, latest) = until_deadline("the log and the assignments", deadline, is_transient, retried).await?;
         Ok(FollowerStart { after, latest })
     }
 }
@@ -195,19 +202,9 @@ fn is_transient(error: &anyhow::Error) -> Option<String> {
     Some(format!("{error:#}"))
 }
 
-/// When the streams were created, in milliseconds since 1970, and how many copies the event log has.
-async fn read_streams(js: &jetstream::Context) -> anyhow::Result<(StreamCreatedAt, usize)> {
-    let read =
-        |name: &'static str| async move { js.get_stream(name).await.with_context(|| format!("reading stream {name}")) };
-    let created = |name: &'static str| async move {
-        let stream = read(name).await?;
-        let millis = stream.cached_info().created.unix_timestamp_nanos() / 1_000_000;
-        u64::try_from(millis).with_context(|| format!("stream {name} was created before 1970"))
-    };
-    let created_at = StreamCreatedAt {
-        assignments: created(streams::ASSIGNMENTS).await?,
-        reports: created(streams::REPORTS).await?,
-        timers: created(streams::TIMERS).await?,
-    };
-    Ok((created_at, read(streams::EVENTS).await?.cached_info().config.num_replicas))
+/// The stream ASSIGNMENTS, and how many copies the event log has.
+async fn read_streams(js: &jetstream::Context) -> anyhow::Result<(StreamIncarnation, usize)> {
+    let assignments = StreamIncarnation::read(js, streams::ASSIGNMENTS).await?;
+    let events = js.get_stream(streams::EVENTS).await.context("reading stream EVENTS")?;
+    Ok((assignments, events.cached_info().config.num_replicas))
 }

@@ -79,6 +79,13 @@ pub fn check_durability(supervisor: &Supervisor, nats_url: String, nats_system: 
     supervisor.spawn_once(async move { durability::check(&nats_url, nats_system.as_ref()).await });
 }
 
+/// Starts to watch whether the broker's streams have leaders. Start-up needs some of them.
+pub fn start_stream_watch(supervisor: &Supervisor, replica: &Replica) {
+    let Connections { broker, copies, .. } = &replica.connections;
+    let (watch, js, copies) = (Arc::clone(&replica.stream_watch), broker.jetstream().clone(), *copies);
+    supervisor.spawn("stream watch", move |cancel| watch.run(js, copies, cancel));
+}
+
 /// Starts to watch the log's size and the leader's lease.
 pub async fn start_log_monitor(supervisor: &Supervisor, replica: &Replica) -> anyhow::Result<()> {
     let Connections { broker, log, .. } = &replica.connections;
@@ -145,7 +152,7 @@ pub async fn start_election(
     args: &ServerArgs,
     resign: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Connections { name, broker, agents, log, store, created_at, .. } = &replica.connections;
+    let Connections { name, broker, agents, log, store, .. } = &replica.connections;
     let js = broker.jetstream();
     let fitness = Fitness::new(store.clone(), broker.client().clone(), log.incarnation().clone());
     let leader = Leader {
@@ -159,7 +166,6 @@ pub async fn start_election(
         jetstream: js.clone(),
         timers: js.get_stream(streams::TIMERS).await?,
         agents: agents.clone(),
-        streams_created_at: *created_at,
         executor: Arc::clone(&replica.executor),
         follower: Arc::clone(&replica.follower),
         heartbeats: Arc::clone(&replica.heartbeats),
@@ -169,7 +175,7 @@ pub async fn start_election(
         policy: args.deadlines.policy(),
         lost_after: args.deadlines.lost_after(),
     };
-    let election = Election::new(js.get_key_value(streams::LEADER_BUCKET).await?, name.clone());
+    let election = Election::new(js.clone(), js.get_key_value(streams::LEADER_BUCKET).await?, name.clone());
     supervisor.spawn_fallible("fitness", |cancel| fitness.clone().answer(cancel));
     let end = |cancel| TermEnd { resign, cancel };
     supervisor.spawn("election", |cancel| election.run(fitness, end(cancel), move |over| leader.clone().term(over)));

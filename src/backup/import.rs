@@ -81,7 +81,7 @@ pub async fn import(js: &Context, options: ImportOptions, on_progress: OnProgres
     streams::create_missing(js, &options.streams).await?;
     let name = format!("import-{}", clock::fresh_uuid());
     let lease = js.get_key_value(LEADER_BUCKET).await.context("opening the bucket LEADER")?;
-    Election::new(lease, name).run_holding_lease(fill(js, options, on_progress)).await?
+    Election::new(js.clone(), lease, name).run_holding_lease(fill(js, options, on_progress)).await?
 }
 
 async fn fill(js: &Context, options: ImportOptions, on_progress: OnProgress<'_>) -> anyhow::Result<u64> {

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Cluster, ClusterArgs};
 use crate::broker::assignments::Assignments;
-use crate::broker::streams::LEADER_BUCKET;
+use crate::broker::streams::remake::{self, StreamSight};
+use crate::broker::streams::{LEADER_BUCKET, LEADER_STREAM};
 use crate::execute::Executor;
 use crate::leader::election;
 use crate::leader::erasure::{ErasureProcess, NextStep};
@@ -83,8 +84,9 @@ impl EraseUser {
             erasure.begin(user_id, ErasedBy::Operator, &origin).await?;
             println!("user {user_id} is erased in the log; username and email are free");
         }
-        let leader = js.get_key_value(LEADER_BUCKET).await?;
-        if !election::has_leader(&leader).await? {
+        // A broker of one node that was restarted has no such stream until a server acquires the lease.
+        let is_missing = remake::look(&js, LEADER_STREAM).await == StreamSight::Missing;
+        if is_missing || !election::has_leader(&js.get_key_value(LEADER_BUCKET).await?).await? {
             println!("there is no leader now: the erasure continues when a replica runs (`dockhost serve`)");
         }
         if !self.wait {

@@ -21,6 +21,7 @@ use dockhost_projections::store::MongoStore;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::assignments::{Assignments, AssignmentsError, CurrentAssignment};
+use crate::broker::streams::incarnation::StreamIncarnation;
 use crate::common::error::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Filter, LogError};
@@ -151,23 +152,22 @@ pub struct Dispatcher {
     pub assignments: Assignments,
     /// The read models, for the sweep.
     pub store: MongoStore,
-    /// When the stream ASSIGNMENTS was created: a new stream is filled from the whole log.
-    pub incarnation: u64,
 }
 
-/// The name of the dispatcher's durable consumer, for the stream ASSIGNMENTS created at this time.
+/// The name of the dispatcher's durable consumer, for this stream ASSIGNMENTS.
 #[must_use]
-pub fn consumer_name(incarnation: u64) -> String {
-    format!("dispatcher-{incarnation}")
+pub fn consumer_name(assignments: StreamIncarnation) -> String {
+    format!("dispatcher-{}", assignments.created_at())
 }
 
 impl Dispatcher {
-    /// Reconciles what events concern, and regularly everything, until cancelled.
+    /// Reconciles what events concern, and regularly everything, until cancelled. A stream ASSIGNMENTS that was made again
+    /// is filled from the whole log.
     ///
     /// # Errors
     /// When the broker can't be reached.
-    pub async fn run(&self, cancel: CancellationToken) -> Result<(), Cause> {
-        let consumer = consumer_name(self.incarnation);
+    pub async fn run(&self, assignments: StreamIncarnation, cancel: CancellationToken) -> Result<(), Cause> {
+        let consumer = consumer_name(assignments);
         let filter = Filter::Kind("tenancy");
         let events = job_runner::process_events(
             EventSource { role: "dispatcher", consumer: &consumer, filter, debounce: Duration::ZERO },

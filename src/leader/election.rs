@@ -1,15 +1,19 @@
 //! The election: the replica that holds the lease, a key in a KV bucket, leads.
 //!
 //! The bucket drops the key [`LEADER_LEASE`] after the last renewal. A term ends when the lease can't be renewed in time.
-//! Safety never depends on the election: every write of a leader carries an expectation or a fence.
+//! Safety never depends on the election: every write of a leader carries an expectation or a fence. Nor does any write
+//! carry the lease's revision, so the stream of the lease may begin anew.
 
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::Context;
 use async_nats::jetstream::kv::{CreateErrorKind, Entry, EntryError, Operation, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::fitness::Fitness;
-use crate::broker::streams::{LEADER_KEY, LEADER_LEASE};
+use crate::broker::streams::remake::{self, StreamSight};
+use crate::broker::streams::{LEADER_KEY, LEADER_LEASE, LEADER_STREAM};
+use crate::common::error::chain;
 
 /// How often the leader renews the lease and the others try to acquire it.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,14 +45,15 @@ pub struct TermEnd {
 
 /// This replica's part in the election.
 pub struct Election {
+    js: Context,
     bucket: Store,
     name: String,
 }
 
 impl Election {
     /// For a replica with this name.
-    pub fn new(bucket: Store, name: String) -> Self {
-        Self { bucket, name }
+    pub const fn new(js: Context, bucket: Store, name: String) -> Self {
+        Self { js, bucket, name }
     }
 
     /// Waits until this replica acquires the lease; returns its revision, the expectation of the first renewal.
@@ -65,9 +70,24 @@ impl Election {
         match self.bucket.create(LEADER_KEY, self.name.clone().into()).await {
             Ok(revision) => return Some(revision),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
-            Err(error) => tracing::debug!(%error, "could not try to acquire the lease"),
+            Err(error) => {
+                tracing::debug!(%error, "could not try to acquire the lease");
+                self.create_missing_stream().await;
+            }
         }
         None
+    }
+
+    /// The stream of the lease is in memory: a single node that was restarted has none.
+    async fn create_missing_stream(&self) {
+        if remake::look(&self.js, LEADER_STREAM).await != StreamSight::Missing {
+            return;
+        }
+        let copies = self.bucket.stream.cached_info().config.num_replicas;
+        match remake::create(&self.js, LEADER_STREAM, copies).await {
+            Ok(()) => tracing::info!("the stream of the leader's lease was created again"),
+            Err(error) => tracing::warn!(error = chain(&error), "the stream of the leader's lease can't be created"),
+        }
     }
 
     /// Like [`Election::acquire`], but while this replica isn't fit, it acquires a free lease only after [`UNFIT_DELAY`].

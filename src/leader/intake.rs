@@ -30,6 +30,7 @@ use crate::broker::consumer::durable::{Ack, DurableConsumer};
 use crate::broker::dropped::{MessageKind, OtherAgent};
 use crate::broker::holders::Holders;
 use crate::broker::streams::REPORTS;
+use crate::broker::streams::incarnation::StreamIncarnation;
 use crate::common::error::Cause;
 use crate::execute::{ExecuteError, Executor};
 use crate::leader::job_runner::{self, catch_panic};
@@ -46,8 +47,8 @@ const MAX_LEFTOVERS: usize = 64;
 pub struct Intake {
     /// The connection for what agents send.
     pub jetstream: Context,
-    /// When the stream REPORTS was created, in Unix milliseconds.
-    pub incarnation: u64,
+    /// The stream REPORTS.
+    pub reports: StreamIncarnation,
     /// Executes the commands.
     pub executor: Arc<Executor>,
     /// Knows the fleet.
@@ -133,6 +134,9 @@ impl Intake {
         lanes: &mut JoinSet<()>,
         cancel: &CancellationToken,
     ) -> Result<(), Cause> {
+        consumer.open().await?;
+        // A position of a new stream under the old one's incarnation would make its reports look like old ones.
+        intake.reports.check(&intake.jetstream).await?;
         while let Some(messages) = cancel
             .run_until_cancelled(consumer.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
             .await
@@ -225,7 +229,7 @@ impl Intake {
         Received { backend, report, sequence, .. }: &Received,
     ) -> Result<Option<Trigger>, ExecuteError<ReportRejected>> {
         let (backend, user, instance, placement) = (*backend, report.user_id, report.instance_id, report.placement);
-        let position = ReportPosition { incarnation: self.incarnation, sequence: *sequence };
+        let position = ReportPosition { incarnation: self.reports.created_at(), sequence: *sequence };
         if matches!(report.kind, ReportKind::InstanceRefused(_) | ReportKind::InstanceFailed(_)) {
             self.follower.fleet().wait_for_heartbeats().await;
         }

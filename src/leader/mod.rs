@@ -36,6 +36,8 @@ use crate::broker::agent_gate::AgentGate;
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
 use crate::broker::holders::Holders;
+use crate::broker::streams::incarnation::StreamIncarnation;
+use crate::broker::streams::{ASSIGNMENTS, REPORTS, TIMERS};
 use crate::common::error::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
@@ -54,17 +56,6 @@ use timers::Timers;
 /// Released aggregates that can wait to be re-queued; a projector that releases more waits.
 const MAX_PENDING_RELEASES: usize = 1024;
 
-/// When each stream was created, in Unix milliseconds. It tells a recreated stream from its predecessor.
-#[derive(Debug, Clone, Copy)]
-pub struct StreamCreatedAt {
-    /// ASSIGNMENTS.
-    pub assignments: u64,
-    /// REPORTS.
-    pub reports: u64,
-    /// TIMERS.
-    pub timers: u64,
-}
-
 /// What the roles need.
 #[derive(Clone)]
 pub struct Leader {
@@ -76,8 +67,6 @@ pub struct Leader {
     pub jetstream: Context,
     /// The stream TIMERS.
     pub timers: Stream,
-    /// When the streams were created.
-    pub streams_created_at: StreamCreatedAt,
     /// Executes commands.
     pub executor: Arc<Executor>,
     /// This replica's view of the log and the fleet.
@@ -142,7 +131,7 @@ impl Leader {
         visit_all(&mut StartProjectors { roles: &roles, released });
         roles.start("collection-cleanup", Leader::clean_up_collections);
         roles.start("instances", Leader::serve_instances);
-        roles.start("timers", |leader, cancel| leader.deadlines().run(cancel));
+        roles.start("timers", Leader::serve_deadlines);
         roles.start("backend-lost", |leader, cancel| leader.backend_lost().run(cancel));
         roles.start("account-erased", |leader, cancel| leader.account_erased().run(cancel));
         roles.start("liveness", |leader, cancel| leader.liveness().run(cancel));
@@ -161,10 +150,12 @@ impl Leader {
 
     /// Intake and dispatcher run together: intake uses the dispatcher to reconcile after a report without an event.
     async fn serve_instances(self: Arc<Self>, cancel: CancellationToken) -> Result<(), Cause> {
+        let assignments = StreamIncarnation::read(&self.jetstream, ASSIGNMENTS).await?;
+        let reports = StreamIncarnation::read(&self.jetstream, REPORTS).await?;
         let dispatcher = Arc::new(self.dispatcher());
         let intake = Intake {
             jetstream: self.agents.jetstream().clone(),
-            incarnation: self.streams_created_at.reports,
+            reports,
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
             policy: self.policy,
@@ -175,8 +166,18 @@ impl Leader {
         };
         // When one exits, both are restarted.
         tokio::select! {
-            outcome = dispatcher.run(cancel.clone()) => outcome,
+            outcome = dispatcher.run(assignments, cancel.clone()) => outcome,
             outcome = intake.run(cancel) => outcome,
+            replaced = assignments.until_replaced(&self.jetstream) => Err(replaced.into()),
+            replaced = reports.until_replaced(&self.jetstream) => Err(replaced.into()),
+        }
+    }
+
+    async fn serve_deadlines(self: Arc<Self>, cancel: CancellationToken) -> Result<(), Cause> {
+        let timers = StreamIncarnation::read(&self.jetstream, TIMERS).await?;
+        tokio::select! {
+            outcome = self.deadlines().run(timers, cancel) => outcome,
+            replaced = timers.until_replaced(&self.jetstream) => Err(replaced.into()),
         }
     }
 
@@ -186,7 +187,6 @@ impl Leader {
             executor: Arc::clone(&self.executor),
             assignments: self.assignments.clone(),
             store: self.projectors.store.clone(),
-            incarnation: self.streams_created_at.assignments,
         }
     }
 
@@ -194,7 +194,6 @@ impl Leader {
         Timers {
             jetstream: self.jetstream.clone(),
             stream: self.timers.clone(),
-            incarnation: self.streams_created_at.timers,
             log: Arc::clone(&self.log),
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),

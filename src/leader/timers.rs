@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::consumer::durable::{Ack, DurableConsumer};
 use crate::broker::streams::TIMERS;
+use crate::broker::streams::incarnation::StreamIncarnation;
 use crate::common::clock;
 use crate::common::error::{Cause, chain};
 use crate::event_log::Filter;
@@ -47,8 +48,6 @@ pub struct Timers {
     pub jetstream: Context,
     /// The stream TIMERS.
     pub stream: Stream,
-    /// When it was created: a new stream is filled from the whole log.
-    pub incarnation: u64,
     /// The log.
     pub log: Arc<JetStreamLog>,
     /// Executes the commands.
@@ -60,12 +59,13 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Schedules deadlines and handles fired ones until cancelled.
+    /// Schedules deadlines and handles fired ones until cancelled. A stream TIMERS that was made again is filled from the
+    /// whole log.
     ///
     /// # Errors
     /// When the broker can't be reached.
-    pub async fn run(self, cancel: CancellationToken) -> Result<(), Cause> {
-        let consumer = format!("timers-{}", self.incarnation);
+    pub async fn run(self, timers: StreamIncarnation, cancel: CancellationToken) -> Result<(), Cause> {
+        let consumer = format!("timers-{}", timers.created_at());
         let schedules = job_runner::process_events(
             EventSource { role: "timers", consumer: &consumer, filter: Filter::Kind("tenancy"), debounce: DEBOUNCE },
             &self.log,

@@ -1,5 +1,5 @@
-//! State that every replica keeps in memory: the followed log and its size, the fleet, heartbeats, and the
-//! projections' progress; the confirm service, which answers agents from it;
+//! State that every replica keeps in memory: the followed log and its size, the fleet, heartbeats, the projections'
+//! progress, and whether the broker's streams have leaders; the confirm service, which answers agents from it;
 //! and the builder of read models in newer fold versions.
 
 pub mod bootstrap;
@@ -14,4 +14,5 @@ pub mod mass_failure;
 pub mod model_builder;
 pub mod presence;
 pub mod projection_progress;
+pub mod stream_watch;
 pub mod watchers;

@@ -66,6 +66,8 @@ pub struct DurableConsumer {
     /// Whether the position consumer exists and must be removed.
     position_saved: bool,
     puller: Option<Puller>,
+    /// Why the puller was lost after it had delivered; the next read fails with it.
+    lost: Option<Cause>,
 }
 
 impl DurableConsumer {
@@ -81,7 +83,16 @@ impl DurableConsumer {
             filter_subject: filter,
             ..pull::Config::default()
         };
-        Self { js, stream, name: name.to_owned(), config, taken_over: false, position_saved: false, puller: None }
+        Self {
+            js,
+            stream,
+            name: name.to_owned(),
+            config,
+            taken_over: false,
+            position_saved: false,
+            puller: None,
+            lost: None,
+        }
     }
 
     /// Lets so many messages be unacknowledged at once.
@@ -96,6 +107,9 @@ impl DurableConsumer {
     /// # Errors
     /// While the broker cannot be reached; the next call tries again.
     pub async fn next_batch(&mut self, max: usize, wait: Duration) -> Result<Vec<Box<Message>>, Cause> {
+        if let Some(cause) = self.lost.take() {
+            return Err(cause);
+        }
         let mut messages = Vec::new();
         match timeout(wait, self.first_message()).await {
             Ok(first) => messages.push(first?),
@@ -105,8 +119,8 @@ impl DurableConsumer {
         while messages.len() < max {
             match puller.next().now_or_never() {
                 Some(Ok(message)) => messages.extend(message),
-                Some(Err(_)) => {
-                    self.puller = None;
+                Some(Err(cause)) => {
+                    (self.puller, self.lost) = (None, Some(cause));
                     break;
                 }
                 None => break,

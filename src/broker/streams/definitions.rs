@@ -98,9 +98,15 @@ pub(super) fn keys() -> Config {
     bucket(KEYS_BUCKET)
 }
 
-/// On disk as the log is, so that a broker that can't store is noticed: the lease can't be renewed.
+/// In memory: a lease of a few seconds needs no disk, and after a power cut the copies of a stream on disk that is empty
+/// most of the time may have ends that fit no more, so that no node may lead them. No write depends on its revisions.
 pub(super) fn leader() -> Config {
-    Config { max_age: LEADER_LEASE, duplicate_window: LEADER_LEASE, ..bucket(LEADER_BUCKET) }
+    Config {
+        storage: StorageType::Memory,
+        max_age: LEADER_LEASE,
+        duplicate_window: LEADER_LEASE,
+        ..bucket(LEADER_BUCKET)
+    }
 }
 
 /// A bucket without direct gets, so that the leader answers every read, and with deletion by sequence, which destroys a

@@ -9,14 +9,17 @@
 //! stream with fewer replicas would be quicker but permanent.
 //!
 //! - `definitions`: the configurations. `check`: the comparison with what the broker reports.
+//! - [`remake`]: streams that have lost their leader are made again. [`incarnation`]: tells them from their predecessors.
 
 mod check;
 mod definitions;
+pub mod incarnation;
+pub mod remake;
 
 use std::time::Duration;
 
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, Info};
+use async_nats::jetstream::stream::{Config, Info, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 use tokio::time::Instant;
 
@@ -38,8 +41,12 @@ pub const PROBE: &str = "PROBE";
 pub const PROBE_SUBJECT: &str = "dockhost.probe";
 /// The bucket of wrapped keys.
 pub const KEYS_BUCKET: &str = "KEYS";
+/// The stream of that bucket.
+pub const KEYS_STREAM: &str = "KV_KEYS";
 /// The bucket of the leader's lease.
 pub const LEADER_BUCKET: &str = "LEADER";
+/// The stream of that bucket.
+pub const LEADER_STREAM: &str = "KV_LEADER";
 /// The key of the lease in that bucket.
 pub const LEADER_KEY: &str = "leader";
 /// The metadata key of EVENTS that exists while an import is unfinished.
@@ -215,10 +222,22 @@ async fn ensure_all(js: &Context, options: &StreamOptions, existing: Existing) -
     let replicas = Some(events.config.num_replicas);
     let (assignments, reports, timers) = (definitions::assignments(), definitions::reports(), definitions::timers());
     let (keys, leader, probe) = (definitions::keys(), definitions::leader(), definitions::probe());
+    remake_lease_on_disk(js).await?;
     for config in [assignments, reports, timers, keys, leader, probe] {
         ensure_until(js, &config, replicas, existing, deadline).await?;
     }
     Ok(events)
+}
+
+/// Earlier releases kept the lease on disk, and a stream's storage can't be changed. Running servers of such a release
+/// notice that the lease is gone, and acquire it in the new stream.
+async fn remake_lease_on_disk(js: &Context) -> Result<(), StreamError> {
+    let remake::StreamSight::Led(found) = remake::look(js, LEADER_STREAM).await else { return Ok(()) };
+    if found.config.storage == StorageType::File {
+        tracing::info!(stream = LEADER_STREAM, "moving the leader's lease from disk to memory");
+        remake::delete(js, LEADER_STREAM).await?;
+    }
+    Ok(())
 }
 
 async fn ensure_until(

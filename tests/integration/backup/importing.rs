@@ -183,7 +183,7 @@ async fn import_while_a_server_runs_is_refused() {
     let stop = CancellationToken::new();
     let mongo = Mongo::shared().await;
     let store = MongoStore::connect(&mongo.uri, &mongo.database).await.unwrap();
-    let leader = Election::new(lease, "the-server".to_owned());
+    let leader = Election::new(js.clone(), lease, "the-server".to_owned());
     let fitness = Fitness::new(store, js.client(), "any".to_owned().into());
     let end = TermEnd { resign: stop.clone(), cancel: stop.clone() };
     let leader = leader.run(fitness, end, |over| async move { over.cancelled().await });

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use dockhost::broker::assignments::{Assignments, CurrentAssignment};
 use dockhost::broker::holders::Holders;
 use dockhost::broker::service::RequestHandler;
-use dockhost::broker::streams::EVENTS;
+use dockhost::broker::streams::incarnation::StreamIncarnation;
+use dockhost::broker::streams::{ASSIGNMENTS, EVENTS};
 use dockhost::common::clock;
 use dockhost::event_log::jetstream::JetStreamLog;
 use dockhost::event_log::{EventLog, Filter};
@@ -36,7 +37,7 @@ async fn dispatcher_with(live: &Live, store: MongoStore) -> Dispatcher {
     let log: JetStreamLog = live.replica(master(1)).await.unwrap();
     let log = Arc::new(log);
     let executor = Executor::new(Arc::clone(&log) as Arc<dyn EventLog>);
-    Dispatcher { log, executor, assignments: assignments(live).await, store, incarnation: 1 }
+    Dispatcher { log, executor, assignments: assignments(live).await, store }
 }
 
 async fn assignments(live: &Live) -> Assignments {
@@ -148,12 +149,15 @@ async fn sweep_without_the_database_corrects_what_is_published_unless_cancelled(
 async fn dispatcher_whose_events_end_ends_although_the_sweep_waits() {
     let live = Live::start().await;
     let leader = dispatcher(&live).await;
-    let run =
-        tokio::spawn(async move { leader.run(CancellationToken::new()).await.map_err(|error| error.to_string()) });
     let js = async_nats::jetstream::new(live.client.clone());
+    let filled = StreamIncarnation::read(&js, ASSIGNMENTS).await.unwrap();
+    let run =
+        tokio::spawn(
+            async move { leader.run(filled, CancellationToken::new()).await.map_err(|error| error.to_string()) },
+        );
     wait_until("the role reads events", DEADLINE, async || {
         let stream = js.get_stream(EVENTS).await.map_err(|error| error.to_string())?;
-        stream.consumer_info(consumer_name(1)).await.map(drop).map_err(|error| error.to_string())
+        stream.consumer_info(consumer_name(filled)).await.map(drop).map_err(|error| error.to_string())
     })
     .await;
     js.delete_stream(EVENTS).await.unwrap();

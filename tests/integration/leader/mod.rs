@@ -3,4 +3,5 @@
 mod deadlines;
 mod erasure;
 mod fences;
+mod lease;
 mod silence;

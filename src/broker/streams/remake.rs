@@ -1,0 +1,101 @@
+//! Whether a stream has a leader, and making streams again that the system can fill anew.
+
+use async_nats::jetstream::context::{DeleteStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Config, Info};
+use async_nats::jetstream::{Context, ErrorCode};
+
+use super::{
+    ASSIGNMENTS, LEADER_STREAM, PROBE, REPORTS, StreamError, TIMERS, create as create_with_copies, definitions,
+};
+
+/// The streams that may be made again: the leader's lease is renewed, agents send their reports again, and the leader
+/// fills TIMERS and ASSIGNMENTS from the log. Never EVENTS and the keys, which nothing can fill again.
+pub const REMAKEABLE: [&str; 5] = [LEADER_STREAM, REPORTS, TIMERS, ASSIGNMENTS, PROBE];
+
+/// What the broker answers about a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamSight {
+    /// It has a leader, or needs none because it has one copy.
+    Led(Box<Info>),
+    /// It exists, but no node leads its copies.
+    Leaderless,
+    /// It does not exist.
+    Missing,
+    /// The broker did not answer.
+    Unknown,
+}
+
+/// Asks the broker about a stream.
+pub async fn look(js: &Context, stream: &str) -> StreamSight {
+    match js.get_stream(stream).await {
+        Ok(found) => {
+            let info = found.cached_info();
+            let is_led = info.cluster.as_ref().is_none_or(|cluster| cluster.leader.is_some());
+            if is_led { StreamSight::Led(Box::new(info.clone())) } else { StreamSight::Leaderless }
+        }
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(reply) if reply.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                StreamSight::Missing
+            }
+            _ => StreamSight::Unknown,
+        },
+    }
+}
+
+/// Creates a stream of [`REMAKEABLE`] unless it exists.
+///
+/// # Errors
+/// [`StreamError`].
+pub async fn create(js: &Context, stream: &'static str, copies: usize) -> Result<(), StreamError> {
+    create_with_copies(js, &definition(stream)?, Some(copies)).await.map(drop)
+}
+
+/// Deletes a stream of [`REMAKEABLE`] with everything in it, and creates it again. If this is interrupted, the stream is
+/// missing, and [`create`] completes it.
+///
+/// # Errors
+/// [`StreamError`].
+pub async fn remake(js: &Context, stream: &'static str, copies: usize) -> Result<(), StreamError> {
+    let config = definition(stream)?;
+    delete(js, stream).await?;
+    create_with_copies(js, &config, Some(copies)).await.map(drop)
+}
+
+/// Deletes a stream; succeeds if there is none.
+pub(super) async fn delete(js: &Context, stream: &str) -> Result<(), StreamError> {
+    let Err(error) = js.delete_stream(stream).await else { return Ok(()) };
+    match error.kind() {
+        DeleteStreamErrorKind::JetStream(reply) if reply.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(()),
+        _ => Err(StreamError::Unavailable { stream: stream.to_owned(), cause: error.into() }),
+    }
+}
+
+fn definition(stream: &'static str) -> Result<Config, StreamError> {
+    Ok(match stream {
+        LEADER_STREAM => definitions::leader(),
+        REPORTS => definitions::reports(),
+        TIMERS => definitions::timers(),
+        ASSIGNMENTS => definitions::assignments(),
+        PROBE => definitions::probe(),
+        _ => {
+            let cause = "nothing can fill it again".into();
+            return Err(StreamError::Refused { stream: stream.to_owned(), cause });
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EVENTS, KEYS_BUCKET};
+    use super::*;
+
+    #[test]
+    fn remakeable_streams_are_those_that_the_system_fills_again() {
+        for stream in REMAKEABLE {
+            assert_eq!(definition(stream).unwrap().name, stream);
+        }
+        for stream in [EVENTS, "KV_KEYS", KEYS_BUCKET] {
+            assert!(definition(stream).is_err(), "{stream}");
+        }
+    }
+}

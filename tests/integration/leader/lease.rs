@@ -1,0 +1,83 @@
+//! The lease is in memory: its stream begins anew when all nodes of the broker were restarted.
+
+use std::future::pending;
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::kv::Store;
+use async_nats::jetstream::stream::{Config, StorageType};
+use dockhost::broker::streams::{self, LEADER_BUCKET, LEADER_KEY, LEADER_STREAM, StreamOptions};
+use dockhost::leader::election::{Election, LeaseHeld};
+
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Nats, wait_until};
+
+/// A small log on one node.
+const OPTIONS: StreamOptions = StreamOptions { replicas: Some(1), max_bytes: 1 << 20 };
+
+/// Holds the lease; returns the error when another holds it.
+async fn hold(js: Context, bucket: Store, name: &'static str) -> LeaseHeld {
+    let election = Election::new(js, bucket, name.to_owned());
+    election.run_holding_lease(pending::<()>()).await.expect_err("the work never ends")
+}
+
+/// The lease's holder and revision.
+async fn lease(js: &Context) -> Result<(String, u64), String> {
+    let bucket = js.get_key_value(LEADER_BUCKET).await.map_err(|error| error.to_string())?;
+    let entry = bucket.entry(LEADER_KEY).await.map_err(|error| error.to_string())?.ok_or("no lease")?;
+    Ok((String::from_utf8(entry.value.to_vec()).unwrap(), entry.revision))
+}
+
+/// Revisions begin anew as well, so the former leader's expectation may hold by accident. One of the two must lose.
+#[tokio::test]
+async fn lease_stream_that_begins_anew_has_one_holder_in_the_end() {
+    let nats = Nats::start().await;
+    let js = nats.main().await.jetstream().clone();
+    streams::ensure(&js, &OPTIONS).await.unwrap();
+    let bucket = js.get_key_value(LEADER_BUCKET).await.unwrap();
+    let mut former = tokio::spawn(hold(js.clone(), bucket.clone(), "former"));
+    wait_until("the former leader has renewed the lease", DEADLINE, async || match lease(&js).await? {
+        (_, revision) if revision >= 2 => Ok(()),
+        lease => Err(format!("{lease:?}")),
+    })
+    .await;
+    js.delete_stream(LEADER_STREAM).await.unwrap();
+    let mut other = tokio::spawn(hold(js.clone(), bucket, "other"));
+    // The loser waits for a whole lease before it says so.
+    let loser = tokio::time::timeout(2 * DEADLINE, async {
+        tokio::select! {
+            lost = &mut former => (lost.unwrap(), "other"),
+            lost = &mut other => (lost.unwrap(), "former"),
+        }
+    });
+    let (error, holder) = loser.await.expect("both hold the lease");
+    assert!(error.to_string().contains(holder), "{error}");
+    let (now, revision) = lease(&js).await.unwrap();
+    assert_eq!(now, holder);
+    wait_until("the holder renews it", Duration::from_secs(20), async || match lease(&js).await? {
+        (name, later) if name == holder && later > revision => Ok(()),
+        lease => Err(format!("{lease:?}")),
+    })
+    .await;
+    former.abort();
+    other.abort();
+}
+
+/// Earlier releases kept the lease on disk.
+#[tokio::test]
+async fn lease_on_disk_is_moved_to_memory_while_a_server_holds_it() {
+    let nats = Nats::start().await;
+    let js = nats.main().await.jetstream().clone();
+    streams::ensure(&js, &OPTIONS).await.unwrap();
+    let in_memory = js.get_stream(LEADER_STREAM).await.unwrap().cached_info().config.clone();
+    assert_eq!(in_memory.storage, StorageType::Memory);
+    js.delete_stream(LEADER_STREAM).await.unwrap();
+    js.create_stream(Config { storage: StorageType::File, ..in_memory.clone() }).await.unwrap();
+    let bucket = js.get_key_value(LEADER_BUCKET).await.unwrap();
+    let former = tokio::spawn(hold(js.clone(), bucket, "former"));
+    wait_until("the server holds the lease", DEADLINE, async || lease(&js).await.map(drop)).await;
+    streams::ensure(&js, &OPTIONS).await.unwrap();
+    assert_eq!(js.get_stream(LEADER_STREAM).await.unwrap().cached_info().config.storage, StorageType::Memory);
+    wait_until("the server holds the lease in the new stream", DEADLINE, async || lease(&js).await.map(drop)).await;
+    former.abort();
+}

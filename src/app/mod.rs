@@ -17,6 +17,7 @@ use crate::app::startup::{Connections, Replica};
 use crate::app::supervise::Supervisor;
 use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
+use crate::broker::write_proof::WriteProof;
 use crate::common::shutdown::ShutdownStages;
 use crate::http::app::App;
 use crate::http::router;
@@ -24,7 +25,8 @@ use crate::http::server::{Listener, Tls};
 
 pub use shutdown::Shutdown;
 
-/// Runs one replica until `shutdown.stop`; calls `ready` as soon as the replica serves the API.
+/// Runs one replica until `shutdown.stop`; calls `ready` as soon as the replica serves the API, with when the broker last
+/// stored.
 ///
 /// # Errors
 /// Something that start-up needs is missing or invalid, or a background task failed.
@@ -34,7 +36,7 @@ pub async fn run(
     secrets: Secrets,
     listener: Listener,
     shutdown: Shutdown,
-    ready: impl FnOnce(),
+    ready: impl FnOnce(Arc<WriteProof>),
 ) -> anyhow::Result<()> {
     let sign_up = args.accounts.sign_up()?;
     open_files::raise_limit(args.connections.max_connections);
@@ -47,8 +49,8 @@ pub async fn run(
         () = supervisor.failure() => None,
     };
     match started {
-        Some(app) => {
-            ready();
+        Some((app, write_proof)) => {
+            ready(write_proof);
             let limits = args.connection_limits();
             shutdown::serve(listener, router::service(&app), limits, (&shutdown, &stages), &supervisor).await?;
         }
@@ -65,7 +67,7 @@ async fn start(
     secrets: Secrets,
     (supervisor, stages): (&Supervisor, &ShutdownStages),
     tls: Option<Arc<Tls>>,
-) -> anyhow::Result<Arc<App>> {
+) -> anyhow::Result<(Arc<App>, Arc<WriteProof>)> {
     let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
     let connections = Connections::open(args, urls, &nats, master_key).await?;
     let (replica, snapshot_writer) = Replica::build(connections, args.deadlines.lost_after()).await?;
@@ -91,7 +93,7 @@ async fn start(
         startup::http_app(args, sign_up, limits, &replica, &user_tokens, &backend_tokens, (stages.clone(), is_tls))?;
     replica.follower.wait_until_caught_up().await;
     log_configuration(args, urls, &replica);
-    Ok(app)
+    Ok((app, Arc::clone(replica.connections.log.write_proof())))
 }
 
 /// Logs what is running and with which configuration; no secrets.

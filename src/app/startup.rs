@@ -157,7 +157,7 @@ pub fn http_app(
     (stages, is_tls): (ShutdownStages, bool),
 ) -> anyhow::Result<Arc<app::App>> {
     let Connections { broker, log, store, .. } = &replica.connections;
-    let broker = broker.clone();
+    let (broker, write_proof) = (broker.clone(), Arc::clone(log.write_proof()));
     Ok(Arc::new(app::App {
         executor: Arc::clone(&replica.executor),
         follower: Arc::clone(&replica.follower),
@@ -165,6 +165,8 @@ pub fn http_app(
         gate: Arc::clone(&replica.gate),
         progress: Arc::clone(&replica.progress),
         log_monitor: Arc::clone(&replica.log_monitor),
+        write_age: Box::new(move || write_proof.age()),
+        stream_watch: Arc::clone(&replica.stream_watch),
         dependencies: DependencyCheck::default(),
         store: Arc::new(store.clone()),
         keyring: Arc::clone(log.keyring()),

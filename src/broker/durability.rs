@@ -22,6 +22,8 @@ pub struct Durability {
     pub nodes_answered: usize,
     /// The names of those that acknowledge before they sync.
     pub unsynced: Vec<String>,
+    /// The names of those whose JetStream is disabled, as after a full disk: they keep no copies.
+    pub disabled: Vec<String>,
 }
 
 /// The nodes could not be queried.
@@ -48,6 +50,8 @@ struct ServerInfo {
 
 #[derive(Deserialize)]
 struct JszData {
+    #[serde(default)]
+    disabled: bool,
     config: Option<JszConfig>,
 }
 
@@ -58,10 +62,16 @@ struct JszConfig {
 }
 
 impl Durability {
-    /// Records one node's reply, unless the node has no JetStream.
+    /// Records one node's reply, unless it says nothing about JetStream.
     fn record(&mut self, reply: &[u8]) {
         let Ok(JszReply { server, data }) = serde_json::from_slice::<JszReply>(reply) else { return };
-        let Some(config) = data.and_then(|data| data.config) else { return };
+        let Some(data) = data else { return };
+        if data.disabled {
+            // Its configuration is empty, and says nothing about how it would sync.
+            self.disabled.push(server.name);
+            return;
+        }
+        let Some(config) = data.config else { return };
         self.nodes_answered += 1;
         if !config.sync_always {
             self.unsynced.push(server.name);
@@ -93,11 +103,21 @@ pub async fn check(url: &str, system: Option<&SecretString>) {
     let Some(system) = system else {
         return tracing::warn!("DOCKHOST_NATS_SYS_CREDS is not set: not checking whether the broker syncs each write");
     };
-    match query(url, system).await {
-        Ok(Durability { nodes_answered: 0, .. }) => {
+    let found = query(url, system).await;
+    if let Ok(Durability { disabled, .. }) = &found
+        && !disabled.is_empty()
+    {
+        tracing::error!(
+            nodes = ?disabled,
+            "nodes of the broker have JetStream disabled and keep no copies; if their disk was full, make room and restart \
+             them"
+        );
+    }
+    match found {
+        Ok(Durability { nodes_answered: 0, disabled, .. }) if disabled.is_empty() => {
             tracing::warn!("no node of the broker replied whether it syncs each write");
         }
-        Ok(Durability { nodes_answered, unsynced }) if unsynced.is_empty() => {
+        Ok(Durability { nodes_answered, unsynced, .. }) if unsynced.is_empty() => {
             tracing::debug!(nodes = nodes_answered, "the broker syncs each write");
         }
         Ok(Durability { unsynced, .. }) => tracing::error!(
@@ -118,8 +138,12 @@ mod tests {
         let mut durability = Durability::default();
         durability.record(br#"{"server":{"name":"a"},"data":{"config":{"sync_always":true}}}"#);
         durability.record(br#"{"server":{"name":"b"},"data":{"config":{"sync_interval":120000000000}}}"#);
-        durability.record(br#"{"server":{"name":"c"},"data":{"disabled":true}}"#);
+        durability
+            .record(br#"{"server":{"name":"c"},"data":{"disabled":true,"config":{"max_memory":0,"max_storage":0}}}"#);
         durability.record(b"nonsense");
-        assert_eq!(durability, Durability { nodes_answered: 2, unsynced: vec!["b".to_owned()] });
+        assert_eq!(
+            durability,
+            Durability { nodes_answered: 2, unsynced: vec!["b".to_owned()], disabled: vec!["c".to_owned()] }
+        );
     }
 }

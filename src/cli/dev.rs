@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -18,12 +19,14 @@ use tokio_util::sync::CancellationToken;
 use crate::app::config::{ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
 use crate::app::{self, Shutdown};
+use crate::broker::write_proof::WriteProof;
 use crate::common::port_owner;
 use crate::dev::agents::AgentLauncher;
+use crate::dev::broker::DevBroker;
 use crate::dev::engine::{self, Runtime};
 use crate::dev::fetch::{self, MONGOD, NATS_SERVER};
+use crate::dev::log_limit;
 use crate::dev::mongod::Mongod;
-use crate::dev::nats::NatsServer;
 use crate::dev::process::Child;
 use crate::dev::running::{LOCK_FILE, RunningDev};
 use crate::dev::secrets::GeneratedSecrets;
@@ -104,15 +107,16 @@ impl Dev {
         };
         let nats_data = data.join("nats");
         let mongod_data = data.join("mongod");
+        let mut server = self.server;
+        server.storage.streams.log_max_bytes = log_limit::choose(&data, server.storage.streams.log_max_bytes)?;
         let (nats, mongod) = tokio::join!(
-            NatsServer::start(&nats_program, &nats_data, &secrets, nats_listen),
+            DevBroker::start(nats_program, nats_data, secrets.clone(), nats_listen),
             Mongod::start(&mongod_program, &mongod_data),
         );
         let (mut nats, mut mongod) = (nats?, mongod?);
         let running = RunningDev { pid: std::process::id(), url: api, nats_url: nats.url(), mongodb_uri: mongod.uri() };
         running.write(&data)?;
 
-        let mut server = self.server;
         // With the broker on loopback a stranger's backend could not connect. With `--listen` it could, and would be
         // given other people's instances.
         if self.listen.is_some() && server.accounts.enrolment_secret.is_none() {
@@ -126,11 +130,12 @@ impl Dev {
         // No load balancer has to notice the end.
         let shutdown = Shutdown { stop: stop.clone(), delay: Duration::ZERO };
         let listener = Listener { tcp: listener, tls: None };
-        let replica = tokio::spawn(app::run(server, urls, Secrets::read(read)?, listener, shutdown, move || {
-            let _ = ready.send(());
+        let replica = tokio::spawn(app::run(server, urls, Secrets::read(read)?, listener, shutdown, move |proof| {
+            let _ = ready.send(proof);
         }));
         let mut agents: Vec<Child> = Vec::new();
-        if stop.run_until_cancelled(serving).await.is_some_and(|served| served.is_ok()) {
+        let write_proof = stop.run_until_cancelled(serving).await.and_then(Result::ok);
+        if write_proof.is_some() {
             let launcher = AgentLauncher {
                 api: running.url.clone(),
                 enrolment_secret: enrolment_secret.clone(),
@@ -146,7 +151,7 @@ impl Dev {
             let join = self.listen.zip(enrolment_secret.as_deref());
             banner(&running.url, &choice, self.image.as_deref(), agents.len(), join);
         }
-        let outcome = wait_for_exit(replica, &mut nats, &mut mongod, &mut agents, &stop).await;
+        let outcome = wait_for_exit(replica, (&mut nats, write_proof), &mut mongod, &mut agents, &stop).await;
         eprintln!("\nstopping …");
         for agent in agents {
             agent.stop(STOP_TIMEOUT).await;
@@ -163,10 +168,11 @@ fn private_directory(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }
 
-/// Waits until the server stops, or until a process exits and the server has to stop.
+/// Waits until the server stops, or until a process exits and the server has to stop. Restarts the broker when it does not
+/// store any more.
 async fn wait_for_exit(
     mut replica: tokio::task::JoinHandle<anyhow::Result<()>>,
-    nats: &mut NatsServer,
+    (nats, write_proof): (&mut DevBroker, Option<Arc<WriteProof>>),
     mongod: &mut Mongod,
     agents: &mut [Child],
     stop: &CancellationToken,
@@ -178,9 +184,20 @@ async fn wait_for_exit(
         let ends = agents.iter_mut().map(|agent| Box::pin(agent.wait()));
         futures::future::select_all(ends).await.0
     };
+    let broker = async {
+        loop {
+            let age = || write_proof.as_ref().map_or(Duration::ZERO, |proof| proof.age());
+            let due = nats.until_restart_is_due(age);
+            tokio::select! {
+                ended = nats.wait() => return exited_early("the broker", ended),
+                () = due => {}
+            }
+            nats.restart().await.context("restarting the broker")?;
+        }
+    };
     let outcome = tokio::select! {
         ended = &mut replica => return ended.context("the server panicked")?,
-        ended = nats.process().wait() => exited_early("the broker", ended),
+        ended = broker => ended,
         ended = mongod.process().wait() => exited_early("the database", ended),
         ended = agent => exited_early("an agent", ended),
     };
@@ -215,7 +232,7 @@ fn lock(data: &Path) -> anyhow::Result<File> {
 
 /// Deletes everything but the downloaded programs and the lock file.
 fn reset(data: &Path) -> anyhow::Result<()> {
-    for name in ["nats", "mongod", "agents", "secrets.json", "running.json"] {
+    for name in ["nats", "mongod", "agents", "secrets.json", "running.json", log_limit::LIMIT_FILE] {
         let path = data.join(name);
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {

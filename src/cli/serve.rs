@@ -50,7 +50,7 @@ impl Serve {
         let address = self.server.api.address(Ipv4Addr::UNSPECIFIED);
         let listener = TcpListener::bind(address).await.with_context(|| port_owner::explain(address))?;
         let address = listener.local_addr()?;
-        let ready = move || tracing::info!("the API is at {scheme}://{address}");
+        let ready = move |_| tracing::info!("the API is at {scheme}://{address}");
         let listener = Listener { tcp: listener, tls };
         let shutdown = Shutdown { stop, delay: Duration::from_millis(self.shutdown_delay_ms) };
         app::run(self.server, self.urls, secrets, listener, shutdown, ready).await?;

@@ -12,6 +12,7 @@ use dockhost_projections::model::ReadModel;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use super::broker_findings::BrokerFacts;
 use super::consistency;
 use super::dependencies::DependencyCheck;
 use super::extract::ClientAddress;
@@ -31,6 +32,7 @@ use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use crate::replica::log_monitor::LogMonitor;
 use crate::replica::projection_progress::ProjectionProgress;
+use crate::replica::stream_watch::StreamWatch;
 use crate::sealing::Keyring;
 
 /// How long the answer to a write waits for the read models.
@@ -111,6 +113,10 @@ pub struct App {
     pub stages: ShutdownStages,
     /// How full the log is, and whether a server leads.
     pub log_monitor: Arc<LogMonitor>,
+    /// How long ago the last write began that the broker acknowledged.
+    pub write_age: Box<dyn Fn() -> Duration + Send + Sync>,
+    /// Whether the broker's streams have leaders.
+    pub stream_watch: Arc<StreamWatch>,
     /// Whether broker and database answer.
     pub dependencies: DependencyCheck,
     /// When this process started.
@@ -121,6 +127,16 @@ impl App {
     /// The origin of the events that the current request causes.
     pub fn origin(&self, actor: Actor) -> Origin {
         Origin { actor, cause: format!("request:{}", request_id::current()), trace_parent: request_id::trace_parent() }
+    }
+
+    /// What this replica knows about the broker without asking it.
+    pub fn broker_facts(&self) -> BrokerFacts {
+        BrokerFacts {
+            write_age: (self.write_age)(),
+            leaderless: self.stream_watch.leaderless(),
+            remade: self.stream_watch.remade(),
+            absent_nodes: self.stream_watch.absent_nodes(),
+        }
     }
 
     /// The position of a sequence in this log.

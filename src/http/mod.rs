@@ -4,6 +4,7 @@
 //! its document and its tests. `server` accepts the connections.
 
 pub mod app;
+mod broker_findings;
 mod commands;
 mod consistency;
 pub mod dependencies;

@@ -5,7 +5,7 @@
 //! watches, because there may be no leader among them either. A random part of the wait, and a last look before the act,
 //! make it likely that one replica acts; if two do, the second only repeats what the first one did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ pub struct StreamWatch {
 struct Known {
     leaderless: BTreeMap<&'static str, Instant>,
     remade: Vec<(&'static str, Instant)>,
+    absent: BTreeSet<String>,
 }
 
 impl StreamWatch {
@@ -59,6 +60,12 @@ impl StreamWatch {
         known.remade.iter().map(|(stream, at)| (*stream, at.elapsed())).collect()
     }
 
+    /// The broker's nodes that keep no copy of the event log, although they should.
+    #[must_use]
+    pub fn absent_nodes(&self) -> Vec<String> {
+        self.known().absent.iter().cloned().collect()
+    }
+
     /// Watches until cancelled. A stream that is made again gets `copies`.
     pub async fn run(self: Arc<Self>, js: Context, copies: usize, cancel: CancellationToken) {
         cancel.run_until_cancelled(self.watch(&js, copies)).await;
@@ -69,10 +76,14 @@ impl StreamWatch {
         loop {
             sleep(CHECK_INTERVAL.mul_f64(rand::random_range(0.8..=1.2))).await;
             let (events, keys, streams) = tokio::join!(
-                leadership(js, EVENTS),
-                leadership(js, KEYS_STREAM),
-                join_all(REMAKEABLE.map(async |stream| (stream, leadership(js, stream).await))),
+                look(js, EVENTS),
+                look(js, KEYS_STREAM),
+                join_all(REMAKEABLE.map(async |stream| (stream, leadership(&look(js, stream).await)))),
             );
+            if let StreamSight::Led(info) = &events {
+                self.record_absent(remake::absent_copies(info));
+            }
+            let (events, keys) = (leadership(&events), leadership(&keys));
             self.record(&[&[(EVENTS, events), (KEYS_STREAM, keys)], &*streams].concat());
             match watchdog.observe(events, &streams, Instant::now()) {
                 None => {}
@@ -86,7 +97,7 @@ impl StreamWatch {
 
     async fn remake(&self, js: &Context, stream: &'static str, leaderless: Duration, copies: usize) {
         // Another replica may have made it again, or it may have a leader since.
-        if leadership(js, stream).await != Leadership::Leaderless {
+        if leadership(&look(js, stream).await) != Leadership::Leaderless {
             return;
         }
         let seconds = leaderless.as_secs();
@@ -121,17 +132,37 @@ impl StreamWatch {
         }
     }
 
+    /// Records the nodes without a copy of the event log, and logs what has changed.
+    fn record_absent(&self, absent: BTreeSet<String>) {
+        let mut known = self.known();
+        for node in absent.difference(&known.absent) {
+            tracing::warn!(
+                node,
+                "a node of the broker keeps no copy of the event log: it is down, or its JetStream is disabled because \
+                 its disk was full; make room and restart that nats-server"
+            );
+        }
+        for node in known.absent.difference(&absent) {
+            tracing::info!(node, "the node of the broker keeps a copy of the event log again");
+        }
+        known.absent = absent;
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn leadership(js: &Context, stream: &str) -> Leadership {
-    match timeout(CHECK_TIMEOUT, remake::look(js, stream)).await {
-        Ok(StreamSight::Led(_)) => Leadership::Led,
-        Ok(StreamSight::Leaderless) => Leadership::Leaderless,
-        Ok(StreamSight::Missing) => Leadership::Missing,
-        Ok(StreamSight::Unknown) | Err(_) => Leadership::Unknown,
+async fn look(js: &Context, stream: &str) -> StreamSight {
+    timeout(CHECK_TIMEOUT, remake::look(js, stream)).await.unwrap_or(StreamSight::Unknown)
+}
+
+const fn leadership(sight: &StreamSight) -> Leadership {
+    match sight {
+        StreamSight::Led(_) => Leadership::Led,
+        StreamSight::Leaderless => Leadership::Leaderless,
+        StreamSight::Missing => Leadership::Missing,
+        StreamSight::Unknown => Leadership::Unknown,
     }
 }
 

@@ -18,6 +18,8 @@ const MAX_REPORT_SIZE: i32 = 8 << 10;
 const MAX_REPORTS_BYTES: i64 = 512 << 20;
 /// The size limit of PROBE in bytes; its message is empty.
 const MAX_PROBE_BYTES: i64 = 64 << 10;
+/// What the broker reserves for the streams beside EVENTS, in bytes.
+pub const RESERVED_BESIDE_LOG: u64 = (MAX_REPORTS_BYTES + MAX_PROBE_BYTES).unsigned_abs();
 /// How long the broker recognises a repeated `Nats-Msg-Id`.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The same for reports. The broker keeps every id in memory for so long, and a backend chooses its ids. A repeated

@@ -27,6 +27,8 @@ use crate::common::error::{Cause, chain};
 use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
 use check::check_settings;
 
+pub use definitions::RESERVED_BESIDE_LOG;
+
 /// The stream of events: the log.
 pub const EVENTS: &str = "EVENTS";
 /// The stream of assignments: what each backend should do.

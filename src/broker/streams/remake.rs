@@ -1,5 +1,8 @@
 //! Whether a stream has a leader, and making streams again that the system can fill anew.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use async_nats::jetstream::context::{DeleteStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, Info};
 use async_nats::jetstream::{Context, ErrorCode};
@@ -40,6 +43,18 @@ pub async fn look(js: &Context, stream: &str) -> StreamSight {
             _ => StreamSight::Unknown,
         },
     }
+}
+
+/// A node that is not heard for this long has no part in a stream.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
+
+/// The nodes that should have a copy of the stream and have none that is kept up: they are down, or their JetStream is
+/// disabled, as after a full disk.
+#[must_use]
+pub fn absent_copies(info: &Info) -> BTreeSet<String> {
+    let peers = info.cluster.iter().flat_map(|cluster| &cluster.replicas);
+    let absent = peers.filter(|peer| peer.offline || (!peer.current && peer.active >= MAX_SILENCE));
+    absent.map(|peer| peer.name.clone()).collect()
 }
 
 /// Creates a stream of [`REMAKEABLE`] unless it exists.

@@ -86,9 +86,13 @@ impl JetStreamLog {
             1 => send(&self.client, messages.remove(0), timeout).await,
             _ => send_batch(&self.client, &clock::fresh_uuid().to_string(), messages, timeout).await,
         };
-        if let PublishOutcome::Stored(sequence) = outcome {
-            self.write_proof.record(began);
-            self.barriers.record(began, sequence);
+        match outcome {
+            PublishOutcome::Stored(sequence) => {
+                self.write_proof.record(began);
+                self.barriers.record(began, sequence);
+            }
+            PublishOutcome::Refused(_) | PublishOutcome::NoReply(_) => self.write_proof.record_failure(began),
+            _ => {}
         }
         outcome
     }

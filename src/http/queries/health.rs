@@ -1,8 +1,8 @@
 //! `GET /health`: whether this replica can serve.
 //!
-//! 503 while a part that requests need is down, or nobody leads, so that nothing is carried out. No connected backend is
-//! not a fault of the server. `degraded` is 200: an aggregate is quarantined, a read model has stopped or the log is
-//! nearly full, and everything else is served.
+//! 503 while a part that requests need is down, or nothing is carried out: the broker acknowledges no writes, a stream has
+//! no leader, or nobody leads. No connected backend is not a fault of the server. `degraded` is 200: an aggregate is
+//! quarantined, a read model has stopped, the log is nearly full or the broker lacks a node, and everything else is served.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use dockhost_projections::{MODELS, Unreadable};
 
 use crate::event_log::size::Fullness;
 use crate::http::app::App;
+use crate::http::broker_findings::Findings;
 use crate::http::dependencies::Dependencies;
 use crate::http::response::documented::error_responses;
 use crate::http::views::health::{
@@ -60,13 +61,10 @@ fn projections(app: &App) -> BTreeMap<&'static str, ProjectionHealth> {
 }
 
 /// What is wrong, in plain words.
-fn problems(app: &App) -> Vec<String> {
+fn problems(app: &App, broker: Vec<String>) -> Vec<String> {
     let leaderless = app.log_monitor.leaderless().map(|unrenewed| {
         let seconds = unrenewed.as_secs();
-        format!(
-            "nobody leads: no server has renewed the leader's lease for {seconds} s; nothing is carried out, because the \
-             broker can't store or no server can lead"
-        )
+        format!("nobody leads: no server has renewed the leader's lease for {seconds} s; nothing is carried out")
     });
     let full = app.log_monitor.size().and_then(|size| {
         let percent = size.percent();
@@ -80,7 +78,7 @@ fn problems(app: &App) -> Vec<String> {
     });
     let lost = MODELS.iter().filter(|model| app.progress.is_incomplete(model.name));
     let lost = lost.map(|model| format!("the documents of {} were lost and are folded again from the log", model.name));
-    leaderless.into_iter().chain(full).chain(lost).collect()
+    leaderless.into_iter().chain(broker).chain(full).chain(lost).collect()
 }
 
 error_responses!(HealthErrors:);
@@ -104,7 +102,10 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let (quarantined, projections) = (quarantine(&app), projections(&app));
     let is_led = app.log_monitor.leaderless().is_none();
     let parts = [(Part::Database, is_database_up), (Part::Broker, end.is_some()), (Part::Leader, is_led)];
-    let down: Vec<Part> = parts.into_iter().filter(|(_, up)| !up).map(|(part, _)| part).collect();
+    let mut down: Vec<Part> = parts.into_iter().filter(|(_, up)| !up).map(|(part, _)| part).collect();
+    // A broker that does not answer is one fault, not three.
+    let mut broker = if end.is_some() { app.broker_facts().findings() } else { Findings::default() };
+    down.append(&mut broker.down);
     let size = app.log_monitor.size();
     let is_nearly_full = size.is_some_and(|size| size.fullness() >= Fullness::VeryHigh);
     let lacks_documents =
@@ -116,7 +117,7 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
         HealthStatus::Unavailable
     } else if !following {
         HealthStatus::CatchingUp
-    } else if quarantined.count > 0 || is_nearly_full || lacks_documents {
+    } else if quarantined.count > 0 || is_nearly_full || lacks_documents || broker.is_degraded {
         HealthStatus::Degraded
     } else {
         HealthStatus::Ok
@@ -125,7 +126,7 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let health = Health {
         status,
         down,
-        problems: problems(&app),
+        problems: problems(&app, broker.problems),
         database: is_database_up.into(),
         broker: end.is_some().into(),
         backends: BackendCount::new(app.follower.fleet().health(), app.gate.counts()),

@@ -129,6 +129,8 @@ impl TestApp {
         let app = Arc::new(App {
             executor,
             log_monitor,
+            write_age: Box::new(|| std::time::Duration::ZERO),
+            stream_watch: Arc::default(),
             dependencies: DependencyCheck::default(),
             follower: Arc::clone(&follower),
             heartbeats,

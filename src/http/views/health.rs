@@ -29,7 +29,8 @@ pub struct Health {
     pub quarantined: QuarantineHealth,
 }
 
-/// - `ok`, `degraded`: this replica serves; while `degraded`, some data lacks events, or the log is nearly full.
+/// - `ok`: a command sent now is stored and carried out.
+/// - `degraded`: this replica serves, but some data lacks events, the log is nearly full, or the broker lacks a node.
 /// - `unavailable`: parts are `down`.
 /// - `catching_up`: this replica does not know the whole log yet, or does not receive it.
 /// - `stopping`: this replica shuts down. It serves for a few seconds more; send new requests to others.
@@ -43,11 +44,15 @@ pub enum HealthStatus {
     Stopping,
 }
 
-#[derive(Clone, Copy, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
     Database,
     Broker,
+    /// The broker acknowledges no writes, so commands fail.
+    Writes,
+    /// A stream of the broker that commands need has no leader.
+    Streams,
     /// No server leads, so commands are not carried out.
     Leader,
 }

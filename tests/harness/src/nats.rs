@@ -267,13 +267,6 @@ impl Nats {
         }
     }
 
-    /// Stops one node gracefully.
-    pub async fn stop_node(&mut self, node: usize) {
-        if let Some(child) = self.nodes[node].child.take() {
-            child.stop(RECOVERY_DEADLINE).await;
-        }
-    }
-
     /// Removes the messages from each node's copy of a stream, as a power cut does with what was not synced; what the
     /// nodes have agreed on stays. All nodes must be down.
     ///
@@ -281,8 +274,7 @@ impl Nats {
     /// If there is no such stream.
     pub fn lose_messages_of(&self, stream: &str) {
         for node in 0..self.nodes.len() {
-            let suffix = if self.nodes.len() == 1 { String::new() } else { format!("-{node}") };
-            let messages = self.directory(&suffix).join("store/jetstream/MAIN/streams").join(stream).join("msgs");
+            let messages = self.nodes[node].store.path.join("jetstream/MAIN/streams").join(stream).join("msgs");
             std::fs::remove_dir_all(&messages).unwrap();
             std::fs::create_dir(&messages).unwrap();
         }

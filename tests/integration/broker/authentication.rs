@@ -124,5 +124,8 @@ async fn broker_crash_server_and_agent_reconnect() {
 async fn durability_query_finds_a_syncing_node() {
     let nats = Nats::start().await;
     let found = dockhost::broker::durability::query(&nats.url(), &nats.secrets.nats_system).await.unwrap();
-    assert_eq!(found, dockhost::broker::durability::Durability { nodes_answered: 1, unsynced: vec![] });
+    assert_eq!(
+        found,
+        dockhost::broker::durability::Durability { nodes_answered: 1, unsynced: vec![], disabled: vec![] }
+    );
 }

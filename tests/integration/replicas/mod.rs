@@ -4,15 +4,13 @@ mod agent_connection;
 mod agents_with_one_key;
 mod broker;
 mod database;
+mod disk_full;
 mod failover;
 mod leaderless;
 mod lost_database;
 mod nodes;
-<<<<<<< HEAD
 mod partition;
-=======
 mod power_cut;
->>>>>>> b205d9b (Keep the lease in memory, and make streams again that never get a leader)
 mod reads;
 mod sessions;
 mod shutdown;

@@ -68,6 +68,11 @@ async fn power_cut_streams_that_never_have_a_leader_again_are_made_again() {
     assert_eq!(before, after, "the log was touched");
     let logs: String = world.replicas.iter().map(|replica| std::fs::read_to_string(&replica.log).unwrap()).collect();
     assert!(logs.contains("a stream of the broker has no leader, although the event log has one"), "{logs}");
+    let mut problems = Vec::new();
+    for replica in 0..2 {
+        problems.push(world.client(replica).get("/health").await.body["problems"].to_string());
+    }
+    assert!(problems.concat().contains("was made again"), "{problems:?}");
     // Both instances have their containers and their assignments.
     let containers = world.containers(0);
     assert_eq!((containers.now.len(), containers.ever.len()), (2, 2), "{containers:?}");

@@ -1,0 +1,118 @@
+//! What is wrong with the broker, although it answers: the part of `/health` that reads do not show.
+
+use std::time::Duration;
+
+use super::views::health::Part;
+use crate::broker::streams::{ASSIGNMENTS, EVENTS, KEYS_STREAM, REPORTS};
+use crate::broker::write_probe::MAX_PROOF_AGE;
+
+/// Without a leader for so long, a stream counts as down: longer than an election takes.
+const MAX_LEADERLESS: Duration = Duration::from_secs(10);
+/// The streams without which no command is carried out. Nobody leads without the lease's stream, which shows by itself.
+const NEEDED: [&str; 4] = [EVENTS, KEYS_STREAM, REPORTS, ASSIGNMENTS];
+
+/// What this replica knows about the broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BrokerFacts {
+    /// How long ago the last acknowledged write began.
+    pub write_age: Duration,
+    /// The streams without a leader, and for how long.
+    pub leaderless: Vec<(&'static str, Duration)>,
+    /// The streams that were made again, and how long ago.
+    pub remade: Vec<(&'static str, Duration)>,
+    /// The nodes that keep no copy of the event log.
+    pub absent_nodes: Vec<String>,
+}
+
+/// What follows for `/health`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The parts that are down.
+    pub down: Vec<Part>,
+    /// Whether something is wrong that does not stop commands.
+    pub is_degraded: bool,
+    /// What is wrong or was, in plain words.
+    pub problems: Vec<String>,
+}
+
+impl BrokerFacts {
+    /// What is wrong with a broker that answers.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        let mut found = Findings::default();
+        if self.write_age >= MAX_PROOF_AGE {
+            found.down.push(Part::Writes);
+            let seconds = self.write_age.as_secs();
+            found.problems.push(format!(
+                "the broker has acknowledged no write for {seconds} s, so commands fail; if its disk was full, make room \
+                 and restart nats-server, which does not store again by itself"
+            ));
+        }
+        for (stream, since) in self.leaderless.iter().filter(|(_, since)| *since >= MAX_LEADERLESS) {
+            let is_needed = NEEDED.contains(stream);
+            if is_needed && !found.down.contains(&Part::Streams) {
+                found.down.push(Part::Streams);
+            }
+            found.is_degraded |= !is_needed;
+            let seconds = since.as_secs();
+            found.problems.push(format!("the broker's stream {stream} has had no leader for {seconds} s"));
+        }
+        for (stream, ago) in &self.remade {
+            let minutes = ago.as_secs() / 60;
+            found
+                .problems
+                .push(format!("the broker's stream {stream} never had a leader and was made again {minutes} min ago"));
+        }
+        for node in &self.absent_nodes {
+            found.is_degraded = true;
+            found.problems.push(format!(
+                "node {node} of the broker keeps no copy of the event log: it is down, or its JetStream is disabled \
+                 because its disk was full; make room and restart that nats-server"
+            ));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::streams::{LEADER_STREAM, TIMERS};
+
+    const LONG: Duration = Duration::from_secs(11);
+
+    fn findings(facts: &BrokerFacts) -> (Vec<Part>, bool, usize) {
+        let Findings { down, is_degraded, problems } = facts.findings();
+        (down, is_degraded, problems.len())
+    }
+
+    #[test]
+    fn findings_name_each_part_that_stops_commands() {
+        assert_eq!(BrokerFacts::default().findings(), Findings::default());
+        let of = |stream: &'static str, since| BrokerFacts { leaderless: vec![(stream, since)], ..Default::default() };
+        for stream in NEEDED {
+            assert_eq!(findings(&of(stream, LONG)), (vec![Part::Streams], false, 1), "{stream}");
+            assert_eq!(findings(&of(stream, Duration::from_secs(9))), (vec![], false, 0), "an election");
+        }
+        for stream in [LEADER_STREAM, TIMERS] {
+            assert_eq!(findings(&of(stream, LONG)), (vec![], true, 1), "{stream}");
+        }
+        let old = BrokerFacts { write_age: MAX_PROOF_AGE, ..Default::default() };
+        assert_eq!(findings(&old), (vec![Part::Writes], false, 1));
+    }
+
+    #[test]
+    fn findings_of_an_absent_node_are_degraded_and_name_it() {
+        let facts = BrokerFacts { absent_nodes: vec!["nats-2".to_owned()], ..Default::default() };
+        let found = facts.findings();
+        assert!(found.down.is_empty() && found.is_degraded && found.problems[0].contains("nats-2"), "{found:?}");
+    }
+
+    #[test]
+    fn findings_mention_a_stream_that_was_made_again_and_are_well() {
+        let facts = BrokerFacts { remade: vec![("REPORTS", Duration::from_secs(130))], ..Default::default() };
+        let Findings { down, is_degraded, problems } = facts.findings();
+        assert_eq!((down, is_degraded), (vec![], false));
+        assert_eq!(problems, ["the broker's stream REPORTS never had a leader and was made again 2 min ago"]);
+    }
+}

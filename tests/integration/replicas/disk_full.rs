@@ -1,0 +1,98 @@
+//! A full disk of the broker: `/health` says what is so, and what to do.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{INSTANCE, create_within, wait_for_health};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Hosts, Nats, World, wait_until};
+
+const REPORT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Whether the broker's nodes can't have disks of their own here; then the test is left out.
+fn lacks_disks(hosts: &Hosts) -> bool {
+    let missing = hosts.missing().disks.as_ref();
+    missing.inspect(|why| println!("left out, because no disk of its own can be mounted here: {why}")).is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disk_of_the_only_node_full_health_is_503_until_the_broker_is_restarted() {
+    let hosts = Hosts::prepare();
+    if lacks_disks(&hosts) {
+        return;
+    }
+    let mut world = World::upon(Nats::start_on(Some(&hosts)).await, 1, &[]).await;
+    world.add_agent("alpha", 10).await;
+    let ada = world.user("ada").await;
+    create_within(&ada, "an instance runs", DEADLINE).await;
+    wait_for_health(&ada, &[]).await;
+    world.nats.store(0).disk.as_ref().unwrap().fill();
+    wait_until("a command fails, and /health says why", REPORT_DEADLINE, async || {
+        let body = Some(b"{}".to_vec());
+        let headers = [("content-type", "application/json"), ("prefer", "respond-async")];
+        let answer = ada.try_send(Method::POST, INSTANCE, &headers, body).await;
+        let health = ada.get("/health").await;
+        let down = &health.body["down"];
+        if health.status == 503 && *down == json!(["writes"]) { Ok(()) } else { Err(format!("{answer:?} {health:?}")) }
+    })
+    .await;
+    let health = ada.get("/health").await.body;
+    assert!(health["problems"].to_string().contains("restart nats-server"), "{health}");
+    // Reads go on.
+    assert_eq!(ada.get(INSTANCE).await.status, 200);
+    world.nats.store(0).disk.as_ref().unwrap().free();
+    world.nats.restart().await;
+    create_within(&ada, "an instance runs after the restart", REPORT_DEADLINE).await;
+    wait_for_health(&ada, &[]).await;
+    let log = std::fs::read_to_string(&world.replicas[0].log).unwrap();
+    assert!(log.contains("the broker acknowledges no writes") && log.contains("the broker stores again"), "{log}");
+    world.verify().await;
+    world.check_log().await;
+}
+
+/// nats-server disables the JetStream of that node; it stays so although there is room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn disk_of_one_node_of_three_full_health_is_degraded_and_names_it() {
+    let hosts = Hosts::prepare();
+    if lacks_disks(&hosts) {
+        return;
+    }
+    let mut world = World::upon(Nats::cluster_on(Some(&hosts)).await, 1, &[]).await;
+    world.add_agent("alpha", 100).await;
+    let ada = world.user("ada").await;
+    create_within(&ada, "an instance runs", DEADLINE).await;
+    world.nats.store(2).disk.as_ref().unwrap().fill();
+    let health = wait_until("/health is degraded", 2 * REPORT_DEADLINE, async || {
+        let created = ada.try_send(Method::POST, INSTANCE, &[("content-type", "application/json")], Some(b"{}".into()));
+        let created = created.await;
+        let health = ada.get("/health").await;
+        let is_named = health.body["problems"].to_string().contains("node dockhost-2 of the broker keeps no copy");
+        if is_named && health.body["status"] == "degraded" {
+            Ok(health)
+        } else {
+            Err(format!("{created:?} {health:?}"))
+        }
+    })
+    .await;
+    assert_eq!(health.status, 200, "{health:?}");
+    world.nats.store(2).disk.as_ref().unwrap().free();
+    // A server that starts then does not blame the node's setting.
+    let started = world.add_replica().await;
+    let log = world.replicas[started].log.clone();
+    wait_until("the server names the node", DEADLINE, async || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let is_named = text.lines().any(|line| line.contains("have JetStream disabled") && line.contains("dockhost-2"));
+        if is_named { Ok(()) } else { Err(text) }
+    })
+    .await;
+    assert!(!std::fs::read_to_string(&log).unwrap().contains("acknowledges writes before it syncs them"));
+    world.nats.restart_node(2).await;
+    wait_until("/health is ok again", REPORT_DEADLINE, async || {
+        let health = ada.get("/health").await;
+        if health.body["status"] == "ok" { Ok(()) } else { Err(format!("{health:?}")) }
+    })
+    .await;
+    world.verify().await;
+}

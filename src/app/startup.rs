@@ -39,6 +39,7 @@ use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use crate::replica::log_monitor::LogMonitor;
 use crate::replica::projection_progress::ProjectionProgress;
+use crate::replica::role_watch::RoleWatch;
 use crate::replica::stream_watch::StreamWatch;
 use crate::sealing::MasterKey;
 
@@ -71,6 +72,7 @@ pub struct Replica {
     pub progress: Arc<ProjectionProgress>,
     pub log_monitor: Arc<LogMonitor>,
     pub stream_watch: Arc<StreamWatch>,
+    pub role_watch: Arc<RoleWatch>,
     pub assignments: Assignments,
 }
 
@@ -119,6 +121,7 @@ impl Replica {
             follower: Follower::new(Arc::clone(&executor), Arc::clone(&heartbeats)),
             log_monitor: Arc::new(LogMonitor::new(Arc::clone(executor.capacity()))),
             stream_watch: Arc::default(),
+            role_watch: Arc::default(),
             executor,
             heartbeats,
             gate: Arc::default(),
@@ -167,6 +170,7 @@ pub fn http_app(
         log_monitor: Arc::clone(&replica.log_monitor),
         write_age: Box::new(move || write_proof.age()),
         stream_watch: Arc::clone(&replica.stream_watch),
+        role_watch: Arc::clone(&replica.role_watch),
         dependencies: DependencyCheck::default(),
         store: Arc::new(store.clone()),
         keyring: Arc::clone(log.keyring()),

@@ -32,6 +32,7 @@ use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use crate::replica::log_monitor::LogMonitor;
 use crate::replica::projection_progress::ProjectionProgress;
+use crate::replica::role_watch::RoleWatch;
 use crate::replica::stream_watch::StreamWatch;
 use crate::sealing::Keyring;
 
@@ -117,6 +118,8 @@ pub struct App {
     pub write_age: Box<dyn Fn() -> Duration + Send + Sync>,
     /// Whether the broker's streams have leaders.
     pub stream_watch: Arc<StreamWatch>,
+    /// Whether the leader's roles get on.
+    pub role_watch: Arc<RoleWatch>,
     /// Whether broker and database answer.
     pub dependencies: DependencyCheck,
     /// When this process started.
@@ -136,6 +139,7 @@ impl App {
             leaderless: self.stream_watch.leaderless(),
             remade: self.stream_watch.remade(),
             absent_nodes: self.stream_watch.absent_nodes(),
+            stalled: self.role_watch.stalled(),
         }
     }
 

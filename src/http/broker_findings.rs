@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::views::health::Part;
 use crate::broker::streams::{ASSIGNMENTS, EVENTS, KEYS_STREAM, REPORTS};
 use crate::broker::write_probe::MAX_PROOF_AGE;
+use crate::replica::role_watch::Role;
 
 /// Without a leader for so long, a stream counts as down: longer than an election takes.
 const MAX_LEADERLESS: Duration = Duration::from_secs(10);
@@ -22,6 +23,8 @@ pub struct BrokerFacts {
     pub remade: Vec<(&'static str, Duration)>,
     /// The nodes that keep no copy of the event log.
     pub absent_nodes: Vec<String>,
+    /// The leader's roles that don't get on, and for how long.
+    pub stalled: Vec<(Role, Duration)>,
 }
 
 /// What follows for `/health`.
@@ -62,6 +65,14 @@ impl BrokerFacts {
             found
                 .problems
                 .push(format!("the broker's stream {stream} never had a leader and was made again {minutes} min ago"));
+        }
+        for (role, since) in &self.stalled {
+            found.is_degraded = true;
+            let (role, seconds) = (role.name(), since.as_secs());
+            found.problems.push(format!(
+                "the leader's role {role} has finished nothing for {seconds} s, although work waits: not everything is \
+                 carried out"
+            ));
         }
         for node in &self.absent_nodes {
             found.is_degraded = true;
@@ -106,6 +117,13 @@ mod tests {
         let facts = BrokerFacts { absent_nodes: vec!["nats-2".to_owned()], ..Default::default() };
         let found = facts.findings();
         assert!(found.down.is_empty() && found.is_degraded && found.problems[0].contains("nats-2"), "{found:?}");
+    }
+
+    #[test]
+    fn findings_of_a_role_that_stands_still_are_degraded_and_name_it() {
+        let facts = BrokerFacts { stalled: vec![(Role::Intake, LONG)], ..Default::default() };
+        let found = facts.findings();
+        assert!(found.down.is_empty() && found.is_degraded && found.problems[0].contains("role intake"), "{found:?}");
     }
 
     #[test]

@@ -14,5 +14,6 @@ pub mod mass_failure;
 pub mod model_builder;
 pub mod presence;
 pub mod projection_progress;
+pub mod role_watch;
 pub mod stream_watch;
 pub mod watchers;

@@ -131,6 +131,7 @@ impl TestApp {
             log_monitor,
             write_age: Box::new(|| std::time::Duration::ZERO),
             stream_watch: Arc::default(),
+            role_watch: Arc::default(),
             dependencies: DependencyCheck::default(),
             follower: Arc::clone(&follower),
             heartbeats,

@@ -30,7 +30,8 @@ pub struct Health {
 }
 
 /// - `ok`: a command sent now is stored and carried out.
-/// - `degraded`: this replica serves, but some data lacks events, the log is nearly full, or the broker lacks a node.
+/// - `degraded`: this replica serves, but some data lacks events, the log is nearly full, the broker lacks a node, or
+///   a role of the leader does not get on.
 /// - `unavailable`: parts are `down`.
 /// - `catching_up`: this replica does not know the whole log yet, or does not receive it.
 /// - `stopping`: this replica shuts down. It serves for a few seconds more; send new requests to others.

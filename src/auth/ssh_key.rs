@@ -7,8 +7,10 @@ use ssh_key::{Algorithm, PublicKey};
 /// More than any key in use has (RSA with 16,384 bits: about 2,800).
 const MAX_KEY_CHARS: usize = 8 * 1024;
 const MIN_RSA_BITS: usize = 2048;
+const OLD_TYPE: &str = "is of a type that SSH servers no longer accept; use Ed25519, ECDSA or RSA";
 
-/// What people paste instead of an OpenSSH public key: a text that only this format contains, and what to do.
+/// What people paste instead of an OpenSSH public key: what the text contains, and what to do. A key's comment may contain
+/// anything, so only a text that is not a key is searched.
 const OTHER_FORMATS: [(&str, &str); 7] = [
     // First, because the file contains the word of the next format as well.
     (
@@ -41,22 +43,22 @@ pub fn normalise(text: &str) -> Result<String, InvalidSshKey> {
     if text.len() > MAX_KEY_CHARS {
         return Err(InvalidSshKey("is too long for a public key"));
     }
-    if let Some((_, advice)) = OTHER_FORMATS.iter().find(|(mark, _)| text.contains(mark)) {
-        return Err(InvalidSshKey(advice));
-    }
+    let advice = || OTHER_FORMATS.iter().find(|(mark, _)| text.contains(mark)).map(|(_, advice)| *advice);
     if text.contains(['\n', '\r']) {
-        return Err(InvalidSshKey("must be one line"));
+        return Err(InvalidSshKey(advice().unwrap_or("must be one line")));
     }
     // Copying may turn the blanks between the fields into tabs or other white space.
     let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut key = PublicKey::from_openssh(&one_line).map_err(|_| {
-        InvalidSshKey("is not an OpenSSH public key (one line that starts with its type, without options)")
+        let other = "is not an OpenSSH public key (one line that starts with its type, without options)";
+        InvalidSshKey(advice().unwrap_or(other))
     })?;
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => {}
         Algorithm::Rsa { .. } if rsa_bits(key.key_data()) >= MIN_RSA_BITS => {}
         Algorithm::Rsa { .. } => return Err(InvalidSshKey("is an RSA key of fewer than 2048 bits")),
-        _ => return Err(InvalidSshKey("is of a type that SSH servers no longer accept; use Ed25519, ECDSA or RSA")),
+        Algorithm::Other(_) => return Err(InvalidSshKey(advice().unwrap_or(OLD_TYPE))),
+        _ => return Err(InvalidSshKey(OLD_TYPE)),
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || "@.-_+:".contains(c);
     if key.comment().len() > 100 || !key.comment().chars().all(allowed) {
@@ -116,6 +118,22 @@ mod tests {
         ] {
             let refused = normalise(text).unwrap_err();
             assert!(refused.0.starts_with(why), "{text:?} → {refused}");
+        }
+    }
+
+    #[test]
+    fn normalise_short_rsa_key_is_refused() {
+        let refused = normalise(include_str!("ssh_key/rsa_1024.pub")).unwrap_err();
+        assert_eq!(refused.0, "is an RSA key of fewer than 2048 bits");
+    }
+
+    /// What other formats contain may stand in a comment.
+    #[test]
+    fn normalise_comment_never_decides_about_the_key() {
+        for (comment, kept) in [("SHA256:laptop", true), ("PRIVATE KEY", false), ("a-cert-v01@openssh.com", true)] {
+            let with = format!("{ED25519} {comment}");
+            let expected = if kept { with.as_str() } else { ED25519 };
+            assert_eq!(normalise(&with).as_deref(), Ok(expected));
         }
     }
 

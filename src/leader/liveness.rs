@@ -1,6 +1,6 @@
 //! Liveness: marks a backend connected when it sends heartbeats and lost when it stops.
 //!
-//! Silence is measured on a monotonic clock and counts only while this replica leads and is connected to the broker.
+//! Silence is measured on a monotonic clock and counts only while this replica could receive heartbeats.
 //! When many backends with instances stop at once, the cause is more likely this side of the network: the role logs an
 //! error and marks none of them lost. Whatever it decides, a silent backend gets no new instances
 //! ([`crate::replica::fleet`]).
@@ -76,8 +76,6 @@ pub struct Liveness {
     pub follower: Arc<Follower>,
     /// The last heartbeats.
     pub heartbeats: Arc<HeartbeatRegistry>,
-    /// The connection that heartbeats arrive on.
-    pub client: async_nats::Client,
     /// A backend that is silent for longer is lost.
     pub lost_after: Duration,
 }
@@ -91,9 +89,6 @@ impl Liveness {
         let mut heartbeats = self.heartbeats.subscribe();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // Silence before this moment does not count.
-        let mut listening_since = Instant::now();
-        let mut last_check = Instant::now();
         let mut mass_failure = false;
         let mut throttle = FactsThrottle::default();
         loop {
@@ -106,13 +101,11 @@ impl Liveness {
                     self.mark_heard_connected(&mut throttle).await;
                 }
                 _ = check.tick() => {
-                    let connected = self.client.connection_state() == async_nats::connection::State::Connected;
-                    // A process that was paused received nothing either.
-                    if !connected || !self.follower.is_live() || last_check.elapsed() > CHECK_INTERVAL * 3 {
-                        listening_since = Instant::now();
+                    // Otherwise the fleet is an old one.
+                    if !self.follower.is_live() {
+                        continue;
                     }
-                    last_check = Instant::now();
-                    let too_many = self.mark_silent_lost(listening_since).await;
+                    let too_many = self.mark_silent_lost().await;
                     if too_many != mass_failure {
                         mass_failure = too_many;
                         if mass_failure {
@@ -155,9 +148,9 @@ impl Liveness {
     }
 
     /// Marks silent backends lost; returns whether too many are silent to do so with those that hold instances.
-    async fn mark_silent_lost(&self, listening_since: Instant) -> bool {
+    async fn mark_silent_lost(&self) -> bool {
         let backends = self.follower.fleet().connected().into_iter().map(|(id, instances)| {
-            let silence = self.heartbeats.silence(id).unwrap_or(Duration::ZERO).min(listening_since.elapsed());
+            let silence = self.heartbeats.silence(id).unwrap_or_default();
             ConnectedBackend { id, holds_instances: instances > 0, silence }
         });
         let (lost, mass_failure) = classify(&backends.collect::<Vec<_>>(), self.lost_after);

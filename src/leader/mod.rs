@@ -229,7 +229,6 @@ impl Leader {
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
             heartbeats: Arc::clone(&self.heartbeats),
-            client: self.agents.client().clone(),
             lost_after: self.lost_after,
         }
     }

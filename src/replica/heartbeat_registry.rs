@@ -72,21 +72,40 @@ struct State {
     new: BTreeSet<BackendId>,
     /// Since when heartbeats can be received without a gap.
     listening_since: Option<Instant>,
+    /// When that was checked last.
+    last_check: Option<Instant>,
 }
 
 impl State {
-    fn heard(&self, backend: BackendId) -> Heard {
+    fn heard(&self, backend: BackendId, now: Instant) -> Heard {
         let last = self.last.get(&backend).map(|last| last.received);
-        Heard { last, listening_since: self.listening_since }
+        Heard { last, listening_since: self.listening_since(now) }
+    }
+
+    /// A process that was paused received nothing meanwhile, and does not listen before its next check.
+    fn listening_since(&self, now: Instant) -> Option<Instant> {
+        if self.was_paused(now) { None } else { self.listening_since }
+    }
+
+    fn was_paused(&self, now: Instant) -> bool {
+        let since = |check| now.saturating_duration_since(check);
+        self.last_check.is_some_and(|check| since(check) > LISTENING_CHECK_INTERVAL * 3)
+    }
+
+    fn check(&mut self, connected: bool, now: Instant) {
+        if !connected || self.was_paused(now) {
+            self.listening_since = Some(now);
+        }
+        self.last_check = Some(now);
     }
 }
 
 impl Heartbeats for HeartbeatRegistry {
     fn heard(&self, backend: BackendId) -> HeardHolder {
-        let state = self.locked();
+        let (state, now) = (self.locked(), Instant::now());
         let last = state.last.get(&backend);
         HeardHolder {
-            silence: state.heard(backend).silence(Instant::now()),
+            silence: state.heard(backend, now).silence(now),
             last: last.and_then(|last| Some((last.heartbeat.agent_run?, last.received_at))),
         }
     }
@@ -121,7 +140,8 @@ impl HeartbeatRegistry {
     /// What a backend's heartbeats say now.
     pub fn now(&self, backend: BackendId) -> MachineNow {
         let state = self.locked();
-        let presence = state.heard(backend).presence(Instant::now(), self.lost_after);
+        let now = Instant::now();
+        let presence = state.heard(backend, now).presence(now, self.lost_after);
         let heartbeat = state.last.get(&backend).map(|last| &last.heartbeat);
         MachineNow {
             presence,
@@ -133,7 +153,8 @@ impl HeartbeatRegistry {
 
     /// For how long this replica has listened and not heard a backend; `None` if it does not listen.
     pub fn silence(&self, backend: BackendId) -> Option<Duration> {
-        self.locked().heard(backend).silence(Instant::now())
+        let now = Instant::now();
+        self.locked().heard(backend, now).silence(now)
     }
 
     /// Begins to count silence anew: from now on heartbeats can be received.
@@ -143,7 +164,8 @@ impl HeartbeatRegistry {
 
     /// How long it takes until every agent that runs has been heard once since this replica began to listen.
     pub fn time_to_settle(&self) -> Duration {
-        let listening = self.locked().listening_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let since = self.locked().listening_since(Instant::now());
+        let listening = since.map_or(Duration::ZERO, |since| since.elapsed());
         HEARTBEAT_INTERVAL.saturating_sub(listening)
     }
 
@@ -185,7 +207,6 @@ impl HeartbeatRegistry {
         self.begin_listening();
         let mut check = tokio::time::interval(LISTENING_CHECK_INTERVAL);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut last_check = Instant::now();
         // Heartbeats of runs that are not known to hold their backend.
         let (mut questions, holders) = (FuturesUnordered::new(), &*holders);
         loop {
@@ -202,11 +223,7 @@ impl HeartbeatRegistry {
                 }
                 _ = check.tick() => {
                     let connected = client.connection_state() == async_nats::connection::State::Connected;
-                    // A process that was paused received nothing either.
-                    if !connected || last_check.elapsed() > LISTENING_CHECK_INTERVAL * 3 {
-                        self.begin_listening();
-                    }
-                    last_check = Instant::now();
+                    self.locked().check(connected, Instant::now());
                     continue;
                 }
             };
@@ -232,5 +249,31 @@ impl HeartbeatRegistry {
                 Err(malformed) => gate.malformed().record(backend, MessageKind::Heartbeat, malformed),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn state_after_a_pause_does_not_listen_until_its_next_check() {
+        let (backend, start) = (BackendId::from_uuid(Uuid::from_u128(1)), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut state = State { listening_since: Some(start), ..State::default() };
+        let silence = |state: &State, seconds| {
+            state.heard(backend, at(seconds)).silence(at(seconds)).map(|silence| silence.as_secs())
+        };
+        for second in 0..=10 {
+            state.check(true, at(second));
+        }
+        assert_eq!(silence(&state, 12), Some(12));
+        assert_eq!(silence(&state, 60), None, "it was paused");
+        state.check(true, at(60));
+        assert_eq!([61, 62].map(|second| silence(&state, second)), [Some(1), Some(2)]);
+        state.check(false, at(62));
+        assert_eq!(silence(&state, 63), Some(1), "it was cut off");
     }
 }

@@ -222,10 +222,8 @@ async fn ensure_all(js: &Context, options: &StreamOptions, existing: Existing) -
     let events = ensure_until(js, &definitions::events(options), options.replicas, existing, deadline).await?;
     // The others get as many replicas as EVENTS has.
     let replicas = Some(events.config.num_replicas);
-    let (assignments, reports, timers) = (definitions::assignments(), definitions::reports(), definitions::timers());
-    let (keys, leader, probe) = (definitions::keys(), definitions::leader(), definitions::probe());
     remake_lease_on_disk(js).await?;
-    for config in [assignments, reports, timers, keys, leader, probe] {
+    for config in beside_events() {
         ensure_until(js, &config, replicas, existing, deadline).await?;
     }
     Ok(events)
@@ -240,6 +238,18 @@ async fn remake_lease_on_disk(js: &Context) -> Result<(), StreamError> {
         remake::delete(js, LEADER_STREAM).await?;
     }
     Ok(())
+}
+
+fn beside_events() -> [Config; 6] {
+    let (assignments, reports, timers) = (definitions::assignments(), definitions::reports(), definitions::timers());
+    [assignments, reports, timers, definitions::keys(), definitions::leader(), definitions::probe()]
+}
+
+/// The names of all streams, each with its size limit in bytes if it has one.
+#[must_use]
+pub fn size_limits(options: &StreamOptions) -> Vec<(String, Option<u64>)> {
+    let all = std::iter::once(definitions::events(options)).chain(beside_events());
+    all.map(|config| (config.name, u64::try_from(config.max_bytes).ok())).collect()
 }
 
 async fn ensure_until(

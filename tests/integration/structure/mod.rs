@@ -10,6 +10,7 @@ mod links;
 mod modules;
 mod schemas;
 mod security;
+mod streams;
 mod testing;
 
 use std::collections::BTreeSet;

@@ -88,6 +88,14 @@ pub struct Config {
     /// Exit with code 3 if the broker refuses the key, instead of retrying.
     #[arg(long, env = "DOCKHOST_EXIT_ON_REFUSED")]
     pub exit_on_refused: bool,
+
+    /// Print the containers of this backend in the container engine, and exit.
+    #[arg(long)]
+    pub list_containers: bool,
+
+    /// Remove the containers of this backend with their files, and exit. Stop its agent first.
+    #[arg(long, conflicts_with = "list_containers")]
+    pub remove_containers: bool,
 }
 
 /// An address as people paste it: with blanks, the line's end of another system, or quotes around it.

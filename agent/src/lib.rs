@@ -13,6 +13,7 @@
 //!   whether it accepts this agent.
 //! - [`machine_status`], [`engine_probe`]: whether this machine can run containers now, for the heartbeats.
 //! - [`images`], [`upkeep`]: what belongs to the machine and not to one instance: images, isolation rules, leftovers.
+//! - [`removal`]: removes what this backend has left in the engine.
 //! - [`app`], [`config`], [`key`], [`telemetry`], [`clock`], [`backoff`]: start-up, configuration and utilities.
 
 pub mod app;
@@ -33,6 +34,7 @@ pub mod machine_status;
 pub mod nodes;
 pub mod ports;
 pub mod reconcile;
+pub mod removal;
 pub mod reports;
 pub mod runtime;
 pub mod step;

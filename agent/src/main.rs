@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use dockhost_agent::app;
 use dockhost_agent::config::Config;
 use dockhost_agent::connect::ConnectError;
-use dockhost_agent::telemetry;
+use dockhost_agent::{removal, telemetry};
 use dockhost_environment::{InvalidConfiguration, Parsed, unknown_variables};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -66,5 +66,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
         // As a shell reports a process that a signal ended.
         std::process::exit(128 + second.as_raw_value());
     });
+    if config.list_containers || config.remove_containers {
+        return removal::run(&config, config.remove_containers).await;
+    }
     app::run(config, stop).await
 }

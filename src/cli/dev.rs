@@ -1,7 +1,7 @@
 //! `dockhost dev`: runs a broker, a database, the server and agents on this machine until Ctrl-C. The data stays.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,15 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::confirmation;
 use crate::app::config::{ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
 use crate::app::{self, Shutdown};
 use crate::broker::write_proof::WriteProof;
 use crate::common::port_owner;
-use crate::dev::agents::AgentLauncher;
+use crate::dev::agents::{AGENTS_DIR, AgentLauncher};
 use crate::dev::broker::DevBroker;
+use crate::dev::containers;
 use crate::dev::engine::{self, Runtime};
 use crate::dev::fetch::{self, MONGOD, NATS_SERVER};
 use crate::dev::log_limit;
@@ -37,7 +39,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The broker's port with `--listen`: agents on other machines need a fixed one.
 const NATS_PORT: u16 = 4222;
 
-/// How to remove what earlier runs left in the container engine.
+/// How to remove what runs with other data directories left in the container engine.
 const REMOVE_CONTAINERS: &str =
     "to remove all of DockHost's: docker rm -f $(docker ps -aq --filter label=dockhost.backend)";
 
@@ -59,9 +61,12 @@ pub struct Dev {
     /// Directory of all data: broker, database, secrets and logs.
     #[arg(long, env = "DOCKHOST_DATA", value_name = "DIR", default_value = ".dockhost")]
     data: PathBuf,
-    /// Delete the data of earlier runs first.
+    /// Delete the data of earlier runs first, and their containers with all files in these.
     #[arg(long)]
     reset: bool,
+    /// Don't ask before containers are removed.
+    #[arg(long, requires = "reset")]
+    yes: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -75,12 +80,10 @@ impl Dev {
         let (host, runtime_dir) = (variable("DOCKER_HOST"), variable("XDG_RUNTIME_DIR"));
         let choice = engine::choose_runtime(self.runtime, host.as_deref(), runtime_dir.as_deref())?;
         if self.reset {
-            reset(&data)?;
-            if choice.runtime == Runtime::Docker {
-                eprintln!(
-                    "the containers of earlier runs go on running, and no agent manages them; {REMOVE_CONTAINERS}"
-                );
+            if choice.runtime == Runtime::Docker && !remove_containers(&data, self.yes, &stop).await? {
+                return Ok(ExitCode::FAILURE);
             }
+            reset(&data)?;
         }
         // Without --listen nothing else lets other machines in either.
         let default = if self.listen.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
@@ -158,6 +161,9 @@ impl Dev {
         }
         mongod.stop().await;
         nats.stop().await;
+        if choice.runtime == Runtime::Docker {
+            print_remaining(&data).await;
+        }
         outcome.map(|()| ExitCode::SUCCESS)
     }
 }
@@ -230,9 +236,45 @@ fn lock(data: &Path) -> anyhow::Result<File> {
     }
 }
 
+/// Removes the containers of the data directory's agents, after saying which; false if the answer is no.
+async fn remove_containers(data: &Path, yes: bool, stop: &CancellationToken) -> anyhow::Result<bool> {
+    let found = containers::list(data).await.context("looking for the containers of earlier runs")?;
+    if found.is_empty() {
+        eprintln!("no containers of earlier runs with this data are left; {REMOVE_CONTAINERS}");
+        return Ok(true);
+    }
+    eprintln!("these containers of earlier runs, with all files in them, will be removed:\n  {}", found.join("\n  "));
+    if !yes {
+        if !io::stdin().is_terminal() {
+            bail!("nothing was done: this can't be undone, so it needs --yes or a confirmation on a terminal");
+        }
+        eprint!("Remove them, and delete all data? This can't be undone. Type yes: ");
+        if !confirmation::yes_is_typed(stop).await? {
+            eprintln!("nothing was done");
+            return Ok(false);
+        }
+    }
+    let removed = containers::remove(data).await.context("removing the containers of earlier runs")?;
+    eprintln!("removed:\n  {}", removed.join("\n  "));
+    Ok(true)
+}
+
+/// Says which containers go on without DockHost.
+async fn print_remaining(data: &Path) {
+    match containers::list(data).await {
+        Ok(left) if left.is_empty() => {}
+        Ok(left) => eprintln!(
+            "these containers stay, and the running ones go on running; the next start manages them again, and --reset \
+             removes them:\n  {}",
+            left.join("\n  ")
+        ),
+        Err(error) => eprintln!("could not look for containers that stay: {error:#}"),
+    }
+}
+
 /// Deletes everything but the downloaded programs and the lock file.
 fn reset(data: &Path) -> anyhow::Result<()> {
-    for name in ["nats", "mongod", "agents", "secrets.json", "running.json", log_limit::LIMIT_FILE] {
+    for name in ["nats", "mongod", AGENTS_DIR, "secrets.json", "running.json", log_limit::LIMIT_FILE] {
         let path = data.join(name);
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {
@@ -280,7 +322,9 @@ fn banner(api: &str, choice: &engine::RuntimeChoice, image: Option<&str>, agents
     }
     println!("\n  Ctrl-C stops broker, database, server and agents; the data stays.");
     if choice.runtime == Runtime::Docker {
-        println!("  Running instances go on without them; {REMOVE_CONTAINERS}");
+        println!(
+            "  Running instances go on without them; the next start manages them again, and --reset removes them."
+        );
     }
     println!();
 }

@@ -2,7 +2,7 @@
 //!
 //! The leader runs the steps. This command only watches, so it may be stopped and run again at any point.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use dockhost_domain::account::{Account, ErasedBy};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::tenancy::Tenancy;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Cluster, ClusterArgs};
+use super::confirmation;
 use crate::broker::assignments::Assignments;
 use crate::broker::streams::remake::{self, StreamSight};
 use crate::broker::streams::{LEADER_BUCKET, LEADER_STREAM};
@@ -121,15 +121,7 @@ impl EraseUser {
         print!(
             "Erase user {user_id}, registered {since}, with {instances} instances? This can't be undone. Type yes: "
         );
-        std::io::stdout().flush()?;
-        let (answer, answered) = oneshot::channel();
-        // A detached thread, because reading from a terminal can't be cancelled.
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let _ = std::io::stdin().read_line(&mut line);
-            let _ = answer.send(line.trim() == "yes");
-        });
-        Ok(stop.run_until_cancelled(answered).await.is_some_and(|answered| answered.unwrap_or(false)))
+        Ok(confirmation::yes_is_typed(stop).await?)
     }
 }
 

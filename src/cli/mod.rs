@@ -1,6 +1,7 @@
 //! The command line: each role of the program is a subcommand.
 
 mod cluster;
+mod confirmation;
 mod connection;
 mod dev;
 mod env_file;

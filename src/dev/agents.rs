@@ -3,8 +3,9 @@
 //! Names and passwords are stored in the data directory, so that a restart signs the same backends in again.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use crate::common::clock;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const AGENT_PROGRAM: &str = "dockhost-agent";
+/// The folder of the data directory that has a folder for each agent.
+pub const AGENTS_DIR: &str = "agents";
+/// The file in an agent's folder that has its key.
+pub const API_KEY_FILE: &str = "api-key";
 const MAX_CONTAINERS_PER_AGENT: u32 = 10;
 
 /// What all embedded agents have in common.
@@ -44,9 +49,11 @@ impl AgentLauncher {
     /// The API refused the agent, or its program can't be started.
     pub async fn start(&self, n: usize) -> anyhow::Result<Child> {
         let name = format!("dev-{n}");
-        let home = self.data.join("agents").join(&name);
-        fs::create_dir_all(&home)?;
+        let home = self.data.join(AGENTS_DIR).join(&name);
+        DirBuilder::new().recursive(true).mode(0o700).create(&home)?;
         let key = self.register(&name, &home).await.with_context(|| format!("registering agent {name}"))?;
+        // With it the containers can be found when no server runs.
+        super::secrets::replace_private(&home.join(API_KEY_FILE), &key)?;
         let args: Vec<OsString> =
             ["--runtime".into(), self.runtime.as_str().into(), "--state-dir".into(), home.clone().into()].into();
         let mut env =
@@ -90,7 +97,7 @@ impl AgentLauncher {
 }
 
 /// The agent's program: the build puts it beside this one; otherwise it is searched for on PATH.
-fn agent_program() -> PathBuf {
+pub fn agent_program() -> PathBuf {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name(AGENT_PROGRAM));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(AGENT_PROGRAM))
 }

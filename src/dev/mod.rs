@@ -10,6 +10,7 @@
 
 pub mod agents;
 pub mod broker;
+pub mod containers;
 pub mod engine;
 pub mod fetch;
 pub mod log_limit;

@@ -166,6 +166,18 @@ pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Writes a file that only its owner can read, in place of an existing one.
+///
+/// # Errors
+/// The file can't be written.
+pub fn replace_private(path: &Path, text: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write_private(path, text)
+}
+
 impl SecretsFile {
     fn generate() -> Result<Self, SecretsError> {
         Ok(Self {

@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::response::IntoResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dockhost::dev::process::{Child, Program, Signal};
 use serde_json::json;
 use tempfile::TempDir;
@@ -42,7 +48,9 @@ impl Dev {
     }
 
     fn env(&self) -> Vec<(&'static str, String)> {
-        vec![("PORT", self.port.to_string())]
+        // Nothing listens there: requests to this machine use no proxy.
+        let proxy = "http://127.0.0.1:9".to_owned();
+        vec![("PORT", self.port.to_string()), ("HTTP_PROXY", proxy.clone()), ("ALL_PROXY", proxy)]
     }
 
     /// Starts it; returns when it has printed its banner.
@@ -201,4 +209,63 @@ async fn dev_docker_requested_without_engine_is_refused() {
     for text in [socket.display().to_string().as_str(), "--runtime simulated", "DOCKER_HOST"] {
         assert!(output.err.contains(text), "{text}: {output:?}");
     }
+}
+
+/// A container engine that lists two containers: one of the backend with this id, and one of another.
+struct FakeEngine {
+    url: String,
+    removed: Arc<Mutex<Vec<String>>>,
+}
+
+impl FakeEngine {
+    fn start(socket: &Path, backend: &str) -> Self {
+        let removed = Arc::<Mutex<Vec<String>>>::default();
+        let container = |id: &str, backend: &str| {
+            json!({ "Id": id, "Names": [format!("/{id}-name")], "State": "running",
+            "Labels": { "dockhost.backend": backend } })
+        };
+        let listed = json!([container("own", backend), container("foreign", "0193b3a0-0000-7000-8000-0000000000ff")]);
+        let version = json!({ "Version": "28.0.0", "ApiVersion": "1.44", "MinAPIVersion": "1.24" });
+        let record = Arc::clone(&removed);
+        let answer = move |request: Request| {
+            let path = request.uri().path().to_owned();
+            if request.method() == Method::DELETE {
+                record.lock().unwrap().push(path.rsplit('/').next().unwrap().to_owned());
+                return StatusCode::NO_CONTENT.into_response();
+            }
+            let body = if path.ends_with("/containers/json") { &listed } else { &version };
+            axum::Json(body.clone()).into_response()
+        };
+        let app = axum::Router::new().fallback(async move |request: Request| answer(request));
+        let listener = tokio::net::UnixListener::bind(socket).unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { url: format!("unix://{}", socket.display()), removed }
+    }
+}
+
+#[tokio::test]
+async fn dev_reset_removes_the_containers_of_its_own_agents_after_consent() {
+    const BACKEND: &str = "0193b3a0-0000-7000-8000-000000000001";
+    let dev = Dev::new().await;
+    let engine = FakeEngine::start(&dev.data.path().join("engine.sock"), BACKEND);
+    let home = dev.data.path().join("agents/dev-1");
+    std::fs::create_dir_all(&home).unwrap();
+    let claims = URL_SAFE_NO_PAD.encode(json!({ "sub": BACKEND }).to_string());
+    std::fs::write(home.join("api-key"), format!("head.{claims}.signature")).unwrap();
+    // Nothing starts after the reset, because the port is in use.
+    let occupied = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let env = [("PORT", occupied.local_addr().unwrap().port().to_string()), ("DOCKER_HOST", engine.url.clone())];
+    let data = dev.data.path().display().to_string();
+    let reset = ["dev", "--runtime", "docker", "--data", &data, "--reset"];
+
+    let unconfirmed = run(dev.data.path(), &reset, &env).await;
+    assert!(unconfirmed.code == 1 && unconfirmed.err.contains("needs --yes"), "{unconfirmed:?}");
+    assert!(unconfirmed.err.contains("own own-name (running)"), "{unconfirmed:?}");
+    assert!(home.exists() && engine.removed.lock().unwrap().is_empty(), "{unconfirmed:?}");
+
+    let confirmed = run(dev.data.path(), &[&reset[..], &["--yes"]].concat(), &env).await;
+    assert!(confirmed.code == 1 && confirmed.err.contains("choose another port"), "{confirmed:?}");
+    assert!(!confirmed.err.contains("foreign"), "{confirmed:?}");
+    assert_eq!(*engine.removed.lock().unwrap(), ["own"]);
+    assert!(!home.exists());
 }

@@ -30,10 +30,12 @@ mod isolation;
 mod labels;
 mod network;
 mod recreate;
+mod removal;
 mod rules;
 mod ssh;
 
 pub use engine::{Engine, EngineError, connect};
+pub use removal::{ListedContainer, containers_of, remove_container};
 
 use errors::{container_error, other_error};
 

@@ -122,7 +122,7 @@ async fn free_name(docker: &Docker, container: &Container) -> Result<(), Runtime
     docker.rename_container(&container.id, options).await.map_err(container_error("could not rename the container"))
 }
 
-async fn remove(docker: &Docker, id: &str) -> Result<(), RuntimeError> {
+pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), RuntimeError> {
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     docker.remove_container(id, Some(options)).await.map_err(container_error("could not remove the container"))
 }

@@ -17,6 +17,7 @@ use crate::app::startup::{Connections, Replica};
 use crate::app::supervise::Supervisor;
 use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
+use crate::broker::access;
 use crate::broker::write_proof::WriteProof;
 use crate::common::shutdown::ShutdownStages;
 use crate::http::app::App;
@@ -83,7 +84,8 @@ async fn start(
     if let Some(tls) = tls {
         supervisor.spawn("certificate", |cancel| tls.watch(cancel));
     }
-    services.start(supervisor);
+    let signer = services.start(supervisor);
+    access::check(&urls.nats_url, &signer).await?;
     tasks::start_replica(supervisor, &replica, snapshot_writer, start);
     tasks::start_log_monitor(supervisor, &replica).await?;
     tasks::start_election(supervisor, &replica, args, stages.announced.clone()).await?;

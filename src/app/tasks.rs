@@ -35,6 +35,7 @@ pub struct Services {
     callout: Callout,
     hello: Service<HelloHandler>,
     confirm: Service<ConfirmHandler>,
+    signer: Arc<Signer>,
 }
 
 /// Subscribes the services at the broker.
@@ -47,7 +48,7 @@ pub async fn open_services(
     let Connections { broker, agents, .. } = &replica.connections;
     let gate = &replica.gate;
     let authenticator = Arc::new(LogBackendAuthenticator::new(Arc::clone(&replica.executor), api_keys));
-    let signer = Signer::from_seed(callout)?;
+    let signer = Arc::new(Signer::from_seed(callout)?);
     let hello = HelloHandler {
         holders: Arc::clone(&replica.holders),
         enrolments: authenticator.clone(),
@@ -59,18 +60,20 @@ pub async fn open_services(
     let (holders, executor) = (Arc::clone(&replica.holders), Arc::clone(&replica.executor));
     let confirm = ConfirmHandler { assignments, holders, executor };
     Ok(Services {
-        callout: Callout::open(broker.clone(), signer, authenticator, Arc::clone(gate)).await?,
+        signer: Arc::clone(&signer),
+        callout: Callout::open(broker.clone(), Arc::clone(&signer), authenticator, Arc::clone(gate)).await?,
         hello: Service::open(agents.clone(), hello, Arc::clone(gate)).await?,
         confirm: Service::open(agents.clone(), confirm, Arc::clone(gate)).await?,
     })
 }
 
 impl Services {
-    /// Starts to answer.
-    pub fn start(self, supervisor: &Supervisor) {
+    /// Starts to answer; returns what signs the answers of the callout.
+    pub fn start(self, supervisor: &Supervisor) -> Arc<Signer> {
         supervisor.spawn("callout", |cancel| self.callout.run(cancel));
         supervisor.spawn("hello", |cancel| self.hello.run(cancel));
         supervisor.spawn("confirm", |cancel| self.confirm.run(cancel));
+        self.signer
     }
 }
 

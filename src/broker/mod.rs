@@ -6,13 +6,14 @@
 //! - [`connect`]: the connection. [`nodes`]: which node it uses. [`durability`]: whether the broker's nodes sync each write.
 //! - [`streams`]: the streams and buckets. [`consumer`]: how they are read. [`write_proof`], [`write_probe`]: when
 //!   the broker last stored.
-//! - [`callout`], [`jwt`]: authentication of backends. [`service`]: what the services for agents have in common.
+//! - [`callout`], [`jwt`]: authentication of backends; [`access`]: whether the broker does what they say. [`service`]: what the services for agents have in common.
 //! - [`agent_limits`], [`agent_gate`], [`flood_guard`]: how much each backend may send, and what happens beyond it.
 //! - [`dropped`]: what agents sent in vain: nobody could read it, or another agent holds the backend ([`key_holder`],
 //!   [`holders`]).
 //! - [`hello`]: the service that agents greet; `confirm`, which needs the log, is in `replica`. [`assignments`]: the stream
 //!   that both serve.
 
+pub mod access;
 pub mod agent_gate;
 pub mod agent_limits;
 pub mod assignments;

@@ -143,6 +143,20 @@ async fn serve_with_an_open_broker_is_refused() {
     open.kill().await.unwrap();
 }
 
+/// Agents would be told that their keys are wrong.
+#[tokio::test]
+async fn serve_with_another_callout_seed_than_the_brokers_key_is_refused() {
+    let world = World::start(1).await;
+    let mut env = world.server_env();
+    let seed = nkeys::KeyPair::new_account();
+    env.push(("DOCKHOST_CALLOUT_SEED", seed.seed().unwrap()));
+    let output = run(world.data.path(), &["serve"], &env).await;
+    let expected = format!("DOCKHOST_CALLOUT_KEY has to be {}", seed.public_key());
+    assert!(output.code == 1 && output.err.contains(&expected), "{output:?}");
+    assert!(!output.err.contains(&seed.seed().unwrap()), "the seed is shown: {output:?}");
+    assert_eq!(world.client(0).get("/health").await.status, 200, "the replica with the right seed still serves");
+}
+
 #[tokio::test]
 async fn env_file_of_the_working_directory_only_is_read_and_its_text_is_never_shown() {
     let parent = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ mod signer;
 #[cfg(test)]
 mod tests;
 
-pub use permissions::Permissions;
+pub use permissions::{CHECK_SUBJECT, Permissions};
 pub use request::{AuthRequest, InvalidRequest};
 pub use signer::{MAX_LIFETIME, SignError, Signer};
 

@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::broker::streams::ASSIGNMENTS;
 
+/// The subject of [`crate::broker::access`].
+pub const CHECK_SUBJECT: &str = "dockhost.check";
+
 /// What a connection may publish and subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Permissions {
@@ -19,6 +22,13 @@ struct AllowList {
 }
 
 impl Permissions {
+    /// One subject, which only the sender itself reads.
+    #[must_use]
+    pub fn of_check() -> Self {
+        let only = || AllowList { allow: vec![CHECK_SUBJECT.to_owned()] };
+        Self { r#pub: only(), sub: only() }
+    }
+
     /// The subjects of one backend.
     #[must_use]
     pub fn of(backend: BackendId) -> Self {

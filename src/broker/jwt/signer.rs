@@ -17,6 +17,9 @@ use crate::common::clock;
 const AGENTS_ACCOUNT: &str = "AGENTS";
 /// The longest lifetime of a connection; then the client has to authenticate again.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
+/// What a token of [`Signer::check_token`] begins with, and for how long it and its connection are valid.
+const CHECK_PREFIX: &str = "dockhost-check.";
+const CHECK_LIFETIME: Duration = Duration::from_secs(30);
 /// The broker ignores the limits of a user from the callout; those of the account apply to each connection.
 const NO_USER_LIMIT: i64 = -1;
 
@@ -109,6 +112,16 @@ impl Signer {
         now: Timestamp,
         lifetime: Duration,
     ) -> Result<String, SignError> {
+        self.accept(request, (backend.to_string(), Permissions::of(backend)), now, lifetime)
+    }
+
+    fn accept(
+        &self,
+        request: &AuthRequest,
+        (name, permissions): (String, Permissions),
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Result<String, SignError> {
         let user = self.sign(&NatsClaims {
             jti: clock::fresh_uuid().to_string(),
             iat: now.seconds(),
@@ -116,9 +129,9 @@ impl Signer {
             iss: &self.issuer,
             sub: &request.user,
             aud: AGENTS_ACCOUNT,
-            name: Some(backend.to_string()),
+            name: Some(name),
             nats: UserClaims {
-                permissions: Permissions::of(backend),
+                permissions,
                 subs: NO_USER_LIMIT,
                 data: NO_USER_LIMIT,
                 payload: NO_USER_LIMIT,
@@ -127,6 +140,43 @@ impl Signer {
             },
         })?;
         self.respond(request, now, Some(&user), None)
+    }
+
+    /// A token for a connection that can do nothing. Only the holder of this seed can make it, and every replica with the
+    /// seed accepts it for [`CHECK_LIFETIME`].
+    ///
+    /// # Errors
+    /// [`SignError::Sign`].
+    pub fn check_token(&self, now: Timestamp) -> Result<String, SignError> {
+        let signed = format!("{CHECK_PREFIX}{}", now.millis());
+        let signature = self.key.sign(signed.as_bytes()).map_err(SignError::Sign)?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// Whether [`Signer::check_token`] made the token a moment ago.
+    #[must_use]
+    pub fn made_check_token(&self, token: &str, now: Timestamp) -> bool {
+        let Some((signed, signature)) = token.rsplit_once('.') else { return false };
+        let Some(millis) = signed.strip_prefix(CHECK_PREFIX).and_then(|millis| millis.parse().ok()) else {
+            return false;
+        };
+        let made = Timestamp::from_millis(millis);
+        now.millis().abs_diff(made.millis()) <= CHECK_LIFETIME.as_millis().try_into().unwrap_or(u64::MAX)
+            && URL_SAFE_NO_PAD.decode(signature).is_ok_and(|it| self.key.verify(signed.as_bytes(), &it).is_ok())
+    }
+
+    /// The response that accepts a connection that can do nothing.
+    ///
+    /// # Errors
+    /// [`SignError::Sign`], [`SignError::Serialise`].
+    pub fn allow_check(&self, request: &AuthRequest, now: Timestamp) -> Result<String, SignError> {
+        self.accept(request, ("check".to_owned(), Permissions::of_check()), now, CHECK_LIFETIME)
+    }
+
+    /// The public half of the key, which `nats.conf` names as the issuer.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// The response that refuses a connection. The broker logs the reason; the client does not get it.

@@ -109,3 +109,21 @@ fn signer_from_seed_accepts_account_seeds_only() {
     assert!(matches!(Signer::from_seed(&user.into()), Err(SignError::NotAnAccount)));
     assert!(matches!(Signer::from_seed(&"SA".into()), Err(SignError::Seed(_))));
 }
+
+#[test]
+fn check_token_is_accepted_for_a_moment_and_from_the_same_seed_only() {
+    let (signer, other, now) = (signer(), signer(), Timestamp::from_millis(1_000_000));
+    let token = signer.check_token(now).unwrap();
+    assert!(signer.made_check_token(&token, now.after(Duration::from_secs(30))));
+    assert!(!signer.made_check_token(&token, now.after(Duration::from_secs(31))));
+    assert!(!other.made_check_token(&token, now));
+    assert!(!signer.made_check_token(&token.replace("1000000", "1000001"), now));
+    assert!(!signer.made_check_token("secret", now));
+
+    let server = KeyPair::new_server();
+    let request = AuthRequest::read(request(&server, &request_claims(&server.public_key())).as_bytes()).unwrap();
+    let response = claims(&signer.allow_check(&request, now).unwrap());
+    let user = claims(response["nats"]["jwt"].as_str().unwrap());
+    let only = json!({ "allow": [CHECK_SUBJECT] });
+    assert_eq!((&user["nats"]["pub"], &user["nats"]["sub"], &user["exp"]), (&only, &only, &json!(1030)));
+}

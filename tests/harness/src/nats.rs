@@ -86,6 +86,15 @@ impl Nats {
         nats
     }
 
+    /// Starts one node with a changed configuration.
+    pub async fn with_config(change: impl FnOnce(&str) -> String) -> Self {
+        let mut nats = Self::empty();
+        nats.add_local("", "").await;
+        std::fs::write(nats.directory("").join(CONFIG_FILE), change(CONFIG)).unwrap();
+        nats.restart().await;
+        nats
+    }
+
     /// Stops the node gracefully and restarts it with the normal configuration, address and store.
     pub async fn reopen(&mut self) {
         if let Some(child) = self.nodes[0].child.take() {

@@ -38,7 +38,7 @@ async fn callout_wrong_or_missing_key_is_refused() {
 async fn callout_with_a_foreign_signature_accepts_no_connection() {
     let world = World::new().await;
     world.callout.cancel();
-    let foreign = Signer::from_seed(&GeneratedSecrets::generate().unwrap().callout).unwrap();
+    let foreign = Arc::new(Signer::from_seed(&GeneratedSecrets::generate().unwrap().callout).unwrap());
     let callout = Callout::open(world.main.clone(), foreign, world.enrolled.clone(), Arc::default()).await.unwrap();
     tokio::spawn(callout.run(CancellationToken::new()));
     assert!(world.connect("ada's", world.ada).await.is_err());
@@ -50,7 +50,7 @@ async fn callout_is_shared_by_the_replicas() {
     let world = World::new().await;
     let signer = Signer::from_seed(&world.nats.secrets.callout).unwrap();
     let second = world.nats.main().await;
-    let callout = Callout::open(second, signer, world.enrolled.clone(), Arc::default()).await.unwrap();
+    let callout = Callout::open(second, Arc::new(signer), world.enrolled.clone(), Arc::default()).await.unwrap();
     tokio::spawn(callout.run(CancellationToken::new()));
     for _ in 0..4 {
         world.connect("ada's", world.ada).await.unwrap();

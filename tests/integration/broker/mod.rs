@@ -3,6 +3,7 @@
 //! These tests run against a real nats-server with the project's own `nats.conf`, so that accounts, exports and signed
 //! permissions are tested together.
 
+mod access;
 mod allowed;
 mod assignments;
 mod authentication;
@@ -85,7 +86,7 @@ impl World {
         let (ada, bob) = (BackendId::from_uuid(clock::fresh_uuid()), BackendId::from_uuid(clock::fresh_uuid()));
         let enrolled = Arc::new(Enrolled(HashMap::from([("ada's".to_owned(), ada), ("bob's".to_owned(), bob)])));
         let callout = CancellationToken::new();
-        let signer = Signer::from_seed(&nats.secrets.callout).unwrap();
+        let signer = Arc::new(Signer::from_seed(&nats.secrets.callout).unwrap());
         let callout_service = Callout::open(main.clone(), signer, enrolled.clone(), Arc::default())
             .await
             .unwrap()

@@ -33,9 +33,10 @@ pub(super) struct Guard {
 }
 
 /// The chain that decides about forwarded connections first. Docker's is for such rules, but a firewall script may have
-/// removed the jump to it; Podman has none.
+/// removed the jump to it, and Podman on a machine with Docker puts its rules before it.
 pub(super) fn forward_chain(saved: &str) -> &'static str {
-    if saved.lines().any(|line| line == "-A FORWARD -j DOCKER-USER") { "DOCKER-USER" } else { "FORWARD" }
+    let first = saved.lines().find(|line| line.starts_with("-A FORWARD ") && jump(line).is_none());
+    if first == Some("-A FORWARD -j DOCKER-USER") { "DOCKER-USER" } else { "FORWARD" }
 }
 
 /// The rules that belong to DockHost, in order, and where the jumps must be. Two equal results mean equal protection.
@@ -134,9 +135,12 @@ mod tests {
         let with_docker = repair(Family::V4, "-A FORWARD -j DOCKER-USER\n", &guard());
         assert!(with_docker.contains("\n-I INPUT -i dockhost0 -j DOCKHOST-HOST\n"), "{with_docker}");
         assert!(with_docker.contains("\n-I DOCKER-USER -i dockhost0 -j DOCKHOST-OUT\n"), "{with_docker}");
-        // A firewall script has removed the jump to Docker's chain, or the engine is Podman.
-        let without = repair(Family::V4, ":DOCKER-USER - [0:0]\n", &guard());
-        assert!(without.contains("\n-I FORWARD -i dockhost0 -j DOCKHOST-OUT\n"), "{without}");
+        // A firewall script has removed the jump to Docker's chain, or the engine is Podman, beside Docker or alone.
+        let beside = "-A FORWARD -j NETAVARK_FORWARD\n-A FORWARD -j DOCKER-USER\n";
+        for saved in [":DOCKER-USER - [0:0]\n", "-A FORWARD -j NETAVARK_FORWARD\n", beside] {
+            let repair = repair(Family::V4, saved, &guard());
+            assert!(repair.contains("\n-I FORWARD -i dockhost0 -j DOCKHOST-OUT\n"), "{saved}: {repair}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use dockhost_chaos::observation::{Change, Entry, NodeCopy, Verified};
 use dockhost_chaos::prober::Probe;
 use dockhost_chaos::report::{Evidence, Injection, Kind, Part, Report};
 use dockhost_domain::ids::InstanceId;
+use dockhost_domain::subject::BARRIER;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::model::Folded;
 use dockhost_projections::registry::ModelVisitor;
@@ -363,6 +364,10 @@ fn checker_different_nodes_violate_i14() {
     };
     let mut report = valid_report();
     report.observation.copies.push(copy(&report));
+    assert_eq!(check(&report), vec![]);
+    // A barrier that was written since is no event.
+    let end = report.observation.log.last().unwrap().sequence;
+    report.observation.copies[0].entries.push((end + 1, BARRIER.to_owned(), String::new()));
     assert_eq!(check(&report), vec![]);
     let lacks = |report: &mut Report| {
         let mut copy = copy(report);

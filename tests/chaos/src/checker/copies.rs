@@ -1,12 +1,15 @@
 //! I14: all nodes have the same log.
 
+use dockhost_domain::subject::BARRIER;
+
 use super::{Invariant, Violations};
 use crate::observation::Observation;
 
 pub(super) fn check(observation: &Observation, violations: &mut Violations) {
     for copy in &observation.copies {
-        let mut node_entries = copy.entries.iter();
-        for entry in &observation.log {
+        // Barriers are no events; the stream keeps only the newest, and servers write them also while this is read.
+        let mut node_entries = copy.entries.iter().filter(|(_, subject, _)| subject != BARRIER);
+        for entry in observation.log.iter().filter(|entry| entry.subject != BARRIER) {
             match node_entries.next() {
                 Some((sequence, subject, hash))
                     if (*sequence, subject, hash) == (entry.sequence, &entry.subject, &entry.hash) => {}

@@ -38,29 +38,30 @@ fn probes(report: &Report, probe: Probe, replica: Option<usize>) -> Vec<&Operati
     found
 }
 
-/// The spans without a success, each from a response to the start of the next success, that are longer than the bound.
+/// The spans without a success, each from a success to the start of the last attempt that failed, that are longer than the
+/// bound. Later answers may be from after the end of the fault.
 fn failing(attempts: &[&Operation], probe: Probe) -> Vec<(u64, u64)> {
     let mut spans = Vec::new();
     let mut since = None;
     let mut failed = 0;
-    let mut last_end = 0;
+    let mut last_failed = 0;
     for operation in attempts {
         // A refusal because of the instance's state shows that commands are decided.
         let is_decided = operation.status().is_some_and(|status| (400..500).contains(&status));
         if probe.succeeded(operation) || is_decided {
             if let Some(since) = since.filter(|_| failed >= MIN_ATTEMPTS) {
-                spans.push((since, operation.begun.ms));
+                spans.push((since, last_failed));
             }
             // With several replicas, a success may end after a failure that began later.
             since = Some(since.unwrap_or(0).max(operation.ended.ms));
             failed = 0;
         } else {
             failed += 1;
+            last_failed = operation.begun.ms;
         }
-        last_end = last_end.max(operation.ended.ms);
     }
     if let Some(since) = since.filter(|_| failed >= MIN_ATTEMPTS) {
-        spans.push((since, last_end));
+        spans.push((since, last_failed));
     }
     spans.retain(|(from, to)| to.saturating_sub(*from) > BOUND);
     spans

@@ -1,5 +1,6 @@
 //! The database is dropped under running replicas, or replaced by an older copy of its files.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ fn stores(system: &System) -> Vec<PathBuf> {
     (0..mongods.len()).map(|n| mongods.store(n).path.clone()).collect()
 }
 
-/// Copies the files of a directory into another.
+/// Copies the files of a directory into another, durably: a later power cut must not lose them.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -108,6 +109,8 @@ fn copy(from: &Path, to: &Path) {
             copy(&source, &target);
         } else {
             std::fs::copy(&source, &target).unwrap();
+            File::open(&target).unwrap().sync_all().unwrap();
         }
     }
+    File::open(to).unwrap().sync_all().unwrap();
 }

@@ -1,5 +1,6 @@
 //! Connects the agent's parts and runs them until shutdown.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ async fn run_with<R: Runtime>(
     let (outbox, changed, refused) = (Outbox::default(), Arc::new(Notify::new()), CancellationToken::new());
     // Listed before the first heartbeat, which contains the number of containers.
     let listed = runtime.list(None).await.context("could not list the containers")?;
-    capacity.replace_all(listed.iter().map(|container| container.instance));
+    capacity.replace_all(listed.iter().map(|container| container.instance), &HashSet::new());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         backend = %key.backend(),

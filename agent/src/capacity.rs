@@ -76,10 +76,12 @@ impl Capacity {
         true
     }
 
-    /// Replaces the set of instances that use a place.
-    pub fn replace_all(&self, instances: impl IntoIterator<Item = InstanceId>) {
-        let used = instances.into_iter().collect();
-        self.inner().used = used;
+    /// Replaces the set of instances that use a place. Those with a worker (`busy`) are left as they are: the worker knows
+    /// more than a list of containers, and only [`Self::reserve`] may give it a place.
+    pub fn replace_all(&self, instances: impl IntoIterator<Item = InstanceId>, busy: &HashSet<InstanceId>) {
+        let mut inner = self.inner();
+        inner.used.retain(|instance| busy.contains(instance));
+        inner.used.extend(instances.into_iter().filter(|instance| !busy.contains(instance)));
     }
 
     /// Records whether this instance has a container.
@@ -127,5 +129,17 @@ mod tests {
         capacity.set_exists(id(1), false);
         assert!(capacity.reserve(id(3)));
         assert_eq!((capacity.used(), capacity.max()), (2, 2));
+    }
+
+    #[test]
+    fn capacity_replaced_gives_and_takes_no_place_of_a_busy_instance() {
+        let id = |n| InstanceId::from_uuid(Uuid::from_u128(n));
+        let capacity = Capacity::new(3);
+        assert!(capacity.reserve(id(1)) && capacity.reserve(id(2)));
+        // 1 is being created, 3 waits for its confirmation, and 4 was removed after the containers were listed.
+        capacity.replace_all([id(4), id(5), id(6)], &[id(1), id(3), id(4)].into());
+        assert_eq!(capacity.used(), 3);
+        let got_a_place = [1, 2, 3, 4, 5, 6].map(|n| capacity.reserve(id(n)));
+        assert_eq!(got_a_place, [true, false, false, false, true, true]);
     }
 }

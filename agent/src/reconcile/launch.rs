@@ -76,10 +76,8 @@ impl<R: Runtime> Reconciler<R> {
             }
             Err(error @ RuntimeError::ImageMissing(_)) => refused("image_missing", error.for_users().to_string()),
             Err(error @ RuntimeError::NoPorts(_)) => refused("no_ports", error.for_users().to_string()),
-            Err(error) => {
-                self.0.capacity.set_exists(assignment.instance_id, false);
-                Err(error)
-            }
+            // The container may exist, so its place stays reserved until the next list.
+            Err(error) => Err(error),
         }
     }
 

@@ -5,7 +5,7 @@
 //! concurrently, within a limit. A worker lists, decides with [`crate::step`], executes and lists again, always for the
 //! newest assignment. All state here can be lost: it only prevents repeated reports and paces retries.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -282,12 +282,12 @@ impl<R: Runtime> Reconciler<R> {
         }
         let now = Instant::now();
         let mut entries = self.0.entries();
-        let unlisted_in_use: HashSet<InstanceId> = entries
-            .iter()
-            .filter(|(_, entry)| entry.has_worker || entry.has_container())
-            .map(|(instance, _)| *instance)
-            .collect();
-        self.0.capacity.replace_all(actual.keys().copied().chain(unlisted_in_use));
+        let those = |matches: fn(&InstanceEntry) -> bool| {
+            entries.iter().filter(move |(_, entry)| matches(entry)).map(|(instance, _)| *instance)
+        };
+        // A container may have been created since the list.
+        let counted = actual.keys().copied().chain(those(InstanceEntry::has_container));
+        self.0.capacity.replace_all(counted, &those(|entry| entry.has_worker).collect());
         for (instance, entry) in entries.iter_mut().filter(|(_, entry)| !entry.has_worker) {
             let Some(assignment) = &entry.assignment else { continue };
             let mut containers = actual.remove(instance).unwrap_or_default();

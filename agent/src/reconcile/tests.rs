@@ -22,6 +22,8 @@ struct Fake {
     containers: Mutex<Vec<Container>>,
     failures: Mutex<VecDeque<RuntimeError>>,
     created: AtomicUsize,
+    /// Whether the next creation fails although it creates the container.
+    creation_unanswered: AtomicBool,
     ssh_silent: bool,
     engine_down: AtomicBool,
     engine_hangs: AtomicBool,
@@ -96,7 +98,7 @@ impl Runtime for Arc<Fake> {
             state: ContainerState::Created,
             host_keys: HostKeys::default(),
         });
-        Ok(())
+        if self.creation_unanswered.swap(false, Ordering::Relaxed) { Err(transient()) } else { Ok(()) }
     }
 
     async fn start(&self, container: &Container, _spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
@@ -254,6 +256,16 @@ impl Fixture {
     }
 }
 
+/// Waits until the condition holds.
+async fn wait_until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(3600), wait).await.is_ok(), "the condition never holds");
+}
+
 fn instance(n: u128) -> InstanceId {
     InstanceId::from_uuid(Uuid::from_u128(n))
 }
@@ -333,12 +345,7 @@ async fn reconciler_unconfirmed_assignment_creates_no_container() {
     fixture.confirmer.unavailable.store(true, Ordering::Relaxed);
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     fixture.reconciler.assign(assignment(2, 1, DesiredState::Running));
-    let many_requests = async {
-        while fixture.confirmer.requests.load(Ordering::Relaxed) < 20 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(3600), many_requests).await.unwrap();
+    wait_until(|| fixture.confirmer.requests.load(Ordering::Relaxed) >= 20).await;
     assert_eq!(
         (fixture.fake.created.load(Ordering::Relaxed), fixture.reports.count()),
         (0, 0),
@@ -385,6 +392,37 @@ async fn reconciler_concurrent_creations_never_exceed_the_limit() {
     fixture.reconciler.resync().await.unwrap();
     fixture.wait_until_idle().await;
     assert_eq!(fixture.fake.containers.lock().unwrap().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resync_while_creations_await_confirmation_gives_them_no_place() {
+    let fixture = fixture(Fake::default(), 1);
+    fixture.confirmer.unavailable.store(true, Ordering::Relaxed);
+    for n in 1..=3 {
+        fixture.reconciler.assign(assignment(n, 1, DesiredState::Running));
+    }
+    wait_until(|| fixture.confirmer.requests.load(Ordering::Relaxed) >= 3).await;
+    fixture.reconciler.resync().await.unwrap();
+    assert_eq!(fixture.reconciler.0.capacity.used(), 0, "none has a place yet");
+    fixture.confirmer.unavailable.store(false, Ordering::Relaxed);
+    fixture.wait_until_idle().await;
+    assert_eq!(fixture.fake.containers.lock().unwrap().len(), 1);
+    let refused = |report: &&Report| matches!(report.kind, ReportKind::InstanceRefused(_));
+    assert_eq!(fixture.reports.0.lock().unwrap().iter().filter(refused).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reconciler_creation_of_unknown_outcome_keeps_its_place() {
+    let fixture = fixture(Fake::default(), 1);
+    fixture.fake.creation_unanswered.store(true, Ordering::Relaxed);
+    fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
+    wait_until(|| fixture.fake.created.load(Ordering::Relaxed) == 1).await;
+    // The first one waits for its retry.
+    fixture.reconciler.assign(assignment(2, 1, DesiredState::Running));
+    assert_eq!(fixture.reports.failure("no_capacity").await.instance_id, instance(2));
+    assert_eq!(fixture.reports.running().await.instance_id, instance(1));
+    fixture.wait_until_idle().await;
+    assert_eq!(fixture.fake.containers.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

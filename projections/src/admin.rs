@@ -14,6 +14,10 @@ pub const REPLICA_SET_NAME: &str = "dockhost";
 pub const PRIMARY_TIMEOUT: Duration = Duration::from_secs(30);
 const ALREADY_INITIALIZED: i32 = 23;
 
+/// How long members wait for a silent primary before they elect another one. MongoDB's default is 10 s, during which
+/// GETs are refused.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The replica set could not be initiated.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -41,7 +45,10 @@ pub async fn initiate_replica_set(uri: &str) -> Result<(), AdminError> {
         (0_i32..).zip(&hosts).map(|(id, host)| doc! { "_id": id, "host": host.to_string() }).collect();
     let client = direct_client(uri, PRIMARY_TIMEOUT).await?;
     let admin = client.database("admin");
-    match admin.run_command(doc! { "replSetInitiate": { "_id": REPLICA_SET_NAME, "members": members } }).await {
+    let election_millis = i64::try_from(ELECTION_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+    let settings = doc! { "electionTimeoutMillis": election_millis };
+    let config = doc! { "_id": REPLICA_SET_NAME, "members": members, "settings": settings };
+    match admin.run_command(doc! { "replSetInitiate": config }).await {
         Ok(_) => {}
         Err(error) if code(&error) == Some(ALREADY_INITIALIZED) => {}
         Err(error) => return Err(error.into()),

@@ -43,8 +43,9 @@ pub enum StoreError {
     },
 }
 
-/// `NotWritablePrimary` and similar: the node is not the primary, or is shutting down.
-const NO_PRIMARY: [i32; 7] = [91, 189, 10107, 11600, 11602, 13435, 13436];
+/// `NotWritablePrimary` and similar: the node is not the primary, is shutting down, or has just been elected and has no
+/// majority-committed snapshot yet (134, 246).
+const NO_PRIMARY: [i32; 9] = [91, 134, 189, 246, 10107, 11600, 11602, 13435, 13436];
 
 impl StoreError {
     pub(crate) fn rejected(why: impl Into<Cause>) -> Self {

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mongodb::Database;
+use tokio::time::{Instant, sleep};
 
 pub use checkpoint::{BuildStatus, Checkpoint};
 pub use collection::CollectionName;
@@ -40,6 +41,8 @@ pub(crate) use write::encode;
 
 /// The timeout of one operation, including the wait for a connection.
 pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// The delay before a read is repeated. A member that is being elected or shut down refuses reads at once.
+const READ_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// The timeout of an operation on many documents: storing a batch, creating an index, dropping a collection.
 const BULK_OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -66,6 +69,28 @@ impl MongoStore {
         Fut: Future<Output = mongodb::error::Result<T>> + Send + 'static,
     {
         self.inner.runner.run(OPERATION_TIMEOUT, operation(self.inner.database.clone())).await
+    }
+
+    /// Runs a read, and repeats it while no primary is found, until `OPERATION_TIMEOUT` is over. The driver repeats it only
+    /// once and waits for 2 s; an election takes longer.
+    pub(crate) async fn run_read<T, F, Fut>(&self, read: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(Database) -> Fut,
+        Fut: Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    {
+        let deadline = Instant::now() + OPERATION_TIMEOUT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.inner.runner.run(left, read(self.inner.database.clone())).await {
+                Err(StoreError::Unavailable(cause)) if Instant::now() + READ_RETRY_DELAY < deadline => {
+                    tracing::debug!(%cause, "repeating a read");
+                    sleep(READ_RETRY_DELAY).await;
+                }
+                Err(StoreError::TimedOut { .. }) => return Err(StoreError::TimedOut { after: OPERATION_TIMEOUT }),
+                result => return result,
+            }
+        }
     }
 
     /// Runs an operation on many documents.

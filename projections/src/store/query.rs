@@ -153,10 +153,13 @@ impl MongoStore {
         stages.push(doc! { "$unionWith": { "coll": COLLECTION, "pipeline": checkpoint } });
         let name = collection.as_str().to_owned();
         let mut rows: Vec<RawDocumentBuf> = self
-            .run(|database| async move {
-                let documents = database.collection::<RawDocumentBuf>(&name);
-                let query = documents.aggregate(stages).read_concern(ReadConcern::snapshot());
-                query.with_type::<RawDocumentBuf>().await?.try_collect().await
+            .run_read(|database| {
+                let (name, stages) = (name.clone(), stages.clone());
+                async move {
+                    let documents = database.collection::<RawDocumentBuf>(&name);
+                    let query = documents.aggregate(stages).read_concern(ReadConcern::snapshot());
+                    query.with_type::<RawDocumentBuf>().await?.try_collect().await
+                }
             })
             .await?;
         let is_checkpoint = |row: &RawDocumentBuf| matches!(row.get(CHECKPOINT_MEMBER), Ok(Some(_)));

@@ -27,6 +27,8 @@ const FIRST_PAGE_EVENTS: usize = 4;
 pub enum Fault {
     /// Another append came first; nothing is stored.
     Conflict,
+    /// An earlier append has no outcome yet; nothing is stored.
+    InFlight,
     /// The event is stored, but the reply is lost.
     LostAnswer,
     /// The event is not stored, and there is no reply.
@@ -105,6 +107,7 @@ impl State {
         let fault = self.faults.pop_front();
         match fault {
             Some(Fault::Conflict) => return Err(AppendError::Conflict),
+            Some(Fault::InFlight) => return Err(AppendError::InFlight),
             Some(Fault::Full) => return Err(AppendError::Full),
             Some(Fault::Unavailable) => return Err(AppendError::Unavailable("injected fault".into())),
             Some(Fault::LostRequest) => return Err(AppendError::Unknown("injected fault".into())),

@@ -52,9 +52,13 @@ pub struct Append {
 /// Why an append returned no sequence.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Another append came first (10071, 10164): load, and decide again.
+    /// Another append came first (10071): load, and decide again. Nothing was stored, by no attempt.
     #[error("sequence conflict")]
     Conflict,
+    /// Nothing was stored, because an earlier append to the aggregate has no outcome yet (10164): load, and decide again.
+    /// That append may belong to an earlier request of the same client.
+    #[error("an earlier append to the aggregate has no outcome yet")]
+    InFlight,
     /// The log has reached its `max_bytes` (10077): nothing was stored.
     #[error("the log is full")]
     Full,
@@ -64,6 +68,14 @@ pub enum AppendError {
     /// No final reply in time: it may or may not be stored.
     #[error("the log did not answer in time")]
     Unknown(#[source] Cause),
+}
+
+impl AppendError {
+    /// Whether another decision on the aggregate's current state may succeed.
+    #[must_use]
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict | Self::InFlight)
+    }
 }
 
 /// Why events could not be read.

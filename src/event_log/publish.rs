@@ -38,8 +38,10 @@ pub enum PublishOutcome {
     Duplicate(u64),
     /// Not stored: the subject does not end at the expected sequence (10071).
     Conflict,
-    /// Not stored: another append to the subject is in flight (10164), or the same one (10158).
+    /// Not stored: another append to the subject is in flight (10164).
     InFlight,
+    /// An earlier attempt is in flight (10158): it may be stored, now or later.
+    SameInFlight,
     /// Stored by an earlier attempt, it is not known where (10201).
     AlreadyStored,
     /// Not stored: the log or its account has reached a limit (10077, 10047, 10023, 10002).
@@ -105,7 +107,8 @@ pub fn parse_reply(payload: &[u8]) -> PublishOutcome {
         Ok(Response::Ok(ack)) => PublishOutcome::Stored(ack.sequence),
         Ok(Response::Err { error }) => match error.error_code().0 {
             CONFLICT => PublishOutcome::Conflict,
-            CONFLICT_IN_FLIGHT | DUPLICATE_IN_FLIGHT => PublishOutcome::InFlight,
+            CONFLICT_IN_FLIGHT => PublishOutcome::InFlight,
+            DUPLICATE_IN_FLIGHT => PublishOutcome::SameInFlight,
             BATCH_ALREADY_STORED => PublishOutcome::AlreadyStored,
             code if LIMITS_REACHED.contains(&code) => PublishOutcome::Full,
             STORE_FAILED if error.to_string().contains("maximum") => PublishOutcome::Full,
@@ -134,6 +137,7 @@ mod tests {
         ));
         assert!(matches!(error(10071, "wrong last sequence: 3"), PublishOutcome::Conflict));
         assert!(matches!(error(10164, "wrong last sequence"), PublishOutcome::InFlight));
+        assert!(matches!(error(10158, "duplicate message id is in process"), PublishOutcome::SameInFlight));
         assert!(matches!(error(10201, "batch contains duplicate message id"), PublishOutcome::AlreadyStored));
         assert!(matches!(error(10077, "maximum bytes exceeded"), PublishOutcome::Full));
         assert!(matches!(error(10077, "no such device"), PublishOutcome::Refused(_)));

@@ -153,6 +153,7 @@ impl Refill {
             | PublishOutcome::Duplicate(_)
             | PublishOutcome::Conflict
             | PublishOutcome::InFlight
+            | PublishOutcome::SameInFlight
             | PublishOutcome::AlreadyStored => {
                 self.resume("the log does not end at the expected sequence".into()).await
             }

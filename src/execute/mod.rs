@@ -241,6 +241,8 @@ impl Executor {
         };
         let mut cached = self.state::<A>(id).await?;
         let mut is_current = false;
+        // Set once an earlier append to the aggregate had no outcome yet. It may be this command's, from an earlier request.
+        let mut met_append_in_flight = false;
         for attempt in 0..MAX_ATTEMPTS {
             let event = match decide(&cached.state) {
                 Ok(Some(event)) => event,
@@ -268,17 +270,27 @@ impl Executor {
                     // Without this reference the cache changes the state in place instead of cloning it.
                     drop(cached);
                     self.aggregates.apply(id, &entry, [&Arc::new(RecordedEvent { sequence, envelope })]);
-                    let current = self.state::<A>(id).await?;
+                    // From the cache, unless it was evicted meanwhile.
+                    let current = self.state::<A>(id).await.map_err(|error| ExecuteError::Unknown(error.into()))?;
                     return Ok(Executed { stored: Some(event_id), current });
                 }
-                Err(AppendError::Conflict) => {
+                Err(error) if error.is_conflict() => {
+                    met_append_in_flight |= matches!(error, AppendError::InFlight);
                     conflict_backoff(attempt).await;
-                    cached = self.reload::<A>(id, 0).await?;
+                    cached = match self.reload::<A>(id, 0).await {
+                        Err(LogError::Unavailable(cause)) if met_append_in_flight => {
+                            return Err(ExecuteError::Unknown(cause));
+                        }
+                        reloaded => reloaded?,
+                    };
+                }
+                Err(AppendError::Unavailable(cause)) if met_append_in_flight => {
+                    return Err(ExecuteError::Unknown(cause));
                 }
                 Err(error) => return Err(to_execute_error(error)),
             }
         }
-        Err(ExecuteError::Busy)
+        Err(if met_append_in_flight { to_execute_error(AppendError::InFlight) } else { ExecuteError::Busy })
     }
 }
 
@@ -300,6 +312,7 @@ fn to_envelope<A: Aggregate>(id: A::Id, origin: &Origin, event: A::Event) -> Env
 fn to_execute_error<R>(error: AppendError) -> ExecuteError<R> {
     match error {
         AppendError::Conflict => ExecuteError::Busy,
+        AppendError::InFlight => ExecuteError::Unknown(error.into()),
         AppendError::Full => ExecuteError::Full,
         AppendError::Unavailable(cause) => ExecuteError::Unavailable(cause),
         AppendError::Unknown(cause) => ExecuteError::Unknown(cause),

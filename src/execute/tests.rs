@@ -76,6 +76,22 @@ async fn executor_gives_up_as_busy_after_max_attempts() {
     assert_eq!(log.events().len(), 1);
 }
 
+/// An append in flight may be the same command's, from an earlier request.
+#[tokio::test]
+async fn executor_append_in_flight_is_never_answered_as_not_stored() {
+    let (log, [one]) = replicas();
+    log.fail_next(Fault::InFlight);
+    for _ in 1..MAX_ATTEMPTS {
+        log.fail_next(Fault::Conflict);
+    }
+    assert!(matches!(take(&one, 1).await, Err(ExecuteError::Unknown(_))));
+    log.fail_next(Fault::InFlight);
+    log.fail_next(Fault::Unavailable);
+    assert!(matches!(take(&one, 1).await, Err(ExecuteError::Unknown(_))));
+    log.fail_next(Fault::InFlight);
+    assert!(take(&one, 1).await.unwrap().stored.is_some(), "it ended meanwhile");
+}
+
 #[tokio::test]
 async fn executor_unknown_outcome_repeated_command_is_stored_once() {
     for (fault, stored_at_first) in [(Fault::LostAnswer, 1), (Fault::LostRequest, 0)] {

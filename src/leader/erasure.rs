@@ -21,7 +21,6 @@ use dockhost_projections::store::MongoStore;
 
 use crate::broker::assignments::Assignments;
 use crate::common::error::Cause;
-use crate::event_log::AppendError;
 use crate::execute::{ExecuteError, Executor};
 use crate::sealing::Keyring;
 
@@ -152,7 +151,7 @@ impl ErasureProcess {
                     self.keyring.mark_erased(user_id.into());
                     return Ok(());
                 }
-                Err(AppendError::Conflict) => {}
+                Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(log_error(error)),
             }
         }

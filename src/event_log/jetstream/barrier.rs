@@ -85,6 +85,7 @@ fn sequence(outcome: PublishOutcome) -> Result<u64, Failure> {
         PublishOutcome::Duplicate(_)
         | PublishOutcome::Conflict
         | PublishOutcome::InFlight
+        | PublishOutcome::SameInFlight
         | PublishOutcome::AlreadyStored => failure("an unexpected reply to a barrier".to_owned(), false),
     }
 }

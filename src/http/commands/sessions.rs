@@ -235,14 +235,17 @@ pub async fn execute_batch<F>(app: &App, origin: Origin, decide: impl Fn(Batch) 
 where
     F: Future<Output = Result<Batch, ApiError>>,
 {
+    let mut last = AppendError::Conflict;
     for _ in 0..MAX_BATCH_ATTEMPTS {
         match decide(app.executor.batch(origin.clone())).await?.commit().await {
             Ok(sequence) => return Ok(sequence),
+            // What is in flight may be this sign-up, from an earlier request.
+            Err(AppendError::InFlight) => last = AppendError::InFlight,
             Err(AppendError::Conflict) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Err(AppendError::Conflict.into())
+    Err(last.into())
 }
 
 /// The same answer for an unknown name and a wrong password.

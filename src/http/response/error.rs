@@ -173,6 +173,7 @@ impl From<AppendError> for ApiError {
             AppendError::Conflict => Self::busy(),
             AppendError::Full => Self::full(),
             AppendError::Unavailable(cause) => Self::broker(&*cause),
+            AppendError::InFlight => Self::unknown(&error),
             AppendError::Unknown(cause) => Self::unknown(&*cause),
         }
     }

@@ -7,7 +7,7 @@ use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::stream::Config;
 use dockhost::broker::streams::EVENTS;
 use dockhost::event_log::jetstream::JetStreamLog;
-use dockhost::event_log::{AppendError, EventLog, Filter};
+use dockhost::event_log::{EventLog, Filter};
 use dockhost_domain::ids::PrincipalId;
 use futures::future::join_all;
 
@@ -80,7 +80,7 @@ async fn append_on_three_nodes_every_race_has_one_winner() {
             match outcome {
                 Ok(_) => won += 1,
                 // All or none: without the contested event there is no account either.
-                Err(AppendError::Conflict) => assert_eq!(sequences(&account), [0; 0], "round {round}"),
+                Err(error) if error.is_conflict() => assert_eq!(sequences(&account), [0; 0], "round {round}"),
                 Err(other) => panic!("round {round}: {other:?}"),
             }
         }

@@ -64,7 +64,7 @@ async fn append_wrong_expectation_conflicts_and_stores_nothing(world: &World) {
     world.append(0, &sign_in(ada)).await;
     for expected in [0, 2] {
         let error = world.log().append(at(expected, &sign_in(ada))).await.unwrap_err();
-        assert!(matches!(error, AppendError::Conflict), "{error:?}");
+        assert!(error.is_conflict(), "{error:?}");
     }
     assert_eq!(world.log().end(Filter::All).await.unwrap(), 1);
 }
@@ -75,7 +75,7 @@ async fn append_concurrent_with_one_expectation_exactly_one_wins(world: &World) 
     let outcomes = futures::future::join_all(appends.into_iter().map(|entry| world.log().append(entry))).await;
     let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1);
-    assert!(lost.iter().all(|outcome| matches!(outcome, Err(AppendError::Conflict))), "{lost:?}");
+    assert!(lost.iter().all(|outcome| outcome.as_ref().is_err_and(AppendError::is_conflict)), "{lost:?}");
     assert_eq!(world.log().end(Filter::All).await.unwrap(), 1);
 }
 

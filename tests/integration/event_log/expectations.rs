@@ -7,8 +7,8 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use dockhost::broker::streams::EVENTS;
 use dockhost::common::clock;
+use dockhost::event_log::EventLog;
 use dockhost::event_log::jetstream::JetStreamLog;
-use dockhost::event_log::{AppendError, EventLog};
 use dockhost_domain::envelope::header;
 use dockhost_domain::ids::UserId;
 use futures::future::join_all;
@@ -34,7 +34,7 @@ async fn write(log: &JetStreamLog, subjects: &[UserId]) -> usize {
         let last = log.last_sequence(event.aggregate).await.unwrap();
         match log.append(at(last, &event)).await {
             Ok(_) => stored += 1,
-            Err(AppendError::Conflict) => {}
+            Err(error) if error.is_conflict() => {}
             Err(other) => panic!("{other:?}"),
         }
     }

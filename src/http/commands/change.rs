@@ -64,7 +64,19 @@ fn pending_operation(instance: &tenancy::Instance) -> Option<OperationId> {
     }
 }
 
-/// Changes the desired state of an instance, waits for the outcome, and answers; `message` if it succeeded.
+/// What is said of an instance that has the desired state. While its machine is not reachable, that is only what the machine
+/// reported last.
+const fn reached(state: DesiredState, view: &Instance) -> &'static str {
+    match (state, view.is_unreachable()) {
+        (DesiredState::Running, false) => "the instance is running",
+        (DesiredState::Running, true) => "the instance was running when its machine was last reachable",
+        (DesiredState::Stopped, false) => "the instance is stopped",
+        (DesiredState::Stopped, true) => "the instance was stopped when its machine was last reachable",
+        (DesiredState::Deleted, _) => "the instance is deleted",
+    }
+}
+
+/// Changes the desired state of an instance, waits for the outcome, and answers.
 ///
 /// # Errors
 /// `not_found`, `instance_deleting`, `instance_failed`, `operation_failed`, and those of the log.
@@ -74,7 +86,6 @@ pub async fn change(
     id_or_name: &str,
     to: DesiredState,
     wait: Wait,
-    message: &'static str,
 ) -> Result<Reply<Instance>, ApiError> {
     let instance_id = find(app, user_id, id_or_name).await?;
     let command = ChangeInstance { instance_id, to, now: clock::now(), policy: app.settings.policy };
@@ -85,13 +96,16 @@ pub async fn change(
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
     let pending = done.current.state.instance(instance_id).and_then(pending_operation);
     let operation_id = done.stored.map(OperationId::from).or(pending);
-    OperationWait { user_id, instance_id, operation_id }.answer(app, wait, |view| Reply::ok(message, view)).await
+    OperationWait { user_id, instance_id, operation_id }
+        .answer(app, wait, |view| Reply::ok(reached(to, &view), view))
+        .await
 }
 
 #[cfg(test)]
 mod tests {
     use dockhost_domain::ids::UserId;
-    use dockhost_domain::wire::{Phase, ReportKind};
+    use dockhost_domain::reported::ShortText;
+    use dockhost_domain::wire::{EngineState, MachineStatus, Phase, ReportKind};
     use serde_json::json;
 
     use crate::http::testing::{Answer, Caller, TestApp, agent_error, observation};
@@ -125,6 +139,28 @@ mod tests {
             let location = accepted.header("location").unwrap();
             let operation = app.get(location).token(&user.token).send().await;
             assert_eq!((&operation.data()["kind"], &operation.data()["status"]), (&json!(path), &json!("succeeded")));
+        }
+    }
+
+    #[tokio::test]
+    async fn change_that_is_so_on_an_unreachable_machine_claims_only_what_was_reported() {
+        let app = TestApp::new().await;
+        let backend = app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let id = app.running_instance(&user, "web").await;
+        let engine = Some(EngineState::Down { reason: ShortText::cleaned("it stopped") });
+        let unreachable = MachineStatus { engine, ..MachineStatus::default() };
+        for (path, phase, state) in [("resume", Phase::Running, "running"), ("stop", Phase::Stopped, "stopped")] {
+            app.beat(backend.id, MachineStatus::default());
+            put(&app, &user, path, "web").await;
+            app.report(user.id, id, ReportKind::InstanceStatus(observation(phase))).await;
+            let answer = put(&app, &user, path, "web").await;
+            assert_eq!(answer.body["message"], format!("the instance is {state}"), "{answer:?}");
+            app.beat(backend.id, unreachable.clone());
+            let answer = put(&app, &user, path, "web").await;
+            assert_eq!((answer.status, &answer.data()["status"]), (200, &json!("unreachable")), "{answer:?}");
+            let expected = format!("the instance was {state} when its machine was last reachable");
+            assert_eq!(answer.body["message"], expected, "{answer:?}");
         }
     }
 

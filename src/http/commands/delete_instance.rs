@@ -57,5 +57,5 @@ pub async fn delete(
         Some(instance_id) => instance_id,
         None => body.read::<InstanceRequest>()?.instance_id,
     };
-    change(&app, user_id, &instance_id, DesiredState::Deleted, wait, "the instance is deleted").await
+    change(&app, user_id, &instance_id, DesiredState::Deleted, wait).await
 }

@@ -38,5 +38,5 @@ pub async fn put(
     wait: Wait,
     Body(InstanceRequest { instance_id }): Body<InstanceRequest>,
 ) -> Result<Reply<Instance>, ApiError> {
-    change(&app, user_id, &instance_id, DesiredState::Running, wait, "the instance is running").await
+    change(&app, user_id, &instance_id, DesiredState::Running, wait).await
 }

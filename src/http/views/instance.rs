@@ -162,6 +162,11 @@ impl Instance {
         }
     }
 
+    /// Whether its machine can't be asked for its state.
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self.status, InstanceStatus::Unreachable)
+    }
+
     /// Marks the instance if events are missing.
     #[must_use]
     pub fn stale(self, since: Option<u64>) -> Self {

@@ -27,6 +27,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two events about changed facts of a connected backend. The log keeps each of them, and a
 /// backend may send others with each heartbeat.
 const FACTS_INTERVAL: Duration = Duration::from_secs(10);
+/// The shortest time between two errors about many silent backends.
+const ALARM_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A connected backend.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +70,29 @@ impl FactsThrottle {
     }
 }
 
+/// Whether the log says that many backends are silent.
+#[derive(Debug, Default)]
+struct Alarm {
+    raised: bool,
+    last: Option<Instant>,
+}
+
+impl Alarm {
+    /// What to log: that a mass failure began, or that it is over. Each change once, and the beginning at most once per
+    /// [`ALARM_INTERVAL`], because with backends that come and go it changes each second.
+    fn change(&mut self, mass_failure: bool, now: Instant) -> Option<bool> {
+        let is_recent = self.last.is_some_and(|last| now.saturating_duration_since(last) < ALARM_INTERVAL);
+        if mass_failure == self.raised || (mass_failure && is_recent) {
+            return None;
+        }
+        self.raised = mass_failure;
+        if mass_failure {
+            self.last = Some(now);
+        }
+        Some(mass_failure)
+    }
+}
+
 /// The liveness role.
 pub struct Liveness {
     /// Executes the commands.
@@ -89,7 +114,7 @@ impl Liveness {
         let mut heartbeats = self.heartbeats.subscribe();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut mass_failure = false;
+        let mut alarm = Alarm::default();
         let mut throttle = FactsThrottle::default();
         loop {
             tokio::select! {
@@ -106,13 +131,10 @@ impl Liveness {
                         continue;
                     }
                     let too_many = self.mark_silent_lost().await;
-                    if too_many != mass_failure {
-                        mass_failure = too_many;
-                        if mass_failure {
-                            tracing::error!("many backends with instances fell silent at once; none of these is marked lost, check the network");
-                        } else {
-                            tracing::info!("the mass failure of backends is over");
-                        }
+                    match alarm.change(too_many, Instant::now()) {
+                        Some(true) => tracing::error!("many backends with instances fell silent at once; none of these is marked lost, check the network"),
+                        Some(false) => tracing::info!("the mass failure of backends is over"),
+                        None => {}
                     }
                 }
             }
@@ -177,6 +199,20 @@ impl Liveness {
 mod tests {
     use super::*;
     use uuid::Uuid;
+
+    #[test]
+    fn alarm_that_comes_and_goes_is_logged_once_a_minute() {
+        let (mut alarm, start) = (Alarm::default(), Instant::now());
+        let logged: Vec<_> = (0..=120)
+            .filter_map(|second| {
+                let change = alarm.change(second % 2 == 0, start + Duration::from_secs(second))?;
+                Some((second, change))
+            })
+            .collect();
+        assert_eq!(logged, [(0, true), (1, false), (60, true), (61, false), (120, true)]);
+        let lasting = (121..300).filter_map(|second| alarm.change(true, start + Duration::from_secs(second)));
+        assert_eq!(lasting.count(), 0, "the same failure");
+    }
 
     /// Silent and other backends, with and without instances.
     fn backends(numbers: [(bool, bool, usize); 4]) -> Vec<ConnectedBackend> {

@@ -33,6 +33,11 @@ const OTHER_AGENT: u16 = 409;
 /// Interval of the client's pings to the broker.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The log line for a refusal that is retried. The broker gives the same answer whether a server refused the key or none
+/// answered, so the line claims neither.
+const REFUSED_OR_UNCHECKED: &str = "the broker refused the API key, or no server is running that could check it; if one is, \
+                                    get the current key with `backend/signin`";
+
 /// The shared connection.
 #[derive(Debug, Clone)]
 pub struct Broker {
@@ -91,7 +96,7 @@ pub async fn connect(
         .when(|error| !(exit_on_refused && is_refusal(error.kind())))
         .notify(|error, delay| {
             if is_refusal(error.kind()) {
-                tracing::error!(retry_in = ?delay, "{}", ConnectError::Refused);
+                tracing::warn!(retry_in = ?delay, "{REFUSED_OR_UNCHECKED}");
             } else {
                 tracing::warn!(%error, servers = names(servers), retry_in = ?delay, "could not connect to the broker");
             }
@@ -210,7 +215,7 @@ fn options(
 fn on_refusal(refused: Option<&CancellationToken>) {
     match refused {
         Some(refused) => refused.cancel(),
-        None => tracing::error!("{}; retrying", ConnectError::Refused),
+        None => tracing::warn!("{REFUSED_OR_UNCHECKED}; retrying"),
     }
 }
 

@@ -118,6 +118,26 @@ impl MongoStore {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::MongoStore;
+
+    /// As during an election that takes longer than the driver waits.
+    #[tokio::test]
+    async fn run_read_without_a_primary_is_repeated_until_there_is_one() {
+        // Nothing connects: the operation is not the driver's.
+        let store = MongoStore::connect("mongodb://127.0.0.1:1/?directConnection=true", "test").await.unwrap();
+        let attempts = AtomicU32::new(0);
+        let read = |_| {
+            let attempt = attempts.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let gone = || std::io::Error::from(std::io::ErrorKind::ConnectionReset).into();
+                if attempt < 3 { Err(gone()) } else { Ok(attempt) }
+            }
+        };
+        assert_eq!(store.run_read(read).await.unwrap(), 3);
+    }
+
     /// The rule of this crate: the store knows no event, so it uses nothing of the crate outside its folder.
     #[test]
     fn store_imports_nothing_from_the_rest_of_the_crate() {

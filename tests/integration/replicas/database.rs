@@ -155,8 +155,9 @@ async fn database_primary_dies_reads_wait_for_the_next() {
     let gap = served.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     println!("the longest time without an answered GET: {gap:?}, {} of {} answered", served.len(), answers.len());
     let back = served.iter().find(|answered| **answered > killed + READ_INTERVAL).unwrap();
+    let log = std::fs::read_to_string(&world.replicas[0].log).unwrap();
     for (sent, _, list) in &answers {
-        assert!(list.status == 200 || *sent + REPEATED_FOR < *back, "refused before its deadline: {list:?}");
+        assert!(list.status == 200 || *sent + REPEATED_FOR < *back, "refused before its deadline: {list:?}\n{log}");
     }
     assert!(gap < LONGEST_GAP, "{gap:?}");
     let (created, took) = created.await.unwrap();

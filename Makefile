@@ -26,8 +26,9 @@ KINDS ?=
 TOPOLOGY ?= r1
 # The file that `make chaos-check` checks.
 REPORT ?=
-# The length of each phase of a flood of `make hostile`.
+# The length of each phase of an attack of `make hostile`, and parts of names if not all are to be made: ATTACKS="reports sockets"
 SECONDS ?= 20
+ATTACKS ?=
 # Arguments of the test runner: make test TESTS="-E 'test(placement)'"
 TESTS ?=
 # Rows of the benchmark, or --quick: make bench BENCH="reads stops"
@@ -38,7 +39,7 @@ program = "$$(cargo build --locked --workspace --bins --quiet --message-format=j
 # $(call install,NAME,VERSION): installs a cargo tool, unless the machine has it.
 install = command -v $(1) > /dev/null || (set -x; cargo install --locked --debug --root "$(TOOLS)" $(1)@$(2))
 
-.PHONY: help setup build run test chaos chaos-check hostile bench check fmt lint doc deny machete tools secrets clean
+.PHONY: help setup build run test chaos chaos-check hostile rolling bench check fmt lint doc deny machete tools secrets clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,8 +78,12 @@ chaos: build ## Inject faults under traffic and check the result (SEED, ROUNDS, 
 chaos-check: build ## Check a saved chaos report again (REPORT)
 	@$(call program,dockhost-chaos) check $(REPORT)
 
-hostile: build ## Flood the servers as a hostile agent and measure what users notice (SECONDS of each phase)
-	@$(call program,dockhost-hostile) --seconds $(SECONDS)
+hostile: setup ## Attack the servers as hostile agents and clients, and measure what users notice (SECONDS of each phase, ATTACKS)
+	cargo build --locked --profile hostile --workspace --bins
+	$(or $(TARGET_DIR),$(CURDIR)/target)/hostile/dockhost-hostile --seconds $(SECONDS) $(ATTACKS)
+
+rolling: build ## Restart three replicas one by one behind a load balancer under full load
+	cargo test --locked -p dockhost --test integration -- --ignored --exact replicas::shutdown::rolling_restart_full_scale_fails_no_request
 
 bench: setup ## Measure speed against the raw limits of this machine (BENCH); see docs/PERFORMANCE.md
 	cargo build --locked --release -p dockhost -p dockhost-agent --bins

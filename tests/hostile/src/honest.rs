@@ -33,6 +33,12 @@ impl Creates {
         let index = (last as f64 * share).ceil() as usize;
         Some(sorted[index.min(last)])
     }
+
+    /// [`Self::quantile`] in milliseconds; 0 if there were none.
+    #[must_use]
+    pub fn millis(&self, share: f64) -> f64 {
+        self.quantile(share).unwrap_or_default().as_secs_f64() * 1000.0
+    }
 }
 
 /// Creates until `end`, and at least `least` times.

@@ -1,5 +1,7 @@
-//! One flood: an honest user before, during and after it.
+//! One attack: an honest user before, during and after it.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -7,10 +9,21 @@ use dockhost_harness::http::Client;
 use dockhost_harness::{Monitor, World};
 use tokio_util::sync::CancellationToken;
 
-use crate::flood::{self, Flood};
+use crate::flood::{self, Counts, Flood};
 use crate::honest::{Creates, create_until};
 use crate::observation::Observation;
+use crate::processor::Processor;
+use crate::sockets::{self, Sockets};
 use crate::system::Hostile;
+
+/// An attack.
+#[derive(Debug, Clone, Copy)]
+pub enum Attack {
+    /// Messages to the broker.
+    Messages(Flood),
+    /// Connections to the API of the first replica.
+    Connections(Sockets),
+}
 
 /// How long each phase takes, and how many creates it has at least.
 #[derive(Debug, Clone, Copy)]
@@ -19,41 +32,73 @@ pub struct Phases {
     pub least_creates: usize,
 }
 
-/// The result of one flood.
+/// One phase.
+#[derive(Debug)]
+pub struct Phase {
+    pub creates: Creates,
+    pub length: Duration,
+    pub processor: Processor,
+}
+
+/// The result of one attack.
 #[derive(Debug)]
 pub struct Outcome {
-    pub flood: Flood,
-    pub quiet: Creates,
-    pub during: Creates,
-    pub after: Creates,
+    pub attack: Attack,
+    pub quiet: Phase,
+    pub during: Phase,
+    pub after: Phase,
     pub observed_before: Observation,
-    /// While the flood goes on.
+    /// While the attack goes on.
     pub observed_during: Observation,
     pub sent: u64,
     pub cut: u64,
     pub refused: u64,
 }
 
-/// Runs one flood.
-pub async fn run(world: &World, hostile: &Hostile, user: &Client, flood: Flood, phases: Phases) -> Outcome {
+impl Attack {
+    /// Attacks with the keys of these backends until `stop`.
+    async fn run(self, broker: SocketAddr, api: SocketAddr, keys: &[Hostile], stop: CancellationToken) -> Arc<Counts> {
+        match self {
+            Self::Messages(flood) => flood::run(flood, broker, keys, stop).await,
+            Self::Connections(flood) => sockets::run(flood, api, stop).await,
+        }
+    }
+
+    /// Its name and size.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Messages(Flood { kind, per_second, .. }) => format!("{kind:?} {per_second}/s"),
+            Self::Connections(Sockets { behaviour, connections, .. }) => format!("{behaviour:?} {connections} sockets"),
+        }
+    }
+}
+
+async fn phase(world: &World, user: &Client, phases: Phases) -> Phase {
+    let (start, before) = (Instant::now(), Processor::of(world));
+    let creates = create_until(user, start + phases.length, phases.least_creates).await;
+    Phase { creates, length: start.elapsed(), processor: Processor::of(world).since(before) }
+}
+
+/// Runs one attack.
+pub async fn run(world: &World, keys: &[Hostile], user: &Client, attack: Attack, phases: Phases) -> Outcome {
     let monitor = Monitor::of(&world.nats).await;
-    let phase = || create_until(user, Instant::now() + phases.length, phases.least_creates);
-    let quiet = phase().await;
+    let quiet = phase(world, user, phases).await;
     let observed_before = Observation::of(world, &monitor).await;
     let stop = CancellationToken::new();
-    let broker = world.nats.address();
-    let sending = tokio::spawn({
-        let (hostile, stop) = (hostile.clone(), stop.clone());
-        async move { flood::run(flood, broker, &hostile, stop).await }
+    let (broker, api) = (world.nats.address(), world.replicas[0].url.trim_start_matches("http://").parse().unwrap());
+    let attacking = tokio::spawn({
+        let (keys, stop) = (keys.to_vec(), stop.clone());
+        async move { attack.run(broker, api, &keys, stop).await }
     });
-    let during = phase().await;
+    let during = phase(world, user, phases).await;
     let observed_during = Observation::of(world, &monitor).await;
     stop.cancel();
-    let counts = sending.await.unwrap();
-    let after = phase().await;
+    let counts = attacking.await.unwrap();
+    let after = phase(world, user, phases).await;
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let (sent, cut, refused) = (read(&counts.sent), read(&counts.cut), read(&counts.refused));
-    Outcome { flood, quiet, during, after, observed_before, observed_during, sent, cut, refused }
+    Outcome { attack, quiet, during, after, observed_before, observed_during, sent, cut, refused }
 }
 
 impl Outcome {
@@ -62,8 +107,8 @@ impl Outcome {
     pub fn damage(&self) -> Vec<String> {
         let (before, during) = (&self.observed_before, &self.observed_during);
         let mut damage: Vec<String> = Vec::new();
-        for (phase, creates) in [("quiet", &self.quiet), ("during", &self.during), ("after", &self.after)] {
-            damage.extend(creates.failed.iter().map(|answer| format!("create failed ({phase}): {answer}")));
+        for (name, phase) in [("quiet", &self.quiet), ("during", &self.during), ("after", &self.after)] {
+            damage.extend(phase.creates.failed.iter().map(|answer| format!("create failed ({name}): {answer}")));
         }
         if before.lease_changes != during.lease_changes {
             damage.push("the lease changed its holder".to_owned());

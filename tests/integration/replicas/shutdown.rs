@@ -110,7 +110,7 @@ async fn rolling_restart_behind_a_balancer_fails_no_request() {
 
 /// With the intervals of `haproxy.cfg` and the default delay.
 #[tokio::test]
-#[ignore = "takes minutes: make test TESTS=\"--run-ignored only -E 'test(full_scale)'\""]
+#[ignore = "takes minutes: make rolling"]
 async fn rolling_restart_full_scale_fails_no_request() {
     let check_interval = Duration::from_secs(2);
     rolling_restart(Scale { gets: 5_000, commands: 500, check_interval, delay_ms: "6000" }).await;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dockhost_domain::ids::BackendId;
+use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::reported::Malformed;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,11 @@ struct State {
 }
 
 impl State {
+    fn count_dropped(&mut self, backend: BackendId) {
+        *self.dropped.entry(backend).or_default() += 1;
+        self.dropped_in_all += 1;
+    }
+
     fn is_refused(&self, backend: BackendId, now: Instant) -> bool {
         self.refused_until.get(&backend).is_some_and(|until| now < *until)
     }
@@ -89,14 +94,24 @@ impl AgentGate {
         if treatment == Treatment::Accepted {
             return true;
         }
-        *state.dropped.entry(backend).or_default() += 1;
-        state.dropped_in_all += 1;
+        state.count_dropped(backend);
         if treatment == Treatment::Flooding {
             state.refused_until.insert(backend, now + REFUSED_FOR);
             state.floods.push(backend);
             self.flooded.notify_one();
         }
         false
+    }
+
+    /// How long a report about this generation of an instance must wait before it is processed; ask again then. `None` if
+    /// it need not: then it is counted.
+    pub fn report_wait(&self, backend: BackendId, instance: (InstanceId, u32)) -> Option<Duration> {
+        self.locked().limits.report_wait(backend, instance, Instant::now())
+    }
+
+    /// Counts a report about an instance that the log does not know.
+    pub fn count_unknown_instance(&self, backend: BackendId) {
+        self.locked().limits.count_unknown_instance(backend, Instant::now());
     }
 
     /// Waits for a backend that floods; each flood is returned once.
@@ -113,6 +128,16 @@ impl AgentGate {
     /// Whether the backend's key is refused now.
     pub fn is_refused(&self, backend: BackendId) -> bool {
         self.locked().is_refused(backend, Instant::now())
+    }
+
+    /// Whether to drop a message because its backend is refused now; then it is counted.
+    pub fn drops(&self, backend: BackendId) -> bool {
+        let state = &mut *self.locked();
+        let refused = state.is_refused(backend, Instant::now());
+        if refused {
+            state.count_dropped(backend);
+        }
+        refused
     }
 
     /// Refuses a backend for [`REFUSED_FOR`].
@@ -153,7 +178,7 @@ mod tests {
         }
         assert_eq!(gate.next_flood().now_or_never(), Some(ada));
         assert!(gate.is_refused(ada) && !gate.is_refused(bob));
-        assert!(!gate.accepts_at(ada, AgentMessage::Report, now), "a refused backend's reports are dropped, too");
+        assert!(!gate.accepts_at(ada, AgentMessage::Hello, now), "all messages of a refused backend are dropped");
         assert!(gate.accepts_at(bob, AgentMessage::Heartbeat, now));
         assert!(gate.next_flood().now_or_never().is_none(), "one flood is told once");
         let dropped = gate.take_dropped();

@@ -3,6 +3,9 @@
 //! The broker sends authorization requests to one of the replicas; the reply is a user JWT for the backend of the given
 //! API key, or a refusal. A request without a reply in time fails closed in the broker. Established connections are not
 //! affected. Tokens are never logged.
+//!
+//! A refusal is held back for a while: a client that connects again at once costs the broker and a replica as much as a
+//! flood of messages does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use dockhost_domain::ids::BackendId;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use secrecy::ExposeSecret;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::agent_gate::AgentGate;
@@ -21,8 +25,14 @@ use super::{ServeError, subscribe};
 use crate::common::clock;
 
 const AUTH_REQUEST_SUBJECT: &str = "$SYS.REQ.USER.AUTH";
-/// Requests that this process handles at once; further ones wait in the subscription.
+/// Requests that this process handles at once; further ones wait.
 const MAX_CONCURRENT_REQUESTS: usize = 64;
+/// How long a refusal is held back. The broker waits 3 s for the reply (`authorization.timeout` in `nats.conf`). Measured
+/// with one connection after the other of one refused client: 1,000 attempts per second without the delay, which took
+/// half of one processor in the broker and a fifth in the servers.
+const REFUSAL_DELAY: Duration = Duration::from_secs(1);
+/// Refusals that are held back at once; further ones are sent at once. Each is about 1 KB.
+const MAX_HELD_REFUSALS: usize = 1024;
 
 /// Authenticates backends by their API keys.
 pub trait BackendAuthenticator: Send + Sync + 'static {
@@ -42,6 +52,14 @@ struct Responder {
     authenticator: Arc<dyn BackendAuthenticator>,
     gate: Arc<AgentGate>,
     lifetime: Duration,
+    working: Semaphore,
+    held: Semaphore,
+}
+
+/// A signed response.
+enum Response {
+    Allowed(String),
+    Refused(String),
 }
 
 impl Callout {
@@ -56,7 +74,9 @@ impl Callout {
         gate: Arc<AgentGate>,
     ) -> Result<Self, ServeError> {
         let requests = subscribe(&broker, AUTH_REQUEST_SUBJECT).await?;
-        Ok(Self { requests, responder: Responder { broker, signer, authenticator, gate, lifetime: MAX_LIFETIME } })
+        let (working, held) = (Semaphore::new(MAX_CONCURRENT_REQUESTS), Semaphore::new(MAX_HELD_REFUSALS));
+        let responder = Responder { broker, signer, authenticator, gate, lifetime: MAX_LIFETIME, working, held };
+        Ok(Self { requests, responder })
     }
 
     /// Limits connections to this lifetime instead of [`MAX_LIFETIME`], which it can't exceed.
@@ -73,7 +93,7 @@ impl Callout {
         let responder = &responder;
         requests
             .take_until(stop.cancelled_owned())
-            .for_each_concurrent(MAX_CONCURRENT_REQUESTS, |message| responder.answer(message))
+            .for_each_concurrent(MAX_CONCURRENT_REQUESTS + MAX_HELD_REFUSALS, |message| responder.answer(message))
             .await;
     }
 }
@@ -85,8 +105,20 @@ impl Responder {
             Ok(request) => request,
             Err(error) => return tracing::warn!(%error, "invalid authorization request ignored"),
         };
-        match self.respond_to(&request).await {
+        let working = self.working.acquire().await;
+        let response = self.respond_to(&request).await;
+        drop(working);
+        match response {
             Ok(response) => {
+                let response = match response {
+                    Response::Allowed(response) => response,
+                    Response::Refused(response) => {
+                        if let Ok(_held) = self.held.try_acquire() {
+                            tokio::time::sleep(REFUSAL_DELAY).await;
+                        }
+                        response
+                    }
+                };
                 if let Err(error) = self.broker.client().publish(reply, response.into()).await {
                     tracing::warn!(%error, "authorization response not sent");
                 }
@@ -95,10 +127,10 @@ impl Responder {
         }
     }
 
-    async fn respond_to(&self, request: &AuthRequest) -> Result<String, SignError> {
+    async fn respond_to(&self, request: &AuthRequest) -> Result<Response, SignError> {
         let now = clock::now();
         if request.token.as_ref().is_some_and(|token| self.signer.made_check_token(token.expose_secret(), now)) {
-            return self.signer.allow_check(request, now);
+            return self.signer.allow_check(request, now).map(Response::Allowed);
         }
         let backend = match &request.token {
             Some(token) => self.authenticator.authenticate(token.expose_secret().to_owned()).await,
@@ -107,15 +139,15 @@ impl Responder {
         let address = &request.address;
         if let Some(backend) = backend.filter(|backend| self.gate.is_refused(*backend)) {
             tracing::debug!(%backend, address, "connection refused: the backend floods");
-            self.signer.deny(request, "the backend floods", clock::now())
+            self.signer.deny(request, "the backend floods", clock::now()).map(Response::Refused)
         } else if let Some(backend) = backend {
             tracing::info!(%backend, address, "backend authenticated");
             // Jitter: backends that connected together, after a restart of the broker, don't all reconnect together.
             let lifetime = self.lifetime.mul_f64(rand::random_range(0.8..=1.0));
-            self.signer.allow(request, backend, clock::now(), lifetime)
+            self.signer.allow(request, backend, clock::now(), lifetime).map(Response::Allowed)
         } else {
             tracing::warn!(address, "connection refused: no valid API key");
-            self.signer.deny(request, "no valid API key", clock::now())
+            self.signer.deny(request, "no valid API key", clock::now()).map(Response::Refused)
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The API's document at `/api/openapi.json`, and Swagger UI over it at `/api/docs`. All assets are in the binary; the
 //! pages make no request to another host.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use bytes::Bytes;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -31,23 +32,26 @@ pub fn routes() -> Router<Arc<App>> {
         .route(DOCUMENT_PATH, get(document))
 }
 
+/// The document, which takes milliseconds to make. Anybody may ask for it as often as they like, so it is made once.
+static DOCUMENT: LazyLock<Result<Bytes, serde_json::Error>> = LazyLock::new(|| Ok(openapi::json()?.into()));
+
 async fn document() -> impl IntoResponse {
-    match openapi::json() {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        Err(error) => ApiError::internal(&error).into_response(),
+    match &*DOCUMENT {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json.clone()).into_response(),
+        Err(error) => ApiError::internal(error).into_response(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::testing::{DOCUMENT, TestApp};
+    use crate::http::testing::{self, TestApp};
 
     #[tokio::test]
     async fn docs_serve_the_document_and_the_pages() {
         let app = TestApp::new().await;
         let document = app.get(DOCUMENT_PATH).send().await;
-        assert_eq!((document.status, &document.body), (200, &*DOCUMENT));
+        assert_eq!((document.status, &document.body), (200, &*testing::DOCUMENT));
         assert_eq!(document.header("content-security-policy"), None);
         let moved = app.get(PAGES_PATH).send().await;
         assert_eq!((moved.status, moved.header("location")), (303, Some("/api/docs/")));
@@ -60,6 +64,16 @@ mod tests {
             assert_eq!((page.status, page.header("content-type")), (200, Some(content_type)), "{path}");
             assert_eq!(page.header("content-security-policy"), Some(CONTENT_SECURITY_POLICY));
         }
+    }
+
+    #[tokio::test]
+    async fn document_is_made_once() {
+        let mut bodies = Vec::new();
+        for _ in 0..2 {
+            let body = document().await.into_response().into_body();
+            bodies.push(axum::body::to_bytes(body, usize::MAX).await.unwrap());
+        }
+        assert_eq!(bodies[0].as_ptr(), bodies[1].as_ptr());
     }
 
     #[tokio::test]

@@ -1,11 +1,12 @@
 //! Intake: executes the agents' reports as commands, in turn by backend and by user ([`super::turns`]).
 //!
-//! The subject identifies the backend; the broker enforces it. A report beyond the backend's limits is dropped unread, one
-//! of another agent than the backend's holder when it was read: the holder reports everything again after its hello. A
-//! report that yields no event reconciles the backend's assignment, because the backend may differ from the desired
-//! state. Each report is acknowledged afterwards; the tenancy remembers each report's position, so a redelivered one is a
-//! no-op. The reports of one backend about one user are processed in the order of REPORTS; the tenancy ignores what other
-//! backends than an instance's current one report.
+//! The subject identifies the backend; the broker enforces it. Reports of a backend that floods are dropped unread, and so
+//! is one of another agent than the backend's holder when it was read: the holder reports everything again after its
+//! hello. Reports beyond the backend's limits wait. A report replaces an earlier one of the same agent about the same
+//! placement that still waits, because each says everything. A report that yields no event reconciles the backend's
+//! assignment, because the backend may differ from the desired state. Each report is acknowledged afterwards; the tenancy
+//! remembers each report's position, so a redelivered one is a no-op. The reports of one backend about one user are
+//! processed in the order of REPORTS; the tenancy ignores what other backends than an instance's current one report.
 
 use std::sync::Arc;
 
@@ -78,6 +79,13 @@ struct Received {
     run: Option<AgentRunId>,
 }
 
+impl Received {
+    /// What it reports on, and the agent that does.
+    const fn about(&self) -> (InstanceId, u32, Option<AgentRunId>) {
+        (self.report.instance_id, self.report.placement, self.run)
+    }
+}
+
 struct Queued {
     received: Received,
     ack: Ack,
@@ -148,6 +156,17 @@ impl Intake {
                     // Redelivered because it waits for long.
                     continue;
                 }
+                let about = queued.received.about();
+                let is_older =
+                    |Queued { received, .. }: &Queued| received.about() == about && received.sequence < sequence;
+                let queued = match turns.replace(lane, queued, is_older) {
+                    Ok(older) => {
+                        intake.gate.accepts(lane.0, AgentMessage::ReplacingReport);
+                        drop(older.ack.confirm().await);
+                        continue;
+                    }
+                    Err(queued) => queued,
+                };
                 match turns.push(lane, queued) {
                     Pushed::Start(first) => {
                         let (intake, turns, cancel) = (Arc::clone(intake), Arc::clone(turns), cancel.clone());
@@ -164,10 +183,8 @@ impl Intake {
 
     /// Reads a message, unless it is dropped.
     async fn accept(&self, message: Box<Message>) -> Option<(Lane, Queued)> {
-        let read = sender(&message).and_then(|backend| {
-            let accepted = self.gate.accepts(backend, AgentMessage::Report);
-            if accepted { read(&message, backend, &self.gate) } else { Ok(None) }
-        });
+        let read = sender(&message)
+            .and_then(|backend| if self.gate.drops(backend) { Ok(None) } else { read(&message, backend, &self.gate) });
         match read {
             Ok(Some(received)) => {
                 let lane = (received.backend, received.report.user_id);
@@ -186,6 +203,15 @@ impl Intake {
         let mut next = Some(first);
         while let Some(Queued { received, ack }) = next {
             let mut attempts = 0;
+            match self.wait_for_limit(&received, cancel).await {
+                Limit::Allows => {}
+                Limit::Drops => {
+                    drop(ack.confirm().await);
+                    next = turns.next(lane);
+                    continue;
+                }
+                Limit::Cancelled => return,
+            }
             let outcome = loop {
                 let turn = turns.turn(lane.0).await;
                 let outcome = catch_panic(self.handle(&received)).await;
@@ -204,6 +230,18 @@ impl Intake {
             job_runner::settle("intake", &outcome, [ack]).await;
             next = turns.next(lane);
         }
+    }
+
+    /// Waits until the backend's limits allow the report.
+    async fn wait_for_limit(&self, received: &Received, cancel: &CancellationToken) -> Limit {
+        let instance = (received.report.instance_id, received.report.generation);
+        while !self.gate.drops(received.backend) {
+            let Some(wait) = self.gate.report_wait(received.backend, instance) else { return Limit::Allows };
+            if cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return Limit::Cancelled;
+            }
+        }
+        Limit::Drops
     }
 
     async fn handle(&self, received: &Received) -> Handled {
@@ -258,7 +296,7 @@ impl Intake {
         let known = self.executor.state::<Tenancy>(user).await?.state.instance(instance).is_some();
         // The state forgets deleted instances after a while.
         if !known && !self.was_in_log(user, instance).await? {
-            self.gate.accepts(backend, AgentMessage::UnreadableReport);
+            self.gate.count_unknown_instance(backend);
             tracing::debug!(%backend, %instance, "report about an unknown instance ignored");
             return Ok(false);
         }
@@ -274,6 +312,14 @@ impl Intake {
             _ => false,
         }))
     }
+}
+
+/// Whether to process a report.
+enum Limit {
+    Allows,
+    /// The backend is refused.
+    Drops,
+    Cancelled,
 }
 
 /// What became of a report.

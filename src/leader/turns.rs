@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Items of one owner that may wait: as many reports as the stream REPORTS holds of one backend.
+/// Items of one owner that may wait.
 const MAX_WAITING_PER_OWNER: usize = 1000;
 /// Items processed side by side.
 const MAX_CONCURRENT: usize = 16;
@@ -99,6 +99,18 @@ impl<O: Copy + Eq + Hash, K: Copy + Eq + Hash, T> Turns<O, K, T> {
         self.push(lane, item)
     }
 
+    /// Puts an item in the place of the first one that waits in its lane and that it replaces.
+    ///
+    /// # Errors
+    /// The item, if there is none; otherwise the one that it replaced is returned.
+    pub fn replace(&self, lane: (O, K), item: T, replaces: impl Fn(&T) -> bool) -> Result<T, T> {
+        let lanes = &mut *self.locked();
+        match lanes.waiting.get_mut(&lane).and_then(|queue| queue.iter_mut().find(|waiting| replaces(waiting))) {
+            Some(waiting) => Ok(std::mem::replace(waiting, item)),
+            None => Err(item),
+        }
+    }
+
     /// The next item of an active lane; with `None` the lane becomes idle.
     pub fn next(&self, lane: (O, K)) -> Option<T> {
         let lanes = &mut *self.locked();
@@ -163,6 +175,18 @@ mod tests {
         assert!(turns.waits(lane(1, 1), |item| *item == 3) && !turns.waits(lane(1, 1), |item| *item == 1));
         assert_eq!((turns.next(lane(1, 1)), turns.next(lane(1, 1)), turns.next(lane(1, 1))), (Some(2), Some(3), None));
         assert_eq!(turns.push(lane(1, 1), 6), Pushed::Start(6), "the lane was idle");
+    }
+
+    #[test]
+    fn replace_waiting_item_keeps_its_place() {
+        let turns = Turns::default();
+        assert_eq!(turns.replace(lane(1, 1), 9, |_| true), Err(9), "an idle lane");
+        for item in [1, 2, 3] {
+            turns.push(lane(1, 1), item);
+        }
+        assert_eq!(turns.replace(lane(1, 1), 7, |waiting| *waiting == 2), Ok(2));
+        assert_eq!(turns.replace(lane(1, 1), 8, |waiting| *waiting == 2), Err(8));
+        assert_eq!((turns.next(lane(1, 1)), turns.next(lane(1, 1)), turns.next(lane(1, 1))), (Some(7), Some(3), None));
     }
 
     #[test]

@@ -226,7 +226,7 @@ impl ProjectionProgress {
         }
     }
 
-    fn record_stop(&self, model: &str, stopped: StopReason) {
+    pub(crate) fn record_stop(&self, model: &str, stopped: StopReason) {
         if let Some(progress) = self.models.get(model) {
             *lock(&progress.stopped) = Some((stopped, Instant::now()));
         }

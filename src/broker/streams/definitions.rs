@@ -9,12 +9,13 @@ use super::{
     ASSIGNMENTS, EVENTS, KEYS_BUCKET, LEADER_BUCKET, LEADER_LEASE, PROBE, PROBE_SUBJECT, REPORTS, StreamOptions, TIMERS,
 };
 
-/// Reports of one backend that may wait. The stream refuses the next one, and the agent sends it again. What one backend
-/// floods the stream with delays the others' reports, which are read in order.
-const MAX_WAITING_REPORTS_PER_BACKEND: i64 = 1000;
+/// Reports of one backend that may wait. The stream refuses the next one, and the agent, which sends 32 at once, sends it
+/// again. What one backend floods the stream with costs a sync of the disk each, and delays the others' reports, which are
+/// read in order.
+const MAX_WAITING_REPORTS_PER_BACKEND: i64 = 64;
 /// The size of the largest report in bytes, with its headers.
 const MAX_REPORT_SIZE: i32 = 8 << 10;
-/// The size limit of REPORTS in bytes: 60 backends can fill their share with the largest reports.
+/// The size limit of REPORTS in bytes: 1,000 backends can fill their share with the largest reports.
 const MAX_REPORTS_BYTES: i64 = 512 << 20;
 /// The size limit of PROBE in bytes; its message is empty.
 const MAX_PROBE_BYTES: i64 = 64 << 10;

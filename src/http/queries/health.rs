@@ -151,11 +151,12 @@ mod tests {
 
     use dockhost_domain::reported::ShortText;
     use dockhost_domain::wire::{EngineState, ImageState, IsolationState, MachineStatus};
-    use dockhost_projections::MODELS;
+    use dockhost_projections::{MODELS, ProjectionError};
     use serde_json::json;
 
     use crate::event_log::size::LogSize;
     use crate::http::testing::TestApp;
+    use crate::replica::projection_progress::StopReason;
 
     #[tokio::test]
     async fn health_with_everything_up_is_ok() {
@@ -240,6 +241,23 @@ mod tests {
         let answer = app.get("/health").send().await;
         assert_eq!((answer.status, &answer.body["down"]), (503, &json!(["database", "broker"])), "{answer:?}");
         assert_eq!((&answer.body["broker"], &answer.body["log"]["end"]), (&json!("down"), &json!(null)));
+    }
+
+    /// As at a leader that can't fold an event and has lost its database, or that nobody leads any more.
+    #[tokio::test]
+    async fn health_with_a_fold_that_fails_beside_a_part_that_is_down_shows_both() {
+        let app = TestApp::new().await;
+        let failed = ProjectionError::History("the fold failed".into());
+        app.app.progress.record_stop("users", StopReason::of("users", &failed));
+        tokio::time::pause();
+        let folding = app.get("/health").send().await;
+        assert_eq!((folding.status, &folding.body["status"]), (200, &json!("degraded")), "{folding:?}");
+        app.store.set_unavailable(true);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let both = app.get("/health").send().await;
+        assert_eq!((both.status, &both.body["down"]), (503, &json!(["database"])), "{both:?}");
+        let stopped = &both.body["projections"]["users"]["stopped"];
+        assert!(stopped.is_object() && *stopped == folding.body["projections"]["users"]["stopped"], "{both:?}");
     }
 
     #[tokio::test]

@@ -47,6 +47,8 @@ pub use self::tls::{Tls, TlsFiles};
 /// The first pause after the system refused to accept a connection; it doubles with each failure in a row.
 const MIN_ACCEPT_DELAY: Duration = Duration::from_millis(10);
 const MAX_ACCEPT_DELAY: Duration = Duration::from_secs(1);
+/// What a connection may buffer of its requests and answers, in bytes: more than a head and most answers have.
+const MAX_BUFFERED: usize = 64 << 10;
 /// At shutdown, a connection without a request stays open for this long: a request may be on its way.
 const IDLE_GRACE: Duration = Duration::from_millis(500);
 
@@ -138,7 +140,8 @@ impl Server {
         let activity = Arc::new(Activity::default());
         let stream = TokioIo::new(TimedStream::new(stream, self.timeouts, Arc::clone(&activity)));
         let handler = service_fn(|request| self.answer(request, peer, &activity));
-        let mut connection = std::pin::pin!(http1::Builder::new().serve_connection(stream, handler));
+        let mut connection =
+            std::pin::pin!(http1::Builder::new().max_buf_size(MAX_BUFFERED).serve_connection(stream, handler));
         // An error of a connection is the client's; the requests themselves are logged elsewhere.
         let draining = async {
             self.stages.draining.cancelled().await;

@@ -1,5 +1,7 @@
 //! Authentication at the broker: keys, lifetimes, and the callout's failures.
 
+use std::time::Instant;
+
 use async_nats::ConnectErrorKind;
 use dockhost::broker::connect::Broker;
 use dockhost::dev::secrets::GeneratedSecrets;
@@ -16,6 +18,15 @@ async fn server_connects_with_its_key_without_a_callout() {
     // No callout runs here, so an unknown key is refused.
     let unknown = GeneratedSecrets::generate().unwrap();
     assert!(Broker::connect(&nats.url(), &unknown.nats, "test", Duration::ZERO).await.is_err());
+}
+
+/// So a client that tries again at once costs little.
+#[tokio::test]
+async fn callout_refusal_is_held_back() {
+    let world = World::new().await;
+    let start = Instant::now();
+    world.connect("wrong", world.ada).await.err().expect("the connection was accepted");
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -4,11 +4,11 @@
 //! API key, or a refusal. A request without a reply in time fails closed in the broker. Established connections are not
 //! affected. Tokens are never logged.
 //!
-//! A refusal is held back for a while: a client that connects again at once costs the broker and a replica as much as a
-//! flood of messages does.
+//! Refusals beyond a few per second are held back for a while: a client that connects again at once costs the broker and
+//! a replica as much as a flood of messages does.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::{Message, Subscriber};
 use dockhost_domain::ids::BackendId;
@@ -23,11 +23,14 @@ use super::connect::Broker;
 use super::jwt::{AuthRequest, MAX_LIFETIME, SignError, Signer};
 use super::{ServeError, subscribe};
 use crate::common::clock;
+use crate::common::quota::Quota;
 
 const AUTH_REQUEST_SUBJECT: &str = "$SYS.REQ.USER.AUTH";
 /// Requests that this process handles at once; further ones wait.
 const MAX_CONCURRENT_REQUESTS: usize = 64;
-/// How long a refusal is held back. The broker waits 3 s for the reply (`authorization.timeout` in `nats.conf`). Measured
+/// Refusals that this replica sends at once: somebody who mistyped a key need not wait.
+const PROMPT_REFUSALS: Quota = Quota { count: 20, window: Duration::from_secs(5) };
+/// How long a further refusal is held back. The broker waits 3 s for the reply (`authorization.timeout` in `nats.conf`). Measured
 /// with one connection after the other of one refused client: 1,000 attempts per second without the delay, which took
 /// half of one processor in the broker and a fifth in the servers.
 const REFUSAL_DELAY: Duration = Duration::from_secs(1);
@@ -54,6 +57,28 @@ struct Responder {
     lifetime: Duration,
     working: Semaphore,
     held: Semaphore,
+    prompt: PromptRefusals,
+}
+
+/// Which refusals are sent at once.
+struct PromptRefusals {
+    epoch: Instant,
+    /// When the bucket of [`PROMPT_REFUSALS`] is full again, from `epoch` on.
+    full_at: Mutex<Duration>,
+}
+
+impl PromptRefusals {
+    fn new() -> Self {
+        Self { epoch: Instant::now(), full_at: Mutex::default() }
+    }
+
+    /// Whether the next refusal is one of them.
+    fn take(&self) -> bool {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let (after, decision) = PROMPT_REFUSALS.take(*full_at, self.epoch.elapsed());
+        *full_at = after;
+        decision.retry_after.is_none()
+    }
 }
 
 /// A signed response.
@@ -75,7 +100,8 @@ impl Callout {
     ) -> Result<Self, ServeError> {
         let requests = subscribe(&broker, AUTH_REQUEST_SUBJECT).await?;
         let (working, held) = (Semaphore::new(MAX_CONCURRENT_REQUESTS), Semaphore::new(MAX_HELD_REFUSALS));
-        let responder = Responder { broker, signer, authenticator, gate, lifetime: MAX_LIFETIME, working, held };
+        let (lifetime, prompt) = (MAX_LIFETIME, PromptRefusals::new());
+        let responder = Responder { broker, signer, authenticator, gate, lifetime, working, held, prompt };
         Ok(Self { requests, responder })
     }
 
@@ -113,7 +139,9 @@ impl Responder {
                 let response = match response {
                     Response::Allowed(response) => response,
                     Response::Refused(response) => {
-                        if let Ok(_held) = self.held.try_acquire() {
+                        if !self.prompt.take()
+                            && let Ok(_held) = self.held.try_acquire()
+                        {
                             tokio::time::sleep(REFUSAL_DELAY).await;
                         }
                         response

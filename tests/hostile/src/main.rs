@@ -154,6 +154,6 @@ fn row(name: &str, outcome: &Outcome) -> Vec<String> {
     ]
 }
 
-fn join(values: [String; 3]) -> String {
+fn join(values: &[String; 3]) -> String {
     values.join(" / ")
 }

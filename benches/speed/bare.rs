@@ -28,7 +28,10 @@ struct Bare {
 
 async fn list(State(bare): State<Arc<Bare>>, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
     let token = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let bearer = bare.tokens.read(token.unwrap_or_default()).map_err(|_| StatusCode::UNAUTHORIZED)?;
+    let bearer = bare
+        .tokens
+        .read(token.unwrap_or_default(), dockhost::common::clock::now())
+        .map_err(|_| StatusCode::UNAUTHORIZED)?;
     let filter = doc! { "userId": bearer.principal.to_string(), "status": { "$ne": "deleted" } };
     let find = bare.instances.find(filter).sort(doc! { "createdAt": 1, "_id": 1 });
     let found: Result<Vec<Document>, _> = async { find.await?.try_collect().await }.await;

@@ -72,6 +72,7 @@ async fn start(
     let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
     let connections = Connections::open(args, urls, &nats, master_key).await?;
     let (replica, snapshot_writer) = Replica::build(connections, args.deadlines.lost_after()).await?;
+    tasks::start_clock_check(supervisor, &replica).await;
     tasks::check_durability(supervisor, urls.nats_url.clone(), nats_system.clone());
     tasks::start_stream_watch(supervisor, &replica);
     tasks::start_flood_guard(supervisor, &replica, urls.nats_url.clone(), nats_system);

@@ -12,6 +12,7 @@ use crate::auth::api_key::ApiKeys;
 use crate::auth::backend_authenticator::LogBackendAuthenticator;
 use crate::broker::assignments::Assignments;
 use crate::broker::callout::Callout;
+use crate::broker::clock_check::ClockCheck;
 use crate::broker::durability;
 use crate::broker::flood_guard::FloodGuard;
 use crate::broker::hello::{Heartbeats, HelloHandler};
@@ -137,6 +138,13 @@ pub fn start_replica(
     supervisor.spawn("checkpoints", |cancel| progress.watch(follower, cancel));
     let (progress, listening) = (Arc::clone(&replica.progress), client.clone());
     supervisor.spawn_fallible("projection progress", |cancel| async move { progress.listen(listening, cancel).await });
+}
+
+/// Compares the clock with the broker's, once before anything uses it, and then all the time.
+pub async fn start_clock_check(supervisor: &Supervisor, replica: &Replica) {
+    let mut check = ClockCheck::new(replica.connections.broker.client().clone());
+    check.check().await;
+    supervisor.spawn("clock", |cancel| check.run(cancel));
 }
 
 /// The limits of requests; some of them count on all replicas together.

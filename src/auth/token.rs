@@ -72,11 +72,14 @@ impl Tokens {
     /// Tokens of one audience, signed with one secret.
     pub fn new(audience: Audience, secret: &SecretString) -> Self {
         let secret = secret.expose_secret().as_bytes();
+        let mut validation = validation(audience, &["iss", "aud", "sub", "exp"]);
+        // By the machine's clock; `read` uses the corrected one.
+        validation.validate_exp = false;
         Self {
             audience,
             encoding: EncodingKey::from_secret(secret),
             decoding: DecodingKey::from_secret(secret),
-            validation: validation(audience, &["iss", "aud", "sub", "exp"]),
+            validation,
         }
     }
 
@@ -97,14 +100,17 @@ impl Tokens {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| InvalidToken(Some(e)))
     }
 
-    /// The principal and session of a valid token.
+    /// The principal and session of a token that is valid at `now`.
     ///
     /// # Errors
     /// [`InvalidToken`] for anything but a valid token of this audience.
-    pub fn read(&self, token: &str) -> Result<Bearer, InvalidToken> {
+    pub fn read(&self, token: &str, now: Timestamp) -> Result<Bearer, InvalidToken> {
         let claims = jsonwebtoken::decode::<SessionClaims>(token, &self.decoding, &self.validation)
             .map_err(|error| InvalidToken(Some(error)))?
             .claims;
+        if claims.exp.saturating_add(LEEWAY_SECONDS.cast_signed()) < now.seconds() {
+            return Err(InvalidToken(None));
+        }
         match (claims.sub.parse(), claims.sid.parse()) {
             (Ok(principal), Ok(session)) => Ok(Bearer { principal, session }),
             _ => Err(InvalidToken(None)),
@@ -157,17 +163,17 @@ mod tests {
     #[test]
     fn token_issue_and_read_round_trips() {
         let (bearer, token) = issued();
-        assert_eq!(tokens(Audience::User, SECRET).read(&token).unwrap(), bearer);
+        assert_eq!(tokens(Audience::User, SECRET).read(&token, clock::now()).unwrap(), bearer);
     }
 
     #[test]
     fn token_of_another_audience_secret_or_time_is_invalid() {
         let (_, token) = issued();
-        assert!(tokens(Audience::Backend, SECRET).read(&token).is_err());
-        assert!(tokens(Audience::User, "another secret of enough length!").read(&token).is_err());
+        assert!(tokens(Audience::Backend, SECRET).read(&token, clock::now()).is_err());
+        assert!(tokens(Audience::User, "another secret of enough length!").read(&token, clock::now()).is_err());
         let long_ago = Timestamp::from_millis(1_000_000);
         let expired = tokens(Audience::User, SECRET).issue(bearer(), long_ago, long_ago).unwrap();
-        assert!(tokens(Audience::User, SECRET).read(&expired).is_err());
+        assert!(tokens(Audience::User, SECRET).read(&expired, clock::now()).is_err());
     }
 
     #[test]
@@ -179,11 +185,11 @@ mod tests {
             let header = URL_SAFE_NO_PAD.encode(header);
             for signature in ["", "AAAA"] {
                 let forged = format!("{header}.{payload}.{signature}");
-                assert!(tokens(Audience::User, SECRET).read(&forged).is_err(), "{forged} was accepted");
+                assert!(tokens(Audience::User, SECRET).read(&forged, clock::now()).is_err(), "{forged} was accepted");
             }
         }
         for garbage in ["", ".", "..", "a.b.c", &token[1..], &format!("{token}x")] {
-            assert!(tokens(Audience::User, SECRET).read(garbage).is_err(), "{garbage} was accepted");
+            assert!(tokens(Audience::User, SECRET).read(garbage, clock::now()).is_err(), "{garbage} was accepted");
         }
     }
 }

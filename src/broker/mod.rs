@@ -4,6 +4,7 @@
 //! is decided here and nowhere else.
 //!
 //! - [`connect`]: the connection. [`nodes`]: which node it uses. [`durability`]: whether the broker's nodes sync each write.
+//! - [`clock_check`]: whether this machine's clock is the broker's.
 //! - [`streams`]: the streams and buckets. [`consumer`]: how they are read. [`write_proof`], [`write_probe`]: when
 //!   the broker last stored.
 //! - [`callout`], [`jwt`]: authentication of backends; [`access`]: whether the broker does what they say. [`service`]: what the services for agents have in common.
@@ -18,6 +19,7 @@ pub mod agent_gate;
 pub mod agent_limits;
 pub mod assignments;
 pub mod callout;
+pub mod clock_check;
 pub mod connect;
 pub mod consumer;
 pub mod dropped;

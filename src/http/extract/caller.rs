@@ -71,7 +71,7 @@ pub fn principal(app: &App, headers: &HeaderMap) -> Option<PrincipalId> {
     [(USER_COOKIE, &app.user_tokens), (BACKEND_COOKIE, &app.backend_tokens)].into_iter().find_map(|(cookie, tokens)| {
         let (Credential::Bearer(token) | Credential::Cookie(token)) =
             credential(headers, cookie, app.settings.cookies)?;
-        tokens.read(&token).ok().map(|bearer| bearer.principal)
+        tokens.read(&token, clock::now()).ok().map(|bearer| bearer.principal)
     })
 }
 
@@ -90,7 +90,7 @@ async fn authenticate(app: &App, parts: &Parts, cookie: &str, tokens: &Tokens) -
             token
         }
     };
-    let bearer = tokens.read(&token).map_err(|_| unauthorized())?;
+    let bearer = tokens.read(&token, clock::now()).map_err(|_| unauthorized())?;
     if is_live(app, bearer, is_read).await? { Ok(bearer) } else { Err(unauthorized()) }
 }
 

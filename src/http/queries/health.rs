@@ -13,6 +13,8 @@ use axum::http::StatusCode;
 use dockhost_projections::registry::ModelInfo;
 use dockhost_projections::{MODELS, Unreadable};
 
+use crate::broker::clock_check::MAX_DEVIATION_MILLIS;
+use crate::common::clock;
 use crate::event_log::size::Fullness;
 use crate::http::app::App;
 use crate::http::broker_findings::Findings;
@@ -78,7 +80,16 @@ fn problems(app: &App, broker: Vec<String>) -> Vec<String> {
     });
     let lost = MODELS.iter().filter(|model| app.progress.is_incomplete(model.name));
     let lost = lost.map(|model| format!("the documents of {} were lost and are folded again from the log", model.name));
-    leaderless.into_iter().chain(broker).chain(full).chain(lost).collect()
+    let clock = clock_problem(clock::deviation());
+    leaderless.into_iter().chain(broker).chain(full).chain(lost).chain(clock).collect()
+}
+
+/// What is wrong with a clock that is so many milliseconds ahead of the broker's.
+fn clock_problem(ahead: i64) -> Option<String> {
+    let seconds = ahead.unsigned_abs() / 1000;
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    let text = || format!("this machine's clock is {seconds} s {side} the broker's, whose time is used; set the clock");
+    (seconds >= 2).then(text)
 }
 
 error_responses!(HealthErrors:);
@@ -101,7 +112,13 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let Dependencies { is_database_up, log_end: end } = app.dependencies.get(&app).await;
     let (quarantined, projections) = (quarantine(&app), projections(&app));
     let is_led = app.log_monitor.leaderless().is_none();
-    let parts = [(Part::Database, is_database_up), (Part::Broker, end.is_some()), (Part::Leader, is_led)];
+    let is_clock_right = clock::deviation().saturating_abs() <= MAX_DEVIATION_MILLIS;
+    let parts = [
+        (Part::Database, is_database_up),
+        (Part::Broker, end.is_some()),
+        (Part::Leader, is_led),
+        (Part::Clock, is_clock_right),
+    ];
     let mut down: Vec<Part> = parts.into_iter().filter(|(_, up)| !up).map(|(part, _)| part).collect();
     // A broker that does not answer is one fault, not three.
     let mut broker = if end.is_some() { app.broker_facts().findings() } else { Findings::default() };

@@ -56,6 +56,8 @@ pub enum Part {
     Streams,
     /// No server leads, so commands are not carried out.
     Leader,
+    /// This machine's clock differs by more than 30 s from the broker's.
+    Clock,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]

@@ -108,7 +108,7 @@ async fn call(client: &Client, route: &Route, path: &str, headers: &[(&str, &str
 fn forged(audience: Audience, good: &str, secret: &str) -> Vec<(&'static str, String)> {
     dockhost::common::install_crypto();
     let own = Tokens::new(audience, &secret.to_owned().into());
-    let bearer = own.read(good).unwrap();
+    let bearer = own.read(good, clock::now()).unwrap();
     let long_ago = Timestamp::from_millis(1_000_000);
     let tomorrow = clock::now().after(std::time::Duration::from_secs(86_400));
     let other = Tokens::new(audience, &OTHER_SECRET.to_owned().into());

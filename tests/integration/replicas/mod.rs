@@ -3,6 +3,7 @@
 mod agent_connection;
 mod agents_with_one_key;
 mod broker;
+mod clock;
 mod database;
 mod disk_full;
 mod failover;

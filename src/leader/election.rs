@@ -15,10 +15,12 @@ use crate::broker::streams::remake::{self, StreamSight};
 use crate::broker::streams::{LEADER_KEY, LEADER_LEASE, LEADER_STREAM};
 use crate::common::error::chain;
 
-/// How often the leader renews the lease and the others try to acquire it.
-const RENEW_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the leader renews the lease.
+const RENEW_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the others look whether the lease is free.
+const CAMPAIGN_INTERVAL: Duration = Duration::from_millis(250);
 /// A leader that can't renew for this long steps down, before another replica can acquire the lease.
-const STEP_DOWN_AFTER: Duration = Duration::from_millis(3_500);
+const STEP_DOWN_AFTER: Duration = Duration::from_secs(2);
 const _: () = assert!(STEP_DOWN_AFTER.as_millis() + RENEW_INTERVAL.as_millis() < LEADER_LEASE.as_millis());
 
 /// How often a leader that gave the lease up checks whether another replica has it.
@@ -62,7 +64,7 @@ impl Election {
             if let Some(revision) = self.try_acquire().await {
                 return revision;
             }
-            tokio::time::sleep(RENEW_INTERVAL).await;
+            tokio::time::sleep(CAMPAIGN_INTERVAL).await;
         }
     }
 
@@ -96,12 +98,13 @@ impl Election {
         loop {
             let is_free = !has_leader(&self.bucket).await.unwrap_or(false);
             free_since = if is_free { free_since.or_else(|| Some(Instant::now())) } else { None };
-            if (free_since.is_some_and(|since| since.elapsed() >= UNFIT_DELAY) || fitness.is_fit().await)
+            if let Some(since) = free_since
+                && (since.elapsed() >= UNFIT_DELAY || fitness.is_fit().await)
                 && let Some(revision) = self.try_acquire().await
             {
                 return revision;
             }
-            tokio::time::sleep(RENEW_INTERVAL).await;
+            tokio::time::sleep(CAMPAIGN_INTERVAL).await;
         }
     }
 

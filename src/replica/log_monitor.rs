@@ -1,6 +1,6 @@
 //! Watches the broker for what no request shows in time: how full the log is, and whether a leader renews its lease.
 //!
-//! The leader writes its lease to the broker every second. If nobody does for [`MAX_UNRENEWED`], nothing is carried out:
+//! The leader renews its lease at the broker twice a second. If nobody does for [`MAX_UNRENEWED`], nothing is carried out:
 //! the broker can't store (its disk was full, a stream has no leader), or no server can lead. A read does not show this,
 //! because a broker that can't write still answers reads.
 

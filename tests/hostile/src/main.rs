@@ -118,7 +118,7 @@ const HEADINGS: [&str; 11] = [
 
 fn row(name: &str, outcome: &Outcome) -> Vec<String> {
     let phases = [&outcome.quiet, &outcome.during, &outcome.after];
-    let quantile = |share: f64| join(phases.map(|phase| format!("{:.0}", phase.creates.millis(share))));
+    let quantile = |share: f64| join(&phases.map(|phase| format!("{:.0}", phase.creates.millis(share))));
     let creates = phases.map(|phase| match phase.creates.failed.len() {
         0 => phase.creates.took.len().to_string(),
         failed => format!("{}+{failed} failed", phase.creates.took.len()),
@@ -134,7 +134,7 @@ fn row(name: &str, outcome: &Outcome) -> Vec<String> {
         name.to_owned(),
         outcome.sent.to_string(),
         format!("{}/{}", outcome.cut, outcome.refused),
-        join(creates),
+        join(&creates),
         quantile(0.5),
         quantile(0.99),
         [

@@ -1,5 +1,7 @@
 //! The limits of what a backend may send, for an honest one that is as busy as it gets.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;

@@ -58,6 +58,9 @@ pub struct ApiArgs {
     /// Limits of requests, such as `signin=100/m,read=off`, or `off` for none [default: see `.env.example`].
     #[arg(long, env = "DOCKHOST_RATE_LIMITS", value_name = "LIMITS")]
     pub rate_limits: Option<LimitPolicy>,
+    /// Milliseconds for which queries are answered while this server is cut off from the broker.
+    #[arg(long, env = "DOCKHOST_READS_WITHOUT_BROKER_MS", value_name = "MS", default_value_t = 60_000)]
+    pub reads_without_broker_ms: u64,
     /// Networks of the proxies in front of this server; only their `X-Forwarded-For` is believed.
     #[arg(long, env = "DOCKHOST_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<IpNet>,

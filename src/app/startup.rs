@@ -161,6 +161,11 @@ pub fn http_app(
 ) -> anyhow::Result<Arc<app::App>> {
     let Connections { broker, log, store, .. } = &replica.connections;
     let (broker, write_proof) = (broker.clone(), Arc::clone(log.write_proof()));
+    let log_silence = {
+        let (log, executor) = (Arc::clone(log), Arc::clone(&replica.executor));
+        // On a cluster a node that is cut off from the others goes on to send heartbeats, but acknowledges no write.
+        move || if log.has_several_copies() { log.write_proof().age() } else { executor.applied().silence() }
+    };
     Ok(Arc::new(app::App {
         executor: Arc::clone(&replica.executor),
         follower: Arc::clone(&replica.follower),
@@ -169,6 +174,7 @@ pub fn http_app(
         progress: Arc::clone(&replica.progress),
         log_monitor: Arc::clone(&replica.log_monitor),
         write_age: Box::new(move || write_proof.age()),
+        log_silence: Box::new(log_silence),
         stream_watch: Arc::clone(&replica.stream_watch),
         role_watch: Arc::clone(&replica.role_watch),
         dependencies: DependencyCheck::default(),
@@ -194,6 +200,7 @@ pub fn http_app(
                 (CookieMode::On, Some(origin)) if origin.starts_with("https://") => app::Cookies::Secure,
                 (CookieMode::On, _) => app::Cookies::Plain,
             },
+            reads_without_broker: Duration::from_millis(args.api.reads_without_broker_ms),
             frontend: args.api.frontend_url.clone(),
             trusted_proxies: args.api.trusted_proxies.clone(),
             api_docs: args.api.api_docs,

@@ -67,6 +67,11 @@ impl Applied {
         position.caught_up && position.last_contact.elapsed() < MAX_SILENCE
     }
 
+    /// How long ago the follower last had contact with the log.
+    pub fn silence(&self) -> Duration {
+        self.0.borrow().last_contact.elapsed()
+    }
+
     /// Waits until the follower has caught up for the first time.
     pub async fn wait_until_caught_up(&self) {
         // The sender lives in `self`, so waiting cannot fail.

@@ -57,6 +57,8 @@ pub struct Settings {
     pub image: Option<String>,
     /// Deadlines of operations.
     pub policy: Policy,
+    /// How long queries are answered while nothing proves that this replica hears the log.
+    pub reads_without_broker: Duration,
     /// The origin of the web frontend, which may call with credentials.
     pub frontend: Option<String>,
     /// Whether and how sessions are kept in cookies.
@@ -116,6 +118,8 @@ pub struct App {
     pub log_monitor: Arc<LogMonitor>,
     /// How long ago the last write began that the broker acknowledged.
     pub write_age: Box<dyn Fn() -> Duration + Send + Sync>,
+    /// For how long nothing has proved that this replica hears the log.
+    pub log_silence: Box<dyn Fn() -> Duration + Send + Sync>,
     /// Whether the broker's streams have leaders.
     pub stream_watch: Arc<StreamWatch>,
     /// Whether the leader's roles get on.

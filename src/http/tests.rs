@@ -1,6 +1,7 @@
 //! What all operations of the API's document have in common, for each of them.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use axum::http::Method;
 use dockhost_domain::aggregate::Aggregate;
@@ -266,6 +267,22 @@ async fn operations_log_unavailable_answer_broker_unavailable() {
         fixture.app.log.set_unavailable(true);
     })
     .await;
+}
+
+/// Its session may have ended through another replica.
+#[tokio::test]
+async fn queries_of_a_replica_that_is_cut_off_for_too_long_are_refused() {
+    let queries = || operations().into_iter().filter(|one| one.method == Method::GET && one.is_secured());
+    assert!(queries().count() >= 4, "too few queries");
+    for (silence, is_refused) in [(60_000, false), (60_001, true)] {
+        for operation in queries() {
+            let fixture = Fixture::new(&operation).await;
+            fixture.app.log_silence_ms.store(silence, Ordering::Relaxed);
+            let answer = fixture.call(&operation).send().await;
+            let refused = answer.status == 503 && answer.error().1 == "broker_unavailable";
+            assert_eq!(refused, is_refused, "{} after {silence} ms: {answer:?}", operation.id);
+        }
+    }
 }
 
 #[tokio::test]

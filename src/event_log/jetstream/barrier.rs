@@ -35,7 +35,7 @@ struct StreamState {
 
 impl JetStreamLog {
     /// Whether another node than the one that answers may have newer events.
-    fn has_several_copies(&self) -> bool {
+    pub fn has_several_copies(&self) -> bool {
         self.copies.load(Ordering::Relaxed) > 1
     }
 

@@ -94,10 +94,14 @@ async fn authenticate(app: &App, parts: &Parts, cookie: &str, tokens: &Tokens) -
     if is_live(app, bearer, is_read).await? { Ok(bearer) } else { Err(unauthorized()) }
 }
 
-/// Whether the session is live. A read uses this replica's state as it is; a command, one that is at most a second old. A
-/// negative answer is always confirmed by the log: another replica may have started the session a moment ago.
+/// Whether the session is live. A read uses this replica's state as it is, if the replica has heard the log lately enough; a
+/// command, one that is at most a second old. A negative answer is always confirmed by the log: another replica may have started the session a moment ago.
 async fn is_live(app: &App, bearer: Bearer, is_read: bool) -> Result<bool, ApiError> {
     let now = clock::now();
+    if is_read && (app.log_silence)() > app.settings.reads_without_broker {
+        let message = "this server has not heard the event log for so long that you may have been signed out elsewhere";
+        return Err(ApiError::new(Code::BrokerUnavailable, message));
+    }
     let known = if is_read {
         app.executor.state::<Sessions>(bearer.principal).await?
     } else {

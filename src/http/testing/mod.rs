@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -72,6 +72,8 @@ pub struct TestApp {
     pub app: Arc<App>,
     pub log: Arc<MemoryLog>,
     pub store: Arc<MemoryReadStore>,
+    /// For how many milliseconds nothing has proved that the replica hears the log.
+    pub log_silence_ms: Arc<AtomicU64>,
     service: Router,
     reports: AtomicU64,
     _stop: DropGuard,
@@ -108,6 +110,7 @@ impl TestApp {
             limits: Limits { memory_mib: 64, cpu_millis: 100, pids: 32 },
             image: None,
             policy: Policy::default(),
+            reads_without_broker: Duration::from_secs(60),
             frontend: None,
             cookies: Cookies::Plain,
             trusted_proxies: vec![],
@@ -126,10 +129,13 @@ impl TestApp {
         let checkpoints = MongoStore::connect("mongodb://127.0.0.1:1/?directConnection=true", "none").await.unwrap();
         let secret = |text: &str| text.repeat(32).into();
         let log_monitor = Arc::new(LogMonitor::new(Arc::clone(executor.capacity())));
+        let log_silence_ms = Arc::<AtomicU64>::default();
+        let silence = Arc::clone(&log_silence_ms);
         let app = Arc::new(App {
             executor,
             log_monitor,
-            write_age: Box::new(|| std::time::Duration::ZERO),
+            write_age: Box::new(|| Duration::ZERO),
+            log_silence: Box::new(move || Duration::from_millis(silence.load(Ordering::Relaxed))),
             stream_watch: Arc::default(),
             role_watch: Arc::default(),
             dependencies: DependencyCheck::default(),
@@ -155,7 +161,7 @@ impl TestApp {
         tokio::spawn(project(Arc::clone(&app)));
         follower.wait_until_caught_up().await;
         let service = router::service(&app);
-        Self { app, log, store, service, reports: AtomicU64::new(0), _stop: stop.drop_guard() }
+        Self { app, log, store, log_silence_ms, service, reports: AtomicU64::new(0), _stop: stop.drop_guard() }
     }
 
     /// A request, to be sent with [`TestRequest::send`].

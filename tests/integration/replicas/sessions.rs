@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{INSTANCE, client_per_replica, on_both, position};
+use super::{INSTANCE, client_per_replica, is_refusal, on_both, position};
 use crate::harness::wait::DEADLINE;
-use crate::harness::{Topology, World, wait_until};
+use crate::harness::{Proxy, Topology, World, wait_until};
 
 const ROUNDS: usize = 9;
 
@@ -36,4 +36,29 @@ async fn sessions_revoked_on_one_replica_are_refused_on_all(topology: Topology) 
             .await;
         }
     }
+}
+
+#[tokio::test]
+async fn signed_out_token_at_a_replica_that_is_cut_off_reads_for_a_bounded_time() {
+    let world = World::on(Topology::ONE.proxied(), 2, &[("DOCKHOST_READS_WITHOUT_BROKER_MS", "3000")]).await;
+    let ada = client_per_replica(&world, "ada").await;
+    for client in &ada {
+        assert_eq!(client.get(INSTANCE).await.status, 200);
+    }
+    let cut_off = &world.replicas[1].proxies.broker;
+    cut_off.iter().for_each(Proxy::half_open);
+    let signed_out = ada[0].post("/api/v2/user/signout", json!({})).await;
+    assert_eq!(signed_out.status, 200, "{signed_out:?}");
+    wait_until("queries are refused", DEADLINE, async || {
+        let list = ada[1].get(INSTANCE).await;
+        assert!(list.status == 200 || is_refusal(&list, "broker_unavailable"), "{list:?}");
+        if list.status == 503 { Ok(()) } else { Err(format!("{list:?}")) }
+    })
+    .await;
+    cut_off.iter().for_each(Proxy::heal);
+    wait_until("the session is refused", DEADLINE, async || {
+        let list = ada[1].get(INSTANCE).await;
+        if list.status == 401 { Ok(()) } else { Err(format!("{list:?}")) }
+    })
+    .await;
 }

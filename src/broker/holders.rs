@@ -13,6 +13,7 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use dockhost_domain::ids::{AgentRunId, BackendId};
 use dockhost_domain::subject::Channel;
 use dockhost_domain::timestamp::Timestamp;
+use tokio::time::sleep;
 
 use super::key_holder::Holder;
 use super::streams::ASSIGNMENTS;
@@ -33,6 +34,7 @@ const MIN_LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 struct Known {
     /// `None` if no run holds it.
     run: Option<AgentRunId>,
+    /// When the question began.
     asked: Instant,
 }
 
@@ -53,8 +55,12 @@ impl Holders {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, backend: BackendId, run: Option<AgentRunId>) {
-        self.known().insert(backend, Known { run, asked: Instant::now() });
+    /// Remembers the answer to a question that was asked at `asked`, unless a later one was answered meanwhile.
+    fn remember(&self, backend: BackendId, run: Option<AgentRunId>, asked: Instant) {
+        let mut known = self.known();
+        if known.get(&backend).is_none_or(|earlier| earlier.asked <= asked) {
+            known.insert(backend, Known { run, asked });
+        }
     }
 
     /// Whether a run is known to hold the backend, without asking the broker.
@@ -62,25 +68,33 @@ impl Holders {
         run.is_some() && self.known().get(&backend).is_some_and(|known| known.run == run)
     }
 
-    /// Whether what a run sends counts: it holds the backend, or nobody does. If the broker does not answer, the last
-    /// answer counts.
-    pub async fn counts(&self, backend: BackendId, run: Option<AgentRunId>) -> bool {
-        if self.is_known_holder(backend, run) {
-            return true;
-        }
-        let known = self.known().get(&backend).copied();
-        let recent = known.filter(|known| known.asked.elapsed() < MIN_LOOKUP_INTERVAL);
-        let holder = match recent {
-            Some(known) => known.run,
-            None => match self.read(backend).await {
-                Ok(holder) => holder.and_then(|holder| holder.run),
-                Err(error) => {
-                    tracing::debug!(%backend, %error, "the holder of a backend can't be read");
-                    known.and_then(|known| known.run)
+    /// Whether another run is known to hold the backend, and was found to do so lately enough that [`Holders::counts`]
+    /// waits before it asks again.
+    pub fn was_asked_lately(&self, backend: BackendId) -> bool {
+        self.known().get(&backend).is_some_and(|known| known.asked.elapsed() < MIN_LOOKUP_INTERVAL)
+    }
+
+    /// Whether what a run has sent counts: it holds the backend, or nobody does. Another run is only told so by an answer of
+    /// the broker to a question that was asked after this call began, because its hello may just have been accepted by
+    /// another replica; so this takes up to a second.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub async fn counts(&self, backend: BackendId, run: Option<AgentRunId>) -> Result<bool, Cause> {
+        let began = Instant::now();
+        loop {
+            if self.is_known_holder(backend, run) {
+                return Ok(true);
+            }
+            let known = self.known().get(&backend).copied();
+            match known {
+                Some(known) if known.asked >= began => return Ok(known.run.is_none()),
+                Some(known) if known.asked.elapsed() < MIN_LOOKUP_INTERVAL => {
+                    sleep(MIN_LOOKUP_INTERVAL.saturating_sub(known.asked.elapsed())).await;
                 }
-            },
-        };
-        holder.is_none() || holder == run
+                _ => drop(self.read(backend).await?),
+            }
+        }
     }
 
     /// The holder of a backend; `None` if it has no consumer.
@@ -88,13 +102,14 @@ impl Holders {
     /// # Errors
     /// If the broker does not answer.
     pub async fn read(&self, backend: BackendId) -> Result<Option<Holder>, Cause> {
+        let asked = Instant::now();
         let stream = self.jetstream.get_stream_no_info(ASSIGNMENTS).await?;
         let holder = match stream.consumer_info(backend.to_string()).await {
             Ok(info) => Some(holder(&info)),
             Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
-        self.remember(backend, holder.and_then(|holder| holder.run));
+        self.remember(backend, holder.and_then(|holder| holder.run), asked);
         Ok(holder)
     }
 
@@ -132,7 +147,7 @@ impl Holders {
         };
         // Strict: of two runs that say hello at the same moment, only one can create it.
         let consumer = self.jetstream.create_consumer_strict_on_stream(config, ASSIGNMENTS).await?;
-        self.remember(backend, Some(run));
+        self.remember(backend, Some(run), Instant::now());
         Ok(consumer.cached_info().num_pending)
     }
 }

@@ -245,9 +245,13 @@ impl Intake {
     }
 
     async fn handle(&self, received: &Received) -> Handled {
-        if !self.holders.counts(received.backend, received.run).await {
-            self.gate.of_other_agents().record(received.backend, MessageKind::Report, OtherAgent);
-            return Handled::Done(Ok(()));
+        match self.holders.counts(received.backend, received.run).await {
+            Ok(true) => {}
+            Ok(false) => {
+                self.gate.of_other_agents().record(received.backend, MessageKind::Report, OtherAgent);
+                return Handled::Done(Ok(()));
+            }
+            Err(error) => return Handled::Retry(error),
         }
         match self.execute(received).await {
             Ok(None) => Handled::Done(Ok(())),

@@ -78,8 +78,14 @@ impl RequestHandler for ConfirmHandler {
 
     async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Confirmed, RequestError> {
         let question: Confirm = reported::parse(body)?;
-        if !self.holders.counts(backend, question.agent_run).await {
-            return Err(RequestError::OtherAgent(None));
+        if !self.holders.is_known_holder(backend, question.agent_run) {
+            // Requests of other backends must not wait for this one.
+            if self.holders.was_asked_lately(backend) {
+                return Err(RequestError::Unavailable("another agent held the backend a moment ago".into()));
+            }
+            if !self.holders.counts(backend, question.agent_run).await.map_err(RequestError::Unavailable)? {
+                return Err(RequestError::OtherAgent(None));
+            }
         }
         match self.compare_with_log(backend, &question).await? {
             Comparison::Current => Ok(Confirmed { is_current: true }),

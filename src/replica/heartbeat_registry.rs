@@ -190,8 +190,8 @@ impl HeartbeatRegistry {
         self.recorded.send_modify(|recorded| *recorded += 1);
     }
 
-    /// Records the heartbeats of the backends' holders until cancelled, and answers them while the broker stores. After a reconnect the client restores the
-    /// subscription.
+    /// Records the heartbeats of the backends' holders until cancelled, and answers them while the broker stores. After a
+    /// reconnect the client restores the subscription.
     ///
     /// # Errors
     /// The subscription could not be made.
@@ -243,7 +243,8 @@ impl HeartbeatRegistry {
                     self.record(backend, heartbeat);
                 }
                 Ok(heartbeat) => questions.push(async move {
-                    let counts = holders.counts(backend, heartbeat.agent_run).await;
+                    // If the broker does not answer, the next heartbeat may count.
+                    let counts = holders.counts(backend, heartbeat.agent_run).await.unwrap_or(false);
                     (backend, heartbeat, counts)
                 }),
                 Err(malformed) => gate.malformed().record(backend, MessageKind::Heartbeat, malformed),

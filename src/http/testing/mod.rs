@@ -270,7 +270,7 @@ impl TestApp {
 
     async fn session(&self, principal: PrincipalId, tokens: &Tokens) -> String {
         let session = SessionId::from_uuid(clock::fresh_uuid());
-        let (now, expires_at) = (clock::now(), clock::now().after(std::time::Duration::from_secs(3600)));
+        let (now, expires_at) = (clock::now(), clock::now().after(Duration::from_secs(3600)));
         let start = StartSession(Started { session_id: session, expires_at });
         self.app.executor.execute(principal, origin(), start).await.unwrap();
         tokens.issue(Bearer { principal, session }, now, expires_at).unwrap()

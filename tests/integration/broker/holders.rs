@@ -61,8 +61,23 @@ async fn replace_by_two_runs_at_once_makes_one_holder() {
     replace(two).await.unwrap_err();
     let holder = world.holders.read(world.ada).await.unwrap().unwrap();
     assert_eq!((holder.run, holder.since), (Some(one), Timestamp::from_millis(0)));
-    assert!(world.holders.counts(world.ada, Some(one)).await);
-    assert!(!world.holders.counts(world.ada, Some(two)).await);
-    assert!(!world.holders.counts(world.ada, None).await);
-    assert!(world.holders.counts(world.bob, Some(two)).await, "nobody holds it");
+    assert!(world.holders.counts(world.ada, Some(one)).await.unwrap());
+    assert!(!world.holders.counts(world.ada, Some(two)).await.unwrap());
+    assert!(!world.holders.counts(world.ada, None).await.unwrap());
+    assert!(world.holders.counts(world.bob, Some(two)).await.unwrap(), "nobody holds it");
+}
+
+/// Another replica accepted its hello. A report that is ignored does not come again.
+#[tokio::test]
+async fn counts_sees_a_holder_that_has_just_changed() {
+    let world = World::new().await;
+    let [one, two] = [1, 2].map(|n| AgentRunId::from_uuid(uuid::Uuid::from_u128(n)));
+    let since = Timestamp::from_millis(0);
+    world.holders.replace(world.ada, None, one, since).await.unwrap();
+    let other_replica = Holders::new(world.nats.main().await.jetstream().clone());
+    let current = other_replica.read(world.ada).await.unwrap();
+    other_replica.replace(world.ada, current.as_ref(), two, since).await.unwrap();
+    assert!(world.holders.was_asked_lately(world.ada));
+    assert!(world.holders.counts(world.ada, Some(two)).await.unwrap());
+    assert!(!world.holders.counts(world.ada, Some(one)).await.unwrap());
 }

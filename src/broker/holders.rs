@@ -38,6 +38,12 @@ struct Known {
     asked: Instant,
 }
 
+impl Known {
+    fn is_recent(&self) -> bool {
+        self.asked.elapsed() < MIN_LOOKUP_INTERVAL
+    }
+}
+
 /// Finds out and changes who holds a backend.
 pub struct Holders {
     jetstream: Context,
@@ -68,10 +74,9 @@ impl Holders {
         run.is_some() && self.known().get(&backend).is_some_and(|known| known.run == run)
     }
 
-    /// Whether another run is known to hold the backend, and was found to do so lately enough that [`Holders::counts`]
-    /// waits before it asks again.
-    pub fn was_asked_lately(&self, backend: BackendId) -> bool {
-        self.known().get(&backend).is_some_and(|known| known.asked.elapsed() < MIN_LOOKUP_INTERVAL)
+    /// Whether a run was found to hold the backend so lately that [`Holders::counts`] waits before it asks again.
+    pub fn was_held_lately(&self, backend: BackendId) -> bool {
+        self.known().get(&backend).is_some_and(|known| known.run.is_some() && known.is_recent())
     }
 
     /// Whether what a run has sent counts: it holds the backend, or nobody does. Another run is only told so by an answer of
@@ -88,8 +93,9 @@ impl Holders {
             }
             let known = self.known().get(&backend).copied();
             match known {
+                Some(known) if known.run.is_none() && known.is_recent() => return Ok(true),
                 Some(known) if known.asked >= began => return Ok(known.run.is_none()),
-                Some(known) if known.asked.elapsed() < MIN_LOOKUP_INTERVAL => {
+                Some(known) if known.is_recent() => {
                     sleep(MIN_LOOKUP_INTERVAL.saturating_sub(known.asked.elapsed())).await;
                 }
                 _ => drop(self.read(backend).await?),

@@ -144,6 +144,7 @@ impl App {
             remade: self.stream_watch.remade(),
             absent_nodes: self.stream_watch.absent_nodes(),
             stalled: self.role_watch.stalled(),
+            unanswered: self.follower.unanswered().many(),
         }
     }
 

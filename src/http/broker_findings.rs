@@ -25,6 +25,8 @@ pub struct BrokerFacts {
     pub absent_nodes: Vec<String>,
     /// The leader's roles that don't get on, and for how long.
     pub stalled: Vec<(Role, Duration)>,
+    /// The operations in a row that no backend answered, if they are many.
+    pub unanswered: Option<u32>,
 }
 
 /// What follows for `/health`.
@@ -72,6 +74,13 @@ impl BrokerFacts {
             found.problems.push(format!(
                 "the leader's role {role} has finished nothing for {seconds} s, although work waits: not everything is \
                  carried out"
+            ));
+        }
+        if let Some(operations) = self.unanswered {
+            found.is_degraded = true;
+            found.problems.push(format!(
+                "no backend answered the last {operations} operations in time: their reports may not arrive; look at the \
+                 agents' logs and at the broker's stream REPORTS"
             ));
         }
         for node in &self.absent_nodes {
@@ -124,6 +133,16 @@ mod tests {
         let facts = BrokerFacts { stalled: vec![(Role::Intake, LONG)], ..Default::default() };
         let found = facts.findings();
         assert!(found.down.is_empty() && found.is_degraded && found.problems[0].contains("role intake"), "{found:?}");
+    }
+
+    #[test]
+    fn findings_of_operations_without_an_answer_are_degraded() {
+        let facts = BrokerFacts { unanswered: Some(3), ..Default::default() };
+        let found = facts.findings();
+        assert!(
+            found.down.is_empty() && found.is_degraded && found.problems[0].contains("last 3 operations"),
+            "{found:?}"
+        );
     }
 
     #[test]

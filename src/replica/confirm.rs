@@ -80,7 +80,7 @@ impl RequestHandler for ConfirmHandler {
         let question: Confirm = reported::parse(body)?;
         if !self.holders.is_known_holder(backend, question.agent_run) {
             // Requests of other backends must not wait for this one.
-            if self.holders.was_asked_lately(backend) {
+            if self.holders.was_held_lately(backend) {
                 return Err(RequestError::Unavailable("another agent held the backend a moment ago".into()));
             }
             if !self.holders.counts(backend, question.agent_run).await.map_err(RequestError::Unavailable)? {

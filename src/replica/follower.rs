@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dockhost_domain::envelope::RecordedEvent;
+use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::{Quarantine, Unreadable};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::heartbeat_registry::HeartbeatRegistry;
+use super::unanswered::{Change, Unanswered};
 use crate::event_log::{Delivery, Filter};
 use crate::execute::Executor;
 
@@ -27,6 +28,7 @@ pub struct Follower {
     executor: Arc<Executor>,
     fleet: Arc<Fleet>,
     watchers: Watchers,
+    unanswered: Unanswered,
     last_sequences: Mutex<BTreeMap<&'static str, u64>>,
     frozen: Mutex<Quarantine>,
 }
@@ -38,6 +40,7 @@ impl Follower {
             executor,
             fleet: Arc::new(Fleet::new(heartbeats)),
             watchers: Watchers::default(),
+            unanswered: Unanswered::default(),
             last_sequences: Mutex::default(),
             frozen: Mutex::default(),
         })
@@ -51,6 +54,11 @@ impl Follower {
     /// The fleet.
     pub const fn fleet(&self) -> &Arc<Fleet> {
         &self.fleet
+    }
+
+    /// The operations that no backend answered.
+    pub const fn unanswered(&self) -> &Unanswered {
+        &self.unanswered
     }
 
     /// Watches an aggregate for changes. Call it before reading the aggregate's state.
@@ -128,11 +136,23 @@ impl Follower {
         self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Logs what changes now, not what changed before this replica started.
+    fn observe_answers(&self, envelope: &Envelope) {
+        match self.unanswered.observe(envelope).filter(|_| self.is_live()) {
+            Some(Change::Many) => {
+                tracing::error!("no backend answered the last operations in time; their reports may not arrive");
+            }
+            Some(Change::Answered) => tracing::info!("reports of backends arrive again"),
+            None => {}
+        }
+    }
+
     fn observe(&self, recorded: &Arc<RecordedEvent>) {
         let aggregate = recorded.envelope.aggregate;
         let applied = catch_unwind(AssertUnwindSafe(|| {
             self.executor.aggregates().observe(recorded);
             self.fleet.observe(recorded);
+            self.observe_answers(&recorded.envelope);
         }));
         if applied.is_err() {
             self.freeze(Unreadable::new(aggregate.to_string(), recorded.sequence, "applying the event panicked"));

@@ -16,4 +16,5 @@ pub mod presence;
 pub mod projection_progress;
 pub mod role_watch;
 pub mod stream_watch;
+pub mod unanswered;
 pub mod watchers;

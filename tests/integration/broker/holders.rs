@@ -77,7 +77,7 @@ async fn counts_sees_a_holder_that_has_just_changed() {
     let other_replica = Holders::new(world.nats.main().await.jetstream().clone());
     let current = other_replica.read(world.ada).await.unwrap();
     other_replica.replace(world.ada, current.as_ref(), two, since).await.unwrap();
-    assert!(world.holders.was_asked_lately(world.ada));
+    assert!(world.holders.was_held_lately(world.ada));
     assert!(world.holders.counts(world.ada, Some(two)).await.unwrap());
     assert!(!world.holders.counts(world.ada, Some(one)).await.unwrap());
 }

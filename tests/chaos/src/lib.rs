@@ -18,6 +18,7 @@ pub mod collect;
 pub mod history;
 pub mod nemesis;
 pub mod observation;
+pub mod person;
 pub mod prober;
 pub mod racers;
 pub mod report;

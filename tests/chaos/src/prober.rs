@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use dockhost_domain::ids::UserId;
-use dockhost_harness::http::{Answer, Client};
 use tokio_util::sync::CancellationToken;
 
 use crate::history::{Kind, Operation, OutcomeClass, Recorder};
-use crate::request::{Caller, Request, send_recorded};
+use crate::person::Person;
+use crate::request::Request;
 
 /// Between two probes of one kind.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -75,12 +74,7 @@ impl Probe {
 /// One probe at one replica.
 pub struct Prober {
     probe: Probe,
-    replica: usize,
-    name: String,
-    user: String,
-    client: Client,
-    recorder: Recorder,
-    id: Option<UserId>,
+    person: Person,
     instance: Option<String>,
     /// Whether the next change stops it.
     stops: bool,
@@ -97,12 +91,7 @@ impl Prober {
         let owner = if probe == Probe::Read { Probe::Stored } else { probe };
         Self {
             probe,
-            replica,
-            name,
-            user: owner.client(replica),
-            client: Client::new(&urls[replica]),
-            recorder: recorder.clone(),
-            id: None,
+            person: Person::new((name, owner.client(replica)), (replica, &urls[replica]), recorder),
             instance: None,
             stops: true,
             changes: 0,
@@ -121,21 +110,22 @@ impl Prober {
 
     async fn step(&mut self) {
         if self.probe == Probe::Health {
-            let begun = self.recorder.now();
-            let answer = self.send(Request::health()).await;
+            let begun = self.person.recorder.now();
+            let answer = self.person.send(Request::health()).await;
             if answer.is_some_and(|answer| answer.status == 200) {
-                self.recorder.succeeded(&self.name, begun);
+                self.person.recorder.succeeded(&self.person.name, begun);
             }
             return;
         }
-        if self.client.token().is_none() {
-            return self.sign_in().await;
+        if !self.person.is_signed_in() {
+            // The readers' account is made by the writers.
+            return self.person.sign_in(self.probe != Probe::Read).await;
         }
         if self.probe == Probe::Read {
-            let begun = self.recorder.now();
-            let answer = self.send(Request::list()).await;
+            let begun = self.person.recorder.now();
+            let answer = self.person.send(Request::list()).await;
             if answer.is_some_and(|answer| answer.status == 200) {
-                self.recorder.succeeded(&self.name, begun);
+                self.person.recorder.succeeded(&self.person.name, begun);
             }
             return;
         }
@@ -150,14 +140,14 @@ impl Prober {
     async fn change(&mut self, instance: &str) {
         let kind = if self.stops { Kind::Stop } else { Kind::Resume };
         let prefer = if self.probe == Probe::Stored { "respond-async" } else { "wait=8" };
-        let begun = self.recorder.now();
-        let Some(answer) = self.send(Request::change(kind, instance, prefer)).await else { return };
+        let begun = self.person.recorder.now();
+        let Some(answer) = self.person.send(Request::change(kind, instance, prefer)).await else { return };
         if matches!(answer.status, 200 | 202) {
             self.stops = !self.stops;
             self.changes += 1;
         }
         if answer.status == 200 || (answer.status == 202 && self.probe == Probe::Stored) {
-            self.recorder.succeeded(&self.name, begun);
+            self.person.recorder.succeeded(&self.person.name, begun);
         }
         if matches!(answer.code(), "not_found" | "instance_failed" | "instance_deleting" | "operation_failed") {
             self.changes = MAX_CHANGES;
@@ -166,8 +156,8 @@ impl Prober {
 
     /// Creates a new instance, then deletes the old one.
     async fn replace_instance(&mut self) {
-        let key = format!("{}-{}", self.name, self.created);
-        let answer = self.send(Request::create(Some(key), "wait=8")).await;
+        let key = format!("{}-{}", self.person.name, self.created);
+        let answer = self.person.send(Request::create(Some(key), "wait=8")).await;
         let Some(answer) = answer.filter(|answer| answer.status < 500 || answer.code() == "operation_failed") else {
             return;
         };
@@ -177,36 +167,11 @@ impl Prober {
             let old = self.instance.replace(id.to_owned());
             (self.stops, self.changes) = (true, 0);
             if let Some(old) = old {
-                self.send(Request::change(Kind::Delete, &old, "respond-async")).await;
+                self.person.send(Request::change(Kind::Delete, &old, "respond-async")).await;
             }
         } else if let Some(failed) = answer.body["error"]["details"]["instanceId"].as_str() {
             let failed = failed.to_owned();
-            self.send(Request::change(Kind::Delete, &failed, "respond-async")).await;
+            self.person.send(Request::change(Kind::Delete, &failed, "respond-async")).await;
         }
-    }
-
-    async fn sign_in(&mut self) {
-        let request = if self.id.is_none() && self.probe != Probe::Read {
-            Request::sign_up(&self.user, Some(format!("signup-{}", self.user)))
-        } else {
-            Request::sign_in(&self.user)
-        };
-        let Some(answer) = self.send(request).await else { return };
-        if let Some(token) = answer.data()["accessToken"].as_str() {
-            self.id = answer.data()["user"]["id"].as_str().and_then(|id| id.parse().ok());
-            self.client = self.client.with_token(token);
-        }
-    }
-
-    async fn send(&mut self, request: Request) -> Option<Answer> {
-        let is_sign_in = matches!(request.kind, Kind::SignUp | Kind::SignIn);
-        let client = if is_sign_in { self.client.without_token() } else { self.client.clone() };
-        let user = if request.kind == Kind::SignUp { None } else { self.id };
-        let caller = Caller { client: &self.name, replica: self.replica, user };
-        let (_, answer) = send_recorded(&client, caller, &self.recorder, &request).await;
-        if answer.as_ref().is_some_and(|answer| answer.code() == "unauthorized") {
-            self.client = self.client.without_token();
-        }
-        answer
     }
 }

@@ -156,7 +156,7 @@ async fn run_with<R: Runtime>(
         reconciler.probe_engine(&status),
         reconciler.run(),
         outbox.run(&publisher, &stop),
-        leave_nodes(&broker, &stop),
+        leave_nodes(&broker.client, broker.addresses, &broker.trouble, &stop),
         end,
     );
     match tokio::time::timeout(FLUSH_TIMEOUT, broker.client.flush()).await {

@@ -9,12 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{ReconnectToServer, Server};
+use async_nats::{Client, ReconnectToServer, Server};
 use dockhost_domain::node_choice::{Patience, Rotation};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-
-use crate::connect::Broker;
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -73,9 +71,8 @@ impl Nodes {
 }
 
 /// Leaves nodes that don't work, until `stop`. Does nothing if there is one address only.
-pub async fn leave_nodes(broker: &Broker, stop: &CancellationToken) {
-    let Broker { client, trouble, addresses, .. } = broker;
-    if *addresses < 2 {
+pub async fn leave_nodes(client: &Client, addresses: usize, trouble: &Trouble, stop: &CancellationToken) {
+    if addresses < 2 {
         return;
     }
     let (epoch, mut patience) = (Instant::now(), Patience::default());

@@ -17,7 +17,7 @@ use crate::broker::durability;
 use crate::broker::flood_guard::FloodGuard;
 use crate::broker::hello::{Heartbeats, HelloHandler};
 use crate::broker::jwt::Signer;
-use crate::broker::nodes;
+use crate::broker::node_watch;
 use crate::broker::service::Service;
 use crate::broker::streams;
 use crate::broker::write_probe;
@@ -132,7 +132,7 @@ pub fn start_replica(
     supervisor.spawn("model builder", |cancel| builder.run(cancel));
     let (probed, proof) = (broker.clone(), Arc::clone(replica.connections.log.write_proof()));
     let (own, of_agents, written) = (broker.clone(), agents.clone(), Arc::clone(&proof));
-    supervisor.spawn("broker node", |cancel| nodes::run(own, of_agents, written, cancel));
+    supervisor.spawn("broker node", |cancel| node_watch::run(own, of_agents, written, cancel));
     supervisor.spawn("write probe", |cancel| write_probe::run(probed, proof, cancel));
     let (progress, follower) = (Arc::clone(&replica.progress), Arc::clone(&replica.follower));
     supervisor.spawn("checkpoints", |cancel| progress.watch(follower, cancel));

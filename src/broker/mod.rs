@@ -3,11 +3,13 @@
 //! Every replica offers the services in one queue group. Agents are not trusted: what they may publish and subscribe to
 //! is decided here and nowhere else.
 //!
-//! - [`connect`]: the connection. [`nodes`]: which node it uses. [`durability`]: whether the broker's nodes sync each write.
+//! - [`connect`]: the connection. [`nodes`], [`node_watch`]: which node it uses, and when it leaves one. [`durability`]:
+//!   whether the broker's nodes sync each write.
 //! - [`clock_check`]: whether this machine's clock is the broker's.
 //! - [`streams`]: the streams and buckets. [`consumer`]: how they are read. [`write_proof`], [`write_probe`]: when
 //!   the broker last stored.
-//! - [`callout`], [`jwt`]: authentication of backends; [`access`]: whether the broker does what they say. [`service`]: what the services for agents have in common.
+//! - [`callout`], [`jwt`]: authentication of backends; [`access`]: whether the broker does what they say. [`service`]: what
+//!   the services for agents have in common.
 //! - [`agent_limits`], [`agent_gate`], [`flood_guard`]: how much each backend may send, and what happens beyond it.
 //! - [`dropped`]: what agents sent in vain: nobody could read it, or another agent holds the backend ([`key_holder`],
 //!   [`holders`]).
@@ -29,6 +31,7 @@ pub mod hello;
 pub mod holders;
 pub mod jwt;
 pub mod key_holder;
+pub mod node_watch;
 pub mod nodes;
 pub mod requirements;
 pub mod service;

@@ -1,6 +1,9 @@
 //! `dockhost dev`: one command, one data directory, and no process left behind.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +26,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// A `dockhost dev` with its own data directory and port; all tests share the downloaded programs.
 struct Dev {
     data: TempDir,
+    /// The address that the API listens on.
+    address: &'static str,
     port: u16,
 }
 
@@ -36,11 +41,11 @@ impl Dev {
         if bin.is_dir() {
             std::os::unix::fs::symlink(bin, data.path().join("bin")).unwrap();
         }
-        Self { data, port: ports::free() }
+        Self { data, address: "127.0.0.1", port: ports::free() }
     }
 
     fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.address, self.port)
     }
 
     fn log(&self) -> PathBuf {
@@ -50,7 +55,11 @@ impl Dev {
     fn env(&self) -> Vec<(&'static str, String)> {
         // Nothing listens there: requests to this machine use no proxy.
         let proxy = "http://127.0.0.1:9".to_owned();
-        vec![("PORT", self.port.to_string()), ("HTTP_PROXY", proxy.clone()), ("ALL_PROXY", proxy)]
+        let mut env = vec![("PORT", self.port.to_string()), ("HTTP_PROXY", proxy.clone()), ("ALL_PROXY", proxy)];
+        if self.address != "127.0.0.1" {
+            env.push(("DOCKHOST_BIND", self.address.to_owned()));
+        }
+        env
     }
 
     /// Starts it; returns when it has printed its banner.
@@ -127,6 +136,19 @@ async fn dev_without_listen_is_reachable_from_this_machine_only() {
     // Another address of this machine; a server that listens on all of them answers there too.
     let other = std::net::TcpStream::connect(("127.0.0.2", dev.port));
     assert_eq!(other.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    process.stop(DEADLINE).await;
+}
+
+#[tokio::test]
+async fn dev_with_another_address_to_bind_registers_its_agent_there() {
+    let mut dev = Dev::new().await;
+    dev.address = "127.0.0.3";
+    let process = dev.start().await;
+    wait_until("the agent is connected", DEADLINE, async || {
+        let health = Client::new(&dev.url()).get("/health").await;
+        if health.body["backends"]["connected"] == 1 { Ok(()) } else { Err(format!("{health:?}")) }
+    })
+    .await;
     process.stop(DEADLINE).await;
 }
 
@@ -208,6 +230,38 @@ async fn dev_docker_requested_without_engine_is_refused() {
     assert_eq!(output.code, 1, "{output:?}");
     for text in [socket.display().to_string().as_str(), "--runtime simulated", "DOCKER_HOST"] {
         assert!(output.err.contains(text), "{text}: {output:?}");
+    }
+}
+
+/// The system's administrator may open any socket, so then the command runs as somebody else.
+#[tokio::test]
+async fn dev_without_permission_for_the_engines_socket_says_what_to_do() {
+    const NOBODY: u32 = 65_534;
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let folder = tempfile::tempdir().unwrap();
+    let (data, socket) = (folder.path().join("data"), folder.path().join("docker.sock"));
+    std::fs::create_dir(&data).unwrap();
+    let _engine = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let allow = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    allow(folder.path(), 0o755);
+    allow(&socket, if is_root { 0o600 } else { 0o000 });
+    let mut command = std::process::Command::new(program("dockhost"));
+    command.args(["dev", "--runtime", "docker", "--data"]).arg(&data).current_dir(folder.path()).env_clear();
+    command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    if is_root {
+        std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = match command.output() {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return println!("left out, because no other user can run this program here");
+        }
+        output => output.unwrap(),
+    };
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in [&format!("permission is denied for the engine's socket {}", socket.display()), "group docker"] {
+        assert!(text.contains(part), "{part}: {text}");
     }
 }
 

@@ -12,7 +12,9 @@ use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-const DEFAULT_FILTER: &str = "warn,dockhost=info";
+/// The broker's client reports a failed connection as an event too, which `broker::connect` logs; and one is expected at
+/// the start (`broker::access`).
+const DEFAULT_FILTER: &str = "warn,dockhost=info,async_nats::connector=off";
 /// Below this level the broker's client logs whole messages, with SSH keys and names of instances.
 const BROKER_CLIENT_LIMIT: (&str, LevelFilter) = ("async_nats", LevelFilter::INFO);
 

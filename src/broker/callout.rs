@@ -174,7 +174,11 @@ impl Responder {
             let lifetime = self.lifetime.mul_f64(rand::random_range(0.8..=1.0));
             self.signer.allow(request, backend, clock::now(), lifetime).map(Response::Allowed)
         } else {
-            tracing::warn!(address, "connection refused: no valid API key");
+            // Servers connect without a key at their start, to see that this is refused.
+            match request.token {
+                Some(_) => tracing::warn!(address, "connection refused: no valid API key"),
+                None => tracing::info!(address, "connection refused: it gave no API key"),
+            }
             self.signer.deny(request, "no valid API key", clock::now()).map(Response::Refused)
         }
     }

@@ -80,14 +80,19 @@ impl MongoStore {
         Fut: Future<Output = mongodb::error::Result<T>> + Send + 'static,
     {
         let deadline = Instant::now() + OPERATION_TIMEOUT;
+        let mut last = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.inner.runner.run(left, read(self.inner.database.clone())).await {
                 Err(StoreError::Unavailable(cause)) if Instant::now() + READ_RETRY_DELAY < deadline => {
                     tracing::debug!(%cause, "repeating a read");
+                    last = Some(cause);
                     sleep(READ_RETRY_DELAY).await;
                 }
-                Err(StoreError::TimedOut { .. }) => return Err(StoreError::TimedOut { after: OPERATION_TIMEOUT }),
+                Err(StoreError::TimedOut { .. }) => {
+                    let timed_out = StoreError::TimedOut { after: OPERATION_TIMEOUT };
+                    return Err(last.map_or(timed_out, StoreError::Unavailable));
+                }
                 result => return result,
             }
         }

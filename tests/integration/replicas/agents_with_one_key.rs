@@ -117,8 +117,13 @@ async fn messages_of_another_run_are_ignored_and_counted() {
     let confirm = json!({
         "instanceId": created.data()["instanceId"], "placement": 1, "generation": 1, "agentRun": run,
     });
-    let refused = client.request(Channel::Confirm(id).to_string(), confirm.to_string().into()).await.unwrap();
-    assert_eq!(refused.headers.unwrap().get("Nats-Service-Error-Code").unwrap().as_str(), "409");
+    wait_until("the confirm is refused", DEADLINE, async || {
+        let refused = client.request(Channel::Confirm(id).to_string(), confirm.to_string().into()).await.unwrap();
+        let code = refused.headers.unwrap().get("Nats-Service-Error-Code").unwrap().to_string();
+        // Until the holder may be asked for again.
+        if code == "409" { Ok(()) } else { Err(code) }
+    })
+    .await;
 
     let shown = wait_until("all messages are counted", DEADLINE, async || {
         let shown = backend.get("/api/v2/backend").await.data().clone();

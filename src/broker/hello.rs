@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 
 use super::agent_limits::AgentMessage;
 use super::holders::Holders;
-use super::key_holder::{Admission, Heard, admit};
+use super::key_holder::{Admission, Heard, Holder, admit};
 use super::service::{RequestError, RequestHandler};
 use crate::broker::streams::ASSIGNMENTS;
 use crate::common::clock;
@@ -59,8 +59,14 @@ impl RequestHandler for HelloHandler {
         let hello: Hello = reported::parse(body)?;
         let run = hello.agent_run.ok_or(RequestError::NoAgentRun)?;
         let max_containers = self.enrolments.max_containers(backend).await.ok_or(RequestError::UnknownBackend)?;
-        let holder = self.holders.read(backend).await.map_err(RequestError::Unavailable)?;
-        let since = match admit(run, holder.as_ref(), self.heartbeats.heard(backend), self.lost_after) {
+        let heard = self.heartbeats.heard(backend);
+        let holder = match (self.holders.read(backend).await, heard.last) {
+            (Ok(holder), _) => holder,
+            // The broker's node that had the consumer may be gone. Then who sent the last heartbeat holds the backend.
+            (Err(_), Some((last, at))) if last == run => Some(Holder { run: Some(run), since: at, is_pulling: false }),
+            (Err(error), _) => return Err(RequestError::Unavailable(error)),
+        };
+        let since = match admit(run, holder.as_ref(), heard, self.lost_after) {
             Admission::Accepted { since } => since.unwrap_or_else(clock::now),
             Admission::Refused(other) => return Err(RequestError::OtherAgent(Some(other))),
         };

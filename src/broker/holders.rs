@@ -13,7 +13,7 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use dockhost_domain::ids::{AgentRunId, BackendId};
 use dockhost_domain::subject::Channel;
 use dockhost_domain::timestamp::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::key_holder::Holder;
 use super::streams::ASSIGNMENTS;
@@ -26,6 +26,8 @@ const MAX_PULL_EXPIRY: Duration = Duration::from_secs(60);
 /// Keys of the consumer's metadata.
 const RUN_KEY: &str = "dockhost-agent-run";
 const SINCE_KEY: &str = "dockhost-agent-since";
+/// How long the node that has a consumer may take to answer: an agent waits 3 s for the answer to its hello.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1200);
 /// The shortest time between two questions about one backend, whatever its agents send.
 const MIN_LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -110,13 +112,19 @@ impl Holders {
     pub async fn read(&self, backend: BackendId) -> Result<Option<Holder>, Cause> {
         let asked = Instant::now();
         let stream = self.jetstream.get_stream_no_info(ASSIGNMENTS).await?;
-        let holder = match stream.consumer_info(backend.to_string()).await {
+        let info = stream.consumer_info(backend.to_string());
+        let holder = match timeout(ANSWER_TIMEOUT, info).await? {
             Ok(info) => Some(holder(&info)),
             Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
         self.remember(backend, holder.and_then(|holder| holder.run), asked);
         Ok(holder)
+    }
+
+    async fn delete(&self, consumer: &str) -> Result<(), String> {
+        let deleted = timeout(ANSWER_TIMEOUT, self.jetstream.delete_consumer_from_stream(consumer, ASSIGNMENTS)).await;
+        deleted.map_err(|error| error.to_string())?.map(drop).map_err(|error| error.to_string())
     }
 
     /// Replaces the backend's consumer by one of this run, which delivers all assignments again; returns their number.
@@ -133,10 +141,11 @@ impl Holders {
     ) -> Result<u64, Cause> {
         let name = backend.to_string();
         if current.is_some()
-            && let Err(error) = self.jetstream.delete_consumer_from_stream(&name, ASSIGNMENTS).await
+            && let Err(error) = self.delete(&name).await
         {
-            // It may have been removed since. The next step fails for any other reason.
-            tracing::debug!(%backend, %error, "no old consumer removed");
+            // It may have been removed since, or the node that had it does not confirm it. The next step fails for any
+            // other reason.
+            tracing::debug!(%backend, error, "no old consumer removed");
         }
         let config = pull::Config {
             name: Some(name),

@@ -20,7 +20,7 @@ const RENEW_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the others look whether the lease is free.
 const CAMPAIGN_INTERVAL: Duration = Duration::from_millis(250);
 /// A leader that can't renew for this long steps down, before another replica can acquire the lease.
-const STEP_DOWN_AFTER: Duration = Duration::from_secs(2);
+const STEP_DOWN_AFTER: Duration = Duration::from_millis(3_500);
 const _: () = assert!(STEP_DOWN_AFTER.as_millis() + RENEW_INTERVAL.as_millis() < LEADER_LEASE.as_millis());
 
 /// How often a leader that gave the lease up checks whether another replica has it.

@@ -54,7 +54,9 @@ pub const LEADER_KEY: &str = "leader";
 /// The metadata key of EVENTS that exists while an import is unfinished.
 pub const IMPORT_MARKER: &str = "dockhost-import";
 /// How long the broker keeps a leader lease that is not renewed (the max age of its bucket).
-pub const LEADER_LEASE: Duration = Duration::from_secs(3);
+///
+/// Not shorter: with 3 s a leader whose processor was busy for 4 s lost it.
+pub const LEADER_LEASE: Duration = Duration::from_secs(5);
 
 /// Replicas of a stream on a cluster: with one node lost, two still have each acknowledged message.
 const CLUSTER_REPLICAS: usize = 3;

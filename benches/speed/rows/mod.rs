@@ -1,5 +1,6 @@
 //! The rows of the table, one file each.
 
+mod appends;
 mod cold;
 mod create;
 mod fleet;

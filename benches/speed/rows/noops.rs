@@ -12,15 +12,13 @@ use dockhost_harness::{Topology, World};
 use hyper::Method;
 use serde_json::json;
 
+use super::appends::{self, CLIENTS};
+use crate::Effort;
 use crate::load::{Load, paced, request};
 use crate::report::{Figure, short};
-use crate::setup::{Owner, clients, median, owners};
-use crate::{Effort, publishing};
+use crate::setup::{Owner, clients, owners};
 
 const ROW: &str = "noops";
-const CLIENTS: usize = 64;
-/// As in the row `stops`.
-const PAUSE_BETWEEN_COMMANDS: Duration = Duration::from_millis(40);
 
 pub async fn run(effort: Effort) -> Vec<Figure> {
     let mut figures = on(Topology::ONE, effort, "one node").await;
@@ -35,31 +33,14 @@ async fn on(topology: Topology, effort: Effort, nodes: &str) -> Vec<Figure> {
     let owners = Arc::new(owners(&world, "owner", CLIENTS).await);
     let broker = world.nats.main().await;
     let js = broker.jetstream();
-    publishing::prepare(js).await;
-
-    let (mut alone, mut raw_alone, mut slower) = (vec![], vec![], vec![]);
-    let (mut many, mut raw_many, mut share) = (vec![], vec![], vec![]);
-    for _ in 0..effort.repetitions {
-        let (_, micros) = publishing::raw(js, 1, effort.span, PAUSE_BETWEEN_COMMANDS).await;
-        let raw = Duration::from_micros(micros.value_at_quantile(0.5)).as_secs_f64() * 1e3;
-        let one = commands(&world, &owners, 1, PAUSE_BETWEEN_COMMANDS, effort).await;
-        slower.push(one.millis(0.5) / raw);
-        alone.push(one.millis(0.5));
-        raw_alone.push(raw);
-
-        let (rate, _) = publishing::raw(js, CLIENTS, effort.span, Duration::ZERO).await;
-        let all = commands(&world, &owners, CLIENTS, Duration::ZERO, effort).await;
-        share.push(all.rate / rate);
-        many.push(all.rate);
-        raw_many.push(rate);
-    }
-    let ratio = |values| short(median(values));
-    let (slower, share) = (ratio(slower), ratio(share));
+    let measure = async |count, pause| commands(&world, &owners, count, pause, effort).await;
+    let (alone, many) = appends::compare(js, effort, measure).await;
+    let (slower, share) = (short(alone.ratio), short(many.ratio));
     vec![
-        Figure::new(ROW, format!("{nodes}: one client, p50"), format!("{} ms, × {slower}", short(median(alone))))
-            .with_raw_limit(format!("{} ms", short(median(raw_alone)))),
-        Figure::new(ROW, format!("{nodes}: {CLIENTS} clients"), format!("{}/s, × {share}", short(median(many))))
-            .with_raw_limit(format!("{}/s", short(median(raw_many)))),
+        Figure::new(ROW, format!("{nodes}: one client, p50"), format!("{} ms, × {slower}", short(alone.commands)))
+            .with_raw_limit(format!("{} ms", short(alone.raw))),
+        Figure::new(ROW, format!("{nodes}: {CLIENTS} clients"), format!("{}/s, × {share}", short(many.commands)))
+            .with_raw_limit(format!("{}/s", short(many.raw))),
     ]
 }
 

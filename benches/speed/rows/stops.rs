@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use dockhost_harness::{Nats, World};
 
+use super::appends::{self, CLIENTS};
+use crate::Effort;
 use crate::load::{Load, paced};
 use crate::report::{Figure, Target, short};
-use crate::setup::{Owner, clients, median, owners, toggle};
-use crate::{Effort, publishing};
+use crate::setup::{Owner, clients, owners, toggle};
 
 const ROW: &str = "stops";
-const CLIENTS: usize = 64;
-const PAUSE_BETWEEN_COMMANDS: Duration = Duration::from_millis(40);
 
 pub async fn run(effort: Effort) -> Vec<Figure> {
     let mut figures = on(World::start(1).await, effort, "").await;
@@ -33,36 +32,16 @@ async fn on(mut world: World, effort: Effort, how: &str) -> Vec<Figure> {
     let owners = Arc::new(owners(&world, "owner", CLIENTS).await);
     let broker = world.nats.main().await;
     let js = broker.jetstream();
-    publishing::prepare(js).await;
-
-    let (mut alone, mut raw_alone, mut slower) = (vec![], vec![], vec![]);
-    let (mut many, mut raw_many, mut share) = (vec![], vec![], vec![]);
-    for _ in 0..effort.repetitions {
-        let (_, micros) = publishing::raw(js, 1, effort.span, PAUSE_BETWEEN_COMMANDS).await;
-        let raw = micros_to_millis(micros.value_at_quantile(0.5));
-        let one = commands(&world, &owners, 1, PAUSE_BETWEEN_COMMANDS, effort).await;
-        slower.push(one.millis(0.5) / raw);
-        alone.push(one.millis(0.5));
-        raw_alone.push(raw);
-
-        let (rate, _) = publishing::raw(js, CLIENTS, effort.span, Duration::ZERO).await;
-        let all = commands(&world, &owners, CLIENTS, Duration::ZERO, effort).await;
-        share.push(all.rate / rate);
-        many.push(all.rate);
-        raw_many.push(rate);
-    }
+    let measure = async |count, pause| commands(&world, &owners, count, pause, effort).await;
+    let (alone, many) = appends::compare(js, effort, measure).await;
     vec![
-        Figure::new(ROW, format!("one client, p50{how}"), format!("{} ms", short(median(alone))))
-            .with_raw_limit(format!("{} ms", short(median(raw_alone))))
-            .judged(median(slower), Target::AtMost(2.5)),
-        Figure::new(ROW, format!("{CLIENTS} clients{how}"), format!("{}/s", short(median(many))))
-            .with_raw_limit(format!("{}/s", short(median(raw_many))))
-            .judged(median(share), Target::AtLeast(0.5)),
+        Figure::new(ROW, format!("one client, p50{how}"), format!("{} ms", short(alone.commands)))
+            .with_raw_limit(format!("{} ms", short(alone.raw)))
+            .judged(alone.ratio, Target::AtMost(2.5)),
+        Figure::new(ROW, format!("{CLIENTS} clients{how}"), format!("{}/s", short(many.commands)))
+            .with_raw_limit(format!("{}/s", short(many.raw)))
+            .judged(many.ratio, Target::AtLeast(0.5)),
     ]
-}
-
-fn micros_to_millis(micros: u64) -> f64 {
-    Duration::from_micros(micros).as_secs_f64() * 1e3
 }
 
 /// Alternately stops and resumes each instance.

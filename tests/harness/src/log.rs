@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use dockhost::broker::streams::EVENTS;
 use dockhost_domain::envelope::header;
 use dockhost_domain::subject::BARRIER;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 
 use super::Nats;
+use super::wait::{DEADLINE, wait_until};
 
 const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 /// The header with the subjects of the expectation, if not the event's own.
@@ -39,9 +40,10 @@ pub async fn stored(nats: &Nats) -> Vec<Stored> {
     let stream = broker.jetstream().get_stream(EVENTS).await.unwrap();
     let state = &stream.cached_info().state;
     assert_eq!(state.deleted_count.unwrap_or(0), 0, "events are missing");
-    let read = async |sequence| stream.get_raw_message(sequence).await;
+    // A cluster answers 503 while the stream's leader changes, as it may after a node came back.
+    let read = async |sequence| wait_until("read of the log", DEADLINE, async || stream.get_raw_message(sequence).await).await;
     let messages = futures::stream::iter(state.first_sequence.max(1)..=state.last_sequence).map(read);
-    let messages: Vec<_> = messages.buffered(CONCURRENT_READS).try_collect().await.unwrap();
+    let messages: Vec<_> = messages.buffered(CONCURRENT_READS).collect().await;
     messages
         .iter()
         .filter(|message| message.subject.as_str() != BARRIER)

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{ConnectionState, Machine};
+use crate::backend::{Admission, ConnectionState, Machine};
 use crate::ids::BackendId;
 use crate::wire::{EngineState, ImageState, MachineStatus};
 
@@ -40,8 +40,7 @@ impl Candidate {
     /// A registered backend, without instances.
     #[must_use]
     pub fn of(backend_id: BackendId, machine: &Machine) -> Self {
-        Self::new(backend_id, machine.details.max_containers)
-            .connected(machine.connection == ConnectionState::Connected)
+        Self::new(backend_id, machine.max_containers()).unavailable(Ineligible::by_log(machine))
     }
 
     /// The same with this many instances.
@@ -94,6 +93,10 @@ pub struct Choice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ineligible {
+    /// An administrator has not approved it yet.
+    Pending,
+    /// An administrator keeps new instances away from it.
+    Cordoned,
     /// Its agent is not connected.
     NotConnected,
     /// Its agent has sent no heartbeat lately.
@@ -111,6 +114,18 @@ pub enum Ineligible {
 }
 
 impl Ineligible {
+    /// Why a machine can't take an instance, by what the log says of it. What an administrator decided comes first: the
+    /// machine is meant to be so.
+    #[must_use]
+    pub const fn by_log(machine: &Machine) -> Option<Self> {
+        match machine {
+            Machine { admission: Admission::Pending, .. } => Some(Self::Pending),
+            Machine { is_cordoned: true, .. } => Some(Self::Cordoned),
+            Machine { connection: ConnectionState::Connected, .. } => None,
+            _ => Some(Self::NotConnected),
+        }
+    }
+
     /// Why a machine in this state can't take an instance. What the agent does not say is no reason.
     #[must_use]
     pub const fn of(status: &MachineStatus) -> Option<Self> {
@@ -128,10 +143,11 @@ impl Ineligible {
 pub struct NoCandidate(pub Vec<(BackendId, Ineligible)>);
 
 impl NoCandidate {
-    /// Whether no backend is connected.
+    /// Whether no approved backend is connected.
     #[must_use]
     pub fn none_connected(&self) -> bool {
-        self.0.iter().all(|(_, reason)| matches!(reason, Ineligible::NotConnected | Ineligible::Silent))
+        let away = |reason| matches!(reason, Ineligible::Pending | Ineligible::NotConnected | Ineligible::Silent);
+        self.0.iter().all(|(_, reason)| away(*reason))
     }
 }
 
@@ -183,7 +199,10 @@ pub fn place(candidates: &[Candidate], tried: &[BackendId], tie_breaker: u64) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Enrolled;
+    use crate::personal::Personal;
     use crate::reported::ShortText;
+    use crate::timestamp::Timestamp;
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -225,6 +244,37 @@ mod tests {
     }
 
     #[test]
+    fn candidate_of_a_machine_says_first_what_an_administrator_decided() {
+        let details = Enrolled {
+            username: Personal::Erased,
+            password_verifier: Personal::Erased,
+            lab_name: None,
+            operating_system: None,
+            max_containers: 4,
+            key_version: 1,
+            awaits_approval: false,
+        };
+        let machine = Machine {
+            details,
+            enrolled_at: Timestamp::from_millis(0),
+            connection: ConnectionState::Connected,
+            agent_info: None,
+            admission: Admission::Approved,
+            is_cordoned: false,
+            capacity: None,
+        };
+        let of = |machine: &Machine| Candidate::of(backend(1), machine);
+        assert_eq!(of(&machine), Candidate::new(backend(1), 4));
+        let lost = Machine { connection: ConnectionState::Lost, ..machine.clone() };
+        assert_eq!(of(&lost).unavailable, Some(Ineligible::NotConnected));
+        let cordoned = Machine { is_cordoned: true, ..lost };
+        assert_eq!(of(&cordoned).unavailable, Some(Ineligible::Cordoned));
+        let pending = Machine { admission: Admission::Pending, ..cordoned };
+        assert_eq!(of(&pending).unavailable, Some(Ineligible::Pending));
+        assert_eq!(of(&Machine { capacity: Some(9), ..machine }).max_containers, 9);
+    }
+
+    #[test]
     fn place_among_equals_follows_the_tie_breaker() {
         let candidates = [candidate(1, true, 0, 4), candidate(2, true, 0, 8)];
         let chosen: Vec<_> =
@@ -247,6 +297,9 @@ mod tests {
         assert!(!no_candidate.none_connected());
         assert!(place(&candidates[..1], &[], 0).unwrap_err().none_connected());
         assert!(place(&[], &[], 0).unwrap_err().none_connected());
+        let with = |reason| place(&[candidate(1, true, 0, 4).unavailable(Some(reason))], &[], 0).unwrap_err();
+        assert!(with(Ineligible::Pending).none_connected());
+        assert!(!with(Ineligible::Cordoned).none_connected());
     }
 
     proptest! {

@@ -47,6 +47,21 @@ const VERSIONS: &[Version] = &[
         digest: "4041ca6f6f37e0f30602b29575d4c2489daf07a9001435aa8b3e759d6fbd6f48",
     },
     Version {
+        model: "backends",
+        version: 2,
+        events: &[
+            "backend.approved.v1",
+            "backend.capacity-set.v1",
+            "backend.connected.v1",
+            "backend.cordoned.v1",
+            "backend.enrolled.v1",
+            "backend.enrolled.v2",
+            "backend.lost.v1",
+            "backend.uncordoned.v1",
+        ],
+        digest: "880970b7f6c258447084b88e7bffc9f8efa522bda02cb8f47a26f612caa296e3",
+    },
+    Version {
         model: "instances",
         version: 2,
         events: &[

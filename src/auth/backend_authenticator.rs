@@ -51,6 +51,6 @@ impl BackendAuthenticator for LogBackendAuthenticator {
 
 impl Enrolments for LogBackendAuthenticator {
     fn max_containers(&self, backend: BackendId) -> BoxFuture<'_, Option<u32>> {
-        async move { Some(self.machine(backend).await?.details.max_containers) }.boxed()
+        async move { Some(self.machine(backend).await?.max_containers()) }.boxed()
     }
 }

@@ -304,7 +304,7 @@ impl Intake {
             tracing::debug!(%backend, %instance, "report about an unknown instance ignored");
             return Ok(false);
         }
-        let room = self.follower.fleet().machine(backend).map_or(0, |machine| machine.details.max_containers);
+        let room = self.follower.fleet().machine(backend).map_or(0, |machine| machine.max_containers());
         let assigned = self.assignments.of(backend).await.map_err(|error| ExecuteError::Unavailable(error.into()))?;
         Ok(assigned.len() < usize::try_from(room).unwrap_or(usize::MAX).saturating_add(MAX_LEFTOVERS))
     }

@@ -170,10 +170,11 @@ impl Fleet {
         let _: Result<(), _> = tokio::time::timeout(time, wait).await;
     }
 
-    /// Whether the log calls a backend connected of which this replica does not know yet.
+    /// Whether a backend of which this replica does not know yet can take instances by the log.
     fn is_any_unknown(&self) -> bool {
-        let connected = self.connected();
-        connected.iter().any(|(backend, _)| self.heartbeats.now(*backend).presence == Presence::Unknown)
+        let is_unknown = |backend| self.heartbeats.now(backend).presence == Presence::Unknown;
+        let by_log = |backend: &Backend| backend.machine.as_ref().is_some_and(|m| Ineligible::by_log(m).is_none());
+        self.state().backends.iter().any(|(id, backend)| by_log(backend) && is_unknown(*id))
     }
 
     /// The backends that are connected by the log, each with the number of instances placed on it.
@@ -185,9 +186,11 @@ impl Fleet {
         connected.map(|(id, _)| (*id, state.placed.get(id).map_or(0, BTreeSet::len))).collect()
     }
 
-    /// The number of registered backends.
-    pub fn registered(&self) -> usize {
-        self.state().backends.values().filter(|backend| backend.machine.is_some()).count()
+    /// All registered backends, those that await approval among them, each with the number of instances placed on it.
+    pub fn machines(&self) -> Vec<(BackendId, Machine, usize)> {
+        let state = self.state();
+        let machines = state.backends.iter().filter_map(|(id, backend)| Some((*id, backend.machine.clone()?)));
+        machines.map(|(id, machine)| (id, machine, state.placed.get(&id).map_or(0, BTreeSet::len))).collect()
     }
 
     /// The agents' heartbeats.

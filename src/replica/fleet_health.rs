@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dockhost_domain::backend::{ConnectionState, Machine};
+use dockhost_domain::backend::{Admission, ConnectionState, Machine};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::placement::Ineligible;
 use dockhost_domain::wire::IsolationState;
@@ -48,8 +48,12 @@ impl Problem {
 /// The backends in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FleetHealth {
-    /// All that are registered.
+    /// All that are registered and approved.
     pub registered: usize,
+    /// Those that await approval. No other number counts them: anybody may register a machine.
+    pub pending: usize,
+    /// Those that an administrator keeps new instances away from.
+    pub cordoned: usize,
     /// Those that are connected and not silent.
     pub connected: usize,
     /// Those of the connected ones that can't take new instances.
@@ -88,9 +92,18 @@ impl HeartbeatRegistry {
 impl Fleet {
     /// The backends in numbers.
     pub fn health(&self) -> FleetHealth {
-        let mut health = FleetHealth { registered: self.registered(), ..FleetHealth::default() };
+        let mut health = FleetHealth::default();
         let (mut holders, mut silent_holders) = (0, 0);
-        for (backend, instances) in self.connected() {
+        for (backend, machine, instances) in self.machines() {
+            if machine.admission == Admission::Pending {
+                health.pending += 1;
+                continue;
+            }
+            health.registered += 1;
+            health.cordoned += usize::from(machine.is_cordoned);
+            if machine.connection != ConnectionState::Connected {
+                continue;
+            }
             let problem = self.heartbeats().problem(backend);
             let is_silent = problem == Some(Problem::Silent);
             holders += usize::from(instances > 0);

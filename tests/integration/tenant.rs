@@ -45,6 +45,7 @@ impl Tenant {
             operating_system: None,
             max_containers: 8,
             key_version: 1,
+            awaits_approval: false,
         });
         assert!(executor.execute(self.backend_id, origin(), enrol).await.unwrap().stored.is_some());
     }

@@ -1,8 +1,12 @@
 //! The backend: a registered machine that runs containers, and whether its agent is connected.
 
+mod approve;
+mod cordon;
 mod enrol;
+mod event;
 mod mark_connected;
 mod mark_lost;
+mod set_capacity;
 #[cfg(test)]
 mod tests;
 
@@ -11,87 +15,16 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{Aggregate, Meta};
 use crate::event::Event;
 use crate::ids::BackendId;
-use crate::names::Username;
-use crate::personal::Personal;
-use crate::reported::BackendAddress;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
-use crate::wire::Heartbeat;
 
+pub use approve::ApproveBackend;
+pub use cordon::ChangeCordon;
 pub use enrol::{BackendExists, EnrolBackend};
+pub use event::{Approved, BackendEvent, CapacitySet, Connected, Cordoned, Enrolled, Lost, Uncordoned};
 pub use mark_connected::{MarkConnected, NotEnrolled};
 pub use mark_lost::MarkLost;
-
-/// A backend's events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", content = "data")]
-pub enum BackendEvent {
-    /// The backend was registered.
-    #[serde(rename = "dockhost.backend.enrolled.v1")]
-    Enrolled(Enrolled),
-    /// Its agent connected, or sent changed facts about itself.
-    #[serde(rename = "dockhost.backend.connected.v1")]
-    Connected(Connected),
-    /// Its agent sent no heartbeat for too long.
-    #[serde(rename = "dockhost.backend.lost.v1")]
-    Lost(Lost),
-}
-
-/// The backend was registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Enrolled {
-    /// The name that it signs in with.
-    pub username: Personal<Username>,
-    /// The Argon2id verifier (PHC string) of its password.
-    pub password_verifier: Personal<String>,
-    /// The name of its lab or room.
-    pub lab_name: Option<Personal<String>>,
-    /// As entered at registration.
-    pub operating_system: Option<Personal<String>>,
-    /// Its capacity.
-    pub max_containers: u32,
-    /// The version of the valid API key. The key is derived, not stored.
-    pub key_version: u32,
-}
-
-/// Its agent connected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Connected {
-    /// The address of its containers' ports, as recorded; see [`Connected::valid_address`].
-    pub address: Personal<String>,
-    /// `docker`, `podman` or `simulated`.
-    pub runtime: String,
-    /// The agent's version.
-    pub agent_version: String,
-}
-
-impl Connected {
-    /// What a heartbeat says about the backend.
-    #[must_use]
-    pub fn from_heartbeat(heartbeat: &Heartbeat) -> Self {
-        Self {
-            address: heartbeat.address.to_string().into(),
-            runtime: heartbeat.runtime.to_string(),
-            agent_version: heartbeat.agent_version.to_string(),
-        }
-    }
-
-    /// The address; `None` if it is erased, or was recorded by an earlier release and is invalid.
-    #[must_use]
-    pub fn valid_address(&self) -> Option<BackendAddress> {
-        self.address.plain()?.parse().ok()
-    }
-}
-
-/// Its agent sent no heartbeat for too long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Lost {
-    /// Seconds since the last heartbeat.
-    pub silent_for_seconds: u64,
-}
+pub use set_capacity::SetCapacity;
 
 /// A backend; empty until it is enrolled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +48,34 @@ pub struct Machine {
     /// What its agent last reported about itself; unchanged while it is lost.
     #[serde(rename = "facts")]
     pub agent_info: Option<Connected>,
+    /// Whether it may take instances at all.
+    #[serde(default)]
+    pub admission: Admission,
+    /// Whether an administrator keeps new instances away from it.
+    #[serde(default)]
+    pub is_cordoned: bool,
+    /// The capacity that an administrator set.
+    #[serde(default)]
+    pub capacity: Option<u32>,
+}
+
+impl Machine {
+    /// The most containers that it may have: what an administrator set, or else what it asked for.
+    #[must_use]
+    pub fn max_containers(&self) -> u32 {
+        self.capacity.unwrap_or(self.details.max_containers)
+    }
+}
+
+/// Whether a backend may take instances.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admission {
+    /// Not before an administrator approves it. Its agent may connect.
+    Pending,
+    /// An administrator approved it, or nobody has to.
+    #[default]
+    Approved,
 }
 
 /// Whether an agent is connected.
@@ -133,7 +94,10 @@ impl Aggregate for Backend {
     type Id = BackendId;
     type Event = BackendEvent;
 
-    const FOLD_DIGESTS: &'static [&'static str] = &["4e1fabdbf4ffc08e91d8238a91cf88717b3d645381ec5261a2a4f159fc191d54"];
+    const FOLD_DIGESTS: &'static [&'static str] = &[
+        "4e1fabdbf4ffc08e91d8238a91cf88717b3d645381ec5261a2a4f159fc191d54",
+        "b6d7a35a3f6a953ad0ead85f67a5903f4246e95ef98ff3c36dc4f3bd54d55e9f",
+    ];
 
     fn subject(id: BackendId) -> AggregateId {
         AggregateId::Backend(id)
@@ -151,6 +115,9 @@ impl Aggregate for Backend {
                     enrolled_at: meta.time,
                     connection: ConnectionState::Enrolled,
                     agent_info: None,
+                    admission: if details.awaits_approval { Admission::Pending } else { Admission::Approved },
+                    is_cordoned: false,
+                    capacity: None,
                 });
             }
             (BackendEvent::Connected(info), Some(machine)) => {
@@ -158,8 +125,15 @@ impl Aggregate for Backend {
                 machine.agent_info = Some(info.clone());
             }
             (BackendEvent::Lost(_), Some(machine)) => machine.connection = ConnectionState::Lost,
+            (BackendEvent::Cordoned(_), Some(machine)) => machine.is_cordoned = true,
+            (BackendEvent::Uncordoned(_), Some(machine)) => machine.is_cordoned = false,
+            (BackendEvent::Approved(approved), Some(machine)) => {
+                machine.admission = Admission::Approved;
+                machine.capacity = Some(approved.max_containers);
+            }
+            (BackendEvent::CapacitySet(set), Some(machine)) => machine.capacity = Some(set.max_containers),
             // `decide` rejects this, but a fold cannot fail.
-            (BackendEvent::Connected(_) | BackendEvent::Lost(_), None) => {}
+            (_, None) => {}
         }
     }
 }

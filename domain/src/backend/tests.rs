@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::aggregate::Command;
+use crate::names::Username;
 use crate::testing::{at, given, many_cases};
 
 fn details(name: &str) -> Enrolled {
@@ -14,18 +15,24 @@ fn details(name: &str) -> Enrolled {
         operating_system: None,
         max_containers: 4,
         key_version: 1,
+        awaits_approval: false,
     }
 }
 
-fn enrolled() -> BackendEvent {
+pub(super) fn enrolled() -> BackendEvent {
     BackendEvent::Enrolled(details("lab-1"))
+}
+
+/// Enrolled, and not approved.
+pub(super) fn pending() -> BackendEvent {
+    BackendEvent::Enrolled(Enrolled { awaits_approval: true, ..details("lab-1") })
 }
 
 fn info(address: &str) -> Connected {
     Connected { address: address.to_owned().into(), runtime: "docker".to_owned(), agent_version: "0.1.0".to_owned() }
 }
 
-fn mark_connected(address: &str) -> MarkConnected {
+pub(super) fn mark_connected(address: &str) -> MarkConnected {
     MarkConnected(info(address))
 }
 
@@ -37,7 +44,7 @@ fn mark_lost() -> MarkLost {
     MarkLost { silent_for_seconds: 15 }
 }
 
-fn lost() -> BackendEvent {
+pub(super) fn lost() -> BackendEvent {
     BackendEvent::Lost(Lost { silent_for_seconds: 15 })
 }
 

@@ -10,10 +10,19 @@ use crate::personal::MARKER;
 #[must_use]
 pub fn upcast(kind: &str) -> Option<fn(Encoded) -> Encoded> {
     match kind {
+        "dockhost.backend.enrolled.v1" => Some(enrolled_v1),
         "dockhost.instance.failed.v1" => Some(failed_v1),
         "dockhost.instance.placed.v1" => Some(placed_v1),
         _ => None,
     }
+}
+
+/// Before version 2, nobody had to approve a backend.
+fn enrolled_v1(Encoded { mut data, .. }: Encoded) -> Encoded {
+    if let Some(members) = data.as_object_mut() {
+        members.insert("awaitsApproval".to_owned(), json!(false));
+    }
+    Encoded { kind: "dockhost.backend.enrolled.v2".to_owned(), data }
 }
 
 /// Version 1 has the backend's message in plain; since version 2 it is personal.

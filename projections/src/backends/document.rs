@@ -14,7 +14,7 @@ pub struct Backends;
 
 impl StoredModel for Backends {
     const NAME: &'static str = "backends";
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_VERSION: u32 = 2;
     const INDEXES: &'static [&'static [&'static str]] = &[];
 
     type Document = BackendDocument;
@@ -33,8 +33,17 @@ pub struct BackendDocument {
     pub lab_name: Option<String>,
     /// The operating system, as typed.
     pub operating_system: Option<String>,
-    /// The most containers that it runs.
+    /// The most containers that it may have.
     pub max_containers: u32,
+    /// How many it asked for when it was registered; 0 in documents of version 1.
+    #[serde(default)]
+    pub requested_max_containers: u32,
+    /// Whether an administrator has to approve it before it gets instances.
+    #[serde(default)]
+    pub awaits_approval: bool,
+    /// Since when an administrator keeps new instances away from it; `None` unless one does.
+    #[serde(default)]
+    pub cordoned_at: Option<Timestamp>,
     /// Whether its agent is connected.
     pub status: ConnectionState,
     /// The address of its containers' ports; `None` until its agent has connected.

@@ -31,6 +31,9 @@ impl ReadModel for Backends {
                 lab_name: plain(enrolled.lab_name.as_ref()),
                 operating_system: plain(enrolled.operating_system.as_ref()),
                 max_containers: enrolled.max_containers,
+                requested_max_containers: enrolled.max_containers,
+                awaits_approval: enrolled.awaits_approval,
+                cordoned_at: None,
                 status: ConnectionState::Enrolled,
                 address: None,
                 runtime: None,
@@ -59,6 +62,16 @@ impl ReadModel for Backends {
                 lost_at: Some(time),
                 ..backend
             }),
+            BackendEvent::Cordoned(_) => document.map(|backend| BackendDocument { cordoned_at: Some(time), ..backend }),
+            BackendEvent::Uncordoned(_) => document.map(|backend| BackendDocument { cordoned_at: None, ..backend }),
+            BackendEvent::Approved(approved) => document.map(|backend| BackendDocument {
+                awaits_approval: false,
+                max_containers: approved.max_containers,
+                ..backend
+            }),
+            BackendEvent::CapacitySet(set) => {
+                document.map(|backend| BackendDocument { max_containers: set.max_containers, ..backend })
+            }
         }
     }
 }
@@ -67,7 +80,8 @@ impl ReadModel for Backends {
 mod tests {
     use super::*;
     use crate::model::Folded;
-    use crate::testing::events::{at, backend, connected, enrolled, lost, uuid};
+    use crate::testing::events::{at, awaiting_approval, backend, connected, enrolled, lost, uuid};
+    use dockhost_domain::backend::{Approved, CapacitySet, Cordoned, Uncordoned};
     use serde_json::json;
 
     fn after(events: &[(u64, BackendEvent)]) -> BackendDocument {
@@ -82,10 +96,27 @@ mod tests {
     fn backends_fold_enrolled_backend_has_no_verifier() {
         let expected = json!({
             "_id": uuid(1).to_string(), "username": "lab", "labName": "lab 1", "operatingSystem": null,
-            "maxContainers": 8, "status": "enrolled", "address": null, "runtime": null, "agentVersion": null,
+            "maxContainers": 8, "requestedMaxContainers": 8, "awaitsApproval": false, "cordonedAt": null, "status": "enrolled", "address": null, "runtime": null, "agentVersion": null,
             "enrolledAt": "1970-01-01T00:00:02.000Z", "connectedAt": null, "lostAt": null, "seq": 2,
         });
         assert_eq!(serde_json::to_value(after(&[(2, enrolled("lab"))])).unwrap(), expected);
+    }
+
+    #[test]
+    fn backends_fold_shows_what_an_administrator_decided() {
+        let mut events = vec![
+            (1, awaiting_approval("lab")),
+            (2, BackendEvent::Cordoned(Cordoned {})),
+            (3, BackendEvent::Approved(Approved { max_containers: 3 })),
+        ];
+        let machine = after(&events[..1]);
+        assert_eq!((machine.awaits_approval, machine.cordoned_at, machine.max_containers), (true, None, 8));
+        let machine = after(&events);
+        assert_eq!((machine.awaits_approval, machine.cordoned_at, machine.max_containers), (false, Some(at(2)), 3));
+        events.push((4, BackendEvent::Uncordoned(Uncordoned {})));
+        events.push((5, BackendEvent::CapacitySet(CapacitySet { max_containers: 5 })));
+        let machine = after(&events);
+        assert_eq!((machine.cordoned_at, machine.max_containers, machine.requested_max_containers), (None, 5, 8));
     }
 
     #[test]

@@ -63,14 +63,23 @@ pub(crate) fn erased() -> AccountEvent {
 }
 
 pub(crate) fn enrolled(name: &str) -> BackendEvent {
-    BackendEvent::Enrolled(Enrolled {
+    BackendEvent::Enrolled(registration(name))
+}
+
+pub(crate) fn awaiting_approval(name: &str) -> BackendEvent {
+    BackendEvent::Enrolled(Enrolled { awaits_approval: true, ..registration(name) })
+}
+
+fn registration(name: &str) -> Enrolled {
+    Enrolled {
         username: Personal::Plain(name.parse().unwrap()),
         password_verifier: Personal::Plain("$argon2id$verifier".to_owned()),
         lab_name: Some(Personal::Plain("lab 1".to_owned())),
         operating_system: None,
         max_containers: 8,
         key_version: 1,
-    })
+        awaits_approval: false,
+    }
 }
 
 pub(crate) fn connected(address: &str) -> BackendEvent {

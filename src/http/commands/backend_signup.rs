@@ -128,6 +128,7 @@ pub async fn post(
         operating_system: request.operating_system.map(Into::into),
         max_containers: request.max_containers.unwrap_or(DEFAULT_MAX_CONTAINERS),
         key_version: 1,
+        awaits_approval: false,
     };
     let session = NewSession::new(backend_id.into(), &app.backend_tokens)?;
     let origin = app.origin(Actor::Anonymous);
@@ -174,7 +175,7 @@ mod tests {
         let (backend, key) = (&answer.data()["backend"], answer.data()["DOCKHOST_API_KEY"].as_str().unwrap());
         let expected = json!({
             "id": backend["id"], "username": "lab-1", "status": "enrolled", "labName": "Room 1.07",
-            "operatingSystem": null, "maxContainers": 3, "address": null, "runtime": null, "agentVersion": null,
+            "operatingSystem": null, "maxContainers": 3, "requestedMaxContainers": 3, "cordoned": false, "address": null, "runtime": null, "agentVersion": null,
             "createdAt": backend["createdAt"],
         });
         assert_eq!(backend, &expected);

@@ -90,6 +90,8 @@ fn login_key(request: &CreateInstanceRequest, profile: &Profile) -> Result<Strin
 /// Only counts: which machines there are, and how they are, is nobody's business but the operator's.
 fn no_candidate(no_candidate: &NoCandidate) -> ApiError {
     let reason = |ineligible: &Ineligible| match ineligible {
+        Ineligible::Pending => "pending",
+        Ineligible::Cordoned => "cordoned",
         Ineligible::NotConnected => "not_connected",
         Ineligible::Silent => "silent",
         Ineligible::EngineDown => "engine_down",
@@ -365,6 +367,30 @@ mod tests {
         let full = create(&app, &user, json!({})).await;
         let expected = json!({ "backends": 2, "reasons": { "full": 1, "not_connected": 1 } });
         assert_eq!((full.error(), full.details()), ((503, "no_capacity"), &expected));
+    }
+
+    #[tokio::test]
+    async fn create_with_cordoned_and_pending_backends_is_refused_and_instances_there_go_on() {
+        let app = TestApp::new().await;
+        let backend = app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        let instance = app.running_instance(&user, "web").await;
+        app.cordon(backend.id, true).await;
+        let refused = create(&app, &user, json!({})).await;
+        let expected = json!({ "backends": 1, "reasons": { "cordoned": 1 } });
+        assert_eq!((refused.error(), refused.details()), ((503, "no_capacity"), &expected));
+        for change in ["stop", "resume"] {
+            let path = format!("{PATH}/{change}");
+            let request = app.put(&path, json!({ "instanceId": instance }));
+            let answer = request.token(&user.token).header("prefer", "respond-async").send().await;
+            assert_eq!(answer.status, 202, "{answer:?}");
+        }
+        app.connect(app.pending_backend("lab-2").await).await;
+        let refused = create(&app, &user, json!({})).await;
+        let expected = json!({ "backends": 2, "reasons": { "cordoned": 1, "pending": 1 } });
+        assert_eq!((refused.error(), refused.details()), ((503, "no_capacity"), &expected));
+        app.cordon(backend.id, false).await;
+        assert_eq!(create(&app, &user, json!({})).await.status, 202);
     }
 
     #[tokio::test]

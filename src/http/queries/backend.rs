@@ -129,7 +129,8 @@ mod tests {
         let before = get().await;
         let mut expected = json!({
             "id": backend.id.to_string(), "username": "lab-1", "status": "enrolled", "labName": null,
-            "operatingSystem": null, "maxContainers": 500, "address": null, "runtime": null, "agentVersion": null,
+            "operatingSystem": null, "maxContainers": 500, "requestedMaxContainers": 500, "cordoned": false,
+            "address": null, "runtime": null, "agentVersion": null,
             "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null, "load": null,
             "memory": null, "machine": { "engine": null, "image": null, "isolation": null },
             "malformedMessages": null, "messagesOfOtherAgents": null,

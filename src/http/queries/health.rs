@@ -186,7 +186,7 @@ mod tests {
         let expected = json!({
             "status": "ok", "down": [], "problems": [], "database": "up", "broker": "up",
             "backends": {
-                "registered": 1, "connected": 1, "degraded": 0, "problems": [], "massFailure": false,
+                "registered": 1, "pending": 0, "cordoned": 0, "connected": 1, "degraded": 0, "problems": [], "massFailure": false,
                 "refused": 0, "droppedMessages": 0,
             },
             "uptime": answer.body["uptime"],
@@ -227,12 +227,15 @@ mod tests {
         ] {
             let backend = app.connected_backend(name, 5).await;
             app.beat(backend.id, machine);
+            app.cordon(backend.id, name == "lab-4").await;
         }
+        app.connect(app.pending_backend("lab-5").await).await;
         tokio::time::pause();
         let answer = app.get("/health").send().await;
         let problem = |reason: &str| json!({ "reason": reason, "count": 1 });
         let expected = json!({
-            "registered": 4, "connected": 4, "degraded": 2, "massFailure": false, "refused": 0, "droppedMessages": 0,
+            "registered": 4, "pending": 1, "cordoned": 1, "connected": 4, "degraded": 2, "massFailure": false,
+            "refused": 0, "droppedMessages": 0,
             "problems": [
                 problem("the container engine of its machine does not answer"),
                 problem("its machine lacks the image of new instances"),

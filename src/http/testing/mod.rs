@@ -14,7 +14,7 @@ use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dockhost_domain::account::{CreateAccount, Created, Role};
-use dockhost_domain::backend::{Connected, EnrolBackend, Enrolled, MarkConnected};
+use dockhost_domain::backend::{ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::reported::{HostKeys, ShortText};
@@ -218,6 +218,16 @@ impl TestApp {
 
     /// A registered backend, signed in, whose agent has not connected.
     pub async fn backend(&self, name: &str, max_containers: u32) -> Caller<BackendId> {
+        let id = self.enrol(name, max_containers, false).await;
+        Caller { id, token: self.session(id.into(), &self.app.backend_tokens).await }
+    }
+
+    /// A registered backend that awaits approval.
+    pub async fn pending_backend(&self, name: &str) -> BackendId {
+        self.enrol(name, 5, true).await
+    }
+
+    async fn enrol(&self, name: &str, max_containers: u32, awaits_approval: bool) -> BackendId {
         let id = BackendId::from_uuid(clock::fresh_uuid());
         let enrol = EnrolBackend(Enrolled {
             username: name.parse::<dockhost_domain::names::Username>().unwrap().into(),
@@ -226,9 +236,16 @@ impl TestApp {
             operating_system: None,
             max_containers,
             key_version: 1,
+            awaits_approval,
         });
         self.app.executor.execute(id, origin(), enrol).await.unwrap();
-        Caller { id, token: self.session(id.into(), &self.app.backend_tokens).await }
+        id
+    }
+
+    /// An administrator cordons or uncordons the backend.
+    pub async fn cordon(&self, backend: BackendId, cordoned: bool) {
+        let done = self.app.executor.execute(backend, origin(), ChangeCordon { cordoned }).await.unwrap();
+        self.app.follower.wait_until_applied(done.current.sequence).await;
     }
 
     /// The backend's agent sends a heartbeat.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use dockhost_domain::backend::{Connected, ConnectionState, Machine};
+use dockhost_domain::backend::{Admission, Connected, ConnectionState, Machine};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::reported::{BackendAddress, ShortText};
@@ -27,8 +27,13 @@ pub struct Backend {
     lab_name: Option<String>,
     #[schema(required)]
     operating_system: Option<String>,
-    /// The most containers that it runs: the lower of its registration and its agent's limit.
+    /// The most containers that it runs: what an administrator set, or else what it asked for when it was registered; and
+    /// no more than its agent is configured for.
     max_containers: u32,
+    /// The most containers that it asked for when it was registered.
+    requested_max_containers: u32,
+    /// Whether an administrator keeps new instances away from it. Those that are on it can be stopped, resumed and deleted.
+    cordoned: bool,
     /// Where clients reach the ports of its containers.
     #[schema(required)]
     address: Option<String>,
@@ -41,6 +46,7 @@ pub struct Backend {
     created_at: Timestamp,
 }
 
+/// - `pending`: it gets no instances before an administrator approves it. Its agent may connect.
 /// - `enrolled`: its agent has never connected.
 /// - `connected`: it can take instances.
 /// - `degraded`: its agent is connected, but it can't take new instances now: its container engine does not answer, or
@@ -49,6 +55,7 @@ pub struct Backend {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendStatus {
+    Pending,
     Enrolled,
     Connected,
     Degraded,
@@ -57,11 +64,12 @@ pub enum BackendStatus {
 
 impl BackendStatus {
     /// By the log and by what this replica hears of it.
-    pub fn now(state: ConnectionState, problem: Option<Problem>) -> Self {
-        match (state, problem) {
-            (ConnectionState::Enrolled, _) => Self::Enrolled,
-            (ConnectionState::Lost, _) | (_, Some(Problem::Silent)) => Self::Lost,
-            (_, Some(problem)) if problem.prevents_instances() => Self::Degraded,
+    pub fn now(admission: Admission, state: ConnectionState, problem: Option<Problem>) -> Self {
+        match (admission, state, problem) {
+            (Admission::Pending, ..) => Self::Pending,
+            (_, ConnectionState::Enrolled, _) => Self::Enrolled,
+            (_, ConnectionState::Lost, _) | (.., Some(Problem::Silent)) => Self::Lost,
+            (.., Some(problem)) if problem.prevents_instances() => Self::Degraded,
             _ => Self::Connected,
         }
     }
@@ -83,10 +91,12 @@ impl Backend {
         Self {
             id,
             username: details.username.plain().map(ToString::to_string),
-            status: BackendStatus::now(machine.connection, heartbeats.problem(id)),
+            status: BackendStatus::now(machine.admission, machine.connection, heartbeats.problem(id)),
             lab_name: plain(details.lab_name.as_ref()),
             operating_system: plain(details.operating_system.as_ref()),
-            max_containers: details.max_containers,
+            max_containers: machine.max_containers().min(heartbeats.now(id).max_containers.unwrap_or(u32::MAX)),
+            requested_max_containers: details.max_containers,
+            cordoned: machine.is_cordoned,
             address: agent.and_then(Connected::valid_address).map(String::from),
             runtime: agent.and_then(|agent| valid::<ShortText>(&agent.runtime)),
             agent_version: agent.and_then(|agent| valid::<ShortText>(&agent.agent_version)),
@@ -99,13 +109,16 @@ impl Backend {
     /// From the read model, and by what this replica hears of it.
     pub fn from_document(document: BackendDocument, heartbeats: &HeartbeatRegistry) -> Self {
         let said = heartbeats.now(document.backend_id);
+        let admission = if document.awaits_approval { Admission::Pending } else { Admission::Approved };
         Self {
             id: document.backend_id,
             username: document.username.map(String::from),
-            status: BackendStatus::now(document.status, heartbeats.problem(document.backend_id)),
+            status: BackendStatus::now(admission, document.status, heartbeats.problem(document.backend_id)),
             lab_name: document.lab_name,
             operating_system: document.operating_system,
             max_containers: document.max_containers.min(said.max_containers.unwrap_or(u32::MAX)),
+            requested_max_containers: document.requested_max_containers,
+            cordoned: document.cordoned_at.is_some(),
             address: document.address.as_deref().and_then(valid::<BackendAddress>),
             runtime: document.runtime.as_deref().and_then(valid::<ShortText>),
             agent_version: document.agent_version.as_deref().and_then(valid::<ShortText>),

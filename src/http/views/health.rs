@@ -71,7 +71,12 @@ pub enum UpOrDown {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendCount {
+    /// Those that are registered and approved.
     pub registered: usize,
+    /// Those that await an administrator's approval; the other numbers do not count them.
+    pub pending: usize,
+    /// Those of the registered ones that an administrator keeps new instances away from.
+    pub cordoned: usize,
     /// Those that send heartbeats.
     pub connected: usize,
     /// Those of the connected ones that can't take new instances.
@@ -97,10 +102,10 @@ pub struct BackendProblem {
 impl BackendCount {
     /// From what this replica hears and has dropped.
     pub fn new(fleet: FleetHealth, GateCounts { refused, dropped: dropped_messages }: GateCounts) -> Self {
-        let FleetHealth { registered, connected, degraded, problems, mass_failure } = fleet;
+        let FleetHealth { registered, pending, cordoned, connected, degraded, problems, mass_failure } = fleet;
         let problems =
             problems.into_iter().map(|(problem, count)| BackendProblem { reason: problem.text(), count }).collect();
-        Self { registered, connected, degraded, problems, mass_failure, refused, dropped_messages }
+        Self { registered, pending, cordoned, connected, degraded, problems, mass_failure, refused, dropped_messages }
     }
 }
 

@@ -152,7 +152,7 @@ impl Instance {
             ssh_details: observed.zip(machine.as_ref()).and_then(|(observed, machine)| ssh_details(observed, machine)),
             backend: backend_id.zip(machine).map(|(id, machine)| InstanceBackend {
                 name: machine.details.username.plain().map(ToString::to_string),
-                status: BackendStatus::now(machine.connection, app.heartbeats.problem(id)),
+                status: BackendStatus::now(machine.admission, machine.connection, app.heartbeats.problem(id)),
             }),
             created_at: instance.created_at,
             last_activity: instance.last_activity,
@@ -203,7 +203,7 @@ pub fn backend_reasons(app: &App, instance: &tenancy::Instance) -> Vec<BackendRe
 
 #[cfg(test)]
 mod tests {
-    use dockhost_domain::backend::{Connected, ConnectionState, Enrolled};
+    use dockhost_domain::backend::{Admission, Connected, ConnectionState, Enrolled};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -221,12 +221,16 @@ mod tests {
             operating_system: None,
             max_containers: 1,
             key_version: 1,
+            awaits_approval: false,
         };
         Machine {
             details,
             enrolled_at: Timestamp::from_millis(0),
             connection: ConnectionState::Connected,
             agent_info: Some(agent),
+            admission: Admission::Approved,
+            is_cordoned: false,
+            capacity: None,
         }
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use dockhost_domain::aggregate::Meta;
-use dockhost_domain::backend::{BackendEvent, Connected, Enrolled, Lost};
+use dockhost_domain::backend::{Approved, BackendEvent, CapacitySet, Connected, Cordoned, Enrolled, Lost, Uncordoned};
 use dockhost_domain::envelope::{Actor, Envelope, Origin};
 use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::placement::Choice;
@@ -61,6 +61,7 @@ fn fleet(count: u128) -> Arc<Fleet> {
             operating_system: None,
             max_containers: 2,
             key_version: 1,
+            awaits_approval: false,
         };
         let connected = Connected {
             address: "127.0.0.1".to_owned().into(),
@@ -76,6 +77,10 @@ fn fleet(count: u128) -> Arc<Fleet> {
 }
 
 impl Fleet {
+    fn apply_to(&self, n: u128, event: BackendEvent) {
+        self.observe(&recorded(AggregateId::Backend(backend(n)), event));
+    }
+
     fn apply(&self, event: TenancyEvent) {
         self.observe(&recorded(AggregateId::Tenancy(UserId::from_uuid(Uuid::nil())), event));
     }
@@ -170,6 +175,60 @@ fn fleet_lost_backend_is_not_connected_and_keeps_its_placements() {
 }
 
 #[test]
+fn fleet_cordoned_backend_gets_nothing_new_and_keeps_its_placements() {
+    let fleet = fleet(2);
+    fleet.apply(requested(1, 1));
+    fleet.apply_to(1, BackendEvent::Cordoned(Cordoned {}));
+    let unavailable = || fleet.candidates().iter().map(|candidate| candidate.unavailable).collect::<Vec<_>>();
+    assert_eq!(unavailable(), [Some(Ineligible::Cordoned), None]);
+    for n in 2..=4 {
+        let reservation = fleet.reserve(instance(n), 0);
+        let placed = place(&reservation.candidates, &[], 0).map(|choice| choice.backend_id);
+        assert_eq!(placed.ok(), (n < 4).then_some(backend(2)));
+        reservation.commit();
+    }
+    assert_eq!(fleet.used(), [1, 2]);
+    let health = fleet.health();
+    assert_eq!((health.registered, health.connected, health.cordoned, health.degraded), (2, 2, 1, 0));
+    fleet.apply_to(1, BackendEvent::Uncordoned(Uncordoned {}));
+    assert_eq!(unavailable(), [None, None]);
+}
+
+#[test]
+fn fleet_backend_that_awaits_approval_gets_nothing_and_is_not_counted() {
+    let fleet = fleet(1);
+    let machine = fleet.machine(backend(1)).unwrap();
+    fleet.apply_to(2, BackendEvent::Enrolled(Enrolled { awaits_approval: true, ..machine.details }));
+    fleet.apply_to(2, BackendEvent::Connected(machine.agent_info.unwrap()));
+    beat(&fleet, 2, 2, MachineStatus::default());
+    assert_eq!(fleet.candidates()[1].unavailable, Some(Ineligible::Pending));
+    let health = fleet.health();
+    assert_eq!((health.registered, health.connected, health.pending), (1, 1, 1));
+    fleet.apply_to(2, BackendEvent::Approved(Approved { max_containers: 1 }));
+    let approved = fleet.candidates()[1];
+    assert_eq!((approved.unavailable, approved.max_containers), (None, 1));
+    let health = fleet.health();
+    assert_eq!((health.registered, health.connected, health.pending), (2, 2, 0));
+}
+
+/// Neither can take an instance, so a create that waits for them would wait in vain.
+#[tokio::test(start_paused = true)]
+async fn wait_for_room_after_the_start_does_not_wait_for_cordoned_or_pending_backends() {
+    let heard = fleet(2);
+    let fleet = Fleet::default();
+    fleet.heartbeats().begin_listening();
+    for (n, awaits_approval) in [(1, false), (2, true)] {
+        let machine = heard.machine(backend(n)).unwrap();
+        fleet.apply_to(n, BackendEvent::Enrolled(Enrolled { awaits_approval, ..machine.details }));
+        fleet.apply_to(n, BackendEvent::Connected(machine.agent_info.unwrap()));
+    }
+    assert!(fleet.is_any_unknown());
+    fleet.apply_to(1, BackendEvent::Cordoned(Cordoned {}));
+    assert!(!fleet.is_any_unknown());
+    fleet.wait_for_room().await;
+}
+
+#[test]
 fn reservation_parallel_requests_never_share_a_place() {
     let fleet = fleet(1);
     let first = fleet.reserve(instance(1), 0);
@@ -247,8 +306,13 @@ fn fleet_capacity_is_the_lower_of_enrolment_and_agent() {
     let fleet = fleet(2);
     beat(&fleet, 1, 1, MachineStatus::default());
     beat(&fleet, 2, 50, MachineStatus::default());
-    let capacities: Vec<_> = fleet.candidates().iter().map(|candidate| candidate.max_containers).collect();
-    assert_eq!(capacities, [1, 2]);
+    let capacities = || fleet.candidates().iter().map(|candidate| candidate.max_containers).collect::<Vec<_>>();
+    assert_eq!(capacities(), [1, 2]);
+    // An administrator says otherwise.
+    for n in 1..=2 {
+        fleet.apply_to(n, BackendEvent::CapacitySet(CapacitySet { max_containers: 20 }));
+    }
+    assert_eq!(capacities(), [1, 20]);
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub async fn stored(nats: &Nats) -> Vec<Stored> {
     let state = &stream.cached_info().state;
     assert_eq!(state.deleted_count.unwrap_or(0), 0, "events are missing");
     // A cluster answers 503 while the stream's leader changes, as it may after a node came back.
-    let read = async |sequence| wait_until("read of the log", DEADLINE, async || stream.get_raw_message(sequence).await).await;
+    let read =
+        async |sequence| wait_until("read of the log", DEADLINE, async || stream.get_raw_message(sequence).await).await;
     let messages = futures::stream::iter(state.first_sequence.max(1)..=state.last_sequence).map(read);
     let messages: Vec<_> = messages.buffered(CONCURRENT_READS).collect().await;
     messages

@@ -118,6 +118,7 @@ impl Seed {
                 operating_system: None,
                 max_containers,
                 key_version: 1,
+                awaits_approval: false,
             };
             let claim = self.log.keyring().claim(ClaimKind::Backend, name.as_str());
             let (mut machine, mut sessions) = (Backend::default(), Sessions::default());

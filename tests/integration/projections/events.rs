@@ -69,6 +69,7 @@ pub fn enrolled(sequence: u64, n: u64) -> LogEntry {
         operating_system: None,
         max_containers: 8,
         key_version: 1,
+        awaits_approval: false,
     };
     recorded(sequence, AggregateId::Backend(backend(n)), BackendEvent::Enrolled(enrolled))
 }

@@ -5,7 +5,9 @@
 
 use dockhost_domain::account::{Account, AccountEvent, CreateAccount, EraseAccount};
 use dockhost_domain::aggregate::{Aggregate, Command};
-use dockhost_domain::backend::{Backend, BackendEvent, EnrolBackend, MarkConnected, MarkLost};
+use dockhost_domain::backend::{
+    ApproveBackend, Backend, BackendEvent, ChangeCordon, EnrolBackend, MarkConnected, MarkLost, SetCapacity,
+};
 use dockhost_domain::claim::{Claim, ClaimEvent, ReleaseClaim, TakeClaim};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
@@ -68,6 +70,15 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                     BackendEvent::Lost(lost) => {
                         let command = MarkLost { silent_for_seconds: lost.silent_for_seconds };
                         same(command.decide(state), recorded)
+                    }
+                    BackendEvent::Cordoned(_) => same(ChangeCordon { cordoned: true }.decide(state), recorded),
+                    BackendEvent::Uncordoned(_) => same(ChangeCordon { cordoned: false }.decide(state), recorded),
+                    BackendEvent::Approved(approved) => {
+                        let command = ApproveBackend { max_containers: Some(approved.max_containers) };
+                        same(command.decide(state), recorded)
+                    }
+                    BackendEvent::CapacitySet(set) => {
+                        same(SetCapacity { max_containers: set.max_containers }.decide(state), recorded)
                     }
                 }
             }),

@@ -1,0 +1,119 @@
+//! The events of a backend.
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::Username;
+use crate::personal::Personal;
+use crate::reported::BackendAddress;
+use crate::wire::Heartbeat;
+
+/// A backend's events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum BackendEvent {
+    /// The backend was registered.
+    #[serde(rename = "dockhost.backend.enrolled.v2")]
+    Enrolled(Enrolled),
+    /// Its agent connected, or sent changed facts about itself.
+    #[serde(rename = "dockhost.backend.connected.v1")]
+    Connected(Connected),
+    /// Its agent sent no heartbeat for too long.
+    #[serde(rename = "dockhost.backend.lost.v1")]
+    Lost(Lost),
+    /// An administrator keeps new instances away from it.
+    #[serde(rename = "dockhost.backend.cordoned.v1")]
+    Cordoned(Cordoned),
+    /// An administrator lets it take new instances again.
+    #[serde(rename = "dockhost.backend.uncordoned.v1")]
+    Uncordoned(Uncordoned),
+    /// An administrator admitted it.
+    #[serde(rename = "dockhost.backend.approved.v1")]
+    Approved(Approved),
+    /// An administrator set its capacity.
+    #[serde(rename = "dockhost.backend.capacity-set.v1")]
+    CapacitySet(CapacitySet),
+}
+
+/// The backend was registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrolled {
+    /// The name that it signs in with.
+    pub username: Personal<Username>,
+    /// The Argon2id verifier (PHC string) of its password.
+    pub password_verifier: Personal<String>,
+    /// The name of its lab or room.
+    pub lab_name: Option<Personal<String>>,
+    /// As entered at registration.
+    pub operating_system: Option<Personal<String>>,
+    /// The capacity that it asks for; it counts until an administrator sets another.
+    pub max_containers: u32,
+    /// The version of the valid API key. The key is derived, not stored.
+    pub key_version: u32,
+    /// Whether it takes no instances before an administrator approves it.
+    pub awaits_approval: bool,
+}
+
+/// Its agent connected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connected {
+    /// The address of its containers' ports, as recorded; see [`Connected::valid_address`].
+    pub address: Personal<String>,
+    /// `docker`, `podman` or `simulated`.
+    pub runtime: String,
+    /// The agent's version.
+    pub agent_version: String,
+}
+
+impl Connected {
+    /// What a heartbeat says about the backend.
+    #[must_use]
+    pub fn from_heartbeat(heartbeat: &Heartbeat) -> Self {
+        Self {
+            address: heartbeat.address.to_string().into(),
+            runtime: heartbeat.runtime.to_string(),
+            agent_version: heartbeat.agent_version.to_string(),
+        }
+    }
+
+    /// The address; `None` if it is erased, or was recorded by an earlier release and is invalid.
+    #[must_use]
+    pub fn valid_address(&self) -> Option<BackendAddress> {
+        self.address.plain()?.parse().ok()
+    }
+}
+
+/// Its agent sent no heartbeat for too long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lost {
+    /// Seconds since the last heartbeat.
+    pub silent_for_seconds: u64,
+}
+
+/// An administrator keeps new instances away from the backend. What is on it goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cordoned {}
+
+/// An administrator lets the backend take new instances again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Uncordoned {}
+
+/// An administrator admitted the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Approved {
+    /// Its capacity from now on, whatever it asked for.
+    pub max_containers: u32,
+}
+
+/// An administrator set the backend's capacity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapacitySet {
+    /// Its capacity, whatever it asked for.
+    pub max_containers: u32,
+}

@@ -25,6 +25,7 @@ pub mod topology;
 pub mod wait;
 pub mod world;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 pub use balancer::Balancer;
@@ -44,6 +45,17 @@ pub use world::World;
 #[must_use]
 pub fn target_tmp() -> PathBuf {
     let directory = built().parent().unwrap().join("tmp");
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+/// A folder for temporary files that all processes of this user share; another user may not write to it.
+fn shared_temp(name: &str) -> PathBuf {
+    let user = match std::fs::metadata("/proc/self").unwrap().uid() {
+        0 => String::new(),
+        user => format!("-{user}"),
+    };
+    let directory = std::env::temp_dir().join(format!("dockhost-test-{name}{user}"));
     std::fs::create_dir_all(&directory).unwrap();
     directory
 }

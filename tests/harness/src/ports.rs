@@ -33,8 +33,6 @@ pub fn free() -> u16 {
 
 /// The locked file of a port, or `None` if a process, this one included, has reserved it.
 fn reserve(port: u16) -> Option<File> {
-    let directory = std::env::temp_dir().join("dockhost-test-ports");
-    std::fs::create_dir_all(&directory).unwrap();
-    let file = File::create(directory.join(port.to_string())).unwrap();
+    let file = File::create(super::shared_temp("ports").join(port.to_string())).unwrap();
     file.try_lock().is_ok().then_some(file)
 }

@@ -205,11 +205,10 @@ pub fn directory(number: u8) -> PathBuf {
 /// Reserves a number, unless another process has it.
 #[must_use]
 pub fn lock(number: u8) -> Option<File> {
-    std::fs::create_dir_all(root()).unwrap();
     let file = File::create(root().join(format!("{number}.lock"))).unwrap();
     file.try_lock().is_ok().then_some(file)
 }
 
 fn root() -> PathBuf {
-    std::env::temp_dir().join("dockhost-test-hosts")
+    super::shared_temp("hosts")
 }

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dockhost::dev::process::{Child, Program};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::hosts::{self, Host, Hosts, Traffic, disturb};
+use crate::harness::hosts::{self, Host, Hosts, Traffic, disturb, slow_down};
 use crate::harness::wait_until;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -88,6 +89,55 @@ while True:
     assert!(connects(SocketAddr::from((server.address(), PORT))).await);
     rule.remove().unwrap();
     last("reached").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_slow_host_answers_later_until_restored() {
+    let hosts = Hosts::prepare();
+    if lacks(hosts.missing().delays.as_ref()) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let server = hosts.add("server");
+    // Answers with as many bytes as it got, on connections that stay open.
+    let answer = format!(
+        "import socketserver
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        while received := self.request.recv(1 << 20): self.request.sendall(received)
+socketserver.ThreadingTCPServer(('', {PORT}), Handler).serve_forever()"
+    );
+    let _child = python(&server, directory.path(), &answer);
+    let address = SocketAddr::from((server.address(), PORT));
+    wait_until(
+        "the server is reached",
+        DEADLINE,
+        async || {
+            if connects(address).await { Ok(()) } else { Err("no connection") }
+        },
+    )
+    .await;
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    // More than one packet, and one that the kernel divides late.
+    let mut exchange = async || {
+        let (sent, begun) = (vec![7; 200_000], Instant::now());
+        let mut received = vec![0; sent.len()];
+        let (reader, writer) = &mut connection.split();
+        let done = tokio::join!(writer.write_all(&sent), reader.read_exact(&mut received));
+        assert!(done.0.is_ok() && done.1.is_ok() && sent == received);
+        begun.elapsed()
+    };
+    let (sent, received) = (Duration::from_millis(200), Duration::from_millis(300));
+    let delay = slow_down(&server, sent, received).await.unwrap();
+    // The open connection is slow too.
+    assert!(exchange().await >= sent + received);
+    assert!(delay.delayed() > 0);
+    delay.end().await.unwrap();
+    wait_until("the host is fast again", DEADLINE, async || {
+        let took = exchange().await;
+        if took < sent + received { Ok(()) } else { Err(format!("{took:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

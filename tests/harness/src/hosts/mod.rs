@@ -1,14 +1,16 @@
 //! Hosts of their own for the parts of one system: each has a network namespace on a common bridge, its own clock, and,
-//! for the servers, a file system of its own. So links can be cut in one direction, disks be full, and power be lost.
+//! for the servers, a file system of its own. So links can be cut in one direction or be slow, disks be full, and power be
+//! lost.
 //!
-//! It needs root, `ip`, `iptables`, `nsenter`, loop devices and libfaketime. [`Hosts::missing`] names what this machine
-//! lacks; without it, the parts run on this host as they do otherwise.
+//! It needs root, `ip`, `iptables`, `nsenter`, `python3`, loop devices and libfaketime. [`Hosts::missing`] names what this
+//! machine lacks; without it, the parts run on this host as they do otherwise.
 //!
 //! Everything has the number of its [`Hosts`] in its name, and a file lock holds the number. Whoever gets a number first
 //! removes what a killed run with that number left behind.
 
 mod clock;
 mod command;
+mod delay;
 mod disk;
 mod network;
 
@@ -17,10 +19,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use dockhost::dev::process::Program;
 
 pub use clock::Clock;
+pub use delay::Delay;
 pub use disk::Disk;
 use network::{Namespace, Network};
 pub use network::{Rule, Traffic};
@@ -32,6 +36,7 @@ const NUMBERS: u8 = 200;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Missing {
     pub networks: Option<String>,
+    pub delays: Option<String>,
     pub disks: Option<String>,
     pub clocks: Option<String>,
 }
@@ -71,8 +76,12 @@ impl Hosts {
             Ok(network) => (Some(network), None),
             Err(reason) => (None, Some(reason)),
         };
+        let delays = match &network {
+            Some(network) => network.try_delay().err(),
+            None => networks.clone(),
+        };
         let disks = Disk::try_out(&directory).err();
-        let missing = Missing { networks, disks, clocks: clock::missing() };
+        let missing = Missing { networks, delays, disks, clocks: clock::missing() };
         Arc::new(Self { network, missing, directory, added: AtomicU8::new(0), number, _lock: lock })
     }
 
@@ -194,6 +203,16 @@ impl Store {
 #[must_use]
 pub fn disturb(from: &Host, to: &Host, traffic: Traffic) -> Option<Rule> {
     Some(Rule::apply(from.namespace.as_ref()?, to.namespace.as_ref()?, traffic).unwrap())
+}
+
+/// Makes all links of a host slow: delays what it sends and what it receives. Nothing without networks.
+///
+/// # Panics
+/// If the program that delays does not start.
+pub async fn slow_down(host: &Host, sent: Duration, received: Duration) -> Option<Delay> {
+    let (namespace, hosts) = (host.namespace.as_ref()?, host.hosts.as_ref()?);
+    let log = hosts.directory.join(format!("{}.delay.log", host.name));
+    Some(Delay::begin(namespace, (sent, received), &log).await.unwrap())
 }
 
 /// The files and the mounted disks of a number.

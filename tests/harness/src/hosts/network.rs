@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use dockhost::dev::process::Program;
 
 use super::command::{run, run_words};
+use super::delay;
 
 /// The bridge; it and the namespaces are removed on drop.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Namespace {
     /// None for the network of this process.
     name: Option<String>,
     pub(super) address: Ipv4Addr,
+    /// The namespace of the bridge, and the interface there.
+    port: Option<(String, String)>,
 }
 
 /// What a rule does to packets.
@@ -86,12 +89,17 @@ impl Network {
         run(&format!("ip -n {namespace} addr add {address}/24 dev eth0"))?;
         run(&format!("ip -n {namespace} link set eth0 up"))?;
         run(&format!("ip -n {namespace} link set lo up"))?;
-        Ok(Namespace { name: Some(namespace), address })
+        Ok(Namespace { name: Some(namespace), address, port: Some((switch, format!("host{index}"))) })
+    }
+
+    /// Whether hosts can be slow here.
+    pub(super) fn try_delay(&self) -> Result<(), String> {
+        delay::try_out(&self.namespace("switch"), "clients")
     }
 
     /// The network of this process.
     pub(super) fn outside(&self) -> Namespace {
-        Namespace { name: None, address: address(self.number, 1) }
+        Namespace { name: None, address: address(self.number, 1), port: None }
     }
 
     fn remove(&self) {
@@ -112,6 +120,11 @@ impl Drop for Network {
 }
 
 impl Namespace {
+    /// The namespace of the bridge, and the interface there; none for the network of this process.
+    pub(super) fn port(&self) -> Option<(&str, &str)> {
+        self.port.as_ref().map(|(switch, interface)| (switch.as_str(), interface.as_str()))
+    }
+
     /// The program, started in this namespace. Its process id stays the one of the child.
     pub(super) fn enter(&self, mut program: Program) -> Program {
         let Some(name) = &self.name else { return program };

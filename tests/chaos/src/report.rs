@@ -108,6 +108,16 @@ kinds! {
     LossyReplica,
     LossyAgent,
     LossyNats,
+    /// All that it sends and receives arrives later.
+    SlowReplica,
+    SlowLeader,
+    SlowAgent,
+    SlowNats,
+    /// The node that leads EVENTS.
+    SlowNatsLeader,
+    /// Of three, the primary.
+    SlowMongod,
+    /// Then there is space again, and nats-server is restarted, as `docs/OPERATIONS.md` says.
     FullNats,
     FullMongod,
     /// SIGKILL of everything; what was not synced is lost.
@@ -141,6 +151,7 @@ impl Kind {
                 | Self::KillTwoNats
                 | Self::KillTwoMongods
                 | Self::PauseNatsLeader
+                | Self::SlowNatsLeader
                 | Self::CutNatsFromNats
                 | Self::CutNatsFromOthers
                 | Self::CutSides

@@ -1,5 +1,5 @@
-//! A short run with a fixed seed: each kind of process is killed once, and one link is cut, one lossy, one clock wrong.
-//! `make chaos` does long runs with all kinds of faults; see `docs/TESTING.md`.
+//! A short run with a fixed seed: each kind of process is killed once, and one link is cut, one lossy, one node slow, one
+//! clock wrong. `make chaos` does long runs with all kinds of faults; see `docs/TESTING.md`.
 
 use dockhost_chaos::checker;
 use dockhost_chaos::history::OutcomeClass;
@@ -25,6 +25,7 @@ async fn chaos_short_mix_of_faults_invariants_hold() {
             Kind::KillAgent,
             Kind::CutReplicaFromNats,
             Kind::LossyReplica,
+            Kind::SlowNats,
             Kind::ClockAgent,
         ],
         pairs: 0.0,

@@ -5,15 +5,16 @@
 
 mod clock;
 mod database;
+mod down;
 mod empty_node;
+mod everything;
 mod full_disk;
-mod kill;
 mod link;
-mod pause;
 mod power;
 mod process;
 pub mod registry;
 mod roll;
+mod slow;
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -109,16 +110,18 @@ impl<'a> Nemesis<'a> {
         injection.healed = self.recorder.now();
         injection.well_after_ms = self.wait_until_well(injection.healed).await;
         if injection.well_after_ms.is_none() {
-            injection.restarted = AssertUnwindSafe(kill::restart_all_killed(self.system)).catch_unwind().await.is_ok();
+            injection.restarted =
+                AssertUnwindSafe(everything::restart_all_killed(self.system)).catch_unwind().await.is_ok();
         }
         injection
     }
 
     async fn begin_and_end(&mut self, kinds: &[Kind], injection: &mut Injection) {
         let mut faults: Vec<_> = kinds.iter().map(|kind| (*kind, registry::fault(*kind))).collect();
+        faults.sort_by_key(|(kind, _)| registry::begin_rank(*kind));
         for (n, (_, fault)) in faults.iter_mut().enumerate() {
             if n > 0 {
-                let delay = self.random.random_range(0..2000);
+                let delay = self.random.random_range(300..2000);
                 tokio::time::sleep(Duration::from_millis(delay)).await;
             }
             let mut context = Context {

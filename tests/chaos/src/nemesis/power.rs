@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 
-use super::kill::{kill_all, restart_all};
+use super::everything::{kill_all, restart_all};
 use super::process::{self, Which};
 use super::{Context, Effect, Fault};
 use crate::report::{Evidence, Part};

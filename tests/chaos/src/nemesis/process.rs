@@ -83,6 +83,11 @@ pub fn pid(system: &System, part: Part, n: usize) -> Option<u32> {
     }
 }
 
+/// Whether a process has not exited.
+pub fn is_running(system: &System, part: Part, n: usize) -> bool {
+    pid(system, part, n).is_some_and(|pid| !is_gone(state(pid)))
+}
+
 /// Kills a process with SIGKILL.
 pub async fn kill(system: &mut System, part: Part, n: usize) -> Evidence {
     let pid = pid(system, part, n);
@@ -92,7 +97,7 @@ pub async fn kill(system: &mut System, part: Part, n: usize) -> Evidence {
         Part::Nats => system.world.nats.kill_node(n).await,
         Part::Mongod => system.world.mongods.as_mut().unwrap().kill(n).await,
     }
-    evidence(pid, "is gone", |state| state.is_none_or(|state| state == 'Z')).await
+    evidence(pid, "is gone", is_gone).await
 }
 
 /// Starts a process again, as itself.
@@ -136,7 +141,7 @@ pub async fn roll(system: &mut System, part: Part) -> Vec<Evidence> {
             Part::Nats => system.world.nats.stop_node(n).await,
             Part::Mongod => system.world.mongods.as_mut().unwrap().stop(n).await,
         }
-        evidences.push(evidence(pid, "is gone", |state| state.is_none_or(|state| state == 'Z')).await);
+        evidences.push(evidence(pid, "is gone", is_gone).await);
         restart(system, part, n).await;
         tokio::time::sleep(ROLL_PAUSE).await;
     }
@@ -153,6 +158,10 @@ async fn evidence(pid: Option<u32>, what: &str, is_expected: impl Fn(Option<char
         confirmed = is_expected(state(pid));
     }
     Evidence { what: format!("process {pid} {what}"), confirmed }
+}
+
+fn is_gone(state: Option<char>) -> bool {
+    state.is_none_or(|state| state == 'Z')
 }
 
 /// The process's state letter in `/proc`.

@@ -10,36 +10,37 @@ use rand::{Rng, SeedableRng};
 use super::Fault;
 use super::clock::SkewedClock;
 use super::database::{DropDatabase, OldCopy};
+use super::down::Down;
 use super::empty_node::EmptyNode;
+use super::everything::KillAll;
 use super::full_disk::FullDisk;
-use super::kill::{Kill, KillAll};
 use super::link::{Link, Links};
-use super::pause::Pause;
 use super::power::{Cut, Power};
 use super::process::Which;
 use super::roll::Roll;
+use super::slow::Slow;
 use crate::report::{Kind, Part, Plan, Topology};
 
 /// A new fault of a kind.
 #[must_use]
 pub fn fault(kind: Kind) -> Box<dyn Fault> {
     match kind {
-        Kind::KillReplica => Box::new(Kill::of(kind, Part::Replica, Which::Any)),
-        Kind::KillLeader => Box::new(Kill::of(kind, Part::Replica, Which::Leader)),
-        Kind::KillReplicas => Box::new(Kill::of(kind, Part::Replica, Which::All)),
-        Kind::KillNats => Box::new(Kill::of(kind, Part::Nats, Which::Any)),
-        Kind::KillNatsLeader => Box::new(Kill::of(kind, Part::Nats, Which::Leader)),
-        Kind::KillTwoNats => Box::new(Kill::of(kind, Part::Nats, Which::Two)),
-        Kind::KillMongod => Box::new(Kill::of(kind, Part::Mongod, Which::Leader)),
-        Kind::KillTwoMongods => Box::new(Kill::of(kind, Part::Mongod, Which::Two)),
-        Kind::KillAgent => Box::new(Kill::of(kind, Part::Agent, Which::Any)),
+        Kind::KillReplica => Box::new(Down::killed(kind, Part::Replica, Which::Any)),
+        Kind::KillLeader => Box::new(Down::killed(kind, Part::Replica, Which::Leader)),
+        Kind::KillReplicas => Box::new(Down::killed(kind, Part::Replica, Which::All)),
+        Kind::KillNats => Box::new(Down::killed(kind, Part::Nats, Which::Any)),
+        Kind::KillNatsLeader => Box::new(Down::killed(kind, Part::Nats, Which::Leader)),
+        Kind::KillTwoNats => Box::new(Down::killed(kind, Part::Nats, Which::Two)),
+        Kind::KillMongod => Box::new(Down::killed(kind, Part::Mongod, Which::Leader)),
+        Kind::KillTwoMongods => Box::new(Down::killed(kind, Part::Mongod, Which::Two)),
+        Kind::KillAgent => Box::new(Down::killed(kind, Part::Agent, Which::Any)),
         Kind::KillAll => Box::new(KillAll),
-        Kind::PauseReplica => Box::new(Pause::of(Part::Replica, Which::Any)),
-        Kind::PauseLeader => Box::new(Pause::of(Part::Replica, Which::Leader)),
-        Kind::PauseNats => Box::new(Pause::of(Part::Nats, Which::Any)),
-        Kind::PauseNatsLeader => Box::new(Pause::of(Part::Nats, Which::Leader)),
-        Kind::PauseMongod => Box::new(Pause::of(Part::Mongod, Which::Leader)),
-        Kind::PauseAgent => Box::new(Pause::of(Part::Agent, Which::Any)),
+        Kind::PauseReplica => Box::new(Down::paused(kind, Part::Replica, Which::Any)),
+        Kind::PauseLeader => Box::new(Down::paused(kind, Part::Replica, Which::Leader)),
+        Kind::PauseNats => Box::new(Down::paused(kind, Part::Nats, Which::Any)),
+        Kind::PauseNatsLeader => Box::new(Down::paused(kind, Part::Nats, Which::Leader)),
+        Kind::PauseMongod => Box::new(Down::paused(kind, Part::Mongod, Which::Leader)),
+        Kind::PauseAgent => Box::new(Down::paused(kind, Part::Agent, Which::Any)),
         Kind::RollReplicas => Box::new(Roll(Part::Replica)),
         Kind::RollNats => Box::new(Roll(Part::Nats)),
         Kind::RollMongods => Box::new(Roll(Part::Mongod)),
@@ -53,6 +54,12 @@ pub fn fault(kind: Kind) -> Box<dyn Fault> {
         Kind::LossyReplica => Box::new(Link::lossy(Links::OneToAll(Part::Replica, Part::Nats))),
         Kind::LossyAgent => Box::new(Link::lossy(Links::OneToAll(Part::Agent, Part::Nats))),
         Kind::LossyNats => Box::new(Link::lossy(Links::NodeToNodes)),
+        Kind::SlowReplica => Box::new(Slow::of(Part::Replica, Which::Any)),
+        Kind::SlowLeader => Box::new(Slow::of(Part::Replica, Which::Leader)),
+        Kind::SlowAgent => Box::new(Slow::of(Part::Agent, Which::Any)),
+        Kind::SlowNats => Box::new(Slow::of(Part::Nats, Which::Any)),
+        Kind::SlowNatsLeader => Box::new(Slow::of(Part::Nats, Which::Leader)),
+        Kind::SlowMongod => Box::new(Slow::of(Part::Mongod, Which::Leader)),
         Kind::FullNats => Box::new(FullDisk::of(Part::Nats)),
         Kind::FullMongod => Box::new(FullDisk::of(Part::Mongod)),
         Kind::Power => Box::new(Power::of(Cut::All)),
@@ -83,6 +90,12 @@ pub fn lacks(kind: Kind, topology: Topology, missing: &Missing) -> Option<String
         | Kind::LossyReplica
         | Kind::LossyAgent
         | Kind::LossyNats => missing.networks.clone(),
+        Kind::SlowReplica
+        | Kind::SlowLeader
+        | Kind::SlowAgent
+        | Kind::SlowNats
+        | Kind::SlowNatsLeader
+        | Kind::SlowMongod => missing.delays.clone(),
         Kind::FullNats | Kind::FullMongod | Kind::Power | Kind::PowerAfterRoll | Kind::PowerOneNats => {
             missing.disks.clone()
         }
@@ -91,47 +104,93 @@ pub fn lacks(kind: Kind, topology: Topology, missing: &Missing) -> Option<String
     }
 }
 
-/// What a fault that may be one of a pair takes: two faults at once must not take the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What a fault takes: two faults at once must not take the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
     Replicas,
     Nats,
     Mongods,
     Agents,
-    Network,
+    Links,
+    /// Of single packets. While the processes are down there may be none to lose.
+    Losses,
+    Delays,
     Clocks,
 }
 
-/// `None` for a fault that is injected alone.
-const fn scope(kind: Kind) -> Option<Scope> {
+/// All processes, but neither their links nor their clocks.
+const PROCESSES: &[Scope] = &[Scope::Replicas, Scope::Nats, Scope::Mongods, Scope::Agents, Scope::Losses];
+
+const fn scopes(kind: Kind, topology: Topology) -> &'static [Scope] {
     match kind {
-        Kind::KillReplica | Kind::KillLeader | Kind::PauseReplica | Kind::PauseLeader => Some(Scope::Replicas),
-        Kind::KillNats | Kind::KillNatsLeader | Kind::PauseNats | Kind::PauseNatsLeader | Kind::EmptyNats => {
-            Some(Scope::Nats)
-        }
-        Kind::KillMongod | Kind::PauseMongod | Kind::FullMongod | Kind::DropDatabase => Some(Scope::Mongods),
-        Kind::KillAgent | Kind::PauseAgent => Some(Scope::Agents),
+        Kind::KillReplica | Kind::KillLeader | Kind::PauseReplica | Kind::PauseLeader => &[Scope::Replicas],
+        Kind::KillReplicas => &[Scope::Replicas, Scope::Losses],
+        Kind::KillNats
+        | Kind::KillNatsLeader
+        | Kind::KillTwoNats
+        | Kind::PauseNats
+        | Kind::PauseNatsLeader
+        | Kind::RollNats
+        | Kind::FullNats
+        | Kind::PowerOneNats
+        | Kind::EmptyNats => &[Scope::Nats],
+        Kind::KillMongod
+        | Kind::KillTwoMongods
+        | Kind::PauseMongod
+        | Kind::RollMongods
+        | Kind::FullMongod
+        | Kind::DropDatabase
+        | Kind::OldDatabase => &[Scope::Mongods],
+        Kind::KillAgent | Kind::PauseAgent => &[Scope::Agents],
+        // A replica starts only while it reaches a broker and a database, and its clock is right.
+        Kind::RollReplicas => match topology {
+            Topology::R1 => &[Scope::Replicas, Scope::Nats, Scope::Mongods, Scope::Links, Scope::Clocks],
+            Topology::R3 => &[Scope::Replicas, Scope::Mongods, Scope::Links, Scope::Clocks],
+        },
+        Kind::KillAll | Kind::Power | Kind::PowerAfterRoll => PROCESSES,
         Kind::CutReplicaFromNats
         | Kind::CutReplicaFromMongods
+        | Kind::CutReplicaFromClients
         | Kind::CutAgentFromNats
         | Kind::CutNatsFromNats
         | Kind::CutNatsFromOthers
-        | Kind::CutSides
-        | Kind::LossyReplica
-        | Kind::LossyAgent
-        | Kind::LossyNats => Some(Scope::Network),
-        Kind::ClockReplica | Kind::ClockAgent => Some(Scope::Clocks),
-        _ => None,
+        | Kind::CutSides => &[Scope::Links],
+        Kind::LossyReplica | Kind::LossyAgent | Kind::LossyNats => &[Scope::Links, Scope::Losses],
+        Kind::SlowReplica
+        | Kind::SlowLeader
+        | Kind::SlowAgent
+        | Kind::SlowNats
+        | Kind::SlowNatsLeader
+        | Kind::SlowMongod => &[Scope::Delays],
+        Kind::ClockReplica | Kind::ClockAgent => &[Scope::Clocks],
+    }
+}
+
+/// Whether two faults may be injected at once.
+fn fit(one: Kind, other: Kind, topology: Topology) -> bool {
+    // Without a quorum of the broker no replica starts.
+    let stops_starts = |one, other| one == Kind::RollReplicas && other == Kind::KillTwoNats;
+    let shares = scopes(one, topology).iter().any(|scope| scopes(other, topology).contains(scope));
+    !shares && !stops_starts(one, other) && !stops_starts(other, one)
+}
+
+/// The order in which the faults of a pair begin: links while there is traffic, and last what ends before its hold.
+#[must_use]
+pub const fn begin_rank(kind: Kind) -> u8 {
+    match (kind, end_rank(kind)) {
+        (Kind::RollReplicas | Kind::RollNats | Kind::RollMongods | Kind::OldDatabase | Kind::PowerAfterRoll, _) => 2,
+        (_, 0) => 0,
+        _ => 1,
     }
 }
 
 /// The order in which the faults of a pair end: a process can start only when what it needs is back.
 #[must_use]
-pub fn end_rank(kind: Kind) -> u8 {
-    match scope(kind) {
-        Some(Scope::Network | Scope::Clocks) => 0,
-        Some(Scope::Mongods | Scope::Nats) | None => 1,
-        Some(Scope::Replicas | Scope::Agents) => 2,
+pub const fn end_rank(kind: Kind) -> u8 {
+    match scopes(kind, Topology::R3) {
+        [Scope::Links | Scope::Delays | Scope::Clocks, ..] => 0,
+        [Scope::Replicas] | [Scope::Replicas, Scope::Losses] | [Scope::Agents] => 2,
+        _ => 1,
     }
 }
 
@@ -154,14 +213,16 @@ pub fn kinds(plan: &Plan, missing: &Missing) -> (Vec<Kind>, Vec<(Kind, String)>)
 /// The faults of a plan, one or two at once, in an order that depends on the seed. Each round has all kinds.
 pub fn schedule(plan: &Plan, kinds: &[Kind]) -> impl Iterator<Item = Vec<Kind>> {
     let mut random = StdRng::seed_from_u64(plan.seed);
-    let (kinds, pairs) = (kinds.to_vec(), plan.pairs);
+    let (kinds, pairs, topology) = (kinds.to_vec(), plan.pairs, plan.topology);
     (0..plan.rounds).flat_map(move |_| {
         let mut round = kinds.clone();
         round.shuffle(&mut random);
         let mut injections: Vec<Vec<Kind>> = Vec::new();
         for kind in round {
             match injections.last_mut() {
-                Some(last) if last.len() == 1 && fit(last[0], kind) && random.random_bool(pairs) => last.push(kind),
+                Some(last) if last.len() == 1 && fit(last[0], kind, topology) && random.random_bool(pairs) => {
+                    last.push(kind);
+                }
                 _ => injections.push(vec![kind]),
             }
         }
@@ -169,6 +230,62 @@ pub fn schedule(plan: &Plan, kinds: &[Kind]) -> impl Iterator<Item = Vec<Kind>> 
     })
 }
 
-fn fit(one: Kind, other: Kind) -> bool {
-    matches!((scope(one), scope(other)), (Some(one), Some(other)) if one != other)
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{fit, schedule};
+    use crate::report::{Kind, Plan, Topology};
+
+    fn plan(seed: u64, topology: Topology) -> Plan {
+        Plan {
+            seed,
+            rounds: 20,
+            minutes: 1,
+            topology,
+            replicas: 3,
+            agents: 3,
+            clients: 1,
+            quota: 1,
+            heals_within: 60,
+            kinds: Vec::new(),
+            pairs: 0.5,
+            max_hold_ms: 1,
+        }
+    }
+
+    #[test]
+    fn schedule_each_round_has_each_kind_once() {
+        let plan = Plan { rounds: 1, ..plan(3, Topology::R3) };
+        let mut injected: Vec<Kind> = schedule(&plan, &Kind::ALL).flatten().collect();
+        injected.sort();
+        assert_eq!(injected, Kind::ALL);
+    }
+
+    #[test]
+    fn schedule_pairs_contain_disks_power_cuts_and_rolls() {
+        for topology in [Topology::R1, Topology::R3] {
+            let pairs: Vec<Vec<Kind>> = schedule(&plan(1, topology), &Kind::ALL).filter(|one| one.len() == 2).collect();
+            assert!(pairs.iter().all(|pair| fit(pair[0], pair[1], topology)), "{pairs:?}");
+            let in_pairs: BTreeSet<Kind> = pairs.into_iter().flatten().collect();
+            let alone: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| !in_pairs.contains(kind)).collect();
+            assert!(alone.is_empty(), "{topology:?}: never in a pair: {alone:?}");
+        }
+    }
+
+    #[test]
+    fn fit_faults_of_the_same_part_are_not_injected_at_once() {
+        for topology in [Topology::R1, Topology::R3] {
+            assert!(fit(Kind::Power, Kind::CutReplicaFromNats, topology));
+            assert!(fit(Kind::FullNats, Kind::KillReplica, topology));
+            assert!(fit(Kind::LossyNats, Kind::SlowNats, topology));
+            assert!(!fit(Kind::Power, Kind::KillAgent, topology));
+            assert!(!fit(Kind::KillNats, Kind::FullNats, topology));
+            assert!(!fit(Kind::RollReplicas, Kind::CutReplicaFromNats, topology));
+        }
+        assert!(fit(Kind::RollReplicas, Kind::KillNats, Topology::R3));
+        // It would have no broker to start with.
+        assert!(!fit(Kind::RollReplicas, Kind::KillNats, Topology::R1));
+        assert!(!fit(Kind::KillTwoNats, Kind::RollReplicas, Topology::R3));
+    }
 }

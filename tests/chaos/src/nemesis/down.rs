@@ -1,4 +1,4 @@
-//! `kill -9`, then a restart.
+//! Processes of one part are down for a while: killed with `kill -9`, or hung by SIGSTOP.
 
 use std::time::{Duration, Instant};
 
@@ -15,28 +15,46 @@ use crate::system::System;
 /// A client must see the fault within this time.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How processes go down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Killed,
+    Paused,
+}
+
 #[derive(Debug)]
-pub struct Kill {
+pub struct Down {
+    how: How,
     kind: Kind,
     part: Part,
     which: Which,
     targets: Vec<usize>,
 }
 
-impl Kill {
+impl Down {
+    /// SIGKILL, then a restart.
     #[must_use]
-    pub const fn of(kind: Kind, part: Part, which: Which) -> Self {
-        Self { kind, part, which, targets: Vec::new() }
+    pub const fn killed(kind: Kind, part: Part, which: Which) -> Self {
+        Self { how: How::Killed, kind, part, which, targets: Vec::new() }
+    }
+
+    /// SIGSTOP, then SIGCONT.
+    #[must_use]
+    pub const fn paused(kind: Kind, part: Part, which: Which) -> Self {
+        Self { how: How::Paused, kind, part, which, targets: Vec::new() }
     }
 }
 
-impl Fault for Kill {
+impl Fault for Down {
     fn begin<'a>(&'a mut self, context: &'a mut Context<'_>) -> LocalBoxFuture<'a, Effect> {
         Box::pin(async move {
             self.targets = process::select(context.system, self.part, self.which, context.random).await;
             let mut effect = Effect::default();
             for n in &self.targets {
-                effect.evidence.push(process::kill(context.system, self.part, *n).await);
+                effect.evidence.push(match self.how {
+                    How::Killed => process::kill(context.system, self.part, *n).await,
+                    How::Paused => process::pause(context.system, self.part, *n).await,
+                });
                 effect.targets.push((self.part, *n));
             }
             if self.kind.must_be_visible(context.topology) {
@@ -49,7 +67,10 @@ impl Fault for Kill {
     fn end<'a>(&'a mut self, system: &'a mut System) -> LocalBoxFuture<'a, Vec<Evidence>> {
         Box::pin(async move {
             for n in &self.targets {
-                process::restart(system, self.part, *n).await;
+                match self.how {
+                    How::Killed => process::restart(system, self.part, *n).await,
+                    How::Paused => process::resume(system, self.part, *n).await,
+                }
             }
             Vec::new()
         })
@@ -73,56 +94,5 @@ async fn wait_until_visible(system: &System, recorder: &Recorder, part: Part, ta
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// `kill -9` of every process at once.
-#[derive(Debug, Default)]
-pub struct KillAll;
-
-impl Fault for KillAll {
-    fn begin<'a>(&'a mut self, context: &'a mut Context<'_>) -> LocalBoxFuture<'a, Effect> {
-        Box::pin(kill_all(context.system))
-    }
-
-    fn end<'a>(&'a mut self, system: &'a mut System) -> LocalBoxFuture<'a, Vec<Evidence>> {
-        Box::pin(async move {
-            restart_all(system).await;
-            Vec::new()
-        })
-    }
-}
-
-/// The order in which the parts need each other.
-const START_ORDER: [Part; 4] = [Part::Mongod, Part::Nats, Part::Replica, Part::Agent];
-
-pub async fn kill_all(system: &mut System) -> Effect {
-    let mut effect = Effect::default();
-    for part in START_ORDER {
-        for n in 0..process::count(system, part) {
-            effect.evidence.push(process::kill(system, part, n).await);
-            effect.targets.push((part, n));
-        }
-    }
-    effect
-}
-
-/// Kills and starts everything.
-pub async fn restart_all_killed(system: &mut System) {
-    for part in [Part::Agent, Part::Replica] {
-        for n in 0..process::count(system, part) {
-            if process::pid(system, part, n).is_some() {
-                process::kill(system, part, n).await;
-            }
-        }
-    }
-    restart_all(system).await;
-}
-
-pub async fn restart_all(system: &mut System) {
-    for part in START_ORDER {
-        for n in 0..process::count(system, part) {
-            process::restart(system, part, n).await;
-        }
     }
 }

@@ -24,6 +24,8 @@ ROUNDS ?= 100
 MINUTES ?= 60
 KINDS ?=
 TOPOLOGY ?= r1
+# How often `make availability` injects each fault.
+FAULT_ROUNDS ?= 5
 # The file that `make chaos-check` checks.
 REPORT ?=
 # The length of each phase of an attack of `make hostile`, and parts of names if not all are to be made: ATTACKS="reports sockets"
@@ -39,7 +41,7 @@ program = "$$(cargo build --locked --workspace --bins --quiet --message-format=j
 # $(call install,NAME,VERSION): installs a cargo tool, unless the machine has it.
 install = command -v $(1) > /dev/null || (set -x; cargo install --locked --debug --root "$(TOOLS)" $(1)@$(2))
 
-.PHONY: help setup build run test chaos chaos-check hostile rolling bench check fmt lint doc deny machete tools secrets clean
+.PHONY: help setup build run test chaos chaos-check availability hostile rolling bench check fmt lint doc deny machete tools secrets clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +79,10 @@ chaos: build ## Inject faults under traffic and check the result (SEED, ROUNDS, 
 
 chaos-check: build ## Check a saved chaos report again (REPORT)
 	@$(call program,dockhost-chaos) check $(REPORT)
+
+availability: setup ## Measure how long single faults are noticed, on three nodes and on one (FAULT_ROUNDS of each fault, KINDS)
+	cargo build --locked --profile hostile --workspace --bins
+	$(or $(TARGET_DIR),$(CURDIR)/target)/hostile/dockhost-chaos availability --rounds $(FAULT_ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
 
 hostile: setup ## Attack the servers as hostile agents and clients, and measure what users notice (SECONDS of each phase, ATTACKS)
 	cargo build --locked --profile hostile --workspace --bins

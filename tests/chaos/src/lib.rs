@@ -8,11 +8,13 @@
 //! - [`checker`]: checks a report against the invariants; pure.
 //! - [`request`], [`traffic`], [`racers`], [`prober`]: requests to real servers.
 //! - [`nemesis`], [`system`], [`run`]: real servers, and faults.
+//! - [`availability`]: a table of how long single faults are noticed, from measurements.
 //! - [`collect`]: reads the state of a system into an observation.
 
 #![expect(missing_docs, reason = "test code with descriptive names; the rest is documented")]
 #![expect(clippy::unwrap_used, reason = "test code fails by panicking")]
 
+pub mod availability;
 pub mod checker;
 pub mod collect;
 pub mod history;

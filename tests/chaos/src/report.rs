@@ -33,6 +33,10 @@ pub struct Plan {
     /// The longest that a fault is held, in milliseconds.
     #[serde(default)]
     pub max_hold_ms: u64,
+    /// Whether the run measures the availability: only probes send requests, and each kind of fault is held for its time in
+    /// [`crate::availability::ROWS`].
+    #[serde(default)]
+    pub measures_availability: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -190,6 +194,9 @@ pub struct Injection {
     /// Details.
     pub what: String,
     pub begun: Moment,
+    /// When it began to end: killed processes are started from then on.
+    #[serde(default)]
+    pub ending: Option<Moment>,
     pub healed: Moment,
     pub evidence: Vec<Evidence>,
     /// Milliseconds after `healed` until each probe had succeeded; absent if that took longer than the plan permits.

@@ -80,8 +80,9 @@ pub async fn run(plan: Plan, progress: impl Fn(&str)) -> Report {
 
 fn start_clients(plan: &Plan, system: &System, recorder: &Recorder, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
     let urls = system.urls();
+    let users = if plan.measures_availability { 0 } else { plan.clients };
     let mut clients: Vec<JoinHandle<()>> =
-        (0..plan.clients).map(|n| tokio::spawn(User::new(n, plan.seed, &urls, recorder).run(stop.clone()))).collect();
+        (0..users).map(|n| tokio::spawn(User::new(n, plan.seed, &urls, recorder).run(stop.clone()))).collect();
     if plan.clients == 0 {
         return clients;
     }
@@ -89,6 +90,9 @@ fn start_clients(plan: &Plan, system: &System, recorder: &Recorder, stop: &Cance
         for probe in Probe::ALL {
             clients.push(tokio::spawn(Prober::new(probe, replica, &urls, recorder).run(stop.clone())));
         }
+    }
+    if plan.measures_availability {
+        return clients;
     }
     clients
         .extend(Racer::all(plan.seed, &urls, recorder).into_iter().map(|racer| tokio::spawn(racer.run(stop.clone()))));

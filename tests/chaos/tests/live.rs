@@ -29,6 +29,7 @@ const PLAN: Plan = Plan {
     kinds: vec![],
     pairs: 0.0,
     max_hold_ms: 0,
+    measures_availability: false,
 };
 
 async fn report(system: &System) -> Report {

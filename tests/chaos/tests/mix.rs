@@ -30,6 +30,7 @@ async fn chaos_short_mix_of_faults_invariants_hold() {
         ],
         pairs: 0.0,
         max_hold_ms: 5000,
+        measures_availability: false,
     };
     let planned = plan.kinds.len();
     let report = run(plan, |line| println!("{line}")).await;

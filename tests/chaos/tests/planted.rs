@@ -422,6 +422,7 @@ fn injection(kind: Kind, target: (Part, usize), confirmed: bool) -> Injection {
         targets: vec![target],
         what: String::new(),
         begun: moment(0),
+        ending: None,
         healed: moment(1_000_000),
         evidence: vec![Evidence { what: "planted".to_owned(), confirmed }],
         well_after_ms: Some(0),

@@ -12,6 +12,7 @@ use dockhost::common::clock;
 use dockhost::dev::fetch;
 use dockhost::dev::process::{Child, Program};
 use dockhost_projections::admin;
+use futures::future::join_all;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -144,6 +145,14 @@ impl Mongods {
     pub async fn restart(&mut self, member: usize) {
         self.kill(member).await;
         self.members[member].start().await;
+    }
+
+    /// Kills running members, and starts all at once at the same addresses with the same data.
+    pub async fn restart_all(&mut self) {
+        for member in 0..self.members.len() {
+            self.kill(member).await;
+        }
+        join_all(self.members.iter_mut().map(Member::start)).await;
     }
 
     /// Replaces the only member by an empty one at the same address.

@@ -15,6 +15,7 @@ use dockhost::dev::process::{Child, Program};
 use dockhost::dev::secrets::GeneratedSecrets;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
 use dockhost_domain::subject::BARRIER;
+use futures::future::join_all;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -25,6 +26,7 @@ use super::wait::DEADLINE;
 use super::{Hosts, Monitor, ports, wait_until};
 
 const CONFIG: &str = include_str!("../../../nats.conf");
+const CLUSTER: &str = include_str!("../../../nats-cluster.conf");
 const CONFIG_FILE: &str = "nats.conf";
 const SYNCED: &str = "sync_interval: always";
 /// The longest until a killed node has read its streams.
@@ -268,12 +270,10 @@ impl Nats {
         }
     }
 
-    /// Kills running nodes, and starts all at the same addresses with the same stores.
+    /// Kills running nodes, and starts all at once at the same addresses with the same stores.
     pub async fn restart(&mut self) {
         self.kill().await;
-        for node in 0..self.nodes.len() {
-            self.restart_node(node).await;
-        }
+        join_all(self.nodes.iter_mut().map(Node::start)).await;
     }
 
     /// Removes the messages from each node's copy of a stream, as a power cut does with what was not synced; what the
@@ -387,11 +387,12 @@ fn describe(binary: &Path, directory: &Path, name: &str, address: SocketAddr, cl
     }
 }
 
-/// The cluster block of a node's configuration. Nodes are not advertised to clients, so that none bypasses its proxy.
+/// The cluster block of a node's configuration, as in production. Nodes are not advertised to clients, so that none bypasses
+/// its proxy.
 fn cluster(listen: SocketAddr, peers: impl Iterator<Item = SocketAddr>, options: &str) -> String {
     let peers: Vec<_> = peers.map(|peer| format!("\"nats://{peer}\"")).collect();
-    format!(
-        "cluster {{\n name: dockhost\n listen: \"{listen}\"\n no_advertise: true\n routes: [{}]\n {options}\n}}\n",
-        peers.join(", ")
-    )
+    let (_, block) = CLUSTER.split_once("include ./nats.conf").unwrap();
+    block
+        .replace("$DOCKHOST_NATS_CLUSTER_LISTEN", &format!("\"{listen}\""))
+        .replace("$DOCKHOST_NATS_ROUTES", &format!("[{}]\n{options}", peers.join(", ")))
 }

@@ -16,6 +16,7 @@ use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::instances::InstanceDocument;
 use dockhost_projections::store::MongoStore;
 use futures::TryStreamExt;
+use futures::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -27,6 +28,8 @@ use super::{Hosts, Mongo, Mongods, Nats, Topology, log, program, wait_until};
 
 /// Longer than a replica's shutdown takes with the default settings.
 const STOP_DEADLINE: Duration = Duration::from_secs(40);
+/// The longest until a replica serves that was started together with a broker and a database.
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A replica of the main server. Its URL and proxies stay the same when it restarts.
 pub struct Replica {
@@ -142,7 +145,7 @@ impl World {
     pub async fn add_replica(&mut self) -> usize {
         let proxies = self.proxies(true).await;
         let host = Host::on(self.hosts.as_ref(), &format!("replica-{}", self.replicas.len()));
-        let (url, log, process) = self.serve(&proxies, &host, None).await;
+        let (url, log, process) = self.serve(&proxies, &host).await;
         self.replicas.push(Replica { url, log, process: Some(process), proxies, host });
         self.replicas.len() - 1
     }
@@ -157,14 +160,51 @@ impl World {
     /// Restarts a replica at its URL; returns when it serves.
     pub async fn restart_replica(&mut self, index: usize) {
         self.kill_replica(index).await;
+        let (log, mut process) = self.launch_again(index);
+        let url = wait_until_served(&log, &mut process).await;
+        self.put_again(index, url, log, process);
+    }
+
+    /// Starts all processes at once, as when power is back; returns when the replicas serve. Replicas and agents must be down.
+    pub async fn restart_all(&mut self) {
+        let launched: Vec<_> = (0..self.replicas.len()).map(|index| self.launch_again(index)).collect();
+        (0..self.agents.len()).for_each(|index| self.start_agent(index, &[]));
+        let served = join_all(launched.into_iter().map(|(log, mut process)| async move {
+            let url = wait_until_served(&log, &mut process).await;
+            (url, log, process)
+        }));
+        let mongods = async {
+            if let Some(mongods) = &mut self.mongods {
+                mongods.restart_all().await;
+            }
+        };
+        let (served, (), ()) = tokio::join!(served, self.nats.restart(), mongods);
+        for (index, (url, log, process)) in served.into_iter().enumerate() {
+            self.put_again(index, url, log, process);
+        }
+    }
+
+    fn launch_again(&mut self, index: usize) -> (PathBuf, Child) {
         let proxies = std::mem::take(&mut self.replicas[index].proxies);
         let port = self.replicas[index].url.rsplit(':').next().map(str::to_owned);
         let host = self.replicas[index].host.clone();
-        let (url, log, process) = self.serve(&proxies, &host, port).await;
-        self.replicas[index] = Replica { url, log, process: Some(process), proxies, host };
+        let launched = self.launch(&proxies, &host, port);
+        self.replicas[index].proxies = proxies;
+        launched
     }
 
-    async fn serve(&mut self, proxies: &Proxies, host: &Host, port: Option<String>) -> (String, PathBuf, Child) {
+    fn put_again(&mut self, index: usize, url: String, log: PathBuf, process: Child) {
+        let replica = &mut self.replicas[index];
+        (replica.url, replica.log, replica.process) = (url, log, Some(process));
+    }
+
+    async fn serve(&mut self, proxies: &Proxies, host: &Host) -> (String, PathBuf, Child) {
+        let (log, mut process) = self.launch(proxies, host, None);
+        let url = wait_until_served(&log, &mut process).await;
+        (url, log, process)
+    }
+
+    fn launch(&mut self, proxies: &Proxies, host: &Host, port: Option<String>) -> (PathBuf, Child) {
         self.started += 1;
         let log = self.data.path().join(format!("replica-{}.log", self.started));
         let mut program = self.server("serve", log.clone());
@@ -172,9 +212,8 @@ impl World {
         program.env.extend(proxies.mongodb_uri(&self.mongo.uri).map(|uri| ("MONGODB_URI", uri)));
         program.env.extend(port.map(|port| ("PORT", port)));
         program.env.push(("DOCKHOST_BIND", host.address().to_string()));
-        let mut process = host.place_with_clock(program).start().unwrap();
-        let url = process.wait_until_ready(Duration::from_secs(60), async |_| served_at(&log)).await.unwrap();
-        (url, log, process)
+        let process = host.place_with_clock(program).start().unwrap();
+        (log, process)
     }
 
     async fn proxies(&self, to_database: bool) -> Proxies {
@@ -326,6 +365,10 @@ impl Replica {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         text.lines().rfind(|line| line.contains("this replica is")).is_some_and(|line| !line.contains("no longer"))
     }
+}
+
+async fn wait_until_served(log: &PathBuf, process: &mut Child) -> String {
+    process.wait_until_ready(START_DEADLINE, async |_| served_at(log)).await.unwrap()
 }
 
 /// The address in a replica's log, once it serves.

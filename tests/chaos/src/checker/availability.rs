@@ -33,8 +33,16 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub struct Table(pub BTreeMap<String, Row>);
 
-/// When a probe of each kind succeeded at any replica, ascending.
-fn successes(history: &[Operation], log: &Log) -> [Vec<u64>; 3] {
+/// When and where a probe succeeded, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Success {
+    pub ms: u64,
+    pub replica: usize,
+}
+
+/// The successes of each kind of probe (stored, read, carried out), ascending.
+#[must_use]
+pub fn successes(history: &[Operation], log: &Log) -> [Vec<Success>; 3] {
     [Probe::Stored, Probe::Read, Probe::CarriedOut].map(|probe| {
         let is_success = |operation: &&Operation| {
             // A command that changes nothing stores nothing.
@@ -42,15 +50,16 @@ fn successes(history: &[Operation], log: &Log) -> [Vec<u64>; 3] {
                 probe == Probe::Read || log.events.is_empty() || log.caused_by(&operation.request).next().is_some();
             Probe::of(operation) == Some(probe) && probe.succeeded(operation) && stored
         };
-        let mut ends: Vec<u64> = history.iter().filter(is_success).map(|operation| operation.ended.ms).collect();
-        ends.sort_unstable();
-        ends
+        let success = |operation: &Operation| Success { ms: operation.ended.ms, replica: operation.replica };
+        let mut successes: Vec<Success> = history.iter().filter(is_success).map(success).collect();
+        successes.sort_unstable();
+        successes
     })
 }
 
-/// The longest time without a success between `from` and `to`.
-fn gap(successes: &[u64], from: u64, to: u64) -> u64 {
-    let within = successes.iter().copied().filter(|ms| (from..=to).contains(ms));
+/// The longest time without a success between `from` and `to`. The successes are ascending.
+pub fn gap(successes: impl Iterator<Item = u64>, from: u64, to: u64) -> u64 {
+    let within = successes.filter(|ms| (from..=to).contains(ms));
     let mut last = from;
     let mut longest = 0;
     for ms in within.chain([to]) {
@@ -75,7 +84,7 @@ impl Table {
 }
 
 impl Row {
-    fn add(&mut self, fault: &Injection, successes: &[Vec<u64>; 3], waited: u64) {
+    fn add(&mut self, fault: &Injection, successes: &[Vec<Success>; 3], waited: u64) {
         self.faults += 1;
         match fault.well_after_ms {
             Some(ms) => {
@@ -86,7 +95,7 @@ impl Row {
         }
         let end = fault.healed.ms + fault.well_after_ms.unwrap_or(waited);
         for (longest, successes) in self.gaps.iter_mut().zip(successes) {
-            *longest = (*longest).max(gap(successes, fault.begun.ms, end));
+            *longest = (*longest).max(gap(successes.iter().map(|success| success.ms), fault.begun.ms, end));
         }
     }
 }
@@ -115,9 +124,9 @@ mod tests {
 
     #[test]
     fn gap_longest_time_between_successes_contains_the_ends() {
-        assert_eq!(gap(&[100, 200, 900], 0, 1000), 700);
-        assert_eq!(gap(&[100], 0, 1000), 900);
-        assert_eq!(gap(&[], 0, 1000), 1000);
-        assert_eq!(gap(&[2000], 0, 1000), 1000);
+        assert_eq!(gap([100, 200, 900].into_iter(), 0, 1000), 700);
+        assert_eq!(gap([100].into_iter(), 0, 1000), 900);
+        assert_eq!(gap([].into_iter(), 0, 1000), 1000);
+        assert_eq!(gap([2000].into_iter(), 0, 1000), 1000);
     }
 }

@@ -24,12 +24,11 @@ impl Fault for KillAll {
     }
 }
 
-/// The order in which the parts need each other.
-const START_ORDER: [Part; 4] = [Part::Mongod, Part::Nats, Part::Replica, Part::Agent];
+const PARTS: [Part; 4] = [Part::Mongod, Part::Nats, Part::Replica, Part::Agent];
 
 pub async fn kill_all(system: &mut System) -> Effect {
     let mut effect = Effect::default();
-    for part in START_ORDER {
+    for part in PARTS {
         for n in 0..process::count(system, part) {
             effect.evidence.push(process::kill(system, part, n).await);
             effect.targets.push((part, n));
@@ -50,10 +49,7 @@ pub async fn restart_all_killed(system: &mut System) {
     restart_all(system).await;
 }
 
+/// Starts everything at once.
 pub async fn restart_all(system: &mut System) {
-    for part in START_ORDER {
-        for n in 0..process::count(system, part) {
-            process::restart(system, part, n).await;
-        }
-    }
+    system.world.restart_all().await;
 }

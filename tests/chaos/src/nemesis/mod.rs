@@ -27,12 +27,16 @@ use futures::future::LocalBoxFuture;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::availability;
 use crate::history::{Moment, Recorder};
 use crate::report::{Evidence, Injection, Kind, Part, Plan, Topology};
 use crate::system::System;
 
 /// How often the nemesis asks whether the system is well.
 const WELL_PERIOD: Duration = Duration::from_millis(100);
+
+/// The least time between two measured faults, in which nodes that were away catch up.
+const SETTLING_MILLIS: u64 = 6_000;
 
 /// The longest until all replicas respond at the end.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -88,7 +92,8 @@ impl<'a> Nemesis<'a> {
     /// Injects faults after a random delay, ends them after another, and waits until the system is well. If it does not
     /// become well in time, all processes are restarted, so that the run can go on.
     pub async fn inject(&mut self, kinds: &[Kind]) -> Injection {
-        let gap = self.random.random_range(300..2500);
+        let gap =
+            if self.plan.measures_availability { SETTLING_MILLIS } else { 300 } + self.random.random_range(0..2200);
         tokio::time::sleep(Duration::from_millis(gap)).await;
         let begun = self.recorder.now();
         let mut injection = Injection {
@@ -96,6 +101,7 @@ impl<'a> Nemesis<'a> {
             targets: Vec::new(),
             what: String::new(),
             begun,
+            ending: None,
             healed: begun,
             evidence: Vec::new(),
             well_after_ms: None,
@@ -135,14 +141,19 @@ impl<'a> Nemesis<'a> {
             injection.evidence.extend(effect.evidence);
             injection.what = [injection.what.as_str(), &effect.what].join(" ").trim().to_owned();
         }
-        // Sometimes long enough for a lease to expire or a backend to be declared lost.
-        let max = if self.random.random_bool(0.3) { self.plan.max_hold_ms } else { self.plan.max_hold_ms / 3 };
-        let hold = self.random.random_range(200..max.max(201));
-        tokio::time::sleep(Duration::from_millis(hold)).await;
+        let hold = if self.plan.measures_availability { availability::hold(kinds) } else { self.random_hold() };
+        tokio::time::sleep(hold).await;
+        injection.ending = Some(self.recorder.now());
         faults.sort_by_key(|(kind, _)| registry::end_rank(*kind));
         for (_, fault) in &mut faults {
             injection.evidence.extend(fault.end(self.system).await);
         }
+    }
+
+    /// Sometimes long enough for a lease to expire or a backend to be declared lost.
+    fn random_hold(&mut self) -> Duration {
+        let max = if self.random.random_bool(0.3) { self.plan.max_hold_ms } else { self.plan.max_hold_ms / 3 };
+        Duration::from_millis(self.random.random_range(200..max.max(201)))
     }
 
     /// Waits until each probe has succeeded since `healed`; returns after how many milliseconds the last one did.

@@ -251,6 +251,7 @@ mod tests {
             kinds: Vec::new(),
             pairs: 0.5,
             max_hold_ms: 1,
+            measures_availability: false,
         }
     }
 

@@ -54,7 +54,7 @@ impl Batch {
         };
         if let Some(event) = event {
             self.admitted &= self.executor.capacity.admits(command.class());
-            let envelope = to_envelope::<C::Aggregate>(id, &self.origin, event);
+            let envelope = to_envelope::<C::Aggregate>(id, &self.origin, event, cached.time());
             self.entries.push(Append { expected: cached.sequence, envelope });
         }
         Ok(())

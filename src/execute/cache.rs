@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::ids::EventId;
+use dockhost_domain::timestamp::Timestamp;
 
 /// A state and the sequence of the last event in it.
 #[derive(Debug)]
@@ -21,18 +22,21 @@ pub struct CachedState<A> {
     events: u64,
     /// The id of the last event in it.
     event: Option<EventId>,
+    /// The time of the last event in it; `None` also if it is not known.
+    time: Option<Timestamp>,
     /// Events since the state was read from a snapshot or offered for one.
     events_since_snapshot: u32,
 }
 
 impl<A> Clone for CachedState<A> {
     fn clone(&self) -> Self {
-        let Self { state, sequence, events, event, events_since_snapshot } = self;
+        let Self { state, sequence, events, event, time, events_since_snapshot } = self;
         Self {
             state: Arc::clone(state),
             sequence: *sequence,
             events: *events,
             event: *event,
+            time: *time,
             events_since_snapshot: *events_since_snapshot,
         }
     }
@@ -41,12 +45,25 @@ impl<A> Clone for CachedState<A> {
 impl<A: Aggregate> CachedState<A> {
     /// The state before the first event.
     pub fn empty() -> Self {
-        Self { state: Arc::new(A::default()), sequence: 0, events: 0, event: None, events_since_snapshot: 0 }
+        Self {
+            state: Arc::new(A::default()),
+            sequence: 0,
+            events: 0,
+            event: None,
+            time: None,
+            events_since_snapshot: 0,
+        }
     }
 
-    /// The state in a snapshot, after so many events.
+    /// The state in a snapshot, after so many events. A snapshot does not have the time of its last event.
     pub fn from_snapshot(state: A, sequence: u64, events: u64, event: EventId) -> Self {
-        Self { state: Arc::new(state), sequence, events, event: Some(event), events_since_snapshot: 0 }
+        Self { state: Arc::new(state), sequence, events, event: Some(event), time: None, events_since_snapshot: 0 }
+    }
+
+    /// The same with the time of its last event.
+    pub const fn with_time(mut self, time: Timestamp) -> Self {
+        self.time = Some(time);
+        self
     }
 
     /// The state after these events.
@@ -65,6 +82,11 @@ impl<A: Aggregate> CachedState<A> {
         self.event
     }
 
+    /// The time of the last event in it.
+    pub const fn time(&self) -> Option<Timestamp> {
+        self.time
+    }
+
     /// Applies an event unless the state includes it.
     fn apply(&mut self, recorded: &RecordedEvent) {
         if recorded.sequence > self.sequence
@@ -74,6 +96,7 @@ impl<A: Aggregate> CachedState<A> {
             self.sequence = recorded.sequence;
             self.events += 1;
             self.event = Some(recorded.envelope.meta.id);
+            self.time = Some(recorded.envelope.meta.time);
             self.events_since_snapshot += 1;
         }
     }

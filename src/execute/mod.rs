@@ -7,13 +7,14 @@
 //!
 //! - `current`: current states. `applied`: how far the follower is.
 //! - `cache`: states of one kind of aggregate. `aggregates`: the caches of all kinds. [`snapshots`]: saved states.
-//! - `batch`: commands on several aggregates that are stored together.
+//! - `event_time`: the time of an event. `batch`: commands on several aggregates that are stored together.
 
 mod aggregates;
 mod applied;
 mod batch;
 mod cache;
 mod current;
+mod event_time;
 pub mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use dockhost_domain::aggregate::{Aggregate, Command, CommandClass, Meta};
 use dockhost_domain::envelope::{Envelope, Origin, RecordedEvent};
 use dockhost_domain::ids::EventId;
+use dockhost_domain::timestamp::Timestamp;
 use rand::Rng;
 use tokio::time::Instant;
 
@@ -36,6 +38,7 @@ pub use aggregates::{Aggregates, CachedAggregate};
 pub use applied::Applied;
 pub use batch::Batch;
 pub use cache::CachedState;
+use event_time::event_time;
 pub use snapshots::{SnapshotManager, SnapshotOptions, SnapshotStore};
 
 /// Longer tails are folded on a blocking thread, because they would occupy a thread of the runtime for too long.
@@ -174,6 +177,7 @@ impl Executor {
         let tail = self.log.load(A::subject(id), snapshot.sequence.saturating_sub(1)).await?;
         match tail.first() {
             Some(last) if (last.sequence, Some(last.envelope.meta.id)) == (snapshot.sequence, snapshot.event()) => {
+                let snapshot = snapshot.with_time(last.envelope.meta.time);
                 fold(snapshot, tail).await.map(Some)
             }
             _ => {
@@ -263,7 +267,7 @@ impl Executor {
             if !self.capacity.admits(class) {
                 return Err(ExecuteError::Full);
             }
-            let envelope = to_envelope::<A>(id, origin, event);
+            let envelope = to_envelope::<A>(id, origin, event, cached.time());
             let event_id = envelope.meta.id;
             match self.log.append(Append { expected: cached.sequence, envelope: envelope.clone() }).await {
                 Ok(sequence) => {
@@ -303,9 +307,9 @@ async fn fold<A: Aggregate>(cached: CachedState<A>, events: Vec<RecordedEvent>) 
     folded.map_err(|error| LogError::Unavailable(error.into()))
 }
 
-/// Wraps an event, with a fresh id and the current time.
-fn to_envelope<A: Aggregate>(id: A::Id, origin: &Origin, event: A::Event) -> Envelope {
-    let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: clock::now() };
+/// Wraps an event, with a fresh id and the current time, or that of the aggregate's last event if it is later.
+fn to_envelope<A: Aggregate>(id: A::Id, origin: &Origin, event: A::Event, last: Option<Timestamp>) -> Envelope {
+    let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: event_time(clock::now(), last) };
     Envelope { aggregate: A::subject(id), meta, origin: origin.clone(), event: event.into() }
 }
 

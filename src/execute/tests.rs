@@ -279,6 +279,27 @@ async fn batch_conflict_stores_nothing_and_can_be_decided_again() {
     }
 }
 
+/// Another replica's clock is ahead.
+#[tokio::test]
+async fn execute_event_time_of_an_aggregate_does_not_go_back() {
+    let (log, [one, batching]) = replicas();
+    let ahead = clock::now().after(Duration::from_secs(20));
+    let event = |owner| TakeClaim { owner: principal(owner) }.decide(&Claim::default()).unwrap().unwrap();
+    for claim in [NAME, EMAIL] {
+        let envelope = Envelope {
+            meta: Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: ahead },
+            ..to_envelope::<Claim>(claim, &origin(), event(1), None)
+        };
+        log.append(Append { expected: 0, envelope }).await.unwrap();
+    }
+    release(&one, 1).await;
+    let mut batch = batching.batch(origin());
+    batch.decide(EMAIL, &ReleaseClaim { owner: principal(1) }).await.unwrap();
+    batch.commit().await.unwrap();
+    let times: Vec<_> = log.events().iter().map(|event| event.envelope.meta.time).collect();
+    assert_eq!(times, [ahead; 4]);
+}
+
 #[tokio::test]
 async fn execute_too_many_commands_for_one_aggregate_is_busy() {
     let (_, [executor]) = replicas();

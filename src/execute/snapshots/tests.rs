@@ -121,6 +121,7 @@ impl World {
         let cached = fresh.state::<Sessions>(who).await.unwrap();
         let read = self.log.events_loaded() - before;
         assert_eq!((cached.sequence, &cached.state, cached.event()), (folded.sequence, &folded.state, folded.event()));
+        assert_eq!(cached.time(), folded.time());
         read
     }
 }

@@ -8,6 +8,7 @@
 //! - [`event_log`]: the port to the log, and its JetStream adapter.
 //! - [`execute`]: load, decide, append; the aggregate cache and snapshots.
 //! - [`auth`]: passwords, tokens, API keys, SSH keys, and the authentication of backends at the broker.
+//! - [`accounts`]: changes of accounts that span aggregates.
 //! - [`replica`]: the state that every replica keeps: the fleet, heartbeats, the progress of the read models.
 //! - [`leader`]: the election, the roles of the leader, and the erasure of a person.
 //! - [`http`]: the API; `router` lists every route.
@@ -16,6 +17,7 @@
 //! - [`dev`]: the broker and the database that `dockhost dev` and the tests start as child processes.
 //! - [`cli`]: the command line.
 
+pub mod accounts;
 pub mod app;
 pub mod auth;
 pub mod backup;

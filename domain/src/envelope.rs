@@ -42,10 +42,14 @@ pub const SPEC_VERSION: &str = "1.0";
 pub enum Actor {
     /// A caller who is not signed in (sign-up, sign-in).
     Anonymous,
-    /// A user.
+    /// A user, about what is their own.
     User(UserId),
+    /// A user who is an administrator, about anything else.
+    Admin(UserId),
     /// A backend.
     Backend(BackendId),
+    /// The operator, with a command beside the servers, or by the server's configuration.
+    Operator,
     /// DockHost itself: timers, liveness, reactions.
     System,
 }
@@ -55,7 +59,9 @@ impl fmt::Display for Actor {
         match self {
             Self::Anonymous => f.write_str("anonymous"),
             Self::User(id) => write!(f, "user:{id}"),
+            Self::Admin(id) => write!(f, "admin:{id}"),
             Self::Backend(id) => write!(f, "backend:{id}"),
+            Self::Operator => f.write_str("operator"),
             Self::System => f.write_str("system"),
         }
     }
@@ -68,8 +74,10 @@ impl FromStr for Actor {
         let malformed = || MalformedEnvelope { header: header::ACTOR, value: text.to_owned() };
         match text.split_once(':') {
             None if text == "anonymous" => Ok(Self::Anonymous),
+            None if text == "operator" => Ok(Self::Operator),
             None if text == "system" => Ok(Self::System),
             Some(("user", id)) => Ok(Self::User(id.parse().map_err(|_| malformed())?)),
+            Some(("admin", id)) => Ok(Self::Admin(id.parse().map_err(|_| malformed())?)),
             Some(("backend", id)) => Ok(Self::Backend(id.parse().map_err(|_| malformed())?)),
             _ => Err(malformed()),
         }
@@ -81,7 +89,8 @@ impl FromStr for Actor {
 pub struct Origin {
     /// On whose behalf.
     pub actor: Actor,
-    /// `request:<id>`, `report:<sequence>`, `timer:<…>` or `reaction:<event id>`; never text that a user entered.
+    /// `request:<id>`, `report:<sequence>`, `timer:<…>`, `reaction:<event id>`, `command:<name>` or `configuration`; never
+    /// text that a user entered.
     pub cause: String,
     /// W3C trace context.
     pub trace_parent: Option<String>,
@@ -169,6 +178,25 @@ pub fn read<'a>(get: impl Fn(&'static str) -> Option<&'a str>) -> Result<(Meta, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn actor_of_each_kind_round_trips() {
+        let (user, backend) = (UserId::from_uuid(Uuid::from_u128(1)), BackendId::from_uuid(Uuid::from_u128(2)));
+        for actor in [
+            Actor::Anonymous,
+            Actor::User(user),
+            Actor::Admin(user),
+            Actor::Backend(backend),
+            Actor::Operator,
+            Actor::System,
+        ] {
+            assert_eq!(actor.to_string().parse(), Ok(actor));
+        }
+        for text in ["", "root", "admin", "admin:", "admin:ada", "operator:1", "Operator"] {
+            assert!(text.parse::<Actor>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn envelope_headers_round_trip_and_a_missing_one_is_reported() {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::account::AccountEvent;
+use crate::administrators::AdministratorsEvent;
 use crate::backend::BackendEvent;
 use crate::claim::ClaimEvent;
 use crate::session::SessionEvent;
@@ -22,6 +23,8 @@ use crate::tenancy::TenancyEvent;
 pub enum Event {
     /// An account's event.
     Account(AccountEvent),
+    /// An event of the set of administrators.
+    Administrators(AdministratorsEvent),
     /// A claim's event.
     Claim(ClaimEvent),
     /// An event of a principal's sessions.
@@ -41,7 +44,10 @@ macro_rules! union {
         })*
     };
 }
-union!(AccountEvent => Account, ClaimEvent => Claim, SessionEvent => Session, BackendEvent => Backend, TenancyEvent => Tenancy);
+union!(
+    AccountEvent => Account, AdministratorsEvent => Administrators, ClaimEvent => Claim, SessionEvent => Session,
+    BackendEvent => Backend, TenancyEvent => Tenancy
+);
 
 /// An event as stored in the log. Personal values in the body are marked or sealed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -115,6 +121,7 @@ impl Event {
         }
         match subject {
             AggregateId::Account(_) => of::<AccountEvent, D>(kind, data),
+            AggregateId::Administrators(_) => of::<AdministratorsEvent, D>(kind, data),
             AggregateId::Claim(_) => of::<ClaimEvent, D>(kind, data),
             AggregateId::Session(_) => of::<SessionEvent, D>(kind, data),
             AggregateId::Backend(_) => of::<BackendEvent, D>(kind, data),

@@ -10,10 +10,11 @@
 //! - [`event`], [`envelope`]: the events, and their CloudEvents headers.
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
-//! - [`account`], [`claim`], [`session`], [`backend`], [`tenancy`]: the aggregates.
+//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`tenancy`]: the aggregates.
 //! - [`placement`]: the choice of a backend for an instance.
 
 pub mod account;
+pub mod administrators;
 pub mod aggregate;
 pub mod backend;
 pub mod claim;

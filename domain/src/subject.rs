@@ -104,11 +104,23 @@ pub struct ClaimId {
     pub hash: ClaimHash,
 }
 
+/// The id of the one set of administrators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllAdministrators;
+
+impl fmt::Display for AllAdministrators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all")
+    }
+}
+
 /// An aggregate, and so one literal subject of the stream EVENTS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AggregateId {
     /// A user's account.
     Account(UserId),
+    /// The set of all administrators.
+    Administrators(AllAdministrators),
     /// All instances of a user.
     Tenancy(UserId),
     /// The sessions of a principal.
@@ -130,6 +142,7 @@ impl AggregateId {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Account(_) => "account",
+            Self::Administrators(_) => "administrators",
             Self::Tenancy(_) => "tenancy",
             Self::Session(_) => "session",
             Self::Backend(_) => "backend",
@@ -137,14 +150,14 @@ impl AggregateId {
         }
     }
 
-    /// The principal whose key seals the personal values of this aggregate; `None` for claims, which have none.
+    /// The principal whose key seals the personal values of this aggregate; `None` for those that have none.
     #[must_use]
     pub fn sealed_under(&self) -> Option<PrincipalId> {
         match self {
             Self::Account(id) | Self::Tenancy(id) => Some((*id).into()),
             Self::Session(id) => Some(*id),
             Self::Backend(id) => Some((*id).into()),
-            Self::Claim(_) => None,
+            Self::Administrators(_) | Self::Claim(_) => None,
         }
     }
 }
@@ -155,6 +168,7 @@ impl fmt::Display for AggregateId {
         write!(f, "dockhost.event.{}.", self.kind())?;
         match self {
             Self::Account(id) | Self::Tenancy(id) => id.fmt(f),
+            Self::Administrators(all) => all.fmt(f),
             Self::Session(id) => id.fmt(f),
             Self::Backend(id) => id.fmt(f),
             Self::Claim(ClaimId { kind, hash }) => write!(f, "{}.{hash}", kind.as_str()),
@@ -173,6 +187,7 @@ impl FromStr for AggregateId {
             .ok_or_else(|| InvalidSubject(text.to_owned()))?;
         match kind {
             "account" => Ok(Self::Account(rest.parse().map_err(invalid)?)),
+            "administrators" if rest == "all" => Ok(Self::Administrators(AllAdministrators)),
             "tenancy" => Ok(Self::Tenancy(rest.parse().map_err(invalid)?)),
             "session" => Ok(Self::Session(rest.parse().map_err(invalid)?)),
             "backend" => Ok(Self::Backend(rest.parse().map_err(invalid)?)),
@@ -265,7 +280,7 @@ mod tests {
     use uuid::Uuid;
 
     fn aggregates() -> impl Strategy<Value = AggregateId> {
-        (0..7, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
+        (0..8, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
             let id = Uuid::from_u128(id);
             let claim = |kind| AggregateId::Claim(ClaimId { kind, hash: ClaimHash(hash) });
             match kind {
@@ -275,6 +290,7 @@ mod tests {
                 3 => AggregateId::Backend(BackendId::from_uuid(id)),
                 4 => claim(ClaimKind::Username),
                 5 => claim(ClaimKind::Email),
+                6 => AggregateId::Administrators(AllAdministrators),
                 _ => claim(ClaimKind::Backend),
             }
         })
@@ -307,7 +323,7 @@ mod tests {
 
         #[test]
         fn subject_any_text_parses_only_in_canonical_form(
-            text in "dockhost\\.(event|timer|report|assignment)\\.(account|tenancy|claim|at|fired)?\\.?[0-9a-f.*> $+-]{0,80}"
+            text in "dockhost\\.(event|timer|report|assignment)\\.(account|administrators|tenancy|claim|at|fired)?\\.?[0-9a-f.*> $+-]{0,80}"
         ) {
             if let Ok(aggregate) = text.parse::<AggregateId>() {
                 prop_assert_eq!(aggregate.to_string(), text.clone());
@@ -325,6 +341,7 @@ mod tests {
             format!("dockhost.event.account.{id}.x"),
             format!("dockhost.event.account.{}", id.to_uppercase()),
             "dockhost.event.account.*".to_owned(),
+            "dockhost.event.administrators.some".to_owned(),
             "dockhost.event.account.>".to_owned(),
             "dockhost.event.claim.username.zz".to_owned(),
             format!("dockhost.event.claim.nickname.{}", "0".repeat(64)),

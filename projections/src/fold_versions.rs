@@ -41,6 +41,12 @@ const VERSIONS: &[Version] = &[
         digest: "8e14f18b0e8d3294ceabfc82c8be7f1b66cb964727e694d0542024f5a2d173b2",
     },
     Version {
+        model: "users",
+        version: 1,
+        events: &["account.created.v1", "account.erased.v1", "account.role-changed.v1"],
+        digest: "16595c48d2cd0ec7ea37acbbc184e4523177dc7c3d36d024c154d94a1a88061d",
+    },
+    Version {
         model: "backends",
         version: 1,
         events: &["backend.connected.v1", "backend.enrolled.v1", "backend.lost.v1"],

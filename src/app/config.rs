@@ -3,14 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::auth::admission::{SharedSecret, SignUp};
 use clap::Args;
+use dockhost_domain::names::Username;
 use dockhost_domain::tenancy::Policy;
 use dockhost_domain::wire::Limits;
 use dockhost_environment::InvalidConfiguration;
 use dockhost_projections::store::MongoStore;
 use ipnet::IpNet;
+use secrecy::SecretString;
 
+use crate::auth::admission::{SharedSecret, SignUp};
 use crate::broker::connect::check_urls;
 use crate::broker::streams::StreamOptions;
 use crate::http::limits::policy::Policy as LimitPolicy;
@@ -99,6 +101,13 @@ pub struct AccountArgs {
     /// The secret that registering a backend requires [default: none; anyone may register one].
     #[arg(long, env = "DOCKHOST_ENROLMENT_SECRET", value_name = "SECRET", hide_env_values = true)]
     pub enrolment_secret: Option<SharedSecret>,
+    /// The username of the first administrator, created at a start if there is none; DOCKHOST_ADMIN_PASSWORD is the
+    /// password.
+    #[arg(long, env = "DOCKHOST_ADMIN_USERNAME", value_name = "NAME")]
+    pub admin_username: Option<Username>,
+    /// Not an argument, which would show in the list of processes.
+    #[arg(skip)]
+    pub admin_password: Option<SecretString>,
     /// Whether sign-in sets a cookie; without, only bearer tokens are accepted.
     #[arg(long, env = "DOCKHOST_COOKIES", value_name = "MODE", value_enum, default_value_t = CookieMode::On)]
     pub cookies: CookieMode,

@@ -1,6 +1,7 @@
 //! Starts one replica of the main server, runs it until it is told to stop, and shuts it down.
 
 pub mod config;
+mod first_admin;
 pub mod open_files;
 pub mod secrets;
 mod shutdown;
@@ -39,7 +40,7 @@ pub async fn run(
     shutdown: Shutdown,
     ready: impl FnOnce(Arc<WriteProof>),
 ) -> anyhow::Result<()> {
-    let sign_up = args.accounts.sign_up()?;
+    let (sign_up, first_admin) = (args.accounts.sign_up()?, args.accounts.first_admin()?);
     open_files::raise_limit(args.connections.max_connections);
     let stages = ShutdownStages::default();
     let supervisor = Supervisor::new(stages.ended.clone());
@@ -51,6 +52,9 @@ pub async fn run(
     };
     match started {
         Some((app, write_proof)) => {
+            if let Some(first_admin) = first_admin {
+                first_admin.ensure(&app.executor, &app.keyring).await?;
+            }
             ready(write_proof);
             let limits = args.connection_limits();
             shutdown::serve(listener, router::service(&app), limits, (&shutdown, &stages), &supervisor).await?;

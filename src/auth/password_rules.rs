@@ -1,4 +1,9 @@
-//! Which new passwords are refused because anybody would try them first.
+//! Which new passwords are refused: too short or too long ones, and those that anybody would try first.
+
+use std::ops::RangeInclusive;
+
+/// In characters.
+const LENGTH: RangeInclusive<usize> = 8..=128;
 
 /// Passwords from public lists of the most common ones, with at least the required length. One a line, lower-case.
 const COMMON: &str = include_str!("common_passwords.txt");
@@ -12,6 +17,11 @@ pub enum WeakPassword {
     /// It is a name of its owner, alone or with digits or punctuation around it.
     #[error("is the name or the address of the account")]
     Name,
+}
+
+/// Whether a new password has 8 to 128 characters.
+pub fn has_valid_length(password: &str) -> bool {
+    LENGTH.contains(&password.chars().count())
 }
 
 /// Checks a new password; `names` are the owner's username and email address.

@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::confirmation;
-use crate::app::config::{ServerArgs, ServiceUrls};
+use super::dev_banner::{self, Administrator};
+use crate::app::config::{AccountArgs, ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
 use crate::app::{self, Shutdown};
 use crate::broker::write_proof::WriteProof;
@@ -31,13 +32,15 @@ use crate::dev::log_limit;
 use crate::dev::mongod::Mongod;
 use crate::dev::process::Child;
 use crate::dev::running::{LOCK_FILE, RunningDev};
-use crate::dev::secrets::GeneratedSecrets;
+use crate::dev::secrets::{self, ADMIN_PASSWORD_FILE, GeneratedSecrets};
 use crate::http::server::Listener;
 
 /// How long an agent may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The administrator, unless DOCKHOST_ADMIN_USERNAME names one. Nobody can sign up with this name.
+const DEFAULT_ADMIN: &str = "admin";
 /// The broker's port with `--listen`: agents on other machines need a fixed one.
-const NATS_PORT: u16 = 4222;
+pub const NATS_PORT: u16 = 4222;
 
 /// How to remove what runs with other data directories left in the container engine.
 const REMOVE_CONTAINERS: &str =
@@ -125,6 +128,7 @@ impl Dev {
         if self.listen.is_some() && server.accounts.enrolment_secret.is_none() {
             server.accounts.enrolment_secret = Some(secrets.enrolment().parse()?);
         }
+        let admin = choose_admin(&mut server.accounts, &data)?;
         let enrolment_secret = server.accounts.enrolment_secret.as_ref().map(|secret| secret.reveal().to_owned());
         let urls = ServiceUrls { nats_url: nats.url(), mongodb_uri: mongod.uri() };
         let env = secrets.server_env();
@@ -152,7 +156,7 @@ impl Dev {
                 agents.push(launcher.start(n).await?);
             }
             let join = self.listen.zip(enrolment_secret.as_deref());
-            banner(&running.url, &choice, self.image.as_deref(), agents.len(), join);
+            dev_banner::print(&running.url, &choice, self.image.as_deref(), agents.len(), join, &admin);
         }
         let outcome = wait_for_exit(replica, (&mut nats, write_proof), &mut mongod, &mut agents, &stop).await;
         eprintln!("\nstopping …");
@@ -166,6 +170,17 @@ impl Dev {
         }
         outcome.map(|()| ExitCode::SUCCESS)
     }
+}
+
+/// Who the first administrator is: the one that is configured, or `admin` with a generated password.
+fn choose_admin(accounts: &mut AccountArgs, data: &Path) -> anyhow::Result<Administrator> {
+    if let Some(name) = &accounts.admin_username {
+        accounts.admin_password = variable("DOCKHOST_ADMIN_PASSWORD").map(Into::into);
+        return Ok(Administrator { name: name.to_string(), password_file: None });
+    }
+    accounts.admin_username = Some(DEFAULT_ADMIN.parse()?);
+    accounts.admin_password = Some(secrets::admin_password(data)?);
+    Ok(Administrator { name: DEFAULT_ADMIN.to_owned(), password_file: Some(data.join(ADMIN_PASSWORD_FILE)) })
 }
 
 /// Creates a directory that only its owner can enter: it holds secrets, data and logs.
@@ -274,7 +289,9 @@ async fn print_remaining(data: &Path) {
 
 /// Deletes everything but the downloaded programs and the lock file.
 fn reset(data: &Path) -> anyhow::Result<()> {
-    for name in ["nats", "mongod", AGENTS_DIR, "secrets.json", "running.json", log_limit::LIMIT_FILE] {
+    for name in
+        ["nats", "mongod", AGENTS_DIR, "secrets.json", ADMIN_PASSWORD_FILE, "running.json", log_limit::LIMIT_FILE]
+    {
         let path = data.join(name);
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {
@@ -285,46 +302,4 @@ fn reset(data: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn banner(api: &str, choice: &engine::RuntimeChoice, image: Option<&str>, agents: usize, join: Option<(IpAddr, &str)>) {
-    let runtime = choice.runtime.as_str();
-    let reason = &choice.reason;
-    println!("\n  DockHost is running.\n");
-    println!("    API      {api}      health {api}/health");
-    println!("    agents   {agents}, runtime {runtime}: {reason}");
-    match (choice.runtime, image) {
-        (Runtime::Simulated, _) => {
-            println!("             no containers run; for instances with SSH, start Docker or Podman");
-        }
-        (Runtime::Docker, Some(image)) => println!("    image    {image}"),
-        (Runtime::Docker, None) => {
-            println!("    image    the agents build it now, in a minute or two; an instance created earlier may fail.");
-            println!(
-                "             The build needs a registry; without one, use DOCKHOST_IMAGE=… or --runtime simulated"
-            );
-        }
-    }
-    if let Some((address, enrolment_secret)) = join {
-        println!("    enrol    POST {api}/api/v2/backend/signup with \"enrolmentSecret\":\"{enrolment_secret}\"");
-        println!("    join     NATS_URL=nats://{address}:{NATS_PORT} DOCKHOST_API_KEY=… dockhost-agent");
-    }
-    println!("\n  Next, in another terminal:\n");
-    println!("    curl -s -c jar -H 'content-type: application/json' {api}/api/v2/user/signup \\");
-    println!(
-        "      -d \"{{\\\"username\\\":\\\"ada\\\",\\\"email\\\":\\\"ada@example.org\\\",\\\"password\\\":\\\"correct horse\\\",\\\"sshPublicKey\\\":\\\"$(cat ~/.ssh/id_ed25519.pub)\\\"}}\""
-    );
-    println!("    curl -s -b jar -X POST {api}/api/v2/user/instance");
-    if choice.runtime == Runtime::Docker {
-        println!("    ssh -p <sshPort> root@127.0.0.1");
-    } else {
-        println!("    curl -s -b jar {api}/api/v2/user/instance");
-    }
-    println!("\n  Ctrl-C stops broker, database, server and agents; the data stays.");
-    if choice.runtime == Runtime::Docker {
-        println!(
-            "  Running instances go on without them; the next start manages them again, and --reset removes them."
-        );
-    }
-    println!();
 }

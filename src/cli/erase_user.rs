@@ -80,7 +80,7 @@ impl EraseUser {
             if !self.is_confirmed(&erasure, user_id, stop).await? {
                 bail!("nothing was done");
             }
-            let origin = Origin { actor: Actor::System, cause: "command:erase-user".to_owned(), trace_parent: None };
+            let origin = Origin { actor: Actor::Operator, cause: "command:erase-user".to_owned(), trace_parent: None };
             erasure.begin(user_id, ErasedBy::Operator, &origin).await?;
             println!("user {user_id} is erased in the log; username and email are free");
         }

@@ -1,9 +1,11 @@
 //! The command line: each role of the program is a subcommand.
 
+mod admin;
 mod cluster;
 mod confirmation;
 mod connection;
 mod dev;
+mod dev_banner;
 mod env_file;
 mod erase_user;
 mod export;
@@ -12,6 +14,7 @@ mod log;
 mod models;
 mod models_progress;
 mod openapi;
+mod password;
 mod progress;
 mod quarantine;
 mod secrets;
@@ -56,6 +59,9 @@ enum Command {
     Import(Box<import::Import>),
     /// Show how full the log is and what makes it grow.
     Log(log::Log),
+    /// Manage administrators.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// Erase a person: delete their instances, sessions and names, and destroy the key of their data in the log.
     EraseUser(erase_user::EraseUser),
     /// Print the OpenAPI 3.1 document of the HTTP API.
@@ -103,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Export(export) => block_on(|stop| export.run(stop)),
         Command::Import(import) => block_on(|stop| import.run(stop)),
         Command::Log(log) => block_on(|stop| log.run(stop)),
+        Command::Admin(admin) => admin.run(),
         Command::EraseUser(erase) => block_on(|stop| erase.run(stop)),
         Command::Openapi => openapi::print(),
         Command::Secrets(secrets) => secrets.run(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use dockhost_environment::InvalidConfiguration;
+use dockhost_environment::{InvalidConfiguration, variable};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -39,8 +39,9 @@ pub struct Serve {
 
 impl Serve {
     /// Serves until `stop`.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-        let secrets = Secrets::read(dockhost_environment::variable)?;
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+        self.server.accounts.admin_password = variable("DOCKHOST_ADMIN_PASSWORD").map(Into::into);
+        let secrets = Secrets::read(variable)?;
         let tls = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls::load(TlsFiles { certificate, key })?),
             (None, None) => None,

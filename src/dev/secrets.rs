@@ -156,6 +156,24 @@ pub fn database_env() -> [(&'static str, String); 2] {
     [("DOCKHOST_MONGODB_PASSWORD", random()), ("DOCKHOST_MONGODB_KEY", random())]
 }
 
+/// The file of the data directory that has the administrator's password.
+pub const ADMIN_PASSWORD_FILE: &str = "admin-password";
+
+/// The password of the administrator that `dockhost dev` makes; generated at the first start.
+///
+/// # Errors
+/// [`SecretsError::Io`].
+pub fn admin_password(data: &Path) -> Result<SecretString, SecretsError> {
+    let path = data.join(ADMIN_PASSWORD_FILE);
+    let io = |source| SecretsError::Io { path: path.clone(), source };
+    if !path.exists() {
+        let mut bytes = [0; 16];
+        rand::rng().fill_bytes(&mut bytes);
+        write_private(&path, &(const_hex::encode(bytes) + "\n")).map_err(io)?;
+    }
+    Ok(fs::read_to_string(&path).map_err(io)?.trim().into())
+}
+
 /// Writes a new file that only its owner can read.
 ///
 /// # Errors
@@ -225,6 +243,16 @@ mod tests {
         let files: Vec<_> = fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(files, [data.path().join("secrets.json")]);
         assert_eq!(fs::metadata(&files[0]).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn admin_password_is_generated_once_in_a_private_file() {
+        let data = tempfile::tempdir().unwrap();
+        let made = admin_password(data.path()).unwrap();
+        assert_eq!(made.expose_secret().len(), 32);
+        assert_eq!(admin_password(data.path()).unwrap().expose_secret(), made.expose_secret());
+        let mode = fs::metadata(data.path().join(ADMIN_PASSWORD_FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

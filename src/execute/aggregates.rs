@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use dockhost_domain::account::Account;
+use dockhost_domain::administrators::Administrators;
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::backend::Backend;
 use dockhost_domain::claim::Claim;
@@ -20,6 +21,7 @@ const MAX_STATES_PER_KIND: u64 = 50_000;
 /// The caches of all kinds of aggregates.
 pub struct Aggregates {
     accounts: AggregateCache<Account>,
+    administrators: AggregateCache<Administrators>,
     tenancies: AggregateCache<Tenancy>,
     sessions: AggregateCache<Sessions>,
     backends: AggregateCache<Backend>,
@@ -44,12 +46,16 @@ macro_rules! cached {
         })*
     };
 }
-cached!(Account => accounts, Tenancy => tenancies, Sessions => sessions, Backend => backends, Claim => claims);
+cached!(
+    Account => accounts, Administrators => administrators, Tenancy => tenancies, Sessions => sessions,
+    Backend => backends, Claim => claims
+);
 
 impl Default for Aggregates {
     fn default() -> Self {
         Self {
             accounts: AggregateCache::new(MAX_STATES_PER_KIND),
+            administrators: AggregateCache::new(1),
             tenancies: AggregateCache::new(MAX_STATES_PER_KIND),
             sessions: AggregateCache::new(MAX_STATES_PER_KIND),
             backends: AggregateCache::new(MAX_STATES_PER_KIND),
@@ -70,6 +76,7 @@ impl Aggregates {
     pub fn begin(&self, sequence: u64) {
         self.note(sequence);
         self.accounts.clear();
+        self.administrators.clear();
         self.tenancies.clear();
         self.sessions.clear();
         self.backends.clear();
@@ -94,6 +101,7 @@ impl Aggregates {
         self.note(recorded.sequence);
         match recorded.envelope.aggregate {
             AggregateId::Account(id) => self.observe_one::<Account>(id, recorded),
+            AggregateId::Administrators(id) => self.observe_one::<Administrators>(id, recorded),
             AggregateId::Tenancy(id) => self.observe_one::<Tenancy>(id, recorded),
             AggregateId::Session(id) => self.observe_one::<Sessions>(id, recorded),
             AggregateId::Backend(id) => self.observe_one::<Backend>(id, recorded),
@@ -136,6 +144,7 @@ impl Aggregates {
     pub fn evict(&self, aggregate: AggregateId) {
         match aggregate {
             AggregateId::Account(id) => self.accounts.evict(id),
+            AggregateId::Administrators(id) => self.administrators.evict(id),
             AggregateId::Tenancy(id) => self.tenancies.evict(id),
             AggregateId::Session(id) => self.sessions.evict(id),
             AggregateId::Backend(id) => self.backends.evict(id),

@@ -11,6 +11,9 @@ use dockhost_domain::envelope::{Origin, RecordedEvent};
 use super::{CachedAggregate, ExecuteError, Executor, to_envelope};
 use crate::event_log::{Append, AppendError};
 
+/// How often a batch is decided and appended before the caller gives up because of conflicts.
+const MAX_ATTEMPTS: usize = 10;
+
 /// Decisions to store together.
 pub struct Batch {
     executor: Arc<Executor>,
@@ -18,12 +21,36 @@ pub struct Batch {
     entries: Vec<Append>,
     /// Whether the log has room for all of them, by the classes of their commands.
     admitted: bool,
+    /// The highest sequence of a state that was decided on.
+    decided_at: u64,
 }
 
 impl Executor {
     /// An empty batch.
     pub fn batch(self: &Arc<Self>, origin: Origin) -> Batch {
-        Batch { executor: Arc::clone(self), origin, entries: Vec::new(), admitted: true }
+        Batch { executor: Arc::clone(self), origin, entries: Vec::new(), admitted: true, decided_at: 0 }
+    }
+
+    /// Decides and stores a batch, and again after a conflict; returns the sequence that [`Batch::commit`] returns.
+    ///
+    /// # Errors
+    /// Those of `decide` and of the log.
+    pub async fn execute_batch<E, F>(self: &Arc<Self>, origin: &Origin, decide: impl Fn(Batch) -> F) -> Result<u64, E>
+    where
+        E: From<AppendError>,
+        F: Future<Output = Result<Batch, E>>,
+    {
+        let mut last = AppendError::Conflict;
+        for _ in 0..MAX_ATTEMPTS {
+            match decide(self.batch(origin.clone())).await?.commit().await {
+                Ok(sequence) => return Ok(sequence),
+                // What is in flight may be this batch, from an earlier request.
+                Err(AppendError::InFlight) => last = AppendError::InFlight,
+                Err(AppendError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(last.into())
     }
 }
 
@@ -52,6 +79,7 @@ impl Batch {
                 decision.map_err(ExecuteError::Rejected)?
             }
         };
+        self.decided_at = self.decided_at.max(cached.sequence);
         if let Some(event) = event {
             self.admitted &= self.executor.capacity.admits(command.class());
             let envelope = to_envelope::<C::Aggregate>(id, &self.origin, event, cached.time());
@@ -60,7 +88,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Stores the batch; returns the last sequence. Runs to completion even if the caller is dropped.
+    /// Stores the batch; returns the last sequence, or that of the decided states if there is nothing to store. Runs to completion even if the caller is dropped.
     ///
     /// # Errors
     /// [`AppendError::Full`] also if only the log's reserve is left and one of the commands is not what that is for.
@@ -68,6 +96,9 @@ impl Batch {
     pub async fn commit(self) -> Result<u64, AppendError> {
         if !self.admitted {
             return Err(AppendError::Full);
+        }
+        if self.entries.is_empty() {
+            return Ok(self.decided_at);
         }
         let task = tokio::spawn(async move {
             let Self { executor, entries, .. } = self;

@@ -71,11 +71,37 @@ pub enum ExecuteError<R> {
     Frozen(#[source] Cause),
 }
 
+impl<R> ExecuteError<R> {
+    /// The same with another type of rejection.
+    pub fn map<S>(self, change: impl FnOnce(R) -> S) -> ExecuteError<S> {
+        match self {
+            Self::Rejected(rejection) => ExecuteError::Rejected(change(rejection)),
+            Self::Busy => ExecuteError::Busy,
+            Self::Full => ExecuteError::Full,
+            Self::Unavailable(cause) => ExecuteError::Unavailable(cause),
+            Self::Unknown(cause) => ExecuteError::Unknown(cause),
+            Self::Frozen(cause) => ExecuteError::Frozen(cause),
+        }
+    }
+}
+
 impl<R> From<LogError> for ExecuteError<R> {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Unavailable(cause) => Self::Unavailable(cause),
             frozen @ LogError::Frozen { .. } => Self::Frozen(Box::new(frozen)),
+        }
+    }
+}
+
+impl<R> From<AppendError> for ExecuteError<R> {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Conflict => Self::Busy,
+            AppendError::InFlight => Self::Unknown(error.into()),
+            AppendError::Full => Self::Full,
+            AppendError::Unavailable(cause) => Self::Unavailable(cause),
+            AppendError::Unknown(cause) => Self::Unknown(cause),
         }
     }
 }
@@ -291,10 +317,10 @@ impl Executor {
                 Err(AppendError::Unavailable(cause)) if met_append_in_flight => {
                     return Err(ExecuteError::Unknown(cause));
                 }
-                Err(error) => return Err(to_execute_error(error)),
+                Err(error) => return Err(error.into()),
             }
         }
-        Err(if met_append_in_flight { to_execute_error(AppendError::InFlight) } else { ExecuteError::Busy })
+        Err(if met_append_in_flight { AppendError::InFlight.into() } else { ExecuteError::Busy })
     }
 }
 
@@ -311,16 +337,6 @@ async fn fold<A: Aggregate>(cached: CachedState<A>, events: Vec<RecordedEvent>) 
 fn to_envelope<A: Aggregate>(id: A::Id, origin: &Origin, event: A::Event, last: Option<Timestamp>) -> Envelope {
     let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: event_time(clock::now(), last) };
     Envelope { aggregate: A::subject(id), meta, origin: origin.clone(), event: event.into() }
-}
-
-fn to_execute_error<R>(error: AppendError) -> ExecuteError<R> {
-    match error {
-        AppendError::Conflict => ExecuteError::Busy,
-        AppendError::InFlight => ExecuteError::Unknown(error.into()),
-        AppendError::Full => ExecuteError::Full,
-        AppendError::Unavailable(cause) => ExecuteError::Unavailable(cause),
-        AppendError::Unknown(cause) => ExecuteError::Unknown(cause),
-    }
 }
 
 /// Waits a random time, so that replicas whose appends collided do not collide again. (Full jitter, which `backon` does

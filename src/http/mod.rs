@@ -1,8 +1,11 @@
 //! The HTTP API.
 //!
-//! `router` is the table of contents. Each endpoint is one file in `commands` or `queries`, with its request, its answer,
-//! its document and its tests. `server` accepts the connections.
+//! `router` is the table of contents. Each endpoint is one file in `commands`, `queries` or `admin`, with its request, its
+//! answer, its document and its tests. `server` accepts the connections.
 
+#[cfg(test)]
+mod access_table;
+mod admin;
 pub mod app;
 mod broker_findings;
 mod commands;

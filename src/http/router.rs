@@ -15,7 +15,7 @@ use super::app::App;
 use super::middleware::{body_limit, cors, panic, rate_limit, request_id, timeout};
 use super::openapi::ApiDocument;
 use super::response::{ApiError, Code};
-use super::{commands, docs, queries};
+use super::{admin, commands, docs, queries};
 
 /// Every endpoint, with its document.
 pub fn api() -> OpenApiRouter<Arc<App>> {
@@ -33,6 +33,12 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(queries::backend::get))
         .routes(routes!(queries::health::get))
         .routes(routes!(queries::home::get))
+        .merge(administration())
+}
+
+/// What only administrators may call.
+fn administration() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(admin::change_role::put))
 }
 
 /// The whole service.

@@ -21,14 +21,14 @@ use crate::event_log::size::LogSize;
 const MAX_ATTEMPTS: usize = 10;
 
 #[derive(Debug, Clone)]
-struct Operation {
-    id: String,
+pub(super) struct Operation {
+    pub(super) id: String,
     method: Method,
     path: String,
     document: Value,
 }
 
-fn operations() -> Vec<Operation> {
+pub(super) fn operations() -> Vec<Operation> {
     let mut operations = Vec::new();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
         for (method, document) in item.as_object().unwrap() {
@@ -54,6 +54,11 @@ impl Operation {
         description.as_str().is_some_and(|text| text.contains(&format!("`{}`", code.as_str())))
     }
 
+    /// Whether only administrators may call it.
+    pub(super) fn is_for_admins(&self) -> bool {
+        self.path.starts_with("/api/v2/admin/")
+    }
+
     fn is_secured(&self) -> bool {
         self.document.get("security").is_some()
     }
@@ -69,16 +74,18 @@ impl Operation {
     }
 }
 
-/// A service with a user (`ada`), a backend (`lab-1`), each signed in, and an instance that operations can change.
-struct Fixture {
-    app: TestApp,
-    user: Caller<UserId>,
-    backend: Caller<BackendId>,
+/// A service with a user (`ada`, an administrator if the operation needs one), another user (`bob`), a backend (`lab-1`),
+/// each signed in, and an instance that operations can change.
+pub(super) struct Fixture {
+    pub(super) app: TestApp,
+    pub(super) user: Caller<UserId>,
+    pub(super) other: Caller<UserId>,
+    pub(super) backend: Caller<BackendId>,
     instance: InstanceId,
 }
 
 impl Fixture {
-    async fn new(operation: &Operation) -> Self {
+    pub(super) async fn new(operation: &Operation) -> Self {
         let app = TestApp::new().await;
         // Only sign-in needs passwords, which take time to hash.
         let (user, backend) = if operation.id.starts_with("signIn") {
@@ -86,6 +93,10 @@ impl Fixture {
         } else {
             (app.user("ada").await, app.backend("lab-1", 10).await)
         };
+        if operation.is_for_admins() {
+            app.make_admin(user.id).await;
+        }
+        let other = app.user("bob").await;
         app.connect(backend.id).await;
         let instance = app.running_instance(&user, "web").await;
         if operation.id == "resumeInstance" {
@@ -93,7 +104,7 @@ impl Fixture {
             stop.token(&user.token).header("prefer", "respond-async").send().await;
             app.report(user.id, instance, ReportKind::InstanceStatus(observation(Phase::Stopped))).await;
         }
-        Self { app, user, backend, instance }
+        Self { app, user, other, backend, instance }
     }
 
     fn token(&self, operation: &Operation) -> &str {
@@ -112,9 +123,19 @@ impl Fixture {
 
     /// A valid call that changes something, if the operation does.
     fn call(&self, operation: &Operation) -> TestRequest<'_> {
-        let path = operation.path.replace("{instanceId}", "web").replace("{id}", &self.instance.to_string());
+        self.call_with(operation, operation.is_secured().then(|| self.token(operation)))
+    }
+
+    /// The same with this token.
+    pub(super) fn call_with(&self, operation: &Operation, token: Option<&str>) -> TestRequest<'_> {
+        let path = operation
+            .path
+            .replace("{instanceId}", "web")
+            .replace("{userId}", &self.other.id.to_string())
+            .replace("{backendId}", &self.backend.id.to_string())
+            .replace("{id}", &self.instance.to_string());
         let request = self.app.request(operation.method.clone(), &path).header("prefer", "respond-async");
-        let request = if operation.is_secured() { request.token(self.token(operation)) } else { request };
+        let request = if let Some(token) = token { request.token(token) } else { request };
         let Some(mut body) = operation.example() else { return request };
         match operation.id.as_str() {
             "signUp" => (body["username"], body["email"]) = (json!("eve"), json!("eve@example.org")),
@@ -309,7 +330,8 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         }
     }
     let begin =
-        ["createInstance", "resumeInstance", "signIn", "signInBackend", "signUp", "signUpBackend"].map(str::to_owned);
+        ["changeRole", "createInstance", "resumeInstance", "signIn", "signInBackend", "signUp", "signUpBackend"]
+            .map(str::to_owned);
     assert_eq!(refused, BTreeSet::from(begin));
 }
 

@@ -8,12 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use dockhost_domain::account::{Account, EraseAccount, ErasedBy};
+use dockhost_domain::administrators::{AdministratorsRejected, ChangedBy, RemoveAdministrator};
 use dockhost_domain::claim::{Claim, ClaimEvent, ReleaseClaim};
 use dockhost_domain::envelope::Origin;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::session::Sessions;
-use dockhost_domain::subject::{AggregateId, ClaimKind};
+use dockhost_domain::subject::{AggregateId, AllAdministrators, ClaimKind};
 use dockhost_domain::tenancy::Tenancy;
 use dockhost_domain::wire::DesiredState;
 use dockhost_projections::read_checkpoints;
@@ -85,6 +86,9 @@ pub enum EraseError {
     /// No account has this id.
     #[error("there is no such user")]
     NoSuchUser,
+    /// Nobody else is an administrator. Nothing was stored.
+    #[error(transparent)]
+    Administrator(#[from] AdministratorsRejected),
     /// Each attempt conflicted with a command of the user. Nothing was stored.
     #[error("the account changed during each attempt; try again")]
     Busy,
@@ -120,7 +124,8 @@ impl ErasureProcess {
         Ok(self.executor.confirmed::<Account>(id).await?.state.erased.then_some(id))
     }
 
-    /// Appends one atomic batch: the account is erased, its names are released. Idempotent.
+    /// Appends one atomic batch: the account is erased, its names are released, and an administrator is none any more.
+    /// Idempotent.
     ///
     /// # Errors
     /// [`EraseError`].
@@ -132,12 +137,24 @@ impl ErasureProcess {
             }
             let details = &account.profile.as_ref().ok_or(EraseError::NoSuchUser)?.details;
             let username = details.username.plain().map(|name| self.keyring.claim(ClaimKind::Username, name.as_str()));
-            let email = details.email.plain().map(|email| self.keyring.claim(ClaimKind::Email, email));
+            let email = details
+                .email
+                .plain()
+                .filter(|email| !email.is_empty())
+                .map(|email| self.keyring.claim(ClaimKind::Email, email));
             let mut batch = self.executor.batch(origin.clone());
             match batch.decide(user_id, &EraseAccount { by }).await {
                 Ok(()) => {}
                 Err(ExecuteError::Rejected(_)) => return Err(EraseError::NoSuchUser),
                 Err(error) => return Err(log_error(error)),
+            }
+            if account.is_admin() {
+                let remove = RemoveAdministrator { user_id, by: ChangedBy::Operator };
+                match batch.decide(AllAdministrators, &remove).await {
+                    Ok(()) => {}
+                    Err(ExecuteError::Rejected(last)) => return Err(last.into()),
+                    Err(error) => return Err(log_error(error)),
+                }
             }
             for claim in username.into_iter().chain(email) {
                 match batch.decide(claim, &ReleaseClaim { owner: user_id.into() }).await {

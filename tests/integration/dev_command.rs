@@ -140,6 +140,23 @@ async fn dev_without_listen_is_reachable_from_this_machine_only() {
 }
 
 #[tokio::test]
+async fn dev_makes_an_administrator_whose_password_only_the_owner_reads() {
+    let dev = Dev::new().await;
+    let process = dev.start().await;
+    let file = dev.data.path().join("admin-password");
+    assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+    let password = read(&file).trim().to_owned();
+    let banner = read(&dev.log());
+    assert!(banner.contains("admin    admin, with the password in") && !banner.contains(&password), "{banner}");
+    let client = Client::new(&dev.url());
+    let signed_in = client.post("/api/v2/user/signin", json!({ "username": "admin", "password": password })).await;
+    assert_eq!((signed_in.status, &signed_in.data()["user"]["role"]), (200, &json!("admin")), "{signed_in:?}");
+    let admin = client.with_token(signed_in.data()["accessToken"].as_str().unwrap());
+    assert_eq!(admin.get("/api/v2/admin/backends").await.status, 200);
+    process.stop(DEADLINE).await;
+}
+
+#[tokio::test]
 async fn dev_with_another_address_to_bind_registers_its_agent_there() {
     let mut dev = Dev::new().await;
     dev.address = "127.0.0.3";

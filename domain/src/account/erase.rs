@@ -10,7 +10,7 @@ pub struct EraseAccount {
     pub by: ErasedBy,
 }
 
-/// The account was never created.
+/// The account was never created, or its user was erased.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the account does not exist")]
 pub struct NoSuchAccount;

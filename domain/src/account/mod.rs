@@ -1,5 +1,6 @@
 //! The account: a user's profile, until the user is erased.
 
+mod change_role;
 mod create;
 mod erase;
 
@@ -13,15 +14,30 @@ use crate::personal::Personal;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
+pub use change_role::ChangeRole;
 pub use create::{AccountExists, CreateAccount};
 pub use erase::{EraseAccount, NoSuchAccount};
 
 /// The permissions of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// A user manages their own instances.
+    #[default]
     User,
+    /// An administrator also manages the backends, and everybody's accounts and instances.
+    Admin,
+}
+
+impl Role {
+    /// The word in events and documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// An account's events.
@@ -31,6 +47,9 @@ pub enum AccountEvent {
     /// The user signed up.
     #[serde(rename = "dockhost.account.created.v1")]
     Created(Created),
+    /// The user got another role. In one batch with it, [`Administrators`](crate::administrators::Administrators) changes.
+    #[serde(rename = "dockhost.account.role-changed.v1")]
+    RoleChanged(RoleChanged),
     /// The user was erased. Reactions release their claims, delete their instances, and destroy their sealing key last.
     #[serde(rename = "dockhost.account.erased.v1")]
     Erased(Erased),
@@ -47,13 +66,21 @@ impl AccountEvent {
 pub struct Created {
     /// Their name.
     pub username: Personal<Username>,
-    /// Their email address, as entered.
+    /// Their email address, as entered; empty if there is none, which only the operator can choose.
     pub email: Personal<String>,
     /// The Argon2id verifier (PHC string) of their password.
     pub password_verifier: Personal<String>,
     /// The default OpenSSH public key of their instances.
     pub ssh_public_key: Option<Personal<String>>,
-    /// Their permissions.
+    /// Their permissions at first.
+    pub role: Role,
+}
+
+/// The user got another role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleChanged {
+    /// Their permissions from now on.
     pub role: Role,
 }
 
@@ -91,13 +118,27 @@ pub struct Profile {
     pub details: Created,
     /// The time of the sign-up.
     pub created_at: Timestamp,
+    /// Their permissions now.
+    #[serde(default)]
+    pub role: Role,
+}
+
+impl Account {
+    /// Whether the user is an administrator.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.profile.as_ref().is_some_and(|profile| profile.role == Role::Admin)
+    }
 }
 
 impl Aggregate for Account {
     type Id = UserId;
     type Event = AccountEvent;
 
-    const FOLD_DIGESTS: &'static [&'static str] = &["82594e38e459bd882a80d6c89f400d724575cd07a2959696d91e52832f2a57f0"];
+    const FOLD_DIGESTS: &'static [&'static str] = &[
+        "82594e38e459bd882a80d6c89f400d724575cd07a2959696d91e52832f2a57f0",
+        "d508a6c511168f7059898bf58426de1a889257aa83b07a9d350e322d6cd20b5f",
+    ];
 
     fn subject(id: UserId) -> AggregateId {
         AggregateId::Account(id)
@@ -110,7 +151,13 @@ impl Aggregate for Account {
     fn evolve(&mut self, event: &AccountEvent, meta: &Meta) {
         match event {
             AccountEvent::Created(details) => {
-                self.profile = Some(Profile { details: details.clone(), created_at: meta.time });
+                let (created_at, role) = (meta.time, details.role);
+                self.profile = Some(Profile { details: details.clone(), created_at, role });
+            }
+            AccountEvent::RoleChanged(changed) => {
+                if let Some(profile) = &mut self.profile {
+                    profile.role = changed.role;
+                }
             }
             AccountEvent::Erased(_) => *self = Self { profile: None, erased: true },
         }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Aggregate, Meta};
 use crate::account::Account;
+use crate::administrators::Administrators;
 use crate::backend::Backend;
 use crate::claim::Claim;
 use crate::golden::{self, Dice};
@@ -61,6 +62,11 @@ fn check<A: Aggregate + PartialEq>(kind: &str) {
 #[test]
 fn account_fold_matches_its_version() {
     check::<Account>("account");
+}
+
+#[test]
+fn administrators_fold_matches_its_version() {
+    check::<Administrators>("administrators");
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn types_of<E: DeserializeOwned>() -> Vec<String> {
 fn types() -> BTreeSet<String> {
     let types = [
         types_of::<AccountEvent>(),
+        types_of::<AdministratorsEvent>(),
         types_of::<BackendEvent>(),
         types_of::<ClaimEvent>(),
         types_of::<SessionEvent>(),
@@ -140,7 +141,19 @@ fn golden_files_contain_every_enum_value() {
     }
     let mut found = BTreeSet::new();
     all().for_each(|golden| collect(&golden.event.data, "", &mut found));
-    let all = ["abandoned", "confirmed", "failed", "late", "lost", "refused", "running", "stopped", "unplaced", "user"];
+    let all = [
+        "abandoned",
+        "admin",
+        "confirmed",
+        "failed",
+        "late",
+        "lost",
+        "refused",
+        "running",
+        "stopped",
+        "unplaced",
+        "user",
+    ];
     assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), all);
 }
 
@@ -168,7 +181,7 @@ fn golden_files_contain_each_optional_member_and_its_absence() {
 #[test]
 fn event_on_the_subject_of_another_aggregate_is_unreadable() {
     let subjects: BTreeSet<String> = all().map(|golden| golden.subject).collect();
-    assert_eq!(subjects.len(), 5, "one subject per kind of aggregate");
+    assert_eq!(subjects.len(), 6, "one subject per kind of aggregate");
     for golden in all() {
         for foreign in subjects.iter().filter(|subject| **subject != golden.subject) {
             let error = decode(&foreign.parse().unwrap(), golden.event.clone()).unwrap_err();

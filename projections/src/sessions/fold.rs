@@ -21,7 +21,9 @@ impl ReadModel for Sessions {
             Event::Session(SessionEvent::Started(started)) => vec![started.session_id],
             Event::Session(SessionEvent::Revoked(revoked)) => vec![revoked.session_id],
             Event::Session(SessionEvent::Closed(closed)) => closed.session_ids.clone(),
-            Event::Account(_) | Event::Claim(_) | Event::Backend(_) | Event::Tenancy(_) => Vec::new(),
+            Event::Account(_) | Event::Administrators(_) | Event::Claim(_) | Event::Backend(_) | Event::Tenancy(_) => {
+                Vec::new()
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Events about numbered aggregates. The event at sequence `n` happened `n` seconds after 1970.
 
-use dockhost_domain::account::{AccountEvent, Created, Erased, ErasedBy, Role};
+use dockhost_domain::account::{AccountEvent, Created, Erased, ErasedBy, Role, RoleChanged};
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::backend::{BackendEvent, Connected, Enrolled, Lost};
 use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
@@ -56,6 +56,10 @@ pub(crate) fn created(name: &str) -> AccountEvent {
         ssh_public_key: Some(Personal::Plain("ssh-ed25519 AAAA".to_owned())),
         role: Role::User,
     })
+}
+
+pub(crate) fn role_changed(role: Role) -> AccountEvent {
+    AccountEvent::RoleChanged(RoleChanged { role })
 }
 
 pub(crate) fn erased() -> AccountEvent {

@@ -31,7 +31,7 @@ pub struct UserDocument {
     pub username: Option<Username>,
     /// The email address, as typed.
     pub email: Option<String>,
-    /// The role.
+    /// The role. Programs before `account.role-changed.v1` can't decode `admin`; they can't read that event either.
     pub role: Role,
     /// When the user signed up.
     pub created_at: Timestamp,

@@ -1,6 +1,6 @@
 //! The fold of `users`. The document of an erased user is kept without personal values.
 
-use dockhost_domain::account::AccountEvent;
+use dockhost_domain::account::{AccountEvent, Role};
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::UserId;
@@ -21,16 +21,25 @@ impl ReadModel for Users {
             Event::Account(AccountEvent::Created(created)) => Some(UserDocument {
                 user_id: id,
                 username: created.username.plain().cloned(),
-                email: created.email.plain().cloned(),
+                email: created.email.plain().filter(|email| !email.is_empty()).cloned(),
                 role: created.role,
                 created_at: recorded.envelope.meta.time,
                 ssh_public_key: created.ssh_public_key.as_ref().and_then(|key| key.plain().cloned()),
                 seq: recorded.sequence,
             }),
-            Event::Account(AccountEvent::Erased(_)) => {
-                document.map(|user| UserDocument { username: None, email: None, ssh_public_key: None, ..user })
+            Event::Account(AccountEvent::RoleChanged(changed)) => {
+                document.map(|user| UserDocument { role: changed.role, ..user })
             }
-            Event::Claim(_) | Event::Session(_) | Event::Backend(_) | Event::Tenancy(_) => document,
+            Event::Account(AccountEvent::Erased(_)) => document.map(|user| UserDocument {
+                username: None,
+                email: None,
+                ssh_public_key: None,
+                role: Role::User,
+                ..user
+            }),
+            Event::Administrators(_) | Event::Claim(_) | Event::Session(_) | Event::Backend(_) | Event::Tenancy(_) => {
+                document
+            }
         }
     }
 }
@@ -39,7 +48,7 @@ impl ReadModel for Users {
 mod tests {
     use super::*;
     use crate::model::Folded;
-    use crate::testing::events::{account, created, erased, uuid};
+    use crate::testing::events::{account, created, erased, role_changed, uuid};
     use dockhost_domain::personal::Personal;
     use serde_json::json;
 
@@ -53,6 +62,17 @@ mod tests {
             "role": "user", "createdAt": "1970-01-01T00:00:03.000Z", "sshPublicKey": "ssh-ed25519 AAAA", "seq": 3,
         });
         assert_eq!(form, expected);
+    }
+
+    #[test]
+    fn users_fold_changed_role_is_the_last_one() {
+        let mut users = Folded::<Users>::default();
+        users.fold(&account(3, 1, created("ada")));
+        for (sequence, role) in [(4, Role::Admin), (5, Role::User), (6, Role::Admin)] {
+            users.fold(&account(sequence, 1, role_changed(role)));
+            let user = users.get(UserId::from_uuid(uuid(1))).unwrap();
+            assert_eq!((user.role, user.seq), (role, sequence));
+        }
     }
 
     /// Whether the events are folded with the key or after it was destroyed, the document is the same.

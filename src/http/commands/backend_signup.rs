@@ -17,9 +17,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::sessions::{
-    NewSession, SignedInBackend, claim_owner, execute_batch, not_weak, password_length, signed_in_backend,
-};
+use super::sessions::{NewSession, SignedInBackend, claim_owner, not_weak, password_length, signed_in_backend};
 use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
@@ -132,7 +130,8 @@ pub async fn post(
     };
     let session = NewSession::new(backend_id.into(), &app.backend_tokens)?;
     let origin = app.origin(Actor::Anonymous);
-    let sequence = execute_batch(&app, origin, |batch| decide(batch, backend_id, claim, &details, &session)).await?;
+    let decide = |batch| decide(batch, backend_id, claim, &details, &session);
+    let sequence = app.executor.execute_batch(&origin, decide).await?;
     app.wait_until_projected::<Backends>(sequence).await;
     let backend = app.executor.state::<backend::Backend>(backend_id).await?;
     let machine = backend.state.machine.as_ref().ok_or_else(|| ApiError::bug("no machine after its sign-up"))?;

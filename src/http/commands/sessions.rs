@@ -1,4 +1,4 @@
-//! What sign-up and sign-in share, for users and backends: claims, new sessions, and batches.
+//! What sign-up and sign-in share, for users and backends: claims and new sessions.
 
 use std::time::Duration;
 
@@ -16,8 +16,6 @@ use crate::auth::api_key::ApiKeyId;
 use crate::auth::password_rules;
 use crate::auth::token::{Bearer, TOKEN_LIFETIME_SECONDS, Tokens};
 use crate::common::clock;
-use crate::event_log::AppendError;
-use crate::execute::Batch;
 use crate::http::app::App;
 use crate::http::extract::ClientAddress;
 use crate::http::limits::Attempt;
@@ -27,13 +25,6 @@ use crate::http::response::{ApiError, Code, Details};
 use crate::http::views::{Backend, User};
 use dockhost_domain::backend::Machine;
 use dockhost_domain::ids::BackendId;
-
-/// In characters.
-const MIN_PASSWORD_LENGTH: usize = 8;
-/// In characters.
-const MAX_PASSWORD_LENGTH: usize = 128;
-/// How often a batch is decided and appended before the caller gets `busy`.
-const MAX_BATCH_ATTEMPTS: usize = 10;
 
 /// The name and the password of a user or a backend.
 #[derive(Deserialize, garde::Validate, ToSchema)]
@@ -82,8 +73,7 @@ pub struct SignedInBackend {
 
 /// Checks the length of a new password.
 pub fn password_length(password: &SecretString, _: &()) -> garde::Result {
-    let length = password.expose_secret().chars().count();
-    if (MIN_PASSWORD_LENGTH..=MAX_PASSWORD_LENGTH).contains(&length) {
+    if password_rules::has_valid_length(password.expose_secret()) {
         Ok(())
     } else {
         Err(garde::Error::new("must be 8 to 128 characters long"))
@@ -225,27 +215,6 @@ fn rejected(rejection: StartRejected) -> ApiError {
 /// Those of the log.
 pub async fn claim_owner(app: &App, claim: ClaimId) -> Result<Option<PrincipalId>, ApiError> {
     Ok(app.executor.confirmed::<Claim>(claim).await?.state.owner)
-}
-
-/// Decides and appends a batch, and again after a conflict; returns its last sequence.
-///
-/// # Errors
-/// Those of `decide` and of the log.
-pub async fn execute_batch<F>(app: &App, origin: Origin, decide: impl Fn(Batch) -> F) -> Result<u64, ApiError>
-where
-    F: Future<Output = Result<Batch, ApiError>>,
-{
-    let mut last = AppendError::Conflict;
-    for _ in 0..MAX_BATCH_ATTEMPTS {
-        match decide(app.executor.batch(origin.clone())).await?.commit().await {
-            Ok(sequence) => return Ok(sequence),
-            // What is in flight may be this sign-up, from an earlier request.
-            Err(AppendError::InFlight) => last = AppendError::InFlight,
-            Err(AppendError::Conflict) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(last.into())
 }
 
 /// The same answer for an unknown name and a wrong password.

@@ -20,7 +20,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
-use super::sessions::{NewSession, SignedIn, claim_owner, execute_batch, not_reserved, not_weak, password_length};
+use super::sessions::{NewSession, SignedIn, claim_owner, not_reserved, not_weak, password_length};
 use crate::auth::admission::SignUpRefused;
 use crate::auth::ssh_key;
 use crate::common::clock;
@@ -168,7 +168,8 @@ pub async fn post(
     let session = NewSession::new(user_id.into(), &app.user_tokens)?;
     let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
     let origin = app.origin(Actor::Anonymous);
-    let sequence = execute_batch(&app, origin, |batch| decide(batch, user_id, claims, &details, &session)).await?;
+    let decide = |batch| decide(batch, user_id, claims, &details, &session);
+    let sequence = app.executor.execute_batch(&origin, decide).await?;
     app.wait_until_projected::<Users>(sequence).await;
     reply(&app, user_id, session.token, sequence).await
 }

@@ -26,7 +26,7 @@ pub const USER_COOKIE: &str = "accessToken";
 pub const BACKEND_COOKIE: &str = "accessTokenBE";
 
 /// Within this time after a sign-out, every replica refuses commands with the session's token.
-const MAX_SESSION_AGE: Duration = Duration::from_secs(1);
+pub(super) const MAX_SESSION_AGE: Duration = Duration::from_secs(1);
 
 /// The user who calls.
 #[derive(Debug, Clone, Copy)]
@@ -75,10 +75,15 @@ pub fn principal(app: &App, headers: &HeaderMap) -> Option<PrincipalId> {
     })
 }
 
+/// Whether a request changes nothing.
+pub(super) fn is_read(parts: &Parts) -> bool {
+    matches!(parts.method, Method::GET | Method::HEAD)
+}
+
 async fn authenticate(app: &App, parts: &Parts, cookie: &str, tokens: &Tokens) -> Result<Bearer, ApiError> {
     let unauthorized = || ApiError::new(Code::Unauthorized, "sign in first");
     let credential = credential(&parts.headers, cookie, app.settings.cookies).ok_or_else(unauthorized)?;
-    let is_read = matches!(parts.method, Method::GET | Method::HEAD);
+    let is_read = is_read(parts);
     let token = match credential {
         Credential::Bearer(token) => token,
         Credential::Cookie(token) => {

@@ -40,6 +40,10 @@ impl Error for MemberError {
         Self::invalid_type(unexpected, expected)
     }
 
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        Self::custom(format_args!("must be one of: {}", expected.join(", ")))
+    }
+
     fn unknown_field(field: &str, _: &'static [&'static str]) -> Self {
         Self { member: field.to_owned(), problem: "is not a field of this request".to_owned() }
     }
@@ -160,9 +164,22 @@ impl<'de> Deserializer<'de> for Member<'de> {
         visitor.visit_newtype_struct(self)
     }
 
+    /// Enums without content only: their words.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        words: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, MemberError> {
+        match self.0 {
+            Value::String(text) => visitor.visit_enum(text.as_str().into_deserializer()),
+            _ => Err(MemberError::unknown_variant("", words)),
+        }
+    }
+
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct enum identifier ignored_any
+        tuple_struct map struct identifier ignored_any
     }
 }
 

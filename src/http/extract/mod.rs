@@ -1,5 +1,6 @@
 //! Extractors: typed parts of a request, each with its errors in the documented envelope.
 
+mod admin;
 mod body;
 mod caller;
 mod client_address;
@@ -10,6 +11,7 @@ mod prefer;
 mod read_position;
 mod url;
 
+pub use admin::CurrentAdmin;
 pub use body::{Body, JsonObject};
 pub use caller::{BACKEND_COOKIE, CurrentBackend, CurrentUser, USER_COOKIE, principal};
 pub use client_address::ClientAddress;

@@ -61,6 +61,8 @@ codes! {
         "The token is missing or invalid, or its session has ended.";
     InvalidCredentials, "invalid_credentials", UNAUTHORIZED,
         "Invalid username or password.";
+    Forbidden, "forbidden", FORBIDDEN,
+        "Only administrators may do this.";
     ForeignOrigin, "foreign_origin", FORBIDDEN,
         "A page of another origin sent a command with the cookie; only `FRONTEND_URL` and this server's own pages may.";
     SignupClosed, "signup_closed", FORBIDDEN,
@@ -79,6 +81,8 @@ codes! {
         "The username is taken.";
     EmailTaken, "email_taken", CONFLICT,
         "The email address is taken.";
+    LastAdministrator, "last_administrator", CONFLICT,
+        "This is the last administrator; make another one first.";
     NameTaken, "name_taken", CONFLICT,
         "You already have an instance of this name.";
     InstanceDeleting, "instance_deleting", CONFLICT,

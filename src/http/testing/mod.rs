@@ -14,6 +14,7 @@ use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dockhost_domain::account::{CreateAccount, Created, Role};
+use dockhost_domain::administrators::ChangedBy;
 use dockhost_domain::backend::{ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
@@ -30,6 +31,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::accounts::role::change_role;
 use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
@@ -184,6 +186,18 @@ impl TestApp {
     /// A user with an SSH key, signed in.
     pub async fn user(&self, name: &str) -> Caller<UserId> {
         self.user_with_key(name, Some(SSH_KEY)).await
+    }
+
+    /// An administrator, signed in.
+    pub async fn admin(&self, name: &str) -> Caller<UserId> {
+        let user = self.user(name).await;
+        self.make_admin(user.id).await;
+        user
+    }
+
+    /// Makes a user an administrator.
+    pub async fn make_admin(&self, user_id: UserId) {
+        change_role(&self.app.executor, user_id, Role::Admin, ChangedBy::Operator, &origin()).await.unwrap();
     }
 
     pub async fn user_with_key(&self, name: &str, ssh_public_key: Option<&str>) -> Caller<UserId> {

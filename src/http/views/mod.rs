@@ -12,4 +12,4 @@ pub use backend::{Backend, BackendStatus};
 pub use instance::{Instance, backend_reasons};
 pub use machine::Machine;
 pub use operation::Operation;
-pub use user::User;
+pub use user::{Role, User};

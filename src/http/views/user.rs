@@ -3,7 +3,7 @@
 use dockhost_domain::account::{Profile, Role as AccountRole};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::timestamp::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// A user.
@@ -22,10 +22,32 @@ pub struct User {
 }
 
 /// What a user may do.
-#[derive(Debug, Serialize, ToSchema)]
+///
+/// - `user`: manage their own account and instances.
+/// - `admin`: also manage everybody's, and the backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Role {
+pub enum Role {
     User,
+    Admin,
+}
+
+impl From<AccountRole> for Role {
+    fn from(role: AccountRole) -> Self {
+        match role {
+            AccountRole::User => Self::User,
+            AccountRole::Admin => Self::Admin,
+        }
+    }
+}
+
+impl From<Role> for AccountRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::User => Self::User,
+            Role::Admin => Self::Admin,
+        }
+    }
 }
 
 impl User {
@@ -34,10 +56,8 @@ impl User {
         Self {
             id,
             username: profile.details.username.plain().map(ToString::to_string),
-            email: profile.details.email.plain().cloned(),
-            role: match profile.details.role {
-                AccountRole::User => Role::User,
-            },
+            email: profile.details.email.plain().filter(|email| !email.is_empty()).cloned(),
+            role: profile.role.into(),
             created_at: profile.created_at,
         }
     }

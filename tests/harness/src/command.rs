@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// Longer than any command takes.
@@ -19,13 +20,29 @@ pub struct CommandOutput {
 
 /// Runs the command in `directory` with this environment, and of the test's own only what is needed to find programs.
 pub async fn run(directory: &Path, args: &[&str], env: &[(&'static str, String)]) -> CommandOutput {
+    run_with_input(directory, args, env, "").await
+}
+
+/// The same with this standard input, which is no terminal.
+pub async fn run_with_input(
+    directory: &Path,
+    args: &[&str],
+    env: &[(&'static str, String)],
+    input: &str,
+) -> CommandOutput {
     let mut command = Command::new(super::program("dockhost"));
-    command.args(args).current_dir(directory).stdin(Stdio::null()).kill_on_drop(true).env_clear();
+    command.args(args).current_dir(directory).kill_on_drop(true).env_clear();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in ["PATH", "HOME", "TMPDIR"] {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
     }
     command.envs(env.iter().map(|(name, value)| (name, value)));
-    let output = tokio::time::timeout(COMMAND_DEADLINE, command.output()).await;
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that does not read its input may have closed it.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = tokio::time::timeout(COMMAND_DEADLINE, child.wait_with_output()).await;
     let output = output.unwrap_or_else(|_| panic!("dockhost {args:?} did not exit")).unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     CommandOutput { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }

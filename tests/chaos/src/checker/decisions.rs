@@ -3,7 +3,10 @@
 //! The checker reconstructs each event's command and decides it with the domain's own rules on the state before the event.
 //! It takes from the event what depended on the machines of that time (the chosen machine, the deadline).
 
-use dockhost_domain::account::{Account, AccountEvent, CreateAccount, EraseAccount};
+use dockhost_domain::account::{Account, AccountEvent, ChangeRole, CreateAccount, EraseAccount};
+use dockhost_domain::administrators::{
+    AddAdministrator, Administrators, AdministratorsEvent, ChangedBy, RemoveAdministrator,
+};
 use dockhost_domain::aggregate::{Aggregate, Command};
 use dockhost_domain::backend::{
     ApproveBackend, Backend, BackendEvent, ChangeCordon, EnrolBackend, MarkConnected, MarkLost, SetCapacity,
@@ -37,9 +40,27 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                 let recorded = &logged.recorded.envelope.event;
                 match event {
                     AccountEvent::Created(created) => same(CreateAccount(created.clone()).decide(state), recorded),
+                    AccountEvent::RoleChanged(changed) => same(ChangeRole { to: changed.role }.decide(state), recorded),
                     AccountEvent::Erased(erased) => same(EraseAccount { by: erased.by }.decide(state), recorded),
                 }
             }),
+            AggregateId::Administrators(_) => {
+                replay::<Administrators>(aggregate, &events, violations, |state, event, logged| {
+                    let recorded = &logged.recorded.envelope.event;
+                    let by = match logged.recorded.envelope.origin.actor {
+                        Actor::Admin(id) => ChangedBy::Admin(id),
+                        _ => ChangedBy::Operator,
+                    };
+                    match event {
+                        AdministratorsEvent::Added(added) => {
+                            same(AddAdministrator { user_id: added.user_id, by }.decide(state), recorded)
+                        }
+                        AdministratorsEvent::Removed(removed) => {
+                            same(RemoveAdministrator { user_id: removed.user_id, by }.decide(state), recorded)
+                        }
+                    }
+                });
+            }
             AggregateId::Claim(_) => {
                 replay::<Claim>(aggregate, &events, violations, |state, event, logged| match event {
                     ClaimEvent::Taken(by) => {

@@ -1,0 +1,47 @@
+//! The administrator who calls: an endpoint with this extractor in its signature answers 401 to a caller without a session,
+//! and 403 to a user who is no administrator.
+//!
+//! The role is in the account, not in the token, so that a role that was taken away has no effect any more.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use dockhost_domain::account::Account;
+use dockhost_domain::ids::UserId;
+
+use super::caller::{CurrentUser, MAX_SESSION_AGE, is_read};
+use crate::event_log::Freshness;
+use crate::http::app::App;
+use crate::http::response::{ApiError, Code};
+
+/// The administrator who calls.
+#[derive(Debug, Clone, Copy)]
+pub struct CurrentAdmin {
+    /// Their account.
+    pub user_id: UserId,
+}
+
+impl FromRequestParts<Arc<App>> for CurrentAdmin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let CurrentUser { user_id, .. } = CurrentUser::from_request_parts(parts, app).await?;
+        if is_admin(app, user_id, is_read(parts)).await? {
+            Ok(Self { user_id })
+        } else {
+            Err(ApiError::new(Code::Forbidden, "only administrators may do this"))
+        }
+    }
+}
+
+/// Whether the account has the role, on a state as fresh as that of the session.
+async fn is_admin(app: &App, user_id: UserId, is_read: bool) -> Result<bool, ApiError> {
+    let known = if is_read {
+        app.executor.state::<Account>(user_id).await?
+    } else {
+        app.executor.current::<Account>(user_id, Freshness::Within(MAX_SESSION_AGE)).await?
+    };
+    // Another replica may have granted the role a moment ago.
+    Ok(known.state.is_admin() || app.executor.confirmed::<Account>(user_id).await?.state.is_admin())
+}

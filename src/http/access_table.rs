@@ -45,7 +45,9 @@ fn expected(operation: &str) -> Option<[Access; Caller::ALL.len()]> {
         "signOut" | "createInstance" | "deleteInstance" | "listInstances" | "stopInstance" | "resumeInstance"
         | "getInstance" | "getOperation" => USERS,
         "getBackend" => BACKENDS,
-        "changeRole" => ADMINISTRATORS,
+        "listUsers" | "getUser" | "changeRole" | "listBackends" | "getAnyBackend" | "listAllInstances" => {
+            ADMINISTRATORS
+        }
         _ => return None,
     })
 }

@@ -164,6 +164,14 @@ impl App {
         self.follower.fleet().machine(id)?.details.username.plain().map(ToString::to_string)
     }
 
+    /// The backends whose instances can be observed and changed now.
+    pub fn reachable_backends(&self) -> Vec<BackendId> {
+        let fleet = self.follower.fleet();
+        let is_reachable =
+            |id: &BackendId| fleet.machine(*id).is_some_and(|machine| self.heartbeats.is_reachable(*id, &machine));
+        fleet.connected().into_iter().map(|(id, _)| id).filter(is_reachable).collect()
+    }
+
     /// A verifier of a new password.
     ///
     /// # Errors

@@ -1,10 +1,14 @@
 //! The port to the read models: the questions that queries ask.
 
-use dockhost_domain::ids::{BackendId, UserId};
+use std::collections::BTreeMap;
+
+use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::names::Username;
 use dockhost_projections::StoreError;
 use dockhost_projections::backends::BackendDocument;
-use dockhost_projections::instances::{InstanceDocument, InstanceRef};
-use dockhost_projections::store::{MongoStore, ReadResult};
+use dockhost_projections::instances::{CountBy, InstanceDocument, InstanceFilter, InstanceRef};
+use dockhost_projections::store::{MongoStore, Page, ReadResult};
+use dockhost_projections::users::{UserDocument, UserFilter};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -22,6 +26,28 @@ pub trait ReadStore: Send + Sync + 'static {
     /// A user's instance, unless it is deleted.
     fn instance_of<'a>(&'a self, owner: UserId, instance: &'a InstanceRef) -> Read<'a, Option<InstanceDocument>>;
 
+    /// A page of the users that a filter selects.
+    fn users<'a>(&'a self, filter: &'a UserFilter, page: Page<UserId>) -> Read<'a, Vec<UserDocument>>;
+
+    /// A user's document.
+    fn user(&self, id: UserId) -> Read<'_, Option<UserDocument>>;
+
+    /// The names of these users, without those who are erased.
+    fn usernames(&self, ids: Vec<UserId>) -> Read<'_, BTreeMap<UserId, Username>>;
+
+    /// A page of all backends.
+    fn backends(&self, page: Page<BackendId>) -> Read<'_, Vec<BackendDocument>>;
+
+    /// A page of the instances of all users that a filter selects.
+    fn instances_of_all<'a>(
+        &'a self,
+        filter: &'a InstanceFilter,
+        page: Page<InstanceId>,
+    ) -> Read<'a, Vec<InstanceDocument>>;
+
+    /// How many instances each of these owners or backends has, by the text of its id; those without any are absent.
+    fn instance_counts<'a>(&'a self, by: CountBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, u64>>;
+
     /// Whether the database answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -37,6 +63,34 @@ impl ReadStore for MongoStore {
 
     fn instance_of<'a>(&'a self, owner: UserId, instance: &'a InstanceRef) -> Read<'a, Option<InstanceDocument>> {
         Self::instance_of(self, owner, instance).boxed()
+    }
+
+    fn users<'a>(&'a self, filter: &'a UserFilter, page: Page<UserId>) -> Read<'a, Vec<UserDocument>> {
+        Self::users(self, filter, page).boxed()
+    }
+
+    fn user(&self, id: UserId) -> Read<'_, Option<UserDocument>> {
+        Self::user_by_id(self, id).boxed()
+    }
+
+    fn usernames(&self, ids: Vec<UserId>) -> Read<'_, BTreeMap<UserId, Username>> {
+        Self::usernames(self, ids).boxed()
+    }
+
+    fn backends(&self, page: Page<BackendId>) -> Read<'_, Vec<BackendDocument>> {
+        Self::backends(self, page).boxed()
+    }
+
+    fn instances_of_all<'a>(
+        &'a self,
+        filter: &'a InstanceFilter,
+        page: Page<InstanceId>,
+    ) -> Read<'a, Vec<InstanceDocument>> {
+        Self::instances_of_all(self, filter, page).boxed()
+    }
+
+    fn instance_counts<'a>(&'a self, by: CountBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, u64>> {
+        Self::instance_counts(self, by, ids).boxed()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -38,7 +38,13 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
 
 /// What only administrators may call.
 fn administration() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(admin::change_role::put))
+    OpenApiRouter::new()
+        .routes(routes!(admin::users::get))
+        .routes(routes!(admin::user::get))
+        .routes(routes!(admin::change_role::put))
+        .routes(routes!(admin::backends::get))
+        .routes(routes!(admin::backend::get))
+        .routes(routes!(admin::instances::get))
 }
 
 /// The whole service.

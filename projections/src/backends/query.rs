@@ -5,9 +5,17 @@ use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::AggregateId;
 
 use super::{BackendDocument, Backends};
-use crate::store::{MongoStore, ReadResult, StoreError};
+use crate::store::{MongoStore, Page, ReadResult, StoreError};
 
 impl MongoStore {
+    /// A page of all backends, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn backends(&self, page: Page<BackendId>) -> Result<ReadResult<Vec<BackendDocument>>, StoreError> {
+        self.find_with::<Backends>(None, page.stages(doc! {})).await
+    }
+
     /// One backend; stale if it is quarantined.
     ///
     /// # Errors

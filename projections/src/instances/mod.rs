@@ -2,9 +2,11 @@
 
 mod document;
 mod fold;
+mod of_all;
 mod query;
 
 pub use document::{InstanceDocument, Instances};
+pub use of_all::{CountBy, InstanceFilter, StatusNow};
 pub use query::InstanceRef;
 #[cfg(feature = "testing")]
 pub(crate) use query::existing;

@@ -10,6 +10,7 @@ mod error;
 mod indexes;
 #[cfg(feature = "testing")]
 pub(crate) mod next_fold;
+mod page;
 mod quarantine;
 mod query;
 mod read;
@@ -29,6 +30,7 @@ use tokio::time::{Instant, sleep};
 pub use checkpoint::{BuildStatus, Checkpoint};
 pub use collection::CollectionName;
 pub use error::{Cause, StoreError};
+pub use page::Page;
 pub use quarantine::{MAX_QUARANTINED, Quarantine, QuarantineFull, Unreadable};
 pub use query::{ModelState, ReadResult};
 pub use schema::{Document, IdOf, StoredModel};

@@ -13,6 +13,7 @@ use dockhost_domain::subject::AggregateId;
 use futures::TryStreamExt;
 use mongodb::options::ReadConcern;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::checkpoint::{COLLECTION, Checkpoint};
@@ -104,6 +105,15 @@ impl MongoStore {
         about: Option<AggregateId>,
         stages: Vec<BsonDocument>,
     ) -> Result<ReadResult<Vec<M::Document>>, StoreError> {
+        self.rows_with::<M, M::Document>(about, stages).await
+    }
+
+    /// The rows that stages make of a model's live documents.
+    pub(crate) async fn rows_with<M: StoredModel, R: DeserializeOwned>(
+        &self,
+        about: Option<AggregateId>,
+        stages: Vec<BsonDocument>,
+    ) -> Result<ReadResult<Vec<R>>, StoreError> {
         loop {
             let (started, name) = (Instant::now(), self.live_collection(M::NAME));
             let (documents, header) = self.at_once::<M>(&name, about.as_ref(), stages.clone()).await?;

@@ -2,5 +2,7 @@
 
 mod document;
 mod fold;
+mod query;
 
 pub use document::{UserDocument, Users};
+pub use query::UserFilter;

@@ -3,69 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::backends::Backends;
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use crate::broker::dropped::DroppedCount;
 use crate::http::app::App;
-use crate::http::consistency::{self, LogPosition, Stale};
+use crate::http::consistency::{self, LogPosition};
 use crate::http::extract::{CurrentBackend, ReadPosition};
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
-use crate::http::views::{Backend, Machine};
-
-/// A backend with its last heartbeat, whose members are null if this replica has received none.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BackendWithHeartbeat {
-    #[serde(flatten)]
-    backend: Backend,
-    /// When the last heartbeat arrived.
-    #[schema(value_type = Option<String>, format = DateTime, required)]
-    last_seen: Option<Timestamp>,
-    /// Containers that exist, running or not.
-    #[schema(required)]
-    containers: Option<u32>,
-    /// One-minute load average divided by the number of processors.
-    #[schema(required)]
-    load: Option<f64>,
-    /// Memory in use, 0 to 1.
-    #[schema(required)]
-    memory: Option<f64>,
-    /// Messages of its agent that were malformed and so had no effect; null if there were none.
-    #[schema(required)]
-    malformed_messages: Option<DroppedMessages>,
-    /// Messages of other agents with its API key, which had no effect because one agent is connected already; null if there
-    /// were none.
-    #[schema(required)]
-    messages_of_other_agents: Option<DroppedMessages>,
-    machine: Machine,
-    /// Only if events are missing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    stale: Option<Stale>,
-}
-
-/// Messages without effect that the answering replica has received since its start. Only the leader receives reports.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct DroppedMessages {
-    heartbeats: u64,
-    reports: u64,
-    /// Hellos and confirms.
-    requests: u64,
-    /// When the last one arrived.
-    #[schema(value_type = String, format = DateTime)]
-    last_at: Timestamp,
-}
-
-impl From<DroppedCount> for DroppedMessages {
-    fn from(DroppedCount { heartbeats, reports, requests, last_at }: DroppedCount) -> Self {
-        Self { heartbeats, reports, requests, last_at }
-    }
-}
+use crate::http::views::BackendWithHeartbeat;
 
 error_responses!(BackendErrors: CALLER, READ_MODEL, &[Code::NotFound]);
 
@@ -93,19 +38,7 @@ pub async fn get(
     let shown = consistency::read::<Backends, _>(&app, position, || app.store.backend(backend_id)).await?;
     let (since, position) = (shown.stale_since, shown.position(&app, shown.value.iter().map(|document| document.seq)));
     let document = shown.value.ok_or_else(|| ApiError::not_found("backend"))?;
-    let last = app.heartbeats.last(backend_id);
-    let heartbeat = last.as_ref().map(|last| &last.heartbeat);
-    let data = BackendWithHeartbeat {
-        backend: Backend::from_document(document, &app.heartbeats),
-        last_seen: last.as_ref().map(|last| last.received_at),
-        containers: heartbeat.map(|heartbeat| heartbeat.containers),
-        load: heartbeat.map(|heartbeat| heartbeat.load),
-        memory: heartbeat.map(|heartbeat| heartbeat.memory),
-        malformed_messages: app.gate.malformed().of(backend_id).map(DroppedMessages::from),
-        messages_of_other_agents: app.gate.of_other_agents().of(backend_id).map(DroppedMessages::from),
-        machine: heartbeat.map(|heartbeat| Machine::from(&heartbeat.machine)).unwrap_or_default(),
-        stale: since.map(|since| Stale { since }),
-    };
+    let data = BackendWithHeartbeat::new(&app, document, since);
     Ok(Reply::ok("your backend", data).stale(since).position(position))
 }
 

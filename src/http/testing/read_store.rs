@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dockhost_domain::ids::{BackendId, UserId};
+use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::names::Username;
 use dockhost_projections::StoreError;
 use dockhost_projections::backends::{BackendDocument, Backends};
-use dockhost_projections::instances::{InstanceDocument, InstanceRef, Instances};
-use dockhost_projections::store::{ModelState, ReadResult};
+use dockhost_projections::instances::{CountBy, InstanceDocument, InstanceFilter, InstanceRef, Instances};
+use dockhost_projections::store::{ModelState, Page, ReadResult};
+use dockhost_projections::users::{UserDocument, UserFilter, Users};
 use dockhost_projections::{Document, ReadModel};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -68,6 +70,13 @@ impl MemoryReadStore {
     }
 }
 
+/// A page of the documents that are selected, and one more if there are more.
+fn page_of<D: Document>(documents: Vec<D>, page: Page<D::Id>, is_selected: impl Fn(&D) -> bool) -> Vec<D> {
+    let selected = documents.into_iter().filter(is_selected);
+    let rest = selected.filter(|document| page.after.as_ref().is_none_or(|last| document.id() > *last));
+    rest.take(usize::try_from(page.limit).unwrap() + 1).collect()
+}
+
 impl ReadStore for MemoryReadStore {
     fn backend(&self, id: BackendId) -> Read<'_, Option<BackendDocument>> {
         let documents = self.documents::<Backends>();
@@ -84,6 +93,51 @@ impl ReadStore for MemoryReadStore {
             InstanceRef::Name(name) => document.state.name.plain() == Some(name),
         };
         self.read(self.existing(owner).map(|documents| documents.into_iter().find(matches)))
+    }
+
+    fn users<'a>(&'a self, filter: &'a UserFilter, page: Page<UserId>) -> Read<'a, Vec<UserDocument>> {
+        self.read(self.documents::<Users>().map(|documents| page_of(documents, page, |user| filter.selects(user))))
+    }
+
+    fn user(&self, id: UserId) -> Read<'_, Option<UserDocument>> {
+        let documents = self.documents::<Users>();
+        self.read(documents.map(|documents| documents.into_iter().find(|document| document.user_id == id)))
+    }
+
+    fn usernames(&self, ids: Vec<UserId>) -> Read<'_, BTreeMap<UserId, Username>> {
+        let documents = self.documents::<Users>();
+        let name = |user: UserDocument| Some((user.user_id, user.username?)).filter(|(id, _)| ids.contains(id));
+        self.read(documents.map(|documents| documents.into_iter().filter_map(name).collect()))
+    }
+
+    fn backends(&self, page: Page<BackendId>) -> Read<'_, Vec<BackendDocument>> {
+        self.read(self.documents::<Backends>().map(|documents| page_of(documents, page, |_| true)))
+    }
+
+    fn instances_of_all<'a>(
+        &'a self,
+        filter: &'a InstanceFilter,
+        page: Page<InstanceId>,
+    ) -> Read<'a, Vec<InstanceDocument>> {
+        let documents = self.documents::<Instances>();
+        self.read(documents.map(|documents| page_of(documents, page, |instance| filter.selects(instance))))
+    }
+
+    fn instance_counts<'a>(&'a self, by: CountBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, u64>> {
+        let counted = self.documents::<Instances>().map(|documents| {
+            let mut counts = BTreeMap::new();
+            for instance in documents.into_iter().filter(|instance| !instance.state.is_deleted()) {
+                let id = match by {
+                    CountBy::Owner => Some(instance.user_id.to_string()),
+                    CountBy::Backend => instance.backend_id.map(|id| id.to_string()),
+                };
+                if let Some(id) = id.filter(|id| ids.contains(id)) {
+                    *counts.entry(id).or_default() += 1;
+                }
+            }
+            counts
+        });
+        self.read(counted)
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

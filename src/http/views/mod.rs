@@ -2,6 +2,7 @@
 //! commands and to queries.
 
 mod backend;
+mod backend_with_heartbeat;
 pub mod health;
 mod instance;
 mod machine;
@@ -9,6 +10,7 @@ mod operation;
 mod user;
 
 pub use backend::{Backend, BackendStatus};
+pub use backend_with_heartbeat::BackendWithHeartbeat;
 pub use instance::{Instance, backend_reasons};
 pub use machine::Machine;
 pub use operation::Operation;

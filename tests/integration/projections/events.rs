@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use dockhost_domain::account::{AccountEvent, Created, Role};
+use dockhost_domain::account::{AccountEvent, Created, Erased, ErasedBy, Role, RoleChanged};
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::backend::{BackendEvent, Connected, Enrolled};
 use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
@@ -59,6 +59,16 @@ pub fn signed_up(sequence: u64, n: u64, email: &str) -> LogEntry {
         role: Role::User,
     };
     recorded(sequence, AggregateId::Account(user(n)), AccountEvent::Created(created))
+}
+
+pub fn made_admin(sequence: u64, n: u64) -> LogEntry {
+    let changed = RoleChanged { role: Role::Admin };
+    recorded(sequence, AggregateId::Account(user(n)), AccountEvent::RoleChanged(changed))
+}
+
+pub fn erased(sequence: u64, n: u64) -> LogEntry {
+    let erased = Erased { by: ErasedBy::Operator };
+    recorded(sequence, AggregateId::Account(user(n)), AccountEvent::Erased(erased))
 }
 
 pub fn enrolled(sequence: u64, n: u64) -> LogEntry {

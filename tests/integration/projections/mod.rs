@@ -1,5 +1,6 @@
 //! The read models on a real database.
 
+mod admin_queries;
 mod building;
 mod events;
 mod fence;

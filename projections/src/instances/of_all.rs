@@ -1,0 +1,138 @@
+//! Queries of the instances of all users, for administrators.
+
+use std::collections::BTreeMap;
+
+use bson::{Document as BsonDocument, doc};
+use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::tenancy::Status;
+use serde::Deserialize;
+
+use super::query::live;
+use super::{InstanceDocument, Instances};
+use crate::store::{MongoStore, Page, ReadResult, StoreError};
+
+/// Which of the instances that are not deleted a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstanceFilter {
+    /// Their owner.
+    pub owner: Option<UserId>,
+    /// Their backend.
+    pub backend: Option<BackendId>,
+    /// Their status.
+    pub status: Option<StatusNow>,
+}
+
+/// The status now. A document has the status while its backend can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusNow {
+    /// The status.
+    pub status: Status,
+    /// The backends that can be reached now.
+    pub reachable: Vec<BackendId>,
+}
+
+/// Those that are unreachable while their backend is.
+const UNREACHABLE_WITH_BACKEND: [Status; 2] = [Status::Running, Status::Stopped];
+
+impl StatusNow {
+    fn add_to(&self, filter: &mut BsonDocument) {
+        let reachable: Vec<String> = self.reachable.iter().map(ToString::to_string).collect();
+        if self.status == Status::Unreachable {
+            filter.insert("status", doc! { "$in": UNREACHABLE_WITH_BACKEND.map(Status::as_str).to_vec() });
+            filter.insert("$nor", vec![doc! { "backendId": { "$in": reachable } }]);
+        } else {
+            filter.insert("status", self.status.as_str());
+            if UNREACHABLE_WITH_BACKEND.contains(&self.status) {
+                filter.insert("$and", vec![doc! { "backendId": { "$in": reachable } }]);
+            }
+        }
+    }
+
+    fn selects(&self, instance: &InstanceDocument) -> bool {
+        let is_reachable = instance.backend_id.is_some_and(|id| self.reachable.contains(&id));
+        instance.state.status_on(is_reachable) == self.status
+    }
+}
+
+impl InstanceFilter {
+    fn document(&self) -> BsonDocument {
+        let mut filter = doc! { "status": live() };
+        if let Some(owner) = self.owner {
+            filter.insert("userId", owner.to_string());
+        }
+        if let Some(backend) = self.backend {
+            filter.insert("backendId", backend.to_string());
+        }
+        if let Some(status) = &self.status {
+            status.add_to(&mut filter);
+        }
+        filter
+    }
+
+    /// Whether an instance is one of them; as the query selects.
+    #[must_use]
+    pub fn selects(&self, instance: &InstanceDocument) -> bool {
+        !instance.state.is_deleted()
+            && self.owner.is_none_or(|owner| instance.user_id == owner)
+            && self.backend.is_none_or(|backend| instance.backend_id == Some(backend))
+            && self.status.as_ref().is_none_or(|status| status.selects(instance))
+    }
+}
+
+/// What instances are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountBy {
+    /// Their owner.
+    Owner,
+    /// Their backend.
+    Backend,
+}
+
+impl CountBy {
+    const fn member(self) -> &'static str {
+        match self {
+            Self::Owner => "userId",
+            Self::Backend => "backendId",
+        }
+    }
+}
+
+/// A row of a count.
+#[derive(Deserialize)]
+struct Counted {
+    #[serde(rename = "_id")]
+    id: String,
+    instances: u64,
+}
+
+impl MongoStore {
+    /// A page of the instances of all users that a filter selects, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn instances_of_all(
+        &self,
+        filter: &InstanceFilter,
+        page: Page<InstanceId>,
+    ) -> Result<ReadResult<Vec<InstanceDocument>>, StoreError> {
+        self.find_with::<Instances>(None, page.stages(filter.document())).await
+    }
+
+    /// How many instances that are not deleted belong to each of these owners or backends, by the text of its id; those
+    /// without any are absent.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn instance_counts(
+        &self,
+        by: CountBy,
+        ids: &[String],
+    ) -> Result<ReadResult<BTreeMap<String, u64>>, StoreError> {
+        let member = by.member();
+        let filter = doc! { member: { "$in": ids.to_vec() }, "status": live() };
+        let group = doc! { "_id": format!("${member}"), "instances": { "$sum": 1 } };
+        let stages = vec![doc! { "$match": filter }, doc! { "$group": group }];
+        let counted = self.rows_with::<Instances, Counted>(None, stages).await?;
+        Ok(counted.map(|rows| rows.into_iter().map(|row| (row.id, row.instances)).collect()))
+    }
+}

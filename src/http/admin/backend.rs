@@ -1,0 +1,73 @@
+//! `GET /api/v2/admin/backends/{backendId}`: one backend.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use dockhost_domain::ids::BackendId;
+use dockhost_projections::backends::Backends;
+use dockhost_projections::instances::{CountBy, Instances};
+
+use super::backend_view::AdminBackend;
+use crate::http::app::App;
+use crate::http::consistency::{self, LogPosition};
+use crate::http::extract::{CurrentAdmin, Path, ReadPosition};
+use crate::http::response::documented::{ADMIN, READ_MODEL, error_responses};
+use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::views::BackendWithHeartbeat;
+
+error_responses!(AdminBackendErrors: ADMIN, READ_MODEL, &[Code::NotFound]);
+
+/// Get a backend
+#[utoipa::path(
+    get,
+    path = "/api/v2/admin/backends/{backendId}",
+    operation_id = "getAnyBackend",
+    tag = "Administration",
+    security(("userToken" = []), ("userCookie" = [])),
+    params(("backendId" = Uuid, Path, description = "The backend's id."), ReadPosition),
+    responses(
+        (status = 200, description = "The backend.", body = Success<AdminBackend>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
+        )),
+        AdminBackendErrors,
+    ),
+)]
+pub async fn get(
+    CurrentAdmin { .. }: CurrentAdmin,
+    State(app): State<Arc<App>>,
+    Path(backend_id): Path<String>,
+    position: ReadPosition,
+) -> Result<Reply<AdminBackend>, ApiError> {
+    let not_found = || ApiError::not_found("backend");
+    let backend_id: BackendId = backend_id.parse().map_err(|_| not_found())?;
+    let backend = consistency::read::<Backends, _>(&app, position, || app.store.backend(backend_id)).await?;
+    let ids = [backend_id.to_string()];
+    let count = || app.store.instance_counts(CountBy::Backend, &ids);
+    let counts = consistency::read::<Instances, _>(&app, position, count).await?;
+    let since = backend.stale_since.or(counts.stale_since);
+    let position = backend.position(&app, backend.value.iter().map(|backend| backend.seq));
+    let document = backend.value.ok_or_else(not_found)?;
+    let instances = counts.value.into_values().next().unwrap_or_default();
+    let data = AdminBackend::new(BackendWithHeartbeat::new(&app, document, since), instances);
+    Ok(Reply::ok("the backend", data).stale(since).position(position))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::TestApp;
+
+    #[tokio::test]
+    async fn get_any_backend_shows_it_or_answers_not_found() {
+        let app = TestApp::new().await;
+        let (boss, lab) = (app.admin("boss").await, app.connected_backend("lab-1", 9).await);
+        let get = |id: &str| app.get(&format!("/api/v2/admin/backends/{id}")).token(&boss.token).send();
+        let answer = get(&lab.id.to_string()).await;
+        assert_eq!((&answer.data()["username"], &answer.data()["instances"]), (&json!("lab-1"), &json!(0)));
+        for id in ["lab-1", &boss.id.to_string(), "%ff"] {
+            assert_eq!(get(id).await.error(), (404, "not_found"), "{id}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Lists in pages: `limit` and `cursor` of the request, `items` and `nextCursor` of the answer.
+
+use std::str::FromStr;
+
+use dockhost_projections::store::Page;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::consistency::Stale;
+use crate::http::response::details::FieldProblem;
+use crate::http::response::{ApiError, Code, Details};
+
+/// Items of a page, if the caller does not choose.
+const DEFAULT_LIMIT: u32 = 50;
+/// The most items of a page.
+const MAX_LIMIT: u32 = 200;
+
+/// In characters; the longest email address has 254.
+const MAX_SEARCH_LENGTH: usize = 256;
+
+/// A page of a list, in the order of creation.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct List<T> {
+    items: Vec<T>,
+    /// Send it as `cursor` to get the next page; null on the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+    /// Only if events are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    stale: Option<Stale>,
+}
+
+impl<T> List<T> {
+    /// The page, without what the query returned beyond it.
+    pub fn new<D, Id: ToString>(
+        page: &Page<Id>,
+        mut documents: Vec<D>,
+        stale_since: Option<u64>,
+        id: impl Fn(&D) -> Id,
+        view: impl FnMut(D) -> T,
+    ) -> Self {
+        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+        let has_more = documents.len() > limit;
+        documents.truncate(limit);
+        let next_cursor = documents.last().filter(|_| has_more).map(|last| id(last).to_string());
+        let stale = stale_since.map(|since| Stale { since });
+        Self { items: documents.into_iter().map(view).collect(), next_cursor, stale }
+    }
+}
+
+/// The page that a request asks for.
+///
+/// # Errors
+/// `validation_failed`.
+pub fn page<Id: FromStr>(limit: Option<u32>, cursor: Option<&str>) -> Result<Page<Id>, ApiError> {
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(invalid("limit", format!("must be 1 to {MAX_LIMIT}")));
+    }
+    let after = cursor.map(|cursor| parameter("cursor", cursor, "is not the nextCursor of a page")).transpose()?;
+    Ok(Page { after, limit })
+}
+
+/// Parses a parameter.
+///
+/// # Errors
+/// `validation_failed` with the problem.
+pub fn parameter<T: FromStr>(name: &str, text: &str, problem: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|_| invalid(name, problem.to_owned()))
+}
+
+/// A text to search for.
+///
+/// # Errors
+/// `validation_failed` if it is too long or has control characters.
+pub fn search(text: Option<String>) -> Result<Option<String>, ApiError> {
+    let problem = text.as_ref().and_then(|text| {
+        if text.chars().count() > MAX_SEARCH_LENGTH {
+            Some(format!("must have at most {MAX_SEARCH_LENGTH} characters"))
+        } else {
+            text.chars().any(char::is_control).then(|| "must not contain control characters".to_owned())
+        }
+    });
+    problem.map_or(Ok(text), |problem| Err(invalid("search", problem)))
+}
+
+fn invalid(name: &str, problem: String) -> ApiError {
+    let problem = FieldProblem { field: name.to_owned(), problem };
+    ApiError::new(Code::ValidationFailed, "a parameter is invalid").with(Details::Fields(vec![problem]))
+}

@@ -1,0 +1,84 @@
+//! `GET /api/v2/admin/users/{userId}`: one user.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use dockhost_domain::ids::UserId;
+use dockhost_projections::instances::{CountBy, Instances};
+use dockhost_projections::users::Users;
+
+use super::user_view::AdminUser;
+use crate::http::app::App;
+use crate::http::consistency::{self, LogPosition};
+use crate::http::extract::{CurrentAdmin, Path, ReadPosition};
+use crate::http::response::documented::{ADMIN, READ_MODEL, error_responses};
+use crate::http::response::{ApiError, Code, Reply, Success};
+
+error_responses!(UserErrors: ADMIN, READ_MODEL, &[Code::NotFound]);
+
+/// Get a user
+#[utoipa::path(
+    get,
+    path = "/api/v2/admin/users/{userId}",
+    operation_id = "getUser",
+    tag = "Administration",
+    security(("userToken" = []), ("userCookie" = [])),
+    params(("userId" = Uuid, Path, description = "The user's id."), ReadPosition),
+    responses(
+        (status = 200, description = "The user.", body = Success<AdminUser>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
+        )),
+        UserErrors,
+    ),
+)]
+pub async fn get(
+    CurrentAdmin { .. }: CurrentAdmin,
+    State(app): State<Arc<App>>,
+    Path(user_id): Path<String>,
+    position: ReadPosition,
+) -> Result<Reply<AdminUser>, ApiError> {
+    let not_found = || ApiError::not_found("user");
+    let user_id: UserId = user_id.parse().map_err(|_| not_found())?;
+    let user = consistency::read::<Users, _>(&app, position, || app.store.user(user_id)).await?;
+    let ids = [user_id.to_string()];
+    let count = || app.store.instance_counts(CountBy::Owner, &ids);
+    let counts = consistency::read::<Instances, _>(&app, position, count).await?;
+    let since = user.stale_since.or(counts.stale_since);
+    let position = user.position(&app, user.value.iter().map(|user| user.seq));
+    let instances = counts.value.into_values().next().unwrap_or_default();
+    let data = AdminUser::new(user.value.ok_or_else(not_found)?, instances);
+    Ok(Reply::ok("the user", data).stale(since).position(position))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::TestApp;
+
+    #[tokio::test]
+    async fn get_user_shows_the_role_and_the_number_of_instances() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 9).await;
+        let (boss, ada) = (app.admin("boss").await, app.user("ada").await);
+        app.running_instance(&ada, "web").await;
+        let answer = app.get(&format!("/api/v2/admin/users/{}", ada.id)).token(&boss.token).send().await;
+        let data = answer.data();
+        assert_eq!(
+            (&data["username"], &data["role"], &data["instances"]),
+            (&json!("ada"), &json!("user"), &json!(1)),
+            "{answer:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn get_user_unknown_answers_not_found() {
+        let app = TestApp::new().await;
+        let boss = app.admin("boss").await;
+        for id in ["boss", "0193b3a0-0000-7000-8000-000000000001", "%ff"] {
+            let answer = app.get(&format!("/api/v2/admin/users/{id}")).token(&boss.token).send().await;
+            assert_eq!(answer.error(), (404, "not_found"), "{id}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Queries of administrators: filters, pages and counts select the same on a database as `selects` says.
+
+use std::collections::BTreeMap;
+
+use dockhost_domain::account::Role;
+use dockhost_domain::tenancy::Status;
+use dockhost_projections::MongoStore;
+use dockhost_projections::backends::Backends;
+use dockhost_projections::instances::{CountBy, InstanceFilter, Instances, StatusNow};
+use dockhost_projections::store::Page;
+use dockhost_projections::users::{UserDocument, UserFilter, Users};
+
+use super::events::{backend, deleted, enrolled, erased, instance, made_admin, requested, runs, signed_up, user};
+use super::{project, store};
+
+const ALL: u32 = 200;
+
+async fn users(store: &MongoStore, filter: &UserFilter) -> Vec<UserDocument> {
+    store.users(filter, Page { after: None, limit: ALL }).await.unwrap().value
+}
+
+#[tokio::test]
+async fn users_query_selects_as_the_filter_says() {
+    let store = store().await;
+    let texts =
+        ["ada@example.org", "Ada.Lovelace@example.org", "a+b@example.org", "$^.*@example.org", "gone@example.org"];
+    let mut events: Vec<_> = (1..).zip(texts).map(|(n, text)| signed_up(n, n, text)).collect();
+    events.extend([made_admin(6, 2), erased(7, 5)]);
+    project::<Users>(&store, &events).await;
+    let everyone = {
+        let mut everyone = users(&store, &UserFilter::default()).await;
+        everyone.extend(users(&store, &UserFilter { erased: true, ..UserFilter::default() }).await);
+        everyone
+    };
+    assert_eq!(everyone.len(), texts.len());
+    let mut selected = 0;
+    for search in
+        [None, Some("ADA"), Some("lovelace"), Some("a+b"), Some(".*"), Some("$"), Some("^"), Some("gone"), Some("")]
+    {
+        for role in [None, Some(Role::User), Some(Role::Admin)] {
+            for erased in [false, true] {
+                let filter = UserFilter { search: search.map(str::to_owned), role, erased };
+                let expected: Vec<_> = everyone.iter().filter(|user| filter.selects(user)).cloned().collect();
+                assert_eq!(users(&store, &filter).await, expected, "{filter:?}");
+                selected += expected.len();
+            }
+        }
+    }
+    assert!(selected > 20, "the filters select too little: {selected}");
+    assert_eq!(store.user_by_id(user(2)).await.unwrap().value.unwrap().role, Role::Admin);
+    let names = store.usernames([user(1), user(5), user(9)]).await.unwrap().value;
+    assert_eq!(names, BTreeMap::from([(user(1), "ada".parse().unwrap())]));
+}
+
+#[tokio::test]
+async fn lists_in_pages_skip_and_repeat_nothing() {
+    let store = store().await;
+    project::<Users>(&store, &(1..=5).map(|n| signed_up(n, n, "a@example.org")).collect::<Vec<_>>()).await;
+    project::<Backends>(&store, &(1..=5).map(|n| enrolled(n, n)).collect::<Vec<_>>()).await;
+    let (mut after_user, mut after_backend, mut found) = (None, None, Vec::new());
+    for shown in [2, 2, 1] {
+        // One more than the limit, if there are more.
+        let page = Page { after: after_user, limit: 2 };
+        let users = store.users(&UserFilter::default(), page).await.unwrap().value;
+        let backends = store.backends(Page { after: after_backend, limit: 2 }).await.unwrap().value;
+        let more = usize::from(shown == 2);
+        assert_eq!((users.len(), backends.len()), (shown + more, shown + more));
+        found.extend(users.iter().take(2).map(|user| user.user_id));
+        after_user = users.get(1).map(|user| user.user_id);
+        after_backend = backends.get(1).map(|backend| backend.backend_id);
+    }
+    assert_eq!(found, (1..=5).map(user).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn instances_query_of_all_users_selects_as_the_filter_says() {
+    let store = store().await;
+    let events = [
+        requested(1, 1, 11, "web", "key"),
+        requested(2, 2, 12, "db", "key"),
+        runs(3, 2, 12),
+        requested(4, 1, 13, "gone", "key"),
+        deleted(5, 1, 13),
+    ];
+    project::<Instances>(&store, &events).await;
+    let all = |filter: InstanceFilter| {
+        let store = store.clone();
+        async move { store.instances_of_all(&filter, Page { after: None, limit: ALL }).await.unwrap().value }
+    };
+    let everything = all(InstanceFilter::default()).await;
+    assert_eq!(everything.iter().map(|one| one.instance_id).collect::<Vec<_>>(), [instance(11), instance(12)]);
+    let mut selected = 0;
+    for reachable in [vec![], vec![backend(100)]] {
+        for status in [Status::Creating, Status::Running, Status::Stopped, Status::Unreachable, Status::Failed] {
+            for owner in [None, Some(user(1)), Some(user(2))] {
+                for backend in [None, Some(backend(100)), Some(backend(7))] {
+                    let status = Some(StatusNow { status, reachable: reachable.clone() });
+                    let filter = InstanceFilter { owner, backend, status };
+                    let expected: Vec<_> = everything.iter().filter(|one| filter.selects(one)).cloned().collect();
+                    assert_eq!(all(filter.clone()).await, expected, "{filter:?}");
+                    selected += expected.len();
+                }
+            }
+        }
+    }
+    assert!(selected > 10, "the filters select too little: {selected}");
+    let count = async |by, ids: &[String]| store.instance_counts(by, ids).await.unwrap().value;
+    let ids = [user(1).to_string(), user(2).to_string(), user(3).to_string()];
+    assert_eq!(count(CountBy::Owner, &ids).await, BTreeMap::from([(ids[0].clone(), 1), (ids[1].clone(), 1)]));
+    let ids = [backend(100).to_string(), backend(7).to_string()];
+    assert_eq!(count(CountBy::Backend, &ids).await, BTreeMap::from([(ids[0].clone(), 2)]));
+}

@@ -74,6 +74,7 @@ fn print_admin(api: &str, admin: &Administrator) {
     };
     let file = file.display();
     println!("    admin    {name}, with the password in {file}. To sign in:");
+    println!("             dockhost admin login {name} --server {api} < {file}    or");
     println!("             curl -s -c admin.jar -H 'content-type: application/json' {api}/api/v2/user/signin \\");
     println!("               -d \"{{\\\"username\\\":\\\"{name}\\\",\\\"password\\\":\\\"$(cat {file})\\\"}}\"");
 }

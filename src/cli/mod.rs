@@ -59,8 +59,7 @@ enum Command {
     Import(Box<import::Import>),
     /// Show how full the log is and what makes it grow.
     Log(log::Log),
-    /// Manage administrators.
-    #[command(subcommand)]
+    /// Administer a server over its API: users, backends, instances. `admin create` makes the first administrator.
     Admin(admin::Admin),
     /// Erase a person: delete their instances, sessions and names, and destroy the key of their data in the log.
     EraseUser(erase_user::EraseUser),

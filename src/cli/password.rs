@@ -6,6 +6,14 @@ use std::io::{self, IsTerminal};
 use anyhow::{Context, bail};
 use secrecy::{ExposeSecret, SecretString};
 
+/// Reads a password: from a terminal, or the first line of standard input.
+///
+/// # Errors
+/// Nothing was entered.
+pub fn read() -> anyhow::Result<SecretString> {
+    if io::stdin().is_terminal() { prompt("Password: ") } else { read_line() }
+}
+
 /// Reads a new password: twice from a terminal, or the first line of standard input.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use dockhost_harness as harness;
 #[path = "../engine/mod.rs"]
 mod engine;
 
+mod admin_command;
 mod administrators;
 mod api;
 mod backend_texts;

@@ -1,26 +1,81 @@
 //! `dockhost admin`: what administrators and the operator do from the command line. One file per subcommand.
+//!
+//! `create` works on the log, beside the servers. All others are clients of the API: what they can do, the API can.
+//! `client` sends requests, `session` keeps tokens, `output` prints.
 
+mod backends;
+mod client;
 mod create;
+mod instances;
+mod login;
+mod logout;
+mod output;
+mod session;
+mod users;
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
-/// The subcommands of `admin`.
+use client::Failure;
+
+use super::{block_on, password};
+
+/// The arguments of `admin`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 done; 1 refused or failed; 2 invalid arguments; 3 not signed in, or not an \
+                  administrator; 4 there is no such user or backend; 5 the server can't be reached.")]
+pub struct Admin {
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Debug, Subcommand)]
-pub enum Admin {
+enum Command {
     /// Create an administrator, or make an existing user one. Runs beside the servers, with their environment.
     Create(Box<create::Create>),
+    /// Sign in at a server, for the commands below.
+    Login(login::Login),
+    /// End the session of `login`.
+    Logout(logout::Logout),
+    /// Users.
+    #[command(subcommand)]
+    Users(users::Users),
+    /// Backends.
+    #[command(subcommand)]
+    Backends(backends::Backends),
+    /// Instances.
+    #[command(subcommand)]
+    Instances(instances::Instances),
 }
 
 impl Admin {
     /// Runs the subcommand.
     ///
     /// # Errors
-    /// What the subcommand says.
+    /// What the subcommand says, unless it is the API's: that is printed, and has its own exit code.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        match self {
-            Self::Create(create) => create.run(),
-        }
+        let done = match self.command {
+            Command::Create(create) => return create.run(),
+            Command::Login(login) => {
+                let password = password::read()?;
+                block_on(|_| success(login.run(password)))
+            }
+            Command::Logout(logout) => block_on(|_| success(logout.run())),
+            Command::Users(users) => block_on(|stop| async move { success(users.run(&stop)).await }),
+            Command::Backends(backends) => block_on(|_| success(backends.run())),
+            Command::Instances(instances) => block_on(|_| success(instances.run())),
+        };
+        done.or_else(|error| match error.downcast_ref::<Failure>() {
+            Some(failure) => {
+                eprintln!("dockhost: {failure}");
+                Ok(ExitCode::from(failure.exit_code()))
+            }
+            None => Err(error),
+        })
     }
+}
+
+async fn success(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    command.await.map(|()| ExitCode::SUCCESS)
 }

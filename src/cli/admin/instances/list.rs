@@ -1,0 +1,53 @@
+//! `dockhost admin instances list`.
+
+use clap::Args;
+
+use crate::cli::admin::client::{ApiArgs, Client};
+
+/// The arguments of `admin instances list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only those of this user: username or id.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only those on this backend: name or id.
+    #[arg(long, value_name = "BACKEND")]
+    backend: Option<String>,
+    /// Only those with this status, for example running or unreachable.
+    #[arg(long, value_name = "STATUS")]
+    status: Option<String>,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl List {
+    /// Lists.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::cli::admin::client::Failure).
+    pub async fn run(self) -> anyhow::Result<()> {
+        let client = Client::new(&self.api)?;
+        let user = match &self.user {
+            Some(user) => Some(client.find("admin/users", "user", user).await?),
+            None => None,
+        };
+        let backend = match &self.backend {
+            Some(backend) => Some(client.find("admin/backends", "backend", backend).await?),
+            None => None,
+        };
+        let query = [("user", user), ("backend", backend), ("status", self.status)];
+        let instances = client.list("admin/instances", &query).await?;
+        client.print_list(
+            &instances,
+            &[
+                ("NAME", "/name"),
+                ("OWNER", "/owner/username"),
+                ("STATUS", "/status"),
+                ("BACKEND", "/backend/name"),
+                ("SSH", "/sshDetails/command"),
+                ("CREATED", "/createdAt"),
+                ("ID", "/instanceId"),
+            ],
+        )
+    }
+}

@@ -1,0 +1,32 @@
+//! `dockhost admin logout`: ends the kept session of a server.
+
+use clap::Args;
+use reqwest::Method;
+
+use super::client::{ApiArgs, Client, Failure};
+use super::session;
+
+/// The arguments of `admin logout`.
+#[derive(Debug, Args)]
+pub struct Logout {
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl Logout {
+    /// Signs out at the server, and forgets the token.
+    ///
+    /// # Errors
+    /// The server can't be reached; then the token is kept.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let client = Client::new(&self.api)?;
+        match client.send(Method::POST, "user/signout", |request| request).await {
+            // The session has ended already.
+            Ok(_) | Err(Failure::NotSignedIn(_)) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+        let existed = session::forget(&self.api.server)?;
+        println!("{} at {}", if existed { "signed out" } else { "was not signed in" }, self.api.server);
+        Ok(())
+    }
+}

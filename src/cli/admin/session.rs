@@ -1,0 +1,75 @@
+//! The sessions of `dockhost admin`, by server: tokens in a file that only its owner reads.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use reqwest::Url;
+use secrecy::SecretString;
+
+use crate::dev::secrets::replace_private;
+
+/// `$XDG_CONFIG_HOME/dockhost/sessions.json`, or below `~/.config`.
+fn file() -> anyhow::Result<PathBuf> {
+    let directory = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = directory("XDG_CONFIG_HOME").or_else(|| Some(directory("HOME")?.join(".config")));
+    let Some(config) = config else { bail!("HOME is not set, so no session can be kept; use DOCKHOST_TOKEN") };
+    Ok(config.join("dockhost").join("sessions.json"))
+}
+
+/// All tokens, by the URL of the server.
+fn load() -> anyhow::Result<BTreeMap<String, String>> {
+    let path = file()?;
+    match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).with_context(|| format!("{} is damaged; remove it", path.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+fn store(tokens: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let path = file()?;
+    if let Some(directory) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    replace_private(&path, &serde_json::to_string_pretty(tokens)?)
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// The token for a server, if there is one.
+///
+/// # Errors
+/// The file can't be read.
+pub fn read(server: &Url) -> anyhow::Result<Option<SecretString>> {
+    // Without a home directory there are no sessions.
+    if file().is_err() {
+        return Ok(None);
+    }
+    Ok(load()?.remove(server.as_str()).map(Into::into))
+}
+
+/// Keeps a token.
+///
+/// # Errors
+/// The file can't be read or written.
+pub fn keep(server: &Url, token: &str) -> anyhow::Result<()> {
+    let mut tokens = load()?;
+    tokens.insert(server.as_str().to_owned(), token.to_owned());
+    store(&tokens)
+}
+
+/// Forgets the token of a server; whether there was one.
+///
+/// # Errors
+/// The file can't be read or written.
+pub fn forget(server: &Url) -> anyhow::Result<bool> {
+    let mut tokens = load()?;
+    let existed = tokens.remove(server.as_str()).is_some();
+    if existed {
+        store(&tokens)?;
+    }
+    Ok(existed)
+}

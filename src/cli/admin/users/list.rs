@@ -1,0 +1,45 @@
+//! `dockhost admin users list`.
+
+use clap::Args;
+
+use crate::cli::admin::client::{ApiArgs, Client};
+
+/// The arguments of `admin users list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only those whose username or email address contains this text.
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// Only those with this role: user or admin.
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+    /// Only those in this state: active or erased [default: active].
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl List {
+    /// Lists.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::cli::admin::client::Failure).
+    pub async fn run(self) -> anyhow::Result<()> {
+        let client = Client::new(&self.api)?;
+        let query = [("search", self.search), ("role", self.role), ("state", self.state)];
+        let users = client.list("admin/users", &query).await?;
+        client.print_list(
+            &users,
+            &[
+                ("NAME", "/username"),
+                ("ROLE", "/role"),
+                ("STATE", "/state"),
+                ("INSTANCES", "/instances"),
+                ("CREATED", "/createdAt"),
+                ("EMAIL", "/email"),
+                ("ID", "/id"),
+            ],
+        )
+    }
+}

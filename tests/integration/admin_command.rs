@@ -1,0 +1,89 @@
+//! `dockhost admin` as a client of the API: tables, JSON, exit codes, and a token that only its owner reads.
+
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::{Value, json};
+
+use crate::harness::{CommandOutput, World, ports, run_with_input};
+
+const PASSWORD: &str = "battery staple";
+
+/// Runs `dockhost admin` with a directory for the token.
+async fn admin(world: &World, args: &[&str], input: &str, env: &[(&'static str, String)]) -> CommandOutput {
+    let mut all = vec![
+        ("XDG_CONFIG_HOME", world.data.path().join("config").display().to_string()),
+        ("DOCKHOST_URL", world.replicas[0].url.clone()),
+    ];
+    all.extend_from_slice(env);
+    run_with_input(world.data.path(), &[&["admin"], args].concat(), &all, input).await
+}
+
+fn parsed(output: &CommandOutput) -> Value {
+    serde_json::from_str(&output.out).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[tokio::test]
+async fn admin_command_lists_shows_and_changes_what_the_api_does() {
+    let settings = [("DOCKHOST_ADMIN_USERNAME", "admin"), ("DOCKHOST_ADMIN_PASSWORD", PASSWORD)];
+    let mut world = World::on(crate::harness::Topology::ONE, 1, &settings).await;
+    world.add_agent("alpha", 10).await;
+    let ada = world.user("ada").await;
+    assert_eq!(ada.create().await.status, 201);
+    let run = async |args: &[&str]| admin(&world, args, "", &[]).await;
+
+    let signed_out = run(&["users", "list"]).await;
+    assert!(signed_out.code == 3 && signed_out.err.contains("dockhost admin login"), "{signed_out:?}");
+    let wrong = admin(&world, &["login", "admin"], "wrong password\n", &[]).await;
+    assert!(wrong.code == 1 && wrong.err.contains("invalid_credentials"), "{wrong:?}");
+    let signed_in = admin(&world, &["login", "admin"], "battery staple\n", &[]).await;
+    assert!(signed_in.code == 0 && signed_in.out.contains("as admin (admin)"), "{signed_in:?}");
+    let file = world.data.path().join("config/dockhost/sessions.json");
+    assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+
+    let table = run(&["users", "list"]).await;
+    let rows: Vec<Vec<&str>> = table.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((table.code, rows[0][..4].to_vec()), (0, vec!["NAME", "ROLE", "STATE", "INSTANCES"]), "{table:?}");
+    assert!(rows.iter().any(|row| row[..4] == ["ada", "user", "active", "1"]), "{table:?}");
+    let found = parsed(&run(&["users", "list", "--search", "AD", "--role", "user", "-o", "json"]).await);
+    assert_eq!((found.as_array().unwrap().len(), &found[0]["username"]), (1, &json!("ada")));
+    let shown = parsed(&run(&["users", "show", "ada", "-o", "json"]).await);
+    assert_eq!(shown, found[0]);
+
+    // Without a terminal there is no confirmation.
+    let refused = run(&["users", "role", "ada", "admin"]).await;
+    assert!(refused.code == 1 && refused.err.contains("--yes"), "{refused:?}");
+    let changed = run(&["users", "role", "ada", "admin", "--yes", "-o", "json"]).await;
+    assert_eq!((changed.code, &parsed(&changed)["role"]), (0, &json!("admin")), "{changed:?}");
+    assert_eq!(run(&["users", "role", "admin", "user", "--yes"]).await.code, 0);
+    let forbidden = run(&["users", "list"]).await;
+    assert!(forbidden.code == 3 && forbidden.err.contains("forbidden"), "{forbidden:?}");
+
+    // With a token instead of the kept session.
+    let token = [("DOCKHOST_TOKEN", ada.token().unwrap().to_owned())];
+    let with_token = async |args: &[&str]| admin(&world, args, "", &token).await;
+    let last = with_token(&["users", "role", "ada", "user", "--yes"]).await;
+    assert!(last.code == 1 && last.err.contains("last_administrator"), "{last:?}");
+    let backends = with_token(&["backends", "list"]).await;
+    assert!(backends.code == 0 && backends.out.contains("alpha"), "{backends:?}");
+    let backend = parsed(&with_token(&["backends", "show", "alpha", "-o", "json"]).await);
+    assert_eq!((&backend["username"], &backend["instances"]), (&json!("alpha"), &json!(1)));
+    let instances =
+        parsed(&with_token(&["instances", "list", "--user", "ada", "--backend", "alpha", "-o", "json"]).await);
+    assert_eq!((instances.as_array().unwrap().len(), &instances[0]["owner"]["username"]), (1, &json!("ada")));
+    for (args, code) in [
+        (&["users", "show", "nobody"][..], 4),
+        (&["backends", "show", "0193b3a0-0000-7000-8000-000000000001"], 4),
+        (&["instances", "list", "--status", "gone"], 1),
+        (&["users", "role", "ada", "root", "--yes"], 2),
+        (&["users", "list", "--server", "nonsense"], 2),
+    ] {
+        let output = with_token(args).await;
+        assert_eq!(output.code, code, "{args:?}: {output:?}");
+    }
+    let nobody = format!("http://127.0.0.1:{}", ports::free());
+    assert_eq!(with_token(&["users", "list", "--server", &nobody]).await.code, 5);
+
+    let signed_out = run(&["logout"]).await;
+    assert!(signed_out.code == 0 && signed_out.out.contains("signed out"), "{signed_out:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "{}");
+}

@@ -83,11 +83,12 @@ pub fn check_durability(supervisor: &Supervisor, nats_url: String, nats_system: 
     supervisor.spawn_once(async move { durability::check(&nats_url, nats_system.as_ref()).await });
 }
 
-/// Starts to watch whether the broker's streams have leaders, some of which start-up needs, and the leader's roles.
+/// Starts to watch whether the broker's streams have leaders and store, some of which start-up needs, and the leader's roles.
 pub fn start_stream_watch(supervisor: &Supervisor, replica: &Replica) {
-    let Connections { broker, copies, .. } = &replica.connections;
-    let (watch, js, copies) = (Arc::clone(&replica.stream_watch), broker.jetstream().clone(), *copies);
-    supervisor.spawn("stream watch", move |cancel| watch.run(js, copies, cancel));
+    let Connections { broker, log, copies, .. } = &replica.connections;
+    let (watch, watched, copies) = (Arc::clone(&replica.stream_watch), broker.clone(), *copies);
+    let proof = Arc::clone(log.write_proof());
+    supervisor.spawn("stream watch", move |cancel| watch.run(watched, proof, copies, cancel));
     let (roles, js) = (Arc::clone(&replica.role_watch), broker.jetstream().clone());
     supervisor.spawn("role watch", |cancel| roles.run(js, cancel));
 }

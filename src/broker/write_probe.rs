@@ -2,7 +2,8 @@
 //! nobody sends commands.
 //!
 //! The probe has a stream of its own, with the storage and as many copies as EVENTS. An append to EVENTS that is
-//! acknowledged makes the next probe unnecessary. After one that is not, the probe is a barrier in EVENTS itself.
+//! acknowledged makes the next probe unnecessary. After one that is not, or a probe that is not, the next probe is a barrier
+//! in EVENTS itself: only that stream counts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,15 +35,19 @@ pub async fn run(broker: Broker, proof: Arc<WriteProof>, cancel: CancellationTok
 }
 
 async fn probe(broker: &Broker, proof: &WriteProof) {
-    let mut stores = true;
+    let (mut stores, mut probe_failed) = (true, false);
     loop {
         sleep(PROBE_INTERVAL.saturating_sub(proof.age())).await;
         if proof.age() >= PROBE_INTERVAL {
-            let (is_doubted, began) = (proof.is_doubted(), Instant::now());
-            match write(broker, if is_doubted { BARRIER } else { PROBE_SUBJECT }).await {
-                Ok(()) if is_doubted => proof.record(began),
+            let (in_log, began) = (proof.is_doubted() || probe_failed, Instant::now());
+            match write(broker, if in_log { BARRIER } else { PROBE_SUBJECT }).await {
+                Ok(()) if in_log => {
+                    probe_failed = false;
+                    proof.record(began);
+                }
                 Ok(()) => proof.record_probe(began),
                 Err(error) => {
+                    probe_failed = true;
                     tracing::debug!(error = chain(&*error), "the broker did not acknowledge a probe");
                     sleep(RETRY_INTERVAL).await;
                 }

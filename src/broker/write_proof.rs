@@ -63,6 +63,13 @@ impl WriteProof {
         self.times().is_doubted()
     }
 
+    /// When the last write to EVENTS began, if it was not acknowledged.
+    #[must_use]
+    pub fn doubted_since(&self) -> Option<Instant> {
+        let times = self.times();
+        times.failed.filter(|_| times.is_doubted())
+    }
+
     /// How long ago the last acknowledged write began.
     #[must_use]
     pub fn age(&self) -> Duration {

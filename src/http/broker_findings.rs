@@ -7,7 +7,7 @@ use crate::broker::streams::{ASSIGNMENTS, EVENTS, KEYS_STREAM, REPORTS};
 use crate::broker::write_probe::MAX_PROOF_AGE;
 use crate::replica::role_watch::Role;
 
-/// Without a leader for so long, a stream counts as down: longer than an election takes.
+/// Without a leader, or with one and storing nothing, for so long, a stream counts as down: longer than an election takes.
 const MAX_LEADERLESS: Duration = Duration::from_secs(10);
 /// The streams without which no command is carried out. Nobody leads without the lease's stream, which shows by itself.
 const NEEDED: [&str; 4] = [EVENTS, KEYS_STREAM, REPORTS, ASSIGNMENTS];
@@ -21,6 +21,12 @@ pub struct BrokerFacts {
     pub leaderless: Vec<(&'static str, Duration)>,
     /// The streams that were made again, and how long ago.
     pub remade: Vec<(&'static str, Duration)>,
+    /// The streams that have a leader and store nothing, and for how long.
+    pub unstored: Vec<(&'static str, Duration)>,
+    /// The streams that got another leader because they stored nothing, each with the former leader, and how long ago.
+    pub moved: Vec<(&'static str, String, Duration)>,
+    /// The streams of which a node's copy stays behind, with that node.
+    pub lagging: Vec<(&'static str, String)>,
     /// The nodes that keep no copy of the event log.
     pub absent_nodes: Vec<String>,
     /// The leader's roles that don't get on, and for how long.
@@ -68,6 +74,7 @@ impl BrokerFacts {
                 .problems
                 .push(format!("the broker's stream {stream} never had a leader and was made again {minutes} min ago"));
         }
+        self.find_streams_that_store_nothing(&mut found);
         for (role, since) in &self.stalled {
             found.is_degraded = true;
             let (role, seconds) = (role.name(), since.as_secs());
@@ -90,7 +97,37 @@ impl BrokerFacts {
                  because its disk was full; make room and restart that nats-server"
             ));
         }
+        for (stream, node) in self.lagging.iter().filter(|(_, node)| !self.absent_nodes.contains(node)) {
+            found.is_degraded = true;
+            found.problems.push(format!(
+                "node {node} of the broker does not keep up its copy of the stream {stream}; if its disk was full, make \
+                 room and restart that nats-server"
+            ));
+        }
         found
+    }
+
+    fn find_streams_that_store_nothing(&self, found: &mut Findings) {
+        // Of EVENTS the age of the last write tells.
+        let unstored = self.unstored.iter().filter(|(stream, since)| *stream != EVENTS && *since >= MAX_LEADERLESS);
+        for (stream, since) in unstored {
+            let is_needed = NEEDED.contains(stream);
+            if is_needed && !found.down.contains(&Part::Streams) {
+                found.down.push(Part::Streams);
+            }
+            found.is_degraded |= !is_needed;
+            let seconds = since.as_secs();
+            found.problems.push(format!(
+                "the broker's stream {stream} has stored nothing for {seconds} s, although it has a leader"
+            ));
+        }
+        for (stream, node, ago) in &self.moved {
+            let minutes = ago.as_secs() / 60;
+            found.problems.push(format!(
+                "node {node} of the broker led the stream {stream} and stored nothing, so another node was made the leader \
+                 {minutes} min ago; if its disk is full, make room and restart that nats-server"
+            ));
+        }
     }
 }
 
@@ -126,6 +163,32 @@ mod tests {
         let facts = BrokerFacts { absent_nodes: vec!["nats-2".to_owned()], ..Default::default() };
         let found = facts.findings();
         assert!(found.down.is_empty() && found.is_degraded && found.problems[0].contains("nats-2"), "{found:?}");
+    }
+
+    #[test]
+    fn findings_of_a_stream_that_stores_nothing_are_as_without_a_leader() {
+        let of = |stream: &'static str, since| BrokerFacts { unstored: vec![(stream, since)], ..Default::default() };
+        assert_eq!(findings(&of(REPORTS, LONG)), (vec![Part::Streams], false, 1));
+        assert_eq!(findings(&of(TIMERS, LONG)), (vec![], true, 1));
+        assert_eq!(findings(&of(REPORTS, Duration::from_secs(9))), (vec![], false, 0), "another leader may store");
+        assert_eq!(findings(&of(EVENTS, LONG)), (vec![], false, 0), "the age of the last write tells");
+    }
+
+    #[test]
+    fn findings_mention_a_leader_that_stored_nothing_and_are_well() {
+        let ago = Duration::from_secs(130);
+        let facts = BrokerFacts { moved: vec![(REPORTS, "nats-1".to_owned(), ago)], ..Default::default() };
+        let found = facts.findings();
+        assert!(found.down.is_empty() && !found.is_degraded && found.problems[0].contains("node nats-1"), "{found:?}");
+    }
+
+    #[test]
+    fn findings_of_a_copy_that_lags_are_degraded_and_name_its_node_once() {
+        let facts = BrokerFacts { lagging: vec![(REPORTS, "nats-1".to_owned())], ..Default::default() };
+        let found = facts.findings();
+        assert!(found.down.is_empty() && found.is_degraded && found.problems[0].contains("node nats-1"), "{found:?}");
+        let facts = BrokerFacts { absent_nodes: vec!["nats-1".to_owned()], ..facts };
+        assert_eq!(facts.findings().problems.len(), 1);
     }
 
     #[test]

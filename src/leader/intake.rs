@@ -32,6 +32,7 @@ use crate::broker::dropped::{MessageKind, OtherAgent};
 use crate::broker::holders::Holders;
 use crate::broker::streams::REPORTS;
 use crate::broker::streams::incarnation::StreamIncarnation;
+use crate::broker::streams::store_probe::REPORTS_PROBE;
 use crate::common::error::Cause;
 use crate::execute::{ExecuteError, Executor};
 use crate::leader::job_runner::{self, catch_panic};
@@ -183,6 +184,10 @@ impl Intake {
 
     /// Reads a message, unless it is dropped.
     async fn accept(&self, message: Box<Message>) -> Option<(Lane, Queued)> {
+        if message.subject.as_str() == REPORTS_PROBE {
+            drop(Ack::of(message).confirm().await);
+            return None;
+        }
         let read = sender(&message)
             .and_then(|backend| if self.gate.drops(backend) { Ok(None) } else { read(&message, backend, &self.gate) });
         match read {

@@ -10,11 +10,14 @@
 //!
 //! - `definitions`: the configurations. `check`: the comparison with what the broker reports.
 //! - [`remake`]: streams that have lost their leader are made again. [`incarnation`]: tells them from their predecessors.
+//! - [`store_probe`]: shows whether a stream stores. [`step_down`]: lets another node lead a stream or a consumer.
 
 mod check;
 mod definitions;
 pub mod incarnation;
 pub mod remake;
+pub mod step_down;
+pub mod store_probe;
 
 use std::time::Duration;
 

@@ -46,7 +46,7 @@ pub async fn look(js: &Context, stream: &str) -> StreamSight {
 }
 
 /// A node that is not heard for this long has no part in a stream.
-const MAX_SILENCE: Duration = Duration::from_secs(10);
+pub const MAX_SILENCE: Duration = Duration::from_secs(10);
 
 /// The nodes that should have a copy of the stream and have none that is kept up: they are down, or their JetStream is
 /// disabled, as after a full disk.
@@ -55,6 +55,14 @@ pub fn absent_copies(info: &Info) -> BTreeSet<String> {
     let peers = info.cluster.iter().flat_map(|cluster| &cluster.replicas);
     let absent = peers.filter(|peer| peer.offline || (!peer.current && peer.active >= MAX_SILENCE));
     absent.map(|peer| peer.name.clone()).collect()
+}
+
+/// The nodes that are heard and yet don't have all of the stream: they catch up, or their copy takes nothing more.
+#[must_use]
+pub fn lagging_copies(info: &Info) -> BTreeSet<String> {
+    let peers = info.cluster.iter().flat_map(|cluster| &cluster.replicas);
+    let lagging = peers.filter(|peer| !peer.offline && !peer.current && peer.active < MAX_SILENCE);
+    lagging.map(|peer| peer.name.clone()).collect()
 }
 
 /// Creates a stream of [`REMAKEABLE`] unless it exists.

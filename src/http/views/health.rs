@@ -52,7 +52,7 @@ pub enum Part {
     Broker,
     /// The broker acknowledges no writes, so commands fail.
     Writes,
-    /// A stream of the broker that commands need has no leader.
+    /// A stream of the broker that commands need has no leader, or stores nothing.
     Streams,
     /// No server leads, so commands are not carried out.
     Leader,

@@ -19,7 +19,7 @@ use futures::future::join_all;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::hosts::{Host, Store};
+use super::hosts::{self, Host, Store};
 use super::pause::{pause, resume};
 use super::proxy::Proxy;
 use super::wait::DEADLINE;
@@ -242,20 +242,60 @@ impl Nats {
 
     /// Makes the node that leads the cluster's metadata lead a stream as well: cut off, it answers longest.
     pub async fn lead_by_meta_leader(&self, stream: &str) -> usize {
-        let (broker, monitor) = (self.main().await, Monitor::of(self).await);
+        let monitor = Monitor::of(self).await;
         wait_until(&format!("the metadata's leader leads {stream}"), RECOVERY_DEADLINE, async || {
             let meta = monitor.meta_leader().await.ok_or("the metadata has no leader")?;
-            let leader = self.leader_of(stream).await;
-            if meta == format!("dockhost-{leader}") {
-                return Ok(leader);
-            }
-            let request = serde_json::json!({ "placement": { "preferred": meta } });
-            let subject = format!("STREAM.LEADER.STEPDOWN.{stream}");
-            // The next attempt checks the result.
-            let _: Result<serde_json::Value, _> = broker.jetstream().request(subject, &request).await;
-            Err("moving the leadership")
+            let node = meta.rsplit('-').next().and_then(|n| n.parse().ok()).ok_or("another name")?;
+            self.move_leader(stream, node).await.map(|()| node)
         })
         .await
+    }
+
+    /// Makes a node lead a stream.
+    pub async fn lead_by(&self, stream: &str, node: usize) {
+        let what = format!("node {node} leads {stream}");
+        wait_until(&what, RECOVERY_DEADLINE, async || self.move_leader(stream, node).await).await;
+    }
+
+    /// Makes a node lead a consumer.
+    pub async fn lead_consumer_by(&self, stream: &str, consumer: &str, node: usize) {
+        let (broker, wanted) = (self.main().await, format!("dockhost-{node}"));
+        wait_until(&format!("{wanted} leads {consumer}"), RECOVERY_DEADLINE, async || {
+            let found = broker.jetstream().get_stream(stream).await.map_err(|error| error.to_string())?;
+            let found = found.consumer_info(consumer).await.map_err(|error| error.to_string())?;
+            let leader = found.cluster.and_then(|cluster| cluster.leader).ok_or("no leader")?;
+            if leader == wanted {
+                return Ok(());
+            }
+            self.step_down(&format!("CONSUMER.LEADER.STEPDOWN.{stream}.{consumer}"), &wanted).await;
+            Err(format!("{leader} leads"))
+        })
+        .await;
+    }
+
+    /// Asks for another leader unless this node leads; the next attempt checks the result.
+    async fn move_leader(&self, stream: &str, node: usize) -> Result<(), String> {
+        let leader = self.leader_of(stream).await;
+        if leader == node {
+            return Ok(());
+        }
+        self.step_down(&format!("STREAM.LEADER.STEPDOWN.{stream}"), &format!("dockhost-{node}")).await;
+        Err(format!("node {leader} leads"))
+    }
+
+    async fn step_down(&self, subject: &str, successor: &str) {
+        let request = serde_json::json!({ "placement": { "preferred": successor } });
+        let _: Result<serde_json::Value, _> = self.main().await.jetstream().request(subject.to_owned(), &request).await;
+    }
+
+    /// Lets a node's copy of a stream take nothing more, as after a full disk, so that nats-server does not disable the
+    /// node's JetStream. The node needs a disk of its own.
+    pub fn break_copy(&self, node: usize, stream: &str) {
+        hosts::cover(&self.messages_of(node, stream));
+    }
+
+    fn messages_of(&self, node: usize, stream: &str) -> PathBuf {
+        self.nodes[node].store.path.join("jetstream/MAIN/streams").join(stream).join("msgs")
     }
 
     /// The process id of a running node.
@@ -283,7 +323,7 @@ impl Nats {
     /// If there is no such stream.
     pub fn lose_messages_of(&self, stream: &str) {
         for node in 0..self.nodes.len() {
-            let messages = self.nodes[node].store.path.join("jetstream/MAIN/streams").join(stream).join("msgs");
+            let messages = self.messages_of(node, stream);
             std::fs::remove_dir_all(&messages).unwrap();
             std::fs::create_dir(&messages).unwrap();
         }

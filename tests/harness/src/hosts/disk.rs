@@ -99,6 +99,17 @@ impl Disk {
     }
 }
 
+/// Mounts an empty, full file system over a directory of a mounted disk: what is open there goes on, and no file can be
+/// created or found. Ends when the disk is unmounted.
+///
+/// # Panics
+/// If the kernel refuses it.
+pub fn cover(directory: &Path) {
+    let path = directory.display();
+    run(&format!("mount -t tmpfs -o size=4k,nr_inodes=2 tmpfs {path}")).unwrap();
+    std::fs::write(directory.join(FILLER), [0; 4096]).unwrap();
+}
+
 /// Unmounts what is mounted below a directory, also while it is in use.
 pub(super) fn unmount_below(directory: &Path) {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();

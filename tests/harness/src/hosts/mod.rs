@@ -25,7 +25,7 @@ use dockhost::dev::process::Program;
 
 pub use clock::Clock;
 pub use delay::Delay;
-pub use disk::Disk;
+pub use disk::{Disk, cover};
 use network::{Namespace, Network};
 pub use network::{Rule, Traffic};
 

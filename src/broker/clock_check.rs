@@ -16,6 +16,7 @@ use super::connect::ensure_connected;
 use super::streams::EVENTS;
 use crate::common::clock;
 use crate::common::error::{Cause, chain};
+use crate::common::log_throttle::LogThrottle;
 
 /// How often the clocks are compared.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -83,6 +84,29 @@ enum State {
     NotReady,
 }
 
+/// Which changes are logged: each state once a minute at most, because a clock may waver about a limit.
+#[derive(Debug)]
+struct StateLog {
+    logged: State,
+    throttles: [LogThrottle; 3],
+}
+
+impl StateLog {
+    const fn new() -> Self {
+        let throttles = [LogThrottle::per_minute(), LogThrottle::per_minute(), LogThrottle::per_minute()];
+        Self { logged: State::Right, throttles }
+    }
+
+    /// Whether to log this state now. One that lasts is logged later.
+    fn permits(&mut self, state: State) -> bool {
+        let permits = state != self.logged && self.throttles[state as usize].permit().is_some();
+        if permits {
+            self.logged = state;
+        }
+        permits
+    }
+}
+
 /// The last measurements.
 #[derive(Debug, Default)]
 struct Estimate(VecDeque<Measurement>);
@@ -106,14 +130,14 @@ impl Estimate {
 pub struct ClockCheck {
     client: Client,
     estimate: Estimate,
-    state: State,
+    log: StateLog,
 }
 
 impl ClockCheck {
     /// Has not compared anything yet.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, estimate: Estimate::default(), state: State::Right }
+        Self { client, estimate: Estimate::default(), log: StateLog::new() }
     }
 
     /// Compares once, and corrects the clock. While the broker does not answer, the last correction stays.
@@ -147,10 +171,9 @@ impl ClockCheck {
         let best = self.estimate.add(measured);
         clock::correct(best.ahead, best.correction());
         let state = best.state();
-        if state == self.state {
+        if !self.log.permits(state) {
             return;
         }
-        self.state = state;
         let ahead_ms = best.ahead;
         match state {
             State::Right => tracing::info!(ahead_ms, "this machine's clock agrees with the broker's again"),
@@ -194,6 +217,22 @@ mod tests {
         ] {
             assert_eq!((measured.correction(), measured.state()), (correction, state), "{measured:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn state_log_of_a_clock_that_wavers_permits_each_state_once_a_minute() {
+        let mut log = StateLog::new();
+        let mut lines = Vec::new();
+        for second in 0..70 {
+            let state = if second % 2 == 0 { State::Corrected } else { State::Right };
+            if log.permits(state) {
+                lines.push((second, state));
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(lines, [(0, State::Corrected), (1, State::Right), (60, State::Corrected), (61, State::Right)]);
+        assert!(log.permits(State::NotReady), "a worse state is logged at once");
+        assert!(!log.permits(State::NotReady));
     }
 
     #[test]

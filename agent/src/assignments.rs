@@ -31,9 +31,10 @@ const ASSIGNMENTS_PER_PULL: usize = 256;
 /// How long a pull request stays open.
 const PULL_EXPIRY: Duration = Duration::from_secs(30);
 /// Interval at which the broker sends a heartbeat while no assignment is pending.
-const IDLE_HEARTBEAT: Duration = Duration::from_secs(5);
-/// Time without a message or heartbeat after which the pull request counts as lost.
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(12);
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(2);
+/// Time without a message or heartbeat after which the pull request counts as lost: the broker's node that has the consumer
+/// is gone or hangs. About as long as the other nodes need to elect leaders, without which no new consumer can be created.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of one hello request.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 /// First and longest delay before the next hello after a session failed.

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{INSTANCE, client_per_replica, create_within, is_refusal};
 use crate::harness::http::{Answer, Client};
-use crate::harness::topology::{Members, Nodes};
+use crate::harness::topology::{Members, Nodes, Proxies};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Topology, World, wait_until};
 
@@ -17,13 +17,15 @@ const PARTITIONED: Topology = Topology { broker: Nodes::ThreeProxiedRoutes, data
 const PARTITION: Duration = Duration::from_secs(16);
 /// A replica without a quorum answers in about 3 s, on a machine that is not busy.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// Another replica leads within 10 s, on a machine that is not busy.
+const TAKEOVER_DEADLINE: Duration = Duration::from_secs(15);
 
 const PAUSE: Duration = Duration::from_millis(50);
 const UNKNOWN_OPERATION: &str = "/api/v2/operations/0193b3a0-0000-7000-8000-000000000001";
 
-/// Restricts a replica to some nodes of the broker.
-fn restrict(world: &World, replica: usize, to: impl Fn(usize) -> bool) {
-    for (node, proxy) in world.replicas[replica].proxies.broker.iter().enumerate() {
+/// Restricts a replica or an agent to some nodes of the broker.
+fn restrict(proxies: &Proxies, to: impl Fn(usize) -> bool) {
+    for (node, proxy) in proxies.broker.iter().enumerate() {
         if !to(node) {
             proxy.cut();
         }
@@ -73,8 +75,8 @@ async fn partition_verdict_of_the_minority_side_is_never_wrong() {
     assert_eq!(stopped.status, 200, "{stopped:?}");
 
     let leader = world.nats.lead_by_meta_leader("EVENTS").await;
-    restrict(&world, 0, |node| node != leader);
-    restrict(&world, 1, |node| node == leader);
+    restrict(&world.replicas[0].proxies, |node| node != leader);
+    restrict(&world.replicas[1].proxies, |node| node == leader);
     for client in [majority, minority] {
         acknowledged("a no-op is answered", 200, async || change(client, "stop", &instance).await).await;
         wait_until_well(client).await;
@@ -136,9 +138,9 @@ async fn isolated_node_is_left_by_replicas_and_agents() {
     // All are on the node that is isolated, and can reach the others again.
     let node = world.nats.leader_of("EVENTS").await;
     for replica in 0..2 {
-        restrict(&world, replica, |other| other == node);
+        restrict(&world.replicas[replica].proxies, |other| other == node);
     }
-    world.agents[0].proxies.broker.iter().enumerate().filter(|(other, _)| *other != node).for_each(|(_, p)| p.cut());
+    restrict(&world.agents[0].proxies, |other| other == node);
     for client in &clients {
         create_within(client, "the system works on one node", 2 * DEADLINE).await;
         wait_until_well(client).await;
@@ -158,4 +160,50 @@ async fn isolated_node_is_left_by_replicas_and_agents() {
     create_within(&clients[0], "a create is carried out", 6 * DEADLINE).await;
     println!("writes after {stored_after:?}, carried out after {:?}", isolated.elapsed());
     assert!(world.nats.is_cut_off(node).await, "the node was not isolated");
+}
+
+/// The leader is connected to the node that is cut off, the other replicas and the agent to the other two.
+#[tokio::test]
+async fn isolated_leader_that_can_store_nothing_is_replaced_within_ten_seconds() {
+    let mut world = World::on(PARTITIONED, 1, &[]).await;
+    world.add_agent("alpha", 50).await;
+    // It leads the lease's stream as well as the log: the others have to elect new leaders of both.
+    let node = world.nats.lead_by_meta_leader("EVENTS").await;
+    restrict(&world.replicas[0].proxies, |other| other == node);
+    restrict(&world.agents[0].proxies, |other| other != node);
+    for replica in 1..3 {
+        assert_eq!(world.add_replica().await, replica);
+        restrict(&world.replicas[replica].proxies, |other| other != node);
+    }
+    let clients = client_per_replica(&world, "ada").await;
+    for client in &clients {
+        create_within(client, "the system works", 2 * DEADLINE).await;
+        wait_until_well(client).await;
+    }
+    assert_eq!(world.leader().await, 0);
+
+    world.nats.isolate_silently(node);
+    let isolated = Instant::now();
+    wait_until("another replica leads", TAKEOVER_DEADLINE, async || {
+        let leaders: Vec<usize> = (0..3).filter(|replica| world.replicas[*replica].leads()).collect();
+        if leaders.iter().any(|leader| *leader != 0) { Ok(()) } else { Err(format!("{leaders:?}")) }
+    })
+    .await;
+    let led_after = isolated.elapsed();
+    for client in &clients[1..] {
+        create_within(client, "a create is carried out", 3 * DEADLINE).await;
+    }
+    println!("another leads after {led_after:?}, carried out after {:?}", isolated.elapsed());
+    wait_until("the isolated leader has stepped down", DEADLINE, async || {
+        if world.replicas[0].leads() { Err("it still leads") } else { Ok(()) }
+    })
+    .await;
+    assert!(world.nats.is_cut_off(node).await, "the node was not isolated");
+    world.nats.rejoin(node);
+    world.replicas.iter().for_each(|replica| replica.proxies.heal());
+    for client in &clients {
+        wait_until_well(client).await;
+    }
+    world.verify().await;
+    world.check_log().await;
 }

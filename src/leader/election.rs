@@ -10,6 +10,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::kv::{CreateErrorKind, Entry, EntryError, Operation, Store};
 use tokio_util::sync::CancellationToken;
 
+use super::absence::{Presence, Renewals, is_absent};
 use super::fitness::Fitness;
 use crate::broker::streams::remake::{self, StreamSight};
 use crate::broker::streams::{LEADER_KEY, LEADER_LEASE, LEADER_STREAM};
@@ -95,8 +96,9 @@ impl Election {
     /// Like [`Election::acquire`], but while this replica isn't fit, it acquires a free lease only after [`UNFIT_DELAY`].
     async fn campaign(&self, fitness: &Fitness) -> u64 {
         let mut free_since: Option<Instant> = None;
+        let mut renewals = Renewals::default();
         loop {
-            let is_free = !has_leader(&self.bucket).await.unwrap_or(false);
+            let is_free = self.is_free(&mut renewals).await;
             free_since = if is_free { free_since.or_else(|| Some(Instant::now())) } else { None };
             if let Some(since) = free_since
                 && (since.elapsed() >= UNFIT_DELAY || fitness.is_fit().await)
@@ -106,6 +108,34 @@ impl Election {
             }
             tokio::time::sleep(CAMPAIGN_INTERVAL).await;
         }
+    }
+
+    /// Whether nobody holds the lease. Removes that of a process that is gone.
+    async fn is_free(&self, renewals: &mut Renewals) -> bool {
+        let Some(lease) = self.bucket.entry(LEADER_KEY).await.ok().flatten().filter(is_held) else {
+            renewals.reset();
+            return true;
+        };
+        let holder = String::from_utf8_lossy(&lease.value);
+        if !renewals.have_stopped(lease.revision, Instant::now()) || !is_absent(&self.js.client(), &holder).await {
+            return false;
+        }
+        // Fails if it was renewed or removed meanwhile.
+        let removed = self.bucket.delete_expect_revision(LEADER_KEY, Some(lease.revision)).await.is_ok();
+        if removed {
+            tracing::info!(leader = %holder, "the leader is gone: its lease is free");
+            renewals.reset();
+        }
+        removed
+    }
+
+    /// Shows the others that this process is there.
+    async fn show_presence(&self) -> Option<Presence> {
+        // Without it, the lease is lost when it can't be renewed for a moment.
+        Presence::show(&self.js.client(), &self.name)
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "the other replicas can't see that this one is connected"))
+            .ok()
     }
 
     /// Renews until the lease is lost.
@@ -142,6 +172,7 @@ impl Election {
     /// # Errors
     /// [`LeaseHeld`] if a server leads.
     pub async fn run_holding_lease<T>(self, work: impl Future<Output = T>) -> Result<T, LeaseHeld> {
+        let _presence = self.show_presence().await;
         let mut revision = self.acquire_if_free().await?;
         let renewal = async {
             loop {
@@ -195,6 +226,7 @@ impl Election {
         F: Future<Output = ()>,
     {
         let TermEnd { resign, cancel } = end;
+        let _presence = self.show_presence().await;
         while let Some(revision) = resign.run_until_cancelled(self.campaign(&fitness)).await {
             tracing::info!(replica = self.name, "this replica is the leader");
             let end_term = cancel.child_token();

@@ -3,6 +3,7 @@
 //! A role can be stopped at any point and restarted, and an old leader's role can overlap with its successor's: every
 //! write carries an expectation or a fence.
 
+pub mod absence;
 pub mod collection_cleanup;
 pub mod dispatcher;
 pub mod election;

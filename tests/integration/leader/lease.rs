@@ -7,10 +7,14 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::kv::Store;
 use async_nats::jetstream::stream::{Config, StorageType};
 use dockhost::broker::streams::{self, LEADER_BUCKET, LEADER_KEY, LEADER_STREAM, StreamOptions};
-use dockhost::leader::election::{Election, LeaseHeld};
+use dockhost::leader::election::{Election, LeaseHeld, TermEnd};
+use dockhost::leader::fitness::Fitness;
+use dockhost_projections::MongoStore;
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::wait::DEADLINE;
-use crate::harness::{Nats, wait_until};
+use crate::harness::{Mongo, Nats, wait_until};
 
 /// A small log on one node.
 const OPTIONS: StreamOptions = StreamOptions { replicas: Some(1), max_bytes: 1 << 20 };
@@ -80,4 +84,43 @@ async fn lease_on_disk_is_moved_to_memory_while_a_server_holds_it() {
     assert_eq!(js.get_stream(LEADER_STREAM).await.unwrap().cached_info().config.storage, StorageType::Memory);
     wait_until("the server holds the lease in the new stream", DEADLINE, async || lease(&js).await.map(drop)).await;
     former.abort();
+}
+
+/// Runs for the lease as a server does; leads until it is aborted.
+async fn lead(js: Context, bucket: Store, name: &'static str) {
+    let mongo = Mongo::shared().await;
+    let store = MongoStore::connect(&mongo.uri, &mongo.database).await.unwrap();
+    let fitness = Fitness::new(store, js.client(), "any".to_owned().into());
+    let end = TermEnd { resign: CancellationToken::new(), cancel: CancellationToken::new() };
+    Election::new(js, bucket, name.to_owned()).run(fitness, end, |over| async move { over.cancelled().await }).await;
+}
+
+/// In this test a lease never expires.
+#[tokio::test]
+async fn lease_of_a_killed_leader_is_taken_away_and_that_of_a_busy_one_is_not() {
+    let nats = Nats::start().await;
+    let js = nats.main().await.jetstream().clone();
+    streams::ensure(&js, &OPTIONS).await.unwrap();
+    let config = js.get_stream(LEADER_STREAM).await.unwrap().cached_info().config.clone();
+    js.update_stream(&Config { max_age: Duration::ZERO, ..config }).await.unwrap();
+    let bucket = js.get_key_value(LEADER_BUCKET).await.unwrap();
+
+    // It is connected, but does not renew the lease.
+    let busy = nats.main().await;
+    let mut questions = busy.client().subscribe("dockhost.replica.busy").await.unwrap();
+    busy.client().flush().await.unwrap();
+    bucket.create(LEADER_KEY, "busy".into()).await.unwrap();
+    let other = tokio::spawn(lead(js.clone(), bucket.clone(), "other"));
+    for _ in 0..3 {
+        let question = questions.next().await.unwrap();
+        busy.client().publish(question.reply.unwrap(), "".into()).await.unwrap();
+        assert_eq!(lease(&js).await.unwrap().0, "busy");
+    }
+    drop((questions, busy));
+    wait_until("the other one leads", DEADLINE, async || match lease(&js).await {
+        Ok((holder, revision)) if holder == "other" && revision > 2 => Ok(()),
+        lease => Err(format!("{lease:?}")),
+    })
+    .await;
+    other.abort();
 }

@@ -30,7 +30,10 @@ pub enum AgentMessage {
     /// A report that can't be read.
     UnreadableReport,
     /// A report that replaces an earlier one about its instance, which still waits.
-    ReplacingReport,
+    ReplacingReport {
+        /// How long the broker had it before it was read.
+        age: Duration,
+    },
 }
 
 /// `per_second` in the long run, and `burst` at once. `burst` must be a multiple of `per_second`.
@@ -57,6 +60,9 @@ const UNKNOWN_INSTANCE_COST: u32 = 60;
 const UNREADABLE_REPORT: Quota = quota(1, 60);
 /// An agent has one report of an instance under way, and keeps newer ones until that is stored.
 const REPLACING_REPORT: Quota = quota(10, 200);
+/// An older report shows nothing about how fast its agent sends: nobody read reports for a while, or the broker delivers
+/// processed ones once more, hundreds per second, as a node of a cluster may do after it was lost.
+const MAX_REPORT_AGE: Duration = Duration::from_secs(5);
 /// Dropped messages that are tolerated.
 const TOLERANCE: Quota = quota(20, 300);
 
@@ -121,12 +127,13 @@ impl AgentLimits {
             AgentMessage::Confirm => (CONFIRM, &mut buckets.confirm),
             AgentMessage::Heartbeat => (HEARTBEAT, &mut buckets.heartbeat),
             AgentMessage::UnreadableReport => (UNREADABLE_REPORT, &mut buckets.unreadable),
-            AgentMessage::ReplacingReport => (REPLACING_REPORT, &mut buckets.replacing),
+            AgentMessage::ReplacingReport { age } if age > MAX_REPORT_AGE => return Treatment::Accepted,
+            AgentMessage::ReplacingReport { .. } => (REPLACING_REPORT, &mut buckets.replacing),
         };
         match (message, take(quota, bucket, now)) {
             (AgentMessage::UnreadableReport, Ok(())) => Treatment::Dropped,
             (_, Ok(())) => Treatment::Accepted,
-            (AgentMessage::UnreadableReport | AgentMessage::ReplacingReport, Err(_)) => Treatment::Flooding,
+            (AgentMessage::UnreadableReport | AgentMessage::ReplacingReport { .. }, Err(_)) => Treatment::Flooding,
             (_, Err(_)) if take(TOLERANCE, &mut buckets.tolerance, now).is_ok() => Treatment::Dropped,
             (_, Err(_)) => Treatment::Flooding,
         }
@@ -237,13 +244,22 @@ mod tests {
 
     #[test]
     fn classify_what_no_agent_sends_is_flooding_soon() {
-        for (message, tolerated) in [(AgentMessage::UnreadableReport, 60), (AgentMessage::ReplacingReport, 200)] {
+        let replacing = AgentMessage::ReplacingReport { age: Duration::from_millis(20) };
+        for (message, tolerated) in [(AgentMessage::UnreadableReport, 60), (replacing, 200)] {
             let (mut limits, now) = (AgentLimits::default(), Instant::now());
             let treatments = send(&mut limits, message, tolerated + 10, 30_000.0, now);
             let found = treatments.iter().take_while(|treatment| **treatment != Treatment::Flooding).count();
             assert!((tolerated as usize..tolerated as usize + 5).contains(&found), "{message:?}: {found}");
             assert_eq!(treatments.last(), Some(&Treatment::Flooding));
         }
+    }
+
+    #[test]
+    fn classify_reports_that_the_broker_delivers_again_are_no_flood() {
+        let (mut limits, now) = (AgentLimits::default(), Instant::now());
+        let redelivered = AgentMessage::ReplacingReport { age: Duration::from_secs(60) };
+        let treatments = send(&mut limits, redelivered, 10_000, 1000.0, now);
+        assert!(treatments.iter().all(|treatment| *treatment == Treatment::Accepted));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use dockhost_domain::ids::{AgentRunId, BackendId, InstanceId, UserId};
 use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_REPORTS, Channel};
 use dockhost_domain::tenancy::{HandleReport, Policy, ReportPosition, ReportRejected, Tenancy};
+use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{AGENT_RUN_HEADER, Report, ReportKind};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ use crate::broker::holders::Holders;
 use crate::broker::streams::REPORTS;
 use crate::broker::streams::incarnation::StreamIncarnation;
 use crate::broker::streams::store_probe::REPORTS_PROBE;
+use crate::common::clock;
 use crate::common::error::Cause;
 use crate::execute::{ExecuteError, Executor};
 use crate::leader::job_runner::{self, catch_panic};
@@ -76,6 +78,8 @@ struct Received {
     backend: BackendId,
     report: Report,
     sequence: u64,
+    /// When the broker stored it.
+    stored_at: Timestamp,
     /// The run of the agent that sent it.
     run: Option<AgentRunId>,
 }
@@ -103,7 +107,10 @@ fn read(message: &Message, backend: BackendId, gate: &AgentGate) -> Result<Optio
         Ok(report) => {
             let run = message.headers.as_ref().and_then(|headers| headers.get(AGENT_RUN_HEADER));
             let run = run.and_then(|run| run.as_str().parse().ok());
-            Ok(Some(Received { backend, report, sequence: message.info()?.stream_sequence, run }))
+            let info = message.info()?;
+            let stored_at = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000)?;
+            let (sequence, stored_at) = (info.stream_sequence, Timestamp::from_millis(stored_at));
+            Ok(Some(Received { backend, report, sequence, stored_at, run }))
         }
         Err(malformed) => {
             gate.malformed().record(backend, MessageKind::Report, malformed);
@@ -158,11 +165,12 @@ impl Intake {
                     continue;
                 }
                 let about = queued.received.about();
+                let age = clock::now().since(queued.received.stored_at);
                 let is_older =
                     |Queued { received, .. }: &Queued| received.about() == about && received.sequence < sequence;
                 let queued = match turns.replace(lane, queued, is_older) {
                     Ok(older) => {
-                        intake.gate.accepts(lane.0, AgentMessage::ReplacingReport);
+                        intake.gate.accepts(lane.0, AgentMessage::ReplacingReport { age });
                         drop(older.ack.confirm().await);
                         continue;
                     }

@@ -22,6 +22,7 @@ use crate::machine_status::SharedStatus;
 use crate::nodes::leave_nodes;
 use crate::reconcile::{ReconcileConfig, Reconciler};
 use crate::reports::Outbox;
+use crate::reports_stream::ReportsStream;
 use crate::runtime::Runtime;
 use crate::runtime::docker::{self, DockerRuntime};
 use crate::runtime::simulated::{SimulatedRuntime, SimulationOptions};
@@ -146,9 +147,17 @@ async fn run_with<R: Runtime>(
             }
         }
     };
-    let (hold, kind) = (Hold::default(), reconciler.kind());
-    let session = Session { key, run, capacity: &capacity, reconciler: &reconciler, hold: &hold };
-    let heartbeats = HeartbeatSource { run, runtime: kind, address, capacity: &capacity, status: &status, hold: &hold };
+    let (hold, reports, kind) = (Hold::default(), ReportsStream::default(), reconciler.kind());
+    let session = Session { key, run, capacity: &capacity, reconciler: &reconciler, hold: &hold, reports: &reports };
+    let heartbeats = HeartbeatSource {
+        run,
+        runtime: kind,
+        address,
+        capacity: &capacity,
+        status: &status,
+        hold: &hold,
+        reports: &reports,
+    };
     let ((), (), (), (), (), (), (), end) = tokio::join!(
         reconciler.keep_machine(&status),
         receive_assignments(broker.clone(), session, &stop),

@@ -24,6 +24,7 @@ use crate::hold::Hold;
 use crate::key::ApiKey;
 use crate::nodes::Sign;
 use crate::reconcile::Reconciler;
+use crate::reports_stream::ReportsStream;
 use crate::runtime::Runtime;
 
 /// Assignments per pull request.
@@ -52,6 +53,8 @@ const REFUSED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 enum SessionEnd {
     #[error("reconnected to the broker")]
     Reconnected,
+    #[error("the stream of reports was made again")]
+    ReportsLost,
     #[error("hello failed: {0}")]
     Hello(#[from] RequestError),
     #[error("the server answered hello for another backend")]
@@ -104,6 +107,8 @@ pub struct Session<'a, R> {
     pub reconciler: &'a Reconciler<R>,
     /// Whether the server accepts this agent.
     pub hold: &'a Hold,
+    /// The stream that reports go to.
+    pub reports: &'a ReportsStream,
 }
 
 /// Meaning of a pull request's status message.
@@ -140,9 +145,16 @@ pub async fn receive_assignments<R: Runtime>(broker: Broker, session: Session<'_
         if session.hold.is_held() {
             refusals = Refusals::default();
         }
-        if matches!(end, SessionEnd::Reconnected) {
-            tracing::info!("reconnected to the broker; sending hello");
-            continue;
+        match end {
+            SessionEnd::Reconnected => {
+                tracing::info!("reconnected to the broker; sending hello");
+                continue;
+            }
+            SessionEnd::ReportsLost => {
+                tracing::info!("the stream of reports was made again; sending hello");
+                continue;
+            }
+            _ => {}
         }
         let delay = if let Some(text) = end.other_agent() {
             session.suspend();
@@ -163,7 +175,7 @@ pub async fn receive_assignments<R: Runtime>(broker: Broker, session: Session<'_
 impl<R: Runtime> Session<'_, R> {
     /// Sends hello, then pulls assignments until an error or a new connection. Resets `failures` when the consumer delivers.
     async fn run(&self, broker: &mut Broker, failures: &mut usize) -> SessionEnd {
-        let Self { key, run, capacity, reconciler, hold } = *self;
+        let Self { key, run, capacity, reconciler, hold, reports } = *self;
         broker.connections.mark_unchanged();
         let client = broker.client.clone();
         let welcome = tokio::select! {
@@ -185,6 +197,11 @@ impl<R: Runtime> Session<'_, R> {
         capacity.set_enrolled_max(welcome.max_containers);
         reconciler.images().set_default(welcome.image.clone());
         reconciler.resume();
+        reports.observe(welcome.reports_created_at);
+        if reports.switch() {
+            tracing::warn!("the broker lost the stream of reports; reporting on every assignment again");
+            reconciler.report_again();
+        }
         hold.set(true);
         reconciler.notify_changed();
         tracing::info!(backend = %welcome.backend_id, assignments = welcome.assignments,
@@ -204,6 +221,7 @@ impl<R: Runtime> Session<'_, R> {
             let next = tokio::select! {
                 next = subscription.next() => next,
                 _ = broker.connections.changed() => return SessionEnd::Reconnected,
+                () = reports.replaced() => return SessionEnd::ReportsLost,
             };
             match next {
                 Ok(Some(body)) => {

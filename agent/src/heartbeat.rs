@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dockhost_domain::ids::AgentRunId;
 use dockhost_domain::reported::{BackendAddress, ShortText};
 use dockhost_domain::subject::Channel;
-use dockhost_domain::wire::Heartbeat;
+use dockhost_domain::wire::{Heartbeat, HeartbeatAnswer};
 use sysinfo::System;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use crate::hold::Hold;
 use crate::key::ApiKey;
 use crate::machine_status::SharedStatus;
 use crate::nodes::{Sign, Trouble};
+use crate::reports_stream::ReportsStream;
 
 /// Interval between heartbeats while nothing changes.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -88,6 +89,8 @@ pub struct HeartbeatSource<'a> {
     pub status: &'a SharedStatus,
     /// Whether the server accepts this agent.
     pub hold: &'a Hold,
+    /// Takes what the answers say about the stream of reports.
+    pub reports: &'a ReportsStream,
 }
 
 impl HeartbeatSource<'_> {
@@ -134,7 +137,7 @@ pub async fn run_heartbeats(
                 let (client, subject, body) = (client.clone(), subject.clone(), Bytes::from(body));
                 // With one address there is no node to go to.
                 if addresses > 1 && question.as_ref().is_none_or(AbortOnDropHandle::is_finished) {
-                    let asked = tokio::spawn(ask(client, subject, body, trouble.clone()));
+                    let asked = tokio::spawn(ask(client, subject, body, trouble.clone(), source.reports.clone()));
                     question = Some(AbortOnDropHandle::new(asked));
                 } else if let Err(error) = client.publish(subject, body).await {
                     tracing::debug!(%error, "could not send a heartbeat");
@@ -158,11 +161,17 @@ pub async fn run_heartbeats(
 }
 
 /// Sends a heartbeat as a question: a server whose broker works answers it. Without a server the broker says so at once.
-async fn ask(client: Client, subject: String, body: Bytes, trouble: Trouble) {
+async fn ask(client: Client, subject: String, body: Bytes, trouble: Trouble, reports: ReportsStream) {
     let request = Request::new().payload(body).timeout(Some(ANSWER_TIMEOUT));
     let answer = client.send_request(subject, request).await;
-    if let Err(error) = &answer {
-        tracing::debug!(%error, "no server answered a heartbeat");
+    match &answer {
+        // Earlier servers answer without a body.
+        Ok(message) => {
+            if let Ok(HeartbeatAnswer { reports_created_at }) = serde_json::from_slice(&message.payload) {
+                reports.observe(reports_created_at);
+            }
+        }
+        Err(error) => tracing::debug!(%error, "no server answered a heartbeat"),
     }
     trouble.record(Sign::Heartbeats, answer.is_ok());
 }

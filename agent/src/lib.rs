@@ -10,7 +10,7 @@
 //! - [`runtime`]: the interface to container runtimes, [`runtime::docker`] and [`runtime::simulated`].
 //! - [`reconcile`]: one worker per instance that lists, decides, executes and reports.
 //! - [`connect`], [`assignments`], [`confirm`], [`reports`], [`heartbeat`]: communication with the server; [`hold`]:
-//!   whether it accepts this agent.
+//!   whether it accepts this agent; [`reports_stream`]: whether reports were lost.
 //! - [`machine_status`], [`engine_probe`]: whether this machine can run containers now, for the heartbeats.
 //! - [`images`], [`upkeep`]: what belongs to the machine and not to one instance: images, isolation rules, leftovers.
 //! - [`removal`]: removes what this backend has left in the engine.
@@ -36,6 +36,7 @@ pub mod ports;
 pub mod reconcile;
 pub mod removal;
 pub mod reports;
+pub mod reports_stream;
 pub mod runtime;
 pub mod step;
 pub mod telemetry;

@@ -223,6 +223,20 @@ pub struct Welcome {
     /// The image of new instances, so that the agent can fetch it before one needs it; the agent's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// As in [`HeartbeatAnswer`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reports_created_at: Option<u64>,
+}
+
+/// The response to a [`Heartbeat`] that was sent as a request: the sender's server works. Empty from earlier servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatAnswer {
+    /// When the stream of reports was created, in Unix milliseconds. If that is later than before, the stream was lost and
+    /// made again, and stored reports may be lost with it: report on each assignment again. Absent if the server does not
+    /// know it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reports_created_at: Option<u64>,
 }
 
 /// The request on `dockhost.confirm.<backend>`: whether an assignment is current. An agent sends it before it creates a

@@ -56,7 +56,12 @@ pub async fn open_services(
         heartbeats: Arc::clone(&replica.heartbeats) as Arc<dyn Heartbeats>,
         lost_after: replica.heartbeats.lost_after(),
         image,
+        reports: Arc::clone(replica.stream_watch.reports()),
     };
+    // Else the first hellos would be answered without it.
+    if let Ok(found) = broker.jetstream().get_stream(streams::REPORTS).await {
+        replica.stream_watch.reports().record(found.cached_info());
+    }
     let assignments = Assignments::open(agents.jetstream()).await?;
     let (holders, executor) = (Arc::clone(&replica.holders), Arc::clone(&replica.executor));
     let confirm = ConfirmHandler { assignments, holders, executor };
@@ -122,10 +127,10 @@ pub fn start_replica(
     let follower = Arc::clone(&replica.follower);
     supervisor.spawn("follower", |cancel| follower.run(start.after, start.latest, cancel));
     let heartbeats = Arc::clone(&replica.heartbeats);
-    let proof = Arc::clone(replica.connections.log.write_proof());
+    let answer = (Arc::clone(replica.connections.log.write_proof()), Arc::clone(replica.stream_watch.reports()));
     supervisor.spawn_fallible("heartbeats", |cancel| {
         let (gate, holders) = (Arc::clone(&replica.gate), Arc::clone(&replica.holders));
-        heartbeats.run(agents.client().clone(), gate, holders, proof, cancel)
+        heartbeats.run(agents.client().clone(), gate, holders, answer, cancel)
     });
     let gate = Arc::clone(&replica.gate);
     supervisor.spawn("dropped messages", |cancel| async move { gate.log_dropped(cancel).await });

@@ -18,6 +18,7 @@ use super::holders::Holders;
 use super::key_holder::{Admission, Heard, Holder, admit};
 use super::service::{RequestError, RequestHandler};
 use crate::broker::streams::ASSIGNMENTS;
+use crate::broker::streams::incarnation::LastSeen;
 use crate::common::clock;
 
 /// Looks up enrolled backends.
@@ -44,6 +45,8 @@ pub struct HelloHandler {
     pub lost_after: Duration,
     /// The image of new instances; the agents' default if absent.
     pub image: Option<String>,
+    /// The stream of reports.
+    pub reports: Arc<LastSeen>,
 }
 
 impl RequestHandler for HelloHandler {
@@ -74,6 +77,14 @@ impl RequestHandler for HelloHandler {
         let assignments = replaced.map_err(RequestError::Unavailable)?;
         let (stream, consumer) = (ASSIGNMENTS.to_owned(), backend.to_string());
         tracing::info!(%backend, %run, assignments, "hello from a backend");
-        Ok(Welcome { backend_id: backend, assignments, stream, consumer, max_containers, image: self.image.clone() })
+        Ok(Welcome {
+            backend_id: backend,
+            assignments,
+            stream,
+            consumer,
+            max_containers,
+            image: self.image.clone(),
+            reports_created_at: self.reports.created_at(),
+        })
     }
 }

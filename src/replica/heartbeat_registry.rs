@@ -7,14 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use dockhost_domain::ids::{AgentRunId, BackendId};
 use dockhost_domain::node_choice::MAX_SILENCE;
 use dockhost_domain::placement::Ineligible;
 use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::Heartbeat;
+use dockhost_domain::wire::{Heartbeat, HeartbeatAnswer};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
@@ -27,6 +26,7 @@ use crate::broker::dropped::{MessageKind, OtherAgent};
 use crate::broker::hello::Heartbeats;
 use crate::broker::holders::Holders;
 use crate::broker::key_holder::Heard as HeardHolder;
+use crate::broker::streams::incarnation::LastSeen;
 use crate::broker::write_proof::WriteProof;
 use crate::common::clock;
 
@@ -200,7 +200,7 @@ impl HeartbeatRegistry {
         client: async_nats::Client,
         gate: Arc<AgentGate>,
         holders: Arc<Holders>,
-        proof: Arc<WriteProof>,
+        (proof, reports): (Arc<WriteProof>, Arc<LastSeen>),
         cancel: CancellationToken,
     ) -> Result<(), async_nats::SubscribeError> {
         let mut messages = client.subscribe(ALL_HEARTBEATS).await?;
@@ -236,7 +236,8 @@ impl HeartbeatRegistry {
             // The agent asks whether the broker works where it is.
             if let Some(reply) = message.reply.clone().filter(|_| proof.age() < MAX_SILENCE) {
                 // Fails only if the client is closed.
-                let _ = client.publish(reply, Bytes::new()).await;
+                let answer = HeartbeatAnswer { reports_created_at: reports.created_at() };
+                let _ = client.publish(reply, serde_json::to_vec(&answer).unwrap_or_default().into()).await;
             }
             match reported::parse::<Heartbeat>(&message.payload) {
                 Ok(heartbeat) if holders.is_known_holder(backend, heartbeat.agent_run) => {

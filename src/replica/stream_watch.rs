@@ -21,9 +21,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::connect::Broker;
-use crate::broker::streams::EVENTS;
+use crate::broker::streams::incarnation::LastSeen;
 use crate::broker::streams::remake::{self, REMAKEABLE, StreamSight};
 use crate::broker::streams::step_down::step_down_consumers;
+use crate::broker::streams::{EVENTS, REPORTS};
 use crate::broker::write_proof::WriteProof;
 use crate::common::error::chain;
 use decide::{Action, Leadership, Watchdog};
@@ -54,6 +55,7 @@ const MENTIONED_FOR: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub struct StreamWatch {
     known: Mutex<Known>,
+    reports: Arc<LastSeen>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +69,12 @@ struct Known {
 }
 
 impl StreamWatch {
+    /// When the stream of reports was created.
+    #[must_use]
+    pub const fn reports(&self) -> &Arc<LastSeen> {
+        &self.reports
+    }
+
     /// The streams without a leader, and for how long.
     #[must_use]
     pub fn leaderless(&self) -> Vec<(&'static str, Duration)> {
@@ -163,8 +171,10 @@ impl StreamWatch {
         let now = Instant::now();
         for (stream, sight) in sights {
             let StreamSight::Led(info) = sight else { continue };
-            if *stream == EVENTS {
-                self.record_absent(remake::absent_copies(info));
+            match *stream {
+                EVENTS => self.record_absent(remake::absent_copies(info)),
+                REPORTS => self.reports.record(info),
+                _ => {}
             }
             lagging.observe(stream, &remake::lagging_copies(info), now);
         }

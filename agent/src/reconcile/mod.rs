@@ -218,6 +218,14 @@ impl<R: Runtime> Reconciler<R> {
         self.0.outbox.resume();
     }
 
+    /// Reports on each assignment again, also if nothing has changed: the reports so far may be lost.
+    pub fn report_again(&self) {
+        for (instance, entry) in self.0.entries().iter_mut().filter(|(_, entry)| entry.assignment.is_some()) {
+            entry.last_reported = None;
+            self.schedule(*instance, entry);
+        }
+    }
+
     /// Reports each instance that has a container but no assignment; call it when all assignments have been received.
     /// The server answers with an assignment. Until then the container stays.
     ///

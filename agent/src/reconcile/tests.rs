@@ -207,6 +207,10 @@ impl ReportCollector {
         self.0.lock().unwrap().len()
     }
 
+    fn last(&self) -> Report {
+        self.0.lock().unwrap().last().cloned().unwrap()
+    }
+
     fn clear(&self) {
         self.0.lock().unwrap().clear();
     }
@@ -374,6 +378,21 @@ async fn reconciler_repeated_or_older_assignment_is_ignored() {
     }
     fixture.wait_until_idle().await;
     assert_eq!((fixture.reports.count(), fixture.fake.created.load(Ordering::Relaxed)), (count, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn report_again_repeats_the_report_of_each_assignment_and_creates_nothing() {
+    let fixture = fixture(Fake::default(), 10);
+    fixture.reconciler.assign(assignment(1, 2, DesiredState::Running));
+    let before = fixture.reports.running().await;
+    fixture.wait_until_idle().await;
+    let count = fixture.reports.count();
+    fixture.reconciler.report_again();
+    fixture.wait_until_idle().await;
+    assert_eq!(fixture.reports.count(), count + 1);
+    let last = fixture.reports.last();
+    assert_eq!((last.placement, last.generation, last.kind), (before.placement, before.generation, before.kind));
+    assert_eq!(fixture.fake.created.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]

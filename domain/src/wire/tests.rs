@@ -44,6 +44,8 @@ fn message_of_each_golden_file_round_trips() {
     check::<Confirm>("confirm-run.json");
     check::<Welcome>("welcome.json");
     check::<Welcome>("welcome-image.json");
+    check::<Welcome>("welcome-reports.json");
+    check::<HeartbeatAnswer>("answer.json");
     let reports = golden::names("wire").into_iter().filter(|name| name.starts_with("report-"));
     for name in reports {
         for report in check::<Report>(&name) {
@@ -74,11 +76,13 @@ fn message_of_each_kind_has_a_golden_file() {
         "confirm-run.json",
         "confirm.json",
         "confirmed.json",
+        "answer.json",
         "heartbeat-machine.json",
         "heartbeat.json",
         "hello-run.json",
         "hello.json",
         "welcome-image.json",
+        "welcome-reports.json",
         "welcome.json",
     ]);
     expected.sort_unstable();

@@ -1,6 +1,9 @@
 //! Which of several streams of the same name this is: a stream that was lost is made again while servers run.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::Info;
 use tokio::time::{Duration, sleep};
 
 use super::StreamError;
@@ -15,6 +18,29 @@ pub struct StreamIncarnation {
     created_at: u64,
 }
 
+/// When a stream was created, by the last look at it; shared by those who tell agents.
+#[derive(Debug, Default)]
+pub struct LastSeen(AtomicU64);
+
+impl LastSeen {
+    /// Records a look. A node whose copy is broken may still describe an earlier stream.
+    pub fn record(&self, info: &Info) {
+        if let Some(created_at) = created_at(info) {
+            self.0.fetch_max(created_at, Ordering::Relaxed);
+        }
+    }
+
+    /// In Unix milliseconds; `None` before the first look.
+    #[must_use]
+    pub fn created_at(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|created_at| *created_at > 0)
+    }
+}
+
+fn created_at(info: &Info) -> Option<u64> {
+    u64::try_from(info.created.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
 /// The stream was deleted or made again.
 #[derive(Debug, thiserror::Error)]
 #[error("stream {0} was made again")]
@@ -27,9 +53,10 @@ impl StreamIncarnation {
     /// [`StreamError`], also if the stream was created before 1970.
     pub async fn read(js: &Context, stream: &'static str) -> Result<Self, StreamError> {
         let found = js.get_stream(stream).await.map_err(|error| StreamError::from_get_error(stream, error))?;
-        let millis = found.cached_info().created.unix_timestamp_nanos() / 1_000_000;
-        let created_at = u64::try_from(millis)
-            .map_err(|error| StreamError::Refused { stream: stream.to_owned(), cause: error.into() })?;
+        let created_at = created_at(found.cached_info()).ok_or_else(|| StreamError::Refused {
+            stream: stream.to_owned(),
+            cause: "it was created before 1970".into(),
+        })?;
         Ok(Self { stream, created_at })
     }
 

@@ -100,6 +100,7 @@ impl World {
             lost_after: heartbeats.lost_after(),
             heartbeats: heartbeats.clone(),
             image: Some("team/box:v1".to_owned()),
+            reports: Arc::default(),
         };
         tokio::spawn(Service::open(main.clone(), hello, Arc::default()).await.unwrap().run(CancellationToken::new()));
         let assignments = Assignments::open(main.jetstream()).await.unwrap();

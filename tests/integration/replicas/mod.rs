@@ -13,6 +13,7 @@ mod nodes;
 mod partition;
 mod power_cut;
 mod reads;
+mod reports_lost;
 mod sessions;
 mod shutdown;
 

@@ -28,6 +28,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -49,6 +50,11 @@ const MIN_ACCEPT_DELAY: Duration = Duration::from_millis(10);
 const MAX_ACCEPT_DELAY: Duration = Duration::from_secs(1);
 /// What a connection may buffer of its requests and answers, in bytes: more than a head and most answers have.
 const MAX_BUFFERED: usize = 64 << 10;
+/// What the system may buffer of a connection in each direction, in bytes; Linux takes twice as much for its own records.
+///
+/// By default, a connection may take megabytes, and some hundred clients that send requests and never read an answer fill
+/// what the system has for all connections, those to the broker among them.
+const MAX_SYSTEM_BUFFER: usize = 128 << 10;
 /// At shutdown, a connection without a request stays open for this long: a request may be on its way.
 const IDLE_GRACE: Duration = Duration::from_millis(500);
 
@@ -90,6 +96,9 @@ pub async fn serve(
     stages: ShutdownStages,
 ) -> Result<(), rustls::Error> {
     let Listener { tcp: listener, tls } = listener;
+    if let Err(error) = bound_buffers(&listener) {
+        tracing::warn!(%error, "can't bound the buffers of the API's connections");
+    }
     let tls = tls.map(|tls| tls.acceptor()).transpose()?;
     let slots = ConnectionSlots::new(limits.max, limits.trusted_proxies);
     let server = Arc::new(Server { service, tls, timeouts: limits.timeouts, stages: stages.clone() });
@@ -116,6 +125,13 @@ pub async fn serve(
     drop(listener);
     connections.close();
     connections.wait().await;
+    Ok(())
+}
+
+/// Accepted connections inherit the bounds.
+fn bound_buffers(listener: &TcpListener) -> io::Result<()> {
+    sockopt::set_socket_recv_buffer_size(listener, MAX_SYSTEM_BUFFER)?;
+    sockopt::set_socket_send_buffer_size(listener, MAX_SYSTEM_BUFFER)?;
     Ok(())
 }
 

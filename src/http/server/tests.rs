@@ -46,6 +46,19 @@ async fn read_until(client: &mut DuplexStream, end: &str) -> String {
     text
 }
 
+/// A client sends requests and never reads: what the system buffers for it is bounded.
+#[tokio::test]
+async fn listener_accepts_connections_with_bounded_buffers() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    bound_buffers(&listener).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap());
+    let (client, accepted) = tokio::join!(client, listener.accept());
+    let (_client, (accepted, _)) = (client.unwrap(), accepted.unwrap());
+    for size in [sockopt::socket_recv_buffer_size(&accepted), sockopt::socket_send_buffer_size(&accepted)] {
+        assert!((1..=2 * MAX_SYSTEM_BUFFER).contains(&size.unwrap()), "{size:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn connection_that_sends_nothing_is_closed_after_the_head_timeout() {
     let (_client, connection) = connect(&ShutdownStages::default());

@@ -47,6 +47,18 @@ const VERSIONS: &[Version] = &[
         digest: "16595c48d2cd0ec7ea37acbbc184e4523177dc7c3d36d024c154d94a1a88061d",
     },
     Version {
+        model: "users",
+        version: 1,
+        events: &[
+            "account.created.v1",
+            "account.erased.v1",
+            "account.password-changed.v1",
+            "account.profile-changed.v1",
+            "account.role-changed.v1",
+        ],
+        digest: "340bcd85368f7e82af87d3a1902efa0042d4142507ce258432661e531f3aecc2",
+    },
+    Version {
         model: "backends",
         version: 1,
         events: &["backend.connected.v1", "backend.enrolled.v1", "backend.lost.v1"],
@@ -108,6 +120,12 @@ const VERSIONS: &[Version] = &[
         version: 1,
         events: &["session.closed.v1", "session.revoked.v1", "session.started.v1"],
         digest: "ec621cce151952b03bb6c79aaa9407bbcc523af3bb1f7344fe39eb701e500f8c",
+    },
+    Version {
+        model: "sessions",
+        version: 1,
+        events: &["session.closed.v1", "session.ended.v1", "session.revoked.v1", "session.started.v1"],
+        digest: "1efb5947cb8a43e4ca5c222be9beb9fd337134f7e16140202c6bb9596f4bee9e",
     },
 ];
 

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Cluster, ClusterArgs};
 use super::confirmation;
+use crate::accounts::erase::erase;
 use crate::broker::assignments::Assignments;
 use crate::broker::streams::remake::{self, StreamSight};
 use crate::broker::streams::{LEADER_BUCKET, LEADER_STREAM};
@@ -81,7 +82,7 @@ impl EraseUser {
                 bail!("nothing was done");
             }
             let origin = Origin { actor: Actor::Operator, cause: "command:erase-user".to_owned(), trace_parent: None };
-            erasure.begin(user_id, ErasedBy::Operator, &origin).await?;
+            erase(&erasure.executor, &erasure.keyring, user_id, ErasedBy::Operator, &origin).await?;
             println!("user {user_id} is erased in the log; username and email are free");
         }
         // A broker of one node that was restarted has no such stream until a server acquires the lease.

@@ -43,7 +43,8 @@ fn expected(operation: &str) -> Option<[Access; Caller::ALL.len()]> {
     Some(match operation {
         "signUp" | "signIn" | "signUpBackend" | "signInBackend" | "health" | "home" => ANYONE,
         "signOut" | "createInstance" | "deleteInstance" | "listInstances" | "stopInstance" | "resumeInstance"
-        | "getInstance" | "getOperation" => USERS,
+        | "getInstance" | "getOperation" | "getMe" | "updateProfile" | "changePassword" | "deleteAccount"
+        | "listSessions" | "endSession" | "endOtherSessions" => USERS,
         "getBackend" => BACKENDS,
         "listUsers" | "getUser" | "changeRole" | "listBackends" | "getAnyBackend" | "listAllInstances" => {
             ADMINISTRATORS

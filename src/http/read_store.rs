@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, UserId};
 use dockhost_domain::names::Username;
+use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::StoreError;
 use dockhost_projections::backends::BackendDocument;
 use dockhost_projections::instances::{CountBy, InstanceDocument, InstanceFilter, InstanceRef};
+use dockhost_projections::sessions::SessionDocument;
 use dockhost_projections::store::{MongoStore, Page, ReadResult};
 use dockhost_projections::users::{UserDocument, UserFilter};
 use futures::FutureExt;
@@ -47,6 +49,9 @@ pub trait ReadStore: Send + Sync + 'static {
 
     /// How many instances each of these owners or backends has, by the text of its id; those without any are absent.
     fn instance_counts<'a>(&'a self, by: CountBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, u64>>;
+
+    /// A principal's sessions that have not ended at this time, the newest first.
+    fn sessions_of(&self, principal: PrincipalId, now: Timestamp) -> Read<'_, Vec<SessionDocument>>;
 
     /// Whether the database answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
@@ -91,6 +96,10 @@ impl ReadStore for MongoStore {
 
     fn instance_counts<'a>(&'a self, by: CountBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, u64>> {
         Self::instance_counts(self, by, ids).boxed()
+    }
+
+    fn sessions_of(&self, principal: PrincipalId, now: Timestamp) -> Read<'_, Vec<SessionDocument>> {
+        Self::sessions_of(self, principal, now).boxed()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

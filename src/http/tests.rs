@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use axum::http::Method;
 use dockhost_domain::aggregate::Aggregate;
-use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, UserId};
+use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::{AggregateId, ClaimKind};
 use dockhost_domain::wire::{Phase, ReportKind};
@@ -82,13 +82,17 @@ pub(super) struct Fixture {
     pub(super) other: Caller<UserId>,
     pub(super) backend: Caller<BackendId>,
     instance: InstanceId,
+    /// A session of the user that no test uses.
+    session: SessionId,
 }
 
 impl Fixture {
     pub(super) async fn new(operation: &Operation) -> Self {
         let app = TestApp::new().await;
-        // Only sign-in needs passwords, which take time to hash.
-        let (user, backend) = if operation.id.starts_with("signIn") {
+        // Passwords take time to hash.
+        let needs_password = operation.id.starts_with("signIn")
+            || operation.body_schema().is_some_and(|schema| !schema["properties"]["currentPassword"].is_null());
+        let (user, backend) = if needs_password {
             (app.signed_up_user("ada").await, app.signed_up_backend("lab-1").await)
         } else {
             (app.user("ada").await, app.backend("lab-1", 10).await)
@@ -96,7 +100,7 @@ impl Fixture {
         if operation.is_for_admins() {
             app.make_admin(user.id).await;
         }
-        let other = app.user("bob").await;
+        let other = if needs_password { app.signed_up_user("bob").await } else { app.user("bob").await };
         app.connect(backend.id).await;
         let instance = app.running_instance(&user, "web").await;
         if operation.id == "resumeInstance" {
@@ -104,7 +108,8 @@ impl Fixture {
             stop.token(&user.token).header("prefer", "respond-async").send().await;
             app.report(user.id, instance, ReportKind::InstanceStatus(observation(Phase::Stopped))).await;
         }
-        Self { app, user, other, backend, instance }
+        let (session, _) = app.start_session(user.id.into()).await;
+        Self { app, user, other, backend, instance, session }
     }
 
     fn token(&self, operation: &Operation) -> &str {
@@ -133,6 +138,7 @@ impl Fixture {
             .replace("{instanceId}", "web")
             .replace("{userId}", &self.other.id.to_string())
             .replace("{backendId}", &self.backend.id.to_string())
+            .replace("{sessionId}", &self.session.to_string())
             .replace("{id}", &self.instance.to_string());
         let request = self.app.request(operation.method.clone(), &path).header("prefer", "respond-async");
         let request = if let Some(token) = token { request.token(token) } else { request };
@@ -329,9 +335,17 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
             assert!((200..300).contains(&answer.status) || is_unknown_operation, "{}: {answer:?}", operation.id);
         }
     }
-    let begin =
-        ["changeRole", "createInstance", "resumeInstance", "signIn", "signInBackend", "signUp", "signUpBackend"]
-            .map(str::to_owned);
+    let begin = [
+        "changeRole",
+        "createInstance",
+        "resumeInstance",
+        "signIn",
+        "signInBackend",
+        "signUp",
+        "signUpBackend",
+        "updateProfile",
+    ]
+    .map(str::to_owned);
     assert_eq!(refused, BTreeSet::from(begin));
 }
 

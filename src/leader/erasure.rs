@@ -1,4 +1,4 @@
-//! Erasure of a user: the batch that starts it, and the next step of one in progress.
+//! The next step of an erasure that [`erase`](crate::accounts::erase) has begun.
 //!
 //! The next step is derived from the log, the read models and the keys each time, so an erasure can stop at any point
 //! and resume. The reaction performs the steps; the command line only shows them. The key is destroyed last, when
@@ -7,14 +7,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use dockhost_domain::account::{Account, EraseAccount, ErasedBy};
-use dockhost_domain::administrators::{AdministratorsRejected, ChangedBy, RemoveAdministrator};
-use dockhost_domain::claim::{Claim, ClaimEvent, ReleaseClaim};
-use dockhost_domain::envelope::Origin;
+use dockhost_domain::account::Account;
+use dockhost_domain::claim::{Claim, ClaimEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::session::Sessions;
-use dockhost_domain::subject::{AggregateId, AllAdministrators, ClaimKind};
+use dockhost_domain::subject::{AggregateId, ClaimKind};
 use dockhost_domain::tenancy::Tenancy;
 use dockhost_domain::wire::DesiredState;
 use dockhost_projections::read_checkpoints;
@@ -22,11 +20,8 @@ use dockhost_projections::store::MongoStore;
 
 use crate::broker::assignments::Assignments;
 use crate::common::error::Cause;
-use crate::execute::{ExecuteError, Executor};
+use crate::execute::Executor;
 use crate::sealing::Keyring;
-
-/// Attempts to append the batch. Each conflict means that a command of the user was faster.
-const MAX_BATCH_ATTEMPTS: usize = 50;
 
 /// The stores that an erasure reads and changes.
 #[derive(Clone)]
@@ -80,27 +75,6 @@ impl fmt::Display for NextStep {
     }
 }
 
-/// Why an erasure did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum EraseError {
-    /// No account has this id.
-    #[error("there is no such user")]
-    NoSuchUser,
-    /// Nobody else is an administrator. Nothing was stored.
-    #[error(transparent)]
-    Administrator(#[from] AdministratorsRejected),
-    /// Each attempt conflicted with a command of the user. Nothing was stored.
-    #[error("the account changed during each attempt; try again")]
-    Busy,
-    /// The log could not be read or written.
-    #[error(transparent)]
-    Log(Cause),
-}
-
-fn log_error<E: Into<Cause>>(error: E) -> EraseError {
-    EraseError::Log(error.into())
-}
-
 impl ErasureProcess {
     /// Finds a user by id, email address or username. A name without an owner finds its last owner if that one is erased.
     ///
@@ -122,57 +96,6 @@ impl ErasureProcess {
         };
         let id = UserId::from_uuid(last.owner.uuid());
         Ok(self.executor.confirmed::<Account>(id).await?.state.erased.then_some(id))
-    }
-
-    /// Appends one atomic batch: the account is erased, its names are released, and an administrator is none any more.
-    /// Idempotent.
-    ///
-    /// # Errors
-    /// [`EraseError`].
-    pub async fn begin(&self, user_id: UserId, by: ErasedBy, origin: &Origin) -> Result<(), EraseError> {
-        for _ in 0..MAX_BATCH_ATTEMPTS {
-            let account = self.executor.confirmed::<Account>(user_id).await.map_err(log_error)?.state;
-            if account.erased {
-                return Ok(());
-            }
-            let details = &account.profile.as_ref().ok_or(EraseError::NoSuchUser)?.details;
-            let username = details.username.plain().map(|name| self.keyring.claim(ClaimKind::Username, name.as_str()));
-            let email = details
-                .email
-                .plain()
-                .filter(|email| !email.is_empty())
-                .map(|email| self.keyring.claim(ClaimKind::Email, email));
-            let mut batch = self.executor.batch(origin.clone());
-            match batch.decide(user_id, &EraseAccount { by }).await {
-                Ok(()) => {}
-                Err(ExecuteError::Rejected(_)) => return Err(EraseError::NoSuchUser),
-                Err(error) => return Err(log_error(error)),
-            }
-            if account.is_admin() {
-                let remove = RemoveAdministrator { user_id, by: ChangedBy::Operator };
-                match batch.decide(AllAdministrators, &remove).await {
-                    Ok(()) => {}
-                    Err(ExecuteError::Rejected(last)) => return Err(last.into()),
-                    Err(error) => return Err(log_error(error)),
-                }
-            }
-            for claim in username.into_iter().chain(email) {
-                match batch.decide(claim, &ReleaseClaim { owner: user_id.into() }).await {
-                    // A name that another user owns is not released.
-                    Ok(()) | Err(ExecuteError::Rejected(_)) => {}
-                    Err(error) => return Err(log_error(error)),
-                }
-            }
-            match batch.commit().await {
-                Ok(_) => {
-                    self.keyring.mark_erased(user_id.into());
-                    return Ok(());
-                }
-                Err(error) if error.is_conflict() => {}
-                Err(error) => return Err(log_error(error)),
-            }
-        }
-        Err(EraseError::Busy)
     }
 
     /// The next step for an erased user.

@@ -1,5 +1,7 @@
 //! The account: a user's profile, until the user is erased.
 
+mod change_password;
+mod change_profile;
 mod change_role;
 mod create;
 mod erase;
@@ -14,6 +16,8 @@ use crate::personal::Personal;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
+pub use change_password::ChangePassword;
+pub use change_profile::ChangeProfile;
 pub use change_role::ChangeRole;
 pub use create::{AccountExists, CreateAccount};
 pub use erase::{EraseAccount, NoSuchAccount};
@@ -50,6 +54,12 @@ pub enum AccountEvent {
     /// The user got another role. In one batch with it, [`Administrators`](crate::administrators::Administrators) changes.
     #[serde(rename = "dockhost.account.role-changed.v1")]
     RoleChanged(RoleChanged),
+    /// The user's password was replaced.
+    #[serde(rename = "dockhost.account.password-changed.v1")]
+    PasswordChanged(PasswordChanged),
+    /// The user's email address or default SSH key was replaced.
+    #[serde(rename = "dockhost.account.profile-changed.v1")]
+    ProfileChanged(ProfileChanged),
     /// The user was erased. Reactions release their claims, delete their instances, and destroy their sealing key last.
     #[serde(rename = "dockhost.account.erased.v1")]
     Erased(Erased),
@@ -84,6 +94,24 @@ pub struct RoleChanged {
     pub role: Role,
 }
 
+/// The user's password was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordChanged {
+    /// The Argon2id verifier (PHC string) of the new password.
+    pub password_verifier: Personal<String>,
+}
+
+/// The user's email address or default SSH key was replaced; both values as they are from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProfileChanged {
+    /// Their email address, as entered. If it changed, the claims changed in the same batch.
+    pub email: Personal<String>,
+    /// The default OpenSSH public key of their instances.
+    pub ssh_public_key: Option<Personal<String>>,
+}
+
 /// The user was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -98,6 +126,8 @@ pub struct Erased {
 pub enum ErasedBy {
     /// The operator, with `dockhost erase-user`.
     Operator,
+    /// The user, with their password.
+    User,
 }
 
 /// An account; empty before sign-up and after erasure.
@@ -110,11 +140,11 @@ pub struct Account {
     pub erased: bool,
 }
 
-/// A user's profile.
+/// A user's profile as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
-    /// As entered at sign-up.
+    /// As entered at sign-up or since.
     pub details: Created,
     /// The time of the sign-up.
     pub created_at: Timestamp,
@@ -138,6 +168,7 @@ impl Aggregate for Account {
     const FOLD_DIGESTS: &'static [&'static str] = &[
         "82594e38e459bd882a80d6c89f400d724575cd07a2959696d91e52832f2a57f0",
         "d508a6c511168f7059898bf58426de1a889257aa83b07a9d350e322d6cd20b5f",
+        "5313ef136880667b5d385d6172979d535b53a34959d9488daf8bd689b3cd281d",
     ];
 
     fn subject(id: UserId) -> AggregateId {
@@ -157,6 +188,17 @@ impl Aggregate for Account {
             AccountEvent::RoleChanged(changed) => {
                 if let Some(profile) = &mut self.profile {
                     profile.role = changed.role;
+                }
+            }
+            AccountEvent::PasswordChanged(changed) => {
+                if let Some(profile) = &mut self.profile {
+                    profile.details.password_verifier = changed.password_verifier.clone();
+                }
+            }
+            AccountEvent::ProfileChanged(changed) => {
+                if let Some(profile) = &mut self.profile {
+                    profile.details.email = changed.email.clone();
+                    profile.details.ssh_public_key.clone_from(&changed.ssh_public_key);
                 }
             }
             AccountEvent::Erased(_) => *self = Self { profile: None, erased: true },

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use super::{Closed, Revoked, SessionEvent, Sessions, Started};
+use super::{Closed, Ended, Revoked, SessionEvent, Sessions, Started};
 use crate::aggregate::{Command, CommandClass};
 use crate::ids::SessionId;
 
@@ -61,8 +61,31 @@ impl Command for RevokeSession {
     }
 }
 
-/// Keeps the size of `closed` well below the broker's limit.
+/// Keeps the size of `ended` and `closed` well below the broker's limit.
 const MAX_SESSIONS_PER_EVENT: usize = 5000;
+
+/// End all sessions, except at most one. The caller repeats it until it decides nothing: each call ends at most
+/// [`MAX_SESSIONS_PER_EVENT`].
+#[derive(Debug, Clone, Copy)]
+pub struct EndSessions {
+    /// The session that stays.
+    pub except: Option<SessionId>,
+}
+
+impl Command for EndSessions {
+    type Aggregate = Sessions;
+    type Rejection = Infallible;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
+
+    fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, Infallible> {
+        let others = state.live.keys().copied().filter(|session| Some(*session) != self.except);
+        let session_ids: Vec<_> = others.take(MAX_SESSIONS_PER_EVENT).collect();
+        Ok((!session_ids.is_empty()).then_some(SessionEvent::Ended(Ended { session_ids })))
+    }
+}
 
 /// End all sessions for good. The caller repeats it until it decides nothing: above [`MAX_SESSIONS_PER_EVENT`], each
 /// call revokes one session.
@@ -129,6 +152,29 @@ mod tests {
             .state;
         assert!(!sessions.is_live(session(1), at(50)));
         assert!(sessions.is_live(session(2), at(50)));
+    }
+
+    #[test]
+    fn sessions_ended_but_one_leaves_that_one() {
+        let all = [1, 2, 3].map(|n| SessionEvent::Started(started(n, 100)));
+        let sessions = given(all)
+            .when(EndSessions { except: Some(session(2)) })
+            .then(SessionEvent::Ended(Ended { session_ids: vec![session(1), session(3)] }))
+            .when(EndSessions { except: Some(session(2)) })
+            .then_nothing()
+            .state;
+        assert!([1, 2, 3].map(|n| sessions.is_live(session(n), at(50))) == [false, true, false]);
+    }
+
+    #[test]
+    fn sessions_ended_can_start_again() {
+        let sessions = given([SessionEvent::Started(started(1, 100))])
+            .when(EndSessions { except: None })
+            .then(SessionEvent::Ended(Ended { session_ids: vec![session(1)] }))
+            .when(StartSession(started(2, 100)))
+            .then(SessionEvent::Started(started(2, 100)))
+            .state;
+        assert!(!sessions.is_closed() && sessions.is_live(session(2), at(50)));
     }
 
     #[test]
@@ -199,7 +245,7 @@ mod tests {
                     Some(SessionEvent::Started(_)) => drop(all.insert(who, now + duration.unwrap_or(0))),
                     Some(SessionEvent::Revoked(_)) => drop(all.remove(&who)),
                     // Rejected, or nothing to revoke.
-                    Some(SessionEvent::Closed(_)) | None => {}
+                    Some(SessionEvent::Ended(_) | SessionEvent::Closed(_)) | None => {}
                 }
                 sessions = event.into_iter().fold(sessions, |sessions, event| sessions.and_at(now, event));
                 for who in 0..6 {

@@ -12,7 +12,7 @@ use crate::ids::{PrincipalId, SessionId};
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
-pub use decide::{CloseSessions, RevokeSession, StartRejected, StartSession};
+pub use decide::{CloseSessions, EndSessions, RevokeSession, StartRejected, StartSession};
 
 /// The events of a principal's sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub enum SessionEvent {
     /// The principal signed out.
     #[serde(rename = "dockhost.session.revoked.v1")]
     Revoked(Revoked),
+    /// Several sessions ended at once, because the principal, or an administrator, ended them.
+    #[serde(rename = "dockhost.session.ended.v1")]
+    Ended(Ended),
     /// The principal was erased: all sessions end, and no new one can start.
     #[serde(rename = "dockhost.session.closed.v1")]
     Closed(Closed),
@@ -45,6 +48,14 @@ pub struct Started {
 pub struct Revoked {
     /// The ended session.
     pub session_id: SessionId,
+}
+
+/// Several sessions ended at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// The ended sessions.
+    pub session_ids: Vec<SessionId>,
 }
 
 /// The principal was erased.
@@ -70,6 +81,11 @@ impl Sessions {
         self.live.get(&session).is_some_and(|expires_at| now < *expires_at)
     }
 
+    /// The sessions that have not been ended, also if their tokens have expired.
+    pub fn ids(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.live.keys().copied()
+    }
+
     /// Whether all sessions have ended for good.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
@@ -81,7 +97,10 @@ impl Aggregate for Sessions {
     type Id = PrincipalId;
     type Event = SessionEvent;
 
-    const FOLD_DIGESTS: &'static [&'static str] = &["b23191970bbcd9289a32ece1e96b7fb023f55fd89eda628c08babc1e12a6318d"];
+    const FOLD_DIGESTS: &'static [&'static str] = &[
+        "b23191970bbcd9289a32ece1e96b7fb023f55fd89eda628c08babc1e12a6318d",
+        "aa7b9df8bc3f58d64b8ab3294b96aa95d94e7165d6875d37b80e0af63b7ad0df",
+    ];
 
     fn subject(id: PrincipalId) -> AggregateId {
         AggregateId::Session(id)
@@ -101,6 +120,9 @@ impl Aggregate for Sessions {
             }
             SessionEvent::Revoked(revoked) => {
                 self.live.remove(&revoked.session_id);
+            }
+            SessionEvent::Ended(ended) => {
+                self.live.retain(|session, _| !ended.session_ids.contains(session));
             }
             SessionEvent::Closed(_) => *self = Self { live: BTreeMap::new(), closed: true },
         }

@@ -13,13 +13,14 @@ use crate::model::ReadModel;
 
 impl ReadModel for Sessions {
     const KIND: &'static str = "session";
-    // No request waits for the documents, and sign-ins come in bursts.
+    // Sign-ins come in bursts, and few requests wait for the documents.
     const DEBOUNCE: Duration = Duration::from_millis(250);
 
     fn keys(event: &Envelope) -> Vec<SessionId> {
         match &event.event {
             Event::Session(SessionEvent::Started(started)) => vec![started.session_id],
             Event::Session(SessionEvent::Revoked(revoked)) => vec![revoked.session_id],
+            Event::Session(SessionEvent::Ended(ended)) => ended.session_ids.clone(),
             Event::Session(SessionEvent::Closed(closed)) => closed.session_ids.clone(),
             Event::Account(_) | Event::Administrators(_) | Event::Claim(_) | Event::Backend(_) | Event::Tenancy(_) => {
                 Vec::new()
@@ -40,9 +41,10 @@ impl ReadModel for Sessions {
                     seq: recorded.sequence,
                 })
             }
-            (Event::Session(SessionEvent::Revoked(_) | SessionEvent::Closed(_)), AggregateId::Session(_)) => {
-                document.map(|session| SessionDocument { revoked_at: Some(time), ..session })
-            }
+            (
+                Event::Session(SessionEvent::Revoked(_) | SessionEvent::Ended(_) | SessionEvent::Closed(_)),
+                AggregateId::Session(_),
+            ) => document.map(|session| SessionDocument { revoked_at: Some(time), ..session }),
             _ => document,
         }
     }

@@ -1,7 +1,8 @@
-//! The read model `sessions`: one document per session, for operators. Requests are authenticated from the log and the
+//! The read model `sessions`: one document per session, for its user and for operators. Requests are authenticated from the log and the
 //! follower, never from this model.
 
 mod document;
 mod fold;
+mod query;
 
 pub use document::{SessionDocument, Sessions};

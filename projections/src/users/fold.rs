@@ -30,6 +30,12 @@ impl ReadModel for Users {
             Event::Account(AccountEvent::RoleChanged(changed)) => {
                 document.map(|user| UserDocument { role: changed.role, ..user })
             }
+            Event::Account(AccountEvent::PasswordChanged(_)) => document,
+            Event::Account(AccountEvent::ProfileChanged(changed)) => document.map(|user| UserDocument {
+                email: changed.email.plain().cloned(),
+                ssh_public_key: changed.ssh_public_key.as_ref().and_then(|key| key.plain().cloned()),
+                ..user
+            }),
             Event::Account(AccountEvent::Erased(_)) => document.map(|user| UserDocument {
                 username: None,
                 email: None,

@@ -3,11 +3,17 @@
 pub mod backend_signin;
 pub mod backend_signup;
 mod change;
+pub mod change_password;
 pub mod create_instance;
+pub mod delete_account;
 pub mod delete_instance;
+pub mod end_session;
+pub mod end_sessions;
+mod own_password;
 pub mod resume_instance;
 mod sessions;
 pub mod signin;
 pub mod signout;
 pub mod signup;
 pub mod stop_instance;
+pub mod update_profile;

@@ -76,7 +76,7 @@ fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     Ok(String::deserialize(deserializer)?.trim().to_owned())
 }
 
-fn ssh_public_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub fn ssh_public_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let key = Option::<String>::deserialize(deserializer)?;
     key.map(|key| ssh_key::normalise(&key)).transpose().map_err(Error::custom)
 }
@@ -102,7 +102,7 @@ fn username_taken() -> ApiError {
     ApiError::new(Code::UsernameTaken, "this username is taken")
 }
 
-fn email_taken() -> ApiError {
+pub fn email_taken() -> ApiError {
     ApiError::new(Code::EmailTaken, "this email address is taken")
 }
 

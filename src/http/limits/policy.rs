@@ -17,7 +17,7 @@ const MAX_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 pub enum Endpoint {
     /// Signing up as a user.
     SignUp,
-    /// Signing in as a user.
+    /// Signing in as a user, and what else checks a user's password.
     SignIn,
     /// Registering a backend.
     BackendSignUp,
@@ -55,7 +55,8 @@ impl Endpoint {
         Some(match (method, route) {
             (&Method::GET | &Method::HEAD, _) => Self::Read,
             (_, "user/signup") => Self::SignUp,
-            (_, "user/signin") => Self::SignIn,
+            // Each checks a password.
+            (_, "user/signin" | "user/me" | "user/me/password") => Self::SignIn,
             (_, "backend/signup") => Self::BackendSignUp,
             (_, "backend/signin") => Self::BackendSignIn,
             (&Method::POST, "user/instance") => Self::Create,

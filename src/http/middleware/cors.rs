@@ -17,7 +17,7 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 pub fn layer(app: &App) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_credentials(true)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

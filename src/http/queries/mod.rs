@@ -5,4 +5,6 @@ pub mod health;
 pub mod home;
 pub mod instance;
 pub mod instances;
+pub mod me;
 pub mod operation;
+pub mod sessions;

@@ -63,6 +63,8 @@ codes! {
         "Invalid username or password.";
     Forbidden, "forbidden", FORBIDDEN,
         "Only administrators may do this.";
+    WrongPassword, "wrong_password", FORBIDDEN,
+        "The current password is wrong.";
     ForeignOrigin, "foreign_origin", FORBIDDEN,
         "A page of another origin sent a command with the cookie; only `FRONTEND_URL` and this server's own pages may.";
     SignupClosed, "signup_closed", FORBIDDEN,

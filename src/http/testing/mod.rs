@@ -300,11 +300,17 @@ impl TestApp {
     }
 
     async fn session(&self, principal: PrincipalId, tokens: &Tokens) -> String {
-        let session = SessionId::from_uuid(clock::fresh_uuid());
-        let (now, expires_at) = (clock::now(), clock::now().after(Duration::from_secs(3600)));
-        let start = StartSession(Started { session_id: session, expires_at });
+        let (session, expires_at) = self.start_session(principal).await;
+        tokens.issue(Bearer { principal, session }, clock::now(), expires_at).unwrap()
+    }
+
+    /// The principal signs in once more; returns the session and when it expires.
+    pub async fn start_session(&self, principal: PrincipalId) -> (SessionId, Timestamp) {
+        let session_id = SessionId::from_uuid(clock::fresh_uuid());
+        let expires_at = clock::now().after(Duration::from_secs(3600));
+        let start = StartSession(Started { session_id, expires_at });
         self.app.executor.execute(principal, origin(), start).await.unwrap();
-        tokens.issue(Bearer { principal, session }, now, expires_at).unwrap()
+        (session_id, expires_at)
     }
 
     /// Requests an instance without waiting for it; returns its id.

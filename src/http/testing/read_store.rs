@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, UserId};
 use dockhost_domain::names::Username;
+use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::StoreError;
 use dockhost_projections::backends::{BackendDocument, Backends};
 use dockhost_projections::instances::{CountBy, InstanceDocument, InstanceFilter, InstanceRef, Instances};
+use dockhost_projections::sessions::{SessionDocument, Sessions};
 use dockhost_projections::store::{ModelState, Page, ReadResult};
 use dockhost_projections::users::{UserDocument, UserFilter, Users};
 use dockhost_projections::{Document, ReadModel};
@@ -138,6 +140,17 @@ impl ReadStore for MemoryReadStore {
             counts
         });
         self.read(counted)
+    }
+
+    fn sessions_of(&self, principal: PrincipalId, now: Timestamp) -> Read<'_, Vec<SessionDocument>> {
+        let is_live = |session: &SessionDocument| {
+            session.principal_id == principal && session.revoked_at.is_none() && now < session.expires_at
+        };
+        self.read(self.documents::<Sessions>().map(|mut documents| {
+            documents.retain(is_live);
+            documents.sort_by_key(|session| std::cmp::Reverse((session.started_at, session.session_id)));
+            documents
+        }))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -3,6 +3,7 @@
 use dockhost_domain::account::{Profile, Role as AccountRole};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::timestamp::Timestamp;
+use dockhost_projections::users::UserDocument;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -59,6 +60,17 @@ impl User {
             email: profile.details.email.plain().filter(|email| !email.is_empty()).cloned(),
             role: profile.role.into(),
             created_at: profile.created_at,
+        }
+    }
+
+    /// The user of a document.
+    pub fn of_document(document: UserDocument) -> Self {
+        Self {
+            id: document.user_id,
+            username: document.username.map(|name| name.to_string()),
+            email: document.email.filter(|email| !email.is_empty()),
+            role: document.role.into(),
+            created_at: document.created_at,
         }
     }
 }

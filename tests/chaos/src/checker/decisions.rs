@@ -3,7 +3,9 @@
 //! The checker reconstructs each event's command and decides it with the domain's own rules on the state before the event.
 //! It takes from the event what depended on the machines of that time (the chosen machine, the deadline).
 
-use dockhost_domain::account::{Account, AccountEvent, ChangeRole, CreateAccount, EraseAccount};
+use dockhost_domain::account::{
+    Account, AccountEvent, ChangePassword, ChangeProfile, ChangeRole, CreateAccount, EraseAccount,
+};
 use dockhost_domain::administrators::{
     AddAdministrator, Administrators, AdministratorsEvent, ChangedBy, RemoveAdministrator,
 };
@@ -15,9 +17,10 @@ use dockhost_domain::claim::{Claim, ClaimEvent, ReleaseClaim, TakeClaim};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, UserId};
+use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::{Candidate, Choice};
 use dockhost_domain::reported::ShortText;
-use dockhost_domain::session::{CloseSessions, RevokeSession, SessionEvent, Sessions, StartSession};
+use dockhost_domain::session::{CloseSessions, EndSessions, RevokeSession, SessionEvent, Sessions, StartSession};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{DeletionOutcome, FailureReason, PlacementFailure, RecordedError};
 use dockhost_domain::tenancy::{
@@ -41,6 +44,17 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                 match event {
                     AccountEvent::Created(created) => same(CreateAccount(created.clone()).decide(state), recorded),
                     AccountEvent::RoleChanged(changed) => same(ChangeRole { to: changed.role }.decide(state), recorded),
+                    AccountEvent::PasswordChanged(changed) => {
+                        same(ChangePassword(changed.clone()).decide(state), recorded)
+                    }
+                    AccountEvent::ProfileChanged(changed) => {
+                        let text = |value: &Personal<String>| value.plain().cloned();
+                        let change = ChangeProfile {
+                            email: text(&changed.email),
+                            ssh_public_key: Some(changed.ssh_public_key.as_ref().and_then(text)),
+                        };
+                        same(change.decide(state), recorded)
+                    }
                     AccountEvent::Erased(erased) => same(EraseAccount { by: erased.by }.decide(state), recorded),
                 }
             }),
@@ -79,6 +93,10 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                     SessionEvent::Revoked(revoked) => {
                         let command = RevokeSession { session_id: revoked.session_id };
                         same(command.decide(state), &logged.recorded.envelope.event)
+                    }
+                    SessionEvent::Ended(ended) => {
+                        let except = state.ids().find(|session| !ended.session_ids.contains(session));
+                        same(EndSessions { except }.decide(state), &logged.recorded.envelope.event)
                     }
                     SessionEvent::Closed(_) => same(CloseSessions.decide(state), &logged.recorded.envelope.event),
                 });

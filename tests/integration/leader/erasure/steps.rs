@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dockhost::accounts::erase::erase;
 use dockhost::app::secrets::Secrets;
 use dockhost::broker::assignments::Assignments;
 use dockhost::common::clock;
@@ -75,8 +76,8 @@ async fn erasure_stopped_after_any_step_is_completed_by_the_next_leader() {
     // Without a leader only this test performs steps.
     world.kill_replica(0).await;
     for (steps, user) in users.iter().enumerate() {
-        erasure.begin(*user, ErasedBy::Operator, &origin()).await.unwrap();
-        erasure.begin(*user, ErasedBy::Operator, &origin()).await.unwrap();
+        erase(&erasure.executor, &erasure.keyring, *user, ErasedBy::Operator, &origin()).await.unwrap();
+        erase(&erasure.executor, &erasure.keyring, *user, ErasedBy::Operator, &origin()).await.unwrap();
         for _ in 0..steps {
             let performed = step(&erasure, *user).await;
             assert!(performed || steps > 4, "after {steps} steps: {:?}", erasure.next_step(*user).await);

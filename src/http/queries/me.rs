@@ -1,0 +1,80 @@
+//! `GET /api/v2/user/me`: the caller.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use dockhost_projections::users::Users;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::app::App;
+use crate::http::consistency::{self, LogPosition};
+use crate::http::extract::{CurrentUser, ReadPosition};
+use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
+use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::views::User;
+
+/// A user, as they see themselves.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Me {
+    #[serde(flatten)]
+    user: User,
+    /// The SSH key of instances that are created without one.
+    #[schema(required)]
+    ssh_public_key: Option<String>,
+    /// How many instances they may have; null for no limit.
+    #[schema(required)]
+    max_instances: Option<u32>,
+}
+
+error_responses!(MeErrors: CALLER, READ_MODEL, &[Code::NotFound]);
+
+/// Get your account
+#[utoipa::path(
+    get,
+    path = "/api/v2/user/me",
+    operation_id = "getMe",
+    tag = "Users",
+    security(("userToken" = []), ("userCookie" = [])),
+    params(ReadPosition),
+    responses(
+        (status = 200, description = "The account.", body = Success<Me>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
+        )),
+        MeErrors,
+    ),
+)]
+pub async fn get(
+    CurrentUser { user_id, .. }: CurrentUser,
+    State(app): State<Arc<App>>,
+    position: ReadPosition,
+) -> Result<Reply<Me>, ApiError> {
+    let shown = consistency::read::<Users, _>(&app, position, || app.store.user(user_id)).await?;
+    let position = shown.position(&app, shown.value.iter().map(|user| user.seq));
+    let document = shown.value.ok_or_else(|| ApiError::not_found("user"))?;
+    let ssh_public_key = document.ssh_public_key.clone();
+    let data = Me { user: User::of_document(document), ssh_public_key, max_instances: app.settings.quota };
+    Ok(Reply::ok("your account", data).stale(shown.stale_since).position(position))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::{SSH_KEY, TestApp};
+
+    #[tokio::test]
+    async fn get_me_shows_the_caller_without_secrets() {
+        let app = TestApp::with(|settings| settings.quota = Some(5)).await;
+        let (user, _) = (app.user("ada").await, app.user("eve").await);
+        let answer = app.get("/api/v2/user/me").token(&user.token).send().await;
+        let created_at = answer.data()["createdAt"].clone();
+        let expected = json!({
+            "id": user.id, "username": "ada", "email": "ada@example.org", "role": "user", "createdAt": created_at,
+            "sshPublicKey": SSH_KEY, "maxInstances": 5,
+        });
+        assert_eq!(answer.data(), &expected);
+    }
+}

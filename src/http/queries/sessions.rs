@@ -1,0 +1,98 @@
+//! `GET /api/v2/user/sessions`: the caller's sessions.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use dockhost_domain::ids::SessionId;
+use dockhost_domain::timestamp::Timestamp;
+use dockhost_projections::sessions::Sessions;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::common::clock;
+use crate::http::app::App;
+use crate::http::consistency::{self, LogPosition};
+use crate::http::extract::{CurrentUser, ReadPosition};
+use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
+use crate::http::response::{ApiError, Reply, Success};
+
+/// A session: a sign-in whose token is valid.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    #[schema(value_type = Uuid)]
+    id: SessionId,
+    /// When the user signed in.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    /// When its token expires.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    /// Whether the request was made with it.
+    is_current: bool,
+}
+
+error_responses!(SessionsErrors: CALLER, READ_MODEL);
+
+/// List your sessions
+///
+/// The newest first, without those that have ended or expired.
+#[utoipa::path(
+    get,
+    path = "/api/v2/user/sessions",
+    operation_id = "listSessions",
+    tag = "Users",
+    security(("userToken" = []), ("userCookie" = [])),
+    params(ReadPosition),
+    responses(
+        (status = 200, description = "The sessions.", body = Success<Vec<Session>>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
+        )),
+        SessionsErrors,
+    ),
+)]
+pub async fn get(
+    CurrentUser { user_id, session_id }: CurrentUser,
+    State(app): State<Arc<App>>,
+    position: ReadPosition,
+) -> Result<Reply<Vec<Session>>, ApiError> {
+    let now = clock::now();
+    let read = || app.store.sessions_of(user_id.into(), now);
+    let shown = consistency::read::<Sessions, _>(&app, position, read).await?;
+    let sessions = shown.value.iter().map(|session| Session {
+        id: session.session_id,
+        started_at: session.started_at,
+        expires_at: session.expires_at,
+        is_current: session.session_id == session_id,
+    });
+    let position = shown.position(&app, shown.value.iter().map(|document| document.seq));
+    Ok(Reply::ok("your sessions", sessions.collect::<Vec<_>>()).stale(shown.stale_since).position(position))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::{PASSWORD, TestApp};
+
+    #[tokio::test]
+    async fn list_sessions_has_the_callers_live_ones_the_newest_first() {
+        let app = TestApp::new().await;
+        let user = app.signed_up_user("ada").await;
+        app.user("eve").await;
+        let sign_in = async || {
+            let answer =
+                app.post("/api/v2/user/signin", json!({ "username": "ada", "password": PASSWORD })).send().await;
+            answer.data()["accessToken"].as_str().unwrap().to_owned()
+        };
+        let (ended, last) = (sign_in().await, sign_in().await);
+        app.post("/api/v2/user/signout", json!({})).token(&ended).send().await;
+        let current = async |token: &str| {
+            let answer = app.get("/api/v2/user/sessions").token(token).send().await;
+            let sessions = answer.data().as_array().unwrap().clone();
+            sessions.iter().map(|session| session["isCurrent"].as_bool().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!((current(&user.token).await, current(&last).await), (vec![false, true], vec![true, false]));
+    }
+}

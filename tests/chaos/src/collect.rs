@@ -9,6 +9,7 @@ use async_nats::jetstream::Context;
 use dockhost::app::secrets::Secrets;
 use dockhost::broker::connect::Broker;
 use dockhost::broker::consumer::ordered::{OrderedConfig, OrderedConsumer};
+use dockhost::broker::streams::store_probe::REPORTS_PROBE;
 use dockhost::broker::streams::{ASSIGNMENTS, EVENTS, REPORTS, TIMERS};
 use dockhost::common::clock;
 use dockhost::common::error::Cause;
@@ -63,9 +64,17 @@ pub async fn observe(system: &System) -> Result<Observation, Cause> {
         assignments: assignments(js).await?,
         consumers: consumers(js).await?,
         timers: subjects(js, TIMERS, ALL_TIMERS).await?,
-        reports: js.get_stream(REPORTS).await?.cached_info().state.messages,
+        reports: reports(js).await?,
         health,
     })
+}
+
+/// Messages in REPORTS, without the servers' probes.
+async fn reports(js: &Context) -> Result<u64, Cause> {
+    let stream = js.get_stream(REPORTS).await?;
+    let listed: Vec<(String, usize)> = stream.info_with_subjects(">").await?.try_collect().await?;
+    let reports = listed.into_iter().filter(|(subject, _)| subject != REPORTS_PROBE);
+    Ok(reports.map(|(_, count)| count as u64).sum())
 }
 
 async fn fetch_health(url: &str) -> Value {

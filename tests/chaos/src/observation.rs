@@ -109,7 +109,7 @@ pub struct Observation {
     pub consumers: Vec<Consumer>,
     /// The subjects of the messages in TIMERS.
     pub timers: Vec<String>,
-    /// Messages in REPORTS.
+    /// Reports that wait in REPORTS.
     pub reports: u64,
     /// Each replica's response to `GET /health`; null without a response.
     pub health: Vec<Value>,

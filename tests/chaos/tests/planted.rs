@@ -641,6 +641,19 @@ fn checker_false_health_violates_i20() {
     assert_eq!(violations_of_i20(|_| false), Vec::<String>::new());
 }
 
+/// A paused replica answers late, and what it answers then is true then.
+#[test]
+fn checker_late_answer_about_health_is_no_false_alarm() {
+    let mut report = valid_report();
+    probe_for_a_minute(&mut report, |_| true);
+    let is_health = |operation: &&mut Operation| Probe::of(operation) == Some(Probe::Health);
+    let late = report.history.iter_mut().filter(is_health).max_by_key(|operation| operation.begun.ms).unwrap();
+    late.begun = moment(1_030_000);
+    late.outcome = Outcome::Answered { status: 503, code: String::new(), position: None, data: Value::Null };
+    let found = check(&report).into_iter().filter(|violation| violation.invariant == Invariant::I20);
+    assert_eq!(found.map(|violation| violation.what).collect::<Vec<_>>(), Vec::<String>::new());
+}
+
 #[test]
 fn availability_table_shows_the_gaps_of_each_fault() {
     let mut report = valid_report();

@@ -97,9 +97,12 @@ fn check_well(replica: usize, health: &[&Operation], spans: &[(u64, u64)], probe
 fn check_false_alarms(report: &Report, replica: usize, health: &[&Operation], violations: &mut Violations) {
     let alarm = |one: &Operation| matches!(one.outcome, Outcome::Answered { status, .. } if status != 200);
     for span in health.chunk_by(|one, next| alarm(one) == alarm(next)).filter(|span| alarm(span[0])) {
-        let (from, to) = (span[0].begun.ms, span[span.len() - 1].ended.ms);
+        // From the first answer on: a paused replica answers late.
+        let (from, to) = (span[0].ended.ms, span[span.len() - 1].ended.ms);
         // A replica whose clock is wrong may call itself not ready.
-        if to - from <= BOUND || overlaps(report, (from, to), |fault| fault.kinds.contains(&Kind::ClockReplica)) {
+        if to.saturating_sub(from) <= BOUND
+            || overlaps(report, (from, to), |fault| fault.kinds.contains(&Kind::ClockReplica))
+        {
             continue;
         }
         let all_succeed = [Probe::Stored, Probe::Read, Probe::CarriedOut].into_iter().all(|probe| {

@@ -67,8 +67,8 @@ pub fn document() -> OpenApi {
     let mut document = router::api().into_openapi();
     let mut referenced = BTreeSet::new();
     for item in document.paths.paths.values_mut() {
-        let PathItem { get, put, post, delete, .. } = item;
-        for operation in [get, put, post, delete].into_iter().flatten() {
+        let PathItem { get, put, post, patch, delete, head, options, trace, .. } = item;
+        for operation in [get, put, post, patch, delete, head, options, trace].into_iter().flatten() {
             describe_layers(operation);
             describe_optional_body(operation);
             referenced.extend(operation.responses.responses.values().filter_map(|response| match response {

@@ -29,6 +29,7 @@ pub struct InstancesParameters {
     /// The id of their backend.
     #[param(value_type = Option<Uuid>)]
     backend: Option<String>,
+    #[param(inline)]
     status: Option<StatusParameter>,
     /// Items of a page, 50 by default.
     #[param(minimum = 1, maximum = 200)]

@@ -77,7 +77,7 @@ error_responses!(
     operation_id = "updateProfile",
     tag = "Users",
     security(("userToken" = []), ("userCookie" = [])),
-    request_body = UpdateProfileRequest,
+    request_body = Option<UpdateProfileRequest>,
     responses(
         (status = 200, description = "The profile as it is now.", body = Success<User>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),

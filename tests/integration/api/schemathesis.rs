@@ -15,8 +15,18 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Operations that refuse some valid requests, for what only the server knows: a position in another log, a key that was
 /// used with another body, a text that is not an SSH key, a common password.
-const REFUSE_VALID_REQUESTS: [&str; 6] =
-    ["getBackend", "listInstances", "getInstance", "createInstance", "signUp", "signUpBackend"];
+const REFUSE_VALID_REQUESTS: [&str; 10] = [
+    "getBackend",
+    "getMe",
+    "listSessions",
+    "listInstances",
+    "getInstance",
+    "createInstance",
+    "changePassword",
+    "updateProfile",
+    "signUp",
+    "signUpBackend",
+];
 
 /// Where `make tools` installs Schemathesis: below cargo's target directory.
 fn installed() -> PathBuf {

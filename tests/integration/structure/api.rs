@@ -18,6 +18,28 @@ fn openapi_snapshot_is_current() {
     assert!(text("docs/openapi.json").trim_end() == openapi::json().unwrap(), "docs/openapi.json is outdated; {renew}");
 }
 
+/// Every reference within the document, wherever it stands.
+fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.get("$ref").and_then(Value::as_str));
+            members.values().for_each(|member| references(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn openapi_every_reference_resolves() {
+    let (document, mut found) = (document(), BTreeSet::new());
+    references(&document, &mut found);
+    assert!(found.len() > 50, "too few references: {found:?}");
+    for reference in found {
+        assert!(document.pointer(&reference[1..]).is_some(), "the document has no {reference}");
+    }
+}
+
 /// The answers of all operations, references resolved.
 fn answers(document: &Value) -> Vec<Value> {
     let members = |value: &Value| value.as_object().unwrap().values().cloned().collect::<Vec<_>>();

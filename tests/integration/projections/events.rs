@@ -7,10 +7,11 @@ use dockhost_domain::aggregate::Meta;
 use dockhost_domain::backend::{BackendEvent, Connected, Enrolled};
 use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
-use dockhost_domain::ids::{BackendId, EventId, InstanceId, UserId};
+use dockhost_domain::ids::{BackendId, EventId, InstanceId, SessionId, UserId};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::Choice;
+use dockhost_domain::session::{Ended, SessionEvent, Started};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::TenancyEvent;
 use dockhost_domain::tenancy::event::{
@@ -69,6 +70,21 @@ pub fn made_admin(sequence: u64, n: u64) -> LogEntry {
 pub fn erased(sequence: u64, n: u64) -> LogEntry {
     let erased = Erased { by: ErasedBy::Operator };
     recorded(sequence, AggregateId::Account(user(n)), AccountEvent::Erased(erased))
+}
+
+pub fn session(n: u64) -> SessionId {
+    SessionId::from_uuid(uuid(n))
+}
+
+/// Ends at the second `expires_at`.
+pub fn signed_in(sequence: u64, owner: u64, n: u64, expires_at: u64) -> LogEntry {
+    let started = Started { session_id: session(n), expires_at: at(expires_at) };
+    recorded(sequence, AggregateId::Session(user(owner).into()), SessionEvent::Started(started))
+}
+
+pub fn sessions_ended(sequence: u64, owner: u64, ended: &[u64]) -> LogEntry {
+    let ended = Ended { session_ids: ended.iter().map(|n| session(*n)).collect() };
+    recorded(sequence, AggregateId::Session(user(owner).into()), SessionEvent::Ended(ended))
 }
 
 pub fn enrolled(sequence: u64, n: u64) -> LogEntry {

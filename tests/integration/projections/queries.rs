@@ -3,9 +3,13 @@
 use dockhost_domain::tenancy::Status;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::instances::{InstanceRef, Instances};
+use dockhost_projections::sessions::Sessions;
 use dockhost_projections::users::Users;
 
-use super::events::{at, backend, connected, deleted, enrolled, instance, requested, runs, signed_up, user};
+use super::events::{
+    at, backend, connected, deleted, enrolled, instance, requested, runs, session, sessions_ended, signed_in,
+    signed_up, user,
+};
 use super::{project, store};
 
 /// Texts that the database could interpret as expressions, operators or paths.
@@ -86,4 +90,25 @@ async fn backends_query_finds_by_id_and_lists_the_oldest_first() {
     assert_eq!(all, [backend(2), backend(1), backend(3)]);
     assert_eq!(store.backend(backend(1)).await.unwrap().value.unwrap().address.as_deref(), Some("10.0.0.1"));
     assert_eq!(store.backend(backend(9)).await.unwrap().value, None);
+}
+
+#[tokio::test]
+async fn sessions_query_returns_own_live_ones_the_newest_first() {
+    let store = store().await;
+    let events = [
+        signed_in(1, 1, 1, 100),
+        signed_in(2, 1, 2, 50),
+        signed_in(3, 1, 3, 100),
+        signed_in(4, 1, 4, 100),
+        signed_in(5, 2, 5, 100),
+        sessions_ended(6, 1, &[3]),
+    ];
+    project::<Sessions>(&store, &events).await;
+    let live = async |second| {
+        let found = store.sessions_of(user(1).into(), at(second)).await.unwrap().value;
+        found.iter().map(|session| session.session_id).collect::<Vec<_>>()
+    };
+    assert_eq!(live(49).await, [session(4), session(2), session(1)]);
+    assert_eq!(live(50).await, [session(4), session(1)]);
+    assert_eq!(live(100).await, []);
 }

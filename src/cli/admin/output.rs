@@ -59,6 +59,7 @@ fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => plain(text),
+        Some(Value::Number(number)) if number.is_f64() => format!("{:.2}", number.as_f64().unwrap_or_default()),
         Some(other) => plain(&other.to_string()),
     }
 }
@@ -80,6 +81,7 @@ mod tests {
     fn cell_has_nothing_that_a_terminal_acts_on() {
         assert_eq!(cell(Some(&json!("lab\u{1b}[31m 1\u{202e}\n"))), "lab[31m 1");
         assert_eq!(cell(Some(&json!({ "state": "ready\u{7}" }))), r#"{"state":"ready\u0007"}"#);
+        assert_eq!(cell(Some(&json!(0.041_714_8))), "0.04");
         assert_eq!((cell(None), cell(Some(&Value::Null)), cell(Some(&json!(7)))), ("-".into(), "-".into(), "7".into()));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::ids::SessionId;
+use dockhost_domain::session::Sessions as LiveSessions;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::sessions::Sessions;
 use serde::Serialize;
@@ -57,6 +58,9 @@ pub async fn get(
     State(app): State<Arc<App>>,
     position: ReadPosition,
 ) -> Result<Reply<Vec<Session>>, ApiError> {
+    // The session of the request may have started a moment ago.
+    let known = app.executor.state::<LiveSessions>(user_id.into()).await?.sequence;
+    app.wait_until_projected::<Sessions>(known).await;
     let now = clock::now();
     let read = || app.store.sessions_of(user_id.into(), now);
     let shown = consistency::read::<Sessions, _>(&app, position, read).await?;

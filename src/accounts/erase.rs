@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dockhost_domain::account::{Account, EraseAccount, ErasedBy, NoSuchAccount};
+use dockhost_domain::account::{Account, EraseAccount, ErasedBy, NoSuchAccount, email_address};
 use dockhost_domain::administrators::{AdministratorsRejected, ChangedBy, RemoveAdministrator};
 use dockhost_domain::claim::ReleaseClaim;
 use dockhost_domain::envelope::Origin;
@@ -58,7 +58,7 @@ async fn decide(
     }
     let Some(profile) = &account.profile else { return Ok(batch) };
     let username = profile.details.username.plain().map(|name| keyring.claim(ClaimKind::Username, name.as_str()));
-    let email = profile.details.email.plain().filter(|email| !email.is_empty());
+    let email = email_address(&profile.details.email);
     for claim in username.into_iter().chain(email.map(|email| keyring.claim(ClaimKind::Email, email))) {
         match batch.decide(claim, &ReleaseClaim { owner: user_id.into() }).await {
             // A name that another user owns is not released.

@@ -112,6 +112,12 @@ pub struct ProfileChanged {
     pub ssh_public_key: Option<Personal<String>>,
 }
 
+/// The email address of an account; none for some that the operator created, whose events have an empty text.
+#[must_use]
+pub fn email_address(email: &Personal<String>) -> Option<&String> {
+    email.plain().filter(|email| !email.is_empty())
+}
+
 /// The user was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

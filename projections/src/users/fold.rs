@@ -1,6 +1,6 @@
 //! The fold of `users`. The document of an erased user is kept without personal values.
 
-use dockhost_domain::account::{AccountEvent, Role};
+use dockhost_domain::account::{AccountEvent, Role, email_address};
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::UserId;
@@ -21,7 +21,7 @@ impl ReadModel for Users {
             Event::Account(AccountEvent::Created(created)) => Some(UserDocument {
                 user_id: id,
                 username: created.username.plain().cloned(),
-                email: created.email.plain().filter(|email| !email.is_empty()).cloned(),
+                email: email_address(&created.email).cloned(),
                 role: created.role,
                 created_at: recorded.envelope.meta.time,
                 ssh_public_key: created.ssh_public_key.as_ref().and_then(|key| key.plain().cloned()),
@@ -32,7 +32,7 @@ impl ReadModel for Users {
             }
             Event::Account(AccountEvent::PasswordChanged(_)) => document,
             Event::Account(AccountEvent::ProfileChanged(changed)) => document.map(|user| UserDocument {
-                email: changed.email.plain().cloned(),
+                email: email_address(&changed.email).cloned(),
                 ssh_public_key: changed.ssh_public_key.as_ref().and_then(|key| key.plain().cloned()),
                 ..user
             }),
@@ -55,6 +55,7 @@ mod tests {
     use super::*;
     use crate::model::Folded;
     use crate::testing::events::{account, created, erased, role_changed, uuid};
+    use dockhost_domain::account::ProfileChanged;
     use dockhost_domain::personal::Personal;
     use serde_json::json;
 
@@ -79,6 +80,20 @@ mod tests {
             let user = users.get(UserId::from_uuid(uuid(1))).unwrap();
             assert_eq!((user.role, user.seq), (role, sequence));
         }
+    }
+
+    /// An administrator whom the operator created has none.
+    #[test]
+    fn users_fold_changed_profile_without_an_address_still_has_none() {
+        let AccountEvent::Created(mut without_email) = created("ada") else { unreachable!() };
+        without_email.email = String::new().into();
+        let mut users = Folded::<Users>::default();
+        users.fold(&account(3, 1, AccountEvent::Created(without_email)));
+        let ssh_public_key = Some("ssh-ed25519 BBBB".to_owned().into());
+        let changed = ProfileChanged { email: String::new().into(), ssh_public_key };
+        users.fold(&account(5, 1, AccountEvent::ProfileChanged(changed)));
+        let user = users.get(UserId::from_uuid(uuid(1))).unwrap();
+        assert_eq!((user.email.as_deref(), user.ssh_public_key.as_deref()), (None, Some("ssh-ed25519 BBBB")));
     }
 
     /// Whether the events are folded with the key or after it was destroyed, the document is the same.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::account::{ChangePassword, PasswordChanged};
+use dockhost_domain::account::{ChangePassword, PasswordChanged, email_address};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::names::Username;
 use dockhost_domain::session::EndSessions;
@@ -72,8 +72,10 @@ pub async fn put(
     Body(ChangePasswordRequest { current_password, new_password }): Body<ChangePasswordRequest>,
 ) -> Result<Reply<Null>, ApiError> {
     let profile = confirm(&app, client, user_id, current_password).await?;
-    let names =
-        [profile.details.username.plain().map(Username::as_str), profile.details.email.plain().map(String::as_str)];
+    let names = [
+        profile.details.username.plain().map(Username::as_str),
+        email_address(&profile.details.email).map(String::as_str),
+    ];
     not_weak(&new_password, names.into_iter().flatten())?;
     let password_verifier = app.hash_password(client, new_password).await?.into();
     let change = ChangePassword(PasswordChanged { password_verifier });

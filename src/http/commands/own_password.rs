@@ -41,13 +41,12 @@ pub async fn confirm(
 /// # Errors
 /// Those of the log.
 pub async fn end_sessions(app: &App, user_id: UserId, except: Option<SessionId>) -> Result<u64, ApiError> {
-    let mut before = None;
     loop {
         let origin = app.origin(Actor::User(user_id));
         let done = app.executor.execute(user_id.into(), origin, EndSessions { except }).await;
-        let sequence = done.map_err(|error| from_execute(error, |never| match never {}))?.current.sequence;
-        if before.replace(sequence) == Some(sequence) {
-            return Ok(sequence);
+        let done = done.map_err(|error| from_execute(error, |never| match never {}))?;
+        if done.stored.is_none() {
+            return Ok(done.current.sequence);
         }
     }
 }

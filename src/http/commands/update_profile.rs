@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::account::{Account, ChangeProfile, NoSuchAccount, Profile};
+use dockhost_domain::account::{Account, ChangeProfile, NoSuchAccount, Profile, email_address};
 use dockhost_domain::claim::{ReleaseClaim, TakeClaim};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
@@ -122,8 +122,7 @@ async fn decide(app: &App, mut batch: Batch, user_id: UserId, change: &ChangePro
     let account = app.executor.confirmed::<Account>(user_id).await?.state;
     let Profile { details, .. } = account.profile.as_ref().ok_or_else(erased)?;
     let claim = |email: &String| app.keyring.claim(ClaimKind::Email, email);
-    let (old, new) =
-        (details.email.plain().filter(|email| !email.is_empty()).map(claim), change.email.as_ref().map(claim));
+    let (old, new) = (email_address(&details.email).map(claim), change.email.as_ref().map(claim));
     if let Some(new) = new.filter(|new| Some(*new) != old) {
         let owner = user_id.into();
         batch.decide(new, &TakeClaim { owner }).await.map_err(|error| from_execute(error, |_| email_taken()))?;

@@ -1,6 +1,6 @@
 //! A user.
 
-use dockhost_domain::account::{Profile, Role as AccountRole};
+use dockhost_domain::account::{Profile, Role as AccountRole, email_address};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::users::UserDocument;
@@ -57,7 +57,7 @@ impl User {
         Self {
             id,
             username: profile.details.username.plain().map(ToString::to_string),
-            email: profile.details.email.plain().filter(|email| !email.is_empty()).cloned(),
+            email: email_address(&profile.details.email).cloned(),
             role: profile.role.into(),
             created_at: profile.created_at,
         }
@@ -68,7 +68,7 @@ impl User {
         Self {
             id: document.user_id,
             username: document.username.map(|name| name.to_string()),
-            email: document.email.filter(|email| !email.is_empty()),
+            email: document.email,
             role: document.role.into(),
             created_at: document.created_at,
         }

@@ -133,13 +133,36 @@ impl PullStatus {
     }
 }
 
+/// What the sessions before this one have shown.
+#[derive(Debug, Default)]
+struct Earlier {
+    /// Sessions that ended before the consumer delivered, in a row.
+    failures: usize,
+    /// Whether the last one that the server accepted said that the backend awaits approval.
+    awaited_approval: bool,
+}
+
+impl Earlier {
+    /// Logs whether the backend awaits approval, when that has changed.
+    fn record_approval(&mut self, awaits_approval: bool) {
+        match (self.awaited_approval, awaits_approval) {
+            (false, true) => {
+                tracing::warn!("this backend awaits approval: it gets no instances until an administrator approves it");
+            }
+            (true, false) => tracing::info!("an administrator has approved this backend"),
+            _ => {}
+        }
+        self.awaited_approval = awaits_approval;
+    }
+}
+
 /// Receives assignments until shutdown.
 pub async fn receive_assignments<R: Runtime>(broker: Broker, session: Session<'_, R>, stop: &CancellationToken) {
     let mut broker = broker;
-    let (mut failures, mut refusals) = (0, Refusals::default());
+    let (mut earlier, mut refusals) = (Earlier::default(), Refusals::default());
     loop {
         let end = tokio::select! {
-            end = session.run(&mut broker, &mut failures) => end,
+            end = session.run(&mut broker, &mut earlier) => end,
             () = stop.cancelled() => return,
         };
         if session.hold.is_held() {
@@ -160,8 +183,8 @@ pub async fn receive_assignments<R: Runtime>(broker: Broker, session: Session<'_
             session.suspend();
             refusals.record(text)
         } else {
-            let delay = backoff::delay(HELLO_BACKOFF, failures);
-            failures += 1;
+            let delay = backoff::delay(HELLO_BACKOFF, earlier.failures);
+            earlier.failures += 1;
             tracing::warn!(error = %end, retry_in = ?delay, "assignment session ended; sending hello again");
             delay
         };
@@ -173,8 +196,9 @@ pub async fn receive_assignments<R: Runtime>(broker: Broker, session: Session<'_
 }
 
 impl<R: Runtime> Session<'_, R> {
-    /// Sends hello, then pulls assignments until an error or a new connection. Resets `failures` when the consumer delivers.
-    async fn run(&self, broker: &mut Broker, failures: &mut usize) -> SessionEnd {
+    /// Sends hello, then pulls assignments until an error or a new connection. Resets the count of failures when the consumer
+    /// delivers.
+    async fn run(&self, broker: &mut Broker, earlier: &mut Earlier) -> SessionEnd {
         let Self { key, run, capacity, reconciler, hold, reports } = *self;
         broker.connections.mark_unchanged();
         let client = broker.client.clone();
@@ -206,6 +230,7 @@ impl<R: Runtime> Session<'_, R> {
         reconciler.notify_changed();
         tracing::info!(backend = %welcome.backend_id, assignments = welcome.assignments,
             max_containers = capacity.max(), "accepted by the server");
+        earlier.record_approval(welcome.awaits_approval);
         let mut subscription = match PullSubscription::open(client, &welcome).await {
             Ok(subscription) => subscription,
             Err(end) => return end,
@@ -225,7 +250,7 @@ impl<R: Runtime> Session<'_, R> {
             };
             match next {
                 Ok(Some(body)) => {
-                    *failures = 0;
+                    earlier.failures = 0;
                     unseen = unseen.map(|unseen| unseen.saturating_sub(1));
                     match serde_json::from_slice::<Assignment>(&body) {
                         Ok(assignment) => reconciler.assign(assignment),
@@ -234,7 +259,7 @@ impl<R: Runtime> Session<'_, R> {
                 }
                 // The consumer is empty, so everything has been seen, even if an assignment was removed since the welcome.
                 Ok(None) => {
-                    *failures = 0;
+                    earlier.failures = 0;
                     unseen = unseen.map(|_| 0);
                 }
                 Err(end) => return end,

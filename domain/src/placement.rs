@@ -95,6 +95,8 @@ pub struct Choice {
 pub enum Ineligible {
     /// An administrator has not approved it yet.
     Pending,
+    /// An administrator revoked its API key.
+    KeyRevoked,
     /// An administrator keeps new instances away from it.
     Cordoned,
     /// Its agent is not connected.
@@ -120,6 +122,7 @@ impl Ineligible {
     pub const fn by_log(machine: &Machine) -> Option<Self> {
         match machine {
             Machine { admission: Admission::Pending, .. } => Some(Self::Pending),
+            Machine { is_key_revoked: true, .. } => Some(Self::KeyRevoked),
             Machine { is_cordoned: true, .. } => Some(Self::Cordoned),
             Machine { connection: ConnectionState::Connected, .. } => None,
             _ => Some(Self::NotConnected),
@@ -146,7 +149,10 @@ impl NoCandidate {
     /// Whether no approved backend is connected.
     #[must_use]
     pub fn none_connected(&self) -> bool {
-        let away = |reason| matches!(reason, Ineligible::Pending | Ineligible::NotConnected | Ineligible::Silent);
+        let away = |reason| {
+            use Ineligible::{KeyRevoked, NotConnected, Pending, Silent};
+            matches!(reason, Pending | KeyRevoked | NotConnected | Silent)
+        };
         self.0.iter().all(|(_, reason)| away(*reason))
     }
 }
@@ -262,6 +268,8 @@ mod tests {
             admission: Admission::Approved,
             is_cordoned: false,
             capacity: None,
+            issued_key: None,
+            is_key_revoked: false,
         };
         let of = |machine: &Machine| Candidate::of(backend(1), machine);
         assert_eq!(of(&machine), Candidate::new(backend(1), 4));
@@ -269,7 +277,9 @@ mod tests {
         assert_eq!(of(&lost).unavailable, Some(Ineligible::NotConnected));
         let cordoned = Machine { is_cordoned: true, ..lost };
         assert_eq!(of(&cordoned).unavailable, Some(Ineligible::Cordoned));
-        let pending = Machine { admission: Admission::Pending, ..cordoned };
+        let revoked = Machine { is_key_revoked: true, ..cordoned };
+        assert_eq!(of(&revoked).unavailable, Some(Ineligible::KeyRevoked));
+        let pending = Machine { admission: Admission::Pending, ..revoked };
         assert_eq!(of(&pending).unavailable, Some(Ineligible::Pending));
         assert_eq!(of(&Machine { capacity: Some(9), ..machine }).max_containers, 9);
     }

@@ -226,6 +226,9 @@ pub struct Welcome {
     /// As in [`HeartbeatAnswer`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reports_created_at: Option<u64>,
+    /// Whether an administrator has to approve the backend before it gets instances. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_approval: bool,
 }
 
 /// The response to a [`Heartbeat`] that was sent as a request: the sender's server works. Empty from earlier servers.

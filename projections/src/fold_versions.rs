@@ -80,6 +80,24 @@ const VERSIONS: &[Version] = &[
         digest: "880970b7f6c258447084b88e7bffc9f8efa522bda02cb8f47a26f612caa296e3",
     },
     Version {
+        model: "backends",
+        version: 3,
+        events: &[
+            "backend.approved.v1",
+            "backend.capacity-set.v1",
+            "backend.connected.v1",
+            "backend.cordoned.v1",
+            "backend.enrolled.v1",
+            "backend.enrolled.v2",
+            "backend.key-issued.v1",
+            "backend.key-revoked.v1",
+            "backend.lost.v1",
+            "backend.removed.v1",
+            "backend.uncordoned.v1",
+        ],
+        digest: "734f86a71067e079d23d997b12e8eafea5797c5a2643a482933affdd0ef8a62c",
+    },
+    Version {
         model: "instances",
         version: 2,
         events: &[
@@ -126,6 +144,27 @@ const VERSIONS: &[Version] = &[
         version: 1,
         events: &["session.closed.v1", "session.ended.v1", "session.revoked.v1", "session.started.v1"],
         digest: "1efb5947cb8a43e4ca5c222be9beb9fd337134f7e16140202c6bb9596f4bee9e",
+    },
+    Version {
+        model: "instances",
+        version: 3,
+        events: &[
+            "instance.delete-requested.v1",
+            "instance.deleted.v1",
+            "instance.failed.v1",
+            "instance.failed.v2-removed",
+            "instance.failed.v2",
+            "instance.observed.v1",
+            "instance.placed.v1",
+            "instance.placed.v2-removed",
+            "instance.placed.v2",
+            "instance.released.v1",
+            "instance.requested.v1",
+            "instance.resume-requested.v1",
+            "instance.stop-requested.v1",
+            "tenancy.closed.v1",
+        ],
+        digest: "604efce19a3d1dfa0db5471b896b69d505a86b30e3980975a3fb02bff4f3e075",
     },
 ];
 

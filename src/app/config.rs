@@ -98,6 +98,10 @@ pub struct AccountArgs {
     /// The codes with one of which people may sign up in the mode `invite`, separated by commas.
     #[arg(long, env = "DOCKHOST_INVITE_CODES", value_name = "CODES", value_delimiter = ',', hide_env_values = true)]
     pub invite_codes: Vec<SharedSecret>,
+    /// Whether a backend that is registered gets instances before an administrator approves it [default: approval; in `dev`:
+    /// open].
+    #[arg(long, env = "DOCKHOST_ENROLMENT", value_name = "MODE", value_enum)]
+    pub enrolment: Option<EnrolmentMode>,
     /// The secret that registering a backend requires [default: none; anyone may register one].
     #[arg(long, env = "DOCKHOST_ENROLMENT_SECRET", value_name = "SECRET", hide_env_values = true)]
     pub enrolment_secret: Option<SharedSecret>,
@@ -111,6 +115,15 @@ pub struct AccountArgs {
     /// Whether sign-in sets a cookie; without, only bearer tokens are accepted.
     #[arg(long, env = "DOCKHOST_COOKIES", value_name = "MODE", value_enum, default_value_t = CookieMode::On)]
     pub cookies: CookieMode,
+}
+
+/// Which backends may be given instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum EnrolmentMode {
+    /// Those that an administrator approved.
+    Approval,
+    /// Any that is registered.
+    Open,
 }
 
 /// Who may sign up as a user.
@@ -290,6 +303,12 @@ impl AccountArgs {
             }
             SignUpMode::Invite => Ok(SignUp::Invite(self.invite_codes.clone())),
         }
+    }
+
+    /// Whether a backend that is registered awaits approval.
+    #[must_use]
+    pub fn backends_await_approval(&self) -> bool {
+        self.enrolment.unwrap_or(EnrolmentMode::Approval) == EnrolmentMode::Approval
     }
 }
 

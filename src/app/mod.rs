@@ -19,6 +19,7 @@ use crate::app::supervise::Supervisor;
 use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::broker::access;
+use crate::broker::kick::Kick;
 use crate::broker::write_proof::WriteProof;
 use crate::common::shutdown::ShutdownStages;
 use crate::http::app::App;
@@ -79,7 +80,8 @@ async fn start(
     tasks::start_clock_check(supervisor, &replica).await;
     tasks::check_durability(supervisor, urls.nats_url.clone(), nats_system.clone());
     tasks::start_stream_watch(supervisor, &replica);
-    tasks::start_flood_guard(supervisor, &replica, urls.nats_url.clone(), nats_system);
+    let kick = Kick { nats_url: urls.nats_url.clone(), system: nats_system };
+    tasks::start_flood_guard(supervisor, &replica, kick.clone());
     // The services queue requests as soon as they are open, and answer once the replica knows the log.
     let image = args.instances.instance_image.clone();
     let services = tasks::open_services(&replica, &callout, ApiKeys::new(&backend_tokens), image).await?;
@@ -93,7 +95,7 @@ async fn start(
     access::check(&urls.nats_url, &signer).await?;
     tasks::start_replica(supervisor, &replica, snapshot_writer, start);
     tasks::start_log_monitor(supervisor, &replica).await?;
-    tasks::start_election(supervisor, &replica, args, stages.announced.clone()).await?;
+    tasks::start_election(supervisor, &replica, args, kick, stages.announced.clone()).await?;
 
     let limits = tasks::start_limits(supervisor, &replica, args);
     let app =
@@ -124,12 +126,16 @@ fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
     );
     tracing::info!(
         sign_up = ?accounts.signup,
+        backends_await_approval = accounts.backends_await_approval(),
         enrolment_secret = accounts.enrolment_secret.is_some(),
         cookies = ?accounts.cookies,
         "accounts"
     );
-    if accounts.enrolment_secret.is_none() {
-        tracing::warn!("anyone who reaches the API can register a backend; set DOCKHOST_ENROLMENT_SECRET");
+    if !accounts.backends_await_approval() && accounts.enrolment_secret.is_none() {
+        tracing::warn!(
+            "anyone who reaches the API can register a backend, which is given instances at once; set \
+             DOCKHOST_ENROLMENT=approval or DOCKHOST_ENROLMENT_SECRET"
+        );
     }
     tracing::info!(
         max_per_user = instances.quota().map_or("unlimited".to_owned(), |max| max.to_string()),

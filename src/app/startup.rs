@@ -190,6 +190,7 @@ pub fn http_app(
         settings: app::Settings {
             sign_up,
             enrolment_secret: args.accounts.enrolment_secret.clone(),
+            backends_await_approval: args.accounts.backends_await_approval(),
             quota: args.instances.quota(),
             limits: args.instances.limits(),
             image: args.instances.instance_image.clone(),

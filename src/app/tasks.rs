@@ -17,6 +17,7 @@ use crate::broker::durability;
 use crate::broker::flood_guard::FloodGuard;
 use crate::broker::hello::{Heartbeats, HelloHandler};
 use crate::broker::jwt::Signer;
+use crate::broker::kick::Kick;
 use crate::broker::node_watch;
 use crate::broker::service::Service;
 use crate::broker::streams;
@@ -48,7 +49,9 @@ pub async fn open_services(
 ) -> anyhow::Result<Services> {
     let Connections { broker, agents, .. } = &replica.connections;
     let gate = &replica.gate;
-    let authenticator = Arc::new(LogBackendAuthenticator::new(Arc::clone(&replica.executor), api_keys));
+    let assignments = Assignments::open(agents.jetstream()).await?;
+    let executor = Arc::clone(&replica.executor);
+    let authenticator = Arc::new(LogBackendAuthenticator::new(executor, assignments.clone(), api_keys));
     let signer = Arc::new(Signer::from_seed(callout)?);
     let hello = HelloHandler {
         holders: Arc::clone(&replica.holders),
@@ -62,7 +65,6 @@ pub async fn open_services(
     if let Ok(found) = broker.jetstream().get_stream(streams::REPORTS).await {
         replica.stream_watch.reports().record(found.cached_info());
     }
-    let assignments = Assignments::open(agents.jetstream()).await?;
     let (holders, executor) = (Arc::clone(&replica.holders), Arc::clone(&replica.executor));
     let confirm = ConfirmHandler { assignments, holders, executor };
     Ok(Services {
@@ -108,9 +110,9 @@ pub async fn start_log_monitor(supervisor: &Supervisor, replica: &Replica) -> an
 }
 
 /// Starts to cut off backends that flood.
-pub fn start_flood_guard(supervisor: &Supervisor, replica: &Replica, nats_url: String, system: Option<SecretString>) {
+pub fn start_flood_guard(supervisor: &Supervisor, replica: &Replica, kick: Kick) {
     let (broker, gate) = (replica.connections.broker.clone(), Arc::clone(&replica.gate));
-    let guard = FloodGuard { broker, gate, nats_url, system };
+    let guard = FloodGuard { broker, gate, kick };
     supervisor.spawn_fallible("flood guard", |cancel| guard.run(cancel));
 }
 
@@ -169,6 +171,7 @@ pub async fn start_election(
     supervisor: &Supervisor,
     replica: &Replica,
     args: &ServerArgs,
+    kick: Kick,
     resign: CancellationToken,
 ) -> anyhow::Result<()> {
     let Connections { name, broker, agents, log, store, .. } = &replica.connections;
@@ -193,6 +196,7 @@ pub async fn start_election(
         assignments: replica.assignments.clone(),
         policy: args.deadlines.policy(),
         lost_after: args.deadlines.lost_after(),
+        kick,
     };
     let election = Election::new(js.clone(), js.get_key_value(streams::LEADER_BUCKET).await?, name.clone());
     supervisor.spawn_fallible("fitness", |cancel| fitness.clone().answer(cancel));

@@ -21,10 +21,19 @@ use crate::broker::streams::ASSIGNMENTS;
 use crate::broker::streams::incarnation::LastSeen;
 use crate::common::clock;
 
+/// What a backend may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Enrolment {
+    /// The most containers.
+    pub max_containers: u32,
+    /// Whether it gets instances only when an administrator has approved it.
+    pub awaits_approval: bool,
+}
+
 /// Looks up enrolled backends.
 pub trait Enrolments: Send + Sync + 'static {
-    /// The most containers that the backend takes; `None` if it is not enrolled.
-    fn max_containers(&self, backend: BackendId) -> BoxFuture<'_, Option<u32>>;
+    /// What the backend may hold; `None` if it is not enrolled.
+    fn find(&self, backend: BackendId) -> BoxFuture<'_, Option<Enrolment>>;
 }
 
 /// Knows the heartbeats that this replica receives.
@@ -61,7 +70,8 @@ impl RequestHandler for HelloHandler {
     async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Welcome, RequestError> {
         let hello: Hello = reported::parse(body)?;
         let run = hello.agent_run.ok_or(RequestError::NoAgentRun)?;
-        let max_containers = self.enrolments.max_containers(backend).await.ok_or(RequestError::UnknownBackend)?;
+        let Enrolment { max_containers, awaits_approval } =
+            self.enrolments.find(backend).await.ok_or(RequestError::UnknownBackend)?;
         let heard = self.heartbeats.heard(backend);
         let holder = match (self.holders.read(backend).await, heard.last) {
             (Ok(holder), _) => holder,
@@ -85,6 +95,7 @@ impl RequestHandler for HelloHandler {
             max_containers,
             image: self.image.clone(),
             reports_created_at: self.reports.created_at(),
+            awaits_approval,
         })
     }
 }

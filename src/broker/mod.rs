@@ -31,6 +31,7 @@ pub mod hello;
 pub mod holders;
 pub mod jwt;
 pub mod key_holder;
+pub mod kick;
 pub mod node_watch;
 pub mod nodes;
 pub mod requirements;

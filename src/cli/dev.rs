@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::confirmation;
 use super::dev_banner::{self, Administrator};
-use crate::app::config::{AccountArgs, ServerArgs, ServiceUrls};
+use crate::app::config::{AccountArgs, EnrolmentMode, ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
 use crate::app::{self, Shutdown};
 use crate::broker::write_proof::WriteProof;
@@ -123,6 +123,8 @@ impl Dev {
         let running = RunningDev { pid: std::process::id(), url: api, nats_url: nats.url(), mongodb_uri: mongod.uri() };
         running.write(&data)?;
 
+        // Its own agents need no approval.
+        server.accounts.enrolment.get_or_insert(EnrolmentMode::Open);
         // With the broker on loopback a stranger's backend could not connect. With `--listen` it could, and would be
         // given other people's instances.
         if self.listen.is_some() && server.accounts.enrolment_secret.is_none() {

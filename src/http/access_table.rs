@@ -46,9 +46,9 @@ fn expected(operation: &str) -> Option<[Access; Caller::ALL.len()]> {
         | "getInstance" | "getOperation" | "getMe" | "updateProfile" | "changePassword" | "deleteAccount"
         | "listSessions" | "endSession" | "endOtherSessions" => USERS,
         "getBackend" => BACKENDS,
-        "listUsers" | "getUser" | "changeRole" | "listBackends" | "getAnyBackend" | "listAllInstances" => {
-            ADMINISTRATORS
-        }
+        "listUsers" | "getUser" | "changeRole" | "listBackends" | "getAnyBackend" | "listAllInstances"
+        | "approveBackend" | "setBackendCapacity" | "cordonBackend" | "uncordonBackend" | "revokeBackendKey"
+        | "issueBackendKey" | "removeBackend" => ADMINISTRATORS,
         _ => return None,
     })
 }

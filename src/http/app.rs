@@ -49,6 +49,8 @@ pub struct Settings {
     pub sign_up: SignUp,
     /// The secret that registering a backend requires, if any.
     pub enrolment_secret: Option<SharedSecret>,
+    /// Whether a backend that is registered gets instances only when an administrator has approved it.
+    pub backends_await_approval: bool,
     /// Instances per user; none for no limit.
     pub quota: Option<u32>,
     /// What a container may use.

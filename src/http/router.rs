@@ -47,7 +47,13 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::user::get))
         .routes(routes!(admin::change_role::put))
         .routes(routes!(admin::backends::get))
-        .routes(routes!(admin::backend::get))
+        .routes(routes!(admin::backend::get, admin::remove_backend::delete))
+        .routes(routes!(admin::approve_backend::post))
+        .routes(routes!(admin::set_backend_capacity::put))
+        .routes(routes!(admin::cordon_backend::post))
+        .routes(routes!(admin::uncordon_backend::post))
+        .routes(routes!(admin::revoke_backend_key::post))
+        .routes(routes!(admin::issue_backend_key::post))
         .routes(routes!(admin::instances::get))
 }
 

@@ -103,6 +103,7 @@ impl Fixture {
         let other = if needs_password { app.signed_up_user("bob").await } else { app.user("bob").await };
         app.connect(backend.id).await;
         let instance = app.running_instance(&user, "web").await;
+        app.cordon(backend.id, operation.id == "uncordonBackend").await;
         if operation.id == "resumeInstance" {
             let stop = app.put("/api/v2/user/instance/stop", json!({ "instanceId": "web" }));
             stop.token(&user.token).header("prefer", "respond-async").send().await;
@@ -140,6 +141,7 @@ impl Fixture {
             .replace("{backendId}", &self.backend.id.to_string())
             .replace("{sessionId}", &self.session.to_string())
             .replace("{id}", &self.instance.to_string());
+        let path = if operation.id == "removeBackend" { path + "?force=true" } else { path };
         let request = self.app.request(operation.method.clone(), &path).header("prefer", "respond-async");
         let request = if let Some(token) = token { request.token(token) } else { request };
         let Some(mut body) = operation.example() else { return request };
@@ -336,6 +338,7 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         }
     }
     let begin = [
+        "approveBackend",
         "changeRole",
         "createInstance",
         "resumeInstance",

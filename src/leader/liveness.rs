@@ -16,7 +16,7 @@ use dockhost_domain::subject::AggregateId;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::error::Cause;
-use crate::execute::Executor;
+use crate::execute::{ExecuteError, Executor};
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::{HeartbeatRegistry, LastHeartbeat};
 use crate::replica::mass_failure::is_mass_failure;
@@ -165,6 +165,8 @@ impl Liveness {
         match self.executor.execute(backend, self.origin("heartbeat"), MarkConnected(facts)).await {
             Ok(done) if done.stored.is_some() => tracing::info!(%backend, "backend connected"),
             Ok(_) => {}
+            // It was removed, and cleans up.
+            Err(ExecuteError::Rejected(error)) => tracing::debug!(%backend, %error, "heartbeat ignored"),
             Err(error) => tracing::warn!(%backend, %error, "could not mark a backend connected"),
         }
     }

@@ -37,6 +37,7 @@ use crate::broker::agent_gate::AgentGate;
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
 use crate::broker::holders::Holders;
+use crate::broker::kick::Kick;
 use crate::broker::streams::incarnation::StreamIncarnation;
 use crate::broker::streams::{ASSIGNMENTS, REPORTS, TIMERS};
 use crate::common::error::Cause;
@@ -45,6 +46,8 @@ use crate::execute::Executor;
 use crate::leader::erasure::ErasureProcess;
 use crate::leader::reactions::account_erased::AccountErased;
 use crate::leader::reactions::backend_lost::BackendLost;
+use crate::leader::reactions::backend_removed::BackendRemoved;
+use crate::leader::reactions::key_changed::KeyChanged;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use dispatcher::Dispatcher;
@@ -86,6 +89,8 @@ pub struct Leader {
     pub policy: Policy,
     /// A backend that sends no heartbeat for longer is lost.
     pub lost_after: Duration,
+    /// Closes backends' connections.
+    pub kick: Kick,
 }
 
 /// The roles of one term.
@@ -134,6 +139,8 @@ impl Leader {
         roles.start("instances", Leader::serve_instances);
         roles.start("timers", Leader::serve_deadlines);
         roles.start("backend-lost", |leader, cancel| leader.backend_lost().run(cancel));
+        roles.start("backend-removed", |leader, cancel| leader.backend_removed().run(cancel));
+        roles.start("key-changed", |leader, cancel| leader.key_changed().run(cancel));
         roles.start("account-erased", |leader, cancel| leader.account_erased().run(cancel));
         roles.start("liveness", |leader, cancel| leader.liveness().run(cancel));
         let Roles { tasks, leader, cancel } = roles;
@@ -210,6 +217,20 @@ impl Leader {
             assignments: self.assignments.clone(),
             policy: self.policy,
         }
+    }
+
+    fn backend_removed(&self) -> BackendRemoved {
+        BackendRemoved {
+            log: Arc::clone(&self.log),
+            executor: Arc::clone(&self.executor),
+            follower: Arc::clone(&self.follower),
+            assignments: self.assignments.clone(),
+            policy: self.policy,
+        }
+    }
+
+    fn key_changed(&self) -> KeyChanged {
+        KeyChanged { log: Arc::clone(&self.log), kick: self.kick.clone() }
     }
 
     fn account_erased(&self) -> AccountErased {

@@ -81,7 +81,8 @@ impl FleetState {
         self.backends.iter().filter_map(candidate).collect()
     }
 
-    /// Remembers the backend of a placement that came to nothing. A lost backend refused nothing.
+    /// Remembers the backend of a placement that came to nothing. A lost or removed backend
+    /// refused nothing.
     fn record_refusal(&mut self, heartbeats: &HeartbeatRegistry, event: &TenancyEvent, at: Timestamp) {
         let failure = match event {
             TenancyEvent::Placed(placed) => &placed.failure,
@@ -89,7 +90,7 @@ impl FleetState {
             _ => return,
         };
         let PlacementFailure { backend_id, reason } = failure;
-        if !matches!(reason, FailureReason::Lost) {
+        if !matches!(reason, FailureReason::Lost | FailureReason::Removed) {
             let run = heartbeats.now(*backend_id).run;
             let (of, refusals) = self.refusals.entry(*backend_id).or_default();
             if *of != run {

@@ -21,9 +21,9 @@ impl Command for EnrolBackend {
     }
 
     fn decide(&self, state: &Backend) -> Result<Option<BackendEvent>, BackendExists> {
-        match state.machine {
-            Some(_) => Err(BackendExists),
-            None => Ok(Some(BackendEvent::Enrolled(self.0.clone()))),
+        match (&state.machine, state.removed) {
+            (Some(_), _) | (_, Some(_)) => Err(BackendExists),
+            (None, None) => Ok(Some(BackendEvent::Enrolled(self.0.clone()))),
         }
     }
 }

@@ -32,6 +32,15 @@ pub enum BackendEvent {
     /// An administrator set its capacity.
     #[serde(rename = "dockhost.backend.capacity-set.v1")]
     CapacitySet(CapacitySet),
+    /// An administrator revoked its API key.
+    #[serde(rename = "dockhost.backend.key-revoked.v1")]
+    KeyRevoked(KeyRevoked),
+    /// An administrator issued another API key.
+    #[serde(rename = "dockhost.backend.key-issued.v1")]
+    KeyIssued(KeyIssued),
+    /// An administrator removed it from the fleet.
+    #[serde(rename = "dockhost.backend.removed.v1")]
+    Removed(Removed),
 }
 
 /// The backend was registered.
@@ -116,4 +125,28 @@ pub struct Approved {
 pub struct CapacitySet {
     /// Its capacity, whatever it asked for.
     pub max_containers: u32,
+}
+
+/// An administrator revoked the backend's API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRevoked {
+    /// The version of the key that is valid no longer.
+    pub key_version: u32,
+}
+
+/// An administrator issued another API key; the one before is valid no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyIssued {
+    /// The version of the new key.
+    pub key_version: u32,
+}
+
+/// An administrator removed the backend from the fleet, for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removed {
+    /// Whether it was removed although it could be given instances.
+    pub forced: bool,
 }

@@ -6,6 +6,8 @@ mod enrol;
 mod event;
 mod mark_connected;
 mod mark_lost;
+mod remove;
+mod revoke_key;
 mod set_capacity;
 #[cfg(test)]
 mod tests;
@@ -21,17 +23,42 @@ use crate::timestamp::Timestamp;
 pub use approve::ApproveBackend;
 pub use cordon::ChangeCordon;
 pub use enrol::{BackendExists, EnrolBackend};
-pub use event::{Approved, BackendEvent, CapacitySet, Connected, Cordoned, Enrolled, Lost, Uncordoned};
+pub use event::{
+    Approved, BackendEvent, CapacitySet, Connected, Cordoned, Enrolled, KeyIssued, KeyRevoked, Lost, Removed,
+    Uncordoned,
+};
 pub use mark_connected::{MarkConnected, NotEnrolled};
 pub use mark_lost::MarkLost;
+pub use remove::{RemoveBackend, RemoveRejected};
+pub use revoke_key::{IssueKey, RevokeKey};
 pub use set_capacity::SetCapacity;
 
 /// A backend; empty until it is enrolled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backend {
-    /// The registered machine.
+    /// The registered machine; `None` once it is removed.
     pub machine: Option<Machine>,
+    /// What is left of it after its removal.
+    #[serde(default)]
+    pub removed: Option<RemovedMachine>,
+}
+
+/// A machine that was removed. Its agent may still connect, to be told which containers to remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemovedMachine {
+    /// The version of its key; `None` if that is revoked.
+    pub key_version: Option<u32>,
+}
+
+impl Backend {
+    /// Whether the API key of this version is valid. That of a removed backend is, unless it was revoked.
+    #[must_use]
+    pub fn accepts_key(&self, version: u32) -> bool {
+        let of_machine = self.machine.as_ref().and_then(Machine::valid_key_version);
+        of_machine.or(self.removed.and_then(|removed| removed.key_version)) == Some(version)
+    }
 }
 
 /// A registered machine.
@@ -57,6 +84,12 @@ pub struct Machine {
     /// The capacity that an administrator set.
     #[serde(default)]
     pub capacity: Option<u32>,
+    /// The version of its last key, if another was issued than at its registration.
+    #[serde(default)]
+    pub issued_key: Option<u32>,
+    /// Whether its last key is revoked.
+    #[serde(default)]
+    pub is_key_revoked: bool,
 }
 
 impl Machine {
@@ -64,6 +97,18 @@ impl Machine {
     #[must_use]
     pub fn max_containers(&self) -> u32 {
         self.capacity.unwrap_or(self.details.max_containers)
+    }
+
+    /// The version of its last key, revoked or not.
+    #[must_use]
+    pub fn key_version(&self) -> u32 {
+        self.issued_key.unwrap_or(self.details.key_version)
+    }
+
+    /// The version of its valid key, if it has one.
+    #[must_use]
+    pub fn valid_key_version(&self) -> Option<u32> {
+        (!self.is_key_revoked).then(|| self.key_version())
     }
 }
 
@@ -97,6 +142,7 @@ impl Aggregate for Backend {
     const FOLD_DIGESTS: &'static [&'static str] = &[
         "4e1fabdbf4ffc08e91d8238a91cf88717b3d645381ec5261a2a4f159fc191d54",
         "b6d7a35a3f6a953ad0ead85f67a5903f4246e95ef98ff3c36dc4f3bd54d55e9f",
+        "b41c2d92b3644810898be6ddce52bf34ef451f373af4f7b4af87032f9c7fab8c",
     ];
 
     fn subject(id: BackendId) -> AggregateId {
@@ -108,6 +154,11 @@ impl Aggregate for Backend {
     }
 
     fn evolve(&mut self, event: &BackendEvent, meta: &Meta) {
+        if let (BackendEvent::Removed(_), Some(machine)) = (event, &self.machine) {
+            self.removed = Some(RemovedMachine { key_version: machine.valid_key_version() });
+            self.machine = None;
+            return;
+        }
         match (event, &mut self.machine) {
             (BackendEvent::Enrolled(details), machine) => {
                 *machine = Some(Machine {
@@ -118,6 +169,8 @@ impl Aggregate for Backend {
                     admission: if details.awaits_approval { Admission::Pending } else { Admission::Approved },
                     is_cordoned: false,
                     capacity: None,
+                    issued_key: None,
+                    is_key_revoked: false,
                 });
             }
             (BackendEvent::Connected(info), Some(machine)) => {
@@ -132,8 +185,13 @@ impl Aggregate for Backend {
                 machine.capacity = Some(approved.max_containers);
             }
             (BackendEvent::CapacitySet(set), Some(machine)) => machine.capacity = Some(set.max_containers),
+            (BackendEvent::KeyRevoked(_), Some(machine)) => machine.is_key_revoked = true,
+            (BackendEvent::KeyIssued(issued), Some(machine)) => {
+                machine.issued_key = Some(issued.key_version);
+                machine.is_key_revoked = false;
+            }
             // `decide` rejects this, but a fold cannot fail.
-            (_, None) => {}
+            (BackendEvent::Removed(_), _) | (_, None) => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::aggregate::Command;
 use crate::names::Username;
 use crate::testing::{at, given, many_cases};
 
-fn details(name: &str) -> Enrolled {
+pub(super) fn details(name: &str) -> Enrolled {
     Enrolled {
         username: name.parse::<Username>().unwrap().into(),
         password_verifier: "$argon2id$".to_owned().into(),

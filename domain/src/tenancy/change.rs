@@ -33,7 +33,7 @@ pub enum ChangeRejected {
     #[error("the instance is being deleted")]
     Deleting,
     /// It has no container to stop or resume.
-    #[error("the instance could not be created; delete it and create another")]
+    #[error("the instance has no container; delete it and create another")]
     NeverCreated,
 }
 

@@ -1,5 +1,7 @@
 //! Why a placement failed.
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use super::recorded::RecordedError;
@@ -18,7 +20,7 @@ pub struct PlacementFailure {
 
 /// The reason of a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(from = "StoredReason", into = "StoredReason")]
 pub enum FailureReason {
     /// The agent refused.
     Refused(RecordedError),
@@ -28,6 +30,45 @@ pub enum FailureReason {
     Late,
     /// The backend was lost.
     Lost,
+    /// An administrator removed the backend.
+    Removed,
+}
+
+/// The form in the log. A removed backend is a lost one to servers that don't know of removals.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum StoredReason {
+    Refused(RecordedError),
+    Failed(RecordedError),
+    Late,
+    Lost {
+        #[serde(default, skip_serializing_if = "Not::not")]
+        removed: bool,
+    },
+}
+
+impl From<StoredReason> for FailureReason {
+    fn from(stored: StoredReason) -> Self {
+        match stored {
+            StoredReason::Refused(error) => Self::Refused(error),
+            StoredReason::Failed(error) => Self::Failed(error),
+            StoredReason::Late => Self::Late,
+            StoredReason::Lost { removed: false } => Self::Lost,
+            StoredReason::Lost { removed: true } => Self::Removed,
+        }
+    }
+}
+
+impl From<FailureReason> for StoredReason {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::Refused(error) => Self::Refused(error),
+            FailureReason::Failed(error) => Self::Failed(error),
+            FailureReason::Late => Self::Late,
+            FailureReason::Lost => Self::Lost { removed: false },
+            FailureReason::Removed => Self::Lost { removed: true },
+        }
+    }
 }
 
 impl FailureReason {
@@ -44,6 +85,7 @@ impl FailureReason {
             Self::Failed(error) => with_message("failed", error),
             Self::Late => "did not answer in time".to_owned(),
             Self::Lost => "was lost".to_owned(),
+            Self::Removed => "was removed by an administrator".to_owned(),
         }
     }
 }
@@ -53,7 +95,7 @@ impl PlacementFailure {
     pub fn erase_personal_values(&mut self) {
         match &mut self.reason {
             FailureReason::Refused(error) | FailureReason::Failed(error) => error.message = Personal::Erased,
-            FailureReason::Late | FailureReason::Lost => {}
+            FailureReason::Late | FailureReason::Lost | FailureReason::Removed => {}
         }
     }
 }
@@ -62,6 +104,8 @@ impl PlacementFailure {
 /// previous release read them, so the message stays a plain text there; an erased one is empty. Snapshots are sealed as a
 /// whole.
 pub(super) mod plain {
+    use std::ops::Not;
+
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::{FailureReason, PlacementFailure, RecordedError};
@@ -81,7 +125,10 @@ pub(super) mod plain {
         Refused(PlainError),
         Failed(PlainError),
         Late,
-        Lost,
+        Lost {
+            #[serde(default, skip_serializing_if = "Not::not")]
+            removed: bool,
+        },
     }
 
     #[derive(Serialize, Deserialize)]
@@ -109,7 +156,8 @@ pub(super) mod plain {
                 FailureReason::Refused(error) => PlainReason::Refused(error.into()),
                 FailureReason::Failed(error) => PlainReason::Failed(error.into()),
                 FailureReason::Late => PlainReason::Late,
-                FailureReason::Lost => PlainReason::Lost,
+                FailureReason::Lost => PlainReason::Lost { removed: false },
+                FailureReason::Removed => PlainReason::Lost { removed: true },
             };
             Self { backend_id: failure.backend_id, reason }
         }
@@ -121,7 +169,8 @@ pub(super) mod plain {
                 PlainReason::Refused(error) => FailureReason::Refused(error.into()),
                 PlainReason::Failed(error) => FailureReason::Failed(error.into()),
                 PlainReason::Late => FailureReason::Late,
-                PlainReason::Lost => FailureReason::Lost,
+                PlainReason::Lost { removed: false } => FailureReason::Lost,
+                PlainReason::Lost { removed: true } => FailureReason::Removed,
             };
             Self { backend_id, reason }
         }

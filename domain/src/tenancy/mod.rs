@@ -6,6 +6,7 @@
 
 mod assignments;
 mod backend_lost;
+mod backend_removed;
 mod change;
 mod close;
 mod deadline;
@@ -37,6 +38,7 @@ use crate::timestamp::Timestamp;
 
 pub use assignments::desired_assignments;
 pub use backend_lost::HandleBackendLost;
+pub use backend_removed::HandleBackendRemoved;
 pub use change::{ChangeInstance, ChangeRejected};
 pub use close::CloseTenancy;
 pub use deadline::{DeadlineRejected, HandleDeadline};
@@ -181,6 +183,7 @@ impl Aggregate for Tenancy {
     const FOLD_DIGESTS: &'static [&'static str] = &[
         "3f89ca39dcd2db5edf2fdf51125088565d25c3715fdbc14d775b47fa4b9629f8",
         "042bc5b8d1875f2dd0b2035fb7e60dca6d29dadd3b67919fdfa774a4c4b53937",
+        "33d5ddebc1776392c93a3e4e6315ca4d58cc0d5a5e622e3cd1f15cfb79d3a30b",
     ];
 
     fn subject(id: UserId) -> AggregateId {

@@ -45,6 +45,7 @@ fn message_of_each_golden_file_round_trips() {
     check::<Welcome>("welcome.json");
     check::<Welcome>("welcome-image.json");
     check::<Welcome>("welcome-reports.json");
+    check::<Welcome>("welcome-pending.json");
     check::<HeartbeatAnswer>("answer.json");
     let reports = golden::names("wire").into_iter().filter(|name| name.starts_with("report-"));
     for name in reports {
@@ -82,6 +83,7 @@ fn message_of_each_kind_has_a_golden_file() {
         "hello-run.json",
         "hello.json",
         "welcome-image.json",
+        "welcome-pending.json",
         "welcome-reports.json",
         "welcome.json",
     ]);

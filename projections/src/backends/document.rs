@@ -14,7 +14,7 @@ pub struct Backends;
 
 impl StoredModel for Backends {
     const NAME: &'static str = "backends";
-    const FOLD_VERSION: u32 = 2;
+    const FOLD_VERSION: u32 = 3;
     const INDEXES: &'static [&'static [&'static str]] = &[];
 
     type Document = BackendDocument;
@@ -44,6 +44,12 @@ pub struct BackendDocument {
     /// Since when an administrator keeps new instances away from it; `None` unless one does.
     #[serde(default)]
     pub cordoned_at: Option<Timestamp>,
+    /// Since when its API key is revoked; `None` unless it is.
+    #[serde(default)]
+    pub key_revoked_at: Option<Timestamp>,
+    /// When an administrator removed it from the fleet.
+    #[serde(default)]
+    pub removed_at: Option<Timestamp>,
     /// Whether its agent is connected.
     pub status: ConnectionState,
     /// The address of its containers' ports; `None` until its agent has connected.

@@ -34,6 +34,8 @@ impl ReadModel for Backends {
                 requested_max_containers: enrolled.max_containers,
                 awaits_approval: enrolled.awaits_approval,
                 cordoned_at: None,
+                key_revoked_at: None,
+                removed_at: None,
                 status: ConnectionState::Enrolled,
                 address: None,
                 runtime: None,
@@ -69,6 +71,11 @@ impl ReadModel for Backends {
                 max_containers: approved.max_containers,
                 ..backend
             }),
+            BackendEvent::KeyRevoked(_) => {
+                document.map(|backend| BackendDocument { key_revoked_at: Some(time), ..backend })
+            }
+            BackendEvent::KeyIssued(_) => document.map(|backend| BackendDocument { key_revoked_at: None, ..backend }),
+            BackendEvent::Removed(_) => document.map(|backend| BackendDocument { removed_at: Some(time), ..backend }),
             BackendEvent::CapacitySet(set) => {
                 document.map(|backend| BackendDocument { max_containers: set.max_containers, ..backend })
             }
@@ -81,7 +88,7 @@ mod tests {
     use super::*;
     use crate::model::Folded;
     use crate::testing::events::{at, awaiting_approval, backend, connected, enrolled, lost, uuid};
-    use dockhost_domain::backend::{Approved, CapacitySet, Cordoned, Uncordoned};
+    use dockhost_domain::backend::{Approved, CapacitySet, Cordoned, KeyIssued, KeyRevoked, Removed, Uncordoned};
     use serde_json::json;
 
     fn after(events: &[(u64, BackendEvent)]) -> BackendDocument {
@@ -96,7 +103,7 @@ mod tests {
     fn backends_fold_enrolled_backend_has_no_verifier() {
         let expected = json!({
             "_id": uuid(1).to_string(), "username": "lab", "labName": "lab 1", "operatingSystem": null,
-            "maxContainers": 8, "requestedMaxContainers": 8, "awaitsApproval": false, "cordonedAt": null, "status": "enrolled", "address": null, "runtime": null, "agentVersion": null,
+            "maxContainers": 8, "requestedMaxContainers": 8, "awaitsApproval": false, "cordonedAt": null, "keyRevokedAt": null, "removedAt": null, "status": "enrolled", "address": null, "runtime": null, "agentVersion": null,
             "enrolledAt": "1970-01-01T00:00:02.000Z", "connectedAt": null, "lostAt": null, "seq": 2,
         });
         assert_eq!(serde_json::to_value(after(&[(2, enrolled("lab"))])).unwrap(), expected);
@@ -117,6 +124,12 @@ mod tests {
         events.push((5, BackendEvent::CapacitySet(CapacitySet { max_containers: 5 })));
         let machine = after(&events);
         assert_eq!((machine.cordoned_at, machine.max_containers, machine.requested_max_containers), (None, 5, 8));
+        events.push((6, BackendEvent::KeyRevoked(KeyRevoked { key_version: 1 })));
+        assert_eq!(after(&events).key_revoked_at, Some(at(6)));
+        events.push((7, BackendEvent::KeyIssued(KeyIssued { key_version: 2 })));
+        events.push((8, BackendEvent::Removed(Removed { forced: false })));
+        let machine = after(&events);
+        assert_eq!((machine.key_revoked_at, machine.removed_at), (None, Some(at(8))));
     }
 
     #[test]

@@ -8,20 +8,20 @@ use super::{BackendDocument, Backends};
 use crate::store::{MongoStore, Page, ReadResult, StoreError};
 
 impl MongoStore {
-    /// A page of all backends, the oldest first.
+    /// A page of all backends that are not removed, the oldest first.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn backends(&self, page: Page<BackendId>) -> Result<ReadResult<Vec<BackendDocument>>, StoreError> {
-        self.find_with::<Backends>(None, page.stages(doc! {})).await
+        self.find_with::<Backends>(None, page.stages(doc! { "removedAt": null })).await
     }
 
-    /// One backend; stale if it is quarantined.
+    /// One backend that is not removed; stale if it is quarantined.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn backend(&self, id: BackendId) -> Result<ReadResult<Option<BackendDocument>>, StoreError> {
-        let filter = doc! { "_id": id.to_string() };
+        let filter = doc! { "_id": id.to_string(), "removedAt": null };
         let found = self.find::<Backends>(Some(AggregateId::Backend(id)), filter, doc! {}).await?;
         Ok(found.map(|mut documents| documents.pop()))
     }

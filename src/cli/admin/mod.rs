@@ -63,7 +63,7 @@ impl Admin {
             }
             Command::Logout(logout) => block_on(|_| success(logout.run())),
             Command::Users(users) => block_on(|stop| async move { success(users.run(&stop)).await }),
-            Command::Backends(backends) => block_on(|_| success(backends.run())),
+            Command::Backends(backends) => block_on(|stop| async move { success(backends.run(&stop)).await }),
             Command::Instances(instances) => block_on(|_| success(instances.run())),
         };
         done.or_else(|error| match error.downcast_ref::<Failure>() {

@@ -17,7 +17,7 @@ use crate::http::extract::{BACKEND_COOKIE, Body, ClientAddress};
 use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 
-error_responses!(BackendSignInErrors: BODY, COMMAND, &[Code::InvalidCredentials]);
+error_responses!(BackendSignInErrors: BODY, COMMAND, &[Code::InvalidCredentials, Code::KeyRevoked]);
 
 /// Sign a backend in
 ///
@@ -54,6 +54,9 @@ pub async fn post(
         return Err(attempt.failed(owner));
     };
     attempt.succeeded();
+    if machine.is_key_revoked {
+        return Err(ApiError::new(Code::KeyRevoked, "an administrator revoked the key of this backend"));
+    }
     let session = NewSession::new(backend_id.into(), &app.backend_tokens)?;
     let (token, sequence) = session.store(&app, app.origin(Actor::Backend(backend_id))).await?;
     let data = signed_in_backend(&app, backend_id, &machine, token.clone())?;
@@ -63,6 +66,7 @@ pub async fn post(
 
 #[cfg(test)]
 mod tests {
+    use dockhost_domain::backend::{IssueKey, RevokeKey};
     use serde_json::json;
 
     use crate::http::testing::{PASSWORD, TestApp};
@@ -83,6 +87,23 @@ mod tests {
         assert_eq!(first.data()["backend"]["id"], backend.id.to_string());
         let token = first.cookie("accessTokenBE").unwrap();
         assert_eq!(app.get("/api/v2/backend").token(&token).send().await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn backend_sign_in_with_a_revoked_key_gives_nothing_until_another_is_issued() {
+        let app = TestApp::new().await;
+        let backend = app.signed_up_backend("lab-1").await;
+        let sign_in = || app.post(PATH, json!({ "username": "lab-1", "password": PASSWORD })).send();
+        let first = sign_in().await;
+        app.execute(backend.id, RevokeKey).await;
+        let refused = sign_in().await;
+        assert_eq!((refused.error(), refused.cookie("accessTokenBE")), ((403, "key_revoked"), None));
+        let wrong = app.post(PATH, json!({ "username": "lab-1", "password": "battery staple" })).send().await;
+        assert_eq!(wrong.error(), (401, "invalid_credentials"), "only who knows the password learns it");
+        app.execute(backend.id, IssueKey).await;
+        let second = sign_in().await;
+        assert_eq!(second.status, 200, "{second:?}");
+        assert_ne!(first.data()["DOCKHOST_API_KEY"], second.data()["DOCKHOST_API_KEY"]);
     }
 
     #[tokio::test]

@@ -53,7 +53,7 @@ pub struct BackendSignUpRequest {
         pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
     )]
     password: SecretString,
-    /// The most containers that it runs.
+    /// The most containers that it asks for; an administrator can set another number.
     #[garde(range(min = 1, max = 3000))]
     #[schema(minimum = 1, maximum = 3000, default = 10)]
     max_containers: Option<u32>,
@@ -86,7 +86,8 @@ fn username_taken() -> ApiError {
 
 /// Register a backend
 ///
-/// Registers a host and returns the key for its agent.
+/// Registers a host and returns the key for its agent. If the server is configured so, its status is `pending`, and it gets
+/// instances only when an administrator has approved it.
 #[utoipa::path(
     post,
     path = "/api/v2/backend/signup",
@@ -126,7 +127,7 @@ pub async fn post(
         operating_system: request.operating_system.map(Into::into),
         max_containers: request.max_containers.unwrap_or(DEFAULT_MAX_CONTAINERS),
         key_version: 1,
-        awaits_approval: false,
+        awaits_approval: app.settings.backends_await_approval,
     };
     let session = NewSession::new(backend_id.into(), &app.backend_tokens)?;
     let origin = app.origin(Actor::Anonymous);
@@ -137,7 +138,12 @@ pub async fn post(
     let machine = backend.state.machine.as_ref().ok_or_else(|| ApiError::bug("no machine after its sign-up"))?;
     let data = signed_in_backend(&app, backend_id, machine, session.token.clone())?;
     let cookie = app.session_cookie(BACKEND_COOKIE, session.token);
-    Ok(Reply::created("the backend is registered", data).cookies(cookie).position(app.position(sequence)))
+    let message = if details.awaits_approval {
+        "the backend is registered; it gets instances when an administrator has approved it"
+    } else {
+        "the backend is registered"
+    };
+    Ok(Reply::created(message, data).cookies(cookie).position(app.position(sequence)))
 }
 
 /// The claim, the backend and its first session.
@@ -174,13 +180,27 @@ mod tests {
         let (backend, key) = (&answer.data()["backend"], answer.data()["DOCKHOST_API_KEY"].as_str().unwrap());
         let expected = json!({
             "id": backend["id"], "username": "lab-1", "status": "enrolled", "labName": "Room 1.07",
-            "operatingSystem": null, "maxContainers": 3, "requestedMaxContainers": 3, "cordoned": false, "address": null, "runtime": null, "agentVersion": null,
+            "operatingSystem": null, "maxContainers": 3, "requestedMaxContainers": 3, "cordoned": false, "keyRevoked": false, "address": null, "runtime": null, "agentVersion": null,
             "createdAt": backend["createdAt"],
         });
         assert_eq!(backend, &expected);
         assert_eq!(app.app.api_keys.read(key).unwrap().backend_id.to_string(), backend["id"].as_str().unwrap());
         let token = answer.cookie("accessTokenBE").unwrap();
         assert_eq!(app.get("/api/v2/backend").token(&token).send().await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn backend_sign_up_that_needs_approval_gives_a_key_and_no_instances() {
+        let app = TestApp::with(|settings| settings.backends_await_approval = true).await;
+        let user = app.user("ada").await;
+        let answer = app.post(PATH, json!({ "username": "lab-1", "password": PASSWORD })).send().await;
+        assert_eq!((answer.status, &answer.data()["backend"]["status"]), (201, &json!("pending")), "{answer:?}");
+        let key = app.app.api_keys.read(answer.data()["DOCKHOST_API_KEY"].as_str().unwrap()).unwrap();
+        app.connect(key.backend_id).await;
+        let token = answer.cookie("accessTokenBE").unwrap();
+        assert_eq!(app.get("/api/v2/backend").token(&token).send().await.data()["status"], "pending");
+        let refused = app.post("/api/v2/user/instance", json!({})).token(&user.token).send().await;
+        assert_eq!((refused.error(), &refused.details()["reasons"]), ((503, "no_backend"), &json!({ "pending": 1 })));
     }
 
     #[tokio::test]

@@ -91,6 +91,7 @@ fn login_key(request: &CreateInstanceRequest, profile: &Profile) -> Result<Strin
 fn no_candidate(no_candidate: &NoCandidate) -> ApiError {
     let reason = |ineligible: &Ineligible| match ineligible {
         Ineligible::Pending => "pending",
+        Ineligible::KeyRevoked => "key_revoked",
         Ineligible::Cordoned => "cordoned",
         Ineligible::NotConnected => "not_connected",
         Ineligible::Silent => "silent",

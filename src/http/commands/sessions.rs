@@ -232,7 +232,7 @@ pub fn signed_in_backend(
     machine: &Machine,
     access_token: String,
 ) -> Result<SignedInBackend, ApiError> {
-    let key = ApiKeyId { backend_id: id, version: machine.details.key_version };
+    let key = ApiKeyId { backend_id: id, version: machine.key_version() };
     let api_key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;
     Ok(SignedInBackend { backend: Backend::new(id, machine, &app.heartbeats), api_key, access_token })
 }

@@ -37,7 +37,7 @@ pub struct CurrentUser {
     pub session_id: SessionId,
 }
 
-/// The backend that calls.
+/// The backend that calls; not one whose key is revoked.
 #[derive(Debug, Clone, Copy)]
 pub struct CurrentBackend {
     /// The backend.
@@ -133,6 +133,10 @@ impl FromRequestParts<Arc<App>> for CurrentBackend {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let Bearer { principal, .. } = authenticate(app, parts, BACKEND_COOKIE, &app.backend_tokens).await?;
-        Ok(Self { backend_id: BackendId::from_uuid(principal.uuid()) })
+        let backend_id = BackendId::from_uuid(principal.uuid());
+        if app.follower.fleet().machine(backend_id).is_some_and(|machine| machine.is_key_revoked) {
+            return Err(ApiError::new(Code::Unauthorized, "the key of this backend is revoked"));
+        }
+        Ok(Self { backend_id })
     }
 }

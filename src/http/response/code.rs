@@ -65,6 +65,8 @@ codes! {
         "Only administrators may do this.";
     WrongPassword, "wrong_password", FORBIDDEN,
         "The current password is wrong.";
+    KeyRevoked, "key_revoked", FORBIDDEN,
+        "An administrator revoked the key of this backend.";
     ForeignOrigin, "foreign_origin", FORBIDDEN,
         "A page of another origin sent a command with the cookie; only `FRONTEND_URL` and this server's own pages may.";
     SignupClosed, "signup_closed", FORBIDDEN,
@@ -85,6 +87,8 @@ codes! {
         "The email address is taken.";
     LastAdministrator, "last_administrator", CONFLICT,
         "This is the last administrator; make another one first.";
+    NotCordoned, "not_cordoned", CONFLICT,
+        "The backend may be given instances; cordon it before it is removed, or use `force`.";
     NameTaken, "name_taken", CONFLICT,
         "You already have an instance of this name.";
     InstanceDeleting, "instance_deleting", CONFLICT,

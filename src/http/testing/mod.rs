@@ -15,7 +15,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dockhost_domain::account::{CreateAccount, Created, Role};
 use dockhost_domain::administrators::ChangedBy;
-use dockhost_domain::backend::{ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
+use dockhost_domain::aggregate::Command;
+use dockhost_domain::backend::{Backend, ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::reported::{HostKeys, ShortText};
@@ -108,6 +109,7 @@ impl TestApp {
         let mut settings = Settings {
             sign_up: SignUp::Open,
             enrolment_secret: None,
+            backends_await_approval: false,
             quota: None,
             limits: Limits { memory_mib: 64, cpu_millis: 100, pids: 32 },
             image: None,
@@ -181,6 +183,10 @@ impl TestApp {
 
     pub fn put(&self, path: &str, body: Value) -> TestRequest<'_> {
         self.request(Method::PUT, path).json(body)
+    }
+
+    pub fn delete(&self, path: &str) -> TestRequest<'_> {
+        self.request(Method::DELETE, path)
     }
 
     /// A user with an SSH key, signed in.
@@ -258,7 +264,12 @@ impl TestApp {
 
     /// An administrator cordons or uncordons the backend.
     pub async fn cordon(&self, backend: BackendId, cordoned: bool) {
-        let done = self.app.executor.execute(backend, origin(), ChangeCordon { cordoned }).await.unwrap();
+        self.execute(backend, ChangeCordon { cordoned }).await;
+    }
+
+    /// Executes a command on a backend, and waits until this replica knows of it.
+    pub async fn execute<C: Command<Aggregate = Backend> + Clone + 'static>(&self, backend: BackendId, command: C) {
+        let done = self.app.executor.execute(backend, origin(), command).await.unwrap();
         self.app.follower.wait_until_applied(done.current.sequence).await;
     }
 

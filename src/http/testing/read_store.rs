@@ -81,8 +81,8 @@ fn page_of<D: Document>(documents: Vec<D>, page: Page<D::Id>, is_selected: impl 
 
 impl ReadStore for MemoryReadStore {
     fn backend(&self, id: BackendId) -> Read<'_, Option<BackendDocument>> {
-        let documents = self.documents::<Backends>();
-        self.read(documents.map(|documents| documents.into_iter().find(|document| document.backend_id == id)))
+        let is_shown = |backend: &BackendDocument| backend.backend_id == id && backend.removed_at.is_none();
+        self.read(self.documents::<Backends>().map(|documents| documents.into_iter().find(is_shown)))
     }
 
     fn instances_of(&self, owner: UserId) -> Read<'_, Vec<InstanceDocument>> {
@@ -113,7 +113,10 @@ impl ReadStore for MemoryReadStore {
     }
 
     fn backends(&self, page: Page<BackendId>) -> Read<'_, Vec<BackendDocument>> {
-        self.read(self.documents::<Backends>().map(|documents| page_of(documents, page, |_| true)))
+        self.read(
+            self.documents::<Backends>()
+                .map(|documents| page_of(documents, page, |backend| backend.removed_at.is_none())),
+        )
     }
 
     fn instances_of_all<'a>(

@@ -34,6 +34,8 @@ pub struct Backend {
     requested_max_containers: u32,
     /// Whether an administrator keeps new instances away from it. Those that are on it can be stopped, resumed and deleted.
     cordoned: bool,
+    /// Whether an administrator revoked the key of its agent.
+    key_revoked: bool,
     /// Where clients reach the ports of its containers.
     #[schema(required)]
     address: Option<String>,
@@ -97,6 +99,7 @@ impl Backend {
             max_containers: machine.max_containers().min(heartbeats.now(id).max_containers.unwrap_or(u32::MAX)),
             requested_max_containers: details.max_containers,
             cordoned: machine.is_cordoned,
+            key_revoked: machine.is_key_revoked,
             address: agent.and_then(Connected::valid_address).map(String::from),
             runtime: agent.and_then(|agent| valid::<ShortText>(&agent.runtime)),
             agent_version: agent.and_then(|agent| valid::<ShortText>(&agent.agent_version)),
@@ -119,6 +122,7 @@ impl Backend {
             max_containers: document.max_containers.min(said.max_containers.unwrap_or(u32::MAX)),
             requested_max_containers: document.requested_max_containers,
             cordoned: document.cordoned_at.is_some(),
+            key_revoked: document.key_revoked_at.is_some(),
             address: document.address.as_deref().and_then(valid::<BackendAddress>),
             runtime: document.runtime.as_deref().and_then(valid::<ShortText>),
             agent_version: document.agent_version.as_deref().and_then(valid::<ShortText>),

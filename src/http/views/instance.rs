@@ -231,6 +231,8 @@ mod tests {
             admission: Admission::Approved,
             is_cordoned: false,
             capacity: None,
+            issued_key: None,
+            is_key_revoked: false,
         }
     }
 

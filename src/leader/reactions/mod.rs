@@ -2,3 +2,5 @@
 
 pub mod account_erased;
 pub mod backend_lost;
+pub mod backend_removed;
+pub mod key_changed;

@@ -236,6 +236,7 @@ impl World {
         env.push(("DOCKHOST_MAX_INSTANCES_PER_USER", "0".to_owned()));
         // All tests call from one address, most of them faster than people.
         env.push(("DOCKHOST_RATE_LIMITS", "off".to_owned()));
+        env.push(("DOCKHOST_ENROLMENT", "open".to_owned()));
         env.extend(self.settings.iter().map(|(name, value)| (*name, value.clone())));
         env
     }

@@ -20,7 +20,7 @@ use async_nats::{Client, ConnectOptions, Event, Message, Subscriber};
 use dockhost::broker::assignments::Assignments;
 use dockhost::broker::callout::{BackendAuthenticator, Callout};
 use dockhost::broker::connect::Broker;
-use dockhost::broker::hello::{Enrolments, HelloHandler};
+use dockhost::broker::hello::{Enrolment, Enrolments, HelloHandler};
 use dockhost::broker::holders::Holders;
 use dockhost::broker::jwt::{MAX_LIFETIME, Signer};
 use dockhost::broker::service::Service;
@@ -67,9 +67,9 @@ impl BackendAuthenticator for Enrolled {
 }
 
 impl Enrolments for Enrolled {
-    fn max_containers(&self, backend: BackendId) -> BoxFuture<'_, Option<u32>> {
-        let max_containers = self.0.values().any(|enrolled| *enrolled == backend).then_some(8);
-        async move { max_containers }.boxed()
+    fn find(&self, backend: BackendId) -> BoxFuture<'_, Option<Enrolment>> {
+        let is_enrolled = self.0.values().any(|enrolled| *enrolled == backend);
+        async move { is_enrolled.then_some(Enrolment { max_containers: 8, awaits_approval: false }) }.boxed()
     }
 }
 

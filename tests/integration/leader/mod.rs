@@ -3,5 +3,6 @@
 mod deadlines;
 mod erasure;
 mod fences;
+mod fleet;
 mod lease;
 mod silence;

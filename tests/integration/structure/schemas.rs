@@ -23,7 +23,8 @@ fn closed(schema: &Value) -> Value {
 }
 
 /// Members that a message may lack.
-const OPTIONAL: [&str; 7] = ["container", "hostKeys", "agentRun", "engine", "image", "isolation", "reportsCreatedAt"];
+const OPTIONAL: [&str; 8] =
+    ["awaitsApproval", "container", "hostKeys", "agentRun", "engine", "image", "isolation", "reportsCreatedAt"];
 
 /// The golden messages, each with its schema.
 fn messages() -> Vec<(String, Value, Value)> {

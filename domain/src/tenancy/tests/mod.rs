@@ -4,6 +4,7 @@
 mod agents;
 mod assignments;
 mod backend_lost;
+mod backend_removed;
 mod change;
 mod close;
 mod deadline;

@@ -15,8 +15,8 @@ use crate::aggregate::{Aggregate, Command, Meta};
 use crate::ids::{BackendId, InstanceId};
 use crate::tenancy::event::*;
 use crate::tenancy::{
-    ChangeInstance, Facts, HandleBackendLost, HandleDeadline, HandleReport, Instance, Policy, ReportRejected,
-    RequestInstance, Tenancy,
+    ChangeInstance, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline, HandleReport, Instance, Policy,
+    ReportRejected, RequestInstance, Tenancy,
 };
 use crate::testing::{at, event_id, user};
 use crate::timestamp::Timestamp;
@@ -73,6 +73,10 @@ pub enum Action {
         early: bool,
     },
     Lost {
+        which: usize,
+        on: Backend,
+    },
+    Removed {
         which: usize,
         on: Backend,
     },
@@ -160,6 +164,7 @@ impl Dice {
             14..=15 => Action::Redeliver { back: self.index(8) },
             16..=18 => Action::Timer { which, generation: self.number(), early: self.once_in(3) },
             19 => Action::Lost { which, on: self.backend() },
+            20 => Action::Removed { which, on: self.backend() },
             _ => Action::Wait { seconds: [1, 20, 60, 8 * 24 * 60 * 60][self.index(4)] },
         }
     }
@@ -167,7 +172,7 @@ impl Dice {
 
 /// Up to 40 steps.
 pub fn any_steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0_u8..21, 0_usize..5, any::<u64>()).prop_map(|(kind, which, number)| {
+    let step = (0_u8..22, 0_usize..5, any::<u64>()).prop_map(|(kind, which, number)| {
         let mut dice = Dice(number);
         Step {
             action: dice.action(kind, which),
@@ -338,6 +343,12 @@ impl Simulation {
                 let backend_id = self.backend(instance_id, *on);
                 let facts = facts(skewed(self.now));
                 Some(self.decision(instance_id, &HandleBackendLost { backend_id, instance_id, facts }))
+            }
+            Action::Removed { which, on } => {
+                let instance_id = self.nth(*which);
+                let backend_id = self.backend(instance_id, *on);
+                let facts = facts(skewed(self.now));
+                Some(self.decision(instance_id, &HandleBackendRemoved { backend_id, instance_id, facts }))
             }
             Action::Wait { seconds } => {
                 self.now += seconds;

@@ -24,6 +24,7 @@ impl List {
             &[
                 ("NAME", "/username"),
                 ("STATUS", "/status"),
+                ("CORDONED", "/cordoned"),
                 ("INSTANCES", "/instances"),
                 ("ROOM", "/maxContainers"),
                 ("LOAD", "/load"),

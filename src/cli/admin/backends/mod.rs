@@ -1,9 +1,16 @@
 //! `dockhost admin backends`.
 
+mod approve;
+mod capacity;
 mod list;
+mod one;
+mod remove;
 mod show;
 
 use clap::Subcommand;
+use tokio_util::sync::CancellationToken;
+
+use one::OneBackend;
 
 /// The subcommands of `admin backends`.
 #[derive(Debug, Subcommand)]
@@ -12,6 +19,20 @@ pub enum Backends {
     List(list::List),
     /// Show one backend.
     Show(show::Show),
+    /// Let a backend that awaits approval take instances.
+    Approve(approve::Approve),
+    /// Set how many containers a backend may have.
+    Capacity(capacity::Capacity),
+    /// Keep new instances away from a backend; those that are on it go on.
+    Cordon(OneBackend),
+    /// Let a backend take new instances again.
+    Uncordon(OneBackend),
+    /// Revoke a backend's API key and close its connections.
+    Revoke(OneBackend),
+    /// Issue another API key, in place of the current one, and print it.
+    Key(OneBackend),
+    /// Remove a backend for good; also rejects one that awaits approval.
+    Remove(remove::Remove),
 }
 
 impl Backends {
@@ -19,10 +40,17 @@ impl Backends {
     ///
     /// # Errors
     /// [`Failure`](super::client::Failure).
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         match self {
             Self::List(list) => list.run().await,
             Self::Show(show) => show.run().await,
+            Self::Approve(approve) => approve.run().await,
+            Self::Capacity(capacity) => capacity.run().await,
+            Self::Cordon(backend) => backend.post("/cordon").await,
+            Self::Uncordon(backend) => backend.post("/uncordon").await,
+            Self::Revoke(backend) => backend.post("/revoke").await,
+            Self::Key(backend) => backend.post("/key").await,
+            Self::Remove(remove) => remove.run(stop).await,
         }
     }
 }

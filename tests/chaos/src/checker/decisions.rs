@@ -11,7 +11,8 @@ use dockhost_domain::administrators::{
 };
 use dockhost_domain::aggregate::{Aggregate, Command};
 use dockhost_domain::backend::{
-    ApproveBackend, Backend, BackendEvent, ChangeCordon, EnrolBackend, MarkConnected, MarkLost, SetCapacity,
+    ApproveBackend, Backend, BackendEvent, ChangeCordon, EnrolBackend, IssueKey, MarkConnected, MarkLost,
+    RemoveBackend, RevokeKey, SetCapacity,
 };
 use dockhost_domain::claim::{Claim, ClaimEvent, ReleaseClaim, TakeClaim};
 use dockhost_domain::envelope::Actor;
@@ -24,8 +25,8 @@ use dockhost_domain::session::{CloseSessions, EndSessions, RevokeSession, Sessio
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{DeletionOutcome, FailureReason, PlacementFailure, RecordedError};
 use dockhost_domain::tenancy::{
-    ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleDeadline, HandleReport, Policy, ReportPosition,
-    RequestInstance, Tenancy, TenancyEvent, check_invariants,
+    ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline, HandleReport, Policy,
+    ReportPosition, RequestInstance, Tenancy, TenancyEvent, check_invariants,
 };
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
@@ -115,6 +116,11 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                     BackendEvent::Approved(approved) => {
                         let command = ApproveBackend { max_containers: Some(approved.max_containers) };
                         same(command.decide(state), recorded)
+                    }
+                    BackendEvent::KeyRevoked(_) => same(RevokeKey.decide(state), recorded),
+                    BackendEvent::KeyIssued(_) => same(IssueKey.decide(state), recorded),
+                    BackendEvent::Removed(removed) => {
+                        same(RemoveBackend { force: removed.forced }.decide(state), recorded)
                     }
                     BackendEvent::CapacitySet(set) => {
                         same(SetCapacity { max_containers: set.max_containers }.decide(state), recorded)
@@ -243,6 +249,10 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
             FailureReason::Lost => {
                 same(HandleBackendLost { backend_id: failure.backend_id, instance_id, facts }.decide(state), recorded)
             }
+            FailureReason::Removed => {
+                let backend_id = failure.backend_id;
+                same(HandleBackendRemoved { backend_id, instance_id, facts }.decide(state), recorded)
+            }
         }
     };
     let change = |to| same(ChangeInstance { instance_id, to, now, policy: Policy::default() }.decide(state), recorded);
@@ -284,8 +294,10 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
         TenancyEvent::DeleteRequested(_) => change(DesiredState::Deleted),
         TenancyEvent::Deleted(deleted) => match deleted.outcome {
             DeletionOutcome::Unplaced => change(DesiredState::Deleted),
-            DeletionOutcome::Abandoned { .. } => {
+            DeletionOutcome::Abandoned { backend_id } => {
+                let removed = HandleBackendRemoved { backend_id, instance_id, facts: facts(None) };
                 same(HandleDeadline { instance_id, generation, facts: facts(None) }.decide(state), recorded)
+                    .or_else(|_| same(removed.decide(state), recorded))
             }
             DeletionOutcome::Confirmed { backend_id } => same(
                 deletion_report(user, backend_id, (instance_id, placement, generation), facts(None)).decide(state),

@@ -1,0 +1,45 @@
+//! `dockhost admin backends remove`.
+
+use std::io::IsTerminal;
+
+use anyhow::bail;
+use clap::Args;
+use reqwest::Method;
+use tokio_util::sync::CancellationToken;
+
+use super::one::OneBackend;
+use crate::cli::confirmation;
+
+/// The arguments of `admin backends remove`.
+#[derive(Debug, Args)]
+pub struct Remove {
+    #[command(flatten)]
+    backend: OneBackend,
+    /// Also if it is not cordoned.
+    #[arg(long)]
+    force: bool,
+    /// Don't ask for confirmation.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Remove {
+    /// Removes the backend.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
+        if !self.yes {
+            if !std::io::stdin().is_terminal() {
+                bail!("nothing was done: it needs --yes or a confirmation on a terminal");
+            }
+            let name = self.backend.given();
+            print!("Remove {name} for good, and the instances that have files on it? Type yes: ");
+            if !confirmation::yes_is_typed(stop).await? {
+                bail!("nothing was done");
+            }
+        }
+        let below = if self.force { "?force=true" } else { "" };
+        self.backend.send(Method::DELETE, below, |request| request).await
+    }
+}

@@ -13,6 +13,7 @@ use crate::account::AccountEvent;
 use crate::administrators::AdministratorsEvent;
 use crate::backend::BackendEvent;
 use crate::claim::ClaimEvent;
+use crate::enrolment::EnrolmentTokensEvent;
 use crate::session::SessionEvent;
 use crate::subject::AggregateId;
 use crate::tenancy::TenancyEvent;
@@ -31,6 +32,8 @@ pub enum Event {
     Session(SessionEvent),
     /// A backend's event.
     Backend(BackendEvent),
+    /// An event of the enrolment tokens.
+    EnrolmentTokens(EnrolmentTokensEvent),
     /// An event of a user's instances.
     Tenancy(TenancyEvent),
 }
@@ -46,7 +49,7 @@ macro_rules! union {
 }
 union!(
     AccountEvent => Account, AdministratorsEvent => Administrators, ClaimEvent => Claim, SessionEvent => Session,
-    BackendEvent => Backend, TenancyEvent => Tenancy
+    BackendEvent => Backend, EnrolmentTokensEvent => EnrolmentTokens, TenancyEvent => Tenancy
 );
 
 /// An event as stored in the log. Personal values in the body are marked or sealed.
@@ -125,6 +128,7 @@ impl Event {
             AggregateId::Claim(_) => of::<ClaimEvent, D>(kind, data),
             AggregateId::Session(_) => of::<SessionEvent, D>(kind, data),
             AggregateId::Backend(_) => of::<BackendEvent, D>(kind, data),
+            AggregateId::EnrolmentTokens(_) => of::<EnrolmentTokensEvent, D>(kind, data),
             AggregateId::Tenancy(_) => of::<TenancyEvent, D>(kind, data),
         }
         .map_err(|error| unreadable(subject, kind, &error))

@@ -85,6 +85,10 @@ id!(
     EventId, "event"
 );
 id!(
+    /// An enrolment token.
+    EnrolmentTokenId, "enrolment token"
+);
+id!(
     /// A user or a backend, with the same UUID. Sealing keys and sessions belong to principals.
     PrincipalId, "principal"
 );

@@ -10,7 +10,7 @@
 //! - [`event`], [`envelope`]: the events, and their CloudEvents headers.
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
-//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`tenancy`]: the aggregates.
+//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`tenancy`]: the aggregates.
 //! - [`placement`]: the choice of a backend for an instance.
 
 pub mod account;
@@ -18,6 +18,7 @@ pub mod administrators;
 pub mod aggregate;
 pub mod backend;
 pub mod claim;
+pub mod enrolment;
 pub mod envelope;
 pub mod event;
 #[cfg(any(test, feature = "testing"))]

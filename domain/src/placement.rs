@@ -259,6 +259,7 @@ mod tests {
             max_containers: 4,
             key_version: 1,
             awaits_approval: false,
+            token: None,
         };
         let machine = Machine {
             details,

@@ -114,6 +114,16 @@ impl fmt::Display for AllAdministrators {
     }
 }
 
+/// The id of the one set of enrolment tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllEnrolmentTokens;
+
+impl fmt::Display for AllEnrolmentTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all")
+    }
+}
+
 /// An aggregate, and so one literal subject of the stream EVENTS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AggregateId {
@@ -127,6 +137,8 @@ pub enum AggregateId {
     Session(PrincipalId),
     /// A backend.
     Backend(BackendId),
+    /// The tokens with which backends are registered.
+    EnrolmentTokens(AllEnrolmentTokens),
     /// A claimed name.
     Claim(ClaimId),
 }
@@ -146,6 +158,7 @@ impl AggregateId {
             Self::Tenancy(_) => "tenancy",
             Self::Session(_) => "session",
             Self::Backend(_) => "backend",
+            Self::EnrolmentTokens(_) => "enrolment-tokens",
             Self::Claim(_) => "claim",
         }
     }
@@ -157,7 +170,7 @@ impl AggregateId {
             Self::Account(id) | Self::Tenancy(id) => Some((*id).into()),
             Self::Session(id) => Some(*id),
             Self::Backend(id) => Some((*id).into()),
-            Self::Administrators(_) | Self::Claim(_) => None,
+            Self::Administrators(_) | Self::EnrolmentTokens(_) | Self::Claim(_) => None,
         }
     }
 }
@@ -171,6 +184,7 @@ impl fmt::Display for AggregateId {
             Self::Administrators(all) => all.fmt(f),
             Self::Session(id) => id.fmt(f),
             Self::Backend(id) => id.fmt(f),
+            Self::EnrolmentTokens(all) => all.fmt(f),
             Self::Claim(ClaimId { kind, hash }) => write!(f, "{}.{hash}", kind.as_str()),
         }
     }
@@ -188,6 +202,7 @@ impl FromStr for AggregateId {
         match kind {
             "account" => Ok(Self::Account(rest.parse().map_err(invalid)?)),
             "administrators" if rest == "all" => Ok(Self::Administrators(AllAdministrators)),
+            "enrolment-tokens" if rest == "all" => Ok(Self::EnrolmentTokens(AllEnrolmentTokens)),
             "tenancy" => Ok(Self::Tenancy(rest.parse().map_err(invalid)?)),
             "session" => Ok(Self::Session(rest.parse().map_err(invalid)?)),
             "backend" => Ok(Self::Backend(rest.parse().map_err(invalid)?)),
@@ -280,7 +295,7 @@ mod tests {
     use uuid::Uuid;
 
     fn aggregates() -> impl Strategy<Value = AggregateId> {
-        (0..8, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
+        (0..9, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
             let id = Uuid::from_u128(id);
             let claim = |kind| AggregateId::Claim(ClaimId { kind, hash: ClaimHash(hash) });
             match kind {
@@ -291,6 +306,7 @@ mod tests {
                 4 => claim(ClaimKind::Username),
                 5 => claim(ClaimKind::Email),
                 6 => AggregateId::Administrators(AllAdministrators),
+                7 => AggregateId::EnrolmentTokens(AllEnrolmentTokens),
                 _ => claim(ClaimKind::Backend),
             }
         })
@@ -323,7 +339,7 @@ mod tests {
 
         #[test]
         fn subject_any_text_parses_only_in_canonical_form(
-            text in "dockhost\\.(event|timer|report|assignment)\\.(account|administrators|tenancy|claim|at|fired)?\\.?[0-9a-f.*> $+-]{0,80}"
+            text in "dockhost\\.(event|timer|report|assignment)\\.(account|administrators|enrolment-tokens|tenancy|claim|at|fired)?\\.?[0-9a-f.*> $+-]{0,80}"
         ) {
             if let Ok(aggregate) = text.parse::<AggregateId>() {
                 prop_assert_eq!(aggregate.to_string(), text.clone());

@@ -166,6 +166,25 @@ const VERSIONS: &[Version] = &[
         ],
         digest: "604efce19a3d1dfa0db5471b896b69d505a86b30e3980975a3fb02bff4f3e075",
     },
+    Version {
+        model: "backends",
+        version: 3,
+        events: &[
+            "backend.approved.v1",
+            "backend.capacity-set.v1",
+            "backend.connected.v1",
+            "backend.cordoned.v1",
+            "backend.enrolled.v1",
+            "backend.enrolled.v2-token",
+            "backend.enrolled.v2",
+            "backend.key-issued.v1",
+            "backend.key-revoked.v1",
+            "backend.lost.v1",
+            "backend.removed.v1",
+            "backend.uncordoned.v1",
+        ],
+        digest: "8088bea3820e7f8df8907aac1444f14d9b42a2a4854c8f3e8349feb37f8e53b2",
+    },
 ];
 
 const HISTORIES: u64 = 1000;

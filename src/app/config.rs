@@ -12,7 +12,7 @@ use dockhost_projections::store::MongoStore;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
-use crate::auth::admission::{SharedSecret, SignUp};
+use crate::auth::admission::{Enrolment, SharedSecret, SignUp};
 use crate::broker::connect::check_urls;
 use crate::broker::streams::StreamOptions;
 use crate::http::limits::policy::Policy as LimitPolicy;
@@ -98,8 +98,7 @@ pub struct AccountArgs {
     /// The codes with one of which people may sign up in the mode `invite`, separated by commas.
     #[arg(long, env = "DOCKHOST_INVITE_CODES", value_name = "CODES", value_delimiter = ',', hide_env_values = true)]
     pub invite_codes: Vec<SharedSecret>,
-    /// Whether a backend that is registered gets instances before an administrator approves it [default: approval; in `dev`:
-    /// open].
+    /// Which backends may be registered and given instances [default: approval; in `dev`: open].
     #[arg(long, env = "DOCKHOST_ENROLMENT", value_name = "MODE", value_enum)]
     pub enrolment: Option<EnrolmentMode>,
     /// The secret that registering a backend requires [default: none; anyone may register one].
@@ -117,12 +116,14 @@ pub struct AccountArgs {
     pub cookies: CookieMode,
 }
 
-/// Which backends may be given instances.
+/// Which backends may be registered and given instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum EnrolmentMode {
-    /// Those that an administrator approved.
+    /// Any may be registered; it gets instances if it has an enrolment token or an administrator approves it.
     Approval,
-    /// Any that is registered.
+    /// Only with an enrolment token.
+    Token,
+    /// Any may be registered and given instances.
     Open,
 }
 
@@ -305,10 +306,14 @@ impl AccountArgs {
         }
     }
 
-    /// Whether a backend that is registered awaits approval.
+    /// Which backends may be registered and given instances.
     #[must_use]
-    pub fn backends_await_approval(&self) -> bool {
-        self.enrolment.unwrap_or(EnrolmentMode::Approval) == EnrolmentMode::Approval
+    pub fn enrolment(&self) -> Enrolment {
+        match self.enrolment {
+            None | Some(EnrolmentMode::Approval) => Enrolment::Approval,
+            Some(EnrolmentMode::Token) => Enrolment::Token,
+            Some(EnrolmentMode::Open) => Enrolment::Open,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::app::config::{ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
 use crate::app::startup::{Connections, Replica};
 use crate::app::supervise::Supervisor;
+use crate::auth::admission::Enrolment;
 use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::broker::access;
@@ -126,12 +127,12 @@ fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
     );
     tracing::info!(
         sign_up = ?accounts.signup,
-        backends_await_approval = accounts.backends_await_approval(),
+        enrolment = ?accounts.enrolment(),
         enrolment_secret = accounts.enrolment_secret.is_some(),
         cookies = ?accounts.cookies,
         "accounts"
     );
-    if !accounts.backends_await_approval() && accounts.enrolment_secret.is_none() {
+    if accounts.enrolment() == Enrolment::Open && accounts.enrolment_secret.is_none() {
         tracing::warn!(
             "anyone who reaches the API can register a backend, which is given instances at once; set \
              DOCKHOST_ENROLMENT=approval or DOCKHOST_ENROLMENT_SECRET"

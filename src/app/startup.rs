@@ -190,7 +190,7 @@ pub fn http_app(
         settings: app::Settings {
             sign_up,
             enrolment_secret: args.accounts.enrolment_secret.clone(),
-            backends_await_approval: args.accounts.backends_await_approval(),
+            enrolment: args.accounts.enrolment(),
             quota: args.instances.quota(),
             limits: args.instances.limits(),
             image: args.instances.instance_image.clone(),

@@ -43,6 +43,17 @@ impl SignUp {
     }
 }
 
+/// Which backends may be registered, and which of those may be given instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enrolment {
+    /// Any may be registered. One that is registered without a token awaits an administrator's approval.
+    Approval,
+    /// Only with a token, and without approval.
+    Token,
+    /// Any may be registered, without approval.
+    Open,
+}
+
 /// A secret that several people share: an invitation code, or the secret of enrolment. People copy it by hand, so the case
 /// of letters and the blanks around it don't count.
 #[derive(Debug, Clone)]

@@ -124,7 +124,12 @@ impl Dev {
         running.write(&data)?;
 
         // Its own agents need no approval.
-        server.accounts.enrolment.get_or_insert(EnrolmentMode::Open);
+        let enrolment = *server.accounts.enrolment.get_or_insert(EnrolmentMode::Open);
+        if enrolment == EnrolmentMode::Token && self.agents > 0 {
+            bail!(
+                "the agents of `dockhost dev` have no enrolment tokens; use DOCKHOST_ENROLMENT=approval or --agents 0"
+            );
+        }
         // With the broker on loopback a stranger's backend could not connect. With `--listen` it could, and would be
         // given other people's instances.
         if self.listen.is_some() && server.accounts.enrolment_secret.is_none() {

@@ -8,6 +8,7 @@ use dockhost_domain::administrators::Administrators;
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::backend::Backend;
 use dockhost_domain::claim::Claim;
+use dockhost_domain::enrolment::EnrolmentTokens;
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::AggregateId;
@@ -25,6 +26,7 @@ pub struct Aggregates {
     tenancies: AggregateCache<Tenancy>,
     sessions: AggregateCache<Sessions>,
     backends: AggregateCache<Backend>,
+    enrolment_tokens: AggregateCache<EnrolmentTokens>,
     claims: AggregateCache<Claim>,
     snapshots: Option<Arc<SnapshotManager>>,
     /// The last sequence that [`Aggregates::observe`] was given: a load that begins now gets no event up to it again.
@@ -48,7 +50,7 @@ macro_rules! cached {
 }
 cached!(
     Account => accounts, Administrators => administrators, Tenancy => tenancies, Sessions => sessions,
-    Backend => backends, Claim => claims
+    Backend => backends, EnrolmentTokens => enrolment_tokens, Claim => claims
 );
 
 impl Default for Aggregates {
@@ -59,6 +61,7 @@ impl Default for Aggregates {
             tenancies: AggregateCache::new(MAX_STATES_PER_KIND),
             sessions: AggregateCache::new(MAX_STATES_PER_KIND),
             backends: AggregateCache::new(MAX_STATES_PER_KIND),
+            enrolment_tokens: AggregateCache::new(1),
             claims: AggregateCache::new(MAX_STATES_PER_KIND),
             snapshots: None,
             observed: AtomicU64::new(0),
@@ -80,6 +83,7 @@ impl Aggregates {
         self.tenancies.clear();
         self.sessions.clear();
         self.backends.clear();
+        self.enrolment_tokens.clear();
         self.claims.clear();
     }
 
@@ -105,6 +109,7 @@ impl Aggregates {
             AggregateId::Tenancy(id) => self.observe_one::<Tenancy>(id, recorded),
             AggregateId::Session(id) => self.observe_one::<Sessions>(id, recorded),
             AggregateId::Backend(id) => self.observe_one::<Backend>(id, recorded),
+            AggregateId::EnrolmentTokens(id) => self.observe_one::<EnrolmentTokens>(id, recorded),
             AggregateId::Claim(id) => self.observe_one::<Claim>(id, recorded),
         }
     }
@@ -148,6 +153,7 @@ impl Aggregates {
             AggregateId::Tenancy(id) => self.tenancies.evict(id),
             AggregateId::Session(id) => self.sessions.evict(id),
             AggregateId::Backend(id) => self.backends.evict(id),
+            AggregateId::EnrolmentTokens(id) => self.enrolment_tokens.evict(id),
             AggregateId::Claim(id) => self.claims.evict(id),
         }
     }

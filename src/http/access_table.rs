@@ -46,9 +46,22 @@ fn expected(operation: &str) -> Option<[Access; Caller::ALL.len()]> {
         | "getInstance" | "getOperation" | "getMe" | "updateProfile" | "changePassword" | "deleteAccount"
         | "listSessions" | "endSession" | "endOtherSessions" => USERS,
         "getBackend" => BACKENDS,
-        "listUsers" | "getUser" | "changeRole" | "listBackends" | "getAnyBackend" | "listAllInstances"
-        | "approveBackend" | "setBackendCapacity" | "cordonBackend" | "uncordonBackend" | "revokeBackendKey"
-        | "issueBackendKey" | "removeBackend" => ADMINISTRATORS,
+        "listUsers"
+        | "getUser"
+        | "changeRole"
+        | "listBackends"
+        | "getAnyBackend"
+        | "listAllInstances"
+        | "approveBackend"
+        | "setBackendCapacity"
+        | "cordonBackend"
+        | "uncordonBackend"
+        | "revokeBackendKey"
+        | "issueBackendKey"
+        | "removeBackend"
+        | "listEnrolmentTokens"
+        | "createEnrolmentToken"
+        | "revokeEnrolmentToken" => ADMINISTRATORS,
         _ => return None,
     })
 }

@@ -20,7 +20,7 @@ use super::limits::RateLimits;
 use super::middleware::request_id;
 use super::read_store::ReadStore;
 use super::response::ApiError;
-use crate::auth::admission::{SharedSecret, SignUp};
+use crate::auth::admission::{Enrolment, SharedSecret, SignUp};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::shares::Shares;
@@ -49,8 +49,8 @@ pub struct Settings {
     pub sign_up: SignUp,
     /// The secret that registering a backend requires, if any.
     pub enrolment_secret: Option<SharedSecret>,
-    /// Whether a backend that is registered gets instances only when an administrator has approved it.
-    pub backends_await_approval: bool,
+    /// Which backends may be registered and given instances.
+    pub enrolment: Enrolment,
     /// Instances per user; none for no limit.
     pub quota: Option<u32>,
     /// What a container may use.

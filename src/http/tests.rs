@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use axum::http::Method;
 use dockhost_domain::aggregate::Aggregate;
-use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
+use dockhost_domain::ids::{BackendId, EnrolmentTokenId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::{AggregateId, ClaimKind};
 use dockhost_domain::wire::{Phase, ReportKind};
@@ -84,6 +84,8 @@ pub(super) struct Fixture {
     instance: InstanceId,
     /// A session of the user that no test uses.
     session: SessionId,
+    /// A valid enrolment token.
+    token: EnrolmentTokenId,
 }
 
 impl Fixture {
@@ -110,7 +112,8 @@ impl Fixture {
             app.report(user.id, instance, ReportKind::InstanceStatus(observation(Phase::Stopped))).await;
         }
         let (session, _) = app.start_session(user.id.into()).await;
-        Self { app, user, other, backend, instance, session }
+        let token = app.enrolment_token(user.id).await;
+        Self { app, user, other, backend, instance, session, token }
     }
 
     fn token(&self, operation: &Operation) -> &str {
@@ -140,6 +143,7 @@ impl Fixture {
             .replace("{userId}", &self.other.id.to_string())
             .replace("{backendId}", &self.backend.id.to_string())
             .replace("{sessionId}", &self.session.to_string())
+            .replace("{tokenId}", &self.token.to_string())
             .replace("{id}", &self.instance.to_string());
         let path = if operation.id == "removeBackend" { path + "?force=true" } else { path };
         let request = self.app.request(operation.method.clone(), &path).header("prefer", "respond-async");
@@ -340,6 +344,7 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
     let begin = [
         "approveBackend",
         "changeRole",
+        "createEnrolmentToken",
         "createInstance",
         "resumeInstance",
         "signIn",

@@ -46,6 +46,7 @@ impl Tenant {
             max_containers: 8,
             key_version: 1,
             awaits_approval: false,
+            token: None,
         });
         assert!(executor.execute(self.backend_id, origin(), enrol).await.unwrap().stored.is_some());
     }

@@ -12,6 +12,7 @@ use crate::account::Account;
 use crate::administrators::Administrators;
 use crate::backend::Backend;
 use crate::claim::Claim;
+use crate::enrolment::EnrolmentTokens;
 use crate::golden::{self, Dice};
 use crate::session::Sessions;
 use crate::tenancy::Tenancy;
@@ -72,6 +73,11 @@ fn administrators_fold_matches_its_version() {
 #[test]
 fn backend_fold_matches_its_version() {
     check::<Backend>("backend");
+}
+
+#[test]
+fn enrolment_tokens_fold_matches_its_version() {
+    check::<EnrolmentTokens>("enrolment-tokens");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::EnrolmentTokenId;
 use crate::names::Username;
 use crate::personal::Personal;
 use crate::reported::BackendAddress;
@@ -61,6 +62,27 @@ pub struct Enrolled {
     pub key_version: u32,
     /// Whether it takes no instances before an administrator approves it.
     pub awaits_approval: bool,
+    /// The enrolment token that it was registered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<UsedToken>,
+}
+
+impl Enrolled {
+    /// Its capacity: what the token says, or else what it asks for.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.token.and_then(|token| token.max_containers).unwrap_or(self.max_containers)
+    }
+}
+
+/// The enrolment token that a backend was registered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UsedToken {
+    /// The token's id.
+    pub id: EnrolmentTokenId,
+    /// The capacity that the token sets.
+    pub max_containers: Option<u32>,
 }
 
 /// Its agent connected.

@@ -25,7 +25,7 @@ pub use cordon::ChangeCordon;
 pub use enrol::{BackendExists, EnrolBackend};
 pub use event::{
     Approved, BackendEvent, CapacitySet, Connected, Cordoned, Enrolled, KeyIssued, KeyRevoked, Lost, Removed,
-    Uncordoned,
+    Uncordoned, UsedToken,
 };
 pub use mark_connected::{MarkConnected, NotEnrolled};
 pub use mark_lost::MarkLost;
@@ -96,7 +96,7 @@ impl Machine {
     /// The most containers that it may have: what an administrator set, or else what it asked for.
     #[must_use]
     pub fn max_containers(&self) -> u32 {
-        self.capacity.unwrap_or(self.details.max_containers)
+        self.capacity.unwrap_or_else(|| self.details.capacity())
     }
 
     /// The version of its last key, revoked or not.
@@ -143,6 +143,7 @@ impl Aggregate for Backend {
         "4e1fabdbf4ffc08e91d8238a91cf88717b3d645381ec5261a2a4f159fc191d54",
         "b6d7a35a3f6a953ad0ead85f67a5903f4246e95ef98ff3c36dc4f3bd54d55e9f",
         "b41c2d92b3644810898be6ddce52bf34ef451f373af4f7b4af87032f9c7fab8c",
+        "1a6dc4236842cc5b6bff9387071348dd7e0954c5c81dc62a351a45ff14e58857",
     ];
 
     fn subject(id: BackendId) -> AggregateId {

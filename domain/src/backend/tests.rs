@@ -16,6 +16,7 @@ pub(super) fn details(name: &str) -> Enrolled {
         max_containers: 4,
         key_version: 1,
         awaits_approval: false,
+        token: None,
     }
 }
 

@@ -30,7 +30,7 @@ impl ReadModel for Backends {
                 username: enrolled.username.plain().cloned(),
                 lab_name: plain(enrolled.lab_name.as_ref()),
                 operating_system: plain(enrolled.operating_system.as_ref()),
-                max_containers: enrolled.max_containers,
+                max_containers: enrolled.capacity(),
                 requested_max_containers: enrolled.max_containers,
                 awaits_approval: enrolled.awaits_approval,
                 cordoned_at: None,

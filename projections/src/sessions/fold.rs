@@ -22,9 +22,12 @@ impl ReadModel for Sessions {
             Event::Session(SessionEvent::Revoked(revoked)) => vec![revoked.session_id],
             Event::Session(SessionEvent::Ended(ended)) => ended.session_ids.clone(),
             Event::Session(SessionEvent::Closed(closed)) => closed.session_ids.clone(),
-            Event::Account(_) | Event::Administrators(_) | Event::Claim(_) | Event::Backend(_) | Event::Tenancy(_) => {
-                Vec::new()
-            }
+            Event::Account(_)
+            | Event::Administrators(_)
+            | Event::Claim(_)
+            | Event::Backend(_)
+            | Event::EnrolmentTokens(_)
+            | Event::Tenancy(_) => Vec::new(),
         }
     }
 

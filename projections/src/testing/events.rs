@@ -83,6 +83,7 @@ fn registration(name: &str) -> Enrolled {
         max_containers: 8,
         key_version: 1,
         awaits_approval: false,
+        token: None,
     }
 }
 

@@ -43,9 +43,12 @@ impl ReadModel for Users {
                 role: Role::User,
                 ..user
             }),
-            Event::Administrators(_) | Event::Claim(_) | Event::Session(_) | Event::Backend(_) | Event::Tenancy(_) => {
-                document
-            }
+            Event::Administrators(_)
+            | Event::Claim(_)
+            | Event::Session(_)
+            | Event::Backend(_)
+            | Event::EnrolmentTokens(_)
+            | Event::Tenancy(_) => document,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod backends;
 mod client;
 mod create;
+mod enrolment_tokens;
 mod instances;
 mod login;
 mod logout;
@@ -24,7 +25,7 @@ use super::{block_on, password};
 /// The arguments of `admin`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 done; 1 refused or failed; 2 invalid arguments; 3 not signed in, or not an \
-                  administrator; 4 there is no such user or backend; 5 the server can't be reached.")]
+                  administrator; 4 there is no such user, backend or token; 5 the server can't be reached.")]
 pub struct Admin {
     #[command(subcommand)]
     command: Command,
@@ -44,6 +45,9 @@ enum Command {
     /// Backends.
     #[command(subcommand)]
     Backends(backends::Backends),
+    /// Tokens with which backends are registered.
+    #[command(subcommand)]
+    EnrolmentTokens(enrolment_tokens::EnrolmentTokens),
     /// Instances.
     #[command(subcommand)]
     Instances(instances::Instances),
@@ -64,6 +68,7 @@ impl Admin {
             Command::Logout(logout) => block_on(|_| success(logout.run())),
             Command::Users(users) => block_on(|stop| async move { success(users.run(&stop)).await }),
             Command::Backends(backends) => block_on(|stop| async move { success(backends.run(&stop)).await }),
+            Command::EnrolmentTokens(tokens) => block_on(|_| success(tokens.run())),
             Command::Instances(instances) => block_on(|_| success(instances.run())),
         };
         done.or_else(|error| match error.downcast_ref::<Failure>() {

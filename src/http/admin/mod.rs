@@ -1,6 +1,7 @@
 //! What administrators do. Each endpoint is one file; its first argument is the administrator who calls.
 //!
-//! `list` has what lists share, `user_view` and `backend_view` what is shown of users and backends, `change_backend` what the
+//! `list` has what lists share, `user_view`, `backend_view` and `enrolment_token_view` what is shown of users, backends
+//! and tokens, `change_backend` what the
 //! commands on one backend share.
 
 pub mod approve_backend;
@@ -10,11 +11,15 @@ pub mod backends;
 mod change_backend;
 pub mod change_role;
 pub mod cordon_backend;
+pub mod create_enrolment_token;
+mod enrolment_token_view;
+pub mod enrolment_tokens;
 pub mod instances;
 pub mod issue_backend_key;
 mod list;
 pub mod remove_backend;
 pub mod revoke_backend_key;
+pub mod revoke_enrolment_token;
 pub mod set_backend_capacity;
 pub mod uncordon_backend;
 pub mod user;

@@ -5,19 +5,22 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::backend::{self, EnrolBackend, Enrolled};
+use dockhost_domain::backend::{self, EnrolBackend, Enrolled, UsedToken};
 use dockhost_domain::claim::TakeClaim;
+use dockhost_domain::enrolment::{EnrolmentTokens, TokenHash, UseToken};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::names::Username;
 use dockhost_domain::session::StartSession;
-use dockhost_domain::subject::{ClaimId, ClaimKind};
+use dockhost_domain::subject::{AllEnrolmentTokens, ClaimId, ClaimKind};
 use dockhost_projections::backends::Backends;
 use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::sessions::{NewSession, SignedInBackend, claim_owner, not_weak, password_length, signed_in_backend};
+use crate::auth::admission::Enrolment;
+use crate::auth::enrolment_token;
 use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
@@ -68,6 +71,10 @@ pub struct BackendSignUpRequest {
     #[garde(length(chars, max = 256))]
     #[schema(max_length = 256)]
     enrolment_secret: Option<String>,
+    /// A token that an administrator created for this backend. With it the backend needs no approval.
+    #[garde(length(chars, max = 256))]
+    #[schema(max_length = 256)]
+    enrolment_token: Option<String>,
 }
 
 #[expect(clippy::ref_option, reason = "the signature that garde calls")]
@@ -86,8 +93,9 @@ fn username_taken() -> ApiError {
 
 /// Register a backend
 ///
-/// Registers a host and returns the key for its agent. If the server is configured so, its status is `pending`, and it gets
-/// instances only when an administrator has approved it.
+/// Registers a host and returns the key for its agent. Without an `enrolmentToken`, and if the server is configured so, its
+/// status is `pending`, and it gets instances only when an administrator has approved it; or it is not registered. A token
+/// registers one backend.
 #[utoipa::path(
     post,
     path = "/api/v2/backend/signup",
@@ -113,6 +121,7 @@ pub async fn post(
         let message = "give the server's enrolmentSecret; its operator has it (DOCKHOST_ENROLMENT_SECRET)";
         return Err(ApiError::new(Code::EnrolmentRefused, message));
     }
+    let token = find_token(&app, request.enrolment_token.as_deref()).await?;
     not_weak(&request.password, [request.username.as_str()])?;
     let claim = app.keyring.claim(ClaimKind::Backend, request.username.as_str());
     if claim_owner(&app, claim).await?.is_some() {
@@ -127,11 +136,13 @@ pub async fn post(
         operating_system: request.operating_system.map(Into::into),
         max_containers: request.max_containers.unwrap_or(DEFAULT_MAX_CONTAINERS),
         key_version: 1,
-        awaits_approval: app.settings.backends_await_approval,
+        awaits_approval: token.is_none() && app.settings.enrolment == Enrolment::Approval,
+        token: token.as_ref().map(|(_, used)| *used),
     };
+    let token = token.map(|(hash, _)| hash);
     let session = NewSession::new(backend_id.into(), &app.backend_tokens)?;
     let origin = app.origin(Actor::Anonymous);
-    let decide = |batch| decide(batch, backend_id, claim, &details, &session);
+    let decide = |batch| decide(batch, backend_id, claim, &details, &session, token.as_ref());
     let sequence = app.executor.execute_batch(&origin, decide).await?;
     app.wait_until_projected::<Backends>(sequence).await;
     let backend = app.executor.state::<backend::Backend>(backend_id).await?;
@@ -146,15 +157,44 @@ pub async fn post(
     Ok(Reply::created(message, data).cookies(cookie).position(app.position(sequence)))
 }
 
-/// The claim, the backend and its first session.
+fn token_invalid() -> ApiError {
+    let message = "the enrolmentToken is not valid: it is wrong or used, or was revoked, or has expired; ask an administrator \
+                   for another one";
+    ApiError::new(Code::EnrolmentRefused, message)
+}
+
+/// The hash of the given token, and what it allows. Whether it is valid still is decided together with the registration.
+async fn find_token(app: &App, given: Option<&str>) -> Result<Option<(TokenHash, UsedToken)>, ApiError> {
+    let Some(given) = given else {
+        return if app.settings.enrolment == Enrolment::Token {
+            let message =
+                "give an enrolmentToken; an administrator creates one (`dockhost admin enrolment-tokens create`)";
+            Err(ApiError::new(Code::EnrolmentRefused, message))
+        } else {
+            Ok(None)
+        };
+    };
+    let hash = enrolment_token::hash(given);
+    let tokens = app.executor.confirmed::<EnrolmentTokens>(AllEnrolmentTokens).await?;
+    let (id, token) = tokens.state.find_valid(&hash, clock::now()).ok_or_else(token_invalid)?;
+    Ok(Some((hash, UsedToken { id, max_containers: token.max_containers })))
+}
+
+/// The claim, the backend and its first session, and the use of its token.
 async fn decide(
     mut batch: Batch,
     backend_id: BackendId,
     claim: ClaimId,
     details: &Enrolled,
     session: &NewSession,
+    token: Option<&TokenHash>,
 ) -> Result<Batch, ApiError> {
     let owner = backend_id.into();
+    if let Some(hash) = token {
+        let use_token = UseToken { hash: hash.clone(), backend_id, now: clock::now() };
+        let refused = |error| from_execute(error, |_| token_invalid());
+        batch.decide(AllEnrolmentTokens, &use_token).await.map_err(refused)?;
+    }
     batch.decide(claim, &TakeClaim { owner }).await.map_err(|error| from_execute(error, |_| username_taken()))?;
     let enrol = EnrolBackend(details.clone());
     batch.decide(backend_id, &enrol).await.map_err(|error| from_execute(error, impossible))?;
@@ -165,9 +205,12 @@ async fn decide(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use dockhost_domain::ids::UserId;
+    use futures::future::join_all;
+    use serde_json::{Value, json};
 
-    use crate::http::testing::{PASSWORD, TestApp};
+    use crate::auth::admission::Enrolment;
+    use crate::http::testing::{Caller, PASSWORD, TestApp};
 
     const PATH: &str = "/api/v2/backend/signup";
 
@@ -189,9 +232,75 @@ mod tests {
         assert_eq!(app.get("/api/v2/backend").token(&token).send().await.status, 200);
     }
 
+    /// A token of this administrator.
+    async fn token(app: &TestApp, boss: &Caller<UserId>, body: Value) -> String {
+        let created = app.post("/api/v2/admin/enrolment-tokens", body).token(&boss.token).send().await;
+        created.data()["enrolmentToken"].as_str().unwrap().to_owned()
+    }
+
+    fn with_token(name: &str, token: &str) -> Value {
+        json!({ "username": name, "password": PASSWORD, "maxContainers": 30, "enrolmentToken": token })
+    }
+
+    #[tokio::test]
+    async fn backend_sign_up_with_a_token_needs_no_approval_and_gets_the_tokens_capacity() {
+        for mode in [Enrolment::Approval, Enrolment::Token, Enrolment::Open] {
+            let app = TestApp::with(|settings| settings.enrolment = mode).await;
+            let boss = app.admin("boss").await;
+            for (name, body, capacity) in [("lab-1", json!({ "maxContainers": 4 }), 4), ("lab-2", json!({}), 30)] {
+                let token = token(&app, &boss, body).await;
+                let answer = app.post(PATH, with_token(name, &token)).send().await;
+                let backend = &answer.data()["backend"];
+                assert_eq!((answer.status, &backend["status"]), (201, &json!("enrolled")), "{answer:?}");
+                assert_eq!(
+                    (&backend["maxContainers"], &backend["requestedMaxContainers"]),
+                    (&json!(capacity), &json!(30))
+                );
+                let second = app.post(PATH, with_token("lab-3", &token)).send().await;
+                assert_eq!(second.error(), (403, "enrolment_refused"), "a token registers one backend");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn backend_sign_up_in_the_mode_token_without_a_valid_one_is_refused() {
+        let app = TestApp::with(|settings| settings.enrolment = Enrolment::Token).await;
+        let before = app.log.events().len();
+        for body in [json!({ "username": "lab-1", "password": PASSWORD }), with_token("lab-1", "dhe_wrong")] {
+            assert_eq!(app.post(PATH, body).send().await.error(), (403, "enrolment_refused"));
+        }
+        assert_eq!(app.log.events().len(), before);
+    }
+
+    /// A wrong token is an error also where none is needed, so that nobody waits for an approval in vain.
+    #[tokio::test]
+    async fn backend_sign_up_with_an_invalid_token_is_refused_in_each_mode() {
+        for mode in [Enrolment::Approval, Enrolment::Open] {
+            let app = TestApp::with(|settings| settings.enrolment = mode).await;
+            let refused = app.post(PATH, with_token("lab-1", "dhe_wrong")).send().await;
+            assert_eq!(refused.error(), (403, "enrolment_refused"));
+        }
+    }
+
+    #[tokio::test]
+    async fn backend_sign_up_of_two_at_once_with_one_token_registers_one() {
+        let app = TestApp::with(|settings| settings.enrolment = Enrolment::Token).await;
+        let boss = app.admin("boss").await;
+        let token = token(&app, &boss, json!({})).await;
+        let names: Vec<String> = (1..=4).map(|n| format!("lab-{n}")).collect();
+        let answers = join_all(names.iter().map(|name| app.post(PATH, with_token(name, &token)).send())).await;
+        let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 403, 403, 403]);
+        let listed = app.get("/api/v2/admin/enrolment-tokens").token(&boss.token).send().await;
+        let won = answers.iter().find(|answer| answer.status == 201).unwrap();
+        let used = &listed.data()["items"][0];
+        assert_eq!((&used["status"], &used["backendId"]), (&json!("used"), &won.data()["backend"]["id"]));
+    }
+
     #[tokio::test]
     async fn backend_sign_up_that_needs_approval_gives_a_key_and_no_instances() {
-        let app = TestApp::with(|settings| settings.backends_await_approval = true).await;
+        let app = TestApp::with(|settings| settings.enrolment = Enrolment::Approval).await;
         let user = app.user("ada").await;
         let answer = app.post(PATH, json!({ "username": "lab-1", "password": PASSWORD })).send().await;
         assert_eq!((answer.status, &answer.data()["backend"]["status"]), (201, &json!("pending")), "{answer:?}");

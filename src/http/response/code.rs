@@ -89,6 +89,10 @@ codes! {
         "This is the last administrator; make another one first.";
     NotCordoned, "not_cordoned", CONFLICT,
         "The backend may be given instances; cordon it before it is removed, or use `force`.";
+    TokenUsed, "token_used", CONFLICT,
+        "A backend was registered with this enrolment token.";
+    TooManyTokens, "too_many_tokens", CONFLICT,
+        "As many enrolment tokens are valid as there may be; revoke some first.";
     NameTaken, "name_taken", CONFLICT,
         "You already have an instance of this name.";
     InstanceDeleting, "instance_deleting", CONFLICT,

@@ -17,10 +17,12 @@ use dockhost_domain::account::{CreateAccount, Created, Role};
 use dockhost_domain::administrators::ChangedBy;
 use dockhost_domain::aggregate::Command;
 use dockhost_domain::backend::{Backend, ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
+use dockhost_domain::enrolment::{CreateToken, TokenCreated, TokenHash};
 use dockhost_domain::envelope::{Actor, Origin};
-use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
+use dockhost_domain::ids::{BackendId, EnrolmentTokenId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::reported::{HostKeys, ShortText};
 use dockhost_domain::session::{StartSession, Started};
+use dockhost_domain::subject::AllEnrolmentTokens;
 use dockhost_domain::tenancy::{Facts, HandleReport, Policy, ReportPosition, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{
@@ -33,7 +35,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::accounts::role::change_role;
-use crate::auth::admission::SignUp;
+use crate::auth::admission::{Enrolment, SignUp};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::shares::Shares;
@@ -109,7 +111,7 @@ impl TestApp {
         let mut settings = Settings {
             sign_up: SignUp::Open,
             enrolment_secret: None,
-            backends_await_approval: false,
+            enrolment: Enrolment::Open,
             quota: None,
             limits: Limits { memory_mib: 64, cpu_millis: 100, pids: 32 },
             image: None,
@@ -257,9 +259,20 @@ impl TestApp {
             max_containers,
             key_version: 1,
             awaits_approval,
+            token: None,
         });
         self.app.executor.execute(id, origin(), enrol).await.unwrap();
         id
+    }
+
+    /// An enrolment token that nobody knows.
+    pub async fn enrolment_token(&self, by: UserId) -> EnrolmentTokenId {
+        let (token_id, now) = (EnrolmentTokenId::from_uuid(clock::fresh_uuid()), clock::now());
+        let hash = TokenHash::from_digest([0; 32]);
+        let expires_at = now.after(Duration::from_secs(3600));
+        let token = TokenCreated { token_id, hash, by, expires_at, max_containers: None };
+        self.app.executor.execute(AllEnrolmentTokens, origin(), CreateToken { token, now }).await.unwrap();
+        token_id
     }
 
     /// An administrator cordons or uncordons the backend.

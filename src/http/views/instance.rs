@@ -222,6 +222,7 @@ mod tests {
             max_containers: 1,
             key_version: 1,
             awaits_approval: false,
+            token: None,
         };
         Machine {
             details,

@@ -62,6 +62,7 @@ fn fleet(count: u128) -> Arc<Fleet> {
             max_containers: 2,
             key_version: 1,
             awaits_approval: false,
+            token: None,
         };
         let connected = Connected {
             address: "127.0.0.1".to_owned().into(),

@@ -119,6 +119,7 @@ impl Seed {
                 max_containers,
                 key_version: 1,
                 awaits_approval: false,
+                token: None,
             };
             let claim = self.log.keyring().claim(ClaimKind::Backend, name.as_str());
             let (mut machine, mut sessions) = (Backend::default(), Sessions::default());

@@ -96,6 +96,7 @@ pub fn enrolled(sequence: u64, n: u64) -> LogEntry {
         max_containers: 8,
         key_version: 1,
         awaits_approval: false,
+        token: None,
     };
     recorded(sequence, AggregateId::Backend(backend(n)), BackendEvent::Enrolled(enrolled))
 }

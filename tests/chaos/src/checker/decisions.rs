@@ -15,6 +15,9 @@ use dockhost_domain::backend::{
     RemoveBackend, RevokeKey, SetCapacity,
 };
 use dockhost_domain::claim::{Claim, ClaimEvent, ReleaseClaim, TakeClaim};
+use dockhost_domain::enrolment::{
+    CreateToken, EnrolmentTokens, EnrolmentTokensEvent, RevokeToken, TokenInvalid, UseToken,
+};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, UserId};
@@ -127,6 +130,25 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                     }
                 }
             }),
+            AggregateId::EnrolmentTokens(_) => {
+                replay::<EnrolmentTokens>(aggregate, &events, violations, |state, event, logged| {
+                    let recorded = &logged.recorded.envelope.event;
+                    let now = logged.recorded.envelope.meta.time;
+                    match event {
+                        EnrolmentTokensEvent::Created(token) => {
+                            same(CreateToken { token: token.clone(), now }.decide(state), recorded)
+                        }
+                        EnrolmentTokensEvent::Used(used) => {
+                            let hash = state.get(used.token_id).map(|token| token.hash.clone());
+                            let by = |hash| UseToken { hash, backend_id: used.backend_id, now }.decide(state);
+                            same(hash.map_or(Err(TokenInvalid), by), recorded)
+                        }
+                        EnrolmentTokensEvent::Revoked(revoked) => {
+                            same(RevokeToken { token_id: revoked.token_id, now }.decide(state), recorded)
+                        }
+                    }
+                });
+            }
             AggregateId::Tenancy(user) => {
                 replay::<Tenancy>(aggregate, &events, violations, |state, event, logged| {
                     check_tenancy_event(user, state, event, logged)

@@ -1,0 +1,44 @@
+//! Enrolment tokens: long and random, and known to the log by their hash only.
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dockhost_domain::enrolment::TokenHash;
+use rand::RngCore;
+use secrecy::SecretString;
+
+/// So that people and secret scanners recognise one.
+const PREFIX: &str = "dhe_";
+const RANDOM_BYTES: usize = 32;
+
+/// A new token.
+#[must_use]
+pub fn generate() -> SecretString {
+    let mut bytes = [0; RANDOM_BYTES];
+    rand::rng().fill_bytes(&mut bytes);
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
+}
+
+/// The hash by which the log knows a token. Blanks around the token don't count, because people copy it.
+#[must_use]
+pub fn hash(token: &str) -> TokenHash {
+    let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, token.trim().as_bytes()).as_ref());
+    TokenHash::from_digest(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn generate_gives_different_tokens_with_different_hashes() {
+        let (one, other) = (generate(), generate());
+        let (one, other) = (one.expose_secret(), other.expose_secret());
+        assert!(one.starts_with("dhe_") && one.len() == 47, "{one}");
+        assert_ne!(hash(one), hash(other));
+        assert_eq!(hash(&format!(" {one}\n")), hash(one));
+    }
+}

@@ -1,0 +1,34 @@
+//! `dockhost admin enrolment-tokens create`.
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::{Map, Value};
+
+use crate::cli::admin::client::{ApiArgs, Client};
+
+/// The arguments of `admin enrolment-tokens create`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// For how long the token can be used, in seconds [default: a day].
+    #[arg(long, value_name = "SECONDS")]
+    valid_for: Option<u32>,
+    /// The most containers of the backend [default: what it asks for].
+    #[arg(long, value_name = "NUMBER")]
+    max_containers: Option<u32>,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl Create {
+    /// Creates the token.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::cli::admin::client::Failure).
+    pub async fn run(self) -> anyhow::Result<()> {
+        let members = [("validForSeconds", self.valid_for), ("maxContainers", self.max_containers)];
+        let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));
+        let body: Map<String, Value> = members.collect();
+        let client = Client::new(&self.api)?;
+        client.print_one(&client.send(Method::POST, "admin/enrolment-tokens", |request| request.json(&body)).await?)
+    }
+}

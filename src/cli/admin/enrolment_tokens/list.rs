@@ -1,0 +1,35 @@
+//! `dockhost admin enrolment-tokens list`.
+
+use clap::Args;
+
+use crate::cli::admin::client::{ApiArgs, Client};
+
+/// The arguments of `admin enrolment-tokens list`.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl List {
+    /// Lists.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::cli::admin::client::Failure).
+    pub async fn run(self) -> anyhow::Result<()> {
+        let client = Client::new(&self.api)?;
+        let tokens = client.list("admin/enrolment-tokens", &[]).await?;
+        client.print_list(
+            &tokens,
+            &[
+                ("STATUS", "/status"),
+                ("EXPIRES", "/expiresAt"),
+                ("ROOM", "/maxContainers"),
+                ("CREATED", "/createdAt"),
+                ("BY", "/createdBy"),
+                ("BACKEND", "/backendId"),
+                ("ID", "/id"),
+            ],
+        )
+    }
+}

@@ -1,0 +1,64 @@
+//! An enrolment token, as administrators see it.
+
+use dockhost_domain::enrolment::{self, TokenEnd};
+use dockhost_domain::ids::{BackendId, EnrolmentTokenId, UserId};
+use dockhost_domain::timestamp::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A token that registers one backend. The token itself is shown only when it is created.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrolmentToken {
+    #[schema(value_type = Uuid)]
+    id: EnrolmentTokenId,
+    status: EnrolmentTokenStatus,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// The id of the administrator who created it.
+    #[schema(value_type = Uuid)]
+    created_by: UserId,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    /// The capacity of the backend; null if it gets what it asks for.
+    #[schema(required)]
+    max_containers: Option<u32>,
+    /// The backend that was registered with it.
+    #[schema(value_type = Option<Uuid>, required)]
+    backend_id: Option<BackendId>,
+    /// When it was used or revoked.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    ended_at: Option<Timestamp>,
+}
+
+/// Only a `valid` token can be used.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum EnrolmentTokenStatus {
+    Valid,
+    Used,
+    Revoked,
+    Expired,
+}
+
+impl EnrolmentToken {
+    /// The token as of now.
+    pub fn new(id: EnrolmentTokenId, token: &enrolment::EnrolmentToken, now: Timestamp) -> Self {
+        let (status, backend_id, ended_at) = match token.end {
+            Some(TokenEnd::Used { backend_id, at }) => (EnrolmentTokenStatus::Used, Some(backend_id), Some(at)),
+            Some(TokenEnd::Revoked { at }) => (EnrolmentTokenStatus::Revoked, None, Some(at)),
+            None if token.is_valid(now) => (EnrolmentTokenStatus::Valid, None, None),
+            None => (EnrolmentTokenStatus::Expired, None, None),
+        };
+        Self {
+            id,
+            status,
+            created_at: token.created_at,
+            created_by: token.created_by,
+            expires_at: token.expires_at,
+            max_containers: token.max_containers,
+            backend_id,
+            ended_at,
+        }
+    }
+}

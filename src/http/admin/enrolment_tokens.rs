@@ -1,0 +1,64 @@
+//! `GET /api/v2/admin/enrolment-tokens`: the enrolment tokens. They come from the log, not from a read model.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use dockhost_domain::enrolment::EnrolmentTokens;
+use dockhost_domain::subject::AllEnrolmentTokens;
+use serde::Deserialize;
+
+use super::enrolment_token_view::EnrolmentToken;
+use super::list::{self, List};
+use crate::common::clock;
+use crate::http::app::App;
+use crate::http::consistency::LogPosition;
+use crate::http::extract::{CurrentAdmin, Query};
+use crate::http::response::documented::{ADMIN, error_responses};
+use crate::http::response::{ApiError, Code, Reply, Success};
+
+/// Which tokens.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct EnrolmentTokensParameters {
+    /// Items of a page, 50 by default.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// The `nextCursor` of the page before.
+    #[param(value_type = Option<Uuid>)]
+    cursor: Option<String>,
+}
+
+error_responses!(EnrolmentTokensErrors: ADMIN, &[Code::ValidationFailed]);
+
+/// List enrolment tokens
+///
+/// The oldest first. A token that is over is listed until 30 days after the time at which it would have expired.
+#[utoipa::path(
+    get,
+    path = "/api/v2/admin/enrolment-tokens",
+    operation_id = "listEnrolmentTokens",
+    tag = "Administration",
+    security(("userToken" = []), ("userCookie" = [])),
+    params(EnrolmentTokensParameters),
+    responses(
+        (status = 200, description = "The tokens.", body = Success<List<EnrolmentToken>>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+        )),
+        EnrolmentTokensErrors,
+    ),
+)]
+pub async fn get(
+    CurrentAdmin { .. }: CurrentAdmin,
+    State(app): State<Arc<App>>,
+    Query(EnrolmentTokensParameters { limit, cursor }): Query<EnrolmentTokensParameters>,
+) -> Result<Reply<List<EnrolmentToken>>, ApiError> {
+    let page = list::page(limit, cursor.as_deref())?;
+    let tokens = app.executor.confirmed::<EnrolmentTokens>(AllEnrolmentTokens).await?;
+    let now = clock::now();
+    let is_after = |id| page.after.is_none_or(|after| id > after);
+    let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+    let found = tokens.state.iter().filter(|(id, _)| is_after(*id)).take(limit.saturating_add(1)).collect();
+    let list = List::new(&page, found, None, |(id, _)| *id, |(id, token)| EnrolmentToken::new(id, token, now));
+    Ok(Reply::ok("the enrolment tokens", list).position(app.position(tokens.sequence)))
+}

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::{Config, RuntimeKind};
 use crate::confirm::ConfirmClient;
 use crate::connect::{ConnectError, ReportPublisher, connect};
-use crate::heartbeat::{AdvertisedAddress, HeartbeatSource, run_heartbeats};
+use crate::heartbeat::{AdvertisedAddress, HeartbeatSource, run_heartbeats, say_goodbye};
 use crate::hold::Hold;
 use crate::key::ApiKey;
 use crate::machine_status::SharedStatus;
@@ -161,14 +161,18 @@ async fn run_with<R: Runtime>(
     let ((), (), (), (), (), (), (), end) = tokio::join!(
         reconciler.keep_machine(&status),
         receive_assignments(broker.clone(), session, &stop),
-        run_heartbeats(broker.clone(), key, heartbeats, &changed, &stop),
+        run_heartbeats(broker.clone(), key, &heartbeats, &changed, &stop),
         reconciler.probe_engine(&status),
         reconciler.run(),
         outbox.run(&publisher, &stop),
         leave_nodes(&broker.client, broker.addresses, &broker.trouble, &stop),
         end,
     );
-    match tokio::time::timeout(FLUSH_TIMEOUT, broker.client.flush()).await {
+    let last_messages = async {
+        say_goodbye(&broker.client, key, &heartbeats).await;
+        broker.client.flush().await
+    };
+    match tokio::time::timeout(FLUSH_TIMEOUT, last_messages).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "could not send the last messages"),
         Err(_) => tracing::debug!("no connection to send the last messages on"),

@@ -105,8 +105,28 @@ impl HeartbeatSource<'_> {
             memory,
             at: clock::now(),
             agent_run: Some(self.run),
+            leaving: false,
             machine: self.status.current(),
         }
+    }
+}
+
+/// Says that this agent ends, if it holds its backend: otherwise its successor would have to wait until it counts as gone. To be
+/// called when nothing is under way any more.
+pub async fn say_goodbye(client: &Client, key: &ApiKey, source: &HeartbeatSource<'_>) {
+    if !source.hold.is_held() {
+        return;
+    }
+    let here = source.address.resolve().await;
+    let memory = System::new().ok().as_mut().map_or(0.0, memory);
+    let heartbeat = Heartbeat { leaving: true, ..source.heartbeat(here, memory) };
+    match serde_json::to_vec(&heartbeat) {
+        Ok(body) => {
+            if let Err(error) = client.publish(Channel::Heartbeat(key.backend()).to_string(), body.into()).await {
+                tracing::debug!(%error, "could not send the last heartbeat");
+            }
+        }
+        Err(error) => tracing::error!(%error, "could not encode a heartbeat"),
     }
 }
 
@@ -114,7 +134,7 @@ impl HeartbeatSource<'_> {
 pub async fn run_heartbeats(
     broker: Broker,
     key: &ApiKey,
-    source: HeartbeatSource<'_>,
+    source: &HeartbeatSource<'_>,
     changed: &Arc<Notify>,
     stop: &CancellationToken,
 ) {

@@ -67,6 +67,7 @@ async fn send_heartbeats(client: Client, id: BackendId, phase: Duration) {
             memory: 0.1,
             at: dockhost::common::clock::now(),
             agent_run: Some(run_of(id)),
+            leaving: false,
             machine: MachineStatus::default(),
         };
         let body = serde_json::to_vec(&heartbeat).unwrap();

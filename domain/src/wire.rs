@@ -184,11 +184,14 @@ pub struct Heartbeat {
     pub load: f64,
     /// Used memory, from 0 to 1.
     pub memory: f64,
-    /// The time by the agent's clock.
+    /// The time by the agent's clock. Only shown, compared with the server's: nothing depends on it.
     pub at: Timestamp,
     /// The sender's run; absent if the agent is of an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_run: Option<AgentRunId>,
+    /// The agent has ended its work and sends nothing more: another run may take over at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
     /// Whether the machine can run containers now.
     #[serde(flatten)]
     pub machine: MachineStatus,

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 
 use super::agent_limits::AgentMessage;
 use super::holders::Holders;
-use super::key_holder::{Admission, Heard, Holder, admit};
+use super::key_holder::{Admission, Heard, Recorded, admit};
 use super::service::{RequestError, RequestHandler};
 use crate::broker::streams::ASSIGNMENTS;
 use crate::broker::streams::incarnation::LastSeen;
@@ -73,17 +73,19 @@ impl RequestHandler for HelloHandler {
         let Enrolment { max_containers, awaits_approval } =
             self.enrolments.find(backend).await.ok_or(RequestError::UnknownBackend)?;
         let heard = self.heartbeats.heard(backend);
-        let holder = match (self.holders.read(backend).await, heard.last) {
-            (Ok(holder), _) => holder,
-            // The broker's node that had the consumer may be gone. Then who sent the last heartbeat holds the backend.
-            (Err(_), Some((last, at))) if last == run => Some(Holder { run: Some(run), since: at, is_pulling: false }),
-            (Err(error), _) => return Err(RequestError::Unavailable(error)),
+        let (recorded, error) = match self.holders.read(backend).await {
+            Ok(Some(holder)) => (Recorded::Held(holder), None),
+            Ok(None) => (Recorded::Nobody, None),
+            Err(error) => (Recorded::Unknown, Some(error)),
         };
-        let since = match admit(run, holder.as_ref(), heard, self.lost_after) {
-            Admission::Accepted { since } => since.unwrap_or_else(clock::now),
-            Admission::Refused(other) => return Err(RequestError::OtherAgent(Some(other))),
+        let since = match (admit(run, recorded, heard, self.lost_after), error) {
+            (Admission::Accepted { since }, _) => since.unwrap_or_else(clock::now),
+            (Admission::Refused(other), _) => return Err(RequestError::OtherAgent(Some(other))),
+            (Admission::Undecided, error) => {
+                return Err(RequestError::Unavailable(error.unwrap_or_else(|| "the broker does not answer".into())));
+            }
         };
-        let replaced = self.holders.replace(backend, holder.as_ref(), run, since).await;
+        let replaced = self.holders.replace(backend, recorded, run, since).await;
         let assignments = replaced.map_err(RequestError::Unavailable)?;
         let (stream, consumer) = (ASSIGNMENTS.to_owned(), backend.to_string());
         tracing::info!(%backend, %run, assignments, "hello from a backend");

@@ -15,7 +15,7 @@ use dockhost_domain::subject::Channel;
 use dockhost_domain::timestamp::Timestamp;
 use tokio::time::{sleep, timeout};
 
-use super::key_holder::Holder;
+use super::key_holder::{Holder, Recorded};
 use super::streams::ASSIGNMENTS;
 use crate::common::error::Cause;
 
@@ -28,6 +28,8 @@ const RUN_KEY: &str = "dockhost-agent-run";
 const SINCE_KEY: &str = "dockhost-agent-since";
 /// How long the node that has a consumer may take to answer: an agent waits 3 s for the answer to its hello.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1200);
+/// How long the removal of a consumer may take whose node does not answer. It is removed without a confirmation.
+const UNCONFIRMED_TIMEOUT: Duration = Duration::from_millis(300);
 /// The shortest time between two questions about one backend, whatever its agents send.
 const MIN_LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -122,26 +124,31 @@ impl Holders {
         Ok(holder)
     }
 
-    async fn delete(&self, consumer: &str) -> Result<(), String> {
-        let deleted = timeout(ANSWER_TIMEOUT, self.jetstream.delete_consumer_from_stream(consumer, ASSIGNMENTS)).await;
+    async fn delete(&self, consumer: &str, limit: Duration) -> Result<(), String> {
+        let deleted = timeout(limit, self.jetstream.delete_consumer_from_stream(consumer, ASSIGNMENTS)).await;
         deleted.map_err(|error| error.to_string())?.map(drop).map_err(|error| error.to_string())
     }
 
     /// Replaces the backend's consumer by one of this run, which delivers all assignments again; returns their number.
-    /// `current` is what [`Holders::read`] found.
+    /// `recorded` is what [`Holders::read`] found.
     ///
     /// # Errors
     /// If the broker does not answer, or another run has become the holder since.
     pub async fn replace(
         &self,
         backend: BackendId,
-        current: Option<&Holder>,
+        recorded: Recorded,
         run: AgentRunId,
         since: Timestamp,
     ) -> Result<u64, Cause> {
         let name = backend.to_string();
-        if current.is_some()
-            && let Err(error) = self.delete(&name).await
+        let limit = match recorded {
+            Recorded::Nobody => None,
+            Recorded::Held(_) => Some(ANSWER_TIMEOUT),
+            Recorded::Unknown => Some(UNCONFIRMED_TIMEOUT),
+        };
+        if let Some(limit) = limit
+            && let Err(error) = self.delete(&name, limit).await
         {
             // It may have been removed since, or the node that had it does not confirm it. The next step fails for any
             // other reason.

@@ -25,7 +25,7 @@ use crate::broker::agent_limits::AgentMessage;
 use crate::broker::dropped::{MessageKind, OtherAgent};
 use crate::broker::hello::Heartbeats;
 use crate::broker::holders::Holders;
-use crate::broker::key_holder::Heard as HeardHolder;
+use crate::broker::key_holder::{Heard as HeardHolder, LastHeard};
 use crate::broker::streams::incarnation::LastSeen;
 use crate::broker::write_proof::WriteProof;
 use crate::common::clock;
@@ -42,6 +42,14 @@ pub struct LastHeartbeat {
     pub received_at: Timestamp,
     /// Its content.
     pub heartbeat: Heartbeat,
+}
+
+impl LastHeartbeat {
+    /// How far the machine's clock was ahead when it was sent, in milliseconds, less the time that it took to arrive.
+    #[must_use]
+    pub const fn clock_ahead_millis(&self) -> i64 {
+        self.heartbeat.at.millis().saturating_sub(self.received_at.millis())
+    }
 }
 
 /// What a backend's heartbeats say now.
@@ -106,7 +114,10 @@ impl Heartbeats for HeartbeatRegistry {
         let last = state.last.get(&backend);
         HeardHolder {
             silence: state.heard(backend, now).silence(now),
-            last: last.and_then(|last| Some((last.heartbeat.agent_run?, last.received_at))),
+            last: last.and_then(|last| {
+                let Heartbeat { agent_run, leaving, .. } = last.heartbeat;
+                Some(LastHeard { run: agent_run?, at: last.received_at, is_leaving: leaving })
+            }),
         }
     }
 }

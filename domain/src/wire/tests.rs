@@ -39,6 +39,7 @@ fn message_of_each_golden_file_round_trips() {
     check::<Confirmed>("confirmed.json");
     check::<Heartbeat>("heartbeat.json");
     check::<Heartbeat>("heartbeat-machine.json");
+    check::<Heartbeat>("heartbeat-leaving.json");
     check::<Hello>("hello.json");
     check::<Hello>("hello-run.json");
     check::<Confirm>("confirm-run.json");
@@ -78,6 +79,7 @@ fn message_of_each_kind_has_a_golden_file() {
         "confirm.json",
         "confirmed.json",
         "answer.json",
+        "heartbeat-leaving.json",
         "heartbeat-machine.json",
         "heartbeat.json",
         "hello-run.json",

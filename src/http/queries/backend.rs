@@ -65,18 +65,21 @@ mod tests {
             "operatingSystem": null, "maxContainers": 500, "requestedMaxContainers": 500, "cordoned": false, "keyRevoked": false,
             "address": null, "runtime": null, "agentVersion": null,
             "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null, "load": null,
-            "memory": null, "machine": { "engine": null, "image": null, "isolation": null },
+            "memory": null, "clockAheadMs": null, "machine": { "engine": null, "image": null, "isolation": null },
             "malformedMessages": null, "messagesOfOtherAgents": null,
         });
         assert_eq!(before.data(), &expected);
         app.connect(backend.id).await;
         let after = get().await;
-        expected["lastSeen"] = json!(app.app.heartbeats.last(backend.id).unwrap().received_at);
+        let last = app.app.heartbeats.last(backend.id).unwrap();
+        expected["lastSeen"] = json!(last.received_at);
         (expected["containers"], expected["load"], expected["memory"]) = (json!(2), json!(0.5), json!(0.25));
         (expected["status"], expected["address"]) = (json!("connected"), json!("192.0.2.1"));
         (expected["runtime"], expected["agentVersion"]) = (json!("simulated"), json!("0.1.0"));
         // Its agent's own limit is lower.
         expected["maxContainers"] = json!(100);
+        // The agent's clock shows 1970.
+        expected["clockAheadMs"] = json!(-last.received_at.millis());
         assert_eq!(after.data(), &expected);
     }
 

@@ -298,6 +298,7 @@ impl TestApp {
             memory: 0.25,
             at: Timestamp::from_millis(0),
             agent_run: None,
+            leaving: false,
             machine,
         };
         self.app.heartbeats.record(backend, heartbeat);

@@ -9,6 +9,7 @@ use super::{Backend, Machine};
 use crate::broker::dropped::DroppedCount;
 use crate::http::app::App;
 use crate::http::consistency::Stale;
+use crate::replica::heartbeat_registry::LastHeartbeat;
 
 /// A backend with its last heartbeat, whose members are null if this replica has received none.
 #[derive(Serialize, ToSchema)]
@@ -28,6 +29,9 @@ pub struct BackendWithHeartbeat {
     /// Memory in use, 0 to 1.
     #[schema(required)]
     memory: Option<f64>,
+    /// How far the machine's clock is ahead of the servers', in milliseconds; negative if it is behind. Nothing depends on it.
+    #[schema(required)]
+    clock_ahead_ms: Option<i64>,
     /// Messages of its agent that were malformed and so had no effect; null if there were none.
     #[schema(required)]
     malformed_messages: Option<DroppedMessages>,
@@ -73,6 +77,7 @@ impl BackendWithHeartbeat {
             containers: heartbeat.map(|heartbeat| heartbeat.containers),
             load: heartbeat.map(|heartbeat| heartbeat.load),
             memory: heartbeat.map(|heartbeat| heartbeat.memory),
+            clock_ahead_ms: last.as_ref().map(LastHeartbeat::clock_ahead_millis),
             malformed_messages: app.gate.malformed().of(backend_id).map(DroppedMessages::from),
             messages_of_other_agents: app.gate.of_other_agents().of(backend_id).map(DroppedMessages::from),
             machine: heartbeat.map(|heartbeat| Machine::from(&heartbeat.machine)).unwrap_or_default(),

@@ -46,6 +46,7 @@ fn heartbeat(max_containers: u32, machine: MachineStatus) -> Heartbeat {
         memory: 0.0,
         at: Timestamp::from_millis(0),
         agent_run: None,
+        leaving: false,
         machine,
     }
 }

@@ -56,7 +56,7 @@ async fn holder_whose_connection_ends_pulls_no_longer() {
 async fn replace_by_two_runs_at_once_makes_one_holder() {
     let world = World::new().await;
     let [one, two] = [1, 2].map(|n| AgentRunId::from_uuid(uuid::Uuid::from_u128(n)));
-    let replace = async |run| world.holders.replace(world.ada, None, run, Timestamp::from_millis(0)).await;
+    let replace = async |run| world.holders.replace(world.ada, Recorded::Nobody, run, Timestamp::from_millis(0)).await;
     assert_eq!(replace(one).await.unwrap(), 0);
     replace(two).await.unwrap_err();
     let holder = world.holders.read(world.ada).await.unwrap().unwrap();
@@ -73,10 +73,10 @@ async fn counts_sees_a_holder_that_has_just_changed() {
     let world = World::new().await;
     let [one, two] = [1, 2].map(|n| AgentRunId::from_uuid(uuid::Uuid::from_u128(n)));
     let since = Timestamp::from_millis(0);
-    world.holders.replace(world.ada, None, one, since).await.unwrap();
+    world.holders.replace(world.ada, Recorded::Nobody, one, since).await.unwrap();
     let other_replica = Holders::new(world.nats.main().await.jetstream().clone());
     let current = other_replica.read(world.ada).await.unwrap();
-    other_replica.replace(world.ada, current.as_ref(), two, since).await.unwrap();
+    other_replica.replace(world.ada, Recorded::Held(current.unwrap()), two, since).await.unwrap();
     assert!(world.holders.was_held_lately(world.ada));
     assert!(world.holders.counts(world.ada, Some(two)).await.unwrap());
     assert!(!world.holders.counts(world.ada, Some(one)).await.unwrap());

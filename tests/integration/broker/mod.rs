@@ -23,6 +23,7 @@ use dockhost::broker::connect::Broker;
 use dockhost::broker::hello::{Enrolment, Enrolments, HelloHandler};
 use dockhost::broker::holders::Holders;
 use dockhost::broker::jwt::{MAX_LIFETIME, Signer};
+use dockhost::broker::key_holder::Recorded;
 use dockhost::broker::service::Service;
 use dockhost::broker::streams::{self, StreamOptions};
 use dockhost::common::clock;

@@ -92,6 +92,21 @@ async fn second_agent_with_one_key_waits_until_the_first_is_gone() {
 }
 
 #[tokio::test]
+async fn agent_that_ends_in_order_is_replaced_at_once() {
+    let mut world = World::start(1).await;
+    let machine = world.add_agent("machine", 4).await;
+    let user = world.user("ada").await;
+    assert_eq!(user.create().await.status, 201);
+    wait_for_lines(&world, machine, ACCEPTED, 1).await;
+    world.stop_agent(machine).await;
+    world.start_agent(machine, &[]);
+    wait_for_lines(&world, machine, ACCEPTED, 2).await;
+    // A refusal would be logged before.
+    wait_for_lines(&world, machine, REFUSED, 0).await;
+    wait_until_running(&user).await;
+}
+
+#[tokio::test]
 async fn messages_of_another_run_are_ignored_and_counted() {
     let mut world = World::start(1).await;
     let machine = world.add_agent("machine", 4).await;

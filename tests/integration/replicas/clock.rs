@@ -1,4 +1,4 @@
-//! A replica whose clock is wrong uses the broker's time.
+//! A replica whose clock is wrong uses the broker's time. The clock of an agent is only shown.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,12 +16,48 @@ const FAKETIME: [&str; 2] =
 /// Each replica's clock, in seconds relative to the machine's; that of the first is right.
 const SKEWS: [i64; 3] = [-31, 300, 90_000];
 
+fn faketime() -> Option<&'static str> {
+    let library = FAKETIME.into_iter().find(|library| Path::new(library).is_file());
+    if library.is_none() {
+        println!("left out: libfaketime is not installed (Debian: faketime)");
+    }
+    library
+}
+
+/// Only the machine's clock is wrong.
+#[tokio::test]
+async fn clock_of_an_agent_that_is_a_day_ahead_is_shown_and_changes_nothing() {
+    let Some(library) = faketime() else { return };
+    let mut world = World::start(1).await;
+    let agent = world.add_agent("alpha", 10).await;
+    world.stop_agent(agent).await;
+    let skewed = [("LD_PRELOAD", library), ("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("DONT_FAKE_MONOTONIC", "1")];
+    world.start_agent(agent, &[&skewed[..], &[("FAKETIME", "+90000s")]].concat());
+    let backend = world.backend("alpha").await;
+    wait_until("the deviation is shown", DEADLINE, async || {
+        let shown = backend.get("/api/v2/backend").await.data()["clockAheadMs"].as_i64();
+        if shown.is_some_and(|ahead| (89_940_000..=90_060_000).contains(&ahead)) {
+            Ok(())
+        } else {
+            Err(format!("{shown:?}"))
+        }
+    })
+    .await;
+    let ada = world.user("ada").await;
+    let created = ada.create().await;
+    assert_eq!(created.status, 201, "{created:?}");
+    for change in ["stop", "resume"] {
+        let path = format!("{INSTANCE}/{change}");
+        let changed = ada.put(&path, json!({ "instanceId": created.data()["instanceId"] })).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+    }
+    assert!(world.overdue(Duration::from_secs(60)).await.is_empty());
+    world.verify().await;
+}
+
 #[tokio::test]
 async fn clock_that_is_wrong_changes_no_deadline_session_or_token() {
-    let Some(library) = FAKETIME.into_iter().find(|library| Path::new(library).is_file()) else {
-        println!("left out: libfaketime is not installed (Debian: faketime)");
-        return;
-    };
+    let Some(library) = faketime() else { return };
     let mut world = World::start(1).await;
     world.set("LD_PRELOAD", library);
     world.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");

@@ -2,6 +2,7 @@
 //! match the code. These tests read files and `cargo metadata`; they need no server.
 
 mod api;
+mod clocks;
 pub mod compose;
 mod crates;
 mod environment;

@@ -23,8 +23,17 @@ fn closed(schema: &Value) -> Value {
 }
 
 /// Members that a message may lack.
-const OPTIONAL: [&str; 8] =
-    ["awaitsApproval", "container", "hostKeys", "agentRun", "engine", "image", "isolation", "reportsCreatedAt"];
+const OPTIONAL: [&str; 9] = [
+    "awaitsApproval",
+    "container",
+    "hostKeys",
+    "agentRun",
+    "leaving",
+    "engine",
+    "image",
+    "isolation",
+    "reportsCreatedAt",
+];
 
 /// The golden messages, each with its schema.
 fn messages() -> Vec<(String, Value, Value)> {

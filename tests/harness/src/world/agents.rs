@@ -84,6 +84,11 @@ impl World {
         self.agents[index].process.take().unwrap().kill().await;
     }
 
+    /// Stops an agent as a deployment does: it ends in order.
+    pub async fn stop_agent(&mut self, index: usize) {
+        self.agents[index].process.take().unwrap().stop(super::STOP_DEADLINE).await;
+    }
+
     /// Pauses an agent until [`World::resume_agent`].
     pub async fn pause_agent(&mut self, index: usize) {
         pause(self.agents[index].process.as_mut().unwrap()).await;

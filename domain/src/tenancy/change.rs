@@ -37,15 +37,23 @@ pub enum ChangeRejected {
     NeverCreated,
 }
 
+impl ChangeInstance {
+    /// The class of a change to this state.
+    #[must_use]
+    pub const fn class_of(to: DesiredState) -> CommandClass {
+        match to {
+            DesiredState::Running => CommandClass::Growth,
+            DesiredState::Stopped | DesiredState::Deleted => CommandClass::Essential,
+        }
+    }
+}
+
 impl Command for ChangeInstance {
     type Aggregate = Tenancy;
     type Rejection = ChangeRejected;
 
     fn class(&self) -> CommandClass {
-        match self.to {
-            DesiredState::Running => CommandClass::Growth,
-            DesiredState::Stopped | DesiredState::Deleted => CommandClass::Essential,
-        }
+        Self::class_of(self.to)
     }
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, ChangeRejected> {

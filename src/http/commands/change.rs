@@ -1,14 +1,18 @@
 //! What stop, resume and delete share: they differ in the desired state only.
 
-use dockhost_domain::envelope::Actor;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dockhost_domain::aggregate::Command;
+use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{InstanceId, OperationId, UserId};
-use dockhost_domain::names::InstanceName;
-use dockhost_domain::tenancy::{self, ChangeInstance, ChangeRejected, Progress, Tenancy};
+use dockhost_domain::tenancy::{self, ChangeInstance, ChangeRejected, Policy, Progress, Tenancy};
 use dockhost_domain::wire::DesiredState;
+use dockhost_projections::instances::InstanceRef;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::common::clock;
+use crate::execute::{ExecuteError, Executed, Executor};
 use crate::http::app::App;
 use crate::http::extract::Wait;
 use crate::http::operation_wait::OperationWait;
@@ -34,17 +38,41 @@ error_responses!(
     &[Code::NotFound, Code::InstanceDeleting, Code::InstanceFailed, Code::OperationFailed]
 );
 
-/// The instance of this id or name. `not_found` rests on a state that the log has confirmed.
-pub async fn find(app: &App, user_id: UserId, id_or_name: &str) -> Result<InstanceId, ApiError> {
-    if let Ok(id) = id_or_name.parse::<InstanceId>() {
-        return Ok(id);
+/// The instance of this id or name.
+fn reference(id_or_name: &str) -> Result<InstanceRef, ApiError> {
+    match (id_or_name.parse(), id_or_name.parse()) {
+        (Ok(id), _) => Ok(InstanceRef::Id(id)),
+        (_, Ok(name)) => Ok(InstanceRef::Name(name)),
+        _ => Err(ApiError::not_found("instance")),
     }
-    let not_found = || ApiError::not_found("instance");
-    let name: InstanceName = id_or_name.parse().map_err(|_| not_found())?;
-    if let Some(id) = app.executor.state::<Tenancy>(user_id).await?.state.find_by_name(&name) {
-        return Ok(id);
-    }
-    app.executor.confirmed::<Tenancy>(user_id).await?.state.find_by_name(&name).ok_or_else(not_found)
+}
+
+/// Changes the desired state of the instance that has this id or name; returns its id.
+///
+/// A name is looked up in the state that the command is decided on, again at each attempt: in an older state another
+/// instance may have it.
+async fn execute(
+    executor: &Arc<Executor>,
+    user_id: UserId,
+    origin: Origin,
+    instance: InstanceRef,
+    (to, policy): (DesiredState, Policy),
+) -> Result<(InstanceId, Executed<Tenancy>), ExecuteError<ChangeRejected>> {
+    let class = ChangeInstance::class_of(to);
+    let found = Arc::new(Mutex::new(None));
+    let decided_on = Arc::clone(&found);
+    let decide = move |state: &Tenancy| {
+        let id = match &instance {
+            InstanceRef::Id(id) => Some(*id),
+            InstanceRef::Name(name) => state.find_by_name(name),
+        };
+        let id = id.ok_or(ChangeRejected::NotFound)?;
+        *decided_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        ChangeInstance { instance_id: id, to, now: clock::now(), policy }.decide(state)
+    };
+    let done = executor.execute_with(user_id, origin, class, decide).await?;
+    let found = *found.lock().unwrap_or_else(PoisonError::into_inner);
+    found.map(|id| (id, done)).ok_or(ExecuteError::Rejected(ChangeRejected::NotFound))
 }
 
 fn rejected(rejection: &ChangeRejected) -> ApiError {
@@ -87,11 +115,8 @@ pub async fn change(
     to: DesiredState,
     wait: Wait,
 ) -> Result<Reply<Instance>, ApiError> {
-    let instance_id = find(app, user_id, id_or_name).await?;
-    let command = ChangeInstance { instance_id, to, now: clock::now(), policy: app.settings.policy };
-    let done = app
-        .executor
-        .execute(user_id, app.origin(Actor::User(user_id)), command)
+    let (origin, policy) = (app.origin(Actor::User(user_id)), app.settings.policy);
+    let (instance_id, done) = execute(&app.executor, user_id, origin, reference(id_or_name)?, (to, policy))
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
     let pending = done.current.state.instance(instance_id).and_then(pending_operation);
@@ -103,11 +128,12 @@ pub async fn change(
 
 #[cfg(test)]
 mod tests {
-    use dockhost_domain::ids::UserId;
     use dockhost_domain::reported::ShortText;
     use dockhost_domain::wire::{EngineState, MachineStatus, Phase, ReportKind};
     use serde_json::json;
 
+    use super::*;
+    use crate::event_log::EventLog;
     use crate::http::testing::{Answer, Caller, TestApp, agent_error, observation};
 
     async fn put(app: &TestApp, user: &Caller<UserId>, path: &str, instance: &str) -> Answer {
@@ -139,6 +165,28 @@ mod tests {
             let location = accepted.header("location").unwrap();
             let operation = app.get(location).token(&user.token).send().await;
             assert_eq!((&operation.data()["kind"], &operation.data()["status"]), (&json!(path), &json!("succeeded")));
+        }
+    }
+
+    /// The other replica has seen nothing of the deletion and of the new instance.
+    #[tokio::test]
+    async fn change_by_a_name_that_another_instance_has_since_changes_that_one() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        for to in [DesiredState::Stopped, DesiredState::Deleted] {
+            let old = app.running_instance(&user, "web").await;
+            let other = Executor::new(Arc::clone(&app.log) as Arc<dyn EventLog>);
+            assert!(other.state::<Tenancy>(user.id).await.unwrap().state.instance(old).is_some());
+            delete(&app, &user, "web").await;
+            app.report(user.id, old, ReportKind::InstanceDeleted).await;
+            let new = app.running_instance(&user, "web").await;
+            let (origin, instance) = (app.app.origin(Actor::User(user.id)), InstanceRef::Name("web".parse().unwrap()));
+            let (changed, done) = execute(&other, user.id, origin, instance, (to, Policy::default())).await.unwrap();
+            assert_eq!((changed, done.stored.is_some()), (new, true), "{to:?}");
+            assert_eq!(done.current.state.instance(new).unwrap().desired, to);
+            delete(&app, &user, &new.to_string()).await;
+            app.report(user.id, new, ReportKind::InstanceDeleted).await;
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::kv::{CreateErrorKind, Entry, EntryError, Operation, Store};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::absence::{Presence, Renewals, is_absent};
@@ -20,6 +21,9 @@ use crate::common::error::chain;
 const RENEW_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the others look whether the lease is free.
 const CAMPAIGN_INTERVAL: Duration = Duration::from_millis(250);
+/// How long one question or attempt of the others may take. While the lease's stream gets another leader, messages are lost;
+/// the next attempt must not wait for the outcome of such a one.
+const CAMPAIGN_TIMEOUT: Duration = Duration::from_secs(1);
 /// A leader that can't renew for this long steps down, before another replica can acquire the lease.
 const STEP_DOWN_AFTER: Duration = Duration::from_millis(3_500);
 const _: () = assert!(STEP_DOWN_AFTER.as_millis() + RENEW_INTERVAL.as_millis() < LEADER_LEASE.as_millis());
@@ -46,6 +50,17 @@ pub struct TermEnd {
     pub cancel: CancellationToken,
 }
 
+/// Who holds the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lease {
+    /// Nobody, or the broker does not say.
+    Free,
+    /// This replica, at this revision.
+    Own(u64),
+    /// Another replica.
+    Held,
+}
+
 /// This replica's part in the election.
 pub struct Election {
     js: Context,
@@ -70,20 +85,28 @@ impl Election {
     }
 
     async fn try_acquire(&self) -> Option<u64> {
-        match self.bucket.create(LEADER_KEY, self.name.clone().into()).await {
-            Ok(revision) => return Some(revision),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
-            Err(error) => {
+        let create = self.bucket.create(LEADER_KEY, self.name.clone().into());
+        match timeout(CAMPAIGN_TIMEOUT, create).await {
+            Ok(Ok(revision)) => return Some(revision),
+            Ok(Err(error)) if error.kind() == CreateErrorKind::AlreadyExists => {}
+            Ok(Err(error)) => {
                 tracing::debug!(%error, "could not try to acquire the lease");
                 self.create_missing_stream().await;
             }
+            Err(_) => tracing::debug!("no answer to the attempt to acquire the lease"),
         }
         None
     }
 
+    /// Renews a lease that is this replica's, if it still is: an attempt was stored whose answer was lost.
+    async fn resume(&self, revision: u64) -> Option<u64> {
+        let update = self.bucket.update(LEADER_KEY, self.name.clone().into(), revision);
+        timeout(CAMPAIGN_TIMEOUT, update).await.ok()?.ok()
+    }
+
     /// The stream of the lease is in memory: a single node that was restarted has none.
     async fn create_missing_stream(&self) {
-        if remake::look(&self.js, LEADER_STREAM).await != StreamSight::Missing {
+        if timeout(CAMPAIGN_TIMEOUT, remake::look(&self.js, LEADER_STREAM)).await != Ok(StreamSight::Missing) {
             return;
         }
         let copies = self.bucket.stream.cached_info().config.num_replicas;
@@ -98,8 +121,13 @@ impl Election {
         let mut free_since: Option<Instant> = None;
         let mut renewals = Renewals::default();
         loop {
-            let is_free = self.is_free(&mut renewals).await;
-            free_since = if is_free { free_since.or_else(|| Some(Instant::now())) } else { None };
+            let found = self.look(&mut renewals).await;
+            if let Lease::Own(revision) = found
+                && let Some(revision) = self.resume(revision).await
+            {
+                return revision;
+            }
+            free_since = if found == Lease::Free { free_since.or_else(|| Some(Instant::now())) } else { None };
             if let Some(since) = free_since
                 && (since.elapsed() >= UNFIT_DELAY || fitness.is_fit().await)
                 && let Some(revision) = self.try_acquire().await
@@ -110,23 +138,28 @@ impl Election {
         }
     }
 
-    /// Whether nobody holds the lease. Removes that of a process that is gone.
-    async fn is_free(&self, renewals: &mut Renewals) -> bool {
-        let Some(lease) = self.bucket.entry(LEADER_KEY).await.ok().flatten().filter(is_held) else {
+    /// Who holds the lease. Removes that of a process that is gone.
+    async fn look(&self, renewals: &mut Renewals) -> Lease {
+        let lease = timeout(CAMPAIGN_TIMEOUT, self.bucket.entry(LEADER_KEY)).await;
+        let Some(lease) = lease.ok().and_then(Result::ok).flatten().filter(is_held) else {
             renewals.reset();
-            return true;
+            return Lease::Free;
         };
+        if lease.value == self.name.as_bytes() {
+            return Lease::Own(lease.revision);
+        }
         let holder = String::from_utf8_lossy(&lease.value);
         if !renewals.have_stopped(lease.revision, Instant::now()) || !is_absent(&self.js.client(), &holder).await {
-            return false;
+            return Lease::Held;
         }
         // Fails if it was renewed or removed meanwhile.
-        let removed = self.bucket.delete_expect_revision(LEADER_KEY, Some(lease.revision)).await.is_ok();
-        if removed {
-            tracing::info!(leader = %holder, "the leader is gone: its lease is free");
-            renewals.reset();
+        let delete = self.bucket.delete_expect_revision(LEADER_KEY, Some(lease.revision));
+        if !matches!(timeout(CAMPAIGN_TIMEOUT, delete).await, Ok(Ok(()))) {
+            return Lease::Held;
         }
-        removed
+        tracing::info!(leader = %holder, "the leader is gone: its lease is free");
+        renewals.reset();
+        Lease::Free
     }
 
     /// Shows the others that this process is there.
@@ -145,7 +178,7 @@ impl Election {
             tokio::time::sleep(RENEW_INTERVAL).await;
             let sent = Instant::now();
             let renewal = self.bucket.update(LEADER_KEY, self.name.clone().into(), revision);
-            match tokio::time::timeout(STEP_DOWN_AFTER.saturating_sub(renewed.elapsed()), renewal).await {
+            match timeout(STEP_DOWN_AFTER.saturating_sub(renewed.elapsed()), renewal).await {
                 Ok(Ok(next)) => (revision, renewed) = (next, sent),
                 Ok(Err(error)) if renewed.elapsed() < STEP_DOWN_AFTER && !is_lost(&error) => {
                     tracing::debug!(%error, "could not renew the lease; retrying");
@@ -197,7 +230,7 @@ impl Election {
     /// one renews it.
     async fn acquire_if_free(&self) -> Result<u64, LeaseHeld> {
         loop {
-            if let Ok(revision) = tokio::time::timeout(LEADER_LEASE + 2 * RENEW_INTERVAL, self.acquire()).await {
+            if let Ok(revision) = timeout(LEADER_LEASE + 2 * RENEW_INTERVAL, self.acquire()).await {
                 return Ok(revision);
             }
             if let Ok(Some(entry)) = self.bucket.entry(LEADER_KEY).await {

@@ -201,7 +201,12 @@ async fn isolated_leader_that_can_store_nothing_is_replaced_within_ten_seconds()
     assert!(world.nats.is_cut_off(node).await, "the node was not isolated");
     world.nats.rejoin(node);
     world.replicas.iter().for_each(|replica| replica.proxies.heal());
+    wait_until("the node takes part again", 2 * DEADLINE, async || {
+        if world.nats.is_cut_off(node).await { Err("it stores nothing") } else { Ok(()) }
+    })
+    .await;
     for client in &clients {
+        create_within(client, "writes succeed again", 3 * DEADLINE).await;
         wait_until_well(client).await;
     }
     world.verify().await;

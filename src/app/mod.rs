@@ -81,6 +81,7 @@ async fn start(
     tasks::start_clock_check(supervisor, &replica).await;
     tasks::check_durability(supervisor, urls.nats_url.clone(), nats_system.clone());
     tasks::start_stream_watch(supervisor, &replica);
+    tasks::start_store_room(supervisor, &replica, urls.nats_url.clone(), nats_system.clone());
     let kick = Kick { nats_url: urls.nats_url.clone(), system: nats_system };
     tasks::start_flood_guard(supervisor, &replica, kick.clone());
     // The services queue requests as soon as they are open, and answer once the replica knows the log.

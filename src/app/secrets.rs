@@ -20,7 +20,8 @@ pub struct Secrets {
     pub nats: SecretString,
     /// The nkey seed that signs the broker's permissions for backends.
     pub callout: SecretString,
-    /// The nkey seed of the broker's system account; only the durability check uses it.
+    /// The nkey seed of the broker's system account: it asks for the nodes' settings and stores, and cuts off
+    /// agents that flood.
     pub nats_system: Option<SecretString>,
 }
 

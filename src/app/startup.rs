@@ -21,6 +21,7 @@ use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
 use crate::broker::consumer::durable;
 use crate::broker::holders::Holders;
+use crate::broker::store_room::StoreRoom;
 use crate::broker::streams::incarnation::StreamIncarnation;
 use crate::broker::{requirements, streams};
 use crate::common::clock;
@@ -73,6 +74,7 @@ pub struct Replica {
     pub log_monitor: Arc<LogMonitor>,
     pub stream_watch: Arc<StreamWatch>,
     pub role_watch: Arc<RoleWatch>,
+    pub store_room: Arc<StoreRoom>,
     pub assignments: Assignments,
 }
 
@@ -121,6 +123,7 @@ impl Replica {
             follower: Follower::new(Arc::clone(&executor), Arc::clone(&heartbeats)),
             log_monitor: Arc::new(LogMonitor::new(Arc::clone(executor.capacity()))),
             stream_watch: Arc::default(),
+            store_room: Arc::default(),
             role_watch: Arc::default(),
             executor,
             heartbeats,
@@ -176,6 +179,7 @@ pub fn http_app(
         write_age: Box::new(move || write_proof.age()),
         log_silence: Box::new(log_silence),
         stream_watch: Arc::clone(&replica.stream_watch),
+        store_room: Arc::clone(&replica.store_room),
         role_watch: Arc::clone(&replica.role_watch),
         dependencies: DependencyCheck::default(),
         store: Arc::new(store.clone()),

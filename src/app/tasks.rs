@@ -85,6 +85,12 @@ impl Services {
     }
 }
 
+/// Starts to ask how full the broker's nodes are.
+pub fn start_store_room(supervisor: &Supervisor, replica: &Replica, nats_url: String, system: Option<SecretString>) {
+    let room = Arc::clone(&replica.store_room);
+    supervisor.spawn("store room", |cancel| room.run(nats_url, system, cancel));
+}
+
 /// Checks once, in the background, that the broker syncs each write to disk; logs a warning otherwise.
 pub fn check_durability(supervisor: &Supervisor, nats_url: String, nats_system: Option<SecretString>) {
     supervisor.spawn_once(async move { durability::check(&nats_url, nats_system.as_ref()).await });

@@ -3,17 +3,10 @@
 //! Each node has its own setting, which only the system account can ask for and this server cannot change. A wrong one
 //! is logged as an error but does not prevent the start: with three nodes in three failure domains it may be intended.
 
-use std::time::Duration;
-
-use futures::StreamExt;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::connect::{Broker, ConnectError};
-
-const JSZ_REQUEST_SUBJECT: &str = "$SYS.REQ.SERVER.PING.JSZ";
-/// After this long without a reply, all nodes have replied.
-const MAX_REPLY_GAP: Duration = Duration::from_millis(500);
+use super::jsz::{self, JszError, Reply};
 
 /// The settings that the nodes replied.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,28 +17,6 @@ pub struct Durability {
     pub unsynced: Vec<String>,
     /// The names of those whose JetStream is disabled, as after a full disk: they keep no copies.
     pub disabled: Vec<String>,
-}
-
-/// The nodes could not be queried.
-#[derive(Debug, thiserror::Error)]
-pub enum DurabilityError {
-    /// No connection with the system account's key.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The request could not be sent.
-    #[error("the broker's nodes can't be queried")]
-    Request(#[source] async_nats::Error),
-}
-
-#[derive(Deserialize)]
-struct JszReply {
-    server: ServerInfo,
-    data: Option<JszData>,
-}
-
-#[derive(Deserialize)]
-struct ServerInfo {
-    name: String,
 }
 
 #[derive(Deserialize)]
@@ -63,18 +34,17 @@ struct JszConfig {
 
 impl Durability {
     /// Records one node's reply, unless it says nothing about JetStream.
-    fn record(&mut self, reply: &[u8]) {
-        let Ok(JszReply { server, data }) = serde_json::from_slice::<JszReply>(reply) else { return };
-        let Some(data) = data else { return };
+    fn record(&mut self, reply: Reply<JszData>) {
+        let Some(data) = reply.data else { return };
         if data.disabled {
             // Its configuration is empty, and says nothing about how it would sync.
-            self.disabled.push(server.name);
+            self.disabled.push(reply.server.name);
             return;
         }
         let Some(config) = data.config else { return };
         self.nodes_answered += 1;
         if !config.sync_always {
-            self.unsynced.push(server.name);
+            self.unsynced.push(reply.server.name);
         }
     }
 }
@@ -82,18 +52,11 @@ impl Durability {
 /// Queries every node with the system account's key.
 ///
 /// # Errors
-/// [`DurabilityError`].
-pub async fn query(url: &str, system: &SecretString) -> Result<Durability, DurabilityError> {
-    let broker = Broker::connect(url, system, "dockhost-durability", Duration::ZERO).await?;
-    let client = broker.client();
-    let inbox = client.new_inbox();
-    let failed = |error: async_nats::Error| DurabilityError::Request(error);
-    let mut replies = client.subscribe(inbox.clone()).await.map_err(|error| failed(error.into()))?;
-    let request = client.publish_with_reply(JSZ_REQUEST_SUBJECT, inbox, "".into()).await;
-    request.map_err(|error| failed(error.into()))?;
+/// [`JszError`].
+pub async fn query(url: &str, system: &SecretString) -> Result<Durability, JszError> {
     let mut durability = Durability::default();
-    while let Ok(Some(reply)) = tokio::time::timeout(MAX_REPLY_GAP, replies.next()).await {
-        durability.record(&reply.payload);
+    for reply in jsz::ask(url, system, "dockhost-durability").await? {
+        durability.record(reply);
     }
     Ok(durability)
 }
@@ -136,11 +99,14 @@ mod tests {
     #[test]
     fn durability_record_counts_jetstream_nodes_and_names_unsynced_ones() {
         let mut durability = Durability::default();
-        durability.record(br#"{"server":{"name":"a"},"data":{"config":{"sync_always":true}}}"#);
-        durability.record(br#"{"server":{"name":"b"},"data":{"config":{"sync_interval":120000000000}}}"#);
-        durability
-            .record(br#"{"server":{"name":"c"},"data":{"disabled":true,"config":{"max_memory":0,"max_storage":0}}}"#);
-        durability.record(b"nonsense");
+        for reply in [
+            r#"{"server":{"name":"a"},"data":{"config":{"sync_always":true}}}"#,
+            r#"{"server":{"name":"b"},"data":{"config":{"sync_interval":120000000000}}}"#,
+            r#"{"server":{"name":"c"},"data":{"disabled":true,"config":{"max_memory":0,"max_storage":0}}}"#,
+            r#"{"server":{"name":"d"}}"#,
+        ] {
+            durability.record(serde_json::from_str(reply).unwrap());
+        }
         assert_eq!(
             durability,
             Durability { nodes_answered: 2, unsynced: vec!["b".to_owned()], disabled: vec!["c".to_owned()] }

@@ -4,7 +4,7 @@
 //! is decided here and nowhere else.
 //!
 //! - [`connect`]: the connection. [`nodes`], [`node_watch`]: which node it uses, and when it leaves one. [`durability`]:
-//!   whether the broker's nodes sync each write.
+//!   whether the broker's nodes sync each write. [`store_room`]: how full they are. [`jsz`]: asks them.
 //! - [`clock_check`]: whether this machine's clock is the broker's.
 //! - [`streams`]: the streams and buckets. [`consumer`]: how they are read. [`write_proof`], [`write_probe`]: when
 //!   the broker last stored.
@@ -29,6 +29,7 @@ pub mod durability;
 pub mod flood_guard;
 pub mod hello;
 pub mod holders;
+pub mod jsz;
 pub mod jwt;
 pub mod key_holder;
 pub mod kick;
@@ -36,6 +37,7 @@ pub mod node_watch;
 pub mod nodes;
 pub mod requirements;
 pub mod service;
+pub mod store_room;
 pub mod streams;
 pub mod write_probe;
 pub mod write_proof;

@@ -5,9 +5,11 @@ use std::sync::{Mutex, PoisonError};
 
 use dockhost_domain::aggregate::CommandClass;
 
+use crate::broker::store_room::NEARLY_FULL_PERCENT;
+
 /// The percentages at which the operator is warned.
 const HIGH_PERCENT: u64 = 70;
-const VERY_HIGH_PERCENT: u64 = 85;
+const VERY_HIGH_PERCENT: u64 = NEARLY_FULL_PERCENT;
 /// The percentage at which the reserve begins.
 const RESERVE_PERCENT: u64 = 90;
 

@@ -26,6 +26,7 @@ use crate::auth::password::Passwords;
 use crate::auth::shares::Shares;
 use crate::auth::token::{TOKEN_LIFETIME_SECONDS, Tokens};
 use crate::broker::agent_gate::AgentGate;
+use crate::broker::store_room::StoreRoom;
 use crate::common::shutdown::ShutdownStages;
 use crate::execute::Executor;
 use crate::replica::follower::Follower;
@@ -126,6 +127,8 @@ pub struct App {
     pub stream_watch: Arc<StreamWatch>,
     /// Whether the leader's roles get on.
     pub role_watch: Arc<RoleWatch>,
+    /// How full the broker's nodes are.
+    pub store_room: Arc<StoreRoom>,
     /// Whether broker and database answer.
     pub dependencies: DependencyCheck,
     /// When this process started.
@@ -148,6 +151,7 @@ impl App {
             moved: self.stream_watch.moved(),
             lagging: self.stream_watch.lagging(),
             absent_nodes: self.stream_watch.absent_nodes(),
+            fullest_store: self.store_room.fullest(),
             stalled: self.role_watch.stalled(),
             unanswered: self.follower.unanswered().many(),
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::views::health::Part;
+use crate::broker::store_room::NodeRoom;
 use crate::broker::streams::{ASSIGNMENTS, EVENTS, KEYS_STREAM, REPORTS};
 use crate::broker::write_probe::MAX_PROOF_AGE;
 use crate::replica::role_watch::Role;
@@ -29,6 +30,8 @@ pub struct BrokerFacts {
     pub lagging: Vec<(&'static str, String)>,
     /// The nodes that keep no copy of the event log.
     pub absent_nodes: Vec<String>,
+    /// The node of the broker whose store is fullest, if that is known.
+    pub fullest_store: Option<NodeRoom>,
     /// The leader's roles that don't get on, and for how long.
     pub stalled: Vec<(Role, Duration)>,
     /// The operations in a row that no backend answered, if they are many.
@@ -88,6 +91,13 @@ impl BrokerFacts {
             found.problems.push(format!(
                 "no backend answered the last {operations} operations in time: their reports may not arrive; look at the \
                  agents' logs and at the broker's stream REPORTS"
+            ));
+        }
+        if let Some(room) = self.fullest_store.as_ref().filter(|room| room.is_nearly_full()) {
+            found.is_degraded = true;
+            let (node, percent, left) = (&room.node, room.percent(), room.left());
+            found.problems.push(format!(
+                "the store of node {node} of the broker is {percent} % full: all streams together may take {left} bytes more"
             ));
         }
         for node in &self.absent_nodes {
@@ -196,6 +206,20 @@ mod tests {
         let facts = BrokerFacts { stalled: vec![(Role::Intake, LONG)], ..Default::default() };
         let found = facts.findings();
         assert!(found.down.is_empty() && found.is_degraded && found.problems[0].contains("role intake"), "{found:?}");
+    }
+
+    #[test]
+    fn findings_of_a_store_that_fills_up_are_degraded_and_name_the_node() {
+        let of = |used| BrokerFacts {
+            fullest_store: Some(NodeRoom { node: "nats-1".to_owned(), used, max: 1000 }),
+            ..Default::default()
+        };
+        assert_eq!(of(849).findings(), Findings::default());
+        let found = of(850).findings();
+        assert!(found.down.is_empty() && found.is_degraded, "{found:?}");
+        let problem =
+            "the store of node nats-1 of the broker is 85 % full: all streams together may take 150 bytes more";
+        assert_eq!(found.problems, [problem]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! 503 while a part that requests need is down, or nothing is carried out: the broker acknowledges no writes, a stream has
 //! no leader, or nobody leads. No connected backend is not a fault of the server. `degraded` is 200: an aggregate is
-//! quarantined, a read model has stopped, the log is nearly full or the broker lacks a node, and everything else is served.
+//! quarantined, a read model has stopped, the log or the broker's store is nearly full or the broker lacks a node, and
+//! everything else is served.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -155,6 +156,7 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
             bytes: size.map(|size| size.bytes),
             max_bytes: size.and_then(|size| size.max_bytes),
         },
+        store: app.store_room.fullest().map(Into::into),
         projections,
         quarantined,
     };
@@ -191,6 +193,7 @@ mod tests {
             },
             "uptime": answer.body["uptime"],
             "log": { "end": end, "position": end, "following": true, "bytes": null, "maxBytes": null },
+            "store": null,
             "projections": answer.body["projections"],
             "quarantined": { "count": 0, "entries": [] },
         });

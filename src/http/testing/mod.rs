@@ -144,6 +144,7 @@ impl TestApp {
             log_silence: Box::new(move || Duration::from_millis(silence.load(Ordering::Relaxed))),
             stream_watch: Arc::default(),
             role_watch: Arc::default(),
+            store_room: Arc::default(),
             dependencies: DependencyCheck::default(),
             follower: Arc::clone(&follower),
             heartbeats,

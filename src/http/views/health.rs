@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::broker::agent_gate::GateCounts;
+use crate::broker::store_room::NodeRoom;
 use crate::replica::fleet_health::FleetHealth;
 use crate::replica::projection_progress::StopReason;
 
@@ -24,14 +25,18 @@ pub struct Health {
     /// Seconds since this replica started.
     pub uptime: u64,
     pub log: LogHealth,
+    /// The broker's node whose store is fullest; null while that is not known, and always without
+    /// `DOCKHOST_NATS_SYS_CREDS`.
+    #[schema(required)]
+    pub store: Option<StoreHealth>,
     /// Each read model, by name.
     pub projections: BTreeMap<&'static str, ProjectionHealth>,
     pub quarantined: QuarantineHealth,
 }
 
 /// - `ok`: a command sent now is stored and carried out.
-/// - `degraded`: this replica serves, but some data lacks events, the log is nearly full, the broker lacks a node, or
-///   a role of the leader does not get on.
+/// - `degraded`: this replica serves, but some data lacks events, the log or the broker's store is nearly full, the broker lacks
+///   a node, or a role of the leader does not get on.
 /// - `unavailable`: parts are `down`.
 /// - `catching_up`: this replica does not know the whole log yet, or does not receive it.
 /// - `stopping`: this replica shuts down. It serves for a few seconds more; send new requests to others.
@@ -127,6 +132,23 @@ pub struct LogHealth {
     /// is not known or there is none.
     #[schema(required)]
     pub max_bytes: Option<u64>,
+}
+
+/// The store of a node of the broker, as the node sees it: it does not know how full its disk is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreHealth {
+    pub node: String,
+    /// Bytes that all streams together may still take.
+    pub bytes_left: u64,
+    /// Bytes that they may take in all.
+    pub max_bytes: u64,
+}
+
+impl From<NodeRoom> for StoreHealth {
+    fn from(room: NodeRoom) -> Self {
+        Self { bytes_left: room.left(), max_bytes: room.max, node: room.node }
+    }
 }
 
 /// How far a read model is.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use async_nats::ConnectErrorKind;
 use dockhost::broker::connect::Broker;
+use dockhost::broker::store_room::StoreRoom;
 use dockhost::dev::secrets::GeneratedSecrets;
 use dockhost_domain::subject::Channel;
 
@@ -140,4 +141,14 @@ async fn durability_query_finds_a_syncing_node() {
         found,
         dockhost::broker::durability::Durability { nodes_answered: 1, unsynced: vec![], disabled: vec![] }
     );
+}
+
+#[tokio::test]
+async fn store_room_of_a_node_is_known_by_the_system_account() {
+    let nats = Nats::start().await;
+    let (room, system) = (Arc::<StoreRoom>::default(), nats.secrets.nats_system.clone());
+    let asks = tokio::spawn(Arc::clone(&room).run(nats.url(), Some(system), CancellationToken::new()));
+    let found = wait_until("the node has answered", DEADLINE, async || room.fullest().ok_or("nothing is known")).await;
+    assert!(found.max > 0 && found.left() > 0 && !found.is_nearly_full(), "{found:?}");
+    asks.abort();
 }

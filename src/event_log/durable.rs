@@ -44,6 +44,12 @@ impl DurableReader {
         Ok(Self { codec, consumer })
     }
 
+    /// The highest sequence that was delivered so far; at first the one after which the reader starts.
+    #[must_use]
+    pub const fn delivered(&self) -> u64 {
+        self.consumer.delivered()
+    }
+
     /// The events that are available, at most `max`; waits up to `wait` for the first one.
     ///
     /// # Errors

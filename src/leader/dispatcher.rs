@@ -23,10 +23,11 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::assignments::{Assignments, AssignmentsError, CurrentAssignment};
 use crate::broker::streams::incarnation::StreamIncarnation;
 use crate::common::error::Cause;
+use crate::event_log::LogError;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::event_log::{Filter, LogError};
 use crate::execute::Executor;
 use crate::leader::job_runner::{self, EventSource};
+use crate::replica::follower::Follower;
 
 /// How often all assignments are reconciled.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
@@ -166,11 +167,21 @@ impl Dispatcher {
     ///
     /// # Errors
     /// When the broker can't be reached.
-    pub async fn run(&self, assignments: StreamIncarnation, cancel: CancellationToken) -> Result<(), Cause> {
+    pub async fn run(
+        &self,
+        follower: &Follower,
+        assignments: StreamIncarnation,
+        cancel: CancellationToken,
+    ) -> Result<(), Cause> {
         let consumer = consumer_name(assignments);
-        let filter = Filter::Kind("tenancy");
         let events = job_runner::process_events(
-            EventSource { role: "dispatcher", consumer: &consumer, filter, debounce: Duration::ZERO },
+            EventSource {
+                role: "dispatcher",
+                consumer: &consumer,
+                kind: "tenancy",
+                debounce: Duration::ZERO,
+                follower,
+            },
             &self.log,
             &cancel,
             |recorded| match (&recorded.envelope.aggregate, &recorded.envelope.event) {

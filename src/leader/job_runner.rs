@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use dockhost_domain::envelope::RecordedEvent;
 use futures::FutureExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::error::{Cause, chain};
@@ -19,32 +20,44 @@ use crate::event_log::durable::{DurableDelivery, DurableReader};
 use crate::event_log::jetstream::JetStreamLog;
 use crate::event_log::{Delivery, Filter, LogError};
 use crate::leader::jobs::{self, Acknowledge, Received};
+use crate::replica::follower::Follower;
 
 /// The most messages in one batch.
 pub const MESSAGES_PER_BATCH: usize = 256;
 /// How long an idle role waits for a message before it checks for cancellation.
 pub const MAX_IDLE_WAIT: Duration = Duration::from_secs(1);
+/// How long a consumer may deliver nothing that is known to be in the log.
+const MAX_STANDSTILL: Duration = Duration::from_secs(4);
 /// The delay before a failed message is redelivered.
 pub const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Not a failure: the handler waits for something else and is called again after [`RETRY_DELAY`].
+/// Not a failure: the handler waits for something else and is called again.
 #[derive(Debug, thiserror::Error)]
-#[error("waiting for {0}")]
-pub struct RetryLater(pub String);
+#[error("waiting for {reason}")]
+pub struct RetryLater {
+    /// What it waits for.
+    pub reason: String,
+    /// The delay.
+    pub after: Duration,
+}
 
 /// Logs a failure. Acknowledges the messages of work that succeeded or never will, and has the others redelivered.
 pub async fn settle(role: &'static str, outcome: &Result<(), Cause>, acks: impl IntoIterator<Item = impl Acknowledge>) {
     let skipped = outcome.as_ref().is_err_and(|error| is_permanent(&**error));
+    let mut delay = RETRY_DELAY;
     if let Err(error) = outcome {
         match error.downcast_ref::<RetryLater>() {
-            Some(reason) => tracing::debug!(role, %reason, "work is retried later"),
+            Some(waiting) => {
+                delay = waiting.after;
+                tracing::debug!(role, %waiting, "work is retried later");
+            }
             None if skipped => tracing::warn!(role, error = chain(&**error), "work skipped (permanent error)"),
             None => tracing::warn!(role, error = chain(&**error), "work failed; retrying"),
         }
     }
     for ack in acks {
         // If the acknowledgement is lost, the broker redelivers the message.
-        let _ = if outcome.is_ok() || skipped { ack.confirm().await } else { ack.retry_after(RETRY_DELAY).await };
+        let _ = if outcome.is_ok() || skipped { ack.confirm().await } else { ack.retry_after(delay).await };
     }
 }
 
@@ -75,16 +88,18 @@ fn is_permanent(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// The events that a role reads.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct EventSource<'a> {
     /// The role's name in log lines.
     pub role: &'static str,
     /// The name of its durable consumer.
     pub consumer: &'a str,
-    /// Which events.
-    pub filter: Filter,
+    /// The kind of aggregate (`tenancy`) whose events it reads.
+    pub kind: &'static str,
     /// How long to collect further events before processing them, once caught up. Zero processes at once.
     pub debounce: Duration,
+    /// Knows how far the log goes, so that a consumer that delivers nothing more is noticed.
+    pub follower: &'a Follower,
 }
 
 /// Processes events until cancelled: `to_work` gives an event's lane and work, `merge` adds work to its lane's, and
@@ -93,7 +108,7 @@ pub struct EventSource<'a> {
 /// # Errors
 /// When the broker can't be reached.
 pub async fn process_events<O, K, T, F>(
-    EventSource { role, consumer, filter, debounce }: EventSource<'_>,
+    EventSource { role, consumer, kind, debounce, follower }: EventSource<'_>,
     log: &JetStreamLog,
     cancel: &CancellationToken,
     to_work: impl Fn(&RecordedEvent) -> Option<((O, K), T)>,
@@ -113,13 +128,37 @@ where
         };
         Received { job, ack: delivery.ack }
     };
-    let reader = log.durable(consumer, filter).await?;
+    let reader = log.durable(consumer, Filter::Kind(kind)).await?;
     // A stream, because a read must not be given up half-way when a job ends meanwhile.
-    let batches = futures::stream::unfold(reader, |mut reader| async {
-        let batch = next_batch(&mut reader, debounce).await;
-        Some((batch.map(|deliveries| deliveries.into_iter().map(received).collect()), reader))
+    let batches = futures::stream::unfold((reader, Standstill::default()), |(mut reader, mut standstill)| async move {
+        let mut batch = next_batch(&mut reader, debounce).await;
+        if standstill.observe(reader.delivered(), follower.last_sequence_of(kind), Instant::now()) {
+            batch = Err(LogError::Unavailable("the consumer delivers nothing although the log goes on".into()));
+        }
+        Some((batch.map(|deliveries| deliveries.into_iter().map(received).collect()), (reader, standstill)))
     });
     jobs::run(role, batches, cancel, merge, handle).await
+}
+
+/// Notices a consumer that delivers nothing more although it sends heartbeats and the log goes on. The role then takes the
+/// consumer over again.
+#[derive(Debug, Default)]
+struct Standstill {
+    delivered: u64,
+    behind_since: Option<Instant>,
+}
+
+impl Standstill {
+    /// Takes in the highest sequence that was delivered and the last one of the log that the consumer should deliver;
+    /// whether nothing new was delivered for too long.
+    fn observe(&mut self, delivered: u64, last: u64, now: Instant) -> bool {
+        if delivered >= last || delivered > self.delivered {
+            *self = Self { delivered, behind_since: None };
+            return false;
+        }
+        let since = *self.behind_since.get_or_insert(now);
+        now.saturating_duration_since(since) >= MAX_STANDSTILL
+    }
 }
 
 /// The next events, with those that follow within `debounce` if they are the last ones.
@@ -137,6 +176,22 @@ mod tests {
     use super::*;
     use crate::execute::ExecuteError;
     use crate::leader::dispatcher::DispatchError;
+
+    #[test]
+    fn standstill_consumer_that_delivers_nothing_of_a_log_that_goes_on_is_noticed() {
+        let (mut standstill, start) = (Standstill::default(), Instant::now());
+        let mut observe =
+            |second, delivered, last| standstill.observe(delivered, last, start + Duration::from_secs(second));
+        assert!(!observe(0, 7, 7) && !observe(100, 7, 7), "nothing to deliver");
+        assert!(!observe(101, 7, 8), "the event has just been stored");
+        assert!(!observe(104, 7, 9));
+        assert!(!observe(105, 8, 9), "it delivers, although it is late");
+        assert!(!observe(106, 8, 10) && !observe(109, 8, 10));
+        assert!(observe(110, 8, 11));
+        // What is delivered again is nothing new.
+        assert!(observe(111, 8, 12));
+        assert!(!observe(112, 12, 12) && !observe(200, 12, 12));
+    }
 
     #[test]
     fn is_permanent_wrapped_frozen_error_is_found() {

@@ -174,7 +174,7 @@ impl Leader {
         };
         // When one exits, both are restarted.
         tokio::select! {
-            outcome = dispatcher.run(assignments, cancel.clone()) => outcome,
+            outcome = dispatcher.run(&self.follower, assignments, cancel.clone()) => outcome,
             outcome = intake.run(cancel) => outcome,
             replaced = assignments.until_replaced(&self.jetstream) => Err(replaced.into()),
             replaced = reports.until_replaced(&self.jetstream) => Err(replaced.into()),
@@ -230,7 +230,7 @@ impl Leader {
     }
 
     fn key_changed(&self) -> KeyChanged {
-        KeyChanged { log: Arc::clone(&self.log), kick: self.kick.clone() }
+        KeyChanged { log: Arc::clone(&self.log), kick: self.kick.clone(), follower: Arc::clone(&self.follower) }
     }
 
     fn account_erased(&self) -> AccountErased {
@@ -242,6 +242,7 @@ impl Leader {
                 assignments: self.assignments.clone(),
                 store: self.projectors.store.clone(),
             },
+            follower: Arc::clone(&self.follower),
             policy: self.policy,
         }
     }

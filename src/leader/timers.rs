@@ -10,23 +10,18 @@ use std::time::Duration;
 use async_nats::header::HeaderMap;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
-use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{InstanceId, UserId};
-use dockhost_domain::subject::{AggregateId, Channel, FIRED_TIMERS};
-use dockhost_domain::tenancy::{DeadlineRejected, HandleDeadline, Policy, Tenancy};
+use dockhost_domain::subject::{AggregateId, Channel};
+use dockhost_domain::tenancy::{Policy, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::consumer::durable::{Ack, DurableConsumer};
-use crate::broker::streams::TIMERS;
 use crate::broker::streams::incarnation::StreamIncarnation;
-use crate::common::clock;
-use crate::common::error::{Cause, chain};
-use crate::event_log::Filter;
+use crate::common::error::Cause;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::execute::{ExecuteError, Executor};
+use crate::execute::Executor;
 use crate::leader::job_runner::{self, EventSource};
 use crate::replica::follower::Follower;
 
@@ -67,7 +62,13 @@ impl Timers {
     pub async fn run(self, timers: StreamIncarnation, cancel: CancellationToken) -> Result<(), Cause> {
         let consumer = format!("timers-{}", timers.created_at());
         let schedules = job_runner::process_events(
-            EventSource { role: "timers", consumer: &consumer, filter: Filter::Kind("tenancy"), debounce: DEBOUNCE },
+            EventSource {
+                role: "timers",
+                consumer: &consumer,
+                kind: "tenancy",
+                debounce: DEBOUNCE,
+                follower: &self.follower,
+            },
             &self.log,
             &cancel,
             |recorded| match (&recorded.envelope.aggregate, &recorded.envelope.event) {
@@ -105,60 +106,6 @@ impl Timers {
         self.jetstream.publish_with_headers(subject, headers, payload.into()).await?.await?;
         Ok(())
     }
-
-    async fn process_fired(&self, cancel: &CancellationToken) -> Result<(), Cause> {
-        let mut consumer = DurableConsumer::new(self.jetstream.clone(), TIMERS, "deadlines", FIRED_TIMERS.to_owned());
-        while let Some(messages) = cancel
-            .run_until_cancelled(consumer.next_batch(job_runner::MESSAGES_PER_BATCH, job_runner::MAX_IDLE_WAIT))
-            .await
-        {
-            for message in messages? {
-                let Ok(deadline) = serde_json::from_slice::<Deadline>(&message.payload) else {
-                    tracing::warn!(subject = message.subject.as_str(), "dropped an unreadable timer");
-                    drop(Ack::of(message).confirm().await);
-                    continue;
-                };
-                let sequence = message.info()?.stream_sequence;
-                self.end_state(deadline, sequence, Ack::of(message)).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Deletes a handled timer; one that stays only takes up space.
-    async fn delete_fired(&self, sequence: u64) {
-        if let Err(error) = self.stream.delete_message(sequence).await {
-            tracing::debug!(sequence, %error, "could not delete a handled timer");
-        }
-    }
-
-    async fn end_state(&self, deadline: Deadline, sequence: u64, ack: Ack) {
-        let Deadline { user_id, instance_id, generation } = deadline;
-        self.follower.fleet().wait_for_heartbeats().await;
-        let facts = self.follower.facts(self.policy, instance_id);
-        let command = HandleDeadline { instance_id, generation, facts };
-        let origin = Origin { actor: Actor::System, cause: format!("timer:{sequence}"), trace_parent: None };
-        let acknowledged = match self.executor.execute(user_id, origin, command).await {
-            Ok(_) => {
-                let acknowledged = ack.confirm().await;
-                self.delete_fired(sequence).await;
-                acknowledged
-            }
-            // This clock is behind the broker's, or the deadline was moved: redeliver at the deadline.
-            Err(ExecuteError::Rejected(DeadlineRejected::TooEarly { deadline })) => {
-                ack.retry_after(deadline.since(clock::now()).max(Duration::from_millis(50))).await
-            }
-            // The state can't be changed here; the deadline is scheduled again when the tenancy is released.
-            Err(ExecuteError::Frozen(_)) => {
-                tracing::warn!(%instance_id, "deadline of a frozen instance skipped");
-                ack.confirm().await
-            }
-            Err(error) => {
-                tracing::warn!(%instance_id, error = chain(&error), "handling a deadline failed; retrying");
-                ack.retry_after(job_runner::RETRY_DELAY).await
-            }
-        };
-        // If the acknowledgement is lost, the timer is redelivered and is a no-op.
-        drop(acknowledged);
-    }
 }
+
+mod fired;

@@ -17,12 +17,12 @@ use crate::broker::streams::{ASSIGNMENTS, EVENTS, REPORTS, TIMERS};
 use crate::common::error::Cause;
 
 /// How often the broker is asked.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// How long one round of questions may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(4);
 /// A role that has finished nothing for so long, while messages wait, does not get on: longer than a take-over and the
 /// retries of one message take.
-const MAX_STANDSTILL: Duration = Duration::from_secs(30);
+const MAX_STANDSTILL: Duration = Duration::from_secs(10);
 
 /// The roles without which nothing is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,16 +91,20 @@ impl RoleWatch {
 
     /// Watches until cancelled.
     pub async fn run(self: Arc<Self>, js: Context, cancel: CancellationToken) {
-        let mut logged = Vec::new();
+        let (mut logged, mut answered) = (Vec::new(), Instant::now());
         while cancel.run_until_cancelled(sleep(CHECK_INTERVAL)).await.is_some() {
             let Some(asked) = cancel.run_until_cancelled(timeout(CHECK_TIMEOUT, look(&js))).await else { return };
             match asked {
                 Ok(Ok(sights)) => {
-                    let mut progress = self.progress();
-                    sights.into_iter().for_each(|(role, sight)| progress.observe(role, sight, Instant::now()));
+                    let (mut progress, now) = (self.progress(), Instant::now());
+                    // A broker that did not answer for long shows by itself, and its consumers are new to us afterwards.
+                    if now.saturating_duration_since(answered) > MAX_STANDSTILL {
+                        progress.0.clear();
+                    }
+                    answered = now;
+                    sights.into_iter().for_each(|(role, sight)| progress.observe(role, sight, now));
                 }
-                // A broker that does not answer shows by itself, and its consumers are new to us afterwards.
-                Ok(Err(_)) | Err(_) => self.progress().0.clear(),
+                Ok(Err(_)) | Err(_) => {}
             }
             self.log_changes(&mut logged);
         }
@@ -158,10 +162,10 @@ mod tests {
             progress.stalled(at(second)).len()
         };
         assert_eq!((0..=60).step_by(5).map(|second| observe(second, 7, false)).max(), Some(0), "idle");
-        assert_eq!((65..95).step_by(5).map(|second| observe(second, 7, true)).max(), Some(0), "not long enough");
-        assert_eq!(observe(95, 7, true), 1);
-        assert_eq!(observe(100, 8, true), 0, "one message was finished");
-        assert_eq!((observe(129, 8, true), observe(130, 8, true)), (0, 1));
-        assert_eq!(observe(131, 9, false), 0);
+        assert_eq!((65..75).step_by(3).map(|second| observe(second, 7, true)).max(), Some(0), "not long enough");
+        assert_eq!(observe(75, 7, true), 1);
+        assert_eq!(observe(78, 8, true), 0, "one message was finished");
+        assert_eq!((observe(87, 8, true), observe(88, 8, true)), (0, 1));
+        assert_eq!(observe(90, 9, false), 0);
     }
 }

@@ -68,6 +68,8 @@ pub struct DurableConsumer {
     puller: Option<Puller>,
     /// Why the puller was lost after it had delivered; the next read fails with it.
     lost: Option<Cause>,
+    /// The highest sequence that was delivered, or that the consumer starts after.
+    delivered: u64,
 }
 
 impl DurableConsumer {
@@ -92,6 +94,7 @@ impl DurableConsumer {
             position_saved: false,
             puller: None,
             lost: None,
+            delivered: 0,
         }
     }
 
@@ -126,7 +129,15 @@ impl DurableConsumer {
                 None => break,
             }
         }
+        let sequences = messages.iter().filter_map(|message| Some(message.info().ok()?.stream_sequence));
+        self.delivered = sequences.fold(self.delivered, u64::max);
         Ok(messages)
+    }
+
+    /// The highest sequence that was delivered so far; at first the one after which the consumer starts.
+    #[must_use]
+    pub const fn delivered(&self) -> u64 {
+        self.delivered
     }
 
     async fn first_message(&mut self) -> Result<Box<Message>, Cause> {
@@ -195,6 +206,7 @@ impl DurableConsumer {
     /// Makes the consumer start at this sequence; its saved position is removed once it exists.
     const fn start_at(&mut self, start_sequence: u64) {
         self.config.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence };
+        self.delivered = start_sequence.saturating_sub(1);
         self.position_saved = true;
     }
 

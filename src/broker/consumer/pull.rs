@@ -17,8 +17,9 @@ use crate::common::error::Cause;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// After this long without a message or heartbeat, the pull request or the connection counts as lost.
 const MAX_SILENCE: Duration = Duration::from_secs(2);
-/// How long one pull request lasts before the next one is sent.
-const PULL_EXPIRY: Duration = Duration::from_secs(30);
+/// How long one pull request lasts before the next one is sent. A consumer that sends heartbeats and no messages, as was
+/// seen after its leader changed, goes on with the next request.
+const PULL_EXPIRY: Duration = Duration::from_secs(5);
 
 /// A consumer without acknowledgements of what `filter` selects after a sequence. The broker keeps it in memory on one
 /// node, and removes it when it was not read for `inactive_threshold`.

@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::clock;
 use crate::common::error::Cause;
-use crate::event_log::Filter;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::leader::erasure::{ErasureProcess, NextStep};
-use crate::leader::job_runner::{self, EventSource, RetryLater};
+use crate::leader::job_runner::{self, EventSource, RETRY_DELAY, RetryLater};
+use crate::replica::follower::Follower;
 
 /// The reaction.
 pub struct AccountErased {
@@ -31,6 +31,8 @@ pub struct AccountErased {
     pub log: Arc<JetStreamLog>,
     /// Gives the next step.
     pub erasure: ErasureProcess,
+    /// Knows how far the log goes.
+    pub follower: Arc<Follower>,
     /// Deadlines of instances.
     pub policy: Policy,
 }
@@ -54,8 +56,9 @@ impl AccountErased {
         let reading = EventSource {
             role: "account-erased",
             consumer: "account-erased",
-            filter: Filter::Kind("account"),
+            kind: "account",
             debounce: Duration::ZERO,
+            follower: &self.follower,
         };
         job_runner::process_events(reading, &self.log, &cancel, erased, |_, _| {}, react).await?;
         Ok(())
@@ -79,7 +82,7 @@ impl AccountErased {
                     }
                 }
                 step @ (NextStep::Instances { .. } | NextStep::Assignments | NextStep::ReadModel(_)) => {
-                    return Err(RetryLater(step.to_string()).into());
+                    return Err(RetryLater { reason: step.to_string(), after: RETRY_DELAY }.into());
                 }
                 NextStep::Key => {
                     self.erasure.keyring.destroy(user_id.into()).await?;

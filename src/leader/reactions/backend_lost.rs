@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::assignments::Assignments;
 use crate::common::error::Cause;
-use crate::event_log::Filter;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::{ExecuteError, Executor};
 use crate::leader::job_runner::{self, EventSource};
@@ -55,8 +54,9 @@ impl BackendLost {
         let reading = EventSource {
             role: "backend-lost",
             consumer: "backend-lost",
-            filter: Filter::Kind("backend"),
+            kind: "backend",
             debounce: Duration::ZERO,
+            follower: &self.follower,
         };
         job_runner::process_events(reading, &self.log, &cancel, lost, |last, newer| *last = newer, react).await?;
         Ok(())

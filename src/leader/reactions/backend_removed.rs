@@ -18,10 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::assignments::Assignments;
 use crate::common::clock;
 use crate::common::error::Cause;
-use crate::event_log::Filter;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::{ExecuteError, Executor};
-use crate::leader::job_runner::{self, EventSource, RetryLater};
+use crate::leader::job_runner::{self, EventSource, RETRY_DELAY, RetryLater};
 use crate::replica::follower::Follower;
 
 /// For so long after the removal a replica may not know of it.
@@ -60,8 +59,9 @@ impl BackendRemoved {
         let reading = EventSource {
             role: "backend-removed",
             consumer: "backend-removed",
-            filter: Filter::Kind("backend"),
+            kind: "backend",
             debounce: Duration::ZERO,
+            follower: &self.follower,
         };
         job_runner::process_events(reading, &self.log, &cancel, removed, |last, newer| *last = newer, react).await?;
         Ok(())
@@ -88,7 +88,11 @@ impl BackendRemoved {
             tracing::info!(backend = %backend_id, instances = ended, "instances of a removed backend ended");
         }
         if ended > 0 || clock::now().since(removal.time) < SETTLING_TIME {
-            return Err(RetryLater("instances that were placed on the backend meanwhile".to_owned()).into());
+            return Err(RetryLater {
+                reason: "instances that were placed on the backend meanwhile".to_owned(),
+                after: RETRY_DELAY,
+            }
+            .into());
         }
         Ok(())
     }

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::kick::{Kick, NoSystemAccount};
 use crate::common::error::Cause;
-use crate::event_log::Filter;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::leader::job_runner::{self, EventSource};
+use crate::replica::follower::Follower;
 
 /// The reaction.
 pub struct KeyChanged {
@@ -24,6 +24,8 @@ pub struct KeyChanged {
     pub log: Arc<JetStreamLog>,
     /// Closes the connections.
     pub kick: Kick,
+    /// Knows how far the log goes.
+    pub follower: Arc<Follower>,
 }
 
 fn changed(recorded: &RecordedEvent) -> Option<((BackendId, ()), BackendId)> {
@@ -46,8 +48,9 @@ impl KeyChanged {
         let reading = EventSource {
             role: "key-changed",
             consumer: "key-changed",
-            filter: Filter::Kind("backend"),
+            kind: "backend",
             debounce: Duration::ZERO,
+            follower: &self.follower,
         };
         job_runner::process_events(reading, &self.log, &cancel, changed, |_, _| {}, react).await?;
         Ok(())

@@ -151,10 +151,10 @@ async fn dispatcher_whose_events_end_ends_although_the_sweep_waits() {
     let leader = dispatcher(&live).await;
     let js = async_nats::jetstream::new(live.client.clone());
     let filled = StreamIncarnation::read(&js, ASSIGNMENTS).await.unwrap();
-    let run =
-        tokio::spawn(
-            async move { leader.run(filled, CancellationToken::new()).await.map_err(|error| error.to_string()) },
-        );
+    let follower = Follower::new(Arc::clone(&leader.executor), Arc::default());
+    let run = tokio::spawn(async move {
+        leader.run(&follower, filled, CancellationToken::new()).await.map_err(|error| error.to_string())
+    });
     wait_until("the role reads events", DEADLINE, async || {
         let stream = js.get_stream(EVENTS).await.map_err(|error| error.to_string())?;
         stream.consumer_info(consumer_name(filled)).await.map(drop).map_err(|error| error.to_string())

@@ -6,3 +6,4 @@ mod fences;
 mod fleet;
 mod lease;
 mod silence;
+mod standstill;

@@ -1,0 +1,34 @@
+//! The broker delivers nothing more to a role of the leader, though it sends heartbeats.
+
+use dockhost::broker::streams::incarnation::StreamIncarnation;
+use dockhost::broker::streams::{ASSIGNMENTS, EVENTS};
+use dockhost::leader::dispatcher::consumer_name;
+use reqwest::Method;
+use serde_json::json;
+use time::{Duration, OffsetDateTime};
+
+use crate::harness::wait::DEADLINE;
+use crate::harness::{World, wait_until};
+
+const INSTANCE: &str = "/api/v2/user/instance";
+
+/// A pause of the consumer looks from outside like a consumer that stands still.
+#[tokio::test]
+async fn dispatcher_whose_consumer_delivers_nothing_takes_it_over() {
+    let mut world = World::start(1).await;
+    world.add_agent("alpha", 10).await;
+    let ada = world.user("ada").await;
+    let js = world.nats.main().await.jetstream().clone();
+    let dispatcher = consumer_name(StreamIncarnation::read(&js, ASSIGNMENTS).await.unwrap());
+    let events = js.get_stream(EVENTS).await.unwrap();
+    events.pause_consumer(&dispatcher, OffsetDateTime::now_utc() + Duration::hours(1)).await.unwrap();
+    let created = ada.json(Method::POST, INSTANCE, &[("prefer", "respond-async")], json!({})).await;
+    assert_eq!(created.status, 202, "{created:?}");
+    let path = format!("{INSTANCE}/{}", created.data()["instanceId"].as_str().unwrap());
+    wait_until("the instance runs", DEADLINE, async || {
+        let found = ada.get(&path).await;
+        if found.data()["status"] == "running" { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    world.verify().await;
+}

@@ -8,11 +8,9 @@ use std::sync::Arc;
 use dockhost_domain::aggregate::{Aggregate, Command};
 use dockhost_domain::envelope::{Origin, RecordedEvent};
 
+use super::retries::Retries;
 use super::{CachedAggregate, ExecuteError, Executor, to_envelope};
 use crate::event_log::{Append, AppendError};
-
-/// How often a batch is decided and appended before the caller gives up because of conflicts.
-const MAX_ATTEMPTS: usize = 10;
 
 /// Decisions to store together.
 pub struct Batch {
@@ -40,17 +38,18 @@ impl Executor {
         E: From<AppendError>,
         F: Future<Output = Result<Batch, E>>,
     {
-        let mut last = AppendError::Conflict;
-        for _ in 0..MAX_ATTEMPTS {
-            match decide(self.batch(origin.clone())).await?.commit().await {
+        let mut retries = Retries::default();
+        loop {
+            let error = match decide(self.batch(origin.clone())).await?.commit().await {
                 Ok(sequence) => return Ok(sequence),
-                // What is in flight may be this batch, from an earlier request.
-                Err(AppendError::InFlight) => last = AppendError::InFlight,
-                Err(AppendError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => error,
+            };
+            if !retries.pause_after(&error).await {
+                // What was in flight may be this batch, from an earlier request.
+                let unknown = error.is_conflict() && retries.met_append_in_flight();
+                return Err(if unknown { AppendError::InFlight } else { error }.into());
             }
         }
-        Err(last.into())
     }
 }
 

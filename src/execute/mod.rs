@@ -15,6 +15,7 @@ mod batch;
 mod cache;
 mod current;
 mod event_time;
+mod retries;
 pub mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,6 @@ use dockhost_domain::aggregate::{Aggregate, Command, CommandClass, Meta};
 use dockhost_domain::envelope::{Envelope, Origin, RecordedEvent};
 use dockhost_domain::ids::EventId;
 use dockhost_domain::timestamp::Timestamp;
-use rand::Rng;
 use tokio::time::Instant;
 
 use crate::common::clock;
@@ -39,14 +39,13 @@ pub use applied::Applied;
 pub use batch::Batch;
 pub use cache::CachedState;
 use event_time::event_time;
+use retries::Retries;
 pub use snapshots::{SnapshotManager, SnapshotOptions, SnapshotStore};
 
 /// Longer tails are folded on a blocking thread, because they would occupy a thread of the runtime for too long.
 const MAX_EVENTS_FOLDED_INLINE: usize = 1000;
 /// How long a command waits for earlier ones of its aggregate before it gives up.
 const MAX_COMMAND_WAIT: Duration = Duration::from_secs(10);
-/// How often a command decides before it gives up because of conflicts.
-const MAX_ATTEMPTS: u32 = 10;
 
 /// Why a command was not executed.
 #[derive(Debug, thiserror::Error)]
@@ -271,9 +270,8 @@ impl Executor {
         };
         let mut cached = self.state::<A>(id).await?;
         let mut is_current = false;
-        // Set once an earlier append to the aggregate had no outcome yet. It may be this command's, from an earlier request.
-        let mut met_append_in_flight = false;
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut retries = Retries::default();
+        loop {
             let event = match decide(&cached.state) {
                 Ok(Some(event)) => event,
                 decision => {
@@ -305,22 +303,23 @@ impl Executor {
                     return Ok(Executed { stored: Some(event_id), current });
                 }
                 Err(error) if error.is_conflict() => {
-                    met_append_in_flight |= matches!(error, AppendError::InFlight);
-                    conflict_backoff(attempt).await;
+                    if !retries.pause_after(&error).await {
+                        let unknown = retries.met_append_in_flight();
+                        return Err(if unknown { AppendError::InFlight.into() } else { ExecuteError::Busy });
+                    }
                     cached = match self.reload::<A>(id, 0).await {
-                        Err(LogError::Unavailable(cause)) if met_append_in_flight => {
+                        Err(LogError::Unavailable(cause)) if retries.met_append_in_flight() => {
                             return Err(ExecuteError::Unknown(cause));
                         }
                         reloaded => reloaded?,
                     };
                 }
-                Err(AppendError::Unavailable(cause)) if met_append_in_flight => {
+                Err(AppendError::Unavailable(cause)) if retries.met_append_in_flight() => {
                     return Err(ExecuteError::Unknown(cause));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(if met_append_in_flight { AppendError::InFlight.into() } else { ExecuteError::Busy })
     }
 }
 
@@ -337,12 +336,4 @@ async fn fold<A: Aggregate>(cached: CachedState<A>, events: Vec<RecordedEvent>) 
 fn to_envelope<A: Aggregate>(id: A::Id, origin: &Origin, event: A::Event, last: Option<Timestamp>) -> Envelope {
     let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: event_time(clock::now(), last) };
     Envelope { aggregate: A::subject(id), meta, origin: origin.clone(), event: event.into() }
-}
-
-/// Waits a random time, so that replicas whose appends collided do not collide again. (Full jitter, which `backon` does
-/// not offer.)
-async fn conflict_backoff(attempt: u32) {
-    let max_millis = 1_u64 << attempt.min(7);
-    let millis = rand::rng().random_range(0..=max_millis);
-    tokio::time::sleep(Duration::from_millis(millis)).await;
 }

@@ -13,6 +13,7 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::retries::MAX_CONFLICTS;
 use super::*;
 use crate::event_log::memory::{Fault, MemoryLog};
 use crate::replica::follower::Follower;
@@ -64,11 +65,11 @@ async fn executor_conflict_reloads_and_decides_again() {
 #[tokio::test]
 async fn executor_gives_up_as_busy_after_max_attempts() {
     let (log, [one]) = replicas();
-    for _ in 1..MAX_ATTEMPTS {
+    for _ in 1..MAX_CONFLICTS {
         log.fail_next(Fault::Conflict);
     }
     assert!(take(&one, 1).await.unwrap().stored.is_some());
-    for _ in 0..MAX_ATTEMPTS {
+    for _ in 0..MAX_CONFLICTS {
         log.fail_next(Fault::Conflict);
     }
     let busy = one.execute(NAME, origin(), ReleaseClaim { owner: principal(1) }).await;
@@ -81,7 +82,7 @@ async fn executor_gives_up_as_busy_after_max_attempts() {
 async fn executor_append_in_flight_is_never_answered_as_not_stored() {
     let (log, [one]) = replicas();
     log.fail_next(Fault::InFlight);
-    for _ in 1..MAX_ATTEMPTS {
+    for _ in 0..MAX_CONFLICTS {
         log.fail_next(Fault::Conflict);
     }
     assert!(matches!(take(&one, 1).await, Err(ExecuteError::Unknown(_))));

@@ -94,17 +94,14 @@ impl RoleWatch {
         let (mut logged, mut answered) = (Vec::new(), Instant::now());
         while cancel.run_until_cancelled(sleep(CHECK_INTERVAL)).await.is_some() {
             let Some(asked) = cancel.run_until_cancelled(timeout(CHECK_TIMEOUT, look(&js))).await else { return };
-            match asked {
-                Ok(Ok(sights)) => {
-                    let (mut progress, now) = (self.progress(), Instant::now());
-                    // A broker that did not answer for long shows by itself, and its consumers are new to us afterwards.
-                    if now.saturating_duration_since(answered) > MAX_STANDSTILL {
-                        progress.0.clear();
-                    }
-                    answered = now;
-                    sights.into_iter().for_each(|(role, sight)| progress.observe(role, sight, now));
+            if let Ok(Ok(sights)) = asked {
+                let (mut progress, now) = (self.progress(), Instant::now());
+                // A broker that did not answer for long shows by itself, and its consumers are new to us afterwards.
+                if now.saturating_duration_since(answered) > MAX_STANDSTILL {
+                    progress.0.clear();
                 }
-                Ok(Err(_)) | Err(_) => {}
+                answered = now;
+                sights.into_iter().for_each(|(role, sight)| progress.observe(role, sight, now));
             }
             self.log_changes(&mut logged);
         }

@@ -18,9 +18,16 @@ async fn sign_in(world: &World, replica: usize, name: &str, password: &str) -> (
     (world.client(replica).with_token(token), answer.data()["user"]["id"].as_str().unwrap().to_owned())
 }
 
+/// Asks again while nothing was stored because the broker did not answer in time, as it may on a busy machine.
 async fn set_role(client: &Client, user: &str, role: &str) -> (u16, String) {
-    let answer = client.put(&format!("/api/v2/admin/users/{user}/role"), json!({ "role": role })).await;
-    (answer.status, answer.code().to_owned())
+    const MAX_ATTEMPTS: usize = 5;
+    for attempt in 1.. {
+        let answer = client.put(&format!("/api/v2/admin/users/{user}/role"), json!({ "role": role })).await;
+        if answer.code() != "broker_unavailable" || attempt == MAX_ATTEMPTS {
+            return (answer.status, answer.code().to_owned());
+        }
+    }
+    unreachable!("the last attempt returns")
 }
 
 /// The names of all administrators, as of the last event.

@@ -9,7 +9,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use async_nats::jetstream::{Context, Message};
 use async_nats::{StatusCode, Subscriber};
 use futures::StreamExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::common::error::Cause;
 
@@ -20,6 +20,11 @@ const MAX_SILENCE: Duration = Duration::from_secs(2);
 /// How long one pull request lasts before the next one is sent. A consumer that sends heartbeats and no messages, as was
 /// seen after its leader changed, goes on with the next request.
 const PULL_EXPIRY: Duration = Duration::from_secs(5);
+
+/// A node of the broker may learn of a consumer on another node only after its creation was answered. Until then it knows
+/// nobody who takes pull requests.
+const MAX_UNKNOWN: Duration = Duration::from_secs(1);
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(20);
 
 /// A consumer without acknowledgements of what `filter` selects after a sequence. The broker keeps it in memory on one
 /// node, and removes it when it was not read for `inactive_threshold`.
@@ -48,6 +53,8 @@ pub struct Puller {
     /// When the last message or heartbeat arrived or the last request was sent. It outlives a call of
     /// [`Puller::next`]; otherwise a caller that waits less than [`MAX_SILENCE`] per call would never see the loss.
     last_activity: Instant,
+    /// Since when the broker answers that nobody takes pull requests.
+    unknown_since: Option<Instant>,
 }
 
 impl Puller {
@@ -75,6 +82,7 @@ impl Puller {
             batch,
             outstanding: 0,
             last_activity: Instant::now(),
+            unknown_since: None,
         })
     }
 
@@ -96,6 +104,15 @@ impl Puller {
             };
             self.last_activity = Instant::now();
             let message = received.ok_or("the connection was closed")?;
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                self.outstanding = 0;
+                if self.unknown_since.get_or_insert_with(Instant::now).elapsed() >= MAX_UNKNOWN {
+                    return Err("no node of the broker knows the consumer".into());
+                }
+                sleep(UNKNOWN_PAUSE).await;
+                continue;
+            }
+            self.unknown_since = None;
             match message.status {
                 None | Some(StatusCode::OK) => {
                     self.outstanding = self.outstanding.saturating_sub(1);

@@ -9,7 +9,7 @@ use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::subject::AggregateId;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::JetStreamLog;
 use crate::broker::consumer::ordered::{OrderedConfig, OrderedConsumer};
@@ -21,6 +21,8 @@ use crate::event_log::{FirstPage, LogError};
 const MAX_SINGLE_READS: usize = 4;
 const MESSAGES_PER_PULL: usize = 2000;
 const MESSAGES_PER_DECODE_TASK: usize = 250;
+/// The pause before another consumer is created after one that broke.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 impl JetStreamLog {
     /// The first few events after a sequence.
@@ -64,8 +66,16 @@ impl JetStreamLog {
         let (mut chunk, mut decoding) = (Vec::new(), FuturesOrdered::new());
         while consumer.position() < last {
             let next = timeout_at(deadline, consumer.next()).await;
-            let next = next.map_err(|elapsed| LogError::Unavailable(elapsed.into()))?.map_err(LogError::Unavailable)?;
-            let Some((sequence, message)) = next else { continue };
+            let (sequence, message) = match next.map_err(|elapsed| LogError::Unavailable(elapsed.into()))? {
+                Ok(Some(next)) => next,
+                Ok(None) => continue,
+                // The consumer broke, for example with its node; the next call creates another.
+                Err(cause) if Instant::now() + RETRY_PAUSE >= deadline => return Err(LogError::Unavailable(cause)),
+                Err(_) => {
+                    sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+            };
             deadline = Instant::now() + self.options.append_timeout;
             chunk.push((sequence, *message));
             if chunk.len() == MESSAGES_PER_DECODE_TASK || sequence >= last {

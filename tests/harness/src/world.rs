@@ -30,6 +30,8 @@ use super::{Hosts, Mongo, Mongods, Nats, Topology, log, program, wait_until};
 const STOP_DEADLINE: Duration = Duration::from_secs(40);
 /// The longest until a replica serves that was started together with a broker and a database.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+/// Lines of a log that a failing test prints.
+const MAX_WARNINGS: usize = 20;
 
 /// A replica of the main server. Its URL and proxies stay the same when it restarts.
 pub struct Replica {
@@ -66,6 +68,14 @@ pub struct World {
     topology: Topology,
     settings: BTreeMap<&'static str, String>,
     started: usize,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.print_warnings();
+        }
+    }
 }
 
 impl World {
@@ -132,6 +142,17 @@ impl World {
         let own = own.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
         let mongods = self.mongods.iter().flat_map(Mongods::logs);
         own.chain(self.nats.logs()).chain(mongods).collect()
+    }
+
+    /// The last warnings and errors of the replicas, for a test that fails: its message tells only what a client saw.
+    fn print_warnings(&self) {
+        for Replica { url, log, .. } in &self.replicas {
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            let warnings: Vec<_> =
+                log.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect();
+            let last = &warnings[warnings.len().saturating_sub(MAX_WARNINGS)..];
+            eprintln!("the last warnings of {url}:\n{}", last.join("\n"));
+        }
     }
 
     /// The server's program with its environment.

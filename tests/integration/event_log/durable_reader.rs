@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::client::RequestErrorKind;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use dockhost::broker::consumer::durable::DurableConsumer;
@@ -230,4 +231,23 @@ async fn durable_reader_take_over_interrupted_twice_keeps_its_position() {
         }
     }
     assert!(points > 9, "only {points} pairs of points");
+}
+
+/// In a cluster, the node of a client may learn of a new consumer after the client.
+#[tokio::test]
+async fn durable_reader_whose_consumer_is_unknown_for_a_moment_reads_on() {
+    let live = Live::start().await;
+    live.log.append(at(0, &sign_up(user()))).await.unwrap();
+    let mut reader = live.log.durable("role", Filter::Kind("account")).await.unwrap();
+    let stream = async_nats::jetstream::new(live.client.clone()).get_stream(EVENTS).await.unwrap();
+    let info = stream.consumer_info("role").await.unwrap();
+    stream.delete_consumer("role").await.unwrap();
+    let made_known = async {
+        // The reader's request was sent before, so the broker has answered it, too.
+        let request = live.client.request("$JS.API.CONSUMER.MSG.NEXT.EVENTS.role", "".into());
+        assert_eq!(request.await.unwrap_err().kind(), RequestErrorKind::NoResponders);
+        stream.create_consumer(info.config.clone()).await.unwrap();
+    };
+    let (read, ()) = futures::join!(reader.next_batch(1, DEADLINE), made_known);
+    assert_eq!(read.unwrap().iter().map(sequence).collect::<Vec<_>>(), [1]);
 }

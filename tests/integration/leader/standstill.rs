@@ -5,7 +5,7 @@ use dockhost::broker::streams::{ASSIGNMENTS, EVENTS};
 use dockhost::leader::dispatcher::consumer_name;
 use reqwest::Method;
 use serde_json::json;
-use time::{Duration, OffsetDateTime};
+use time::macros::datetime;
 
 use crate::harness::wait::DEADLINE;
 use crate::harness::{World, wait_until};
@@ -21,7 +21,7 @@ async fn dispatcher_whose_consumer_delivers_nothing_takes_it_over() {
     let js = world.nats.main().await.jetstream().clone();
     let dispatcher = consumer_name(StreamIncarnation::read(&js, ASSIGNMENTS).await.unwrap());
     let events = js.get_stream(EVENTS).await.unwrap();
-    events.pause_consumer(&dispatcher, OffsetDateTime::now_utc() + Duration::hours(1)).await.unwrap();
+    events.pause_consumer(&dispatcher, datetime!(2100-01-01 0:00 UTC)).await.unwrap();
     let created = ada.json(Method::POST, INSTANCE, &[("prefer", "respond-async")], json!({})).await;
     assert_eq!(created.status, 202, "{created:?}");
     let path = format!("{INSTANCE}/{}", created.data()["instanceId"].as_str().unwrap());

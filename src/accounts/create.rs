@@ -97,7 +97,7 @@ async fn decide(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use dockhost_domain::account::Account;
@@ -111,7 +111,7 @@ mod tests {
     use crate::sealing::{LogAge, MemoryKeyStore};
 
     /// A log, replicas on it that do not follow it, and the keys.
-    async fn replicas(count: usize) -> (Arc<MemoryLog>, Vec<Arc<Executor>>, Keyring) {
+    pub(in crate::accounts) async fn replicas(count: usize) -> (Arc<MemoryLog>, Vec<Arc<Executor>>, Keyring) {
         let log = Arc::new(MemoryLog::default());
         let executors = (0..count).map(|_| Executor::new(Arc::clone(&log) as Arc<dyn EventLog>)).collect();
         let master_key = STANDARD.encode([7; 32]).parse().unwrap();
@@ -119,11 +119,11 @@ mod tests {
         (log, executors, keyring)
     }
 
-    fn origin() -> Origin {
+    pub(in crate::accounts) fn origin() -> Origin {
         Origin { actor: Actor::Operator, cause: "test".to_owned(), trace_parent: None }
     }
 
-    fn new(name: &str, only_as_the_first: bool) -> NewAdministrator {
+    pub(in crate::accounts) fn new(name: &str, only_as_the_first: bool) -> NewAdministrator {
         NewAdministrator {
             username: name.parse().unwrap(),
             email: None,

@@ -1,9 +1,11 @@
 //! Changes of accounts that span aggregates, each one atomic batch, for the API and for the command line.
 //!
 //! - [`create`]: creates the account of an administrator.
+//! - [`disable`]: disables and enables an account.
 //! - [`erase`]: begins the erasure of a user.
 //! - [`role`]: gives an account a role, and changes the set of administrators with it.
 
 pub mod create;
+pub mod disable;
 pub mod erase;
 pub mod role;

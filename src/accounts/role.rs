@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dockhost_domain::account::{ChangeRole, NoSuchAccount, Role};
+use dockhost_domain::account::{self, ChangeRole, Role};
 use dockhost_domain::administrators::{AddAdministrator, AdministratorsRejected, ChangedBy, RemoveAdministrator};
 use dockhost_domain::envelope::Origin;
 use dockhost_domain::ids::UserId;
@@ -14,9 +14,9 @@ use crate::execute::{Batch, ExecuteError, Executor};
 /// Why an account does not get a role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RoleRejected {
-    /// There is no such account, or it was erased.
+    /// There is no such account, or it is disabled.
     #[error(transparent)]
-    NoSuchAccount(#[from] NoSuchAccount),
+    Account(#[from] account::RoleRejected),
     /// It is the last administrator, or whoever asks for it is none.
     #[error(transparent)]
     Administrators(#[from] AdministratorsRejected),

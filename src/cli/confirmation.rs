@@ -1,9 +1,28 @@
 //! The answer to a question on the terminal.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
+use anyhow::bail;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+
+/// Asks for a confirmation, unless `yes` gives it.
+///
+/// # Errors
+/// There is none.
+pub async fn require(yes: bool, question: &str, stop: &CancellationToken) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        bail!("nothing was done: it needs --yes or a confirmation on a terminal");
+    }
+    print!("{question} Type yes: ");
+    if !yes_is_typed(stop).await? {
+        bail!("nothing was done");
+    }
+    Ok(())
+}
 
 /// Whether `yes` is typed in answer to what was printed last. Not if `stop` is cancelled meanwhile.
 ///

@@ -18,10 +18,10 @@ enum Access {
 use Access::{Allowed, Forbidden, SignIn};
 
 /// Everybody, signed in or not.
-const ANYONE: [Access; Caller::ALL.len()] = [Allowed, Allowed, Allowed, Allowed, Allowed];
-const USERS: [Access; Caller::ALL.len()] = [SignIn, SignIn, Allowed, Allowed, SignIn];
-const BACKENDS: [Access; Caller::ALL.len()] = [SignIn, Allowed, SignIn, SignIn, SignIn];
-const ADMINISTRATORS: [Access; Caller::ALL.len()] = [SignIn, SignIn, Forbidden, Allowed, SignIn];
+const ANYONE: [Access; Caller::ALL.len()] = [Allowed, Allowed, Allowed, Allowed, Allowed, Allowed];
+const USERS: [Access; Caller::ALL.len()] = [SignIn, SignIn, Allowed, Allowed, SignIn, SignIn];
+const BACKENDS: [Access; Caller::ALL.len()] = [SignIn, Allowed, SignIn, SignIn, SignIn, SignIn];
+const ADMINISTRATORS: [Access; Caller::ALL.len()] = [SignIn, SignIn, Forbidden, Allowed, SignIn, SignIn];
 
 /// A kind of caller: a column of the table.
 #[derive(Debug, Clone, Copy)]
@@ -32,10 +32,12 @@ enum Caller {
     Admin,
     /// A user whose session has ended.
     SignedOut,
+    /// A user whose account is disabled, and who was an administrator.
+    Disabled,
 }
 
 impl Caller {
-    const ALL: [Self; 5] = [Self::Nobody, Self::Backend, Self::User, Self::Admin, Self::SignedOut];
+    const ALL: [Self; 6] = [Self::Nobody, Self::Backend, Self::User, Self::Admin, Self::SignedOut, Self::Disabled];
 }
 
 /// The rows: an operation, and what the callers are answered, in the order of [`Caller::ALL`].
@@ -49,6 +51,9 @@ fn expected(operation: &str) -> Option<[Access; Caller::ALL.len()]> {
         "listUsers"
         | "getUser"
         | "changeRole"
+        | "disableUser"
+        | "enableUser"
+        | "endUserSessions"
         | "listBackends"
         | "getAnyBackend"
         | "listAllInstances"
@@ -73,6 +78,8 @@ async fn found(operation: &Operation, caller: Caller) -> (Access, String) {
     let token = match caller {
         Caller::Nobody => None,
         Caller::Backend => Some(fixture.backend.token.clone()),
+        // The other user's account is what these are about.
+        Caller::User if operation.is_for_admins() => Some(app.user("carol").await.token),
         Caller::User => Some(fixture.other.token.clone()),
         Caller::Admin => {
             app.make_admin(fixture.user.id).await;
@@ -84,6 +91,12 @@ async fn found(operation: &Operation, caller: Caller) -> (Access, String) {
                 app.post("/api/v2/user/signout", serde_json::json!({})).token(&user.token).send().await.status,
                 200
             );
+            Some(user.token)
+        }
+        Caller::Disabled => {
+            app.make_admin(fixture.user.id).await;
+            let user = app.admin("eve").await;
+            app.disable(user.id).await;
             Some(user.token)
         }
     };

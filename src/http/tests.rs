@@ -111,6 +111,9 @@ impl Fixture {
             stop.token(&user.token).header("prefer", "respond-async").send().await;
             app.report(user.id, instance, ReportKind::InstanceStatus(observation(Phase::Stopped))).await;
         }
+        if operation.id == "enableUser" {
+            app.disable(other.id).await;
+        }
         let (session, _) = app.start_session(user.id.into()).await;
         let token = app.enrolment_token(user.id).await;
         Self { app, user, other, backend, instance, session, token }
@@ -346,6 +349,7 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         "changeRole",
         "createEnrolmentToken",
         "createInstance",
+        "enableUser",
         "resumeInstance",
         "signIn",
         "signInBackend",

@@ -44,6 +44,7 @@ use crate::common::error::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
 use crate::leader::erasure::ErasureProcess;
+use crate::leader::reactions::account_disabled::AccountDisabled;
 use crate::leader::reactions::account_erased::AccountErased;
 use crate::leader::reactions::backend_lost::BackendLost;
 use crate::leader::reactions::backend_removed::BackendRemoved;
@@ -141,6 +142,7 @@ impl Leader {
         roles.start("backend-lost", |leader, cancel| leader.backend_lost().run(cancel));
         roles.start("backend-removed", |leader, cancel| leader.backend_removed().run(cancel));
         roles.start("key-changed", |leader, cancel| leader.key_changed().run(cancel));
+        roles.start("account-disabled", |leader, cancel| leader.account_disabled().run(cancel));
         roles.start("account-erased", |leader, cancel| leader.account_erased().run(cancel));
         roles.start("liveness", |leader, cancel| leader.liveness().run(cancel));
         let Roles { tasks, leader, cancel } = roles;
@@ -231,6 +233,15 @@ impl Leader {
 
     fn key_changed(&self) -> KeyChanged {
         KeyChanged { log: Arc::clone(&self.log), kick: self.kick.clone(), follower: Arc::clone(&self.follower) }
+    }
+
+    fn account_disabled(&self) -> AccountDisabled {
+        AccountDisabled {
+            log: Arc::clone(&self.log),
+            executor: Arc::clone(&self.executor),
+            follower: Arc::clone(&self.follower),
+            policy: self.policy,
+        }
     }
 
     fn account_erased(&self) -> AccountErased {

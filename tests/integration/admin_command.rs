@@ -63,6 +63,21 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     let with_token = async |args: &[&str]| admin(&world, args, "", &token).await;
     let last = with_token(&["users", "role", "ada", "user", "--yes"]).await;
     assert!(last.code == 1 && last.err.contains("last_administrator"), "{last:?}");
+    let disabled = with_token(&["users", "disable", "admin", "--reason", "Left.", "--yes", "-o", "json"]).await;
+    let disabled = (disabled.code, parsed(&disabled));
+    assert_eq!(
+        (disabled.0, &disabled.1["state"], &disabled.1["disabledReason"]),
+        (0, &json!("disabled"), &json!("Left."))
+    );
+    let login = admin(&world, &["login", "admin"], "battery staple\n", &[]).await;
+    assert!(login.code == 1 && login.err.contains("Left. (account_disabled"), "{login:?}");
+    let role = with_token(&["users", "role", "admin", "admin", "--yes"]).await;
+    assert!(role.code == 1 && role.err.contains("account_disabled"), "{role:?}");
+    let enabled = with_token(&["users", "enable", "admin", "--yes", "-o", "json"]).await;
+    assert_eq!((enabled.code, &parsed(&enabled)["state"]), (0, &json!("active")), "{enabled:?}");
+    let refused = with_token(&["users", "sign-out", "admin"]).await;
+    assert!(refused.code == 1 && refused.err.contains("--yes"), "{refused:?}");
+    assert_eq!(with_token(&["users", "sign-out", "admin", "--yes"]).await.code, 0);
     let backends = with_token(&["backends", "list"]).await;
     assert!(backends.code == 0 && backends.out.contains("alpha"), "{backends:?}");
     let backend = parsed(&with_token(&["backends", "show", "alpha", "-o", "json"]).await);

@@ -21,6 +21,7 @@ mod harness_tests;
 mod leader;
 mod log_end;
 mod models;
+mod people;
 mod projections;
 mod quarantine;
 mod real_ssh;

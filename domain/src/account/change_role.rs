@@ -1,6 +1,6 @@
 //! Changes the role of a user. Whoever runs this also changes the set of administrators, in the same batch.
 
-use super::{Account, AccountEvent, NoSuchAccount, Role, RoleChanged};
+use super::{Account, AccountEvent, Role, RoleChanged};
 use crate::aggregate::{Command, CommandClass};
 
 /// Give an account a role; nothing if it has it.
@@ -10,9 +10,20 @@ pub struct ChangeRole {
     pub to: Role,
 }
 
+/// Why an account does not get a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RoleRejected {
+    /// The account was never created, or its user was erased.
+    #[error("the account does not exist")]
+    NoSuchAccount,
+    /// A disabled account can't become an administrator's.
+    #[error("the account is disabled; enable it first")]
+    Disabled,
+}
+
 impl Command for ChangeRole {
     type Aggregate = Account;
-    type Rejection = NoSuchAccount;
+    type Rejection = RoleRejected;
 
     fn class(&self) -> CommandClass {
         match self.to {
@@ -21,8 +32,11 @@ impl Command for ChangeRole {
         }
     }
 
-    fn decide(&self, state: &Account) -> Result<Option<AccountEvent>, NoSuchAccount> {
-        let profile = state.profile.as_ref().ok_or(NoSuchAccount)?;
+    fn decide(&self, state: &Account) -> Result<Option<AccountEvent>, RoleRejected> {
+        let profile = state.profile.as_ref().ok_or(RoleRejected::NoSuchAccount)?;
+        if self.to == Role::Admin && profile.disabled.is_some() {
+            return Err(RoleRejected::Disabled);
+        }
         let changed = AccountEvent::RoleChanged(RoleChanged { role: self.to });
         Ok((profile.role != self.to).then_some(changed))
     }
@@ -62,11 +76,11 @@ mod tests {
 
     #[test]
     fn account_unknown_or_erased_gets_no_role() {
-        given([]).when(ChangeRole { to: Role::Admin }).then_rejected(NoSuchAccount);
+        given([]).when(ChangeRole { to: Role::Admin }).then_rejected(RoleRejected::NoSuchAccount);
         let erased = AccountEvent::Erased(Erased { by: ErasedBy::Operator });
         let account = given([AccountEvent::Created(details("ada")), changed(Role::Admin), erased])
             .when(ChangeRole { to: Role::Admin })
-            .then_rejected(NoSuchAccount);
+            .then_rejected(RoleRejected::NoSuchAccount);
         assert!(!account.state.is_admin());
     }
 }

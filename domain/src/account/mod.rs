@@ -4,6 +4,7 @@ mod change_password;
 mod change_profile;
 mod change_role;
 mod create;
+mod disable;
 mod erase;
 
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,9 @@ use crate::timestamp::Timestamp;
 
 pub use change_password::ChangePassword;
 pub use change_profile::ChangeProfile;
-pub use change_role::ChangeRole;
+pub use change_role::{ChangeRole, RoleRejected};
 pub use create::{AccountExists, CreateAccount};
+pub use disable::{DisableAccount, EnableAccount};
 pub use erase::{EraseAccount, NoSuchAccount};
 
 /// The permissions of an account.
@@ -60,6 +62,13 @@ pub enum AccountEvent {
     /// The user's email address or default SSH key was replaced.
     #[serde(rename = "dockhost.account.profile-changed.v1")]
     ProfileChanged(ProfileChanged),
+    /// An administrator disabled the account. In one batch with it, the user's sessions and tenancy are suspended, and an
+    /// administrator is removed from [`Administrators`](crate::administrators::Administrators).
+    #[serde(rename = "dockhost.account.disabled.v1")]
+    Disabled(Disabled),
+    /// An administrator enabled the account again, in one batch with its sessions and its tenancy.
+    #[serde(rename = "dockhost.account.enabled.v1")]
+    Enabled(Enabled),
     /// The user was erased. Reactions release their claims, delete their instances, and destroy their sealing key last.
     #[serde(rename = "dockhost.account.erased.v1")]
     Erased(Erased),
@@ -112,6 +121,31 @@ pub struct ProfileChanged {
     pub ssh_public_key: Option<Personal<String>>,
 }
 
+/// An administrator disabled the account. It has no role but `user` from then on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Disabled {
+    /// What the administrator tells the user.
+    pub reason: Option<Personal<String>>,
+    /// What happens to their running instances.
+    pub instances: DisabledInstances,
+}
+
+/// What happens to the running instances of a user whose account is disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DisabledInstances {
+    /// They are stopped.
+    Stop,
+    /// They go on.
+    Leave,
+}
+
+/// An administrator enabled the account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enabled {}
+
 /// The email address of an account; none for some that the operator created, whose events have an empty text.
 #[must_use]
 pub fn email_address(email: &Personal<String>) -> Option<&String> {
@@ -157,6 +191,20 @@ pub struct Profile {
     /// Their permissions now.
     #[serde(default)]
     pub role: Role,
+    /// Since when and why the account is disabled, if it is.
+    #[serde(default)]
+    pub disabled: Option<DisabledSince>,
+}
+
+/// A disabled account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DisabledSince {
+    /// The last time that it was disabled.
+    pub at: Timestamp,
+    /// As requested then.
+    #[serde(flatten)]
+    pub details: Disabled,
 }
 
 impl Account {
@@ -175,6 +223,7 @@ impl Aggregate for Account {
         "82594e38e459bd882a80d6c89f400d724575cd07a2959696d91e52832f2a57f0",
         "d508a6c511168f7059898bf58426de1a889257aa83b07a9d350e322d6cd20b5f",
         "5313ef136880667b5d385d6172979d535b53a34959d9488daf8bd689b3cd281d",
+        "21117f3096a1ecc9ee54fcf8528086cf416072ecb9f9a52a312de568c1929353",
     ];
 
     fn subject(id: UserId) -> AggregateId {
@@ -189,7 +238,7 @@ impl Aggregate for Account {
         match event {
             AccountEvent::Created(details) => {
                 let (created_at, role) = (meta.time, details.role);
-                self.profile = Some(Profile { details: details.clone(), created_at, role });
+                self.profile = Some(Profile { details: details.clone(), created_at, role, disabled: None });
             }
             AccountEvent::RoleChanged(changed) => {
                 if let Some(profile) = &mut self.profile {
@@ -205,6 +254,17 @@ impl Aggregate for Account {
                 if let Some(profile) = &mut self.profile {
                     profile.details.email = changed.email.clone();
                     profile.details.ssh_public_key.clone_from(&changed.ssh_public_key);
+                }
+            }
+            AccountEvent::Disabled(details) => {
+                if let Some(profile) = &mut self.profile {
+                    profile.role = Role::User;
+                    profile.disabled = Some(DisabledSince { at: meta.time, details: details.clone() });
+                }
+            }
+            AccountEvent::Enabled(_) => {
+                if let Some(profile) = &mut self.profile {
+                    profile.disabled = None;
                 }
             }
             AccountEvent::Erased(_) => *self = Self { profile: None, erased: true },

@@ -110,6 +110,24 @@ impl Command for RemoveAdministrator {
     }
 }
 
+/// Require that whoever asks is an administrator; decides nothing. In a batch, decide it after what it guards: then it is
+/// checked on a later state.
+#[derive(Debug, Clone, Copy)]
+pub struct RequireAdministrator(pub ChangedBy);
+
+impl Command for RequireAdministrator {
+    type Aggregate = Administrators;
+    type Rejection = AdministratorsRejected;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
+
+    fn decide(&self, state: &Administrators) -> Result<Option<AdministratorsEvent>, AdministratorsRejected> {
+        self.0.check(state).map(|()| None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -16,6 +16,7 @@ use crate::subject::{AggregateId, AllAdministrators};
 
 pub use decide::{
     AddAdministrator, AddFirstAdministrator, AdministratorsRejected, ChangedBy, HasAdministrators, RemoveAdministrator,
+    RequireAdministrator,
 };
 
 /// The events of the set of administrators.

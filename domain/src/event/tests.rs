@@ -139,7 +139,9 @@ fn golden_files_contain_every_enum_value() {
         match value {
             Value::Object(members) => members.iter().for_each(|(name, value)| collect(value, name, found)),
             Value::Array(values) => values.iter().for_each(|value| collect(value, under, found)),
-            Value::String(text) if ["kind", "phase", "role"].contains(&under) => drop(found.insert(text.clone())),
+            Value::String(text) if ["instances", "kind", "phase", "role"].contains(&under) => {
+                found.insert(text.clone());
+            }
             _ => {}
         }
     }
@@ -151,9 +153,11 @@ fn golden_files_contain_every_enum_value() {
         "confirmed",
         "failed",
         "late",
+        "leave",
         "lost",
         "refused",
         "running",
+        "stop",
         "stopped",
         "unplaced",
         "user",
@@ -169,6 +173,7 @@ fn golden_files_contain_each_optional_member_and_its_absence() {
     };
     for (kind, member) in [
         ("dockhost.account.created.v1", "sshPublicKey"),
+        ("dockhost.account.disabled.v1", "reason"),
         ("dockhost.backend.enrolled.v1", "labName"),
         ("dockhost.backend.enrolled.v1", "operatingSystem"),
         ("dockhost.backend.enrolled.v2", "labName"),

@@ -19,6 +19,9 @@ pub enum StartRejected {
     /// The principal was erased.
     #[error("the principal was erased")]
     Closed,
+    /// The account is disabled.
+    #[error("the account is disabled")]
+    Suspended,
 }
 
 impl Command for StartSession {
@@ -32,6 +35,9 @@ impl Command for StartSession {
     fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, StartRejected> {
         if state.closed {
             return Err(StartRejected::Closed);
+        }
+        if state.suspended {
+            return Err(StartRejected::Suspended);
         }
         if state.live.contains_key(&self.0.session_id) {
             return Err(StartRejected::Exists);
@@ -62,7 +68,7 @@ impl Command for RevokeSession {
 }
 
 /// Keeps the size of `ended` and `closed` well below the broker's limit.
-const MAX_SESSIONS_PER_EVENT: usize = 5000;
+pub(super) const MAX_SESSIONS_PER_EVENT: usize = 5000;
 
 /// End all sessions, except at most one. The caller repeats it until it decides nothing: each call ends at most
 /// [`MAX_SESSIONS_PER_EVENT`].
@@ -245,7 +251,7 @@ mod tests {
                     Some(SessionEvent::Started(_)) => drop(all.insert(who, now + duration.unwrap_or(0))),
                     Some(SessionEvent::Revoked(_)) => drop(all.remove(&who)),
                     // Rejected, or nothing to revoke.
-                    Some(SessionEvent::Ended(_) | SessionEvent::Closed(_)) | None => {}
+                    Some(_) | None => {}
                 }
                 sessions = event.into_iter().fold(sessions, |sessions, event| sessions.and_at(now, event));
                 for who in 0..6 {

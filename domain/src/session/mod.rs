@@ -1,6 +1,7 @@
 //! The sessions of a principal.
 
 mod decide;
+mod suspend;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
 pub use decide::{CloseSessions, EndSessions, RevokeSession, StartRejected, StartSession};
+pub use suspend::{ResumeSessions, SuspendSessions};
 
 /// The events of a principal's sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,12 @@ pub enum SessionEvent {
     /// Several sessions ended at once, because the principal, or an administrator, ended them.
     #[serde(rename = "dockhost.session.ended.v1")]
     Ended(Ended),
+    /// The account was disabled: all sessions end, and no new one can start until it is enabled again.
+    #[serde(rename = "dockhost.session.suspended.v1")]
+    Suspended(Suspended),
+    /// The account was enabled: sessions can start again.
+    #[serde(rename = "dockhost.session.resumed.v1")]
+    Resumed(Resumed),
     /// The principal was erased: all sessions end, and no new one can start.
     #[serde(rename = "dockhost.session.closed.v1")]
     Closed(Closed),
@@ -58,6 +66,19 @@ pub struct Ended {
     pub session_ids: Vec<SessionId>,
 }
 
+/// The account was disabled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspended {
+    /// The sessions that end. Of very many, only the first are named, but all end.
+    pub session_ids: Vec<SessionId>,
+}
+
+/// The account was enabled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resumed {}
+
 /// The principal was erased.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,6 +93,8 @@ pub struct Closed {
 pub struct Sessions {
     live: BTreeMap<SessionId, Timestamp>,
     closed: bool,
+    #[serde(default)]
+    suspended: bool,
 }
 
 impl Sessions {
@@ -100,6 +123,7 @@ impl Aggregate for Sessions {
     const FOLD_DIGESTS: &'static [&'static str] = &[
         "b23191970bbcd9289a32ece1e96b7fb023f55fd89eda628c08babc1e12a6318d",
         "aa7b9df8bc3f58d64b8ab3294b96aa95d94e7165d6875d37b80e0af63b7ad0df",
+        "b66dd114b33ef71381e83521710c4315f2bf1578f0b205281451e66a553e37d8",
     ];
 
     fn subject(id: PrincipalId) -> AggregateId {
@@ -113,7 +137,7 @@ impl Aggregate for Sessions {
     fn evolve(&mut self, event: &SessionEvent, meta: &Meta) {
         match event {
             // `decide` rejects this, but a fold cannot fail.
-            SessionEvent::Started(_) if self.closed => {}
+            SessionEvent::Started(_) if self.closed || self.suspended => {}
             SessionEvent::Started(started) => {
                 self.live.retain(|_, expires_at| meta.time < *expires_at);
                 self.live.insert(started.session_id, started.expires_at);
@@ -124,7 +148,9 @@ impl Aggregate for Sessions {
             SessionEvent::Ended(ended) => {
                 self.live.retain(|session, _| !ended.session_ids.contains(session));
             }
-            SessionEvent::Closed(_) => *self = Self { live: BTreeMap::new(), closed: true },
+            SessionEvent::Closed(_) => *self = Self { live: BTreeMap::new(), closed: true, suspended: false },
+            SessionEvent::Suspended(_) => *self = Self { live: BTreeMap::new(), suspended: !self.closed, ..*self },
+            SessionEvent::Resumed(_) => self.suspended = false,
         }
     }
 }

@@ -29,6 +29,9 @@ pub enum ChangeRejected {
     /// The user has no such instance.
     #[error("no such instance")]
     NotFound,
+    /// It can't be resumed while the account is disabled.
+    #[error("the account is disabled")]
+    Suspended,
     /// It is being deleted.
     #[error("the instance is being deleted")]
     Deleting,
@@ -67,6 +70,9 @@ impl Command for ChangeInstance {
         }
         if state.closed && !to_delete {
             return Err(ChangeRejected::NotFound);
+        }
+        if state.suspended && self.to == DesiredState::Running {
+            return Err(ChangeRejected::Suspended);
         }
         if instance.desired == DesiredState::Deleted {
             return if to_delete { Ok(None) } else { Err(ChangeRejected::Deleting) };

@@ -43,6 +43,12 @@ pub enum TenancyEvent {
     /// A backend confirmed that it has no container of an abandoned placement.
     #[serde(rename = "dockhost.instance.released.v1")]
     Released(Released),
+    /// The account was disabled: until it is enabled again, no instance is created or resumed.
+    #[serde(rename = "dockhost.tenancy.suspended.v1")]
+    Suspended(Suspended),
+    /// The account was enabled: instances can be created and resumed again.
+    #[serde(rename = "dockhost.tenancy.resumed.v1")]
+    Resumed(Resumed),
     /// The tenancy accepts no new instance.
     #[serde(rename = "dockhost.tenancy.closed.v1")]
     Closed(Closed),
@@ -200,6 +206,16 @@ pub struct Released {
     pub placement: u32,
 }
 
+/// The account was disabled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspended {}
+
+/// The account was enabled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resumed {}
+
 /// The tenancy accepts no new instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -247,6 +263,8 @@ impl TenancyEvent {
             | Self::StopRequested(_)
             | Self::ResumeRequested(_)
             | Self::DeleteRequested(_)
+            | Self::Suspended(_)
+            | Self::Resumed(_)
             | Self::Closed(_) => vec![],
         }
     }
@@ -261,7 +279,12 @@ impl TenancyEvent {
             | Self::ResumeRequested(_)
             | Self::DeleteRequested(_) => true,
             Self::Observed(e) => e.deadline.is_some(),
-            Self::Failed(_) | Self::Deleted(_) | Self::Released(_) | Self::Closed(_) => false,
+            Self::Failed(_)
+            | Self::Deleted(_)
+            | Self::Released(_)
+            | Self::Suspended(_)
+            | Self::Resumed(_)
+            | Self::Closed(_) => false,
         }
     }
 
@@ -276,7 +299,7 @@ impl TenancyEvent {
             Self::Failed(e) => e.instance_id,
             Self::Deleted(e) => e.instance_id,
             Self::Released(e) => e.instance_id,
-            Self::Closed(_) => return None,
+            Self::Suspended(_) | Self::Resumed(_) | Self::Closed(_) => return None,
         })
     }
 }

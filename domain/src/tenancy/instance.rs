@@ -169,7 +169,7 @@ impl Instance {
                 return;
             }
             // Concerns no single instance.
-            TenancyEvent::Closed(_) => return,
+            TenancyEvent::Suspended(_) | TenancyEvent::Resumed(_) | TenancyEvent::Closed(_) => return,
         }
         self.last_activity = meta.time;
     }

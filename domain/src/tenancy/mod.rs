@@ -21,6 +21,7 @@ mod recorded;
 mod report;
 mod request;
 mod retry;
+mod suspend;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +51,7 @@ pub use policy::{Facts, Policy};
 pub use progress::{OperationKind, Progress, Status};
 pub use report::{HandleReport, ReportRejected};
 pub use request::{RequestInstance, RequestRejected};
+pub use suspend::{ResumeTenancy, SuspendTenancy};
 
 /// How long deleted instances, ended operations and idempotency keys are retained, in event time.
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -65,6 +67,8 @@ pub struct Tenancy {
     #[serde(rename = "fading")]
     retention_queue: VecDeque<(Timestamp, RetentionEntry)>,
     closed: bool,
+    #[serde(default)]
+    suspended: bool,
 }
 
 /// What an `Idempotency-Key` was used for.
@@ -115,6 +119,12 @@ impl Tenancy {
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whether no instance may be created or resumed, because the account is disabled.
+    #[must_use]
+    pub const fn is_suspended(&self) -> bool {
+        self.suspended
     }
 
     /// An operation, while it is retained.
@@ -184,6 +194,7 @@ impl Aggregate for Tenancy {
         "3f89ca39dcd2db5edf2fdf51125088565d25c3715fdbc14d775b47fa4b9629f8",
         "042bc5b8d1875f2dd0b2035fb7e60dca6d29dadd3b67919fdfa774a4c4b53937",
         "33d5ddebc1776392c93a3e4e6315ca4d58cc0d5a5e622e3cd1f15cfb79d3a30b",
+        "70946a39833c65a790e15878253e4100e1c2d6726a7102d3f954997daec08539",
     ];
 
     fn subject(id: UserId) -> AggregateId {
@@ -197,6 +208,11 @@ impl Aggregate for Tenancy {
     fn evolve(&mut self, event: &TenancyEvent, meta: &Meta) {
         self.evolve_instance(event, meta);
         self.closed |= matches!(event, TenancyEvent::Closed(_));
+        match event {
+            TenancyEvent::Suspended(_) => self.suspended = true,
+            TenancyEvent::Resumed(_) => self.suspended = false,
+            _ => {}
+        }
         if self.closed {
             // Until their containers are removed, other instances still need their personal values.
             self.instances

@@ -40,6 +40,9 @@ pub enum RequestRejected {
     /// The user was erased.
     #[error("the user does not exist")]
     Closed,
+    /// The account is disabled.
+    #[error("the account is disabled")]
+    Suspended,
     /// The key was used with another body.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
@@ -68,6 +71,9 @@ impl RequestInstance {
     pub fn admit(&self, state: &Tenancy) -> Result<Option<InstanceName>, RequestRejected> {
         if state.closed {
             return Err(RequestRejected::Closed);
+        }
+        if state.suspended {
+            return Err(RequestRejected::Suspended);
         }
         if let Some(idempotency) = &self.idempotency
             && let Some(used) = state.idempotency_record(&idempotency.key)

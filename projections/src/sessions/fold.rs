@@ -21,8 +21,10 @@ impl ReadModel for Sessions {
             Event::Session(SessionEvent::Started(started)) => vec![started.session_id],
             Event::Session(SessionEvent::Revoked(revoked)) => vec![revoked.session_id],
             Event::Session(SessionEvent::Ended(ended)) => ended.session_ids.clone(),
+            Event::Session(SessionEvent::Suspended(suspended)) => suspended.session_ids.clone(),
             Event::Session(SessionEvent::Closed(closed)) => closed.session_ids.clone(),
-            Event::Account(_)
+            Event::Session(SessionEvent::Resumed(_))
+            | Event::Account(_)
             | Event::Administrators(_)
             | Event::Claim(_)
             | Event::Backend(_)
@@ -45,7 +47,12 @@ impl ReadModel for Sessions {
                 })
             }
             (
-                Event::Session(SessionEvent::Revoked(_) | SessionEvent::Ended(_) | SessionEvent::Closed(_)),
+                Event::Session(
+                    SessionEvent::Revoked(_)
+                    | SessionEvent::Ended(_)
+                    | SessionEvent::Suspended(_)
+                    | SessionEvent::Closed(_),
+                ),
                 AggregateId::Session(_),
             ) => document.map(|session| SessionDocument { revoked_at: Some(time), ..session }),
             _ => document,

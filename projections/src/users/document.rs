@@ -14,7 +14,7 @@ pub struct Users;
 
 impl StoredModel for Users {
     const NAME: &'static str = "users";
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_VERSION: u32 = 2;
     const INDEXES: &'static [&'static [&'static str]] = &[];
 
     type Document = UserDocument;
@@ -37,6 +37,12 @@ pub struct UserDocument {
     pub created_at: Timestamp,
     /// The OpenSSH public key of instances that are created without one.
     pub ssh_public_key: Option<String>,
+    /// When the account was disabled, if it is.
+    #[serde(default)]
+    pub disabled_at: Option<Timestamp>,
+    /// What the user is told about that.
+    #[serde(default)]
+    pub disabled_reason: Option<String>,
     /// The sequence of the last event in it.
     pub seq: u64,
 }
@@ -54,5 +60,28 @@ impl Document for UserDocument {
 
     fn set_seq(&mut self, seq: u64) {
         self.seq = seq;
+    }
+}
+
+/// Whether a user can sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserState {
+    /// They can.
+    Active,
+    /// An administrator disabled the account.
+    Disabled,
+    /// Only the id and times remain.
+    Erased,
+}
+
+impl UserDocument {
+    /// The state. Only the document of an erased user has no name.
+    #[must_use]
+    pub const fn state(&self) -> UserState {
+        match (&self.username, self.disabled_at) {
+            (None, _) => UserState::Erased,
+            (Some(_), Some(_)) => UserState::Disabled,
+            (Some(_), None) => UserState::Active,
+        }
     }
 }

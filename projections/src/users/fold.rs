@@ -25,6 +25,8 @@ impl ReadModel for Users {
                 role: created.role,
                 created_at: recorded.envelope.meta.time,
                 ssh_public_key: created.ssh_public_key.as_ref().and_then(|key| key.plain().cloned()),
+                disabled_at: None,
+                disabled_reason: None,
                 seq: recorded.sequence,
             }),
             Event::Account(AccountEvent::RoleChanged(changed)) => {
@@ -36,11 +38,22 @@ impl ReadModel for Users {
                 ssh_public_key: changed.ssh_public_key.as_ref().and_then(|key| key.plain().cloned()),
                 ..user
             }),
+            Event::Account(AccountEvent::Disabled(disabled)) => document.map(|user| UserDocument {
+                role: Role::User,
+                disabled_at: Some(recorded.envelope.meta.time),
+                disabled_reason: disabled.reason.as_ref().and_then(|reason| reason.plain().cloned()),
+                ..user
+            }),
+            Event::Account(AccountEvent::Enabled(_)) => {
+                document.map(|user| UserDocument { disabled_at: None, disabled_reason: None, ..user })
+            }
             Event::Account(AccountEvent::Erased(_)) => document.map(|user| UserDocument {
                 username: None,
                 email: None,
                 ssh_public_key: None,
                 role: Role::User,
+                disabled_at: None,
+                disabled_reason: None,
                 ..user
             }),
             Event::Administrators(_)
@@ -57,8 +70,9 @@ impl ReadModel for Users {
 mod tests {
     use super::*;
     use crate::model::Folded;
-    use crate::testing::events::{account, created, erased, role_changed, uuid};
-    use dockhost_domain::account::ProfileChanged;
+    use crate::testing::events::{account, at, created, erased, role_changed, uuid};
+    use crate::users::UserState;
+    use dockhost_domain::account::{Disabled, DisabledInstances, Enabled, ProfileChanged};
     use dockhost_domain::personal::Personal;
     use serde_json::json;
 
@@ -69,7 +83,8 @@ mod tests {
         let form = serde_json::to_value(users.get(UserId::from_uuid(uuid(1))).unwrap()).unwrap();
         let expected = json!({
             "_id": "00000000-0000-0000-0000-000000000001", "username": "ada", "email": "ada@example.org",
-            "role": "user", "createdAt": "1970-01-01T00:00:03.000Z", "sshPublicKey": "ssh-ed25519 AAAA", "seq": 3,
+            "role": "user", "createdAt": "1970-01-01T00:00:03.000Z", "sshPublicKey": "ssh-ed25519 AAAA",
+            "disabledAt": null, "disabledReason": null, "seq": 3,
         });
         assert_eq!(form, expected);
     }
@@ -83,6 +98,22 @@ mod tests {
             let user = users.get(UserId::from_uuid(uuid(1))).unwrap();
             assert_eq!((user.role, user.seq), (role, sequence));
         }
+    }
+
+    #[test]
+    fn users_fold_disabled_account_has_the_reason_until_it_is_enabled() {
+        let mut users = Folded::<Users>::default();
+        users.fold(&account(3, 1, created("ada")));
+        users.fold(&account(4, 1, role_changed(Role::Admin)));
+        let reason = Some("The course is over.".to_owned().into());
+        let disabled = Disabled { reason, instances: DisabledInstances::Stop };
+        users.fold(&account(5, 1, AccountEvent::Disabled(disabled)));
+        let user = users.get(UserId::from_uuid(uuid(1))).unwrap();
+        assert_eq!((user.state(), user.role), (UserState::Disabled, Role::User));
+        assert_eq!((user.disabled_at, user.disabled_reason.as_deref()), (Some(at(5)), Some("The course is over.")));
+        users.fold(&account(6, 1, AccountEvent::Enabled(Enabled {})));
+        let user = users.get(UserId::from_uuid(uuid(1))).unwrap();
+        assert_eq!((user.state(), user.disabled_at, &user.disabled_reason), (UserState::Active, None, &None));
     }
 
     /// An administrator whom the operator created has none.
@@ -114,7 +145,8 @@ mod tests {
         });
         let expected = json!({
             "_id": "00000000-0000-0000-0000-000000000001", "username": null, "email": null,
-            "role": "user", "createdAt": "1970-01-01T00:00:03.000Z", "sshPublicKey": null, "seq": 5,
+            "role": "user", "createdAt": "1970-01-01T00:00:03.000Z", "sshPublicKey": null,
+            "disabledAt": null, "disabledReason": null, "seq": 5,
         });
         assert_eq!(ends, [expected.clone(), expected]);
     }

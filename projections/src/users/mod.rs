@@ -4,5 +4,5 @@ mod document;
 mod fold;
 mod query;
 
-pub use document::{UserDocument, Users};
+pub use document::{UserDocument, UserState, Users};
 pub use query::UserFilter;

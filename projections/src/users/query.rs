@@ -8,7 +8,7 @@ use dockhost_domain::ids::UserId;
 use dockhost_domain::names::Username;
 use dockhost_domain::subject::AggregateId;
 
-use super::{UserDocument, Users};
+use super::{UserDocument, UserState, Users};
 use crate::store::{MongoStore, Page, ReadResult, StoreError};
 
 /// Which users a list shows.
@@ -18,8 +18,8 @@ pub struct UserFilter {
     pub search: Option<String>,
     /// Their role.
     pub role: Option<Role>,
-    /// Whether they are erased.
-    pub erased: bool,
+    /// Their state; without one, all who are not erased.
+    pub state: Option<UserState>,
 }
 
 /// A regular expression that matches this text only: every character but letters and digits is escaped.
@@ -35,13 +35,14 @@ fn literal(text: &str) -> String {
 
 impl UserFilter {
     fn document(&self) -> BsonDocument {
-        // Only the document of an erased user has no name.
-        let name = if self.erased {
-            doc! { "$eq": null }
-        } else {
-            doc! { "$ne": null }
+        // As `UserDocument::state` has it.
+        let (is, is_not) = (doc! { "$eq": null }, doc! { "$ne": null });
+        let mut filter = match self.state {
+            None => doc! { "username": is_not },
+            Some(UserState::Active) => doc! { "username": is_not, "disabledAt": is },
+            Some(UserState::Disabled) => doc! { "username": is_not.clone(), "disabledAt": is_not },
+            Some(UserState::Erased) => doc! { "username": is },
         };
-        let mut filter = doc! { "username": name };
         if let Some(role) = self.role {
             filter.insert("role", role.as_str());
         }
@@ -59,7 +60,7 @@ impl UserFilter {
             let searched = self.search.as_deref().unwrap_or_default().to_lowercase();
             text.is_some_and(|text| text.to_lowercase().contains(&searched))
         };
-        user.username.is_none() == self.erased
+        self.state.map_or(user.state() != UserState::Erased, |state| user.state() == state)
             && self.role.is_none_or(|role| user.role == role)
             && (self.search.is_none()
                 || contains(user.username.as_ref().map(Username::as_str))

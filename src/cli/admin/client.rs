@@ -57,10 +57,10 @@ pub enum Failure {
 
 impl Failure {
     /// The exit code.
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotSignedIn(_) => 3,
-            Self::Refused { status, .. } if matches!(*status, StatusCode::FORBIDDEN) => 3,
+            Self::Refused { code, .. } if code == "forbidden" => 3,
             Self::Refused { status, .. } if matches!(*status, StatusCode::NOT_FOUND) => 4,
             Self::NotFound(_) => 4,
             Self::Unreachable(..) | Self::NotTheApi(_) => 5,
@@ -178,6 +178,14 @@ impl Client {
     /// [`Failure`].
     pub async fn put(&self, path: &str, body: &Map<String, Value>) -> Result<Value, Failure> {
         self.send(Method::PUT, path, |request| request.json(body)).await
+    }
+
+    /// Does something.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn post(&self, path: &str, body: &Map<String, Value>) -> Result<Value, Failure> {
+        self.send(Method::POST, path, |request| request.json(body)).await
     }
 
     /// The id of what has this id or this `username`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::account::Account;
+use dockhost_domain::account::{self, Account};
 use dockhost_domain::administrators::{AdministratorsRejected, ChangedBy};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
@@ -30,12 +30,15 @@ pub struct RoleRequest {
 }
 
 error_responses!(
-    ChangeRoleErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound, Code::LastAdministrator]
+    ChangeRoleErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound, Code::AccountDisabled, Code::LastAdministrator]
 );
 
 fn rejected(rejection: &RoleRejected) -> ApiError {
     match rejection {
-        RoleRejected::NoSuchAccount(_) => ApiError::not_found("user"),
+        RoleRejected::Account(account::RoleRejected::NoSuchAccount) => ApiError::not_found("user"),
+        RoleRejected::Account(account::RoleRejected::Disabled) => {
+            ApiError::new(Code::AccountDisabled, rejection.to_string())
+        }
         RoleRejected::Administrators(AdministratorsRejected::Last) => {
             ApiError::new(Code::LastAdministrator, rejection.to_string())
         }

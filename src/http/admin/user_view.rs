@@ -1,11 +1,16 @@
 //! A user, as administrators see them.
 
+use dockhost_domain::account::{Account, email_address};
 use dockhost_domain::ids::UserId;
+use dockhost_domain::personal::Personal;
+use dockhost_domain::tenancy::Tenancy;
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_projections::users::UserDocument;
+use dockhost_projections::users::{self, UserDocument};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::http::app::App;
+use crate::http::response::ApiError;
 use crate::http::views::Role;
 
 /// A user, as administrators see them.
@@ -24,17 +29,45 @@ pub struct AdminUser {
     state: UserState,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When the account was disabled, if it is.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    disabled_at: Option<Timestamp>,
+    /// What the user is told about that.
+    #[schema(required)]
+    disabled_reason: Option<String>,
     /// Instances that are not deleted.
     instances: u64,
 }
 
 /// - `active`: can sign in.
+/// - `disabled`: an administrator disabled the account.
 /// - `erased`: only the id and times remain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UserState {
     Active,
+    Disabled,
     Erased,
+}
+
+impl From<UserState> for users::UserState {
+    fn from(state: UserState) -> Self {
+        match state {
+            UserState::Active => Self::Active,
+            UserState::Disabled => Self::Disabled,
+            UserState::Erased => Self::Erased,
+        }
+    }
+}
+
+impl From<users::UserState> for UserState {
+    fn from(state: users::UserState) -> Self {
+        match state {
+            users::UserState::Active => Self::Active,
+            users::UserState::Disabled => Self::Disabled,
+            users::UserState::Erased => Self::Erased,
+        }
+    }
 }
 
 impl AdminUser {
@@ -42,12 +75,37 @@ impl AdminUser {
     pub fn new(user: UserDocument, instances: u64) -> Self {
         Self {
             id: user.user_id,
-            state: if user.username.is_none() { UserState::Erased } else { UserState::Active },
+            state: user.state().into(),
             username: user.username.map(String::from),
             email: user.email,
             role: user.role.into(),
             created_at: user.created_at,
+            disabled_at: user.disabled_at,
+            disabled_reason: user.disabled_reason,
             instances,
         }
+    }
+
+    /// The user as this replica's log has them, for the answer to a command.
+    ///
+    /// # Errors
+    /// `not_found` if there is none, or none any more; those of the log.
+    pub async fn current(app: &App, id: UserId) -> Result<Self, ApiError> {
+        let account = app.executor.state::<Account>(id).await?;
+        let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::not_found("user"))?;
+        let tenancy = app.executor.state::<Tenancy>(id).await?;
+        let disabled = profile.disabled.as_ref();
+        let reason = disabled.and_then(|disabled| disabled.details.reason.as_ref());
+        Ok(Self {
+            id,
+            state: if disabled.is_some() { UserState::Disabled } else { UserState::Active },
+            username: profile.details.username.plain().map(ToString::to_string),
+            email: email_address(&profile.details.email).cloned(),
+            role: profile.role.into(),
+            created_at: profile.created_at,
+            disabled_at: disabled.map(|disabled| disabled.at),
+            disabled_reason: reason.and_then(Personal::plain).cloned(),
+            instances: tenancy.state.existing().count() as u64,
+        })
     }
 }

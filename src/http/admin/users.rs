@@ -25,7 +25,7 @@ pub struct UsersParameters {
     #[param(max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     search: Option<String>,
     role: Option<Role>,
-    /// By default `active`.
+    /// By default all who are not erased.
     state: Option<UserState>,
     /// Items of a page, 50 by default.
     #[param(minimum = 1, maximum = 200)]
@@ -63,9 +63,8 @@ pub async fn get(
 ) -> Result<Reply<List<AdminUser>>, ApiError> {
     let UsersParameters { search, role, state, limit, cursor } = parameters;
     let page = list::page(limit, cursor.as_deref())?;
-    let erased = state == Some(UserState::Erased);
     let search = list::search(search)?;
-    let filter = UserFilter { search, role: role.map(Into::into), erased };
+    let filter = UserFilter { search, role: role.map(Into::into), state: state.map(Into::into) };
     let users = consistency::read::<Users, _>(&app, position, || app.store.users(&filter, page)).await?;
     let ids: Vec<String> = users.value.iter().map(|user| user.user_id.to_string()).collect();
     let count = || app.store.instance_counts(CountBy::Owner, &ids);
@@ -103,7 +102,7 @@ mod tests {
         let shown = &answer.data()["items"][1];
         let expected = json!({
             "id": ada.id.to_string(), "username": "ada", "email": "ada@example.org", "role": "user", "state": "active",
-            "createdAt": shown["createdAt"], "instances": 2,
+            "createdAt": shown["createdAt"], "disabledAt": null, "disabledReason": null, "instances": 2,
         });
         assert_eq!(shown, &expected);
         let admin = &answer.data()["items"][0];

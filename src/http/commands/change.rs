@@ -35,7 +35,7 @@ pub struct InstanceRequest {
 error_responses!(
     /// Error answers of stop and resume.
     pub ChangeErrors: CALLER_OF_COMMAND, BODY, COMMAND,
-    &[Code::NotFound, Code::InstanceDeleting, Code::InstanceFailed, Code::OperationFailed]
+    &[Code::NotFound, Code::AccountDisabled, Code::InstanceDeleting, Code::InstanceFailed, Code::OperationFailed]
 );
 
 /// The instance of this id or name.
@@ -79,6 +79,7 @@ fn rejected(rejection: &ChangeRejected) -> ApiError {
     let message = rejection.to_string();
     match rejection {
         ChangeRejected::NotFound => ApiError::not_found("instance"),
+        ChangeRejected::Suspended => ApiError::new(Code::AccountDisabled, message),
         ChangeRejected::Deleting => ApiError::new(Code::InstanceDeleting, message),
         ChangeRejected::NeverCreated => ApiError::new(Code::InstanceFailed, message),
     }

@@ -89,7 +89,7 @@ pub async fn put(
         Ok(batch)
     };
     app.executor.execute_batch::<ApiError, _>(&origin, decide).await?;
-    let sequence = end_sessions(&app, user_id, Some(session_id)).await?;
+    let sequence = end_sessions(&app, user_id, Some(session_id), Actor::User(user_id)).await?;
     Ok(Reply::ok("the password was changed; all other sessions have ended", Null).position(app.position(sequence)))
 }
 

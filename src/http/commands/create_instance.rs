@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::sessions::account_disabled;
 use crate::auth::ssh_key;
 use crate::common::clock;
 use crate::http::app::App;
@@ -54,7 +55,7 @@ error_responses!(
     CreateErrors: CALLER_OF_COMMAND, BODY, COMMAND,
     &[
         Code::InvalidHeader, Code::InvalidSshKey, Code::SshKeyRequired, Code::QuotaExceeded, Code::NotFound,
-        Code::NameTaken, Code::IdempotencyKeyReused, Code::NoBackend, Code::NoCapacity, Code::OperationFailed,
+        Code::AccountDisabled, Code::NameTaken, Code::IdempotencyKeyReused, Code::NoBackend, Code::NoCapacity, Code::OperationFailed,
     ]
 );
 
@@ -120,6 +121,7 @@ fn no_candidate(no_candidate: &NoCandidate) -> ApiError {
 fn rejected(rejection: RequestRejected) -> ApiError {
     match rejection {
         RequestRejected::Closed => ApiError::not_found("account"),
+        RequestRejected::Suspended => account_disabled(None),
         RequestRejected::KeyReused => {
             ApiError::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used with another body")
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::envelope::Actor;
 
 use super::own_password::end_sessions;
 use crate::http::app::App;
@@ -33,7 +34,7 @@ pub async fn delete(
     CurrentUser { user_id, session_id }: CurrentUser,
     State(app): State<Arc<App>>,
 ) -> Result<Reply<Null>, ApiError> {
-    let sequence = end_sessions(&app, user_id, Some(session_id)).await?;
+    let sequence = end_sessions(&app, user_id, Some(session_id), Actor::User(user_id)).await?;
     Ok(Reply::ok("all other sessions have ended", Null).position(app.position(sequence)))
 }
 

@@ -9,7 +9,7 @@ pub mod delete_account;
 pub mod delete_instance;
 pub mod end_session;
 pub mod end_sessions;
-mod own_password;
+pub mod own_password;
 pub mod resume_instance;
 mod sessions;
 pub mod signin;

@@ -36,13 +36,18 @@ pub async fn confirm(
     Ok(profile)
 }
 
-/// Ends all sessions of a user but one; returns the sequence of the last event.
+/// Ends all sessions of a user, but one if it is given; returns the sequence of the last event.
 ///
 /// # Errors
 /// Those of the log.
-pub async fn end_sessions(app: &App, user_id: UserId, except: Option<SessionId>) -> Result<u64, ApiError> {
+pub async fn end_sessions(
+    app: &App,
+    user_id: UserId,
+    except: Option<SessionId>,
+    actor: Actor,
+) -> Result<u64, ApiError> {
     loop {
-        let origin = app.origin(Actor::User(user_id));
+        let origin = app.origin(actor);
         let done = app.executor.execute(user_id.into(), origin, EndSessions { except }).await;
         let done = done.map_err(|error| from_execute(error, |never| match never {}))?;
         if done.stored.is_none() {

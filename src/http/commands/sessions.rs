@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dockhost_domain::account::DisabledSince;
 use dockhost_domain::claim::Claim;
 use dockhost_domain::envelope::Origin;
 use dockhost_domain::ids::{PrincipalId, SessionId};
@@ -190,7 +191,8 @@ impl NewSession {
     /// Stores the session; returns its token and sequence.
     ///
     /// # Errors
-    /// Those of the log; `invalid_credentials` if the principal has been erased meanwhile.
+    /// Those of the log; `invalid_credentials` if the principal has been erased meanwhile, `account_disabled` if they have been
+    /// disabled.
     pub async fn store(self, app: &App, origin: Origin) -> Result<(String, u64), ApiError> {
         let done = app
             .executor
@@ -205,6 +207,7 @@ fn rejected(rejection: StartRejected) -> ApiError {
     match rejection {
         // The same answer as for an unknown name.
         StartRejected::Closed => invalid_credentials(),
+        StartRejected::Suspended => account_disabled(None),
         StartRejected::Exists => impossible(rejection),
     }
 }
@@ -220,6 +223,13 @@ pub async fn claim_owner(app: &App, claim: ClaimId) -> Result<Option<PrincipalId
 /// The same answer for an unknown name and a wrong password.
 pub fn invalid_credentials() -> ApiError {
     ApiError::new(Code::InvalidCredentials, "invalid username or password")
+}
+
+/// The answer to the right password of a disabled account, with what the administrator tells its user.
+pub fn account_disabled(disabled: Option<&DisabledSince>) -> ApiError {
+    let reason = disabled.and_then(|disabled| disabled.details.reason.as_ref()?.plain());
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    ApiError::new(Code::AccountDisabled, format!("an administrator disabled this account{reason}"))
 }
 
 /// The answer's data for a backend.

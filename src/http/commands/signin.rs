@@ -10,7 +10,7 @@ use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::ClaimKind;
 
-use super::sessions::{NewSession, SignInAttempt, SignInRequest, SignedIn, claim_owner};
+use super::sessions::{NewSession, SignInAttempt, SignInRequest, SignedIn, account_disabled, claim_owner};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, ClientAddress, USER_COOKIE};
@@ -18,7 +18,7 @@ use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::User;
 
-error_responses!(SignInErrors: BODY, COMMAND, &[Code::InvalidCredentials]);
+error_responses!(SignInErrors: BODY, COMMAND, &[Code::InvalidCredentials, Code::AccountDisabled]);
 
 /// Sign in
 ///
@@ -56,6 +56,9 @@ pub async fn post(
         return Err(attempt.failed(owner));
     };
     attempt.succeeded();
+    if profile.disabled.is_some() {
+        return Err(account_disabled(profile.disabled.as_ref()));
+    }
     let session = NewSession::new(user_id.into(), &app.user_tokens)?;
     let (token, sequence) = session.store(&app, app.origin(Actor::User(user_id))).await?;
     let cookie = app.session_cookie(USER_COOKIE, token.clone());

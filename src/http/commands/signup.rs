@@ -85,7 +85,7 @@ error_responses!(
     SignUpErrors: BODY, COMMAND,
     &[
         Code::InvalidHeader, Code::WeakPassword, Code::SignupClosed, Code::InvitationRequired, Code::UsernameTaken,
-        Code::EmailTaken,
+        Code::EmailTaken, Code::AccountDisabled,
     ]
 );
 

@@ -63,6 +63,8 @@ codes! {
         "Invalid username or password.";
     Forbidden, "forbidden", FORBIDDEN,
         "Only administrators may do this.";
+    AccountDisabled, "account_disabled", FORBIDDEN,
+        "An administrator disabled the account.";
     WrongPassword, "wrong_password", FORBIDDEN,
         "The current password is wrong.";
     KeyRevoked, "key_revoked", FORBIDDEN,

@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dockhost_domain::account::{CreateAccount, Created, Role};
+use dockhost_domain::account::{CreateAccount, Created, Disabled, DisabledInstances, Role};
 use dockhost_domain::administrators::ChangedBy;
 use dockhost_domain::aggregate::Command;
 use dockhost_domain::backend::{Backend, ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
@@ -34,6 +34,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::accounts::disable::disable;
 use crate::accounts::role::change_role;
 use crate::auth::admission::{Enrolment, SignUp};
 use crate::auth::api_key::ApiKeys;
@@ -207,6 +208,12 @@ impl TestApp {
     /// Makes a user an administrator.
     pub async fn make_admin(&self, user_id: UserId) {
         change_role(&self.app.executor, user_id, Role::Admin, ChangedBy::Operator, &origin()).await.unwrap();
+    }
+
+    /// The operator disables an account; the instances go on.
+    pub async fn disable(&self, user_id: UserId) {
+        let disabled = Disabled { reason: None, instances: DisabledInstances::Leave };
+        disable(&self.app.executor, user_id, disabled, ChangedBy::Operator, &origin()).await.unwrap();
     }
 
     pub async fn user_with_key(&self, name: &str, ssh_public_key: Option<&str>) -> Caller<UserId> {

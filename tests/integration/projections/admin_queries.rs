@@ -8,9 +8,11 @@ use dockhost_projections::MongoStore;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::instances::{CountBy, InstanceFilter, Instances, StatusNow};
 use dockhost_projections::store::Page;
-use dockhost_projections::users::{UserDocument, UserFilter, Users};
+use dockhost_projections::users::{UserDocument, UserFilter, UserState, Users};
 
-use super::events::{backend, deleted, enrolled, erased, instance, made_admin, requested, runs, signed_up, user};
+use super::events::{
+    backend, deleted, disabled, enrolled, erased, instance, made_admin, requested, runs, signed_up, user,
+};
 use super::{project, store};
 
 const ALL: u32 = 200;
@@ -25,11 +27,12 @@ async fn users_query_selects_as_the_filter_says() {
     let texts =
         ["ada@example.org", "Ada.Lovelace@example.org", "a+b@example.org", "$^.*@example.org", "gone@example.org"];
     let mut events: Vec<_> = (1..).zip(texts).map(|(n, text)| signed_up(n, n, text)).collect();
-    events.extend([made_admin(6, 2), erased(7, 5)]);
+    events.extend([made_admin(6, 2), erased(7, 5), disabled(8, 3)]);
     project::<Users>(&store, &events).await;
     let everyone = {
         let mut everyone = users(&store, &UserFilter::default()).await;
-        everyone.extend(users(&store, &UserFilter { erased: true, ..UserFilter::default() }).await);
+        let erased = UserFilter { state: Some(UserState::Erased), ..UserFilter::default() };
+        everyone.extend(users(&store, &erased).await);
         everyone
     };
     assert_eq!(everyone.len(), texts.len());
@@ -38,8 +41,8 @@ async fn users_query_selects_as_the_filter_says() {
         [None, Some("ADA"), Some("lovelace"), Some("a+b"), Some(".*"), Some("$"), Some("^"), Some("gone"), Some("")]
     {
         for role in [None, Some(Role::User), Some(Role::Admin)] {
-            for erased in [false, true] {
-                let filter = UserFilter { search: search.map(str::to_owned), role, erased };
+            for state in [None, Some(UserState::Active), Some(UserState::Disabled), Some(UserState::Erased)] {
+                let filter = UserFilter { search: search.map(str::to_owned), role, state };
                 let expected: Vec<_> = everyone.iter().filter(|user| filter.selects(user)).cloned().collect();
                 assert_eq!(users(&store, &filter).await, expected, "{filter:?}");
                 selected += expected.len();

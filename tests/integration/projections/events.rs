@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use dockhost_domain::account::{AccountEvent, Created, Erased, ErasedBy, Role, RoleChanged};
+use dockhost_domain::account::{
+    AccountEvent, Created, Disabled, DisabledInstances, Erased, ErasedBy, Role, RoleChanged,
+};
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::backend::{BackendEvent, Connected, Enrolled};
 use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
@@ -65,6 +67,11 @@ pub fn signed_up(sequence: u64, n: u64, email: &str) -> LogEntry {
 pub fn made_admin(sequence: u64, n: u64) -> LogEntry {
     let changed = RoleChanged { role: Role::Admin };
     recorded(sequence, AggregateId::Account(user(n)), AccountEvent::RoleChanged(changed))
+}
+
+pub fn disabled(sequence: u64, n: u64) -> LogEntry {
+    let disabled = Disabled { reason: None, instances: DisabledInstances::Leave };
+    recorded(sequence, AggregateId::Account(user(n)), AccountEvent::Disabled(disabled))
 }
 
 pub fn erased(sequence: u64, n: u64) -> LogEntry {

@@ -15,3 +15,4 @@ mod report;
 mod request;
 mod retention;
 mod simulation;
+mod suspend;

@@ -13,7 +13,7 @@ pub struct List {
     /// Only those with this role: user or admin.
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
-    /// Only those in this state: active or erased [default: active].
+    /// Only those in this state: active, disabled or erased [default: all but erased].
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
     #[command(flatten)]

@@ -1,8 +1,11 @@
 //! `dockhost admin users`.
 
+mod disable;
+mod enable;
 mod list;
 mod role;
 mod show;
+mod sign_out;
 
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +19,12 @@ pub enum Users {
     Show(show::Show),
     /// Make a user an administrator, or take that away.
     Role(role::Role),
+    /// Disable the account of a user: nobody can sign in, and the instances are stopped.
+    Disable(disable::Disable),
+    /// Enable a disabled account.
+    Enable(enable::Enable),
+    /// End all sessions of a user.
+    SignOut(sign_out::SignOut),
 }
 
 impl Users {
@@ -28,6 +37,9 @@ impl Users {
             Self::List(list) => list.run().await,
             Self::Show(show) => show.run().await,
             Self::Role(role) => role.run(stop).await,
+            Self::Disable(disable) => disable.run(stop).await,
+            Self::Enable(enable) => enable.run(stop).await,
+            Self::SignOut(sign_out) => sign_out.run(stop).await,
         }
     }
 }

@@ -1,8 +1,5 @@
 //! `dockhost admin users role`.
 
-use std::io::IsTerminal;
-
-use anyhow::bail;
 use clap::Args;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -34,15 +31,8 @@ impl Role {
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
         let id = client.find("admin/users", "user", &self.user).await?;
-        if !self.yes {
-            if !std::io::stdin().is_terminal() {
-                bail!("nothing was done: it needs --yes or a confirmation on a terminal");
-            }
-            print!("Give {} ({id}) the role {}? Type yes: ", self.user, self.role);
-            if !confirmation::yes_is_typed(stop).await? {
-                bail!("nothing was done");
-            }
-        }
+        let question = format!("Give {} ({id}) the role {}?", self.user, self.role);
+        confirmation::require(self.yes, &question, stop).await?;
         let body = Map::from_iter([("role".to_owned(), Value::from(self.role))]);
         client.print_one(&client.put(&format!("admin/users/{id}/role"), &body).await?)
     }

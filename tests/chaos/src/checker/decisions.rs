@@ -4,7 +4,8 @@
 //! It takes from the event what depended on the machines of that time (the chosen machine, the deadline).
 
 use dockhost_domain::account::{
-    Account, AccountEvent, ChangePassword, ChangeProfile, ChangeRole, CreateAccount, EraseAccount,
+    Account, AccountEvent, ChangePassword, ChangeProfile, ChangeRole, CreateAccount, DisableAccount, EnableAccount,
+    EraseAccount,
 };
 use dockhost_domain::administrators::{
     AddAdministrator, Administrators, AdministratorsEvent, ChangedBy, RemoveAdministrator,
@@ -24,12 +25,14 @@ use dockhost_domain::ids::{BackendId, UserId};
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::{Candidate, Choice};
 use dockhost_domain::reported::ShortText;
-use dockhost_domain::session::{CloseSessions, EndSessions, RevokeSession, SessionEvent, Sessions, StartSession};
+use dockhost_domain::session::{
+    CloseSessions, EndSessions, ResumeSessions, RevokeSession, SessionEvent, Sessions, StartSession, SuspendSessions,
+};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{DeletionOutcome, FailureReason, PlacementFailure, RecordedError};
 use dockhost_domain::tenancy::{
     ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline, HandleReport, Policy,
-    ReportPosition, RequestInstance, Tenancy, TenancyEvent, check_invariants,
+    ReportPosition, RequestInstance, ResumeTenancy, SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
 };
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
@@ -59,6 +62,8 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                         };
                         same(change.decide(state), recorded)
                     }
+                    AccountEvent::Disabled(disabled) => same(DisableAccount(disabled.clone()).decide(state), recorded),
+                    AccountEvent::Enabled(_) => same(EnableAccount.decide(state), recorded),
                     AccountEvent::Erased(erased) => same(EraseAccount { by: erased.by }.decide(state), recorded),
                 }
             }),
@@ -102,6 +107,8 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                         let except = state.ids().find(|session| !ended.session_ids.contains(session));
                         same(EndSessions { except }.decide(state), &logged.recorded.envelope.event)
                     }
+                    SessionEvent::Suspended(_) => same(SuspendSessions.decide(state), &logged.recorded.envelope.event),
+                    SessionEvent::Resumed(_) => same(ResumeSessions.decide(state), &logged.recorded.envelope.event),
                     SessionEvent::Closed(_) => same(CloseSessions.decide(state), &logged.recorded.envelope.event),
                 });
             }
@@ -245,8 +252,12 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
         tie_breaker: 0,
     };
     let Some(instance_id) = event.instance_id() else {
-        let TenancyEvent::Closed(closed) = event else { return Err("names no instance".to_owned()) };
-        return same(CloseTenancy { reason: closed.reason }.decide(state), recorded);
+        return match event {
+            TenancyEvent::Closed(closed) => same(CloseTenancy { reason: closed.reason }.decide(state), recorded),
+            TenancyEvent::Suspended(_) => same(SuspendTenancy.decide(state), recorded),
+            TenancyEvent::Resumed(_) => same(ResumeTenancy.decide(state), recorded),
+            _ => Err("names no instance".to_owned()),
+        };
     };
     let instance = state.instance(instance_id);
     let (placement, generation) = instance.map_or((0, 0), |instance| (instance.placement, instance.generation));

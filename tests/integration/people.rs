@@ -1,0 +1,114 @@
+//! What administrators do with people's accounts, on several replicas.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::http::{Answer, Client};
+use crate::harness::wait::DEADLINE;
+use crate::harness::{Topology, World, wait_until};
+
+const INSTANCE: &str = "/api/v2/user/instance";
+const PASSWORD: &str = "battery staple";
+const FIRST: [(&str, &str); 2] = [("DOCKHOST_ADMIN_USERNAME", "admin"), ("DOCKHOST_ADMIN_PASSWORD", PASSWORD)];
+
+async fn sign_in(world: &World, replica: usize, name: &str, password: &str) -> Answer {
+    world.client(replica).post("/api/v2/user/signin", json!({ "username": name, "password": password })).await
+}
+
+/// The administrator, signed in.
+async fn admin(world: &World) -> Client {
+    let answer = sign_in(world, 0, "admin", PASSWORD).await;
+    world.client(0).with_token(answer.data()["accessToken"].as_str().unwrap_or_else(|| panic!("{answer:?}")))
+}
+
+async fn id_of(client: &Client) -> String {
+    client.get("/api/v2/user/me").await.data()["id"].as_str().unwrap().to_owned()
+}
+
+/// The only instance that an administrator sees.
+async fn instance(admin: &Client) -> Value {
+    admin.get("/api/v2/admin/instances").await.data()["items"][0].clone()
+}
+
+async fn wait_for_status(admin: &Client, status: &str) {
+    wait_until("the instance has its status", DEADLINE, async || {
+        let shown = instance(admin).await;
+        if shown["status"] == status { Ok(()) } else { Err(shown.to_string()) }
+    })
+    .await;
+}
+
+/// Waits until every replica refuses commands and queries with a token.
+async fn wait_until_refused(world: &World, client: &Client) {
+    for replica in &world.replicas {
+        let at = client.at(&replica.url);
+        wait_until("the token is refused", DEADLINE, async || {
+            let command = at.json(Method::POST, INSTANCE, &[("prefer", "respond-async")], json!({})).await;
+            let query = at.get(INSTANCE).await;
+            if (command.status, query.status) == (401, 401) { Ok(()) } else { Err(format!("{command:?} {query:?}")) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn disabled_user_is_signed_out_everywhere_and_their_instances_are_stopped() {
+    let mut world = World::on(Topology::THREE, 3, &FIRST).await;
+    world.add_agent("alpha", 5).await;
+    let (admin, ada) = (admin(&world).await, world.user("ada").await);
+    let id = id_of(&ada).await;
+    assert_eq!(ada.create().await.status, 201);
+
+    let disabled = admin.post(&format!("/api/v2/admin/users/{id}/disable"), json!({ "reason": "Over." })).await;
+    assert_eq!((disabled.status, &disabled.data()["state"]), (200, &json!("disabled")), "{disabled:?}");
+    wait_until_refused(&world, &ada).await;
+    for replica in 0..world.replicas.len() {
+        let refused = sign_in(&world, replica, "ada", "correct horse").await;
+        assert_eq!((refused.status, refused.code()), (403, "account_disabled"), "{refused:?}");
+    }
+    wait_for_status(&admin, "stopped").await;
+    assert_eq!(instance(&admin).await["owner"]["username"], "ada", "it is shown");
+
+    let enabled = admin.post(&format!("/api/v2/admin/users/{id}/enable"), json!({})).await;
+    assert_eq!((enabled.status, &enabled.data()["state"]), (200, &json!("active")), "{enabled:?}");
+    let signed_in = sign_in(&world, 1, "ada", "correct horse").await;
+    let again = world.client(2).with_token(signed_in.data()["accessToken"].as_str().unwrap());
+    let name = instance(&admin).await["name"].clone();
+    let resumed = again.put(&format!("{INSTANCE}/resume"), json!({ "instanceId": name })).await;
+    assert_eq!((resumed.status, &resumed.data()["status"]), (200, &json!("running")), "{resumed:?}");
+    wait_until_refused(&world, &ada).await;
+    world.check_log().await;
+    world.verify().await;
+}
+
+/// The reaction begins after a restart, too.
+#[tokio::test]
+async fn disabled_user_whose_server_is_killed_has_their_instances_stopped_by_the_next_one() {
+    let mut world = World::on(Topology::ONE, 1, &FIRST).await;
+    world.add_agent("alpha", 5).await;
+    let (admin, ada) = (admin(&world).await, world.user("ada").await);
+    let id = id_of(&ada).await;
+    assert_eq!(ada.create().await.status, 201);
+    let path = format!("/api/v2/admin/users/{id}/disable");
+    let left = admin.post(&path, json!({ "instances": "leave" })).await;
+    assert_eq!(left.status, 200, "{left:?}");
+    assert_eq!(instance(&admin).await["status"], "running");
+    let stopped = admin.post(&path, json!({ "instances": "stop" })).await;
+    assert_eq!(stopped.status, 200, "{stopped:?}");
+    world.kill_replica(0).await;
+    world.restart_replica(0).await;
+    wait_for_status(&admin.at(&world.replicas[0].url), "stopped").await;
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn sessions_ended_by_an_administrator_are_refused_on_all_replicas() {
+    let world = World::on(Topology::THREE, 3, &FIRST).await;
+    let (admin, ada) = (admin(&world).await, world.user("ada").await);
+    let id = id_of(&ada).await;
+    let ended = admin.send(Method::DELETE, &format!("/api/v2/admin/users/{id}/sessions"), &[], None).await;
+    assert_eq!(ended.status, 200, "{ended:?}");
+    wait_until_refused(&world, &ada).await;
+    assert_eq!(sign_in(&world, 2, "ada", "correct horse").await.status, 200);
+    assert_eq!(admin.get("/api/v2/admin/users").await.status, 200);
+}

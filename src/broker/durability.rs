@@ -6,7 +6,7 @@
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::jsz::{self, JszError, Reply};
+use super::system_account::{AskError, Reply, Topic, ask, connect};
 
 /// The settings that the nodes replied.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,10 +52,11 @@ impl Durability {
 /// Queries every node with the system account's key.
 ///
 /// # Errors
-/// [`JszError`].
-pub async fn query(url: &str, system: &SecretString) -> Result<Durability, JszError> {
+/// [`AskError`].
+pub async fn query(url: &str, system: &SecretString) -> Result<Durability, AskError> {
     let mut durability = Durability::default();
-    for reply in jsz::ask(url, system, "dockhost-durability").await? {
+    let broker = connect(url, system, "dockhost-durability").await?;
+    for reply in ask(&broker, Topic::JetStream, String::new()).await? {
         durability.record(reply);
     }
     Ok(durability)

@@ -3,19 +3,16 @@
 use std::time::Duration;
 
 use dockhost_domain::ids::BackendId;
-use futures::StreamExt;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::connect::Broker;
+use super::system_account::{Reply, Topic, ask, connect};
 use crate::common::error::Cause;
 
 /// A connection that was being opened is not listed yet, so the list is read several times.
 const CLOSE_ATTEMPTS: u32 = 3;
 const CLOSE_INTERVAL: Duration = Duration::from_secs(1);
-/// After this long without a reply, all nodes have replied.
-const MAX_REPLY_GAP: Duration = Duration::from_millis(500);
 /// Connections of one backend that a node lists.
 const MAX_LISTED: usize = 1024;
 
@@ -32,17 +29,6 @@ pub struct Kick {
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("DOCKHOST_NATS_SYS_CREDS is not set, so connections stay open until they have to authenticate again")]
 pub struct NoSystemAccount;
-
-#[derive(Deserialize)]
-struct ConnectionsReply {
-    server: Server,
-    data: Option<Connections>,
-}
-
-#[derive(Deserialize)]
-struct Server {
-    id: String,
-}
 
 #[derive(Deserialize)]
 struct Connections {
@@ -65,7 +51,7 @@ impl Kick {
     /// [`NoSystemAccount`], or the broker can't be reached.
     pub async fn close_connections(&self, backend: BackendId) -> Result<u64, Cause> {
         let system = self.system.as_ref().ok_or(NoSystemAccount)?;
-        let broker = Broker::connect(&self.nats_url, system, "dockhost-kick", Duration::ZERO).await?;
+        let broker = connect(&self.nats_url, system, "dockhost-kick").await?;
         let client = broker.client();
         let backend = backend.to_string();
         let mut closed = 0;
@@ -73,14 +59,9 @@ impl Kick {
             if attempt > 0 {
                 tokio::time::sleep(CLOSE_INTERVAL).await;
             }
-            let inbox = client.new_inbox();
-            let mut replies = client.subscribe(inbox.clone()).await?;
-            let filter = json!({ "auth": true, "user": backend, "limit": MAX_LISTED }).to_string();
-            client.publish_with_reply("$SYS.REQ.SERVER.PING.CONNZ", inbox, filter.into()).await?;
-            while let Ok(Some(reply)) = tokio::time::timeout(MAX_REPLY_GAP, replies.next()).await {
-                let Ok(ConnectionsReply { server, data: Some(data) }) = serde_json::from_slice(&reply.payload) else {
-                    continue;
-                };
+            let options = json!({ "auth": true, "user": backend, "limit": MAX_LISTED }).to_string();
+            for Reply { server, data } in ask::<Connections>(&broker, Topic::Connections, options).await? {
+                let Some(data) = data else { continue };
                 for connection in data.connections.iter().filter(|connection| connection.authorized_user == backend) {
                     let kick = json!({ "cid": connection.cid }).to_string();
                     client.request(format!("$SYS.REQ.SERVER.{}.KICK", server.id), kick.into()).await?;

@@ -4,7 +4,7 @@
 //! is decided here and nowhere else.
 //!
 //! - [`connect`]: the connection. [`nodes`], [`node_watch`]: which node it uses, and when it leaves one. [`durability`]:
-//!   whether the broker's nodes sync each write. [`store_room`]: how full they are. [`jsz`]: asks them.
+//!   whether the broker's nodes sync each write. [`store_room`]: how full they are. [`system_account`]: asks them.
 //! - [`clock_check`]: whether this machine's clock is the broker's.
 //! - [`streams`]: the streams and buckets. [`consumer`]: how they are read. [`write_proof`], [`write_probe`]: when
 //!   the broker last stored.
@@ -29,7 +29,6 @@ pub mod durability;
 pub mod flood_guard;
 pub mod hello;
 pub mod holders;
-pub mod jsz;
 pub mod jwt;
 pub mod key_holder;
 pub mod kick;
@@ -39,6 +38,7 @@ pub mod requirements;
 pub mod service;
 pub mod store_room;
 pub mod streams;
+pub mod system_account;
 pub mod write_probe;
 pub mod write_proof;
 

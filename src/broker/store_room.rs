@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::jsz;
+use super::system_account::{AskError, Reply, Topic, ask, connect};
 use crate::common::error::chain;
 
 /// How often the nodes are asked.
@@ -69,8 +69,13 @@ struct Config {
     max_storage: u64,
 }
 
+async fn ask_nodes(url: &str, system: &SecretString) -> Result<Vec<Reply<Data>>, AskError> {
+    let broker = connect(url, system, "dockhost-store").await?;
+    ask(&broker, Topic::JetStream, String::new()).await
+}
+
 /// The node whose store is fullest, by the nodes' replies; `None` if none has a limit.
-fn fullest(replies: &[jsz::Reply<Data>]) -> Option<NodeRoom> {
+fn fullest(replies: &[Reply<Data>]) -> Option<NodeRoom> {
     let rooms = replies.iter().filter_map(|reply| {
         let data = reply.data.as_ref().filter(|data| !data.disabled)?;
         let max = data.config.as_ref()?.max_storage;
@@ -95,7 +100,7 @@ impl StoreRoom {
         let Some(system) = system else { return cancel.cancelled().await };
         let mut was_high = false;
         loop {
-            let Some(asked) = cancel.run_until_cancelled(jsz::ask(&url, &system, "dockhost-store")).await else {
+            let Some(asked) = cancel.run_until_cancelled(ask_nodes(&url, &system)).await else {
                 return;
             };
             // While the nodes don't answer, nothing is known.
@@ -141,7 +146,7 @@ mod tests {
 
     #[test]
     fn fullest_is_the_node_with_the_highest_used_part() {
-        let reply = |text: &str| serde_json::from_str::<jsz::Reply<Data>>(text).unwrap();
+        let reply = |text: &str| serde_json::from_str::<Reply<Data>>(text).unwrap();
         let roomy = reply(r#"{"server":{"name":"a"},"data":{"storage":10,"config":{"max_storage":1000}}}"#);
         let full = reply(r#"{"server":{"name":"b"},"data":{"storage":860,"config":{"max_storage":1000}}}"#);
         let disabled = reply(r#"{"server":{"name":"c"},"data":{"disabled":true,"config":{"max_storage":0}}}"#);

@@ -94,7 +94,6 @@ async fn copy_of_reports_that_takes_nothing_more_operations_go_on_and_health_nam
 /// Mostly nats-server disables the JetStream of that node, and it stays so although there is room again. Otherwise some of
 /// the node's copies take nothing more.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "in some runs no operation is carried out for over a minute after nats-server's disk became full"]
 async fn disk_of_one_node_of_three_full_operations_go_on_and_health_names_the_node() {
     let hosts = Hosts::prepare();
     if lacks_disks(&hosts) {

@@ -73,6 +73,21 @@ const VERSIONS: &[Version] = &[
         digest: "c53d395d011da49671ac63fd1b54677cf61792cb54a89646d7ab32bf6b09a5ee",
     },
     Version {
+        model: "users",
+        version: 2,
+        events: &[
+            "account.created.v1",
+            "account.disabled.v1",
+            "account.enabled.v1",
+            "account.erased.v1",
+            "account.password-changed.v1",
+            "account.password-reset-issued.v1",
+            "account.profile-changed.v1",
+            "account.role-changed.v1",
+        ],
+        digest: "9b108c0c20c4c2dddf4f4c42cf1dbf52812292ac7cae718fb057af5d565ac8bb",
+    },
+    Version {
         model: "backends",
         version: 1,
         events: &["backend.connected.v1", "backend.enrolled.v1", "backend.lost.v1"],

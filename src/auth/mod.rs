@@ -15,6 +15,7 @@ pub mod backend_authenticator;
 pub mod enrolment_token;
 pub mod password;
 pub mod password_rules;
+pub mod reset_token;
 pub mod shares;
 pub mod ssh_key;
 pub mod token;

@@ -43,7 +43,7 @@ impl Caller {
 /// The rows: an operation, and what the callers are answered, in the order of [`Caller::ALL`].
 fn expected(operation: &str) -> Option<[Access; Caller::ALL.len()]> {
     Some(match operation {
-        "signUp" | "signIn" | "signUpBackend" | "signInBackend" | "health" | "home" => ANYONE,
+        "signUp" | "signIn" | "resetPassword" | "signUpBackend" | "signInBackend" | "health" | "home" => ANYONE,
         "signOut" | "createInstance" | "deleteInstance" | "listInstances" | "stopInstance" | "resumeInstance"
         | "getInstance" | "getOperation" | "getMe" | "updateProfile" | "changePassword" | "deleteAccount"
         | "listSessions" | "endSession" | "endOtherSessions" => USERS,
@@ -54,6 +54,7 @@ fn expected(operation: &str) -> Option<[Access; Caller::ALL.len()]> {
         | "disableUser"
         | "enableUser"
         | "endUserSessions"
+        | "issuePasswordReset"
         | "listBackends"
         | "getAnyBackend"
         | "listAllInstances"

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::app::Cookies;
 use super::response::Code;
 use super::testing::{Answer, Caller, DOCUMENT, PASSWORD, TestApp, TestRequest, observation};
+use crate::auth::reset_token::ResetToken;
 use crate::event_log::memory::Fault;
 use crate::event_log::size::LogSize;
 
@@ -84,6 +85,8 @@ pub(super) struct Fixture {
     instance: InstanceId,
     /// A session of the user that no test uses.
     session: SessionId,
+    /// A reset of the other user's password, if the operation needs one.
+    reset: Option<ResetToken>,
     /// A valid enrolment token.
     token: EnrolmentTokenId,
 }
@@ -116,7 +119,11 @@ impl Fixture {
         }
         let (session, _) = app.start_session(user.id.into()).await;
         let token = app.enrolment_token(user.id).await;
-        Self { app, user, other, backend, instance, session, token }
+        let reset = (operation.id == "resetPassword").then(|| ResetToken::random(other.id));
+        if let Some(reset) = &reset {
+            app.issue_reset(reset).await;
+        }
+        Self { app, user, other, backend, instance, session, token, reset }
     }
 
     fn token(&self, operation: &Operation) -> &str {
@@ -156,6 +163,7 @@ impl Fixture {
             "signUp" => (body["username"], body["email"]) = (json!("eve"), json!("eve@example.org")),
             "signUpBackend" => body["username"] = json!("lab-2"),
             "signInBackend" => body["username"] = json!("lab-1"),
+            "resetPassword" => body["token"] = json!(self.reset.as_ref().unwrap().as_str()),
             _ => {}
         }
         if body.get("instanceId").is_some() {
@@ -350,6 +358,7 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         "createEnrolmentToken",
         "createInstance",
         "enableUser",
+        "issuePasswordReset",
         "resumeInstance",
         "signIn",
         "signInBackend",
@@ -383,6 +392,7 @@ async fn operations_unreadable_event_answers_aggregate_frozen() {
             "signIn" => claim(ClaimKind::Username, "ada"),
             "signUpBackend" => claim(ClaimKind::Backend, "lab-2"),
             "signInBackend" => claim(ClaimKind::Backend, "lab-1"),
+            "resetPassword" => AggregateId::Account(fixture.other.id),
             _ => fixture.session_of(operation),
         };
         fixture.app.log.put_unreadable(&aggregate.to_string(), "unknown variant");

@@ -78,6 +78,11 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     let refused = with_token(&["users", "sign-out", "admin"]).await;
     assert!(refused.code == 1 && refused.err.contains("--yes"), "{refused:?}");
     assert_eq!(with_token(&["users", "sign-out", "admin", "--yes"]).await.code, 0);
+    let reset = parsed(&with_token(&["users", "reset-password", "admin", "--yes", "-o", "json"]).await);
+    let body = json!({ "token": reset["token"], "newPassword": "a new password" });
+    assert_eq!(world.client(0).post("/api/v2/user/password/reset", body).await.status, 200);
+    let login = admin(&world, &["login", "admin"], "a new password\n", &[]).await;
+    assert!(login.code == 0 && login.out.contains("as admin (user)"), "{login:?}");
     let backends = with_token(&["backends", "list"]).await;
     assert!(backends.code == 0 && backends.out.contains("alpha"), "{backends:?}");
     let backend = parsed(&with_token(&["backends", "show", "alpha", "-o", "json"]).await);

@@ -6,6 +6,7 @@ mod change_role;
 mod create;
 mod disable;
 mod erase;
+mod reset_password;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub use change_role::{ChangeRole, RoleRejected};
 pub use create::{AccountExists, CreateAccount};
 pub use disable::{DisableAccount, EnableAccount};
 pub use erase::{EraseAccount, NoSuchAccount};
+pub use reset_password::{InvalidReset, IssuePasswordReset, ResetPassword};
 
 /// The permissions of an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +61,9 @@ pub enum AccountEvent {
     /// The user's password was replaced.
     #[serde(rename = "dockhost.account.password-changed.v1")]
     PasswordChanged(PasswordChanged),
+    /// An administrator let the user set a new password without the old one.
+    #[serde(rename = "dockhost.account.password-reset-issued.v1")]
+    PasswordResetIssued(PasswordResetIssued),
     /// The user's email address or default SSH key was replaced.
     #[serde(rename = "dockhost.account.profile-changed.v1")]
     ProfileChanged(ProfileChanged),
@@ -109,6 +114,16 @@ pub struct RoleChanged {
 pub struct PasswordChanged {
     /// The Argon2id verifier (PHC string) of the new password.
     pub password_verifier: Personal<String>,
+}
+
+/// An administrator let the user set a new password once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordResetIssued {
+    /// Hex of a keyed hash of the secret that the user needs.
+    pub secret_hash: String,
+    /// When it is no longer valid.
+    pub expires_at: Timestamp,
 }
 
 /// The user's email address or default SSH key was replaced; both values as they are from now on.
@@ -194,6 +209,9 @@ pub struct Profile {
     /// Since when and why the account is disabled, if it is.
     #[serde(default)]
     pub disabled: Option<DisabledSince>,
+    /// The reset of the password that is not used yet.
+    #[serde(default)]
+    pub password_reset: Option<PasswordResetIssued>,
 }
 
 /// A disabled account.
@@ -224,6 +242,7 @@ impl Aggregate for Account {
         "d508a6c511168f7059898bf58426de1a889257aa83b07a9d350e322d6cd20b5f",
         "5313ef136880667b5d385d6172979d535b53a34959d9488daf8bd689b3cd281d",
         "21117f3096a1ecc9ee54fcf8528086cf416072ecb9f9a52a312de568c1929353",
+        "d670b1947f6e5f6a66d4c8a9e81df067ee940a33bc35bc8fe998c63dba0f512e",
     ];
 
     fn subject(id: UserId) -> AggregateId {
@@ -238,7 +257,8 @@ impl Aggregate for Account {
         match event {
             AccountEvent::Created(details) => {
                 let (created_at, role) = (meta.time, details.role);
-                self.profile = Some(Profile { details: details.clone(), created_at, role, disabled: None });
+                self.profile =
+                    Some(Profile { details: details.clone(), created_at, role, disabled: None, password_reset: None });
             }
             AccountEvent::RoleChanged(changed) => {
                 if let Some(profile) = &mut self.profile {
@@ -248,6 +268,12 @@ impl Aggregate for Account {
             AccountEvent::PasswordChanged(changed) => {
                 if let Some(profile) = &mut self.profile {
                     profile.details.password_verifier = changed.password_verifier.clone();
+                    profile.password_reset = None;
+                }
+            }
+            AccountEvent::PasswordResetIssued(issued) => {
+                if let Some(profile) = &mut self.profile {
+                    profile.password_reset = Some(issued.clone());
                 }
             }
             AccountEvent::ProfileChanged(changed) => {

@@ -21,6 +21,7 @@ pub mod instances;
 pub mod issue_backend_key;
 mod list;
 pub mod remove_backend;
+pub mod reset_user_password;
 pub mod revoke_backend_key;
 pub mod revoke_enrolment_token;
 pub mod set_backend_capacity;

@@ -10,6 +10,7 @@ pub mod delete_instance;
 pub mod end_session;
 pub mod end_sessions;
 pub mod own_password;
+pub mod reset_password;
 pub mod resume_instance;
 mod sessions;
 pub mod signin;

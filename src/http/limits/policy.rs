@@ -55,8 +55,8 @@ impl Endpoint {
         Some(match (method, route) {
             (&Method::GET | &Method::HEAD, _) => Self::Read,
             (_, "user/signup") => Self::SignUp,
-            // Each checks a password.
-            (_, "user/signin" | "user/me" | "user/me/password") => Self::SignIn,
+            // Each checks a password, or hashes one.
+            (_, "user/signin" | "user/me" | "user/me/password" | "user/password/reset") => Self::SignIn,
             (_, "backend/signup") => Self::BackendSignUp,
             (_, "backend/signin") => Self::BackendSignIn,
             (&Method::POST, "user/instance") => Self::Create,
@@ -216,6 +216,7 @@ mod tests {
     fn endpoint_of_every_route_has_a_limit_but_for_health_and_document() {
         for (method, route, expected) in [
             (Method::POST, "/api/v2/user/signup", Some(Endpoint::SignUp)),
+            (Method::POST, "/api/v2/user/password/reset", Some(Endpoint::SignIn)),
             (Method::POST, "/api/v2/user/instance", Some(Endpoint::Create)),
             (Method::DELETE, "/api/v2/user/instance", Some(Endpoint::Change)),
             (Method::PUT, "/api/v2/user/instance/stop", Some(Endpoint::Change)),

@@ -65,6 +65,8 @@ codes! {
         "Only administrators may do this.";
     AccountDisabled, "account_disabled", FORBIDDEN,
         "An administrator disabled the account.";
+    InvalidResetToken, "invalid_reset_token", FORBIDDEN,
+        "The token of the password reset is not valid, was used, or has expired.";
     WrongPassword, "wrong_password", FORBIDDEN,
         "The current password is wrong.";
     KeyRevoked, "key_revoked", FORBIDDEN,

@@ -13,7 +13,9 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dockhost_domain::account::{CreateAccount, Created, Disabled, DisabledInstances, Role};
+use dockhost_domain::account::{
+    CreateAccount, Created, Disabled, DisabledInstances, IssuePasswordReset, PasswordResetIssued, Role,
+};
 use dockhost_domain::administrators::ChangedBy;
 use dockhost_domain::aggregate::Command;
 use dockhost_domain::backend::{Backend, ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
@@ -39,6 +41,7 @@ use crate::accounts::role::change_role;
 use crate::auth::admission::{Enrolment, SignUp};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
+use crate::auth::reset_token::ResetToken;
 use crate::auth::shares::Shares;
 use crate::auth::token::{Audience, Bearer, Tokens};
 use crate::common::clock;
@@ -47,6 +50,7 @@ use crate::event_log::memory::MemoryLog;
 use crate::event_log::{Delivery, EventLog, Filter};
 use crate::execute::Executor;
 use crate::http::app::{App, Cookies, PASSWORD_SHARE, Settings};
+use crate::http::commands::reset_password::secret_hash;
 use crate::http::dependencies::DependencyCheck;
 use crate::http::limits::RateLimits;
 use crate::http::limits::policy::Policy as LimitPolicy;
@@ -214,6 +218,13 @@ impl TestApp {
     pub async fn disable(&self, user_id: UserId) {
         let disabled = Disabled { reason: None, instances: DisabledInstances::Leave };
         disable(&self.app.executor, user_id, disabled, ChangedBy::Operator, &origin()).await.unwrap();
+    }
+
+    /// An administrator issues a reset of a password.
+    pub async fn issue_reset(&self, token: &ResetToken) {
+        let expires_at = clock::now().after(Duration::from_secs(3600));
+        let issued = PasswordResetIssued { secret_hash: secret_hash(&self.app, token), expires_at };
+        self.app.executor.execute(token.user_id(), origin(), IssuePasswordReset(issued)).await.unwrap();
     }
 
     pub async fn user_with_key(&self, name: &str, ssh_public_key: Option<&str>) -> Caller<UserId> {

@@ -3,6 +3,7 @@
 mod disable;
 mod enable;
 mod list;
+mod reset_password;
 mod role;
 mod show;
 mod sign_out;
@@ -25,6 +26,8 @@ pub enum Users {
     Enable(enable::Enable),
     /// End all sessions of a user.
     SignOut(sign_out::SignOut),
+    /// Print a token with which a user sets a new password, once, within 24 hours.
+    ResetPassword(reset_password::ResetPassword),
 }
 
 impl Users {
@@ -40,6 +43,7 @@ impl Users {
             Self::Disable(disable) => disable.run(stop).await,
             Self::Enable(enable) => enable.run(stop).await,
             Self::SignOut(sign_out) => sign_out.run(stop).await,
+            Self::ResetPassword(reset) => reset.run(stop).await,
         }
     }
 }

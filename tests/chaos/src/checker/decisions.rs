@@ -5,7 +5,7 @@
 
 use dockhost_domain::account::{
     Account, AccountEvent, ChangePassword, ChangeProfile, ChangeRole, CreateAccount, DisableAccount, EnableAccount,
-    EraseAccount,
+    EraseAccount, IssuePasswordReset,
 };
 use dockhost_domain::administrators::{
     AddAdministrator, Administrators, AdministratorsEvent, ChangedBy, RemoveAdministrator,
@@ -61,6 +61,9 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                             ssh_public_key: Some(changed.ssh_public_key.as_ref().and_then(text)),
                         };
                         same(change.decide(state), recorded)
+                    }
+                    AccountEvent::PasswordResetIssued(issued) => {
+                        same(IssuePasswordReset(issued.clone()).decide(state), recorded)
                     }
                     AccountEvent::Disabled(disabled) => same(DisableAccount(disabled.clone()).decide(state), recorded),
                     AccountEvent::Enabled(_) => same(EnableAccount.decide(state), recorded),

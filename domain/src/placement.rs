@@ -271,6 +271,7 @@ mod tests {
             capacity: None,
             issued_key: None,
             is_key_revoked: false,
+            drain: None,
         };
         let of = |machine: &Machine| Candidate::of(backend(1), machine);
         assert_eq!(of(&machine), Candidate::new(backend(1), 4));

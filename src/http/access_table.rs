@@ -65,6 +65,9 @@ fn expected(operation: &str) -> Option<[Access; Caller::ALL.len()]> {
         | "revokeBackendKey"
         | "issueBackendKey"
         | "removeBackend"
+        | "drainBackend"
+        | "undrainBackend"
+        | "getDrain"
         | "listEnrolmentTokens"
         | "createEnrolmentToken"
         | "revokeEnrolmentToken" => ADMINISTRATORS,

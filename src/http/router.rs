@@ -57,6 +57,8 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::set_backend_capacity::put))
         .routes(routes!(admin::cordon_backend::post))
         .routes(routes!(admin::uncordon_backend::post))
+        .routes(routes!(admin::backend_drain::get, admin::drain_backend::post))
+        .routes(routes!(admin::undrain_backend::post))
         .routes(routes!(admin::revoke_backend_key::post))
         .routes(routes!(admin::issue_backend_key::post))
         .routes(routes!(admin::enrolment_tokens::get, admin::create_enrolment_token::post))

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use axum::http::Method;
 use dockhost_domain::aggregate::Aggregate;
+use dockhost_domain::backend::StartDrain;
 use dockhost_domain::ids::{BackendId, EnrolmentTokenId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::{AggregateId, ClaimKind};
@@ -15,6 +16,7 @@ use super::app::Cookies;
 use super::response::Code;
 use super::testing::{Answer, Caller, DOCUMENT, PASSWORD, TestApp, TestRequest, observation};
 use crate::auth::reset_token::ResetToken;
+use crate::common::clock;
 use crate::event_log::memory::Fault;
 use crate::event_log::size::LogSize;
 
@@ -109,6 +111,9 @@ impl Fixture {
         app.connect(backend.id).await;
         let instance = app.running_instance(&user, "web").await;
         app.cordon(backend.id, operation.id == "uncordonBackend").await;
+        if ["undrainBackend", "getDrain"].contains(&&*operation.id) {
+            app.execute(backend.id, StartDrain { deadline: clock::now(), retire: false }).await;
+        }
         if operation.id == "resumeInstance" {
             let stop = app.put("/api/v2/user/instance/stop", json!({ "instanceId": "web" }));
             stop.token(&user.token).header("prefer", "respond-async").send().await;

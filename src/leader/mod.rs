@@ -46,6 +46,7 @@ use crate::execute::Executor;
 use crate::leader::erasure::ErasureProcess;
 use crate::leader::reactions::account_disabled::AccountDisabled;
 use crate::leader::reactions::account_erased::AccountErased;
+use crate::leader::reactions::backend_draining::BackendDraining;
 use crate::leader::reactions::backend_lost::BackendLost;
 use crate::leader::reactions::backend_removed::BackendRemoved;
 use crate::leader::reactions::key_changed::KeyChanged;
@@ -140,6 +141,7 @@ impl Leader {
         roles.start("instances", Leader::serve_instances);
         roles.start("timers", Leader::serve_deadlines);
         roles.start("backend-lost", |leader, cancel| leader.backend_lost().run(cancel));
+        roles.start("backend-draining", |leader, cancel| leader.backend_draining().run(cancel));
         roles.start("backend-removed", |leader, cancel| leader.backend_removed().run(cancel));
         roles.start("key-changed", |leader, cancel| leader.key_changed().run(cancel));
         roles.start("account-disabled", |leader, cancel| leader.account_disabled().run(cancel));
@@ -216,6 +218,17 @@ impl Leader {
             log: Arc::clone(&self.log),
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
+            assignments: self.assignments.clone(),
+            policy: self.policy,
+        }
+    }
+
+    fn backend_draining(&self) -> BackendDraining {
+        BackendDraining {
+            log: Arc::clone(&self.log),
+            executor: Arc::clone(&self.executor),
+            follower: Arc::clone(&self.follower),
+            keyring: Arc::clone(self.log.keyring()),
             assignments: self.assignments.clone(),
             policy: self.policy,
         }

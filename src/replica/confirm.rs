@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(compare(&state, HERE, &assignment(1, 1, DesiredState::Stopped)), Comparison::Obsolete);
         assert_eq!(compare(&state, HERE, &assignment(1, 2, DesiredState::Running)), Comparison::StateTooOld);
         assert_eq!(compare(&state, HERE, &assignment(2, 1, DesiredState::Running)), Comparison::StateTooOld);
-        let deletion = ChangeRequested { instance_id: INSTANCE, generation: 2, deadline };
+        let deletion = ChangeRequested { instance_id: INSTANCE, generation: 2, deadline, reason: None };
         state.evolve(&TenancyEvent::DeleteRequested(deletion), &meta);
         assert_eq!(compare(&state, HERE, &running), Comparison::Obsolete, "deleted since");
     }

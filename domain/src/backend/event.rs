@@ -6,6 +6,7 @@ use crate::ids::EnrolmentTokenId;
 use crate::names::Username;
 use crate::personal::Personal;
 use crate::reported::BackendAddress;
+use crate::timestamp::Timestamp;
 use crate::wire::Heartbeat;
 
 /// A backend's events.
@@ -39,6 +40,15 @@ pub enum BackendEvent {
     /// An administrator issued another API key.
     #[serde(rename = "dockhost.backend.key-issued.v1")]
     KeyIssued(KeyIssued),
+    /// An administrator drains it, and so cordons it.
+    #[serde(rename = "dockhost.backend.drain-started.v1")]
+    DrainStarted(DrainStarted),
+    /// Nothing is left to stop, or the deadline has passed.
+    #[serde(rename = "dockhost.backend.drain-ended.v1")]
+    DrainEnded(DrainEnded),
+    /// An administrator undid the drain.
+    #[serde(rename = "dockhost.backend.drain-cancelled.v1")]
+    DrainCancelled(DrainCancelled),
     /// An administrator removed it from the fleet.
     #[serde(rename = "dockhost.backend.removed.v1")]
     Removed(Removed),
@@ -164,6 +174,29 @@ pub struct KeyIssued {
     /// The version of the new key.
     pub key_version: u32,
 }
+
+/// An administrator drains the backend: what runs on it is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainStarted {
+    /// Until when its instances must have stopped.
+    pub deadline: Timestamp,
+    /// Whether it is removed once it has no instances.
+    pub retire: bool,
+}
+
+/// The leader ended the drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainEnded {
+    /// How many instances have not stopped.
+    pub left: u32,
+}
+
+/// An administrator undid the drain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainCancelled {}
 
 /// An administrator removed the backend from the fleet, for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod approve;
 mod cordon;
+mod drain;
 mod enrol;
 mod event;
 mod mark_connected;
@@ -22,10 +23,11 @@ use crate::timestamp::Timestamp;
 
 pub use approve::ApproveBackend;
 pub use cordon::ChangeCordon;
+pub use drain::{CancelDrain, Drain, EndDrain, StartDrain};
 pub use enrol::{BackendExists, EnrolBackend};
 pub use event::{
-    Approved, BackendEvent, CapacitySet, Connected, Cordoned, Enrolled, KeyIssued, KeyRevoked, Lost, Removed,
-    Uncordoned, UsedToken,
+    Approved, BackendEvent, CapacitySet, Connected, Cordoned, DrainCancelled, DrainEnded, DrainStarted, Enrolled,
+    KeyIssued, KeyRevoked, Lost, Removed, Uncordoned, UsedToken,
 };
 pub use mark_connected::{MarkConnected, NotEnrolled};
 pub use mark_lost::MarkLost;
@@ -90,6 +92,9 @@ pub struct Machine {
     /// Whether its last key is revoked.
     #[serde(default)]
     pub is_key_revoked: bool,
+    /// The drain that was not undone; the backend is cordoned while there is one.
+    #[serde(default)]
+    pub drain: Option<Drain>,
 }
 
 impl Machine {
@@ -144,6 +149,7 @@ impl Aggregate for Backend {
         "b6d7a35a3f6a953ad0ead85f67a5903f4246e95ef98ff3c36dc4f3bd54d55e9f",
         "b41c2d92b3644810898be6ddce52bf34ef451f373af4f7b4af87032f9c7fab8c",
         "1a6dc4236842cc5b6bff9387071348dd7e0954c5c81dc62a351a45ff14e58857",
+        "cf3f4f136d048b4c93aba309692cca630b588bf74176fe6e71a45689276b8ef5",
     ];
 
     fn subject(id: BackendId) -> AggregateId {
@@ -172,6 +178,7 @@ impl Aggregate for Backend {
                     capacity: None,
                     issued_key: None,
                     is_key_revoked: false,
+                    drain: None,
                 });
             }
             (BackendEvent::Connected(info), Some(machine)) => {
@@ -180,7 +187,23 @@ impl Aggregate for Backend {
             }
             (BackendEvent::Lost(_), Some(machine)) => machine.connection = ConnectionState::Lost,
             (BackendEvent::Cordoned(_), Some(machine)) => machine.is_cordoned = true,
-            (BackendEvent::Uncordoned(_), Some(machine)) => machine.is_cordoned = false,
+            (BackendEvent::Uncordoned(_), Some(machine)) => {
+                machine.is_cordoned = false;
+                machine.drain = None;
+            }
+            (BackendEvent::DrainStarted(started), Some(machine)) => {
+                machine.drain = Some(Drain::started(started, meta.time, machine.drain, machine.is_cordoned));
+                machine.is_cordoned = true;
+            }
+            (BackendEvent::DrainEnded(_), Some(machine)) => {
+                if let Some(drain) = &mut machine.drain {
+                    drain.ended_at = Some(meta.time);
+                }
+            }
+            (BackendEvent::DrainCancelled(_), Some(machine)) => {
+                machine.is_cordoned &= machine.drain.is_none_or(|drain| drain.was_cordoned);
+                machine.drain = None;
+            }
             (BackendEvent::Approved(approved), Some(machine)) => {
                 machine.admission = Admission::Approved;
                 machine.capacity = Some(approved.max_containers);

@@ -32,6 +32,9 @@ pub enum ChangeRejected {
     /// It can't be resumed while the account is disabled.
     #[error("the account is disabled")]
     Suspended,
+    /// It must not be resumed. Not decided here, but by whoever knows the backends.
+    #[error("an administrator drains the backend of the instance; it can be resumed if that is undone")]
+    BackendDrained,
     /// It is being deleted.
     #[error("the instance is being deleted")]
     Deleting,
@@ -85,7 +88,8 @@ impl Command for ChangeInstance {
         if instance.desired == self.to && !failed {
             return Ok(None);
         }
-        let request = |within| ChangeRequested { instance_id, generation, deadline: self.now.after(within) };
+        let request =
+            |within| ChangeRequested { instance_id, generation, deadline: self.now.after(within), reason: None };
         Ok(Some(match self.to {
             DesiredState::Running => TenancyEvent::ResumeRequested(request(self.policy.resume_within)),
             DesiredState::Stopped => TenancyEvent::StopRequested(request(self.policy.stop_within)),

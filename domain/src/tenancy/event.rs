@@ -143,6 +143,27 @@ pub struct ChangeRequested {
     pub generation: u32,
     /// When the desired state must be reached.
     pub deadline: Timestamp,
+    /// Why it was stopped, if its user did not request it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<StopReason>,
+}
+
+/// Why an instance was stopped without its user's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReason {
+    /// An administrator drains its backend.
+    BackendDrained,
+}
+
+impl StopReason {
+    /// The reason for the instance's owner.
+    #[must_use]
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::BackendDrained => "stopped because an administrator drains its backend",
+        }
+    }
 }
 
 /// The desired state could not be reached.

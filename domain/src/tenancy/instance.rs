@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    ChangeRequested, DeletionOutcome, PlacementFailure, RecordedObservation, ReportPosition, Requested, TenancyEvent,
+    ChangeRequested, DeletionOutcome, PlacementFailure, RecordedObservation, ReportPosition, Requested, StopReason,
+    TenancyEvent,
 };
 use super::progress::{OperationKind, Progress};
 use crate::aggregate::Meta;
@@ -53,6 +54,9 @@ pub struct Instance {
     pub pending_removals: BTreeMap<BackendId, u32>,
     /// The position of the last report that was applied.
     pub last_report: Option<ReportPosition>,
+    /// Why it was stopped, if its user did not request it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<StopReason>,
 }
 
 /// The stay of an instance on one backend.
@@ -99,6 +103,7 @@ impl Instance {
             placement_failures: Vec::new(),
             pending_removals: BTreeMap::new(),
             last_report: None,
+            stop_reason: None,
         }
     }
 
@@ -183,6 +188,7 @@ impl Instance {
     ) {
         self.desired = desired;
         self.generation = requested.generation;
+        self.stop_reason = requested.reason;
         let (operation, deadline) = (Some(meta.id.into()), requested.deadline);
         self.progress = Progress::Pending { operation_kind, operation, deadline };
     }

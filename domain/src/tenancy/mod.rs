@@ -10,6 +10,7 @@ mod backend_removed;
 mod change;
 mod close;
 mod deadline;
+mod drain;
 pub mod event;
 mod failure;
 mod instance;
@@ -43,6 +44,7 @@ pub use backend_removed::HandleBackendRemoved;
 pub use change::{ChangeInstance, ChangeRejected};
 pub use close::CloseTenancy;
 pub use deadline::{DeadlineRejected, HandleDeadline};
+pub use drain::{DrainStep, StopForDrain};
 pub use event::{Idempotency, ReportPosition, TenancyEvent};
 pub use instance::{Instance, LastObservation, Placement};
 pub use invariants::check_invariants;
@@ -195,6 +197,7 @@ impl Aggregate for Tenancy {
         "042bc5b8d1875f2dd0b2035fb7e60dca6d29dadd3b67919fdfa774a4c4b53937",
         "33d5ddebc1776392c93a3e4e6315ca4d58cc0d5a5e622e3cd1f15cfb79d3a30b",
         "70946a39833c65a790e15878253e4100e1c2d6726a7102d3f954997daec08539",
+        "8f0360c480f8f213b1771114719c5e2ef28cd9c6bf13de982a6e293e14214f2a",
     ];
 
     fn subject(id: UserId) -> AggregateId {

@@ -1,6 +1,6 @@
 //! The document of one backend. Personal values are plain, and `null` once the principal is erased.
 
-use dockhost_domain::backend::ConnectionState;
+use dockhost_domain::backend::{ConnectionState, Drain};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
@@ -44,6 +44,9 @@ pub struct BackendDocument {
     /// Since when an administrator keeps new instances away from it; `None` unless one does.
     #[serde(default)]
     pub cordoned_at: Option<Timestamp>,
+    /// The drain that was not undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
     /// Since when its API key is revoked; `None` unless it is.
     #[serde(default)]
     pub key_revoked_at: Option<Timestamp>,

@@ -1,6 +1,6 @@
 //! The fold of `backends`.
 
-use dockhost_domain::backend::{BackendEvent, ConnectionState};
+use dockhost_domain::backend::{BackendEvent, ConnectionState, Drain};
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::BackendId;
@@ -34,6 +34,7 @@ impl ReadModel for Backends {
                 requested_max_containers: enrolled.max_containers,
                 awaits_approval: enrolled.awaits_approval,
                 cordoned_at: None,
+                drain: None,
                 key_revoked_at: None,
                 removed_at: None,
                 status: ConnectionState::Enrolled,
@@ -65,7 +66,23 @@ impl ReadModel for Backends {
                 ..backend
             }),
             BackendEvent::Cordoned(_) => document.map(|backend| BackendDocument { cordoned_at: Some(time), ..backend }),
-            BackendEvent::Uncordoned(_) => document.map(|backend| BackendDocument { cordoned_at: None, ..backend }),
+            BackendEvent::Uncordoned(_) => {
+                document.map(|backend| BackendDocument { cordoned_at: None, drain: None, ..backend })
+            }
+            BackendEvent::DrainStarted(started) => document.map(|backend| BackendDocument {
+                drain: Some(Drain::started(started, time, backend.drain, backend.cordoned_at.is_some())),
+                cordoned_at: backend.cordoned_at.or(Some(time)),
+                ..backend
+            }),
+            BackendEvent::DrainEnded(_) => document.map(|backend| BackendDocument {
+                drain: backend.drain.map(|drain| Drain { ended_at: Some(time), ..drain }),
+                ..backend
+            }),
+            BackendEvent::DrainCancelled(_) => document.map(|backend| BackendDocument {
+                cordoned_at: backend.cordoned_at.filter(|_| backend.drain.is_none_or(|drain| drain.was_cordoned)),
+                drain: None,
+                ..backend
+            }),
             BackendEvent::Approved(approved) => document.map(|backend| BackendDocument {
                 awaits_approval: false,
                 max_containers: approved.max_containers,
@@ -88,7 +105,10 @@ mod tests {
     use super::*;
     use crate::model::Folded;
     use crate::testing::events::{at, awaiting_approval, backend, connected, enrolled, lost, uuid};
-    use dockhost_domain::backend::{Approved, CapacitySet, Cordoned, KeyIssued, KeyRevoked, Removed, Uncordoned};
+    use dockhost_domain::backend::{
+        Approved, CapacitySet, Cordoned, DrainCancelled, DrainEnded, DrainStarted, KeyIssued, KeyRevoked, Removed,
+        Uncordoned,
+    };
     use serde_json::json;
 
     fn after(events: &[(u64, BackendEvent)]) -> BackendDocument {
@@ -124,12 +144,21 @@ mod tests {
         events.push((5, BackendEvent::CapacitySet(CapacitySet { max_containers: 5 })));
         let machine = after(&events);
         assert_eq!((machine.cordoned_at, machine.max_containers, machine.requested_max_containers), (None, 5, 8));
-        events.push((6, BackendEvent::KeyRevoked(KeyRevoked { key_version: 1 })));
-        assert_eq!(after(&events).key_revoked_at, Some(at(6)));
-        events.push((7, BackendEvent::KeyIssued(KeyIssued { key_version: 2 })));
-        events.push((8, BackendEvent::Removed(Removed { forced: false })));
+        events.push((6, BackendEvent::DrainStarted(DrainStarted { deadline: at(60), retire: true })));
         let machine = after(&events);
-        assert_eq!((machine.key_revoked_at, machine.removed_at), (None, Some(at(8))));
+        let drain = machine.drain.unwrap();
+        assert_eq!((machine.cordoned_at, drain.deadline, drain.retire), (Some(at(6)), at(60), true));
+        events.push((7, BackendEvent::DrainEnded(DrainEnded { left: 0 })));
+        assert_eq!(after(&events).drain.unwrap().ended_at, Some(at(7)));
+        events.push((8, BackendEvent::DrainCancelled(DrainCancelled {})));
+        let machine = after(&events);
+        assert_eq!((machine.cordoned_at, machine.drain), (None, None));
+        events.push((9, BackendEvent::KeyRevoked(KeyRevoked { key_version: 1 })));
+        assert_eq!(after(&events).key_revoked_at, Some(at(9)));
+        events.push((10, BackendEvent::KeyIssued(KeyIssued { key_version: 2 })));
+        events.push((11, BackendEvent::Removed(Removed { forced: false })));
+        let machine = after(&events);
+        assert_eq!((machine.key_revoked_at, machine.removed_at), (None, Some(at(11))));
     }
 
     #[test]

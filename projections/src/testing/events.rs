@@ -165,7 +165,7 @@ pub(crate) fn observed(id: u64, placement: u32, generation: u32, phase: Phase) -
 }
 
 fn change(id: u64, generation: u32) -> ChangeRequested {
-    ChangeRequested { instance_id: instance(id), generation, deadline: at(1_000_002) }
+    ChangeRequested { instance_id: instance(id), generation, deadline: at(1_000_002), reason: None }
 }
 
 pub(crate) fn stop(id: u64, generation: u32) -> TenancyEvent {

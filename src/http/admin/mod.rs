@@ -6,6 +6,7 @@
 
 pub mod approve_backend;
 pub mod backend;
+pub mod backend_drain;
 mod backend_view;
 pub mod backends;
 mod change_backend;
@@ -13,6 +14,7 @@ pub mod change_role;
 pub mod cordon_backend;
 pub mod create_enrolment_token;
 pub mod disable_user;
+pub mod drain_backend;
 pub mod enable_user;
 pub mod end_user_sessions;
 mod enrolment_token_view;
@@ -26,6 +28,7 @@ pub mod revoke_backend_key;
 pub mod revoke_enrolment_token;
 pub mod set_backend_capacity;
 pub mod uncordon_backend;
+pub mod undrain_backend;
 pub mod user;
 mod user_view;
 pub mod users;

@@ -6,23 +6,20 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::backend::{Backend, RemoveBackend, RemoveRejected};
-use dockhost_domain::claim::ReleaseClaim;
+use dockhost_domain::backend::RemoveRejected;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::BackendId;
-use dockhost_domain::session::CloseSessions;
-use dockhost_domain::subject::{ClaimId, ClaimKind};
 use dockhost_projections::backends::Backends;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::change_backend::backend_id;
-use crate::execute::{Batch, ExecuteError};
+use crate::accounts::remove_backend::remove_backend;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{CurrentAdmin, Path, Query};
 use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, error_responses};
-use crate::http::response::error::{from_execute, impossible};
+use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
 
 /// How to remove it.
@@ -83,28 +80,12 @@ pub async fn delete(
     Query(RemoveBackendParameters { force }): Query<RemoveBackendParameters>,
 ) -> Result<Reply<RemovedBackend>, ApiError> {
     let id = backend_id(&backend)?;
-    let known = app.executor.state::<Backend>(id).await?;
-    let username = known.state.machine.as_ref().and_then(|machine| machine.details.username.plain().cloned());
-    let claim = username.map(|name| app.keyring.claim(ClaimKind::Backend, name.as_str()));
     let origin = app.origin(Actor::Admin(admin));
-    let sequence = app.executor.execute_batch(&origin, |batch| decide(batch, id, force, claim)).await?;
+    let sequence = remove_backend(&app.executor, &app.keyring, id, force, &origin)
+        .await
+        .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
     app.wait_until_projected::<Backends>(sequence).await;
     Ok(Reply::ok("the backend is removed", RemovedBackend { id }).position(app.position(sequence)))
-}
-
-/// The removal, the release of the name, and the end of the sessions.
-async fn decide(mut batch: Batch, id: BackendId, force: bool, claim: Option<ClaimId>) -> Result<Batch, ApiError> {
-    let remove = batch.decide(id, &RemoveBackend { force }).await;
-    remove.map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
-    if let Some(claim) = claim {
-        match batch.decide(claim, &ReleaseClaim { owner: id.into() }).await {
-            // It was released, and another backend has it.
-            Ok(()) | Err(ExecuteError::Rejected(_)) => {}
-            Err(error) => return Err(from_execute(error, impossible)),
-        }
-    }
-    batch.decide(id.into(), &CloseSessions).await.map_err(|error| from_execute(error, |never| match never {}))?;
-    Ok(batch)
 }
 
 #[cfg(test)]

@@ -223,7 +223,7 @@ mod tests {
         let (backend, key) = (&answer.data()["backend"], answer.data()["DOCKHOST_API_KEY"].as_str().unwrap());
         let expected = json!({
             "id": backend["id"], "username": "lab-1", "status": "enrolled", "labName": "Room 1.07",
-            "operatingSystem": null, "maxContainers": 3, "requestedMaxContainers": 3, "cordoned": false, "keyRevoked": false, "address": null, "runtime": null, "agentVersion": null,
+            "operatingSystem": null, "maxContainers": 3, "requestedMaxContainers": 3, "cordoned": false, "drain": null, "keyRevoked": false, "address": null, "runtime": null, "agentVersion": null,
             "createdAt": backend["createdAt"],
         });
         assert_eq!(backend, &expected);

@@ -20,6 +20,7 @@ use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply};
 use crate::http::views::Instance;
+use crate::replica::fleet::Fleet;
 
 /// The instance that a command is for.
 #[derive(Deserialize, garde::Validate, ToSchema)]
@@ -35,7 +36,7 @@ pub struct InstanceRequest {
 error_responses!(
     /// Error answers of stop and resume.
     pub ChangeErrors: CALLER_OF_COMMAND, BODY, COMMAND,
-    &[Code::NotFound, Code::AccountDisabled, Code::InstanceDeleting, Code::InstanceFailed, Code::OperationFailed]
+    &[Code::NotFound, Code::AccountDisabled, Code::InstanceDeleting, Code::InstanceFailed, Code::BackendDraining, Code::OperationFailed]
 );
 
 /// The instance of this id or name.
@@ -57,6 +58,7 @@ async fn execute(
     origin: Origin,
     instance: InstanceRef,
     (to, policy): (DesiredState, Policy),
+    fleet: Arc<Fleet>,
 ) -> Result<(InstanceId, Executed<Tenancy>), ExecuteError<ChangeRejected>> {
     let class = ChangeInstance::class_of(to);
     let found = Arc::new(Mutex::new(None));
@@ -68,6 +70,9 @@ async fn execute(
         };
         let id = id.ok_or(ChangeRejected::NotFound)?;
         *decided_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        if to == DesiredState::Running && is_drained(&fleet, state.instance(id)) {
+            return Err(ChangeRejected::BackendDrained);
+        }
         ChangeInstance { instance_id: id, to, now: clock::now(), policy }.decide(state)
     };
     let done = executor.execute_with(user_id, origin, class, decide).await?;
@@ -80,9 +85,18 @@ fn rejected(rejection: &ChangeRejected) -> ApiError {
     match rejection {
         ChangeRejected::NotFound => ApiError::not_found("instance"),
         ChangeRejected::Suspended => ApiError::new(Code::AccountDisabled, message),
+        ChangeRejected::BackendDrained => ApiError::new(Code::BackendDraining, message),
         ChangeRejected::Deleting => ApiError::new(Code::InstanceDeleting, message),
         ChangeRejected::NeverCreated => ApiError::new(Code::InstanceFailed, message),
     }
+}
+
+/// Whether an administrator drains the instance's backend, so that it must not be resumed. A resume that slips through, because
+/// this replica does not know of the drain yet, is stopped again.
+fn is_drained(fleet: &Fleet, instance: Option<&tenancy::Instance>) -> bool {
+    let placement = instance.and_then(|instance| instance.current_placement.as_ref());
+    let machine = placement.and_then(|placement| fleet.machine(placement.backend_id));
+    machine.is_some_and(|machine| machine.drain.is_some())
 }
 
 /// The operation under way, if any.
@@ -108,7 +122,7 @@ const fn reached(state: DesiredState, view: &Instance) -> &'static str {
 /// Changes the desired state of an instance, waits for the outcome, and answers.
 ///
 /// # Errors
-/// `not_found`, `instance_deleting`, `instance_failed`, `operation_failed`, and those of the log.
+/// `not_found`, `instance_deleting`, `instance_failed`, `backend_draining`, `operation_failed`, and those of the log.
 pub async fn change(
     app: &App,
     user_id: UserId,
@@ -117,7 +131,8 @@ pub async fn change(
     wait: Wait,
 ) -> Result<Reply<Instance>, ApiError> {
     let (origin, policy) = (app.origin(Actor::User(user_id)), app.settings.policy);
-    let (instance_id, done) = execute(&app.executor, user_id, origin, reference(id_or_name)?, (to, policy))
+    let fleet = Arc::clone(app.follower.fleet());
+    let (instance_id, done) = execute(&app.executor, user_id, origin, reference(id_or_name)?, (to, policy), fleet)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
     let pending = done.current.state.instance(instance_id).and_then(pending_operation);
@@ -183,7 +198,8 @@ mod tests {
             app.report(user.id, old, ReportKind::InstanceDeleted).await;
             let new = app.running_instance(&user, "web").await;
             let (origin, instance) = (app.app.origin(Actor::User(user.id)), InstanceRef::Name("web".parse().unwrap()));
-            let (changed, done) = execute(&other, user.id, origin, instance, (to, Policy::default())).await.unwrap();
+            let (with, fleet) = ((to, Policy::default()), Arc::clone(app.app.follower.fleet()));
+            let (changed, done) = execute(&other, user.id, origin, instance, with, fleet).await.unwrap();
             assert_eq!((changed, done.stored.is_some()), (new, true), "{to:?}");
             assert_eq!(done.current.state.instance(new).unwrap().desired, to);
             delete(&app, &user, &new.to_string()).await;

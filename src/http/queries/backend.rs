@@ -62,7 +62,7 @@ mod tests {
         let before = get().await;
         let mut expected = json!({
             "id": backend.id.to_string(), "username": "lab-1", "status": "enrolled", "labName": null,
-            "operatingSystem": null, "maxContainers": 500, "requestedMaxContainers": 500, "cordoned": false, "keyRevoked": false,
+            "operatingSystem": null, "maxContainers": 500, "requestedMaxContainers": 500, "cordoned": false, "drain": null, "keyRevoked": false,
             "address": null, "runtime": null, "agentVersion": null,
             "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null, "load": null,
             "memory": null, "clockAheadMs": null, "machine": { "engine": null, "image": null, "isolation": null },

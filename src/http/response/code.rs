@@ -93,6 +93,8 @@ codes! {
         "This is the last administrator; make another one first.";
     NotCordoned, "not_cordoned", CONFLICT,
         "The backend may be given instances; cordon it before it is removed, or use `force`.";
+    BackendDraining, "backend_draining", CONFLICT,
+        "An administrator drains the backend of the instance, so the instance can't be resumed.";
     TokenUsed, "token_used", CONFLICT,
         "A backend was registered with this enrolment token.";
     TooManyTokens, "too_many_tokens", CONFLICT,

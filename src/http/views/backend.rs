@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use dockhost_domain::backend::{Admission, Connected, ConnectionState, Machine};
+use dockhost_domain::backend::{Admission, Connected, ConnectionState, Drain, Machine};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::reported::{BackendAddress, ShortText};
@@ -34,6 +34,9 @@ pub struct Backend {
     requested_max_containers: u32,
     /// Whether an administrator keeps new instances away from it. Those that are on it can be stopped, resumed and deleted.
     cordoned: bool,
+    /// The drain that was not undone; `GET …/drain` shows how far it is.
+    #[schema(required)]
+    drain: Option<BackendDrain>,
     /// Whether an administrator revoked the key of its agent.
     key_revoked: bool,
     /// Where clients reach the ports of its containers.
@@ -46,6 +49,28 @@ pub struct Backend {
     agent_version: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+}
+
+/// A drain.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct BackendDrain {
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    deadline: Timestamp,
+    /// When nothing was left, or the deadline passed.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    ended_at: Option<Timestamp>,
+    /// Whether the backend is removed as soon as it has no instances.
+    retire: bool,
+}
+
+impl From<Drain> for BackendDrain {
+    fn from(drain: Drain) -> Self {
+        let Drain { started_at, deadline, ended_at, retire, was_cordoned: _ } = drain;
+        Self { started_at, deadline, ended_at, retire }
+    }
 }
 
 /// - `pending`: it gets no instances before an administrator approves it. Its agent may connect.
@@ -99,6 +124,7 @@ impl Backend {
             max_containers: machine.max_containers().min(heartbeats.now(id).max_containers.unwrap_or(u32::MAX)),
             requested_max_containers: details.max_containers,
             cordoned: machine.is_cordoned,
+            drain: machine.drain.map(BackendDrain::from),
             key_revoked: machine.is_key_revoked,
             address: agent.and_then(Connected::valid_address).map(String::from),
             runtime: agent.and_then(|agent| valid::<ShortText>(&agent.runtime)),
@@ -122,6 +148,7 @@ impl Backend {
             max_containers: document.max_containers.min(said.max_containers.unwrap_or(u32::MAX)),
             requested_max_containers: document.requested_max_containers,
             cordoned: document.cordoned_at.is_some(),
+            drain: document.drain.map(BackendDrain::from),
             key_revoked: document.key_revoked_at.is_some(),
             address: document.address.as_deref().and_then(valid::<BackendAddress>),
             runtime: document.runtime.as_deref().and_then(valid::<ShortText>),

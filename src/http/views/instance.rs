@@ -2,7 +2,7 @@
 
 use dockhost_domain::backend::Machine;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
-use dockhost_domain::tenancy::event::{PlacementFailure, RecordedObservation};
+use dockhost_domain::tenancy::event::{PlacementFailure, RecordedObservation, StopReason};
 use dockhost_domain::tenancy::{self, Progress, Status};
 use dockhost_domain::timestamp::Timestamp;
 use serde::Serialize;
@@ -55,6 +55,10 @@ pub struct Instance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     failure: Option<Vec<BackendReason>>,
+    /// Why it was stopped, if you did not request it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false)]
+    stop_reason: Option<&'static str>,
     /// When the backend's last heartbeat arrived; only while the status is `unreachable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime)]
@@ -157,6 +161,7 @@ impl Instance {
             created_at: instance.created_at,
             last_activity: instance.last_activity,
             failure,
+            stop_reason: instance.stop_reason.map(StopReason::explain),
             last_seen: heartbeat.map(|heartbeat| heartbeat.received_at),
             stale: None,
         }
@@ -234,6 +239,7 @@ mod tests {
             capacity: None,
             issued_key: None,
             is_key_revoked: false,
+            drain: None,
         }
     }
 

@@ -162,7 +162,7 @@ pub fn observed_until(generation: u32, phase: Phase, sequence: u64, deadline: Op
 }
 
 pub fn change_requested(generation: u32, deadline: i64) -> ChangeRequested {
-    ChangeRequested { instance_id: WEB, generation, deadline: at(deadline) }
+    ChangeRequested { instance_id: WEB, generation, deadline: at(deadline), reason: None }
 }
 
 /// A failure of [`WEB`] that keeps its placement, by a report or a deadline.

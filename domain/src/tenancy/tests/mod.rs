@@ -8,6 +8,7 @@ mod backend_removed;
 mod change;
 mod close;
 mod deadline;
+mod drain;
 pub(super) mod fixtures;
 mod interleavings;
 mod operation;

@@ -2,12 +2,14 @@
 
 mod approve;
 mod capacity;
+mod drain;
 mod list;
 mod one;
 mod remove;
 mod show;
 
 use clap::Subcommand;
+use reqwest::Method;
 use tokio_util::sync::CancellationToken;
 
 use one::OneBackend;
@@ -27,6 +29,14 @@ pub enum Backends {
     Cordon(OneBackend),
     /// Let a backend take new instances again.
     Uncordon(OneBackend),
+    /// Cordon a backend and stop what runs on it.
+    Drain(drain::Drain),
+    /// Show how far the drain of a backend is.
+    DrainStatus(OneBackend),
+    /// Undo a drain or a retirement; what was stopped stays stopped.
+    Undrain(OneBackend),
+    /// Drain a backend, and remove it as soon as it has no instances.
+    Retire(drain::Drain),
     /// Revoke a backend's API key and close its connections.
     Revoke(OneBackend),
     /// Issue another API key, in place of the current one, and print it.
@@ -48,6 +58,10 @@ impl Backends {
             Self::Capacity(capacity) => capacity.run().await,
             Self::Cordon(backend) => backend.post("/cordon").await,
             Self::Uncordon(backend) => backend.post("/uncordon").await,
+            Self::Drain(drain) => drain.run(false).await,
+            Self::DrainStatus(backend) => backend.send(Method::GET, "/drain", |request| request).await,
+            Self::Undrain(backend) => backend.post("/undrain").await,
+            Self::Retire(drain) => drain.run(true).await,
             Self::Revoke(backend) => backend.post("/revoke").await,
             Self::Key(backend) => backend.post("/key").await,
             Self::Remove(remove) => remove.run(stop).await,

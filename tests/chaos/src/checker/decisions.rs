@@ -12,8 +12,8 @@ use dockhost_domain::administrators::{
 };
 use dockhost_domain::aggregate::{Aggregate, Command};
 use dockhost_domain::backend::{
-    ApproveBackend, Backend, BackendEvent, ChangeCordon, EnrolBackend, IssueKey, MarkConnected, MarkLost,
-    RemoveBackend, RevokeKey, SetCapacity,
+    ApproveBackend, Backend, BackendEvent, CancelDrain, ChangeCordon, EndDrain, EnrolBackend, IssueKey, MarkConnected,
+    MarkLost, RemoveBackend, RevokeKey, SetCapacity, StartDrain,
 };
 use dockhost_domain::claim::{Claim, ClaimEvent, ReleaseClaim, TakeClaim};
 use dockhost_domain::enrolment::{
@@ -29,10 +29,13 @@ use dockhost_domain::session::{
     CloseSessions, EndSessions, ResumeSessions, RevokeSession, SessionEvent, Sessions, StartSession, SuspendSessions,
 };
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::event::{DeletionOutcome, FailureReason, PlacementFailure, RecordedError};
+use dockhost_domain::tenancy::event::{
+    ChangeRequested, DeletionOutcome, FailureReason, PlacementFailure, RecordedError, StopReason,
+};
 use dockhost_domain::tenancy::{
     ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline, HandleReport, Policy,
-    ReportPosition, RequestInstance, ResumeTenancy, SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
+    ReportPosition, RequestInstance, ResumeTenancy, StopForDrain, SuspendTenancy, Tenancy, TenancyEvent,
+    check_invariants,
 };
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
@@ -132,6 +135,16 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                     }
                     BackendEvent::KeyRevoked(_) => same(RevokeKey.decide(state), recorded),
                     BackendEvent::KeyIssued(_) => same(IssueKey.decide(state), recorded),
+                    BackendEvent::DrainStarted(started) => {
+                        let command = StartDrain { deadline: started.deadline, retire: started.retire };
+                        same(command.decide(state), recorded)
+                    }
+                    BackendEvent::DrainEnded(ended) => {
+                        let drain = state.machine.as_ref().and_then(|machine| machine.drain);
+                        let started_at = drain.map_or(logged.recorded.envelope.meta.time, |drain| drain.started_at);
+                        same(EndDrain { started_at, left: ended.left }.decide(state), recorded)
+                    }
+                    BackendEvent::DrainCancelled(_) => same(CancelDrain.decide(state), recorded),
                     BackendEvent::Removed(removed) => {
                         same(RemoveBackend { force: removed.forced }.decide(state), recorded)
                     }
@@ -324,6 +337,14 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
             let report = Report { instance_id, user_id: user, placement, generation, kind };
             let command = HandleReport { backend_id, report, position: observed.report, facts: facts(None) };
             same(command.decide(state), recorded)
+        }
+        TenancyEvent::StopRequested(ChangeRequested { reason: Some(StopReason::BackendDrained), .. }) => {
+            let Some(placement) = instance.and_then(|instance| instance.current_placement.as_ref()) else {
+                return Err("the instance has no backend".to_owned());
+            };
+            let backend_id = placement.backend_id;
+            let stop = StopForDrain { backend_id, instance_id, now, policy: Policy::default() };
+            same(stop.decide(state), recorded)
         }
         TenancyEvent::StopRequested(_) => change(DesiredState::Stopped),
         TenancyEvent::ResumeRequested(_) => change(DesiredState::Running),

@@ -95,6 +95,8 @@ async fn export_interrupted_is_unfinished_and_resumes() {
     assert!(busy.to_string().contains("another export is writing"), "{busy}");
 
     drop(release);
+    // Until its thread ends, it has a file open, perhaps the one that is written here.
+    while waiting.recv().await.is_some() {}
     fs::write(cut.path().join("events-000000000201.jsonl.zst.tmp"), "half a file").unwrap();
     let (finished, _) = wait_until("the directory is free", DEADLINE, async || {
         export(&js(&live), options(cut.path(), 100), Box::new(|_, _| {})).await.map_err(|error| format!("{error:#}"))

@@ -400,7 +400,8 @@ async fn model_of_a_newer_fold_version_stops_alone_and_names_the_remedy() {
                 return Err(answer.body.to_string());
             }
             assert_eq!(stopped["run"], "dockhost rebuild --projection users");
-            assert!(stopped["why"].as_str().unwrap().contains("have fold version 2"), "{stopped}");
+            let newer = format!("have fold version {}", NextUsers::FOLD_VERSION);
+            assert!(stopped["why"].as_str().unwrap().contains(&newer), "{stopped}");
             assert_eq!((answer.status, &answer.body["status"]), (200, &json!("degraded")), "{answer:?}");
             Ok(())
         })

@@ -29,6 +29,9 @@ use crate::sealing::Keyring;
 /// For so long after the start a replica may not know of it, and place or resume an instance there.
 const SETTLING_TIME: Duration = Duration::from_secs(5);
 
+/// How often a retired backend is looked at while its owners' stopped instances are still there, perhaps for weeks.
+const RETIRED_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The reaction.
 pub struct BackendDraining {
     /// The log.
@@ -179,7 +182,8 @@ impl BackendDraining {
                 return Ok(());
             }
         }
-        Err(RetryLater { reason: "the end of a drain".to_owned(), after: RETRY_DELAY }.into())
+        let after = if drain.ended_at.is_some() { RETIRED_INTERVAL } else { RETRY_DELAY };
+        Err(RetryLater { reason: "the end of a drain".to_owned(), after }.into())
     }
 
     async fn drain(&self, backend: BackendId) -> Result<Option<Drain>, Cause> {

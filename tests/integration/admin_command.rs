@@ -8,13 +8,14 @@ use crate::harness::{CommandOutput, World, ports, run_with_input};
 
 const PASSWORD: &str = "battery staple";
 
+/// The directory for tokens.
+fn config(world: &World) -> (&'static str, String) {
+    ("XDG_CONFIG_HOME", world.data.path().join("config").display().to_string())
+}
+
 /// Runs `dockhost admin` with a directory for the token.
 async fn admin(world: &World, args: &[&str], input: &str, env: &[(&'static str, String)]) -> CommandOutput {
-    let mut all = vec![
-        ("XDG_CONFIG_HOME", world.data.path().join("config").display().to_string()),
-        ("DOCKHOST_URL", world.replicas[0].url.clone()),
-    ];
-    all.extend_from_slice(env);
+    let all = [&[config(world), ("DOCKHOST_URL", world.replicas[0].url.clone())], env].concat();
     run_with_input(world.data.path(), &[&["admin"], args].concat(), &all, input).await
 }
 
@@ -40,6 +41,9 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     let file = world.data.path().join("config/dockhost/sessions.json");
     assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
 
+    let at_the_only_server =
+        run_with_input(world.data.path(), &["admin", "users", "list"], &[config(&world)], "").await;
+    assert_eq!(at_the_only_server.code, 0, "{at_the_only_server:?}");
     let table = run(&["users", "list"]).await;
     let rows: Vec<Vec<&str>> = table.out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!((table.code, rows[0][..4].to_vec()), (0, vec!["NAME", "ROLE", "STATE", "INSTANCES"]), "{table:?}");
@@ -51,6 +55,8 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
 
     // Without a terminal there is no confirmation.
     let refused = run(&["users", "role", "ada", "admin"]).await;
+    assert!(refused.code == 1 && refused.err.contains("--yes"), "{refused:?}");
+    let refused = run(&["backends", "drain", "alpha"]).await;
     assert!(refused.code == 1 && refused.err.contains("--yes"), "{refused:?}");
     let changed = run(&["users", "role", "ada", "admin", "--yes", "-o", "json"]).await;
     assert_eq!((changed.code, &parsed(&changed)["role"]), (0, &json!("admin")), "{changed:?}");

@@ -12,18 +12,33 @@ use serde_json::{Map, Value};
 use super::output::{self, Output};
 use super::session;
 
+/// The API of `dockhost dev`.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:3001";
 /// A command at the server waits for the log at most as long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where the server is, and how to print what it answers.
 #[derive(Debug, Args)]
 pub struct ApiArgs {
-    /// URL of the API.
-    #[arg(long, env = "DOCKHOST_URL", value_name = "URL", default_value = "http://127.0.0.1:3001")]
-    pub server: Url,
+    /// URL of the API [default: the only server that you are signed in at, else http://127.0.0.1:3001].
+    #[arg(long, env = "DOCKHOST_URL", value_name = "URL")]
+    server: Option<Url>,
     /// How to print the result.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
+}
+
+impl ApiArgs {
+    /// The URL of the API.
+    ///
+    /// # Errors
+    /// The stored sessions can't be read.
+    pub fn server(&self) -> anyhow::Result<Url> {
+        match &self.server {
+            Some(server) => Ok(server.clone()),
+            None => Ok(session::only_server()?.unwrap_or(DEFAULT_SERVER.parse()?)),
+        }
+    }
 }
 
 /// Why a subcommand failed; each has its own exit code.
@@ -85,7 +100,7 @@ impl Client {
     pub fn new(args: &ApiArgs) -> anyhow::Result<Self> {
         let token = match variable("DOCKHOST_TOKEN") {
             Some(token) => Some(token.into()),
-            None => session::read(&args.server)?,
+            None => session::read(&args.server()?)?,
         };
         Ok(Self { token, ..Self::signed_out(args)? })
     }
@@ -95,12 +110,13 @@ impl Client {
     /// # Errors
     /// TLS can't be set up.
     pub fn signed_out(args: &ApiArgs) -> anyhow::Result<Self> {
+        let server = args.server()?;
         let mut http = reqwest::Client::builder().timeout(TIMEOUT);
         // No proxy reaches this machine.
-        if matches!(args.server.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+        if matches!(server.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
             http = http.no_proxy();
         }
-        Ok(Self { http: http.build()?, server: args.server.clone(), token: None, output: args.output })
+        Ok(Self { http: http.build()?, server, token: None, output: args.output })
     }
 
     /// Sends a request; returns the `data` of the answer.

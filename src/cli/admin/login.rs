@@ -25,11 +25,12 @@ impl Login {
     /// The server refuses the password, or the token can't be kept.
     pub async fn run(self, password: SecretString) -> anyhow::Result<()> {
         let body = json!({ "username": self.name, "password": password.expose_secret() });
+        let server = self.api.server()?;
         let client = Client::signed_out(&self.api)?;
         let data = client.send(Method::POST, "user/signin", |request| request.json(&body)).await?;
-        session::keep(&self.api.server, data["accessToken"].as_str().unwrap_or_default())?;
+        session::keep(&server, data["accessToken"].as_str().unwrap_or_default())?;
         let text = |member: &str| output::plain(data["user"][member].as_str().unwrap_or_default());
-        println!("signed in at {} as {} ({}), for 24 hours", self.api.server, text("username"), text("role"));
+        println!("signed in at {server} as {} ({}), for 24 hours", text("username"), text("role"));
         Ok(())
     }
 }

@@ -25,8 +25,9 @@ impl Logout {
             Ok(_) | Err(Failure::NotSignedIn(_)) => {}
             Err(failure) => return Err(failure.into()),
         }
-        let existed = session::forget(&self.api.server)?;
-        println!("{} at {}", if existed { "signed out" } else { "was not signed in" }, self.api.server);
+        let server = self.api.server()?;
+        let existed = session::forget(&server)?;
+        println!("{} at {server}", if existed { "signed out" } else { "was not signed in" });
         Ok(())
     }
 }

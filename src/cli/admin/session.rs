@@ -51,6 +51,20 @@ pub fn read(server: &Url) -> anyhow::Result<Option<SecretString>> {
     Ok(load()?.remove(server.as_str()).map(Into::into))
 }
 
+/// The server of the only token.
+///
+/// # Errors
+/// The file can't be read.
+pub fn only_server() -> anyhow::Result<Option<Url>> {
+    if file().is_err() {
+        return Ok(None);
+    }
+    let tokens = load()?;
+    let mut servers = tokens.keys();
+    let only = servers.next().filter(|_| tokens.len() == 1);
+    only.map(|url| url.parse().with_context(|| format!("{url} in the stored sessions is no URL"))).transpose()
+}
+
 /// Keeps a token.
 ///
 /// # Errors

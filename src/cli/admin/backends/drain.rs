@@ -3,8 +3,10 @@
 use clap::Args;
 use reqwest::Method;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::one::OneBackend;
+use crate::cli::confirmation;
 
 /// The arguments of `admin backends drain` and `retire`.
 #[derive(Debug, Args)]
@@ -14,14 +16,20 @@ pub struct Drain {
     /// The drain ends after this time, in seconds, with what has not stopped [default: an hour].
     #[arg(long, value_name = "SECONDS")]
     within: Option<u32>,
+    /// Don't ask for confirmation.
+    #[arg(long)]
+    yes: bool,
 }
 
 impl Drain {
     /// Begins the drain.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
-    pub async fn run(self, retire: bool) -> anyhow::Result<()> {
+    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    pub async fn run(self, retire: bool, stop: &CancellationToken) -> anyhow::Result<()> {
+        let removal = if retire { ", and remove it when it has no instances" } else { "" };
+        let question = format!("Stop all instances on {}{removal}?", self.backend.given());
+        confirmation::require(self.yes, &question, stop).await?;
         let mut body = json!({ "retire": retire });
         if let Some(within) = self.within {
             body["withinSeconds"] = within.into();

@@ -1,8 +1,5 @@
 //! `dockhost admin backends remove`.
 
-use std::io::IsTerminal;
-
-use anyhow::bail;
 use clap::Args;
 use reqwest::Method;
 use tokio_util::sync::CancellationToken;
@@ -29,16 +26,9 @@ impl Remove {
     /// # Errors
     /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
-        if !self.yes {
-            if !std::io::stdin().is_terminal() {
-                bail!("nothing was done: it needs --yes or a confirmation on a terminal");
-            }
-            let name = self.backend.given();
-            print!("Remove {name} for good, and the instances that have files on it? Type yes: ");
-            if !confirmation::yes_is_typed(stop).await? {
-                bail!("nothing was done");
-            }
-        }
+        let name = self.backend.given();
+        let question = format!("Remove {name} for good, and the instances that have files on it?");
+        confirmation::require(self.yes, &question, stop).await?;
         let below = if self.force { "?force=true" } else { "" };
         self.backend.send(Method::DELETE, below, |request| request).await
     }

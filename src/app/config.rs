@@ -1,22 +1,22 @@
 //! The configuration of the main server: flags and environment variables. `.env.example` explains each variable.
 
+mod accounts;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
-use dockhost_domain::names::Username;
 use dockhost_domain::tenancy::Policy;
 use dockhost_domain::wire::Limits;
-use dockhost_environment::InvalidConfiguration;
 use dockhost_projections::store::MongoStore;
 use ipnet::IpNet;
-use secrecy::SecretString;
 
-use crate::auth::admission::{Enrolment, SharedSecret, SignUp};
 use crate::broker::connect::check_urls;
 use crate::broker::streams::StreamOptions;
 use crate::http::limits::policy::Policy as LimitPolicy;
 use crate::http::server::{ConnectionLimits, MaxConnections, StreamTimeouts};
+
+pub use accounts::{AccountArgs, CookieMode, EnrolmentMode, SignUpMode};
 
 /// The database if neither DOCKHOST_DATABASE nor MONGODB_URI names one.
 const DEFAULT_DATABASE: &str = "dockhost";
@@ -86,65 +86,6 @@ pub struct ConnectionArgs {
         default_value_t = MaxConnections::default().per_address
     )]
     pub max_connections_per_address: usize,
-}
-
-/// Who may have an account, and how browsers keep a session.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Accounts")]
-pub struct AccountArgs {
-    /// Who may sign up.
-    #[arg(long, env = "DOCKHOST_SIGNUP", value_name = "MODE", value_enum, default_value_t = SignUpMode::Open)]
-    pub signup: SignUpMode,
-    /// The codes with one of which people may sign up in the mode `invite`, separated by commas.
-    #[arg(long, env = "DOCKHOST_INVITE_CODES", value_name = "CODES", value_delimiter = ',', hide_env_values = true)]
-    pub invite_codes: Vec<SharedSecret>,
-    /// Which backends may be registered and given instances [default: approval; in `dev`: open].
-    #[arg(long, env = "DOCKHOST_ENROLMENT", value_name = "MODE", value_enum)]
-    pub enrolment: Option<EnrolmentMode>,
-    /// The secret that registering a backend requires [default: none; anyone may register one].
-    #[arg(long, env = "DOCKHOST_ENROLMENT_SECRET", value_name = "SECRET", hide_env_values = true)]
-    pub enrolment_secret: Option<SharedSecret>,
-    /// The username of the first administrator, created at a start if there is none; DOCKHOST_ADMIN_PASSWORD is the
-    /// password.
-    #[arg(long, env = "DOCKHOST_ADMIN_USERNAME", value_name = "NAME")]
-    pub admin_username: Option<Username>,
-    /// Not an argument, which would show in the list of processes.
-    #[arg(skip)]
-    pub admin_password: Option<SecretString>,
-    /// Whether sign-in sets a cookie; without, only bearer tokens are accepted.
-    #[arg(long, env = "DOCKHOST_COOKIES", value_name = "MODE", value_enum, default_value_t = CookieMode::On)]
-    pub cookies: CookieMode,
-}
-
-/// Which backends may be registered and given instances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum EnrolmentMode {
-    /// Any may be registered; it gets instances if it has an enrolment token or an administrator approves it.
-    Approval,
-    /// Only with an enrolment token.
-    Token,
-    /// Any may be registered and given instances.
-    Open,
-}
-
-/// Who may sign up as a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum SignUpMode {
-    /// Anyone who reaches the API.
-    Open,
-    /// People who have an invitation code.
-    Invite,
-    /// Nobody.
-    Closed,
-}
-
-/// Whether sign-in sets a cookie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum CookieMode {
-    /// It does.
-    On,
-    /// It does not, and cookies are ignored.
-    Off,
 }
 
 /// Where the server stores data.
@@ -289,34 +230,6 @@ impl StreamArgs {
     }
 }
 
-impl AccountArgs {
-    /// Who may sign up.
-    ///
-    /// # Errors
-    /// Invitations without a code.
-    pub fn sign_up(&self) -> Result<SignUp, InvalidConfiguration> {
-        match self.signup {
-            SignUpMode::Open => Ok(SignUp::Open),
-            SignUpMode::Closed => Ok(SignUp::Closed),
-            SignUpMode::Invite if self.invite_codes.is_empty() => {
-                let problem = "DOCKHOST_SIGNUP=\"invite\": set DOCKHOST_INVITE_CODES, or nobody can sign up";
-                Err(InvalidConfiguration(vec![problem.to_owned()]))
-            }
-            SignUpMode::Invite => Ok(SignUp::Invite(self.invite_codes.clone())),
-        }
-    }
-
-    /// Which backends may be registered and given instances.
-    #[must_use]
-    pub fn enrolment(&self) -> Enrolment {
-        match self.enrolment {
-            None | Some(EnrolmentMode::Approval) => Enrolment::Approval,
-            Some(EnrolmentMode::Token) => Enrolment::Token,
-            Some(EnrolmentMode::Open) => Enrolment::Open,
-        }
-    }
-}
-
 impl InstanceArgs {
     /// The instances that each user may have; none for no limit.
     #[must_use]
@@ -405,6 +318,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::auth::admission::SignUp;
 
     #[derive(Parser)]
     struct Server {

@@ -1,4 +1,4 @@
-//! Disables and enables an account. Whoever runs these also changes the set of administrators, the sessions and the tenancy
+//! Disables and enables an account. The caller also changes the set of administrators, the sessions and the tenancy
 //! of the user, in the same batch.
 
 use super::{Account, AccountEvent, Disabled, Enabled, NoSuchAccount};

@@ -12,11 +12,9 @@ use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::DesiredState;
 use serde_json::{Value, json};
 
-use crate::harness::http::{Answer, Client};
+use super::{INSTANCE, id_of, wait_for};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{World, wait_until};
-
-const INSTANCE: &str = "/api/v2/user/instance";
 
 fn in_seconds(seconds: u64) -> Timestamp {
     dockhost::common::clock::now().after(std::time::Duration::from_secs(seconds))
@@ -32,21 +30,6 @@ fn origin() -> Origin {
 
 async fn execute<C: Command<Aggregate = Backend> + Clone + 'static>(world: &World, backend: BackendId, command: C) {
     executor(world).await.execute(backend, origin(), command).await.unwrap();
-}
-
-async fn id_of(world: &World, backend: &str) -> BackendId {
-    let answer = world.backend(backend).await.get("/api/v2/backend").await;
-    answer.data()["id"].as_str().unwrap().parse().unwrap()
-}
-
-/// Waits until an instance has this status; returns it.
-async fn wait_for(user: &Client, created: &Answer, status: &str) -> Value {
-    let path = format!("{INSTANCE}/{}", created.data()["instanceId"].as_str().unwrap());
-    wait_until(&format!("the instance is {status}"), DEADLINE, async || {
-        let answer = user.get(&path).await;
-        if answer.data()["status"] == status { Ok(answer.data().clone()) } else { Err(format!("{answer:?}")) }
-    })
-    .await
 }
 
 /// Waits until the drain of a backend has ended.

@@ -10,24 +10,18 @@ use dockhost_domain::aggregate::Command;
 use dockhost_domain::backend::{Backend, ChangeCordon, IssueKey, RemoveBackend, RevokeKey};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::BackendId;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::http::{Answer, Client};
+use super::{INSTANCE, id_of, wait_for};
+use crate::harness::http::Answer;
 use crate::harness::topology::{Members, Nodes, Topology};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{World, run, wait_until};
-
-const INSTANCE: &str = "/api/v2/user/instance";
 
 async fn execute<C: Command<Aggregate = Backend> + Clone + 'static>(world: &World, backend: BackendId, command: C) {
     let executor = Executor::new(Arc::new(world.nats.log().await));
     let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
     executor.execute(backend, origin, command).await.unwrap();
-}
-
-async fn id_of(world: &World, backend: &str) -> BackendId {
-    let answer = world.backend(backend).await.get("/api/v2/backend").await;
-    answer.data()["id"].as_str().unwrap().parse().unwrap()
 }
 
 /// A connection with an API key to one address of the broker, which does not try again.
@@ -42,16 +36,6 @@ async fn wait_for_containers(world: &World, agent: usize, count: usize) {
         if containers.now.len() == count { Ok(()) } else { Err(format!("{containers:?}\n{}", world.agent_log(agent))) }
     })
     .await;
-}
-
-/// Waits until an instance has this status; returns it.
-async fn wait_for(user: &Client, created: &Answer, status: &str) -> Value {
-    let path = format!("{INSTANCE}/{}", created.data()["instanceId"].as_str().unwrap());
-    wait_until(&format!("the instance is {status}"), DEADLINE, async || {
-        let answer = user.get(&path).await;
-        if answer.data()["status"] == status { Ok(answer.data().clone()) } else { Err(format!("{answer:?}")) }
-    })
-    .await
 }
 
 #[tokio::test]

@@ -95,15 +95,21 @@ async fn lead(js: Context, bucket: Store, name: &'static str) {
     Election::new(js, bucket, name.to_owned()).run(fitness, end, |over| async move { over.cancelled().await }).await;
 }
 
-/// In this test a lease never expires. The attempt to acquire it was stored, and its answer was lost.
-#[tokio::test]
-async fn lease_that_is_the_replica_s_own_is_taken_up_again() {
+/// A broker on which a lease never expires.
+async fn endless_lease() -> (Nats, Context, Store) {
     let nats = Nats::start().await;
     let js = nats.main().await.jetstream().clone();
     streams::ensure(&js, &OPTIONS).await.unwrap();
     let config = js.get_stream(LEADER_STREAM).await.unwrap().cached_info().config.clone();
     js.update_stream(&Config { max_age: Duration::ZERO, ..config }).await.unwrap();
     let bucket = js.get_key_value(LEADER_BUCKET).await.unwrap();
+    (nats, js, bucket)
+}
+
+/// In this test a lease never expires. The attempt to acquire it was stored, and its answer was lost.
+#[tokio::test]
+async fn lease_that_is_the_replica_s_own_is_taken_up_again() {
+    let (_nats, js, bucket) = endless_lease().await;
     bucket.create(LEADER_KEY, "own".into()).await.unwrap();
     let own = tokio::spawn(lead(js.clone(), bucket, "own"));
     wait_until("the replica renews its lease", DEADLINE, async || match lease(&js).await? {
@@ -117,12 +123,7 @@ async fn lease_that_is_the_replica_s_own_is_taken_up_again() {
 /// In this test a lease never expires.
 #[tokio::test]
 async fn lease_of_a_killed_leader_is_taken_away_and_that_of_a_busy_one_is_not() {
-    let nats = Nats::start().await;
-    let js = nats.main().await.jetstream().clone();
-    streams::ensure(&js, &OPTIONS).await.unwrap();
-    let config = js.get_stream(LEADER_STREAM).await.unwrap().cached_info().config.clone();
-    js.update_stream(&Config { max_age: Duration::ZERO, ..config }).await.unwrap();
-    let bucket = js.get_key_value(LEADER_BUCKET).await.unwrap();
+    let (nats, js, bucket) = endless_lease().await;
 
     // It is connected, but does not renew the lease.
     let busy = nats.main().await;

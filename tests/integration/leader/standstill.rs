@@ -7,10 +7,9 @@ use reqwest::Method;
 use serde_json::json;
 use time::macros::datetime;
 
+use super::INSTANCE;
 use crate::harness::wait::DEADLINE;
 use crate::harness::{World, wait_until};
-
-const INSTANCE: &str = "/api/v2/user/instance";
 
 /// A pause of the consumer looks from outside like a consumer that stands still.
 #[tokio::test]

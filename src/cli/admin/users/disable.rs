@@ -4,26 +4,19 @@ use clap::Args;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::admin::client::{ApiArgs, Client};
-use crate::cli::confirmation;
+use super::one::OneUser;
 
 /// The arguments of `admin users disable`.
 #[derive(Debug, Args)]
 pub struct Disable {
-    /// Username or id.
-    #[arg(value_name = "USER")]
-    user: String,
+    #[command(flatten)]
+    user: OneUser,
     /// What happens to the running instances.
     #[arg(long, value_parser = ["stop", "leave"], default_value = "stop")]
     instances: String,
     /// What the user is told when they sign in.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Don't ask for confirmation.
-    #[arg(long)]
-    yes: bool,
-    #[command(flatten)]
-    api: ApiArgs,
 }
 
 impl Disable {
@@ -32,12 +25,10 @@ impl Disable {
     /// # Errors
     /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
-        let client = Client::new(&self.api)?;
-        let id = client.find("admin/users", "user", &self.user).await?;
-        let question = format!("Disable the account of {} ({id}) and {} the instances?", self.user, self.instances);
-        confirmation::require(self.yes, &question, stop).await?;
+        let question = |user: &str| format!("Disable the account of {user} and {} the instances?", self.instances);
+        let (client, path) = self.user.confirmed(question, stop).await?;
         let mut body = Map::from_iter([("instances".to_owned(), Value::from(self.instances))]);
         body.extend(self.reason.map(|reason| ("reason".to_owned(), Value::from(reason))));
-        client.print_one(&client.post(&format!("admin/users/{id}/disable"), &body).await?)
+        client.print_one(&client.post(&format!("{path}/disable"), &body).await?)
     }
 }

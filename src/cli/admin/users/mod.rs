@@ -3,6 +3,7 @@
 mod disable;
 mod enable;
 mod list;
+mod one;
 mod reset_password;
 mod role;
 mod show;

@@ -4,23 +4,16 @@ use clap::Args;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::admin::client::{ApiArgs, Client};
-use crate::cli::confirmation;
+use super::one::OneUser;
 
 /// The arguments of `admin users role`.
 #[derive(Debug, Args)]
 pub struct Role {
-    /// Username or id.
-    #[arg(value_name = "USER")]
-    user: String,
+    #[command(flatten)]
+    user: OneUser,
     /// The new role.
     #[arg(value_name = "ROLE", value_parser = ["user", "admin"])]
     role: String,
-    /// Don't ask for confirmation.
-    #[arg(long)]
-    yes: bool,
-    #[command(flatten)]
-    api: ApiArgs,
 }
 
 impl Role {
@@ -29,11 +22,9 @@ impl Role {
     /// # Errors
     /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
-        let client = Client::new(&self.api)?;
-        let id = client.find("admin/users", "user", &self.user).await?;
-        let question = format!("Give {} ({id}) the role {}?", self.user, self.role);
-        confirmation::require(self.yes, &question, stop).await?;
+        let question = |user: &str| format!("Give {user} the role {}?", self.role);
+        let (client, path) = self.user.confirmed(question, stop).await?;
         let body = Map::from_iter([("role".to_owned(), Value::from(self.role))]);
-        client.print_one(&client.put(&format!("admin/users/{id}/role"), &body).await?)
+        client.print_one(&client.put(&format!("{path}/role"), &body).await?)
     }
 }

@@ -1,0 +1,95 @@
+//! Who may have an account, and who may register backends.
+
+use clap::Args;
+use dockhost_domain::names::Username;
+use dockhost_environment::InvalidConfiguration;
+use secrecy::SecretString;
+
+use crate::auth::admission::{Enrolment, SharedSecret, SignUp};
+
+/// Who may have an account, and how browsers keep a session.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Accounts")]
+pub struct AccountArgs {
+    /// Who may sign up.
+    #[arg(long, env = "DOCKHOST_SIGNUP", value_name = "MODE", value_enum, default_value_t = SignUpMode::Open)]
+    pub signup: SignUpMode,
+    /// The codes with one of which people may sign up in the mode `invite`, separated by commas.
+    #[arg(long, env = "DOCKHOST_INVITE_CODES", value_name = "CODES", value_delimiter = ',', hide_env_values = true)]
+    pub invite_codes: Vec<SharedSecret>,
+    /// Which backends may be registered and given instances [default: approval; in `dev`: open].
+    #[arg(long, env = "DOCKHOST_ENROLMENT", value_name = "MODE", value_enum)]
+    pub enrolment: Option<EnrolmentMode>,
+    /// The secret that registering a backend requires [default: none; anyone may register one].
+    #[arg(long, env = "DOCKHOST_ENROLMENT_SECRET", value_name = "SECRET", hide_env_values = true)]
+    pub enrolment_secret: Option<SharedSecret>,
+    /// The username of the first administrator, created at a start if there is none; DOCKHOST_ADMIN_PASSWORD is the
+    /// password.
+    #[arg(long, env = "DOCKHOST_ADMIN_USERNAME", value_name = "NAME")]
+    pub admin_username: Option<Username>,
+    /// Not an argument, which would show in the list of processes.
+    #[arg(skip)]
+    pub admin_password: Option<SecretString>,
+    /// Whether sign-in sets a cookie; without, only bearer tokens are accepted.
+    #[arg(long, env = "DOCKHOST_COOKIES", value_name = "MODE", value_enum, default_value_t = CookieMode::On)]
+    pub cookies: CookieMode,
+}
+
+/// Which backends may be registered and given instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum EnrolmentMode {
+    /// Any may be registered; it gets instances if it has an enrolment token or an administrator approves it.
+    Approval,
+    /// Only with an enrolment token.
+    Token,
+    /// Any may be registered and given instances.
+    Open,
+}
+
+/// Who may sign up as a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SignUpMode {
+    /// Anyone who reaches the API.
+    Open,
+    /// People who have an invitation code.
+    Invite,
+    /// Nobody.
+    Closed,
+}
+
+/// Whether sign-in sets a cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CookieMode {
+    /// It does.
+    On,
+    /// It does not, and cookies are ignored.
+    Off,
+}
+
+impl AccountArgs {
+    /// Who may sign up.
+    ///
+    /// # Errors
+    /// Invitations without a code.
+    pub fn sign_up(&self) -> Result<SignUp, InvalidConfiguration> {
+        match self.signup {
+            SignUpMode::Open => Ok(SignUp::Open),
+            SignUpMode::Closed => Ok(SignUp::Closed),
+            SignUpMode::Invite if self.invite_codes.is_empty() => {
+                let problem = "DOCKHOST_SIGNUP=\"invite\": set DOCKHOST_INVITE_CODES, or nobody can sign up";
+                Err(InvalidConfiguration(vec![problem.to_owned()]))
+            }
+            SignUpMode::Invite => Ok(SignUp::Invite(self.invite_codes.clone())),
+        }
+    }
+
+    /// Which backends may be registered and given instances.
+    #[must_use]
+    pub fn enrolment(&self) -> Enrolment {
+        match self.enrolment {
+            None | Some(EnrolmentMode::Approval) => Enrolment::Approval,
+            Some(EnrolmentMode::Token) => Enrolment::Token,
+            Some(EnrolmentMode::Open) => Enrolment::Open,
+        }
+    }
+}

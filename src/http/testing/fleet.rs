@@ -1,0 +1,102 @@
+//! Backends of the service under test, and what their agents and administrators do.
+
+use std::time::Duration;
+
+use dockhost_domain::aggregate::Command;
+use dockhost_domain::backend::{Backend, ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
+use dockhost_domain::enrolment::{CreateToken, TokenCreated, TokenHash};
+use dockhost_domain::ids::{BackendId, EnrolmentTokenId, UserId};
+use dockhost_domain::subject::AllEnrolmentTokens;
+use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::wire::{Heartbeat, MachineStatus};
+
+use super::{Caller, TestApp, origin};
+use crate::common::clock;
+
+impl TestApp {
+    /// A registered backend, signed in, whose agent has not connected.
+    pub async fn backend(&self, name: &str, max_containers: u32) -> Caller<BackendId> {
+        let id = self.enrol(name, max_containers, false).await;
+        Caller { id, token: self.session(id.into(), &self.app.backend_tokens).await }
+    }
+
+    /// A registered backend that awaits approval.
+    pub async fn pending_backend(&self, name: &str) -> BackendId {
+        self.enrol(name, 5, true).await
+    }
+
+    async fn enrol(&self, name: &str, max_containers: u32, awaits_approval: bool) -> BackendId {
+        let id = BackendId::from_uuid(clock::fresh_uuid());
+        let enrol = EnrolBackend(Enrolled {
+            username: name.parse::<dockhost_domain::names::Username>().unwrap().into(),
+            password_verifier: "none".to_owned().into(),
+            lab_name: None,
+            operating_system: None,
+            max_containers,
+            key_version: 1,
+            awaits_approval,
+            token: None,
+        });
+        self.app.executor.execute(id, origin(), enrol).await.unwrap();
+        id
+    }
+
+    /// An enrolment token that nobody knows.
+    pub async fn enrolment_token(&self, by: UserId) -> EnrolmentTokenId {
+        let (token_id, now) = (EnrolmentTokenId::from_uuid(clock::fresh_uuid()), clock::now());
+        let hash = TokenHash::from_digest([0; 32]);
+        let expires_at = now.after(Duration::from_secs(3600));
+        let token = TokenCreated { token_id, hash, by, expires_at, max_containers: None };
+        self.app.executor.execute(AllEnrolmentTokens, origin(), CreateToken { token, now }).await.unwrap();
+        token_id
+    }
+
+    /// An administrator cordons or uncordons the backend.
+    pub async fn cordon(&self, backend: BackendId, cordoned: bool) {
+        self.execute(backend, ChangeCordon { cordoned }).await;
+    }
+
+    /// Executes a command on a backend, and waits until this replica knows of it.
+    pub async fn execute<C: Command<Aggregate = Backend> + Clone + 'static>(&self, backend: BackendId, command: C) {
+        let done = self.app.executor.execute(backend, origin(), command).await.unwrap();
+        self.app.follower.wait_until_applied(done.current.sequence).await;
+    }
+
+    /// The backend's agent sends a heartbeat.
+    pub fn beat(&self, backend: BackendId, machine: MachineStatus) {
+        let heartbeat = Heartbeat {
+            address: "192.0.2.1".parse().unwrap(),
+            containers: 2,
+            max_containers: 100,
+            runtime: "simulated".parse().unwrap(),
+            agent_version: "0.1.0".parse().unwrap(),
+            load: 0.5,
+            memory: 0.25,
+            at: Timestamp::from_millis(0),
+            agent_run: None,
+            leaving: false,
+            machine,
+        };
+        self.app.heartbeats.record(backend, heartbeat);
+    }
+
+    /// The backend's agent connects.
+    pub async fn connect(&self, backend: BackendId) {
+        self.beat(backend, MachineStatus::default());
+        let (runtime, agent_version) = ("simulated".to_owned(), "0.1.0".to_owned());
+        self.connect_as(backend, Connected { address: "192.0.2.1".to_owned().into(), runtime, agent_version }).await;
+    }
+
+    /// The backend's agent connects with these texts, valid or not.
+    pub async fn connect_as(&self, backend: BackendId, connected: Connected) {
+        let done = self.app.executor.execute(backend, origin(), MarkConnected(connected)).await.unwrap();
+        self.app.follower.wait_until_applied(done.current.sequence).await;
+    }
+
+    /// A backend whose agent is connected.
+    pub async fn connected_backend(&self, name: &str, max_containers: u32) -> Caller<BackendId> {
+        let backend = self.backend(name, max_containers).await;
+        self.connect(backend.id).await;
+        backend
+    }
+}

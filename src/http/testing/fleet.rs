@@ -17,7 +17,12 @@ impl TestApp {
     /// A registered backend, signed in, whose agent has not connected.
     pub async fn backend(&self, name: &str, max_containers: u32) -> Caller<BackendId> {
         let id = self.enrol(name, max_containers, false).await;
-        Caller { id, token: self.session(id.into(), &self.app.backend_tokens).await }
+        Caller { id, token: self.backend_session(id).await }
+    }
+
+    /// The token of a new session of a backend.
+    pub async fn backend_session(&self, backend: BackendId) -> String {
+        self.session(backend.into(), &self.app.backend_tokens).await
     }
 
     /// A registered backend that awaits approval.

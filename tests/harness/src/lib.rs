@@ -49,13 +49,14 @@ pub fn target_tmp() -> PathBuf {
     directory
 }
 
-/// A folder for temporary files that all processes of this user share; another user may not write to it.
+/// A folder for the locks of what the machine has only once, such as ports. All runs of this user share it, so it does not
+/// follow `TMPDIR`; another user may not write to it.
 fn shared_temp(name: &str) -> PathBuf {
     let user = match std::fs::metadata("/proc/self").unwrap().uid() {
         0 => String::new(),
         user => format!("-{user}"),
     };
-    let directory = std::env::temp_dir().join(format!("dockhost-test-{name}{user}"));
+    let directory = PathBuf::from(format!("/tmp/dockhost-test-{name}{user}"));
     std::fs::create_dir_all(&directory).unwrap();
     directory
 }

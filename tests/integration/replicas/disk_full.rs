@@ -14,8 +14,13 @@ const REPORT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// When the stream was made, by what the broker says.
 async fn reports_created(world: &World) -> String {
-    let stream = world.nats.main().await.jetstream().get_stream(REPORTS).await.unwrap();
-    stream.cached_info().created.to_string()
+    try_reports_created(world).await.unwrap()
+}
+
+/// The same, or why the broker doesn't say it: the stream is just being made again.
+async fn try_reports_created(world: &World) -> Result<String, String> {
+    let stream = world.nats.main().await.jetstream().get_stream(REPORTS).await.map_err(|error| error.to_string())?;
+    Ok(stream.cached_info().created.to_string())
 }
 
 /// Whether the broker's nodes can't have disks of their own here; then the test is left out.
@@ -89,6 +94,35 @@ async fn copy_of_reports_that_takes_nothing_more_operations_go_on_and_health_nam
         create_within(&ada, "an instance runs although the copy is broken", REPORT_DEADLINE).await;
     }
     assert_eq!(made, reports_created(&world).await, "the stream was made again");
+    assert_ne!(world.nats.leader_of(REPORTS).await, NODE, "the node still leads the stream");
+}
+
+/// The copies elect no leader that stores, so moving the leader does not help.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_that_all_take_nothing_more_stream_is_made_again() {
+    let hosts = Hosts::prepare();
+    if lacks_disks(&hosts) {
+        return;
+    }
+    let mut world = World::upon(Nats::cluster_on(Some(&hosts)).await, 1, &[]).await;
+    world.add_agent("alpha", 100).await;
+    let ada = world.user("ada").await;
+    create_within(&ada, "an instance runs", DEADLINE).await;
+    let made = reports_created(&world).await;
+    (0..3).for_each(|node| world.nats.break_copy(node, REPORTS));
+    for _ in 0..5 {
+        create_async(&ada).await;
+    }
+    wait_until("the stream is made again", 3 * REPORT_DEADLINE, async || {
+        let now = try_reports_created(&world).await?;
+        if now == made { Err(format!("made at {now}")) } else { Ok(()) }
+    })
+    .await;
+    create_within(&ada, "an instance runs", 2 * REPORT_DEADLINE).await;
+    let log = std::fs::read_to_string(&world.replicas[0].log).unwrap();
+    assert!(log.contains("deleting it and making it again"), "{log}");
+    world.verify().await;
+    world.check_log().await;
 }
 
 /// Mostly nats-server disables the JetStream of that node, and it stays so although there is room again. Otherwise some of

@@ -32,6 +32,9 @@ pub enum Kind {
     Stop,
     Resume,
     Delete,
+    /// An administrator drains a machine.
+    Drain,
+    Undrain,
     /// The user's instances.
     List,
     /// One instance.

@@ -6,7 +6,7 @@
 //! # Layout
 //! - [`history`], [`observation`], [`report`]: the recorded data.
 //! - [`checker`]: checks a report against the invariants; pure.
-//! - [`request`], [`traffic`], [`racers`], [`prober`]: requests to real servers.
+//! - [`request`], [`traffic`], [`racers`], [`prober`], [`administrator`]: requests to real servers.
 //! - [`nemesis`], [`system`], [`run`]: real servers, and faults.
 //! - [`availability`]: a table of how long single faults are noticed, from measurements.
 //! - [`collect`]: reads the state of a system into an observation.
@@ -14,6 +14,7 @@
 #![expect(missing_docs, reason = "test code with descriptive names; the rest is documented")]
 #![expect(clippy::unwrap_used, reason = "test code fails by panicking")]
 
+pub mod administrator;
 pub mod availability;
 pub mod checker;
 pub mod collect;

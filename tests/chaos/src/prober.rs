@@ -149,7 +149,8 @@ impl Prober {
         if answer.status == 200 || (answer.status == 202 && self.probe == Probe::Stored) {
             self.person.recorder.succeeded(&self.person.name, begun);
         }
-        if matches!(answer.code(), "not_found" | "instance_failed" | "instance_deleting" | "operation_failed") {
+        let is_spent = ["not_found", "instance_failed", "instance_deleting", "operation_failed", "backend_draining"];
+        if is_spent.contains(&answer.code()) {
             self.changes = MAX_CHANGES;
         }
     }

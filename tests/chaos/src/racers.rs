@@ -79,9 +79,9 @@ impl Racer {
         }
         let kind = if self.random.random_bool(0.5) { Kind::Stop } else { Kind::Resume };
         if let Some(answer) = self.person.send(Request::change(kind, &instance, "respond-async")).await
-            && matches!(answer.code(), "not_found" | "instance_failed")
+            && matches!(answer.code(), "not_found" | "instance_failed" | "backend_draining")
         {
-            // It could not be created: a new round.
+            // It could not be created, or its machine is drained: a new round.
             self.commands = ROUND;
         }
     }

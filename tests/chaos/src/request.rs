@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::history::{Kind, Operation, Outcome, Recorder};
 
 pub const INSTANCE: &str = "/api/v2/user/instance";
-const PASSWORD: &str = "correct horse";
+/// The password of all clients.
+pub const PASSWORD: &str = "correct horse";
 /// Time limit of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 

@@ -11,6 +11,7 @@ use futures::future::join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::administrator::Administrator;
 use crate::checker::log::Log;
 use crate::checker::recovery;
 use crate::checker::{Violation, Violations};
@@ -96,6 +97,8 @@ fn start_clients(plan: &Plan, system: &System, recorder: &Recorder, stop: &Cance
     }
     clients
         .extend(Racer::all(plan.seed, &urls, recorder).into_iter().map(|racer| tokio::spawn(racer.run(stop.clone()))));
+    let administrator = Administrator::new(plan.seed, &urls, system.backend_ids(), recorder);
+    clients.push(tokio::spawn(administrator.run(stop.clone())));
     clients
 }
 

@@ -9,6 +9,7 @@ use dockhost_domain::ids::BackendId;
 use dockhost_harness::hosts::Missing;
 use dockhost_harness::{Topology as Servers, World};
 
+use crate::administrator;
 use crate::collect;
 use crate::observation::{Change, Machine};
 use crate::report::{Plan, Topology};
@@ -31,7 +32,8 @@ impl System {
             Topology::R3 => Servers::THREE,
         };
         let quota = plan.quota.to_string();
-        let settings = [("DOCKHOST_MAX_INSTANCES_PER_USER", quota.as_str())];
+        let mut settings = vec![("DOCKHOST_MAX_INSTANCES_PER_USER", quota.as_str())];
+        settings.extend(administrator::SETTINGS);
         let world = World::on_hosts(servers, plan.replicas, &settings).await;
         let mut system = Self { world, machines: Vec::new(), quota: plan.quota };
         for n in 0..plan.agents {
@@ -60,6 +62,12 @@ impl System {
     #[must_use]
     pub const fn quota(&self) -> u32 {
         self.quota
+    }
+
+    /// The machines' ids.
+    #[must_use]
+    pub fn backend_ids(&self) -> Vec<BackendId> {
+        self.machines.iter().map(|machine| machine.backend_id).collect()
     }
 
     /// The replicas' URLs, which stay the same across restarts.

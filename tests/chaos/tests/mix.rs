@@ -14,7 +14,7 @@ async fn chaos_short_mix_of_faults_invariants_hold() {
         minutes: 5,
         topology: Topology::R1,
         replicas: 2,
-        agents: 2,
+        agents: 3,
         clients: 4,
         quota: 4,
         heals_within: 60,

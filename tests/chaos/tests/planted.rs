@@ -22,6 +22,9 @@ use dockhost_projections::registry::ModelVisitor;
 use dockhost_projections::{ReadModel, visit_all};
 use serde_json::{Value, json};
 
+const CONNECTED: &str = "dockhost.backend.connected.v1";
+const DRAIN_STARTED: &str = "dockhost.backend.drain-started.v1";
+const DRAIN_ENDED: &str = "dockhost.backend.drain-ended.v1";
 const REQUESTED: &str = "dockhost.instance.requested.v1";
 const OBSERVED: &str = "dockhost.instance.observed.v1";
 const TAKEN: &str = "dockhost.claim.taken.v1";
@@ -667,4 +670,51 @@ fn availability_table_shows_the_gaps_of_each_fault() {
     assert_eq!((row.faults, row.never, row.well_after), (1, 0, Some((1500, 1500))));
     assert_eq!((row.gaps[0], row.gaps[1]), (1000, 11_500));
     assert!(table.to_string().contains("| kill-mongod | 1 | 1.5 to 1.5 | 1.0 | 11.5 | 1.0 |"), "{table}");
+}
+
+/// Appends an event of the machine that has the last requested instance.
+fn append_of_machine(report: &mut Report, kind: &str, data: Value) {
+    let requested = last_of(report, REQUESTED);
+    let machine = report.observation.log[requested].data.as_ref().unwrap()["choice"]["backendId"].clone();
+    let of_machine =
+        |entry: &Entry| entry.headers["ce-type"] == CONNECTED && entry.subject.ends_with(machine.as_str().unwrap());
+    let index = report.observation.log.iter().position(of_machine).unwrap();
+    let entry = append_like(report, index);
+    entry.headers.insert("ce-type".to_owned(), kind.to_owned());
+    entry.data = Some(data);
+}
+
+#[test]
+fn checker_drain_that_does_not_end_as_promised_violates_i21() {
+    let start = |report: &mut Report, deadline: &str| {
+        append_of_machine(report, DRAIN_STARTED, json!({ "deadline": deadline, "retire": false }));
+    };
+    let far = "2999-01-01T00:00:00Z";
+    let early = |report: &mut Report| {
+        start(report, far);
+        append_of_machine(report, DRAIN_ENDED, json!({ "left": 1 }));
+    };
+    assert_detected(early, Invariant::I21, "ended with 1 instances left");
+    let untrue = |report: &mut Report| {
+        let index = last_of(report, REQUESTED);
+        append_like(report, index).data.as_mut().unwrap()["instanceId"] = json!(fresh(1));
+        start(report, far);
+        append_of_machine(report, DRAIN_ENDED, json!({ "left": 0 }));
+    };
+    assert_detected(untrue, Invariant::I21, "nothing left, but");
+    let placed = |report: &mut Report| {
+        let index = last_of(report, REQUESTED);
+        start(report, far);
+        append_of_machine(report, DRAIN_ENDED, json!({ "left": 0 }));
+        append_like(report, index).data.as_mut().unwrap()["instanceId"] = json!(fresh(1));
+    };
+    assert_detected(placed, Invariant::I21, "after the drain of it has ended");
+    let long_ago = "2000-01-01T00:00:00Z";
+    assert_detected(|report| start(report, long_ago), Invariant::I16, "has not ended");
+    // A drain that has time left may be under way.
+    let mut report = valid_report();
+    start(&mut report, far);
+    let objections = [Invariant::I16, Invariant::I21];
+    let found = check(&report).into_iter().filter(|violation| objections.contains(&violation.invariant));
+    assert_eq!(found.filter(|violation| violation.what.contains("drain")).collect::<Vec<_>>(), vec![]);
 }

@@ -21,6 +21,8 @@ const STOP: &str = "dockhost.instance.stop-requested.v1";
 const RESUME: &str = "dockhost.instance.resume-requested.v1";
 const DELETE: &str = "dockhost.instance.delete-requested.v1";
 const DELETED: &str = "dockhost.instance.deleted.v1";
+const DRAIN_STARTED: &str = "dockhost.backend.drain-started.v1";
+const DRAIN_CANCELLED: &str = "dockhost.backend.drain-cancelled.v1";
 
 pub(super) fn check(history: &[Operation], log: &Log, violations: &mut Violations) {
     for operation in history {
@@ -73,6 +75,8 @@ fn check_complete_or_absent(kind: Kind, own: &[&Logged], log: &Log) -> Result<()
         Kind::Stop => at_most_one_of(&[STOP]),
         Kind::Resume => at_most_one_of(&[RESUME]),
         Kind::Delete => at_most_one_of(&[DELETE, DELETED]),
+        Kind::Drain => at_most_one_of(&[DRAIN_STARTED]),
+        Kind::Undrain => at_most_one_of(&[DRAIN_CANCELLED]),
         Kind::List | Kind::Get | Kind::Health => kinds.is_empty(),
     };
     if is_valid { Ok(()) } else { Err(format!("its events are neither complete nor absent: {kinds:?}")) }
@@ -110,8 +114,8 @@ fn check_acknowledged(operation: &Operation, own: &[&Logged], log: &Log) -> Resu
         Kind::Stop => check_change(operation, own, log, DesiredState::Stopped),
         Kind::Resume => check_change(operation, own, log, DesiredState::Running),
         Kind::Delete => check_change(operation, own, log, DesiredState::Deleted),
-        // A sign-out of an ended session stores nothing. The replay of the sessions checks the rest.
-        Kind::SignIn | Kind::SignOut | Kind::List | Kind::Get | Kind::Health => Ok(()),
+        // A sign-out of an ended session stores nothing, nor does a drain that is under way. The replay checks the rest.
+        Kind::SignIn | Kind::SignOut | Kind::Drain | Kind::Undrain | Kind::List | Kind::Get | Kind::Health => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ mod commands;
 mod containers;
 mod copies;
 mod decisions;
+mod drains;
 mod envelope;
 mod faults;
 mod health;
@@ -57,6 +58,8 @@ pub enum Invariant {
     I19,
     /// `/health` tells the truth.
     I20,
+    /// A drain ends as promised.
+    I21,
     /// Each planned fault took effect.
     Faults,
 }
@@ -138,6 +141,7 @@ pub fn check(report: &Report) -> Vec<Violation> {
     linearizability::check(&report.history, &log, &order, &mut violations);
     commands::check(&report.history, &log, &mut violations);
     decisions::check(&log, report.plan.quota, &mut violations);
+    drains::check(&log, &mut violations);
     names::check(&log, &mut violations);
     containers::check(&report.observation, &log, &mut violations);
     models::check(&report.observation, &log, &mut violations);

@@ -1,5 +1,5 @@
 //! I16: after the last fault the system becomes healthy: no lag, nothing pending or overdue, containers and assignments as
-//! desired, no messages left at a consumer, every replica healthy.
+//! desired, no drain late, no messages left at a consumer, every replica healthy.
 //!
 //! A run uses the same function to wait until the system is healthy.
 
@@ -11,6 +11,7 @@ use dockhost_domain::wire::{Assignment, DesiredState};
 use serde_json::json;
 
 use super::containers::Containers;
+use super::drains;
 use super::log::Log;
 use super::{Invariant, Violations};
 use crate::observation::Observation;
@@ -18,6 +19,7 @@ use crate::observation::Observation;
 pub fn check(observation: &Observation, log: &Log, violations: &mut Violations) {
     models(observation, log, violations);
     instances(observation, log, violations);
+    drains::pending(log, observation.at, violations);
     assignments(observation, log, violations);
     consumers(observation, violations);
     for (replica, health) in observation.health.iter().enumerate() {

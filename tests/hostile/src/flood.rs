@@ -108,16 +108,15 @@ impl Kind {
     }
 }
 
-/// Sends until `stop`. A connection that is closed or refused is opened again at once.
-pub async fn run(flood: Flood, broker: SocketAddr, hostile: &[Hostile], stop: CancellationToken) -> Arc<Counts> {
-    let counts = Arc::new(Counts::default());
+/// Sends until `stop`, and counts. A connection that is closed or refused is opened again at once.
+pub async fn run(flood: Flood, broker: SocketAddr, hostile: &[Hostile], stop: CancellationToken, counts: &Arc<Counts>) {
     let all = flood.connections * u64::try_from(hostile.len()).unwrap();
     let per_tick = (flood.per_second * u64::try_from(TICK.as_millis()).unwrap() / 1000 / all).max(1);
     let mut connections = JoinSet::new();
     for hostile in hostile {
         let batch: Arc<[u8]> = flood.kind.batch(hostile, usize::try_from(per_tick).unwrap()).into();
         for _ in 0..flood.connections {
-            let (counts, batch) = (Arc::clone(&counts), Arc::clone(&batch));
+            let (counts, batch) = (Arc::clone(counts), Arc::clone(&batch));
             let key = if flood.kind == Kind::WrongKeys { "wrong".to_owned() } else { hostile.key.clone() };
             connections.spawn(stop.clone().run_until_cancelled_owned(async move {
                 loop {
@@ -137,5 +136,4 @@ pub async fn run(flood: Flood, broker: SocketAddr, hostile: &[Hostile], stop: Ca
         }
     }
     while connections.join_next().await.is_some() {}
-    counts
 }

@@ -59,7 +59,11 @@ impl Attack {
     /// Attacks with the keys of these backends until `stop`.
     async fn run(self, broker: SocketAddr, api: SocketAddr, keys: &[Hostile], stop: CancellationToken) -> Arc<Counts> {
         match self {
-            Self::Messages(flood) => flood::run(flood, broker, keys, stop).await,
+            Self::Messages(flood) => {
+                let counts = Arc::default();
+                flood::run(flood, broker, keys, stop, &counts).await;
+                counts
+            }
             Self::Connections(flood) => sockets::run(flood, api, stop).await,
         }
     }

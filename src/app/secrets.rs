@@ -14,7 +14,7 @@ pub struct Secrets {
     pub user_tokens: SecretString,
     /// Signs backends' tokens and API keys.
     pub backend_tokens: SecretString,
-    /// Wraps the keys of personal data.
+    /// Wraps the keys of personal data, and unwraps those that the previous one wrapped.
     pub master_key: MasterKey,
     /// The nkey seed of the server's user at the broker.
     pub nats: SecretString,
@@ -34,7 +34,9 @@ impl Secrets {
         let mut reader = Reader { get, problems: Vec::new() };
         let user_tokens = reader.secret("USER_ACCESS_TOKEN_SECRET", token_secret);
         let backend_tokens = reader.secret("BACKEND_ACCESS_TOKEN_SECRET", token_secret);
-        let master_key = reader.secret("DOCKHOST_MASTER_KEY", master_key);
+        let parse_key = master_key;
+        let master_key = reader.secret("DOCKHOST_MASTER_KEY", parse_key);
+        let previous_master_key = reader.optional_secret("DOCKHOST_MASTER_KEY_PREVIOUS", parse_key);
         let nats = reader.secret("DOCKHOST_NATS_CREDS", nkey_seed);
         let callout = reader.secret("DOCKHOST_CALLOUT_SEED", nkey_seed);
         let nats_system = reader.optional_secret("DOCKHOST_NATS_SYS_CREDS", nkey_seed);
@@ -48,6 +50,7 @@ impl Secrets {
             (Some(user_tokens), Some(backend_tokens), Some(master_key), Some(nats), Some(callout))
                 if reader.problems.is_empty() =>
             {
+                let master_key = master_key.beside(previous_master_key);
                 Ok(Self { user_tokens, backend_tokens, master_key, nats, callout, nats_system })
             }
             _ => Err(InvalidConfiguration(reader.problems)),

@@ -17,6 +17,7 @@ mod openapi;
 mod password;
 mod progress;
 mod quarantine;
+mod rotate_master_key;
 mod secrets;
 mod serve;
 
@@ -63,6 +64,8 @@ enum Command {
     Admin(admin::Admin),
     /// Erase a person: delete their instances, sessions and names, and destroy the key of their data in the log.
     EraseUser(erase_user::EraseUser),
+    /// Wrap the keys of all personal data by another master key, beside running servers.
+    RotateMasterKey(rotate_master_key::RotateMasterKey),
     /// Print the OpenAPI 3.1 document of the HTTP API.
     Openapi,
     /// Generate new secrets as lines for an `.env` file.
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Log(log) => block_on(|stop| log.run(stop)),
         Command::Admin(admin) => admin.run(),
         Command::EraseUser(erase) => block_on(|stop| erase.run(stop)),
+        Command::RotateMasterKey(rotate) => block_on(|stop| rotate.run(stop)),
         Command::Openapi => openapi::print(),
         Command::Secrets(secrets) => secrets.run(),
     };

@@ -40,6 +40,12 @@ impl KeyStore for MemoryKeyStore {
         async move { Ok(stored) }.boxed()
     }
 
+    fn replace<'a>(&'a self, name: &'a str, old: &'a Bytes, new: Bytes) -> BoxFuture<'a, Result<bool, Cause>> {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = keys.get_mut(name).filter(|stored| *stored == old);
+        std::future::ready(Ok(stored.map(|stored| *stored = new).is_some())).boxed()
+    }
+
     fn destroy<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Cause>> {
         self.lose(name);
         std::future::ready(Ok(())).boxed()

@@ -6,6 +6,7 @@
 //! - `cipher`: AES-256-GCM with a random nonce. `master`: the master key.
 //! - `seal`: finds the marked values in an event body and seals or opens them; no I/O.
 //! - `keyring`: the keys of all principals, over two ports: `store` (the wrapped keys) and the lookup of erasures.
+//! - `rotation`: wraps all stored keys by another master key.
 //! - `claims`: the keyed hash that stands for a claimed name.
 
 mod cipher;
@@ -14,6 +15,7 @@ mod keyring;
 mod master;
 #[cfg(test)]
 mod memory;
+mod rotation;
 mod seal;
 mod store;
 
@@ -23,5 +25,6 @@ pub use keyring::{KeyError, Keyring, LogAge, check_master_key};
 pub use master::{InvalidMasterKey, MasterKey};
 #[cfg(test)]
 pub(crate) use memory::{MemoryErasures, MemoryKeyStore};
+pub use rotation::{Rotation, rotate};
 pub use seal::{Binding, SealError, erase, has_personal, has_sealed, open, seal};
 pub use store::{BucketKeyStore, ErasureLookup, KeyStore};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::kv::{CreateError, Store};
+use async_nats::jetstream::kv::{CreateError, Operation, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorKind};
 use backon::{ConstantBuilder, Retryable};
 use bytes::Bytes;
@@ -43,6 +43,9 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Stores `value` unless the name has one; returns the stored value, so that two replicas which create the same key
     /// at once use the same one.
     fn get_or_create<'a>(&'a self, name: &'a str, value: Bytes) -> BoxFuture<'a, Result<Bytes, Cause>>;
+
+    /// Replaces `old` under this name with `new`. `false` if the name has no value, or another one.
+    fn replace<'a>(&'a self, name: &'a str, old: &'a Bytes, new: Bytes) -> BoxFuture<'a, Result<bool, Cause>>;
 
     /// Removes the value under this name so that its bytes are overwritten. Succeeds if there is none.
     fn destroy<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Cause>>;
@@ -82,6 +85,19 @@ impl KeyStore for BucketKeyStore {
         // A create that failed may be stored all the same; `create_or_get` returns what is stored by then.
         let attempt = move || self.create_or_get(name, value.clone());
         async move { Ok(attempt.retry(backoff).when(|error| is_conflict_in_flight(error)).await?) }.boxed()
+    }
+
+    fn replace<'a>(&'a self, name: &'a str, old: &'a Bytes, new: Bytes) -> BoxFuture<'a, Result<bool, Cause>> {
+        async move {
+            let stored = self.0.entry(name).await?.filter(|entry| entry.operation == Operation::Put);
+            let Some(stored) = stored.filter(|entry| entry.value == *old) else { return Ok(false) };
+            match self.0.update(name, new, stored.revision).await {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        }
+        .boxed()
     }
 
     fn destroy<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Cause>> {

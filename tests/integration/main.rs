@@ -20,6 +20,7 @@ mod event_log;
 mod harness_tests;
 mod leader;
 mod log_end;
+mod master_key;
 mod models;
 mod people;
 mod projections;

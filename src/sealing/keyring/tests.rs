@@ -1,8 +1,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::super::memory::{MemoryErasures, MemoryKeyStore};
+use super::super::rotation::rotate;
 use super::*;
 
 fn master(byte: u8) -> MasterKey {
@@ -96,4 +99,77 @@ async fn destroy_needs_an_erasure_and_ends_the_key_on_every_replica() {
         }
     }
     assert!(!b.has_key(principal()).await.unwrap());
+}
+
+/// A store in which only so many keys can be replaced, as if the rotation were stopped then.
+struct Stopping {
+    store: Arc<MemoryKeyStore>,
+    left: std::sync::atomic::AtomicUsize,
+}
+
+impl KeyStore for Stopping {
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
+        self.store.get(name)
+    }
+
+    fn get_many(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(String, Bytes)>, Cause>> {
+        self.store.get_many(limit)
+    }
+
+    fn get_or_create<'a>(&'a self, name: &'a str, value: Bytes) -> BoxFuture<'a, Result<Bytes, Cause>> {
+        self.store.get_or_create(name, value)
+    }
+
+    fn replace<'a>(&'a self, name: &'a str, old: &'a Bytes, new: Bytes) -> BoxFuture<'a, Result<bool, Cause>> {
+        use std::sync::atomic::Ordering::SeqCst;
+        if self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err() {
+            return std::future::ready(Err("stopped".into())).boxed();
+        }
+        self.store.replace(name, old, new)
+    }
+
+    fn destroy<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Cause>> {
+        self.store.destroy(name)
+    }
+}
+
+#[tokio::test]
+async fn rotate_that_is_stopped_half_way_goes_on_while_replicas_accept_both_keys() {
+    let store = Arc::new(MemoryKeyStore::default());
+    let open = async |master| Keyring::open(store.clone(), master, LogAge::InUse).await;
+    let old = Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
+    let principals: Vec<_> = (0..50).map(|n| PrincipalId::from_uuid(Uuid::from_u128(n))).collect();
+    let mut sealed = Vec::new();
+    for principal in &principals {
+        sealed.push(old.for_sealing(*principal).await.unwrap().seal(b"", b"x".to_vec()).unwrap());
+    }
+    let both = || master(2).beside(Some(master(1)));
+    let stopping = Stopping { store: store.clone(), left: 20.into() };
+    let stopped = rotate(&stopping, &both(), |_, _| {}).await.unwrap_err();
+    assert!(matches!(stopped, KeyError::Unavailable(_)), "{stopped:?}");
+    // Replicas of both orders still open everything, and have the same claims.
+    for replica in [open(both()).await.unwrap(), open(master(1).beside(Some(master(2)))).await.unwrap()] {
+        assert_eq!(replica.claim(ClaimKind::Username, "ada"), old.claim(ClaimKind::Username, "ada"));
+        for (principal, sealed) in principals.iter().zip(&sealed) {
+            assert_eq!(replica.for_opening(*principal).await.unwrap().open(b"", sealed).unwrap(), b"x");
+        }
+    }
+    let done = rotate(&*store, &both(), |_, _| {}).await.unwrap();
+    assert_eq!((done.rewrapped, done.unchanged, done.unreadable.len()), (32, 20, 0), "50 keys, claims and check");
+    let new = open(master(2)).await.unwrap();
+    for (principal, sealed) in principals.iter().zip(&sealed) {
+        assert_eq!(new.for_opening(*principal).await.unwrap().open(b"", sealed).unwrap(), b"x");
+    }
+    assert!(matches!(open(master(1)).await.unwrap_err(), KeyError::WrongMasterKey));
+}
+
+#[tokio::test]
+async fn rotate_names_keys_that_neither_master_key_unwraps() {
+    let store = Arc::new(MemoryKeyStore::default());
+    Keyring::open(store.clone(), master(1), LogAge::Empty).await.unwrap();
+    store.get_or_create("damaged", Bytes::from_static(b"?")).await.unwrap();
+    let done = rotate(&*store, &master(2).beside(Some(master(1))), |_, _| {}).await.unwrap();
+    assert_eq!((done.rewrapped, done.unreadable), (2, vec!["damaged".to_owned()]));
+    let wrong = rotate(&*store, &master(3).beside(Some(master(1))), |_, _| {}).await.unwrap_err();
+    assert!(matches!(wrong, KeyError::WrongMasterKey), "{wrong:?}");
 }

@@ -62,8 +62,7 @@ impl LeaderReads {
         found(self.stream.raw_message_builder().last_by_subject(subject).send().await)
     }
 
-    /// The stream's own figures. They cost the broker much less than a search for the last message on a wildcard
-    /// (0.2 ms, not 26 ms with a million subjects).
+    /// The stream's own figures.
     ///
     /// # Errors
     /// [`LogError::Unavailable`], also if a node answers for a stream without a leader: its copy may be old.
@@ -81,10 +80,13 @@ impl LeaderReads {
     /// The last sequence of the stream; 0 if it is empty. EVENTS loses no message, so an event or a barrier has this
     /// sequence.
     ///
+    /// A busy broker answers requests for a stream's figures seconds later than those for a message, so this asks for the
+    /// last message. On `>` it costs no search, unlike on any other wildcard (26 ms with a million subjects).
+    ///
     /// # Errors
     /// [`LogError::Unavailable`].
     pub async fn end(&self) -> Result<u64, LogError> {
-        Ok(self.state().await?.state.last_sequence)
+        self.last_sequence(">").await
     }
 
     /// The sequence of the last message on `subject` (which may be a filter); 0 if there is none.

@@ -158,12 +158,13 @@ async fn run_with<R: Runtime>(
         hold: &hold,
         reports: &reports,
     };
-    let ((), (), (), (), (), (), (), end) = tokio::join!(
+    let ((), (), (), (), (), (), (), (), end) = tokio::join!(
         reconciler.keep_machine(&status),
         receive_assignments(broker.clone(), session, &stop),
         run_heartbeats(broker.clone(), key, &heartbeats, &changed, &stop),
         reconciler.probe_engine(&status),
         reconciler.run(),
+        reconciler.watch_engine(),
         outbox.run(&publisher, &stop),
         leave_nodes(&broker.client, broker.addresses, &broker.trouble, &stop),
         end,

@@ -62,6 +62,12 @@ impl Container {
             ContainerState::Running => Phase::Running,
             ContainerState::Created | ContainerState::Stopped | ContainerState::Starting => Phase::Stopped,
         };
-        Observation { phase, container_id: self.id.clone(), ports: self.ports, host_keys: self.host_keys.clone() }
+        Observation {
+            phase,
+            container_id: self.id.clone(),
+            ports: self.ports,
+            host_keys: self.host_keys.clone(),
+            ended: None,
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! harmless. Before it creates a container, it asks the server whether the assignment is still current.
 //!
 //! # Layout
-//! - [`step`]: the decision, a pure function; [`container`], [`capacity`], [`ports`]: its data.
+//! - [`step`]: the decision, a pure function; [`restart`]: whether an ended container is started again; [`container`], [`capacity`], [`ports`]: its data.
 //! - [`runtime`]: the interface to container runtimes, [`runtime::docker`] and [`runtime::simulated`].
 //! - [`reconcile`]: one worker per instance that lists, decides, executes and reports.
 //! - [`connect`], [`assignments`], [`confirm`], [`reports`], [`heartbeat`]: communication with the server; [`hold`]:
@@ -37,6 +37,7 @@ pub mod reconcile;
 pub mod removal;
 pub mod reports;
 pub mod reports_stream;
+pub mod restart;
 pub mod runtime;
 pub mod step;
 pub mod telemetry;

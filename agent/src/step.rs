@@ -97,7 +97,10 @@ fn expected_container_id(assignment: &Assignment) -> Option<&str> {
 }
 
 fn container_gone(id: &str) -> AgentError {
-    agent_error("container_gone", &format!("the container {id} with the instance's files is not on this machine"))
+    agent_error(
+        "container_gone",
+        &format!("the container {id} with the instance's files is not on its machine: it was removed there"),
+    )
 }
 
 /// An error for a report.

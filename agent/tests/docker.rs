@@ -20,7 +20,8 @@ use dockhost_agent::runtime::docker::{self, DockerRuntime};
 use dockhost_agent::runtime::{Runtime, RuntimeError};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::wire::{
-    Assignment, ContainerSpec, DesiredState, IsolationState, Limits, Observation, Phase, Report, ReportKind,
+    Assignment, ContainerEnd, ContainerSpec, DesiredState, IsolationState, Limits, Observation, Phase, Report,
+    ReportKind, RestartPolicy,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -66,15 +67,21 @@ struct Agent {
 
 impl Agent {
     async fn start(engine: &Engine, ports: &str, image: &str) -> Self {
+        Self::with_resync(engine, ports, image, Duration::from_millis(200)).await
+    }
+
+    async fn with_resync(engine: &Engine, ports: &str, image: &str, resync_interval: Duration) -> Self {
         let runtime = runtime(engine, ports, image).await;
         let (reports, outbox, stop) = (ReportCollector::default(), Outbox::default(), CancellationToken::new());
-        let config = ReconcileConfig { resync_interval: Duration::from_millis(200), ..ReconcileConfig::default() };
+        let config = ReconcileConfig { resync_interval, ..ReconcileConfig::default() };
         let capacity = Arc::new(Capacity::new(10));
         let reconciler =
             Reconciler::new(runtime, capacity, AlwaysCurrent, outbox.clone(), Arc::default(), config, stop.clone());
         let (sink, until, ticking) = (reports.clone(), stop.clone(), reconciler.clone());
         tokio::spawn(async move { outbox.run(&sink, &until).await });
         tokio::spawn(async move { ticking.run().await });
+        let watching = reconciler.clone();
+        tokio::spawn(async move { watching.watch_engine().await });
         Self { reports, reconciler, stop }
     }
 
@@ -199,6 +206,8 @@ fn assignment(n: u128, generation: u32, desired: DesiredState, key: &str) -> Ass
             ssh_public_key: key.to_owned(),
             limits: Limits { memory_mib: 64, cpu_millis: 500, pids: 50 },
             container_id: None,
+            restart: RestartPolicy::default(),
+            has_run: false,
         }),
     }
 }
@@ -246,7 +255,8 @@ async fn agent_instance_lifecycle_keeps_files_ports_and_host_keys() {
     // A container that stops unexpectedly (here, killed) is reported and restarted.
     agent.reports.0.0.lock().unwrap().clear();
     engine.docker(&["kill", &created.container_id]);
-    agent.wait_for_report(|report| is(report, Phase::Stopped)).await;
+    let killed = agent.wait_for_report(|report| is(report, Phase::Stopped)).await;
+    assert_eq!(observation(killed).ended, Some(ContainerEnd::Killed { signal: 9 }));
     agent.wait_for_report(|report| is(report, Phase::Running)).await;
     assert_eq!(keys.ssh_output(created.ports.ssh, "cat /root/file"), "kept");
 
@@ -265,6 +275,70 @@ async fn agent_instance_lifecycle_keeps_files_ports_and_host_keys() {
     assert_eq!(deleted.kind, ReportKind::InstanceDeleted);
     assert_eq!(all_of(&engine, 1), "");
     assert_eq!(engine.docker(&["images", "--quiet", "dockhost/files"]), "", "the image of its files was not removed");
+}
+
+/// Only the engine's events show these ends: there is no resync meanwhile.
+#[tokio::test]
+async fn agent_container_that_ends_or_is_removed_is_reported_with_its_cause() {
+    let engine = Engine::start();
+    let keys = Keys::fresh();
+    let agent = Agent::with_resync(&engine, "21300-21399", TEST_IMAGE, Duration::from_secs(3600)).await;
+    let created = agent.running(&assignment(1, 1, DesiredState::Running, &keys.public)).await;
+    let ended = async |agent: &Agent| {
+        let report = agent.wait_for_report(|report| is(report, Phase::Stopped)).await;
+        agent.wait_for_report(|report| is(report, Phase::Running)).await;
+        agent.reports.0.0.lock().unwrap().clear();
+        observation(report).ended.unwrap()
+    };
+    agent.reports.0.0.lock().unwrap().clear();
+    engine.docker(&["kill", "--signal", "KILL", &created.container_id]);
+    assert_eq!(ended(&agent).await, ContainerEnd::Killed { signal: 9 });
+
+    // The kernel kills the main process first. It would kill the hungry one otherwise, and the container would go on.
+    let pid = engine.docker(&["inspect", "--format", "{{.State.Pid}}", &created.container_id]);
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), "1000").unwrap();
+    // It ends with the container, so its exit code does not matter.
+    let hungry = ["exec", &created.container_id, "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"];
+    Command::new("docker").env("DOCKER_HOST", engine.host()).args(hungry).output().unwrap();
+    assert_eq!(ended(&agent).await, ContainerEnd::OutOfMemory);
+
+    // With the policy `never` it is not started again, whatever ended it.
+    let mut never = assignment(1, 2, DesiredState::Running, &keys.public);
+    if let Some(spec) = &mut never.container {
+        (spec.restart, spec.container_id) = (RestartPolicy::Never, Some(created.container_id.to_string()));
+    }
+    agent.running(&never).await;
+    engine.docker(&["stop", &created.container_id]);
+    let failed = agent.wait_for_report(|report| matches!(report.kind, ReportKind::InstanceFailed(_))).await;
+    let ReportKind::InstanceFailed(error) = failed.kind else { panic!("{failed:?}") };
+    assert!(["exited", "killed"].contains(&error.code.as_str()), "{error:?}");
+    assert_eq!(engine.docker(&["inspect", "--format", "{{.State.Running}}", &created.container_id]), "false");
+
+    never.generation = 3;
+    agent.running(&never).await;
+    engine.docker(&["rm", "--force", &created.container_id]);
+    let gone = agent.wait_for_report(|report| matches!(report.kind, ReportKind::InstanceFailed(_))).await;
+    let ReportKind::InstanceFailed(error) = gone.kind else { panic!("{gone:?}") };
+    assert_eq!(error.code.as_str(), "container_gone");
+}
+
+/// Only an engine that the test has started is restarted.
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_containers_that_ended_with_the_engine_say_so_and_run_again() {
+    let mut engine = Engine::start();
+    let keys = Keys::fresh();
+    let agent = Agent::with_resync(&engine, "21400-21499", TEST_IMAGE, Duration::from_secs(3600)).await;
+    let created = agent.running(&assignment(1, 1, DesiredState::Running, &keys.public)).await;
+    keys.ssh_output(created.ports.ssh, "echo kept > /root/file");
+    agent.reports.0.0.lock().unwrap().clear();
+    if !engine.restart() {
+        return;
+    }
+    let ended = agent.wait_for_report(|report| is(report, Phase::Stopped)).await;
+    assert_eq!(observation(ended).ended, Some(ContainerEnd::EngineRestarted));
+    let again = observation(agent.wait_for_report(|report| is(report, Phase::Running)).await);
+    assert_eq!(again, created);
+    assert_eq!(keys.ssh_output(again.ports.ssh, "cat /root/file"), "kept");
 }
 
 #[tokio::test]

@@ -11,8 +11,10 @@ use crate::ids::{AgentRunId, BackendId, InstanceId, UserId};
 use crate::reported::{self, BackendAddress, ContainerId, HostKeys, ShortText};
 use crate::timestamp::Timestamp;
 
+mod container_end;
 mod machine;
 
+pub use container_end::{ContainerEnd, RestartPolicy};
 pub use machine::{EngineState, ImageState, IsolationState, MachineStatus};
 
 /// The header of a report with the [`AgentRunId`] of its sender.
@@ -105,6 +107,13 @@ pub struct ContainerSpec {
     /// `instance-failed` with the code `container_gone`; a new container would hide that the files are lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
+    /// What to do when the container ends though it should run; `on-failure` if absent.
+    #[serde(default, skip_serializing_if = "RestartPolicy::is_default")]
+    pub restart: RestartPolicy,
+    /// Whether the container has run in this generation. With the policy `never`, an agent does not start it then, but
+    /// reports that it ended. Absent with another policy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_run: bool,
 }
 
 /// An agent's observation of a container.
@@ -120,14 +129,16 @@ pub struct Observation {
     /// SHA-256 fingerprints of its SSH host keys, as `ssh-keygen -l` prints them; empty until the agent has read them.
     #[serde(default, skip_serializing_if = "HostKeys::is_empty")]
     pub host_keys: HostKeys,
+    /// Why it does not run although it should; absent if it runs, or should not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<ContainerEnd>,
 }
 
 /// Why an agent refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentError {
-    /// A stable code: `no_capacity`, `no_ports`, `image_missing`, `image_fetching`, `container_gone`, `runtime_error`.
-    /// Agents of other
-    /// releases may use others.
+    /// A stable code: `no_capacity`, `no_ports`, `image_missing`, `image_fetching`, `container_gone`, `runtime_error`,
+    /// and those of [`ContainerEnd::code`]. Agents of other releases may use others.
     pub code: ShortText,
     /// One sentence for the instance's owner.
     pub message: ShortText,

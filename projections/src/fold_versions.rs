@@ -296,6 +296,32 @@ const VERSIONS: &[Version] = &[
         ],
         digest: "2423edfda93f2e7f0041c64f0db07b3ad2b5301c6a96d25ba6cd0bca90c340d8",
     },
+    Version {
+        model: "instances",
+        version: 4,
+        events: &[
+            "instance.delete-requested.v1",
+            "instance.deleted.v1",
+            "instance.failed.v1",
+            "instance.failed.v2-removed",
+            "instance.failed.v2",
+            "instance.observed.v1-ended",
+            "instance.observed.v1",
+            "instance.placed.v1",
+            "instance.placed.v2-removed",
+            "instance.placed.v2",
+            "instance.released.v1",
+            "instance.requested.v1-restart",
+            "instance.requested.v1",
+            "instance.resume-requested.v1",
+            "instance.stop-requested.v1-reason",
+            "instance.stop-requested.v1",
+            "tenancy.closed.v1",
+            "tenancy.resumed.v1",
+            "tenancy.suspended.v1",
+        ],
+        digest: "35016575e43ea6f50aec80f692584d6ae5d5bdefb67d6c90e29f56587b9a2286",
+    },
 ];
 
 const HISTORIES: u64 = 1000;

@@ -8,7 +8,7 @@ use dockhost_domain::subject::{ClaimHash, ClaimId, ClaimKind};
 use dockhost_domain::tenancy::event::{FailureReason, Placed, PlacementFailure, Requested};
 use dockhost_domain::tenancy::{Tenancy, TenancyEvent};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::Limits;
+use dockhost_domain::wire::{Limits, RestartPolicy};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -206,6 +206,7 @@ fn request_and_retry() -> [RecordedEvent; 2] {
         choice: choice.clone(),
         deadline,
         idempotency: None,
+        restart: RestartPolicy::default(),
     };
     let failure = PlacementFailure { backend_id, reason: FailureReason::Late };
     let again = Placed { instance_id, placement: 2, choice, deadline, failure };

@@ -110,7 +110,7 @@ mod tests {
     use dockhost_domain::tenancy::TenancyEvent;
     use dockhost_domain::tenancy::event::{ChangeRequested, Requested};
     use dockhost_domain::timestamp::Timestamp;
-    use dockhost_domain::wire::{DesiredState, Limits};
+    use dockhost_domain::wire::{DesiredState, Limits, RestartPolicy};
     use uuid::Uuid;
 
     use super::*;
@@ -140,6 +140,7 @@ mod tests {
             choice: Choice { backend_id: HERE, used: 0, max_containers: 1, eligible: 1 },
             deadline,
             idempotency: None,
+            restart: RestartPolicy::default(),
         };
         state.evolve(&TenancyEvent::Requested(requested), &meta);
         assert_eq!(compare(&state, HERE, &running), Comparison::Current);

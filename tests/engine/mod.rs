@@ -66,38 +66,21 @@ impl Engine {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Restarts the engine with all its containers, if it was started here; whether it was. Another one is left alone.
+    #[allow(dead_code, reason = "not every binary that includes this file restarts the engine")]
+    pub fn restart(&mut self) -> bool {
+        let Some(launched) = &mut self.launched else { return false };
+        end(&mut launched.dockerd);
+        launched.dockerd = spawn(launched.dir.path());
+        wait_for_answer(launched, &self.socket);
+        true
+    }
+
     fn launch(lock: File) -> Self {
         let dir = tempfile::Builder::new().prefix("dockhost-engine").tempdir().expect("a directory");
-        let at = |name: &str| dir.path().join(name);
-        let log = File::create(at("log")).expect("the engine's log");
-        let socket = at("socket");
-        let dockerd = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "dockerd"])
-            .arg("--data-root")
-            .arg(at("data"))
-            .arg("--exec-root")
-            .arg(at("exec"))
-            .arg("--pidfile")
-            .arg(at("pid"))
-            .arg("--host")
-            .arg(format!("unix://{}", socket.display()))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("the engine's log"))
-            .stderr(log)
-            .spawn()
-            .expect("dockerd");
-        let log = at("log");
-        let mut launched = Launched { dockerd, dir };
-        let since = Instant::now();
-        while !answers(&socket) {
-            let ended = launched.dockerd.try_wait().expect("dockerd");
-            assert!(
-                ended.is_none() && since.elapsed() < ENGINE_TIMEOUT,
-                "dockerd does not answer ({ended:?}); its log:\n{}",
-                fs::read_to_string(&log).unwrap_or_default()
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+        let socket = dir.path().join("socket");
+        let mut launched = Launched { dockerd: spawn(dir.path()), dir };
+        wait_for_answer(&mut launched, &socket);
         Self { socket, launched: Some(launched), _lock: lock }
     }
 
@@ -143,15 +126,54 @@ impl Drop for Engine {
                 let _ = Command::new(program).arg("-w").args(rule).stderr(Stdio::null()).status();
             }
         }
-        let _ = Command::new("kill").arg("-TERM").arg(launched.dockerd.id().to_string()).status();
-        let since = Instant::now();
-        while matches!(launched.dockerd.try_wait(), Ok(None)) {
-            if since.elapsed() > ENGINE_TIMEOUT {
-                let _ = launched.dockerd.kill();
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        end(&mut launched.dockerd);
         unmount_below(launched.dir.path());
+    }
+}
+
+/// Starts an engine with its data in this directory.
+fn spawn(dir: &Path) -> Child {
+    let at = |name: &str| dir.join(name);
+    let log = File::options().create(true).append(true).open(at("log")).expect("the engine's log");
+    Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", "dockerd"])
+        .arg("--data-root")
+        .arg(at("data"))
+        .arg("--exec-root")
+        .arg(at("exec"))
+        .arg("--pidfile")
+        .arg(at("pid"))
+        .arg("--host")
+        .arg(format!("unix://{}", at("socket").display()))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("the engine's log"))
+        .stderr(log)
+        .spawn()
+        .expect("dockerd")
+}
+
+fn wait_for_answer(launched: &mut Launched, socket: &Path) {
+    let since = Instant::now();
+    while !answers(socket) {
+        let ended = launched.dockerd.try_wait().expect("dockerd");
+        assert!(
+            ended.is_none() && since.elapsed() < ENGINE_TIMEOUT,
+            "dockerd does not answer ({ended:?}); its log:\n{}",
+            fs::read_to_string(launched.dir.path().join("log")).unwrap_or_default()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Ends an engine. Must not panic, because a test may be panicking already.
+fn end(dockerd: &mut Child) {
+    let _ = Command::new("kill").arg("-TERM").arg(dockerd.id().to_string()).status();
+    let since = Instant::now();
+    while matches!(dockerd.try_wait(), Ok(None)) {
+        if since.elapsed() > ENGINE_TIMEOUT {
+            let _ = dockerd.kill();
+        }
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

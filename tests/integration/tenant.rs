@@ -11,7 +11,7 @@ use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::names::Username;
 use dockhost_domain::placement::Candidate;
 use dockhost_domain::tenancy::{ChangeInstance, Facts, HandleReport, Policy, ReportPosition, RequestInstance, Tenancy};
-use dockhost_domain::wire::{DesiredState, Limits, Report, ReportKind};
+use dockhost_domain::wire::{DesiredState, Limits, Report, ReportKind, RestartPolicy};
 
 pub struct Tenant {
     pub user_id: UserId,
@@ -60,6 +60,7 @@ impl Tenant {
             ssh_public_key: "key".to_owned(),
             image: None,
             limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
+            restart: RestartPolicy::default(),
             idempotency: None,
             quota: None,
             facts: self.facts(),

@@ -129,12 +129,17 @@ impl<R: Runtime> Reconciler<R> {
     ) -> Result<Option<Outcome>, RuntimeError> {
         attempts.starts += 1;
         if attempts.starts > MAX_STARTS_PER_RUN {
-            return Ok(Some(failed("runtime_error", "the container stops right after each start")));
+            let cause = self.with_permit(self.0.runtime.end(&container.id)).await?.explain();
+            return Ok(Some(failed("runtime_error", &format!("the container stops right after each start: {cause}"))));
         }
         cache.ssh_ready = None;
         let runtime = &self.0.runtime;
         match self.with_permit(runtime.start(container, assignment.container.as_ref())).await {
-            Ok(()) | Err(RuntimeError::NotFound) => Ok(None),
+            Ok(()) => {
+                attempts.has_started = true;
+                Ok(None)
+            }
+            Err(RuntimeError::NotFound) => Ok(None),
             Err(RuntimeError::PortTaken(message)) => {
                 attempts.starts -= 1;
                 attempts.port_changes += 1;

@@ -10,13 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::InstanceId;
-use dockhost_domain::reported::{ContainerId, HostKeys};
 use dockhost_domain::wire::{Assignment, Report, ReportKind};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backoff;
 use crate::capacity::Capacity;
 use crate::confirm::Confirmer;
 use crate::container::Container;
@@ -24,12 +22,17 @@ use crate::engine_probe;
 use crate::images::Images;
 use crate::machine_status::SharedStatus;
 use crate::reports::Outbox;
+use crate::restart::{RestartLimits, Restarts};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::step::{Step, next_step};
 use crate::upkeep;
 
+mod ends;
+mod entry;
 mod launch;
 mod worker;
+
+use entry::{ContainerCache, InstanceEntry, LastReport};
 
 /// Limits and intervals of the reconciler.
 #[derive(Debug, Clone)]
@@ -45,6 +48,8 @@ pub struct ReconcileConfig {
     pub image_timeout: Duration,
     /// First and longest delay before the retry of a failed instance.
     pub retry_backoff: (Duration, Duration),
+    /// Limits of the restarts of containers that end.
+    pub restarts: RestartLimits,
 }
 
 impl Default for ReconcileConfig {
@@ -55,6 +60,7 @@ impl Default for ReconcileConfig {
             ssh_timeout: Duration::from_secs(30),
             image_timeout: Duration::from_secs(10),
             retry_backoff: (Duration::from_secs(5), Duration::from_secs(300)),
+            restarts: RestartLimits::default(),
         }
     }
 }
@@ -81,39 +87,6 @@ struct Inner<R> {
     entries: Mutex<HashMap<InstanceId, InstanceEntry>>,
     workers: TaskTracker,
     stop: CancellationToken,
-}
-
-/// The agent's state for one instance.
-#[derive(Debug, Default)]
-struct InstanceEntry {
-    assignment: Option<Assignment>,
-    /// Whether a worker runs.
-    has_worker: bool,
-    /// Whether something changed since the last run began.
-    dirty: bool,
-    /// The last report of a finished run.
-    last_reported: Option<LastReport>,
-    /// Failures in a row, and the earliest time of the next retry.
-    failures: usize,
-    retry_at: Option<Instant>,
-    cache: ContainerCache,
-}
-
-/// A report and the assignment that it is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct LastReport {
-    placement: u32,
-    generation: u32,
-    kind: ReportKind,
-}
-
-/// Properties of a container that the runtime does not list.
-#[derive(Debug, Clone, Default)]
-struct ContainerCache {
-    /// The id of the container whose SSH server has answered since its last start.
-    ssh_ready: Option<ContainerId>,
-    /// A container's id and host keys.
-    host_keys: Option<(ContainerId, HostKeys)>,
 }
 
 impl<R: Runtime> Reconciler<R> {
@@ -197,6 +170,12 @@ impl<R: Runtime> Reconciler<R> {
         }
         tracing::info!(%instance, placement = assignment.placement, generation = assignment.generation,
             desired = ?assignment.desired, "received an assignment");
+        let is_same = |current: &Assignment| {
+            (current.placement, current.generation) == (assignment.placement, assignment.generation)
+        };
+        if !entry.assignment.as_ref().is_some_and(is_same) {
+            entry.restarts = Restarts::default();
+        }
         entry.assignment = Some(assignment);
         entry.reset_backoff();
         self.schedule(instance, entry);
@@ -300,6 +279,7 @@ impl<R: Runtime> Reconciler<R> {
             let Some(assignment) = &entry.assignment else { continue };
             let mut containers = actual.remove(instance).unwrap_or_default();
             entry.cache.apply_to(&mut containers);
+            entry.was_engine_gone &= !containers.iter().any(|container| container.state.is_alive());
             let last = entry.last_reported.as_ref();
             let up_to_date = match next_step(assignment, &containers, self.0.capacity.status_for(*instance)) {
                 Step::Ignore => true,
@@ -321,6 +301,11 @@ impl<R: Runtime> Reconciler<R> {
     /// Marks the entry as changed and starts a worker if none runs.
     fn schedule(&self, instance: InstanceId, entry: &mut InstanceEntry) {
         entry.dirty = true;
+        self.ensure_worker(instance, entry);
+    }
+
+    /// Starts a worker if none runs.
+    fn ensure_worker(&self, instance: InstanceId, entry: &mut InstanceEntry) {
         if !entry.has_worker && !self.0.stop.is_cancelled() {
             entry.has_worker = true;
             let reconciler = self.clone();
@@ -333,55 +318,6 @@ impl<R> Inner<R> {
     fn entries(&self) -> MutexGuard<'_, HashMap<InstanceId, InstanceEntry>> {
         // Every change under this lock is complete, so a poisoned lock is safe to use.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl InstanceEntry {
-    fn reset_backoff(&mut self) {
-        (self.failures, self.retry_at) = (0, None);
-    }
-
-    /// Counts a failure and delays the next retry.
-    fn delay_retry(&mut self, bounds: (Duration, Duration)) -> Duration {
-        let delay = backoff::delay(bounds, self.failures);
-        self.failures += 1;
-        self.retry_at = Some(Instant::now() + delay);
-        delay
-    }
-
-    fn has_container(&self) -> bool {
-        let kind = self.last_reported.as_ref().map(|last| &last.kind);
-        matches!(kind, Some(ReportKind::InstanceStatus(_) | ReportKind::InstanceCreated(_)))
-    }
-}
-
-impl LastReport {
-    fn matches(&self, assignment: &Assignment, kind: &ReportKind) -> bool {
-        (self.placement, self.generation) == (assignment.placement, assignment.generation) && self.kind == *kind
-    }
-
-    /// Whether this report refused that assignment. A refusal is final, because the server may have placed the instance
-    /// on another backend since.
-    fn is_refusal_of(&self, assignment: &Assignment) -> bool {
-        (self.placement, self.generation) == (assignment.placement, assignment.generation)
-            && matches!(self.kind, ReportKind::InstanceRefused(_))
-    }
-}
-
-impl ContainerCache {
-    /// Completes the listed containers.
-    fn apply_to(&self, containers: &mut [Container]) {
-        use crate::container::ContainerState;
-        for container in containers {
-            if container.state == ContainerState::Starting && self.ssh_ready.as_ref() == Some(&container.id) {
-                container.state = ContainerState::Running;
-            }
-            if let Some((id, keys)) = &self.host_keys
-                && *id == container.id
-            {
-                container.host_keys.clone_from(keys);
-            }
-        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dockhost_domain::ids::UserId;
 use dockhost_domain::reported::{ContainerId, HostKeys, ShortText};
-use dockhost_domain::wire::{ContainerSpec, DesiredState, EngineState, ImageState, Limits, Phase, Ports};
+use dockhost_domain::wire::{
+    ContainerEnd, ContainerSpec, DesiredState, EngineState, ImageState, Limits, Phase, Ports, RestartPolicy,
+};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use uuid::Uuid;
@@ -29,6 +31,12 @@ struct Fake {
     engine_hangs: AtomicBool,
     /// Fetches of an image; each ends when `image_arrives` has a permit, or fails at once without it.
     fetches: AtomicUsize,
+    /// How ended containers ended.
+    end: Mutex<Option<ContainerEnd>>,
+    /// What the engine's events say, until the engine restarts.
+    events: Mutex<Vec<InstanceId>>,
+    has_events: Notify,
+    engine_restarts: Notify,
     image_arrives: Option<Semaphore>,
 }
 
@@ -40,6 +48,19 @@ fn host_key(id: &str) -> String {
 impl Fake {
     fn fail(&self) -> Result<(), RuntimeError> {
         self.failures.lock().unwrap().pop_front().map_or(Ok(()), Err)
+    }
+
+    /// The container of this instance ends, and the engine says so.
+    fn end_container(&self, n: u128, end: ContainerEnd) {
+        self.end_silently(n, end);
+        self.events.lock().unwrap().push(instance(n));
+        self.has_events.notify_one();
+    }
+
+    fn end_silently(&self, n: u128, end: ContainerEnd) {
+        *self.end.lock().unwrap() = Some(end);
+        let mut containers = self.containers.lock().unwrap();
+        containers.iter_mut().filter(|c| c.instance == instance(n)).for_each(|c| c.state = ContainerState::Stopped);
     }
 
     fn set(&self, id: &ContainerId, state: ContainerState) -> Result<(), RuntimeError> {
@@ -130,6 +151,23 @@ impl Runtime for Arc<Fake> {
 
     async fn stop(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         self.set(id, ContainerState::Stopped)
+    }
+
+    async fn end(&self, _id: &ContainerId) -> Result<ContainerEnd, RuntimeError> {
+        Ok(self.end.lock().unwrap().unwrap_or(ContainerEnd::Exited { exit_code: 0 }))
+    }
+
+    async fn engine_time(&self) -> Result<i64, RuntimeError> {
+        Ok(0)
+    }
+
+    async fn watch(&self, _since: i64, changed: &(dyn Fn(InstanceId) + Send + Sync)) -> Result<(), RuntimeError> {
+        loop {
+            tokio::select! {
+                () = self.engine_restarts.notified() => return Ok(()),
+                () = self.has_events.notified() => self.events.lock().unwrap().drain(..).for_each(changed),
+            }
+        }
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
@@ -225,8 +263,11 @@ struct Fixture {
 
 /// A fixture with a limit of `max` containers and no retry delays. Time is paused, so sleeps end at once.
 fn fixture(fake: Fake, max: u32) -> Fixture {
-    let (fake, reports, outbox, stop) =
-        (Arc::new(fake), ReportCollector::default(), Outbox::default(), CancellationToken::new());
+    fixture_on(Arc::new(fake), max)
+}
+
+fn fixture_on(fake: Arc<Fake>, max: u32) -> Fixture {
+    let (reports, outbox, stop) = (ReportCollector::default(), Outbox::default(), CancellationToken::new());
     let (capacity, confirmer) = (Arc::new(Capacity::new(max)), FakeConfirmer::default());
     let reconciler = Reconciler::new(
         Arc::clone(&fake),
@@ -247,6 +288,21 @@ fn fixture(fake: Fake, max: u32) -> Fixture {
 }
 
 impl Fixture {
+    /// Follows the engine's events.
+    fn watch(&self) {
+        let reconciler = self.reconciler.clone();
+        tokio::spawn(async move { reconciler.watch_engine().await });
+    }
+
+    /// Another agent on the same engine, which has no memory of this one.
+    fn restart(self) -> Self {
+        fixture_on(self.fake, 10)
+    }
+
+    fn state(&self) -> ContainerState {
+        self.fake.containers.lock().unwrap()[0].state
+    }
+
     /// Waits until no worker runs and no report is queued.
     async fn wait_until_idle(&self) {
         let idle = async {
@@ -287,6 +343,8 @@ fn assignment(n: u128, generation: u32, desired: DesiredState) -> Assignment {
             ssh_public_key: String::new(),
             limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
             container_id: None,
+            restart: RestartPolicy::default(),
+            has_run: false,
         }),
     }
 }
@@ -635,3 +693,5 @@ async fn suspend_reports_and_touches_nothing_until_resumed() {
     fixture.reconciler.assign(assignment(1, 1, DesiredState::Running));
     fixture.reports.running().await;
 }
+
+mod ends;

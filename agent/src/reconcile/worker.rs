@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::reported::ContainerId;
-use dockhost_domain::wire::{AgentError, Assignment, Report, ReportKind};
+use dockhost_domain::wire::{AgentError, Assignment, Phase, Report, ReportKind};
 
 use super::{ContainerCache, LastReport, Reconciler};
 use crate::container::{Container, ContainerState};
@@ -31,6 +31,8 @@ pub(super) struct Attempts {
     steps: u32,
     errors: u32,
     pub(super) starts: u32,
+    /// Whether the container was started in this run.
+    pub(super) has_started: bool,
     pub(super) port_changes: u32,
     pub(super) image_attempts: u32,
     awaiting_ssh_since: Option<Instant>,
@@ -70,9 +72,10 @@ impl<R: Runtime> Reconciler<R> {
     fn begin_run(&self, instance: InstanceId) -> Option<(Assignment, ContainerCache, Option<LastReport>)> {
         let mut entries = self.0.entries();
         let entry = entries.get_mut(&instance)?;
-        match (&entry.assignment, entry.dirty && !self.0.stop.is_cancelled()) {
+        let has_changed = entry.dirty || entry.must_check;
+        match (&entry.assignment, has_changed && !self.0.stop.is_cancelled()) {
             (Some(assignment), true) => {
-                entry.dirty = false;
+                (entry.dirty, entry.must_check) = (false, false);
                 Some((assignment.clone(), entry.cache.clone(), entry.last_reported.clone()))
             }
             _ => {
@@ -191,7 +194,10 @@ impl<R: Runtime> Reconciler<R> {
         cache.apply_to(&mut actual);
         self.0.capacity.set_exists(instance, !actual.is_empty());
         if attempts.steps == 1 {
-            self.report_unexpected_change(assignment, &actual, last_reported);
+            self.report_unexpected_start(assignment, &actual, last_reported);
+        }
+        if let Some(outcome) = self.judge_end(assignment, &actual, last_reported, cache, attempts).await? {
+            return Ok(Some(outcome));
         }
         let by_id =
             |id: &ContainerId| actual.iter().find(|container| container.id == *id).ok_or(RuntimeError::NotFound);
@@ -240,8 +246,8 @@ impl<R: Runtime> Reconciler<R> {
         }
     }
 
-    /// If the container's phase has changed since the last report on this assignment, reports that before repairing it.
-    fn report_unexpected_change(
+    /// If the container runs although it was reported as stopped, reports that before stopping it.
+    fn report_unexpected_start(
         &self,
         assignment: &Assignment,
         actual: &[Container],
@@ -255,7 +261,7 @@ impl<R: Runtime> Reconciler<R> {
         }
         if let Some(container) = actual.iter().find(|container| container.id == before.container_id) {
             let now = container.observation();
-            if now.phase != before.phase {
+            if now.phase == Phase::Running && before.phase == Phase::Stopped {
                 self.enqueue_report(assignment, ReportKind::InstanceStatus(now));
                 self.clear_last_reported(assignment.instance_id);
             }
@@ -263,7 +269,7 @@ impl<R: Runtime> Reconciler<R> {
     }
 
     /// Ensures that the next report is sent even if it equals the one before the unexpected change. The change counts as
-    /// a failure, so a container that keeps stopping is restarted with backoff.
+    /// a failure, so a container that keeps starting is stopped with backoff.
     fn clear_last_reported(&self, instance: InstanceId) {
         if let Some(entry) = self.0.entries().get_mut(&instance) {
             entry.last_reported = None;

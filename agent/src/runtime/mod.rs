@@ -8,7 +8,7 @@ use std::future::Future;
 
 use dockhost_domain::ids::InstanceId;
 use dockhost_domain::reported::{ContainerId, HostKeys, ShortText};
-use dockhost_domain::wire::{Assignment, ContainerSpec, IsolationState};
+use dockhost_domain::wire::{Assignment, ContainerEnd, ContainerSpec, IsolationState};
 
 use crate::container::Container;
 
@@ -176,6 +176,20 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Stops the container; its files stay.
     fn stop(&self, id: &ContainerId) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+
+    /// Why this container, which does not run, ended.
+    fn end(&self, id: &ContainerId) -> impl Future<Output = Result<ContainerEnd, RuntimeError>> + Send;
+
+    /// The engine's time in Unix seconds, by its own clock.
+    fn engine_time(&self) -> impl Future<Output = Result<i64, RuntimeError>> + Send;
+
+    /// Calls `changed` for each container of this backend that has ended or was removed since `since`, an
+    /// [`Runtime::engine_time`], whoever did it. Returns when the engine's events end.
+    fn watch(
+        &self,
+        since: i64,
+        changed: &(dyn Fn(InstanceId) + Send + Sync),
+    ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
     /// Removes the container and its files, running or not.
     fn remove(&self, id: &ContainerId) -> impl Future<Output = Result<(), RuntimeError>> + Send;

@@ -3,6 +3,8 @@
 //! Containers are lines in a file: changes as JSON, one per line, appended by each operation and compacted at start, so
 //! that the cost of an operation does not depend on the number of instances. A restarted agent finds its containers as it
 //! would with Docker. An incomplete last line, which a crash can leave, is ignored.
+//!
+//! A test makes containers end by files in the directory `ends`, see [`accidents`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -16,13 +18,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::reported::{ContainerId, HostKeys, Invalid};
-use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
+use dockhost_domain::wire::{Assignment, ContainerEnd, ContainerSpec, Ports};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{FetchProgress, Runtime, RuntimeError};
 use crate::container::{Container, ContainerState};
 use crate::ports::{self, Cursor, PortRange};
+
+mod accidents;
 
 /// Options of the simulation.
 #[derive(Debug, Clone)]
@@ -39,6 +43,7 @@ pub struct SimulationOptions {
 #[derive(Debug)]
 pub struct SimulatedRuntime {
     options: SimulationOptions,
+    dir: PathBuf,
     inner: Mutex<Inner>,
 }
 
@@ -62,6 +67,9 @@ struct SimulatedContainer {
     ports: Ports,
     running: bool,
     has_run: bool,
+    /// How it ended, if nobody stopped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<ContainerEnd>,
 }
 
 /// A line of the file.
@@ -84,7 +92,7 @@ impl SimulatedRuntime {
         let containers = read(&path)?;
         let log = compact(&path, &containers)?;
         let cursor = Cursor::seeded(options.ports, seed);
-        Ok(Self { options, inner: Mutex::new(Inner { containers, cursor, log, _lock: lock }) })
+        Ok(Self { options, dir: dir.to_owned(), inner: Mutex::new(Inner { containers, cursor, log, _lock: lock }) })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -234,12 +242,15 @@ impl Runtime for SimulatedRuntime {
             ports,
             running: false,
             has_run: false,
+            ended: None,
         })
     }
 
     async fn start(&self, container: &Container, _spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
         self.delay().await;
-        self.change(&container.id, |container| (container.running, container.has_run) = (true, true))
+        self.change(&container.id, |container| {
+            (container.running, container.has_run, container.ended) = (true, true, None);
+        })
     }
 
     async fn is_ssh_ready(&self, container: &Container) -> bool {
@@ -263,6 +274,20 @@ impl Runtime for SimulatedRuntime {
     async fn stop(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         self.delay().await;
         self.change(id, |container| container.running = false)
+    }
+
+    async fn end(&self, id: &ContainerId) -> Result<ContainerEnd, RuntimeError> {
+        let inner = self.inner();
+        let container = inner.containers.get(id).ok_or(RuntimeError::NotFound)?;
+        Ok(container.ended.unwrap_or(ContainerEnd::Exited { exit_code: 0 }))
+    }
+
+    async fn engine_time(&self) -> Result<i64, RuntimeError> {
+        Ok(0)
+    }
+
+    async fn watch(&self, _since: i64, changed: &(dyn Fn(InstanceId) + Send + Sync)) -> Result<(), RuntimeError> {
+        self.cause_accidents(changed).await
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {

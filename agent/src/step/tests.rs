@@ -3,7 +3,7 @@
 
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::reported::{ContainerId, HostKeys};
-use dockhost_domain::wire::{ContainerSpec, Limits, Ports};
+use dockhost_domain::wire::{ContainerSpec, Limits, Ports, RestartPolicy};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ fn assignment(placement: u32, desired: DesiredState) -> Assignment {
             ssh_public_key: "ssh-ed25519 AAAA".to_owned(),
             limits: Limits { memory_mib: 512, cpu_millis: 500, pids: 100 },
             container_id: None,
+            restart: RestartPolicy::default(),
+            has_run: false,
         }),
     }
 }

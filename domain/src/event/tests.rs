@@ -139,7 +139,7 @@ fn golden_files_contain_every_enum_value() {
         match value {
             Value::Object(members) => members.iter().for_each(|(name, value)| collect(value, name, found)),
             Value::Array(values) => values.iter().for_each(|value| collect(value, under, found)),
-            Value::String(text) if ["instances", "kind", "phase", "role"].contains(&under) => {
+            Value::String(text) if ["cause", "instances", "kind", "phase", "restart", "role"].contains(&under) => {
                 found.insert(text.clone());
             }
             _ => {}
@@ -151,14 +151,20 @@ fn golden_files_contain_every_enum_value() {
         "abandoned",
         "admin",
         "confirmed",
+        "engine_restarted",
+        "exited",
         "failed",
+        "killed",
         "late",
         "leave",
         "lost",
+        "never",
+        "out_of_memory",
         "refused",
         "running",
         "stop",
         "stopped",
+        "unknown",
         "unplaced",
         "user",
     ];

@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 
 use super::instance::Instance;
 use crate::ids::{BackendId, InstanceId, UserId};
-use crate::wire::{Assignment, ContainerSpec, DesiredState};
+use crate::wire::{Assignment, ContainerSpec, DesiredState, Phase, RestartPolicy};
 
 /// An OpenSSH public key as its type and its base64 text. The comment is often a mail address or the name of a person's
 /// machine, and no backend needs it.
 fn without_comment(key: &str) -> String {
     key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether its container was last seen running, and that in the current generation.
+fn has_run(instance: &Instance) -> bool {
+    instance
+        .last_observation()
+        .is_some_and(|last| last.generation == instance.generation && last.observation.phase == Phase::Running)
 }
 
 /// The assignments of an instance, by backend.
@@ -40,6 +47,8 @@ pub fn desired_assignments(
                 ssh_public_key: without_comment(key),
                 limits: instance.limits,
                 container_id: current.last_observation.as_ref().map(|last| last.observation.container_id.clone()),
+                restart: instance.restart,
+                has_run: instance.restart == RestartPolicy::Never && has_run(instance),
             }),
             // The user was erased, and the instances are being deleted.
             _ => None,

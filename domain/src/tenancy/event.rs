@@ -10,7 +10,7 @@ use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::placement::Choice;
 use crate::timestamp::Timestamp;
-use crate::wire::Limits;
+use crate::wire::{Limits, RestartPolicy};
 
 /// A tenancy's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,9 @@ pub struct Requested {
     pub deadline: Timestamp,
     /// The `Idempotency-Key` of the request, if any.
     pub idempotency: Option<Idempotency>,
+    /// What happens when its container ends though it should run.
+    #[serde(default, skip_serializing_if = "RestartPolicy::is_default")]
+    pub restart: RestartPolicy,
 }
 
 /// An `Idempotency-Key` and its request.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    ChangeRequested, DeletionOutcome, PlacementFailure, RecordedObservation, ReportPosition, Requested, StopReason,
-    TenancyEvent,
+    ChangeRequested, DeletionOutcome, Observed, PlacementFailure, RecordedObservation, ReportPosition, Requested,
+    StopReason, TenancyEvent,
 };
 use super::progress::{OperationKind, Progress};
 use crate::aggregate::Meta;
@@ -16,7 +16,7 @@ use crate::ids::BackendId;
 use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::timestamp::Timestamp;
-use crate::wire::{DesiredState, Limits, Phase};
+use crate::wire::{ContainerEnd, DesiredState, Limits, Phase, RestartPolicy};
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,24 @@ pub struct Instance {
     /// Why it was stopped, if its user did not request it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
+    /// What happens when its container ends though it should run.
+    #[serde(default, skip_serializing_if = "RestartPolicy::is_default")]
+    pub restart: RestartPolicy,
+    /// The last time that its container ended without a request; `None` if it has not since the last request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<LastEnd>,
+}
+
+/// The last time that a container ended although it should run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastEnd {
+    /// Why.
+    pub cause: ContainerEnd,
+    /// When that was recorded.
+    pub at: Timestamp,
+    /// How many times it has ended since the last request.
+    pub count: u32,
 }
 
 /// The stay of an instance on one backend.
@@ -104,6 +122,8 @@ impl Instance {
             pending_removals: BTreeMap::new(),
             last_report: None,
             stop_reason: None,
+            restart: requested.restart,
+            last_end: None,
         }
     }
 
@@ -125,6 +145,7 @@ impl Instance {
             }
             TenancyEvent::Observed(observed) => {
                 self.last_report = Some(observed.report);
+                self.record_end(observed, meta);
                 if let Some(placement) =
                     self.current_placement.as_mut().filter(|_| observed.placement == self.placement)
                 {
@@ -189,8 +210,20 @@ impl Instance {
         self.desired = desired;
         self.generation = requested.generation;
         self.stop_reason = requested.reason;
+        self.last_end = None;
         let (operation, deadline) = (Some(meta.id.into()), requested.deadline);
         self.progress = Progress::Pending { operation_kind, operation, deadline };
+    }
+
+    /// Records that the container ended, unless a request is under way: what is being resumed has ended before.
+    fn record_end(&mut self, observed: &Observed, meta: &Meta) {
+        let is_requested = matches!(self.progress, Progress::Pending { operation: Some(_), .. });
+        if let Some(cause) = observed.observation.ended
+            && !is_requested
+        {
+            let count = self.last_end.map_or(0, |last| last.count).saturating_add(1);
+            self.last_end = Some(LastEnd { cause, at: meta.time, count });
+        }
     }
 
     fn abandon_placement(&mut self) {

@@ -46,7 +46,7 @@ pub use close::CloseTenancy;
 pub use deadline::{DeadlineRejected, HandleDeadline};
 pub use drain::{DrainStep, StopForDrain};
 pub use event::{Idempotency, ReportPosition, TenancyEvent};
-pub use instance::{Instance, LastObservation, Placement};
+pub use instance::{Instance, LastEnd, LastObservation, Placement};
 pub use invariants::check_invariants;
 pub use operation::{Operation, Outcome};
 pub use policy::{Facts, Policy};
@@ -198,6 +198,7 @@ impl Aggregate for Tenancy {
         "33d5ddebc1776392c93a3e4e6315ca4d58cc0d5a5e622e3cd1f15cfb79d3a30b",
         "70946a39833c65a790e15878253e4100e1c2d6726a7102d3f954997daec08539",
         "8f0360c480f8f213b1771114719c5e2ef28cd9c6bf13de982a6e293e14214f2a",
+        "ab4009fb89aa29adfa80bdcc0f0e98bb894e6531fea0f32d58e189ee4b3dc9d4",
     ];
 
     fn subject(id: UserId) -> AggregateId {

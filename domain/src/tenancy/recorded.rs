@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::personal::Personal;
 use crate::reported::{ContainerId, HostKey, HostKeys, ShortText};
-use crate::wire::{AgentError, Observation, Phase, Ports};
+use crate::wire::{AgentError, ContainerEnd, Observation, Phase, Ports};
 
 /// A recorded [`Observation`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct RecordedObservation {
     /// Fingerprints of its SSH host keys, as recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_keys: Vec<String>,
+    /// Why it does not run although it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<ContainerEnd>,
 }
 
 /// Recorded [`Ports`].
@@ -45,6 +48,7 @@ impl RecordedObservation {
             container_id: self.valid_container_id()?,
             ports: self.valid_ports()?,
             host_keys: host_keys?.try_into().ok()?,
+            ended: self.ended,
         })
     }
 
@@ -76,6 +80,7 @@ impl From<&Observation> for RecordedObservation {
             container_id: observation.container_id.to_string(),
             ports: RecordedPorts { ssh, http, https },
             host_keys: observation.host_keys.as_slice().iter().map(ToString::to_string).collect(),
+            ended: observation.ended,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::aggregate::{Command, CommandClass};
 use crate::ids::InstanceId;
 use crate::names::{InstanceName, Username};
 use crate::placement::{NoCandidate, place};
-use crate::wire::Limits;
+use crate::wire::{Limits, RestartPolicy};
 
 /// Request an instance.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct RequestInstance {
     pub image: Option<String>,
     /// Its resource limits.
     pub limits: Limits,
+    /// What happens when its container ends though it should run.
+    pub restart: RestartPolicy,
     /// The `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
     /// The maximum number of the user's instances that are not deleted; `None` for no limit.
@@ -124,6 +126,7 @@ impl Command for RequestInstance {
             choice,
             deadline: self.facts.now.after(self.facts.policy.create_within),
             idempotency: self.idempotency.clone(),
+            restart: self.restart,
         })))
     }
 }

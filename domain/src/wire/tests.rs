@@ -10,6 +10,7 @@ use crate::golden;
 fn golden_file(kind: &ReportKind) -> &'static str {
     match kind {
         ReportKind::InstanceCreated(_) => "report-instance-created.json",
+        ReportKind::InstanceStatus(Observation { ended: Some(_), .. }) => "report-instance-status-ended.json",
         ReportKind::InstanceStatus(_) => "report-instance-status.json",
         ReportKind::InstanceDeleted => "report-instance-deleted.json",
         ReportKind::InstanceRefused(_) => "report-instance-refused.json",
@@ -35,6 +36,7 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &s
 #[test]
 fn message_of_each_golden_file_round_trips() {
     check::<Assignment>("assignment.json");
+    check::<Assignment>("assignment-restart.json");
     check::<Confirm>("confirm.json");
     check::<Confirmed>("confirmed.json");
     check::<Heartbeat>("heartbeat.json");
@@ -64,9 +66,11 @@ fn message_of_each_kind_has_a_golden_file() {
         container_id: "c1".parse().unwrap(),
         ports: Ports { ssh: 1, http: 2, https: 3 },
         host_keys: HostKeys::default(),
+        ended: None,
     };
     let every = [
         ReportKind::InstanceCreated(observation.clone()),
+        ReportKind::InstanceStatus(Observation { ended: Some(ContainerEnd::Unknown), ..observation.clone() }),
         ReportKind::InstanceStatus(observation),
         ReportKind::InstanceDeleted,
         ReportKind::InstanceRefused(error.clone()),
@@ -74,6 +78,7 @@ fn message_of_each_kind_has_a_golden_file() {
     ];
     let mut expected: Vec<&str> = every.iter().map(golden_file).collect();
     expected.extend([
+        "assignment-restart.json",
         "assignment.json",
         "confirm-run.json",
         "confirm.json",
@@ -103,7 +108,7 @@ fn report_malformed_is_rejected() {
                 let mut wrong = body.clone();
                 wrong[member] = json!([[]]);
                 assert_rejected(wrong);
-                if member != "hostKeys" {
+                if member != "hostKeys" && member != "ended" {
                     let mut without = body.clone();
                     without.as_object_mut().unwrap().remove(member);
                     assert_rejected(without);

@@ -17,7 +17,7 @@ pub struct Instances;
 
 impl StoredModel for Instances {
     const NAME: &'static str = "instances";
-    const FOLD_VERSION: u32 = 3;
+    const FOLD_VERSION: u32 = 4;
     const INDEXES: &'static [&'static [&'static str]] =
         &[&["userId", "status"], &["userId", "name"], &["status", "_id"]];
 

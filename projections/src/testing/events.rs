@@ -15,7 +15,7 @@ use dockhost_domain::tenancy::event::{
     RecordedError, RecordedObservation, RecordedPorts, Released, ReportPosition, Requested, TenancyEvent,
 };
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::{Limits, Phase};
+use dockhost_domain::wire::{Limits, Phase, RestartPolicy};
 use uuid::Uuid;
 
 pub(crate) fn uuid(n: u64) -> Uuid {
@@ -129,6 +129,7 @@ pub(crate) fn requested(id: u64, name: &str, backend: u64) -> TenancyEvent {
         choice: choice(backend),
         deadline: at(1_000_000),
         idempotency: None,
+        restart: RestartPolicy::default(),
     })
 }
 
@@ -158,6 +159,7 @@ pub(crate) fn observed(id: u64, placement: u32, generation: u32, phase: Phase) -
             container_id: format!("container-{placement}"),
             ports: RecordedPorts { ssh: 20000, http: 20001, https: 20002 },
             host_keys: vec!["SHA256:abc".to_owned()],
+            ended: None,
         },
         report: ReportPosition { incarnation: 1, sequence: u64::from(generation) },
         deadline: None,

@@ -13,6 +13,7 @@ use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::names::InstanceName;
 use dockhost_domain::placement::{Ineligible, NoCandidate};
 use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejected, Tenancy, TenancyEvent};
+use dockhost_domain::wire::RestartPolicy;
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -28,7 +29,7 @@ use crate::http::response::details::{BackendsDetails, QuotaDetails};
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
-use crate::http::views::Instance;
+use crate::http::views::{Instance, Restart};
 use crate::replica::follower::{Fleet, Reservation, tie_breaker};
 use crate::sealing::Keyring;
 
@@ -49,6 +50,11 @@ pub struct CreateInstanceRequest {
     /// least 2048 bits; no options.
     #[garde(skip)]
     ssh_public_key: Option<String>,
+    // Described by its type: a description here would become a schema of its own.
+    #[garde(skip)]
+    #[serde(default)]
+    #[schema(inline)]
+    restart: Restart,
 }
 
 error_responses!(
@@ -67,7 +73,12 @@ fn idempotency(
     key: &IdempotencyKey,
     request: &CreateInstanceRequest,
 ) -> Option<Idempotency> {
-    let body = json!({ "name": request.name, "sshPublicKey": request.ssh_public_key });
+    let mut body = json!({ "name": request.name, "sshPublicKey": request.ssh_public_key });
+    let restart = RestartPolicy::from(request.restart);
+    // Keys that were used before this member existed must go on to match.
+    if !restart.is_default() {
+        body["restart"] = json!(restart);
+    }
     let hash = |what: &str, text: &str| keyring.keyed_hash([what, &user.to_string(), text]);
     key.0.as_ref().map(|key| Idempotency { key: hash("key", key), request: hash("request", &body.to_string()) })
 }
@@ -201,6 +212,7 @@ pub async fn post(
         ssh_public_key,
         image: app.settings.image.clone(),
         limits: app.settings.limits,
+        restart: request.restart.into(),
         idempotency: idempotency.clone(),
         quota: app.settings.quota,
         facts,

@@ -316,6 +316,7 @@ pub fn observation(phase: Phase) -> Observation {
         container_id: "c0ffee".parse().unwrap(),
         ports: Ports { ssh: 20_001, http: 20_002, https: 20_003 },
         host_keys: HostKeys::of([HOST_KEY]),
+        ended: None,
     }
 }
 

@@ -8,7 +8,7 @@ use dockhost_domain::timestamp::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::BackendStatus;
+use super::{BackendStatus, ContainerEnd, Restart};
 use crate::http::app::App;
 use crate::http::consistency::Stale;
 use crate::http::response::details::BackendReason;
@@ -59,6 +59,11 @@ pub struct Instance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false)]
     stop_reason: Option<&'static str>,
+    restart: Restart,
+    /// Why its container last ended, if nobody stopped it since the instance was created, stopped or resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_end: Option<ContainerEnd>,
     /// When the backend's last heartbeat arrived; only while the status is `unreachable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime)]
@@ -162,6 +167,8 @@ impl Instance {
             last_activity: instance.last_activity,
             failure,
             stop_reason: instance.stop_reason.map(StopReason::explain),
+            restart: instance.restart.into(),
+            last_end: instance.last_end.map(ContainerEnd::from),
             last_seen: heartbeat.map(|heartbeat| heartbeat.received_at),
             stale: None,
         }

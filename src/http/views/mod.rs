@@ -3,6 +3,7 @@
 
 mod backend;
 mod backend_with_heartbeat;
+mod container_end;
 pub mod health;
 mod instance;
 mod machine;
@@ -11,6 +12,7 @@ mod user;
 
 pub use backend::{Backend, BackendStatus};
 pub use backend_with_heartbeat::BackendWithHeartbeat;
+pub use container_end::{ContainerEnd, Restart};
 pub use instance::{Instance, backend_reasons};
 pub use machine::Machine;
 pub use operation::Operation;

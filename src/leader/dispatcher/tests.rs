@@ -1,4 +1,4 @@
-use dockhost_domain::wire::{ContainerSpec, Limits};
+use dockhost_domain::wire::{ContainerSpec, Limits, RestartPolicy};
 use uuid::Uuid;
 
 use super::*;
@@ -16,6 +16,8 @@ fn assignment(placement: u32, generation: u32, desired: DesiredState) -> Assignm
         ssh_public_key: "key".to_owned(),
         limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
         container_id: None,
+        restart: RestartPolicy::default(),
+        has_run: false,
     });
     Assignment { instance_id, user_id, placement, generation, desired, container }
 }

@@ -8,7 +8,7 @@ use dockhost_domain::placement::Choice;
 use dockhost_domain::tenancy::event::{
     Deleted, DeletionOutcome, Failed, FailureReason, Placed, PlacementFailure, Released, Requested, TenancyEvent,
 };
-use dockhost_domain::wire::{EngineState, Heartbeat, Limits, MachineStatus};
+use dockhost_domain::wire::{EngineState, Heartbeat, Limits, MachineStatus, RestartPolicy};
 use uuid::Uuid;
 
 use super::*;
@@ -111,6 +111,7 @@ fn requested(n: u128, on: u128) -> TenancyEvent {
         choice: choice(on),
         deadline: Timestamp::from_millis(1),
         idempotency: None,
+        restart: RestartPolicy::default(),
     })
 }
 

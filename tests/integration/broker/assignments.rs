@@ -3,7 +3,7 @@
 use dockhost::broker::assignments::Assignments;
 use dockhost::broker::streams::{self, StreamOptions};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
-use dockhost_domain::wire::{Assignment, ContainerSpec, DesiredState, Limits};
+use dockhost_domain::wire::{Assignment, ContainerSpec, DesiredState, Limits, RestartPolicy};
 use uuid::Uuid;
 
 use crate::harness::Nats;
@@ -21,6 +21,8 @@ fn assignment(instance: u128, generation: u32, desired: DesiredState) -> Assignm
             ssh_public_key: "key".to_owned(),
             limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
             container_id: None,
+            restart: RestartPolicy::default(),
+            has_run: false,
         }),
     }
 }

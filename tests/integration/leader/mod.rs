@@ -2,6 +2,7 @@
 
 mod deadlines;
 mod drain;
+mod ends;
 mod erasure;
 mod fences;
 mod fleet;

@@ -20,7 +20,7 @@ use dockhost_domain::tenancy::event::{
     Deleted, DeletionOutcome, Observed, RecordedObservation, RecordedPorts, ReportPosition, Requested,
 };
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::{Limits, Phase};
+use dockhost_domain::wire::{Limits, Phase, RestartPolicy};
 use dockhost_projections::store::Cause;
 use dockhost_projections::{History, LogEntry, Unreadable};
 use futures::future::BoxFuture;
@@ -127,6 +127,7 @@ pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> Lo
         choice: Choice { backend_id: backend(100), used: 0, max_containers: 8, eligible: 1 },
         deadline: at(1_000_000),
         idempotency: None,
+        restart: RestartPolicy::default(),
     };
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Requested(requested))
 }
@@ -141,6 +142,7 @@ pub fn runs(sequence: u64, owner: u64, n: u64) -> LogEntry {
             container_id: format!("container-at-{sequence}"),
             ports: RecordedPorts { ssh: 20000, http: 20001, https: 20002 },
             host_keys: vec!["SHA256:abc".to_owned()],
+            ended: None,
         },
         report: ReportPosition { incarnation: 1, sequence },
         deadline: None,

@@ -23,9 +23,10 @@ fn closed(schema: &Value) -> Value {
 }
 
 /// Members that a message may lack.
-const OPTIONAL: [&str; 9] = [
+const OPTIONAL: [&str; 10] = [
     "awaitsApproval",
     "container",
+    "ended",
     "hostKeys",
     "agentRun",
     "leaving",

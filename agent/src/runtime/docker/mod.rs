@@ -14,7 +14,7 @@ use bollard::query_parameters::{
 };
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::reported::{ContainerId, HostKeys};
-use dockhost_domain::wire::{Assignment, ContainerSpec, IsolationState, Ports};
+use dockhost_domain::wire::{Assignment, ContainerEnd, ContainerSpec, IsolationState, Ports};
 
 use super::{FetchProgress, Runtime, RuntimeError, container_name};
 use crate::container::{Container, ContainerState};
@@ -23,6 +23,7 @@ use crate::ports::{self, Cursor, PortRange};
 mod container_spec;
 mod engine;
 mod errors;
+mod events;
 mod files;
 mod firewall;
 mod image;
@@ -276,6 +277,18 @@ impl Runtime for DockerRuntime {
     async fn stop(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         let options = StopContainerOptionsBuilder::default().t(STOP_GRACE_SECONDS).build();
         self.docker.stop_container(id, Some(options)).await.map_err(container_error("could not stop the container"))
+    }
+
+    async fn end(&self, id: &ContainerId) -> Result<ContainerEnd, RuntimeError> {
+        self.inspect_end(id).await
+    }
+
+    async fn engine_time(&self) -> Result<i64, RuntimeError> {
+        self.ask_time().await
+    }
+
+    async fn watch(&self, since: i64, changed: &(dyn Fn(InstanceId) + Send + Sync)) -> Result<(), RuntimeError> {
+        self.follow_events(since, changed).await
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {

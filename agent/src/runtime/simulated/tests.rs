@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use dockhost_domain::wire::{DesiredState, Limits};
+use dockhost_domain::wire::{DesiredState, Limits, RestartPolicy};
 use uuid::Uuid;
 
 use super::*;
@@ -22,6 +22,8 @@ fn assignment(n: u128) -> (Assignment, ContainerSpec) {
         ssh_public_key: String::new(),
         limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
         container_id: None,
+        restart: RestartPolicy::default(),
+        has_run: false,
     };
     let assignment = Assignment {
         instance_id: InstanceId::from_uuid(Uuid::from_u128(n)),

@@ -8,7 +8,7 @@ use crate::personal::Personal;
 use crate::tenancy::event::{Requested, TenancyEvent};
 use crate::tenancy::{Tenancy, desired_assignments};
 use crate::testing::{at, given, user};
-use crate::wire::{Assignment, ContainerSpec, DesiredState};
+use crate::wire::{Assignment, ContainerSpec, DesiredState, RestartPolicy};
 
 /// [`SSH_KEY`] without its comment.
 const KEY: &str = "ssh-ed25519 AAAA";
@@ -29,6 +29,8 @@ fn spec(container_id: Option<&str>) -> Option<ContainerSpec> {
         ssh_public_key: KEY.to_owned(),
         limits: LIMITS,
         container_id: container_id.map(str::to_owned),
+        restart: RestartPolicy::default(),
+        has_run: false,
     })
 }
 
@@ -88,4 +90,24 @@ fn assignments_of_an_erased_user_request_the_removal() {
         let assigned = assignments(vec![TenancyEvent::Requested(requested)]);
         assert_eq!(assigned, BTreeMap::from([(A, assignment(1, 1, DesiredState::Deleted, None))]));
     }
+}
+
+/// What has run in the current generation, and must not be started again.
+#[test]
+fn assignments_with_the_policy_never_say_whether_the_container_has_run() {
+    let with_policy = |restart, history: Vec<TenancyEvent>| {
+        let history = history.into_iter().map(|event| match event {
+            TenancyEvent::Requested(requested) => TenancyEvent::Requested(Requested { restart, ..requested }),
+            event => event,
+        });
+        let container = assignments(history.collect())[&A].container.clone().unwrap();
+        (container.restart, container.has_run)
+    };
+    let never = RestartPolicy::Never;
+    assert_eq!(with_policy(never, history::creating()), (never, false));
+    assert_eq!(with_policy(never, history::running()), (never, true));
+    assert_eq!(with_policy(never, history::stopped()), (never, false));
+    assert_eq!(with_policy(never, history::resuming()), (never, false), "it has run, but not since the request");
+    let on_failure = RestartPolicy::OnFailure;
+    assert_eq!(with_policy(on_failure, history::running()), (on_failure, false));
 }

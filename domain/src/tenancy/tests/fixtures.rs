@@ -9,7 +9,7 @@ use crate::tenancy::event::*;
 use crate::tenancy::{ChangeInstance, Facts, HandleDeadline, HandleReport, Policy, RequestInstance};
 use crate::testing::{at, user};
 use crate::timestamp::Timestamp;
-use crate::wire::{AgentError, DesiredState, Limits, Observation, Phase, Ports, Report, ReportKind};
+use crate::wire::{AgentError, DesiredState, Limits, Observation, Phase, Ports, Report, ReportKind, RestartPolicy};
 
 /// Three backends. Among equals, tie breaker 0 chooses the first.
 pub const A: BackendId = backend(0xa);
@@ -66,6 +66,7 @@ pub fn request(instance_id: InstanceId) -> RequestInstance {
         image: None,
         limits: LIMITS,
         idempotency: None,
+        restart: RestartPolicy::default(),
         quota: None,
         facts: facts(0),
     }
@@ -101,6 +102,7 @@ pub fn observation(phase: Phase) -> Observation {
         container_id: "c1".parse().unwrap(),
         ports: Ports { ssh: 20000, http: 20001, https: 20002 },
         host_keys: HostKeys::default(),
+        ended: None,
     }
 }
 
@@ -136,6 +138,7 @@ pub fn requested(instance_id: InstanceId, name: &str) -> Requested {
         choice: choice(A, 3),
         deadline: at(15),
         idempotency: None,
+        restart: RestartPolicy::default(),
     }
 }
 

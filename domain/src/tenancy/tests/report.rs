@@ -5,7 +5,7 @@ use crate::reported::HostKeys;
 use crate::tenancy::event::{Deleted, DeletionOutcome, FailureReason, Observed, RecordedObservation, TenancyEvent};
 use crate::tenancy::{Facts, HandleReport, OperationKind, Policy, Progress, ReportRejected, Status, Tenancy};
 use crate::testing::{at, given};
-use crate::wire::{DesiredState, Observation, Phase, Ports, ReportKind};
+use crate::wire::{ContainerEnd, DesiredState, Observation, Phase, Ports, ReportKind};
 
 fn status_of(history: Vec<TenancyEvent>) -> Status {
     given::<Tenancy>(history).state.instance(WEB).unwrap().status()
@@ -117,6 +117,37 @@ mod observations {
                 deadline: None,
             }));
         assert_eq!(tenancy.state.instance(WEB).unwrap().progress, Progress::Stable);
+    }
+
+    /// Each end since the last request is counted; what is being resumed has ended before.
+    #[test]
+    fn report_that_a_container_ended_is_kept_with_its_cause_until_the_next_request() {
+        let seen = |cause| Observation { ended: Some(cause), ..observation(Phase::Stopped) };
+        let ended = |cause, generation, sequence, deadline| {
+            TenancyEvent::Observed(Observed {
+                instance_id: WEB,
+                placement: 1,
+                generation,
+                observation: RecordedObservation::from(&seen(cause)),
+                report: position(sequence),
+                deadline,
+            })
+        };
+        let last_end = |tenancy: &Tenancy| tenancy.instance(WEB).unwrap().last_end.map(|last| (last.cause, last.count));
+        let report =
+            |cause, generation, sequence| report(A, 1, generation, ReportKind::InstanceStatus(seen(cause)), sequence);
+        let (oom, killed) = (ContainerEnd::OutOfMemory, ContainerEnd::Killed { signal: 9 });
+        let tenancy = given(history::running()).when(report(oom, 1, 2)).then(ended(oom, 1, 2, Some(at(130))));
+        assert_eq!(last_end(&tenancy.state), Some((oom, 1)));
+        let tenancy = tenancy.and([observed(1, Phase::Running, 3)]);
+        assert_eq!(last_end(&tenancy.state), Some((oom, 1)), "it is kept while it runs again");
+        let tenancy = tenancy.when(report(killed, 1, 4)).then(ended(killed, 1, 4, Some(at(130))));
+        assert_eq!(last_end(&tenancy.state), Some((killed, 2)));
+
+        let tenancy = tenancy.and([TenancyEvent::StopRequested(change_requested(2, 140))]);
+        assert_eq!(last_end(&tenancy.state), None);
+        let resuming = given(history::resuming()).when(report(killed, 3, 3)).then(ended(killed, 3, 3, None));
+        assert_eq!(last_end(&resuming.state), None);
     }
 
     #[test]

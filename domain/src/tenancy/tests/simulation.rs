@@ -20,7 +20,7 @@ use crate::tenancy::{
 };
 use crate::testing::{at, event_id, user};
 use crate::timestamp::Timestamp;
-use crate::wire::{DesiredState, Observation, Phase, Report, ReportKind};
+use crate::wire::{DesiredState, Observation, Phase, Report, ReportKind, RestartPolicy};
 
 pub const BACKENDS: [BackendId; 3] = [A, B, C];
 
@@ -297,6 +297,7 @@ impl Simulation {
                 let instance_id = instance(self.requested as u128 + 1);
                 let command = RequestInstance {
                     name: name.map(|n| ["web", "db", "ci"][n].parse().unwrap()),
+                    restart: RestartPolicy::default(),
                     idempotency: key.map(|key| Idempotency { key: format!("k{key}"), request: format!("r{body}") }),
                     quota: *quota,
                     facts: facts(skewed(self.now)),

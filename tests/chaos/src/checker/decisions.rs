@@ -319,6 +319,7 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 ssh_public_key: key.clone(),
                 image: requested.image.clone(),
                 limits: requested.limits,
+                restart: requested.restart,
                 idempotency: requested.idempotency.clone(),
                 quota: None,
                 facts: facts(Some(&requested.choice)),

@@ -12,7 +12,9 @@ use dockhost_domain::subject::ClaimKind;
 use dockhost_domain::tenancy::{
     ChangeInstance, HandleReport, Idempotency, Policy, ReportPosition, RequestInstance, Tenancy,
 };
-use dockhost_domain::wire::{AgentError, DesiredState, Limits, Observation, Phase, Ports, Report, ReportKind};
+use dockhost_domain::wire::{
+    AgentError, DesiredState, Limits, Observation, Phase, Ports, Report, ReportKind, RestartPolicy,
+};
 
 use super::{Person, Plan, Seed};
 use crate::http::SSH_KEY;
@@ -127,6 +129,7 @@ impl Life {
             ssh_public_key: SSH_KEY.to_owned(),
             image: None,
             limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
+            restart: RestartPolicy::default(),
             idempotency: (self.number % EXTRA_STEP_CYCLE == 4).then_some(idempotency),
             quota: None,
             facts: seed.facts(),
@@ -207,5 +210,6 @@ fn observed(id: InstanceId, phase: Phase) -> Observation {
         container_id: id.uuid().simple().to_string().parse().unwrap(),
         ports: Ports { ssh: port, http: port + 1, https: port + 2 },
         host_keys: HostKeys::of(["SHA256:0000000000000000000000000000000000000000000"]),
+        ended: None,
     }
 }

@@ -98,6 +98,14 @@ impl World {
         resume(self.agents[index].process.as_mut().unwrap()).await;
     }
 
+    /// Makes what a simulated container does behind its agent's back happen: `name` is an instance's id or `engine`, and
+    /// `content` what the runtime's module `accidents` describes.
+    pub fn cause_accident(&self, agent: usize, name: &str, content: &Value) {
+        let directory = self.data.path().join(&self.agents[agent].name).join("ends");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join(name), content.to_string()).unwrap();
+    }
+
     /// The containers of an agent's simulated runtime.
     pub fn containers(&self, agent: usize) -> Containers {
         Containers::read_from(&self.data.path().join(&self.agents[agent].name))

@@ -3,6 +3,7 @@
 use dockhost_environment::InvalidConfiguration;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::auth::token::TokenSecret;
 use crate::sealing::MasterKey;
 
 /// Bytes that a secret which signs tokens must have.
@@ -11,9 +12,9 @@ const MIN_TOKEN_SECRET_LENGTH: usize = 32;
 /// The secrets, checked.
 pub struct Secrets {
     /// Signs users' tokens.
-    pub user_tokens: SecretString,
+    pub user_tokens: TokenSecret,
     /// Signs backends' tokens and API keys.
-    pub backend_tokens: SecretString,
+    pub backend_tokens: TokenSecret,
     /// Wraps the keys of personal data, and unwraps those that the previous one wrapped.
     pub master_key: MasterKey,
     /// The nkey seed of the server's user at the broker.
@@ -33,23 +34,27 @@ impl Secrets {
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidConfiguration> {
         let mut reader = Reader { get, problems: Vec::new() };
         let user_tokens = reader.secret("USER_ACCESS_TOKEN_SECRET", token_secret);
+        let previous_user_tokens = reader.optional_secret("USER_ACCESS_TOKEN_SECRET_PREVIOUS", token_secret);
         let backend_tokens = reader.secret("BACKEND_ACCESS_TOKEN_SECRET", token_secret);
+        let previous_backend_tokens = reader.optional_secret("BACKEND_ACCESS_TOKEN_SECRET_PREVIOUS", token_secret);
         let parse_key = master_key;
         let master_key = reader.secret("DOCKHOST_MASTER_KEY", parse_key);
         let previous_master_key = reader.optional_secret("DOCKHOST_MASTER_KEY_PREVIOUS", parse_key);
         let nats = reader.secret("DOCKHOST_NATS_CREDS", nkey_seed);
         let callout = reader.secret("DOCKHOST_CALLOUT_SEED", nkey_seed);
         let nats_system = reader.optional_secret("DOCKHOST_NATS_SYS_CREDS", nkey_seed);
-        if let (Some(user), Some(backend)) = (&user_tokens, &backend_tokens)
-            && user.expose_secret() == backend.expose_secret()
-        {
-            let problem = "USER_ACCESS_TOKEN_SECRET and BACKEND_ACCESS_TOKEN_SECRET must differ";
-            reader.problems.push(problem.to_owned());
-        }
+        reader.must_differ(&[
+            ("USER_ACCESS_TOKEN_SECRET", &user_tokens),
+            ("USER_ACCESS_TOKEN_SECRET_PREVIOUS", &previous_user_tokens),
+            ("BACKEND_ACCESS_TOKEN_SECRET", &backend_tokens),
+            ("BACKEND_ACCESS_TOKEN_SECRET_PREVIOUS", &previous_backend_tokens),
+        ]);
         match (user_tokens, backend_tokens, master_key, nats, callout) {
             (Some(user_tokens), Some(backend_tokens), Some(master_key), Some(nats), Some(callout))
                 if reader.problems.is_empty() =>
             {
+                let user_tokens = TokenSecret { current: user_tokens, previous: previous_user_tokens };
+                let backend_tokens = TokenSecret { current: backend_tokens, previous: previous_backend_tokens };
                 let master_key = master_key.beside(previous_master_key);
                 Ok(Self { user_tokens, backend_tokens, master_key, nats, callout, nats_system })
             }
@@ -71,6 +76,19 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             self.problems.push(format!("{name} is missing (`dockhost secrets` generates all secrets)"));
         }
         secret
+    }
+
+    /// Equal secrets would let one kind of principal act as another, and a rotation that keeps the secret is a mistake.
+    fn must_differ(&mut self, secrets: &[(&str, &Option<SecretString>)]) {
+        for (nth, (name, secret)) in secrets.iter().enumerate() {
+            for (other_name, other) in &secrets[nth + 1..] {
+                if let (Some(one), Some(other)) = (secret, other)
+                    && one.expose_secret() == other.expose_secret()
+                {
+                    self.problems.push(format!("{name} and {other_name} must differ"));
+                }
+            }
+        }
     }
 
     fn optional_secret<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
@@ -122,6 +140,28 @@ mod tests {
             assert_eq!(text.matches(problem).count(), 1, "{problem}: {text}");
         }
         assert!(!text.contains("tooshort") && !text.contains("no-seed"), "{text}");
+    }
+
+    #[test]
+    fn secrets_previous_that_are_short_or_equal_to_another_are_refused() {
+        let long = |c: &str| Some(c.repeat(MIN_TOKEN_SECRET_LENGTH));
+        let text = problems(|name| match name {
+            "USER_ACCESS_TOKEN_SECRET" | "USER_ACCESS_TOKEN_SECRET_PREVIOUS" => long("u"),
+            "BACKEND_ACCESS_TOKEN_SECRET" => long("b"),
+            "BACKEND_ACCESS_TOKEN_SECRET_PREVIOUS" => Some("tooshort".to_owned()),
+            _ => None,
+        });
+        for problem in [
+            "USER_ACCESS_TOKEN_SECRET and USER_ACCESS_TOKEN_SECRET_PREVIOUS must differ",
+            "BACKEND_ACCESS_TOKEN_SECRET_PREVIOUS is 8 bytes long",
+        ] {
+            assert!(text.contains(problem), "{problem}: {text}");
+        }
+        let crossed = problems(|name| match name {
+            "USER_ACCESS_TOKEN_SECRET_PREVIOUS" | "BACKEND_ACCESS_TOKEN_SECRET" => long("x"),
+            _ => None,
+        });
+        assert!(crossed.contains("must differ"), "{crossed}");
     }
 
     #[test]

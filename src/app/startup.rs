@@ -15,7 +15,7 @@ use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::shares::Shares;
-use crate::auth::token::{Audience, Tokens};
+use crate::auth::token::{Audience, TokenSecret, Tokens};
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
@@ -158,8 +158,8 @@ pub fn http_app(
     sign_up: SignUp,
     limits: Arc<RateLimits>,
     replica: &Replica,
-    user_tokens: &SecretString,
-    backend_tokens: &SecretString,
+    user_tokens: &TokenSecret,
+    backend_tokens: &TokenSecret,
     (stages, is_tls): (ShutdownStages, bool),
 ) -> anyhow::Result<Arc<app::App>> {
     let Connections { broker, log, store, .. } = &replica.connections;

@@ -5,11 +5,10 @@
 
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::timestamp::Timestamp;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use secrecy::{ExposeSecret, SecretString};
+use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::token::{Audience, InvalidToken, issuer, validation};
+use super::token::{Audience, InvalidToken, SecretKeys, TokenSecret, issuer, validation};
 
 #[derive(Serialize, Deserialize)]
 struct ApiKeyClaims {
@@ -34,23 +33,17 @@ pub struct ApiKeyId {
 
 /// Derives and verifies API keys.
 pub struct ApiKeys {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    keys: SecretKeys,
     validation: Validation,
 }
 
 impl ApiKeys {
     /// Uses the backends' secret.
-    pub fn new(secret: &SecretString) -> Self {
-        let secret = secret.expose_secret().as_bytes();
-        Self {
-            encoding: EncodingKey::from_secret(secret),
-            decoding: DecodingKey::from_secret(secret),
-            validation: validation(Audience::Agent, &["iss", "aud", "sub"]),
-        }
+    pub fn new(secret: &TokenSecret) -> Self {
+        Self { keys: SecretKeys::new(secret), validation: validation(Audience::Agent, &["iss", "aud", "sub"]) }
     }
 
-    /// The key with this id.
+    /// The key with this id, of the current secret.
     ///
     /// # Errors
     /// If signing fails, which it does not with a symmetric key.
@@ -63,7 +56,8 @@ impl ApiKeys {
             iat: enrolled_at.seconds(),
             exp: None,
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| InvalidToken(Some(e)))
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.keys.encoding)
+            .map_err(|e| InvalidToken(Some(e)))
     }
 
     /// The backend and version that a key identifies.
@@ -71,9 +65,7 @@ impl ApiKeys {
     /// # Errors
     /// [`InvalidToken`] for anything but a key of ours.
     pub fn read(&self, key: &str) -> Result<ApiKeyId, InvalidToken> {
-        let claims = jsonwebtoken::decode::<ApiKeyClaims>(key, &self.decoding, &self.validation)
-            .map_err(|error| InvalidToken(Some(error)))?
-            .claims;
+        let claims: ApiKeyClaims = self.keys.decode(key, &self.validation)?;
         let backend_id = claims.sub.parse().map_err(|_| InvalidToken(None))?;
         Ok(ApiKeyId { backend_id, version: claims.ver })
     }
@@ -100,6 +92,21 @@ mod tests {
     }
 
     #[test]
+    fn api_key_of_the_previous_secret_is_valid_and_a_derived_one_has_the_current_secret() {
+        crate::common::install_crypto();
+        let (old, new) = ("0123456789abcdef0123456789abcdef", "another secret of enough length!");
+        let only = |secret: &str| ApiKeys::new(&secret.to_owned().into());
+        let id = ApiKeyId { backend_id: BackendId::from_uuid(clock::fresh_uuid()), version: 1 };
+        let at = Timestamp::from_millis(1_764_000_000_000);
+        let old_key = only(old).derive(id, at).unwrap();
+        let during = ApiKeys::new(&TokenSecret { current: new.into(), previous: Some(old.into()) });
+        assert_eq!(during.read(&old_key).unwrap(), id);
+        let after = only(new);
+        assert_eq!(during.derive(id, at).unwrap(), after.derive(id, at).unwrap());
+        assert!(after.read(&old_key).is_err());
+    }
+
+    #[test]
     fn api_key_expired_is_invalid() {
         crate::common::install_crypto();
         let keys = ApiKeys::new(&"0123456789abcdef0123456789abcdef".to_owned().into());
@@ -111,7 +118,7 @@ mod tests {
             iat: 1,
             exp: Some(2),
         };
-        let expired = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &keys.encoding).unwrap();
+        let expired = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &keys.keys.encoding).unwrap();
         assert!(keys.read(&expired).is_err());
     }
 }

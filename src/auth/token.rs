@@ -4,8 +4,10 @@
 
 use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::timestamp::Timestamp;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The lifetime of a token in seconds.
@@ -60,27 +62,64 @@ struct SessionClaims {
     exp: i64,
 }
 
+/// A secret that signs tokens, and the one before it, whose tokens are accepted as well.
+#[derive(Debug, Clone)]
+pub struct TokenSecret {
+    /// Signs, and verifies.
+    pub current: SecretString,
+    /// Only verifies; `None` if tokens of the secret before are refused.
+    pub previous: Option<SecretString>,
+}
+
+impl From<String> for TokenSecret {
+    /// Without a previous one.
+    fn from(current: String) -> Self {
+        Self { current: current.into(), previous: None }
+    }
+}
+
+/// Signs with the current secret, and verifies with both.
+pub(super) struct SecretKeys {
+    pub(super) encoding: EncodingKey,
+    decoding: DecodingKey,
+    previous: Option<DecodingKey>,
+}
+
+impl SecretKeys {
+    pub(super) fn new(TokenSecret { current, previous }: &TokenSecret) -> Self {
+        let decoding = |secret: &SecretString| DecodingKey::from_secret(secret.expose_secret().as_bytes());
+        Self {
+            encoding: EncodingKey::from_secret(current.expose_secret().as_bytes()),
+            decoding: decoding(current),
+            previous: previous.as_ref().map(decoding),
+        }
+    }
+
+    /// The claims of a token that one of the secrets has signed.
+    pub(super) fn decode<C: DeserializeOwned>(&self, token: &str, rules: &Validation) -> Result<C, InvalidToken> {
+        let decode = |key| jsonwebtoken::decode::<C>(token, key, rules);
+        let decoded = match (decode(&self.decoding), &self.previous) {
+            (Err(error), Some(previous)) if matches!(error.kind(), ErrorKind::InvalidSignature) => decode(previous),
+            (decoded, _) => decoded,
+        };
+        decoded.map(|token| token.claims).map_err(|error| InvalidToken(Some(error)))
+    }
+}
+
 /// Issues and verifies the tokens of one audience.
 pub struct Tokens {
     audience: Audience,
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    keys: SecretKeys,
     validation: Validation,
 }
 
 impl Tokens {
-    /// Tokens of one audience, signed with one secret.
-    pub fn new(audience: Audience, secret: &SecretString) -> Self {
-        let secret = secret.expose_secret().as_bytes();
+    /// Tokens of one audience, signed with this secret.
+    pub fn new(audience: Audience, secret: &TokenSecret) -> Self {
         let mut validation = validation(audience, &["iss", "aud", "sub", "exp"]);
         // By the machine's clock; `read` uses the corrected one.
         validation.validate_exp = false;
-        Self {
-            audience,
-            encoding: EncodingKey::from_secret(secret),
-            decoding: DecodingKey::from_secret(secret),
-            validation,
-        }
+        Self { audience, keys: SecretKeys::new(secret), validation }
     }
 
     /// A token for a session that starts now.
@@ -97,7 +136,8 @@ impl Tokens {
             iat: now.seconds(),
             exp: expires_at.seconds(),
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|e| InvalidToken(Some(e)))
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.keys.encoding)
+            .map_err(|e| InvalidToken(Some(e)))
     }
 
     /// The principal and session of a token that is valid at `now`.
@@ -105,9 +145,7 @@ impl Tokens {
     /// # Errors
     /// [`InvalidToken`] for anything but a valid token of this audience.
     pub fn read(&self, token: &str, now: Timestamp) -> Result<Bearer, InvalidToken> {
-        let claims = jsonwebtoken::decode::<SessionClaims>(token, &self.decoding, &self.validation)
-            .map_err(|error| InvalidToken(Some(error)))?
-            .claims;
+        let claims: SessionClaims = self.keys.decode(token, &self.validation)?;
         if claims.exp.saturating_add(LEEWAY_SECONDS.cast_signed()) < now.seconds() {
             return Err(InvalidToken(None));
         }
@@ -164,6 +202,26 @@ mod tests {
     fn token_issue_and_read_round_trips() {
         let (bearer, token) = issued();
         assert_eq!(tokens(Audience::User, SECRET).read(&token, clock::now()).unwrap(), bearer);
+    }
+
+    #[test]
+    fn token_of_the_previous_secret_is_valid_and_new_ones_have_the_current_secret() {
+        let (bearer, old) = issued();
+        let new_secret = "another secret of enough length!";
+        let both = TokenSecret { current: new_secret.to_owned().into(), previous: Some(SECRET.to_owned().into()) };
+        let during = Tokens::new(Audience::User, &both);
+        assert_eq!(during.read(&old, clock::now()).unwrap(), bearer);
+        let now = clock::now();
+        let new = during.issue(bearer, now, now.after(Duration::from_secs(60))).unwrap();
+        assert_eq!(during.read(&new, now).unwrap(), bearer);
+        let after = tokens(Audience::User, new_secret);
+        assert_eq!(after.read(&new, now).unwrap(), bearer, "it is signed with the current secret");
+        assert!(after.read(&old, now).is_err());
+        // The other rules hold for the previous secret, too.
+        assert!(Tokens::new(Audience::Backend, &both).read(&old, now).is_err());
+        assert!(during.read(&old, now.after(Duration::from_secs(3600))).is_err(), "expired");
+        let third = tokens(Audience::User, "a third secret that nobody knows").issue(bearer, now, now).unwrap();
+        assert!(during.read(&third, now).is_err());
     }
 
     #[test]

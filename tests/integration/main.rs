@@ -27,6 +27,7 @@ mod projections;
 mod quarantine;
 mod real_ssh;
 mod replicas;
+mod secrets;
 mod snapshots;
 mod start_up;
 mod structure;

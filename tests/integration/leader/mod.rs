@@ -7,6 +7,7 @@ mod erasure;
 mod fences;
 mod fleet;
 mod lease;
+mod redelivery;
 mod silence;
 mod standstill;
 

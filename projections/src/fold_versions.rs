@@ -188,6 +188,20 @@ const VERSIONS: &[Version] = &[
         digest: "168332fb4c53f3232ac58d123d71417b93d5680125709a1d9e49049ff2a22751",
     },
     Version {
+        model: "sessions",
+        version: 1,
+        events: &[
+            "session.closed.v1",
+            "session.ended.v1",
+            "session.resumed.v1",
+            "session.revoked.v1",
+            "session.started.v1-token",
+            "session.started.v1",
+            "session.suspended.v1",
+        ],
+        digest: "2303b59e7ec078265c062b8ad850d36251ae54419c403b6a84886b98b4326c99",
+    },
+    Version {
         model: "instances",
         version: 3,
         events: &[

@@ -15,7 +15,7 @@ use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::shares::Shares;
-use crate::auth::token::{Audience, TokenSecret, Tokens};
+use crate::auth::token::{Audience, TokenSecret, Tokens, UserTokens};
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::assignments::Assignments;
 use crate::broker::connect::Broker;
@@ -185,7 +185,7 @@ pub fn http_app(
         store: Arc::new(store.clone()),
         keyring: Arc::clone(log.keyring()),
         is_broker_connected: Box::new(move || broker.is_connected()),
-        user_tokens: Tokens::new(Audience::User, user_tokens),
+        user_tokens: UserTokens::new(user_tokens),
         backend_tokens: Tokens::new(Audience::Backend, backend_tokens),
         api_keys: ApiKeys::new(backend_tokens),
         passwords: Passwords::new()?,

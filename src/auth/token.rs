@@ -1,5 +1,8 @@
 //! Session tokens: JWTs (HS256) for users and for backends, with one secret for each audience.
 //!
+//! An API token of a user is one as well, of an audience of its own and with a prefix. Versions of the server that know
+//! nothing of scopes therefore refuse it.
+//!
 //! The verifier fixes the algorithm; the token's header does not choose it.
 
 use dockhost_domain::ids::{PrincipalId, SessionId};
@@ -15,12 +18,16 @@ pub const TOKEN_LIFETIME_SECONDS: u32 = 24 * 60 * 60;
 /// The tolerated clock skew between replicas in seconds.
 const LEEWAY_SECONDS: u64 = 30;
 const ISSUER: &str = "dockhost";
+/// Of API tokens, so that people and secret scanners recognise one.
+const API_TOKEN_PREFIX: &str = "dhu_";
 
 /// The kind of principal that a token authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// Users.
+    /// Users who signed in.
     User,
+    /// Users' programs, with API tokens.
+    ApiToken,
     /// Backends, over HTTP.
     Backend,
     /// Agents, at the broker.
@@ -31,6 +38,7 @@ impl Audience {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::User => "dockhost-user",
+            Self::ApiToken => "dockhost-user-token",
             Self::Backend => "dockhost-backend",
             Self::Agent => "dockhost-agent",
         }
@@ -156,6 +164,49 @@ impl Tokens {
     }
 }
 
+/// The tokens of users: those of sign-ins, and API tokens.
+pub struct UserTokens {
+    sign_ins: Tokens,
+    api_tokens: Tokens,
+}
+
+impl UserTokens {
+    /// Tokens that are signed with one secret.
+    pub fn new(secret: &TokenSecret) -> Self {
+        Self { sign_ins: Tokens::new(Audience::User, secret), api_tokens: Tokens::new(Audience::ApiToken, secret) }
+    }
+
+    /// Those of sign-ins.
+    pub const fn sign_ins(&self) -> &Tokens {
+        &self.sign_ins
+    }
+
+    /// An API token that is made now.
+    ///
+    /// # Errors
+    /// As [`Tokens::issue`].
+    pub fn issue_api_token(
+        &self,
+        bearer: Bearer,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<SecretString, InvalidToken> {
+        let token = self.api_tokens.issue(bearer, now, expires_at)?;
+        Ok(format!("{API_TOKEN_PREFIX}{token}").into())
+    }
+
+    /// The user and the session of a token of either kind.
+    ///
+    /// # Errors
+    /// As [`Tokens::read`].
+    pub fn read(&self, token: &str, now: Timestamp) -> Result<Bearer, InvalidToken> {
+        match token.strip_prefix(API_TOKEN_PREFIX) {
+            Some(token) => self.api_tokens.read(token, now),
+            None => self.sign_ins.read(token, now),
+        }
+    }
+}
+
 /// The validation rules for tokens of this audience.
 pub(super) fn validation(audience: Audience, required: &[&str]) -> Validation {
     let mut validation = Validation::new(Algorithm::HS256);
@@ -232,6 +283,22 @@ mod tests {
         let long_ago = Timestamp::from_millis(1_000_000);
         let expired = tokens(Audience::User, SECRET).issue(bearer(), long_ago, long_ago).unwrap();
         assert!(tokens(Audience::User, SECRET).read(&expired, clock::now()).is_err());
+    }
+
+    #[test]
+    fn api_token_is_valid_with_its_prefix_only_and_is_no_sign_in() {
+        crate::common::install_crypto();
+        let (bearer, now) = (bearer(), clock::now());
+        let later = now.after(Duration::from_secs(60));
+        let tokens = UserTokens::new(&SECRET.to_owned().into());
+        let token = tokens.issue_api_token(bearer, now, later).unwrap();
+        let token = token.expose_secret();
+        let jwt = token.strip_prefix("dhu_").unwrap();
+        assert_eq!(tokens.read(token, now).unwrap(), bearer);
+        // Servers of earlier versions read tokens in this way.
+        assert!(tokens.sign_ins().read(token, now).is_err() && tokens.read(jwt, now).is_err());
+        let sign_in = tokens.sign_ins().issue(bearer, now, later).unwrap();
+        assert!(tokens.read(&format!("dhu_{sign_in}"), now).is_err());
     }
 
     #[test]

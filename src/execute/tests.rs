@@ -34,7 +34,7 @@ fn origin() -> Origin {
 }
 
 fn start(n: u128) -> StartSession {
-    StartSession(Started { session_id: session(n), expires_at: Timestamp::from_millis(i64::MAX / 2) })
+    StartSession(Started { session_id: session(n), expires_at: Timestamp::from_millis(i64::MAX / 2), token: None })
 }
 
 /// A log and this many replicas on it, which do not follow it.

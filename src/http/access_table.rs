@@ -1,10 +1,12 @@
 //! Who may call what: every route of the router with every kind of caller. A new route needs a row here; a new kind of
 //! caller is a new column.
 
+use axum::http::Method;
 use dockhost_domain::backend::RevokeKey;
 
 use super::testing::{DOCUMENT, TestApp};
 use super::tests::{Fixture, Operation, operations};
+use super::views::TokenScope;
 
 /// What a caller is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,17 +17,36 @@ enum Access {
     SignIn,
     /// 403 `forbidden`: signed in, but without the right.
     Forbidden,
+    /// 403 `insufficient_scope`: by an API token that may not do this.
+    Scope,
 }
 
-use Access::{Allowed, Forbidden, SignIn};
+use Access::{Allowed, Forbidden, Scope, SignIn};
 
 type Row = [Access; Caller::ALL.len()];
 
 /// Everybody, signed in or not.
 const ANYONE: Row = [Allowed; Caller::ALL.len()];
-const USERS: Row = [SignIn, SignIn, SignIn, SignIn, SignIn, SignIn, Allowed, Allowed];
-const BACKENDS: Row = [SignIn, SignIn, SignIn, Allowed, Allowed, SignIn, SignIn, SignIn];
-const ADMINISTRATORS: Row = [SignIn, SignIn, SignIn, SignIn, SignIn, SignIn, Forbidden, Allowed];
+/// Queries of users.
+const QUERIES: Row = users([Allowed, Allowed, Allowed]);
+/// Commands of users on their instances.
+const ON_INSTANCES: Row = users([Scope, Allowed, Allowed]);
+/// Other commands of users.
+const COMMANDS: Row = users([Scope, Scope, Allowed]);
+/// Commands of users who have signed in.
+const SIGNED_IN: Row = users([Scope, Scope, Scope]);
+const BACKENDS: Row = row([Allowed, Allowed, SignIn], [SignIn, SignIn], [SignIn, SignIn, SignIn]);
+const ADMINISTRATORS: Row = row([SignIn, SignIn, SignIn], [Forbidden, Allowed], [Scope, Scope, Allowed]);
+
+const fn users(tokens: [Access; 3]) -> Row {
+    row([SignIn, SignIn, SignIn], [Allowed, Allowed], tokens)
+}
+
+/// Who is nobody, or nobody any more, must sign in.
+const fn row(backends: [Access; 3], people: [Access; 2], tokens: [Access; 3]) -> Row {
+    let ([backend, pending, revoked], [user, admin], [read, instances, all]) = (backends, people, tokens);
+    [SignIn, SignIn, SignIn, SignIn, backend, pending, revoked, user, admin, read, instances, all]
+}
 
 /// A kind of caller: a column of the table.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +56,8 @@ enum Caller {
     SignedOut,
     /// A user whose account is disabled, and who was an administrator.
     Disabled,
+    /// A revoked API token of an administrator.
+    RevokedToken,
     Backend,
     /// A backend that awaits approval.
     PendingBackend,
@@ -42,18 +65,24 @@ enum Caller {
     RevokedBackend,
     User,
     Admin,
+    /// An API token of an administrator.
+    Token(TokenScope),
 }
 
 impl Caller {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::Nobody,
         Self::SignedOut,
         Self::Disabled,
+        Self::RevokedToken,
         Self::Backend,
         Self::PendingBackend,
         Self::RevokedBackend,
         Self::User,
         Self::Admin,
+        Self::Token(TokenScope::Read),
+        Self::Token(TokenScope::Instances),
+        Self::Token(TokenScope::All),
     ];
 }
 
@@ -61,9 +90,13 @@ impl Caller {
 fn expected(operation: &str) -> Option<Row> {
     Some(match operation {
         "signUp" | "signIn" | "resetPassword" | "signUpBackend" | "signInBackend" | "health" | "home" => ANYONE,
-        "signOut" | "createInstance" | "deleteInstance" | "listInstances" | "stopInstance" | "resumeInstance"
-        | "getInstance" | "getOperation" | "getMe" | "updateProfile" | "changePassword" | "deleteAccount"
-        | "listSessions" | "endSession" | "endOtherSessions" => USERS,
+        // Whoever has a token can end it, so a sign-out needs no more than a query.
+        "signOut" | "listInstances" | "getInstance" | "getOperation" | "getMe" | "listSessions" | "listTokens" => {
+            QUERIES
+        }
+        "createInstance" | "deleteInstance" | "stopInstance" | "resumeInstance" => ON_INSTANCES,
+        "updateProfile" | "endSession" | "endOtherSessions" | "revokeToken" => COMMANDS,
+        "changePassword" | "deleteAccount" | "createToken" => SIGNED_IN,
         "getBackend" => BACKENDS,
         "listUsers"
         | "getUser"
@@ -126,6 +159,17 @@ async fn token(operation: &Operation, caller: Caller, fixture: &Fixture) -> Opti
             app.make_admin(fixture.user.id).await;
             Some(fixture.user.token.clone())
         }
+        Caller::Token(scope) => {
+            app.make_admin(fixture.user.id).await;
+            Some(app.api_token(&fixture.user, scope).await.1)
+        }
+        Caller::RevokedToken => {
+            app.make_admin(fixture.user.id).await;
+            let (id, token) = app.api_token(&fixture.user, TokenScope::All).await;
+            let revoke = app.request(Method::DELETE, &format!("/api/v2/user/tokens/{id}")).token(&fixture.user.token);
+            assert_eq!(revoke.send().await.status, 200);
+            Some(token)
+        }
     }
 }
 
@@ -136,6 +180,7 @@ async fn found(operation: &Operation, caller: Caller, fixture: &Fixture) -> (Acc
     let access = match answer.error() {
         (401, "unauthorized") => SignIn,
         (403, "forbidden") => Forbidden,
+        (403, "insufficient_scope") => Scope,
         (401 | 403, code) => panic!("{} as {caller:?}: {code}", operation.id),
         _ => Allowed,
     };

@@ -24,7 +24,7 @@ use crate::auth::admission::{Enrolment, SharedSecret, SignUp};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::shares::Shares;
-use crate::auth::token::{TOKEN_LIFETIME_SECONDS, Tokens};
+use crate::auth::token::{TOKEN_LIFETIME_SECONDS, Tokens, UserTokens};
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::store_room::StoreRoom;
 use crate::common::shutdown::ShutdownStages;
@@ -102,7 +102,7 @@ pub struct App {
     /// Whether the broker is connected.
     pub is_broker_connected: Box<dyn Fn() -> bool + Send + Sync>,
     /// Tokens of users.
-    pub user_tokens: Tokens,
+    pub user_tokens: UserTokens,
     /// Tokens of backends.
     pub backend_tokens: Tokens,
     /// API keys of agents.

@@ -177,6 +177,7 @@ mod tests {
         let started = Started {
             session_id: SessionId::from_uuid(Uuid::from_u128(2)),
             expires_at: Timestamp::from_millis(i64::MAX / 2),
+            token: None,
         };
         batch.decide(PrincipalId::from(user), &StartSession(started)).await.unwrap();
         let last = batch.commit().await.unwrap();

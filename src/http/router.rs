@@ -28,6 +28,8 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(commands::reset_password::post))
         .routes(routes!(queries::sessions::get, commands::end_sessions::delete))
         .routes(routes!(commands::end_session::delete))
+        .routes(routes!(queries::tokens::get, commands::create_token::post))
+        .routes(routes!(commands::revoke_token::delete))
         .routes(routes!(commands::create_instance::post, commands::delete_instance::delete, queries::instances::get))
         .routes(routes!(commands::stop_instance::put))
         .routes(routes!(commands::resume_instance::put))

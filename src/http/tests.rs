@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::app::Cookies;
 use super::response::Code;
 use super::testing::{Answer, Caller, DOCUMENT, PASSWORD, TestApp, TestRequest, observation};
+use super::views::TokenScope;
 use crate::auth::reset_token::ResetToken;
 use crate::common::clock;
 use crate::event_log::memory::Fault;
@@ -91,6 +92,8 @@ pub(super) struct Fixture {
     reset: Option<ResetToken>,
     /// A valid enrolment token.
     token: EnrolmentTokenId,
+    /// A valid API token of the user, if the operation needs one.
+    api_token: Option<SessionId>,
 }
 
 impl Fixture {
@@ -128,7 +131,11 @@ impl Fixture {
         if let Some(reset) = &reset {
             app.issue_reset(reset).await;
         }
-        Self { app, user, other, backend, instance, session, token, reset }
+        let api_token = match operation.id.as_str() {
+            "revokeToken" => Some(app.api_token(&user, TokenScope::Read).await.0),
+            _ => None,
+        };
+        Self { app, user, other, backend, instance, session, token, api_token, reset }
     }
 
     fn token(&self, operation: &Operation) -> &str {
@@ -158,7 +165,7 @@ impl Fixture {
             .replace("{userId}", &self.other.id.to_string())
             .replace("{backendId}", &self.backend.id.to_string())
             .replace("{sessionId}", &self.session.to_string())
-            .replace("{tokenId}", &self.token.to_string())
+            .replace("{tokenId}", &self.api_token.map_or_else(|| self.token.to_string(), |id| id.to_string()))
             .replace("{id}", &self.instance.to_string());
         let path = if operation.id == "removeBackend" { path + "?force=true" } else { path };
         let request = self.app.request(operation.method.clone(), &path).header("prefer", "respond-async");
@@ -362,6 +369,7 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         "changeRole",
         "createEnrolmentToken",
         "createInstance",
+        "createToken",
         "enableUser",
         "issuePasswordReset",
         "resumeInstance",

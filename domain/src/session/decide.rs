@@ -70,12 +70,14 @@ impl Command for RevokeSession {
 /// Keeps the size of `ended` and `closed` well below the broker's limit.
 pub(super) const MAX_SESSIONS_PER_EVENT: usize = 5000;
 
-/// End all sessions, except at most one. The caller repeats it until it decides nothing: each call ends at most
+/// End all sign-ins, except at most one, and all API tokens if they shall end too. The caller repeats it until it decides nothing: each call ends at most
 /// [`MAX_SESSIONS_PER_EVENT`].
 #[derive(Debug, Clone, Copy)]
 pub struct EndSessions {
     /// The session that stays.
     pub except: Option<SessionId>,
+    /// Whether API tokens end too.
+    pub tokens: bool,
 }
 
 impl Command for EndSessions {
@@ -88,7 +90,8 @@ impl Command for EndSessions {
 
     fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, Infallible> {
         let others = state.live.keys().copied().filter(|session| Some(*session) != self.except);
-        let session_ids: Vec<_> = others.take(MAX_SESSIONS_PER_EVENT).collect();
+        let ending = others.filter(|session| self.tokens || !state.is_token(*session));
+        let session_ids: Vec<_> = ending.take(MAX_SESSIONS_PER_EVENT).collect();
         Ok((!session_ids.is_empty()).then_some(SessionEvent::Ended(Ended { session_ids })))
     }
 }
@@ -127,7 +130,7 @@ mod tests {
     use crate::testing::{at, given, many_cases, session};
 
     fn started(n: u128, expires: i64) -> Started {
-        Started { session_id: session(n), expires_at: at(expires) }
+        Started { session_id: session(n), expires_at: at(expires), token: None }
     }
 
     fn revoke(n: u128) -> RevokeSession {
@@ -164,9 +167,9 @@ mod tests {
     fn sessions_ended_but_one_leaves_that_one() {
         let all = [1, 2, 3].map(|n| SessionEvent::Started(started(n, 100)));
         let sessions = given(all)
-            .when(EndSessions { except: Some(session(2)) })
+            .when(EndSessions { except: Some(session(2)), tokens: true })
             .then(SessionEvent::Ended(Ended { session_ids: vec![session(1), session(3)] }))
-            .when(EndSessions { except: Some(session(2)) })
+            .when(EndSessions { except: Some(session(2)), tokens: true })
             .then_nothing()
             .state;
         assert!([1, 2, 3].map(|n| sessions.is_live(session(n), at(50))) == [false, true, false]);
@@ -175,7 +178,7 @@ mod tests {
     #[test]
     fn sessions_ended_can_start_again() {
         let sessions = given([SessionEvent::Started(started(1, 100))])
-            .when(EndSessions { except: None })
+            .when(EndSessions { except: None, tokens: true })
             .then(SessionEvent::Ended(Ended { session_ids: vec![session(1)] }))
             .when(StartSession(started(2, 100)))
             .then(SessionEvent::Started(started(2, 100)))

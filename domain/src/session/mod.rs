@@ -1,7 +1,8 @@
-//! The sessions of a principal.
+//! The sessions of a principal: sign-ins, and the API tokens that a user makes.
 
 mod decide;
 mod suspend;
+mod token;
 
 use std::collections::BTreeMap;
 
@@ -15,12 +16,16 @@ use crate::timestamp::Timestamp;
 
 pub use decide::{CloseSessions, EndSessions, RevokeSession, StartRejected, StartSession};
 pub use suspend::{ResumeSessions, SuspendSessions};
+pub use token::{
+    ApiToken, CreateToken, CreateTokenRejected, DisplayName, InvalidDisplayName, MAX_TOKENS, NoSuchToken, RevokeToken,
+    Scope, TokenDetails,
+};
 
 /// The events of a principal's sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum SessionEvent {
-    /// The principal signed in.
+    /// The principal signed in, or made an API token.
     #[serde(rename = "dockhost.session.started.v1")]
     Started(Started),
     /// The principal signed out.
@@ -40,7 +45,7 @@ pub enum SessionEvent {
     Closed(Closed),
 }
 
-/// The principal signed in.
+/// The principal signed in, or made an API token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Started {
@@ -48,6 +53,9 @@ pub struct Started {
     pub session_id: SessionId,
     /// When its token expires.
     pub expires_at: Timestamp,
+    /// Of an API token only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenDetails>,
 }
 
 /// The principal signed out.
@@ -95,9 +103,40 @@ pub struct Sessions {
     closed: bool,
     #[serde(default)]
     suspended: bool,
+    /// Those of the live sessions that are API tokens.
+    #[serde(default)]
+    tokens: BTreeMap<SessionId, ApiToken>,
+}
+
+/// What a live session may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everything: the principal signed in.
+    SignIn,
+    /// What the scope of the API token includes.
+    Token(Scope),
 }
 
 impl Sessions {
+    /// What a token of this session may be used for; none if the session is not live.
+    #[must_use]
+    pub fn access(&self, session: SessionId, now: Timestamp) -> Option<Access> {
+        let token = || self.tokens.get(&session).map_or(Access::SignIn, |token| Access::Token(token.details.scope));
+        self.is_live(session, now).then(token)
+    }
+
+    /// Whether the session is an API token that has not ended.
+    #[must_use]
+    pub fn is_token(&self, session: SessionId) -> bool {
+        self.tokens.contains_key(&session)
+    }
+
+    /// The API tokens that are valid, the oldest first, and when they expire.
+    pub fn tokens(&self, now: Timestamp) -> impl Iterator<Item = (SessionId, &ApiToken, Timestamp)> {
+        let tokens = self.tokens.iter().filter_map(move |(id, token)| Some((*id, token, *self.live.get(id)?)));
+        tokens.filter(move |(.., expires_at)| now < *expires_at)
+    }
+
     /// Whether a token of this session is valid.
     #[must_use]
     pub fn is_live(&self, session: SessionId, now: Timestamp) -> bool {
@@ -124,6 +163,7 @@ impl Aggregate for Sessions {
         "b23191970bbcd9289a32ece1e96b7fb023f55fd89eda628c08babc1e12a6318d",
         "aa7b9df8bc3f58d64b8ab3294b96aa95d94e7165d6875d37b80e0af63b7ad0df",
         "b66dd114b33ef71381e83521710c4315f2bf1578f0b205281451e66a553e37d8",
+        "77be7cdf1c4a051c8960310a41aee755115c67a3b3138d8ebd1b439687e54097",
     ];
 
     fn subject(id: PrincipalId) -> AggregateId {
@@ -141,6 +181,9 @@ impl Aggregate for Sessions {
             SessionEvent::Started(started) => {
                 self.live.retain(|_, expires_at| meta.time < *expires_at);
                 self.live.insert(started.session_id, started.expires_at);
+                if let Some(details) = started.token.clone() {
+                    self.tokens.insert(started.session_id, ApiToken { details, created_at: meta.time });
+                }
             }
             SessionEvent::Revoked(revoked) => {
                 self.live.remove(&revoked.session_id);
@@ -148,9 +191,12 @@ impl Aggregate for Sessions {
             SessionEvent::Ended(ended) => {
                 self.live.retain(|session, _| !ended.session_ids.contains(session));
             }
-            SessionEvent::Closed(_) => *self = Self { live: BTreeMap::new(), closed: true, suspended: false },
-            SessionEvent::Suspended(_) => *self = Self { live: BTreeMap::new(), suspended: !self.closed, ..*self },
+            SessionEvent::Closed(_) => *self = Self { closed: true, ..Self::default() },
+            SessionEvent::Suspended(_) => {
+                *self = Self { closed: self.closed, suspended: !self.closed, ..Self::default() };
+            }
             SessionEvent::Resumed(_) => self.suspended = false,
         }
+        self.tokens.retain(|session, _| self.live.contains_key(session));
     }
 }

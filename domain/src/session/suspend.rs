@@ -48,7 +48,7 @@ mod tests {
     use crate::testing::{at, given, session};
 
     fn started(n: u128) -> Started {
-        Started { session_id: session(n), expires_at: at(100) }
+        Started { session_id: session(n), expires_at: at(100), token: None }
     }
 
     #[test]
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn sessions_suspended_beyond_what_one_event_names_all_end() {
         let many = MAX_SESSIONS_PER_EVENT as u128 + 2;
-        let sessions = given(
-            (0..many).map(|n| SessionEvent::Started(Started { session_id: session(n), expires_at: at(1_000_000) })),
-        );
+        let sessions = given((0..many).map(|n| {
+            SessionEvent::Started(Started { session_id: session(n), expires_at: at(1_000_000), token: None })
+        }));
         let session_ids = (0..many - 2).map(session).collect();
         let sessions = sessions.when(SuspendSessions).then(SessionEvent::Suspended(Suspended { session_ids }));
         assert!(!sessions.state.is_live(session(many - 1), at(50)));

@@ -100,7 +100,7 @@ pub(crate) fn lost() -> BackendEvent {
 }
 
 pub(crate) fn started(id: u64) -> SessionEvent {
-    SessionEvent::Started(Started { session_id: SessionId::from_uuid(uuid(id)), expires_at: at(86_400) })
+    SessionEvent::Started(Started { session_id: SessionId::from_uuid(uuid(id)), expires_at: at(86_400), token: None })
 }
 
 pub(crate) fn revoked(id: u64) -> SessionEvent {

@@ -75,7 +75,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotSignedIn(_) => 3,
-            Self::Refused { code, .. } if code == "forbidden" => 3,
+            Self::Refused { code, .. } if ["forbidden", "insufficient_scope"].contains(&code.as_str()) => 3,
             Self::Refused { status, .. } if matches!(*status, StatusCode::NOT_FOUND) => 4,
             Self::NotFound(_) => 4,
             Self::Unreachable(..) | Self::NotTheApi(_) => 5,

@@ -6,6 +6,7 @@ use axum::extract::State;
 use dockhost_domain::account::Account;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
+use dockhost_domain::session::EndSessions;
 
 use crate::http::app::App;
 use crate::http::commands::own_password::end_sessions;
@@ -18,7 +19,7 @@ error_responses!(EndUserSessionsErrors: ADMIN_OF_COMMAND, COMMAND, &[Code::NotFo
 
 /// End all sessions of a user
 ///
-/// As if they had signed out everywhere. They can sign in again.
+/// As if they had signed out everywhere and revoked all their API tokens. They can sign in again.
 #[utoipa::path(
     delete,
     path = "/api/v2/admin/users/{userId}/sessions",
@@ -43,7 +44,8 @@ pub async fn delete(
     if app.executor.confirmed::<Account>(user_id).await?.state.profile.is_none() {
         return Err(not_found());
     }
-    let sequence = end_sessions(&app, user_id, None, Actor::Admin(admin)).await?;
+    let end = EndSessions { except: None, tokens: true };
+    let sequence = end_sessions(&app, user_id, end, Actor::Admin(admin)).await?;
     Ok(Reply::ok("all sessions of the user have ended", Null).position(app.position(sequence)))
 }
 

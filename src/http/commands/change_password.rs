@@ -1,4 +1,4 @@
-//! `PUT /api/v2/user/me/password`: replaces the caller's password, and ends all other sessions.
+//! `PUT /api/v2/user/me/password`: replaces the caller's password, and ends all other sessions; API tokens only if asked.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::sessions::{not_weak, password_length};
 use crate::execute::Batch;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, ClientAddress, CurrentUser};
+use crate::http::extract::{Body, ClientAddress, SignedInUser};
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Null, Reply, Success};
@@ -42,6 +42,10 @@ pub struct ChangePasswordRequest {
         pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
     )]
     new_password: SecretString,
+    /// Whether all API tokens end too; they don't by default.
+    #[serde(default)]
+    #[garde(skip)]
+    revoke_tokens: Option<bool>,
 }
 
 error_responses!(
@@ -50,7 +54,7 @@ error_responses!(
 
 /// Change your password
 ///
-/// All other sessions end. The session of the request goes on.
+/// All other sessions end. The session of the request goes on, and so do API tokens unless `revokeTokens` is true.
 #[utoipa::path(
     put,
     path = "/api/v2/user/me/password",
@@ -66,11 +70,12 @@ error_responses!(
     ),
 )]
 pub async fn put(
-    CurrentUser { user_id, session_id }: CurrentUser,
+    SignedInUser { user_id, session_id }: SignedInUser,
     State(app): State<Arc<App>>,
     client: ClientAddress,
-    Body(ChangePasswordRequest { current_password, new_password }): Body<ChangePasswordRequest>,
+    Body(request): Body<ChangePasswordRequest>,
 ) -> Result<Reply<Null>, ApiError> {
+    let ChangePasswordRequest { current_password, new_password, revoke_tokens } = request;
     let profile = confirm(&app, client, user_id, current_password).await?;
     let names = [
         profile.details.username.plain().map(Username::as_str),
@@ -80,16 +85,16 @@ pub async fn put(
     let password_verifier = app.hash_password(client, new_password).await?.into();
     let change = ChangePassword(PasswordChanged { password_verifier });
     // In one batch, so that no session outlives the password that it was started with.
+    let end = EndSessions { except: Some(session_id), tokens: revoke_tokens.unwrap_or(false) };
     let (origin, change) = (app.origin(Actor::User(user_id)), &change);
     let decide = |mut batch: Batch| async move {
         let erased = |_| ApiError::new(Code::Unauthorized, "the account was erased");
         batch.decide(user_id, change).await.map_err(|error| from_execute(error, erased))?;
-        let end = EndSessions { except: Some(session_id) };
         batch.decide(user_id.into(), &end).await.map_err(|error| from_execute(error, impossible))?;
         Ok(batch)
     };
     app.executor.execute_batch::<ApiError, _>(&origin, decide).await?;
-    let sequence = end_sessions(&app, user_id, Some(session_id), Actor::User(user_id)).await?;
+    let sequence = end_sessions(&app, user_id, end, Actor::User(user_id)).await?;
     Ok(Reply::ok("the password was changed; all other sessions have ended", Null).position(app.position(sequence)))
 }
 

@@ -23,7 +23,7 @@ use crate::auth::ssh_key;
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentUser, IdempotencyKey, Wait};
+use crate::http::extract::{Body, IdempotencyKey, InstanceUser, Wait};
 use crate::http::operation_wait::{Accepted, OperationWait};
 use crate::http::response::details::{BackendsDetails, QuotaDetails};
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
@@ -190,7 +190,7 @@ fn lock(reservation: &Mutex<Option<Reservation>>) -> MutexGuard<'_, Option<Reser
     ),
 )]
 pub async fn post(
-    CurrentUser { user_id, .. }: CurrentUser,
+    InstanceUser { user_id }: InstanceUser,
     State(app): State<Arc<App>>,
     wait: Wait,
     key: IdempotencyKey,

@@ -14,7 +14,7 @@ use super::own_password::confirm;
 use crate::accounts::erase::{EraseRejected, erase};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, ClientAddress, CurrentUser, USER_COOKIE};
+use crate::http::extract::{Body, ClientAddress, SignedInUser, USER_COOKIE};
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Null, Reply, Success};
@@ -67,7 +67,7 @@ fn rejected(rejection: &EraseRejected) -> ApiError {
     ),
 )]
 pub async fn delete(
-    CurrentUser { user_id, .. }: CurrentUser,
+    SignedInUser { user_id, .. }: SignedInUser,
     State(app): State<Arc<App>>,
     client: ClientAddress,
     Body(DeleteAccountRequest { current_password }): Body<DeleteAccountRequest>,

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::change::{InstanceRequest, change};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{CurrentUser, JsonObject, Query, Wait};
+use crate::http::extract::{InstanceUser, JsonObject, Query, Wait};
 use crate::http::operation_wait::Accepted;
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -47,7 +47,7 @@ error_responses!(DeleteErrors: CALLER_OF_COMMAND, BODY, COMMAND, &[Code::NotFoun
     ),
 )]
 pub async fn delete(
-    CurrentUser { user_id, .. }: CurrentUser,
+    InstanceUser { user_id }: InstanceUser,
     State(app): State<Arc<App>>,
     wait: Wait,
     Query(parameters): Query<DeleteParameters>,

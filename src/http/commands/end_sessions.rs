@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::envelope::Actor;
+use dockhost_domain::session::EndSessions;
 
 use super::own_password::end_sessions;
 use crate::http::app::App;
@@ -16,7 +17,7 @@ error_responses!(EndSessionsErrors: CALLER_OF_COMMAND, COMMAND);
 
 /// End all other sessions
 ///
-/// Sign out afterwards to end the session of the request too.
+/// Sign out afterwards to end the session of the request too. API tokens stay valid.
 #[utoipa::path(
     delete,
     path = "/api/v2/user/sessions",
@@ -34,7 +35,8 @@ pub async fn delete(
     CurrentUser { user_id, session_id }: CurrentUser,
     State(app): State<Arc<App>>,
 ) -> Result<Reply<Null>, ApiError> {
-    let sequence = end_sessions(&app, user_id, Some(session_id), Actor::User(user_id)).await?;
+    let end = EndSessions { except: Some(session_id), tokens: false };
+    let sequence = end_sessions(&app, user_id, end, Actor::User(user_id)).await?;
     Ok(Reply::ok("all other sessions have ended", Null).position(app.position(sequence)))
 }
 

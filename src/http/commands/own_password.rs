@@ -2,7 +2,7 @@
 
 use dockhost_domain::account::{Account, Profile};
 use dockhost_domain::envelope::Actor;
-use dockhost_domain::ids::{SessionId, UserId};
+use dockhost_domain::ids::UserId;
 use dockhost_domain::session::EndSessions;
 use dockhost_domain::subject::ClaimKind;
 use secrecy::SecretString;
@@ -36,19 +36,14 @@ pub async fn confirm(
     Ok(profile)
 }
 
-/// Ends all sessions of a user, but one if it is given; returns the sequence of the last event.
+/// Ends sessions of a user until none is left to end; returns the sequence of the last event.
 ///
 /// # Errors
 /// Those of the log.
-pub async fn end_sessions(
-    app: &App,
-    user_id: UserId,
-    except: Option<SessionId>,
-    actor: Actor,
-) -> Result<u64, ApiError> {
+pub async fn end_sessions(app: &App, user_id: UserId, end: EndSessions, actor: Actor) -> Result<u64, ApiError> {
     loop {
         let origin = app.origin(actor);
-        let done = app.executor.execute(user_id.into(), origin, EndSessions { except }).await;
+        let done = app.executor.execute(user_id.into(), origin, end).await;
         let done = done.map_err(|error| from_execute(error, |never| match never {}))?;
         if done.stored.is_none() {
             return Ok(done.current.sequence);

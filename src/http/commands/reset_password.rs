@@ -100,16 +100,16 @@ pub async fn post(
     not_weak(&new_password, names.into_iter().flatten())?;
     let password_verifier = app.hash_password(client, new_password).await?.into();
     let reset = &ResetPassword { secret_hash, now: clock::now(), changed: PasswordChanged { password_verifier } };
+    let end = EndSessions { except: None, tokens: true };
     // In one batch, so that no session outlives the password that it was started with.
     let decide = |mut batch: Batch| async move {
         batch.decide(user_id, reset).await.map_err(|error| from_execute(error, |InvalidReset| invalid()))?;
-        let end = EndSessions { except: None };
         batch.decide(user_id.into(), &end).await.map_err(|error| from_execute(error, impossible))?;
         Ok(batch)
     };
     app.executor.execute_batch::<ApiError, _>(&app.origin(Actor::User(user_id)), decide).await?;
     attempt.succeeded();
-    let sequence = end_sessions(&app, user_id, None, Actor::User(user_id)).await?;
+    let sequence = end_sessions(&app, user_id, end, Actor::User(user_id)).await?;
     Ok(Reply::ok("the password was set; all sessions have ended", Null).position(app.position(sequence)))
 }
 

@@ -185,7 +185,7 @@ impl NewSession {
         let token = tokens
             .issue(Bearer { principal, session: session_id }, now, expires_at)
             .map_err(|error| ApiError::internal(&error))?;
-        Ok(Self { started: Started { session_id, expires_at }, token, principal })
+        Ok(Self { started: Started { session_id, expires_at, token: None }, token, principal })
     }
 
     /// Stores the session; returns its token and sequence.

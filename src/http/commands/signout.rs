@@ -8,16 +8,16 @@ use dockhost_domain::session::RevokeSession;
 
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{CurrentUser, USER_COOKIE};
-use crate::http::response::documented::{CALLER_OF_COMMAND, COMMAND, error_responses};
+use crate::http::extract::{CurrentSession, USER_COOKIE};
+use crate::http::response::documented::{COMMAND, SESSION_OF_COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Null, Reply, Success};
 
-error_responses!(SignOutErrors: CALLER_OF_COMMAND, COMMAND);
+error_responses!(SignOutErrors: SESSION_OF_COMMAND, COMMAND);
 
 /// Sign out
 ///
-/// Ends the session of the token that the request carries, on every replica.
+/// Ends the session of the token that the request carries, on every replica. An API token is revoked.
 #[utoipa::path(
     post,
     path = "/api/v2/user/signout",
@@ -33,7 +33,7 @@ error_responses!(SignOutErrors: CALLER_OF_COMMAND, COMMAND);
     ),
 )]
 pub async fn post(
-    CurrentUser { user_id, session_id }: CurrentUser,
+    CurrentSession { user_id, session_id }: CurrentSession,
     State(app): State<Arc<App>>,
 ) -> Result<Reply<Null>, ApiError> {
     let origin = app.origin(Actor::User(user_id));

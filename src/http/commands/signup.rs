@@ -165,7 +165,7 @@ pub async fn post(
         ssh_public_key: ssh_public_key.map(Into::into),
         role: Role::User,
     };
-    let session = NewSession::new(user_id.into(), &app.user_tokens)?;
+    let session = NewSession::new(user_id.into(), app.user_tokens.sign_ins())?;
     let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
     let origin = app.origin(Actor::Anonymous);
     let decide = |batch| decide(batch, user_id, claims, &details, &session);
@@ -187,7 +187,7 @@ async fn sign_in_again(
     if !app.verify_password(client, password, verifier).await? {
         return Err(username_taken());
     }
-    let session = NewSession::new(user_id.into(), &app.user_tokens)?;
+    let session = NewSession::new(user_id.into(), app.user_tokens.sign_ins())?;
     let (token, sequence) = session.store(app, app.origin(Actor::User(user_id))).await?;
     reply(app, user_id, token, sequence).await
 }

@@ -8,7 +8,7 @@ use dockhost_domain::wire::DesiredState;
 use super::change::{ChangeErrors, InstanceRequest, change};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentUser, Wait};
+use crate::http::extract::{Body, InstanceUser, Wait};
 use crate::http::operation_wait::Accepted;
 use crate::http::response::{ApiError, Reply, Success};
 use crate::http::views::Instance;
@@ -33,7 +33,7 @@ use crate::http::views::Instance;
     ),
 )]
 pub async fn put(
-    CurrentUser { user_id, .. }: CurrentUser,
+    InstanceUser { user_id }: InstanceUser,
     State(app): State<Arc<App>>,
     wait: Wait,
     Body(InstanceRequest { instance_id }): Body<InstanceRequest>,

@@ -1,5 +1,5 @@
 //! The administrator who calls: an endpoint with this extractor in its signature answers 401 to a caller without a session,
-//! and 403 to a user who is no administrator.
+//! and 403 to a user who is no administrator, or whose API token has not the scope `all`.
 //!
 //! The role is in the account, not in the token, so that a role that was taken away has no effect any more.
 
@@ -9,8 +9,9 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use dockhost_domain::account::Account;
 use dockhost_domain::ids::UserId;
+use dockhost_domain::session::Scope;
 
-use super::caller::{CurrentUser, MAX_SESSION_AGE, is_read};
+use super::caller::{CurrentUser, MAX_SESSION_AGE, Needs, is_read, user};
 use crate::event_log::Freshness;
 use crate::http::app::App;
 use crate::http::response::{ApiError, Code};
@@ -26,7 +27,7 @@ impl FromRequestParts<Arc<App>> for CurrentAdmin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let CurrentUser { user_id, .. } = CurrentUser::from_request_parts(parts, app).await?;
+        let CurrentUser { user_id, .. } = user(app, parts, Needs::Scope(Scope::All)).await?;
         if is_admin(app, user_id, is_read(parts)).await? {
             Ok(Self { user_id })
         } else {

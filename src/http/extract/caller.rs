@@ -1,7 +1,8 @@
 //! The caller: an endpoint with one of these extractors in its signature answers 401 to everyone else.
 //!
 //! In: the token, as `Authorization: Bearer` or as a cookie. Out: the principal whose session it belongs to, if the
-//! session is live. The 401 is the same for all reasons.
+//! session is live. The 401 is the same for all reasons. A user's API token whose scope does not include the request gets
+//! 403: the extractor says what an endpoint needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum_extra::extract::CookieJar;
 use dockhost_domain::ids::{BackendId, PrincipalId, SessionId, UserId};
-use dockhost_domain::session::Sessions;
+use dockhost_domain::session::{Access, Scope, Sessions};
 
 use super::origin;
-use crate::auth::token::{Bearer, Tokens};
+use crate::auth::token::{Bearer, InvalidToken};
 use crate::common::clock;
 use crate::event_log::Freshness;
 use crate::http::app::{App, Cookies};
@@ -28,9 +29,34 @@ pub const BACKEND_COOKIE: &str = "accessTokenBE";
 /// Within this time after a sign-out, every replica refuses commands with the session's token.
 pub(super) const MAX_SESSION_AGE: Duration = Duration::from_secs(1);
 
-/// The user who calls.
+/// The user who calls: with any API token for a query, with one of scope `all` for a command.
 #[derive(Debug, Clone, Copy)]
 pub struct CurrentUser {
+    /// The account.
+    pub user_id: UserId,
+    /// The session of the token.
+    pub session_id: SessionId,
+}
+
+/// The user who calls a command on instances, for which an API token needs the scope `instances`.
+#[derive(Debug, Clone, Copy)]
+pub struct InstanceUser {
+    /// The account.
+    pub user_id: UserId,
+}
+
+/// The session of a user who calls, which is a sign-in or an API token of any scope.
+#[derive(Debug, Clone, Copy)]
+pub struct CurrentSession {
+    /// The account.
+    pub user_id: UserId,
+    /// The session of the token.
+    pub session_id: SessionId,
+}
+
+/// The user who calls and has signed in: no API token will do.
+#[derive(Debug, Clone, Copy)]
+pub struct SignedInUser {
     /// The account.
     pub user_id: UserId,
     /// The session of the token.
@@ -68,11 +94,15 @@ fn bearer(value: &HeaderValue) -> Option<String> {
 
 /// Whose token a request carries, if it is a genuine one. Whether its session has ended is not checked.
 pub fn principal(app: &App, headers: &HeaderMap) -> Option<PrincipalId> {
-    [(USER_COOKIE, &app.user_tokens), (BACKEND_COOKIE, &app.backend_tokens)].into_iter().find_map(|(cookie, tokens)| {
+    let now = clock::now();
+    let text = |cookie| {
         let (Credential::Bearer(token) | Credential::Cookie(token)) =
             credential(headers, cookie, app.settings.cookies)?;
-        tokens.read(&token, clock::now()).ok().map(|bearer| bearer.principal)
-    })
+        Some(token)
+    };
+    let user = || app.user_tokens.read(&text(USER_COOKIE)?, now).ok();
+    let backend = || app.backend_tokens.read(&text(BACKEND_COOKIE)?, now).ok();
+    user().or_else(backend).map(|bearer| bearer.principal)
 }
 
 /// Whether a request changes nothing.
@@ -80,7 +110,13 @@ pub(super) fn is_read(parts: &Parts) -> bool {
     matches!(parts.method, Method::GET | Method::HEAD)
 }
 
-async fn authenticate(app: &App, parts: &Parts, cookie: &str, tokens: &Tokens) -> Result<Bearer, ApiError> {
+/// Whose a request's token is, and what its session may be used for.
+async fn authenticate(
+    app: &App,
+    parts: &Parts,
+    cookie: &str,
+    read: impl FnOnce(&str) -> Result<Bearer, InvalidToken>,
+) -> Result<(Bearer, Access), ApiError> {
     let unauthorized = || ApiError::new(Code::Unauthorized, "sign in first");
     let credential = credential(&parts.headers, cookie, app.settings.cookies).ok_or_else(unauthorized)?;
     let is_read = is_read(parts);
@@ -95,13 +131,15 @@ async fn authenticate(app: &App, parts: &Parts, cookie: &str, tokens: &Tokens) -
             token
         }
     };
-    let bearer = tokens.read(&token, clock::now()).map_err(|_| unauthorized())?;
-    if is_live(app, bearer, is_read).await? { Ok(bearer) } else { Err(unauthorized()) }
+    let bearer = read(&token).map_err(|_| unauthorized())?;
+    let access = access(app, bearer, is_read).await?.ok_or_else(unauthorized)?;
+    Ok((bearer, access))
 }
 
-/// Whether the session is live. A read uses this replica's state as it is, if the replica has heard the log lately enough; a
-/// command, one that is at most a second old. A negative answer is always confirmed by the log: another replica may have started the session a moment ago.
-async fn is_live(app: &App, bearer: Bearer, is_read: bool) -> Result<bool, ApiError> {
+/// What the session may be used for; none if it is not live. A read uses this replica's state as it is, if the replica has
+/// heard the log lately enough; a command, one that is at most a second old. A negative answer is always confirmed by the
+/// log: another replica may have started the session a moment ago.
+async fn access(app: &App, bearer: Bearer, is_read: bool) -> Result<Option<Access>, ApiError> {
     let now = clock::now();
     if is_read && (app.log_silence)() > app.settings.reads_without_broker {
         let message = "this server has not heard the event log for so long that you may have been signed out elsewhere";
@@ -112,19 +150,77 @@ async fn is_live(app: &App, bearer: Bearer, is_read: bool) -> Result<bool, ApiEr
     } else {
         app.executor.current::<Sessions>(bearer.principal, Freshness::Within(MAX_SESSION_AGE)).await?
     };
-    if known.state.is_live(bearer.session, now) {
-        return Ok(true);
+    let access = known.state.access(bearer.session, now);
+    if access.is_some() {
+        return Ok(access);
     }
     let confirmed = app.executor.confirmed::<Sessions>(bearer.principal).await?;
-    Ok(confirmed.state.is_live(bearer.session, now))
+    Ok(confirmed.state.access(bearer.session, now))
+}
+
+/// What a request needs of its caller.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Needs {
+    /// A sign-in, or an API token with at least this scope.
+    Scope(Scope),
+    /// A sign-in.
+    SignIn,
+}
+
+/// The user who calls and may do what the request needs.
+///
+/// # Errors
+/// `unauthorized`, `foreign_origin`, `insufficient_scope`, those of the log.
+pub(super) async fn user(app: &App, parts: &Parts, needs: Needs) -> Result<CurrentUser, ApiError> {
+    let read = |token: &str| app.user_tokens.read(token, clock::now());
+    let (Bearer { principal, session }, access) = authenticate(app, parts, USER_COOKIE, read).await?;
+    let message = match (access, needs) {
+        (Access::SignIn, _) => None,
+        (Access::Token(scope), Needs::Scope(needed)) if scope >= needed => None,
+        (Access::Token(scope), Needs::Scope(needed)) => {
+            Some(format!("this needs an API token of scope `{needed}`; yours has `{scope}`"))
+        }
+        (Access::Token(_), Needs::SignIn) => Some("no API token may do this; sign in".to_owned()),
+    };
+    match message {
+        Some(message) => Err(ApiError::new(Code::InsufficientScope, message)),
+        None => Ok(CurrentUser { user_id: UserId::from_uuid(principal.uuid()), session_id: session }),
+    }
 }
 
 impl FromRequestParts<Arc<App>> for CurrentUser {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let Bearer { principal, session } = authenticate(app, parts, USER_COOKIE, &app.user_tokens).await?;
-        Ok(Self { user_id: UserId::from_uuid(principal.uuid()), session_id: session })
+        let needed = if is_read(parts) { Scope::Read } else { Scope::All };
+        user(app, parts, Needs::Scope(needed)).await
+    }
+}
+
+impl FromRequestParts<Arc<App>> for InstanceUser {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let CurrentUser { user_id, .. } = user(app, parts, Needs::Scope(Scope::Instances)).await?;
+        Ok(Self { user_id })
+    }
+}
+
+impl FromRequestParts<Arc<App>> for CurrentSession {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let CurrentUser { user_id, session_id } = user(app, parts, Needs::Scope(Scope::Read)).await?;
+        Ok(Self { user_id, session_id })
+    }
+}
+
+impl FromRequestParts<Arc<App>> for SignedInUser {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let CurrentUser { user_id, session_id } = user(app, parts, Needs::SignIn).await?;
+        Ok(Self { user_id, session_id })
     }
 }
 
@@ -132,7 +228,8 @@ impl FromRequestParts<Arc<App>> for CurrentBackend {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let Bearer { principal, .. } = authenticate(app, parts, BACKEND_COOKIE, &app.backend_tokens).await?;
+        let read = |token: &str| app.backend_tokens.read(token, clock::now());
+        let (Bearer { principal, .. }, _) = authenticate(app, parts, BACKEND_COOKIE, read).await?;
         let backend_id = BackendId::from_uuid(principal.uuid());
         if app.follower.fleet().machine(backend_id).is_some_and(|machine| machine.is_key_revoked) {
             return Err(ApiError::new(Code::Unauthorized, "the key of this backend is revoked"));

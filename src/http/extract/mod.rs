@@ -13,7 +13,9 @@ mod url;
 
 pub use admin::CurrentAdmin;
 pub use body::{Body, JsonObject};
-pub use caller::{BACKEND_COOKIE, CurrentBackend, CurrentUser, USER_COOKIE, principal};
+pub use caller::{
+    BACKEND_COOKIE, CurrentBackend, CurrentSession, CurrentUser, InstanceUser, SignedInUser, USER_COOKIE, principal,
+};
 pub use client_address::ClientAddress;
 pub use idempotency_key::IdempotencyKey;
 pub use prefer::{MAX_WAIT, Wait};

@@ -8,3 +8,4 @@ pub mod instances;
 pub mod me;
 pub mod operation;
 pub mod sessions;
+pub mod tokens;

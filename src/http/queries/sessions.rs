@@ -37,7 +37,7 @@ error_responses!(SessionsErrors: CALLER, READ_MODEL);
 
 /// List your sessions
 ///
-/// The newest first, without those that have ended or expired.
+/// The newest first, without those that have ended or expired, and without API tokens.
 #[utoipa::path(
     get,
     path = "/api/v2/user/sessions",
@@ -59,12 +59,14 @@ pub async fn get(
     position: ReadPosition,
 ) -> Result<Reply<Vec<Session>>, ApiError> {
     // The session of the request may have started a moment ago.
-    let known = app.executor.state::<LiveSessions>(user_id.into()).await?.sequence;
-    app.wait_until_projected::<Sessions>(known).await;
+    let known = app.executor.state::<LiveSessions>(user_id.into()).await?;
+    app.wait_until_projected::<Sessions>(known.sequence).await;
     let now = clock::now();
     let read = || app.store.sessions_of(user_id.into(), now);
     let shown = consistency::read::<Sessions, _>(&app, position, read).await?;
-    let sessions = shown.value.iter().map(|session| Session {
+    // API tokens have a list of their own.
+    let sign_ins = shown.value.iter().filter(|session| !known.state.is_token(session.session_id));
+    let sessions = sign_ins.map(|session| Session {
         id: session.session_id,
         started_at: session.started_at,
         expires_at: session.expires_at,

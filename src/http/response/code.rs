@@ -61,6 +61,8 @@ codes! {
         "The token is missing or invalid, or its session has ended.";
     InvalidCredentials, "invalid_credentials", UNAUTHORIZED,
         "Invalid username or password.";
+    InsufficientScope, "insufficient_scope", FORBIDDEN,
+        "The scope of the API token does not include this; `message` says what is needed.";
     Forbidden, "forbidden", FORBIDDEN,
         "Only administrators may do this.";
     AccountDisabled, "account_disabled", FORBIDDEN,
@@ -98,7 +100,7 @@ codes! {
     TokenUsed, "token_used", CONFLICT,
         "A backend was registered with this enrolment token.";
     TooManyTokens, "too_many_tokens", CONFLICT,
-        "As many enrolment tokens are valid as there may be; revoke some first.";
+        "As many tokens of this kind are valid as there may be; revoke some first.";
     NameTaken, "name_taken", CONFLICT,
         "You already have an instance of this name.";
     InstanceDeleting, "instance_deleting", CONFLICT,

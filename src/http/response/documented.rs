@@ -22,14 +22,24 @@ pub const BODY: &[Code] = &[Code::MalformedJson, Code::UnsupportedMediaType, Cod
 pub const STATE: &[Code] = &[Code::BrokerUnavailable, Code::Frozen];
 /// What the extractors of the caller answer.
 pub const CALLER: &[Code] = &[Code::Unauthorized, Code::BrokerUnavailable, Code::Frozen];
+/// What the extractor of a session answers to a command.
+pub const SESSION_OF_COMMAND: &[Code] =
+    &[Code::Unauthorized, Code::ForeignOrigin, Code::BrokerUnavailable, Code::Frozen];
 /// What the extractors of the caller answer to a command.
 pub const CALLER_OF_COMMAND: &[Code] =
-    &[Code::Unauthorized, Code::ForeignOrigin, Code::BrokerUnavailable, Code::Frozen];
+    &[Code::Unauthorized, Code::ForeignOrigin, Code::InsufficientScope, Code::BrokerUnavailable, Code::Frozen];
 /// What the extractor of an administrator answers.
-pub const ADMIN: &[Code] = &[Code::Unauthorized, Code::Forbidden, Code::BrokerUnavailable, Code::Frozen];
+pub const ADMIN: &[Code] =
+    &[Code::Unauthorized, Code::InsufficientScope, Code::Forbidden, Code::BrokerUnavailable, Code::Frozen];
 /// What the extractor of an administrator answers to a command.
-pub const ADMIN_OF_COMMAND: &[Code] =
-    &[Code::Unauthorized, Code::ForeignOrigin, Code::Forbidden, Code::BrokerUnavailable, Code::Frozen];
+pub const ADMIN_OF_COMMAND: &[Code] = &[
+    Code::Unauthorized,
+    Code::ForeignOrigin,
+    Code::InsufficientScope,
+    Code::Forbidden,
+    Code::BrokerUnavailable,
+    Code::Frozen,
+];
 /// What executing a command answers, rejections aside.
 pub const COMMAND: &[Code] = &[Code::Busy, Code::BrokerUnavailable, Code::OutcomeUnknown, Code::Frozen, Code::LogFull];
 /// What reading a read model answers.

@@ -37,7 +37,7 @@ use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::reset_token::ResetToken;
 use crate::auth::shares::Shares;
-use crate::auth::token::{Audience, Bearer, Tokens};
+use crate::auth::token::{Audience, Bearer, Tokens, UserTokens};
 use crate::common::clock;
 use crate::common::shutdown::ShutdownStages;
 use crate::event_log::memory::MemoryLog;
@@ -50,6 +50,7 @@ use crate::http::limits::RateLimits;
 use crate::http::limits::policy::Policy as LimitPolicy;
 use crate::http::read_store::ReadStore;
 use crate::http::router;
+use crate::http::views::TokenScope;
 use crate::replica::follower::{Follower, tie_breaker};
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use crate::replica::log_monitor::LogMonitor;
@@ -153,7 +154,7 @@ impl TestApp {
             store: Arc::clone(&store) as Arc<dyn ReadStore>,
             keyring: Arc::new(keyring),
             is_broker_connected: Box::new(|| true),
-            user_tokens: Tokens::new(Audience::User, &secret("u")),
+            user_tokens: UserTokens::new(&secret("u")),
             backend_tokens: Tokens::new(Audience::Backend, &secret("b")),
             api_keys: ApiKeys::new(&secret("b")),
             passwords: Passwords::new().unwrap(),
@@ -232,7 +233,7 @@ impl TestApp {
             role: Role::User,
         });
         self.app.executor.execute(id, origin(), account).await.unwrap();
-        Caller { id, token: self.session(id.into(), &self.app.user_tokens).await }
+        Caller { id, token: self.session(id.into(), self.app.user_tokens.sign_ins()).await }
     }
 
     /// A user who signed up with [`PASSWORD`] over HTTP.
@@ -261,9 +262,18 @@ impl TestApp {
     pub async fn start_session(&self, principal: PrincipalId) -> (SessionId, Timestamp) {
         let session_id = SessionId::from_uuid(clock::fresh_uuid());
         let expires_at = clock::now().after(Duration::from_secs(3600));
-        let start = StartSession(Started { session_id, expires_at });
+        let start = StartSession(Started { session_id, expires_at, token: None });
         self.app.executor.execute(principal, origin(), start).await.unwrap();
         (session_id, expires_at)
+    }
+
+    /// An API token of a user: its id and the token.
+    pub async fn api_token(&self, user: &Caller<UserId>, scope: TokenScope) -> (SessionId, String) {
+        let body = json!({ "name": "for a test", "scope": scope });
+        let created = self.post("/api/v2/user/tokens", body).token(&user.token).send().await;
+        assert_eq!(created.status, 201, "{created:?}");
+        let id = created.data()["token"]["id"].as_str().unwrap().parse().unwrap();
+        (id, created.data()["accessToken"].as_str().unwrap().to_owned())
     }
 
     /// Requests an instance without waiting for it; returns its id.

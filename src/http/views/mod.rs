@@ -1,6 +1,7 @@
-//! The API's representations of users, backends, instances, operations and the health of a replica: one for answers to
+//! The API's representations of users, API tokens, backends, instances, operations and the health of a replica: one for answers to
 //! commands and to queries.
 
+mod api_token;
 mod backend;
 mod backend_with_heartbeat;
 mod container_end;
@@ -10,6 +11,7 @@ mod machine;
 mod operation;
 mod user;
 
+pub use api_token::{ApiToken, TokenScope};
 pub use backend::{Backend, BackendStatus};
 pub use backend_with_heartbeat::BackendWithHeartbeat;
 pub use container_end::{ContainerEnd, Restart};

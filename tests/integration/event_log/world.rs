@@ -163,6 +163,7 @@ pub fn sign_in(user: UserId) -> Envelope {
     let event = SessionEvent::Started(Started {
         session_id: SessionId::from_uuid(clock::fresh_uuid()),
         expires_at: Timestamp::from_millis(9_000_000_000_000),
+        token: None,
     });
     envelope(AggregateId::Session(PrincipalId::from(user)), event)
 }

@@ -21,7 +21,7 @@ use dockhost_domain::enrolment::{
 };
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
-use dockhost_domain::ids::{BackendId, UserId};
+use dockhost_domain::ids::{BackendId, SessionId, UserId};
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::{Candidate, Choice};
 use dockhost_domain::reported::ShortText;
@@ -110,8 +110,12 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                         same(command.decide(state), &logged.recorded.envelope.event)
                     }
                     SessionEvent::Ended(ended) => {
-                        let except = state.ids().find(|session| !ended.session_ids.contains(session));
-                        same(EndSessions { except }.decide(state), &logged.recorded.envelope.event)
+                        let tokens = ended.session_ids.iter().any(|session| state.is_token(*session));
+                        let stays = |session: &SessionId| {
+                            !ended.session_ids.contains(session) && (tokens || !state.is_token(*session))
+                        };
+                        let except = state.ids().find(stays);
+                        same(EndSessions { except, tokens }.decide(state), &logged.recorded.envelope.event)
                     }
                     SessionEvent::Suspended(_) => same(SuspendSessions.decide(state), &logged.recorded.envelope.event),
                     SessionEvent::Resumed(_) => same(ResumeSessions.decide(state), &logged.recorded.envelope.event),

@@ -1,0 +1,280 @@
+//! API tokens: sessions with a name and a scope, which their user makes and revokes. A token ends like a session.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Revoked, SessionEvent, Sessions, StartRejected, StartSession, Started};
+use crate::aggregate::{Command, CommandClass};
+use crate::ids::SessionId;
+use crate::personal::Personal;
+use crate::timestamp::Timestamp;
+
+/// The most API tokens of one user that are valid at the same time.
+pub const MAX_TOKENS: usize = 100;
+const MAX_NAME_LENGTH: usize = 64;
+
+/// What an API token may do; each scope includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Queries.
+    Read,
+    /// Commands on instances.
+    Instances,
+    /// All that the user may do but what needs a sign-in.
+    All,
+}
+
+impl Scope {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Instances => "instances",
+            Self::All => "all",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A person's name for something of theirs: 1 to 64 characters, no control characters, no blanks around them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DisplayName(String);
+
+/// Why a text is no [`DisplayName`]; for the user who entered it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDisplayName {
+    /// Empty, or too long.
+    #[error("must be 1 to 64 characters long, without blanks at its ends")]
+    Length,
+    /// Line ends and the like.
+    #[error("must not contain control characters")]
+    Control,
+}
+
+impl FromStr for DisplayName {
+    type Err = InvalidDisplayName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDisplayName> {
+        if text.chars().any(char::is_control) {
+            return Err(InvalidDisplayName::Control);
+        }
+        let is_long_enough = !text.is_empty() && text.trim() == text;
+        if !is_long_enough || text.chars().count() > MAX_NAME_LENGTH {
+            return Err(InvalidDisplayName::Length);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for DisplayName {
+    type Error = InvalidDisplayName;
+
+    fn try_from(text: String) -> Result<Self, InvalidDisplayName> {
+        text.parse()
+    }
+}
+
+impl From<DisplayName> for String {
+    fn from(name: DisplayName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for DisplayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What distinguishes an API token from a sign-in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenDetails {
+    /// The user's name for it. Names may repeat.
+    pub name: Personal<DisplayName>,
+    /// What it may do.
+    pub scope: Scope,
+}
+
+/// An API token that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiToken {
+    /// Its name and scope.
+    #[serde(flatten)]
+    pub details: TokenDetails,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Make an API token.
+#[derive(Debug, Clone)]
+pub struct CreateToken {
+    /// The session of the token.
+    pub session_id: SessionId,
+    /// Until when it is valid.
+    pub expires_at: Timestamp,
+    /// Its name and scope.
+    pub details: TokenDetails,
+    /// The time, by which older tokens have expired.
+    pub now: Timestamp,
+}
+
+/// Why no token is made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateTokenRejected {
+    /// The user has as many as they may have.
+    #[error("you have {MAX_TOKENS} valid tokens; revoke some first")]
+    TooMany,
+    /// No session can start.
+    #[error(transparent)]
+    NoSession(#[from] StartRejected),
+}
+
+impl Command for CreateToken {
+    type Aggregate = Sessions;
+    type Rejection = CreateTokenRejected;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Growth
+    }
+
+    fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, CreateTokenRejected> {
+        if state.tokens(self.now).count() >= MAX_TOKENS {
+            return Err(CreateTokenRejected::TooMany);
+        }
+        let Self { session_id, expires_at, details, .. } = self.clone();
+        Ok(StartSession(Started { session_id, expires_at, token: Some(details) }).decide(state)?)
+    }
+}
+
+/// Revoke an API token.
+#[derive(Debug, Clone, Copy)]
+pub struct RevokeToken {
+    /// The session of the token.
+    pub session_id: SessionId,
+}
+
+/// There is no such token, or it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such token")]
+pub struct NoSuchToken;
+
+impl Command for RevokeToken {
+    type Aggregate = Sessions;
+    type Rejection = NoSuchToken;
+
+    fn class(&self) -> CommandClass {
+        CommandClass::Essential
+    }
+
+    fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, NoSuchToken> {
+        let session_id = self.session_id;
+        if state.tokens.contains_key(&session_id) {
+            Ok(Some(SessionEvent::Revoked(Revoked { session_id })))
+        } else {
+            Err(NoSuchToken)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{Access, EndSessions, Ended, SuspendSessions, Suspended};
+    use crate::testing::{at, given, session};
+
+    fn details(scope: Scope) -> TokenDetails {
+        TokenDetails { name: "laptop".parse::<DisplayName>().unwrap().into(), scope }
+    }
+
+    fn create(n: u128, expires: i64) -> CreateToken {
+        CreateToken { session_id: session(n), expires_at: at(expires), details: details(Scope::Read), now: at(0) }
+    }
+
+    fn token(n: u128, expires: i64) -> SessionEvent {
+        let token = Some(details(Scope::Read));
+        SessionEvent::Started(Started { session_id: session(n), expires_at: at(expires), token })
+    }
+
+    fn sign_in(n: u128) -> SessionEvent {
+        SessionEvent::Started(Started { session_id: session(n), expires_at: at(100), token: None })
+    }
+
+    fn ended(sessions: &[u128]) -> SessionEvent {
+        SessionEvent::Ended(Ended { session_ids: sessions.iter().copied().map(session).collect() })
+    }
+
+    #[test]
+    fn token_created_is_valid_with_its_scope_until_it_expires() {
+        let sessions = given([sign_in(1)]).when(create(2, 200)).then(token(2, 200)).state;
+        assert_eq!(sessions.access(session(1), at(99)), Some(Access::SignIn));
+        assert_eq!(sessions.access(session(2), at(199)), Some(Access::Token(Scope::Read)));
+        assert_eq!(sessions.access(session(2), at(200)), None);
+        assert_eq!(sessions.tokens(at(199)).map(|(id, ..)| id).collect::<Vec<_>>(), [session(2)]);
+        assert_eq!(sessions.tokens(at(200)).count(), 0);
+    }
+
+    #[test]
+    fn token_revoked_ends_and_a_sign_in_is_no_token() {
+        let sessions = given([sign_in(1), token(2, 200)])
+            .when(RevokeToken { session_id: session(1) })
+            .then_rejected(NoSuchToken)
+            .when(RevokeToken { session_id: session(2) })
+            .then(SessionEvent::Revoked(Revoked { session_id: session(2) }));
+        assert_eq!(sessions.state.access(session(2), at(50)), None);
+        sessions.when(RevokeToken { session_id: session(2) }).then_rejected(NoSuchToken);
+    }
+
+    #[test]
+    fn tokens_stay_when_sessions_end_unless_they_shall_end_too() {
+        let except = Some(session(1));
+        given([sign_in(1), sign_in(2), token(3, 200)])
+            .when(EndSessions { except, tokens: false })
+            .then(ended(&[2]))
+            .when(EndSessions { except, tokens: false })
+            .then_nothing()
+            .when(EndSessions { except, tokens: true })
+            .then(ended(&[3]))
+            .when(EndSessions { except, tokens: true })
+            .then_nothing();
+    }
+
+    #[test]
+    fn tokens_end_when_the_account_is_disabled() {
+        let sessions = given([token(1, 200)])
+            .when(SuspendSessions)
+            .then(SessionEvent::Suspended(Suspended { session_ids: vec![session(1)] }))
+            .when(create(2, 200))
+            .then_rejected(CreateTokenRejected::NoSession(StartRejected::Suspended));
+        assert_eq!((sessions.state.tokens(at(1)).count(), sessions.state.access(session(1), at(1))), (0, None));
+    }
+
+    #[test]
+    fn token_above_the_limit_is_rejected_until_another_ends() {
+        let many = (0..MAX_TOKENS as u128).map(|n| token(n, if n == 0 { 500 } else { 1_000 }));
+        let sessions = given(many).when(create(500, 1_000)).then_rejected(CreateTokenRejected::TooMany);
+        let later = CreateToken { now: at(500), ..create(500, 1_000) };
+        sessions.when(later).then(token(500, 1_000));
+    }
+
+    #[test]
+    fn display_name_is_one_line_of_at_most_64_characters() {
+        for name in ["x", "My laptop (new)", &"ä".repeat(64)] {
+            assert_eq!(name.parse::<DisplayName>().unwrap().to_string(), name);
+        }
+        for name in ["", " x", "x ", "a\nb", &"ä".repeat(65)] {
+            assert!(name.parse::<DisplayName>().is_err(), "{name:?}");
+        }
+    }
+}

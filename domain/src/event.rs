@@ -14,6 +14,7 @@ use crate::administrators::AdministratorsEvent;
 use crate::backend::BackendEvent;
 use crate::claim::ClaimEvent;
 use crate::enrolment::EnrolmentTokensEvent;
+use crate::invitation::InvitationsEvent;
 use crate::session::SessionEvent;
 use crate::subject::AggregateId;
 use crate::tenancy::TenancyEvent;
@@ -34,6 +35,8 @@ pub enum Event {
     Backend(BackendEvent),
     /// An event of the enrolment tokens.
     EnrolmentTokens(EnrolmentTokensEvent),
+    /// An event of the invitations.
+    Invitations(InvitationsEvent),
     /// An event of a user's instances.
     Tenancy(TenancyEvent),
 }
@@ -49,7 +52,8 @@ macro_rules! union {
 }
 union!(
     AccountEvent => Account, AdministratorsEvent => Administrators, ClaimEvent => Claim, SessionEvent => Session,
-    BackendEvent => Backend, EnrolmentTokensEvent => EnrolmentTokens, TenancyEvent => Tenancy
+    BackendEvent => Backend, EnrolmentTokensEvent => EnrolmentTokens,
+    InvitationsEvent => Invitations, TenancyEvent => Tenancy
 );
 
 /// An event as stored in the log. Personal values in the body are marked or sealed.
@@ -129,6 +133,7 @@ impl Event {
             AggregateId::Session(_) => of::<SessionEvent, D>(kind, data),
             AggregateId::Backend(_) => of::<BackendEvent, D>(kind, data),
             AggregateId::EnrolmentTokens(_) => of::<EnrolmentTokensEvent, D>(kind, data),
+            AggregateId::Invitations(_) => of::<InvitationsEvent, D>(kind, data),
             AggregateId::Tenancy(_) => of::<TenancyEvent, D>(kind, data),
         }
         .map_err(|error| unreadable(subject, kind, &error))

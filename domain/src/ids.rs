@@ -89,6 +89,10 @@ id!(
     EnrolmentTokenId, "enrolment token"
 );
 id!(
+    /// An invitation to sign up.
+    InvitationId, "invitation"
+);
+id!(
     /// A user or a backend, with the same UUID. Sealing keys and sessions belong to principals.
     PrincipalId, "principal"
 );

@@ -10,7 +10,7 @@
 //! - [`event`], [`envelope`]: the events, and their CloudEvents headers.
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
-//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`tenancy`]: the aggregates.
+//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`invitation`], [`tenancy`]: the aggregates.
 //! - [`placement`]: the choice of a backend for an instance.
 
 pub mod account;
@@ -25,6 +25,7 @@ pub mod event;
 pub mod golden;
 pub mod ids;
 pub mod incarnation;
+pub mod invitation;
 pub mod names;
 pub mod node_choice;
 pub mod personal;

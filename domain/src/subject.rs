@@ -124,6 +124,16 @@ impl fmt::Display for AllEnrolmentTokens {
     }
 }
 
+/// The id of the one set of invitations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllInvitations;
+
+impl fmt::Display for AllInvitations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all")
+    }
+}
+
 /// An aggregate, and so one literal subject of the stream EVENTS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AggregateId {
@@ -139,6 +149,8 @@ pub enum AggregateId {
     Backend(BackendId),
     /// The tokens with which backends are registered.
     EnrolmentTokens(AllEnrolmentTokens),
+    /// The invitations with which people sign up.
+    Invitations(AllInvitations),
     /// A claimed name.
     Claim(ClaimId),
 }
@@ -159,6 +171,7 @@ impl AggregateId {
             Self::Session(_) => "session",
             Self::Backend(_) => "backend",
             Self::EnrolmentTokens(_) => "enrolment-tokens",
+            Self::Invitations(_) => "invitations",
             Self::Claim(_) => "claim",
         }
     }
@@ -170,7 +183,7 @@ impl AggregateId {
             Self::Account(id) | Self::Tenancy(id) => Some((*id).into()),
             Self::Session(id) => Some(*id),
             Self::Backend(id) => Some((*id).into()),
-            Self::Administrators(_) | Self::EnrolmentTokens(_) | Self::Claim(_) => None,
+            Self::Administrators(_) | Self::EnrolmentTokens(_) | Self::Invitations(_) | Self::Claim(_) => None,
         }
     }
 }
@@ -185,6 +198,7 @@ impl fmt::Display for AggregateId {
             Self::Session(id) => id.fmt(f),
             Self::Backend(id) => id.fmt(f),
             Self::EnrolmentTokens(all) => all.fmt(f),
+            Self::Invitations(all) => all.fmt(f),
             Self::Claim(ClaimId { kind, hash }) => write!(f, "{}.{hash}", kind.as_str()),
         }
     }
@@ -203,6 +217,7 @@ impl FromStr for AggregateId {
             "account" => Ok(Self::Account(rest.parse().map_err(invalid)?)),
             "administrators" if rest == "all" => Ok(Self::Administrators(AllAdministrators)),
             "enrolment-tokens" if rest == "all" => Ok(Self::EnrolmentTokens(AllEnrolmentTokens)),
+            "invitations" if rest == "all" => Ok(Self::Invitations(AllInvitations)),
             "tenancy" => Ok(Self::Tenancy(rest.parse().map_err(invalid)?)),
             "session" => Ok(Self::Session(rest.parse().map_err(invalid)?)),
             "backend" => Ok(Self::Backend(rest.parse().map_err(invalid)?)),
@@ -295,7 +310,7 @@ mod tests {
     use uuid::Uuid;
 
     fn aggregates() -> impl Strategy<Value = AggregateId> {
-        (0..9, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
+        (0..10, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
             let id = Uuid::from_u128(id);
             let claim = |kind| AggregateId::Claim(ClaimId { kind, hash: ClaimHash(hash) });
             match kind {
@@ -307,6 +322,7 @@ mod tests {
                 5 => claim(ClaimKind::Email),
                 6 => AggregateId::Administrators(AllAdministrators),
                 7 => AggregateId::EnrolmentTokens(AllEnrolmentTokens),
+                8 => AggregateId::Invitations(AllInvitations),
                 _ => claim(ClaimKind::Backend),
             }
         })

@@ -351,12 +351,12 @@ mod tests {
     }
 
     #[test]
-    fn sign_up_by_invitation_needs_codes() {
-        assert!(matches!(parse(&[]).accounts.sign_up(), Ok(SignUp::Open)));
-        assert!(matches!(parse(&["--signup=closed"]).accounts.sign_up(), Ok(SignUp::Closed)));
-        assert!(parse(&["--signup=invite"]).accounts.sign_up().unwrap_err().to_string().contains("INVITE_CODES"));
-        let invite = parse(&["--signup=invite", "--invite-codes=biology-7b,chemistry-8a"]).accounts.sign_up().unwrap();
-        assert_eq!(invite.admit(Some("chemistry-8a")), Ok(()));
+    fn sign_up_is_open_by_default_and_by_invitation_with_or_without_codes() {
+        assert!(matches!(parse(&[]).accounts.sign_up(), SignUp::Open));
+        assert!(matches!(parse(&["--signup=closed"]).accounts.sign_up(), SignUp::Closed));
+        assert!(parse(&["--signup=invite"]).accounts.sign_up().admit(Some(""), false).is_err());
+        let invite = parse(&["--signup=invite", "--invite-codes=biology-7b,chemistry-8a"]).accounts.sign_up();
+        assert_eq!(invite.admit(Some("chemistry-8a"), false), Ok(()));
     }
 
     #[test]

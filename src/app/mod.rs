@@ -42,7 +42,7 @@ pub async fn run(
     shutdown: Shutdown,
     ready: impl FnOnce(Arc<WriteProof>),
 ) -> anyhow::Result<()> {
-    let (sign_up, first_admin) = (args.accounts.sign_up()?, args.accounts.first_admin()?);
+    let (sign_up, first_admin) = (args.accounts.sign_up(), args.accounts.first_admin()?);
     open_files::raise_limit(args.connections.max_connections);
     let stages = ShutdownStages::default();
     let supervisor = Supervisor::new(stages.ended.clone());

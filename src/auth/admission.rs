@@ -13,7 +13,7 @@ const MIN_LENGTH: usize = 8;
 pub enum SignUp {
     /// Anyone who reaches the API.
     Open,
-    /// People who have one of these codes.
+    /// People who have an invitation of an administrator, or one of these codes.
     Invite(Vec<SharedSecret>),
     /// Nobody.
     Closed,
@@ -24,19 +24,20 @@ pub enum SignUp {
 pub enum SignUpRefused {
     /// Nobody may sign up.
     Closed,
-    /// The invitation code is missing or not one of the valid ones.
+    /// There is no invitation, and the code is missing or not one of the valid ones.
     NotInvited,
 }
 
 impl SignUp {
-    /// Checks the invitation code of a sign-up.
+    /// Checks the invitation code of a sign-up; `has_invitation` if it has an invitation, which must be checked as well.
     ///
     /// # Errors
     /// [`SignUpRefused`].
-    pub fn admit(&self, code: Option<&str>) -> Result<(), SignUpRefused> {
+    pub fn admit(&self, code: Option<&str>, has_invitation: bool) -> Result<(), SignUpRefused> {
         match self {
             Self::Open => Ok(()),
             Self::Closed => Err(SignUpRefused::Closed),
+            Self::Invite(_) if has_invitation => Ok(()),
             Self::Invite(codes) if code.is_some_and(|code| codes.iter().any(|known| known.matches(code))) => Ok(()),
             Self::Invite(_) => Err(SignUpRefused::NotInvited),
         }
@@ -99,12 +100,13 @@ mod tests {
     fn admit_follows_the_mode() {
         let invite = SignUp::Invite(["biology-7b", "chemistry-8a"].map(|code| code.parse().unwrap()).into());
         for code in ["biology-7b", " Chemistry-8A "] {
-            assert_eq!(invite.admit(Some(code)), Ok(()), "{code}");
+            assert_eq!(invite.admit(Some(code), false), Ok(()), "{code}");
         }
         for code in [None, Some(""), Some("biology-7"), Some("biology-7bb")] {
-            assert_eq!(invite.admit(code), Err(SignUpRefused::NotInvited), "{code:?}");
-            assert_eq!(SignUp::Open.admit(code), Ok(()));
-            assert_eq!(SignUp::Closed.admit(code), Err(SignUpRefused::Closed));
+            assert_eq!(invite.admit(code, false), Err(SignUpRefused::NotInvited), "{code:?}");
+            assert_eq!(invite.admit(code, true), Ok(()));
+            assert_eq!(SignUp::Open.admit(code, false), Ok(()));
+            assert_eq!(SignUp::Closed.admit(code, true), Err(SignUpRefused::Closed));
         }
     }
 

@@ -4,15 +4,15 @@
 //!
 //! - [`password`] (with `argon`): password hashing. [`password_rules`]: which new passwords are refused. [`shares`]: how
 //!   much of the hashing one client may have. [`token`]: session tokens. [`api_key`]: the keys of backends.
-//! - [`admission`]: who may sign up, and who may register a backend. [`enrolment_token`]: the tokens with which
-//!   one is registered.
+//! - [`admission`]: who may sign up, and who may register a backend. [`one_time_token`]: the tokens with which
+//!   one is registered, and with which people sign up.
 //! - [`backend_authenticator`]: authentication of backends, from the log. [`ssh_key`]: validation of public keys.
 
 pub mod admission;
 pub mod api_key;
 mod argon;
 pub mod backend_authenticator;
-pub mod enrolment_token;
+pub mod one_time_token;
 pub mod password;
 pub mod password_rules;
 pub mod reset_token;

@@ -10,6 +10,7 @@ use dockhost_domain::backend::Backend;
 use dockhost_domain::claim::Claim;
 use dockhost_domain::enrolment::EnrolmentTokens;
 use dockhost_domain::envelope::RecordedEvent;
+use dockhost_domain::invitation::Invitations;
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::Tenancy;
@@ -27,6 +28,7 @@ pub struct Aggregates {
     sessions: AggregateCache<Sessions>,
     backends: AggregateCache<Backend>,
     enrolment_tokens: AggregateCache<EnrolmentTokens>,
+    invitations: AggregateCache<Invitations>,
     claims: AggregateCache<Claim>,
     snapshots: Option<Arc<SnapshotManager>>,
     /// The last sequence that [`Aggregates::observe`] was given: a load that begins now gets no event up to it again.
@@ -50,7 +52,8 @@ macro_rules! cached {
 }
 cached!(
     Account => accounts, Administrators => administrators, Tenancy => tenancies, Sessions => sessions,
-    Backend => backends, EnrolmentTokens => enrolment_tokens, Claim => claims
+    Backend => backends, EnrolmentTokens => enrolment_tokens, Invitations => invitations,
+    Claim => claims
 );
 
 impl Default for Aggregates {
@@ -62,6 +65,7 @@ impl Default for Aggregates {
             sessions: AggregateCache::new(MAX_STATES_PER_KIND),
             backends: AggregateCache::new(MAX_STATES_PER_KIND),
             enrolment_tokens: AggregateCache::new(1),
+            invitations: AggregateCache::new(1),
             claims: AggregateCache::new(MAX_STATES_PER_KIND),
             snapshots: None,
             observed: AtomicU64::new(0),
@@ -84,6 +88,7 @@ impl Aggregates {
         self.sessions.clear();
         self.backends.clear();
         self.enrolment_tokens.clear();
+        self.invitations.clear();
         self.claims.clear();
     }
 
@@ -110,6 +115,7 @@ impl Aggregates {
             AggregateId::Session(id) => self.observe_one::<Sessions>(id, recorded),
             AggregateId::Backend(id) => self.observe_one::<Backend>(id, recorded),
             AggregateId::EnrolmentTokens(id) => self.observe_one::<EnrolmentTokens>(id, recorded),
+            AggregateId::Invitations(id) => self.observe_one::<Invitations>(id, recorded),
             AggregateId::Claim(id) => self.observe_one::<Claim>(id, recorded),
         }
     }
@@ -154,6 +160,7 @@ impl Aggregates {
             AggregateId::Session(id) => self.sessions.evict(id),
             AggregateId::Backend(id) => self.backends.evict(id),
             AggregateId::EnrolmentTokens(id) => self.enrolment_tokens.evict(id),
+            AggregateId::Invitations(id) => self.invitations.evict(id),
             AggregateId::Claim(id) => self.claims.evict(id),
         }
     }

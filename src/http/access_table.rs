@@ -103,7 +103,12 @@ fn expected(operation: &str) -> Option<Row> {
         | "changeRole"
         | "disableUser"
         | "enableUser"
+        | "getQuota"
+        | "setQuota"
         | "endUserSessions"
+        | "stopAnyInstance"
+        | "resumeAnyInstance"
+        | "deleteAnyInstance"
         | "issuePasswordReset"
         | "listBackends"
         | "getAnyBackend"
@@ -120,7 +125,10 @@ fn expected(operation: &str) -> Option<Row> {
         | "getDrain"
         | "listEnrolmentTokens"
         | "createEnrolmentToken"
-        | "revokeEnrolmentToken" => ADMINISTRATORS,
+        | "revokeEnrolmentToken"
+        | "listInvitations"
+        | "createInvitation"
+        | "revokeInvitation" => ADMINISTRATORS,
         _ => return None,
     })
 }

@@ -53,6 +53,7 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::enable_user::post))
         .routes(routes!(admin::end_user_sessions::delete))
         .routes(routes!(admin::reset_user_password::post))
+        .routes(routes!(admin::quota::get, admin::set_quota::put))
         .routes(routes!(admin::backends::get))
         .routes(routes!(admin::backend::get, admin::remove_backend::delete))
         .routes(routes!(admin::approve_backend::post))
@@ -65,7 +66,12 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::issue_backend_key::post))
         .routes(routes!(admin::enrolment_tokens::get, admin::create_enrolment_token::post))
         .routes(routes!(admin::revoke_enrolment_token::delete))
+        .routes(routes!(admin::invitations::get, admin::create_invitation::post))
+        .routes(routes!(admin::revoke_invitation::delete))
         .routes(routes!(admin::instances::get))
+        .routes(routes!(admin::stop_instance::post))
+        .routes(routes!(admin::resume_instance::post))
+        .routes(routes!(admin::delete_instance::delete))
 }
 
 /// The whole service.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use axum::http::Method;
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::backend::StartDrain;
-use dockhost_domain::ids::{BackendId, EnrolmentTokenId, InstanceId, PrincipalId, SessionId, UserId};
+use dockhost_domain::ids::{BackendId, EnrolmentTokenId, InstanceId, InvitationId, PrincipalId, SessionId, UserId};
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::{AggregateId, ClaimKind};
 use dockhost_domain::wire::{Phase, ReportKind};
@@ -94,6 +94,8 @@ pub(super) struct Fixture {
     token: EnrolmentTokenId,
     /// A valid API token of the user, if the operation needs one.
     api_token: Option<SessionId>,
+    /// A valid invitation.
+    invitation: InvitationId,
 }
 
 impl Fixture {
@@ -117,7 +119,7 @@ impl Fixture {
         if ["undrainBackend", "getDrain"].contains(&&*operation.id) {
             app.execute(backend.id, StartDrain { deadline: clock::now(), retire: false }).await;
         }
-        if operation.id == "resumeInstance" {
+        if ["resumeInstance", "resumeAnyInstance"].contains(&&*operation.id) {
             let stop = app.put("/api/v2/user/instance/stop", json!({ "instanceId": "web" }));
             stop.token(&user.token).header("prefer", "respond-async").send().await;
             app.report(user.id, instance, ReportKind::InstanceStatus(observation(Phase::Stopped))).await;
@@ -127,6 +129,7 @@ impl Fixture {
         }
         let (session, _) = app.start_session(user.id.into()).await;
         let token = app.enrolment_token(user.id).await;
+        let invitation = app.invitation(user.id).await;
         let reset = (operation.id == "resetPassword").then(|| ResetToken::random(other.id));
         if let Some(reset) = &reset {
             app.issue_reset(reset).await;
@@ -135,7 +138,7 @@ impl Fixture {
             "revokeToken" => Some(app.api_token(&user, TokenScope::Read).await.0),
             _ => None,
         };
-        Self { app, user, other, backend, instance, session, token, api_token, reset }
+        Self { app, user, other, backend, instance, session, token, api_token, invitation, reset }
     }
 
     fn token(&self, operation: &Operation) -> &str {
@@ -166,6 +169,7 @@ impl Fixture {
             .replace("{backendId}", &self.backend.id.to_string())
             .replace("{sessionId}", &self.session.to_string())
             .replace("{tokenId}", &self.api_token.map_or_else(|| self.token.to_string(), |id| id.to_string()))
+            .replace("{invitationId}", &self.invitation.to_string())
             .replace("{id}", &self.instance.to_string());
         let path = if operation.id == "removeBackend" { path + "?force=true" } else { path };
         let request = self.app.request(operation.method.clone(), &path).header("prefer", "respond-async");
@@ -369,10 +373,13 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         "changeRole",
         "createEnrolmentToken",
         "createInstance",
+        "createInvitation",
         "createToken",
         "enableUser",
         "issuePasswordReset",
+        "resumeAnyInstance",
         "resumeInstance",
+        "setQuota",
         "signIn",
         "signInBackend",
         "signUp",

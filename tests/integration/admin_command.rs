@@ -89,6 +89,17 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     assert_eq!(world.client(0).post("/api/v2/user/password/reset", body).await.status, 200);
     let login = admin(&world, &["login", "admin"], "a new password\n", &[]).await;
     assert!(login.code == 0 && login.out.contains("as admin (user)"), "{login:?}");
+    let quota = parsed(&with_token(&["users", "quota", "ada", "--instances", "2", "--yes", "-o", "json"]).await);
+    assert_eq!(quota, json!({ "instances": 2, "isDefault": false, "used": 1 }));
+    assert_eq!(parsed(&with_token(&["users", "quota", "ada", "-o", "json"]).await), quota);
+    let default = parsed(&with_token(&["users", "quota", "ada", "--default", "--yes", "-o", "json"]).await);
+    assert_eq!(default["isDefault"], true);
+    let invitation = parsed(&with_token(&["invitations", "create", "--max-instances", "2", "-o", "json"]).await);
+    assert_eq!(invitation["invitation"]["maxInstances"], 2, "{invitation}");
+    let id = invitation["invitation"]["id"].as_str().unwrap();
+    assert_eq!(parsed(&with_token(&["invitations", "revoke", id, "-o", "json"]).await)["status"], "revoked");
+    let invitations = with_token(&["invitations", "list"]).await;
+    assert!(invitations.code == 0 && invitations.out.contains("revoked"), "{invitations:?}");
     let backends = with_token(&["backends", "list"]).await;
     assert!(backends.code == 0 && backends.out.contains("alpha"), "{backends:?}");
     let backend = parsed(&with_token(&["backends", "show", "alpha", "-o", "json"]).await);
@@ -96,6 +107,15 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     let instances =
         parsed(&with_token(&["instances", "list", "--user", "ada", "--backend", "alpha", "-o", "json"]).await);
     assert_eq!((instances.as_array().unwrap().len(), &instances[0]["owner"]["username"]), (1, &json!("ada")));
+    let id = instances[0]["instanceId"].as_str().unwrap();
+    let stopped = with_token(&["instances", "stop", id, "--reason", "It mines coins.", "--yes", "-o", "json"]).await;
+    let stopped = (stopped.code, parsed(&stopped));
+    assert_eq!((stopped.0, &stopped.1["status"]), (0, &json!("stopped")), "{stopped:?}");
+    assert_eq!(stopped.1["administrator"]["reason"], "It mines coins.");
+    for (action, status) in [("resume", "running"), ("delete", "deleted")] {
+        let changed = parsed(&with_token(&["instances", action, id, "--yes", "-o", "json"]).await);
+        assert_eq!(changed["status"], status, "{changed}");
+    }
     for (args, code) in [
         (&["users", "show", "nobody"][..], 4),
         (&["backends", "show", "0193b3a0-0000-7000-8000-000000000001"], 4),

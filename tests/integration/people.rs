@@ -112,3 +112,55 @@ async fn sessions_ended_by_an_administrator_are_refused_on_all_replicas() {
     assert_eq!(sign_in(&world, 2, "ada", "correct horse").await.status, 200);
     assert_eq!(admin.get("/api/v2/admin/users").await.status, 200);
 }
+
+/// Replicas that have not read of the new quota decide on the state before it, and their appends conflict.
+#[tokio::test]
+async fn quota_set_for_a_user_holds_under_creates_on_all_replicas() {
+    const QUOTA: usize = 2;
+    let mut world = World::on(Topology::THREE, 3, &FIRST).await;
+    world.add_agent("alpha", 40).await;
+    let (admin, ada) = (admin(&world).await, world.user("ada").await);
+    let path = format!("/api/v2/admin/users/{}/quota", id_of(&ada).await);
+    let set = admin.put(&path, json!({ "instances": QUOTA })).await;
+    assert_eq!((set.status, &set.data()["isDefault"]), (200, &json!(false)), "{set:?}");
+    let clients: Vec<_> = world.replicas.iter().map(|replica| ada.at(&replica.url)).collect();
+    let create = |client: &Client| {
+        let client = client.clone();
+        async move { client.json(Method::POST, INSTANCE, &[("prefer", "respond-async")], json!({})).await }
+    };
+    let answers = futures::future::join_all((0..12).map(|n| create(&clients[n % 3]))).await;
+    let created = answers.iter().filter(|answer| answer.status == 202).count();
+    let refused = answers.iter().filter(|answer| answer.code() == "quota_exceeded").count();
+    assert_eq!((created, refused), (QUOTA, answers.len() - QUOTA), "{answers:?}");
+    assert_eq!(admin.get(&path).await.data(), &json!({ "instances": QUOTA, "isDefault": false, "used": QUOTA }));
+    world.check_log().await;
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn invitation_used_on_all_replicas_at_once_creates_one_account_with_its_quota() {
+    let settings = [FIRST[0], FIRST[1], ("DOCKHOST_SIGNUP", "invite")];
+    let world = World::on(Topology::THREE, 3, &settings).await;
+    let admin = admin(&world).await;
+    let invitation = admin.post("/api/v2/admin/invitations", json!({ "maxInstances": 1 })).await;
+    let token = invitation.data()["token"].clone();
+    let sign_up = async |n: usize, invitation: &Value| {
+        let name = format!("user-{n}");
+        let email = format!("{name}@example.org");
+        let body = json!({ "username": name, "email": email, "password": PASSWORD, "invitation": invitation });
+        world.client(n % 3).post("/api/v2/user/signup", body).await
+    };
+    assert_eq!(sign_up(0, &Value::Null).await.code(), "invitation_required");
+    let answers = futures::future::join_all((0..6).map(|n| sign_up(n, &token))).await;
+    let (created, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
+    assert_eq!(created.len(), 1, "{answers:?}");
+    assert!(refused.iter().all(|answer| answer.code() == "invalid_invitation"), "{refused:?}");
+    let user = created[0].data();
+    let me = world.client(1).with_token(user["accessToken"].as_str().unwrap()).get("/api/v2/user/me").await;
+    assert_eq!(me.data()["maxInstances"], 1, "{me:?}");
+    let listed = admin.get("/api/v2/admin/invitations").await;
+    let shown = &listed.data()["items"][0];
+    assert_eq!((&shown["status"], &shown["userId"]), (&json!("used"), &user["user"]["id"]));
+    world.check_log().await;
+    world.verify().await;
+}

@@ -14,6 +14,7 @@ use crate::backend::Backend;
 use crate::claim::Claim;
 use crate::enrolment::EnrolmentTokens;
 use crate::golden::{self, Dice};
+use crate::invitation::Invitations;
 use crate::session::Sessions;
 use crate::tenancy::Tenancy;
 use crate::testing::{at, event_id};
@@ -78,6 +79,11 @@ fn backend_fold_matches_its_version() {
 #[test]
 fn enrolment_tokens_fold_matches_its_version() {
     check::<EnrolmentTokens>("enrolment-tokens");
+}
+
+#[test]
+fn invitations_fold_matches_its_version() {
+    check::<Invitations>("invitations");
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn types() -> BTreeSet<String> {
         types_of::<BackendEvent>(),
         types_of::<ClaimEvent>(),
         types_of::<EnrolmentTokensEvent>(),
+        types_of::<InvitationsEvent>(),
         types_of::<SessionEvent>(),
         types_of::<TenancyEvent>(),
     ];
@@ -139,7 +140,7 @@ fn golden_files_contain_every_enum_value() {
         match value {
             Value::Object(members) => members.iter().for_each(|(name, value)| collect(value, name, found)),
             Value::Array(values) => values.iter().for_each(|value| collect(value, under, found)),
-            Value::String(text) if ["cause", "instances", "kind", "phase", "restart", "role"].contains(&under) => {
+            Value::String(text) if ["cause", "instances", "kind", "phase", "restart", "role", "wanted"].contains(&under) => {
                 found.insert(text.clone());
             }
             _ => {}
@@ -151,6 +152,7 @@ fn golden_files_contain_every_enum_value() {
         "abandoned",
         "admin",
         "confirmed",
+        "deleted",
         "engine_restarted",
         "exited",
         "failed",
@@ -184,12 +186,15 @@ fn golden_files_contain_each_optional_member_and_its_absence() {
         ("dockhost.backend.enrolled.v1", "operatingSystem"),
         ("dockhost.backend.enrolled.v2", "labName"),
         ("dockhost.backend.enrolled.v2", "operatingSystem"),
+        ("dockhost.tenancy.quota-set.v1", "instances"),
+        ("dockhost.instance.administered.v1", "reason"),
         ("dockhost.instance.requested.v1", "image"),
         ("dockhost.instance.requested.v1", "idempotency"),
         ("dockhost.instance.observed.v1", "deadline"),
         ("dockhost.instance.failed.v2", "report"),
         ("dockhost.backend.enrolled.v2", "token"),
         ("dockhost.enrolment-token.created.v1", "maxContainers"),
+        ("dockhost.invitation.created.v1", "maxInstances"),
     ] {
         assert_eq!(presence(kind, member), [false, true].into(), "{member} of {kind}");
     }
@@ -198,7 +203,7 @@ fn golden_files_contain_each_optional_member_and_its_absence() {
 #[test]
 fn event_on_the_subject_of_another_aggregate_is_unreadable() {
     let subjects: BTreeSet<String> = all().map(|golden| golden.subject).collect();
-    assert_eq!(subjects.len(), 7, "one subject per kind of aggregate");
+    assert_eq!(subjects.len(), 8, "one subject per kind of aggregate");
     for golden in all() {
         for foreign in subjects.iter().filter(|subject| **subject != golden.subject) {
             let error = decode(&foreign.parse().unwrap(), golden.event.clone()).unwrap_err();

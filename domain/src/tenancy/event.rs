@@ -10,7 +10,7 @@ use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::placement::Choice;
 use crate::timestamp::Timestamp;
-use crate::wire::{Limits, RestartPolicy};
+use crate::wire::{DesiredState, Limits, RestartPolicy};
 
 /// A tenancy's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub enum TenancyEvent {
     /// The user requested the deletion.
     #[serde(rename = "dockhost.instance.delete-requested.v1")]
     DeleteRequested(ChangeRequested),
+    /// An administrator requested another desired state.
+    #[serde(rename = "dockhost.instance.administered.v1")]
+    Administered(Administered),
     /// The desired state could not be reached.
     #[serde(rename = "dockhost.instance.failed.v2")]
     Failed(Failed),
@@ -49,6 +52,9 @@ pub enum TenancyEvent {
     /// The account was enabled: instances can be created and resumed again.
     #[serde(rename = "dockhost.tenancy.resumed.v1")]
     Resumed(Resumed),
+    /// An administrator set the user's quota, or took that back.
+    #[serde(rename = "dockhost.tenancy.quota-set.v1")]
+    QuotaSet(QuotaSet),
     /// The tenancy accepts no new instance.
     #[serde(rename = "dockhost.tenancy.closed.v1")]
     Closed(Closed),
@@ -169,6 +175,22 @@ impl StopReason {
     }
 }
 
+/// An administrator requested another desired state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Administered {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The desired state.
+    pub wanted: DesiredState,
+    /// The new generation's number.
+    pub generation: u32,
+    /// When the desired state must be reached.
+    pub deadline: Timestamp,
+    /// What the owner is told.
+    pub reason: Option<Personal<String>>,
+}
+
 /// The desired state could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -240,6 +262,15 @@ pub struct Suspended {}
 #[serde(rename_all = "camelCase")]
 pub struct Resumed {}
 
+/// An administrator set the user's quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaSet {
+    /// The maximum number of instances that are not deleted; `None` for the configured one.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub instances: Option<u32>,
+}
+
 /// The tenancy accepts no new instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -287,8 +318,10 @@ impl TenancyEvent {
             | Self::StopRequested(_)
             | Self::ResumeRequested(_)
             | Self::DeleteRequested(_)
+            | Self::Administered(_)
             | Self::Suspended(_)
             | Self::Resumed(_)
+            | Self::QuotaSet(_)
             | Self::Closed(_) => vec![],
         }
     }
@@ -301,13 +334,15 @@ impl TenancyEvent {
             | Self::Placed(_)
             | Self::StopRequested(_)
             | Self::ResumeRequested(_)
-            | Self::DeleteRequested(_) => true,
+            | Self::DeleteRequested(_)
+            | Self::Administered(_) => true,
             Self::Observed(e) => e.deadline.is_some(),
             Self::Failed(_)
             | Self::Deleted(_)
             | Self::Released(_)
             | Self::Suspended(_)
             | Self::Resumed(_)
+            | Self::QuotaSet(_)
             | Self::Closed(_) => false,
         }
     }
@@ -320,10 +355,11 @@ impl TenancyEvent {
             Self::Placed(e) => e.instance_id,
             Self::Observed(e) => e.instance_id,
             Self::StopRequested(e) | Self::ResumeRequested(e) | Self::DeleteRequested(e) => e.instance_id,
+            Self::Administered(e) => e.instance_id,
             Self::Failed(e) => e.instance_id,
             Self::Deleted(e) => e.instance_id,
             Self::Released(e) => e.instance_id,
-            Self::Suspended(_) | Self::Resumed(_) | Self::Closed(_) => return None,
+            Self::Suspended(_) | Self::Resumed(_) | Self::QuotaSet(_) | Self::Closed(_) => return None,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    ChangeRequested, DeletionOutcome, Observed, PlacementFailure, RecordedObservation, ReportPosition, Requested,
+    Administered, ChangeRequested, DeletionOutcome, Observed, PlacementFailure, RecordedObservation, ReportPosition, Requested,
     StopReason, TenancyEvent,
 };
 use super::progress::{OperationKind, Progress};
@@ -63,6 +63,9 @@ pub struct Instance {
     /// The last time that its container ended without a request; `None` if it has not since the last request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_end: Option<LastEnd>,
+    /// The last change of the desired state, if an administrator made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub administered: Option<AdministratorNote>,
 }
 
 /// The last time that a container ended although it should run.
@@ -75,6 +78,18 @@ pub struct LastEnd {
     pub at: Timestamp,
     /// How many times it has ended since the last request.
     pub count: u32,
+}
+
+/// A change by an administrator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdministratorNote {
+    /// When it was requested.
+    pub at: Timestamp,
+    /// The desired state.
+    pub wanted: DesiredState,
+    /// What the owner is told.
+    pub reason: Option<Personal<String>>,
 }
 
 /// The stay of an instance on one backend.
@@ -124,6 +139,7 @@ impl Instance {
             stop_reason: None,
             restart: requested.restart,
             last_end: None,
+            administered: None,
         }
     }
 
@@ -174,6 +190,12 @@ impl Instance {
             TenancyEvent::DeleteRequested(e) => {
                 self.begin_operation(DesiredState::Deleted, OperationKind::Delete, e, meta);
             }
+            TenancyEvent::Administered(e) => {
+                let Administered { instance_id, wanted, generation, deadline, ref reason } = *e;
+                let requested = ChangeRequested { instance_id, generation, deadline, reason: None };
+                self.begin_operation(wanted, OperationKind::towards(wanted), &requested, meta);
+                self.administered = Some(AdministratorNote { at: meta.time, wanted, reason: reason.clone() });
+            }
             TenancyEvent::Failed(failed) => {
                 self.progress = Progress::Failed { failure: failed.failure.clone() };
                 self.last_report = failed.report.or(self.last_report);
@@ -195,7 +217,10 @@ impl Instance {
                 return;
             }
             // Concerns no single instance.
-            TenancyEvent::Suspended(_) | TenancyEvent::Resumed(_) | TenancyEvent::Closed(_) => return,
+            TenancyEvent::Suspended(_)
+            | TenancyEvent::Resumed(_)
+            | TenancyEvent::QuotaSet(_)
+            | TenancyEvent::Closed(_) => return,
         }
         self.last_activity = meta.time;
     }
@@ -211,6 +236,7 @@ impl Instance {
         self.generation = requested.generation;
         self.stop_reason = requested.reason;
         self.last_end = None;
+        self.administered = None;
         let (operation, deadline) = (Some(meta.id.into()), requested.deadline);
         self.progress = Progress::Pending { operation_kind, operation, deadline };
     }
@@ -264,6 +290,9 @@ impl Instance {
         self.name = Personal::Erased;
         self.ssh_public_key = Personal::Erased;
         self.placement_failures.iter_mut().for_each(PlacementFailure::erase_personal_values);
+        if let Some(reason) = self.administered.as_mut().and_then(|note| note.reason.as_mut()) {
+            *reason = Personal::Erased;
+        }
     }
 
     /// Whether it is deleted.

@@ -4,6 +4,7 @@
 //! Deleted instances, ended operations and idempotency keys are removed after [`RETENTION`] of event time, so that the
 //! state stays small.
 
+mod administer;
 mod assignments;
 mod backend_lost;
 mod backend_removed;
@@ -18,6 +19,7 @@ mod invariants;
 mod operation;
 mod policy;
 mod progress;
+mod quota;
 mod recorded;
 mod report;
 mod request;
@@ -38,6 +40,7 @@ use crate::names::InstanceName;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
+pub use administer::AdministerInstance;
 pub use assignments::desired_assignments;
 pub use backend_lost::HandleBackendLost;
 pub use backend_removed::HandleBackendRemoved;
@@ -46,11 +49,12 @@ pub use close::CloseTenancy;
 pub use deadline::{DeadlineRejected, HandleDeadline};
 pub use drain::{DrainStep, StopForDrain};
 pub use event::{Idempotency, ReportPosition, TenancyEvent};
-pub use instance::{Instance, LastEnd, LastObservation, Placement};
+pub use instance::{AdministratorNote, Instance, LastEnd, LastObservation, Placement};
 pub use invariants::check_invariants;
 pub use operation::{Operation, Outcome};
 pub use policy::{Facts, Policy};
 pub use progress::{OperationKind, Progress, Status};
+pub use quota::{SetQuota, TenancyClosed};
 pub use report::{HandleReport, ReportRejected};
 pub use request::{RequestInstance, RequestRejected};
 pub use suspend::{ResumeTenancy, SuspendTenancy};
@@ -71,6 +75,8 @@ pub struct Tenancy {
     closed: bool,
     #[serde(default)]
     suspended: bool,
+    #[serde(default)]
+    quota: Option<u32>,
 }
 
 /// What an `Idempotency-Key` was used for.
@@ -127,6 +133,12 @@ impl Tenancy {
     #[must_use]
     pub const fn is_suspended(&self) -> bool {
         self.suspended
+    }
+
+    /// The maximum number of instances that an administrator set; `None` if the configured one counts.
+    #[must_use]
+    pub const fn quota(&self) -> Option<u32> {
+        self.quota
     }
 
     /// An operation, while it is retained.
@@ -199,6 +211,7 @@ impl Aggregate for Tenancy {
         "70946a39833c65a790e15878253e4100e1c2d6726a7102d3f954997daec08539",
         "8f0360c480f8f213b1771114719c5e2ef28cd9c6bf13de982a6e293e14214f2a",
         "ab4009fb89aa29adfa80bdcc0f0e98bb894e6531fea0f32d58e189ee4b3dc9d4",
+        "d74849c27bffcd5f3c092b5c1f72b955ffbf4f75940c2ed26cd4d4fab27314f9",
     ];
 
     fn subject(id: UserId) -> AggregateId {
@@ -215,6 +228,7 @@ impl Aggregate for Tenancy {
         match event {
             TenancyEvent::Suspended(_) => self.suspended = true,
             TenancyEvent::Resumed(_) => self.suspended = false,
+            TenancyEvent::QuotaSet(set) => self.quota = set.instances,
             _ => {}
         }
         if self.closed {

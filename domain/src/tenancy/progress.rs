@@ -52,6 +52,18 @@ pub enum OperationKind {
     Delete,
 }
 
+impl OperationKind {
+    /// The kind that leads to a desired state of an instance that exists.
+    #[must_use]
+    pub const fn towards(desired: DesiredState) -> Self {
+        match desired {
+            DesiredState::Running => Self::Resume,
+            DesiredState::Stopped => Self::Stop,
+            DesiredState::Deleted => Self::Delete,
+        }
+    }
+}
+
 /// The status of an instance as the API shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -30,7 +30,8 @@ pub struct RequestInstance {
     pub restart: RestartPolicy,
     /// The `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
-    /// The maximum number of the user's instances that are not deleted; `None` for no limit.
+    /// The configured maximum of the user's instances that are not deleted; `None` for no limit. What an administrator set
+    /// for the user counts instead.
     pub quota: Option<u32>,
     /// Includes the candidates for the placement.
     pub facts: Facts,
@@ -83,7 +84,7 @@ impl RequestInstance {
             return if used.request == idempotency.request { Ok(None) } else { Err(RequestRejected::KeyReused) };
         }
         let used = u32::try_from(state.existing().count()).unwrap_or(u32::MAX);
-        if let Some(limit) = self.quota
+        if let Some(limit) = state.quota.or(self.quota)
             && used >= limit
         {
             return Err(RequestRejected::QuotaExceeded { limit, used });

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bson::{Document as BsonDocument, doc};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::tenancy::Status;
+use dockhost_domain::timestamp::Timestamp;
 use serde::Deserialize;
 
 use super::query::live;
@@ -14,12 +15,16 @@ use crate::store::{MongoStore, Page, ReadResult, StoreError};
 /// Which of the instances that are not deleted a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InstanceFilter {
+    /// Their id.
+    pub id: Option<InstanceId>,
     /// Their owner.
     pub owner: Option<UserId>,
     /// Their backend.
     pub backend: Option<BackendId>,
     /// Their status.
     pub status: Option<StatusNow>,
+    /// They were requested before this time.
+    pub created_before: Option<Timestamp>,
 }
 
 /// The status now. A document has the status while its backend can be reached.
@@ -57,6 +62,9 @@ impl StatusNow {
 impl InstanceFilter {
     fn document(&self) -> BsonDocument {
         let mut filter = doc! { "status": live() };
+        if let Some(id) = self.id {
+            filter.insert("_id", id.to_string());
+        }
         if let Some(owner) = self.owner {
             filter.insert("userId", owner.to_string());
         }
@@ -66,6 +74,9 @@ impl InstanceFilter {
         if let Some(status) = &self.status {
             status.add_to(&mut filter);
         }
+        if let Some(time) = self.created_before {
+            filter.insert("createdAt", doc! { "$lt": time.to_string() });
+        }
         filter
     }
 
@@ -73,9 +84,11 @@ impl InstanceFilter {
     #[must_use]
     pub fn selects(&self, instance: &InstanceDocument) -> bool {
         !instance.state.is_deleted()
+            && self.id.is_none_or(|id| instance.instance_id == id)
             && self.owner.is_none_or(|owner| instance.user_id == owner)
             && self.backend.is_none_or(|backend| instance.backend_id == Some(backend))
             && self.status.as_ref().is_none_or(|status| status.selects(instance))
+            && self.created_before.is_none_or(|time| instance.created_at < time)
     }
 }
 

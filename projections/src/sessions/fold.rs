@@ -29,6 +29,7 @@ impl ReadModel for Sessions {
             | Event::Claim(_)
             | Event::Backend(_)
             | Event::EnrolmentTokens(_)
+            | Event::Invitations(_)
             | Event::Tenancy(_) => Vec::new(),
         }
     }

@@ -61,6 +61,7 @@ impl ReadModel for Users {
             | Event::Session(_)
             | Event::Backend(_)
             | Event::EnrolmentTokens(_)
+            | Event::Invitations(_)
             | Event::Tenancy(_) => document,
         }
     }

@@ -2,7 +2,6 @@
 
 use clap::Args;
 use dockhost_domain::names::Username;
-use dockhost_environment::InvalidConfiguration;
 use secrecy::SecretString;
 
 use crate::auth::admission::{Enrolment, SharedSecret, SignUp};
@@ -14,7 +13,7 @@ pub struct AccountArgs {
     /// Who may sign up.
     #[arg(long, env = "DOCKHOST_SIGNUP", value_name = "MODE", value_enum, default_value_t = SignUpMode::Open)]
     pub signup: SignUpMode,
-    /// The codes with one of which people may sign up in the mode `invite`, separated by commas.
+    /// The codes with one of which people may sign up in the mode `invite`, also without an invitation, separated by commas.
     #[arg(long, env = "DOCKHOST_INVITE_CODES", value_name = "CODES", value_delimiter = ',', hide_env_values = true)]
     pub invite_codes: Vec<SharedSecret>,
     /// Which backends may be registered and given instances [default: approval; in `dev`: open].
@@ -51,7 +50,7 @@ pub enum EnrolmentMode {
 pub enum SignUpMode {
     /// Anyone who reaches the API.
     Open,
-    /// People who have an invitation code.
+    /// People who have an invitation of an administrator, or an invitation code.
     Invite,
     /// Nobody.
     Closed,
@@ -68,18 +67,12 @@ pub enum CookieMode {
 
 impl AccountArgs {
     /// Who may sign up.
-    ///
-    /// # Errors
-    /// Invitations without a code.
-    pub fn sign_up(&self) -> Result<SignUp, InvalidConfiguration> {
+    #[must_use]
+    pub fn sign_up(&self) -> SignUp {
         match self.signup {
-            SignUpMode::Open => Ok(SignUp::Open),
-            SignUpMode::Closed => Ok(SignUp::Closed),
-            SignUpMode::Invite if self.invite_codes.is_empty() => {
-                let problem = "DOCKHOST_SIGNUP=\"invite\": set DOCKHOST_INVITE_CODES, or nobody can sign up";
-                Err(InvalidConfiguration(vec![problem.to_owned()]))
-            }
-            SignUpMode::Invite => Ok(SignUp::Invite(self.invite_codes.clone())),
+            SignUpMode::Open => SignUp::Open,
+            SignUpMode::Closed => SignUp::Closed,
+            SignUpMode::Invite => SignUp::Invite(self.invite_codes.clone()),
         }
     }
 

@@ -8,6 +8,7 @@ mod client;
 mod create;
 mod enrolment_tokens;
 mod instances;
+mod invitations;
 mod login;
 mod logout;
 mod output;
@@ -48,6 +49,9 @@ enum Command {
     /// Tokens with which backends are registered.
     #[command(subcommand)]
     EnrolmentTokens(enrolment_tokens::EnrolmentTokens),
+    /// Invitations, with which people sign up.
+    #[command(subcommand)]
+    Invitations(invitations::Invitations),
     /// Instances.
     #[command(subcommand)]
     Instances(instances::Instances),
@@ -69,7 +73,8 @@ impl Admin {
             Command::Users(users) => block_on(|stop| async move { success(users.run(&stop)).await }),
             Command::Backends(backends) => block_on(|stop| async move { success(backends.run(&stop)).await }),
             Command::EnrolmentTokens(tokens) => block_on(|_| success(tokens.run())),
-            Command::Instances(instances) => block_on(|_| success(instances.run())),
+            Command::Invitations(invitations) => block_on(|_| success(invitations.run())),
+            Command::Instances(instances) => block_on(|stop| async move { success(instances.run(&stop)).await }),
         };
         done.or_else(|error| match error.downcast_ref::<Failure>() {
             Some(failure) => {

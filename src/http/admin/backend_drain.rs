@@ -154,7 +154,7 @@ pub async fn get(
     let state = app.executor.confirmed::<backend::Backend>(id).await?;
     let machine = state.state.machine.as_ref().ok_or_else(|| ApiError::not_found("backend"))?;
     let drain = machine.drain.ok_or_else(|| ApiError::new(Code::NotFound, "the backend is not being drained"))?;
-    let filter = InstanceFilter { owner: None, backend: Some(id), status: None };
+    let filter = InstanceFilter { backend: Some(id), ..InstanceFilter::default() };
     let page = Page { after: None, limit: MAX_INSTANCES };
     let found = consistency::read::<Instances, _>(&app, position, || app.store.instances_of_all(&filter, page)).await?;
     let mut progress = DrainProgress::new(&drain);

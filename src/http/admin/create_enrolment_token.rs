@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::enrolment_token_view::EnrolmentToken;
-use crate::auth::enrolment_token;
+use crate::auth::one_time_token::{self, ENROLMENT};
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
@@ -73,12 +73,12 @@ pub async fn post(
     State(app): State<Arc<App>>,
     Body(EnrolmentTokenRequest { valid_for_seconds, max_containers }): Body<EnrolmentTokenRequest>,
 ) -> Result<Reply<CreatedEnrolmentToken>, ApiError> {
-    let (secret, now) = (enrolment_token::generate(), clock::now());
+    let (secret, now) = (one_time_token::generate(ENROLMENT), clock::now());
     let token_id = EnrolmentTokenId::from_uuid(clock::fresh_uuid());
     let valid_for = Duration::from_secs(valid_for_seconds.unwrap_or(DEFAULT_VALID_FOR).into());
     let token = TokenCreated {
         token_id,
-        hash: enrolment_token::hash(secret.expose_secret()),
+        hash: one_time_token::hash(secret.expose_secret()),
         by: admin,
         expires_at: now.after(valid_for),
         max_containers,

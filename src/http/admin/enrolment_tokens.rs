@@ -56,9 +56,6 @@ pub async fn get(
     let page = list::page(limit, cursor.as_deref())?;
     let tokens = app.executor.confirmed::<EnrolmentTokens>(AllEnrolmentTokens).await?;
     let now = clock::now();
-    let is_after = |id| page.after.is_none_or(|after| id > after);
-    let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-    let found = tokens.state.iter().filter(|(id, _)| is_after(*id)).take(limit.saturating_add(1)).collect();
-    let list = List::new(&page, found, None, |(id, _)| *id, |(id, token)| EnrolmentToken::new(id, token, now));
+    let list = List::of_all(&page, tokens.state.iter(), |(id, _)| *id, |(id, one)| EnrolmentToken::new(id, one, now));
     Ok(Reply::ok("the enrolment tokens", list).position(app.position(tokens.sequence)))
 }

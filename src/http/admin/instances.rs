@@ -31,6 +31,9 @@ pub struct InstancesParameters {
     backend: Option<String>,
     #[param(inline)]
     status: Option<StatusParameter>,
+    /// They were requested before this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    created_before: Option<String>,
     /// Items of a page, 50 by default.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
@@ -134,7 +137,9 @@ fn filter(app: &App, parameters: &InstancesParameters) -> Result<InstanceFilter,
     let backend = parameters.backend.as_deref().map(|id| list::parameter("backend", id, "is not the id of a backend"));
     let status =
         parameters.status.map(|status| StatusNow { status: status.into(), reachable: app.reachable_backends() });
-    Ok(InstanceFilter { owner: owner.transpose()?, backend: backend.transpose()?, status })
+    let time = |text| list::parameter("createdBefore", text, "is not a time, such as 2026-11-26T10:00:00Z");
+    let created_before = parameters.created_before.as_deref().map(time).transpose()?;
+    Ok(InstanceFilter { id: None, owner: owner.transpose()?, backend: backend.transpose()?, status, created_before })
 }
 
 #[cfg(test)]
@@ -185,6 +190,8 @@ mod tests {
             ("status=creating".to_owned(), "db"),
             ("status=unreachable".to_owned(), ""),
             (format!("user={}&status=running", eve.id), ""),
+            ("createdBefore=1970-01-01T00:00:00Z".to_owned(), ""),
+            ("createdBefore=9000-01-01T00:00:00%2B01:00&status=creating".to_owned(), "db"),
             ("limit=1".to_owned(), "web"),
         ] {
             assert_eq!(get(&query).await, expected, "{query}");
@@ -200,7 +207,7 @@ mod tests {
     async fn list_all_instances_with_an_invalid_parameter_is_refused() {
         let app = TestApp::new().await;
         let boss = app.admin("boss").await;
-        for query in ["user=ada", "backend=lab-1", "status=deleted", "limit=0", "cursor=x"] {
+        for query in ["user=ada", "backend=lab-1", "status=deleted", "createdBefore=yesterday", "limit=0", "cursor=x"] {
             let answer = app.get(&format!("{PATH}?{query}")).token(&boss.token).send().await;
             assert_eq!(answer.error(), (422, "validation_failed"), "{query}: {answer:?}");
         }

@@ -48,6 +48,19 @@ impl<T> List<T> {
         let stale = stale_since.map(|since| Stale { since });
         Self { items: documents.into_iter().map(view).collect(), next_cursor, stale }
     }
+
+    /// The page of all items of an aggregate, which are in the order of their ids.
+    pub fn of_all<D, Id: ToString + Ord>(
+        page: &Page<Id>,
+        all: impl Iterator<Item = D>,
+        id: impl Fn(&D) -> Id,
+        view: impl FnMut(D) -> T,
+    ) -> Self {
+        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+        let is_after = |item: &D| page.after.as_ref().is_none_or(|after| id(item) > *after);
+        let found = all.filter(is_after).take(limit.saturating_add(1)).collect();
+        Self::new(page, found, None, id, view)
+    }
 }
 
 /// The page that a request asks for.

@@ -1,9 +1,9 @@
 //! What administrators do. Each endpoint is one file; its first argument is the administrator who calls.
 //!
-//! `list` has what lists share, `user_view`, `backend_view` and `enrolment_token_view` what is shown of users, backends
-//! and tokens, `change_backend` what the
-//! commands on one backend share.
+//! `list` has what lists share, `user_view`, `backend_view`, `enrolment_token_view` and `invitation_view` what is shown of
+//! users, backends, tokens and invitations, `change_backend` what the commands on one backend share.
 
+mod administer;
 pub mod approve_backend;
 pub mod backend;
 pub mod backend_drain;
@@ -13,6 +13,8 @@ mod change_backend;
 pub mod change_role;
 pub mod cordon_backend;
 pub mod create_enrolment_token;
+pub mod create_invitation;
+pub mod delete_instance;
 pub mod disable_user;
 pub mod drain_backend;
 pub mod enable_user;
@@ -20,13 +22,21 @@ pub mod end_user_sessions;
 mod enrolment_token_view;
 pub mod enrolment_tokens;
 pub mod instances;
+mod invitation_view;
+pub mod invitations;
 pub mod issue_backend_key;
 mod list;
+pub mod quota;
+mod quota_view;
 pub mod remove_backend;
 pub mod reset_user_password;
+pub mod resume_instance;
 pub mod revoke_backend_key;
 pub mod revoke_enrolment_token;
+pub mod revoke_invitation;
 pub mod set_backend_capacity;
+pub mod set_quota;
+pub mod stop_instance;
 pub mod uncordon_backend;
 pub mod undrain_backend;
 pub mod user;

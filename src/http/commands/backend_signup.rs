@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use super::sessions::{NewSession, SignedInBackend, claim_owner, not_weak, password_length, signed_in_backend};
 use crate::auth::admission::Enrolment;
-use crate::auth::enrolment_token;
+use crate::auth::one_time_token;
 use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
@@ -174,7 +174,7 @@ async fn find_token(app: &App, given: Option<&str>) -> Result<Option<(TokenHash,
             Ok(None)
         };
     };
-    let hash = enrolment_token::hash(given);
+    let hash = one_time_token::hash(given);
     let tokens = app.executor.confirmed::<EnrolmentTokens>(AllEnrolmentTokens).await?;
     let (id, token) = tokens.state.find_valid(&hash, clock::now()).ok_or_else(token_invalid)?;
     Ok(Some((hash, UsedToken { id, max_containers: token.max_containers })))

@@ -80,7 +80,8 @@ async fn execute(
     found.map(|id| (id, done)).ok_or(ExecuteError::Rejected(ChangeRejected::NotFound))
 }
 
-fn rejected(rejection: &ChangeRejected) -> ApiError {
+/// The answer to a rejection.
+pub fn rejected(rejection: &ChangeRejected) -> ApiError {
     let message = rejection.to_string();
     match rejection {
         ChangeRejected::NotFound => ApiError::not_found("instance"),
@@ -91,9 +92,9 @@ fn rejected(rejection: &ChangeRejected) -> ApiError {
     }
 }
 
-/// Whether an administrator drains the instance's backend, so that it must not be resumed. A resume that slips through, because
+/// Whether an administrator drains the instance's backend, so that it must not be resumed, not even by an administrator. A resume that slips through, because
 /// this replica does not know of the drain yet, is stopped again.
-fn is_drained(fleet: &Fleet, instance: Option<&tenancy::Instance>) -> bool {
+pub fn is_drained(fleet: &Fleet, instance: Option<&tenancy::Instance>) -> bool {
     let placement = instance.and_then(|instance| instance.current_placement.as_ref());
     let machine = placement.and_then(|placement| fleet.machine(placement.backend_id));
     machine.is_some_and(|machine| machine.drain.is_some())
@@ -135,6 +136,21 @@ pub async fn change(
     let (instance_id, done) = execute(&app.executor, user_id, origin, reference(id_or_name)?, (to, policy), fleet)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
+    answer(app, user_id, instance_id, to, done, wait).await
+}
+
+/// Waits for the outcome of a change, and answers.
+///
+/// # Errors
+/// `operation_failed`, and those of the log.
+pub async fn answer(
+    app: &App,
+    user_id: UserId,
+    instance_id: InstanceId,
+    to: DesiredState,
+    done: Executed<Tenancy>,
+    wait: Wait,
+) -> Result<Reply<Instance>, ApiError> {
     let pending = done.current.state.instance(instance_id).and_then(pending_operation);
     let operation_id = done.stored.map(OperationId::from).or(pending);
     OperationWait { user_id, instance_id, operation_id }

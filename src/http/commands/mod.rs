@@ -2,7 +2,7 @@
 
 pub mod backend_signin;
 pub mod backend_signup;
-mod change;
+pub mod change;
 pub mod change_password;
 pub mod create_instance;
 pub mod create_token;

@@ -2,18 +2,22 @@
 //!
 //! Both claims (username, email), the account and its first session are one atomic batch: of any number of concurrent
 //! sign-ups with one name, on any replicas, exactly one succeeds. With an `Idempotency-Key` the user id is derived from
-//! the request, so that a repeated sign-up finds its own claim.
+//! the request, so that a repeated sign-up finds its own claim. An invitation is used up, and its quota set, in the same batch.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::account::{Account, CreateAccount, Created, Role};
 use dockhost_domain::claim::TakeClaim;
+use dockhost_domain::enrolment::TokenHash;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
+use dockhost_domain::invitation::{Invitations, UseInvitation};
 use dockhost_domain::names::Username;
 use dockhost_domain::session::StartSession;
-use dockhost_domain::subject::{ClaimId, ClaimKind};
+use dockhost_domain::subject::{AllInvitations, ClaimId, ClaimKind};
+use dockhost_domain::tenancy::SetQuota;
+use dockhost_domain::tenancy::event::QuotaSet;
 use dockhost_projections::users::Users;
 use secrecy::SecretString;
 use serde::de::Error;
@@ -22,7 +26,7 @@ use utoipa::ToSchema;
 
 use super::sessions::{NewSession, SignedIn, claim_owner, not_reserved, not_weak, password_length};
 use crate::auth::admission::SignUpRefused;
-use crate::auth::ssh_key;
+use crate::auth::{one_time_token, ssh_key};
 use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
@@ -66,7 +70,11 @@ pub struct SignUpRequest {
     #[serde(default, deserialize_with = "ssh_public_key")]
     #[garde(skip)]
     ssh_public_key: Option<String>,
-    /// One of the server's invitation codes, if it requires one.
+    /// The token of an invitation, which an administrator created.
+    #[garde(length(chars, max = 256))]
+    #[schema(max_length = 256)]
+    invitation: Option<String>,
+    /// One of the server's invitation codes, if it requires one and there is no invitation.
     #[garde(length(chars, max = 256))]
     #[schema(max_length = 256)]
     invite_code: Option<String>,
@@ -84,8 +92,8 @@ pub fn ssh_public_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 error_responses!(
     SignUpErrors: BODY, COMMAND,
     &[
-        Code::InvalidHeader, Code::WeakPassword, Code::SignupClosed, Code::InvitationRequired, Code::UsernameTaken,
-        Code::EmailTaken, Code::AccountDisabled,
+        Code::InvalidHeader, Code::WeakPassword, Code::SignupClosed, Code::InvitationRequired,
+        Code::InvalidInvitation, Code::UsernameTaken, Code::EmailTaken, Code::AccountDisabled,
     ]
 );
 
@@ -93,9 +101,35 @@ fn not_admitted(refused: SignUpRefused) -> ApiError {
     match refused {
         SignUpRefused::Closed => ApiError::new(Code::SignupClosed, "nobody may sign up here; ask the operator"),
         SignUpRefused::NotInvited => {
-            ApiError::new(Code::InvitationRequired, "give a valid inviteCode; the operator has them")
+            ApiError::new(Code::InvitationRequired, "give an invitation of an administrator, or a valid inviteCode")
         }
     }
+}
+
+/// An invitation that can be used, or that this user has used.
+struct Invited {
+    hash: TokenHash,
+    max_instances: Option<u32>,
+}
+
+fn invalid_invitation() -> ApiError {
+    ApiError::new(Code::InvalidInvitation, "the invitation is not valid, was used or revoked, or has expired")
+}
+
+/// The invitation that a sign-up gives. A wrong one is an error also where none is needed, because its quota would be missed.
+/// Only a check in advance: the invitation is used together with the sign-up.
+async fn find_invitation(app: &App, given: Option<&str>, user_id: UserId) -> Result<Option<Invited>, ApiError> {
+    let Some(given) = given else { return Ok(None) };
+    let hash = one_time_token::hash(given);
+    let all = app.executor.confirmed::<Invitations>(AllInvitations).await?;
+    let now = clock::now();
+    let (_, found) = all
+        .state
+        .find(&hash)
+        .filter(|(_, invitation)| invitation.is_valid(now) || invitation.was_used_by(user_id))
+        .ok_or_else(invalid_invitation)?;
+    let max_instances = found.details.max_instances;
+    Ok(Some(Invited { hash, max_instances }))
 }
 
 fn username_taken() -> ApiError {
@@ -142,10 +176,11 @@ pub async fn post(
     key: IdempotencyKey,
     Body(request): Body<SignUpRequest>,
 ) -> Result<Reply<SignedIn>, ApiError> {
-    let SignUpRequest { username, email, password, ssh_public_key, invite_code } = request;
-    app.settings.sign_up.admit(invite_code.as_deref()).map_err(not_admitted)?;
+    let SignUpRequest { username, email, password, ssh_public_key, invitation, invite_code } = request;
+    app.settings.sign_up.admit(invite_code.as_deref(), invitation.is_some()).map_err(not_admitted)?;
     not_weak(&password, [username.as_str(), &email])?;
     let user_id = new_user_id(&app, &key, &username, &email).await?;
+    let invited = find_invitation(&app, invitation.as_deref(), user_id).await?;
     let by_name = app.keyring.claim(ClaimKind::Username, username.as_str());
     let by_email = app.keyring.claim(ClaimKind::Email, &email);
     // The batch decides; this check only avoids hashing a password in vain.
@@ -168,7 +203,7 @@ pub async fn post(
     let session = NewSession::new(user_id.into(), app.user_tokens.sign_ins())?;
     let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
     let origin = app.origin(Actor::Anonymous);
-    let decide = |batch| decide(batch, user_id, claims, &details, &session);
+    let decide = |batch| decide(batch, user_id, claims, &details, &session, invited.as_ref());
     let sequence = app.executor.execute_batch(&origin, decide).await?;
     app.wait_until_projected::<Users>(sequence).await;
     reply(&app, user_id, session.token, sequence).await
@@ -200,13 +235,14 @@ async fn reply(app: &App, user_id: UserId, token: String, sequence: u64) -> Resu
     Ok(Reply::created("signed up and signed in", data).cookies(cookie).position(app.position(sequence)))
 }
 
-/// Both claims, the account and its first session.
+/// Both claims, the account and its first session, and the use of its invitation.
 async fn decide(
     mut batch: Batch,
     user_id: UserId,
     claims: [(ClaimId, fn() -> ApiError); 2],
     details: &Created,
     session: &NewSession,
+    invited: Option<&Invited>,
 ) -> Result<Batch, ApiError> {
     let owner = user_id.into();
     for (claim, taken) in claims {
@@ -216,6 +252,15 @@ async fn decide(
     // The same sign-up runs at the same time: a repetition will find it done.
     let concurrent = |_| ApiError::new(Code::Busy, "this sign-up is being processed; send it again");
     batch.decide(user_id, &account).await.map_err(|error| from_execute(error, concurrent))?;
+    if let Some(Invited { hash, max_instances }) = invited {
+        let use_it = UseInvitation { hash: hash.clone(), user_id, now: clock::now() };
+        let refused = |error| from_execute(error, |_| invalid_invitation());
+        batch.decide(AllInvitations, &use_it).await.map_err(refused)?;
+        if max_instances.is_some() {
+            let quota = SetQuota(QuotaSet { instances: *max_instances });
+            batch.decide(user_id, &quota).await.map_err(|error| from_execute(error, impossible))?;
+        }
+    }
     let start = StartSession(session.started.clone());
     batch.decide(owner, &start).await.map_err(|error| from_execute(error, impossible))?;
     Ok(batch)
@@ -223,10 +268,12 @@ async fn decide(
 
 #[cfg(test)]
 mod tests {
+    use dockhost_domain::ids::UserId;
+    use futures::future::join_all;
     use serde_json::{Value, json};
 
     use crate::auth::admission::SignUp;
-    use crate::http::testing::{PASSWORD, SSH_KEY, TestApp};
+    use crate::http::testing::{Caller, PASSWORD, SSH_KEY, TestApp};
 
     const PATH: &str = "/api/v2/user/signup";
 
@@ -297,6 +344,75 @@ mod tests {
             assert_eq!(sign_up(code.clone()).await.error(), (403, "invitation_required"), "{code}");
         }
         assert_eq!(sign_up(json!("Biology-7b")).await.status, 201);
+    }
+
+    /// The token of an invitation.
+    async fn invitation(app: &TestApp, boss: &Caller<UserId>, body: Value) -> String {
+        let created = app.post("/api/v2/admin/invitations", body).token(&boss.token).send().await;
+        created.data()["token"].as_str().unwrap_or_else(|| panic!("{created:?}")).to_owned()
+    }
+
+    fn invited(name: &str, invitation: &str) -> Value {
+        let mut body = body(name, &format!("{name}@example.org"));
+        body["invitation"] = json!(invitation);
+        body
+    }
+
+    #[tokio::test]
+    async fn sign_up_with_an_invitation_works_once_and_sets_the_quota() {
+        for mode in [SignUp::Open, SignUp::Invite(Vec::new())] {
+            let app = TestApp::with(|settings| {
+                settings.sign_up = mode.clone();
+                settings.quota = Some(5);
+            })
+            .await;
+            let boss = app.admin("boss").await;
+            for (name, terms, quota) in [("ada", json!({ "maxInstances": 2 }), 2), ("eve", json!({}), 5)] {
+                let token = invitation(&app, &boss, terms).await;
+                let answer = app.post(PATH, invited(name, &token)).send().await;
+                assert_eq!(answer.status, 201, "{answer:?}");
+                let me = app.get("/api/v2/user/me").token(answer.data()["accessToken"].as_str().unwrap()).send().await;
+                assert_eq!(me.data()["maxInstances"], quota);
+                let second = app.post(PATH, invited("mallory", &token)).send().await;
+                assert_eq!(second.error(), (403, "invalid_invitation"), "an invitation is for one person");
+            }
+            assert_eq!(
+                app.post(PATH, invited("mallory", "dhi_wrong")).send().await.error(),
+                (403, "invalid_invitation")
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn sign_up_of_several_at_once_with_one_invitation_creates_one_account() {
+        let app = TestApp::with(|settings| settings.sign_up = SignUp::Invite(Vec::new())).await;
+        let boss = app.admin("boss").await;
+        let token = invitation(&app, &boss, json!({})).await;
+        let names: Vec<String> = (1..=4).map(|n| format!("user-{n}")).collect();
+        let answers = join_all(names.iter().map(|name| app.post(PATH, invited(name, &token)).send())).await;
+        let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 403, 403, 403], "{answers:?}");
+    }
+
+    #[tokio::test]
+    async fn sign_up_with_an_invitation_repeated_with_its_key_is_answered_like_the_first() {
+        let app = TestApp::with(|settings| settings.sign_up = SignUp::Invite(Vec::new())).await;
+        let boss = app.admin("boss").await;
+        let token = invitation(&app, &boss, json!({})).await;
+        let send = || app.post(PATH, invited("ada", &token)).header("idempotency-key", "k-1").send();
+        let (first, second) = (send().await, send().await);
+        assert_eq!((first.status, second.status), (201, 201), "{second:?}");
+        assert_eq!(first.data()["user"], second.data()["user"]);
+    }
+
+    #[tokio::test]
+    async fn sign_up_that_fails_leaves_its_invitation_valid() {
+        let app = TestApp::with(|settings| settings.sign_up = SignUp::Invite(Vec::new())).await;
+        let boss = app.admin("boss").await;
+        let token = invitation(&app, &boss, json!({})).await;
+        assert_eq!(app.post(PATH, invited("boss", &token)).send().await.error(), (409, "username_taken"));
+        assert_eq!(app.post(PATH, invited("ada", &token)).send().await.status, 201);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::tenancy::Tenancy;
 use dockhost_projections::users::Users;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -55,7 +56,9 @@ pub async fn get(
     let position = shown.position(&app, shown.value.iter().map(|user| user.seq));
     let document = shown.value.ok_or_else(|| ApiError::not_found("user"))?;
     let ssh_public_key = document.ssh_public_key.clone();
-    let data = Me { user: User::of_document(document), ssh_public_key, max_instances: app.settings.quota };
+    let tenancy = app.executor.state::<Tenancy>(user_id).await?;
+    let max_instances = tenancy.state.quota().or(app.settings.quota);
+    let data = Me { user: User::of_document(document), ssh_public_key, max_instances };
     Ok(Reply::ok("your account", data).stale(shown.stale_since).position(position))
 }
 

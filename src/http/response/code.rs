@@ -78,7 +78,9 @@ codes! {
     SignupClosed, "signup_closed", FORBIDDEN,
         "Nobody may sign up here.";
     InvitationRequired, "invitation_required", FORBIDDEN,
-        "Signing up requires a valid `inviteCode`.";
+        "Signing up requires an `invitation` or a valid `inviteCode`.";
+    InvalidInvitation, "invalid_invitation", FORBIDDEN,
+        "The `invitation` is not valid, was used or revoked, or has expired.";
     EnrolmentRefused, "enrolment_refused", FORBIDDEN,
         "Registering a backend requires the server's `enrolmentSecret`.";
     QuotaExceeded, "quota_exceeded", FORBIDDEN,
@@ -98,7 +100,7 @@ codes! {
     BackendDraining, "backend_draining", CONFLICT,
         "An administrator drains the backend of the instance, so the instance can't be resumed.";
     TokenUsed, "token_used", CONFLICT,
-        "A backend was registered with this enrolment token.";
+        "A backend was registered with this enrolment token, or a user signed up with this invitation.";
     TooManyTokens, "too_many_tokens", CONFLICT,
         "As many tokens of this kind are valid as there may be; revoke some first.";
     NameTaken, "name_taken", CONFLICT,

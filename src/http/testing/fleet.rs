@@ -5,8 +5,9 @@ use std::time::Duration;
 use dockhost_domain::aggregate::Command;
 use dockhost_domain::backend::{Backend, ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
 use dockhost_domain::enrolment::{CreateToken, TokenCreated, TokenHash};
-use dockhost_domain::ids::{BackendId, EnrolmentTokenId, UserId};
-use dockhost_domain::subject::AllEnrolmentTokens;
+use dockhost_domain::ids::{BackendId, EnrolmentTokenId, InvitationId, UserId};
+use dockhost_domain::invitation::{CreateInvitation, InvitationCreated};
+use dockhost_domain::subject::{AllEnrolmentTokens, AllInvitations};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Heartbeat, MachineStatus};
 
@@ -54,6 +55,16 @@ impl TestApp {
         let token = TokenCreated { token_id, hash, by, expires_at, max_containers: None };
         self.app.executor.execute(AllEnrolmentTokens, origin(), CreateToken { token, now }).await.unwrap();
         token_id
+    }
+
+    /// An invitation whose token nobody knows.
+    pub async fn invitation(&self, by: UserId) -> InvitationId {
+        let (invitation_id, now) = (InvitationId::from_uuid(clock::fresh_uuid()), clock::now());
+        let hash = TokenHash::from_digest([0; 32]);
+        let expires_at = now.after(Duration::from_secs(3600));
+        let invitation = InvitationCreated { invitation_id, hash, by, expires_at, max_instances: None };
+        self.app.executor.execute(AllInvitations, origin(), CreateInvitation { invitation, now }).await.unwrap();
+        invitation_id
     }
 
     /// An administrator cordons or uncordons the backend.

@@ -2,9 +2,11 @@
 
 use dockhost_domain::backend::Machine;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::personal::Personal;
 use dockhost_domain::tenancy::event::{PlacementFailure, RecordedObservation, StopReason};
-use dockhost_domain::tenancy::{self, Progress, Status};
+use dockhost_domain::tenancy::{self, AdministratorNote, Progress, Status};
 use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::wire::DesiredState;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -64,6 +66,10 @@ pub struct Instance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     last_end: Option<ContainerEnd>,
+    /// The last change of the desired state, only if an administrator made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    administrator: Option<AdministratorChange>,
     /// When the backend's last heartbeat arrived; only while the status is `unreachable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime)]
@@ -72,6 +78,37 @@ pub struct Instance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     stale: Option<Stale>,
+}
+
+/// A change that an administrator made.
+#[derive(Debug, Serialize, ToSchema)]
+struct AdministratorChange {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    wanted: Wanted,
+    /// What the administrator says about it.
+    #[schema(required)]
+    reason: Option<String>,
+}
+
+/// A desired state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Wanted {
+    Running,
+    Stopped,
+    Deleted,
+}
+
+impl From<&AdministratorNote> for AdministratorChange {
+    fn from(note: &AdministratorNote) -> Self {
+        let wanted = match note.wanted {
+            DesiredState::Running => Wanted::Running,
+            DesiredState::Stopped => Wanted::Stopped,
+            DesiredState::Deleted => Wanted::Deleted,
+        };
+        Self { at: note.at, wanted, reason: note.reason.as_ref().and_then(Personal::plain).cloned() }
+    }
 }
 
 /// How to log in.
@@ -169,6 +206,7 @@ impl Instance {
             stop_reason: instance.stop_reason.map(StopReason::explain),
             restart: instance.restart.into(),
             last_end: instance.last_end.map(ContainerEnd::from),
+            administrator: instance.administered.as_ref().map(Into::into),
             last_seen: heartbeat.map(|heartbeat| heartbeat.received_at),
             stale: None,
         }

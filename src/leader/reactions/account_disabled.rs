@@ -1,7 +1,7 @@
 //! Stops the running instances of a user whose account was disabled, if that was asked for.
 //!
-//! The account decides, as it is now: an account that is enabled again keeps the instances that still run. Each stop is an
-//! ordinary one, so the reaction is idempotent and resumes where it stopped.
+//! The account decides, as it is now: an account that is enabled again keeps the instances that still run. Each stop is that of
+//! an administrator, so the reaction is idempotent and resumes where it stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use dockhost_domain::envelope::{Actor, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::{ChangeInstance, Policy, Tenancy};
+use dockhost_domain::tenancy::{AdministerInstance, ChangeInstance, Policy, Tenancy};
 use dockhost_domain::wire::DesiredState;
 use tokio_util::sync::CancellationToken;
 
@@ -64,15 +64,17 @@ impl AccountDisabled {
     async fn react(&self, user_id: UserId, event: EventId) -> Result<(), Cause> {
         let account = self.executor.confirmed::<Account>(user_id).await?;
         let disabled = account.state.profile.as_ref().and_then(|profile| profile.disabled.as_ref());
-        if disabled.is_none_or(|disabled| disabled.details.instances == DisabledInstances::Leave) {
+        let Some(disabled) = disabled.filter(|disabled| disabled.details.instances == DisabledInstances::Stop) else {
             return Ok(());
-        }
+        };
+        let reason = disabled.details.reason.as_ref().and_then(|reason| reason.plain());
         let tenancy = self.executor.confirmed::<Tenancy>(user_id).await?;
         let running = tenancy.state.existing().filter(|(_, instance)| instance.desired == DesiredState::Running);
         for instance_id in running.map(|(id, _)| id).collect::<Vec<_>>() {
             let origin = Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };
-            let stop =
+            let change =
                 ChangeInstance { instance_id, to: DesiredState::Stopped, now: clock::now(), policy: self.policy };
+            let stop = AdministerInstance { change, reason: reason.cloned() };
             match self.executor.execute(user_id, origin, stop).await {
                 // It was deleted meanwhile, or has no container to stop.
                 Ok(_) | Err(ExecuteError::Rejected(_)) => {}

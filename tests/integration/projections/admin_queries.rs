@@ -11,7 +11,7 @@ use dockhost_projections::store::Page;
 use dockhost_projections::users::{UserDocument, UserFilter, UserState, Users};
 
 use super::events::{
-    backend, deleted, disabled, enrolled, erased, instance, made_admin, requested, runs, signed_up, user,
+    at, backend, deleted, disabled, enrolled, erased, instance, made_admin, requested, runs, signed_up, user,
 };
 use super::{project, store};
 
@@ -98,10 +98,13 @@ async fn instances_query_of_all_users_selects_as_the_filter_says() {
             for owner in [None, Some(user(1)), Some(user(2))] {
                 for backend in [None, Some(backend(100)), Some(backend(7))] {
                     let status = Some(StatusNow { status, reachable: reachable.clone() });
-                    let filter = InstanceFilter { owner, backend, status };
-                    let expected: Vec<_> = everything.iter().filter(|one| filter.selects(one)).cloned().collect();
-                    assert_eq!(all(filter.clone()).await, expected, "{filter:?}");
-                    selected += expected.len();
+                    for created_before in [None, Some(at(2))] {
+                        let status = status.clone();
+                        let filter = InstanceFilter { owner, backend, status, created_before, id: None };
+                        let expected: Vec<_> = everything.iter().filter(|one| filter.selects(one)).cloned().collect();
+                        assert_eq!(all(filter.clone()).await, expected, "{filter:?}");
+                        selected += expected.len();
+                    }
                 }
             }
         }

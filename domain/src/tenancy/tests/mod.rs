@@ -1,6 +1,7 @@
 //! Tests of the tenancy: the larger commands, and properties of random interleavings. A small command has its tests in
 //! its own file, with the [`fixtures`].
 
+mod administer;
 mod agents;
 mod assignments;
 mod backend_lost;
@@ -12,6 +13,7 @@ mod drain;
 pub(super) mod fixtures;
 mod interleavings;
 mod operation;
+mod quota;
 mod report;
 mod request;
 mod retention;

@@ -16,6 +16,9 @@ pub struct List {
     /// Only those with this status, for example running or unreachable.
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
+    /// Only those that were requested before this time, for example 2026-11-26T10:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    created_before: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -35,7 +38,8 @@ impl List {
             Some(backend) => Some(client.find("admin/backends", "backend", backend).await?),
             None => None,
         };
-        let query = [("user", user), ("backend", backend), ("status", self.status)];
+        let query =
+            [("user", user), ("backend", backend), ("status", self.status), ("createdBefore", self.created_before)];
         let instances = client.list("admin/instances", &query).await?;
         client.print_list(
             &instances,

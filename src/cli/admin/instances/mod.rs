@@ -1,14 +1,23 @@
 //! `dockhost admin instances`.
 
+mod change;
 mod list;
 
+use change::Action;
 use clap::Subcommand;
+use tokio_util::sync::CancellationToken;
 
 /// The subcommands of `admin instances`.
 #[derive(Debug, Subcommand)]
 pub enum Instances {
     /// List the instances of all users.
     List(list::List),
+    /// Stop an instance of anyone; its files are kept.
+    Stop(change::Change),
+    /// Resume an instance of anyone.
+    Resume(change::Change),
+    /// Delete an instance of anyone, with its files.
+    Delete(change::Change),
 }
 
 impl Instances {
@@ -16,9 +25,12 @@ impl Instances {
     ///
     /// # Errors
     /// [`Failure`](super::client::Failure).
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         match self {
             Self::List(list) => list.run().await,
+            Self::Stop(change) => change.run(Action::Stop, stop).await,
+            Self::Resume(change) => change.run(Action::Resume, stop).await,
+            Self::Delete(change) => change.run(Action::Delete, stop).await,
         }
     }
 }

@@ -4,6 +4,7 @@ mod disable;
 mod enable;
 mod list;
 mod one;
+mod quota;
 mod reset_password;
 mod role;
 mod show;
@@ -29,6 +30,8 @@ pub enum Users {
     SignOut(sign_out::SignOut),
     /// Print a token with which a user sets a new password, once, within 24 hours.
     ResetPassword(reset_password::ResetPassword),
+    /// Show or set how many instances a user may have.
+    Quota(quota::Quota),
 }
 
 impl Users {
@@ -45,6 +48,7 @@ impl Users {
             Self::Enable(enable) => enable.run(stop).await,
             Self::SignOut(sign_out) => sign_out.run(stop).await,
             Self::ResetPassword(reset) => reset.run(stop).await,
+            Self::Quota(quota) => quota.run(stop).await,
         }
     }
 }

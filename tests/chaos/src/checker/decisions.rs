@@ -22,6 +22,9 @@ use dockhost_domain::enrolment::{
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, SessionId, UserId};
+use dockhost_domain::invitation::{
+    CreateInvitation, InvitationInvalid, Invitations, InvitationsEvent, RevokeInvitation, UseInvitation,
+};
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::{Candidate, Choice};
 use dockhost_domain::reported::ShortText;
@@ -33,9 +36,9 @@ use dockhost_domain::tenancy::event::{
     ChangeRequested, DeletionOutcome, FailureReason, PlacementFailure, RecordedError, StopReason,
 };
 use dockhost_domain::tenancy::{
-    ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline, HandleReport, Policy,
-    ReportPosition, RequestInstance, ResumeTenancy, StopForDrain, SuspendTenancy, Tenancy, TenancyEvent,
-    check_invariants,
+    AdministerInstance, ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline,
+    HandleReport, Policy, ReportPosition, RequestInstance, ResumeTenancy, SetQuota, StopForDrain, SuspendTenancy,
+    Tenancy, TenancyEvent, check_invariants,
 };
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
@@ -176,6 +179,26 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                     }
                 });
             }
+            AggregateId::Invitations(_) => {
+                replay::<Invitations>(aggregate, &events, violations, |state, event, logged| {
+                    let recorded = &logged.recorded.envelope.event;
+                    let now = logged.recorded.envelope.meta.time;
+                    match event {
+                        InvitationsEvent::Created(invitation) => {
+                            same(CreateInvitation { invitation: invitation.clone(), now }.decide(state), recorded)
+                        }
+                        InvitationsEvent::Used(used) => {
+                            let hash = state.get(used.invitation_id).map(|invitation| invitation.details.hash.clone());
+                            let by = |hash| UseInvitation { hash, user_id: used.user_id, now }.decide(state);
+                            same(hash.map_or(Err(InvitationInvalid), by), recorded)
+                        }
+                        InvitationsEvent::Revoked(revoked) => {
+                            let command = RevokeInvitation { invitation_id: revoked.invitation_id, now };
+                            same(command.decide(state), recorded)
+                        }
+                    }
+                });
+            }
             AggregateId::Tenancy(user) => {
                 replay::<Tenancy>(aggregate, &events, violations, |state, event, logged| {
                     check_tenancy_event(user, state, event, logged)
@@ -275,6 +298,7 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
         return match event {
             TenancyEvent::Closed(closed) => same(CloseTenancy { reason: closed.reason }.decide(state), recorded),
             TenancyEvent::Suspended(_) => same(SuspendTenancy.decide(state), recorded),
+            TenancyEvent::QuotaSet(set) => same(SetQuota(*set).decide(state), recorded),
             TenancyEvent::Resumed(_) => same(ResumeTenancy.decide(state), recorded),
             _ => Err("names no instance".to_owned()),
         };
@@ -354,6 +378,12 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
         TenancyEvent::StopRequested(_) => change(DesiredState::Stopped),
         TenancyEvent::ResumeRequested(_) => change(DesiredState::Running),
         TenancyEvent::DeleteRequested(_) => change(DesiredState::Deleted),
+        TenancyEvent::Administered(administered) => {
+            let policy = Policy::default();
+            let change = ChangeInstance { instance_id, to: administered.wanted, now, policy };
+            let reason = administered.reason.as_ref().and_then(|reason| reason.plain().cloned());
+            same(AdministerInstance { change, reason }.decide(state), recorded)
+        }
         TenancyEvent::Deleted(deleted) => match deleted.outcome {
             DeletionOutcome::Unplaced => change(DesiredState::Deleted),
             DeletionOutcome::Abandoned { backend_id } => {

@@ -1,4 +1,4 @@
-//! Enrolment tokens: long and random, and known to the log by their hash only.
+//! Tokens that are used once, to register a backend or to sign up: long and random, and known to the log by their hash only.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -7,16 +7,18 @@ use dockhost_domain::enrolment::TokenHash;
 use rand::RngCore;
 use secrecy::SecretString;
 
-/// So that people and secret scanners recognise one.
-const PREFIX: &str = "dhe_";
+/// What an enrolment token begins with, so that people and secret scanners recognise one.
+pub const ENROLMENT: &str = "dhe_";
+/// What the token of an invitation begins with.
+pub const INVITATION: &str = "dhi_";
 const RANDOM_BYTES: usize = 32;
 
-/// A new token.
+/// A new token with this prefix.
 #[must_use]
-pub fn generate() -> SecretString {
+pub fn generate(prefix: &str) -> SecretString {
     let mut bytes = [0; RANDOM_BYTES];
     rand::rng().fill_bytes(&mut bytes);
-    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
+    format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
 }
 
 /// The hash by which the log knows a token. Blanks around the token don't count, because people copy it.
@@ -35,7 +37,7 @@ mod tests {
 
     #[test]
     fn generate_gives_different_tokens_with_different_hashes() {
-        let (one, other) = (generate(), generate());
+        let (one, other) = (generate(ENROLMENT), generate(ENROLMENT));
         let (one, other) = (one.expose_secret(), other.expose_secret());
         assert!(one.starts_with("dhe_") && one.len() == 47, "{one}");
         assert_ne!(hash(one), hash(other));

@@ -1,0 +1,39 @@
+//! Stops, resumes or deletes an instance of somebody else, with a reason for its owner.
+
+use super::event::{Administered, ChangeRequested, TenancyEvent};
+use super::{ChangeInstance, ChangeRejected, Tenancy};
+use crate::aggregate::{Command, CommandClass};
+use crate::wire::DesiredState;
+
+/// Change the desired state of an instance as an administrator; decided like the same change by its owner.
+#[derive(Debug, Clone)]
+pub struct AdministerInstance {
+    /// The change.
+    pub change: ChangeInstance,
+    /// What the owner is told.
+    pub reason: Option<String>,
+}
+
+impl Command for AdministerInstance {
+    type Aggregate = Tenancy;
+    type Rejection = ChangeRejected;
+
+    fn class(&self) -> CommandClass {
+        self.change.class()
+    }
+
+    fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, ChangeRejected> {
+        let administered = |wanted: DesiredState, requested: ChangeRequested| {
+            let ChangeRequested { instance_id, generation, deadline, reason: _ } = requested;
+            let reason = self.reason.clone().map(Into::into);
+            TenancyEvent::Administered(Administered { instance_id, wanted, generation, deadline, reason })
+        };
+        Ok(self.change.decide(state)?.map(|event| match event {
+            TenancyEvent::StopRequested(requested) => administered(DesiredState::Stopped, requested),
+            TenancyEvent::ResumeRequested(requested) => administered(DesiredState::Running, requested),
+            TenancyEvent::DeleteRequested(requested) => administered(DesiredState::Deleted, requested),
+            // It had no container, so it is deleted already.
+            other => other,
+        }))
+    }
+}

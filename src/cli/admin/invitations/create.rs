@@ -1,0 +1,34 @@
+//! `dockhost admin invitations create`.
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::{Map, Value};
+
+use crate::cli::admin::client::{ApiArgs, Client};
+
+/// The arguments of `admin invitations create`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// For how long the invitation can be used, in seconds [default: a week].
+    #[arg(long, value_name = "SECONDS")]
+    valid_for: Option<u32>,
+    /// The most instances of the person [default: that of the server's configuration].
+    #[arg(long, value_name = "NUMBER")]
+    max_instances: Option<u32>,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl Create {
+    /// Creates the invitation.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::cli::admin::client::Failure).
+    pub async fn run(self) -> anyhow::Result<()> {
+        let members = [("validForSeconds", self.valid_for), ("maxInstances", self.max_instances)];
+        let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));
+        let body: Map<String, Value> = members.collect();
+        let client = Client::new(&self.api)?;
+        client.print_one(&client.send(Method::POST, "admin/invitations", |request| request.json(&body)).await?)
+    }
+}

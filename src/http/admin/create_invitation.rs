@@ -1,0 +1,150 @@
+//! `POST /api/v2/admin/invitations`: makes an invitation, with which one person signs up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use dockhost_domain::envelope::Actor;
+use dockhost_domain::ids::InvitationId;
+use dockhost_domain::invitation::{CreateInvitation, InvitationCreated};
+use dockhost_domain::subject::AllInvitations;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::invitation_view::Invitation;
+use crate::auth::one_time_token::{self, INVITATION};
+use crate::common::clock;
+use crate::http::app::App;
+use crate::http::consistency::LogPosition;
+use crate::http::extract::{Body, CurrentAdmin};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::response::error::from_execute;
+use crate::http::response::{ApiError, Code, Reply, Success};
+
+const DEFAULT_VALID_FOR: u32 = 7 * 24 * 60 * 60;
+
+/// What the invitation is good for.
+#[derive(Deserialize, garde::Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({ "validForSeconds": 86_400, "maxInstances": 2 })))]
+pub struct InvitationRequest {
+    /// For how long it can be used; the default is a week.
+    #[garde(range(min = 60, max = 7_776_000))]
+    #[schema(minimum = 60, maximum = 7_776_000, default = 604_800)]
+    valid_for_seconds: Option<u32>,
+    /// The most instances of the person who signs up with it; the default is that of the server's configuration.
+    #[garde(range(max = 10_000))]
+    #[schema(minimum = 0, maximum = 10_000)]
+    max_instances: Option<u32>,
+}
+
+/// An invitation and its token.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CreatedInvitation {
+    invitation: Invitation,
+    /// What the person gives to sign up. It is not shown again.
+    token: String,
+}
+
+error_responses!(CreateInvitationErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::TooManyTokens]);
+
+/// Create an invitation
+///
+/// Whoever has its token can sign up once, with it as `invitation` of `POST /api/v2/user/signup`. The body may be absent.
+#[utoipa::path(
+    post,
+    path = "/api/v2/admin/invitations",
+    operation_id = "createInvitation",
+    tag = "Administration",
+    security(("userToken" = []), ("userCookie" = [])),
+    request_body = Option<InvitationRequest>,
+    responses(
+        (status = 201, description = "The invitation.", body = Success<CreatedInvitation>, headers(
+            ("Dockhost-Position" = LogPosition, description = "The position of its creation in the log."),
+        )),
+        CreateInvitationErrors,
+    ),
+)]
+pub async fn post(
+    CurrentAdmin { user_id: admin }: CurrentAdmin,
+    State(app): State<Arc<App>>,
+    Body(InvitationRequest { valid_for_seconds, max_instances }): Body<InvitationRequest>,
+) -> Result<Reply<CreatedInvitation>, ApiError> {
+    let (secret, now) = (one_time_token::generate(INVITATION), clock::now());
+    let invitation_id = InvitationId::from_uuid(clock::fresh_uuid());
+    let valid_for = Duration::from_secs(valid_for_seconds.unwrap_or(DEFAULT_VALID_FOR).into());
+    let invitation = InvitationCreated {
+        invitation_id,
+        hash: one_time_token::hash(secret.expose_secret()),
+        by: admin,
+        expires_at: now.after(valid_for),
+        max_instances,
+    };
+    let done = app
+        .executor
+        .execute(AllInvitations, app.origin(Actor::Admin(admin)), CreateInvitation { invitation, now })
+        .await
+        .map_err(|error| from_execute(error, |rejection| ApiError::new(Code::TooManyTokens, rejection.to_string())))?;
+    let all = &done.current;
+    let invitation = all.state.get(invitation_id).ok_or_else(|| ApiError::bug("no invitation after its creation"))?;
+    let data = CreatedInvitation {
+        invitation: Invitation::new(invitation_id, invitation, now),
+        token: secret.expose_secret().to_owned(),
+    };
+    Ok(Reply::created("the invitation is created", data).position(app.position(all.sequence)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::http::testing::TestApp;
+
+    const PATH: &str = "/api/v2/admin/invitations";
+
+    #[tokio::test]
+    async fn create_invitation_shows_its_token_once_and_stores_the_hash() {
+        let app = TestApp::new().await;
+        let boss = app.admin("boss").await;
+        let answer = app.post(PATH, json!({ "maxInstances": 2 })).token(&boss.token).send().await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let secret = answer.data()["token"].as_str().unwrap().to_owned();
+        let invitation = &answer.data()["invitation"];
+        assert_eq!((&invitation["status"], &invitation["maxInstances"]), (&json!("valid"), &json!(2)));
+        assert_eq!((&invitation["createdBy"], &invitation["userId"]), (&json!(boss.id), &Value::Null));
+        let listed = app.get(PATH).token(&boss.token).send().await;
+        assert_eq!(&listed.data()["items"], &json!([invitation]));
+        assert!(!format!("{listed:?}{:?}", app.log.events()).contains(&secret), "it is shown or stored again");
+    }
+
+    #[tokio::test]
+    async fn create_invitation_out_of_range_is_refused() {
+        let app = TestApp::new().await;
+        let boss = app.admin("boss").await;
+        for body in [json!({ "validForSeconds": 59 }), json!({ "maxInstances": 10_001 }), json!({ "role": "admin" })] {
+            let answer = app.post(PATH, body.clone()).token(&boss.token).send().await;
+            assert_eq!(answer.error(), (422, "validation_failed"), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn list_invitations_comes_in_pages() {
+        let app = TestApp::new().await;
+        let boss = app.admin("boss").await;
+        let mut created = Vec::new();
+        for _ in 0..3 {
+            let answer = app.post(PATH, json!({})).token(&boss.token).send().await;
+            created.push(answer.data()["invitation"]["id"].clone());
+        }
+        let first = app.get(&format!("{PATH}?limit=2")).token(&boss.token).send().await;
+        let cursor = first.data()["nextCursor"].as_str().unwrap();
+        let second = app.get(&format!("{PATH}?limit=2&cursor={cursor}")).token(&boss.token).send().await;
+        let ids = |data: &Value| -> Vec<Value> {
+            data["items"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect()
+        };
+        assert_eq!([ids(first.data()), ids(second.data())].concat(), created);
+        assert_eq!(second.data()["nextCursor"], Value::Null);
+    }
+}

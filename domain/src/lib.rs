@@ -11,7 +11,7 @@
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
 //! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`invitation`], [`tenancy`]: the aggregates.
-//! - [`placement`]: the choice of a backend for an instance.
+//! - [`placement`], [`labels`]: the choice of a backend for an instance.
 
 pub mod account;
 pub mod administrators;
@@ -26,6 +26,7 @@ pub mod golden;
 pub mod ids;
 pub mod incarnation;
 pub mod invitation;
+pub mod labels;
 pub mod names;
 pub mod node_choice;
 pub mod personal;

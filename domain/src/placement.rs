@@ -5,17 +5,26 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Admission, ConnectionState, Machine};
+use crate::backend::Machine;
 use crate::ids::BackendId;
-use crate::wire::{EngineState, ImageState, MachineStatus};
+use crate::labels::Labels;
 
+mod ineligible;
 mod refusals;
 
+pub use ineligible::Ineligible;
 pub use refusals::RecentRefusals;
+
+/// What an instance needs of its backend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// The labels that the backend must have, all of them.
+    pub requires: Labels,
+}
 
 /// A backend as a replica knows it. Built by [`Candidate::new`] or [`Candidate::of`], so that only this file names all
 /// fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Candidate {
     /// The backend.
@@ -28,30 +37,34 @@ pub struct Candidate {
     pub max_containers: u32,
     /// Its [`RecentRefusals::rank`].
     pub refusals: u32,
+    /// Its labels.
+    pub labels: Labels,
 }
 
 impl Candidate {
     /// A connected backend without instances.
     #[must_use]
-    pub const fn new(backend_id: BackendId, max_containers: u32) -> Self {
-        Self { backend_id, unavailable: None, used: 0, max_containers, refusals: 0 }
+    pub fn new(backend_id: BackendId, max_containers: u32) -> Self {
+        let labels = Labels::default();
+        Self { backend_id, unavailable: None, used: 0, max_containers, refusals: 0, labels }
     }
 
     /// A registered backend, without instances.
     #[must_use]
     pub fn of(backend_id: BackendId, machine: &Machine) -> Self {
-        Self::new(backend_id, machine.max_containers()).unavailable(Ineligible::by_log(machine))
+        let candidate = Self::new(backend_id, machine.max_containers()).labels(machine.labels.clone());
+        candidate.unavailable(Ineligible::by_log(machine))
     }
 
     /// The same with this many instances.
     #[must_use]
-    pub const fn used(self, used: u32) -> Self {
+    pub fn used(self, used: u32) -> Self {
         Self { used, ..self }
     }
 
     /// The same with its agent connected or not.
     #[must_use]
-    pub const fn connected(self, connected: bool) -> Self {
+    pub fn connected(self, connected: bool) -> Self {
         Self { unavailable: if connected { None } else { Some(Ineligible::NotConnected) }, ..self }
     }
 
@@ -69,8 +82,32 @@ impl Candidate {
 
     /// The same with this rank of recent refusals.
     #[must_use]
-    pub const fn refusals(self, refusals: u32) -> Self {
+    pub fn refusals(self, refusals: u32) -> Self {
         Self { refusals, ..self }
+    }
+
+    /// The same with these labels.
+    #[must_use]
+    pub fn labels(self, labels: Labels) -> Self {
+        Self { labels, ..self }
+    }
+
+    /// Whether it can take an instance that needs this and has been tried on these backends.
+    ///
+    /// # Errors
+    /// Why it can't.
+    pub fn eligibility(&self, demand: &Demand, tried: &[BackendId]) -> Result<(), Ineligible> {
+        if let Some(reason) = &self.unavailable {
+            Err(reason.clone())
+        } else if tried.contains(&self.backend_id) {
+            Err(Ineligible::AlreadyTried)
+        } else if let Some(label) = demand.requires.first_missing_in(&self.labels) {
+            Err(Ineligible::LabelMissing(label))
+        } else if self.used >= self.max_containers {
+            Err(Ineligible::Full)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -89,58 +126,6 @@ pub struct Choice {
     pub eligible: u32,
 }
 
-/// Why a backend is not eligible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ineligible {
-    /// An administrator has not approved it yet.
-    Pending,
-    /// An administrator revoked its API key.
-    KeyRevoked,
-    /// An administrator keeps new instances away from it.
-    Cordoned,
-    /// Its agent is not connected.
-    NotConnected,
-    /// Its agent has sent no heartbeat lately.
-    Silent,
-    /// Its container engine does not answer.
-    EngineDown,
-    /// It lacks the image of new instances.
-    ImageMissing,
-    /// It is downloading or building the image of new instances.
-    ImageFetching,
-    /// It is at capacity.
-    Full,
-    /// It was tried before for this instance.
-    AlreadyTried,
-}
-
-impl Ineligible {
-    /// Why a machine can't take an instance, by what the log says of it. What an administrator decided comes first: the
-    /// machine is meant to be so.
-    #[must_use]
-    pub const fn by_log(machine: &Machine) -> Option<Self> {
-        match machine {
-            Machine { admission: Admission::Pending, .. } => Some(Self::Pending),
-            Machine { is_key_revoked: true, .. } => Some(Self::KeyRevoked),
-            Machine { is_cordoned: true, .. } => Some(Self::Cordoned),
-            Machine { connection: ConnectionState::Connected, .. } => None,
-            _ => Some(Self::NotConnected),
-        }
-    }
-
-    /// Why a machine in this state can't take an instance. What the agent does not say is no reason.
-    #[must_use]
-    pub const fn of(status: &MachineStatus) -> Option<Self> {
-        match status {
-            MachineStatus { engine: Some(EngineState::Down { .. }), .. } => Some(Self::EngineDown),
-            MachineStatus { image: Some(ImageState::Missing { .. }), .. } => Some(Self::ImageMissing),
-            MachineStatus { image: Some(ImageState::Fetching { .. }), .. } => Some(Self::ImageFetching),
-            _ => None,
-        }
-    }
-}
-
 /// No backend is eligible; with the reason for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoCandidate(pub Vec<(BackendId, Ineligible)>);
@@ -149,23 +134,11 @@ impl NoCandidate {
     /// Whether no approved backend is connected.
     #[must_use]
     pub fn none_connected(&self) -> bool {
-        let away = |reason| {
+        let away = |reason: &Ineligible| {
             use Ineligible::{KeyRevoked, NotConnected, Pending, Silent};
             matches!(reason, Pending | KeyRevoked | NotConnected | Silent)
         };
-        self.0.iter().all(|(_, reason)| away(*reason))
-    }
-}
-
-fn eligibility(candidate: &Candidate, tried: &[BackendId]) -> Result<(), Ineligible> {
-    if let Some(reason) = candidate.unavailable {
-        Err(reason)
-    } else if tried.contains(&candidate.backend_id) {
-        Err(Ineligible::AlreadyTried)
-    } else if candidate.used >= candidate.max_containers {
-        Err(Ineligible::Full)
-    } else {
-        Ok(())
+        self.0.iter().all(|(_, reason)| away(reason))
     }
 }
 
@@ -175,9 +148,14 @@ fn eligibility(candidate: &Candidate, tried: &[BackendId]) -> Result<(), Ineligi
 ///
 /// # Errors
 /// [`NoCandidate`] with the reason for each backend.
-pub fn place(candidates: &[Candidate], tried: &[BackendId], tie_breaker: u64) -> Result<Choice, NoCandidate> {
+pub fn place(
+    candidates: &[Candidate],
+    demand: &Demand,
+    tried: &[BackendId],
+    tie_breaker: u64,
+) -> Result<Choice, NoCandidate> {
     let (eligible, ineligible): (Vec<_>, Vec<_>) =
-        candidates.iter().map(|c| (c, eligibility(c, tried))).partition(|(_, eligibility)| eligibility.is_ok());
+        candidates.iter().map(|c| (c, c.eligibility(demand, tried))).partition(|(_, eligibility)| eligibility.is_ok());
     let order = |a: &Candidate, b: &Candidate| {
         // Compares a/b with c/d as a·d with c·b, which is exact.
         let share = || {
@@ -204,16 +182,25 @@ pub fn place(candidates: &[Candidate], tried: &[BackendId], tie_breaker: u64) ->
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::backend::Enrolled;
+    use crate::backend::{Admission, ConnectionState, Enrolled};
+    use crate::labels::Label;
     use crate::personal::Personal;
     use crate::reported::ShortText;
     use crate::timestamp::Timestamp;
+    use crate::wire::{EngineState, ImageState, MachineStatus};
     use proptest::prelude::*;
     use uuid::Uuid;
 
     fn backend(n: u32) -> BackendId {
         BackendId::from_uuid(Uuid::from_u128(u128::from(n)))
+    }
+
+    /// For an instance that takes any backend.
+    fn place(candidates: &[Candidate], tried: &[BackendId], tie_breaker: u64) -> Result<Choice, NoCandidate> {
+        super::place(candidates, &Demand::default(), tried, tie_breaker)
     }
 
     fn candidate(n: u32, connected: bool, used: u32, max_containers: u32) -> Candidate {
@@ -272,6 +259,7 @@ mod tests {
             issued_key: None,
             is_key_revoked: false,
             drain: None,
+            labels: Labels::default(),
         };
         let of = |machine: &Machine| Candidate::of(backend(1), machine);
         assert_eq!(of(&machine), Candidate::new(backend(1), 4));
@@ -283,7 +271,31 @@ mod tests {
         assert_eq!(of(&revoked).unavailable, Some(Ineligible::KeyRevoked));
         let pending = Machine { admission: Admission::Pending, ..revoked };
         assert_eq!(of(&pending).unavailable, Some(Ineligible::Pending));
-        assert_eq!(of(&Machine { capacity: Some(9), ..machine }).max_containers, 9);
+        let labels = labels(&["gpu=yes"]);
+        let candidate = of(&Machine { capacity: Some(9), labels: labels.clone(), ..machine });
+        assert_eq!((candidate.max_containers, candidate.labels), (9, labels));
+    }
+
+    fn labels(texts: &[&str]) -> Labels {
+        let labels = texts.iter().map(|text| text.parse::<Label>().unwrap()).map(|label| (label.key, label.value));
+        labels.collect::<BTreeMap<_, _>>().try_into().unwrap()
+    }
+
+    #[test]
+    fn place_takes_only_backends_with_all_labels_that_the_instance_requires() {
+        let of = |n, with: &[&str]| candidate(n, true, n, 9).labels(labels(with));
+        let candidates = [of(1, &[]), of(2, &["gpu=yes"]), of(3, &["gpu=yes", "room=b12"]), of(4, &["gpu=no"])];
+        let chosen = |requires: &[&str]| super::place(&candidates, &Demand { requires: labels(requires) }, &[], 0);
+        assert_eq!(chosen(&[]).unwrap().backend_id, backend(1));
+        assert_eq!(chosen(&["gpu=yes"]).unwrap().backend_id, backend(2));
+        assert_eq!(chosen(&["room=b12", "gpu=yes"]).unwrap().backend_id, backend(3));
+        let missing = |reasons: NoCandidate| reasons.0.iter().map(|(_, reason)| reason.explain()).collect::<Vec<_>>();
+        let none = chosen(&["gpu=no", "room=b12"]).unwrap_err();
+        assert!(!none.none_connected());
+        assert_eq!(missing(none), {
+            let missing = |label| format!("label {label} missing");
+            ["gpu=no", "gpu=no", "gpu=no", "room=b12"].map(missing)
+        });
     }
 
     #[test]

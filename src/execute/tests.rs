@@ -2,6 +2,7 @@ use dockhost_domain::claim::{AlreadyClaimed, Claim, ReleaseClaim, TakeClaim};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
+use dockhost_domain::labels::Labels;
 use dockhost_domain::placement::Choice;
 use dockhost_domain::session::{RevokeSession, Sessions, StartSession, Started};
 use dockhost_domain::subject::{ClaimHash, ClaimId, ClaimKind};
@@ -207,6 +208,7 @@ fn request_and_retry() -> [RecordedEvent; 2] {
         deadline,
         idempotency: None,
         restart: RestartPolicy::default(),
+        requires: Labels::default(),
     };
     let failure = PlacementFailure { backend_id, reason: FailureReason::Late };
     let again = Placed { instance_id, placement: 2, choice, deadline, failure };

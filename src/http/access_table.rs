@@ -115,6 +115,8 @@ fn expected(operation: &str) -> Option<Row> {
         | "listAllInstances"
         | "approveBackend"
         | "setBackendCapacity"
+        | "setBackendLabels"
+        | "explainPlacement"
         | "cordonBackend"
         | "uncordonBackend"
         | "revokeBackendKey"

@@ -58,6 +58,8 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::backend::get, admin::remove_backend::delete))
         .routes(routes!(admin::approve_backend::post))
         .routes(routes!(admin::set_backend_capacity::put))
+        .routes(routes!(admin::set_backend_labels::put))
+        .routes(routes!(admin::explain_placement::post))
         .routes(routes!(admin::cordon_backend::post))
         .routes(routes!(admin::uncordon_backend::post))
         .routes(routes!(admin::backend_drain::get, admin::drain_backend::post))

@@ -105,6 +105,7 @@ impl RequestHandler for ConfirmHandler {
 mod tests {
     use dockhost_domain::aggregate::{Aggregate, Meta};
     use dockhost_domain::ids::{EventId, InstanceId, UserId};
+    use dockhost_domain::labels::Labels;
     use dockhost_domain::names::InstanceName;
     use dockhost_domain::placement::Choice;
     use dockhost_domain::tenancy::TenancyEvent;
@@ -141,6 +142,7 @@ mod tests {
             deadline,
             idempotency: None,
             restart: RestartPolicy::default(),
+            requires: Labels::default(),
         };
         state.evolve(&TenancyEvent::Requested(requested), &meta);
         assert_eq!(compare(&state, HERE, &running), Comparison::Current);

@@ -11,7 +11,7 @@ use dockhost_domain::backend::{Backend, ConnectionState, Machine};
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{AgentRunId, BackendId, InstanceId};
-use dockhost_domain::placement::{Candidate, Ineligible, RecentRefusals, place};
+use dockhost_domain::placement::{Candidate, Demand, Ineligible, RecentRefusals, place};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{FailureReason, PlacementChange, PlacementFailure, TenancyEvent};
 use dockhost_domain::timestamp::Timestamp;
@@ -148,10 +148,10 @@ impl Fleet {
         self.state().candidates(&self.heartbeats, clock::now())
     }
 
-    /// Waits until a backend has room or, right after the start, until every connected agent that runs has been heard: a
+    /// Waits until a backend can take an instance with this demand or, right after the start, until every connected agent that runs has been heard: a
     /// replica that has heard nobody yet would refuse wrongly. It takes at most one interval of heartbeats.
-    pub async fn wait_for_room(&self) {
-        let has_room = || place(&self.candidates(), &[], 0).is_ok();
+    pub async fn wait_for_room(&self, demand: &Demand) {
+        let has_room = || place(&self.candidates(), demand, &[], 0).is_ok();
         self.wait_until_heard(has_room).await;
     }
 
@@ -201,10 +201,10 @@ impl Fleet {
 
     /// Reserves a place for a new instance on the backend that placement will choose, so that parallel requests on this
     /// replica cannot be promised the same place.
-    pub fn reserve(self: &Arc<Self>, instance: InstanceId, tie_breaker: u64) -> Reservation {
+    pub fn reserve(self: &Arc<Self>, instance: InstanceId, demand: &Demand, tie_breaker: u64) -> Reservation {
         let mut state = self.state();
         let candidates = state.candidates(&self.heartbeats, clock::now());
-        let backend = place(&candidates, &[], tie_breaker).ok().map(|choice| choice.backend_id);
+        let backend = place(&candidates, demand, &[], tie_breaker).ok().map(|choice| choice.backend_id);
         if let Some(backend) = backend {
             state.reserve(backend, instance);
         }

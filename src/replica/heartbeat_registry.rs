@@ -53,7 +53,7 @@ impl LastHeartbeat {
 }
 
 /// What a backend's heartbeats say now.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct MachineNow {
     /// Whether it is heard.
     pub presence: Presence,

@@ -8,6 +8,7 @@ use dockhost::execute::Executor;
 use dockhost_domain::backend::{EnrolBackend, Enrolled};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::labels::Labels;
 use dockhost_domain::names::Username;
 use dockhost_domain::placement::Candidate;
 use dockhost_domain::tenancy::{ChangeInstance, Facts, HandleReport, Policy, ReportPosition, RequestInstance, Tenancy};
@@ -61,6 +62,7 @@ impl Tenant {
             image: None,
             limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
             restart: RestartPolicy::default(),
+            requires: Labels::default(),
             idempotency: None,
             quota: None,
             facts: self.facts(),

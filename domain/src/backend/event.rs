@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::EnrolmentTokenId;
+use crate::labels::Labels;
 use crate::names::Username;
 use crate::personal::Personal;
 use crate::reported::BackendAddress;
@@ -34,6 +35,9 @@ pub enum BackendEvent {
     /// An administrator set its capacity.
     #[serde(rename = "dockhost.backend.capacity-set.v1")]
     CapacitySet(CapacitySet),
+    /// An administrator set its labels.
+    #[serde(rename = "dockhost.backend.labels-set.v1")]
+    LabelsSet(LabelsSet),
     /// An administrator revoked its API key.
     #[serde(rename = "dockhost.backend.key-revoked.v1")]
     KeyRevoked(KeyRevoked),
@@ -81,18 +85,27 @@ impl Enrolled {
     /// Its capacity: what the token says, or else what it asks for.
     #[must_use]
     pub fn capacity(&self) -> u32 {
-        self.token.and_then(|token| token.max_containers).unwrap_or(self.max_containers)
+        self.token.as_ref().and_then(|token| token.max_containers).unwrap_or(self.max_containers)
+    }
+
+    /// Its labels: what the token says.
+    #[must_use]
+    pub fn labels(&self) -> Labels {
+        self.token.as_ref().map(|token| token.labels.clone()).unwrap_or_default()
     }
 }
 
 /// The enrolment token that a backend was registered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UsedToken {
     /// The token's id.
     pub id: EnrolmentTokenId,
     /// The capacity that the token sets.
     pub max_containers: Option<u32>,
+    /// The labels that the token sets.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// Its agent connected.
@@ -157,6 +170,14 @@ pub struct Approved {
 pub struct CapacitySet {
     /// Its capacity, whatever it asked for.
     pub max_containers: u32,
+}
+
+/// An administrator set the backend's labels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelsSet {
+    /// All its labels; others are gone.
+    pub labels: Labels,
 }
 
 /// An administrator revoked the backend's API key.

@@ -10,6 +10,7 @@ mod mark_lost;
 mod remove;
 mod revoke_key;
 mod set_capacity;
+mod set_labels;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{Aggregate, Meta};
 use crate::event::Event;
 use crate::ids::BackendId;
+use crate::labels::Labels;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
@@ -27,13 +29,14 @@ pub use drain::{CancelDrain, Drain, EndDrain, StartDrain};
 pub use enrol::{BackendExists, EnrolBackend};
 pub use event::{
     Approved, BackendEvent, CapacitySet, Connected, Cordoned, DrainCancelled, DrainEnded, DrainStarted, Enrolled,
-    KeyIssued, KeyRevoked, Lost, Removed, Uncordoned, UsedToken,
+    KeyIssued, KeyRevoked, LabelsSet, Lost, Removed, Uncordoned, UsedToken,
 };
 pub use mark_connected::{MarkConnected, NotEnrolled};
 pub use mark_lost::MarkLost;
 pub use remove::{RemoveBackend, RemoveRejected};
 pub use revoke_key::{IssueKey, RevokeKey};
 pub use set_capacity::SetCapacity;
+pub use set_labels::SetLabels;
 
 /// A backend; empty until it is enrolled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +98,9 @@ pub struct Machine {
     /// The drain that was not undone; the backend is cordoned while there is one.
     #[serde(default)]
     pub drain: Option<Drain>,
+    /// What an administrator says about it; instances may require it.
+    #[serde(default)]
+    pub labels: Labels,
 }
 
 impl Machine {
@@ -150,6 +156,7 @@ impl Aggregate for Backend {
         "b41c2d92b3644810898be6ddce52bf34ef451f373af4f7b4af87032f9c7fab8c",
         "1a6dc4236842cc5b6bff9387071348dd7e0954c5c81dc62a351a45ff14e58857",
         "cf3f4f136d048b4c93aba309692cca630b588bf74176fe6e71a45689276b8ef5",
+        "31b7edaa0d0d4ea5628b6cbc1e71c67b0efa5b4fe52ecf74d9233747f4226971",
     ];
 
     fn subject(id: BackendId) -> AggregateId {
@@ -179,6 +186,7 @@ impl Aggregate for Backend {
                     issued_key: None,
                     is_key_revoked: false,
                     drain: None,
+                    labels: details.labels(),
                 });
             }
             (BackendEvent::Connected(info), Some(machine)) => {
@@ -209,6 +217,7 @@ impl Aggregate for Backend {
                 machine.capacity = Some(approved.max_containers);
             }
             (BackendEvent::CapacitySet(set), Some(machine)) => machine.capacity = Some(set.max_containers),
+            (BackendEvent::LabelsSet(set), Some(machine)) => machine.labels = set.labels.clone(),
             (BackendEvent::KeyRevoked(_), Some(machine)) => machine.is_key_revoked = true,
             (BackendEvent::KeyIssued(issued), Some(machine)) => {
                 machine.issued_key = Some(issued.key_version);

@@ -112,6 +112,7 @@ mod tests {
 
     use super::*;
     use crate::ids::UserId;
+    use crate::labels::Labels;
     use crate::testing::{at, given};
 
     fn id(n: u128) -> EnrolmentTokenId {
@@ -128,7 +129,14 @@ mod tests {
 
     fn token(n: u8, expires_at: Timestamp) -> TokenCreated {
         let by = UserId::from_uuid(Uuid::from_u128(1));
-        TokenCreated { token_id: id(n.into()), hash: hash(n), by, expires_at, max_containers: Some(8) }
+        TokenCreated {
+            token_id: id(n.into()),
+            hash: hash(n),
+            by,
+            expires_at,
+            max_containers: Some(8),
+            labels: Labels::default(),
+        }
     }
 
     fn created(n: u8) -> EnrolmentTokensEvent {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{Aggregate, Meta};
 use crate::event::Event;
 use crate::ids::{BackendId, EnrolmentTokenId, UserId};
+use crate::labels::Labels;
 use crate::subject::{AggregateId, AllEnrolmentTokens};
 use crate::timestamp::Timestamp;
 
@@ -73,6 +74,9 @@ pub struct TokenCreated {
     pub expires_at: Timestamp,
     /// The capacity of the machine that is registered with it; what the machine asks for if absent.
     pub max_containers: Option<u32>,
+    /// The labels of that machine.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// A machine was registered with a token.
@@ -114,6 +118,9 @@ pub struct EnrolmentToken {
     pub expires_at: Timestamp,
     /// The capacity of the machine that is registered with it; what the machine asks for if absent.
     pub max_containers: Option<u32>,
+    /// The labels of that machine.
+    #[serde(default)]
+    pub labels: Labels,
     /// Whether it was used or revoked.
     pub end: Option<TokenEnd>,
 }
@@ -167,7 +174,10 @@ impl Aggregate for EnrolmentTokens {
     type Id = AllEnrolmentTokens;
     type Event = EnrolmentTokensEvent;
 
-    const FOLD_DIGESTS: &'static [&'static str] = &["e59abf0cc34da7666b48a8fddadb658af4702958e0e11008f8c4c6d949e34ce3"];
+    const FOLD_DIGESTS: &'static [&'static str] = &[
+        "e59abf0cc34da7666b48a8fddadb658af4702958e0e11008f8c4c6d949e34ce3",
+        "c0aa05880de161727d29cc01912677cc6e9017fd303cfee4dd15e3b95b2b8399",
+    ];
 
     fn subject(id: AllEnrolmentTokens) -> AggregateId {
         AggregateId::EnrolmentTokens(id)
@@ -192,6 +202,7 @@ impl Aggregate for EnrolmentTokens {
                     created_by: created.by,
                     expires_at: created.expires_at,
                     max_containers: created.max_containers,
+                    labels: created.labels.clone(),
                     end: None,
                 };
                 self.tokens.insert(created.token_id, token);

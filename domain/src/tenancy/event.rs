@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 pub use super::failure::{FailureReason, PlacementFailure};
 pub use super::recorded::{RecordedError, RecordedObservation, RecordedPorts};
 use crate::ids::{BackendId, InstanceId};
+use crate::labels::Labels;
 use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::placement::Choice;
@@ -83,6 +84,9 @@ pub struct Requested {
     /// What happens when its container ends though it should run.
     #[serde(default, skip_serializing_if = "RestartPolicy::is_default")]
     pub restart: RestartPolicy,
+    /// The labels that its backend must have.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub requires: Labels,
 }
 
 /// An `Idempotency-Key` and its request.

@@ -13,8 +13,10 @@ use super::event::{
 use super::progress::{OperationKind, Progress};
 use crate::aggregate::Meta;
 use crate::ids::BackendId;
+use crate::labels::Labels;
 use crate::names::InstanceName;
 use crate::personal::Personal;
+use crate::placement::Demand;
 use crate::timestamp::Timestamp;
 use crate::wire::{ContainerEnd, DesiredState, Limits, Phase, RestartPolicy};
 
@@ -57,6 +59,9 @@ pub struct Instance {
     /// Why it was stopped, if its user did not request it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
+    /// The labels that its backend must have.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub requires: Labels,
     /// What happens when its container ends though it should run.
     #[serde(default, skip_serializing_if = "RestartPolicy::is_default")]
     pub restart: RestartPolicy,
@@ -140,7 +145,14 @@ impl Instance {
             restart: requested.restart,
             last_end: None,
             administered: None,
+            requires: requested.requires.clone(),
         }
+    }
+
+    /// What it needs of a backend.
+    #[must_use]
+    pub fn demand(&self) -> Demand {
+        Demand { requires: self.requires.clone() }
     }
 
     /// Applies an event of this instance.

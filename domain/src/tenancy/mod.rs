@@ -212,6 +212,7 @@ impl Aggregate for Tenancy {
         "8f0360c480f8f213b1771114719c5e2ef28cd9c6bf13de982a6e293e14214f2a",
         "ab4009fb89aa29adfa80bdcc0f0e98bb894e6531fea0f32d58e189ee4b3dc9d4",
         "d74849c27bffcd5f3c092b5c1f72b955ffbf4f75940c2ed26cd4d4fab27314f9",
+        "4ac7be06fa92f56d98e655074d59e54d6a3d2d4e262c1125167b655a51528e31",
     ];
 
     fn subject(id: UserId) -> AggregateId {

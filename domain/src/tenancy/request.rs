@@ -7,8 +7,9 @@ use super::event::{Idempotency, Requested, TenancyEvent};
 use super::{Facts, Tenancy};
 use crate::aggregate::{Command, CommandClass};
 use crate::ids::InstanceId;
+use crate::labels::Labels;
 use crate::names::{InstanceName, Username};
-use crate::placement::{NoCandidate, place};
+use crate::placement::{Demand, NoCandidate, place};
 use crate::wire::{Limits, RestartPolicy};
 
 /// Request an instance.
@@ -28,6 +29,8 @@ pub struct RequestInstance {
     pub limits: Limits,
     /// What happens when its container ends though it should run.
     pub restart: RestartPolicy,
+    /// The labels that its backend must have.
+    pub requires: Labels,
     /// The `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
     /// The configured maximum of the user's instances that are not deleted; `None` for no limit. What an administrator set
@@ -66,6 +69,12 @@ pub enum RequestRejected {
 }
 
 impl RequestInstance {
+    /// What the instance needs of a backend.
+    #[must_use]
+    pub fn demand(&self) -> Demand {
+        Demand { requires: self.requires.clone() }
+    }
+
     /// The instance's name if the request is admissible, apart from the placement; `None` if it repeats an earlier one.
     /// A caller that takes room for the instance asks this first.
     ///
@@ -116,8 +125,8 @@ impl Command for RequestInstance {
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, RequestRejected> {
         let Some(name) = self.admit(state)? else { return Ok(None) };
-        let choice =
-            place(&self.facts.candidates, &[], self.facts.tie_breaker).map_err(RequestRejected::NoCandidate)?;
+        let choice = place(&self.facts.candidates, &self.demand(), &[], self.facts.tie_breaker)
+            .map_err(RequestRejected::NoCandidate)?;
         Ok(Some(TenancyEvent::Requested(Requested {
             instance_id: self.instance_id,
             name: name.into(),
@@ -128,6 +137,7 @@ impl Command for RequestInstance {
             deadline: self.facts.now.after(self.facts.policy.create_within),
             idempotency: self.idempotency.clone(),
             restart: self.restart,
+            requires: self.requires.clone(),
         })))
     }
 }

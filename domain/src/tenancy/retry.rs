@@ -22,7 +22,7 @@ pub(super) fn place_again_or_fail(
     let tried: Vec<BackendId> = failures().map(|failure| failure.backend_id).collect();
     let late = failures().filter(|failure| failure.reason == FailureReason::Late).count();
     let may_retry = tried.len() < facts.policy.max_attempts && late < facts.policy.max_late_backends;
-    match place(&facts.candidates, &tried, facts.tie_breaker) {
+    match place(&facts.candidates, &instance.demand(), &tried, facts.tie_breaker) {
         Ok(choice) if may_retry => TenancyEvent::Placed(Placed {
             instance_id,
             placement: instance.placement + 1,

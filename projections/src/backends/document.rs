@@ -2,6 +2,7 @@
 
 use dockhost_domain::backend::{ConnectionState, Drain};
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::labels::Labels;
 use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ pub struct Backends;
 
 impl StoredModel for Backends {
     const NAME: &'static str = "backends";
-    const FOLD_VERSION: u32 = 3;
+    const FOLD_VERSION: u32 = 4;
     const INDEXES: &'static [&'static [&'static str]] = &[];
 
     type Document = BackendDocument;
@@ -47,6 +48,9 @@ pub struct BackendDocument {
     /// The drain that was not undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: Labels,
     /// Since when its API key is revoked; `None` unless it is.
     #[serde(default)]
     pub key_revoked_at: Option<Timestamp>,

@@ -35,6 +35,7 @@ impl ReadModel for Backends {
                 awaits_approval: enrolled.awaits_approval,
                 cordoned_at: None,
                 drain: None,
+                labels: enrolled.labels(),
                 key_revoked_at: None,
                 removed_at: None,
                 status: ConnectionState::Enrolled,
@@ -88,6 +89,9 @@ impl ReadModel for Backends {
                 max_containers: approved.max_containers,
                 ..backend
             }),
+            BackendEvent::LabelsSet(set) => {
+                document.map(|backend| BackendDocument { labels: set.labels.clone(), ..backend })
+            }
             BackendEvent::KeyRevoked(_) => {
                 document.map(|backend| BackendDocument { key_revoked_at: Some(time), ..backend })
             }
@@ -106,9 +110,10 @@ mod tests {
     use crate::model::Folded;
     use crate::testing::events::{at, awaiting_approval, backend, connected, enrolled, lost, uuid};
     use dockhost_domain::backend::{
-        Approved, CapacitySet, Cordoned, DrainCancelled, DrainEnded, DrainStarted, KeyIssued, KeyRevoked, Removed,
-        Uncordoned,
+        Approved, CapacitySet, Cordoned, DrainCancelled, DrainEnded, DrainStarted, KeyIssued, KeyRevoked, LabelsSet,
+        Removed, Uncordoned,
     };
+    use dockhost_domain::labels::Labels;
     use serde_json::json;
 
     fn after(events: &[(u64, BackendEvent)]) -> BackendDocument {
@@ -123,7 +128,7 @@ mod tests {
     fn backends_fold_enrolled_backend_has_no_verifier() {
         let expected = json!({
             "_id": uuid(1).to_string(), "username": "lab", "labName": "lab 1", "operatingSystem": null,
-            "maxContainers": 8, "requestedMaxContainers": 8, "awaitsApproval": false, "cordonedAt": null, "keyRevokedAt": null, "removedAt": null, "status": "enrolled", "address": null, "runtime": null, "agentVersion": null,
+            "maxContainers": 8, "requestedMaxContainers": 8, "awaitsApproval": false, "cordonedAt": null, "labels": {}, "keyRevokedAt": null, "removedAt": null, "status": "enrolled", "address": null, "runtime": null, "agentVersion": null,
             "enrolledAt": "1970-01-01T00:00:02.000Z", "connectedAt": null, "lostAt": null, "seq": 2,
         });
         assert_eq!(serde_json::to_value(after(&[(2, enrolled("lab"))])).unwrap(), expected);
@@ -157,8 +162,10 @@ mod tests {
         assert_eq!(after(&events).key_revoked_at, Some(at(9)));
         events.push((10, BackendEvent::KeyIssued(KeyIssued { key_version: 2 })));
         events.push((11, BackendEvent::Removed(Removed { forced: false })));
+        let labels: Labels = serde_json::from_value(json!({ "gpu": "yes" })).unwrap();
+        events.push((12, BackendEvent::LabelsSet(LabelsSet { labels: labels.clone() })));
         let machine = after(&events);
-        assert_eq!((machine.key_revoked_at, machine.removed_at), (None, Some(at(11))));
+        assert_eq!((machine.key_revoked_at, machine.removed_at, machine.labels), (None, Some(at(11)), labels));
     }
 
     #[test]

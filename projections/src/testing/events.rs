@@ -6,6 +6,7 @@ use dockhost_domain::backend::{BackendEvent, Connected, Enrolled, Lost};
 use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, PrincipalId, SessionId, UserId};
+use dockhost_domain::labels::Labels;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::Choice;
 use dockhost_domain::session::{Closed, Revoked, SessionEvent, Started};
@@ -130,6 +131,7 @@ pub(crate) fn requested(id: u64, name: &str, backend: u64) -> TenancyEvent {
         deadline: at(1_000_000),
         idempotency: None,
         restart: RestartPolicy::default(),
+        requires: Labels::default(),
     })
 }
 

@@ -9,9 +9,11 @@ mod create;
 mod enrolment_tokens;
 mod instances;
 mod invitations;
+mod labels;
 mod login;
 mod logout;
 mod output;
+mod placement;
 mod session;
 mod users;
 
@@ -55,6 +57,9 @@ enum Command {
     /// Instances.
     #[command(subcommand)]
     Instances(instances::Instances),
+    /// Where instances are placed.
+    #[command(subcommand)]
+    Placement(placement::Placement),
 }
 
 impl Admin {
@@ -75,6 +80,7 @@ impl Admin {
             Command::EnrolmentTokens(tokens) => block_on(|_| success(tokens.run())),
             Command::Invitations(invitations) => block_on(|_| success(invitations.run())),
             Command::Instances(instances) => block_on(|stop| async move { success(instances.run(&stop)).await }),
+            Command::Placement(placement) => block_on(|_| success(placement.run())),
         };
         done.or_else(|error| match error.downcast_ref::<Failure>() {
             Some(failure) => {

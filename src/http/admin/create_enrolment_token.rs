@@ -7,6 +7,7 @@ use axum::extract::State;
 use dockhost_domain::enrolment::{CreateToken, TokenCreated};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::EnrolmentTokenId;
+use dockhost_domain::labels::Labels;
 use dockhost_domain::subject::AllEnrolmentTokens;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::http::extract::{Body, CurrentAdmin};
 use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::views::LabelMap;
 
 const DEFAULT_VALID_FOR: u32 = 24 * 60 * 60;
 
@@ -37,6 +39,10 @@ pub struct EnrolmentTokenRequest {
     #[garde(range(min = 1, max = 3000))]
     #[schema(minimum = 1, maximum = 3000)]
     max_containers: Option<u32>,
+    /// The labels of the backend that is registered with it.
+    #[garde(skip)]
+    #[schema(value_type = Option<LabelMap>)]
+    labels: Option<Labels>,
 }
 
 /// A token and what is known of it.
@@ -71,7 +77,7 @@ error_responses!(CreateEnrolmentTokenErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[
 pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
-    Body(EnrolmentTokenRequest { valid_for_seconds, max_containers }): Body<EnrolmentTokenRequest>,
+    Body(EnrolmentTokenRequest { valid_for_seconds, max_containers, labels }): Body<EnrolmentTokenRequest>,
 ) -> Result<Reply<CreatedEnrolmentToken>, ApiError> {
     let (secret, now) = (one_time_token::generate(ENROLMENT), clock::now());
     let token_id = EnrolmentTokenId::from_uuid(clock::fresh_uuid());
@@ -82,6 +88,7 @@ pub async fn post(
         by: admin,
         expires_at: now.after(valid_for),
         max_containers,
+        labels: labels.unwrap_or_default(),
     };
     let done = app
         .executor
@@ -109,11 +116,13 @@ mod tests {
     async fn create_enrolment_token_shows_it_once_and_stores_its_hash() {
         let app = TestApp::new().await;
         let boss = app.admin("boss").await;
-        let answer = app.post(PATH, json!({ "maxContainers": 4 })).token(&boss.token).send().await;
+        let answer =
+            app.post(PATH, json!({ "maxContainers": 4, "labels": { "gpu": "yes" } })).token(&boss.token).send().await;
         assert_eq!(answer.status, 201, "{answer:?}");
         let secret = answer.data()["enrolmentToken"].as_str().unwrap().to_owned();
         let token = &answer.data()["token"];
         assert_eq!((&token["status"], &token["maxContainers"]), (&json!("valid"), &json!(4)));
+        assert_eq!(token["labels"], json!({ "gpu": "yes" }));
         assert_eq!(token["createdBy"], json!(boss.id));
         let listed = app.get(PATH).token(&boss.token).send().await;
         assert_eq!(&listed.data()["items"], &json!([token]));

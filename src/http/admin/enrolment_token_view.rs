@@ -2,9 +2,12 @@
 
 use dockhost_domain::enrolment::{self, TokenEnd};
 use dockhost_domain::ids::{BackendId, EnrolmentTokenId, UserId};
+use dockhost_domain::labels::Labels;
 use dockhost_domain::timestamp::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::http::views::LabelMap;
 
 /// A token that registers one backend. The token itself is shown only when it is created.
 #[derive(Serialize, ToSchema)]
@@ -23,6 +26,9 @@ pub struct EnrolmentToken {
     /// The capacity of the backend; null if it gets what it asks for.
     #[schema(required)]
     max_containers: Option<u32>,
+    /// The labels of the backend.
+    #[schema(value_type = LabelMap)]
+    labels: Labels,
     /// The backend that was registered with it.
     #[schema(value_type = Option<Uuid>, required)]
     backend_id: Option<BackendId>,
@@ -57,6 +63,7 @@ impl EnrolmentToken {
             created_by: token.created_by,
             expires_at: token.expires_at,
             max_containers: token.max_containers,
+            labels: token.labels.clone(),
             backend_id,
             ended_at,
         }

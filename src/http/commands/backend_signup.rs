@@ -137,7 +137,7 @@ pub async fn post(
         max_containers: request.max_containers.unwrap_or(DEFAULT_MAX_CONTAINERS),
         key_version: 1,
         awaits_approval: token.is_none() && app.settings.enrolment == Enrolment::Approval,
-        token: token.as_ref().map(|(_, used)| *used),
+        token: token.as_ref().map(|(_, used)| used.clone()),
     };
     let token = token.map(|(hash, _)| hash);
     let session = NewSession::new(backend_id.into(), &app.backend_tokens)?;
@@ -177,7 +177,7 @@ async fn find_token(app: &App, given: Option<&str>) -> Result<Option<(TokenHash,
     let hash = one_time_token::hash(given);
     let tokens = app.executor.confirmed::<EnrolmentTokens>(AllEnrolmentTokens).await?;
     let (id, token) = tokens.state.find_valid(&hash, clock::now()).ok_or_else(token_invalid)?;
-    Ok(Some((hash, UsedToken { id, max_containers: token.max_containers })))
+    Ok(Some((hash, UsedToken { id, max_containers: token.max_containers, labels: token.labels.clone() })))
 }
 
 /// The claim, the backend and its first session, and the use of its token.
@@ -223,7 +223,7 @@ mod tests {
         let (backend, key) = (&answer.data()["backend"], answer.data()["DOCKHOST_API_KEY"].as_str().unwrap());
         let expected = json!({
             "id": backend["id"], "username": "lab-1", "status": "enrolled", "labName": "Room 1.07",
-            "operatingSystem": null, "maxContainers": 3, "requestedMaxContainers": 3, "cordoned": false, "drain": null, "keyRevoked": false, "address": null, "runtime": null, "agentVersion": null,
+            "operatingSystem": null, "maxContainers": 3, "requestedMaxContainers": 3, "labels": {}, "cordoned": false, "drain": null, "keyRevoked": false, "address": null, "runtime": null, "agentVersion": null,
             "createdAt": backend["createdAt"],
         });
         assert_eq!(backend, &expected);
@@ -247,7 +247,10 @@ mod tests {
         for mode in [Enrolment::Approval, Enrolment::Token, Enrolment::Open] {
             let app = TestApp::with(|settings| settings.enrolment = mode).await;
             let boss = app.admin("boss").await;
-            for (name, body, capacity) in [("lab-1", json!({ "maxContainers": 4 }), 4), ("lab-2", json!({}), 30)] {
+            for (name, body, capacity) in
+                [("lab-1", json!({ "maxContainers": 4, "labels": { "gpu": "yes" } }), 4), ("lab-2", json!({}), 30)]
+            {
+                let labels = body.get("labels").cloned().unwrap_or(json!({}));
                 let token = token(&app, &boss, body).await;
                 let answer = app.post(PATH, with_token(name, &token)).send().await;
                 let backend = &answer.data()["backend"];
@@ -256,6 +259,7 @@ mod tests {
                     (&backend["maxContainers"], &backend["requestedMaxContainers"]),
                     (&json!(capacity), &json!(30))
                 );
+                assert_eq!(backend["labels"], labels);
                 let second = app.post(PATH, with_token("lab-3", &token)).send().await;
                 assert_eq!(second.error(), (403, "enrolment_refused"), "a token registers one backend");
             }

@@ -2,7 +2,7 @@
 //!
 //! The backend is chosen here, among those that this replica knows; the event records the choice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::State;
@@ -10,8 +10,9 @@ use dockhost_domain::account::{Account, Profile};
 use dockhost_domain::aggregate::Command as _;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::{InstanceId, UserId};
+use dockhost_domain::labels::Labels;
 use dockhost_domain::names::InstanceName;
-use dockhost_domain::placement::{Ineligible, NoCandidate};
+use dockhost_domain::placement::{Demand, Ineligible, NoCandidate};
 use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejected, Tenancy, TenancyEvent};
 use dockhost_domain::wire::RestartPolicy;
 use serde::Deserialize;
@@ -29,7 +30,7 @@ use crate::http::response::details::{BackendsDetails, QuotaDetails};
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
-use crate::http::views::{Instance, Restart};
+use crate::http::views::{Instance, LabelMap, Restart};
 use crate::replica::follower::{Fleet, Reservation, tie_breaker};
 use crate::sealing::Keyring;
 
@@ -55,6 +56,10 @@ pub struct CreateInstanceRequest {
     #[serde(default)]
     #[schema(inline)]
     restart: Restart,
+    /// The labels that its backend must have, such as `{"gpu": "yes"}`. An administrator gives backends their labels.
+    #[garde(skip)]
+    #[schema(value_type = Option<LabelMap>)]
+    requires: Option<Labels>,
 }
 
 error_responses!(
@@ -79,6 +84,10 @@ fn idempotency(
     if !restart.is_default() {
         body["restart"] = json!(restart);
     }
+    // Earlier releases hashed the members above only.
+    if let Some(requires) = request.requires.as_ref().filter(|requires| !requires.is_empty()) {
+        body["requires"] = json!(requires);
+    }
     let hash = |what: &str, text: &str| keyring.keyed_hash([what, &user.to_string(), text]);
     key.0.as_ref().map(|key| Idempotency { key: hash("key", key), request: hash("request", &body.to_string()) })
 }
@@ -101,35 +110,30 @@ fn login_key(request: &CreateInstanceRequest, profile: &Profile) -> Result<Strin
 
 /// Only counts: which machines there are, and how they are, is nobody's business but the operator's.
 fn no_candidate(no_candidate: &NoCandidate) -> ApiError {
-    let reason = |ineligible: &Ineligible| match ineligible {
-        Ineligible::Pending => "pending",
-        Ineligible::KeyRevoked => "key_revoked",
-        Ineligible::Cordoned => "cordoned",
-        Ineligible::NotConnected => "not_connected",
-        Ineligible::Silent => "silent",
-        Ineligible::EngineDown => "engine_down",
-        Ineligible::ImageMissing => "image_missing",
-        Ineligible::ImageFetching => "image_fetching",
-        Ineligible::Full => "full",
-        Ineligible::AlreadyTried => "already_tried",
-    };
-    let mut reasons = BTreeMap::new();
+    let (mut reasons, mut missing) = (BTreeMap::new(), BTreeSet::new());
     for (_, ineligible) in &no_candidate.0 {
-        *reasons.entry(reason(ineligible)).or_default() += 1;
+        *reasons.entry(ineligible.code()).or_default() += 1;
+        if let Ineligible::LabelMissing(label) = ineligible {
+            missing.insert(label.to_string());
+        }
     }
     let (code, message) = if no_candidate.none_connected() {
-        (Code::NoBackend, "no backend is connected")
+        (Code::NoBackend, "no backend is connected".to_owned())
     } else if reasons.contains_key("full") {
-        (Code::NoCapacity, "no backend has room for another instance")
+        (Code::NoCapacity, "no backend has room for another instance".to_owned())
     } else if reasons.contains_key("image_fetching") {
-        (Code::NoCapacity, "the image of new instances is still being fetched; try again in a minute")
+        (Code::NoCapacity, "the image of new instances is still being fetched; try again in a minute".to_owned())
+    } else if !missing.is_empty() {
+        let missing: Vec<String> = missing.iter().map(|label| format!("label {label} missing")).collect();
+        (Code::NoCapacity, format!("no backend has what the instance requires: {}", missing.join(", ")))
     } else {
-        (Code::NoCapacity, "no backend can take an instance now")
+        (Code::NoCapacity, "no backend can take an instance now".to_owned())
     };
     ApiError::new(code, message).with(Details::Backends(BackendsDetails { backends: no_candidate.0.len(), reasons }))
 }
 
-fn rejected(rejection: RequestRejected) -> ApiError {
+/// The answer to a rejected request.
+pub fn rejected(rejection: RequestRejected) -> ApiError {
     match rejection {
         RequestRejected::Closed => ApiError::not_found("account"),
         RequestRejected::Suspended => account_disabled(None),
@@ -158,7 +162,7 @@ fn decide_with_reservation(
         if command.admit(state)?.is_none() {
             return Ok(None);
         }
-        let reserved = fleet.reserve(command.instance_id, command.facts.tie_breaker);
+        let reserved = fleet.reserve(command.instance_id, &command.demand(), command.facts.tie_breaker);
         command.facts.candidates.clone_from(&reserved.candidates);
         *lock(&reservation) = Some(reserved);
         command.decide(state)
@@ -203,7 +207,8 @@ pub async fn post(
     let username = profile.details.username.plain().ok_or_else(|| ApiError::not_found("account"))?;
     let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
     let tie_breaker = tie_breaker(instance_id);
-    app.follower.fleet().wait_for_room().await;
+    let requires = request.requires.unwrap_or_default();
+    app.follower.fleet().wait_for_room(&Demand { requires: requires.clone() }).await;
     let facts = Facts { now: clock::now(), policy: app.settings.policy, candidates: Vec::new(), tie_breaker };
     let command = RequestInstance {
         instance_id,
@@ -213,6 +218,7 @@ pub async fn post(
         image: app.settings.image.clone(),
         limits: app.settings.limits,
         restart: request.restart.into(),
+        requires,
         idempotency: idempotency.clone(),
         quota: app.settings.quota,
         facts,
@@ -244,6 +250,7 @@ pub async fn post(
 #[cfg(test)]
 mod tests {
     use axum::http::Method;
+    use dockhost_domain::backend::SetLabels;
     use dockhost_domain::ids::UserId;
     use dockhost_domain::reported::ShortText;
     use dockhost_domain::tenancy::Tenancy;
@@ -409,6 +416,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn create_that_requires_a_label_goes_where_it_is_or_is_refused_with_its_name() {
+        let app = TestApp::new().await;
+        let (plain, other) = (app.connected_backend("lab-1", 5).await, app.connected_backend("lab-2", 5).await);
+        let user = app.user("ada").await;
+        let body = json!({ "requires": { "gpu": "yes" } });
+        let refused = create(&app, &user, body.clone()).await;
+        let expected = json!({ "backends": 2, "reasons": { "label_missing": 2 } });
+        assert_eq!((refused.error(), refused.details()), ((503, "no_capacity"), &expected));
+        let message = "no backend has what the instance requires: label gpu=yes missing";
+        assert_eq!(refused.body["message"], message);
+        let labels = |value| SetLabels { labels: serde_json::from_value(value).unwrap() };
+        app.execute(plain.id, labels(json!({ "gpu": "no" }))).await;
+        app.execute(other.id, labels(json!({ "gpu": "yes", "room": "b12" }))).await;
+        for _ in 0..3 {
+            let answer = create(&app, &user, body.clone()).await;
+            assert_eq!((answer.status, &answer.data()["backendId"]), (202, &json!(other.id.to_string())), "{answer:?}");
+            assert_eq!(answer.data()["requires"], body["requires"]);
+        }
+        for requires in [json!(["gpu=yes"]), json!({ "GPU": "yes" }), json!({ "gpu": "" }), json!("gpu")] {
+            let refused = create(&app, &user, json!({ "requires": requires })).await;
+            assert_eq!(
+                (refused.error(), &refused.details()[0]["field"]),
+                ((422, "validation_failed"), &json!("requires"))
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn create_on_a_machine_that_can_take_nothing_is_refused_at_once() {
         let app = TestApp::new().await;
         let backend = app.connected_backend("lab-1", 5).await;
@@ -444,6 +479,8 @@ mod tests {
         assert_eq!(first.data()["instanceId"], second.data()["instanceId"]);
         assert_eq!(first.header("location"), second.header("location"));
         assert_eq!(send(json!({ "name": "other" })).await.error(), (422, "idempotency_key_reused"));
+        let requires = json!({ "name": "web", "requires": { "gpu": "yes" } });
+        assert_eq!(send(requires).await.error(), (422, "idempotency_key_reused"));
     }
 
     #[tokio::test]

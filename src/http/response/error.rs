@@ -107,6 +107,11 @@ impl ApiError {
         self.code
     }
 
+    /// What the caller can do, for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The details.
     pub const fn details(&self) -> &Details {
         &self.details

@@ -7,6 +7,7 @@ use dockhost_domain::backend::{Backend, ChangeCordon, Connected, EnrolBackend, E
 use dockhost_domain::enrolment::{CreateToken, TokenCreated, TokenHash};
 use dockhost_domain::ids::{BackendId, EnrolmentTokenId, InvitationId, UserId};
 use dockhost_domain::invitation::{CreateInvitation, InvitationCreated};
+use dockhost_domain::labels::Labels;
 use dockhost_domain::subject::{AllEnrolmentTokens, AllInvitations};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Heartbeat, MachineStatus};
@@ -52,7 +53,7 @@ impl TestApp {
         let (token_id, now) = (EnrolmentTokenId::from_uuid(clock::fresh_uuid()), clock::now());
         let hash = TokenHash::from_digest([0; 32]);
         let expires_at = now.after(Duration::from_secs(3600));
-        let token = TokenCreated { token_id, hash, by, expires_at, max_containers: None };
+        let token = TokenCreated { token_id, hash, by, expires_at, max_containers: None, labels: Labels::default() };
         self.app.executor.execute(AllEnrolmentTokens, origin(), CreateToken { token, now }).await.unwrap();
         token_id
     }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use dockhost_domain::backend::{Admission, Connected, ConnectionState, Drain, Machine};
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::labels::Labels;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::reported::{BackendAddress, ShortText};
 use dockhost_domain::timestamp::Timestamp;
@@ -11,6 +12,7 @@ use dockhost_projections::backends::BackendDocument;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::LabelMap;
 use crate::replica::fleet_health::Problem;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 
@@ -32,6 +34,9 @@ pub struct Backend {
     max_containers: u32,
     /// The most containers that it asked for when it was registered.
     requested_max_containers: u32,
+    /// What an administrator says about it; instances may require it.
+    #[schema(value_type = LabelMap)]
+    labels: Labels,
     /// Whether an administrator keeps new instances away from it. Those that are on it can be stopped, resumed and deleted.
     cordoned: bool,
     /// The drain that was not undone; `GET …/drain` shows how far it is.
@@ -123,6 +128,7 @@ impl Backend {
             operating_system: plain(details.operating_system.as_ref()),
             max_containers: machine.max_containers().min(heartbeats.now(id).max_containers.unwrap_or(u32::MAX)),
             requested_max_containers: details.max_containers,
+            labels: machine.labels.clone(),
             cordoned: machine.is_cordoned,
             drain: machine.drain.map(BackendDrain::from),
             key_revoked: machine.is_key_revoked,
@@ -147,6 +153,7 @@ impl Backend {
             operating_system: document.operating_system,
             max_containers: document.max_containers.min(said.max_containers.unwrap_or(u32::MAX)),
             requested_max_containers: document.requested_max_containers,
+            labels: document.labels,
             cordoned: document.cordoned_at.is_some(),
             drain: document.drain.map(BackendDrain::from),
             key_revoked: document.key_revoked_at.is_some(),

@@ -2,6 +2,7 @@
 
 use dockhost_domain::backend::Machine;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::labels::Labels;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::tenancy::event::{PlacementFailure, RecordedObservation, StopReason};
 use dockhost_domain::tenancy::{self, AdministratorNote, Progress, Status};
@@ -10,7 +11,7 @@ use dockhost_domain::wire::DesiredState;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{BackendStatus, ContainerEnd, Restart};
+use super::{BackendStatus, ContainerEnd, LabelMap, Restart};
 use crate::http::app::App;
 use crate::http::consistency::Stale;
 use crate::http::response::details::BackendReason;
@@ -36,6 +37,9 @@ pub struct Instance {
     status: InstanceStatus,
     /// Increases with each change of the desired state.
     generation: u32,
+    /// The labels that its backend must have.
+    #[schema(value_type = LabelMap)]
+    requires: Labels,
     /// The backend's port that leads to port 22 of the container.
     #[schema(required)]
     ssh_port: Option<u16>,
@@ -192,6 +196,7 @@ impl Instance {
             container_id: observed.and_then(RecordedObservation::valid_container_id).map(String::from),
             status,
             generation: instance.generation,
+            requires: instance.requires.clone(),
             ssh_port: ports.map(|ports| ports.ssh),
             http_port: ports.map(|ports| ports.http),
             https_port: ports.map(|ports| ports.https),
@@ -285,6 +290,7 @@ mod tests {
             issued_key: None,
             is_key_revoked: false,
             drain: None,
+            labels: Labels::default(),
         }
     }
 

@@ -4,7 +4,8 @@ use dockhost_domain::aggregate::Meta;
 use dockhost_domain::backend::{Approved, BackendEvent, CapacitySet, Connected, Cordoned, Enrolled, Lost, Uncordoned};
 use dockhost_domain::envelope::{Actor, Envelope, Origin};
 use dockhost_domain::ids::{EventId, UserId};
-use dockhost_domain::placement::Choice;
+use dockhost_domain::labels::Labels;
+use dockhost_domain::placement::{Choice, Demand};
 use dockhost_domain::tenancy::event::{
     Deleted, DeletionOutcome, Failed, FailureReason, Placed, PlacementFailure, Released, Requested, TenancyEvent,
 };
@@ -112,6 +113,7 @@ fn requested(n: u128, on: u128) -> TenancyEvent {
         deadline: Timestamp::from_millis(1),
         idempotency: None,
         restart: RestartPolicy::default(),
+        requires: Labels::default(),
     })
 }
 
@@ -171,8 +173,8 @@ fn fleet_lost_backend_is_not_connected_and_keeps_its_placements() {
     fleet.apply(requested(1, 1));
     let lost = BackendEvent::Lost(Lost { silent_for_seconds: 15 });
     fleet.observe(&recorded(AggregateId::Backend(backend(1)), lost));
-    let candidate = fleet.candidates()[0];
-    assert_eq!((candidate.unavailable, candidate.used), (Some(Ineligible::NotConnected), 1));
+    let candidate = &fleet.candidates()[0];
+    assert_eq!((&candidate.unavailable, candidate.used), (&Some(Ineligible::NotConnected), 1));
     let health = fleet.health();
     assert_eq!((health.registered, health.connected, health.mass_failure), (1, 0, false));
 }
@@ -182,11 +184,11 @@ fn fleet_cordoned_backend_gets_nothing_new_and_keeps_its_placements() {
     let fleet = fleet(2);
     fleet.apply(requested(1, 1));
     fleet.apply_to(1, BackendEvent::Cordoned(Cordoned {}));
-    let unavailable = || fleet.candidates().iter().map(|candidate| candidate.unavailable).collect::<Vec<_>>();
+    let unavailable = || fleet.candidates().iter().map(|candidate| candidate.unavailable.clone()).collect::<Vec<_>>();
     assert_eq!(unavailable(), [Some(Ineligible::Cordoned), None]);
     for n in 2..=4 {
-        let reservation = fleet.reserve(instance(n), 0);
-        let placed = place(&reservation.candidates, &[], 0).map(|choice| choice.backend_id);
+        let reservation = fleet.reserve(instance(n), &Demand::default(), 0);
+        let placed = place(&reservation.candidates, &Demand::default(), &[], 0).map(|choice| choice.backend_id);
         assert_eq!(placed.ok(), (n < 4).then_some(backend(2)));
         reservation.commit();
     }
@@ -208,8 +210,8 @@ fn fleet_backend_that_awaits_approval_gets_nothing_and_is_not_counted() {
     let health = fleet.health();
     assert_eq!((health.registered, health.connected, health.pending), (1, 1, 1));
     fleet.apply_to(2, BackendEvent::Approved(Approved { max_containers: 1 }));
-    let approved = fleet.candidates()[1];
-    assert_eq!((approved.unavailable, approved.max_containers), (None, 1));
+    let approved = &fleet.candidates()[1];
+    assert_eq!((&approved.unavailable, approved.max_containers), (&None, 1));
     let health = fleet.health();
     assert_eq!((health.registered, health.connected, health.pending), (2, 2, 0));
 }
@@ -228,16 +230,17 @@ async fn wait_for_room_after_the_start_does_not_wait_for_cordoned_or_pending_bac
     assert!(fleet.is_any_unknown());
     fleet.apply_to(1, BackendEvent::Cordoned(Cordoned {}));
     assert!(!fleet.is_any_unknown());
-    fleet.wait_for_room().await;
+    fleet.wait_for_room(&Demand::default()).await;
 }
 
 #[test]
 fn reservation_parallel_requests_never_share_a_place() {
     let fleet = fleet(1);
-    let first = fleet.reserve(instance(1), 0);
-    let second = fleet.reserve(instance(2), 0);
-    let third = fleet.reserve(instance(3), 0);
-    let offered = [&first, &second, &third].map(|reservation| place(&reservation.candidates, &[], 0).is_ok());
+    let first = fleet.reserve(instance(1), &Demand::default(), 0);
+    let second = fleet.reserve(instance(2), &Demand::default(), 0);
+    let third = fleet.reserve(instance(3), &Demand::default(), 0);
+    let offered =
+        [&first, &second, &third].map(|reservation| place(&reservation.candidates, &Demand::default(), &[], 0).is_ok());
     assert_eq!(offered, [true, true, false]);
     drop(second);
     assert_eq!(fleet.used(), [1], "a dropped reservation is freed");
@@ -253,12 +256,12 @@ fn reservation_parallel_requests_never_share_a_place() {
 #[test]
 fn reservation_dropped_after_its_event_keeps_the_placement() {
     let fleet = fleet(1);
-    let reservation = fleet.reserve(instance(1), 0);
+    let reservation = fleet.reserve(instance(1), &Demand::default(), 0);
     fleet.apply(requested(1, 1));
     drop(reservation);
     assert_eq!(fleet.used(), [1]);
 
-    let reservation = fleet.reserve(instance(2), 0);
+    let reservation = fleet.reserve(instance(2), &Demand::default(), 0);
     fleet.apply(requested(2, 1));
     fleet.apply(deleted(2, DeletionOutcome::Confirmed { backend_id: backend(1) }));
     reservation.commit();
@@ -272,8 +275,9 @@ fn reservation_concurrent_threads_stay_within_capacity() {
         .map(|n| {
             let fleet = Arc::clone(&fleet);
             std::thread::spawn(move || {
-                let reservation = fleet.reserve(instance(n), u64::try_from(n).unwrap());
-                let offered = place(&reservation.candidates, &[], u64::try_from(n).unwrap()).is_ok();
+                let reservation = fleet.reserve(instance(n), &Demand::default(), u64::try_from(n).unwrap());
+                let offered =
+                    place(&reservation.candidates, &Demand::default(), &[], u64::try_from(n).unwrap()).is_ok();
                 reservation.commit();
                 offered
             })
@@ -297,7 +301,7 @@ fn fleet_backend_that_is_not_heard_is_no_candidate() {
         }
     }
     beat(&unheard, 2, 2, MachineStatus::default());
-    let unavailable: Vec<_> = unheard.candidates().iter().map(|candidate| candidate.unavailable).collect();
+    let unavailable: Vec<_> = unheard.candidates().iter().map(|candidate| candidate.unavailable.clone()).collect();
     assert_eq!(unavailable, [Some(Ineligible::Silent), None]);
     let down = EngineState::Down { reason: dockhost_domain::reported::ShortText::default() };
     beat(&unheard, 2, 2, MachineStatus { engine: Some(down), ..MachineStatus::default() });
@@ -347,13 +351,13 @@ async fn wait_for_room_after_the_start_ends_with_the_first_heartbeat() {
     let template = self::fleet(1).machine(backend(1)).unwrap();
     let connected = template.agent_info.clone().unwrap();
     // Nobody is connected, so there is nobody to wait for.
-    fleet.wait_for_room().await;
+    fleet.wait_for_room(&Demand::default()).await;
     for event in [BackendEvent::Enrolled(template.details), BackendEvent::Connected(connected)] {
         fleet.observe(&recorded(AggregateId::Backend(backend(1)), event));
     }
     let waiting = tokio::spawn({
         let fleet = Arc::clone(&fleet);
-        async move { fleet.wait_for_room().await }
+        async move { fleet.wait_for_room(&Demand::default()).await }
     });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());

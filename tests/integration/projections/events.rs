@@ -11,6 +11,7 @@ use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, SessionId, UserId};
 use dockhost_domain::incarnation::Incarnation;
+use dockhost_domain::labels::Labels;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::Choice;
 use dockhost_domain::session::{Ended, SessionEvent, Started};
@@ -128,6 +129,7 @@ pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> Lo
         deadline: at(1_000_000),
         idempotency: None,
         restart: RestartPolicy::default(),
+        requires: Labels::default(),
     };
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Requested(requested))
 }

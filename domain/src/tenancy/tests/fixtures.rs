@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::ids::{BackendId, InstanceId};
+use crate::labels::Labels;
 use crate::placement::{Candidate, Choice};
 use crate::reported::HostKeys;
 use crate::tenancy::event::*;
@@ -37,7 +38,7 @@ pub fn candidates(backends: &[BackendId]) -> Vec<Candidate> {
 }
 
 /// A connected and empty backend with a capacity of 4.
-pub const fn candidate(backend_id: BackendId) -> Candidate {
+pub fn candidate(backend_id: BackendId) -> Candidate {
     Candidate::new(backend_id, 4)
 }
 
@@ -65,6 +66,7 @@ pub fn request(instance_id: InstanceId) -> RequestInstance {
         ssh_public_key: SSH_KEY.to_owned(),
         image: None,
         limits: LIMITS,
+        requires: Labels::default(),
         idempotency: None,
         restart: RestartPolicy::default(),
         quota: None,
@@ -139,6 +141,7 @@ pub fn requested(instance_id: InstanceId, name: &str) -> Requested {
         deadline: at(15),
         idempotency: None,
         restart: RestartPolicy::default(),
+        requires: Labels::default(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Requests for an instance.
 
 use super::fixtures::*;
+use crate::ids::BackendId;
+use crate::labels::Labels;
 use crate::placement::{Choice, Ineligible, NoCandidate};
-use crate::tenancy::event::{DeletionOutcome, Idempotency, Requested, TenancyEvent};
-use crate::tenancy::{Facts, RequestInstance, RequestRejected, Tenancy};
+use crate::tenancy::event::{DeletionOutcome, Failed, FailureReason, Idempotency, Requested, TenancyEvent};
+use crate::tenancy::{Facts, HandleDeadline, RequestInstance, RequestRejected, Tenancy};
 use crate::testing::{at, given};
 
 fn event(instance: crate::ids::InstanceId, name: &str) -> TenancyEvent {
@@ -122,4 +124,39 @@ fn request_without_a_candidate_is_rejected_with_each_reason() {
     let command = RequestInstance { facts: Facts { candidates: vec![full, disconnected], ..facts(0) }, ..request(WEB) };
     let reasons = NoCandidate(vec![(B, Ineligible::Full), (C, Ineligible::NotConnected)]);
     given::<Tenancy>([]).when(command).then_rejected(RequestRejected::NoCandidate(reasons));
+}
+
+#[test]
+fn request_that_requires_a_label_is_placed_and_placed_again_only_where_it_is() {
+    let gpu: Labels = serde_json::from_value(serde_json::json!({ "gpu": "yes" })).unwrap();
+    let with_gpu = |backends: &[BackendId]| Facts {
+        candidates: [A, B, C]
+            .map(|id| candidate(id).labels(if backends.contains(&id) { gpu.clone() } else { Labels::default() }))
+            .to_vec(),
+        ..facts(0)
+    };
+    let command =
+        |backends: &[BackendId]| RequestInstance { requires: gpu.clone(), facts: with_gpu(backends), ..request(WEB) };
+    let missing = Ineligible::LabelMissing("gpu=yes".parse().unwrap());
+    let none = NoCandidate([A, B, C].map(|id| (id, missing.clone())).to_vec());
+    let requested = TenancyEvent::Requested(Requested {
+        requires: gpu.clone(),
+        choice: choice(B, 2),
+        ..requested(WEB, "ada-container")
+    });
+    let tenancy = given([]).when(command(&[])).then_rejected(RequestRejected::NoCandidate(none));
+    let tenancy = tenancy.when(command(&[B, C])).then(requested);
+    let late = |backends: &[BackendId]| HandleDeadline {
+        facts: Facts { now: at(15), ..with_gpu(backends) },
+        ..deadline(1, 15)
+    };
+    let again = placed(2, choice(C, 1), failure(B, FailureReason::Late), at(30));
+    tenancy.clone().when(late(&[B])).then(TenancyEvent::Failed(Failed {
+        instance_id: WEB,
+        generation: 1,
+        failure: failure(B, FailureReason::Late),
+        abandons_placement: true,
+        report: None,
+    }));
+    tenancy.when(late(&[B, C])).then(again);
 }

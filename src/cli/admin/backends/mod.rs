@@ -3,6 +3,7 @@
 mod approve;
 mod capacity;
 mod drain;
+mod labels;
 mod list;
 mod one;
 mod remove;
@@ -25,6 +26,8 @@ pub enum Backends {
     Approve(approve::Approve),
     /// Set how many containers a backend may have.
     Capacity(capacity::Capacity),
+    /// Set the labels of a backend, in place of those that it has.
+    Labels(labels::SetLabels),
     /// Keep new instances away from a backend; those that are on it go on.
     Cordon(OneBackend),
     /// Let a backend take new instances again.
@@ -56,6 +59,7 @@ impl Backends {
             Self::Show(show) => show.run().await,
             Self::Approve(approve) => approve.run().await,
             Self::Capacity(capacity) => capacity.run().await,
+            Self::Labels(labels) => labels.run().await,
             Self::Cordon(backend) => backend.post("/cordon").await,
             Self::Uncordon(backend) => backend.post("/uncordon").await,
             Self::Drain(drain) => drain.run(false, stop).await,

@@ -1,10 +1,12 @@
 //! `dockhost admin enrolment-tokens create`.
 
 use clap::Args;
+use dockhost_domain::labels::Label;
 use reqwest::Method;
 use serde_json::{Map, Value};
 
 use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::admin::labels::object;
 
 /// The arguments of `admin enrolment-tokens create`.
 #[derive(Debug, Args)]
@@ -15,6 +17,9 @@ pub struct Create {
     /// The most containers of the backend [default: what it asks for].
     #[arg(long, value_name = "NUMBER")]
     max_containers: Option<u32>,
+    /// A label of the backend; may be given several times.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<Label>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -27,7 +32,10 @@ impl Create {
     pub async fn run(self) -> anyhow::Result<()> {
         let members = [("validForSeconds", self.valid_for), ("maxContainers", self.max_containers)];
         let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));
-        let body: Map<String, Value> = members.collect();
+        let mut body: Map<String, Value> = members.collect();
+        if !self.labels.is_empty() {
+            body.insert("labels".to_owned(), object(self.labels));
+        }
         let client = Client::new(&self.api)?;
         client.print_one(&client.send(Method::POST, "admin/enrolment-tokens", |request| request.json(&body)).await?)
     }

@@ -13,7 +13,7 @@ use dockhost_domain::administrators::{
 use dockhost_domain::aggregate::{Aggregate, Command};
 use dockhost_domain::backend::{
     ApproveBackend, Backend, BackendEvent, CancelDrain, ChangeCordon, EndDrain, EnrolBackend, IssueKey, MarkConnected,
-    MarkLost, RemoveBackend, RevokeKey, SetCapacity, StartDrain,
+    MarkLost, RemoveBackend, RevokeKey, SetCapacity, SetLabels, StartDrain,
 };
 use dockhost_domain::claim::{Claim, ClaimEvent, ReleaseClaim, TakeClaim};
 use dockhost_domain::enrolment::{
@@ -139,6 +139,9 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                     BackendEvent::Approved(approved) => {
                         let command = ApproveBackend { max_containers: Some(approved.max_containers) };
                         same(command.decide(state), recorded)
+                    }
+                    BackendEvent::LabelsSet(set) => {
+                        same(SetLabels { labels: set.labels.clone() }.decide(state), recorded)
                     }
                     BackendEvent::KeyRevoked(_) => same(RevokeKey.decide(state), recorded),
                     BackendEvent::KeyIssued(_) => same(IssueKey.decide(state), recorded),
@@ -288,6 +291,13 @@ fn without_time_dependent_parts(event: &Event) -> Value {
 fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logged: &Logged) -> Check {
     let recorded = &logged.recorded.envelope.event;
     let now = logged.recorded.envelope.meta.time;
+    // What was chosen had the labels that the instance requires.
+    let requires = match event {
+        TenancyEvent::Requested(requested) => Some(&requested.requires),
+        _ => event.instance_id().and_then(|id| state.instance(id)).map(|instance| &instance.requires),
+    };
+    let only_candidate =
+        |choice: &Choice| Candidate::new(choice.backend_id, u32::MAX).labels(requires.cloned().unwrap_or_default());
     let facts = |choice: Option<&Choice>| Facts {
         now,
         policy: Policy::default(),
@@ -348,6 +358,7 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 image: requested.image.clone(),
                 limits: requested.limits,
                 restart: requested.restart,
+                requires: requested.requires.clone(),
                 idempotency: requested.idempotency.clone(),
                 quota: None,
                 facts: facts(Some(&requested.choice)),
@@ -415,11 +426,6 @@ fn deletion_report(
 ) -> HandleReport {
     let report = Report { instance_id, user_id, placement, generation, kind: ReportKind::InstanceDeleted };
     HandleReport { backend_id, report, position: LATEST, facts }
-}
-
-/// The chosen machine as the only candidate.
-fn only_candidate(choice: &Choice) -> Candidate {
-    Candidate::new(choice.backend_id, u32::MAX)
 }
 
 /// I6 for users, after each event.

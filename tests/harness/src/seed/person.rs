@@ -5,6 +5,7 @@ use dockhost_domain::account::{Account, CreateAccount, Created, Role};
 use dockhost_domain::claim::{Claim, TakeClaim};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::labels::Labels;
 use dockhost_domain::names::Username;
 use dockhost_domain::reported::{HostKeys, ShortText};
 use dockhost_domain::session::{RevokeSession, Sessions};
@@ -130,6 +131,7 @@ impl Life {
             image: None,
             limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
             restart: RestartPolicy::default(),
+            requires: Labels::default(),
             idempotency: (self.number % EXTRA_STEP_CYCLE == 4).then_some(idempotency),
             quota: None,
             facts: seed.facts(),

@@ -1,0 +1,63 @@
+//! `dockhost admin placement explain`.
+
+use clap::Args;
+use dockhost_domain::labels::Label;
+use serde_json::{Map, Value, json};
+
+use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::admin::labels::object;
+use crate::cli::admin::output::Output;
+
+/// The columns of the table.
+const COLUMNS: &[(&str, &str)] = &[
+    ("NAME", "/username"),
+    ("ELIGIBLE", "/eligible"),
+    ("WHY NOT", "/explanation"),
+    ("CONTAINERS", "/containers"),
+    ("MAX", "/maxContainers"),
+    ("REFUSALS", "/recentRefusals"),
+    ("ID", "/id"),
+];
+
+/// The arguments of `admin placement explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Whose instance it would be, by name or id: whether this user may have another one counts then.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// A label that its backend must have; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE")]
+    requires: Vec<Label>,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl Explain {
+    /// Explains the placement.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::cli::admin::client::Failure).
+    pub async fn run(self) -> anyhow::Result<()> {
+        let client = Client::new(&self.api)?;
+        let mut body = Map::new();
+        if let Some(user) = &self.user {
+            body.insert("userId".to_owned(), client.find("admin/users", "user", user).await?.into());
+        }
+        if !self.requires.is_empty() {
+            body.insert("requires".to_owned(), object(self.requires));
+        }
+        let explanation = client.post("admin/placement/explain", &body).await?;
+        if self.api.output == Output::Json {
+            return client.print_one(&explanation);
+        }
+        let backends = explanation["backends"].as_array().map(Vec::as_slice).unwrap_or_default();
+        client.print_list(backends, COLUMNS)?;
+        let name =
+            |id: &Value| backends.iter().find(|backend| backend["id"] == *id).map(|backend| &backend["username"]);
+        let outcome = match &explanation["refusal"] {
+            Value::Null => json!({ "chosen": name(&explanation["chosen"]) }),
+            refusal => json!({ "refused": refusal["code"], "why": refusal["message"] }),
+        };
+        client.print_one(&outcome)
+    }
+}

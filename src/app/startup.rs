@@ -34,6 +34,7 @@ use crate::execute::{Executor, SnapshotManager, SnapshotOptions};
 use crate::http::app;
 use crate::http::dependencies::DependencyCheck;
 use crate::http::limits::RateLimits;
+use crate::http::past::LogReader;
 use crate::leader::dispatcher;
 use crate::replica::bootstrap;
 use crate::replica::follower::Follower;
@@ -176,6 +177,7 @@ pub fn http_app(
         gate: Arc::clone(&replica.gate),
         progress: Arc::clone(&replica.progress),
         log_monitor: Arc::clone(&replica.log_monitor),
+        log_reader: LogReader::default(),
         write_age: Box::new(move || write_proof.age()),
         log_silence: Box::new(log_silence),
         stream_watch: Arc::clone(&replica.stream_watch),

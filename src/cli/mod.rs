@@ -60,6 +60,8 @@ enum Command {
     Import(Box<import::Import>),
     /// Show how full the log is and what makes it grow.
     Log(log::Log),
+    /// Print the events of the log, as an administrator over the API: who did what, and when.
+    Events(admin::events::Events),
     /// Administer a server over its API: users, backends, instances. `admin create` makes the first administrator.
     Admin(admin::Admin),
     /// Erase a person: delete their instances, sessions and names, and destroy the key of their data in the log.
@@ -111,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Export(export) => block_on(|stop| export.run(stop)),
         Command::Import(import) => block_on(|stop| import.run(stop)),
         Command::Log(log) => block_on(|stop| log.run(stop)),
+        Command::Events(events) => events.run(),
         Command::Admin(admin) => admin.run(),
         Command::EraseUser(erase) => block_on(|stop| erase.run(stop)),
         Command::RotateMasterKey(rotate) => block_on(|stop| rotate.run(stop)),

@@ -23,7 +23,8 @@ enum Next {
 
 impl LogHistory {
     /// The entries with `after < sequence <= to`.
-    fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'static, Result<LogEntry, Cause>> {
+    #[must_use]
+    pub fn range(&self, filter: Filter, after: u64, to: u64) -> BoxStream<'static, Result<LogEntry, Cause>> {
         let entries = self.0.follow(after, filter).map(move |delivery| match delivery {
             Delivery::Event(recorded) if recorded.sequence <= to => Some(Next::Entry(LogEntry::Event(recorded))),
             Delivery::Unreadable { sequence, subject, why } if sequence <= to => {

@@ -35,6 +35,7 @@ use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use uuid::Uuid;
 
 use crate::common::error::Cause;
 
@@ -104,6 +105,8 @@ pub enum Filter {
     Kind(&'static str),
     /// Those of one aggregate.
     One(AggregateId),
+    /// Those of all aggregates of one user (account, tenancy, sessions) or backend.
+    Owner(Uuid),
 }
 
 impl Filter {
@@ -116,6 +119,10 @@ impl Filter {
                 .strip_prefix("dockhost.event.")
                 .is_some_and(|rest| rest.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'))),
             Self::One(aggregate) => subject == aggregate.to_string(),
+            Self::Owner(id) => subject
+                .strip_prefix("dockhost.event.")
+                .and_then(|rest| rest.split_once('.'))
+                .is_some_and(|(_, owner)| owner == id.to_string()),
         }
     }
 }

@@ -60,6 +60,7 @@ pub fn subjects(filter: Filter) -> String {
         Filter::All => ALL_EVENTS.to_owned(),
         Filter::Kind(kind) => format!("dockhost.event.{kind}.>"),
         Filter::One(aggregate) => aggregate.to_string(),
+        Filter::Owner(id) => format!("dockhost.event.*.{id}"),
     }
 }
 

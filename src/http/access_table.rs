@@ -91,9 +91,8 @@ fn expected(operation: &str) -> Option<Row> {
     Some(match operation {
         "signUp" | "signIn" | "resetPassword" | "signUpBackend" | "signInBackend" | "health" | "home" => ANYONE,
         // Whoever has a token can end it, so a sign-out needs no more than a query.
-        "signOut" | "listInstances" | "getInstance" | "getOperation" | "getMe" | "listSessions" | "listTokens" => {
-            QUERIES
-        }
+        "signOut" | "listInstances" | "getInstance" | "getInstanceHistory" | "getOperation" | "getMe"
+        | "listSessions" | "listTokens" => QUERIES,
         "createInstance" | "deleteInstance" | "stopInstance" | "resumeInstance" => ON_INSTANCES,
         "updateProfile" | "endSession" | "endOtherSessions" | "revokeToken" => COMMANDS,
         "changePassword" | "deleteAccount" | "createToken" => SIGNED_IN,
@@ -113,6 +112,9 @@ fn expected(operation: &str) -> Option<Row> {
         | "listBackends"
         | "getAnyBackend"
         | "listAllInstances"
+        | "getAnyInstanceHistory"
+        | "listEvents"
+        | "getUsage"
         | "approveBackend"
         | "setBackendCapacity"
         | "setBackendLabels"

@@ -18,6 +18,7 @@ use super::dependencies::DependencyCheck;
 use super::extract::ClientAddress;
 use super::limits::RateLimits;
 use super::middleware::request_id;
+use super::past::LogReader;
 use super::read_store::ReadStore;
 use super::response::ApiError;
 use crate::auth::admission::{Enrolment, SharedSecret, SignUp};
@@ -97,6 +98,8 @@ pub struct App {
     pub progress: Arc<ProjectionProgress>,
     /// The read models.
     pub store: Arc<dyn ReadStore>,
+    /// Reads parts of the log for requests.
+    pub log_reader: LogReader,
     /// Hashes claims and idempotency keys.
     pub keyring: Arc<Keyring>,
     /// Whether the broker is connected.

@@ -49,6 +49,15 @@ pub async fn wait_until_projected<M: ReadModel>(
     tokio::time::timeout(within, projected).await.unwrap_or(false)
 }
 
+/// Waits until this replica has read the log up to a sequence.
+///
+/// # Errors
+/// `not_caught_up` if that takes too long.
+pub async fn wait_until_applied(app: &App, sequence: u64) -> Result<(), ApiError> {
+    let applied = tokio::time::timeout(QUERY_WAIT, app.follower.wait_until_applied(sequence)).await;
+    applied.map_err(|_| ApiError::new(Code::NotCaughtUp, "this server has not read the log up to there yet; try again"))
+}
+
 /// The result of a query, and what it shows.
 pub struct Shown<T> {
     /// What was found.

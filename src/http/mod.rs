@@ -17,6 +17,7 @@ pub mod limits;
 mod middleware;
 pub mod openapi;
 mod operation_wait;
+pub mod past;
 mod queries;
 mod read_store;
 pub mod response;

@@ -28,6 +28,9 @@ pub trait ReadStore: Send + Sync + 'static {
     /// A user's instance, unless it is deleted.
     fn instance_of<'a>(&'a self, owner: UserId, instance: &'a InstanceRef) -> Read<'a, Option<InstanceDocument>>;
 
+    /// An instance of any user, deleted or not.
+    fn instance(&self, id: InstanceId) -> Read<'_, Option<InstanceDocument>>;
+
     /// A page of the users that a filter selects.
     fn users<'a>(&'a self, filter: &'a UserFilter, page: Page<UserId>) -> Read<'a, Vec<UserDocument>>;
 
@@ -68,6 +71,10 @@ impl ReadStore for MongoStore {
 
     fn instance_of<'a>(&'a self, owner: UserId, instance: &'a InstanceRef) -> Read<'a, Option<InstanceDocument>> {
         Self::instance_of(self, owner, instance).boxed()
+    }
+
+    fn instance(&self, id: InstanceId) -> Read<'_, Option<InstanceDocument>> {
+        Self::instance(self, id).boxed()
     }
 
     fn users<'a>(&'a self, filter: &'a UserFilter, page: Page<UserId>) -> Read<'a, Vec<UserDocument>> {

@@ -34,6 +34,7 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(commands::stop_instance::put))
         .routes(routes!(commands::resume_instance::put))
         .routes(routes!(queries::instance::get))
+        .routes(routes!(queries::instance_history::get))
         .routes(routes!(queries::operation::get))
         .routes(routes!(commands::backend_signup::post))
         .routes(routes!(commands::backend_signin::post))
@@ -74,6 +75,9 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::stop_instance::post))
         .routes(routes!(admin::resume_instance::post))
         .routes(routes!(admin::delete_instance::delete))
+        .routes(routes!(admin::instance_history::get))
+        .routes(routes!(admin::audit::get))
+        .routes(routes!(admin::usage::get))
 }
 
 /// The whole service.

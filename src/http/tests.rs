@@ -162,16 +162,22 @@ impl Fixture {
 
     /// The same with this token.
     pub(super) fn call_with(&self, operation: &Operation, token: Option<&str>) -> TestRequest<'_> {
+        // Administrators name an instance by its id.
+        let instance = if operation.is_for_admins() { self.instance.to_string() } else { "web".to_owned() };
         let path = operation
             .path
-            .replace("{instanceId}", "web")
+            .replace("{instanceId}", &instance)
             .replace("{userId}", &self.other.id.to_string())
             .replace("{backendId}", &self.backend.id.to_string())
             .replace("{sessionId}", &self.session.to_string())
             .replace("{tokenId}", &self.api_token.map_or_else(|| self.token.to_string(), |id| id.to_string()))
             .replace("{invitationId}", &self.invitation.to_string())
             .replace("{id}", &self.instance.to_string());
-        let path = if operation.id == "removeBackend" { path + "?force=true" } else { path };
+        let path = match operation.id.as_str() {
+            "removeBackend" => path + "?force=true",
+            "getUsage" => path + "?from=2020-01-01T00:00:00Z",
+            _ => path,
+        };
         let request = self.app.request(operation.method.clone(), &path).header("prefer", "respond-async");
         let request = if let Some(token) = token { request.token(token) } else { request };
         let Some(mut body) = operation.example() else { return request };

@@ -17,6 +17,7 @@ mod broker;
 mod dev;
 mod dev_command;
 mod event_log;
+mod events_command;
 mod harness_tests;
 mod leader;
 mod log_end;

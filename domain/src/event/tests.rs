@@ -140,7 +140,9 @@ fn golden_files_contain_every_enum_value() {
         match value {
             Value::Object(members) => members.iter().for_each(|(name, value)| collect(value, name, found)),
             Value::Array(values) => values.iter().for_each(|value| collect(value, under, found)),
-            Value::String(text) if ["cause", "instances", "kind", "phase", "restart", "role", "wanted"].contains(&under) => {
+            Value::String(text)
+                if ["cause", "instances", "kind", "phase", "restart", "role", "wanted"].contains(&under) =>
+            {
                 found.insert(text.clone());
             }
             _ => {}

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Administered, ChangeRequested, DeletionOutcome, Observed, PlacementFailure, RecordedObservation, ReportPosition, Requested,
-    StopReason, TenancyEvent,
+    Administered, ChangeRequested, DeletionOutcome, Observed, PlacementFailure, RecordedObservation, ReportPosition,
+    Requested, StopReason, TenancyEvent,
 };
 use super::progress::{OperationKind, Progress};
 use crate::aggregate::Meta;

@@ -119,6 +119,15 @@ struct Counted {
 }
 
 impl MongoStore {
+    /// An instance of any user, deleted or not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn instance(&self, id: InstanceId) -> Result<ReadResult<Option<InstanceDocument>>, StoreError> {
+        let found = self.find::<Instances>(None, doc! { "_id": id.to_string() }, doc! {}).await?;
+        Ok(found.map(|mut documents| documents.pop()))
+    }
+
     /// A page of the instances of all users that a filter selects, the oldest first.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use dockhost_environment::variable;
+use reqwest::header::{ACCEPT, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -17,12 +18,20 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:3001";
 /// A command at the server waits for the log at most as long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where the server is, and how to print what it answers.
+/// Where the server is.
 #[derive(Debug, Args)]
-pub struct ApiArgs {
+pub struct ServerArgs {
     /// URL of the API [default: the only server that you are signed in at, else http://127.0.0.1:3001].
     #[arg(long, env = "DOCKHOST_URL", value_name = "URL")]
     server: Option<Url>,
+}
+
+/// Where the server is, and how to print what it answers.
+#[derive(Debug, Args)]
+pub struct ApiArgs {
+    /// Where the server is.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// How to print the result.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -34,7 +43,7 @@ impl ApiArgs {
     /// # Errors
     /// The stored sessions can't be read.
     pub fn server(&self) -> anyhow::Result<Url> {
-        match &self.server {
+        match &self.server.server {
             Some(server) => Ok(server.clone()),
             None => Ok(session::only_server()?.unwrap_or(DEFAULT_SERVER.parse()?)),
         }
@@ -129,6 +138,23 @@ impl Client {
         path: &str,
         change: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Value, Failure> {
+        let (_, body) = self.exchange(method, path, change).await?;
+        self.data(&body)
+    }
+
+    /// The `data` of a successful answer.
+    fn data(&self, body: &[u8]) -> Result<Value, Failure> {
+        let body: Result<Value, _> = serde_json::from_slice(body);
+        body.map(|mut body| body["data"].take()).map_err(|_| Failure::NotTheApi(self.server().to_owned()))
+    }
+
+    /// Sends a request; returns the headers and the body of a successful answer.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        change: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<(HeaderMap, Vec<u8>), Failure> {
         let server = self.server();
         let mut request = self.http.request(method, format!("{server}/api/v2/{path}"));
         if let Some(token) = &self.token {
@@ -136,12 +162,12 @@ impl Client {
         }
         let unreachable = |error: reqwest::Error| Failure::Unreachable(server.to_owned(), error.without_url());
         let answer = change(request).send().await.map_err(unreachable)?;
-        let status = answer.status();
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let bytes = answer.bytes().await.map_err(unreachable)?;
-        let mut body: Value = serde_json::from_slice(&bytes).map_err(|_| Failure::NotTheApi(server.to_owned()))?;
         if status.is_success() {
-            return Ok(body["data"].take());
+            return Ok((headers, bytes.to_vec()));
         }
+        let body: Value = serde_json::from_slice(&bytes).map_err(|_| Failure::NotTheApi(server.to_owned()))?;
         let text = |value: &Value| output::plain(value.as_str().unwrap_or_default());
         let (code, request) = (text(&body["error"]["code"]), text(&body["error"]["requestId"]));
         match code.as_str() {
@@ -156,11 +182,43 @@ impl Client {
     /// # Errors
     /// [`Failure`].
     pub async fn get(&self, path: &str, query: &[(&str, Option<String>)]) -> Result<Value, Failure> {
+        Ok(self.get_with_position(path, query).await?.0)
+    }
+
+    /// Reads; returns the position in the answer's header as well.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn get_with_position(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+    ) -> Result<(Value, Option<String>), Failure> {
+        let (headers, body) = self.exchange(Method::GET, &self.with_query(path, query), |request| request).await?;
+        let position = headers.get("dockhost-position").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((self.data(&body)?, position))
+    }
+
+    /// Reads as another media type than JSON.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn get_text(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+        media_type: &str,
+    ) -> Result<Vec<u8>, Failure> {
+        let change = |request: RequestBuilder| request.header(ACCEPT, media_type);
+        Ok(self.exchange(Method::GET, &self.with_query(path, query), change).await?.1)
+    }
+
+    fn with_query(&self, path: &str, query: &[(&str, Option<String>)]) -> String {
         let mut url = self.server.clone();
         url.query_pairs_mut()
             .clear()
             .extend_pairs(query.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?))));
-        self.send(Method::GET, &format!("{path}?{}", url.query().unwrap_or_default()), |request| request).await
+        format!("{path}?{}", url.query().unwrap_or_default())
     }
 
     fn server(&self) -> &str {

@@ -7,6 +7,7 @@ mod backends;
 mod client;
 mod create;
 mod enrolment_tokens;
+pub mod events;
 mod instances;
 mod invitations;
 mod labels;
@@ -15,6 +16,7 @@ mod logout;
 mod output;
 mod placement;
 mod session;
+mod usage;
 mod users;
 
 use std::process::ExitCode;
@@ -60,6 +62,8 @@ enum Command {
     /// Where instances are placed.
     #[command(subcommand)]
     Placement(placement::Placement),
+    /// Show how long instances ran in a period.
+    Usage(usage::Usage),
 }
 
 impl Admin {
@@ -81,15 +85,21 @@ impl Admin {
             Command::Invitations(invitations) => block_on(|_| success(invitations.run())),
             Command::Instances(instances) => block_on(|stop| async move { success(instances.run(&stop)).await }),
             Command::Placement(placement) => block_on(|_| success(placement.run())),
+            Command::Usage(usage) => block_on(|_| success(usage.run())),
         };
-        done.or_else(|error| match error.downcast_ref::<Failure>() {
-            Some(failure) => {
-                eprintln!("dockhost: {failure}");
-                Ok(ExitCode::from(failure.exit_code()))
-            }
-            None => Err(error),
-        })
+        reported(done)
     }
+}
+
+/// Prints what the API said, if it refused, and turns it into its exit code.
+fn reported(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    done.or_else(|error| match error.downcast_ref::<Failure>() {
+        Some(failure) => {
+            eprintln!("dockhost: {failure}");
+            Ok(ExitCode::from(failure.exit_code()))
+        }
+        None => Err(error),
+    })
 }
 
 async fn success(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {

@@ -242,7 +242,9 @@ impl EventLog for JetStreamLog {
         async move {
             match filter {
                 Filter::All => self.reads.end().await,
-                Filter::Kind(_) | Filter::One(_) => self.reads.last_sequence(&subjects(filter)).await,
+                Filter::Kind(_) | Filter::One(_) | Filter::Owner(_) => {
+                    self.reads.last_sequence(&subjects(filter)).await
+                }
             }
         }
         .boxed()

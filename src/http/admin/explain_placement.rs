@@ -10,6 +10,7 @@ use dockhost_domain::labels::Labels;
 use dockhost_domain::names::Username;
 use dockhost_domain::placement::{Candidate, Ineligible};
 use dockhost_domain::tenancy::{RequestInstance, Tenancy, TenancyEvent};
+use dockhost_domain::wire::RestartPolicy;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -120,6 +121,7 @@ pub async fn post(
         ssh_public_key: String::new(),
         image: app.settings.image.clone(),
         limits: app.settings.limits,
+        restart: RestartPolicy::default(),
         requires: request.requires.unwrap_or_default(),
         idempotency: None,
         quota: request.user_id.and(app.settings.quota),

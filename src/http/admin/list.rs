@@ -33,6 +33,11 @@ pub struct List<T> {
 }
 
 impl<T> List<T> {
+    /// A page that ends where the query says.
+    pub const fn with_cursor(items: Vec<T>, next_cursor: Option<String>) -> Self {
+        Self { items, next_cursor, stale: None }
+    }
+
     /// The page, without what the query returned beyond it.
     pub fn new<D, Id: ToString>(
         page: &Page<Id>,
@@ -99,7 +104,8 @@ pub fn search(text: Option<String>) -> Result<Option<String>, ApiError> {
     problem.map_or(Ok(text), |problem| Err(invalid("search", problem)))
 }
 
-fn invalid(name: &str, problem: String) -> ApiError {
+/// A parameter with a problem.
+pub fn invalid(name: &str, problem: String) -> ApiError {
     let problem = FieldProblem { field: name.to_owned(), problem };
     ApiError::new(Code::ValidationFailed, "a parameter is invalid").with(Details::Fields(vec![problem]))
 }

@@ -4,6 +4,7 @@ pub mod backend;
 pub mod health;
 pub mod home;
 pub mod instance;
+pub mod instance_history;
 pub mod instances;
 pub mod me;
 pub mod operation;

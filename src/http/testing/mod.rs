@@ -48,6 +48,7 @@ use crate::http::commands::reset_password::secret_hash;
 use crate::http::dependencies::DependencyCheck;
 use crate::http::limits::RateLimits;
 use crate::http::limits::policy::Policy as LimitPolicy;
+use crate::http::past::LogReader;
 use crate::http::read_store::ReadStore;
 use crate::http::router;
 use crate::http::views::TokenScope;
@@ -58,9 +59,11 @@ use crate::replica::projection_progress::ProjectionProgress;
 use crate::sealing::{Keyring, LogAge, MemoryKeyStore};
 
 mod fleet;
+mod golden;
 mod read_store;
 mod request;
 
+pub use golden::golden_events;
 pub use read_store::MemoryReadStore;
 pub use request::{Answer, DOCUMENT, TestRequest};
 
@@ -152,6 +155,7 @@ impl TestApp {
             gate: Arc::default(),
             progress: Arc::new(ProjectionProgress::new(checkpoints)),
             store: Arc::clone(&store) as Arc<dyn ReadStore>,
+            log_reader: LogReader::default(),
             keyring: Arc::new(keyring),
             is_broker_connected: Box::new(|| true),
             user_tokens: UserTokens::new(&secret("u")),

@@ -97,6 +97,11 @@ impl ReadStore for MemoryReadStore {
         self.read(self.existing(owner).map(|documents| documents.into_iter().find(matches)))
     }
 
+    fn instance(&self, id: InstanceId) -> Read<'_, Option<InstanceDocument>> {
+        let documents = self.documents::<Instances>();
+        self.read(documents.map(|documents| documents.into_iter().find(|document| document.instance_id == id)))
+    }
+
     fn users<'a>(&'a self, filter: &'a UserFilter, page: Page<UserId>) -> Read<'a, Vec<UserDocument>> {
         self.read(self.documents::<Users>().map(|documents| page_of(documents, page, |user| filter.selects(user))))
     }

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, header};
+use axum::response::Response;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -61,6 +62,14 @@ impl TestRequest<'_> {
             answer.assert_documented(&operation);
         }
         answer
+    }
+}
+
+impl TestRequest<'_> {
+    /// Sends the request; the answer is as the service made it, whatever its content type.
+    pub async fn send_raw(self) -> Response {
+        let request = self.request.body(self.body).unwrap();
+        self.app.service.clone().oneshot(request).await.unwrap()
     }
 }
 

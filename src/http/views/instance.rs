@@ -15,6 +15,7 @@ use super::{BackendStatus, ContainerEnd, LabelMap, Restart};
 use crate::http::app::App;
 use crate::http::consistency::Stale;
 use crate::http::response::details::BackendReason;
+use crate::replica::fleet_health::Problem;
 
 /// The user to log in as.
 const SSH_USER: &str = "root";
@@ -174,20 +175,50 @@ impl From<Status> for InstanceStatus {
     }
 }
 
+/// What an instance's view shows beside its own state: its backend, now or at an earlier time.
+pub struct Surroundings<'a> {
+    /// The machine of its backend; `None` if it has no backend, or the backend was removed.
+    pub machine: Option<Machine>,
+    /// Whether that machine can be asked for the container's state.
+    pub is_reachable: bool,
+    /// Why that machine takes no new instances.
+    pub problem: Option<Problem>,
+    /// When its last heartbeat arrived.
+    pub last_seen: Option<Timestamp>,
+    /// The names of backends that are known and not erased.
+    pub backend_name: &'a dyn Fn(BackendId) -> Option<String>,
+}
+
 impl Instance {
     /// Joins the instance's state with what this replica knows of its backend.
     pub fn new(app: &App, user_id: UserId, instance_id: InstanceId, instance: &tenancy::Instance) -> Self {
         let backend_id = instance.current_placement.as_ref().map(|placement| placement.backend_id);
         let machine = backend_id.and_then(|id| app.follower.fleet().machine(id));
-        let reachable =
+        let is_reachable =
             backend_id.zip(machine.as_ref()).is_some_and(|(id, machine)| app.heartbeats.is_reachable(id, machine));
-        let status = InstanceStatus::from(instance.status_on(reachable));
+        let surroundings = Surroundings {
+            problem: backend_id.and_then(|id| app.heartbeats.problem(id)),
+            last_seen: backend_id.and_then(|id| app.heartbeats.last(id)).map(|heartbeat| heartbeat.received_at),
+            backend_name: &|id| app.backend_name(id),
+            machine,
+            is_reachable,
+        };
+        Self::of(user_id, instance_id, instance, surroundings)
+    }
+
+    /// The view of a state, with its surroundings.
+    pub fn of(
+        user_id: UserId,
+        instance_id: InstanceId,
+        instance: &tenancy::Instance,
+        surroundings: Surroundings<'_>,
+    ) -> Self {
+        let Surroundings { machine, is_reachable, problem, last_seen, backend_name } = surroundings;
+        let backend_id = instance.current_placement.as_ref().map(|placement| placement.backend_id);
+        let status = InstanceStatus::from(instance.status_on(is_reachable));
         let observed = instance.last_observation().map(|last| &last.observation);
         let ports = observed.and_then(RecordedObservation::valid_ports);
         let is_failed = matches!(instance.progress, Progress::Failed { .. });
-        let failure = is_failed.then(|| backend_reasons(app, instance));
-        let heartbeat =
-            backend_id.filter(|_| status == InstanceStatus::Unreachable).and_then(|id| app.heartbeats.last(id));
         Self {
             instance_id,
             name: instance.name.plain().map(ToString::to_string),
@@ -201,18 +232,18 @@ impl Instance {
             http_port: ports.map(|ports| ports.http),
             https_port: ports.map(|ports| ports.https),
             ssh_details: observed.zip(machine.as_ref()).and_then(|(observed, machine)| ssh_details(observed, machine)),
-            backend: backend_id.zip(machine).map(|(id, machine)| InstanceBackend {
+            backend: machine.map(|machine| InstanceBackend {
                 name: machine.details.username.plain().map(ToString::to_string),
-                status: BackendStatus::now(machine.admission, machine.connection, app.heartbeats.problem(id)),
+                status: BackendStatus::now(machine.admission, machine.connection, problem),
             }),
             created_at: instance.created_at,
             last_activity: instance.last_activity,
-            failure,
+            failure: is_failed.then(|| reasons(instance, backend_name)),
             stop_reason: instance.stop_reason.map(StopReason::explain),
             restart: instance.restart.into(),
             last_end: instance.last_end.map(ContainerEnd::from),
             administrator: instance.administered.as_ref().map(Into::into),
-            last_seen: heartbeat.map(|heartbeat| heartbeat.received_at),
+            last_seen: last_seen.filter(|_| status == InstanceStatus::Unreachable),
             stale: None,
         }
     }
@@ -244,13 +275,17 @@ fn ssh_details(observed: &RecordedObservation, machine: &Machine) -> Option<SshD
 
 /// Why an instance is not in its desired state: the reason of each backend that was tried, the last one at the end.
 pub fn backend_reasons(app: &App, instance: &tenancy::Instance) -> Vec<BackendReason> {
+    reasons(instance, &|id| app.backend_name(id))
+}
+
+fn reasons(instance: &tenancy::Instance, name: &dyn Fn(BackendId) -> Option<String>) -> Vec<BackendReason> {
     let last = match &instance.progress {
         Progress::Failed { failure } => Some(failure),
         Progress::Pending { .. } | Progress::Stable | Progress::Deleted { .. } => None,
     };
     let reason = |failure: &PlacementFailure| BackendReason {
         backend_id: failure.backend_id,
-        backend: app.backend_name(failure.backend_id),
+        backend: name(failure.backend_id),
         reason: failure.reason.explain(),
     };
     instance.placement_failures.iter().chain(last).map(reason).collect()

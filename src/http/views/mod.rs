@@ -16,7 +16,7 @@ pub use api_token::{ApiToken, TokenScope};
 pub use backend::{Backend, BackendStatus};
 pub use backend_with_heartbeat::BackendWithHeartbeat;
 pub use container_end::{ContainerEnd, Restart};
-pub use instance::{Instance, backend_reasons};
+pub use instance::{Instance, Surroundings, backend_reasons};
 pub use labels::LabelMap;
 pub use machine::Machine;
 pub use operation::Operation;

@@ -15,12 +15,15 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Operations that refuse some valid requests, for what only the server knows: a position in another log, a key that was
 /// used with another body, a text that is not an SSH key, a common password, a time before 1970.
-const REFUSE_VALID_REQUESTS: [&str; 11] = [
+const REFUSE_VALID_REQUESTS: [&str; 13] = [
     "getBackend",
     "getMe",
     "listSessions",
     "listInstances",
     "getInstance",
+    // Times before 1970, and periods that end before they begin.
+    "listEvents",
+    "getUsage",
     "createInstance",
     "changePassword",
     "updateProfile",

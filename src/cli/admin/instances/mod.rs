@@ -1,6 +1,7 @@
 //! `dockhost admin instances`.
 
 mod change;
+mod history;
 mod list;
 
 use change::Action;
@@ -10,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 /// The subcommands of `admin instances`.
 #[derive(Debug, Subcommand)]
 pub enum Instances {
+    /// Show what happened to an instance: each event, who caused it, and what it changed.
+    History(history::History),
     /// List the instances of all users.
     List(list::List),
     /// Stop an instance of anyone; its files are kept.
@@ -27,6 +30,7 @@ impl Instances {
     /// [`Failure`](super::client::Failure).
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         match self {
+            Self::History(history) => history.run().await,
             Self::List(list) => list.run().await,
             Self::Stop(change) => change.run(Action::Stop, stop).await,
             Self::Resume(change) => change.run(Action::Resume, stop).await,

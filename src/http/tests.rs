@@ -284,7 +284,7 @@ async fn request_schemas_have_the_bounds_that_are_enforced() {
                 assert!(problem(text(&(min - 1))).await.is_some(), "{}.{field} shorter than {min}", operation.id);
                 assert_eq!(problem(text(&min)).await, None, "{}.{field} of {min}", operation.id);
             }
-            if let (Some(min), Some(max)) = (property["minimum"].as_u64(), property["maximum"].as_u64()) {
+            if let (Some(min), Some(max)) = (property["minimum"].as_i64(), property["maximum"].as_i64()) {
                 bounds += 2;
                 for (value, is_valid) in [(min - 1, false), (min, true), (max, true), (max + 1, false)] {
                     assert_eq!(problem(json!(value)).await.is_none(), is_valid, "{}.{field} {value}", operation.id);

@@ -18,11 +18,15 @@ use crate::runtime::{Runtime, RuntimeError};
 /// Delay before the engine's events are followed again after they ended.
 const WATCH_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Delays of the looks at a container after an event. Docker sends the event before its list shows the container as ended.
+const EVENT_DELAYS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+
 /// What is known about an instance when its container is found ended.
 struct Known {
     verdict: Option<Verdict>,
     is_first_look: bool,
     has_ended_before: bool,
+    has_run: bool,
     was_engine_gone: bool,
 }
 
@@ -56,7 +60,8 @@ impl<R: Runtime> Reconciler<R> {
         if was_engine_gone {
             self.catch_up().await?;
         }
-        self.0.runtime.watch(since, &|instance| self.check(instance)).await
+        let look = |instance| EVENT_DELAYS.iter().for_each(|delay| self.check_at(instance, Instant::now() + *delay));
+        self.0.runtime.watch(since, &look).await
     }
 
     /// Compares everything after the engine was gone.
@@ -85,7 +90,6 @@ impl<R: Runtime> Reconciler<R> {
         &self,
         assignment: &Assignment,
         actual: &[Container],
-        last_reported: Option<&LastReport>,
         cache: &mut ContainerCache,
         attempts: &Attempts,
     ) -> Result<Option<Outcome>, RuntimeError> {
@@ -104,6 +108,7 @@ impl<R: Runtime> Reconciler<R> {
             verdict: entry.restarts.verdict().cloned(),
             is_first_look: !std::mem::replace(&mut entry.is_looked_at, true),
             has_ended_before: entry.restarts.has_ended(),
+            has_run: entry.ran_in == Some((assignment.placement, assignment.generation)),
             was_engine_gone: entry.was_engine_gone,
         }) else {
             return Ok(None);
@@ -118,7 +123,7 @@ impl<R: Runtime> Reconciler<R> {
             None => {}
         }
         let never = spec.restart == RestartPolicy::Never;
-        let has_ended = last_reported.is_some_and(|last| last.says_running(assignment, container))
+        let has_ended = known.has_run
             // It was started in this run, and ended before its SSH server answered.
             || (attempts.has_started && (never || known.has_ended_before))
             || (never && spec.has_run);
@@ -150,7 +155,7 @@ impl<R: Runtime> Reconciler<R> {
         cache.ssh_ready = None;
         let verdict = self.with_entry(instance, |entry| {
             entry.was_engine_gone = false;
-            entry.last_reported = None;
+            (entry.last_reported, entry.ran_in) = (None, None);
             entry.restarts.record(cause, spec.restart, &self.0.config.restarts, now)
         });
         tracing::warn!(%instance, container = %container.id, ?cause, ?verdict, "the container ended");
@@ -207,10 +212,8 @@ fn ended_container<'a>(
 }
 
 impl LastReport {
-    /// Whether it said that this container runs, as this assignment wants.
-    fn says_running(&self, assignment: &Assignment, container: &Container) -> bool {
-        (self.placement, self.generation) == (assignment.placement, assignment.generation)
-            && matches!(&self.kind, ReportKind::InstanceStatus(seen)
-                if seen.phase == Phase::Running && container.has_id(&seen.container_id))
+    /// Whether it said that the container runs.
+    pub(super) fn says_running(&self) -> bool {
+        matches!(&self.kind, ReportKind::InstanceStatus(seen) if seen.phase == Phase::Running)
     }
 }

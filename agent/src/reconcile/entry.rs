@@ -23,6 +23,9 @@ pub(super) struct InstanceEntry {
     pub(super) is_looked_at: bool,
     /// Whether the engine was gone since the container was last seen alive.
     pub(super) was_engine_gone: bool,
+    /// The placement and generation in which the container was last reported as running, until its end is recorded. A failed
+    /// operation in between, for example while the engine is down, does not change that.
+    pub(super) ran_in: Option<(u32, u32)>,
     /// The ends of the container in the current generation.
     pub(super) restarts: Restarts,
     /// The last report of a finished run.

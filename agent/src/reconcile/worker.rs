@@ -125,6 +125,9 @@ impl<R: Runtime> Reconciler<R> {
         let forget = !entry.dirty && kind.as_ref().is_none_or(|kind| *kind == ReportKind::InstanceDeleted);
         if let Some(kind) = kind {
             let report = LastReport { placement: assignment.placement, generation: assignment.generation, kind };
+            if report.says_running() {
+                entry.ran_in = Some((assignment.placement, assignment.generation));
+            }
             if entry.last_reported.as_ref() != Some(&report) {
                 self.enqueue_report(assignment, report.kind.clone());
             }
@@ -196,7 +199,7 @@ impl<R: Runtime> Reconciler<R> {
         if attempts.steps == 1 {
             self.report_unexpected_start(assignment, &actual, last_reported);
         }
-        if let Some(outcome) = self.judge_end(assignment, &actual, last_reported, cache, attempts).await? {
+        if let Some(outcome) = self.judge_end(assignment, &actual, cache, attempts).await? {
             return Ok(Some(outcome));
         }
         let by_id =

@@ -92,7 +92,7 @@ fn expected(operation: &str) -> Option<Row> {
         "signUp" | "signIn" | "resetPassword" | "signUpBackend" | "signInBackend" | "health" | "home" => ANYONE,
         // Whoever has a token can end it, so a sign-out needs no more than a query.
         "signOut" | "listInstances" | "getInstance" | "getInstanceHistory" | "getOperation" | "getMe"
-        | "listSessions" | "listTokens" => QUERIES,
+        | "exportAccount" | "listSessions" | "listTokens" => QUERIES,
         "createInstance" | "deleteInstance" | "stopInstance" | "resumeInstance" => ON_INSTANCES,
         "updateProfile" | "endSession" | "endOtherSessions" | "revokeToken" => COMMANDS,
         "changePassword" | "deleteAccount" | "createToken" => SIGNED_IN,

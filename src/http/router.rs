@@ -24,6 +24,7 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(commands::signin::post))
         .routes(routes!(commands::signout::post))
         .routes(routes!(queries::me::get, commands::update_profile::patch, commands::delete_account::delete))
+        .routes(routes!(queries::export_account::get))
         .routes(routes!(commands::change_password::put))
         .routes(routes!(commands::reset_password::post))
         .routes(routes!(queries::sessions::get, commands::end_sessions::delete))

@@ -26,6 +26,7 @@ mod models;
 mod people;
 mod projections;
 mod quarantine;
+mod readme;
 mod real_ssh;
 mod replicas;
 mod secrets;

@@ -1,4 +1,4 @@
-//! An event of the log, as administrators see it: without any personal value.
+//! An event of the log: as administrators see it, without any personal value, and as the person sees it whom it is about.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use dockhost_domain::envelope::{Actor, RecordedEvent};
 use dockhost_domain::event::Encoded;
 use dockhost_domain::personal::MARKER;
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_projections::Unreadable;
+use dockhost_projections::{LogEntry, Unreadable};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -15,6 +15,8 @@ use uuid::Uuid;
 use super::actor::{Actors, EventActor};
 use crate::http::app::App;
 
+/// Members that are shown to nobody: what passwords and tokens are checked with.
+const SECRETS: [&str; 2] = ["passwordVerifier", "secretHash"];
 /// Stands for a personal value that is not shown.
 const NOT_SHOWN: &str = "(personal)";
 /// What all subjects of events begin with.
@@ -57,7 +59,8 @@ pub struct AuditEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     request_id: Option<String>,
-    /// Its body. What a person typed or a backend said is shown as `(personal)`, and as null once it is erased.
+    /// Its body. What a person typed or a backend said is shown to that person alone, to others as `(personal)`, and as null
+    /// once it is erased.
     data: Value,
     /// Why this server can't read it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +69,14 @@ pub struct AuditEvent {
 }
 
 impl FoundEvent {
+    /// An entry of the log; `None` if its body can't be encoded.
+    pub fn of(entry: &LogEntry) -> Option<Self> {
+        Some(match entry {
+            LogEntry::Event(recorded) => Self::Event(Arc::clone(recorded), recorded.envelope.event.encode().ok()?),
+            LogEntry::Unreadable(unreadable) => Self::Unreadable(unreadable.clone()),
+        })
+    }
+
     /// Its sequence.
     pub fn sequence(&self) -> u64 {
         match self {
@@ -84,6 +95,15 @@ impl FoundEvent {
 
     /// As administrators see it.
     pub fn view(self, app: &App, actors: &Actors) -> AuditEvent {
+        self.view_with(app, actors, without_personal_values)
+    }
+
+    /// As the person sees it whom it is about.
+    pub fn view_of_owner(self, app: &App) -> AuditEvent {
+        self.view_with(app, &Actors::for_owner(), with_personal_values)
+    }
+
+    fn view_with(self, app: &App, actors: &Actors, shown: fn(Value) -> Value) -> AuditEvent {
         let subject = |subject: &str| subject.strip_prefix(SUBJECTS).unwrap_or(subject).to_owned();
         let position = app.position(self.sequence());
         let sequence = self.sequence();
@@ -101,7 +121,7 @@ impl FoundEvent {
                     actor: Some(actors.view(app, envelope.origin.actor)),
                     request_id: cause.strip_prefix("request:").map(str::to_owned),
                     cause: Some(cause),
-                    data: without_personal_values(data),
+                    data: shown(data),
                     unreadable: None,
                 }
             }
@@ -131,6 +151,21 @@ fn without_personal_values(data: Value) -> Value {
             None => members.into_iter().map(|(name, value)| (name, without_personal_values(value))).collect(),
         },
         Value::Array(items) => items.into_iter().map(without_personal_values).collect(),
+        plain => plain,
+    }
+}
+
+/// The body with each personal value in plain, without secrets.
+fn with_personal_values(data: Value) -> Value {
+    match data {
+        Value::Object(mut members) => match members.remove(MARKER) {
+            Some(value) => value,
+            None => {
+                members.retain(|name, _| !SECRETS.contains(&name.as_str()));
+                members.into_iter().map(|(name, value)| (name, with_personal_values(value))).collect()
+            }
+        },
+        Value::Array(items) => items.into_iter().map(with_personal_values).collect(),
         plain => plain,
     }
 }
@@ -175,6 +210,20 @@ mod tests {
             assert!(!shown.contains(MARKER), "{shown}");
         }
         assert!(marked > 10, "{marked}");
+    }
+
+    /// Each event of the golden files, so that a new member can't show what a password or a token is checked with.
+    #[test]
+    fn with_personal_values_has_no_secret_of_any_golden_event() {
+        let mut opened = 0;
+        for (file, event) in golden_events() {
+            let shown = with_personal_values(event.encode().unwrap().data).to_string();
+            opened += usize::from(shown.contains("ada"));
+            for secret in ["$argon2", "erifier", "ecretHash", MARKER] {
+                assert!(!shown.contains(secret), "{file}: {secret} in {shown}");
+            }
+        }
+        assert!(opened > 2, "{opened}");
     }
 
     fn collect(data: &Value, found: &mut Vec<Value>) {

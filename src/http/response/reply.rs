@@ -1,7 +1,7 @@
 //! Successful answers: `{success: true, message, data}`, with cookies, `Location` and the log's position.
 
 use axum::Json;
-use axum::http::header::{HeaderName, LOCATION, SET_COOKIE};
+use axum::http::header::{CONTENT_DISPOSITION, HeaderName, LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum_extra::extract::cookie::Cookie;
@@ -80,6 +80,17 @@ impl<T> Reply<T> {
             Some(since) => self.header(STALE, since.to_string()),
             None => self,
         }
+    }
+
+    /// The data alone.
+    pub fn into_data(self) -> T {
+        self.body.data
+    }
+
+    /// To be saved as a file with this name, of ASCII without quotes.
+    #[must_use]
+    pub fn attachment(self, name: &str) -> Self {
+        self.header(CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\""))
     }
 
     /// With the log position of the write, or of the state shown.

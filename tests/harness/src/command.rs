@@ -31,7 +31,20 @@ pub async fn run_with_input(
     input: &str,
 ) -> CommandOutput {
     let mut command = Command::new(super::program("dockhost"));
-    command.args(args).current_dir(directory).kill_on_drop(true).env_clear();
+    command.args(args);
+    finish(command, directory, env, input).await
+}
+
+/// Runs a script of bash, which ends at its first error, in the same way.
+pub async fn run_script(directory: &Path, script: &str, env: &[(&'static str, String)], input: &str) -> CommandOutput {
+    let mut command = Command::new("bash");
+    command.args(["-eu", "-o", "pipefail", "-c", script]);
+    finish(command, directory, env, input).await
+}
+
+async fn finish(mut command: Command, directory: &Path, env: &[(&'static str, String)], input: &str) -> CommandOutput {
+    let what = format!("{:?}", command.as_std());
+    command.current_dir(directory).kill_on_drop(true).env_clear();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in ["PATH", "HOME", "TMPDIR"] {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
@@ -43,7 +56,7 @@ pub async fn run_with_input(
     let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
     let output = tokio::time::timeout(COMMAND_DEADLINE, child.wait_with_output()).await;
-    let output = output.unwrap_or_else(|_| panic!("dockhost {args:?} did not exit")).unwrap();
+    let output = output.unwrap_or_else(|_| panic!("{what} did not exit")).unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     CommandOutput { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }

@@ -15,8 +15,9 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Operations that refuse some valid requests, for what only the server knows: a position in another log, a key that was
 /// used with another body, a text that is not an SSH key, a common password, a time before 1970.
-const REFUSE_VALID_REQUESTS: [&str; 13] = [
+const REFUSE_VALID_REQUESTS: [&str; 14] = [
     "getBackend",
+    "exportAccount",
     "getMe",
     "listSessions",
     "listInstances",

@@ -358,7 +358,7 @@ const VERSIONS: &[Version] = &[
             "backend.removed.v1",
             "backend.uncordoned.v1",
         ],
-        digest: "TODO-backends",
+        digest: "ffbd8f67bdfb91bd380bfd4b9b54bda0b36c75bd5abda117aa1a1fad48012a72",
     },
     Version {
         model: "instances",
@@ -387,7 +387,7 @@ const VERSIONS: &[Version] = &[
             "tenancy.resumed.v1",
             "tenancy.suspended.v1",
         ],
-        digest: "BLESS",
+        digest: "0c03428485a2fb5e493dc5f47a1905df95593fcf85cebcfbf979be3ec6a211e6",
     },
 ];
 
@@ -554,11 +554,12 @@ fn read_model_documents_ignore_unknown_members() {
     });
 }
 
-/// Adds a member to each object, except to personal values, whose form is fixed, and to maps with ids as keys.
+/// Adds a member to each object, except to personal values, whose form is fixed, and to maps.
 fn add_member_to_each_object(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            members.values_mut().for_each(add_member_to_each_object);
+            let others = members.iter_mut().filter(|(name, _)| !compatible::is_map(name));
+            others.for_each(|(_, value)| add_member_to_each_object(value));
             let is_map = members.is_empty() || members.keys().all(|key| key.parse::<uuid::Uuid>().is_ok());
             if !members.contains_key("$personal") && !is_map {
                 members.insert("addedByALaterVersion".to_owned(), true.into());

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::confirmation;
-use super::dev_banner::{self, Administrator};
+use super::dev_banner::{self, Administrator, Join};
 use crate::app::config::{AccountArgs, EnrolmentMode, ServerArgs, ServiceUrls};
 use crate::app::secrets::Secrets;
 use crate::app::{self, Shutdown};
@@ -131,10 +131,11 @@ impl Dev {
             );
         }
         // With the broker on loopback a stranger's backend could not connect. With `--listen` it could, and would be
-        // given other people's instances.
-        if self.listen.is_some() && server.accounts.enrolment_secret.is_none() {
+        // given other people's instances, unless an administrator has to let it in.
+        if self.listen.is_some() && enrolment == EnrolmentMode::Open && server.accounts.enrolment_secret.is_none() {
             server.accounts.enrolment_secret = Some(secrets.enrolment().parse()?);
         }
+        let sign_up = server.accounts.signup;
         let admin = choose_admin(&mut server.accounts, &data)?;
         let enrolment_secret = server.accounts.enrolment_secret.as_ref().map(|secret| secret.reveal().to_owned());
         let urls = ServiceUrls { nats_url: nats.url(), mongodb_uri: mongod.uri() };
@@ -162,8 +163,8 @@ impl Dev {
             for n in 1..=self.agents {
                 agents.push(launcher.start(n).await?);
             }
-            let join = self.listen.zip(enrolment_secret.as_deref());
-            dev_banner::print(&running.url, &choice, self.image.as_deref(), agents.len(), join, &admin);
+            let join = self.listen.map(|address| Join { address, enrolment, secret: enrolment_secret.as_deref() });
+            dev_banner::print(&running.url, &choice, self.image.as_deref(), agents.len(), join, sign_up, &admin);
         }
         let outcome = wait_for_exit(replica, (&mut nats, write_proof), &mut mongod, &mut agents, &stop).await;
         eprintln!("\nstopping …");

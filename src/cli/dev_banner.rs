@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::dev::NATS_PORT;
+use crate::app::config::{EnrolmentMode, SignUpMode};
 use crate::dev::engine::{Runtime, RuntimeChoice};
 
 /// The administrator that the first start makes.
@@ -13,13 +14,25 @@ pub struct Administrator {
     pub password_file: Option<PathBuf>,
 }
 
+/// How agents on other machines join.
+#[derive(Clone, Copy)]
+pub struct Join<'a> {
+    /// Where they reach the broker.
+    pub address: IpAddr,
+    /// What lets their backends in.
+    pub enrolment: EnrolmentMode,
+    /// The secret that registering requires.
+    pub secret: Option<&'a str>,
+}
+
 /// Prints what runs, and what to do next.
 pub fn print(
     api: &str,
     choice: &RuntimeChoice,
     image: Option<&str>,
     agents: usize,
-    join: Option<(IpAddr, &str)>,
+    join: Option<Join<'_>>,
+    sign_up: SignUpMode,
     admin: &Administrator,
 ) {
     let runtime = choice.runtime.as_str();
@@ -39,15 +52,28 @@ pub fn print(
             );
         }
     }
-    if let Some((address, enrolment_secret)) = join {
-        println!("    enrol    POST {api}/api/v2/backend/signup with \"enrolmentSecret\":\"{enrolment_secret}\"");
+    if let Some(Join { address, enrolment, secret }) = join {
+        let with = secret.map(|secret| format!(" with \"enrolmentSecret\":\"{secret}\"")).unwrap_or_default();
+        let then = match enrolment {
+            EnrolmentMode::Open => "",
+            EnrolmentMode::Approval => "; then dockhost admin backends approve NAME",
+            EnrolmentMode::Token => ", and an \"enrolmentToken\" of dockhost admin enrolment-tokens create",
+        };
+        println!("    enrol    POST {api}/api/v2/backend/signup{with}{then}");
         println!("    join     NATS_URL=nats://{address}:{NATS_PORT} DOCKHOST_API_KEY=… dockhost-agent");
     }
     print_admin(api, admin);
     println!("\n  Next, in another terminal:\n");
+    let invitation = match sign_up {
+        SignUpMode::Open | SignUpMode::Closed => "",
+        SignUpMode::Invite => {
+            println!("    dockhost admin invitations create      # prints the token for the sign-up");
+            "\\\"invitation\\\":\\\"…\\\","
+        }
+    };
     println!("    curl -s -c jar -H 'content-type: application/json' {api}/api/v2/user/signup \\");
     println!(
-        "      -d \"{{\\\"username\\\":\\\"ada\\\",\\\"email\\\":\\\"ada@example.org\\\",\\\"password\\\":\\\"correct horse\\\",\\\"sshPublicKey\\\":\\\"$(cat ~/.ssh/id_ed25519.pub)\\\"}}\""
+        "      -d \"{{{invitation}\\\"username\\\":\\\"ada\\\",\\\"email\\\":\\\"ada@example.org\\\",\\\"password\\\":\\\"correct horse\\\",\\\"sshPublicKey\\\":\\\"$(cat ~/.ssh/id_ed25519.pub)\\\"}}\""
     );
     println!("    curl -s -b jar -X POST {api}/api/v2/user/instance");
     if choice.runtime == Runtime::Docker {

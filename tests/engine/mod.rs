@@ -67,6 +67,7 @@ impl Engine {
     }
 
     /// Restarts the engine with all its containers, if it was started here; whether it was. Another one is left alone.
+    #[expect(clippy::allow_attributes, reason = "in the binaries that restart the engine it is not dead")]
     #[allow(dead_code, reason = "not every binary that includes this file restarts the engine")]
     pub fn restart(&mut self) -> bool {
         let Some(launched) = &mut self.launched else { return false };

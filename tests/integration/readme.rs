@@ -32,6 +32,8 @@ async fn readme_walk_of_an_administrator_works_word_for_word() {
     let world = World::with(1, &SETTINGS).await;
     let home = world.data.path().join("home");
     std::fs::create_dir_all(home.join(".ssh")).unwrap();
+    std::fs::create_dir_all(home.join(".dockhost")).unwrap();
+    std::fs::write(home.join(".dockhost/admin-password"), PASSWORD).unwrap();
     std::fs::write(home.join(".ssh/id_ed25519.pub"), format!("{SSH_KEY}\n")).unwrap();
     let programs = program("dockhost").parent().unwrap().display().to_string();
     let replacements = [
@@ -51,9 +53,9 @@ async fn readme_walk_of_an_administrator_works_word_for_word() {
     ];
     // The agent goes on after the walk.
     let script = format!("trap 'kill %1' EXIT\n{script}");
-    let walked = run_script(&home, &script, &env, &format!("{PASSWORD}\n")).await;
+    let walked = run_script(&home, &script, &env, "").await;
     assert_eq!(walked.code, 0, "{walked:?}");
-    for expected in ["pending", "\"status\":\"running\"", "grace-container", "workshop", "dockhost.backend.removed"] {
+    for expected in ["pending", "\"status\":\"running\"", "grace-container", "workshop", "backend.removed.v1"] {
         assert!(walked.out.contains(expected), "{expected} is not in: {}\n{}", walked.out, walked.err);
     }
 

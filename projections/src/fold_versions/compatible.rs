@@ -12,6 +12,12 @@ struct Shape {
     required: Option<BTreeSet<String>>,
 }
 
+/// Whether the object under this name is a map, whose keys are not members: the labels of a machine, and those that an
+/// instance requires.
+pub(super) fn is_map(name: &str) -> bool {
+    ["labels", "requires"].contains(&name)
+}
+
 /// What in the newer documents the program of the older ones may not decode: a type that the older documents don't have at
 /// that path, or the lack of a member that all of them have. It ignores members that the older documents don't have.
 pub(super) fn problems(older: &[Value], newer: &[Value]) -> Vec<String> {
@@ -58,6 +64,7 @@ fn collect(path: &str, value: &Value, shapes: &mut BTreeMap<String, Shape>) {
         Value::Object(_) => "an object",
     });
     match value {
+        Value::Object(_) if path.rsplit('.').next().is_some_and(is_map) => {}
         Value::Object(members) => {
             // The keys of a map with ids as keys are not members.
             let name = |key: &String| if key.parse::<uuid::Uuid>().is_ok() { "*".to_owned() } else { key.clone() };

@@ -18,7 +18,7 @@ use crate::common::clock;
 use crate::http::app::App;
 use crate::http::commands::create_instance::rejected;
 use crate::http::extract::{Body, CurrentAdmin};
-use crate::http::response::documented::{ADMIN, BODY, error_responses};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::LabelMap;
 
@@ -86,7 +86,7 @@ struct BackendVerdict {
     labels: Labels,
 }
 
-error_responses!(ExplainErrors: ADMIN, BODY, &[Code::NotFound]);
+error_responses!(ExplainErrors: ADMIN_OF_COMMAND, BODY, &[Code::NotFound]);
 
 /// Explain a placement
 ///

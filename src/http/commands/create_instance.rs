@@ -53,9 +53,8 @@ pub struct CreateInstanceRequest {
     ssh_public_key: Option<String>,
     // Described by its type: a description here would become a schema of its own.
     #[garde(skip)]
-    #[serde(default)]
     #[schema(inline)]
-    restart: Restart,
+    restart: Option<Restart>,
     /// The labels that its backend must have, such as `{"gpu": "yes"}`. An administrator gives backends their labels.
     #[garde(skip)]
     #[schema(value_type = Option<LabelMap>)]
@@ -79,7 +78,7 @@ fn idempotency(
     request: &CreateInstanceRequest,
 ) -> Option<Idempotency> {
     let mut body = json!({ "name": request.name, "sshPublicKey": request.ssh_public_key });
-    let restart = RestartPolicy::from(request.restart);
+    let restart = RestartPolicy::from(request.restart.unwrap_or_default());
     // Keys that were used before this member existed must go on to match.
     if !restart.is_default() {
         body["restart"] = json!(restart);
@@ -217,7 +216,7 @@ pub async fn post(
         ssh_public_key,
         image: app.settings.image.clone(),
         limits: app.settings.limits,
-        restart: request.restart.into(),
+        restart: request.restart.unwrap_or_default().into(),
         requires,
         idempotency: idempotency.clone(),
         quota: app.settings.quota,

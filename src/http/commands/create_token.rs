@@ -57,7 +57,7 @@ pub struct CreatedToken {
 
 error_responses!(CreateTokenErrors: CALLER_OF_COMMAND, BODY, COMMAND, &[Code::TooManyTokens]);
 
-fn rejected(rejection: CreateTokenRejected) -> ApiError {
+fn rejected(rejection: &CreateTokenRejected) -> ApiError {
     match rejection {
         CreateTokenRejected::TooMany => ApiError::new(Code::TooManyTokens, rejection.to_string()),
         // The session of the request has ended as well.
@@ -99,7 +99,7 @@ pub async fn post(
         .executor
         .execute(user_id.into(), app.origin(Actor::User(user_id)), CreateToken { session_id, expires_at, details, now })
         .await
-        .map_err(|error| from_execute(error, rejected))?;
+        .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
     let created = done.current.state.tokens(now).find(|(id, ..)| *id == session_id);
     let (id, created, expires_at) = created.ok_or_else(|| ApiError::bug("no token after its creation"))?;
     let data = CreatedToken {

@@ -36,14 +36,14 @@ mod tests {
 
     use super::*;
 
-    fn object(value: Value) -> Map<String, Value> {
+    fn object(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
     #[test]
     fn difference_names_each_member_that_is_new_changed_or_gone() {
-        let before = object(json!({ "status": "creating", "name": "web", "failure": ["late"], "sshPort": null }));
-        let after = object(json!({ "status": "running", "name": "web", "sshPort": 20_000, "stopReason": null }));
+        let before = object(&json!({ "status": "creating", "name": "web", "failure": ["late"], "sshPort": null }));
+        let after = object(&json!({ "status": "running", "name": "web", "sshPort": 20_000, "stopReason": null }));
         let found: Vec<_> = difference(&before, &after)
             .into_iter()
             .map(|change| (change.member, change.before, change.after))

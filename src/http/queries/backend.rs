@@ -63,6 +63,7 @@ mod tests {
         let mut expected = json!({
             "id": backend.id.to_string(), "username": "lab-1", "status": "enrolled", "labName": null,
             "operatingSystem": null, "maxContainers": 500, "requestedMaxContainers": 500, "cordoned": false, "drain": null, "keyRevoked": false,
+            "labels": {},
             "address": null, "runtime": null, "agentVersion": null,
             "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null, "load": null,
             "memory": null, "clockAheadMs": null, "machine": { "engine": null, "image": null, "isolation": null },

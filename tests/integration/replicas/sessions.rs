@@ -44,24 +44,24 @@ async fn sessions_revoked_on_one_replica_are_refused_on_all(topology: Topology) 
 async fn api_token_revoked_on_one_replica_is_refused_on_all() {
     let world = World::on(Topology::ONE, 3, &[]).await;
     let ada = client_per_replica(&world, "ada").await;
-    for round in 0..3 {
-        let made = ada[round].post("/api/v2/user/tokens", json!({ "name": "script", "scope": "read" })).await;
+    for client in &ada {
+        let made = client.post("/api/v2/user/tokens", json!({ "name": "script", "scope": "read" })).await;
         assert_eq!(made.status, 201, "{made:?}");
         let token = world.client(0).with_token(made.data()["accessToken"].as_str().unwrap());
         let at: Vec<_> = world.replicas.iter().map(|replica| token.at(&replica.url)).collect();
-        for client in &at {
-            let (list, sign_out) = (client.get(INSTANCE).await, client.get("/api/v2/user/sessions").await);
+        for program in &at {
+            let (list, sign_out) = (program.get(INSTANCE).await, program.get("/api/v2/user/sessions").await);
             assert_eq!((list.status, sign_out.status), (200, 200), "{list:?}");
             let stop =
-                client.json(Method::PUT, "/api/v2/user/instance/stop", &[], json!({ "instanceId": "web" })).await;
+                program.json(Method::PUT, "/api/v2/user/instance/stop", &[], json!({ "instanceId": "web" })).await;
             assert_eq!((stop.status, stop.code()), (403, "insufficient_scope"), "{stop:?}");
         }
         let path = format!("/api/v2/user/tokens/{}", made.data()["token"]["id"].as_str().unwrap());
-        let revoked = ada[round].send(Method::DELETE, &path, &[], None).await;
+        let revoked = client.send(Method::DELETE, &path, &[], None).await;
         assert_eq!(revoked.status, 200, "{revoked:?}");
-        for client in &at {
+        for program in &at {
             wait_until("the token is refused", DEADLINE, async || {
-                let (list, tokens) = (client.get(INSTANCE).await, client.get("/api/v2/user/tokens").await);
+                let (list, tokens) = (program.get(INSTANCE).await, program.get("/api/v2/user/tokens").await);
                 if (list.status, tokens.status) == (401, 401) { Ok(()) } else { Err(format!("{list:?}")) }
             })
             .await;

@@ -52,6 +52,7 @@ setup: ## Check what the build needs; as root on Debian, install it
 	command -v python3 > /dev/null || missing+=(python3); \
 	python3 -m pip --version > /dev/null 2>&1 || missing+=(python3-pip); \
 	command -v ssh > /dev/null || missing+=(openssh-client); \
+	command -v curl > /dev/null || missing+=(curl); \
 	if (( $${#missing[@]} )); then \
 	  if [[ $$(id -u) == 0 ]] && command -v apt-get > /dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"; \

@@ -1,7 +1,7 @@
 //! Whether and when a container is started again that ended although it should run.
 //!
 //! A container that keeps ending is started after longer and longer delays, and not without end. The count is per
-//! generation: a resume starts it anew. It is lost when the agent restarts; the server's log has each end.
+//! generation, so a resume sets it to zero. It is lost when the agent restarts; the server's log has each end.
 
 use std::time::Duration;
 

@@ -37,9 +37,8 @@ impl Secrets {
         let previous_user_tokens = reader.optional_secret("USER_ACCESS_TOKEN_SECRET_PREVIOUS", token_secret);
         let backend_tokens = reader.secret("BACKEND_ACCESS_TOKEN_SECRET", token_secret);
         let previous_backend_tokens = reader.optional_secret("BACKEND_ACCESS_TOKEN_SECRET_PREVIOUS", token_secret);
-        let parse_key = master_key;
-        let master_key = reader.secret("DOCKHOST_MASTER_KEY", parse_key);
-        let previous_master_key = reader.optional_secret("DOCKHOST_MASTER_KEY_PREVIOUS", parse_key);
+        let master_key = reader.secret("DOCKHOST_MASTER_KEY", parse_master_key);
+        let previous_master_key = reader.optional_secret("DOCKHOST_MASTER_KEY_PREVIOUS", parse_master_key);
         let nats = reader.secret("DOCKHOST_NATS_CREDS", nkey_seed);
         let callout = reader.secret("DOCKHOST_CALLOUT_SEED", nkey_seed);
         let nats_system = reader.optional_secret("DOCKHOST_NATS_SYS_CREDS", nkey_seed);
@@ -109,7 +108,7 @@ fn nkey_seed(value: &str) -> Result<SecretString, String> {
     Ok(value.into())
 }
 
-fn master_key(value: &str) -> Result<MasterKey, String> {
+fn parse_master_key(value: &str) -> Result<MasterKey, String> {
     value.parse().map_err(|_| "must be 32 random bytes in base64".to_owned())
 }
 

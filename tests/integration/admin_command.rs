@@ -4,9 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use serde_json::{Value, json};
 
-use crate::harness::{CommandOutput, World, ports, run_with_input};
-
-const PASSWORD: &str = "battery staple";
+use crate::harness::{ADMIN, CommandOutput, World, ports, run_with_input};
 
 /// The directory for tokens.
 fn config(world: &World) -> (&'static str, String) {
@@ -25,8 +23,7 @@ fn parsed(output: &CommandOutput) -> Value {
 
 #[tokio::test]
 async fn admin_command_lists_shows_and_changes_what_the_api_does() {
-    let settings = [("DOCKHOST_ADMIN_USERNAME", "admin"), ("DOCKHOST_ADMIN_PASSWORD", PASSWORD)];
-    let mut world = World::on(crate::harness::Topology::ONE, 1, &settings).await;
+    let mut world = World::on(crate::harness::Topology::ONE, 1, &ADMIN).await;
     world.add_agent("alpha", 10).await;
     let ada = world.user("ada").await;
     assert_eq!(ada.create().await.status, 201);

@@ -4,10 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::http::Client;
-use crate::harness::{CommandOutput, Topology, World, run, run_with_input};
-
-const PASSWORD: &str = "battery staple";
-const FIRST: [(&str, &str); 2] = [("DOCKHOST_ADMIN_USERNAME", "admin"), ("DOCKHOST_ADMIN_PASSWORD", PASSWORD)];
+use crate::harness::{ADMIN, ADMIN_PASSWORD as PASSWORD, CommandOutput, Topology, World, run, run_with_input};
 
 /// Signs in at a replica; returns the client and the user's id.
 async fn sign_in(world: &World, replica: usize, name: &str, password: &str) -> (Client, String) {
@@ -46,7 +43,7 @@ async fn administrators(client: &Client) -> Vec<String> {
 #[tokio::test]
 async fn administrators_who_take_the_role_from_each_other_at_once_leave_one() {
     const ROUNDS: usize = 12;
-    let world = World::on(Topology::THREE, 3, &FIRST).await;
+    let world = World::on(Topology::THREE, 3, &ADMIN).await;
     // Each of the replicas was started with the first administrator's name.
     let (admin, admin_id) = sign_in(&world, 0, "admin", PASSWORD).await;
     world.user("ada").await;

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use dockhost_domain::timestamp::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::{CommandOutput, Topology, World, run_with_input};
-
-const PASSWORD: &str = "battery staple";
+use crate::harness::{ADMIN, ADMIN_PASSWORD, CommandOutput, Topology, World, run_with_input};
 
 async fn token(world: &World, name: &str, password: &str) -> String {
     let body = json!({ "username": name, "password": password });
@@ -28,12 +26,11 @@ fn events(output: &CommandOutput) -> Vec<Value> {
 
 #[tokio::test]
 async fn events_command_prints_what_happened_to_administrators_only() {
-    let settings = [("DOCKHOST_ADMIN_USERNAME", "admin"), ("DOCKHOST_ADMIN_PASSWORD", PASSWORD)];
-    let mut world = World::on(Topology::ONE, 1, &settings).await;
+    let mut world = World::on(Topology::ONE, 1, &ADMIN).await;
     world.add_agent("alpha", 10).await;
     let ada = world.user("ada").await;
     assert_eq!(ada.create().await.status, 201);
-    let admin = token(&world, "admin", PASSWORD).await;
+    let admin = token(&world, "admin", ADMIN_PASSWORD).await;
 
     let all = events(&run(&world, &admin, &["events", "-o", "json"]).await);
     let sequences: Vec<_> = all.iter().map(|event| event["sequence"].as_u64().unwrap()).collect();
@@ -67,8 +64,7 @@ async fn events_command_prints_what_happened_to_administrators_only() {
 
 #[tokio::test]
 async fn admin_usage_is_what_the_histories_of_the_instances_say() {
-    let settings = [("DOCKHOST_ADMIN_USERNAME", "admin"), ("DOCKHOST_ADMIN_PASSWORD", PASSWORD)];
-    let mut world = World::on(Topology::ONE, 1, &settings).await;
+    let mut world = World::on(Topology::ONE, 1, &ADMIN).await;
     world.add_agent("alpha", 10).await;
     let ada = world.user("ada").await;
     let created = ada.create().await;
@@ -77,7 +73,7 @@ async fn admin_usage_is_what_the_histories_of_the_instances_say() {
     assert_eq!(ada.put("/api/v2/user/instance/stop", which.clone()).await.status, 200);
     assert_eq!(ada.put("/api/v2/user/instance/resume", which.clone()).await.status, 200);
     assert_eq!(ada.put("/api/v2/user/instance/stop", which).await.status, 200);
-    let admin = token(&world, "admin", PASSWORD).await;
+    let admin = token(&world, "admin", ADMIN_PASSWORD).await;
 
     // By another way: from the observations in the audit.
     let observed = events(&run(&world, &admin, &["events", "-o", "json", "--type", "instance.observed"]).await);

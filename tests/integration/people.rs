@@ -5,20 +5,12 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Answer, Client};
 use crate::harness::wait::DEADLINE;
-use crate::harness::{Topology, World, wait_until};
+use crate::harness::{ADMIN, ADMIN_PASSWORD, Topology, World, wait_until};
 
 const INSTANCE: &str = "/api/v2/user/instance";
-const PASSWORD: &str = "battery staple";
-const FIRST: [(&str, &str); 2] = [("DOCKHOST_ADMIN_USERNAME", "admin"), ("DOCKHOST_ADMIN_PASSWORD", PASSWORD)];
 
 async fn sign_in(world: &World, replica: usize, name: &str, password: &str) -> Answer {
     world.client(replica).post("/api/v2/user/signin", json!({ "username": name, "password": password })).await
-}
-
-/// The administrator, signed in.
-async fn admin(world: &World) -> Client {
-    let answer = sign_in(world, 0, "admin", PASSWORD).await;
-    world.client(0).with_token(answer.data()["accessToken"].as_str().unwrap_or_else(|| panic!("{answer:?}")))
 }
 
 async fn id_of(client: &Client) -> String {
@@ -53,9 +45,9 @@ async fn wait_until_refused(world: &World, client: &Client) {
 
 #[tokio::test]
 async fn disabled_user_is_signed_out_everywhere_and_their_instances_are_stopped() {
-    let mut world = World::on(Topology::THREE, 3, &FIRST).await;
+    let mut world = World::on(Topology::THREE, 3, &ADMIN).await;
     world.add_agent("alpha", 5).await;
-    let (admin, ada) = (admin(&world).await, world.user("ada").await);
+    let (admin, ada) = (world.admin().await, world.user("ada").await);
     let id = id_of(&ada).await;
     assert_eq!(ada.create().await.status, 201);
 
@@ -84,9 +76,9 @@ async fn disabled_user_is_signed_out_everywhere_and_their_instances_are_stopped(
 /// The reaction begins after a restart, too.
 #[tokio::test]
 async fn disabled_user_whose_server_is_killed_has_their_instances_stopped_by_the_next_one() {
-    let mut world = World::on(Topology::ONE, 1, &FIRST).await;
+    let mut world = World::on(Topology::ONE, 1, &ADMIN).await;
     world.add_agent("alpha", 5).await;
-    let (admin, ada) = (admin(&world).await, world.user("ada").await);
+    let (admin, ada) = (world.admin().await, world.user("ada").await);
     let id = id_of(&ada).await;
     assert_eq!(ada.create().await.status, 201);
     let path = format!("/api/v2/admin/users/{id}/disable");
@@ -103,8 +95,8 @@ async fn disabled_user_whose_server_is_killed_has_their_instances_stopped_by_the
 
 #[tokio::test]
 async fn sessions_ended_by_an_administrator_are_refused_on_all_replicas() {
-    let world = World::on(Topology::THREE, 3, &FIRST).await;
-    let (admin, ada) = (admin(&world).await, world.user("ada").await);
+    let world = World::on(Topology::THREE, 3, &ADMIN).await;
+    let (admin, ada) = (world.admin().await, world.user("ada").await);
     let id = id_of(&ada).await;
     let ended = admin.send(Method::DELETE, &format!("/api/v2/admin/users/{id}/sessions"), &[], None).await;
     assert_eq!(ended.status, 200, "{ended:?}");
@@ -117,9 +109,9 @@ async fn sessions_ended_by_an_administrator_are_refused_on_all_replicas() {
 #[tokio::test]
 async fn quota_set_for_a_user_holds_under_creates_on_all_replicas() {
     const QUOTA: usize = 2;
-    let mut world = World::on(Topology::THREE, 3, &FIRST).await;
+    let mut world = World::on(Topology::THREE, 3, &ADMIN).await;
     world.add_agent("alpha", 40).await;
-    let (admin, ada) = (admin(&world).await, world.user("ada").await);
+    let (admin, ada) = (world.admin().await, world.user("ada").await);
     let path = format!("/api/v2/admin/users/{}/quota", id_of(&ada).await);
     let set = admin.put(&path, json!({ "instances": QUOTA })).await;
     assert_eq!((set.status, &set.data()["isDefault"]), (200, &json!(false)), "{set:?}");
@@ -139,15 +131,15 @@ async fn quota_set_for_a_user_holds_under_creates_on_all_replicas() {
 
 #[tokio::test]
 async fn invitation_used_on_all_replicas_at_once_creates_one_account_with_its_quota() {
-    let settings = [FIRST[0], FIRST[1], ("DOCKHOST_SIGNUP", "invite")];
+    let settings = [ADMIN[0], ADMIN[1], ("DOCKHOST_SIGNUP", "invite")];
     let world = World::on(Topology::THREE, 3, &settings).await;
-    let admin = admin(&world).await;
+    let admin = world.admin().await;
     let invitation = admin.post("/api/v2/admin/invitations", json!({ "maxInstances": 1 })).await;
     let token = invitation.data()["token"].clone();
     let sign_up = async |n: usize, invitation: &Value| {
         let name = format!("user-{n}");
         let email = format!("{name}@example.org");
-        let body = json!({ "username": name, "email": email, "password": PASSWORD, "invitation": invitation });
+        let body = json!({ "username": name, "email": email, "password": ADMIN_PASSWORD, "invitation": invitation });
         world.client(n % 3).post("/api/v2/user/signup", body).await
     };
     assert_eq!(sign_up(0, &Value::Null).await.code(), "invitation_required");

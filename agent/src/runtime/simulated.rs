@@ -67,7 +67,7 @@ struct SimulatedContainer {
     ports: Ports,
     running: bool,
     has_run: bool,
-    /// How it ended, if nobody stopped it.
+    /// How it ended, unless it was stopped on request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<ContainerEnd>,
 }

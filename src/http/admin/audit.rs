@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::list::{self, List, invalid};
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition, POSITION};
-use crate::http::extract::{CurrentAdmin, Query, ReadPosition};
+use crate::http::extract::{CurrentAdmin, Query, ReadPosition, accepts};
 use crate::http::past::actor::Actors;
 use crate::http::past::audit::{ActorFilter, AuditFilter, Found};
 use crate::http::past::audit_event::{AuditEvent, FoundEvent};
@@ -92,16 +92,11 @@ pub async fn get(
     let Found { events, position, has_more } = found;
     let actors = Actors::for_administrator(&app, events.iter().filter_map(FoundEvent::actor)).await?;
     let events: Vec<AuditEvent> = events.into_iter().map(|event| event.view(&app, &actors)).collect();
-    if wants_lines(&headers) {
+    if accepts(&headers, JSON_LINES) {
         return lines(&events, app.position(position));
     }
     let list = List::with_cursor(events, has_more.then(|| position.to_string()));
     Ok(Reply::ok("the events", list).position(app.position(position)).into_response())
-}
-
-fn wants_lines(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted.into_iter().any(|value| value.contains(JSON_LINES))
 }
 
 fn lines(events: &[AuditEvent], position: String) -> Result<Response, ApiError> {

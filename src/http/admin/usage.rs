@@ -20,7 +20,7 @@ use crate::common::clock;
 use crate::event_log::Filter;
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition, Stale};
-use crate::http::extract::{CurrentAdmin, Query, ReadPosition};
+use crate::http::extract::{CurrentAdmin, Query, ReadPosition, accepts};
 use crate::http::past::usage::{Stay, Usage};
 use crate::http::response::documented::{ADMIN, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -160,7 +160,7 @@ pub async fn get(
     let millis = usage.finish();
     let owners = || app.store.usernames(millis.keys().map(|stay| stay.user_id).collect());
     let owners = consistency::read::<Users, _>(&app, ReadPosition(None), owners).await?.value;
-    if wants_csv(&headers) {
+    if accepts(&headers, CSV) {
         return Ok(([(header::CONTENT_TYPE, CSV)], csv(&app, &owners, &millis)).into_response());
     }
     let stale = unreadable.map(|since| Stale { since });
@@ -177,11 +177,6 @@ fn period(parameters: &UsageParameters) -> Result<(Timestamp, Timestamp), ApiErr
     }
     let now = clock::now();
     Ok((from, to.unwrap_or(now).min(now).max(from)))
-}
-
-fn wants_csv(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted.into_iter().any(|value| value.contains(CSV))
 }
 
 fn sums<Id: Ord>(millis: &BTreeMap<Stay, u64>, id: impl Fn(&Stay) -> Id) -> BTreeMap<Id, u64> {

@@ -1,5 +1,6 @@
 //! Extractors: typed parts of a request, each with its errors in the documented envelope.
 
+mod accept;
 mod admin;
 mod body;
 mod caller;
@@ -11,6 +12,7 @@ mod prefer;
 mod read_position;
 mod url;
 
+pub use accept::accepts;
 pub use admin::CurrentAdmin;
 pub use body::{Body, JsonObject};
 pub use caller::{

@@ -39,7 +39,7 @@ pub use proxy::{Direction, Proxy};
 pub use seed::Seed;
 pub use topology::Topology;
 pub use wait::wait_until;
-pub use world::World;
+pub use world::{ADMIN, ADMIN_PASSWORD, World};
 
 /// The folder for downloaded servers and the run's database: cargo's `target/tmp`.
 #[must_use]

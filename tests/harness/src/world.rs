@@ -26,6 +26,10 @@ use super::pause::{pause, resume};
 use super::topology::Proxies;
 use super::{Hosts, Mongo, Mongods, Nats, Topology, log, program, wait_until};
 
+/// The settings of replicas that make an administrator.
+pub const ADMIN: [(&str, &str); 2] =
+    [("DOCKHOST_ADMIN_USERNAME", "admin"), ("DOCKHOST_ADMIN_PASSWORD", ADMIN_PASSWORD)];
+pub const ADMIN_PASSWORD: &str = "battery staple";
 /// Longer than a replica's shutdown takes with the default settings.
 const STOP_DEADLINE: Duration = Duration::from_secs(40);
 /// The longest until a replica serves that was started together with a broker and a database.
@@ -286,6 +290,14 @@ impl World {
     /// A client of one replica without a token.
     pub fn client(&self, replica: usize) -> Client {
         Client::new(&self.replicas[replica].url)
+    }
+
+    /// The administrator of [`ADMIN`], signed in; a client of the first replica.
+    pub async fn admin(&self) -> Client {
+        let [(_, username), (_, password)] = ADMIN;
+        let credentials = json!({ "username": username, "password": password });
+        let answer = self.client(0).post("/api/v2/user/signin", credentials).await;
+        self.client(0).with_token(answer.data()["accessToken"].as_str().unwrap_or_else(|| panic!("{answer:?}")))
     }
 
     /// Signs a user up; returns a client of the first replica.

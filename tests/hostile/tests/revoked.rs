@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dockhost_harness::wait::DEADLINE;
-use dockhost_harness::{World, wait_until};
+use dockhost_harness::{ADMIN, World, wait_until};
 use dockhost_hostile::flood::{self, Counts, Flood, Kind};
 use dockhost_hostile::raw::Raw;
 use dockhost_hostile::system::{self, Hostile};
@@ -13,8 +13,6 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const PASSWORD: &str = "battery staple";
-const ADMIN: [(&str, &str); 2] = [("DOCKHOST_ADMIN_USERNAME", "admin"), ("DOCKHOST_ADMIN_PASSWORD", PASSWORD)];
 /// The broker answers these itself, so the servers do not cut this flood off: only the revocation does.
 const PINGS: Flood = Flood { kind: Kind::Pings, per_second: 5000, connections: 4 };
 const HELLOS: Flood = Flood { kind: Kind::Hellos, per_second: 5000, connections: 2 };
@@ -43,9 +41,7 @@ async fn revoked_key_under_flood_gets_nothing() {
     .await;
     assert_eq!(pings.cut.load(Ordering::SeqCst), 0, "{pings:?}");
 
-    let credentials = json!({ "username": "admin", "password": PASSWORD });
-    let signed_in = world.client(0).post("/api/v2/user/signin", credentials).await;
-    let admin = world.client(0).with_token(signed_in.data()["accessToken"].as_str().unwrap());
+    let admin = world.admin().await;
     let answer = admin.post(&format!("/api/v2/admin/backends/{}/revoke", revoked.id), json!({})).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     wait_until("every connection is cut, and the key refused", DEADLINE, async || {

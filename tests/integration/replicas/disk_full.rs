@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{INSTANCE, create_async, create_within, wait_for_health};
+use crate::harness::http::Client;
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Hosts, Nats, World, wait_until};
 
@@ -29,16 +30,22 @@ fn lacks_disks(hosts: &Hosts) -> bool {
     missing.inspect(|why| println!("left out, because no disk of its own can be mounted here: {why}")).is_some()
 }
 
+/// A replica and a backend upon this broker, and a user who has an instance that runs.
+async fn start(nats: Nats) -> (World, Client) {
+    let mut world = World::upon(nats, 1, &[]).await;
+    world.add_agent("alpha", 100).await;
+    let ada = world.user("ada").await;
+    create_within(&ada, "an instance runs", DEADLINE).await;
+    (world, ada)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn disk_of_the_only_node_full_health_is_503_until_the_broker_is_restarted() {
     let hosts = Hosts::prepare();
     if lacks_disks(&hosts) {
         return;
     }
-    let mut world = World::upon(Nats::start_on(Some(&hosts)).await, 1, &[]).await;
-    world.add_agent("alpha", 10).await;
-    let ada = world.user("ada").await;
-    create_within(&ada, "an instance runs", DEADLINE).await;
+    let (mut world, ada) = start(Nats::start_on(Some(&hosts)).await).await;
     wait_for_health(&ada, &[]).await;
     world.nats.store(0).disk.as_ref().unwrap().fill();
     wait_until("a command fails, and /health says why", REPORT_DEADLINE, async || {
@@ -72,10 +79,7 @@ async fn copy_of_reports_that_takes_nothing_more_operations_go_on_and_health_nam
     if lacks_disks(&hosts) {
         return;
     }
-    let mut world = World::upon(Nats::cluster_on(Some(&hosts)).await, 1, &[]).await;
-    world.add_agent("alpha", 100).await;
-    let ada = world.user("ada").await;
-    create_within(&ada, "an instance runs", DEADLINE).await;
+    let (world, ada) = start(Nats::cluster_on(Some(&hosts)).await).await;
     let made = reports_created(&world).await;
     world.nats.lead_consumer_by(REPORTS, "intake", NODE).await;
     world.nats.lead_by(REPORTS, NODE).await;
@@ -104,10 +108,7 @@ async fn copies_that_all_take_nothing_more_stream_is_made_again() {
     if lacks_disks(&hosts) {
         return;
     }
-    let mut world = World::upon(Nats::cluster_on(Some(&hosts)).await, 1, &[]).await;
-    world.add_agent("alpha", 100).await;
-    let ada = world.user("ada").await;
-    create_within(&ada, "an instance runs", DEADLINE).await;
+    let (world, ada) = start(Nats::cluster_on(Some(&hosts)).await).await;
     let made = reports_created(&world).await;
     (0..3).for_each(|node| world.nats.break_copy(node, REPORTS));
     for _ in 0..5 {
@@ -133,10 +134,7 @@ async fn disk_of_one_node_of_three_full_operations_go_on_and_health_names_the_no
     if lacks_disks(&hosts) {
         return;
     }
-    let mut world = World::upon(Nats::cluster_on(Some(&hosts)).await, 1, &[]).await;
-    world.add_agent("alpha", 100).await;
-    let ada = world.user("ada").await;
-    create_within(&ada, "an instance runs", DEADLINE).await;
+    let (mut world, ada) = start(Nats::cluster_on(Some(&hosts)).await).await;
     world.nats.store(2).disk.as_ref().unwrap().fill();
     let mut written = 0;
     let health = wait_until("/health is degraded", 2 * REPORT_DEADLINE, async || {

@@ -79,7 +79,7 @@ async fn container_that_keeps_ending_is_given_up_with_the_last_cause() {
         fixture.wait_until_idle().await;
     }
     assert_eq!((fixture.state(), fixture.reports.count()), (ContainerState::Stopped, 1), "it is reported once");
-    // A resume begins anew.
+    // A resume sets the count to zero.
     fixture.reconciler.assign(with_policy(RestartPolicy::OnFailure, 2));
     fixture.reports.running().await;
 }

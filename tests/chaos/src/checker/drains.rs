@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dockhost_domain::aggregate::Aggregate;
+use dockhost_domain::aggregate::{Aggregate, Meta};
 use dockhost_domain::backend::{Backend, BackendEvent, Drain};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, InstanceId};
@@ -15,7 +15,7 @@ use dockhost_domain::tenancy::DrainStep;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::DesiredState;
 
-use super::log::Log;
+use super::log::{Log, Logged};
 use super::{Invariant, Violations};
 
 /// How far a replica's time may be behind the time of the drain's events.
@@ -24,15 +24,33 @@ const CLOCKS: Duration = Duration::from_secs(2);
 /// How long after its deadline a drain may end while nothing is faulty.
 const LATE: Duration = Duration::from_secs(10);
 
+/// The backends, from their events so far.
+#[derive(Default)]
+struct Backends(BTreeMap<BackendId, Backend>);
+
+impl Backends {
+    fn evolve(&mut self, id: BackendId, event: &BackendEvent, meta: &Meta) {
+        self.0.entry(id).or_default().evolve(event, meta);
+    }
+
+    fn drain(&self, id: BackendId) -> Option<Drain> {
+        self.0.get(&id)?.machine.as_ref()?.drain
+    }
+
+    /// The drains that were not undone.
+    fn drains(&self) -> impl Iterator<Item = (BackendId, Drain)> {
+        self.0.keys().filter_map(|id| Some((*id, self.drain(*id)?)))
+    }
+}
+
 pub(super) fn check(log: &Log, violations: &mut Violations) {
-    let mut drains: BTreeMap<BackendId, Drain> = BTreeMap::new();
-    let mut backends: BTreeMap<BackendId, Backend> = BTreeMap::new();
+    let mut backends = Backends::default();
     for logged in &log.events {
         let envelope = &logged.recorded.envelope;
         match (&envelope.aggregate, &envelope.event) {
             (AggregateId::Backend(id), Event::Backend(event)) => {
                 if let BackendEvent::DrainEnded(ended) = event
-                    && let Some(drain) = drains.get(id)
+                    && let Some(drain) = backends.drain(*id)
                 {
                     let left = left(log, *id, logged.sequence());
                     let is_early = envelope.meta.time.after(CLOCKS) < drain.deadline;
@@ -46,20 +64,15 @@ pub(super) fn check(log: &Log, violations: &mut Violations) {
                         violations.add(Invariant::I21, what, objects, [logged.sequence()]);
                     }
                 }
-                let backend = backends.entry(*id).or_default();
-                backend.evolve(event, &envelope.meta);
-                match backend.machine.as_ref().and_then(|machine| machine.drain) {
-                    Some(drain) => drains.insert(*id, drain),
-                    None => drains.remove(id),
-                };
+                backends.evolve(*id, event, &envelope.meta);
             }
             (AggregateId::Tenancy(_), Event::Tenancy(event)) => {
                 let Some(instance) = event.instance_id() else { continue };
                 let state = log.instance(instance).and_then(|timeline| timeline.at(logged.sequence()));
-                for (id, drain) in &drains {
-                    let step = state.and_then(|state| state.drain_step(*id));
+                for (id, drain) in backends.drains() {
+                    let step = state.and_then(|state| state.drain_step(id));
                     let runs = matches!(step, Some(DrainStep::Running | DrainStep::Creating));
-                    if drain.ended_at.is_some() && runs && !is_left(log, *id, instance, logged.sequence() - 1) {
+                    if drain.ended_at.is_some() && runs && !is_left(log, id, instance, logged.sequence() - 1) {
                         let what = "an instance is wanted on a machine after the drain of it has ended";
                         violations.add(
                             Invariant::I21,
@@ -88,24 +101,18 @@ fn is_left(log: &Log, machine: BackendId, instance: InstanceId, sequence: u64) -
 
 /// I16: drains that should have ended at `at`.
 pub(super) fn pending(log: &Log, at: Timestamp, violations: &mut Violations) {
-    for (aggregate, events) in log.aggregates() {
-        if !matches!(aggregate, AggregateId::Backend(_)) {
-            continue;
+    let mut backends = Backends::default();
+    for logged in &log.events {
+        let envelope = &logged.recorded.envelope;
+        if let (AggregateId::Backend(id), Event::Backend(event)) = (&envelope.aggregate, &envelope.event) {
+            backends.evolve(*id, event, &envelope.meta);
         }
-        let mut backend = Backend::default();
-        let mut last = 0;
-        for logged in events {
-            if let Event::Backend(event) = &logged.recorded.envelope.event {
-                backend.evolve(event, &logged.recorded.envelope.meta);
-                last = logged.sequence();
-            }
-        }
-        let drain = backend.machine.and_then(|machine| machine.drain).filter(|drain| drain.ended_at.is_none());
-        if let Some(drain) = drain
-            && drain.deadline.after(LATE) < at
-        {
+    }
+    for (id, drain) in backends.drains() {
+        if drain.ended_at.is_none() && drain.deadline.after(LATE) < at {
             let what = format!("a drain until {} has not ended", drain.deadline);
-            violations.add(Invariant::I16, what, [aggregate], [last]);
+            let aggregate = AggregateId::Backend(id);
+            violations.add(Invariant::I16, what, [aggregate], log.of(aggregate).last().map(Logged::sequence));
         }
     }
 }

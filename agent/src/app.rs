@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::room::Resources;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -15,9 +16,11 @@ use crate::clock;
 use crate::config::{Config, RuntimeKind};
 use crate::confirm::ConfirmClient;
 use crate::connect::{ConnectError, ReportPublisher, connect};
+use crate::container::Container;
 use crate::heartbeat::{AdvertisedAddress, HeartbeatSource, run_heartbeats, say_goodbye};
 use crate::hold::Hold;
 use crate::key::ApiKey;
+use crate::machine_size;
 use crate::machine_status::SharedStatus;
 use crate::nodes::leave_nodes;
 use crate::reconcile::{ReconcileConfig, Reconciler};
@@ -103,11 +106,12 @@ async fn run_with<R: Runtime>(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let run = clock::random_run_id();
-    let capacity = Arc::new(Capacity::new(config.max_containers));
+    let capacity = Arc::new(Capacity::new(config.max_containers, machine_size::of(config)));
     let (outbox, changed, refused) = (Outbox::default(), Arc::new(Notify::new()), CancellationToken::new());
     // Listed before the first heartbeat, which contains the number of containers.
     let listed = runtime.list(None).await.context("could not list the containers")?;
-    capacity.replace_all(listed.iter().map(|container| container.instance), &HashSet::new());
+    let resources = |container: &Container| container.limits.map(Resources::from).unwrap_or_default();
+    capacity.replace_all(listed.iter().map(|container| (container.instance, resources(container))), &HashSet::new());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         backend = %key.backend(),

@@ -218,7 +218,7 @@ impl<R: Runtime> Session<'_, R> {
             Ok(welcome) => welcome,
             Err(end) => return end,
         };
-        capacity.set_enrolled_max(welcome.max_containers);
+        capacity.set_enrolled(welcome.max_containers, welcome.overcommit);
         reconciler.images().set_default(welcome.image.clone());
         reconciler.resume();
         reports.observe(welcome.reports_created_at);

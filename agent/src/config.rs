@@ -65,6 +65,14 @@ pub struct Config {
     #[arg(long, env = "DOCKHOST_MAX_CONTAINERS", value_name = "N", default_value_t = u32::MAX, hide_default_value = true)]
     pub max_containers: u32,
 
+    /// Memory for instances, in MiB [default: all that the machine has].
+    #[arg(long, env = "DOCKHOST_MEMORY_MIB", value_name = "MIB")]
+    pub memory_mib: Option<u32>,
+
+    /// Processor time for instances, in thousandths of a processor [default: all processors of the machine].
+    #[arg(long, env = "DOCKHOST_CPU_MILLIS", value_name = "MILLIS")]
+    pub cpu_millis: Option<u32>,
+
     /// Allow instances to connect to this machine and to private networks.
     #[arg(long, env = "DOCKHOST_ALLOW_PRIVATE_NETWORKS")]
     pub allow_private_networks: bool,

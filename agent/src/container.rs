@@ -4,7 +4,7 @@
 
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::reported::{ContainerId, HostKeys};
-use dockhost_domain::wire::{Observation, Phase, Ports};
+use dockhost_domain::wire::{Limits, Observation, Phase, Ports};
 
 /// The state of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +46,8 @@ pub struct Container {
     pub state: ContainerState,
     /// SHA-256 fingerprints of its SSH host keys; empty until they are read.
     pub host_keys: HostKeys,
+    /// What it may use; `None` if it was created by an earlier release.
+    pub limits: Option<Limits>,
 }
 
 impl Container {

@@ -106,6 +106,7 @@ impl HeartbeatSource<'_> {
             at: clock::now(),
             agent_run: Some(self.run),
             leaving: false,
+            size: self.capacity.size(),
             machine: self.status.current(),
         }
     }

@@ -11,7 +11,8 @@
 //! - [`reconcile`]: one worker per instance that lists, decides, executes and reports.
 //! - [`connect`], [`assignments`], [`confirm`], [`reports`], [`heartbeat`]: communication with the server; [`hold`]:
 //!   whether it accepts this agent; [`reports_stream`]: whether reports were lost.
-//! - [`machine_status`], [`engine_probe`]: whether this machine can run containers now, for the heartbeats.
+//! - [`machine_status`], [`engine_probe`]: whether this machine can run containers now, [`machine_size`]: what it has, for the
+//!   heartbeats.
 //! - [`images`], [`upkeep`]: what belongs to the machine and not to one instance: images, isolation rules, leftovers.
 //! - [`removal`]: removes what this backend has left in the engine.
 //! - [`app`], [`config`], [`key`], [`telemetry`], [`clock`], [`backoff`]: start-up, configuration and utilities.
@@ -30,6 +31,7 @@ pub mod heartbeat;
 pub mod hold;
 pub mod images;
 pub mod key;
+pub mod machine_size;
 pub mod machine_status;
 pub mod nodes;
 pub mod ports;

@@ -88,6 +88,9 @@ fn without_container(assignment: &Assignment, capacity: CapacityStatus) -> Step 
             "no_capacity",
             &format!("the limit of {max} containers is reached"),
         ))),
+        (Some(_), CapacityStatus::Short(shortage)) => {
+            Step::Report(ReportKind::InstanceRefused(agent_error("no_capacity", &shortage.to_string())))
+        }
         (Some(_), CapacityStatus::Available) => Step::Create,
     }
 }

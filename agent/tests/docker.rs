@@ -74,7 +74,7 @@ impl Agent {
         let runtime = runtime(engine, ports, image).await;
         let (reports, outbox, stop) = (ReportCollector::default(), Outbox::default(), CancellationToken::new());
         let config = ReconcileConfig { resync_interval, ..ReconcileConfig::default() };
-        let capacity = Arc::new(Capacity::new(10));
+        let capacity = Arc::new(Capacity::new(10, None));
         let reconciler =
             Reconciler::new(runtime, capacity, AlwaysCurrent, outbox.clone(), Arc::default(), config, stop.clone());
         let (sink, until, ticking) = (reports.clone(), stop.clone(), reconciler.clone());

@@ -68,6 +68,7 @@ async fn send_heartbeats(client: Client, id: BackendId, phase: Duration) {
             at: dockhost::common::clock::now(),
             agent_run: Some(run_of(id)),
             leaving: false,
+            size: None,
             machine: MachineStatus::default(),
         };
         let body = serde_json::to_vec(&heartbeat).unwrap();

@@ -11,7 +11,7 @@
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
 //! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`invitation`], [`tenancy`]: the aggregates.
-//! - [`placement`], [`labels`]: the choice of a backend for an instance.
+//! - [`placement`], [`labels`], [`room`]: the choice of a backend for an instance; [`sizes`]: what an instance may use.
 
 pub mod account;
 pub mod administrators;
@@ -32,7 +32,9 @@ pub mod node_choice;
 pub mod personal;
 pub mod placement;
 pub mod reported;
+pub mod room;
 pub mod session;
+pub mod sizes;
 pub mod subject;
 pub mod tenancy;
 #[cfg(test)]

@@ -3,11 +3,14 @@
 //! The candidates are as one replica knows them and may be slightly out of date; an agent without room refuses the
 //! placement, and the next backend is tried.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Machine;
 use crate::ids::BackendId;
 use crate::labels::Labels;
+use crate::room::{Resources, Room};
 
 mod ineligible;
 mod refusals;
@@ -20,6 +23,8 @@ pub use refusals::RecentRefusals;
 pub struct Demand {
     /// The labels that the backend must have, all of them.
     pub requires: Labels,
+    /// What it may use.
+    pub resources: Resources,
 }
 
 /// A backend as a replica knows it. Built by [`Candidate::new`] or [`Candidate::of`], so that only this file names all
@@ -39,14 +44,26 @@ pub struct Candidate {
     pub refusals: u32,
     /// Its labels.
     pub labels: Labels,
+    /// What its instances may use in all.
+    pub room: Room,
+    /// What the instances that are placed on it may use.
+    pub in_use: Resources,
 }
 
 impl Candidate {
     /// A connected backend without instances.
     #[must_use]
     pub fn new(backend_id: BackendId, max_containers: u32) -> Self {
-        let labels = Labels::default();
-        Self { backend_id, unavailable: None, used: 0, max_containers, refusals: 0, labels }
+        Self {
+            backend_id,
+            unavailable: None,
+            used: 0,
+            max_containers,
+            refusals: 0,
+            labels: Labels::default(),
+            room: Room::default(),
+            in_use: Resources::default(),
+        }
     }
 
     /// A registered backend, without instances.
@@ -92,6 +109,24 @@ impl Candidate {
         Self { labels, ..self }
     }
 
+    /// The same with this room, of which this much is in use.
+    #[must_use]
+    pub fn room(self, room: Room, in_use: Resources) -> Self {
+        Self { room, in_use, ..self }
+    }
+
+    /// The highest of its shares in use: of its containers, its memory, its processor time.
+    fn share(&self) -> Share {
+        let containers = Share { used: self.used.into(), of: self.max_containers.into() };
+        let of = |used, of: Option<u64>| of.map(|of| Share { used, of });
+        let memory = of(self.in_use.memory_mib, self.room.memory_mib);
+        let cpu = of(self.in_use.cpu_millis, self.room.cpu_millis);
+        [memory, cpu]
+            .into_iter()
+            .flatten()
+            .fold(containers, |highest, share| if share.compare(highest).is_gt() { share } else { highest })
+    }
+
     /// Whether it can take an instance that needs this and has been tried on these backends.
     ///
     /// # Errors
@@ -106,8 +141,22 @@ impl Candidate {
         } else if self.used >= self.max_containers {
             Err(Ineligible::Full)
         } else {
-            Ok(())
+            self.room.check(self.in_use, demand.resources).map_err(Ineligible::Short)
         }
+    }
+}
+
+/// A part of something.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    used: u64,
+    of: u64,
+}
+
+impl Share {
+    /// Compares a/b with c/d as a·d with c·b, which is exact.
+    fn compare(self, other: Self) -> Ordering {
+        (u128::from(self.used) * u128::from(other.of)).cmp(&(u128::from(other.used) * u128::from(self.of)))
     }
 }
 
@@ -142,8 +191,8 @@ impl NoCandidate {
     }
 }
 
-/// Chooses the eligible backend with the fewest recent refusals, and among these the one with the lowest share of its
-/// capacity in use. `tie_breaker`, a number that differs from
+/// Chooses the eligible backend with the fewest recent refusals, and among these the one with the lowest share in use: of its
+/// containers, its memory or its processor time, whichever is highest. `tie_breaker`, a number that differs from
 /// call to call, chooses among equals.
 ///
 /// # Errors
@@ -156,13 +205,7 @@ pub fn place(
 ) -> Result<Choice, NoCandidate> {
     let (eligible, ineligible): (Vec<_>, Vec<_>) =
         candidates.iter().map(|c| (c, c.eligibility(demand, tried))).partition(|(_, eligibility)| eligibility.is_ok());
-    let order = |a: &Candidate, b: &Candidate| {
-        // Compares a/b with c/d as a·d with c·b, which is exact.
-        let share = || {
-            (u64::from(a.used) * u64::from(b.max_containers)).cmp(&(u64::from(b.used) * u64::from(a.max_containers)))
-        };
-        a.refusals.cmp(&b.refusals).then_with(share)
-    };
+    let order = |a: &Candidate, b: &Candidate| a.refusals.cmp(&b.refusals).then_with(|| a.share().compare(b.share()));
     let Some(least) = eligible.iter().map(|(c, _)| *c).min_by(|a, b| order(a, b)) else {
         return Err(NoCandidate(
             ineligible.into_iter().filter_map(|(c, f)| f.err().map(|f| (c.backend_id, f))).collect(),
@@ -285,7 +328,9 @@ mod tests {
     fn place_takes_only_backends_with_all_labels_that_the_instance_requires() {
         let of = |n, with: &[&str]| candidate(n, true, n, 9).labels(labels(with));
         let candidates = [of(1, &[]), of(2, &["gpu=yes"]), of(3, &["gpu=yes", "room=b12"]), of(4, &["gpu=no"])];
-        let chosen = |requires: &[&str]| super::place(&candidates, &Demand { requires: labels(requires) }, &[], 0);
+        let chosen = |requires: &[&str]| {
+            super::place(&candidates, &Demand { requires: labels(requires), ..Demand::default() }, &[], 0)
+        };
         assert_eq!(chosen(&[]).unwrap().backend_id, backend(1));
         assert_eq!(chosen(&["gpu=yes"]).unwrap().backend_id, backend(2));
         assert_eq!(chosen(&["room=b12", "gpu=yes"]).unwrap().backend_id, backend(3));
@@ -296,6 +341,37 @@ mod tests {
             let missing = |label| format!("label {label} missing");
             ["gpu=no", "gpu=no", "gpu=no", "room=b12"].map(missing)
         });
+    }
+
+    #[test]
+    fn place_weighs_memory_and_processor_time_and_says_what_is_short() {
+        let of = |n, used, memory: (u64, u64), cpu: (u64, u64)| {
+            let room = Room { memory_mib: Some(memory.1), cpu_millis: Some(cpu.1) };
+            candidate(n, true, used, 10).room(room, Resources { memory_mib: memory.0, cpu_millis: cpu.0 })
+        };
+        let candidates =
+            [of(1, 1, (800, 1000), (0, 4000)), of(2, 5, (100, 1000), (400, 4000)), of(3, 0, (0, 1000), (2400, 4000))];
+        let chosen = |memory_mib, cpu_millis| {
+            let resources = Resources { memory_mib, cpu_millis };
+            super::place(&candidates, &Demand { resources, ..Demand::default() }, &[], 0)
+        };
+        // The highest shares are 80 % of the memory, 50 % of the containers, and 60 % of the processor time.
+        assert_eq!(chosen(100, 100).unwrap().backend_id, backend(2));
+        assert_eq!(chosen(900, 3600).unwrap().backend_id, backend(2));
+        assert_eq!(chosen(1000, 1000).unwrap().backend_id, backend(3));
+        assert_eq!(chosen(200, 4000).unwrap().backend_id, backend(1));
+        let short = chosen(1001, 2000).unwrap_err().0;
+        let short: Vec<_> = short.iter().map(|(_, reason)| (reason.code(), reason.explain())).collect();
+        assert_eq!(
+            short,
+            [
+                ("memory", "memory: 200 MiB free, 1001 asked".to_owned()),
+                ("memory", "memory: 900 MiB free, 1001 asked".to_owned()),
+                ("memory", "memory: 1000 MiB free, 1001 asked".to_owned()),
+            ]
+        );
+        let short = chosen(1, 4001).unwrap_err().0;
+        assert!(short.iter().all(|(_, reason)| reason.code() == "cpu"), "{short:?}");
     }
 
     #[test]

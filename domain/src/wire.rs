@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentRunId, BackendId, InstanceId, UserId};
 use crate::reported::{self, BackendAddress, ContainerId, HostKeys, ShortText};
+use crate::room::Overcommit;
 use crate::timestamp::Timestamp;
 
 mod container_end;
 mod machine;
 
 pub use container_end::{ContainerEnd, RestartPolicy};
-pub use machine::{EngineState, ImageState, IsolationState, MachineStatus};
+pub use machine::{EngineState, ImageState, IsolationState, MachineSize, MachineStatus};
 
 /// The header of a report with the [`AgentRunId`] of its sender.
 pub const AGENT_RUN_HEADER: &str = "Dockhost-Agent-Run";
@@ -203,6 +204,9 @@ pub struct Heartbeat {
     /// The agent has ended its work and sends nothing more: another run may take over at once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
+    /// What the machine has for instances; absent if the agent does not say it, as those of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<MachineSize>,
     /// Whether the machine can run containers now.
     #[serde(flatten)]
     pub machine: MachineStatus,
@@ -243,6 +247,9 @@ pub struct Welcome {
     /// Whether an administrator has to approve the backend before it gets instances. Absent if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaits_approval: bool,
+    /// How many times what the machine has the instances on it may have in all; what is absent is not limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overcommit: Option<Overcommit>,
 }
 
 /// The response to a [`Heartbeat`] that was sent as a request: the sender's server works. Empty from earlier servers.

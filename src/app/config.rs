@@ -1,13 +1,13 @@
 //! The configuration of the main server: flags and environment variables. `.env.example` explains each variable.
 
 mod accounts;
+mod instances;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
 use dockhost_domain::tenancy::Policy;
-use dockhost_domain::wire::Limits;
 use dockhost_projections::store::MongoStore;
 use ipnet::IpNet;
 
@@ -17,6 +17,7 @@ use crate::http::limits::policy::Policy as LimitPolicy;
 use crate::http::server::{ConnectionLimits, MaxConnections, StreamTimeouts};
 
 pub use accounts::{AccountArgs, CookieMode, EnrolmentMode, SignUpMode};
+pub use instances::InstanceArgs;
 
 /// The database if neither DOCKHOST_DATABASE nor MONGODB_URI names one.
 const DEFAULT_DATABASE: &str = "dockhost";
@@ -124,27 +125,6 @@ pub struct StreamArgs {
     pub log_max_bytes: i64,
 }
 
-/// What users get.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Instances")]
-pub struct InstanceArgs {
-    /// Instances that each user may have, deleted ones not counted; 0 for no limit.
-    #[arg(long, env = "DOCKHOST_MAX_INSTANCES_PER_USER", value_name = "N", default_value_t = 5)]
-    pub max_instances_per_user: u32,
-    /// Image of new instances [default: the agent's].
-    #[arg(long, env = "DOCKHOST_INSTANCE_IMAGE", value_name = "IMAGE")]
-    pub instance_image: Option<String>,
-    /// Memory of an instance, in MiB.
-    #[arg(long, env = "DOCKHOST_INSTANCE_MEMORY_MIB", value_name = "MIB", default_value_t = 1024)]
-    pub instance_memory_mib: u32,
-    /// CPU time of an instance, in thousandths of a CPU.
-    #[arg(long, env = "DOCKHOST_INSTANCE_CPU_MILLIS", value_name = "MILLIS", default_value_t = 1000)]
-    pub instance_cpu_millis: u32,
-    /// Processes and threads of an instance.
-    #[arg(long, env = "DOCKHOST_INSTANCE_PIDS", value_name = "N", default_value_t = 512)]
-    pub instance_pids: u32,
-}
-
 /// How long backends may take.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Deadlines")]
@@ -227,20 +207,6 @@ impl StreamArgs {
     #[must_use]
     pub const fn options(&self) -> StreamOptions {
         StreamOptions { replicas: self.replicas, max_bytes: self.log_max_bytes }
-    }
-}
-
-impl InstanceArgs {
-    /// The instances that each user may have; none for no limit.
-    #[must_use]
-    pub fn quota(&self) -> Option<u32> {
-        Some(self.max_instances_per_user).filter(|max| *max > 0)
-    }
-
-    /// What a container may use.
-    #[must_use]
-    pub const fn limits(&self) -> Limits {
-        Limits { memory_mib: self.instance_memory_mib, cpu_millis: self.instance_cpu_millis, pids: self.instance_pids }
     }
 }
 

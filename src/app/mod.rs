@@ -77,7 +77,8 @@ async fn start(
 ) -> anyhow::Result<(Arc<App>, Arc<WriteProof>)> {
     let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
     let connections = Connections::open(args, urls, &nats, master_key).await?;
-    let (replica, snapshot_writer) = Replica::build(connections, args.deadlines.lost_after()).await?;
+    let (replica, snapshot_writer) =
+        Replica::build(connections, args.deadlines.lost_after(), args.instances.overcommit()).await?;
     tasks::start_clock_check(supervisor, &replica).await;
     tasks::check_durability(supervisor, urls.nats_url.clone(), nats_system.clone());
     tasks::start_stream_watch(supervisor, &replica);
@@ -85,8 +86,7 @@ async fn start(
     let kick = Kick { nats_url: urls.nats_url.clone(), system: nats_system };
     tasks::start_flood_guard(supervisor, &replica, kick.clone());
     // The services queue requests as soon as they are open, and answer once the replica knows the log.
-    let image = args.instances.instance_image.clone();
-    let services = tasks::open_services(&replica, &callout, ApiKeys::new(&backend_tokens), image).await?;
+    let services = tasks::open_services(&replica, &callout, ApiKeys::new(&backend_tokens), &args.instances).await?;
     let start = replica.bootstrap().await?;
 
     let is_tls = tls.is_some();
@@ -145,6 +145,8 @@ fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
         memory_mib = instances.instance_memory_mib,
         cpu_millis = instances.instance_cpu_millis,
         pids = instances.instance_pids,
+        cpu_overcommit = %instances.cpu_overcommit,
+        memory_overcommit = %instances.memory_overcommit,
         "instances"
     );
     tracing::info!(

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
+use dockhost_domain::room::Overcommit;
 use dockhost_projections::store::MongoStore;
 use futures::TryFutureExt;
 use secrecy::SecretString;
@@ -113,7 +114,11 @@ impl Connections {
 impl Replica {
     /// Builds the executor with its caches, the follower and the registries; starts nothing.
     /// A backend that is silent for `lost_after` counts as lost.
-    pub async fn build(connections: Connections, lost_after: Duration) -> anyhow::Result<(Self, SnapshotWriter)> {
+    pub async fn build(
+        connections: Connections,
+        lost_after: Duration,
+        overcommit: Overcommit,
+    ) -> anyhow::Result<(Self, SnapshotWriter)> {
         let Connections { broker, log, store, .. } = &connections;
         let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
         let (snapshots, snapshot_writer) =
@@ -121,7 +126,7 @@ impl Replica {
         let executor = Executor::with_snapshots(Arc::clone(log) as Arc<dyn EventLog>, snapshots);
         let heartbeats = Arc::new(HeartbeatRegistry::new(lost_after));
         let replica = Self {
-            follower: Follower::new(Arc::clone(&executor), Arc::clone(&heartbeats)),
+            follower: Follower::with(Arc::clone(&executor), Arc::clone(&heartbeats), overcommit),
             log_monitor: Arc::new(LogMonitor::new(Arc::clone(executor.capacity()))),
             stream_watch: Arc::default(),
             store_room: Arc::default(),
@@ -198,7 +203,7 @@ pub fn http_app(
             enrolment_secret: args.accounts.enrolment_secret.clone(),
             enrolment: args.accounts.enrolment(),
             quota: args.instances.quota(),
-            limits: args.instances.limits(),
+            offer: args.instances.offer(),
             image: args.instances.instance_image.clone(),
             policy: args.deadlines.policy(),
             cookies: match (args.accounts.cookies, &args.api.frontend_url) {

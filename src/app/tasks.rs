@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use super::config::ServerArgs;
+use super::config::{InstanceArgs, ServerArgs};
 use super::startup::{Connections, FollowerStart, Replica};
 use super::supervise::Supervisor;
 use crate::auth::api_key::ApiKeys;
@@ -45,7 +45,7 @@ pub async fn open_services(
     replica: &Replica,
     callout: &SecretString,
     api_keys: ApiKeys,
-    image: Option<String>,
+    instances: &InstanceArgs,
 ) -> anyhow::Result<Services> {
     let Connections { broker, agents, .. } = &replica.connections;
     let gate = &replica.gate;
@@ -58,7 +58,8 @@ pub async fn open_services(
         enrolments: authenticator.clone(),
         heartbeats: Arc::clone(&replica.heartbeats) as Arc<dyn Heartbeats>,
         lost_after: replica.heartbeats.lost_after(),
-        image,
+        image: instances.instance_image.clone(),
+        overcommit: instances.overcommit(),
         reports: Arc::clone(replica.stream_watch.reports()),
     };
     // Else the first hellos would be answered without it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::reported;
+use dockhost_domain::room::Overcommit;
 use dockhost_domain::subject::{ALL_HELLOS, Channel};
 use dockhost_domain::wire::{Hello, Welcome};
 use futures::future::BoxFuture;
@@ -54,6 +55,8 @@ pub struct HelloHandler {
     pub lost_after: Duration,
     /// The image of new instances; the agents' default if absent.
     pub image: Option<String>,
+    /// How many times what a machine has its instances may have in all.
+    pub overcommit: Overcommit,
     /// The stream of reports.
     pub reports: Arc<LastSeen>,
 }
@@ -98,6 +101,7 @@ impl RequestHandler for HelloHandler {
             image: self.image.clone(),
             reports_created_at: self.reports.created_at(),
             awaits_approval,
+            overcommit: Some(self.overcommit),
         })
     }
 }

@@ -209,6 +209,7 @@ fn request_and_retry() -> [RecordedEvent; 2] {
         idempotency: None,
         restart: RestartPolicy::default(),
         requires: Labels::default(),
+        size: None,
     };
     let failure = PlacementFailure { backend_id, reason: FailureReason::Late };
     let again = Placed { instance_id, placement: 2, choice, deadline, failure };

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::sizes::Offer;
 use dockhost_domain::tenancy::Policy;
-use dockhost_domain::wire::Limits;
 use dockhost_projections::model::ReadModel;
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -55,8 +55,8 @@ pub struct Settings {
     pub enrolment: Enrolment,
     /// Instances per user; none for no limit.
     pub quota: Option<u32>,
-    /// What a container may use.
-    pub limits: Limits,
+    /// What instances can have.
+    pub offer: Offer,
     /// The image of new instances; the agent's own if none.
     pub image: Option<String>,
     /// Deadlines of operations.

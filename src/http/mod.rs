@@ -7,6 +7,7 @@
 mod access_table;
 mod admin;
 pub mod app;
+mod asked_size;
 mod broker_findings;
 mod commands;
 mod consistency;

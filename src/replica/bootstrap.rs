@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dockhost_domain::ids::BackendId;
-use dockhost_domain::tenancy::{Tenancy, desired_assignments};
+use dockhost_domain::room::Resources;
+use dockhost_domain::tenancy::{Instance, Tenancy, desired_assignments};
 use dockhost_domain::wire::{Assignment, DesiredState};
 use dockhost_projections::{History, LogEntry, MODELS};
 use futures::{StreamExt, TryStreamExt};
@@ -59,36 +60,45 @@ async fn add_placements(follower: &Follower, assignments: &Assignments) -> Resul
                 if assignment.desired == DesiredState::Deleted {
                     removals.push((backend, assignment));
                 } else {
-                    follower.fleet().add_placement(backend, assignment.instance_id);
+                    let resources = assignment.container.as_ref().map(|spec| spec.limits.into());
+                    follower.fleet().add_placement(backend, assignment.instance_id, resources);
                 }
             }
         }
     }
     // Unreadable, or not yet on the node that served the others: if in doubt, it takes a place.
     for (backend, instance) in unread {
-        follower.fleet().add_placement(backend, instance);
+        follower.fleet().add_placement(backend, instance, None);
     }
     let expected = futures::stream::iter(removals).map(async |(backend, assignment)| {
-        let is_expected = is_expected(follower, backend, &assignment).await?;
-        Ok::<_, Cause>(is_expected.then_some((backend, assignment.instance_id)))
+        let expected = expected(follower, backend, &assignment).await?;
+        Ok::<_, Cause>(expected.map(|resources| (backend, assignment.instance_id, resources)))
     });
     let mut expected = expected.buffer_unordered(MAX_CONCURRENT_LOADS);
     while let Some(removal) = expected.try_next().await? {
-        if let Some((backend, instance)) = removal {
-            follower.fleet().add_placement(backend, instance);
+        if let Some((backend, instance, resources)) = removal {
+            follower.fleet().add_placement(backend, instance, resources);
         }
     }
     Ok(())
 }
 
-/// Whether the tenancy waits for this removal, so that an event will end it.
-async fn is_expected(follower: &Follower, backend: BackendId, assignment: &Assignment) -> Result<bool, Cause> {
+/// What the instance may use, if that is known, where the tenancy waits for this removal, so that an event will end it.
+async fn expected(
+    follower: &Follower,
+    backend: BackendId,
+    assignment: &Assignment,
+) -> Result<Option<Option<Resources>>, Cause> {
     let instance_id = assignment.instance_id;
     match follower.executor().state::<Tenancy>(assignment.user_id).await {
-        Ok(tenancy) => Ok(tenancy.state.instance(instance_id).is_some_and(|instance| {
-            desired_assignments(assignment.user_id, instance_id, instance).contains_key(&backend)
-        })),
-        Err(LogError::Frozen { .. }) => Ok(true),
+        Ok(tenancy) => {
+            let is_expected = |instance: &&Instance| {
+                desired_assignments(assignment.user_id, instance_id, instance).contains_key(&backend)
+            };
+            let instance = tenancy.state.instance(instance_id).filter(is_expected);
+            Ok(instance.map(|instance| Some(instance.limits.into())))
+        }
+        Err(LogError::Frozen { .. }) => Ok(Some(None)),
         Err(error) => Err(error.into()),
     }
 }

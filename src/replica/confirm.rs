@@ -143,6 +143,7 @@ mod tests {
             idempotency: None,
             restart: RestartPolicy::default(),
             requires: Labels::default(),
+            size: None,
         };
         state.evolve(&TenancyEvent::Requested(requested), &meta);
         assert_eq!(compare(&state, HERE, &running), Comparison::Current);

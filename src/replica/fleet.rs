@@ -3,7 +3,7 @@
 //! In: backend events, tenancy events, and the assignments that exist at start-up. Out: candidates for placements. A
 //! placement counts from the event that decides it until the event that confirms that its container is gone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dockhost_domain::aggregate::Aggregate;
@@ -12,6 +12,7 @@ use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{AgentRunId, BackendId, InstanceId};
 use dockhost_domain::placement::{Candidate, Demand, Ineligible, RecentRefusals, place};
+use dockhost_domain::room::{Overcommit, Resources};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{FailureReason, PlacementChange, PlacementFailure, TenancyEvent};
 use dockhost_domain::timestamp::Timestamp;
@@ -20,61 +21,75 @@ use super::heartbeat_registry::HeartbeatRegistry;
 use super::presence::Presence;
 use crate::common::clock;
 
+mod occupancy;
+
+use occupancy::Occupancy;
+
 /// All backends.
 #[derive(Default)]
 pub struct Fleet {
     state: Mutex<FleetState>,
     heartbeats: Arc<HeartbeatRegistry>,
+    overcommit: Overcommit,
 }
 
 #[derive(Default)]
 struct FleetState {
     backends: BTreeMap<BackendId, Backend>,
     /// Instances that events have placed.
-    placed: BTreeMap<BackendId, BTreeSet<InstanceId>>,
+    placed: BTreeMap<BackendId, Occupancy>,
     /// Instances that requests on this replica are creating. Separate from `placed`: a request that ends without
     /// knowing its outcome must not undo a placement that an event has made.
     reserved: BTreeMap<InstanceId, BackendId>,
-    /// The number of `reserved` entries of each backend.
-    reserved_counts: BTreeMap<BackendId, usize>,
+    /// The `reserved` entries of each backend.
+    reserved_on: BTreeMap<BackendId, Occupancy>,
     /// Who refused or failed placements lately, in which run of its agent: a restarted agent begins without them.
     refusals: BTreeMap<BackendId, (Option<AgentRunId>, RecentRefusals)>,
 }
 
 impl FleetState {
-    fn used(&self, backend: BackendId) -> u32 {
-        let placed = self.placed.get(&backend).map_or(0, BTreeSet::len);
-        let reserved = self.reserved_counts.get(&backend).copied().unwrap_or_default();
-        u32::try_from(placed + reserved).unwrap_or(u32::MAX)
+    fn placed_on(&self, backend: BackendId) -> usize {
+        self.placed.get(&backend).map_or(0, Occupancy::len)
     }
 
-    fn place(&mut self, backend: BackendId, instance: InstanceId) {
+    /// The instances on a backend, and what they may use.
+    fn used(&self, backend: BackendId) -> (u32, Resources) {
+        let on = [&self.placed, &self.reserved_on].into_iter().filter_map(|by_backend| by_backend.get(&backend));
+        let (count, total) = on.fold((0, Resources::default()), |(count, total), occupancy| {
+            (count + occupancy.len(), total.plus(occupancy.total()))
+        });
+        (u32::try_from(count).unwrap_or(u32::MAX), total)
+    }
+
+    fn place(&mut self, backend: BackendId, instance: InstanceId, resources: Option<Resources>) {
         self.cancel_reservation(instance);
-        self.placed.entry(backend).or_default().insert(instance);
+        self.placed.entry(backend).or_default().add(instance, resources);
     }
 
-    fn reserve(&mut self, backend: BackendId, instance: InstanceId) {
+    fn reserve(&mut self, backend: BackendId, instance: InstanceId, resources: Resources) {
         self.cancel_reservation(instance);
         self.reserved.insert(instance, backend);
-        *self.reserved_counts.entry(backend).or_default() += 1;
+        self.reserved_on.entry(backend).or_default().add(instance, Some(resources));
     }
 
     fn cancel_reservation(&mut self, instance: InstanceId) {
         if let Some(backend) = self.reserved.remove(&instance)
-            && let Some(count) = self.reserved_counts.get_mut(&backend)
+            && let Some(occupancy) = self.reserved_on.get_mut(&backend)
         {
-            *count -= 1;
+            occupancy.remove(instance);
         }
     }
 
-    fn candidates(&self, heartbeats: &HeartbeatRegistry, now: Timestamp) -> Vec<Candidate> {
+    fn candidates(&self, heartbeats: &HeartbeatRegistry, overcommit: Overcommit, now: Timestamp) -> Vec<Candidate> {
         let candidate = |(id, backend): (&BackendId, &Backend)| {
             let machine = backend.machine.as_ref()?;
             let said = heartbeats.now(*id);
             let unavailable = if said.presence == Presence::Heard { said.obstacle } else { Some(Ineligible::Silent) };
             let refusals = self.refusals.get(id).filter(|(run, _)| *run == said.run);
             let refusals = refusals.map_or(0, |(_, refusals)| refusals.rank(now));
-            let candidate = Candidate::of(*id, machine).used(self.used(*id)).unavailable(unavailable);
+            let (used, in_use) = self.used(*id);
+            let candidate = Candidate::of(*id, machine).used(used).room(overcommit.room(said.size), in_use);
+            let candidate = candidate.unavailable(unavailable);
             // The lower limit applies, and a backend that would refuse need not be asked.
             Some(candidate.at_most(said.max_containers.unwrap_or(u32::MAX)).refusals(refusals))
         };
@@ -102,24 +117,24 @@ impl FleetState {
 
     fn release(&mut self, backend: BackendId, instance: InstanceId) {
         if let Some(placed) = self.placed.get_mut(&backend) {
-            placed.remove(&instance);
+            placed.remove(instance);
         }
     }
 }
 
 impl Fleet {
     /// An empty fleet whose agents are heard in this registry.
-    pub fn new(heartbeats: Arc<HeartbeatRegistry>) -> Self {
-        Self { state: Mutex::default(), heartbeats }
+    pub fn new(heartbeats: Arc<HeartbeatRegistry>, overcommit: Overcommit) -> Self {
+        Self { state: Mutex::default(), heartbeats, overcommit }
     }
 
     fn state(&self) -> MutexGuard<'_, FleetState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a placement; one that exists already stays.
-    pub fn add_placement(&self, backend: BackendId, instance: InstanceId) {
-        self.state().place(backend, instance);
+    /// Adds a placement; one that exists already stays. `resources` is what the instance may use, if that is known.
+    pub fn add_placement(&self, backend: BackendId, instance: InstanceId, resources: Option<Resources>) {
+        self.state().place(backend, instance, resources);
     }
 
     /// Applies a backend event or a tenancy event.
@@ -130,11 +145,20 @@ impl Fleet {
             }
             (_, Event::Tenancy(event)) => {
                 let Some(instance) = event.instance_id() else { return };
-                self.state().record_refusal(&self.heartbeats, event, recorded.envelope.meta.time);
+                let mut state = self.state();
+                state.record_refusal(&self.heartbeats, event, recorded.envelope.meta.time);
+                let resources = match event {
+                    TenancyEvent::Requested(requested) => Some(requested.limits.into()),
+                    // It was placed elsewhere before.
+                    TenancyEvent::Placed(_) => {
+                        state.placed.values().find_map(|occupancy| occupancy.resources(instance))
+                    }
+                    _ => None,
+                };
                 for (backend, change) in event.placement_changes() {
                     match change {
-                        PlacementChange::Added => self.add_placement(backend, instance),
-                        PlacementChange::Removed => self.state().release(backend, instance),
+                        PlacementChange::Added => state.place(backend, instance, resources),
+                        PlacementChange::Removed => state.release(backend, instance),
                         PlacementChange::Abandoned => {}
                     }
                 }
@@ -145,7 +169,7 @@ impl Fleet {
 
     /// All backends as candidates for a placement.
     pub fn candidates(&self) -> Vec<Candidate> {
-        self.state().candidates(&self.heartbeats, clock::now())
+        self.state().candidates(&self.heartbeats, self.overcommit, clock::now())
     }
 
     /// Waits until a backend can take an instance with this demand or, right after the start, until every connected agent that runs has been heard: a
@@ -184,14 +208,14 @@ impl Fleet {
         let connected = state.backends.iter().filter(|(_, backend)| {
             backend.machine.as_ref().is_some_and(|machine| machine.connection == ConnectionState::Connected)
         });
-        connected.map(|(id, _)| (*id, state.placed.get(id).map_or(0, BTreeSet::len))).collect()
+        connected.map(|(id, _)| (*id, state.placed_on(*id))).collect()
     }
 
     /// All registered backends, those that await approval among them, each with the number of instances placed on it.
     pub fn machines(&self) -> Vec<(BackendId, Machine, usize)> {
         let state = self.state();
         let machines = state.backends.iter().filter_map(|(id, backend)| Some((*id, backend.machine.clone()?)));
-        machines.map(|(id, machine)| (id, machine, state.placed.get(&id).map_or(0, BTreeSet::len))).collect()
+        machines.map(|(id, machine)| (id, machine, state.placed_on(id))).collect()
     }
 
     /// The agents' heartbeats.
@@ -203,10 +227,10 @@ impl Fleet {
     /// replica cannot be promised the same place.
     pub fn reserve(self: &Arc<Self>, instance: InstanceId, demand: &Demand, tie_breaker: u64) -> Reservation {
         let mut state = self.state();
-        let candidates = state.candidates(&self.heartbeats, clock::now());
+        let candidates = state.candidates(&self.heartbeats, self.overcommit, clock::now());
         let backend = place(&candidates, demand, &[], tie_breaker).ok().map(|choice| choice.backend_id);
         if let Some(backend) = backend {
-            state.reserve(backend, instance);
+            state.reserve(backend, instance, demand.resources);
         }
         Reservation { fleet: Arc::clone(self), instance, committed: false, candidates }
     }

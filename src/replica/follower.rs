@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
+use dockhost_domain::room::Overcommit;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::{Quarantine, Unreadable};
 use futures::StreamExt;
@@ -34,11 +35,16 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A follower that has read nothing yet.
+    /// A follower that has read nothing yet, with the default overcommit.
     pub fn new(executor: Arc<Executor>, heartbeats: Arc<HeartbeatRegistry>) -> Arc<Self> {
+        Self::with(executor, heartbeats, Overcommit::default())
+    }
+
+    /// A follower that has read nothing yet.
+    pub fn with(executor: Arc<Executor>, heartbeats: Arc<HeartbeatRegistry>, overcommit: Overcommit) -> Arc<Self> {
         Arc::new(Self {
             executor,
-            fleet: Arc::new(Fleet::new(heartbeats)),
+            fleet: Arc::new(Fleet::new(heartbeats, overcommit)),
             watchers: Watchers::default(),
             unanswered: Unanswered::default(),
             last_sequences: Mutex::default(),

@@ -13,7 +13,7 @@ use dockhost_domain::placement::Ineligible;
 use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::{Heartbeat, HeartbeatAnswer};
+use dockhost_domain::wire::{Heartbeat, HeartbeatAnswer, MachineSize};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
@@ -63,6 +63,8 @@ pub struct MachineNow {
     pub max_containers: Option<u32>,
     /// The run of its agent.
     pub run: Option<AgentRunId>,
+    /// What its machine has for instances.
+    pub size: Option<MachineSize>,
 }
 
 /// The last heartbeat of each backend.
@@ -159,6 +161,7 @@ impl HeartbeatRegistry {
             obstacle: heartbeat.and_then(|heartbeat| Ineligible::of(&heartbeat.machine)),
             max_containers: heartbeat.map(|heartbeat| heartbeat.max_containers),
             run: heartbeat.and_then(|heartbeat| heartbeat.agent_run),
+            size: heartbeat.and_then(|heartbeat| heartbeat.size),
         }
     }
 

@@ -63,6 +63,7 @@ impl Tenant {
             limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
             restart: RestartPolicy::default(),
             requires: Labels::default(),
+            size: None,
             idempotency: None,
             quota: None,
             facts: self.facts(),

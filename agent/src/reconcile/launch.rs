@@ -46,11 +46,11 @@ impl<R: Runtime> Reconciler<R> {
         if !self.is_current(assignment).await {
             return Ok(Some(Outcome::Obsolete));
         }
-        if !self.0.capacity.reserve(assignment.instance_id) {
+        if !self.0.capacity.reserve(assignment.instance_id, spec.limits.into()) {
             return Ok(None);
         }
         let refused = |code, message: String| {
-            self.0.capacity.set_exists(assignment.instance_id, false);
+            self.0.capacity.set_gone(assignment.instance_id);
             tracing::warn!(instance = %assignment.instance_id, code, message, "refusing");
             let reason = agent_error(code, &message);
             Ok(Some(Outcome::Report(ReportKind::InstanceRefused(reason))))

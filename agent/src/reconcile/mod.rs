@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockhost_domain::ids::InstanceId;
+use dockhost_domain::room::Resources;
 use dockhost_domain::wire::{Assignment, Report, ReportKind};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -269,19 +270,24 @@ impl<R: Runtime> Reconciler<R> {
         }
         let now = Instant::now();
         let mut entries = self.0.entries();
-        let those = |matches: fn(&InstanceEntry) -> bool| {
-            entries.iter().filter(move |(_, entry)| matches(entry)).map(|(instance, _)| *instance)
-        };
         // A container may have been created since the list.
-        let counted = actual.keys().copied().chain(those(InstanceEntry::has_container));
-        self.0.capacity.replace_all(counted, &those(|entry| entry.has_worker).collect());
+        let created =
+            entries.iter().filter(|(instance, entry)| entry.has_container() && !actual.contains_key(instance));
+        let created = created.map(|(instance, entry)| (*instance, resources(entry.assignment.as_ref(), &[])));
+        let counted = actual.iter().map(|(instance, containers)| {
+            let entry = entries.get(instance);
+            (*instance, resources(entry.and_then(|entry| entry.assignment.as_ref()), containers))
+        });
+        let busy = entries.iter().filter(|(_, entry)| entry.has_worker).map(|(instance, _)| *instance).collect();
+        self.0.capacity.replace_all(counted.chain(created), &busy);
         for (instance, entry) in entries.iter_mut().filter(|(_, entry)| !entry.has_worker) {
             let Some(assignment) = &entry.assignment else { continue };
             let mut containers = actual.remove(instance).unwrap_or_default();
             entry.cache.apply_to(&mut containers);
             entry.was_engine_gone &= !containers.iter().any(|container| container.state.is_alive());
             let last = entry.last_reported.as_ref();
-            let up_to_date = match next_step(assignment, &containers, self.0.capacity.status_for(*instance)) {
+            let capacity = self.0.capacity.status_for(*instance, resources(Some(assignment), &containers));
+            let up_to_date = match next_step(assignment, &containers, capacity) {
                 Step::Ignore => true,
                 Step::Report(kind) => last.is_some_and(|last| last.matches(assignment, &kind)),
                 _ => last.is_some_and(|last| last.is_refusal_of(assignment)),
@@ -312,6 +318,13 @@ impl<R: Runtime> Reconciler<R> {
             self.0.workers.spawn(async move { reconciler.run_worker(instance).await });
         }
     }
+}
+
+/// What an instance may use: what its container was created with, or else what its assignment says.
+fn resources(assignment: Option<&Assignment>, containers: &[Container]) -> Resources {
+    let created = containers.iter().find_map(|container| container.limits);
+    let assigned = || Some(assignment?.container.as_ref()?.limits);
+    created.or_else(assigned).map(Resources::from).unwrap_or_default()
 }
 
 impl<R> Inner<R> {

@@ -118,6 +118,7 @@ impl Runtime for Arc<Fake> {
             ports: Ports { ssh: 1, http: 2, https: 3 },
             state: ContainerState::Created,
             host_keys: HostKeys::default(),
+            limits: assignment.container.as_ref().map(|spec| spec.limits),
         });
         if self.creation_unanswered.swap(false, Ordering::Relaxed) { Err(transient()) } else { Ok(()) }
     }
@@ -268,7 +269,7 @@ fn fixture(fake: Fake, max: u32) -> Fixture {
 
 fn fixture_on(fake: Arc<Fake>, max: u32) -> Fixture {
     let (reports, outbox, stop) = (ReportCollector::default(), Outbox::default(), CancellationToken::new());
-    let (capacity, confirmer) = (Arc::new(Capacity::new(max)), FakeConfirmer::default());
+    let (capacity, confirmer) = (Arc::new(Capacity::new(max, None)), FakeConfirmer::default());
     let reconciler = Reconciler::new(
         Arc::clone(&fake),
         capacity,

@@ -9,7 +9,7 @@ use dockhost_domain::ids::InstanceId;
 use dockhost_domain::reported::ContainerId;
 use dockhost_domain::wire::{AgentError, Assignment, Phase, Report, ReportKind};
 
-use super::{ContainerCache, LastReport, Reconciler};
+use super::{ContainerCache, LastReport, Reconciler, resources};
 use crate::container::{Container, ContainerState};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::step::{Step, agent_error, next_step};
@@ -195,7 +195,11 @@ impl<R: Runtime> Reconciler<R> {
         let mut actual = self.with_permit(runtime.list(Some(instance))).await?;
         self.read_host_keys(&actual, cache).await;
         cache.apply_to(&mut actual);
-        self.0.capacity.set_exists(instance, !actual.is_empty());
+        if actual.is_empty() {
+            self.0.capacity.set_gone(instance);
+        } else {
+            self.0.capacity.set_exists(instance, resources(Some(assignment), &actual));
+        }
         if attempts.steps == 1 {
             self.report_unexpected_start(assignment, &actual, last_reported);
         }
@@ -204,7 +208,8 @@ impl<R: Runtime> Reconciler<R> {
         }
         let by_id =
             |id: &ContainerId| actual.iter().find(|container| container.id == *id).ok_or(RuntimeError::NotFound);
-        match next_step(assignment, &actual, self.0.capacity.status_for(instance)) {
+        let capacity = self.0.capacity.status_for(instance, resources(Some(assignment), &actual));
+        match next_step(assignment, &actual, capacity) {
             Step::Ignore => return Ok(Some(Outcome::NoReport)),
             Step::Report(kind) => return Ok(Some(Outcome::Report(kind))),
             Step::Remove(id) => ignore_not_found(self.with_permit(runtime.remove(&id)).await)?,

@@ -18,7 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::reported::{ContainerId, HostKeys, Invalid};
-use dockhost_domain::wire::{Assignment, ContainerEnd, ContainerSpec, Ports};
+use dockhost_domain::wire::{Assignment, ContainerEnd, ContainerSpec, Limits, Ports};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -70,6 +70,9 @@ struct SimulatedContainer {
     /// How it ended, unless it was stopped on request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<ContainerEnd>,
+    /// Absent in files of earlier releases.
+    #[serde(default)]
+    limits: Option<Limits>,
 }
 
 /// A line of the file.
@@ -195,6 +198,7 @@ impl SimulatedContainer {
                 (false, false) => ContainerState::Created,
             },
             host_keys: HostKeys::default(),
+            limits: self.limits,
         }
     }
 }
@@ -243,6 +247,7 @@ impl Runtime for SimulatedRuntime {
             running: false,
             has_run: false,
             ended: None,
+            limits: Some(spec.limits),
         })
     }
 

@@ -52,6 +52,7 @@ fn container(placement: u32, state: ContainerState) -> Container {
         ports: Ports { ssh: 20000, http: 20001, https: 20002 },
         state,
         host_keys: HostKeys::default(),
+        limits: None,
     }
 }
 

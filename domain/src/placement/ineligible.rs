@@ -2,6 +2,7 @@
 
 use crate::backend::{Admission, ConnectionState, Machine};
 use crate::labels::Label;
+use crate::room::Shortage;
 use crate::wire::{EngineState, ImageState, MachineStatus};
 
 /// Why a backend is not eligible.
@@ -23,8 +24,10 @@ pub enum Ineligible {
     ImageMissing,
     /// It is downloading or building the image of new instances.
     ImageFetching,
-    /// It is at capacity.
+    /// It has as many containers as it may have.
     Full,
+    /// It has too little memory or processor time free.
+    Short(Shortage),
     /// It lacks a label that the instance requires.
     LabelMissing(Label),
     /// It was tried before for this instance.
@@ -58,6 +61,8 @@ impl Ineligible {
             Self::ImageMissing => "image_missing",
             Self::ImageFetching => "image_fetching",
             Self::Full => "full",
+            Self::Short(Shortage::Memory { .. }) => "memory",
+            Self::Short(Shortage::Cpu { .. }) => "cpu",
             Self::LabelMissing(_) => "label_missing",
             Self::AlreadyTried => "already_tried",
         }
@@ -76,6 +81,7 @@ impl Ineligible {
             Self::ImageMissing => "it lacks the image of new instances",
             Self::ImageFetching => "it is fetching the image of new instances",
             Self::Full => "it has as many containers as it may have",
+            Self::Short(shortage) => return shortage.to_string(),
             Self::LabelMissing(label) => return format!("label {label} missing"),
             Self::AlreadyTried => "it was tried before for this instance",
         };

@@ -10,6 +10,7 @@ use crate::labels::Labels;
 use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::placement::Choice;
+use crate::sizes::SizeName;
 use crate::timestamp::Timestamp;
 use crate::wire::{DesiredState, Limits, RestartPolicy};
 
@@ -87,6 +88,9 @@ pub struct Requested {
     /// The labels that its backend must have.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub requires: Labels,
+    /// The size that was asked for by its name; `limits` has what it was then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<SizeName>,
 }
 
 /// An `Idempotency-Key` and its request.

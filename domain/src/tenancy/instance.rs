@@ -17,6 +17,7 @@ use crate::labels::Labels;
 use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::placement::Demand;
+use crate::sizes::SizeName;
 use crate::timestamp::Timestamp;
 use crate::wire::{ContainerEnd, DesiredState, Limits, Phase, RestartPolicy};
 
@@ -71,6 +72,9 @@ pub struct Instance {
     /// The last change of the desired state, if an administrator made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub administered: Option<AdministratorNote>,
+    /// The size that was asked for by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<SizeName>,
 }
 
 /// The last time that a container ended although it should run.
@@ -146,13 +150,14 @@ impl Instance {
             last_end: None,
             administered: None,
             requires: requested.requires.clone(),
+            size: requested.size.clone(),
         }
     }
 
     /// What it needs of a backend.
     #[must_use]
     pub fn demand(&self) -> Demand {
-        Demand { requires: self.requires.clone() }
+        Demand { requires: self.requires.clone(), resources: self.limits.into() }
     }
 
     /// Applies an event of this instance.

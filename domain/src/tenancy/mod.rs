@@ -211,6 +211,7 @@ impl Aggregate for Tenancy {
         "70946a39833c65a790e15878253e4100e1c2d6726a7102d3f954997daec08539",
         "8f0360c480f8f213b1771114719c5e2ef28cd9c6bf13de982a6e293e14214f2a",
         "cf5869d6b1ce12a6c5999a81f93723dd81d009ea9b5b03670b7023c77676be96",
+        "1589db6ede7b9fa929c2cb3335be280f933272c4f8d3c718eba3a53ac81244be",
     ];
 
     fn subject(id: UserId) -> AggregateId {

@@ -10,6 +10,7 @@ use crate::ids::InstanceId;
 use crate::labels::Labels;
 use crate::names::{InstanceName, Username};
 use crate::placement::{Demand, NoCandidate, place};
+use crate::sizes::SizeName;
 use crate::wire::{Limits, RestartPolicy};
 
 /// Request an instance.
@@ -31,6 +32,8 @@ pub struct RequestInstance {
     pub restart: RestartPolicy,
     /// The labels that its backend must have.
     pub requires: Labels,
+    /// The size that was asked for by its name; `limits` has what it is.
+    pub size: Option<SizeName>,
     /// The `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
     /// The configured maximum of the user's instances that are not deleted; `None` for no limit. What an administrator set
@@ -72,7 +75,7 @@ impl RequestInstance {
     /// What the instance needs of a backend.
     #[must_use]
     pub fn demand(&self) -> Demand {
-        Demand { requires: self.requires.clone() }
+        Demand { requires: self.requires.clone(), resources: self.limits.into() }
     }
 
     /// The instance's name if the request is admissible, apart from the placement; `None` if it repeats an earlier one.
@@ -138,6 +141,7 @@ impl Command for RequestInstance {
             idempotency: self.idempotency.clone(),
             restart: self.restart,
             requires: self.requires.clone(),
+            size: self.size.clone(),
         })))
     }
 }

@@ -21,6 +21,16 @@ pub struct MachineStatus {
     pub isolation: Option<IsolationState>,
 }
 
+/// What a machine has for instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineSize {
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Processors, in thousandths.
+    pub cpu_millis: u32,
+}
+
 /// The container engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]

@@ -42,6 +42,7 @@ fn message_of_each_golden_file_round_trips() {
     check::<Heartbeat>("heartbeat.json");
     check::<Heartbeat>("heartbeat-machine.json");
     check::<Heartbeat>("heartbeat-leaving.json");
+    check::<Heartbeat>("heartbeat-size.json");
     check::<Hello>("hello.json");
     check::<Hello>("hello-run.json");
     check::<Confirm>("confirm-run.json");
@@ -49,6 +50,7 @@ fn message_of_each_golden_file_round_trips() {
     check::<Welcome>("welcome-image.json");
     check::<Welcome>("welcome-reports.json");
     check::<Welcome>("welcome-pending.json");
+    check::<Welcome>("welcome-overcommit.json");
     check::<HeartbeatAnswer>("answer.json");
     let reports = golden::names("wire").into_iter().filter(|name| name.starts_with("report-"));
     for name in reports {
@@ -86,10 +88,12 @@ fn message_of_each_kind_has_a_golden_file() {
         "answer.json",
         "heartbeat-leaving.json",
         "heartbeat-machine.json",
+        "heartbeat-size.json",
         "heartbeat.json",
         "hello-run.json",
         "hello.json",
         "welcome-image.json",
+        "welcome-overcommit.json",
         "welcome-pending.json",
         "welcome-reports.json",
         "welcome.json",

@@ -132,6 +132,7 @@ pub(crate) fn requested(id: u64, name: &str, backend: u64) -> TenancyEvent {
         idempotency: None,
         restart: RestartPolicy::default(),
         requires: Labels::default(),
+        size: None,
     })
 }
 

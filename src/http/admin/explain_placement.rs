@@ -9,6 +9,7 @@ use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::names::Username;
 use dockhost_domain::placement::{Candidate, Ineligible};
+use dockhost_domain::sizes::SizeName;
 use dockhost_domain::tenancy::{RequestInstance, Tenancy, TenancyEvent};
 use dockhost_domain::wire::RestartPolicy;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use utoipa::ToSchema;
 
 use crate::common::clock;
 use crate::http::app::App;
+use crate::http::asked_size;
 use crate::http::commands::create_instance::rejected;
 use crate::http::extract::{Body, CurrentAdmin};
 use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, error_responses};
@@ -35,6 +37,20 @@ pub struct ExplainPlacementRequest {
     #[garde(skip)]
     #[schema(value_type = Option<LabelMap>)]
     requires: Option<Labels>,
+    /// One of the server's sizes, instead of `cpu`, `memoryMib` and `pids`.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 32, pattern = "^[a-z][a-z0-9-]*$")]
+    size: Option<SizeName>,
+    /// The processor time that it may use, in processors.
+    #[garde(skip)]
+    #[schema(exclusive_minimum = 0.0)]
+    cpu: Option<f64>,
+    /// The memory that it may use, in MiB.
+    #[garde(skip)]
+    memory_mib: Option<u32>,
+    /// The processes and threads that it may have.
+    #[garde(skip)]
+    pids: Option<u32>,
 }
 
 /// What a create would do now.
@@ -82,8 +98,31 @@ struct BackendVerdict {
     containers: u32,
     /// The most containers that it may have.
     max_containers: u32,
+    /// Its memory in MiB; null if it does not say what it has, or is not limited.
+    #[schema(required)]
+    memory_mib: Option<Share>,
+    /// Its processor time in processors; null if it does not say what it has, or is not limited.
+    #[schema(required)]
+    cpu: Option<Share>,
     #[schema(value_type = LabelMap)]
     labels: Labels,
+}
+
+/// What instances on a backend may use.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PlacementShare)]
+struct Share {
+    /// What those that are placed on it may use.
+    used: f64,
+    /// What all may use: what the machine has, times the overcommit.
+    max: f64,
+}
+
+impl Share {
+    /// Of thousandths.
+    fn new(used: u64, max: Option<u64>, divisor: f64) -> Option<Self> {
+        Some(Self { used: used as f64 / divisor, max: max? as f64 / divisor })
+    }
 }
 
 error_responses!(ExplainErrors: ADMIN_OF_COMMAND, BODY, &[Code::NotFound]);
@@ -113,6 +152,8 @@ pub async fn post(
         Some(user_id) => owner(&app, user_id).await?,
         None => (Arc::default(), None),
     };
+    let ExplainPlacementRequest { size, cpu, memory_mib, pids, .. } = request;
+    let limits = asked_size::limits(&app.settings.offer, size.clone(), cpu, memory_mib, pids)?;
     let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
     let mut command = RequestInstance {
         instance_id,
@@ -120,9 +161,10 @@ pub async fn post(
         username: username.map_or_else(|| "nobody".parse(), Ok).map_err(|error| ApiError::internal(&error))?,
         ssh_public_key: String::new(),
         image: app.settings.image.clone(),
-        limits: app.settings.limits,
+        limits,
         restart: RestartPolicy::default(),
         requires: request.requires.unwrap_or_default(),
+        size,
         idempotency: None,
         quota: request.user_id.and(app.settings.quota),
         facts: app.follower.facts(app.settings.policy, instance_id),
@@ -149,6 +191,8 @@ pub async fn post(
             recent_refusals: candidate.refusals,
             containers: candidate.used,
             max_containers: candidate.max_containers,
+            memory_mib: Share::new(candidate.in_use.memory_mib, candidate.room.memory_mib, 1.0),
+            cpu: Share::new(candidate.in_use.cpu_millis, candidate.room.cpu_millis, 1000.0),
             labels: candidate.labels.clone(),
         }
     };
@@ -167,6 +211,7 @@ async fn owner(app: &App, user_id: UserId) -> Result<(Arc<Tenancy>, Option<Usern
 #[cfg(test)]
 mod tests {
     use dockhost_domain::backend::SetLabels;
+    use dockhost_domain::wire::{MachineSize, MachineStatus};
     use serde_json::json;
 
     use crate::http::testing::TestApp;
@@ -199,6 +244,13 @@ mod tests {
                 ["lab-3", false, "cordoned", "it is cordoned"],
             ])
         );
+        let size = MachineSize { memory_mib: 256, cpu_millis: 2000 };
+        app.beat_with(plain.id, MachineStatus::default(), Some(size));
+        let answer = explain(json!({ "size": "large" })).await;
+        let lab_2 = &answer.data()["backends"][1];
+        assert_eq!(lab_2["explanation"], "memory: 256 MiB free, 512 asked");
+        assert_eq!((&lab_2["memoryMib"]["max"], &lab_2["cpu"]["max"]), (&json!(256.0), &json!(8.0)));
+        assert_eq!(answer.data()["chosen"], gpu.id.to_string(), "it does not say what it has");
         let answer = explain(json!({ "requires": { "gpu": "no" } })).await;
         assert_eq!(
             (&answer.data()["chosen"], &answer.data()["refusal"]["code"]),

@@ -12,7 +12,8 @@ use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::names::InstanceName;
-use dockhost_domain::placement::{Demand, Ineligible, NoCandidate};
+use dockhost_domain::placement::{Ineligible, NoCandidate};
+use dockhost_domain::sizes::SizeName;
 use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejected, Tenancy, TenancyEvent};
 use dockhost_domain::wire::RestartPolicy;
 use serde::Deserialize;
@@ -23,6 +24,7 @@ use super::sessions::account_disabled;
 use crate::auth::ssh_key;
 use crate::common::clock;
 use crate::http::app::App;
+use crate::http::asked_size;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, IdempotencyKey, InstanceUser, Wait};
 use crate::http::operation_wait::{Accepted, OperationWait};
@@ -59,6 +61,22 @@ pub struct CreateInstanceRequest {
     #[garde(skip)]
     #[schema(value_type = Option<LabelMap>)]
     requires: Option<Labels>,
+    /// One of the server's sizes, such as `small`, instead of `cpu`, `memoryMib` and `pids`. An unknown one is refused with
+    /// the names of all.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 32, pattern = "^[a-z][a-z0-9-]*$")]
+    size: Option<SizeName>,
+    /// The processor time that it may use, in processors, with at most three decimals. The least and the most that can be
+    /// asked for of this and the next two are the server's; so are their defaults.
+    #[garde(skip)]
+    #[schema(exclusive_minimum = 0.0)]
+    cpu: Option<f64>,
+    /// The memory that it may use, in MiB.
+    #[garde(skip)]
+    memory_mib: Option<u32>,
+    /// The processes and threads that it may have.
+    #[garde(skip)]
+    pids: Option<u32>,
 }
 
 error_responses!(
@@ -86,6 +104,10 @@ fn idempotency(
     // Earlier releases hashed the members above only.
     if let Some(requires) = request.requires.as_ref().filter(|requires| !requires.is_empty()) {
         body["requires"] = json!(requires);
+    }
+    let CreateInstanceRequest { size, cpu, memory_mib, pids, .. } = request;
+    if (size, cpu, memory_mib, pids) != (&None, &None, &None, &None) {
+        body["limits"] = json!([size, cpu, memory_mib, pids]);
     }
     let hash = |what: &str, text: &str| keyring.keyed_hash([what, &user.to_string(), text]);
     key.0.as_ref().map(|key| Idempotency { key: hash("key", key), request: hash("request", &body.to_string()) })
@@ -120,6 +142,9 @@ fn no_candidate(no_candidate: &NoCandidate) -> ApiError {
         (Code::NoBackend, "no backend is connected".to_owned())
     } else if reasons.contains_key("full") {
         (Code::NoCapacity, "no backend has room for another instance".to_owned())
+    } else if reasons.contains_key("memory") || reasons.contains_key("cpu") {
+        let message = "no backend has enough memory and processor time free; ask for less, or try again later";
+        (Code::NoCapacity, message.to_owned())
     } else if reasons.contains_key("image_fetching") {
         (Code::NoCapacity, "the image of new instances is still being fetched; try again in a minute".to_owned())
     } else if !missing.is_empty() {
@@ -206,22 +231,25 @@ pub async fn post(
     let username = profile.details.username.plain().ok_or_else(|| ApiError::not_found("account"))?;
     let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
     let tie_breaker = tie_breaker(instance_id);
-    let requires = request.requires.unwrap_or_default();
-    app.follower.fleet().wait_for_room(&Demand { requires: requires.clone() }).await;
+    let CreateInstanceRequest { size, cpu, memory_mib, pids, .. } = request;
+    let limits = asked_size::limits(&app.settings.offer, size.clone(), cpu, memory_mib, pids)?;
     let facts = Facts { now: clock::now(), policy: app.settings.policy, candidates: Vec::new(), tie_breaker };
-    let command = RequestInstance {
+    let mut command = RequestInstance {
         instance_id,
         name: request.name,
         username: username.clone(),
         ssh_public_key,
         image: app.settings.image.clone(),
-        limits: app.settings.limits,
+        limits,
         restart: request.restart.unwrap_or_default().into(),
-        requires,
+        requires: request.requires.unwrap_or_default(),
+        size,
         idempotency: idempotency.clone(),
         quota: app.settings.quota,
         facts,
     };
+    app.follower.fleet().wait_for_room(&command.demand()).await;
+    command.facts.now = clock::now();
     let class = command.class();
     let reservation = Arc::new(Mutex::new(None));
     let decide = decide_with_reservation(Arc::clone(app.follower.fleet()), command, Arc::clone(&reservation));
@@ -253,7 +281,7 @@ mod tests {
     use dockhost_domain::ids::UserId;
     use dockhost_domain::reported::ShortText;
     use dockhost_domain::tenancy::Tenancy;
-    use dockhost_domain::wire::{EngineState, ImageState, MachineStatus, Phase, ReportKind};
+    use dockhost_domain::wire::{EngineState, ImageState, MachineSize, MachineStatus, Phase, ReportKind};
     use serde_json::{Value, json};
 
     use crate::http::testing::{Answer, Caller, HOST_KEY, SSH_KEY, TestApp, observation};
@@ -443,6 +471,53 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn create_with_a_size_or_limits_shows_them_and_fills_the_machine() {
+        let app = TestApp::new().await;
+        let backend = app.connected_backend("lab-1", 50).await;
+        let size = MachineSize { memory_mib: 1000, cpu_millis: 1000 };
+        app.beat_with(backend.id, MachineStatus::default(), Some(size));
+        let user = app.user("ada").await;
+        let shown = |answer: &Answer| {
+            let data = answer.data();
+            json!([data["size"], data["cpu"], data["memoryMib"], data["pids"]])
+        };
+        for (body, expected) in [
+            (json!({ "size": "large" }), json!(["large", 1.0, 512, 256])),
+            (json!({ "cpu": 0.25, "memoryMib": 300 }), json!([null, 0.25, 300, 32])),
+            (json!({}), json!([null, 0.1, 64, 32])),
+        ] {
+            let answer = create(&app, &user, body).await;
+            assert_eq!((answer.status, shown(&answer)), (202, expected), "{answer:?}");
+        }
+        let refused = create(&app, &user, json!({ "memoryMib": 125 })).await;
+        let expected = json!({ "backends": 1, "reasons": { "memory": 1 } });
+        assert_eq!((refused.error(), refused.details()), ((503, "no_capacity"), &expected));
+        assert_eq!(create(&app, &user, json!({ "memoryMib": 124 })).await.status, 202);
+    }
+
+    #[tokio::test]
+    async fn create_with_an_invalid_size_or_limits_beyond_the_servers_is_refused() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        for (body, field, problem) in [
+            (json!({ "size": "huge" }), "size", "must be one of: large, small"),
+            (json!({ "size": "Small" }), "size", "must be 1 to 32 characters"),
+            (json!({ "size": "small", "pids": 20 }), "size", "must not be given together"),
+            (json!({ "memoryMib": 1025 }), "memoryMib", "32 to 1024 MiB"),
+            (json!({ "cpu": 2.001 }), "cpu", "0.05 to 2 processors"),
+            (json!({ "cpu": 0.0001 }), "cpu", "three decimals"),
+            (json!({ "pids": 1 }), "pids", "16 to 512"),
+        ] {
+            let refused = create(&app, &user, body.clone()).await;
+            assert_eq!(refused.error(), (422, "validation_failed"), "{body}");
+            let found = &refused.details()[0];
+            assert_eq!(found["field"], field);
+            assert!(found["problem"].as_str().unwrap().contains(problem), "{found}");
+        }
+    }
+
+    #[tokio::test]
     async fn create_on_a_machine_that_can_take_nothing_is_refused_at_once() {
         let app = TestApp::new().await;
         let backend = app.connected_backend("lab-1", 5).await;
@@ -478,8 +553,11 @@ mod tests {
         assert_eq!(first.data()["instanceId"], second.data()["instanceId"]);
         assert_eq!(first.header("location"), second.header("location"));
         assert_eq!(send(json!({ "name": "other" })).await.error(), (422, "idempotency_key_reused"));
-        let requires = json!({ "name": "web", "requires": { "gpu": "yes" } });
-        assert_eq!(send(requires).await.error(), (422, "idempotency_key_reused"));
+        for more in [json!({ "requires": { "gpu": "yes" } }), json!({ "size": "small" }), json!({ "memoryMib": 64 })] {
+            let mut body = json!({ "name": "web" });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            assert_eq!(send(body).await.error(), (422, "idempotency_key_reused"));
+        }
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ pub async fn get(
 mod tests {
     use dockhost_domain::backend::Connected;
     use dockhost_domain::reported::{self, ShortText};
-    use dockhost_domain::wire::{EngineState, Heartbeat, ImageState, IsolationState, MachineStatus};
+    use dockhost_domain::wire::{EngineState, Heartbeat, ImageState, IsolationState, MachineSize, MachineStatus};
     use serde_json::json;
 
     use crate::broker::dropped::{MessageKind, OtherAgent};
@@ -66,7 +66,8 @@ mod tests {
             "labels": {},
             "address": null, "runtime": null, "agentVersion": null,
             "createdAt": before.data()["createdAt"], "lastSeen": null, "containers": null, "load": null,
-            "memory": null, "clockAheadMs": null, "machine": { "engine": null, "image": null, "isolation": null },
+            "memory": null, "clockAheadMs": null,
+            "machine": { "engine": null, "image": null, "isolation": null, "memoryMib": null, "cpu": null },
             "malformedMessages": null, "messagesOfOtherAgents": null,
         });
         assert_eq!(before.data(), &expected);
@@ -125,9 +126,12 @@ mod tests {
         let app = TestApp::new().await;
         let backend = app.connected_backend("lab-1", 5).await;
         let get = async |status: MachineStatus| {
-            app.beat(backend.id, status);
+            app.beat_with(backend.id, status, Some(MachineSize { memory_mib: 7953, cpu_millis: 2500 }));
             let answer = app.get(PATH).token(&backend.token).send().await;
-            (answer.data()["status"].clone(), answer.data()["machine"].clone())
+            let (status, mut machine) = (answer.data()["status"].clone(), answer.data()["machine"].clone());
+            let size = ["memoryMib", "cpu"].map(|member| machine.as_object_mut().unwrap().remove(member).unwrap());
+            assert_eq!(size, [json!(7953), json!(2.5)]);
+            (status, machine)
         };
         let reason = || ShortText::cleaned("it was removed");
         let down = MachineStatus { engine: Some(EngineState::Down { reason: reason() }), ..MachineStatus::default() };

@@ -52,7 +52,7 @@ pub struct BackendsDetails {
     /// The number of registered backends.
     pub backends: usize,
     /// How many of them can't take the instance, by reason: `not_connected`, `silent` (no heartbeats now), `engine_down`,
-    /// `image_missing`, `image_fetching`, `full`, `label_missing`, `already_tried`. More reasons may be added.
+    /// `image_missing`, `image_fetching`, `full`, `memory`, `cpu`, `label_missing`, `already_tried`. More reasons may be added.
     pub reasons: BTreeMap<&'static str, usize>,
 }
 

@@ -10,7 +10,7 @@ use dockhost_domain::invitation::{CreateInvitation, InvitationCreated};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::subject::{AllEnrolmentTokens, AllInvitations};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_domain::wire::{Heartbeat, MachineStatus};
+use dockhost_domain::wire::{Heartbeat, MachineSize, MachineStatus};
 
 use super::{Caller, TestApp, origin};
 use crate::common::clock;
@@ -81,6 +81,11 @@ impl TestApp {
 
     /// The backend's agent sends a heartbeat.
     pub fn beat(&self, backend: BackendId, machine: MachineStatus) {
+        self.beat_with(backend, machine, None);
+    }
+
+    /// The same from a machine of this size.
+    pub fn beat_with(&self, backend: BackendId, machine: MachineStatus, size: Option<MachineSize>) {
         let heartbeat = Heartbeat {
             address: "192.0.2.1".parse().unwrap(),
             containers: 2,
@@ -92,6 +97,7 @@ impl TestApp {
             at: Timestamp::from_millis(0),
             agent_run: None,
             leaving: false,
+            size,
             machine,
         };
         self.app.heartbeats.record(backend, heartbeat);

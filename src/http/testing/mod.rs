@@ -21,6 +21,7 @@ use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::reported::{HostKeys, ShortText};
 use dockhost_domain::session::{StartSession, Started};
+use dockhost_domain::sizes::Offer;
 use dockhost_domain::tenancy::{Facts, HandleReport, Policy, ReportPosition, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{AgentError, Limits, Observation, Phase, Ports, Report, ReportKind};
@@ -117,7 +118,11 @@ impl TestApp {
             enrolment_secret: None,
             enrolment: Enrolment::Open,
             quota: None,
-            limits: Limits { memory_mib: 64, cpu_millis: 100, pids: 32 },
+            offer: Offer {
+                default: Limits { memory_mib: 64, cpu_millis: 100, pids: 32 },
+                max: Limits { memory_mib: 1024, cpu_millis: 2000, pids: 512 },
+                sizes: "small=0.1/64/32,large=1/512/256".parse().unwrap(),
+            },
             image: None,
             policy: Policy::default(),
             reads_without_broker: Duration::from_secs(60),

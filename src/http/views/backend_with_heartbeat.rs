@@ -80,7 +80,7 @@ impl BackendWithHeartbeat {
             clock_ahead_ms: last.as_ref().map(LastHeartbeat::clock_ahead_millis),
             malformed_messages: app.gate.malformed().of(backend_id).map(DroppedMessages::from),
             messages_of_other_agents: app.gate.of_other_agents().of(backend_id).map(DroppedMessages::from),
-            machine: heartbeat.map(|heartbeat| Machine::from(&heartbeat.machine)).unwrap_or_default(),
+            machine: heartbeat.map(Machine::from).unwrap_or_default(),
             stale: stale_since.map(|since| Stale { since }),
         }
     }

@@ -4,6 +4,7 @@ use dockhost_domain::backend::Machine;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::personal::Personal;
+use dockhost_domain::sizes::SizeName;
 use dockhost_domain::tenancy::event::{PlacementFailure, RecordedObservation, StopReason};
 use dockhost_domain::tenancy::{self, AdministratorNote, Progress, Status};
 use dockhost_domain::timestamp::Timestamp;
@@ -41,6 +42,15 @@ pub struct Instance {
     /// The labels that its backend must have.
     #[schema(value_type = LabelMap)]
     requires: Labels,
+    /// The size that was asked for by its name.
+    #[schema(value_type = Option<String>, required)]
+    size: Option<SizeName>,
+    /// The processor time that it may use, in processors.
+    cpu: f64,
+    /// The memory that it may use, in MiB, including swap.
+    memory_mib: u32,
+    /// The processes and threads that it may have.
+    pids: u32,
     /// The backend's port that leads to port 22 of the container.
     #[schema(required)]
     ssh_port: Option<u16>,
@@ -228,6 +238,10 @@ impl Instance {
             status,
             generation: instance.generation,
             requires: instance.requires.clone(),
+            size: instance.size.clone(),
+            cpu: f64::from(instance.limits.cpu_millis) / 1000.0,
+            memory_mib: instance.limits.memory_mib,
+            pids: instance.limits.pids,
             ssh_port: ports.map(|ports| ports.ssh),
             http_port: ports.map(|ports| ports.http),
             https_port: ports.map(|ports| ports.https),

@@ -1,11 +1,12 @@
 //! What a backend's agent says about its machine, beside the load.
 
-use dockhost_domain::wire::{EngineState, ImageState, IsolationState, MachineStatus};
+use dockhost_domain::wire::{EngineState, Heartbeat, ImageState, IsolationState, MachineStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// What a backend's agent says about its machine. A part that it does not mention is null.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Machine {
     /// The container engine: `ready` or `down`.
     #[schema(required)]
@@ -16,6 +17,12 @@ pub struct Machine {
     /// The rules that keep instances away from the machine and its network: `enforced` or `missing`.
     #[schema(required)]
     isolation: Option<PartState>,
+    /// The memory that it has for instances, in MiB.
+    #[schema(required)]
+    memory_mib: Option<u32>,
+    /// The processors that it has for instances.
+    #[schema(required)]
+    cpu: Option<f64>,
 }
 
 /// The state of one part of a machine.
@@ -79,12 +86,15 @@ impl From<&IsolationState> for PartState {
     }
 }
 
-impl From<&MachineStatus> for Machine {
-    fn from(MachineStatus { engine, image, isolation }: &MachineStatus) -> Self {
+impl From<&Heartbeat> for Machine {
+    fn from(heartbeat: &Heartbeat) -> Self {
+        let MachineStatus { engine, image, isolation } = &heartbeat.machine;
         Self {
             engine: engine.as_ref().map(Into::into),
             image: image.as_ref().map(Into::into),
             isolation: isolation.as_ref().map(Into::into),
+            memory_mib: heartbeat.size.map(|size| size.memory_mib),
+            cpu: heartbeat.size.map(|size| f64::from(size.cpu_millis) / 1000.0),
         }
     }
 }

@@ -9,7 +9,7 @@ use dockhost_domain::placement::{Choice, Demand};
 use dockhost_domain::tenancy::event::{
     Deleted, DeletionOutcome, Failed, FailureReason, Placed, PlacementFailure, Released, Requested, TenancyEvent,
 };
-use dockhost_domain::wire::{EngineState, Heartbeat, Limits, MachineStatus, RestartPolicy};
+use dockhost_domain::wire::{EngineState, Heartbeat, Limits, MachineSize, MachineStatus, RestartPolicy};
 use uuid::Uuid;
 
 use super::*;
@@ -48,6 +48,7 @@ fn heartbeat(max_containers: u32, machine: MachineStatus) -> Heartbeat {
         at: Timestamp::from_millis(0),
         agent_run: None,
         leaving: false,
+        size: None,
         machine,
     }
 }
@@ -114,6 +115,7 @@ fn requested(n: u128, on: u128) -> TenancyEvent {
         idempotency: None,
         restart: RestartPolicy::default(),
         requires: Labels::default(),
+        size: None,
     })
 }
 
@@ -323,6 +325,55 @@ fn fleet_capacity_is_the_lower_of_enrolment_and_agent() {
 }
 
 #[test]
+fn fleet_room_is_what_machines_say_they_have_less_what_is_placed_there_or_reserved() {
+    let fleet = fleet(2);
+    let size = Some(MachineSize { memory_mib: 1000, cpu_millis: 1000 });
+    fleet.heartbeats().record(backend(1), Heartbeat { size, ..heartbeat(9, MachineStatus::default()) });
+    let shown = || {
+        let candidates = fleet.candidates();
+        let shown =
+            candidates.iter().map(|c| (c.in_use.memory_mib, c.in_use.cpu_millis, c.room.memory_mib, c.room.cpu_millis));
+        shown.collect::<Vec<_>>()
+    };
+    // The second one does not say what it has.
+    assert_eq!(shown(), [(0, 0, Some(1000), Some(4000)), (0, 0, None, None)]);
+    let of = |event| match event {
+        TenancyEvent::Requested(e) => {
+            TenancyEvent::Requested(Requested { limits: Limits { memory_mib: 600, cpu_millis: 500, pids: 1 }, ..e })
+        }
+        other => other,
+    };
+    // Only its removal from the second one is known.
+    fleet.add_placement(backend(2), instance(1), None);
+    fleet.apply(of(requested(1, 1)));
+    assert_eq!(shown(), [(600, 500, Some(1000), Some(4000)), (0, 0, None, None)]);
+    // And so it is full.
+    beat(&fleet, 2, 1, MachineStatus::default());
+    let demand = |memory_mib| Demand { resources: Resources { memory_mib, cpu_millis: 100 }, ..Demand::default() };
+    let (refused, reserved) =
+        (fleet.reserve(instance(2), &demand(401), 0), fleet.reserve(instance(3), &demand(400), 0));
+    assert_eq!(shown(), [(1000, 600, Some(1000), Some(4000)), (0, 0, None, None)]);
+    drop((refused, reserved));
+    assert_eq!(shown(), [(600, 500, Some(1000), Some(4000)), (0, 0, None, None)]);
+    // It is placed again, and takes what it may use along; the old place is free once the removal is confirmed.
+    let placed = |placement, from, to| {
+        TenancyEvent::Placed(Placed {
+            instance_id: instance(1),
+            placement,
+            choice: choice(to),
+            deadline: Timestamp::from_millis(1),
+            failure: failure_on(from),
+        })
+    };
+    fleet.apply(placed(2, 1, 2));
+    assert_eq!(shown(), [(600, 500, Some(1000), Some(4000)), (600, 500, None, None)]);
+    fleet.apply(released(1, 1));
+    fleet.apply(placed(3, 2, 1));
+    fleet.apply(released(1, 2));
+    assert_eq!(shown(), [(600, 500, Some(1000), Some(4000)), (0, 0, None, None)]);
+}
+
+#[test]
 fn fleet_backend_that_refused_is_tried_last_until_forgotten() {
     let fleet = fleet(2);
     fleet.apply(requested(1, 1));
@@ -335,7 +386,8 @@ fn fleet_backend_that_refused_is_tried_last_until_forgotten() {
     };
     fleet.apply(TenancyEvent::Placed(placed));
     let ranks = |now| {
-        let candidates = fleet.state().candidates(fleet.heartbeats(), Timestamp::from_millis(now));
+        let candidates =
+            fleet.state().candidates(fleet.heartbeats(), Overcommit::default(), Timestamp::from_millis(now));
         candidates.iter().map(|candidate| candidate.refusals).collect::<Vec<_>>()
     };
     assert_eq!(ranks(0), [1, 0]);

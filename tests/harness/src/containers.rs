@@ -1,6 +1,6 @@
 //! The containers of a simulated runtime, read from its journal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -14,6 +14,9 @@ pub struct Containers {
     pub ever: BTreeSet<String>,
     /// The most that existed at the same time.
     pub most: usize,
+    /// The most memory that those of one time might use, in MiB.
+    pub most_memory_mib: u64,
+    memory_mib: BTreeMap<String, u64>,
 }
 
 impl Containers {
@@ -34,10 +37,14 @@ impl Containers {
     fn apply(&mut self, change: &Value) {
         if let Some(id) = change["put"]["id"].as_str() {
             self.now.insert(id.to_owned());
+            let memory = change["put"]["limits"]["memoryMib"].as_u64().unwrap_or_default();
+            self.memory_mib.insert(id.to_owned(), memory);
             self.ever.insert(id.to_owned());
         } else if let Some(id) = change["removed"].as_str() {
             self.now.remove(id);
+            self.memory_mib.remove(id);
         }
+        self.most_memory_mib = self.most_memory_mib.max(self.memory_mib.values().sum());
         self.most = self.most.max(self.now.len());
     }
 }

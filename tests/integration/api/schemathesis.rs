@@ -14,8 +14,8 @@ use crate::harness::{World, target_tmp};
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Operations that refuse some valid requests, for what only the server knows: a position in another log, a key that was
-/// used with another body, a text that is not an SSH key, a common password, a time before 1970.
-const REFUSE_VALID_REQUESTS: [&str; 14] = [
+/// used with another body, a text that is not an SSH key, a common password, a time before 1970, a size.
+const REFUSE_VALID_REQUESTS: [&str; 15] = [
     "getBackend",
     "exportAccount",
     "getMe",
@@ -26,6 +26,7 @@ const REFUSE_VALID_REQUESTS: [&str; 14] = [
     "listEvents",
     "getUsage",
     "createInstance",
+    "explainPlacement",
     "changePassword",
     "updateProfile",
     "signUp",

@@ -32,6 +32,7 @@ use dockhost::execute::Executor;
 use dockhost::replica::confirm::ConfirmHandler;
 use dockhost::replica::heartbeat_registry::HeartbeatRegistry;
 use dockhost_domain::ids::{BackendId, InstanceId};
+use dockhost_domain::room::Overcommit;
 use dockhost_domain::subject::Channel;
 use dockhost_domain::wire::{Confirm, Confirmed, Welcome};
 use futures::future::BoxFuture;
@@ -101,6 +102,7 @@ impl World {
             lost_after: heartbeats.lost_after(),
             heartbeats: heartbeats.clone(),
             image: Some("team/box:v1".to_owned()),
+            overcommit: Overcommit::default(),
             reports: Arc::default(),
         };
         tokio::spawn(Service::open(main.clone(), hello, Arc::default()).await.unwrap().run(CancellationToken::new()));

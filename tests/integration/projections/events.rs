@@ -130,6 +130,7 @@ pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> Lo
         idempotency: None,
         restart: RestartPolicy::default(),
         requires: Labels::default(),
+        size: None,
     };
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Requested(requested))
 }

@@ -14,6 +14,7 @@ mod partition;
 mod power_cut;
 mod reads;
 mod reports_lost;
+mod room;
 mod sessions;
 mod shutdown;
 

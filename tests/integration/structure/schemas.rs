@@ -23,7 +23,7 @@ fn closed(schema: &Value) -> Value {
 }
 
 /// Members that a message may lack.
-const OPTIONAL: [&str; 10] = [
+const OPTIONAL: [&str; 12] = [
     "awaitsApproval",
     "container",
     "ended",
@@ -34,6 +34,8 @@ const OPTIONAL: [&str; 10] = [
     "image",
     "isolation",
     "reportsCreatedAt",
+    "size",
+    "overcommit",
 ];
 
 /// The golden messages, each with its schema.

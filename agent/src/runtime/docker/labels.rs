@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::reported::HostKeys;
-use dockhost_domain::wire::{Assignment, Ports};
+use dockhost_domain::wire::{Assignment, Limits, Ports};
 
 use crate::container::{Container, ContainerState};
 use crate::ports;
@@ -25,6 +25,9 @@ pub(super) const PORTS: &str = "dockhost.ports";
 /// The ids of the containers that it replaced.
 pub(super) const FORMER: &str = "dockhost.former-ids";
 
+/// What it may use: memory in MiB, thousandths of a processor, and processes.
+pub(super) const LIMITS: &str = "dockhost.limits";
+
 /// The labels of a new container.
 pub(super) fn of(
     backend: BackendId,
@@ -39,6 +42,10 @@ pub(super) fn of(
         (BACKEND.to_owned(), backend.to_string()),
         (PORTS.to_owned(), ports_text(ports)),
     ]);
+    if let Some(spec) = &assignment.container {
+        let Limits { memory_mib, cpu_millis, pids } = spec.limits;
+        labels.insert(LIMITS.to_owned(), format!("{memory_mib},{cpu_millis},{pids}"));
+    }
     if !former_ids.is_empty() {
         labels.insert(FORMER.to_owned(), former_ids.join(","));
     }
@@ -68,7 +75,15 @@ pub(super) fn container(summary: &ContainerSummary) -> Option<Container> {
             _ => ContainerState::Stopped,
         },
         host_keys: HostKeys::default(),
+        limits: limits(summary),
     })
+}
+
+/// What a container may use.
+fn limits(summary: &ContainerSummary) -> Option<Limits> {
+    let mut numbers = summary.labels.as_ref()?.get(LIMITS)?.split(',').map(str::parse);
+    let mut next = || numbers.next()?.ok();
+    Some(Limits { memory_mib: next()?, cpu_millis: next()?, pids: next()? })
 }
 
 /// The host ports of a container, running or not.
@@ -82,7 +97,7 @@ pub(super) fn ports(summary: &ContainerSummary) -> Option<Ports> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dockhost_domain::wire::DesiredState;
+    use dockhost_domain::wire::{ContainerSpec, DesiredState, RestartPolicy};
 
     #[test]
     fn labels_roundtrip_for_a_stopped_container() {
@@ -93,7 +108,15 @@ mod tests {
             placement: 3,
             generation: 9,
             desired: DesiredState::Stopped,
-            container: None,
+            container: Some(ContainerSpec {
+                image: None,
+                hostname: "web".to_owned(),
+                ssh_public_key: "key".to_owned(),
+                limits: Limits { memory_mib: 512, cpu_millis: 500, pids: 100 },
+                container_id: None,
+                restart: RestartPolicy::default(),
+                has_run: false,
+            }),
         };
         let ports = Ports { ssh: 20000, http: 20001, https: 20002 };
         let former = ["a".to_owned(), "b".to_owned()];
@@ -106,6 +129,7 @@ mod tests {
         let container = container(&summary).unwrap();
         assert_eq!((container.instance, container.user), (assignment.instance_id, assignment.user_id));
         assert_eq!((container.placement, container.ports, container.state), (3, ports, ContainerState::Stopped));
+        assert_eq!(container.limits, assignment.container.map(|spec| spec.limits));
         assert!(container.has_id("a") && container.has_id("b") && container.has_id("c"));
 
         summary.labels.as_mut().unwrap().insert(PLACEMENT.to_owned(), "x".to_owned());

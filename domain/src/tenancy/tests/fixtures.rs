@@ -67,6 +67,7 @@ pub fn request(instance_id: InstanceId) -> RequestInstance {
         image: None,
         limits: LIMITS,
         requires: Labels::default(),
+        size: None,
         idempotency: None,
         restart: RestartPolicy::default(),
         quota: None,
@@ -142,6 +143,7 @@ pub fn requested(instance_id: InstanceId, name: &str) -> Requested {
         idempotency: None,
         restart: RestartPolicy::default(),
         requires: Labels::default(),
+        size: None,
     }
 }
 

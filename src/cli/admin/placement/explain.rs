@@ -15,6 +15,10 @@ const COLUMNS: &[(&str, &str)] = &[
     ("WHY NOT", "/explanation"),
     ("CONTAINERS", "/containers"),
     ("MAX", "/maxContainers"),
+    ("MEMORY", "/memoryMib/used"),
+    ("MAX", "/memoryMib/max"),
+    ("CPU", "/cpu/used"),
+    ("MAX", "/cpu/max"),
     ("REFUSALS", "/recentRefusals"),
     ("ID", "/id"),
 ];
@@ -28,6 +32,18 @@ pub struct Explain {
     /// A label that its backend must have; may be given several times.
     #[arg(long, value_name = "NAME=VALUE")]
     requires: Vec<Label>,
+    /// One of the server's sizes.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cpu", "memory_mib", "pids"])]
+    size: Option<String>,
+    /// Processor time, in processors.
+    #[arg(long, value_name = "N")]
+    cpu: Option<f64>,
+    /// Memory, in MiB.
+    #[arg(long, value_name = "MIB")]
+    memory_mib: Option<u32>,
+    /// Processes and threads.
+    #[arg(long, value_name = "N")]
+    pids: Option<u32>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -43,6 +59,10 @@ impl Explain {
         if let Some(user) = &self.user {
             body.insert("userId".to_owned(), client.find("admin/users", "user", user).await?.into());
         }
+        let size = [("size", self.size.map(Value::from)), ("cpu", self.cpu.map(Value::from))];
+        let limits = [("memoryMib", self.memory_mib.map(Value::from)), ("pids", self.pids.map(Value::from))];
+        let members = size.into_iter().chain(limits);
+        body.extend(members.filter_map(|(name, value)| Some((name.to_owned(), value?))));
         if !self.requires.is_empty() {
             body.insert("requires".to_owned(), object(self.requires));
         }

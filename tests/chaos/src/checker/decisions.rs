@@ -359,6 +359,7 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 limits: requested.limits,
                 restart: requested.restart,
                 requires: requested.requires.clone(),
+                size: requested.size.clone(),
                 idempotency: requested.idempotency.clone(),
                 quota: None,
                 facts: facts(Some(&requested.choice)),

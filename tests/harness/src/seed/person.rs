@@ -132,6 +132,7 @@ impl Life {
             limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
             restart: RestartPolicy::default(),
             requires: Labels::default(),
+            size: None,
             idempotency: (self.number % EXTRA_STEP_CYCLE == 4).then_some(idempotency),
             quota: None,
             facts: seed.facts(),

@@ -13,6 +13,7 @@ use crate::auth::backend_authenticator::LogBackendAuthenticator;
 use crate::broker::assignments::Assignments;
 use crate::broker::callout::Callout;
 use crate::broker::clock_check::ClockCheck;
+use crate::broker::delivery_watch::DeliveryWatch;
 use crate::broker::durability;
 use crate::broker::flood_guard::FloodGuard;
 use crate::broker::hello::{Heartbeats, HelloHandler};
@@ -61,6 +62,7 @@ pub async fn open_services(
         image: instances.instance_image.clone(),
         overcommit: instances.overcommit(),
         reports: Arc::clone(replica.stream_watch.reports()),
+        deliveries: Arc::clone(replica.assignments.deliveries()),
     };
     // Else the first hellos would be answered without it.
     if let Ok(found) = broker.jetstream().get_stream(streams::REPORTS).await {
@@ -141,6 +143,8 @@ pub fn start_replica(
         let (gate, holders) = (Arc::clone(&replica.gate), Arc::clone(&replica.holders));
         heartbeats.run(agents.client().clone(), gate, holders, answer, cancel)
     });
+    let watch = DeliveryWatch { jetstream: agents.jetstream().clone(), assignments: replica.assignments.clone() };
+    supervisor.spawn("delivery watch", |cancel| watch.run(cancel));
     let gate = Arc::clone(&replica.gate);
     supervisor.spawn("dropped messages", |cancel| async move { gate.log_dropped(cancel).await });
     let builder = ModelBuilder::new(Arc::clone(&replica.connections.log), replica.connections.store.clone());

@@ -6,6 +6,7 @@
 //! its bytes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::context::PublishErrorKind;
@@ -19,6 +20,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::broker::consumer::ordered::{OrderedConfig, OrderedConsumer};
+use crate::broker::deliveries::Deliveries;
 use crate::broker::is_conflict_in_flight;
 use crate::broker::streams::ASSIGNMENTS;
 use crate::common::error::Cause;
@@ -62,6 +64,7 @@ fn failed<E: Into<Cause>>(request: &'static str) -> impl FnOnce(E) -> Assignment
 pub struct Assignments {
     jetstream: jetstream::Context,
     stream: Stream,
+    deliveries: Arc<Deliveries>,
 }
 
 impl Assignments {
@@ -71,7 +74,13 @@ impl Assignments {
     /// If the broker does not answer, or there is no such stream.
     pub async fn open(jetstream: &jetstream::Context) -> Result<Self, AssignmentsError> {
         let stream = jetstream.get_stream(ASSIGNMENTS).await.map_err(failed("opening the assignments"))?;
-        Ok(Self { jetstream: jetstream.clone(), stream })
+        Ok(Self { jetstream: jetstream.clone(), stream, deliveries: Arc::default() })
+    }
+
+    /// What was published here, or by a clone, and is not known to be delivered.
+    #[must_use]
+    pub const fn deliveries(&self) -> &Arc<Deliveries> {
+        &self.deliveries
     }
 
     /// The current assignment, read from the stream's leader.
@@ -104,7 +113,10 @@ impl Assignments {
         let acknowledgement =
             self.jetstream.send_publish(subject, message).await.map_err(failed("publishing an assignment"))?;
         match acknowledgement.await {
-            Ok(_) => Ok(true),
+            Ok(stored) => {
+                self.deliveries.published(backend, stored.sequence);
+                Ok(true)
+            }
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence || is_conflict_in_flight(&error) => {
                 Ok(false)
             }
@@ -203,6 +215,18 @@ impl Assignments {
     /// If the broker does not answer.
     pub async fn of(&self, backend: BackendId) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {
         self.list(&Channel::assignments_of(backend)).await
+    }
+
+    /// The last sequence of one backend's assignments, read from the stream's leader; 0 if it has none.
+    ///
+    /// # Errors
+    /// If the broker does not answer.
+    pub async fn last_sequence_of(&self, backend: BackendId) -> Result<u64, AssignmentsError> {
+        match self.stream.get_last_raw_message_by_subject(&Channel::assignments_of(backend)).await {
+            Ok(message) => Ok(message.sequence),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
+            Err(error) => Err(failed("reading the last assignment")(error)),
+        }
     }
 
     async fn list(&self, filter: &str) -> Result<BTreeSet<(BackendId, InstanceId)>, AssignmentsError> {

@@ -15,6 +15,7 @@ use dockhost_domain::wire::{Hello, Welcome};
 use futures::future::BoxFuture;
 
 use super::agent_limits::AgentMessage;
+use super::deliveries::Deliveries;
 use super::holders::Holders;
 use super::key_holder::{Admission, Heard, Recorded, admit};
 use super::service::{RequestError, RequestHandler};
@@ -59,6 +60,8 @@ pub struct HelloHandler {
     pub overcommit: Overcommit,
     /// The stream of reports.
     pub reports: Arc<LastSeen>,
+    /// What is to be delivered.
+    pub deliveries: Arc<Deliveries>,
 }
 
 impl RequestHandler for HelloHandler {
@@ -90,6 +93,7 @@ impl RequestHandler for HelloHandler {
         };
         let replaced = self.holders.replace(backend, recorded, run, since).await;
         let assignments = replaced.map_err(RequestError::Unavailable)?;
+        self.deliveries.connected(backend);
         let (stream, consumer) = (ASSIGNMENTS.to_owned(), backend.to_string());
         tracing::info!(%backend, %run, assignments, "hello from a backend");
         Ok(Welcome {

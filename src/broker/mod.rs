@@ -14,7 +14,7 @@
 //! - [`dropped`]: what agents sent in vain: nobody could read it, or another agent holds the backend ([`key_holder`],
 //!   [`holders`]).
 //! - [`hello`]: the service that agents greet; `confirm`, which needs the log, is in `replica`. [`assignments`]: the stream
-//!   that both serve.
+//!   that both serve. [`deliveries`], [`delivery_watch`]: whether its messages reach the agents.
 
 pub mod access;
 pub mod agent_gate;
@@ -24,6 +24,8 @@ pub mod callout;
 pub mod clock_check;
 pub mod connect;
 pub mod consumer;
+pub mod deliveries;
+pub mod delivery_watch;
 pub mod dropped;
 pub mod durability;
 pub mod flood_guard;

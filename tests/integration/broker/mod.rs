@@ -104,6 +104,7 @@ impl World {
             image: Some("team/box:v1".to_owned()),
             overcommit: Overcommit::default(),
             reports: Arc::default(),
+            deliveries: Arc::default(),
         };
         tokio::spawn(Service::open(main.clone(), hello, Arc::default()).await.unwrap().run(CancellationToken::new()));
         let assignments = Assignments::open(main.jetstream()).await.unwrap();

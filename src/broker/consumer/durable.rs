@@ -240,9 +240,18 @@ async fn saved_position(stream: &Stream, name: &str) -> Result<Option<u64>, Caus
     Ok(info(stream, &position_consumer(name)).await?.and_then(|saved| start_sequence(&saved)))
 }
 
+const POSITION_SUFFIX: &str = "-place";
+
 /// The name of the consumer that saves the position.
 fn position_consumer(name: &str) -> String {
-    format!("{name}-place")
+    format!("{name}{POSITION_SUFFIX}")
+}
+
+/// The consumer whose position this one saves, if it does nothing else: it is never read. It may outlive a take-over that was
+/// interrupted after the consumer existed again; the next one replaces it.
+#[must_use]
+pub fn saves_position_of(name: &str) -> Option<&str> {
+    name.strip_suffix(POSITION_SUFFIX)
 }
 
 async fn info(stream: &Stream, name: &str) -> Result<Option<Info>, Cause> {

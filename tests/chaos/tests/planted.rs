@@ -11,7 +11,7 @@ use dockhost_chaos::checker::availability::Table;
 use dockhost_chaos::checker::log::{EXPECTED, Log};
 use dockhost_chaos::checker::{Invariant, Violations, check};
 use dockhost_chaos::history::{Kind as RequestKind, Moment, Operation, Outcome, OutcomeClass};
-use dockhost_chaos::observation::{Change, Entry, NodeCopy, Verified};
+use dockhost_chaos::observation::{Change, Consumer, Entry, NodeCopy, Verified};
 use dockhost_chaos::prober::Probe;
 use dockhost_chaos::report::{Evidence, Injection, Kind, Part, Report};
 use dockhost_domain::ids::InstanceId;
@@ -392,6 +392,15 @@ fn checker_unhealthy_system_violates_i16() {
     assert_detected(lag, Invariant::I16, "lags");
     let stuck = |report: &mut Report| report.observation.consumers[0].pending = 3;
     assert_detected(stuck, Invariant::I16, "messages are pending");
+    let saved = |of: &str| {
+        let consumer =
+            Consumer { stream: "EVENTS".to_owned(), name: format!("{of}-place"), pending: 3, unacknowledged: 0 };
+        move |report: &mut Report| report.observation.consumers.push(consumer.clone())
+    };
+    assert_detected(saved("account-erased"), Invariant::I16, "messages are pending");
+    let mut report = valid_report();
+    saved("backend-lost")(&mut report);
+    assert_eq!(check(&report), vec![], "the consumer whose position is saved exists");
     let leftover = |report: &mut Report| {
         let mut assignment = report.observation.assignments[0].clone();
         assignment.instance_id = fresh(5).parse().unwrap();

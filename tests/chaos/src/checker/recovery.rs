@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dockhost::broker::consumer::durable::saves_position_of;
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_domain::tenancy::{Instance, Progress, desired_assignments};
 use dockhost_domain::wire::{Assignment, DesiredState};
@@ -125,7 +126,14 @@ fn assignments(observation: &Observation, log: &Log, violations: &mut Violations
 
 /// Checks consumers instead of the stream TIMERS, because a crash may leave a processed timer in the stream.
 fn consumers(observation: &Observation, violations: &mut Violations) {
+    let exists = |stream: &str, name: &str| {
+        observation.consumers.iter().any(|consumer| consumer.stream == stream && consumer.name == name)
+    };
     for consumer in &observation.consumers {
+        // A saved position that is not needed any more.
+        if saves_position_of(&consumer.name).is_some_and(|reader| exists(&consumer.stream, reader)) {
+            continue;
+        }
         if consumer.pending > 0 || consumer.unacknowledged > 0 {
             let what = format!("{} messages are pending, {} unacknowledged", consumer.pending, consumer.unacknowledged);
             violations.add(Invariant::I16, what, [format!("{} of {}", consumer.name, consumer.stream)], []);

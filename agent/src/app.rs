@@ -1,6 +1,7 @@
 //! Connects the agent's parts and runs them until shutdown.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,8 +94,15 @@ async fn open_engine(config: &Config, backend: BackendId) -> anyhow::Result<Dock
         ports: config.ports,
         lan_ip: config.lan_ip.as_ref().map(ToString::to_string),
         firewall: !config.allow_private_networks,
+        keys: keys_dir(&config.state_dir)?,
     };
     DockerRuntime::new(engine, options).await.context("could not prepare the container engine")
+}
+
+/// The directory of the keys that may log in. The engine has another working directory.
+fn keys_dir(state_dir: &Path) -> anyhow::Result<PathBuf> {
+    let state_dir = std::path::absolute(state_dir).context("DOCKHOST_STATE_DIR is no path")?;
+    Ok(state_dir.join("keys"))
 }
 
 async fn run_with<R: Runtime>(

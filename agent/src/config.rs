@@ -77,7 +77,7 @@ pub struct Config {
     #[arg(long, env = "DOCKHOST_ALLOW_PRIVATE_NETWORKS")]
     pub allow_private_networks: bool,
 
-    /// Directory in which the simulated runtime stores its containers.
+    /// Directory of the keys that may log in to containers, and of the containers of the simulated runtime.
     #[arg(long, env = "DOCKHOST_STATE_DIR", value_name = "DIR", default_value = ".dockhost-agent")]
     pub state_dir: PathBuf,
 

@@ -48,6 +48,8 @@ pub struct Container {
     pub host_keys: HostKeys,
     /// What it may use; `None` if it was created by an earlier release.
     pub limits: Option<Limits>,
+    /// The version of the keys that may log in; none until it is known. Listed by no runtime.
+    pub keys_version: Option<u32>,
 }
 
 impl Container {

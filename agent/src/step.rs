@@ -23,6 +23,8 @@ pub enum Step {
     Create,
     /// Start the container with this id.
     Start(ContainerId),
+    /// Replace the keys that may log in to the container with this id, if they are of an earlier version.
+    Authorize(ContainerId),
     /// Wait until the SSH server of the container with this id answers.
     AwaitSsh(ContainerId),
     /// Stop the container with this id; its files stay.
@@ -61,6 +63,12 @@ fn with_container(assignment: &Assignment, container: &Container) -> Step {
         return Step::Report(ReportKind::InstanceFailed(container_gone(expected)));
     }
     let id = container.id.clone();
+    // Before the start of a stopped one, so that a key that was removed does not log in for a moment. A container that has
+    // never run gets its keys when it starts.
+    let is_in_use = assignment.desired == DesiredState::Running && container.state != ContainerState::Created;
+    if is_in_use && has_other_keys(assignment, container) {
+        return Step::Authorize(id);
+    }
     match (assignment.desired, container.state) {
         (DesiredState::Running, ContainerState::Created | ContainerState::Stopped) => Step::Start(id),
         (DesiredState::Running, ContainerState::Starting) => Step::AwaitSsh(id),
@@ -72,6 +80,12 @@ fn with_container(assignment: &Assignment, container: &Container) -> Step {
             Step::Report(ReportKind::InstanceStatus(container.observation()))
         }
     }
+}
+
+/// Whether the container may have keys of an earlier version. The first ones came with its first start.
+fn has_other_keys(assignment: &Assignment, container: &Container) -> bool {
+    let wanted = assignment.container.as_ref().map_or(0, |spec| spec.keys().0);
+    wanted > 0 && container.keys_version.is_none_or(|version| version < wanted)
 }
 
 /// The step if no container exists.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,8 +20,8 @@ use dockhost_agent::runtime::docker::{self, DockerRuntime};
 use dockhost_agent::runtime::{Runtime, RuntimeError};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::wire::{
-    Assignment, ContainerEnd, ContainerSpec, DesiredState, IsolationState, Limits, Observation, Phase, Report,
-    ReportKind, RestartPolicy,
+    Assignment, AuthorizedKeys, ContainerEnd, ContainerSpec, DesiredState, IsolationState, Limits, Observation, Phase,
+    Report, ReportKind, RestartPolicy,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -71,7 +71,10 @@ impl Agent {
     }
 
     async fn with_resync(engine: &Engine, ports: &str, image: &str, resync_interval: Duration) -> Self {
-        let runtime = runtime(engine, ports, image).await;
+        Self::of(runtime(engine, ports, image).await, resync_interval)
+    }
+
+    fn of(runtime: DockerRuntime, resync_interval: Duration) -> Self {
         let (reports, outbox, stop) = (ReportCollector::default(), Outbox::default(), CancellationToken::new());
         let config = ReconcileConfig { resync_interval, ..ReconcileConfig::default() };
         let capacity = Arc::new(Capacity::new(10, None));
@@ -135,6 +138,15 @@ fn observation(report: Report) -> Observation {
 }
 
 async fn runtime(engine: &Engine, ports: &str, image: &str) -> DockerRuntime {
+    runtime_with_keys(engine, ports, image, &keys_root()).await
+}
+
+/// The directory of all keys.
+fn keys_root() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("keys")
+}
+
+async fn runtime_with_keys(engine: &Engine, ports: &str, image: &str, keys: &Path) -> DockerRuntime {
     let found = docker::connect(Some(&engine.host())).await.unwrap();
     let options = docker::DockerOptions {
         backend: BACKEND,
@@ -142,6 +154,7 @@ async fn runtime(engine: &Engine, ports: &str, image: &str) -> DockerRuntime {
         ports: ports.parse().unwrap(),
         lan_ip: Some("127.0.0.1".to_owned()),
         firewall: true,
+        keys: keys.to_owned(),
     };
     DockerRuntime::new(found, options).await.unwrap()
 }
@@ -180,6 +193,17 @@ impl Keys {
             .unwrap()
     }
 
+    /// Waits until the key logs in, or until it does not.
+    async fn until_login(&self, port: u16, is_accepted: bool) {
+        let mut attempts = tokio::time::interval(Duration::from_millis(250));
+        let changed = async {
+            while self.ssh(port, "true").status.success() != is_accepted {
+                attempts.tick().await;
+            }
+        };
+        assert!(tokio::time::timeout(REPORT_TIMEOUT, changed).await.is_ok(), "accepted is not {is_accepted}");
+    }
+
     /// Runs a command that must succeed, and returns its output.
     fn ssh_output(&self, port: u16, command: &str) -> String {
         let output = self.ssh(port, command);
@@ -204,6 +228,7 @@ fn assignment(n: u128, generation: u32, desired: DesiredState, key: &str) -> Ass
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: key.to_owned(),
+            authorized_keys: None,
             limits: Limits { memory_mib: 64, cpu_millis: 500, pids: 50 },
             container_id: None,
             restart: RestartPolicy::default(),
@@ -345,6 +370,80 @@ async fn agent_containers_that_ended_with_the_engine_run_again() {
     let again = observation(agent.wait_for_report(|report| is(report, Phase::Running)).await);
     assert_eq!(again, created);
     assert_eq!(keys.ssh_output(again.ports.ssh, "cat /root/file"), "kept");
+}
+
+fn with_keys(assignment: &Assignment, version: u32, keys: &[&Keys]) -> Assignment {
+    let mut changed = assignment.clone();
+    let keys = keys.iter().map(|keys| keys.public.clone()).collect();
+    changed.container.as_mut().unwrap().authorized_keys = Some(AuthorizedKeys { version, keys });
+    changed
+}
+
+#[tokio::test]
+async fn agent_changed_keys_log_in_to_the_container_that_runs() {
+    let engine = Engine::start();
+    let (old, new) = (Keys::fresh(), Keys::fresh());
+    let agent = Agent::start(&engine, "21500-21599", TEST_IMAGE).await;
+    let running = assignment(1, 1, DesiredState::Running, &old.public);
+    let created = agent.running(&running).await;
+    let (port, id) = (created.ports.ssh, &created.container_id);
+    let started = || engine.docker(&["inspect", "--format", "{{.State.StartedAt}}", id]);
+    let before = started();
+    let mounts = engine.docker(&["inspect", "--format", "{{range .Mounts}}{{.Destination}} {{.RW}}{{end}}", id]);
+    assert_eq!(mounts, "/etc/dockhost/keys false");
+    old.until_login(port, true).await;
+    assert!(!new.ssh(port, "true").status.success(), "a foreign key was accepted");
+    assert!(!old.ssh(port, "echo x > /etc/dockhost/keys/x").status.success(), "the container can write on its machine");
+
+    agent.reconciler.assign(with_keys(&running, 1, &[&new]));
+    new.until_login(port, true).await;
+    assert!(!old.ssh(port, "true").status.success(), "a removed key was accepted");
+
+    // A restarted agent knows what it has written.
+    drop(agent);
+    let agent = Agent::start(&engine, "21500-21599", TEST_IMAGE).await;
+    agent.running(&running).await;
+    assert!(!old.ssh(port, "true").status.success(), "an earlier assignment brought its key back");
+    agent.reconciler.assign(with_keys(&running, 2, &[]));
+    new.until_login(port, false).await;
+    assert_eq!(started(), before, "the container was restarted");
+
+    let dir = keys_root().join(format!("dockhost-{}-1", instance(1)));
+    assert!(dir.exists());
+    agent.assign(&assignment(1, 2, DesiredState::Deleted, ""), |report| report.generation == 2).await;
+    assert!(!dir.exists(), "the keys of a deleted instance are left");
+}
+
+#[tokio::test]
+async fn agent_whose_directories_the_engine_does_not_see_uploads_the_keys() {
+    let engine = Engine::start();
+    let (old, new) = (Keys::fresh(), Keys::fresh());
+    // Nobody can make files there.
+    let runtime = runtime_with_keys(&engine, "21600-21699", TEST_IMAGE, Path::new("/proc/keys")).await;
+    let agent = Agent::of(runtime, Duration::from_millis(200));
+    let running = assignment(1, 1, DesiredState::Running, &old.public);
+    let created = agent.running(&running).await;
+    let port = created.ports.ssh;
+    let started = || engine.docker(&["inspect", "--format", "{{.State.StartedAt}}", &created.container_id]);
+    let before = started();
+    assert_eq!(engine.docker(&["inspect", "--format", "{{len .Mounts}}", &created.container_id]), "0");
+    old.until_login(port, true).await;
+
+    agent.reconciler.assign(with_keys(&running, 1, &[&new]));
+    new.until_login(port, true).await;
+    assert!(!old.ssh(port, "true").status.success(), "a removed key was accepted");
+
+    // What its owner adds stays, also when the agent is restarted, and now finds a directory.
+    new.ssh_output(port, &format!("echo '{}' >> /root/.ssh/authorized_keys", old.public));
+    drop(agent);
+    let agent = Agent::start(&engine, "21600-21699", TEST_IMAGE).await;
+    agent.running(&with_keys(&running, 1, &[&new])).await;
+    old.until_login(port, true).await;
+
+    agent.reconciler.assign(with_keys(&running, 2, &[]));
+    new.until_login(port, false).await;
+    assert!(!old.ssh(port, "true").status.success(), "a removed key was accepted");
+    assert_eq!(started(), before, "the container was restarted");
 }
 
 #[tokio::test]

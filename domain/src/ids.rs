@@ -76,6 +76,10 @@ id!(
     SessionId, "session"
 );
 id!(
+    /// A named SSH key of an account.
+    SshKeyId, "SSH key"
+);
+id!(
     /// One run of an agent: a random id that the agent makes when it starts. It tells two agents with the same API key
     /// apart.
     AgentRunId, "agent run"

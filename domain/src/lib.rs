@@ -35,6 +35,7 @@ pub mod reported;
 pub mod room;
 pub mod session;
 pub mod sizes;
+pub mod ssh_key;
 pub mod subject;
 pub mod tenancy;
 #[cfg(test)]

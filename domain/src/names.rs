@@ -1,4 +1,5 @@
-//! Usernames (of users and backends) and instance names. No subject contains a name; claims use a keyed hash.
+//! Usernames (of users and backends), instance names, and names that people give to things of theirs. No subject contains a
+//! name; claims use a keyed hash.
 
 use std::fmt;
 use std::str::FromStr;
@@ -101,6 +102,68 @@ macro_rules! text {
 text!(Username);
 text!(InstanceName);
 
+/// The most characters of a [`DisplayName`].
+const MAX_DISPLAY_NAME: usize = 64;
+
+/// A person's name for something of theirs: 1 to 64 characters, no control characters, no blanks around them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DisplayName(String);
+
+/// Why a text is no [`DisplayName`]; for the user who entered it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDisplayName {
+    /// Empty, or too long.
+    #[error("must be 1 to 64 characters long, without blanks at its ends")]
+    Length,
+    /// Line ends and the like.
+    #[error("must not contain control characters")]
+    Control,
+}
+
+impl FromStr for DisplayName {
+    type Err = InvalidDisplayName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDisplayName> {
+        if text.chars().any(char::is_control) {
+            return Err(InvalidDisplayName::Control);
+        }
+        let is_long_enough = !text.is_empty() && text.trim() == text;
+        if !is_long_enough || text.chars().count() > MAX_DISPLAY_NAME {
+            return Err(InvalidDisplayName::Length);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for DisplayName {
+    type Error = InvalidDisplayName;
+
+    fn try_from(text: String) -> Result<Self, InvalidDisplayName> {
+        text.parse()
+    }
+}
+
+impl From<DisplayName> for String {
+    fn from(name: DisplayName) -> Self {
+        name.0
+    }
+}
+
+impl DisplayName {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DisplayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +203,16 @@ mod tests {
             let user: Username = user.parse().unwrap();
             let name = InstanceName::by_default(&user, nth);
             prop_assert_eq!(name.as_str().parse::<InstanceName>().unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn display_name_is_one_line_of_at_most_64_characters() {
+        for name in ["x", "My laptop (new)", &"ä".repeat(64)] {
+            assert_eq!(name.parse::<DisplayName>().unwrap().to_string(), name);
+        }
+        for name in ["", " x", "x ", "a\nb", &"ä".repeat(65)] {
+            assert!(name.parse::<DisplayName>().is_err(), "{name:?}");
         }
     }
 }

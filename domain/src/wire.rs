@@ -100,8 +100,11 @@ pub struct ContainerSpec {
     pub image: Option<String>,
     /// Its host name.
     pub hostname: String,
-    /// The OpenSSH public key of root.
+    /// The OpenSSH public key of root; the one that was requested first, if `authorizedKeys` is present.
     pub ssh_public_key: String,
+    /// All keys of root, if there are several or if they were changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorized_keys: Option<AuthorizedKeys>,
     /// Its resource limits.
     pub limits: Limits,
     /// The id of this placement's container, once reported. If no such container exists, the agent must report
@@ -115,6 +118,28 @@ pub struct ContainerSpec {
     /// reports that it ended. Absent with another policy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_run: bool,
+}
+
+/// The keys that may log in to a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorizedKeys {
+    /// Rises with each change, from 0. Placement and generation stay: the agent replaces the keys of a running container
+    /// that has those of a lower version, without restarting it.
+    pub version: u32,
+    /// OpenSSH public keys without comments; none if nobody may log in.
+    pub keys: Vec<String>,
+}
+
+impl ContainerSpec {
+    /// The keys that may log in, and their version.
+    #[must_use]
+    pub fn keys(&self) -> (u32, &[String]) {
+        match &self.authorized_keys {
+            Some(AuthorizedKeys { version, keys }) => (*version, keys),
+            None => (0, std::slice::from_ref(&self.ssh_public_key)),
+        }
+    }
 }
 
 /// An agent's observation of a container.

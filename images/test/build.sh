@@ -1,13 +1,15 @@
 #!/bin/sh
 # Builds the image `dockhost/test:latest` for tests: busybox and dropbear from Debian's packages, about 6 MB.
 # Needs `apt-get` (Debian or Ubuntu) and `docker` (which uses DOCKER_HOST), but not root, and installs nothing on the
-# machine. If the image exists, the script does nothing; `--force` rebuilds it.
+# machine. If the image exists and is not of an earlier version, the script does nothing; `--force` rebuilds it.
 set -eu
 
 image=dockhost/test:latest
 here=$(cd "$(dirname "$0")" && pwd)
 
-if [ "${1:-}" != --force ] && docker image inspect "$image" > /dev/null 2>&1; then
+label=dockhost.reads-keys-from
+found=$(docker image inspect --format "{{index .Config.Labels \"$label\"}}" "$image" 2> /dev/null || true)
+if [ "${1:-}" != --force ] && [ "$found" = /etc/dockhost/keys ]; then
   exit 0
 fi
 
@@ -31,7 +33,7 @@ for package in ./*.deb; do dpkg-deb -x "$package" "$work/unpacked"; done
 
 cp "$work/unpacked/bin/busybox" "$root/bin/busybox"
 for tool in sh ls cat echo grep mkdir rm mv cp chmod id sleep ps kill hostname uname wc sha256sum touch sync dd head \
-  nc wget ping ip true false test printf env df free; do
+  nc wget ping ip ln true false test printf env df free; do
   ln -s busybox "$root/bin/$tool"
 done
 for tool in dropbear dropbearkey; do
@@ -58,4 +60,4 @@ install -m 755 "$here/entrypoint.sh" "$root/bin/dockhost-entrypoint"
 
 tar -C "$root" --owner=0 --group=0 --numeric-owner -c . |
   docker import --change 'ENV PATH=/bin' --change 'ENV LD_LIBRARY_PATH=/lib' \
-    --change 'EXPOSE 22' --change 'EXPOSE 80' --change 'EXPOSE 443' --change 'CMD ["/bin/dockhost-entrypoint"]' - "$image" > /dev/null
+    --change "LABEL $label=/etc/dockhost/keys" --change 'EXPOSE 22' --change 'EXPOSE 80' --change 'EXPOSE 443' --change 'CMD ["/bin/dockhost-entrypoint"]' - "$image" > /dev/null

@@ -2,7 +2,7 @@
 //! `authorized_keys` file: no options (`command="…"`), further lines or unusual comments.
 
 use ssh_key::public::KeyData;
-use ssh_key::{Algorithm, PublicKey};
+use ssh_key::{Algorithm, HashAlg, PublicKey};
 
 /// More than any key in use has (RSA with 16,384 bits: about 2,800).
 const MAX_KEY_CHARS: usize = 8 * 1024;
@@ -65,6 +65,12 @@ pub fn normalise(text: &str) -> Result<String, InvalidSshKey> {
         key.set_comment("");
     }
     key.to_openssh().map(|text| text.trim_end().to_owned()).map_err(|_| InvalidSshKey("can't be written as one line"))
+}
+
+/// The fingerprint of a checked key, `SHA256:…` as `ssh-keygen -l` prints it.
+#[must_use]
+pub fn fingerprint(key: &str) -> Option<String> {
+    Some(PublicKey::from_openssh(key).ok()?.fingerprint(HashAlg::Sha256).to_string())
 }
 
 fn rsa_bits(data: &KeyData) -> usize {

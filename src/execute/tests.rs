@@ -202,6 +202,7 @@ fn request_and_retry() -> [RecordedEvent; 2] {
         instance_id,
         name: "box".parse::<dockhost_domain::names::InstanceName>().unwrap().into(),
         ssh_public_key: "key".to_owned().into(),
+        further_keys: Vec::new(),
         image: None,
         limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
         choice: choice.clone(),

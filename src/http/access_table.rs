@@ -92,9 +92,9 @@ fn expected(operation: &str) -> Option<Row> {
         "signUp" | "signIn" | "resetPassword" | "signUpBackend" | "signInBackend" | "health" | "home" => ANYONE,
         // Whoever has a token can end it, so a sign-out needs no more than a query.
         "signOut" | "listInstances" | "getInstance" | "getInstanceHistory" | "getOperation" | "getMe"
-        | "exportAccount" | "listSessions" | "listTokens" => QUERIES,
-        "createInstance" | "deleteInstance" | "stopInstance" | "resumeInstance" => ON_INSTANCES,
-        "updateProfile" | "endSession" | "endOtherSessions" | "revokeToken" => COMMANDS,
+        | "exportAccount" | "listSessions" | "listTokens" | "listSshKeys" => QUERIES,
+        "createInstance" | "deleteInstance" | "stopInstance" | "resumeInstance" | "setInstanceKeys" => ON_INSTANCES,
+        "updateProfile" | "endSession" | "endOtherSessions" | "revokeToken" | "addSshKey" | "removeSshKey" => COMMANDS,
         "changePassword" | "deleteAccount" | "createToken" => SIGNED_IN,
         "getBackend" => BACKENDS,
         "listUsers"

@@ -172,6 +172,7 @@ impl Fixture {
             .replace("{sessionId}", &self.session.to_string())
             .replace("{tokenId}", &self.api_token.map_or_else(|| self.token.to_string(), |id| id.to_string()))
             .replace("{invitationId}", &self.invitation.to_string())
+            .replace("{keyId}", &self.user.id.to_string())
             .replace("{id}", &self.instance.to_string());
         let path = match operation.id.as_str() {
             "removeBackend" => path + "?force=true",
@@ -376,6 +377,7 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         }
     }
     let begin = [
+        "addSshKey",
         "approveBackend",
         "changeRole",
         "createEnrolmentToken",
@@ -387,6 +389,7 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         "resumeAnyInstance",
         "resumeInstance",
         "setQuota",
+        "setInstanceKeys",
         "signIn",
         "signInBackend",
         "signUp",

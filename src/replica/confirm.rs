@@ -136,6 +136,7 @@ mod tests {
             instance_id: INSTANCE,
             name: "box".parse::<InstanceName>().unwrap().into(),
             ssh_public_key: "key".to_owned().into(),
+            further_keys: Vec::new(),
             image: None,
             limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
             choice: Choice { backend_id: HERE, used: 0, max_containers: 1, eligible: 1 },

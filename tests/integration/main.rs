@@ -19,6 +19,7 @@ mod dev_command;
 mod event_log;
 mod events_command;
 mod harness_tests;
+mod keys;
 mod leader;
 mod log_end;
 mod master_key;

@@ -59,6 +59,7 @@ impl Tenant {
             name: None,
             username: "ada".parse().unwrap(),
             ssh_public_key: "key".to_owned(),
+            further_keys: Vec::new(),
             image: None,
             limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
             restart: RestartPolicy::default(),

@@ -51,6 +51,8 @@ pub(super) struct ContainerCache {
     pub(super) ssh_ready: Option<ContainerId>,
     /// A container's id and host keys.
     pub(super) host_keys: Option<(ContainerId, HostKeys)>,
+    /// A container's id and the version of the keys that may log in.
+    pub(super) keys_version: Option<(ContainerId, u32)>,
 }
 
 impl InstanceEntry {
@@ -96,6 +98,11 @@ impl ContainerCache {
                 && *id == container.id
             {
                 container.host_keys.clone_from(keys);
+            }
+            if let Some((id, version)) = &self.keys_version
+                && *id == container.id
+            {
+                container.keys_version = Some(*version);
             }
         }
     }

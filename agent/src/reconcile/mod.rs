@@ -5,6 +5,7 @@
 //! concurrently, within a limit. A worker lists, decides with [`crate::step`], executes and lists again, always for the
 //! newest assignment. All state here can be lost: it only prevents repeated reports and paces retries.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -161,7 +162,7 @@ impl<R: Runtime> Reconciler<R> {
         let mut entries = self.0.entries();
         let entry = entries.entry(instance).or_default();
         if let Some(current) = &entry.assignment {
-            if (assignment.placement, assignment.generation) < (current.placement, current.generation) {
+            if is_older(&assignment, current) {
                 tracing::debug!(%instance, "ignoring an assignment older than the current one");
                 return;
             }
@@ -325,6 +326,15 @@ fn resources(assignment: Option<&Assignment>, containers: &[Container]) -> Resou
     let created = containers.iter().find_map(|container| container.limits);
     let assigned = || Some(assignment?.container.as_ref()?.limits);
     created.or_else(assigned).map(Resources::from).unwrap_or_default()
+}
+
+/// Whether an assignment is older than another one of its instance.
+fn is_older(one: &Assignment, other: &Assignment) -> bool {
+    let keys = |assignment: &Assignment| assignment.container.as_ref().map(|spec| spec.keys().0);
+    match (one.placement, one.generation).cmp(&(other.placement, other.generation)) {
+        Ordering::Equal => keys(one).zip(keys(other)).is_some_and(|(one, other)| one < other),
+        ordering => ordering.is_lt(),
+    }
 }
 
 impl<R> Inner<R> {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::reported::{ContainerId, HostKeys, ShortText};
 use dockhost_domain::wire::{
-    ContainerEnd, ContainerSpec, DesiredState, EngineState, ImageState, Limits, Phase, Ports, RestartPolicy,
+    AuthorizedKeys, ContainerEnd, ContainerSpec, DesiredState, EngineState, ImageState, Limits, Phase, Ports,
+    RestartPolicy,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -29,6 +30,8 @@ struct Fake {
     ssh_silent: bool,
     engine_down: AtomicBool,
     engine_hangs: AtomicBool,
+    /// The keys that replaced others, by container.
+    authorized: Mutex<Vec<(ContainerId, Vec<String>)>>,
     /// Fetches of an image; each ends when `image_arrives` has a permit, or fails at once without it.
     fetches: AtomicUsize,
     /// How ended containers ended.
@@ -119,6 +122,7 @@ impl Runtime for Arc<Fake> {
             state: ContainerState::Created,
             host_keys: HostKeys::default(),
             limits: assignment.container.as_ref().map(|spec| spec.limits),
+            keys_version: None,
         });
         if self.creation_unanswered.swap(false, Ordering::Relaxed) { Err(transient()) } else { Ok(()) }
     }
@@ -126,6 +130,12 @@ impl Runtime for Arc<Fake> {
     async fn start(&self, container: &Container, _spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
         self.fail()?;
         self.set(&container.id, ContainerState::Starting)
+    }
+
+    async fn authorize(&self, container: &Container, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        self.fail()?;
+        self.authorized.lock().unwrap().push((container.id.clone(), spec.keys().1.to_vec()));
+        Ok(())
     }
 
     async fn is_ssh_ready(&self, _container: &Container) -> bool {
@@ -342,12 +352,45 @@ fn assignment(n: u128, generation: u32, desired: DesiredState) -> Assignment {
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: String::new(),
+            authorized_keys: None,
             limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
             container_id: None,
             restart: RestartPolicy::default(),
             has_run: false,
         }),
     }
+}
+
+fn with_keys(mut assignment: Assignment, version: u32, key: &str) -> Assignment {
+    if let Some(spec) = &mut assignment.container {
+        spec.authorized_keys = Some(AuthorizedKeys { version, keys: vec![key.to_owned()] });
+    }
+    assignment
+}
+
+#[tokio::test(start_paused = true)]
+async fn reconciler_changed_keys_replace_those_of_the_running_container_once() {
+    let fixture = fixture(Fake::default(), 10);
+    let running = assignment(1, 1, DesiredState::Running);
+    fixture.reconciler.assign(running.clone());
+    fixture.reports.running().await;
+    fixture.wait_until_idle().await;
+    let reports = fixture.reports.count();
+    fixture.fake.failures.lock().unwrap().push_back(transient());
+    fixture.reconciler.assign(with_keys(running.clone(), 2, "new"));
+    wait_until(|| !fixture.fake.authorized.lock().unwrap().is_empty()).await;
+    fixture.wait_until_idle().await;
+    // A late delivery of an earlier one, and the same one again.
+    fixture.reconciler.assign(with_keys(running.clone(), 1, "old"));
+    fixture.reconciler.assign(running.clone());
+    fixture.reconciler.assign(with_keys(running, 2, "new"));
+    fixture.reconciler.resync().await.unwrap();
+    fixture.wait_until_idle().await;
+    let authorized = fixture.fake.authorized.lock().unwrap().clone();
+    assert_eq!(authorized, [("c1".parse().unwrap(), vec!["new".to_owned()])]);
+    let state = fixture.fake.containers.lock().unwrap()[0].state;
+    assert_eq!((state, fixture.fake.created.load(Ordering::Relaxed)), (ContainerState::Starting, 1), "not restarted");
+    assert_eq!(fixture.reports.count(), reports, "nothing to report has changed");
 }
 
 fn transient() -> RuntimeError {

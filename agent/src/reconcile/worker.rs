@@ -216,6 +216,13 @@ impl<R: Runtime> Reconciler<R> {
             Step::Stop(id) => ignore_not_found(self.with_permit(runtime.stop(&id)).await)?,
             Step::Create => return self.create(assignment, attempts).await,
             Step::Start(id) => return self.start(assignment, by_id(&id)?, cache, attempts).await,
+            Step::Authorize(id) => {
+                if let Some(spec) = &assignment.container {
+                    ignore_not_found(self.with_permit(runtime.authorize(by_id(&id)?, spec)).await)?;
+                    tracing::info!(%instance, version = spec.keys().0, "replaced the keys that may log in");
+                    cache.keys_version = Some((id, spec.keys().0));
+                }
+            }
             Step::AwaitSsh(id) => {
                 let since = *attempts.awaiting_ssh_since.get_or_insert_with(Instant::now);
                 if runtime.is_ssh_ready(by_id(&id)?).await {

@@ -154,11 +154,19 @@ pub trait Runtime: Send + Sync + 'static {
         spec: &ContainerSpec,
     ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
-    /// Starts the container; before its first start, uploads the authorized key.
+    /// Starts the container; before its first start, uploads the keys that may log in.
     fn start(
         &self,
         container: &Container,
         spec: Option<&ContainerSpec>,
+    ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+
+    /// Replaces the keys that may log in to a container that has run, unless it has those of this version or a later one.
+    /// It is not restarted, and connections stay open.
+    fn authorize(
+        &self,
+        container: &Container,
+        spec: &ContainerSpec,
     ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
     /// Whether its SSH server answers at this moment.

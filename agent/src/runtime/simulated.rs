@@ -73,6 +73,9 @@ struct SimulatedContainer {
     /// Absent in files of earlier releases.
     #[serde(default)]
     limits: Option<Limits>,
+    /// The keys that may log in, and their version.
+    #[serde(default)]
+    keys: (u32, Vec<String>),
 }
 
 /// A line of the file.
@@ -199,6 +202,7 @@ impl SimulatedContainer {
             },
             host_keys: HostKeys::default(),
             limits: self.limits,
+            keys_version: None,
         }
     }
 }
@@ -248,13 +252,25 @@ impl Runtime for SimulatedRuntime {
             has_run: false,
             ended: None,
             limits: Some(spec.limits),
+            keys: (0, Vec::new()),
         })
     }
 
-    async fn start(&self, container: &Container, _spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
+    async fn start(&self, container: &Container, spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
         self.delay().await;
         self.change(&container.id, |container| {
+            if let (false, Some(spec)) = (container.has_run, spec) {
+                container.keys = owned(spec.keys());
+            }
             (container.running, container.has_run, container.ended) = (true, true, None);
+        })
+    }
+
+    async fn authorize(&self, container: &Container, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        self.change(&container.id, |container| {
+            if container.keys.0 < spec.keys().0 {
+                container.keys = owned(spec.keys());
+            }
         })
     }
 
@@ -301,6 +317,10 @@ impl Runtime for SimulatedRuntime {
         inner.containers.remove(id);
         Ok(())
     }
+}
+
+fn owned((version, keys): (u32, &[String])) -> (u32, Vec<String>) {
+    (version, keys.to_vec())
 }
 
 /// An id as an engine makes it: 64 hex digits.

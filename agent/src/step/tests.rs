@@ -3,7 +3,7 @@
 
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::reported::{ContainerId, HostKeys};
-use dockhost_domain::wire::{ContainerSpec, Limits, Ports, RestartPolicy};
+use dockhost_domain::wire::{AuthorizedKeys, ContainerSpec, Limits, Ports, RestartPolicy};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ fn assignment(placement: u32, desired: DesiredState) -> Assignment {
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: "ssh-ed25519 AAAA".to_owned(),
+            authorized_keys: None,
             limits: Limits { memory_mib: 512, cpu_millis: 500, pids: 100 },
             container_id: None,
             restart: RestartPolicy::default(),
@@ -53,7 +54,34 @@ fn container(placement: u32, state: ContainerState) -> Container {
         state,
         host_keys: HostKeys::default(),
         limits: None,
+        keys_version: None,
     }
+}
+
+#[test]
+fn step_with_changed_keys_replaces_them_before_anything_else_and_once() {
+    let mut assigned = assignment(1, DesiredState::Running);
+    let set = |assigned: &mut Assignment, version| {
+        assigned.container.as_mut().unwrap().authorized_keys = Some(AuthorizedKeys { version, keys: vec![] });
+    };
+    let step = |assigned: &Assignment, state, keys_version| {
+        next_step(assigned, &[Container { keys_version, ..container(1, state) }], CapacityStatus::Available)
+    };
+    // The keys that the container was created with.
+    set(&mut assigned, 0);
+    assert!(matches!(step(&assigned, ContainerState::Running, None), Step::Report(_)));
+    set(&mut assigned, 2);
+    for state in [ContainerState::Stopped, ContainerState::Starting, ContainerState::Running] {
+        for version in [None, Some(1)] {
+            assert_eq!(step(&assigned, state, version), Step::Authorize(id("c1")), "{state:?} {version:?}");
+        }
+    }
+    assert!(matches!(step(&assigned, ContainerState::Running, Some(2)), Step::Report(_)));
+    assert_eq!(step(&assigned, ContainerState::Stopped, Some(2)), Step::Start(id("c1")));
+    // It gets them with its first start.
+    assert_eq!(step(&assigned, ContainerState::Created, None), Step::Start(id("c1")));
+    assigned.desired = DesiredState::Stopped;
+    assert_eq!(step(&assigned, ContainerState::Running, None), Step::Stop(id("c1")));
 }
 
 fn is_container_gone(step: &Step) -> bool {
@@ -162,7 +190,7 @@ fn next_step_without_a_container_spec_fails() {
 #[derive(Debug, Clone)]
 enum ModelEvent {
     /// The server sends an assignment (or an older one arrives late).
-    Assign { placement: u32, desired: DesiredState, expected: ExpectedId },
+    Assign { placement: u32, desired: DesiredState, expected: ExpectedId, keys: u32 },
     /// The agent decides and executes the next step.
     Step,
     /// The agent decides the next step and crashes before it executes it.
@@ -187,8 +215,8 @@ fn model_events() -> impl Strategy<Value = ModelEvent> {
     let expected =
         prop_oneof![4 => Just(ExpectedId::None), 2 => Just(ExpectedId::Matching), 1 => Just(ExpectedId::Other)];
     prop_oneof![
-        3 => (1..4u32, desired, expected)
-            .prop_map(|(placement, desired, expected)| ModelEvent::Assign { placement, desired, expected }),
+        3 => (1..4u32, desired, expected, 0..3u32)
+            .prop_map(|(placement, desired, expected, keys)| ModelEvent::Assign { placement, desired, expected, keys }),
         8 => Just(ModelEvent::Step),
         1 => Just(ModelEvent::Crash),
         1 => Just(ModelEvent::Stop),
@@ -233,6 +261,13 @@ impl Model {
                 self.containers.push(created);
             }
             Step::Start(id) => self.change(id, ContainerState::Starting)?,
+            Step::Authorize(id) => {
+                let container = self.containers.iter_mut().find(|container| container.id == *id);
+                let container = container.ok_or_else(|| TestCaseError::fail("changes the keys of no container"))?;
+                let wanted = assignment.container.as_ref().map_or(0, |spec| spec.keys().0);
+                prop_assert!(container.keys_version.is_none_or(|version| version < wanted), "brings older keys back");
+                container.keys_version = Some(wanted);
+            }
             Step::AwaitSsh(id) => self.change(id, ContainerState::Running)?,
             Step::Stop(id) => self.change(id, ContainerState::Stopped)?,
         }
@@ -259,8 +294,11 @@ proptest! {
         let mut capacity = CapacityStatus::Available;
         for event in history {
             match event {
-                ModelEvent::Assign { placement, desired, expected } => {
+                ModelEvent::Assign { placement, desired, expected, keys } => {
                     assigned = assignment(placement, desired);
+                    if let Some(spec) = &mut assigned.container {
+                        spec.authorized_keys = Some(AuthorizedKeys { version: keys, keys: vec![] });
+                    }
                     match (expected, model.containers.first()) {
                         (ExpectedId::Matching, Some(container)) => assigned = expecting(assigned, &container.id.clone()),
                         (ExpectedId::Other, _) => assigned = expecting(assigned, "another"),

@@ -7,12 +7,15 @@ mod create;
 mod disable;
 mod erase;
 mod reset_password;
+mod ssh_keys;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, Meta};
 use crate::event::Event;
-use crate::ids::UserId;
+use crate::ids::{SshKeyId, UserId};
 use crate::names::Username;
 use crate::personal::Personal;
 use crate::subject::AggregateId;
@@ -25,6 +28,10 @@ pub use create::{AccountExists, CreateAccount};
 pub use disable::{DisableAccount, EnableAccount};
 pub use erase::{EraseAccount, NoSuchAccount};
 pub use reset_password::{InvalidReset, IssuePasswordReset, ResetPassword};
+pub use ssh_keys::{
+    AccountKey, AddKey, AddKeyRejected, DEFAULT_KEY, KeyAdded, KeyRemoved, MAX_KEYS, NamedKey, RemoveKey,
+    default_key_id,
+};
 
 /// The permissions of an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +74,12 @@ pub enum AccountEvent {
     /// The user's email address or default SSH key was replaced.
     #[serde(rename = "dockhost.account.profile-changed.v1")]
     ProfileChanged(ProfileChanged),
+    /// The user added a named SSH key.
+    #[serde(rename = "dockhost.account.key-added.v1")]
+    KeyAdded(KeyAdded),
+    /// The user removed a named SSH key.
+    #[serde(rename = "dockhost.account.key-removed.v1")]
+    KeyRemoved(KeyRemoved),
     /// An administrator disabled the account. In one batch with it, the user's sessions and tenancy are suspended, and an
     /// administrator is removed from [`Administrators`](crate::administrators::Administrators).
     #[serde(rename = "dockhost.account.disabled.v1")]
@@ -212,6 +225,9 @@ pub struct Profile {
     /// The reset of the password that is not used yet.
     #[serde(default)]
     pub password_reset: Option<PasswordResetIssued>,
+    /// The named SSH keys.
+    #[serde(default)]
+    pub ssh_keys: BTreeMap<SshKeyId, NamedKey>,
 }
 
 /// A disabled account.
@@ -243,6 +259,7 @@ impl Aggregate for Account {
         "5313ef136880667b5d385d6172979d535b53a34959d9488daf8bd689b3cd281d",
         "21117f3096a1ecc9ee54fcf8528086cf416072ecb9f9a52a312de568c1929353",
         "d670b1947f6e5f6a66d4c8a9e81df067ee940a33bc35bc8fe998c63dba0f512e",
+        "c9e8a5b98a23dff41dd83f4c5d7f12654c9a25110e437c1743ac7eb798b1e92e",
     ];
 
     fn subject(id: UserId) -> AggregateId {
@@ -257,8 +274,14 @@ impl Aggregate for Account {
         match event {
             AccountEvent::Created(details) => {
                 let (created_at, role) = (meta.time, details.role);
-                self.profile =
-                    Some(Profile { details: details.clone(), created_at, role, disabled: None, password_reset: None });
+                self.profile = Some(Profile {
+                    details: details.clone(),
+                    created_at,
+                    role,
+                    disabled: None,
+                    password_reset: None,
+                    ssh_keys: BTreeMap::new(),
+                });
             }
             AccountEvent::RoleChanged(changed) => {
                 if let Some(profile) = &mut self.profile {
@@ -280,6 +303,17 @@ impl Aggregate for Account {
                 if let Some(profile) = &mut self.profile {
                     profile.details.email = changed.email.clone();
                     profile.details.ssh_public_key.clone_from(&changed.ssh_public_key);
+                }
+            }
+            AccountEvent::KeyAdded(KeyAdded { key_id, name, public_key }) => {
+                if let Some(profile) = &mut self.profile {
+                    let (name, public_key) = (name.clone(), public_key.clone());
+                    profile.ssh_keys.insert(*key_id, NamedKey { name, public_key, added_at: meta.time });
+                }
+            }
+            AccountEvent::KeyRemoved(removed) => {
+                if let Some(profile) = &mut self.profile {
+                    profile.ssh_keys.remove(&removed.key_id);
                 }
             }
             AccountEvent::Disabled(details) => {

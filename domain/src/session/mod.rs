@@ -17,8 +17,7 @@ use crate::timestamp::Timestamp;
 pub use decide::{CloseSessions, EndSessions, RevokeSession, StartRejected, StartSession};
 pub use suspend::{ResumeSessions, SuspendSessions};
 pub use token::{
-    ApiToken, CreateToken, CreateTokenRejected, DisplayName, InvalidDisplayName, MAX_TOKENS, NoSuchToken, RevokeToken,
-    Scope, TokenDetails,
+    ApiToken, CreateToken, CreateTokenRejected, MAX_TOKENS, NoSuchToken, RevokeToken, Scope, TokenDetails,
 };
 
 /// The events of a principal's sessions.

@@ -1,19 +1,18 @@
 //! API tokens: sessions with a name and a scope, which their user makes and revokes. A token ends like a session.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Revoked, SessionEvent, Sessions, StartRejected, StartSession, Started};
 use crate::aggregate::{Command, CommandClass};
 use crate::ids::SessionId;
+use crate::names::DisplayName;
 use crate::personal::Personal;
 use crate::timestamp::Timestamp;
 
 /// The most API tokens of one user that are valid at the same time.
 pub const MAX_TOKENS: usize = 100;
-const MAX_NAME_LENGTH: usize = 64;
 
 /// What an API token may do; each scope includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,57 +41,6 @@ impl Scope {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// A person's name for something of theirs: 1 to 64 characters, no control characters, no blanks around them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DisplayName(String);
-
-/// Why a text is no [`DisplayName`]; for the user who entered it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidDisplayName {
-    /// Empty, or too long.
-    #[error("must be 1 to 64 characters long, without blanks at its ends")]
-    Length,
-    /// Line ends and the like.
-    #[error("must not contain control characters")]
-    Control,
-}
-
-impl FromStr for DisplayName {
-    type Err = InvalidDisplayName;
-
-    fn from_str(text: &str) -> Result<Self, InvalidDisplayName> {
-        if text.chars().any(char::is_control) {
-            return Err(InvalidDisplayName::Control);
-        }
-        let is_long_enough = !text.is_empty() && text.trim() == text;
-        if !is_long_enough || text.chars().count() > MAX_NAME_LENGTH {
-            return Err(InvalidDisplayName::Length);
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for DisplayName {
-    type Error = InvalidDisplayName;
-
-    fn try_from(text: String) -> Result<Self, InvalidDisplayName> {
-        text.parse()
-    }
-}
-
-impl From<DisplayName> for String {
-    fn from(name: DisplayName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for DisplayName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -266,15 +214,5 @@ mod tests {
         let sessions = given(many).when(create(500, 1_000)).then_rejected(CreateTokenRejected::TooMany);
         let later = CreateToken { now: at(500), ..create(500, 1_000) };
         sessions.when(later).then(token(500, 1_000));
-    }
-
-    #[test]
-    fn display_name_is_one_line_of_at_most_64_characters() {
-        for name in ["x", "My laptop (new)", &"ä".repeat(64)] {
-            assert_eq!(name.parse::<DisplayName>().unwrap().to_string(), name);
-        }
-        for name in ["", " x", "x ", "a\nb", &"ä".repeat(65)] {
-            assert!(name.parse::<DisplayName>().is_err(), "{name:?}");
-        }
     }
 }

@@ -4,13 +4,8 @@ use std::collections::BTreeMap;
 
 use super::instance::Instance;
 use crate::ids::{BackendId, InstanceId, UserId};
-use crate::wire::{Assignment, ContainerSpec, DesiredState, Phase, RestartPolicy};
-
-/// An OpenSSH public key as its type and its base64 text. The comment is often a mail address or the name of a person's
-/// machine, and no backend needs it.
-fn without_comment(key: &str) -> String {
-    key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
-}
+use crate::ssh_key::without_comment;
+use crate::wire::{Assignment, AuthorizedKeys, ContainerSpec, DesiredState, Phase, RestartPolicy};
 
 /// Whether its container was last seen running, and that in the current generation.
 fn has_run(instance: &Instance) -> bool {
@@ -41,10 +36,15 @@ pub fn desired_assignments(
         .collect();
     if let Some(current) = &instance.current_placement {
         let container = match (instance.desired, instance.name.plain(), instance.ssh_public_key.plain()) {
-            (DesiredState::Running | DesiredState::Stopped, Some(name), Some(key)) => Some(ContainerSpec {
+            (DesiredState::Running | DesiredState::Stopped, Some(name), Some(_)) => Some(ContainerSpec {
                 image: instance.image.clone(),
                 hostname: name.to_string(),
-                ssh_public_key: without_comment(key),
+                // Agents of earlier releases know only this one.
+                ssh_public_key: instance.keys().next().map(without_comment).unwrap_or_default(),
+                authorized_keys: instance.keys.as_ref().map(|keys| AuthorizedKeys {
+                    version: keys.version,
+                    keys: instance.keys().map(without_comment).collect(),
+                }),
                 limits: instance.limits,
                 container_id: current.last_observation.as_ref().map(|last| last.observation.container_id.clone()),
                 restart: instance.restart,

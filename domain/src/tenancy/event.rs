@@ -39,6 +39,9 @@ pub enum TenancyEvent {
     /// An administrator requested another desired state.
     #[serde(rename = "dockhost.instance.administered.v1")]
     Administered(Administered),
+    /// The keys that may log in were replaced.
+    #[serde(rename = "dockhost.instance.keys-changed.v1")]
+    KeysChanged(KeysChanged),
     /// The desired state could not be reached.
     #[serde(rename = "dockhost.instance.failed.v2")]
     Failed(Failed),
@@ -72,6 +75,9 @@ pub struct Requested {
     pub name: Personal<InstanceName>,
     /// The OpenSSH public key of root.
     pub ssh_public_key: Personal<String>,
+    /// Further ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_keys: Vec<Personal<String>>,
     /// Its image; the agent's default if absent.
     pub image: Option<String>,
     /// Its resource limits.
@@ -197,6 +203,16 @@ pub struct Administered {
     pub deadline: Timestamp,
     /// What the owner is told.
     pub reason: Option<Personal<String>>,
+}
+
+/// The keys that may log in were replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeysChanged {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// All OpenSSH public keys of root from now on.
+    pub keys: Vec<Personal<String>>,
 }
 
 /// The desired state could not be reached.
@@ -327,6 +343,7 @@ impl TenancyEvent {
             | Self::ResumeRequested(_)
             | Self::DeleteRequested(_)
             | Self::Administered(_)
+            | Self::KeysChanged(_)
             | Self::Suspended(_)
             | Self::Resumed(_)
             | Self::QuotaSet(_)
@@ -345,7 +362,8 @@ impl TenancyEvent {
             | Self::DeleteRequested(_)
             | Self::Administered(_) => true,
             Self::Observed(e) => e.deadline.is_some(),
-            Self::Failed(_)
+            Self::KeysChanged(_)
+            | Self::Failed(_)
             | Self::Deleted(_)
             | Self::Released(_)
             | Self::Suspended(_)
@@ -364,6 +382,7 @@ impl TenancyEvent {
             Self::Observed(e) => e.instance_id,
             Self::StopRequested(e) | Self::ResumeRequested(e) | Self::DeleteRequested(e) => e.instance_id,
             Self::Administered(e) => e.instance_id,
+            Self::KeysChanged(e) => e.instance_id,
             Self::Failed(e) => e.instance_id,
             Self::Deleted(e) => e.instance_id,
             Self::Released(e) => e.instance_id,

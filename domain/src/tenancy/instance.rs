@@ -27,8 +27,11 @@ use crate::wire::{ContainerEnd, DesiredState, Limits, Phase, RestartPolicy};
 pub struct Instance {
     /// Its name.
     pub name: Personal<InstanceName>,
-    /// The OpenSSH public key of root.
+    /// The OpenSSH public key of root that was requested first.
     pub ssh_public_key: Personal<String>,
+    /// All keys of root, if others were requested or set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<InstanceKeys>,
     /// Its image; the agent's default if absent.
     pub image: Option<String>,
     /// Its resource limits.
@@ -101,6 +104,16 @@ pub struct AdministratorNote {
     pub reason: Option<Personal<String>>,
 }
 
+/// The keys that may log in to an instance.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceKeys {
+    /// Rises with each change since the request.
+    pub version: u32,
+    /// OpenSSH public keys.
+    pub keys: Vec<Personal<String>>,
+}
+
 /// The stay of an instance on one backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -129,6 +142,10 @@ impl Instance {
         Self {
             name: requested.name.clone(),
             ssh_public_key: requested.ssh_public_key.clone(),
+            keys: (!requested.further_keys.is_empty()).then(|| InstanceKeys {
+                version: 0,
+                keys: [&requested.ssh_public_key].into_iter().chain(&requested.further_keys).cloned().collect(),
+            }),
             image: requested.image.clone(),
             limits: requested.limits,
             created_at: meta.time,
@@ -212,6 +229,10 @@ impl Instance {
                 let requested = ChangeRequested { instance_id, generation, deadline, reason: None };
                 self.begin_operation(wanted, OperationKind::towards(wanted), &requested, meta);
                 self.administered = Some(AdministratorNote { at: meta.time, wanted, reason: reason.clone() });
+            }
+            TenancyEvent::KeysChanged(changed) => {
+                let version = self.keys.as_ref().map_or(0, |keys| keys.version) + 1;
+                self.keys = Some(InstanceKeys { version, keys: changed.keys.clone() });
             }
             TenancyEvent::Failed(failed) => {
                 self.progress = Progress::Failed { failure: failed.failure.clone() };
@@ -306,10 +327,19 @@ impl Instance {
     pub fn erase_personal_values(&mut self) {
         self.name = Personal::Erased;
         self.ssh_public_key = Personal::Erased;
+        for key in self.keys.iter_mut().flat_map(|keys| &mut keys.keys) {
+            *key = Personal::Erased;
+        }
         self.placement_failures.iter_mut().for_each(PlacementFailure::erase_personal_values);
         if let Some(reason) = self.administered.as_mut().and_then(|note| note.reason.as_mut()) {
             *reason = Personal::Erased;
         }
+    }
+
+    /// The OpenSSH public keys that may log in; none if they are erased.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let keys = self.keys.as_ref().map_or(std::slice::from_ref(&self.ssh_public_key), |keys| keys.keys.as_slice());
+        keys.iter().filter_map(|key| key.plain().map(String::as_str))
     }
 
     /// Whether it is deleted.

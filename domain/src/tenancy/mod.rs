@@ -16,6 +16,7 @@ pub mod event;
 mod failure;
 mod instance;
 mod invariants;
+mod keys;
 mod operation;
 mod policy;
 mod progress;
@@ -49,8 +50,9 @@ pub use close::CloseTenancy;
 pub use deadline::{DeadlineRejected, HandleDeadline};
 pub use drain::{DrainStep, StopForDrain};
 pub use event::{Idempotency, ReportPosition, TenancyEvent};
-pub use instance::{AdministratorNote, Instance, LastEnd, LastObservation, Placement};
+pub use instance::{AdministratorNote, Instance, InstanceKeys, LastEnd, LastObservation, Placement};
 pub use invariants::check_invariants;
+pub use keys::{KeysRejected, MAX_INSTANCE_KEYS, RemoveInstanceKey, SetInstanceKeys};
 pub use operation::{Operation, Outcome};
 pub use policy::{Facts, Policy};
 pub use progress::{OperationKind, Progress, Status};
@@ -212,6 +214,7 @@ impl Aggregate for Tenancy {
         "8f0360c480f8f213b1771114719c5e2ef28cd9c6bf13de982a6e293e14214f2a",
         "cf5869d6b1ce12a6c5999a81f93723dd81d009ea9b5b03670b7023c77676be96",
         "1589db6ede7b9fa929c2cb3335be280f933272c4f8d3c718eba3a53ac81244be",
+        "9ccd3a7c209f80b8c6d08b3da2f3f0ad3435e6ef33813bc4160cca473ed35dd3",
     ];
 
     fn subject(id: UserId) -> AggregateId {

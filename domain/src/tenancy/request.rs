@@ -24,6 +24,8 @@ pub struct RequestInstance {
     pub username: Username,
     /// The OpenSSH public key of root.
     pub ssh_public_key: String,
+    /// Further ones.
+    pub further_keys: Vec<String>,
     /// Its image; the agent's default if absent.
     pub image: Option<String>,
     /// Its resource limits.
@@ -134,6 +136,7 @@ impl Command for RequestInstance {
             instance_id: self.instance_id,
             name: name.into(),
             ssh_public_key: self.ssh_public_key.clone().into(),
+            further_keys: self.further_keys.iter().cloned().map(Into::into).collect(),
             image: self.image.clone(),
             limits: self.limits,
             choice,

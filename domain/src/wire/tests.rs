@@ -36,6 +36,7 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &s
 #[test]
 fn message_of_each_golden_file_round_trips() {
     check::<Assignment>("assignment.json");
+    check::<Assignment>("assignment-keys.json");
     check::<Assignment>("assignment-restart.json");
     check::<Confirm>("confirm.json");
     check::<Confirmed>("confirmed.json");
@@ -80,6 +81,7 @@ fn message_of_each_kind_has_a_golden_file() {
     ];
     let mut expected: Vec<&str> = every.iter().map(golden_file).collect();
     expected.extend([
+        "assignment-keys.json",
         "assignment-restart.json",
         "assignment.json",
         "confirm-run.json",

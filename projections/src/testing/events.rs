@@ -125,6 +125,7 @@ pub(crate) fn requested(id: u64, name: &str, backend: u64) -> TenancyEvent {
         instance_id: instance(id),
         name: Personal::Plain(name.parse().unwrap()),
         ssh_public_key: Personal::Plain("ssh-ed25519 AAAA".to_owned()),
+        further_keys: Vec::new(),
         image: None,
         limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
         choice: choice(backend),

@@ -32,7 +32,12 @@ impl ReadModel for Users {
             Event::Account(AccountEvent::RoleChanged(changed)) => {
                 document.map(|user| UserDocument { role: changed.role, ..user })
             }
-            Event::Account(AccountEvent::PasswordChanged(_) | AccountEvent::PasswordResetIssued(_)) => document,
+            Event::Account(
+                AccountEvent::PasswordChanged(_)
+                | AccountEvent::PasswordResetIssued(_)
+                | AccountEvent::KeyAdded(_)
+                | AccountEvent::KeyRemoved(_),
+            ) => document,
             Event::Account(AccountEvent::ProfileChanged(changed)) => document.map(|user| UserDocument {
                 email: email_address(&changed.email).cloned(),
                 ssh_public_key: changed.ssh_public_key.as_ref().and_then(|key| key.plain().cloned()),

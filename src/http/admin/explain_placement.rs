@@ -160,6 +160,7 @@ pub async fn post(
         name: None,
         username: username.map_or_else(|| "nobody".parse(), Ok).map_err(|error| ApiError::internal(&error))?,
         ssh_public_key: String::new(),
+        further_keys: Vec::new(),
         image: app.settings.image.clone(),
         limits,
         restart: RestartPolicy::default(),

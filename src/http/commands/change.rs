@@ -40,7 +40,10 @@ error_responses!(
 );
 
 /// The instance of this id or name.
-fn reference(id_or_name: &str) -> Result<InstanceRef, ApiError> {
+///
+/// # Errors
+/// `not_found` if the text is neither.
+pub fn reference(id_or_name: &str) -> Result<InstanceRef, ApiError> {
     match (id_or_name.parse(), id_or_name.parse()) {
         (Ok(id), _) => Ok(InstanceRef::Id(id)),
         (_, Ok(name)) => Ok(InstanceRef::Name(name)),

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::login_keys;
 use super::sessions::account_disabled;
 use crate::auth::ssh_key;
 use crate::common::clock;
@@ -49,8 +50,8 @@ pub struct CreateInstanceRequest {
     #[garde(skip)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 63, pattern = "^[a-z][a-z0-9-]*$")]
     name: Option<InstanceName>,
-    /// The key that may log in; the default is the account's. One line as in a `.pub` file: Ed25519, ECDSA, or RSA of at
-    /// least 2048 bits; no options.
+    /// A key that may log in; the default is all of the account's. One line as in a `.pub` file: Ed25519, ECDSA, or RSA of
+    /// at least 2048 bits; no options.
     #[garde(skip)]
     ssh_public_key: Option<String>,
     // Described by its type: a description here would become a schema of its own.
@@ -77,6 +78,10 @@ pub struct CreateInstanceRequest {
     /// The processes and threads that it may have.
     #[garde(skip)]
     pids: Option<u32>,
+    /// Keys that may log in: names of your SSH keys, or public keys.
+    #[garde(inner(length(min = 1, max = 20)))]
+    #[schema(min_items = 1, max_items = 20)]
+    keys: Option<Vec<String>>,
 }
 
 error_responses!(
@@ -109,24 +114,38 @@ fn idempotency(
     if (size, cpu, memory_mib, pids) != (&None, &None, &None, &None) {
         body["limits"] = json!([size, cpu, memory_mib, pids]);
     }
+    if let Some(keys) = &request.keys {
+        body["keys"] = json!(keys);
+    }
     let hash = |what: &str, text: &str| keyring.keyed_hash([what, &user.to_string(), text]);
     key.0.as_ref().map(|key| Idempotency { key: hash("key", key), request: hash("request", &body.to_string()) })
 }
 
-/// The key that may log in: the request's, else the account's.
-fn login_key(request: &CreateInstanceRequest, profile: &Profile) -> Result<String, ApiError> {
-    match (&request.ssh_public_key, &profile.details.ssh_public_key) {
-        (Some(key), _) => {
-            ssh_key::normalise(key).map_err(|bad| ApiError::new(Code::InvalidSshKey, format!("sshPublicKey {bad}")))
-        }
-        (None, Some(key)) => {
-            key.plain().cloned().ok_or_else(|| ApiError::new(Code::SshKeyRequired, "the account has no SSH key"))
-        }
-        (None, None) => Err(ApiError::new(
-            Code::SshKeyRequired,
-            "give an sshPublicKey: the account has none, and instances have no password",
-        )),
+/// The keys that may log in, the first one apart: the request's, else the account's.
+fn keys_of(
+    request: &CreateInstanceRequest,
+    user_id: UserId,
+    profile: &Profile,
+) -> Result<(String, Vec<String>), ApiError> {
+    let mut keys = Vec::new();
+    if let Some(key) = &request.ssh_public_key {
+        let invalid = |bad| ApiError::new(Code::InvalidSshKey, format!("sshPublicKey {bad}"));
+        keys.push(ssh_key::normalise(key).map_err(invalid)?);
     }
+    for key in login_keys::resolve(user_id, profile, request.keys.as_deref().unwrap_or_default())? {
+        login_keys::add(&mut keys, key);
+    }
+    if keys.is_empty() {
+        for key in profile.keys(user_id) {
+            login_keys::add(&mut keys, key.public_key.to_owned());
+        }
+    }
+    let mut keys = keys.into_iter();
+    let first = keys.next().ok_or_else(|| {
+        let message = "give an sshPublicKey: the account has none, and instances have no password";
+        ApiError::new(Code::SshKeyRequired, message)
+    })?;
+    Ok((first, keys.collect()))
 }
 
 /// Only counts: which machines there are, and how they are, is nobody's business but the operator's.
@@ -226,7 +245,7 @@ pub async fn post(
 ) -> Result<Reply<Instance>, ApiError> {
     let account = app.executor.state::<Account>(user_id).await?;
     let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::not_found("account"))?;
-    let ssh_public_key = login_key(&request, profile)?;
+    let (ssh_public_key, further_keys) = keys_of(&request, user_id, profile)?;
     let idempotency = idempotency(&app.keyring, user_id, &key, &request);
     let username = profile.details.username.plain().ok_or_else(|| ApiError::not_found("account"))?;
     let instance_id = InstanceId::from_uuid(clock::fresh_uuid());
@@ -239,6 +258,7 @@ pub async fn post(
         name: request.name,
         username: username.clone(),
         ssh_public_key,
+        further_keys,
         image: app.settings.image.clone(),
         limits,
         restart: request.restart.unwrap_or_default().into(),

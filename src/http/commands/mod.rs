@@ -1,5 +1,6 @@
 //! Commands. Each handler validates its request, gathers facts, executes the command, and answers.
 
+pub mod add_ssh_key;
 pub mod backend_signin;
 pub mod backend_signup;
 pub mod change;
@@ -10,11 +11,14 @@ pub mod delete_account;
 pub mod delete_instance;
 pub mod end_session;
 pub mod end_sessions;
+mod login_keys;
 pub mod own_password;
+pub mod remove_ssh_key;
 pub mod reset_password;
 pub mod resume_instance;
 pub mod revoke_token;
 mod sessions;
+pub mod set_instance_keys;
 pub mod signin;
 pub mod signout;
 pub mod signup;

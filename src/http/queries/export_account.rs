@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::me::Me;
 use super::sessions::Session;
-use super::{instances, me, sessions};
+use super::{instances, me, sessions, ssh_keys};
 use crate::common::clock;
 use crate::event_log::Filter;
 use crate::http::app::App;
@@ -20,7 +20,7 @@ use crate::http::extract::{CurrentUser, ReadPosition};
 use crate::http::past::audit_event::{AuditEvent, FoundEvent};
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
-use crate::http::views::Instance;
+use crate::http::views::{Instance, SshKey};
 
 /// Events of an export, as many as a person has in years; each takes about a kilobyte.
 const MAX_EVENTS: usize = 50_000;
@@ -32,6 +32,7 @@ pub struct AccountExport {
     #[schema(value_type = String, format = DateTime)]
     exported_at: Timestamp,
     user: Me,
+    ssh_keys: Vec<SshKey>,
     /// Without those that have ended or expired; `events` has them.
     sessions: Vec<Session>,
     /// Without deleted ones; `events` has them.
@@ -89,6 +90,7 @@ pub async fn get(
     let export = AccountExport {
         exported_at: clock::now(),
         user: me::get(caller, State(Arc::clone(&app)), position).await?.into_data(),
+        ssh_keys: ssh_keys::get(caller, State(Arc::clone(&app))).await?.into_data(),
         sessions: sessions::get(caller, State(Arc::clone(&app)), position).await?.into_data(),
         instances: instances::get(caller, State(Arc::clone(&app)), position).await?.into_data(),
         events,
@@ -117,6 +119,7 @@ mod tests {
         assert_eq!((&data["user"]["email"], &data["hasAllEvents"]), (&json!("ada@example.org"), &json!(true)));
         assert_eq!(data["instances"][0]["name"], "web");
         assert_eq!(data["sessions"].as_array().unwrap().len(), 1);
+        assert_eq!(data["sshKeys"][0]["name"], "default");
         let event = |kind: &str| {
             let events = data["events"].as_array().unwrap();
             &events.iter().find(|event| event["type"] == kind).unwrap_or_else(|| panic!("{kind}: {events:?}"))["data"]

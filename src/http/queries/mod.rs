@@ -10,4 +10,5 @@ pub mod instances;
 pub mod me;
 pub mod operation;
 pub mod sessions;
+pub mod ssh_keys;
 pub mod tokens;

@@ -104,7 +104,11 @@ codes! {
     TooManyTokens, "too_many_tokens", CONFLICT,
         "As many tokens of this kind are valid as there may be; revoke some first.";
     NameTaken, "name_taken", CONFLICT,
-        "You already have an instance of this name.";
+        "You already have an instance, or an SSH key, of this name.";
+    KeyExists, "key_exists", CONFLICT,
+        "Your account has this SSH key already; `message` says under which name.";
+    TooManyKeys, "too_many_keys", CONFLICT,
+        "Your account has as many SSH keys as it may have; remove some first.";
     InstanceDeleting, "instance_deleting", CONFLICT,
         "The instance is being deleted.";
     InstanceFailed, "instance_failed", CONFLICT,

@@ -300,6 +300,12 @@ impl TestApp {
         id
     }
 
+    /// The keys that may log in to an instance.
+    pub async fn keys_of(&self, user_id: UserId, instance_id: InstanceId) -> Vec<String> {
+        let tenancy = self.app.executor.state::<Tenancy>(user_id).await.unwrap();
+        tenancy.state.instance(instance_id).unwrap().keys().map(str::to_owned).collect()
+    }
+
     /// The agent of the instance's backend refuses the instance.
     pub async fn refuse(&self, user_id: UserId, instance_id: InstanceId) {
         self.report(user_id, instance_id, ReportKind::InstanceRefused(agent_error())).await;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{BackendStatus, ContainerEnd, LabelMap, Restart};
+use crate::auth::ssh_key;
 use crate::http::app::App;
 use crate::http::consistency::Stale;
 use crate::http::response::details::BackendReason;
@@ -62,6 +63,8 @@ pub struct Instance {
     https_port: Option<u16>,
     #[schema(required)]
     ssh_details: Option<SshDetails>,
+    /// `SHA256:…` of each key that may log in.
+    ssh_keys: Vec<String>,
     #[schema(required)]
     backend: Option<InstanceBackend>,
     #[schema(value_type = String, format = DateTime)]
@@ -246,6 +249,7 @@ impl Instance {
             http_port: ports.map(|ports| ports.http),
             https_port: ports.map(|ports| ports.https),
             ssh_details: observed.zip(machine.as_ref()).and_then(|(observed, machine)| ssh_details(observed, machine)),
+            ssh_keys: instance.keys().filter_map(ssh_key::fingerprint).collect(),
             backend: machine.map(|machine| InstanceBackend {
                 name: machine.details.username.plain().map(ToString::to_string),
                 status: BackendStatus::now(machine.admission, machine.connection, problem),

@@ -1,4 +1,4 @@
-//! The API's representations of users, API tokens, backends, instances, operations and the health of a replica: one for answers to
+//! The API's representations of users, API tokens, SSH keys, backends, instances, operations and the health of a replica: one for answers to
 //! commands and to queries.
 
 mod api_token;
@@ -10,6 +10,7 @@ mod instance;
 mod labels;
 mod machine;
 mod operation;
+mod ssh_key;
 mod user;
 
 pub use api_token::{ApiToken, TokenScope};
@@ -20,4 +21,5 @@ pub use instance::{Instance, Surroundings, backend_reasons};
 pub use labels::LabelMap;
 pub use machine::Machine;
 pub use operation::Operation;
+pub use ssh_key::SshKey;
 pub use user::{Role, User};

@@ -14,6 +14,7 @@ fn assignment(placement: u32, generation: u32, desired: DesiredState) -> Assignm
         image: None,
         hostname: "box".to_owned(),
         ssh_public_key: "key".to_owned(),
+        authorized_keys: None,
         limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
         container_id: None,
         restart: RestartPolicy::default(),

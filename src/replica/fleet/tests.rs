@@ -108,6 +108,7 @@ fn requested(n: u128, on: u128) -> TenancyEvent {
         instance_id: instance(n),
         name: "box".parse::<dockhost_domain::names::InstanceName>().unwrap().into(),
         ssh_public_key: "key".to_owned().into(),
+        further_keys: Vec::new(),
         image: None,
         limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
         choice: choice(on),

@@ -12,6 +12,8 @@ pub struct Containers {
     pub now: BTreeSet<String>,
     /// The ids of all containers that exist or existed.
     pub ever: BTreeSet<String>,
+    /// The keys that may log in to each existing container.
+    pub keys: BTreeMap<String, Vec<String>>,
     /// The most that existed at the same time.
     pub most: usize,
     /// The most memory that those of one time might use, in MiB.
@@ -40,9 +42,13 @@ impl Containers {
             let memory = change["put"]["limits"]["memoryMib"].as_u64().unwrap_or_default();
             self.memory_mib.insert(id.to_owned(), memory);
             self.ever.insert(id.to_owned());
+            let keys = change["put"]["keys"][1].as_array().into_iter().flatten();
+            let keys = keys.filter_map(Value::as_str).map(str::to_owned).collect();
+            self.keys.insert(id.to_owned(), keys);
         } else if let Some(id) = change["removed"].as_str() {
             self.now.remove(id);
             self.memory_mib.remove(id);
+            self.keys.remove(id);
         }
         self.most_memory_mib = self.most_memory_mib.max(self.memory_mib.values().sum());
         self.most = self.most.max(self.now.len());

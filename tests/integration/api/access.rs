@@ -84,7 +84,7 @@ const fn cookie_of(access: Access) -> &'static str {
 
 /// The route's path for this instance, and for this operation or anything else.
 fn path_of(route: &Route, instance: &str, other: &str) -> String {
-    let path = ["{id}", "{sessionId}", "{userId}", "{backendId}", "{tokenId}", "{invitationId}"]
+    let path = ["{id}", "{sessionId}", "{userId}", "{backendId}", "{tokenId}", "{invitationId}", "{keyId}"]
         .into_iter()
         .fold(route.path.replace("{instanceId}", instance), |path, placeholder| path.replace(placeholder, other));
     assert!(!path.contains('{'), "this test has no value for a placeholder of {}", route.path);
@@ -101,7 +101,10 @@ async fn call(client: &Client, route: &Route, path: &str, headers: &[(&str, &str
         Method::POST => client.json(Method::POST, path, &headers, json!({})).await,
         _ => {
             let mut body = route.example.clone();
-            body["instanceId"] = json!(instance);
+            // In others, the path names the instance.
+            if !route.path.ends_with("/keys") {
+                body["instanceId"] = json!(instance);
+            }
             client.json(route.method.clone(), path, &headers, body).await
         }
     }

@@ -19,6 +19,7 @@ fn assignment(instance: u128, generation: u32, desired: DesiredState) -> Assignm
             image: None,
             hostname: "box".to_owned(),
             ssh_public_key: "key".to_owned(),
+            authorized_keys: None,
             limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
             container_id: None,
             restart: RestartPolicy::default(),

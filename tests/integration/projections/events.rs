@@ -123,6 +123,7 @@ pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> Lo
         instance_id: instance(n),
         name: Personal::Plain(name.parse().unwrap()),
         ssh_public_key: Personal::Plain(key.to_owned()),
+        further_keys: Vec::new(),
         image: None,
         limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
         choice: Choice { backend_id: backend(100), used: 0, max_containers: 8, eligible: 1 },

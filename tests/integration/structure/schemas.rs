@@ -23,7 +23,8 @@ fn closed(schema: &Value) -> Value {
 }
 
 /// Members that a message may lack.
-const OPTIONAL: [&str; 12] = [
+const OPTIONAL: [&str; 13] = [
+    "authorizedKeys",
     "awaitsApproval",
     "container",
     "ended",

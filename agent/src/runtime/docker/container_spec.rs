@@ -1,20 +1,22 @@
 //! The specification of an instance's container, including its restrictions.
 //!
 //! The owner is root in the container. To protect the host and other instances, the container has only the capabilities
-//! that sshd and a package manager need, no new privileges, the engine's default seccomp profile, no host mounts, limits
-//! on memory, CPU and processes, and a network without connections between containers. Disk usage is not limited,
+//! that sshd and a package manager need, no new privileges, the engine's default seccomp profile, no host mounts but the
+//! directory of its keys, which it can only read, limits on memory, CPU and processes, and a network without connections between containers. Disk usage is not limited,
 //! because most storage drivers can't.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding, PortMap, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::wire::{Assignment, ContainerSpec, Ports};
 
-use super::{labels, network};
+use super::{keys_dir, labels, network};
 
 /// Capabilities that sshd and a package manager need; none of them gives access to the host.
 const CAPABILITIES: [&str; 9] =
@@ -29,23 +31,25 @@ pub(super) struct ContainerRequest<'a> {
     pub ports: Ports,
     /// The address on which the ports are published; every address of this machine if absent.
     pub publish_on: Option<IpAddr>,
+    /// The directory of its keys.
+    pub keys_dir: Option<&'a Path>,
     pub former_ids: &'a [String],
 }
 
 /// The body of the engine's create request.
 pub(super) fn body(request: &ContainerRequest<'_>) -> ContainerCreateBody {
-    let ContainerRequest { backend, assignment, spec, image, ports, publish_on, former_ids } = request;
+    let ContainerRequest { backend, assignment, spec, image, ports, publish_on, keys_dir, former_ids } = request;
     ContainerCreateBody {
         image: Some(String::from(*image)),
         hostname: Some(spec.hostname.clone()),
-        labels: Some(labels::of(*backend, assignment, *ports, former_ids)),
+        labels: Some(labels::of(*backend, assignment, *ports, *keys_dir, former_ids)),
         exposed_ports: Some(["22/tcp", "80/tcp", "443/tcp"].map(str::to_owned).to_vec()),
-        host_config: Some(host_config(spec, bindings(*ports, *publish_on))),
+        host_config: Some(host_config(spec, bindings(*ports, *publish_on), *keys_dir)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(spec: &ContainerSpec, port_bindings: PortMap) -> HostConfig {
+fn host_config(spec: &ContainerSpec, port_bindings: PortMap, keys_dir: Option<&Path>) -> HostConfig {
     let memory = i64::from(spec.limits.memory_mib) * 1024 * 1024;
     HostConfig {
         memory: Some(memory),
@@ -59,6 +63,7 @@ fn host_config(spec: &ContainerSpec, port_bindings: PortMap) -> HostConfig {
         privileged: Some(false),
         network_mode: Some(network::NETWORK_NAME.to_owned()),
         port_bindings: Some(port_bindings),
+        mounts: keys_dir.map(|dir| vec![keys_mount(dir)]),
         // Only the agent starts containers, as their assignments say.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         // Bounds the disk space of sshd's output.
@@ -70,6 +75,16 @@ fn host_config(spec: &ContainerSpec, port_bindings: PortMap) -> HostConfig {
             ])),
         }),
         ..HostConfig::default()
+    }
+}
+
+fn keys_mount(dir: &Path) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(dir.display().to_string()),
+        target: Some(keys_dir::MOUNT_POINT.to_owned()),
+        read_only: Some(true),
+        ..Mount::default()
     }
 }
 

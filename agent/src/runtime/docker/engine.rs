@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 
+use super::errors::other_error;
+use crate::runtime::RuntimeError;
+
 /// Timeout of a request to the engine, in seconds. A creation on a busy disk is slow.
 const REQUEST_TIMEOUT_SECONDS: u64 = 120;
 
@@ -23,6 +26,15 @@ pub struct Engine {
 impl Engine {
     pub(super) fn is_podman(&self) -> bool {
         self.kind == PODMAN
+    }
+}
+
+impl Engine {
+    /// Whether containers can read a directory of this machine that is mounted into them. With SELinux they can't, unless
+    /// the directory is labelled anew.
+    pub(super) async fn can_read_mounts(&self) -> Result<bool, RuntimeError> {
+        let info = self.docker.info().await.map_err(other_error("could not ask the engine about itself"))?;
+        Ok(!info.security_options.iter().flatten().any(|option| option.contains("name=selinux")))
     }
 }
 

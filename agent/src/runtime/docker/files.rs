@@ -1,4 +1,4 @@
-//! Uploads the authorized key to a container and downloads its host keys.
+//! Uploads the authorized keys to a container that has no directory for them (`keys_dir`), and downloads its host keys.
 //!
 //! Both are tar archives over the engine's API. That works on stopped containers and executes nothing inside, so a user's
 //! text never reaches a shell. The container's owner can forge what it returns, so the agent reads a limited amount and
@@ -21,33 +21,51 @@ use crate::runtime::RuntimeError;
 
 /// The file in which the container publishes its host keys.
 const HOST_KEYS_PATH: &str = "/etc/dockhost/host_keys.pub";
+/// The file in which the agent notes which version of the authorized keys it has uploaded: people change the keys in their
+/// containers themselves, so the agent must not upload the same ones again after a restart.
+const KEYS_VERSION_PATH: &str = "/etc/dockhost/keys_version";
 /// Maximum size of a downloaded archive that is read.
 const MAX_ARCHIVE_BYTES: usize = 64 * 1024;
 /// Maximum number of host keys that are reported.
 const MAX_HOST_KEYS: usize = 8;
 
-/// Authorizes this key to log in as root.
-pub(super) async fn upload_authorized_key(docker: &Docker, id: &str, key: &str) -> Result<(), RuntimeError> {
-    let archive = authorized_keys(key).map_err(|error| RuntimeError::Other {
-        action: "could not create the archive of the authorized key",
+/// Authorizes these keys, and no others, to log in as root.
+pub(super) async fn upload_authorized_keys(
+    docker: &Docker,
+    id: &str,
+    (version, keys): (u32, &[String]),
+) -> Result<(), RuntimeError> {
+    let archive = authorized_keys(version, keys).map_err(|error| RuntimeError::Other {
+        action: "could not create the archive of the authorized keys",
         source: error.into(),
     })?;
     let options = UploadToContainerOptionsBuilder::default().path("/").build();
     docker
         .upload_to_container(id, Some(options), bollard::body_full(archive))
         .await
-        .map_err(container_error("could not upload the authorized key"))
+        .map_err(container_error("could not upload the authorized keys"))
 }
 
-fn authorized_keys(key: &str) -> std::io::Result<Bytes> {
-    // The server has validated the key; only the first line is used, because a second one would authorize another key.
-    let line = format!("{}\n", key.lines().next().unwrap_or_default());
+/// The text of an `authorized_keys` file.
+pub(super) fn lines(keys: &[String]) -> String {
+    // The server has validated each key; only its first line is used, because a second one would authorize another key.
+    keys.iter().map(|key| format!("{}\n", key.lines().next().unwrap_or_default())).collect()
+}
+
+fn authorized_keys(version: u32, keys: &[String]) -> std::io::Result<Bytes> {
+    let lines = lines(keys);
     let mut archive = Builder::new(Vec::new());
     // Without an entry for `root/`, whose mode the image defines. sshd requires this mode for `.ssh`.
     let mut folder = header(EntryType::Directory, 0o700, 0);
     archive.append_data(&mut folder, "root/.ssh", std::io::empty())?;
-    let mut file = header(EntryType::Regular, 0o600, line.len() as u64);
-    archive.append_data(&mut file, "root/.ssh/authorized_keys", line.as_bytes())?;
+    let mut file = header(EntryType::Regular, 0o600, lines.len() as u64);
+    archive.append_data(&mut file, "root/.ssh/authorized_keys", lines.as_bytes())?;
+    if version > 0 {
+        // The last entry: if the upload breaks off, it is repeated.
+        let text = format!("{version}\n");
+        let mut file = header(EntryType::Regular, 0o644, text.len() as u64);
+        archive.append_data(&mut file, KEYS_VERSION_PATH.trim_start_matches('/'), text.as_bytes())?;
+    }
     Ok(archive.into_inner()?.into())
 }
 
@@ -63,23 +81,34 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
 
 /// The fingerprints of the container's host keys, in the file's order.
 pub(super) async fn host_keys(docker: &Docker, id: &str) -> Result<HostKeys, RuntimeError> {
-    let options = DownloadFromContainerOptionsBuilder::default().path(HOST_KEYS_PATH).build();
+    // No such file: the image does not publish the keys, or the container has never run.
+    let text = download(docker, id, HOST_KEYS_PATH, "could not read the host keys").await?;
+    Ok(text.map(|text| HostKeys::of(fingerprints(&text).iter().map(String::as_str))).unwrap_or_default())
+}
+
+/// The version of the authorized keys that were uploaded last; 0 if none were since the first start, or if the container's
+/// owner removed the note.
+pub(super) async fn keys_version(docker: &Docker, id: &str) -> Result<u32, RuntimeError> {
+    let text = download(docker, id, KEYS_VERSION_PATH, "could not read the version of the authorized keys").await?;
+    Ok(text.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
+}
+
+/// The text of a file in a container; none if there is no such regular file.
+async fn download(docker: &Docker, id: &str, path: &str, action: &'static str) -> Result<Option<String>, RuntimeError> {
+    let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
     let mut stream = std::pin::pin!(docker.download_from_container(id, Some(options)));
     let mut archive = Vec::new();
     while let Some(chunk) = stream.next().await {
-        match chunk.map_err(file_error("could not read the host keys")) {
+        match chunk.map_err(file_error(action)) {
             Ok(chunk) => archive.extend_from_slice(&chunk[..chunk.len().min(MAX_ARCHIVE_BYTES - archive.len())]),
-            // No such file: the image does not publish the keys, or the container has never run.
-            Err(RuntimeError::NotFound) => return Ok(HostKeys::default()),
+            Err(RuntimeError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         }
         if archive.len() == MAX_ARCHIVE_BYTES {
             break;
         }
     }
-    Ok(first_file(&archive)
-        .map(|text| HostKeys::of(fingerprints(&text).iter().map(String::as_str)))
-        .unwrap_or_default())
+    Ok(first_file(&archive))
 }
 
 /// The text of the first entry, if that is a regular file.
@@ -117,27 +146,28 @@ mod tests {
         assert_eq!(fingerprints(&key.repeat(100)).len(), MAX_HOST_KEYS);
     }
 
+    fn entries(archive: &[u8]) -> Vec<(String, u32, String)> {
+        let mut archive = Archive::new(archive);
+        let entries = archive.entries().unwrap().map(|entry| {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap(), text)
+        });
+        entries.collect()
+    }
+
     #[test]
-    fn authorized_keys_contains_one_key_with_the_modes_that_sshd_requires() {
-        let archive = authorized_keys("ssh-ed25519 AAAA me\nssh-ed25519 BBBB another").unwrap();
-        let mut archive = Archive::new(&archive[..]);
-        let entries: Vec<(String, u32, String)> = archive
-            .entries()
-            .unwrap()
-            .map(|entry| {
-                let mut entry = entry.unwrap();
-                let mut text = String::new();
-                entry.read_to_string(&mut text).unwrap();
-                (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap(), text)
-            })
-            .collect();
-        assert_eq!(
-            entries,
-            [
-                ("root/.ssh".to_owned(), 0o700, String::new()),
-                ("root/.ssh/authorized_keys".to_owned(), 0o600, "ssh-ed25519 AAAA me\n".to_owned()),
-            ]
-        );
+    fn authorized_keys_has_one_line_for_each_key_with_the_modes_that_sshd_requires() {
+        let first = "ssh-ed25519 AAAA me\nssh-ed25519 BBBB another".to_owned();
+        let archive = authorized_keys(0, std::slice::from_ref(&first)).unwrap();
+        let folder = ("root/.ssh".to_owned(), 0o700, String::new());
+        let keys = |text: &str| ("root/.ssh/authorized_keys".to_owned(), 0o600, text.to_owned());
+        assert_eq!(entries(&archive), [folder.clone(), keys("ssh-ed25519 AAAA me\n")]);
+        let archive = authorized_keys(3, &[first, "ssh-ed25519 CCCC".to_owned()]).unwrap();
+        let version = ("etc/dockhost/keys_version".to_owned(), 0o644, "3\n".to_owned());
+        assert_eq!(entries(&archive), [folder.clone(), keys("ssh-ed25519 AAAA me\nssh-ed25519 CCCC\n"), version]);
+        assert_eq!(entries(&authorized_keys(0, &[]).unwrap()), [folder, keys("")], "nobody may log in");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use futures::TryStreamExt;
 use tar::{Builder, Header};
 
 use super::errors::other_error;
+use super::keys_dir;
 use crate::runtime::{FetchProgress, RuntimeError};
 
 /// Prefix of the project's own images.
@@ -57,6 +58,13 @@ pub(super) async fn ensure(docker: &Docker, image: &str, progress: Progress<'_>)
         tracing::info!(image, "downloaded the image");
         Ok(())
     }
+}
+
+/// Whether containers of the image read the keys that may log in from a mounted directory.
+pub(super) async fn reads_keys_dir(docker: &Docker, image: &str) -> bool {
+    // A missing image is reported by the creation.
+    let labels = docker.inspect_image(image).await.ok().and_then(|image| image.config?.labels);
+    labels.is_some_and(|labels| labels.get(keys_dir::IMAGE_LABEL).is_some_and(|from| from == keys_dir::MOUNT_POINT))
 }
 
 async fn exists(docker: &Docker, image: &str) -> Result<bool, RuntimeError> {

@@ -3,6 +3,7 @@
 //! They are set when a container is created, and neither the agent nor the container can change them later.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use dockhost_domain::ids::BackendId;
@@ -22,6 +23,8 @@ pub(super) const PLACEMENT: &str = "dockhost.placement";
 pub(super) const BACKEND: &str = "dockhost.backend";
 /// Its host ports; the engine lists the ports of running containers only.
 pub(super) const PORTS: &str = "dockhost.ports";
+/// The directory of this machine from which it reads the keys that may log in; without it, the agent uploads them.
+pub(super) const KEYS_DIR: &str = "dockhost.keys-dir";
 /// The ids of the containers that it replaced.
 pub(super) const FORMER: &str = "dockhost.former-ids";
 
@@ -33,6 +36,7 @@ pub(super) fn of(
     backend: BackendId,
     assignment: &Assignment,
     ports: Ports,
+    keys_dir: Option<&Path>,
     former_ids: &[String],
 ) -> HashMap<String, String> {
     let mut labels = HashMap::from([
@@ -46,10 +50,18 @@ pub(super) fn of(
         let Limits { memory_mib, cpu_millis, pids } = spec.limits;
         labels.insert(LIMITS.to_owned(), format!("{memory_mib},{cpu_millis},{pids}"));
     }
+    if let Some(dir) = keys_dir {
+        labels.insert(KEYS_DIR.to_owned(), dir.display().to_string());
+    }
     if !former_ids.is_empty() {
         labels.insert(FORMER.to_owned(), former_ids.join(","));
     }
     labels
+}
+
+/// The directory of a container's keys.
+pub(super) fn keys_dir(labels: Option<&HashMap<String, String>>) -> Option<PathBuf> {
+    labels?.get(KEYS_DIR).map(PathBuf::from)
 }
 
 /// The ports label's text.
@@ -76,6 +88,7 @@ pub(super) fn container(summary: &ContainerSummary) -> Option<Container> {
         },
         host_keys: HostKeys::default(),
         limits: limits(summary),
+        keys_version: None,
     })
 }
 
@@ -112,6 +125,7 @@ mod tests {
                 image: None,
                 hostname: "web".to_owned(),
                 ssh_public_key: "key".to_owned(),
+                authorized_keys: None,
                 limits: Limits { memory_mib: 512, cpu_millis: 500, pids: 100 },
                 container_id: None,
                 restart: RestartPolicy::default(),
@@ -123,7 +137,7 @@ mod tests {
         let mut summary = ContainerSummary {
             id: Some("c".to_owned()),
             state: Some(ContainerSummaryStateEnum::EXITED),
-            labels: Some(of(id(4).parse().unwrap(), &assignment, ports, &former)),
+            labels: Some(of(id(4).parse().unwrap(), &assignment, ports, Some(Path::new("/k")), &former)),
             ..ContainerSummary::default()
         };
         let container = container(&summary).unwrap();
@@ -132,6 +146,7 @@ mod tests {
         assert_eq!(container.limits, assignment.container.map(|spec| spec.limits));
         assert!(container.has_id("a") && container.has_id("b") && container.has_id("c"));
 
+        assert_eq!(keys_dir(summary.labels.as_ref()).as_deref(), Some(Path::new("/k")));
         summary.labels.as_mut().unwrap().insert(PLACEMENT.to_owned(), "x".to_owned());
         assert_eq!(super::container(&summary), None);
     }

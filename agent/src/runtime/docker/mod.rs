@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bollard::Docker;
@@ -28,6 +29,7 @@ mod files;
 mod firewall;
 mod image;
 mod isolation;
+mod keys_dir;
 mod labels;
 mod network;
 mod recreate;
@@ -39,6 +41,7 @@ pub use engine::{Engine, EngineError, connect};
 pub use removal::{ListedContainer, containers_of, remove_container};
 
 use errors::{container_error, other_error};
+use keys_dir::KeysDirs;
 
 /// Seconds between SIGTERM and SIGKILL when a container is stopped.
 const STOP_GRACE_SECONDS: i32 = 5;
@@ -57,6 +60,8 @@ pub struct DockerOptions {
     pub lan_ip: Option<String>,
     /// Whether to block connections from instances to this machine and to private networks.
     pub firewall: bool,
+    /// Directory for the keys that may log in, one directory in it for each container.
+    pub keys: PathBuf,
 }
 
 /// Runs containers on an engine.
@@ -68,6 +73,7 @@ pub struct DockerRuntime {
     publish_on: Option<IpAddr>,
     reservations: Mutex<PortReservations>,
     isolation: isolation::Isolation,
+    keys_dirs: KeysDirs,
 }
 
 /// Ports allocated to containers that the engine does not list yet.
@@ -96,7 +102,8 @@ impl DockerRuntime {
         }
         let docker = engine.docker.clone();
         let isolation = isolation::Isolation::default();
-        let runtime = Self { docker, engine, options, publish_on, reservations, isolation };
+        let keys_dirs = KeysDirs::new(options.keys.clone(), engine.can_read_mounts().await?);
+        let runtime = Self { docker, engine, options, publish_on, reservations, isolation, keys_dirs };
         runtime.enforce_isolation().await;
         Ok(runtime)
     }
@@ -140,12 +147,20 @@ impl DockerRuntime {
         Ok(ports)
     }
 
+    /// The directory from which a container reads the keys that may log in; `None` if they are uploaded.
+    async fn keys_dir_of(&self, id: &str) -> Result<Option<PathBuf>, RuntimeError> {
+        let inspected = self.docker.inspect_container(id, None).await;
+        let inspected = inspected.map_err(container_error("could not inspect the container"))?;
+        Ok(labels::keys_dir(inspected.config.and_then(|config| config.labels).as_ref()))
+    }
+
     /// Creates a container with newly allocated ports.
     async fn create_container_from(
         &self,
         assignment: &Assignment,
         spec: &ContainerSpec,
         image: &str,
+        keys_dir: Option<&Path>,
         former_ids: &[String],
     ) -> Result<(), RuntimeError> {
         network::ensure(&self.engine).await?;
@@ -158,6 +173,7 @@ impl DockerRuntime {
             image,
             ports,
             publish_on: self.publish_on,
+            keys_dir,
             former_ids,
         });
         let name = container_name(assignment.instance_id, assignment.placement);
@@ -220,19 +236,37 @@ impl Runtime for DockerRuntime {
     }
 
     async fn remove_leftovers(&self) -> Result<(), RuntimeError> {
-        self.remove_images_without_instance().await
+        self.remove_images_without_instance().await?;
+        self.remove_unused_keys().await
     }
 
     async fn create(&self, assignment: &Assignment, spec: &ContainerSpec) -> Result<(), RuntimeError> {
-        let image = spec.image.as_deref().unwrap_or(&self.options.image);
-        self.create_container_from(assignment, spec, &image::with_tag(image), &[]).await
+        let image = image::with_tag(spec.image.as_deref().unwrap_or(&self.options.image));
+        let keys_dir = if image::reads_keys_dir(&self.docker, &image).await {
+            let name = container_name(assignment.instance_id, assignment.placement);
+            self.keys_dirs.prepare(&name, spec.keys()).await
+        } else {
+            None
+        };
+        let made = self.create_container_from(assignment, spec, &image, keys_dir.as_deref(), &[]).await;
+        match (made, keys_dir) {
+            (Err(error), Some(dir)) if self.keys_dirs.is_missing_for_engine(&dir, &error).await => {
+                self.create_container_from(assignment, spec, &image, None, &[]).await
+            }
+            (made, _) => made,
+        }
     }
 
     async fn start(&self, container: &Container, spec: Option<&ContainerSpec>) -> Result<(), RuntimeError> {
-        if container.state == ContainerState::Created
-            && let Some(spec) = spec
-        {
-            files::upload_authorized_key(&self.docker, &container.id, &spec.ssh_public_key).await?;
+        if let Some(spec) = spec {
+            match self.keys_dir_of(&container.id).await? {
+                // Also later, because it does not start without its directory.
+                Some(dir) => keys_dir::write(&dir, spec.keys()).await?,
+                None if container.state == ContainerState::Created => {
+                    files::upload_authorized_keys(&self.docker, &container.id, spec.keys()).await?;
+                }
+                None => {}
+            }
         }
         let start = async || {
             let started = self.docker.start_container(&container.id, None).await;
@@ -254,6 +288,17 @@ impl Runtime for DockerRuntime {
         if self.engine.is_podman() {
             // Podman makes rules of its own when a container starts, and may put them before these.
             self.enforce_isolation().await;
+        }
+        Ok(())
+    }
+
+    async fn authorize(&self, container: &Container, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        if let Some(dir) = self.keys_dir_of(&container.id).await? {
+            return keys_dir::write(&dir, spec.keys()).await;
+        }
+        let (version, keys) = spec.keys();
+        if files::keys_version(&self.docker, &container.id).await? < version {
+            files::upload_authorized_keys(&self.docker, &container.id, (version, keys)).await?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use dockhost_domain::ids::InstanceId;
 use dockhost_domain::wire::Assignment;
 
 use super::errors::{container_error, other_error};
-use super::{DockerRuntime, labels};
+use super::{DockerRuntime, keys_dir, labels};
 use crate::container::Container;
 use crate::runtime::RuntimeError;
 
@@ -37,7 +37,13 @@ impl DockerRuntime {
         free_name(&self.docker, container).await?;
         let mut former_ids = container.former_ids.clone();
         former_ids.push(container.id.to_string());
-        self.create_container_from(assignment, spec, &format!("{REPOSITORY}:{tag}"), &former_ids).await?;
+        // Its files may have keys that were uploaded, so it goes on to read them from where it did.
+        let keys_dir = self.keys_dir_of(&container.id).await?;
+        if let Some(dir) = &keys_dir {
+            keys_dir::write(dir, spec.keys()).await?;
+        }
+        let image = format!("{REPOSITORY}:{tag}");
+        self.create_container_from(assignment, spec, &image, keys_dir.as_deref(), &former_ids).await?;
         remove(&self.docker, &container.id).await
     }
 
@@ -51,6 +57,9 @@ impl DockerRuntime {
             .config;
         remove(&self.docker, id).await?;
         let Some(config) = config else { return Ok(()) };
+        if let Some(dir) = labels::keys_dir(config.labels.as_ref()) {
+            keys_dir::remove(&dir).await;
+        }
         let former = config.labels.as_ref().and_then(|labels| labels.get(labels::FORMER));
         for id in former.iter().flat_map(|ids| ids.split(',')) {
             match remove(&self.docker, id).await {
@@ -63,6 +72,21 @@ impl DockerRuntime {
         {
             tracing::warn!(image, %error, "could not remove the image of a removed container's files; trying again later");
         }
+        Ok(())
+    }
+
+    /// Removes the directories of keys that no container on this engine has.
+    pub(super) async fn remove_unused_keys(&self) -> Result<(), RuntimeError> {
+        let old_ones = self.keys_dirs.old_ones().await.map_err(|source| RuntimeError::Other {
+            action: "could not list the directories of keys",
+            source: source.into(),
+        })?;
+        if old_ones.is_empty() {
+            return Ok(());
+        }
+        let containers = self.list_by_label(vec![labels::INSTANCE.to_owned()]).await?;
+        let used = containers.iter().filter_map(|container| labels::keys_dir(container.labels.as_ref())).collect();
+        keys_dir::remove_unused(old_ones, &used).await;
         Ok(())
     }
 

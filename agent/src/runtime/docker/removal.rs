@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
@@ -9,7 +10,7 @@ use dockhost_domain::ids::BackendId;
 
 use super::engine::Engine;
 use super::errors::other_error;
-use super::{labels, recreate};
+use super::{keys_dir, labels, recreate};
 use crate::runtime::RuntimeError;
 
 /// A container, as the engine lists it.
@@ -19,6 +20,7 @@ pub struct ListedContainer {
     pub id: String,
     name: String,
     state: String,
+    keys_dir: Option<PathBuf>,
 }
 
 impl fmt::Display for ListedContainer {
@@ -43,9 +45,10 @@ pub async fn containers_of(engine: &Engine, backend: BackendId) -> Result<Vec<Li
         label.is_some_and(|label| *label == backend.to_string())
     };
     let listed = listed.into_iter().filter(own).filter_map(|summary| {
+        let keys_dir = labels::keys_dir(summary.labels.as_ref());
         let name = summary.names.unwrap_or_default().into_iter().next().unwrap_or_default();
         let state = summary.state.map(|state| state.to_string()).unwrap_or_default();
-        Some(ListedContainer { id: summary.id?, name: name.trim_start_matches('/').to_owned(), state })
+        Some(ListedContainer { id: summary.id?, name: name.trim_start_matches('/').to_owned(), state, keys_dir })
     });
     Ok(listed.collect())
 }
@@ -56,7 +59,11 @@ pub async fn containers_of(engine: &Engine, backend: BackendId) -> Result<Vec<Li
 /// If the engine can't remove it.
 pub async fn remove_container(engine: &Engine, container: &ListedContainer) -> Result<(), RuntimeError> {
     match recreate::remove(&engine.docker, &container.id).await {
-        Ok(()) | Err(RuntimeError::NotFound) => Ok(()),
-        Err(error) => Err(error),
+        Ok(()) | Err(RuntimeError::NotFound) => {}
+        Err(error) => return Err(error),
     }
+    if let Some(dir) = &container.keys_dir {
+        keys_dir::remove(dir).await;
+    }
+    Ok(())
 }

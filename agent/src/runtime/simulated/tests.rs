@@ -20,6 +20,7 @@ fn assignment(n: u128) -> (Assignment, ContainerSpec) {
         image: None,
         hostname: "box".to_owned(),
         ssh_public_key: String::new(),
+        authorized_keys: None,
         limits: Limits { memory_mib: 1, cpu_millis: 1, pids: 1 },
         container_id: None,
         restart: RestartPolicy::default(),

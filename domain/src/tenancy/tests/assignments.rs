@@ -27,6 +27,7 @@ fn spec(container_id: Option<&str>) -> Option<ContainerSpec> {
         image: None,
         hostname: "web".to_owned(),
         ssh_public_key: KEY.to_owned(),
+        authorized_keys: None,
         limits: LIMITS,
         container_id: container_id.map(str::to_owned),
         restart: RestartPolicy::default(),

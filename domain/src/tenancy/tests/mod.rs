@@ -12,6 +12,7 @@ mod deadline;
 mod drain;
 pub(super) mod fixtures;
 mod interleavings;
+mod keys;
 mod operation;
 mod quota;
 mod report;

@@ -4,8 +4,8 @@
 //! It takes from the event what depended on the machines of that time (the chosen machine, the deadline).
 
 use dockhost_domain::account::{
-    Account, AccountEvent, ChangePassword, ChangeProfile, ChangeRole, CreateAccount, DisableAccount, EnableAccount,
-    EraseAccount, IssuePasswordReset,
+    Account, AccountEvent, AddKey, ChangePassword, ChangeProfile, ChangeRole, CreateAccount, DisableAccount,
+    EnableAccount, EraseAccount, IssuePasswordReset, KeyAdded, RemoveKey,
 };
 use dockhost_domain::administrators::{
     AddAdministrator, Administrators, AdministratorsEvent, ChangedBy, RemoveAdministrator,
@@ -37,8 +37,8 @@ use dockhost_domain::tenancy::event::{
 };
 use dockhost_domain::tenancy::{
     AdministerInstance, ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline,
-    HandleReport, Policy, ReportPosition, RequestInstance, ResumeTenancy, SetQuota, StopForDrain, SuspendTenancy,
-    Tenancy, TenancyEvent, check_invariants,
+    HandleReport, Policy, ReportPosition, RequestInstance, ResumeTenancy, SetInstanceKeys, SetQuota, StopForDrain,
+    SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
 };
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
@@ -52,30 +52,46 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
     for (aggregate, events) in log.aggregates() {
         check_expectations(aggregate, &events, violations);
         match aggregate {
-            AggregateId::Account(_) => replay::<Account>(aggregate, &events, violations, |state, event, logged| {
-                let recorded = &logged.recorded.envelope.event;
-                match event {
-                    AccountEvent::Created(created) => same(CreateAccount(created.clone()).decide(state), recorded),
-                    AccountEvent::RoleChanged(changed) => same(ChangeRole { to: changed.role }.decide(state), recorded),
-                    AccountEvent::PasswordChanged(changed) => {
-                        same(ChangePassword(changed.clone()).decide(state), recorded)
+            AggregateId::Account(user_id) => {
+                replay::<Account>(aggregate, &events, violations, |state, event, logged| {
+                    let recorded = &logged.recorded.envelope.event;
+                    match event {
+                        AccountEvent::Created(created) => same(CreateAccount(created.clone()).decide(state), recorded),
+                        AccountEvent::RoleChanged(changed) => {
+                            same(ChangeRole { to: changed.role }.decide(state), recorded)
+                        }
+                        AccountEvent::PasswordChanged(changed) => {
+                            same(ChangePassword(changed.clone()).decide(state), recorded)
+                        }
+                        AccountEvent::ProfileChanged(changed) => {
+                            let text = |value: &Personal<String>| value.plain().cloned();
+                            let change = ChangeProfile {
+                                email: text(&changed.email),
+                                ssh_public_key: Some(changed.ssh_public_key.as_ref().and_then(text)),
+                            };
+                            same(change.decide(state), recorded)
+                        }
+                        AccountEvent::KeyAdded(KeyAdded { key_id, name, public_key }) => {
+                            // An erased user's values are no longer readable.
+                            let (Some(name), Some(key)) = (name.plain(), public_key.plain()) else { return Ok(()) };
+                            let (name, public_key) = (name.clone(), key.clone());
+                            let add = AddKey { user_id, key_id: *key_id, name, public_key };
+                            same(add.decide(state), recorded)
+                        }
+                        AccountEvent::KeyRemoved(removed) => {
+                            same(RemoveKey { user_id, key_id: removed.key_id }.decide(state), recorded)
+                        }
+                        AccountEvent::PasswordResetIssued(issued) => {
+                            same(IssuePasswordReset(issued.clone()).decide(state), recorded)
+                        }
+                        AccountEvent::Disabled(disabled) => {
+                            same(DisableAccount(disabled.clone()).decide(state), recorded)
+                        }
+                        AccountEvent::Enabled(_) => same(EnableAccount.decide(state), recorded),
+                        AccountEvent::Erased(erased) => same(EraseAccount { by: erased.by }.decide(state), recorded),
                     }
-                    AccountEvent::ProfileChanged(changed) => {
-                        let text = |value: &Personal<String>| value.plain().cloned();
-                        let change = ChangeProfile {
-                            email: text(&changed.email),
-                            ssh_public_key: Some(changed.ssh_public_key.as_ref().and_then(text)),
-                        };
-                        same(change.decide(state), recorded)
-                    }
-                    AccountEvent::PasswordResetIssued(issued) => {
-                        same(IssuePasswordReset(issued.clone()).decide(state), recorded)
-                    }
-                    AccountEvent::Disabled(disabled) => same(DisableAccount(disabled.clone()).decide(state), recorded),
-                    AccountEvent::Enabled(_) => same(EnableAccount.decide(state), recorded),
-                    AccountEvent::Erased(erased) => same(EraseAccount { by: erased.by }.decide(state), recorded),
-                }
-            }),
+                });
+            }
             AggregateId::Administrators(_) => {
                 replay::<Administrators>(aggregate, &events, violations, |state, event, logged| {
                     let recorded = &logged.recorded.envelope.event;
@@ -355,6 +371,7 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 name: Some(name.clone()),
                 username: "unknown".parse().map_err(|error| format!("{error}"))?,
                 ssh_public_key: key.clone(),
+                further_keys: requested.further_keys.iter().filter_map(|key| key.plain().cloned()).collect(),
                 image: requested.image.clone(),
                 limits: requested.limits,
                 restart: requested.restart,
@@ -365,6 +382,14 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 facts: facts(Some(&requested.choice)),
             };
             same(command.decide(state), recorded)
+        }
+        TenancyEvent::KeysChanged(changed) => {
+            let keys = changed.keys.iter().map(|key| key.plain().cloned()).collect::<Option<_>>();
+            match keys {
+                Some(keys) => same(SetInstanceKeys { instance_id, keys }.decide(state), recorded),
+                // An erased user's.
+                None => Ok(()),
+            }
         }
         TenancyEvent::Placed(placed) => after(&placed.failure, Some(&placed.choice), None),
         TenancyEvent::Failed(failed) => after(&failed.failure, None, failed.report),

@@ -128,6 +128,7 @@ impl Life {
             name: None,
             username: self.name.clone(),
             ssh_public_key: SSH_KEY.to_owned(),
+            further_keys: Vec::new(),
             image: None,
             limits: Limits { memory_mib: 512, cpu_millis: 1000, pids: 256 },
             restart: RestartPolicy::default(),

@@ -21,6 +21,7 @@ use crate::container::Container;
 use crate::heartbeat::{AdvertisedAddress, HeartbeatSource, run_heartbeats, say_goodbye};
 use crate::hold::Hold;
 use crate::key::ApiKey;
+use crate::key_store::KeyStore;
 use crate::machine_size;
 use crate::machine_status::SharedStatus;
 use crate::nodes::leave_nodes;
@@ -130,7 +131,8 @@ async fn run_with<R: Runtime>(
         "starting"
     );
 
-    let broker = match connect(&config.nats_url, key, config.exit_on_refused, &refused, &stop).await {
+    let keys = KeyStore::open(&config.state_dir, key.clone());
+    let broker = match connect(&config.nats_url, &keys, config.exit_on_refused, &refused, &stop).await {
         Ok(broker) => broker,
         Err(ConnectError::Stopped) => return Ok(()),
         Err(error) => return Err(error.into()),
@@ -160,7 +162,8 @@ async fn run_with<R: Runtime>(
         }
     };
     let (hold, reports, kind) = (Hold::default(), ReportsStream::default(), reconciler.kind());
-    let session = Session { key, run, capacity: &capacity, reconciler: &reconciler, hold: &hold, reports: &reports };
+    let session =
+        Session { keys: &keys, run, capacity: &capacity, reconciler: &reconciler, hold: &hold, reports: &reports };
     let heartbeats = HeartbeatSource {
         run,
         runtime: kind,

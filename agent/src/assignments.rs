@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dockhost_domain::ids::AgentRunId;
 use dockhost_domain::reported::ShortText;
 use dockhost_domain::subject::Channel;
-use dockhost_domain::wire::{Assignment, Hello, Welcome};
+use dockhost_domain::wire::{AgentKey, Assignment, Hello, Welcome};
 use futures::StreamExt;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,8 @@ use crate::backoff;
 use crate::capacity::Capacity;
 use crate::connect::{Broker, RequestError, request};
 use crate::hold::Hold;
-use crate::key::ApiKey;
+use crate::key::{ApiKey, key_digest};
+use crate::key_store::KeyStore;
 use crate::nodes::Sign;
 use crate::reconcile::Reconciler;
 use crate::reports_stream::ReportsStream;
@@ -98,7 +99,7 @@ impl Refusals {
 /// What a session needs.
 pub struct Session<'a, R> {
     /// The key of this backend.
-    pub key: &'a ApiKey,
+    pub keys: &'a KeyStore,
     /// This run of the agent.
     pub run: AgentRunId,
     /// Takes the backend's limit.
@@ -199,11 +200,13 @@ impl<R: Runtime> Session<'_, R> {
     /// Sends hello, then pulls assignments until an error or a new connection. Resets the count of failures when the consumer
     /// delivers.
     async fn run(&self, broker: &mut Broker, earlier: &mut Earlier) -> SessionEnd {
-        let Self { key, run, capacity, reconciler, hold, reports } = *self;
+        let Self { keys, run, capacity, reconciler, hold, reports } = *self;
+        keys.save();
+        let key = keys.current();
         broker.connections.mark_unchanged();
         let client = broker.client.clone();
         let welcome = tokio::select! {
-            welcome = hello(&client, key, run) => welcome,
+            welcome = hello(&client, &key, run) => welcome,
             // The answer to a request on the old connection would never arrive.
             _ = broker.connections.changed() => return SessionEnd::Reconnected,
         };
@@ -219,6 +222,9 @@ impl<R: Runtime> Session<'_, R> {
             Err(end) => return end,
         };
         capacity.set_enrolled(welcome.max_containers, welcome.overcommit);
+        if let Some(AgentKey(new)) = &welcome.api_key {
+            keys.replace(new);
+        }
         reconciler.images().set_default(welcome.image.clone());
         reconciler.resume();
         reports.observe(welcome.reports_created_at);
@@ -276,7 +282,11 @@ impl<R: Runtime> Session<'_, R> {
 
 async fn hello(client: &Client, key: &ApiKey, run: AgentRunId) -> Result<Welcome, SessionEnd> {
     let subject = Channel::Hello(key.backend()).to_string();
-    let hello = Hello { agent_version: ShortText::cleaned(env!("CARGO_PKG_VERSION")), agent_run: Some(run) };
+    let hello = Hello {
+        agent_version: ShortText::cleaned(env!("CARGO_PKG_VERSION")),
+        agent_run: Some(run),
+        key_digest: Some(key_digest(key.reveal())),
+    };
     let welcome: Welcome = request(client, subject, &hello, HELLO_TIMEOUT).await?;
     if welcome.backend_id == key.backend() { Ok(welcome) } else { Err(SessionEnd::WrongBackend) }
 }

@@ -77,7 +77,8 @@ pub struct Config {
     #[arg(long, env = "DOCKHOST_ALLOW_PRIVATE_NETWORKS")]
     pub allow_private_networks: bool,
 
-    /// Directory of the keys that may log in to containers, and of the containers of the simulated runtime.
+    /// Directory of the keys that may log in to containers, of a new API key that the server has given, and of the containers
+    /// of the simulated runtime.
     #[arg(long, env = "DOCKHOST_STATE_DIR", value_name = "DIR", default_value = ".dockhost-agent")]
     pub state_dir: PathBuf,
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    Client, ClientError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderValue, Request, ServerAddr,
+    Auth, Client, ClientError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderValue, Request, ServerAddr,
     ServerError,
 };
 use backon::Retryable;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{backoff, delay};
 use crate::key::ApiKey;
+use crate::key_store::KeyStore;
 use crate::nodes::{Nodes, Sign, Trouble};
 use crate::reports::{PublishError, ReportSink};
 
@@ -69,7 +70,7 @@ pub enum ConnectError {
 /// later, `refused` is cancelled instead.
 pub async fn connect(
     servers: &[ServerAddr],
-    key: &ApiKey,
+    keys: &KeyStore,
     exit_on_refused: bool,
     refused: &CancellationToken,
     stop: &CancellationToken,
@@ -78,7 +79,7 @@ pub async fn connect(
     let connect_once = || async {
         let (connection_count, connections) = watch::channel(0);
         let refused = exit_on_refused.then(|| refused.clone());
-        let options = options(key, connection_count, names(servers), refused, nodes.clone());
+        let options = options(keys, connection_count, names(servers), refused, nodes.clone());
         Ok::<_, async_nats::ConnectError>((options.connect(servers).await?, connections))
     };
     // The client tries one node at a time.
@@ -181,14 +182,20 @@ fn names(servers: &[ServerAddr]) -> String {
 }
 
 fn options(
-    key: &ApiKey,
+    keys: &KeyStore,
     connection_count: watch::Sender<u64>,
     servers: String,
     refused: Option<CancellationToken>,
     nodes: Nodes,
 ) -> ConnectOptions {
-    let backend = key.backend();
-    ConnectOptions::with_token(key.reveal().to_owned())
+    let (backend, keys) = (keys.current().backend(), keys.clone());
+    // Asked at each connection: the server may have given another key meanwhile.
+    let authenticate = move |_nonce| {
+        let mut auth = Auth::new();
+        auth.token = Some(keys.current().reveal().to_owned());
+        std::future::ready(Ok(auth))
+    };
+    ConnectOptions::with_auth_callback(authenticate)
         .name(format!("dockhost-agent {backend}"))
         // The broker allows this backend no other inbox.
         .custom_inbox_prefix(format!("_INBOX.{backend}"))

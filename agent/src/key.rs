@@ -8,7 +8,9 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::reported::KeyDigest;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 /// The text of a key, not parsed yet: clap prints a value that it can't parse, and a key must not be printed.
 #[derive(Clone)]
@@ -60,6 +62,12 @@ impl ApiKey {
     pub const fn backend(&self) -> BackendId {
         self.backend
     }
+}
+
+/// The digest of a key's text, which the server compares with that of the current key.
+#[must_use]
+pub fn key_digest(key: &str) -> KeyDigest {
+    KeyDigest::of_bytes(&Sha256::digest(key).into())
 }
 
 impl FromStr for ApiKey {

@@ -15,7 +15,7 @@
 //!   heartbeats.
 //! - [`images`], [`upkeep`]: what belongs to the machine and not to one instance: images, isolation rules, leftovers.
 //! - [`removal`]: removes what this backend has left in the engine.
-//! - [`app`], [`config`], [`key`], [`telemetry`], [`clock`], [`backoff`]: start-up, configuration and utilities.
+//! - [`app`], [`config`], [`key`], [`key_store`], [`telemetry`], [`clock`], [`backoff`]: start-up, configuration and utilities.
 
 pub mod app;
 pub mod assignments;
@@ -31,6 +31,7 @@ pub mod heartbeat;
 pub mod hold;
 pub mod images;
 pub mod key;
+pub mod key_store;
 pub mod machine_size;
 pub mod machine_status;
 pub mod nodes;

@@ -46,8 +46,12 @@ fn run_of(id: BackendId) -> AgentRunId {
 async fn say_hello(url: &str, id: BackendId, key: String) -> (BackendId, Client, Welcome) {
     let options = ConnectOptions::with_token(key).custom_inbox_prefix(format!("_INBOX.{id}"));
     let client = options.connect(url).await.unwrap();
-    let hello =
-        serde_json::to_vec(&Hello { agent_version: ShortText::cleaned("bench"), agent_run: Some(run_of(id)) }).unwrap();
+    let hello = serde_json::to_vec(&Hello {
+        agent_version: ShortText::cleaned("bench"),
+        agent_run: Some(run_of(id)),
+        key_digest: None,
+    })
+    .unwrap();
     let answer = client.request(Channel::Hello(id).to_string(), hello.into()).await.unwrap();
     (id, client, serde_json::from_slice(&answer.payload).unwrap())
 }

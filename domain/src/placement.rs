@@ -301,6 +301,7 @@ mod tests {
             capacity: None,
             issued_key: None,
             is_key_revoked: false,
+            previous_key: None,
             drain: None,
             labels: Labels::default(),
         };

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentRunId, BackendId, InstanceId, UserId};
-use crate::reported::{self, BackendAddress, ContainerId, HostKeys, ShortText};
+use crate::reported::{self, BackendAddress, ContainerId, HostKeys, KeyDigest, ShortText};
 use crate::room::Overcommit;
 use crate::timestamp::Timestamp;
 
@@ -246,6 +246,9 @@ pub struct Hello {
     /// The sender's run; absent if the agent is of an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_run: Option<AgentRunId>,
+    /// The digest of the sender's API key. If the server has another key for it, the answer has that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_digest: Option<KeyDigest>,
 }
 
 /// The response to [`Hello`], once the backend's consumer exists. The agent removes no container before it has received
@@ -275,6 +278,20 @@ pub struct Welcome {
     /// How many times what the machine has the instances on it may have in all; what is absent is not limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overcommit: Option<Overcommit>,
+    /// The API key to use from the next connection on; absent if the sender's is the current one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<AgentKey>,
+}
+
+/// An API key in a message; `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AgentKey(pub String);
+
+impl std::fmt::Debug for AgentKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AgentKey(…)")
+    }
 }
 
 /// The response to a [`Heartbeat`] that was sent as a request: the sender's server works. Empty from earlier servers.

@@ -468,6 +468,31 @@ const VERSIONS: &[Version] = &[
         ],
         digest: "e8b9b369d39d302080ee981788f1de069f224a33484a138376e8ad36e1727d42",
     },
+    Version {
+        model: "backends",
+        version: 4,
+        events: &[
+            "backend.approved.v1",
+            "backend.capacity-set.v1",
+            "backend.connected.v1",
+            "backend.cordoned.v1",
+            "backend.drain-cancelled.v1",
+            "backend.drain-ended.v1",
+            "backend.drain-started.v1",
+            "backend.enrolled.v1",
+            "backend.enrolled.v2-labels",
+            "backend.enrolled.v2-token",
+            "backend.enrolled.v2",
+            "backend.key-issued.v1-overlap",
+            "backend.key-issued.v1",
+            "backend.key-revoked.v1",
+            "backend.labels-set.v1",
+            "backend.lost.v1",
+            "backend.removed.v1",
+            "backend.uncordoned.v1",
+        ],
+        digest: "e2bbf6c13d3b4f2942b08b3868cd443f32375924add5bdf3a0a5aefbc8058cbf",
+    },
 ];
 
 const HISTORIES: u64 = 1000;

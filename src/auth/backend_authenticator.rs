@@ -5,15 +5,17 @@
 
 use std::sync::Arc;
 
-use dockhost_domain::backend::{Admission, Backend};
+use dockhost_domain::backend::{Admission, Backend, KeyValidity, Machine};
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::wire::AgentKey;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::auth::api_key::ApiKeys;
+use crate::auth::api_key::{ApiKeyId, ApiKeys};
 use crate::broker::assignments::Assignments;
-use crate::broker::callout::BackendAuthenticator;
+use crate::broker::callout::{AuthenticatedBackend, BackendAuthenticator};
 use crate::broker::hello::{Enrolment, Enrolments};
+use crate::common::clock;
 use crate::common::error::chain;
 use crate::execute::Executor;
 
@@ -52,27 +54,46 @@ impl LogBackendAuthenticator {
     }
 }
 
+impl LogBackendAuthenticator {
+    /// The backend's current key; `None` if it is revoked.
+    fn current_key(&self, backend_id: BackendId, machine: &Machine) -> Option<String> {
+        let version = machine.valid_key_version()?;
+        match self.keys.derive(ApiKeyId { backend_id, version }, machine.enrolled_at) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                tracing::error!(backend = %backend_id, error = chain(&error), "the API key can't be derived");
+                None
+            }
+        }
+    }
+}
+
 impl BackendAuthenticator for LogBackendAuthenticator {
-    fn authenticate(&self, api_key: String) -> BoxFuture<'_, Option<BackendId>> {
+    fn authenticate(&self, api_key: String) -> BoxFuture<'_, Option<AuthenticatedBackend>> {
         async move {
             let id = self.keys.read(&api_key).ok()?;
             let backend = self.backend(id.backend_id).await?;
-            let valid = backend.accepts_key(id.version)
-                && (backend.machine.is_some() || self.has_assignments(id.backend_id).await);
-            valid.then_some(id.backend_id)
+            let until = match backend.key_validity(id.version, clock::now())? {
+                KeyValidity::Unlimited => None,
+                KeyValidity::Until(until) => Some(until),
+            };
+            let is_expected = backend.machine.is_some() || self.has_assignments(id.backend_id).await;
+            is_expected.then_some(AuthenticatedBackend { id: id.backend_id, until })
         }
         .boxed()
     }
 }
 
 impl Enrolments for LogBackendAuthenticator {
-    fn find(&self, backend: BackendId) -> BoxFuture<'_, Option<Enrolment>> {
+    fn find(&self, backend_id: BackendId) -> BoxFuture<'_, Option<Enrolment>> {
         async move {
-            let backend = self.backend(backend).await?;
-            let removed = backend.removed.map(|_| Enrolment { max_containers: 0, awaits_approval: false });
+            let backend = self.backend(backend_id).await?;
+            let removed =
+                backend.removed.map(|_| Enrolment { max_containers: 0, awaits_approval: false, api_key: None });
             let machine = backend.machine.as_ref().map(|machine| Enrolment {
                 max_containers: machine.max_containers(),
                 awaits_approval: machine.admission == Admission::Pending,
+                api_key: self.current_key(backend_id, machine).map(AgentKey),
             });
             machine.or(removed)
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::{Message, Subscriber};
 use dockhost_domain::ids::BackendId;
+use dockhost_domain::timestamp::Timestamp;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use secrecy::ExposeSecret;
@@ -40,7 +41,16 @@ const MAX_HELD_REFUSALS: usize = 1024;
 /// Authenticates backends by their API keys.
 pub trait BackendAuthenticator: Send + Sync + 'static {
     /// The backend of this key, if the key is valid now.
-    fn authenticate(&self, api_key: String) -> BoxFuture<'_, Option<BackendId>>;
+    fn authenticate(&self, api_key: String) -> BoxFuture<'_, Option<AuthenticatedBackend>>;
+}
+
+/// A backend with a valid key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthenticatedBackend {
+    /// The backend.
+    pub id: BackendId,
+    /// When the key's validity ends, if that is known.
+    pub until: Option<Timestamp>,
 }
 
 /// The callout service, whose subscription the broker has registered.
@@ -165,14 +175,19 @@ impl Responder {
             None => None,
         };
         let address = &request.address;
-        if let Some(backend) = backend.filter(|backend| self.gate.is_refused(*backend)) {
+        if let Some(AuthenticatedBackend { id: backend, .. }) =
+            backend.filter(|backend| self.gate.is_refused(backend.id))
+        {
             tracing::debug!(%backend, address, "connection refused: the backend floods");
             self.signer.deny(request, "the backend floods", clock::now()).map(Response::Refused)
-        } else if let Some(backend) = backend {
+        } else if let Some(AuthenticatedBackend { id: backend, until }) = backend {
             tracing::info!(%backend, address, "backend authenticated");
             // Jitter: backends that connected together, after a restart of the broker, don't all reconnect together.
             let lifetime = self.lifetime.mul_f64(rand::random_range(0.8..=1.0));
-            self.signer.allow(request, backend, clock::now(), lifetime).map(Response::Allowed)
+            let now = clock::now();
+            // The broker closes the connection when the key's validity ends.
+            let lifetime = until.map_or(lifetime, |until| lifetime.min(until.since(now)));
+            self.signer.allow(request, backend, now, lifetime).map(Response::Allowed)
         } else {
             // Servers connect without a key at their start, to see that this is refused.
             match request.token {

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use dockhost_domain::ids::BackendId;
-use dockhost_domain::reported;
+use dockhost_domain::reported::{self, KeyDigest};
 use dockhost_domain::room::Overcommit;
 use dockhost_domain::subject::{ALL_HELLOS, Channel};
-use dockhost_domain::wire::{Hello, Welcome};
+use dockhost_domain::wire::{AgentKey, Hello, Welcome};
 use futures::future::BoxFuture;
 
 use super::agent_limits::AgentMessage;
@@ -24,12 +25,14 @@ use crate::broker::streams::incarnation::LastSeen;
 use crate::common::clock;
 
 /// What a backend may hold.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Enrolment {
     /// The most containers.
     pub max_containers: u32,
     /// Whether it gets instances only when an administrator has approved it.
     pub awaits_approval: bool,
+    /// Its current API key; `None` if that is revoked.
+    pub api_key: Option<AgentKey>,
 }
 
 /// Looks up enrolled backends.
@@ -64,6 +67,17 @@ pub struct HelloHandler {
     pub deliveries: Arc<Deliveries>,
 }
 
+fn key_digest(key: &str) -> KeyDigest {
+    let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
+    KeyDigest::of_bytes(&bytes)
+}
+
+/// The current key, for an agent that has another one and can store this one: it says the digest of its own.
+fn replacement(own: Option<&KeyDigest>, current: Option<AgentKey>) -> Option<AgentKey> {
+    current.filter(|key| own.is_some_and(|own| *own != key_digest(&key.0)))
+}
+
 impl RequestHandler for HelloHandler {
     const MESSAGE: AgentMessage = AgentMessage::Hello;
     const SUBJECT: &'static str = ALL_HELLOS;
@@ -76,7 +90,7 @@ impl RequestHandler for HelloHandler {
     async fn handle(&self, backend: BackendId, body: &[u8]) -> Result<Welcome, RequestError> {
         let hello: Hello = reported::parse(body)?;
         let run = hello.agent_run.ok_or(RequestError::NoAgentRun)?;
-        let Enrolment { max_containers, awaits_approval } =
+        let Enrolment { max_containers, awaits_approval, api_key } =
             self.enrolments.find(backend).await.ok_or(RequestError::UnknownBackend)?;
         let heard = self.heartbeats.heard(backend);
         let (recorded, error) = match self.holders.read(backend).await {
@@ -106,6 +120,21 @@ impl RequestHandler for HelloHandler {
             reports_created_at: self.reports.created_at(),
             awaits_approval,
             overcommit: Some(self.overcommit),
+            api_key: replacement(hello.key_digest.as_ref(), api_key),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replacement_is_for_an_agent_that_has_another_key_and_says_so() {
+        let current = || Some(AgentKey("new".to_owned()));
+        assert_eq!(replacement(Some(&key_digest("old")), current()), current());
+        assert_eq!(replacement(Some(&key_digest("new")), current()), None);
+        assert_eq!(replacement(None, current()), None, "an earlier agent could not store it");
+        assert_eq!(replacement(Some(&key_digest("old")), None), None, "the key is revoked");
     }
 }

@@ -123,6 +123,7 @@ fn expected(operation: &str) -> Option<Row> {
         | "uncordonBackend"
         | "revokeBackendKey"
         | "issueBackendKey"
+        | "rotateBackendKey"
         | "removeBackend"
         | "drainBackend"
         | "undrainBackend"

@@ -71,6 +71,7 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::undrain_backend::post))
         .routes(routes!(admin::revoke_backend_key::post))
         .routes(routes!(admin::issue_backend_key::post))
+        .routes(routes!(admin::rotate_backend_key::post))
         .routes(routes!(admin::enrolment_tokens::get, admin::create_enrolment_token::post))
         .routes(routes!(admin::revoke_enrolment_token::delete))
         .routes(routes!(admin::invitations::get, admin::create_invitation::post))

@@ -188,12 +188,15 @@ pub struct KeyRevoked {
     pub key_version: u32,
 }
 
-/// An administrator issued another API key; the one before is valid no longer.
+/// An administrator issued another API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyIssued {
     /// The version of the new key.
     pub key_version: u32,
+    /// Until when the key before is valid, too; it is valid no longer if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_until: Option<Timestamp>,
 }
 
 /// An administrator drains the backend: what runs on it is stopped.

@@ -55,14 +55,45 @@ pub struct Backend {
 pub struct RemovedMachine {
     /// The version of its key; `None` if that is revoked.
     pub key_version: Option<u32>,
+    /// The key before, if it was still valid.
+    #[serde(default)]
+    pub previous_key: Option<PreviousKey>,
+}
+
+/// A key that another one has replaced, and that is valid for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviousKey {
+    /// Its version.
+    pub version: u32,
+    /// Until when it is valid.
+    pub until: Timestamp,
+}
+
+/// For how long an API key is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyValidity {
+    /// Until it is replaced or revoked.
+    Unlimited,
+    /// Until this time at most.
+    Until(Timestamp),
 }
 
 impl Backend {
-    /// Whether the API key of this version is valid. That of a removed backend is, unless it was revoked.
+    /// For how long the API key of this version is valid; `None` if it is not valid at `now`. That of a removed backend is,
+    /// unless it was revoked.
     #[must_use]
-    pub fn accepts_key(&self, version: u32) -> bool {
-        let of_machine = self.machine.as_ref().and_then(Machine::valid_key_version);
-        of_machine.or(self.removed.and_then(|removed| removed.key_version)) == Some(version)
+    pub fn key_validity(&self, version: u32, now: Timestamp) -> Option<KeyValidity> {
+        let (current, previous) = match (&self.machine, self.removed) {
+            (Some(machine), _) => (machine.valid_key_version()?, machine.previous_key),
+            (None, Some(removed)) => (removed.key_version?, removed.previous_key),
+            (None, None) => return None,
+        };
+        if version == current {
+            return Some(KeyValidity::Unlimited);
+        }
+        let previous = previous.filter(|previous| previous.version == version && now < previous.until)?;
+        Some(KeyValidity::Until(previous.until))
     }
 }
 
@@ -92,9 +123,12 @@ pub struct Machine {
     /// The version of its last key, if another was issued than at its registration.
     #[serde(default)]
     pub issued_key: Option<u32>,
-    /// Whether its last key is revoked.
+    /// Whether its last key is revoked, and with it the one before.
     #[serde(default)]
     pub is_key_revoked: bool,
+    /// The key before its last one, if it may still be valid.
+    #[serde(default)]
+    pub previous_key: Option<PreviousKey>,
     /// The drain that was not undone; the backend is cordoned while there is one.
     #[serde(default)]
     pub drain: Option<Drain>,
@@ -157,6 +191,7 @@ impl Aggregate for Backend {
         "1a6dc4236842cc5b6bff9387071348dd7e0954c5c81dc62a351a45ff14e58857",
         "cf3f4f136d048b4c93aba309692cca630b588bf74176fe6e71a45689276b8ef5",
         "31b7edaa0d0d4ea5628b6cbc1e71c67b0efa5b4fe52ecf74d9233747f4226971",
+        "c175a6848a9227ccd15f4eb73f8a89111cf88e9a8bb50d5df802e0e35b50c577",
     ];
 
     fn subject(id: BackendId) -> AggregateId {
@@ -169,7 +204,8 @@ impl Aggregate for Backend {
 
     fn evolve(&mut self, event: &BackendEvent, meta: &Meta) {
         if let (BackendEvent::Removed(_), Some(machine)) = (event, &self.machine) {
-            self.removed = Some(RemovedMachine { key_version: machine.valid_key_version() });
+            self.removed =
+                Some(RemovedMachine { key_version: machine.valid_key_version(), previous_key: machine.previous_key });
             self.machine = None;
             return;
         }
@@ -185,6 +221,7 @@ impl Aggregate for Backend {
                     capacity: None,
                     issued_key: None,
                     is_key_revoked: false,
+                    previous_key: None,
                     drain: None,
                     labels: details.labels(),
                 });
@@ -220,6 +257,10 @@ impl Aggregate for Backend {
             (BackendEvent::LabelsSet(set), Some(machine)) => machine.labels = set.labels.clone(),
             (BackendEvent::KeyRevoked(_), Some(machine)) => machine.is_key_revoked = true,
             (BackendEvent::KeyIssued(issued), Some(machine)) => {
+                // A key that was revoked stays so.
+                let replaced = machine.valid_key_version();
+                machine.previous_key =
+                    replaced.zip(issued.previous_until).map(|(version, until)| PreviousKey { version, until });
                 machine.issued_key = Some(issued.key_version);
                 machine.is_key_revoked = false;
             }

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use crate::backend::tests::{details, enrolled, mark_connected, pending};
     use crate::backend::{BackendExists, Cordoned, EnrolBackend, KeyRevoked, NotEnrolled};
-    use crate::testing::given;
+    use crate::testing::{at, given};
 
     const REMOVE: RemoveBackend = RemoveBackend { force: false };
 
@@ -80,8 +80,8 @@ mod tests {
     #[test]
     fn removed_backend_keeps_its_key_unless_that_is_revoked() {
         let revoked = BackendEvent::KeyRevoked(KeyRevoked { key_version: 1 });
-        assert!(given::<Backend>([enrolled(), removed()]).state.accepts_key(1));
-        assert!(!given::<Backend>([enrolled(), removed()]).state.accepts_key(2));
-        assert!(!given::<Backend>([enrolled(), revoked, removed()]).state.accepts_key(1));
+        assert!(given::<Backend>([enrolled(), removed()]).state.key_validity(1, at(1)).is_some());
+        assert!(given::<Backend>([enrolled(), removed()]).state.key_validity(2, at(1)).is_none());
+        assert!(given::<Backend>([enrolled(), revoked, removed()]).state.key_validity(1, at(1)).is_none());
     }
 }

@@ -6,11 +6,13 @@
 
 mod address;
 mod container;
+mod key_digest;
 mod malformed;
 mod text;
 
 pub use address::BackendAddress;
 pub use container::{ContainerId, HostKey, HostKeys};
+pub use key_digest::KeyDigest;
 pub use malformed::{Malformed, MalformedKind, parse};
 pub use text::ShortText;
 

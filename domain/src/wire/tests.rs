@@ -46,9 +46,11 @@ fn message_of_each_golden_file_round_trips() {
     check::<Heartbeat>("heartbeat-size.json");
     check::<Hello>("hello.json");
     check::<Hello>("hello-run.json");
+    check::<Hello>("hello-key.json");
     check::<Confirm>("confirm-run.json");
     check::<Welcome>("welcome.json");
     check::<Welcome>("welcome-image.json");
+    check::<Welcome>("welcome-key.json");
     check::<Welcome>("welcome-reports.json");
     check::<Welcome>("welcome-pending.json");
     check::<Welcome>("welcome-overcommit.json");
@@ -92,9 +94,11 @@ fn message_of_each_kind_has_a_golden_file() {
         "heartbeat-machine.json",
         "heartbeat-size.json",
         "heartbeat.json",
+        "hello-key.json",
         "hello-run.json",
         "hello.json",
         "welcome-image.json",
+        "welcome-key.json",
         "welcome-overcommit.json",
         "welcome-pending.json",
         "welcome-reports.json",

@@ -160,7 +160,7 @@ mod tests {
         assert_eq!((machine.cordoned_at, machine.drain), (None, None));
         events.push((9, BackendEvent::KeyRevoked(KeyRevoked { key_version: 1 })));
         assert_eq!(after(&events).key_revoked_at, Some(at(9)));
-        events.push((10, BackendEvent::KeyIssued(KeyIssued { key_version: 2 })));
+        events.push((10, BackendEvent::KeyIssued(KeyIssued { key_version: 2, previous_until: None })));
         events.push((11, BackendEvent::Removed(Removed { forced: false })));
         let labels: Labels = serde_json::from_value(json!({ "gpu": "yes" })).unwrap();
         events.push((12, BackendEvent::LabelsSet(LabelsSet { labels: labels.clone() })));

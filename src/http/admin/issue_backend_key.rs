@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use dockhost_domain::backend::IssueKey;
 use dockhost_domain::envelope::Actor;
+use dockhost_domain::ids::UserId;
+use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::backends::Backends;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -21,11 +23,16 @@ use crate::http::views::Backend;
 
 /// A backend and its new key.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct IssuedKey {
     backend: Backend,
     /// The key of the backend's agent. It is not shown again to administrators.
     #[serde(rename = "DOCKHOST_API_KEY")]
     api_key: String,
+    /// Until when the key before is valid, too; absent if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, nullable = false)]
+    previous_valid_until: Option<Timestamp>,
 }
 
 error_responses!(IssueKeyErrors: ADMIN_OF_COMMAND, COMMAND, &[Code::NotFound]);
@@ -53,11 +60,21 @@ pub async fn post(
     State(app): State<Arc<App>>,
     Path(backend): Path<String>,
 ) -> Result<Reply<IssuedKey>, ApiError> {
-    let backend_id = backend_id(&backend)?;
+    issue(&app, admin, &backend, IssueKey::default()).await
+}
+
+/// Issues a key and answers with it.
+pub(super) async fn issue(
+    app: &App,
+    admin: UserId,
+    backend: &str,
+    command: IssueKey,
+) -> Result<Reply<IssuedKey>, ApiError> {
+    let backend_id = backend_id(backend)?;
     let not_found = || ApiError::not_found("backend");
     let done = app
         .executor
-        .execute(backend_id, app.origin(Actor::Admin(admin)), IssueKey)
+        .execute(backend_id, app.origin(Actor::Admin(admin)), command)
         .await
         .map_err(|error| from_execute(error, |_| not_found()))?;
     let sequence = done.current.sequence;
@@ -65,7 +82,8 @@ pub async fn post(
     let machine = done.current.state.machine.as_ref().ok_or_else(not_found)?;
     let key = ApiKeyId { backend_id, version: machine.key_version() };
     let api_key = app.api_keys.derive(key, machine.enrolled_at).map_err(|error| ApiError::internal(&error))?;
-    let data = IssuedKey { backend: Backend::new(backend_id, machine, &app.heartbeats), api_key };
+    let previous_valid_until = machine.previous_key.map(|key| key.until);
+    let data = IssuedKey { backend: Backend::new(backend_id, machine, &app.heartbeats), api_key, previous_valid_until };
     Ok(Reply::ok("the backend has another key", data).position(app.position(sequence)))
 }
 
@@ -74,6 +92,7 @@ mod tests {
     use dockhost_domain::backend::Backend;
     use serde_json::json;
 
+    use crate::common::clock;
     use crate::http::testing::TestApp;
 
     #[tokio::test]
@@ -86,7 +105,7 @@ mod tests {
         };
         let valid = || async {
             let state = app.app.executor.state::<Backend>(backend.id).await.unwrap();
-            (0..9).find(|version| state.state.accepts_key(*version))
+            (0..9).find(|version| state.state.key_validity(*version, clock::now()).is_some())
         };
         assert_eq!(valid().await, Some(1));
         for expected in [2, 3] {

@@ -37,6 +37,7 @@ pub mod resume_instance;
 pub mod revoke_backend_key;
 pub mod revoke_enrolment_token;
 pub mod revoke_invitation;
+pub mod rotate_backend_key;
 pub mod set_backend_capacity;
 pub mod set_backend_labels;
 pub mod set_quota;

@@ -100,7 +100,7 @@ mod tests {
         assert_eq!((refused.error(), refused.cookie("accessTokenBE")), ((403, "key_revoked"), None));
         let wrong = app.post(PATH, json!({ "username": "lab-1", "password": "battery staple" })).send().await;
         assert_eq!(wrong.error(), (401, "invalid_credentials"), "only who knows the password learns it");
-        app.execute(backend.id, IssueKey).await;
+        app.execute(backend.id, IssueKey::default()).await;
         let second = sign_in().await;
         assert_eq!(second.status, 200, "{second:?}");
         assert_ne!(first.data()["DOCKHOST_API_KEY"], second.data()["DOCKHOST_API_KEY"]);

@@ -1,6 +1,7 @@
 //! Closes a backend's connections when its key no longer counts: it was revoked or replaced, or the backend was removed.
 //!
-//! An agent with a valid key connects again at once. A repeated run closes that connection once more, which harms nothing.
+//! Also when the key before stays valid for a while: the agent connects again at once, gets the new key with its hello, and
+//! a connection with the old one is closed by the broker at that key's end. A repeated run closes that connection once more, which harms nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, Message, Subscriber};
 use dockhost::broker::assignments::Assignments;
-use dockhost::broker::callout::{BackendAuthenticator, Callout};
+use dockhost::broker::callout::{AuthenticatedBackend, BackendAuthenticator, Callout};
 use dockhost::broker::connect::Broker;
 use dockhost::broker::hello::{Enrolment, Enrolments, HelloHandler};
 use dockhost::broker::holders::Holders;
@@ -62,8 +62,8 @@ struct World {
 struct Enrolled(HashMap<String, BackendId>);
 
 impl BackendAuthenticator for Enrolled {
-    fn authenticate(&self, api_key: String) -> BoxFuture<'_, Option<BackendId>> {
-        let backend = self.0.get(&api_key).copied();
+    fn authenticate(&self, api_key: String) -> BoxFuture<'_, Option<AuthenticatedBackend>> {
+        let backend = self.0.get(&api_key).map(|id| AuthenticatedBackend { id: *id, until: None });
         async move { backend }.boxed()
     }
 }
@@ -71,7 +71,8 @@ impl BackendAuthenticator for Enrolled {
 impl Enrolments for Enrolled {
     fn find(&self, backend: BackendId) -> BoxFuture<'_, Option<Enrolment>> {
         let is_enrolled = self.0.values().any(|enrolled| *enrolled == backend);
-        async move { is_enrolled.then_some(Enrolment { max_containers: 8, awaits_approval: false }) }.boxed()
+        async move { is_enrolled.then_some(Enrolment { max_containers: 8, awaits_approval: false, api_key: None }) }
+            .boxed()
     }
 }
 

@@ -18,14 +18,18 @@ use crate::harness::topology::{Members, Nodes, Topology};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{World, run, wait_until};
 
-async fn execute<C: Command<Aggregate = Backend> + Clone + 'static>(world: &World, backend: BackendId, command: C) {
+pub(super) async fn execute<C: Command<Aggregate = Backend> + Clone + 'static>(
+    world: &World,
+    backend: BackendId,
+    command: C,
+) {
     let executor = Executor::new(Arc::new(world.nats.log().await));
     let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
     executor.execute(backend, origin, command).await.unwrap();
 }
 
 /// A connection with an API key to one address of the broker, which does not try again.
-async fn connect(url: String, key: &str, id: BackendId) -> Result<NatsClient, Cause> {
+pub(super) async fn connect(url: String, key: &str, id: BackendId) -> Result<NatsClient, Cause> {
     let options = ConnectOptions::with_token(key.to_owned()).custom_inbox_prefix(format!("_INBOX.{id}"));
     Ok(options.max_reconnects(1).connect(url).await?)
 }
@@ -68,7 +72,7 @@ async fn revoked_key_is_cut_off_on_every_node_and_another_key_is_accepted() {
     assert_eq!((answer.status, answer.code()), (403, "key_revoked"), "{answer:?}");
 
     // The machine goes on with another key; its containers are as they were.
-    execute(&world, id, IssueKey).await;
+    execute(&world, id, IssueKey::default()).await;
     let answer = world.client(1).post("/api/v2/backend/signin", sign_in).await;
     world.kill_agent(agent).await;
     world.agents[agent].key = answer.data()["DOCKHOST_API_KEY"].as_str().unwrap().to_owned();

@@ -6,6 +6,7 @@ mod ends;
 mod erasure;
 mod fences;
 mod fleet;
+mod key_rotation;
 mod lease;
 mod redelivery;
 mod silence;

@@ -23,13 +23,15 @@ fn closed(schema: &Value) -> Value {
 }
 
 /// Members that a message may lack.
-const OPTIONAL: [&str; 13] = [
+const OPTIONAL: [&str; 15] = [
     "authorizedKeys",
+    "apiKey",
     "awaitsApproval",
     "container",
     "ended",
     "hostKeys",
     "agentRun",
+    "keyDigest",
     "leaving",
     "engine",
     "image",

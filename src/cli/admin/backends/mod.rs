@@ -7,6 +7,7 @@ mod labels;
 mod list;
 mod one;
 mod remove;
+mod rotate_key;
 mod show;
 
 use clap::Subcommand;
@@ -44,6 +45,8 @@ pub enum Backends {
     Revoke(OneBackend),
     /// Issue another API key, in place of the current one, and print it.
     Key(OneBackend),
+    /// Issue another API key and print it; the one before stays valid for a while, and the agent fetches the new one.
+    RotateKey(rotate_key::RotateKey),
     /// Remove a backend for good; also rejects one that awaits approval.
     Remove(remove::Remove),
 }
@@ -68,6 +71,7 @@ impl Backends {
             Self::Retire(drain) => drain.run(true, stop).await,
             Self::Revoke(backend) => backend.post("/revoke").await,
             Self::Key(backend) => backend.post("/key").await,
+            Self::RotateKey(rotate) => rotate.run().await,
             Self::Remove(remove) => remove.run(stop).await,
         }
     }

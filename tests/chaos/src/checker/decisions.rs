@@ -160,7 +160,9 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                         same(SetLabels { labels: set.labels.clone() }.decide(state), recorded)
                     }
                     BackendEvent::KeyRevoked(_) => same(RevokeKey.decide(state), recorded),
-                    BackendEvent::KeyIssued(_) => same(IssueKey.decide(state), recorded),
+                    BackendEvent::KeyIssued(issued) => {
+                        same(IssueKey { previous_until: issued.previous_until }.decide(state), recorded)
+                    }
                     BackendEvent::DrainStarted(started) => {
                         let command = StartDrain { deadline: started.deadline, retire: started.retire };
                         same(command.decide(state), recorded)

@@ -1,0 +1,191 @@
+//! The key that this agent uses: the configured one, or one that the server has given it since.
+//!
+//! When an administrator rotates the key, or the server's secret changes, the answer to a hello has the new one. It is
+//! stored in the agent's directory, so that the agent has it after a restart, too, and used from the next connection on.
+//! A key that is configured anew wins over a stored one.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use dockhost_domain::reported::KeyDigest;
+use serde::{Deserialize, Serialize};
+
+use crate::key::{ApiKey, key_digest};
+
+/// The key in use; clones share it.
+#[derive(Debug, Clone)]
+pub struct KeyStore {
+    current: Arc<RwLock<Current>>,
+    /// The digest of the configured key.
+    configured: KeyDigest,
+    path: PathBuf,
+}
+
+#[derive(Debug)]
+struct Current {
+    key: ApiKey,
+    /// Whether it is neither configured nor stored.
+    unsaved: bool,
+}
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    /// The digest of the configured key that this one replaces.
+    replaces: KeyDigest,
+    api_key: String,
+}
+
+impl KeyStore {
+    /// The stored key if it replaces the configured one, else that one.
+    #[must_use]
+    pub fn open(dir: &Path, configured: ApiKey) -> Self {
+        let path = dir.join(format!("{}.key", configured.backend()));
+        let digest = key_digest(configured.reveal());
+        let stored = match read(&path) {
+            Ok(stored) => stored.filter(|stored| stored.replaces == digest),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "could not read the stored API key");
+                None
+            }
+        };
+        let stored = stored.and_then(|stored| stored.api_key.parse::<ApiKey>().ok());
+        let stored = stored.filter(|key| key.backend() == configured.backend());
+        if stored.is_some() {
+            tracing::info!(path = %path.display(), "using the stored API key, which has replaced the configured one");
+        }
+        let current = Current { key: stored.unwrap_or(configured), unsaved: false };
+        Self { current: Arc::new(RwLock::new(current)), configured: digest, path }
+    }
+
+    /// The key in use.
+    #[must_use]
+    pub fn current(&self) -> ApiKey {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).key.clone()
+    }
+
+    /// Uses and stores a key that the server has given. One of another backend is ignored.
+    pub fn replace(&self, text: &str) {
+        let Some(key) = text.parse::<ApiKey>().ok().filter(|key| key.backend() == self.current().backend()) else {
+            tracing::error!("ignoring an API key of the server that is not of this backend");
+            return;
+        };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current { key, unsaved: true };
+        self.save();
+    }
+
+    /// Stores the key in use if that has failed before. The server does not give it again to an agent that has it.
+    pub fn save(&self) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if !current.unsaved {
+            return;
+        }
+        let stored = Stored { replaces: self.configured.clone(), api_key: current.key.reveal().to_owned() };
+        match write(&self.path, &stored) {
+            Ok(()) => {
+                current.unsaved = false;
+                tracing::info!(path = %self.path.display(), "the API key has changed; stored the new one");
+            }
+            Err(error) => tracing::error!(
+                %error,
+                path = %self.path.display(),
+                "the API key has changed, and could not be stored: this agent has it until it ends, and tries again with \
+                 its next connection; if it ends before, give it the current key of `backend/signin`"
+            ),
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<Stored>> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces the file at once, so that a crash leaves the old one or the new one. Only this user can read it.
+fn write(path: &Path, stored: &Stored) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let new_file = path.with_extension("key.new");
+    match fs::remove_file(&new_file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new_file)?;
+    file.write_all(&serde_json::to_vec(stored)?)?;
+    file.sync_all()?;
+    fs::rename(&new_file, path)?;
+    // Otherwise a power cut could bring the old file back, when the old key is valid no longer.
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    fn key(backend: u8, version: u32) -> String {
+        let id = format!("0193b3a0-0000-7000-8000-00000000000{backend}");
+        let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"sub":"{id}","ver":{version}}}"#));
+        format!("head.{claims}.signature")
+    }
+
+    fn open(dir: &Path, configured: &str) -> KeyStore {
+        KeyStore::open(dir, configured.parse().unwrap())
+    }
+
+    #[test]
+    fn key_store_keeps_a_replacement_until_another_key_is_configured() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let store = open(&state, &key(1, 1));
+        assert_eq!(store.current().reveal(), key(1, 1));
+        store.clone().replace(&key(1, 2));
+        assert_eq!(store.current().reveal(), key(1, 2), "clones share it");
+        let file = fs::metadata(&store.path).unwrap();
+        assert_eq!(file.permissions().mode() & 0o777, 0o600);
+        // After a restart, and after a further replacement.
+        let again = open(&state, &key(1, 1));
+        assert_eq!(again.current().reveal(), key(1, 2));
+        again.replace(&key(1, 3));
+        assert_eq!(open(&state, &key(1, 1)).current().reveal(), key(1, 3));
+        // The operator has configured another one since.
+        assert_eq!(open(&state, &key(1, 4)).current().reveal(), key(1, 4));
+        assert_eq!(open(&state, &key(2, 1)).current().reveal(), key(2, 1));
+    }
+
+    #[test]
+    fn key_store_that_could_not_store_the_key_tries_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        fs::write(&state, b"not a directory").unwrap();
+        let store = open(&state, &key(1, 1));
+        store.replace(&key(1, 2));
+        assert_eq!(store.current().reveal(), key(1, 2), "in use all the same");
+        fs::remove_file(&state).unwrap();
+        store.save();
+        assert_eq!(open(&state, &key(1, 1)).current().reveal(), key(1, 2));
+    }
+
+    #[test]
+    fn key_store_ignores_keys_of_other_backends_and_damaged_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), &key(1, 1));
+        for text in [key(2, 2), "no key".to_owned(), String::new()] {
+            store.replace(&text);
+            assert_eq!(store.current().reveal(), key(1, 1), "{text}");
+        }
+        fs::write(&store.path, b"{").unwrap();
+        assert_eq!(open(dir.path(), &key(1, 1)).current().reveal(), key(1, 1));
+    }
+}

@@ -14,6 +14,7 @@ use crate::administrators::AdministratorsEvent;
 use crate::backend::BackendEvent;
 use crate::claim::ClaimEvent;
 use crate::enrolment::EnrolmentTokensEvent;
+use crate::group::GroupsEvent;
 use crate::invitation::InvitationsEvent;
 use crate::session::SessionEvent;
 use crate::subject::AggregateId;
@@ -37,6 +38,8 @@ pub enum Event {
     EnrolmentTokens(EnrolmentTokensEvent),
     /// An event of the invitations.
     Invitations(InvitationsEvent),
+    /// An event of the groups.
+    Groups(GroupsEvent),
     /// An event of a user's instances.
     Tenancy(TenancyEvent),
 }
@@ -53,7 +56,7 @@ macro_rules! union {
 union!(
     AccountEvent => Account, AdministratorsEvent => Administrators, ClaimEvent => Claim, SessionEvent => Session,
     BackendEvent => Backend, EnrolmentTokensEvent => EnrolmentTokens,
-    InvitationsEvent => Invitations, TenancyEvent => Tenancy
+    InvitationsEvent => Invitations, GroupsEvent => Groups, TenancyEvent => Tenancy
 );
 
 /// An event as stored in the log. Personal values in the body are marked or sealed.
@@ -134,6 +137,7 @@ impl Event {
             AggregateId::Backend(_) => of::<BackendEvent, D>(kind, data),
             AggregateId::EnrolmentTokens(_) => of::<EnrolmentTokensEvent, D>(kind, data),
             AggregateId::Invitations(_) => of::<InvitationsEvent, D>(kind, data),
+            AggregateId::Groups(_) => of::<GroupsEvent, D>(kind, data),
             AggregateId::Tenancy(_) => of::<TenancyEvent, D>(kind, data),
         }
         .map_err(|error| unreadable(subject, kind, &error))

@@ -97,6 +97,10 @@ id!(
     InvitationId, "invitation"
 );
 id!(
+    /// A group of users.
+    GroupId, "group"
+);
+id!(
     /// A user or a backend, with the same UUID. Sealing keys and sessions belong to principals.
     PrincipalId, "principal"
 );

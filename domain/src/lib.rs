@@ -10,7 +10,7 @@
 //! - [`event`], [`envelope`]: the events, and their CloudEvents headers.
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
-//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`invitation`], [`tenancy`]: the aggregates.
+//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`group`], [`invitation`], [`tenancy`]: the aggregates.
 //! - [`placement`], [`labels`], [`room`]: the choice of a backend for an instance; [`sizes`]: what an instance may use.
 
 pub mod account;
@@ -23,6 +23,7 @@ pub mod envelope;
 pub mod event;
 #[cfg(any(test, feature = "testing"))]
 pub mod golden;
+pub mod group;
 pub mod ids;
 pub mod incarnation;
 pub mod invitation;

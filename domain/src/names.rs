@@ -5,8 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::ids::InstanceId;
+use crate::reported::ShortText;
 
 /// Why a name is invalid; the text is for the user who entered it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +25,20 @@ pub struct Username(String);
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceName(String);
 
+/// The name of a group of users, such as `Biology 7b`: 1 to 64 characters without control characters, line separators, marks
+/// that change the direction of writing, or spaces at its ends. Not a UUID.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GroupName(String);
+
+impl GroupName {
+    /// Whether both are the same but for upper and lower case.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.0.to_lowercase() == other.0.to_lowercase()
+    }
+}
+
 fn is_label(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|first| first.is_ascii_lowercase())
@@ -38,6 +54,26 @@ impl FromStr for Username {
         }
         if !is_label(text) {
             return Err(InvalidName("must start with a letter a-z and contain only a-z, 0-9 and -"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for GroupName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if !(1..=64).contains(&text.chars().count()) {
+            return Err(InvalidName("must be 1 to 64 characters long"));
+        }
+        if text.parse::<ShortText>().is_err() {
+            return Err(InvalidName("must not contain control characters"));
+        }
+        if text.trim() != text {
+            return Err(InvalidName("must not begin or end with a space"));
+        }
+        if Uuid::parse_str(text).is_ok() {
+            return Err(InvalidName("must not be a UUID"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -101,6 +137,7 @@ macro_rules! text {
 
 text!(Username);
 text!(InstanceName);
+text!(GroupName);
 
 /// The most characters of a [`DisplayName`].
 const MAX_DISPLAY_NAME: usize = 64;
@@ -188,6 +225,13 @@ mod tests {
             "{\"$ne\":null}",
         ] {
             assert!(text.parse::<Username>().is_err(), "{text:?} was accepted");
+        }
+        let uuid = "0193b3a0-0000-7000-8000-000000000001";
+        for text in ["", " ", "a\nb", "\u{1b}[31m", "\u{202e}b7", " Biology", "Biology\u{a0}", uuid, &"ä".repeat(65)] {
+            assert!(text.parse::<GroupName>().is_err(), "{text:?} was accepted");
+        }
+        for text in ["7", "Biology 7b", "Überblick – „neu“", "日本語", &"ä".repeat(64)] {
+            assert_eq!(text.parse::<GroupName>().unwrap().as_str(), text);
         }
         assert!("a".repeat(33).parse::<Username>().is_err());
         for text in ["stop", "resume", "0193b3a0-0000-7000-8000-000000000001", "a.b", "Web", ""] {

@@ -134,6 +134,16 @@ impl fmt::Display for AllInvitations {
     }
 }
 
+/// The id of the one set of groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllGroups;
+
+impl fmt::Display for AllGroups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all")
+    }
+}
+
 /// An aggregate, and so one literal subject of the stream EVENTS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AggregateId {
@@ -151,6 +161,8 @@ pub enum AggregateId {
     EnrolmentTokens(AllEnrolmentTokens),
     /// The invitations with which people sign up.
     Invitations(AllInvitations),
+    /// The groups of users.
+    Groups(AllGroups),
     /// A claimed name.
     Claim(ClaimId),
 }
@@ -172,6 +184,7 @@ impl AggregateId {
             Self::Backend(_) => "backend",
             Self::EnrolmentTokens(_) => "enrolment-tokens",
             Self::Invitations(_) => "invitations",
+            Self::Groups(_) => "groups",
             Self::Claim(_) => "claim",
         }
     }
@@ -183,7 +196,11 @@ impl AggregateId {
             Self::Account(id) | Self::Tenancy(id) => Some((*id).into()),
             Self::Session(id) => Some(*id),
             Self::Backend(id) => Some((*id).into()),
-            Self::Administrators(_) | Self::EnrolmentTokens(_) | Self::Invitations(_) | Self::Claim(_) => None,
+            Self::Administrators(_)
+            | Self::EnrolmentTokens(_)
+            | Self::Invitations(_)
+            | Self::Groups(_)
+            | Self::Claim(_) => None,
         }
     }
 }
@@ -199,6 +216,7 @@ impl fmt::Display for AggregateId {
             Self::Backend(id) => id.fmt(f),
             Self::EnrolmentTokens(all) => all.fmt(f),
             Self::Invitations(all) => all.fmt(f),
+            Self::Groups(all) => all.fmt(f),
             Self::Claim(ClaimId { kind, hash }) => write!(f, "{}.{hash}", kind.as_str()),
         }
     }
@@ -217,6 +235,7 @@ impl FromStr for AggregateId {
             "account" => Ok(Self::Account(rest.parse().map_err(invalid)?)),
             "administrators" if rest == "all" => Ok(Self::Administrators(AllAdministrators)),
             "enrolment-tokens" if rest == "all" => Ok(Self::EnrolmentTokens(AllEnrolmentTokens)),
+            "groups" if rest == "all" => Ok(Self::Groups(AllGroups)),
             "invitations" if rest == "all" => Ok(Self::Invitations(AllInvitations)),
             "tenancy" => Ok(Self::Tenancy(rest.parse().map_err(invalid)?)),
             "session" => Ok(Self::Session(rest.parse().map_err(invalid)?)),
@@ -310,7 +329,7 @@ mod tests {
     use uuid::Uuid;
 
     fn aggregates() -> impl Strategy<Value = AggregateId> {
-        (0..10, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
+        (0..11, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
             let id = Uuid::from_u128(id);
             let claim = |kind| AggregateId::Claim(ClaimId { kind, hash: ClaimHash(hash) });
             match kind {
@@ -323,6 +342,7 @@ mod tests {
                 6 => AggregateId::Administrators(AllAdministrators),
                 7 => AggregateId::EnrolmentTokens(AllEnrolmentTokens),
                 8 => AggregateId::Invitations(AllInvitations),
+                9 => AggregateId::Groups(AllGroups),
                 _ => claim(ClaimKind::Backend),
             }
         })

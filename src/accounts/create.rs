@@ -91,6 +91,7 @@ async fn decide(
         password_verifier: new.password_verifier.clone().into(),
         ssh_public_key: None,
         role: Role::Admin,
+        group_id: None,
     });
     batch.decide(user_id, &create).await.map_err(|error| error.map(CreateRejected::from))?;
     Ok(batch)

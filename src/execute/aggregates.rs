@@ -10,6 +10,7 @@ use dockhost_domain::backend::Backend;
 use dockhost_domain::claim::Claim;
 use dockhost_domain::enrolment::EnrolmentTokens;
 use dockhost_domain::envelope::RecordedEvent;
+use dockhost_domain::group::Groups;
 use dockhost_domain::invitation::Invitations;
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::AggregateId;
@@ -29,6 +30,7 @@ pub struct Aggregates {
     backends: AggregateCache<Backend>,
     enrolment_tokens: AggregateCache<EnrolmentTokens>,
     invitations: AggregateCache<Invitations>,
+    groups: AggregateCache<Groups>,
     claims: AggregateCache<Claim>,
     snapshots: Option<Arc<SnapshotManager>>,
     /// The last sequence that [`Aggregates::observe`] was given: a load that begins now gets no event up to it again.
@@ -53,7 +55,7 @@ macro_rules! cached {
 cached!(
     Account => accounts, Administrators => administrators, Tenancy => tenancies, Sessions => sessions,
     Backend => backends, EnrolmentTokens => enrolment_tokens, Invitations => invitations,
-    Claim => claims
+    Groups => groups, Claim => claims
 );
 
 impl Default for Aggregates {
@@ -66,6 +68,7 @@ impl Default for Aggregates {
             backends: AggregateCache::new(MAX_STATES_PER_KIND),
             enrolment_tokens: AggregateCache::new(1),
             invitations: AggregateCache::new(1),
+            groups: AggregateCache::new(1),
             claims: AggregateCache::new(MAX_STATES_PER_KIND),
             snapshots: None,
             observed: AtomicU64::new(0),
@@ -89,6 +92,7 @@ impl Aggregates {
         self.backends.clear();
         self.enrolment_tokens.clear();
         self.invitations.clear();
+        self.groups.clear();
         self.claims.clear();
     }
 
@@ -116,6 +120,7 @@ impl Aggregates {
             AggregateId::Backend(id) => self.observe_one::<Backend>(id, recorded),
             AggregateId::EnrolmentTokens(id) => self.observe_one::<EnrolmentTokens>(id, recorded),
             AggregateId::Invitations(id) => self.observe_one::<Invitations>(id, recorded),
+            AggregateId::Groups(id) => self.observe_one::<Groups>(id, recorded),
             AggregateId::Claim(id) => self.observe_one::<Claim>(id, recorded),
         }
     }
@@ -161,6 +166,7 @@ impl Aggregates {
             AggregateId::Backend(id) => self.backends.evict(id),
             AggregateId::EnrolmentTokens(id) => self.enrolment_tokens.evict(id),
             AggregateId::Invitations(id) => self.invitations.evict(id),
+            AggregateId::Groups(id) => self.groups.evict(id),
             AggregateId::Claim(id) => self.claims.evict(id),
         }
     }

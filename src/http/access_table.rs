@@ -131,6 +131,11 @@ fn expected(operation: &str) -> Option<Row> {
         | "listEnrolmentTokens"
         | "createEnrolmentToken"
         | "revokeEnrolmentToken"
+        | "listGroups"
+        | "createGroup"
+        | "changeGroup"
+        | "deleteGroup"
+        | "setUserGroup"
         | "listInvitations"
         | "createInvitation"
         | "revokeInvitation" => ADMINISTRATORS,

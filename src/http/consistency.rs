@@ -181,6 +181,7 @@ mod tests {
             password_verifier: "none".to_owned().into(),
             ssh_public_key: None,
             role: Role::User,
+            group_id: None,
         };
         batch.decide(user, &CreateAccount(details)).await.unwrap();
         let started = Started {

@@ -14,6 +14,7 @@ mod consistency;
 pub mod dependencies;
 mod docs;
 mod extract;
+mod group_of;
 pub mod limits;
 mod middleware;
 pub mod openapi;

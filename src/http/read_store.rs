@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, UserId};
+use dockhost_domain::ids::{BackendId, GroupId, InstanceId, PrincipalId, UserId};
 use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::StoreError;
@@ -39,6 +39,12 @@ pub trait ReadStore: Send + Sync + 'static {
 
     /// The names of these users, without those who are erased.
     fn usernames(&self, ids: Vec<UserId>) -> Read<'_, BTreeMap<UserId, Username>>;
+
+    /// The members of these groups.
+    fn members_of<'a>(&'a self, groups: &'a [GroupId]) -> Read<'a, Vec<UserId>>;
+
+    /// The groups of these users, without those who are in none.
+    fn groups_of(&self, ids: Vec<UserId>) -> Read<'_, BTreeMap<UserId, GroupId>>;
 
     /// A page of all backends.
     fn backends(&self, page: Page<BackendId>) -> Read<'_, Vec<BackendDocument>>;
@@ -87,6 +93,14 @@ impl ReadStore for MongoStore {
 
     fn usernames(&self, ids: Vec<UserId>) -> Read<'_, BTreeMap<UserId, Username>> {
         Self::usernames(self, ids).boxed()
+    }
+
+    fn members_of<'a>(&'a self, groups: &'a [GroupId]) -> Read<'a, Vec<UserId>> {
+        Self::members_of(self, groups).boxed()
+    }
+
+    fn groups_of(&self, ids: Vec<UserId>) -> Read<'_, BTreeMap<UserId, GroupId>> {
+        Self::groups_of(self, ids).boxed()
     }
 
     fn backends(&self, page: Page<BackendId>) -> Read<'_, Vec<BackendDocument>> {

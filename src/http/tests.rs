@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use axum::http::Method;
 use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::backend::StartDrain;
-use dockhost_domain::ids::{BackendId, EnrolmentTokenId, InstanceId, InvitationId, PrincipalId, SessionId, UserId};
+use dockhost_domain::ids::{
+    BackendId, EnrolmentTokenId, GroupId, InstanceId, InvitationId, PrincipalId, SessionId, UserId,
+};
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::{AggregateId, ClaimKind};
 use dockhost_domain::wire::{Phase, ReportKind};
@@ -94,6 +96,8 @@ pub(super) struct Fixture {
     token: EnrolmentTokenId,
     /// A valid API token of the user, if the operation needs one.
     api_token: Option<SessionId>,
+    /// A group.
+    group: GroupId,
     /// A valid invitation.
     invitation: InvitationId,
 }
@@ -130,6 +134,7 @@ impl Fixture {
         let (session, _) = app.start_session(user.id.into()).await;
         let token = app.enrolment_token(user.id).await;
         let invitation = app.invitation(user.id).await;
+        let group = app.group("chemistry-8a").await;
         let reset = (operation.id == "resetPassword").then(|| ResetToken::random(other.id));
         if let Some(reset) = &reset {
             app.issue_reset(reset).await;
@@ -138,7 +143,7 @@ impl Fixture {
             "revokeToken" => Some(app.api_token(&user, TokenScope::Read).await.0),
             _ => None,
         };
-        Self { app, user, other, backend, instance, session, token, api_token, invitation, reset }
+        Self { app, user, other, backend, instance, session, token, api_token, group, invitation, reset }
     }
 
     fn token(&self, operation: &Operation) -> &str {
@@ -171,6 +176,7 @@ impl Fixture {
             .replace("{backendId}", &self.backend.id.to_string())
             .replace("{sessionId}", &self.session.to_string())
             .replace("{tokenId}", &self.api_token.map_or_else(|| self.token.to_string(), |id| id.to_string()))
+            .replace("{groupId}", &self.group.to_string())
             .replace("{invitationId}", &self.invitation.to_string())
             .replace("{keyId}", &self.user.id.to_string())
             .replace("{id}", &self.instance.to_string());
@@ -187,6 +193,7 @@ impl Fixture {
             "signUpBackend" => body["username"] = json!("lab-2"),
             "signInBackend" => body["username"] = json!("lab-1"),
             "resetPassword" => body["token"] = json!(self.reset.as_ref().unwrap().as_str()),
+            "setUserGroup" => body["groupId"] = json!(self.group),
             _ => {}
         }
         if body.get("instanceId").is_some() {
@@ -379,8 +386,10 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
     let begin = [
         "addSshKey",
         "approveBackend",
+        "changeGroup",
         "changeRole",
         "createEnrolmentToken",
+        "createGroup",
         "createInstance",
         "createInvitation",
         "createToken",
@@ -390,6 +399,7 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         "resumeInstance",
         "setQuota",
         "setInstanceKeys",
+        "setUserGroup",
         "signIn",
         "signInBackend",
         "signUp",

@@ -9,6 +9,7 @@ pub mod dispatcher;
 pub mod election;
 pub mod erasure;
 pub mod fitness;
+pub mod group_ended;
 pub mod intake;
 pub mod job_runner;
 pub mod jobs;
@@ -44,6 +45,7 @@ use crate::common::error::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
 use crate::leader::erasure::ErasureProcess;
+use crate::leader::group_ended::GroupEnded;
 use crate::leader::reactions::account_disabled::AccountDisabled;
 use crate::leader::reactions::account_erased::AccountErased;
 use crate::leader::reactions::backend_draining::BackendDraining;
@@ -146,6 +148,7 @@ impl Leader {
         roles.start("key-changed", |leader, cancel| leader.key_changed().run(cancel));
         roles.start("account-disabled", |leader, cancel| leader.account_disabled().run(cancel));
         roles.start("account-erased", |leader, cancel| leader.account_erased().run(cancel));
+        roles.start("group-ended", |leader, cancel| leader.group_ended().run(cancel));
         roles.start("liveness", |leader, cancel| leader.liveness().run(cancel));
         let Roles { tasks, leader, cancel } = roles;
         tasks.spawn(async move {
@@ -269,6 +272,10 @@ impl Leader {
             follower: Arc::clone(&self.follower),
             policy: self.policy,
         }
+    }
+
+    fn group_ended(&self) -> GroupEnded {
+        GroupEnded { executor: Arc::clone(&self.executor), store: self.projectors.store.clone(), policy: self.policy }
     }
 
     fn liveness(&self) -> Liveness {

@@ -156,3 +156,41 @@ async fn invitation_used_on_all_replicas_at_once_creates_one_account_with_its_qu
     world.check_log().await;
     world.verify().await;
 }
+
+/// Members are limited one by one. A replica counts by the group as soon as it has read of it.
+#[tokio::test]
+async fn quota_of_a_group_holds_for_each_member_under_creates_on_all_replicas() {
+    const QUOTA: usize = 2;
+    let mut world = World::on(Topology::THREE, 3, &ADMIN).await;
+    world.add_agent("alpha", 40).await;
+    let (admin, members) = (world.admin().await, [world.user("ada").await, world.user("eve").await]);
+    let group = admin.post("/api/v2/admin/groups", json!({ "name": "Biology 7b", "maxInstances": QUOTA })).await;
+    assert_eq!(group.status, 201, "{group:?}");
+    for member in &members {
+        let path = format!("/api/v2/admin/users/{}/group", id_of(member).await);
+        let put = admin.put(&path, json!({ "groupId": group.data()["id"] })).await;
+        assert_eq!((put.status, &put.data()["group"]["name"]), (200, &json!("Biology 7b")), "{put:?}");
+    }
+    let create = |member: &Client, n: usize| {
+        let client = member.at(&world.replicas[n % 3].url);
+        async move { client.json(Method::POST, INSTANCE, &[("prefer", "respond-async")], json!({})).await }
+    };
+    for member in &members {
+        for replica in &world.replicas {
+            wait_until("the replica knows of the group", DEADLINE, async || {
+                let me = member.at(&replica.url).get("/api/v2/user/me").await;
+                if me.data()["maxInstances"] == QUOTA { Ok(()) } else { Err(format!("{me:?}")) }
+            })
+            .await;
+        }
+    }
+    let all = members.iter().flat_map(|member| (0..12).map(move |n| (member, n)));
+    let answers = futures::future::join_all(all.map(|(member, n)| create(member, n))).await;
+    for answers in answers.chunks(12) {
+        let created = answers.iter().filter(|answer| answer.status == 202).count();
+        let refused = answers.iter().filter(|answer| answer.code() == "quota_exceeded").count();
+        assert_eq!((created, refused), (QUOTA, answers.len() - QUOTA), "{answers:?}");
+    }
+    world.check_log().await;
+    world.verify().await;
+}

@@ -42,6 +42,7 @@ pub(super) mod tests {
             password_verifier: "$argon2id$".to_owned().into(),
             ssh_public_key: None,
             role: Role::User,
+            group_id: None,
         }
     }
 

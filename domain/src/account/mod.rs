@@ -1,5 +1,6 @@
 //! The account: a user's profile, until the user is erased.
 
+mod change_group;
 mod change_password;
 mod change_profile;
 mod change_role;
@@ -15,12 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, Meta};
 use crate::event::Event;
-use crate::ids::{SshKeyId, UserId};
+use crate::ids::{GroupId, SshKeyId, UserId};
 use crate::names::Username;
 use crate::personal::Personal;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
+pub use change_group::ChangeUserGroup;
 pub use change_password::ChangePassword;
 pub use change_profile::ChangeProfile;
 pub use change_role::{ChangeRole, RoleRejected};
@@ -80,6 +82,9 @@ pub enum AccountEvent {
     /// The user removed a named SSH key.
     #[serde(rename = "dockhost.account.key-removed.v1")]
     KeyRemoved(KeyRemoved),
+    /// An administrator put the user into a group, or took them out.
+    #[serde(rename = "dockhost.account.group-changed.v1")]
+    GroupChanged(GroupChanged),
     /// An administrator disabled the account. In one batch with it, the user's sessions and tenancy are suspended, and an
     /// administrator is removed from [`Administrators`](crate::administrators::Administrators).
     #[serde(rename = "dockhost.account.disabled.v1")]
@@ -111,6 +116,9 @@ pub struct Created {
     pub ssh_public_key: Option<Personal<String>>,
     /// Their permissions at first.
     pub role: Role,
+    /// Their group at first, if they were invited to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<GroupId>,
 }
 
 /// The user got another role.
@@ -119,6 +127,15 @@ pub struct Created {
 pub struct RoleChanged {
     /// Their permissions from now on.
     pub role: Role,
+}
+
+/// The user is in another group, or in none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupChanged {
+    /// Their group from now on; `None` if they are in none.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub group_id: Option<GroupId>,
 }
 
 /// The user's password was replaced.
@@ -219,6 +236,9 @@ pub struct Profile {
     /// Their permissions now.
     #[serde(default)]
     pub role: Role,
+    /// Their group, if they are in one.
+    #[serde(default)]
+    pub group: Option<GroupId>,
     /// Since when and why the account is disabled, if it is.
     #[serde(default)]
     pub disabled: Option<DisabledSince>,
@@ -260,6 +280,7 @@ impl Aggregate for Account {
         "21117f3096a1ecc9ee54fcf8528086cf416072ecb9f9a52a312de568c1929353",
         "d670b1947f6e5f6a66d4c8a9e81df067ee940a33bc35bc8fe998c63dba0f512e",
         "c9e8a5b98a23dff41dd83f4c5d7f12654c9a25110e437c1743ac7eb798b1e92e",
+        "41f2e4758ecda44bbe6e757be8f254539a8259bdb3f4295fa356ba18bfc7c613",
     ];
 
     fn subject(id: UserId) -> AggregateId {
@@ -278,6 +299,7 @@ impl Aggregate for Account {
                     details: details.clone(),
                     created_at,
                     role,
+                    group: details.group_id,
                     disabled: None,
                     password_reset: None,
                     ssh_keys: BTreeMap::new(),
@@ -286,6 +308,11 @@ impl Aggregate for Account {
             AccountEvent::RoleChanged(changed) => {
                 if let Some(profile) = &mut self.profile {
                     profile.role = changed.role;
+                }
+            }
+            AccountEvent::GroupChanged(changed) => {
+                if let Some(profile) = &mut self.profile {
+                    profile.group = changed.group_id;
                 }
             }
             AccountEvent::PasswordChanged(changed) => {

@@ -14,6 +14,7 @@ use crate::backend::Backend;
 use crate::claim::Claim;
 use crate::enrolment::EnrolmentTokens;
 use crate::golden::{self, Dice};
+use crate::group::Groups;
 use crate::invitation::Invitations;
 use crate::session::Sessions;
 use crate::tenancy::Tenancy;
@@ -79,6 +80,11 @@ fn backend_fold_matches_its_version() {
 #[test]
 fn enrolment_tokens_fold_matches_its_version() {
     check::<EnrolmentTokens>("enrolment-tokens");
+}
+
+#[test]
+fn groups_fold_matches_its_version() {
+    check::<Groups>("groups");
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn types() -> BTreeSet<String> {
         types_of::<ClaimEvent>(),
         types_of::<EnrolmentTokensEvent>(),
         types_of::<InvitationsEvent>(),
+        types_of::<GroupsEvent>(),
         types_of::<SessionEvent>(),
         types_of::<TenancyEvent>(),
     ];
@@ -197,6 +198,11 @@ fn golden_files_contain_each_optional_member_and_its_absence() {
         ("dockhost.backend.enrolled.v2", "token"),
         ("dockhost.enrolment-token.created.v1", "maxContainers"),
         ("dockhost.invitation.created.v1", "maxInstances"),
+        ("dockhost.group.created.v1", "maxInstances"),
+        ("dockhost.group.created.v1", "endsAt"),
+        ("dockhost.group.changed.v1", "maxInstances"),
+        ("dockhost.group.changed.v1", "endsAt"),
+        ("dockhost.account.group-changed.v1", "groupId"),
     ] {
         assert_eq!(presence(kind, member), [false, true].into(), "{member} of {kind}");
     }
@@ -205,7 +211,7 @@ fn golden_files_contain_each_optional_member_and_its_absence() {
 #[test]
 fn event_on_the_subject_of_another_aggregate_is_unreadable() {
     let subjects: BTreeSet<String> = all().map(|golden| golden.subject).collect();
-    assert_eq!(subjects.len(), 8, "one subject per kind of aggregate");
+    assert_eq!(subjects.len(), 9, "one subject per kind of aggregate");
     for golden in all() {
         for foreign in subjects.iter().filter(|subject| **subject != golden.subject) {
             let error = decode(&foreign.parse().unwrap(), golden.event.clone()).unwrap_err();

@@ -130,6 +130,7 @@ mod tests {
             by: user(1),
             expires_at: at(100),
             max_instances: Some(2),
+            group_id: None,
         }
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{Aggregate, Meta};
 use crate::enrolment::TokenHash;
 use crate::event::Event;
-use crate::ids::{InvitationId, UserId};
+use crate::ids::{GroupId, InvitationId, UserId};
 use crate::subject::{AggregateId, AllInvitations};
 use crate::timestamp::Timestamp;
 
@@ -56,6 +56,9 @@ pub struct InvitationCreated {
     pub expires_at: Timestamp,
     /// The maximum number of instances of the person who signs up with it; the configured one if absent.
     pub max_instances: Option<u32>,
+    /// The group of the person who signs up with it, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<GroupId>,
 }
 
 /// Somebody signed up with an invitation.
@@ -151,7 +154,10 @@ impl Aggregate for Invitations {
     type Id = AllInvitations;
     type Event = InvitationsEvent;
 
-    const FOLD_DIGESTS: &'static [&'static str] = &["59370972ec9eff8a0eaa97b8ed11e5fbf3b2d3758f7c0fb3bef6cd1fb07abc7d"];
+    const FOLD_DIGESTS: &'static [&'static str] = &[
+        "59370972ec9eff8a0eaa97b8ed11e5fbf3b2d3758f7c0fb3bef6cd1fb07abc7d",
+        "eca40161ef666b7f47c6dddba581a7b2f6c27cde0994f4734fd6c94fc85e12a9",
+    ];
 
     fn subject(id: AllInvitations) -> AggregateId {
         AggregateId::Invitations(id)

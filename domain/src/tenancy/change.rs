@@ -35,6 +35,9 @@ pub enum ChangeRejected {
     /// It must not be resumed. Not decided here, but by whoever knows the backends.
     #[error("an administrator drains the backend of the instance; it can be resumed if that is undone")]
     BackendDrained,
+    /// It must not be resumed. Not decided here, but by whoever knows the groups.
+    #[error("your group has ended, so your instances can't be resumed; an administrator can change that")]
+    GroupEnded,
     /// It is being deleted.
     #[error("the instance is being deleted")]
     Deleting,

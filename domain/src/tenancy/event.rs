@@ -177,6 +177,8 @@ pub struct ChangeRequested {
 pub enum StopReason {
     /// An administrator drains its backend.
     BackendDrained,
+    /// The end of its user's group is over.
+    GroupEnded,
 }
 
 impl StopReason {
@@ -185,6 +187,7 @@ impl StopReason {
     pub const fn explain(self) -> &'static str {
         match self {
             Self::BackendDrained => "stopped because an administrator drains its backend",
+            Self::GroupEnded => "stopped because the group of its owner has ended",
         }
     }
 }

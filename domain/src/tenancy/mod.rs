@@ -14,6 +14,7 @@ mod deadline;
 mod drain;
 pub mod event;
 mod failure;
+mod group_ended;
 mod instance;
 mod invariants;
 mod keys;
@@ -50,6 +51,7 @@ pub use close::CloseTenancy;
 pub use deadline::{DeadlineRejected, HandleDeadline};
 pub use drain::{DrainStep, StopForDrain};
 pub use event::{Idempotency, ReportPosition, TenancyEvent};
+pub use group_ended::StopForGroup;
 pub use instance::{AdministratorNote, Instance, InstanceKeys, LastEnd, LastObservation, Placement};
 pub use invariants::check_invariants;
 pub use keys::{KeysRejected, MAX_INSTANCE_KEYS, RemoveInstanceKey, SetInstanceKeys};
@@ -215,6 +217,7 @@ impl Aggregate for Tenancy {
         "cf5869d6b1ce12a6c5999a81f93723dd81d009ea9b5b03670b7023c77676be96",
         "1589db6ede7b9fa929c2cb3335be280f933272c4f8d3c718eba3a53ac81244be",
         "9ccd3a7c209f80b8c6d08b3da2f3f0ad3435e6ef33813bc4160cca473ed35dd3",
+        "f71cb2b237a5ebdcac4afb40fccda557b6524698345cb0628da82a3be69a0eba",
     ];
 
     fn subject(id: UserId) -> AggregateId {

@@ -38,8 +38,8 @@ pub struct RequestInstance {
     pub size: Option<SizeName>,
     /// The `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
-    /// The configured maximum of the user's instances that are not deleted; `None` for no limit. What an administrator set
-    /// for the user counts instead.
+    /// The maximum of the user's instances that are not deleted, that of their group or the configured one; `None` for no
+    /// limit. What an administrator set for the user counts instead.
     pub quota: Option<u32>,
     /// Includes the candidates for the placement.
     pub facts: Facts,
@@ -54,6 +54,9 @@ pub enum RequestRejected {
     /// The account is disabled.
     #[error("the account is disabled")]
     Suspended,
+    /// The user's group has ended. Not decided here, but by whoever knows the groups.
+    #[error("your group has ended, so you can't create instances; an administrator can change that")]
+    GroupEnded,
     /// The key was used with another body.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,

@@ -19,6 +19,8 @@ pub struct InstanceFilter {
     pub id: Option<InstanceId>,
     /// Their owner.
     pub owner: Option<UserId>,
+    /// Their owner is one of these.
+    pub owners: Option<Vec<UserId>>,
     /// Their backend.
     pub backend: Option<BackendId>,
     /// Their status.
@@ -68,6 +70,11 @@ impl InstanceFilter {
         if let Some(owner) = self.owner {
             filter.insert("userId", owner.to_string());
         }
+        if let Some(owners) = &self.owners {
+            let owners: Vec<String> = owners.iter().map(ToString::to_string).collect();
+            // Beside the other condition on the owner.
+            filter.insert("$or", vec![doc! { "userId": { "$in": owners } }]);
+        }
         if let Some(backend) = self.backend {
             filter.insert("backendId", backend.to_string());
         }
@@ -86,6 +93,7 @@ impl InstanceFilter {
         !instance.state.is_deleted()
             && self.id.is_none_or(|id| instance.instance_id == id)
             && self.owner.is_none_or(|owner| instance.user_id == owner)
+            && self.owners.as_ref().is_none_or(|owners| owners.contains(&instance.user_id))
             && self.backend.is_none_or(|backend| instance.backend_id == Some(backend))
             && self.status.as_ref().is_none_or(|status| status.selects(instance))
             && self.created_before.is_none_or(|time| instance.created_at < time)
@@ -138,6 +146,19 @@ impl MongoStore {
         page: Page<InstanceId>,
     ) -> Result<ReadResult<Vec<InstanceDocument>>, StoreError> {
         self.find_with::<Instances>(None, page.stages(filter.document())).await
+    }
+
+    /// The instances of these owners that are to run.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn instances_to_run_of(
+        &self,
+        owners: &[UserId],
+    ) -> Result<ReadResult<Vec<InstanceDocument>>, StoreError> {
+        let owners: Vec<String> = owners.iter().map(ToString::to_string).collect();
+        let filter = doc! { "userId": { "$in": owners }, "status": live(), "wanted": "running" };
+        self.find::<Instances>(None, filter, doc! {}).await
     }
 
     /// How many instances that are not deleted belong to each of these owners or backends, by the text of its id; those

@@ -30,6 +30,7 @@ impl ReadModel for Sessions {
             | Event::Backend(_)
             | Event::EnrolmentTokens(_)
             | Event::Invitations(_)
+            | Event::Groups(_)
             | Event::Tenancy(_) => Vec::new(),
         }
     }

@@ -56,6 +56,7 @@ pub(crate) fn created(name: &str) -> AccountEvent {
         password_verifier: Personal::Plain("$argon2id$verifier".to_owned()),
         ssh_public_key: Some(Personal::Plain("ssh-ed25519 AAAA".to_owned())),
         role: Role::User,
+        group_id: None,
     })
 }
 

@@ -1,7 +1,7 @@
 //! The document of one user. Personal values are plain, and `null` once the user is erased.
 
 use dockhost_domain::account::Role;
-use dockhost_domain::ids::UserId;
+use dockhost_domain::ids::{GroupId, UserId};
 use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,8 @@ pub struct Users;
 
 impl StoredModel for Users {
     const NAME: &'static str = "users";
-    const FOLD_VERSION: u32 = 2;
-    const INDEXES: &'static [&'static [&'static str]] = &[];
+    const FOLD_VERSION: u32 = 3;
+    const INDEXES: &'static [&'static [&'static str]] = &[&["groupId"]];
 
     type Document = UserDocument;
 }
@@ -43,6 +43,9 @@ pub struct UserDocument {
     /// What the user is told about that.
     #[serde(default)]
     pub disabled_reason: Option<String>,
+    /// The user's group, if they are in one.
+    #[serde(default)]
+    pub group_id: Option<GroupId>,
     /// The sequence of the last event in it.
     pub seq: u64,
 }

@@ -27,10 +27,14 @@ impl ReadModel for Users {
                 ssh_public_key: created.ssh_public_key.as_ref().and_then(|key| key.plain().cloned()),
                 disabled_at: None,
                 disabled_reason: None,
+                group_id: created.group_id,
                 seq: recorded.sequence,
             }),
             Event::Account(AccountEvent::RoleChanged(changed)) => {
                 document.map(|user| UserDocument { role: changed.role, ..user })
+            }
+            Event::Account(AccountEvent::GroupChanged(changed)) => {
+                document.map(|user| UserDocument { group_id: changed.group_id, ..user })
             }
             Event::Account(
                 AccountEvent::PasswordChanged(_)
@@ -59,6 +63,7 @@ impl ReadModel for Users {
                 role: Role::User,
                 disabled_at: None,
                 disabled_reason: None,
+                group_id: None,
                 ..user
             }),
             Event::Administrators(_)
@@ -67,6 +72,7 @@ impl ReadModel for Users {
             | Event::Backend(_)
             | Event::EnrolmentTokens(_)
             | Event::Invitations(_)
+            | Event::Groups(_)
             | Event::Tenancy(_) => document,
         }
     }
@@ -78,7 +84,8 @@ mod tests {
     use crate::model::Folded;
     use crate::testing::events::{account, at, created, erased, role_changed, uuid};
     use crate::users::UserState;
-    use dockhost_domain::account::{Disabled, DisabledInstances, Enabled, ProfileChanged};
+    use dockhost_domain::account::{Disabled, DisabledInstances, Enabled, GroupChanged, ProfileChanged};
+    use dockhost_domain::ids::GroupId;
     use dockhost_domain::personal::Personal;
     use serde_json::json;
 
@@ -90,7 +97,7 @@ mod tests {
         let expected = json!({
             "_id": "00000000-0000-0000-0000-000000000001", "username": "ada", "email": "ada@example.org",
             "role": "user", "createdAt": "1970-01-01T00:00:03.000Z", "sshPublicKey": "ssh-ed25519 AAAA",
-            "disabledAt": null, "disabledReason": null, "seq": 3,
+            "disabledAt": null, "disabledReason": null, "groupId": null, "seq": 3,
         });
         assert_eq!(form, expected);
     }
@@ -120,6 +127,17 @@ mod tests {
         users.fold(&account(6, 1, AccountEvent::Enabled(Enabled {})));
         let user = users.get(UserId::from_uuid(uuid(1))).unwrap();
         assert_eq!((user.state(), user.disabled_at, &user.disabled_reason), (UserState::Active, None, &None));
+    }
+
+    #[test]
+    fn users_fold_changed_group_is_the_last_one() {
+        let mut users = Folded::<Users>::default();
+        users.fold(&account(3, 1, created("ada")));
+        for (sequence, group_id) in [(4, Some(uuid(7))), (5, Some(uuid(8))), (6, None)] {
+            let group_id = group_id.map(GroupId::from_uuid);
+            users.fold(&account(sequence, 1, AccountEvent::GroupChanged(GroupChanged { group_id })));
+            assert_eq!(users.get(UserId::from_uuid(uuid(1))).unwrap().group_id, group_id);
+        }
     }
 
     /// An administrator whom the operator created has none.
@@ -152,7 +170,7 @@ mod tests {
         let expected = json!({
             "_id": "00000000-0000-0000-0000-000000000001", "username": null, "email": null,
             "role": "user", "createdAt": "1970-01-01T00:00:03.000Z", "sshPublicKey": null,
-            "disabledAt": null, "disabledReason": null, "seq": 5,
+            "disabledAt": null, "disabledReason": null, "groupId": null, "seq": 5,
         });
         assert_eq!(ends, [expected.clone(), expected]);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bson::{Document as BsonDocument, doc};
 use dockhost_domain::account::Role;
-use dockhost_domain::ids::UserId;
+use dockhost_domain::ids::{GroupId, UserId};
 use dockhost_domain::names::Username;
 use dockhost_domain::subject::AggregateId;
 
@@ -20,6 +20,8 @@ pub struct UserFilter {
     pub role: Option<Role>,
     /// Their state; without one, all who are not erased.
     pub state: Option<UserState>,
+    /// Their group.
+    pub group: Option<GroupId>,
 }
 
 /// A regular expression that matches this text only: every character but letters and digits is escaped.
@@ -46,6 +48,9 @@ impl UserFilter {
         if let Some(role) = self.role {
             filter.insert("role", role.as_str());
         }
+        if let Some(group) = self.group {
+            filter.insert("groupId", group.to_string());
+        }
         if let Some(text) = &self.search {
             let pattern = doc! { "$regex": literal(text), "$options": "i" };
             filter.insert("$or", [doc! { "username": pattern.clone() }, doc! { "email": pattern }].to_vec());
@@ -62,6 +67,7 @@ impl UserFilter {
         };
         self.state.map_or(user.state() != UserState::Erased, |state| user.state() == state)
             && self.role.is_none_or(|role| user.role == role)
+            && self.group.is_none_or(|group| user.group_id == Some(group))
             && (self.search.is_none()
                 || contains(user.username.as_ref().map(Username::as_str))
                 || contains(user.email.as_deref()))
@@ -89,6 +95,29 @@ impl MongoStore {
         let filter = doc! { "_id": id.to_string() };
         let found = self.find::<Users>(Some(AggregateId::Account(id)), filter, doc! {}).await?;
         Ok(found.map(|mut documents| documents.pop()))
+    }
+
+    /// The members of these groups.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn members_of(&self, groups: &[GroupId]) -> Result<ReadResult<Vec<UserId>>, StoreError> {
+        let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
+        let found = self.find::<Users>(None, doc! { "groupId": { "$in": groups } }, doc! {}).await?;
+        Ok(found.map(|users| users.into_iter().map(|user| user.user_id).collect()))
+    }
+
+    /// The groups of these users, without those who are in none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn groups_of(
+        &self,
+        ids: impl IntoIterator<Item = UserId>,
+    ) -> Result<ReadResult<BTreeMap<UserId, GroupId>>, StoreError> {
+        let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
+        let found = self.find::<Users>(None, doc! { "_id": { "$in": ids } }, doc! {}).await?;
+        Ok(found.map(|users| users.into_iter().filter_map(|user| Some((user.user_id, user.group_id?))).collect()))
     }
 
     /// The names of these users, without those who are erased.

@@ -262,7 +262,7 @@ impl Client {
         self.send(Method::POST, path, |request| request.json(body)).await
     }
 
-    /// The id of what has this id or this `username`.
+    /// The id of what has this id, this `username` or, if it is a group, this `name`.
     ///
     /// # Errors
     /// [`Failure`]; [`Failure::NotFound`] if nothing has the name.
@@ -272,7 +272,7 @@ impl Client {
         }
         let query: &[_] = if path == "admin/users" { &[("search", Some(id_or_name.to_owned()))] } else { &[] };
         let items = self.list(path, query).await?;
-        let found = items.iter().find(|item| item["username"] == id_or_name);
+        let found = items.iter().find(|item| item["username"] == id_or_name || item["name"] == id_or_name);
         found.and_then(|item| Some(item["id"].as_str()?.to_owned())).ok_or(Failure::NotFound(what))
     }
 

@@ -8,6 +8,7 @@ mod client;
 mod create;
 mod enrolment_tokens;
 pub mod events;
+mod groups;
 mod instances;
 mod invitations;
 mod labels;
@@ -53,6 +54,9 @@ enum Command {
     /// Tokens with which backends are registered.
     #[command(subcommand)]
     EnrolmentTokens(enrolment_tokens::EnrolmentTokens),
+    /// Groups of users, such as a class.
+    #[command(subcommand)]
+    Groups(groups::Groups),
     /// Invitations, with which people sign up.
     #[command(subcommand)]
     Invitations(invitations::Invitations),
@@ -82,6 +86,7 @@ impl Admin {
             Command::Users(users) => block_on(|stop| async move { success(users.run(&stop)).await }),
             Command::Backends(backends) => block_on(|stop| async move { success(backends.run(&stop)).await }),
             Command::EnrolmentTokens(tokens) => block_on(|_| success(tokens.run())),
+            Command::Groups(groups) => block_on(|stop| async move { success(groups.run(&stop)).await }),
             Command::Invitations(invitations) => block_on(|_| success(invitations.run())),
             Command::Instances(instances) => block_on(|stop| async move { success(instances.run(&stop)).await }),
             Command::Placement(placement) => block_on(|_| success(placement.run())),

@@ -33,6 +33,7 @@ fn envelope() -> Envelope {
             password_verifier: "$argon2id$secret".to_owned().into(),
             ssh_public_key: None,
             role: Role::User,
+            group_id: None,
         })
         .into(),
     }

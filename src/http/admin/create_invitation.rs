@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use axum::extract::State;
 use dockhost_domain::envelope::Actor;
-use dockhost_domain::ids::InvitationId;
+use dockhost_domain::group::Groups;
+use dockhost_domain::ids::{GroupId, InvitationId};
 use dockhost_domain::invitation::{CreateInvitation, InvitationCreated};
-use dockhost_domain::subject::AllInvitations;
+use dockhost_domain::subject::{AllGroups, AllInvitations};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -37,6 +38,10 @@ pub struct InvitationRequest {
     #[garde(range(max = 10_000))]
     #[schema(minimum = 0, maximum = 10_000)]
     max_instances: Option<u32>,
+    /// The id of the group that the person is put into.
+    #[garde(skip)]
+    #[schema(value_type = Option<Uuid>)]
+    group_id: Option<GroupId>,
 }
 
 /// An invitation and its token.
@@ -48,7 +53,7 @@ pub struct CreatedInvitation {
     token: String,
 }
 
-error_responses!(CreateInvitationErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::TooManyTokens]);
+error_responses!(CreateInvitationErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound, Code::TooManyTokens]);
 
 /// Create an invitation
 ///
@@ -70,8 +75,12 @@ error_responses!(CreateInvitationErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code
 pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
-    Body(InvitationRequest { valid_for_seconds, max_instances }): Body<InvitationRequest>,
+    Body(InvitationRequest { valid_for_seconds, max_instances, group_id }): Body<InvitationRequest>,
 ) -> Result<Reply<CreatedInvitation>, ApiError> {
+    if let Some(group_id) = group_id {
+        let groups = app.executor.confirmed::<Groups>(AllGroups).await?;
+        groups.state.get(group_id).ok_or_else(|| ApiError::not_found("group"))?;
+    }
     let (secret, now) = (one_time_token::generate(INVITATION), clock::now());
     let invitation_id = InvitationId::from_uuid(clock::fresh_uuid());
     let valid_for = Duration::from_secs(valid_for_seconds.unwrap_or(DEFAULT_VALID_FOR).into());
@@ -81,6 +90,7 @@ pub async fn post(
         by: admin,
         expires_at: now.after(valid_for),
         max_instances,
+        group_id,
     };
     let done = app
         .executor

@@ -26,6 +26,9 @@ pub struct InstancesParameters {
     /// The id of their owner.
     #[param(value_type = Option<Uuid>)]
     user: Option<String>,
+    /// The id of their owner's group.
+    #[param(value_type = Option<Uuid>)]
+    group: Option<String>,
     /// The id of their backend.
     #[param(value_type = Option<Uuid>)]
     backend: Option<String>,
@@ -116,7 +119,12 @@ pub async fn get(
     Query(parameters): Query<InstancesParameters>,
 ) -> Result<Reply<List<OwnedInstance>>, ApiError> {
     let page = list::page(parameters.limit, parameters.cursor.as_deref())?;
-    let filter = filter(&app, &parameters)?;
+    let mut filter = filter(&app, &parameters)?;
+    if let Some(id) = &parameters.group {
+        let group = [list::parameter("group", id, "is not the id of a group")?];
+        let members = consistency::read::<Users, _>(&app, position, || app.store.members_of(&group)).await?;
+        filter.owners = Some(members.value);
+    }
     let found = consistency::read::<Instances, _>(&app, position, || app.store.instances_of_all(&filter, page)).await?;
     let owners = || app.store.usernames(found.value.iter().map(|instance| instance.user_id).collect());
     let owners = consistency::read::<Users, _>(&app, position, owners).await?;
@@ -139,7 +147,13 @@ fn filter(app: &App, parameters: &InstancesParameters) -> Result<InstanceFilter,
         parameters.status.map(|status| StatusNow { status: status.into(), reachable: app.reachable_backends() });
     let time = |text| list::parameter("createdBefore", text, "is not a time, such as 2026-11-26T10:00:00Z");
     let created_before = parameters.created_before.as_deref().map(time).transpose()?;
-    Ok(InstanceFilter { id: None, owner: owner.transpose()?, backend: backend.transpose()?, status, created_before })
+    Ok(InstanceFilter {
+        owner: owner.transpose()?,
+        backend: backend.transpose()?,
+        status,
+        created_before,
+        ..InstanceFilter::default()
+    })
 }
 
 #[cfg(test)]
@@ -207,7 +221,9 @@ mod tests {
     async fn list_all_instances_with_an_invalid_parameter_is_refused() {
         let app = TestApp::new().await;
         let boss = app.admin("boss").await;
-        for query in ["user=ada", "backend=lab-1", "status=deleted", "createdBefore=yesterday", "limit=0", "cursor=x"] {
+        for query in
+            ["user=ada", "group=x", "backend=lab-1", "status=deleted", "createdBefore=yesterday", "limit=0", "cursor=x"]
+        {
             let answer = app.get(&format!("{PATH}?{query}")).token(&boss.token).send().await;
             assert_eq!(answer.error(), (422, "validation_failed"), "{query}: {answer:?}");
         }

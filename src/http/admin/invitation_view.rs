@@ -1,6 +1,6 @@
 //! An invitation, as administrators see it.
 
-use dockhost_domain::ids::{InvitationId, UserId};
+use dockhost_domain::ids::{GroupId, InvitationId, UserId};
 use dockhost_domain::invitation::{self, InvitationEnd};
 use dockhost_domain::timestamp::Timestamp;
 use serde::Serialize;
@@ -23,6 +23,9 @@ pub struct Invitation {
     /// The most instances of the person who signs up with it; null for that of the server's configuration.
     #[schema(required)]
     max_instances: Option<u32>,
+    /// The id of the group that the person is put into.
+    #[schema(value_type = Option<Uuid>, required)]
+    group_id: Option<GroupId>,
     /// The user who signed up with it.
     #[schema(value_type = Option<Uuid>, required)]
     user_id: Option<UserId>,
@@ -57,6 +60,7 @@ impl Invitation {
             created_by: invitation.details.by,
             expires_at: invitation.details.expires_at,
             max_instances: invitation.details.max_instances,
+            group_id: invitation.details.group_id,
             user_id,
             ended_at,
         }

@@ -1,7 +1,7 @@
 //! What administrators do. Each endpoint is one file; its first argument is the administrator who calls.
 //!
-//! `list` has what lists share, `user_view`, `backend_view`, `enrolment_token_view` and `invitation_view` what is shown of
-//! users, backends, tokens and invitations, `change_backend` what the commands on one backend share.
+//! `list` has what lists share, `user_view`, `backend_view`, `enrolment_token_view`, `invitation_view` and `group_view` what
+//! is shown of users, backends, tokens, invitations and groups, `change_backend` what the commands on one backend share.
 
 mod administer;
 pub mod approve_backend;
@@ -11,10 +11,13 @@ pub mod backend_drain;
 mod backend_view;
 pub mod backends;
 mod change_backend;
+pub mod change_group;
 pub mod change_role;
 pub mod cordon_backend;
 pub mod create_enrolment_token;
+pub mod create_group;
 pub mod create_invitation;
+pub mod delete_group;
 pub mod delete_instance;
 pub mod disable_user;
 pub mod drain_backend;
@@ -23,6 +26,8 @@ pub mod end_user_sessions;
 mod enrolment_token_view;
 pub mod enrolment_tokens;
 pub mod explain_placement;
+mod group_view;
+pub mod groups;
 pub mod instance_history;
 pub mod instances;
 mod invitation_view;
@@ -41,6 +46,7 @@ pub mod rotate_backend_key;
 pub mod set_backend_capacity;
 pub mod set_backend_labels;
 pub mod set_quota;
+pub mod set_user_group;
 pub mod stop_instance;
 pub mod uncordon_backend;
 pub mod undrain_backend;

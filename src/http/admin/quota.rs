@@ -13,6 +13,7 @@ use super::quota_view::UserQuota;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{CurrentAdmin, Path};
+use crate::http::group_of::group_of;
 use crate::http::response::documented::{ADMIN, STATE, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 
@@ -44,6 +45,6 @@ pub async fn get(
         return Err(not_found());
     }
     let tenancy = app.executor.confirmed::<Tenancy>(user_id).await?;
-    let data = UserQuota::new(&app, &tenancy.state);
+    let data = UserQuota::new(&app, &tenancy.state, group_of(&app, user_id).await?.as_ref());
     Ok(Reply::ok("the quota of the user", data).position(app.position(tenancy.sequence)))
 }

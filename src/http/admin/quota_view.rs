@@ -1,12 +1,12 @@
 //! The quota of a user.
 
-use std::sync::Arc;
-
+use dockhost_domain::group::Group;
 use dockhost_domain::tenancy::Tenancy;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::app::App;
+use crate::http::group_of::quota_of;
 
 /// How many instances a user may have.
 #[derive(Serialize, ToSchema)]
@@ -15,7 +15,7 @@ pub struct UserQuota {
     /// The most instances that are not deleted; null for no limit.
     #[schema(required)]
     instances: Option<u32>,
-    /// Whether it is that of the server's configuration.
+    /// Whether it is that of the user's group or of the server's configuration.
     is_default: bool,
     /// Instances that are not deleted.
     used: u64,
@@ -23,9 +23,9 @@ pub struct UserQuota {
 
 impl UserQuota {
     /// The quota that counts for a user.
-    pub fn new(app: &Arc<App>, tenancy: &Tenancy) -> Self {
+    pub fn new(app: &App, tenancy: &Tenancy, group: Option<&Group>) -> Self {
         Self {
-            instances: tenancy.quota().or(app.settings.quota),
+            instances: quota_of(app, tenancy, group),
             is_default: tenancy.quota().is_none(),
             used: tenancy.existing().count() as u64,
         }

@@ -15,6 +15,7 @@ use super::quota_view::UserQuota;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, CurrentAdmin, Path};
+use crate::http::group_of::group_of;
 use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -24,7 +25,8 @@ use crate::http::response::{ApiError, Code, Reply, Success};
 #[serde(deny_unknown_fields)]
 #[schema(as = QuotaRequest, examples(json!({ "instances": 12 })))]
 pub struct QuotaRequest {
-    /// The most instances that are not deleted; absent or null for that of the server's configuration.
+    /// The most instances that are not deleted; absent or null for that of the user's group or of the server's
+    /// configuration.
     #[garde(range(max = 10_000))]
     #[schema(minimum = 0, maximum = 10_000)]
     instances: Option<u32>,
@@ -66,7 +68,7 @@ pub async fn put(
         .execute(user_id, app.origin(Actor::Admin(admin)), SetQuota(QuotaSet { instances }))
         .await
         .map_err(|error| from_execute(error, |TenancyClosed| not_found()))?;
-    let data = UserQuota::new(&app, &done.current.state);
+    let data = UserQuota::new(&app, &done.current.state, group_of(&app, user_id).await?.as_ref());
     Ok(Reply::ok("the quota of the user is set", data).position(app.position(done.current.sequence)))
 }
 

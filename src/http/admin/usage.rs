@@ -7,8 +7,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::group::Groups;
+use dockhost_domain::ids::{BackendId, GroupId, InstanceId, UserId};
 use dockhost_domain::names::Username;
+use dockhost_domain::subject::AllGroups;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::LogEntry;
 use dockhost_projections::users::Users;
@@ -51,6 +53,8 @@ pub struct UsageReport {
     to: Timestamp,
     /// The users whose instances ran.
     users: Vec<UsageOfUser>,
+    /// The groups in which these users are now.
+    groups: Vec<UsageOfGroup>,
     /// The backends on which they ran.
     backends: Vec<UsageOfBackend>,
     /// Each instance on each of its backends.
@@ -70,6 +74,16 @@ struct UsageOfUser {
     /// Null once the user is erased.
     #[schema(required)]
     username: Option<String>,
+    running_seconds: Seconds,
+}
+
+/// The usage of the members of a group.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct UsageOfGroup {
+    #[schema(value_type = Uuid)]
+    id: GroupId,
+    name: String,
     running_seconds: Seconds,
 }
 
@@ -163,8 +177,12 @@ pub async fn get(
     if accepts(&headers, CSV) {
         return Ok(([(header::CONTENT_TYPE, CSV)], csv(&app, &owners, &millis)).into_response());
     }
+    let members = || app.store.groups_of(millis.keys().map(|stay| stay.user_id).collect());
+    let members = consistency::read::<Users, _>(&app, ReadPosition(None), members).await?.value;
+    let groups = app.executor.state::<Groups>(AllGroups).await?;
+    let groups = of_groups(&groups.state, &members, &millis);
     let stale = unreadable.map(|since| Stale { since });
-    let report = UsageReport { stale, ..report(&app, &owners, (from, to), &millis) };
+    let report = UsageReport { stale, groups, ..report(&app, &owners, (from, to), &millis) };
     Ok(Reply::ok("the usage", report).stale(unreadable).position(app.position(last)).into_response())
 }
 
@@ -209,11 +227,21 @@ fn report(
     UsageReport {
         from,
         to,
+        groups: Vec::new(),
         users: sums(millis, |stay| stay.user_id).into_iter().map(of_user).collect(),
         backends: sums(millis, |stay| stay.backend_id).into_iter().map(of_backend).collect(),
         instances: millis.iter().map(of_instance).collect(),
         stale: None,
     }
+}
+
+fn of_groups(groups: &Groups, members: &BTreeMap<UserId, GroupId>, millis: &BTreeMap<Stay, u64>) -> Vec<UsageOfGroup> {
+    let sums = sums(millis, |stay| members.get(&stay.user_id).copied());
+    let of_group = |(id, millis): (Option<GroupId>, u64)| {
+        let name = groups.get(id?)?.group.name.to_string();
+        Some(UsageOfGroup { id: id?, name, running_seconds: Seconds::of(millis) })
+    };
+    sums.into_iter().filter_map(of_group).collect()
 }
 
 /// Lines without quotes: ids, and names, which have letters, digits and hyphens only.
@@ -288,6 +316,11 @@ mod tests {
         let template = app.running_instance(&ada, "web").await;
         let of_eve = past(&app, eve.id, template).await;
         past(&app, bob.id, template).await;
+        let group = app.group("Biology 7b").await;
+        for user in [bob.id, ada.id] {
+            let path = format!("/api/v2/admin/users/{user}/group");
+            assert_eq!(app.put(&path, json!({ "groupId": group })).token(&boss.token).send().await.status, 200);
+        }
         for (from, to, millis) in
             [(0, 20_000, 5500), (12_000, 15_000, 3000), (12_250, 20_000, 3250), (11_000, 11_001, 1)]
         {
@@ -301,6 +334,8 @@ mod tests {
                 { "id": bob.id.to_string(), "username": "bob", "runningSeconds": one },
             ]);
             assert_eq!(answer.data()["users"], users, "{query}");
+            let groups = json!([{ "id": group, "name": "Biology 7b", "runningSeconds": one }]);
+            assert_eq!(answer.data()["groups"], groups, "{query}");
             let instances = answer.data()["instances"].as_array().unwrap();
             assert_eq!((instances.len(), &instances[0]["instanceId"]), (2, &json!(of_eve.to_string())), "{query}");
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::group::Groups;
 use dockhost_domain::ids::UserId;
+use dockhost_domain::subject::AllGroups;
 use dockhost_projections::instances::{CountBy, Instances};
 use dockhost_projections::users::Users;
 
@@ -47,7 +49,8 @@ pub async fn get(
     let since = user.stale_since.or(counts.stale_since);
     let position = user.position(&app, user.value.iter().map(|user| user.seq));
     let instances = counts.value.into_values().next().unwrap_or_default();
-    let data = AdminUser::new(user.value.ok_or_else(not_found)?, instances);
+    let groups = app.executor.state::<Groups>(AllGroups).await?;
+    let data = AdminUser::new(user.value.ok_or_else(not_found)?, &groups.state, instances);
     Ok(Reply::ok("the user", data).stale(since).position(position))
 }
 

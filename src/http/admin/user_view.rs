@@ -1,8 +1,10 @@
 //! A user, as administrators see them.
 
 use dockhost_domain::account::{Account, email_address};
-use dockhost_domain::ids::UserId;
+use dockhost_domain::group::Groups;
+use dockhost_domain::ids::{GroupId, UserId};
 use dockhost_domain::personal::Personal;
+use dockhost_domain::subject::AllGroups;
 use dockhost_domain::tenancy::Tenancy;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::users::{self, UserDocument};
@@ -35,8 +37,28 @@ pub struct AdminUser {
     /// What the user is told about that.
     #[schema(required)]
     disabled_reason: Option<String>,
+    /// Their group; null if they are in none.
+    #[schema(required)]
+    group: Option<GroupOfUser>,
     /// Instances that are not deleted.
     instances: u64,
+}
+
+/// The group of a user.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UserGroup)]
+pub struct GroupOfUser {
+    #[schema(value_type = Uuid)]
+    id: GroupId,
+    name: String,
+}
+
+impl GroupOfUser {
+    /// The group of this id, if there is one.
+    pub fn find(groups: &Groups, id: Option<GroupId>) -> Option<Self> {
+        let id = id?;
+        Some(Self { id, name: groups.get(id)?.group.name.to_string() })
+    }
 }
 
 /// - `active`: can sign in.
@@ -71,8 +93,8 @@ impl From<users::UserState> for UserState {
 }
 
 impl AdminUser {
-    /// Joins the document with the number of the user's instances.
-    pub fn new(user: UserDocument, instances: u64) -> Self {
+    /// Joins the document with the name of the user's group and the number of their instances.
+    pub fn new(user: UserDocument, groups: &Groups, instances: u64) -> Self {
         Self {
             id: user.user_id,
             state: user.state().into(),
@@ -82,6 +104,7 @@ impl AdminUser {
             created_at: user.created_at,
             disabled_at: user.disabled_at,
             disabled_reason: user.disabled_reason,
+            group: GroupOfUser::find(groups, user.group_id),
             instances,
         }
     }
@@ -94,6 +117,7 @@ impl AdminUser {
         let account = app.executor.state::<Account>(id).await?;
         let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::not_found("user"))?;
         let tenancy = app.executor.state::<Tenancy>(id).await?;
+        let groups = app.executor.state::<Groups>(AllGroups).await?;
         let disabled = profile.disabled.as_ref();
         let reason = disabled.and_then(|disabled| disabled.details.reason.as_ref());
         Ok(Self {
@@ -105,6 +129,7 @@ impl AdminUser {
             created_at: profile.created_at,
             disabled_at: disabled.map(|disabled| disabled.at),
             disabled_reason: reason.and_then(Personal::plain).cloned(),
+            group: GroupOfUser::find(&groups.state, profile.group),
             instances: tenancy.state.existing().count() as u64,
         })
     }

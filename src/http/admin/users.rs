@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::group::Groups;
+use dockhost_domain::subject::AllGroups;
 use dockhost_projections::instances::{CountBy, Instances};
 use dockhost_projections::users::{UserDocument, UserFilter, Users};
 use serde::Deserialize;
@@ -27,6 +29,9 @@ pub struct UsersParameters {
     role: Option<Role>,
     /// By default all who are not erased.
     state: Option<UserState>,
+    /// The id of their group.
+    #[param(value_type = Option<Uuid>)]
+    group: Option<String>,
     /// Items of a page, 50 by default.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
@@ -61,19 +66,21 @@ pub async fn get(
     position: ReadPosition,
     Query(parameters): Query<UsersParameters>,
 ) -> Result<Reply<List<AdminUser>>, ApiError> {
-    let UsersParameters { search, role, state, limit, cursor } = parameters;
+    let UsersParameters { search, role, state, group, limit, cursor } = parameters;
     let page = list::page(limit, cursor.as_deref())?;
     let search = list::search(search)?;
-    let filter = UserFilter { search, role: role.map(Into::into), state: state.map(Into::into) };
+    let group = group.map(|id| list::parameter("group", &id, "is not the id of a group")).transpose()?;
+    let filter = UserFilter { search, role: role.map(Into::into), state: state.map(Into::into), group };
     let users = consistency::read::<Users, _>(&app, position, || app.store.users(&filter, page)).await?;
     let ids: Vec<String> = users.value.iter().map(|user| user.user_id.to_string()).collect();
     let count = || app.store.instance_counts(CountBy::Owner, &ids);
     let counts = consistency::read::<Instances, _>(&app, position, count).await?;
     let since = users.stale_since.or(counts.stale_since);
     let position = users.position(&app, users.value.iter().map(|user| user.seq));
+    let groups = app.executor.state::<Groups>(AllGroups).await?;
     let view = |user: UserDocument| {
         let instances = counts.value.get(&user.user_id.to_string()).copied().unwrap_or_default();
-        AdminUser::new(user, instances)
+        AdminUser::new(user, &groups.state, instances)
     };
     let list = List::new(&page, users.value, since, |user| user.user_id, view);
     Ok(Reply::ok("the users", list).stale(since).position(position))
@@ -102,7 +109,7 @@ mod tests {
         let shown = &answer.data()["items"][1];
         let expected = json!({
             "id": ada.id.to_string(), "username": "ada", "email": "ada@example.org", "role": "user", "state": "active",
-            "createdAt": shown["createdAt"], "disabledAt": null, "disabledReason": null, "instances": 2,
+            "createdAt": shown["createdAt"], "disabledAt": null, "disabledReason": null, "group": null, "instances": 2,
         });
         assert_eq!(shown, &expected);
         let admin = &answer.data()["items"][0];
@@ -144,9 +151,17 @@ mod tests {
     async fn list_users_with_an_invalid_parameter_is_refused() {
         let app = TestApp::new().await;
         let boss = app.admin("boss").await;
-        for query in
-            ["limit=0", "limit=201", "limit=x", "cursor=x", "role=root", "state=gone", "search=%00", "search=a%0Ab"]
-        {
+        for query in [
+            "limit=0",
+            "limit=201",
+            "limit=x",
+            "cursor=x",
+            "role=root",
+            "state=gone",
+            "group=x",
+            "search=%00",
+            "search=a%0Ab",
+        ] {
             let answer = app.get(&format!("/api/v2/admin/users?{query}")).token(&boss.token).send().await;
             assert_eq!(answer.error(), (422, "validation_failed"), "{query}: {answer:?}");
         }

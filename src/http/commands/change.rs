@@ -15,6 +15,7 @@ use crate::common::clock;
 use crate::execute::{ExecuteError, Executed, Executor};
 use crate::http::app::App;
 use crate::http::extract::Wait;
+use crate::http::group_of::{group_of, has_ended};
 use crate::http::operation_wait::OperationWait;
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
@@ -36,7 +37,10 @@ pub struct InstanceRequest {
 error_responses!(
     /// Error answers of stop and resume.
     pub ChangeErrors: CALLER_OF_COMMAND, BODY, COMMAND,
-    &[Code::NotFound, Code::AccountDisabled, Code::InstanceDeleting, Code::InstanceFailed, Code::BackendDraining, Code::OperationFailed]
+    &[
+        Code::NotFound, Code::AccountDisabled, Code::InstanceDeleting, Code::InstanceFailed, Code::BackendDraining,
+        Code::GroupEnded, Code::OperationFailed,
+    ]
 );
 
 /// The instance of this id or name.
@@ -62,6 +66,7 @@ async fn execute(
     instance: InstanceRef,
     (to, policy): (DesiredState, Policy),
     fleet: Arc<Fleet>,
+    group_ended: bool,
 ) -> Result<(InstanceId, Executed<Tenancy>), ExecuteError<ChangeRejected>> {
     let class = ChangeInstance::class_of(to);
     let found = Arc::new(Mutex::new(None));
@@ -75,6 +80,9 @@ async fn execute(
         *decided_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
         if to == DesiredState::Running && is_drained(&fleet, state.instance(id)) {
             return Err(ChangeRejected::BackendDrained);
+        }
+        if to == DesiredState::Running && group_ended {
+            return Err(ChangeRejected::GroupEnded);
         }
         ChangeInstance { instance_id: id, to, now: clock::now(), policy }.decide(state)
     };
@@ -90,6 +98,7 @@ pub fn rejected(rejection: &ChangeRejected) -> ApiError {
         ChangeRejected::NotFound => ApiError::not_found("instance"),
         ChangeRejected::Suspended => ApiError::new(Code::AccountDisabled, message),
         ChangeRejected::BackendDrained => ApiError::new(Code::BackendDraining, message),
+        ChangeRejected::GroupEnded => ApiError::new(Code::GroupEnded, message),
         ChangeRejected::Deleting => ApiError::new(Code::InstanceDeleting, message),
         ChangeRejected::NeverCreated => ApiError::new(Code::InstanceFailed, message),
     }
@@ -126,7 +135,7 @@ const fn reached(state: DesiredState, view: &Instance) -> &'static str {
 /// Changes the desired state of an instance, waits for the outcome, and answers.
 ///
 /// # Errors
-/// `not_found`, `instance_deleting`, `instance_failed`, `backend_draining`, `operation_failed`, and those of the log.
+/// `not_found`, `instance_deleting`, `instance_failed`, `backend_draining`, `group_ended`, `operation_failed`, and those of the log.
 pub async fn change(
     app: &App,
     user_id: UserId,
@@ -134,9 +143,14 @@ pub async fn change(
     to: DesiredState,
     wait: Wait,
 ) -> Result<Reply<Instance>, ApiError> {
+    let group_ended = to == DesiredState::Running && {
+        let group = group_of(app, user_id).await?;
+        has_ended(app, user_id, group.as_ref(), clock::now()).await?
+    };
     let (origin, policy) = (app.origin(Actor::User(user_id)), app.settings.policy);
     let fleet = Arc::clone(app.follower.fleet());
-    let (instance_id, done) = execute(&app.executor, user_id, origin, reference(id_or_name)?, (to, policy), fleet)
+    let reference = reference(id_or_name)?;
+    let (instance_id, done) = execute(&app.executor, user_id, origin, reference, (to, policy), fleet, group_ended)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
     answer(app, user_id, instance_id, to, done, wait).await
@@ -218,7 +232,7 @@ mod tests {
             let new = app.running_instance(&user, "web").await;
             let (origin, instance) = (app.app.origin(Actor::User(user.id)), InstanceRef::Name("web".parse().unwrap()));
             let (with, fleet) = ((to, Policy::default()), Arc::clone(app.app.follower.fleet()));
-            let (changed, done) = execute(&other, user.id, origin, instance, with, fleet).await.unwrap();
+            let (changed, done) = execute(&other, user.id, origin, instance, with, fleet, false).await.unwrap();
             assert_eq!((changed, done.stored.is_some()), (new, true), "{to:?}");
             assert_eq!(done.current.state.instance(new).unwrap().desired, to);
             delete(&app, &user, &new.to_string()).await;

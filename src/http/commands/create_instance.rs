@@ -28,6 +28,7 @@ use crate::http::app::App;
 use crate::http::asked_size;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, IdempotencyKey, InstanceUser, Wait};
+use crate::http::group_of::{default_quota, group_of, has_ended};
 use crate::http::operation_wait::{Accepted, OperationWait};
 use crate::http::response::details::{BackendsDetails, QuotaDetails};
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
@@ -87,7 +88,7 @@ pub struct CreateInstanceRequest {
 error_responses!(
     CreateErrors: CALLER_OF_COMMAND, BODY, COMMAND,
     &[
-        Code::InvalidHeader, Code::InvalidSshKey, Code::SshKeyRequired, Code::QuotaExceeded, Code::NotFound,
+        Code::InvalidHeader, Code::InvalidSshKey, Code::SshKeyRequired, Code::QuotaExceeded, Code::GroupEnded, Code::NotFound,
         Code::AccountDisabled, Code::NameTaken, Code::IdempotencyKeyReused, Code::NoBackend, Code::NoCapacity, Code::OperationFailed,
     ]
 );
@@ -180,6 +181,7 @@ pub fn rejected(rejection: RequestRejected) -> ApiError {
     match rejection {
         RequestRejected::Closed => ApiError::not_found("account"),
         RequestRejected::Suspended => account_disabled(None),
+        RequestRejected::GroupEnded => ApiError::new(Code::GroupEnded, rejection.to_string()),
         RequestRejected::KeyReused => {
             ApiError::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used with another body")
         }
@@ -198,12 +200,17 @@ fn decide_with_reservation(
     fleet: Arc<Fleet>,
     mut command: RequestInstance,
     reservation: Arc<Mutex<Option<Reservation>>>,
+    group_ended: bool,
 ) -> impl FnMut(&Tenancy) -> Result<Option<TenancyEvent>, RequestRejected> {
     move |state| {
         // The one of the attempt before.
         drop(lock(&reservation).take());
-        if command.admit(state)?.is_none() {
-            return Ok(None);
+        match command.admit(state) {
+            // It repeats one from before the end.
+            Ok(None) => return Ok(None),
+            _ if group_ended => return Err(RequestRejected::GroupEnded),
+            Ok(Some(_)) => {}
+            Err(rejection) => return Err(rejection),
         }
         let reserved = fleet.reserve(command.instance_id, &command.demand(), command.facts.tie_breaker);
         command.facts.candidates.clone_from(&reserved.candidates);
@@ -252,6 +259,7 @@ pub async fn post(
     let tie_breaker = tie_breaker(instance_id);
     let CreateInstanceRequest { size, cpu, memory_mib, pids, .. } = request;
     let limits = asked_size::limits(&app.settings.offer, size.clone(), cpu, memory_mib, pids)?;
+    let group = group_of(&app, user_id).await?;
     let facts = Facts { now: clock::now(), policy: app.settings.policy, candidates: Vec::new(), tie_breaker };
     let mut command = RequestInstance {
         instance_id,
@@ -265,14 +273,16 @@ pub async fn post(
         requires: request.requires.unwrap_or_default(),
         size,
         idempotency: idempotency.clone(),
-        quota: app.settings.quota,
+        quota: default_quota(&app, group.as_ref()),
         facts,
     };
     app.follower.fleet().wait_for_room(&command.demand()).await;
     command.facts.now = clock::now();
+    let group_ended = has_ended(&app, user_id, group.as_ref(), command.facts.now).await?;
     let class = command.class();
     let reservation = Arc::new(Mutex::new(None));
-    let decide = decide_with_reservation(Arc::clone(app.follower.fleet()), command, Arc::clone(&reservation));
+    let fleet = Arc::clone(app.follower.fleet());
+    let decide = decide_with_reservation(fleet, command, Arc::clone(&reservation), group_ended);
     let done = app
         .executor
         .execute_with(user_id, app.origin(Actor::User(user_id)), class, decide)

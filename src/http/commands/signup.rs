@@ -11,11 +11,12 @@ use dockhost_domain::account::{Account, CreateAccount, Created, Role};
 use dockhost_domain::claim::TakeClaim;
 use dockhost_domain::enrolment::TokenHash;
 use dockhost_domain::envelope::Actor;
-use dockhost_domain::ids::UserId;
+use dockhost_domain::group::Groups;
+use dockhost_domain::ids::{GroupId, UserId};
 use dockhost_domain::invitation::{Invitations, UseInvitation};
 use dockhost_domain::names::Username;
 use dockhost_domain::session::StartSession;
-use dockhost_domain::subject::{AllInvitations, ClaimId, ClaimKind};
+use dockhost_domain::subject::{AllGroups, AllInvitations, ClaimId, ClaimKind};
 use dockhost_domain::tenancy::SetQuota;
 use dockhost_domain::tenancy::event::QuotaSet;
 use dockhost_projections::users::Users;
@@ -110,6 +111,7 @@ fn not_admitted(refused: SignUpRefused) -> ApiError {
 struct Invited {
     hash: TokenHash,
     max_instances: Option<u32>,
+    group_id: Option<GroupId>,
 }
 
 fn invalid_invitation() -> ApiError {
@@ -128,8 +130,10 @@ async fn find_invitation(app: &App, given: Option<&str>, user_id: UserId) -> Res
         .find(&hash)
         .filter(|(_, invitation)| invitation.is_valid(now) || invitation.was_used_by(user_id))
         .ok_or_else(invalid_invitation)?;
+    let groups = app.executor.state::<Groups>(AllGroups).await?;
+    let group_id = found.details.group_id.filter(|id| groups.state.get(*id).is_some());
     let max_instances = found.details.max_instances;
-    Ok(Some(Invited { hash, max_instances }))
+    Ok(Some(Invited { hash, max_instances, group_id }))
 }
 
 fn username_taken() -> ApiError {
@@ -199,6 +203,7 @@ pub async fn post(
         password_verifier: password_verifier.into(),
         ssh_public_key: ssh_public_key.map(Into::into),
         role: Role::User,
+        group_id: invited.as_ref().and_then(|invited| invited.group_id),
     };
     let session = NewSession::new(user_id.into(), app.user_tokens.sign_ins())?;
     let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
@@ -252,7 +257,7 @@ async fn decide(
     // The same sign-up runs at the same time: a repetition will find it done.
     let concurrent = |_| ApiError::new(Code::Busy, "this sign-up is being processed; send it again");
     batch.decide(user_id, &account).await.map_err(|error| from_execute(error, concurrent))?;
-    if let Some(Invited { hash, max_instances }) = invited {
+    if let Some(Invited { hash, max_instances, .. }) = invited {
         let use_it = UseInvitation { hash: hash.clone(), user_id, now: clock::now() };
         let refused = |error| from_execute(error, |_| invalid_invitation());
         batch.decide(AllInvitations, &use_it).await.map_err(refused)?;

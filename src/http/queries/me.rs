@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::tenancy::Tenancy;
-use dockhost_projections::users::Users;
+use dockhost_domain::timestamp::Timestamp;
+use dockhost_projections::users::{UserDocument, Users};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::event_log::LogError;
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition};
 use crate::http::extract::{CurrentUser, ReadPosition};
+use crate::http::group_of::{group_of, quota_of};
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::User;
@@ -27,6 +30,34 @@ pub struct Me {
     /// How many instances they may have; null for no limit.
     #[schema(required)]
     max_instances: Option<u32>,
+    /// Their group; null if they are in none.
+    #[schema(required)]
+    group: Option<OwnGroup>,
+}
+
+/// A group, as its members see it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnGroup {
+    name: String,
+    /// When the members' instances are stopped, and can't be resumed or created any more; null for never.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    ends_at: Option<Timestamp>,
+}
+
+impl Me {
+    /// Joins the document with the user's group and quota.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub async fn new(app: &App, document: UserDocument) -> Result<Self, LogError> {
+        let (user_id, ssh_public_key) = (document.user_id, document.ssh_public_key.clone());
+        let tenancy = app.executor.state::<Tenancy>(user_id).await?;
+        let group = group_of(app, user_id).await?;
+        let max_instances = quota_of(app, &tenancy.state, group.as_ref());
+        let group = group.map(|group| OwnGroup { name: group.name.into(), ends_at: group.ends_at });
+        Ok(Self { user: User::of_document(document), ssh_public_key, max_instances, group })
+    }
 }
 
 error_responses!(MeErrors: CALLER, READ_MODEL, &[Code::NotFound]);
@@ -55,10 +86,7 @@ pub async fn get(
     let shown = consistency::read::<Users, _>(&app, position, || app.store.user(user_id)).await?;
     let position = shown.position(&app, shown.value.iter().map(|user| user.seq));
     let document = shown.value.ok_or_else(|| ApiError::not_found("user"))?;
-    let ssh_public_key = document.ssh_public_key.clone();
-    let tenancy = app.executor.state::<Tenancy>(user_id).await?;
-    let max_instances = tenancy.state.quota().or(app.settings.quota);
-    let data = Me { user: User::of_document(document), ssh_public_key, max_instances };
+    let data = Me::new(&app, document).await?;
     Ok(Reply::ok("your account", data).stale(shown.stale_since).position(position))
 }
 
@@ -76,7 +104,7 @@ mod tests {
         let created_at = answer.data()["createdAt"].clone();
         let expected = json!({
             "id": user.id, "username": "ada", "email": "ada@example.org", "role": "user", "createdAt": created_at,
-            "sshPublicKey": SSH_KEY, "maxInstances": 5,
+            "sshPublicKey": SSH_KEY, "maxInstances": 5, "group": null,
         });
         assert_eq!(answer.data(), &expected);
     }

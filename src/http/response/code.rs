@@ -85,6 +85,8 @@ codes! {
         "Registering a backend requires the server's `enrolmentSecret`.";
     QuotaExceeded, "quota_exceeded", FORBIDDEN,
         "Your quota of instances is used up; `details` is `{limit, used}`.";
+    GroupEnded, "group_ended", FORBIDDEN,
+        "Your group has ended, so you can't create or resume instances.";
     NotFound, "not_found", NOT_FOUND,
         "It does not exist, or it belongs to someone else.";
     MethodNotAllowed, "method_not_allowed", METHOD_NOT_ALLOWED,
@@ -103,6 +105,12 @@ codes! {
         "A backend was registered with this enrolment token, or a user signed up with this invitation.";
     TooManyTokens, "too_many_tokens", CONFLICT,
         "As many tokens of this kind are valid as there may be; revoke some first.";
+    GroupNameTaken, "group_name_taken", CONFLICT,
+        "There is a group of this name.";
+    TooManyGroups, "too_many_groups", CONFLICT,
+        "There are as many groups as there may be.";
+    GroupNotEmpty, "group_not_empty", CONFLICT,
+        "Users are in the group, or are invited to it.";
     NameTaken, "name_taken", CONFLICT,
         "You already have an instance, or an SSH key, of this name.";
     KeyExists, "key_exists", CONFLICT,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use dockhost_domain::aggregate::Command;
 use dockhost_domain::backend::{Backend, ChangeCordon, Connected, EnrolBackend, Enrolled, MarkConnected};
 use dockhost_domain::enrolment::{CreateToken, TokenCreated, TokenHash};
-use dockhost_domain::ids::{BackendId, EnrolmentTokenId, InvitationId, UserId};
+use dockhost_domain::group::{CreateGroup, Group, GroupSet};
+use dockhost_domain::ids::{BackendId, EnrolmentTokenId, GroupId, InvitationId, UserId};
 use dockhost_domain::invitation::{CreateInvitation, InvitationCreated};
 use dockhost_domain::labels::Labels;
-use dockhost_domain::subject::{AllEnrolmentTokens, AllInvitations};
+use dockhost_domain::subject::{AllEnrolmentTokens, AllGroups, AllInvitations};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Heartbeat, MachineSize, MachineStatus};
 
@@ -58,12 +59,20 @@ impl TestApp {
         token_id
     }
 
+    /// A group.
+    pub async fn group(&self, name: &str) -> GroupId {
+        let group_id = GroupId::from_uuid(clock::fresh_uuid());
+        let group = Group { name: name.parse().unwrap(), max_instances: None, ends_at: None };
+        self.app.executor.execute(AllGroups, origin(), CreateGroup(GroupSet { group_id, group })).await.unwrap();
+        group_id
+    }
+
     /// An invitation whose token nobody knows.
     pub async fn invitation(&self, by: UserId) -> InvitationId {
         let (invitation_id, now) = (InvitationId::from_uuid(clock::fresh_uuid()), clock::now());
         let hash = TokenHash::from_digest([0; 32]);
         let expires_at = now.after(Duration::from_secs(3600));
-        let invitation = InvitationCreated { invitation_id, hash, by, expires_at, max_instances: None };
+        let invitation = InvitationCreated { invitation_id, hash, by, expires_at, max_instances: None, group_id: None };
         self.app.executor.execute(AllInvitations, origin(), CreateInvitation { invitation, now }).await.unwrap();
         invitation_id
     }

@@ -240,6 +240,7 @@ impl TestApp {
             password_verifier: "none".to_owned().into(),
             ssh_public_key: ssh_public_key.map(|key| key.to_owned().into()),
             role: Role::User,
+            group_id: None,
         });
         self.app.executor.execute(id, origin(), account).await.unwrap();
         Caller { id, token: self.session(id.into(), self.app.user_tokens.sign_ins()).await }

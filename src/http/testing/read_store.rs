@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, UserId};
+use dockhost_domain::ids::{BackendId, GroupId, InstanceId, PrincipalId, UserId};
 use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::StoreError;
@@ -115,6 +115,18 @@ impl ReadStore for MemoryReadStore {
         let documents = self.documents::<Users>();
         let name = |user: UserDocument| Some((user.user_id, user.username?)).filter(|(id, _)| ids.contains(id));
         self.read(documents.map(|documents| documents.into_iter().filter_map(name).collect()))
+    }
+
+    fn members_of<'a>(&'a self, groups: &'a [GroupId]) -> Read<'a, Vec<UserId>> {
+        let is_member = |user: &UserDocument| user.group_id.is_some_and(|group| groups.contains(&group));
+        let documents = self.documents::<Users>();
+        self.read(documents.map(|users| users.iter().filter(|user| is_member(user)).map(|user| user.user_id).collect()))
+    }
+
+    fn groups_of(&self, ids: Vec<UserId>) -> Read<'_, BTreeMap<UserId, GroupId>> {
+        let documents = self.documents::<Users>();
+        let group = |user: UserDocument| Some((user.user_id, user.group_id?)).filter(|(id, _)| ids.contains(id));
+        self.read(documents.map(|documents| documents.into_iter().filter_map(group).collect()))
     }
 
     fn backends(&self, page: Page<BackendId>) -> Read<'_, Vec<BackendDocument>> {

@@ -176,6 +176,7 @@ pub fn sign_up(user: UserId) -> Envelope {
         password_verifier: "$argon2id$v=19$hush".to_owned().into(),
         ssh_public_key: None,
         role: Role::User,
+        group_id: None,
     });
     envelope(AggregateId::Account(user), event)
 }

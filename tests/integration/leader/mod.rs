@@ -7,6 +7,7 @@ mod erasure;
 mod fences;
 mod fleet;
 mod key_rotation;
+mod group_ended;
 mod lease;
 mod redelivery;
 mod silence;

@@ -11,7 +11,8 @@ use dockhost_projections::store::Page;
 use dockhost_projections::users::{UserDocument, UserFilter, UserState, Users};
 
 use super::events::{
-    at, backend, deleted, disabled, enrolled, erased, instance, made_admin, requested, runs, signed_up, user,
+    at, backend, deleted, disabled, enrolled, erased, group, instance, made_admin, put_into, requested, runs,
+    signed_up, user,
 };
 use super::{project, store};
 
@@ -27,7 +28,7 @@ async fn users_query_selects_as_the_filter_says() {
     let texts =
         ["ada@example.org", "Ada.Lovelace@example.org", "a+b@example.org", "$^.*@example.org", "gone@example.org"];
     let mut events: Vec<_> = (1..).zip(texts).map(|(n, text)| signed_up(n, n, text)).collect();
-    events.extend([made_admin(6, 2), erased(7, 5), disabled(8, 3)]);
+    events.extend([made_admin(6, 2), erased(7, 5), disabled(8, 3), put_into(9, 1, 1), put_into(10, 3, 1)]);
     project::<Users>(&store, &events).await;
     let everyone = {
         let mut everyone = users(&store, &UserFilter::default()).await;
@@ -42,15 +43,19 @@ async fn users_query_selects_as_the_filter_says() {
     {
         for role in [None, Some(Role::User), Some(Role::Admin)] {
             for state in [None, Some(UserState::Active), Some(UserState::Disabled), Some(UserState::Erased)] {
-                let filter = UserFilter { search: search.map(str::to_owned), role, state };
-                let expected: Vec<_> = everyone.iter().filter(|user| filter.selects(user)).cloned().collect();
-                assert_eq!(users(&store, &filter).await, expected, "{filter:?}");
-                selected += expected.len();
+                for group in [None, Some(group(1)), Some(group(2))] {
+                    let filter = UserFilter { search: search.map(str::to_owned), role, state, group };
+                    let expected: Vec<_> = everyone.iter().filter(|user| filter.selects(user)).cloned().collect();
+                    assert_eq!(users(&store, &filter).await, expected, "{filter:?}");
+                    selected += expected.len();
+                }
             }
         }
     }
     assert!(selected > 20, "the filters select too little: {selected}");
     assert_eq!(store.user_by_id(user(2)).await.unwrap().value.unwrap().role, Role::Admin);
+    let members = store.members_of(&[group(1), group(2)]).await.unwrap().value;
+    assert_eq!(members, [user(1), user(3)]);
     let names = store.usernames([user(1), user(5), user(9)]).await.unwrap().value;
     assert_eq!(names, BTreeMap::from([(user(1), "ada".parse().unwrap())]));
 }
@@ -98,9 +103,10 @@ async fn instances_query_of_all_users_selects_as_the_filter_says() {
             for owner in [None, Some(user(1)), Some(user(2))] {
                 for backend in [None, Some(backend(100)), Some(backend(7))] {
                     let status = Some(StatusNow { status, reachable: reachable.clone() });
-                    for created_before in [None, Some(at(2))] {
+                    for created_before in [None, Some(at(2)), Some(at(3))] {
                         let status = status.clone();
-                        let filter = InstanceFilter { owner, backend, status, created_before, id: None };
+                        let owners = created_before.map(|_| vec![user(2), user(9)]);
+                        let filter = InstanceFilter { owner, owners, backend, status, created_before, id: None };
                         let expected: Vec<_> = everything.iter().filter(|one| filter.selects(one)).cloned().collect();
                         assert_eq!(all(filter.clone()).await, expected, "{filter:?}");
                         selected += expected.len();

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use dockhost_domain::account::{
-    AccountEvent, Created, Disabled, DisabledInstances, Erased, ErasedBy, Role, RoleChanged,
+    AccountEvent, Created, Disabled, DisabledInstances, Erased, ErasedBy, GroupChanged, Role, RoleChanged,
 };
 use dockhost_domain::aggregate::Meta;
 use dockhost_domain::backend::{BackendEvent, Connected, Enrolled};
 use dockhost_domain::envelope::{Actor, Envelope, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
-use dockhost_domain::ids::{BackendId, EventId, InstanceId, SessionId, UserId};
+use dockhost_domain::ids::{BackendId, EventId, GroupId, InstanceId, SessionId, UserId};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::labels::Labels;
 use dockhost_domain::personal::Personal;
@@ -44,6 +44,10 @@ pub fn instance(n: u64) -> InstanceId {
     InstanceId::from_uuid(uuid(n))
 }
 
+pub fn group(n: u64) -> GroupId {
+    GroupId::from_uuid(uuid(n))
+}
+
 pub fn at(sequence: u64) -> Timestamp {
     Timestamp::from_millis(i64::try_from(sequence * 1000).unwrap())
 }
@@ -61,6 +65,7 @@ pub fn signed_up(sequence: u64, n: u64, email: &str) -> LogEntry {
         password_verifier: Personal::Plain("verifier".to_owned()),
         ssh_public_key: None,
         role: Role::User,
+        group_id: None,
     };
     recorded(sequence, AggregateId::Account(user(n)), AccountEvent::Created(created))
 }
@@ -68,6 +73,12 @@ pub fn signed_up(sequence: u64, n: u64, email: &str) -> LogEntry {
 pub fn made_admin(sequence: u64, n: u64) -> LogEntry {
     let changed = RoleChanged { role: Role::Admin };
     recorded(sequence, AggregateId::Account(user(n)), AccountEvent::RoleChanged(changed))
+}
+
+/// The user is put into the group.
+pub fn put_into(sequence: u64, n: u64, group_id: u64) -> LogEntry {
+    let changed = GroupChanged { group_id: Some(group(group_id)) };
+    recorded(sequence, AggregateId::Account(user(n)), AccountEvent::GroupChanged(changed))
 }
 
 pub fn disabled(sequence: u64, n: u64) -> LogEntry {

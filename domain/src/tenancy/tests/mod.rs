@@ -11,6 +11,7 @@ mod close;
 mod deadline;
 mod drain;
 pub(super) mod fixtures;
+mod group_ended;
 mod interleavings;
 mod keys;
 mod operation;

@@ -10,6 +10,9 @@ pub struct List {
     /// Only those of this user: username or id.
     #[arg(long, value_name = "USER")]
     user: Option<String>,
+    /// Only those of the members of this group: name or id.
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
     /// Only those on this backend: name or id.
     #[arg(long, value_name = "BACKEND")]
     backend: Option<String>,
@@ -38,8 +41,17 @@ impl List {
             Some(backend) => Some(client.find("admin/backends", "backend", backend).await?),
             None => None,
         };
-        let query =
-            [("user", user), ("backend", backend), ("status", self.status), ("createdBefore", self.created_before)];
+        let group = match &self.group {
+            Some(group) => Some(client.find("admin/groups", "group", group).await?),
+            None => None,
+        };
+        let query = [
+            ("user", user),
+            ("group", group),
+            ("backend", backend),
+            ("status", self.status),
+            ("createdBefore", self.created_before),
+        ];
         let instances = client.list("admin/instances", &query).await?;
         client.print_list(
             &instances,

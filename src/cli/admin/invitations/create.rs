@@ -15,6 +15,9 @@ pub struct Create {
     /// The most instances of the person [default: that of the server's configuration].
     #[arg(long, value_name = "NUMBER")]
     max_instances: Option<u32>,
+    /// The group that the person is put into: name or id.
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -27,8 +30,11 @@ impl Create {
     pub async fn run(self) -> anyhow::Result<()> {
         let members = [("validForSeconds", self.valid_for), ("maxInstances", self.max_instances)];
         let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));
-        let body: Map<String, Value> = members.collect();
+        let mut body: Map<String, Value> = members.collect();
         let client = Client::new(&self.api)?;
+        if let Some(group) = &self.group {
+            body.insert("groupId".to_owned(), client.find("admin/groups", "group", group).await?.into());
+        }
         client.print_one(&client.send(Method::POST, "admin/invitations", |request| request.json(&body)).await?)
     }
 }

@@ -16,6 +16,9 @@ pub struct List {
     /// Only those in this state: active, disabled or erased [default: all but erased].
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
+    /// Only the members of this group: name or id.
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -27,7 +30,11 @@ impl List {
     /// [`Failure`](crate::cli::admin::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
-        let query = [("search", self.search), ("role", self.role), ("state", self.state)];
+        let group = match &self.group {
+            Some(group) => Some(client.find("admin/groups", "group", group).await?),
+            None => None,
+        };
+        let query = [("search", self.search), ("role", self.role), ("state", self.state), ("group", group)];
         let users = client.list("admin/users", &query).await?;
         client.print_list(
             &users,
@@ -36,6 +43,7 @@ impl List {
                 ("ROLE", "/role"),
                 ("STATE", "/state"),
                 ("INSTANCES", "/instances"),
+                ("GROUP", "/group/name"),
                 ("CREATED", "/createdAt"),
                 ("EMAIL", "/email"),
                 ("ID", "/id"),

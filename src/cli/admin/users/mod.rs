@@ -10,6 +10,8 @@ mod role;
 mod show;
 mod sign_out;
 
+pub use one::OneUser;
+
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 

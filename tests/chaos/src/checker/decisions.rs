@@ -4,8 +4,8 @@
 //! It takes from the event what depended on the machines of that time (the chosen machine, the deadline).
 
 use dockhost_domain::account::{
-    Account, AccountEvent, AddKey, ChangePassword, ChangeProfile, ChangeRole, CreateAccount, DisableAccount,
-    EnableAccount, EraseAccount, IssuePasswordReset, KeyAdded, RemoveKey,
+    Account, AccountEvent, AddKey, ChangePassword, ChangeProfile, ChangeRole, ChangeUserGroup, CreateAccount,
+    DisableAccount, EnableAccount, EraseAccount, IssuePasswordReset, KeyAdded, RemoveKey,
 };
 use dockhost_domain::administrators::{
     AddAdministrator, Administrators, AdministratorsEvent, ChangedBy, RemoveAdministrator,
@@ -21,6 +21,7 @@ use dockhost_domain::enrolment::{
 };
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
+use dockhost_domain::group::{ChangeGroup, CreateGroup, DeleteGroup, Groups, GroupsEvent};
 use dockhost_domain::ids::{BackendId, SessionId, UserId};
 use dockhost_domain::invitation::{
     CreateInvitation, InvitationInvalid, Invitations, InvitationsEvent, RevokeInvitation, UseInvitation,
@@ -38,7 +39,7 @@ use dockhost_domain::tenancy::event::{
 use dockhost_domain::tenancy::{
     AdministerInstance, ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline,
     HandleReport, Policy, ReportPosition, RequestInstance, ResumeTenancy, SetInstanceKeys, SetQuota, StopForDrain,
-    SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
+    StopForGroup, SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
 };
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
@@ -60,6 +61,7 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                         AccountEvent::RoleChanged(changed) => {
                             same(ChangeRole { to: changed.role }.decide(state), recorded)
                         }
+                        AccountEvent::GroupChanged(changed) => same(ChangeUserGroup(*changed).decide(state), recorded),
                         AccountEvent::PasswordChanged(changed) => {
                             same(ChangePassword(changed.clone()).decide(state), recorded)
                         }
@@ -196,6 +198,24 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                         }
                         EnrolmentTokensEvent::Revoked(revoked) => {
                             same(RevokeToken { token_id: revoked.token_id, now }.decide(state), recorded)
+                        }
+                    }
+                });
+            }
+            AggregateId::Groups(_) => {
+                replay::<Groups>(aggregate, &events, violations, |state, event, logged| {
+                    let recorded = &logged.recorded.envelope.event;
+                    match event {
+                        GroupsEvent::Created(set) => same(CreateGroup(set.clone()).decide(state), recorded),
+                        GroupsEvent::Changed(set) => {
+                            let (group_id, group) = (set.group_id, &set.group);
+                            let name = Some(group.name.clone());
+                            let (max_instances, ends_at) = (Some(group.max_instances), Some(group.ends_at));
+                            let change = ChangeGroup { group_id, name, max_instances, ends_at };
+                            same(change.decide(state), recorded)
+                        }
+                        GroupsEvent::Deleted(deleted) => {
+                            same(DeleteGroup { group_id: deleted.group_id, in_use_by: 0 }.decide(state), recorded)
                         }
                     }
                 });
@@ -412,6 +432,10 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
             };
             let backend_id = placement.backend_id;
             let stop = StopForDrain { backend_id, instance_id, now, policy: Policy::default() };
+            same(stop.decide(state), recorded)
+        }
+        TenancyEvent::StopRequested(ChangeRequested { reason: Some(StopReason::GroupEnded), .. }) => {
+            let stop = StopForGroup { instance_id, ended_at: now, now, policy: Policy::default() };
             same(stop.decide(state), recorded)
         }
         TenancyEvent::StopRequested(_) => change(DesiredState::Stopped),

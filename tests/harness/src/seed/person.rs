@@ -60,6 +60,7 @@ impl Life {
             password_verifier: seed.verifier.clone().into(),
             ssh_public_key: Some(SSH_KEY.to_owned().into()),
             role: Role::User,
+            group_id: None,
         };
         seed.decide(id, &mut Account::default(), Actor::Anonymous, &CreateAccount(details));
         let mut sessions = Sessions::default();

@@ -1,0 +1,136 @@
+//! The groups of users, such as a class: one aggregate, so that two groups can't have the same name, and a list of them needs no
+//! read model. Which group a user is in, is in the user's account.
+//!
+//! A group is deleted when nobody is in it. Whoever is put into it at that moment is in no group then: an account may name a group
+//! that does not exist.
+
+mod decide;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::{Aggregate, Meta};
+use crate::event::Event;
+use crate::ids::GroupId;
+use crate::names::GroupName;
+use crate::subject::{AggregateId, AllGroups};
+use crate::timestamp::Timestamp;
+
+pub use decide::{ChangeGroup, CreateGroup, DeleteGroup, GroupRejected};
+
+/// The most groups.
+pub const MAX_GROUPS: usize = 1000;
+
+/// The events of the groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum GroupsEvent {
+    /// An administrator made a group.
+    #[serde(rename = "dockhost.group.created.v1")]
+    Created(GroupSet),
+    /// An administrator renamed a group, or changed its quota or its end.
+    #[serde(rename = "dockhost.group.changed.v1")]
+    Changed(GroupSet),
+    /// An administrator deleted a group that had no members.
+    #[serde(rename = "dockhost.group.deleted.v1")]
+    Deleted(GroupDeleted),
+}
+
+/// A group as it is from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupSet {
+    /// The group's id.
+    pub group_id: GroupId,
+    /// What it is and is good for.
+    #[serde(flatten)]
+    pub group: Group,
+}
+
+/// There is no such group any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupDeleted {
+    /// The group's id.
+    pub group_id: GroupId,
+}
+
+/// What a group is, and is good for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    /// Its name, unique among groups without regard to case.
+    pub name: GroupName,
+    /// The maximum number of instances of each member that are not deleted; the configured one if absent. What an administrator
+    /// set for a user counts instead.
+    pub max_instances: Option<u32>,
+    /// When its members' instances are stopped, and can't be resumed or created any more.
+    pub ends_at: Option<Timestamp>,
+}
+
+impl Group {
+    /// Whether its end is over.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.ends_at.is_some_and(|end| end <= now)
+    }
+}
+
+/// All groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Groups {
+    groups: BTreeMap<GroupId, GroupState>,
+}
+
+/// A group, and since when there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupState {
+    /// As it is now.
+    #[serde(flatten)]
+    pub group: Group,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl Groups {
+    /// The groups, the oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (GroupId, &GroupState)> {
+        self.groups.iter().map(|(id, group)| (*id, group))
+    }
+
+    /// A group by its id.
+    #[must_use]
+    pub fn get(&self, id: GroupId) -> Option<&GroupState> {
+        self.groups.get(&id)
+    }
+}
+
+impl Aggregate for Groups {
+    type Id = AllGroups;
+    type Event = GroupsEvent;
+
+    const FOLD_DIGESTS: &'static [&'static str] = &["759f76b2000ba6945be325c91aab43eb6cdc1d0c782f68c9e1ebb93db4ee004f"];
+
+    fn subject(id: AllGroups) -> AggregateId {
+        AggregateId::Groups(id)
+    }
+
+    fn event(event: &Event) -> Option<&GroupsEvent> {
+        if let Event::Groups(event) = event { Some(event) } else { None }
+    }
+
+    fn evolve(&mut self, event: &GroupsEvent, meta: &Meta) {
+        match event {
+            GroupsEvent::Created(set) | GroupsEvent::Changed(set) => {
+                let created_at = self.groups.get(&set.group_id).map_or(meta.time, |known| known.created_at);
+                self.groups.insert(set.group_id, GroupState { group: set.group.clone(), created_at });
+            }
+            GroupsEvent::Deleted(deleted) => {
+                self.groups.remove(&deleted.group_id);
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `dockhost admin groups change`.
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::confirmation;
+
+/// The arguments of `admin groups change`.
+#[derive(Debug, Args)]
+pub struct Change {
+    /// Name or id.
+    #[arg(value_name = "GROUP")]
+    group: String,
+    /// Its new name.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The most instances of each member.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "default_instances")]
+    max_instances: Option<u32>,
+    /// Its members may have as many instances as the server's configuration says.
+    #[arg(long)]
+    default_instances: bool,
+    /// When the members' instances are stopped, for example 2027-07-15T18:00:00Z.
+    #[arg(long, value_name = "TIME", conflicts_with = "no_end")]
+    ends_at: Option<String>,
+    /// The group has no end.
+    #[arg(long)]
+    no_end: bool,
+    /// Don't ask for confirmation.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl Change {
+    /// Changes the group.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
+        let client = Client::new(&self.api)?;
+        let id = client.find("admin/groups", "group", &self.group).await?;
+        confirmation::require(self.yes, &format!("Change the group {} ({id})?", self.group), stop).await?;
+        let mut body = Map::new();
+        body.extend(self.name.map(|name| ("name".to_owned(), name.into())));
+        body.extend(self.max_instances.map(|count| ("maxInstances".to_owned(), count.into())));
+        body.extend(self.default_instances.then_some(("maxInstances".to_owned(), Value::Null)));
+        body.extend(self.ends_at.map(|time| ("endsAt".to_owned(), time.into())));
+        body.extend(self.no_end.then_some(("endsAt".to_owned(), Value::Null)));
+        let path = format!("admin/groups/{id}");
+        client.print_one(&client.send(Method::PATCH, &path, |request| request.json(&body)).await?)
+    }
+}

@@ -1,0 +1,36 @@
+//! `dockhost admin groups create`.
+
+use clap::Args;
+use serde_json::{Map, Value};
+
+use crate::cli::admin::client::{ApiArgs, Client};
+
+/// The arguments of `admin groups create`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Its name, for example biology-7b.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The most instances of each member [default: that of the server's configuration].
+    #[arg(long, value_name = "NUMBER")]
+    max_instances: Option<u32>,
+    /// When the members' instances are stopped, for example 2027-07-15T18:00:00Z [default: never].
+    #[arg(long, value_name = "TIME")]
+    ends_at: Option<String>,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl Create {
+    /// Creates the group.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::cli::admin::client::Failure).
+    pub async fn run(self) -> anyhow::Result<()> {
+        let mut body = Map::from_iter([("name".to_owned(), Value::from(self.name))]);
+        body.extend(self.max_instances.map(|count| ("maxInstances".to_owned(), count.into())));
+        body.extend(self.ends_at.map(|time| ("endsAt".to_owned(), time.into())));
+        let client = Client::new(&self.api)?;
+        client.print_one(&client.post("admin/groups", &body).await?)
+    }
+}

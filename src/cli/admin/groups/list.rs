@@ -1,0 +1,33 @@
+//! `dockhost admin groups list`.
+
+use clap::Args;
+
+use crate::cli::admin::client::{ApiArgs, Client};
+
+/// The arguments of `admin groups list`.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl List {
+    /// Lists.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::cli::admin::client::Failure).
+    pub async fn run(self) -> anyhow::Result<()> {
+        let client = Client::new(&self.api)?;
+        let groups = client.list("admin/groups", &[]).await?;
+        client.print_list(
+            &groups,
+            &[
+                ("NAME", "/name"),
+                ("INSTANCES", "/maxInstances"),
+                ("ENDS", "/endsAt"),
+                ("CREATED", "/createdAt"),
+                ("ID", "/id"),
+            ],
+        )
+    }
+}

@@ -1,0 +1,38 @@
+//! A group, as administrators see it.
+
+use dockhost_domain::group::GroupState;
+use dockhost_domain::ids::GroupId;
+use dockhost_domain::timestamp::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A group of users, such as a class.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    #[schema(value_type = Uuid)]
+    id: GroupId,
+    /// Unique among groups without regard to case.
+    name: String,
+    /// The most instances of each member; null for that of the server's configuration.
+    #[schema(required)]
+    max_instances: Option<u32>,
+    /// When the members' instances are stopped, and can't be resumed or created any more; null for never.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    ends_at: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl Group {
+    /// The group.
+    pub fn new(id: GroupId, state: &GroupState) -> Self {
+        Self {
+            id,
+            name: state.group.name.to_string(),
+            max_instances: state.group.max_instances,
+            ends_at: state.group.ends_at,
+            created_at: state.created_at,
+        }
+    }
+}

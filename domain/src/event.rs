@@ -16,6 +16,7 @@ use crate::claim::ClaimEvent;
 use crate::enrolment::EnrolmentTokensEvent;
 use crate::group::GroupsEvent;
 use crate::invitation::InvitationsEvent;
+use crate::refusal::RefusalsEvent;
 use crate::session::SessionEvent;
 use crate::subject::AggregateId;
 use crate::tenancy::TenancyEvent;
@@ -40,6 +41,8 @@ pub enum Event {
     Invitations(InvitationsEvent),
     /// An event of the groups.
     Groups(GroupsEvent),
+    /// An event of the refusals.
+    Refusals(RefusalsEvent),
     /// An event of a user's instances.
     Tenancy(TenancyEvent),
 }
@@ -56,7 +59,8 @@ macro_rules! union {
 union!(
     AccountEvent => Account, AdministratorsEvent => Administrators, ClaimEvent => Claim, SessionEvent => Session,
     BackendEvent => Backend, EnrolmentTokensEvent => EnrolmentTokens,
-    InvitationsEvent => Invitations, GroupsEvent => Groups, TenancyEvent => Tenancy
+    InvitationsEvent => Invitations, GroupsEvent => Groups, RefusalsEvent => Refusals,
+    TenancyEvent => Tenancy
 );
 
 /// An event as stored in the log. Personal values in the body are marked or sealed.
@@ -138,6 +142,7 @@ impl Event {
             AggregateId::EnrolmentTokens(_) => of::<EnrolmentTokensEvent, D>(kind, data),
             AggregateId::Invitations(_) => of::<InvitationsEvent, D>(kind, data),
             AggregateId::Groups(_) => of::<GroupsEvent, D>(kind, data),
+            AggregateId::Refusals(_) => of::<RefusalsEvent, D>(kind, data),
             AggregateId::Tenancy(_) => of::<TenancyEvent, D>(kind, data),
         }
         .map_err(|error| unreadable(subject, kind, &error))

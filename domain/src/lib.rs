@@ -10,7 +10,7 @@
 //! - [`event`], [`envelope`]: the events, and their CloudEvents headers.
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
-//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`group`], [`invitation`], [`tenancy`]: the aggregates.
+//! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`group`], [`invitation`], [`refusal`], [`tenancy`]: the aggregates.
 //! - [`placement`], [`labels`], [`room`]: the choice of a backend for an instance; [`sizes`]: what an instance may use.
 
 pub mod account;
@@ -32,6 +32,7 @@ pub mod names;
 pub mod node_choice;
 pub mod personal;
 pub mod placement;
+pub mod refusal;
 pub mod reported;
 pub mod room;
 pub mod session;

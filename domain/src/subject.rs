@@ -144,6 +144,16 @@ impl fmt::Display for AllGroups {
     }
 }
 
+/// The id of the one set of refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllRefusals;
+
+impl fmt::Display for AllRefusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all")
+    }
+}
+
 /// An aggregate, and so one literal subject of the stream EVENTS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AggregateId {
@@ -163,6 +173,8 @@ pub enum AggregateId {
     Invitations(AllInvitations),
     /// The groups of users.
     Groups(AllGroups),
+    /// What was refused.
+    Refusals(AllRefusals),
     /// A claimed name.
     Claim(ClaimId),
 }
@@ -185,6 +197,7 @@ impl AggregateId {
             Self::EnrolmentTokens(_) => "enrolment-tokens",
             Self::Invitations(_) => "invitations",
             Self::Groups(_) => "groups",
+            Self::Refusals(_) => "refusals",
             Self::Claim(_) => "claim",
         }
     }
@@ -200,6 +213,7 @@ impl AggregateId {
             | Self::EnrolmentTokens(_)
             | Self::Invitations(_)
             | Self::Groups(_)
+            | Self::Refusals(_)
             | Self::Claim(_) => None,
         }
     }
@@ -217,6 +231,7 @@ impl fmt::Display for AggregateId {
             Self::EnrolmentTokens(all) => all.fmt(f),
             Self::Invitations(all) => all.fmt(f),
             Self::Groups(all) => all.fmt(f),
+            Self::Refusals(all) => all.fmt(f),
             Self::Claim(ClaimId { kind, hash }) => write!(f, "{}.{hash}", kind.as_str()),
         }
     }
@@ -236,6 +251,7 @@ impl FromStr for AggregateId {
             "administrators" if rest == "all" => Ok(Self::Administrators(AllAdministrators)),
             "enrolment-tokens" if rest == "all" => Ok(Self::EnrolmentTokens(AllEnrolmentTokens)),
             "groups" if rest == "all" => Ok(Self::Groups(AllGroups)),
+            "refusals" if rest == "all" => Ok(Self::Refusals(AllRefusals)),
             "invitations" if rest == "all" => Ok(Self::Invitations(AllInvitations)),
             "tenancy" => Ok(Self::Tenancy(rest.parse().map_err(invalid)?)),
             "session" => Ok(Self::Session(rest.parse().map_err(invalid)?)),
@@ -329,7 +345,7 @@ mod tests {
     use uuid::Uuid;
 
     fn aggregates() -> impl Strategy<Value = AggregateId> {
-        (0..11, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
+        (0..12, any::<u128>(), any::<[u8; 32]>()).prop_map(|(kind, id, hash)| {
             let id = Uuid::from_u128(id);
             let claim = |kind| AggregateId::Claim(ClaimId { kind, hash: ClaimHash(hash) });
             match kind {
@@ -343,6 +359,7 @@ mod tests {
                 7 => AggregateId::EnrolmentTokens(AllEnrolmentTokens),
                 8 => AggregateId::Invitations(AllInvitations),
                 9 => AggregateId::Groups(AllGroups),
+                10 => AggregateId::Refusals(AllRefusals),
                 _ => claim(ClaimKind::Backend),
             }
         })

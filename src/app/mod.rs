@@ -102,6 +102,7 @@ async fn start(
     let limits = tasks::start_limits(supervisor, &replica, args);
     let app =
         startup::http_app(args, sign_up, limits, &replica, &user_tokens, &backend_tokens, (stages.clone(), is_tls))?;
+    tasks::start_refusals(supervisor, &app);
     replica.follower.wait_until_caught_up().await;
     log_configuration(args, urls, &replica);
     Ok((app, Arc::clone(replica.connections.log.write_proof())))

@@ -183,6 +183,7 @@ pub fn http_app(
         progress: Arc::clone(&replica.progress),
         log_monitor: Arc::clone(&replica.log_monitor),
         log_reader: LogReader::default(),
+        refusals: Arc::default(),
         write_age: Box::new(move || write_proof.age()),
         log_silence: Box::new(log_silence),
         stream_watch: Arc::clone(&replica.stream_watch),

@@ -25,6 +25,7 @@ use crate::broker::streams;
 use crate::broker::write_probe;
 use crate::event_log::EventLog;
 use crate::execute::snapshots::SnapshotWriter;
+use crate::http::app::App;
 use crate::http::limits::{RateLimits, exchange};
 use crate::leader::Leader;
 use crate::leader::election::{Election, TermEnd};
@@ -174,6 +175,12 @@ pub fn start_limits(supervisor: &Supervisor, replica: &Replica, args: &ServerArg
     let (shared, name, client) = (Arc::clone(&limits), name.clone(), broker.client().clone());
     supervisor.spawn_fallible("limits", |cancel| exchange::run(shared, notes, name, client, cancel));
     limits
+}
+
+/// Starts to store the counts of what is refused.
+pub fn start_refusals(supervisor: &Supervisor, app: &App) {
+    let (refusals, executor) = (Arc::clone(&app.refusals), Arc::clone(&app.executor));
+    supervisor.spawn("refusals", |cancel| refusals.run(executor, cancel));
 }
 
 /// Starts to campaign for the lease; while this replica holds it, it runs the leader's roles.

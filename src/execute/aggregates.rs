@@ -12,6 +12,7 @@ use dockhost_domain::enrolment::EnrolmentTokens;
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::group::Groups;
 use dockhost_domain::invitation::Invitations;
+use dockhost_domain::refusal::Refusals;
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::Tenancy;
@@ -31,6 +32,7 @@ pub struct Aggregates {
     enrolment_tokens: AggregateCache<EnrolmentTokens>,
     invitations: AggregateCache<Invitations>,
     groups: AggregateCache<Groups>,
+    refusals: AggregateCache<Refusals>,
     claims: AggregateCache<Claim>,
     snapshots: Option<Arc<SnapshotManager>>,
     /// The last sequence that [`Aggregates::observe`] was given: a load that begins now gets no event up to it again.
@@ -55,7 +57,7 @@ macro_rules! cached {
 cached!(
     Account => accounts, Administrators => administrators, Tenancy => tenancies, Sessions => sessions,
     Backend => backends, EnrolmentTokens => enrolment_tokens, Invitations => invitations,
-    Groups => groups, Claim => claims
+    Groups => groups, Refusals => refusals, Claim => claims
 );
 
 impl Default for Aggregates {
@@ -69,6 +71,7 @@ impl Default for Aggregates {
             enrolment_tokens: AggregateCache::new(1),
             invitations: AggregateCache::new(1),
             groups: AggregateCache::new(1),
+            refusals: AggregateCache::new(1),
             claims: AggregateCache::new(MAX_STATES_PER_KIND),
             snapshots: None,
             observed: AtomicU64::new(0),
@@ -93,6 +96,7 @@ impl Aggregates {
         self.enrolment_tokens.clear();
         self.invitations.clear();
         self.groups.clear();
+        self.refusals.clear();
         self.claims.clear();
     }
 
@@ -121,6 +125,7 @@ impl Aggregates {
             AggregateId::EnrolmentTokens(id) => self.observe_one::<EnrolmentTokens>(id, recorded),
             AggregateId::Invitations(id) => self.observe_one::<Invitations>(id, recorded),
             AggregateId::Groups(id) => self.observe_one::<Groups>(id, recorded),
+            AggregateId::Refusals(id) => self.observe_one::<Refusals>(id, recorded),
             AggregateId::Claim(id) => self.observe_one::<Claim>(id, recorded),
         }
     }
@@ -167,6 +172,7 @@ impl Aggregates {
             AggregateId::EnrolmentTokens(id) => self.enrolment_tokens.evict(id),
             AggregateId::Invitations(id) => self.invitations.evict(id),
             AggregateId::Groups(id) => self.groups.evict(id),
+            AggregateId::Refusals(id) => self.refusals.evict(id),
             AggregateId::Claim(id) => self.claims.evict(id),
         }
     }

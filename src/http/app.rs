@@ -20,6 +20,7 @@ use super::limits::RateLimits;
 use super::middleware::request_id;
 use super::past::LogReader;
 use super::read_store::ReadStore;
+use super::refusals::Refusals;
 use super::response::ApiError;
 use crate::auth::admission::{Enrolment, SharedSecret, SignUp};
 use crate::auth::api_key::ApiKeys;
@@ -100,6 +101,8 @@ pub struct App {
     pub store: Arc<dyn ReadStore>,
     /// Reads parts of the log for requests.
     pub log_reader: LogReader,
+    /// Counts what is refused, for the audit.
+    pub refusals: Arc<Refusals>,
     /// Hashes claims and idempotency keys.
     pub keyring: Arc<Keyring>,
     /// Whether the broker is connected.

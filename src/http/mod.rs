@@ -22,6 +22,7 @@ mod operation_wait;
 pub mod past;
 mod queries;
 mod read_store;
+pub mod refusals;
 pub mod response;
 pub mod router;
 pub mod server;

@@ -194,3 +194,32 @@ async fn quota_of_a_group_holds_for_each_member_under_creates_on_all_replicas() 
     world.check_log().await;
     world.verify().await;
 }
+
+/// A replica stores its last counts when it ends.
+#[tokio::test]
+async fn refusals_of_a_replica_are_in_the_audit_of_the_others() {
+    let mut world = World::on(Topology::ONE, 2, &ADMIN).await;
+    let (admin, ada) = (world.admin().await, world.user("ada").await);
+    for _ in 0..2 {
+        assert_eq!(sign_in(&world, 1, "ada", "wrong horse").await.status, 401);
+    }
+    assert_eq!(ada.at(&world.replicas[1].url).get("/api/v2/admin/users").await.status, 403);
+    assert_eq!(world.client(1).get("/api/v2/admin/users").await.status, 401);
+    let id = id_of(&ada).await;
+    world.stop_replica(1).await;
+    let counts = wait_until("the counts are in the audit", DEADLINE, async || {
+        let audit = admin.get("/api/v2/admin/audit?type=refusals").await;
+        audit.data()["items"][0]["data"]["counts"].as_array().cloned().ok_or_else(|| format!("{audit:?}"))
+    })
+    .await;
+    let count = |kind: &str| {
+        let of_kind = counts.iter().filter(|one| one["kind"] == kind);
+        of_kind.map(|one| (one["count"].as_u64().unwrap(), one["source"].clone())).collect::<Vec<_>>()
+    };
+    let local = json!({ "network": "127.0.0.0/24" });
+    assert_eq!(count("sign-in"), [(2, local.clone())]);
+    assert_eq!(count("unauthorized"), [(1, local)]);
+    assert_eq!(count("forbidden"), [(1, json!({ "user": id }))]);
+    world.check_log().await;
+    world.verify().await;
+}

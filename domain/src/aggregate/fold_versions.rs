@@ -16,6 +16,7 @@ use crate::enrolment::EnrolmentTokens;
 use crate::golden::{self, Dice};
 use crate::group::Groups;
 use crate::invitation::Invitations;
+use crate::refusal::Refusals;
 use crate::session::Sessions;
 use crate::tenancy::Tenancy;
 use crate::testing::{at, event_id};
@@ -85,6 +86,11 @@ fn enrolment_tokens_fold_matches_its_version() {
 #[test]
 fn groups_fold_matches_its_version() {
     check::<Groups>("groups");
+}
+
+#[test]
+fn refusals_fold_matches_its_version() {
+    check::<Refusals>("refusals");
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn types() -> BTreeSet<String> {
         types_of::<EnrolmentTokensEvent>(),
         types_of::<InvitationsEvent>(),
         types_of::<GroupsEvent>(),
+        types_of::<RefusalsEvent>(),
         types_of::<SessionEvent>(),
         types_of::<TenancyEvent>(),
     ];
@@ -159,6 +160,7 @@ fn golden_files_contain_every_enum_value() {
         "engine_restarted",
         "exited",
         "failed",
+        "forbidden",
         "killed",
         "late",
         "leave",
@@ -167,8 +169,10 @@ fn golden_files_contain_every_enum_value() {
         "out_of_memory",
         "refused",
         "running",
+        "sign-in",
         "stop",
         "stopped",
+        "unauthorized",
         "unknown",
         "unplaced",
         "user",
@@ -211,7 +215,7 @@ fn golden_files_contain_each_optional_member_and_its_absence() {
 #[test]
 fn event_on_the_subject_of_another_aggregate_is_unreadable() {
     let subjects: BTreeSet<String> = all().map(|golden| golden.subject).collect();
-    assert_eq!(subjects.len(), 9, "one subject per kind of aggregate");
+    assert_eq!(subjects.len(), 10, "one subject per kind of aggregate");
     for golden in all() {
         for foreign in subjects.iter().filter(|subject| **subject != golden.subject) {
             let error = decode(&foreign.parse().unwrap(), golden.event.clone()).unwrap_err();

@@ -31,6 +31,7 @@ impl ReadModel for Sessions {
             | Event::EnrolmentTokens(_)
             | Event::Invitations(_)
             | Event::Groups(_)
+            | Event::Refusals(_)
             | Event::Tenancy(_) => Vec::new(),
         }
     }

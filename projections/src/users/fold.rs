@@ -73,6 +73,7 @@ impl ReadModel for Users {
             | Event::EnrolmentTokens(_)
             | Event::Invitations(_)
             | Event::Groups(_)
+            | Event::Refusals(_)
             | Event::Tenancy(_) => document,
         }
     }

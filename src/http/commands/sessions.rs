@@ -7,6 +7,7 @@ use dockhost_domain::claim::Claim;
 use dockhost_domain::envelope::Origin;
 use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::names::Username;
+use dockhost_domain::refusal::{RefusalKind, RefusalSource};
 use dockhost_domain::session::{StartRejected, StartSession, Started};
 use dockhost_domain::subject::{AggregateId, ClaimId, ClaimKind};
 use secrecy::{ExposeSecret, SecretString};
@@ -153,6 +154,7 @@ impl<'a> SignInAttempt<'a> {
     /// It failed; `principal` if the name exists. The answer is the same whether it does or not.
     pub fn failed(self, principal: Option<PrincipalId>) -> ApiError {
         let failures = self.app.limits.failed(self.attempt);
+        self.app.refusals.count(RefusalSource::Network(self.client.network()), RefusalKind::SignIn);
         let principal = principal.map_or_else(|| "unknown".to_owned(), |principal| principal.to_string());
         tracing::warn!(client = %self.client, principal, failures, "sign-in failed");
         invalid_credentials()

@@ -9,8 +9,10 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use dockhost_domain::account::Account;
 use dockhost_domain::ids::UserId;
+use dockhost_domain::refusal::{RefusalKind, RefusalSource};
 use dockhost_domain::session::Scope;
 
+use super::ClientAddress;
 use super::caller::{CurrentUser, MAX_SESSION_AGE, Needs, is_read, user};
 use crate::event_log::Freshness;
 use crate::http::app::App;
@@ -27,10 +29,20 @@ impl FromRequestParts<Arc<App>> for CurrentAdmin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let CurrentUser { user_id, .. } = user(app, parts, Needs::Scope(Scope::All)).await?;
+        let CurrentUser { user_id, .. } = user(app, parts, Needs::Scope(Scope::All)).await.inspect_err(|refused| {
+            let kind = match refused.code() {
+                Code::Unauthorized => RefusalKind::Unauthorized,
+                Code::InsufficientScope | Code::ForeignOrigin => RefusalKind::Forbidden,
+                // The log can't be read.
+                _ => return,
+            };
+            let client = ClientAddress::of_request(&parts.extensions, &parts.headers, &app.settings.trusted_proxies);
+            app.refusals.count(RefusalSource::Network(client.network()), kind);
+        })?;
         if is_admin(app, user_id, is_read(parts)).await? {
             Ok(Self { user_id })
         } else {
+            app.refusals.count(RefusalSource::User(user_id), RefusalKind::Forbidden);
             Err(ApiError::new(Code::Forbidden, "only administrators may do this"))
         }
     }

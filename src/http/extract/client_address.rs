@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName};
+use dockhost_domain::refusal::Network;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,11 @@ impl fmt::Display for ClientAddress {
 }
 
 impl ClientAddress {
+    /// The network that it is in, which names no person.
+    pub fn network(self) -> Network {
+        Network::of(self.0)
+    }
+
     /// The client that has this address.
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {

@@ -161,6 +161,7 @@ impl TestApp {
             progress: Arc::new(ProjectionProgress::new(checkpoints)),
             store: Arc::clone(&store) as Arc<dyn ReadStore>,
             log_reader: LogReader::default(),
+            refusals: Arc::default(),
             keyring: Arc::new(keyring),
             is_broker_connected: Box::new(|| true),
             user_tokens: UserTokens::new(&secret("u")),

@@ -28,6 +28,7 @@ use dockhost_domain::invitation::{
 };
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::{Candidate, Choice};
+use dockhost_domain::refusal::{RecordRefusals, Refusals, RefusalsEvent};
 use dockhost_domain::reported::ShortText;
 use dockhost_domain::session::{
     CloseSessions, EndSessions, ResumeSessions, RevokeSession, SessionEvent, Sessions, StartSession, SuspendSessions,
@@ -218,6 +219,12 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                             same(DeleteGroup { group_id: deleted.group_id, in_use_by: 0 }.decide(state), recorded)
                         }
                     }
+                });
+            }
+            AggregateId::Refusals(_) => {
+                replay::<Refusals>(aggregate, &events, violations, |state, event, logged| {
+                    let RefusalsEvent::Counted(counted) = event;
+                    same(RecordRefusals(counted.clone()).decide(state), &logged.recorded.envelope.event)
                 });
             }
             AggregateId::Invitations(_) => {

@@ -304,6 +304,7 @@ mod tests {
             previous_key: None,
             drain: None,
             labels: Labels::default(),
+            lost_at: None,
         };
         let of = |machine: &Machine| Candidate::of(backend(1), machine);
         assert_eq!(of(&machine), Candidate::new(backend(1), 4));

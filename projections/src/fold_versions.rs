@@ -523,6 +523,7 @@ const VERSIONS: &[Version] = &[
             "instance.failed.v2-removed",
             "instance.failed.v2",
             "instance.keys-changed.v1",
+            "instance.moved.v1",
             "instance.observed.v1-ended",
             "instance.observed.v1",
             "instance.placed.v1",
@@ -530,6 +531,7 @@ const VERSIONS: &[Version] = &[
             "instance.placed.v2",
             "instance.released.v1",
             "instance.requested.v1-keys",
+            "instance.requested.v1-on-lost",
             "instance.requested.v1-requires",
             "instance.requested.v1-restart",
             "instance.requested.v1-size",
@@ -544,6 +546,7 @@ const VERSIONS: &[Version] = &[
             "tenancy.suspended.v1",
         ],
         digest: "789ed7920c48be8407d036d19f7aec452b3f2a883e074d727be0afbd1f3a4205",
+        digest: "99a21125ce9ab81bb0a0107f72bf1d10feab5e8490b42596d30f166dbdcbff39",
     },
 ];
 

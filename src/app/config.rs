@@ -144,6 +144,9 @@ pub struct DeadlineArgs {
     /// Milliseconds without a heartbeat after which a backend counts as lost.
     #[arg(long, env = "DOCKHOST_LOST_AFTER_MS", value_name = "MS", default_value_t = 15_000)]
     pub lost_after_ms: u64,
+    /// Milliseconds for which a backend is lost before its instances that are not to wait for it are made anew elsewhere.
+    #[arg(long, env = "DOCKHOST_RECREATE_AFTER_MS", value_name = "MS", default_value_t = 300_000)]
+    pub recreate_after_ms: u64,
 }
 
 /// The servers to connect to. Not in [`ServerArgs`]: `dockhost dev` starts its own.
@@ -219,6 +222,7 @@ impl DeadlineArgs {
             stop_within: Duration::from_millis(self.stop_within_ms),
             resume_within: Duration::from_millis(self.resume_within_ms),
             delete_within: Duration::from_millis(self.delete_within_ms),
+            recreate_after: Duration::from_millis(self.recreate_after_ms),
             ..Policy::default()
         }
     }

@@ -211,6 +211,7 @@ fn request_and_retry() -> [RecordedEvent; 2] {
         restart: RestartPolicy::default(),
         requires: Labels::default(),
         size: None,
+        on_lost: dockhost_domain::tenancy::OnLost::Wait,
     };
     let failure = PlacementFailure { backend_id, reason: FailureReason::Late };
     let again = Placed { instance_id, placement: 2, choice, deadline, failure };

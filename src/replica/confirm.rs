@@ -3,14 +3,16 @@
 //! The backend's consumer does not prove it: after a node was killed it may replay assignments that were removed long
 //! ago. Nor does the stream: a leader that was paused between its decision and its publish may publish an old
 //! assignment after the newer ones were removed. So the assignment must be the last one of its subject, and the log must
-//! still want it.
+//! still want it. If the instance was moved from a backend that was lost and has returned, that one removes its container
+//! first, so that not two of them run in reach.
 
 use std::sync::Arc;
 
+use dockhost_domain::backend::{Backend, ConnectionState};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_CONFIRMS, Channel};
-use dockhost_domain::tenancy::{Tenancy, desired_assignments};
+use dockhost_domain::tenancy::{Instance, Tenancy, desired_assignments};
 use dockhost_domain::wire::{Assignment, Confirm, Confirmed};
 
 use crate::broker::agent_limits::AgentMessage;
@@ -36,6 +38,8 @@ enum Comparison {
     Obsolete,
     /// The state is older than the assignment, so it does not tell.
     StateTooOld,
+    /// It is current, but the backend that the instance was on has returned and not removed its container yet.
+    OldContainerInReach,
 }
 
 /// Compares an assignment of this backend with the state of its tenancy.
@@ -63,7 +67,21 @@ impl ConfirmHandler {
         };
         let tenancy = self.executor.confirmed::<Tenancy>(assignment.user_id).await;
         let tenancy = tenancy.map_err(|error| RequestError::Unavailable(error.into()))?;
-        Ok(compare(&tenancy.state, backend, &assignment))
+        let comparison = compare(&tenancy.state, backend, &assignment);
+        let instance = tenancy.state.instance(question.instance_id);
+        if comparison == Comparison::Current
+            && let Some(former) = instance.and_then(Instance::old_container_on)
+            && self.is_connected(former).await?
+        {
+            return Ok(Comparison::OldContainerInReach);
+        }
+        Ok(comparison)
+    }
+
+    async fn is_connected(&self, backend: BackendId) -> Result<bool, RequestError> {
+        let backend = self.executor.confirmed::<Backend>(backend).await;
+        let backend = backend.map_err(|error| RequestError::Unavailable(error.into()))?;
+        Ok(backend.state.machine.as_ref().is_some_and(|machine| machine.connection == ConnectionState::Connected))
     }
 }
 
@@ -96,6 +114,10 @@ impl RequestHandler for ConfirmHandler {
             }
             Comparison::StateTooOld => {
                 Err(RequestError::Unavailable("the log's answer is older than the assignment".into()))
+            }
+            Comparison::OldContainerInReach => {
+                let reason = "the backend that the instance was on has returned, and removes its container first";
+                Err(RequestError::Unavailable(reason.into()))
             }
         }
     }
@@ -145,6 +167,7 @@ mod tests {
             restart: RestartPolicy::default(),
             requires: Labels::default(),
             size: None,
+            on_lost: dockhost_domain::tenancy::OnLost::Wait,
         };
         state.evolve(&TenancyEvent::Requested(requested), &meta);
         assert_eq!(compare(&state, HERE, &running), Comparison::Current);

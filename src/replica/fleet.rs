@@ -150,7 +150,7 @@ impl Fleet {
                 let resources = match event {
                     TenancyEvent::Requested(requested) => Some(requested.limits.into()),
                     // It was placed elsewhere before.
-                    TenancyEvent::Placed(_) => {
+                    TenancyEvent::Placed(_) | TenancyEvent::Moved(_) => {
                         state.placed.values().find_map(|occupancy| occupancy.resources(instance))
                     }
                     _ => None,

@@ -11,7 +11,9 @@ use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::names::Username;
 use dockhost_domain::placement::Candidate;
-use dockhost_domain::tenancy::{ChangeInstance, Facts, HandleReport, Policy, ReportPosition, RequestInstance, Tenancy};
+use dockhost_domain::tenancy::{
+    ChangeInstance, Facts, HandleReport, OnLost, Policy, ReportPosition, RequestInstance, Tenancy,
+};
 use dockhost_domain::wire::{DesiredState, Limits, Report, ReportKind, RestartPolicy};
 
 pub struct Tenant {
@@ -21,7 +23,7 @@ pub struct Tenant {
     reports: AtomicU64,
 }
 
-fn origin() -> Origin {
+pub fn origin() -> Origin {
     Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None }
 }
 
@@ -54,6 +56,11 @@ impl Tenant {
 
     /// Requests the instance.
     pub async fn request(&self, executor: &Arc<Executor>) {
+        self.request_with(executor, OnLost::Wait).await;
+    }
+
+    /// The same, with what happens if its backend is lost.
+    pub async fn request_with(&self, executor: &Arc<Executor>, on_lost: OnLost) {
         let command = RequestInstance {
             instance_id: self.instance_id,
             name: None,
@@ -65,6 +72,7 @@ impl Tenant {
             restart: RestartPolicy::default(),
             requires: Labels::default(),
             size: None,
+            on_lost,
             idempotency: None,
             quota: None,
             facts: self.facts(),

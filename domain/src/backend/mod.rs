@@ -135,6 +135,9 @@ pub struct Machine {
     /// What an administrator says about it; instances may require it.
     #[serde(default)]
     pub labels: Labels,
+    /// Since when it is lost; `None` unless it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_at: Option<Timestamp>,
 }
 
 impl Machine {
@@ -192,6 +195,7 @@ impl Aggregate for Backend {
         "cf3f4f136d048b4c93aba309692cca630b588bf74176fe6e71a45689276b8ef5",
         "31b7edaa0d0d4ea5628b6cbc1e71c67b0efa5b4fe52ecf74d9233747f4226971",
         "c175a6848a9227ccd15f4eb73f8a89111cf88e9a8bb50d5df802e0e35b50c577",
+        "988bc44e71533ee6e082b3775279904e168020ce41aa14487b306ed50001a032",
     ];
 
     fn subject(id: BackendId) -> AggregateId {
@@ -224,13 +228,18 @@ impl Aggregate for Backend {
                     previous_key: None,
                     drain: None,
                     labels: details.labels(),
+                    lost_at: None,
                 });
             }
             (BackendEvent::Connected(info), Some(machine)) => {
                 machine.connection = ConnectionState::Connected;
+                machine.lost_at = None;
                 machine.agent_info = Some(info.clone());
             }
-            (BackendEvent::Lost(_), Some(machine)) => machine.connection = ConnectionState::Lost,
+            (BackendEvent::Lost(_), Some(machine)) => {
+                machine.connection = ConnectionState::Lost;
+                machine.lost_at = Some(meta.time);
+            }
             (BackendEvent::Cordoned(_), Some(machine)) => machine.is_cordoned = true,
             (BackendEvent::Uncordoned(_), Some(machine)) => {
                 machine.is_cordoned = false;

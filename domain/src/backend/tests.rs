@@ -92,8 +92,11 @@ fn mark_lost_records_once_until_the_next_connection() {
         .then(lost())
         .when(mark_lost())
         .then_nothing();
-    assert_eq!(backend.state.machine.clone().unwrap().agent_info, Some(info("10.0.0.1")), "unchanged while it is lost");
-    backend.when(mark_connected("10.0.0.1")).then(connected("10.0.0.1"));
+    let machine = backend.state.machine.clone().unwrap();
+    assert_eq!(machine.agent_info, Some(info("10.0.0.1")), "unchanged while it is lost");
+    assert_eq!(machine.lost_at, Some(at(3)));
+    let backend = backend.when(mark_connected("10.0.0.1")).then(connected("10.0.0.1"));
+    assert_eq!(backend.state.machine.unwrap().lost_at, None);
 }
 
 proptest! {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::failure::{FailureReason, PlacementFailure};
+pub use super::moved::{MoveReason, Moved, OnLost};
 pub use super::recorded::{RecordedError, RecordedObservation, RecordedPorts};
 use crate::ids::{BackendId, InstanceId};
 use crate::labels::Labels;
@@ -48,6 +49,9 @@ pub enum TenancyEvent {
     /// The instance is deleted for its user.
     #[serde(rename = "dockhost.instance.deleted.v1")]
     Deleted(Deleted),
+    /// It gets a new container on another backend, because its own was lost for long or is drained; its files are gone.
+    #[serde(rename = "dockhost.instance.moved.v1")]
+    Moved(Moved),
     /// A backend confirmed that it has no container of an abandoned placement.
     #[serde(rename = "dockhost.instance.released.v1")]
     Released(Released),
@@ -97,6 +101,9 @@ pub struct Requested {
     /// The size that was asked for by its name; `limits` has what it was then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<SizeName>,
+    /// What happens if its backend is lost.
+    #[serde(default, skip_serializing_if = "OnLost::is_wait")]
+    pub on_lost: OnLost,
 }
 
 /// An `Idempotency-Key` and its request.
@@ -334,6 +341,7 @@ impl TenancyEvent {
         match self {
             Self::Requested(e) => vec![(e.choice.backend_id, Added)],
             Self::Placed(e) => vec![(e.failure.backend_id, Abandoned), (e.choice.backend_id, Added)],
+            Self::Moved(e) => vec![(e.from, Abandoned), (e.choice.backend_id, Added)],
             Self::Failed(e) => vec![(e.failure.backend_id, Abandoned)],
             Self::Released(e) => vec![(e.backend_id, Removed)],
             Self::Deleted(e) => match e.outcome {
@@ -360,6 +368,7 @@ impl TenancyEvent {
         match self {
             Self::Requested(_)
             | Self::Placed(_)
+            | Self::Moved(_)
             | Self::StopRequested(_)
             | Self::ResumeRequested(_)
             | Self::DeleteRequested(_)
@@ -382,6 +391,7 @@ impl TenancyEvent {
         Some(match self {
             Self::Requested(e) => e.instance_id,
             Self::Placed(e) => e.instance_id,
+            Self::Moved(e) => e.instance_id,
             Self::Observed(e) => e.instance_id,
             Self::StopRequested(e) | Self::ResumeRequested(e) | Self::DeleteRequested(e) => e.instance_id,
             Self::Administered(e) => e.instance_id,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Administered, ChangeRequested, DeletionOutcome, Observed, PlacementFailure, RecordedObservation, ReportPosition,
-    Requested, StopReason, TenancyEvent,
+    Administered, ChangeRequested, DeletionOutcome, MoveReason, Observed, OnLost, PlacementFailure,
+    RecordedObservation, ReportPosition, Requested, StopReason, TenancyEvent,
 };
 use super::progress::{OperationKind, Progress};
 use crate::aggregate::Meta;
@@ -78,6 +78,24 @@ pub struct Instance {
     /// The size that was asked for by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<SizeName>,
+    /// What happens if its backend is lost.
+    #[serde(default, skip_serializing_if = "OnLost::is_wait")]
+    pub on_lost: OnLost,
+    /// Its last move to another backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_move: Option<LastMove>,
+}
+
+/// A move of an instance to another backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastMove {
+    /// The backend that it was on.
+    pub from: BackendId,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: MoveReason,
 }
 
 /// The last time that a container ended although it should run.
@@ -168,6 +186,8 @@ impl Instance {
             administered: None,
             requires: requested.requires.clone(),
             size: requested.size.clone(),
+            on_lost: requested.on_lost,
+            last_move: None,
         }
     }
 
@@ -214,6 +234,19 @@ impl Instance {
                         self.progress = Progress::Pending { operation_kind, operation: None, deadline };
                     }
                 }
+            }
+            TenancyEvent::Moved(moved) => {
+                self.abandon_placement();
+                self.pending_removals.remove(&moved.choice.backend_id);
+                self.placement_failures.clear();
+                (self.placement, self.generation) = (moved.placement, moved.generation);
+                self.current_placement =
+                    Some(Placement { backend_id: moved.choice.backend_id, last_observation: None });
+                self.desired = DesiredState::Running;
+                (self.stop_reason, self.last_end) = (None, None);
+                self.last_move = Some(LastMove { from: moved.from, at: meta.time, reason: moved.reason });
+                let operation_kind = OperationKind::Create;
+                self.progress = Progress::Pending { operation_kind, operation: None, deadline: moved.deadline };
             }
             TenancyEvent::StopRequested(e) => {
                 self.begin_operation(DesiredState::Stopped, OperationKind::Stop, e, meta);

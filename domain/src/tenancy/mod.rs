@@ -18,11 +18,13 @@ mod group_ended;
 mod instance;
 mod invariants;
 mod keys;
+mod moved;
 mod operation;
 mod policy;
 mod progress;
 mod quota;
 mod recorded;
+mod relocate;
 mod report;
 mod request;
 mod retry;
@@ -53,12 +55,15 @@ pub use drain::{DrainStep, StopForDrain};
 pub use event::{Idempotency, ReportPosition, TenancyEvent};
 pub use group_ended::StopForGroup;
 pub use instance::{AdministratorNote, Instance, InstanceKeys, LastEnd, LastObservation, Placement};
+pub use event::{Idempotency, OnLost, ReportPosition, TenancyEvent};
+pub use instance::{AdministratorNote, Instance, InstanceKeys, LastEnd, LastMove, LastObservation, Placement};
 pub use invariants::check_invariants;
 pub use keys::{KeysRejected, MAX_INSTANCE_KEYS, RemoveInstanceKey, SetInstanceKeys};
 pub use operation::{Operation, Outcome};
 pub use policy::{Facts, Policy};
 pub use progress::{OperationKind, Progress, Status};
 pub use quota::{SetQuota, TenancyClosed};
+pub use relocate::{MoveInstance, MoveRejected, Occasion};
 pub use report::{HandleReport, ReportRejected};
 pub use request::{RequestInstance, RequestRejected};
 pub use suspend::{ResumeTenancy, SuspendTenancy};
@@ -218,6 +223,7 @@ impl Aggregate for Tenancy {
         "1589db6ede7b9fa929c2cb3335be280f933272c4f8d3c718eba3a53ac81244be",
         "9ccd3a7c209f80b8c6d08b3da2f3f0ad3435e6ef33813bc4160cca473ed35dd3",
         "f71cb2b237a5ebdcac4afb40fccda557b6524698345cb0628da82a3be69a0eba",
+        "40f23b18f471bd8dca21614bd978339b62528c26363fc6a28ca9c043bbea201b",
     ];
 
     fn subject(id: UserId) -> AggregateId {

@@ -16,6 +16,8 @@ pub struct Policy {
     pub resume_within: Duration,
     /// Time limit of a deletion.
     pub delete_within: Duration,
+    /// For how long a backend is lost before its instances are made anew elsewhere, if their owners chose that.
+    pub recreate_after: Duration,
     /// A create fails when this many backends missed their deadline.
     pub max_late_backends: usize,
     /// The maximum number of backends to try.
@@ -30,6 +32,7 @@ impl Default for Policy {
             stop_within: Duration::from_secs(30),
             resume_within: Duration::from_secs(30),
             delete_within: Duration::from_secs(30),
+            recreate_after: Duration::from_secs(300),
             max_late_backends: 2,
             max_attempts: 8,
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::event::{Idempotency, Requested, TenancyEvent};
+use super::event::{Idempotency, OnLost, Requested, TenancyEvent};
 use super::{Facts, Tenancy};
 use crate::aggregate::{Command, CommandClass};
 use crate::ids::InstanceId;
@@ -36,6 +36,8 @@ pub struct RequestInstance {
     pub requires: Labels,
     /// The size that was asked for by its name; `limits` has what it is.
     pub size: Option<SizeName>,
+    /// What happens if its backend is lost.
+    pub on_lost: OnLost,
     /// The `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
     /// The maximum of the user's instances that are not deleted, that of their group or the configured one; `None` for no
@@ -148,6 +150,7 @@ impl Command for RequestInstance {
             restart: self.restart,
             requires: self.requires.clone(),
             size: self.size.clone(),
+            on_lost: self.on_lost,
         })))
     }
 }

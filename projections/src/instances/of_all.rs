@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bson::{Document as BsonDocument, doc};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::tenancy::Status;
+use dockhost_domain::tenancy::event::MoveReason;
 use dockhost_domain::timestamp::Timestamp;
 use serde::Deserialize;
 
@@ -27,6 +28,8 @@ pub struct InstanceFilter {
     pub status: Option<StatusNow>,
     /// They were requested before this time.
     pub created_before: Option<Timestamp>,
+    /// The backend from which a drain moved them last, at this time or later.
+    pub drained_from: Option<(BackendId, Timestamp)>,
 }
 
 /// The status now. A document has the status while its backend can be reached.
@@ -84,6 +87,12 @@ impl InstanceFilter {
         if let Some(time) = self.created_before {
             filter.insert("createdAt", doc! { "$lt": time.to_string() });
         }
+        if let Some((backend, since)) = self.drained_from {
+            filter.insert("state.lastMove.from", backend.to_string());
+            filter.insert("state.lastMove.reason", "backend-drained");
+            // Timestamps are texts of one length.
+            filter.insert("state.lastMove.at", doc! { "$gte": since.to_string() });
+        }
         filter
     }
 
@@ -97,6 +106,11 @@ impl InstanceFilter {
             && self.backend.is_none_or(|backend| instance.backend_id == Some(backend))
             && self.status.as_ref().is_none_or(|status| status.selects(instance))
             && self.created_before.is_none_or(|time| instance.created_at < time)
+            && self.drained_from.is_none_or(|(backend, since)| {
+                instance.state.last_move.is_some_and(|last| {
+                    last.from == backend && last.reason == MoveReason::BackendDrained && last.at >= since
+                })
+            })
     }
 }
 

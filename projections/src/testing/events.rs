@@ -135,6 +135,7 @@ pub(crate) fn requested(id: u64, name: &str, backend: u64) -> TenancyEvent {
         restart: RestartPolicy::default(),
         requires: Labels::default(),
         size: None,
+        on_lost: dockhost_domain::tenancy::OnLost::Wait,
     })
 }
 

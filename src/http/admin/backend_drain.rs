@@ -42,6 +42,8 @@ pub struct DrainProgress {
     left: usize,
     /// Instances that are stopped. Their files are on the backend.
     stopped: usize,
+    /// Instances that were made anew on other backends and exist still.
+    moved: usize,
     /// Instances that could not be stopped. If the backend can stop them later, it does.
     stayed: usize,
     /// The first 200 of those that are not stopped.
@@ -94,6 +96,7 @@ impl DrainProgress {
             retire: drain.retire,
             left: 0,
             stopped: 0,
+            moved: 0,
             stayed: 0,
             instances: Vec::new(),
         }
@@ -156,8 +159,11 @@ pub async fn get(
     let drain = machine.drain.ok_or_else(|| ApiError::new(Code::NotFound, "the backend is not being drained"))?;
     let filter = InstanceFilter { backend: Some(id), ..InstanceFilter::default() };
     let page = Page { after: None, limit: MAX_INSTANCES };
+    let moved_filter = InstanceFilter { drained_from: Some((id, drain.started_at)), ..InstanceFilter::default() };
+    let moved = || app.store.instances_of_all(&moved_filter, page);
+    let moved = consistency::read::<Instances, _>(&app, position, moved).await?;
     let found = consistency::read::<Instances, _>(&app, position, || app.store.instances_of_all(&filter, page)).await?;
-    let mut progress = DrainProgress::new(&drain);
+    let mut progress = DrainProgress { moved: moved.value.len(), ..DrainProgress::new(&drain) };
     for document in &found.value {
         if let Some(step) = document.state.drain_step(id) {
             progress.add(document, step);

@@ -10,7 +10,7 @@ use dockhost_domain::labels::Labels;
 use dockhost_domain::names::Username;
 use dockhost_domain::placement::{Candidate, Ineligible};
 use dockhost_domain::sizes::SizeName;
-use dockhost_domain::tenancy::{RequestInstance, Tenancy, TenancyEvent};
+use dockhost_domain::tenancy::{OnLost, RequestInstance, Tenancy, TenancyEvent};
 use dockhost_domain::wire::RestartPolicy;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -166,6 +166,7 @@ pub async fn post(
         restart: RestartPolicy::default(),
         requires: request.requires.unwrap_or_default(),
         size,
+        on_lost: OnLost::Wait,
         idempotency: None,
         quota: request.user_id.and(app.settings.quota),
         facts: app.follower.facts(app.settings.policy, instance_id),

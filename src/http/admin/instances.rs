@@ -148,11 +148,13 @@ fn filter(app: &App, parameters: &InstancesParameters) -> Result<InstanceFilter,
     let time = |text| list::parameter("createdBefore", text, "is not a time, such as 2026-11-26T10:00:00Z");
     let created_before = parameters.created_before.as_deref().map(time).transpose()?;
     Ok(InstanceFilter {
+        id: None,
         owner: owner.transpose()?,
         backend: backend.transpose()?,
         status,
         created_before,
         ..InstanceFilter::default()
+        drained_from: None,
     })
 }
 

@@ -34,7 +34,7 @@ use crate::http::response::details::{BackendsDetails, QuotaDetails};
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
-use crate::http::views::{Instance, LabelMap, Restart};
+use crate::http::views::{Instance, LabelMap, OnLost, Restart};
 use crate::replica::follower::{Fleet, Reservation, tie_breaker};
 use crate::sealing::Keyring;
 
@@ -83,6 +83,9 @@ pub struct CreateInstanceRequest {
     #[garde(inner(length(min = 1, max = 20)))]
     #[schema(min_items = 1, max_items = 20)]
     keys: Option<Vec<String>>,
+    /// What happens if its backend is lost or drained; the default is `wait`.
+    #[garde(skip)]
+    on_lost: Option<OnLost>,
 }
 
 error_responses!(
@@ -117,6 +120,9 @@ fn idempotency(
     }
     if let Some(keys) = &request.keys {
         body["keys"] = json!(keys);
+    }
+    if let Some(on_lost) = request.on_lost {
+        body["onLost"] = json!(on_lost);
     }
     let hash = |what: &str, text: &str| keyring.keyed_hash([what, &user.to_string(), text]);
     key.0.as_ref().map(|key| Idempotency { key: hash("key", key), request: hash("request", &body.to_string()) })
@@ -272,6 +278,7 @@ pub async fn post(
         restart: request.restart.unwrap_or_default().into(),
         requires: request.requires.unwrap_or_default(),
         size,
+        on_lost: request.on_lost.unwrap_or_default().into(),
         idempotency: idempotency.clone(),
         quota: default_quota(&app, group.as_ref()),
         facts,

@@ -12,7 +12,7 @@ use dockhost_domain::wire::DesiredState;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{BackendStatus, ContainerEnd, LabelMap, Restart};
+use super::{BackendStatus, ContainerEnd, InstanceMove, LabelMap, OnLost, Restart};
 use crate::auth::ssh_key;
 use crate::http::app::App;
 use crate::http::consistency::Stale;
@@ -52,6 +52,12 @@ pub struct Instance {
     memory_mib: u32,
     /// The processes and threads that it may have.
     pids: u32,
+    /// What happens if its backend is lost.
+    on_lost: OnLost,
+    /// Its last move to another backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_move: Option<InstanceMove>,
     /// The backend's port that leads to port 22 of the container.
     #[schema(required)]
     ssh_port: Option<u16>,
@@ -245,6 +251,8 @@ impl Instance {
             cpu: f64::from(instance.limits.cpu_millis) / 1000.0,
             memory_mib: instance.limits.memory_mib,
             pids: instance.limits.pids,
+            on_lost: instance.on_lost.into(),
+            last_move: instance.last_move.map(InstanceMove::from),
             ssh_port: ports.map(|ports| ports.ssh),
             http_port: ports.map(|ports| ports.http),
             https_port: ports.map(|ports| ports.https),
@@ -345,6 +353,7 @@ mod tests {
             previous_key: None,
             drain: None,
             labels: Labels::default(),
+            lost_at: None,
         }
     }
 

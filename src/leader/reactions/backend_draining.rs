@@ -1,5 +1,5 @@
-//! Drains backends: stops what runs on them until nothing does or the deadline has passed, and removes those that are
-//! retired once they have no instances.
+//! Drains backends: stops what runs on them, and moves what is to be made anew elsewhere, until nothing is left or the deadline
+//! has passed; removes those that are retired once they have no instances.
 //!
 //! Each run reads the states again and takes the next step, so it may be repeated, and a new leader continues.
 
@@ -11,7 +11,7 @@ use dockhost_domain::envelope::{Actor, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, UserId};
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::{DrainStep, Policy, StopForDrain, Tenancy};
+use dockhost_domain::tenancy::{DrainStep, MoveInstance, Occasion, Policy, StopForDrain, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,8 @@ struct Request {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Instances {
     running: Vec<(UserId, InstanceId)>,
+    /// Stopped by the drain, and to be made anew elsewhere.
+    movable: Vec<(UserId, InstanceId)>,
     /// Being created, stopped or deleted.
     in_transition: u32,
     stopped: u32,
@@ -71,8 +73,13 @@ struct Instances {
 enum Next {
     /// Nothing: it is over.
     Nothing,
-    /// Stop these, and look again.
-    Stop(Vec<(UserId, InstanceId)>),
+    /// Stop and move these, and look again.
+    Act {
+        /// To be stopped.
+        stop: Vec<(UserId, InstanceId)>,
+        /// To be moved.
+        moves: Vec<(UserId, InstanceId)>,
+    },
     /// Look again.
     Wait,
     /// Record the end, and look again.
@@ -106,16 +113,17 @@ fn next(drain: &Drain, instances: Instances, now: Timestamp) -> Next {
         return match (drain.retire, left + instances.stopped) {
             (false, _) => Next::Nothing,
             (true, 0) => Next::Remove,
-            (true, _) => Next::Wait,
+            (true, _) if instances.movable.is_empty() => Next::Wait,
+            (true, _) => Next::Act { stop: Vec::new(), moves: instances.movable },
         };
     }
     let is_settled = now.since(drain.started_at) >= SETTLING_TIME;
-    if now >= drain.deadline || (left == 0 && is_settled) {
+    if now >= drain.deadline || (left == 0 && instances.movable.is_empty() && is_settled) {
         Next::End { left }
-    } else if instances.running.is_empty() {
+    } else if instances.running.is_empty() && instances.movable.is_empty() {
         Next::Wait
     } else {
-        Next::Stop(instances.running)
+        Next::Act { stop: instances.running, moves: instances.movable }
     }
 }
 
@@ -155,8 +163,8 @@ impl BackendDraining {
         let origin = Origin { actor: request.actor, cause: format!("reaction:{}", request.event), trace_parent: None };
         match next(&drain, instances, clock::now()) {
             Next::Nothing => return Ok(()),
-            Next::Stop(running) => {
-                for (owner, instance_id) in running {
+            Next::Act { stop, moves } => {
+                for (owner, instance_id) in stop {
                     let command =
                         StopForDrain { backend_id: backend, instance_id, now: clock::now(), policy: self.policy };
                     match self.executor.execute(owner, origin.clone(), command).await {
@@ -164,6 +172,16 @@ impl BackendDraining {
                         Err(ExecuteError::Frozen(_)) => {
                             tracing::warn!(instance = %instance_id, "instance of a frozen tenancy skipped");
                         }
+                        outcome => drop(outcome?),
+                    }
+                }
+                for (owner, instance_id) in moves {
+                    let facts = self.follower.facts(self.policy, instance_id);
+                    let occasion = Occasion::Drain;
+                    let command = MoveInstance { backend_id: backend, instance_id, occasion, facts };
+                    match self.executor.execute(owner, origin.clone(), command).await {
+                        // No backend can take it now. It stays stopped until one can.
+                        Err(ExecuteError::Rejected(_) | ExecuteError::Frozen(_)) => {}
                         outcome => drop(outcome?),
                     }
                 }
@@ -209,6 +227,9 @@ impl BackendDraining {
             if let Some(step) = instance.and_then(|instance| instance.drain_step(backend)) {
                 instances.add(assignment.user_id, instance_id, step);
             }
+            if instance.is_some_and(|instance| instance.moves_in_drain(backend)) {
+                instances.movable.push((assignment.user_id, instance_id));
+            }
         }
         Ok(instances)
     }
@@ -240,7 +261,8 @@ mod tests {
 
     #[test]
     fn next_stops_what_runs_and_waits_for_it() {
-        assert_eq!(next(&drain(false, None), running(), at(1)), Next::Stop(vec![one()]));
+        let stop = Next::Act { stop: vec![one()], moves: vec![] };
+        assert_eq!(next(&drain(false, None), running(), at(1)), stop);
         for busy in [
             Instances { in_transition: 1, ..Instances::default() },
             Instances { stayed: 1, stopped: 3, ..Instances::default() },
@@ -254,6 +276,16 @@ mod tests {
         let stopped = || Instances { stopped: 2, ..Instances::default() };
         assert_eq!(next(&drain(false, None), stopped(), at(4)), Next::Wait);
         assert_eq!(next(&drain(false, None), stopped(), at(5)), Next::End { left: 0 });
+    }
+
+    #[test]
+    fn next_moves_what_is_stopped_until_the_deadline_and_after_it_from_a_retired_backend() {
+        let movable = || Instances { movable: vec![one()], stopped: 1, ..Instances::default() };
+        let moves = || Next::Act { stop: vec![], moves: vec![one()] };
+        assert_eq!(next(&drain(false, None), movable(), at(50)), moves());
+        assert_eq!(next(&drain(false, None), movable(), at(100)), Next::End { left: 0 });
+        assert_eq!(next(&drain(false, Some(at(100))), movable(), at(101)), Next::Nothing);
+        assert_eq!(next(&drain(true, Some(at(100))), movable(), at(101)), moves());
     }
 
     #[test]

@@ -7,7 +7,8 @@ use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::placement::{Choice, Demand};
 use dockhost_domain::tenancy::event::{
-    Deleted, DeletionOutcome, Failed, FailureReason, Placed, PlacementFailure, Released, Requested, TenancyEvent,
+    Deleted, DeletionOutcome, Failed, FailureReason, MoveReason, Moved, Placed, PlacementFailure, Released, Requested,
+    TenancyEvent,
 };
 use dockhost_domain::wire::{EngineState, Heartbeat, Limits, MachineSize, MachineStatus, RestartPolicy};
 use uuid::Uuid;
@@ -117,6 +118,7 @@ fn requested(n: u128, on: u128) -> TenancyEvent {
         restart: RestartPolicy::default(),
         requires: Labels::default(),
         size: None,
+        on_lost: dockhost_domain::tenancy::OnLost::Wait,
     })
 }
 
@@ -369,7 +371,16 @@ fn fleet_room_is_what_machines_say_they_have_less_what_is_placed_there_or_reserv
     fleet.apply(placed(2, 1, 2));
     assert_eq!(shown(), [(600, 500, Some(1000), Some(4000)), (600, 500, None, None)]);
     fleet.apply(released(1, 1));
-    fleet.apply(placed(3, 2, 1));
+    fleet.apply(TenancyEvent::Moved(Moved {
+        instance_id: instance(1),
+        placement: 3,
+        generation: 2,
+        from: backend(2),
+        choice: choice(1),
+        deadline: Timestamp::from_millis(1),
+        reason: MoveReason::BackendLost,
+    }));
+    assert_eq!(shown(), [(600, 500, Some(1000), Some(4000)), (600, 500, None, None)]);
     fleet.apply(released(1, 2));
     assert_eq!(shown(), [(600, 500, Some(1000), Some(4000)), (0, 0, None, None)]);
 }

@@ -1,12 +1,17 @@
 //! What a backend may do: hello, confirm, report, heartbeat and pull, all across the border of its account.
 
+use dockhost_domain::backend::{Connected, MarkConnected};
+use dockhost_domain::placement::Candidate;
+use dockhost_domain::reported::HostKeys;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
-use dockhost_domain::wire::{Assignment, Confirm, DesiredState};
+use dockhost_domain::tenancy::{Facts, HandleReport, MoveInstance, Occasion, OnLost, Policy, ReportPosition};
+use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::wire::{Assignment, Confirm, DesiredState, Observation, Phase, Ports, Report, ReportKind};
 use futures::StreamExt;
 use serde_json::json;
 
 use super::*;
-use crate::tenant::Tenant;
+use crate::tenant::{Tenant, origin};
 
 #[tokio::test]
 async fn hello_returns_the_number_of_assignments() {
@@ -53,10 +58,7 @@ async fn confirm_answers_whether_an_assignment_is_current() {
     world.assignments.remove(current.sequence).await.unwrap();
     assert!(!ada.confirm(&question(instance, 1, 3)).await, "removed");
 
-    let subject = Channel::Confirm(world.ada).to_string();
-    let refused = ada.client.request(subject, "what?".into()).await.unwrap();
-    let code = refused.headers.as_ref().and_then(|headers| headers.get("Nats-Service-Error-Code")).unwrap();
-    assert_eq!((code.as_str(), refused.payload.len()), ("400", 0));
+    assert_eq!(ada.refused_confirm("what?".to_owned()).await, "400");
 }
 
 #[tokio::test]
@@ -143,4 +145,54 @@ async fn hello_repeated_delivers_the_last_assignments_again() {
         assert_eq!(pull.next().await.payload, "new".as_bytes());
         assert_eq!(pull.next_status().await, 404);
     }
+}
+
+/// So that not two containers of the instance run in reach.
+#[tokio::test]
+async fn confirm_of_a_moved_instance_waits_until_a_backend_that_returned_has_removed_its_container() {
+    let world = World::new().await;
+    let bob = world.bob().await;
+    let (tenant, executor) = (Tenant::new(world.ada), &world.executor);
+    let (instance_id, user_id) = (tenant.instance_id, tenant.user_id);
+    tenant.enrol_backend(executor).await;
+    tenant.request_with(executor, OnLost::Recreate).await;
+    let running = Observation {
+        phase: Phase::Running,
+        container_id: "3f4e1c9a7b52".parse().unwrap(),
+        ports: Ports { ssh: 20000, http: 20001, https: 20002 },
+        host_keys: HostKeys::default(),
+        ended: None,
+    };
+    assert!(tenant.report(executor, ReportKind::InstanceCreated(running)).await);
+    let candidates = vec![Candidate::new(world.bob, 8)];
+    let facts = Facts { now: clock::now(), policy: Policy::default(), candidates, tie_breaker: 0 };
+    let occasion = Occasion::LostSince(Timestamp::from_millis(0));
+    let command = MoveInstance { backend_id: world.ada, instance_id, occasion, facts };
+    executor.execute(user_id, origin(), command).await.unwrap();
+    let assignment = Assignment {
+        instance_id,
+        user_id,
+        placement: 2,
+        generation: 2,
+        desired: DesiredState::Running,
+        container: None,
+    };
+    let current = world.assignments.current(world.bob, instance_id).await.unwrap();
+    assert!(world.assignments.replace(world.bob, &assignment, &current).await.unwrap());
+    let question = Confirm { instance_id, placement: 2, generation: 2, agent_run: None };
+    assert!(bob.confirm(&question).await, "the other one is away");
+
+    let returned = MarkConnected(Connected {
+        address: "192.0.2.1".to_owned().into(),
+        runtime: "simulated".to_owned(),
+        agent_version: "test".to_owned(),
+    });
+    executor.execute(world.ada, origin(), returned).await.unwrap();
+    assert_eq!(bob.refused_confirm(serde_json::to_string(&question).unwrap()).await, "503");
+    let report = Report { instance_id, user_id, placement: 1, generation: 2, kind: ReportKind::InstanceDeleted };
+    let position = ReportPosition { incarnation: 1, sequence: 99 };
+    let facts = Facts { now: clock::now(), policy: Policy::default(), candidates: Vec::new(), tie_breaker: 0 };
+    let removed = HandleReport { backend_id: world.ada, report, position, facts };
+    executor.execute(user_id, origin(), removed).await.unwrap();
+    assert!(bob.confirm(&question).await);
 }

@@ -176,6 +176,14 @@ impl Agent {
         serde_json::from_slice::<Confirmed>(&answer.payload).unwrap().is_current
     }
 
+    /// The code of the refusal of a confirm with this body.
+    async fn refused_confirm(&self, body: String) -> String {
+        let subject = Channel::Confirm(self.backend).to_string();
+        let refused = self.client.request(subject, body.into()).await.unwrap();
+        assert_eq!(refused.payload.len(), 0);
+        refused.headers.as_ref().and_then(|headers| headers.get("Nats-Service-Error-Code")).unwrap().to_string()
+    }
+
     /// Sends a pull request to its own consumer.
     async fn pull(&self, request: &serde_json::Value) -> Pull {
         let inbox = self.client.new_inbox();

@@ -9,6 +9,7 @@ mod fleet;
 mod key_rotation;
 mod group_ended;
 mod lease;
+mod moves;
 mod redelivery;
 mod silence;
 mod standstill;

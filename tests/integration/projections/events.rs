@@ -143,6 +143,7 @@ pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> Lo
         restart: RestartPolicy::default(),
         requires: Labels::default(),
         size: None,
+        on_lost: dockhost_domain::tenancy::OnLost::Wait,
     };
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Requested(requested))
 }

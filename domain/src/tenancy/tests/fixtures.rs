@@ -69,6 +69,7 @@ pub fn request(instance_id: InstanceId) -> RequestInstance {
         limits: LIMITS,
         requires: Labels::default(),
         size: None,
+        on_lost: OnLost::Wait,
         idempotency: None,
         restart: RestartPolicy::default(),
         quota: None,
@@ -146,6 +147,7 @@ pub fn requested(instance_id: InstanceId, name: &str) -> Requested {
         restart: RestartPolicy::default(),
         requires: Labels::default(),
         size: None,
+        on_lost: OnLost::Wait,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::aggregate::{Aggregate, Command, Meta};
 use crate::event::Event;
 use crate::ids::{BackendId, InstanceId};
 use crate::subject::AggregateId;
-use crate::tenancy::event::{ReportPosition, TenancyEvent};
+use crate::tenancy::event::{OnLost, ReportPosition, TenancyEvent};
 use crate::tenancy::{
     Facts, HandleDeadline, HandleReport, Instance, RetentionEntry, Status, Tenancy, check_invariants,
     desired_assignments,
@@ -132,7 +132,8 @@ fn check_sender(decision: &Decision) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// An instance that has been created has files, so it never moves to another backend by itself.
+/// An instance that has been created has files, so it never moves to another backend by itself, unless its owner chose
+/// that.
 fn check_files(
     simulation: &Simulation,
     decision: &Decision,
@@ -150,6 +151,9 @@ fn check_files(
         Some(TenancyEvent::Placed(placed)) => {
             let left = (placed.instance_id, placed.placement - 1);
             prop_assert!(!created.contains(&left), "its files were left behind: {:?}", placed);
+        }
+        Some(TenancyEvent::Moved(moved)) => {
+            prop_assert!(after.is_some_and(|after| after.on_lost == OnLost::Recreate), "it is to wait: {:?}", moved);
         }
         _ => {}
     }
@@ -226,6 +230,7 @@ fn simulation_covers_every_event_rejection_and_status() {
         "delete-requested.v1",
         "deleted.v1",
         "failed.v2",
+        "moved.v1",
         "observed.v1",
         "placed.v2",
         "released.v1",

@@ -16,6 +16,7 @@ mod interleavings;
 mod keys;
 mod operation;
 mod quota;
+mod relocate;
 mod report;
 mod request;
 mod retention;

@@ -15,8 +15,8 @@ use crate::aggregate::{Aggregate, Command, Meta};
 use crate::ids::{BackendId, InstanceId};
 use crate::tenancy::event::*;
 use crate::tenancy::{
-    ChangeInstance, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline, HandleReport, Instance, Policy,
-    ReportRejected, RequestInstance, Tenancy,
+    ChangeInstance, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline, HandleReport, Instance,
+    MoveInstance, Occasion, Policy, ReportRejected, RequestInstance, Tenancy,
 };
 use crate::testing::{at, event_id, user};
 use crate::timestamp::Timestamp;
@@ -49,6 +49,7 @@ pub enum Action {
         key: Option<usize>,
         body: usize,
         quota: Option<u32>,
+        on_lost: OnLost,
     },
     Change {
         which: usize,
@@ -73,6 +74,11 @@ pub enum Action {
         early: bool,
     },
     Lost {
+        which: usize,
+        on: Backend,
+    },
+    /// The backend is lost since the start.
+    Move {
         which: usize,
         on: Backend,
     },
@@ -150,7 +156,8 @@ impl Dice {
         match kind {
             0..=2 => {
                 let (name, key, body) = (self.option(3), self.option(2), self.index(2));
-                Action::Request { name, key, body, quota: self.option(4).and_then(|n| u32::try_from(n).ok()) }
+                let quota = self.option(4).and_then(|n| u32::try_from(n).ok());
+                Action::Request { name, key, body, quota, on_lost: [OnLost::Wait, OnLost::Recreate][self.index(2)] }
             }
             3..=5 => Action::Change {
                 which,
@@ -165,6 +172,7 @@ impl Dice {
             16..=18 => Action::Timer { which, generation: self.number(), early: self.once_in(3) },
             19 => Action::Lost { which, on: self.backend() },
             20 => Action::Removed { which, on: self.backend() },
+            21 => Action::Move { which, on: self.backend() },
             _ => Action::Wait { seconds: [1, 20, 60, 8 * 24 * 60 * 60][self.index(4)] },
         }
     }
@@ -172,7 +180,7 @@ impl Dice {
 
 /// Up to 40 steps.
 pub fn any_steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0_u8..22, 0_usize..5, any::<u64>()).prop_map(|(kind, which, number)| {
+    let step = (0_u8..23, 0_usize..5, any::<u64>()).prop_map(|(kind, which, number)| {
         let mut dice = Dice(number);
         Step {
             action: dice.action(kind, which),
@@ -274,6 +282,7 @@ impl Simulation {
         match event {
             TenancyEvent::Requested(e) => drop(self.occupied.insert((e.choice.backend_id, id))),
             TenancyEvent::Placed(e) => drop(self.occupied.insert((e.choice.backend_id, id))),
+            TenancyEvent::Moved(e) => drop(self.occupied.insert((e.choice.backend_id, id))),
             TenancyEvent::Released(e) => drop(self.occupied.remove(&(e.backend_id, id))),
             TenancyEvent::Deleted(Deleted { outcome: DeletionOutcome::Confirmed { backend_id }, .. }) => {
                 self.occupied.remove(&(*backend_id, id));
@@ -293,13 +302,14 @@ impl Simulation {
             tie_breaker: step.tie_breaker,
         };
         match &step.action {
-            Action::Request { name, key, body, quota } => {
+            Action::Request { name, key, body, quota, on_lost } => {
                 let instance_id = instance(self.requested as u128 + 1);
                 let command = RequestInstance {
                     name: name.map(|n| ["web", "db", "ci"][n].parse().unwrap()),
                     restart: RestartPolicy::default(),
                     idempotency: key.map(|key| Idempotency { key: format!("k{key}"), request: format!("r{body}") }),
                     quota: *quota,
+                    on_lost: *on_lost,
                     facts: facts(skewed(self.now)),
                     ..request(instance_id)
                 };
@@ -344,6 +354,12 @@ impl Simulation {
                 let backend_id = self.backend(instance_id, *on);
                 let facts = facts(skewed(self.now));
                 Some(self.decision(instance_id, &HandleBackendLost { backend_id, instance_id, facts }))
+            }
+            Action::Move { which, on } => {
+                let instance_id = self.nth(*which);
+                let backend_id = self.backend(instance_id, *on);
+                let (occasion, facts) = (Occasion::LostSince(at(0)), facts(skewed(self.now)));
+                Some(self.decision(instance_id, &MoveInstance { backend_id, instance_id, occasion, facts }))
             }
             Action::Removed { which, on } => {
                 let instance_id = self.nth(*which);

@@ -97,6 +97,9 @@ fn assigned(log: &Log) -> BTreeMap<(InstanceId, u32), (BackendId, u64)> {
             TenancyEvent::Placed(e) => {
                 assigned.insert((e.instance_id, e.placement), (e.choice.backend_id, logged.sequence()));
             }
+            TenancyEvent::Moved(e) => {
+                assigned.insert((e.instance_id, e.placement), (e.choice.backend_id, logged.sequence()));
+            }
             _ => {}
         }
     }

@@ -35,13 +35,16 @@ use dockhost_domain::session::{
 };
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{
-    ChangeRequested, DeletionOutcome, FailureReason, PlacementFailure, RecordedError, StopReason,
+    ChangeRequested, DeletionOutcome, FailureReason, MoveReason, PlacementFailure, RecordedError, StopReason,
 };
 use dockhost_domain::tenancy::{
     AdministerInstance, ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline,
     HandleReport, Policy, ReportPosition, RequestInstance, ResumeTenancy, SetInstanceKeys, SetQuota, StopForDrain,
     StopForGroup, SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
+    HandleReport, MoveInstance, Occasion, Policy, ReportPosition, RequestInstance, ResumeTenancy, SetInstanceKeys,
+    SetQuota, StopForDrain, SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
 };
+use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
 use serde_json::{Value, json};
 
@@ -406,6 +409,7 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 restart: requested.restart,
                 requires: requested.requires.clone(),
                 size: requested.size.clone(),
+                on_lost: requested.on_lost,
                 idempotency: requested.idempotency.clone(),
                 quota: None,
                 facts: facts(Some(&requested.choice)),
@@ -419,6 +423,14 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 // An erased user's.
                 None => Ok(()),
             }
+        }
+        TenancyEvent::Moved(moved) => {
+            let occasion = match moved.reason {
+                MoveReason::BackendLost => Occasion::LostSince(Timestamp::from_millis(0)),
+                MoveReason::BackendDrained => Occasion::Drain,
+            };
+            let facts = facts(Some(&moved.choice));
+            same(MoveInstance { backend_id: moved.from, instance_id, occasion, facts }.decide(state), recorded)
         }
         TenancyEvent::Placed(placed) => after(&placed.failure, Some(&placed.choice), None),
         TenancyEvent::Failed(failed) => after(&failed.failure, None, failed.report),

@@ -135,6 +135,7 @@ impl Life {
             restart: RestartPolicy::default(),
             requires: Labels::default(),
             size: None,
+            on_lost: dockhost_domain::tenancy::OnLost::Wait,
             idempotency: (self.number % EXTRA_STEP_CYCLE == 4).then_some(idempotency),
             quota: None,
             facts: seed.facts(),

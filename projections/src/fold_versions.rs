@@ -548,6 +548,21 @@ const VERSIONS: &[Version] = &[
         digest: "789ed7920c48be8407d036d19f7aec452b3f2a883e074d727be0afbd1f3a4205",
         digest: "99a21125ce9ab81bb0a0107f72bf1d10feab5e8490b42596d30f166dbdcbff39",
     },
+    Version {
+        model: "sessions",
+        version: 1,
+        events: &[
+            "session.closed.v1",
+            "session.ended.v1",
+            "session.resumed.v1",
+            "session.revoked.v1",
+            "session.started.v1-client",
+            "session.started.v1-token",
+            "session.started.v1",
+            "session.suspended.v1",
+        ],
+        digest: "03922b0adf5bdc9dbca263a3417387bf9588d31c3a01f4af74726cec0340fafc",
+    },
 ];
 
 const HISTORIES: u64 = 1000;

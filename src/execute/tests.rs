@@ -35,7 +35,12 @@ fn origin() -> Origin {
 }
 
 fn start(n: u128) -> StartSession {
-    StartSession(Started { session_id: session(n), expires_at: Timestamp::from_millis(i64::MAX / 2), token: None })
+    StartSession(Started {
+        session_id: session(n),
+        expires_at: Timestamp::from_millis(i64::MAX / 2),
+        token: None,
+        client: None,
+    })
 }
 
 /// A log and this many replicas on it, which do not follow it.

@@ -188,6 +188,7 @@ mod tests {
             session_id: SessionId::from_uuid(Uuid::from_u128(2)),
             expires_at: Timestamp::from_millis(i64::MAX / 2),
             token: None,
+            client: None,
         };
         batch.decide(PrincipalId::from(user), &StartSession(started)).await.unwrap();
         let last = batch.commit().await.unwrap();

@@ -130,7 +130,7 @@ mod tests {
     use crate::testing::{at, given, many_cases, session};
 
     fn started(n: u128, expires: i64) -> Started {
-        Started { session_id: session(n), expires_at: at(expires), token: None }
+        Started { session_id: session(n), expires_at: at(expires), token: None, client: None }
     }
 
     fn revoke(n: u128) -> RevokeSession {

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{Aggregate, Meta};
 use crate::event::Event;
 use crate::ids::{PrincipalId, SessionId};
+use crate::personal::Personal;
+use crate::reported::ShortText;
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
@@ -55,6 +57,20 @@ pub struct Started {
     /// Of an API token only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenDetails>,
+    /// Where a user signed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<SessionClient>,
+}
+
+/// Where a user signed in, as far as the request tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionClient {
+    /// The address, or the network of an IPv6 address.
+    pub address: Personal<ShortText>,
+    /// What the browser or the program says it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Personal<ShortText>>,
 }
 
 /// The principal signed out.
@@ -105,6 +121,9 @@ pub struct Sessions {
     /// Those of the live sessions that are API tokens.
     #[serde(default)]
     tokens: BTreeMap<SessionId, ApiToken>,
+    /// Where the live sessions were started, as far as that is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    clients: BTreeMap<SessionId, SessionClient>,
 }
 
 /// What a live session may be used for.
@@ -128,6 +147,12 @@ impl Sessions {
     #[must_use]
     pub fn is_token(&self, session: SessionId) -> bool {
         self.tokens.contains_key(&session)
+    }
+
+    /// Where a live session was started; none if that is not known.
+    #[must_use]
+    pub fn client(&self, session: SessionId) -> Option<&SessionClient> {
+        self.clients.get(&session)
     }
 
     /// The API tokens that are valid, the oldest first, and when they expire.
@@ -163,6 +188,7 @@ impl Aggregate for Sessions {
         "aa7b9df8bc3f58d64b8ab3294b96aa95d94e7165d6875d37b80e0af63b7ad0df",
         "b66dd114b33ef71381e83521710c4315f2bf1578f0b205281451e66a553e37d8",
         "77be7cdf1c4a051c8960310a41aee755115c67a3b3138d8ebd1b439687e54097",
+        "eba7bf195af6e7bde65ff2a380c933eaabb382be3da023b20270182129914474",
     ];
 
     fn subject(id: PrincipalId) -> AggregateId {
@@ -180,6 +206,9 @@ impl Aggregate for Sessions {
             SessionEvent::Started(started) => {
                 self.live.retain(|_, expires_at| meta.time < *expires_at);
                 self.live.insert(started.session_id, started.expires_at);
+                if let Some(client) = started.client.clone() {
+                    self.clients.insert(started.session_id, client);
+                }
                 if let Some(details) = started.token.clone() {
                     self.tokens.insert(started.session_id, ApiToken { details, created_at: meta.time });
                 }
@@ -197,5 +226,6 @@ impl Aggregate for Sessions {
             SessionEvent::Resumed(_) => self.suspended = false,
         }
         self.tokens.retain(|session, _| self.live.contains_key(session));
+        self.clients.retain(|session, _| self.live.contains_key(session));
     }
 }

@@ -48,7 +48,7 @@ mod tests {
     use crate::testing::{at, given, session};
 
     fn started(n: u128) -> Started {
-        Started { session_id: session(n), expires_at: at(100), token: None }
+        Started { session_id: session(n), expires_at: at(100), token: None, client: None }
     }
 
     #[test]
@@ -89,7 +89,12 @@ mod tests {
     fn sessions_suspended_beyond_what_one_event_names_all_end() {
         let many = MAX_SESSIONS_PER_EVENT as u128 + 2;
         let sessions = given((0..many).map(|n| {
-            SessionEvent::Started(Started { session_id: session(n), expires_at: at(1_000_000), token: None })
+            SessionEvent::Started(Started {
+                session_id: session(n),
+                expires_at: at(1_000_000),
+                token: None,
+                client: None,
+            })
         }));
         let session_ids = (0..many - 2).map(session).collect();
         let sessions = sessions.when(SuspendSessions).then(SessionEvent::Suspended(Suspended { session_ids }));

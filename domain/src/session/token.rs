@@ -102,7 +102,7 @@ impl Command for CreateToken {
             return Err(CreateTokenRejected::TooMany);
         }
         let Self { session_id, expires_at, details, .. } = self.clone();
-        Ok(StartSession(Started { session_id, expires_at, token: Some(details) }).decide(state)?)
+        Ok(StartSession(Started { session_id, expires_at, token: Some(details), client: None }).decide(state)?)
     }
 }
 
@@ -152,11 +152,11 @@ mod tests {
 
     fn token(n: u128, expires: i64) -> SessionEvent {
         let token = Some(details(Scope::Read));
-        SessionEvent::Started(Started { session_id: session(n), expires_at: at(expires), token })
+        SessionEvent::Started(Started { session_id: session(n), expires_at: at(expires), token, client: None })
     }
 
     fn sign_in(n: u128) -> SessionEvent {
-        SessionEvent::Started(Started { session_id: session(n), expires_at: at(100), token: None })
+        SessionEvent::Started(Started { session_id: session(n), expires_at: at(100), token: None, client: None })
     }
 
     fn ended(sessions: &[u128]) -> SessionEvent {

@@ -102,7 +102,12 @@ pub(crate) fn lost() -> BackendEvent {
 }
 
 pub(crate) fn started(id: u64) -> SessionEvent {
-    SessionEvent::Started(Started { session_id: SessionId::from_uuid(uuid(id)), expires_at: at(86_400), token: None })
+    SessionEvent::Started(Started {
+        session_id: SessionId::from_uuid(uuid(id)),
+        expires_at: at(86_400),
+        token: None,
+        client: None,
+    })
 }
 
 pub(crate) fn revoked(id: u64) -> SessionEvent {

@@ -80,8 +80,12 @@ impl World {
     /// Starts `count` sessions and revokes every third, through one replica.
     async fn sign_in(&self, replica: &Arc<Executor>, who: PrincipalId, count: u128) {
         for n in 1..=count {
-            let started =
-                Started { session_id: session(n), expires_at: Timestamp::from_millis(i64::MAX / 2), token: None };
+            let started = Started {
+                session_id: session(n),
+                expires_at: Timestamp::from_millis(i64::MAX / 2),
+                token: None,
+                client: None,
+            };
             replica.execute(who, origin(), StartSession(started)).await.map(|_| ()).unwrap();
             if n % 3 == 0 {
                 let revoke = RevokeSession { session_id: session(n) };
@@ -152,8 +156,14 @@ async fn snapshot_is_written_by_a_replica_that_only_reads() {
     assert_eq!(world.snapshot(WHO, 12).await.sequence, 12);
     // After as many events were observed.
     world.sign_in(&plain, OTHER, 1).await;
-    let started =
-        |n| StartSession(Started { session_id: session(n), expires_at: Timestamp::from_millis(1), token: None });
+    let started = |n| {
+        StartSession(Started {
+            session_id: session(n),
+            expires_at: Timestamp::from_millis(1),
+            token: None,
+            client: None,
+        })
+    };
     for n in 100..110 {
         assert_eq!(world.store.stored(Sessions::subject(WHO)).unwrap().sequence, 12);
         plain.execute(WHO, origin(), started(n)).await.map(|_| ()).unwrap();

@@ -9,6 +9,7 @@ use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::names::Username;
 use dockhost_domain::refusal::{RefusalKind, RefusalSource};
 use dockhost_domain::session::{StartRejected, StartSession, Started};
+use dockhost_domain::session::{SessionClient, StartRejected, StartSession, Started};
 use dockhost_domain::subject::{AggregateId, ClaimId, ClaimKind};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -176,18 +177,18 @@ pub struct NewSession {
 }
 
 impl NewSession {
-    /// A session that starts now.
+    /// A session that starts now; `client` is where, for its user.
     ///
     /// # Errors
     /// If the token can't be signed.
-    pub fn new(principal: PrincipalId, tokens: &Tokens) -> Result<Self, ApiError> {
+    pub fn new(principal: PrincipalId, tokens: &Tokens, client: Option<SessionClient>) -> Result<Self, ApiError> {
         let now = clock::now();
         let expires_at = now.after(Duration::from_secs(u64::from(TOKEN_LIFETIME_SECONDS)));
         let session_id = SessionId::from_uuid(clock::fresh_uuid());
         let token = tokens
             .issue(Bearer { principal, session: session_id }, now, expires_at)
             .map_err(|error| ApiError::internal(&error))?;
-        Ok(Self { started: Started { session_id, expires_at, token: None }, token, principal })
+        Ok(Self { started: Started { session_id, expires_at, token: None, client }, token, principal })
     }
 
     /// Stores the session; returns its token and sequence.

@@ -13,7 +13,7 @@ use dockhost_domain::subject::ClaimKind;
 use super::sessions::{NewSession, SignInAttempt, SignInRequest, SignedIn, account_disabled, claim_owner};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, ClientAddress, USER_COOKIE};
+use crate::http::extract::{Body, ClientAddress, Device, USER_COOKIE};
 use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::User;
@@ -40,6 +40,7 @@ error_responses!(SignInErrors: BODY, COMMAND, &[Code::InvalidCredentials, Code::
 pub async fn post(
     State(app): State<Arc<App>>,
     client: ClientAddress,
+    device: Device,
     Body(SignInRequest { username, password }): Body<SignInRequest>,
 ) -> Result<Reply<SignedIn>, ApiError> {
     let kind = if username.contains('@') { ClaimKind::Email } else { ClaimKind::Username };
@@ -59,7 +60,7 @@ pub async fn post(
     if profile.disabled.is_some() {
         return Err(account_disabled(profile.disabled.as_ref()));
     }
-    let session = NewSession::new(user_id.into(), app.user_tokens.sign_ins())?;
+    let session = NewSession::new(user_id.into(), app.user_tokens.sign_ins(), Some(device.at(client)))?;
     let (token, sequence) = session.store(&app, app.origin(Actor::User(user_id))).await?;
     let cookie = app.session_cookie(USER_COOKIE, token.clone());
     let data = SignedIn { user: User::new(user_id, &profile), access_token: token };

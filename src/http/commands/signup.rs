@@ -32,7 +32,7 @@ use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, ClientAddress, IdempotencyKey, USER_COOKIE};
+use crate::http::extract::{Body, ClientAddress, Device, IdempotencyKey, USER_COOKIE};
 use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -177,6 +177,7 @@ async fn new_user_id(app: &App, key: &IdempotencyKey, username: &Username, email
 pub async fn post(
     State(app): State<Arc<App>>,
     client: ClientAddress,
+    device: Device,
     key: IdempotencyKey,
     Body(request): Body<SignUpRequest>,
 ) -> Result<Reply<SignedIn>, ApiError> {
@@ -189,7 +190,7 @@ pub async fn post(
     let by_email = app.keyring.claim(ClaimKind::Email, &email);
     // The batch decides; this check only avoids hashing a password in vain.
     match claim_owner(&app, by_name).await? {
-        Some(owner) if owner == user_id.into() => return sign_in_again(&app, user_id, password, client).await,
+        Some(owner) if owner == user_id.into() => return sign_in_again(&app, user_id, password, client, device).await,
         Some(_) => return Err(username_taken()),
         None => {}
     }
@@ -205,7 +206,7 @@ pub async fn post(
         role: Role::User,
         group_id: invited.as_ref().and_then(|invited| invited.group_id),
     };
-    let session = NewSession::new(user_id.into(), app.user_tokens.sign_ins())?;
+    let session = NewSession::new(user_id.into(), app.user_tokens.sign_ins(), Some(device.at(client)))?;
     let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
     let origin = app.origin(Actor::Anonymous);
     let decide = |batch| decide(batch, user_id, claims, &details, &session, invited.as_ref());
@@ -220,6 +221,7 @@ async fn sign_in_again(
     user_id: UserId,
     password: SecretString,
     client: ClientAddress,
+    device: Device,
 ) -> Result<Reply<SignedIn>, ApiError> {
     let account = app.executor.confirmed::<Account>(user_id).await?;
     let profile = account.state.profile.as_ref();
@@ -227,7 +229,7 @@ async fn sign_in_again(
     if !app.verify_password(client, password, verifier).await? {
         return Err(username_taken());
     }
-    let session = NewSession::new(user_id.into(), app.user_tokens.sign_ins())?;
+    let session = NewSession::new(user_id.into(), app.user_tokens.sign_ins(), Some(device.at(client)))?;
     let (token, sequence) = session.store(app, app.origin(Actor::User(user_id))).await?;
     reply(app, user_id, token, sequence).await
 }

@@ -5,6 +5,7 @@ mod admin;
 mod body;
 mod caller;
 mod client_address;
+mod device;
 mod idempotency_key;
 mod members;
 mod origin;
@@ -19,6 +20,7 @@ pub use caller::{
     BACKEND_COOKIE, CurrentBackend, CurrentSession, CurrentUser, InstanceUser, SignedInUser, USER_COOKIE, principal,
 };
 pub use client_address::ClientAddress;
+pub use device::Device;
 pub use idempotency_key::IdempotencyKey;
 pub use prefer::{MAX_WAIT, Wait};
 pub use read_position::ReadPosition;

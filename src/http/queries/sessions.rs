@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::ids::SessionId;
+use dockhost_domain::personal::Personal;
+use dockhost_domain::reported::ShortText;
 use dockhost_domain::session::Sessions as LiveSessions;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::sessions::Sessions;
@@ -31,6 +33,12 @@ pub struct Session {
     expires_at: Timestamp,
     /// Whether the request was made with it.
     is_current: bool,
+    /// Where the user signed in: an IP address, or the network of an IPv6 address. Null for sign-ins of earlier releases.
+    #[schema(required)]
+    address: Option<String>,
+    /// The beginning of the `User-Agent` of the sign-in.
+    #[schema(required)]
+    device: Option<String>,
 }
 
 error_responses!(SessionsErrors: CALLER, READ_MODEL);
@@ -66,11 +74,18 @@ pub async fn get(
     let shown = consistency::read::<Sessions, _>(&app, position, read).await?;
     // API tokens have a list of their own.
     let sign_ins = shown.value.iter().filter(|session| !known.state.is_token(session.session_id));
-    let sessions = sign_ins.map(|session| Session {
-        id: session.session_id,
-        started_at: session.started_at,
-        expires_at: session.expires_at,
-        is_current: session.session_id == session_id,
+    let text = |text: &Personal<ShortText>| text.plain().map(ToString::to_string);
+    let sessions = sign_ins.map(|session| {
+        // Not in the read model: nobody but the user is to read it.
+        let client = known.state.client(session.session_id);
+        Session {
+            id: session.session_id,
+            started_at: session.started_at,
+            expires_at: session.expires_at,
+            is_current: session.session_id == session_id,
+            address: client.and_then(|client| text(&client.address)),
+            device: client.and_then(|client| text(client.device.as_ref()?)),
+        }
     });
     let position = shown.position(&app, shown.value.iter().map(|document| document.seq));
     Ok(Reply::ok("your sessions", sessions.collect::<Vec<_>>()).stale(shown.stale_since).position(position))
@@ -100,5 +115,19 @@ mod tests {
             sessions.iter().map(|session| session["isCurrent"].as_bool().unwrap()).collect::<Vec<_>>()
         };
         assert_eq!((current(&user.token).await, current(&last).await), (vec![false, true], vec![true, false]));
+    }
+    #[tokio::test]
+    async fn list_sessions_tells_where_the_caller_signed_in() {
+        let app = TestApp::new().await;
+        let user = app.signed_up_user("ada").await;
+        let body = json!({ "username": "ada", "password": PASSWORD });
+        let request = app.post("/api/v2/user/signin", body).header("user-agent", "Firefox/140").peer("198.51.100.7");
+        let token = request.send().await.data()["accessToken"].as_str().unwrap().to_owned();
+        let listed = app.get("/api/v2/user/sessions").token(&token).send().await;
+        let sessions = listed.data().as_array().unwrap();
+        assert_eq!((&sessions[0]["address"], &sessions[0]["device"]), (&json!("198.51.100.7"), &json!("Firefox/140")));
+        assert_eq!(sessions.len(), 2);
+        let exported = app.get("/api/v2/user/me/export").token(&user.token).send().await.data().to_string();
+        assert!(exported.contains("198.51.100.7"), "{exported}");
     }
 }

@@ -273,7 +273,7 @@ impl TestApp {
     pub async fn start_session(&self, principal: PrincipalId) -> (SessionId, Timestamp) {
         let session_id = SessionId::from_uuid(clock::fresh_uuid());
         let expires_at = clock::now().after(Duration::from_secs(3600));
-        let start = StartSession(Started { session_id, expires_at, token: None });
+        let start = StartSession(Started { session_id, expires_at, token: None, client: None });
         self.app.executor.execute(principal, origin(), start).await.unwrap();
         (session_id, expires_at)
     }

@@ -207,7 +207,12 @@ impl Seed {
 
     fn session(&self) -> StartSession {
         let expires_at = self.now.after(Duration::from_secs(24 * 60 * 60));
-        StartSession(Started { session_id: SessionId::from_uuid(clock::fresh_uuid()), expires_at, token: None })
+        StartSession(Started {
+            session_id: SessionId::from_uuid(clock::fresh_uuid()),
+            expires_at,
+            token: None,
+            client: None,
+        })
     }
 
     fn facts(&self) -> Facts {

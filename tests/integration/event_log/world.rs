@@ -164,6 +164,7 @@ pub fn sign_in(user: UserId) -> Envelope {
         session_id: SessionId::from_uuid(clock::fresh_uuid()),
         expires_at: Timestamp::from_millis(9_000_000_000_000),
         token: None,
+        client: None,
     });
     envelope(AggregateId::Session(PrincipalId::from(user)), event)
 }

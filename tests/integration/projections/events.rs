@@ -97,7 +97,7 @@ pub fn session(n: u64) -> SessionId {
 
 /// Ends at the second `expires_at`.
 pub fn signed_in(sequence: u64, owner: u64, n: u64, expires_at: u64) -> LogEntry {
-    let started = Started { session_id: session(n), expires_at: at(expires_at), token: None };
+    let started = Started { session_id: session(n), expires_at: at(expires_at), token: None, client: None };
     recorded(sequence, AggregateId::Session(user(owner).into()), SessionEvent::Started(started))
 }
 

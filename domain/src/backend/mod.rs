@@ -195,7 +195,7 @@ impl Aggregate for Backend {
         "cf3f4f136d048b4c93aba309692cca630b588bf74176fe6e71a45689276b8ef5",
         "31b7edaa0d0d4ea5628b6cbc1e71c67b0efa5b4fe52ecf74d9233747f4226971",
         "c175a6848a9227ccd15f4eb73f8a89111cf88e9a8bb50d5df802e0e35b50c577",
-        "988bc44e71533ee6e082b3775279904e168020ce41aa14487b306ed50001a032",
+        "7aed6cd6679de15851f0714b26e69b991c14d82e72bf372c1ad21c5476629b49",
     ];
 
     fn subject(id: BackendId) -> AggregateId {

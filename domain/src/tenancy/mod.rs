@@ -52,10 +52,8 @@ pub use change::{ChangeInstance, ChangeRejected};
 pub use close::CloseTenancy;
 pub use deadline::{DeadlineRejected, HandleDeadline};
 pub use drain::{DrainStep, StopForDrain};
-pub use event::{Idempotency, ReportPosition, TenancyEvent};
-pub use group_ended::StopForGroup;
-pub use instance::{AdministratorNote, Instance, InstanceKeys, LastEnd, LastObservation, Placement};
 pub use event::{Idempotency, OnLost, ReportPosition, TenancyEvent};
+pub use group_ended::StopForGroup;
 pub use instance::{AdministratorNote, Instance, InstanceKeys, LastEnd, LastMove, LastObservation, Placement};
 pub use invariants::check_invariants;
 pub use keys::{KeysRejected, MAX_INSTANCE_KEYS, RemoveInstanceKey, SetInstanceKeys};
@@ -222,8 +220,7 @@ impl Aggregate for Tenancy {
         "cf5869d6b1ce12a6c5999a81f93723dd81d009ea9b5b03670b7023c77676be96",
         "1589db6ede7b9fa929c2cb3335be280f933272c4f8d3c718eba3a53ac81244be",
         "9ccd3a7c209f80b8c6d08b3da2f3f0ad3435e6ef33813bc4160cca473ed35dd3",
-        "f71cb2b237a5ebdcac4afb40fccda557b6524698345cb0628da82a3be69a0eba",
-        "40f23b18f471bd8dca21614bd978339b62528c26363fc6a28ca9c043bbea201b",
+        "b65eec3413ecdc5fd9abeaa4f8b3a46a0aa3b04ee66c114a02f6dd178d29d647",
     ];
 
     fn subject(id: UserId) -> AggregateId {

@@ -154,7 +154,6 @@ fn filter(app: &App, parameters: &InstancesParameters) -> Result<InstanceFilter,
         status,
         created_before,
         ..InstanceFilter::default()
-        drained_from: None,
     })
 }
 

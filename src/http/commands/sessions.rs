@@ -8,7 +8,6 @@ use dockhost_domain::envelope::Origin;
 use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::names::Username;
 use dockhost_domain::refusal::{RefusalKind, RefusalSource};
-use dockhost_domain::session::{StartRejected, StartSession, Started};
 use dockhost_domain::session::{SessionClient, StartRejected, StartSession, Started};
 use dockhost_domain::subject::{AggregateId, ClaimId, ClaimKind};
 use secrecy::{ExposeSecret, SecretString};

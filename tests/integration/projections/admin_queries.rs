@@ -106,9 +106,14 @@ async fn instances_query_of_all_users_selects_as_the_filter_says() {
                     for created_before in [None, Some(at(2)), Some(at(3))] {
                         let status = status.clone();
                         let owners = created_before.map(|_| vec![user(2), user(9)]);
-                        let filter = InstanceFilter { owner, owners, backend, status, created_before, id: None };
-                        let filter =
-                            InstanceFilter { owner, backend, status, created_before, id: None, drained_from: None };
+                        let filter = InstanceFilter {
+                            owner,
+                            owners,
+                            backend,
+                            status,
+                            created_before,
+                            ..InstanceFilter::default()
+                        };
                         let expected: Vec<_> = everything.iter().filter(|one| filter.selects(one)).cloned().collect();
                         assert_eq!(all(filter.clone()).await, expected, "{filter:?}");
                         selected += expected.len();

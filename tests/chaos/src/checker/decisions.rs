@@ -39,10 +39,8 @@ use dockhost_domain::tenancy::event::{
 };
 use dockhost_domain::tenancy::{
     AdministerInstance, ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline,
-    HandleReport, Policy, ReportPosition, RequestInstance, ResumeTenancy, SetInstanceKeys, SetQuota, StopForDrain,
-    StopForGroup, SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
     HandleReport, MoveInstance, Occasion, Policy, ReportPosition, RequestInstance, ResumeTenancy, SetInstanceKeys,
-    SetQuota, StopForDrain, SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
+    SetQuota, StopForDrain, StopForGroup, SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
 };
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};

@@ -1,10 +1,11 @@
 //! Changing the secrets that sign tokens and API keys.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
+use crate::harness::World;
 use crate::harness::http::Client;
-use crate::harness::wait::DEADLINE;
-use crate::harness::{World, wait_until};
 
 const INSTANCE: &str = "/api/v2/user/instance";
 const SECRETS: [(&str, &str); 2] = [
@@ -41,6 +42,8 @@ async fn token_secrets_changed_with_an_overlap_disturb_nobody_and_end_with_it() 
     let new_key = signed_in.data()["DOCKHOST_API_KEY"].as_str().unwrap().to_owned();
     assert_ne!(new_key, old_key);
     let bob = world.user("bob").await;
+    // In the overlap the agent fetches the key of the new secret by itself.
+    world.wait_for_agent_log(agent, "the API key has changed; stored the new one", 1).await;
 
     for (_, previous) in SECRETS {
         world.set(previous, "");
@@ -48,19 +51,22 @@ async fn token_secrets_changed_with_an_overlap_disturb_nobody_and_end_with_it() 
     world.restart_replica(0).await;
     assert_eq!(ada.get(INSTANCE).await.status, 401, "her token is of the secret before");
     assert_eq!(bob.get(INSTANCE).await.status, 200, "his is of the new one");
-    world.kill_agent(agent).await;
-    let log = world.agent_log(agent).len();
-    world.start_agent(agent, &[]);
-    wait_until("the key of the secret before is refused", DEADLINE, async || {
-        let log = world.agent_log(agent)[log..].to_owned();
-        if log.contains("refused the API key") { Ok(()) } else { Err(log) }
-    })
-    .await;
-    world.kill_agent(agent).await;
-    world.agents[agent].key = new_key;
-    world.start_agent(agent, &[]);
     let credentials = json!({ "username": "ada", "password": "correct horse" });
     let signed_in = world.client(0).post("/api/v2/user/signin", credentials).await;
     let ada = world.client(0).with_token(signed_in.data()["accessToken"].as_str().unwrap());
+    world.kill_agent(agent).await;
+    world.start_agent(agent, &[]);
     change(&ada, "resume", &id).await;
+
+    // Who has the key of the secret before, and nothing else, is refused.
+    world.kill_agent(agent).await;
+    let stored = world.stored_keys(agent);
+    assert_eq!(stored.len(), 1, "{stored:?}");
+    fs::remove_file(&stored[0]).unwrap();
+    world.start_agent(agent, &[]);
+    world.wait_for_agent_log(agent, "refused the API key", 1).await;
+    world.kill_agent(agent).await;
+    world.agents[agent].key = new_key;
+    world.start_agent(agent, &[]);
+    change(&ada, "stop", &id).await;
 }

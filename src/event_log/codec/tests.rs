@@ -53,7 +53,8 @@ async fn codec_round_trips_and_hides_personal_values() {
     let (headers, body) = codec.encode(&envelope).await.unwrap();
     let text = String::from_utf8(body.to_vec()).unwrap();
     assert!(text.contains("$sealed"), "{text}");
-    for secret in ["ada", "example.org", "argon2id", "$personal"] {
+    // The name with its quotes, because three letters can stand in sealed text by chance.
+    for secret in ["\"ada\"", "example.org", "argon2id", "$personal"] {
         assert!(!text.contains(secret) && !format!("{headers:?}").contains(secret), "{secret} is in {text}");
     }
     let subject = envelope.aggregate.to_string();

@@ -15,14 +15,6 @@ use crate::harness::{World, wait_until};
 const OVERLAP: Duration = Duration::from_secs(25);
 const DEADLINE: Duration = Duration::from_secs(90);
 
-async fn wait_for_log(world: &World, agent: usize, text: &str, times: usize) {
-    wait_until(&format!("the agent's log says {times} times: {text}"), DEADLINE, async || {
-        let log = world.agent_log(agent);
-        if log.matches(text).count() >= times { Ok(()) } else { Err(log) }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn rotated_key_is_fetched_by_the_agent_and_the_one_before_ends_at_its_time() {
     let mut world = World::start(1).await;
@@ -32,7 +24,7 @@ async fn rotated_key_is_fetched_by_the_agent_and_the_one_before_ends_at_its_time
     let created = ada.create().await;
     execute(&world, id, IssueKey { previous_until: Some(clock::now().after(OVERLAP)) }).await;
     // The agent's connection is closed; it comes back with the old key, and is given the new one.
-    wait_for_log(&world, agent, "the API key has changed; stored the new one", 1).await;
+    world.wait_for_agent_log(agent, "the API key has changed; stored the new one", 1).await;
     let copy = connect(world.nats.url(), &old_key, id).await.unwrap();
 
     // The broker closes both connections when the old key ends, to the second, and the agent comes back with the new one.
@@ -46,24 +38,22 @@ async fn rotated_key_is_fetched_by_the_agent_and_the_one_before_ends_at_its_time
         Err(_) => Ok(()),
     })
     .await;
-    wait_for_log(&world, agent, "accepted by the server", 3).await;
+    world.wait_for_agent_log(agent, "accepted by the server", 3).await;
     assert!(!world.agent_log(agent).contains("refused the API key"), "{}", world.agent_log(agent));
 
     // So it does after a restart, although it is configured with the old one.
     world.stop_agent(agent).await;
     world.start_agent(agent, &[]);
-    wait_for_log(&world, agent, "using the stored API key", 1).await;
-    wait_for_log(&world, agent, "accepted by the server", 4).await;
+    world.wait_for_agent_log(agent, "using the stored API key", 1).await;
+    world.wait_for_agent_log(agent, "accepted by the server", 4).await;
     wait_for(&ada, &created, "running").await;
     assert_eq!(ada.create().await.status, 201);
 
     // Without what it has stored, it can't connect any more.
     world.stop_agent(agent).await;
-    let state = world.data.path().join(&world.agents[agent].name);
-    let files = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
-    let keys: Vec<_> = files.filter(|path| path.extension().is_some_and(|kind| kind == "key")).collect();
+    let keys = world.stored_keys(agent);
     assert_eq!(keys.len(), 1, "{keys:?}");
     fs::remove_file(&keys[0]).unwrap();
     world.start_agent(agent, &[]);
-    wait_for_log(&world, agent, "refused the API key", 1).await;
+    world.wait_for_agent_log(agent, "refused the API key", 1).await;
 }

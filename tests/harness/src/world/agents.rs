@@ -1,5 +1,8 @@
 //! The backends of a world and their agents.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use dockhost::dev::process::Program;
 use serde_json::{Value, json};
 
@@ -7,7 +10,11 @@ use super::super::containers::Containers;
 use super::super::hosts::Host;
 use super::super::pause::{pause, resume};
 use super::super::program;
+use super::super::wait::wait_until;
 use super::{Agent, Proxies, World};
+
+/// What an agent does may need a key to end, and some attempts.
+const LOG_DEADLINE: Duration = Duration::from_secs(90);
 
 impl World {
     /// Registers a backend without starting its agent.
@@ -96,6 +103,22 @@ impl World {
 
     pub async fn resume_agent(&mut self, index: usize) {
         resume(self.agents[index].process.as_mut().unwrap()).await;
+    }
+
+    /// The files with the keys that an agent has fetched and stored.
+    pub fn stored_keys(&self, agent: usize) -> Vec<PathBuf> {
+        let state = self.data.path().join(&self.agents[agent].name);
+        let files = std::fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|kind| kind == "key")).collect()
+    }
+
+    /// Waits until an agent's log has a text so many times.
+    pub async fn wait_for_agent_log(&self, agent: usize, text: &str, times: usize) {
+        wait_until(&format!("the agent's log says {times} times: {text}"), LOG_DEADLINE, async || {
+            let log = self.agent_log(agent);
+            if log.matches(text).count() >= times { Ok(()) } else { Err(log) }
+        })
+        .await;
     }
 
     /// Makes what a simulated container does behind its agent's back happen: `name` is an instance's id or `engine`, and

@@ -2,11 +2,11 @@
 //!
 //! When an administrator rotates the key, or the server's secret changes, the answer to a hello has the new one. It is
 //! stored in the agent's directory, so that the agent has it after a restart, too, and used from the next connection on.
-//! A key that is configured anew wins over a stored one.
+//! If another key is configured later, it is used instead of the stored one.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,6 +14,7 @@ use dockhost_domain::reported::KeyDigest;
 use serde::{Deserialize, Serialize};
 
 use crate::key::{ApiKey, key_digest};
+use crate::replace_file::replace_file;
 
 /// The key in use; clones share it.
 #[derive(Debug, Clone)]
@@ -108,21 +109,11 @@ fn read(path: &Path) -> io::Result<Option<Stored>> {
     }
 }
 
-/// Replaces the file at once, so that a crash leaves the old one or the new one. Only this user can read it.
+/// Only this user can read it.
 fn write(path: &Path, stored: &Stored) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let new_file = path.with_extension("key.new");
-    match fs::remove_file(&new_file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new_file)?;
-    file.write_all(&serde_json::to_vec(stored)?)?;
-    file.sync_all()?;
-    fs::rename(&new_file, path)?;
-    // Otherwise a power cut could bring the old file back, when the old key is valid no longer.
-    File::open(dir)?.sync_all()
+    replace_file(path, 0o600, &serde_json::to_vec(stored)?)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //!   heartbeats.
 //! - [`images`], [`upkeep`]: what belongs to the machine and not to one instance: images, isolation rules, leftovers.
 //! - [`removal`]: removes what this backend has left in the engine.
-//! - [`app`], [`config`], [`key`], [`key_store`], [`telemetry`], [`clock`], [`backoff`]: start-up, configuration and utilities.
+//! - [`app`], [`config`], [`key`], [`key_store`], [`telemetry`], [`clock`], [`backoff`], `replace_file`: start-up, configuration and utilities.
 
 pub mod app;
 pub mod assignments;
@@ -38,6 +38,7 @@ pub mod nodes;
 pub mod ports;
 pub mod reconcile;
 pub mod removal;
+mod replace_file;
 pub mod reports;
 pub mod reports_stream;
 pub mod restart;

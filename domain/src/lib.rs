@@ -18,6 +18,7 @@ pub mod administrators;
 pub mod aggregate;
 pub mod backend;
 pub mod claim;
+mod decimal;
 pub mod enrolment;
 pub mod envelope;
 pub mod event;

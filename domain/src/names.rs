@@ -107,8 +107,9 @@ impl InstanceName {
     }
 }
 
+/// What all names have in common; `$invalid` is why a text is none.
 macro_rules! text {
-    ($name:ident) => {
+    ($name:ident, $invalid:ident) => {
         impl $name {
             /// The text.
             #[must_use]
@@ -122,8 +123,8 @@ macro_rules! text {
             }
         }
         impl TryFrom<String> for $name {
-            type Error = InvalidName;
-            fn try_from(text: String) -> Result<Self, InvalidName> {
+            type Error = $invalid;
+            fn try_from(text: String) -> Result<Self, $invalid> {
                 text.parse()
             }
         }
@@ -135,9 +136,12 @@ macro_rules! text {
     };
 }
 
-text!(Username);
-text!(InstanceName);
-text!(GroupName);
+pub(crate) use text;
+
+text!(Username, InvalidName);
+text!(InstanceName, InvalidName);
+text!(GroupName, InvalidName);
+text!(DisplayName, InvalidDisplayName);
 
 /// The most characters of a [`DisplayName`].
 const MAX_DISPLAY_NAME: usize = 64;
@@ -170,34 +174,6 @@ impl FromStr for DisplayName {
             return Err(InvalidDisplayName::Length);
         }
         Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for DisplayName {
-    type Error = InvalidDisplayName;
-
-    fn try_from(text: String) -> Result<Self, InvalidDisplayName> {
-        text.parse()
-    }
-}
-
-impl From<DisplayName> for String {
-    fn from(name: DisplayName) -> Self {
-        name.0
-    }
-}
-
-impl DisplayName {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for DisplayName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decimal::{self, Decimal};
 use crate::wire::{Limits, MachineSize};
 
 /// Processor time and memory that instances use.
@@ -63,23 +64,13 @@ pub enum Shortage {
         asked: u64,
     },
     /// Processor time.
-    #[error("processor: {} free, {} asked", Processors(*.free), Processors(*.asked))]
+    #[error("processor: {} free, {} asked", Decimal::of_thousandths(*.free), Decimal::of_thousandths(*.asked))]
     Cpu {
         /// Thousandths of a processor that are free.
         free: u64,
         /// Thousandths of a processor that are asked for.
         asked: u64,
     },
-}
-
-/// Thousandths of a processor, as a number of processors.
-struct Processors(u64);
-
-impl fmt::Display for Processors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{}.{:03}", self.0 / 1000, self.0 % 1000);
-        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
-    }
 }
 
 impl Room {
@@ -162,7 +153,7 @@ impl FromStr for Factor {
         if text == "off" {
             return Ok(Self(None));
         }
-        let percent = decimal(text, 2).ok_or(InvalidFactor)?;
+        let percent = decimal::parse(text, 2).ok_or(InvalidFactor)?;
         if (1..=100_000).contains(&percent) { Ok(Self(Some(percent))) } else { Err(InvalidFactor) }
     }
 }
@@ -171,23 +162,9 @@ impl fmt::Display for Factor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             None => f.write_str("off"),
-            Some(percent) => {
-                let text = format!("{}.{:02}", percent / 100, percent % 100);
-                f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
-            }
+            Some(percent) => Decimal { value: percent.into(), decimals: 2 }.fmt(f),
         }
     }
-}
-
-/// A decimal number as a whole number of its last decimal place; `None` if it has more decimals.
-pub(crate) fn decimal(text: &str, decimals: usize) -> Option<u32> {
-    let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
-    let is_digits = |text: &str| !text.is_empty() && text.len() <= 9 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let fraction_is_valid = fraction.is_none_or(|fraction| is_digits(fraction) && fraction.len() <= decimals);
-    if !is_digits(whole) || !fraction_is_valid {
-        return None;
-    }
-    format!("{whole}{:0<decimals$}", fraction.unwrap_or_default()).parse().ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::room::decimal;
+use crate::decimal::{self, Decimal};
+use crate::names::text;
 use crate::wire::Limits;
 
 /// The least that an instance can ask for.
@@ -35,25 +36,7 @@ impl FromStr for SizeName {
     }
 }
 
-impl TryFrom<String> for SizeName {
-    type Error = InvalidSizeName;
-
-    fn try_from(text: String) -> Result<Self, InvalidSizeName> {
-        text.parse()
-    }
-}
-
-impl From<SizeName> for String {
-    fn from(name: SizeName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for SizeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+text!(SizeName, InvalidSizeName);
 
 /// The sizes with names, as text `small=0.5/512/256,large=2/2048/1024`: processors, MiB of memory, and processes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,7 +66,7 @@ pub enum OutOfRange {
     #[error("the memory must be {0} to {1} MiB")]
     Memory(u32, u32),
     /// Processor time.
-    #[error("the processor time must be {} to {} processors", Processors(*.0), Processors(*.1))]
+    #[error("the processor time must be {} to {} processors", Decimal::of_thousandths((*.0).into()), Decimal::of_thousandths((*.1).into()))]
     Cpu(u32, u32),
     /// Processes.
     #[error("the processes must be {0} to {1}")]
@@ -99,14 +82,6 @@ impl OutOfRange {
             Self::Cpu(..) => "cpu",
             Self::Pids(..) => "pids",
         }
-    }
-}
-
-struct Processors(u32);
-
-impl fmt::Display for Processors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", f64::from(self.0) / 1000.0)
     }
 }
 
@@ -142,9 +117,9 @@ impl FromStr for Sizes {
                 return Err(form());
             };
             let limits = Limits {
-                memory_mib: decimal(memory, 0).ok_or_else(form)?,
-                cpu_millis: decimal(cpu, 3).ok_or_else(form)?,
-                pids: decimal(pids, 0).ok_or_else(form)?,
+                memory_mib: decimal::parse(memory, 0).ok_or_else(form)?,
+                cpu_millis: decimal::parse(cpu, 3).ok_or_else(form)?,
+                pids: decimal::parse(pids, 0).ok_or_else(form)?,
             };
             check_range(limits, MAX_LIMITS).map_err(|range| InvalidSizes::Range(name.clone(), range))?;
             if sizes.insert(name.clone(), limits).is_some() {

@@ -144,7 +144,7 @@ pub struct DeadlineArgs {
     /// Milliseconds without a heartbeat after which a backend counts as lost.
     #[arg(long, env = "DOCKHOST_LOST_AFTER_MS", value_name = "MS", default_value_t = 15_000)]
     pub lost_after_ms: u64,
-    /// Milliseconds for which a backend is lost before its instances that are not to wait for it are made anew elsewhere.
+    /// Milliseconds for which a backend is lost before its instances that are not to wait for it are recreated elsewhere.
     #[arg(long, env = "DOCKHOST_RECREATE_AFTER_MS", value_name = "MS", default_value_t = 300_000)]
     pub recreate_after_ms: u64,
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::assignments::Assignments;
+use super::consumer;
 use super::deliveries::{Deliveries, Expected, Sight, Verdict};
 use super::streams::ASSIGNMENTS;
 use crate::common::error::{Cause, chain};
@@ -62,14 +62,19 @@ impl DeliveryWatch {
         let last = || timeout(ANSWER_TIMEOUT, self.assignments.last_sequence_of(backend));
         let sequence = match expected.sequence {
             Some(sequence) => sequence,
-            None => last().await??,
+            None => {
+                let last = last().await??;
+                self.deliveries().resolved(expected, last);
+                last
+            }
         };
-        self.deliveries().resolved(expected, sequence);
-        let Some(sight) = timeout(ANSWER_TIMEOUT, self.look(expected)).await?? else {
+        let stream = self.jetstream.get_stream_no_info(ASSIGNMENTS).await?;
+        let Some(info) = timeout(ANSWER_TIMEOUT, consumer::find(&stream, &backend.to_string())).await?? else {
             // The next hello creates a consumer.
             self.deliveries().forget(expected);
             return Ok(());
         };
+        let sight = Sight { delivered: info.delivered.stream_sequence, has_reader: info.num_waiting > 0 };
         match expected.judge(sequence, sight, Instant::now()) {
             Verdict::Delivered => self.deliveries().delivered(expected, sight.delivered),
             Verdict::Wait => {}
@@ -77,24 +82,16 @@ impl DeliveryWatch {
             // What was expected may have been removed since, or the stream was made again.
             Verdict::Stuck if last().await?? <= sight.delivered => self.deliveries().forget(expected),
             Verdict::Stuck => {
+                timeout(ANSWER_TIMEOUT, consumer::delete(&stream, &backend.to_string())).await??;
                 let seconds = expected.since.elapsed().as_secs();
-                tracing::warn!(%backend, seconds, "a backend's consumer does not deliver its assignments; removing the \
-                    consumer, so that the agent says hello again");
-                let removed = self.jetstream.delete_consumer_from_stream(backend.to_string(), ASSIGNMENTS);
-                timeout(ANSWER_TIMEOUT, removed).await??;
+                tracing::warn!(
+                    %backend,
+                    seconds,
+                    "a backend's consumer does not deliver its assignments; removed it, so that the agent says hello again"
+                );
                 self.deliveries().forget(expected);
             }
         }
         Ok(())
-    }
-
-    /// What the consumer has delivered; `None` if there is none.
-    async fn look(&self, expected: &Expected) -> Result<Option<Sight>, Cause> {
-        let stream = self.jetstream.get_stream_no_info(ASSIGNMENTS).await?;
-        match stream.consumer_info(expected.backend.to_string()).await {
-            Ok(info) => Ok(Some(Sight { delivered: info.delivered.stream_sequence, has_reader: info.num_waiting > 0 })),
-            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 }

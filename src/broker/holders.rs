@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, Info, pull};
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use dockhost_domain::ids::{AgentRunId, BackendId};
 use dockhost_domain::subject::Channel;
 use dockhost_domain::timestamp::Timestamp;
 use tokio::time::{sleep, timeout};
 
+use super::consumer;
 use super::key_holder::{Holder, Recorded};
 use super::streams::ASSIGNMENTS;
 use crate::common::error::Cause;
@@ -114,12 +114,8 @@ impl Holders {
     pub async fn read(&self, backend: BackendId) -> Result<Option<Holder>, Cause> {
         let asked = Instant::now();
         let stream = self.jetstream.get_stream_no_info(ASSIGNMENTS).await?;
-        let info = stream.consumer_info(backend.to_string());
-        let holder = match timeout(ANSWER_TIMEOUT, info).await? {
-            Ok(info) => Some(holder(&info)),
-            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
+        let found = timeout(ANSWER_TIMEOUT, consumer::find(&stream, &backend.to_string())).await??;
+        let holder = found.as_ref().map(holder);
         self.remember(backend, holder.and_then(|holder| holder.run), asked);
         Ok(holder)
     }

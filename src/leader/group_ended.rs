@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::clock;
 use crate::common::error::Cause;
-use crate::execute::{ExecuteError, Executor};
+use crate::execute::Executor;
+use crate::leader::skip_frozen::skip_frozen;
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -85,13 +86,7 @@ impl GroupEnded {
         }
         let origin = Origin { actor: Actor::System, cause: format!("group-ended:{id}"), trace_parent: None };
         let stop = StopForGroup { instance_id, ended_at, now: clock::now(), policy: self.policy };
-        match self.executor.execute(owner, origin, stop).await {
-            // It must not block the instances of the others.
-            Err(ExecuteError::Frozen(_)) => {
-                tracing::warn!(instance = %instance_id, "instance of a frozen tenancy skipped");
-            }
-            outcome => drop(outcome?),
-        }
+        skip_frozen(instance_id, self.executor.execute(owner, origin, stop).await)?;
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ pub mod liveness;
 pub mod projector;
 pub mod reactions;
 pub mod requeue_released;
+mod skip_frozen;
 pub mod supervisor;
 pub mod timers;
 pub mod turns;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::Tenancy;
-use super::event::{ChangeRequested, PlacementFailure, StopReason, TenancyEvent};
+use super::event::{PlacementFailure, StopReason, TenancyEvent};
 use super::instance::Instance;
 use super::policy::Policy;
 use super::progress::{OperationKind, Progress};
@@ -69,13 +69,8 @@ impl Command for StopForDrain {
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, Infallible> {
         let instance_id = self.instance_id;
         let to_stop = |instance: &&Instance| instance.drain_step(self.backend_id) == Some(DrainStep::Running);
-        Ok(state.instance(instance_id).filter(to_stop).map(|instance| {
-            TenancyEvent::StopRequested(ChangeRequested {
-                instance_id,
-                generation: instance.generation + 1,
-                deadline: self.now.after(self.policy.stop_within),
-                reason: Some(StopReason::BackendDrained),
-            })
-        }))
+        let stop =
+            |instance: &Instance| instance.stop_for(StopReason::BackendDrained, instance_id, self.now, self.policy);
+        Ok(state.instance(instance_id).filter(to_stop).map(stop))
     }
 }

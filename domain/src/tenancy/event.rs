@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 pub use super::failure::{FailureReason, PlacementFailure};
 pub use super::moved::{MoveReason, Moved, OnLost};
 pub use super::recorded::{RecordedError, RecordedObservation, RecordedPorts};
+pub use super::stop::StopReason;
 use crate::ids::{BackendId, InstanceId};
 use crate::labels::Labels;
 use crate::names::InstanceName;
@@ -176,27 +177,6 @@ pub struct ChangeRequested {
     /// Why it was stopped, if its user did not request it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<StopReason>,
-}
-
-/// Why an instance was stopped without its user's request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StopReason {
-    /// An administrator drains its backend.
-    BackendDrained,
-    /// The end of its user's group is over.
-    GroupEnded,
-}
-
-impl StopReason {
-    /// The reason for the instance's owner.
-    #[must_use]
-    pub const fn explain(self) -> &'static str {
-        match self {
-            Self::BackendDrained => "stopped because an administrator drains its backend",
-            Self::GroupEnded => "stopped because the group of its owner has ended",
-        }
-    }
 }
 
 /// An administrator requested another desired state.

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::Tenancy;
-use super::event::{ChangeRequested, StopReason, TenancyEvent};
+use super::event::{StopReason, TenancyEvent};
 use super::instance::Instance;
 use super::policy::Policy;
 use super::progress::{OperationKind, Progress};
@@ -53,13 +53,7 @@ impl Command for StopForGroup {
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, Infallible> {
         let instance_id = self.instance_id;
         let to_stop = |instance: &&Instance| self.ended_at <= self.now && instance.must_stop_for_group(self.ended_at);
-        Ok(state.instance(instance_id).filter(to_stop).map(|instance| {
-            TenancyEvent::StopRequested(ChangeRequested {
-                instance_id,
-                generation: instance.generation + 1,
-                deadline: self.now.after(self.policy.stop_within),
-                reason: Some(StopReason::GroupEnded),
-            })
-        }))
+        let stop = |instance: &Instance| instance.stop_for(StopReason::GroupEnded, instance_id, self.now, self.policy);
+        Ok(state.instance(instance_id).filter(to_stop).map(stop))
     }
 }

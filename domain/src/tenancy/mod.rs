@@ -28,6 +28,7 @@ mod relocate;
 mod report;
 mod request;
 mod retry;
+mod stop;
 mod suspend;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ pub struct Policy {
     pub resume_within: Duration,
     /// Time limit of a deletion.
     pub delete_within: Duration,
-    /// For how long a backend is lost before its instances are made anew elsewhere, if their owners chose that.
+    /// For how long a backend is lost before its instances are recreated elsewhere, if their owners chose that.
     pub recreate_after: Duration,
     /// A create fails when this many backends missed their deadline.
     pub max_late_backends: usize,

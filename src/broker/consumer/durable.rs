@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, Info, pull};
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::jetstream::stream::{ConsumerErrorKind, RetentionPolicy, Stream};
-use async_nats::jetstream::{AckKind, Context, ErrorCode, Message};
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
+use async_nats::jetstream::{AckKind, Context, Message};
 use futures::FutureExt;
 use tokio::time::timeout;
 
 use super::pull::Puller;
+use super::{delete, find};
 use crate::common::error::Cause;
 
 /// The broker redelivers a message that is not acknowledged for this long.
@@ -182,7 +182,7 @@ impl DurableConsumer {
     /// follows an interrupted one, loses no position.
     async fn take_over(&mut self) -> Result<(), Cause> {
         let stream = self.js.get_stream(self.stream).await?;
-        let consumer = info(&stream, &self.name).await?;
+        let consumer = find(&stream, &self.name).await?;
         // A work queue removes acknowledged messages, so it is read from its beginning.
         if stream.cached_info().config.retention == RetentionPolicy::WorkQueue {
             return if consumer.is_some() { delete(&stream, &self.name).await } else { Ok(()) };
@@ -229,7 +229,7 @@ pub async fn ack_floor(js: &Context, stream: &str, name: &str) -> Result<u64, Ca
 
 /// Where to resume: after the consumer's ack floor, or at the saved position.
 async fn resume_sequence(stream: &Stream, name: &str) -> Result<Option<u64>, Cause> {
-    match info(stream, name).await? {
+    match find(stream, name).await? {
         Some(found) => Ok(Some(found.ack_floor.stream_sequence + 1)),
         None => saved_position(stream, name).await,
     }
@@ -237,7 +237,7 @@ async fn resume_sequence(stream: &Stream, name: &str) -> Result<Option<u64>, Cau
 
 /// The position that an interrupted take-over saved.
 async fn saved_position(stream: &Stream, name: &str) -> Result<Option<u64>, Cause> {
-    Ok(info(stream, &position_consumer(name)).await?.and_then(|saved| start_sequence(&saved)))
+    Ok(find(stream, &position_consumer(name)).await?.and_then(|saved| start_sequence(&saved)))
 }
 
 const POSITION_SUFFIX: &str = "-place";
@@ -254,26 +254,9 @@ pub fn saves_position_of(name: &str) -> Option<&str> {
     name.strip_suffix(POSITION_SUFFIX)
 }
 
-async fn info(stream: &Stream, name: &str) -> Result<Option<Info>, Cause> {
-    match stream.consumer_info(name).await {
-        Ok(info) => Ok(Some(info)),
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 const fn start_sequence(info: &Info) -> Option<u64> {
     match info.config.deliver_policy {
         DeliverPolicy::ByStartSequence { start_sequence } => Some(start_sequence),
         _ => None,
-    }
-}
-
-/// Removes a consumer; succeeds if there is none.
-async fn delete(stream: &Stream, name: &str) -> Result<(), Cause> {
-    match stream.delete_consumer(name).await.map_err(|error| (error.kind(), error)) {
-        Ok(_) => Ok(()),
-        Err((ConsumerErrorKind::JetStream(reply), _)) if reply.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(()),
-        Err((_, error)) => Err(error.into()),
     }
 }

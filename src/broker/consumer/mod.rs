@@ -6,3 +6,34 @@
 pub mod durable;
 pub mod ordered;
 pub mod pull;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::Info;
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::stream::{ConsumerErrorKind, Stream};
+
+use crate::common::error::Cause;
+
+/// A consumer as the node that has it knows it; `None` if there is none.
+///
+/// # Errors
+/// If the broker does not answer.
+pub async fn find<I>(stream: &Stream<I>, name: &str) -> Result<Option<Info>, Cause> {
+    match stream.consumer_info(name).await {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes a consumer; succeeds if there is none.
+///
+/// # Errors
+/// If the broker does not answer.
+pub async fn delete<I>(stream: &Stream<I>, name: &str) -> Result<(), Cause> {
+    match stream.delete_consumer(name).await.map_err(|error| (error.kind(), error)) {
+        Ok(_) => Ok(()),
+        Err((ConsumerErrorKind::JetStream(reply), _)) if reply.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(()),
+        Err((_, error)) => Err(error.into()),
+    }
+}

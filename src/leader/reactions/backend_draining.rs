@@ -1,4 +1,4 @@
-//! Drains backends: stops what runs on them, and moves what is to be made anew elsewhere, until nothing is left or the deadline
+//! Drains backends: stops what runs on them, and moves what is to be recreated elsewhere, until nothing is left or the deadline
 //! has passed; removes those that are retired once they have no instances.
 //!
 //! Each run reads the states again and takes the next step, so it may be repeated, and a new leader continues.
@@ -23,6 +23,7 @@ use crate::event_log::LogError;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::{ExecuteError, Executor};
 use crate::leader::job_runner::{self, EventSource, RETRY_DELAY, RetryLater};
+use crate::leader::skip_frozen::skip_frozen;
 use crate::replica::follower::Follower;
 use crate::sealing::Keyring;
 
@@ -60,7 +61,7 @@ struct Request {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Instances {
     running: Vec<(UserId, InstanceId)>,
-    /// Stopped by the drain, and to be made anew elsewhere.
+    /// Stopped by the drain, and to be recreated elsewhere.
     movable: Vec<(UserId, InstanceId)>,
     /// Being created, stopped or deleted.
     in_transition: u32,
@@ -167,13 +168,7 @@ impl BackendDraining {
                 for (owner, instance_id) in stop {
                     let command =
                         StopForDrain { backend_id: backend, instance_id, now: clock::now(), policy: self.policy };
-                    match self.executor.execute(owner, origin.clone(), command).await {
-                        // It must not block the other instances of this backend.
-                        Err(ExecuteError::Frozen(_)) => {
-                            tracing::warn!(instance = %instance_id, "instance of a frozen tenancy skipped");
-                        }
-                        outcome => drop(outcome?),
-                    }
+                    skip_frozen(instance_id, self.executor.execute(owner, origin.clone(), command).await)?;
                 }
                 for (owner, instance_id) in moves {
                     let facts = self.follower.facts(self.policy, instance_id);

@@ -1,7 +1,7 @@
 //! Handles `backend.lost`: executes one command per instance assigned to the backend; idempotent.
 //!
 //! The domain decides what follows. An instance that is being created is placed elsewhere; one that has a container
-//! stays, because its disk is on the lost backend, unless its owner chose that it is made anew elsewhere after a while.
+//! stays, because its disk is on the lost backend, unless its owner chose that it is recreated elsewhere after a while.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use crate::event_log::LogError;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::{ExecuteError, Executor};
 use crate::leader::job_runner::{self, EventSource, RETRY_DELAY, RetryLater};
+use crate::leader::skip_frozen::skip_frozen;
 use crate::replica::follower::Follower;
 
 /// How often instances are looked at that can't be moved now. Perhaps for weeks, if their owners stopped them.
@@ -77,14 +78,8 @@ impl BackendLost {
         for (_, instance_id) in self.assignments.of(backend_id).await? {
             let current = self.assignments.current(backend_id, instance_id).await?;
             let Some(assignment) = current.assignment else { continue };
-            let after = match self.handle_instance(backend_id, instance_id, assignment.user_id, &origin).await {
-                // It must not block the other instances of this backend.
-                Err(ExecuteError::Frozen(_)) => {
-                    tracing::warn!(instance = %instance_id, "instance of a frozen tenancy skipped");
-                    None
-                }
-                outcome => outcome?,
-            };
+            let handled = self.handle_instance(backend_id, instance_id, assignment.user_id, &origin).await;
+            let after = skip_frozen(instance_id, handled)?.flatten();
             again = again.into_iter().chain(after).min();
         }
         match again {

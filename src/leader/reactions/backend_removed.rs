@@ -19,8 +19,9 @@ use crate::broker::assignments::Assignments;
 use crate::common::clock;
 use crate::common::error::Cause;
 use crate::event_log::jetstream::JetStreamLog;
-use crate::execute::{ExecuteError, Executor};
+use crate::execute::Executor;
 use crate::leader::job_runner::{self, EventSource, RETRY_DELAY, RetryLater};
+use crate::leader::skip_frozen::skip_frozen;
 use crate::replica::follower::Follower;
 
 /// For so long after the removal a replica may not know of it.
@@ -76,13 +77,8 @@ impl BackendRemoved {
             let facts = self.follower.facts(self.policy, instance_id);
             let command = HandleBackendRemoved { backend_id, instance_id, facts };
             let origin = Origin { actor: Actor::System, cause: format!("reaction:{}", removal.id), trace_parent: None };
-            match self.executor.execute(assignment.user_id, origin, command).await {
-                // It must not block the other instances of this backend.
-                Err(ExecuteError::Frozen(_)) => {
-                    tracing::warn!(instance = %instance_id, "instance of a frozen tenancy skipped");
-                }
-                outcome => ended += usize::from(outcome?.stored.is_some()),
-            }
+            let done = skip_frozen(instance_id, self.executor.execute(assignment.user_id, origin, command).await)?;
+            ended += usize::from(done.is_some_and(|done| done.stored.is_some()));
         }
         if ended > 0 {
             tracing::info!(backend = %backend_id, instances = ended, "instances of a removed backend ended");

@@ -31,7 +31,7 @@ impl Engine {
 
 impl Engine {
     /// Whether containers can read a directory of this machine that is mounted into them. With SELinux they can't, unless
-    /// the directory is labelled anew.
+    /// the directory is relabelled.
     pub(super) async fn can_read_mounts(&self) -> Result<bool, RuntimeError> {
         let info = self.docker.info().await.map_err(other_error("could not ask the engine about itself"))?;
         Ok(!info.security_options.iter().flatten().any(|option| option.contains("name=selinux")))

@@ -167,7 +167,7 @@ mod tests {
         let archive = authorized_keys(3, &[first, "ssh-ed25519 CCCC".to_owned()]).unwrap();
         let version = ("etc/dockhost/keys_version".to_owned(), 0o644, "3\n".to_owned());
         assert_eq!(entries(&archive), [folder.clone(), keys("ssh-ed25519 AAAA me\nssh-ed25519 CCCC\n"), version]);
-        assert_eq!(entries(&authorized_keys(0, &[]).unwrap()), [folder, keys("")], "nobody may log in");
+        assert_eq!(entries(&authorized_keys(0, &[]).unwrap()), [folder, keys("")], "no key logs in");
     }
 
     #[test]

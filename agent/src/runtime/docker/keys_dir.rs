@@ -6,14 +6,15 @@
 //! the container: see [`super::files`].
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::files::lines;
+use crate::replace_file::{new_file, replace_file};
 use crate::runtime::RuntimeError;
 
 /// Where a container sees its directory.
@@ -22,8 +23,6 @@ pub(super) const MOUNT_POINT: &str = "/etc/dockhost/keys";
 pub(super) const IMAGE_LABEL: &str = "dockhost.reads-keys-from";
 
 const FILE: &str = "authorized_keys";
-/// What the file is written to before it is renamed.
-const NEW_FILE: &str = "authorized_keys.new";
 /// The first line of the file says which version it has.
 const VERSION: &str = "# version ";
 /// The container of a younger directory may still have to be created.
@@ -116,23 +115,17 @@ fn write_file(dir: &Path, version: u32, text: &str) -> io::Result<()> {
         Ok(current) if current == text || version_of(&current).is_some_and(|current| current > version) => {
             return Ok(());
         }
-        // It is made again if somebody has damaged it.
+        // A damaged file is written again.
         _ => {}
     }
     if let Some(root) = dir.parent() {
-        // Nobody needs to list them.
+        // Others need to open directories in it, and not to list them.
         DirBuilder::new().recursive(true).mode(0o711).create(root)?;
     }
     DirBuilder::new().recursive(true).create(dir)?;
-    let new = dir.join(NEW_FILE);
-    let mut file = File::create(&new)?;
     // Whatever the agent's umask: root in the container may be another user here.
     fs::set_permissions(dir, Permissions::from_mode(0o755))?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(FILE))?;
-    File::open(dir)?.sync_all()
+    replace_file(&dir.join(FILE), 0o644, text.as_bytes())
 }
 
 fn version_of(text: &str) -> Option<u32> {
@@ -144,9 +137,9 @@ pub(super) async fn remove(dir: &Path) {
     let path = dir.to_owned();
     let removed = blocking(move || {
         // Not whatever else may be there.
-        for file in [NEW_FILE, FILE] {
-            ignore_missing(fs::remove_file(path.join(file)))?;
-        }
+        let file = path.join(FILE);
+        ignore_missing(fs::remove_file(new_file(&file)))?;
+        ignore_missing(fs::remove_file(&file))?;
         ignore_missing(fs::remove_dir(&path))
     });
     if let Err(error) = removed.await {
@@ -200,7 +193,7 @@ mod tests {
         write(&dir, (2, &keys(&["ssh-ed25519 BBBB", "ssh-ed25519 CCCC"]))).await.unwrap();
         assert_eq!(text(&dir), second);
         write(&dir, (3, &[])).await.unwrap();
-        assert_eq!(text(&dir), "# version 3\n", "nobody may log in");
+        assert_eq!(text(&dir), "# version 3\n", "no key logs in");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&dir), mode(&dir.join(FILE)), mode(&root.path().join("keys"))), (0o755, 0o644, 0o711));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing but the keys is left");
@@ -231,7 +224,7 @@ mod tests {
         }
         let long_ago = fs::metadata(&made[0]).unwrap().modified().unwrap() - 2 * MIN_AGE_OF_LEFTOVERS;
         for dir in &made[..2] {
-            File::open(dir).unwrap().set_modified(long_ago).unwrap();
+            fs::File::open(dir).unwrap().set_modified(long_ago).unwrap();
         }
         remove_unused(dirs.old_ones().await.unwrap(), &HashSet::from([made[0].clone()])).await;
         assert_eq!(made.iter().map(|dir| dir.exists()).collect::<Vec<_>>(), [true, false, true]);

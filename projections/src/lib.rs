@@ -13,6 +13,7 @@
 //! - [`rebuild`], [`verify`]: fold the whole log again, to replace the documents or to compare them ([`comparison`],
 //!   [`digest`]). Both use `scan`, `rebuild_buffer` and `compare`.
 //! - [`self_build`]: builds a model in a newer fold version. [`cleanup`]: drops collections that nothing uses.
+//! - [`views`]: what people read by hand, `db.users.find()`.
 //! - [`admin`]: initiates a replica set.
 
 pub mod admin;
@@ -42,6 +43,7 @@ pub mod store;
 mod testing;
 pub mod users;
 pub mod verify;
+pub mod views;
 
 // Every read model; the commands and `GET /health` list them in this order.
 register!(users::Users, backends::Backends, instances::Instances, sessions::Sessions);

@@ -264,7 +264,7 @@ async fn continue_or_restart<M: ReadModel>(
             Some(now) if !now.is_older_than(before) => return Ok(now),
             seen => seen,
         };
-        let number = |name: &CollectionName| CollectionName::number(M::NAME, name.as_str()).unwrap_or(1);
+        let number = |name: &CollectionName| CollectionName::number(M::NAME, name.as_str()).unwrap_or(0);
         let named = seen.iter().chain([before]).flat_map(|one| {
             [Some(&one.collection), one.building.as_ref(), one.last_reserved.as_ref()].into_iter().flatten()
         });

@@ -284,9 +284,10 @@ impl<M: ReadModel> ModelJob for RebuildJob<M> {
 /// # Errors
 /// [`ProjectionError::Store`]; then the next rebuild drops them.
 pub async fn drop_replaced(store: &MongoStore, rebuilt: &[Rebuilt]) -> Result<(), ProjectionError> {
+    crate::views::ensure_views(store).await?;
     tokio::time::sleep(DROP_GRACE_PERIOD).await;
     for Rebuilt { model, collection, .. } in rebuilt {
-        let live = CollectionName::number(model, collection.as_str()).unwrap_or(1);
+        let live = CollectionName::number(model, collection.as_str()).unwrap_or(0);
         for (_, name) in store.collections(model).await?.into_iter().filter(|(number, _)| *number < live) {
             store.drop_collection(&name).await?;
         }
@@ -306,7 +307,7 @@ async fn reserve_target<M: ReadModel>(
             Reservation::Always => (store.load_or_create_checkpoint::<M>(&history.incarnation()).await?, false),
             Reservation::IfUnchanged(seen) => (seen.clone(), true),
         };
-        let number = |name: &CollectionName| CollectionName::number(M::NAME, name.as_str()).unwrap_or(1);
+        let number = |name: &CollectionName| CollectionName::number(M::NAME, name.as_str()).unwrap_or(0);
         let present = store.collections(M::NAME).await?.into_iter().map(|(number, _)| number);
         let named = [Some(&seen.collection), seen.building.as_ref(), seen.last_reserved.as_ref()];
         let taken = present.chain(named.into_iter().flatten().map(number)).max().unwrap_or(0);

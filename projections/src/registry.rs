@@ -3,6 +3,7 @@
 //! `register!` in `lib.rs` is the only list: the projectors, `GET /health` and the commands derive theirs from it.
 
 use crate::model::ReadModel;
+use crate::store::View;
 
 /// The constants of a model.
 #[derive(Debug, Clone, Copy)]
@@ -13,13 +14,15 @@ pub struct ModelInfo {
     pub kind: &'static str,
     /// The fold version of this program.
     pub fold_version: fn() -> u32,
+    /// Its view; see [`StoredModel::view`](crate::store::StoredModel::view).
+    pub(crate) view: fn() -> View,
 }
 
 impl ModelInfo {
     /// The constants of `M`.
     #[must_use]
     pub const fn of<M: ReadModel>() -> Self {
-        Self { name: M::NAME, kind: M::KIND, fold_version: M::fold_version }
+        Self { name: M::NAME, kind: M::KIND, fold_version: M::fold_version, view: M::view }
     }
 }
 

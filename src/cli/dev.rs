@@ -164,7 +164,7 @@ impl Dev {
                 agents.push(launcher.start(n).await?);
             }
             let join = self.listen.map(|address| Join { address, enrolment, secret: enrolment_secret.as_deref() });
-            dev_banner::print(&running.url, &choice, self.image.as_deref(), agents.len(), join, sign_up, &admin);
+            dev_banner::print(&running, &choice, self.image.as_deref(), agents.len(), join, sign_up, &admin);
         }
         let outcome = wait_for_exit(replica, (&mut nats, write_proof), &mut mongod, &mut agents, &stop).await;
         eprintln!("\nstopping …");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::dev::NATS_PORT;
 use crate::app::config::{EnrolmentMode, SignUpMode};
 use crate::dev::engine::{Runtime, RuntimeChoice};
+use crate::dev::running::RunningDev;
 
 /// The administrator that the first start makes.
 pub struct Administrator {
@@ -27,7 +28,7 @@ pub struct Join<'a> {
 
 /// Prints what runs, and what to do next.
 pub fn print(
-    api: &str,
+    running: &RunningDev,
     choice: &RuntimeChoice,
     image: Option<&str>,
     agents: usize,
@@ -35,10 +36,12 @@ pub fn print(
     sign_up: SignUpMode,
     admin: &Administrator,
 ) {
+    let RunningDev { url: api, nats_url, mongodb_uri, .. } = running;
     let runtime = choice.runtime.as_str();
     let reason = &choice.reason;
     println!("\n  DockHost is running.\n");
     println!("    API      {api}      health {api}/health");
+    println!("    broker   {nats_url}      database {mongodb_uri}");
     println!("    agents   {agents}, runtime {runtime}: {reason}");
     match (choice.runtime, image) {
         (Runtime::Simulated, _) => {

@@ -174,8 +174,13 @@ async fn dev_stopped_and_killed_leaves_no_process_and_keeps_the_data() {
     let dev = Dev::new().await;
     let mut process = dev.start().await;
     let banner = read(&dev.log());
-    for text in ["DockHost is running.", &dev.url(), "agents   2, runtime simulated: requested", "/api/v2/user/signup"]
-    {
+    for text in [
+        "DockHost is running.",
+        &dev.url(),
+        "database mongodb://",
+        "agents   2, runtime simulated: requested",
+        "/api/v2/user/signup",
+    ] {
         assert!(banner.contains(text), "{text} is not in the banner: {banner}");
     }
     let client = Client::new(&dev.url());

@@ -13,7 +13,7 @@ use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::instances::Instances;
 use dockhost_projections::rebuild::rebuild;
-use dockhost_projections::store::Cause;
+use dockhost_projections::store::{Cause, View};
 use dockhost_projections::users::{UserDocument, Users};
 use dockhost_projections::{History, LogEntry, MongoStore, ReadModel, StoredModel, Unreadable};
 use futures::StreamExt;
@@ -369,6 +369,10 @@ impl StoredModel for NextUsers {
     const FOLD_VERSION: u32 = Users::FOLD_VERSION + 1;
     const INDEXES: &'static [&'static [&'static str]] = Users::INDEXES;
     type Document = UserDocument;
+
+    fn view() -> View {
+        Users::view()
+    }
 }
 
 impl ReadModel for NextUsers {

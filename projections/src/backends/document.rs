@@ -7,7 +7,7 @@ use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Document, StoredModel};
+use crate::store::{Document, StoredModel, View};
 
 /// The read model `backends`.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,10 @@ impl StoredModel for Backends {
     const INDEXES: &'static [&'static [&'static str]] = &[];
 
     type Document = BackendDocument;
+
+    fn view() -> View {
+        super::view::view()
+    }
 }
 
 /// A backend.

@@ -4,5 +4,6 @@
 mod document;
 mod fold;
 mod query;
+mod view;
 
 pub use document::{BackendDocument, Backends};

@@ -9,7 +9,7 @@ use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::DesiredState;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Document, StoredModel};
+use crate::store::{Document, StoredModel, View};
 
 /// The read model `instances`.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,10 @@ impl StoredModel for Instances {
         &[&["userId", "status"], &["userId", "name"], &["status", "_id"]];
 
     type Document = InstanceDocument;
+
+    fn view() -> View {
+        super::view::view()
+    }
 }
 
 /// An instance.

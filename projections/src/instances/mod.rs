@@ -4,6 +4,7 @@ mod document;
 mod fold;
 mod of_all;
 mod query;
+mod view;
 
 pub use document::{InstanceDocument, Instances};
 pub use of_all::{CountBy, InstanceFilter, StatusNow};

@@ -8,7 +8,7 @@ use dockhost_domain::subject::AggregateId;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::MAX_QUARANTINED;
+use crate::store::{MAX_QUARANTINED, View};
 use crate::testing::events::{account, created, uuid};
 use crate::users::{UserDocument, Users};
 
@@ -32,6 +32,10 @@ impl StoredModel for PanickingModel {
     const FOLD_VERSION: u32 = 1;
     const INDEXES: &'static [&'static [&'static str]] = &[];
     type Document = UserDocument;
+
+    fn view() -> View {
+        Users::view()
+    }
 }
 
 impl ReadModel for PanickingModel {

@@ -4,7 +4,7 @@ use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Document, StoredModel};
+use crate::store::{Document, StoredModel, View};
 
 /// The read model `sessions`.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,10 @@ impl StoredModel for Sessions {
     const INDEXES: &'static [&'static [&'static str]] = &[&["principalId", "startedAt"]];
 
     type Document = SessionDocument;
+
+    fn view() -> View {
+        super::view::view()
+    }
 }
 
 /// A session.

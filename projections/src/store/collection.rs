@@ -1,4 +1,6 @@
-//! Which collection holds a model: at first `users`, after a rebuild `users_v2`, and so on; numbers only rise.
+//! Which collection holds a model: at first `users_v1`, after a rebuild `users_v2`, and so on; numbers only rise. The name
+//! `users` itself is a view of the live collection (`views.rs`). Earlier releases began with a collection `users`: it has
+//! number 0, and stays until the model is built again.
 //!
 //! A query (`query.rs`) reads the collection that was live last and the checkpoint in one snapshot of the database: the
 //! result is valid if the collection is the one that the checkpoint names, else the query runs again.
@@ -28,19 +30,19 @@ impl CollectionName {
     /// The collection of a model that was never rebuilt.
     #[must_use]
     pub fn first(model: &str) -> Self {
-        Self(model.to_owned())
+        Self::numbered(model, 1)
     }
 
     /// The collection with this number.
     pub(crate) fn numbered(model: &str, number: u32) -> Self {
-        if number <= 1 { Self::first(model) } else { Self(format!("{model}_v{number}")) }
+        if number == 0 { Self(model.to_owned()) } else { Self(format!("{model}_v{number}")) }
     }
 
-    /// The number of a collection of this model, 1 for the first; `None` for any other name.
+    /// The number of a collection of this model; `None` for any other name.
     pub(crate) fn number(model: &str, name: &str) -> Option<u32> {
         let rest = name.strip_prefix(model)?;
         if rest.is_empty() {
-            return Some(1);
+            return Some(0);
         }
         let number = rest.strip_prefix("_v")?.parse().ok()?;
         (Self::numbered(model, number).as_str() == name).then_some(number)
@@ -75,14 +77,15 @@ mod tests {
 
     #[test]
     fn collection_name_number_round_trips_and_rejects_other_names() {
-        for number in 1..12 {
+        for number in 0..12 {
             assert_eq!(
                 CollectionName::number("users", CollectionName::numbered("users", number).as_str()),
                 Some(number)
             );
         }
-        assert_eq!(CollectionName::numbered("users", 1).as_str(), "users");
-        for foreign in ["users_v1", "users_v02", "users_v+2", "users_vx", "users2", "usersx", "sessions", ""] {
+        assert_eq!(CollectionName::numbered("users", 0).as_str(), "users");
+        assert_eq!(CollectionName::first("users").as_str(), "users_v1");
+        for foreign in ["users_v0", "users_v02", "users_v+2", "users_vx", "users2", "usersx", "sessions", ""] {
             assert_eq!(CollectionName::number("users", foreign), None, "{foreign}");
         }
         let scratch = CollectionName::scratch("users");

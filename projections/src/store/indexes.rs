@@ -1,6 +1,6 @@
 //! Creates indexes; lists and drops collections.
 
-use bson::Document as BsonDocument;
+use bson::{Document as BsonDocument, doc};
 use mongodb::IndexModel;
 
 use super::schema::StoredModel;
@@ -40,12 +40,13 @@ impl MongoStore {
         Ok(names.iter().filter_map(|name| CollectionName::as_scratch(M::NAME, name)).collect())
     }
 
-    /// The names of all collections.
+    /// The names of all collections, without views.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn collection_names(&self) -> Result<Vec<String>, StoreError> {
-        self.run_bulk(|database| async move { database.list_collection_names().await }).await
+        let is_collection = doc! { "type": "collection" };
+        self.run_bulk(|database| async move { database.list_collection_names().filter(is_collection).await }).await
     }
 
     /// Drops a collection, if it exists.

@@ -17,6 +17,7 @@ mod read;
 mod run;
 mod schema;
 mod snapshots;
+mod views;
 mod write;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub use quarantine::{MAX_QUARANTINED, Quarantine, QuarantineFull, Unreadable};
 pub use query::{ModelState, ReadResult};
 pub use schema::{Document, IdOf, StoredModel};
 pub use snapshots::Snapshot;
+pub use views::View;
 
 pub(crate) use checkpoint::Advance;
 pub(crate) use collection::DROP_GRACE_PERIOD;

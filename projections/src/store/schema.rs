@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::View;
+
 /// A document of a read model. It is stored in its JSON form, with its id as `_id`.
 pub trait Document: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync + 'static {
     /// The type of its id.
@@ -33,6 +35,11 @@ pub trait StoredModel: Send + Sync + 'static {
 
     /// The documents.
     type Document: Document;
+
+    /// The view of the live documents, with the model's name, for people and programs that read the database by hand. No
+    /// query of DockHost reads a view.
+    #[must_use]
+    fn view() -> View;
 
     /// The fold version of this program.
     #[must_use]

@@ -6,7 +6,7 @@ use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Document, StoredModel};
+use crate::store::{Document, StoredModel, View};
 
 /// The read model `users`.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,10 @@ impl StoredModel for Users {
     const INDEXES: &'static [&'static [&'static str]] = &[&["groupId"]];
 
     type Document = UserDocument;
+
+    fn view() -> View {
+        super::view::view()
+    }
 }
 
 /// A user.

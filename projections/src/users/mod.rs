@@ -3,6 +3,7 @@
 mod document;
 mod fold;
 mod query;
+mod view;
 
 pub use document::{UserDocument, UserState, Users};
 pub use query::UserFilter;

@@ -10,6 +10,7 @@ mod queries;
 mod rebuilding;
 mod spilling;
 mod verifying;
+mod views;
 
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_projections::{LogEntry, MongoStore, Projector, ReadModel};

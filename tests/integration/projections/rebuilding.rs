@@ -29,7 +29,7 @@ async fn rebuild_of_wrong_documents_repairs_them() {
     let rebuilt = rebuild::<Users>(&store, &history, &|_| {}).await.unwrap();
     assert_eq!(rebuilt.before.unwrap().differences.len(), 2);
     assert_eq!((rebuilt.documents, rebuilt.position), (2, 4));
-    assert_eq!((rebuilt.old.as_str(), rebuilt.collection.as_str()), ("users", "users_v2"));
+    assert_eq!((rebuilt.old.as_str(), rebuilt.collection.as_str()), ("users_v1", "users_v2"));
     assert!(verify::<Users>(&store, &history, &|_| {}).await.unwrap().is_equal());
 
     // The number of the next collection rises.

@@ -155,7 +155,7 @@ impl Copy {
     async fn of(world: &World) -> Self {
         let database = database(world).await;
         let mut documents = BTreeMap::new();
-        for name in database.list_collection_names().await.unwrap() {
+        for name in database.list_collection_names().filter(doc! { "type": "collection" }).await.unwrap() {
             let mut found = database.collection::<Document>(&name).find(doc! {}).await.unwrap();
             let mut all = Vec::new();
             while found.advance().await.unwrap() {

@@ -12,6 +12,7 @@ NEXTEST_VERSION := 0.9.143
 DENY_VERSION := 0.20.2
 MACHETE_VERSION := 0.9.2
 SCHEMATHESIS := $(TOOLS)/schemathesis/bin/st
+NATS_PY := $(TOOLS)/nats-py/nats/__init__.py
 export PATH := $(TOOLS)/bin:$(PATH)
 
 # Arguments of `dockhost dev`: make run ARGS="--agents 3 --runtime simulated"
@@ -41,6 +42,13 @@ program = "$$(cargo build --locked --workspace --bins --quiet --message-format=j
 # $(call install,NAME,VERSION): installs a cargo tool, unless the machine has it.
 install = command -v $(1) > /dev/null || (set -x; cargo install --locked --debug --root "$(TOOLS)" $(1)@$(2))
 
+# $(call install_python,DIRECTORY): installs what the first prerequisite lists.
+define install_python
+rm -rf $(TOOLS)/$(1)
+python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --target $(TOOLS)/$(1) --requirement $<
+@touch $@
+endef
+
 .PHONY: help setup build run test chaos chaos-check availability hostile rolling bench check fmt lint doc deny machete tools secrets clean
 
 help: ## List the tasks
@@ -68,7 +76,7 @@ build: setup ## Build the programs dockhost and dockhost-agent
 run: build ## Run broker, database, server and agents on this machine (ARGS)
 	@exec $(call program,dockhost) dev $(ARGS)
 
-test: build $(SCHEMATHESIS) ## Run all tests against real servers (TESTS)
+test: build $(SCHEMATHESIS) $(NATS_PY) ## Run all tests against real servers (TESTS)
 	@if cargo nextest --version > /dev/null 2>&1; then \
 	  set -x; cargo nextest run --locked --workspace --no-fail-fast $(TESTS); \
 	else \
@@ -115,16 +123,17 @@ machete: ## Check that every dependency is used
 	@$(call install,cargo-machete,$(MACHETE_VERSION))
 	cargo machete
 
-tools: $(SCHEMATHESIS) ## Install the pinned tools, unless the machine has them
+tools: $(SCHEMATHESIS) $(NATS_PY) ## Install the pinned tools, unless the machine has them
 	@$(call install,cargo-deny,$(DENY_VERSION))
 	@$(call install,cargo-machete,$(MACHETE_VERSION))
 	@$(call install,cargo-nextest,$(NEXTEST_VERSION))
 
 # Not a virtual environment: Debian's Python makes one only with another package.
 $(SCHEMATHESIS): tests/schemathesis/requirements.txt | setup
-	rm -rf $(TOOLS)/schemathesis
-	python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --target $(TOOLS)/schemathesis --requirement $<
-	@touch $@
+	$(call install_python,schemathesis)
+
+$(NATS_PY): examples/backend/requirements.txt | setup
+	$(call install_python,nats-py)
 
 secrets: build ## Print new secrets for an .env file
 	@$(call program,dockhost) secrets

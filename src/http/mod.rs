@@ -8,6 +8,7 @@ mod access_table;
 mod admin;
 pub mod app;
 mod asked_size;
+mod asyncapi;
 mod broker_findings;
 mod commands;
 mod consistency;

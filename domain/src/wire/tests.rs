@@ -37,6 +37,7 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &s
 fn message_of_each_golden_file_round_trips() {
     check::<Assignment>("assignment.json");
     check::<Assignment>("assignment-keys.json");
+    check::<Assignment>("assignment-orphan.json");
     check::<Assignment>("assignment-restart.json");
     check::<Confirm>("confirm.json");
     check::<Confirmed>("confirmed.json");
@@ -84,6 +85,7 @@ fn message_of_each_kind_has_a_golden_file() {
     let mut expected: Vec<&str> = every.iter().map(golden_file).collect();
     expected.extend([
         "assignment-keys.json",
+        "assignment-orphan.json",
         "assignment-restart.json",
         "assignment.json",
         "confirm-run.json",

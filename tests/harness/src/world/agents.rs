@@ -1,5 +1,6 @@
 //! The backends of a world and their agents.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -71,19 +72,32 @@ impl World {
 
     /// Starts the agent of a registered backend.
     pub fn start_agent(&mut self, index: usize, settings: &[(&'static str, &str)]) {
-        let (name, key) = (self.agents[index].name.clone(), self.agents[index].key.clone());
-        let state = self.data.path().join(&name);
+        let state = self.data.path().join(&self.agents[index].name);
         let mut env = vec![
-            ("DOCKHOST_API_KEY", key),
-            ("NATS_URL", self.agents[index].proxies.nats_url().unwrap_or_else(|| self.nats.url())),
             ("LAN_IP", "127.0.0.1".to_owned()),
             ("DOCKHOST_RUNTIME", "simulated".to_owned()),
             ("DOCKHOST_STATE_DIR", state.display().to_string()),
         ];
         env.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let log = self.data.path().join(format!("agent-{name}.log"));
-        let program = Program { name: "dockhost-agent", path: program("dockhost-agent"), args: vec![], env, log };
-        self.agents[index].process = Some(self.agents[index].host.place_with_clock(program).start().unwrap());
+        self.start_program(index, "dockhost-agent", program("dockhost-agent"), vec![], env);
+    }
+
+    /// Starts another program as the agent of a registered backend. `DOCKHOST_API_KEY` and `NATS_URL` are in its environment
+    /// besides `env`.
+    pub fn start_program(
+        &mut self,
+        index: usize,
+        name: &'static str,
+        path: PathBuf,
+        args: Vec<OsString>,
+        mut env: Vec<(&'static str, String)>,
+    ) {
+        let agent = &mut self.agents[index];
+        env.push(("DOCKHOST_API_KEY", agent.key.clone()));
+        env.push(("NATS_URL", agent.proxies.nats_url().unwrap_or_else(|| self.nats.url())));
+        let log = self.data.path().join(format!("agent-{}.log", agent.name));
+        let program = Program { name, path, args, env, log };
+        agent.process = Some(agent.host.place_with_clock(program).start().unwrap());
     }
 
     /// Kills an agent with SIGKILL.

@@ -1,7 +1,9 @@
 //! The command line: each role of the program is a subcommand.
 
 mod admin;
+mod api;
 mod cluster;
+mod completions;
 mod confirmation;
 mod connection;
 mod dev;
@@ -11,6 +13,7 @@ mod erase_user;
 mod export;
 mod import;
 mod log;
+mod manual;
 mod models;
 mod models_progress;
 mod openapi;
@@ -20,11 +23,12 @@ mod quarantine;
 mod rotate_master_key;
 mod secrets;
 mod serve;
+mod user;
 
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use dockhost_environment::{InvalidConfiguration, Parsed, unknown_variables, variable};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +48,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    User(user::Command),
     /// Run one replica of the main server.
     Serve(Box<serve::Serve>),
     /// Run broker, database, server and agents on this machine.
@@ -70,6 +76,10 @@ enum Command {
     RotateMasterKey(rotate_master_key::RotateMasterKey),
     /// Print the OpenAPI 3.1 document of the HTTP API.
     Openapi,
+    /// Print completions for a shell: `source <(dockhost completions bash)`.
+    Completions(completions::Completions),
+    /// Write the manual pages of all commands into a directory.
+    Man(manual::Manual),
     /// Generate new secrets as lines for an `.env` file.
     Secrets(secrets::Secrets),
 }
@@ -80,7 +90,7 @@ pub fn main() -> ExitCode {
     let env_file = env_file::load();
     let Parsed { args: Cli { command }, mut problems } = dockhost_environment::parse();
     let reads_variables = match &command {
-        Command::Openapi | Command::Secrets(_) => false,
+        Command::Openapi | Command::Secrets(_) | Command::Completions(_) | Command::Man(_) | Command::User(_) => false,
         Command::Import(import) => !import.only_checks(),
         _ => true,
     };
@@ -105,6 +115,7 @@ pub fn main() -> ExitCode {
     }
     crate::common::install_crypto();
     let outcome = match command {
+        Command::User(user) => user.run(),
         Command::Serve(serve) => block_on(|stop| serve.run(stop)),
         Command::Dev(dev) => block_on(|stop| dev.run(stop)),
         Command::Rebuild(rebuild) => block_on(|stop| rebuild.run(stop)),
@@ -118,6 +129,8 @@ pub fn main() -> ExitCode {
         Command::EraseUser(erase) => block_on(|stop| erase.run(stop)),
         Command::RotateMasterKey(rotate) => block_on(|stop| rotate.run(stop)),
         Command::Openapi => openapi::print(),
+        Command::Completions(completions) => completions.print(Cli::command()),
+        Command::Man(manual) => manual.write(Cli::command()),
         Command::Secrets(secrets) => secrets.run(),
     };
     match outcome {
@@ -156,7 +169,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn cli_definition_is_valid() {

@@ -30,7 +30,7 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     let run = async |args: &[&str]| admin(&world, args, "", &[]).await;
 
     let signed_out = run(&["users", "list"]).await;
-    assert!(signed_out.code == 3 && signed_out.err.contains("dockhost admin login"), "{signed_out:?}");
+    assert!(signed_out.code == 3 && signed_out.err.contains("dockhost login"), "{signed_out:?}");
     let wrong = admin(&world, &["login", "admin"], "wrong password\n", &[]).await;
     assert!(wrong.code == 1 && wrong.err.contains("invalid_credentials"), "{wrong:?}");
     let signed_in = admin(&world, &["login", "admin"], "battery staple\n", &[]).await;

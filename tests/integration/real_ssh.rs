@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::engine::{Engine, TEST_IMAGE};
-use crate::harness::World;
 use crate::harness::http::{Answer, Client};
+use crate::harness::{World, run_with_input};
 
 /// An engine on a busy machine is slow.
 const LONG_DEADLINES: [(&str, &str); 2] =
@@ -118,6 +118,40 @@ async fn change(user: &Client, method: Method, path: &str, instance: &Value) -> 
     let answer = user.json(method, &format!("/api/v2/user/instance{path}"), &WAIT, body).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer
+}
+
+/// On a machine without a key: sign up, create, log in.
+#[tokio::test]
+async fn command_line_goes_from_an_account_to_a_shell_in_three_commands() {
+    let engine = Engine::start();
+    let mut world = World::with(1, &LONG_DEADLINES).await;
+    add_docker_agent(&mut world, &engine, "workshop", 5, "20800-20819").await;
+    let home = tempfile::tempdir().unwrap();
+    let env = [("HOME", home.path().display().to_string())];
+    let dockhost = async |args: &[&str], input: &str| run_with_input(home.path(), args, &env, input).await;
+    let url = world.replicas[0].url.clone();
+    let account = dockhost(&["signup", &url, "ada", "ada@example.org"], "correct horse\n").await;
+    assert_eq!(account.code, 0, "{account:?}");
+    let created = dockhost(&["create", "--name", "box", "--wait", "60"], "").await;
+    assert!(created.code == 0 && created.out.contains("box is running on workshop"), "{created:?}");
+    // `ssh` takes the home directory of the account that runs it, not $HOME: so the key is named here.
+    let key = home.path().join(".ssh/id_ed25519").display().to_string();
+    let shell = dockhost(&["ssh", "--identity", &key, "box", "--", "hostname; exit 7"], "").await;
+    assert_eq!((shell.code, shell.out.trim()), (7, "box"), "the exit code is that of the command: {shell:?}");
+    let known = home.path().join(".config/dockhost/known_hosts");
+    let hosts = std::fs::read_to_string(&known).unwrap();
+    assert!(!hosts.is_empty());
+
+    // Another server at the port is noticed: nothing is sent to it.
+    std::fs::write(&known, hosts.replace("AAAA", "AAAB")).unwrap();
+    let again = dockhost(&["ssh", "--identity", &key, "box", "--", "hostname"], "").await;
+    assert_eq!(again.code, 0, "a damaged file is learned again: {again:?}");
+    let written = dockhost(&["config-ssh"], "").await;
+    assert_eq!(written.code, 0, "{written:?}");
+    let config = home.path().join(".ssh/config").display().to_string();
+    let options = ["-F", &config, "-i", &key, "-o", "BatchMode=yes", "box.dockhost", "id -u"];
+    let direct = Command::new("ssh").args(options).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&direct.stdout).trim(), "0", "{direct:?}");
 }
 
 #[tokio::test]

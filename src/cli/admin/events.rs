@@ -8,8 +8,8 @@ use clap::Args;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{ApiArgs, Client};
-use super::output::{Output, plain};
+use crate::cli::api::client::{ApiArgs, Client};
+use crate::cli::api::output::{Output, plain};
 use crate::cli::block_on;
 
 /// How long `--follow` waits for more.

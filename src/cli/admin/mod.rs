@@ -1,22 +1,17 @@
 //! `dockhost admin`: what administrators and the operator do from the command line. One file per subcommand.
 //!
 //! `create` works on the log, beside the servers. All others are clients of the API: what they can do, the API can.
-//! `client` sends requests, `session` keeps tokens, `output` prints.
+//! `api` has what the clients of the API share.
 
 mod backends;
-mod client;
 mod create;
 mod enrolment_tokens;
 pub mod events;
 mod groups;
 mod instances;
 mod invitations;
-mod labels;
 mod login;
-mod logout;
-mod output;
 mod placement;
-mod session;
 mod usage;
 mod users;
 
@@ -24,14 +19,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use client::Failure;
-
+use super::api::{EXIT_CODES, reported, success};
+use super::user::Logout;
 use super::{block_on, password};
 
 /// The arguments of `admin`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 done; 1 refused or failed; 2 invalid arguments; 3 not signed in, or not an \
-                  administrator; 4 there is no such user, backend or token; 5 the server can't be reached.")]
+#[command(after_help = EXIT_CODES)]
 pub struct Admin {
     #[command(subcommand)]
     command: Command,
@@ -44,7 +38,7 @@ enum Command {
     /// Sign in at a server, for the commands below.
     Login(login::Login),
     /// End the session of `login`.
-    Logout(logout::Logout),
+    Logout(Logout),
     /// Users.
     #[command(subcommand)]
     Users(users::Users),
@@ -94,19 +88,4 @@ impl Admin {
         };
         reported(done)
     }
-}
-
-/// Prints what the API said, if it refused, and turns it into its exit code.
-fn reported(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
-    done.or_else(|error| match error.downcast_ref::<Failure>() {
-        Some(failure) => {
-            eprintln!("dockhost: {failure}");
-            Ok(ExitCode::from(failure.exit_code()))
-        }
-        None => Err(error),
-    })
-}
-
-async fn success(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
-    command.await.map(|()| ExitCode::SUCCESS)
 }

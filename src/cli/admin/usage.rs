@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
 
-use super::client::{ApiArgs, Client, ServerArgs};
-use super::output::Output;
+use crate::cli::api::client::{ApiArgs, Client, ServerArgs};
+use crate::cli::api::output::Output;
 
 /// The arguments of `admin usage`.
 #[derive(Debug, Args)]

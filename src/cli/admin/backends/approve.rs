@@ -20,7 +20,7 @@ impl Approve {
     /// Approves the backend.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let body = self.max_containers.map_or_else(|| json!({}), |max| json!({ "maxContainers": max }));
         self.backend.send(Method::POST, "/approve", |request| request.json(&body)).await

@@ -20,7 +20,7 @@ impl Capacity {
     /// Sets the capacity.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let body = json!({ "maxContainers": self.max_containers });
         self.backend.send(Method::PUT, "/capacity", |request| request.json(&body)).await

@@ -25,7 +25,7 @@ impl Drain {
     /// Begins the drain.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, retire: bool, stop: &CancellationToken) -> anyhow::Result<()> {
         let removal = if retire { ", and remove it when it has no instances" } else { "" };
         let question = format!("Stop all instances on {}{removal}?", self.backend.given());

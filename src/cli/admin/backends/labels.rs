@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::one::OneBackend;
-use crate::cli::admin::labels::object;
+use crate::cli::api::labels::object;
 
 /// The arguments of `admin backends labels`.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ impl SetLabels {
     /// Sets the labels.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let body = json!({ "labels": object(self.labels) });
         self.backend.send(Method::PUT, "/labels", |request| request.json(&body)).await

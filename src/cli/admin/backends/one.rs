@@ -3,7 +3,7 @@
 use clap::Args;
 use reqwest::{Method, RequestBuilder};
 
-use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::api::client::{ApiArgs, Client};
 
 /// A backend, and where the server is.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ impl OneBackend {
     /// A client, and the backend's id.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn find(&self) -> anyhow::Result<(Client, String)> {
         let client = Client::new(&self.api)?;
         let id = client.find("admin/backends", "backend", &self.backend).await?;
@@ -34,7 +34,7 @@ impl OneBackend {
     /// Sends a request about it to `admin/backends/<id><below>`, and prints the answer.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn send(
         &self,
         method: Method,

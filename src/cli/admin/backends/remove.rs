@@ -24,7 +24,7 @@ impl Remove {
     /// Removes the backend.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let name = self.backend.given();
         let question = format!("Remove {name} for good, and the instances that have files on it?");

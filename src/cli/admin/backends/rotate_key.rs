@@ -20,7 +20,7 @@ impl RotateKey {
     /// Rotates the key and prints the new one.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let body = self.valid_for.map_or_else(|| json!({}), |seconds| json!({ "validForSeconds": seconds }));
         self.backend.send(Method::POST, "/rotate", |request| request.json(&body)).await

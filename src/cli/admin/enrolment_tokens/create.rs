@@ -5,8 +5,8 @@ use dockhost_domain::labels::Label;
 use reqwest::Method;
 use serde_json::{Map, Value};
 
-use crate::cli::admin::client::{ApiArgs, Client};
-use crate::cli::admin::labels::object;
+use crate::cli::api::client::{ApiArgs, Client};
+use crate::cli::api::labels::object;
 
 /// The arguments of `admin enrolment-tokens create`.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ impl Create {
     /// Creates the token.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let members = [("validForSeconds", self.valid_for), ("maxContainers", self.max_containers)];
         let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));

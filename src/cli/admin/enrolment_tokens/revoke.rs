@@ -4,7 +4,7 @@ use clap::Args;
 use reqwest::Method;
 use uuid::Uuid;
 
-use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::api::client::{ApiArgs, Client};
 
 /// The arguments of `admin enrolment-tokens revoke`.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ impl Revoke {
     /// Revokes the token.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
         let path = format!("admin/enrolment-tokens/{}", self.token);

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::api::client::{ApiArgs, Client};
 use crate::cli::confirmation;
 
 /// The arguments of `admin groups change`.
@@ -40,7 +40,7 @@ impl Change {
     /// Changes the group.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
         let id = client.find("admin/groups", "group", &self.group).await?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::api::client::{ApiArgs, Client};
 
 /// The arguments of `admin groups create`.
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ impl Create {
     /// Creates the group.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let mut body = Map::from_iter([("name".to_owned(), Value::from(self.name))]);
         body.extend(self.max_instances.map(|count| ("maxInstances".to_owned(), count.into())));

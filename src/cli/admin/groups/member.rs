@@ -20,7 +20,7 @@ impl Add {
     /// Puts the user into the group.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let question = |user: &str| format!("Put {user} into the group {}?", self.group);
         let (client, path) = self.user.confirmed(question, stop).await?;
@@ -41,7 +41,7 @@ impl Remove {
     /// Takes the user out of their group.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let question = |user: &str| format!("Take {user} out of their group?");
         let (client, path) = self.user.confirmed(question, stop).await?;

@@ -4,7 +4,7 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::{Map, Value};
 
-use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::api::client::{ApiArgs, Client};
 
 /// The arguments of `admin invitations create`.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ impl Create {
     /// Creates the invitation.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let members = [("validForSeconds", self.valid_for), ("maxInstances", self.max_instances)];
         let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::api::client::{ApiArgs, Client};
 
 /// The arguments of `admin invitations list`.
 #[derive(Debug, Args)]
@@ -15,7 +15,7 @@ impl List {
     /// Lists.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
         let invitations = client.list("admin/invitations", &[]).await?;

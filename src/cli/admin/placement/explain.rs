@@ -4,9 +4,9 @@ use clap::Args;
 use dockhost_domain::labels::Label;
 use serde_json::{Map, Value, json};
 
-use crate::cli::admin::client::{ApiArgs, Client};
-use crate::cli::admin::labels::object;
-use crate::cli::admin::output::Output;
+use crate::cli::api::client::{ApiArgs, Client};
+use crate::cli::api::labels::object;
+use crate::cli::api::output::Output;
 
 /// The columns of the table.
 const COLUMNS: &[(&str, &str)] = &[
@@ -52,7 +52,7 @@ impl Explain {
     /// Explains the placement.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
         let mut body = Map::new();

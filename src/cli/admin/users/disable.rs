@@ -23,7 +23,7 @@ impl Disable {
     /// Disables the account.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let question = |user: &str| format!("Disable the account of {user} and {} the instances?", self.instances);
         let (client, path) = self.user.confirmed(question, stop).await?;

@@ -17,7 +17,7 @@ impl Enable {
     /// Enables the account.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let (client, path) = self.user.confirmed(|user| format!("Enable the account of {user}?"), stop).await?;
         client.print_one(&client.post(&format!("{path}/enable"), &Map::new()).await?)

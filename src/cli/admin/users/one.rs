@@ -3,7 +3,7 @@
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::api::client::{ApiArgs, Client};
 use crate::cli::confirmation;
 
 /// A user, and where the server is.
@@ -23,7 +23,7 @@ impl OneUser {
     /// A client, and the path of the user, once the question is confirmed. `question` gets the user as it is to be shown.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn confirmed(
         &self,
         question: impl FnOnce(&str) -> String,

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::api::client::{ApiArgs, Client};
 use crate::cli::confirmation;
 
 /// The arguments of `admin users quota`.
@@ -30,7 +30,7 @@ impl Quota {
     /// Shows the quota, or sets it.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
         let id = client.find("admin/users", "user", &self.user).await?;

@@ -17,7 +17,7 @@ impl ResetPassword {
     /// Prints a token with which the user sets a new password.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let question = |user: &str| format!("Let {user} set a new password with a token?");
         let (client, path) = self.user.confirmed(question, stop).await?;

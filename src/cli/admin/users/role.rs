@@ -20,7 +20,7 @@ impl Role {
     /// Changes the role.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let question = |user: &str| format!("Give {user} the role {}?", self.role);
         let (client, path) = self.user.confirmed(question, stop).await?;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::admin::client::{ApiArgs, Client};
+use crate::cli::api::client::{ApiArgs, Client};
 
 /// The arguments of `admin users show`.
 #[derive(Debug, Args)]
@@ -18,7 +18,7 @@ impl Show {
     /// Shows the user.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
         let id = client.find("admin/users", "user", &self.user).await?;

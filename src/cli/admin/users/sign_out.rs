@@ -17,7 +17,7 @@ impl SignOut {
     /// Ends all sessions of the user.
     ///
     /// # Errors
-    /// [`Failure`](crate::cli::admin::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let (client, path) = self.user.confirmed(|user| format!("End all sessions of {user}?"), stop).await?;
         client.send(Method::DELETE, &format!("{path}/sessions"), |request| request).await?;

@@ -1,12 +1,12 @@
-//! `dockhost admin logout`: ends the kept session of a server.
+//! `dockhost logout`: ends the kept session of a server.
 
 use clap::Args;
 use reqwest::Method;
 
-use super::client::{ApiArgs, Client, Failure};
-use super::session;
+use crate::cli::api::client::{ApiArgs, Client, Failure};
+use crate::cli::api::session;
 
-/// The arguments of `admin logout`.
+/// The arguments of `logout` and `admin logout`.
 #[derive(Debug, Args)]
 pub struct Logout {
     #[command(flatten)]

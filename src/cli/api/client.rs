@@ -1,8 +1,9 @@
-//! The client of the API that the subcommands of `admin` share: where the server is, who is signed in, and what its answers
+//! The client of the API: where the server is, who is signed in, and what its answers
 //! mean for the exit code.
 
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 use dockhost_environment::variable;
 use reqwest::header::{ACCEPT, HeaderMap};
@@ -38,6 +39,11 @@ pub struct ApiArgs {
 }
 
 impl ApiArgs {
+    /// The server with this URL, if there is one; results are tables.
+    pub fn of(server: Option<Url>) -> Self {
+        Self { server: ServerArgs { server }, output: Output::Table }
+    }
+
     /// The URL of the API.
     ///
     /// # Errors
@@ -54,7 +60,7 @@ impl ApiArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// There is no token, or the server does not accept it.
-    #[error("not signed in at {0}; run `dockhost admin login`, or set DOCKHOST_TOKEN")]
+    #[error("not signed in at {0}; run `dockhost login`, or set DOCKHOST_TOKEN")]
     NotSignedIn(String),
     /// The server refused the request.
     #[error("{message} ({code}, request {request})")]
@@ -91,6 +97,18 @@ impl Failure {
             Self::Refused { .. } => 1,
         }
     }
+}
+
+/// A name or id as a part of a path.
+///
+/// # Errors
+/// No name or id has these characters.
+pub fn path_segment(text: &str) -> anyhow::Result<&str> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if text.is_empty() || !text.chars().all(is_allowed) {
+        bail!("{text:?} is neither a name nor an id");
+    }
+    Ok(text)
 }
 
 /// A client of one server.
@@ -221,7 +239,8 @@ impl Client {
         format!("{path}?{}", url.query().unwrap_or_default())
     }
 
-    fn server(&self) -> &str {
+    /// The server's URL, without a slash at its end.
+    pub fn server(&self) -> &str {
         self.server.as_str().trim_end_matches('/')
     }
 

@@ -1,4 +1,4 @@
-//! The sessions of `dockhost admin`, by server: tokens in a file that only its owner reads.
+//! Sessions, by server: tokens in a file that only its owner reads.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -10,14 +10,29 @@ use anyhow::{Context, bail};
 use reqwest::Url;
 use secrecy::SecretString;
 
-use crate::dev::secrets::replace_private;
+use super::private_file;
 
-/// `$XDG_CONFIG_HOME/dockhost/sessions.json`, or below `~/.config`.
-fn file() -> anyhow::Result<PathBuf> {
+/// `$XDG_CONFIG_HOME/dockhost`, or below `~/.config`.
+///
+/// # Errors
+/// There is no home directory.
+pub fn directory() -> anyhow::Result<PathBuf> {
     let directory = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let config = directory("XDG_CONFIG_HOME").or_else(|| Some(directory("HOME")?.join(".config")));
     let Some(config) = config else { bail!("HOME is not set, so no session can be kept; use DOCKHOST_TOKEN") };
-    Ok(config.join("dockhost").join("sessions.json"))
+    Ok(config.join("dockhost"))
+}
+
+/// Creates the directory; only its owner reads it.
+///
+/// # Errors
+/// It can't be created.
+pub fn create_directory() -> anyhow::Result<()> {
+    Ok(DirBuilder::new().recursive(true).mode(0o700).create(directory()?)?)
+}
+
+fn file() -> anyhow::Result<PathBuf> {
+    Ok(directory()?.join("sessions.json"))
 }
 
 /// All tokens, by the URL of the server.
@@ -32,10 +47,8 @@ fn load() -> anyhow::Result<BTreeMap<String, String>> {
 
 fn store(tokens: &BTreeMap<String, String>) -> anyhow::Result<()> {
     let path = file()?;
-    if let Some(directory) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    replace_private(&path, &serde_json::to_string_pretty(tokens)?)
+    create_directory()?;
+    private_file::replace(&path, &serde_json::to_string_pretty(tokens)?)
         .with_context(|| format!("writing {}", path.display()))
 }
 

@@ -13,6 +13,7 @@ mod broker_findings;
 mod commands;
 mod consistency;
 pub mod dependencies;
+pub mod dockhost_v2;
 mod docs;
 mod extract;
 mod group_of;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, put};
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,7 +16,7 @@ use super::app::App;
 use super::middleware::{body_limit, cors, panic, rate_limit, request_id, timeout};
 use super::openapi::ApiDocument;
 use super::response::{ApiError, Code};
-use super::{admin, commands, docs, queries};
+use super::{admin, commands, dockhost_v2, docs, queries};
 
 /// Every endpoint, with its document.
 pub fn api() -> OpenApiRouter<Arc<App>> {
@@ -88,12 +89,25 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::usage::get))
 }
 
+/// Endpoints under the paths of DockHostV2.
+fn dockhost_v2_paths() -> Router<Arc<App>> {
+    let instances = get(queries::instances::get);
+    Router::new()
+        .route(
+            dockhost_v2::INSTANCES,
+            instances.post(commands::create_instance::post).delete(commands::delete_instance::delete),
+        )
+        .route(dockhost_v2::STOP, put(commands::stop_instance::put))
+        .route(dockhost_v2::RESUME, put(commands::resume_instance::put))
+}
+
 /// The whole service.
 pub fn service(app: &Arc<App>) -> Router {
     let default_header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
     let (router, _) = api().split_for_parts();
+    let router = router.merge(dockhost_v2_paths());
     let router = if app.settings.api_docs { router.merge(docs::routes()) } else { router };
     router
         .fallback(|uri: Uri| async move {

@@ -15,6 +15,7 @@ use dockhost_domain::wire::{Phase, ReportKind};
 use serde_json::{Value, json};
 
 use super::app::Cookies;
+use super::dockhost_v2;
 use super::response::Code;
 use super::testing::{Answer, Caller, DOCUMENT, PASSWORD, TestApp, TestRequest, observation};
 use super::views::TokenScope;
@@ -47,7 +48,18 @@ pub(super) fn operations() -> Vec<Operation> {
         }
     }
     assert!(operations.len() >= 15, "the document has too few operations");
+    operations.extend(operations_of_dockhost_v2(&operations));
     operations
+}
+
+/// The operations that have a path of DockHostV2 as well, with that path.
+fn operations_of_dockhost_v2(operations: &[Operation]) -> Vec<Operation> {
+    let at = |(path, own): (&str, &str)| {
+        let here: Vec<_> = operations.iter().filter(|operation| operation.path == own).cloned().collect();
+        assert!(!here.is_empty(), "{own} has no operation");
+        here.into_iter().map(move |operation| Operation { path: path.to_owned(), ..operation }).collect::<Vec<_>>()
+    };
+    dockhost_v2::PATHS.into_iter().flat_map(at).collect()
 }
 
 impl Operation {

@@ -7,10 +7,8 @@ use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{InstanceId, OperationId, UserId};
 use dockhost_domain::tenancy::{self, ChangeInstance, ChangeRejected, Policy, Progress, Tenancy};
 use dockhost_domain::wire::DesiredState;
-use dockhost_projections::instances::InstanceRef;
-use serde::Deserialize;
-use utoipa::ToSchema;
 
+use super::named_instance::{Named, Unnamed};
 use crate::common::clock;
 use crate::execute::{ExecuteError, Executed, Executor};
 use crate::http::app::App;
@@ -23,17 +21,6 @@ use crate::http::response::{ApiError, Code, Reply};
 use crate::http::views::Instance;
 use crate::replica::fleet::Fleet;
 
-/// The instance that a command is for.
-#[derive(Deserialize, garde::Validate, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(examples(json!({ "instanceId": "ada-container" })))]
-pub struct InstanceRequest {
-    /// The instance's id or its name.
-    #[garde(skip)]
-    #[schema(pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$")]
-    pub instance_id: String,
-}
-
 error_responses!(
     /// Error answers of stop and resume.
     pub ChangeErrors: CALLER_OF_COMMAND, BODY, COMMAND,
@@ -43,18 +30,6 @@ error_responses!(
     ]
 );
 
-/// The instance of this id or name.
-///
-/// # Errors
-/// `not_found` if the text is neither.
-pub fn reference(id_or_name: &str) -> Result<InstanceRef, ApiError> {
-    match (id_or_name.parse(), id_or_name.parse()) {
-        (Ok(id), _) => Ok(InstanceRef::Id(id)),
-        (_, Ok(name)) => Ok(InstanceRef::Name(name)),
-        _ => Err(ApiError::not_found("instance")),
-    }
-}
-
 /// Changes the desired state of the instance that has this id or name; returns its id.
 ///
 /// A name is looked up in the state that the command is decided on, again at each attempt: in an older state another
@@ -63,32 +38,46 @@ async fn execute(
     executor: &Arc<Executor>,
     user_id: UserId,
     origin: Origin,
-    instance: InstanceRef,
+    instance: Named,
     (to, policy): (DesiredState, Policy),
     fleet: Arc<Fleet>,
     group_ended: bool,
-) -> Result<(InstanceId, Executed<Tenancy>), ExecuteError<ChangeRejected>> {
+) -> Result<(InstanceId, Executed<Tenancy>), ExecuteError<Refusal>> {
     let class = ChangeInstance::class_of(to);
     let found = Arc::new(Mutex::new(None));
     let decided_on = Arc::clone(&found);
     let decide = move |state: &Tenancy| {
-        let id = match &instance {
-            InstanceRef::Id(id) => Some(*id),
-            InstanceRef::Name(name) => state.find_by_name(name),
-        };
-        let id = id.ok_or(ChangeRejected::NotFound)?;
+        let id = instance.find(state).map_err(Refusal::Unnamed)?;
         *decided_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
         if to == DesiredState::Running && is_drained(&fleet, state.instance(id)) {
-            return Err(ChangeRejected::BackendDrained);
+            return Err(Refusal::Rejected(ChangeRejected::BackendDrained));
         }
         if to == DesiredState::Running && group_ended {
-            return Err(ChangeRejected::GroupEnded);
+            return Err(Refusal::Rejected(ChangeRejected::GroupEnded));
         }
-        ChangeInstance { instance_id: id, to, now: clock::now(), policy }.decide(state)
+        ChangeInstance { instance_id: id, to, now: clock::now(), policy }.decide(state).map_err(Refusal::Rejected)
     };
     let done = executor.execute_with(user_id, origin, class, decide).await?;
     let found = *found.lock().unwrap_or_else(PoisonError::into_inner);
-    found.map(|id| (id, done)).ok_or(ExecuteError::Rejected(ChangeRejected::NotFound))
+    found.map(|id| (id, done)).ok_or(ExecuteError::Rejected(Refusal::Unnamed(Unnamed::NotFound)))
+}
+
+/// Why a change is not made.
+#[derive(Debug)]
+enum Refusal {
+    /// The request names no instance.
+    Unnamed(Unnamed),
+    /// The domain rejects it.
+    Rejected(ChangeRejected),
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unnamed(unnamed) => unnamed.into(),
+            Refusal::Rejected(rejection) => rejected(&rejection),
+        }
+    }
 }
 
 /// The answer to a rejection.
@@ -139,7 +128,7 @@ const fn reached(state: DesiredState, view: &Instance) -> &'static str {
 pub async fn change(
     app: &App,
     user_id: UserId,
-    id_or_name: &str,
+    instance: Named,
     to: DesiredState,
     wait: Wait,
 ) -> Result<Reply<Instance>, ApiError> {
@@ -149,10 +138,9 @@ pub async fn change(
     };
     let (origin, policy) = (app.origin(Actor::User(user_id)), app.settings.policy);
     let fleet = Arc::clone(app.follower.fleet());
-    let reference = reference(id_or_name)?;
-    let (instance_id, done) = execute(&app.executor, user_id, origin, reference, (to, policy), fleet, group_ended)
+    let (instance_id, done) = execute(&app.executor, user_id, origin, instance, (to, policy), fleet, group_ended)
         .await
-        .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
+        .map_err(|error| from_execute(error, ApiError::from))?;
     answer(app, user_id, instance_id, to, done, wait).await
 }
 
@@ -230,7 +218,7 @@ mod tests {
             delete(&app, &user, "web").await;
             app.report(user.id, old, ReportKind::InstanceDeleted).await;
             let new = app.running_instance(&user, "web").await;
-            let (origin, instance) = (app.app.origin(Actor::User(user.id)), InstanceRef::Name("web".parse().unwrap()));
+            let (origin, instance) = (app.app.origin(Actor::User(user.id)), Named::by("web").unwrap());
             let (with, fleet) = ((to, Policy::default()), Arc::clone(app.app.follower.fleet()));
             let (changed, done) = execute(&other, user.id, origin, instance, with, fleet, false).await.unwrap();
             assert_eq!((changed, done.stored.is_some()), (new, true), "{to:?}");

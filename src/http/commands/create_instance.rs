@@ -341,8 +341,13 @@ mod tests {
             "instanceId": data["instanceId"], "name": "ada-container", "userId": user.id.to_string(),
             "backendId": backend.id.to_string(), "containerId": null, "status": "creating", "generation": 1,
             "sshPort": null, "httpPort": null, "httpsPort": null, "sshDetails": null,
-            "backend": { "name": "lab-1", "status": "connected" },
+            "backend": {
+                "name": "lab-1", "status": "connected",
+                "_id": data["backendId"], "username": "lab-1", "LAN_IP": "192.0.2.1",
+            },
             "createdAt": data["createdAt"], "lastActivity": data["lastActivity"],
+            "_id": data["instanceId"], "running": false, "updatedAt": data["lastActivity"],
+            "allocatedPorts": [],
         });
         for (member, expected) in expected.as_object().unwrap() {
             assert_eq!(&data[member], expected, "{member} of {answer:?}");

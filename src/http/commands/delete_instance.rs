@@ -6,7 +6,8 @@ use axum::extract::State;
 use dockhost_domain::wire::DesiredState;
 use serde::Deserialize;
 
-use super::change::{InstanceRequest, change};
+use super::change::change;
+use super::named_instance::{InstanceRequest, Named};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{InstanceUser, JsonObject, Query, Wait};
@@ -53,9 +54,9 @@ pub async fn delete(
     Query(parameters): Query<DeleteParameters>,
     body: JsonObject,
 ) -> Result<Reply<Instance>, ApiError> {
-    let instance_id = match parameters.instance_id {
-        Some(instance_id) => instance_id,
-        None => body.read::<InstanceRequest>()?.instance_id,
+    let instance = match parameters.instance_id {
+        Some(instance_id) => Named::by(&instance_id)?,
+        None => body.read::<InstanceRequest>()?.named()?,
     };
-    change(&app, user_id, &instance_id, DesiredState::Deleted, wait).await
+    change(&app, user_id, instance, DesiredState::Deleted, wait).await
 }

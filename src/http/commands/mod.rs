@@ -12,6 +12,7 @@ pub mod delete_instance;
 pub mod end_session;
 pub mod end_sessions;
 mod login_keys;
+mod named_instance;
 pub mod own_password;
 pub mod remove_ssh_key;
 pub mod reset_password;

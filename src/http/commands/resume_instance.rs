@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use dockhost_domain::wire::DesiredState;
 
-use super::change::{ChangeErrors, InstanceRequest, change};
+use super::change::{ChangeErrors, change};
+use super::named_instance::InstanceRequest;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, InstanceUser, Wait};
@@ -36,7 +37,7 @@ pub async fn put(
     InstanceUser { user_id }: InstanceUser,
     State(app): State<Arc<App>>,
     wait: Wait,
-    Body(InstanceRequest { instance_id }): Body<InstanceRequest>,
+    Body(request): Body<InstanceRequest>,
 ) -> Result<Reply<Instance>, ApiError> {
-    change(&app, user_id, &instance_id, DesiredState::Running, wait).await
+    change(&app, user_id, request.named()?, DesiredState::Running, wait).await
 }

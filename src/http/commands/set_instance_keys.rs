@@ -11,8 +11,8 @@ use dockhost_projections::instances::{InstanceRef, Instances};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::change::reference;
 use super::login_keys;
+use super::named_instance::reference;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, InstanceUser, Path};

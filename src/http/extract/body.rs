@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::members::{MemberError, Members};
+use crate::http::dockhost_v2::{self, OtherName};
 use crate::http::response::details::FieldProblem;
 use crate::http::response::{ApiError, Code, Details};
 
@@ -99,6 +100,14 @@ impl JsonObject {
             match T::deserialize(Members::new(&members, &fields)) {
                 Ok(request) => break Some(request),
                 Err(MemberError { member, problem }) => {
+                    match dockhost_v2::read_other_name(&mut members, &member, fields.get()) {
+                        None => {}
+                        Some(OtherName::Renamed) => continue,
+                        Some(OtherName::Differs { own }) => {
+                            problems.add(member, format!("is another name of {own}, which has another value"));
+                            continue;
+                        }
+                    }
                     let stand_in = example::<T>().and_then(|mut example| example.remove(&member));
                     match stand_in {
                         Some(value) => members.insert(member.clone(), value),
@@ -225,6 +234,31 @@ mod tests {
                 ("x", "is not a field of this request"),
             ]
         );
+    }
+
+    #[test]
+    fn body_with_names_of_dockhost_v2_is_read() {
+        #[derive(Debug, Deserialize, Validate, ToSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        struct WithKey {
+            #[garde(length(min = 2))]
+            ssh_public_key: Option<String>,
+        }
+        let read = |value: Value| {
+            let Value::Object(members) = value else { panic!("not an object") };
+            let request = JsonObject(members).read::<WithKey>().map(|request| request.ssh_public_key);
+            request.map_err(|error| match error.details() {
+                Details::Fields(problems) => problems.iter().map(|problem| problem.field.clone()).collect::<Vec<_>>(),
+                details => panic!("{details:?}"),
+            })
+        };
+        assert_eq!(read(json!({ "SSH_PUB_KEY": "key" })), Ok(Some("key".to_owned())));
+        assert_eq!(read(json!({ "SSH_PUB_KEY": "" })), Ok(None));
+        assert_eq!(
+            read(json!({ "SSH_PUB_KEY": "k", "opearatingSystem": "x" })),
+            Err(vec!["sshPublicKey".to_owned(), "opearatingSystem".to_owned(),])
+        );
+        assert_eq!(read(json!({ "SSH_PUB_KEY": "key", "sshPublicKey": "other" })), Err(vec!["SSH_PUB_KEY".to_owned()]));
     }
 
     #[test]

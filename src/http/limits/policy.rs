@@ -7,6 +7,7 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::common::quota::Quota;
+use crate::http::dockhost_v2;
 
 const MAX_COUNT: u32 = 1_000_000;
 const MAX_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -51,7 +52,7 @@ impl Endpoint {
 
     /// The endpoint of a route; none if it has no limit: the health check and the document.
     pub fn of(method: &Method, route: &str) -> Option<Self> {
-        let route = route.strip_prefix("/api/v2/")?;
+        let route = dockhost_v2::own_path(route).strip_prefix("/api/v2/")?;
         Some(match (method, route) {
             (&Method::GET | &Method::HEAD, _) => Self::Read,
             (_, "user/signup") => Self::SignUp,

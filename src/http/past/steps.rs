@@ -10,10 +10,11 @@ use dockhost_projections::{LogEntry, ReadModel};
 use serde_json::{Map, Value, json};
 
 use super::difference::{Change, difference};
+use crate::http::dockhost_v2::INSTANCE_NAMES;
 use crate::http::views::{Instance, Surroundings};
 
 /// Members of the instance that no step shows: they are the same in each, follow from the time of the step, or belong to
-/// the backend.
+/// the backend. Other names of members are not shown either.
 const NOT_SHOWN: [&str; 5] = ["instanceId", "userId", "lastActivity", "backend", "sshDetails"];
 
 /// An event of the instance, and what it changed.
@@ -96,7 +97,7 @@ impl<'a> Steps<'a> {
         let state = &document.state;
         let view = Instance::of(document.user_id, self.id, state, surroundings);
         let Ok(Value::Object(mut members)) = serde_json::to_value(view) else { return Map::new() };
-        members.retain(|name, _| !NOT_SHOWN.contains(&name.as_str()));
+        members.retain(|name, _| !NOT_SHOWN.iter().chain(&INSTANCE_NAMES).any(|other| other == name));
         let host_keys = state.last_observation().map(|last| last.observation.valid_host_keys());
         members.insert("sshDetails.hostKeys".to_owned(), json!(host_keys));
         members

@@ -69,6 +69,7 @@ mod tests {
             "memory": null, "clockAheadMs": null,
             "machine": { "engine": null, "image": null, "isolation": null, "memoryMib": null, "cpu": null },
             "malformedMessages": null, "messagesOfOtherAgents": null,
+            "_id": backend.id.to_string(), "name": "lab-1", "containerCount": null,
         });
         assert_eq!(before.data(), &expected);
         app.connect(backend.id).await;
@@ -76,6 +77,7 @@ mod tests {
         let last = app.app.heartbeats.last(backend.id).unwrap();
         expected["lastSeen"] = json!(last.received_at);
         (expected["containers"], expected["load"], expected["memory"]) = (json!(2), json!(0.5), json!(0.25));
+        expected["containerCount"] = json!(2);
         (expected["status"], expected["address"]) = (json!("connected"), json!("192.0.2.1"));
         (expected["runtime"], expected["agentVersion"]) = (json!("simulated"), json!("0.1.0"));
         // Its agent's own limit is lower.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::TestApp;
-use crate::http::openapi;
+use crate::http::{dockhost_v2, openapi};
 
 /// The API's document.
 pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&openapi::json().unwrap()).unwrap());
@@ -124,7 +124,7 @@ impl Answer {
 
 /// Where the document has the operation of a request, as a JSON pointer.
 fn operation(method: &Method, path: &str) -> Option<String> {
-    let segments: Vec<&str> = path.split('/').collect();
+    let segments: Vec<&str> = dockhost_v2::own_path(path).split('/').collect();
     let matches = |template: &str| {
         let template: Vec<&str> = template.split('/').collect();
         template.len() == segments.len()

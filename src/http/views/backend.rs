@@ -95,6 +95,11 @@ pub enum BackendStatus {
 }
 
 impl BackendStatus {
+    /// Whether its agent is connected.
+    pub const fn is_connected(self) -> bool {
+        matches!(self, Self::Connected | Self::Degraded)
+    }
+
     /// By the log and by what this replica hears of it.
     pub fn now(admission: Admission, state: ConnectionState, problem: Option<Problem>) -> Self {
         match (admission, state, problem) {

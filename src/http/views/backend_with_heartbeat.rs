@@ -9,6 +9,7 @@ use super::{Backend, Machine};
 use crate::broker::dropped::DroppedCount;
 use crate::http::app::App;
 use crate::http::consistency::Stale;
+use crate::http::dockhost_v2::BackendNames;
 use crate::replica::heartbeat_registry::LastHeartbeat;
 
 /// A backend with its last heartbeat, whose members are null if this replica has received none.
@@ -44,6 +45,8 @@ pub struct BackendWithHeartbeat {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     stale: Option<Stale>,
+    #[serde(flatten)]
+    dockhost_v2: BackendNames,
 }
 
 /// Messages without effect that the answering replica has received since its start. Only the leader receives reports.
@@ -71,10 +74,12 @@ impl BackendWithHeartbeat {
         let backend_id = document.backend_id;
         let last = app.heartbeats.last(backend_id);
         let heartbeat = last.as_ref().map(|last| &last.heartbeat);
+        let username = document.username.as_ref().map(ToString::to_string);
+        let containers = heartbeat.map(|heartbeat| heartbeat.containers);
         Self {
             backend: Backend::from_document(document, &app.heartbeats),
             last_seen: last.as_ref().map(|last| last.received_at),
-            containers: heartbeat.map(|heartbeat| heartbeat.containers),
+            containers,
             load: heartbeat.map(|heartbeat| heartbeat.load),
             memory: heartbeat.map(|heartbeat| heartbeat.memory),
             clock_ahead_ms: last.as_ref().map(LastHeartbeat::clock_ahead_millis),
@@ -82,6 +87,7 @@ impl BackendWithHeartbeat {
             messages_of_other_agents: app.gate.of_other_agents().of(backend_id).map(DroppedMessages::from),
             machine: heartbeat.map(Machine::from).unwrap_or_default(),
             stale: stale_since.map(|since| Stale { since }),
+            dockhost_v2: BackendNames::new(backend_id, username, containers),
         }
     }
 }

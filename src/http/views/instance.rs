@@ -1,6 +1,6 @@
 //! An instance, as its owner sees it.
 
-use dockhost_domain::backend::Machine;
+use dockhost_domain::backend::{Connected, Machine};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::personal::Personal;
@@ -16,6 +16,7 @@ use super::{BackendStatus, ContainerEnd, InstanceMove, LabelMap, OnLost, Restart
 use crate::auth::ssh_key;
 use crate::http::app::App;
 use crate::http::consistency::Stale;
+use crate::http::dockhost_v2::{InstanceNames, PlacedOnNames};
 use crate::http::response::details::BackendReason;
 use crate::replica::fleet_health::Problem;
 
@@ -102,6 +103,8 @@ pub struct Instance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     stale: Option<Stale>,
+    #[serde(flatten)]
+    dockhost_v2: InstanceNames,
 }
 
 /// A change that an administrator made.
@@ -154,6 +157,18 @@ struct InstanceBackend {
     #[schema(required)]
     name: Option<String>,
     status: BackendStatus,
+    #[serde(flatten)]
+    dockhost_v2: PlacedOnNames,
+}
+
+impl InstanceBackend {
+    fn new(id: BackendId, machine: &Machine, problem: Option<Problem>) -> Self {
+        let name = machine.details.username.plain().map(ToString::to_string);
+        let status = BackendStatus::now(machine.admission, machine.connection, problem);
+        let address = machine.agent_info.as_ref().and_then(Connected::valid_address).map(String::from);
+        let dockhost_v2 = PlacedOnNames::new(id, name.clone(), address.filter(|_| status.is_connected()));
+        Self { name, status, dockhost_v2 }
+    }
 }
 
 /// - `creating`, `stopping`, `resuming`, `deleting`: under way; each ends by a deadline.
@@ -258,10 +273,7 @@ impl Instance {
             https_port: ports.map(|ports| ports.https),
             ssh_details: observed.zip(machine.as_ref()).and_then(|(observed, machine)| ssh_details(observed, machine)),
             ssh_keys: instance.keys().filter_map(ssh_key::fingerprint).collect(),
-            backend: machine.map(|machine| InstanceBackend {
-                name: machine.details.username.plain().map(ToString::to_string),
-                status: BackendStatus::now(machine.admission, machine.connection, problem),
-            }),
+            backend: backend_id.zip(machine.as_ref()).map(|(id, machine)| InstanceBackend::new(id, machine, problem)),
             created_at: instance.created_at,
             last_activity: instance.last_activity,
             failure: is_failed.then(|| reasons(instance, backend_name)),
@@ -271,6 +283,12 @@ impl Instance {
             administrator: instance.administered.as_ref().map(Into::into),
             last_seen: last_seen.filter(|_| status == InstanceStatus::Unreachable),
             stale: None,
+            dockhost_v2: InstanceNames::new(
+                instance_id,
+                status == InstanceStatus::Running,
+                ports,
+                instance.last_activity,
+            ),
         }
     }
 
@@ -319,7 +337,7 @@ fn reasons(instance: &tenancy::Instance, name: &dyn Fn(BackendId) -> Option<Stri
 
 #[cfg(test)]
 mod tests {
-    use dockhost_domain::backend::{Admission, Connected, ConnectionState, Enrolled};
+    use dockhost_domain::backend::{Admission, ConnectionState, Enrolled};
     use proptest::prelude::*;
     use serde_json::json;
 

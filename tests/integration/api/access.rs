@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dockhost::auth::token::{Audience, Tokens};
 use dockhost::common::clock;
-use dockhost::http::openapi;
+use dockhost::http::{dockhost_v2, openapi};
 use dockhost_domain::timestamp::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ enum Access {
     Backend,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Route {
     method: Method,
     path: String,
@@ -68,6 +68,10 @@ fn routes() -> Vec<Route> {
             let (method, path) = (method.to_uppercase().parse().unwrap(), path.clone());
             routes.push(Route { method, path, access, example: example.unwrap_or_default() });
         }
+    }
+    for (path, own) in dockhost_v2::PATHS {
+        let here: Vec<_> = routes.iter().filter(|route| route.path == own).cloned().collect();
+        routes.extend(here.into_iter().map(|route| Route { path: path.to_owned(), ..route }));
     }
     let public = routes.iter().filter(|route| route.access == Access::Public);
     let public: BTreeSet<String> = public.map(|route| format!("{} {}", route.method, route.path)).collect();
@@ -242,7 +246,7 @@ async fn api_another_users_things_are_not_found() {
     let mut tried = 0;
     for route in routes() {
         // The others are about the caller, or for administrators: see `http::access_table`.
-        let about_instances = ["/api/v2/user/instance", "/api/v2/operations/"];
+        let about_instances = ["/api/v2/user/instance", "/api/v2/instance", "/api/v2/operations/"];
         let is_specific = (route.path.contains('{') || matches!(route.method, Method::PUT | Method::DELETE))
             && about_instances.iter().any(|prefix| route.path.starts_with(prefix));
         if route.access != Access::User || !is_specific {

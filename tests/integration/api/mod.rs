@@ -3,6 +3,7 @@
 mod access;
 mod concurrency;
 mod connections;
+mod dockhost_v2;
 mod history;
 mod invalid_requests;
 mod rate_limits;

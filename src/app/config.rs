@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::broker::connect::check_urls;
 use crate::broker::streams::StreamOptions;
+use crate::http::app::{Cookies, CrossSite};
 use crate::http::limits::policy::Policy as LimitPolicy;
 use crate::http::server::{ConnectionLimits, MaxConnections, StreamTimeouts};
 
@@ -55,9 +56,9 @@ pub struct ApiArgs {
     /// Address that the API listens on [default: 0.0.0.0; in `dockhost dev` 127.0.0.1, unless it has --listen].
     #[arg(long, env = "DOCKHOST_BIND", value_name = "ADDRESS")]
     pub bind: Option<IpAddr>,
-    /// URL of the web frontend; browsers may call the API from its origin with credentials.
-    #[arg(long, env = "FRONTEND_URL", value_name = "URL", value_parser = parse_origin)]
-    pub frontend_url: Option<String>,
+    /// URLs of the web frontends; browsers may call the API from their origins with credentials.
+    #[arg(long, env = "FRONTEND_URL", value_name = "URL", value_delimiter = ',', value_parser = parse_origin)]
+    pub frontend_url: Vec<String>,
     /// Limits of requests, such as `signin=100/m,read=off`, or `off` for none [default: see `.env.example`].
     #[arg(long, env = "DOCKHOST_RATE_LIMITS", value_name = "LIMITS")]
     pub rate_limits: Option<LimitPolicy>,
@@ -205,6 +206,21 @@ impl ServerArgs {
     }
 }
 
+impl ServerArgs {
+    /// Whether and how sessions are kept in cookies, and when their cookies have `SameSite=None`.
+    #[must_use]
+    pub fn cookies(&self, is_tls: bool) -> (Cookies, CrossSite) {
+        let has_tls = is_tls || self.api.frontend_url.iter().any(|origin| origin.starts_with("https://"));
+        let cookies = if has_tls { Cookies::Secure } else { Cookies::Plain };
+        match self.accounts.cookies {
+            CookieMode::Auto => (cookies, CrossSite::ByRequest),
+            CookieMode::Lax => (cookies, CrossSite::Never),
+            CookieMode::None => (Cookies::Secure, CrossSite::Always),
+            CookieMode::Off => (Cookies::Off, CrossSite::Never),
+        }
+    }
+}
+
 impl StreamArgs {
     /// The options of the streams.
     #[must_use]
@@ -275,11 +291,10 @@ fn parse_database_uri(uri: &str) -> Result<String, String> {
 
 /// The origin of a URL, as browsers send it: without path, and without the scheme's default port.
 fn parse_origin(url: &str) -> Result<String, String> {
-    let origin = reqwest::Url::parse(url).map_err(|error| error.to_string())?.origin();
-    if origin.is_tuple() {
-        Ok(origin.ascii_serialization())
-    } else {
-        Err("it must begin with http:// or https://".to_owned())
+    let origin = reqwest::Url::parse(url.trim()).ok().map(|url| url.origin());
+    match origin {
+        Some(origin) if origin.is_tuple() => Ok(origin.ascii_serialization()),
+        _ => Err("it must be a URL such as https://app.example.org; several are separated by commas".to_owned()),
     }
 }
 
@@ -335,6 +350,32 @@ mod tests {
         assert_eq!(parse_origin("http://localhost:5173/").unwrap(), "http://localhost:5173");
         for text in ["", "app.example.org", "localhost:5173", "file:///tmp", "*"] {
             assert!(parse_origin(text).is_err(), "{text} was accepted");
+        }
+    }
+
+    #[test]
+    fn frontend_url_of_several_has_the_origin_of_each() {
+        let args = parse(&["--frontend-url=https://app.example.org/start, http://localhost:3000"]);
+        assert_eq!(args.api.frontend_url, ["https://app.example.org", "http://localhost:3000"]);
+        assert!(Server::try_parse_from(["server", "--frontend-url=https://app.example.org,*"]).is_err());
+    }
+
+    #[test]
+    fn cookies_follow_the_mode_tls_and_the_frontends() {
+        let cookies = |args: &[&str], is_tls| parse(args).cookies(is_tls);
+        let (by_request, never) = (CrossSite::ByRequest, CrossSite::Never);
+        for (args, is_tls, expected) in [
+            (&[][..], false, (Cookies::Plain, by_request)),
+            (&[], true, (Cookies::Secure, by_request)),
+            (&["--frontend-url=http://localhost:3000"], false, (Cookies::Plain, by_request)),
+            (&["--frontend-url=http://localhost:3000,https://app.example.org"], false, (Cookies::Secure, by_request)),
+            (&["--cookies=on"], false, (Cookies::Plain, by_request)),
+            (&["--cookies=lax"], true, (Cookies::Secure, never)),
+            // Browsers refuse `SameSite=None` without `Secure`.
+            (&["--cookies=none"], false, (Cookies::Secure, CrossSite::Always)),
+            (&["--cookies=off"], true, (Cookies::Off, never)),
+        ] {
+            assert_eq!(cookies(args, is_tls), expected, "{args:?} {is_tls}");
         }
     }
 

@@ -117,7 +117,7 @@ fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
         broker = urls.broker_hosts(),
         database_hosts = urls.database_hosts(),
         database = storage.database.name(urls),
-        frontend = api.frontend_url.as_deref().unwrap_or("none"),
+        frontend = if api.frontend_url.is_empty() { "none".to_owned() } else { api.frontend_url.join(",") },
         trusted_proxies = ?api.trusted_proxies,
         "started"
     );

@@ -11,7 +11,7 @@ use dockhost_projections::store::MongoStore;
 use futures::TryFutureExt;
 use secrecy::SecretString;
 
-use super::config::{CookieMode, ServerArgs, ServiceUrls};
+use super::config::{ServerArgs, ServiceUrls};
 use crate::auth::admission::SignUp;
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
@@ -170,6 +170,7 @@ pub fn http_app(
 ) -> anyhow::Result<Arc<app::App>> {
     let Connections { broker, log, store, .. } = &replica.connections;
     let (broker, write_proof) = (broker.clone(), Arc::clone(log.write_proof()));
+    let (cookies, cross_site) = args.cookies(is_tls);
     let log_silence = {
         let (log, executor) = (Arc::clone(log), Arc::clone(&replica.executor));
         // On a cluster a node that is cut off from the others goes on to send heartbeats, but acknowledges no write.
@@ -207,14 +208,11 @@ pub fn http_app(
             offer: args.instances.offer(),
             image: args.instances.instance_image.clone(),
             policy: args.deadlines.policy(),
-            cookies: match (args.accounts.cookies, &args.api.frontend_url) {
-                (CookieMode::Off, _) => app::Cookies::Off,
-                (CookieMode::On, _) if is_tls => app::Cookies::Secure,
-                (CookieMode::On, Some(origin)) if origin.starts_with("https://") => app::Cookies::Secure,
-                (CookieMode::On, _) => app::Cookies::Plain,
-            },
+            session_lifetime: args.accounts.session_lifetime(),
+            cookies,
+            cross_site,
             reads_without_broker: Duration::from_millis(args.api.reads_without_broker_ms),
-            frontend: args.api.frontend_url.clone(),
+            frontends: args.api.frontend_url.clone(),
             trusted_proxies: args.api.trusted_proxies.clone(),
             api_docs: args.api.api_docs,
         },

@@ -13,8 +13,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The lifetime of a token in seconds.
-pub const TOKEN_LIFETIME_SECONDS: u32 = 24 * 60 * 60;
 /// The tolerated clock skew between replicas in seconds.
 const LEEWAY_SECONDS: u64 = 30;
 const ISSUER: &str = "dockhost";

@@ -35,17 +35,17 @@ const ON_INSTANCES: Row = users([Scope, Allowed, Allowed]);
 const COMMANDS: Row = users([Scope, Scope, Allowed]);
 /// Commands of users who have signed in.
 const SIGNED_IN: Row = users([Scope, Scope, Scope]);
-const BACKENDS: Row = row([Allowed, Allowed, SignIn], [SignIn, SignIn], [SignIn, SignIn, SignIn]);
-const ADMINISTRATORS: Row = row([SignIn, SignIn, SignIn], [Forbidden, Allowed], [Scope, Scope, Allowed]);
+const BACKENDS: Row = row([Allowed, Allowed, SignIn, Allowed], [SignIn, SignIn], [SignIn, SignIn, SignIn]);
+const ADMINISTRATORS: Row = row([SignIn, SignIn, SignIn, SignIn], [Forbidden, Allowed], [Scope, Scope, Allowed]);
 
 const fn users(tokens: [Access; 3]) -> Row {
-    row([SignIn, SignIn, SignIn], [Allowed, Allowed], tokens)
+    row([SignIn, SignIn, SignIn, SignIn], [Allowed, Allowed], tokens)
 }
 
 /// Who is nobody, or nobody any more, must sign in.
-const fn row(backends: [Access; 3], people: [Access; 2], tokens: [Access; 3]) -> Row {
-    let ([backend, pending, revoked], [user, admin], [read, instances, all]) = (backends, people, tokens);
-    [SignIn, SignIn, SignIn, SignIn, backend, pending, revoked, user, admin, read, instances, all]
+const fn row(backends: [Access; 4], people: [Access; 2], tokens: [Access; 3]) -> Row {
+    let ([backend, pending, revoked, key], [user, admin], [read, instances, all]) = (backends, people, tokens);
+    [SignIn, SignIn, SignIn, SignIn, backend, pending, revoked, key, user, admin, read, instances, all]
 }
 
 /// A kind of caller: a column of the table.
@@ -63,6 +63,8 @@ enum Caller {
     PendingBackend,
     /// A backend whose API key is revoked.
     RevokedBackend,
+    /// The API key of a backend's agent.
+    ApiKey,
     User,
     Admin,
     /// An API token of an administrator.
@@ -70,7 +72,7 @@ enum Caller {
 }
 
 impl Caller {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Nobody,
         Self::SignedOut,
         Self::Disabled,
@@ -78,6 +80,7 @@ impl Caller {
         Self::Backend,
         Self::PendingBackend,
         Self::RevokedBackend,
+        Self::ApiKey,
         Self::User,
         Self::Admin,
         Self::Token(TokenScope::Read),
@@ -170,6 +173,7 @@ async fn token(operation: &Operation, caller: Caller, fixture: &Fixture) -> Opti
             app.execute(backend.id, RevokeKey).await;
             Some(backend.token)
         }
+        Caller::ApiKey => Some(app.api_key(fixture.backend.id).await),
         // The other user's account is what these are about.
         Caller::User if operation.is_for_admins() => Some(app.user("carol").await.token),
         Caller::User => Some(fixture.other.token.clone()),

@@ -26,7 +26,7 @@ use crate::auth::admission::{Enrolment, SharedSecret, SignUp};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::password::Passwords;
 use crate::auth::shares::Shares;
-use crate::auth::token::{TOKEN_LIFETIME_SECONDS, Tokens, UserTokens};
+use crate::auth::token::{Tokens, UserTokens};
 use crate::broker::agent_gate::AgentGate;
 use crate::broker::store_room::StoreRoom;
 use crate::common::shutdown::ShutdownStages;
@@ -64,14 +64,29 @@ pub struct Settings {
     pub policy: Policy,
     /// How long queries are answered while nothing proves that this replica hears the log.
     pub reads_without_broker: Duration,
-    /// The origin of the web frontend, which may call with credentials.
-    pub frontend: Option<String>,
+    /// The origins of the web frontends, which may call with credentials.
+    pub frontends: Vec<String>,
+    /// How long a sign-in is valid.
+    pub session_lifetime: Duration,
     /// Whether and how sessions are kept in cookies.
     pub cookies: Cookies,
+    /// When cookies have `SameSite=None`.
+    pub cross_site: CrossSite,
     /// The proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether `/api/openapi.json` and `/api/docs` are served.
     pub api_docs: bool,
+}
+
+/// When cookies have `SameSite=None`, so that pages of other sites can use them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrossSite {
+    /// In answers to frontends of other sites.
+    ByRequest,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Whether and how sessions are kept in cookies.
@@ -212,9 +227,8 @@ impl App {
 
     /// The cookie of a session, if sessions are kept in cookies.
     pub fn session_cookie(&self, name: &str, token: String) -> Option<Cookie<'static>> {
-        let lifetime = Duration::from_secs(u64::from(TOKEN_LIFETIME_SECONDS));
         let name = self.settings.cookies.names(name).into_iter().next()?;
-        Some(self.cookie(name, token, lifetime))
+        Some(self.cookie(name, token, self.settings.session_lifetime))
     }
 
     /// The cookies that remove a session's cookies.

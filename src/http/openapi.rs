@@ -57,7 +57,10 @@ impl Modify for SecuritySchemes {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("userToken", bearer("The `accessToken` of a user's sign-up or sign-in."));
         components.add_security_scheme("userCookie", cookie(USER_COOKIE));
-        components.add_security_scheme("backendToken", bearer("The value of a backend's cookie `accessTokenBE`."));
+        components.add_security_scheme(
+            "backendToken",
+            bearer("The `accessToken` of a backend's sign-up or sign-in, or its `DOCKHOST_API_KEY`."),
+        );
         components.add_security_scheme("backendCookie", cookie(BACKEND_COOKIE));
     }
 }

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
-use super::middleware::{body_limit, cors, panic, rate_limit, request_id, timeout};
+use super::middleware::{body_limit, cookie_site, cors, panic, rate_limit, request_id, timeout};
 use super::openapi::ApiDocument;
 use super::response::{ApiError, Code};
 use super::{admin, commands, dockhost_v2, docs, queries};
@@ -121,6 +121,7 @@ pub fn service(app: &Arc<App>) -> Router {
         .layer(from_fn(timeout::layer))
         .layer(from_fn_with_state(Arc::clone(app), rate_limit::layer))
         .layer(panic::layer())
+        .layer(from_fn_with_state(Arc::clone(app), cookie_site::layer))
         .layer(cors::layer(app))
         .layer(default_header(header::CACHE_CONTROL, "no-store"))
         .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::http::Method;
 use dockhost_domain::aggregate::Aggregate;
@@ -11,6 +12,7 @@ use dockhost_domain::ids::{
 };
 use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::{AggregateId, ClaimKind};
+use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Phase, ReportKind};
 use serde_json::{Value, json};
 
@@ -591,6 +593,20 @@ async fn cookies_follow_the_setting() {
     assert_eq!(app.post("/api/v2/user/signin", sign_in).send().await.header("set-cookie"), None);
     assert_eq!(list(&app, &format!("accessToken={}", user.token)).await, 401);
     assert_eq!(app.get("/api/v2/user/instance").token(&user.token).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn sessions_last_as_long_as_the_setting_says() {
+    let app = TestApp::with(|settings| settings.session_lifetime = Duration::from_secs(7 * 3600)).await;
+    app.signed_up_user("ada").await;
+    let before = clock::now();
+    let answer = app.post("/api/v2/user/signin", json!({ "username": "ada", "password": PASSWORD })).send().await;
+    assert!(answer.header("set-cookie").unwrap().contains("Max-Age=25200"), "{answer:?}");
+    let token = answer.data()["accessToken"].as_str().unwrap();
+    let listed = app.get("/api/v2/user/sessions").token(token).send().await;
+    let expires_at = listed.data()[0]["expiresAt"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let lifetime = expires_at.since(before).as_secs();
+    assert!((7 * 3600..7 * 3600 + 60).contains(&lifetime), "{lifetime}");
 }
 
 #[tokio::test]

@@ -32,20 +32,12 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError::Address`] if the address is not valid.
     pub async fn connect(uri: &str, database: &str) -> Result<Self, StoreError> {
-        let address = |error: mongodb::error::Error| StoreError::Address(error.into());
-        let mut options = ClientOptions::parse(uri).await.map_err(address)?;
-        options.app_name.get_or_insert_with(|| "dockhost".to_owned());
-        options.max_pool_size = Some(POOL_SIZE);
-        options.server_selection_timeout = Some(SELECTION_TIMEOUT);
-        options.connect_timeout = Some(CONNECT_TIMEOUT);
-        options.read_concern = Some(ReadConcern::majority());
-        options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
-        options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-        options.retry_reads = Some(true);
-        options.retry_writes = Some(true);
-        let database = Client::with_options(options).map_err(address)?.database(database);
-        let live_collections = Mutex::new(BTreeMap::new());
-        Ok(Self { inner: Arc::new(Inner { database, runner: Runner::new(POOL_SIZE), live_collections }) })
+        let options = options(uri).await?;
+        // 0 means no limit.
+        let width = options.max_pool_size.filter(|size| *size > 0).unwrap_or(u32::MAX);
+        let client = Client::with_options(options).map_err(|error| StoreError::Address(error.into()))?;
+        let (database, live_collections) = (client.database(database), Mutex::new(BTreeMap::new()));
+        Ok(Self { inner: Arc::new(Inner { database, runner: Runner::new(width), live_collections }) })
     }
 
     /// Whether this is the address of a database (`mongodb://…`).
@@ -69,5 +61,43 @@ impl MongoStore {
         let hello =
             self.run(|database: Database| async move { database.run_command(doc! { "hello": 1 }).await }).await?;
         if hello.contains_key("setName") { Ok(()) } else { Err(StoreError::NotAReplicaSet) }
+    }
+}
+
+/// The driver's options for an address: what it says about the pool and the timeouts counts, with these defaults; what keeps
+/// the read models consistent is not its choice.
+async fn options(uri: &str) -> Result<ClientOptions, StoreError> {
+    let mut options = ClientOptions::parse(uri).await.map_err(|error| StoreError::Address(error.into()))?;
+    options.app_name.get_or_insert_with(|| "dockhost".to_owned());
+    options.max_pool_size.get_or_insert(POOL_SIZE);
+    options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
+    options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+    options.read_concern = Some(ReadConcern::majority());
+    options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    options.retry_reads = Some(true);
+    options.retry_writes = Some(true);
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn options_of_an_address_win_over_the_defaults_but_not_over_consistency() {
+        let plain = options("mongodb://127.0.0.1:27017/").await.unwrap();
+        assert_eq!(plain.max_pool_size, Some(POOL_SIZE));
+        assert_eq!(
+            (plain.server_selection_timeout, plain.connect_timeout),
+            (Some(SELECTION_TIMEOUT), Some(CONNECT_TIMEOUT))
+        );
+        let chosen = "maxPoolSize=7&serverSelectionTimeoutMS=500&connectTimeoutMS=400&w=1&readConcernLevel=local";
+        let chosen = options(&format!("mongodb://127.0.0.1:27017/?{chosen}")).await.unwrap();
+        assert_eq!(chosen.max_pool_size, Some(7));
+        assert_eq!(chosen.server_selection_timeout, Some(Duration::from_millis(500)));
+        assert_eq!(chosen.connect_timeout, Some(Duration::from_millis(400)));
+        assert_eq!(chosen.read_concern, plain.read_concern);
+        assert_eq!(chosen.write_concern, plain.write_concern);
     }
 }

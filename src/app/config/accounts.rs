@@ -1,5 +1,7 @@
 //! Who may have an account, and who may register backends.
 
+use std::time::Duration;
+
 use clap::Args;
 use dockhost_domain::names::Username;
 use secrecy::SecretString;
@@ -29,8 +31,17 @@ pub struct AccountArgs {
     /// Not an argument, which would show in the list of processes.
     #[arg(skip)]
     pub admin_password: Option<SecretString>,
-    /// Whether sign-in sets a cookie; without, only bearer tokens are accepted.
-    #[arg(long, env = "DOCKHOST_COOKIES", value_name = "MODE", value_enum, default_value_t = CookieMode::On)]
+    /// Hours for which a sign-in is valid.
+    #[arg(
+        long,
+        env = "DOCKHOST_SESSION_HOURS",
+        value_name = "HOURS",
+        default_value_t = 24,
+        value_parser = clap::value_parser!(u32).range(1..=8760)
+    )]
+    pub session_hours: u32,
+    /// Whether sign-in sets a cookie, and for which frontends; without, only bearer tokens are accepted.
+    #[arg(long, env = "DOCKHOST_COOKIES", value_name = "MODE", value_enum, default_value_t = CookieMode::Auto)]
     pub cookies: CookieMode,
 }
 
@@ -56,12 +67,17 @@ pub enum SignUpMode {
     Closed,
 }
 
-/// Whether sign-in sets a cookie.
+/// Whether sign-in sets a cookie, and its `SameSite`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum CookieMode {
-    /// It does.
-    On,
-    /// It does not, and cookies are ignored.
+    /// `None` in answers to frontends of other sites, otherwise `Lax`.
+    #[value(alias = "on")]
+    Auto,
+    /// `Lax`: for frontends of the API's site only.
+    Lax,
+    /// `None`, which needs TLS.
+    None,
+    /// No cookie is set, and cookies are ignored.
     Off,
 }
 
@@ -74,6 +90,12 @@ impl AccountArgs {
             SignUpMode::Closed => SignUp::Closed,
             SignUpMode::Invite => SignUp::Invite(self.invite_codes.clone()),
         }
+    }
+
+    /// How long a sign-in is valid.
+    #[must_use]
+    pub fn session_lifetime(&self) -> Duration {
+        Duration::from_secs(u64::from(self.session_hours) * 3600)
     }
 
     /// Which backends may be registered and given instances.

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::auth::api_key::ApiKeyId;
 use crate::auth::password_rules;
-use crate::auth::token::{Bearer, TOKEN_LIFETIME_SECONDS, Tokens};
+use crate::auth::token::{Bearer, Tokens};
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::extract::ClientAddress;
@@ -176,13 +176,18 @@ pub struct NewSession {
 }
 
 impl NewSession {
-    /// A session that starts now; `client` is where, for its user.
+    /// A session that starts now and lasts for `lifetime`; `client` is where, for its user.
     ///
     /// # Errors
     /// If the token can't be signed.
-    pub fn new(principal: PrincipalId, tokens: &Tokens, client: Option<SessionClient>) -> Result<Self, ApiError> {
+    pub fn new(
+        principal: PrincipalId,
+        tokens: &Tokens,
+        lifetime: Duration,
+        client: Option<SessionClient>,
+    ) -> Result<Self, ApiError> {
         let now = clock::now();
-        let expires_at = now.after(Duration::from_secs(u64::from(TOKEN_LIFETIME_SECONDS)));
+        let expires_at = now.after(lifetime);
         let session_id = SessionId::from_uuid(clock::fresh_uuid());
         let token = tokens
             .issue(Bearer { principal, session: session_id }, now, expires_at)

@@ -11,13 +11,16 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum_extra::extract::CookieJar;
+use dockhost_domain::backend::Backend;
 use dockhost_domain::ids::{BackendId, PrincipalId, SessionId, UserId};
 use dockhost_domain::session::{Access, Scope, Sessions};
 
 use super::origin;
+use crate::auth::api_key::ApiKeyId;
 use crate::auth::token::{Bearer, InvalidToken};
 use crate::common::clock;
 use crate::event_log::Freshness;
+use crate::execute::{CachedAggregate, CachedState};
 use crate::http::app::{App, Cookies};
 use crate::http::response::{ApiError, Code};
 
@@ -63,7 +66,7 @@ pub struct SignedInUser {
     pub session_id: SessionId,
 }
 
-/// The backend that calls; not one whose key is revoked.
+/// The backend that calls, with the token of a sign-in or with its agent's API key; not one whose key is revoked.
 #[derive(Debug, Clone, Copy)]
 pub struct CurrentBackend {
     /// The backend.
@@ -78,12 +81,17 @@ enum Credential {
 
 /// The token of a request. A bearer token wins over the cookie; other schemes are for a proxy in front of the server.
 fn credential(headers: &HeaderMap, cookie: &str, cookies: Cookies) -> Option<Credential> {
-    if let Some(token) = headers.get_all(header::AUTHORIZATION).iter().find_map(bearer) {
+    if let Some(token) = bearer_of(headers) {
         return Some(Credential::Bearer(token));
     }
     let jar = CookieJar::from_headers(headers);
     let token = cookies.names(cookie).iter().find_map(|name| Some(jar.get(name)?.value().to_owned()));
     token.map(Credential::Cookie)
+}
+
+/// The bearer token of a request.
+fn bearer_of(headers: &HeaderMap) -> Option<String> {
+    headers.get_all(header::AUTHORIZATION).iter().find_map(bearer)
 }
 
 /// The token of an `Authorization` header with the scheme `Bearer`.
@@ -102,7 +110,13 @@ pub fn principal(app: &App, headers: &HeaderMap) -> Option<PrincipalId> {
     };
     let user = || app.user_tokens.read(&text(USER_COOKIE)?, now).ok();
     let backend = || app.backend_tokens.read(&text(BACKEND_COOKIE)?, now).ok();
-    user().or_else(backend).map(|bearer| bearer.principal)
+    let of_session = user().or_else(backend).map(|bearer| bearer.principal);
+    of_session.or_else(|| api_key(app, headers).map(|key| key.backend_id.into()))
+}
+
+/// The API key that a request has as its bearer token, if it is a genuine one. Whether it is revoked is not checked.
+fn api_key(app: &App, headers: &HeaderMap) -> Option<ApiKeyId> {
+    app.api_keys.read(&bearer_of(headers)?).ok()
 }
 
 /// Whether a request changes nothing.
@@ -124,7 +138,7 @@ async fn authenticate(
         Credential::Bearer(token) => token,
         Credential::Cookie(token) => {
             // Browsers add the cookie to requests that other pages make.
-            if !is_read && !origin::is_own(&parts.uri, &parts.headers, app.settings.frontend.as_deref()) {
+            if !is_read && !origin::is_own(&parts.uri, &parts.headers, &app.settings.frontends) {
                 let message = "a page of another origin sent this with your cookie; see FRONTEND_URL";
                 return Err(ApiError::new(Code::ForeignOrigin, message));
             }
@@ -141,21 +155,34 @@ async fn authenticate(
 /// log: another replica may have started the session a moment ago.
 async fn access(app: &App, bearer: Bearer, is_read: bool) -> Result<Option<Access>, ApiError> {
     let now = clock::now();
-    if is_read && (app.log_silence)() > app.settings.reads_without_broker {
-        let message = "this server has not heard the event log for so long that you may have been signed out elsewhere";
-        return Err(ApiError::new(Code::BrokerUnavailable, message));
-    }
-    let known = if is_read {
-        app.executor.state::<Sessions>(bearer.principal).await?
-    } else {
-        app.executor.current::<Sessions>(bearer.principal, Freshness::Within(MAX_SESSION_AGE)).await?
-    };
+    let known = recent::<Sessions>(app, bearer.principal, is_read).await?;
     let access = known.state.access(bearer.session, now);
     if access.is_some() {
         return Ok(access);
     }
     let confirmed = app.executor.confirmed::<Sessions>(bearer.principal).await?;
     Ok(confirmed.state.access(bearer.session, now))
+}
+
+/// A state that says whether a caller may still call, as fresh as [`access`] says.
+async fn recent<A: CachedAggregate>(app: &App, id: A::Id, is_read: bool) -> Result<CachedState<A>, ApiError> {
+    if !is_read {
+        return Ok(app.executor.current::<A>(id, Freshness::Within(MAX_SESSION_AGE)).await?);
+    }
+    if (app.log_silence)() > app.settings.reads_without_broker {
+        let message = "this server has not heard the event log for so long that you may have been signed out elsewhere";
+        return Err(ApiError::new(Code::BrokerUnavailable, message));
+    }
+    Ok(app.executor.state::<A>(id).await?)
+}
+
+/// Whether an API key is one of those that its backend may use now.
+async fn is_valid(app: &App, key: ApiKeyId, is_read: bool) -> Result<bool, ApiError> {
+    let is_valid =
+        |backend: &Backend| backend.machine.is_some() && backend.key_validity(key.version, clock::now()).is_some();
+    // Another replica may have issued it a moment ago.
+    Ok(is_valid(&recent::<Backend>(app, key.backend_id, is_read).await?.state)
+        || is_valid(&app.executor.confirmed::<Backend>(key.backend_id).await?.state))
 }
 
 /// What a request needs of its caller.
@@ -228,6 +255,13 @@ impl FromRequestParts<Arc<App>> for CurrentBackend {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        if let Some(key) = api_key(app, &parts.headers) {
+            return if is_valid(app, key, is_read(parts)).await? {
+                Ok(Self { backend_id: key.backend_id })
+            } else {
+                Err(ApiError::new(Code::Unauthorized, "sign in first"))
+            };
+        }
         let read = |token: &str| app.backend_tokens.read(token, clock::now());
         let (Bearer { principal, .. }, _) = authenticate(app, parts, BACKEND_COOKIE, read).await?;
         let backend_id = BackendId::from_uuid(principal.uuid());

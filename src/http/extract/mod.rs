@@ -8,7 +8,7 @@ mod client_address;
 mod device;
 mod idempotency_key;
 mod members;
-mod origin;
+pub mod origin;
 mod prefer;
 mod read_position;
 mod url;

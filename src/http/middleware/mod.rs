@@ -1,6 +1,7 @@
 //! Layers around all routes.
 
 pub mod body_limit;
+pub mod cookie_site;
 pub mod cors;
 pub mod panic;
 pub mod rate_limit;

@@ -44,12 +44,15 @@ pub async fn get(
 
 #[cfg(test)]
 mod tests {
-    use dockhost_domain::backend::Connected;
+    use std::time::Duration;
+
+    use dockhost_domain::backend::{Connected, IssueKey, RevokeKey};
     use dockhost_domain::reported::{self, ShortText};
     use dockhost_domain::wire::{EngineState, Heartbeat, ImageState, IsolationState, MachineSize, MachineStatus};
     use serde_json::json;
 
     use crate::broker::dropped::{MessageKind, OtherAgent};
+    use crate::common::clock;
     use crate::http::testing::TestApp;
 
     const PATH: &str = "/api/v2/backend";
@@ -169,6 +172,27 @@ mod tests {
         app.store.set_stale_since(7);
         let answer = app.get(PATH).token(&backend.token).send().await;
         assert_eq!((answer.header("dockhost-stale"), &answer.data()["stale"]), (Some("7"), &json!({ "since": 7 })));
+    }
+
+    #[tokio::test]
+    async fn get_backend_accepts_the_valid_api_keys_of_the_backend() {
+        let app = TestApp::new().await;
+        let backend = app.backend("lab-1", 5).await;
+        let get = async |key: &str| app.get(PATH).token(key).send().await.status;
+        let first = app.api_key(backend.id).await;
+        assert_eq!(get(&first).await, 200);
+        let previous_until = Some(clock::now().after(Duration::from_secs(60)));
+        app.execute(backend.id, IssueKey { previous_until }).await;
+        let second = app.api_key(backend.id).await;
+        assert_eq!((get(&first).await, get(&second).await), (200, 200), "the key before is valid for a minute more");
+        app.execute(backend.id, IssueKey::default()).await;
+        assert_eq!((get(&first).await, get(&second).await), (401, 401));
+        let third = app.api_key(backend.id).await;
+        assert_eq!(get(&third).await, 200);
+        app.execute(backend.id, RevokeKey).await;
+        assert_eq!(get(&third).await, 401);
+        let by_cookie = app.get(PATH).header("cookie", &format!("accessTokenBE={third}")).send().await;
+        assert_eq!(by_cookie.error(), (401, "unauthorized"));
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Heartbeat, MachineSize, MachineStatus};
 
 use super::{Caller, TestApp, origin};
+use crate::auth::api_key::ApiKeyId;
 use crate::common::clock;
 
 impl TestApp {
@@ -26,6 +27,14 @@ impl TestApp {
     /// The token of a new session of a backend.
     pub async fn backend_session(&self, backend: BackendId) -> String {
         self.session(backend.into(), &self.app.backend_tokens).await
+    }
+
+    /// The current API key of a backend's agent.
+    pub async fn api_key(&self, backend_id: BackendId) -> String {
+        let backend = self.app.executor.confirmed::<Backend>(backend_id).await.unwrap();
+        let machine = backend.state.machine.as_ref().unwrap();
+        let id = ApiKeyId { backend_id, version: machine.key_version() };
+        self.app.api_keys.derive(id, machine.enrolled_at).unwrap()
     }
 
     /// A registered backend that awaits approval.

@@ -44,7 +44,7 @@ use crate::common::shutdown::ShutdownStages;
 use crate::event_log::memory::MemoryLog;
 use crate::event_log::{Delivery, EventLog, Filter};
 use crate::execute::Executor;
-use crate::http::app::{App, Cookies, PASSWORD_SHARE, Settings};
+use crate::http::app::{App, Cookies, CrossSite, PASSWORD_SHARE, Settings};
 use crate::http::commands::reset_password::secret_hash;
 use crate::http::dependencies::DependencyCheck;
 use crate::http::limits::RateLimits;
@@ -126,8 +126,10 @@ impl TestApp {
             image: None,
             policy: Policy::default(),
             reads_without_broker: Duration::from_secs(60),
-            frontend: None,
+            frontends: vec![],
+            session_lifetime: Duration::from_secs(24 * 3600),
             cookies: Cookies::Plain,
+            cross_site: CrossSite::ByRequest,
             trusted_proxies: vec![],
             api_docs: true,
         };

@@ -177,7 +177,6 @@ async fn api_secured_routes_refuse_every_other_token() {
     refused_of_users.push(("revoked", revoked));
     let mut refused_of_backends = forged(Audience::Backend, &backends, &secret(&world, "BACKEND_ACCESS_TOKEN_SECRET"));
     refused_of_backends.push(("a user's", users.clone()));
-    refused_of_backends.push(("an agent's key", world.agents[0].key.clone()));
 
     let some = clock::fresh_uuid().to_string();
     let mut secured = 0;
@@ -216,6 +215,13 @@ async fn api_secured_routes_refuse_every_other_token() {
             let answer = call(&open, &route, &path, &[header], &some).await;
             assert_ne!(answer.status, 401, "{what} by {}: {answer:?}", header.0);
         }
+        // The API key of a backend's agent is a bearer token of the backend, and no cookie.
+        let key = &world.agents[0].key;
+        let answer = call(&open, &route, &path, &[("authorization", &format!("Bearer {key}"))], &some).await;
+        assert_eq!(answer.status == 401, route.access != Access::Backend, "{what} with an API key: {answer:?}");
+        let answer =
+            call(&open, &route, &path, &[("cookie", &format!("{}={key}", cookie_of(route.access)))], &some).await;
+        assert_eq!(answer.status, 401, "{what} with an API key as a cookie: {answer:?}");
         // The other kind's cookie is ignored, and the header wins over the cookie.
         let good = if route.access == Access::User { &users } else { &backends };
         let other = if route.access == Access::User { Access::Backend } else { Access::User };

@@ -22,7 +22,7 @@ use super::router;
     info(
         title = "DockHost",
         description = "On-demand Linux machines: containers with SSH on a fleet of registered hosts.\n\n\
-                       Every answer but that of `/health` is in an envelope: `{success, message, data}`, or \
+                       Every answer but those of `/health…` is in an envelope: `{success, message, data}`, or \
                        `{success, message, error}` with a stable `error.code`. `docs/API.md` in the repository explains \
                        the rules that all endpoints share.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),

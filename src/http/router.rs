@@ -45,6 +45,8 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(commands::backend_signin::post))
         .routes(routes!(queries::backend::get))
         .routes(routes!(queries::health::get))
+        .routes(routes!(queries::live::get))
+        .routes(routes!(queries::ready::get))
         .routes(routes!(queries::home::get))
         .merge(administration())
 }

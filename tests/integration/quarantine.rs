@@ -339,7 +339,7 @@ async fn quarantine_is_released_on_demand_or_by_the_next_leader() {
     let listed = ada.get(INSTANCE).await;
     assert!(listed.data().as_array().unwrap().iter().all(|instance| instance["status"] == "running"), "{listed:?}");
     assert_eq!(listed.data().as_array().unwrap().len(), 2);
-    assert_eq!(quarantined(&world, 0, &[]).await.body["status"], "ok");
+    assert_eq!(quarantined(&world, 0, &[]).await.body["status"], "healthy");
     assert_works(&ada).await;
     world.verify().await;
 
@@ -418,7 +418,7 @@ async fn model_of_a_newer_fold_version_stops_alone_and_names_the_remedy() {
     for replica in 0..2 {
         wait_until("the model continues", DEADLINE, async || {
             let answer = health(&world, replica).await;
-            if answer.body["status"] == "ok" { Ok(()) } else { Err(answer.body.to_string()) }
+            if answer.body["status"] == "healthy" { Ok(()) } else { Err(answer.body.to_string()) }
         })
         .await;
     }

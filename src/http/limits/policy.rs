@@ -223,6 +223,10 @@ mod tests {
             (Method::PUT, "/api/v2/user/instance/stop", Some(Endpoint::Change)),
             (Method::GET, "/api/v2/operations/{id}", Some(Endpoint::Read)),
             (Method::GET, "/health", None),
+            (Method::GET, "/health/live", None),
+            (Method::GET, "/health/ready", None),
+            (Method::POST, "/api/v2/instance", Some(Endpoint::Create)),
+            (Method::PUT, "/api/v2/instance/stop", Some(Endpoint::Change)),
             (Method::GET, "/api/docs/", None),
         ] {
             assert_eq!(Endpoint::of(&method, route), expected, "{method} {route}");

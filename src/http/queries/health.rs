@@ -22,8 +22,8 @@ use crate::http::broker_findings::Findings;
 use crate::http::dependencies::Dependencies;
 use crate::http::response::documented::error_responses;
 use crate::http::views::health::{
-    BackendCount, Building, Health, HealthStatus, LogHealth, Part, ProjectionHealth, QuarantineEntry, QuarantineHealth,
-    Stopped,
+    Building, FleetCounts, Health, HealthStatus, LogHealth, Part, Phase, ProjectionHealth, QuarantineEntry,
+    QuarantineHealth, Stopped,
 };
 
 /// Quarantined aggregates that the answer lists.
@@ -110,8 +110,19 @@ error_responses!(HealthErrors:);
     ),
 )]
 pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
-    let Dependencies { is_database_up, log_end: end } = app.dependencies.get(&app).await;
-    let (quarantined, projections) = (quarantine(&app), projections(&app));
+    let health = assess(&app).await;
+    (status_code(health.status), Json(health))
+}
+
+/// The status of an answer, by which load balancers and probes go.
+pub const fn status_code(status: HealthStatus) -> StatusCode {
+    if status.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+/// The health of this replica now.
+pub async fn assess(app: &App) -> Health {
+    let Dependencies { is_database_up, log_end: end } = app.dependencies.get(app).await;
+    let (quarantined, projections) = (quarantine(app), projections(app));
     let is_led = app.log_monitor.leaderless().is_none();
     let is_clock_right = clock::deviation().saturating_abs() <= MAX_DEVIATION_MILLIS;
     let parts = [
@@ -129,25 +140,30 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let lacks_documents =
         projections.iter().any(|(model, one)| one.stopped.is_some() || app.progress.is_incomplete(model));
     let following = app.follower.is_live();
-    let status = if app.stages.announced.is_cancelled() {
-        HealthStatus::Stopping
-    } else if !down.is_empty() {
-        HealthStatus::Unavailable
-    } else if !following {
-        HealthStatus::CatchingUp
+    let phase = if app.stages.announced.is_cancelled() {
+        Phase::Stopping
+    } else if following {
+        Phase::Serving
+    } else {
+        Phase::CatchingUp
+    };
+    let status = if phase != Phase::Serving || !down.is_empty() {
+        HealthStatus::Unhealthy
     } else if quarantined.count > 0 || is_nearly_full || lacks_documents || broker.is_degraded {
         HealthStatus::Degraded
     } else {
-        HealthStatus::Ok
+        HealthStatus::Healthy
     };
-    let serves = matches!(status, HealthStatus::Ok | HealthStatus::Degraded);
-    let health = Health {
+    let fleet = app.follower.fleet().health();
+    Health {
         status,
+        phase,
         down,
-        problems: problems(&app, broker.problems),
+        problems: problems(app, broker.problems),
         database: is_database_up.into(),
         broker: end.is_some().into(),
-        backends: BackendCount::new(app.follower.fleet().health(), app.gate.counts()),
+        backends: fleet.connected,
+        fleet: FleetCounts::new(fleet, app.gate.counts()),
         uptime: app.started.elapsed().as_secs(),
         log: LogHealth {
             end,
@@ -159,8 +175,7 @@ pub async fn get(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
         store: app.store_room.fullest().map(Into::into),
         projections,
         quarantined,
-    };
-    (if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(health))
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +193,7 @@ mod tests {
     use crate::replica::projection_progress::StopReason;
 
     #[tokio::test]
-    async fn health_with_everything_up_is_ok() {
+    async fn health_with_everything_up_is_healthy() {
         let app = TestApp::new().await;
         app.connected_backend("lab-1", 5).await;
         // The clock jumps over the wait for checkpoints, which these tests don't have.
@@ -186,9 +201,10 @@ mod tests {
         let answer = app.get("/health").send().await;
         let end = app.log.events().len();
         let expected = json!({
-            "status": "ok", "down": [], "problems": [], "database": "up", "broker": "up",
-            "backends": {
-                "registered": 1, "pending": 0, "cordoned": 0, "connected": 1, "degraded": 0, "problems": [], "massFailure": false,
+            "status": "healthy", "phase": "serving", "down": [], "problems": [], "database": "connected",
+            "broker": "connected", "backends": 1,
+            "fleet": {
+                "registered": 1, "pending": 0, "cordoned": 0, "degraded": 0, "problems": [], "massFailure": false,
                 "refused": 0, "droppedMessages": 0,
             },
             "uptime": answer.body["uptime"],
@@ -210,7 +226,8 @@ mod tests {
         app.app.stages.announced.cancel();
         tokio::time::pause();
         let answer = app.get("/health").send().await;
-        assert_eq!((answer.status, &answer.body["status"]), (503, &json!("stopping")), "{answer:?}");
+        assert_eq!((answer.status, &answer.body["status"]), (503, &json!("unhealthy")), "{answer:?}");
+        assert_eq!(answer.body["phase"], "stopping");
         assert_eq!(answer.body["down"], json!([]));
         assert_eq!(app.get("/").send().await.status, 200);
     }
@@ -237,7 +254,7 @@ mod tests {
         let answer = app.get("/health").send().await;
         let problem = |reason: &str| json!({ "reason": reason, "count": 1 });
         let expected = json!({
-            "registered": 4, "pending": 1, "cordoned": 1, "connected": 4, "degraded": 2, "massFailure": false,
+            "registered": 4, "pending": 1, "cordoned": 1, "degraded": 2, "massFailure": false,
             "refused": 0, "droppedMessages": 0,
             "problems": [
                 problem("the container engine of its machine does not answer"),
@@ -245,16 +262,16 @@ mod tests {
                 problem("instances on its machine are not isolated from its network"),
             ],
         });
-        assert_eq!((answer.status, &answer.body["backends"]), (200, &expected));
+        assert_eq!((answer.status, &answer.body["backends"], &answer.body["fleet"]), (200, &json!(4), &expected));
     }
 
     #[tokio::test]
-    async fn health_with_a_part_down_is_unavailable() {
+    async fn health_with_a_part_down_is_unhealthy() {
         let app = TestApp::new().await;
         app.store.set_unavailable(true);
         let answer = app.get("/health").send().await;
-        assert_eq!((answer.status, &answer.body["status"]), (503, &json!("unavailable")), "{answer:?}");
-        assert_eq!((&answer.body["down"], &answer.body["database"]), (&json!(["database"]), &json!("down")));
+        assert_eq!((answer.status, &answer.body["status"]), (503, &json!("unhealthy")), "{answer:?}");
+        assert_eq!((&answer.body["down"], &answer.body["database"]), (&json!(["database"]), &json!("disconnected")));
         // An answer is used for a second.
         tokio::time::pause();
         app.log.set_unavailable(true);
@@ -263,7 +280,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         let answer = app.get("/health").send().await;
         assert_eq!((answer.status, &answer.body["down"]), (503, &json!(["database", "broker"])), "{answer:?}");
-        assert_eq!((&answer.body["broker"], &answer.body["log"]["end"]), (&json!("down"), &json!(null)));
+        assert_eq!((&answer.body["broker"], &answer.body["log"]["end"]), (&json!("disconnected"), &json!(null)));
     }
 
     /// As at a leader that can't fold an event and has lost its database, or that nobody leads any more.
@@ -288,8 +305,8 @@ mod tests {
         let app = TestApp::new().await;
         tokio::time::pause();
         for (bytes, status, problem) in [
-            (69, "ok", None),
-            (70, "ok", Some("the event log is 70 % full")),
+            (69, "healthy", None),
+            (70, "healthy", Some("the event log is 70 % full")),
             (85, "degraded", Some("the event log is 85 % full")),
             (90, "degraded", Some("the event log is 90 % full: sign-ups, sign-ins, creates and resumes are refused")),
         ] {

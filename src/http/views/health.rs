@@ -15,13 +15,16 @@ use crate::replica::projection_progress::StopReason;
 #[derive(Serialize, ToSchema)]
 pub struct Health {
     pub status: HealthStatus,
+    pub phase: Phase,
     /// The parts that are down.
     pub down: Vec<Part>,
     /// What is wrong or will soon be, in plain words; empty if all is well.
     pub problems: Vec<String>,
-    pub database: UpOrDown,
-    pub broker: UpOrDown,
-    pub backends: BackendCount,
+    pub database: Connection,
+    pub broker: Connection,
+    /// Backends that send heartbeats.
+    pub backends: usize,
+    pub fleet: FleetCounts,
     /// Seconds since this replica started.
     pub uptime: u64,
     pub log: LogHealth,
@@ -34,20 +37,53 @@ pub struct Health {
     pub quarantined: QuarantineHealth,
 }
 
-/// - `ok`: a command sent now is stored and carried out.
+/// - `healthy`: a command sent now is stored and carried out.
 /// - `degraded`: this replica serves, but some data lacks events, the log or the broker's store is nearly full, the broker lacks
 ///   a node, or a role of the leader does not get on.
-/// - `unavailable`: parts are `down`.
-/// - `catching_up`: this replica does not know the whole log yet, or does not receive it.
-/// - `stopping`: this replica shuts down. It serves for a few seconds more; send new requests to others.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+/// - `unhealthy`: this replica can't serve all requests: parts are `down`, or it is not in the phase `serving`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
-    Ok,
+    Healthy,
     Degraded,
-    Unavailable,
+    Unhealthy,
+}
+
+impl HealthStatus {
+    /// Whether requests should be sent to this replica.
+    pub const fn is_ready(self) -> bool {
+        matches!(self, Self::Healthy | Self::Degraded)
+    }
+}
+
+/// - `catching_up`: this replica does not know the whole log yet, or does not receive it.
+/// - `serving`.
+/// - `stopping`: this replica shuts down. It serves for a few seconds more; send new requests to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
     CatchingUp,
+    Serving,
     Stopping,
+}
+
+/// Whether this replica should get requests.
+#[derive(Serialize, ToSchema)]
+pub struct Readiness {
+    pub ready: bool,
+    pub status: HealthStatus,
+    pub phase: Phase,
+    /// The parts that are down.
+    pub down: Vec<Part>,
+}
+
+/// That this process answers.
+#[derive(Serialize, ToSchema)]
+pub struct Liveness {
+    /// Always true.
+    pub live: bool,
+    /// Seconds since this replica started.
+    pub uptime: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -65,25 +101,24 @@ pub enum Part {
     Clock,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+/// Whether a server that this replica needs answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum UpOrDown {
-    Up,
-    Down,
+pub enum Connection {
+    Connected,
+    Disconnected,
 }
 
 /// The backends in numbers, as this replica hears them.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct BackendCount {
+pub struct FleetCounts {
     /// Those that are registered and approved.
     pub registered: usize,
     /// Those that await an administrator's approval; the other numbers do not count them.
     pub pending: usize,
     /// Those of the registered ones that an administrator keeps new instances away from.
     pub cordoned: usize,
-    /// Those that send heartbeats.
-    pub connected: usize,
     /// Those of the connected ones that can't take new instances.
     pub degraded: usize,
     /// What is wrong with backends, and with how many.
@@ -104,13 +139,13 @@ pub struct BackendProblem {
     pub count: usize,
 }
 
-impl BackendCount {
+impl FleetCounts {
     /// From what this replica hears and has dropped.
     pub fn new(fleet: FleetHealth, GateCounts { refused, dropped: dropped_messages }: GateCounts) -> Self {
-        let FleetHealth { registered, pending, cordoned, connected, degraded, problems, mass_failure } = fleet;
+        let FleetHealth { registered, pending, cordoned, connected: _, degraded, problems, mass_failure } = fleet;
         let problems =
             problems.into_iter().map(|(problem, count)| BackendProblem { reason: problem.text(), count }).collect();
-        Self { registered, pending, cordoned, connected, degraded, problems, mass_failure, refused, dropped_messages }
+        Self { registered, pending, cordoned, degraded, problems, mass_failure, refused, dropped_messages }
     }
 }
 
@@ -207,9 +242,9 @@ pub struct QuarantineEntry {
     pub models: Vec<&'static str>,
 }
 
-impl From<bool> for UpOrDown {
-    fn from(up: bool) -> Self {
-        if up { Self::Up } else { Self::Down }
+impl From<bool> for Connection {
+    fn from(answers: bool) -> Self {
+        if answers { Self::Connected } else { Self::Disconnected }
     }
 }
 

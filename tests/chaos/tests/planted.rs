@@ -615,7 +615,7 @@ fn probe_for_a_minute(report: &mut Report, succeeds: impl Fn(Probe) -> bool) {
         };
         // All succeed at the beginning.
         let (status, code) = if second == 0 || succeeds(probe) { (200, "") } else { (503, "broker_unavailable") };
-        let data = if probe == Probe::Health { json!({ "status": "ok" }) } else { Value::Null };
+        let data = if probe == Probe::Health { json!({ "status": "healthy" }) } else { Value::Null };
         let code = if probe == Probe::Health { "" } else { code }.to_owned();
         let ms = 1_000_000 + second * 1000;
         report.history.push(Operation {

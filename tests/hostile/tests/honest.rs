@@ -70,7 +70,7 @@ async fn busy_honest_machine_meets_no_limit() {
     change_all(&user, &instances).await;
     for replica in 0..2 {
         let health = world.client(replica).get("/health").await.body;
-        let found = (&health["backends"]["refused"], &health["backends"]["droppedMessages"]);
+        let found = (&health["fleet"]["refused"], &health["fleet"]["droppedMessages"]);
         assert_eq!(found, (&json!(0), &json!(0)), "{health}");
     }
     let mut busiest: BTreeMap<&str, usize> = BTreeMap::new();

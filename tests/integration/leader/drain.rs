@@ -118,13 +118,13 @@ async fn retired_backend_is_removed_when_its_last_instance_is_deleted() {
     execute(&world, id, StartDrain { deadline: in_seconds(600), retire: true }).await;
     wait_for(&user, &created, "stopped").await;
     wait_until_ended(&world, id).await;
-    assert_eq!(world.client(0).get("/health").await.body["backends"]["registered"], 1);
+    assert_eq!(world.client(0).get("/health").await.body["fleet"]["registered"], 1);
 
     let deleted = user.delete(INSTANCE, json!({ "instanceId": created.data()["instanceId"] })).await;
     assert_eq!(deleted.status, 200, "{deleted:?}");
     wait_until("the backend is removed", DEADLINE, async || {
         let health = world.client(0).get("/health").await;
-        if health.body["backends"]["registered"] == 0 { Ok(()) } else { Err(format!("{health:?}")) }
+        if health.body["fleet"]["registered"] == 0 { Ok(()) } else { Err(format!("{health:?}")) }
     })
     .await;
     world.verify().await;

@@ -104,7 +104,7 @@ async fn removed_backend_that_is_away_leaves_no_instance_and_cleans_up_when_it_r
     let resume = user.put(&format!("{INSTANCE}/resume"), instance.clone()).await;
     assert_eq!((resume.status, resume.code()), (409, "instance_failed"), "{resume:?}");
     let health = world.client(0).get("/health").await;
-    assert_eq!(health.body["backends"]["registered"], 0, "{health:?}");
+    assert_eq!(health.body["fleet"]["registered"], 0, "{health:?}");
     assert_eq!(user.delete(INSTANCE, instance).await.status, 200);
     assert_eq!(world.containers(agent).now.len(), 1);
 

@@ -26,11 +26,11 @@ async fn add_ghost(world: &mut World, name: &str) {
     world.wait_for_backend(name, "connected").await;
 }
 
-/// Waits until `/health` shows this many connected backends; returns its `backends`.
+/// Waits until `/health` shows this many connected backends; returns its `fleet`.
 async fn wait_for_connected(world: &World, count: usize) -> Value {
     wait_until(&format!("{count} backends are connected"), DEADLINE, async || {
-        let health = world.client(0).get("/health").await.body["backends"].clone();
-        if health["connected"] == count { Ok(health) } else { Err(health.to_string()) }
+        let health = world.client(0).get("/health").await.body;
+        if health["backends"] == count { Ok(health["fleet"].clone()) } else { Err(health.to_string()) }
     })
     .await
 }

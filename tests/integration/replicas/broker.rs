@@ -39,7 +39,7 @@ async fn broker_down_reads_continue_and_writes_are_refused(topology: Topology) {
         assert_eq!((list.status, list.data()), (200, before.data()), "{list:?}");
         wait_for_health(client, &["broker"]).await;
         let health = client.get("/health").await;
-        assert_eq!((&health.body["broker"], &health.body["database"]), (&json!("down"), &json!("up")));
+        assert_eq!((&health.body["broker"], &health.body["database"]), (&json!("disconnected"), &json!("connected")));
     }
 
     world.nats.restart().await;

@@ -171,9 +171,9 @@ async fn disk_of_one_node_of_three_full_operations_go_on_and_health_names_the_no
         assert!(!std::fs::read_to_string(&log).unwrap().contains("acknowledges writes before it syncs them"));
     }
     world.nats.restart_node(2).await;
-    wait_until("/health is ok again", REPORT_DEADLINE, async || {
+    wait_until("/health is well again", REPORT_DEADLINE, async || {
         let health = ada.get("/health").await;
-        if health.body["status"] == "ok" { Ok(()) } else { Err(format!("{health:?}")) }
+        if health.body["status"] == "healthy" { Ok(()) } else { Err(format!("{health:?}")) }
     })
     .await;
     world.verify().await;

@@ -28,9 +28,9 @@ async fn health_while_nobody_leads_is_503_with_the_reason() {
             if health.status == 503 { Ok(health.body) } else { Err(health.body) }
         })
         .await;
-        assert_eq!((&health["status"], &health["down"]), (&json!("unavailable"), &json!(["leader"])), "{health}");
+        assert_eq!((&health["status"], &health["down"]), (&json!("unhealthy"), &json!(["leader"])), "{health}");
         assert!(health["problems"][0].as_str().is_some_and(|text| text.starts_with("nobody leads: ")), "{health}");
-        assert_eq!((&health["broker"], &health["database"]), (&json!("up"), &json!("up")), "{health}");
+        assert_eq!((&health["broker"], &health["database"]), (&json!("connected"), &json!("connected")), "{health}");
         let log = std::fs::read_to_string(&world.replicas[replica].log).unwrap();
         assert_eq!(log.matches("nobody leads: no server renews").count(), 1, "{log}");
     }

@@ -43,7 +43,7 @@ async fn read_until_complete(clients: &[Client], expected: &Value, after: &str) 
             let health = client.get("/health").await;
             let is_complete = plain.header("dockhost-stale").is_none()
                 && [&plain, &positioned].iter().all(|list| list.status == 200 && list.data() == expected);
-            if is_complete && health.body["status"] == "ok" {
+            if is_complete && health.body["status"] == "healthy" {
                 Ok(())
             } else {
                 Err(format!("{plain:?}, {}", health.body))

@@ -61,7 +61,7 @@ async fn sigterm_leader_hands_over_and_serves_until_the_delay_is_over() {
     signal(&mut world, leader, Signal::Term).await;
     wait_until("/health says that it stops", DEADLINE, async || {
         let health = stopping.get("/health").await;
-        if (health.status, &health.body["status"]) == (503, &json!("stopping")) {
+        if (health.status, &health.body["phase"]) == (503, &json!("stopping")) {
             Ok(())
         } else {
             Err(format!("{health:?}"))

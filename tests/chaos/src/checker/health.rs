@@ -75,7 +75,7 @@ fn overlaps(report: &Report, (from, to): (u64, u64), is_such: impl Fn(&Injection
 }
 
 fn says_well(operation: &Operation) -> bool {
-    operation.status() == Some(200) && matches!(operation.data()["status"].as_str(), Some("ok" | "healthy"))
+    operation.status() == Some(200) && matches!(operation.data()["status"].as_str(), Some("healthy"))
 }
 
 fn check_well(replica: usize, health: &[&Operation], spans: &[(u64, u64)], probe: Probe, violations: &mut Violations) {

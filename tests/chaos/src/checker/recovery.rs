@@ -25,7 +25,7 @@ pub fn check(observation: &Observation, log: &Log, violations: &mut Violations) 
     consumers(observation, violations);
     for (replica, health) in observation.health.iter().enumerate() {
         let lags = health["projections"].as_object().into_iter().flatten().any(|(_, model)| model["lag"] != json!(0));
-        if health["status"] != json!("ok") || lags {
+        if health["status"] != json!("healthy") || lags {
             violations.add(Invariant::I16, format!("replica {replica} is not healthy: {health}"), [""; 0], []);
         }
     }

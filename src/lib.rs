@@ -3,6 +3,7 @@
 //! # Layout, from the lowest layer up
 //! A module uses only modules above it in this list; `tests/integration/structure/modules.rs` checks that.
 //! - [`common`]: the clock, ids, retries, error chains.
+//! - [`metrics`]: what is counted and measured for Prometheus.
 //! - [`broker`]: the connection to NATS, stream definitions, consumers, and the services for agents.
 //! - [`sealing`]: encryption of personal values, one key per person.
 //! - [`event_log`]: the port to the log, and its JetStream adapter.
@@ -29,5 +30,6 @@ pub mod event_log;
 pub mod execute;
 pub mod http;
 pub mod leader;
+pub mod metrics;
 pub mod replica;
 pub mod sealing;

@@ -41,6 +41,7 @@ pub mod sessions;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 mod testing;
+pub mod totals;
 pub mod users;
 pub mod verify;
 pub mod views;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod instances;
+mod metrics;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::http::server::{ConnectionLimits, MaxConnections, StreamTimeouts};
 
 pub use accounts::{AccountArgs, CookieMode, EnrolmentMode, SignUpMode};
 pub use instances::InstanceArgs;
+pub use metrics::MetricsArgs;
 
 /// The database if neither DOCKHOST_DATABASE nor MONGODB_URI names one.
 const DEFAULT_DATABASE: &str = "dockhost";
@@ -44,6 +46,9 @@ pub struct ServerArgs {
     /// Deadlines.
     #[command(flatten)]
     pub deadlines: DeadlineArgs,
+    /// Metrics.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 /// Where the API is served, and to whom.

@@ -2,6 +2,7 @@
 
 pub mod config;
 mod first_admin;
+mod memory_watch;
 pub mod open_files;
 pub mod secrets;
 mod shutdown;
@@ -9,6 +10,7 @@ mod startup;
 mod supervise;
 mod tasks;
 pub mod telemetry;
+mod totals;
 
 use std::sync::Arc;
 
@@ -103,6 +105,7 @@ async fn start(
     let app =
         startup::http_app(args, sign_up, limits, &replica, &user_tokens, &backend_tokens, (stages.clone(), is_tls))?;
     tasks::start_refusals(supervisor, &app);
+    tasks::start_metrics(supervisor, &replica, &app, &args.metrics, stages).await?;
     replica.follower.wait_until_caught_up().await;
     log_configuration(args, urls, &replica);
     Ok((app, Arc::clone(replica.connections.log.write_proof())))
@@ -110,7 +113,7 @@ async fn start(
 
 /// Logs what is running and with which configuration; no secrets.
 fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
-    let ServerArgs { api, connections: _, accounts, storage, instances, deadlines } = args;
+    let ServerArgs { api, connections: _, accounts, storage, instances, deadlines, metrics: _ } = args;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         replica = replica.connections.name,

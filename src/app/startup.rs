@@ -30,6 +30,7 @@ use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
 use crate::common::shutdown::ShutdownStages;
 use crate::event_log::EventLog;
 use crate::event_log::jetstream::{JetStreamLog, LogOptions};
+use crate::event_log::measured::MeasuredLog;
 use crate::execute::snapshots::SnapshotWriter;
 use crate::execute::{Executor, SnapshotManager, SnapshotOptions};
 use crate::http::app;
@@ -37,6 +38,7 @@ use crate::http::dependencies::DependencyCheck;
 use crate::http::limits::RateLimits;
 use crate::http::past::LogReader;
 use crate::leader::dispatcher;
+use crate::metrics::Metrics;
 use crate::replica::bootstrap;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
@@ -78,6 +80,7 @@ pub struct Replica {
     pub role_watch: Arc<RoleWatch>,
     pub store_room: Arc<StoreRoom>,
     pub assignments: Assignments,
+    pub metrics: Arc<Metrics>,
 }
 
 /// Where the follower starts.
@@ -123,7 +126,9 @@ impl Replica {
         let (keyring, incarnation) = (Arc::clone(log.keyring()), log.incarnation().clone());
         let (snapshots, snapshot_writer) =
             SnapshotManager::new(Arc::new(store.clone()), keyring, incarnation, SnapshotOptions::default());
-        let executor = Executor::with_snapshots(Arc::clone(log) as Arc<dyn EventLog>, snapshots);
+        let metrics = Arc::<Metrics>::default();
+        let measured = MeasuredLog::new(Arc::clone(log) as Arc<dyn EventLog>, Arc::clone(&metrics));
+        let executor = Executor::with_snapshots(Arc::new(measured), snapshots);
         let heartbeats = Arc::new(HeartbeatRegistry::new(lost_after));
         let replica = Self {
             follower: Follower::with(Arc::clone(&executor), Arc::clone(&heartbeats), overcommit),
@@ -137,6 +142,7 @@ impl Replica {
             holders: Arc::new(Holders::new(connections.agents.jetstream().clone())),
             progress: Arc::new(ProjectionProgress::new(store.clone())),
             assignments: Assignments::open(broker.jetstream()).await?,
+            metrics,
             connections,
         };
         Ok((replica, snapshot_writer))
@@ -190,6 +196,7 @@ pub fn http_app(
         stream_watch: Arc::clone(&replica.stream_watch),
         store_room: Arc::clone(&replica.store_room),
         role_watch: Arc::clone(&replica.role_watch),
+        metrics: Arc::clone(&replica.metrics),
         dependencies: DependencyCheck::default(),
         store: Arc::new(store.clone()),
         keyring: Arc::clone(log.keyring()),
@@ -215,6 +222,7 @@ pub fn http_app(
             frontends: args.api.frontend_url.clone(),
             trusted_proxies: args.api.trusted_proxies.clone(),
             api_docs: args.api.api_docs,
+            metrics_token: args.metrics.metrics_token.clone(),
         },
         stages,
         started: Instant::now(),

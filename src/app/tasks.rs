@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use secrecy::SecretString;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{InstanceArgs, ServerArgs};
+use super::config::{InstanceArgs, MetricsArgs, ServerArgs};
 use super::startup::{Connections, FollowerStart, Replica};
 use super::supervise::Supervisor;
+use super::{memory_watch, totals};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::backend_authenticator::LogBackendAuthenticator;
 use crate::broker::assignments::Assignments;
@@ -23,10 +26,14 @@ use crate::broker::node_watch;
 use crate::broker::service::Service;
 use crate::broker::streams;
 use crate::broker::write_probe;
+use crate::common::port_owner;
+use crate::common::shutdown::ShutdownStages;
 use crate::event_log::EventLog;
 use crate::execute::snapshots::SnapshotWriter;
 use crate::http::app::App;
 use crate::http::limits::{RateLimits, exchange};
+use crate::http::metrics;
+use crate::http::server::{self, ConnectionLimits, Listener};
 use crate::leader::Leader;
 use crate::leader::election::{Election, TermEnd};
 use crate::leader::fitness::Fitness;
@@ -183,6 +190,35 @@ pub fn start_refusals(supervisor: &Supervisor, app: &App) {
     supervisor.spawn("refusals", |cancel| refusals.run(executor, cancel));
 }
 
+/// Starts to watch the memory, and to serve the metrics on their own address, if they have one.
+///
+/// # Errors
+/// The address can't be used.
+pub async fn start_metrics(
+    supervisor: &Supervisor,
+    replica: &Replica,
+    app: &Arc<App>,
+    args: &MetricsArgs,
+    stages: &ShutdownStages,
+) -> anyhow::Result<()> {
+    supervisor.spawn("memory", memory_watch::run);
+    if args.are_served() {
+        let (store, metrics) = (replica.connections.store.clone(), Arc::clone(&replica.metrics));
+        supervisor.spawn("totals", |cancel| totals::run(store, metrics, cancel));
+    }
+    let Some(address) = args.metrics_address else { return Ok(()) };
+    let tcp = TcpListener::bind(address).await.with_context(|| port_owner::explain(address))?;
+    tracing::info!("the metrics are at http://{}{}", tcp.local_addr()?, metrics::PATH);
+    let (listener, service, stages) = (Listener { tcp, tls: None }, metrics::alone(app), stages.clone());
+    supervisor.spawn_fallible("metrics", |cancel| async move {
+        server::serve(listener, service, ConnectionLimits::default(), stages).await?;
+        // It ends when the API's listener closes.
+        cancel.cancelled().await;
+        Ok::<_, rustls::Error>(())
+    });
+    Ok(())
+}
+
 /// Starts to campaign for the lease; while this replica holds it, it runs the leader's roles.
 /// From `resign` on it lets another replica lead.
 pub async fn start_election(
@@ -215,6 +251,7 @@ pub async fn start_election(
         policy: args.deadlines.policy(),
         lost_after: args.deadlines.lost_after(),
         kick,
+        metrics: Arc::clone(&replica.metrics),
     };
     let election = Election::new(js.clone(), js.get_key_value(streams::LEADER_BUCKET).await?, name.clone());
     supervisor.spawn_fallible("fitness", |cancel| fitness.clone().answer(cancel));

@@ -73,6 +73,11 @@ impl Passwords {
         receiver.await.unwrap_or_else(|_| Err(PasswordError::Failed("the thread panicked".to_owned())))
     }
 
+    /// Passwords that wait to be hashed.
+    pub fn queued(&self) -> usize {
+        self.jobs.len()
+    }
+
     /// A verifier (PHC string) of this password.
     ///
     /// # Errors

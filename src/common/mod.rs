@@ -1,10 +1,11 @@
 //! What every layer may use.
 //!
-//! - [`clock`]: the time and fresh ids. [`error`]: boxed errors and their chains. [`retry`]: start-up retries.
+//! - [`areas`]: the areas of the log. [`clock`]: the time and fresh ids. [`error`]: boxed errors and their chains. [`retry`]: start-up retries.
 //! - [`port_owner`]: which process occupies a port. [`log_throttle`]: limits repeated log lines. [`quota`]: the arithmetic of
 //!   rate limits.
 //! - [`shared_poll`]: one poll for all who wait for the same thing. [`shutdown`]: the stages of a replica's shutdown.
 
+pub mod areas;
 pub mod clock;
 pub mod error;
 pub mod log_throttle;

@@ -8,6 +8,7 @@
 //! - [`barrier`]: proofs that a read is current, on a cluster.
 //! - [`durable`]: the durable reader. [`history`]: ranges of the log for the read models.
 //! - [`size`]: how full the log is, and its reserve. [`growth`]: what makes it grow.
+//! - [`measured`]: measures appends.
 //! - [`raw`]: messages as stored, for exports; [`refill`]: fills an empty stream with them.
 
 pub mod barrier;
@@ -18,6 +19,7 @@ pub mod growth;
 pub mod history;
 pub mod jetstream;
 mod leader_reads;
+pub mod measured;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 #[cfg(test)]

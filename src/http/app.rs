@@ -17,6 +17,7 @@ use super::consistency;
 use super::dependencies::DependencyCheck;
 use super::extract::ClientAddress;
 use super::limits::RateLimits;
+use super::metrics::MetricsToken;
 use super::middleware::request_id;
 use super::past::LogReader;
 use super::read_store::ReadStore;
@@ -31,6 +32,7 @@ use crate::broker::agent_gate::AgentGate;
 use crate::broker::store_room::StoreRoom;
 use crate::common::shutdown::ShutdownStages;
 use crate::execute::Executor;
+use crate::metrics::Metrics;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use crate::replica::log_monitor::LogMonitor;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether `/api/openapi.json` and `/api/docs` are served.
     pub api_docs: bool,
+    /// What allows to read the metrics beside the API; none if nothing does.
+    pub metrics_token: Option<MetricsToken>,
 }
 
 /// When cookies have `SameSite=None`, so that pages of other sites can use them.
@@ -150,6 +154,8 @@ pub struct App {
     pub role_watch: Arc<RoleWatch>,
     /// How full the broker's nodes are.
     pub store_room: Arc<StoreRoom>,
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
     /// Whether broker and database answer.
     pub dependencies: DependencyCheck,
     /// When this process started.

@@ -18,6 +18,7 @@ mod docs;
 mod extract;
 mod group_of;
 pub mod limits;
+pub mod metrics;
 mod middleware;
 pub mod openapi;
 mod operation_wait;

@@ -13,10 +13,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
-use super::middleware::{body_limit, cookie_site, cors, panic, rate_limit, request_id, timeout};
+use super::middleware::{body_limit, cookie_site, cors, measure, panic, rate_limit, request_id, timeout};
 use super::openapi::ApiDocument;
 use super::response::{ApiError, Code};
-use super::{admin, commands, dockhost_v2, docs, queries};
+use super::{admin, commands, dockhost_v2, docs, metrics, queries};
 
 /// Every endpoint, with its document.
 pub fn api() -> OpenApiRouter<Arc<App>> {
@@ -111,6 +111,10 @@ pub fn service(app: &Arc<App>) -> Router {
     let (router, _) = api().split_for_parts();
     let router = router.merge(dockhost_v2_paths());
     let router = if app.settings.api_docs { router.merge(docs::routes()) } else { router };
+    let router = match app.settings.metrics_token.clone() {
+        Some(token) => router.merge(metrics::beside_api(token)),
+        None => router,
+    };
     router
         .fallback(|uri: Uri| async move {
             let has_slash = uri.path().len() > 1 && uri.path().ends_with('/');
@@ -127,6 +131,7 @@ pub fn service(app: &Arc<App>) -> Router {
         .layer(cors::layer(app))
         .layer(default_header(header::CACHE_CONTROL, "no-store"))
         .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(from_fn_with_state(Arc::clone(app), measure::layer))
         .layer(from_fn(request_id::layer))
         .with_state(Arc::clone(app))
 }

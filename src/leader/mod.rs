@@ -53,6 +53,7 @@ use crate::leader::reactions::backend_draining::BackendDraining;
 use crate::leader::reactions::backend_lost::BackendLost;
 use crate::leader::reactions::backend_removed::BackendRemoved;
 use crate::leader::reactions::key_changed::KeyChanged;
+use crate::metrics::Metrics;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use dispatcher::Dispatcher;
@@ -96,6 +97,8 @@ pub struct Leader {
     pub lost_after: Duration,
     /// Closes backends' connections.
     pub kick: Kick,
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The roles of one term.
@@ -110,8 +113,8 @@ impl Roles {
     where
         F: Future<Output = Result<(), Cause>> + Send + 'static,
     {
-        let leader = Arc::clone(&self.leader);
-        self.tasks.spawn(supervise(role, self.cancel.clone(), move |cancel| run(Arc::clone(&leader), cancel)));
+        let (leader, metrics) = (Arc::clone(&self.leader), Arc::clone(&self.leader.metrics));
+        self.tasks.spawn(supervise(role, metrics, self.cancel.clone(), move |cancel| run(Arc::clone(&leader), cancel)));
     }
 }
 
@@ -214,6 +217,7 @@ impl Leader {
             executor: Arc::clone(&self.executor),
             follower: Arc::clone(&self.follower),
             policy: self.policy,
+            metrics: Arc::clone(&self.metrics),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Runs the leader's roles: restarts a role that fails or panics, with exponential backoff, until the term is over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::job_runner::catch_panic;
 use crate::common::error::{Cause, chain};
 use crate::common::log_throttle::LogThrottle;
+use crate::metrics::Metrics;
 
 /// The pause before the first restart; it doubles with each failure in a row.
 const MIN_RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -18,8 +20,12 @@ const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 
 /// Runs a role again and again until `cancel` is cancelled. Logs the first failure, each different one, the same one once
 /// a minute, and the recovery.
-pub async fn supervise<F>(role: &'static str, cancel: CancellationToken, run: impl Fn(CancellationToken) -> F + Send)
-where
+pub async fn supervise<F>(
+    role: &'static str,
+    metrics: Arc<Metrics>,
+    cancel: CancellationToken,
+    run: impl Fn(CancellationToken) -> F + Send,
+) where
     F: Future<Output = Result<(), Cause>> + Send,
 {
     let mut delay = MIN_RESTART_DELAY;
@@ -39,6 +45,7 @@ where
             }
         };
         if let Err(error) = exit.unwrap_or_else(|panicked| Err(panicked.into())) {
+            metrics.leader.record_restart(role);
             let error = chain(&*error);
             if last_error.as_ref() != Some(&error) {
                 throttle = LogThrottle::per_minute();
@@ -57,8 +64,8 @@ where
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::{Arc, Mutex};
 
     use tokio::time::Instant;
 
@@ -68,7 +75,8 @@ mod tests {
     async fn supervisor_role_panics_or_fails_restarts_it() {
         let (runs, cancel) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
         let (counted, end) = (Arc::clone(&runs), cancel.clone());
-        let role = supervise("test", cancel, move |_| {
+        let metrics = Arc::<Metrics>::default();
+        let role = supervise("test", Arc::clone(&metrics), cancel, move |_| {
             let (run, end) = (counted.fetch_add(1, Ordering::SeqCst), end.clone());
             async move {
                 match run {
@@ -83,13 +91,15 @@ mod tests {
         });
         role.await;
         assert_eq!(runs.load(Ordering::SeqCst), 3);
+        let text = metrics.text().unwrap();
+        assert!(text.contains("dockhost_role_restarts_total{role=\"test\"} 2"), "{text}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn supervisor_repeated_failures_back_off_until_the_role_recovers() {
         let (starts, cancel) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
         let (recorded, begin) = (Arc::clone(&starts), Instant::now());
-        let role = supervise("test", cancel.clone(), move |stop| {
+        let role = supervise("test", Arc::default(), cancel.clone(), move |stop| {
             let mut starts = recorded.lock().unwrap();
             starts.push(begin.elapsed().as_secs());
             let (run, cancel) = (starts.len(), cancel.clone());

@@ -23,6 +23,7 @@ use crate::common::error::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
 use crate::leader::job_runner::{self, EventSource};
+use crate::metrics::Metrics;
 use crate::replica::follower::Follower;
 
 /// Deadlines are seconds away, and most transitional states end within milliseconds: those need no schedule.
@@ -51,6 +52,8 @@ pub struct Timers {
     pub follower: Arc<Follower>,
     /// Deadlines of instances.
     pub policy: Policy,
+    /// What is counted and measured.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Timers {

@@ -13,6 +13,7 @@ pub mod log_monitor;
 pub mod mass_failure;
 pub mod model_builder;
 pub mod presence;
+mod projection_lag;
 pub mod projection_progress;
 pub mod role_watch;
 pub mod stream_watch;

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::follower::Follower;
+use super::projection_lag::Lag;
 use crate::common::shared_poll::SharedPoll;
 
 /// The leader announces positions on `dockhost.projected.<model>`, the sequence as text.
@@ -69,6 +70,7 @@ struct ModelProgress {
     /// The documents were lost and are folded again; they are complete from this position on.
     incomplete_until: Mutex<u64>,
     due: Mutex<DueEvents>,
+    lag: Mutex<Lag>,
 }
 
 /// Which events the documents must have by now.
@@ -144,7 +146,9 @@ impl ProjectionProgress {
     fn record_due(&self, follower: &Follower) {
         for model in MODELS {
             if let Some(progress) = self.models.get(model.name) {
-                lock(&progress.due).record(Instant::now(), follower.last_sequence_of(model.kind));
+                let (now, latest) = (Instant::now(), follower.last_sequence_of(model.kind));
+                lock(&progress.due).record(now, latest);
+                lock(&progress.lag).record(now, latest, self.position(model.name));
             }
         }
     }
@@ -152,6 +156,11 @@ impl ProjectionProgress {
     /// The last event that an answer must show by now, else it is stale: one that is [`MAX_STALENESS`] old.
     pub fn due(&self, model: &str) -> u64 {
         self.models.get(model).and_then(|progress| lock(&progress.due).due).unwrap_or(0)
+    }
+
+    /// The age of the oldest event that a model lacks, to the second.
+    pub fn lag(&self, model: &str) -> Duration {
+        self.models.get(model).map_or(Duration::ZERO, |progress| lock(&progress.lag).age(Instant::now()))
     }
 
     /// Records that the documents of a model were lost or replaced by older ones, if its checkpoint is gone or behind the

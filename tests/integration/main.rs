@@ -24,6 +24,7 @@ mod keys;
 mod leader;
 mod log_end;
 mod master_key;
+mod metrics;
 mod models;
 mod people;
 mod projections;

@@ -11,3 +11,4 @@ pub use of_all::{CountBy, InstanceFilter, StatusNow};
 pub use query::InstanceRef;
 #[cfg(feature = "testing")]
 pub(crate) use query::existing;
+pub(crate) use query::live;

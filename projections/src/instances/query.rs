@@ -34,7 +34,7 @@ const LIVE: [Status; 8] = [
 /// Documents per page of [`MongoStore::live_instances_after`].
 const LIVE_PER_PAGE: i64 = 1000;
 
-pub(super) fn live() -> BsonDocument {
+pub(crate) fn live() -> BsonDocument {
     doc! { "$in": LIVE.map(Status::as_str).to_vec() }
 }
 

@@ -7,3 +7,4 @@ mod query;
 mod view;
 
 pub use document::{SessionDocument, Sessions};
+pub(crate) use query::live_at;

@@ -90,7 +90,7 @@ fn credential(headers: &HeaderMap, cookie: &str, cookies: Cookies) -> Option<Cre
 }
 
 /// The bearer token of a request.
-fn bearer_of(headers: &HeaderMap) -> Option<String> {
+pub fn bearer_of(headers: &HeaderMap) -> Option<String> {
     headers.get_all(header::AUTHORIZATION).iter().find_map(bearer)
 }
 

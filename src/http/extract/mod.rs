@@ -17,7 +17,8 @@ pub use accept::accepts;
 pub use admin::CurrentAdmin;
 pub use body::{Body, JsonObject};
 pub use caller::{
-    BACKEND_COOKIE, CurrentBackend, CurrentSession, CurrentUser, InstanceUser, SignedInUser, USER_COOKIE, principal,
+    BACKEND_COOKIE, CurrentBackend, CurrentSession, CurrentUser, InstanceUser, SignedInUser, USER_COOKIE, bearer_of,
+    principal,
 };
 pub use client_address::ClientAddress;
 pub use device::Device;

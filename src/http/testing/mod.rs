@@ -41,6 +41,7 @@ use crate::auth::shares::Shares;
 use crate::auth::token::{Audience, Bearer, Tokens, UserTokens};
 use crate::common::clock;
 use crate::common::shutdown::ShutdownStages;
+use crate::event_log::measured::MeasuredLog;
 use crate::event_log::memory::MemoryLog;
 use crate::event_log::{Delivery, EventLog, Filter};
 use crate::execute::Executor;
@@ -53,6 +54,7 @@ use crate::http::past::LogReader;
 use crate::http::read_store::ReadStore;
 use crate::http::router;
 use crate::http::views::TokenScope;
+use crate::metrics::Metrics;
 use crate::replica::follower::{Follower, tie_breaker};
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 use crate::replica::log_monitor::LogMonitor;
@@ -132,10 +134,13 @@ impl TestApp {
             cross_site: CrossSite::ByRequest,
             trusted_proxies: vec![],
             api_docs: true,
+            metrics_token: None,
         };
         change(&mut settings);
         let log = Arc::new(MemoryLog::default());
-        let executor = Executor::new(Arc::clone(&log) as Arc<dyn EventLog>);
+        let metrics = Arc::<Metrics>::default();
+        let measured = MeasuredLog::new(Arc::clone(&log) as Arc<dyn EventLog>, Arc::clone(&metrics));
+        let executor = Executor::new(Arc::new(measured));
         let heartbeats = Arc::new(HeartbeatRegistry::default());
         heartbeats.begin_listening();
         let follower = Follower::new(Arc::clone(&executor), Arc::clone(&heartbeats));
@@ -156,6 +161,7 @@ impl TestApp {
             stream_watch: Arc::default(),
             role_watch: Arc::default(),
             store_room: Arc::default(),
+            metrics,
             dependencies: DependencyCheck::default(),
             follower: Arc::clone(&follower),
             heartbeats,

@@ -109,6 +109,23 @@ pub enum Connection {
     Disconnected,
 }
 
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 6] = [Self::Database, Self::Broker, Self::Writes, Self::Streams, Self::Leader, Self::Clock];
+
+    /// Its name, as in answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Broker => "broker",
+            Self::Writes => "writes",
+            Self::Streams => "streams",
+            Self::Leader => "leader",
+            Self::Clock => "clock",
+        }
+    }
+}
+
 /// The backends in numbers, as this replica hears them.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::subject::FIRED_TIMERS;
-use dockhost_domain::tenancy::{DeadlineRejected, HandleDeadline, Tenancy};
+use dockhost_domain::tenancy::{DeadlineRejected, HandleDeadline, Instance, Tenancy};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -81,8 +81,14 @@ impl Timers {
         let command = HandleDeadline { instance_id, generation, facts };
         let sequence = sequences.iter().max().copied().unwrap_or(0);
         let origin = Origin { actor: Actor::System, cause: format!("timer:{sequence}"), trace_parent: None };
+        let due = known.state.instance(instance_id).and_then(Instance::deadline);
         match self.executor.execute(user_id, origin, command).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if let Some(due) = due {
+                    self.metrics.leader.record_timer(clock::now().since(due));
+                }
+                Ok(())
+            }
             // This clock is behind the broker's, or the deadline was moved: redeliver at the deadline.
             Err(ExecuteError::Rejected(DeadlineRejected::TooEarly { deadline })) => {
                 let after = deadline.since(clock::now()).max(MIN_RETRY_DELAY);

@@ -8,6 +8,7 @@ mod crates;
 mod environment;
 mod glossary;
 mod links;
+mod metrics;
 mod modules;
 mod schemas;
 mod security;

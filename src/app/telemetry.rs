@@ -1,9 +1,11 @@
-//! The program's own log, on standard error.
+//! The program's own log, on standard error, as text or as JSON (`DOCKHOST_LOG=json`).
 //!
-//! `RUST_LOG` filters it, or else `DEBUG` (`dockhost:*`, `dockhost:http,dockhost:leader`), whose areas are modules of this
-//! crate. No filter shows what users entered: DockHost logs ids, and the level of the broker's client is limited.
+//! `RUST_LOG` filters it, or else `DEBUG` (`dockhost:*`, `dockhost:auth,dockhost:leader`): an area is one of those of
+//! `common::areas`, with the modules that belong to it, or a module of this crate. No filter shows what users entered:
+//! DockHost logs ids, and the level of the broker's client is limited.
 
 use std::io::IsTerminal;
+use std::str::FromStr;
 
 use dockhost_environment::variable;
 use tracing_subscriber::EnvFilter;
@@ -12,28 +14,87 @@ use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::common::areas;
+
 /// The broker's client reports a failed connection as an event too, which `broker::connect` logs; and one is expected at
 /// the start (`broker::access`).
 const DEFAULT_FILTER: &str = "warn,dockhost=info,async_nats::connector=off";
 /// Below this level the broker's client logs whole messages, with SSH keys and names of instances.
 const BROKER_CLIENT_LIMIT: (&str, LevelFilter) = ("async_nats", LevelFilter::INFO);
 
+/// The modules that belong to areas, beside the lines that have the area as their target.
+const MODULES: [(&str, &[&str]); 3] = [
+    (areas::AUTH, &["dockhost::broker::callout"]),
+    (
+        areas::BACKEND,
+        &[
+            "dockhost::broker",
+            "dockhost::leader::intake",
+            "dockhost::leader::liveness",
+            "dockhost::replica::heartbeat_registry",
+        ],
+    ),
+    (areas::CONTAINER, &["dockhost::leader::dispatcher", "dockhost::leader::timers"]),
+];
+
 /// The filter for a value of `DEBUG`.
 fn directives(debug: &str) -> String {
-    let areas = debug.split(',').map(str::trim).filter_map(|area| area.strip_prefix("dockhost:"));
-    let enabled = areas.map(|area| match area {
-        "*" => "dockhost=debug".to_owned(),
-        area => format!("dockhost::{}=debug", area.replace(':', "::")),
+    let words = debug.split(',').map(str::trim).filter_map(|area| area.strip_prefix("dockhost:"));
+    let targets = words.flat_map(|area| match area {
+        "*" => vec!["dockhost".to_owned()],
+        area => {
+            let target = format!("dockhost::{}", area.replace(':', "::"));
+            let modules = MODULES.iter().find(|(area, _)| *area == target).map_or(&[][..], |(_, modules)| modules);
+            let modules: Vec<_> = modules.iter().map(|module| (*module).to_owned()).collect();
+            std::iter::once(target).chain(modules).collect()
+        }
     });
+    let enabled = targets.map(|target| format!("{target}=debug"));
     std::iter::once(DEFAULT_FILTER.to_owned()).chain(enabled).collect::<Vec<_>>().join(",")
 }
 
+/// The form of the log's lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// An object for each line.
+    Json,
+}
+
+impl Format {
+    /// That of `DOCKHOST_LOG`.
+    ///
+    /// # Errors
+    /// One sentence about an invalid value.
+    pub fn read() -> Result<Self, String> {
+        variable("DOCKHOST_LOG").map_or(Ok(Self::default()), |value| value.parse())
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(format!("DOCKHOST_LOG={other:?}: it must be one of: text, json")),
+        }
+    }
+}
+
 /// Starts the log. Further calls in a process have no effect.
-pub fn start() {
+pub fn start(format: Format) {
     let filter = variable("RUST_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(directives(&variable("DEBUG").unwrap_or_default())));
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let lines = match format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().boxed(),
+    };
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter.and(secrecy_filter()))).try_init();
 }
 
@@ -64,5 +125,29 @@ mod tests {
             directives("dockhost:http, express:*,dockhost:leader:timers"),
             format!("{DEFAULT_FILTER},dockhost::http=debug,dockhost::leader::timers=debug"),
         );
+        assert_eq!(
+            directives("dockhost:auth,dockhost:access"),
+            format!("{DEFAULT_FILTER},dockhost::auth=debug,dockhost::broker::callout=debug,dockhost::access=debug"),
+        );
+    }
+
+    #[test]
+    fn modules_of_areas_exist() {
+        for module in MODULES.iter().flat_map(|(_, modules)| *modules) {
+            let path = format!(
+                "{}/src/{}",
+                env!("CARGO_MANIFEST_DIR"),
+                module.replacen("dockhost::", "", 1).replace("::", "/")
+            );
+            let exists = std::path::Path::new(&path).is_dir() || std::path::Path::new(&format!("{path}.rs")).is_file();
+            assert!(exists, "{module}");
+        }
+    }
+
+    #[test]
+    fn log_is_text_unless_json_is_asked_for() {
+        assert_eq!(Format::default(), Format::Text);
+        assert_eq!(["text", "json"].map(str::parse), [Ok(Format::Text), Ok(Format::Json)]);
+        assert!("JSON".parse::<Format>().is_err());
     }
 }

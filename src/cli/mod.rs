@@ -34,6 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::secrets::Secrets;
+use crate::app::telemetry::Format;
 
 /// Exit code for invalid arguments (clap's own) and invalid variables.
 const EXIT_INVALID_CONFIGURATION: u8 = 2;
@@ -100,6 +101,10 @@ pub fn main() -> ExitCode {
         eprintln!("dockhost: {problem}");
         return ExitCode::from(EXIT_INVALID_CONFIGURATION);
     }
+    let log_format = Format::read().unwrap_or_else(|problem| {
+        problems.push(problem);
+        Format::default()
+    });
     if !problems.is_empty() {
         if let Command::Serve(_) = command
             && let Err(InvalidConfiguration(invalid_secrets)) = Secrets::read(variable)
@@ -109,7 +114,7 @@ pub fn main() -> ExitCode {
         eprintln!("dockhost: {}", InvalidConfiguration(problems));
         return ExitCode::from(EXIT_INVALID_CONFIGURATION);
     }
-    crate::app::telemetry::start();
+    crate::app::telemetry::start(log_format);
     for warning in unknown_variables() {
         tracing::warn!("{warning}");
     }

@@ -39,9 +39,29 @@ pub fn deviation() -> i64 {
     DEVIATION.load(Ordering::Relaxed)
 }
 
+/// When a UUIDv7 was made, by the clock of the machine that made it; none for any other UUID.
+#[must_use]
+pub fn made_at(uuid: Uuid) -> Option<Timestamp> {
+    let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
+    let millis = i64::try_from(seconds).ok()?.checked_mul(1000)?;
+    Some(Timestamp::from_millis(millis.saturating_add(i64::from(nanos / 1_000_000))))
+}
+
 /// A fresh UUIDv7.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the clock adapter")]
 pub fn fresh_uuid() -> Uuid {
     Uuid::now_v7()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_at_is_the_time_of_a_fresh_uuid() {
+        let (before, uuid, after) = (machine_millis(), fresh_uuid(), machine_millis());
+        assert!((before..=after).contains(&made_at(uuid).unwrap().millis()));
+        assert_eq!(made_at(Uuid::from_u128(7)), None);
+    }
 }

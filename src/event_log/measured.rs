@@ -1,28 +1,101 @@
-//! A log that measures its appends.
+//! A log that measures its appends, and writes a line about each event that is stored into the area of the program's own log
+//! that it belongs to (`DEBUG=dockhost:container`).
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::event::Event;
+use dockhost_domain::ids::InstanceId;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::TenancyEvent;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tracing::Level;
 
 use super::{Append, AppendError, Delivery, EventLog, Extent, Filter, FirstPage, Freshness, LogError, Proof};
+use crate::common::areas;
 use crate::metrics::Metrics;
 
-/// Counts the appends to a log, and measures how long they take.
+/// Counts the appends to a log, measures how long they take, and logs what was stored: types and ids, no bodies.
 pub struct MeasuredLog {
     log: Arc<dyn EventLog>,
     metrics: Arc<Metrics>,
 }
 
-/// What an append says about an event, once it is stored.
-type Counted = (&'static str, Option<&'static str>);
+/// What is said about an event, once it is stored.
+struct Described {
+    kind: &'static str,
+    instance_event: Option<&'static str>,
+    /// Only if it is logged.
+    line: Option<Line>,
+}
+
+/// A line about an event.
+struct Line {
+    area: Area,
+    aggregate: AggregateId,
+    instance: Option<InstanceId>,
+    event: String,
+    cause: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Area {
+    Auth,
+    Backend,
+    Container,
+}
+
+impl Area {
+    const fn of(aggregate: &AggregateId) -> Self {
+        match aggregate {
+            AggregateId::Tenancy(_) => Self::Container,
+            AggregateId::Backend(_) | AggregateId::EnrolmentTokens(_) => Self::Backend,
+            AggregateId::Account(_)
+            | AggregateId::Administrators(_)
+            | AggregateId::Session(_)
+            | AggregateId::Invitations(_)
+            | AggregateId::Groups(_)
+            | AggregateId::Refusals(_)
+            | AggregateId::Claim(_) => Self::Auth,
+        }
+    }
+
+    fn is_logged(self) -> bool {
+        match self {
+            Self::Auth => tracing::enabled!(target: areas::AUTH, Level::DEBUG),
+            Self::Backend => tracing::enabled!(target: areas::BACKEND, Level::DEBUG),
+            Self::Container => tracing::enabled!(target: areas::CONTAINER, Level::DEBUG),
+        }
+    }
+}
+
+impl Line {
+    /// The line about an event, if its area is logged.
+    fn of(envelope: &Envelope) -> Option<Self> {
+        let area = Area::of(&envelope.aggregate);
+        let instance = match &envelope.event {
+            Event::Tenancy(event) => event.instance_id(),
+            _ => None,
+        };
+        let encoded = if area.is_logged() { envelope.event.encode().ok()? } else { return None };
+        let (aggregate, cause) = (envelope.aggregate, envelope.origin.cause.clone());
+        Some(Self { area, aggregate, instance, event: encoded.kind, cause })
+    }
+
+    fn write(self) {
+        let Self { area, aggregate, instance, event, cause } = self;
+        let instance = instance.map(tracing::field::display);
+        match area {
+            Area::Auth => tracing::debug!(target: areas::AUTH, event, %aggregate, cause, "stored"),
+            Area::Backend => tracing::debug!(target: areas::BACKEND, event, %aggregate, cause, "stored"),
+            Area::Container => tracing::debug!(target: areas::CONTAINER, event, %aggregate, instance, cause, "stored"),
+        }
+    }
+}
 
 impl MeasuredLog {
     /// Over a log.
@@ -30,7 +103,7 @@ impl MeasuredLog {
         Self { log, metrics }
     }
 
-    fn record(&self, began: Instant, result: &Result<u64, AppendError>, events: impl IntoIterator<Item = Counted>) {
+    fn record(&self, began: Instant, result: &Result<u64, AppendError>, events: impl IntoIterator<Item = Described>) {
         let outcome = match result {
             Ok(_) => "stored",
             Err(AppendError::Conflict | AppendError::InFlight) => "conflict",
@@ -40,12 +113,17 @@ impl MeasuredLog {
         };
         self.metrics.log.record_append(outcome, began.elapsed());
         if result.is_ok() {
-            events.into_iter().for_each(|(kind, event)| self.metrics.log.record_event(kind, event));
+            for Described { kind, instance_event, line } in events {
+                self.metrics.log.record_event(kind, instance_event);
+                if let Some(line) = line {
+                    line.write();
+                }
+            }
         }
     }
 }
 
-fn counted(envelope: &Envelope) -> Counted {
+fn described(envelope: &Envelope) -> Described {
     let instance_event = match &envelope.event {
         Event::Tenancy(TenancyEvent::Requested(_)) => Some("requested"),
         Event::Tenancy(TenancyEvent::Placed(_)) => Some("placed"),
@@ -57,13 +135,13 @@ fn counted(envelope: &Envelope) -> Counted {
         Event::Tenancy(TenancyEvent::Moved(_)) => Some("moved"),
         _ => None,
     };
-    (envelope.aggregate.kind(), instance_event)
+    Described { kind: envelope.aggregate.kind(), instance_event, line: Line::of(envelope) }
 }
 
 impl EventLog for MeasuredLog {
     fn append(&self, entry: Append) -> BoxFuture<'_, Result<u64, AppendError>> {
         async move {
-            let (began, event) = (Instant::now(), counted(&entry.envelope));
+            let (began, event) = (Instant::now(), described(&entry.envelope));
             let result = self.log.append(entry).await;
             self.record(began, &result, [event]);
             result
@@ -74,7 +152,7 @@ impl EventLog for MeasuredLog {
     fn append_batch(&self, entries: Vec<Append>) -> BoxFuture<'_, Result<u64, AppendError>> {
         async move {
             let began = Instant::now();
-            let events: Vec<_> = entries.iter().map(|entry| counted(&entry.envelope)).collect();
+            let events: Vec<_> = entries.iter().map(|entry| described(&entry.envelope)).collect();
             let result = self.log.append_batch(entries).await;
             self.record(began, &result, events);
             result

@@ -37,6 +37,7 @@ use crate::broker::streams::store_probe::REPORTS_PROBE;
 use crate::common::clock;
 use crate::common::error::Cause;
 use crate::execute::{ExecuteError, Executor};
+use crate::leader::failed_operation;
 use crate::leader::job_runner::{self, catch_panic};
 use crate::replica::follower::Follower;
 
@@ -285,14 +286,23 @@ impl Intake {
     ) -> Result<Option<Trigger>, ExecuteError<ReportRejected>> {
         let (backend, user, instance, placement) = (*backend, report.user_id, report.instance_id, report.placement);
         let position = ReportPosition { incarnation: self.reports.created_at(), sequence: *sequence };
+        // Others end no operation without success. A state that somebody holds is copied before it is changed.
+        let mut before = None;
         if matches!(report.kind, ReportKind::InstanceRefused(_) | ReportKind::InstanceFailed(_)) {
             self.follower.fleet().wait_for_heartbeats().await;
+            before = Some(self.executor.state::<Tenancy>(user).await?);
         }
         let facts = self.follower.facts(self.policy, instance);
         let command = HandleReport { backend_id: backend, report: report.clone(), position, facts };
         let origin = Origin { actor: Actor::Backend(backend), cause: format!("report:{sequence}"), trace_parent: None };
         match self.executor.execute(user, origin, command).await {
-            Ok(done) if done.stored.is_some() => Ok(None),
+            Ok(done) if done.stored.is_some() => {
+                if let Some(before) = before {
+                    let (before, after) = (before.state.instance(instance), done.current.state.instance(instance));
+                    failed_operation::log(instance, before, after);
+                }
+                Ok(None)
+            }
             Ok(_) if report.kind == ReportKind::InstanceDeleted => Ok(Some(Trigger::Removed)),
             Ok(_) => Ok(Some(Trigger::Changed)),
             Err(ExecuteError::Rejected(ReportRejected::OrphanedContainer)) => {

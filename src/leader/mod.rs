@@ -8,6 +8,7 @@ pub mod collection_cleanup;
 pub mod dispatcher;
 pub mod election;
 pub mod erasure;
+mod failed_operation;
 pub mod fitness;
 pub mod group_ended;
 pub mod intake;

@@ -22,6 +22,7 @@ mod example_backend;
 mod harness_tests;
 mod keys;
 mod leader;
+mod log_areas;
 mod log_end;
 mod master_key;
 mod metrics;

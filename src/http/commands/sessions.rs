@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::auth::api_key::ApiKeyId;
 use crate::auth::password_rules;
 use crate::auth::token::{Bearer, Tokens};
-use crate::common::clock;
+use crate::common::{areas, clock};
 use crate::http::app::App;
 use crate::http::extract::ClientAddress;
 use crate::http::limits::Attempt;
@@ -156,7 +156,7 @@ impl<'a> SignInAttempt<'a> {
         let failures = self.app.limits.failed(self.attempt);
         self.app.refusals.count(RefusalSource::Network(self.client.network()), RefusalKind::SignIn);
         let principal = principal.map_or_else(|| "unknown".to_owned(), |principal| principal.to_string());
-        tracing::warn!(client = %self.client, principal, failures, "sign-in failed");
+        tracing::warn!(target: areas::AUTH, client = %self.client, principal, failures, "sign-in failed");
         invalid_credentials()
     }
 

@@ -11,7 +11,7 @@ use dockhost_domain::envelope::{Actor, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, UserId};
 use dockhost_domain::subject::AggregateId;
-use dockhost_domain::tenancy::{HandleBackendLost, MoveInstance, MoveRejected, Occasion, Policy};
+use dockhost_domain::tenancy::{HandleBackendLost, MoveInstance, MoveRejected, Occasion, Policy, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,7 @@ use crate::common::error::Cause;
 use crate::event_log::LogError;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::{ExecuteError, Executor};
+use crate::leader::failed_operation;
 use crate::leader::job_runner::{self, EventSource, RETRY_DELAY, RetryLater};
 use crate::leader::skip_frozen::skip_frozen;
 use crate::replica::follower::Follower;
@@ -104,12 +105,14 @@ impl BackendLost {
     ) -> Result<Option<Duration>, ExecuteError<MoveRejected>> {
         let facts = self.follower.facts(self.policy, instance_id);
         let command = HandleBackendLost { backend_id, instance_id, facts };
+        let before = self.executor.state::<Tenancy>(owner).await?;
         let done = self
             .executor
             .execute(owner, origin.clone(), command)
             .await
             .map_err(|error| error.map(|never| match never {}))?;
         let instance = done.current.state.instance(instance_id);
+        failed_operation::log(instance_id, before.state.instance(instance_id), instance);
         if !instance.is_some_and(|instance| instance.is_recreated_if_lost(backend_id)) {
             return Ok(None);
         }

@@ -18,6 +18,7 @@ use crate::broker::streams::TIMERS;
 use crate::common::clock;
 use crate::common::error::Cause;
 use crate::execute::ExecuteError;
+use crate::leader::failed_operation;
 use crate::leader::job_runner::{MAX_IDLE_WAIT, MESSAGES_PER_BATCH, RetryLater};
 use crate::leader::jobs::{self, Received};
 
@@ -81,12 +82,13 @@ impl Timers {
         let command = HandleDeadline { instance_id, generation, facts };
         let sequence = sequences.iter().max().copied().unwrap_or(0);
         let origin = Origin { actor: Actor::System, cause: format!("timer:{sequence}"), trace_parent: None };
-        let due = known.state.instance(instance_id).and_then(Instance::deadline);
+        let before = known.state.instance(instance_id);
         match self.executor.execute(user_id, origin, command).await {
-            Ok(_) => {
-                if let Some(due) = due {
+            Ok(done) => {
+                if let Some(due) = before.and_then(Instance::deadline) {
                     self.metrics.leader.record_timer(clock::now().since(due));
                 }
+                failed_operation::log(instance_id, before, done.current.state.instance(instance_id));
                 Ok(())
             }
             // This clock is behind the broker's, or the deadline was moved: redeliver at the deadline.

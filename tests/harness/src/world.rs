@@ -408,6 +408,7 @@ async fn wait_until_served(log: &PathBuf, process: &mut Child) -> String {
 /// The address in a replica's log, once it serves.
 fn served_at(log: &PathBuf) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
-    let line = text.lines().find(|line| line.contains("the API is at "))?;
-    Some(line.rsplit(' ').next()?.to_owned())
+    // As text or as JSON.
+    let (_, rest) = text.split_once("the API is at ")?;
+    Some(rest.split(['"', ' ', '\n']).next()?.to_owned())
 }

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use crate::broker::connect::check_urls;
 use crate::broker::streams::StreamOptions;
 use crate::http::app::{Cookies, CrossSite};
+use crate::http::events::MaxStreams;
 use crate::http::limits::policy::Policy as LimitPolicy;
 use crate::http::server::{ConnectionLimits, MaxConnections, StreamTimeouts};
 
@@ -93,6 +94,12 @@ pub struct ConnectionArgs {
         default_value_t = MaxConnections::default().per_address
     )]
     pub max_connections_per_address: usize,
+    /// Event streams at once, in all [default: three quarters of DOCKHOST_MAX_CONNECTIONS].
+    #[arg(long, env = "DOCKHOST_MAX_EVENT_STREAMS", value_name = "N")]
+    pub max_event_streams: Option<usize>,
+    /// Event streams of one user at once.
+    #[arg(long, env = "DOCKHOST_MAX_EVENT_STREAMS_PER_USER", value_name = "N", default_value_t = 10)]
+    pub max_event_streams_per_user: usize,
 }
 
 /// Where the server stores data.
@@ -189,6 +196,15 @@ impl ApiArgs {
     }
 }
 
+impl ConnectionArgs {
+    /// The limits of event streams. By default, they leave connections for everything else.
+    #[must_use]
+    pub fn event_streams(&self) -> MaxStreams {
+        let total = self.max_event_streams.unwrap_or(self.max_connections / 4 * 3);
+        MaxStreams { total, per_user: self.max_event_streams_per_user }
+    }
+}
+
 impl DatabaseArgs {
     /// The name of the database: the one that is configured, else the one in MONGODB_URI.
     #[must_use]
@@ -202,7 +218,7 @@ impl ServerArgs {
     /// The limits of connections.
     #[must_use]
     pub fn connection_limits(&self) -> ConnectionLimits {
-        let ConnectionArgs { max_connections: total, max_connections_per_address: per_address } = self.connections;
+        let ConnectionArgs { max_connections: total, max_connections_per_address: per_address, .. } = self.connections;
         ConnectionLimits {
             max: MaxConnections { total, per_address },
             trusted_proxies: self.api.trusted_proxies.clone(),
@@ -347,6 +363,15 @@ mod tests {
         assert!(parse(&["--signup=invite"]).accounts.sign_up().admit(Some(""), false).is_err());
         let invite = parse(&["--signup=invite", "--invite-codes=biology-7b,chemistry-8a"]).accounts.sign_up();
         assert_eq!(invite.admit(Some("chemistry-8a"), false), Ok(()));
+    }
+
+    #[test]
+    fn event_streams_leave_a_quarter_of_the_connections_by_default() {
+        let streams = |args: &[&str]| parse(args).connections.event_streams();
+        assert_eq!(streams(&[]), MaxStreams { total: 3072, per_user: 10 });
+        assert_eq!(streams(&["--max-connections=100"]).total, 75);
+        let both = ["--max-event-streams=5", "--max-event-streams-per-user=2"];
+        assert_eq!(streams(&both), MaxStreams { total: 5, per_user: 2 });
     }
 
     #[test]

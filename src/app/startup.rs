@@ -35,6 +35,7 @@ use crate::execute::snapshots::SnapshotWriter;
 use crate::execute::{Executor, SnapshotManager, SnapshotOptions};
 use crate::http::app;
 use crate::http::dependencies::DependencyCheck;
+use crate::http::events::EventStreams;
 use crate::http::limits::RateLimits;
 use crate::http::past::LogReader;
 use crate::leader::dispatcher;
@@ -190,6 +191,7 @@ pub fn http_app(
         progress: Arc::clone(&replica.progress),
         log_monitor: Arc::clone(&replica.log_monitor),
         log_reader: LogReader::default(),
+        streams: EventStreams::new(args.connections.event_streams()),
         refusals: Arc::default(),
         write_age: Box::new(move || write_proof.age()),
         log_silence: Box::new(log_silence),

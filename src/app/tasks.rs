@@ -145,6 +145,8 @@ pub fn start_replica(
     supervisor.spawn("snapshots", |cancel| snapshot_writer.run(cancel));
     let follower = Arc::clone(&replica.follower);
     supervisor.spawn("follower", |cancel| follower.run(start.after, start.latest, cancel));
+    let (feed, progress) = (Arc::clone(replica.follower.feed()), Arc::clone(&replica.progress));
+    supervisor.spawn("feed", |cancel| feed.run(progress, cancel));
     let heartbeats = Arc::clone(&replica.heartbeats);
     let answer = (Arc::clone(replica.connections.log.write_proof()), Arc::clone(replica.stream_watch.reports()));
     supervisor.spawn_fallible("heartbeats", |cancel| {

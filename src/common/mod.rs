@@ -4,6 +4,7 @@
 //! - [`port_owner`]: which process occupies a port. [`log_throttle`]: limits repeated log lines. [`quota`]: the arithmetic of
 //!   rate limits.
 //! - [`shared_poll`]: one poll for all who wait for the same thing. [`shutdown`]: the stages of a replica's shutdown.
+//! - [`slots`]: how many of something may be open, in all and for each owner.
 
 pub mod areas;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod quota;
 pub mod retry;
 pub mod shared_poll;
 pub mod shutdown;
+pub mod slots;
 
 /// Chooses the crypto library for tokens and TLS; without it the first token panics. May be called repeatedly.
 pub fn install_crypto() {

@@ -96,7 +96,7 @@ fn expected(operation: &str) -> Option<Row> {
         | "home" => ANYONE,
         // Whoever has a token can end it, so a sign-out needs no more than a query.
         "signOut" | "listInstances" | "getInstance" | "getInstanceHistory" | "getOperation" | "getMe"
-        | "exportAccount" | "listSessions" | "listTokens" | "listSshKeys" => QUERIES,
+        | "watchEvents" | "exportAccount" | "listSessions" | "listTokens" | "listSshKeys" => QUERIES,
         "createInstance" | "deleteInstance" | "stopInstance" | "resumeInstance" | "setInstanceKeys" => ON_INSTANCES,
         "updateProfile" | "endSession" | "endOtherSessions" | "revokeToken" | "addSshKey" | "removeSshKey" => COMMANDS,
         "changePassword" | "deleteAccount" | "createToken" => SIGNED_IN,
@@ -118,6 +118,7 @@ fn expected(operation: &str) -> Option<Row> {
         | "listAllInstances"
         | "getAnyInstanceHistory"
         | "listEvents"
+        | "watchAllEvents"
         | "getUsage"
         | "approveBackend"
         | "setBackendCapacity"

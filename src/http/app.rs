@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use super::broker_findings::BrokerFacts;
 use super::consistency;
 use super::dependencies::DependencyCheck;
+use super::events::EventStreams;
 use super::extract::ClientAddress;
 use super::limits::RateLimits;
 use super::metrics::MetricsToken;
@@ -120,6 +121,8 @@ pub struct App {
     pub store: Arc<dyn ReadStore>,
     /// Reads parts of the log for requests.
     pub log_reader: LogReader,
+    /// The streams of clients that watch events.
+    pub streams: EventStreams,
     /// Counts what is refused, for the audit.
     pub refusals: Arc<Refusals>,
     /// Hashes claims and idempotency keys.

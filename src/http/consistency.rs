@@ -30,6 +30,27 @@ pub const POSITION_PATTERN: &str = r"^\S+\.[0-9]+$";
 /// The first sequence that an answer lacks.
 pub const STALE: HeaderName = HeaderName::from_static("dockhost-stale");
 
+/// Why a text is no position in this log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidPosition {
+    /// It is not `<log>.<sequence>`.
+    Malformed,
+    /// It is in another log.
+    OtherLog,
+}
+
+/// The sequence of a position in this log.
+///
+/// # Errors
+/// [`InvalidPosition`].
+pub fn sequence_of(app: &App, position: &str) -> Result<u64, InvalidPosition> {
+    let (incarnation, sequence) = position.rsplit_once('.').ok_or(InvalidPosition::Malformed)?;
+    if incarnation != app.executor.log().incarnation().to_string() {
+        return Err(InvalidPosition::OtherLog);
+    }
+    sequence.parse().map_err(|_| InvalidPosition::Malformed)
+}
+
 /// How long a query waits for the position in its request.
 const QUERY_WAIT: Duration = Duration::from_secs(5);
 

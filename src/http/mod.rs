@@ -1,7 +1,8 @@
 //! The HTTP API.
 //!
 //! `router` is the table of contents. Each endpoint is one file in `commands`, `queries` or `admin`, with its request, its
-//! answer, its document and its tests. `server` accepts the connections.
+//! answer, its document and its tests. `events` are answers that go on for as long as their clients want; `server` accepts
+//! the connections.
 
 #[cfg(test)]
 mod access_table;
@@ -15,6 +16,7 @@ mod consistency;
 pub mod dependencies;
 pub mod dockhost_v2;
 mod docs;
+pub mod events;
 mod extract;
 mod group_of;
 pub mod limits;

@@ -40,6 +40,7 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(queries::instance::get))
         .routes(routes!(queries::instance_history::get))
         .routes(routes!(commands::set_instance_keys::put))
+        .routes(routes!(queries::events::get))
         .routes(routes!(queries::operation::get))
         .routes(routes!(commands::backend_signup::post))
         .routes(routes!(commands::backend_signin::post))
@@ -88,6 +89,7 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::delete_instance::delete))
         .routes(routes!(admin::instance_history::get))
         .routes(routes!(admin::audit::get))
+        .routes(routes!(admin::events::get))
         .routes(routes!(admin::usage::get))
 }
 

@@ -1,8 +1,8 @@
 //! The follower: reads the log in order, once per replica.
 //!
 //! In: every event, and the broker's idle heartbeats. Out: current aggregate caches, the fleet, the
-//! replica's position in the log ([`Applied`](crate::execute::Applied)), and notifications for tasks that wait for an
-//! aggregate. After a few seconds without contact the replica is not live, because it may have missed a revocation.
+//! replica's position in the log ([`Applied`](crate::execute::Applied)), notifications for tasks that wait for an
+//! aggregate, and the [`Feed`] for those who are told of changes. After a few seconds without contact the replica is not live, because it may have missed a revocation.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::room::Overcommit;
 use dockhost_domain::subject::AggregateId;
-use dockhost_projections::{Quarantine, Unreadable};
+use dockhost_projections::{LogEntry, Quarantine, Unreadable};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use super::feed::Feed;
 use super::heartbeat_registry::HeartbeatRegistry;
 use super::unanswered::{Change, Unanswered};
 use crate::event_log::{Delivery, Filter};
@@ -29,6 +30,7 @@ pub struct Follower {
     executor: Arc<Executor>,
     fleet: Arc<Fleet>,
     watchers: Watchers,
+    feed: Arc<Feed>,
     unanswered: Unanswered,
     last_sequences: Mutex<BTreeMap<&'static str, u64>>,
     frozen: Mutex<Quarantine>,
@@ -46,6 +48,7 @@ impl Follower {
             executor,
             fleet: Arc::new(Fleet::new(heartbeats, overcommit)),
             watchers: Watchers::default(),
+            feed: Arc::default(),
             unanswered: Unanswered::default(),
             last_sequences: Mutex::default(),
             frozen: Mutex::default(),
@@ -60,6 +63,11 @@ impl Follower {
     /// The fleet.
     pub const fn fleet(&self) -> &Arc<Fleet> {
         &self.fleet
+    }
+
+    /// The last entries of the log.
+    pub const fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 
     /// The operations that no backend answered.
@@ -108,15 +116,24 @@ impl Follower {
         let applied = self.executor.applied();
         self.executor.aggregates().begin(after);
         applied.begin(after);
+        self.feed.begin(after);
         let mut events = self.executor.log().follow(after, Filter::All);
         while let Some(Some(delivery)) = cancel.run_until_cancelled(events.next()).await {
             match delivery {
-                Delivery::Event(recorded) => self.observe(&recorded),
-                Delivery::Unreadable { sequence, subject, why } => {
-                    self.freeze(Unreadable::new(subject, sequence, &why));
-                    applied.advance(sequence);
+                Delivery::Event(recorded) => {
+                    self.observe(&recorded);
+                    self.feed.push(LogEntry::Event(recorded));
                 }
-                Delivery::Barrier(sequence) => applied.advance(sequence),
+                Delivery::Unreadable { sequence, subject, why } => {
+                    let unreadable = Unreadable::new(subject, sequence, &why);
+                    self.freeze(unreadable.clone());
+                    applied.advance(sequence);
+                    self.feed.push(LogEntry::Unreadable(unreadable));
+                }
+                Delivery::Barrier(sequence) => {
+                    applied.advance(sequence);
+                    self.feed.advance(sequence);
+                }
                 Delivery::CaughtUp => applied.catch_up(),
                 Delivery::Idle => applied.touch(),
             }

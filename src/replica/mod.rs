@@ -1,10 +1,11 @@
-//! State that every replica keeps in memory: the followed log and its size, the fleet, heartbeats, the projections'
-//! progress, and whether the broker's streams have leaders; the confirm service, which answers agents from it;
+//! State that every replica keeps in memory: the followed log, its last entries and its size, the fleet, heartbeats, the
+//! projections' progress, and whether the broker's streams have leaders; the confirm service, which answers agents from it;
 //! and the builder of read models in newer fold versions.
 
 pub mod bootstrap;
 pub mod confirm;
 pub mod facts;
+pub mod feed;
 pub mod fleet;
 pub mod fleet_health;
 pub mod follower;

@@ -3,6 +3,7 @@
 mod appends;
 mod cold;
 mod create;
+mod events;
 mod fleet;
 mod noops;
 mod projector;
@@ -33,5 +34,6 @@ pub const ROWS: &[Row] = &[
     Row { name: "cold", what: "the first command after many events", run: |e| cold::run(e).boxed_local() },
     Row { name: "fleet", what: "an idle fleet", run: |e| fleet::run(e).boxed_local() },
     Row { name: "replicas", what: "three replicas compared with one", run: |e| replicas::run(e).boxed_local() },
+    Row { name: "events", what: "many clients that watch events", run: |e| events::run(e).boxed_local() },
     Row { name: "signin", what: "signing in", run: |e| signin::run(e).boxed_local() },
 ];

@@ -167,6 +167,12 @@ impl Sessions {
         self.live.get(&session).is_some_and(|expires_at| now < *expires_at)
     }
 
+    /// When a session that has not been ended expires.
+    #[must_use]
+    pub fn expires_at(&self, session: SessionId) -> Option<Timestamp> {
+        self.live.get(&session).copied()
+    }
+
     /// The sessions that have not been ended, also if their tokens have expired.
     pub fn ids(&self) -> impl Iterator<Item = SessionId> + '_ {
         self.live.keys().copied()

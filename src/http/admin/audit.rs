@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::list::{self, List, invalid};
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition, POSITION};
+use crate::http::events::JSON_LINES;
 use crate::http::extract::{CurrentAdmin, Query, ReadPosition, accepts};
 use crate::http::past::actor::Actors;
 use crate::http::past::audit::{ActorFilter, AuditFilter, Found};
@@ -18,7 +19,6 @@ use crate::http::past::audit_event::{AuditEvent, FoundEvent};
 use crate::http::response::documented::{ADMIN, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 
-const JSON_LINES: &str = "application/x-ndjson";
 const MAX_TYPE_LENGTH: usize = 64;
 
 /// Which events.
@@ -113,15 +113,26 @@ fn filter(parameters: &AuditParameters) -> Result<AuditFilter, ApiError> {
     let time = |name, text: &Option<String>| {
         text.as_deref().map(|text| list::parameter(name, text, "is not an RFC 3339 time")).transpose()
     };
-    let user = user.as_deref().map(|id| list::parameter("user", id, "is not the id of a user"));
-    let machine = machine.as_deref().map(|id| list::parameter("machine", id, "is not the id of a backend"));
+    Ok(AuditFilter {
+        actor: actor.as_deref().map(actor_filter).transpose()?,
+        since: time("since", since)?,
+        until: time("until", until)?,
+        ..about(user.as_deref(), machine.as_deref(), r#type.as_deref())?
+    })
+}
+
+/// Those about a user, about a machine, and of a type.
+///
+/// # Errors
+/// `validation_failed`.
+pub(super) fn about(user: Option<&str>, machine: Option<&str>, kind: Option<&str>) -> Result<AuditFilter, ApiError> {
+    let user = user.map(|id| list::parameter("user", id, "is not the id of a user"));
+    let machine = machine.map(|id| list::parameter("machine", id, "is not the id of a backend"));
     Ok(AuditFilter {
         user: user.transpose()?,
         machine: machine.transpose()?,
-        actor: actor.as_deref().map(actor_filter).transpose()?,
-        kind: r#type.as_deref().map(event_type).transpose()?,
-        since: time("since", since)?,
-        until: time("until", until)?,
+        kind: kind.map(event_type).transpose()?,
+        ..AuditFilter::default()
     })
 }
 

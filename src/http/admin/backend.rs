@@ -7,9 +7,9 @@ use dockhost_domain::ids::BackendId;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::instances::{CountBy, Instances};
 
-use super::backend_view::AdminBackend;
+pub use super::backend_view::AdminBackend;
 use crate::http::app::App;
-use crate::http::consistency::{self, LogPosition};
+use crate::http::consistency::{self, LogPosition, Shown};
 use crate::http::extract::{CurrentAdmin, Path, ReadPosition};
 use crate::http::response::documented::{ADMIN, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -41,16 +41,29 @@ pub async fn get(
 ) -> Result<Reply<AdminBackend>, ApiError> {
     let not_found = || ApiError::not_found("backend");
     let backend_id: BackendId = backend_id.parse().map_err(|_| not_found())?;
-    let backend = consistency::read::<Backends, _>(&app, position, || app.store.backend(backend_id)).await?;
+    let Shown { value, stale_since, sequence } = find(&app, position, backend_id).await?;
+    let data = value.ok_or_else(not_found)?;
+    Ok(Reply::ok("the backend", data).stale(stale_since).position(app.position(sequence)))
+}
+
+/// A backend; none if it was removed.
+///
+/// # Errors
+/// Those of the read models.
+pub async fn find(
+    app: &App,
+    position: ReadPosition,
+    backend_id: BackendId,
+) -> Result<Shown<Option<AdminBackend>>, ApiError> {
+    let backend = consistency::read::<Backends, _>(app, position, || app.store.backend(backend_id)).await?;
     let ids = [backend_id.to_string()];
     let count = || app.store.instance_counts(CountBy::Backend, &ids);
-    let counts = consistency::read::<Instances, _>(&app, position, count).await?;
-    let since = backend.stale_since.or(counts.stale_since);
-    let position = backend.position(&app, backend.value.iter().map(|backend| backend.seq));
-    let document = backend.value.ok_or_else(not_found)?;
+    let counts = consistency::read::<Instances, _>(app, position, count).await?;
+    let stale_since = backend.stale_since.or(counts.stale_since);
+    let sequence = backend.value.as_ref().map_or(0, |document| document.seq).max(backend.sequence);
     let instances = counts.value.into_values().next().unwrap_or_default();
-    let data = AdminBackend::new(BackendWithHeartbeat::new(&app, document, since), instances);
-    Ok(Reply::ok("the backend", data).stale(since).position(position))
+    let view = |document| AdminBackend::new(BackendWithHeartbeat::new(app, document, stale_since), instances);
+    Ok(Shown { value: backend.value.map(view), stale_since, sequence })
 }
 
 #[cfg(test)]

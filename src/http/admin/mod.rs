@@ -25,6 +25,7 @@ pub mod enable_user;
 pub mod end_user_sessions;
 mod enrolment_token_view;
 pub mod enrolment_tokens;
+pub mod events;
 pub mod explain_placement;
 mod group_view;
 pub mod groups;

@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 
 use crate::http::app::App;
-use crate::http::consistency::{POSITION, POSITION_PATTERN};
+use crate::http::consistency::{InvalidPosition, POSITION, POSITION_PATTERN, sequence_of};
 use crate::http::openapi::{header_parameter, text};
 use crate::http::response::{ApiError, Code};
 
@@ -23,11 +23,11 @@ impl FromRequestParts<Arc<App>> for ReadPosition {
         let Some(value) = parts.headers.get(POSITION) else { return Ok(Self(None)) };
         let invalid = |problem: &str| ApiError::new(Code::InvalidHeader, format!("{POSITION}: {problem}"));
         let text = value.to_str().map_err(|_| invalid("is not readable text"))?;
-        let (incarnation, sequence) = text.rsplit_once('.').ok_or_else(|| invalid("is not <log>.<sequence>"))?;
-        if incarnation != app.executor.log().incarnation().to_string() {
-            return Err(invalid("is a position in another log"));
-        }
-        sequence.parse().map(|sequence| Self(Some(sequence))).map_err(|_| invalid("is not <log>.<sequence>"))
+        let sequence = sequence_of(app, text).map_err(|problem| match problem {
+            InvalidPosition::Malformed => invalid("is not <log>.<sequence>"),
+            InvalidPosition::OtherLog => invalid("is a position in another log"),
+        })?;
+        Ok(Self(Some(sequence)))
     }
 }
 

@@ -11,6 +11,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::http::app::App;
 use crate::http::consistency::{POSITION, STALE};
 use crate::http::extract::origin;
+use crate::http::events::LAST_EVENT_ID;
 use crate::http::middleware::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::http::middleware::request_id::{REQUEST_ID, TRACE_PARENT};
 
@@ -41,6 +42,7 @@ pub fn layer(app: &App) -> CorsLayer {
             HeaderName::from_static("prefer"),
             POSITION,
             REQUEST_ID,
+            LAST_EVENT_ID,
             // Libraries for tracing add these to each request.
             TRACE_PARENT,
             HeaderName::from_static("tracestate"),

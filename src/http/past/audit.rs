@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Encoded;
-use dockhost_domain::ids::{BackendId, UserId};
+use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_projections::LogEntry;
+use dockhost_projections::instances::Instances;
+use dockhost_projections::{LogEntry, ReadModel};
 use uuid::Uuid;
 
 use super::audit_event::FoundEvent;
@@ -49,6 +50,8 @@ pub struct AuditFilter {
     pub user: Option<UserId>,
     /// That name this machine, or that its agent caused.
     pub machine: Option<BackendId>,
+    /// That change this instance.
+    pub instance: Option<InstanceId>,
     /// Who acted.
     pub actor: Option<ActorFilter>,
     /// Of this type, or of a type that begins with it and a dot; without `dockhost.`.
@@ -77,7 +80,7 @@ impl AuditFilter {
     }
 
     /// The event, if the filter selects it.
-    fn select(&self, entry: &LogEntry) -> Option<FoundEvent> {
+    pub fn select(&self, entry: &LogEntry) -> Option<FoundEvent> {
         let recorded = match entry {
             LogEntry::Event(recorded) => recorded,
             LogEntry::Unreadable(unreadable) => {
@@ -90,7 +93,8 @@ impl AuditFilter {
         let time = envelope.meta.time;
         let is_in_time = self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until);
         let is_by_actor = self.actor.is_none_or(|actor| actor.selects(envelope.origin.actor));
-        if !is_in_time || !is_by_actor {
+        let is_of_instance = self.instance.is_none_or(|instance| Instances::keys(envelope).contains(&instance));
+        if !is_in_time || !is_by_actor || !is_of_instance {
             return None;
         }
         let encoded = envelope.event.encode().ok()?;

@@ -1,6 +1,7 @@
 //! Queries. Each handler waits for the position that its caller asks for, reads, and answers.
 
 pub mod backend;
+pub mod events;
 pub mod export_account;
 pub mod health;
 pub mod home;

@@ -125,6 +125,10 @@ codes! {
         "The `Idempotency-Key` was used with another body.";
     RateLimited, "rate_limited", TOO_MANY_REQUESTS,
         "Too many requests, or too many failed sign-ins; wait as long as `Retry-After` says.";
+    TooManyStreams, "too_many_streams", TOO_MANY_REQUESTS,
+        "You have as many event streams as you may have; end one of them.";
+    NoFreeStream, "no_free_stream", SERVICE_UNAVAILABLE,
+        "The server has as many event streams as it may have.";
     NoBackend, "no_backend", SERVICE_UNAVAILABLE,
         "No backend is connected; `details.reasons` counts the backends by reason.";
     NoCapacity, "no_capacity", SERVICE_UNAVAILABLE,

@@ -2,13 +2,13 @@
 //! those of other addresses are not affected. A trusted proxy brings the connections of many clients, so its address has no
 //! share.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::common::log_throttle::LogThrottle;
+use crate::common::slots::{Slot, Slots};
 use crate::http::extract::ClientAddress;
 
 /// How many connections there may be at once.
@@ -29,66 +29,33 @@ impl Default for MaxConnections {
 /// Counts the connections.
 #[derive(Debug)]
 pub struct ConnectionSlots {
-    max: MaxConnections,
+    slots: Arc<Slots<ClientAddress>>,
     trusted_proxies: Vec<IpNet>,
-    open: Mutex<Open>,
     log: LogThrottle,
 }
 
-#[derive(Debug, Default)]
-struct Open {
-    total: usize,
-    by_address: HashMap<ClientAddress, usize>,
-}
-
 /// The place of one connection, until it is dropped.
-#[derive(Debug)]
-pub struct Permit {
-    slots: Arc<ConnectionSlots>,
-    address: ClientAddress,
-}
+pub type Permit = Slot<ClientAddress>;
 
 impl ConnectionSlots {
     /// No connections yet.
-    pub fn new(max: MaxConnections, trusted_proxies: Vec<IpNet>) -> Arc<Self> {
-        Arc::new(Self { max, trusted_proxies, open: Mutex::default(), log: LogThrottle::per_minute() })
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn new(max: MaxConnections, trusted_proxies: Vec<IpNet>) -> Self {
+        let slots = Slots::new(max.total, max.per_address);
+        Self { slots, trusted_proxies, log: LogThrottle::per_minute() }
     }
 
     /// A place for a connection from this address; `None` if a limit is reached.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
+    pub fn admit(&self, address: IpAddr) -> Option<Permit> {
         let is_proxy = self.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()));
         let address = ClientAddress::of(address);
-        let mut open = self.open();
-        let of_address = open.by_address.get(&address).copied().unwrap_or(0);
-        let (total, MaxConnections { total: max_total, per_address }) = (open.total, self.max);
-        if total >= max_total || (of_address >= per_address && !is_proxy) {
-            drop(open);
-            if let Some(suppressed) = self.log.permit() {
-                tracing::warn!(%address, of_address, total, suppressed, "connection refused: too many are open");
-            }
-            return None;
+        let taken = self.slots.take(address, is_proxy);
+        if taken.is_err()
+            && let Some(suppressed) = self.log.permit()
+        {
+            let (of_address, total) = (self.slots.taken_by(&address), self.slots.taken());
+            tracing::warn!(%address, of_address, total, suppressed, "connection refused: too many are open");
         }
-        open.total += 1;
-        open.by_address.insert(address, of_address + 1);
-        drop(open);
-        Some(Permit { slots: Arc::clone(self), address })
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut open = self.slots.open();
-        open.total -= 1;
-        if let Some(count) = open.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_address.remove(&self.address);
-            }
-        }
+        taken.ok()
     }
 }
 
@@ -135,7 +102,5 @@ mod tests {
         assert!(slots.admit(address("192.0.2.3")).is_none());
         drop(first);
         assert!(slots.admit(address("192.0.2.3")).is_some());
-        assert_eq!(slots.open().total, 1);
-        assert_eq!(slots.open().by_address.len(), 1, "the address of an ended connection is remembered");
     }
 }

@@ -48,6 +48,7 @@ use crate::execute::Executor;
 use crate::http::app::{App, Cookies, CrossSite, PASSWORD_SHARE, Settings};
 use crate::http::commands::reset_password::secret_hash;
 use crate::http::dependencies::DependencyCheck;
+use crate::http::events::{EventStreams, MaxStreams};
 use crate::http::limits::RateLimits;
 use crate::http::limits::policy::Policy as LimitPolicy;
 use crate::http::past::LogReader;
@@ -61,11 +62,13 @@ use crate::replica::log_monitor::LogMonitor;
 use crate::replica::projection_progress::ProjectionProgress;
 use crate::sealing::{Keyring, LogAge, MemoryKeyStore};
 
+mod events;
 mod fleet;
 mod golden;
 mod read_store;
 mod request;
 
+pub use events::EventReader;
 pub use golden::golden_events;
 pub use read_store::MemoryReadStore;
 pub use request::{Answer, DOCUMENT, TestRequest};
@@ -78,6 +81,9 @@ pub const HOST_KEY: &str = "SHA256:mVPwvezndPv/ARoIadVY98vAC0g+P/5633yTC4d/wXE";
 
 /// The password in the examples of the document.
 pub const PASSWORD: &str = "correct horse";
+
+/// The event streams that there may be.
+const MAX_STREAMS: MaxStreams = MaxStreams { total: 4, per_user: 3 };
 
 /// The service over memory adapters.
 pub struct TestApp {
@@ -105,15 +111,26 @@ impl TestApp {
 
     /// With changed settings.
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::build(change, LimitPolicy::OFF).await
+        Self::build(change, LimitPolicy::OFF, true).await
+    }
+
+    /// With read models that, as far as the service knows, have only what they had at the last
+    /// [`project_all`](Self::project_all).
+    pub async fn without_projector() -> Self {
+        Self::build(|_| {}, LimitPolicy::OFF, false).await
+    }
+
+    /// The read models have the whole log.
+    pub fn project_all(&self) {
+        MODELS.iter().for_each(|model| self.app.progress.advance(model.name, self.log.last()));
     }
 
     /// With these limits, in the form of `DOCKHOST_RATE_LIMITS`.
     pub async fn limited(policy: &str) -> Self {
-        Self::build(|_| {}, policy.parse().unwrap()).await
+        Self::build(|_| {}, policy.parse().unwrap(), true).await
     }
 
-    async fn build(change: impl FnOnce(&mut Settings), limits: LimitPolicy) -> Self {
+    async fn build(change: impl FnOnce(&mut Settings), limits: LimitPolicy, is_projecting: bool) -> Self {
         crate::common::install_crypto();
         let mut settings = Settings {
             sign_up: SignUp::Open,
@@ -169,6 +186,7 @@ impl TestApp {
             progress: Arc::new(ProjectionProgress::new(checkpoints)),
             store: Arc::clone(&store) as Arc<dyn ReadStore>,
             log_reader: LogReader::default(),
+            streams: EventStreams::new(MAX_STREAMS),
             refusals: Arc::default(),
             keyring: Arc::new(keyring),
             is_broker_connected: Box::new(|| true),
@@ -184,10 +202,29 @@ impl TestApp {
         });
         let stop = CancellationToken::new();
         tokio::spawn(Arc::clone(&follower).run(0, BTreeMap::new(), stop.clone()));
-        tokio::spawn(project(Arc::clone(&app)));
+        tokio::spawn(Arc::clone(follower.feed()).run(Arc::clone(&app.progress), stop.clone()));
+        if is_projecting {
+            tokio::spawn(project(Arc::clone(&app)));
+        }
         follower.wait_until_caught_up().await;
         let service = router::service(&app);
         Self { app, log, store, log_silence_ms, service, reports: AtomicU64::new(0), _stop: stop.drop_guard() }
+    }
+
+    /// Waits until something is so.
+    pub async fn eventually(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        let checks = async {
+            while !is_so().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), checks).await.unwrap_or_else(|_| panic!("not so: {what}"));
+    }
+
+    /// Waits until event streams are told of everything that is stored.
+    pub async fn settle(&self) {
+        self.eventually("the feed has the whole log", async || self.app.follower.feed().position() >= self.log.last())
+            .await;
     }
 
     /// A request, to be sent with [`TestRequest::send`].
@@ -360,7 +397,8 @@ pub fn agent_error() -> AgentError {
     AgentError { code: ShortText::cleaned("image_missing"), message: ShortText::cleaned("the image does not exist") }
 }
 
-fn origin() -> Origin {
+/// Of what tests do themselves.
+pub fn origin() -> Origin {
     Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, header};
@@ -54,8 +54,11 @@ impl TestRequest<'_> {
         let request = self.request.body(self.body).unwrap();
         let operation = operation(request.method(), request.uri().path());
         let (parts, body) = self.app.service.clone().oneshot(request).await.unwrap().into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let is_json = parts.headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json");
+        let is =
+            |content_type: &str| parts.headers.get(header::CONTENT_TYPE).is_some_and(|value| value == content_type);
+        // A stream has no end.
+        let bytes = if is("text/event-stream") { Bytes::new() } else { body.collect().await.unwrap().to_bytes() };
+        let is_json = is("application/json");
         let body = if is_json { serde_json::from_slice(&bytes).unwrap() } else { Value::Null };
         let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
         if let Some(operation) = operation {

@@ -104,8 +104,17 @@ impl Client {
         }
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.bytes().await?;
+        // A stream has no end.
+        let is_stream = headers.get("content-type").is_some_and(|value| value == "text/event-stream");
+        let bytes = if is_stream { vec![] } else { response.bytes().await?.to_vec() };
         Ok(Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
+    }
+
+    /// Begins a GET request; its answer is read as it comes.
+    pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Result<reqwest::Response, reqwest::Error> {
+        let request = self.http.get(format!("{}{path}", self.url));
+        let request = self.token.iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await
     }
 
     /// Sends a request with a JSON body.

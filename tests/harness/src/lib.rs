@@ -10,6 +10,7 @@
 pub mod balancer;
 pub mod command;
 pub mod containers;
+pub mod events;
 pub mod hosts;
 pub mod http;
 pub mod log;

@@ -306,7 +306,7 @@ async fn api_cors_allows_credentials_for_the_frontend_only() {
         assert_eq!(own.header("access-control-allow-credentials"), Some("true"));
         let wanted =
             ["authorization", "idempotency-key", "dockhost-position", "x-request-id", "traceparent", "tracestate"];
-        for wanted in wanted.into_iter().chain(["baggage"]) {
+        for wanted in wanted.into_iter().chain(["baggage", "last-event-id"]) {
             assert!(own.header("access-control-allow-headers").unwrap().contains(wanted), "{own:?}");
         }
         assert!(own.header("access-control-allow-methods").unwrap().contains(route.method.as_str()), "{own:?}");

@@ -6,6 +6,7 @@ mod broker;
 mod clock;
 mod database;
 mod disk_full;
+mod events;
 mod failover;
 mod leaderless;
 mod lost_database;

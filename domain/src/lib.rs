@@ -11,7 +11,8 @@
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
 //! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`group`], [`invitation`], [`refusal`], [`tenancy`]: the aggregates.
-//! - [`placement`], [`labels`], [`room`]: the choice of a backend for an instance; [`sizes`]: what an instance may use.
+//! - [`placement`], [`labels`], [`room`]: the choice of a backend for an instance; [`sizes`]: what an instance may use;
+//!   [`quota`]: what those of one user may use.
 
 pub mod account;
 pub mod administrators;
@@ -33,6 +34,7 @@ pub mod names;
 pub mod node_choice;
 pub mod personal;
 pub mod placement;
+pub mod quota;
 pub mod refusal;
 pub mod reported;
 pub mod room;

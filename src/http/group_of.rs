@@ -6,6 +6,7 @@
 use dockhost_domain::account::Account;
 use dockhost_domain::group::{Group, Groups};
 use dockhost_domain::ids::UserId;
+use dockhost_domain::quota::Quota;
 use dockhost_domain::subject::AllGroups;
 use dockhost_domain::tenancy::Tenancy;
 use dockhost_domain::timestamp::Timestamp;
@@ -38,12 +39,13 @@ pub async fn has_ended(app: &App, user_id: UserId, known: Option<&Group>, now: T
     Ok(group.is_some_and(|known| known.group.has_ended(now)))
 }
 
-/// The most instances of a user for whom no administrator set a number: that of the group, or the configured one.
-pub fn default_quota(app: &App, group: Option<&Group>) -> Option<u32> {
-    group.and_then(|group| group.max_instances).or(app.settings.quota)
+/// The quota of a user for whom no administrator set one: that of the group, or the configured one.
+pub fn default_quota(app: &App, group: Option<&Group>) -> Quota {
+    let configured = Quota { instances: app.settings.quota, ..Quota::default() };
+    group.map(Group::quota).unwrap_or_default().or(configured)
 }
 
-/// The most instances of a user who is in this group.
-pub fn quota_of(app: &App, tenancy: &Tenancy, group: Option<&Group>) -> Option<u32> {
-    tenancy.quota().or_else(|| default_quota(app, group))
+/// The quota of a user who is in this group.
+pub fn quota_of(app: &App, tenancy: &Tenancy, group: Option<&Group>) -> Quota {
+    tenancy.quota().or(default_quota(app, group))
 }

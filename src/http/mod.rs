@@ -25,6 +25,7 @@ mod middleware;
 pub mod openapi;
 mod operation_wait;
 pub mod past;
+mod processors;
 mod queries;
 mod read_store;
 pub mod refusals;

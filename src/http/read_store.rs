@@ -7,7 +7,7 @@ use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::StoreError;
 use dockhost_projections::backends::BackendDocument;
-use dockhost_projections::instances::{CountBy, InstanceDocument, InstanceFilter, InstanceRef};
+use dockhost_projections::instances::{InstanceDocument, InstanceFilter, InstanceRef, InstanceSums, SumBy};
 use dockhost_projections::sessions::SessionDocument;
 use dockhost_projections::store::{MongoStore, Page, ReadResult};
 use dockhost_projections::users::{UserDocument, UserFilter};
@@ -56,8 +56,12 @@ pub trait ReadStore: Send + Sync + 'static {
         page: Page<InstanceId>,
     ) -> Read<'a, Vec<InstanceDocument>>;
 
-    /// How many instances each of these owners or backends has, by the text of its id; those without any are absent.
-    fn instance_counts<'a>(&'a self, by: CountBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, u64>>;
+    /// How many instances each of these owners or backends has, by the text of its id, and what they may use in all; those
+    /// without any are absent.
+    fn instance_sums<'a>(&'a self, by: SumBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, InstanceSums>>;
+
+    /// When each of these principals signed in last; without those who never did.
+    fn last_sign_ins<'a>(&'a self, principals: &'a [PrincipalId]) -> Read<'a, BTreeMap<PrincipalId, Timestamp>>;
 
     /// A principal's sessions that have not ended at this time, the newest first.
     fn sessions_of(&self, principal: PrincipalId, now: Timestamp) -> Read<'_, Vec<SessionDocument>>;
@@ -115,8 +119,12 @@ impl ReadStore for MongoStore {
         Self::instances_of_all(self, filter, page).boxed()
     }
 
-    fn instance_counts<'a>(&'a self, by: CountBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, u64>> {
-        Self::instance_counts(self, by, ids).boxed()
+    fn instance_sums<'a>(&'a self, by: SumBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, InstanceSums>> {
+        Self::instance_sums(self, by, ids).boxed()
+    }
+
+    fn last_sign_ins<'a>(&'a self, principals: &'a [PrincipalId]) -> Read<'a, BTreeMap<PrincipalId, Timestamp>> {
+        Self::last_sign_ins(self, principals).boxed()
     }
 
     fn sessions_of(&self, principal: PrincipalId, now: Timestamp) -> Read<'_, Vec<SessionDocument>> {

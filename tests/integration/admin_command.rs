@@ -21,6 +21,10 @@ fn parsed(output: &CommandOutput) -> Value {
     serde_json::from_str(&output.out).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
+fn pick<const N: usize>(value: &Value, members: &[&str; N]) -> [Value; N] {
+    members.map(|member| value[member].clone())
+}
+
 #[tokio::test]
 async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     let mut world = World::on(crate::harness::Topology::ONE, 1, &ADMIN).await;
@@ -87,13 +91,21 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     let login = admin(&world, &["login", "admin"], "a new password\n", &[]).await;
     assert!(login.code == 0 && login.out.contains("as admin (user)"), "{login:?}");
     let quota = parsed(&with_token(&["users", "quota", "ada", "--instances", "2", "--yes", "-o", "json"]).await);
-    assert_eq!(quota, json!({ "instances": 2, "isDefault": false, "used": 1 }));
+    assert_eq!(pick(&quota, &["instances", "isDefault", "used"]), [json!(2), json!(false), json!(1)]);
     assert_eq!(parsed(&with_token(&["users", "quota", "ada", "-o", "json"]).await), quota);
+    // What is not named stays.
+    let set = ["users", "quota", "ada", "--cpu", "1.5", "--memory-mib", "4096", "--yes", "-o", "json"];
+    let quota = parsed(&with_token(&set).await);
+    assert_eq!(pick(&quota["set"], &["instances", "cpu", "memoryMib"]), [json!(2), json!(1.5), json!(4096)]);
+    let lifted = ["users", "quota", "ada", "--cpu", "none", "--yes", "-o", "json"];
+    let quota = parsed(&with_token(&lifted).await);
+    assert_eq!(pick(&quota, &["instances", "cpu", "memoryMib"]), [json!(2), Value::Null, json!(4096)]);
     let default = parsed(&with_token(&["users", "quota", "ada", "--default", "--yes", "-o", "json"]).await);
     assert_eq!(default["isDefault"], true);
     let group = parsed(&with_token(&["groups", "create", "Biology 7b", "-o", "json"]).await);
-    let changed = ["groups", "change", "Biology 7b", "--max-instances", "3", "--yes", "-o", "json"];
-    assert_eq!(parsed(&with_token(&changed).await)["maxInstances"], 3);
+    let changed = ["groups", "change", "Biology 7b", "--max-instances", "3", "--max-cpu", "2", "--yes", "-o", "json"];
+    let changed = parsed(&with_token(&changed).await);
+    assert_eq!(pick(&changed, &["maxInstances", "maxCpu", "maxMemoryMib"]), [json!(3), json!(2.0), Value::Null]);
     let added = parsed(&with_token(&["groups", "add", "Biology 7b", "ada", "--yes", "-o", "json"]).await);
     assert_eq!(added["group"]["id"], group["id"]);
     let members = parsed(&with_token(&["users", "list", "--group", "Biology 7b", "-o", "json"]).await);

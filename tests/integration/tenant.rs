@@ -11,6 +11,7 @@ use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::names::Username;
 use dockhost_domain::placement::Candidate;
+use dockhost_domain::quota::Quota;
 use dockhost_domain::tenancy::{
     ChangeInstance, Facts, HandleReport, OnLost, Policy, ReportPosition, RequestInstance, Tenancy,
 };
@@ -74,7 +75,7 @@ impl Tenant {
             size: None,
             on_lost,
             idempotency: None,
-            quota: None,
+            quota: Quota::default(),
             facts: self.facts(),
         };
         assert!(executor.execute(self.user_id, origin(), command).await.unwrap().stored.is_some());

@@ -60,6 +60,10 @@ pub struct ChangeGroup {
     pub name: Option<GroupName>,
     /// The new quota of each member; `Some(None)` for the configured one.
     pub max_instances: Option<Option<u32>>,
+    /// The new limit of each member's processor time, in thousandths of a processor; `Some(None)` for none.
+    pub max_cpu_millis: Option<Option<u32>>,
+    /// The new limit of each member's memory, in MiB; `Some(None)` for none.
+    pub max_memory_mib: Option<Option<u32>>,
     /// The new end; `Some(None)` for none.
     pub ends_at: Option<Option<Timestamp>>,
 }
@@ -78,6 +82,8 @@ impl Command for ChangeGroup {
         let group = Group {
             name: self.name.clone().unwrap_or_else(|| known.name.clone()),
             max_instances: self.max_instances.unwrap_or(known.max_instances),
+            max_cpu_millis: self.max_cpu_millis.unwrap_or(known.max_cpu_millis),
+            max_memory_mib: self.max_memory_mib.unwrap_or(known.max_memory_mib),
             ends_at: self.ends_at.unwrap_or(known.ends_at),
         };
         if is_taken(state, &group.name, group_id) {
@@ -126,11 +132,20 @@ mod tests {
     }
 
     fn set(n: u128, name: &str, max_instances: Option<u32>, ends_at: Option<Timestamp>) -> GroupSet {
-        GroupSet { group_id: id(n), group: Group { name: name.parse().unwrap(), max_instances, ends_at } }
+        let name = name.parse().unwrap();
+        let group = Group { name, max_instances, max_cpu_millis: None, max_memory_mib: None, ends_at };
+        GroupSet { group_id: id(n), group }
     }
 
     fn change(n: u128) -> ChangeGroup {
-        ChangeGroup { group_id: id(n), name: None, max_instances: None, ends_at: None }
+        ChangeGroup {
+            group_id: id(n),
+            name: None,
+            max_instances: None,
+            max_cpu_millis: None,
+            max_memory_mib: None,
+            ends_at: None,
+        }
     }
 
     #[test]
@@ -175,12 +190,19 @@ mod tests {
         let groups = groups
             .when(ChangeGroup { max_instances: Some(None), ..change(1) })
             .then(GroupsEvent::Changed(set(1, "biology-7b", None, Some(at(100)))));
-        groups.when(ChangeGroup { ends_at: Some(None), ..change(1) }).then(GroupsEvent::Changed(set(
+        let groups = groups.when(ChangeGroup { ends_at: Some(None), ..change(1) }).then(GroupsEvent::Changed(set(
             1,
             "biology-7b",
             None,
             None,
         )));
+        let mut limited = set(1, "biology-7b", None, None);
+        (limited.group.max_cpu_millis, limited.group.max_memory_mib) = (Some(1500), Some(4096));
+        let limit = ChangeGroup { max_cpu_millis: Some(Some(1500)), max_memory_mib: Some(Some(4096)), ..change(1) };
+        let groups = groups.when(limit).then(GroupsEvent::Changed(limited.clone()));
+        limited.group.max_cpu_millis = None;
+        let lifted = ChangeGroup { max_cpu_millis: Some(None), ..change(1) };
+        groups.when(lifted).then(GroupsEvent::Changed(limited));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::aggregate::{Aggregate, Meta};
 use crate::event::Event;
 use crate::ids::GroupId;
 use crate::names::GroupName;
+use crate::quota::Quota;
 use crate::subject::{AggregateId, AllGroups};
 use crate::timestamp::Timestamp;
 
@@ -65,11 +66,24 @@ pub struct Group {
     /// The maximum number of instances of each member that are not deleted; the configured one if absent. What an administrator
     /// set for a user counts instead.
     pub max_instances: Option<u32>,
+    /// The most processor time that the instances of each member may use in all, in thousandths of a processor; not limited if
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cpu_millis: Option<u32>,
+    /// The most memory that they may use in all, in MiB; not limited if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory_mib: Option<u32>,
     /// When its members' instances are stopped, and can't be resumed or created any more.
     pub ends_at: Option<Timestamp>,
 }
 
 impl Group {
+    /// The quota of each member.
+    #[must_use]
+    pub const fn quota(&self) -> Quota {
+        Quota { instances: self.max_instances, cpu_millis: self.max_cpu_millis, memory_mib: self.max_memory_mib }
+    }
+
     /// Whether its end is over.
     #[must_use]
     pub fn has_ended(&self, now: Timestamp) -> bool {
@@ -112,7 +126,10 @@ impl Aggregate for Groups {
     type Id = AllGroups;
     type Event = GroupsEvent;
 
-    const FOLD_DIGESTS: &'static [&'static str] = &["759f76b2000ba6945be325c91aab43eb6cdc1d0c782f68c9e1ebb93db4ee004f"];
+    const FOLD_DIGESTS: &'static [&'static str] = &[
+        "759f76b2000ba6945be325c91aab43eb6cdc1d0c782f68c9e1ebb93db4ee004f",
+        "0c6d23ba4cdafa12bcb38abe7d94f6d63faf305a9bf4422e6bb826218ae65f38",
+    ];
 
     fn subject(id: AllGroups) -> AggregateId {
         AggregateId::Groups(id)

@@ -124,6 +124,8 @@ pub struct Sessions {
     /// Where the live sessions were started, as far as that is known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     clients: BTreeMap<SessionId, SessionClient>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_sign_in: Option<Timestamp>,
 }
 
 /// What a live session may be used for.
@@ -178,6 +180,12 @@ impl Sessions {
         self.live.keys().copied()
     }
 
+    /// When the principal signed in last; `None` if never, and once they are erased.
+    #[must_use]
+    pub const fn last_sign_in(&self) -> Option<Timestamp> {
+        self.last_sign_in
+    }
+
     /// Whether all sessions have ended for good.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
@@ -195,6 +203,7 @@ impl Aggregate for Sessions {
         "b66dd114b33ef71381e83521710c4315f2bf1578f0b205281451e66a553e37d8",
         "77be7cdf1c4a051c8960310a41aee755115c67a3b3138d8ebd1b439687e54097",
         "eba7bf195af6e7bde65ff2a380c933eaabb382be3da023b20270182129914474",
+        "fdc4ce2bc2ee33193f8241a9a2bf02762b4c520638e8a57ee733c443b1cd91f6",
     ];
 
     fn subject(id: PrincipalId) -> AggregateId {
@@ -217,6 +226,8 @@ impl Aggregate for Sessions {
                 }
                 if let Some(details) = started.token.clone() {
                     self.tokens.insert(started.session_id, ApiToken { details, created_at: meta.time });
+                } else {
+                    self.last_sign_in = Some(meta.time);
                 }
             }
             SessionEvent::Revoked(revoked) => {
@@ -227,7 +238,8 @@ impl Aggregate for Sessions {
             }
             SessionEvent::Closed(_) => *self = Self { closed: true, ..Self::default() },
             SessionEvent::Suspended(_) => {
-                *self = Self { closed: self.closed, suspended: !self.closed, ..Self::default() };
+                let (closed, last_sign_in) = (self.closed, self.last_sign_in);
+                *self = Self { closed, suspended: !closed, last_sign_in, ..Self::default() };
             }
             SessionEvent::Resumed(_) => self.suspended = false,
         }

@@ -139,7 +139,7 @@ impl Command for RevokeToken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Access, EndSessions, Ended, SuspendSessions, Suspended};
+    use crate::session::{Access, CloseSessions, Closed, EndSessions, Ended, Resumed, SuspendSessions, Suspended};
     use crate::testing::{at, given, session};
 
     fn details(scope: Scope) -> TokenDetails {
@@ -171,6 +171,18 @@ mod tests {
         assert_eq!(sessions.access(session(2), at(200)), None);
         assert_eq!(sessions.tokens(at(199)).map(|(id, ..)| id).collect::<Vec<_>>(), [session(2)]);
         assert_eq!(sessions.tokens(at(200)).count(), 0);
+    }
+
+    #[test]
+    fn last_sign_in_is_that_of_no_token_and_stays_when_sessions_end() {
+        let sessions = given::<Sessions>([]).and_at(5, sign_in(1)).and_at(7, token(2, 200)).and([ended(&[1])]);
+        assert_eq!(sessions.state.last_sign_in(), Some(at(5)));
+        let disabled = sessions.and([SessionEvent::Suspended(Suspended { session_ids: vec![] })]);
+        assert_eq!(disabled.state.last_sign_in(), Some(at(5)));
+        let again = disabled.and([SessionEvent::Resumed(Resumed {})]).and_at(9, sign_in(3));
+        assert_eq!(again.state.last_sign_in(), Some(at(9)));
+        let closed = SessionEvent::Closed(Closed { session_ids: vec![session(3)] });
+        assert_eq!(again.when(CloseSessions).then(closed).state.last_sign_in(), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::labels::Labels;
 use crate::names::InstanceName;
 use crate::personal::Personal;
 use crate::placement::Choice;
+use crate::quota::Quota;
 use crate::sizes::SizeName;
 use crate::timestamp::Timestamp;
 use crate::wire::{DesiredState, Limits, RestartPolicy};
@@ -62,9 +63,9 @@ pub enum TenancyEvent {
     /// The account was enabled: instances can be created and resumed again.
     #[serde(rename = "dockhost.tenancy.resumed.v1")]
     Resumed(Resumed),
-    /// An administrator set the user's quota, or took that back.
+    /// An administrator set the user's quota, or took that back. What is not set is as their group or the configuration has it.
     #[serde(rename = "dockhost.tenancy.quota-set.v1")]
-    QuotaSet(QuotaSet),
+    QuotaSet(Quota),
     /// The tenancy accepts no new instance.
     #[serde(rename = "dockhost.tenancy.closed.v1")]
     Closed(Closed),
@@ -275,15 +276,6 @@ pub struct Suspended {}
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resumed {}
-
-/// An administrator set the user's quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct QuotaSet {
-    /// The maximum number of instances that are not deleted; `None` for the configured one.
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub instances: Option<u32>,
-}
 
 /// The tenancy accepts no new instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,6 +42,7 @@ use crate::aggregate::{Aggregate, Meta};
 use crate::event::Event;
 use crate::ids::{InstanceId, OperationId, UserId};
 use crate::names::InstanceName;
+use crate::quota::{Quota, QuotaUse};
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
@@ -84,7 +85,7 @@ pub struct Tenancy {
     #[serde(default)]
     suspended: bool,
     #[serde(default)]
-    quota: Option<u32>,
+    quota: Quota,
 }
 
 /// What an `Idempotency-Key` was used for.
@@ -143,10 +144,16 @@ impl Tenancy {
         self.suspended
     }
 
-    /// The maximum number of instances that an administrator set; `None` if the configured one counts.
+    /// What an administrator set for the user.
     #[must_use]
-    pub const fn quota(&self) -> Option<u32> {
+    pub const fn quota(&self) -> Quota {
         self.quota
+    }
+
+    /// What counts for a quota: the instances that are not deleted, also stopped ones.
+    #[must_use]
+    pub fn quota_use(&self) -> QuotaUse {
+        self.existing().fold(QuotaUse::default(), |used, (_, instance)| used.and(instance.limits.into()))
     }
 
     /// An operation, while it is retained.
@@ -222,6 +229,7 @@ impl Aggregate for Tenancy {
         "1589db6ede7b9fa929c2cb3335be280f933272c4f8d3c718eba3a53ac81244be",
         "9ccd3a7c209f80b8c6d08b3da2f3f0ad3435e6ef33813bc4160cca473ed35dd3",
         "b65eec3413ecdc5fd9abeaa4f8b3a46a0aa3b04ee66c114a02f6dd178d29d647",
+        "d5061bd65d74de54fa4c22ae16909d052f98b0caa5466f258047655a7dfbe288",
     ];
 
     fn subject(id: UserId) -> AggregateId {
@@ -238,7 +246,7 @@ impl Aggregate for Tenancy {
         match event {
             TenancyEvent::Suspended(_) => self.suspended = true,
             TenancyEvent::Resumed(_) => self.suspended = false,
-            TenancyEvent::QuotaSet(set) => self.quota = set.instances,
+            TenancyEvent::QuotaSet(quota) => self.quota = *quota,
             _ => {}
         }
         if self.closed {

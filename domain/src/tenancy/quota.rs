@@ -1,12 +1,13 @@
-//! The quota that an administrator sets for one user, over the configured one.
+//! The quota that an administrator sets for one user, over that of their group and the configured one.
 
 use super::Tenancy;
-use super::event::{QuotaSet, TenancyEvent};
+use super::event::TenancyEvent;
 use crate::aggregate::{Command, CommandClass};
+use crate::quota::Quota;
 
 /// Set the quota of a user, or take back what was set; nothing if it is so. Instances beyond it stay.
 #[derive(Debug, Clone, Copy)]
-pub struct SetQuota(pub QuotaSet);
+pub struct SetQuota(pub Quota);
 
 /// The user was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,6 @@ impl Command for SetQuota {
         if state.closed {
             return Err(TenancyClosed);
         }
-        Ok((state.quota != self.0.instances).then_some(TenancyEvent::QuotaSet(self.0)))
+        Ok((state.quota != self.0).then_some(TenancyEvent::QuotaSet(self.0)))
     }
 }

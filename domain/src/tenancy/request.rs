@@ -10,6 +10,7 @@ use crate::ids::InstanceId;
 use crate::labels::Labels;
 use crate::names::{InstanceName, Username};
 use crate::placement::{Demand, NoCandidate, place};
+use crate::quota::{Quota, QuotaExceeded};
 use crate::sizes::SizeName;
 use crate::wire::{Limits, RestartPolicy};
 
@@ -40,9 +41,8 @@ pub struct RequestInstance {
     pub on_lost: OnLost,
     /// The `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
-    /// The maximum of the user's instances that are not deleted, that of their group or the configured one; `None` for no
-    /// limit. What an administrator set for the user counts instead.
-    pub quota: Option<u32>,
+    /// The quota of the user's group, or the configured one. What an administrator set for the user counts instead.
+    pub quota: Quota,
     /// Includes the candidates for the placement.
     pub facts: Facts,
 }
@@ -65,14 +65,9 @@ pub enum RequestRejected {
     /// Another instance of the user has this name.
     #[error("you have an instance with this name")]
     NameTaken,
-    /// The user has reached the quota.
-    #[error("you have {used} of {limit} instances")]
-    QuotaExceeded {
-        /// The quota.
-        limit: u32,
-        /// The number of instances.
-        used: u32,
-    },
+    /// The user's quota does not leave room for it.
+    #[error(transparent)]
+    QuotaExceeded(QuotaExceeded),
     /// No backend is eligible.
     #[error("no backend can run another instance")]
     NoCandidate(NoCandidate),
@@ -102,12 +97,8 @@ impl RequestInstance {
         {
             return if used.request == idempotency.request { Ok(None) } else { Err(RequestRejected::KeyReused) };
         }
-        let used = u32::try_from(state.existing().count()).unwrap_or(u32::MAX);
-        if let Some(limit) = state.quota.or(self.quota)
-            && used >= limit
-        {
-            return Err(RequestRejected::QuotaExceeded { limit, used });
-        }
+        let quota = state.quota.or(self.quota);
+        quota.check(state.quota_use(), self.limits.into()).map_err(RequestRejected::QuotaExceeded)?;
         self.free_name(state).map(Some)
     }
 

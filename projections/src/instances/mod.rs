@@ -7,7 +7,7 @@ mod query;
 mod view;
 
 pub use document::{InstanceDocument, Instances};
-pub use of_all::{CountBy, InstanceFilter, StatusNow};
+pub use of_all::{InstanceFilter, InstanceSums, StatusNow, SumBy};
 pub use query::InstanceRef;
 #[cfg(feature = "testing")]
 pub(crate) use query::existing;

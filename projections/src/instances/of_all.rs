@@ -7,6 +7,7 @@ use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::tenancy::Status;
 use dockhost_domain::tenancy::event::MoveReason;
 use dockhost_domain::timestamp::Timestamp;
+use dockhost_domain::wire::Limits;
 use serde::Deserialize;
 
 use super::query::live;
@@ -114,16 +115,16 @@ impl InstanceFilter {
     }
 }
 
-/// What instances are counted by.
+/// What instances are summed up by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CountBy {
+pub enum SumBy {
     /// Their owner.
     Owner,
     /// Their backend.
     Backend,
 }
 
-impl CountBy {
+impl SumBy {
     const fn member(self) -> &'static str {
         match self {
             Self::Owner => "userId",
@@ -132,12 +133,37 @@ impl CountBy {
     }
 }
 
-/// A row of a count.
+/// Instances that are not deleted, and what they may use in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceSums {
+    /// Their number.
+    pub instances: u64,
+    /// Their processor time in thousandths of a processor.
+    pub cpu_millis: u64,
+    /// Their memory in MiB.
+    pub memory_mib: u64,
+}
+
+impl InstanceSums {
+    /// With one more instance of these limits.
+    #[must_use]
+    pub fn and(self, limits: Limits) -> Self {
+        Self {
+            instances: self.instances + 1,
+            cpu_millis: self.cpu_millis + u64::from(limits.cpu_millis),
+            memory_mib: self.memory_mib + u64::from(limits.memory_mib),
+        }
+    }
+}
+
+/// The sums of one owner or backend.
 #[derive(Deserialize)]
-struct Counted {
+struct Row {
     #[serde(rename = "_id")]
     id: String,
-    instances: u64,
+    #[serde(flatten)]
+    sums: InstanceSums,
 }
 
 impl MongoStore {
@@ -175,21 +201,26 @@ impl MongoStore {
         self.find::<Instances>(None, filter, doc! {}).await
     }
 
-    /// How many instances that are not deleted belong to each of these owners or backends, by the text of its id; those
-    /// without any are absent.
+    /// How many instances that are not deleted belong to each of these owners or backends, by the text of its id, and what they
+    /// may use in all; those without any are absent.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn instance_counts(
+    pub async fn instance_sums(
         &self,
-        by: CountBy,
+        by: SumBy,
         ids: &[String],
-    ) -> Result<ReadResult<BTreeMap<String, u64>>, StoreError> {
+    ) -> Result<ReadResult<BTreeMap<String, InstanceSums>>, StoreError> {
         let member = by.member();
         let filter = doc! { member: { "$in": ids.to_vec() }, "status": live() };
-        let group = doc! { "_id": format!("${member}"), "instances": { "$sum": 1 } };
+        let group = doc! {
+            "_id": format!("${member}"),
+            "instances": { "$sum": 1 },
+            "cpuMillis": { "$sum": "$state.limits.cpuMillis" },
+            "memoryMib": { "$sum": "$state.limits.memoryMib" },
+        };
         let stages = vec![doc! { "$match": filter }, doc! { "$group": group }];
-        let counted = self.rows_with::<Instances, Counted>(None, stages).await?;
-        Ok(counted.map(|rows| rows.into_iter().map(|row| (row.id, row.instances)).collect()))
+        let found = self.rows_with::<Instances, Row>(None, stages).await?;
+        Ok(found.map(|rows| rows.into_iter().map(|row| (row.id, row.sums)).collect()))
     }
 }

@@ -12,7 +12,7 @@ pub struct Sessions;
 
 impl StoredModel for Sessions {
     const NAME: &'static str = "sessions";
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_VERSION: u32 = 2;
     const INDEXES: &'static [&'static [&'static str]] = &[&["principalId", "startedAt"]];
 
     type Document = SessionDocument;
@@ -31,6 +31,9 @@ pub struct SessionDocument {
     pub session_id: SessionId,
     /// The user or backend that signed in.
     pub principal_id: PrincipalId,
+    /// Whether it is an API token, and no sign-in.
+    #[serde(default)]
+    pub is_token: bool,
     /// When it started.
     pub started_at: Timestamp,
     /// When its token expires.

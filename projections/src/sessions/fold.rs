@@ -43,6 +43,7 @@ impl ReadModel for Sessions {
                 Some(SessionDocument {
                     session_id: id,
                     principal_id,
+                    is_token: started.token.is_some(),
                     started_at: time,
                     expires_at: started.expires_at,
                     revoked_at: None,
@@ -90,7 +91,7 @@ mod tests {
         let form = |id| serde_json::to_value(sessions.get(SessionId::from_uuid(uuid(id))).unwrap()).unwrap();
         let session = |id: u64, started, revoked, seq| {
             json!({
-                "_id": uuid(id).to_string(), "principalId": uuid(7).to_string(), "startedAt": started,
+                "_id": uuid(id).to_string(), "principalId": uuid(7).to_string(), "isToken": false, "startedAt": started,
                 "expiresAt": "1970-01-02T00:00:00.000Z", "revokedAt": revoked, "seq": seq,
             })
         };

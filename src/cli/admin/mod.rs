@@ -10,6 +10,7 @@ pub mod events;
 mod groups;
 mod instances;
 mod invitations;
+mod limit;
 mod login;
 mod placement;
 mod usage;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use dockhost_domain::ids::BackendId;
 use dockhost_projections::backends::Backends;
-use dockhost_projections::instances::{CountBy, Instances};
+use dockhost_projections::instances::{Instances, SumBy};
 
 pub use super::backend_view::AdminBackend;
 use crate::http::app::App;
@@ -57,11 +57,11 @@ pub async fn find(
 ) -> Result<Shown<Option<AdminBackend>>, ApiError> {
     let backend = consistency::read::<Backends, _>(app, position, || app.store.backend(backend_id)).await?;
     let ids = [backend_id.to_string()];
-    let count = || app.store.instance_counts(CountBy::Backend, &ids);
-    let counts = consistency::read::<Instances, _>(app, position, count).await?;
-    let stale_since = backend.stale_since.or(counts.stale_since);
+    let sum = || app.store.instance_sums(SumBy::Backend, &ids);
+    let sums = consistency::read::<Instances, _>(app, position, sum).await?;
+    let stale_since = backend.stale_since.or(sums.stale_since);
     let sequence = backend.value.as_ref().map_or(0, |document| document.seq).max(backend.sequence);
-    let instances = counts.value.into_values().next().unwrap_or_default();
+    let instances = sums.value.into_values().next().unwrap_or_default().instances;
     let view = |document| AdminBackend::new(BackendWithHeartbeat::new(app, document, stale_since), instances);
     Ok(Shown { value: backend.value.map(view), stale_since, sequence })
 }

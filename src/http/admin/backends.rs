@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_projections::backends::{BackendDocument, Backends};
-use dockhost_projections::instances::{CountBy, Instances};
+use dockhost_projections::instances::{Instances, SumBy};
 use serde::Deserialize;
 
 use super::backend_view::AdminBackend;
@@ -58,12 +58,12 @@ pub async fn get(
     let page = list::page(limit, cursor.as_deref())?;
     let backends = consistency::read::<Backends, _>(&app, position, || app.store.backends(page)).await?;
     let ids: Vec<String> = backends.value.iter().map(|backend| backend.backend_id.to_string()).collect();
-    let count = || app.store.instance_counts(CountBy::Backend, &ids);
-    let counts = consistency::read::<Instances, _>(&app, position, count).await?;
-    let since = backends.stale_since.or(counts.stale_since);
+    let sum = || app.store.instance_sums(SumBy::Backend, &ids);
+    let sums = consistency::read::<Instances, _>(&app, position, sum).await?;
+    let since = backends.stale_since.or(sums.stale_since);
     let position = backends.position(&app, backends.value.iter().map(|backend| backend.seq));
     let view = |document: BackendDocument| {
-        let instances = counts.value.get(&document.backend_id.to_string()).copied().unwrap_or_default();
+        let instances = sums.value.get(&document.backend_id.to_string()).map_or(0, |sums| sums.instances);
         AdminBackend::new(BackendWithHeartbeat::new(&app, document, None), instances)
     };
     let list = List::new(&page, backends.value, since, |backend| backend.backend_id, view);

@@ -17,6 +17,7 @@ use super::group_view::Group;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, CurrentAdmin, Path};
+use crate::http::processors::Processors;
 use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -40,6 +41,16 @@ pub struct ChangeGroupRequest {
     #[garde(inner(inner(range(max = 10_000))))]
     #[schema(value_type = Option<u32>, minimum = 0, maximum = 10_000)]
     max_instances: Option<Option<u32>>,
+    /// The most processors that the instances of each member may use in all, with at most three decimals; null for no limit.
+    #[serde(default, deserialize_with = "given")]
+    #[garde(skip)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000)]
+    max_cpu: Option<Option<Processors>>,
+    /// The most memory that they may use in all, in MiB; null for no limit.
+    #[serde(default, deserialize_with = "given")]
+    #[garde(inner(inner(range(max = 1_000_000_000))))]
+    #[schema(value_type = Option<u32>, minimum = 0, maximum = 1_000_000_000)]
+    max_memory_mib: Option<Option<u32>>,
     /// When the members' instances are stopped, and can't be resumed or created any more; null for never.
     #[serde(default, deserialize_with = "given")]
     #[garde(skip)]
@@ -78,11 +89,13 @@ pub async fn patch(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(group): Path<String>,
-    Body(ChangeGroupRequest { name, max_instances, ends_at }): Body<ChangeGroupRequest>,
+    Body(request): Body<ChangeGroupRequest>,
 ) -> Result<Reply<Group>, ApiError> {
     let not_found = || ApiError::not_found("group");
     let group_id: GroupId = group.parse().map_err(|_| not_found())?;
-    let change = ChangeGroup { group_id, name, max_instances, ends_at };
+    let ChangeGroupRequest { name, max_instances, max_cpu, max_memory_mib, ends_at } = request;
+    let max_cpu_millis = max_cpu.map(|limit| limit.map(Processors::millis));
+    let change = ChangeGroup { group_id, name, max_instances, max_cpu_millis, max_memory_mib, ends_at };
     let done = app
         .executor
         .execute(AllGroups, app.origin(Actor::Admin(admin)), change)

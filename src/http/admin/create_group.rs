@@ -17,6 +17,7 @@ use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, CurrentAdmin};
+use crate::http::processors::Processors;
 use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -24,7 +25,7 @@ use crate::http::response::{ApiError, Code, Reply, Success};
 /// A new group.
 #[derive(Deserialize, garde::Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(examples(json!({ "name": "Biology 7b", "maxInstances": 2, "endsAt": "2027-07-15T18:00:00Z" })))]
+#[schema(examples(json!({ "name": "Biology 7b", "maxInstances": 2, "maxCpu": 4, "maxMemoryMib": 8192, "endsAt": "2027-07-15T18:00:00Z" })))]
 pub struct GroupRequest {
     /// Unique among groups without regard to case; not a UUID, and without a space at its ends.
     #[garde(skip)]
@@ -39,6 +40,15 @@ pub struct GroupRequest {
     #[garde(range(max = 10_000))]
     #[schema(minimum = 0, maximum = 10_000)]
     max_instances: Option<u32>,
+    /// The most processors that the instances of each member may use in all, with at most three decimals; the default is no
+    /// limit.
+    #[garde(skip)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000)]
+    max_cpu: Option<Processors>,
+    /// The most memory that they may use in all, in MiB; the default is no limit.
+    #[garde(range(max = 1_000_000_000))]
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    max_memory_mib: Option<u32>,
     /// When the members' instances are stopped, and can't be resumed or created any more; the default is never.
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -77,10 +87,13 @@ pub fn rejected(rejection: GroupRejected) -> ApiError {
 pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
-    Body(GroupRequest { name, max_instances, ends_at }): Body<GroupRequest>,
+    Body(request): Body<GroupRequest>,
 ) -> Result<Reply<Group>, ApiError> {
     let group_id = GroupId::from_uuid(clock::fresh_uuid());
-    let create = CreateGroup(GroupSet { group_id, group: GroupTerms { name, max_instances, ends_at } });
+    let GroupRequest { name, max_instances, max_cpu, max_memory_mib, ends_at } = request;
+    let max_cpu_millis = max_cpu.map(Processors::millis);
+    let group = GroupTerms { name, max_instances, max_cpu_millis, max_memory_mib, ends_at };
+    let create = CreateGroup(GroupSet { group_id, group });
     let done = app
         .executor
         .execute(AllGroups, app.origin(Actor::Admin(admin)), create)
@@ -108,7 +121,8 @@ mod tests {
         assert_eq!(created.status, 201, "{created:?}");
         let (id, created_at) = (created.data()["id"].clone(), created.data()["createdAt"].clone());
         let expected = json!({
-            "id": id, "name": "biology-7b", "maxInstances": null, "endsAt": end, "createdAt": created_at,
+            "id": id, "name": "biology-7b", "maxInstances": null, "maxCpu": null, "maxMemoryMib": null, "endsAt": end,
+            "createdAt": created_at,
         });
         assert_eq!(created.data(), &expected);
         let again = app.post(PATH, json!({ "name": "Biology-7B" })).token(&boss.token).send().await;
@@ -117,11 +131,13 @@ mod tests {
             let path = format!("{PATH}/{}", id.as_str().unwrap());
             app.request(Method::PATCH, &path).json(body).token(&boss.token).send()
         };
-        let changed = change(json!({ "name": "biology-8b", "maxInstances": 3 })).await;
+        let changed =
+            change(json!({ "name": "biology-8b", "maxInstances": 3, "maxCpu": 1.5, "maxMemoryMib": 9 })).await;
         assert_eq!((changed.status, &changed.data()["endsAt"]), (200, &json!(end)), "{changed:?}");
-        let changed = change(json!({ "endsAt": null })).await;
+        let changed = change(json!({ "endsAt": null, "maxMemoryMib": null })).await;
         let expected = json!({
-            "id": id, "name": "biology-8b", "maxInstances": 3, "endsAt": null, "createdAt": created_at,
+            "id": id, "name": "biology-8b", "maxInstances": 3, "maxCpu": 1.5, "maxMemoryMib": null, "endsAt": null,
+            "createdAt": created_at,
         });
         assert_eq!(changed.data(), &expected);
         let events = app.log.events().len();
@@ -140,6 +156,8 @@ mod tests {
             json!({ "name": "Biology\n7b" }),
             json!({ "name": "" }),
             json!({ "name": "biology-7b", "maxInstances": 10_001 }),
+            json!({ "name": "biology-7b", "maxCpu": 0.0001 }),
+            json!({ "name": "biology-7b", "maxMemoryMib": -1 }),
             json!({ "name": "biology-7b", "endsAt": "tomorrow" }),
         ] {
             let answer = app.post(PATH, body.clone()).token(&boss.token).send().await;

@@ -9,6 +9,7 @@ use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::names::Username;
 use dockhost_domain::placement::{Candidate, Ineligible};
+use dockhost_domain::quota::Quota;
 use dockhost_domain::sizes::SizeName;
 use dockhost_domain::tenancy::{OnLost, RequestInstance, Tenancy, TenancyEvent};
 use dockhost_domain::wire::RestartPolicy;
@@ -20,6 +21,8 @@ use crate::http::app::App;
 use crate::http::asked_size;
 use crate::http::commands::create_instance::rejected;
 use crate::http::extract::{Body, CurrentAdmin};
+use crate::http::group_of::{default_quota, group_of};
+use crate::http::processors::{self, Processors};
 use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::LabelMap;
@@ -43,8 +46,8 @@ pub struct ExplainPlacementRequest {
     size: Option<SizeName>,
     /// The processor time that it may use, in processors.
     #[garde(skip)]
-    #[schema(exclusive_minimum = 0.0)]
-    cpu: Option<f64>,
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0.0)]
+    cpu: Option<Processors>,
     /// The memory that it may use, in MiB.
     #[garde(skip)]
     memory_mib: Option<u32>,
@@ -119,9 +122,8 @@ struct Share {
 }
 
 impl Share {
-    /// Of thousandths.
-    fn new(used: u64, max: Option<u64>, divisor: f64) -> Option<Self> {
-        Some(Self { used: used as f64 / divisor, max: max? as f64 / divisor })
+    fn new(used: u64, max: Option<u64>, show: impl Fn(u64) -> f64) -> Option<Self> {
+        Some(Self { used: show(used), max: show(max?) })
     }
 }
 
@@ -148,9 +150,9 @@ pub async fn post(
     State(app): State<Arc<App>>,
     Body(request): Body<ExplainPlacementRequest>,
 ) -> Result<Reply<PlacementExplanation>, ApiError> {
-    let (tenancy, username) = match request.user_id {
+    let (tenancy, username, quota) = match request.user_id {
         Some(user_id) => owner(&app, user_id).await?,
-        None => (Arc::default(), None),
+        None => (Arc::default(), None, Quota::default()),
     };
     let ExplainPlacementRequest { size, cpu, memory_mib, pids, .. } = request;
     let limits = asked_size::limits(&app.settings.offer, size.clone(), cpu, memory_mib, pids)?;
@@ -168,7 +170,7 @@ pub async fn post(
         size,
         on_lost: OnLost::Wait,
         idempotency: None,
-        quota: request.user_id.and(app.settings.quota),
+        quota,
         facts: app.follower.facts(app.settings.policy, instance_id),
     };
     app.follower.fleet().wait_for_room(&command.demand()).await;
@@ -193,8 +195,8 @@ pub async fn post(
             recent_refusals: candidate.refusals,
             containers: candidate.used,
             max_containers: candidate.max_containers,
-            memory_mib: Share::new(candidate.in_use.memory_mib, candidate.room.memory_mib, 1.0),
-            cpu: Share::new(candidate.in_use.cpu_millis, candidate.room.cpu_millis, 1000.0),
+            memory_mib: Share::new(candidate.in_use.memory_mib, candidate.room.memory_mib, |mib| mib as f64),
+            cpu: Share::new(candidate.in_use.cpu_millis, candidate.room.cpu_millis, processors::of_millis),
             labels: candidate.labels.clone(),
         }
     };
@@ -202,12 +204,13 @@ pub async fn post(
     Ok(Reply::ok("what a create would do", PlacementExplanation { chosen, refusal, backends }))
 }
 
-/// The instances of this user, and their name.
-async fn owner(app: &App, user_id: UserId) -> Result<(Arc<Tenancy>, Option<Username>), ApiError> {
+/// The instances of this user, their name, and the quota if none is set for them.
+async fn owner(app: &App, user_id: UserId) -> Result<(Arc<Tenancy>, Option<Username>, Quota), ApiError> {
     let account = app.executor.confirmed::<dockhost_domain::account::Account>(user_id).await?;
     let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::not_found("user"))?;
     let tenancy = app.executor.confirmed::<Tenancy>(user_id).await?;
-    Ok((tenancy.state, profile.details.username.plain().cloned()))
+    let quota = default_quota(app, group_of(app, user_id).await?.as_ref());
+    Ok((tenancy.state, profile.details.username.plain().cloned(), quota))
 }
 
 #[cfg(test)]
@@ -277,6 +280,12 @@ mod tests {
         app.request_instance(&ada, "web").await;
         assert_eq!(explain(ada.id.to_string()).await.data()["refusal"]["code"], "quota_exceeded");
         assert_eq!(explain(boss.id.to_string()).await.data()["refusal"], json!(null));
+        // The quota of a group counts as well.
+        let group = json!({ "name": "biology-7b", "maxCpu": 0.05 });
+        let group = app.post("/api/v2/admin/groups", group).token(&boss.token).send().await.data()["id"].clone();
+        let path = format!("/api/v2/admin/users/{}/group", boss.id);
+        app.put(&path, json!({ "groupId": group })).token(&boss.token).send().await;
+        assert_eq!(explain(boss.id.to_string()).await.data()["refusal"]["code"], "quota_exceeded");
         assert_eq!(explain("01a20000-0000-7000-8000-000000000001".to_owned()).await.error(), (404, "not_found"));
     }
 }

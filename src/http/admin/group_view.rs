@@ -6,6 +6,8 @@ use dockhost_domain::timestamp::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::http::processors;
+
 /// A group of users, such as a class.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -17,6 +19,12 @@ pub struct Group {
     /// The most instances of each member; null for that of the server's configuration.
     #[schema(required)]
     max_instances: Option<u32>,
+    /// The most processors that the instances of each member may use in all; null for no limit.
+    #[schema(required)]
+    max_cpu: Option<f64>,
+    /// The most memory that they may use in all, in MiB; null for no limit.
+    #[schema(required)]
+    max_memory_mib: Option<u32>,
     /// When the members' instances are stopped, and can't be resumed or created any more; null for never.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     ends_at: Option<Timestamp>,
@@ -31,6 +39,8 @@ impl Group {
             id,
             name: state.group.name.to_string(),
             max_instances: state.group.max_instances,
+            max_cpu: state.group.max_cpu_millis.map(|millis| processors::of_millis(millis.into())),
+            max_memory_mib: state.group.max_memory_mib,
             ends_at: state.group.ends_at,
             created_at: state.created_at,
         }

@@ -1,4 +1,4 @@
-//! `GET /api/v2/admin/users/{userId}/quota`: how many instances a user may have, and has.
+//! `GET /api/v2/admin/users/{userId}/quota`: what the instances of a user may be and use in all, and what they do.
 //!
 //! It is read from the aggregate's state, not from a read model, so it is as current as the decisions that it bounds.
 

@@ -6,7 +6,8 @@ use axum::extract::State;
 use dockhost_domain::group::Groups;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::AllGroups;
-use dockhost_projections::instances::{CountBy, Instances};
+use dockhost_projections::instances::{Instances, SumBy};
+use dockhost_projections::sessions::Sessions;
 use dockhost_projections::users::Users;
 
 use super::user_view::AdminUser;
@@ -44,13 +45,16 @@ pub async fn get(
     let user_id: UserId = user_id.parse().map_err(|_| not_found())?;
     let user = consistency::read::<Users, _>(&app, position, || app.store.user(user_id)).await?;
     let ids = [user_id.to_string()];
-    let count = || app.store.instance_counts(CountBy::Owner, &ids);
-    let counts = consistency::read::<Instances, _>(&app, position, count).await?;
-    let since = user.stale_since.or(counts.stale_since);
+    let sum = || app.store.instance_sums(SumBy::Owner, &ids);
+    let sums = consistency::read::<Instances, _>(&app, position, sum).await?;
+    let principals = [user_id.into()];
+    let last = || app.store.last_sign_ins(&principals);
+    let last = consistency::read::<Sessions, _>(&app, position, last).await?;
+    let since = user.stale_since.or(sums.stale_since).or(last.stale_since);
     let position = user.position(&app, user.value.iter().map(|user| user.seq));
-    let instances = counts.value.into_values().next().unwrap_or_default();
     let groups = app.executor.state::<Groups>(AllGroups).await?;
-    let data = AdminUser::new(user.value.ok_or_else(not_found)?, &groups.state, instances);
+    let (sums, last) = (sums.value.values().next(), last.value.values().next().copied());
+    let data = AdminUser::new(user.value.ok_or_else(not_found)?, &groups.state, sums, last);
     Ok(Reply::ok("the user", data).stale(since).position(position))
 }
 
@@ -61,7 +65,7 @@ mod tests {
     use crate::http::testing::TestApp;
 
     #[tokio::test]
-    async fn get_user_shows_the_role_and_the_number_of_instances() {
+    async fn get_user_shows_the_role_and_what_they_use() {
         let app = TestApp::new().await;
         app.connected_backend("lab-1", 9).await;
         let (boss, ada) = (app.admin("boss").await, app.user("ada").await);
@@ -73,6 +77,13 @@ mod tests {
             (&json!("ada"), &json!("user"), &json!(1)),
             "{answer:?}"
         );
+        assert_eq!((&data["cpu"], &data["memoryMib"]), (&json!(0.1), &json!(64)));
+        let sign_in = data["lastSignInAt"].clone();
+        assert!(sign_in.is_string(), "{answer:?}");
+        // The answer to a command, which does not come from the read models.
+        let path = format!("/api/v2/admin/users/{}/group", ada.id);
+        let changed = app.put(&path, json!({})).token(&boss.token).send().await;
+        assert_eq!((&changed.data()["cpu"], &changed.data()["lastSignInAt"]), (&json!(0.1), &sign_in), "{changed:?}");
     }
 
     #[tokio::test]

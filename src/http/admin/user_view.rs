@@ -4,14 +4,17 @@ use dockhost_domain::account::{Account, email_address};
 use dockhost_domain::group::Groups;
 use dockhost_domain::ids::{GroupId, UserId};
 use dockhost_domain::personal::Personal;
+use dockhost_domain::session::Sessions;
 use dockhost_domain::subject::AllGroups;
 use dockhost_domain::tenancy::Tenancy;
 use dockhost_domain::timestamp::Timestamp;
+use dockhost_projections::instances::InstanceSums;
 use dockhost_projections::users::{self, UserDocument};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::app::App;
+use crate::http::processors;
 use crate::http::response::ApiError;
 use crate::http::views::Role;
 
@@ -42,6 +45,13 @@ pub struct AdminUser {
     group: Option<GroupOfUser>,
     /// Instances that are not deleted.
     instances: u64,
+    /// The processors that they may use.
+    cpu: f64,
+    /// The memory that they may use, in MiB.
+    memory_mib: u64,
+    /// When they signed in last; null if never.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    last_sign_in_at: Option<Timestamp>,
 }
 
 /// The group of a user.
@@ -93,8 +103,14 @@ impl From<users::UserState> for UserState {
 }
 
 impl AdminUser {
-    /// Joins the document with the name of the user's group and the number of their instances.
-    pub fn new(user: UserDocument, groups: &Groups, instances: u64) -> Self {
+    /// Joins the document with the name of the user's group, their instances and their last sign-in.
+    pub fn new(
+        user: UserDocument,
+        groups: &Groups,
+        sums: Option<&InstanceSums>,
+        last_sign_in_at: Option<Timestamp>,
+    ) -> Self {
+        let InstanceSums { instances, cpu_millis, memory_mib } = sums.copied().unwrap_or_default();
         Self {
             id: user.user_id,
             state: user.state().into(),
@@ -106,6 +122,9 @@ impl AdminUser {
             disabled_reason: user.disabled_reason,
             group: GroupOfUser::find(groups, user.group_id),
             instances,
+            cpu: processors::of_millis(cpu_millis),
+            memory_mib,
+            last_sign_in_at,
         }
     }
 
@@ -117,6 +136,8 @@ impl AdminUser {
         let account = app.executor.state::<Account>(id).await?;
         let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::not_found("user"))?;
         let tenancy = app.executor.state::<Tenancy>(id).await?;
+        let used = tenancy.state.quota_use();
+        let sessions = app.executor.state::<Sessions>(id.into()).await?;
         let groups = app.executor.state::<Groups>(AllGroups).await?;
         let disabled = profile.disabled.as_ref();
         let reason = disabled.and_then(|disabled| disabled.details.reason.as_ref());
@@ -130,7 +151,10 @@ impl AdminUser {
             disabled_at: disabled.map(|disabled| disabled.at),
             disabled_reason: reason.and_then(Personal::plain).cloned(),
             group: GroupOfUser::find(&groups.state, profile.group),
-            instances: tenancy.state.existing().count() as u64,
+            instances: used.instances.into(),
+            cpu: processors::of_millis(used.resources.cpu_millis),
+            memory_mib: used.resources.memory_mib,
+            last_sign_in_at: sessions.state.last_sign_in(),
         })
     }
 }

@@ -1,11 +1,13 @@
-//! `GET /api/v2/admin/users`: all users, with the number of their instances.
+//! `GET /api/v2/admin/users`: all users, with what they use and their last sign-in.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::group::Groups;
+use dockhost_domain::ids::PrincipalId;
 use dockhost_domain::subject::AllGroups;
-use dockhost_projections::instances::{CountBy, Instances};
+use dockhost_projections::instances::{Instances, SumBy};
+use dockhost_projections::sessions::Sessions;
 use dockhost_projections::users::{UserDocument, UserFilter, Users};
 use serde::Deserialize;
 
@@ -73,14 +75,18 @@ pub async fn get(
     let filter = UserFilter { search, role: role.map(Into::into), state: state.map(Into::into), group };
     let users = consistency::read::<Users, _>(&app, position, || app.store.users(&filter, page)).await?;
     let ids: Vec<String> = users.value.iter().map(|user| user.user_id.to_string()).collect();
-    let count = || app.store.instance_counts(CountBy::Owner, &ids);
-    let counts = consistency::read::<Instances, _>(&app, position, count).await?;
-    let since = users.stale_since.or(counts.stale_since);
+    let sum = || app.store.instance_sums(SumBy::Owner, &ids);
+    let sums = consistency::read::<Instances, _>(&app, position, sum).await?;
+    let principals: Vec<PrincipalId> = users.value.iter().map(|user| user.user_id.into()).collect();
+    let last = || app.store.last_sign_ins(&principals);
+    let last = consistency::read::<Sessions, _>(&app, position, last).await?;
+    let since = users.stale_since.or(sums.stale_since).or(last.stale_since);
     let position = users.position(&app, users.value.iter().map(|user| user.seq));
     let groups = app.executor.state::<Groups>(AllGroups).await?;
     let view = |user: UserDocument| {
-        let instances = counts.value.get(&user.user_id.to_string()).copied().unwrap_or_default();
-        AdminUser::new(user, &groups.state, instances)
+        let sums = sums.value.get(&user.user_id.to_string());
+        let last = last.value.get(&PrincipalId::from(user.user_id)).copied();
+        AdminUser::new(user, &groups.state, sums, last)
     };
     let list = List::new(&page, users.value, since, |user| user.user_id, view);
     Ok(Reply::ok("the users", list).stale(since).position(position))
@@ -98,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn list_users_has_role_state_and_number_of_instances() {
+    async fn list_users_has_role_state_use_and_last_sign_in() {
         let app = TestApp::new().await;
         app.connected_backend("lab-1", 9).await;
         let (boss, ada) = (app.admin("boss").await, app.user("ada").await);
@@ -110,7 +116,9 @@ mod tests {
         let expected = json!({
             "id": ada.id.to_string(), "username": "ada", "email": "ada@example.org", "role": "user", "state": "active",
             "createdAt": shown["createdAt"], "disabledAt": null, "disabledReason": null, "group": null, "instances": 2,
+            "cpu": 0.2, "memoryMib": 128, "lastSignInAt": shown["lastSignInAt"],
         });
+        assert!(shown["lastSignInAt"].is_string(), "{answer:?}");
         assert_eq!(shown, &expected);
         let admin = &answer.data()["items"][0];
         assert_eq!((&admin["role"], &admin["instances"]), (&json!("admin"), &json!(0)));

@@ -30,7 +30,8 @@ use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, IdempotencyKey, InstanceUser, Wait};
 use crate::http::group_of::{default_quota, group_of, has_ended};
 use crate::http::operation_wait::{Accepted, OperationWait};
-use crate::http::response::details::{BackendsDetails, QuotaDetails};
+use crate::http::processors::Processors;
+use crate::http::response::details::BackendsDetails;
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
@@ -71,8 +72,8 @@ pub struct CreateInstanceRequest {
     /// The processor time that it may use, in processors, with at most three decimals. The least and the most that can be
     /// asked for of this and the next two are the server's; so are their defaults.
     #[garde(skip)]
-    #[schema(exclusive_minimum = 0.0)]
-    cpu: Option<f64>,
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0.0)]
+    cpu: Option<Processors>,
     /// The memory that it may use, in MiB.
     #[garde(skip)]
     memory_mib: Option<u32>,
@@ -192,9 +193,8 @@ pub fn rejected(rejection: RequestRejected) -> ApiError {
             ApiError::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used with another body")
         }
         RequestRejected::NameTaken => ApiError::new(Code::NameTaken, "you already have an instance of this name"),
-        RequestRejected::QuotaExceeded { limit, used } => {
-            ApiError::new(Code::QuotaExceeded, format!("you have {used} of {limit} instances; delete one first"))
-                .with(Details::Quota(QuotaDetails { limit, used }))
+        RequestRejected::QuotaExceeded(exceeded) => {
+            ApiError::new(Code::QuotaExceeded, exceeded.to_string()).with(exceeded.into())
         }
         RequestRejected::NoCandidate(reasons) => no_candidate(&reasons),
     }

@@ -15,10 +15,10 @@ use dockhost_domain::group::Groups;
 use dockhost_domain::ids::{GroupId, UserId};
 use dockhost_domain::invitation::{Invitations, UseInvitation};
 use dockhost_domain::names::Username;
+use dockhost_domain::quota::Quota;
 use dockhost_domain::session::StartSession;
 use dockhost_domain::subject::{AllGroups, AllInvitations, ClaimId, ClaimKind};
 use dockhost_domain::tenancy::SetQuota;
-use dockhost_domain::tenancy::event::QuotaSet;
 use dockhost_projections::users::Users;
 use secrecy::SecretString;
 use serde::de::Error;
@@ -274,7 +274,7 @@ async fn decide(
         let refused = |error| from_execute(error, |_| invalid_invitation());
         batch.decide(AllInvitations, &use_it).await.map_err(refused)?;
         if max_instances.is_some() {
-            let quota = SetQuota(QuotaSet { instances: *max_instances });
+            let quota = SetQuota(Quota { instances: *max_instances, ..Quota::default() });
             batch.decide(user_id, &quota).await.map_err(|error| from_execute(error, impossible))?;
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::quota::QuotaUse;
 use dockhost_domain::tenancy::Tenancy;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::users::{UserDocument, Users};
@@ -14,6 +15,7 @@ use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition};
 use crate::http::extract::{CurrentUser, ReadPosition};
 use crate::http::group_of::{group_of, quota_of};
+use crate::http::processors;
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::User;
@@ -30,9 +32,34 @@ pub struct Me {
     /// How many instances they may have; null for no limit.
     #[schema(required)]
     max_instances: Option<u32>,
+    /// How many processors their instances may use in all; null for no limit.
+    #[schema(required)]
+    max_cpu: Option<f64>,
+    /// How much memory their instances may use in all, in MiB; null for no limit.
+    #[schema(required)]
+    max_memory_mib: Option<u32>,
+    /// What counts for these limits.
+    r#use: OwnUse,
     /// Their group; null if they are in none.
     #[schema(required)]
     group: Option<OwnGroup>,
+}
+
+/// The instances of a user that are not deleted, also stopped ones.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnUse {
+    instances: u32,
+    /// The processors that they may use.
+    cpu: f64,
+    /// The memory that they may use, in MiB.
+    memory_mib: u64,
+}
+
+impl From<QuotaUse> for OwnUse {
+    fn from(QuotaUse { instances, resources }: QuotaUse) -> Self {
+        Self { instances, cpu: processors::of_millis(resources.cpu_millis), memory_mib: resources.memory_mib }
+    }
 }
 
 /// A group, as its members see it.
@@ -54,9 +81,17 @@ impl Me {
         let (user_id, ssh_public_key) = (document.user_id, document.ssh_public_key.clone());
         let tenancy = app.executor.state::<Tenancy>(user_id).await?;
         let group = group_of(app, user_id).await?;
-        let max_instances = quota_of(app, &tenancy.state, group.as_ref());
+        let quota = quota_of(app, &tenancy.state, group.as_ref());
         let group = group.map(|group| OwnGroup { name: group.name.into(), ends_at: group.ends_at });
-        Ok(Self { user: User::of_document(document), ssh_public_key, max_instances, group })
+        Ok(Self {
+            user: User::of_document(document),
+            ssh_public_key,
+            max_instances: quota.instances,
+            max_cpu: quota.cpu_millis.map(|millis| processors::of_millis(millis.into())),
+            max_memory_mib: quota.memory_mib,
+            r#use: tenancy.state.quota_use().into(),
+            group,
+        })
     }
 }
 
@@ -104,7 +139,8 @@ mod tests {
         let created_at = answer.data()["createdAt"].clone();
         let expected = json!({
             "id": user.id, "username": "ada", "email": "ada@example.org", "role": "user", "createdAt": created_at,
-            "sshPublicKey": SSH_KEY, "maxInstances": 5, "group": null,
+            "sshPublicKey": SSH_KEY, "maxInstances": 5, "maxCpu": null, "maxMemoryMib": null,
+            "use": { "instances": 0, "cpu": 0.0, "memoryMib": 0 }, "group": null,
         });
         assert_eq!(answer.data(), &expected);
     }

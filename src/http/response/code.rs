@@ -84,7 +84,7 @@ codes! {
     EnrolmentRefused, "enrolment_refused", FORBIDDEN,
         "Registering a backend requires the server's `enrolmentSecret`.";
     QuotaExceeded, "quota_exceeded", FORBIDDEN,
-        "Your quota of instances is used up; `details` is `{limit, used}`.";
+        "Your quota leaves no room for the instance; `details` is `{limit, used}`, or `{resource, limit, used, asked}`.";
     GroupEnded, "group_ended", FORBIDDEN,
         "Your group has ended, so you can't create or resume instances.";
     NotFound, "not_found", NOT_FOUND,

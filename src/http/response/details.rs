@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use dockhost_domain::ids::{BackendId, InstanceId, OperationId};
+use dockhost_domain::quota::QuotaExceeded;
 use serde::Serialize;
 use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::http::consistency::Stale;
+use crate::http::processors;
 
 /// The `details` of an error answer; which members there are depends on the code.
 #[derive(Debug, Clone, Serialize)]
@@ -18,8 +20,10 @@ pub enum Details {
     None {},
     /// `validation_failed`, `weak_password`.
     Fields(Vec<FieldProblem>),
-    /// `quota_exceeded`.
+    /// `quota_exceeded`, of the number of instances.
     Quota(QuotaDetails),
+    /// `quota_exceeded`, of what they may use.
+    ResourceQuota(ResourceQuotaDetails),
     /// `no_backend`, `no_capacity`.
     Backends(BackendsDetails),
     /// `operation_failed`.
@@ -44,6 +48,36 @@ pub struct QuotaDetails {
     pub limit: u32,
     /// Instances that the caller has.
     pub used: u32,
+}
+
+/// What the caller's instances, also stopped ones, may use in all, and how much of it they have.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ResourceQuotaDetails {
+    /// `cpu`, in processors, or `memoryMib`.
+    pub resource: &'static str,
+    /// What they may use.
+    pub limit: f64,
+    /// What those that are not deleted may use.
+    pub used: f64,
+    /// What the new one asks for.
+    pub asked: f64,
+}
+
+impl From<QuotaExceeded> for Details {
+    fn from(exceeded: QuotaExceeded) -> Self {
+        let resource = |resource, [limit, used, asked]: [f64; 3]| {
+            Self::ResourceQuota(ResourceQuotaDetails { resource, limit, used, asked })
+        };
+        match exceeded {
+            QuotaExceeded::Instances { limit, used } => Self::Quota(QuotaDetails { limit, used }),
+            QuotaExceeded::Cpu { limit, used, asked } => {
+                resource("cpu", [limit.into(), used, asked].map(processors::of_millis))
+            }
+            QuotaExceeded::Memory { limit, used, asked } => {
+                resource("memoryMib", [limit.into(), used, asked].map(|mib: u64| mib as f64))
+            }
+        }
+    }
 }
 
 /// Why no backend takes another instance.
@@ -100,6 +134,7 @@ impl PartialSchema for Details {
             .item(none)
             .item(ArrayBuilder::new().items(reference::<FieldProblem>()))
             .item(reference::<QuotaDetails>())
+            .item(reference::<ResourceQuotaDetails>())
             .item(reference::<BackendsDetails>())
             .item(reference::<OperationDetails>())
             .item(reference::<StaleDetails>())
@@ -115,6 +150,7 @@ impl ToSchema for Details {
         }
         add::<FieldProblem>(schemas);
         add::<QuotaDetails>(schemas);
+        add::<ResourceQuotaDetails>(schemas);
         add::<BackendsDetails>(schemas);
         add::<OperationDetails>(schemas);
         add::<StaleDetails>(schemas);

@@ -71,7 +71,8 @@ impl TestApp {
     /// A group.
     pub async fn group(&self, name: &str) -> GroupId {
         let group_id = GroupId::from_uuid(clock::fresh_uuid());
-        let group = Group { name: name.parse().unwrap(), max_instances: None, ends_at: None };
+        let name = name.parse().unwrap();
+        let group = Group { name, max_instances: None, max_cpu_millis: None, max_memory_mib: None, ends_at: None };
         self.app.executor.execute(AllGroups, origin(), CreateGroup(GroupSet { group_id, group })).await.unwrap();
         group_id
     }

@@ -9,7 +9,7 @@ use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::StoreError;
 use dockhost_projections::backends::{BackendDocument, Backends};
-use dockhost_projections::instances::{CountBy, InstanceDocument, InstanceFilter, InstanceRef, Instances};
+use dockhost_projections::instances::{InstanceDocument, InstanceFilter, InstanceRef, InstanceSums, Instances, SumBy};
 use dockhost_projections::sessions::{SessionDocument, Sessions};
 use dockhost_projections::store::{ModelState, Page, ReadResult};
 use dockhost_projections::users::{UserDocument, UserFilter, Users};
@@ -145,21 +145,34 @@ impl ReadStore for MemoryReadStore {
         self.read(documents.map(|documents| page_of(documents, page, |instance| filter.selects(instance))))
     }
 
-    fn instance_counts<'a>(&'a self, by: CountBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, u64>> {
-        let counted = self.documents::<Instances>().map(|documents| {
-            let mut counts = BTreeMap::new();
+    fn instance_sums<'a>(&'a self, by: SumBy, ids: &'a [String]) -> Read<'a, BTreeMap<String, InstanceSums>> {
+        let summed = self.documents::<Instances>().map(|documents| {
+            let mut sums: BTreeMap<String, InstanceSums> = BTreeMap::new();
             for instance in documents.into_iter().filter(|instance| !instance.state.is_deleted()) {
                 let id = match by {
-                    CountBy::Owner => Some(instance.user_id.to_string()),
-                    CountBy::Backend => instance.backend_id.map(|id| id.to_string()),
+                    SumBy::Owner => Some(instance.user_id.to_string()),
+                    SumBy::Backend => instance.backend_id.map(|id| id.to_string()),
                 };
                 if let Some(id) = id.filter(|id| ids.contains(id)) {
-                    *counts.entry(id).or_default() += 1;
+                    let sum = sums.entry(id).or_default();
+                    *sum = sum.and(instance.state.limits);
                 }
             }
-            counts
+            sums
         });
-        self.read(counted)
+        self.read(summed)
+    }
+
+    fn last_sign_ins<'a>(&'a self, principals: &'a [PrincipalId]) -> Read<'a, BTreeMap<PrincipalId, Timestamp>> {
+        let is_asked = |session: &SessionDocument| !session.is_token && principals.contains(&session.principal_id);
+        self.read(self.documents::<Sessions>().map(|documents| {
+            let mut last = BTreeMap::new();
+            for session in documents.into_iter().filter(is_asked) {
+                let time = last.entry(session.principal_id).or_insert(session.started_at);
+                *time = session.started_at.max(*time);
+            }
+            last
+        }))
     }
 
     fn sessions_of(&self, principal: PrincipalId, now: Timestamp) -> Read<'_, Vec<SessionDocument>> {

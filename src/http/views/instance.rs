@@ -17,6 +17,7 @@ use crate::auth::ssh_key;
 use crate::http::app::App;
 use crate::http::consistency::Stale;
 use crate::http::dockhost_v2::{InstanceNames, PlacedOnNames};
+use crate::http::processors;
 use crate::http::response::details::BackendReason;
 use crate::replica::fleet_health::Problem;
 
@@ -263,7 +264,7 @@ impl Instance {
             generation: instance.generation,
             requires: instance.requires.clone(),
             size: instance.size.clone(),
-            cpu: f64::from(instance.limits.cpu_millis) / 1000.0,
+            cpu: processors::of_millis(instance.limits.cpu_millis.into()),
             memory_mib: instance.limits.memory_mib,
             pids: instance.limits.pids,
             on_lost: instance.on_lost.into(),

@@ -4,6 +4,8 @@ use dockhost_domain::wire::{EngineState, Heartbeat, ImageState, IsolationState, 
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::http::processors;
+
 /// What a backend's agent says about its machine. A part that it does not mention is null.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -94,7 +96,7 @@ impl From<&Heartbeat> for Machine {
             image: image.as_ref().map(Into::into),
             isolation: isolation.as_ref().map(Into::into),
             memory_mib: heartbeat.size.map(|size| size.memory_mib),
-            cpu: heartbeat.size.map(|size| f64::from(size.cpu_millis) / 1000.0),
+            cpu: heartbeat.size.map(|size| processors::of_millis(size.cpu_millis.into())),
         }
     }
 }

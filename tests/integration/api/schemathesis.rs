@@ -15,7 +15,7 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Operations that refuse some valid requests, for what only the server knows: a position in another log, a key that was
 /// used with another body, a text that is not an SSH key, a common password, a time before 1970, a size.
-const REFUSE_VALID_REQUESTS: [&str; 19] = [
+const REFUSE_VALID_REQUESTS: [&str; 20] = [
     "getBackend",
     "exportAccount",
     "getMe",
@@ -34,6 +34,8 @@ const REFUSE_VALID_REQUESTS: [&str; 19] = [
     "signUp",
     "signUpBackend",
     "listAllInstances",
+    // More than three decimals.
+    "setQuota",
     "createGroup",
     "changeGroup",
 ];

@@ -6,13 +6,14 @@ use dockhost_domain::account::Role;
 use dockhost_domain::tenancy::Status;
 use dockhost_projections::MongoStore;
 use dockhost_projections::backends::Backends;
-use dockhost_projections::instances::{CountBy, InstanceFilter, Instances, StatusNow};
+use dockhost_projections::instances::{InstanceFilter, InstanceSums, Instances, StatusNow, SumBy};
+use dockhost_projections::sessions::Sessions;
 use dockhost_projections::store::Page;
 use dockhost_projections::users::{UserDocument, UserFilter, UserState, Users};
 
 use super::events::{
-    at, backend, deleted, disabled, enrolled, erased, group, instance, made_admin, put_into, requested, runs,
-    signed_up, user,
+    at, backend, deleted, disabled, enrolled, erased, group, instance, made_admin, made_token, put_into, requested,
+    runs, sessions_ended, signed_in, signed_up, user,
 };
 use super::{project, store};
 
@@ -123,9 +124,27 @@ async fn instances_query_of_all_users_selects_as_the_filter_says() {
         }
     }
     assert!(selected > 10, "the filters select too little: {selected}");
-    let count = async |by, ids: &[String]| store.instance_counts(by, ids).await.unwrap().value;
+    let sums = async |by, ids: &[String]| store.instance_sums(by, ids).await.unwrap().value;
+    let one = InstanceSums { instances: 1, cpu_millis: 1000, memory_mib: 512 };
+    let two = InstanceSums { instances: 2, cpu_millis: 2000, memory_mib: 1024 };
     let ids = [user(1).to_string(), user(2).to_string(), user(3).to_string()];
-    assert_eq!(count(CountBy::Owner, &ids).await, BTreeMap::from([(ids[0].clone(), 1), (ids[1].clone(), 1)]));
+    assert_eq!(sums(SumBy::Owner, &ids).await, BTreeMap::from([(ids[0].clone(), one), (ids[1].clone(), one)]));
     let ids = [backend(100).to_string(), backend(7).to_string()];
-    assert_eq!(count(CountBy::Backend, &ids).await, BTreeMap::from([(ids[0].clone(), 2)]));
+    assert_eq!(sums(SumBy::Backend, &ids).await, BTreeMap::from([(ids[0].clone(), two)]));
+}
+
+#[tokio::test]
+async fn last_sign_in_is_the_latest_also_of_ended_sessions_but_of_no_api_token() {
+    let store = store().await;
+    let events = [
+        signed_in(1, 1, 11, 900),
+        signed_in(2, 1, 12, 3),
+        made_token(3, 1, 13),
+        made_token(4, 2, 21),
+        signed_in(5, 3, 31, 900),
+        sessions_ended(6, 1, &[12]),
+    ];
+    project::<Sessions>(&store, &events).await;
+    let last = store.last_sign_ins(&[1, 2, 9].map(|n| user(n).into())).await.unwrap().value;
+    assert_eq!(last, BTreeMap::from([(user(1).into(), at(2))]));
 }

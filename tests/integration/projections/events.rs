@@ -14,7 +14,7 @@ use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::labels::Labels;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::Choice;
-use dockhost_domain::session::{Ended, SessionEvent, Started};
+use dockhost_domain::session::{Ended, Scope, SessionEvent, Started, TokenDetails};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::TenancyEvent;
 use dockhost_domain::tenancy::event::{
@@ -98,6 +98,14 @@ pub fn session(n: u64) -> SessionId {
 /// Ends at the second `expires_at`.
 pub fn signed_in(sequence: u64, owner: u64, n: u64, expires_at: u64) -> LogEntry {
     let started = Started { session_id: session(n), expires_at: at(expires_at), token: None, client: None };
+    recorded(sequence, AggregateId::Session(user(owner).into()), SessionEvent::Started(started))
+}
+
+/// An API token, which is valid for long.
+pub fn made_token(sequence: u64, owner: u64, n: u64) -> LogEntry {
+    let name = Personal::Plain("laptop".parse().unwrap());
+    let token = Some(TokenDetails { name, scope: Scope::Read });
+    let started = Started { session_id: session(n), expires_at: at(1_000_000), token, client: None };
     recorded(sequence, AggregateId::Session(user(owner).into()), SessionEvent::Started(started))
 }
 

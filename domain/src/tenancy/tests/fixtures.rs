@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::ids::{BackendId, InstanceId};
 use crate::labels::Labels;
 use crate::placement::{Candidate, Choice};
+use crate::quota::Quota;
 use crate::reported::HostKeys;
 use crate::tenancy::event::*;
 use crate::tenancy::{ChangeInstance, Facts, HandleDeadline, HandleReport, Policy, RequestInstance};
@@ -72,9 +73,14 @@ pub fn request(instance_id: InstanceId) -> RequestInstance {
         on_lost: OnLost::Wait,
         idempotency: None,
         restart: RestartPolicy::default(),
-        quota: None,
+        quota: Quota::default(),
         facts: facts(0),
     }
+}
+
+/// A quota of so many instances.
+pub const fn at_most(instances: u32) -> Quota {
+    Quota { instances: Some(instances), cpu_millis: None, memory_mib: None }
 }
 
 pub fn change(instance_id: InstanceId, to: DesiredState, now: i64) -> ChangeInstance {

@@ -4,6 +4,7 @@ use super::fixtures::*;
 use crate::ids::BackendId;
 use crate::labels::Labels;
 use crate::placement::{Choice, Ineligible, NoCandidate};
+use crate::quota::QuotaExceeded;
 use crate::tenancy::event::{DeletionOutcome, Failed, FailureReason, Idempotency, Requested, TenancyEvent};
 use crate::tenancy::{Facts, HandleDeadline, RequestInstance, RequestRejected, Tenancy};
 use crate::testing::{at, given};
@@ -99,14 +100,14 @@ fn request_repeated_with_the_same_key_decides_nothing() {
 fn request_repeated_is_recognised_before_quota_name_and_candidates() {
     let first = Requested { idempotency: key("k", "r"), ..requested(WEB, "web") };
     let again =
-        RequestInstance { idempotency: key("k", "r"), quota: Some(1), facts: facts_with(0, &[]), ..named("web") };
+        RequestInstance { idempotency: key("k", "r"), quota: at_most(1), facts: facts_with(0, &[]), ..named("web") };
     given([TenancyEvent::Requested(first)]).when(again).then_nothing();
 }
 
 #[test]
 fn request_quota_counts_all_instances_that_are_not_deleted() {
-    let with = |quota| RequestInstance { quota: Some(quota), ..request(DB) };
-    let exceeded = |limit, used| RequestRejected::QuotaExceeded { limit, used };
+    let with = |limit| RequestInstance { quota: at_most(limit), ..request(DB) };
+    let exceeded = |limit, used| RequestRejected::QuotaExceeded(QuotaExceeded::Instances { limit, used });
     given([]).when(with(0)).then_rejected(exceeded(0, 0));
     for history in
         [history::creating(), history::running(), history::stopped(), history::never_created(), history::deleting()]

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::fixtures::*;
 use crate::aggregate::{Aggregate, Command, Meta};
 use crate::ids::{BackendId, InstanceId};
+use crate::quota::Quota;
 use crate::tenancy::event::*;
 use crate::tenancy::{
     ChangeInstance, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline, HandleReport, Instance,
@@ -308,7 +309,7 @@ impl Simulation {
                     name: name.map(|n| ["web", "db", "ci"][n].parse().unwrap()),
                     restart: RestartPolicy::default(),
                     idempotency: key.map(|key| Idempotency { key: format!("k{key}"), request: format!("r{body}") }),
-                    quota: *quota,
+                    quota: Quota { instances: *quota, ..Quota::default() },
                     on_lost: *on_lost,
                     facts: facts(skewed(self.now)),
                     ..request(instance_id)

@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::admin::limit;
 use crate::cli::api::client::{ApiArgs, Client};
 use crate::cli::confirmation;
 
@@ -23,6 +24,12 @@ pub struct Change {
     /// Its members may have as many instances as the server's configuration says.
     #[arg(long)]
     default_instances: bool,
+    /// The most processors that the instances of each member may use in all; `none` for no limit.
+    #[arg(long, value_name = "PROCESSORS", value_parser = limit::processors)]
+    max_cpu: Option<Value>,
+    /// The most memory that they may use in all, in MiB; `none` for no limit.
+    #[arg(long, value_name = "MIB", value_parser = limit::whole)]
+    max_memory_mib: Option<Value>,
     /// When the members' instances are stopped, for example 2027-07-15T18:00:00Z.
     #[arg(long, value_name = "TIME", conflicts_with = "no_end")]
     ends_at: Option<String>,
@@ -49,6 +56,8 @@ impl Change {
         body.extend(self.name.map(|name| ("name".to_owned(), name.into())));
         body.extend(self.max_instances.map(|count| ("maxInstances".to_owned(), count.into())));
         body.extend(self.default_instances.then_some(("maxInstances".to_owned(), Value::Null)));
+        body.extend(self.max_cpu.map(|limit| ("maxCpu".to_owned(), limit)));
+        body.extend(self.max_memory_mib.map(|limit| ("maxMemoryMib".to_owned(), limit)));
         body.extend(self.ends_at.map(|time| ("endsAt".to_owned(), time.into())));
         body.extend(self.no_end.then_some(("endsAt".to_owned(), Value::Null)));
         let path = format!("admin/groups/{id}");

@@ -14,6 +14,12 @@ pub struct Create {
     /// The most instances of each member [default: that of the server's configuration].
     #[arg(long, value_name = "NUMBER")]
     max_instances: Option<u32>,
+    /// The most processors that the instances of each member may use in all [default: no limit].
+    #[arg(long, value_name = "PROCESSORS")]
+    max_cpu: Option<f64>,
+    /// The most memory that they may use in all, in MiB [default: no limit].
+    #[arg(long, value_name = "MIB")]
+    max_memory_mib: Option<u32>,
     /// When the members' instances are stopped, for example 2027-07-15T18:00:00Z [default: never].
     #[arg(long, value_name = "TIME")]
     ends_at: Option<String>,
@@ -29,6 +35,8 @@ impl Create {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut body = Map::from_iter([("name".to_owned(), Value::from(self.name))]);
         body.extend(self.max_instances.map(|count| ("maxInstances".to_owned(), count.into())));
+        body.extend(self.max_cpu.map(|processors| ("maxCpu".to_owned(), processors.into())));
+        body.extend(self.max_memory_mib.map(|mib| ("maxMemoryMib".to_owned(), mib.into())));
         body.extend(self.ends_at.map(|time| ("endsAt".to_owned(), time.into())));
         let client = Client::new(&self.api)?;
         client.print_one(&client.post("admin/groups", &body).await?)

@@ -24,6 +24,8 @@ impl List {
             &[
                 ("NAME", "/name"),
                 ("INSTANCES", "/maxInstances"),
+                ("CPU", "/maxCpu"),
+                ("MEMORY MIB", "/maxMemoryMib"),
                 ("ENDS", "/endsAt"),
                 ("CREATED", "/createdAt"),
                 ("ID", "/id"),

@@ -32,7 +32,7 @@ pub enum Users {
     SignOut(sign_out::SignOut),
     /// Print a token with which a user sets a new password, once, within 24 hours.
     ResetPassword(reset_password::ResetPassword),
-    /// Show or set how many instances a user may have.
+    /// Show or set what the instances of a user may be and use in all.
     Quota(quota::Quota),
 }
 

@@ -28,6 +28,7 @@ use dockhost_domain::invitation::{
 };
 use dockhost_domain::personal::Personal;
 use dockhost_domain::placement::{Candidate, Choice};
+use dockhost_domain::quota::Quota;
 use dockhost_domain::refusal::{RecordRefusals, Refusals, RefusalsEvent};
 use dockhost_domain::reported::ShortText;
 use dockhost_domain::session::{
@@ -212,8 +213,14 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                         GroupsEvent::Changed(set) => {
                             let (group_id, group) = (set.group_id, &set.group);
                             let name = Some(group.name.clone());
-                            let (max_instances, ends_at) = (Some(group.max_instances), Some(group.ends_at));
-                            let change = ChangeGroup { group_id, name, max_instances, ends_at };
+                            let change = ChangeGroup {
+                                group_id,
+                                name,
+                                max_instances: Some(group.max_instances),
+                                max_cpu_millis: Some(group.max_cpu_millis),
+                                max_memory_mib: Some(group.max_memory_mib),
+                                ends_at: Some(group.ends_at),
+                            };
                             same(change.decide(state), recorded)
                         }
                         GroupsEvent::Deleted(deleted) => {
@@ -409,7 +416,7 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 size: requested.size.clone(),
                 on_lost: requested.on_lost,
                 idempotency: requested.idempotency.clone(),
-                quota: None,
+                quota: Quota::default(),
                 facts: facts(Some(&requested.choice)),
             };
             same(command.decide(state), recorded)

@@ -7,6 +7,7 @@ use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::names::Username;
+use dockhost_domain::quota::Quota;
 use dockhost_domain::reported::{HostKeys, ShortText};
 use dockhost_domain::session::{RevokeSession, Sessions};
 use dockhost_domain::subject::ClaimKind;
@@ -137,7 +138,7 @@ impl Life {
             size: None,
             on_lost: dockhost_domain::tenancy::OnLost::Wait,
             idempotency: (self.number % EXTRA_STEP_CYCLE == 4).then_some(idempotency),
-            quota: None,
+            quota: Quota::default(),
             facts: seed.facts(),
         };
         seed.decide(self.id, &mut self.tenancy, Actor::User(self.id), &command);

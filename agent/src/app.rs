@@ -31,6 +31,7 @@ use crate::reports_stream::ReportsStream;
 use crate::runtime::Runtime;
 use crate::runtime::docker::{self, DockerRuntime};
 use crate::runtime::simulated::{SimulatedRuntime, SimulationOptions};
+use crate::ssh_watch::SharedSshWatch;
 
 /// Time from the stop until [`run`] returns, whatever does not answer then: the engine, the broker or a name server.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -162,6 +163,7 @@ async fn run_with<R: Runtime>(
         }
     };
     let (hold, reports, kind) = (Hold::default(), ReportsStream::default(), reconciler.kind());
+    let ssh = SharedSshWatch::default();
     let session =
         Session { keys: &keys, run, capacity: &capacity, reconciler: &reconciler, hold: &hold, reports: &reports };
     let heartbeats = HeartbeatSource {
@@ -170,14 +172,16 @@ async fn run_with<R: Runtime>(
         address,
         capacity: &capacity,
         status: &status,
+        ssh: &ssh,
         hold: &hold,
         reports: &reports,
     };
-    let ((), (), (), (), (), (), (), (), end) = tokio::join!(
+    let ((), (), (), (), (), (), (), (), (), end) = tokio::join!(
         reconciler.keep_machine(&status),
         receive_assignments(broker.clone(), session, &stop),
         run_heartbeats(broker.clone(), key, &heartbeats, &changed, &stop),
         reconciler.probe_engine(&status),
+        reconciler.watch_connections(&ssh),
         reconciler.run(),
         reconciler.watch_engine(),
         outbox.run(&publisher, &stop),

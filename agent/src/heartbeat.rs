@@ -1,4 +1,4 @@
-//! Sends heartbeats: this machine's address, number of containers and load.
+//! Sends heartbeats: this machine's address, number of containers and load, and who is connected to them.
 //!
 //! The agent publishes on `dockhost.heartbeat.<backend>` every 5 s and after each change, at most five times per second.
 //! The broker does not store heartbeats; each one contains everything.
@@ -26,6 +26,7 @@ use crate::key::ApiKey;
 use crate::machine_status::SharedStatus;
 use crate::nodes::{Sign, Trouble};
 use crate::reports_stream::ReportsStream;
+use crate::ssh_watch::SharedSshWatch;
 
 /// Interval between heartbeats while nothing changes.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -87,6 +88,8 @@ pub struct HeartbeatSource<'a> {
     pub capacity: &'a Capacity,
     /// Whether this machine can run containers now.
     pub status: &'a SharedStatus,
+    /// Who is connected to the containers.
+    pub ssh: &'a SharedSshWatch,
     /// Whether the server accepts this agent.
     pub hold: &'a Hold,
     /// Takes what the answers say about the stream of reports.
@@ -107,6 +110,7 @@ impl HeartbeatSource<'_> {
             agent_run: Some(self.run),
             leaving: false,
             size: self.capacity.size(),
+            ssh_connections: self.ssh.report(),
             machine: self.status.current(),
         }
     }

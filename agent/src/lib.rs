@@ -43,6 +43,7 @@ pub mod reports;
 pub mod reports_stream;
 pub mod restart;
 pub mod runtime;
+pub mod ssh_watch;
 pub mod step;
 pub mod telemetry;
 pub mod upkeep;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -181,16 +181,19 @@ impl Keys {
 
     /// Runs a command with `ssh`, which stores the host key and fails if it changes later.
     fn ssh(&self, port: u16, command: &str) -> Output {
-        Command::new("ssh")
-            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "IdentitiesOnly=yes"])
+        self.ssh_command(port, command).output().unwrap()
+    }
+
+    fn ssh_command(&self, port: u16, command: &str) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "IdentitiesOnly=yes"])
             .args(["-o", "StrictHostKeyChecking=accept-new", "-o"])
             .arg(format!("UserKnownHostsFile={}", self.known_hosts().display()))
             // One host name for all ports, because the host key belongs to the instance.
             .args(["-o", "HostKeyAlias=instance", "-i"])
             .arg(self.dir.path().join("key"))
-            .args(["-p", &port.to_string(), "root@127.0.0.1", command])
-            .output()
-            .unwrap()
+            .args(["-p", &port.to_string(), "root@127.0.0.1", command]);
+        ssh
     }
 
     /// Waits until the key logs in, or until it does not.
@@ -248,6 +251,20 @@ fn all_of(engine: &Engine, n: u128) -> String {
     ])
 }
 
+/// Waits until somebody is connected to the only container that runs, or until nobody is.
+async fn until_connected(runtime: &DockerRuntime, is_connected: bool) {
+    let mut attempts = tokio::time::interval(Duration::from_millis(250));
+    let mut seen = BTreeMap::new();
+    let changed = async {
+        while seen != BTreeMap::from([(instance(1), is_connected)]) {
+            attempts.tick().await;
+            seen = runtime.ssh_connections().await.unwrap();
+        }
+    };
+    let in_time = tokio::time::timeout(REPORT_TIMEOUT, changed).await;
+    assert!(in_time.is_ok(), "expected {is_connected}, last seen {seen:?}");
+}
+
 #[tokio::test]
 async fn agent_instance_lifecycle_keeps_files_ports_and_host_keys() {
     let engine = Engine::start();
@@ -263,7 +280,17 @@ async fn agent_instance_lifecycle_keeps_files_ports_and_host_keys() {
     );
     assert!(!Keys::fresh().ssh(created.ports.ssh, "true").status.success(), "a foreign key was accepted");
 
+    // Seen from outside the container, as long as somebody is connected.
+    let watcher = runtime(&engine, "20000-20299", TEST_IMAGE).await;
+    until_connected(&watcher, false).await;
+    let mut session = keys.ssh_command(created.ports.ssh, "cat").stdin(Stdio::piped()).spawn().unwrap();
+    until_connected(&watcher, true).await;
+    session.kill().unwrap();
+    session.wait().unwrap();
+    until_connected(&watcher, false).await;
+
     let stopped = agent.stopped(&assignment(1, 2, DesiredState::Stopped, &keys.public)).await;
+    assert_eq!(watcher.ssh_connections().await.unwrap(), BTreeMap::new(), "nothing runs");
     assert_eq!(stopped, Observation { phase: Phase::Stopped, ..created.clone() });
     assert!(!keys.ssh(created.ports.ssh, "true").status.success(), "a stopped instance accepted a login");
 

@@ -73,6 +73,7 @@ async fn send_heartbeats(client: Client, id: BackendId, phase: Duration) {
             agent_run: Some(run_of(id)),
             leaving: false,
             size: None,
+            ssh_connections: None,
             machine: MachineStatus::default(),
         };
         let body = serde_json::to_vec(&heartbeat).unwrap();

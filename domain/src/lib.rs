@@ -4,7 +4,7 @@
 //! folded from events, and new events or typed rejections.
 //!
 //! # Layout
-//! - [`ids`], [`names`], [`timestamp`], [`personal`], [`incarnation`]: small types.
+//! - [`ids`], [`names`], [`timestamp`], [`minutes`], [`personal`], [`incarnation`]: small types.
 //! - [`subject`]: the subjects of the broker.
 //! - [`reported`]: the values that backends send, each with a type that only its valid form can have.
 //! - [`event`], [`envelope`]: the events, and their CloudEvents headers.
@@ -30,6 +30,7 @@ pub mod ids;
 pub mod incarnation;
 pub mod invitation;
 pub mod labels;
+pub mod minutes;
 pub mod names;
 pub mod node_choice;
 pub mod personal;

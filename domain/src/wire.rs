@@ -14,9 +14,11 @@ use crate::timestamp::Timestamp;
 
 mod container_end;
 mod machine;
+mod ssh_watch;
 
 pub use container_end::{ContainerEnd, RestartPolicy};
 pub use machine::{EngineState, ImageState, IsolationState, MachineSize, MachineStatus};
+pub use ssh_watch::{SshWatch, SshWatches, TooManyWatches};
 
 /// The header of a report with the [`AgentRunId`] of its sender.
 pub const AGENT_RUN_HEADER: &str = "Dockhost-Agent-Run";
@@ -232,6 +234,9 @@ pub struct Heartbeat {
     /// What the machine has for instances; absent if the agent does not say it, as those of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<MachineSize>,
+    /// The containers whose SSH connections are watched; absent if the agent watches none, as those of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_connections: Option<SshWatches>,
     /// Whether the machine can run containers now.
     #[serde(flatten)]
     pub machine: MachineStatus,

@@ -217,6 +217,7 @@ fn request_and_retry() -> [RecordedEvent; 2] {
         requires: Labels::default(),
         size: None,
         on_lost: dockhost_domain::tenancy::OnLost::Wait,
+        lifetime: dockhost_domain::tenancy::Lifetime::default(),
     };
     let failure = PlacementFailure { backend_id, reason: FailureReason::Late };
     let again = Placed { instance_id, placement: 2, choice, deadline, failure };

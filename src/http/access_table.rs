@@ -97,7 +97,8 @@ fn expected(operation: &str) -> Option<Row> {
         // Whoever has a token can end it, so a sign-out needs no more than a query.
         "signOut" | "listInstances" | "getInstance" | "getInstanceHistory" | "getOperation" | "getMe"
         | "watchEvents" | "exportAccount" | "listSessions" | "listTokens" | "listSshKeys" => QUERIES,
-        "createInstance" | "deleteInstance" | "stopInstance" | "resumeInstance" | "setInstanceKeys" => ON_INSTANCES,
+        "createInstance" | "deleteInstance" | "stopInstance" | "resumeInstance" | "setInstanceKeys"
+        | "changeInstance" => ON_INSTANCES,
         "updateProfile" | "endSession" | "endOtherSessions" | "revokeToken" | "addSshKey" | "removeSshKey" => COMMANDS,
         "changePassword" | "deleteAccount" | "createToken" => SIGNED_IN,
         "getBackend" => BACKENDS,

@@ -10,6 +10,7 @@ use dockhost_projections::instances::Instances;
 use super::app::App;
 use super::consistency::LogPosition;
 use super::extract::Wait;
+use super::group_of::limits_of;
 use super::response::details::OperationDetails;
 use super::response::{ApiError, Code, Details, Reply, Success};
 use super::views::{Instance, backend_reasons};
@@ -80,7 +81,8 @@ impl OperationWait {
             app.wait_until_projected::<Instances>(cached.sequence).await;
         }
         let instance = cached.state.instance(self.instance_id).ok_or_else(|| ApiError::not_found("instance"))?;
-        let view = Instance::new(app, self.user_id, self.instance_id, instance);
+        let group = limits_of(app, self.user_id).await?;
+        let view = Instance::new(app, self.user_id, self.instance_id, instance, group);
         let reply = match self.operation(&cached.state).map(|(id, operation)| (id, operation.kind, &operation.outcome))
         {
             Some((id, kind, Outcome::Failed)) => return Err(self.failed(app, instance, id, kind)),

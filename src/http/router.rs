@@ -37,7 +37,7 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(commands::create_instance::post, commands::delete_instance::delete, queries::instances::get))
         .routes(routes!(commands::stop_instance::put))
         .routes(routes!(commands::resume_instance::put))
-        .routes(routes!(queries::instance::get))
+        .routes(routes!(queries::instance::get, commands::change_instance::patch))
         .routes(routes!(queries::instance_history::get))
         .routes(routes!(commands::set_instance_keys::put))
         .routes(routes!(queries::events::get))

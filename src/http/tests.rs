@@ -401,6 +401,7 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
         "addSshKey",
         "approveBackend",
         "changeGroup",
+        "changeInstance",
         "changeRole",
         "createEnrolmentToken",
         "createGroup",

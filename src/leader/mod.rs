@@ -10,11 +10,11 @@ pub mod election;
 pub mod erasure;
 mod failed_operation;
 pub mod fitness;
-pub mod group_ended;
 pub mod intake;
 pub mod job_runner;
 pub mod jobs;
 pub mod liveness;
+pub mod overdue;
 pub mod projector;
 pub mod reactions;
 pub mod requeue_released;
@@ -47,7 +47,7 @@ use crate::common::error::Cause;
 use crate::event_log::jetstream::JetStreamLog;
 use crate::execute::Executor;
 use crate::leader::erasure::ErasureProcess;
-use crate::leader::group_ended::GroupEnded;
+use crate::leader::overdue::Overdue;
 use crate::leader::reactions::account_disabled::AccountDisabled;
 use crate::leader::reactions::account_erased::AccountErased;
 use crate::leader::reactions::backend_draining::BackendDraining;
@@ -153,7 +153,7 @@ impl Leader {
         roles.start("key-changed", |leader, cancel| leader.key_changed().run(cancel));
         roles.start("account-disabled", |leader, cancel| leader.account_disabled().run(cancel));
         roles.start("account-erased", |leader, cancel| leader.account_erased().run(cancel));
-        roles.start("group-ended", |leader, cancel| leader.group_ended().run(cancel));
+        roles.start("overdue", |leader, cancel| leader.overdue().run(cancel));
         roles.start("liveness", |leader, cancel| leader.liveness().run(cancel));
         let Roles { tasks, leader, cancel } = roles;
         tasks.spawn(async move {
@@ -280,8 +280,13 @@ impl Leader {
         }
     }
 
-    fn group_ended(&self) -> GroupEnded {
-        GroupEnded { executor: Arc::clone(&self.executor), store: self.projectors.store.clone(), policy: self.policy }
+    fn overdue(&self) -> Overdue {
+        Overdue {
+            executor: Arc::clone(&self.executor),
+            store: self.projectors.store.clone(),
+            heartbeats: Arc::clone(&self.heartbeats),
+            policy: self.policy,
+        }
     }
 
     fn liveness(&self) -> Liveness {

@@ -168,6 +168,7 @@ mod tests {
             requires: Labels::default(),
             size: None,
             on_lost: dockhost_domain::tenancy::OnLost::Wait,
+            lifetime: dockhost_domain::tenancy::Lifetime::default(),
         };
         state.evolve(&TenancyEvent::Requested(requested), &meta);
         assert_eq!(compare(&state, HERE, &running), Comparison::Current);
@@ -175,7 +176,7 @@ mod tests {
         assert_eq!(compare(&state, HERE, &assignment(1, 1, DesiredState::Stopped)), Comparison::Obsolete);
         assert_eq!(compare(&state, HERE, &assignment(1, 2, DesiredState::Running)), Comparison::StateTooOld);
         assert_eq!(compare(&state, HERE, &assignment(2, 1, DesiredState::Running)), Comparison::StateTooOld);
-        let deletion = ChangeRequested { instance_id: INSTANCE, generation: 2, deadline, reason: None };
+        let deletion = ChangeRequested { instance_id: INSTANCE, generation: 2, deadline, reason: None, moved_by: None };
         state.evolve(&TenancyEvent::DeleteRequested(deletion), &meta);
         assert_eq!(compare(&state, HERE, &running), Comparison::Obsolete, "deleted since");
     }

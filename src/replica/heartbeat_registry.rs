@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dockhost_domain::ids::{AgentRunId, BackendId};
+use dockhost_domain::ids::{AgentRunId, BackendId, InstanceId};
 use dockhost_domain::node_choice::MAX_SILENCE;
 use dockhost_domain::placement::Ineligible;
 use dockhost_domain::reported;
 use dockhost_domain::subject::{ALL_HEARTBEATS, Channel};
+use dockhost_domain::tenancy::SshSeen;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Heartbeat, HeartbeatAnswer, MachineSize};
 use futures::StreamExt;
@@ -32,6 +33,9 @@ use crate::common::clock;
 
 /// How often the registry checks that it can receive heartbeats.
 const LISTENING_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A heartbeat that is older says nothing about the connections now.
+const MAX_AGE_FOR_CONNECTIONS: Duration = Duration::from_secs(15);
 
 /// The last heartbeat of one backend.
 #[derive(Debug, Clone)]
@@ -148,6 +152,20 @@ impl HeartbeatRegistry {
     /// The last heartbeat of one backend.
     pub fn last(&self, backend: BackendId) -> Option<LastHeartbeat> {
         self.locked().last.get(&backend).cloned()
+    }
+
+    /// What a backend's agent has seen of an instance's SSH connections; `None` if it watches none, or is not heard.
+    pub fn ssh_seen(&self, backend: BackendId, instance: InstanceId) -> Option<SshSeen> {
+        let state = self.locked();
+        let last = state.last.get(&backend).filter(|last| last.received.elapsed() < MAX_AGE_FOR_CONNECTIONS)?;
+        let watch = last.heartbeat.ssh_connections.as_ref()?.get(instance)?;
+        let looked_at = last.received_at;
+        let before = |seconds: u32| Timestamp::from_millis(looked_at.millis() - i64::from(seconds) * 1000);
+        Some(SshSeen {
+            looked_at,
+            watched_since: before(watch.watched_seconds),
+            connected_at: watch.connected_seconds_ago.map(before),
+        })
     }
 
     /// What a backend's heartbeats say now.

@@ -103,9 +103,10 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     let default = parsed(&with_token(&["users", "quota", "ada", "--default", "--yes", "-o", "json"]).await);
     assert_eq!(default["isDefault"], true);
     let group = parsed(&with_token(&["groups", "create", "Biology 7b", "-o", "json"]).await);
-    let changed = ["groups", "change", "Biology 7b", "--max-instances", "3", "--max-cpu", "2", "--yes", "-o", "json"];
-    let changed = parsed(&with_token(&changed).await);
+    let changed = ["groups", "change", "Biology 7b", "--max-instances", "3", "--max-cpu", "2", "--time-to-live", "90"];
+    let changed = parsed(&with_token(&[&changed[..], &["--yes", "-o", "json"]].concat()).await);
     assert_eq!(pick(&changed, &["maxInstances", "maxCpu", "maxMemoryMib"]), [json!(3), json!(2.0), Value::Null]);
+    assert_eq!(changed["timeToLiveMinutes"], json!(90));
     let added = parsed(&with_token(&["groups", "add", "Biology 7b", "ada", "--yes", "-o", "json"]).await);
     assert_eq!(added["group"]["id"], group["id"]);
     let members = parsed(&with_token(&["users", "list", "--group", "Biology 7b", "-o", "json"]).await);

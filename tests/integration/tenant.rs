@@ -13,7 +13,7 @@ use dockhost_domain::names::Username;
 use dockhost_domain::placement::Candidate;
 use dockhost_domain::quota::Quota;
 use dockhost_domain::tenancy::{
-    ChangeInstance, Facts, HandleReport, OnLost, Policy, ReportPosition, RequestInstance, Tenancy,
+    ChangeInstance, Facts, HandleReport, Lifetime, OnLost, Policy, ReportPosition, RequestInstance, Tenancy,
 };
 use dockhost_domain::wire::{DesiredState, Limits, Report, ReportKind, RestartPolicy};
 
@@ -74,6 +74,7 @@ impl Tenant {
             requires: Labels::default(),
             size: None,
             on_lost,
+            lifetime: Lifetime::default(),
             idempotency: None,
             quota: Quota::default(),
             facts: self.facts(),

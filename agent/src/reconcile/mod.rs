@@ -26,6 +26,7 @@ use crate::machine_status::SharedStatus;
 use crate::reports::Outbox;
 use crate::restart::{RestartLimits, Restarts};
 use crate::runtime::{Runtime, RuntimeError};
+use crate::ssh_watch::SharedSshWatch;
 use crate::step::{Step, next_step};
 use crate::upkeep;
 
@@ -137,6 +138,11 @@ impl<R: Runtime> Reconciler<R> {
     #[must_use]
     pub fn images(&self) -> &Images<R> {
         &self.0.images
+    }
+
+    /// Looks until shutdown who is connected to the containers.
+    pub async fn watch_connections(&self, ssh: &SharedSshWatch) {
+        ssh.run(&*self.0.runtime, &self.0.stop).await;
     }
 
     /// Checks until shutdown whether the container engine answers.

@@ -1,6 +1,6 @@
 //! From assignments to reports, with an in-memory runtime.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dockhost_domain::ids::UserId;
@@ -140,6 +140,10 @@ impl Runtime for Arc<Fake> {
 
     async fn is_ssh_ready(&self, _container: &Container) -> bool {
         !self.ssh_silent
+    }
+
+    async fn ssh_connections(&self) -> Result<BTreeMap<InstanceId, bool>, RuntimeError> {
+        Ok(BTreeMap::new())
     }
 
     async fn host_keys(&self, container: &Container) -> Result<HostKeys, RuntimeError> {

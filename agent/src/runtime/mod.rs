@@ -4,6 +4,7 @@
 //! container's name and labels contain its instance and placement, so the engine rejects a second creation after a crash,
 //! and the engine's list is always the observed state.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use dockhost_domain::ids::InstanceId;
@@ -171,6 +172,10 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Whether its SSH server answers at this moment.
     fn is_ssh_ready(&self, container: &Container) -> impl Future<Output = bool> + Send;
+
+    /// Whether somebody is connected by SSH to each running container of this backend. Those whose connections can't be seen are
+    /// absent.
+    fn ssh_connections(&self) -> impl Future<Output = Result<BTreeMap<InstanceId, bool>, RuntimeError>> + Send;
 
     /// SHA-256 fingerprints of its SSH host keys, `SHA256:…` each; empty if it has none yet.
     fn host_keys(&self, container: &Container) -> impl Future<Output = Result<HostKeys, RuntimeError>> + Send;

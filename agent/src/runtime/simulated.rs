@@ -4,7 +4,8 @@
 //! that the cost of an operation does not depend on the number of instances. A restarted agent finds its containers as it
 //! would with Docker. An incomplete last line, which a crash can leave, is ignored.
 //!
-//! A test makes containers end by files in the directory `ends`, see [`accidents`].
+//! A test makes containers end by files in the directory `ends`, see [`accidents`]. Somebody is connected to an instance while there is
+//! a file with its id as its name in the directory `connected`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -276,6 +277,12 @@ impl Runtime for SimulatedRuntime {
 
     async fn is_ssh_ready(&self, container: &Container) -> bool {
         self.inner().containers.get(&container.id).is_some_and(|container| container.running)
+    }
+
+    async fn ssh_connections(&self) -> Result<BTreeMap<InstanceId, bool>, RuntimeError> {
+        let running = self.list(None).await?.into_iter().filter(|container| container.state == ContainerState::Running);
+        let is_connected = |instance: InstanceId| self.dir.join("connected").join(instance.to_string()).exists();
+        Ok(running.map(|container| (container.instance, is_connected(container.instance))).collect())
     }
 
     async fn host_keys(&self, container: &Container) -> Result<HostKeys, RuntimeError> {

@@ -239,6 +239,9 @@ pub struct Profile {
     /// Their group, if they are in one.
     #[serde(default)]
     pub group: Option<GroupId>,
+    /// When they were put into it, or taken out of one.
+    #[serde(default)]
+    pub group_since: Option<Timestamp>,
     /// Since when and why the account is disabled, if it is.
     #[serde(default)]
     pub disabled: Option<DisabledSince>,
@@ -281,6 +284,7 @@ impl Aggregate for Account {
         "d670b1947f6e5f6a66d4c8a9e81df067ee940a33bc35bc8fe998c63dba0f512e",
         "c9e8a5b98a23dff41dd83f4c5d7f12654c9a25110e437c1743ac7eb798b1e92e",
         "41f2e4758ecda44bbe6e757be8f254539a8259bdb3f4295fa356ba18bfc7c613",
+        "a937b227190bf20a734e8b8c6925302cd41b112893adba7fe2940ef74908b177",
     ];
 
     fn subject(id: UserId) -> AggregateId {
@@ -300,6 +304,7 @@ impl Aggregate for Account {
                     created_at,
                     role,
                     group: details.group_id,
+                    group_since: details.group_id.map(|_| meta.time),
                     disabled: None,
                     password_reset: None,
                     ssh_keys: BTreeMap::new(),
@@ -312,7 +317,7 @@ impl Aggregate for Account {
             }
             AccountEvent::GroupChanged(changed) => {
                 if let Some(profile) = &mut self.profile {
-                    profile.group = changed.group_id;
+                    (profile.group, profile.group_since) = (changed.group_id, Some(meta.time));
                 }
             }
             AccountEvent::PasswordChanged(changed) => {

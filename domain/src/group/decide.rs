@@ -3,6 +3,7 @@
 use super::{Group, GroupDeleted, GroupSet, Groups, GroupsEvent, MAX_GROUPS};
 use crate::aggregate::{Command, CommandClass};
 use crate::ids::GroupId;
+use crate::minutes::Minutes;
 use crate::names::GroupName;
 use crate::timestamp::Timestamp;
 
@@ -66,6 +67,10 @@ pub struct ChangeGroup {
     pub max_memory_mib: Option<Option<u32>>,
     /// The new end; `Some(None)` for none.
     pub ends_at: Option<Option<Timestamp>>,
+    /// The new time to live of the members' instances; `Some(None)` for none.
+    pub time_to_live_minutes: Option<Option<Minutes>>,
+    /// The new autostop of the members' instances; `Some(None)` for none.
+    pub autostop_minutes: Option<Option<Minutes>>,
 }
 
 impl Command for ChangeGroup {
@@ -85,6 +90,8 @@ impl Command for ChangeGroup {
             max_cpu_millis: self.max_cpu_millis.unwrap_or(known.max_cpu_millis),
             max_memory_mib: self.max_memory_mib.unwrap_or(known.max_memory_mib),
             ends_at: self.ends_at.unwrap_or(known.ends_at),
+            time_to_live_minutes: self.time_to_live_minutes.unwrap_or(known.time_to_live_minutes),
+            autostop_minutes: self.autostop_minutes.unwrap_or(known.autostop_minutes),
         };
         if is_taken(state, &group.name, group_id) {
             return Err(GroupRejected::NameTaken);
@@ -132,8 +139,15 @@ mod tests {
     }
 
     fn set(n: u128, name: &str, max_instances: Option<u32>, ends_at: Option<Timestamp>) -> GroupSet {
-        let name = name.parse().unwrap();
-        let group = Group { name, max_instances, max_cpu_millis: None, max_memory_mib: None, ends_at };
+        let group = Group {
+            name: name.parse().unwrap(),
+            max_instances,
+            max_cpu_millis: None,
+            max_memory_mib: None,
+            ends_at,
+            time_to_live_minutes: None,
+            autostop_minutes: None,
+        };
         GroupSet { group_id: id(n), group }
     }
 
@@ -145,6 +159,8 @@ mod tests {
             max_cpu_millis: None,
             max_memory_mib: None,
             ends_at: None,
+            time_to_live_minutes: None,
+            autostop_minutes: None,
         }
     }
 

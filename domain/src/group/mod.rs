@@ -5,6 +5,7 @@
 //! that does not exist.
 
 mod decide;
+mod limits;
 
 use std::collections::BTreeMap;
 
@@ -13,12 +14,14 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{Aggregate, Meta};
 use crate::event::Event;
 use crate::ids::GroupId;
+use crate::minutes::Minutes;
 use crate::names::GroupName;
 use crate::quota::Quota;
 use crate::subject::{AggregateId, AllGroups};
 use crate::timestamp::Timestamp;
 
 pub use decide::{ChangeGroup, CreateGroup, DeleteGroup, GroupRejected};
+pub use limits::{GroupLimit, GroupLimits};
 
 /// The most groups.
 pub const MAX_GROUPS: usize = 1000;
@@ -30,7 +33,7 @@ pub enum GroupsEvent {
     /// An administrator made a group.
     #[serde(rename = "dockhost.group.created.v1")]
     Created(GroupSet),
-    /// An administrator renamed a group, or changed its quota or its end.
+    /// An administrator renamed a group, or changed its quota, its end or a limit of its members' instances.
     #[serde(rename = "dockhost.group.changed.v1")]
     Changed(GroupSet),
     /// An administrator deleted a group that had no members.
@@ -75,6 +78,13 @@ pub struct Group {
     pub max_memory_mib: Option<u32>,
     /// When its members' instances are stopped, and can't be resumed or created any more.
     pub ends_at: Option<Timestamp>,
+    /// For how long an instance of a member may run: counted from its creation, or from when this was set or its owner was put
+    /// into the group, if that was later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_live_minutes: Option<Minutes>,
+    /// After how long without an SSH connection an instance of a member is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autostop_minutes: Option<Minutes>,
 }
 
 impl Group {
@@ -107,12 +117,24 @@ pub struct GroupState {
     pub group: Group,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When its time to live was set last.
+    #[serde(default)]
+    pub time_to_live_since: Timestamp,
+    /// When its autostop was set last.
+    #[serde(default)]
+    pub autostop_since: Timestamp,
 }
 
 impl Groups {
     /// The groups, the oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (GroupId, &GroupState)> {
         self.groups.iter().map(|(id, group)| (*id, group))
+    }
+
+    /// Those that limit how long the instances of their members may run.
+    pub fn limiting(&self) -> impl Iterator<Item = GroupId> {
+        let limits = |group: &Group| group.time_to_live_minutes.is_some() || group.autostop_minutes.is_some();
+        self.iter().filter(move |(_, known)| limits(&known.group)).map(|(id, _)| id)
     }
 
     /// A group by its id.
@@ -128,7 +150,7 @@ impl Aggregate for Groups {
 
     const FOLD_DIGESTS: &'static [&'static str] = &[
         "759f76b2000ba6945be325c91aab43eb6cdc1d0c782f68c9e1ebb93db4ee004f",
-        "0c6d23ba4cdafa12bcb38abe7d94f6d63faf305a9bf4422e6bb826218ae65f38",
+        "FILL_GROUPS",
     ];
 
     fn subject(id: AllGroups) -> AggregateId {
@@ -142,8 +164,20 @@ impl Aggregate for Groups {
     fn evolve(&mut self, event: &GroupsEvent, meta: &Meta) {
         match event {
             GroupsEvent::Created(set) | GroupsEvent::Changed(set) => {
-                let created_at = self.groups.get(&set.group_id).map_or(meta.time, |known| known.created_at);
-                self.groups.insert(set.group_id, GroupState { group: set.group.clone(), created_at });
+                let known = self.groups.get(&set.group_id);
+                let created_at = known.map_or(meta.time, |known| known.created_at);
+                let same = |limit: fn(&Group) -> Option<Minutes>| {
+                    known.filter(|known| limit(&known.group) == limit(&set.group))
+                };
+                let time_to_live = same(|group| group.time_to_live_minutes);
+                let autostop = same(|group| group.autostop_minutes);
+                let state = GroupState {
+                    group: set.group.clone(),
+                    created_at,
+                    time_to_live_since: time_to_live.map_or(meta.time, |known| known.time_to_live_since),
+                    autostop_since: autostop.map_or(meta.time, |known| known.autostop_since),
+                };
+                self.groups.insert(set.group_id, state);
             }
             GroupsEvent::Deleted(deleted) => {
                 self.groups.remove(&deleted.group_id);

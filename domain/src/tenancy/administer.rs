@@ -24,7 +24,7 @@ impl Command for AdministerInstance {
 
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, ChangeRejected> {
         let administered = |wanted: DesiredState, requested: ChangeRequested| {
-            let ChangeRequested { instance_id, generation, deadline, reason: _ } = requested;
+            let ChangeRequested { instance_id, generation, deadline, .. } = requested;
             let reason = self.reason.clone().map(Into::into);
             TenancyEvent::Administered(Administered { instance_id, wanted, generation, deadline, reason })
         };

@@ -38,6 +38,12 @@ pub enum ChangeRejected {
     /// It must not be resumed. Not decided here, but by whoever knows the groups.
     #[error("your group has ended, so your instances can't be resumed; an administrator can change that")]
     GroupEnded,
+    /// It must not be resumed: its time to live, or what its owner's group allows, is over ([`Instance::may_resume`]).
+    #[error("the time to live of the instance ended at {at}, so it can't be resumed until that is extended")]
+    Expired {
+        /// When it ended.
+        at: Timestamp,
+    },
     /// It is being deleted.
     #[error("the instance is being deleted")]
     Deleting,
@@ -91,8 +97,10 @@ impl Command for ChangeInstance {
         if instance.desired == self.to && !failed {
             return Ok(None);
         }
-        let request =
-            |within| ChangeRequested { instance_id, generation, deadline: self.now.after(within), reason: None };
+        let request = |within| {
+            let deadline = self.now.after(within);
+            ChangeRequested { instance_id, generation, deadline, reason: None, moved_by: None }
+        };
         Ok(Some(match self.to {
             DesiredState::Running => TenancyEvent::ResumeRequested(request(self.policy.resume_within)),
             DesiredState::Stopped => TenancyEvent::StopRequested(request(self.policy.stop_within)),

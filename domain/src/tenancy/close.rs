@@ -3,9 +3,28 @@
 
 use std::convert::Infallible;
 
+use serde::{Deserialize, Serialize};
+
 use super::Tenancy;
-use super::event::{CloseReason, Closed, TenancyEvent};
+use super::event::TenancyEvent;
 use crate::aggregate::{Command, CommandClass};
+
+/// The tenancy accepts no new instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Closed {
+    /// The reason.
+    #[serde(rename = "because")]
+    pub reason: CloseReason,
+}
+
+/// Why a tenancy is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CloseReason {
+    /// The user was erased.
+    Erased,
+}
 
 /// Close a tenancy, once.
 #[derive(Debug, Clone, Copy)]

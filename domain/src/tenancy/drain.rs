@@ -69,8 +69,8 @@ impl Command for StopForDrain {
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, Infallible> {
         let instance_id = self.instance_id;
         let to_stop = |instance: &&Instance| instance.drain_step(self.backend_id) == Some(DrainStep::Running);
-        let stop =
-            |instance: &Instance| instance.stop_for(StopReason::BackendDrained, instance_id, self.now, self.policy);
+        let reason = (StopReason::BackendDrained, None);
+        let stop = |instance: &Instance| instance.stop_for(reason, instance_id, self.now, self.policy);
         Ok(state.instance(instance_id).filter(to_stop).map(stop))
     }
 }

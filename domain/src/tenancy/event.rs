@@ -3,10 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::activity::Activity;
+pub use super::close::{CloseReason, Closed};
 pub use super::failure::{FailureReason, PlacementFailure};
+pub use super::lifetime::{Fact, Lifetime, MovedBy};
 pub use super::moved::{MoveReason, Moved, OnLost};
 pub use super::recorded::{RecordedError, RecordedObservation, RecordedPorts};
+pub use super::settings::SettingsChanged;
 pub use super::stop::StopReason;
+pub use super::suspend::{Resumed, Suspended};
 use crate::ids::{BackendId, InstanceId};
 use crate::labels::Labels;
 use crate::names::InstanceName;
@@ -45,6 +50,12 @@ pub enum TenancyEvent {
     /// The keys that may log in were replaced.
     #[serde(rename = "dockhost.instance.keys-changed.v1")]
     KeysChanged(KeysChanged),
+    /// The user changed what happens to the instance, or until when it may run.
+    #[serde(rename = "dockhost.instance.settings-changed.v1")]
+    SettingsChanged(SettingsChanged),
+    /// Somebody was connected to the instance by SSH. Recorded now and then, and only if that moves the moment of its stop.
+    #[serde(rename = "dockhost.instance.activity.v1")]
+    Activity(Activity),
     /// The desired state could not be reached.
     #[serde(rename = "dockhost.instance.failed.v2")]
     Failed(Failed),
@@ -106,6 +117,9 @@ pub struct Requested {
     /// What happens if its backend is lost.
     #[serde(default, skip_serializing_if = "OnLost::is_wait")]
     pub on_lost: OnLost,
+    /// Until when it may run.
+    #[serde(default, skip_serializing_if = "Lifetime::is_unlimited")]
+    pub lifetime: Lifetime,
 }
 
 /// An `Idempotency-Key` and its request.
@@ -178,6 +192,9 @@ pub struct ChangeRequested {
     /// Why it was stopped, if its user did not request it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<StopReason>,
+    /// If it was stopped because of its lifetime: what moved the moment of the stop last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_by: Option<MovedBy>,
 }
 
 /// An administrator requested another desired state.
@@ -267,33 +284,6 @@ pub struct Released {
     pub placement: u32,
 }
 
-/// The account was disabled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Suspended {}
-
-/// The account was enabled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Resumed {}
-
-/// The tenancy accepts no new instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Closed {
-    /// The reason.
-    #[serde(rename = "because")]
-    pub reason: CloseReason,
-}
-
-/// Why a tenancy is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CloseReason {
-    /// The user was erased.
-    Erased,
-}
-
 /// What an event changes about an instance's placement on one backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlacementChange {
@@ -327,6 +317,8 @@ impl TenancyEvent {
             | Self::DeleteRequested(_)
             | Self::Administered(_)
             | Self::KeysChanged(_)
+            | Self::SettingsChanged(_)
+            | Self::Activity(_)
             | Self::Suspended(_)
             | Self::Resumed(_)
             | Self::QuotaSet(_)
@@ -347,6 +339,8 @@ impl TenancyEvent {
             | Self::Administered(_) => true,
             Self::Observed(e) => e.deadline.is_some(),
             Self::KeysChanged(_)
+            | Self::SettingsChanged(_)
+            | Self::Activity(_)
             | Self::Failed(_)
             | Self::Deleted(_)
             | Self::Released(_)
@@ -368,6 +362,8 @@ impl TenancyEvent {
             Self::StopRequested(e) | Self::ResumeRequested(e) | Self::DeleteRequested(e) => e.instance_id,
             Self::Administered(e) => e.instance_id,
             Self::KeysChanged(e) => e.instance_id,
+            Self::SettingsChanged(e) => e.instance_id,
+            Self::Activity(e) => e.instance_id,
             Self::Failed(e) => e.instance_id,
             Self::Deleted(e) => e.instance_id,
             Self::Released(e) => e.instance_id,

@@ -53,7 +53,8 @@ impl Command for StopForGroup {
     fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, Infallible> {
         let instance_id = self.instance_id;
         let to_stop = |instance: &&Instance| self.ended_at <= self.now && instance.must_stop_for_group(self.ended_at);
-        let stop = |instance: &Instance| instance.stop_for(StopReason::GroupEnded, instance_id, self.now, self.policy);
+        let reason = (StopReason::GroupEnded, None);
+        let stop = |instance: &Instance| instance.stop_for(reason, instance_id, self.now, self.policy);
         Ok(state.instance(instance_id).filter(to_stop).map(stop))
     }
 }

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Administered, ChangeRequested, DeletionOutcome, MoveReason, Observed, OnLost, PlacementFailure,
-    RecordedObservation, ReportPosition, Requested, StopReason, TenancyEvent,
+    Administered, ChangeRequested, DeletionOutcome, MovedBy, Observed, OnLost, PlacementFailure, RecordedObservation,
+    ReportPosition, Requested, StopReason, TenancyEvent,
 };
+use super::lifetime::InstanceLifetime;
+use super::moved::LastMove;
 use super::progress::{OperationKind, Progress};
 use crate::aggregate::Meta;
 use crate::ids::BackendId;
@@ -38,7 +40,7 @@ pub struct Instance {
     pub limits: Limits,
     /// When it was requested.
     pub created_at: Timestamp,
-    /// When its user or its container last changed it.
+    /// When its user or its container last changed it, or somebody was connected to it, as far as that was recorded.
     pub last_activity: Timestamp,
     /// Its desired state.
     #[serde(rename = "wanted")]
@@ -63,6 +65,9 @@ pub struct Instance {
     /// Why it was stopped, if its user did not request it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
+    /// If it was stopped because of its lifetime: what moved the moment of the stop last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_moved_by: Option<MovedBy>,
     /// The labels that its backend must have.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub requires: Labels,
@@ -84,18 +89,9 @@ pub struct Instance {
     /// Its last move to another backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_move: Option<LastMove>,
-}
-
-/// A move of an instance to another backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LastMove {
-    /// The backend that it was on.
-    pub from: BackendId,
-    /// When.
-    pub at: Timestamp,
-    /// Why.
-    pub reason: MoveReason,
+    /// Until when it may run.
+    #[serde(default, skip_serializing_if = "InstanceLifetime::is_default")]
+    pub lifetime: InstanceLifetime,
 }
 
 /// The last time that a container ended although it should run.
@@ -181,6 +177,7 @@ impl Instance {
             pending_removals: BTreeMap::new(),
             last_report: None,
             stop_reason: None,
+            stop_moved_by: None,
             restart: requested.restart,
             last_end: None,
             administered: None,
@@ -188,6 +185,7 @@ impl Instance {
             size: requested.size.clone(),
             on_lost: requested.on_lost,
             last_move: None,
+            lifetime: InstanceLifetime::requested(requested.lifetime),
         }
     }
 
@@ -199,6 +197,7 @@ impl Instance {
 
     /// Applies an event of this instance.
     pub fn evolve(&mut self, event: &TenancyEvent, meta: &Meta) {
+        self.record_use(event, meta);
         match event {
             // `decide` is never called with a used id, but a fold cannot fail.
             TenancyEvent::Requested(requested) => *self = Self::requested(requested, meta),
@@ -243,7 +242,7 @@ impl Instance {
                 self.current_placement =
                     Some(Placement { backend_id: moved.choice.backend_id, last_observation: None });
                 self.desired = DesiredState::Running;
-                (self.stop_reason, self.last_end) = (None, None);
+                (self.stop_reason, self.stop_moved_by, self.last_end) = (None, None, None);
                 self.last_move = Some(LastMove { from: moved.from, at: meta.time, reason: moved.reason });
                 let operation_kind = OperationKind::Create;
                 self.progress = Progress::Pending { operation_kind, operation: None, deadline: moved.deadline };
@@ -259,13 +258,21 @@ impl Instance {
             }
             TenancyEvent::Administered(e) => {
                 let Administered { instance_id, wanted, generation, deadline, ref reason } = *e;
-                let requested = ChangeRequested { instance_id, generation, deadline, reason: None };
+                let requested = ChangeRequested { instance_id, generation, deadline, reason: None, moved_by: None };
                 self.begin_operation(wanted, OperationKind::towards(wanted), &requested, meta);
                 self.administered = Some(AdministratorNote { at: meta.time, wanted, reason: reason.clone() });
             }
             TenancyEvent::KeysChanged(changed) => {
                 let version = self.keys.as_ref().map_or(0, |keys| keys.version) + 1;
                 self.keys = Some(InstanceKeys { version, keys: changed.keys.clone() });
+            }
+            TenancyEvent::SettingsChanged(changed) => {
+                self.on_lost = changed.on_lost;
+                self.lifetime.change(changed.lifetime, meta);
+            }
+            TenancyEvent::Activity(activity) => {
+                self.last_activity = self.last_activity.max(activity.at);
+                return;
             }
             TenancyEvent::Failed(failed) => {
                 self.progress = Progress::Failed { failure: failed.failure.clone() };
@@ -305,7 +312,7 @@ impl Instance {
     ) {
         self.desired = desired;
         self.generation = requested.generation;
-        self.stop_reason = requested.reason;
+        (self.stop_reason, self.stop_moved_by) = (requested.reason, requested.moved_by);
         self.last_end = None;
         self.administered = None;
         let (operation, deadline) = (Some(meta.id.into()), requested.deadline);

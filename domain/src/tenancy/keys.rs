@@ -70,7 +70,8 @@ impl Command for RemoveInstanceKey {
     }
 }
 
-fn changeable(state: &Tenancy, id: InstanceId) -> Result<&Instance, KeysRejected> {
+/// The instance, if its owner may change it.
+pub(super) fn changeable(state: &Tenancy, id: InstanceId) -> Result<&Instance, KeysRejected> {
     let instance = state.instance(id).filter(|instance| !instance.is_deleted()).ok_or(KeysRejected::NotFound)?;
     match instance.desired {
         DesiredState::Deleted => Err(KeysRejected::Deleting),

@@ -4,6 +4,7 @@
 //! Deleted instances, ended operations and idempotency keys are removed after [`RETENTION`] of event time, so that the
 //! state stays small.
 
+mod activity;
 mod administer;
 mod assignments;
 mod backend_lost;
@@ -18,6 +19,7 @@ mod group_ended;
 mod instance;
 mod invariants;
 mod keys;
+mod lifetime;
 mod moved;
 mod operation;
 mod policy;
@@ -28,6 +30,7 @@ mod relocate;
 mod report;
 mod request;
 mod retry;
+mod settings;
 mod stop;
 mod suspend;
 #[cfg(test)]
@@ -56,9 +59,11 @@ pub use deadline::{DeadlineRejected, HandleDeadline};
 pub use drain::{DrainStep, StopForDrain};
 pub use event::{Idempotency, OnLost, ReportPosition, TenancyEvent};
 pub use group_ended::StopForGroup;
-pub use instance::{AdministratorNote, Instance, InstanceKeys, LastEnd, LastMove, LastObservation, Placement};
+pub use instance::{AdministratorNote, Instance, InstanceKeys, LastEnd, LastObservation, Placement};
 pub use invariants::check_invariants;
 pub use keys::{KeysRejected, MAX_INSTANCE_KEYS, RemoveInstanceKey, SetInstanceKeys};
+pub use lifetime::{EndLifetime, Fact, InstanceLifetime, Lifetime, MovedBy, SshSeen, StopsAt};
+pub use moved::LastMove;
 pub use operation::{Operation, Outcome};
 pub use policy::{Facts, Policy};
 pub use progress::{OperationKind, Progress, Status};
@@ -66,6 +71,8 @@ pub use quota::{SetQuota, TenancyClosed};
 pub use relocate::{MoveInstance, MoveRejected, Occasion};
 pub use report::{HandleReport, ReportRejected};
 pub use request::{RequestInstance, RequestRejected};
+pub use settings::{ChangeSettings, SettingsRejected};
+pub use stop::StopReason;
 pub use suspend::{ResumeTenancy, SuspendTenancy};
 
 /// How long deleted instances, ended operations and idempotency keys are retained, in event time.
@@ -229,7 +236,7 @@ impl Aggregate for Tenancy {
         "1589db6ede7b9fa929c2cb3335be280f933272c4f8d3c718eba3a53ac81244be",
         "9ccd3a7c209f80b8c6d08b3da2f3f0ad3435e6ef33813bc4160cca473ed35dd3",
         "b65eec3413ecdc5fd9abeaa4f8b3a46a0aa3b04ee66c114a02f6dd178d29d647",
-        "d5061bd65d74de54fa4c22ae16909d052f98b0caa5466f258047655a7dfbe288",
+        "FILL_TENANCY",
     ];
 
     fn subject(id: UserId) -> AggregateId {

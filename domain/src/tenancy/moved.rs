@@ -45,6 +45,18 @@ pub struct Moved {
     pub reason: MoveReason,
 }
 
+/// A move of an instance to another backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastMove {
+    /// The backend that it was on.
+    pub from: BackendId,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: MoveReason,
+}
+
 /// Why an instance is moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::event::{Idempotency, OnLost, Requested, TenancyEvent};
+use super::event::{Idempotency, Lifetime, OnLost, Requested, TenancyEvent};
 use super::{Facts, Tenancy};
 use crate::aggregate::{Command, CommandClass};
 use crate::ids::InstanceId;
@@ -39,6 +39,8 @@ pub struct RequestInstance {
     pub size: Option<SizeName>,
     /// What happens if its backend is lost.
     pub on_lost: OnLost,
+    /// Until when it may run.
+    pub lifetime: Lifetime,
     /// The `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
     /// The quota of the user's group, or the configured one. What an administrator set for the user counts instead.
@@ -62,6 +64,9 @@ pub enum RequestRejected {
     /// The key was used with another body.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
+    /// It could not run at all.
+    #[error("the time to live ends in the past")]
+    ExpiresInThePast,
     /// Another instance of the user has this name.
     #[error("you have an instance with this name")]
     NameTaken,
@@ -96,6 +101,9 @@ impl RequestInstance {
             && let Some(used) = state.idempotency_record(&idempotency.key)
         {
             return if used.request == idempotency.request { Ok(None) } else { Err(RequestRejected::KeyReused) };
+        }
+        if self.lifetime.has_expired(self.facts.now) {
+            return Err(RequestRejected::ExpiresInThePast);
         }
         let quota = state.quota.or(self.quota);
         quota.check(state.quota_use(), self.limits.into()).map_err(RequestRejected::QuotaExceeded)?;
@@ -142,6 +150,7 @@ impl Command for RequestInstance {
             requires: self.requires.clone(),
             size: self.size.clone(),
             on_lost: self.on_lost,
+            lifetime: self.lifetime,
         })))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{ChangeRequested, TenancyEvent};
+use super::event::{ChangeRequested, MovedBy, TenancyEvent};
 use super::instance::Instance;
 use super::policy::Policy;
 use crate::ids::InstanceId;
@@ -16,6 +16,10 @@ pub enum StopReason {
     BackendDrained,
     /// The end of its user's group is over.
     GroupEnded,
+    /// Its time to live is over.
+    TimeToLive,
+    /// Nobody was connected to it for long.
+    Autostop,
 }
 
 impl StopReason {
@@ -25,15 +29,17 @@ impl StopReason {
         match self {
             Self::BackendDrained => "stopped because an administrator drains its backend",
             Self::GroupEnded => "stopped because the group of its owner has ended",
+            Self::TimeToLive => "stopped because its time to live is over",
+            Self::Autostop => "stopped because nobody was connected to it for the time of its autostop",
         }
     }
 }
 
 impl Instance {
-    /// The event that stops it for this reason.
+    /// The event that stops it for this reason, with what moved the moment of the stop last, if the reason is its lifetime.
     pub(super) fn stop_for(
         &self,
-        reason: StopReason,
+        (reason, moved_by): (StopReason, Option<MovedBy>),
         instance_id: InstanceId,
         now: Timestamp,
         policy: Policy,
@@ -43,6 +49,7 @@ impl Instance {
             generation: self.generation + 1,
             deadline: now.after(policy.stop_within),
             reason: Some(reason),
+            moved_by,
         })
     }
 }

@@ -2,9 +2,21 @@
 
 use std::convert::Infallible;
 
+use serde::{Deserialize, Serialize};
+
 use super::Tenancy;
-use super::event::{Resumed, Suspended, TenancyEvent};
+use super::event::TenancyEvent;
 use crate::aggregate::{Command, CommandClass};
+
+/// The account was disabled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspended {}
+
+/// The account was enabled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resumed {}
 
 /// Suspend a tenancy; nothing if it is suspended, or closed for good.
 #[derive(Debug, Clone, Copy)]

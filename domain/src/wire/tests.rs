@@ -45,6 +45,7 @@ fn message_of_each_golden_file_round_trips() {
     check::<Heartbeat>("heartbeat-machine.json");
     check::<Heartbeat>("heartbeat-leaving.json");
     check::<Heartbeat>("heartbeat-size.json");
+    check::<Heartbeat>("heartbeat-ssh.json");
     check::<Hello>("hello.json");
     check::<Hello>("hello-run.json");
     check::<Hello>("hello-key.json");
@@ -95,6 +96,7 @@ fn message_of_each_kind_has_a_golden_file() {
         "heartbeat-leaving.json",
         "heartbeat-machine.json",
         "heartbeat-size.json",
+        "heartbeat-ssh.json",
         "heartbeat.json",
         "hello-key.json",
         "hello-run.json",

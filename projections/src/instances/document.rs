@@ -2,6 +2,7 @@
 //! derived from the state for queries and operators.
 
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
+use dockhost_domain::minutes::Minutes;
 use dockhost_domain::names::InstanceName;
 use dockhost_domain::tenancy::event::RecordedPorts;
 use dockhost_domain::tenancy::{Instance, Progress, Status};
@@ -17,9 +18,9 @@ pub struct Instances;
 
 impl StoredModel for Instances {
     const NAME: &'static str = "instances";
-    const FOLD_VERSION: u32 = 4;
+    const FOLD_VERSION: u32 = 5;
     const INDEXES: &'static [&'static [&'static str]] =
-        &[&["userId", "status"], &["userId", "name"], &["status", "_id"]];
+        &[&["userId", "status"], &["userId", "name"], &["status", "_id"], &["expiresAt"], &["autostopMinutes"]];
 
     type Document = InstanceDocument;
 
@@ -57,10 +58,16 @@ pub struct InstanceDocument {
     pub host_keys: Vec<String>,
     /// When it was requested.
     pub created_at: Timestamp,
-    /// When its user or its container last changed it.
+    /// When its user or its container last changed it, or somebody was connected to it, as far as that was recorded.
     pub last_activity: Timestamp,
     /// When its current state ends, if that is transitional.
     pub deadline: Option<Timestamp>,
+    /// When it is stopped, if its owner set that.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// After how many minutes without an SSH connection it is stopped, if its owner set that.
+    #[serde(default)]
+    pub autostop_minutes: Option<Minutes>,
     /// Why it failed, in one sentence.
     pub failure: Option<String>,
     /// The whole state.
@@ -93,6 +100,8 @@ impl InstanceDocument {
             created_at: state.created_at,
             last_activity: state.last_activity,
             deadline: state.deadline(),
+            expires_at: state.lifetime.set.expires_at,
+            autostop_minutes: state.lifetime.set.autostop_minutes,
             failure: match &state.progress {
                 Progress::Failed { failure } => Some(failure.reason.explain()),
                 Progress::Pending { .. } | Progress::Stable | Progress::Deleted { .. } => None,

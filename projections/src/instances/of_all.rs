@@ -201,6 +201,18 @@ impl MongoStore {
         self.find::<Instances>(None, filter, doc! {}).await
     }
 
+    /// The instances that are to run and may have to stop: the time that their owners set for them is over, or they set an autostop.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn instances_to_end(&self, now: Timestamp) -> Result<ReadResult<Vec<InstanceDocument>>, StoreError> {
+        // Timestamps are texts of one length.
+        let expired = doc! { "expiresAt": { "$lte": now.to_string() } };
+        let autostop = doc! { "autostopMinutes": { "$gt": 0 } };
+        let filter = doc! { "$or": [expired, autostop], "status": live(), "wanted": "running" };
+        self.find::<Instances>(None, filter, doc! {}).await
+    }
+
     /// How many instances that are not deleted belong to each of these owners or backends, by the text of its id, and what they
     /// may use in all; those without any are absent.
     ///

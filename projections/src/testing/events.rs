@@ -141,6 +141,7 @@ pub(crate) fn requested(id: u64, name: &str, backend: u64) -> TenancyEvent {
         requires: Labels::default(),
         size: None,
         on_lost: dockhost_domain::tenancy::OnLost::Wait,
+        lifetime: dockhost_domain::tenancy::Lifetime::default(),
     })
 }
 
@@ -178,7 +179,7 @@ pub(crate) fn observed(id: u64, placement: u32, generation: u32, phase: Phase) -
 }
 
 fn change(id: u64, generation: u32) -> ChangeRequested {
-    ChangeRequested { instance_id: instance(id), generation, deadline: at(1_000_002), reason: None }
+    ChangeRequested { instance_id: instance(id), generation, deadline: at(1_000_002), reason: None, moved_by: None }
 }
 
 pub(crate) fn stop(id: u64, generation: u32) -> TenancyEvent {

@@ -17,6 +17,7 @@ use crate::common::clock;
 use crate::http::app::App;
 use crate::http::commands::change::{answer, is_drained, rejected};
 use crate::http::extract::Wait;
+use crate::http::group_of::limits_of;
 use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply};
@@ -42,7 +43,7 @@ error_responses!(
     pub AdministerErrors: ADMIN_OF_COMMAND, BODY, COMMAND,
     &[
         Code::NotFound, Code::AccountDisabled, Code::InstanceDeleting, Code::InstanceFailed, Code::BackendDraining,
-        Code::OperationFailed, Code::DatabaseUnavailable,
+        Code::InstanceExpired, Code::OperationFailed, Code::DatabaseUnavailable,
     ]
 );
 
@@ -73,9 +74,14 @@ pub async fn administer(
     let reason = request.reason.map(String::from).filter(|reason| !reason.is_empty());
     let command = AdministerInstance { change, reason };
     let (class, fleet) = (command.class(), Arc::clone(app.follower.fleet()));
+    let limits = limits_of(app, owner).await?;
     let decide = move |state: &Tenancy| {
-        if to == DesiredState::Running && is_drained(&fleet, state.instance(instance_id)) {
-            return Err(ChangeRejected::BackendDrained);
+        if to == DesiredState::Running {
+            let instance = state.instance(instance_id);
+            if is_drained(&fleet, instance) {
+                return Err(ChangeRejected::BackendDrained);
+            }
+            instance.map_or(Ok(()), |instance| instance.may_resume(&limits, change.now))?;
         }
         command.decide(state)
     };

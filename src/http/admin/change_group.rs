@@ -1,4 +1,5 @@
-//! `PATCH /api/v2/admin/groups/{groupId}`: renames a group, or changes its quota or its end.
+//! `PATCH /api/v2/admin/groups/{groupId}`: renames a group, or changes its quota, its end or how long its members' instances may
+//! run.
 
 use std::sync::Arc;
 
@@ -6,17 +7,18 @@ use axum::extract::State;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::group::ChangeGroup;
 use dockhost_domain::ids::GroupId;
+use dockhost_domain::minutes::Minutes;
 use dockhost_domain::names::GroupName;
 use dockhost_domain::subject::AllGroups;
 use dockhost_domain::timestamp::Timestamp;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::create_group::rejected;
 use super::group_view::Group;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin, Path};
+use crate::http::extract::{Body, CurrentAdmin, Path, given};
 use crate::http::processors::Processors;
 use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
@@ -56,20 +58,24 @@ pub struct ChangeGroupRequest {
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = DateTime)]
     ends_at: Option<Option<Timestamp>>,
-}
-
-/// Tells `null` from an absent member.
-#[expect(clippy::option_option, reason = "absent, null, or a value")]
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+    /// For how many minutes an instance of a member may run, as in the request that creates a group; null for no limit.
+    #[serde(default, deserialize_with = "given")]
+    #[garde(skip)]
+    #[schema(value_type = Option<u32>, minimum = 5, maximum = 527_040)]
+    time_to_live_minutes: Option<Option<Minutes>>,
+    /// After how many minutes without an SSH connection an instance of a member is stopped; null for never.
+    #[serde(default, deserialize_with = "given")]
+    #[garde(skip)]
+    #[schema(value_type = Option<u32>, minimum = 5, maximum = 527_040)]
+    autostop_minutes: Option<Option<Minutes>>,
 }
 
 error_responses!(ChangeGroupErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound, Code::GroupNameTaken]);
 
 /// Change a group
 ///
-/// Its name, the quota of each member, or its end. The members keep the instances that they have beyond a lower quota. Within a
-/// minute after its end, their instances are stopped.
+/// Its name, the quota of each member, its end, or how long an instance of a member may run. The members keep the instances that
+/// they have beyond a lower quota. Within a minute after its end, their instances are stopped.
 #[utoipa::path(
     patch,
     path = "/api/v2/admin/groups/{groupId}",
@@ -93,9 +99,25 @@ pub async fn patch(
 ) -> Result<Reply<Group>, ApiError> {
     let not_found = || ApiError::not_found("group");
     let group_id: GroupId = group.parse().map_err(|_| not_found())?;
-    let ChangeGroupRequest { name, max_instances, max_cpu, max_memory_mib, ends_at } = request;
-    let max_cpu_millis = max_cpu.map(|limit| limit.map(Processors::millis));
-    let change = ChangeGroup { group_id, name, max_instances, max_cpu_millis, max_memory_mib, ends_at };
+    let ChangeGroupRequest {
+        name,
+        max_instances,
+        max_cpu,
+        max_memory_mib,
+        ends_at,
+        time_to_live_minutes,
+        autostop_minutes,
+    } = request;
+    let change = ChangeGroup {
+        group_id,
+        name,
+        max_instances,
+        max_cpu_millis: max_cpu.map(|limit| limit.map(Processors::millis)),
+        max_memory_mib,
+        ends_at,
+        time_to_live_minutes,
+        autostop_minutes,
+    };
     let done = app
         .executor
         .execute(AllGroups, app.origin(Actor::Admin(admin)), change)

@@ -6,6 +6,7 @@ use axum::extract::State;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::group::{CreateGroup, Group as GroupTerms, GroupRejected, GroupSet};
 use dockhost_domain::ids::GroupId;
+use dockhost_domain::minutes::Minutes;
 use dockhost_domain::names::GroupName;
 use dockhost_domain::subject::AllGroups;
 use dockhost_domain::timestamp::Timestamp;
@@ -53,6 +54,15 @@ pub struct GroupRequest {
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = DateTime)]
     ends_at: Option<Timestamp>,
+    /// For how many minutes an instance of a member may run; counted from its creation, or from when this was set or its owner was
+    /// put into the group, if that was later. Then it is stopped. The default is no limit.
+    #[garde(skip)]
+    #[schema(value_type = Option<u32>, minimum = 5, maximum = 527_040)]
+    time_to_live_minutes: Option<Minutes>,
+    /// After how many minutes without an SSH connection an instance of a member is stopped; the default is never.
+    #[garde(skip)]
+    #[schema(value_type = Option<u32>, minimum = 5, maximum = 527_040)]
+    autostop_minutes: Option<Minutes>,
 }
 
 error_responses!(CreateGroupErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::GroupNameTaken, Code::TooManyGroups]);
@@ -90,9 +100,24 @@ pub async fn post(
     Body(request): Body<GroupRequest>,
 ) -> Result<Reply<Group>, ApiError> {
     let group_id = GroupId::from_uuid(clock::fresh_uuid());
-    let GroupRequest { name, max_instances, max_cpu, max_memory_mib, ends_at } = request;
-    let max_cpu_millis = max_cpu.map(Processors::millis);
-    let group = GroupTerms { name, max_instances, max_cpu_millis, max_memory_mib, ends_at };
+    let GroupRequest {
+        name,
+        max_instances,
+        max_cpu,
+        max_memory_mib,
+        ends_at,
+        time_to_live_minutes,
+        autostop_minutes,
+    } = request;
+    let group = GroupTerms {
+        name,
+        max_instances,
+        max_cpu_millis: max_cpu.map(Processors::millis),
+        max_memory_mib,
+        ends_at,
+        time_to_live_minutes,
+        autostop_minutes,
+    };
     let create = CreateGroup(GroupSet { group_id, group });
     let done = app
         .executor
@@ -122,7 +147,7 @@ mod tests {
         let (id, created_at) = (created.data()["id"].clone(), created.data()["createdAt"].clone());
         let expected = json!({
             "id": id, "name": "biology-7b", "maxInstances": null, "maxCpu": null, "maxMemoryMib": null, "endsAt": end,
-            "createdAt": created_at,
+            "timeToLiveMinutes": null, "autostopMinutes": null, "createdAt": created_at,
         });
         assert_eq!(created.data(), &expected);
         let again = app.post(PATH, json!({ "name": "Biology-7B" })).token(&boss.token).send().await;
@@ -134,10 +159,12 @@ mod tests {
         let changed =
             change(json!({ "name": "biology-8b", "maxInstances": 3, "maxCpu": 1.5, "maxMemoryMib": 9 })).await;
         assert_eq!((changed.status, &changed.data()["endsAt"]), (200, &json!(end)), "{changed:?}");
+        let changed = change(json!({ "timeToLiveMinutes": 90, "autostopMinutes": 30 })).await;
+        assert_eq!((changed.status, &changed.data()["timeToLiveMinutes"]), (200, &json!(90)), "{changed:?}");
         let changed = change(json!({ "endsAt": null, "maxMemoryMib": null })).await;
         let expected = json!({
             "id": id, "name": "biology-8b", "maxInstances": 3, "maxCpu": 1.5, "maxMemoryMib": null, "endsAt": null,
-            "createdAt": created_at,
+            "timeToLiveMinutes": 90, "autostopMinutes": 30, "createdAt": created_at,
         });
         assert_eq!(changed.data(), &expected);
         let events = app.log.events().len();
@@ -159,6 +186,9 @@ mod tests {
             json!({ "name": "biology-7b", "maxCpu": 0.0001 }),
             json!({ "name": "biology-7b", "maxMemoryMib": -1 }),
             json!({ "name": "biology-7b", "endsAt": "tomorrow" }),
+            json!({ "name": "biology-7b", "timeToLiveMinutes": 4 }),
+            json!({ "name": "biology-7b", "autostopMinutes": 527_041 }),
+            json!({ "name": "biology-7b", "timeToLiveMinutes": "1 h" }),
         ] {
             let answer = app.post(PATH, body.clone()).token(&boss.token).send().await;
             assert_eq!(answer.error(), (422, "validation_failed"), "{body}");

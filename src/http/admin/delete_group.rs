@@ -109,7 +109,8 @@ mod tests {
         let ada = app.post("/api/v2/user/signup", body).send().await;
         assert_eq!(ada.status, 201, "{ada:?}");
         let me = app.get("/api/v2/user/me").token(ada.data()["accessToken"].as_str().unwrap()).send().await;
-        let expected = json!({ "name": "Biology 7b", "endsAt": null });
+        let expected =
+            json!({ "name": "Biology 7b", "endsAt": null, "timeToLiveMinutes": null, "autostopMinutes": null });
         assert_eq!((&me.data()["group"], &me.data()["maxInstances"]), (&expected, &json!(3)), "{me:?}");
         assert_eq!(delete().await.error(), (409, "group_not_empty"));
         let path = format!("/api/v2/admin/users/{}/group", ada.data()["user"]["id"].as_str().unwrap());

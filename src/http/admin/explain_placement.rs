@@ -11,7 +11,7 @@ use dockhost_domain::names::Username;
 use dockhost_domain::placement::{Candidate, Ineligible};
 use dockhost_domain::quota::Quota;
 use dockhost_domain::sizes::SizeName;
-use dockhost_domain::tenancy::{OnLost, RequestInstance, Tenancy, TenancyEvent};
+use dockhost_domain::tenancy::{Lifetime, OnLost, RequestInstance, Tenancy, TenancyEvent};
 use dockhost_domain::wire::RestartPolicy;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -169,6 +169,7 @@ pub async fn post(
         requires: request.requires.unwrap_or_default(),
         size,
         on_lost: OnLost::Wait,
+        lifetime: Lifetime::default(),
         idempotency: None,
         quota,
         facts: app.follower.facts(app.settings.policy, instance_id),

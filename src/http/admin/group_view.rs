@@ -2,6 +2,7 @@
 
 use dockhost_domain::group::GroupState;
 use dockhost_domain::ids::GroupId;
+use dockhost_domain::minutes::Minutes;
 use dockhost_domain::timestamp::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -28,6 +29,12 @@ pub struct Group {
     /// When the members' instances are stopped, and can't be resumed or created any more; null for never.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     ends_at: Option<Timestamp>,
+    /// For how many minutes an instance of a member may run; null for no limit.
+    #[schema(value_type = Option<u32>, required)]
+    time_to_live_minutes: Option<Minutes>,
+    /// After how many minutes without an SSH connection an instance of a member is stopped; null for never.
+    #[schema(value_type = Option<u32>, required)]
+    autostop_minutes: Option<Minutes>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -42,6 +49,8 @@ impl Group {
             max_cpu: state.group.max_cpu_millis.map(|millis| processors::of_millis(millis.into())),
             max_memory_mib: state.group.max_memory_mib,
             ends_at: state.group.ends_at,
+            time_to_live_minutes: state.group.time_to_live_minutes,
+            autostop_minutes: state.group.autostop_minutes,
             created_at: state.created_at,
         }
     }

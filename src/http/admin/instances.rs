@@ -14,6 +14,7 @@ use super::list::{self, List};
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition};
 use crate::http::extract::{CurrentAdmin, Query, ReadPosition};
+use crate::http::group_of::limits_of_all;
 use crate::http::response::documented::{ADMIN, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Instance;
@@ -128,12 +129,14 @@ pub async fn get(
     let found = consistency::read::<Instances, _>(&app, position, || app.store.instances_of_all(&filter, page)).await?;
     let owners = || app.store.usernames(found.value.iter().map(|instance| instance.user_id).collect());
     let owners = consistency::read::<Users, _>(&app, position, owners).await?;
+    let limits = limits_of_all(&app, found.value.iter().map(|instance| instance.user_id).collect()).await?;
     let since = found.stale_since.or(owners.stale_since);
     let position = found.position(&app, found.value.iter().map(|instance| instance.seq));
     let view = |document: InstanceDocument| {
         let user_id = document.user_id;
         let username = owners.value.get(&user_id).map(ToString::to_string);
-        let instance = Instance::new(&app, user_id, document.instance_id, &document.state);
+        let group = limits.get(&user_id).copied().unwrap_or_default();
+        let instance = Instance::new(&app, user_id, document.instance_id, &document.state, group);
         OwnedInstance { instance, owner: Owner { id: user_id, username } }
     };
     let list = List::new(&page, found.value, since, |instance| instance.instance_id, view);

@@ -1,19 +1,21 @@
 //! What stop, resume and delete share: they differ in the desired state only.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use dockhost_domain::aggregate::Command;
 use dockhost_domain::envelope::{Actor, Origin};
+use dockhost_domain::group::GroupLimits;
 use dockhost_domain::ids::{InstanceId, OperationId, UserId};
 use dockhost_domain::tenancy::{self, ChangeInstance, ChangeRejected, Policy, Progress, Tenancy};
 use dockhost_domain::wire::DesiredState;
 
-use super::named_instance::{Named, Unnamed};
+use super::named_instance::Named;
+use super::own_instance::{self, Refusal};
 use crate::common::clock;
 use crate::execute::{ExecuteError, Executed, Executor};
 use crate::http::app::App;
 use crate::http::extract::Wait;
-use crate::http::group_of::{group_of, has_ended};
+use crate::http::group_of::{group_of, has_ended, limits_of};
 use crate::http::operation_wait::OperationWait;
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
@@ -26,14 +28,18 @@ error_responses!(
     pub ChangeErrors: CALLER_OF_COMMAND, BODY, COMMAND,
     &[
         Code::NotFound, Code::AccountDisabled, Code::InstanceDeleting, Code::InstanceFailed, Code::BackendDraining,
-        Code::GroupEnded, Code::OperationFailed,
+        Code::GroupEnded, Code::InstanceExpired, Code::OperationFailed,
     ]
 );
 
+/// What the group of an instance's owner says about resuming it.
+#[derive(Debug, Clone, Copy, Default)]
+struct OwnersGroup {
+    has_ended: bool,
+    limits: GroupLimits,
+}
+
 /// Changes the desired state of the instance that has this id or name; returns its id.
-///
-/// A name is looked up in the state that the command is decided on, again at each attempt: in an older state another
-/// instance may have it.
 async fn execute(
     executor: &Arc<Executor>,
     user_id: UserId,
@@ -41,43 +47,23 @@ async fn execute(
     instance: Named,
     (to, policy): (DesiredState, Policy),
     fleet: Arc<Fleet>,
-    group_ended: bool,
-) -> Result<(InstanceId, Executed<Tenancy>), ExecuteError<Refusal>> {
-    let class = ChangeInstance::class_of(to);
-    let found = Arc::new(Mutex::new(None));
-    let decided_on = Arc::clone(&found);
-    let decide = move |state: &Tenancy| {
-        let id = instance.find(state).map_err(Refusal::Unnamed)?;
-        *decided_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
-        if to == DesiredState::Running && is_drained(&fleet, state.instance(id)) {
-            return Err(Refusal::Rejected(ChangeRejected::BackendDrained));
+    group: OwnersGroup,
+) -> Result<(InstanceId, Executed<Tenancy>), ExecuteError<Refusal<ChangeRejected>>> {
+    let decide = move |instance_id, state: &Tenancy| {
+        let now = clock::now();
+        if to == DesiredState::Running {
+            let instance = state.instance(instance_id);
+            if is_drained(&fleet, instance) {
+                return Err(ChangeRejected::BackendDrained);
+            }
+            if group.has_ended {
+                return Err(ChangeRejected::GroupEnded);
+            }
+            instance.map_or(Ok(()), |instance| instance.may_resume(&group.limits, now))?;
         }
-        if to == DesiredState::Running && group_ended {
-            return Err(Refusal::Rejected(ChangeRejected::GroupEnded));
-        }
-        ChangeInstance { instance_id: id, to, now: clock::now(), policy }.decide(state).map_err(Refusal::Rejected)
+        ChangeInstance { instance_id, to, now, policy }.decide(state)
     };
-    let done = executor.execute_with(user_id, origin, class, decide).await?;
-    let found = *found.lock().unwrap_or_else(PoisonError::into_inner);
-    found.map(|id| (id, done)).ok_or(ExecuteError::Rejected(Refusal::Unnamed(Unnamed::NotFound)))
-}
-
-/// Why a change is not made.
-#[derive(Debug)]
-enum Refusal {
-    /// The request names no instance.
-    Unnamed(Unnamed),
-    /// The domain rejects it.
-    Rejected(ChangeRejected),
-}
-
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Unnamed(unnamed) => unnamed.into(),
-            Refusal::Rejected(rejection) => rejected(&rejection),
-        }
-    }
+    own_instance::execute(executor, user_id, origin, ChangeInstance::class_of(to), instance, decide).await
 }
 
 /// The answer to a rejection.
@@ -88,6 +74,7 @@ pub fn rejected(rejection: &ChangeRejected) -> ApiError {
         ChangeRejected::Suspended => ApiError::new(Code::AccountDisabled, message),
         ChangeRejected::BackendDrained => ApiError::new(Code::BackendDraining, message),
         ChangeRejected::GroupEnded => ApiError::new(Code::GroupEnded, message),
+        ChangeRejected::Expired { .. } => ApiError::new(Code::InstanceExpired, message),
         ChangeRejected::Deleting => ApiError::new(Code::InstanceDeleting, message),
         ChangeRejected::NeverCreated => ApiError::new(Code::InstanceFailed, message),
     }
@@ -124,7 +111,8 @@ const fn reached(state: DesiredState, view: &Instance) -> &'static str {
 /// Changes the desired state of an instance, waits for the outcome, and answers.
 ///
 /// # Errors
-/// `not_found`, `instance_deleting`, `instance_failed`, `backend_draining`, `group_ended`, `operation_failed`, and those of the log.
+/// `not_found`, `instance_deleting`, `instance_failed`, `backend_draining`, `group_ended`, `instance_expired`, `operation_failed`, and
+/// those of the log.
 pub async fn change(
     app: &App,
     user_id: UserId,
@@ -132,15 +120,17 @@ pub async fn change(
     to: DesiredState,
     wait: Wait,
 ) -> Result<Reply<Instance>, ApiError> {
-    let group_ended = to == DesiredState::Running && {
+    let mut owners_group = OwnersGroup::default();
+    if to == DesiredState::Running {
         let group = group_of(app, user_id).await?;
-        has_ended(app, user_id, group.as_ref(), clock::now()).await?
-    };
+        owners_group.has_ended = has_ended(app, user_id, group.as_ref(), clock::now()).await?;
+        owners_group.limits = limits_of(app, user_id).await?;
+    }
     let (origin, policy) = (app.origin(Actor::User(user_id)), app.settings.policy);
     let fleet = Arc::clone(app.follower.fleet());
-    let (instance_id, done) = execute(&app.executor, user_id, origin, instance, (to, policy), fleet, group_ended)
+    let (instance_id, done) = execute(&app.executor, user_id, origin, instance, (to, policy), fleet, owners_group)
         .await
-        .map_err(|error| from_execute(error, ApiError::from))?;
+        .map_err(|error| from_execute(error, |refusal| refusal.answer(|rejection| rejected(&rejection))))?;
     answer(app, user_id, instance_id, to, done, wait).await
 }
 
@@ -220,7 +210,8 @@ mod tests {
             let new = app.running_instance(&user, "web").await;
             let (origin, instance) = (app.app.origin(Actor::User(user.id)), Named::by("web").unwrap());
             let (with, fleet) = ((to, Policy::default()), Arc::clone(app.app.follower.fleet()));
-            let (changed, done) = execute(&other, user.id, origin, instance, with, fleet, false).await.unwrap();
+            let (changed, done) =
+                execute(&other, user.id, origin, instance, with, fleet, OwnersGroup::default()).await.unwrap();
             assert_eq!((changed, done.stored.is_some()), (new, true), "{to:?}");
             assert_eq!(done.current.state.instance(new).unwrap().desired, to);
             delete(&app, &user, &new.to_string()).await;

@@ -11,10 +11,12 @@ use dockhost_domain::aggregate::Command as _;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::labels::Labels;
+use dockhost_domain::minutes::Minutes;
 use dockhost_domain::names::InstanceName;
 use dockhost_domain::placement::{Ineligible, NoCandidate};
 use dockhost_domain::sizes::SizeName;
-use dockhost_domain::tenancy::{Facts, Idempotency, RequestInstance, RequestRejected, Tenancy, TenancyEvent};
+use dockhost_domain::tenancy::{Facts, Idempotency, Lifetime, RequestInstance, RequestRejected, Tenancy, TenancyEvent};
+use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::RestartPolicy;
 use serde::Deserialize;
 use serde_json::json;
@@ -31,7 +33,7 @@ use crate::http::extract::{Body, IdempotencyKey, InstanceUser, Wait};
 use crate::http::group_of::{default_quota, group_of, has_ended};
 use crate::http::operation_wait::{Accepted, OperationWait};
 use crate::http::processors::Processors;
-use crate::http::response::details::BackendsDetails;
+use crate::http::response::details::{BackendsDetails, FieldProblem};
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
@@ -87,6 +89,15 @@ pub struct CreateInstanceRequest {
     /// What happens if its backend is lost or drained; the default is `wait`.
     #[garde(skip)]
     on_lost: Option<OnLost>,
+    /// When it is stopped, in the future; the default is never. Its files stay, and it can be resumed once `PATCH` has set a later
+    /// time.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// After how many minutes without an SSH connection it is stopped; the default is never. It can be resumed.
+    #[garde(skip)]
+    #[schema(value_type = Option<u32>, minimum = 5, maximum = 527_040)]
+    autostop_minutes: Option<Minutes>,
 }
 
 error_responses!(
@@ -124,6 +135,12 @@ fn idempotency(
     }
     if let Some(on_lost) = request.on_lost {
         body["onLost"] = json!(on_lost);
+    }
+    if let Some(expires_at) = request.expires_at {
+        body["expiresAt"] = json!(expires_at);
+    }
+    if let Some(autostop) = request.autostop_minutes {
+        body["autostopMinutes"] = json!(autostop);
     }
     let hash = |what: &str, text: &str| keyring.keyed_hash([what, &user.to_string(), text]);
     key.0.as_ref().map(|key| Idempotency { key: hash("key", key), request: hash("request", &body.to_string()) })
@@ -183,6 +200,12 @@ fn no_candidate(no_candidate: &NoCandidate) -> ApiError {
     ApiError::new(code, message).with(Details::Backends(BackendsDetails { backends: no_candidate.0.len(), reasons }))
 }
 
+/// `expiresAt` is not in the future.
+pub fn expires_in_the_past() -> ApiError {
+    let problem = FieldProblem { field: "expiresAt".to_owned(), problem: "must be in the future".to_owned() };
+    ApiError::new(Code::ValidationFailed, "some fields are invalid").with(Details::Fields(vec![problem]))
+}
+
 /// The answer to a rejected request.
 pub fn rejected(rejection: RequestRejected) -> ApiError {
     match rejection {
@@ -193,6 +216,7 @@ pub fn rejected(rejection: RequestRejected) -> ApiError {
             ApiError::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used with another body")
         }
         RequestRejected::NameTaken => ApiError::new(Code::NameTaken, "you already have an instance of this name"),
+        RequestRejected::ExpiresInThePast => expires_in_the_past(),
         RequestRejected::QuotaExceeded(exceeded) => {
             ApiError::new(Code::QuotaExceeded, exceeded.to_string()).with(exceeded.into())
         }
@@ -279,6 +303,7 @@ pub async fn post(
         requires: request.requires.unwrap_or_default(),
         size,
         on_lost: request.on_lost.unwrap_or_default().into(),
+        lifetime: Lifetime { expires_at: request.expires_at, autostop_minutes: request.autostop_minutes },
         idempotency: idempotency.clone(),
         quota: default_quota(&app, group.as_ref()),
         facts,
@@ -393,6 +418,26 @@ mod tests {
             assert_eq!(create(&app, &user, json!({ "sshPublicKey": key })).await.error(), (400, "invalid_ssh_key"));
         }
         assert_eq!(create(&app, &user, json!({ "sshPublicKey": SSH_KEY })).await.status, 202);
+    }
+
+    #[tokio::test]
+    async fn create_with_an_end_shows_it_and_one_in_the_past_is_refused() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        for (body, field) in [
+            (json!({ "expiresAt": "2020-07-15T18:00:00Z" }), "expiresAt"),
+            (json!({ "autostopMinutes": 4 }), "autostopMinutes"),
+        ] {
+            let answer = create(&app, &user, body).await;
+            assert_eq!((answer.error(), &answer.details()[0]["field"]), ((422, "validation_failed"), &json!(field)));
+        }
+        let end = "2099-07-15T18:00:00.000Z";
+        let created = create(&app, &user, json!({ "expiresAt": end, "autostopMinutes": 45 })).await;
+        let (data, at) = (created.data(), created.data()["createdAt"].clone());
+        assert_eq!((&data["expiresAt"], &data["autostopMinutes"]), (&json!(end), &json!(45)), "{created:?}");
+        let next = &data["stopsAt"];
+        assert_eq!((&next["reason"], &next["movedBy"], &next["movedAt"]), (&json!("autostop"), &json!("created"), &at));
     }
 
     #[tokio::test]

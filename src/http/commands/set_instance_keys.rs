@@ -1,21 +1,23 @@
 //! `PUT /api/v2/user/instance/{instanceId}/keys`: replaces the keys that may log in to an instance, without restarting it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::account::Account;
 use dockhost_domain::aggregate::{Command as _, CommandClass};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::tenancy::{KeysRejected, SetInstanceKeys, Tenancy};
-use dockhost_projections::instances::{InstanceRef, Instances};
+use dockhost_projections::instances::Instances;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::login_keys;
-use super::named_instance::reference;
+use super::named_instance::Named;
+use super::own_instance;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, InstanceUser, Path};
+use crate::http::group_of::limits_of;
 use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -71,32 +73,18 @@ pub async fn put(
     Path(id_or_name): Path<String>,
     Body(request): Body<SetInstanceKeysRequest>,
 ) -> Result<Reply<Instance>, ApiError> {
-    let instance = reference(&id_or_name)?;
+    let instance = Named::by(&id_or_name)?;
     let account = app.executor.state::<Account>(user_id).await?;
     let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::not_found("instance"))?;
     let keys = login_keys::resolve(user_id, profile, &request.keys)?;
-    let found = Arc::new(Mutex::new(None));
-    let decided_on = Arc::clone(&found);
-    // A name is looked up in the state that is decided on.
-    let decide = move |state: &Tenancy| {
-        let id = match &instance {
-            InstanceRef::Id(id) => Some(*id),
-            InstanceRef::Name(name) => state.find_by_name(name),
-        };
-        let instance_id = id.ok_or(KeysRejected::NotFound)?;
-        *decided_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(instance_id);
-        SetInstanceKeys { instance_id, keys: keys.clone() }.decide(state)
-    };
-    let done = app
-        .executor
-        .execute_with(user_id, app.origin(Actor::User(user_id)), CommandClass::Growth, decide)
+    let origin = app.origin(Actor::User(user_id));
+    let decide = move |instance_id, state: &Tenancy| SetInstanceKeys { instance_id, keys: keys.clone() }.decide(state);
+    let (id, done) = own_instance::execute(&app.executor, user_id, origin, CommandClass::Growth, instance, decide)
         .await
-        .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
+        .map_err(|error| from_execute(error, |refusal| refusal.answer(|rejection| rejected(&rejection))))?;
     app.wait_until_projected::<Instances>(done.current.sequence).await;
-    let id = *found.lock().unwrap_or_else(PoisonError::into_inner);
-    let changed = id.and_then(|id| Some((id, done.current.state.instance(id)?)));
-    let (id, instance) = changed.ok_or_else(|| ApiError::not_found("instance"))?;
-    let view = Instance::new(&app, user_id, id, instance);
+    let instance = done.current.state.instance(id).ok_or_else(|| ApiError::not_found("instance"))?;
+    let view = Instance::new(&app, user_id, id, instance, limits_of(&app, user_id).await?);
     Ok(Reply::ok("the keys are set", view).position(app.position(done.current.sequence)))
 }
 

@@ -6,6 +6,7 @@ mod body;
 mod caller;
 mod client_address;
 mod device;
+mod given;
 mod idempotency_key;
 mod members;
 pub mod origin;
@@ -22,6 +23,7 @@ pub use caller::{
 };
 pub use client_address::ClientAddress;
 pub use device::Device;
+pub use given::given;
 pub use idempotency_key::IdempotencyKey;
 pub use prefer::{MAX_WAIT, Wait};
 pub use read_position::ReadPosition;

@@ -56,7 +56,7 @@ pub struct HistoryEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     request_id: Option<String>,
-    /// The members that changed, by their names; `lastActivity` and what belongs to the backend aside.
+    /// The members that changed, by their names; `lastActivity`, `stopsAt` and what belongs to the backend aside.
     changes: Vec<Change>,
 }
 

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use dockhost_domain::account::Account;
 use dockhost_domain::aggregate::Aggregate;
-use dockhost_domain::backend::{Backend, ConnectionState, Machine};
+use dockhost_domain::backend::{Backend, ConnectionState};
 use dockhost_domain::envelope::RecordedEvent;
+use dockhost_domain::group::{GroupLimits, Groups};
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
-use dockhost_domain::subject::AggregateId;
+use dockhost_domain::subject::{AggregateId, AllGroups};
 use dockhost_domain::tenancy::{self, Progress};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::instances::{InstanceDocument, InstanceRef, Instances};
@@ -76,7 +78,8 @@ impl Moment {
         }
     }
 
-    /// Reads the owner's events until this moment, and those of the backends that the instance shows.
+    /// Reads the owner's events until this moment, and those of what the instance shows beside its own state: its backends, and what
+    /// the group of its owner says.
     ///
     /// # Errors
     /// `broker_unavailable`.
@@ -95,30 +98,39 @@ impl Moment {
         let state = &document.state;
         let mut machines = BTreeMap::new();
         for id in backends(state) {
-            machines.insert(id, self.machine(app, permit, id).await?);
+            machines.insert(id, self.folded::<Backend>(app, permit, id).await?.machine);
         }
         let name = |id| machines.get(&id)?.as_ref()?.details.username.plain().map(ToString::to_string);
         let machine = document.backend_id.and_then(|id| machines.get(&id).cloned().flatten());
         let is_reachable = machine.as_ref().is_some_and(|machine| machine.connection == ConnectionState::Connected);
-        let surroundings = Surroundings { machine, is_reachable, problem: None, last_seen: None, backend_name: &name };
+        let account = self.folded::<Account>(app, permit, owner).await?;
+        let groups = self.folded::<Groups>(app, permit, AllGroups).await?;
+        let surroundings = Surroundings {
+            machine,
+            is_reachable,
+            problem: None,
+            last_seen: None,
+            group: GroupLimits::of(&groups, &account),
+            backend_name: &name,
+        };
         let instance = Some(Instance::of(owner, document.instance_id, state, surroundings).stale(unreadable));
         Ok(Past { instance, sequence, unreadable })
     }
 
-    /// A backend's machine at this moment.
-    async fn machine(self, app: &App, permit: &ReadPermit<'_>, id: BackendId) -> Result<Option<Machine>, ApiError> {
-        let mut backend = Backend::default();
+    /// The state of an aggregate at this moment.
+    async fn folded<A: Aggregate>(self, app: &App, permit: &ReadPermit<'_>, id: A::Id) -> Result<A, ApiError> {
+        let mut state = A::default();
         let fold = |entry: &LogEntry| match entry {
             LogEntry::Event(recorded) if self.includes(recorded) => {
-                if let Some(event) = Backend::event(&recorded.envelope.event) {
-                    backend.evolve(event, &recorded.envelope.meta);
+                if let Some(event) = A::event(&recorded.envelope.event) {
+                    state.evolve(event, &recorded.envelope.meta);
                 }
                 ControlFlow::Continue(())
             }
             LogEntry::Event(_) | LogEntry::Unreadable(_) => ControlFlow::Break(()),
         };
-        permit.read(app.executor.log(), Filter::One(Backend::subject(id)), 0, self.end(), fold).await?;
-        Ok(backend.machine)
+        permit.read(app.executor.log(), Filter::One(A::subject(id)), 0, self.end(), fold).await?;
+        Ok(state)
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use dockhost_domain::envelope::RecordedEvent;
+use dockhost_domain::group::GroupLimits;
 use dockhost_domain::ids::{BackendId, InstanceId};
 use dockhost_projections::instances::{InstanceDocument, Instances};
 use dockhost_projections::{LogEntry, ReadModel};
@@ -13,9 +14,9 @@ use super::difference::{Change, difference};
 use crate::http::dockhost_v2::INSTANCE_NAMES;
 use crate::http::views::{Instance, Surroundings};
 
-/// Members of the instance that no step shows: they are the same in each, follow from the time of the step, or belong to
-/// the backend. Other names of members are not shown either.
-const NOT_SHOWN: [&str; 5] = ["instanceId", "userId", "lastActivity", "backend", "sshDetails"];
+/// Members of the instance that no step shows: they are the same in each, follow from the time of the step and others, or belong
+/// to the backend. Other names of members are not shown either.
+const NOT_SHOWN: [&str; 6] = ["instanceId", "userId", "lastActivity", "stopsAt", "backend", "sshDetails"];
 
 /// An event of the instance, and what it changed.
 #[derive(Debug, Clone)]
@@ -92,6 +93,7 @@ impl<'a> Steps<'a> {
             is_reachable: true,
             problem: None,
             last_seen: None,
+            group: GroupLimits::default(),
             backend_name: self.backend_name,
         };
         let state = &document.state;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition, Stale};
 use crate::http::extract::{CurrentUser, Path, Query, ReadPosition};
+use crate::http::group_of::limits_of;
 use crate::http::past::moment::Moment;
 use crate::http::response::details::StaleDetails;
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
@@ -67,7 +68,8 @@ pub async fn get(
         consistency::read::<Instances, _>(&app, position, || app.store.instance_of(user_id, &reference)).await?;
     let (since, position) = (shown.stale_since, shown.position(&app, shown.value.iter().map(|document| document.seq)));
     let document = shown.value.ok_or_else(|| missing(since))?;
-    let view = Instance::new(&app, user_id, document.instance_id, &document.state).stale(since);
+    let group = limits_of(&app, user_id).await?;
+    let view = Instance::new(&app, user_id, document.instance_id, &document.state, group).stale(since);
     Ok(Reply::ok("your instance", view).stale(since).position(position))
 }
 

@@ -8,6 +8,7 @@ use dockhost_projections::instances::Instances;
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition};
 use crate::http::extract::{CurrentUser, ReadPosition};
+use crate::http::group_of::limits_of;
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Reply, Success};
 use crate::http::views::Instance;
@@ -39,10 +40,11 @@ pub async fn get(
 ) -> Result<Reply<Vec<Instance>>, ApiError> {
     let shown = consistency::read::<Instances, _>(&app, position, || app.store.instances_of(user_id)).await?;
     let since = shown.stale_since;
+    let group = limits_of(&app, user_id).await?;
     let views = shown
         .value
         .iter()
-        .map(|document| Instance::new(&app, user_id, document.instance_id, &document.state).stale(since));
+        .map(|document| Instance::new(&app, user_id, document.instance_id, &document.state, group).stale(since));
     let position = shown.position(&app, shown.value.iter().map(|document| document.seq));
     Ok(Reply::ok("your instances", views.collect::<Vec<_>>()).stale(since).position(position))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::minutes::Minutes;
 use dockhost_domain::quota::QuotaUse;
 use dockhost_domain::tenancy::Tenancy;
 use dockhost_domain::timestamp::Timestamp;
@@ -70,6 +71,12 @@ pub struct OwnGroup {
     /// When the members' instances are stopped, and can't be resumed or created any more; null for never.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     ends_at: Option<Timestamp>,
+    /// For how many minutes an instance of a member may run; null for no limit.
+    #[schema(value_type = Option<u32>, required)]
+    time_to_live_minutes: Option<Minutes>,
+    /// After how many minutes without an SSH connection an instance of a member is stopped; null for never.
+    #[schema(value_type = Option<u32>, required)]
+    autostop_minutes: Option<Minutes>,
 }
 
 impl Me {
@@ -82,7 +89,12 @@ impl Me {
         let tenancy = app.executor.state::<Tenancy>(user_id).await?;
         let group = group_of(app, user_id).await?;
         let quota = quota_of(app, &tenancy.state, group.as_ref());
-        let group = group.map(|group| OwnGroup { name: group.name.into(), ends_at: group.ends_at });
+        let group = group.map(|group| OwnGroup {
+            name: group.name.into(),
+            ends_at: group.ends_at,
+            time_to_live_minutes: group.time_to_live_minutes,
+            autostop_minutes: group.autostop_minutes,
+        });
         Ok(Self {
             user: User::of_document(document),
             ssh_public_key,

@@ -11,6 +11,7 @@ use dockhost_domain::tenancy::Tenancy;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{CurrentUser, Path};
+use crate::http::group_of::limits_of;
 use crate::http::response::documented::{CALLER, STATE, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Operation;
@@ -47,7 +48,7 @@ pub async fn get(
     }
     let operation = cached.state.operation(id).ok_or_else(not_found)?;
     let instance = cached.state.instance(operation.instance_id);
-    let data = Operation::new(&app, user_id, id, operation, instance);
+    let data = Operation::new(&app, user_id, id, operation, instance, limits_of(&app, user_id).await?);
     Ok(Reply::ok("your operation", data).position(app.position(cached.sequence)))
 }
 

@@ -71,8 +71,15 @@ impl TestApp {
     /// A group.
     pub async fn group(&self, name: &str) -> GroupId {
         let group_id = GroupId::from_uuid(clock::fresh_uuid());
-        let name = name.parse().unwrap();
-        let group = Group { name, max_instances: None, max_cpu_millis: None, max_memory_mib: None, ends_at: None };
+        let group = Group {
+            name: name.parse().unwrap(),
+            max_instances: None,
+            max_cpu_millis: None,
+            max_memory_mib: None,
+            ends_at: None,
+            time_to_live_minutes: None,
+            autostop_minutes: None,
+        };
         self.app.executor.execute(AllGroups, origin(), CreateGroup(GroupSet { group_id, group })).await.unwrap();
         group_id
     }
@@ -117,6 +124,7 @@ impl TestApp {
             agent_run: None,
             leaving: false,
             size,
+            ssh_connections: None,
             machine,
         };
         self.app.heartbeats.record(backend, heartbeat);

@@ -1,8 +1,10 @@
 //! An instance, as its owner sees it.
 
 use dockhost_domain::backend::{Connected, Machine};
+use dockhost_domain::group::GroupLimits;
 use dockhost_domain::ids::{BackendId, InstanceId, UserId};
 use dockhost_domain::labels::Labels;
+use dockhost_domain::minutes::Minutes;
 use dockhost_domain::personal::Personal;
 use dockhost_domain::sizes::SizeName;
 use dockhost_domain::tenancy::event::{PlacementFailure, RecordedObservation, StopReason};
@@ -12,6 +14,7 @@ use dockhost_domain::wire::DesiredState;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::lifetime::{InstanceStop, InstanceStopCause};
 use super::{BackendStatus, ContainerEnd, InstanceMove, LabelMap, OnLost, Restart};
 use crate::auth::ssh_key;
 use crate::http::app::App;
@@ -77,8 +80,21 @@ pub struct Instance {
     backend: Option<InstanceBackend>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When you or its container last changed it, or somebody was connected to it by SSH. Connections are recorded only if an autostop
+    /// counts them, and at intervals of up to a quarter of it, at most an hour.
     #[schema(value_type = String, format = DateTime)]
     last_activity: Timestamp,
+    /// When it is stopped, as you set it; null for never. Your group may end it earlier, see `stopsAt`.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    expires_at: Option<Timestamp>,
+    /// After how many minutes without an SSH connection it is stopped, as you set it; null for never. Your group may have an autostop,
+    /// too.
+    #[schema(value_type = Option<u32>, required)]
+    autostop_minutes: Option<Minutes>,
+    /// When it is stopped; only while it is to run and something limits that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    stops_at: Option<InstanceStop>,
     /// The reason of each backend that was tried, in order; only while the status is `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -87,6 +103,10 @@ pub struct Instance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false)]
     stop_reason: Option<&'static str>,
+    /// The same for programs; only if it was stopped for `stopsAt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    stop_cause: Option<InstanceStopCause>,
     restart: Restart,
     /// Why its container last ended, if nobody stopped it since the instance was created, stopped or resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,13 +240,21 @@ pub struct Surroundings<'a> {
     pub problem: Option<Problem>,
     /// When its last heartbeat arrived.
     pub last_seen: Option<Timestamp>,
+    /// What the group of its owner says about its lifetime.
+    pub group: GroupLimits,
     /// The names of backends that are known and not erased.
     pub backend_name: &'a dyn Fn(BackendId) -> Option<String>,
 }
 
 impl Instance {
-    /// Joins the instance's state with what this replica knows of its backend.
-    pub fn new(app: &App, user_id: UserId, instance_id: InstanceId, instance: &tenancy::Instance) -> Self {
+    /// Joins the instance's state with what this replica knows of its backend, and with what its owner's group says.
+    pub fn new(
+        app: &App,
+        user_id: UserId,
+        instance_id: InstanceId,
+        instance: &tenancy::Instance,
+        group: GroupLimits,
+    ) -> Self {
         let backend_id = instance.current_placement.as_ref().map(|placement| placement.backend_id);
         let machine = backend_id.and_then(|id| app.follower.fleet().machine(id));
         let is_reachable =
@@ -234,6 +262,7 @@ impl Instance {
         let surroundings = Surroundings {
             problem: backend_id.and_then(|id| app.heartbeats.problem(id)),
             last_seen: backend_id.and_then(|id| app.heartbeats.last(id)).map(|heartbeat| heartbeat.received_at),
+            group,
             backend_name: &|id| app.backend_name(id),
             machine,
             is_reachable,
@@ -248,7 +277,7 @@ impl Instance {
         instance: &tenancy::Instance,
         surroundings: Surroundings<'_>,
     ) -> Self {
-        let Surroundings { machine, is_reachable, problem, last_seen, backend_name } = surroundings;
+        let Surroundings { machine, is_reachable, problem, last_seen, group, backend_name } = surroundings;
         let backend_id = instance.current_placement.as_ref().map(|placement| placement.backend_id);
         let status = InstanceStatus::from(instance.status_on(is_reachable));
         let observed = instance.last_observation().map(|last| &last.observation);
@@ -277,8 +306,12 @@ impl Instance {
             backend: backend_id.zip(machine.as_ref()).map(|(id, machine)| InstanceBackend::new(id, machine, problem)),
             created_at: instance.created_at,
             last_activity: instance.last_activity,
+            expires_at: instance.lifetime.set.expires_at,
+            autostop_minutes: instance.lifetime.set.autostop_minutes,
+            stops_at: instance.stops_at(&group).and_then(InstanceStop::new),
             failure: is_failed.then(|| reasons(instance, backend_name)),
             stop_reason: instance.stop_reason.map(StopReason::explain),
+            stop_cause: InstanceStopCause::of_last_stop(instance),
             restart: instance.restart.into(),
             last_end: instance.last_end.map(ContainerEnd::from),
             administrator: instance.administered.as_ref().map(Into::into),

@@ -8,6 +8,7 @@ mod container_end;
 pub mod health;
 mod instance;
 mod labels;
+mod lifetime;
 mod machine;
 mod on_lost;
 mod operation;

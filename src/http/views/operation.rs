@@ -1,5 +1,6 @@
 //! An operation: a command on an instance, and its outcome.
 
+use dockhost_domain::group::GroupLimits;
 use dockhost_domain::ids::{OperationId, UserId};
 use dockhost_domain::tenancy::{self, Outcome, Progress};
 use serde::Serialize;
@@ -89,6 +90,7 @@ impl Operation {
         id: OperationId,
         operation: &tenancy::Operation,
         instance: Option<&tenancy::Instance>,
+        group: GroupLimits,
     ) -> Self {
         let existing = instance.filter(|instance| !instance.is_deleted());
         let error = match instance.map(|instance| (instance, &instance.progress)) {
@@ -105,7 +107,7 @@ impl Operation {
             id,
             kind: operation.kind.into(),
             status: (&operation.outcome).into(),
-            instance: existing.map(|instance| Instance::new(app, user_id, operation.instance_id, instance)),
+            instance: existing.map(|instance| Instance::new(app, user_id, operation.instance_id, instance, group)),
             error,
         }
     }

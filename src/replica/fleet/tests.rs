@@ -50,6 +50,7 @@ fn heartbeat(max_containers: u32, machine: MachineStatus) -> Heartbeat {
         agent_run: None,
         leaving: false,
         size: None,
+        ssh_connections: None,
         machine,
     }
 }
@@ -119,6 +120,7 @@ fn requested(n: u128, on: u128) -> TenancyEvent {
         requires: Labels::default(),
         size: None,
         on_lost: dockhost_domain::tenancy::OnLost::Wait,
+        lifetime: dockhost_domain::tenancy::Lifetime::default(),
     })
 }
 

@@ -109,7 +109,7 @@ async fn call(client: &Client, route: &Route, path: &str, headers: &[(&str, &str
         _ => {
             let mut body = route.example.clone();
             // In others, the path names the instance.
-            if !route.path.ends_with("/keys") {
+            if !route.path.contains("/user/instance/{instanceId}") {
                 body["instanceId"] = json!(instance);
             }
             client.json(route.method.clone(), path, &headers, body).await

@@ -14,8 +14,8 @@ use crate::harness::{World, target_tmp};
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Operations that refuse some valid requests, for what only the server knows: a position in another log, a key that was
-/// used with another body, a text that is not an SSH key, a common password, a time before 1970, a size.
-const REFUSE_VALID_REQUESTS: [&str; 20] = [
+/// used with another body, a text that is not an SSH key, a common password, a time before 1970 or in the past, a size.
+const REFUSE_VALID_REQUESTS: [&str; 21] = [
     "getBackend",
     "exportAccount",
     "getMe",
@@ -28,6 +28,7 @@ const REFUSE_VALID_REQUESTS: [&str; 20] = [
     "createInstance",
     "explainPlacement",
     "setInstanceKeys",
+    "changeInstance",
     "addSshKey",
     "changePassword",
     "updateProfile",

@@ -1,5 +1,6 @@
 //! What the leader's roles do for instances, backends and erased users.
 
+mod autostop;
 mod deadlines;
 mod drain;
 mod ends;
@@ -9,6 +10,7 @@ mod fleet;
 mod group_ended;
 mod key_rotation;
 mod lease;
+mod lifetime;
 mod moves;
 mod redelivery;
 mod silence;

@@ -152,6 +152,7 @@ pub fn requested(sequence: u64, owner: u64, n: u64, name: &str, key: &str) -> Lo
         requires: Labels::default(),
         size: None,
         on_lost: dockhost_domain::tenancy::OnLost::Wait,
+        lifetime: dockhost_domain::tenancy::Lifetime::default(),
     };
     recorded(sequence, AggregateId::Tenancy(user(owner)), TenancyEvent::Requested(requested))
 }

@@ -23,7 +23,7 @@ fn closed(schema: &Value) -> Value {
 }
 
 /// Members that a message may lack.
-const OPTIONAL: [&str; 15] = [
+const OPTIONAL: [&str; 16] = [
     "authorizedKeys",
     "apiKey",
     "awaitsApproval",
@@ -39,6 +39,7 @@ const OPTIONAL: [&str; 15] = [
     "reportsCreatedAt",
     "size",
     "overcommit",
+    "sshConnections",
 ];
 
 /// The golden messages, each with its schema.

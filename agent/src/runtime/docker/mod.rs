@@ -3,7 +3,7 @@
 //! Labels identify an instance's containers, and every list is filtered by this backend's label, so several agents can
 //! share an engine. Ports of all backends' containers count as used. `container_spec` limits what a container may do.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,7 @@ use super::{FetchProgress, Runtime, RuntimeError, container_name};
 use crate::container::{Container, ContainerState};
 use crate::ports::{self, Cursor, PortRange};
 
+mod connections;
 mod container_spec;
 mod engine;
 mod errors;
@@ -305,6 +306,10 @@ impl Runtime for DockerRuntime {
 
     async fn is_ssh_ready(&self, container: &Container) -> bool {
         ssh::is_ready(container.ports.ssh, self.options.lan_ip.as_deref()).await
+    }
+
+    async fn ssh_connections(&self) -> Result<BTreeMap<InstanceId, bool>, RuntimeError> {
+        self.count_ssh_connections().await
     }
 
     async fn host_keys(&self, container: &Container) -> Result<HostKeys, RuntimeError> {

@@ -26,8 +26,13 @@ fn check(to: DesiredState, in_each_state: [(&str, Vec<TenancyEvent>, Expected); 
     for (state, history, expected) in in_each_state {
         eprintln!("{state} -> {to:?}");
         let decided = given(history).when(change(WEB, to, NOW));
-        let requested =
-            |generation| ChangeRequested { instance_id: WEB, generation, deadline: at(NOW + 30), reason: None };
+        let requested = |generation| ChangeRequested {
+            instance_id: WEB,
+            generation,
+            deadline: at(NOW + 30),
+            reason: None,
+            moved_by: None,
+        };
         match (expected, to) {
             (Begins(generation), Running) => decided.then(TenancyEvent::ResumeRequested(requested(generation))),
             (Begins(generation), Stopped) => decided.then(TenancyEvent::StopRequested(requested(generation))),

@@ -14,7 +14,7 @@ fn stop(backend_id: BackendId) -> StopForDrain {
 fn stop_requested(generation: u32) -> TenancyEvent {
     let deadline = at(50).after(Policy::default().stop_within);
     let reason = Some(StopReason::BackendDrained);
-    TenancyEvent::StopRequested(ChangeRequested { instance_id: WEB, generation, deadline, reason })
+    TenancyEvent::StopRequested(ChangeRequested { instance_id: WEB, generation, deadline, reason, moved_by: None })
 }
 
 #[test]

@@ -71,6 +71,7 @@ pub fn request(instance_id: InstanceId) -> RequestInstance {
         requires: Labels::default(),
         size: None,
         on_lost: OnLost::Wait,
+        lifetime: Lifetime::default(),
         idempotency: None,
         restart: RestartPolicy::default(),
         quota: Quota::default(),
@@ -154,6 +155,7 @@ pub fn requested(instance_id: InstanceId, name: &str) -> Requested {
         requires: Labels::default(),
         size: None,
         on_lost: OnLost::Wait,
+        lifetime: Lifetime::default(),
     }
 }
 
@@ -180,7 +182,7 @@ pub fn observed_until(generation: u32, phase: Phase, sequence: u64, deadline: Op
 }
 
 pub fn change_requested(generation: u32, deadline: i64) -> ChangeRequested {
-    ChangeRequested { instance_id: WEB, generation, deadline: at(deadline), reason: None }
+    ChangeRequested { instance_id: WEB, generation, deadline: at(deadline), reason: None, moved_by: None }
 }
 
 /// A failure of [`WEB`] that keeps its placement, by a report or a deadline.

@@ -14,7 +14,7 @@ fn stop(ended_at: i64) -> StopForGroup {
 fn stop_requested(generation: u32) -> TenancyEvent {
     let deadline = at(50).after(Policy::default().stop_within);
     let reason = Some(StopReason::GroupEnded);
-    TenancyEvent::StopRequested(ChangeRequested { instance_id: WEB, generation, deadline, reason })
+    TenancyEvent::StopRequested(ChangeRequested { instance_id: WEB, generation, deadline, reason, moved_by: None })
 }
 
 #[test]

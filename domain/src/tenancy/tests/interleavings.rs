@@ -181,13 +181,13 @@ proptest! {
     }
 }
 
-/// Guards against properties that hold because nothing happens: 1,000 simulations contain every event, every rejection
+/// Guards against properties that hold because nothing happens: 3,000 simulations contain every event, every rejection
 /// and every status. Each event and the final state round-trip through JSON.
 #[test]
 fn simulation_covers_every_event_rejection_and_status() {
     let mut runner = TestRunner::deterministic();
     let mut covered = BTreeSet::new();
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         let steps = any_steps().new_tree(&mut runner).unwrap().current();
         let removed = Simulation::run(&steps, |simulation, decision| {
             if let Some(event) = &decision.event {
@@ -214,6 +214,7 @@ fn simulation_covers_every_event_rejection_and_status() {
         "Creating",
         "Deleted",
         "Deleting",
+        "ExpiresInThePast",
         "Failed",
         "KeyReused",
         "NameTaken",
@@ -227,6 +228,7 @@ fn simulation_covers_every_event_rejection_and_status() {
         "Stopped",
         "Stopping",
         "TooEarly",
+        "activity.v1",
         "delete-requested.v1",
         "deleted.v1",
         "failed.v2",
@@ -238,6 +240,7 @@ fn simulation_covers_every_event_rejection_and_status() {
         "removed by retention: true",
         "requested.v1",
         "resume-requested.v1",
+        "settings-changed.v1",
         "stop-requested.v1",
     ];
     assert_eq!(covered.iter().map(String::as_str).collect::<Vec<_>>(), expected);

@@ -4,6 +4,7 @@
 mod administer;
 mod agents;
 mod assignments;
+mod autostop;
 mod backend_lost;
 mod backend_removed;
 mod change;
@@ -14,6 +15,7 @@ pub(super) mod fixtures;
 mod group_ended;
 mod interleavings;
 mod keys;
+mod lifetime;
 mod operation;
 mod quota;
 mod relocate;

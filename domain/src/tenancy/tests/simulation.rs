@@ -12,12 +12,13 @@ use proptest::prelude::*;
 
 use super::fixtures::*;
 use crate::aggregate::{Aggregate, Command, Meta};
+use crate::group::GroupLimits;
 use crate::ids::{BackendId, InstanceId};
 use crate::quota::Quota;
 use crate::tenancy::event::*;
 use crate::tenancy::{
-    ChangeInstance, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline, HandleReport, Instance,
-    MoveInstance, Occasion, Policy, ReportRejected, RequestInstance, Tenancy,
+    ChangeInstance, ChangeSettings, EndLifetime, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline,
+    HandleReport, Instance, MoveInstance, Occasion, Policy, ReportRejected, RequestInstance, SshSeen, Tenancy,
 };
 use crate::testing::{at, event_id, user};
 use crate::timestamp::Timestamp;
@@ -51,6 +52,7 @@ pub enum Action {
         body: usize,
         quota: Option<u32>,
         on_lost: OnLost,
+        autostop: Option<u32>,
     },
     Change {
         which: usize,
@@ -86,6 +88,18 @@ pub enum Action {
     Removed {
         which: usize,
         on: Backend,
+    },
+    Settings {
+        which: usize,
+        on_lost: OnLost,
+        /// Seconds from now.
+        expires_in: Option<i64>,
+        autostop: Option<u32>,
+    },
+    EndLifetime {
+        which: usize,
+        /// Seconds since its agent last saw a connection, if it sees any.
+        connected_ago: Option<i64>,
     },
     Wait {
         seconds: i64,
@@ -158,7 +172,14 @@ impl Dice {
             0..=2 => {
                 let (name, key, body) = (self.option(3), self.option(2), self.index(2));
                 let quota = self.option(4).and_then(|n| u32::try_from(n).ok());
-                Action::Request { name, key, body, quota, on_lost: [OnLost::Wait, OnLost::Recreate][self.index(2)] }
+                Action::Request {
+                    name,
+                    key,
+                    body,
+                    quota,
+                    on_lost: [OnLost::Wait, OnLost::Recreate][self.index(2)],
+                    autostop: [None, Some(5)][self.index(2)],
+                }
             }
             3..=5 => Action::Change {
                 which,
@@ -174,6 +195,13 @@ impl Dice {
             19 => Action::Lost { which, on: self.backend() },
             20 => Action::Removed { which, on: self.backend() },
             21 => Action::Move { which, on: self.backend() },
+            22 => Action::Settings {
+                which,
+                on_lost: [OnLost::Wait, OnLost::Recreate][self.index(2)],
+                expires_in: [Some(30), Some(100_000), None, Some(-1)][self.index(4)],
+                autostop: [None, Some(5)][self.index(2)],
+            },
+            23 => Action::EndLifetime { which, connected_ago: [Some(0), None, Some(600)][self.index(3)] },
             _ => Action::Wait { seconds: [1, 20, 60, 8 * 24 * 60 * 60][self.index(4)] },
         }
     }
@@ -181,7 +209,7 @@ impl Dice {
 
 /// Up to 40 steps.
 pub fn any_steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0_u8..23, 0_usize..5, any::<u64>()).prop_map(|(kind, which, number)| {
+    let step = (0_u8..25, 0_usize..5, any::<u64>()).prop_map(|(kind, which, number)| {
         let mut dice = Dice(number);
         Step {
             action: dice.action(kind, which),
@@ -303,7 +331,7 @@ impl Simulation {
             tie_breaker: step.tie_breaker,
         };
         match &step.action {
-            Action::Request { name, key, body, quota, on_lost } => {
+            Action::Request { name, key, body, quota, on_lost, autostop } => {
                 let instance_id = instance(self.requested as u128 + 1);
                 let command = RequestInstance {
                     name: name.map(|n| ["web", "db", "ci"][n].parse().unwrap()),
@@ -311,6 +339,10 @@ impl Simulation {
                     idempotency: key.map(|key| Idempotency { key: format!("k{key}"), request: format!("r{body}") }),
                     quota: Quota { instances: *quota, ..Quota::default() },
                     on_lost: *on_lost,
+                    lifetime: Lifetime {
+                        expires_at: None,
+                        autostop_minutes: autostop.map(|minutes| minutes.try_into().unwrap()),
+                    },
                     facts: facts(skewed(self.now)),
                     ..request(instance_id)
                 };
@@ -367,6 +399,24 @@ impl Simulation {
                 let backend_id = self.backend(instance_id, *on);
                 let facts = facts(skewed(self.now));
                 Some(self.decision(instance_id, &HandleBackendRemoved { backend_id, instance_id, facts }))
+            }
+            Action::Settings { which, on_lost, expires_in, autostop } => {
+                let instance_id = self.nth(*which);
+                let expires_at = Some(expires_in.map(|seconds| at(self.now + seconds)));
+                let autostop = Some(autostop.map(|minutes| minutes.try_into().unwrap()));
+                let (on_lost, now) = (Some(*on_lost), skewed(self.now));
+                let command = ChangeSettings { instance_id, on_lost, expires_at, autostop, now };
+                Some(self.decision(instance_id, &command))
+            }
+            Action::EndLifetime { which, connected_ago } => {
+                let instance_id = self.nth(*which);
+                let (group, now, policy) = (GroupLimits::default(), skewed(self.now), Policy::default());
+                let seen = connected_ago.map(|seconds| SshSeen {
+                    looked_at: now,
+                    watched_since: at(0),
+                    connected_at: Some(at((self.now - seconds).max(0))),
+                });
+                Some(self.decision(instance_id, &EndLifetime { instance_id, group, seen, now, policy }))
             }
             Action::Wait { seconds } => {
                 self.now += seconds;

@@ -36,6 +36,18 @@ pub struct Change {
     /// The group has no end.
     #[arg(long)]
     no_end: bool,
+    /// For how many minutes an instance of a member may run.
+    #[arg(long, value_name = "MINUTES", conflicts_with = "no_time_to_live")]
+    time_to_live: Option<u32>,
+    /// The members' instances may run without a limit.
+    #[arg(long)]
+    no_time_to_live: bool,
+    /// After how many minutes without an SSH connection an instance of a member is stopped.
+    #[arg(long, value_name = "MINUTES", conflicts_with = "no_autostop")]
+    autostop: Option<u32>,
+    /// The members' instances are not stopped when nobody is connected.
+    #[arg(long)]
+    no_autostop: bool,
     /// Don't ask for confirmation.
     #[arg(long)]
     yes: bool,
@@ -60,6 +72,10 @@ impl Change {
         body.extend(self.max_memory_mib.map(|limit| ("maxMemoryMib".to_owned(), limit)));
         body.extend(self.ends_at.map(|time| ("endsAt".to_owned(), time.into())));
         body.extend(self.no_end.then_some(("endsAt".to_owned(), Value::Null)));
+        body.extend(self.time_to_live.map(|minutes| ("timeToLiveMinutes".to_owned(), minutes.into())));
+        body.extend(self.no_time_to_live.then_some(("timeToLiveMinutes".to_owned(), Value::Null)));
+        body.extend(self.autostop.map(|minutes| ("autostopMinutes".to_owned(), minutes.into())));
+        body.extend(self.no_autostop.then_some(("autostopMinutes".to_owned(), Value::Null)));
         let path = format!("admin/groups/{id}");
         client.print_one(&client.send(Method::PATCH, &path, |request| request.json(&body)).await?)
     }

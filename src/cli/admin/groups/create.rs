@@ -23,6 +23,12 @@ pub struct Create {
     /// When the members' instances are stopped, for example 2027-07-15T18:00:00Z [default: never].
     #[arg(long, value_name = "TIME")]
     ends_at: Option<String>,
+    /// For how many minutes an instance of a member may run [default: no limit].
+    #[arg(long, value_name = "MINUTES")]
+    time_to_live: Option<u32>,
+    /// After how many minutes without an SSH connection an instance of a member is stopped [default: never].
+    #[arg(long, value_name = "MINUTES")]
+    autostop: Option<u32>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -38,6 +44,8 @@ impl Create {
         body.extend(self.max_cpu.map(|processors| ("maxCpu".to_owned(), processors.into())));
         body.extend(self.max_memory_mib.map(|mib| ("maxMemoryMib".to_owned(), mib.into())));
         body.extend(self.ends_at.map(|time| ("endsAt".to_owned(), time.into())));
+        body.extend(self.time_to_live.map(|minutes| ("timeToLiveMinutes".to_owned(), minutes.into())));
+        body.extend(self.autostop.map(|minutes| ("autostopMinutes".to_owned(), minutes.into())));
         let client = Client::new(&self.api)?;
         client.print_one(&client.post("admin/groups", &body).await?)
     }

@@ -27,6 +27,8 @@ impl List {
                 ("CPU", "/maxCpu"),
                 ("MEMORY MIB", "/maxMemoryMib"),
                 ("ENDS", "/endsAt"),
+                ("TIME TO LIVE", "/timeToLiveMinutes"),
+                ("AUTOSTOP", "/autostopMinutes"),
                 ("CREATED", "/createdAt"),
                 ("ID", "/id"),
             ],

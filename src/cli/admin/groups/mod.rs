@@ -16,7 +16,7 @@ pub enum Groups {
     Create(create::Create),
     /// List the groups; `admin users list --group` lists the members of one.
     List(list::List),
-    /// Rename a group, or change its quota or its end.
+    /// Rename a group, or change its quota, its end or how long its members' instances may run.
     Change(change::Change),
     /// Delete a group in which nobody is.
     Delete(delete::Delete),

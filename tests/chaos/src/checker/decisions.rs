@@ -21,7 +21,7 @@ use dockhost_domain::enrolment::{
 };
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
-use dockhost_domain::group::{ChangeGroup, CreateGroup, DeleteGroup, Groups, GroupsEvent};
+use dockhost_domain::group::{ChangeGroup, CreateGroup, DeleteGroup, GroupLimits, Groups, GroupsEvent};
 use dockhost_domain::ids::{BackendId, SessionId, UserId};
 use dockhost_domain::invitation::{
     CreateInvitation, InvitationInvalid, Invitations, InvitationsEvent, RevokeInvitation, UseInvitation,
@@ -39,9 +39,10 @@ use dockhost_domain::tenancy::event::{
     ChangeRequested, DeletionOutcome, FailureReason, MoveReason, PlacementFailure, RecordedError, StopReason,
 };
 use dockhost_domain::tenancy::{
-    AdministerInstance, ChangeInstance, CloseTenancy, Facts, HandleBackendLost, HandleBackendRemoved, HandleDeadline,
-    HandleReport, MoveInstance, Occasion, Policy, ReportPosition, RequestInstance, ResumeTenancy, SetInstanceKeys,
-    SetQuota, StopForDrain, StopForGroup, SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
+    AdministerInstance, ChangeInstance, ChangeSettings, CloseTenancy, EndLifetime, Facts, HandleBackendLost,
+    HandleBackendRemoved, HandleDeadline, HandleReport, MoveInstance, Occasion, Policy, ReportPosition,
+    RequestInstance, ResumeTenancy, SetInstanceKeys, SetQuota, StopForDrain, StopForGroup, SuspendTenancy, Tenancy,
+    TenancyEvent, check_invariants,
 };
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
@@ -220,6 +221,8 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                                 max_cpu_millis: Some(group.max_cpu_millis),
                                 max_memory_mib: Some(group.max_memory_mib),
                                 ends_at: Some(group.ends_at),
+                                time_to_live_minutes: Some(group.time_to_live_minutes),
+                                autostop_minutes: Some(group.autostop_minutes),
                             };
                             same(change.decide(state), recorded)
                         }
@@ -415,6 +418,7 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 requires: requested.requires.clone(),
                 size: requested.size.clone(),
                 on_lost: requested.on_lost,
+                lifetime: requested.lifetime,
                 idempotency: requested.idempotency.clone(),
                 quota: Quota::default(),
                 facts: facts(Some(&requested.choice)),
@@ -428,6 +432,11 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
                 // An erased user's.
                 None => Ok(()),
             }
+        }
+        TenancyEvent::SettingsChanged(changed) => {
+            let (on_lost, expires_at) = (Some(changed.on_lost), Some(changed.lifetime.expires_at));
+            let autostop = Some(changed.lifetime.autostop_minutes);
+            same(ChangeSettings { instance_id, on_lost, expires_at, autostop, now }.decide(state), recorded)
         }
         TenancyEvent::Moved(moved) => {
             let occasion = match moved.reason {
@@ -461,6 +470,11 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
         TenancyEvent::StopRequested(ChangeRequested { reason: Some(StopReason::GroupEnded), .. }) => {
             let stop = StopForGroup { instance_id, ended_at: now, now, policy: Policy::default() };
             same(stop.decide(state), recorded)
+        }
+        TenancyEvent::StopRequested(ChangeRequested { reason: Some(StopReason::TimeToLive), .. }) => {
+            // No client of this run limits the instances of a group.
+            let (group, policy) = (GroupLimits::default(), Policy::default());
+            same(EndLifetime { instance_id, group, seen: None, now, policy }.decide(state), recorded)
         }
         TenancyEvent::StopRequested(_) => change(DesiredState::Stopped),
         TenancyEvent::ResumeRequested(_) => change(DesiredState::Running),

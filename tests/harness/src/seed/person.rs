@@ -137,6 +137,7 @@ impl Life {
             requires: Labels::default(),
             size: None,
             on_lost: dockhost_domain::tenancy::OnLost::Wait,
+            lifetime: dockhost_domain::tenancy::Lifetime::default(),
             idempotency: (self.number % EXTRA_STEP_CYCLE == 4).then_some(idempotency),
             quota: Quota::default(),
             facts: seed.facts(),

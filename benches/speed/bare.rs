@@ -47,7 +47,7 @@ pub async fn serve() {
     options.read_concern = Some(ReadConcern::majority());
     let database = mongodb::Client::with_options(options).unwrap().database(&set("DOCKHOST_DATABASE"));
     let tokens = Tokens::new(Audience::User, &set("USER_ACCESS_TOKEN_SECRET").into());
-    let bare = Arc::new(Bare { tokens, instances: database.collection("instances") });
+    let bare = Arc::new(Bare { tokens, instances: database.collection("instances_v1") });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{READY}{}", listener.local_addr().unwrap());
     axum::serve(listener, Router::new().route("/", get(list)).with_state(bare)).await.unwrap();

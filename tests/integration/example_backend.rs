@@ -89,18 +89,16 @@ async fn example_backend_connects_again_and_takes_a_new_key() {
     let agent = world.register("alpha", 10).await;
     start(&mut world, agent);
     world.wait_for_backend("alpha", "connected").await;
+    let (ada, admin) = (world.user("ada").await, world.admin().await);
     world.nats.kill().await;
     world.wait_for_agent_log(agent, "disconnected:", 1).await;
     world.nats.restart().await;
-    world.wait_for_backend("alpha", "connected").await;
-    let ada = world.user("ada").await;
     wait_until("an instance can be created", DEADLINE, async || match ada.create().await {
         created if created.status == 201 => Ok(()),
         refused => Err(format!("{refused:?}")),
     })
     .await;
 
-    let admin = world.admin().await;
     let backends = admin.get("/api/v2/admin/backends").await;
     let id = backends.data()["items"][0]["id"].as_str().unwrap_or_else(|| panic!("{backends:?}"));
     let rotated = admin.post(&format!("/api/v2/admin/backends/{id}/rotate"), json!({})).await;

@@ -58,20 +58,35 @@ async fn metrics_on_their_own_address_show_what_the_server_does() {
 async fn metrics_count_live_sessions_and_instances_in_the_read_models() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 5).await;
-    let (ada, eve) = (world.user("ada").await, world.user("eve").await);
+    let ada = world.user("ada").await;
     assert_eq!(ada.create().await.status, 201);
-    assert_eq!(eve.post("/api/v2/user/signout", json!({})).await.status, 200);
     world.verify().await;
     world.set("DOCKHOST_METRICS_ADDRESS", "127.0.0.1:0");
     world.restart_replica(0).await;
     let url = url(&world);
+    let sessions = async || value(&read(&url).await, "dockhost_sessions");
     wait_until("the totals are read", DEADLINE, async || {
         let text = read(&url).await;
-        let found = (value(&text, "dockhost_instances{status=\"running\"}"), value(&text, "dockhost_sessions"));
-        // Those of ada and of the backend.
-        if found == (Some(1.0), Some(2.0)) { Ok(()) } else { Err(format!("{found:?}")) }
+        let found = value(&text, "dockhost_instances{status=\"running\"}");
+        if found == Some(1.0) { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
+    // Those of ada and of the backend.
+    let before = sessions().await.unwrap();
+    let eve = world.user("eve").await;
+    for (change, expected) in [("signed in", before + 1.0), ("signed out", before)] {
+        wait_until(&format!("the session of a user who {change} counts"), 2 * DEADLINE, async || {
+            match sessions().await {
+                Some(found) if found == expected => Ok(()),
+                other => Err(format!("{other:?}, not {expected}")),
+            }
+        })
+        .await;
+        assert_eq!(
+            eve.post("/api/v2/user/signout", json!({})).await.status,
+            if change == "signed in" { 200 } else { 401 }
+        );
+    }
 }
 
 /// Without the database nothing is folded.

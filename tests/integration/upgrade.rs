@@ -170,7 +170,7 @@ async fn rolling_upgrade_with_a_newer_fold_version_fails_no_read_and_needs_no_co
             .await;
         }
         let before = checkpoint(&store).await;
-        assert_eq!((before.fold_version, before.collection.as_str()), (OLD_VERSION, MODEL));
+        assert_eq!((before.fold_version, before.collection.as_str()), (OLD_VERSION, "instances_v1"));
         wait_until("the old documents advance meanwhile", DEADLINE, async || {
             let now = checkpoint(&store).await;
             assert_eq!(now.fold_version, OLD_VERSION, "the build ended before it was observed");

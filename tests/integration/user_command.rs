@@ -52,7 +52,8 @@ async fn user_command_goes_from_an_account_to_an_instance_and_back() {
     assert!(taken.code == 1 && taken.err.contains("name_taken"), "{taken:?}");
 
     let table = run(&["ls"]).await;
-    let row = table.out.lines().find(|line| line.starts_with("web")).unwrap();
+    let row =
+        table.out.lines().find(|line| line.trim_start().starts_with("web")).unwrap_or_else(|| panic!("{table:?}"));
     assert!(row.contains("running") && row.contains("256") && row.contains("ssh -p"), "{table:?}");
     assert_eq!(json_of(&world, &["ls"]).await[0]["name"], "web");
 

@@ -26,7 +26,7 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     let (_bare, bare_url) = bare::start(world.server_env(), world.data.path().join("bare.log")).await;
     let bare_address = vec![address(&bare_url); CLIENTS];
     let stored = mongodb::Client::with_uri_str(&world.mongo.uri).await.unwrap();
-    let stored: Collection<Document> = stored.database(&world.mongo.database).collection("instances");
+    let stored: Collection<Document> = stored.database(&world.mongo.database).collection("instances_v1");
 
     let mut figures = Vec::new();
     let mut shares = Vec::new();

@@ -58,6 +58,8 @@ mod tests {
         let group = Group {
             name: name.parse().unwrap(),
             max_instances: None,
+            max_cpu_millis: None,
+            max_memory_mib: None,
             ends_at: None,
             time_to_live_minutes: time_to_live.map(|minutes| minutes.try_into().unwrap()),
             autostop_minutes: Some(10_u32.try_into().unwrap()),

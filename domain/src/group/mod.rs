@@ -150,7 +150,7 @@ impl Aggregate for Groups {
 
     const FOLD_DIGESTS: &'static [&'static str] = &[
         "759f76b2000ba6945be325c91aab43eb6cdc1d0c782f68c9e1ebb93db4ee004f",
-        "FILL_GROUPS",
+        "c6b8ed54891bfdae47da3d111634ba891a52c4cc7f6897e3df8db4cd6c9b5be7",
     ];
 
     fn subject(id: AllGroups) -> AggregateId {

@@ -38,7 +38,7 @@ pub enum ChangeRejected {
     /// It must not be resumed. Not decided here, but by whoever knows the groups.
     #[error("your group has ended, so your instances can't be resumed; an administrator can change that")]
     GroupEnded,
-    /// It must not be resumed: its time to live, or what its owner's group allows, is over ([`Instance::may_resume`]).
+    /// It must not be resumed: its time to live, or what its owner's group allows, is over: see [`may_resume`](super::Instance::may_resume).
     #[error("the time to live of the instance ended at {at}, so it can't be resumed until that is extended")]
     Expired {
         /// When it ended.

@@ -236,7 +236,7 @@ impl Aggregate for Tenancy {
         "1589db6ede7b9fa929c2cb3335be280f933272c4f8d3c718eba3a53ac81244be",
         "9ccd3a7c209f80b8c6d08b3da2f3f0ad3435e6ef33813bc4160cca473ed35dd3",
         "b65eec3413ecdc5fd9abeaa4f8b3a46a0aa3b04ee66c114a02f6dd178d29d647",
-        "FILL_TENANCY",
+        "9cc81e05084698e1b8a8c58ba3ea2216e1d7c66c01e370cdfd39bb5ebe73d50a",
     ];
 
     fn subject(id: UserId) -> AggregateId {

@@ -565,7 +565,7 @@ pub(super) const VERSIONS: &[Version] = &[
             "tenancy.resumed.v1",
             "tenancy.suspended.v1",
         ],
-        digest: "FILL_INSTANCES",
+        digest: "adb7de33477917108aa565ce08bff95b8e1b81975dd3d36cab761cb63be4e8f0",
     },
     Version {
         model: "sessions",

@@ -8,7 +8,7 @@ use crate::views::dates;
 /// Adds each port as a member of its own. Leaves out the state, from which the other members are derived.
 pub(super) fn view() -> View {
     View::new(vec![
-        dates(&["createdAt", "lastActivity", "deadline"]),
+        dates(&["createdAt", "lastActivity", "deadline", "expiresAt"]),
         doc! { "$set": { "sshPort": "$ports.ssh", "httpPort": "$ports.http", "httpsPort": "$ports.https" } },
         doc! { "$unset": ["ports", "state"] },
     ])

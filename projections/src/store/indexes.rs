@@ -40,12 +40,12 @@ impl MongoStore {
         Ok(names.iter().filter_map(|name| CollectionName::as_scratch(M::NAME, name)).collect())
     }
 
-    /// The names of all collections, without views.
+    /// The names of all collections, without views and what the database keeps of these.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn collection_names(&self) -> Result<Vec<String>, StoreError> {
-        let is_collection = doc! { "type": "collection" };
+        let is_collection = doc! { "type": "collection", "name": { "$not": { "$regex": "^system\\." } } };
         self.run_bulk(|database| async move { database.list_collection_names().filter(is_collection).await }).await
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::backends::{BackendDocument, Backends};
 use crate::instances::{InstanceDocument, Instances, existing};
-use crate::store::{MongoStore, StoreError, StoredModel, json};
+use crate::store::{CollectionName, MongoStore, StoreError, StoredModel, json};
 use crate::users::{UserDocument, Users};
 
 impl MongoStore {
@@ -44,7 +44,7 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn documents_read_for_instances_of(&self, owner: UserId) -> Result<Option<i64>, StoreError> {
-        let find = doc! { "find": Instances::NAME, "filter": existing(owner) };
+        let find = doc! { "find": CollectionName::first(Instances::NAME).as_str(), "filter": existing(owner) };
         let explain = doc! { "explain": find, "verbosity": "executionStats" };
         let plan = self.run_bulk(|database| async move { database.run_command(explain).await }).await?;
         let read = plan.get_document("executionStats").ok().and_then(|stats| stats.get("totalDocsExamined"));

@@ -38,7 +38,7 @@ impl Usage {
     /// Shows the usage.
     ///
     /// # Errors
-    /// [`Failure`](super::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let output = if self.output == UsageOutput::Json { Output::Json } else { Output::Table };
         let client = Client::new(&ApiArgs { server: self.server, output })?;

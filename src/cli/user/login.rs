@@ -13,7 +13,7 @@ use crate::cli::password;
 /// The arguments of `login`.
 #[derive(Debug, Args)]
 pub struct Login {
-    /// URL of the server, for example https://dockhost.example.org [default: as for the other commands].
+    /// URL of the server, for example `https://dockhost.example.org` [default: as for the other commands].
     #[arg(env = "DOCKHOST_URL", value_name = "URL")]
     server: Option<Url>,
     /// Username or email address; asked for if absent.

@@ -11,7 +11,7 @@ use crate::cli::api::sign_in;
 /// The arguments of `signup`.
 #[derive(Debug, Args)]
 pub struct SignUp {
-    /// URL of the server, for example https://dockhost.example.org.
+    /// URL of the server, for example `https://dockhost.example.org`.
     #[arg(value_name = "URL")]
     server: Url,
     /// Username.

@@ -100,15 +100,8 @@ pub async fn post(
     Body(request): Body<GroupRequest>,
 ) -> Result<Reply<Group>, ApiError> {
     let group_id = GroupId::from_uuid(clock::fresh_uuid());
-    let GroupRequest {
-        name,
-        max_instances,
-        max_cpu,
-        max_memory_mib,
-        ends_at,
-        time_to_live_minutes,
-        autostop_minutes,
-    } = request;
+    let GroupRequest { name, max_instances, max_cpu, max_memory_mib, ends_at, time_to_live_minutes, autostop_minutes } =
+        request;
     let group = GroupTerms {
         name,
         max_instances,

@@ -157,8 +157,8 @@ mod tests {
             json!([change("onLost", json!("wait"), json!("recreate"))]),
             json!([change("expiresAt", json!(END), Value::Null), change("onLost", json!("recreate"), json!("wait"))]),
         ];
-        let you = json!("you");
-        assert_eq!(changes, [(&you, &first), (&you, &second), (&you, &third)]);
+        let by = json!("user");
+        assert_eq!(changes, [(&by, &first), (&by, &second), (&by, &third)]);
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use crate::http::admin::backend::{self, AdminBackend};
 use crate::http::app::App;
 use crate::http::consistency;
 use crate::http::extract::ReadPosition;
+use crate::http::group_of::limits_of;
 use crate::http::past::actor::Actors;
 use crate::http::past::audit::AuditFilter;
 use crate::http::past::audit_event::{AuditEvent, FoundEvent};
@@ -155,7 +156,8 @@ async fn instances(
         let query = || app.store.instance(id);
         let shown = consistency::read::<Instances, _>(app, position, query).await?;
         let Some(document) = shown.value else { return Ok::<_, ApiError>(None) };
-        let view = Instance::new(app, document.user_id, id, &document.state);
+        let limits = limits_of(app, document.user_id).await?;
+        let view = Instance::new(app, document.user_id, id, &document.state, limits);
         Ok(Some((id, view.stale(shown.stale_since))))
     };
     let read: Vec<_> = futures::stream::iter(ids).map(read).buffered(CONCURRENT_READS).try_collect().await?;

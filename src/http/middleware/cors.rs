@@ -10,8 +10,8 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::http::app::App;
 use crate::http::consistency::{POSITION, STALE};
-use crate::http::extract::origin;
 use crate::http::events::LAST_EVENT_ID;
+use crate::http::extract::origin;
 use crate::http::middleware::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::http::middleware::request_id::{REQUEST_ID, TRACE_PARENT};
 

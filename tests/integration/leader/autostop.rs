@@ -31,7 +31,7 @@ const DAY_SECONDS: u32 = 24 * 60 * 60;
 /// Sends heartbeats of the backend with these watches, until the test ends.
 async fn beat(world: &World, admin: &Client, backend: BackendId, watches: SshWatches) {
     let issued = admin.post(&format!("/api/v2/admin/backends/{backend}/key"), json!({})).await;
-    let key = issued.data()["apiKey"].as_str().unwrap().to_owned();
+    let key = issued.data()["DOCKHOST_API_KEY"].as_str().unwrap().to_owned();
     let options = ConnectOptions::with_token(key).custom_inbox_prefix(format!("_INBOX.{backend}"));
     let client = options.connect(world.nats.url()).await.unwrap();
     let run = AgentRunId::from_uuid(clock::fresh_uuid());

@@ -121,6 +121,8 @@ async fn instances_older_than_their_owners_group_allows_are_stopped_and_those_of
     let group = Group {
         name: "Biology 7b".parse().unwrap(),
         max_instances: None,
+        max_cpu_millis: None,
+        max_memory_mib: None,
         ends_at: None,
         time_to_live_minutes: Some(60_u32.try_into().unwrap()),
         autostop_minutes: None,

@@ -140,7 +140,7 @@ async fn rebuild_and_verify_drop_what_interrupted_ones_left() {
     // The live documents are unchanged.
     let comparison = verify_within::<Instances>(&store, &history, FEW, &|_| {}).await.unwrap();
     assert!(comparison.is_equal(), "{comparison:?}");
-    assert_eq!(comparison.collection.as_str(), "instances");
+    assert_eq!(comparison.collection.as_str(), "instances_v1");
     wait_until("no scratch collection", DEADLINE, async || match scratch_collections(&store).await {
         none if none.is_empty() => Ok(()),
         // A command of the interrupted one may have been running.
@@ -200,7 +200,7 @@ async fn rebuild_with_a_changed_copy_does_not_switch() {
     let refused = rebuild_within::<Instances>(&store, &tampering, FEW, &|_| {}).await.unwrap_err();
     assert!(matches!(refused, ProjectionError::BadCopy { model: "instances" }), "{refused:?}");
     let comparison = verify::<Instances>(&store, &history, &|_| {}).await.unwrap();
-    assert!(comparison.is_equal() && comparison.collection.as_str() == "instances", "{comparison:?}");
+    assert!(comparison.is_equal() && comparison.collection.as_str() == "instances_v1", "{comparison:?}");
 }
 
 #[tokio::test]

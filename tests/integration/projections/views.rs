@@ -51,8 +51,9 @@ async fn views_show_the_documented_members_with_dates() {
     let (store, database) = (connect(&mongo).await, database(&mongo).await);
     let events = [
         signed_up(1, 1, "ada@example.org"),
-        enrolled(2, 1),
-        connected(3, 1, "10.0.0.5"),
+        // The one that `requested` chooses.
+        enrolled(2, 100),
+        connected(3, 100, "10.0.0.5"),
         requested(4, 1, 1, "web", "k1"),
         runs(5, 1, 1),
         requested(6, 1, 2, "db", "k2"),
@@ -73,7 +74,7 @@ async fn views_show_the_documented_members_with_dates() {
     assert_eq!([text(&ada, "username"), text(&ada, "email")], ["ada", "ada@example.org"].map(Some));
     assert_eq!((ada.get("last"), ada.get("passwordHash")), (None, None));
 
-    let machine = row(&database, "backends", backend(1)).await;
+    let machine = row(&database, "backends", backend(100)).await;
     assert_eq!(machine.get("createdAt"), Some(&date(2)));
     assert_eq!(machine.get("connectedAt"), Some(&date(3)));
     assert_eq!(machine.get("name"), machine.get("username"));

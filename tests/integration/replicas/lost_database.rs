@@ -155,7 +155,12 @@ impl Copy {
     async fn of(world: &World) -> Self {
         let database = database(world).await;
         let mut documents = BTreeMap::new();
-        for name in database.list_collection_names().filter(doc! { "type": "collection" }).await.unwrap() {
+        for name in database
+            .list_collection_names()
+            .filter(doc! { "type": "collection", "name": { "$ne": "system.views" } })
+            .await
+            .unwrap()
+        {
             let mut found = database.collection::<Document>(&name).find(doc! {}).await.unwrap();
             let mut all = Vec::new();
             while found.advance().await.unwrap() {

@@ -55,7 +55,7 @@ impl Backends {
     /// Runs the subcommand.
     ///
     /// # Errors
-    /// [`Failure`](super::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         match self {
             Self::List(list) => list.run().await,

@@ -30,7 +30,7 @@ impl Groups {
     /// Runs the subcommand.
     ///
     /// # Errors
-    /// [`Failure`](super::client::Failure), or there is no confirmation.
+    /// [`Failure`](crate::cli::api::client::Failure), or there is no confirmation.
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         match self {
             Self::Create(create) => create.run().await,

@@ -27,7 +27,7 @@ impl Instances {
     /// Runs the subcommand.
     ///
     /// # Errors
-    /// [`Failure`](super::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         match self {
             Self::History(history) => history.run().await,

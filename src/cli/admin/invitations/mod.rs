@@ -21,7 +21,7 @@ impl Invitations {
     /// Runs the subcommand.
     ///
     /// # Errors
-    /// [`Failure`](super::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create(create) => create.run().await,

@@ -15,7 +15,7 @@ impl Placement {
     /// Runs the subcommand.
     ///
     /// # Errors
-    /// [`Failure`](super::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Explain(explain) => explain.run().await,

@@ -40,7 +40,7 @@ impl Users {
     /// Runs the subcommand.
     ///
     /// # Errors
-    /// [`Failure`](super::client::Failure).
+    /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self, stop: &CancellationToken) -> anyhow::Result<()> {
         match self {
             Self::List(list) => list.run().await,

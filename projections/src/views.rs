@@ -4,8 +4,7 @@
 
 use bson::{Bson, Document as BsonDocument, doc};
 
-use crate::registry::ModelInfo;
-use crate::store::{Checkpoint, MongoStore, StoreError};
+use crate::store::{MongoStore, StoreError};
 
 /// Creates missing views, and points the others at the live collections. Returns the names of the models whose views
 /// changed. A view is not made while a collection of an earlier release has its name.
@@ -13,24 +12,9 @@ use crate::store::{Checkpoint, MongoStore, StoreError};
 /// # Errors
 /// [`StoreError`].
 pub async fn ensure_views(store: &MongoStore) -> Result<Vec<&'static str>, StoreError> {
-    let mut changed = Vec::new();
-    for (model, checkpoint) in crate::read_checkpoints(store).await? {
-        if let Some(checkpoint) = checkpoint
-            && ensure_view(store, &model, &checkpoint).await?
-        {
-            changed.push(model.name);
-        }
-    }
-    Ok(changed)
-}
-
-/// The same for one model.
-pub(crate) async fn ensure_view(
-    store: &MongoStore,
-    model: &ModelInfo,
-    checkpoint: &Checkpoint,
-) -> Result<bool, StoreError> {
-    store.ensure_view(model.name, &checkpoint.collection, (model.view)()).await
+    let models = crate::read_checkpoints(store).await?.into_iter();
+    let wanted = models.filter_map(|(model, checkpoint)| Some((model.name, checkpoint?.collection, (model.view)())));
+    store.ensure_views(wanted.collect()).await
 }
 
 /// The stage that turns times, which documents store as text, into dates; `null` stays `null`.

@@ -191,6 +191,16 @@ async fn rolling_upgrade_with_a_newer_fold_version_fails_no_read_and_needs_no_co
         .await;
     }
     wait_for_collections(&store, &["instances_v2"]).await;
+    // The last one has only begun.
+    wait_until("each replica has served much", 2 * DEADLINE, async || {
+        let served: Vec<_> = traffic.iter().map(|one| (one.reads(), one.writes.load(Ordering::SeqCst))).collect();
+        if served.iter().all(|(reads, writes)| *reads > 100 && *writes > 10) {
+            Ok(())
+        } else {
+            Err(format!("{served:?}"))
+        }
+    })
+    .await;
     for traffic in &traffic {
         traffic.over.store(true, Ordering::SeqCst);
     }
@@ -199,7 +209,7 @@ async fn rolling_upgrade_with_a_newer_fold_version_fails_no_read_and_needs_no_co
     assert!(failed.is_empty(), "{} reads failed: {failed:#?}", failed.len());
     for traffic in &traffic {
         let (reads, writes) = (traffic.reads(), traffic.writes.load(Ordering::SeqCst));
-        assert!(reads > 200 && writes > 10, "{reads} reads, {writes} writes");
+        assert!(reads > 100 && writes > 10, "{reads} reads, {writes} writes");
     }
     world.verify().await;
     downgrade(&mut world);

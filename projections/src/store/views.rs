@@ -23,28 +23,35 @@ impl View {
 const NAMESPACE_EXISTS: i32 = 48;
 
 impl MongoStore {
-    /// Makes `name` a view of a collection, unless it is that view already or is a collection itself.
-    /// Returns whether it changed something.
-    pub(crate) async fn ensure_view(
+    /// Makes each name a view of its collection, unless it is that view already or is a collection itself. Returns the names
+    /// of those that it changed.
+    pub(crate) async fn ensure_views(
         &self,
-        name: &'static str,
-        of: &CollectionName,
-        View(stages): View,
-    ) -> Result<bool, StoreError> {
-        let named = doc! { "name": name };
+        wanted: Vec<(&'static str, CollectionName, View)>,
+    ) -> Result<Vec<&'static str>, StoreError> {
+        let names: Vec<_> = wanted.iter().map(|(name, ..)| *name).collect();
+        let named = doc! { "name": { "$in": names } };
         let found: Vec<CollectionSpecification> = self
             .run_bulk(|database| async move { database.list_collections().filter(named).await?.try_collect().await })
             .await?;
-        let of = of.as_str().to_owned();
-        match found.first() {
-            Some(found) if !matches!(found.collection_type, CollectionType::View) => Ok(false),
-            Some(found) if is_view_of(found, &of, &stages) => Ok(false),
-            Some(_) => {
-                let change = doc! { "collMod": name, "viewOn": of, "pipeline": stages };
-                self.run_bulk(|database| async move { database.run_command(change).await }).await.map(|_| true)
+        let mut changed = Vec::new();
+        for (name, of, View(stages)) in wanted {
+            let of = of.as_str().to_owned();
+            let is_changed = match found.iter().find(|found| found.name == name) {
+                Some(found) if !matches!(found.collection_type, CollectionType::View) => false,
+                Some(found) if is_view_of(found, &of, &stages) => false,
+                Some(_) => {
+                    let change = doc! { "collMod": name, "viewOn": of, "pipeline": stages };
+                    self.run_bulk(|database| async move { database.run_command(change).await }).await?;
+                    true
+                }
+                None => self.run_bulk(|database| create(database, name, of, stages)).await?,
+            };
+            if is_changed {
+                changed.push(name);
             }
-            None => self.run_bulk(|database| create(database, name, of, stages)).await,
         }
+        Ok(changed)
     }
 }
 

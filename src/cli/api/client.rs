@@ -240,8 +240,19 @@ impl Client {
     }
 
     /// The server's URL, without a slash at its end.
-    pub fn server(&self) -> &str {
+    fn server(&self) -> &str {
         self.server.as_str().trim_end_matches('/')
+    }
+
+    /// All items of a list that has no pages.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn array(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        match self.get(path, &[]).await? {
+            Value::Array(items) => Ok(items),
+            _ => Err(Failure::NotTheApi(self.server().to_owned())),
+        }
     }
 
     /// All items of a list, page by page.

@@ -1,5 +1,6 @@
 //! What the commands share that are clients of the API: `client` sends requests, `session` keeps tokens, `output` prints.
 
+pub mod action;
 pub mod client;
 pub mod history;
 pub mod labels;

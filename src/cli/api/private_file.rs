@@ -1,19 +1,41 @@
 //! Files that only their owner reads, such as `~/.ssh/config`. A crash leaves the file before or the one after.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// Replaces a file, or what a symbolic link leads to.
+/// The text of a file; none if it does not exist.
 ///
 /// # Errors
-/// The directory does not exist, or can't be written to.
+/// It can't be read.
+pub fn read(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates the directory of a file if it is missing, for its owner only; returns it.
+///
+/// # Errors
+/// It can't be created.
+pub fn create_directory_of(path: &Path) -> io::Result<&Path> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    Ok(directory)
+}
+
+/// Replaces a file, or what a symbolic link leads to; creates its directory if it is missing.
+///
+/// # Errors
+/// The directory can't be created or written to.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(directory)?;
+    let mut file = NamedTempFile::new_in(create_directory_of(&path)?)?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     file.persist(&path)?;

@@ -1,9 +1,6 @@
 //! Sessions, by server: tokens in a file that only its owner reads.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -23,14 +20,6 @@ pub fn directory() -> anyhow::Result<PathBuf> {
     Ok(config.join("dockhost"))
 }
 
-/// Creates the directory; only its owner reads it.
-///
-/// # Errors
-/// It can't be created.
-pub fn create_directory() -> anyhow::Result<()> {
-    Ok(DirBuilder::new().recursive(true).mode(0o700).create(directory()?)?)
-}
-
 fn file() -> anyhow::Result<PathBuf> {
     Ok(directory()?.join("sessions.json"))
 }
@@ -38,16 +27,14 @@ fn file() -> anyhow::Result<PathBuf> {
 /// All tokens, by the URL of the server.
 fn load() -> anyhow::Result<BTreeMap<String, String>> {
     let path = file()?;
-    match fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).with_context(|| format!("{} is damaged; remove it", path.display())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    match private_file::read(&path).with_context(|| format!("reading {}", path.display()))? {
+        Some(text) => serde_json::from_str(&text).with_context(|| format!("{} is damaged; remove it", path.display())),
+        None => Ok(BTreeMap::new()),
     }
 }
 
 fn store(tokens: &BTreeMap<String, String>) -> anyhow::Result<()> {
     let path = file()?;
-    create_directory()?;
     private_file::replace(&path, &serde_json::to_string_pretty(tokens)?)
         .with_context(|| format!("writing {}", path.display()))
 }

@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::api::action::Action;
 use crate::cli::api::client::{ApiArgs, Client};
 use crate::cli::api::output::{self, Output};
 use crate::cli::confirmation;
@@ -27,17 +28,6 @@ pub struct Delete {
     /// Don't ask for confirmation.
     #[arg(long)]
     yes: bool,
-}
-
-/// What to do with an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Stop it.
-    Stop,
-    /// Resume it.
-    Resume,
-    /// Delete it with its files.
-    Delete,
 }
 
 impl Change {

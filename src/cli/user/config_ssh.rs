@@ -1,7 +1,5 @@
 //! `dockhost config-ssh`: a block in `~/.ssh/config` with the caller's instances.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -35,11 +33,8 @@ impl ConfigSsh {
             Some(file) => file,
             None => key_file::ssh_directory()?.join("config"),
         };
-        let before = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-        };
+        let before = private_file::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let before = before.unwrap_or_default();
         let server = self.api.server()?;
         let server = server.as_str().trim_end_matches('/');
         let mut logins = Vec::new();
@@ -56,10 +51,6 @@ impl ConfigSsh {
         let known_hosts = host_keys::file()?.display().to_string();
         let after = with_block(&before, server, &blocks(&logins, &known_hosts));
         if after != before {
-            if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
-                use std::os::unix::fs::DirBuilderExt as _;
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-            }
             private_file::replace(&path, &after).with_context(|| format!("writing {}", path.display()))?;
         }
         let names: Vec<_> = logins.iter().map(|login| format!("{}.dockhost", login.name)).collect();

@@ -71,11 +71,7 @@ pub async fn learn(login: &Login) -> anyhow::Result<()> {
         return Ok(());
     }
     let path = file()?;
-    let known = match std::fs::read_to_string(&path) {
-        Ok(known) => known,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-    };
+    let known = private_file::read(&path).with_context(|| format!("reading {}", path.display()))?.unwrap_or_default();
     if is_known(&known, login) {
         return Ok(());
     }
@@ -94,7 +90,6 @@ pub async fn learn(login: &Login) -> anyhow::Result<()> {
             login.name
         );
     }
-    session::create_directory()?;
     private_file::replace(&path, &with(&known, &login.id, &right))
         .with_context(|| format!("writing {}", path.display()))
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use tokio::process::Command;
 
+use crate::cli::api::private_file;
+
 /// In the order in which they are looked for; the first is made if there is none.
 const NAMES: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
@@ -51,10 +53,7 @@ async fn make(private: &Path) -> anyhow::Result<PathBuf> {
             public.display()
         );
     }
-    if let Some(directory) = private.parent() {
-        use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
+    private_file::create_directory_of(private)?;
     let arguments = ["-q", "-t", "ed25519", "-N", "", "-C", &this_machine(), "-f"];
     let made = Command::new("ssh-keygen").args(arguments).arg(private).status().await;
     if !made.context("running ssh-keygen, which belongs to OpenSSH")?.success() {

@@ -95,10 +95,7 @@ impl Keys {
 /// # Errors
 /// [`Failure`].
 pub async fn all(client: &Client) -> Result<Vec<Value>, Failure> {
-    match client.get("user/keys", &[]).await? {
-        Value::Array(keys) => Ok(keys),
-        _ => Err(Failure::NotTheApi(client.server().to_owned())),
-    }
+    client.array("user/keys").await
 }
 
 /// Adds a key to the account.

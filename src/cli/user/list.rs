@@ -39,8 +39,5 @@ impl List {
 /// # Errors
 /// [`Failure`].
 pub async fn all(client: &Client) -> Result<Vec<Value>, Failure> {
-    match client.get("user/instance", &[]).await? {
-        Value::Array(instances) => Ok(instances),
-        _ => Err(Failure::NotTheApi(client.server().to_owned())),
-    }
+    client.array("user/instance").await
 }

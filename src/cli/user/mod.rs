@@ -18,9 +18,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::api::action::Action;
 use super::api::{EXIT_CODES, reported, success};
 use super::{block_on, password};
-use change::Action;
 
 pub use logout::Logout;
 

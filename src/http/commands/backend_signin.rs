@@ -57,7 +57,7 @@ pub async fn post(
     if machine.is_key_revoked {
         return Err(ApiError::new(Code::KeyRevoked, "an administrator revoked the key of this backend"));
     }
-    let session = NewSession::new(backend_id.into(), &app.backend_tokens, app.settings.session_lifetime, None)?;
+    let session = NewSession::of_backend(&app, backend_id)?;
     let (token, sequence) = session.store(&app, app.origin(Actor::Backend(backend_id))).await?;
     let data = signed_in_backend(&app, backend_id, &machine, token.clone())?;
     let cookie = app.session_cookie(BACKEND_COOKIE, token);

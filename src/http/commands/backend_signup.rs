@@ -140,7 +140,7 @@ pub async fn post(
         token: token.as_ref().map(|(_, used)| used.clone()),
     };
     let token = token.map(|(hash, _)| hash);
-    let session = NewSession::new(backend_id.into(), &app.backend_tokens, app.settings.session_lifetime, None)?;
+    let session = NewSession::of_backend(&app, backend_id)?;
     let origin = app.origin(Actor::Anonymous);
     let decide = |batch| decide(batch, backend_id, claim, &details, &session, token.as_ref());
     let sequence = app.executor.execute_batch(&origin, decide).await?;

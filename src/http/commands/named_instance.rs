@@ -7,6 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::http::dockhost_v2::{NotOne, only_instance_on};
+use crate::http::queries::instance::reference;
 use crate::http::response::details::FieldProblem;
 use crate::http::response::{ApiError, Code, Details};
 
@@ -122,18 +123,6 @@ impl From<Unnamed> for ApiError {
         };
         let problem = FieldProblem { field: field.to_owned(), problem: problem.to_owned() };
         Self::new(Code::ValidationFailed, "some fields are invalid").with(Details::Fields(vec![problem]))
-    }
-}
-
-/// The instance of this id or name.
-///
-/// # Errors
-/// `not_found` if the text is neither.
-pub fn reference(id_or_name: &str) -> Result<InstanceRef, ApiError> {
-    match (id_or_name.parse(), id_or_name.parse()) {
-        (Ok(id), _) => Ok(InstanceRef::Id(id)),
-        (_, Ok(name)) => Ok(InstanceRef::Name(name)),
-        _ => Err(ApiError::not_found("instance")),
     }
 }
 

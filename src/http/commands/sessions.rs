@@ -1,11 +1,10 @@
 //! What sign-up and sign-in share, for users and backends: claims and new sessions.
 
-use std::time::Duration;
-
 use dockhost_domain::account::DisabledSince;
+use dockhost_domain::backend::Machine;
 use dockhost_domain::claim::Claim;
 use dockhost_domain::envelope::Origin;
-use dockhost_domain::ids::{PrincipalId, SessionId};
+use dockhost_domain::ids::{BackendId, PrincipalId, SessionId, UserId};
 use dockhost_domain::names::Username;
 use dockhost_domain::refusal::{RefusalKind, RefusalSource};
 use dockhost_domain::session::{SessionClient, StartRejected, StartSession, Started};
@@ -25,8 +24,6 @@ use crate::http::response::details::FieldProblem;
 use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Details};
 use crate::http::views::{Backend, User};
-use dockhost_domain::backend::Machine;
-use dockhost_domain::ids::BackendId;
 
 /// The name and the password of a user or a backend.
 #[derive(Deserialize, garde::Validate, ToSchema)]
@@ -176,18 +173,30 @@ pub struct NewSession {
 }
 
 impl NewSession {
-    /// A session that starts now and lasts for `lifetime`; `client` is where, for its user.
+    /// A session of a user that starts now; `client` is where.
     ///
     /// # Errors
     /// If the token can't be signed.
-    pub fn new(
+    pub fn of_user(app: &App, user_id: UserId, client: SessionClient) -> Result<Self, ApiError> {
+        Self::new(app, user_id.into(), app.user_tokens.sign_ins(), Some(client))
+    }
+
+    /// A session of a backend that starts now.
+    ///
+    /// # Errors
+    /// If the token can't be signed.
+    pub fn of_backend(app: &App, backend_id: BackendId) -> Result<Self, ApiError> {
+        Self::new(app, backend_id.into(), &app.backend_tokens, None)
+    }
+
+    fn new(
+        app: &App,
         principal: PrincipalId,
         tokens: &Tokens,
-        lifetime: Duration,
         client: Option<SessionClient>,
     ) -> Result<Self, ApiError> {
         let now = clock::now();
-        let expires_at = now.after(lifetime);
+        let expires_at = now.after(app.settings.session_lifetime);
         let session_id = SessionId::from_uuid(clock::fresh_uuid());
         let token = tokens
             .issue(Bearer { principal, session: session_id }, now, expires_at)

@@ -60,12 +60,7 @@ pub async fn post(
     if profile.disabled.is_some() {
         return Err(account_disabled(profile.disabled.as_ref()));
     }
-    let session = NewSession::new(
-        user_id.into(),
-        app.user_tokens.sign_ins(),
-        app.settings.session_lifetime,
-        Some(device.at(client)),
-    )?;
+    let session = NewSession::of_user(&app, user_id, device.at(client))?;
     let (token, sequence) = session.store(&app, app.origin(Actor::User(user_id))).await?;
     let cookie = app.session_cookie(USER_COOKIE, token.clone());
     let data = SignedIn { user: User::new(user_id, &profile), access_token: token };

@@ -206,12 +206,7 @@ pub async fn post(
         role: Role::User,
         group_id: invited.as_ref().and_then(|invited| invited.group_id),
     };
-    let session = NewSession::new(
-        user_id.into(),
-        app.user_tokens.sign_ins(),
-        app.settings.session_lifetime,
-        Some(device.at(client)),
-    )?;
+    let session = NewSession::of_user(&app, user_id, device.at(client))?;
     let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
     let origin = app.origin(Actor::Anonymous);
     let decide = |batch| decide(batch, user_id, claims, &details, &session, invited.as_ref());
@@ -234,12 +229,7 @@ async fn sign_in_again(
     if !app.verify_password(client, password, verifier).await? {
         return Err(username_taken());
     }
-    let session = NewSession::new(
-        user_id.into(),
-        app.user_tokens.sign_ins(),
-        app.settings.session_lifetime,
-        Some(device.at(client)),
-    )?;
+    let session = NewSession::of_user(app, user_id, device.at(client))?;
     let (token, sequence) = session.store(app, app.origin(Actor::User(user_id))).await?;
     reply(app, user_id, token, sequence).await
 }

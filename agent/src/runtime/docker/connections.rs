@@ -1,5 +1,6 @@
 //! Counts the SSH connections of the containers from outside: from the tables of TCP sockets of their network namespaces, which the
-//! kernel shows below `/proc/<pid>/net` of a container's main process. Nothing runs in the containers, and nobody in them is asked.
+//! kernel shows below `/proc/<pid>/net` of a container's main process. The agent runs nothing in the
+//! containers and asks none of their processes.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -84,17 +84,7 @@ fn autostop_of_what_nobody_has_watched_for_the_whole_period_does_not_happen() {
 
 #[test]
 fn autostop_leaves_alone_what_does_not_run_or_has_no_autostop() {
-    for history in [
-        history::creating(),
-        history::created(),
-        history::stopping(),
-        history::stopped(),
-        history::failed(),
-        history::never_created(),
-        history::deleting(),
-        history::deleted(),
-        history::abandoned(),
-    ] {
+    for history in history::neither_running_nor_resuming() {
         let tenancy = idling(history).when(end(saw(None, 0, 10_000), 10_000)).then_nothing();
         tenancy.when(end(saw(Some(10_000), 0, 10_000), 10_000)).then_nothing();
     }

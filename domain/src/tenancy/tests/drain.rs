@@ -27,17 +27,7 @@ fn stop_for_drain_stops_what_runs_or_shall_run() {
 
 #[test]
 fn stop_for_drain_leaves_alone_what_does_not_run_there() {
-    for history in [
-        history::creating(),
-        history::created(),
-        history::stopping(),
-        history::stopped(),
-        history::failed(),
-        history::never_created(),
-        history::deleting(),
-        history::deleted(),
-        history::abandoned(),
-    ] {
+    for history in history::neither_running_nor_resuming() {
         given(history).when(stop(A)).then_nothing();
     }
     given(history::running()).when(stop(B)).then_nothing();

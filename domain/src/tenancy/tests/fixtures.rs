@@ -265,4 +265,9 @@ pub mod history {
     pub fn abandoned() -> Vec<TenancyEvent> {
         then(deleting(), super::deleted(2, DeletionOutcome::Abandoned { backend_id: A }))
     }
+
+    /// Those in which nothing runs, and nothing is started again after it ran.
+    pub fn neither_running_nor_resuming() -> [Vec<TenancyEvent>; 9] {
+        [creating(), created(), stopping(), stopped(), failed(), never_created(), deleting(), deleted(), abandoned()]
+    }
 }

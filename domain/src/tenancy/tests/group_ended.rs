@@ -28,17 +28,7 @@ fn stop_for_group_stops_once_what_runs_or_shall_run() {
 
 #[test]
 fn stop_for_group_leaves_alone_what_does_not_run() {
-    for history in [
-        history::creating(),
-        history::created(),
-        history::stopping(),
-        history::stopped(),
-        history::failed(),
-        history::never_created(),
-        history::deleting(),
-        history::deleted(),
-        history::abandoned(),
-    ] {
+    for history in history::neither_running_nor_resuming() {
         given(history).when(stop(50)).then_nothing();
     }
     given::<Tenancy>([]).when(stop(50)).then_nothing();

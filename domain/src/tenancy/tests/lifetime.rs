@@ -68,17 +68,7 @@ fn stop_at_the_end_of_the_time_to_live_happens_once_and_names_what_moved_it() {
 
 #[test]
 fn stop_at_the_end_of_the_time_to_live_leaves_alone_what_does_not_run() {
-    for history in [
-        history::creating(),
-        history::created(),
-        history::stopping(),
-        history::stopped(),
-        history::failed(),
-        history::never_created(),
-        history::deleting(),
-        history::deleted(),
-        history::abandoned(),
-    ] {
+    for history in history::neither_running_nor_resuming() {
         expiring(history, Some(70)).when(stop(group(5, 0), 10_000)).then_nothing();
     }
     given::<Tenancy>([]).when(stop(NONE, 100)).then_nothing();

@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::api::action::Action;
 use crate::cli::api::client::{ApiArgs, Client};
 use crate::cli::confirmation;
 
@@ -22,17 +23,6 @@ pub struct Change {
     yes: bool,
     #[command(flatten)]
     api: ApiArgs,
-}
-
-/// What to do with an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Stop it.
-    Stop,
-    /// Resume it.
-    Resume,
-    /// Delete it with its files.
-    Delete,
 }
 
 impl Change {

@@ -4,9 +4,10 @@ mod change;
 mod history;
 mod list;
 
-use change::Action;
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
+
+use crate::cli::api::action::Action;
 
 /// The subcommands of `admin instances`.
 #[derive(Debug, Subcommand)]

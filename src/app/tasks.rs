@@ -40,6 +40,7 @@ use crate::leader::fitness::Fitness;
 use crate::leader::projector::Projectors;
 use crate::replica::confirm::ConfirmHandler;
 use crate::replica::model_builder::ModelBuilder;
+use crate::replica::standstill;
 
 /// The services for agents, subscribed at the broker but not yet answering.
 pub struct Services {
@@ -145,6 +146,8 @@ pub fn start_replica(
     supervisor.spawn("snapshots", |cancel| snapshot_writer.run(cancel));
     let follower = Arc::clone(&replica.follower);
     supervisor.spawn("follower", |cancel| follower.run(start.after, start.latest, cancel));
+    let follower = Arc::clone(&replica.follower);
+    supervisor.spawn("standstills", |cancel| standstill::log_changes(follower, cancel));
     let (feed, progress) = (Arc::clone(replica.follower.feed()), Arc::clone(&replica.progress));
     supervisor.spawn("feed", |cancel| feed.run(progress, cancel));
     let heartbeats = Arc::clone(&replica.heartbeats);
@@ -153,7 +156,8 @@ pub fn start_replica(
         let (gate, holders) = (Arc::clone(&replica.gate), Arc::clone(&replica.holders));
         heartbeats.run(agents.client().clone(), gate, holders, answer, cancel)
     });
-    let watch = DeliveryWatch { jetstream: agents.jetstream().clone(), assignments: replica.assignments.clone() };
+    let (jetstream, assignments) = (agents.jetstream().clone(), replica.assignments.clone());
+    let watch = DeliveryWatch { jetstream, assignments, holders: Arc::clone(&replica.holders) };
     supervisor.spawn("delivery watch", |cancel| watch.run(cancel));
     let gate = Arc::clone(&replica.gate);
     supervisor.spawn("dropped messages", |cancel| async move { gate.log_dropped(cancel).await });

@@ -1,5 +1,5 @@
-//! Notices consumers of backends that don't deliver, and removes them: their agents say hello again, and the broker creates
-//! the next ones on any of its nodes.
+//! Notices consumers of backends that don't deliver, and removes them: their agents say hello again, and the next ones are
+//! created on other nodes of the broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::assignments::Assignments;
 use super::consumer;
 use super::deliveries::{Deliveries, Expected, Sight, Verdict};
+use super::holders::Holders;
 use super::streams::ASSIGNMENTS;
 use crate::common::error::{Cause, chain};
 
@@ -30,6 +31,8 @@ pub struct DeliveryWatch {
     pub jetstream: Context,
     /// The stream.
     pub assignments: Assignments,
+    /// Creates the next consumers.
+    pub holders: Arc<Holders>,
 }
 
 impl DeliveryWatch {
@@ -82,6 +85,9 @@ impl DeliveryWatch {
             // What was expected may have been removed since, or the stream was made again.
             Verdict::Stuck if last().await?? <= sight.delivered => self.deliveries().forget(expected),
             Verdict::Stuck => {
+                if let Some(node) = consumer::node_of(&info) {
+                    self.holders.suspect(node);
+                }
                 timeout(ANSWER_TIMEOUT, consumer::delete(&stream, &backend.to_string())).await??;
                 let seconds = expected.since.elapsed().as_secs();
                 tracing::warn!(

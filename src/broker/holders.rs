@@ -32,6 +32,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(1200);
 const UNCONFIRMED_TIMEOUT: Duration = Duration::from_millis(300);
 /// The shortest time between two questions about one backend, whatever its agents send.
 const MIN_LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long consumers are kept away from a node whose consumer delivered nothing.
+const SUSPECTED_FOR: Duration = Duration::from_secs(60);
+/// How long to try for a consumer on another node; the broker chooses the node by chance.
+const PLACING_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// What this replica remembers of a backend.
 #[derive(Debug, Clone, Copy)]
@@ -52,13 +56,15 @@ impl Known {
 pub struct Holders {
     jetstream: Context,
     known: Mutex<HashMap<BackendId, Known>>,
+    /// The nodes of the broker whose consumers delivered nothing lately, and when that was noticed.
+    suspects: Mutex<HashMap<String, Instant>>,
 }
 
 impl Holders {
     /// Asks over this connection.
     #[must_use]
     pub fn new(jetstream: Context) -> Self {
-        Self { jetstream, known: Mutex::default() }
+        Self { jetstream, known: Mutex::default(), suspects: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<BackendId, Known>> {
@@ -120,6 +126,17 @@ impl Holders {
         Ok(holder)
     }
 
+    /// Keeps new consumers away from a node for a while, because one of it delivered nothing.
+    pub fn suspect(&self, node: &str) {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned(), Instant::now());
+    }
+
+    fn is_suspected(&self, node: &str) -> bool {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.retain(|_, since| since.elapsed() < SUSPECTED_FOR);
+        suspects.contains_key(node)
+    }
+
     async fn delete(&self, consumer: &str, limit: Duration) -> Result<(), String> {
         let deleted = timeout(limit, self.jetstream.delete_consumer_from_stream(consumer, ASSIGNMENTS)).await;
         deleted.map_err(|error| error.to_string())?.map(drop).map_err(|error| error.to_string())
@@ -163,10 +180,27 @@ impl Holders {
             metadata: HashMap::from([(RUN_KEY.to_owned(), run.to_string()), (SINCE_KEY.to_owned(), since.to_string())]),
             ..pull::Config::default()
         };
-        // Strict: of two runs that say hello at the same moment, only one can create it.
-        let consumer = self.jetstream.create_consumer_strict_on_stream(config, ASSIGNMENTS).await?;
+        let info = self.create(config).await?;
         self.remember(backend, Some(run), Instant::now());
-        Ok(consumer.cached_info().num_pending)
+        Ok(info.num_pending)
+    }
+
+    /// Creates a consumer, if possible on a node that is not suspected.
+    async fn create(&self, config: pull::Config) -> Result<Info, Cause> {
+        let began = Instant::now();
+        loop {
+            // Strict: of two runs that say hello at the same moment, only one can create it.
+            let consumer = self.jetstream.create_consumer_strict_on_stream(config.clone(), ASSIGNMENTS).await?;
+            let info = consumer.cached_info();
+            let is_suspected = consumer::node_of(info).is_some_and(|node| self.is_suspected(node));
+            if !is_suspected || began.elapsed() >= PLACING_TIMEOUT {
+                return Ok(info.clone());
+            }
+            if let Err(error) = self.delete(&info.name, UNCONFIRMED_TIMEOUT).await {
+                tracing::debug!(consumer = info.name, error, "a consumer stays on a suspected node");
+                return Ok(info.clone());
+            }
+        }
     }
 }
 

@@ -183,7 +183,7 @@ impl App {
             absent_nodes: self.stream_watch.absent_nodes(),
             fullest_store: self.store_room.fullest(),
             stalled: self.role_watch.stalled(),
-            unanswered: self.follower.unanswered().many(),
+            standstill: self.follower.standstill(),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::broker::store_room::NodeRoom;
 use crate::broker::streams::{ASSIGNMENTS, EVENTS, KEYS_STREAM, REPORTS};
 use crate::broker::write_probe::MAX_PROOF_AGE;
 use crate::replica::role_watch::Role;
+use crate::replica::standstill::Standstill;
 
 /// Without a leader, or with one and storing nothing, for so long, a stream counts as down: longer than an election takes.
 const MAX_LEADERLESS: Duration = Duration::from_secs(10);
@@ -34,8 +35,8 @@ pub struct BrokerFacts {
     pub fullest_store: Option<NodeRoom>,
     /// The leader's roles that don't get on, and for how long.
     pub stalled: Vec<(Role, Duration)>,
-    /// The operations in a row that no backend answered, if they are many.
-    pub unanswered: Option<u32>,
+    /// The machines that carry out nothing, or late, if there are such.
+    pub standstill: Option<Standstill>,
 }
 
 /// What follows for `/health`.
@@ -86,12 +87,9 @@ impl BrokerFacts {
                  carried out"
             ));
         }
-        if let Some(operations) = self.unanswered {
+        if let Some(standstill) = self.standstill {
             found.is_degraded = true;
-            found.problems.push(format!(
-                "no backend answered the last {operations} operations in time: their reports may not arrive; look at the \
-                 agents' logs and at the broker's stream REPORTS"
-            ));
+            found.problems.push(standstill.to_string());
         }
         if let Some(room) = self.fullest_store.as_ref().filter(|room| room.is_nearly_full()) {
             found.is_degraded = true;
@@ -223,13 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn findings_of_operations_without_an_answer_are_degraded() {
-        let facts = BrokerFacts { unanswered: Some(3), ..Default::default() };
+    fn findings_of_machines_that_stand_still_are_degraded() {
+        let standstill = Standstill { machines: 2, longest: Some(LONG) };
+        let facts = BrokerFacts { standstill: Some(standstill), ..Default::default() };
         let found = facts.findings();
-        assert!(
-            found.down.is_empty() && found.is_degraded && found.problems[0].contains("last 3 operations"),
-            "{found:?}"
-        );
+        assert!(found.down.is_empty() && found.is_degraded && found.problems[0].starts_with("2 machines"), "{found:?}");
     }
 
     #[test]

@@ -235,6 +235,11 @@ impl Fleet {
         Reservation { fleet: Arc::clone(self), instance, committed: false, candidates }
     }
 
+    /// The backend of an instance. It looks at each backend.
+    pub fn backend_of(&self, instance: InstanceId) -> Option<BackendId> {
+        self.state().placed.iter().find(|(_, occupancy)| occupancy.contains(instance)).map(|(id, _)| *id)
+    }
+
     /// One backend.
     pub fn machine(&self, id: BackendId) -> Option<Machine> {
         self.state().backends.get(&id).and_then(|backend| backend.machine.clone())

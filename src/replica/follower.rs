@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dockhost_domain::backend::ConnectionState;
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::room::Overcommit;
 use dockhost_domain::subject::AggregateId;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
 use super::heartbeat_registry::HeartbeatRegistry;
-use super::unanswered::{Change, Unanswered};
+use super::standstill::{Standstill, Standstills};
 use crate::event_log::{Delivery, Filter};
 use crate::execute::Executor;
 
@@ -31,7 +32,7 @@ pub struct Follower {
     fleet: Arc<Fleet>,
     watchers: Watchers,
     feed: Arc<Feed>,
-    unanswered: Unanswered,
+    standstills: Standstills,
     last_sequences: Mutex<BTreeMap<&'static str, u64>>,
     frozen: Mutex<Quarantine>,
 }
@@ -49,7 +50,7 @@ impl Follower {
             fleet: Arc::new(Fleet::new(heartbeats, overcommit)),
             watchers: Watchers::default(),
             feed: Arc::default(),
-            unanswered: Unanswered::default(),
+            standstills: Standstills::default(),
             last_sequences: Mutex::default(),
             frozen: Mutex::default(),
         })
@@ -70,9 +71,12 @@ impl Follower {
         &self.feed
     }
 
-    /// The operations that no backend answered.
-    pub const fn unanswered(&self) -> &Unanswered {
-        &self.unanswered
+    /// The connected machines that carry out nothing, or late, although commands wait for them; `None` if there is none.
+    pub fn standstill(&self) -> Option<Standstill> {
+        let is_connected = |backend| {
+            self.fleet.machine(backend).is_some_and(|machine| machine.connection == ConnectionState::Connected)
+        };
+        self.standstills.late(is_connected)
     }
 
     /// Watches an aggregate for changes. Call it before reading the aggregate's state.
@@ -159,15 +163,10 @@ impl Follower {
         self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Logs what changes now, not what changed before this replica started.
-    fn observe_answers(&self, envelope: &Envelope) {
-        match self.unanswered.observe(envelope).filter(|_| self.is_live()) {
-            Some(Change::Many) => {
-                tracing::error!("no backend answered the last operations in time; their reports may not arrive");
-            }
-            Some(Change::Answered) => tracing::info!("reports of backends arrive again"),
-            None => {}
-        }
+    /// What waits for machines since this replica has caught up.
+    fn observe_standstills(&self, envelope: &Envelope) {
+        let backend_of = |instance| self.is_live().then(|| self.fleet.backend_of(instance)).flatten();
+        self.standstills.observe(envelope, backend_of);
     }
 
     fn observe(&self, recorded: &Arc<RecordedEvent>) {
@@ -175,7 +174,7 @@ impl Follower {
         let applied = catch_unwind(AssertUnwindSafe(|| {
             self.executor.aggregates().observe(recorded);
             self.fleet.observe(recorded);
-            self.observe_answers(&recorded.envelope);
+            self.observe_standstills(&recorded.envelope);
         }));
         if applied.is_err() {
             self.freeze(Unreadable::new(aggregate.to_string(), recorded.sequence, "applying the event panicked"));

@@ -17,6 +17,6 @@ pub mod presence;
 mod projection_lag;
 pub mod projection_progress;
 pub mod role_watch;
+pub mod standstill;
 pub mod stream_watch;
-pub mod unanswered;
 pub mod watchers;

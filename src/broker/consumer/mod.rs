@@ -26,6 +26,12 @@ pub async fn find<I>(stream: &Stream<I>, name: &str) -> Result<Option<Info>, Cau
     }
 }
 
+/// The node of the broker that leads a consumer, in a cluster.
+#[must_use]
+pub fn node_of(info: &Info) -> Option<&str> {
+    info.cluster.as_ref()?.leader.as_deref()
+}
+
 /// Removes a consumer; succeeds if there is none.
 ///
 /// # Errors

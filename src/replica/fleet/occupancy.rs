@@ -34,6 +34,11 @@ impl Occupancy {
         self.instances.get(&instance).copied().flatten()
     }
 
+    /// Whether an instance is among them.
+    pub fn contains(&self, instance: InstanceId) -> bool {
+        self.instances.contains_key(&instance)
+    }
+
     /// The number of instances.
     pub fn len(&self) -> usize {
         self.instances.len()

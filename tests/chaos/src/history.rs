@@ -167,6 +167,8 @@ pub struct Recorder {
     start: Instant,
     operations: Arc<Mutex<Vec<Operation>>>,
     probes: Arc<Mutex<BTreeMap<String, Option<Success>>>>,
+    /// The last answer of each replica's `/health` that said `healthy`.
+    healthy: Arc<Mutex<BTreeMap<usize, Option<Success>>>>,
 }
 
 /// The last success of a probe, in milliseconds of [`Moment::ms`].
@@ -176,9 +178,16 @@ struct Success {
     ended: u64,
 }
 
+/// When the last of these succeeded that began at `ms` or later; `None` while one has not.
+fn all_since<K>(last: &Mutex<BTreeMap<K, Option<Success>>>, ms: u64) -> Option<u64> {
+    let last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    let ends = last.values().map(|last| last.filter(|success| success.begun >= ms).map(|success| success.ended));
+    Some(ends.collect::<Option<Vec<_>>>()?.into_iter().max().unwrap_or(ms))
+}
+
 impl Default for Recorder {
     fn default() -> Self {
-        Self { start: Instant::now(), operations: Arc::default(), probes: Arc::default() }
+        Self { start: Instant::now(), operations: Arc::default(), probes: Arc::default(), healthy: Arc::default() }
     }
 }
 
@@ -206,9 +215,24 @@ impl Recorder {
     /// When all probes had succeeded that were sent at `ms` or later; `None` while one has not.
     #[must_use]
     pub fn well_since(&self, ms: u64) -> Option<u64> {
-        let probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
-        let ends = probes.values().map(|last| last.filter(|success| success.begun >= ms).map(|success| success.ended));
-        Some(ends.collect::<Option<Vec<_>>>()?.into_iter().max().unwrap_or(ms))
+        all_since(&self.probes, ms)
+    }
+
+    /// Adds a replica whose `/health` must say `healthy` for the system to be whole.
+    pub fn add_health(&self, replica: usize) {
+        self.healthy.lock().unwrap_or_else(PoisonError::into_inner).insert(replica, None);
+    }
+
+    /// Records that a replica's `/health` said `healthy`.
+    pub fn said_healthy(&self, replica: usize, begun: Moment) {
+        let success = Success { begun: begun.ms, ended: self.now().ms };
+        self.healthy.lock().unwrap_or_else(PoisonError::into_inner).insert(replica, Some(success));
+    }
+
+    /// When all replicas had said `healthy` that were asked at `ms` or later; `None` while one has not.
+    #[must_use]
+    pub fn healthy_since(&self, ms: u64) -> Option<u64> {
+        all_since(&self.healthy, ms)
     }
 
     #[must_use]

@@ -74,6 +74,7 @@ impl Probe {
 /// One probe at one replica.
 pub struct Prober {
     probe: Probe,
+    replica: usize,
     person: Person,
     instance: Option<String>,
     /// Whether the next change stops it.
@@ -87,10 +88,14 @@ impl Prober {
     pub fn new(probe: Probe, replica: usize, urls: &[String], recorder: &Recorder) -> Self {
         let name = probe.client(replica);
         recorder.add_probe(&name);
+        if probe == Probe::Health {
+            recorder.add_health(replica);
+        }
         // The readers read what the writers of their replica have.
         let owner = if probe == Probe::Read { Probe::Stored } else { probe };
         Self {
             probe,
+            replica,
             person: Person::new((name, owner.client(replica)), (replica, &urls[replica]), recorder),
             instance: None,
             stops: true,
@@ -112,8 +117,11 @@ impl Prober {
         if self.probe == Probe::Health {
             let begun = self.person.recorder.now();
             let answer = self.person.send(Request::health()).await;
-            if answer.is_some_and(|answer| answer.status == 200) {
+            if let Some(answer) = answer.filter(|answer| answer.status == 200) {
                 self.person.recorder.succeeded(&self.person.name, begun);
+                if answer.body["status"] == "healthy" {
+                    self.person.recorder.said_healthy(self.replica, begun);
+                }
             }
             return;
         }

@@ -201,6 +201,10 @@ pub struct Injection {
     pub evidence: Vec<Evidence>,
     /// Milliseconds after `healed` until each probe had succeeded; absent if that took longer than the plan permits.
     pub well_after_ms: Option<u64>,
+    /// Milliseconds after `healed` until `/health` of each replica had said `healthy`, so that the system could bear the
+    /// next fault; absent if that took longer than the plan permits.
+    #[serde(default)]
+    pub healthy_after_ms: Option<u64>,
     /// Whether all processes were restarted afterwards, because the system did not become well.
     pub restarted: bool,
 }

@@ -56,7 +56,8 @@ pub async fn run(plan: Plan, progress: impl Fn(&str)) -> Report {
         }
         let fault = nemesis.inject(&kinds).await;
         let well = fault.well_after_ms.map_or("never".to_owned(), |ms| format!("after {ms} ms"));
-        progress(&format!("{fault}, well {well}"));
+        let healthy = fault.healthy_after_ms.map_or(String::new(), |ms| format!(", healthy after {ms} ms"));
+        progress(&format!("{fault}, well {well}{healthy}"));
         let restarted = fault.restarted;
         faults.push(fault);
         if restarted && !nemesis.is_well().await {

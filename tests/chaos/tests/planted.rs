@@ -438,6 +438,7 @@ fn injection(kind: Kind, target: (Part, usize), confirmed: bool) -> Injection {
         healed: moment(1_000_000),
         evidence: vec![Evidence { what: "planted".to_owned(), confirmed }],
         well_after_ms: Some(0),
+        healthy_after_ms: Some(0),
         restarted: false,
     }
 }

@@ -1,5 +1,7 @@
 //! Two agents with one API key, as the broker sees them.
 
+use dockhost::broker::consumer;
+use dockhost::broker::streams::ASSIGNMENTS;
 use dockhost_domain::ids::AgentRunId;
 use dockhost_domain::timestamp::Timestamp;
 use serde_json::json;
@@ -80,4 +82,27 @@ async fn counts_sees_a_holder_that_has_just_changed() {
     assert!(world.holders.was_held_lately(world.ada));
     assert!(world.holders.counts(world.ada, Some(two)).await.unwrap());
     assert!(!world.holders.counts(world.ada, Some(one)).await.unwrap());
+}
+
+/// Without it, one of twelve consumers is on that node almost always: the broker chooses among three by chance.
+#[tokio::test]
+async fn replace_keeps_consumers_away_from_a_suspected_node() {
+    let nats = Nats::cluster().await;
+    let main = nats.main().await;
+    let js = main.jetstream();
+    streams::ensure(js, &StreamOptions { replicas: Some(3), max_bytes: 1 << 20 }).await.unwrap();
+    let holders = Holders::new(js.clone());
+    let assignments = js.get_stream(ASSIGNMENTS).await.unwrap();
+    let node_of_new = async || {
+        let backend = BackendId::from_uuid(clock::fresh_uuid());
+        let run = AgentRunId::from_uuid(clock::fresh_uuid());
+        holders.replace(backend, Recorded::Nobody, run, Timestamp::from_millis(0)).await.unwrap();
+        let info = consumer::find(&assignments, &backend.to_string()).await.unwrap().unwrap();
+        consumer::node_of(&info).unwrap().to_owned()
+    };
+    let suspected = node_of_new().await;
+    holders.suspect(&suspected);
+    for _ in 0..12 {
+        assert_ne!(node_of_new().await, suspected);
+    }
 }

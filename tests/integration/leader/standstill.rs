@@ -11,7 +11,7 @@ use serde_json::json;
 use time::macros::datetime;
 
 use super::INSTANCE;
-use crate::harness::http::Client;
+use crate::harness::http::{Answer, Client};
 use crate::harness::wait::DEADLINE;
 use crate::harness::{World, wait_until};
 
@@ -40,6 +40,31 @@ async fn agent_whose_consumer_delivers_nothing_gets_another_one() {
     let of_agent = consumers.iter().find(|name| name.parse::<BackendId>().is_ok()).unwrap();
     assignments.pause_consumer(of_agent, datetime!(2100-01-01 0:00 UTC)).await.unwrap();
     created_instance_runs(&ada).await;
+    world.verify().await;
+}
+
+async fn wait_for_health(world: &World, status: &str) -> Answer {
+    let answer = wait_until(&format!("/health is {status}"), 2 * DEADLINE, async || {
+        let health = world.client(0).get("/health").await;
+        if health.body["status"] == status { Ok(health) } else { Err(format!("{health:?}")) }
+    });
+    answer.await
+}
+
+#[tokio::test]
+async fn machine_that_is_heard_and_carries_out_nothing_makes_health_degraded() {
+    let mut world = World::start(1).await;
+    let slow = [("DOCKHOST_SIMULATE_DELAY_MS", "12000")];
+    world.add_agent_with("alpha", 10, &slow).await;
+    let ada = world.user("ada").await;
+    wait_for_health(&world, "healthy").await;
+    let created = ada.json(Method::POST, INSTANCE, &[("prefer", "respond-async")], json!({})).await;
+    assert_eq!(created.status, 202, "{created:?}");
+    let health = wait_for_health(&world, "degraded").await;
+    assert_eq!(health.status, 200, "requests are served");
+    let problem = health.body["problems"][0].as_str().unwrap();
+    assert!(problem.starts_with("1 machine has carried out commands late"), "{health:?}");
+    wait_for_health(&world, "healthy").await;
     world.verify().await;
 }
 

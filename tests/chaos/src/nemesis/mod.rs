@@ -105,6 +105,7 @@ impl<'a> Nemesis<'a> {
             healed: begun,
             evidence: Vec::new(),
             well_after_ms: None,
+            healthy_after_ms: None,
             restarted: false,
         };
         // A process that does not start again is a finding, not the end of the run.
@@ -118,6 +119,11 @@ impl<'a> Nemesis<'a> {
         if injection.well_after_ms.is_none() {
             injection.restarted =
                 AssertUnwindSafe(everything::restart_all_killed(self.system)).catch_unwind().await.is_ok();
+        }
+        // What has three copies bears one fault at a time: the next one waits, as an operator would.
+        if self.plan.topology == Topology::R3 {
+            injection.healthy_after_ms =
+                self.wait_until(|| self.recorder.healthy_since(injection.healed.ms), injection.healed).await;
         }
         injection
     }
@@ -158,9 +164,13 @@ impl<'a> Nemesis<'a> {
 
     /// Waits until each probe has succeeded since `healed`; returns after how many milliseconds the last one did.
     async fn wait_until_well(&self, healed: Moment) -> Option<u64> {
+        self.wait_until(|| self.recorder.well_since(healed.ms), healed).await
+    }
+
+    async fn wait_until(&self, since: impl Fn() -> Option<u64>, healed: Moment) -> Option<u64> {
         let deadline = Instant::now() + Duration::from_secs(self.plan.heals_within);
         loop {
-            if let Some(ms) = self.recorder.well_since(healed.ms) {
+            if let Some(ms) = since() {
                 return Some(ms - healed.ms);
             }
             if Instant::now() >= deadline {

@@ -28,6 +28,7 @@ use crate::common::shutdown::ShutdownStages;
 use crate::http::app::App;
 use crate::http::router;
 use crate::http::server::{Listener, Tls};
+use crate::http::sockets::Sockets;
 
 pub use shutdown::Shutdown;
 
@@ -55,17 +56,25 @@ pub async fn run(
         () = supervisor.failure() => None,
     };
     match started {
-        Some((app, write_proof)) => {
+        Some(Started { app, sockets, write_proof }) => {
             if let Some(first_admin) = first_admin {
                 first_admin.ensure(&app.executor, &app.keyring).await?;
             }
             ready(write_proof);
             let limits = args.connection_limits();
-            shutdown::serve(listener, router::service(&app), limits, (&shutdown, &stages), &supervisor).await?;
+            shutdown::serve(listener, router::service(&app, &sockets), limits, (&shutdown, &stages), &supervisor)
+                .await?;
         }
         None => tracing::info!("stopped before the start was complete"),
     }
     Ok(shutdown::end_tasks(supervisor, &stages).await?)
+}
+
+/// What serves the API.
+struct Started {
+    app: Arc<App>,
+    sockets: Sockets,
+    write_proof: Arc<WriteProof>,
 }
 
 /// Starts one replica; returns when it knows the log.
@@ -76,7 +85,7 @@ async fn start(
     secrets: Secrets,
     (supervisor, stages): (&Supervisor, &ShutdownStages),
     tls: Option<Arc<Tls>>,
-) -> anyhow::Result<(Arc<App>, Arc<WriteProof>)> {
+) -> anyhow::Result<Started> {
     let Secrets { user_tokens, backend_tokens, master_key, nats, callout, nats_system } = secrets;
     let connections = Connections::open(args, urls, &nats, master_key).await?;
     let (replica, snapshot_writer) =
@@ -108,7 +117,8 @@ async fn start(
     tasks::start_metrics(supervisor, &replica, &app, &args.metrics, stages).await?;
     replica.follower.wait_until_caught_up().await;
     log_configuration(args, urls, &replica);
-    Ok((app, Arc::clone(replica.connections.log.write_proof())))
+    let sockets = tasks::start_sockets(supervisor, &replica, &app);
+    Ok(Started { app, sockets, write_proof: Arc::clone(replica.connections.log.write_proof()) })
 }
 
 /// Logs what is running and with which configuration; no secrets.

@@ -34,6 +34,7 @@ use crate::http::app::App;
 use crate::http::limits::{RateLimits, exchange};
 use crate::http::metrics;
 use crate::http::server::{self, ConnectionLimits, Listener};
+use crate::http::sockets::Sockets;
 use crate::leader::Leader;
 use crate::leader::election::{Election, TermEnd};
 use crate::leader::fitness::Fitness;
@@ -188,6 +189,15 @@ pub fn start_limits(supervisor: &Supervisor, replica: &Replica, args: &ServerArg
     let (shared, name, client) = (Arc::clone(&limits), name.clone(), broker.client().clone());
     supervisor.spawn_fallible("limits", |cancel| exchange::run(shared, notes, name, client, cancel));
     limits
+}
+
+/// Starts the Socket.IO server.
+pub fn start_sockets(supervisor: &Supervisor, replica: &Replica, app: &Arc<App>) -> Sockets {
+    let Connections { name, broker, .. } = &replica.connections;
+    let sockets = Sockets::new(app, name, Some(broker.client().clone()));
+    let served = sockets.clone();
+    supervisor.spawn_fallible("sockets", |cancel| served.run(cancel));
+    sockets
 }
 
 /// Starts to store the counts of what is refused.

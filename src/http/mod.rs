@@ -32,6 +32,7 @@ pub mod refusals;
 pub mod response;
 pub mod router;
 pub mod server;
+pub mod sockets;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::app::App;
 use super::middleware::{body_limit, cookie_site, cors, measure, panic, rate_limit, request_id, timeout};
 use super::openapi::ApiDocument;
 use super::response::{ApiError, Code};
+use super::sockets::Sockets;
 use super::{admin, commands, dockhost_v2, docs, metrics, queries};
 
 /// Every endpoint, with its document.
@@ -106,7 +107,7 @@ fn dockhost_v2_paths() -> Router<Arc<App>> {
 }
 
 /// The whole service.
-pub fn service(app: &Arc<App>) -> Router {
+pub fn service(app: &Arc<App>, sockets: &Sockets) -> Router {
     let default_header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
@@ -128,6 +129,8 @@ pub fn service(app: &Arc<App>) -> Router {
         .layer(from_fn(body_limit::layer))
         .layer(from_fn(timeout::layer))
         .layer(from_fn_with_state(Arc::clone(app), rate_limit::layer))
+        // A poll takes as long as nothing happens, and Socket.IO has limits of its own.
+        .merge(sockets.routes())
         .layer(panic::layer())
         .layer(from_fn_with_state(Arc::clone(app), cookie_site::layer))
         .layer(cors::layer(app))

@@ -35,6 +35,7 @@ mod real_ssh;
 mod replicas;
 mod secrets;
 mod snapshots;
+mod sockets;
 mod start_up;
 mod structure;
 mod tenant;

@@ -74,9 +74,8 @@ pub async fn get(
         session: Session { user_id, session_id, needs_admin: true },
         reader: Reader::Administrator(filter(&parameters)?),
         begin: last_event_id.or_after(&app, parameters.after.as_deref())?,
-        format: Format::accepted(&headers),
     };
-    events::open(&app, request)
+    events::open(&app, request, Format::accepted(&headers))
 }
 
 fn filter(

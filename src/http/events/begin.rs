@@ -28,6 +28,16 @@ pub enum Begin {
     OtherLog,
 }
 
+impl Begin {
+    /// After the position that a client has.
+    ///
+    /// # Errors
+    /// `validation_failed`, which names `after`.
+    pub fn after(app: &App, position: &str) -> Result<Self, ApiError> {
+        begin(app, position).ok_or_else(|| list::invalid("after", "is not <log>.<sequence>".to_owned()))
+    }
+}
+
 /// The header `Last-Event-ID`; none if it is absent or empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastEventId(Option<Begin>);
@@ -38,9 +48,7 @@ impl LastEventId {
     /// # Errors
     /// `validation_failed`.
     pub fn or_after(self, app: &App, after: Option<&str>) -> Result<Begin, ApiError> {
-        let parse =
-            |text: &str| begin(app, text).ok_or_else(|| list::invalid("after", "is not <log>.<sequence>".to_owned()));
-        self.0.map_or_else(|| after.map_or(Ok(Begin::Now), parse), Ok)
+        self.0.map_or_else(|| after.map_or(Ok(Begin::Now), |after| Begin::after(app, after)), Ok)
     }
 }
 

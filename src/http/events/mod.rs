@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use axum::response::Response;
 use dockhost_domain::ids::UserId;
+use tokio::sync::mpsc::Receiver;
 
 use super::app::App;
 use super::past::LogReader;
@@ -25,9 +26,9 @@ use super::response::{ApiError, Code};
 use crate::common::slots::{NoSlot, Slot, Slots};
 
 pub use access::Session;
-pub use answer::{Format, JSON_LINES, StreamLine};
+pub use answer::{Format, Item, JSON_LINES, StreamLine};
 pub use begin::{Begin, LAST_EVENT_ID, LastEventId};
-pub use view::{Change, Reader};
+pub use view::{Change, Message, Reader};
 
 /// When a client that has too many streams may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -49,6 +50,7 @@ pub struct EventStreams {
 }
 
 /// What a stream shows, to whom, and from where on.
+#[derive(Debug, Clone)]
 pub struct StreamRequest {
     /// The session of the caller.
     pub session: Session,
@@ -56,8 +58,6 @@ pub struct StreamRequest {
     pub reader: Reader,
     /// Where the stream begins.
     pub begin: Begin,
-    /// How it is written.
-    pub format: Format,
 }
 
 impl EventStreams {
@@ -85,12 +85,19 @@ impl EventStreams {
     }
 }
 
-/// Opens a stream.
+/// Opens a stream as an answer.
 ///
 /// # Errors
 /// `too_many_streams`, `no_free_stream`.
-pub fn open(app: &Arc<App>, request: StreamRequest) -> Result<Response, ApiError> {
+pub fn open(app: &Arc<App>, request: StreamRequest, format: Format) -> Result<Response, ApiError> {
+    Ok(answer::answer(watch(app, request)?, format))
+}
+
+/// Opens a stream; returns what it sends. It ends when the receiver is dropped.
+///
+/// # Errors
+/// `too_many_streams`, `no_free_stream`.
+pub fn watch(app: &Arc<App>, request: StreamRequest) -> Result<Receiver<Item>, ApiError> {
     let slot = app.streams.admit(request.session.user_id)?;
-    let format = request.format;
-    Ok(answer::answer(stream::start(app, request, slot), format))
+    Ok(stream::start(app, request, slot))
 }

@@ -96,7 +96,7 @@ struct Stream {
 
 /// Starts a stream; returns what it sends.
 pub fn start(app: &Arc<App>, request: StreamRequest, slot: Slot<UserId>) -> mpsc::Receiver<Item> {
-    let StreamRequest { session, reader, begin, format: _ } = request;
+    let StreamRequest { session, reader, begin } = request;
     let (out, items) = mpsc::channel(ITEMS);
     let stream = Stream { app: Arc::clone(app), session, reader, out, sent: AtomicU64::new(0) };
     tokio::spawn(async move {

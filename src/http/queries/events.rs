@@ -59,9 +59,8 @@ pub async fn get(
         session: Session { user_id, session_id, needs_admin: false },
         reader: Reader::Owner(user_id),
         begin: last_event_id.or_after(&app, parameters.after.as_deref())?,
-        format: Format::accepted(&headers),
     };
-    events::open(&app, request)
+    events::open(&app, request, Format::accepted(&headers))
 }
 
 #[cfg(test)]

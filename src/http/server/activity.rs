@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -14,6 +14,7 @@ use hyper::body::{Frame, SizeHint};
 pub struct Activity {
     begun: AtomicU64,
     ended: AtomicU64,
+    is_upgraded: AtomicBool,
     reader: AtomicWaker,
 }
 
@@ -26,6 +27,16 @@ impl Activity {
     /// Whether a request is in flight.
     pub fn is_active(&self) -> bool {
         self.begun() > self.ended.load(Ordering::Acquire)
+    }
+
+    /// Records that the connection is a WebSocket from now on.
+    pub fn upgrade(&self) {
+        self.is_upgraded.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection is a WebSocket.
+    pub fn is_upgraded(&self) -> bool {
+        self.is_upgraded.load(Ordering::Acquire)
     }
 
     /// Wakes this task at the end of the next request: the time limit of an idle connection begins then.

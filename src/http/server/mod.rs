@@ -21,7 +21,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, Request, Response, header};
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -136,28 +136,28 @@ fn bound_buffers(listener: &TcpListener) -> io::Result<()> {
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _permit: Permit) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
         // Answers are small; without this the last packet of one could wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else { return self.requests(stream, peer).await };
+        let Some(tls) = &self.tls else { return self.requests(stream, peer, permit).await };
         let handshake = tokio::time::timeout(self.timeouts.head, tls.accept(stream));
         match self.stages.draining.run_until_cancelled(handshake).await {
-            Some(Ok(Ok(stream))) => self.requests(stream, peer).await,
+            Some(Ok(Ok(stream))) => self.requests(stream, peer, permit).await,
             Some(Ok(Err(error))) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Some(Err(_)) | None => {}
         }
     }
 
     /// Answers the requests of one connection.
-    async fn requests<S>(&self, stream: S, peer: SocketAddr)
+    async fn requests<S>(&self, stream: S, peer: SocketAddr, permit: Permit)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let activity = Arc::new(Activity::default());
-        let stream = TokioIo::new(TimedStream::new(stream, self.timeouts, Arc::clone(&activity)));
+        let stream = TokioIo::new(TimedStream::new(stream, self.timeouts, Arc::clone(&activity), permit));
         let handler = service_fn(|request| self.answer(request, peer, &activity));
-        let mut connection =
-            std::pin::pin!(http1::Builder::new().max_buf_size(MAX_BUFFERED).serve_connection(stream, handler));
+        let connection = http1::Builder::new().max_buf_size(MAX_BUFFERED).serve_connection(stream, handler);
+        let mut connection = std::pin::pin!(connection.with_upgrades());
         // An error of a connection is the client's; the requests themselves are logged elsewhere.
         let draining = async {
             self.stages.draining.cancelled().await;
@@ -187,7 +187,9 @@ impl Server {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         let mut response = self.service.clone().oneshot(request).await?;
-        if self.stages.announced.is_cancelled() {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            activity.upgrade();
+        } else if self.stages.announced.is_cancelled() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|body| ActiveBody::new(body, active)))

@@ -2,7 +2,7 @@
 //! connection, its file and its memory for as long as it likes.
 //!
 //! Between the end of a request's head and the end of its response, only writes are limited here: how long the request
-//! may take is a matter of its handler.
+//! may take is a matter of its handler. Whoever reads from a WebSocket limits how long it may be silent.
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::activity::Activity;
+use super::connection_slots::Permit;
 
 /// How long a client may take for each step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,13 +55,15 @@ pub struct TimedStream<S> {
     waiting: Waiting,
     read_timer: Timer,
     write_timer: Timer,
+    /// A WebSocket lives longer than the task that has answered its request.
+    _permit: Permit,
 }
 
 impl<S> TimedStream<S> {
     /// A new connection.
-    pub fn new(stream: S, timeouts: StreamTimeouts, activity: Arc<Activity>) -> Self {
+    pub fn new(stream: S, timeouts: StreamTimeouts, activity: Arc<Activity>, permit: Permit) -> Self {
         let (read_timer, write_timer) = (Timer::default(), Timer::default());
-        Self { stream, timeouts, activity, begun: 0, waiting: Waiting::First, read_timer, write_timer }
+        Self { stream, timeouts, activity, begun: 0, waiting: Waiting::First, read_timer, write_timer, _permit: permit }
     }
 
     /// Fails a write that the client has not taken for too long.
@@ -83,7 +86,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
             (this.begun, this.waiting) = (this.activity.begun(), Waiting::Next);
             this.read_timer.stop();
         }
-        if this.activity.is_active() {
+        if this.activity.is_active() || this.activity.is_upgraded() {
             return read;
         }
         if read.is_ready() {

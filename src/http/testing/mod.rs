@@ -54,6 +54,7 @@ use crate::http::limits::policy::Policy as LimitPolicy;
 use crate::http::past::LogReader;
 use crate::http::read_store::ReadStore;
 use crate::http::router;
+use crate::http::sockets::Sockets;
 use crate::http::views::TokenScope;
 use crate::metrics::Metrics;
 use crate::replica::follower::{Follower, tie_breaker};
@@ -207,7 +208,7 @@ impl TestApp {
             tokio::spawn(project(Arc::clone(&app)));
         }
         follower.wait_until_caught_up().await;
-        let service = router::service(&app);
+        let service = router::service(&app, &Sockets::new(&app, "test", None));
         Self { app, log, store, log_silence_ms, service, reports: AtomicU64::new(0), _stop: stop.drop_guard() }
     }
 

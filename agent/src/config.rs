@@ -30,7 +30,7 @@ pub struct Config {
     #[arg(long, env = "DOCKHOST_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub api_key: UnparsedApiKey,
 
-    /// Broker URLs, separated by commas.
+    /// Broker URLs, separated by commas: `nats://` or `tls://`, or all of them `ws://` or `wss://`.
     #[arg(
         long,
         env = "NATS_URL",

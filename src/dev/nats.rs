@@ -67,6 +67,7 @@ impl NatsServer {
         let port = if listen.port() == 0 { "-1".to_owned() } else { listen.port().to_string() };
         env.push(("DOCKHOST_NATS_NAME", "dockhost".to_owned()));
         env.push(("DOCKHOST_NATS_LISTEN", format!("\"{}:{port}\"", listen.ip())));
+        env.push(("DOCKHOST_NATS_WEBSOCKET_LISTEN", "\"127.0.0.1:0\"".to_owned()));
         env.push(("DOCKHOST_NATS_STORE", format!("{:?}", data.join("store"))));
         let program = Program {
             name: "nats-server",

@@ -28,6 +28,7 @@ use super::{Hosts, Monitor, ports, wait_until};
 const CONFIG: &str = include_str!("../../../nats.conf");
 const CLUSTER: &str = include_str!("../../../nats-cluster.conf");
 const CONFIG_FILE: &str = "nats.conf";
+const WEBSOCKET_LISTEN: &str = "DOCKHOST_NATS_WEBSOCKET_LISTEN";
 const SYNCED: &str = "sync_interval: always";
 /// The longest until a killed node has read its streams.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(60);
@@ -74,6 +75,16 @@ impl Nats {
         nats.add_local("", "").await;
         nats.restart().await;
         nats
+    }
+
+    /// Starts one node that clients reach over WebSocket too, at the URL that is returned.
+    pub async fn with_websocket() -> (Self, String) {
+        let mut nats = Self::empty();
+        nats.add_local("", "").await;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
+        nats.nodes[0].program.env.push((WEBSOCKET_LISTEN, format!("\"{address}\"")));
+        nats.restart().await;
+        (nats, format!("ws://{address}"))
     }
 
     /// Starts one node that acknowledges before it syncs to disk, which is much faster. For seeding; call
@@ -422,7 +433,12 @@ fn describe(binary: &Path, directory: &Path, name: &str, address: SocketAddr, cl
         name: "nats-server",
         path: binary.to_owned(),
         args: vec!["-c".into(), config.into()],
-        env: vec![("DOCKHOST_NATS_NAME", name.to_owned()), ("DOCKHOST_NATS_LISTEN", format!("\"{address}\""))],
+        env: vec![
+            ("DOCKHOST_NATS_NAME", name.to_owned()),
+            ("DOCKHOST_NATS_LISTEN", format!("\"{address}\"")),
+            // Port 0: off.
+            (WEBSOCKET_LISTEN, "\"127.0.0.1:0\"".to_owned()),
+        ],
         log: directory.join("nats.log"),
     }
 }

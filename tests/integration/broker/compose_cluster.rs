@@ -51,6 +51,7 @@ impl Brokers {
             let here = |value: &str| match value {
                 r#""0.0.0.0:4222""# => format!("\"127.0.0.1:{}\"", clients[n]),
                 r#""0.0.0.0:6222""# => format!("\"127.0.0.1:{}\"", routes[n]),
+                r#""0.0.0.0:8080""# => format!("\"127.0.0.1:{}\"", ports::free()),
                 r#""/data""# => format!("{:?}", directory.join("store")),
                 list => (0..3).fold(list.to_owned(), |list, n| {
                     list.replace(&format!("{}:6222", NODES[n]), &format!("127.0.0.1:{}", routes[n]))

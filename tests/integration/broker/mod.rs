@@ -10,6 +10,7 @@ mod authentication;
 mod compose_cluster;
 mod denied;
 mod holders;
+mod websocket;
 mod write_proof;
 
 use std::collections::HashMap;

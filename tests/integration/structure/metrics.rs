@@ -1,4 +1,4 @@
-//! The metrics against `docs/OPERATIONS.md`, and against the alert rules.
+//! The metrics against `docs/OPERATIONS.md`, the alert rules and the dashboard.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -67,4 +67,30 @@ fn alert_rules_use_existing_samples() {
         assert!(rule["annotations"]["summary"].is_string() && rule["labels"]["severity"].is_string(), "{alert}");
     }
     assert!(count >= 10, "too few rules: {count}");
+}
+
+#[test]
+fn dashboard_uses_existing_samples_and_every_metric_of_the_rules() {
+    let dashboard: Value = serde_json::from_str(&text("deploy/grafana-dashboard.json")).unwrap();
+    let samples = samples();
+    let (mut ids, mut shown) = (BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = &panel["title"];
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{title} has the id of another panel");
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
+        for target in panel["targets"].as_array().unwrap() {
+            let used = names(target["expr"].as_str().unwrap());
+            let unknown: Vec<_> = used.difference(&samples).collect();
+            assert!(!used.is_empty() && unknown.is_empty(), "{title} uses {unknown:?}, which don't exist");
+            shown.extend(used);
+        }
+    }
+    assert!(names(&dashboard["templating"].to_string()).is_subset(&samples));
+    // What there is an alert for can be seen, apart from what is 1 only while the alert lasts.
+    let rules = names(&text("deploy/prometheus-alerts.yml").replace("dockhost_memory_high", ""));
+    let hidden: Vec<_> = rules.intersection(&samples).filter(|name| !shown.contains(*name)).collect();
+    assert!(hidden.is_empty(), "the dashboard does not show {hidden:?}");
 }

@@ -5,6 +5,7 @@ mod api;
 mod clocks;
 pub mod compose;
 mod crates;
+mod deploy;
 mod environment;
 mod glossary;
 mod links;
@@ -52,6 +53,7 @@ fn files(below: &str, end: &str) -> Vec<PathBuf> {
 fn pages() -> Vec<PathBuf> {
     let mut pages = files("docs", ".md");
     pages.extend(files("images", ".md"));
+    pages.extend(files("deploy", ".md"));
     pages.push("README.md".into());
     pages
 }

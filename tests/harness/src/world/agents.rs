@@ -82,8 +82,8 @@ impl World {
         self.start_program(index, "dockhost-agent", program("dockhost-agent"), vec![], env);
     }
 
-    /// Starts another program as the agent of a registered backend. `DOCKHOST_API_KEY` and `NATS_URL` are in its environment
-    /// besides `env`.
+    /// Starts another program as the agent of a registered backend. `DOCKHOST_API_KEY` is in its environment besides `env`, and
+    /// `NATS_URL` unless `env` has one.
     pub fn start_program(
         &mut self,
         index: usize,
@@ -94,7 +94,9 @@ impl World {
     ) {
         let agent = &mut self.agents[index];
         env.push(("DOCKHOST_API_KEY", agent.key.clone()));
-        env.push(("NATS_URL", agent.proxies.nats_url().unwrap_or_else(|| self.nats.url())));
+        if !env.iter().any(|(name, _)| *name == "NATS_URL") {
+            env.push(("NATS_URL", agent.proxies.nats_url().unwrap_or_else(|| self.nats.url())));
+        }
         let log = self.data.path().join(format!("agent-{}.log", agent.name));
         let program = Program { name, path, args, env, log };
         agent.process = Some(agent.host.place_with_clock(program).start().unwrap());

@@ -5,6 +5,8 @@
 //!
 //! The verifier fixes the algorithm; the token's header does not choose it.
 
+use std::time::Duration;
+
 use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::timestamp::Timestamp;
 use jsonwebtoken::errors::ErrorKind;
@@ -13,6 +15,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+/// How long each access token of a session with a refresh token is valid.
+pub const SHORT_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// The tolerated clock skew between replicas in seconds.
 const LEEWAY_SECONDS: u64 = 30;
 const ISSUER: &str = "dockhost";
@@ -24,6 +28,8 @@ const API_TOKEN_PREFIX: &str = "dhu_";
 pub enum Audience {
     /// Users who signed in.
     User,
+    /// Users who signed in, to get further tokens of the same session.
+    Refresh,
     /// Users' programs, with API tokens.
     ApiToken,
     /// Backends, over HTTP.
@@ -36,6 +42,7 @@ impl Audience {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::User => "dockhost-user",
+            Self::Refresh => "dockhost-user-refresh",
             Self::ApiToken => "dockhost-user-token",
             Self::Backend => "dockhost-backend",
             Self::Agent => "dockhost-agent",
@@ -65,6 +72,16 @@ struct SessionClaims {
     sid: String,
     jti: String,
     iat: i64,
+    exp: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RefreshClaims {
+    iss: String,
+    aud: String,
+    sub: String,
+    sid: String,
+    num: u32,
     exp: i64,
 }
 
@@ -162,21 +179,84 @@ impl Tokens {
     }
 }
 
+/// Signs and verifies the refresh tokens of sessions. A token has a number and no random part: the one of a number is the same
+/// whenever, and by whichever replica, it is signed with a secret. So the log needs to keep the number only.
+struct RefreshTokens {
+    keys: SecretKeys,
+    validation: Validation,
+}
+
+impl RefreshTokens {
+    fn new(secret: &TokenSecret) -> Self {
+        let mut validation = validation(Audience::Refresh, &["iss", "aud", "sub", "exp"]);
+        // By the machine's clock; the session's state has its end.
+        validation.validate_exp = false;
+        Self { keys: SecretKeys::new(secret), validation }
+    }
+
+    fn issue(&self, bearer: Bearer, number: u32, until: Timestamp) -> Result<SecretString, InvalidToken> {
+        let claims = RefreshClaims {
+            iss: ISSUER.to_owned(),
+            aud: Audience::Refresh.as_str().to_owned(),
+            sub: bearer.principal.to_string(),
+            sid: bearer.session.to_string(),
+            num: number,
+            exp: until.seconds(),
+        };
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.keys.encoding);
+        token.map(SecretString::from).map_err(|error| InvalidToken(Some(error)))
+    }
+
+    fn read(&self, token: &str) -> Result<(Bearer, u32), InvalidToken> {
+        let claims: RefreshClaims = self.keys.decode(token, &self.validation)?;
+        match (claims.sub.parse(), claims.sid.parse()) {
+            (Ok(principal), Ok(session)) => Ok((Bearer { principal, session }, claims.num)),
+            _ => Err(InvalidToken(None)),
+        }
+    }
+}
+
 /// The tokens of users: those of sign-ins, and API tokens.
 pub struct UserTokens {
     sign_ins: Tokens,
+    refresh_tokens: RefreshTokens,
     api_tokens: Tokens,
 }
 
 impl UserTokens {
     /// Tokens that are signed with one secret.
     pub fn new(secret: &TokenSecret) -> Self {
-        Self { sign_ins: Tokens::new(Audience::User, secret), api_tokens: Tokens::new(Audience::ApiToken, secret) }
+        Self {
+            sign_ins: Tokens::new(Audience::User, secret),
+            refresh_tokens: RefreshTokens::new(secret),
+            api_tokens: Tokens::new(Audience::ApiToken, secret),
+        }
     }
 
     /// Those of sign-ins.
     pub const fn sign_ins(&self) -> &Tokens {
         &self.sign_ins
+    }
+
+    /// The refresh token of a session with this number; the session ends at the latest `until`.
+    ///
+    /// # Errors
+    /// As [`Tokens::issue`].
+    pub fn issue_refresh_token(
+        &self,
+        bearer: Bearer,
+        number: u32,
+        until: Timestamp,
+    ) -> Result<SecretString, InvalidToken> {
+        self.refresh_tokens.issue(bearer, number, until)
+    }
+
+    /// The session of a genuine refresh token, and its number. Whether it is spent or has expired is the session's to say.
+    ///
+    /// # Errors
+    /// [`InvalidToken`] for anything but a genuine refresh token.
+    pub fn read_refresh_token(&self, token: &str) -> Result<(Bearer, u32), InvalidToken> {
+        self.refresh_tokens.read(token)
     }
 
     /// An API token that is made now.
@@ -226,7 +306,6 @@ mod tests {
     use crate::common::clock;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use std::time::Duration;
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -297,6 +376,38 @@ mod tests {
         assert!(tokens.sign_ins().read(token, now).is_err() && tokens.read(jwt, now).is_err());
         let sign_in = tokens.sign_ins().issue(bearer, now, later).unwrap();
         assert!(tokens.read(&format!("dhu_{sign_in}"), now).is_err());
+    }
+
+    #[test]
+    fn refresh_token_of_a_number_is_always_the_same_and_opens_nothing_else() {
+        crate::common::install_crypto();
+        let (bearer, now) = (bearer(), clock::now());
+        let until = now.after(Duration::from_secs(3600));
+        let tokens = UserTokens::new(&SECRET.to_owned().into());
+        let issue = |tokens: &UserTokens, number| {
+            tokens.issue_refresh_token(bearer, number, until).unwrap().expose_secret().to_owned()
+        };
+        let token = issue(&tokens, 7);
+        assert_eq!(issue(&UserTokens::new(&SECRET.to_owned().into()), 7), token, "another replica");
+        assert_ne!(issue(&tokens, 8), token);
+        assert_eq!(tokens.read_refresh_token(&token).unwrap(), (bearer, 7));
+        // No access token is a refresh token, and the other way round.
+        assert!(tokens.read(&token, now).is_err() && tokens.read(&format!("dhu_{token}"), now).is_err());
+        let sign_in = tokens.sign_ins().issue(bearer, now, until).unwrap();
+        assert!(tokens.read_refresh_token(&sign_in).is_err());
+        let others = UserTokens::new(&"another secret of enough length!".to_owned().into());
+        assert!(others.read_refresh_token(&token).is_err());
+        for garbage in ["", "a.b.c", &token[1..], &token[..token.len() - 1]] {
+            assert!(tokens.read_refresh_token(garbage).is_err(), "{garbage} was accepted");
+        }
+        // The tokens of the secret before go on, and their successors have the current one.
+        let both = TokenSecret {
+            current: "another secret of enough length!".to_owned().into(),
+            previous: Some(SECRET.to_owned().into()),
+        };
+        let during = UserTokens::new(&both);
+        assert_eq!(during.read_refresh_token(&token).unwrap(), (bearer, 7));
+        assert_eq!(issue(&during, 8), issue(&others, 8));
     }
 
     #[test]

@@ -40,6 +40,7 @@ fn start(n: u128) -> StartSession {
         expires_at: Timestamp::from_millis(i64::MAX / 2),
         token: None,
         client: None,
+        refresh_until: None,
     })
 }
 

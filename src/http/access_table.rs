@@ -92,8 +92,8 @@ impl Caller {
 /// The rows: an operation, and what the callers are answered, in the order of [`Caller::ALL`].
 fn expected(operation: &str) -> Option<Row> {
     Some(match operation {
-        "signUp" | "signIn" | "resetPassword" | "signUpBackend" | "signInBackend" | "health" | "live" | "ready"
-        | "home" => ANYONE,
+        "signUp" | "signIn" | "refreshSession" | "resetPassword" | "signUpBackend" | "signInBackend" | "health"
+        | "live" | "ready" | "home" => ANYONE,
         // Whoever has a token can end it, so a sign-out needs no more than a query.
         "signOut" | "listInstances" | "getInstance" | "getInstanceHistory" | "getOperation" | "getMe"
         | "watchEvents" | "exportAccount" | "listSessions" | "listTokens" | "listSshKeys" => QUERIES,

@@ -16,7 +16,7 @@ use super::broker_findings::BrokerFacts;
 use super::consistency;
 use super::dependencies::DependencyCheck;
 use super::events::EventStreams;
-use super::extract::ClientAddress;
+use super::extract::{ClientAddress, USER_COOKIE};
 use super::limits::RateLimits;
 use super::metrics::MetricsToken;
 use super::middleware::request_id;
@@ -47,6 +47,9 @@ const MAX_PROJECTION_WAIT: Duration = Duration::from_millis(500);
 
 /// Hashes of one client that may wait at once: a small part of the queue.
 pub const PASSWORD_SHARE: usize = 16;
+
+/// The path of the endpoint that takes refresh tokens.
+pub const REFRESH_PATH: &str = "/api/v2/user/refresh";
 
 /// The settings that shape answers.
 #[derive(Debug, Clone)]
@@ -234,21 +237,29 @@ impl App {
         Ok(self.passwords.verify(password, verifier).await?)
     }
 
-    /// The cookie of a session, if sessions are kept in cookies.
-    pub fn session_cookie(&self, name: &str, token: String) -> Option<Cookie<'static>> {
+    /// The cookie of an access token, if tokens are kept in cookies.
+    pub fn session_cookie(&self, name: &str, token: String, lifetime: Duration) -> Option<Cookie<'static>> {
         let name = self.settings.cookies.names(name).into_iter().next()?;
-        Some(self.cookie(name, token, self.settings.session_lifetime))
+        Some(self.cookie(name, token, "/", lifetime))
     }
 
-    /// The cookies that remove a session's cookies.
+    /// The cookie of a refresh token, if tokens are kept in cookies. Browsers send it to the one endpoint that needs it.
+    pub fn refresh_cookie(&self, token: String, lifetime: Duration) -> Option<Cookie<'static>> {
+        let name = self.settings.cookies.refresh_name()?;
+        Some(self.cookie(name.to_owned(), token, REFRESH_PATH, lifetime))
+    }
+
+    /// The cookies that remove a backend's or a user's cookies.
     pub fn removal_cookies(&self, name: &str) -> Vec<Cookie<'static>> {
         let names = self.settings.cookies.names(name).into_iter();
-        names.map(|name| self.cookie(name, String::new(), Duration::ZERO)).collect()
+        let removed = names.map(|name| self.cookie(name, String::new(), "/", Duration::ZERO));
+        let refresh = (name == USER_COOKIE).then(|| self.refresh_cookie(String::new(), Duration::ZERO)).flatten();
+        removed.chain(refresh).collect()
     }
 
-    fn cookie(&self, name: String, value: String, lifetime: Duration) -> Cookie<'static> {
+    fn cookie(&self, name: String, value: String, path: &'static str, lifetime: Duration) -> Cookie<'static> {
         Cookie::build((name, value))
-            .path("/")
+            .path(path)
             .http_only(true)
             .same_site(SameSite::Lax)
             .secure(self.settings.cookies == Cookies::Secure)
@@ -265,6 +276,15 @@ impl Cookies {
             Self::Off => vec![],
             Self::Plain => vec![name.to_owned()],
             Self::Secure => vec![format!("__Host-{name}"), name.to_owned()],
+        }
+    }
+
+    /// The name of the cookie of a refresh token. The prefix `__Host-` would not allow its path.
+    pub const fn refresh_name(self) -> Option<&'static str> {
+        match self {
+            Self::Off => None,
+            Self::Plain => Some("refreshToken"),
+            Self::Secure => Some("__Secure-refreshToken"),
         }
     }
 }

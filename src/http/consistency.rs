@@ -210,6 +210,7 @@ mod tests {
             expires_at: Timestamp::from_millis(i64::MAX / 2),
             token: None,
             client: None,
+            refresh_until: None,
         };
         batch.decide(PrincipalId::from(user), &StartSession(started)).await.unwrap();
         let last = batch.commit().await.unwrap();

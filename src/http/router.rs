@@ -24,6 +24,7 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(ApiDocument::openapi())
         .routes(routes!(commands::signup::post))
         .routes(routes!(commands::signin::post))
+        .routes(routes!(commands::refresh::post))
         .routes(routes!(commands::signout::post))
         .routes(routes!(queries::me::get, commands::update_profile::patch, commands::delete_account::delete))
         .routes(routes!(queries::export_account::get))

@@ -104,6 +104,8 @@ pub(super) struct Fixture {
     instance: InstanceId,
     /// A session of the user that no test uses.
     session: SessionId,
+    /// The refresh token of a session of the user.
+    refresh_token: String,
     /// A reset of the other user's password, if the operation needs one.
     reset: Option<ResetToken>,
     /// A valid enrolment token.
@@ -146,6 +148,7 @@ impl Fixture {
             app.disable(other.id).await;
         }
         let (session, _) = app.start_session(user.id.into()).await;
+        let refresh_token = app.refresh_token(user.id).await;
         let token = app.enrolment_token(user.id).await;
         let invitation = app.invitation(user.id).await;
         let group = app.group("chemistry-8a").await;
@@ -157,7 +160,7 @@ impl Fixture {
             "revokeToken" => Some(app.api_token(&user, TokenScope::Read).await.0),
             _ => None,
         };
-        Self { app, user, other, backend, instance, session, token, api_token, group, invitation, reset }
+        Self { app, user, other, backend, instance, session, refresh_token, token, api_token, group, invitation, reset }
     }
 
     fn token(&self, operation: &Operation) -> &str {
@@ -206,6 +209,7 @@ impl Fixture {
             "signUp" => (body["username"], body["email"]) = (json!("eve"), json!("eve@example.org")),
             "signUpBackend" => body["username"] = json!("lab-2"),
             "signInBackend" => body["username"] = json!("lab-1"),
+            "refreshSession" => body["refreshToken"] = json!(self.refresh_token),
             "resetPassword" => body["token"] = json!(self.reset.as_ref().unwrap().as_str()),
             "setUserGroup" => body["groupId"] = json!(self.group),
             _ => {}

@@ -32,6 +32,7 @@ mod projections;
 mod quarantine;
 mod readme;
 mod real_ssh;
+mod refresh;
 mod replicas;
 mod secrets;
 mod snapshots;

@@ -63,7 +63,7 @@ impl Command for RevokeSession {
 
     fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, Infallible> {
         let session_id = self.session_id;
-        Ok(state.live.contains_key(&session_id).then_some(SessionEvent::Revoked(Revoked { session_id })))
+        Ok(state.live.contains_key(&session_id).then_some(SessionEvent::Revoked(Revoked { session_id, reason: None })))
     }
 }
 
@@ -113,7 +113,7 @@ impl Command for CloseSessions {
         Ok(match state.live.keys().next() {
             _ if state.closed => None,
             Some(first) if state.live.len() > MAX_SESSIONS_PER_EVENT => {
-                Some(SessionEvent::Revoked(Revoked { session_id: *first }))
+                Some(SessionEvent::Revoked(Revoked { session_id: *first, reason: None }))
             }
             _ => Some(SessionEvent::Closed(Closed { session_ids: state.live.keys().copied().collect() })),
         })
@@ -130,7 +130,7 @@ mod tests {
     use crate::testing::{at, given, many_cases, session};
 
     fn started(n: u128, expires: i64) -> Started {
-        Started { session_id: session(n), expires_at: at(expires), token: None, client: None }
+        Started { session_id: session(n), expires_at: at(expires), token: None, client: None, refresh_until: None }
     }
 
     fn revoke(n: u128) -> RevokeSession {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn revoked(n: u128) -> SessionEvent {
-        SessionEvent::Revoked(Revoked { session_id: session(n) })
+        SessionEvent::Revoked(Revoked { session_id: session(n), reason: None })
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The sessions of a principal: sign-ins, and the API tokens that a user makes.
 
 mod decide;
+mod refresh;
 mod suspend;
 mod token;
 
@@ -17,6 +18,7 @@ use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
 pub use decide::{CloseSessions, EndSessions, RevokeSession, StartRejected, StartSession};
+pub use refresh::{GRACE, InvalidRefreshToken, MAX_AGE, MAX_IDLE, RefreshSession, RefreshToken, Refreshed, idle_end};
 pub use suspend::{ResumeSessions, SuspendSessions};
 pub use token::{
     ApiToken, CreateToken, CreateTokenRejected, MAX_TOKENS, NoSuchToken, RevokeToken, Scope, TokenDetails,
@@ -29,7 +31,10 @@ pub enum SessionEvent {
     /// The principal signed in, or made an API token.
     #[serde(rename = "dockhost.session.started.v1")]
     Started(Started),
-    /// The principal signed out.
+    /// The client of a session used its refresh token, which is spent, and has the next one.
+    #[serde(rename = "dockhost.session.refreshed.v1")]
+    Refreshed(Refreshed),
+    /// The principal signed out, or one session ended for the reason in it.
     #[serde(rename = "dockhost.session.revoked.v1")]
     Revoked(Revoked),
     /// Several sessions ended at once, because the principal, or an administrator, ended them.
@@ -52,7 +57,7 @@ pub enum SessionEvent {
 pub struct Started {
     /// The new session.
     pub session_id: SessionId,
-    /// When its token expires.
+    /// When its token expires; if it has a refresh token, when it ends if it is not refreshed.
     pub expires_at: Timestamp,
     /// Of an API token only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +65,9 @@ pub struct Started {
     /// Where a user signed in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<SessionClient>,
+    /// If it has a refresh token: when it ends at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_until: Option<Timestamp>,
 }
 
 /// Where a user signed in, as far as the request tells.
@@ -73,12 +81,23 @@ pub struct SessionClient {
     pub device: Option<Personal<ShortText>>,
 }
 
-/// The principal signed out.
+/// One session ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Revoked {
     /// The ended session.
     pub session_id: SessionId,
+    /// Why, if nobody asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<EndReason>,
+}
+
+/// Why a session ended though nobody asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndReason {
+    /// Somebody presented a refresh token that was spent, so it was copied.
+    RefreshTokenReused,
 }
 
 /// Several sessions ended at once.
@@ -126,6 +145,9 @@ pub struct Sessions {
     clients: BTreeMap<SessionId, SessionClient>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_sign_in: Option<Timestamp>,
+    /// The refresh tokens of those live sessions that have one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    refresh_tokens: BTreeMap<SessionId, RefreshToken>,
 }
 
 /// What a live session may be used for.
@@ -157,6 +179,12 @@ impl Sessions {
         self.clients.get(&session)
     }
 
+    /// The refresh token of a live session; none if it has none.
+    #[must_use]
+    pub fn refresh_token(&self, session: SessionId) -> Option<&RefreshToken> {
+        self.refresh_tokens.get(&session)
+    }
+
     /// The API tokens that are valid, the oldest first, and when they expire.
     pub fn tokens(&self, now: Timestamp) -> impl Iterator<Item = (SessionId, &ApiToken, Timestamp)> {
         let tokens = self.tokens.iter().filter_map(move |(id, token)| Some((*id, token, *self.live.get(id)?)));
@@ -169,7 +197,7 @@ impl Sessions {
         self.live.get(&session).is_some_and(|expires_at| now < *expires_at)
     }
 
-    /// When a session that has not been ended expires.
+    /// When a session that has not been ended expires; with a refresh token, if it is not refreshed.
     #[must_use]
     pub fn expires_at(&self, session: SessionId) -> Option<Timestamp> {
         self.live.get(&session).copied()
@@ -224,10 +252,22 @@ impl Aggregate for Sessions {
                 if let Some(client) = started.client.clone() {
                     self.clients.insert(started.session_id, client);
                 }
+                if let Some(until) = started.refresh_until {
+                    let first = RefreshToken { until, number: 0, since: meta.time };
+                    self.refresh_tokens.insert(started.session_id, first);
+                }
                 if let Some(details) = started.token.clone() {
                     self.tokens.insert(started.session_id, ApiToken { details, created_at: meta.time });
                 } else {
                     self.last_sign_in = Some(meta.time);
+                }
+            }
+            SessionEvent::Refreshed(Refreshed { session_id, token_number, expires_at }) => {
+                if let (Some(live), Some(token)) =
+                    (self.live.get_mut(session_id), self.refresh_tokens.get_mut(session_id))
+                {
+                    *live = *expires_at;
+                    (token.number, token.since) = (*token_number, meta.time);
                 }
             }
             SessionEvent::Revoked(revoked) => {
@@ -245,5 +285,6 @@ impl Aggregate for Sessions {
         }
         self.tokens.retain(|session, _| self.live.contains_key(session));
         self.clients.retain(|session, _| self.live.contains_key(session));
+        self.refresh_tokens.retain(|session, _| self.live.contains_key(session));
     }
 }

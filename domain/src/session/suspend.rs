@@ -48,7 +48,7 @@ mod tests {
     use crate::testing::{at, given, session};
 
     fn started(n: u128) -> Started {
-        Started { session_id: session(n), expires_at: at(100), token: None, client: None }
+        Started { session_id: session(n), expires_at: at(100), token: None, client: None, refresh_until: None }
     }
 
     #[test]
@@ -94,6 +94,7 @@ mod tests {
                 expires_at: at(1_000_000),
                 token: None,
                 client: None,
+                refresh_until: None,
             })
         }));
         let session_ids = (0..many - 2).map(session).collect();

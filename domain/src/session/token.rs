@@ -102,7 +102,8 @@ impl Command for CreateToken {
             return Err(CreateTokenRejected::TooMany);
         }
         let Self { session_id, expires_at, details, .. } = self.clone();
-        Ok(StartSession(Started { session_id, expires_at, token: Some(details), client: None }).decide(state)?)
+        Ok(StartSession(Started { session_id, expires_at, token: Some(details), client: None, refresh_until: None })
+            .decide(state)?)
     }
 }
 
@@ -129,7 +130,7 @@ impl Command for RevokeToken {
     fn decide(&self, state: &Sessions) -> Result<Option<SessionEvent>, NoSuchToken> {
         let session_id = self.session_id;
         if state.tokens.contains_key(&session_id) {
-            Ok(Some(SessionEvent::Revoked(Revoked { session_id })))
+            Ok(Some(SessionEvent::Revoked(Revoked { session_id, reason: None })))
         } else {
             Err(NoSuchToken)
         }
@@ -152,11 +153,23 @@ mod tests {
 
     fn token(n: u128, expires: i64) -> SessionEvent {
         let token = Some(details(Scope::Read));
-        SessionEvent::Started(Started { session_id: session(n), expires_at: at(expires), token, client: None })
+        SessionEvent::Started(Started {
+            session_id: session(n),
+            expires_at: at(expires),
+            token,
+            client: None,
+            refresh_until: None,
+        })
     }
 
     fn sign_in(n: u128) -> SessionEvent {
-        SessionEvent::Started(Started { session_id: session(n), expires_at: at(100), token: None, client: None })
+        SessionEvent::Started(Started {
+            session_id: session(n),
+            expires_at: at(100),
+            token: None,
+            client: None,
+            refresh_until: None,
+        })
     }
 
     fn ended(sessions: &[u128]) -> SessionEvent {
@@ -191,7 +204,7 @@ mod tests {
             .when(RevokeToken { session_id: session(1) })
             .then_rejected(NoSuchToken)
             .when(RevokeToken { session_id: session(2) })
-            .then(SessionEvent::Revoked(Revoked { session_id: session(2) }));
+            .then(SessionEvent::Revoked(Revoked { session_id: session(2), reason: None }));
         assert_eq!(sessions.state.access(session(2), at(50)), None);
         sessions.when(RevokeToken { session_id: session(2) }).then_rejected(NoSuchToken);
     }

@@ -597,4 +597,22 @@ pub(super) const VERSIONS: &[Version] = &[
         ],
         digest: "453e1c279e2e5b8c818798754745f2b5005e016a219b682a85ae0d250d0bdfea",
     },
+    Version {
+        model: "sessions",
+        version: 3,
+        events: &[
+            "session.closed.v1",
+            "session.ended.v1",
+            "session.refreshed.v1",
+            "session.resumed.v1",
+            "session.revoked.v1-reason",
+            "session.revoked.v1",
+            "session.started.v1-client",
+            "session.started.v1-refresh",
+            "session.started.v1-token",
+            "session.started.v1",
+            "session.suspended.v1",
+        ],
+        digest: "to be printed",
+    },
 ];

@@ -12,7 +12,7 @@ pub struct Sessions;
 
 impl StoredModel for Sessions {
     const NAME: &'static str = "sessions";
-    const FOLD_VERSION: u32 = 2;
+    const FOLD_VERSION: u32 = 3;
     const INDEXES: &'static [&'static [&'static str]] = &[&["principalId", "startedAt"]];
 
     type Document = SessionDocument;
@@ -36,7 +36,7 @@ pub struct SessionDocument {
     pub is_token: bool,
     /// When it started.
     pub started_at: Timestamp,
-    /// When its token expires.
+    /// When its token expires; if it has a refresh token, when it ends if it is not refreshed.
     pub expires_at: Timestamp,
     /// When it was revoked or closed before that.
     pub revoked_at: Option<Timestamp>,

@@ -19,6 +19,7 @@ impl ReadModel for Sessions {
     fn keys(event: &Envelope) -> Vec<SessionId> {
         match &event.event {
             Event::Session(SessionEvent::Started(started)) => vec![started.session_id],
+            Event::Session(SessionEvent::Refreshed(refreshed)) => vec![refreshed.session_id],
             Event::Session(SessionEvent::Revoked(revoked)) => vec![revoked.session_id],
             Event::Session(SessionEvent::Ended(ended)) => ended.session_ids.clone(),
             Event::Session(SessionEvent::Suspended(suspended)) => suspended.session_ids.clone(),
@@ -50,6 +51,9 @@ impl ReadModel for Sessions {
                     seq: recorded.sequence,
                 })
             }
+            (Event::Session(SessionEvent::Refreshed(refreshed)), AggregateId::Session(_)) => {
+                document.map(|session| SessionDocument { expires_at: refreshed.expires_at, ..session })
+            }
             (
                 Event::Session(
                     SessionEvent::Revoked(_)
@@ -69,6 +73,7 @@ mod tests {
     use super::*;
     use crate::model::Folded;
     use crate::testing::events::{at, closed, revoked, session, started, uuid};
+    use dockhost_domain::session::Refreshed;
     use serde_json::json;
 
     #[test]
@@ -80,6 +85,17 @@ mod tests {
         sessions.fold(&session(5, 7, closed(&[2])));
         let revoked = |id| sessions.get(SessionId::from_uuid(uuid(id))).unwrap().revoked_at;
         assert_eq!((revoked(1), revoked(2)), (Some(at(3)), Some(at(5))));
+    }
+
+    #[test]
+    fn sessions_fold_refreshed_session_ends_later() {
+        let mut sessions = Folded::<Sessions>::default();
+        sessions.fold(&session(1, 7, started(1)));
+        let (session_id, expires_at) = (SessionId::from_uuid(uuid(1)), at(1_000_000));
+        let refreshed = Refreshed { session_id, token_number: 1, expires_at };
+        sessions.fold(&session(3, 7, SessionEvent::Refreshed(refreshed)));
+        let document = sessions.get(session_id).unwrap();
+        assert_eq!((document.started_at, document.expires_at, document.seq), (at(1), expires_at, 3));
     }
 
     #[test]

@@ -107,11 +107,12 @@ pub(crate) fn started(id: u64) -> SessionEvent {
         expires_at: at(86_400),
         token: None,
         client: None,
+        refresh_until: None,
     })
 }
 
 pub(crate) fn revoked(id: u64) -> SessionEvent {
-    SessionEvent::Revoked(Revoked { session_id: SessionId::from_uuid(uuid(id)) })
+    SessionEvent::Revoked(Revoked { session_id: SessionId::from_uuid(uuid(id)), reason: None })
 }
 
 pub(crate) fn closed(ids: &[u64]) -> SessionEvent {

@@ -85,6 +85,7 @@ impl World {
                 expires_at: Timestamp::from_millis(i64::MAX / 2),
                 token: None,
                 client: None,
+                refresh_until: None,
             };
             replica.execute(who, origin(), StartSession(started)).await.map(|_| ()).unwrap();
             if n % 3 == 0 {
@@ -162,6 +163,7 @@ async fn snapshot_is_written_by_a_replica_that_only_reads() {
             expires_at: Timestamp::from_millis(1),
             token: None,
             client: None,
+            refresh_until: None,
         })
     };
     for n in 100..110 {

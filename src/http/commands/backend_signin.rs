@@ -9,13 +9,35 @@ use dockhost_domain::backend::Backend;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::subject::ClaimKind;
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
-use super::sessions::{NewSession, SignInAttempt, SignInRequest, SignedInBackend, claim_owner, signed_in_backend};
+use super::sessions::{NewSession, SignInAttempt, SignedInBackend, claim_owner, sign_in_name, signed_in_backend};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{BACKEND_COOKIE, Body, ClientAddress};
 use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
+
+/// The name and the password of a backend.
+#[derive(Deserialize, garde::Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "username": "lab-1", "password": "correct horse" })))]
+pub struct BackendSignInRequest {
+    /// Blanks around it and the case of its letters don't matter.
+    #[serde(deserialize_with = "sign_in_name")]
+    #[garde(skip)]
+    #[schema(pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$")]
+    username: String,
+    #[garde(skip)]
+    #[schema(
+        value_type = String,
+        format = Password,
+        pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
+    )]
+    password: SecretString,
+}
 
 error_responses!(BackendSignInErrors: BODY, COMMAND, &[Code::InvalidCredentials, Code::KeyRevoked]);
 
@@ -27,7 +49,7 @@ error_responses!(BackendSignInErrors: BODY, COMMAND, &[Code::InvalidCredentials,
     path = "/api/v2/backend/signin",
     operation_id = "signInBackend",
     tag = "Backends",
-    request_body = SignInRequest,
+    request_body = BackendSignInRequest,
     responses(
         (status = 200, description = "Signed in.", body = Success<SignedInBackend>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the sign-in in the log."),
@@ -39,7 +61,7 @@ error_responses!(BackendSignInErrors: BODY, COMMAND, &[Code::InvalidCredentials,
 pub async fn post(
     State(app): State<Arc<App>>,
     client: ClientAddress,
-    Body(SignInRequest { username, password }): Body<SignInRequest>,
+    Body(BackendSignInRequest { username, password }): Body<BackendSignInRequest>,
 ) -> Result<Reply<SignedInBackend>, ApiError> {
     let attempt = SignInAttempt::begin(&app, ClaimKind::Backend, &username, client)?;
     let owner = claim_owner(&app, app.keyring.claim(ClaimKind::Backend, &username)).await?;
@@ -57,10 +79,11 @@ pub async fn post(
     if machine.is_key_revoked {
         return Err(ApiError::new(Code::KeyRevoked, "an administrator revoked the key of this backend"));
     }
-    let session = NewSession::of_backend(&app, backend_id)?;
-    let (token, sequence) = session.store(&app, app.origin(Actor::Backend(backend_id))).await?;
+    let session = NewSession::of_backend(&app, backend_id);
+    let sequence = session.store(&app, app.origin(Actor::Backend(backend_id))).await?;
+    let token = session.token(&app.backend_tokens)?;
     let data = signed_in_backend(&app, backend_id, &machine, token.clone())?;
-    let cookie = app.session_cookie(BACKEND_COOKIE, token);
+    let cookie = app.session_cookie(BACKEND_COOKIE, token, app.settings.session_lifetime);
     Ok(Reply::ok("signed in", data).cookies(cookie).position(app.position(sequence)))
 }
 

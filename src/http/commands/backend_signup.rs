@@ -140,15 +140,16 @@ pub async fn post(
         token: token.as_ref().map(|(_, used)| used.clone()),
     };
     let token = token.map(|(hash, _)| hash);
-    let session = NewSession::of_backend(&app, backend_id)?;
+    let session = NewSession::of_backend(&app, backend_id);
     let origin = app.origin(Actor::Anonymous);
     let decide = |batch| decide(batch, backend_id, claim, &details, &session, token.as_ref());
     let sequence = app.executor.execute_batch(&origin, decide).await?;
     app.wait_until_projected::<Backends>(sequence).await;
     let backend = app.executor.state::<backend::Backend>(backend_id).await?;
     let machine = backend.state.machine.as_ref().ok_or_else(|| ApiError::bug("no machine after its sign-up"))?;
-    let data = signed_in_backend(&app, backend_id, machine, session.token.clone())?;
-    let cookie = app.session_cookie(BACKEND_COOKIE, session.token);
+    let token = session.token(&app.backend_tokens)?;
+    let data = signed_in_backend(&app, backend_id, machine, token.clone())?;
+    let cookie = app.session_cookie(BACKEND_COOKIE, token, app.settings.session_lifetime);
     let message = if details.awaits_approval {
         "the backend is registered; it gets instances when an administrator has approved it"
     } else {

@@ -7,12 +7,14 @@ use dockhost_domain::envelope::Origin;
 use dockhost_domain::ids::{BackendId, PrincipalId, SessionId, UserId};
 use dockhost_domain::names::Username;
 use dockhost_domain::refusal::{RefusalKind, RefusalSource};
-use dockhost_domain::session::{SessionClient, StartRejected, StartSession, Started};
+use dockhost_domain::session::{MAX_AGE, SessionClient, StartRejected, StartSession, Started, idle_end};
 use dockhost_domain::subject::{AggregateId, ClaimId, ClaimKind};
+use dockhost_domain::timestamp::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::session_tokens::{RefreshBy, SessionTokens};
 use crate::auth::api_key::ApiKeyId;
 use crate::auth::password_rules;
 use crate::auth::token::{Bearer, Tokens};
@@ -25,27 +27,8 @@ use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Details};
 use crate::http::views::{Backend, User};
 
-/// The name and the password of a user or a backend.
-#[derive(Deserialize, garde::Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(examples(json!({ "username": "ada", "password": "correct horse" })))]
-pub struct SignInRequest {
-    /// The username; for users also the email address. Blanks around it and the case of its letters don't matter.
-    #[serde(deserialize_with = "sign_in_name")]
-    #[garde(skip)]
-    #[schema(pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$")]
-    pub username: String,
-    #[garde(skip)]
-    #[schema(
-        value_type = String,
-        format = Password,
-        pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
-    )]
-    pub password: SecretString,
-}
-
 /// Phones capitalise the first letter and add a blank. No two names differ in these only.
-fn sign_in_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub fn sign_in_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(String::deserialize(deserializer)?.trim().to_lowercase())
 }
 
@@ -54,8 +37,8 @@ fn sign_in_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
 #[serde(rename_all = "camelCase")]
 pub struct SignedIn {
     pub user: User,
-    /// Send it as `Authorization: Bearer …`; it is also set as the cookie `accessToken`.
-    pub access_token: String,
+    #[serde(flatten)]
+    pub tokens: SessionTokens,
 }
 
 /// A signed-in backend.
@@ -163,59 +146,65 @@ impl<'a> SignInAttempt<'a> {
     }
 }
 
-/// A session that is not stored yet, and its token.
+/// A session that is not stored yet.
 pub struct NewSession {
     /// The event to store.
     pub started: Started,
-    /// For the caller, once the session is stored.
-    pub token: String,
+    /// When it starts.
+    pub now: Timestamp,
     principal: PrincipalId,
 }
 
 impl NewSession {
-    /// A session of a user that starts now; `client` is where.
-    ///
-    /// # Errors
-    /// If the token can't be signed.
-    pub fn of_user(app: &App, user_id: UserId, client: SessionClient) -> Result<Self, ApiError> {
-        Self::new(app, user_id.into(), app.user_tokens.sign_ins(), Some(client))
+    /// The session of a user who signs in at `client` now, and asks for a refresh token in this way, if at all.
+    pub fn of_user(app: &App, user_id: UserId, client: SessionClient, refresh: Option<RefreshBy>) -> Self {
+        let mut session = Self::new(app, user_id.into());
+        session.started.client = Some(client);
+        if refresh.is_some() {
+            let until = session.now.after(MAX_AGE);
+            session.started.expires_at = idle_end(session.now, until);
+            session.started.refresh_until = Some(until);
+        }
+        session
     }
 
-    /// A session of a backend that starts now.
-    ///
-    /// # Errors
-    /// If the token can't be signed.
-    pub fn of_backend(app: &App, backend_id: BackendId) -> Result<Self, ApiError> {
-        Self::new(app, backend_id.into(), &app.backend_tokens, None)
+    /// The session of a backend that signs in now.
+    pub fn of_backend(app: &App, backend_id: BackendId) -> Self {
+        Self::new(app, backend_id.into())
     }
 
-    fn new(
-        app: &App,
-        principal: PrincipalId,
-        tokens: &Tokens,
-        client: Option<SessionClient>,
-    ) -> Result<Self, ApiError> {
+    /// A session that starts now, whose token is valid as long as the session.
+    fn new(app: &App, principal: PrincipalId) -> Self {
         let now = clock::now();
-        let expires_at = now.after(app.settings.session_lifetime);
         let session_id = SessionId::from_uuid(clock::fresh_uuid());
-        let token = tokens
-            .issue(Bearer { principal, session: session_id }, now, expires_at)
-            .map_err(|error| ApiError::internal(&error))?;
-        Ok(Self { started: Started { session_id, expires_at, token: None, client }, token, principal })
+        let expires_at = now.after(app.settings.session_lifetime);
+        let started = Started { session_id, expires_at, token: None, client: None, refresh_until: None };
+        Self { started, now, principal }
     }
 
-    /// Stores the session; returns its token and sequence.
+    /// The principal and the session.
+    pub const fn bearer(&self) -> Bearer {
+        Bearer { principal: self.principal, session: self.started.session_id }
+    }
+
+    /// A token that is valid as long as the session.
+    ///
+    /// # Errors
+    /// If the token can't be signed.
+    pub fn token(&self, tokens: &Tokens) -> Result<String, ApiError> {
+        let token = tokens.issue(self.bearer(), self.now, self.started.expires_at);
+        token.map_err(|error| ApiError::internal(&error))
+    }
+
+    /// Stores the session; returns its sequence.
     ///
     /// # Errors
     /// Those of the log; `invalid_credentials` if the principal has been erased meanwhile, `account_disabled` if they have been
     /// disabled.
-    pub async fn store(self, app: &App, origin: Origin) -> Result<(String, u64), ApiError> {
-        let done = app
-            .executor
-            .execute(self.principal, origin, StartSession(self.started))
-            .await
-            .map_err(|error| from_execute(error, rejected))?;
-        Ok((self.token, done.current.sequence))
+    pub async fn store(&self, app: &App, origin: Origin) -> Result<u64, ApiError> {
+        let start = StartSession(self.started.clone());
+        let done = app.executor.execute(self.principal, origin, start).await;
+        Ok(done.map_err(|error| from_execute(error, rejected))?.current.sequence)
     }
 }
 

@@ -9,20 +9,48 @@ use dockhost_domain::account::Account;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::ClaimKind;
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
-use super::sessions::{NewSession, SignInAttempt, SignInRequest, SignedIn, account_disabled, claim_owner};
+use super::session_tokens::{RefreshBy, SessionTokens};
+use super::sessions::{NewSession, SignInAttempt, SignedIn, account_disabled, claim_owner, sign_in_name};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, ClientAddress, Device, USER_COOKIE};
+use crate::http::extract::{Body, ClientAddress, Device};
 use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::User;
+
+/// The name and the password of a user.
+#[derive(Deserialize, garde::Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "username": "ada", "password": "correct horse" })))]
+pub struct SignInRequest {
+    /// The username, or the email address. Blanks around it and the case of its letters don't matter.
+    #[serde(deserialize_with = "sign_in_name")]
+    #[garde(skip)]
+    #[schema(pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$")]
+    username: String,
+    #[garde(skip)]
+    #[schema(
+        value_type = String,
+        format = Password,
+        pattern = r"^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
+    )]
+    password: SecretString,
+    // Described by its type: a description here would become a schema of its own.
+    #[garde(skip)]
+    #[schema(inline)]
+    refresh: Option<RefreshBy>,
+}
 
 error_responses!(SignInErrors: BODY, COMMAND, &[Code::InvalidCredentials, Code::AccountDisabled]);
 
 /// Sign in
 ///
-/// `username` may also be the email address.
+/// `username` may also be the email address. The access token is valid for 24 hours; with `refresh`, for 15 minutes, and a refresh
+/// token comes with it.
 #[utoipa::path(
     post,
     path = "/api/v2/user/signin",
@@ -32,7 +60,7 @@ error_responses!(SignInErrors: BODY, COMMAND, &[Code::InvalidCredentials, Code::
     responses(
         (status = 200, description = "Signed in.", body = Success<SignedIn>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the sign-in in the log."),
-            ("Set-Cookie" = String, description = "The session, as `accessToken`."),
+            ("Set-Cookie" = String, description = "The session, as `accessToken`; with `\"refresh\": \"cookie\"` also `refreshToken`."),
         )),
         SignInErrors,
     ),
@@ -41,8 +69,9 @@ pub async fn post(
     State(app): State<Arc<App>>,
     client: ClientAddress,
     device: Device,
-    Body(SignInRequest { username, password }): Body<SignInRequest>,
+    Body(SignInRequest { username, password, refresh }): Body<SignInRequest>,
 ) -> Result<Reply<SignedIn>, ApiError> {
+    RefreshBy::check(refresh, &app)?;
     let kind = if username.contains('@') { ClaimKind::Email } else { ClaimKind::Username };
     let attempt = SignInAttempt::begin(&app, kind, &username, client)?;
     let owner = claim_owner(&app, app.keyring.claim(kind, &username)).await?;
@@ -60,11 +89,11 @@ pub async fn post(
     if profile.disabled.is_some() {
         return Err(account_disabled(profile.disabled.as_ref()));
     }
-    let session = NewSession::of_user(&app, user_id, device.at(client))?;
-    let (token, sequence) = session.store(&app, app.origin(Actor::User(user_id))).await?;
-    let cookie = app.session_cookie(USER_COOKIE, token.clone());
-    let data = SignedIn { user: User::new(user_id, &profile), access_token: token };
-    Ok(Reply::ok("signed in", data).cookies(cookie).position(app.position(sequence)))
+    let session = NewSession::of_user(&app, user_id, device.at(client), refresh);
+    let sequence = session.store(&app, app.origin(Actor::User(user_id))).await?;
+    let (tokens, cookies) = SessionTokens::of_new(&app, &session, refresh)?;
+    let data = SignedIn { user: User::new(user_id, &profile), tokens };
+    Ok(Reply::ok("signed in", data).cookies(cookies).position(app.position(sequence)))
 }
 
 #[cfg(test)]

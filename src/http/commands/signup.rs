@@ -25,6 +25,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
+use super::session_tokens::{RefreshBy, SessionTokens};
 use super::sessions::{NewSession, SignedIn, claim_owner, not_reserved, not_weak, password_length};
 use crate::auth::admission::SignUpRefused;
 use crate::auth::{one_time_token, ssh_key};
@@ -32,7 +33,7 @@ use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, ClientAddress, Device, IdempotencyKey, USER_COOKIE};
+use crate::http::extract::{Body, ClientAddress, Device, IdempotencyKey};
 use crate::http::response::documented::{BODY, COMMAND, error_responses};
 use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -79,6 +80,10 @@ pub struct SignUpRequest {
     #[garde(length(chars, max = 256))]
     #[schema(max_length = 256)]
     invite_code: Option<String>,
+    // Described by its type: a description here would become a schema of its own.
+    #[garde(skip)]
+    #[schema(inline)]
+    refresh: Option<RefreshBy>,
 }
 
 fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -169,7 +174,7 @@ async fn new_user_id(app: &App, key: &IdempotencyKey, username: &Username, email
     responses(
         (status = 201, description = "The account was created and is signed in.", body = Success<SignedIn>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the sign-up in the log."),
-            ("Set-Cookie" = String, description = "The session, as `accessToken`."),
+            ("Set-Cookie" = String, description = "The session, as `accessToken`; with `\"refresh\": \"cookie\"` also `refreshToken`."),
         )),
         SignUpErrors,
     ),
@@ -181,7 +186,8 @@ pub async fn post(
     key: IdempotencyKey,
     Body(request): Body<SignUpRequest>,
 ) -> Result<Reply<SignedIn>, ApiError> {
-    let SignUpRequest { username, email, password, ssh_public_key, invitation, invite_code } = request;
+    let SignUpRequest { username, email, password, ssh_public_key, invitation, invite_code, refresh } = request;
+    RefreshBy::check(refresh, &app)?;
     app.settings.sign_up.admit(invite_code.as_deref(), invitation.is_some()).map_err(not_admitted)?;
     not_weak(&password, [username.as_str(), &email])?;
     let user_id = new_user_id(&app, &key, &username, &email).await?;
@@ -190,7 +196,10 @@ pub async fn post(
     let by_email = app.keyring.claim(ClaimKind::Email, &email);
     // The batch decides; this check only avoids hashing a password in vain.
     match claim_owner(&app, by_name).await? {
-        Some(owner) if owner == user_id.into() => return sign_in_again(&app, user_id, password, client, device).await,
+        Some(owner) if owner == user_id.into() => {
+            let session = NewSession::of_user(&app, user_id, device.at(client), refresh);
+            return sign_in_again(&app, user_id, password, client, &session, refresh).await;
+        }
         Some(_) => return Err(username_taken()),
         None => {}
     }
@@ -206,13 +215,13 @@ pub async fn post(
         role: Role::User,
         group_id: invited.as_ref().and_then(|invited| invited.group_id),
     };
-    let session = NewSession::of_user(&app, user_id, device.at(client))?;
+    let session = NewSession::of_user(&app, user_id, device.at(client), refresh);
     let claims: [(ClaimId, fn() -> ApiError); 2] = [(by_name, username_taken), (by_email, email_taken)];
     let origin = app.origin(Actor::Anonymous);
     let decide = |batch| decide(batch, user_id, claims, &details, &session, invited.as_ref());
     let sequence = app.executor.execute_batch(&origin, decide).await?;
     app.wait_until_projected::<Users>(sequence).await;
-    reply(&app, user_id, session.token, sequence).await
+    reply(&app, user_id, &session, refresh, sequence).await
 }
 
 /// This request succeeded before: the right password gets the same answer, with a new session.
@@ -221,7 +230,8 @@ async fn sign_in_again(
     user_id: UserId,
     password: SecretString,
     client: ClientAddress,
-    device: Device,
+    session: &NewSession,
+    refresh: Option<RefreshBy>,
 ) -> Result<Reply<SignedIn>, ApiError> {
     let account = app.executor.confirmed::<Account>(user_id).await?;
     let profile = account.state.profile.as_ref();
@@ -229,17 +239,22 @@ async fn sign_in_again(
     if !app.verify_password(client, password, verifier).await? {
         return Err(username_taken());
     }
-    let session = NewSession::of_user(app, user_id, device.at(client))?;
-    let (token, sequence) = session.store(app, app.origin(Actor::User(user_id))).await?;
-    reply(app, user_id, token, sequence).await
+    let sequence = session.store(app, app.origin(Actor::User(user_id))).await?;
+    reply(app, user_id, session, refresh, sequence).await
 }
 
-async fn reply(app: &App, user_id: UserId, token: String, sequence: u64) -> Result<Reply<SignedIn>, ApiError> {
+async fn reply(
+    app: &App,
+    user_id: UserId,
+    session: &NewSession,
+    refresh: Option<RefreshBy>,
+    sequence: u64,
+) -> Result<Reply<SignedIn>, ApiError> {
     let account = app.executor.state::<Account>(user_id).await?;
     let profile = account.state.profile.as_ref().ok_or_else(|| ApiError::bug("no profile after a sign-up"))?;
-    let cookie = app.session_cookie(USER_COOKIE, token.clone());
-    let data = SignedIn { user: User::new(user_id, profile), access_token: token };
-    Ok(Reply::created("signed up and signed in", data).cookies(cookie).position(app.position(sequence)))
+    let (tokens, cookies) = SessionTokens::of_new(app, session, refresh)?;
+    let data = SignedIn { user: User::new(user_id, profile), tokens };
+    Ok(Reply::created("signed up and signed in", data).cookies(cookies).position(app.position(sequence)))
 }
 
 /// Both claims, the account and its first session, and the use of its invitation.

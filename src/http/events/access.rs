@@ -53,12 +53,15 @@ async fn session_end(app: &App, Session { user_id, session_id, .. }: Session) ->
         let sessions = app.executor.state::<Sessions>(principal).await?.state;
         Ok::<_, LogError>((!sessions.is_live(session_id, clock::now())).then_some(()))
     });
+    // A refresh puts the end off, so it is looked up again each time.
     let expired = async {
-        let sessions = app.executor.state::<Sessions>(principal).await?.state;
-        if let Some(expires_at) = sessions.expires_at(session_id) {
-            tokio::time::sleep(expires_at.since(clock::now())).await;
+        loop {
+            let (sessions, now) = (app.executor.state::<Sessions>(principal).await?.state, clock::now());
+            match sessions.expires_at(session_id).filter(|expires_at| now < *expires_at) {
+                Some(expires_at) => tokio::time::sleep(expires_at.since(now)).await,
+                None => return Ok::<_, LogError>(()),
+            }
         }
-        Ok::<_, LogError>(())
     };
     tokio::select! {
         ended = ended => ended,

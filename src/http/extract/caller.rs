@@ -100,6 +100,12 @@ fn bearer(value: &HeaderValue) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
+/// The answer to a command that a page of another origin sends with a cookie.
+pub(super) fn foreign_origin() -> ApiError {
+    let message = "a page of another origin sent this with your cookie; see FRONTEND_URL";
+    ApiError::new(Code::ForeignOrigin, message)
+}
+
 /// Whose token a request carries, if it is a genuine one. Whether its session has ended is not checked.
 pub fn principal(app: &App, headers: &HeaderMap) -> Option<PrincipalId> {
     let now = clock::now();
@@ -139,8 +145,7 @@ async fn authenticate(
         Credential::Cookie(token) => {
             // Browsers add the cookie to requests that other pages make.
             if !is_read && !origin::is_own(&parts.uri, &parts.headers, &app.settings.frontends) {
-                let message = "a page of another origin sent this with your cookie; see FRONTEND_URL";
-                return Err(ApiError::new(Code::ForeignOrigin, message));
+                return Err(foreign_origin());
             }
             token
         }

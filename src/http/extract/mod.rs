@@ -12,6 +12,7 @@ mod members;
 pub mod origin;
 mod prefer;
 mod read_position;
+mod refresh_cookie;
 mod url;
 
 pub use accept::accepts;
@@ -27,4 +28,5 @@ pub use given::given;
 pub use idempotency_key::IdempotencyKey;
 pub use prefer::{MAX_WAIT, Wait};
 pub use read_position::ReadPosition;
+pub use refresh_cookie::RefreshCookie;
 pub use url::{Path, Query};

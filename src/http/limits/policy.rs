@@ -18,7 +18,7 @@ const MAX_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 pub enum Endpoint {
     /// Signing up as a user.
     SignUp,
-    /// Signing in as a user, and what else checks a user's password.
+    /// Signing in as a user, refreshing a session, and what else checks a user's password.
     SignIn,
     /// Registering a backend.
     BackendSignUp,
@@ -58,6 +58,8 @@ impl Endpoint {
             (_, "user/signup") => Self::SignUp,
             // Each checks a password, or hashes one.
             (_, "user/signin" | "user/me" | "user/me/password" | "user/password/reset") => Self::SignIn,
+            // Whoever calls it has no valid access token, by which they could be told apart.
+            (_, "user/refresh") => Self::SignIn,
             (_, "backend/signup") => Self::BackendSignUp,
             (_, "backend/signin") => Self::BackendSignIn,
             (&Method::POST, "user/instance") => Self::Create,
@@ -218,6 +220,7 @@ mod tests {
         for (method, route, expected) in [
             (Method::POST, "/api/v2/user/signup", Some(Endpoint::SignUp)),
             (Method::POST, "/api/v2/user/password/reset", Some(Endpoint::SignIn)),
+            (Method::POST, "/api/v2/user/refresh", Some(Endpoint::SignIn)),
             (Method::POST, "/api/v2/user/instance", Some(Endpoint::Create)),
             (Method::DELETE, "/api/v2/user/instance", Some(Endpoint::Change)),
             (Method::PUT, "/api/v2/user/instance/stop", Some(Endpoint::Change)),

@@ -28,7 +28,7 @@ pub struct Session {
     /// When the user signed in.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
-    /// When its token expires.
+    /// When its token expires; if it has a refresh token, when it ends if it is not refreshed.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
     /// Whether the request was made with it.

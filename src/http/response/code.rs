@@ -61,6 +61,10 @@ codes! {
         "The token is missing or invalid, or its session has ended.";
     InvalidCredentials, "invalid_credentials", UNAUTHORIZED,
         "Invalid username or password.";
+    InvalidRefreshToken, "invalid_refresh_token", UNAUTHORIZED,
+        "The refresh token is missing or invalid, or its session has ended; sign in again.";
+    RefreshTokenReused, "refresh_token_reused", UNAUTHORIZED,
+        "The refresh token was used before, so it was copied; its session is ended, sign in again.";
     InsufficientScope, "insufficient_scope", FORBIDDEN,
         "The scope of the API token does not include this; `message` says what is needed.";
     Forbidden, "forbidden", FORBIDDEN,

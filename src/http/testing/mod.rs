@@ -28,6 +28,7 @@ use dockhost_domain::wire::{AgentError, Limits, Observation, Phase, Ports, Repor
 use dockhost_projections::MODELS;
 use dockhost_projections::store::MongoStore;
 use futures::StreamExt;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -319,9 +320,21 @@ impl TestApp {
     pub async fn start_session(&self, principal: PrincipalId) -> (SessionId, Timestamp) {
         let session_id = SessionId::from_uuid(clock::fresh_uuid());
         let expires_at = clock::now().after(Duration::from_secs(3600));
-        let start = StartSession(Started { session_id, expires_at, token: None, client: None });
+        let start = StartSession(Started { session_id, expires_at, token: None, client: None, refresh_until: None });
         self.app.executor.execute(principal, origin(), start).await.unwrap();
         (session_id, expires_at)
+    }
+
+    /// The refresh token of a new session of a user.
+    pub async fn refresh_token(&self, user_id: UserId) -> String {
+        let (principal, session_id, now) = (user_id.into(), SessionId::from_uuid(clock::fresh_uuid()), clock::now());
+        let until = now.after(Duration::from_secs(3600));
+        let refresh_until = Some(until);
+        let start = StartSession(Started { session_id, expires_at: until, token: None, client: None, refresh_until });
+        self.app.executor.execute(principal, origin(), start).await.unwrap();
+        let bearer = Bearer { principal, session: session_id };
+        let token = self.app.user_tokens.issue_refresh_token(bearer, 0, until).unwrap();
+        token.expose_secret().to_owned()
     }
 
     /// An API token of a user: its id and the token.

@@ -212,6 +212,7 @@ impl Seed {
             expires_at,
             token: None,
             client: None,
+            refresh_until: None,
         })
     }
 

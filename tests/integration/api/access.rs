@@ -18,13 +18,14 @@ const FRONTEND: &str = "https://app.example.org";
 const OTHER_SECRET: &str = "another secret that is long enough";
 
 /// The routes that anyone may call. A new one is either added here or has `security` in its document.
-const PUBLIC: [&str; 9] = [
+const PUBLIC: [&str; 10] = [
     "GET /",
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
     "POST /api/v2/user/signup",
     "POST /api/v2/user/signin",
+    "POST /api/v2/user/refresh",
     "POST /api/v2/user/password/reset",
     "POST /api/v2/backend/signup",
     "POST /api/v2/backend/signin",

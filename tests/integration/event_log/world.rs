@@ -165,6 +165,7 @@ pub fn sign_in(user: UserId) -> Envelope {
         expires_at: Timestamp::from_millis(9_000_000_000_000),
         token: None,
         client: None,
+        refresh_until: None,
     });
     envelope(AggregateId::Session(PrincipalId::from(user)), event)
 }

@@ -97,7 +97,8 @@ pub fn session(n: u64) -> SessionId {
 
 /// Ends at the second `expires_at`.
 pub fn signed_in(sequence: u64, owner: u64, n: u64, expires_at: u64) -> LogEntry {
-    let started = Started { session_id: session(n), expires_at: at(expires_at), token: None, client: None };
+    let started =
+        Started { session_id: session(n), expires_at: at(expires_at), token: None, client: None, refresh_until: None };
     recorded(sequence, AggregateId::Session(user(owner).into()), SessionEvent::Started(started))
 }
 
@@ -105,7 +106,8 @@ pub fn signed_in(sequence: u64, owner: u64, n: u64, expires_at: u64) -> LogEntry
 pub fn made_token(sequence: u64, owner: u64, n: u64) -> LogEntry {
     let name = Personal::Plain("laptop".parse().unwrap());
     let token = Some(TokenDetails { name, scope: Scope::Read });
-    let started = Started { session_id: session(n), expires_at: at(1_000_000), token, client: None };
+    let started =
+        Started { session_id: session(n), expires_at: at(1_000_000), token, client: None, refresh_until: None };
     recorded(sequence, AggregateId::Session(user(owner).into()), SessionEvent::Started(started))
 }
 

@@ -32,7 +32,8 @@ use dockhost_domain::quota::Quota;
 use dockhost_domain::refusal::{RecordRefusals, Refusals, RefusalsEvent};
 use dockhost_domain::reported::ShortText;
 use dockhost_domain::session::{
-    CloseSessions, EndSessions, ResumeSessions, RevokeSession, SessionEvent, Sessions, StartSession, SuspendSessions,
+    CloseSessions, EndReason, EndSessions, MAX_IDLE, RefreshSession, Refreshed, ResumeSessions, RevokeSession, Revoked,
+    SessionEvent, Sessions, StartSession, SuspendSessions,
 };
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::{
@@ -130,8 +131,20 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
                     SessionEvent::Started(started) => {
                         same(StartSession(started.clone()).decide(state), &logged.recorded.envelope.event)
                     }
-                    SessionEvent::Revoked(revoked) => {
-                        let command = RevokeSession { session_id: revoked.session_id };
+                    SessionEvent::Refreshed(refreshed) => {
+                        let now = refreshed_at(state, refreshed, logged.recorded.envelope.meta.time);
+                        let token_number = refreshed.token_number.saturating_sub(1);
+                        let command = RefreshSession { session_id: refreshed.session_id, token_number, now };
+                        same(command.decide(state), &logged.recorded.envelope.event)
+                    }
+                    SessionEvent::Revoked(Revoked { session_id, reason: None }) => {
+                        let command = RevokeSession { session_id: *session_id };
+                        same(command.decide(state), &logged.recorded.envelope.event)
+                    }
+                    // The token that was spent first; which one was presented is not recorded.
+                    SessionEvent::Revoked(Revoked { session_id, reason: Some(EndReason::RefreshTokenReused) }) => {
+                        let now = logged.recorded.envelope.meta.time;
+                        let command = RefreshSession { session_id: *session_id, token_number: 0, now };
                         same(command.decide(state), &logged.recorded.envelope.event)
                     }
                     SessionEvent::Ended(ended) => {
@@ -266,6 +279,17 @@ pub(super) fn check(log: &Log, quota: u32, violations: &mut Violations) {
             }
         }
     }
+}
+
+/// When a refresh was decided, which was a moment before it was recorded: the end that it gives the session says it, unless the
+/// session is so old that any moment gives the same end.
+fn refreshed_at(state: &Sessions, refreshed: &Refreshed, recorded_at: Timestamp) -> Timestamp {
+    let Refreshed { session_id, expires_at, .. } = refreshed;
+    if state.refresh_token(*session_id).is_some_and(|valid| valid.until == *expires_at) {
+        return recorded_at;
+    }
+    let idle = i64::try_from(MAX_IDLE.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(expires_at.millis().saturating_sub(idle))
 }
 
 /// I3: the expectation is the subject's last sequence.

@@ -49,7 +49,7 @@ python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --targ
 @touch $@
 endef
 
-.PHONY: help setup build run test chaos chaos-check availability hostile rolling bench check fmt lint doc deny machete tools secrets clean
+.PHONY: help setup build run test browser assets screenshots chaos chaos-check availability hostile rolling bench check fmt lint doc deny machete tools secrets clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,17 @@ setup: ## Check what the build needs; as root on Debian, install it
 	    echo "please install: $${missing[*]}" >&2; exit 1; \
 	  fi; \
 	fi
+	@browser=(); \
+	command -v node > /dev/null && command -v npm > /dev/null || browser+=(nodejs npm); \
+	command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null || [[ -n "$${CHROMIUM:-}" ]] || browser+=(chromium); \
+	if (( $${#browser[@]} )); then \
+	  if [[ $$(id -u) == 0 ]] && command -v apt-get > /dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${browser[@]}" \
+	      || echo "the browser tests are left out: $${browser[*]} could not be installed" >&2; \
+	  else \
+	    echo "the browser tests are left out without: $${browser[*]}" >&2; \
+	  fi; \
+	fi
 	@command -v cargo > /dev/null || { echo "please install Rust 1.95 or newer with rustup" >&2; exit 1; }
 
 build: setup ## Build the programs dockhost and dockhost-agent
@@ -76,12 +87,26 @@ build: setup ## Build the programs dockhost and dockhost-agent
 run: build ## Run broker, database, server and agents on this machine (ARGS)
 	@exec $(call program,dockhost) dev $(ARGS)
 
-test: build $(SCHEMATHESIS) $(NATS_PY) ## Run all tests against real servers (TESTS)
+test: build browser $(SCHEMATHESIS) $(NATS_PY) ## Run all tests against real servers (TESTS)
 	@if cargo nextest --version > /dev/null 2>&1; then \
 	  set -x; cargo nextest run --locked --workspace --no-fail-fast $(TESTS); \
 	else \
 	  set -x; cargo test --locked --workspace --no-fail-fast $(TESTS); \
 	fi
+
+# The packages of the browser tests, unless node is missing; the tests say what they left out.
+browser: setup
+	@if command -v npm > /dev/null && ! cmp -s e2e/package-lock.json e2e/node_modules/.installed; then \
+	  npm ci --ignore-scripts --no-audit --no-fund --silent --prefix e2e && cp e2e/package-lock.json e2e/node_modules/.installed; \
+	fi
+
+assets: ## Compile the style sheet of the web pages again
+	npm ci --ignore-scripts --no-audit --no-fund --prefix dashboard/css
+	npm run build --prefix dashboard/css
+
+screenshots: browser ## Take a picture of every web page in every state, theme and width (target/screenshots)
+	cargo run --locked -p dockhost-dashboard --example gallery -- $(abspath target/gallery)
+	node e2e/screenshots.mjs $(abspath target/gallery) $(abspath target/screenshots)
 
 chaos: build ## Inject faults under traffic and check the result (SEED, ROUNDS, MINUTES, TOPOLOGY, KINDS)
 	@$(call program,dockhost-chaos) run $(if $(SEED),--seed $(SEED)) --rounds $(ROUNDS) --minutes $(MINUTES) --topology $(TOPOLOGY) $(if $(KINDS),--kinds $(KINDS))

@@ -1,8 +1,8 @@
-//! The HTTP API.
+//! The HTTP API, and the web pages over it.
 //!
 //! `router` is the table of contents. Each endpoint is one file in `commands`, `queries` or `admin`, with its request, its
-//! answer, its document and its tests. `events` are answers that go on for as long as their clients want; `server` accepts
-//! the connections.
+//! answer, its document and its tests. `events` are answers that go on for as long as their clients want; `pages` are for
+//! browsers; `server` accepts the connections.
 
 #[cfg(test)]
 mod access_table;
@@ -24,6 +24,7 @@ pub mod metrics;
 mod middleware;
 pub mod openapi;
 mod operation_wait;
+mod pages;
 pub mod past;
 mod processors;
 mod queries;

@@ -17,7 +17,7 @@ use super::middleware::{body_limit, cookie_site, cors, measure, panic, rate_limi
 use super::openapi::ApiDocument;
 use super::response::{ApiError, Code};
 use super::sockets::Sockets;
-use super::{admin, commands, dockhost_v2, docs, metrics, queries};
+use super::{admin, commands, dockhost_v2, docs, metrics, pages, queries};
 
 /// Every endpoint, with its document.
 pub fn api() -> OpenApiRouter<Arc<App>> {
@@ -113,7 +113,7 @@ pub fn service(app: &Arc<App>, sockets: &Sockets) -> Router {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
     let (router, _) = api().split_for_parts();
-    let router = router.merge(dockhost_v2_paths());
+    let router = router.merge(dockhost_v2_paths()).merge(pages::routes(app));
     let router = if app.settings.api_docs { router.merge(docs::routes()) } else { router };
     let router = match app.settings.metrics_token.clone() {
         Some(token) => router.merge(metrics::beside_api(token)),

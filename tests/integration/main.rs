@@ -27,6 +27,7 @@ mod log_end;
 mod master_key;
 mod metrics;
 mod models;
+mod pages;
 mod people;
 mod projections;
 mod quarantine;

@@ -232,6 +232,7 @@ impl Aggregate for Sessions {
         "77be7cdf1c4a051c8960310a41aee755115c67a3b3138d8ebd1b439687e54097",
         "eba7bf195af6e7bde65ff2a380c933eaabb382be3da023b20270182129914474",
         "fdc4ce2bc2ee33193f8241a9a2bf02762b4c520638e8a57ee733c443b1cd91f6",
+        "0c5fceeffe25ce9a2f35112d0f14cce3e64660e935e6054a50bef3573a36a40c",
     ];
 
     fn subject(id: PrincipalId) -> AggregateId {

@@ -211,7 +211,7 @@ mod tests {
         /// end, and who presents a spent token after the grace ends the session.
         #[test]
         fn refresh_tokens_are_given_out_once_and_reuse_ends_the_session(presents in presents()) {
-            let mut sessions = given([started()]);
+            let mut sessions = given::<Sessions>([started()]);
             let (mut now, mut given_out, mut is_over) = (1, BTreeSet::from([0]), false);
             for (token_number, elapsed) in presents {
                 now += elapsed;

@@ -613,6 +613,6 @@ pub(super) const VERSIONS: &[Version] = &[
             "session.started.v1",
             "session.suspended.v1",
         ],
-        digest: "to be printed",
+        digest: "96964df2b1cef30d19be9de0bd108a7fde4e43f90a7ffb1d42a42ca7fb1efc6f",
     },
 ];

@@ -1,7 +1,10 @@
 //! A page of an instance's history, for its owner and for administrators.
 
-use dockhost_domain::ids::UserId;
+use dockhost_domain::event::Event;
+use dockhost_domain::ids::{BackendId, UserId};
+use dockhost_domain::placement::Choice;
 use dockhost_domain::subject::AggregateId;
+use dockhost_domain::tenancy::event::TenancyEvent;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::instances::InstanceDocument;
 use dockhost_projections::store::Page;
@@ -26,6 +29,13 @@ pub struct HistoryParameters {
     /// The `nextCursor` of the page before.
     #[param(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     cursor: Option<u64>,
+}
+
+impl HistoryParameters {
+    /// The first page, of so many items.
+    pub const fn first(limit: u32) -> Self {
+        Self { limit: Some(limit), cursor: None }
+    }
 }
 
 /// What happened to an instance, the first event first.
@@ -58,6 +68,42 @@ pub struct HistoryEntry {
     request_id: Option<String>,
     /// The members that changed, by their names; `lastActivity`, `stopsAt` and what belongs to the backend aside.
     changes: Vec<Change>,
+    /// Only if the event chose a backend: why this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    choice: Option<BackendChoice>,
+}
+
+/// Why a backend was chosen for an instance: of those that could take it, it was the least filled.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendChoice {
+    #[schema(value_type = Uuid)]
+    backend_id: BackendId,
+    /// Its name.
+    #[schema(required)]
+    backend: Option<String>,
+    /// The instances on it at that time.
+    used: u32,
+    /// How many it took at most.
+    max_containers: u32,
+    /// How many backends could take the instance, this one included.
+    among: u32,
+}
+
+impl BackendChoice {
+    /// The choice that an event is, if it is one.
+    fn of(app: &App, event: &Event) -> Option<Self> {
+        let Event::Tenancy(event) = event else { return None };
+        let choice = match event {
+            TenancyEvent::Requested(requested) => &requested.choice,
+            TenancyEvent::Placed(placed) => &placed.choice,
+            TenancyEvent::Moved(moved) => &moved.choice,
+            _ => return None,
+        };
+        let Choice { backend_id, used, max_containers, eligible } = *choice;
+        Some(Self { backend_id, backend: app.backend_name(backend_id), used, max_containers, among: eligible })
+    }
 }
 
 /// Who reads.
@@ -123,5 +169,6 @@ fn entry(app: &App, actors: &Actors, step: Step) -> Result<HistoryEntry, ApiErro
         request_id: cause.strip_prefix("request:").map(str::to_owned),
         cause,
         changes: step.changes,
+        choice: BackendChoice::of(app, &envelope.event),
     })
 }

@@ -1,8 +1,16 @@
-//! `GET /`: what this service is.
+//! `GET /`: what this service is; for browsers, a page.
 
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::http::app::App;
+use crate::http::extract::accepts;
+use crate::http::pages;
 use crate::http::response::documented::error_responses;
 use crate::http::response::{Reply, Success};
 
@@ -20,16 +28,31 @@ pub struct Home {
 error_responses!(HomeErrors:);
 
 /// Name and version
+///
+/// With `Accept: text/html`, a page for people that shows whether the service is up.
 #[utoipa::path(
     get,
     path = "/",
     operation_id = "home",
     tag = "Server",
-    responses((status = 200, description = "The service.", body = Success<Home>), HomeErrors),
+    responses(
+        (
+            status = 200,
+            description = "The service.",
+            content((Success<Home> = "application/json"), (String = "text/html")),
+        ),
+        HomeErrors,
+    ),
 )]
-pub async fn get() -> Reply<Home> {
+pub async fn get(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let mut response = if accepts(&headers, "text/html") { pages::status(&app).await } else { description() };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+fn description() -> Response {
     let data = Home { service: "dockhost", version: env!("CARGO_PKG_VERSION"), health: "/health", api: "/api/v2" };
-    Reply::ok("DockHost: on-demand Linux machines", data)
+    Reply::ok("DockHost: on-demand Linux machines", data).into_response()
 }
 
 #[cfg(test)]

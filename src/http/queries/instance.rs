@@ -27,6 +27,18 @@ pub struct InstanceParameters {
     at: Option<String>,
 }
 
+impl InstanceParameters {
+    /// The instance as it is.
+    pub const fn now() -> Self {
+        Self { at: None }
+    }
+
+    /// The instance as it was at a position.
+    pub const fn at(position: String) -> Self {
+        Self { at: Some(position) }
+    }
+}
+
 // 405 answers the ids `stop` and `resume`, which are paths of their own.
 error_responses!(InstanceErrors: CALLER, READ_MODEL, &[Code::NotFound, Code::MethodNotAllowed, Code::ValidationFailed]);
 

@@ -21,6 +21,7 @@ fn service() -> Router {
     Router::new()
         .route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }))
         .route("/slow", get(slow))
+        .route("/echo", get(echo))
         .route("/large", get(|| async { "x".repeat(LARGE) }))
 }
 
@@ -32,7 +33,19 @@ fn peer() -> SocketAddr {
 fn connect(stages: &ShutdownStages) -> (DuplexStream, JoinHandle<()>) {
     let (client, stream) = duplex(1024);
     let server = Server { service: service(), tls: None, timeouts: StreamTimeouts::default(), stages: stages.clone() };
-    (client, tokio::spawn(async move { server.requests(stream, peer()).await }))
+    let permit = ConnectionSlots::new(MaxConnections::default(), vec![]).admit(peer().ip()).unwrap();
+    (client, tokio::spawn(async move { server.requests(stream, peer(), permit).await }))
+}
+
+/// Answers with what it receives, after the upgrade.
+async fn echo(mut request: Request<Body>) -> Response<Body> {
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let (mut receive, mut send) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
+        tokio::io::copy(&mut receive, &mut send).await
+    });
+    let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+    response.header("connection", "upgrade").header("upgrade", "echo").body(Body::empty()).unwrap()
 }
 
 /// Reads one response that ends with this text.
@@ -44,6 +57,21 @@ async fn read_until(client: &mut DuplexStream, end: &str) -> String {
         text.push(byte[0].into());
     }
     text
+}
+
+/// Whoever reads from it limits its silence.
+#[tokio::test(start_paused = true)]
+async fn connection_that_is_upgraded_may_be_silent_between_messages() {
+    let (mut client, server) = connect(&ShutdownStages::default());
+    let upgrade = b"GET /echo HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    client.write_all(upgrade).await.unwrap();
+    read_until(&mut client, "\r\n\r\n").await;
+    server.await.unwrap();
+    for message in ["a", "bc"] {
+        sleep(2 * StreamTimeouts::default().idle).await;
+        client.write_all(message.as_bytes()).await.unwrap();
+        assert_eq!(read_until(&mut client, message).await, message);
+    }
 }
 
 /// A client sends requests and never reads: what the system buffers for it is bounded.

@@ -44,7 +44,8 @@ async fn agent_whose_consumer_delivers_nothing_gets_another_one() {
 }
 
 async fn wait_for_health(world: &World, status: &str) -> Answer {
-    let answer = wait_until(&format!("/health is {status}"), 2 * DEADLINE, async || {
+    let what = format!("/health is {status}");
+    let answer = wait_until(&what, 2 * DEADLINE, async || {
         let health = world.client(0).get("/health").await;
         if health.body["status"] == status { Ok(health) } else { Err(format!("{health:?}")) }
     });

@@ -13,8 +13,14 @@ struct Crates {
     all: BTreeMap<String, BTreeSet<String>>,
 }
 
-const OURS: [&str; 5] =
-    ["dockhost", "dockhost-agent", "dockhost-domain", "dockhost-environment", "dockhost-projections"];
+const OURS: [&str; 6] = [
+    "dockhost",
+    "dockhost-agent",
+    "dockhost-dashboard",
+    "dockhost-domain",
+    "dockhost-environment",
+    "dockhost-projections",
+];
 
 fn crates() -> Crates {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -69,10 +75,12 @@ fn crates_depend_only_on_allowed_crates() {
     assert_eq!(ours("dockhost-environment"), set::<[&str; 0]>([]));
     assert_eq!(ours("dockhost-projections"), set(["dockhost-domain"]));
     assert_eq!(ours("dockhost-agent"), set(["dockhost-domain", "dockhost-environment"]));
-    assert_eq!(ours("dockhost"), set(["dockhost-domain", "dockhost-environment", "dockhost-projections"]));
+    assert_eq!(ours("dockhost-dashboard"), set::<[&str; 0]>([]));
+    assert_eq!(ours("dockhost"), set(["dockhost-dashboard", "dockhost-domain", "dockhost-environment", "dockhost-projections"]));
 
     for io in ["tokio", "axum", "hyper", "async-nats", "mongodb", "bollard", "reqwest", "rand"] {
         assert!(!crates.all["dockhost-domain"].contains(io), "the domain must not do I/O, but depends on {io}");
+        assert!(!crates.all["dockhost-dashboard"].contains(io), "the pages are only rendered, but depend on {io}");
     }
     let users = |library: &str| set(OURS.into_iter().filter(|ours| crates.direct[*ours].contains(library)));
     assert_eq!(users("mongodb"), set(["dockhost-projections"]));

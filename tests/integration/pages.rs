@@ -1,0 +1,65 @@
+//! The web pages in a real browser: the tests of `e2e/` against servers with a simulated machine.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::harness::World;
+use crate::structure::root;
+
+/// Far longer than a run takes.
+const RUN_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// What the tests need that this machine lacks; `make setup` and `make test` install it where they can.
+fn missing(e2e: &Path) -> Option<&'static str> {
+    let programs = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+    let has_chromium = std::env::var_os("CHROMIUM").is_some() || programs.iter().any(|path| Path::new(path).exists());
+    let has_node = std::process::Command::new("node").arg("--version").stdout(Stdio::null()).status().is_ok();
+    match (has_node, has_chromium, e2e.join("node_modules/playwright-core").is_dir()) {
+        (false, ..) => Some("node"),
+        (_, false, _) => Some("chromium"),
+        (.., false) => Some("e2e/node_modules (npm ci in e2e/)"),
+        (true, true, true) => None,
+    }
+}
+
+/// Whether the tests can run here. CI leaves out nothing.
+fn has_browser() -> bool {
+    let Some(missing) = missing(&root().join("e2e")) else { return true };
+    assert!(std::env::var_os("CI").is_none(), "the browser tests need {missing}");
+    eprintln!("left out: the browser tests need {missing}");
+    false
+}
+
+/// Runs the tests of these files.
+async fn run(files: &[&str], settings: &[(&str, String)]) {
+    let mut command = Command::new("node");
+    command.arg("--test").args(files).current_dir(root().join("e2e")).envs(settings.iter().cloned());
+    let run = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(RUN_TIMEOUT, run).await.expect("the browser tests do not end").unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test]
+async fn pages_in_a_browser_do_what_a_person_needs() {
+    if !has_browser() {
+        return;
+    }
+    let mut world = World::start(1).await;
+    world.add_agent("alpha", 5).await;
+    run(&["journey.test.mjs", "account.test.mjs"], &[("DOCKHOST_URL", world.replicas[0].url.clone())]).await;
+}
+
+#[tokio::test]
+async fn pages_in_a_browser_show_changes_and_outlive_their_replica() {
+    if !has_browser() {
+        return;
+    }
+    let mut world = World::start(2).await;
+    world.add_agent("alpha", 9).await;
+    let urls: Vec<&str> = world.replicas.iter().map(|replica| replica.url.as_str()).collect();
+    let pid = world.replicas[0].process.as_ref().unwrap().pid().unwrap();
+    run(&["live.test.mjs"], &[("DOCKHOST_REPLICAS", urls.join(",")), ("DOCKHOST_PID", pid.to_string())]).await;
+}

@@ -34,6 +34,11 @@ export function watch(page, origin, expected = () => false) {
 
 /** Findings of axe-core that keep somebody from using the page. */
 export async function barriers(page) {
+  // The colours of what is just changing are not those that people read.
+  await page.evaluate(() => {
+    const transitions = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
+    return Promise.allSettled(transitions.map(({ finished }) => finished));
+  });
   // Evaluated by the debugger, which the policy of the page does not concern.
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => globalThis.axe.run());

@@ -103,7 +103,12 @@ test("a person signs up, adds a key, creates, stops and deletes an instance with
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Deleted instance" }).waitFor();
 
-  await page.goto(`${origin}/console/keys`);
+  // Ctrl-K leads to what is typed.
+  await page.keyboard.press("Control+k");
+  await page.keyboard.type("ssh key");
+  await check("palette");
+  await page.keyboard.press("Enter");
+  await page.waitForURL("**/console/keys");
   await page.getByRole("button", { name: `Remove ${MARKUP}` }).waitFor();
   await check("keys");
   await press(page, "Sign out");

@@ -1,7 +1,7 @@
 // Pictures of every page of the gallery, in both themes and three widths: node screenshots.mjs GALLERY PICTURES
 // The gallery is written by `cargo run -p dockhost-dashboard --example gallery -- GALLERY`; `make screenshots` does both.
 import { createServer } from "node:http";
-import { mkdir, readFile, readdir } from "node:fs/promises";
+import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { launch, watch } from "./browser.mjs";
 
@@ -53,4 +53,17 @@ for (const theme of THEMES) {
 }
 await browser.close();
 server.close();
+await writeFile(join(pictures, "index.html"), index(names));
 process.exitCode = failed ? 1 : 0;
+
+/** A page that shows all pictures, those of one page of the gallery side by side. */
+function index(names) {
+  const picture = (name, width, theme) => {
+    const file = `${name}-${width}-${theme}.png`;
+    return `<a href="${file}"><img src="${file}" width="${Math.round(width / 3)}" alt="${name}, ${width} px, ${theme}" loading="lazy"></a>`;
+  };
+  const pictures = (name) => THEMES.flatMap((theme) => WIDTHS.map((width) => picture(name, width, theme))).join("\n");
+  const sections = names.map((name) => `<h2>${name}</h2>\n<div>${pictures(name)}</div>`).join("\n");
+  const style = "body{font:15px sans-serif;margin:2rem;background:#ddd}div{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}";
+  return `<!DOCTYPE html>\n<meta charset="utf-8"><title>The web pages</title><style>${style}</style>\n<h1>The web pages</h1>\n${sections}\n`;
+}

@@ -102,8 +102,8 @@ fn gauge<T: Copy + Into<f64>>(name: &'static str, used: T, limit: Option<T>, wor
 #[must_use]
 pub fn minutes(minutes: u32) -> String {
     let (count, unit) = match minutes {
-        days if days % 1440 == 0 => (days / 1440, "day"),
-        hours if hours % 60 == 0 => (hours / 60, "hour"),
+        days if days.is_multiple_of(1440) => (days / 1440, "day"),
+        hours if hours.is_multiple_of(60) => (hours / 60, "hour"),
         minutes => (minutes, "minute"),
     };
     if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }

@@ -48,10 +48,7 @@ const NAMES: [&str; 9] = [
 ];
 
 fn gone() -> [String; 9] {
-    let mut members: [String; 9] = std::array::from_fn(|_| NOTHING.to_owned());
-    let [status, ..] = &mut members;
-    "Does not exist".clone_into(status);
-    members
+    std::array::from_fn(|index| if index == 0 { "Does not exist" } else { NOTHING }.to_owned())
 }
 
 fn members(instance: &Instance) -> [String; 9] {

@@ -160,13 +160,13 @@ impl Change {
 
     /// The value before, as text.
     #[must_use]
-    pub fn old(&self) -> String {
+    pub fn text_before(&self) -> String {
         text(&self.before)
     }
 
     /// The value afterwards, as text.
     #[must_use]
-    pub fn new(&self) -> String {
+    pub fn text_after(&self) -> String {
         text(&self.after)
     }
 }
@@ -230,6 +230,9 @@ mod tests {
             "member": "sshPort", "before": null, "after": [{ "port": 7 }, "x"],
         }))
         .unwrap();
-        assert_eq!((change.title(), change.old(), change.new()), ("ssh port".into(), "–".into(), "port: 7, x".into()));
+        assert_eq!(
+            (change.title(), change.text_before(), change.text_after()),
+            ("ssh port".into(), "–".into(), "port: 7, x".into())
+        );
     }
 }

@@ -38,4 +38,5 @@ pub mod sockets;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod version;
 mod views;

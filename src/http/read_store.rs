@@ -25,6 +25,9 @@ pub trait ReadStore: Send + Sync + 'static {
     /// A user's instances, without deleted ones, the oldest first.
     fn instances_of(&self, owner: UserId) -> Read<'_, Vec<InstanceDocument>>;
 
+    /// A page of the same, in the order of their ids.
+    fn page_of_instances(&self, owner: UserId, page: Page<InstanceId>) -> Read<'_, Vec<InstanceDocument>>;
+
     /// A user's instance, unless it is deleted.
     fn instance_of<'a>(&'a self, owner: UserId, instance: &'a InstanceRef) -> Read<'a, Option<InstanceDocument>>;
 
@@ -77,6 +80,10 @@ impl ReadStore for MongoStore {
 
     fn instances_of(&self, owner: UserId) -> Read<'_, Vec<InstanceDocument>> {
         Self::instances_of(self, owner).boxed()
+    }
+
+    fn page_of_instances(&self, owner: UserId, page: Page<InstanceId>) -> Read<'_, Vec<InstanceDocument>> {
+        Self::page_of_instances(self, owner, page).boxed()
     }
 
     fn instance_of<'a>(&'a self, owner: UserId, instance: &'a InstanceRef) -> Read<'a, Option<InstanceDocument>> {

@@ -404,6 +404,7 @@ async fn operations_in_the_logs_reserve_only_those_that_begin_something_are_refu
     let begin = [
         "addSshKey",
         "approveBackend",
+        "changeAnyInstance",
         "changeGroup",
         "changeInstance",
         "changeRole",

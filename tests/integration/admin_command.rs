@@ -132,6 +132,10 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
         parsed(&with_token(&["instances", "list", "--user", "ada", "--backend", "alpha", "-o", "json"]).await);
     assert_eq!((instances.as_array().unwrap().len(), &instances[0]["owner"]["username"]), (1, &json!("ada")));
     let id = instances[0]["instanceId"].as_str().unwrap();
+    let change = ["instances", "change", id, "--name", "shop", "--reason", "as you asked", "--yes", "-o", "json"];
+    let changed = parsed(&with_token(&change).await);
+    assert_eq!(pick(&changed, &["name", "status"]), [json!("shop"), json!("running")]);
+    assert_eq!(changed["administrator"]["reason"], "as you asked");
     let stopped = with_token(&["instances", "stop", id, "--reason", "It mines coins.", "--yes", "-o", "json"]).await;
     let stopped = (stopped.code, parsed(&stopped));
     assert_eq!((stopped.0, &stopped.1["status"]), (0, &json!("stopped")), "{stopped:?}");

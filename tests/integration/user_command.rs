@@ -63,6 +63,20 @@ async fn user_command_goes_from_an_account_to_an_instance_and_back() {
     assert!(closed.code == 1 && closed.err.contains("dockhost resume web"), "{closed:?}");
     assert_eq!(json_of(&world, &["resume", "web"]).await[0]["status"], json!("running"));
 
+    let nothing = run(&["change", "web"]).await;
+    assert_eq!(nothing.code, 2, "{nothing:?}");
+    let taken = run(&["change", "web", "--name", "db"]).await;
+    assert!(taken.code == 1 && taken.err.contains("name_taken"), "{taken:?}");
+    let shop = json_of(&world, &["change", "web", "--name", "shop", "--autostop", "60"]).await;
+    assert_eq!((&shop["name"], &shop["autostopMinutes"], &shop["generation"]), (&json!("shop"), &json!(60), &json!(3)));
+    let history = run(&["history", "shop"]).await;
+    assert!(
+        history.code == 0 && history.out.contains("settings-changed") && history.out.contains("shop"),
+        "{history:?}"
+    );
+    let web = json_of(&world, &["change", "shop", "--name", "web", "--autostop", "none"]).await;
+    assert_eq!((&web["name"], &web["autostopMinutes"]), (&json!("web"), &Value::Null));
+
     let history = run(&["history", "web"]).await;
     assert!(history.code == 0 && history.out.contains("stop-requested"), "{history:?}");
     let none = run(&["history", "../../admin/users"]).await;

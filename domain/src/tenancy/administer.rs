@@ -1,7 +1,7 @@
-//! Stops, resumes or deletes an instance of somebody else, with a reason for its owner.
+//! Stops, resumes or deletes an instance of somebody else, or changes its settings, with a reason for its owner.
 
-use super::event::{Administered, ChangeRequested, TenancyEvent};
-use super::{ChangeInstance, ChangeRejected, Tenancy};
+use super::event::{Administered, ByAdministrator, ChangeRequested, SettingsChanged, TenancyEvent};
+use super::{ChangeInstance, ChangeRejected, ChangeSettings, SettingsRejected, Tenancy};
 use crate::aggregate::{Command, CommandClass};
 use crate::wire::DesiredState;
 
@@ -33,6 +33,35 @@ impl Command for AdministerInstance {
             TenancyEvent::ResumeRequested(requested) => administered(DesiredState::Running, requested),
             TenancyEvent::DeleteRequested(requested) => administered(DesiredState::Deleted, requested),
             // It had no container, so it is deleted already.
+            other => other,
+        }))
+    }
+}
+
+/// Change the settings of an instance as an administrator; decided like the same change by its owner.
+#[derive(Debug, Clone)]
+pub struct AdministerSettings {
+    /// The change.
+    pub change: ChangeSettings,
+    /// What the owner is told.
+    pub reason: Option<String>,
+}
+
+impl Command for AdministerSettings {
+    type Aggregate = Tenancy;
+    type Rejection = SettingsRejected;
+
+    fn class(&self) -> CommandClass {
+        self.change.class()
+    }
+
+    fn decide(&self, state: &Tenancy) -> Result<Option<TenancyEvent>, SettingsRejected> {
+        let reason = self.reason.clone().map(Into::into);
+        Ok(self.change.decide(state)?.map(|event| match event {
+            TenancyEvent::SettingsChanged(changed) => {
+                let by_administrator = Some(ByAdministrator { reason });
+                TenancyEvent::SettingsChanged(SettingsChanged { by_administrator, ..changed })
+            }
             other => other,
         }))
     }

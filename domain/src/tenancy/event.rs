@@ -9,7 +9,7 @@ pub use super::failure::{FailureReason, PlacementFailure};
 pub use super::lifetime::{Fact, Lifetime, MovedBy};
 pub use super::moved::{MoveReason, Moved, OnLost};
 pub use super::recorded::{RecordedError, RecordedObservation, RecordedPorts};
-pub use super::settings::SettingsChanged;
+pub use super::settings::{ByAdministrator, SettingsChanged};
 pub use super::stop::StopReason;
 pub use super::suspend::{Resumed, Suspended};
 use crate::ids::{BackendId, InstanceId};

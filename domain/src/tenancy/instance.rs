@@ -77,7 +77,7 @@ pub struct Instance {
     /// The last time that its container ended without a request; `None` if it has not since the last request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_end: Option<LastEnd>,
-    /// The last change of the desired state, if an administrator made it.
+    /// The last change by an administrator since somebody else changed the desired state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub administered: Option<AdministratorNote>,
     /// The size that was asked for by its name.
@@ -112,7 +112,7 @@ pub struct LastEnd {
 pub struct AdministratorNote {
     /// When it was requested.
     pub at: Timestamp,
-    /// The desired state.
+    /// The desired state from then on.
     pub wanted: DesiredState,
     /// What the owner is told.
     pub reason: Option<Personal<String>>,
@@ -267,8 +267,15 @@ impl Instance {
                 self.keys = Some(InstanceKeys { version, keys: changed.keys.clone() });
             }
             TenancyEvent::SettingsChanged(changed) => {
+                if let Some(name) = &changed.name {
+                    self.name = name.clone();
+                }
                 self.on_lost = changed.on_lost;
                 self.lifetime.change(changed.lifetime, meta);
+                if let Some(by) = &changed.by_administrator {
+                    let note = AdministratorNote { at: meta.time, wanted: self.desired, reason: by.reason.clone() };
+                    self.administered = Some(note);
+                }
             }
             TenancyEvent::Activity(activity) => {
                 self.last_activity = self.last_activity.max(activity.at);

@@ -49,7 +49,7 @@ use crate::quota::{Quota, QuotaUse};
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
 
-pub use administer::AdministerInstance;
+pub use administer::{AdministerInstance, AdministerSettings};
 pub use assignments::desired_assignments;
 pub use backend_lost::HandleBackendLost;
 pub use backend_removed::HandleBackendRemoved;
@@ -237,6 +237,7 @@ impl Aggregate for Tenancy {
         "9ccd3a7c209f80b8c6d08b3da2f3f0ad3435e6ef33813bc4160cca473ed35dd3",
         "b65eec3413ecdc5fd9abeaa4f8b3a46a0aa3b04ee66c114a02f6dd178d29d647",
         "9cc81e05084698e1b8a8c58ba3ea2216e1d7c66c01e370cdfd39bb5ebe73d50a",
+        "454ab128bcbf12de5905bc14d307e1cada3c9314d676e215bf7972e5e32f6e56",
     ];
 
     fn subject(id: UserId) -> AggregateId {

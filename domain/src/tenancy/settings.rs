@@ -1,4 +1,5 @@
-//! Changes what happens to an instance if its backend is lost, and until when it may run. Neither restarts it.
+//! Changes the name of an instance, what happens to it if its backend is lost, and until when it may run. None of it restarts
+//! the instance.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,8 @@ use super::keys::{KeysRejected, changeable};
 use crate::aggregate::{Command, CommandClass};
 use crate::ids::InstanceId;
 use crate::minutes::Minutes;
+use crate::names::InstanceName;
+use crate::personal::Personal;
 use crate::timestamp::Timestamp;
 
 /// The settings of an instance from now on.
@@ -20,13 +23,30 @@ pub struct SettingsChanged {
     pub on_lost: OnLost,
     /// Until when it may run.
     pub lifetime: Lifetime,
+    /// Its new name; absent if it keeps the one that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Personal<InstanceName>>,
+    /// If an administrator changed them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_administrator: Option<ByAdministrator>,
+}
+
+/// What an administrator says about a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ByAdministrator {
+    /// What the owner is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Personal<String>>,
 }
 
 /// Change what is given, and keep the rest; nothing if it is so.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ChangeSettings {
     /// The instance.
     pub instance_id: InstanceId,
+    /// Its name.
+    pub name: Option<InstanceName>,
     /// What happens if its backend is lost.
     pub on_lost: Option<OnLost>,
     /// When it is stopped; `Some(None)` for never.
@@ -49,6 +69,9 @@ pub enum SettingsRejected {
     /// It would be stopped at once.
     #[error("the time to live ends in the past")]
     ExpiresInThePast,
+    /// Another instance of the user has this name.
+    #[error("another instance of the same user has this name")]
+    NameTaken,
 }
 
 impl From<KeysRejected> for SettingsRejected {
@@ -76,12 +99,18 @@ impl Command for ChangeSettings {
             expires_at: self.expires_at.unwrap_or(known.expires_at),
             autostop_minutes: self.autostop.unwrap_or(known.autostop_minutes),
         };
-        if (on_lost, lifetime) == (instance.on_lost, known) {
+        let name = self.name.as_ref().filter(|name| instance.name.plain() != Some(*name));
+        if name.is_none() && (on_lost, lifetime) == (instance.on_lost, known) {
             return Ok(None);
+        }
+        if name.is_some_and(|name| state.find_by_name(name).is_some()) {
+            return Err(SettingsRejected::NameTaken);
         }
         if lifetime.expires_at != known.expires_at && lifetime.has_expired(self.now) {
             return Err(SettingsRejected::ExpiresInThePast);
         }
-        Ok(Some(TenancyEvent::SettingsChanged(SettingsChanged { instance_id, on_lost, lifetime })))
+        let name = name.cloned().map(Into::into);
+        let changed = SettingsChanged { instance_id, on_lost, lifetime, name, by_administrator: None };
+        Ok(Some(TenancyEvent::SettingsChanged(changed)))
     }
 }

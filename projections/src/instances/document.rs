@@ -18,7 +18,7 @@ pub struct Instances;
 
 impl StoredModel for Instances {
     const NAME: &'static str = "instances";
-    const FOLD_VERSION: u32 = 5;
+    const FOLD_VERSION: u32 = 6;
     const INDEXES: &'static [&'static [&'static str]] =
         &[&["userId", "status"], &["userId", "name"], &["status", "_id"], &["expiresAt"], &["autostopMinutes"]];
 

@@ -7,7 +7,7 @@ use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::Status;
 
 use super::{InstanceDocument, Instances};
-use crate::store::{MongoStore, ReadResult, StoreError};
+use crate::store::{MongoStore, Page, ReadResult, StoreError};
 
 /// An instance by its id or its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,18 @@ impl MongoStore {
     pub async fn instances_of(&self, owner: UserId) -> Result<ReadResult<Vec<InstanceDocument>>, StoreError> {
         let about = Some(AggregateId::Tenancy(owner));
         self.find::<Instances>(about, existing(owner), doc! { "createdAt": 1, "_id": 1 }).await
+    }
+
+    /// A page of the same, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn page_of_instances(
+        &self,
+        owner: UserId,
+        page: Page<InstanceId>,
+    ) -> Result<ReadResult<Vec<InstanceDocument>>, StoreError> {
+        self.find_with::<Instances>(Some(AggregateId::Tenancy(owner)), page.stages(existing(owner))).await
     }
 
     /// The owner's instance of this id or name, unless it is deleted; stale if the tenancy is

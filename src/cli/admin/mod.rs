@@ -10,7 +10,6 @@ pub mod events;
 mod groups;
 mod instances;
 mod invitations;
-mod limit;
 mod login;
 mod placement;
 mod usage;

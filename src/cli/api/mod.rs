@@ -4,9 +4,11 @@ pub mod action;
 pub mod client;
 pub mod history;
 pub mod labels;
+pub mod limit;
 pub mod output;
 pub mod private_file;
 pub mod session;
+pub mod settings;
 pub mod sign_in;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ mod keys;
 mod list;
 mod login;
 mod logout;
+mod settings;
 mod sign_up;
 mod ssh;
 
@@ -51,6 +52,9 @@ pub enum Command {
     /// Start stopped instances again.
     #[command(after_help = EXIT_CODES)]
     Resume(change::Change),
+    /// Change the name of an instance, or when it is stopped; it is not restarted.
+    #[command(after_help = EXIT_CODES)]
+    Change(settings::ChangeSettings),
     /// Delete instances with their files.
     #[command(visible_alias = "delete", after_help = EXIT_CODES)]
     Rm(change::Delete),
@@ -83,6 +87,7 @@ impl Command {
             Self::Ssh(ssh) => block_on(|_| ssh.run()),
             Self::Stop(change) => block_on(|_| success(change.run(Action::Stop))),
             Self::Resume(change) => block_on(|_| success(change.run(Action::Resume))),
+            Self::Change(change) => block_on(|_| success(change.run())),
             Self::Rm(delete) => block_on(|stop| async move { success(delete.run(&stop)).await }),
             Self::History(history) => block_on(|_| success(history.run())),
             Self::Keys(keys) => block_on(|_| success(keys.run())),

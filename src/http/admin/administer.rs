@@ -49,7 +49,10 @@ error_responses!(
 
 /// The owner of an instance that is not deleted. The read model knows it; the decision is made on the owner's instances in the
 /// log.
-async fn owner(app: &App, id: InstanceId) -> Result<UserId, ApiError> {
+///
+/// # Errors
+/// `not_found`, `database_unavailable`.
+pub async fn owner(app: &App, id: InstanceId) -> Result<UserId, ApiError> {
     let filter = InstanceFilter { id: Some(id), ..InstanceFilter::default() };
     let page = Page { after: None, limit: 1 };
     let found = app.store.instances_of_all(&filter, page).await.map_err(|error| ApiError::database(&error))?;

@@ -10,10 +10,9 @@ use dockhost_projections::instances::{Instances, SumBy};
 pub use super::backend_view::AdminBackend;
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition, Shown};
-use crate::http::extract::{CurrentAdmin, Path, ReadPosition};
+use crate::http::extract::{CurrentAdmin, IfNoneMatch, Path, ReadPosition};
 use crate::http::response::documented::{ADMIN, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
-use crate::http::views::BackendWithHeartbeat;
 
 error_responses!(AdminBackendErrors: ADMIN, READ_MODEL, &[Code::NotFound]);
 
@@ -24,12 +23,14 @@ error_responses!(AdminBackendErrors: ADMIN, READ_MODEL, &[Code::NotFound]);
     operation_id = "getAnyBackend",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("backendId" = Uuid, Path, description = "The backend's id."), ReadPosition),
+    params(("backendId" = Uuid, Path, description = "The backend's id."), IfNoneMatch, ReadPosition),
     responses(
         (status = 200, description = "The backend.", body = Success<AdminBackend>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("ETag" = String, description = "For `If-Match` and `If-None-Match`."),
             ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
         )),
+        (status = 304, description = "You have this answer."),
         AdminBackendErrors,
     ),
 )]
@@ -38,12 +39,14 @@ pub async fn get(
     State(app): State<Arc<App>>,
     Path(backend_id): Path<String>,
     position: ReadPosition,
+    known: IfNoneMatch,
 ) -> Result<Reply<AdminBackend>, ApiError> {
     let not_found = || ApiError::not_found("backend");
     let backend_id: BackendId = backend_id.parse().map_err(|_| not_found())?;
     let Shown { value, stale_since, sequence } = find(&app, position, backend_id).await?;
     let data = value.ok_or_else(not_found)?;
-    Ok(Reply::ok("the backend", data).stale(stale_since).position(app.position(sequence)))
+    let version = data.version().clone();
+    Ok(Reply::ok("the backend", data).version(version, known).stale(stale_since).position(app.position(sequence)))
 }
 
 /// A backend; none if it was removed.
@@ -62,7 +65,7 @@ pub async fn find(
     let stale_since = backend.stale_since.or(sums.stale_since);
     let sequence = backend.value.as_ref().map_or(0, |document| document.seq).max(backend.sequence);
     let instances = sums.value.into_values().next().unwrap_or_default().instances;
-    let view = |document| AdminBackend::new(BackendWithHeartbeat::new(app, document, stale_since), instances);
+    let view = |document| AdminBackend::new(app, document, stale_since, instances);
     Ok(Shown { value: backend.value.map(view), stale_since, sequence })
 }
 

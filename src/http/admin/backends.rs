@@ -14,7 +14,6 @@ use crate::http::consistency::{self, LogPosition};
 use crate::http::extract::{CurrentAdmin, Query, ReadPosition};
 use crate::http::response::documented::{ADMIN, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
-use crate::http::views::BackendWithHeartbeat;
 
 /// Which backends.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -64,7 +63,7 @@ pub async fn get(
     let position = backends.position(&app, backends.value.iter().map(|backend| backend.seq));
     let view = |document: BackendDocument| {
         let instances = sums.value.get(&document.backend_id.to_string()).map_or(0, |sums| sums.instances);
-        AdminBackend::new(BackendWithHeartbeat::new(&app, document, None), instances)
+        AdminBackend::new(&app, document, None, instances)
     };
     let list = List::new(&page, backends.value, since, |backend| backend.backend_id, view);
     Ok(Reply::ok("the backends", list).stale(since).position(position))

@@ -9,9 +9,11 @@ use dockhost_domain::ids::{BackendId, UserId};
 use dockhost_projections::backends::Backends;
 
 use crate::http::app::App;
+use crate::http::extract::{IfMatch, IfNoneMatch};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Reply};
-use crate::http::views::Backend;
+use crate::http::version::OnVersion;
+use crate::http::views::{Backend, version_of_machine};
 
 /// The backend that a path names.
 ///
@@ -36,16 +38,36 @@ pub async fn change<C>(
 where
     C: Command<Aggregate = backend::Backend> + 'static,
 {
+    change_on(app, admin, backend, IfMatch::default(), command, message).await
+}
+
+/// The same, if the backend has a version that the caller has seen.
+///
+/// # Errors
+/// `precondition_failed`, and those of [`change`].
+pub async fn change_on<C>(
+    app: &Arc<App>,
+    admin: UserId,
+    backend: &str,
+    if_match: IfMatch,
+    command: C,
+    message: &'static str,
+) -> Result<Reply<Backend>, ApiError>
+where
+    C: Command<Aggregate = backend::Backend> + 'static,
+{
     let backend_id = backend_id(backend)?;
     let not_found = || ApiError::not_found("backend");
+    let version = |backend: &backend::Backend| backend.machine.as_ref().map(version_of_machine);
     let done = app
         .executor
-        .execute(backend_id, app.origin(Actor::Admin(admin)), command)
+        .execute(backend_id, app.origin(Actor::Admin(admin)), OnVersion { if_match, version, command })
         .await
-        .map_err(|error| from_execute(error, |_| not_found()))?;
+        .map_err(|error| from_execute(error, |refused| refused.answer(|_| not_found())))?;
     let sequence = done.current.sequence;
     app.wait_until_projected::<Backends>(sequence).await;
     let machine = done.current.state.machine.as_ref().ok_or_else(not_found)?;
     let data = Backend::new(backend_id, machine, &app.heartbeats);
-    Ok(Reply::ok(message, data).position(app.position(sequence)))
+    let reply = Reply::ok(message, data).version(version_of_machine(machine), IfNoneMatch::default());
+    Ok(reply.position(app.position(sequence)))
 }

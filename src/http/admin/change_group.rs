@@ -15,14 +15,15 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::create_group::rejected;
-use super::group_view::Group;
+use super::group_view::{Group, on_version};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin, Path, given};
+use crate::http::extract::{Body, CurrentAdmin, IfMatch, IfNoneMatch, Path, given};
 use crate::http::processors::Processors;
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::version::Version;
 
 /// What to change; what is absent stays as it is.
 #[derive(Deserialize, garde::Validate, ToSchema)]
@@ -70,7 +71,7 @@ pub struct ChangeGroupRequest {
     autostop_minutes: Option<Option<Minutes>>,
 }
 
-error_responses!(ChangeGroupErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound, Code::GroupNameTaken]);
+error_responses!(ChangeGroupErrors: ADMIN_OF_COMMAND, BODY, COMMAND, ON_VERSION, &[Code::NotFound, Code::GroupNameTaken]);
 
 /// Change a group
 ///
@@ -82,11 +83,12 @@ error_responses!(ChangeGroupErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::Not
     operation_id = "changeGroup",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("groupId" = Uuid, Path, description = "The group's id.")),
+    params(("groupId" = Uuid, Path, description = "The group's id."), IfMatch),
     request_body = Option<ChangeGroupRequest>,
     responses(
         (status = 200, description = "The group as it is now.", body = Success<Group>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("ETag" = String, description = "For `If-Match` and `If-None-Match`."),
         )),
         ChangeGroupErrors,
     ),
@@ -95,6 +97,7 @@ pub async fn patch(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(group): Path<String>,
+    if_match: IfMatch,
     Body(request): Body<ChangeGroupRequest>,
 ) -> Result<Reply<Group>, ApiError> {
     let not_found = || ApiError::not_found("group");
@@ -108,7 +111,7 @@ pub async fn patch(
         time_to_live_minutes,
         autostop_minutes,
     } = request;
-    let change = ChangeGroup {
+    let command = ChangeGroup {
         group_id,
         name,
         max_instances,
@@ -120,9 +123,10 @@ pub async fn patch(
     };
     let done = app
         .executor
-        .execute(AllGroups, app.origin(Actor::Admin(admin)), change)
+        .execute(AllGroups, app.origin(Actor::Admin(admin)), on_version(group_id, if_match, command))
         .await
-        .map_err(|error| from_execute(error, rejected))?;
+        .map_err(|error| from_execute(error, |refused| refused.answer(rejected)))?;
     let group = done.current.state.get(group_id).ok_or_else(not_found)?;
-    Ok(Reply::ok("the group", Group::new(group_id, group)).position(app.position(done.current.sequence)))
+    let reply = Reply::ok("the group", Group::new(group_id, group)).version(Version::of(group), IfNoneMatch::default());
+    Ok(reply.position(app.position(done.current.sequence)))
 }

@@ -14,18 +14,18 @@ use dockhost_domain::subject::{AllGroups, AllInvitations};
 use dockhost_projections::users::Users;
 
 use super::create_group::rejected;
-use super::group_view::Group;
+use super::group_view::{Group, on_version};
 use crate::common::clock;
 use crate::event_log::Filter;
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition};
-use crate::http::extract::{CurrentAdmin, Path};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, error_responses};
+use crate::http::extract::{CurrentAdmin, IfMatch, Path};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
 
 error_responses!(
-    DeleteGroupErrors: ADMIN_OF_COMMAND, COMMAND,
+    DeleteGroupErrors: ADMIN_OF_COMMAND, COMMAND, ON_VERSION,
     &[Code::NotFound, Code::GroupNotEmpty, Code::DatabaseUnavailable]
 );
 
@@ -41,7 +41,7 @@ const PROJECTION_WAIT: Duration = Duration::from_secs(5);
     operation_id = "deleteGroup",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("groupId" = Uuid, Path, description = "The group's id.")),
+    params(("groupId" = Uuid, Path, description = "The group's id."), IfMatch),
     responses(
         (status = 200, description = "The group as it was.", body = Success<Group>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the deletion in the log."),
@@ -53,6 +53,7 @@ pub async fn delete(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(group): Path<String>,
+    if_match: IfMatch,
 ) -> Result<Reply<Group>, ApiError> {
     let not_found = || ApiError::not_found("group");
     let group_id: GroupId = group.parse().map_err(|_| not_found())?;
@@ -61,9 +62,9 @@ pub async fn delete(
     let command = DeleteGroup { group_id, in_use_by: in_use_by(&app, group_id).await? };
     let done = app
         .executor
-        .execute(AllGroups, app.origin(Actor::Admin(admin)), command)
+        .execute(AllGroups, app.origin(Actor::Admin(admin)), on_version(group_id, if_match, command))
         .await
-        .map_err(|error| from_execute(error, rejected))?;
+        .map_err(|error| from_execute(error, |refused| refused.answer(rejected)))?;
     Ok(Reply::ok("the group is deleted", group).position(app.position(done.current.sequence)))
 }
 

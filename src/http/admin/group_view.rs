@@ -1,13 +1,16 @@
 //! A group, as administrators see it.
 
-use dockhost_domain::group::GroupState;
+use dockhost_domain::aggregate::Command;
+use dockhost_domain::group::{GroupState, Groups};
 use dockhost_domain::ids::GroupId;
 use dockhost_domain::minutes::Minutes;
 use dockhost_domain::timestamp::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::http::extract::IfMatch;
 use crate::http::processors;
+use crate::http::version::{OnVersion, Version};
 
 /// A group of users, such as a class.
 #[derive(Serialize, ToSchema)]
@@ -54,4 +57,13 @@ impl Group {
             created_at: state.created_at,
         }
     }
+}
+
+/// A command on a group, if that has a version that the caller has seen.
+pub fn on_version<C: Command<Aggregate = Groups> + 'static>(
+    id: GroupId,
+    if_match: IfMatch,
+    command: C,
+) -> OnVersion<C, impl Fn(&Groups) -> Option<Version> + Send + Sync + 'static> {
+    OnVersion { if_match, version: move |groups: &Groups| groups.get(id).map(Version::of), command }
 }

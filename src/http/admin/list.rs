@@ -1,12 +1,14 @@
-//! Lists in pages: `limit` and `cursor` of the request, `items` and `nextCursor` of the answer.
+//! Lists in pages: `limit` and `cursor` of the request, `items` and `nextCursor` of the answer; or an array, whose next page is
+//! in `Link`.
 
 use std::str::FromStr;
 
 use dockhost_projections::store::Page;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::consistency::Stale;
+use crate::http::extract::Query;
 use crate::http::response::details::FieldProblem;
 use crate::http::response::{ApiError, Code, Details};
 
@@ -41,15 +43,13 @@ impl<T> List<T> {
     /// The page, without what the query returned beyond it.
     pub fn new<D, Id: ToString>(
         page: &Page<Id>,
-        mut documents: Vec<D>,
+        documents: Vec<D>,
         stale_since: Option<u64>,
         id: impl Fn(&D) -> Id,
         view: impl FnMut(D) -> T,
     ) -> Self {
-        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-        let has_more = documents.len() > limit;
-        documents.truncate(limit);
-        let next_cursor = documents.last().filter(|_| has_more).map(|last| id(last).to_string());
+        let (documents, last) = cut(page, documents, id);
+        let next_cursor = last.map(|id| id.to_string());
         let stale = stale_since.map(|since| Stale { since });
         Self { items: documents.into_iter().map(view).collect(), next_cursor, stale }
     }
@@ -61,10 +61,64 @@ impl<T> List<T> {
         id: impl Fn(&D) -> Id,
         view: impl FnMut(D) -> T,
     ) -> Self {
-        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-        let is_after = |item: &D| page.after.as_ref().is_none_or(|after| id(item) > *after);
-        let found = all.filter(is_after).take(limit.saturating_add(1)).collect();
-        Self::new(page, found, None, id, view)
+        Self::new(page, beyond(page, all, |item, after| id(item) > *after), None, id, view)
+    }
+}
+
+/// The items after a page's cursor, up to one more than the page has.
+fn beyond<D, Id>(page: &Page<Id>, all: impl Iterator<Item = D>, is_after: impl Fn(&D, &Id) -> bool) -> Vec<D> {
+    let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+    let is_after = |item: &D| page.after.as_ref().is_none_or(|after| is_after(item, after));
+    all.filter(is_after).take(limit.saturating_add(1)).collect()
+}
+
+/// The items without those beyond the page; and if there are some, the id of the page's last one.
+pub fn cut<D, Id>(page: &Page<Id>, mut items: Vec<D>, id: impl Fn(&D) -> Id) -> (Vec<D>, Option<Id>) {
+    let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().filter(|_| has_more).map(id);
+    (items, last)
+}
+
+/// The part of a list that answers with an array: all of it, unless the request asks for a page.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ArrayPage {
+    /// The most items of the answer. Without this and `cursor`, it has all.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// The one in the `Link` of the page before.
+    #[param(value_type = Option<Uuid>)]
+    cursor: Option<String>,
+}
+
+impl ArrayPage {
+    /// What a handler that uses another's answer asks for: all items.
+    pub fn all() -> Query<Self> {
+        Query(Self::default())
+    }
+
+    /// The page; none for all items.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn page<Id: FromStr>(&self) -> Result<Option<Page<Id>>, ApiError> {
+        let is_page = self.limit.is_some() || self.cursor.is_some();
+        is_page.then(|| page(self.limit, self.cursor.as_deref())).transpose()
+    }
+}
+
+/// What a page has of all items, which are in the order that `is_after` says; and the cursor of the next page.
+pub fn part<D, Id>(
+    page: Option<&Page<Id>>,
+    all: impl Iterator<Item = D>,
+    id: impl Fn(&D) -> Id,
+    is_after: impl Fn(&D, &Id) -> bool,
+) -> (Vec<D>, Option<Id>) {
+    match page {
+        None => (all.collect(), None),
+        Some(page) => cut(page, beyond(page, all, is_after), id),
     }
 }
 

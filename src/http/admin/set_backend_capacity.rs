@@ -7,11 +7,11 @@ use dockhost_domain::backend::SetCapacity;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::change_backend::change;
+use super::change_backend::change_on;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin, Path};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::extract::{Body, CurrentAdmin, IfMatch, Path};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Backend;
 
@@ -26,7 +26,7 @@ pub struct BackendCapacityRequest {
     max_containers: u32,
 }
 
-error_responses!(CapacityErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound]);
+error_responses!(CapacityErrors: ADMIN_OF_COMMAND, BODY, COMMAND, ON_VERSION, &[Code::NotFound]);
 
 /// Set a backend's capacity
 ///
@@ -38,11 +38,12 @@ error_responses!(CapacityErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFou
     operation_id = "setBackendCapacity",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("backendId" = Uuid, Path, description = "The backend's id.")),
+    params(("backendId" = Uuid, Path, description = "The backend's id."), IfMatch),
     request_body = BackendCapacityRequest,
     responses(
         (status = 200, description = "The backend has the capacity.", body = Success<Backend>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("ETag" = String, description = "For `If-Match` and `If-None-Match`."),
         )),
         CapacityErrors,
     ),
@@ -51,9 +52,10 @@ pub async fn put(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(backend): Path<String>,
+    if_match: IfMatch,
     Body(BackendCapacityRequest { max_containers }): Body<BackendCapacityRequest>,
 ) -> Result<Reply<Backend>, ApiError> {
-    change(&app, admin, &backend, SetCapacity { max_containers }, "the backend has this capacity").await
+    change_on(&app, admin, &backend, if_match, SetCapacity { max_containers }, "the backend has this capacity").await
 }
 
 #[cfg(test)]

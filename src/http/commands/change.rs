@@ -14,10 +14,10 @@ use super::own_instance::{self, Refusal};
 use crate::common::clock;
 use crate::execute::{ExecuteError, Executed, Executor};
 use crate::http::app::App;
-use crate::http::extract::Wait;
+use crate::http::extract::{IfMatch, Wait};
 use crate::http::group_of::{group_of, has_ended, limits_of};
 use crate::http::operation_wait::OperationWait;
-use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
+use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply};
 use crate::http::views::Instance;
@@ -25,7 +25,7 @@ use crate::replica::fleet::Fleet;
 
 error_responses!(
     /// Error answers of stop and resume.
-    pub ChangeErrors: CALLER_OF_COMMAND, BODY, COMMAND,
+    pub ChangeErrors: CALLER_OF_COMMAND, BODY, COMMAND, ON_VERSION,
     &[
         Code::NotFound, Code::AccountDisabled, Code::InstanceDeleting, Code::InstanceFailed, Code::BackendDraining,
         Code::GroupEnded, Code::InstanceExpired, Code::OperationFailed,
@@ -44,7 +44,7 @@ async fn execute(
     executor: &Arc<Executor>,
     user_id: UserId,
     origin: Origin,
-    instance: Named,
+    instance: (Named, IfMatch),
     (to, policy): (DesiredState, Policy),
     fleet: Arc<Fleet>,
     group: OwnersGroup,
@@ -111,12 +111,12 @@ const fn reached(state: DesiredState, view: &Instance) -> &'static str {
 /// Changes the desired state of an instance, waits for the outcome, and answers.
 ///
 /// # Errors
-/// `not_found`, `instance_deleting`, `instance_failed`, `backend_draining`, `group_ended`, `instance_expired`, `operation_failed`, and
+/// `precondition_failed`, `not_found`, `instance_deleting`, `instance_failed`, `backend_draining`, `group_ended`, `instance_expired`, `operation_failed`, and
 /// those of the log.
 pub async fn change(
     app: &App,
     user_id: UserId,
-    instance: Named,
+    instance: (Named, IfMatch),
     to: DesiredState,
     wait: Wait,
 ) -> Result<Reply<Instance>, ApiError> {

@@ -1,5 +1,5 @@
-//! `PATCH /api/v2/user/instance/{instanceId}`: changes what happens to an instance if its backend is lost, and until when it may
-//! run. It is not restarted.
+//! `PATCH /api/v2/user/instance/{instanceId}`: changes the name of an instance, what happens to it if its backend is lost, and
+//! until when it may run. It is not restarted.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use axum::extract::State;
 use dockhost_domain::aggregate::{Command as _, CommandClass};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::minutes::Minutes;
+use dockhost_domain::names::InstanceName;
 use dockhost_domain::tenancy::{ChangeSettings, SettingsRejected, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::instances::Instances;
@@ -19,18 +20,24 @@ use super::own_instance;
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, InstanceUser, Path, given};
+use crate::http::extract::{Body, IfMatch, IfNoneMatch, InstanceUser, Path, given};
 use crate::http::group_of::limits_of;
-use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
+use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::version::Version;
 use crate::http::views::{Instance, OnLost};
 
 /// What to change, as a JSON merge patch: what is absent stays as it is.
 #[derive(Deserialize, garde::Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(examples(json!({ "onLost": "recreate", "expiresAt": "2099-07-15T18:00:00Z" })))]
+#[schema(examples(json!({ "name": "shop", "onLost": "recreate", "expiresAt": "2099-07-15T18:00:00Z" })))]
 pub struct ChangeInstanceRequest {
+    /// Unique among your instances; neither `stop` nor `resume` nor a UUID. The host name inside the container stays until the
+    /// instance is made anew on another backend.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 63, pattern = "^[a-z][a-z0-9-]*$")]
+    name: Option<InstanceName>,
     /// What happens if its backend is lost or drained; null for `wait`.
     #[serde(default, deserialize_with = "given")]
     #[garde(skip)]
@@ -49,21 +56,23 @@ pub struct ChangeInstanceRequest {
 }
 
 error_responses!(
-    ChangeInstanceErrors: CALLER_OF_COMMAND, BODY, COMMAND,
-    &[Code::NotFound, Code::MethodNotAllowed, Code::InstanceDeleting]
+    ChangeInstanceErrors: CALLER_OF_COMMAND, BODY, COMMAND, ON_VERSION,
+    &[Code::NotFound, Code::MethodNotAllowed, Code::InstanceDeleting, Code::NameTaken]
 );
 
-fn rejected(rejection: SettingsRejected) -> ApiError {
+/// The answer to a change that the domain rejects.
+pub fn rejected(rejection: SettingsRejected) -> ApiError {
     match rejection {
         SettingsRejected::NotFound => ApiError::not_found("instance"),
         SettingsRejected::Deleting => ApiError::new(Code::InstanceDeleting, rejection.to_string()),
         SettingsRejected::ExpiresInThePast => expires_in_the_past(),
+        SettingsRejected::NameTaken => ApiError::new(Code::NameTaken, rejection.to_string()),
     }
 }
 
 /// Change an instance
 ///
-/// What happens if its backend is lost, and until when it may run. It is not restarted. With a later `expiresAt`, or none, an
+/// Its name, what happens if its backend is lost, and until when it may run. It is not restarted. With a later `expiresAt`, or none, an
 /// instance that was stopped because its time to live was over can be resumed.
 #[utoipa::path(
     patch,
@@ -71,11 +80,12 @@ fn rejected(rejection: SettingsRejected) -> ApiError {
     operation_id = "changeInstance",
     tag = "Instances",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("instanceId" = String, Path, description = "The instance's id or its name.")),
+    params(("instanceId" = String, Path, description = "The instance's id or its name."), IfMatch),
     request_body = Option<ChangeInstanceRequest>,
     responses(
         (status = 200, description = "The instance as it is now.", body = Success<Instance>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the change in the log."),
+            ("ETag" = String, description = "For `If-Match` and `If-None-Match`."),
         )),
         ChangeInstanceErrors,
     ),
@@ -84,21 +94,26 @@ pub async fn patch(
     InstanceUser { user_id }: InstanceUser,
     State(app): State<Arc<App>>,
     Path(id_or_name): Path<String>,
-    Body(ChangeInstanceRequest { on_lost, expires_at, autostop_minutes: autostop }): Body<ChangeInstanceRequest>,
+    if_match: IfMatch,
+    Body(request): Body<ChangeInstanceRequest>,
 ) -> Result<Reply<Instance>, ApiError> {
+    let ChangeInstanceRequest { name, on_lost, expires_at, autostop_minutes: autostop } = request;
     let on_lost = on_lost.map(|on_lost| on_lost.unwrap_or_default().into());
     let origin = app.origin(Actor::User(user_id));
     let decide = move |instance_id, state: &Tenancy| {
-        ChangeSettings { instance_id, on_lost, expires_at, autostop, now: clock::now() }.decide(state)
+        let (name, now) = (name.clone(), clock::now());
+        ChangeSettings { instance_id, name, on_lost, expires_at, autostop, now }.decide(state)
     };
     let instance = Named::by(&id_or_name)?;
-    let (id, done) = own_instance::execute(&app.executor, user_id, origin, CommandClass::Growth, instance, decide)
-        .await
-        .map_err(|error| from_execute(error, |refusal| refusal.answer(rejected)))?;
+    let (id, done) =
+        own_instance::execute(&app.executor, user_id, origin, CommandClass::Growth, (instance, if_match), decide)
+            .await
+            .map_err(|error| from_execute(error, |refusal| refusal.answer(rejected)))?;
     app.wait_until_projected::<Instances>(done.current.sequence).await;
     let instance = done.current.state.instance(id).ok_or_else(|| ApiError::not_found("instance"))?;
     let view = Instance::new(&app, user_id, id, instance, limits_of(&app, user_id).await?);
-    Ok(Reply::ok("the instance is changed", view).position(app.position(done.current.sequence)))
+    let reply = Reply::ok("the instance is changed", view).version(Version::of(instance), IfNoneMatch::default());
+    Ok(reply.position(app.position(done.current.sequence)))
 }
 
 #[cfg(test)]
@@ -162,6 +177,116 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn instance_renamed_has_the_new_name_everywhere_and_frees_the_old_one() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let (user, eve) = (app.user("ada").await, app.user("eve").await);
+        let id = app.running_instance(&user, "web").await.to_string();
+        app.running_instance(&user, "db").await;
+        app.running_instance(&eve, "shop").await;
+        assert_eq!(patch(&app, &user, "web", json!({ "name": "db" })).await.error(), (409, "name_taken"));
+        let events = app.log.events().len();
+        let renamed = patch(&app, &user, "web", json!({ "name": "shop", "onLost": "recreate" })).await;
+        let data = renamed.data();
+        assert_eq!(
+            (&data["name"], &data["onLost"], &data["status"]),
+            (&json!("shop"), &json!("recreate"), &json!("running"))
+        );
+        assert_eq!(patch(&app, &user, "shop", json!({ "name": "shop" })).await.status, 200);
+        assert_eq!(app.log.events().len(), events + 1, "one event for both, and none for what is so");
+        let get = async |name: &str| {
+            let answer = app.get(&format!("/api/v2/user/instance/{name}")).token(&user.token).send().await;
+            (answer.status, answer.data()["instanceId"].clone())
+        };
+        assert_eq!(get("web").await.0, 404);
+        assert_eq!(get("shop").await, (200, json!(id)));
+        assert_eq!(patch(&app, &user, "db", json!({ "name": "web" })).await.status, 200, "the old name is free");
+        let history = app.get("/api/v2/user/instance/shop/history").token(&user.token).send().await;
+        let last = history.data()["items"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(last["changes"][0], json!({ "member": "name", "before": "web", "after": "shop" }), "{history:?}");
+    }
+
+    #[tokio::test]
+    async fn instances_renamed_and_created_at_once_have_different_names() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 9).await;
+        let user = app.user("ada").await;
+        for name in ["a", "b", "c"] {
+            app.running_instance(&user, name).await;
+        }
+        let renames =
+            futures::future::join_all(["a", "b", "c"].map(|one| patch(&app, &user, one, json!({ "name": "shop" }))));
+        let statuses: Vec<_> = renames.await.iter().map(|answer| answer.status).collect();
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 2, "{statuses:?}");
+    }
+
+    #[tokio::test]
+    async fn instance_changed_since_the_caller_saw_it_is_left_alone() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        app.running_instance(&user, "web").await;
+        app.running_instance(&user, "db").await;
+        let get = || app.get("/api/v2/user/instance/web").token(&user.token);
+        let shown = get().send().await;
+        let etag = shown.header("etag").unwrap().to_owned();
+        let again = get().header("if-none-match", &etag).send().await;
+        assert_eq!((again.status, again.header("etag")), (304, Some(&*etag)), "{again:?}");
+        // Another instance is no reason to refuse.
+        assert_eq!(patch(&app, &user, "db", json!({ "onLost": "recreate" })).await.status, 200);
+        let commands = |etag: &str| {
+            [
+                (Method::PATCH, "/web", json!({ "onLost": "recreate" })),
+                (Method::PUT, "/web/keys", json!({ "keys": ["default"] })),
+                (Method::PUT, "/stop", json!({ "instanceId": "web" })),
+                (Method::PUT, "/resume", json!({ "instanceId": "web" })),
+                (Method::DELETE, "", json!({ "instanceId": "web" })),
+            ]
+            .map(|(method, path, body)| {
+                let request =
+                    app.request(method, &format!("/api/v2/user/instance{path}")).json(body).token(&user.token);
+                request.header("if-match", etag).header("prefer", "respond-async").send()
+            })
+        };
+        let [first, ..] = commands(&etag);
+        let first = first.await;
+        assert_eq!(first.status, 200, "{first:?}");
+        assert_eq!(get().header("if-none-match", &etag).send().await.status, 200, "it is another answer now");
+        let events = app.log.events().len();
+        for command in commands(&etag) {
+            let refused = command.await;
+            assert_eq!(refused.error(), (412, "precondition_failed"), "{refused:?}");
+        }
+        assert_eq!(app.log.events().len(), events);
+        let now = first.header("etag").unwrap();
+        assert_eq!(now.split('.').next(), get().send().await.header("etag").unwrap().split('.').next());
+        let [_, _, _, _, delete] = commands(now);
+        assert_eq!(delete.await.status, 202);
+        let unknown = app.put("/api/v2/user/instance/stop", json!({ "instanceId": "other" })).token(&user.token);
+        assert_eq!(unknown.header("if-match", now).send().await.error(), (404, "not_found"));
+    }
+
+    /// Of several changes of one version, one is made.
+    #[tokio::test]
+    async fn instance_changes_of_one_version_at_once_are_one() {
+        let app = TestApp::new().await;
+        app.connected_backend("lab-1", 5).await;
+        let user = app.user("ada").await;
+        app.running_instance(&user, "web").await;
+        let shown = app.get("/api/v2/user/instance/web").token(&user.token).send().await;
+        let etag = shown.header("etag").unwrap();
+        let changes = futures::future::join_all((1..=8).map(|n| {
+            let change =
+                app.request(Method::PATCH, "/api/v2/user/instance/web").json(json!({ "autostopMinutes": 10 * n }));
+            change.token(&user.token).header("if-match", etag).send()
+        }));
+        let mut statuses: Vec<_> = changes.await.iter().map(|answer| answer.status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [&[200][..], &[412; 7]].concat());
+    }
+
+    #[tokio::test]
     async fn autostop_changed_counts_from_the_change() {
         let app = TestApp::new().await;
         app.connected_backend("lab-1", 5).await;
@@ -188,7 +313,9 @@ mod tests {
             json!({ "expiresAt": "tomorrow" }),
             json!({ "onLost": "move" }),
             json!({ "autostopMinutes": 4 }),
-            json!({ "name": "db" }),
+            json!({ "name": "Not a name" }),
+            json!({ "name": "stop" }),
+            json!({ "unknown": true }),
         ] {
             let answer = patch(&app, &user, "web", body.clone()).await;
             assert_eq!(answer.error(), (422, "validation_failed"), "{body}");
@@ -213,6 +340,7 @@ mod tests {
         let past = Some(Some(Timestamp::from_millis(1000)));
         let expire = ChangeSettings {
             instance_id: id,
+            name: None,
             on_lost: None,
             expires_at: past,
             autostop: None,

@@ -10,9 +10,9 @@ use super::change::change;
 use super::named_instance::{InstanceRequest, Named};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{InstanceUser, JsonObject, Query, Wait};
+use crate::http::extract::{IfMatch, InstanceUser, JsonObject, Query, Wait};
 use crate::http::operation_wait::Accepted;
-use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
+use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Instance;
 
@@ -25,7 +25,7 @@ pub struct DeleteParameters {
 }
 
 // A deletion can't fail: it ends by its deadline.
-error_responses!(DeleteErrors: CALLER_OF_COMMAND, BODY, COMMAND, &[Code::NotFound]);
+error_responses!(DeleteErrors: CALLER_OF_COMMAND, BODY, COMMAND, ON_VERSION, &[Code::NotFound]);
 
 /// Delete an instance
 ///
@@ -37,7 +37,7 @@ error_responses!(DeleteErrors: CALLER_OF_COMMAND, BODY, COMMAND, &[Code::NotFoun
     operation_id = "deleteInstance",
     tag = "Instances",
     security(("userToken" = []), ("userCookie" = [])),
-    params(DeleteParameters, Wait),
+    params(DeleteParameters, IfMatch, Wait),
     request_body = Option<InstanceRequest>,
     responses(
         (status = 200, description = "The instance is deleted.", body = Success<Instance>, headers(
@@ -50,6 +50,7 @@ error_responses!(DeleteErrors: CALLER_OF_COMMAND, BODY, COMMAND, &[Code::NotFoun
 pub async fn delete(
     InstanceUser { user_id }: InstanceUser,
     State(app): State<Arc<App>>,
+    if_match: IfMatch,
     wait: Wait,
     Query(parameters): Query<DeleteParameters>,
     body: JsonObject,
@@ -58,5 +59,5 @@ pub async fn delete(
         Some(instance_id) => Named::by(&instance_id)?,
         None => body.read::<InstanceRequest>()?.named()?,
     };
-    change(&app, user_id, instance, DesiredState::Deleted, wait).await
+    change(&app, user_id, (instance, if_match), DesiredState::Deleted, wait).await
 }

@@ -16,11 +16,12 @@ use super::named_instance::Named;
 use super::own_instance;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, InstanceUser, Path};
+use crate::http::extract::{Body, IfMatch, IfNoneMatch, InstanceUser, Path};
 use crate::http::group_of::limits_of;
-use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
+use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::version::Version;
 use crate::http::views::Instance;
 
 /// The keys that may log in.
@@ -37,7 +38,7 @@ pub struct SetInstanceKeysRequest {
 }
 
 error_responses!(
-    SetInstanceKeysErrors: CALLER_OF_COMMAND, BODY, COMMAND,
+    SetInstanceKeysErrors: CALLER_OF_COMMAND, BODY, COMMAND, ON_VERSION,
     &[Code::NotFound, Code::InvalidSshKey, Code::InstanceDeleting]
 );
 
@@ -58,11 +59,12 @@ fn rejected(rejection: &KeysRejected) -> ApiError {
     operation_id = "setInstanceKeys",
     tag = "Instances",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("instanceId" = String, Path, description = "The instance's id or its name.")),
+    params(("instanceId" = String, Path, description = "The instance's id or its name."), IfMatch),
     request_body = SetInstanceKeysRequest,
     responses(
         (status = 200, description = "The instance as it is now.", body = Success<Instance>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the change in the log."),
+            ("ETag" = String, description = "For `If-Match` and `If-None-Match`."),
         )),
         SetInstanceKeysErrors,
     ),
@@ -71,6 +73,7 @@ pub async fn put(
     InstanceUser { user_id }: InstanceUser,
     State(app): State<Arc<App>>,
     Path(id_or_name): Path<String>,
+    if_match: IfMatch,
     Body(request): Body<SetInstanceKeysRequest>,
 ) -> Result<Reply<Instance>, ApiError> {
     let instance = Named::by(&id_or_name)?;
@@ -79,13 +82,16 @@ pub async fn put(
     let keys = login_keys::resolve(user_id, profile, &request.keys)?;
     let origin = app.origin(Actor::User(user_id));
     let decide = move |instance_id, state: &Tenancy| SetInstanceKeys { instance_id, keys: keys.clone() }.decide(state);
-    let (id, done) = own_instance::execute(&app.executor, user_id, origin, CommandClass::Growth, instance, decide)
-        .await
-        .map_err(|error| from_execute(error, |refusal| refusal.answer(|rejection| rejected(&rejection))))?;
+    let (id, done) =
+        own_instance::execute(&app.executor, user_id, origin, CommandClass::Growth, (instance, if_match), decide)
+            .await
+            .map_err(|error| from_execute(error, |refusal| refusal.answer(|rejection| rejected(&rejection))))?;
     app.wait_until_projected::<Instances>(done.current.sequence).await;
     let instance = done.current.state.instance(id).ok_or_else(|| ApiError::not_found("instance"))?;
-    let view = Instance::new(&app, user_id, id, instance, limits_of(&app, user_id).await?);
-    Ok(Reply::ok("the keys are set", view).position(app.position(done.current.sequence)))
+    let (view, version) =
+        (Instance::new(&app, user_id, id, instance, limits_of(&app, user_id).await?), Version::of(instance));
+    let reply = Reply::ok("the keys are set", view).version(version, IfNoneMatch::default());
+    Ok(reply.position(app.position(done.current.sequence)))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::change::{ChangeErrors, change};
 use super::named_instance::InstanceRequest;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, InstanceUser, Wait};
+use crate::http::extract::{Body, IfMatch, InstanceUser, Wait};
 use crate::http::operation_wait::Accepted;
 use crate::http::response::{ApiError, Reply, Success};
 use crate::http::views::Instance;
@@ -23,7 +23,7 @@ use crate::http::views::Instance;
     operation_id = "stopInstance",
     tag = "Instances",
     security(("userToken" = []), ("userCookie" = [])),
-    params(Wait),
+    params(IfMatch, Wait),
     request_body = InstanceRequest,
     responses(
         (status = 200, description = "The instance is stopped.", body = Success<Instance>, headers(
@@ -36,8 +36,9 @@ use crate::http::views::Instance;
 pub async fn put(
     InstanceUser { user_id }: InstanceUser,
     State(app): State<Arc<App>>,
+    if_match: IfMatch,
     wait: Wait,
     Body(request): Body<InstanceRequest>,
 ) -> Result<Reply<Instance>, ApiError> {
-    change(&app, user_id, request.named()?, DesiredState::Stopped, wait).await
+    change(&app, user_id, (request.named()?, if_match), DesiredState::Stopped, wait).await
 }

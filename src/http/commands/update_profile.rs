@@ -21,11 +21,12 @@ use super::signup::{email_taken, ssh_public_key};
 use crate::execute::Batch;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, ClientAddress, CurrentUser};
+use crate::http::extract::{Body, ClientAddress, CurrentUser, IfMatch, IfNoneMatch};
 use crate::http::response::details::FieldProblem;
-use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
+use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
+use crate::http::version::{OnVersion, Refused};
 use crate::http::views::User;
 
 /// What to change; what is absent stays as it is.
@@ -65,7 +66,7 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
 }
 
 error_responses!(
-    UpdateProfileErrors: CALLER_OF_COMMAND, BODY, COMMAND, &[Code::WrongPassword, Code::EmailTaken]
+    UpdateProfileErrors: CALLER_OF_COMMAND, BODY, COMMAND, ON_VERSION, &[Code::WrongPassword, Code::EmailTaken]
 );
 
 /// Change your profile
@@ -77,10 +78,12 @@ error_responses!(
     operation_id = "updateProfile",
     tag = "Users",
     security(("userToken" = []), ("userCookie" = [])),
+    params(IfMatch),
     request_body = Option<UpdateProfileRequest>,
     responses(
         (status = 200, description = "The profile as it is now.", body = Success<User>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("ETag" = String, description = "For `If-Match` and `If-None-Match`."),
         )),
         UpdateProfileErrors,
     ),
@@ -89,6 +92,7 @@ pub async fn patch(
     CurrentUser { user_id, .. }: CurrentUser,
     State(app): State<Arc<App>>,
     client: ClientAddress,
+    if_match: IfMatch,
     Body(request): Body<UpdateProfileRequest>,
 ) -> Result<Reply<User>, ApiError> {
     let UpdateProfileRequest { email, ssh_public_key, current_password } = request;
@@ -97,12 +101,14 @@ pub async fn patch(
     }
     let change = ChangeProfile { email, ssh_public_key };
     let origin = app.origin(Actor::User(user_id));
-    let decide = |batch| decide(&app, batch, user_id, &change);
+    let decide = |batch| decide(&app, batch, user_id, &change, &if_match);
     app.executor.execute_batch::<ApiError, _>(&origin, decide).await?;
     let account = app.executor.state::<Account>(user_id).await?;
     app.wait_until_projected::<Users>(account.sequence).await;
     let profile = account.state.profile.as_ref().ok_or_else(erased)?;
-    Ok(Reply::ok("your profile", User::new(user_id, profile)).position(app.position(account.sequence)))
+    let version = User::version_of(user_id, profile);
+    let reply = Reply::ok("your profile", User::new(user_id, profile)).version(version, IfNoneMatch::default());
+    Ok(reply.position(app.position(account.sequence)))
 }
 
 fn password_required() -> ApiError {
@@ -118,7 +124,13 @@ fn erased() -> ApiError {
 }
 
 /// The change, and the claims of the old and the new address if they differ.
-async fn decide(app: &App, mut batch: Batch, user_id: UserId, change: &ChangeProfile) -> Result<Batch, ApiError> {
+async fn decide(
+    app: &App,
+    mut batch: Batch,
+    user_id: UserId,
+    change: &ChangeProfile,
+    if_match: &IfMatch,
+) -> Result<Batch, ApiError> {
     let account = app.executor.confirmed::<Account>(user_id).await?.state;
     let Profile { details, .. } = account.profile.as_ref().ok_or_else(erased)?;
     let claim = |email: &String| app.keyring.claim(ClaimKind::Email, email);
@@ -130,7 +142,10 @@ async fn decide(app: &App, mut batch: Batch, user_id: UserId, change: &ChangePro
             batch.decide(old, &ReleaseClaim { owner }).await.map_err(|error| from_execute(error, impossible))?;
         }
     }
-    batch.decide(user_id, change).await.map_err(|error| from_execute(error, |NoSuchAccount| erased()))?;
+    let version = move |account: &Account| account.profile.as_ref().map(|profile| User::version_of(user_id, profile));
+    let command = OnVersion { if_match: if_match.clone(), version, command: change.clone() };
+    let refused = |refused: Refused<NoSuchAccount>| refused.answer(|NoSuchAccount| erased());
+    batch.decide(user_id, &command).await.map_err(|error| from_execute(error, refused))?;
     Ok(batch)
 }
 
@@ -145,6 +160,25 @@ mod tests {
 
     fn patch(app: &TestApp, body: Value) -> TestRequest<'_> {
         app.request(Method::PATCH, PATH).json(body)
+    }
+
+    #[tokio::test]
+    async fn profile_changed_since_the_caller_saw_it_is_left_alone() {
+        let app = TestApp::new().await;
+        let user = app.signed_up_user("ada").await;
+        let me = || app.get("/api/v2/user/me").token(&user.token);
+        let shown = me().send().await;
+        let etag = shown.header("etag").unwrap().to_owned();
+        assert_eq!(me().header("if-none-match", &etag).send().await.status, 304);
+        let change = |etag: &str| {
+            let body = json!({ "sshPublicKey": null });
+            let change = app.request(Method::PATCH, "/api/v2/user/me").json(body).token(&user.token);
+            change.header("if-match", etag).send()
+        };
+        assert_eq!(change(&etag).await.status, 200);
+        assert_eq!(change(&etag).await.error(), (412, "precondition_failed"));
+        let now = me().send().await;
+        assert_eq!(change(now.header("etag").unwrap()).await.status, 200, "the versions of both answers are the same");
     }
 
     #[tokio::test]

@@ -39,6 +39,8 @@ pub fn layer(app: &App) -> CorsLayer {
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             HeaderName::from_static("idempotency-key"),
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
             HeaderName::from_static("prefer"),
             POSITION,
             REQUEST_ID,
@@ -49,7 +51,9 @@ pub fn layer(app: &App) -> CorsLayer {
             HeaderName::from_static("baggage"),
         ])
         .expose_headers([
+            header::ETAG,
             header::LOCATION,
+            header::LINK,
             header::RETRY_AFTER,
             header::CONTENT_DISPOSITION,
             RATE_LIMIT,

@@ -11,8 +11,9 @@ use dockhost_dashboard::parts::{Profile, SessionList, TokenList};
 use super::caller::Viewer;
 use super::error::PageError;
 use super::page::{Page, frame, in_place, read};
+use crate::http::admin::list::ArrayPage;
 use crate::http::app::App;
-use crate::http::extract::{CurrentUser, ReadPosition};
+use crate::http::extract::{CurrentUser, IfNoneMatch, ReadPosition};
 use crate::http::queries;
 use crate::http::response::ApiError;
 
@@ -21,7 +22,7 @@ use crate::http::response::ApiError;
 /// # Errors
 /// Those of `GET /api/v2/user/me`.
 pub async fn account(app: &Arc<App>, user: CurrentUser) -> Result<Account, ApiError> {
-    read(queries::me::get(user, State(Arc::clone(app)), ReadPosition(None)).await?.into_data())
+    read(queries::me::get(user, State(Arc::clone(app)), ReadPosition(None), IfNoneMatch::default()).await?.into_data())
 }
 
 pub async fn page(Viewer(user): Viewer, State(app): State<Arc<App>>) -> Result<Page<AccountPage>, PageError> {
@@ -53,11 +54,11 @@ pub async fn tokens_part(Viewer(user): Viewer, State(app): State<Arc<App>>) -> P
 }
 
 async fn sessions(app: &Arc<App>, user: CurrentUser) -> (StatusCode, Result<Vec<Session>, String>) {
-    let found = queries::sessions::get(user, State(Arc::clone(app)), ReadPosition(None)).await;
+    let found = queries::sessions::get(user, State(Arc::clone(app)), ReadPosition(None), ArrayPage::all()).await;
     in_place(found.and_then(|reply| read(reply.into_data())))
 }
 
 async fn tokens(app: &Arc<App>, user: CurrentUser) -> (StatusCode, Result<Vec<ApiToken>, String>) {
-    let found = queries::tokens::get(user, State(Arc::clone(app))).await;
+    let found = queries::tokens::get(user, State(Arc::clone(app)), ArrayPage::all()).await;
     in_place(found.and_then(|reply| read(reply.into_data())))
 }

@@ -13,8 +13,9 @@ use super::account::account;
 use super::caller::Viewer;
 use super::error::{PageError, sentence};
 use super::page::{Page, frame, in_place, read};
+use crate::http::admin::list::ArrayPage;
 use crate::http::app::App;
-use crate::http::extract::{CurrentUser, Path, Query, ReadPosition};
+use crate::http::extract::{CurrentUser, IfNoneMatch, Path, Query, ReadPosition};
 use crate::http::past::history::HistoryParameters;
 use crate::http::queries;
 use crate::http::queries::instance::InstanceParameters;
@@ -44,13 +45,13 @@ pub async fn part(
 async fn detail(app: &Arc<App>, user: CurrentUser, id: String) -> Result<InstanceDetail, ApiError> {
     let app = || State(Arc::clone(app));
     let (path, position, now) = (Path(id.clone()), ReadPosition(None), Query(InstanceParameters::now()));
-    let instance = match queries::instance::get(user, app(), path, position, now).await {
+    let instance = match queries::instance::get(user, app(), path, position, IfNoneMatch::default(), now).await {
         Ok(reply) => Some(read(reply.into_data())?),
         Err(error) if error.code() == Code::NotFound => None,
         Err(error) => return Err(error),
     };
     let parameters = Query(HistoryParameters::first(EVENTS));
-    let keys = read(queries::ssh_keys::get(user, app()).await?.into_data())?;
+    let keys = read(queries::ssh_keys::get(user, app(), ArrayPage::all()).await?.into_data())?;
     let history = queries::instance_history::get(user, app(), Path(id.clone()), ReadPosition(None), parameters).await;
     let history = match history {
         // Neither an instance nor a deleted one.
@@ -82,7 +83,16 @@ pub async fn then(
 async fn compared(app: &Arc<App>, user: CurrentUser, id: String, at: String) -> Result<Vec<Member>, ApiError> {
     let get = async |parameters| {
         let (path, position) = (Path(id.clone()), ReadPosition(None));
-        match queries::instance::get(user, State(Arc::clone(app)), path, position, Query(parameters)).await {
+        match queries::instance::get(
+            user,
+            State(Arc::clone(app)),
+            path,
+            position,
+            IfNoneMatch::default(),
+            Query(parameters),
+        )
+        .await
+        {
             Ok(reply) => Ok(Some(read(reply.into_data())?)),
             Err(error) if error.code() == Code::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -12,13 +12,14 @@ use super::account::account;
 use super::caller::Viewer;
 use super::error::PageError;
 use super::page::{Page, frame, in_place, read};
+use crate::http::admin::list::ArrayPage;
 use crate::http::app::App;
 use crate::http::extract::{CurrentUser, ReadPosition};
 use crate::http::queries;
 
 pub async fn page(Viewer(user): Viewer, State(app): State<Arc<App>>) -> Result<Page<InstancesPage>, PageError> {
     let account = account(&app, user).await?;
-    let keys = read(queries::ssh_keys::get(user, State(Arc::clone(&app))).await?.into_data())?;
+    let keys = read(queries::ssh_keys::get(user, State(Arc::clone(&app)), ArrayPage::all()).await?.into_data())?;
     let (status, list) = list(&app, user, account.max_instances).await;
     let offer = &app.settings.offer;
     let page = InstancesPage {
@@ -39,7 +40,7 @@ pub async fn part(Viewer(user): Viewer, State(app): State<Arc<App>>) -> Result<P
 
 /// The list; an error is shown in its place.
 async fn list(app: &Arc<App>, user: CurrentUser, max_instances: Option<u32>) -> (StatusCode, InstanceList) {
-    let found = queries::instances::get(user, State(Arc::clone(app)), ReadPosition(None)).await;
+    let found = queries::instances::get(user, State(Arc::clone(app)), ReadPosition(None), ArrayPage::all()).await;
     let (status, instances) = in_place(found.and_then(|reply| read(reply.into_data())));
     (status, InstanceList { instances, max_instances })
 }

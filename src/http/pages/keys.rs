@@ -11,6 +11,7 @@ use super::account::account;
 use super::caller::Viewer;
 use super::error::PageError;
 use super::page::{Page, frame, in_place, read};
+use crate::http::admin::list::ArrayPage;
 use crate::http::app::App;
 use crate::http::extract::CurrentUser;
 use crate::http::queries;
@@ -28,7 +29,7 @@ pub async fn part(Viewer(user): Viewer, State(app): State<Arc<App>>) -> Page<Key
 
 /// The keys; an error is shown in their place.
 async fn list(app: &Arc<App>, user: CurrentUser) -> (StatusCode, KeyList) {
-    let found = queries::ssh_keys::get(user, State(Arc::clone(app))).await;
+    let found = queries::ssh_keys::get(user, State(Arc::clone(app)), ArrayPage::all()).await;
     let (status, keys) = in_place(found.and_then(|reply| read(reply.into_data())));
     (status, KeyList { keys })
 }

@@ -14,9 +14,10 @@ use super::sessions::Session;
 use super::{instances, me, sessions, ssh_keys};
 use crate::common::clock;
 use crate::event_log::Filter;
+use crate::http::admin::list::ArrayPage;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{CurrentUser, ReadPosition};
+use crate::http::extract::{CurrentUser, IfNoneMatch, ReadPosition};
 use crate::http::past::audit_event::{AuditEvent, FoundEvent};
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -89,10 +90,10 @@ pub async fn get(
     let events = found.into_iter().map(|event| event.view_of_owner(&app)).collect();
     let export = AccountExport {
         exported_at: clock::now(),
-        user: me::get(caller, State(Arc::clone(&app)), position).await?.into_data(),
-        ssh_keys: ssh_keys::get(caller, State(Arc::clone(&app))).await?.into_data(),
-        sessions: sessions::get(caller, State(Arc::clone(&app)), position).await?.into_data(),
-        instances: instances::get(caller, State(Arc::clone(&app)), position).await?.into_data(),
+        user: me::get(caller, State(Arc::clone(&app)), position, IfNoneMatch::default()).await?.into_data(),
+        ssh_keys: ssh_keys::get(caller, State(Arc::clone(&app)), ArrayPage::all()).await?.into_data(),
+        sessions: sessions::get(caller, State(Arc::clone(&app)), position, ArrayPage::all()).await?.into_data(),
+        instances: instances::get(caller, State(Arc::clone(&app)), position, ArrayPage::all()).await?.into_data(),
         events,
         has_all_events,
     };

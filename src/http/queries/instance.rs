@@ -10,12 +10,13 @@ use serde::Deserialize;
 
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition, Stale};
-use crate::http::extract::{CurrentUser, Path, Query, ReadPosition};
+use crate::http::extract::{CurrentUser, IfNoneMatch, Path, Query, ReadPosition};
 use crate::http::group_of::limits_of;
 use crate::http::past::moment::Moment;
 use crate::http::response::details::StaleDetails;
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Details, Reply, Success};
+use crate::http::version::Version;
 use crate::http::views::Instance;
 
 /// When.
@@ -45,7 +46,8 @@ error_responses!(InstanceErrors: CALLER, READ_MODEL, &[Code::NotFound, Code::Met
 /// Get an instance
 ///
 /// With `at`, as it was then: what this answered at that time, as far as the log tells. Heartbeats are not in the log, so a
-/// backend that was not heard of is shown as connected until it was recorded as lost, and without `lastSeen`.
+/// backend that was not heard of is shown as connected until it was recorded as lost, and without `lastSeen`. There is no `ETag`
+/// then.
 #[utoipa::path(
     get,
     path = "/api/v2/user/instance/{instanceId}",
@@ -55,13 +57,16 @@ error_responses!(InstanceErrors: CALLER, READ_MODEL, &[Code::NotFound, Code::Met
     params(
         ("instanceId" = String, Path, description = "The instance's id or its name."),
         InstanceParameters,
+        IfNoneMatch,
         ReadPosition,
     ),
     responses(
         (status = 200, description = "The instance.", body = Success<Instance>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("ETag" = String, description = "For `If-Match` and `If-None-Match`."),
             ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
         )),
+        (status = 304, description = "You have this answer."),
         InstanceErrors,
     ),
 )]
@@ -70,6 +75,7 @@ pub async fn get(
     State(app): State<Arc<App>>,
     Path(id_or_name): Path<String>,
     position: ReadPosition,
+    known: IfNoneMatch,
     Query(parameters): Query<InstanceParameters>,
 ) -> Result<Reply<Instance>, ApiError> {
     let reference = reference(&id_or_name)?;
@@ -82,7 +88,8 @@ pub async fn get(
     let document = shown.value.ok_or_else(|| missing(since))?;
     let group = limits_of(&app, user_id).await?;
     let view = Instance::new(&app, user_id, document.instance_id, &document.state, group).stale(since);
-    Ok(Reply::ok("your instance", view).stale(since).position(position))
+    let reply = Reply::ok("your instance", view).version(Version::of(&document.state), known);
+    Ok(reply.stale(since).position(position))
 }
 
 /// The instance at an earlier time, from the log.

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::event_log::LogError;
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition};
-use crate::http::extract::{CurrentUser, ReadPosition};
+use crate::http::extract::{CurrentUser, IfNoneMatch, ReadPosition};
 use crate::http::group_of::{group_of, quota_of};
 use crate::http::processors;
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
@@ -116,12 +116,14 @@ error_responses!(MeErrors: CALLER, READ_MODEL, &[Code::NotFound]);
     operation_id = "getMe",
     tag = "Users",
     security(("userToken" = []), ("userCookie" = [])),
-    params(ReadPosition),
+    params(IfNoneMatch, ReadPosition),
     responses(
         (status = 200, description = "The account.", body = Success<Me>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("ETag" = String, description = "For `If-Match` and `If-None-Match`."),
             ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
         )),
+        (status = 304, description = "You have this answer."),
         MeErrors,
     ),
 )]
@@ -129,12 +131,14 @@ pub async fn get(
     CurrentUser { user_id, .. }: CurrentUser,
     State(app): State<Arc<App>>,
     position: ReadPosition,
+    known: IfNoneMatch,
 ) -> Result<Reply<Me>, ApiError> {
     let shown = consistency::read::<Users, _>(&app, position, || app.store.user(user_id)).await?;
     let position = shown.position(&app, shown.value.iter().map(|user| user.seq));
     let document = shown.value.ok_or_else(|| ApiError::not_found("user"))?;
     let data = Me::new(&app, document).await?;
-    Ok(Reply::ok("your account", data).stale(shown.stale_since).position(position))
+    let version = data.user.version(data.ssh_public_key.as_deref());
+    Ok(Reply::ok("your account", data).version(version, known).stale(shown.stale_since).position(position))
 }
 
 #[cfg(test)]

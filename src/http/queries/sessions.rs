@@ -1,5 +1,6 @@
 //! `GET /api/v2/user/sessions`: the caller's sessions.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -8,16 +9,17 @@ use dockhost_domain::personal::Personal;
 use dockhost_domain::reported::ShortText;
 use dockhost_domain::session::Sessions as LiveSessions;
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_projections::sessions::Sessions;
+use dockhost_projections::sessions::{SessionDocument, Sessions};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::common::clock;
+use crate::http::admin::list::{self, ArrayPage};
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition};
-use crate::http::extract::{CurrentUser, ReadPosition};
+use crate::http::extract::{CurrentUser, Query, ReadPosition};
 use crate::http::response::documented::{CALLER, READ_MODEL, error_responses};
-use crate::http::response::{ApiError, Reply, Success};
+use crate::http::response::{ApiError, Code, Reply, Success};
 
 /// A session: a sign-in whose token is valid.
 #[derive(Serialize, ToSchema)]
@@ -41,7 +43,7 @@ pub struct Session {
     device: Option<String>,
 }
 
-error_responses!(SessionsErrors: CALLER, READ_MODEL);
+error_responses!(SessionsErrors: CALLER, READ_MODEL, &[Code::ValidationFailed]);
 
 /// List your sessions
 ///
@@ -52,10 +54,11 @@ error_responses!(SessionsErrors: CALLER, READ_MODEL);
     operation_id = "listSessions",
     tag = "Users",
     security(("userToken" = []), ("userCookie" = [])),
-    params(ReadPosition),
+    params(ArrayPage, ReadPosition),
     responses(
         (status = 200, description = "The sessions.", body = Success<Vec<Session>>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
+            ("Link" = String, description = "If there are more items: the next page, as `<?limit=…&cursor=…>; rel=\"next\"`."),
             ("Dockhost-Stale" = u64, description = "If events are missing: the first sequence that is."),
         )),
         SessionsErrors,
@@ -65,7 +68,9 @@ pub async fn get(
     CurrentUser { user_id, session_id }: CurrentUser,
     State(app): State<Arc<App>>,
     position: ReadPosition,
+    Query(page): Query<ArrayPage>,
 ) -> Result<Reply<Vec<Session>>, ApiError> {
+    let page = page.page::<SessionId>()?;
     // The session of the request may have started a moment ago.
     let known = app.executor.state::<LiveSessions>(user_id.into()).await?;
     app.wait_until_projected::<Sessions>(known.sequence).await;
@@ -73,9 +78,14 @@ pub async fn get(
     let read = || app.store.sessions_of(user_id.into(), now);
     let shown = consistency::read::<Sessions, _>(&app, position, read).await?;
     // API tokens have a list of their own.
-    let sign_ins = shown.value.iter().filter(|session| !known.state.is_token(session.session_id));
+    let mut sign_ins: Vec<_> = shown.value.iter().collect();
+    sign_ins.retain(|session| !known.state.is_token(session.session_id));
+    // Ids begin with the time.
+    sign_ins.sort_unstable_by_key(|session| Reverse(session.session_id));
+    let is_older = |session: &&SessionDocument, than: &SessionId| session.session_id < *than;
+    let (sign_ins, next) = list::part(page.as_ref(), sign_ins.into_iter(), |session| session.session_id, is_older);
     let text = |text: &Personal<ShortText>| text.plain().map(ToString::to_string);
-    let sessions = sign_ins.map(|session| {
+    let sessions = sign_ins.into_iter().map(|session| {
         // Not in the read model: nobody but the user is to read it.
         let client = known.state.client(session.session_id);
         Session {
@@ -88,7 +98,8 @@ pub async fn get(
         }
     });
     let position = shown.position(&app, shown.value.iter().map(|document| document.seq));
-    Ok(Reply::ok("your sessions", sessions.collect::<Vec<_>>()).stale(shown.stale_since).position(position))
+    let reply = Reply::ok("your sessions", sessions.collect::<Vec<_>>());
+    Ok(reply.next_page(page.as_ref(), next).stale(shown.stale_since).position(position))
 }
 
 #[cfg(test)]
@@ -116,6 +127,26 @@ mod tests {
         };
         assert_eq!((current(&user.token).await, current(&last).await), (vec![false, true], vec![true, false]));
     }
+    #[tokio::test]
+    async fn list_sessions_in_pages_has_each_once_also_if_one_ends_meanwhile() {
+        let app = TestApp::new().await;
+        let user = app.signed_up_user("ada").await;
+        for _ in 0..4 {
+            app.start_session(user.id.into()).await;
+        }
+        let get = async |query: &str| app.get(&format!("/api/v2/user/sessions{query}")).token(&user.token).send().await;
+        let all = get("").await.data().as_array().unwrap().clone();
+        let pages = crate::http::testing::pages(&get, "?limit=2").await;
+        assert_eq!((pages.len(), pages.concat()), (3, all.clone()));
+        // The cursor is the id of a session that has ended.
+        let last = all[1]["id"].as_str().unwrap();
+        let path = format!("/api/v2/user/sessions/{last}");
+        app.request(axum::http::Method::DELETE, &path).token(&user.token).send().await;
+        let rest = get(&format!("?cursor={last}")).await;
+        assert_eq!((rest.header("link"), rest.data().as_array().unwrap()), (None, &all[2..].to_vec()));
+        assert_eq!(get("?limit=0").await.error(), (422, "validation_failed"));
+    }
+
     #[tokio::test]
     async fn list_sessions_tells_where_the_caller_signed_in() {
         let app = TestApp::new().await;

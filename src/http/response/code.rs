@@ -129,6 +129,8 @@ codes! {
         "The instance was never created; delete it and create another.";
     IdempotencyKeyReused, "idempotency_key_reused", UNPROCESSABLE_ENTITY,
         "The `Idempotency-Key` was used with another body.";
+    PreconditionFailed, "precondition_failed", PRECONDITION_FAILED,
+        "The resource was changed since the answer whose `ETag` is in `If-Match`.";
     RateLimited, "rate_limited", TOO_MANY_REQUESTS,
         "Too many requests, or too many failed sign-ins; wait as long as `Retry-After` says.";
     TooManyStreams, "too_many_streams", TOO_MANY_REQUESTS,

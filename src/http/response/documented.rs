@@ -40,6 +40,8 @@ pub const ADMIN_OF_COMMAND: &[Code] = &[
     Code::BrokerUnavailable,
     Code::Frozen,
 ];
+/// What a command on a version answers.
+pub const ON_VERSION: &[Code] = &[Code::InvalidHeader, Code::PreconditionFailed];
 /// What executing a command answers, rejections aside.
 pub const COMMAND: &[Code] = &[Code::Busy, Code::BrokerUnavailable, Code::OutcomeUnknown, Code::Frozen, Code::LogFull];
 /// What reading a read model answers.

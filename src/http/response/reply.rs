@@ -1,16 +1,21 @@
-//! Successful answers: `{success: true, message, data}`, with cookies, `Location` and the log's position.
+//! Successful answers: `{success: true, message, data}`, with cookies, `Location`, `Link` and the log's position.
+
+use std::fmt::Display;
 
 use axum::Json;
-use axum::http::header::{CONTENT_DISPOSITION, HeaderName, LOCATION, SET_COOKIE};
+use axum::http::header::{CONTENT_DISPOSITION, ETAG, HeaderName, LINK, LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum_extra::extract::cookie::Cookie;
 use dockhost_domain::ids::OperationId;
+use dockhost_projections::store::Page;
 use serde::Serialize;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaType, Type};
 
 use crate::http::consistency::{POSITION, STALE};
+use crate::http::extract::IfNoneMatch;
+use crate::http::version::Version;
 
 /// The envelope of a success.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -39,6 +44,8 @@ pub struct Reply<T> {
     status: StatusCode,
     body: Success<T>,
     headers: Vec<(HeaderName, String)>,
+    /// The version of what it shows, and the answers that the caller has.
+    version: Option<(Version, IfNoneMatch)>,
 }
 
 impl<T> Reply<T> {
@@ -59,7 +66,7 @@ impl<T> Reply<T> {
     }
 
     const fn with_status(status: StatusCode, message: &'static str, data: T) -> Self {
-        Self { status, body: Success { success: true, message, data }, headers: Vec::new() }
+        Self { status, body: Success { success: true, message, data }, headers: Vec::new(), version: None }
     }
 
     fn header(mut self, name: HeaderName, value: String) -> Self {
@@ -82,6 +89,12 @@ impl<T> Reply<T> {
         }
     }
 
+    /// With an `ETag`, of this version; 304 if the caller has this answer.
+    #[must_use]
+    pub fn version(self, version: Version, known: IfNoneMatch) -> Self {
+        Self { version: Some((version, known)), ..self }
+    }
+
     /// The data alone.
     pub fn into_data(self) -> T {
         self.body.data
@@ -93,6 +106,17 @@ impl<T> Reply<T> {
         self.header(CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\""))
     }
 
+    /// With a link to the page after this one, if there is one. It is relative to the request, whatever the path of that was.
+    #[must_use]
+    pub fn next_page<Id: Display>(self, page: Option<&Page<Id>>, cursor: Option<Id>) -> Self {
+        match (page, cursor) {
+            (Some(page), Some(cursor)) => {
+                self.header(LINK, format!("<?limit={}&cursor={cursor}>; rel=\"next\"", page.limit))
+            }
+            _ => self,
+        }
+    }
+
     /// With the log position of the write, or of the state shown.
     #[must_use]
     pub fn position(self, position: String) -> Self {
@@ -102,8 +126,13 @@ impl<T> Reply<T> {
 
 impl<T: Serialize> IntoResponse for Reply<T> {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body)).into_response();
-        for (name, value) in self.headers {
+        let etag = self.version.map(|(version, known)| (version.etag(&self.body.data), known));
+        let mut response = match &etag {
+            Some((etag, known)) if known.has(etag) => StatusCode::NOT_MODIFIED.into_response(),
+            _ => (self.status, Json(self.body)).into_response(),
+        };
+        let etag = etag.map(|(etag, _)| (ETAG, etag));
+        for (name, value) in self.headers.into_iter().chain(etag) {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.headers_mut().append(name, value);
             }

@@ -73,7 +73,7 @@ mod request;
 pub use events::EventReader;
 pub use golden::golden_events;
 pub use read_store::MemoryReadStore;
-pub use request::{Answer, DOCUMENT, TestRequest};
+pub use request::{Answer, DOCUMENT, TestRequest, pages};
 
 /// A public key whose private half does not exist.
 pub const SSH_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";

@@ -89,6 +89,10 @@ impl ReadStore for MemoryReadStore {
         self.read(self.existing(owner))
     }
 
+    fn page_of_instances(&self, owner: UserId, page: Page<InstanceId>) -> Read<'_, Vec<InstanceDocument>> {
+        self.read(self.existing(owner).map(|documents| page_of(documents, page, |_| true)))
+    }
+
     fn instance_of<'a>(&'a self, owner: UserId, instance: &'a InstanceRef) -> Read<'a, Option<InstanceDocument>> {
         let matches = |document: &InstanceDocument| match instance {
             InstanceRef::Id(id) => document.instance_id == *id,

@@ -18,6 +18,19 @@ use crate::http::{dockhost_v2, openapi};
 /// The API's document.
 pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&openapi::json().unwrap()).unwrap());
 
+/// The items of each page of a list that answers with an array, as `Link` leads from one to the next. `get` sends a query.
+pub async fn pages(get: &impl AsyncFn(&str) -> Answer, first: &str) -> Vec<Vec<Value>> {
+    let (mut pages, mut query) = (Vec::new(), first.to_owned());
+    loop {
+        let answer = get(&query).await;
+        let items = answer.data().as_array().unwrap_or_else(|| panic!("{answer:?}"));
+        pages.push(items.clone());
+        let Some(link) = answer.header("link") else { return pages };
+        let next = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        next.unwrap_or_else(|| panic!("{link}")).clone_into(&mut query);
+    }
+}
+
 /// A request to the service.
 pub struct TestRequest<'a> {
     pub(super) app: &'a TestApp,

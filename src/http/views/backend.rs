@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::LabelMap;
+use crate::http::version::Version;
 use crate::replica::fleet_health::Problem;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
 
@@ -119,6 +120,41 @@ fn plain(value: Option<&Personal<String>>) -> Option<String> {
 /// The text if it is valid: earlier releases recorded whatever an agent sent.
 fn valid<T: FromStr + Into<String>>(text: &str) -> Option<String> {
     text.parse::<T>().ok().map(Into::into)
+}
+
+/// What administrators change of a backend, without what its agent reports.
+#[derive(Serialize)]
+struct Settings<'a> {
+    max_containers: u32,
+    labels: &'a Labels,
+    is_cordoned: bool,
+    drain: Option<Drain>,
+    is_key_revoked: bool,
+    is_pending: bool,
+}
+
+/// The version of what administrators change of a backend.
+pub fn version_of_machine(machine: &Machine) -> Version {
+    Version::of(&Settings {
+        max_containers: machine.max_containers(),
+        labels: &machine.labels,
+        is_cordoned: machine.is_cordoned,
+        drain: machine.drain,
+        is_key_revoked: machine.is_key_revoked,
+        is_pending: machine.admission == Admission::Pending,
+    })
+}
+
+/// The same from the read model.
+pub fn version_of_document(document: &BackendDocument) -> Version {
+    Version::of(&Settings {
+        max_containers: document.max_containers,
+        labels: &document.labels,
+        is_cordoned: document.cordoned_at.is_some(),
+        drain: document.drain,
+        is_key_revoked: document.key_revoked_at.is_some(),
+        is_pending: document.awaits_approval,
+    })
 }
 
 impl Backend {

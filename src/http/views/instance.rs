@@ -112,7 +112,7 @@ pub struct Instance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     last_end: Option<ContainerEnd>,
-    /// The last change of the desired state, only if an administrator made it.
+    /// The last change by an administrator; not if you changed the desired state after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     administrator: Option<AdministratorChange>,
@@ -133,6 +133,7 @@ pub struct Instance {
 struct AdministratorChange {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
+    /// The desired state from then on.
     wanted: Wanted,
     /// What the administrator says about it.
     #[schema(required)]

@@ -16,7 +16,7 @@ mod ssh_key;
 mod user;
 
 pub use api_token::{ApiToken, TokenScope};
-pub use backend::{Backend, BackendStatus};
+pub use backend::{Backend, BackendStatus, version_of_document, version_of_machine};
 pub use backend_with_heartbeat::BackendWithHeartbeat;
 pub use container_end::{ContainerEnd, Restart};
 pub use instance::{Instance, Surroundings, backend_reasons};

@@ -2,10 +2,13 @@
 
 use dockhost_domain::account::{Profile, Role as AccountRole, email_address};
 use dockhost_domain::ids::UserId;
+use dockhost_domain::personal::Personal;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::users::UserDocument;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::http::version::Version;
 
 /// A user.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,6 +64,17 @@ impl User {
             role: profile.role.into(),
             created_at: profile.created_at,
         }
+    }
+
+    /// The version of the profile with this default key.
+    pub fn version(&self, ssh_public_key: Option<&str>) -> Version {
+        Version::of(&(self, ssh_public_key))
+    }
+
+    /// The version of an account's profile.
+    pub fn version_of(id: UserId, profile: &Profile) -> Version {
+        let key = profile.details.ssh_public_key.as_ref().and_then(Personal::plain);
+        Self::new(id, profile).version(key.map(String::as_str))
     }
 
     /// The user of a document.

@@ -15,7 +15,7 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Operations that refuse some valid requests, for what only the server knows: a position in another log, a key that was
 /// used with another body, a text that is not an SSH key, a common password, a time before 1970 or in the past, a size.
-const REFUSE_VALID_REQUESTS: [&str; 21] = [
+const REFUSE_VALID_REQUESTS: [&str; 28] = [
     "getBackend",
     "exportAccount",
     "getMe",
@@ -29,6 +29,7 @@ const REFUSE_VALID_REQUESTS: [&str; 21] = [
     "explainPlacement",
     "setInstanceKeys",
     "changeInstance",
+    "changeAnyInstance",
     "addSshKey",
     "changePassword",
     "updateProfile",
@@ -39,6 +40,13 @@ const REFUSE_VALID_REQUESTS: [&str; 21] = [
     "setQuota",
     "createGroup",
     "changeGroup",
+    // `If-Match` with a version that the resource does not have.
+    "stopInstance",
+    "resumeInstance",
+    "deleteInstance",
+    "deleteGroup",
+    "setBackendCapacity",
+    "setBackendLabels",
 ];
 
 /// Where `make tools` installs Schemathesis: below cargo's target directory.

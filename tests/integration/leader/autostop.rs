@@ -72,7 +72,8 @@ async fn instance_to_which_nobody_is_connected_is_stopped_and_others_are_not() {
     let set_at = Timestamp::from_millis((clock::now().millis() / 1000 - i64::from(DAY_SECONDS)) * 1000);
     for person in [&quiet, &connected, &unseen] {
         let lifetime = Lifetime { expires_at: None, autostop_minutes: Some(60_u32.try_into().unwrap()) };
-        let settings = SettingsChanged { instance_id: person.instances[0], on_lost: OnLost::Wait, lifetime };
+        let (instance_id, on_lost) = (person.instances[0], OnLost::Wait);
+        let settings = SettingsChanged { instance_id, on_lost, lifetime, name: None, by_administrator: None };
         let event = TenancyEvent::SettingsChanged(settings);
         append(seed.log(), Tenancy::subject(person.id), set_at, event.into()).await;
     }

@@ -4,6 +4,7 @@ use dockhost_domain::tenancy::Status;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::instances::{InstanceRef, Instances};
 use dockhost_projections::sessions::Sessions;
+use dockhost_projections::store::Page;
 use dockhost_projections::users::Users;
 
 use super::events::{
@@ -47,6 +48,24 @@ async fn instances_query_reads_no_deleted_documents() {
     assert_eq!(page.iter().map(|i| i.instance_id).collect::<Vec<_>>(), [instance(1), instance(2)]);
     let rest = store.live_instances_after(Some(instance(1))).await.unwrap();
     assert_eq!(rest.iter().map(|i| i.instance_id).collect::<Vec<_>>(), [instance(2)]);
+}
+
+#[tokio::test]
+async fn instances_query_in_pages_has_each_own_instance_once() {
+    let store = store().await;
+    let mut events: Vec<_> = (1..=5).map(|n| requested(n, 1, n, &format!("web-{n}"), "key")).collect();
+    events.extend([requested(6, 2, 6, "other", "key"), deleted(7, 1, 2)]);
+    project::<Instances>(&store, &events).await;
+    let page = async |after: Option<u64>| {
+        let page = Page { after: after.map(instance), limit: 2 };
+        let found = store.page_of_instances(user(1), page).await.unwrap();
+        found.iter().map(|found| found.instance_id).collect::<Vec<_>>()
+    };
+    // One more than the page shows, if there are more.
+    assert_eq!(page(None).await, [instance(1), instance(3), instance(4)]);
+    assert_eq!(page(Some(3)).await, [instance(4), instance(5)]);
+    assert_eq!(page(Some(2)).await, [instance(3), instance(4), instance(5)], "also after what is deleted");
+    assert_eq!(page(Some(5)).await, []);
 }
 
 #[tokio::test]

@@ -120,16 +120,14 @@ fn idle_period_begins_anew_with_a_resume_and_a_change_of_the_autostop() {
     let by_administrator = idling(history::stopped()).and_at(2_000, by_administrator);
     assert_eq!(stops_at(&by_administrator), Some((at(2_000 + PERIOD), moved_by(Fact::Resumed, 2_000))));
 
-    let settings = |autostop: Option<u32>| {
-        let settings = SettingsChanged { instance_id: WEB, on_lost: OnLost::Wait, lifetime: lifetime(autostop) };
-        TenancyEvent::SettingsChanged(settings)
-    };
+    let settings = |autostop: Option<u32>| settings_changed(OnLost::Wait, lifetime(autostop));
     let changed = given(history::running()).and_at(5_000, settings(Some(10)));
     assert_eq!(stops_at(&changed), Some((at(5_600), moved_by(Fact::Changed, 5_000))));
     let changed = changed.and_at(5_100, settings(None));
     assert_eq!(stops_at(&changed), None);
     let command = ChangeSettings {
         instance_id: WEB,
+        name: None,
         on_lost: None,
         expires_at: None,
         autostop: Some(lifetime(Some(10)).autostop_minutes),

@@ -271,3 +271,9 @@ pub mod history {
         [creating(), created(), stopping(), stopped(), failed(), never_created(), deleting(), deleted(), abandoned()]
     }
 }
+
+/// The settings of the first instance from now on, by its owner; it keeps its name.
+pub fn settings_changed(on_lost: OnLost, lifetime: Lifetime) -> TenancyEvent {
+    let (name, by_administrator) = (None, None);
+    TenancyEvent::SettingsChanged(SettingsChanged { instance_id: WEB, on_lost, lifetime, name, by_administrator })
+}

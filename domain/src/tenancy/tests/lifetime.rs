@@ -41,12 +41,12 @@ fn stop_requested(generation: u32, now: i64, moved_by: MovedBy) -> TenancyEvent 
 
 fn settings(on_lost: Option<OnLost>, expires_at: Option<Option<i64>>, now: i64) -> ChangeSettings {
     let expires_at = expires_at.map(|end| end.map(at));
-    ChangeSettings { instance_id: WEB, on_lost, expires_at, autostop: None, now: at(now) }
+    ChangeSettings { instance_id: WEB, name: None, on_lost, expires_at, autostop: None, now: at(now) }
 }
 
 fn changed(on_lost: OnLost, expires_at: Option<i64>) -> TenancyEvent {
     let lifetime = Lifetime { expires_at: expires_at.map(at), ..Lifetime::default() };
-    TenancyEvent::SettingsChanged(SettingsChanged { instance_id: WEB, on_lost, lifetime })
+    settings_changed(on_lost, lifetime)
 }
 
 fn web(tenancy: &Given<Tenancy>) -> &Instance {

@@ -22,5 +22,6 @@ mod relocate;
 mod report;
 mod request;
 mod retention;
+mod settings;
 mod simulation;
 mod suspend;

@@ -25,6 +25,8 @@ use crate::timestamp::Timestamp;
 use crate::wire::{DesiredState, Observation, Phase, Report, ReportKind, RestartPolicy};
 
 pub const BACKENDS: [BackendId; 3] = [A, B, C];
+/// The names that instances are given.
+const NAMES: [&str; 3] = ["web", "db", "ci"];
 
 /// The placement or generation in a report or timer.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +93,7 @@ pub enum Action {
     },
     Settings {
         which: usize,
+        name: Option<usize>,
         on_lost: OnLost,
         /// Seconds from now.
         expires_in: Option<i64>,
@@ -197,6 +200,7 @@ impl Dice {
             21 => Action::Move { which, on: self.backend() },
             22 => Action::Settings {
                 which,
+                name: self.option(3),
                 on_lost: [OnLost::Wait, OnLost::Recreate][self.index(2)],
                 expires_in: [Some(30), Some(100_000), None, Some(-1)][self.index(4)],
                 autostop: [None, Some(5)][self.index(2)],
@@ -334,7 +338,7 @@ impl Simulation {
             Action::Request { name, key, body, quota, on_lost, autostop } => {
                 let instance_id = instance(self.requested as u128 + 1);
                 let command = RequestInstance {
-                    name: name.map(|n| ["web", "db", "ci"][n].parse().unwrap()),
+                    name: name.map(|n| NAMES[n].parse().unwrap()),
                     restart: RestartPolicy::default(),
                     idempotency: key.map(|key| Idempotency { key: format!("k{key}"), request: format!("r{body}") }),
                     quota: Quota { instances: *quota, ..Quota::default() },
@@ -400,12 +404,13 @@ impl Simulation {
                 let facts = facts(skewed(self.now));
                 Some(self.decision(instance_id, &HandleBackendRemoved { backend_id, instance_id, facts }))
             }
-            Action::Settings { which, on_lost, expires_in, autostop } => {
+            Action::Settings { which, name, on_lost, expires_in, autostop } => {
                 let instance_id = self.nth(*which);
                 let expires_at = Some(expires_in.map(|seconds| at(self.now + seconds)));
                 let autostop = Some(autostop.map(|minutes| minutes.try_into().unwrap()));
                 let (on_lost, now) = (Some(*on_lost), skewed(self.now));
-                let command = ChangeSettings { instance_id, on_lost, expires_at, autostop, now };
+                let name = name.map(|n| NAMES[n].parse().unwrap());
+                let command = ChangeSettings { instance_id, name, on_lost, expires_at, autostop, now };
                 Some(self.decision(instance_id, &command))
             }
             Action::EndLifetime { which, connected_ago } => {

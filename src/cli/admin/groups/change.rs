@@ -5,8 +5,8 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::admin::limit;
 use crate::cli::api::client::{ApiArgs, Client};
+use crate::cli::api::limit;
 use crate::cli::confirmation;
 
 /// The arguments of `admin groups change`.

@@ -3,6 +3,7 @@
 mod change;
 mod history;
 mod list;
+mod settings;
 
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,8 @@ pub enum Instances {
     Stop(change::Change),
     /// Resume an instance of anyone.
     Resume(change::Change),
+    /// Change the name of an instance of anyone, or when it is stopped; it is not restarted.
+    Change(settings::ChangeSettings),
     /// Delete an instance of anyone, with its files.
     Delete(change::Change),
 }
@@ -35,6 +38,7 @@ impl Instances {
             Self::List(list) => list.run().await,
             Self::Stop(change) => change.run(Action::Stop, stop).await,
             Self::Resume(change) => change.run(Action::Resume, stop).await,
+            Self::Change(change) => change.run(stop).await,
             Self::Delete(change) => change.run(Action::Delete, stop).await,
         }
     }

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::admin::limit;
 use crate::cli::api::client::{ApiArgs, Client};
+use crate::cli::api::limit;
 use crate::cli::confirmation;
 
 /// The arguments of `admin users quota`.

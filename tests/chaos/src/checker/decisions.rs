@@ -40,10 +40,10 @@ use dockhost_domain::tenancy::event::{
     ChangeRequested, DeletionOutcome, FailureReason, MoveReason, PlacementFailure, RecordedError, StopReason,
 };
 use dockhost_domain::tenancy::{
-    AdministerInstance, ChangeInstance, ChangeSettings, CloseTenancy, EndLifetime, Facts, HandleBackendLost,
-    HandleBackendRemoved, HandleDeadline, HandleReport, MoveInstance, Occasion, Policy, ReportPosition,
-    RequestInstance, ResumeTenancy, SetInstanceKeys, SetQuota, StopForDrain, StopForGroup, SuspendTenancy, Tenancy,
-    TenancyEvent, check_invariants,
+    AdministerInstance, AdministerSettings, ChangeInstance, ChangeSettings, CloseTenancy, EndLifetime, Facts,
+    HandleBackendLost, HandleBackendRemoved, HandleDeadline, HandleReport, MoveInstance, Occasion, Policy,
+    ReportPosition, RequestInstance, ResumeTenancy, SetInstanceKeys, SetQuota, StopForDrain, StopForGroup,
+    SuspendTenancy, Tenancy, TenancyEvent, check_invariants,
 };
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{AgentError, DesiredState, Report, ReportKind};
@@ -460,7 +460,20 @@ fn check_tenancy_event(user: UserId, state: &Tenancy, event: &TenancyEvent, logg
         TenancyEvent::SettingsChanged(changed) => {
             let (on_lost, expires_at) = (Some(changed.on_lost), Some(changed.lifetime.expires_at));
             let autostop = Some(changed.lifetime.autostop_minutes);
-            same(ChangeSettings { instance_id, on_lost, expires_at, autostop, now }.decide(state), recorded)
+            let name = match &changed.name {
+                // An erased user's.
+                Some(name) if name.plain().is_none() => return Ok(()),
+                name => name.as_ref().and_then(|name| name.plain().cloned()),
+            };
+            let change = ChangeSettings { instance_id, name, on_lost, expires_at, autostop, now };
+            match &changed.by_administrator {
+                None => same(change.decide(state), recorded),
+                Some(by) if by.reason.as_ref().is_some_and(|reason| reason.plain().is_none()) => Ok(()),
+                Some(by) => {
+                    let reason = by.reason.as_ref().and_then(|reason| reason.plain().cloned());
+                    same(AdministerSettings { change, reason }.decide(state), recorded)
+                }
+            }
         }
         TenancyEvent::Moved(moved) => {
             let occasion = match moved.reason {

@@ -1,5 +1,6 @@
-//! Limits of a quota as arguments: a number, or `none`, which is null in the API.
+//! Limits as arguments: a number or a time, or `none`, which is null in the API.
 
+use dockhost_domain::timestamp::Timestamp;
 use serde_json::Value;
 
 /// A whole number, or `none`.
@@ -16,6 +17,18 @@ pub fn whole(text: &str) -> Result<Value, &'static str> {
 /// What is expected instead.
 pub fn processors(text: &str) -> Result<Value, &'static str> {
     limit::<f64>(text).ok_or("expected a number of processors such as 1.5, or `none`")
+}
+
+/// A time, or `none`.
+///
+/// # Errors
+/// What is expected instead.
+pub fn time(text: &str) -> Result<Value, &'static str> {
+    match text.parse::<Timestamp>() {
+        _ if text == "none" => Ok(Value::Null),
+        Ok(_) => Ok(text.into()),
+        Err(_) => Err("expected a time such as 2027-07-15T18:00:00Z, or `none`"),
+    }
 }
 
 fn limit<N: std::str::FromStr + Into<Value>>(text: &str) -> Option<Value> {

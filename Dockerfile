@@ -1,11 +1,11 @@
-# Two images, `--target server` and `--target agent`, from one build.
+# Two images, `--target server` and `--target agent`, from one build, with and without BuildKit. `dockhost --version` names the
+# commit if it is given: --build-arg DOCKHOST_COMMIT=$(git describe --always --dirty).
 
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
-    cargo build --locked --release -p dockhost -p dockhost-agent --bins \
+ARG DOCKHOST_COMMIT
+RUN cargo build --locked --release -p dockhost -p dockhost-agent --bins \
  && install -D -t /out target/release/dockhost target/release/dockhost-agent
 
 # The agent runs as root, which access to the engine implies anyway. It uses `iptables` to block private networks.

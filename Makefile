@@ -11,9 +11,19 @@ TOOLS := $(or $(TARGET_DIR),$(CURDIR)/target)/tools
 NEXTEST_VERSION := 0.9.143
 DENY_VERSION := 0.20.2
 MACHETE_VERSION := 0.9.2
+CARGO_DEB_VERSION := 3.8.0
+CARGO_SBOM_VERSION := 0.10.0
 SCHEMATHESIS := $(TOOLS)/schemathesis/bin/st
 NATS_PY := $(TOOLS)/nats-py/nats/__init__.py
 export PATH := $(TOOLS)/bin:$(PATH)
+
+# What `make release` builds, and where `make install` puts it: make install PREFIX=/opt/dockhost DESTDIR=/tmp/package
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
+HOST := $(shell rustc -vV 2> /dev/null | sed -n 's/^host: //p')
+RELEASE := $(or $(TARGET_DIR),$(CURDIR)/target)/release
+DIST := $(CURDIR)/dist
+PREFIX ?= /usr/local
+DESTDIR ?=
 
 # Arguments of `dockhost dev`: make run ARGS="--agents 3 --runtime simulated"
 ARGS ?=
@@ -49,7 +59,7 @@ python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --targ
 @touch $@
 endef
 
-.PHONY: help setup build run test browser assets screenshots chaos chaos-check availability hostile rolling bench check fmt lint doc deny machete tools secrets clean
+.PHONY: help setup build release release-programs deb install audit run test browser assets screenshots chaos chaos-check availability hostile rolling bench check fmt lint doc deny machete tools secrets clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +93,35 @@ setup: ## Check what the build needs; as root on Debian, install it
 
 build: setup ## Build the programs dockhost and dockhost-agent
 	cargo build --locked --workspace --bins
+
+release-programs: setup
+	DOCKHOST_COMMIT="$${DOCKHOST_COMMIT:-$$(git describe --always --dirty --abbrev=12 --exclude='*' 2> /dev/null || true)}" \
+	  cargo build --locked --release -p dockhost -p dockhost-agent --bins
+
+release: deb ## Build programs, Debian packages, lists of components and checksums into dist/
+	@$(call install,cargo-sbom,$(CARGO_SBOM_VERSION))
+	rm -rf $(DIST)/stage $(DIST)/*.tar.gz
+	deploy/package/install.sh server $(RELEASE) $(DIST)/stage /usr/local
+	deploy/package/install.sh agent $(RELEASE) $(DIST)/stage /usr/local
+	tar --create --gzip --file $(DIST)/dockhost-$(VERSION)-$(HOST).tar.gz --directory $(DIST)/stage \
+	  --sort=name --owner=0 --group=0 --numeric-owner usr
+	for part in dockhost dockhost-agent; do \
+	  cargo sbom --cargo-package $$part --output-format cyclone_dx_json_1_6 > $(DIST)/$$part-$(VERSION).cdx.json; \
+	done
+	rm -rf $(DIST)/stage
+	cd $(DIST) && sha256sum *.deb *.tar.gz *.cdx.json > SHA256SUMS
+	@ls -l $(DIST)
+
+deb: release-programs ## Build the Debian packages into dist/
+	@$(call install,cargo-deb,$(CARGO_DEB_VERSION))
+	rm -rf $(DIST)/stage $(DIST)/*.deb
+	for part in server agent; do deploy/package/install.sh $$part $(RELEASE) $(DIST)/stage/$$part /usr; done
+	for part in dockhost dockhost-agent; do cargo deb --no-build --no-strip --package $$part --output $(DIST)/; done
+	rm -rf $(DIST)/stage
+
+install: ## Install what `make release` built: programs, manual pages, completions, units, settings (PREFIX, DESTDIR)
+	@[[ -x $(RELEASE)/dockhost ]] || { echo "build it first: make release" >&2; exit 1; }
+	for part in server agent; do deploy/package/install.sh $$part $(RELEASE) "$(DESTDIR)" "$(PREFIX)"; done
 
 run: build ## Run broker, database, server and agents on this machine (ARGS)
 	@exec $(call program,dockhost) dev $(ARGS)
@@ -125,8 +164,7 @@ hostile: setup ## Attack the servers as hostile agents and clients, and measure 
 rolling: build ## Restart three replicas one by one behind a load balancer under full load
 	cargo test --locked -p dockhost --test integration -- --ignored --exact replicas::shutdown::rolling_restart_full_scale_fails_no_request
 
-bench: setup ## Measure speed against the raw limits of this machine (BENCH); see docs/PERFORMANCE.md
-	cargo build --locked --release -p dockhost -p dockhost-agent --bins
+bench: release-programs ## Measure speed against the raw limits of this machine (BENCH); see docs/PERFORMANCE.md
 	cargo bench --locked --bench speed -- $(BENCH)
 
 check: fmt lint doc deny machete ## Run all checks that need no servers
@@ -143,6 +181,10 @@ doc: ## Build the documentation; every warning is an error
 deny: ## Check licences, bans and sources of all dependencies
 	@$(call install,cargo-deny,$(DENY_VERSION))
 	cargo deny --locked --workspace check licenses bans sources
+
+audit: ## Check all dependencies for known vulnerabilities; needs the internet
+	@$(call install,cargo-deny,$(DENY_VERSION))
+	cargo deny --locked --workspace check advisories
 
 machete: ## Check that every dependency is used
 	@$(call install,cargo-machete,$(MACHETE_VERSION))

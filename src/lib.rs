@@ -16,6 +16,7 @@
 //! - [`backup`]: export and import of the log.
 //! - [`app`]: configuration, telemetry, start-up and shutdown of one replica.
 //! - [`dev`]: the broker and the database that `dockhost dev` and the tests start as child processes.
+//! - [`conformance`]: the checks of a backend in any language.
 //! - [`cli`]: the command line.
 
 pub mod accounts;
@@ -25,6 +26,7 @@ pub mod backup;
 pub mod broker;
 pub mod cli;
 pub mod common;
+pub mod conformance;
 pub mod dev;
 pub mod event_log;
 pub mod execute;

@@ -123,7 +123,7 @@ async fn run_with<R: Runtime>(
     let resources = |container: &Container| container.limits.map(Resources::from).unwrap_or_default();
     capacity.replace_all(listed.iter().map(|container| (container.instance, resources(container))), &HashSet::new());
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = dockhost_environment::VERSION,
         backend = %key.backend(),
         %run,
         runtime = runtime.kind(),

@@ -24,7 +24,7 @@ pub enum RuntimeKind {
 /// It needs Docker or Podman, and the DOCKHOST_API_KEY that `POST /api/v2/backend/signup` (or `signin`) returned for
 /// this machine. Stopping the agent does not stop the containers; after a restart it finds them again.
 #[derive(Debug, Parser)]
-#[command(name = "dockhost-agent", version, max_term_width = 100)]
+#[command(name = "dockhost-agent", version = dockhost_environment::VERSION, max_term_width = 100)]
 pub struct Config {
     /// API key of this backend.
     #[arg(long, env = "DOCKHOST_API_KEY", hide_env_values = true, value_name = "KEY")]

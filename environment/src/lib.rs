@@ -11,6 +11,10 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser};
 
+/// The version of this build, with the commit that it was built from: `0.1.0 (1a2b3c4d5e6f)`. Builds that are not optimised
+/// don't name it, because they would be compiled again after each commit.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("DOCKHOST_BUILD"));
+
 const EXAMPLE: &str = include_str!("../../.env.example");
 const PREFIX: &str = "DOCKHOST_";
 

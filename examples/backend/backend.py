@@ -45,6 +45,7 @@ class Backend:
         self.engine = (Simulated if runtime == "simulated" else Engine)(runtime, self.id, self.state)
         self.instances, self.creating = {}, asyncio.Lock()
         self.nc, self.reports_created_at, self.knows_all = None, 0, False
+        self.welcomed = asyncio.Event()  # a hello was accepted: no other agent acts for this backend
 
     def key(self):
         """The key that the server sent last, if an administrator rotated it; else that of the environment."""
@@ -91,7 +92,9 @@ class Backend:
                         file.write(welcome["apiKey"])
                 self.max = min(self.own_max, welcome["maxContainers"])
                 self.check_reports(welcome)
+                self.welcomed.set()
                 return welcome
+            self.welcomed.clear()
             print("the hello was refused:", refusal, file=sys.stderr)  # 409: another agent has this key
 
     def check_reports(self, answer):
@@ -106,6 +109,7 @@ class Backend:
     async def beat(self, **members):
         failures = 0
         while failures < 3:
+            await self.welcomed.wait()
             now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             body = {"address": os.environ["ADDRESS"], "maxContainers": self.own_max, "runtime": self.runtime,
                     "agentVersion": VERSION, "load": os.getloadavg()[0] / os.cpu_count(), "memory": 0.0, "at": now}
@@ -203,7 +207,8 @@ async def main():
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
-    await backend.beat(leaving=True)
+    if backend.welcomed.is_set():
+        await backend.beat(leaving=True)
 
 
 asyncio.run(main())

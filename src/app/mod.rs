@@ -125,7 +125,7 @@ async fn start(
 fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
     let ServerArgs { api, connections: _, accounts, storage, instances, deadlines, metrics: _ } = args;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = dockhost_environment::VERSION,
         replica = replica.connections.name,
         broker = urls.broker_hosts(),
         database_hosts = urls.database_hosts(),

@@ -5,9 +5,12 @@ mod api;
 mod cluster;
 mod completions;
 mod confirmation;
+mod conformance;
 mod connection;
 mod dev;
 mod dev_banner;
+#[cfg(test)]
+mod documented;
 mod env_file;
 mod erase_user;
 mod export;
@@ -29,7 +32,7 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use dockhost_environment::{InvalidConfiguration, Parsed, unknown_variables, variable};
+use dockhost_environment::{InvalidConfiguration, Parsed, VERSION, unknown_variables, variable};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +44,7 @@ const EXIT_INVALID_CONFIGURATION: u8 = 2;
 
 /// DockHost: on-demand Linux machines, as containers with SSH on your own Docker hosts.
 #[derive(Debug, Parser)]
-#[command(name = "dockhost", version, max_term_width = 100)]
+#[command(name = "dockhost", version = VERSION, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -75,6 +78,8 @@ enum Command {
     EraseUser(erase_user::EraseUser),
     /// Wrap the keys of all personal data by another master key, beside running servers.
     RotateMasterKey(rotate_master_key::RotateMasterKey),
+    /// Check a backend in any language: on a broker of its own, it is put through what docs/EVENTS.md asks of one.
+    Conformance(Box<conformance::Conformance>),
     /// Print the OpenAPI 3.1 document of the HTTP API.
     Openapi,
     /// Print completions for a shell: `source <(dockhost completions bash)`.
@@ -133,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Admin(admin) => admin.run(),
         Command::EraseUser(erase) => block_on(|stop| erase.run(stop)),
         Command::RotateMasterKey(rotate) => block_on(|stop| rotate.run(stop)),
+        Command::Conformance(conformance) => block_on(|stop| conformance.run(stop)),
         Command::Openapi => openapi::print(),
         Command::Completions(completions) => completions.print(Cli::command()),
         Command::Man(manual) => manual.write(Cli::command()),

@@ -26,6 +26,44 @@ fn pick<const N: usize>(value: &Value, members: &[&str; N]) -> [Value; N] {
 }
 
 #[tokio::test]
+async fn admin_command_cordons_drains_and_retires_machines() {
+    let settings = [&ADMIN[..], &[("DOCKHOST_ENROLMENT", "approval")]].concat();
+    let mut world = World::with(1, &settings).await;
+    let token = [("DOCKHOST_TOKEN", world.admin().await.token().unwrap().to_owned())];
+    let agent = world.register("workshop", 10).await;
+    world.start_agent(agent, &[]);
+    let run = async |args: &[&str]| {
+        let output = admin(&world, &[args, &["-o", "json"]].concat(), "", &token).await;
+        assert_eq!(output.code, 0, "{args:?}: {output:?}");
+        parsed(&output)
+    };
+    assert_eq!(run(&["backends", "approve", "workshop", "--max-containers", "8"]).await["maxContainers"], 8);
+    world.wait_for_backend("workshop", "connected").await;
+    // The agent learns of it when it connects again.
+    run(&["backends", "capacity", "workshop", "12"]).await;
+    let labels = run(&["backends", "labels", "workshop", "gpu=yes", "room=b12"]).await;
+    assert_eq!(labels["labels"], json!({ "gpu": "yes", "room": "b12" }));
+    let created = world.user("ada").await.create().await;
+    let history = run(&["instances", "history", created.data()["instanceId"].as_str().unwrap()]).await;
+    assert!(history.to_string().contains("instance.requested"), "{history}");
+    run(&["backends", "cordon", "workshop"]).await;
+    let nowhere = run(&["placement", "explain", "--size", "small"]).await;
+    run(&["backends", "uncordon", "workshop"]).await;
+    let somewhere = run(&["placement", "explain", "--size", "small"]).await;
+    assert!(nowhere != somewhere && somewhere.to_string().contains("workshop"), "{nowhere}, {somewhere}");
+    let drain = run(&["backends", "drain", "workshop", "--within", "600", "--yes"]).await;
+    assert!(drain.is_object(), "{drain}");
+    assert!(run(&["backends", "drain-status", "workshop"]).await.is_object());
+    run(&["backends", "undrain", "workshop"]).await;
+    let key = run(&["backends", "rotate-key", "workshop", "--valid-for", "3600"]).await;
+    assert!(key.to_string().contains("DOCKHOST_API_KEY"), "{key}");
+    run(&["backends", "revoke", "workshop"]).await;
+    let key = run(&["backends", "key", "workshop"]).await;
+    assert!(key.to_string().contains("DOCKHOST_API_KEY"), "{key}");
+    run(&["backends", "retire", "workshop", "--yes"]).await;
+}
+
+#[tokio::test]
 async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     let mut world = World::on(crate::harness::Topology::ONE, 1, &ADMIN).await;
     world.add_agent("alpha", 10).await;

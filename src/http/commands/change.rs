@@ -208,7 +208,8 @@ mod tests {
             delete(&app, &user, "web").await;
             app.report(user.id, old, ReportKind::InstanceDeleted).await;
             let new = app.running_instance(&user, "web").await;
-            let (origin, instance) = (app.app.origin(Actor::User(user.id)), Named::by("web").unwrap());
+            let origin = app.app.origin(Actor::User(user.id));
+            let instance = (Named::by("web").unwrap(), IfMatch::default());
             let (with, fleet) = ((to, Policy::default()), Arc::clone(app.app.follower.fleet()));
             let (changed, done) =
                 execute(&other, user.id, origin, instance, with, fleet, OwnersGroup::default()).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// Longer than any command takes.
+/// Longer than a command usually takes.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(90);
 
 /// The output and the exit code of a command.
@@ -32,17 +32,35 @@ pub async fn run_with_input(
 ) -> CommandOutput {
     let mut command = Command::new(super::program("dockhost"));
     command.args(args);
-    finish(command, directory, env, input).await
+    finish(COMMAND_DEADLINE, command, directory, env, input).await
+}
+
+/// The same for a command that may take longer than others.
+pub async fn run_within(
+    deadline: Duration,
+    directory: &Path,
+    args: &[&str],
+    env: &[(&'static str, String)],
+) -> CommandOutput {
+    let mut command = Command::new(super::program("dockhost"));
+    command.args(args);
+    finish(deadline, command, directory, env, "").await
 }
 
 /// Runs a script of bash, which ends at its first error, in the same way.
 pub async fn run_script(directory: &Path, script: &str, env: &[(&'static str, String)], input: &str) -> CommandOutput {
     let mut command = Command::new("bash");
     command.args(["-eu", "-o", "pipefail", "-c", script]);
-    finish(command, directory, env, input).await
+    finish(COMMAND_DEADLINE, command, directory, env, input).await
 }
 
-async fn finish(mut command: Command, directory: &Path, env: &[(&'static str, String)], input: &str) -> CommandOutput {
+async fn finish(
+    deadline: Duration,
+    mut command: Command,
+    directory: &Path,
+    env: &[(&'static str, String)],
+    input: &str,
+) -> CommandOutput {
     let what = format!("{:?}", command.as_std());
     command.current_dir(directory).kill_on_drop(true).env_clear();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -55,7 +73,7 @@ async fn finish(mut command: Command, directory: &Path, env: &[(&'static str, St
     // A command that does not read its input may have closed it.
     let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
-    let output = tokio::time::timeout(COMMAND_DEADLINE, child.wait_with_output()).await;
+    let output = tokio::time::timeout(deadline, child.wait_with_output()).await;
     let output = output.unwrap_or_else(|_| panic!("{what} did not exit")).unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     CommandOutput { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }

@@ -30,7 +30,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 pub use balancer::Balancer;
-pub use command::{CommandOutput, run, run_script, run_with_input};
+pub use command::{CommandOutput, run, run_script, run_with_input, run_within};
 pub use hosts::{Host, Hosts};
 pub use mongo::Mongo;
 pub use mongods::Mongods;

@@ -122,6 +122,14 @@ impl Nats {
         Self::cluster_on(None).await
     }
 
+    /// The same with empty stores and the keys of an earlier installation.
+    pub async fn cluster_with(secrets: GeneratedSecrets) -> Self {
+        let mut nats = Self { secrets, ..Self::empty() };
+        nats.add_cluster(None).await;
+        nats.restart().await;
+        nats
+    }
+
     /// The same with a host for each node.
     pub async fn cluster_on(hosts: Option<&Arc<Hosts>>) -> Self {
         let mut nats = Self::stopped_cluster_on(hosts).await;
@@ -135,15 +143,19 @@ impl Nats {
     }
 
     async fn stopped_cluster_on(hosts: Option<&Arc<Hosts>>) -> Self {
+        let mut nats = Self::empty();
+        nats.add_cluster(hosts).await;
+        nats
+    }
+
+    async fn add_cluster(&mut self, hosts: Option<&Arc<Hosts>>) {
         let nodes: Vec<Host> = (0..NODES).map(|n| Host::on(hosts, &format!("nats-{n}"))).collect();
         let routes: Vec<SocketAddr> = nodes.iter().map(|host| (host.address(), ports::free()).into()).collect();
-        let mut nats = Self::empty();
         for (n, (own, host)) in routes.iter().zip(nodes).enumerate() {
             let peers = routes.iter().copied().filter(|peer| peer != own);
             let address = (host.address(), ports::free()).into();
-            nats.add(&format!("-{n}"), address, host, &cluster(*own, peers, "")).await;
+            self.add(&format!("-{n}"), address, host, &cluster(*own, peers, "")).await;
         }
-        nats
     }
 
     /// Starts a cluster with a proxy in each route, so that nodes can be isolated.

@@ -169,6 +169,41 @@ async fn drill_lost_system_is_restored_from_its_export() {
     assert_eq!((full.status, full.code()), (503, "no_capacity"), "{full:?}");
 }
 
+/// From one broker to three, as `docs/OPERATIONS.md` says: nothing is lost, and the instances run on meanwhile.
+#[tokio::test]
+async fn drill_log_moves_from_one_broker_to_three() {
+    let mut world = World::start(1).await;
+    let agent = world.add_agent("alpha", 4).await;
+    let ada = world.user("ada").await;
+    assert_eq!(ada.create().await.status, 201);
+    let (at, containers) = (tempfile::tempdir().unwrap(), world.containers(agent).now);
+    let export = at.path().join("export").display().to_string();
+    dockhost(&world, &["export", &export]).await;
+    assert_eq!(ada.create().await.status, 201, "after the first export");
+    let instances = ada.get("/api/v2/user/instance").await.data().clone();
+    world.stop_replica(0).await;
+    dockhost(&world, &["export", &export]).await;
+    dockhost(&world, &["import", "--check", &export]).await;
+    let before = digests(&world).await;
+
+    world.nats = Nats::cluster_with(world.nats.secrets.clone()).await;
+    dockhost(&world, &["import", &export]).await;
+    dockhost(&world, &["rebuild"]).await;
+    assert_eq!(digests(&world).await, before);
+    world.restart_replica(0).await;
+    let log = world.nats.main().await.jetstream().get_stream(EVENTS).await.unwrap();
+    assert_eq!(log.cached_info().config.num_replicas, 3);
+    // The agent gets the new addresses.
+    world.stop_agent(agent).await;
+    world.start_agent(agent, &[]);
+    world.wait_for_backend("alpha", "connected").await;
+    let ada = ada.at(&world.replicas[0].url);
+    assert_eq!(logged_fields(ada.get("/api/v2/user/instance").await.data()), logged_fields(&instances));
+    assert_eq!(ada.create().await.status, 201, "on the new brokers");
+    assert!(world.containers(agent).now.is_superset(&containers));
+    dockhost(&world, &["verify"]).await;
+}
+
 #[tokio::test]
 async fn export_and_import_report_wrong_usage() {
     let world = World::start(1).await;

@@ -12,7 +12,8 @@ use crate::harness::balancer::find_on_path;
 const UNITS: [&str; 4] =
     ["dockhost.service", "dockhost-agent.service", "dockhost-backup.service", "dockhost-backup.timer"];
 /// What `systemd-analyze security` calls the exposure, of 100, that each service may have.
-const EXPOSURE: [(&str, u8); 3] = [("dockhost.service", 20), ("dockhost-agent.service", 45), ("dockhost-backup.service", 20)];
+const EXPOSURE: [(&str, u8); 3] =
+    [("dockhost.service", 20), ("dockhost-agent.service", 45), ("dockhost-backup.service", 20)];
 
 /// Runs a program if the machine has it; its output otherwise is the failure.
 fn check(name: &str, args: &[&str], env: &[(&str, &str)]) {
@@ -88,7 +89,10 @@ fn load_balancers_know_all_servers_and_brokers() {
 #[test]
 fn units_are_valid_and_restrict_their_services() {
     assert_same(
-        ("deploy/systemd", set(files("deploy/systemd", "").iter().map(|path| path.file_name().unwrap().to_str().unwrap()))),
+        (
+            "deploy/systemd",
+            set(files("deploy/systemd", "").iter().map(|path| path.file_name().unwrap().to_str().unwrap())),
+        ),
         ("the test", set(UNITS)),
     );
     let folder = tempfile::tempdir().unwrap();
@@ -119,9 +123,11 @@ fn units_and_manifests_use_settings_that_exist() {
         let unknown: Vec<_> = variables(&unit(name)).difference(&explained).cloned().collect();
         assert!(unknown.is_empty(), "{name}: {unknown:?}");
     }
-    let settings = variables(&text("deploy/kubernetes/settings.env"));
-    let unknown: Vec<_> = settings.difference(&explained).collect();
-    assert!(!settings.is_empty() && unknown.is_empty(), "{unknown:?}");
+    for name in ["kubernetes/settings.env", "package/server.env", "package/agent.env"] {
+        let settings = variables(&text(format!("deploy/{name}")).replace("\n#", "\n"));
+        let unknown: Vec<_> = settings.difference(&explained).collect();
+        assert!(!settings.is_empty() && unknown.is_empty(), "{name}: {unknown:?}");
+    }
     // The services get enough time to stop, and the backup is what OPERATIONS describes.
     assert!(unit("dockhost.service").contains("\nTimeoutStopSec=40\n"));
     assert!(unit("dockhost.service").contains("\nExecStart=/usr/bin/dockhost serve\n"));
@@ -171,4 +177,31 @@ fn manifests_belong_together() {
     let user = format!("useradd --system --uid {} ", pod["securityContext"]["runAsUser"]);
     assert!(text("Dockerfile").contains(&user), "{user}");
     check("kubectl", &["kustomize", root().join(folder).to_str().unwrap()], &[]);
+}
+
+/// The engine without BuildKit knows no mounts.
+#[test]
+fn images_are_built_with_and_without_buildkit() {
+    let dockerfile = text("Dockerfile");
+    let instructions = dockerfile.lines().filter(|line| !line.starts_with('#'));
+    assert!(instructions.clone().all(|line| !line.contains("--mount") && !line.contains("<<")), "{dockerfile}");
+    // The version of the image names the commit, although `.git` is not copied.
+    assert!(instructions.clone().any(|line| line == "ARG DOCKHOST_COMMIT"), "{dockerfile}");
+}
+
+/// Each packaged settings file is one that dpkg asks about before it replaces it, and is read by a unit.
+#[test]
+fn packages_keep_the_settings() {
+    for (manifest, unit, name) in [
+        ("Cargo.toml", "dockhost.service", "/etc/dockhost/server.env"),
+        ("agent/Cargo.toml", "dockhost-agent.service", "/etc/dockhost/agent.env"),
+    ] {
+        assert!(text(manifest).contains(&format!("conf-files = [\"{name}\"]")), "{manifest}");
+        assert!(text(format!("deploy/systemd/{unit}")).contains(&format!("\nEnvironmentFile={name}\n")), "{unit}");
+    }
+    // The master key is in no package, so that none removes it.
+    assert!(!text("Cargo.toml").contains("secrets.env") && !text("deploy/package/install.sh").contains("secrets.env"));
+    for part in ["server", "agent"] {
+        assert!(!text(format!("deploy/package/debian/{part}/postrm")).contains("rm "));
+    }
 }

@@ -3,6 +3,7 @@
 
 mod api;
 mod clocks;
+mod commands;
 pub mod compose;
 mod crates;
 mod deploy;

@@ -80,7 +80,7 @@ const feed = {
 
 /** The value of a field as the API takes it. */
 function value({ value, dataset }) {
-  if (value === "null" && ("number" in dataset || "fromNow" in dataset)) return null;
+  if (value === "null" && ("number" in dataset || "fromNow" in dataset || "nullable" in dataset)) return null;
   if ("number" in dataset) return Number(value);
   if ("fromNow" in dataset) return new Date(Date.now() + Number(value) * 60_000).toISOString();
   return value;
@@ -221,7 +221,7 @@ async function call(form) {
   if (show) {
     const secret = form.querySelector(".secret");
     const code = secret.querySelector("code");
-    code.textContent = shown;
+    code.textContent = code.dataset.link ? location.origin + code.dataset.link + encodeURIComponent(shown) : shown;
     secret.hidden = false;
     code.focus();
   }
@@ -283,7 +283,8 @@ const BUTTONS = {
   delete: ({ dataset }) => {
     const dialog = byId("delete");
     const form = openDialog(dialog);
-    form.elements.instanceId.value = dataset.id;
+    if (form.dataset.pathOf) form.dataset.path = form.dataset.pathOf + dataset.id;
+    else form.elements.instanceId.value = dataset.id;
     form.dataset.label = `Delete ${dataset.name}`;
     form.dataset.expected = dataset.name;
     for (const slot of dialog.querySelectorAll("[data-name-slot]")) slot.textContent = dataset.name;
@@ -327,5 +328,6 @@ document.addEventListener("htmx:after:swap", (event) => {
   if (range && event.detail.ctx.target.id !== "then" && byId("then").childElementCount > 0) scrub(range);
 });
 setInterval(showTimes, 10_000);
+document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 feed.show();
 showTimes();

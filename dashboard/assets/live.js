@@ -10,10 +10,10 @@
   const BAR_AFTER = 3_000;
   /** The pauses before further attempts, in ms; the last one again and again. */
   const PAUSES = [100, 400, 1_000, 2_000];
-  /** The shortest time between two fetches of the parts, in ms. */
+  /** The shortest time between two fetches of the parts, in ms, unless the page has another one. */
   const REFRESH_EVERY = 300;
 
-  const { events } = document.body.dataset;
+  const { events, refresh: refreshEvery = REFRESH_EVERY } = document.body.dataset;
   const bar = document.getElementById("connection");
   const isLeaving = () => "leaving" in document.body.dataset;
   const refresh = () => document.body.dispatchEvent(new CustomEvent("refresh"));
@@ -52,7 +52,7 @@
       refreshTimer = undefined;
       refreshed = Date.now();
       if (!isLeaving()) refresh();
-    }, Math.max(0, refreshed + REFRESH_EVERY - Date.now()));
+    }, Math.max(0, refreshed + Number(refreshEvery) - Date.now()));
   }
 
   function failed() {

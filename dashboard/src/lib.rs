@@ -5,6 +5,7 @@
 //! is rendered alone when it is fetched again. askama escapes everything, so a name with markup in it is shown as text.
 
 pub mod account;
+pub mod admin;
 pub mod assets;
 pub mod compare;
 pub mod instance;

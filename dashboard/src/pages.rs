@@ -10,17 +10,31 @@ use crate::parts::{InstanceDetail, InstanceList, KeyList, Profile, SessionList, 
 /// What the frame around every page shows.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// The name of who is signed in.
-    pub user: Option<String>,
+    /// Who is signed in.
+    pub user: Option<User>,
     /// The server's version.
     pub version: &'static str,
     /// Whether the API's pages are served at `/api/docs`.
     pub has_docs: bool,
 }
 
+/// Who is signed in.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// Their name.
+    pub name: String,
+    /// Whether they are an administrator.
+    pub is_admin: bool,
+}
+
 impl Frame {
+    /// Whether it is that of an administrator.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.user.as_ref().is_some_and(|user| user.is_admin)
+    }
+
     /// The address of an asset.
-    fn asset(&self, name: &str) -> String {
+    pub(crate) fn asset(&self, name: &str) -> String {
         assets::path(name)
     }
 }

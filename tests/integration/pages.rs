@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::harness::World;
+use crate::harness::{ADMIN, ADMIN_PASSWORD, World};
 use crate::structure::root;
 
 /// Far longer than a run takes.
@@ -50,6 +50,19 @@ async fn pages_in_a_browser_do_what_a_person_needs() {
     let mut world = World::start(1).await;
     world.add_agent("alpha", 5).await;
     run(&["journey.test.mjs", "account.test.mjs"], &[("DOCKHOST_URL", world.replicas[0].url.clone())]).await;
+}
+
+#[tokio::test]
+async fn pages_in_a_browser_do_what_an_administrator_needs() {
+    if !has_browser() {
+        return;
+    }
+    let [username, password] = ADMIN;
+    let mut world = World::with(1, &[username, password, ("DOCKHOST_ENROLMENT", "approval")]).await;
+    let alpha = world.register("alpha", 5).await;
+    world.start_agent(alpha, &[]);
+    let (url, password) = (world.replicas[0].url.clone(), ADMIN_PASSWORD.to_owned());
+    run(&["admin.test.mjs"], &[("DOCKHOST_URL", url), ("DOCKHOST_ADMIN_PASSWORD", password)]).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use dockhost_domain::envelope::Actor;
 use serde::Deserialize;
 
-use super::list::{self, List, invalid};
+use super::list::{self, List, MAX_LIMIT, invalid};
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition, POSITION};
 use crate::http::events::JSON_LINES;
@@ -22,7 +22,7 @@ use crate::http::response::{ApiError, Code, Reply, Success};
 const MAX_TYPE_LENGTH: usize = 64;
 
 /// Which events.
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Default, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AuditParameters {
     /// Those about this user: account, sessions and instances.
@@ -51,6 +51,13 @@ pub struct AuditParameters {
     cursor: Option<u64>,
 }
 
+impl AuditParameters {
+    /// The longest page of events of a type after a sequence.
+    pub fn after(sequence: u64, kind: Option<String>) -> Self {
+        Self { r#type: kind, limit: Some(MAX_LIMIT), cursor: Some(sequence), ..Self::default() }
+    }
+}
+
 error_responses!(AuditErrors: ADMIN, READ_MODEL, &[Code::ValidationFailed]);
 
 /// List events
@@ -76,27 +83,49 @@ error_responses!(AuditErrors: ADMIN, READ_MODEL, &[Code::ValidationFailed]);
     ),
 )]
 pub async fn get(
-    CurrentAdmin { user_id }: CurrentAdmin,
+    admin: CurrentAdmin,
     State(app): State<Arc<App>>,
     position: ReadPosition,
     headers: HeaderMap,
     Query(parameters): Query<AuditParameters>,
 ) -> Result<Response, ApiError> {
-    let filter = filter(&parameters)?;
-    let page = list::page::<u64>(parameters.limit, None)?;
-    let most = usize::try_from(page.limit).unwrap_or(usize::MAX);
     consistency::wait_until_applied(&app, position.0.unwrap_or(0)).await?;
-    let permit = app.log_reader.permit(user_id).await?;
-    let found = filter.find(app.executor.log(), &permit, parameters.cursor.unwrap_or(0), most).await?;
-    drop(permit);
-    let Found { events, position, has_more } = found;
-    let actors = Actors::for_administrator(&app, events.iter().filter_map(FoundEvent::actor)).await?;
-    let events: Vec<AuditEvent> = events.into_iter().map(|event| event.view(&app, &actors)).collect();
+    let AuditPage { events, position, has_more } = find(&app, admin, &parameters).await?;
     if accepts(&headers, JSON_LINES) {
         return lines(&events, app.position(position));
     }
     let list = List::with_cursor(events, has_more.then(|| position.to_string()));
     Ok(Reply::ok("the events", list).position(app.position(position)).into_response())
+}
+
+/// A page of the events.
+pub struct AuditPage {
+    /// The events, the first one first.
+    pub events: Vec<AuditEvent>,
+    /// The sequence after which the next page begins.
+    position: u64,
+    has_more: bool,
+}
+
+/// The page of the events that `parameters` ask for.
+///
+/// # Errors
+/// `validation_failed`, `broker_unavailable`, those of the read models.
+pub async fn find(
+    app: &App,
+    CurrentAdmin { user_id }: CurrentAdmin,
+    parameters: &AuditParameters,
+) -> Result<AuditPage, ApiError> {
+    let filter = filter(parameters)?;
+    let page = list::page::<u64>(parameters.limit, None)?;
+    let most = usize::try_from(page.limit).unwrap_or(usize::MAX);
+    let permit = app.log_reader.permit(user_id).await?;
+    let found = filter.find(app.executor.log(), &permit, parameters.cursor.unwrap_or(0), most).await?;
+    drop(permit);
+    let Found { events, position, has_more } = found;
+    let actors = Actors::for_administrator(app, events.iter().filter_map(FoundEvent::actor)).await?;
+    let events = events.into_iter().map(|event| event.view(app, &actors)).collect();
+    Ok(AuditPage { events, position, has_more })
 }
 
 fn lines(events: &[AuditEvent], position: String) -> Result<Response, ApiError> {

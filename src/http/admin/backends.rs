@@ -8,7 +8,7 @@ use dockhost_projections::instances::{Instances, SumBy};
 use serde::Deserialize;
 
 use super::backend_view::AdminBackend;
-use super::list::{self, List};
+use super::list::{self, List, MAX_LIMIT};
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition};
 use crate::http::extract::{CurrentAdmin, Query, ReadPosition};
@@ -26,6 +26,13 @@ pub struct BackendsParameters {
     /// The `nextCursor` of the page before.
     #[param(value_type = Option<Uuid>)]
     cursor: Option<String>,
+}
+
+impl BackendsParameters {
+    /// The longest page after a cursor.
+    pub const fn after(cursor: Option<String>) -> Self {
+        Self { limit: Some(MAX_LIMIT), cursor }
+    }
 }
 
 error_responses!(BackendsErrors: ADMIN, READ_MODEL, &[Code::ValidationFailed]);

@@ -8,7 +8,7 @@ use dockhost_domain::subject::AllEnrolmentTokens;
 use serde::Deserialize;
 
 use super::enrolment_token_view::EnrolmentToken;
-use super::list::{self, List};
+use super::list::{self, List, MAX_LIMIT};
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
@@ -27,6 +27,13 @@ pub struct EnrolmentTokensParameters {
     /// The `nextCursor` of the page before.
     #[param(value_type = Option<Uuid>)]
     cursor: Option<String>,
+}
+
+impl EnrolmentTokensParameters {
+    /// The longest page after a cursor.
+    pub const fn after(cursor: Option<String>) -> Self {
+        Self { limit: Some(MAX_LIMIT), cursor }
+    }
 }
 
 error_responses!(EnrolmentTokensErrors: ADMIN, &[Code::ValidationFailed]);

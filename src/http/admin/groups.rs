@@ -8,7 +8,7 @@ use dockhost_domain::subject::AllGroups;
 use serde::Deserialize;
 
 use super::group_view::Group;
-use super::list::{self, List};
+use super::list::{self, List, MAX_LIMIT};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{CurrentAdmin, Query};
@@ -26,6 +26,13 @@ pub struct GroupsParameters {
     /// The `nextCursor` of the page before.
     #[param(value_type = Option<Uuid>)]
     cursor: Option<String>,
+}
+
+impl GroupsParameters {
+    /// The longest page after a cursor.
+    pub const fn after(cursor: Option<String>) -> Self {
+        Self { limit: Some(MAX_LIMIT), cursor }
+    }
 }
 
 error_responses!(GroupsErrors: ADMIN, &[Code::ValidationFailed]);

@@ -8,7 +8,7 @@ use dockhost_domain::subject::AllInvitations;
 use serde::Deserialize;
 
 use super::invitation_view::Invitation;
-use super::list::{self, List};
+use super::list::{self, List, MAX_LIMIT};
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
@@ -27,6 +27,13 @@ pub struct InvitationsParameters {
     /// The `nextCursor` of the page before.
     #[param(value_type = Option<Uuid>)]
     cursor: Option<String>,
+}
+
+impl InvitationsParameters {
+    /// The longest page after a cursor.
+    pub const fn after(cursor: Option<String>) -> Self {
+        Self { limit: Some(MAX_LIMIT), cursor }
+    }
 }
 
 error_responses!(InvitationsErrors: ADMIN, &[Code::ValidationFailed]);

@@ -15,7 +15,7 @@ use crate::http::response::{ApiError, Code, Details};
 /// Items of a page, if the caller does not choose.
 const DEFAULT_LIMIT: u32 = 50;
 /// The most items of a page.
-const MAX_LIMIT: u32 = 200;
+pub const MAX_LIMIT: u32 = 200;
 
 /// In characters; the longest email address has 254.
 const MAX_SEARCH_LENGTH: usize = 256;

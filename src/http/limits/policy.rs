@@ -52,8 +52,8 @@ impl Endpoint {
 
     /// The endpoint of a route; none if it has no limit: the health check and the document.
     pub fn of(method: &Method, route: &str) -> Option<Self> {
-        // The pages of the console read what the API reads.
-        if route.starts_with("/console") {
+        // The pages read what the API reads.
+        if route.starts_with("/console") || route.starts_with("/admin") {
             return Some(Self::Read);
         }
         let route = dockhost_v2::own_path(route).strip_prefix("/api/v2/")?;

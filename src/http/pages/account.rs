@@ -10,7 +10,7 @@ use dockhost_dashboard::parts::{Profile, SessionList, TokenList};
 
 use super::caller::Viewer;
 use super::error::PageError;
-use super::page::{Page, frame, in_place, read};
+use super::page::{Page, frame_of, in_place, read};
 use crate::http::admin::list::ArrayPage;
 use crate::http::app::App;
 use crate::http::extract::{CurrentUser, IfNoneMatch, ReadPosition};
@@ -30,7 +30,7 @@ pub async fn page(Viewer(user): Viewer, State(app): State<Arc<App>>) -> Result<P
     let (sessions_status, sessions) = sessions(&app, user).await;
     let (tokens_status, tokens) = tokens(&app, user).await;
     let page = AccountPage {
-        frame: frame(&app, account.username.clone()),
+        frame: frame_of(&app, &account),
         profile: Profile { account: Ok(account) },
         sessions: SessionList { sessions },
         tokens: TokenList { tokens },

@@ -14,6 +14,8 @@ use crate::http::response::Code;
 
 /// The page after signing in, if no other was asked for.
 pub const START: &str = "/console";
+/// The first page of administrators.
+const ADMIN: &str = "/admin";
 
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
 /// htmx goes to this page instead of showing the answer.
@@ -40,12 +42,13 @@ impl FromRequestParts<Arc<App>> for Viewer {
     }
 }
 
-/// Where to go after signing in: only to a page of the console, whatever the address of the page says.
+/// Where to go after signing in: only to a page of the console or of administrators, whatever the address of the page says.
 pub fn safe_next(next: Option<String>) -> String {
+    let is_below =
+        |next: &str, root| next.strip_prefix(root).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'));
     let is_safe = |next: &String| {
-        let rest = next.strip_prefix(START);
-        let is_below = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        is_below && next.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-'))
+        let is_known = [START, ADMIN].into_iter().any(|root| is_below(next, root));
+        is_known && next.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-'))
     };
     next.filter(is_safe).unwrap_or_else(|| START.to_owned())
 }
@@ -55,9 +58,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn safe_next_stays_in_the_console() {
+    fn safe_next_stays_in_the_pages() {
         let id = "/console/instances/0190b2c4-5a51-7c3e-9d1e-000000000001";
-        for kept in ["/console", "/console/keys", id] {
+        for kept in ["/console", "/console/keys", id, "/admin", "/admin/people"] {
             assert_eq!(safe_next(Some(kept.to_owned())), kept);
         }
         for refused in [
@@ -67,6 +70,7 @@ mod tests {
             "/\\evil.example",
             "https://evil.example/console",
             "/consoles",
+            "/administration",
             "/console/../api",
             "/console@evil.example",
             "javascript:alert(1)",

@@ -18,7 +18,7 @@ pub async fn status(app: &Arc<App>) -> Response {
     let (_, Json(health)) = queries::health::get(State(Arc::clone(app))).await;
     let page = read(health).map(|health| {
         let template =
-            StatusPage { frame: frame(app, None), health, instances: instances(app), has_console: has_console(app) };
+            StatusPage { frame: frame(app), health, instances: instances(app), has_console: has_console(app) };
         Page::ok(template)
     });
     page.map_err(PageError::from).into_response()

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::account::account;
 use super::caller::Viewer;
 use super::error::{PageError, sentence};
-use super::page::{Page, frame, in_place, read};
+use super::page::{Page, frame_of, in_place, read};
 use crate::http::admin::list::ArrayPage;
 use crate::http::app::App;
 use crate::http::extract::{CurrentUser, IfNoneMatch, Path, Query, ReadPosition};
@@ -31,7 +31,7 @@ pub async fn page(
 ) -> Result<Page<InstancePage>, PageError> {
     let detail = detail(&app, user, id).await?;
     let account = account(&app, user).await?;
-    Ok(Page::ok(InstancePage { frame: frame(&app, account.username), detail }))
+    Ok(Page::ok(InstancePage { frame: frame_of(&app, &account), detail }))
 }
 
 pub async fn part(

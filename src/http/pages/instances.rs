@@ -11,7 +11,7 @@ use dockhost_domain::wire::Limits;
 use super::account::account;
 use super::caller::Viewer;
 use super::error::PageError;
-use super::page::{Page, frame, in_place, read};
+use super::page::{Page, frame_of, in_place, read};
 use crate::http::admin::list::ArrayPage;
 use crate::http::app::App;
 use crate::http::extract::{CurrentUser, ReadPosition};
@@ -23,7 +23,7 @@ pub async fn page(Viewer(user): Viewer, State(app): State<Arc<App>>) -> Result<P
     let (status, list) = list(&app, user, account.max_instances).await;
     let offer = &app.settings.offer;
     let page = InstancesPage {
-        frame: frame(&app, account.username),
+        frame: frame_of(&app, &account),
         list,
         keys,
         sizes: offer.sizes.iter().map(|(name, limits)| size(name.to_string(), limits)).collect(),

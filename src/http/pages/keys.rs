@@ -10,7 +10,7 @@ use dockhost_dashboard::parts::KeyList;
 use super::account::account;
 use super::caller::Viewer;
 use super::error::PageError;
-use super::page::{Page, frame, in_place, read};
+use super::page::{Page, frame_of, in_place, read};
 use crate::http::admin::list::ArrayPage;
 use crate::http::app::App;
 use crate::http::extract::CurrentUser;
@@ -19,7 +19,7 @@ use crate::http::queries;
 pub async fn page(Viewer(user): Viewer, State(app): State<Arc<App>>) -> Result<Page<KeysPage>, PageError> {
     let account = account(&app, user).await?;
     let (status, list) = list(&app, user).await;
-    Ok(Page::with_status(status, KeysPage { frame: frame(&app, account.username), list }))
+    Ok(Page::with_status(status, KeysPage { frame: frame_of(&app, &account), list }))
 }
 
 pub async fn part(Viewer(user): Viewer, State(app): State<Arc<App>>) -> Page<KeyList> {

@@ -1,10 +1,12 @@
-//! The web pages: a status page for everybody, and the console, in which people manage their instances.
+//! The web pages: a status page for everybody, the console, in which people manage their instances, and the pages of
+//! administrators.
 //!
 //! A page asks the API's own handlers, and `dashboard` renders what they answer. The pages change nothing: each of their
 //! forms is a call of the API, which the browser sends, so the API's rules and its check of the origin count for people as
 //! for programs. The routes are not in the API's document.
 
 mod account;
+mod admin;
 mod asset;
 mod caller;
 mod error;
@@ -29,7 +31,7 @@ use super::app::{App, Cookies};
 /// The assets, and the console unless the server keeps no sessions in cookies.
 pub fn routes(app: &App) -> Router<Arc<App>> {
     let router = Router::new().route("/assets/{hash}/{name}", get(asset::get));
-    if has_console(app) { router.merge(console()) } else { router }
+    if has_console(app) { router.merge(console()).merge(admin::routes()) } else { router }
 }
 
 /// Without cookies a browser can't stay signed in.

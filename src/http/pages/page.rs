@@ -3,7 +3,8 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use dockhost_dashboard::Template;
-use dockhost_dashboard::pages::Frame;
+use dockhost_dashboard::account::Account;
+use dockhost_dashboard::pages::{Frame, User};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -52,9 +53,15 @@ pub fn in_place<T>(found: Result<T, ApiError>) -> (StatusCode, Result<T, String>
     (status, found.map_err(|error| sentence(&error)))
 }
 
-/// The frame of the pages of this user, or of nobody.
-pub fn frame(app: &App, user: Option<String>) -> Frame {
-    Frame { user, version: env!("CARGO_PKG_VERSION"), has_docs: app.settings.api_docs }
+/// The frame of pages that anybody may see.
+pub fn frame(app: &App) -> Frame {
+    Frame { user: None, version: env!("CARGO_PKG_VERSION"), has_docs: app.settings.api_docs }
+}
+
+/// The frame of the pages of this user.
+pub fn frame_of(app: &App, account: &Account) -> Frame {
+    let user = User { name: account.username.clone().unwrap_or_default(), is_admin: account.role == "admin" };
+    Frame { user: Some(user), ..frame(app) }
 }
 
 /// What the API answers, as the pages read it. They read what any other client of the API gets.

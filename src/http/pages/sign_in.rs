@@ -35,7 +35,7 @@ pub async fn sign_in(
         return Redirect::to(START).into_response();
     }
     let (next, sign_up) = (safe_next(next), who_may_sign_up(&app));
-    Page::ok(SignInPage { frame: frame(&app, None), next, sign_up }).into_response()
+    Page::ok(SignInPage { frame: frame(&app), next, sign_up }).into_response()
 }
 
 /// The form; the server's settings say whether anybody may send it.
@@ -44,7 +44,7 @@ pub async fn sign_up(
     Query(SignUpParameters { invitation }): Query<SignUpParameters>,
 ) -> Response {
     let (sign_up, invitation) = (who_may_sign_up(&app), invitation.unwrap_or_default());
-    Page::ok(SignUpPage { frame: frame(&app, None), sign_up, invitation }).into_response()
+    Page::ok(SignUpPage { frame: frame(&app), sign_up, invitation }).into_response()
 }
 
 /// What the link of an administrator has.
@@ -58,7 +58,7 @@ pub async fn reset(
     State(app): State<Arc<App>>,
     Query(ResetParameters { token }): Query<ResetParameters>,
 ) -> Page<ResetPage> {
-    Page::ok(ResetPage { frame: frame(&app, None), token: token.unwrap_or_default() })
+    Page::ok(ResetPage { frame: frame(&app), token: token.unwrap_or_default() })
 }
 
 const fn who_may_sign_up(app: &App) -> pages::SignUp {

@@ -76,7 +76,10 @@ fn crates_depend_only_on_allowed_crates() {
     assert_eq!(ours("dockhost-projections"), set(["dockhost-domain"]));
     assert_eq!(ours("dockhost-agent"), set(["dockhost-domain", "dockhost-environment"]));
     assert_eq!(ours("dockhost-dashboard"), set::<[&str; 0]>([]));
-    assert_eq!(ours("dockhost"), set(["dockhost-dashboard", "dockhost-domain", "dockhost-environment", "dockhost-projections"]));
+    assert_eq!(
+        ours("dockhost"),
+        set(["dockhost-dashboard", "dockhost-domain", "dockhost-environment", "dockhost-projections"])
+    );
 
     for io in ["tokio", "axum", "hyper", "async-nats", "mongodb", "bollard", "reqwest", "rand"] {
         assert!(!crates.all["dockhost-domain"].contains(io), "the domain must not do I/O, but depends on {io}");

@@ -1,13 +1,15 @@
 //! Writes every page in every state as a file, for screenshots and for people who change the templates:
 //! `cargo run -p dockhost-dashboard --example gallery -- FOLDER`.
 
+mod admin;
+
 use std::fs;
 use std::path::Path;
 
 use dockhost_dashboard::Template;
 use dockhost_dashboard::pages::{
     AccountPage, ErrorPage, Frame, Health, InstancePage, InstancesPage, KeysPage, ResetPage, SignInPage, SignUp,
-    SignUpPage, Size, StatusPage,
+    SignUpPage, Size, StatusPage, User,
 };
 use dockhost_dashboard::parts::{InstanceDetail, InstanceList, KeyList, Profile, SessionList, SshKey, TokenList};
 use dockhost_dashboard::timeline::History;
@@ -24,7 +26,7 @@ fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
 }
 
 fn frame(user: Option<&str>) -> Frame {
-    Frame { user: user.map(str::to_owned), version: "0.1.0", has_docs: true }
+    Frame { user: user.map(|name| User { name: name.to_owned(), is_admin: false }), version: "0.1.0", has_docs: true }
 }
 
 fn instance(name: &str, status: &str, number: u16) -> Value {
@@ -191,6 +193,9 @@ fn main() -> Result<(), Failure> {
     let write = |name: &str, page: &dyn Fn() -> Result<String, Failure>| -> Result<(), Failure> {
         Ok(fs::write(Path::new(&folder).join(format!("{name}.html")), page()?)?)
     };
+    for (name, page) in admin::pages() {
+        write(name, &page)?;
+    }
     write("status-ok", &|| Ok(status("healthy", &[], 3)?.render()?))?;
     write("status-empty", &|| Ok(status("healthy", &[], 0)?.render()?))?;
     write("status-down", &|| Ok(status("unhealthy", &["broker"], 3)?.render()?))?;

@@ -1,0 +1,205 @@
+//! The pages of administrators.
+
+use dockhost_dashboard::Template;
+use dockhost_dashboard::admin::fleet::{
+    EnrolmentTokenList, Machine, MachineDetail, MachineList, MachinePage, MachinesPage,
+};
+use dockhost_dashboard::admin::log::{AllInstances, AllInstancesPage, LogPage, Tail};
+use dockhost_dashboard::admin::overview::{Overview, OverviewPage};
+use dockhost_dashboard::admin::people::{GroupList, InvitationList, PeopleList, PeoplePage, PersonDetail, PersonPage};
+use dockhost_dashboard::admin::{Chip, List};
+use dockhost_dashboard::pages::{Frame, User};
+use serde_json::{Value, json};
+
+use crate::{Failure, LONG, MARKUP, many, read, unreadable};
+
+const AT: &str = "2026-11-24T08:00:15.000Z";
+
+type Page = fn() -> Result<String, Failure>;
+
+/// Each page by its name.
+pub const fn pages() -> [(&'static str, Page); 12] {
+    [
+        ("admin-overview", || overview(true)),
+        ("admin-overview-calm", || overview(false)),
+        ("admin-machines", || machines(Some(fleet()))),
+        ("admin-machines-empty", || machines(Some(vec![]))),
+        ("admin-machines-error", || machines(None)),
+        ("admin-machine", || machine(false)),
+        ("admin-machine-draining", || machine(true)),
+        ("admin-instances", || instances(true)),
+        ("admin-instances-empty", || instances(false)),
+        ("admin-people", people),
+        ("admin-person", person_page),
+        ("admin-log", log),
+    ]
+}
+
+fn frame() -> Frame {
+    Frame { user: Some(User { name: "root-admin".to_owned(), is_admin: true }), version: "0.1.0", has_docs: true }
+}
+
+fn one(number: u32, name: &str, status: &str, changes: Value) -> Value {
+    let mut machine = json!({
+        "id": format!("0190b2c4-5a51-7c3e-9d1e-0000000{number:05}"), "username": name, "status": status, "labName": "Lab 3",
+        "operatingSystem": "Debian 12", "maxContainers": 20, "requestedMaxContainers": 20, "labels": { "zone": "a" },
+        "cordoned": false, "drain": null, "keyRevoked": false, "address": "192.0.2.17", "runtime": "docker",
+        "agentVersion": "0.1.0", "createdAt": AT, "lastSeen": AT, "load": 0.41, "memory": 0.63, "instances": number,
+        "machine": { "engine": { "state": "ok" }, "image": null, "isolation": null },
+    });
+    if let (Some(machine), Value::Object(changes)) = (machine.as_object_mut(), changes) {
+        machine.extend(changes);
+    }
+    machine
+}
+
+fn fleet() -> Vec<Value> {
+    let drain = json!({ "startedAt": AT, "deadline": AT, "endedAt": null, "retire": false });
+    let image =
+        json!({ "engine": null, "image": { "state": "missing", "reason": "it is being built" }, "isolation": null });
+    vec![
+        one(3, "lab-1", "connected", json!({})),
+        one(12, "lab-2", "connected", json!({ "cordoned": true })),
+        one(20, "lab-3", "lost", json!({ "load": null })),
+        one(0, "lab-4", "pending", json!({ "load": null, "agentVersion": null, "runtime": null })),
+        one(7, "lab-5", "connected", json!({ "drain": drain })),
+        one(1, "lab-6", "degraded", json!({ "machine": image })),
+        one(2, LONG, "connected", json!({ "keyRevoked": true })),
+    ]
+}
+
+fn list<T: serde::de::DeserializeOwned>(items: Vec<Value>) -> Result<List<T>, Failure> {
+    read(json!({ "items": items, "nextCursor": "0190b2c4-5a51-7c3e-9d1e-000000000001" }))
+}
+
+fn overview(has_faults: bool) -> Result<String, Failure> {
+    let machines: Vec<Machine> = if has_faults { fleet() } else { vec![one(3, "lab-1", "connected", json!({}))] }
+        .into_iter()
+        .map(read)
+        .collect::<Result<_, _>>()?;
+    let quarantined =
+        json!([{ "subject": "tenancy.0190b2c4-5a51-7c3e-9d1e-000000000001", "sequence": 7, "why": "unknown type" }]);
+    let health = read(json!({
+        "status": "healthy", "down": if has_faults { json!(["database"]) } else { json!([]) }, "problems": [], "backends": 5,
+        "uptime": 600, "fleet": { "registered": 7, "problems": [], "massFailure": false },
+        "log": { "bytes": if has_faults { 966_367_642_u64 } else { 10_000_000 }, "maxBytes": 1_073_741_824 },
+        "projections": { "users": { "lag": 2 } },
+        "quarantined": { "count": 1, "entries": if has_faults { quarantined } else { json!([]) } },
+    }))?;
+    Ok(OverviewPage { frame: frame(), overview: Overview { health, machines: Ok(machines) } }.render()?)
+}
+
+fn machines(found: Option<Vec<Value>>) -> Result<String, Failure> {
+    let machines = found.map_or_else(|| Ok(unreadable()), |found| list(found).map(Ok))?;
+    let token = json!({ "id": "1", "status": "valid", "createdAt": AT, "expiresAt": AT, "maxContainers": 8 });
+    let page = MachinesPage {
+        frame: frame(),
+        list: MachineList { machines, cursor: None },
+        tokens: EnrolmentTokenList { tokens: Ok(vec![read(token)?]) },
+    };
+    Ok(page.render()?)
+}
+
+fn machine(drains: bool) -> Result<String, Failure> {
+    let progress = json!({
+        "status": "draining", "deadline": AT, "left": 2, "stopped": 4, "moved": 1, "stayed": 1,
+        "instances": [{ "instanceId": "0190b2c4-5a51-7c3e-9d1e-000000000001", "reason": "no other machine has room" }],
+    });
+    let number = if drains { 4 } else { 0 };
+    let machine = fleet().into_iter().nth(number).ok_or("there is no such machine")?;
+    let progress = if drains { Some(Ok(read(progress)?)) } else { None };
+    Ok(MachinePage { frame: frame(), detail: MachineDetail { machine: read(machine)?, progress } }.render()?)
+}
+
+fn chips(words: &[&'static str]) -> Vec<Chip> {
+    let chip = |(index, name): (usize, &&'static str)| Chip { name, address: "#".to_owned(), is_chosen: index == 0 };
+    words.iter().enumerate().map(chip).collect()
+}
+
+fn instances(has_some: bool) -> Result<String, Failure> {
+    let owned = |mut instance: Value| {
+        instance["owner"] = json!({ "id": "1", "username": "ada" });
+        instance
+    };
+    let found = if has_some { many().into_iter().map(owned).collect() } else { vec![] };
+    let page = AllInstancesPage {
+        frame: frame(),
+        list: AllInstances {
+            instances: Ok(list(found)?),
+            query: String::new(),
+            next: has_some.then(|| "#".to_owned()),
+        },
+        chips: chips(&["All", "Running", "Stopped", "Failed", "Creating"]),
+        is_narrowed: !has_some,
+    };
+    Ok(page.render()?)
+}
+
+fn person(number: u32, name: &str, changes: Value) -> Value {
+    let mut person = json!({
+        "id": format!("0190b2c4-5a51-7c3e-9d1e-0000000{number:05}"), "username": name, "email": format!("{name}@example.org"),
+        "role": "user", "state": "active", "createdAt": AT, "disabledAt": null, "disabledReason": null, "group": null,
+        "instances": number, "cpu": 1.5, "memoryMib": 1536, "lastSignInAt": AT,
+    });
+    if let (Some(person), Value::Object(changes)) = (person.as_object_mut(), changes) {
+        person.extend(changes);
+    }
+    person
+}
+
+fn groups() -> Vec<Value> {
+    let group = |id: &str, name: &str, max: Option<u32>| {
+        json!({
+            "id": id, "name": name, "maxInstances": max, "endsAt": max.map(|_| AT), "timeToLiveMinutes": null,
+            "autostopMinutes": max.map(|_| 60),
+        })
+    };
+    vec![group("1", "course-2026", Some(3)), group("2", MARKUP, None)]
+}
+
+fn people() -> Result<String, Failure> {
+    let group = json!({ "id": "1", "name": "course-2026" });
+    let disabled = json!({ "state": "disabled", "disabledAt": AT, "disabledReason": MARKUP, "lastSignInAt": null });
+    let found = vec![
+        person(3, "ada", json!({ "role": "admin" })),
+        person(0, "grace", json!({ "group": group })),
+        person(1, &LONG[..32], json!({})),
+        person(2, "eve", disabled),
+    ];
+    let invitation = json!({ "id": "0190b2c4", "status": "valid", "createdAt": AT, "expiresAt": AT });
+    let page = PeoplePage {
+        frame: frame(),
+        list: PeopleList { people: Ok(list(found)?), query: String::new(), next: Some("#".to_owned()) },
+        search: String::new(),
+        chips: chips(&["All", "Active", "Disabled", "Administrators"]),
+        groups: GroupList { groups: Ok(groups().into_iter().map(read).collect::<Result<_, _>>()?) },
+        invitations: InvitationList { invitations: Ok(vec![read(invitation)?]) },
+    };
+    Ok(page.render()?)
+}
+
+fn person_page() -> Result<String, Failure> {
+    let person = read(person(3, "ada", json!({ "group": { "id": "1", "name": "course-2026" } })))?;
+    let groups = groups().into_iter().map(read).collect::<Result<_, _>>()?;
+    Ok(PersonPage { frame: frame(), detail: PersonDetail { person }, groups }.render()?)
+}
+
+fn log() -> Result<String, Failure> {
+    let event = |sequence: u64, kind: &str, actor: &str| {
+        json!({
+            "sequence": sequence, "time": AT, "type": kind, "subject": "tenancy.0190b2c4-5a51-7c3e-9d1e-000000000001",
+            "actor": { "kind": "user", "name": actor }, "cause": "request:0b6f", "data": { "instanceId": "0190b2c4", "name": MARKUP },
+        })
+    };
+    let events = vec![
+        read(event(1_204, "dockhost.instance.requested.v1", "ada"))?,
+        read(event(1_203, "dockhost.session.started.v1", LONG))?,
+        read(event(1_202, "dockhost.enrolment-token.created.v1", "ada"))?,
+    ];
+    let page = LogPage {
+        frame: frame(),
+        tail: Tail { events: Ok(events), query: String::new(), earlier: Some("#".to_owned()), is_last: true },
+        chips: chips(&["All", "Instances", "Machines", "Accounts", "Sessions", "Refusals"]),
+    };
+    Ok(page.render()?)
+}

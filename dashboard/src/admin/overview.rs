@@ -1,0 +1,283 @@
+//! What needs somebody, and the service in numbers.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use serde::Deserialize;
+
+use super::fleet::Machine;
+use crate::instance::memory;
+use crate::pages::Frame;
+
+/// The health of the replica that answers.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Health {
+    /// `healthy`, `degraded` or `unhealthy`.
+    pub status: String,
+    /// The parts that are down.
+    pub down: Vec<String>,
+    /// What is wrong or will soon be, each as a sentence.
+    pub problems: Vec<String>,
+    /// The machines that send heartbeats.
+    pub backends: u64,
+    /// The machines.
+    pub fleet: Fleet,
+    /// For how many seconds it has run.
+    pub uptime: u64,
+    /// The event log.
+    pub log: Log,
+    /// The read models, by name.
+    pub projections: BTreeMap<String, Projection>,
+    /// What can't be read.
+    pub quarantined: Quarantine,
+}
+
+/// The machines in numbers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fleet {
+    /// Those that are approved.
+    pub registered: u64,
+    /// What is wrong with machines.
+    pub problems: Vec<FleetProblem>,
+    /// Whether so many are silent at once that none is given up.
+    pub mass_failure: bool,
+}
+
+/// A problem of machines.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FleetProblem {
+    /// One sentence about each of them.
+    pub reason: String,
+    /// How many have it.
+    pub count: u64,
+}
+
+/// The event log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Log {
+    /// The bytes that its events take.
+    pub bytes: Option<u64>,
+    /// How many they may take.
+    pub max_bytes: Option<u64>,
+}
+
+/// A read model.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Projection {
+    /// How many events it is behind.
+    pub lag: u64,
+    /// Why it has stopped.
+    pub stopped: Option<Stopped>,
+}
+
+/// Why a read model has stopped.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Stopped {
+    /// Why.
+    pub why: String,
+    /// The command that repairs it, if one does.
+    pub run: Option<String>,
+}
+
+/// What the servers can't read.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Quarantine {
+    /// How much of it there is.
+    pub count: u64,
+    /// Some of it.
+    pub entries: Vec<Quarantined>,
+}
+
+/// What the servers can't read.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Quarantined {
+    /// What the event is about.
+    pub subject: String,
+    /// The event's sequence in the log.
+    pub sequence: u64,
+    /// Why it can't be read.
+    pub why: String,
+}
+
+/// Something that needs somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matter {
+    /// The class of its colour.
+    pub tone: &'static str,
+    /// What it is.
+    pub what: String,
+    /// What to do about it.
+    pub hint: String,
+    /// Where to go, with its words.
+    pub link: Option<(String, &'static str)>,
+}
+
+impl Matter {
+    fn new(tone: &'static str, what: String, hint: &str) -> Self {
+        Self { tone, what, hint: hint.to_owned(), link: None }
+    }
+
+    fn at(self, address: String, words: &'static str) -> Self {
+        Self { link: Some((address, words)), ..self }
+    }
+}
+
+/// From this share of the limit on, somebody should look at the size of the log, in percent.
+const LOG_FULL_PERCENT: u64 = 85;
+/// From how many events behind somebody should look at a read model.
+const MUCH_BEHIND: u64 = 1_000;
+
+/// What needs somebody, the worst first; empty if nothing does.
+#[must_use]
+pub fn triage(health: &Health, machines: &[Machine]) -> Vec<Matter> {
+    let mut matters = Vec::new();
+    let parts = health.down.iter();
+    matters.extend(parts.map(|part| Matter::new("bad", format!("The {part} is down"), "Requests that need it fail.")));
+    let problems = health.problems.iter();
+    matters.extend(problems.map(|problem| Matter::new("bad", capitalised(problem), "OPERATIONS.md says what to do.")));
+    if health.fleet.mass_failure {
+        let hint = "None is given up, because a fault of the network is more likely.";
+        matters.push(Matter::new("bad", "Very many machines are silent at once".to_owned(), hint));
+    }
+    for machine in machines.iter().filter(|machine| machine.needs_attention()) {
+        let address = format!("/admin/machines/{}", machine.id);
+        let what = format!("{}: {}", machine.title(), machine.word());
+        let hint = match machine.status.as_str() {
+            "pending" => "It takes no instances before you approve it.".to_owned(),
+            "lost" => "Its instances can't be reached. They go on when it is back.".to_owned(),
+            _ => machine.problems().join(" "),
+        };
+        matters.push(Matter::new(machine.tone(), what, &hint).at(address, "Look at it"));
+    }
+    for Quarantined { subject, sequence, why } in &health.quarantined.entries {
+        let what = format!("{subject} can't be read from event {sequence} on");
+        let hint = format!("{}. `dockhost quarantine retry` reads it again with another version.", capitalised(why));
+        matters.push(Matter::new("bad", what, &hint));
+    }
+    for (name, projection) in &health.projections {
+        if let Some(Stopped { why, run }) = &projection.stopped {
+            let hint = run
+                .as_ref()
+                .map_or_else(|| capitalised(why), |run| format!("{}. `{run}` repairs it.", capitalised(why)));
+            matters.push(Matter::new("bad", format!("The read model {name} has stopped"), &hint));
+        } else if projection.lag > MUCH_BEHIND {
+            let what = format!("The read model {name} is {} events behind", projection.lag);
+            matters.push(Matter::new("warn", what, "Lists show an earlier state."));
+        }
+    }
+    if let Some(percent) = health.log.percent().filter(|percent| *percent >= LOG_FULL_PERCENT) {
+        let hint = "From 90 % on, only commands are accepted that end something.";
+        matters.push(Matter::new("warn", format!("The event log is {percent} % full"), hint));
+    }
+    matters.sort_by_key(|matter| matter.tone != "bad");
+    matters.dedup_by(|a, b| a.what == b.what);
+    matters
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
+}
+
+impl Log {
+    /// How full it is, in percent.
+    #[must_use]
+    pub fn percent(&self) -> Option<u64> {
+        let (bytes, max) = (self.bytes?, self.max_bytes?);
+        bytes.saturating_mul(100).checked_div(max)
+    }
+
+    /// Its size in words.
+    #[must_use]
+    pub fn size(&self) -> String {
+        let mib = |bytes: u64| u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        match (self.bytes, self.max_bytes) {
+            (Some(bytes), Some(max)) => format!("{} of {}", memory(mib(bytes)), memory(mib(max))),
+            (Some(bytes), None) => memory(mib(bytes)),
+            _ => "not known".to_owned(),
+        }
+    }
+}
+
+/// What needs somebody, and the numbers.
+#[derive(Debug, Template)]
+#[template(path = "admin/parts/overview.html")]
+pub struct Overview {
+    /// The health of the replica that answers.
+    pub health: Health,
+    /// The machines; an error in words if they could not be read.
+    pub machines: Result<Vec<Machine>, String>,
+}
+
+impl Overview {
+    fn matters(&self) -> Vec<Matter> {
+        triage(&self.health, self.machines.as_deref().unwrap_or_default())
+    }
+
+    fn instances(&self) -> u32 {
+        self.machines.iter().flatten().map(|machine| machine.instances).sum()
+    }
+
+    fn room(&self) -> u32 {
+        let usable = self.machines.iter().flatten().filter(|machine| machine.tone() == "good");
+        usable.map(|machine| machine.max_containers.saturating_sub(machine.instances)).sum()
+    }
+
+    fn lag(&self) -> u64 {
+        self.health.projections.values().map(|projection| projection.lag).max().unwrap_or(0)
+    }
+}
+
+/// `/admin`.
+#[derive(Debug, Template)]
+#[template(path = "admin/overview.html")]
+pub struct OverviewPage {
+    /// The frame.
+    pub frame: Frame,
+    /// What it shows.
+    pub overview: Overview,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn health(changes: &Value) -> Health {
+        let mut health = json!({
+            "status": "healthy", "down": [], "problems": [], "backends": 1, "uptime": 60,
+            "fleet": { "registered": 1, "problems": [], "massFailure": false }, "log": { "bytes": 10, "maxBytes": 1000 },
+            "projections": { "users": { "lag": 0 } }, "quarantined": { "count": 0, "entries": [] },
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            health[name] = value.clone();
+        }
+        serde_json::from_value(health).unwrap()
+    }
+
+    #[test]
+    fn triage_of_a_healthy_service_is_empty() {
+        assert_eq!(triage(&health(&json!({})), &[]), Vec::<Matter>::new());
+    }
+
+    #[test]
+    fn triage_names_each_fault_the_worst_first() {
+        let health = health(&json!({
+            "down": ["database"], "log": { "bytes": 900, "maxBytes": 1000 },
+            "projections": { "users": { "lag": 5000 }, "audit": { "lag": 0, "stopped": { "why": "it is too old", "run": null } } },
+            "quarantined": { "count": 1, "entries": [{ "subject": "tenancy.1", "sequence": 7, "why": "unknown type" }] },
+        }));
+        let matters: Vec<_> = triage(&health, &[]).into_iter().map(|matter| (matter.tone, matter.what)).collect();
+        let expected = [
+            ("bad", "The database is down"),
+            ("bad", "tenancy.1 can't be read from event 7 on"),
+            ("bad", "The read model audit has stopped"),
+            ("warn", "The read model users is 5000 events behind"),
+            ("warn", "The event log is 90 % full"),
+        ];
+        assert_eq!(matters, expected.map(|(tone, what)| (tone, what.to_owned())));
+    }
+}

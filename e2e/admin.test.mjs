@@ -1,0 +1,152 @@
+// What an administrator does: from a machine that asks for approval to its removal, and from an invitation to a new password.
+// DOCKHOST_URL is a server with a machine, alpha, that waits for approval, and DOCKHOST_ADMIN_PASSWORD is that of its
+// administrator, admin; tests/integration/pages.rs starts it.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { KEY, PASSWORD, signedIn } from "./api.mjs";
+import { barriers, launch, watch } from "./browser.mjs";
+
+const origin = process.env.DOCKHOST_URL;
+assert.ok(origin, "DOCKHOST_URL is not set");
+
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser?.close());
+
+const button = (page, name) => page.getByRole("button", { name, exact: true });
+
+/** Whoever has signed in with a form. */
+async function signIn(page, username, password) {
+  await page.goto(`${origin}/console/signin`);
+  await page.getByLabel("Username or email address").fill(username);
+  await page.getByLabel("Password").fill(password);
+  await button(page, "Sign in").click();
+  await page.waitForURL("**/console");
+}
+
+test("an administrator approves, invites, cordons, drains, revokes and removes", async () => {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  const page = await context.newPage();
+  const faults = watch(page, origin);
+  const findings = [];
+  const check = async (where) => findings.push(...(await barriers(page)).map((barrier) => `${where}: ${barrier}`));
+  await signIn(page, "admin", process.env.DOCKHOST_ADMIN_PASSWORD);
+
+  // Approve: what needs somebody is on top.
+  await page.getByRole("link", { name: "Administration" }).click();
+  const matter = page.locator("#overview li", { hasText: "alpha: Waits for approval" });
+  await matter.waitFor();
+  await check("overview");
+  await matter.getByRole("link", { name: "Look at it" }).click();
+  await button(page, "Approve alpha").click();
+  await page.locator("#machine .heading").getByText("Connected").waitFor();
+  await check("machine");
+
+  // Invite: the link leads to the form with the invitation in it.
+  await page.getByRole("link", { name: "People" }).click();
+  await check("people");
+  await button(page, "Make the invitation").click();
+  const secret = page.locator(".secret code:visible");
+  const link = await secret.textContent();
+  assert.ok(link.startsWith(`${origin}/console/signup?invitation=`), link);
+  const other = await browser.newContext();
+  const theirs = await other.newPage();
+  await theirs.goto(link);
+  await theirs.getByLabel("Username").fill("mary");
+  await theirs.getByLabel("Email address").fill("mary@example.org");
+  await theirs.getByLabel("Password").fill(PASSWORD);
+  await button(theirs, "Create the account").click();
+  await theirs.waitForURL("**/console");
+  // The list shows the new person without a reload.
+  await page.locator("#people").getByRole("link", { name: "mary", exact: true }).waitFor();
+
+  const token = (await other.cookies()).find(({ name }) => name === "accessToken").value;
+  const created = await fetch(`${origin}/api/v2/user/instance`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify({ name: "web", sshPublicKey: KEY }),
+  });
+  assert.equal(created.status, 201);
+  await page.getByRole("link", { name: "Instances", exact: true }).click();
+  const row = page.locator("li.instance", { hasText: "web" });
+  await row.getByText("Running").waitFor();
+  await check("instances");
+  await button(page, "Stop web").click();
+  await row.getByText("Stopped").waitFor();
+  await row.getByRole("link", { name: "web", exact: true }).click();
+  await page.getByText("Changed by an administrator").waitFor();
+  await check("history");
+
+  // Cordon, drain.
+  await page.getByRole("link", { name: "Machines" }).click();
+  await check("machines");
+  await button(page, "Cordon alpha").click();
+  await page.locator("#machines").getByText("Cordoned").waitFor();
+  await button(page, "Uncordon alpha").click();
+  await page.locator("#machines").getByText("Connected").waitFor();
+  await page.locator("#machines").getByRole("link", { name: "alpha" }).click();
+  await button(page, "Drain").click();
+  await page.getByRole("heading", { name: "Drain" }).first().waitFor();
+  await page.locator("#machine").getByText(/stopped, \d+ moved/).waitFor();
+
+  // Revoke, remove: a machine with an instance stays, in words.
+  await button(page, "Revoke").click();
+  await page.locator("#machine .heading").getByText("Key revoked").waitFor();
+  await button(page, "Remove the machine").click();
+  const dialog = page.locator("#remove");
+  await dialog.getByLabel("Type the name to confirm").fill("alpha");
+  await check("remove");
+  await dialog.getByRole("button", { name: "Remove it" }).click();
+  await dialog.locator(".form-problem:visible").waitFor();
+
+  // The log tells all of it, the last event first.
+  await page.keyboard.press("Escape");
+  await page.getByRole("link", { name: "Log" }).click();
+  await page.locator("#log summary", { hasText: "backend.key-revoked" }).first().click();
+  await check("log");
+
+  const isExpected = (fault) => /\/api\/v2\/admin\/backends\/[0-9a-f-]+\)$/.test(fault);
+  assert.deepEqual(faults.filter((fault) => !isExpected(fault)), []);
+  assert.deepEqual(findings, []);
+  await Promise.all([context.close(), other.close()]);
+});
+
+test("an administrator disables somebody, and lets them set a new password", async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const faults = watch(page, origin);
+  const signedUp = await fetch(`${origin}/api/v2/user/signup`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ username: "nora", email: "nora@example.org", password: PASSWORD }),
+  });
+  const nora = { token: (await signedUp.json()).data.accessToken };
+  const theirs = await signedIn(browser, nora, origin);
+  const console = await theirs.newPage();
+  await console.goto(`${origin}/console`);
+
+  await signIn(page, "admin", process.env.DOCKHOST_ADMIN_PASSWORD);
+  await page.goto(`${origin}/admin/people?search=nora`);
+  await page.locator("#people").getByRole("link", { name: "nora", exact: true }).click();
+  await button(page, "Disable").click();
+  await page.getByLabel("What they are told").fill("<b>The course is over.</b>");
+  await button(page, "Disable the account").click();
+  await page.locator("#person .heading").getByText("Disabled").waitFor();
+  await page.getByText("<b>The course is over.</b>").waitFor();
+  // Their browser is signed out by itself.
+  await console.waitForURL("**/console/signin**");
+  await button(page, "Enable").click();
+  await page.locator("#person .heading").getByText("Active").waitFor();
+
+  await button(page, "Make a link").click();
+  const link = await page.locator(".secret code:visible").textContent();
+  assert.ok(link.startsWith(`${origin}/console/reset?token=`), link);
+  await console.goto(link);
+  await console.getByLabel("New password").fill("battery staple horse");
+  await button(console, "Set the password").click();
+  await console.waitForURL("**/console/signin");
+  await signIn(console, "nora", "battery staple horse");
+  assert.deepEqual(await barriers(page), []);
+  assert.deepEqual(faults, []);
+  await Promise.all([context.close(), theirs.close()]);
+});

@@ -1,0 +1,34 @@
+//! `GET /admin`: what needs somebody, and the service in numbers.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use dockhost_dashboard::admin::overview::{Overview, OverviewPage};
+
+use super::super::error::PageError;
+use super::super::page::{Page, in_place, read};
+use super::all;
+use super::fleet::machines;
+use super::viewer::AdminViewer;
+use crate::http::admin::backends::BackendsParameters;
+use crate::http::app::App;
+use crate::http::queries;
+use crate::http::response::ApiError;
+
+pub async fn page(viewer: AdminViewer, State(app): State<Arc<App>>) -> Result<Page<OverviewPage>, PageError> {
+    let (status, overview) = overview(&app, viewer).await?;
+    Ok(Page::with_status(status, OverviewPage { frame: viewer.frame(&app).await?, overview }))
+}
+
+pub async fn part(viewer: AdminViewer, State(app): State<Arc<App>>) -> Result<Page<Overview>, PageError> {
+    let (status, overview) = overview(&app, viewer).await?;
+    Ok(Page::with_status(status, overview))
+}
+
+async fn overview(app: &Arc<App>, viewer: AdminViewer) -> Result<(StatusCode, Overview), ApiError> {
+    let (_, Json(health)) = queries::health::get(State(Arc::clone(app))).await;
+    let (status, machines) = in_place(all(|cursor| machines(app, viewer, BackendsParameters::after(cursor))).await);
+    Ok((status, Overview { health: read(health)?, machines }))
+}

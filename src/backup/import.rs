@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use async_nats::jetstream::Context;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::bucket::KeysBucket;
 use super::keys::Keys;
@@ -18,6 +19,9 @@ use super::manifest::Manifest;
 use super::{BackupError, check};
 use crate::broker::streams::{self, EVENTS, IMPORT_MARKER, KEYS_BUCKET, LEADER_BUCKET, StreamOptions};
 use crate::common::clock;
+use crate::common::error::chain;
+use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
+use crate::event_log::LogError;
 use crate::event_log::raw::{RawEvent, RawLog};
 use crate::event_log::refill::Refill;
 use crate::leader::election::Election;
@@ -74,7 +78,11 @@ pub fn check_master_key(keys: &Keys, master: &MasterKey) -> anyhow::Result<()> {
 /// # Errors
 /// If the system is not empty, a server runs, or the broker or the directory fails. Another run resumes the import.
 pub async fn import(js: &Context, options: ImportOptions, on_progress: OnProgress<'_>) -> anyhow::Result<u64> {
-    if let Some(log) = RawLog::open(js).await? {
+    // A cluster that was just started has no leader for some seconds.
+    let deadline = Instant::now() + STARTUP_DEADLINE;
+    let transient_cause = |error: &LogError| matches!(error, LogError::Unavailable(_)).then(|| chain(error));
+    let existing = until_deadline("the broker's streams", deadline, transient_cause, || RawLog::open(js)).await?;
+    if let Some(log) = existing {
         let (end, last) = (log.end().await?, options.manifest.last);
         ensure!(end <= last, "the broker's log has {end} events, the export {last}: the system is not empty");
     }

@@ -132,7 +132,7 @@ impl Standstills {
             }
             TenancyEvent::Failed(failed) => state.end(instance, failed.failure.reason == FailureReason::Late),
             TenancyEvent::Observed(_) | TenancyEvent::Deleted(_) | TenancyEvent::Released(_) => {
-                state.end(instance, false)
+                state.end(instance, false);
             }
             _ => {}
         }

@@ -15,13 +15,15 @@ use bytes::Bytes;
 use dockhost_domain::ids::PrincipalId;
 use dockhost_domain::subject::{ClaimId, ClaimKind};
 use moka::sync::Cache;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::cipher::{Cipher, KEY_BYTES};
 use super::claims::ClaimHasher;
 use super::master::MasterKey;
 use super::store::{ErasureLookup, KeyStore, NoErasures};
-use crate::common::error::Cause;
+use crate::common::error::{Cause, chain};
+use crate::common::retry::{STARTUP_DEADLINE, until_deadline};
 
 /// Unwrapped keys in memory; each takes well below a kilobyte.
 const MAX_CACHED_KEYS: u64 = 100_000;
@@ -108,11 +110,19 @@ impl Keyring {
     /// Checks the master key against the store and reads the claims' key; on an empty log creates what is missing.
     ///
     /// # Errors
-    /// [`KeyError::WrongMasterKey`], [`KeyError::Lost`], [`KeyError::Unavailable`].
+    /// [`KeyError::WrongMasterKey`], [`KeyError::Lost`], [`KeyError::Unavailable`] after [`STARTUP_DEADLINE`].
     pub async fn open(store: Arc<dyn KeyStore>, master: MasterKey, age: LogAge) -> Result<Self, KeyError> {
-        let read_or_create = async |name: &str, new: &[u8]| match age {
-            LogAge::Empty => create(&*store, &master, name, new).await,
-            LogAge::InUse => store.get(name).await.map_err(KeyError::Unavailable)?.ok_or(KeyError::Lost),
+        // While a cluster elects, it does not answer.
+        let deadline = Instant::now() + STARTUP_DEADLINE;
+        let transient_cause = |error: &KeyError| matches!(error, KeyError::Unavailable(_)).then(|| chain(error));
+        let read_or_create = async |name: &str, new: &[u8]| {
+            let attempt = || async {
+                match age {
+                    LogAge::Empty => create(&*store, &master, name, new).await,
+                    LogAge::InUse => store.get(name).await.map_err(KeyError::Unavailable)?.ok_or(KeyError::Lost),
+                }
+            };
+            until_deadline("the key store", deadline, transient_cause, attempt).await
         };
         verify_check(&master, &read_or_create(CHECK_NAME, CHECK_TEXT).await?)?;
         let claims = unwrap_claims_key(&master, &read_or_create(CLAIMS_KEY_NAME, &fresh_key()?).await?)?;

@@ -68,7 +68,7 @@ fn fleet() -> Vec<Value> {
     ]
 }
 
-fn list<T: serde::de::DeserializeOwned>(items: Vec<Value>) -> Result<List<T>, Failure> {
+fn list<T: serde::de::DeserializeOwned>(items: &[Value]) -> Result<List<T>, Failure> {
     read(json!({ "items": items, "nextCursor": "0190b2c4-5a51-7c3e-9d1e-000000000001" }))
 }
 
@@ -90,7 +90,7 @@ fn overview(has_faults: bool) -> Result<String, Failure> {
 }
 
 fn machines(found: Option<Vec<Value>>) -> Result<String, Failure> {
-    let machines = found.map_or_else(|| Ok(unreadable()), |found| list(found).map(Ok))?;
+    let machines = found.map_or_else(|| Ok(unreadable()), |found| list(&found).map(Ok))?;
     let token = json!({ "id": "1", "status": "valid", "createdAt": AT, "expiresAt": AT, "maxContainers": 8 });
     let page = MachinesPage {
         frame: frame(),
@@ -125,7 +125,7 @@ fn instances(has_some: bool) -> Result<String, Failure> {
     let page = AllInstancesPage {
         frame: frame(),
         list: AllInstances {
-            instances: Ok(list(found)?),
+            instances: Ok(list(&found)?),
             query: String::new(),
             next: has_some.then(|| "#".to_owned()),
         },
@@ -169,7 +169,7 @@ fn people() -> Result<String, Failure> {
     let invitation = json!({ "id": "0190b2c4", "status": "valid", "createdAt": AT, "expiresAt": AT });
     let page = PeoplePage {
         frame: frame(),
-        list: PeopleList { people: Ok(list(found)?), query: String::new(), next: Some("#".to_owned()) },
+        list: PeopleList { people: Ok(list(&found)?), query: String::new(), next: Some("#".to_owned()) },
         search: String::new(),
         chips: chips(&["All", "Active", "Disabled", "Administrators"]),
         groups: GroupList { groups: Ok(groups().into_iter().map(read).collect::<Result<_, _>>()?) },

@@ -17,7 +17,7 @@ pub struct Person {
     pub id: String,
     /// Their name, unless it was erased.
     pub username: Option<String>,
-    /// Their email address, unless it was erased.
+    /// Their email address, unless it was erased; administrators may have none.
     pub email: Option<String>,
     /// `user` or `admin`.
     pub role: String,

@@ -111,8 +111,8 @@ const fn reached(state: DesiredState, view: &Instance) -> &'static str {
 /// Changes the desired state of an instance, waits for the outcome, and answers.
 ///
 /// # Errors
-/// `precondition_failed`, `not_found`, `instance_deleting`, `instance_failed`, `backend_draining`, `group_ended`, `instance_expired`, `operation_failed`, and
-/// those of the log.
+/// `precondition_failed`, `not_found`, `instance_deleting`, `instance_failed`, `backend_draining`, `group_ended`, `instance_expired`,
+/// `operation_failed`, and those of the log.
 pub async fn change(
     app: &App,
     user_id: UserId,

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn instances_renamed_and_created_at_once_have_different_names() {
+    async fn instances_renamed_to_one_name_at_once_get_it_once() {
         let app = TestApp::new().await;
         app.connected_backend("lab-1", 9).await;
         let user = app.user("ada").await;

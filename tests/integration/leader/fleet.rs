@@ -77,7 +77,8 @@ async fn revoked_key_is_cut_off_on_every_node_and_another_key_is_accepted() {
     world.kill_agent(agent).await;
     world.agents[agent].key = answer.data()["DOCKHOST_API_KEY"].as_str().unwrap().to_owned();
     world.start_agent(agent, &[]);
-    wait_until("the machine takes instances again", DEADLINE, async || match user.create().await {
+    // At the latest when the machine counts as lost: until then its former agent may come back.
+    wait_until("the machine takes instances again", 2 * DEADLINE, async || match user.create().await {
         Answer { status: 201, .. } => Ok(()),
         other => Err(format!("{other:?}")),
     })

@@ -28,6 +28,7 @@ mod log_end;
 mod master_key;
 mod metrics;
 mod models;
+mod node;
 mod packages;
 mod pages;
 mod people;

@@ -2,15 +2,10 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
-
-use tokio::process::Command;
 
 use crate::harness::{ADMIN, ADMIN_PASSWORD, World};
+use crate::node::{can_run, run};
 use crate::structure::root;
-
-/// Far longer than a run takes.
-const RUN_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// What the tests need that this machine lacks; `make setup` and `make test` install it where they can.
 fn missing(e2e: &Path) -> Option<&'static str> {
@@ -25,21 +20,8 @@ fn missing(e2e: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether the tests can run here. CI leaves out nothing.
 fn has_browser() -> bool {
-    let Some(missing) = missing(&root().join("e2e")) else { return true };
-    assert!(std::env::var_os("CI").is_none(), "the browser tests need {missing}");
-    eprintln!("left out: the browser tests need {missing}");
-    false
-}
-
-/// Runs the tests of these files.
-async fn run(files: &[&str], settings: &[(&str, String)]) {
-    let mut command = Command::new("node");
-    command.arg("--test").args(files).current_dir(root().join("e2e")).envs(settings.iter().cloned());
-    let run = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = tokio::time::timeout(RUN_TIMEOUT, run).await.expect("the browser tests do not end").unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    can_run("the browser tests", missing(&root().join("e2e")))
 }
 
 #[tokio::test]

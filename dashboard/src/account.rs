@@ -1,4 +1,4 @@
-//! What the API answers about the account of whoever is signed in, with the words that pages use for it.
+//! What the API answers about the account of the user who is signed in, with the words that pages use for it.
 
 use serde::Deserialize;
 
@@ -30,7 +30,7 @@ pub struct Account {
     pub group: Option<Group>,
 }
 
-/// What somebody's instances have in all, also stopped ones.
+/// What all instances of a user have in total, stopped ones included.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Use {

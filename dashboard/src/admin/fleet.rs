@@ -180,7 +180,7 @@ impl Machine {
         matches!(&self.drain, Some(drain) if drain.ended_at.is_none())
     }
 
-    /// Whether somebody should look at it.
+    /// Whether an administrator should look at it.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
         self.key_revoked || matches!(self.status.as_str(), "pending" | "degraded" | "lost")

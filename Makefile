@@ -59,7 +59,7 @@ python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --targ
 @touch $@
 endef
 
-.PHONY: help setup build release release-programs deb install audit run test browser assets screenshots chaos chaos-check availability hostile rolling bench check fmt lint doc deny machete tools secrets clean
+.PHONY: help setup build release release-programs deb install audit run test browser assets screenshots chaos chaos-check availability hostile rolling room bench check fmt lint doc deny machete tools secrets clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -163,6 +163,9 @@ hostile: setup ## Attack the servers as hostile agents and clients, and measure 
 
 rolling: build ## Restart three replicas one by one behind a load balancer under full load
 	cargo test --locked -p dockhost --test integration -- --ignored --exact replicas::shutdown::rolling_restart_full_scale_fails_no_request
+
+room: build ## Create 200 instances at once on three replicas, on machines with room for 90
+	cargo test --locked -p dockhost --test integration -- --ignored --exact replicas::room::parallel_creates_full_scale_promise_no_more_than_the_machines_have
 
 bench: release-programs ## Measure speed against the raw limits of this machine (BENCH); see docs/PERFORMANCE.md
 	cargo bench --locked --bench speed -- $(BENCH)

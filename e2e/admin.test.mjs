@@ -111,7 +111,7 @@ test("an administrator approves, invites, cordons, drains, revokes and removes",
   await Promise.all([context.close(), other.close()]);
 });
 
-test("an administrator disables somebody, and lets them set a new password", async () => {
+test("an administrator disables somebody, lets them set a new password, and erases them", async () => {
   const context = await browser.newContext();
   const page = await context.newPage();
   const faults = watch(page, origin);
@@ -147,6 +147,15 @@ test("an administrator disables somebody, and lets them set a new password", asy
   await console.waitForURL("**/console/signin");
   await signIn(console, "nora", "battery staple horse");
   assert.deepEqual(await barriers(page), []);
+
+  await button(page, "Erase the person").click();
+  const dialog = page.locator("#erase");
+  await dialog.getByLabel("Type the name to confirm").fill("nora");
+  assert.deepEqual(await barriers(page), []);
+  await dialog.getByRole("button", { name: "Erase" }).click();
+  await page.waitForURL("**/admin/people");
+  await page.locator("#people").getByRole("link", { name: "admin", exact: true }).waitFor();
+  assert.equal(await page.locator("#people").getByRole("link", { name: "nora", exact: true }).count(), 0);
   assert.deepEqual(faults, []);
   await Promise.all([context.close(), theirs.close()]);
 });

@@ -102,7 +102,7 @@ impl Stop {
         match self.moved_by.as_str() {
             "created" => "it was created",
             "resumed" => "it was resumed",
-            "recreated" => "it was made anew on another machine",
+            "recreated" => "it was created again on another machine",
             "activity" => "somebody was connected to it",
             "changed" => "you changed the limit",
             "groupJoined" => "you were put into the group whose limit it is",

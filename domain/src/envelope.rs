@@ -89,8 +89,8 @@ impl FromStr for Actor {
 pub struct Origin {
     /// On whose behalf.
     pub actor: Actor,
-    /// `request:<id>`, `report:<sequence>`, `timer:<…>`, `reaction:<event id>`, `command:<name>` or `configuration`; never
-    /// text that a user entered.
+    /// `request:<id>`, `report:<sequence>`, `timer:<…>`, `reaction:<event id>`, `command:<name>`, `configuration`, or what a
+    /// role of the leader found, such as `backend-lost:<backend id>`; never text that a user entered.
     pub cause: String,
     /// W3C trace context.
     pub trace_parent: Option<String>,

@@ -1,12 +1,12 @@
-//! Begins the erasure of a user: the account is erased, its names are free, and an administrator is none any more. Reactions do
-//! the rest (`leader::erasure`).
+//! Begins the erasure of a user, for the operator, for themselves or for an administrator: the account is erased, its names are free,
+//! and an administrator is none any more. Reactions do the rest (`leader::erasure`).
 
 use std::sync::Arc;
 
 use dockhost_domain::account::{Account, EraseAccount, ErasedBy, NoSuchAccount, email_address};
 use dockhost_domain::administrators::{AdministratorsRejected, ChangedBy, RemoveAdministrator};
 use dockhost_domain::claim::ReleaseClaim;
-use dockhost_domain::envelope::Origin;
+use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::subject::{AllAdministrators, ClaimKind};
 
@@ -19,13 +19,13 @@ pub enum EraseRejected {
     /// No account has this id.
     #[error("there is no such user")]
     NoSuchUser,
-    /// Nobody else is an administrator.
+    /// Nobody else is an administrator, or the one who asks for it is none any more.
     #[error(transparent)]
     Administrators(#[from] AdministratorsRejected),
 }
 
-/// Begins the erasure, in one batch; nothing if it has begun. Returns the sequence of its last event, or of the state that shows
-/// that it has begun.
+/// Begins the erasure on behalf of the actor of `origin`, in one batch; nothing if it has begun. Returns the sequence of its last
+/// event, or of the state that shows that it has begun.
 ///
 /// # Errors
 /// [`ExecuteError`].
@@ -33,10 +33,10 @@ pub async fn erase(
     executor: &Arc<Executor>,
     keyring: &Keyring,
     user_id: UserId,
-    by: ErasedBy,
     origin: &Origin,
 ) -> Result<u64, ExecuteError<EraseRejected>> {
-    let sequence = executor.execute_batch(origin, |batch| decide(executor, keyring, batch, user_id, by)).await?;
+    let decide = |batch| decide(executor, keyring, batch, user_id, origin.actor);
+    let sequence = executor.execute_batch(origin, decide).await?;
     keyring.mark_erased(user_id.into());
     Ok(sequence)
 }
@@ -46,14 +46,21 @@ async fn decide(
     keyring: &Keyring,
     mut batch: Batch,
     user_id: UserId,
-    by: ErasedBy,
+    actor: Actor,
 ) -> Result<Batch, ExecuteError<EraseRejected>> {
+    let (by, remover) = match actor {
+        Actor::Admin(admin) => (ErasedBy::Admin, ChangedBy::Admin(admin)),
+        // Whoever may erase the account may also take its role; only the last administrator stays.
+        Actor::User(_) => (ErasedBy::User, ChangedBy::Operator),
+        Actor::Anonymous | Actor::Backend(_) | Actor::Operator | Actor::System => {
+            (ErasedBy::Operator, ChangedBy::Operator)
+        }
+    };
     let account = executor.confirmed::<Account>(user_id).await?.state;
     let no_such_user = |NoSuchAccount| EraseRejected::NoSuchUser;
     batch.decide(user_id, &EraseAccount { by }).await.map_err(|error| error.map(no_such_user))?;
-    if account.is_admin() {
-        // Whoever may erase the account may also take its role; only the last administrator stays.
-        let remove = RemoveAdministrator { user_id, by: ChangedBy::Operator };
+    if account.is_admin() || by == ErasedBy::Admin {
+        let remove = RemoveAdministrator { user_id, by: remover };
         batch.decide(AllAdministrators, &remove).await.map_err(|error| error.map(EraseRejected::from))?;
     }
     let Some(profile) = &account.profile else { return Ok(batch) };
@@ -67,4 +74,40 @@ async fn decide(
         }
     }
     Ok(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+
+    use super::*;
+    use crate::accounts::create::create_administrator;
+    use crate::accounts::create::tests::{new, origin, replicas};
+
+    fn is_refused(outcome: &Result<u64, ExecuteError<EraseRejected>>) -> bool {
+        let Err(ExecuteError::Rejected(rejected)) = outcome else { return false };
+        *rejected == EraseRejected::Administrators(AdministratorsRejected::NotByAdministrator)
+    }
+
+    /// Each replica decides on a state in which the other administrator is still there.
+    #[tokio::test]
+    async fn administrators_who_erase_each_other_on_two_replicas_leave_one() {
+        let (log, executors, keyring) = replicas(2).await;
+        let mut ids = Vec::new();
+        for name in ["ada", "eve"] {
+            ids.push(create_administrator(&executors[0], &keyring, &new(name, false), &origin()).await.unwrap());
+        }
+        let before = log.events().len();
+        let origins = [0, 1].map(|by: usize| Origin { actor: Actor::Admin(ids[by]), ..origin() });
+        let erasing = [0, 1].map(|by: usize| erase(&executors[by], &keyring, ids[1 - by], &origins[by]));
+        let outcomes = join_all(erasing).await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+        assert!(outcomes.iter().any(is_refused), "{outcomes:?}");
+        // The account, the set of administrators, and the name.
+        assert_eq!(log.events().len(), before + 3);
+        let (by, whom) = if outcomes[0].is_ok() { (0, 1) } else { (1, 0) };
+        let again = erase(&executors[whom], &keyring, ids[by], &origins[whom]).await;
+        assert!(is_refused(&again), "{again:?}");
+        assert_eq!(log.events().len(), before + 3);
+    }
 }

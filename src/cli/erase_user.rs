@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::{ArgAction, Args};
-use dockhost_domain::account::{Account, ErasedBy};
+use dockhost_domain::account::Account;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::tenancy::Tenancy;
@@ -82,7 +82,7 @@ impl EraseUser {
                 bail!("nothing was done");
             }
             let origin = Origin { actor: Actor::Operator, cause: "command:erase-user".to_owned(), trace_parent: None };
-            erase(&erasure.executor, &erasure.keyring, user_id, ErasedBy::Operator, &origin).await?;
+            erase(&erasure.executor, &erasure.keyring, user_id, &origin).await?;
             println!("user {user_id} is erased in the log; username and email are free");
         }
         // A broker of one node that was restarted has no such stream until a server acquires the lease.

@@ -43,7 +43,7 @@ impl RotateMasterKey {
         let bucket = broker.jetstream().get_key_value(KEYS_BUCKET).await.context("opening the bucket KEYS")?;
         let show = progress::callback("rotate-master-key");
         let rotation = rotate(&BucketKeyStore::new(bucket), &secrets.master_key, show).await?;
-        println!("{} keys wrapped anew, {} were already", rotation.rewrapped, rotation.unchanged);
+        println!("{} keys wrapped by the new master key, {} were already", rotation.rewrapped, rotation.unchanged);
         for name in &rotation.unreadable {
             eprintln!("dockhost: neither master key unwraps the key {name}");
         }

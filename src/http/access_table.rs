@@ -11,8 +11,10 @@ use super::views::TokenScope;
 /// What a caller is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
-    /// The request is carried out, or refused for another reason than its caller: anything but 401 and 403.
+    /// The request is carried out, or refused for another reason than its caller: anything but 401, 403 and 404.
     Allowed,
+    /// 404: what belongs to somebody else is answered like what does not exist.
+    NotFound,
     /// 401: the caller must sign in, as another kind of principal if they are signed in.
     SignIn,
     /// 403 `forbidden`: signed in, but without the right.
@@ -21,37 +23,49 @@ enum Access {
     Scope,
 }
 
-use Access::{Allowed, Forbidden, Scope, SignIn};
+use Access::{Allowed, Forbidden, NotFound, Scope, SignIn};
 
 type Row = [Access; Caller::ALL.len()];
 
 /// Everybody, signed in or not.
 const ANYONE: Row = [Allowed; Caller::ALL.len()];
 /// Queries of users.
-const QUERIES: Row = users([Allowed, Allowed, Allowed]);
-/// Commands of users on their instances.
-const ON_INSTANCES: Row = users([Scope, Allowed, Allowed]);
+const QUERIES: Row = users(Allowed, [Allowed, Allowed, Allowed]);
+/// Queries about one thing of a user.
+const QUERIES_OF_ONE: Row = users(NotFound, [Allowed, Allowed, Allowed]);
+/// The command of users that makes an instance.
+const CREATING: Row = users(Allowed, [Scope, Allowed, Allowed]);
+/// Commands of users on one of their instances.
+const ON_INSTANCES: Row = users(NotFound, [Scope, Allowed, Allowed]);
 /// Other commands of users.
-const COMMANDS: Row = users([Scope, Scope, Allowed]);
+const COMMANDS: Row = users(Allowed, [Scope, Scope, Allowed]);
+/// Other commands about one thing of a user.
+const COMMANDS_ON_ONE: Row = users(NotFound, [Scope, Scope, Allowed]);
 /// Commands of users who have signed in.
-const SIGNED_IN: Row = users([Scope, Scope, Scope]);
-const BACKENDS: Row = row([Allowed, Allowed, SignIn, Allowed], [SignIn, SignIn], [SignIn, SignIn, SignIn]);
-const ADMINISTRATORS: Row = row([SignIn, SignIn, SignIn, SignIn], [Forbidden, Allowed], [Scope, Scope, Allowed]);
+const SIGNED_IN: Row = users(Allowed, [Scope, Scope, Scope]);
+const BACKENDS: Row = row([Allowed, Allowed, SignIn, Allowed], [SignIn, SignIn, SignIn], [SignIn, SignIn, SignIn]);
+const ADMINISTRATORS: Row =
+    row([SignIn, SignIn, SignIn, SignIn], [Forbidden, Forbidden, Allowed], [Scope, Scope, Allowed]);
 
-const fn users(tokens: [Access; 3]) -> Row {
-    row([SignIn, SignIn, SignIn, SignIn], [Allowed, Allowed], tokens)
+/// Whoever is a user, and for a user who asks for something of another one the answer `other`.
+const fn users(other: Access, tokens: [Access; 3]) -> Row {
+    row([SignIn, SignIn, SignIn, SignIn], [Allowed, other, Allowed], tokens)
 }
 
-/// Who is nobody, or nobody any more, must sign in.
-const fn row(backends: [Access; 4], people: [Access; 2], tokens: [Access; 3]) -> Row {
-    let ([backend, pending, revoked, key], [user, admin], [read, instances, all]) = (backends, people, tokens);
-    [SignIn, SignIn, SignIn, SignIn, backend, pending, revoked, key, user, admin, read, instances, all]
+/// In the order of [`Caller::ALL`]. Who is nobody, or nobody any more, must sign in.
+const fn row(backends: [Access; 4], people: [Access; 3], tokens: [Access; 3]) -> Row {
+    let ([backend, pending, revoked, key], [user, other, admin], [read, instances, all]) = (backends, people, tokens);
+    [SignIn, user, other, SignIn, SignIn, SignIn, backend, pending, revoked, key, SignIn, admin, read, instances, all]
 }
 
 /// A kind of caller: a column of the table.
 #[derive(Debug, Clone, Copy)]
 enum Caller {
     Nobody,
+    /// The user whose things the request is about, or the user whom an administrator's request is about.
+    User,
+    /// A user whom the request does not concern.
+    OtherUser,
     /// A user whose session has ended.
     SignedOut,
     /// A user whose account is disabled, and who was an administrator.
@@ -65,15 +79,20 @@ enum Caller {
     RevokedBackend,
     /// The API key of a backend's agent.
     ApiKey,
-    User,
+    /// An API key that is revoked.
+    RevokedApiKey,
+    /// An administrator, whose things requests of users are about.
     Admin,
     /// An API token of an administrator.
     Token(TokenScope),
 }
 
 impl Caller {
-    const ALL: [Self; 13] = [
+    /// Some make the user an administrator, so they come after the users.
+    const ALL: [Self; 15] = [
         Self::Nobody,
+        Self::User,
+        Self::OtherUser,
         Self::SignedOut,
         Self::Disabled,
         Self::RevokedToken,
@@ -81,7 +100,7 @@ impl Caller {
         Self::PendingBackend,
         Self::RevokedBackend,
         Self::ApiKey,
-        Self::User,
+        Self::RevokedApiKey,
         Self::Admin,
         Self::Token(TokenScope::Read),
         Self::Token(TokenScope::Instances),
@@ -95,11 +114,14 @@ fn expected(operation: &str) -> Option<Row> {
         "signUp" | "signIn" | "refreshSession" | "resetPassword" | "signUpBackend" | "signInBackend" | "health"
         | "live" | "ready" | "home" => ANYONE,
         // Whoever has a token can end it, so a sign-out needs no more than a query.
-        "signOut" | "listInstances" | "getInstance" | "getInstanceHistory" | "getOperation" | "getMe"
-        | "watchEvents" | "exportAccount" | "listSessions" | "listTokens" | "listSshKeys" => QUERIES,
-        "createInstance" | "deleteInstance" | "stopInstance" | "resumeInstance" | "setInstanceKeys"
-        | "changeInstance" => ON_INSTANCES,
-        "updateProfile" | "endSession" | "endOtherSessions" | "revokeToken" | "addSshKey" | "removeSshKey" => COMMANDS,
+        "signOut" | "listInstances" | "getMe" | "watchEvents" | "exportAccount" | "listSessions" | "listTokens"
+        | "listSshKeys" => QUERIES,
+        "getInstance" | "getInstanceHistory" | "getOperation" => QUERIES_OF_ONE,
+        "createInstance" => CREATING,
+        "deleteInstance" | "stopInstance" | "resumeInstance" | "setInstanceKeys" | "changeInstance" => ON_INSTANCES,
+        // Ending a session that one does not have, or not any more, changes nothing.
+        "updateProfile" | "endSession" | "endOtherSessions" | "addSshKey" => COMMANDS,
+        "revokeToken" | "removeSshKey" => COMMANDS_ON_ONE,
         "changePassword" | "deleteAccount" | "createToken" => SIGNED_IN,
         "getBackend" => BACKENDS,
         "listUsers"
@@ -107,6 +129,7 @@ fn expected(operation: &str) -> Option<Row> {
         | "changeRole"
         | "disableUser"
         | "enableUser"
+        | "eraseUser"
         | "getQuota"
         | "setQuota"
         | "endUserSessions"
@@ -179,9 +202,19 @@ async fn token(operation: &Operation, caller: Caller, fixture: &Fixture) -> Opti
             Some(backend.token)
         }
         Caller::ApiKey => Some(app.api_key(fixture.backend.id).await),
+        Caller::RevokedApiKey => {
+            let backend = app.backend("lab-without-key", 10).await;
+            let key = app.api_key(backend.id).await;
+            app.execute(backend.id, RevokeKey).await;
+            Some(key)
+        }
+        // The user whom this is about is disabled.
+        Caller::User if operation.id == "enableUser" => Some(app.user("dave").await.token),
         // The other user's account is what these are about.
-        Caller::User if operation.is_for_admins() => Some(app.user("carol").await.token),
-        Caller::User => Some(fixture.other.token.clone()),
+        Caller::User if operation.is_for_admins() => Some(fixture.other.token.clone()),
+        Caller::User => Some(fixture.user.token.clone()),
+        Caller::OtherUser if operation.is_for_admins() => Some(app.user("carol").await.token),
+        Caller::OtherUser => Some(fixture.other.token.clone()),
         Caller::Admin => {
             app.make_admin(fixture.user.id).await;
             Some(fixture.user.token.clone())
@@ -208,7 +241,8 @@ async fn found(operation: &Operation, caller: Caller, fixture: &Fixture) -> (Acc
         (401, "unauthorized") => SignIn,
         (403, "forbidden") => Forbidden,
         (403, "insufficient_scope") => Scope,
-        (401 | 403, code) => panic!("{} as {caller:?}: {code}", operation.id),
+        (404, "not_found") => NotFound,
+        (401 | 403 | 404, code) => panic!("{} as {caller:?}: {code}", operation.id),
         _ => Allowed,
     };
     (access, format!("{answer:?}"))

@@ -35,7 +35,7 @@ pub mod router;
 pub mod server;
 pub mod sockets;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod version;

@@ -49,8 +49,8 @@ pub trait ReadStore: Send + Sync + 'static {
     /// The groups of these users, without those who are in none.
     fn groups_of(&self, ids: Vec<UserId>) -> Read<'_, BTreeMap<UserId, GroupId>>;
 
-    /// A page of all backends.
-    fn backends(&self, page: Page<BackendId>) -> Read<'_, Vec<BackendDocument>>;
+    /// A page of all backends, or of those that have one of these ids.
+    fn backends<'a>(&'a self, ids: Option<&'a [BackendId]>, page: Page<BackendId>) -> Read<'a, Vec<BackendDocument>>;
 
     /// A page of the instances of all users that a filter selects.
     fn instances_of_all<'a>(
@@ -114,8 +114,8 @@ impl ReadStore for MongoStore {
         Self::groups_of(self, ids).boxed()
     }
 
-    fn backends(&self, page: Page<BackendId>) -> Read<'_, Vec<BackendDocument>> {
-        Self::backends(self, page).boxed()
+    fn backends<'a>(&'a self, ids: Option<&'a [BackendId]>, page: Page<BackendId>) -> Read<'a, Vec<BackendDocument>> {
+        Self::backends(self, ids, page).boxed()
     }
 
     fn instances_of_all<'a>(

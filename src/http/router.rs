@@ -58,7 +58,7 @@ pub fn api() -> OpenApiRouter<Arc<App>> {
 fn administration() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(admin::users::get))
-        .routes(routes!(admin::user::get))
+        .routes(routes!(admin::user::get, admin::erase_user::delete))
         .routes(routes!(admin::change_role::put))
         .routes(routes!(admin::disable_user::post))
         .routes(routes!(admin::enable_user::post))

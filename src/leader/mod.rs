@@ -17,6 +17,7 @@ pub mod liveness;
 pub mod overdue;
 pub mod projector;
 pub mod reactions;
+pub mod recreation;
 pub mod requeue_released;
 mod skip_frozen;
 pub mod supervisor;
@@ -54,6 +55,7 @@ use crate::leader::reactions::backend_draining::BackendDraining;
 use crate::leader::reactions::backend_lost::BackendLost;
 use crate::leader::reactions::backend_removed::BackendRemoved;
 use crate::leader::reactions::key_changed::KeyChanged;
+use crate::leader::recreation::Recreation;
 use crate::metrics::Metrics;
 use crate::replica::follower::Follower;
 use crate::replica::heartbeat_registry::HeartbeatRegistry;
@@ -153,6 +155,7 @@ impl Leader {
         roles.start("key-changed", |leader, cancel| leader.key_changed().run(cancel));
         roles.start("account-disabled", |leader, cancel| leader.account_disabled().run(cancel));
         roles.start("account-erased", |leader, cancel| leader.account_erased().run(cancel));
+        roles.start("recreation", |leader, cancel| leader.recreation().run(cancel));
         roles.start("overdue", |leader, cancel| leader.overdue().run(cancel));
         roles.start("liveness", |leader, cancel| leader.liveness().run(cancel));
         let Roles { tasks, leader, cancel } = roles;
@@ -287,6 +290,10 @@ impl Leader {
             heartbeats: Arc::clone(&self.heartbeats),
             policy: self.policy,
         }
+    }
+
+    fn recreation(&self) -> Recreation {
+        Recreation { executor: Arc::clone(&self.executor), follower: Arc::clone(&self.follower), policy: self.policy }
     }
 
     fn liveness(&self) -> Liveness {

@@ -60,24 +60,26 @@ async fn add_placements(follower: &Follower, assignments: &Assignments) -> Resul
                 if assignment.desired == DesiredState::Deleted {
                     removals.push((backend, assignment));
                 } else {
-                    let resources = assignment.container.as_ref().map(|spec| spec.limits.into());
-                    follower.fleet().add_placement(backend, assignment.instance_id, resources);
+                    let Assignment { instance_id, user_id, container, .. } = assignment;
+                    let resources = container.map(|spec| spec.limits.into());
+                    follower.fleet().add_placement(backend, instance_id, Some(user_id), resources);
                 }
             }
         }
     }
     // Unreadable, or not yet on the node that served the others: if in doubt, it takes a place.
     for (backend, instance) in unread {
-        follower.fleet().add_placement(backend, instance, None);
+        let owner = assignments.current(backend, instance).await?.assignment.map(|assignment| assignment.user_id);
+        follower.fleet().add_placement(backend, instance, owner, None);
     }
     let expected = futures::stream::iter(removals).map(async |(backend, assignment)| {
         let expected = expected(follower, backend, &assignment).await?;
-        Ok::<_, Cause>(expected.map(|resources| (backend, assignment.instance_id, resources)))
+        Ok::<_, Cause>(expected.map(|resources| (backend, assignment, resources)))
     });
     let mut expected = expected.buffer_unordered(MAX_CONCURRENT_LOADS);
     while let Some(removal) = expected.try_next().await? {
-        if let Some((backend, instance, resources)) = removal {
-            follower.fleet().add_placement(backend, instance, resources);
+        if let Some((backend, Assignment { instance_id, user_id, .. }, resources)) = removal {
+            follower.fleet().add_placement(backend, instance_id, Some(user_id), resources);
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use dockhost_domain::aggregate::Aggregate;
 use dockhost_domain::backend::{Backend, ConnectionState, Machine};
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::event::Event;
-use dockhost_domain::ids::{AgentRunId, BackendId, InstanceId};
+use dockhost_domain::ids::{AgentRunId, BackendId, InstanceId, UserId};
 use dockhost_domain::placement::{Candidate, Demand, Ineligible, RecentRefusals, place};
 use dockhost_domain::room::{Overcommit, Resources};
 use dockhost_domain::subject::AggregateId;
@@ -23,7 +23,7 @@ use crate::common::clock;
 
 mod occupancy;
 
-use occupancy::Occupancy;
+use occupancy::{Occupancy, Occupant};
 
 /// All backends.
 #[derive(Default)]
@@ -61,15 +61,16 @@ impl FleetState {
         (u32::try_from(count).unwrap_or(u32::MAX), total)
     }
 
-    fn place(&mut self, backend: BackendId, instance: InstanceId, resources: Option<Resources>) {
+    fn place(&mut self, backend: BackendId, instance: InstanceId, occupant: Occupant) {
         self.cancel_reservation(instance);
-        self.placed.entry(backend).or_default().add(instance, resources);
+        self.placed.entry(backend).or_default().add(instance, occupant);
     }
 
     fn reserve(&mut self, backend: BackendId, instance: InstanceId, resources: Resources) {
         self.cancel_reservation(instance);
         self.reserved.insert(instance, backend);
-        self.reserved_on.entry(backend).or_default().add(instance, Some(resources));
+        let occupant = Occupant { owner: None, resources: Some(resources) };
+        self.reserved_on.entry(backend).or_default().add(instance, occupant);
     }
 
     fn cancel_reservation(&mut self, instance: InstanceId) {
@@ -132,9 +133,16 @@ impl Fleet {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a placement; one that exists already stays. `resources` is what the instance may use, if that is known.
-    pub fn add_placement(&self, backend: BackendId, instance: InstanceId, resources: Option<Resources>) {
-        self.state().place(backend, instance, resources);
+    /// Adds a placement; one that exists already stays. `owner` is whose instance it is, and `resources` what it may use, if that
+    /// is known.
+    pub fn add_placement(
+        &self,
+        backend: BackendId,
+        instance: InstanceId,
+        owner: Option<UserId>,
+        resources: Option<Resources>,
+    ) {
+        self.state().place(backend, instance, Occupant { owner, resources });
     }
 
     /// Applies a backend event or a tenancy event.
@@ -143,7 +151,7 @@ impl Fleet {
             (AggregateId::Backend(id), Event::Backend(event)) => {
                 self.state().backends.entry(*id).or_default().evolve(event, &recorded.envelope.meta);
             }
-            (_, Event::Tenancy(event)) => {
+            (AggregateId::Tenancy(owner), Event::Tenancy(event)) => {
                 let Some(instance) = event.instance_id() else { return };
                 let mut state = self.state();
                 state.record_refusal(&self.heartbeats, event, recorded.envelope.meta.time);
@@ -157,7 +165,9 @@ impl Fleet {
                 };
                 for (backend, change) in event.placement_changes() {
                     match change {
-                        PlacementChange::Added => state.place(backend, instance, resources),
+                        PlacementChange::Added => {
+                            state.place(backend, instance, Occupant { owner: Some(*owner), resources });
+                        }
                         PlacementChange::Removed => state.release(backend, instance),
                         PlacementChange::Abandoned => {}
                     }
@@ -211,6 +221,17 @@ impl Fleet {
         connected.map(|(id, _)| (*id, state.placed_on(*id))).collect()
     }
 
+    /// The backends that are lost by the log.
+    pub fn lost(&self) -> Vec<LostBackend> {
+        let state = self.state();
+        let lost = state.backends.iter().filter_map(|(id, backend)| {
+            let since = backend.machine.as_ref()?.lost_at?;
+            let instances = state.placed.get(id).map(|placed| placed.owned().collect()).unwrap_or_default();
+            Some(LostBackend { id: *id, since, instances })
+        });
+        lost.collect()
+    }
+
     /// All registered backends, those that await approval among them, each with the number of instances placed on it.
     pub fn machines(&self) -> Vec<(BackendId, Machine, usize)> {
         let state = self.state();
@@ -244,6 +265,17 @@ impl Fleet {
     pub fn machine(&self, id: BackendId) -> Option<Machine> {
         self.state().backends.get(&id).and_then(|backend| backend.machine.clone())
     }
+}
+
+/// A lost backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostBackend {
+    /// The backend.
+    pub id: BackendId,
+    /// When it was lost.
+    pub since: Timestamp,
+    /// The instances that are placed on it, or were and may have a container there, with their owners.
+    pub instances: Vec<(UserId, InstanceId)>,
 }
 
 /// A place reserved for an instance; freed on drop unless committed.

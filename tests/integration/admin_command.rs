@@ -43,6 +43,9 @@ async fn admin_command_cordons_drains_and_retires_machines() {
     run(&["backends", "capacity", "workshop", "12"]).await;
     let labels = run(&["backends", "labels", "workshop", "gpu=yes", "room=b12"]).await;
     assert_eq!(labels["labels"], json!({ "gpu": "yes", "room": "b12" }));
+    let found = run(&["backends", "list", "--label", "gpu=yes", "--search", "work", "--status", "connected"]).await;
+    assert_eq!((found.as_array().unwrap().len(), &found[0]["username"]), (1, &json!("workshop")));
+    assert_eq!(run(&["backends", "list", "--label", "gpu=no"]).await, json!([]));
     let created = world.user("ada").await.create().await;
     let history = run(&["instances", "history", created.data()["instanceId"].as_str().unwrap()]).await;
     assert!(history.to_string().contains("instance.requested"), "{history}");
@@ -57,8 +60,10 @@ async fn admin_command_cordons_drains_and_retires_machines() {
     run(&["backends", "undrain", "workshop"]).await;
     let key = run(&["backends", "rotate-key", "workshop", "--valid-for", "3600"]).await;
     assert!(key.to_string().contains("DOCKHOST_API_KEY"), "{key}");
-    run(&["backends", "revoke", "workshop"]).await;
-    let key = run(&["backends", "key", "workshop"]).await;
+    let refused = admin(&world, &["backends", "revoke", "workshop"], "", &token).await;
+    assert!(refused.code == 1 && refused.err.contains("--yes"), "{refused:?}");
+    run(&["backends", "revoke", "workshop", "--yes"]).await;
+    let key = run(&["backends", "key", "workshop", "--yes"]).await;
     assert!(key.to_string().contains("DOCKHOST_API_KEY"), "{key}");
     run(&["backends", "retire", "workshop", "--yes"]).await;
 }
@@ -156,8 +161,10 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     assert_eq!(removed["group"], Value::Null);
     let deleted = with_token(&["groups", "delete", "Biology 7b", "--yes", "-o", "json"]).await;
     assert!(deleted.code == 1 && deleted.err.contains("group_not_empty"), "{deleted:?}");
-    let invitation = parsed(&with_token(&["invitations", "create", "--max-instances", "2", "-o", "json"]).await);
-    assert_eq!(invitation["invitation"]["maxInstances"], 2, "{invitation}");
+    let create = ["invitations", "create", "--max-instances", "2", "--max-cpu", "1.5", "--max-memory-mib", "4096"];
+    let invitation = parsed(&with_token(&[&create[..], &["-o", "json"]].concat()).await);
+    let quota = pick(&invitation["invitation"], &["maxInstances", "maxCpu", "maxMemoryMib"]);
+    assert_eq!(quota, [json!(2), json!(1.5), json!(4096)], "{invitation}");
     let id = invitation["invitation"]["id"].as_str().unwrap();
     assert_eq!(parsed(&with_token(&["invitations", "revoke", id, "-o", "json"]).await)["status"], "revoked");
     let invitations = with_token(&["invitations", "list"]).await;
@@ -198,4 +205,12 @@ async fn admin_command_lists_shows_and_changes_what_the_api_does() {
     let signed_out = run(&["logout"]).await;
     assert!(signed_out.code == 0 && signed_out.out.contains("signed out"), "{signed_out:?}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "{}");
+
+    let refused = with_token(&["users", "erase", "admin"]).await;
+    assert!(refused.code == 1 && refused.err.contains("--yes"), "{refused:?}");
+    let erased = with_token(&["users", "erase", "admin", "--yes"]).await;
+    assert!(erased.code == 0 && erased.out.contains("admin is erased"), "{erased:?}");
+    assert_eq!(with_token(&["users", "show", "admin"]).await.code, 4);
+    let last = with_token(&["users", "erase", "ada", "--yes"]).await;
+    assert!(last.code == 1 && last.err.contains("last_administrator"), "{last:?}");
 }

@@ -98,4 +98,7 @@ async fn admin_usage_is_what_the_histories_of_the_instances_say() {
     let json = run(&world, &admin, &["admin", "usage", "--from", "2020-01-01T00:00:00Z", "-o", "json"]).await;
     let usage: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(usage["users"][0]["username"], "ada");
+    let table = run(&world, &admin, &["admin", "usage", "--from", "2020-01-01T00:00:00Z", "--by", "backend"]).await;
+    let rows: Vec<Vec<&str>> = table.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((&rows[0][..2], rows[1][0]), (&["BACKEND", "SECONDS"][..], "alpha"), "{table:?}");
 }

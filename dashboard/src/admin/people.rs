@@ -104,6 +104,10 @@ pub struct Group {
     pub name: String,
     /// The most instances of each member.
     pub max_instances: Option<u32>,
+    /// The most processors of each member's instances in all.
+    pub max_cpu: Option<f64>,
+    /// The most memory of each member's instances in all, in MiB.
+    pub max_memory_mib: Option<u32>,
     /// When the instances of its members are stopped for good.
     pub ends_at: Option<Moment>,
     /// For how many minutes an instance may run.
@@ -117,9 +121,11 @@ impl Group {
     #[must_use]
     pub fn limits(&self) -> String {
         let instances = self.max_instances.map(|max| format!("at most {max} instances each"));
+        let cpu = self.max_cpu.map(|cpu| format!("at most {cpu} CPU each"));
+        let memory = self.max_memory_mib.map(|mib| format!("at most {} each", memory(mib)));
         let run = self.time_to_live_minutes.map(|limit| format!("run for {}", minutes(limit)));
         let idle = self.autostop_minutes.map(|limit| format!("stopped after {} without a connection", minutes(limit)));
-        let limits: Vec<_> = instances.into_iter().chain(run).chain(idle).collect();
+        let limits: Vec<_> = instances.into_iter().chain(cpu).chain(memory).chain(run).chain(idle).collect();
         if limits.is_empty() { "no limits of its own".to_owned() } else { limits.join(", ") }
     }
 }
@@ -212,14 +218,18 @@ mod tests {
 
     #[test]
     fn group_has_its_limits_in_words() {
-        let group = |max: Option<u32>, autostop: Option<u32>| {
+        let group = |max: Option<u32>, cpu: Option<f64>, memory: Option<u32>, autostop: Option<u32>| {
             let group = json!({
-                "id": "1", "name": "course", "maxInstances": max, "endsAt": null, "timeToLiveMinutes": null,
-                "autostopMinutes": autostop,
+                "id": "1", "name": "course", "maxInstances": max, "maxCpu": cpu, "maxMemoryMib": memory, "endsAt": null,
+                "timeToLiveMinutes": null, "autostopMinutes": autostop,
             });
             serde_json::from_value::<Group>(group).unwrap().limits()
         };
-        assert_eq!(group(None, None), "no limits of its own");
-        assert_eq!(group(Some(3), Some(60)), "at most 3 instances each, stopped after 1 hour without a connection");
+        assert_eq!(group(None, None, None, None), "no limits of its own");
+        assert_eq!(
+            group(Some(3), None, None, Some(60)),
+            "at most 3 instances each, stopped after 1 hour without a connection"
+        );
+        assert_eq!(group(None, Some(1.5), Some(2048), None), "at most 1.5 CPU each, at most 2 GiB each");
     }
 }

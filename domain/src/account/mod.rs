@@ -213,6 +213,8 @@ pub enum ErasedBy {
     Operator,
     /// The user, with their password.
     User,
+    /// An administrator.
+    Admin,
 }
 
 /// An account; empty before sign-up and after erasure.

@@ -130,6 +130,8 @@ mod tests {
             by: user(1),
             expires_at: at(100),
             max_instances: Some(2),
+            max_cpu_millis: None,
+            max_memory_mib: None,
             group_id: None,
         }
     }

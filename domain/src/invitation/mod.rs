@@ -15,6 +15,7 @@ use crate::aggregate::{Aggregate, Meta};
 use crate::enrolment::TokenHash;
 use crate::event::Event;
 use crate::ids::{GroupId, InvitationId, UserId};
+use crate::quota::Quota;
 use crate::subject::{AggregateId, AllInvitations};
 use crate::timestamp::Timestamp;
 
@@ -54,8 +55,14 @@ pub struct InvitationCreated {
     pub by: UserId,
     /// Until when it can be used.
     pub expires_at: Timestamp,
-    /// The maximum number of instances of the person who signs up with it; the configured one if absent.
+    /// The maximum number of instances of the person who signs up with it; that of their group or the configured one if absent.
     pub max_instances: Option<u32>,
+    /// The processor time that their instances may have in all, in thousandths of a processor; that of their group if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cpu_millis: Option<u32>,
+    /// The memory that their instances may have in all, in MiB; that of their group if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory_mib: Option<u32>,
     /// The group of the person who signs up with it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_id: Option<GroupId>,
@@ -115,6 +122,14 @@ pub enum InvitationEnd {
         /// When.
         at: Timestamp,
     },
+}
+
+impl InvitationCreated {
+    /// What the instances of the person who signs up with it may be and use in all, as far as the invitation sets it.
+    #[must_use]
+    pub const fn quota(&self) -> Quota {
+        Quota { instances: self.max_instances, cpu_millis: self.max_cpu_millis, memory_mib: self.max_memory_mib }
+    }
 }
 
 impl Invitation {

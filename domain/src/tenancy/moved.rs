@@ -72,8 +72,8 @@ impl MoveReason {
     #[must_use]
     pub const fn explain(self) -> &'static str {
         match self {
-            Self::BackendLost => "made anew without its files, because its backend was lost",
-            Self::BackendDrained => "made anew without its files, because an administrator drains its backend",
+            Self::BackendLost => "created again without its files, because its backend was lost",
+            Self::BackendDrained => "created again without its files, because an administrator drains its backend",
         }
     }
 }

@@ -56,8 +56,7 @@ pub enum MoveRejected {
 impl Instance {
     /// Whether it has a container on this backend and is recreated elsewhere if that backend is lost for long while it is to
     /// run.
-    #[must_use]
-    pub fn is_recreated_if_lost(&self, backend_id: BackendId) -> bool {
+    fn is_recreated_if_lost(&self, backend_id: BackendId) -> bool {
         self.has_container_on(backend_id) && self.on_lost == OnLost::Recreate
     }
 

@@ -8,12 +8,20 @@ use super::{BackendDocument, Backends};
 use crate::store::{MongoStore, Page, ReadResult, StoreError};
 
 impl MongoStore {
-    /// A page of all backends that are not removed, the oldest first.
+    /// A page of all backends that are not removed, or of those of them that have one of these ids; the oldest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn backends(&self, page: Page<BackendId>) -> Result<ReadResult<Vec<BackendDocument>>, StoreError> {
-        self.find_with::<Backends>(None, page.stages(doc! { "removedAt": null })).await
+    pub async fn backends(
+        &self,
+        ids: Option<&[BackendId]>,
+        page: Page<BackendId>,
+    ) -> Result<ReadResult<Vec<BackendDocument>>, StoreError> {
+        let mut filter = doc! { "removedAt": null };
+        if let Some(ids) = ids {
+            filter.insert("_id", doc! { "$in": ids.iter().map(ToString::to_string).collect::<Vec<_>>() });
+        }
+        self.find_with::<Backends>(None, page.stages(filter)).await
     }
 
     /// One backend that is not removed; stale if it is quarantined.

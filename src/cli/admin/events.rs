@@ -126,9 +126,56 @@ fn line(event: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use dockhost_domain::aggregate::Meta;
+    use dockhost_domain::envelope::Envelope;
+    use dockhost_domain::event::Event;
+    use dockhost_domain::ids::EventId;
+    use dockhost_domain::subject::AggregateId;
     use serde_json::json;
 
     use super::*;
+    use crate::common::clock;
+    use crate::event_log::{Append, EventLog};
+    use crate::http::testing::{TestApp, golden_events, origin};
+
+    /// Stores an event, whatever state its aggregate is in.
+    async fn store(app: &TestApp, aggregate: AggregateId, event: Event) -> u64 {
+        let stored = app.log.events();
+        let last = stored.iter().rfind(|recorded| recorded.envelope.aggregate == aggregate);
+        let expected = last.map_or(0, |recorded| recorded.sequence);
+        let meta = Meta { id: EventId::from_uuid(clock::fresh_uuid()), time: clock::now() };
+        let envelope = Envelope { aggregate, meta, origin: origin(), event };
+        app.log.append(Append { expected, envelope }).await.unwrap()
+    }
+
+    /// In each version that was ever released, as the API answers it to the command.
+    #[tokio::test]
+    async fn line_of_every_golden_event_has_its_type_and_what_it_is_about() {
+        let app = TestApp::new().await;
+        let boss = app.admin("boss").await;
+        let mut expected = Vec::new();
+        for (aggregate, event) in golden_events() {
+            let kind = event.encode().unwrap().kind;
+            expected.push((store(&app, aggregate, event).await, kind, aggregate.to_string()));
+        }
+        let types: BTreeSet<_> = expected.iter().map(|(_, kind, _)| kind).collect();
+        assert!(types.len() > 50, "{types:?}");
+        let (mut shown, mut cursor) = (Vec::new(), json!((expected[0].0 - 1).to_string()));
+        while let Some(after) = cursor.as_str() {
+            let path = format!("/api/v2/admin/audit?limit=200&cursor={after}");
+            let page = app.get(&path).token(&boss.token).send().await;
+            shown.extend(page.data()["items"].as_array().unwrap_or_else(|| panic!("{page:?}")).clone());
+            cursor = page.data()["nextCursor"].clone();
+        }
+        assert_eq!(shown.len(), expected.len());
+        for (event, (sequence, kind, subject)) in shown.iter().zip(&expected) {
+            assert_eq!(event["sequence"], *sequence, "{event}");
+            let words = [kind.strip_prefix("dockhost.").unwrap(), subject.strip_prefix("dockhost.event.").unwrap()];
+            assert_eq!(line(event).split("  ").skip(1).take(2).collect::<Vec<_>>(), words, "{event}");
+        }
+    }
 
     #[test]
     fn since_is_a_position_or_a_time() {

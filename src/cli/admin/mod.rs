@@ -89,3 +89,6 @@ impl Admin {
         reported(done)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,17 +16,31 @@ pub struct Usage {
     /// The end of the period [default: now].
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
-    /// A table of users, JSON as the API has it, or a line of comma-separated values for each instance on each backend.
+    /// A table, JSON as the API has it, or a line of comma-separated values for each instance on each backend.
     #[arg(short, long, value_enum, default_value_t = UsageOutput::Table)]
     output: UsageOutput,
+    /// What the table has a line for.
+    #[arg(long, value_enum, default_value_t = By::User)]
+    by: By,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// Whose usage a table shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// Each user.
+    User,
+    /// Each group, by who is in it now.
+    Group,
+    /// Each backend.
+    Backend,
 }
 
 /// How usage is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum UsageOutput {
-    /// The users, for people.
+    /// For people.
     Table,
     /// As the API has it.
     Json,
@@ -51,7 +65,12 @@ impl Usage {
         if self.output == UsageOutput::Json {
             return client.print_one(&usage);
         }
-        let users = usage["users"].as_array().map(Vec::as_slice).unwrap_or_default();
-        client.print_list(users, &[("USER", "/username"), ("SECONDS", "/runningSeconds"), ("ID", "/id")])
+        let (list, title, name) = match self.by {
+            By::User => ("users", "USER", "/username"),
+            By::Group => ("groups", "GROUP", "/name"),
+            By::Backend => ("backends", "BACKEND", "/name"),
+        };
+        let rows = usage[list].as_array().map(Vec::as_slice).unwrap_or_default();
+        client.print_list(rows, &[(title, name), ("SECONDS", "/runningSeconds"), ("ID", "/id")])
     }
 }

@@ -300,8 +300,7 @@ impl Client {
         if uuid::Uuid::try_parse(id_or_name).is_ok() {
             return Ok(id_or_name.to_owned());
         }
-        let query: &[_] = if path == "admin/users" { &[("search", Some(id_or_name.to_owned()))] } else { &[] };
-        let items = self.list(path, query).await?;
+        let items = self.list(path, &[("search", Some(id_or_name.to_owned()))]).await?;
         let found = items.iter().find(|item| item["username"] == id_or_name || item["name"] == id_or_name);
         found.and_then(|item| Some(item["id"].as_str()?.to_owned())).ok_or(Failure::NotFound(what))
     }

@@ -10,7 +10,7 @@ use super::limit;
 enum OnLost {
     /// It waits for its backend.
     Wait,
-    /// It is made anew elsewhere, without its files.
+    /// It is created again elsewhere, without its files.
     Recreate,
 }
 

@@ -42,7 +42,7 @@ pub struct DrainProgress {
     left: usize,
     /// Instances that are stopped. Their files are on the backend.
     stopped: usize,
-    /// Instances that were made anew on other backends and exist still.
+    /// Instances that were created again on other backends and still exist.
     moved: usize,
     /// Instances that could not be stopped. If the backend can stop them later, it does.
     stayed: usize,

@@ -164,6 +164,10 @@ mod tests {
         assert_eq!((change(json!({})).await.data(), app.log.events().len()), (&expected, events));
         let listed = app.get(PATH).token(&boss.token).send().await;
         assert_eq!(listed.data()["items"], json!([expected]));
+        for (search, found) in [("BIO", json!([expected])), ("chemistry", json!([]))] {
+            let answer = app.get(&format!("{PATH}?search={search}")).token(&boss.token).send().await;
+            assert_eq!(answer.data()["items"], found, "{search}");
+        }
     }
 
     #[tokio::test]

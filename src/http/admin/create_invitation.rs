@@ -19,6 +19,7 @@ use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
 use crate::http::extract::{Body, CurrentAdmin};
+use crate::http::processors::Processors;
 use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
@@ -28,16 +29,24 @@ const DEFAULT_VALID_FOR: u32 = 7 * 24 * 60 * 60;
 /// What the invitation is good for.
 #[derive(Deserialize, garde::Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(examples(json!({ "validForSeconds": 86_400, "maxInstances": 2 })))]
+#[schema(examples(json!({ "validForSeconds": 86_400, "maxInstances": 2, "maxCpu": 4, "maxMemoryMib": 8192 })))]
 pub struct InvitationRequest {
     /// For how long it can be used; the default is a week.
     #[garde(range(min = 60, max = 7_776_000))]
     #[schema(minimum = 60, maximum = 7_776_000, default = 604_800)]
     valid_for_seconds: Option<u32>,
-    /// The most instances of the person who signs up with it; the default is that of the server's configuration.
+    /// The most instances of the person who signs up with it; the default is that of their group or of the server's configuration.
     #[garde(range(max = 10_000))]
     #[schema(minimum = 0, maximum = 10_000)]
     max_instances: Option<u32>,
+    /// The most processors that their instances may use in all, with at most three decimals; the default is that of their group.
+    #[garde(skip)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000)]
+    max_cpu: Option<Processors>,
+    /// The most memory that they may use in all, in MiB; the default is that of their group.
+    #[garde(range(max = 1_000_000_000))]
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    max_memory_mib: Option<u32>,
     /// The id of the group that the person is put into.
     #[garde(skip)]
     #[schema(value_type = Option<Uuid>)]
@@ -75,8 +84,9 @@ error_responses!(CreateInvitationErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code
 pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
-    Body(InvitationRequest { valid_for_seconds, max_instances, group_id }): Body<InvitationRequest>,
+    Body(request): Body<InvitationRequest>,
 ) -> Result<Reply<CreatedInvitation>, ApiError> {
+    let InvitationRequest { valid_for_seconds, max_instances, max_cpu, max_memory_mib, group_id } = request;
     if let Some(group_id) = group_id {
         let groups = app.executor.confirmed::<Groups>(AllGroups).await?;
         groups.state.get(group_id).ok_or_else(|| ApiError::not_found("group"))?;
@@ -90,6 +100,8 @@ pub async fn post(
         by: admin,
         expires_at: now.after(valid_for),
         max_instances,
+        max_cpu_millis: max_cpu.map(Processors::millis),
+        max_memory_mib,
         group_id,
     };
     let done = app
@@ -118,11 +130,13 @@ mod tests {
     async fn create_invitation_shows_its_token_once_and_stores_the_hash() {
         let app = TestApp::new().await;
         let boss = app.admin("boss").await;
-        let answer = app.post(PATH, json!({ "maxInstances": 2 })).token(&boss.token).send().await;
+        let terms = json!({ "maxInstances": 2, "maxCpu": 1.5, "maxMemoryMib": 4096 });
+        let answer = app.post(PATH, terms).token(&boss.token).send().await;
         assert_eq!(answer.status, 201, "{answer:?}");
         let secret = answer.data()["token"].as_str().unwrap().to_owned();
         let invitation = &answer.data()["invitation"];
         assert_eq!((&invitation["status"], &invitation["maxInstances"]), (&json!("valid"), &json!(2)));
+        assert_eq!((&invitation["maxCpu"], &invitation["maxMemoryMib"]), (&json!(1.5), &json!(4096)));
         assert_eq!((&invitation["createdBy"], &invitation["userId"]), (&json!(boss.id), &Value::Null));
         let listed = app.get(PATH).token(&boss.token).send().await;
         assert_eq!(&listed.data()["items"], &json!([invitation]));
@@ -133,7 +147,13 @@ mod tests {
     async fn create_invitation_out_of_range_is_refused() {
         let app = TestApp::new().await;
         let boss = app.admin("boss").await;
-        for body in [json!({ "validForSeconds": 59 }), json!({ "maxInstances": 10_001 }), json!({ "role": "admin" })] {
+        for body in [
+            json!({ "validForSeconds": 59 }),
+            json!({ "maxInstances": 10_001 }),
+            json!({ "maxCpu": 0.0001 }),
+            json!({ "maxMemoryMib": 1_000_000_001 }),
+            json!({ "role": "admin" }),
+        ] {
             let answer = app.post(PATH, body.clone()).token(&boss.token).send().await;
             assert_eq!(answer.error(), (422, "validation_failed"), "{body}");
         }

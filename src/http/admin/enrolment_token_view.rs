@@ -4,7 +4,7 @@ use dockhost_domain::enrolment::{self, TokenEnd};
 use dockhost_domain::ids::{BackendId, EnrolmentTokenId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::timestamp::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::views::LabelMap;
@@ -38,27 +38,38 @@ pub struct EnrolmentToken {
 }
 
 /// Only a `valid` token can be used.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum EnrolmentTokenStatus {
+pub enum EnrolmentTokenStatus {
     Valid,
     Used,
     Revoked,
     Expired,
 }
 
+impl EnrolmentTokenStatus {
+    /// The status of a token as of now.
+    pub fn of(token: &enrolment::EnrolmentToken, now: Timestamp) -> Self {
+        match token.end {
+            Some(TokenEnd::Used { .. }) => Self::Used,
+            Some(TokenEnd::Revoked { .. }) => Self::Revoked,
+            None if token.is_valid(now) => Self::Valid,
+            None => Self::Expired,
+        }
+    }
+}
+
 impl EnrolmentToken {
     /// The token as of now.
     pub fn new(id: EnrolmentTokenId, token: &enrolment::EnrolmentToken, now: Timestamp) -> Self {
-        let (status, backend_id, ended_at) = match token.end {
-            Some(TokenEnd::Used { backend_id, at }) => (EnrolmentTokenStatus::Used, Some(backend_id), Some(at)),
-            Some(TokenEnd::Revoked { at }) => (EnrolmentTokenStatus::Revoked, None, Some(at)),
-            None if token.is_valid(now) => (EnrolmentTokenStatus::Valid, None, None),
-            None => (EnrolmentTokenStatus::Expired, None, None),
+        let (backend_id, ended_at) = match token.end {
+            Some(TokenEnd::Used { backend_id, at }) => (Some(backend_id), Some(at)),
+            Some(TokenEnd::Revoked { at }) => (None, Some(at)),
+            None => (None, None),
         };
         Self {
             id,
-            status,
+            status: EnrolmentTokenStatus::of(token, now),
             created_at: token.created_at,
             created_by: token.created_by,
             expires_at: token.expires_at,

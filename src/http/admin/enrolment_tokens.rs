@@ -7,7 +7,7 @@ use dockhost_domain::enrolment::EnrolmentTokens;
 use dockhost_domain::subject::AllEnrolmentTokens;
 use serde::Deserialize;
 
-use super::enrolment_token_view::EnrolmentToken;
+use super::enrolment_token_view::{EnrolmentToken, EnrolmentTokenStatus};
 use super::list::{self, List, MAX_LIMIT};
 use crate::common::clock;
 use crate::http::app::App;
@@ -21,6 +21,7 @@ use crate::http::response::{ApiError, Code, Reply, Success};
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct EnrolmentTokensParameters {
+    status: Option<EnrolmentTokenStatus>,
     /// Items of a page, 50 by default.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
@@ -32,7 +33,7 @@ pub struct EnrolmentTokensParameters {
 impl EnrolmentTokensParameters {
     /// The longest page after a cursor.
     pub const fn after(cursor: Option<String>) -> Self {
-        Self { limit: Some(MAX_LIMIT), cursor }
+        Self { status: None, limit: Some(MAX_LIMIT), cursor }
     }
 }
 
@@ -58,11 +59,13 @@ error_responses!(EnrolmentTokensErrors: ADMIN, &[Code::ValidationFailed]);
 pub async fn get(
     CurrentAdmin { .. }: CurrentAdmin,
     State(app): State<Arc<App>>,
-    Query(EnrolmentTokensParameters { limit, cursor }): Query<EnrolmentTokensParameters>,
+    Query(EnrolmentTokensParameters { status, limit, cursor }): Query<EnrolmentTokensParameters>,
 ) -> Result<Reply<List<EnrolmentToken>>, ApiError> {
     let page = list::page(limit, cursor.as_deref())?;
     let tokens = app.executor.confirmed::<EnrolmentTokens>(AllEnrolmentTokens).await?;
     let now = clock::now();
-    let list = List::of_all(&page, tokens.state.iter(), |(id, _)| *id, |(id, one)| EnrolmentToken::new(id, one, now));
+    let all = tokens.state.iter();
+    let asked = all.filter(|(_, one)| status.is_none_or(|status| EnrolmentTokenStatus::of(one, now) == status));
+    let list = List::of_all(&page, asked, |(id, _)| *id, |(id, one)| EnrolmentToken::new(id, one, now));
     Ok(Reply::ok("the enrolment tokens", list).position(app.position(tokens.sequence)))
 }

@@ -20,6 +20,9 @@ use crate::http::response::{ApiError, Code, Reply, Success};
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct GroupsParameters {
+    /// A part of the name, whatever the case of its letters.
+    #[param(max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    search: Option<String>,
     /// Items of a page, 50 by default.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
@@ -31,7 +34,7 @@ pub struct GroupsParameters {
 impl GroupsParameters {
     /// The longest page after a cursor.
     pub const fn after(cursor: Option<String>) -> Self {
-        Self { limit: Some(MAX_LIMIT), cursor }
+        Self { search: None, limit: Some(MAX_LIMIT), cursor }
     }
 }
 
@@ -57,10 +60,11 @@ error_responses!(GroupsErrors: ADMIN, &[Code::ValidationFailed]);
 pub async fn get(
     CurrentAdmin { .. }: CurrentAdmin,
     State(app): State<Arc<App>>,
-    Query(GroupsParameters { limit, cursor }): Query<GroupsParameters>,
+    Query(GroupsParameters { search, limit, cursor }): Query<GroupsParameters>,
 ) -> Result<Reply<List<Group>>, ApiError> {
-    let page = list::page(limit, cursor.as_deref())?;
+    let (page, search) = (list::page(limit, cursor.as_deref())?, list::search(search)?);
     let groups = app.executor.confirmed::<Groups>(AllGroups).await?;
-    let list = List::of_all(&page, groups.state.iter(), |(id, _)| *id, |(id, one)| Group::new(id, one));
+    let found = groups.state.iter().filter(|(_, one)| list::contains(one.group.name.as_str(), search.as_deref()));
+    let list = List::of_all(&page, found, |(id, _)| *id, |(id, one)| Group::new(id, one));
     Ok(Reply::ok("the groups", list).position(app.position(groups.sequence)))
 }

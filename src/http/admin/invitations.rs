@@ -7,7 +7,7 @@ use dockhost_domain::invitation::Invitations;
 use dockhost_domain::subject::AllInvitations;
 use serde::Deserialize;
 
-use super::invitation_view::Invitation;
+use super::invitation_view::{Invitation, InvitationStatus};
 use super::list::{self, List, MAX_LIMIT};
 use crate::common::clock;
 use crate::http::app::App;
@@ -21,6 +21,7 @@ use crate::http::response::{ApiError, Code, Reply, Success};
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct InvitationsParameters {
+    status: Option<InvitationStatus>,
     /// Items of a page, 50 by default.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
@@ -32,7 +33,7 @@ pub struct InvitationsParameters {
 impl InvitationsParameters {
     /// The longest page after a cursor.
     pub const fn after(cursor: Option<String>) -> Self {
-        Self { limit: Some(MAX_LIMIT), cursor }
+        Self { status: None, limit: Some(MAX_LIMIT), cursor }
     }
 }
 
@@ -58,11 +59,13 @@ error_responses!(InvitationsErrors: ADMIN, &[Code::ValidationFailed]);
 pub async fn get(
     CurrentAdmin { .. }: CurrentAdmin,
     State(app): State<Arc<App>>,
-    Query(InvitationsParameters { limit, cursor }): Query<InvitationsParameters>,
+    Query(InvitationsParameters { status, limit, cursor }): Query<InvitationsParameters>,
 ) -> Result<Reply<List<Invitation>>, ApiError> {
     let page = list::page(limit, cursor.as_deref())?;
     let invitations = app.executor.confirmed::<Invitations>(AllInvitations).await?;
     let now = clock::now();
-    let list = List::of_all(&page, invitations.state.iter(), |(id, _)| *id, |(id, one)| Invitation::new(id, one, now));
+    let all = invitations.state.iter();
+    let asked = all.filter(|(_, one)| status.is_none_or(|status| InvitationStatus::of(one, now) == status));
+    let list = List::of_all(&page, asked, |(id, _)| *id, |(id, one)| Invitation::new(id, one, now));
     Ok(Reply::ok("the invitations", list).position(app.position(invitations.sequence)))
 }

@@ -158,6 +158,11 @@ pub fn search(text: Option<String>) -> Result<Option<String>, ApiError> {
     problem.map_or(Ok(text), |problem| Err(invalid("search", problem)))
 }
 
+/// Whether a text contains what is searched for, whatever the case of its letters; if nothing is, it does.
+pub fn contains(text: &str, searched: Option<&str>) -> bool {
+    searched.is_none_or(|searched| text.to_lowercase().contains(&searched.to_lowercase()))
+}
+
 /// A parameter with a problem.
 pub fn invalid(name: &str, problem: String) -> ApiError {
     let problem = FieldProblem { field: name.to_owned(), problem };

@@ -26,6 +26,7 @@ pub mod enable_user;
 pub mod end_user_sessions;
 mod enrolment_token_view;
 pub mod enrolment_tokens;
+pub mod erase_user;
 pub mod events;
 pub mod explain_placement;
 pub mod group;

@@ -97,6 +97,12 @@ mod tests {
         assert_eq!(refused.error(), (403, "enrolment_refused"));
         assert_eq!(sign_up("lab-1", &used.data()["enrolmentToken"]).await.status, 201);
         assert_eq!(revoke(&used.data()["token"]["id"]).await.error(), (409, "token_used"));
+        for (status, count) in [("used", 1), ("revoked", 1), ("valid", 0), ("expired", 0)] {
+            let found = app.get(&format!("{PATH}?status={status}")).token(&boss.token).send().await;
+            let items = found.data()["items"].as_array().unwrap_or_else(|| panic!("{found:?}"));
+            assert_eq!(items.iter().filter(|one| one["status"] == status).count(), count, "{status}");
+            assert_eq!(items.len(), count, "{status}");
+        }
         for id in [json!("lab-1"), json!(boss.id)] {
             assert_eq!(revoke(&id).await.error(), (404, "not_found"), "{id}");
         }

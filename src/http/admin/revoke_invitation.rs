@@ -102,6 +102,12 @@ mod tests {
         let listed = app.get(PATH).token(&boss.token).send().await;
         let shown = &listed.data()["items"][1];
         assert_eq!((&shown["status"], &shown["userId"]), (&json!("used"), &ada.data()["user"]["id"]));
+        for (status, count) in [("used", 1), ("revoked", 1), ("valid", 0), ("expired", 0)] {
+            let found = app.get(&format!("{PATH}?status={status}")).token(&boss.token).send().await;
+            let items = found.data()["items"].as_array().unwrap_or_else(|| panic!("{found:?}"));
+            assert_eq!(items.iter().filter(|one| one["status"] == status).count(), count, "{status}");
+            assert_eq!(items.len(), count, "{status}");
+        }
         for id in [json!("ada"), json!(boss.id)] {
             assert_eq!(revoke(&id).await.error(), (404, "not_found"), "{id}");
         }

@@ -174,11 +174,11 @@ pub async fn get(
     let millis = usage.finish();
     let owners = || app.store.usernames(millis.keys().map(|stay| stay.user_id).collect());
     let owners = consistency::read::<Users, _>(&app, ReadPosition(None), owners).await?.value;
-    if accepts(&headers, CSV) {
-        return Ok(([(header::CONTENT_TYPE, CSV)], csv(&app, &owners, &millis)).into_response());
-    }
     let members = || app.store.groups_of(millis.keys().map(|stay| stay.user_id).collect());
     let members = consistency::read::<Users, _>(&app, ReadPosition(None), members).await?.value;
+    if accepts(&headers, CSV) {
+        return Ok(([(header::CONTENT_TYPE, CSV)], csv(&app, &owners, &members, &millis)).into_response());
+    }
     let groups = app.executor.state::<Groups>(AllGroups).await?;
     let groups = of_groups(&groups.state, &members, &millis);
     let stale = unreadable.map(|since| Stale { since });
@@ -245,13 +245,19 @@ fn of_groups(groups: &Groups, members: &BTreeMap<UserId, GroupId>, millis: &BTre
 }
 
 /// Lines without quotes: ids, and names, which have letters, digits and hyphens only.
-fn csv(app: &App, owners: &BTreeMap<UserId, Username>, millis: &BTreeMap<Stay, u64>) -> String {
-    let mut text = "user_id,username,instance_id,backend_id,backend,running_seconds\n".to_owned();
+fn csv(
+    app: &App,
+    owners: &BTreeMap<UserId, Username>,
+    members: &BTreeMap<UserId, GroupId>,
+    millis: &BTreeMap<Stay, u64>,
+) -> String {
+    let mut text = "user_id,username,instance_id,backend_id,backend,running_seconds,group_id\n".to_owned();
     for (Stay { user_id, instance_id, backend_id }, millis) in millis {
         let username = owners.get(user_id).map(ToString::to_string).unwrap_or_default();
         let backend = app.backend_name(*backend_id).unwrap_or_default();
+        let group = members.get(user_id).map(ToString::to_string).unwrap_or_default();
         let seconds = format!("{}.{:03}", millis / 1000, millis % 1000);
-        text += &format!("{user_id},{username},{instance_id},{backend_id},{backend},{seconds}\n");
+        text += &format!("{user_id},{username},{instance_id},{backend_id},{backend},{seconds},{group}\n");
     }
     text
 }
@@ -344,9 +350,11 @@ mod tests {
             assert_eq!(parts.headers["content-type"], "text/csv");
             let body = body.collect().await.unwrap().to_bytes();
             let lines: Vec<_> = std::str::from_utf8(&body).unwrap().lines().collect();
-            assert_eq!(lines[0], "user_id,username,instance_id,backend_id,backend,running_seconds");
+            assert_eq!(lines[0], "user_id,username,instance_id,backend_id,backend,running_seconds,group_id");
             let seconds = format!("{}.{:03}", millis / 1000, millis % 1000);
-            assert_eq!(lines[1], format!("{},eve,{of_eve},{},lab-1,{seconds}", eve.id, lab.id));
+            assert_eq!(lines[1], format!("{},eve,{of_eve},{},lab-1,{seconds},", eve.id, lab.id));
+            let of_bob = format!("lab-1,{seconds},{group}");
+            assert!(lines[2].ends_with(&of_bob), "{lines:?}");
             assert_eq!(lines.len(), 3);
         }
         for (from, to) in [(0, 10_000), (15_500, 20_000)] {

@@ -34,7 +34,7 @@ use crate::http::views::{Instance, OnLost};
 #[schema(examples(json!({ "name": "shop", "onLost": "recreate", "expiresAt": "2099-07-15T18:00:00Z" })))]
 pub struct ChangeInstanceRequest {
     /// Unique among your instances; neither `stop` nor `resume` nor a UUID. The host name inside the container stays until the
-    /// instance is made anew on another backend.
+    /// instance is created again on another backend.
     #[garde(skip)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 63, pattern = "^[a-z][a-z0-9-]*$")]
     name: Option<InstanceName>,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::account::ErasedBy;
 use dockhost_domain::administrators::AdministratorsRejected;
 use dockhost_domain::envelope::Actor;
 use secrecy::SecretString;
@@ -74,7 +73,7 @@ pub async fn delete(
 ) -> Result<Reply<Null>, ApiError> {
     confirm(&app, client, user_id, current_password).await?;
     let origin = app.origin(Actor::User(user_id));
-    let sequence = erase(&app.executor, &app.keyring, user_id, ErasedBy::User, &origin)
+    let sequence = erase(&app.executor, &app.keyring, user_id, &origin)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
     let cookies = app.removal_cookies(USER_COOKIE);

@@ -115,7 +115,7 @@ fn not_admitted(refused: SignUpRefused) -> ApiError {
 /// An invitation that can be used, or that this user has used.
 struct Invited {
     hash: TokenHash,
-    max_instances: Option<u32>,
+    quota: Quota,
     group_id: Option<GroupId>,
 }
 
@@ -137,8 +137,7 @@ async fn find_invitation(app: &App, given: Option<&str>, user_id: UserId) -> Res
         .ok_or_else(invalid_invitation)?;
     let groups = app.executor.state::<Groups>(AllGroups).await?;
     let group_id = found.details.group_id.filter(|id| groups.state.get(*id).is_some());
-    let max_instances = found.details.max_instances;
-    Ok(Some(Invited { hash, max_instances, group_id }))
+    Ok(Some(Invited { hash, quota: found.details.quota(), group_id }))
 }
 
 fn username_taken() -> ApiError {
@@ -274,13 +273,12 @@ async fn decide(
     // The same sign-up runs at the same time: a repetition will find it done.
     let concurrent = |_| ApiError::new(Code::Busy, "this sign-up is being processed; send it again");
     batch.decide(user_id, &account).await.map_err(|error| from_execute(error, concurrent))?;
-    if let Some(Invited { hash, max_instances, .. }) = invited {
+    if let Some(Invited { hash, quota, .. }) = invited {
         let use_it = UseInvitation { hash: hash.clone(), user_id, now: clock::now() };
         let refused = |error| from_execute(error, |_| invalid_invitation());
         batch.decide(AllInvitations, &use_it).await.map_err(refused)?;
-        if max_instances.is_some() {
-            let quota = SetQuota(Quota { instances: *max_instances, ..Quota::default() });
-            batch.decide(user_id, &quota).await.map_err(|error| from_execute(error, impossible))?;
+        if *quota != Quota::default() {
+            batch.decide(user_id, &SetQuota(*quota)).await.map_err(|error| from_execute(error, impossible))?;
         }
     }
     let start = StartSession(session.started.clone());
@@ -389,12 +387,17 @@ mod tests {
             })
             .await;
             let boss = app.admin("boss").await;
-            for (name, terms, quota) in [("ada", json!({ "maxInstances": 2 }), 2), ("eve", json!({}), 5)] {
+            let terms = json!({ "maxInstances": 2, "maxCpu": 1.5, "maxMemoryMib": 4096 });
+            for (name, terms, quota) in [
+                ("ada", terms, [json!(2), json!(1.5), json!(4096)]),
+                ("bob", json!({ "maxMemoryMib": 512 }), [json!(5), Value::Null, json!(512)]),
+                ("eve", json!({}), [json!(5), Value::Null, Value::Null]),
+            ] {
                 let token = invitation(&app, &boss, terms).await;
                 let answer = app.post(PATH, invited(name, &token)).send().await;
                 assert_eq!(answer.status, 201, "{answer:?}");
                 let me = app.get("/api/v2/user/me").token(answer.data()["accessToken"].as_str().unwrap()).send().await;
-                assert_eq!(me.data()["maxInstances"], quota);
+                assert_eq!(["maxInstances", "maxCpu", "maxMemoryMib"].map(|limit| me.data()[limit].clone()), quota);
                 let second = app.post(PATH, invited("mallory", &token)).send().await;
                 assert_eq!(second.error(), (403, "invalid_invitation"), "an invitation is for one person");
             }

@@ -89,7 +89,16 @@ impl TestApp {
         let (invitation_id, now) = (InvitationId::from_uuid(clock::fresh_uuid()), clock::now());
         let hash = TokenHash::from_digest([0; 32]);
         let expires_at = now.after(Duration::from_secs(3600));
-        let invitation = InvitationCreated { invitation_id, hash, by, expires_at, max_instances: None, group_id: None };
+        let invitation = InvitationCreated {
+            invitation_id,
+            hash,
+            by,
+            expires_at,
+            max_instances: None,
+            max_cpu_millis: None,
+            max_memory_mib: None,
+            group_id: None,
+        };
         self.app.executor.execute(AllInvitations, origin(), CreateInvitation { invitation, now }).await.unwrap();
         invitation_id
     }

@@ -133,11 +133,11 @@ impl ReadStore for MemoryReadStore {
         self.read(documents.map(|documents| documents.into_iter().filter_map(group).collect()))
     }
 
-    fn backends(&self, page: Page<BackendId>) -> Read<'_, Vec<BackendDocument>> {
-        self.read(
-            self.documents::<Backends>()
-                .map(|documents| page_of(documents, page, |backend| backend.removed_at.is_none())),
-        )
+    fn backends<'a>(&'a self, ids: Option<&'a [BackendId]>, page: Page<BackendId>) -> Read<'a, Vec<BackendDocument>> {
+        let is_listed = |backend: &BackendDocument| {
+            backend.removed_at.is_none() && ids.is_none_or(|ids| ids.contains(&backend.backend_id))
+        };
+        self.read(self.documents::<Backends>().map(|documents| page_of(documents, page, is_listed)))
     }
 
     fn instances_of_all<'a>(

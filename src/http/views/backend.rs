@@ -9,7 +9,7 @@ use dockhost_domain::personal::Personal;
 use dockhost_domain::reported::{BackendAddress, ShortText};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::backends::BackendDocument;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::LabelMap;
@@ -85,7 +85,7 @@ impl From<Drain> for BackendDrain {
 /// - `degraded`: its agent is connected, but it can't take new instances now: its container engine does not answer, or
 ///   it lacks the image.
 /// - `lost`: its agent sends no heartbeats.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendStatus {
     Pending,

@@ -37,7 +37,7 @@ enum InstanceStopReason {
 
 /// - `created`: the instance was created.
 /// - `resumed`: it was resumed.
-/// - `recreated`: it was made anew on another backend.
+/// - `recreated`: it was created again on another backend.
 /// - `activity`: somebody was connected to it.
 /// - `changed`: its owner changed the limit.
 /// - `groupJoined`: its owner was put into the group whose limit it is.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 /// What happens to an instance with a container if its backend is lost, or drained.
 ///
 /// - `wait`: it waits for its backend, which has its files; a drain stops it.
-/// - `recreate`: if it is running, it is made anew on another backend, without its files.
+/// - `recreate`: if it is running, it is created again on another backend, without its files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnLost {

@@ -187,6 +187,25 @@ fn fleet_lost_backend_is_not_connected_and_keeps_its_placements() {
 }
 
 #[test]
+fn fleet_lost_backends_are_those_that_are_lost_now_with_the_instances_of_known_owners() {
+    let fleet = fleet(2);
+    assert!(fleet.lost().is_empty());
+    fleet.apply(requested(1, 1));
+    fleet.apply(requested(2, 2));
+    fleet.add_placement(backend(1), instance(3), None, None);
+    fleet.apply_to(1, BackendEvent::Lost(Lost { silent_for_seconds: 15 }));
+    let instances = vec![(UserId::from_uuid(Uuid::nil()), instance(1))];
+    assert_eq!(fleet.lost(), [LostBackend { id: backend(1), since: Timestamp::from_millis(0), instances }]);
+    let connected = Connected {
+        address: "127.0.0.1".to_owned().into(),
+        runtime: "simulated".to_owned(),
+        agent_version: "0".to_owned(),
+    };
+    fleet.apply_to(1, BackendEvent::Connected(connected));
+    assert!(fleet.lost().is_empty());
+}
+
+#[test]
 fn fleet_cordoned_backend_gets_nothing_new_and_keeps_its_placements() {
     let fleet = fleet(2);
     fleet.apply(requested(1, 1));
@@ -349,7 +368,7 @@ fn fleet_room_is_what_machines_say_they_have_less_what_is_placed_there_or_reserv
         other => other,
     };
     // Only its removal from the second one is known.
-    fleet.add_placement(backend(2), instance(1), None);
+    fleet.add_placement(backend(2), instance(1), None, None);
     fleet.apply(of(requested(1, 1)));
     assert_eq!(shown(), [(600, 500, Some(1000), Some(4000)), (0, 0, None, None)]);
     // And so it is full.

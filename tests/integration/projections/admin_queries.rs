@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dockhost_domain::account::Role;
 use dockhost_domain::tenancy::Status;
 use dockhost_projections::MongoStore;
-use dockhost_projections::backends::Backends;
+use dockhost_projections::backends::{BackendDocument, Backends};
 use dockhost_projections::instances::{InstanceFilter, InstanceSums, Instances, StatusNow, SumBy};
 use dockhost_projections::sessions::Sessions;
 use dockhost_projections::store::Page;
@@ -71,7 +71,7 @@ async fn lists_in_pages_skip_and_repeat_nothing() {
         // One more than the limit, if there are more.
         let page = Page { after: after_user, limit: 2 };
         let users = store.users(&UserFilter::default(), page).await.unwrap().value;
-        let backends = store.backends(Page { after: after_backend, limit: 2 }).await.unwrap().value;
+        let backends = store.backends(None, Page { after: after_backend, limit: 2 }).await.unwrap().value;
         let more = usize::from(shown == 2);
         assert_eq!((users.len(), backends.len()), (shown + more, shown + more));
         found.extend(users.iter().take(2).map(|user| user.user_id));
@@ -79,6 +79,12 @@ async fn lists_in_pages_skip_and_repeat_nothing() {
         after_backend = backends.get(1).map(|backend| backend.backend_id);
     }
     assert_eq!(found, (1..=5).map(user).collect::<Vec<_>>());
+    let some =
+        store.backends(Some(&[backend(4), backend(2), backend(9)]), Page { after: None, limit: 1 }).await.unwrap();
+    let rest =
+        store.backends(Some(&[backend(4), backend(2)]), Page { after: Some(backend(2)), limit: 1 }).await.unwrap();
+    let ids = |found: Vec<BackendDocument>| found.into_iter().map(|one| one.backend_id).collect::<Vec<_>>();
+    assert_eq!((ids(some.value), ids(rest.value)), (vec![backend(2), backend(4)], vec![backend(4)]));
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ async fn parallel_creates_on_all_replicas_fill_the_machines_and_promise_no_more_
 
 /// 200 creates at once for 90 places.
 #[tokio::test]
-#[ignore = "takes a minute: cargo test -p dockhost --test integration -- --ignored parallel_creates"]
+#[ignore = "takes a minute: make room"]
 async fn parallel_creates_full_scale_promise_no_more_than_the_machines_have() {
     fill(Scale { creates: 200, per_machine: 30 }).await;
 }

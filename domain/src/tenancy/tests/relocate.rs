@@ -47,7 +47,7 @@ fn instance_that_waits_is_never_moved() {
 }
 
 #[test]
-fn instance_on_a_backend_that_is_lost_for_long_is_made_anew_elsewhere_and_its_old_container_is_fenced() {
+fn instance_on_a_backend_that_is_lost_for_long_is_created_again_elsewhere_and_its_old_container_is_fenced() {
     let early = MoveRejected::TooEarly { at: at(DUE) };
     let none = NoCandidate(vec![(A, Ineligible::AlreadyTried)]);
     let instance = recreate(history::running())

@@ -3,6 +3,7 @@
 mod approve;
 mod capacity;
 mod drain;
+mod end_key;
 mod labels;
 mod list;
 mod one;
@@ -42,9 +43,9 @@ pub enum Backends {
     /// Drain a backend, and remove it as soon as it has no instances.
     Retire(drain::Drain),
     /// Revoke a backend's API key and close its connections.
-    Revoke(OneBackend),
+    Revoke(end_key::EndKey),
     /// Issue another API key, in place of the current one, and print it.
-    Key(OneBackend),
+    Key(end_key::EndKey),
     /// Issue another API key and print it; the one before stays valid for a while, and the agent fetches the new one.
     RotateKey(rotate_key::RotateKey),
     /// Remove a backend for good; also rejects one that awaits approval.
@@ -69,8 +70,8 @@ impl Backends {
             Self::DrainStatus(backend) => backend.send(Method::GET, "/drain", |request| request).await,
             Self::Undrain(backend) => backend.post("/undrain").await,
             Self::Retire(drain) => drain.run(true, stop).await,
-            Self::Revoke(backend) => backend.post("/revoke").await,
-            Self::Key(backend) => backend.post("/key").await,
+            Self::Revoke(key) => key.revoke(stop).await,
+            Self::Key(key) => key.replace(stop).await,
             Self::RotateKey(rotate) => rotate.run().await,
             Self::Remove(remove) => remove.run(stop).await,
         }

@@ -7,6 +7,9 @@ use crate::cli::api::client::{ApiArgs, Client};
 /// The arguments of `admin groups list`.
 #[derive(Debug, Args)]
 pub struct List {
+    /// Only those whose name contains this text.
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -18,7 +21,7 @@ impl List {
     /// [`Failure`](crate::cli::api::client::Failure).
     pub async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.api)?;
-        let groups = client.list("admin/groups", &[]).await?;
+        let groups = client.list("admin/groups", &[("search", self.search)]).await?;
         client.print_list(
             &groups,
             &[

@@ -2,6 +2,7 @@
 
 mod disable;
 mod enable;
+mod erase;
 mod list;
 mod one;
 mod quota;
@@ -32,6 +33,8 @@ pub enum Users {
     SignOut(sign_out::SignOut),
     /// Print a token with which a user sets a new password, once, within 24 hours.
     ResetPassword(reset_password::ResetPassword),
+    /// Erase a user for good, with all instances and everything that is personal.
+    Erase(erase::Erase),
     /// Show or set what the instances of a user may be and use in all.
     Quota(quota::Quota),
 }
@@ -50,6 +53,7 @@ impl Users {
             Self::Enable(enable) => enable.run(stop).await,
             Self::SignOut(sign_out) => sign_out.run(stop).await,
             Self::ResetPassword(reset) => reset.run(stop).await,
+            Self::Erase(erase) => erase.run(stop).await,
             Self::Quota(quota) => quota.run(stop).await,
         }
     }

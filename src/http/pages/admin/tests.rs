@@ -132,6 +132,20 @@ async fn person_page_and_log_show_no_markup_of_others() {
 }
 
 #[tokio::test]
+async fn person_page_offers_to_erase_who_is_not_erased() {
+    let app = TestApp::new().await;
+    let (admin, ada) = (app.admin("root").await, app.user("ada").await);
+    let path = format!("/admin/people/{}", ada.id);
+    let api = format!("/api/v2/admin/users/{}", ada.id);
+    let offer = format!(r#"data-method="DELETE" data-path="{api}" "#);
+    let page = open(&app, &admin, &path).await;
+    assert!(page.text.contains(&offer) && page.text.contains(r#"data-expected="ada""#), "{}", page.text);
+    assert_eq!(app.delete(&api).token(&admin.token).send().await.status, 200);
+    let erased = open(&app, &admin, &path).await;
+    assert!(erased.text.contains("Erased") && !erased.text.contains(&offer), "{}", erased.text);
+}
+
+#[tokio::test]
 async fn log_shows_the_last_events_first_and_those_before() {
     let app = TestApp::new().await;
     let admin = app.admin("root").await;

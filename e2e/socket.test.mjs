@@ -176,6 +176,18 @@ test("administrators are told of backends, and nobody else is", async () => {
   assert.deepEqual(fred.received.filter(is("backend-status")), []);
 });
 
+test("a machine is told of itself, by its key", async () => {
+  const members = { username: "admin", password: process.env.DOCKHOST_ADMIN_PASSWORD };
+  const { accessToken } = await call(undefined, "POST", "/api/v2/user/signin", members);
+  const machine = { username: `lab-${process.pid}`, password: PASSWORD };
+  const { backend, DOCKHOST_API_KEY: token } = await call(undefined, "POST", "/api/v2/backend/signup", machine);
+  const lab = client(balancer.url, { auth: { token } });
+  await lab.until("ready", is("ready"));
+  await call(accessToken, "POST", `/api/v2/admin/backends/${backend.id}/cordon`);
+  const { data } = await lab.until("backend-status", is("backend-status"));
+  assert.deepEqual([data.backendId, data.cordoned], [backend.id, true]);
+});
+
 test("clients of a replica that shuts down go on at another one", async () => {
   const token = await signUp("gina");
   const clients = REPLICAS.map(() => client(balancer.url, { transports: ["websocket"], auth: { token } }));

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::aggregate::Meta;
 use crate::event::Event;
+use crate::idempotency::KeyedRequest;
 use crate::ids::{BackendId, EventId, UserId};
 use crate::subject::AggregateId;
 use crate::timestamp::Timestamp;
@@ -30,6 +31,8 @@ pub mod header {
     pub const ACTOR: &str = "dockhost-actor";
     /// The request, report, timer or event that caused it.
     pub const CAUSE: &str = "dockhost-cause";
+    /// The [`KeyedRequest`](super::KeyedRequest), if any.
+    pub const REQUEST: &str = "dockhost-request";
     /// The W3C trace context of the request, if any.
     pub const TRACE_PARENT: &str = "traceparent";
 }
@@ -94,6 +97,8 @@ pub struct Origin {
     pub cause: String,
     /// W3C trace context.
     pub trace_parent: Option<String>,
+    /// The request, if it has an `Idempotency-Key`.
+    pub request: Option<KeyedRequest>,
 }
 
 /// An event with its metadata, ready to be appended.
@@ -148,6 +153,9 @@ pub fn headers(
         (header::ACTOR, origin.actor.to_string()),
         (header::CAUSE, origin.cause.clone()),
     ];
+    if let Some(request) = &origin.request {
+        headers.push((header::REQUEST, request.to_string()));
+    }
     if let Some(parent) = &origin.trace_parent {
         headers.push((header::TRACE_PARENT, parent.clone()));
     }
@@ -171,6 +179,8 @@ pub fn read<'a>(get: impl Fn(&'static str) -> Option<&'a str>) -> Result<(Meta, 
         actor: parsed(header::ACTOR, required(header::ACTOR)?)?,
         cause: required(header::CAUSE)?.to_owned(),
         trace_parent: get(header::TRACE_PARENT).map(str::to_owned),
+        // It says nothing about the event, so a malformed one must not make the event unreadable.
+        request: get(header::REQUEST).and_then(|text| text.parse().ok()),
     };
     Ok((meta, origin, required(header::TYPE)?.to_owned()))
 }
@@ -206,10 +216,17 @@ mod tests {
             id: "0193b3a0-0000-7000-8000-000000000002".parse().unwrap(),
             time: Timestamp::from_millis(1_764_000_000_123),
         };
-        let origin = Origin { actor: Actor::User(user), cause: "request:r1".to_owned(), trace_parent: None };
+        let request = "000000000000000000000000000000a1.000000000000000000000000000000b2";
+        let keyed = request.parse().ok();
+        let origin =
+            Origin { actor: Actor::User(user), cause: "request:r1".to_owned(), trace_parent: None, request: keyed };
         let pairs = headers(&aggregate, &meta, &origin, "dockhost.account.created.v1", "dockhost/0.1.0");
         let get = |name| pairs.iter().find(|(header, _)| *header == name).map(|(_, value)| value.as_str());
         assert_eq!(read(get).unwrap(), (meta, origin, "dockhost.account.created.v1".to_owned()));
+        for (text, expected) in [(request, keyed), ("a1.b2", None)] {
+            let changed = |name| if name == header::REQUEST { Some(text) } else { get(name) };
+            assert_eq!(read(changed).unwrap().1.request, expected);
+        }
         for required in [header::ID, header::TIME, header::ACTOR, header::CAUSE, header::TYPE] {
             let without = |name| if name == required { None } else { get(name) };
             assert_eq!(read(without).unwrap_err().header, required);

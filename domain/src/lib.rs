@@ -7,7 +7,7 @@
 //! - [`ids`], [`names`], [`timestamp`], [`minutes`], [`personal`], [`incarnation`]: small types.
 //! - [`subject`]: the subjects of the broker.
 //! - [`reported`]: the values that backends send, each with a type that only its valid form can have.
-//! - [`event`], [`envelope`]: the events, and their CloudEvents headers.
+//! - [`event`], [`envelope`]: the events, and their CloudEvents headers. [`idempotency`]: the requests that they were stored for.
 //! - [`wire`]: the messages between server and agents.
 //! - [`aggregate`]: the traits of aggregates and commands.
 //! - [`account`], [`administrators`], [`claim`], [`session`], [`backend`], [`enrolment`], [`group`], [`invitation`], [`refusal`], [`tenancy`]: the aggregates.
@@ -26,6 +26,7 @@ pub mod event;
 #[cfg(any(test, feature = "testing"))]
 pub mod golden;
 pub mod group;
+pub mod idempotency;
 pub mod ids;
 pub mod incarnation;
 pub mod invitation;

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use dockhost_domain::account::{Account, EraseAccount, ErasedBy, NoSuchAccount, email_address};
+use dockhost_domain::account::{Account, email_address};
 use dockhost_domain::administrators::{AdministratorsRejected, ChangedBy, RemoveAdministrator};
+use dockhost_domain::aggregate::Command;
 use dockhost_domain::claim::ReleaseClaim;
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::UserId;
@@ -15,76 +16,78 @@ use crate::sealing::Keyring;
 
 /// Why an erasure does not begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EraseRejected {
-    /// No account has this id.
-    #[error("there is no such user")]
-    NoSuchUser,
+pub enum EraseRejected<R> {
+    /// The account can't be erased.
+    #[error(transparent)]
+    Account(R),
     /// Nobody else is an administrator, or the one who asks for it is none any more.
     #[error(transparent)]
-    Administrators(#[from] AdministratorsRejected),
+    Administrators(AdministratorsRejected),
 }
 
-/// Begins the erasure on behalf of the actor of `origin`, in one batch; nothing if it has begun. Returns the sequence of its last
-/// event, or of the state that shows that it has begun.
+/// Begins the erasure that a command decides ([`EraseAccount`](dockhost_domain::account::EraseAccount), or that on a condition),
+/// on behalf of the actor of `origin`, in one batch; nothing if it has begun. Returns the sequence of its last event, or of the
+/// state that shows that it has begun.
 ///
 /// # Errors
 /// [`ExecuteError`].
-pub async fn erase(
+pub async fn erase<C: Command<Aggregate = Account>>(
     executor: &Arc<Executor>,
     keyring: &Keyring,
     user_id: UserId,
+    command: &C,
     origin: &Origin,
-) -> Result<u64, ExecuteError<EraseRejected>> {
-    let decide = |batch| decide(executor, keyring, batch, user_id, origin.actor);
+) -> Result<u64, ExecuteError<EraseRejected<C::Rejection>>> {
+    let decide = |batch| decide(executor, keyring, batch, user_id, command, origin.actor);
     let sequence = executor.execute_batch(origin, decide).await?;
     keyring.mark_erased(user_id.into());
     Ok(sequence)
 }
 
-async fn decide(
+async fn decide<C: Command<Aggregate = Account>>(
     executor: &Arc<Executor>,
     keyring: &Keyring,
     mut batch: Batch,
     user_id: UserId,
+    command: &C,
     actor: Actor,
-) -> Result<Batch, ExecuteError<EraseRejected>> {
-    let (by, remover) = match actor {
-        Actor::Admin(admin) => (ErasedBy::Admin, ChangedBy::Admin(admin)),
-        // Whoever may erase the account may also take its role; only the last administrator stays.
-        Actor::User(_) => (ErasedBy::User, ChangedBy::Operator),
-        Actor::Anonymous | Actor::Backend(_) | Actor::Operator | Actor::System => {
-            (ErasedBy::Operator, ChangedBy::Operator)
-        }
+) -> Result<Batch, ExecuteError<EraseRejected<C::Rejection>>> {
+    let remover = match actor {
+        Actor::Admin(admin) => Some(ChangedBy::Admin(admin)),
+        Actor::Anonymous | Actor::User(_) | Actor::Backend(_) | Actor::Operator | Actor::System => None,
     };
     let account = executor.confirmed::<Account>(user_id).await?.state;
-    let no_such_user = |NoSuchAccount| EraseRejected::NoSuchUser;
-    batch.decide(user_id, &EraseAccount { by }).await.map_err(|error| error.map(no_such_user))?;
-    if account.is_admin() || by == ErasedBy::Admin {
-        let remove = RemoveAdministrator { user_id, by: remover };
-        batch.decide(AllAdministrators, &remove).await.map_err(|error| error.map(EraseRejected::from))?;
+    batch.decide(user_id, command).await.map_err(|error| error.map(EraseRejected::Account))?;
+    // An administrator must still be one when the erasure is stored. Whoever else may erase the account may also take its role;
+    // only the last administrator stays.
+    if account.is_admin() || remover.is_some() {
+        let remove = RemoveAdministrator { user_id, by: remover.unwrap_or(ChangedBy::Operator) };
+        let removed = batch.decide(AllAdministrators, &remove).await;
+        removed.map_err(|error| error.map(EraseRejected::Administrators))?;
     }
     let Some(profile) = &account.profile else { return Ok(batch) };
     let username = profile.details.username.plain().map(|name| keyring.claim(ClaimKind::Username, name.as_str()));
     let email = email_address(&profile.details.email);
     for claim in username.into_iter().chain(email.map(|email| keyring.claim(ClaimKind::Email, email))) {
-        match batch.decide(claim, &ReleaseClaim { owner: user_id.into() }).await {
-            // A name that another user owns is not released.
-            Ok(()) | Err(ExecuteError::Rejected(_)) => {}
-            Err(error) => return Err(error.map(|_| EraseRejected::NoSuchUser)),
-        }
+        // A name that another user owns is not released.
+        let released = batch.decide(claim, &ReleaseClaim { owner: user_id.into() }).await;
+        released.or_else(ExecuteError::unless_rejected)?;
     }
     Ok(batch)
 }
 
 #[cfg(test)]
 mod tests {
+    use dockhost_domain::account::{EraseAccount, ErasedBy, NoSuchAccount};
     use futures::future::join_all;
 
     use super::*;
     use crate::accounts::create::create_administrator;
     use crate::accounts::create::tests::{new, origin, replicas};
 
-    fn is_refused(outcome: &Result<u64, ExecuteError<EraseRejected>>) -> bool {
+    const BY_ADMIN: EraseAccount = EraseAccount { by: ErasedBy::Admin };
+
+    fn is_refused(outcome: &Result<u64, ExecuteError<EraseRejected<NoSuchAccount>>>) -> bool {
         let Err(ExecuteError::Rejected(rejected)) = outcome else { return false };
         *rejected == EraseRejected::Administrators(AdministratorsRejected::NotByAdministrator)
     }
@@ -99,14 +102,14 @@ mod tests {
         }
         let before = log.events().len();
         let origins = [0, 1].map(|by: usize| Origin { actor: Actor::Admin(ids[by]), ..origin() });
-        let erasing = [0, 1].map(|by: usize| erase(&executors[by], &keyring, ids[1 - by], &origins[by]));
+        let erasing = [0, 1].map(|by: usize| erase(&executors[by], &keyring, ids[1 - by], &BY_ADMIN, &origins[by]));
         let outcomes = join_all(erasing).await;
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
         assert!(outcomes.iter().any(is_refused), "{outcomes:?}");
         // The account, the set of administrators, and the name.
         assert_eq!(log.events().len(), before + 3);
         let (by, whom) = if outcomes[0].is_ok() { (0, 1) } else { (1, 0) };
-        let again = erase(&executors[whom], &keyring, ids[by], &origins[whom]).await;
+        let again = erase(&executors[whom], &keyring, ids[by], &BY_ADMIN, &origins[whom]).await;
         assert!(is_refused(&again), "{again:?}");
         assert_eq!(log.events().len(), before + 3);
     }

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dockhost_domain::enrolment::TokenHash;
 use rand::RngCore;
 use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 /// What an enrolment token begins with, so that people and secret scanners recognise one.
 pub const ENROLMENT: &str = "dhe_";
@@ -16,8 +17,14 @@ const RANDOM_BYTES: usize = 32;
 /// A new token with this prefix.
 #[must_use]
 pub fn generate(prefix: &str) -> SecretString {
-    let mut bytes = [0; RANDOM_BYTES];
-    rand::rng().fill_bytes(&mut bytes);
+    let mut bytes = Zeroizing::new([0_u8; RANDOM_BYTES]);
+    rand::rng().fill_bytes(&mut *bytes);
+    of_bytes(prefix, &bytes)
+}
+
+/// The token with this prefix and these bytes, which nobody can guess.
+#[must_use]
+pub fn of_bytes(prefix: &str, bytes: &[u8; RANDOM_BYTES]) -> SecretString {
     format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
 }
 

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dockhost_domain::ids::UserId;
 use rand::RngCore;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 const ID_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
@@ -28,11 +29,15 @@ pub struct NotAToken;
 impl ResetToken {
     /// A new token.
     pub fn random(user_id: UserId) -> Self {
-        let mut bytes = [0; ID_BYTES + SECRET_BYTES];
-        let (id, secret) = bytes.split_at_mut(ID_BYTES);
-        id.copy_from_slice(user_id.uuid().as_bytes());
-        rand::rng().fill_bytes(secret);
-        Self { text: URL_SAFE_NO_PAD.encode(bytes), user_id }
+        let mut secret = Zeroizing::new([0_u8; SECRET_BYTES]);
+        rand::rng().fill_bytes(&mut *secret);
+        Self::with_secret(user_id, &secret)
+    }
+
+    /// The token with this secret, which nobody can guess.
+    pub fn with_secret(user_id: UserId, secret: &[u8; SECRET_BYTES]) -> Self {
+        let bytes = Zeroizing::new([user_id.uuid().as_bytes().as_slice(), secret].concat());
+        Self { text: URL_SAFE_NO_PAD.encode(&*bytes), user_id }
     }
 
     /// Whose password it resets.

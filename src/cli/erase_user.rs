@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::{ArgAction, Args};
-use dockhost_domain::account::Account;
+use dockhost_domain::account::{Account, EraseAccount, ErasedBy};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::tenancy::Tenancy;
@@ -81,8 +81,14 @@ impl EraseUser {
             if !self.is_confirmed(&erasure, user_id, stop).await? {
                 bail!("nothing was done");
             }
-            let origin = Origin { actor: Actor::Operator, cause: "command:erase-user".to_owned(), trace_parent: None };
-            erase(&erasure.executor, &erasure.keyring, user_id, &origin).await?;
+            let origin = Origin {
+                actor: Actor::Operator,
+                cause: "command:erase-user".to_owned(),
+                trace_parent: None,
+                request: None,
+            };
+            let command = EraseAccount { by: ErasedBy::Operator };
+            erase(&erasure.executor, &erasure.keyring, user_id, &command, &origin).await?;
             println!("user {user_id} is erased in the log; username and email are free");
         }
         // A broker of one node that was restarted has no such stream until a server acquires the lease.

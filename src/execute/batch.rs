@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use dockhost_domain::aggregate::{Aggregate, Command};
 use dockhost_domain::envelope::{Origin, RecordedEvent};
+use dockhost_domain::idempotency::FirstRequest;
 
+use super::requests::{InFlight, first};
 use super::retries::Retries;
 use super::{CachedAggregate, ExecuteError, Executor, to_envelope};
 use crate::event_log::{Append, AppendError};
@@ -21,12 +23,24 @@ pub struct Batch {
     admitted: bool,
     /// The highest sequence of a state that was decided on.
     decided_at: u64,
+    /// The request that this batch repeats. It changed one of the aggregates, so all of its batch is stored.
+    repeated: Option<FirstRequest>,
+    /// For each aggregate, that the request is being carried out.
+    in_flight: Vec<InFlight>,
 }
 
 impl Executor {
     /// An empty batch.
     pub fn batch(self: &Arc<Self>, origin: Origin) -> Batch {
-        Batch { executor: Arc::clone(self), origin, entries: Vec::new(), admitted: true, decided_at: 0 }
+        Batch {
+            executor: Arc::clone(self),
+            origin,
+            entries: Vec::new(),
+            admitted: true,
+            decided_at: 0,
+            repeated: None,
+            in_flight: Vec::new(),
+        }
     }
 
     /// Decides and stores a batch, and again after a conflict; returns the sequence that [`Batch::commit`] returns.
@@ -55,7 +69,8 @@ impl Executor {
 
 impl Batch {
     /// Decides one command; as [`Executor::execute`], it checks that the state is current before it rejects. At most
-    /// one command per aggregate.
+    /// one command per aggregate. If the request changed this aggregate or one before it in an earlier batch, nothing is decided, and
+    /// nothing is stored for the others.
     ///
     /// # Errors
     /// The rejection, or the log can't be read.
@@ -68,19 +83,35 @@ impl Batch {
         C: Command,
         C::Aggregate: CachedAggregate,
     {
-        let mut cached = self.executor.state::<C::Aggregate>(id).await?;
+        if self.repeated.is_some() {
+            return Ok(());
+        }
+        let executor = Arc::clone(&self.executor);
+        self.in_flight.extend(executor.in_flight.begin::<C::Rejection>(C::Aggregate::subject(id), &self.origin)?);
+        // A state that is out of date lacks the repeated request, and a command before it may be rejected.
+        let mut cached = if self.origin.request.is_some() {
+            executor.confirmed::<C::Aggregate>(id).await?
+        } else {
+            executor.state::<C::Aggregate>(id).await?
+        };
+        self.repeated = first::<C::Rejection>(cached.repeat_of(&self.origin))?;
+        if self.repeated.is_some() {
+            self.decided_at = self.decided_at.max(cached.sequence);
+            self.entries.clear();
+            return Ok(());
+        }
         let event = match command.decide(&cached.state) {
             Ok(Some(event)) => Some(event),
             decision => {
                 let was = cached.sequence;
-                cached = self.executor.confirmed::<C::Aggregate>(id).await?;
+                cached = executor.confirmed::<C::Aggregate>(id).await?;
                 let decision = if cached.sequence == was { decision } else { command.decide(&cached.state) };
                 decision.map_err(ExecuteError::Rejected)?
             }
         };
         self.decided_at = self.decided_at.max(cached.sequence);
         if let Some(event) = event {
-            self.admitted &= self.executor.capacity.admits(command.class());
+            self.admitted &= executor.capacity.admits(command.class());
             let envelope = to_envelope::<C::Aggregate>(id, &self.origin, event, cached.time());
             self.entries.push(Append { expected: cached.sequence, envelope });
         }
@@ -93,14 +124,14 @@ impl Batch {
     /// [`AppendError::Full`] also if only the log's reserve is left and one of the commands is not what that is for.
     /// [`AppendError::Conflict`] if a state was out of date. The states are evicted, so decide all commands again.
     pub async fn commit(self) -> Result<u64, AppendError> {
-        if !self.admitted {
-            return Err(AppendError::Full);
-        }
         if self.entries.is_empty() {
             return Ok(self.decided_at);
         }
+        if !self.admitted {
+            return Err(AppendError::Full);
+        }
         let task = tokio::spawn(async move {
-            let Self { executor, entries, .. } = self;
+            let Self { executor, entries, in_flight: _in_flight, .. } = self;
             let outcome = executor.log.append_batch(entries.clone()).await;
             match &outcome {
                 Ok(last) => {

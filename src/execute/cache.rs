@@ -7,7 +7,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dockhost_domain::aggregate::Aggregate;
-use dockhost_domain::envelope::RecordedEvent;
+use dockhost_domain::envelope::{Origin, RecordedEvent};
+use dockhost_domain::idempotency::{RecentRequests, Repeat};
 use dockhost_domain::ids::EventId;
 use dockhost_domain::timestamp::Timestamp;
 
@@ -26,11 +27,13 @@ pub struct CachedState<A> {
     time: Option<Timestamp>,
     /// Events since the state was read from a snapshot or offered for one.
     events_since_snapshot: u32,
+    /// The last requests with an `Idempotency-Key` that it has events of; `None` if there are none.
+    requests: Option<Arc<RecentRequests>>,
 }
 
 impl<A> Clone for CachedState<A> {
     fn clone(&self) -> Self {
-        let Self { state, sequence, events, event, time, events_since_snapshot } = self;
+        let Self { state, sequence, events, event, time, events_since_snapshot, requests } = self;
         Self {
             state: Arc::clone(state),
             sequence: *sequence,
@@ -38,6 +41,7 @@ impl<A> Clone for CachedState<A> {
             event: *event,
             time: *time,
             events_since_snapshot: *events_since_snapshot,
+            requests: requests.clone(),
         }
     }
 }
@@ -52,12 +56,19 @@ impl<A: Aggregate> CachedState<A> {
             event: None,
             time: None,
             events_since_snapshot: 0,
+            requests: None,
         }
     }
 
     /// The state in a snapshot, after so many events. A snapshot does not have the time of its last event.
-    pub fn from_snapshot(state: A, sequence: u64, events: u64, event: EventId) -> Self {
-        Self { state: Arc::new(state), sequence, events, event: Some(event), time: None, events_since_snapshot: 0 }
+    pub fn from_snapshot(
+        (state, requests): (A, Option<RecentRequests>),
+        sequence: u64,
+        events: u64,
+        event: EventId,
+    ) -> Self {
+        let (state, requests) = (Arc::new(state), requests.map(Arc::new));
+        Self { state, sequence, events, event: Some(event), time: None, events_since_snapshot: 0, requests }
     }
 
     /// The same with the time of its last event.
@@ -87,12 +98,28 @@ impl<A: Aggregate> CachedState<A> {
         self.time
     }
 
+    /// The last requests with an `Idempotency-Key` that it has events of.
+    pub const fn requests(&self) -> Option<&Arc<RecentRequests>> {
+        self.requests.as_ref()
+    }
+
+    /// What a command's request is to the aggregate.
+    pub fn repeat_of(&self, origin: &Origin) -> Repeat {
+        match (&origin.request, &self.requests) {
+            (Some(request), Some(recent)) => recent.find(request),
+            _ => Repeat::New,
+        }
+    }
+
     /// Applies an event unless the state includes it.
     fn apply(&mut self, recorded: &RecordedEvent) {
         if recorded.sequence > self.sequence
             && let Some(event) = A::event(&recorded.envelope.event)
         {
             Arc::make_mut(&mut self.state).evolve(event, &recorded.envelope.meta);
+            if let Some(request) = &recorded.envelope.origin.request {
+                Arc::make_mut(self.requests.get_or_insert_default()).record(request, &recorded.envelope.meta);
+            }
             self.sequence = recorded.sequence;
             self.events += 1;
             self.event = Some(recorded.envelope.meta.id);

@@ -8,6 +8,7 @@
 //! - `current`: current states. `applied`: how far the follower is.
 //! - `cache`: states of one kind of aggregate. `aggregates`: the caches of all kinds. [`snapshots`]: saved states.
 //! - `event_time`: the time of an event. `batch`: commands on several aggregates that are stored together.
+//! - `requests`: commands that repeat a request with an `Idempotency-Key`.
 
 mod aggregates;
 mod applied;
@@ -15,6 +16,7 @@ mod batch;
 mod cache;
 mod current;
 mod event_time;
+mod requests;
 mod retries;
 pub mod snapshots;
 #[cfg(test)]
@@ -25,9 +27,11 @@ use std::time::Duration;
 
 use dockhost_domain::aggregate::{Aggregate, Command, CommandClass, Meta};
 use dockhost_domain::envelope::{Envelope, Origin, RecordedEvent};
+use dockhost_domain::idempotency::FirstRequest;
 use dockhost_domain::ids::EventId;
 use dockhost_domain::timestamp::Timestamp;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::common::clock;
 use crate::common::error::Cause;
@@ -39,6 +43,7 @@ pub use applied::Applied;
 pub use batch::Batch;
 pub use cache::CachedState;
 use event_time::event_time;
+use requests::{RequestsInFlight, first};
 use retries::Retries;
 pub use snapshots::{SnapshotManager, SnapshotOptions, SnapshotStore};
 
@@ -53,6 +58,12 @@ pub enum ExecuteError<R> {
     /// The aggregate's rules forbid it.
     #[error(transparent)]
     Rejected(R),
+    /// The `Idempotency-Key` was used for another request.
+    #[error("the key of the request was used for another one")]
+    KeyReused,
+    /// This replica is carrying out a request with this `Idempotency-Key`. Nothing was stored for this one.
+    #[error("a request with this key is being carried out")]
+    RequestInFlight,
     /// Every attempt had a sequence conflict, or too many commands for the aggregate wait. Nothing was stored.
     #[error("too many commands for one aggregate at once")]
     Busy,
@@ -75,11 +86,30 @@ impl<R> ExecuteError<R> {
     pub fn map<S>(self, change: impl FnOnce(R) -> S) -> ExecuteError<S> {
         match self {
             Self::Rejected(rejection) => ExecuteError::Rejected(change(rejection)),
+            Self::KeyReused => ExecuteError::KeyReused,
+            Self::RequestInFlight => ExecuteError::RequestInFlight,
             Self::Busy => ExecuteError::Busy,
             Self::Full => ExecuteError::Full,
             Self::Unavailable(cause) => ExecuteError::Unavailable(cause),
             Self::Unknown(cause) => ExecuteError::Unknown(cause),
             Self::Frozen(cause) => ExecuteError::Frozen(cause),
+        }
+    }
+
+    /// Nothing if it is a rejection, which does not matter to the caller.
+    ///
+    /// # Errors
+    /// Any other error.
+    pub fn unless_rejected<S>(self) -> Result<(), ExecuteError<S>> {
+        match self {
+            Self::Rejected(_) => Ok(()),
+            Self::KeyReused => Err(ExecuteError::KeyReused),
+            Self::RequestInFlight => Err(ExecuteError::RequestInFlight),
+            Self::Busy => Err(ExecuteError::Busy),
+            Self::Full => Err(ExecuteError::Full),
+            Self::Unavailable(cause) => Err(ExecuteError::Unavailable(cause)),
+            Self::Unknown(cause) => Err(ExecuteError::Unknown(cause)),
+            Self::Frozen(cause) => Err(ExecuteError::Frozen(cause)),
         }
     }
 }
@@ -109,8 +139,22 @@ impl<R> From<AppendError> for ExecuteError<R> {
 pub struct Executed<A> {
     /// The id of the stored event; `None` for a no-op.
     pub stored: Option<EventId>,
+    /// The request that was repeated, which decided nothing for that reason.
+    pub repeated: Option<FirstRequest>,
     /// The state after it.
     pub current: CachedState<A>,
+}
+
+impl<A> Executed<A> {
+    /// The id of the event that this request stored, or the one that it repeats.
+    pub fn event(&self) -> Option<EventId> {
+        self.stored.or(self.repeated.map(|first| first.event))
+    }
+
+    /// The id of what the request created: `new`, or if it repeats another, what that created.
+    pub fn created<Id>(&self, new: Id, id: impl FnOnce(Uuid) -> Id) -> Id {
+        self.repeated.and_then(|first| first.created).map_or(new, id)
+    }
 }
 
 /// Runs commands on one log.
@@ -119,6 +163,7 @@ pub struct Executor {
     aggregates: Aggregates,
     applied: Applied,
     capacity: Arc<LogCapacity>,
+    in_flight: RequestsInFlight,
 }
 
 impl Executor {
@@ -133,7 +178,8 @@ impl Executor {
     }
 
     fn with(log: Arc<dyn EventLog>, aggregates: Aggregates) -> Arc<Self> {
-        Arc::new(Self { log, aggregates, applied: Applied::default(), capacity: Arc::default() })
+        let (applied, capacity, in_flight) = (Applied::default(), Arc::default(), RequestsInFlight::default());
+        Arc::new(Self { log, aggregates, applied, capacity, in_flight })
     }
 
     /// The log.
@@ -263,6 +309,7 @@ impl Executor {
         A: CachedAggregate,
     {
         let entry = A::cache(&self.aggregates).entry(id);
+        let _in_flight = self.in_flight.begin::<R>(A::subject(id), origin)?;
         // Bounded, so that a hot or slow aggregate does not collect ever more commands, whose callers give up anyway.
         let Ok(_place) = entry.command_places.try_acquire() else { return Err(ExecuteError::Busy) };
         let Ok(_guard) = tokio::time::timeout(MAX_COMMAND_WAIT, entry.command_lock.lock()).await else {
@@ -272,7 +319,12 @@ impl Executor {
         let mut is_current = false;
         let mut retries = Retries::default();
         loop {
-            let event = match decide(&cached.state) {
+            let repeated = first::<R>(cached.repeat_of(origin));
+            let decision = match &repeated {
+                Ok(None) => decide(&cached.state).map_err(ExecuteError::Rejected),
+                Ok(Some(_)) | Err(_) => Ok(None),
+            };
+            let event = match decision {
                 Ok(Some(event)) => event,
                 decision => {
                     // Once a state was current, so is each later one.
@@ -284,8 +336,8 @@ impl Executor {
                             continue;
                         }
                     }
-                    decision.map_err(ExecuteError::Rejected)?;
-                    return Ok(Executed { stored: None, current: cached });
+                    decision?;
+                    return Ok(Executed { stored: None, repeated: repeated?, current: cached });
                 }
             };
             if !self.capacity.admits(class) {
@@ -300,7 +352,7 @@ impl Executor {
                     self.aggregates.apply(id, &entry, [&Arc::new(RecordedEvent { sequence, envelope })]);
                     // From the cache, unless it was evicted meanwhile.
                     let current = self.state::<A>(id).await.map_err(|error| ExecuteError::Unknown(error.into()))?;
-                    return Ok(Executed { stored: Some(event_id), current });
+                    return Ok(Executed { stored: Some(event_id), repeated: None, current });
                 }
                 Err(error) if error.is_conflict() => {
                     if !retries.pause_after(&error).await {

@@ -1,6 +1,9 @@
+use std::collections::BTreeSet;
+
 use dockhost_domain::claim::{AlreadyClaimed, Claim, ReleaseClaim, TakeClaim};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::event::Event;
+use dockhost_domain::idempotency::{KeyedRequest, RequestHash};
 use dockhost_domain::ids::{BackendId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::labels::Labels;
 use dockhost_domain::placement::Choice;
@@ -31,7 +34,7 @@ const fn session(n: u128) -> SessionId {
 }
 
 fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None }
+    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
 }
 
 fn start(n: u128) -> StartSession {
@@ -335,4 +338,84 @@ async fn execute_too_many_commands_for_one_aggregate_is_busy() {
         outcome.unwrap().unwrap();
     }
     assert!(take(&executor, 1).await.is_ok());
+}
+
+/// The origin of a request with this key, that asks for this, and creates what gets this id.
+fn keyed(key: u128, asked_for: u128, created: u128) -> Origin {
+    let request = KeyedRequest {
+        key: RequestHash::from_bits(key),
+        request: RequestHash::from_bits(asked_for),
+        created: Some(Uuid::from_u128(created)),
+    };
+    Origin { request: Some(request), ..origin() }
+}
+
+#[tokio::test]
+async fn executor_request_repeated_on_several_replicas_is_stored_once() {
+    let (log, replicas) = replicas::<4>();
+    let who = principal(1);
+    let tries = (0..40).map(|n| {
+        let executor = Arc::clone(&replicas[n % 4]);
+        let n = n as u128;
+        async move { (n, executor.execute(who, keyed(1, 1, n), start(n)).await) }
+    });
+    let mut created = BTreeSet::new();
+    for (n, outcome) in join_all(tries).await {
+        match outcome {
+            Ok(done) => _ = created.insert(done.created(Uuid::from_u128(n), |id| id)),
+            // Its replica was carrying out another one.
+            Err(ExecuteError::RequestInFlight) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((log.events().len(), created.len()), (1, 1));
+
+    let restarted = Executor::new(Arc::clone(&log) as _);
+    let again = restarted.execute(who, keyed(1, 1, 50), start(50)).await.unwrap();
+    assert!(again.stored.is_none() && again.event() == Some(log.events()[0].envelope.meta.id));
+    assert!(created.contains(&again.created(Uuid::from_u128(50), |id| id)));
+    let reused = restarted.execute(who, keyed(1, 2, 50), start(50)).await;
+    assert!(matches!(reused, Err(ExecuteError::KeyReused)));
+    // Another aggregate does not know the key.
+    assert!(restarted.execute(principal(2), keyed(1, 2, 50), start(50)).await.unwrap().stored.is_some());
+    assert_eq!(log.events().len(), 2);
+}
+
+#[tokio::test]
+async fn executor_request_without_an_answer_is_found_when_it_is_repeated() {
+    for (fault, stored_at_first) in [(Fault::LostAnswer, true), (Fault::LostRequest, false)] {
+        let (log, [one, other]) = replicas();
+        log.fail_next(fault);
+        let unknown = one.execute(principal(1), keyed(1, 1, 1), start(1)).await;
+        assert!(matches!(unknown, Err(ExecuteError::Unknown(_))), "{fault:?}");
+        let again = other.execute(principal(1), keyed(1, 1, 2), start(2)).await.unwrap();
+        let created = again.created(Uuid::from_u128(2), |id| id);
+        assert_eq!(created, Uuid::from_u128(if stored_at_first { 1 } else { 2 }), "{fault:?}");
+        assert_eq!((again.stored.is_none(), log.events().len()), (stored_at_first, 1), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn batch_request_repeated_stores_nothing_of_it_again() {
+    let (log, [one, other]) = replicas();
+    for id in [NAME, EMAIL] {
+        assert_eq!(other.state::<Claim>(id).await.unwrap().sequence, 0, "cached: the name is free");
+    }
+    let take = &TakeClaim { owner: principal(1) };
+    let both = |mut batch: Batch| async move {
+        batch.decide(NAME, take).await?;
+        batch.decide(EMAIL, take).await?;
+        Ok::<_, ExecuteError<AlreadyClaimed>>(batch)
+    };
+    one.execute_batch(&keyed(1, 1, 1), both).await.unwrap();
+    // Somebody else has one of them by now.
+    one.execute(EMAIL, origin(), ReleaseClaim { owner: principal(1) }).await.map(|_| ()).unwrap();
+    one.execute(EMAIL, origin(), TakeClaim { owner: principal(2) }).await.map(|_| ()).unwrap();
+    let events = log.events().len();
+    other.execute_batch(&keyed(1, 1, 2), both).await.unwrap();
+    let reused = other.execute_batch(&keyed(1, 2, 2), both).await;
+    assert!(matches!(reused, Err(ExecuteError::KeyReused)));
+    assert_eq!(log.events().len(), events);
+    let rejected = other.execute_batch(&keyed(2, 1, 2), both).await;
+    assert!(matches!(rejected, Err(ExecuteError::Rejected(AlreadyClaimed))), "another request is decided");
 }

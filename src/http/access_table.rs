@@ -141,6 +141,7 @@ fn expected(operation: &str) -> Option<Row> {
         | "listBackends"
         | "getAnyBackend"
         | "listAllInstances"
+        | "getAnyInstance"
         | "getAnyInstanceHistory"
         | "listEvents"
         | "watchAllEvents"

@@ -171,7 +171,8 @@ pub struct App {
 impl App {
     /// The origin of the events that the current request causes.
     pub fn origin(&self, actor: Actor) -> Origin {
-        Origin { actor, cause: format!("request:{}", request_id::current()), trace_parent: request_id::trace_parent() }
+        let cause = format!("request:{}", request_id::current());
+        Origin { actor, cause, trace_parent: request_id::trace_parent(), request: None }
     }
 
     /// What this replica knows about the broker without asking it.

@@ -92,6 +92,7 @@ fn observe(app: &App, health: &Health) {
     state.log_bytes.set(signed(health.log.bytes.unwrap_or(0)));
     state.log_max_bytes.set(signed(health.log.max_bytes.unwrap_or(0)));
     state.password_queue.set(signed(app.passwords.queued() as u64));
+    state.event_streams.set(signed(health.clients.event_streams));
     let fleet = &health.fleet;
     state.set_backends("connected", health.backends.saturating_sub(fleet.degraded));
     state.set_backends("degraded", fleet.degraded);
@@ -195,6 +196,20 @@ mod tests {
         tokio::time::advance(std::time::Duration::from_secs(2)).await;
         assert_eq!(value(&app, "dockhost_down{part=\"database\"}").await, Some(1.0));
         assert_eq!(value(&app, "dockhost_ready").await, Some(0.0));
+    }
+
+    #[tokio::test]
+    async fn metrics_count_event_streams_while_they_are_open() {
+        let app = app().await;
+        let user = app.user("ada").await;
+        let streams = async || value(&app, "dockhost_event_streams").await;
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            open.push(app.get("/api/v2/user/events").token(&user.token).send_raw().await);
+        }
+        assert_eq!(streams().await, Some(2.0));
+        drop(open);
+        app.eventually("no stream is open", async || streams().await == Some(0.0)).await;
     }
 
     /// Neither names nor ids, whatever happens.

@@ -30,6 +30,8 @@ mod processors;
 mod queries;
 mod read_store;
 pub mod refusals;
+#[cfg(test)]
+mod repeated_requests;
 pub mod response;
 pub mod router;
 pub mod server;

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
-use super::middleware::{body_limit, cookie_site, cors, measure, panic, rate_limit, request_id, timeout};
+use super::middleware::{asked_for, body_limit, cookie_site, cors, measure, panic, rate_limit, request_id, timeout};
 use super::openapi::ApiDocument;
 use super::response::{ApiError, Code};
 use super::sockets::Sockets;
@@ -88,7 +88,7 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::instances::get))
         .routes(routes!(admin::stop_instance::post))
         .routes(routes!(admin::resume_instance::post))
-        .routes(routes!(admin::delete_instance::delete, admin::change_instance::patch))
+        .routes(routes!(admin::instance::get, admin::delete_instance::delete, admin::change_instance::patch))
         .routes(routes!(admin::instance_history::get))
         .routes(routes!(admin::audit::get))
         .routes(routes!(admin::events::get))
@@ -127,6 +127,7 @@ pub fn service(app: &Arc<App>, sockets: &Sockets) -> Router {
         .method_not_allowed_fallback(|| async {
             ApiError::new(Code::MethodNotAllowed, "this path does not support this method")
         })
+        .layer(from_fn(asked_for::layer))
         .layer(from_fn(body_limit::layer))
         .layer(from_fn(timeout::layer))
         .layer(from_fn_with_state(Arc::clone(app), rate_limit::layer))

@@ -35,9 +35,9 @@ const MAX_ATTEMPTS: usize = 10;
 #[derive(Debug, Clone)]
 pub(super) struct Operation {
     pub(super) id: String,
-    method: Method,
+    pub(super) method: Method,
     path: String,
-    document: Value,
+    pub(super) document: Value,
 }
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -200,7 +200,7 @@ impl Fixture {
     }
 
     /// A valid call that changes something, if the operation does.
-    fn call(&self, operation: &Operation) -> TestRequest<'_> {
+    pub(super) fn call(&self, operation: &Operation) -> TestRequest<'_> {
         self.call_with(operation, operation.is_secured().then(|| self.token(operation)))
     }
 

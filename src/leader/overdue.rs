@@ -111,7 +111,7 @@ impl Overdue {
     where
         C: Command<Aggregate = Tenancy> + 'static,
     {
-        let origin = Origin { actor: Actor::System, cause, trace_parent: None };
+        let origin = Origin { actor: Actor::System, cause, trace_parent: None, request: None };
         skip_frozen(instance, self.executor.execute(owner, origin, stop).await)?;
         Ok(())
     }

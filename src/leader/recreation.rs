@@ -71,7 +71,8 @@ impl Recreation {
         let Some(lost_at) = self.lost_since(backend_id).await? else { return Ok(()) };
         let facts = self.follower.facts(self.policy, instance_id);
         let command = MoveInstance { backend_id, instance_id, occasion: Occasion::LostSince(lost_at), facts };
-        let origin = Origin { actor: Actor::System, cause: format!("backend-lost:{backend_id}"), trace_parent: None };
+        let cause = format!("backend-lost:{backend_id}");
+        let origin = Origin { actor: Actor::System, cause, trace_parent: None, request: None };
         match self.executor.execute(owner, origin, command).await {
             Ok(done) if done.stored.is_some() => {
                 tracing::info!(instance = %instance_id, from = %backend_id, "recreated on another backend");

@@ -51,6 +51,10 @@ pub struct StateMetrics {
     pub log_max_bytes: Gauge,
     /// Passwords that wait to be hashed.
     pub password_queue: Gauge,
+    /// Event streams that are open, those of Socket.IO clients among them.
+    pub event_streams: Gauge,
+    /// Clients that are connected by Socket.IO.
+    pub socket_io_clients: Gauge,
     down: Family<Part, Gauge>,
     backends: Family<State, Gauge>,
     instances: Family<Status, Gauge>,
@@ -75,6 +79,9 @@ impl StateMetrics {
         gauge("log_bytes", "Bytes that the event log takes", &metrics.log_bytes);
         gauge("log_max_bytes", "The limit of the event log in bytes; 0 if it is not known", &metrics.log_max_bytes);
         gauge("password_queue", "Passwords that wait to be hashed", &metrics.password_queue);
+        let help = "Event streams that are open, those of Socket.IO clients among them";
+        gauge("event_streams", help, &metrics.event_streams);
+        gauge("socket_io_clients", "Clients that are connected by Socket.IO", &metrics.socket_io_clients);
         gauge("memory_resident_bytes", "Memory of this process", &metrics.memory_resident);
         gauge("memory_used_bytes", "Memory in use within memory_limit_bytes", &metrics.memory_used);
         let help = "The memory limit of this process's control group, or else the machine's memory";

@@ -2,8 +2,10 @@
 //! a plain hash.
 
 use aws_lc_rs::hmac;
+use dockhost_domain::idempotency::RequestHash;
 use dockhost_domain::subject::{ClaimHash, ClaimId, ClaimKind};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// Hashes names with one key per log. The key never changes: with another one, no existing claim would be found.
 #[derive(Debug)]
@@ -29,6 +31,22 @@ impl ClaimHasher {
     #[must_use]
     pub fn keyed_hash(&self, values: [&str; 3]) -> String {
         const_hex::encode(self.sign(b"hash", values))
+    }
+
+    /// The hash by which an event has a part of a request.
+    #[must_use]
+    pub fn request_hash(&self, values: [&str; 3]) -> RequestHash {
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(self.sign(b"request", values).as_ref()).for_each(|(to, from)| *to = *from);
+        RequestHash::from_bits(u128::from_be_bytes(bytes))
+    }
+
+    /// A secret derived from values of a request: whoever has the request gets the same one again, and nothing of it is stored.
+    #[must_use]
+    pub fn derived_secret(&self, values: [&str; 3]) -> Zeroizing<[u8; 32]> {
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        bytes.iter_mut().zip(self.sign(b"secret", values).as_ref()).for_each(|(to, from)| *to = *from);
+        bytes
     }
 
     fn sign(&self, purpose: &[u8], values: [&str; 3]) -> hmac::Tag {
@@ -83,6 +101,22 @@ mod tests {
         {
             assert_ne!(id, hasher.derived_id(other));
         }
+    }
+
+    /// A hash is stored, and a secret is not: one must not tell the other.
+    #[test]
+    fn request_hash_and_secret_are_equal_for_equal_values_only_and_differ_from_each_other() {
+        let hasher = ClaimHasher::new(&[1; 32]);
+        let values = ["key", "user:ada", "1"];
+        assert_eq!(hasher.request_hash(values), hasher.request_hash(values));
+        assert_eq!(hasher.derived_secret(values), hasher.derived_secret(values));
+        for other in [["key", "user:ada", "2"], ["key", "user:eve", "1"], ["request", "user:ada", "1"]] {
+            assert_ne!(hasher.request_hash(values), hasher.request_hash(other));
+            assert_ne!(hasher.derived_secret(values), hasher.derived_secret(other));
+        }
+        let secret = const_hex::encode(hasher.derived_secret(values));
+        assert!(!secret.starts_with(&hasher.request_hash(values).to_string()));
+        assert!(!secret.starts_with(&hasher.keyed_hash(values)[..32]));
     }
 
     /// Logs hold these hashes: with another key schedule or normal form every claimed name would be free again.

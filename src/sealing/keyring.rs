@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use bytes::Bytes;
+use dockhost_domain::idempotency::RequestHash;
 use dockhost_domain::ids::PrincipalId;
 use dockhost_domain::subject::{ClaimId, ClaimKind};
 use moka::sync::Cache;
 use tokio::time::Instant;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::cipher::{Cipher, KEY_BYTES};
 use super::claims::ClaimHasher;
@@ -274,6 +276,18 @@ impl Keyring {
     #[must_use]
     pub fn keyed_hash(&self, values: [&str; 3]) -> String {
         self.claims.keyed_hash(values)
+    }
+
+    /// The hash by which an event has a part of a request; see [`ClaimHasher::request_hash`].
+    #[must_use]
+    pub fn request_hash(&self, values: [&str; 3]) -> RequestHash {
+        self.claims.request_hash(values)
+    }
+
+    /// A secret derived from values of a request; see [`ClaimHasher::derived_secret`].
+    #[must_use]
+    pub fn derived_secret(&self, values: [&str; 3]) -> Zeroizing<[u8; 32]> {
+        self.claims.derived_secret(values)
     }
 
     fn unwrap_and_cache(&self, principal: PrincipalId, name: &str, stored: &[u8]) -> Result<Arc<Cipher>, KeyError> {

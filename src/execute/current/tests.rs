@@ -25,7 +25,7 @@ const fn principal(n: u128) -> PrincipalId {
 }
 
 fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None }
+    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
 }
 
 /// Lets the paused clock go on, so that a publish does not begin at the moment of an earlier question.

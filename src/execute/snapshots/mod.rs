@@ -17,12 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockhost_domain::aggregate::Aggregate;
+use dockhost_domain::idempotency::RecentRequests;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::MongoStore;
 use dockhost_projections::store::Snapshot;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -117,8 +119,8 @@ impl SnapshotManager {
         // A large state would occupy a thread of the runtime for too long.
         let opened = tokio::task::spawn_blocking(move || {
             let plain = cipher.open(&binding(&found), &found.state)?;
-            let state = serde_json::from_slice::<A>(&plain).ok()?;
-            Some(CachedState::from_snapshot(state, found.sequence, found.events, found.event))
+            let Plain { state, requests } = serde_json::from_slice::<Plain<A, RecentRequests>>(&plain).ok()?;
+            Some(CachedState::from_snapshot((state, requests), found.sequence, found.events, found.event))
         });
         let cached = opened.await.ok().flatten();
         if cached.is_none() {
@@ -153,9 +155,17 @@ impl SnapshotManager {
     }
 }
 
+/// What is sealed.
+#[derive(Serialize, Deserialize)]
+struct Plain<State, Requests> {
+    state: State,
+    /// The last requests with an `Idempotency-Key`; null if there are none.
+    requests: Option<Requests>,
+}
+
 /// What a sealed state is bound to, so that it does not open as the state of another aggregate, log, fold or event.
 fn binding(of: &Snapshot) -> Vec<u8> {
     let Snapshot { subject, incarnation, fold_version, sequence, events, event, state: _ } = of;
-    format!("dockhost.snapshot.v2\0{subject}\0{incarnation}\0{fold_version}\0{sequence}\0{events}\0{event}")
+    format!("dockhost.snapshot.v3\0{subject}\0{incarnation}\0{fold_version}\0{sequence}\0{events}\0{event}")
         .into_bytes()
 }

@@ -1,6 +1,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dockhost_domain::envelope::{Actor, Origin};
+use dockhost_domain::idempotency::{KeyedRequest, RequestHash};
 use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::session::{RevokeSession, Sessions, StartSession, Started};
 use dockhost_domain::timestamp::Timestamp;
@@ -87,7 +88,11 @@ impl World {
                 client: None,
                 refresh_until: None,
             };
-            replica.execute(who, origin(), StartSession(started)).await.map(|_| ()).unwrap();
+            // Some of them with an `Idempotency-Key`.
+            let key = RequestHash::from_bits(n);
+            let request = (n % 4 == 0).then_some(KeyedRequest { key, request: key, created: None });
+            let origin = Origin { request, ..origin() };
+            replica.execute(who, origin, StartSession(started)).await.map(|_| ()).unwrap();
             if n % 3 == 0 {
                 let revoke = RevokeSession { session_id: session(n) };
                 replica.execute(who, origin(), revoke).await.map(|_| ()).unwrap();
@@ -111,7 +116,8 @@ impl World {
     /// Stores a snapshot with this state, sealed as the writer does.
     async fn plant(&self, mut snapshot: Snapshot, state: &Sessions) {
         let cipher = self.keyring.for_opening(WHO).await.unwrap();
-        snapshot.state = cipher.seal(&binding(&snapshot), serde_json::to_vec(state).unwrap()).unwrap();
+        let plain = serde_json::to_vec(&Plain { state, requests: None::<RecentRequests> }).unwrap();
+        snapshot.state = cipher.seal(&binding(&snapshot), plain).unwrap();
         self.store.plant(snapshot);
     }
 
@@ -128,12 +134,13 @@ impl World {
         let read = self.log.events_loaded() - before;
         assert_eq!((cached.sequence, &cached.state, cached.event()), (folded.sequence, &folded.state, folded.event()));
         assert_eq!(cached.time(), folded.time());
+        assert_eq!(cached.requests(), folded.requests());
         read
     }
 }
 
 fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None }
+    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use dockhost_projections::store::Snapshot;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{SnapshotManager, binding};
+use super::{Plain, SnapshotManager, binding};
 use crate::common::error::Cause;
 use crate::execute::cache::CachedState;
 
@@ -36,8 +36,8 @@ impl SnapshotRequest {
         let aggregate = A::subject(id);
         let (principal, event) = (aggregate.sealed_under()?, cached.event()?);
         let (fold_version, sequence, events) = (A::FOLD_VERSION, cached.sequence, cached.events());
-        let state = Arc::clone(&cached.state);
-        let state = Box::new(move || serde_json::to_vec(&*state));
+        let (state, requests) = (Arc::clone(&cached.state), cached.requests().cloned());
+        let state = Box::new(move || serde_json::to_vec(&Plain { state: &*state, requests: requests.as_deref() }));
         Some(Self { aggregate, principal, fold_version, sequence, events, event, state })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dockhost_domain::aggregate::Command;
-use dockhost_domain::envelope::Actor;
+use dockhost_domain::envelope::Origin;
 use dockhost_domain::ids::{InstanceId, UserId};
 use dockhost_domain::reported::ShortText;
 use dockhost_domain::tenancy::{AdministerInstance, ChangeInstance, ChangeRejected, Tenancy};
@@ -16,11 +16,12 @@ use utoipa::ToSchema;
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::commands::change::{answer, is_drained, rejected};
-use crate::http::extract::Wait;
+use crate::http::extract::{IfMatch, Wait};
 use crate::http::group_of::limits_of;
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, ON_VERSION, REPEATABLE, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply};
+use crate::http::version::{Refused, Version};
 use crate::http::views::Instance;
 
 /// Why an administrator changes an instance.
@@ -40,7 +41,15 @@ pub struct AdministerRequest {
 
 error_responses!(
     /// Error answers of stop and resume.
-    pub AdministerErrors: ADMIN_OF_COMMAND, BODY, COMMAND,
+    pub RepeatableErrors: ADMIN_OF_COMMAND, BODY, COMMAND, ON_VERSION, REPEATABLE,
+    &[
+        Code::NotFound, Code::AccountDisabled, Code::InstanceDeleting, Code::InstanceFailed, Code::BackendDraining,
+        Code::InstanceExpired, Code::OperationFailed, Code::DatabaseUnavailable,
+    ]
+);
+error_responses!(
+    /// Error answers of a deletion.
+    pub AdministerErrors: ADMIN_OF_COMMAND, BODY, COMMAND, ON_VERSION,
     &[
         Code::NotFound, Code::AccountDisabled, Code::InstanceDeleting, Code::InstanceFailed, Code::BackendDraining,
         Code::InstanceExpired, Code::OperationFailed, Code::DatabaseUnavailable,
@@ -59,14 +68,14 @@ pub async fn owner(app: &App, id: InstanceId) -> Result<UserId, ApiError> {
     found.value.first().map(|instance| instance.user_id).ok_or_else(|| ApiError::not_found("instance"))
 }
 
-/// Changes the desired state of anyone's instance, waits for the outcome, and answers.
+/// Changes the desired state of anyone's instance, if it has a version that the caller has seen, waits for the outcome, and answers.
 ///
 /// # Errors
-/// `not_found`, `database_unavailable`, and those of the same change by the owner.
+/// `not_found`, `database_unavailable`, `precondition_failed`, and those of the same change by the owner.
 pub async fn administer(
     app: &App,
-    admin: UserId,
-    id: &str,
+    origin: Origin,
+    (id, if_match): (&str, IfMatch),
     to: DesiredState,
     request: AdministerRequest,
     wait: Wait,
@@ -79,20 +88,25 @@ pub async fn administer(
     let (class, fleet) = (command.class(), Arc::clone(app.follower.fleet()));
     let limits = limits_of(app, owner).await?;
     let decide = move |state: &Tenancy| {
-        if to == DesiredState::Running {
-            let instance = state.instance(instance_id);
-            if is_drained(&fleet, instance) {
-                return Err(ChangeRejected::BackendDrained);
-            }
-            instance.map_or(Ok(()), |instance| instance.may_resume(&limits, change.now))?;
+        let instance = state.instance(instance_id);
+        if !if_match.allows(|| instance.map(Version::of)) {
+            return Err(Refused::Changed);
         }
-        command.decide(state)
+        if to == DesiredState::Running {
+            if is_drained(&fleet, instance) {
+                return Err(Refused::Rejected(ChangeRejected::BackendDrained));
+            }
+            if let Some(Err(rejection)) = instance.map(|instance| instance.may_resume(&limits, change.now)) {
+                return Err(Refused::Rejected(rejection));
+            }
+        }
+        command.decide(state).map_err(Refused::Rejected)
     };
     let done = app
         .executor
-        .execute_with(owner, app.origin(Actor::Admin(admin)), class, decide)
+        .execute_with(owner, origin, class, decide)
         .await
-        .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
+        .map_err(|error| from_execute(error, |refused| refused.answer(|rejection| rejected(&rejection))))?;
     answer(app, owner, instance_id, to, done, wait).await
 }
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::backend::ApproveBackend;
+use dockhost_domain::envelope::Actor;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::change_backend::change;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin, Path};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::extract::{Body, CurrentAdmin, Path, Repeatable};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Backend;
 
@@ -26,7 +27,7 @@ pub struct ApproveBackendRequest {
     max_containers: Option<u32>,
 }
 
-error_responses!(ApproveErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound]);
+error_responses!(ApproveErrors: ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, &[Code::NotFound]);
 
 /// Approve a backend
 ///
@@ -38,7 +39,7 @@ error_responses!(ApproveErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFoun
     operation_id = "approveBackend",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("backendId" = Uuid, Path, description = "The backend's id.")),
+    params(("backendId" = Uuid, Path, description = "The backend's id."), Repeatable),
     request_body = Option<ApproveBackendRequest>,
     responses(
         (status = 200, description = "The backend is approved.", body = Success<Backend>, headers(
@@ -51,9 +52,17 @@ pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(backend): Path<String>,
+    key: Repeatable,
     Body(ApproveBackendRequest { max_containers }): Body<ApproveBackendRequest>,
 ) -> Result<Reply<Backend>, ApiError> {
-    change(&app, admin, &backend, ApproveBackend { max_containers }, "the backend is approved").await
+    change(
+        &app,
+        key.origin(&app, Actor::Admin(admin)),
+        &backend,
+        ApproveBackend { max_containers },
+        "the backend is approved",
+    )
+    .await
 }
 
 #[cfg(test)]

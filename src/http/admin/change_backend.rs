@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use dockhost_domain::aggregate::Command;
 use dockhost_domain::backend;
-use dockhost_domain::envelope::Actor;
-use dockhost_domain::ids::{BackendId, UserId};
+use dockhost_domain::envelope::Origin;
+use dockhost_domain::ids::BackendId;
 use dockhost_projections::backends::Backends;
 
 use crate::http::app::App;
@@ -30,7 +30,7 @@ pub fn backend_id(text: &str) -> Result<BackendId, ApiError> {
 /// `not_found`, and those of the log.
 pub async fn change<C>(
     app: &Arc<App>,
-    admin: UserId,
+    origin: Origin,
     backend: &str,
     command: C,
     message: &'static str,
@@ -38,7 +38,7 @@ pub async fn change<C>(
 where
     C: Command<Aggregate = backend::Backend> + 'static,
 {
-    change_on(app, admin, backend, IfMatch::default(), command, message).await
+    change_on(app, origin, backend, IfMatch::default(), command, message).await
 }
 
 /// The same, if the backend has a version that the caller has seen.
@@ -47,7 +47,7 @@ where
 /// `precondition_failed`, and those of [`change`].
 pub async fn change_on<C>(
     app: &Arc<App>,
-    admin: UserId,
+    origin: Origin,
     backend: &str,
     if_match: IfMatch,
     command: C,
@@ -61,7 +61,7 @@ where
     let version = |backend: &backend::Backend| backend.machine.as_ref().map(version_of_machine);
     let done = app
         .executor
-        .execute(backend_id, app.origin(Actor::Admin(admin)), OnVersion { if_match, version, command })
+        .execute(backend_id, origin, OnVersion { if_match, version, command })
         .await
         .map_err(|error| from_execute(error, |refused| refused.answer(|_| not_found())))?;
     let sequence = done.current.sequence;

@@ -8,7 +8,7 @@ use dockhost_domain::ids::InstanceId;
 use dockhost_domain::minutes::Minutes;
 use dockhost_domain::names::InstanceName;
 use dockhost_domain::reported::ShortText;
-use dockhost_domain::tenancy::{AdministerSettings, ChangeSettings};
+use dockhost_domain::tenancy::{AdministerSettings, ChangeSettings, Tenancy};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::instances::Instances;
 use serde::Deserialize;
@@ -19,11 +19,12 @@ use crate::common::clock;
 use crate::http::app::App;
 use crate::http::commands::change_instance::rejected;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin, Path, given};
+use crate::http::extract::{Body, CurrentAdmin, IfMatch, IfNoneMatch, Path, given};
 use crate::http::group_of::limits_of;
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::version::{OnVersion, Version};
 use crate::http::views::{Instance, OnLost};
 
 /// What to change, as a JSON merge patch: what is absent stays as it is.
@@ -61,7 +62,7 @@ pub struct ChangeAnyInstanceRequest {
 }
 
 error_responses!(
-    ChangeAnyInstanceErrors: ADMIN_OF_COMMAND, BODY, COMMAND,
+    ChangeAnyInstanceErrors: ADMIN_OF_COMMAND, BODY, COMMAND, ON_VERSION,
     &[Code::NotFound, Code::InstanceDeleting, Code::NameTaken, Code::DatabaseUnavailable]
 );
 
@@ -74,11 +75,12 @@ error_responses!(
     operation_id = "changeAnyInstance",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("id" = Uuid, Path, description = "The instance's id.")),
+    params(("id" = Uuid, Path, description = "The instance's id."), IfMatch),
     request_body = Option<ChangeAnyInstanceRequest>,
     responses(
         (status = 200, description = "The instance as it is now.", body = Success<Instance>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the change in the log."),
+            ("ETag" = String, description = "For `If-Match` and `If-None-Match`."),
         )),
         ChangeAnyInstanceErrors,
     ),
@@ -87,6 +89,7 @@ pub async fn patch(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    if_match: IfMatch,
     Body(request): Body<ChangeAnyInstanceRequest>,
 ) -> Result<Reply<Instance>, ApiError> {
     let not_found = || ApiError::not_found("instance");
@@ -96,15 +99,18 @@ pub async fn patch(
     let on_lost = on_lost.map(|on_lost| on_lost.unwrap_or_default().into());
     let change = ChangeSettings { instance_id, name, on_lost, expires_at, autostop, now: clock::now() };
     let reason = reason.map(String::from).filter(|reason| !reason.is_empty());
+    let version = move |state: &Tenancy| state.instance(instance_id).map(Version::of);
+    let command = OnVersion { if_match, version, command: AdministerSettings { change, reason } };
     let done = app
         .executor
-        .execute(owner, app.origin(Actor::Admin(admin)), AdministerSettings { change, reason })
+        .execute(owner, app.origin(Actor::Admin(admin)), command)
         .await
-        .map_err(|error| from_execute(error, rejected))?;
+        .map_err(|error| from_execute(error, |refused| refused.answer(rejected)))?;
     app.wait_until_projected::<Instances>(done.current.sequence).await;
     let instance = done.current.state.instance(instance_id).ok_or_else(not_found)?;
     let view = Instance::new(&app, owner, instance_id, instance, limits_of(&app, owner).await?);
-    Ok(Reply::ok("the instance is changed", view).position(app.position(done.current.sequence)))
+    let reply = Reply::ok("the instance is changed", view).version(Version::of(instance), IfNoneMatch::default());
+    Ok(reply.position(app.position(done.current.sequence)))
 }
 
 #[cfg(test)]

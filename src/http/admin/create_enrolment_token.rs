@@ -18,8 +18,8 @@ use crate::auth::one_time_token::{self, ENROLMENT};
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::extract::{Body, CurrentAdmin, Repeatable};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::LabelMap;
@@ -54,7 +54,9 @@ pub struct CreatedEnrolmentToken {
     enrolment_token: String,
 }
 
-error_responses!(CreateEnrolmentTokenErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::TooManyTokens]);
+error_responses!(
+    CreateEnrolmentTokenErrors: ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, &[Code::NotFound, Code::TooManyTokens]
+);
 
 /// Create an enrolment token
 ///
@@ -66,6 +68,7 @@ error_responses!(CreateEnrolmentTokenErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[
     operation_id = "createEnrolmentToken",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
+    params(Repeatable),
     request_body = Option<EnrolmentTokenRequest>,
     responses(
         (status = 201, description = "The token.", body = Success<CreatedEnrolmentToken>, headers(
@@ -77,10 +80,11 @@ error_responses!(CreateEnrolmentTokenErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[
 pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
+    key: Repeatable,
     Body(EnrolmentTokenRequest { valid_for_seconds, max_containers, labels }): Body<EnrolmentTokenRequest>,
 ) -> Result<Reply<CreatedEnrolmentToken>, ApiError> {
-    let (secret, now) = (one_time_token::generate(ENROLMENT), clock::now());
-    let token_id = EnrolmentTokenId::from_uuid(clock::fresh_uuid());
+    let (token_id, now) = (EnrolmentTokenId::from_uuid(clock::fresh_uuid()), clock::now());
+    let secret = key.one_time_token(&app, ENROLMENT, token_id.uuid());
     let valid_for = Duration::from_secs(valid_for_seconds.unwrap_or(DEFAULT_VALID_FOR).into());
     let token = TokenCreated {
         token_id,
@@ -90,15 +94,18 @@ pub async fn post(
         max_containers,
         labels: labels.unwrap_or_default(),
     };
-    let done = app
-        .executor
-        .execute(AllEnrolmentTokens, app.origin(Actor::Admin(admin)), CreateToken { token, now })
-        .await
-        .map_err(|error| from_execute(error, |rejection| ApiError::new(Code::TooManyTokens, rejection.to_string())))?;
+    let origin = key.origin_of_new(&app, Actor::Admin(admin), token_id.uuid());
+    let done =
+        app.executor.execute(AllEnrolmentTokens, origin, CreateToken { token, now }).await.map_err(|error| {
+            from_execute(error, |rejection| ApiError::new(Code::TooManyTokens, rejection.to_string()))
+        })?;
+    let first = done.created(token_id, EnrolmentTokenId::from_uuid);
+    let secret = if first == token_id { secret } else { key.one_time_token(&app, ENROLMENT, first.uuid()) };
     let tokens = &done.current;
-    let token = tokens.state.get(token_id).ok_or_else(|| ApiError::bug("no token after its creation"))?;
+    // A repeated request may come after the token was forgotten.
+    let token = tokens.state.get(first).ok_or_else(|| ApiError::not_found("token"))?;
     let data = CreatedEnrolmentToken {
-        token: EnrolmentToken::new(token_id, token, now),
+        token: EnrolmentToken::new(first, token, now),
         enrolment_token: secret.expose_secret().to_owned(),
     };
     Ok(Reply::created("the token is created", data).position(app.position(tokens.sequence)))

@@ -17,9 +17,9 @@ use super::group_view::Group;
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin};
+use crate::http::extract::{Body, CurrentAdmin, Repeatable};
 use crate::http::processors::Processors;
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
 
@@ -65,7 +65,10 @@ pub struct GroupRequest {
     autostop_minutes: Option<Minutes>,
 }
 
-error_responses!(CreateGroupErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::GroupNameTaken, Code::TooManyGroups]);
+error_responses!(
+    CreateGroupErrors: ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE,
+    &[Code::NotFound, Code::GroupNameTaken, Code::TooManyGroups]
+);
 
 /// The answer to a rejection.
 pub fn rejected(rejection: GroupRejected) -> ApiError {
@@ -86,6 +89,7 @@ pub fn rejected(rejection: GroupRejected) -> ApiError {
     operation_id = "createGroup",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
+    params(Repeatable),
     request_body = GroupRequest,
     responses(
         (status = 201, description = "The group.", body = Success<Group>, headers(
@@ -97,6 +101,7 @@ pub fn rejected(rejection: GroupRejected) -> ApiError {
 pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
+    key: Repeatable,
     Body(request): Body<GroupRequest>,
 ) -> Result<Reply<Group>, ApiError> {
     let group_id = GroupId::from_uuid(clock::fresh_uuid());
@@ -114,10 +119,12 @@ pub async fn post(
     let create = CreateGroup(GroupSet { group_id, group });
     let done = app
         .executor
-        .execute(AllGroups, app.origin(Actor::Admin(admin)), create)
+        .execute(AllGroups, key.origin_of_new(&app, Actor::Admin(admin), group_id.uuid()), create)
         .await
         .map_err(|error| from_execute(error, rejected))?;
-    let group = done.current.state.get(group_id).ok_or_else(|| ApiError::bug("no group after its creation"))?;
+    let group_id = done.created(group_id, GroupId::from_uuid);
+    // A repeated request may come after the group was deleted.
+    let group = done.current.state.get(group_id).ok_or_else(|| ApiError::not_found("group"))?;
     Ok(Reply::created("the group", Group::new(group_id, group)).position(app.position(done.current.sequence)))
 }
 

@@ -18,9 +18,9 @@ use crate::auth::one_time_token::{self, INVITATION};
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin};
+use crate::http::extract::{Body, CurrentAdmin, Repeatable};
 use crate::http::processors::Processors;
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
 
@@ -62,7 +62,9 @@ pub struct CreatedInvitation {
     token: String,
 }
 
-error_responses!(CreateInvitationErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound, Code::TooManyTokens]);
+error_responses!(
+    CreateInvitationErrors: ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, &[Code::NotFound, Code::TooManyTokens]
+);
 
 /// Create an invitation
 ///
@@ -73,6 +75,7 @@ error_responses!(CreateInvitationErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code
     operation_id = "createInvitation",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
+    params(Repeatable),
     request_body = Option<InvitationRequest>,
     responses(
         (status = 201, description = "The invitation.", body = Success<CreatedInvitation>, headers(
@@ -84,6 +87,7 @@ error_responses!(CreateInvitationErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code
 pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
+    key: Repeatable,
     Body(request): Body<InvitationRequest>,
 ) -> Result<Reply<CreatedInvitation>, ApiError> {
     let InvitationRequest { valid_for_seconds, max_instances, max_cpu, max_memory_mib, group_id } = request;
@@ -91,8 +95,8 @@ pub async fn post(
         let groups = app.executor.confirmed::<Groups>(AllGroups).await?;
         groups.state.get(group_id).ok_or_else(|| ApiError::not_found("group"))?;
     }
-    let (secret, now) = (one_time_token::generate(INVITATION), clock::now());
-    let invitation_id = InvitationId::from_uuid(clock::fresh_uuid());
+    let (invitation_id, now) = (InvitationId::from_uuid(clock::fresh_uuid()), clock::now());
+    let secret = key.one_time_token(&app, INVITATION, invitation_id.uuid());
     let valid_for = Duration::from_secs(valid_for_seconds.unwrap_or(DEFAULT_VALID_FOR).into());
     let invitation = InvitationCreated {
         invitation_id,
@@ -104,15 +108,18 @@ pub async fn post(
         max_memory_mib,
         group_id,
     };
-    let done = app
-        .executor
-        .execute(AllInvitations, app.origin(Actor::Admin(admin)), CreateInvitation { invitation, now })
-        .await
-        .map_err(|error| from_execute(error, |rejection| ApiError::new(Code::TooManyTokens, rejection.to_string())))?;
+    let origin = key.origin_of_new(&app, Actor::Admin(admin), invitation_id.uuid());
+    let done =
+        app.executor.execute(AllInvitations, origin, CreateInvitation { invitation, now }).await.map_err(|error| {
+            from_execute(error, |rejection| ApiError::new(Code::TooManyTokens, rejection.to_string()))
+        })?;
+    let first = done.created(invitation_id, InvitationId::from_uuid);
+    let secret = if first == invitation_id { secret } else { key.one_time_token(&app, INVITATION, first.uuid()) };
     let all = &done.current;
-    let invitation = all.state.get(invitation_id).ok_or_else(|| ApiError::bug("no invitation after its creation"))?;
+    // A repeated request may come after the invitation was forgotten.
+    let invitation = all.state.get(first).ok_or_else(|| ApiError::not_found("invitation"))?;
     let data = CreatedInvitation {
-        invitation: Invitation::new(invitation_id, invitation, now),
+        invitation: Invitation::new(first, invitation, now),
         token: secret.expose_secret().to_owned(),
     };
     Ok(Reply::created("the invitation is created", data).position(app.position(all.sequence)))

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::envelope::Actor;
 use dockhost_domain::wire::DesiredState;
 
 use super::administer::{AdministerErrors, AdministerRequest, administer};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin, Path, Wait};
+use crate::http::extract::{Body, CurrentAdmin, IfMatch, Path, Wait};
 use crate::http::operation_wait::Accepted;
 use crate::http::response::{ApiError, Reply, Success};
 use crate::http::views::Instance;
@@ -22,7 +23,7 @@ use crate::http::views::Instance;
     operation_id = "deleteAnyInstance",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("id" = Uuid, Path, description = "The instance's id."), Wait),
+    params(("id" = Uuid, Path, description = "The instance's id."), IfMatch, Wait),
     request_body = Option<AdministerRequest>,
     responses(
         (status = 200, description = "The instance is deleted.", body = Success<Instance>, headers(
@@ -36,8 +37,9 @@ pub async fn delete(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    if_match: IfMatch,
     wait: Wait,
     Body(request): Body<AdministerRequest>,
 ) -> Result<Reply<Instance>, ApiError> {
-    administer(&app, admin, &id, DesiredState::Deleted, request, wait).await
+    administer(&app, app.origin(Actor::Admin(admin)), (&id, if_match), DesiredState::Deleted, request, wait).await
 }

@@ -16,8 +16,8 @@ use super::user_view::AdminUser;
 use crate::accounts::disable::{DisableRejected, disable};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin, Path};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::extract::{Body, CurrentAdmin, Path, Repeatable};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
 
@@ -62,7 +62,7 @@ impl DisableUserRequest {
 }
 
 error_responses!(
-    DisableUserErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound, Code::LastAdministrator]
+    DisableUserErrors: ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, &[Code::NotFound, Code::LastAdministrator]
 );
 
 /// The answer to a rejection.
@@ -89,7 +89,7 @@ pub fn rejected(rejection: &DisableRejected) -> ApiError {
     operation_id = "disableUser",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("userId" = Uuid, Path, description = "The user's id.")),
+    params(("userId" = Uuid, Path, description = "The user's id."), Repeatable),
     request_body = Option<DisableUserRequest>,
     responses(
         (status = 200, description = "The account is disabled.", body = Success<AdminUser>, headers(
@@ -102,10 +102,11 @@ pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(user_id): Path<String>,
+    key: Repeatable,
     Body(request): Body<DisableUserRequest>,
 ) -> Result<Reply<AdminUser>, ApiError> {
     let user_id: UserId = user_id.parse().map_err(|_| ApiError::not_found("user"))?;
-    let (by, origin) = (ChangedBy::Admin(admin), app.origin(Actor::Admin(admin)));
+    let (by, origin) = (ChangedBy::Admin(admin), key.origin(&app, Actor::Admin(admin)));
     let sequence = disable(&app.executor, user_id, request.disabled(), by, &origin)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use dockhost_domain::backend::StartDrain;
+use dockhost_domain::envelope::Actor;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -12,8 +13,8 @@ use super::change_backend::change;
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin, Path};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::extract::{Body, CurrentAdmin, Path, Repeatable};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Backend;
 
@@ -34,7 +35,7 @@ pub struct DrainRequest {
     retire: Option<bool>,
 }
 
-error_responses!(DrainErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound]);
+error_responses!(DrainErrors: ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, &[Code::NotFound]);
 
 /// Drain a backend
 ///
@@ -47,7 +48,7 @@ error_responses!(DrainErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound]
     operation_id = "drainBackend",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("backendId" = Uuid, Path, description = "The backend's id.")),
+    params(("backendId" = Uuid, Path, description = "The backend's id."), Repeatable),
     request_body = Option<DrainRequest>,
     responses(
         (status = 200, description = "The backend is being drained.", body = Success<Backend>, headers(
@@ -60,11 +61,12 @@ pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(backend): Path<String>,
+    key: Repeatable,
     Body(DrainRequest { within_seconds, retire }): Body<DrainRequest>,
 ) -> Result<Reply<Backend>, ApiError> {
     let within = Duration::from_secs(within_seconds.unwrap_or(DEFAULT_WITHIN).into());
     let command = StartDrain { deadline: clock::now().after(within), retire: retire.unwrap_or_default() };
-    change(&app, admin, &backend, command, "the backend is being drained").await
+    change(&app, key.origin(&app, Actor::Admin(admin)), &backend, command, "the backend is being drained").await
 }
 
 #[cfg(test)]

@@ -13,12 +13,12 @@ use super::user_view::AdminUser;
 use crate::accounts::disable::enable;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{CurrentAdmin, Path};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, error_responses};
+use crate::http::extract::{CurrentAdmin, Path, Repeatable};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
 
-error_responses!(EnableUserErrors: ADMIN_OF_COMMAND, COMMAND, &[Code::NotFound]);
+error_responses!(EnableUserErrors: ADMIN_OF_COMMAND, COMMAND, REPEATABLE, &[Code::NotFound]);
 
 /// Enable a user
 ///
@@ -30,7 +30,7 @@ error_responses!(EnableUserErrors: ADMIN_OF_COMMAND, COMMAND, &[Code::NotFound])
     operation_id = "enableUser",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("userId" = Uuid, Path, description = "The user's id.")),
+    params(("userId" = Uuid, Path, description = "The user's id."), Repeatable),
     responses(
         (status = 200, description = "The account is enabled.", body = Success<AdminUser>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the change in the log."),
@@ -42,9 +42,10 @@ pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(user_id): Path<String>,
+    key: Repeatable,
 ) -> Result<Reply<AdminUser>, ApiError> {
     let user_id: UserId = user_id.parse().map_err(|_| ApiError::not_found("user"))?;
-    let origin = app.origin(Actor::Admin(admin));
+    let origin = key.origin(&app, Actor::Admin(admin));
     let sequence = enable(&app.executor, user_id, ChangedBy::Admin(admin), &origin)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::account::{EraseAccount, ErasedBy, NoSuchAccount};
 use dockhost_domain::administrators::AdministratorsRejected;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::UserId;
@@ -18,9 +19,9 @@ use crate::http::response::{ApiError, Code, Null, Reply, Success};
 
 error_responses!(EraseUserErrors: ADMIN_OF_COMMAND, COMMAND, &[Code::NotFound, Code::LastAdministrator]);
 
-fn rejected(rejection: &EraseRejected) -> ApiError {
+fn rejected(rejection: &EraseRejected<NoSuchAccount>) -> ApiError {
     match rejection {
-        EraseRejected::NoSuchUser => ApiError::not_found("user"),
+        EraseRejected::Account(NoSuchAccount) => ApiError::not_found("user"),
         EraseRejected::Administrators(AdministratorsRejected::Last) => {
             ApiError::new(Code::LastAdministrator, rejection.to_string())
         }
@@ -56,7 +57,8 @@ pub async fn delete(
 ) -> Result<Reply<Null>, ApiError> {
     let user_id: UserId = user_id.parse().map_err(|_| ApiError::not_found("user"))?;
     let origin = app.origin(Actor::Admin(admin));
-    let sequence = erase(&app.executor, &app.keyring, user_id, &origin)
+    let command = EraseAccount { by: ErasedBy::Admin };
+    let sequence = erase(&app.executor, &app.keyring, user_id, &command, &origin)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
     app.wait_until_projected::<Users>(sequence).await;

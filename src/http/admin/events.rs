@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::audit;
 use super::list;
 use crate::http::app::App;
-use crate::http::events::{self, Change, Format, LastEventId, Reader, Session, StreamLine, StreamRequest};
+use crate::http::events::{self, Caller, Change, Format, LastEventId, Reader, StreamLine, StreamRequest};
 use crate::http::extract::{CurrentAdmin, CurrentSession, Query};
 use crate::http::past::audit::AuditFilter;
 use crate::http::response::documented::{ADMIN, error_responses};
@@ -71,7 +71,7 @@ pub async fn get(
     Query(parameters): Query<AllEventsParameters>,
 ) -> Result<Response, ApiError> {
     let request = StreamRequest {
-        session: Session { user_id, session_id, needs_admin: true },
+        caller: Caller::User { user_id, session_id, needs_admin: true },
         reader: Reader::Administrator(filter(&parameters)?),
         begin: last_event_id.or_after(&app, parameters.after.as_deref())?,
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::group::GroupLimits;
 use dockhost_domain::ids::UserId;
 use dockhost_domain::tenancy::Status;
 use dockhost_projections::instances::{InstanceDocument, InstanceFilter, Instances, StatusNow};
@@ -93,6 +94,21 @@ struct Owner {
     username: Option<String>,
 }
 
+impl OwnedInstance {
+    /// Of a document, and the name and the group of its owner.
+    pub fn new(app: &App, document: &InstanceDocument, username: Option<String>, group: GroupLimits) -> Self {
+        let user_id = document.user_id;
+        let instance = Instance::new(app, user_id, document.instance_id, &document.state, group);
+        Self { instance, owner: Owner { id: user_id, username } }
+    }
+
+    /// With the first sequence that it lacks, if it lacks any.
+    #[must_use]
+    pub fn stale(self, since: Option<u64>) -> Self {
+        Self { instance: self.instance.stale(since), ..self }
+    }
+}
+
 error_responses!(AllInstancesErrors: ADMIN, READ_MODEL, &[Code::ValidationFailed]);
 
 /// List all instances
@@ -135,9 +151,7 @@ pub async fn get(
     let view = |document: InstanceDocument| {
         let user_id = document.user_id;
         let username = owners.value.get(&user_id).map(ToString::to_string);
-        let group = limits.get(&user_id).copied().unwrap_or_default();
-        let instance = Instance::new(&app, user_id, document.instance_id, &document.state, group);
-        OwnedInstance { instance, owner: Owner { id: user_id, username } }
+        OwnedInstance::new(&app, &document, username, limits.get(&user_id).copied().unwrap_or_default())
     };
     let list = List::new(&page, found.value, since, |instance| instance.instance_id, view);
     Ok(Reply::ok("the instances", list).stale(since).position(position))

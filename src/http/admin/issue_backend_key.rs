@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::backend::IssueKey;
-use dockhost_domain::envelope::Actor;
-use dockhost_domain::ids::UserId;
+use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::backends::Backends;
 use serde::Serialize;
@@ -15,8 +14,8 @@ use super::change_backend::backend_id;
 use crate::auth::api_key::ApiKeyId;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{CurrentAdmin, Path};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, error_responses};
+use crate::http::extract::{CurrentAdmin, Path, Repeatable};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Backend;
@@ -35,7 +34,7 @@ pub struct IssuedKey {
     previous_valid_until: Option<Timestamp>,
 }
 
-error_responses!(IssueKeyErrors: ADMIN_OF_COMMAND, COMMAND, &[Code::NotFound]);
+error_responses!(IssueKeyErrors: ADMIN_OF_COMMAND, COMMAND, REPEATABLE, &[Code::NotFound]);
 
 /// Issue a backend's key
 ///
@@ -47,7 +46,7 @@ error_responses!(IssueKeyErrors: ADMIN_OF_COMMAND, COMMAND, &[Code::NotFound]);
     operation_id = "issueBackendKey",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("backendId" = Uuid, Path, description = "The backend's id.")),
+    params(("backendId" = Uuid, Path, description = "The backend's id."), Repeatable),
     responses(
         (status = 200, description = "The backend's only valid key.", body = Success<IssuedKey>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
@@ -59,14 +58,15 @@ pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(backend): Path<String>,
+    key: Repeatable,
 ) -> Result<Reply<IssuedKey>, ApiError> {
-    issue(&app, admin, &backend, IssueKey::default()).await
+    issue(&app, key.origin(&app, Actor::Admin(admin)), &backend, IssueKey::default()).await
 }
 
 /// Issues a key and answers with it.
 pub(super) async fn issue(
     app: &App,
-    admin: UserId,
+    origin: Origin,
     backend: &str,
     command: IssueKey,
 ) -> Result<Reply<IssuedKey>, ApiError> {
@@ -74,7 +74,7 @@ pub(super) async fn issue(
     let not_found = || ApiError::not_found("backend");
     let done = app
         .executor
-        .execute(backend_id, app.origin(Actor::Admin(admin)), command)
+        .execute(backend_id, origin, command)
         .await
         .map_err(|error| from_execute(error, |_| not_found()))?;
     let sequence = done.current.sequence;

@@ -32,6 +32,7 @@ pub mod explain_placement;
 pub mod group;
 mod group_view;
 pub mod groups;
+pub mod instance;
 pub mod instance_history;
 pub mod instances;
 mod invitation_view;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use dockhost_domain::backend::RemoveRejected;
+use dockhost_domain::backend::{self, RemoveBackend, RemoveRejected};
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::BackendId;
 use dockhost_projections::backends::Backends;
@@ -17,10 +17,12 @@ use super::change_backend::backend_id;
 use crate::accounts::remove_backend::remove_backend;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{CurrentAdmin, Path, Query};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, error_responses};
+use crate::http::extract::{CurrentAdmin, IfMatch, Path, Query};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, ON_VERSION, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
+use crate::http::version::OnVersion;
+use crate::http::views::version_of_machine;
 
 /// How to remove it.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -42,7 +44,7 @@ pub struct RemovedBackend {
 }
 
 error_responses!(
-    RemoveErrors: ADMIN_OF_COMMAND, COMMAND, &[Code::ValidationFailed, Code::NotFound, Code::NotCordoned]
+    RemoveErrors: ADMIN_OF_COMMAND, COMMAND, ON_VERSION, &[Code::ValidationFailed, Code::NotFound, Code::NotCordoned]
 );
 
 fn rejected(rejection: &RemoveRejected) -> ApiError {
@@ -65,7 +67,7 @@ fn rejected(rejection: &RemoveRejected) -> ApiError {
     operation_id = "removeBackend",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("backendId" = Uuid, Path, description = "The backend's id."), RemoveBackendParameters),
+    params(("backendId" = Uuid, Path, description = "The backend's id."), RemoveBackendParameters, IfMatch),
     responses(
         (status = 200, description = "The backend is removed.", body = Success<RemovedBackend>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the removal in the log."),
@@ -77,13 +79,16 @@ pub async fn delete(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(backend): Path<String>,
+    if_match: IfMatch,
     Query(RemoveBackendParameters { force }): Query<RemoveBackendParameters>,
 ) -> Result<Reply<RemovedBackend>, ApiError> {
     let id = backend_id(&backend)?;
     let origin = app.origin(Actor::Admin(admin));
-    let sequence = remove_backend(&app.executor, &app.keyring, id, force, &origin)
+    let version = |backend: &backend::Backend| backend.machine.as_ref().map(version_of_machine);
+    let command = OnVersion { if_match, version, command: RemoveBackend { force } };
+    let sequence = remove_backend(&app.executor, &app.keyring, id, &command, &origin)
         .await
-        .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
+        .map_err(|error| from_execute(error, |refused| refused.answer(|rejection| rejected(&rejection))))?;
     app.wait_until_projected::<Backends>(sequence).await;
     Ok(Reply::ok("the backend is removed", RemovedBackend { id }).position(app.position(sequence)))
 }
@@ -118,6 +123,28 @@ mod tests {
         for id in ["lab-1".to_owned(), boss.id.to_string()] {
             assert_eq!(delete(path(id)).await.error(), (404, "not_found"));
         }
+    }
+
+    #[tokio::test]
+    async fn backend_changed_since_the_administrator_saw_it_is_not_removed() {
+        let app = TestApp::new().await;
+        let boss = app.admin("boss").await;
+        let path = path(app.connected_backend("lab-1", 5).await.id);
+        let etag = async || {
+            let shown = app.get(&path).token(&boss.token).send().await;
+            shown.header("etag").unwrap().to_owned()
+        };
+        let remove = |etag: &str| {
+            let request = app.delete(&format!("{path}?force=true")).token(&boss.token);
+            request.header("if-match", etag).send()
+        };
+        let seen = etag().await;
+        let labels = app.put(&format!("{path}/labels"), json!({ "labels": { "gpu": "yes" } })).token(&boss.token);
+        assert_eq!(labels.send().await.status, 200);
+        let events = app.log.events().len();
+        assert_eq!(remove(&seen).await.error(), (412, "precondition_failed"));
+        assert_eq!(app.log.events().len(), events);
+        assert_eq!(remove(&etag().await).await.status, 200);
     }
 
     #[tokio::test]

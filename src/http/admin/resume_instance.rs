@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use dockhost_domain::envelope::Actor;
 use dockhost_domain::wire::DesiredState;
 
-use super::administer::{AdministerErrors, AdministerRequest, administer};
+use super::administer::{AdministerRequest, RepeatableErrors, administer};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin, Path, Wait};
+use crate::http::extract::{Body, CurrentAdmin, IfMatch, Path, Repeatable, Wait};
 use crate::http::operation_wait::Accepted;
 use crate::http::response::{ApiError, Reply, Success};
 use crate::http::views::Instance;
@@ -22,22 +23,24 @@ use crate::http::views::Instance;
     operation_id = "resumeAnyInstance",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("id" = Uuid, Path, description = "The instance's id."), Wait),
+    params(("id" = Uuid, Path, description = "The instance's id."), IfMatch, Wait, Repeatable),
     request_body = Option<AdministerRequest>,
     responses(
         (status = 200, description = "The instance is running.", body = Success<Instance>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
         )),
         Accepted,
-        AdministerErrors,
+        RepeatableErrors,
     ),
 )]
 pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    if_match: IfMatch,
     wait: Wait,
+    key: Repeatable,
     Body(request): Body<AdministerRequest>,
 ) -> Result<Reply<Instance>, ApiError> {
-    administer(&app, admin, &id, DesiredState::Running, request, wait).await
+    administer(&app, key.origin(&app, Actor::Admin(admin)), (&id, if_match), DesiredState::Running, request, wait).await
 }

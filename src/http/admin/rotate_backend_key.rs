@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use dockhost_domain::backend::IssueKey;
+use dockhost_domain::envelope::Actor;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -12,8 +13,8 @@ use super::issue_backend_key::{IssuedKey, issue};
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentAdmin, Path};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, error_responses};
+use crate::http::extract::{Body, CurrentAdmin, Path, Repeatable};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 
 const DEFAULT_VALID_FOR: u32 = 24 * 60 * 60;
@@ -29,7 +30,7 @@ pub struct RotateKeyRequest {
     valid_for_seconds: Option<u32>,
 }
 
-error_responses!(RotateKeyErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFound]);
+error_responses!(RotateKeyErrors: ADMIN_OF_COMMAND, BODY, COMMAND, REPEATABLE, &[Code::NotFound]);
 
 /// Rotate a backend's key
 ///
@@ -41,7 +42,7 @@ error_responses!(RotateKeyErrors: ADMIN_OF_COMMAND, BODY, COMMAND, &[Code::NotFo
     operation_id = "rotateBackendKey",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("backendId" = Uuid, Path, description = "The backend's id.")),
+    params(("backendId" = Uuid, Path, description = "The backend's id."), Repeatable),
     request_body = Option<RotateKeyRequest>,
     responses(
         (status = 200, description = "The backend's new key.", body = Success<IssuedKey>, headers(
@@ -54,10 +55,12 @@ pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(backend): Path<String>,
+    key: Repeatable,
     Body(RotateKeyRequest { valid_for_seconds }): Body<RotateKeyRequest>,
 ) -> Result<Reply<IssuedKey>, ApiError> {
     let valid_for = Duration::from_secs(valid_for_seconds.unwrap_or(DEFAULT_VALID_FOR).into());
-    issue(&app, admin, &backend, IssueKey { previous_until: Some(clock::now().after(valid_for)) }).await
+    let command = IssueKey { previous_until: Some(clock::now().after(valid_for)) };
+    issue(&app, key.origin(&app, Actor::Admin(admin)), &backend, command).await
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::backend::SetCapacity;
+use dockhost_domain::envelope::Actor;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -55,7 +56,15 @@ pub async fn put(
     if_match: IfMatch,
     Body(BackendCapacityRequest { max_containers }): Body<BackendCapacityRequest>,
 ) -> Result<Reply<Backend>, ApiError> {
-    change_on(&app, admin, &backend, if_match, SetCapacity { max_containers }, "the backend has this capacity").await
+    change_on(
+        &app,
+        app.origin(Actor::Admin(admin)),
+        &backend,
+        if_match,
+        SetCapacity { max_containers },
+        "the backend has this capacity",
+    )
+    .await
 }
 
 #[cfg(test)]

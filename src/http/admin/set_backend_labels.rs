@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::backend::SetLabels;
+use dockhost_domain::envelope::Actor;
 use dockhost_domain::labels::Labels;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -56,7 +57,15 @@ pub async fn put(
     if_match: IfMatch,
     Body(BackendLabelsRequest { labels }): Body<BackendLabelsRequest>,
 ) -> Result<Reply<Backend>, ApiError> {
-    change_on(&app, admin, &backend, if_match, SetLabels { labels }, "the backend has these labels").await
+    change_on(
+        &app,
+        app.origin(Actor::Admin(admin)),
+        &backend,
+        if_match,
+        SetLabels { labels },
+        "the backend has these labels",
+    )
+    .await
 }
 
 #[cfg(test)]

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::backend::CancelDrain;
+use dockhost_domain::envelope::Actor;
 
 use super::change_backend::change;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{CurrentAdmin, Path};
-use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, error_responses};
+use crate::http::extract::{CurrentAdmin, Path, Repeatable};
+use crate::http::response::documented::{ADMIN_OF_COMMAND, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Backend;
 
-error_responses!(UndrainErrors: ADMIN_OF_COMMAND, COMMAND, &[Code::NotFound]);
+error_responses!(UndrainErrors: ADMIN_OF_COMMAND, COMMAND, REPEATABLE, &[Code::NotFound]);
 
 /// Undo the drain of a backend
 ///
@@ -25,7 +26,7 @@ error_responses!(UndrainErrors: ADMIN_OF_COMMAND, COMMAND, &[Code::NotFound]);
     operation_id = "undrainBackend",
     tag = "Administration",
     security(("userToken" = []), ("userCookie" = [])),
-    params(("backendId" = Uuid, Path, description = "The backend's id.")),
+    params(("backendId" = Uuid, Path, description = "The backend's id."), Repeatable),
     responses(
         (status = 200, description = "The backend is not drained.", body = Success<Backend>, headers(
             ("Dockhost-Position" = LogPosition, description = "The position of the state shown."),
@@ -37,6 +38,7 @@ pub async fn post(
     CurrentAdmin { user_id: admin }: CurrentAdmin,
     State(app): State<Arc<App>>,
     Path(backend): Path<String>,
+    key: Repeatable,
 ) -> Result<Reply<Backend>, ApiError> {
-    change(&app, admin, &backend, CancelDrain, "the backend is not drained").await
+    change(&app, key.origin(&app, Actor::Admin(admin)), &backend, CancelDrain, "the backend is not drained").await
 }

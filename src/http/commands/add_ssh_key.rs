@@ -15,8 +15,8 @@ use crate::auth::ssh_key;
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, CurrentUser};
-use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
+use crate::http::extract::{Body, CurrentUser, Repeatable};
+use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::SshKey;
@@ -49,7 +49,8 @@ fn public_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
 }
 
 error_responses!(
-    AddSshKeyErrors: CALLER_OF_COMMAND, BODY, COMMAND, &[Code::NameTaken, Code::KeyExists, Code::TooManyKeys]
+    AddSshKeyErrors: CALLER_OF_COMMAND, BODY, COMMAND, REPEATABLE,
+    &[Code::NotFound, Code::NameTaken, Code::KeyExists, Code::TooManyKeys]
 );
 
 fn rejected(rejection: &AddKeyRejected) -> ApiError {
@@ -72,6 +73,7 @@ fn rejected(rejection: &AddKeyRejected) -> ApiError {
     operation_id = "addSshKey",
     tag = "Users",
     security(("userToken" = []), ("userCookie" = [])),
+    params(Repeatable),
     request_body = AddSshKeyRequest,
     responses(
         (status = 201, description = "The key.", body = Success<SshKey>, headers(
@@ -83,18 +85,21 @@ fn rejected(rejection: &AddKeyRejected) -> ApiError {
 pub async fn post(
     CurrentUser { user_id, .. }: CurrentUser,
     State(app): State<Arc<App>>,
+    key: Repeatable,
     Body(AddSshKeyRequest { name, ssh_public_key }): Body<AddSshKeyRequest>,
 ) -> Result<Reply<SshKey>, ApiError> {
     let key_id = SshKeyId::from_uuid(clock::fresh_uuid());
     let add = AddKey { user_id, key_id, name, public_key: ssh_public_key };
     let done = app
         .executor
-        .execute(user_id, app.origin(Actor::User(user_id)), add)
+        .execute(user_id, key.origin_of_new(&app, Actor::User(user_id), key_id.uuid()), add)
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
+    let key_id = done.created(key_id, SshKeyId::from_uuid);
     let profile = done.current.state.profile.as_ref();
     let added = profile.and_then(|profile| profile.keys(user_id).find(|key| key.id == key_id));
-    let added = added.ok_or_else(|| ApiError::bug("no key after its addition"))?;
+    // A repeated request may come after the key was removed.
+    let added = added.ok_or_else(|| ApiError::not_found("key"))?;
     Ok(Reply::created("the key is added", SshKey::new(added)).position(app.position(done.current.sequence)))
 }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum_extra::extract::cookie::Cookie;
 use dockhost_domain::backend::Backend;
 use dockhost_domain::envelope::Actor;
 use dockhost_domain::ids::BackendId;
@@ -63,8 +64,22 @@ pub async fn post(
     client: ClientAddress,
     Body(BackendSignInRequest { username, password }): Body<BackendSignInRequest>,
 ) -> Result<Reply<SignedInBackend>, ApiError> {
-    let attempt = SignInAttempt::begin(&app, ClaimKind::Backend, &username, client)?;
-    let owner = claim_owner(&app, app.keyring.claim(ClaimKind::Backend, &username)).await?;
+    let (data, cookie, sequence) = sign_in(&app, &username, password, client).await?;
+    Ok(Reply::ok("signed in", data).cookies(cookie).position(app.position(sequence)))
+}
+
+/// Starts a session of a backend; also returns its cookie, if there are cookies, and its sequence.
+///
+/// # Errors
+/// `invalid_credentials`, `key_revoked`, `rate_limited`, and those of the log.
+pub async fn sign_in(
+    app: &App,
+    username: &str,
+    password: SecretString,
+    client: ClientAddress,
+) -> Result<(SignedInBackend, Option<Cookie<'static>>, u64), ApiError> {
+    let attempt = SignInAttempt::begin(app, ClaimKind::Backend, username, client)?;
+    let owner = claim_owner(app, app.keyring.claim(ClaimKind::Backend, username)).await?;
     let backend_id = owner.map(|owner| BackendId::from_uuid(owner.uuid()));
     let machine = match backend_id {
         Some(id) => app.executor.confirmed::<Backend>(id).await?.state.machine.clone(),
@@ -79,12 +94,11 @@ pub async fn post(
     if machine.is_key_revoked {
         return Err(ApiError::new(Code::KeyRevoked, "an administrator revoked the key of this backend"));
     }
-    let session = NewSession::of_backend(&app, backend_id);
-    let sequence = session.store(&app, app.origin(Actor::Backend(backend_id))).await?;
+    let session = NewSession::of_backend(app, backend_id);
+    let sequence = session.store(app, app.origin(Actor::Backend(backend_id))).await?;
     let token = session.token(&app.backend_tokens)?;
-    let data = signed_in_backend(&app, backend_id, &machine, token.clone())?;
-    let cookie = app.session_cookie(BACKEND_COOKIE, token, app.settings.session_lifetime);
-    Ok(Reply::ok("signed in", data).cookies(cookie).position(app.position(sequence)))
+    let data = signed_in_backend(app, backend_id, &machine, token.clone())?;
+    Ok((data, app.session_cookie(BACKEND_COOKIE, token, app.settings.session_lifetime), sequence))
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 //!
 //! The claim of the name, the backend and its first session are one atomic batch.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::State;
 use dockhost_domain::backend::{self, EnrolBackend, Enrolled, UsedToken};
-use dockhost_domain::claim::TakeClaim;
+use dockhost_domain::claim::{Claim, TakeClaim};
 use dockhost_domain::enrolment::{EnrolmentTokens, TokenHash, UseToken};
-use dockhost_domain::envelope::Actor;
+use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::names::Username;
 use dockhost_domain::session::StartSession;
@@ -18,15 +19,18 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::sessions::{NewSession, SignedInBackend, claim_owner, not_weak, password_length, signed_in_backend};
+use super::backend_signin::sign_in;
+use super::sessions::{
+    NewSession, SignInAttempt, SignedInBackend, claim_owner, not_weak, password_length, signed_in_backend,
+};
 use crate::auth::admission::Enrolment;
 use crate::auth::one_time_token;
 use crate::common::clock;
-use crate::execute::Batch;
+use crate::execute::{Batch, ExecuteError};
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{BACKEND_COOKIE, Body, ClientAddress};
-use crate::http::response::documented::{BODY, COMMAND, error_responses};
+use crate::http::extract::{BACKEND_COOKIE, Body, ClientAddress, Repeatable};
+use crate::http::response::documented::{BODY, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Reply, Success};
 
@@ -85,7 +89,12 @@ fn one_line(text: &Option<String>, _: &()) -> garde::Result {
     }
 }
 
-error_responses!(BackendSignUpErrors: BODY, COMMAND, &[Code::WeakPassword, Code::EnrolmentRefused, Code::UsernameTaken]);
+error_responses!(
+    BackendSignUpErrors: BODY, COMMAND, REPEATABLE,
+    &[
+        Code::WeakPassword, Code::EnrolmentRefused, Code::UsernameTaken, Code::InvalidCredentials, Code::KeyRevoked,
+    ]
+);
 
 fn username_taken() -> ApiError {
     ApiError::new(Code::UsernameTaken, "a backend of this name is registered")
@@ -101,6 +110,7 @@ fn username_taken() -> ApiError {
     path = "/api/v2/backend/signup",
     operation_id = "signUpBackend",
     tag = "Backends",
+    params(Repeatable),
     request_body = BackendSignUpRequest,
     responses(
         (status = 201, description = "The backend is registered and signed in.", body = Success<SignedInBackend>, headers(
@@ -113,6 +123,7 @@ fn username_taken() -> ApiError {
 pub async fn post(
     State(app): State<Arc<App>>,
     client: ClientAddress,
+    key: Repeatable,
     Body(request): Body<BackendSignUpRequest>,
 ) -> Result<Reply<SignedInBackend>, ApiError> {
     if let Some(secret) = &app.settings.enrolment_secret
@@ -121,14 +132,19 @@ pub async fn post(
         let message = "give the server's enrolmentSecret; its operator has it (DOCKHOST_ENROLMENT_SECRET)";
         return Err(ApiError::new(Code::EnrolmentRefused, message));
     }
+    let claim = app.keyring.claim(ClaimKind::Backend, request.username.as_str());
+    let backend_id = BackendId::from_uuid(clock::fresh_uuid());
+    let origin = key.origin_of_new(&app, Actor::Anonymous, backend_id.uuid());
+    if is_repeated(&app, claim, &origin, request.username.as_str(), client).await? {
+        return sign_in_again(&app, request.username.as_str(), request.password, client).await;
+    }
     let token = find_token(&app, request.enrolment_token.as_deref()).await?;
     not_weak(&request.password, [request.username.as_str()])?;
-    let claim = app.keyring.claim(ClaimKind::Backend, request.username.as_str());
     if claim_owner(&app, claim).await?.is_some() {
         return Err(username_taken());
     }
-    let password_verifier = app.hash_password(client, request.password).await?;
-    let backend_id = BackendId::from_uuid(clock::fresh_uuid());
+    let password_verifier = app.hash_password(client, request.password.clone()).await?;
+    let (username, password) = (request.username.clone(), request.password);
     let details = Enrolled {
         username: request.username.into(),
         password_verifier: password_verifier.into(),
@@ -141,12 +157,14 @@ pub async fn post(
     };
     let token = token.map(|(hash, _)| hash);
     let session = NewSession::of_backend(&app, backend_id);
-    let origin = app.origin(Actor::Anonymous);
     let decide = |batch| decide(batch, backend_id, claim, &details, &session, token.as_ref());
     let sequence = app.executor.execute_batch(&origin, decide).await?;
     app.wait_until_projected::<Backends>(sequence).await;
     let backend = app.executor.state::<backend::Backend>(backend_id).await?;
-    let machine = backend.state.machine.as_ref().ok_or_else(|| ApiError::bug("no machine after its sign-up"))?;
+    let Some(machine) = backend.state.machine.as_ref() else {
+        // Another replica has carried out the same request meanwhile.
+        return sign_in_again(&app, username.as_str(), password, client).await;
+    };
     let token = session.token(&app.backend_tokens)?;
     let data = signed_in_backend(&app, backend_id, machine, token.clone())?;
     let cookie = app.session_cookie(BACKEND_COOKIE, token, app.settings.session_lifetime);
@@ -156,6 +174,37 @@ pub async fn post(
         "the backend is registered"
     };
     Ok(Reply::created(message, data).cookies(cookie).position(app.position(sequence)))
+}
+
+/// Whether an earlier request with the same key registered the backend.
+async fn is_repeated(
+    app: &App,
+    claim: ClaimId,
+    origin: &Origin,
+    username: &str,
+    client: ClientAddress,
+) -> Result<bool, ApiError> {
+    if origin.request.is_none() {
+        return Ok(false);
+    }
+    let attempt = SignInAttempt::begin(app, ClaimKind::Backend, username, client)?;
+    let first = app.executor.first_request::<Claim, Infallible>(claim, origin).await;
+    // The body has the password, which nobody must be able to guess in this way.
+    if matches!(first, Err(ExecuteError::KeyReused)) {
+        attempt.failed(None);
+    }
+    Ok(first.map_err(|error| from_execute(error, |never| match never {}))?.is_some())
+}
+
+/// The answer to a repeated request: with a session of its own, and for the right password only.
+async fn sign_in_again(
+    app: &App,
+    username: &str,
+    password: SecretString,
+    client: ClientAddress,
+) -> Result<Reply<SignedInBackend>, ApiError> {
+    let (data, cookie, sequence) = sign_in(app, username, password, client).await?;
+    Ok(Reply::created("the backend is registered", data).cookies(cookie).position(app.position(sequence)))
 }
 
 fn token_invalid() -> ApiError {

@@ -147,10 +147,14 @@ pub async fn answer(
     wait: Wait,
 ) -> Result<Reply<Instance>, ApiError> {
     let pending = done.current.state.instance(instance_id).and_then(pending_operation);
-    let operation_id = done.stored.map(OperationId::from).or(pending);
-    OperationWait { user_id, instance_id, operation_id }
-        .answer(app, wait, |view| Reply::ok(reached(to, &view), view))
-        .await
+    let operation_id = done.event().map(OperationId::from).or(pending);
+    let is_repeated = done.repeated.is_some();
+    let succeeded = |view| {
+        // Other commands may have followed the first one.
+        let message = if is_repeated { "this was done before; the instance as it is now" } else { reached(to, &view) };
+        Reply::ok(message, view)
+    };
+    OperationWait { user_id, instance_id, operation_id }.answer(app, wait, succeeded).await
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use crate::auth::token::Bearer;
 use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, SignedInUser};
-use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, error_responses};
+use crate::http::extract::{Body, Repeatable, SignedInUser};
+use crate::http::response::documented::{BODY, CALLER_OF_COMMAND, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::error::from_execute;
 use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::{ApiToken, TokenScope};
@@ -56,7 +56,9 @@ pub struct CreatedToken {
     access_token: String,
 }
 
-error_responses!(CreateTokenErrors: CALLER_OF_COMMAND, BODY, COMMAND, &[Code::TooManyTokens]);
+error_responses!(
+    CreateTokenErrors: CALLER_OF_COMMAND, BODY, COMMAND, REPEATABLE, &[Code::NotFound, Code::TooManyTokens]
+);
 
 fn rejected(rejection: &CreateTokenRejected) -> ApiError {
     match rejection {
@@ -76,6 +78,7 @@ fn rejected(rejection: &CreateTokenRejected) -> ApiError {
     operation_id = "createToken",
     tag = "Users",
     security(("userToken" = []), ("userCookie" = [])),
+    params(Repeatable),
     request_body = CreateTokenRequest,
     responses(
         (status = 201, description = "The token.", body = Success<CreatedToken>, headers(
@@ -87,22 +90,27 @@ fn rejected(rejection: &CreateTokenRejected) -> ApiError {
 pub async fn post(
     SignedInUser { user_id, session_id: current }: SignedInUser,
     State(app): State<Arc<App>>,
+    key: Repeatable,
     Body(CreateTokenRequest { name, scope, valid_for_days }): Body<CreateTokenRequest>,
 ) -> Result<Reply<CreatedToken>, ApiError> {
     let now = clock::now();
     let expires_at = now.after(DAY.saturating_mul(valid_for_days.unwrap_or(DEFAULT_DAYS).into()));
     let session_id = SessionId::from_uuid(clock::fresh_uuid());
-    let bearer = Bearer { principal: user_id.into(), session: session_id };
-    let token = app.user_tokens.issue_api_token(bearer, now, expires_at);
-    let token = token.map_err(|error| ApiError::internal(&error))?;
     let details = TokenDetails { name: name.into(), scope: scope.into() };
+    let origin = key.origin_of_new(&app, Actor::User(user_id), session_id.uuid());
     let done = app
         .executor
-        .execute(user_id.into(), app.origin(Actor::User(user_id)), CreateToken { session_id, expires_at, details, now })
+        .execute(user_id.into(), origin, CreateToken { session_id, expires_at, details, now })
         .await
         .map_err(|error| from_execute(error, |rejection| rejected(&rejection)))?;
+    let session_id = done.created(session_id, SessionId::from_uuid);
     let created = done.current.state.tokens(now).find(|(id, ..)| *id == session_id);
-    let (id, created, expires_at) = created.ok_or_else(|| ApiError::bug("no token after its creation"))?;
+    // A repeated request may come after the token was revoked.
+    let (id, created, expires_at) = created.ok_or_else(|| ApiError::not_found("token"))?;
+    // It is derived from these, so that a repeated request gets the same one.
+    let bearer = Bearer { principal: user_id.into(), session: id };
+    let token = app.user_tokens.issue_api_token(bearer, created.created_at, expires_at);
+    let token = token.map_err(|error| ApiError::internal(&error))?;
     let data = CreatedToken {
         token: ApiToken::new(id, created, expires_at, current),
         access_token: token.expose_secret().to_owned(),

@@ -1,5 +1,6 @@
 //! `POST /api/v2/user/password/reset`: sets a new password with the token that an administrator issued, and ends all sessions.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -19,8 +20,8 @@ use crate::common::clock;
 use crate::execute::Batch;
 use crate::http::app::App;
 use crate::http::consistency::LogPosition;
-use crate::http::extract::{Body, ClientAddress};
-use crate::http::response::documented::{BODY, COMMAND, error_responses};
+use crate::http::extract::{Body, ClientAddress, Repeatable};
+use crate::http::response::documented::{BODY, COMMAND, REPEATABLE, error_responses};
 use crate::http::response::error::{from_execute, impossible};
 use crate::http::response::{ApiError, Code, Null, Reply, Success};
 
@@ -50,7 +51,7 @@ pub struct ResetPasswordRequest {
     new_password: SecretString,
 }
 
-error_responses!(ResetPasswordErrors: BODY, COMMAND, &[Code::InvalidResetToken, Code::WeakPassword]);
+error_responses!(ResetPasswordErrors: BODY, COMMAND, REPEATABLE, &[Code::InvalidResetToken, Code::WeakPassword]);
 
 /// What is stored of a token.
 pub fn secret_hash(app: &App, token: &ResetToken) -> String {
@@ -70,6 +71,7 @@ fn invalid() -> ApiError {
     path = "/api/v2/user/password/reset",
     operation_id = "resetPassword",
     tag = "Users",
+    params(Repeatable),
     request_body = ResetPasswordRequest,
     responses(
         (status = 200, description = "The password was set.", body = Success<Null>, headers(
@@ -81,10 +83,17 @@ fn invalid() -> ApiError {
 pub async fn post(
     State(app): State<Arc<App>>,
     client: ClientAddress,
+    key: Repeatable,
     Body(ResetPasswordRequest { token, new_password }): Body<ResetPasswordRequest>,
 ) -> Result<Reply<Null>, ApiError> {
     let token: ResetToken = token.expose_secret().trim().parse().map_err(|_| invalid())?;
     let (user_id, secret_hash) = (token.user_id(), secret_hash(&app, &token));
+    let origin = key.origin(&app, Actor::User(user_id));
+    let first = app.executor.first_request::<Account, Infallible>(user_id, &origin).await;
+    if first.map_err(|error| from_execute(error, |never| match never {}))?.is_some() {
+        let account = app.executor.state::<Account>(user_id).await?;
+        return Ok(answer(&app, account.sequence));
+    }
     let attempt = SignInAttempt::begin(&app, ClaimKind::Username, &user_id.to_string(), client)?;
     let account = app.executor.confirmed::<Account>(user_id).await?.state;
     // The batch decides; this check comes before the work of hashing a password.
@@ -107,10 +116,14 @@ pub async fn post(
         batch.decide(user_id.into(), &end).await.map_err(|error| from_execute(error, impossible))?;
         Ok(batch)
     };
-    app.executor.execute_batch::<ApiError, _>(&app.origin(Actor::User(user_id)), decide).await?;
+    app.executor.execute_batch::<ApiError, _>(&origin, decide).await?;
     attempt.succeeded();
     let sequence = end_sessions(&app, user_id, end, Actor::User(user_id)).await?;
-    Ok(Reply::ok("the password was set; all sessions have ended", Null).position(app.position(sequence)))
+    Ok(answer(&app, sequence))
+}
+
+fn answer(app: &App, sequence: u64) -> Reply<Null> {
+    Reply::ok("the password was set; all sessions have ended", Null).position(app.position(sequence))
 }
 
 #[cfg(test)]
@@ -186,7 +199,8 @@ mod tests {
         }
         let token = ResetToken::random(ada.id);
         let past = PasswordResetIssued { secret_hash: secret_hash(&app.app, &token), expires_at: clock::now() };
-        let origin = Origin { actor: Actor::Admin(boss.id), cause: "test".to_owned(), trace_parent: None };
+        let origin =
+            Origin { actor: Actor::Admin(boss.id), cause: "test".to_owned(), trace_parent: None, request: None };
         app.app.executor.execute(ada.id, origin, IssuePasswordReset(past)).await.unwrap();
         assert_eq!(reset(&app, token.as_str(), NEW).await.error(), (403, "invalid_reset_token"));
         // At the same time, so that the delay is long enough.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
-use dockhost_domain::ids::UserId;
+use dockhost_domain::ids::PrincipalId;
 use tokio::sync::mpsc::Receiver;
 
 use super::app::App;
@@ -25,7 +25,7 @@ use super::past::LogReader;
 use super::response::{ApiError, Code};
 use crate::common::slots::{NoSlot, Slot, Slots};
 
-pub use access::Session;
+pub use access::Caller;
 pub use answer::{Format, Item, JSON_LINES, StreamLine};
 pub use begin::{Begin, LAST_EVENT_ID, LastEventId};
 pub use view::{Change, Message, Reader};
@@ -38,13 +38,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct MaxStreams {
     /// In all.
     pub total: usize,
-    /// Of one user.
+    /// Of one user or backend.
     pub per_user: usize,
 }
 
 /// The event streams of one replica.
 pub struct EventStreams {
-    slots: Arc<Slots<UserId>>,
+    slots: Arc<Slots<PrincipalId>>,
     /// Reads what is too old for the feed.
     log_reader: LogReader,
 }
@@ -52,8 +52,8 @@ pub struct EventStreams {
 /// What a stream shows, to whom, and from where on.
 #[derive(Debug, Clone)]
 pub struct StreamRequest {
-    /// The session of the caller.
-    pub session: Session,
+    /// The caller.
+    pub caller: Caller,
     /// What the caller may read.
     pub reader: Reader,
     /// Where the stream begins.
@@ -71,8 +71,8 @@ impl EventStreams {
         self.slots.taken()
     }
 
-    fn admit(&self, user_id: UserId) -> Result<Slot<UserId>, ApiError> {
-        self.slots.take(user_id, false).map_err(|full| match full {
+    fn admit(&self, caller: Caller) -> Result<Slot<PrincipalId>, ApiError> {
+        self.slots.take(caller.principal(), false).map_err(|full| match full {
             NoSlot::Owner => {
                 let message = "you have as many event streams as you may have; end one of them";
                 ApiError::new(Code::TooManyStreams, message).retry_after(RETRY_AFTER)
@@ -98,6 +98,6 @@ pub fn open(app: &Arc<App>, request: StreamRequest, format: Format) -> Result<Re
 /// # Errors
 /// `too_many_streams`, `no_free_stream`.
 pub fn watch(app: &Arc<App>, request: StreamRequest) -> Result<Receiver<Item>, ApiError> {
-    let slot = app.streams.admit(request.session.user_id)?;
+    let slot = app.streams.admit(request.caller)?;
     Ok(stream::start(app, request, slot))
 }

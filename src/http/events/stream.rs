@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dockhost_domain::ids::UserId;
+use dockhost_domain::ids::PrincipalId;
 use dockhost_projections::LogEntry;
 use futures::future::pending;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::StreamRequest;
-use super::access::{self, AccessEnd, Session};
+use super::access::{self, AccessEnd, Caller};
 use super::answer::Item;
 use super::begin::Begin;
 use super::view::{Message, Reader, messages};
@@ -47,7 +47,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 enum End {
     /// The replica shuts down: another one goes on after the last id.
     Shutdown,
-    /// The session has ended, or its user may not read this any more.
+    /// The session has ended, or its caller may not read this any more.
     Unauthorized,
     /// The log or the read models can't be read here: try again, on this replica or another one.
     Unavailable,
@@ -87,7 +87,7 @@ impl Reset {
 /// One stream.
 struct Stream {
     app: Arc<App>,
-    session: Session,
+    caller: Caller,
     reader: Reader,
     out: mpsc::Sender<Item>,
     /// The client was sent all of its entries up to here; 0 before the first.
@@ -95,10 +95,10 @@ struct Stream {
 }
 
 /// Starts a stream; returns what it sends.
-pub fn start(app: &Arc<App>, request: StreamRequest, slot: Slot<UserId>) -> mpsc::Receiver<Item> {
-    let StreamRequest { session, reader, begin } = request;
+pub fn start(app: &Arc<App>, request: StreamRequest, slot: Slot<PrincipalId>) -> mpsc::Receiver<Item> {
+    let StreamRequest { caller, reader, begin } = request;
     let (out, items) = mpsc::channel(ITEMS);
-    let stream = Stream { app: Arc::clone(app), session, reader, out, sent: AtomicU64::new(0) };
+    let stream = Stream { app: Arc::clone(app), caller, reader, out, sent: AtomicU64::new(0) };
     tokio::spawn(async move {
         let _slot = slot;
         stream.run(begin).await;
@@ -111,7 +111,7 @@ impl Stream {
         let end = tokio::select! {
             () = self.out.closed() => return,
             () = self.app.stages.draining.cancelled() => End::Shutdown,
-            ended = access::end(&self.app, self.session) => match ended {
+            ended = access::end(&self.app, self.caller) => match ended {
                 AccessEnd::Unauthorized => End::Unauthorized,
                 AccessEnd::Unknown => End::Unavailable,
             },
@@ -221,7 +221,7 @@ impl Stream {
             }
             ControlFlow::Continue(())
         };
-        let permit = self.app.streams.log_reader.permit(self.session.user_id).await?;
+        let permit = self.app.streams.log_reader.permit(self.caller.principal()).await?;
         let filter = self.reader.audience().filter();
         permit.read(self.app.executor.log(), filter, after, to, visit).await?;
         // The client may take its time.

@@ -35,6 +35,8 @@ pub enum Reader {
     Owner(UserId),
     /// An administrator: what the filter selects.
     Administrator(AuditFilter),
+    /// A backend: what is about it.
+    Machine(BackendId),
 }
 
 /// A change: an event, and what it changed as it is now.
@@ -45,7 +47,7 @@ pub struct Change<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Instance, nullable = false)]
     instance: Option<&'a Instance>,
-    /// For administrators: the backend that the event is about, as it is now.
+    /// For administrators and the backend itself: the backend that the event is about, as it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = AdminBackend, nullable = false)]
     backend: Option<&'a AdminBackend>,
@@ -65,11 +67,12 @@ pub struct Message {
 impl Reader {
     /// Whose entries the reader is shown.
     pub fn audience(&self) -> Audience {
-        let user = match self {
-            Self::Owner(user) => Some(*user),
-            Self::Administrator(filter) => filter.user,
+        let principal = match self {
+            Self::Owner(user) => Some((*user).into()),
+            Self::Administrator(filter) => filter.user.map(Into::into),
+            Self::Machine(backend) => Some((*backend).into()),
         };
-        user.map_or(Audience::All, |user| Audience::Of(user.into()))
+        principal.map_or(Audience::All, Audience::Of)
     }
 
     /// An entry of the audience, if the reader is shown it.
@@ -77,6 +80,13 @@ impl Reader {
         match self {
             Self::Owner(_) => FoundEvent::of(entry),
             Self::Administrator(filter) => filter.select(entry),
+            Self::Machine(backend) => {
+                let is_about_it = match entry {
+                    LogEntry::Event(_) => backend_of(entry) == Some(*backend),
+                    LogEntry::Unreadable(_) => true,
+                };
+                is_about_it.then(|| FoundEvent::of(entry)).flatten()
+            }
         }
     }
 }
@@ -93,12 +103,12 @@ pub async fn messages(app: &App, reader: &Reader, entries: &[LogEntry]) -> Resul
     let instances = instances(app, changed, position).await?;
     let backends = match reader {
         Reader::Owner(_) => BTreeMap::new(),
-        Reader::Administrator(_) => {
+        Reader::Administrator(_) | Reader::Machine(_) => {
             backends(app, selected.iter().filter_map(|(entry, _)| backend_of(entry)).collect(), position).await?
         }
     };
     let actors = match reader {
-        Reader::Owner(_) => Actors::for_owner(),
+        Reader::Owner(_) | Reader::Machine(_) => Actors::for_owner(),
         Reader::Administrator(_) => {
             let actors = selected.iter().filter_map(|(_, found)| found.actor());
             Actors::for_administrator(app, actors).await?
@@ -106,7 +116,7 @@ pub async fn messages(app: &App, reader: &Reader, entries: &[LogEntry]) -> Resul
     };
     let message = |(entry, found): (&LogEntry, FoundEvent)| {
         let event = match reader {
-            Reader::Owner(_) => found.view_of_owner(app),
+            Reader::Owner(_) | Reader::Machine(_) => found.view_of_owner(app),
             Reader::Administrator(_) => found.view(app, &actors),
         };
         let instance = instance_of(entry).and_then(|id| instances.get(&id));
@@ -193,7 +203,7 @@ mod tests {
     use crate::http::testing::golden_events;
 
     fn entry(aggregate: AggregateId, event: Event) -> LogEntry {
-        let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None };
+        let origin = Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None };
         let meta = Meta { id: EventId::from_uuid(Uuid::from_u128(1)), time: Timestamp::from_millis(0) };
         let envelope = Envelope { aggregate, meta, origin, event };
         LogEntry::Event(Arc::new(RecordedEvent { sequence: 1, envelope }))

@@ -11,9 +11,10 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum_extra::extract::CookieJar;
-use dockhost_domain::backend::Backend;
+use dockhost_domain::backend::{Backend, KeyValidity};
 use dockhost_domain::ids::{BackendId, PrincipalId, SessionId, UserId};
 use dockhost_domain::session::{Access, Scope, Sessions};
+use dockhost_domain::timestamp::Timestamp;
 
 use super::origin;
 use crate::auth::api_key::ApiKeyId;
@@ -71,6 +72,20 @@ pub struct SignedInUser {
 pub struct CurrentBackend {
     /// The backend.
     pub backend_id: BackendId,
+    /// What it called with.
+    pub credential: BackendCredential,
+}
+
+/// What a backend calls with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendCredential {
+    /// The token of a sign-in, which is that of this session.
+    Session(SessionId),
+    /// The API key of its agent.
+    ApiKey {
+        /// The key's version.
+        version: u32,
+    },
 }
 
 /// A request's token, and where it was.
@@ -181,10 +196,15 @@ async fn recent<A: CachedAggregate>(app: &App, id: A::Id, is_read: bool) -> Resu
     Ok(app.executor.state::<A>(id).await?)
 }
 
+/// For how long a backend may call with this API key of its own; none if it may not, as one that was removed.
+pub fn api_key_validity(backend: &Backend, key: ApiKeyId, now: Timestamp) -> Option<KeyValidity> {
+    backend.machine.as_ref()?;
+    backend.key_validity(key.version, now)
+}
+
 /// Whether an API key is one of those that its backend may use now.
 async fn is_valid(app: &App, key: ApiKeyId, is_read: bool) -> Result<bool, ApiError> {
-    let is_valid =
-        |backend: &Backend| backend.machine.is_some() && backend.key_validity(key.version, clock::now()).is_some();
+    let is_valid = |backend: &Backend| api_key_validity(backend, key, clock::now()).is_some();
     // Another replica may have issued it a moment ago.
     Ok(is_valid(&recent::<Backend>(app, key.backend_id, is_read).await?.state)
         || is_valid(&app.executor.confirmed::<Backend>(key.backend_id).await?.state))
@@ -262,17 +282,17 @@ impl FromRequestParts<Arc<App>> for CurrentBackend {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         if let Some(key) = api_key(app, &parts.headers) {
             return if is_valid(app, key, is_read(parts)).await? {
-                Ok(Self { backend_id: key.backend_id })
+                Ok(Self { backend_id: key.backend_id, credential: BackendCredential::ApiKey { version: key.version } })
             } else {
                 Err(ApiError::new(Code::Unauthorized, "sign in first"))
             };
         }
         let read = |token: &str| app.backend_tokens.read(token, clock::now());
-        let (Bearer { principal, .. }, _) = authenticate(app, parts, BACKEND_COOKIE, read).await?;
+        let (Bearer { principal, session }, _) = authenticate(app, parts, BACKEND_COOKIE, read).await?;
         let backend_id = BackendId::from_uuid(principal.uuid());
         if app.follower.fleet().machine(backend_id).is_some_and(|machine| machine.is_key_revoked) {
             return Err(ApiError::new(Code::Unauthorized, "the key of this backend is revoked"));
         }
-        Ok(Self { backend_id })
+        Ok(Self { backend_id, credential: BackendCredential::Session(session) })
     }
 }

@@ -1,12 +1,16 @@
 //! The `Idempotency-Key` header: the caller's name for a request that it may have to repeat.
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderName;
 use axum::http::request::Parts;
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 
 use crate::http::openapi::{header_parameter, text};
 use crate::http::response::{ApiError, Code};
+
+/// The header.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// In characters.
 const MAX_KEY_LENGTH: usize = 255;
@@ -19,7 +23,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
+        let Some(value) = parts.headers.get(IDEMPOTENCY_KEY) else { return Ok(Self(None)) };
         let key = value.to_str().ok().filter(|key| (1..=MAX_KEY_LENGTH).contains(&key.len()));
         let invalid =
             || ApiError::new(Code::InvalidHeader, "Idempotency-Key must be 1 to 255 visible ASCII characters");

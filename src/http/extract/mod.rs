@@ -14,21 +14,23 @@ mod precondition;
 mod prefer;
 mod read_position;
 mod refresh_cookie;
+mod repeatable;
 mod url;
 
 pub use accept::accepts;
 pub use admin::CurrentAdmin;
 pub use body::{Body, JsonObject};
 pub use caller::{
-    BACKEND_COOKIE, CurrentBackend, CurrentSession, CurrentUser, InstanceUser, SignedInUser, USER_COOKIE, bearer_of,
-    principal,
+    BACKEND_COOKIE, BackendCredential, CurrentBackend, CurrentSession, CurrentUser, InstanceUser, SignedInUser,
+    USER_COOKIE, api_key_validity, bearer_of, principal,
 };
 pub use client_address::ClientAddress;
 pub use device::Device;
 pub use given::given;
-pub use idempotency_key::IdempotencyKey;
+pub use idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey};
 pub use precondition::{IfMatch, IfNoneMatch};
 pub use prefer::{MAX_WAIT, Wait};
 pub use read_position::ReadPosition;
 pub use refresh_cookie::RefreshCookie;
+pub use repeatable::Repeatable;
 pub use url::{Path, Query};

@@ -11,7 +11,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::http::app::App;
 use crate::http::consistency::{POSITION, STALE};
 use crate::http::events::LAST_EVENT_ID;
-use crate::http::extract::origin;
+use crate::http::extract::{IDEMPOTENCY_KEY, origin};
 use crate::http::middleware::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::http::middleware::request_id::{REQUEST_ID, TRACE_PARENT};
 
@@ -38,7 +38,7 @@ pub fn layer(app: &App) -> CorsLayer {
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
-            HeaderName::from_static("idempotency-key"),
+            IDEMPOTENCY_KEY,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
             HeaderName::from_static("prefer"),

@@ -1,5 +1,6 @@
 //! Layers around all routes.
 
+pub mod asked_for;
 pub mod body_limit;
 pub mod cookie_site;
 pub mod cors;

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dockhost_domain::ids::UserId;
+use dockhost_domain::ids::PrincipalId;
 use dockhost_projections::LogEntry;
 use futures::StreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -29,7 +29,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The reads of one replica.
 pub struct LogReader {
     places: Semaphore,
-    shares: Shares<UserId>,
+    shares: Shares<PrincipalId>,
 }
 
 impl Default for LogReader {
@@ -49,8 +49,8 @@ impl LogReader {
     ///
     /// # Errors
     /// `rate_limited` if another read of this caller takes too long.
-    pub async fn permit(&self, caller: UserId) -> Result<ReadPermit<'_>, ApiError> {
-        let share = self.shares.wait(caller).await.ok_or_else(|| {
+    pub async fn permit(&self, caller: impl Into<PrincipalId>) -> Result<ReadPermit<'_>, ApiError> {
+        let share = self.shares.wait(caller.into()).await.ok_or_else(|| {
             let message = "another request of yours still reads the log; wait for its answer";
             ApiError::new(Code::RateLimited, message).retry_after(RETRY_AFTER)
         })?;
@@ -86,6 +86,7 @@ impl ReadPermit<'_> {
 
 #[cfg(test)]
 mod tests {
+    use dockhost_domain::ids::UserId;
     use futures::FutureExt;
     use uuid::Uuid;
 

@@ -31,7 +31,7 @@ error_responses!(BackendErrors: CALLER, READ_MODEL, &[Code::NotFound]);
     ),
 )]
 pub async fn get(
-    CurrentBackend { backend_id }: CurrentBackend,
+    CurrentBackend { backend_id, .. }: CurrentBackend,
     State(app): State<Arc<App>>,
     position: ReadPosition,
 ) -> Result<Reply<BackendWithHeartbeat>, ApiError> {

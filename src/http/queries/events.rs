@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use crate::http::app::App;
-use crate::http::events::{self, Change, Format, LastEventId, Reader, Session, StreamLine, StreamRequest};
+use crate::http::events::{self, Caller, Change, Format, LastEventId, Reader, StreamLine, StreamRequest};
 use crate::http::extract::{CurrentUser, Query};
 use crate::http::response::documented::{CALLER, error_responses};
 use crate::http::response::{ApiError, Code};
@@ -56,7 +56,7 @@ pub async fn get(
     Query(parameters): Query<EventsParameters>,
 ) -> Result<Response, ApiError> {
     let request = StreamRequest {
-        session: Session { user_id, session_id, needs_admin: false },
+        caller: Caller::User { user_id, session_id, needs_admin: false },
         reader: Reader::Owner(user_id),
         begin: last_event_id.or_after(&app, parameters.after.as_deref())?,
     };

@@ -22,8 +22,8 @@ use crate::http::broker_findings::Findings;
 use crate::http::dependencies::Dependencies;
 use crate::http::response::documented::error_responses;
 use crate::http::views::health::{
-    Building, FleetCounts, Health, HealthStatus, LogHealth, Part, Phase, ProjectionHealth, QuarantineEntry,
-    QuarantineHealth, Stopped,
+    Building, ClientCounts, FleetCounts, Health, HealthStatus, LogHealth, Part, Phase, ProjectionHealth,
+    QuarantineEntry, QuarantineHealth, Stopped,
 };
 
 /// Quarantined aggregates that the answer lists.
@@ -164,6 +164,10 @@ pub async fn assess(app: &App) -> Health {
         broker: end.is_some().into(),
         backends: fleet.connected,
         fleet: FleetCounts::new(fleet, app.gate.counts()),
+        clients: ClientCounts {
+            event_streams: app.streams.open() as u64,
+            socket_io: app.metrics.state.socket_io_clients.get().try_into().unwrap_or_default(),
+        },
         uptime: app.started.elapsed().as_secs(),
         log: LogHealth {
             end,
@@ -207,6 +211,7 @@ mod tests {
                 "registered": 1, "pending": 0, "cordoned": 0, "degraded": 0, "problems": [], "massFailure": false,
                 "refused": 0, "droppedMessages": 0,
             },
+            "clients": { "eventStreams": 0, "socketIo": 0 },
             "uptime": answer.body["uptime"],
             "log": { "end": end, "position": end, "following": true, "bytes": null, "maxBytes": null },
             "store": null,

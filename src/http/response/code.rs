@@ -127,8 +127,10 @@ codes! {
         "The instance is being deleted.";
     InstanceFailed, "instance_failed", CONFLICT,
         "The instance was never created; delete it and create another.";
+    RequestInFlight, "request_in_flight", CONFLICT,
+        "A request with this `Idempotency-Key` is being carried out; nothing was stored for this one. Repeat it when that one is answered.";
     IdempotencyKeyReused, "idempotency_key_reused", UNPROCESSABLE_ENTITY,
-        "The `Idempotency-Key` was used with another body.";
+        "The `Idempotency-Key` was used with another request.";
     PreconditionFailed, "precondition_failed", PRECONDITION_FAILED,
         "The resource was changed since the answer whose `ETag` is in `If-Match`.";
     RateLimited, "rate_limited", TOO_MANY_REQUESTS,

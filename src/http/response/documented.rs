@@ -42,6 +42,8 @@ pub const ADMIN_OF_COMMAND: &[Code] = &[
 ];
 /// What a command on a version answers.
 pub const ON_VERSION: &[Code] = &[Code::InvalidHeader, Code::PreconditionFailed];
+/// What a command with [`Repeatable`](crate::http::extract::Repeatable) answers.
+pub const REPEATABLE: &[Code] = &[Code::InvalidHeader, Code::RequestInFlight, Code::IdempotencyKeyReused];
 /// What executing a command answers, rejections aside.
 pub const COMMAND: &[Code] = &[Code::Busy, Code::BrokerUnavailable, Code::OutcomeUnknown, Code::Frozen, Code::LogFull];
 /// What reading a read model answers.

@@ -150,6 +150,14 @@ impl ApiError {
 pub fn from_execute<R>(error: ExecuteError<R>, rejected: impl FnOnce(R) -> ApiError) -> ApiError {
     match error {
         ExecuteError::Rejected(rejection) => rejected(rejection),
+        ExecuteError::KeyReused => {
+            ApiError::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used with another request")
+        }
+        ExecuteError::RequestInFlight => {
+            let message =
+                "a request with this Idempotency-Key is being carried out; repeat it when that one is answered";
+            ApiError::new(Code::RequestInFlight, message)
+        }
         ExecuteError::Busy => ApiError::busy(),
         ExecuteError::Full => ApiError::full(),
         ExecuteError::Unavailable(cause) => ApiError::broker(&*cause),

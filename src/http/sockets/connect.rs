@@ -1,23 +1,25 @@
-//! Who may connect: users with a live session, by cookie, by `Authorization`, or by the token in `auth`.
+//! Who may connect: users with a live session, and backends with one or with their API key, by cookie, by `Authorization`, or by
+//! the token in `auth`.
 
 use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use dockhost_domain::account::Account;
 use serde::Deserialize;
 use socketioxide::extract::{SocketRef, TryData};
 
 use crate::http::app::App;
-use crate::http::events::{Begin, Session};
-use crate::http::extract::{CurrentAdmin, CurrentSession};
+use crate::http::events::{Begin, Caller};
+use crate::http::extract::{CurrentAdmin, CurrentBackend, CurrentSession};
 use crate::http::response::{ApiError, Code};
 
 /// What a client sends as `auth`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Credentials {
-    /// The token of a sign-in, or an API token.
+    /// The token of a sign-in, an API token, or the API key of a backend.
     token: Option<String>,
     /// The `position` of the last message that the client has.
     after: Option<String>,
@@ -26,9 +28,9 @@ pub struct Credentials {
 /// Who has connected, and what they are sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Connected {
-    /// The session.
-    pub session: Session,
-    /// Whether they are told of backends.
+    /// The user or the backend.
+    pub caller: Caller,
+    /// Whether they are told of all backends.
     pub is_admin: bool,
     /// Where their stream begins.
     pub begin: Begin,
@@ -64,10 +66,27 @@ async fn admit(app: &Arc<App>, socket: &SocketRef, credentials: Credentials) -> 
         let bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(invalid)?;
         parts.headers.insert(header::AUTHORIZATION, bearer);
     }
-    let CurrentSession { user_id, session_id } = CurrentSession::from_request_parts(&mut parts, app).await?;
+    let caller = caller(app, &mut parts).await?;
     let begin = credentials.after.map_or(Ok(Begin::Now), |after| Begin::after(app, &after))?;
+    let Caller::User { user_id, .. } = caller else { return Ok(Connected { caller, is_admin: false, begin }) };
     // Asked first, because a refused administrator's call is in the audit.
     let has_role = app.executor.state::<Account>(user_id).await?.state.is_admin();
     let is_admin = has_role && CurrentAdmin::from_request_parts(&mut parts, app).await.is_ok();
-    Ok(Connected { session: Session { user_id, session_id, needs_admin: false }, is_admin, begin })
+    Ok(Connected { caller, is_admin, begin })
+}
+
+/// A user, or else a backend.
+async fn caller(app: &Arc<App>, parts: &mut Parts) -> Result<Caller, ApiError> {
+    let refused = match CurrentSession::from_request_parts(parts, app).await {
+        Ok(CurrentSession { user_id, session_id }) => {
+            return Ok(Caller::User { user_id, session_id, needs_admin: false });
+        }
+        Err(refused) if refused.code() == Code::Unauthorized => refused,
+        Err(refused) => return Err(refused),
+    };
+    match CurrentBackend::from_request_parts(parts, app).await {
+        Ok(CurrentBackend { backend_id, credential }) => Ok(Caller::Backend { backend_id, credential }),
+        Err(error) if error.code() == Code::Unauthorized => Err(refused),
+        Err(error) => Err(error),
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Map, Value};
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError};
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::Connected;
 use crate::http::app::App;
-use crate::http::events::{self, Begin, Item, Message, Reader, Session, StreamRequest};
+use crate::http::events::{self, Begin, Caller, Item, Message, Reader, StreamRequest};
 use crate::http::past::audit::AuditFilter;
 
 /// The type of the events about backends.
@@ -41,20 +42,47 @@ pub async fn send(app: &Arc<App>, socket: SocketRef) {
     let gone = CancellationToken::new();
     let at_end = gone.clone();
     socket.on_disconnect(async move || at_end.cancel());
-    let Connected { session, is_admin, begin } = connected;
-    let own = StreamRequest { session, reader: Reader::Owner(session.user_id), begin };
+    let _open = OpenClient::of(&app.metrics.state.socket_io_clients);
+    let Connected { caller, is_admin, begin } = connected;
+    let reader = match caller {
+        Caller::User { user_id, .. } => Reader::Owner(user_id),
+        Caller::Backend { backend_id, .. } => Reader::Machine(backend_id),
+    };
+    let own = StreamRequest { caller, reader, begin };
+    let of_backends = match caller {
+        Caller::User { user_id, session_id, .. } if is_admin => {
+            let filter = AuditFilter { kind: Some(BACKENDS.to_owned()), ..AuditFilter::default() };
+            let caller = Caller::User { user_id, session_id, needs_admin: true };
+            Some(StreamRequest { caller, reader: Reader::Administrator(filter), begin })
+        }
+        _ => None,
+    };
     let client = Client { app: Arc::clone(app), socket };
     let follow = async {
-        if is_admin {
-            let filter = AuditFilter { kind: Some(BACKENDS.to_owned()), ..AuditFilter::default() };
-            let session = Session { needs_admin: true, ..session };
-            let of_backends = StreamRequest { session, reader: Reader::Administrator(filter), begin };
-            tokio::join!(client.follow(own, true), client.follow(of_backends, false));
-        } else {
-            client.follow(own, true).await;
+        match of_backends {
+            Some(of_backends) => {
+                tokio::join!(client.follow(own, true), client.follow(of_backends, false));
+            }
+            None => client.follow(own, true).await,
         }
     };
     gone.run_until_cancelled(follow).await;
+}
+
+/// A client counts as connected until this is dropped.
+struct OpenClient(Gauge);
+
+impl OpenClient {
+    fn of(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for OpenClient {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 struct Client {

@@ -413,7 +413,7 @@ pub fn agent_error() -> AgentError {
 
 /// Of what tests do themselves.
 pub fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None }
+    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
 }
 
 /// Stands in for the leader's projectors: [`MemoryReadStore`] always has the whole log.

@@ -25,6 +25,7 @@ pub struct Health {
     /// Backends that send heartbeats.
     pub backends: usize,
     pub fleet: FleetCounts,
+    pub clients: ClientCounts,
     /// Seconds since this replica started.
     pub uptime: u64,
     pub log: LogHealth,
@@ -164,6 +165,16 @@ impl FleetCounts {
             problems.into_iter().map(|(problem, count)| BackendProblem { reason: problem.text(), count }).collect();
         Self { registered, pending, cordoned, degraded, problems, mass_failure, refused, dropped_messages }
     }
+}
+
+/// Clients of this replica that are told of events as they happen.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientCounts {
+    /// Event streams that are open, those of Socket.IO clients among them.
+    pub event_streams: u64,
+    /// Clients that are connected by Socket.IO.
+    pub socket_io: u64,
 }
 
 /// The log, as this replica knows it.

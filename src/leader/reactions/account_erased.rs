@@ -65,7 +65,8 @@ impl AccountErased {
     }
 
     async fn react(&self, user_id: UserId, event: EventId) -> Result<(), Cause> {
-        let origin = || Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };
+        let origin =
+            || Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None, request: None };
         let executor = &self.erasure.executor;
         loop {
             match self.erasure.next_step(user_id).await? {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dockhost_domain::backend::{Backend, BackendEvent, Drain, EndDrain};
+use dockhost_domain::backend::{Backend, BackendEvent, Drain, EndDrain, RemoveBackend};
 use dockhost_domain::envelope::{Actor, Origin, RecordedEvent};
 use dockhost_domain::event::Event;
 use dockhost_domain::ids::{BackendId, EventId, InstanceId, UserId};
@@ -161,7 +161,12 @@ impl BackendDraining {
         let backend = request.backend;
         let Some(drain) = self.drain(backend).await? else { return Ok(()) };
         let instances = self.instances(backend).await?;
-        let origin = Origin { actor: request.actor, cause: format!("reaction:{}", request.event), trace_parent: None };
+        let origin = Origin {
+            actor: request.actor,
+            cause: format!("reaction:{}", request.event),
+            trace_parent: None,
+            request: None,
+        };
         match next(&drain, instances, clock::now()) {
             Next::Nothing => return Ok(()),
             Next::Act { stop, moves } => {
@@ -190,7 +195,8 @@ impl BackendDraining {
                 }
             }
             Next::Remove => {
-                remove_backend(&self.executor, &self.keyring, backend, false, &origin).await?;
+                let command = RemoveBackend { force: false };
+                remove_backend(&self.executor, &self.keyring, backend, &command, &origin).await?;
                 tracing::info!(%backend, "retired backend removed");
                 return Ok(());
             }

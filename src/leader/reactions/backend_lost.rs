@@ -72,7 +72,8 @@ impl BackendLost {
             return Ok(());
         }
         self.follower.fleet().wait_for_heartbeats().await;
-        let origin = Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None };
+        let origin =
+            Origin { actor: Actor::System, cause: format!("reaction:{event}"), trace_parent: None, request: None };
         for (_, instance_id) in self.assignments.of(backend_id).await? {
             let current = self.assignments.current(backend_id, instance_id).await?;
             let Some(assignment) = current.assignment else { continue };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Answer, Client, SSH_KEY};
 use crate::harness::wait::DEADLINE;
-use crate::harness::{Topology, World, wait_until};
+use crate::harness::{ADMIN, Topology, World, wait_until};
 use crate::replicas::{client_per_replica, on_both};
 
 const INSTANCE: &str = "/api/v2/user/instance";
@@ -105,6 +105,32 @@ async fn create_concurrent_same_idempotency_key_creates_one_instance(topology: T
     let made = world.containers(alpha);
     assert_eq!((made.ever.len(), made.now.len()), (1, 0), "{made:?}");
     world.verify().await;
+}
+
+/// The first request is found in the log, whichever replica carried it out.
+#[tokio::test]
+async fn post_repeated_on_two_replicas_is_carried_out_once() {
+    const GROUPS: &str = "/api/v2/admin/groups";
+    let mut world = World::on(Topology::ONE, 2, &ADMIN).await;
+    let admin = world.admin().await;
+    let admins = [admin.clone(), admin.at(&world.replicas[1].url)];
+    let create = async |client: &Client, name: &str| {
+        client.json(Method::POST, GROUPS, &[("idempotency-key", "once")], json!({ "name": name })).await
+    };
+    let answers = join_all((0..20).map(|n| create(&admins[n % 2], "chemistry-8a"))).await;
+    // A replica refuses the repeats that arrive while it carries out the first one.
+    let (created, in_flight) = (count(&answers, 201, ""), count(&answers, 409, "request_in_flight"));
+    assert!(created > 0 && created + in_flight == answers.len(), "{:?}", summary(&answers));
+    let ids: BTreeSet<_> = answers.iter().filter_map(|answer| answer.data()["id"].as_str()).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+
+    world.restart_replica(1).await;
+    let again = create(&admins[1], "chemistry-8a").await;
+    assert_eq!((again.status, again.data()["id"].as_str()), (201, ids.first().copied()), "{again:?}");
+    let other = create(&admins[1], "chemistry-8b").await;
+    assert_eq!((other.status, other.code()), (422, "idempotency_key_reused"), "{other:?}");
+    let groups = admin.get(GROUPS).await;
+    assert_eq!(groups.data()["items"].as_array().map(Vec::len), Some(1), "{groups:?}");
 }
 
 async fn create_concurrent_on_all_replicas_keeps_the_quota(topology: Topology) {

@@ -26,6 +26,7 @@ const REFUSE_VALID_REQUESTS: [&str; 30] = [
     "listEvents",
     "getUsage",
     "createInstance",
+    "createToken",
     "explainPlacement",
     "setInstanceKeys",
     "changeInstance",

@@ -9,6 +9,7 @@ use dockhost::common::clock;
 use dockhost::event_log::jetstream::{JetStreamLog, LogOptions};
 use dockhost::execute::Executor;
 use dockhost::leader::erasure::{ErasureProcess, NextStep};
+use dockhost_domain::account::{EraseAccount, ErasedBy};
 use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::session::CloseSessions;
@@ -37,7 +38,7 @@ async fn erasure_process(world: &World) -> ErasureProcess {
 }
 
 fn origin() -> Origin {
-    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None }
+    Origin { actor: Actor::System, cause: "test".to_owned(), trace_parent: None, request: None }
 }
 
 /// Performs the next step, as the reaction does; `false` if the step is to wait.
@@ -75,8 +76,10 @@ async fn erasure_stopped_after_any_step_is_completed_by_the_next_leader() {
     // Without a leader only this test performs steps.
     world.kill_replica(0).await;
     for (steps, user) in users.iter().enumerate() {
-        erase(&erasure.executor, &erasure.keyring, *user, &origin()).await.unwrap();
-        erase(&erasure.executor, &erasure.keyring, *user, &origin()).await.unwrap();
+        for _ in 0..2 {
+            let command = EraseAccount { by: ErasedBy::Operator };
+            erase(&erasure.executor, &erasure.keyring, *user, &command, &origin()).await.unwrap();
+        }
         for _ in 0..steps {
             let performed = step(&erasure, *user).await;
             assert!(performed || steps > 4, "after {steps} steps: {:?}", erasure.next_step(*user).await);

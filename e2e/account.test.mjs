@@ -101,10 +101,10 @@ test("an instance is stopped when it is to be, its past can be seen, and others 
   await page.getByText("No other machine could take this one.").waitFor();
 
   await page.getByText("Change when it stops").click();
-  await page.getByLabel("Stop it when nobody is connected for").selectOption("4 hours");
+  await page.getByLabel("Stop it when it has had no SSH connection for").selectOption("4 hours");
   await button(page, "Change").click();
   await page.getByText("unless somebody is connected by SSH").waitFor();
-  await page.getByLabel("Stop it when nobody is connected for").selectOption("any time");
+  await page.getByLabel("Stop it when it has had no SSH connection for").selectOption("any time");
   await button(page, "Change").click();
   await page.getByText("never by itself").waitFor();
 

@@ -16,7 +16,7 @@ const EXIT_INVALID_CONFIGURATION: u8 = 2;
 const EXIT_KEY_REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
-    let Parsed { args: config, problems } = dockhost_environment::parse();
+    let Parsed { args: config, problems, .. } = dockhost_environment::parse();
     if !problems.is_empty() {
         eprintln!("dockhost-agent: {}", InvalidConfiguration(problems));
         return ExitCode::from(EXIT_INVALID_CONFIGURATION);

@@ -323,6 +323,7 @@ document.addEventListener("toggle", (event) => showCurl(event.target.closest?.("
 
 document.addEventListener("htmx:after:swap", (event) => {
   showTimes();
+  for (const open of document.querySelectorAll(".curl[open]")) showCurl(open.closest("form"));
   // What is shown beside the instance as it was has changed.
   const range = byId("scrubber");
   if (range && event.detail.ctx.target.id !== "then" && byId("then").childElementCount > 0) scrub(range);

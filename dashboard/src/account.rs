@@ -86,9 +86,9 @@ impl Account {
     pub fn group_limits(&self) -> Vec<String> {
         let Some(group) = &self.group else { return vec![] };
         let run = group.time_to_live_minutes.map(|limit| format!("An instance runs for {} at most.", minutes(limit)));
-        let idle = group.autostop_minutes.map(|limit| {
-            format!("An instance to which nobody is connected by SSH is stopped after {}.", minutes(limit))
-        });
+        let idle = group
+            .autostop_minutes
+            .map(|limit| format!("An instance that has had no SSH connection for {} is stopped.", minutes(limit)));
         run.into_iter().chain(idle).collect()
     }
 }

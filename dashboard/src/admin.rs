@@ -4,6 +4,10 @@ pub mod fleet;
 pub mod log;
 pub mod overview;
 pub mod people;
+pub mod quarantine;
+pub mod sessions;
+pub mod settings;
+pub mod usage;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +20,12 @@ pub struct List<T> {
     pub items: Vec<T>,
     /// Where the next page begins, if there is one.
     pub next_cursor: Option<String>,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), next_cursor: None }
+    }
 }
 
 /// A link that selects what a list shows.

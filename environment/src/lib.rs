@@ -3,6 +3,8 @@
 //! An empty variable counts as absent. All invalid variables are reported at once. A `DOCKHOST_*` variable that no
 //! program knows is reported with the nearest known name; `.env.example` is the list of known names.
 
+pub mod settings;
+
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -10,6 +12,8 @@ use std::ffi::OsString;
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser};
+
+use settings::Setting;
 
 /// The version of this build, with the commit that it was built from: `0.1.0 (1a2b3c4d5e6f)`. Builds that are not optimised
 /// don't name it, because they would be compiled again after each commit.
@@ -25,6 +29,8 @@ pub struct Parsed<P> {
     pub args: P,
     /// One sentence for each invalid variable.
     pub problems: Vec<String>,
+    /// The arguments that have variables, for people.
+    pub settings: Vec<Setting>,
 }
 
 /// Everything that is wrong with the environment, one sentence each.
@@ -49,13 +55,16 @@ fn parse_from<P: Parser>(args: &[OsString]) -> Result<Parsed<P>, clap::Error> {
     let mut hidden = BTreeSet::new();
     let mut problems = Vec::new();
     loop {
-        let parsed = hide_variables(P::command(), &hidden).try_get_matches_from(args);
-        let error = match parsed.and_then(|mut matches| P::from_arg_matches_mut(&mut matches)) {
-            Ok(args) => return Ok(Parsed { args, problems }),
-            Err(error) => error,
-        };
         let mut command = P::command();
         command.build();
+        let parsed = hide_variables(P::command(), &hidden).try_get_matches_from(args).and_then(|mut matches| {
+            let settings = settings::in_force(&command, &matches);
+            Ok((P::from_arg_matches_mut(&mut matches)?, settings))
+        });
+        let error = match parsed {
+            Ok((args, settings)) => return Ok(Parsed { args, problems, settings }),
+            Err(error) => error,
+        };
         match invalid_variable(&command, &error) {
             Some((name, problem)) if hidden.insert(name.clone()) => problems.push(problem),
             _ => {
@@ -175,7 +184,7 @@ mod tests {
 
     #[test]
     fn parse_invalid_variables_names_all_and_treats_them_and_empty_ones_as_absent() {
-        let Parsed { args, problems } = parse(&["--required", "x"]).unwrap();
+        let Parsed { args, problems, .. } = parse(&["--required", "x"]).unwrap();
         assert_eq!((args.empty, args.name, args.secret), (7, None, None));
         let [name, secret] = problems.as_slice() else { panic!("{problems:?}") };
         assert!(name.starts_with("CARGO_PKG_NAME=\"dockhost-environment\": invalid digit"), "{name}");

@@ -9,7 +9,8 @@
 //! - [`model`]: what a read model is, and folding in memory. [`log`]: entries of the log, and the port to read them.
 //! - [`registry`]: code that runs for each model; the list of models is below.
 //! - [`store`]: connection, checkpoints, fenced writes, reads, indexes.
-//! - [`projector`], [`pipeline`]: events → documents → checkpoint, live. [`release`]: retries quarantined aggregates.
+//! - [`projector`], [`pipeline`]: events → documents → checkpoint, live. [`release`]: retries a quarantined aggregate of a model;
+//!   [`quarantined`]: those of all models.
 //! - [`rebuild`], [`verify`]: fold the whole log again, to replace the documents or to compare them ([`comparison`],
 //!   [`digest`]). Both use `scan`, `rebuild_buffer` and `compare`.
 //! - [`self_build`]: builds a model in a newer fold version. [`cleanup`]: drops collections that nothing uses.
@@ -30,6 +31,7 @@ pub mod log;
 pub mod model;
 pub mod pipeline;
 pub mod projector;
+pub mod quarantined;
 pub mod rebuild;
 mod rebuild_buffer;
 #[macro_use]

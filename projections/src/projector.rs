@@ -158,14 +158,17 @@ impl<M: ReadModel> Projector<M> {
         &self.checkpoint
     }
 
-    /// Checks that the documents are still those that this projector folds, for while there is nothing to fold.
+    /// Checks that the documents and the quarantine are still those of this projector, for while there is nothing to fold.
     ///
     /// # Errors
     /// [`ProjectionError::Superseded`] if not, `Store`.
     pub async fn check_documents(&self) -> Result<(), ProjectionError> {
         let now = self.store.checkpoint::<M>().await?;
-        let is_same =
-            now.is_some_and(|now| now.collection == self.checkpoint.collection && !now.is_older_than(&self.checkpoint));
+        let is_same = now.is_some_and(|now| {
+            now.collection == self.checkpoint.collection
+                && now.quarantine.changes() == self.checkpoint.quarantine.changes()
+                && !now.is_older_than(&self.checkpoint)
+        });
         if is_same { Ok(()) } else { Err(ProjectionError::Superseded { model: M::NAME }) }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use dockhost_domain::tenancy::Policy;
+use dockhost_environment::settings::Setting;
 use dockhost_projections::store::MongoStore;
 use ipnet::IpNet;
 
@@ -50,6 +51,9 @@ pub struct ServerArgs {
     /// Metrics.
     #[command(flatten)]
     pub metrics: MetricsArgs,
+    /// Not an argument: all settings of this process, as administrators are shown them.
+    #[arg(skip)]
+    pub in_force: Vec<Setting>,
 }
 
 /// Where the API is served, and to whom.

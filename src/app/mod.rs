@@ -5,6 +5,7 @@ mod first_admin;
 mod memory_watch;
 pub mod open_files;
 pub mod secrets;
+pub mod settings;
 mod shutdown;
 mod startup;
 mod supervise;
@@ -123,7 +124,7 @@ async fn start(
 
 /// Logs what is running and with which configuration; no secrets.
 fn log_configuration(args: &ServerArgs, urls: &ServiceUrls, replica: &Replica) {
-    let ServerArgs { api, connections: _, accounts, storage, instances, deadlines, metrics: _ } = args;
+    let ServerArgs { api, connections: _, accounts, storage, instances, deadlines, metrics: _, in_force: _ } = args;
     tracing::info!(
         version = dockhost_environment::VERSION,
         replica = replica.connections.name,

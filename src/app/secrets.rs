@@ -1,5 +1,8 @@
 //! The secrets of the main server. They come from the environment only: a flag would show in the process list.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use dockhost_environment::InvalidConfiguration;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -27,6 +30,19 @@ pub struct Secrets {
 }
 
 impl Secrets {
+    /// The variables of all secrets: those that [`Secrets::read`] looks up.
+    #[must_use]
+    pub fn names() -> BTreeSet<String> {
+        let names = RefCell::<BTreeSet<String>>::default();
+        let look_up = |name: &str| {
+            names.borrow_mut().insert(name.to_owned());
+            None
+        };
+        // Nothing is found, so that each is looked up.
+        let _ = Self::read(look_up);
+        names.take()
+    }
+
     /// Reads and checks all secrets; `get` looks a variable up.
     ///
     /// # Errors

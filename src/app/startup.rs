@@ -225,6 +225,7 @@ pub fn http_app(
             trusted_proxies: args.api.trusted_proxies.clone(),
             api_docs: args.api.api_docs,
             metrics_token: args.metrics.metrics_token.clone(),
+            in_force: args.in_force.clone(),
         },
         stages,
         started: Instant::now(),

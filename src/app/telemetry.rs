@@ -53,6 +53,9 @@ fn directives(debug: &str) -> String {
     std::iter::once(DEFAULT_FILTER.to_owned()).chain(enabled).collect::<Vec<_>>().join(",")
 }
 
+/// The variables that are read here.
+pub const VARIABLES: [&str; 3] = ["DEBUG", "DOCKHOST_LOG", "RUST_LOG"];
+
 /// The form of the log's lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use dockhost_environment::settings::Setting;
 use dockhost_environment::variable;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -75,8 +76,8 @@ pub struct Dev {
 }
 
 impl Dev {
-    /// Runs everything until `stop`.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    /// Runs everything until `stop`. `settings` are its arguments, as administrators are shown them.
+    pub async fn run(self, settings: Vec<Setting>, stop: CancellationToken) -> anyhow::Result<ExitCode> {
         private_directory(&self.data).with_context(|| format!("creating {}", self.data.display()))?;
         let data = fs::canonicalize(&self.data)?;
         let _lock = lock(&data)?;
@@ -141,6 +142,7 @@ impl Dev {
         let urls = ServiceUrls { nats_url: nats.url(), mongodb_uri: mongod.uri() };
         let env = secrets.server_env();
         let read = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        server.in_force = app::settings::in_force(settings, read);
         let (ready, serving) = oneshot::channel();
         // No load balancer has to notice the end.
         let shutdown = Shutdown { stop: stop.clone(), delay: Duration::ZERO };

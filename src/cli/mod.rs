@@ -94,7 +94,7 @@ enum Command {
 pub fn main() -> ExitCode {
     // Sets variables, so no other thread may run yet.
     let env_file = env_file::load();
-    let Parsed { args: Cli { command }, mut problems } = dockhost_environment::parse();
+    let Parsed { args: Cli { command }, mut problems, settings } = dockhost_environment::parse();
     let reads_variables = match &command {
         Command::Openapi | Command::Secrets(_) | Command::Completions(_) | Command::Man(_) | Command::User(_) => false,
         Command::Import(import) => !import.only_checks(),
@@ -126,8 +126,8 @@ pub fn main() -> ExitCode {
     crate::common::install_crypto();
     let outcome = match command {
         Command::User(user) => user.run(),
-        Command::Serve(serve) => block_on(|stop| serve.run(stop)),
-        Command::Dev(dev) => block_on(|stop| dev.run(stop)),
+        Command::Serve(serve) => block_on(|stop| serve.run(settings, stop)),
+        Command::Dev(dev) => block_on(|stop| dev.run(settings, stop)),
         Command::Rebuild(rebuild) => block_on(|stop| rebuild.run(stop)),
         Command::Verify(verify) => block_on(|stop| verify.run(stop)),
         Command::Quarantine(quarantine) => block_on(|stop| quarantine.run(stop)),
@@ -179,10 +179,48 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use dockhost_environment::settings::{self, Value};
+
     use super::*;
 
     #[test]
     fn cli_definition_is_valid() {
         Cli::command().debug_assert();
+    }
+
+    /// The variables of the server in `.env.example`: those before the ones of the broker.
+    fn variables_of_the_server() -> BTreeSet<&'static str> {
+        let (server, _) = include_str!("../../.env.example").split_once("# ---- Broker").unwrap();
+        let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        let names = server.lines().filter_map(|line| line.strip_prefix('#')?.split_once('=')).map(|(name, _)| name);
+        names.filter(|name| !name.is_empty()).filter(is_name).collect()
+    }
+
+    #[test]
+    fn serve_has_every_setting_of_the_example_and_no_other() {
+        let matches = Cli::command().get_matches_from(["dockhost", "serve"]);
+        let settings = crate::app::settings::in_force(settings::in_force(&Cli::command(), &matches), |_| None);
+        let names: BTreeSet<&str> = settings.iter().map(|setting| setting.name.as_str()).collect();
+        assert_eq!(names, variables_of_the_server());
+        assert_eq!(names.len(), settings.len(), "a setting is listed twice: {settings:?}");
+        let unexplained: Vec<_> = settings.iter().filter(|setting| setting.about.is_empty()).collect();
+        assert!(unexplained.is_empty(), "{unexplained:?}");
+    }
+
+    #[test]
+    fn serve_shows_no_setting_that_is_called_a_secret() {
+        let matches = Cli::command().get_matches_from(["dockhost", "serve"]);
+        let settings = crate::app::settings::in_force(settings::in_force(&Cli::command(), &matches), |_| None);
+        let secret = |name: &&str| {
+            let words =
+                ["SECRET", "PASSWORD", "TOKEN", "CREDS", "SEED", "CODES", "MASTER_KEY", "NATS_URL", "MONGODB_URI"];
+            words.iter().any(|word| name.contains(word))
+        };
+        let is_shown = |value: &Value| matches!(value, Value::Plain(_) | Value::Absent);
+        let shown = settings.iter().filter(|one| is_shown(&one.value)).map(|one| one.name.as_str());
+        assert_eq!(shown.filter(secret).collect::<Vec<_>>(), Vec::<&str>::new());
+        assert!(settings.iter().filter(|one| !is_shown(&one.value)).count() > 10, "{settings:?}");
     }
 }

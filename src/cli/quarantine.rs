@@ -1,16 +1,14 @@
 //! `dockhost quarantine list` and `retry`: aggregates with an event that can't be folded, beside running replicas.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_projections::registry::ModelVisitor;
-use dockhost_projections::release::{Release, quarantined, release};
+use dockhost_projections::Unreadable;
+use dockhost_projections::quarantined::{Quarantined, Retried, by_subject, quarantined_by_model, retry_in_all};
 use dockhost_projections::store::MongoStore;
-use dockhost_projections::{ReadModel, Unreadable, read_checkpoints, visit_all};
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -106,14 +104,9 @@ impl List {
 
 /// The quarantines in the checkpoints of all models.
 async fn quarantined_in_checkpoints(store: &MongoStore) -> anyhow::Result<Vec<Line>> {
-    let mut lines: BTreeMap<(String, u64), Line> = BTreeMap::new();
-    for (model, checkpoint) in read_checkpoints(store).await? {
-        for event in checkpoint.iter().flat_map(|checkpoint| checkpoint.quarantine.entries()) {
-            let line = || Line { event: event.clone(), models: Vec::new(), since: None };
-            lines.entry((event.subject.clone(), event.sequence)).or_insert_with(line).models.push(model.name);
-        }
-    }
-    Ok(lines.into_values().collect())
+    let found = quarantined_by_model(store).await?.into_iter().map(|(model, event)| (Some(model), event));
+    let lines = by_subject(found).into_values();
+    Ok(lines.map(|Quarantined { event, models }| Line { event, models, since: None }).collect())
 }
 
 /// Every stored event that this program can't read.
@@ -139,56 +132,28 @@ impl Retry {
 
     async fn retry(&self, Cluster { log, store, .. }: Cluster) -> anyhow::Result<ExitCode> {
         let history = LogHistory(log);
+        let found = quarantined_by_model(&store).await?.into_iter().map(|(_, event)| event.subject);
+        let subjects: BTreeSet<String> = found.filter(|subject| self.is_asked(subject)).collect();
         let (mut released, mut quarantined) = (0, 0);
-        for retried in visit_all(&mut RetryModel { retry: self, store: &store, history: &history }) {
-            let counts = retried.await?;
-            released += counts.0;
-            quarantined += counts.1;
+        for subject in &subjects {
+            for Retried { model, still } in retry_in_all(&store, &history, subject).await? {
+                if let Some(Unreadable { sequence, why, .. }) = still {
+                    println!("{model}: {subject} is still quarantined, for event {sequence}: {why}");
+                    quarantined += 1;
+                } else {
+                    println!("{model}: {subject} is released");
+                    released += 1;
+                }
+            }
         }
-        if let (Some(subject), 0) = (&self.subject, released + quarantined) {
+        if let (Some(subject), true) = (&self.subject, subjects.is_empty()) {
             anyhow::bail!("{subject} is not quarantined; `dockhost quarantine list` lists what is");
         }
         println!("{released} released, {quarantined} still quarantined");
         Ok(if quarantined == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// Returns how many aggregates were released and how many are still quarantined.
-    async fn retry_model<M: ReadModel>(
-        &self,
-        store: &MongoStore,
-        history: &LogHistory,
-    ) -> anyhow::Result<(usize, usize)> {
-        let (mut released, mut still) = (0, 0);
-        for Unreadable { subject, .. } in quarantined::<M>(store).await? {
-            if self.subject.as_ref().is_some_and(|only| *only != subject) {
-                continue;
-            }
-            match release::<M>(store, history, &subject).await? {
-                Release::Released | Release::NotQuarantined => {
-                    println!("{}: {subject} is released", M::NAME);
-                    released += 1;
-                }
-                Release::StillUnreadable(Unreadable { sequence, why, .. }) => {
-                    println!("{}: {subject} is still quarantined, for event {sequence}: {why}", M::NAME);
-                    still += 1;
-                }
-            }
-        }
-        Ok((released, still))
-    }
-}
-
-struct RetryModel<'a> {
-    retry: &'a Retry,
-    store: &'a MongoStore,
-    history: &'a LogHistory,
-}
-
-impl<'a> ModelVisitor for RetryModel<'a> {
-    type Output = BoxFuture<'a, anyhow::Result<(usize, usize)>>;
-
-    fn visit<M: ReadModel>(&mut self) -> Self::Output {
-        let Self { retry, store, history } = *self;
-        retry.retry_model::<M>(store, history).boxed()
+    fn is_asked(&self, subject: &str) -> bool {
+        self.subject.as_deref().is_none_or(|only| only == subject)
     }
 }

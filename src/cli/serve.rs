@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use dockhost_environment::settings::Setting;
 use dockhost_environment::{InvalidConfiguration, variable};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +39,9 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Serves until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    /// Serves until `stop`. `settings` are its arguments, as administrators are shown them.
+    pub async fn run(mut self, settings: Vec<Setting>, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+        self.server.in_force = app::settings::in_force(settings, variable);
         self.server.accounts.admin_password = variable("DOCKHOST_ADMIN_PASSWORD").map(Into::into);
         let secrets = Secrets::read(variable)?;
         let tls = match (self.tls_cert, self.tls_key) {

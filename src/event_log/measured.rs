@@ -10,6 +10,7 @@ use dockhost_domain::ids::InstanceId;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::event::TenancyEvent;
+use dockhost_domain::timestamp::Timestamp;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -178,6 +179,10 @@ impl EventLog for MeasuredLog {
 
     fn extent(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Extent>, LogError>> {
         self.log.extent(aggregate)
+    }
+
+    fn stored_at<'a>(&'a self, subject: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Timestamp>, LogError>> {
+        self.log.stored_at(subject, sequence)
     }
 
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::{AggregateId, BARRIER};
+use dockhost_domain::timestamp::Timestamp;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{Append, AppendError, Delivery, EventLog, Extent, Filter, FirstPage, Freshness, LogError, Proof};
+use crate::common::clock;
 
 /// The interval of [`Delivery::Idle`] while there is nothing new.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
@@ -42,7 +44,7 @@ pub enum Fault {
 #[derive(Debug, Clone)]
 enum StoredEntry {
     Event(Arc<RecordedEvent>),
-    Unreadable { subject: String, why: String },
+    Unreadable { subject: String, why: String, time: Timestamp },
     Barrier,
 }
 
@@ -58,7 +60,7 @@ impl StoredEntry {
     fn delivery(&self, sequence: u64) -> Delivery {
         match self {
             Self::Event(recorded) => Delivery::Event(Arc::clone(recorded)),
-            Self::Unreadable { subject, why } => {
+            Self::Unreadable { subject, why, .. } => {
                 Delivery::Unreadable { sequence, subject: subject.clone(), why: why.clone() }
             }
             Self::Barrier => Delivery::Barrier(sequence),
@@ -179,7 +181,8 @@ impl MemoryLog {
 
     /// Stores an unreadable message; returns its sequence.
     pub fn put_unreadable(&self, subject: &str, why: &str) -> u64 {
-        self.put(StoredEntry::Unreadable { subject: subject.to_owned(), why: why.to_owned() })
+        let (subject, why) = (subject.to_owned(), why.to_owned());
+        self.put(StoredEntry::Unreadable { subject, why, time: clock::now() })
     }
 
     /// Stores a barrier; returns its sequence.
@@ -339,6 +342,20 @@ impl EventLog for MemoryLog {
 
     fn extent(&self, _: AggregateId) -> BoxFuture<'_, Result<Option<Extent>, LogError>> {
         async move { Ok(None) }.boxed()
+    }
+
+    fn stored_at<'a>(&'a self, subject: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Timestamp>, LogError>> {
+        async move {
+            self.ensure_available()?;
+            let state = self.state();
+            let found = state.at(sequence).filter(|stored| stored.subject() == subject);
+            Ok(found.and_then(|stored| match stored {
+                StoredEntry::Event(recorded) => Some(recorded.envelope.meta.time),
+                StoredEntry::Unreadable { time, .. } => Some(*time),
+                StoredEntry::Barrier => None,
+            }))
+        }
+        .boxed()
     }
 
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use dockhost_domain::envelope::RecordedEvent;
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
+use dockhost_domain::timestamp::Timestamp;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -139,6 +140,10 @@ impl EventLog for MemoryNode {
             Ok(Some(Extent { end, events }))
         }
         .boxed()
+    }
+
+    fn stored_at<'a>(&'a self, subject: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Timestamp>, LogError>> {
+        self.log.stored_at(subject, sequence)
     }
 
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {

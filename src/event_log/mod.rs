@@ -35,6 +35,7 @@ use std::sync::Arc;
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
+use dockhost_domain::timestamp::Timestamp;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use uuid::Uuid;
@@ -194,6 +195,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// How far one node's copy of the log goes, with the aggregate's number of events in it; `None` if the log has one
     /// copy, so that no answer is of an older one.
     fn extent(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Extent>, LogError>>;
+
+    /// When the log stored the event at this sequence of this subject, also if it can't be read; `None` if it has none there.
+    fn stored_at<'a>(&'a self, subject: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Timestamp>, LogError>>;
 
     /// The last sequence that the filter selects; 0 if there is none. Without a filter it may be a barrier's.
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>>;

@@ -170,7 +170,13 @@ fn expected(operation: &str) -> Option<Row> {
         | "setUserGroup"
         | "listInvitations"
         | "createInvitation"
-        | "revokeInvitation" => ADMINISTRATORS,
+        | "revokeInvitation"
+        | "listAllSessions"
+        | "endAnySession"
+        | "listQuarantine"
+        | "retryQuarantined"
+        | "getRefusals"
+        | "listSettings" => ADMINISTRATORS,
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@ use dockhost_domain::envelope::{Actor, Origin};
 use dockhost_domain::ids::BackendId;
 use dockhost_domain::sizes::Offer;
 use dockhost_domain::tenancy::Policy;
+use dockhost_environment::settings::Setting;
 use dockhost_projections::model::ReadModel;
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -84,6 +85,8 @@ pub struct Settings {
     pub api_docs: bool,
     /// What allows to read the metrics beside the API; none if nothing does.
     pub metrics_token: Option<MetricsToken>,
+    /// All settings of this process, for administrators; without secrets.
+    pub in_force: Vec<Setting>,
 }
 
 /// When cookies have `SameSite=None`, so that pages of other sites can use them.

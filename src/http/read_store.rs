@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use dockhost_domain::ids::{BackendId, GroupId, InstanceId, PrincipalId, UserId};
+use dockhost_domain::ids::{BackendId, GroupId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_projections::StoreError;
 use dockhost_projections::backends::BackendDocument;
 use dockhost_projections::instances::{InstanceDocument, InstanceFilter, InstanceRef, InstanceSums, SumBy};
-use dockhost_projections::sessions::SessionDocument;
+use dockhost_projections::quarantined::{Retried, quarantined_by_model, retry_in_all};
+use dockhost_projections::sessions::{SessionDocument, SessionFilter};
 use dockhost_projections::store::{MongoStore, Page, ReadResult};
 use dockhost_projections::users::{UserDocument, UserFilter};
+use dockhost_projections::{History, ProjectionError, StoreError, Unreadable};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 /// The answer of a read model.
 pub type Read<'a, T> = BoxFuture<'a, Result<ReadResult<T>, StoreError>>;
+
+/// Aggregates with an event that can't be folded, each with the model that lacks it.
+pub type QuarantinedByModel = Vec<(&'static str, Unreadable)>;
 
 /// The port to the read models.
 pub trait ReadStore: Send + Sync + 'static {
@@ -68,6 +72,26 @@ pub trait ReadStore: Send + Sync + 'static {
 
     /// A principal's sessions that have not ended at this time, the newest first.
     fn sessions_of(&self, principal: PrincipalId, now: Timestamp) -> Read<'_, Vec<SessionDocument>>;
+
+    /// A page of the sessions of everybody that a filter selects, the newest first.
+    fn sessions_of_all<'a>(
+        &'a self,
+        filter: &'a SessionFilter,
+        page: Page<SessionId>,
+    ) -> Read<'a, Vec<SessionDocument>>;
+
+    /// A session, also one that has ended.
+    fn session(&self, id: SessionId) -> Read<'_, Option<SessionDocument>>;
+
+    /// What the read models have quarantined.
+    fn quarantined(&self) -> BoxFuture<'_, Result<QuarantinedByModel, StoreError>>;
+
+    /// Folds a quarantined aggregate again in each model that quarantines it; empty if none does.
+    fn retry_quarantined<'a>(
+        &'a self,
+        history: &'a dyn History,
+        subject: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Retried>, ProjectionError>>;
 
     /// Whether the database answers.
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>>;
@@ -136,6 +160,30 @@ impl ReadStore for MongoStore {
 
     fn sessions_of(&self, principal: PrincipalId, now: Timestamp) -> Read<'_, Vec<SessionDocument>> {
         Self::sessions_of(self, principal, now).boxed()
+    }
+
+    fn sessions_of_all<'a>(
+        &'a self,
+        filter: &'a SessionFilter,
+        page: Page<SessionId>,
+    ) -> Read<'a, Vec<SessionDocument>> {
+        Self::sessions_of_all(self, filter, page).boxed()
+    }
+
+    fn session(&self, id: SessionId) -> Read<'_, Option<SessionDocument>> {
+        Self::session(self, id).boxed()
+    }
+
+    fn quarantined(&self) -> BoxFuture<'_, Result<QuarantinedByModel, StoreError>> {
+        quarantined_by_model(self).boxed()
+    }
+
+    fn retry_quarantined<'a>(
+        &'a self,
+        history: &'a dyn History,
+        subject: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Retried>, ProjectionError>> {
+        retry_in_all(self, history, subject).boxed()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

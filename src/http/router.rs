@@ -93,6 +93,12 @@ fn administration() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::audit::get))
         .routes(routes!(admin::events::get))
         .routes(routes!(admin::usage::get))
+        .routes(routes!(admin::sessions::get))
+        .routes(routes!(admin::end_any_session::delete))
+        .routes(routes!(admin::quarantine::get))
+        .routes(routes!(admin::retry_quarantined::post))
+        .routes(routes!(admin::refusals::get))
+        .routes(routes!(admin::settings::get))
 }
 
 /// Endpoints under the paths of DockHostV2.

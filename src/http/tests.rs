@@ -17,6 +17,7 @@ use dockhost_domain::subject::{AggregateId, ClaimKind};
 use dockhost_domain::tenancy::TenancyEvent;
 use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::{Phase, ReportKind};
+use dockhost_projections::Unreadable;
 use serde_json::{Value, json};
 
 use super::app::Cookies;
@@ -28,6 +29,9 @@ use crate::auth::reset_token::ResetToken;
 use crate::common::clock;
 use crate::event_log::memory::Fault;
 use crate::event_log::size::LogSize;
+
+/// The subject of an aggregate that the fixture's read models have quarantined, and can fold again.
+const QUARANTINED: &str = "dockhost.event.tenancy.0193b3a0-0000-7000-8000-000000000001";
 
 /// How often `execute` and batches try again after a conflict, at most.
 const MAX_ATTEMPTS: usize = 10;
@@ -164,6 +168,7 @@ impl Fixture {
         if let Some(reset) = &reset {
             app.issue_reset(reset).await;
         }
+        app.store.quarantine("instances", Unreadable::new(QUARANTINED, 1, "unknown type"), true);
         let api_token = match operation.id.as_str() {
             "revokeToken" => Some(app.api_token(&user, TokenScope::Read).await.0),
             _ => None,
@@ -208,6 +213,7 @@ impl Fixture {
     pub(super) fn call_with(&self, operation: &Operation, token: Option<&str>) -> TestRequest<'_> {
         // Administrators name an instance by its id.
         let instance = if operation.is_for_admins() { self.instance.to_string() } else { "web".to_owned() };
+        let id = if operation.id == "getOperation" { self.request.to_string() } else { self.instance.to_string() };
         let path = operation
             .path
             .replace("{instanceId}", &instance)
@@ -218,7 +224,8 @@ impl Fixture {
             .replace("{groupId}", &self.group.to_string())
             .replace("{invitationId}", &self.invitation.to_string())
             .replace("{keyId}", &self.user.id.to_string())
-            .replace("{id}", &self.request.to_string());
+            .replace("{subject}", QUARANTINED)
+            .replace("{id}", &id);
         let path = match operation.id.as_str() {
             "removeBackend" => path + "?force=true",
             "getUsage" => path + "?from=2020-01-01T00:00:00Z",

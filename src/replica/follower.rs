@@ -10,14 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dockhost_domain::backend::ConnectionState;
 use dockhost_domain::envelope::{Envelope, RecordedEvent};
+use dockhost_domain::event::Event;
+use dockhost_domain::refusal::RefusalsEvent;
 use dockhost_domain::room::Overcommit;
 use dockhost_domain::subject::AggregateId;
+use dockhost_domain::timestamp::Timestamp;
 use dockhost_projections::{LogEntry, Quarantine, Unreadable};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
 use super::heartbeat_registry::HeartbeatRegistry;
+use super::refusal_trend::{RefusalTrend, RefusedSignIns};
 use super::standstill::{Standstill, Standstills};
 use crate::event_log::{Delivery, Filter};
 use crate::execute::Executor;
@@ -33,6 +37,7 @@ pub struct Follower {
     watchers: Watchers,
     feed: Arc<Feed>,
     standstills: Standstills,
+    refusals: RefusalTrend,
     last_sequences: Mutex<BTreeMap<&'static str, u64>>,
     frozen: Mutex<Quarantine>,
 }
@@ -51,6 +56,7 @@ impl Follower {
             watchers: Watchers::default(),
             feed: Arc::default(),
             standstills: Standstills::default(),
+            refusals: RefusalTrend::default(),
             last_sequences: Mutex::default(),
             frozen: Mutex::default(),
         })
@@ -77,6 +83,11 @@ impl Follower {
             self.fleet.machine(backend).is_some_and(|machine| machine.connection == ConnectionState::Connected)
         };
         self.standstills.late(is_connected)
+    }
+
+    /// The sign-ins that all replicas refused lately, as far as this one has read the log.
+    pub fn refused_sign_ins(&self, now: Timestamp) -> RefusedSignIns {
+        self.refusals.at(now)
     }
 
     /// Watches an aggregate for changes. Call it before reading the aggregate's state.
@@ -175,6 +186,9 @@ impl Follower {
             self.executor.aggregates().observe(recorded);
             self.fleet.observe(recorded);
             self.observe_standstills(&recorded.envelope);
+            if let Event::Refusals(RefusalsEvent::Counted(counted)) = &recorded.envelope.event {
+                self.refusals.observe(counted);
+            }
         }));
         if applied.is_err() {
             self.freeze(Unreadable::new(aggregate.to_string(), recorded.sequence, "applying the event panicked"));

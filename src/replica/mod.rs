@@ -16,6 +16,7 @@ pub mod model_builder;
 pub mod presence;
 mod projection_lag;
 pub mod projection_progress;
+pub mod refusal_trend;
 pub mod role_watch;
 pub mod standstill;
 pub mod stream_watch;

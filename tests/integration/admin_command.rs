@@ -49,6 +49,15 @@ async fn admin_command_cordons_drains_and_retires_machines() {
     let created = world.user("ada").await.create().await;
     let history = run(&["instances", "history", created.data()["instanceId"].as_str().unwrap()]).await;
     assert!(history.to_string().contains("instance.requested"), "{history}");
+    let sessions = run(&["sessions", "list"]).await;
+    let has = |name: &str| sessions.as_array().unwrap().iter().any(|one| one["owner"]["username"] == name);
+    assert!(has("admin") && has("ada"), "{sessions}");
+    let settings = run(&["settings"]).await;
+    let setting = |name: &str| settings.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone();
+    let chosen = pick(&setting("DOCKHOST_ENROLMENT"), &["value", "source"]);
+    assert_eq!(chosen, [json!("approval"), json!("environment")]);
+    let secret = pick(&setting("DOCKHOST_MASTER_KEY"), &["value", "isSet", "isSecret"]);
+    assert_eq!(secret, [Value::Null, json!(true), json!(true)]);
     run(&["backends", "cordon", "workshop"]).await;
     let nowhere = run(&["placement", "explain", "--size", "small"]).await;
     run(&["backends", "uncordon", "workshop"]).await;

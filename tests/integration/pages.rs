@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::json;
+
 use crate::harness::{ADMIN, ADMIN_PASSWORD, World};
 use crate::node::{can_run, run};
+use crate::quarantine::{person, quarantined, rebuild_by_an_older_program};
 use crate::structure::root;
 
 /// What the tests need that this machine lacks; `make setup` and `make test` install it where they can.
@@ -29,9 +32,27 @@ async fn pages_in_a_browser_do_what_a_person_needs() {
     if !has_browser() {
         return;
     }
-    let mut world = World::start(1).await;
+    let mut world = World::with(1, &ADMIN).await;
     world.add_agent("alpha", 5).await;
     run(&["journey.test.mjs", "account.test.mjs"], &[("DOCKHOST_URL", world.replicas[0].url.clone())]).await;
+    run_operations(&world).await;
+}
+
+/// Runs what an administrator does with a quarantined aggregate and with what others have left.
+async fn run_operations(world: &World) {
+    let (owner, subject) = person(world, "quinn").await;
+    let created = owner.post("/api/v2/user/instance", json!({ "name": "quarantined" })).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    rebuild_by_an_older_program(world, &subject).await;
+    quarantined(world, 0, &[&subject]).await;
+    let secrets: Vec<String> = world.nats.secrets.server_env().into_iter().map(|(_, secret)| secret).collect();
+    let settings = [
+        ("DOCKHOST_URL", world.replicas[0].url.clone()),
+        ("DOCKHOST_ADMIN_PASSWORD", ADMIN_PASSWORD.to_owned()),
+        ("DOCKHOST_QUARANTINED", subject),
+        ("DOCKHOST_SECRETS", secrets.join("\n")),
+    ];
+    run(&["operations.test.mjs"], &settings).await;
 }
 
 #[tokio::test]

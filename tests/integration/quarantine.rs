@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Answer, Client};
 use crate::harness::wait::DEADLINE;
-use crate::harness::{CommandOutput, World, run, wait_until};
+use crate::harness::{ADMIN, CommandOutput, World, run, wait_until};
 
 const INSTANCE: &str = "/api/v2/user/instance";
 
@@ -33,7 +33,7 @@ async fn dockhost(world: &World, args: &[&str]) -> CommandOutput {
 }
 
 /// A signed-up user, and the subject of their tenancy.
-async fn person(world: &World, name: &str) -> (Client, String) {
+pub async fn person(world: &World, name: &str) -> (Client, String) {
     let answer = world.client(0).sign_up(name).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     let id: UserId = answer.data()["user"]["id"].as_str().unwrap().parse().unwrap();
@@ -79,7 +79,7 @@ async fn health(world: &World, replica: usize) -> Answer {
 }
 
 /// Waits until a replica's `/health` lists exactly these subjects.
-async fn quarantined(world: &World, replica: usize, subjects: &[&str]) -> Answer {
+pub async fn quarantined(world: &World, replica: usize, subjects: &[&str]) -> Answer {
     wait_until("/health lists what is quarantined", DEADLINE, async || {
         let answer = health(world, replica).await;
         let entries = answer.body["quarantined"]["entries"].as_array().cloned().unwrap_or_default();
@@ -120,7 +120,7 @@ async fn assert_quarantined(client: &Client, sequence: u64, instances: usize) {
 
 #[tokio::test]
 async fn quarantine_of_every_kind_of_malformed_event_affects_only_its_aggregate() {
-    let mut world = World::start(2).await;
+    let mut world = World::with(2, &ADMIN).await;
     world.add_agent("alpha", 50).await;
     let (other, _) = person(&world, "other").await;
     let mut quarantined_users: Vec<(Client, String, u64)> = Vec::new();
@@ -176,6 +176,20 @@ async fn quarantine_of_every_kind_of_malformed_event_affects_only_its_aggregate(
     assert!(text.out.ends_with("5 aggregates quarantined\n"), "{text:?}");
     let retried = dockhost(&world, &["quarantine", "retry"]).await;
     assert!(retried.code == 1 && retried.out.ends_with("0 released, 5 still quarantined\n"), "{retried:?}");
+    let admin = world.admin().await;
+    let path = format!("/api/v2/admin/quarantine/{}/retry", quarantined_users[0].1);
+    let retried = admin.post(&path, json!({})).await;
+    assert_eq!((retried.status, retried.code()), (409, "still_quarantined"), "{retried:?}");
+    let mut as_admin = world.server_env();
+    as_admin.extend([
+        ("DOCKHOST_URL", world.replicas[1].url.clone()),
+        ("DOCKHOST_TOKEN", admin.token().unwrap().to_owned()),
+    ]);
+    let listed = run(world.data.path(), &["admin", "quarantine", "list", "-o", "json"], &as_admin).await;
+    let lines: Vec<Value> = serde_json::from_str(&listed.out).unwrap_or_else(|error| panic!("{error}: {listed:?}"));
+    assert_eq!(lines.len(), 5);
+    let refused = run(world.data.path(), &["admin", "quarantine", "retry", &quarantined_users[0].1], &as_admin).await;
+    assert!(refused.code == 1 && refused.err.contains("still_quarantined"), "{refused:?}");
     let verified = dockhost(&world, &["verify"]).await;
     assert!(verified.code == 0 && verified.out.contains("5 aggregates quarantined"), "{verified:?}");
 
@@ -302,7 +316,7 @@ async fn open(world: &World) -> (LogHistory, MongoStore) {
 }
 
 /// Rebuilds the model as an older program that can't read a user's second event; returns its sequence.
-async fn rebuild_by_an_older_program(world: &World, subject: &str) -> u64 {
+pub async fn rebuild_by_an_older_program(world: &World, subject: &str) -> u64 {
     let (history, store) = open(world).await;
     let aggregate = subject.parse().unwrap();
     let end = history.end().await.unwrap();
@@ -315,7 +329,7 @@ async fn rebuild_by_an_older_program(world: &World, subject: &str) -> u64 {
 
 #[tokio::test]
 async fn quarantine_is_released_on_demand_or_by_the_next_leader() {
-    let mut world = World::start(2).await;
+    let mut world = World::with(2, &ADMIN).await;
     world.add_agent("alpha", 10).await;
     let (ada, subject) = person(&world, "ada").await;
     let (other, _) = person(&world, "other").await;
@@ -342,6 +356,24 @@ async fn quarantine_is_released_on_demand_or_by_the_next_leader() {
     assert_eq!(quarantined(&world, 0, &[]).await.body["status"], "healthy");
     assert_works(&ada).await;
     world.verify().await;
+
+    // An administrator retries on a replica that does not lead; the leader's projector goes on in the released documents.
+    rebuild_by_an_older_program(&world, &subject).await;
+    let admin = world.admin().await.at(&world.replicas[1 - world.leader().await].url);
+    let listed = wait_until("the list has the aggregate", DEADLINE, async || {
+        let listed = admin.get("/api/v2/admin/quarantine").await;
+        if listed.data()["items"][0]["subject"] == *subject { Ok(listed) } else { Err(format!("{listed:?}")) }
+    })
+    .await;
+    let item = &listed.data()["items"][0];
+    assert_eq!((&item["sequence"], &item["models"]), (&json!(sequence), &json!(["instances"])), "{item}");
+    assert!(item["since"].is_string(), "{item}");
+    let retry = format!("/api/v2/admin/quarantine/{subject}/retry");
+    let released = admin.post(&retry, json!({})).await;
+    assert_eq!((released.status, &released.data()["models"]), (200, &json!(["instances"])), "{released:?}");
+    assert_eq!(admin.post(&retry, json!({})).await.status, 404);
+    assert_eq!((marked(&ada).await, ada.get(INSTANCE).await.data().as_array().map(Vec::len)), (None, Some(2)));
+    assert_works(&ada).await;
 
     // The next leader retries by itself.
     rebuild_by_an_older_program(&world, &subject).await;

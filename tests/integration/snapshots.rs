@@ -17,6 +17,7 @@ use dockhost_domain::ids::{EventId, UserId};
 use dockhost_domain::incarnation::Incarnation;
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::tenancy::{ChangeInstance, Policy, Tenancy};
+use dockhost_domain::timestamp::Timestamp;
 use dockhost_domain::wire::DesiredState;
 use dockhost_projections::MongoStore;
 use dockhost_projections::store::Snapshot;
@@ -73,6 +74,10 @@ impl EventLog for CountingLog {
 
     fn extent(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Extent>, LogError>> {
         self.log.extent(aggregate)
+    }
+
+    fn stored_at<'a>(&'a self, subject: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Timestamp>, LogError>> {
+        self.log.stored_at(subject, sequence)
     }
 
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {

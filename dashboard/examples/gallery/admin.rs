@@ -7,6 +7,10 @@ use dockhost_dashboard::admin::fleet::{
 use dockhost_dashboard::admin::log::{AllInstances, AllInstancesPage, LogPage, Tail};
 use dockhost_dashboard::admin::overview::{Overview, OverviewPage};
 use dockhost_dashboard::admin::people::{GroupList, InvitationList, PeopleList, PeoplePage, PersonDetail, PersonPage};
+use dockhost_dashboard::admin::quarantine::{Quarantine, QuarantinePage};
+use dockhost_dashboard::admin::sessions::{AllSessions, AllSessionsPage};
+use dockhost_dashboard::admin::settings::SettingsPage;
+use dockhost_dashboard::admin::usage::UsagePage;
 use dockhost_dashboard::admin::{Chip, List};
 use dockhost_dashboard::pages::{Frame, User};
 use serde_json::{Value, json};
@@ -18,7 +22,7 @@ const AT: &str = "2026-11-24T08:00:15.000Z";
 type Page = fn() -> Result<String, Failure>;
 
 /// Each page by its name.
-pub const fn pages() -> [(&'static str, Page); 12] {
+pub const fn pages() -> [(&'static str, Page); 17] {
     [
         ("admin-overview", || overview(true)),
         ("admin-overview-calm", || overview(false)),
@@ -32,6 +36,11 @@ pub const fn pages() -> [(&'static str, Page); 12] {
         ("admin-people", people),
         ("admin-person", person_page),
         ("admin-log", log),
+        ("admin-quarantine", || quarantine(true)),
+        ("admin-quarantine-empty", || quarantine(false)),
+        ("admin-sessions", sessions),
+        ("admin-usage", usage),
+        ("admin-settings", settings),
     ]
 }
 
@@ -84,9 +93,18 @@ fn overview(has_faults: bool) -> Result<String, Failure> {
         "uptime": 600, "fleet": { "registered": 7, "problems": [], "massFailure": false },
         "log": { "bytes": if has_faults { 966_367_642_u64 } else { 10_000_000 }, "maxBytes": 1_073_741_824 },
         "projections": { "users": { "lag": 2 } },
-        "quarantined": { "count": 1, "entries": if has_faults { quarantined } else { json!([]) } },
+        "quarantined": { "count": i32::from(has_faults), "entries": if has_faults { quarantined } else { json!([]) } },
     }))?;
-    Ok(OverviewPage { frame: frame(), overview: Overview { health, machines: Ok(machines) } }.render()?)
+    let overdue = if has_faults { owned(many()).into_iter().take(1).collect() } else { vec![] };
+    let refusals =
+        json!({ "lastTenMinutes": if has_faults { 57 } else { 0 }, "hourBefore": 12, "isRising": has_faults });
+    let overview = Overview {
+        health,
+        machines: Ok(machines),
+        overdue: Ok(List { items: overdue.into_iter().map(read).collect::<Result<_, _>>()?, next_cursor: None }),
+        refusals: read(refusals)?,
+    };
+    Ok(OverviewPage { frame: frame(), overview }.render()?)
 }
 
 fn machines(found: Option<Vec<Value>>) -> Result<String, Failure> {
@@ -116,12 +134,16 @@ fn chips(words: &[&'static str]) -> Vec<Chip> {
     words.iter().enumerate().map(chip).collect()
 }
 
-fn instances(has_some: bool) -> Result<String, Failure> {
+fn owned(instances: Vec<Value>) -> Vec<Value> {
     let owned = |mut instance: Value| {
         instance["owner"] = json!({ "id": "1", "username": "ada" });
         instance
     };
-    let found = if has_some { many().into_iter().map(owned).collect() } else { vec![] };
+    instances.into_iter().map(owned).collect()
+}
+
+fn instances(has_some: bool) -> Result<String, Failure> {
+    let found = if has_some { owned(many()) } else { vec![] };
     let page = AllInstancesPage {
         frame: frame(),
         list: AllInstances {
@@ -130,7 +152,9 @@ fn instances(has_some: bool) -> Result<String, Failure> {
             next: has_some.then(|| "#".to_owned()),
         },
         chips: chips(&["All", "Running", "Stopped", "Failed", "Creating"]),
-        is_narrowed: !has_some,
+        name: if has_some { String::new() } else { LONG.to_owned() },
+        kept: vec![],
+        narrowed: (!has_some).then_some("Of one person or machine."),
     };
     Ok(page.render()?)
 }
@@ -202,4 +226,66 @@ fn log() -> Result<String, Failure> {
         chips: chips(&["All", "Instances", "Machines", "Accounts", "Sessions", "Refusals"]),
     };
     Ok(page.render()?)
+}
+
+fn quarantine(has_some: bool) -> Result<String, Failure> {
+    let one = |subject: String, models: &[&str]| json!({ "subject": subject, "sequence": 4_711, "since": AT, "why": "unknown type dockhost.instance.teleported.v1", "models": models });
+    let id = "0190b2c4-5a51-7c3e-9d1e-000000000001";
+    let found = [
+        one(format!("dockhost.event.backend.{id}"), &["backends"]),
+        one(format!("dockhost.event.claim.{}", LONG.repeat(2)), &[]),
+        one(format!("dockhost.event.tenancy.{id}"), &["instances"]),
+    ];
+    let aggregates = if has_some { list(&found)? } else { List::default() };
+    Ok(QuarantinePage { frame: frame(), list: Quarantine { aggregates: Ok(aggregates), cursor: None } }.render()?)
+}
+
+fn sessions() -> Result<String, Failure> {
+    let session = |number: u32, kind: &str, name: Option<&str>, is_token: bool| {
+        json!({
+            "id": format!("0190b2c4-5a51-7c3e-9d1e-0000000{number:05}"), "owner": { "kind": kind, "id": "1", "username": name },
+            "isToken": is_token, "startedAt": AT, "expiresAt": AT,
+        })
+    };
+    let found = [
+        session(1, "user", Some("ada"), false),
+        session(2, "backend", Some("lab-1"), false),
+        session(3, "user", Some(LONG), true),
+        session(4, "user", None, false),
+    ];
+    let list = AllSessions { sessions: Ok(list(&found)?), query: String::new(), next: Some("#".to_owned()) };
+    Ok(AllSessionsPage { frame: frame(), list, is_narrowed: false }.render()?)
+}
+
+fn usage() -> Result<String, Failure> {
+    let report = json!({
+        "users": [
+            { "id": "1", "username": "ada", "runningSeconds": 912_345.678 },
+            { "id": "2", "username": LONG, "runningSeconds": 86_400.0 },
+            { "id": "3", "username": null, "runningSeconds": 12.5 },
+        ],
+        "groups": [],
+        "backends": [{ "id": "4", "name": "lab-1", "runningSeconds": 998_758.178 }],
+    });
+    let (from, to) = ("2026-11-01".to_owned(), "2026-11-30".to_owned());
+    Ok(UsagePage { frame: frame(), from, to, report: Ok(read(report)?) }.render()?)
+}
+
+fn settings() -> Result<String, Failure> {
+    let setting = |name: &str, value: Option<&str>, source: &str, is_secret: bool, is_set: bool| {
+        json!({
+            "name": name, "about": "What this setting is for, in a sentence or two that may be rather long, as here", "value": value,
+            "source": source, "isSecret": is_secret, "isSet": is_set,
+        })
+    };
+    let sizes = "small=0.5/512/256,medium=1/1024/512,large=2/2048/1024,a-very-large-one=32/262144/16384";
+    let found = [
+        setting("PORT", Some("3001"), "default", false, true),
+        setting("DOCKHOST_BIND", None, "default", false, false),
+        setting("DOCKHOST_SIZES", Some(sizes), "environment", false, true),
+        setting("DOCKHOST_SIGNUP", Some("invite"), "argument", false, true),
+        setting("DOCKHOST_MASTER_KEY", None, "environment", true, true),
+        setting("DOCKHOST_MASTER_KEY_PREVIOUS", None, "default", true, false),
+    ];
+    Ok(SettingsPage { frame: frame(), settings: list(&found)?, chips: chips(&["All", "Not the default"]) }.render()?)
 }

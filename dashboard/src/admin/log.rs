@@ -59,8 +59,12 @@ pub struct AllInstancesPage {
     pub list: AllInstances,
     /// The states that can be chosen.
     pub chips: Vec<Chip>,
-    /// Whether only those of one person or machine are shown.
-    pub is_narrowed: bool,
+    /// What is looked for: the beginning of the name.
+    pub name: String,
+    /// The other parameters of the address, which a search keeps.
+    pub kept: Vec<(String, String)>,
+    /// Which are shown if not those of everybody, as a sentence.
+    pub narrowed: Option<&'static str>,
 }
 
 /// What happened to an instance.

@@ -19,8 +19,16 @@ pub struct Instances;
 impl StoredModel for Instances {
     const NAME: &'static str = "instances";
     const FOLD_VERSION: u32 = 6;
-    const INDEXES: &'static [&'static [&'static str]] =
-        &[&["userId", "status"], &["userId", "name"], &["status", "_id"], &["expiresAt"], &["autostopMinutes"]];
+    const INDEXES: &'static [&'static [&'static str]] = &[
+        &["userId", "status"],
+        &["userId", "name"],
+        &["status", "_id"],
+        &["backendId", "_id"],
+        &["name"],
+        &["deadline"],
+        &["expiresAt"],
+        &["autostopMinutes"],
+    ];
 
     type Document = InstanceDocument;
 

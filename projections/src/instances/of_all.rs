@@ -29,6 +29,10 @@ pub struct InstanceFilter {
     pub status: Option<StatusNow>,
     /// They were requested before this time.
     pub created_before: Option<Timestamp>,
+    /// Their name begins with this text.
+    pub name_prefix: Option<String>,
+    /// The operation that they are in the middle of should have ended before this time.
+    pub deadline_before: Option<Timestamp>,
     /// The backend from which a drain moved them last, at this time or later.
     pub drained_from: Option<(BackendId, Timestamp)>,
 }
@@ -66,7 +70,7 @@ impl StatusNow {
 }
 
 impl InstanceFilter {
-    fn document(&self) -> BsonDocument {
+    pub(crate) fn document(&self) -> BsonDocument {
         let mut filter = doc! { "status": live() };
         if let Some(id) = self.id {
             filter.insert("_id", id.to_string());
@@ -88,6 +92,13 @@ impl InstanceFilter {
         if let Some(time) = self.created_before {
             filter.insert("createdAt", doc! { "$lt": time.to_string() });
         }
+        if let Some(prefix) = &self.name_prefix {
+            // All texts that begin with it, by an index.
+            filter.insert("name", doc! { "$gte": prefix.as_str(), "$lt": format!("{prefix}{}", char::MAX) });
+        }
+        if let Some(time) = self.deadline_before {
+            filter.insert("deadline", doc! { "$lt": time.to_string() });
+        }
         if let Some((backend, since)) = self.drained_from {
             filter.insert("state.lastMove.from", backend.to_string());
             filter.insert("state.lastMove.reason", "backend-drained");
@@ -107,6 +118,11 @@ impl InstanceFilter {
             && self.backend.is_none_or(|backend| instance.backend_id == Some(backend))
             && self.status.as_ref().is_none_or(|status| status.selects(instance))
             && self.created_before.is_none_or(|time| instance.created_at < time)
+            && self
+                .name_prefix
+                .as_ref()
+                .is_none_or(|prefix| instance.name.as_ref().is_some_and(|name| name.as_str().starts_with(prefix)))
+            && self.deadline_before.is_none_or(|time| instance.deadline.is_some_and(|deadline| deadline < time))
             && self.drained_from.is_none_or(|(backend, since)| {
                 instance.state.last_move.is_some_and(|last| {
                     last.from == backend && last.reason == MoveReason::BackendDrained && last.at >= since

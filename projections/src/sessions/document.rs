@@ -13,7 +13,9 @@ pub struct Sessions;
 impl StoredModel for Sessions {
     const NAME: &'static str = "sessions";
     const FOLD_VERSION: u32 = 3;
-    const INDEXES: &'static [&'static [&'static str]] = &[&["principalId", "startedAt"]];
+    // The second one has all that the list of everybody's sessions selects and sorts by.
+    const INDEXES: &'static [&'static [&'static str]] =
+        &[&["principalId", "startedAt"], &["revokedAt", "_id", "expiresAt"]];
 
     type Document = SessionDocument;
 

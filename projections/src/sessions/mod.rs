@@ -7,4 +7,5 @@ mod query;
 mod view;
 
 pub use document::{SessionDocument, Sessions};
+pub use query::SessionFilter;
 pub(crate) use query::live_at;

@@ -3,18 +3,45 @@
 use std::collections::BTreeMap;
 
 use bson::{Bson, Document as BsonDocument, doc};
-use dockhost_domain::ids::PrincipalId;
+use dockhost_domain::ids::{PrincipalId, SessionId};
 use dockhost_domain::subject::AggregateId;
 use dockhost_domain::timestamp::Timestamp;
 
 use serde::Deserialize;
 
 use super::{SessionDocument, Sessions};
-use crate::store::{MongoStore, ReadResult, StoreError};
+use crate::store::{MongoStore, Page, ReadResult, StoreError};
 
 /// Sessions that have neither ended nor expired at this time.
 pub(crate) fn live_at(now: Timestamp) -> BsonDocument {
     doc! { "revokedAt": Bson::Null, "expiresAt": { "$gt": now.to_string() } }
+}
+
+/// Which of the sessions that have not ended a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Whose.
+    pub principal: Option<PrincipalId>,
+    /// The time at which they have not ended.
+    pub now: Timestamp,
+}
+
+impl SessionFilter {
+    pub(crate) fn document(&self) -> BsonDocument {
+        let mut filter = live_at(self.now);
+        if let Some(principal) = self.principal {
+            filter.insert("principalId", principal.to_string());
+        }
+        filter
+    }
+
+    /// Whether a session is one of them; as the query selects.
+    #[must_use]
+    pub fn selects(&self, session: &SessionDocument) -> bool {
+        session.revoked_at.is_none()
+            && self.now < session.expires_at
+            && self.principal.is_none_or(|principal| session.principal_id == principal)
+    }
 }
 
 /// A principal, and when they signed in last.
@@ -39,6 +66,28 @@ impl MongoStore {
         filter.insert("principalId", principal.to_string());
         let about = Some(AggregateId::Session(principal));
         self.find::<Sessions>(about, filter, doc! { "startedAt": -1, "_id": -1 }).await
+    }
+
+    /// A page of the sessions of everybody that a filter selects, the newest first: of the many that are kept, those that have
+    /// not ended are among the last.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sessions_of_all(
+        &self,
+        filter: &SessionFilter,
+        page: Page<SessionId>,
+    ) -> Result<ReadResult<Vec<SessionDocument>>, StoreError> {
+        self.find_with::<Sessions>(None, page.stages_from_the_last(filter.document())).await
+    }
+
+    /// A session, also one that has ended.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn session(&self, id: SessionId) -> Result<ReadResult<Option<SessionDocument>>, StoreError> {
+        let found = self.find::<Sessions>(None, doc! { "_id": id.to_string() }, doc! {}).await?;
+        Ok(found.map(|mut documents| documents.pop()))
     }
 
     /// When each of these principals signed in last, also if that session has ended; without those who never did.

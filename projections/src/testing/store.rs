@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use bson::{RawDocumentBuf, doc};
+use bson::{Document as BsonDocument, RawDocumentBuf, doc};
 use dockhost_domain::ids::UserId;
 use dockhost_domain::timestamp::Timestamp;
 use futures::TryStreamExt;
 use serde_json::Value;
 
 use crate::backends::{BackendDocument, Backends};
-use crate::instances::{InstanceDocument, Instances, existing};
+use crate::instances::{InstanceDocument, InstanceFilter, Instances, existing};
+use crate::sessions::{SessionFilter, Sessions};
 use crate::store::{CollectionName, MongoStore, StoreError, StoredModel, json};
 use crate::users::{UserDocument, Users};
 
@@ -44,7 +45,38 @@ impl MongoStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn documents_read_for_instances_of(&self, owner: UserId) -> Result<Option<i64>, StoreError> {
-        let find = doc! { "find": CollectionName::first(Instances::NAME).as_str(), "filter": existing(owner) };
+        self.documents_read::<Instances>(doc! { "filter": existing(owner) }).await
+    }
+
+    /// How many documents the database reads for the first page of [`MongoStore::instances_of_all`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn documents_read_for_page_of_instances(
+        &self,
+        filter: &InstanceFilter,
+        limit: u32,
+    ) -> Result<Option<i64>, StoreError> {
+        let page = doc! { "filter": filter.document(), "sort": { "_id": 1 }, "limit": i64::from(limit) + 1 };
+        self.documents_read::<Instances>(page).await
+    }
+
+    /// How many documents the database reads for the first page of [`MongoStore::sessions_of_all`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn documents_read_for_page_of_sessions(
+        &self,
+        filter: &SessionFilter,
+        limit: u32,
+    ) -> Result<Option<i64>, StoreError> {
+        let page = doc! { "filter": filter.document(), "sort": { "_id": -1 }, "limit": i64::from(limit) + 1 };
+        self.documents_read::<Sessions>(page).await
+    }
+
+    async fn documents_read<M: StoredModel>(&self, query: BsonDocument) -> Result<Option<i64>, StoreError> {
+        let mut find = doc! { "find": CollectionName::first(M::NAME).as_str() };
+        find.extend(query);
         let explain = doc! { "explain": find, "verbosity": "executionStats" };
         let plan = self.run_bulk(|database| async move { database.run_command(explain).await }).await?;
         let read = plan.get_document("executionStats").ok().and_then(|stats| stats.get("totalDocsExamined"));

@@ -12,6 +12,9 @@ mod instances;
 mod invitations;
 mod login;
 mod placement;
+mod quarantine;
+mod sessions;
+mod settings;
 mod usage;
 mod users;
 
@@ -60,6 +63,14 @@ enum Command {
     /// Where instances are placed.
     #[command(subcommand)]
     Placement(placement::Placement),
+    /// Aggregates with an event that can't be read.
+    #[command(subcommand)]
+    Quarantine(quarantine::Quarantine),
+    /// Sessions and API tokens.
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
+    /// Show the settings of the server that answers; of secrets only whether they are set.
+    Settings(settings::Settings),
     /// Show how long instances ran in a period.
     Usage(usage::Usage),
 }
@@ -84,6 +95,9 @@ impl Admin {
             Command::Invitations(invitations) => block_on(|_| success(invitations.run())),
             Command::Instances(instances) => block_on(|stop| async move { success(instances.run(&stop)).await }),
             Command::Placement(placement) => block_on(|_| success(placement.run())),
+            Command::Quarantine(quarantine) => block_on(|_| success(quarantine.run())),
+            Command::Sessions(sessions) => block_on(|_| success(sessions.run())),
+            Command::Settings(settings) => block_on(|_| success(settings.run())),
             Command::Usage(usage) => block_on(|_| success(usage.run())),
         };
         reported(done)

@@ -99,13 +99,14 @@ impl Failure {
     }
 }
 
-/// A name or id as a part of a path.
+/// A name, an id or a subject as a part of a path.
 ///
 /// # Errors
 /// No name or id has these characters.
 pub fn path_segment(text: &str) -> anyhow::Result<&str> {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if text.is_empty() || !text.chars().all(is_allowed) {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    // `..` would be another path.
+    if text.is_empty() || text.starts_with('.') || !text.chars().all(is_allowed) {
         bail!("{text:?} is neither a name nor an id");
     }
     Ok(text)

@@ -161,16 +161,6 @@ impl JetStreamLog {
         &self.write_proof
     }
 
-    /// When the broker stored the event at this sequence on this subject.
-    ///
-    /// # Errors
-    /// [`LogError::Unavailable`].
-    pub async fn stored_at(&self, subject: &str, sequence: u64) -> Result<Option<Timestamp>, LogError> {
-        let found = self.reads.next(subject, sequence).await?.filter(|message| message.sequence == sequence);
-        let millis = found.map(|message| message.time.unix_timestamp_nanos() / 1_000_000);
-        Ok(millis.and_then(|millis| i64::try_from(millis).ok()).map(Timestamp::from_millis))
-    }
-
     /// How full the log is.
     ///
     /// # Errors
@@ -236,6 +226,15 @@ impl EventLog for JetStreamLog {
 
     fn extent(&self, aggregate: AggregateId) -> BoxFuture<'_, Result<Option<Extent>, LogError>> {
         self.extent_of(aggregate).boxed()
+    }
+
+    fn stored_at<'a>(&'a self, subject: &'a str, sequence: u64) -> BoxFuture<'a, Result<Option<Timestamp>, LogError>> {
+        async move {
+            let found = self.reads.next(subject, sequence).await?.filter(|message| message.sequence == sequence);
+            let millis = found.map(|message| message.time.unix_timestamp_nanos() / 1_000_000);
+            Ok(millis.and_then(|millis| i64::try_from(millis).ok()).map(Timestamp::from_millis))
+        }
+        .boxed()
     }
 
     fn end(&self, filter: Filter) -> BoxFuture<'_, Result<u64, LogError>> {

@@ -1,6 +1,7 @@
 //! `GET /api/v2/admin/instances`: the instances of all users, with their owners.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use dockhost_domain::group::GroupLimits;
@@ -11,7 +12,8 @@ use dockhost_projections::users::Users;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::list::{self, List};
+use super::list::{self, List, MAX_LIMIT};
+use crate::common::clock;
 use crate::http::app::App;
 use crate::http::consistency::{self, LogPosition};
 use crate::http::extract::{CurrentAdmin, Query, ReadPosition};
@@ -21,7 +23,7 @@ use crate::http::response::{ApiError, Code, Reply, Success};
 use crate::http::views::Instance;
 
 /// Which instances.
-#[derive(Deserialize, utoipa::IntoParams)]
+#[derive(Default, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct InstancesParameters {
@@ -36,6 +38,10 @@ pub struct InstancesParameters {
     backend: Option<String>,
     #[param(inline)]
     status: Option<StatusParameter>,
+    /// Their name begins with this text, whatever the case of its letters.
+    name: Option<String>,
+    /// `true`: only those whose operation should have ended 10 seconds ago or earlier.
+    overdue: Option<bool>,
     /// They were requested before this time.
     #[param(value_type = Option<String>, format = DateTime)]
     created_before: Option<String>,
@@ -45,6 +51,16 @@ pub struct InstancesParameters {
     /// The `nextCursor` of the page before.
     #[param(value_type = Option<Uuid>)]
     cursor: Option<String>,
+}
+
+/// An operation that should have ended so long ago is overdue. The leader ends one within a second of its deadline.
+const OVERDUE_AFTER: Duration = Duration::from_secs(10);
+
+impl InstancesParameters {
+    /// Those whose operation is overdue, on the longest page.
+    pub fn overdue() -> Self {
+        Self { overdue: Some(true), limit: Some(MAX_LIMIT), ..Self::default() }
+    }
 }
 
 /// The status of an instance that is not deleted.
@@ -164,12 +180,15 @@ fn filter(app: &App, parameters: &InstancesParameters) -> Result<InstanceFilter,
         parameters.status.map(|status| StatusNow { status: status.into(), reachable: app.reachable_backends() });
     let time = |text| list::parameter("createdBefore", text, "is not a time, such as 2026-11-26T10:00:00Z");
     let created_before = parameters.created_before.as_deref().map(time).transpose()?;
+    let name_prefix = list::text("name", parameters.name.clone())?.map(|name| name.to_ascii_lowercase());
     Ok(InstanceFilter {
         id: None,
         owner: owner.transpose()?,
         backend: backend.transpose()?,
         status,
         created_before,
+        name_prefix,
+        deadline_before: parameters.overdue.unwrap_or(false).then(|| clock::now().before(OVERDUE_AFTER)),
         ..InstanceFilter::default()
     })
 }
@@ -224,6 +243,13 @@ mod tests {
             (format!("user={}&status=running", eve.id), ""),
             ("createdBefore=1970-01-01T00:00:00Z".to_owned(), ""),
             ("createdBefore=9000-01-01T00:00:00%2B01:00&status=creating".to_owned(), "db"),
+            ("name=we".to_owned(), "web"),
+            ("name=D".to_owned(), "db"),
+            ("name=eb".to_owned(), ""),
+            ("name=%24.*".to_owned(), ""),
+            ("name=".to_owned(), "web db"),
+            ("overdue=true".to_owned(), ""),
+            ("overdue=false".to_owned(), "web db"),
             ("limit=1".to_owned(), "web"),
         ] {
             assert_eq!(get(&query).await, expected, "{query}");
@@ -239,9 +265,17 @@ mod tests {
     async fn list_all_instances_with_an_invalid_parameter_is_refused() {
         let app = TestApp::new().await;
         let boss = app.admin("boss").await;
-        for query in
-            ["user=ada", "group=x", "backend=lab-1", "status=deleted", "createdBefore=yesterday", "limit=0", "cursor=x"]
-        {
+        for query in [
+            "user=ada",
+            "group=x",
+            "backend=lab-1",
+            "status=deleted",
+            "createdBefore=yesterday",
+            "name=%00",
+            "overdue=perhaps",
+            "limit=0",
+            "cursor=x",
+        ] {
             let answer = app.get(&format!("{PATH}?{query}")).token(&boss.token).send().await;
             assert_eq!(answer.error(), (422, "validation_failed"), "{query}: {answer:?}");
         }

@@ -148,6 +148,14 @@ pub fn parameter<T: FromStr>(name: &str, text: &str, problem: &str) -> Result<T,
 /// # Errors
 /// `validation_failed` if it is too long or has control characters.
 pub fn search(text: Option<String>) -> Result<Option<String>, ApiError> {
+    self::text("search", text)
+}
+
+/// A parameter that is any text.
+///
+/// # Errors
+/// As [`search`].
+pub fn text(name: &str, text: Option<String>) -> Result<Option<String>, ApiError> {
     let problem = text.as_ref().and_then(|text| {
         if text.chars().count() > MAX_SEARCH_LENGTH {
             Some(format!("must have at most {MAX_SEARCH_LENGTH} characters"))
@@ -155,7 +163,7 @@ pub fn search(text: Option<String>) -> Result<Option<String>, ApiError> {
             text.chars().any(char::is_control).then(|| "must not contain control characters".to_owned())
         }
     });
-    problem.map_or(Ok(text), |problem| Err(invalid("search", problem)))
+    problem.map_or(Ok(text), |problem| Err(invalid(name, problem)))
 }
 
 /// Whether a text contains what is searched for, whatever the case of its letters; if nothing is, it does.

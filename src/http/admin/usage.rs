@@ -27,7 +27,8 @@ use crate::http::past::usage::{Stay, Usage};
 use crate::http::response::documented::{ADMIN, READ_MODEL, error_responses};
 use crate::http::response::{ApiError, Code, Reply, Success};
 
-const CSV: &str = "text/csv";
+/// The content type of comma-separated values.
+pub const CSV: &str = "text/csv";
 /// The kind of the events that say what runs.
 const TENANCIES: &str = "tenancy";
 
@@ -41,6 +42,13 @@ pub struct UsageParameters {
     /// The end of the period, which does not belong to it; by default, and at the latest, now.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-12-01T00:00:00Z")]
     to: Option<String>,
+}
+
+impl UsageParameters {
+    /// A period.
+    pub const fn between(from: String, to: String) -> Self {
+        Self { from, to: Some(to) }
+    }
 }
 
 /// How long instances ran in a period.
@@ -151,14 +159,44 @@ error_responses!(UsageErrors: ADMIN, READ_MODEL, &[Code::ValidationFailed]);
     ),
 )]
 pub async fn get(
-    CurrentAdmin { user_id }: CurrentAdmin,
+    admin: CurrentAdmin,
     State(app): State<Arc<App>>,
     position: ReadPosition,
     headers: HeaderMap,
     Query(parameters): Query<UsageParameters>,
 ) -> Result<Response, ApiError> {
-    let (from, to) = period(&parameters)?;
-    consistency::wait_until_applied(&app, position.0.unwrap_or(0)).await?;
+    if accepts(&headers, CSV) {
+        let found = find(&app, admin, position, &parameters).await?;
+        let text = csv(&app, &found);
+        return Ok(([(header::CONTENT_TYPE, CSV)], text).into_response());
+    }
+    let (report, last) = report(&app, admin, position, &parameters).await?;
+    let unreadable = report.stale.map(|stale| stale.since);
+    Ok(Reply::ok("the usage", report).stale(unreadable).position(app.position(last)).into_response())
+}
+
+/// What the log has of a period.
+struct Found {
+    from: Timestamp,
+    to: Timestamp,
+    millis: BTreeMap<Stay, u64>,
+    owners: BTreeMap<UserId, Username>,
+    /// The groups in which the users are now.
+    members: BTreeMap<UserId, GroupId>,
+    /// The last sequence that was read.
+    last: u64,
+    /// The first event that can't be read.
+    unreadable: Option<u64>,
+}
+
+async fn find(
+    app: &App,
+    CurrentAdmin { user_id }: CurrentAdmin,
+    position: ReadPosition,
+    parameters: &UsageParameters,
+) -> Result<Found, ApiError> {
+    let (from, to) = period(parameters)?;
+    consistency::wait_until_applied(app, position.0.unwrap_or(0)).await?;
     let (mut usage, mut last, mut unreadable) = (Usage::new(from, to), 0, None);
     let permit = app.log_reader.permit(user_id).await?;
     let visit = |entry: &LogEntry| {
@@ -173,17 +211,27 @@ pub async fn get(
     drop(permit);
     let millis = usage.finish();
     let owners = || app.store.usernames(millis.keys().map(|stay| stay.user_id).collect());
-    let owners = consistency::read::<Users, _>(&app, ReadPosition(None), owners).await?.value;
+    let owners = consistency::read::<Users, _>(app, ReadPosition(None), owners).await?.value;
     let members = || app.store.groups_of(millis.keys().map(|stay| stay.user_id).collect());
-    let members = consistency::read::<Users, _>(&app, ReadPosition(None), members).await?.value;
-    if accepts(&headers, CSV) {
-        return Ok(([(header::CONTENT_TYPE, CSV)], csv(&app, &owners, &members, &millis)).into_response());
-    }
+    let members = consistency::read::<Users, _>(app, ReadPosition(None), members).await?.value;
+    Ok(Found { from, to, millis, owners, members, last, unreadable })
+}
+
+/// The usage of a period, and the sequence up to which the log was read.
+///
+/// # Errors
+/// `validation_failed` for what is no period, and those of the log and the read models.
+pub async fn report(
+    app: &App,
+    admin: CurrentAdmin,
+    position: ReadPosition,
+    parameters: &UsageParameters,
+) -> Result<(UsageReport, u64), ApiError> {
+    let Found { from, to, millis, owners, members, last, unreadable } = find(app, admin, position, parameters).await?;
     let groups = app.executor.state::<Groups>(AllGroups).await?;
     let groups = of_groups(&groups.state, &members, &millis);
     let stale = unreadable.map(|since| Stale { since });
-    let report = UsageReport { stale, groups, ..report(&app, &owners, (from, to), &millis) };
-    Ok(Reply::ok("the usage", report).stale(unreadable).position(app.position(last)).into_response())
+    Ok((UsageReport { stale, groups, ..without_groups(app, &owners, (from, to), &millis) }, last))
 }
 
 fn period(parameters: &UsageParameters) -> Result<(Timestamp, Timestamp), ApiError> {
@@ -205,7 +253,7 @@ fn sums<Id: Ord>(millis: &BTreeMap<Stay, u64>, id: impl Fn(&Stay) -> Id) -> BTre
     sums
 }
 
-fn report(
+fn without_groups(
     app: &App,
     owners: &BTreeMap<UserId, Username>,
     (from, to): (Timestamp, Timestamp),
@@ -245,12 +293,7 @@ fn of_groups(groups: &Groups, members: &BTreeMap<UserId, GroupId>, millis: &BTre
 }
 
 /// Lines without quotes: ids, and names, which have letters, digits and hyphens only.
-fn csv(
-    app: &App,
-    owners: &BTreeMap<UserId, Username>,
-    members: &BTreeMap<UserId, GroupId>,
-    millis: &BTreeMap<Stay, u64>,
-) -> String {
+fn csv(app: &App, Found { owners, members, millis, .. }: &Found) -> String {
     let mut text = "user_id,username,instance_id,backend_id,backend,running_seconds,group_id\n".to_owned();
     for (Stay { user_id, instance_id, backend_id }, millis) in millis {
         let username = owners.get(user_id).map(ToString::to_string).unwrap_or_default();

@@ -154,6 +154,7 @@ impl TestApp {
             trusted_proxies: vec![],
             api_docs: true,
             metrics_token: None,
+            in_force: vec![],
         };
         change(&mut settings);
         let log = Arc::new(MemoryLog::default());

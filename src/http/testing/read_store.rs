@@ -1,25 +1,25 @@
 //! Read models in memory.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use dockhost_domain::ids::{BackendId, GroupId, InstanceId, PrincipalId, UserId};
+use dockhost_domain::ids::{BackendId, GroupId, InstanceId, PrincipalId, SessionId, UserId};
 use dockhost_domain::names::Username;
 use dockhost_domain::timestamp::Timestamp;
-use dockhost_projections::StoreError;
 use dockhost_projections::backends::{BackendDocument, Backends};
 use dockhost_projections::instances::{InstanceDocument, InstanceFilter, InstanceRef, InstanceSums, Instances, SumBy};
-use dockhost_projections::sessions::{SessionDocument, Sessions};
+use dockhost_projections::quarantined::Retried;
+use dockhost_projections::sessions::{SessionDocument, SessionFilter, Sessions};
 use dockhost_projections::store::{ModelState, Page, ReadResult};
 use dockhost_projections::users::{UserDocument, UserFilter, Users};
-use dockhost_projections::{Document, ReadModel};
+use dockhost_projections::{Document, History, ProjectionError, ReadModel, StoreError, Unreadable};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::event_log::EventLog;
 use crate::event_log::memory::MemoryLog;
-use crate::http::read_store::{Read, ReadStore};
+use crate::http::read_store::{QuarantinedByModel, Read, ReadStore};
 
 /// Read models that are folded from the log for each query.
 pub struct MemoryReadStore {
@@ -27,11 +27,14 @@ pub struct MemoryReadStore {
     unavailable: AtomicBool,
     /// Zero if the answers lack nothing.
     stale_since: AtomicU64,
+    /// What is quarantined, and whether a retry folds it.
+    quarantined: Mutex<Vec<(&'static str, Unreadable, bool)>>,
 }
 
 impl MemoryReadStore {
     pub fn new(log: Arc<MemoryLog>) -> Self {
-        Self { log, unavailable: AtomicBool::new(false), stale_since: AtomicU64::new(0) }
+        let (unavailable, stale_since, quarantined) = Default::default();
+        Self { log, unavailable, stale_since, quarantined }
     }
 
     pub fn set_unavailable(&self, unavailable: bool) {
@@ -43,10 +46,18 @@ impl MemoryReadStore {
         self.stale_since.store(sequence, Ordering::Relaxed);
     }
 
+    /// A model quarantines an aggregate, which a retry folds if it `is_readable`.
+    pub fn quarantine(&self, model: &'static str, event: Unreadable, is_readable: bool) {
+        self.quarantined.lock().unwrap_or_else(PoisonError::into_inner).push((model, event, is_readable));
+    }
+
+    fn ensure_available(&self) -> Result<(), StoreError> {
+        let is_available = !self.unavailable.load(Ordering::Relaxed);
+        is_available.then_some(()).ok_or_else(|| StoreError::Unavailable("set by a test".into()))
+    }
+
     fn documents<M: ReadModel>(&self) -> Result<Vec<M::Document>, StoreError> {
-        if self.unavailable.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("set by a test".into()));
-        }
+        self.ensure_available()?;
         let mut documents: BTreeMap<<M::Document as Document>::Id, M::Document> = BTreeMap::new();
         for recorded in self.log.events() {
             for id in M::keys(&recorded.envelope) {
@@ -180,14 +191,53 @@ impl ReadStore for MemoryReadStore {
     }
 
     fn sessions_of(&self, principal: PrincipalId, now: Timestamp) -> Read<'_, Vec<SessionDocument>> {
-        let is_live = |session: &SessionDocument| {
-            session.principal_id == principal && session.revoked_at.is_none() && now < session.expires_at
-        };
+        let filter = SessionFilter { principal: Some(principal), now };
         self.read(self.documents::<Sessions>().map(|mut documents| {
-            documents.retain(is_live);
+            documents.retain(|session| filter.selects(session));
             documents.sort_by_key(|session| std::cmp::Reverse((session.started_at, session.session_id)));
             documents
         }))
+    }
+
+    fn sessions_of_all<'a>(
+        &'a self,
+        filter: &'a SessionFilter,
+        page: Page<SessionId>,
+    ) -> Read<'a, Vec<SessionDocument>> {
+        self.read(self.documents::<Sessions>().map(|documents| {
+            let from_the_last = documents.into_iter().rev().filter(|session| filter.selects(session));
+            let rest = from_the_last.filter(|session| page.after.is_none_or(|last| session.session_id < last));
+            rest.take(usize::try_from(page.limit).unwrap() + 1).collect()
+        }))
+    }
+
+    fn session(&self, id: SessionId) -> Read<'_, Option<SessionDocument>> {
+        let documents = self.documents::<Sessions>();
+        self.read(documents.map(|documents| documents.into_iter().find(|session| session.session_id == id)))
+    }
+
+    fn quarantined(&self) -> BoxFuture<'_, Result<QuarantinedByModel, StoreError>> {
+        let entries = self.quarantined.lock().unwrap_or_else(PoisonError::into_inner);
+        let found: QuarantinedByModel = entries.iter().map(|(model, event, _)| (*model, event.clone())).collect();
+        let found = self.ensure_available().map(|()| found);
+        async move { found }.boxed()
+    }
+
+    fn retry_quarantined<'a>(
+        &'a self,
+        _: &'a dyn History,
+        subject: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Retried>, ProjectionError>> {
+        let mut entries = self.quarantined.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = entries.iter().filter(|(_, event, _)| event.subject == subject);
+        let retried: Vec<Retried> = asked
+            .map(|(model, event, is_readable)| Retried { model, still: (!is_readable).then(|| event.clone()) })
+            .collect();
+        let retried = self.ensure_available().map(|()| retried).map_err(ProjectionError::from);
+        if retried.is_ok() {
+            entries.retain(|(_, event, is_readable)| event.subject != subject || !is_readable);
+        }
+        async move { retried }.boxed()
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), StoreError>> {

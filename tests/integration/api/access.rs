@@ -91,10 +91,19 @@ const fn cookie_of(access: Access) -> &'static str {
 
 /// The route's path for this instance, and for this operation or anything else.
 fn path_of(route: &Route, instance: &str, other: &str) -> String {
-    let path =
-        ["{id}", "{sessionId}", "{userId}", "{backendId}", "{tokenId}", "{invitationId}", "{keyId}", "{groupId}"]
-            .into_iter()
-            .fold(route.path.replace("{instanceId}", instance), |path, placeholder| path.replace(placeholder, other));
+    let path = [
+        "{id}",
+        "{sessionId}",
+        "{userId}",
+        "{backendId}",
+        "{tokenId}",
+        "{invitationId}",
+        "{keyId}",
+        "{groupId}",
+        "{subject}",
+    ]
+    .into_iter()
+    .fold(route.path.replace("{instanceId}", instance), |path, placeholder| path.replace(placeholder, other));
     assert!(!path.contains('{'), "this test has no value for a placeholder of {}", route.path);
     path
 }

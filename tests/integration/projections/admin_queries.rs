@@ -7,13 +7,13 @@ use dockhost_domain::tenancy::Status;
 use dockhost_projections::MongoStore;
 use dockhost_projections::backends::{BackendDocument, Backends};
 use dockhost_projections::instances::{InstanceFilter, InstanceSums, Instances, StatusNow, SumBy};
-use dockhost_projections::sessions::Sessions;
+use dockhost_projections::sessions::{SessionFilter, Sessions};
 use dockhost_projections::store::Page;
 use dockhost_projections::users::{UserDocument, UserFilter, UserState, Users};
 
 use super::events::{
     at, backend, deleted, disabled, enrolled, erased, group, instance, made_admin, made_token, put_into, requested,
-    runs, sessions_ended, signed_in, signed_up, user,
+    runs, session, sessions_ended, signed_in, signed_up, user,
 };
 use super::{project, store};
 
@@ -113,7 +113,9 @@ async fn instances_query_of_all_users_selects_as_the_filter_says() {
                     for created_before in [None, Some(at(2)), Some(at(3))] {
                         let status = status.clone();
                         let owners = created_before.map(|_| vec![user(2), user(9)]);
+                        let name_prefix = created_before.map(|_| "d".to_owned());
                         let filter = InstanceFilter {
+                            name_prefix,
                             owner,
                             owners,
                             backend,
@@ -130,6 +132,24 @@ async fn instances_query_of_all_users_selects_as_the_filter_says() {
         }
     }
     assert!(selected > 10, "the filters select too little: {selected}");
+    for (prefix, deadline, expected) in [
+        ("", None, vec![11, 12]),
+        ("we", None, vec![11]),
+        ("web", None, vec![11]),
+        ("webs", None, vec![]),
+        ("eb", None, vec![]),
+        (".*", None, vec![]),
+        ("", Some(at(1_000_000)), vec![]),
+        ("", Some(at(1_000_001)), vec![11]),
+    ] {
+        let name_prefix = Some(prefix.to_owned());
+        let filter = InstanceFilter { name_prefix, deadline_before: deadline, ..InstanceFilter::default() };
+        let expected: Vec<_> = expected.into_iter().map(instance).collect();
+        let found = all(filter.clone()).await;
+        assert_eq!(found.iter().map(|one| one.instance_id).collect::<Vec<_>>(), expected, "{filter:?}");
+        let selected = everything.iter().filter(|one| filter.selects(one)).map(|one| one.instance_id);
+        assert_eq!(selected.collect::<Vec<_>>(), expected, "{filter:?}");
+    }
     let sums = async |by, ids: &[String]| store.instance_sums(by, ids).await.unwrap().value;
     let one = InstanceSums { instances: 1, cpu_millis: 1000, memory_mib: 512 };
     let two = InstanceSums { instances: 2, cpu_millis: 2000, memory_mib: 1024 };
@@ -153,4 +173,67 @@ async fn last_sign_in_is_the_latest_also_of_ended_sessions_but_of_no_api_token()
     project::<Sessions>(&store, &events).await;
     let last = store.last_sign_ins(&[1, 2, 9].map(|n| user(n).into())).await.unwrap().value;
     assert_eq!(last, BTreeMap::from([(user(1).into(), at(2))]));
+}
+
+#[tokio::test]
+async fn sessions_query_of_everybody_has_the_newest_first_in_pages() {
+    let store = store().await;
+    let events = [
+        signed_in(1, 1, 11, 900),
+        signed_in(2, 2, 12, 900),
+        signed_in(3, 1, 13, 3),
+        made_token(4, 1, 14),
+        signed_in(5, 3, 15, 900),
+        sessions_ended(6, 2, &[12]),
+    ];
+    project::<Sessions>(&store, &events).await;
+    let ids = async |principal: Option<u64>, after: Option<u64>, limit: u32| {
+        let filter = SessionFilter { principal: principal.map(|n| user(n).into()), now: at(7) };
+        let page = Page { after: after.map(session), limit };
+        let found = store.sessions_of_all(&filter, page).await.unwrap().value;
+        assert!(found.iter().all(|session| filter.selects(session)), "{found:?}");
+        found.iter().map(|session| session.session_id).collect::<Vec<_>>()
+    };
+    // One more than the limit, if there are more.
+    assert_eq!(ids(None, None, ALL).await, [15, 14, 11].map(session));
+    assert_eq!(ids(None, None, 1).await, [15, 14].map(session));
+    assert_eq!(ids(None, Some(15), 1).await, [14, 11].map(session));
+    assert_eq!(ids(None, Some(11), 1).await, []);
+    assert_eq!(ids(Some(1), None, ALL).await, [14, 11].map(session));
+    let found = store.session(session(12)).await.unwrap().value.unwrap();
+    assert_eq!((found.principal_id, found.revoked_at.is_some()), (user(2).into(), true));
+    assert_eq!(store.session(session(99)).await.unwrap().value, None);
+}
+
+/// The lists of administrators are used with 100,000 documents: no page may read them all.
+#[tokio::test]
+async fn pages_of_administrators_read_few_of_many_documents() {
+    const MANY: u64 = 1_000;
+    const SHOWN: u32 = 20;
+    let store = store().await;
+    let instances: Vec<_> = (1..=MANY).map(|n| requested(n, n % 25 + 1, n, &format!("web-{n:04}"), "key")).collect();
+    project::<Instances>(&store, &instances).await;
+    let status = Some(StatusNow { status: Status::Creating, reachable: vec![] });
+    let default = InstanceFilter::default;
+    for filter in [
+        default(),
+        InstanceFilter { name_prefix: Some("web-099".to_owned()), ..default() },
+        InstanceFilter { owner: Some(user(7)), ..default() },
+        InstanceFilter { backend: Some(backend(100)), ..default() },
+        InstanceFilter { status, ..default() },
+        InstanceFilter { deadline_before: Some(at(7)), ..default() },
+    ] {
+        let read = store.documents_read_for_page_of_instances(&filter, SHOWN).await.unwrap();
+        assert!(read.is_some_and(|read| read <= 2 * i64::from(SHOWN)), "{read:?} documents for {filter:?}");
+    }
+    // Most sessions have ended, and are kept.
+    let ended: Vec<u64> = (1..=MANY - 50).collect();
+    let mut sessions: Vec<_> = (1..=MANY).map(|n| signed_in(n, n % 25 + 1, n, 1_000_000)).collect();
+    sessions.push(sessions_ended(MANY + 1, 1, &ended));
+    project::<Sessions>(&store, &sessions).await;
+    for principal in [None, Some(user(7).into())] {
+        let filter = SessionFilter { principal, now: at(MANY) };
+        let read = store.documents_read_for_page_of_sessions(&filter, SHOWN).await.unwrap();
+        assert!(read.is_some_and(|read| read <= 2 * i64::from(SHOWN) + 2), "{read:?} documents for {filter:?}");
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dockhost_domain::subject::AggregateId;
 use dockhost_projections::backends::Backends;
 use dockhost_projections::comparison::Comparison;
+use dockhost_projections::quarantined::{Retried, quarantined_by_model, retry_in_all};
 use dockhost_projections::rebuild::rebuild;
 use dockhost_projections::release::{Release, quarantined, release};
 use dockhost_projections::store::MAX_QUARANTINED;
@@ -99,7 +100,9 @@ async fn release_by_a_newer_program_folds_what_was_skipped() {
     assert_eq!(address(&store, 1).await, (Some("10.0.0.4".to_owned()), None));
     assert_eq!(equal::<Backends>(&store, &newer).await.quarantined, 0);
 
-    // The projector is superseded, and the next one folds the aggregate.
+    // The projector is superseded, which it finds out also while nothing happens, and the next one folds the aggregate.
+    let idle = projector.check_documents().await.unwrap_err();
+    assert!(matches!(idle, ProjectionError::Superseded { model: "backends" }), "{idle:?}");
     let more = [connected(6, 1, "10.0.0.6")];
     let error = projector.apply(&more).await.unwrap_err();
     assert!(matches!(error, ProjectionError::Superseded { model: "backends" }), "{error:?}");
@@ -107,6 +110,27 @@ async fn release_by_a_newer_program_folds_what_was_skipped() {
     open::<Backends>(&store).await.apply(&more).await.unwrap();
     assert_eq!(address(&store, 1).await, (Some("10.0.0.6".to_owned()), None));
     equal::<Backends>(&store, &newer).await;
+}
+
+#[tokio::test]
+async fn retry_in_all_models_releases_where_the_aggregate_is_quarantined() {
+    let store = store().await;
+    let (older, newer) = logs();
+    let mut projector = open::<Backends>(&store).await;
+    projector.apply(&older.entries()).await.unwrap();
+    projector.check_documents().await.unwrap();
+    let event = Unreadable::new(subject(1), 3, "unknown type");
+    assert_eq!(quarantined_by_model(&store).await.unwrap(), [("backends", event.clone())]);
+    let still = Retried { model: "backends", still: Some(event) };
+    assert_eq!(retry_in_all(&store, &older, &subject(1)).await.unwrap(), [still]);
+    assert_eq!(retry_in_all(&store, &newer, &subject(2)).await.unwrap(), []);
+    // Two administrators at once: each aggregate is released once, and its documents are right.
+    let subject = subject(1);
+    let both = tokio::join!(retry_in_all(&store, &newer, &subject), retry_in_all(&store, &newer, &subject));
+    let released = [both.0.unwrap(), both.1.unwrap()].concat();
+    assert_eq!(released, [Retried { model: "backends", still: None }]);
+    assert_eq!(quarantined_by_model(&store).await.unwrap(), []);
+    assert_eq!(equal::<Backends>(&store, &newer).await.quarantined, 0);
 }
 
 #[tokio::test]

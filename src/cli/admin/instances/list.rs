@@ -19,6 +19,12 @@ pub struct List {
     /// Only those with this status, for example running or unreachable.
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
+    /// Only those whose name begins with this text.
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Only those whose operation should have ended 10 seconds ago or earlier.
+    #[arg(long)]
+    overdue: bool,
     /// Only those that were requested before this time, for example 2026-11-26T10:00:00Z.
     #[arg(long, value_name = "TIME")]
     created_before: Option<String>,
@@ -50,6 +56,8 @@ impl List {
             ("group", group),
             ("backend", backend),
             ("status", self.status),
+            ("name", self.name),
+            ("overdue", self.overdue.then(|| "true".to_owned())),
             ("createdBefore", self.created_before),
         ];
         let instances = client.list("admin/instances", &query).await?;

@@ -6,6 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use dockhost_dashboard::admin::log::{AllInstances, AllInstancesPage, HistoryPage, InstanceEvents, OwnedInstance};
 use dockhost_dashboard::admin::{Chip, List};
+use serde::Deserialize;
 
 use super::super::error::PageError;
 use super::super::page::{Page, in_place, read};
@@ -29,10 +30,32 @@ const STATES: [(&str, Option<&str>); 5] = [
     ("Creating", Some("creating")),
 ];
 
+/// What is looked for by name.
+#[derive(Deserialize)]
+pub struct SearchParameters {
+    name: Option<String>,
+}
+
+/// What a search by name keeps. Values are ids and words, which are not encoded.
+fn kept(query: &str) -> Vec<(String, String)> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let others = pairs.filter(|(parameter, _)| !["name", "cursor"].contains(parameter));
+    others.map(|(parameter, value)| (parameter.to_owned(), value.to_owned())).collect()
+}
+
+/// Which instances are shown if not those of everybody.
+fn narrowed(query: &str) -> Option<&'static str> {
+    if query.contains("overdue=") {
+        return Some("Those whose operation is overdue.");
+    }
+    (query.contains("user=") || query.contains("backend=")).then_some("Of one person or machine.")
+}
+
 pub async fn page(
     viewer: AdminViewer,
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
+    Query(SearchParameters { name }): Query<SearchParameters>,
     Query(parameters): Query<InstancesParameters>,
 ) -> Result<Page<AllInstancesPage>, PageError> {
     let query = query.unwrap_or_default();
@@ -42,9 +65,9 @@ pub async fn page(
         Chip { name, address: format!("/admin/instances?{chosen}"), is_chosen }
     };
     let chips = STATES.map(chip).to_vec();
-    let is_narrowed = query.contains("user=") || query.contains("backend=");
+    let (name, kept, narrowed) = (name.unwrap_or_default(), kept(&query), narrowed(&query));
     let (status, list) = list(&app, viewer, query, parameters).await;
-    let page = AllInstancesPage { frame: viewer.frame(&app).await?, list, chips, is_narrowed };
+    let page = AllInstancesPage { frame: viewer.frame(&app).await?, list, chips, name, kept, narrowed };
     Ok(Page::with_status(status, page))
 }
 

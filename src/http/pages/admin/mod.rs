@@ -5,8 +5,12 @@ mod instances;
 mod log;
 mod overview;
 mod people;
+mod quarantine;
+mod sessions;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod viewer;
 
 use std::sync::Arc;
@@ -29,6 +33,11 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/admin/people", get(people::page))
         .route("/admin/people/{id}", get(people::person_page))
         .route("/admin/log", get(log::page))
+        .route("/admin/sessions", get(sessions::page))
+        .route("/admin/usage", get(usage::page))
+        .route("/admin/usage/csv", get(usage::csv))
+        .route("/admin/quarantine", get(quarantine::page))
+        .route("/admin/settings", get(settings::page))
         .route("/admin/parts/overview", get(overview::part))
         .route("/admin/parts/machines", get(fleet::part))
         .route("/admin/parts/machines/{id}", get(fleet::machine_part))
@@ -40,6 +49,8 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/admin/parts/groups", get(people::groups_part))
         .route("/admin/parts/invitations", get(people::invitations_part))
         .route("/admin/parts/log", get(log::part))
+        .route("/admin/parts/sessions", get(sessions::part))
+        .route("/admin/parts/quarantine", get(quarantine::part))
 }
 
 /// All items of a list of the API, page by page.

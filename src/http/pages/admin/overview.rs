@@ -13,7 +13,10 @@ use super::all;
 use super::fleet::machines;
 use super::viewer::AdminViewer;
 use crate::http::admin::backends::BackendsParameters;
+use crate::http::admin::instances::InstancesParameters;
+use crate::http::admin::{instances, refusals};
 use crate::http::app::App;
+use crate::http::extract::{Query, ReadPosition};
 use crate::http::queries;
 use crate::http::response::ApiError;
 
@@ -30,5 +33,9 @@ pub async fn part(viewer: AdminViewer, State(app): State<Arc<App>>) -> Result<Pa
 async fn overview(app: &Arc<App>, viewer: AdminViewer) -> Result<(StatusCode, Overview), ApiError> {
     let (_, Json(health)) = queries::health::get(State(Arc::clone(app))).await;
     let (status, machines) = in_place(all(|cursor| machines(app, viewer, BackendsParameters::after(cursor))).await);
-    Ok((status, Overview { health: read(health)?, machines }))
+    let asked = Query(InstancesParameters::overdue());
+    let found = instances::get(viewer.admin, State(Arc::clone(app)), ReadPosition(None), asked).await;
+    let (overdue_status, overdue) = in_place(found.and_then(|reply| read(reply.into_data())));
+    let refusals = read(refusals::get(viewer.admin, State(Arc::clone(app))).await?.into_data())?;
+    Ok((status.max(overdue_status), Overview { health: read(health)?, machines, overdue, refusals }))
 }
